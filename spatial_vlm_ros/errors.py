@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole error taxonomy.
+
+Every error carries its data as attributes, builds its own message, names the repair, and knows the status it becomes
+at the edge. Deep code raises; `Resolver.resolve`, the command line and the nodes translate once.
+
+    SpatialVlmError
+    ├── InputError (ValueError)          INVALID_INPUT
+    │   ├── ShapeError                   an array of the wrong shape or dtype
+    │   ├── TransformError               no rigid transform, or frames that do not fit
+    │   ├── FileError                    a file that is missing, truncated or of the wrong form
+    │   └── UnknownNameError             a relation, backend or frame name that does not exist
+    ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span
+    ├── DepthError                       DEPTH_INVALID
+    ├── FrameUndefinedError              FRAME_UNDEFINED
+    ├── TransformUnavailableError        TF_UNAVAILABLE
+    └── ModelError                       MODEL_ERROR
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class SpatialVlmError(Exception):
+    """Base of all errors of this package. `status_name` is the status it becomes at the edge."""
+
+    status_name: ClassVar[str] = "MODEL_ERROR"
+
+
+class InputError(SpatialVlmError, ValueError):
+    """The caller gave something that cannot be used.
+
+    Args:
+        what: the thing, for example "camera K".
+        got: what was received, short.
+        expected: what would have been right.
+        repair: what to do about it.
+    """
+
+    status_name = "INVALID_INPUT"
+
+    def __init__(self, what: str, got: str, expected: str, repair: str) -> None:
+        self.what, self.got, self.expected, self.repair = what, got, expected, repair
+        super().__init__(f"{what}: got {got}, expected {expected}; {repair}")
+
+
+class ShapeError(InputError):
+    """An array has the wrong shape or dtype."""
+
+    def __init__(self, what: str, expected: str, received: str) -> None:
+        super().__init__(what, received, expected, "check which image or array is passed here and how it was converted")
+
+
+class TransformError(InputError):
+    """A transform is not rigid, or is used with frames it does not connect."""
+
+    def __init__(self, parent: str, child: str, reason: str) -> None:
+        self.parent, self.child, self.reason = parent, child, reason
+        super().__init__(
+            f"transform {parent} <- {child}",
+            reason,
+            "a rigid transform that maps child to parent",
+            "check the calibration or the frame names",
+        )
+
+
+class FileError(InputError):
+    """A file cannot be read as what it should be; `field` names the place inside it, where there is one."""
+
+    def __init__(self, path: object, reason: str, repair: str, field: str | None = None) -> None:
+        self.path, self.field = str(path), field
+        place = f"{path}" if field is None else f"{path} at {field}"
+        super().__init__(place, reason, "a readable file of the documented form", repair)
+
+
+class UnknownNameError(InputError):
+    """A name of a given kind does not exist; lists those that do."""
+
+    def __init__(self, kind: str, name: str, available: Iterable[str]) -> None:
+        self.kind, self.name, self.available = kind, name, tuple(available)
+        super().__init__(
+            f"{kind} {name!r}", "an unknown name", "one of " + ", ".join(self.available), "correct the name"
+        )
+
+
+class NotUnderstoodError(SpatialVlmError):
+    """The words are outside the grammar, or name something the package does not know.
+
+    Args:
+        instruction: the words.
+        span: (start, end) characters of the part that was not understood.
+        reason: why, in words; the message quotes the part itself.
+        repair: how to say it instead.
+    """
+
+    status_name = "NOT_UNDERSTOOD"
+
+    def __init__(self, instruction: str, span: tuple[int, int], reason: str, repair: str) -> None:
+        self.instruction, self.span, self.reason, self.repair = instruction, span, reason, repair
+        part = instruction[span[0] : span[1]]
+        self.part = part if len(part) <= 60 else part[:57] + "..."
+        super().__init__(f"{reason}: {self.part!r} (characters {span[0]} to {span[1]}); {repair}")
+
+
+class DepthError(SpatialVlmError):
+    """Depth that cannot be trusted as a measurement."""
+
+    status_name = "DEPTH_INVALID"
+
+    def __init__(self, reason: str, repair: str) -> None:
+        self.reason, self.repair = reason, repair
+        super().__init__(f"{reason}; {repair}")
+
+
+class FrameUndefinedError(SpatialVlmError):
+    """A frame of reference that the words need is not defined here."""
+
+    status_name = "FRAME_UNDEFINED"
+
+    def __init__(self, frame: str, reason: str, repair: str) -> None:
+        self.frame, self.reason, self.repair = frame, reason, repair
+        super().__init__(f"frame of reference {frame!r}: {reason}; {repair}")
+
+
+class TransformUnavailableError(SpatialVlmError):
+    """A transform is not known at the stamp asked for."""
+
+    status_name = "TF_UNAVAILABLE"
+
+    def __init__(self, parent: str, child: str, reason: str, repair: str) -> None:
+        self.parent, self.child, self.reason, self.repair = parent, child, reason, repair
+        super().__init__(f"transform {parent} <- {child}: {reason}; {repair}")
+
+
+class ModelError(SpatialVlmError):
+    """A grounding model failed; a crash is never "not found"."""
+
+    status_name = "MODEL_ERROR"
+
+    def __init__(self, model: str, reason: str, repair: str) -> None:
+        self.model, self.reason, self.repair = model, reason, repair
+        super().__init__(f"model {model!r}: {reason}; {repair}")

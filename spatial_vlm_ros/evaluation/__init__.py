@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recorded frames and cases in, scores out; knows nothing of live robots."""

@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames, detections and cases from files.
+
+Knows the layout of frame folders and what a damaged file looks like; knows nothing of what is done with a frame.
+
+    rgb.png                  8-bit colour
+    depth.png                16-bit, millimetres, 0 = not measured
+    camera_info.json         {"width", "height", "k" (9 numbers or 3 rows), "d"?, "distortion_model"?, "frame_id"?}
+    detections.json          optional: {"detections": [{"id", "label", "box", "score"?, "attributes"?, "mask"?}]}
+    base_T_camera.json       optional: {"parent", "child", "matrix" (4 rows of 4)}, maps child to parent, metres
+    depth_camera_info.json   optional, with rgb_t_depth.json (as base_T_camera.json): depth.png is not registered
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
+from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.types import Depth, Detection, Mask, PinholeCamera, Rgb, RgbdFrame, Status, Transform
+
+RGB_FILE = "rgb.png"
+DEPTH_FILE = "depth.png"
+CAMERA_FILE = "camera_info.json"
+DETECTIONS_FILE = "detections.json"
+BASE_FILE = "base_T_camera.json"
+DEPTH_CAMERA_FILE = "depth_camera_info.json"
+DEPTH_POSE_FILE = "rgb_t_depth.json"
+CASES_FILE = "cases.jsonl"
+
+DEFAULT_FRAME_ID = "camera_color_optical_frame"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a case should end in: a status and, where it is OK, the id of the detection."""
+
+    status: Status
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One instruction on one frame.
+
+    Args:
+        frame: name of the frame's folder.
+        instruction: the words.
+        expect: the right outcome; None = not known.
+        kind: what the case tries, for counting.
+    """
+
+    frame: str
+    instruction: str
+    expect: Expectation | None = None
+    kind: tuple[str, ...] = ()
+
+
+# ------------------------------------------------------------------------------------------------ whole frames
+
+
+def load_cases(folder: Path) -> tuple[Case, ...]:
+    """The cases of a folder, one for each line of its cases.jsonl that is not blank.
+
+    Args:
+        folder: holds cases.jsonl and the frame folders it names.
+
+    Returns:
+        The cases in the order of the file.
+
+    Raises:
+        FileError: the file is missing, or a line is no case; names the line.
+    """
+    path = Path(folder) / CASES_FILE
+    lines = _bytes(path, "give a folder with cases.jsonl").splitlines()
+    return tuple(_decode(line, Case, path, f"line {n}") for n, line in enumerate(lines, 1) if line.strip())
+
+
+def load_frame(folder: Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
+    """The frame and the detections of one folder.
+
+    Args:
+        folder: a frame folder, see the module's layout.
+
+    Returns:
+        The frame, depth registered to colour and metres; and its detections, none when detections.json is missing.
+
+    Raises:
+        FileError: a file is missing, damaged, of the wrong form, or does not fit the others.
+        InputError: two detections share an id, or a box lies wholly outside the image.
+        TransformError: a transform is not rigid or is for other frames.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileError(folder, "there is no such folder", "give a folder with rgb.png, depth.png and camera_info.json")
+    frame = read_frame(
+        folder / RGB_FILE,
+        folder / DEPTH_FILE,
+        folder / CAMERA_FILE,
+        base_T_camera=_present(folder / BASE_FILE),
+        depth_camera_info=_present(folder / DEPTH_CAMERA_FILE),
+        rgb_T_depth=_present(folder / DEPTH_POSE_FILE),
+    )
+    detections = _present(folder / DETECTIONS_FILE)
+    size = (frame.camera.width, frame.camera.height)
+    return frame, () if detections is None else read_detections(detections, size)
+
+
+def read_frame(
+    rgb: Path,
+    depth: Path,
+    camera_info: Path,
+    *,
+    base_T_camera: Path | None = None,
+    depth_camera_info: Path | None = None,
+    rgb_T_depth: Path | None = None,
+) -> RgbdFrame:
+    """A frame from single files.
+
+    Args:
+        rgb: colour image.
+        depth: depth image, see `read_depth`.
+        camera_info: of the colour image.
+        base_T_camera: pose of the colour camera; its child is the camera's frame.
+        depth_camera_info: of the depth image, when it is not registered to colour.
+        rgb_T_depth: pose of the depth camera in the colour camera, given together with `depth_camera_info`.
+
+    Returns:
+        The frame, depth registered to colour, metres.
+
+    Raises:
+        FileError: a file is missing, damaged, of the wrong form, or does not fit the others.
+        TransformError: a transform is not rigid or is for other frames.
+    """
+    camera, frame_id = read_camera_info(camera_info)
+    colour, metres = read_rgb(rgb), read_depth(depth)
+    _check_size(rgb, colour.shape, camera_info, camera, "give the camera_info of this very image")
+    if (depth_camera_info is None) != (rgb_T_depth is None):
+        raise FileError(
+            depth_camera_info or rgb_T_depth,
+            "depth intrinsics and depth pose were not given together",
+            "give both for depth that is not registered to colour, neither for depth that is",
+        )
+    if depth_camera_info is None or rgb_T_depth is None:
+        _check_size(
+            depth, metres.shape, camera_info, camera, "register depth to colour, or give the depth camera's own"
+        )
+    else:
+        depth_camera, _ = read_camera_info(depth_camera_info)
+        _check_size(depth, metres.shape, depth_camera_info, depth_camera, "give the camera_info of this very image")
+        metres = register_depth(metres, depth_camera, camera, read_transform(rgb_T_depth))
+    pose = None if base_T_camera is None else read_transform(base_T_camera)
+    return RgbdFrame(colour, metres, camera, frame_id=frame_id, base_T_camera=pose)
+
+
+# ------------------------------------------------------------------------------------------------ single files
+
+
+def read_rgb(path: Path) -> Rgb:
+    """A colour image.
+
+    Args:
+        path: PNG, JPEG or another format OpenCV reads.
+
+    Returns:
+        (H, W, 3) uint8, RGB. Orientation tags are ignored, as depth and intrinsics do not turn with them.
+
+    Raises:
+        FileError: missing, damaged or no image.
+    """
+    bgr = _image(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
+
+
+def read_depth(path: Path) -> Depth:
+    """A depth image.
+
+    Args:
+        path: 16-bit PNG or TIFF (millimetres, 0 = not measured), 32-bit float TIFF (metres), or .npy of uint16
+            (millimetres) or floats (metres).
+
+    Returns:
+        (H, W) float32, metres, NaN where not measured.
+
+    Raises:
+        FileError: missing, damaged, or of another depth than 16-bit integers or floats.
+    """
+    path = Path(path)
+    raw = _array(path) if path.suffix.lower() == ".npy" else _image(path, cv2.IMREAD_UNCHANGED)
+    kind = f"{raw.dtype} image with shape {raw.shape}"
+    if raw.ndim != 2:
+        raise FileError(path, f"a {kind} is no depth image", "give one channel: 16-bit millimetres or float metres")
+    if raw.dtype.itemsize == 1:
+        raise FileError(
+            path,
+            "an 8-bit depth image has lost its unit and most of its steps (JPEG, or a picture made for viewing)",
+            "save depth as 16-bit PNG in millimetres",
+        )
+    if raw.dtype.kind == "f":
+        return depth_from_image(raw.astype(np.float32), "32FC1")
+    if raw.dtype.kind != "u" or raw.dtype.itemsize != 2:
+        raise FileError(path, f"a {kind} has no known unit", "save 16-bit millimetres or float metres")
+    return depth_from_image(raw, "16UC1")
+
+
+def read_camera_info(path: Path) -> tuple[PinholeCamera, str]:
+    """Intrinsics, as the fields of sensor_msgs/CameraInfo.
+
+    Args:
+        path: JSON, see the module's layout.
+
+    Returns:
+        The camera and the frame id of its image.
+
+    Raises:
+        FileError: missing, not of that form, or no intrinsics; names the field.
+    """
+    info = _json(path, _CameraInfo)
+    flat = [v for row in info.k for v in (row if isinstance(row, tuple) else (row,))]
+    if len(flat) != 9:
+        raise FileError(path, f"{len(flat)} numbers", "give k as 9 numbers, row by row, or as 3 rows of 3", "$.k")
+    K = np.array(flat).reshape(3, 3)
+    try:
+        return PinholeCamera(K, info.width, info.height, info.distortion_model, info.d), info.frame_id
+    except InputError as error:
+        raise FileError(path, f"{error.what} is {error.got}, expected {error.expected}", error.repair) from error
+
+
+def read_transform(path: Path) -> Transform:
+    """A rigid transform.
+
+    Args:
+        path: JSON {"parent", "child", "matrix"}, 4 rows of 4, maps child to parent, metres.
+
+    Returns:
+        The transform.
+
+    Raises:
+        FileError: missing or not of that form; names the field.
+        TransformError: the matrix is not rigid.
+    """
+    info = _json(path, _TransformInfo)
+    return Transform(info.parent, info.child, np.array(info.matrix))
+
+
+def read_detections(path: Path, image_size: tuple[int, int]) -> tuple[Detection, ...]:
+    """Detections of one image.
+
+    Args:
+        path: JSON, see the module's layout; masks are 8-bit images beside it, not 0 = object.
+        image_size: (width, height) of the image they were found in, pixels.
+
+    Returns:
+        The detections in the order of the file; boxes that leave the image are clipped to it.
+
+    Raises:
+        FileError: missing, not of that form, a box or mask that is none, or made for another image size.
+        InputError: two detections share an id, or a box lies wholly outside the image.
+    """
+    path = Path(path)
+    found = _json(path, _Detections)
+    width, height = image_size
+    if found.image is not None and (found.image.width, found.image.height) != image_size:
+        raise FileError(
+            path,
+            f"made for an image of {found.image.width}x{found.image.height} pixels, the image has {width}x{height}",
+            "give the detections of this very image",
+            "$.image",
+        )
+    detections = [_detection(path, n, entry, image_size) for n, entry in enumerate(found.detections)]
+    return check_detections(detections, width, height)
+
+
+def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int]) -> Detection:
+    mask = None if entry.mask is None else _mask(path.parent / entry.mask, image_size)
+    try:
+        return Detection(entry.id, entry.label, entry.score, entry.box, mask, entry.attributes)
+    except InputError as error:
+        reason = f"{error.what} is {error.got}, expected {error.expected}"
+        raise FileError(path, reason, error.repair, f"$.detections[{n}]") from error
+
+
+def _mask(path: Path, image_size: tuple[int, int]) -> Mask:
+    mask: Mask = np.not_equal(_image(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH), 0)
+    size = mask.shape[::-1]
+    if size != image_size:
+        raise FileError(
+            path,
+            f"the mask has {size[0]}x{size[1]} pixels, the image {image_size[0]}x{image_size[1]}",
+            "give masks of the whole image",
+        )
+    if not mask.any():
+        raise FileError(path, "the mask has no pixel set", "drop the detection, or give its box without a mask")
+    return mask
+
+
+# ------------------------------------------------------------------------------------------------ forms of the JSON
+
+
+class _CameraInfo(msgspec.Struct):
+    width: int
+    height: int
+    k: tuple[float | tuple[float, ...], ...]
+    d: tuple[float, ...] = ()
+    distortion_model: str = "plumb_bob"
+    frame_id: str = DEFAULT_FRAME_ID
+
+
+_Row = tuple[float, float, float, float]
+
+
+class _TransformInfo(msgspec.Struct):
+    parent: str
+    child: str
+    matrix: tuple[_Row, _Row, _Row, _Row]
+
+
+class _Size(msgspec.Struct):
+    width: int
+    height: int
+
+
+class _Detection(msgspec.Struct):
+    id: str
+    label: str
+    box: tuple[float, float, float, float]
+    score: float = 1.0
+    attributes: tuple[str, ...] = ()
+    mask: str | None = None
+
+
+class _Detections(msgspec.Struct):
+    detections: tuple[_Detection, ...]
+    image: _Size | None = None
+
+
+def _json(path: Path, form: type[_T]) -> _T:
+    return _decode(_bytes(path, "give a JSON file of the documented form"), form, path)
+
+
+def _decode(text: bytes, form: type[_T], path: Path, place: str = "") -> _T:
+    try:
+        return msgspec.json.decode(text, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason, _, inner = str(error).partition(" - at `")
+        field = " ".join(part for part in (place, inner.rstrip("`")) if part)
+        raise FileError(path, reason, "correct the file; docs/conventions.md shows its form", field or None) from error
+
+
+# ------------------------------------------------------------------------------------------------ bytes and images
+
+
+def _present(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _bytes(path: Path, repair: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FileError(path, error.strerror or type(error).__name__, repair) from error
+
+
+def _array(path: Path) -> npt.NDArray[np.generic]:
+    data = _bytes(path, "give a NumPy .npy file")
+    try:
+        return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+    except (ValueError, EOFError, OSError) as error:
+        raise FileError(path, f"no NumPy array: {error}", "save it again with numpy.save, numbers only") from error
+
+
+def _image(path: Path, flags: int) -> npt.NDArray[np.generic]:
+    """Decode an image file that is whole."""
+    data = _bytes(path, "give an image file")
+    problem = _damage(data)
+    if problem is None:
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error:
+            image = None
+        if image is not None:
+            return np.asarray(image)
+        problem = "no decoder understands it"
+    raise FileError(path, f"not a whole image: {problem}", "copy or record the file again")
+
+
+def _damage(data: bytes) -> str | None:
+    """Why an image file is not whole, or None: decoders may fill the missing part with grey and say nothing."""
+    if not data:
+        return "the file is empty"
+    if data.startswith(_PNG_SIGNATURE):
+        return _png_damage(data)
+    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-1024:]:
+        return "the JPEG has no end marker"
+    return None
+
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def _png_damage(data: bytes) -> str | None:
+    """Walk the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND."""
+    at = len(_PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        end = at + 8 + length
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return f"the checksum of PNG chunk {kind.decode('latin-1')} at byte {at} is wrong"
+        if kind == b"IEND":
+            return None
+        at = end + 4
+    return f"the PNG ends after {len(data)} bytes, before its end marker"
+
+
+def _check_size(path: Path, shape: tuple[int, ...], info: Path, camera: PinholeCamera, repair: str) -> None:
+    if shape[:2] != (camera.height, camera.width):
+        raise FileError(
+            path,
+            f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}",
+            repair,
+        )

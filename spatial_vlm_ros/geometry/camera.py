@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pixels to rays and back, with and without lens distortion.
+
+Knows camera models; knows nothing of what is seen. Normalised coordinates are x/z and y/z in the optical frame.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.types import Detection, Floats, Mask, PinholeCamera, Points, RgbdFrame
+
+Array = npt.NDArray[np.float64]
+_T = TypeVar("_T", bound=np.generic)
+
+TOLERANCE = 1e-9  # normalised units: below a millionth of a pixel for any real focal length
+MAX_ITERATIONS = 30  # Newton needs 4 to 6 on real lenses; more only near the edge of a model's range
+BOX_SAMPLES = 33  # points along each side of a box: between two of them a lens bends a side by far less than a pixel
+
+
+# ------------------------------------------------------------------------------------------------ points and pixels
+
+
+def project(camera: PinholeCamera, points: Points) -> Array:
+    """Image points of the camera's optical frame.
+
+    Args:
+        camera: intrinsics and distortion.
+        points: (N, 3) metres, optical frame.
+
+    Returns:
+        (N, 2) float64, pixels (u, v), inside the image or not. Points that are not in front of the camera, or so far
+        off axis that the distortion model folds back, give NaN.
+
+    Raises:
+        ShapeError: `points` is not (N, 3).
+
+    Source: pinhole model of sensor_msgs/CameraInfo.
+    """
+    points = _columns(points, 3, "points")
+    depth = points[:, 2:]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        normalised = np.where(depth > 0, points[:, :2] / depth, np.nan)
+    lens = _Lens.of(camera)
+    return lens.pixels(_distort(lens, normalised))
+
+
+def unproject(camera: PinholeCamera, pixels: Floats, depth: Floats) -> Array:
+    """Lift pixels with known depth to points.
+
+    Args:
+        camera: intrinsics and distortion.
+        pixels: (N, 2), pixels (u, v); (0, 0) is the centre of the top-left pixel.
+        depth: (N,), metres along the optical z axis; NaN where unknown.
+
+    Returns:
+        (N, 3) float64, metres, optical frame. A depth that is NaN or not positive, and a pixel outside the range of the
+        distortion model, give a NaN row.
+
+    Raises:
+        ShapeError: `pixels` is not (N, 2) or `depth` is not (N,).
+
+    Source: pinhole model of sensor_msgs/CameraInfo.
+    """
+    normalised = normalise(camera, pixels)
+    depth = np.asarray(depth, np.float64)
+    if depth.shape != normalised.shape[:1]:
+        raise ShapeError("depth of pixels", expected=str(normalised.shape[:1]), received=str(depth.shape))
+    z = np.where(depth > 0, depth, np.nan)[:, None]
+    points = np.concatenate([normalised * z, z], axis=1)  # (N, 3)
+    points[np.isnan(points).any(axis=1)] = np.nan
+    return points
+
+
+def normalise(camera: PinholeCamera, pixels: Floats) -> Array:
+    """Normalised coordinates of pixels, distortion removed.
+
+    Args:
+        camera: intrinsics and distortion.
+        pixels: (N, 2), pixels (u, v).
+
+    Returns:
+        (N, 2) float64, x/z and y/z in the optical frame; NaN outside the range of the distortion model.
+
+    Raises:
+        ShapeError: `pixels` is not (N, 2).
+    """
+    lens = _Lens.of(camera)
+    return _undistort(lens, lens.plane(_columns(pixels, 2, "pixels")))
+
+
+def normalised_axes(camera: PinholeCamera) -> tuple[Array, Array]:
+    """Normalised coordinates of all pixels of a rectified camera, as two vectors.
+
+    Args:
+        camera: intrinsics without distortion.
+
+    Returns:
+        x/z of each column (W,) and y/z of each row (H,), float64, optical frame.
+
+    Raises:
+        InputError: the camera has distortion, so columns and rows do not separate.
+    """
+    if not camera.is_rectified:
+        raise InputError(
+            "camera", f"distortion {camera.D}", "a rectified camera", "call rectified() first, or use normalised_grid()"
+        )
+    lens = _Lens.of(camera)
+    columns, rows = np.arange(lens.width, dtype=np.float64), np.arange(lens.height, dtype=np.float64)
+    return (columns - lens.cx) / lens.fx, (rows - lens.cy) / lens.fy
+
+
+def normalised_grid(camera: PinholeCamera) -> Array:
+    """Normalised coordinates of all pixels, distortion removed.
+
+    Args:
+        camera: intrinsics and distortion.
+
+    Returns:
+        (H, W, 2) float64, read-only, x/z and y/z in the optical frame; NaN outside the range of the distortion model.
+        Kept for the last few cameras with equal numbers.
+    """
+    return _grid(_Lens.of(camera))
+
+
+# ------------------------------------------------------------------------------------------------ rectification
+
+
+def rectified(frame: RgbdFrame, detections: tuple[Detection, ...] = ()) -> tuple[RgbdFrame, tuple[Detection, ...]]:
+    """A frame and its detections as a pinhole camera with the same K and size would have given them.
+
+    Args:
+        frame: the observation, with or without distortion.
+        detections: found in the pixels of that frame.
+
+    Returns:
+        Both in rectified pixels; the very same objects when the frame has no distortion.
+
+    Raises:
+        InputError: rectification moves a detection wholly out of the image.
+        ShapeError: a mask has another size than the image.
+    """
+    if frame.camera.is_rectified:
+        return frame, detections
+    return rectify(frame), tuple(_rectify_detection(frame.camera, d) for d in detections)
+
+
+def rectify(frame: RgbdFrame) -> RgbdFrame:
+    """Resample a frame of a distorted camera to a pinhole camera with the same K and size.
+
+    Colour is interpolated; depth is taken from the nearest pixel, so that no depth between two surfaces is made up.
+
+    Args:
+        frame: the observation; colour and depth share its camera.
+
+    Returns:
+        The rectified frame (black and NaN where the source has no pixel); the same object if it has no distortion.
+    """
+    camera = frame.camera
+    if camera.is_rectified:
+        return frame
+    lookup = _rectifying_map(_Lens.of(camera))
+    return replace(
+        frame,
+        rgb=np.asarray(cv2.remap(frame.rgb, lookup[0], lookup[1], cv2.INTER_LINEAR), np.uint8),
+        depth=_nearest(frame.depth, lookup, np.float32(np.nan)),
+        camera=replace(camera, D=()),
+    )
+
+
+def rectify_mask(camera: PinholeCamera, mask: Mask) -> Mask:
+    """A mask in distorted pixels, resampled to rectified ones.
+
+    Args:
+        camera: intrinsics and distortion of the image the mask belongs to.
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W) bool, False where the source has no pixel.
+
+    Raises:
+        ShapeError: the mask has another size than the image.
+    """
+    if mask.shape != (camera.height, camera.width):
+        raise ShapeError("mask", expected=str((camera.height, camera.width)), received=str(mask.shape))
+    return mask if camera.is_rectified else _nearest(mask, _rectifying_map(_Lens.of(camera)), np.bool_(False))
+
+
+def rectify_box(
+    camera: PinholeCamera, box_xyxy: tuple[float, float, float, float]
+) -> tuple[float, float, float, float] | None:
+    """Tight box, in rectified pixels, of a box in distorted ones.
+
+    Args:
+        camera: intrinsics and distortion of the image the box belongs to.
+        box_xyxy: pixels, left, top, right, bottom.
+
+    Returns:
+        The box around the bent sides, clipped to the image; None when nothing of it is left in the image.
+    """
+    if camera.is_rectified:
+        return box_xyxy
+    lens = _Lens.of(camera)
+    pixels = lens.pixels(_undistort(lens, lens.plane(_sides(box_xyxy))))
+    pixels = pixels[np.isfinite(pixels).all(axis=1)]
+    if len(pixels) == 0:
+        return None
+    x0, y0 = np.maximum(pixels.min(axis=0), 0.0)
+    x1, y1 = np.minimum(pixels.max(axis=0), (lens.width, lens.height))
+    return (float(x0), float(y0), float(x1), float(y1)) if x0 < x1 and y0 < y1 else None
+
+
+def _rectify_detection(camera: PinholeCamera, detection: Detection) -> Detection:
+    box = rectify_box(camera, detection.box_xyxy)
+    if box is None:
+        raise InputError(
+            f"box of detection {detection.id!r}",
+            f"{detection.box_xyxy}, outside the rectified image",
+            "boxes that a pinhole camera with the same K can see",
+            "run the detector on rectified images (image_proc), or drop the detection",
+        )
+    mask = None if detection.mask is None else rectify_mask(camera, detection.mask)
+    return replace(detection, box_xyxy=box, mask=mask if mask is not None and mask.any() else None)
+
+
+def _sides(box_xyxy: tuple[float, float, float, float]) -> Array:
+    """(4 * BOX_SAMPLES, 2) points along the sides of a box."""
+    x0, y0, x1, y1 = box_xyxy
+    xs, ys = np.linspace(x0, x1, BOX_SAMPLES), np.linspace(y0, y1, BOX_SAMPLES)
+    return np.concatenate(
+        [np.stack(np.broadcast_arrays(x, y), axis=-1) for x, y in ((xs, y0), (xs, y1), (x0, ys), (x1, ys))]
+    )
+
+
+def _nearest(image: npt.NDArray[_T], lookup: npt.NDArray[np.float32], outside: _T) -> npt.NDArray[_T]:
+    """Sample `image` (H, W) at the pixels nearest to `lookup` (2, H, W)."""
+    height, width = image.shape
+    columns, rows = np.rint(lookup).astype(np.int32)
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    sampled = image[np.where(inside, rows, 0), np.where(inside, columns, 0)]
+    sampled[~inside] = outside
+    return sampled
+
+
+# ------------------------------------------------------------------------------------------------ lens models
+
+
+@dataclass(frozen=True)
+class _Lens:
+    """The numbers of a camera, hashable, so that tables can be kept for equal cameras."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+    model: str
+    D: tuple[float, ...]
+
+    @staticmethod
+    def of(camera: PinholeCamera) -> _Lens:
+        K = camera.K
+        D = () if camera.is_rectified else camera.D
+        fx, fy, cx, cy = K[(0, 1, 0, 1), (0, 1, 2, 2)].tolist()
+        return _Lens(fx, fy, cx, cy, camera.width, camera.height, camera.distortion_model, D)
+
+    def plane(self, pixels: Array) -> Array:
+        """Pixels (N, 2) to coordinates in the (distorted) image plane at distance 1."""
+        return (pixels - (self.cx, self.cy)) / (self.fx, self.fy)
+
+    def pixels(self, plane: Array) -> Array:
+        """The inverse of `plane`."""
+        return plane * (self.fx, self.fy) + (self.cx, self.cy)
+
+    def all_pixels(self) -> Array:
+        """(H * W, 2) pixels (u, v), row by row."""
+        rows, columns = np.indices((self.height, self.width), dtype=np.float64)
+        return np.stack([columns.ravel(), rows.ravel()], axis=1)
+
+
+@lru_cache(maxsize=4)
+def _grid(lens: _Lens) -> Array:
+    grid = _undistort(lens, lens.plane(lens.all_pixels())).reshape(lens.height, lens.width, 2)
+    grid.setflags(write=False)
+    return grid
+
+
+@lru_cache(maxsize=4)
+def _rectifying_map(lens: _Lens) -> npt.NDArray[np.float32]:
+    """(2, H, W) distorted pixel (u, v) of each rectified one; far outside the image where there is none."""
+    pixels = lens.pixels(_distort(lens, lens.plane(lens.all_pixels())))
+    pixels = np.where(np.abs(pixels) < 4 * max(lens.width, lens.height), pixels, -10.0)
+    return pixels.T.astype(np.float32).reshape(2, lens.height, lens.width)
+
+
+def _distort(lens: _Lens, xy: Array) -> Array:
+    """Normalised (N, 2) to the distorted image plane; NaN where the model folds back."""
+    if not lens.D:
+        return xy
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if lens.model == "equidistant":
+            return _distort_equidistant(lens.D, xy)
+        distorted, _ = _brown(lens.D, xy)
+        return np.where(_squared(xy) < _brown_limit(lens.D), distorted, np.nan)
+
+
+def _undistort(lens: _Lens, xy: Array) -> Array:
+    """Distorted image plane (N, 2) to normalised; NaN where no angle within the model's range lands there."""
+    if not lens.D:
+        return xy
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return (_undistort_equidistant if lens.model == "equidistant" else _undistort_brown)(lens.D, xy)
+
+
+def _brown(D: tuple[float, ...], xy: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    """Plumb bob and rational distortion of (N, 2), with the Jacobian's entries xx, xy (= yx) and yy, (N,) each.
+
+    Source: OpenCV, "Camera Calibration and 3D Reconstruction", detailed description; D as in sensor_msgs/CameraInfo
+    (k1, k2, p1, p2[, k3[, k4, k5, k6]]).
+    """
+    k1, k2, p1, p2, k3, k4, k5, k6 = (*D, *(0.0,) * (8 - len(D)))
+    x, y = xy.T
+    s = x * x + y * y
+    above, below = 1 + s * (k1 + s * (k2 + s * k3)), 1 + s * (k4 + s * (k5 + s * k6))
+    gain = above / below
+    slope = (k1 + s * (2 * k2 + s * 3 * k3) - gain * (k4 + s * (2 * k5 + s * 3 * k6))) / below  # d gain / d s
+    distorted = np.stack(
+        [x * gain + 2 * p1 * x * y + p2 * (s + 2 * x * x), y * gain + p1 * (s + 2 * y * y) + 2 * p2 * x * y], axis=1
+    )
+    return distorted, (
+        gain + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x,
+        2 * x * y * slope + 2 * p1 * x + 2 * p2 * y,
+        gain + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x,
+    )
+
+
+def _undistort_brown(D: tuple[float, ...], target: Array) -> Array:
+    """Newton iterations in the plane, from the distorted point drawn into the model's range."""
+    limit = _brown_limit(D)
+    xy = target * np.minimum(1.0, 0.95 * math.sqrt(limit) / np.sqrt(_squared(target)).clip(1e-300))
+    for _ in range(MAX_ITERATIONS):
+        distorted, (xx, cross, yy) = _brown(D, xy)
+        miss = distorted - target
+        if not (np.abs(miss) > TOLERANCE / 10).any():
+            break
+        step = np.stack([yy * miss[:, 0] - cross * miss[:, 1], xx * miss[:, 1] - cross * miss[:, 0]], axis=1)
+        xy = xy - step / (xx * yy - cross * cross)[:, None]
+    distorted, _ = _brown(D, xy)
+    reached = (np.abs(distorted - target).max(axis=1, keepdims=True) < TOLERANCE) & (_squared(xy) < limit)
+    return np.where(reached, xy, np.nan)
+
+
+@lru_cache(maxsize=16)
+def _brown_limit(D: tuple[float, ...]) -> float:
+    """Squared radius up to which the radial part grows: beyond it two angles share a pixel."""
+    k1, k2, _, _, k3, k4, k5, k6 = (*D, *(0.0,) * (8 - len(D)))
+    above, below = np.polynomial.Polynomial([1, k1, k2, k3]), np.polynomial.Polynomial([1, k4, k5, k6])
+    s = np.polynomial.Polynomial([0, 1])
+    growth = above * below + 2 * s * (above.deriv() * below - above * below.deriv())  # of r above / below, by r
+    return min(_first_root(growth), _first_root(below))
+
+
+def _distort_equidistant(D: tuple[float, ...], xy: Array) -> Array:
+    """Fisheye distortion of (N, 2).
+
+    Source: Kannala and Brandt 2006 as in OpenCV's fisheye module: theta_d = theta (1 + k1 theta² + … + k4 theta⁸).
+    """
+    radius = np.sqrt(_squared(xy))
+    theta = np.arctan(radius)
+    bent, _ = _equidistant(D, theta)
+    scale = np.where(radius > 0, bent / radius, 1.0)
+    return np.where(theta < _equidistant_limit(D), xy * scale, np.nan)
+
+
+def _undistort_equidistant(D: tuple[float, ...], target: Array) -> Array:
+    bent = np.sqrt(_squared(target))
+    limit = _equidistant_limit(D)
+    theta = np.minimum(bent, 0.95 * limit)
+    for _ in range(MAX_ITERATIONS):
+        value, slope = _equidistant(D, theta)
+        if not (np.abs(value - bent) > TOLERANCE / 10).any():
+            break
+        theta = theta - (value - bent) / slope
+    value, _ = _equidistant(D, theta)
+    reached = (np.abs(value - bent) < TOLERANCE) & (theta >= 0) & (theta < limit)
+    return np.where(reached, target * np.where(bent > 0, np.tan(theta) / bent, 1.0), np.nan)
+
+
+def _equidistant(D: tuple[float, ...], theta: Array) -> tuple[Array, Array]:
+    """theta_d and its derivative by theta."""
+    s = theta * theta
+    k1, k2, k3, k4 = D
+    return (
+        theta * (1 + s * (k1 + s * (k2 + s * (k3 + s * k4)))),
+        1 + s * (3 * k1 + s * (5 * k2 + s * (7 * k3 + s * 9 * k4))),
+    )
+
+
+@lru_cache(maxsize=16)
+def _equidistant_limit(D: tuple[float, ...]) -> float:
+    """Angle up to which theta_d grows, at most a right angle (radians)."""
+    k1, k2, k3, k4 = D
+    return min(math.sqrt(_first_root(np.polynomial.Polynomial([1, 3 * k1, 5 * k2, 7 * k3, 9 * k4]))), math.pi / 2)
+
+
+def _first_root(polynomial: np.polynomial.Polynomial) -> float:
+    """Smallest positive real root, infinity if there is none."""
+    roots = polynomial.trim().roots()
+    real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
+    return float(real.min(initial=math.inf))
+
+
+# ------------------------------------------------------------------------------------------------ small helpers
+
+
+def _squared(xy: Array) -> Array:
+    """(N, 1) squared length of (N, 2)."""
+    return xy[:, :1] ** 2 + xy[:, 1:] ** 2
+
+
+def _columns(values: Floats, n: int, what: str) -> Array:
+    array = np.asarray(values, np.float64)
+    if array.ndim != 2 or array.shape[1] != n:
+        raise ShapeError(what, expected=f"(N, {n})", received=str(array.shape))
+    return array

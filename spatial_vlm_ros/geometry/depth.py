@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Raw depth images to metres with NaN, whether they can be trusted, and how much.
+
+Knows units, invalid values and noise; knows nothing of objects.
+"""
+
+from __future__ import annotations
+
+import math
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.config import DepthConfig
+from spatial_vlm_ros.errors import DepthError, InputError, ShapeError, UnknownNameError
+from spatial_vlm_ros.geometry.camera import normalised_axes, normalised_grid, project
+from spatial_vlm_ros.types import Depth, Floats, PinholeCamera, Transform
+
+# encoding -> (dtype kind, bytes, metres per unit), REP-118
+ENCODINGS = MappingProxyType({"16UC1": ("u", 2, 0.001), "mono16": ("u", 2, 0.001), "32FC1": ("f", 4, 1.0)})
+
+MIN_VALID_FRACTION = 0.01  # less is a covered lens, a wrong topic or a sensor that looks at glass
+MIN_IN_RANGE_FRACTION = 0.1  # a table to work on fills at least a tenth of what was measured
+LARGEST_PLAUSIBLE_MEDIAN = 100.0  # metres: nearer by far is what any depth camera can measure
+SMALLEST_PLAUSIBLE_MEDIAN = 0.02  # metres: a depth camera's blind zone is larger
+OVERLAP = 1.2  # footprints of neighbours overlap by a fifth, so that surfaces turned towards the other view stay closed
+LARGEST_FOOTPRINT = 32.0  # pixels: only points a hand's breadth before the lens would cover more
+
+
+def depth_from_image(image: npt.NDArray[np.generic], encoding: str, scale: float | None = None) -> Depth:
+    """Metres from a depth image as sensors publish it.
+
+    Args:
+        image: (H, W) uint16 ("16UC1", "mono16": 0 = not measured) or float32 ("32FC1"), of either byte order.
+        encoding: one of sensor_msgs/image_encodings above.
+        scale: metres per unit; None = 0.001 for integers, 1 for floats (REP-118).
+
+    Returns:
+        (H, W) float32, metres, a new array. What is zero, negative, infinite or NaN is NaN.
+
+    Raises:
+        UnknownNameError: another encoding.
+        ShapeError: the array is not what the encoding says.
+        InputError: the scale is not a positive number.
+
+    Source: REP-118, REP-117.
+    """
+    if encoding not in ENCODINGS:
+        raise UnknownNameError("depth encoding", encoding, ENCODINGS)
+    kind, size, usual_scale = ENCODINGS[encoding]
+    if image.ndim != 2 or image.dtype.kind != kind or image.dtype.itemsize != size:
+        expected = f"(H, W) {'uint16' if kind == 'u' else 'float32'} for encoding {encoding}"
+        raise ShapeError("depth image", expected=expected, received=f"{image.shape} {image.dtype}")
+    factor = usual_scale if scale is None else float(scale)
+    if not 0 < factor < math.inf:
+        raise InputError("depth scale", str(scale), "metres per unit, more than 0", "use 0.001 for millimetres")
+    metres = (image.astype(np.float64) * factor).astype(np.float32)
+    metres[~((metres > 0) & (metres < np.inf))] = np.nan
+    return metres
+
+
+def check_depth(depth: Depth, config: DepthConfig) -> None:
+    """Refuse a depth image that no pose may be built on.
+
+    Args:
+        depth: (H, W) float32, metres, NaN where not measured.
+        config: the range that is trusted.
+
+    Raises:
+        DepthError: nothing or next to nothing is measured, the unit looks wrong, or the scene is out of range.
+    """
+    measured = depth[np.isfinite(depth)]
+    if measured.size == 0:
+        raise DepthError("no pixel measured a depth", "check that the depth stream runs and the lens is uncovered")
+    if measured.size < MIN_VALID_FRACTION * depth.size:
+        raise DepthError(
+            f"only {measured.size} of {depth.size} pixels measured a depth",
+            "check exposure, the emitter, and whether the camera looks at glass or is too near",
+        )
+    median = float(np.median(measured))
+    if median > LARGEST_PLAUSIBLE_MEDIAN:
+        raise DepthError(
+            f"the median depth is {median:.0f} m: it looks like millimetres given as metres",
+            "divide by 1000, or give the encoding 16UC1",
+        )
+    if median < SMALLEST_PLAUSIBLE_MEDIAN:
+        raise DepthError(
+            f"the median depth is {median * 1000:.2f} mm: it looks like metres divided by 1000",
+            "do not scale depth of encoding 32FC1",
+        )
+    in_range = (config.near <= measured) & (measured <= config.far)
+    if not config.near <= median <= config.far and in_range.mean() < MIN_IN_RANGE_FRACTION:
+        raise DepthError(
+            f"the median depth is {median:.2f} m, outside the trusted {config.near} to {config.far} m",
+            "move the camera, check the depth unit, or set the parameters near and far",
+        )
+
+
+def clip_depth(depth: Depth, config: DepthConfig) -> Depth:
+    """Depth with everything outside the trusted range set to NaN.
+
+    Args:
+        depth: (H, W) float32, metres, NaN where not measured.
+        config: `near` and `far`, metres.
+
+    Returns:
+        (H, W) float32, a new array.
+
+    Source: the form of the test follows REP-117, so that NaN fails it.
+    """
+    return np.where((config.near <= depth) & (depth <= config.far), depth, np.float32(np.nan))
+
+
+def depth_noise(depth: Floats, config: DepthConfig) -> Floats:
+    """Standard deviation of measured depth.
+
+    Args:
+        depth: any shape, metres.
+        config: `noise_floor` (m) and `noise_quadratic` (1/m).
+
+    Returns:
+        Same shape and dtype, metres; NaN where the depth is.
+
+    Source: triangulating sensors lose precision with range squared (Khoshelham and Elberink 2012).
+    """
+    return config.noise_floor + config.noise_quadratic * depth * depth
+
+
+def register_depth(
+    depth: Depth, depth_camera: PinholeCamera, rgb_camera: PinholeCamera, rgb_T_depth: Transform
+) -> Depth:
+    """Depth as the colour camera would have measured it.
+
+    Every measured pixel becomes a patch of the size it has in the colour image; where patches overlap, the nearest
+    wins, so surfaces stay closed at higher resolution and hide what is behind them. Nothing is filled between patches.
+
+    Args:
+        depth: (H_depth, W_depth) float32, metres, NaN where not measured.
+        depth_camera: intrinsics of the depth image.
+        rgb_camera: intrinsics of the colour image.
+        rgb_T_depth: maps the depth camera's optical frame to the colour camera's.
+
+    Returns:
+        (H_rgb, W_rgb) float32, metres along the colour camera's z, NaN where nothing was measured.
+
+    Raises:
+        ShapeError: the depth image has another size than its camera.
+    """
+    size = (depth_camera.height, depth_camera.width)
+    if depth.shape != size:
+        raise ShapeError("depth image", expected=f"{size} as in its camera", received=str(depth.shape))
+    z = depth[np.isfinite(depth)].astype(np.float64)
+    points = rgb_T_depth.apply(
+        np.concatenate([_plane_of(depth_camera, np.isfinite(depth)) * z[:, None], z[:, None]], 1)
+    )
+    pixels = project(rgb_camera, points)
+    magnification = z / np.where(points[:, 2] > 0, points[:, 2], np.nan)
+    focal_ratio = np.diag(rgb_camera.K)[:2] / np.diag(depth_camera.K)[:2]
+    footprint = np.clip(OVERLAP * magnification[:, None] * focal_ratio, 1.0, LARGEST_FOOTPRINT)  # (N, 2) pixels
+    return _splat(pixels, footprint, points[:, 2], (rgb_camera.height, rgb_camera.width))
+
+
+def _plane_of(camera: PinholeCamera, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """(N, 2) normalised coordinates of the pixels set in `where` (H, W)."""
+    if not camera.is_rectified:
+        return normalised_grid(camera)[where]
+    xs, ys = normalised_axes(camera)
+    rows, columns = np.nonzero(where)
+    return np.stack([xs[columns], ys[rows]], axis=1)
+
+
+def _splat(
+    pixels: npt.NDArray[np.float64],
+    footprint: npt.NDArray[np.float64],
+    z: npt.NDArray[np.float64],
+    shape: tuple[int, int],
+) -> Depth:
+    """Draw patches `footprint` (N, 2) wide around `pixels` (N, 2) into an image, the nearest on top."""
+    usable = np.isfinite(pixels).all(axis=1) & (np.abs(pixels) < 1e6).all(axis=1)
+    first = np.ceil(pixels[usable] - footprint[usable] / 2).astype(np.int64)
+    last = np.ceil(pixels[usable] + footprint[usable] / 2).astype(np.int64)  # not drawn: half-open
+    z32 = z[usable].astype(np.float32)
+    nearest = np.full(shape, np.inf, np.float32)
+    widest = (last - first).max(axis=0, initial=0)
+    for dx in range(widest[0]):
+        for dy in range(widest[1]):
+            u, v = first[:, 0] + dx, first[:, 1] + dy
+            drawn = (u < last[:, 0]) & (v < last[:, 1]) & (u >= 0) & (v >= 0) & (u < shape[1]) & (v < shape[0])
+            np.minimum.at(nearest.reshape(-1), v[drawn] * shape[1] + u[drawn], z32[drawn])
+    return np.where(np.isinf(nearest), np.float32(np.nan), nearest)

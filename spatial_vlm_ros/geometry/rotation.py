@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rotation matrices and quaternions.
+
+Knows the order x, y, z, w and one sign for each rotation; knows nothing of frames.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.types import Floats, Quaternion
+
+NORM_TOLERANCE = 1e-2  # the deviation tf2 accepts in a quaternion
+ORTHOGONALITY_TOLERANCE = 1e-3  # as in types.Transform
+ZERO = 1e-12  # components below are rounding, and have no sign
+
+
+def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
+    """Unit quaternion of a rotation matrix.
+
+    Args:
+        rotation: (3, 3), a rotation to within 1e-3.
+
+    Returns:
+        (x, y, z, w) with w >= 0; for half turns, where w is 0, the first component that is not 0 is positive.
+
+    Raises:
+        ShapeError: not (3, 3).
+        InputError: no rotation: not orthogonal, mirrored, or not finite.
+
+    Source: Bar-Itzhack 2000: the quaternion is the eigenvector, of the largest eigenvalue, of a symmetric matrix; also
+    the nearest one when the matrix carries rounding.
+    """
+    R = np.asarray(rotation, np.float64)
+    if R.shape != (3, 3):
+        raise ShapeError("rotation matrix", expected="(3, 3)", received=str(R.shape))
+    if (
+        not np.isfinite(R).all()
+        or not np.allclose(R @ R.T, np.eye(3), atol=ORTHOGONALITY_TOLERANCE)
+        or np.linalg.det(R) < 0
+    ):
+        raise InputError(
+            "rotation matrix",
+            np.array2string(R.reshape(-1), precision=4),
+            "orthogonal with determinant 1",
+            "take the rotation part of a rigid transform",
+        )
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = R
+    symmetric = np.array(
+        [
+            [xx - yy - zz, xy + yx, xz + zx, zy - yz],
+            [xy + yx, yy - xx - zz, yz + zy, xz - zx],
+            [xz + zx, yz + zy, zz - xx - yy, yx - xy],
+            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
+        ]
+    )
+    _, vectors = np.linalg.eigh(symmetric)
+    return _canonical(vectors[:, -1])
+
+
+def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[np.float64]:
+    """Rotation matrix of a unit quaternion.
+
+    Args:
+        quaternion: (4,) x, y, z, w, of norm 1 to within 1 %; the rest is normalised away.
+
+    Returns:
+        (3, 3) float64.
+
+    Raises:
+        ShapeError: not (4,).
+        InputError: not of norm 1, as the all-zero quaternion of an unset message.
+
+    Source: q v q* written out (Hamilton convention, as in ROS and scipy).
+    """
+    q = np.asarray(quaternion, np.float64)
+    if q.shape != (4,):
+        raise ShapeError("quaternion", expected="(4,) x, y, z, w", received=str(q.shape))
+    norm = float(np.linalg.norm(q))
+    if not abs(norm - 1.0) <= NORM_TOLERANCE:
+        raise InputError(
+            "quaternion", f"{q} of norm {norm:.4g}", "norm 1", "set the orientation; identity is 0, 0, 0, 1"
+        )
+    x, y, z, w = q / norm
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def _canonical(q: npt.NDArray[np.float64]) -> Quaternion:
+    """Of q and -q, which are the same rotation, the one with w >= 0."""
+    q = np.where(np.abs(q) < ZERO, 0.0, q)
+    leading = next(component for component in (q[3], *q[:3]) if component != 0)
+    x, y, z, w = (q if leading > 0 else -q).tolist()
+    return x, y, z, w

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plane that objects stand on, and the direction "up".
+
+Knows nothing of what the objects are: it looks at the surface around their boxes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.config import DepthConfig
+from spatial_vlm_ros.geometry.camera import normalised_axes
+from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.types import Detection, Plane, RgbdFrame, UpSource
+
+_SAMPLES = 4000  # points looked at; more changes the plane by less than its noise
+_TRIALS = 256  # triples drawn; with a third of the points on the plane, one in 27 triples is good
+_MIN_POINTS = 100
+_MAX_TILT_FROM_UP_DEG = 15.0  # a support surface steeper than this lets things slide
+_RING = 0.5  # the ring around a box, as part of the box's size
+
+
+def find_support(
+    frame: RgbdFrame, detections: tuple[Detection, ...], config: DepthConfig, up: npt.NDArray[np.float64] | None
+) -> Plane | None:
+    """Fit the plane around the detections.
+
+    The surface that things stand on is what surrounds them in the picture, so the points come from rings around the
+    boxes; where these hold too few, from the whole picture.
+
+    Args:
+        frame: rectified frame; depth in metres.
+        detections: what stands on the plane.
+        config: depth noise.
+        up: (3,) unit, camera frame, if known from TF or an IMU: only planes across it count.
+
+    Returns:
+        The plane, its normal towards the camera, or None when no plane holds enough points.
+    """
+    points = _points_around(frame, detections)
+    if len(points) < _MIN_POINTS:
+        points = _sample(frame, np.isfinite(frame.depth))
+    if len(points) < _MIN_POINTS:
+        return None
+    tolerance = 0.004 + 2.0 * depth_noise(points[:, 2], config)
+    normal, offset = _consensus(points, tolerance, up)
+    if normal is None:
+        return None
+    for _ in range(3):
+        inliers = np.abs(points @ normal + offset) < tolerance
+        if inliers.sum() < _MIN_POINTS:
+            return None
+        normal, offset = _least_squares(points[inliers])
+    residual = (points @ normal + offset)[inliers]
+    return Plane(normal, offset, float(np.sqrt(np.mean(residual**2))))
+
+
+def find_up(frame: RgbdFrame, support: Plane | None) -> tuple[npt.NDArray[np.float64], UpSource]:
+    """The direction against gravity in the camera frame, (3,) unit, and where it came from.
+
+    In this order: the z axis of base_T_camera's parent, the frame's own `up` (IMU), the support plane's normal,
+    minus the optical y axis.
+    """
+    known = known_up(frame)
+    if known is not None:
+        return known
+    if support is not None:
+        return support.normal, UpSource.SUPPORT_PLANE
+    return np.array([0.0, -1.0, 0.0]), UpSource.OPTICAL_AXES
+
+
+def known_up(frame: RgbdFrame) -> tuple[npt.NDArray[np.float64], UpSource] | None:
+    """`up` as TF or an IMU tells it, or None."""
+    if frame.base_T_camera is not None:
+        return frame.base_T_camera.rotation[2].copy(), UpSource.TF
+    if frame.up is not None:
+        return frame.up, UpSource.IMU
+    return None
+
+
+def _points_around(frame: RgbdFrame, detections: tuple[Detection, ...]) -> npt.NDArray[np.float64]:
+    """Measured points in rings around the boxes, outside all boxes."""
+    height, width = frame.depth.shape
+    wanted = np.zeros((height, width), np.bool_)
+    inside = np.zeros((height, width), np.bool_)
+    for detection in detections:
+        x0, y0, x1, y1 = detection.box_xyxy
+        dx, dy = max(16.0, _RING * (x1 - x0)), max(16.0, _RING * (y1 - y0))
+        wanted[max(0, int(y0 - dy)) : max(0, int(y1 + dy)), max(0, int(x0 - dx)) : max(0, int(x1 + dx))] = True
+        inside[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)] = True
+    return _sample(frame, wanted & ~inside & np.isfinite(frame.depth))
+
+
+def _sample(frame: RgbdFrame, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """At most _SAMPLES of the wanted pixels, evenly taken, as (N, 3) points."""
+    index = np.flatnonzero(wanted)
+    index = index[:: max(1, len(index) // _SAMPLES)]
+    v, u = np.divmod(index, frame.depth.shape[1])
+    xs, ys = normalised_axes(frame.camera)
+    z = frame.depth[v, u].astype(np.float64)
+    return np.stack((xs[u] * z, ys[v] * z, z), axis=1)
+
+
+def _consensus(
+    points: npt.NDArray[np.float64], tolerance: npt.NDArray[np.float64], up: npt.NDArray[np.float64] | None
+) -> tuple[npt.NDArray[np.float64] | None, float]:
+    """The best of many planes through three points each (RANSAC with a fixed seed)."""
+    rng = np.random.default_rng(0)
+    triples = points[rng.integers(0, len(points), (_TRIALS, 3))]
+    normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
+    lengths = np.linalg.norm(normals, axis=1)
+    keep = lengths > 1e-9
+    normals = normals[keep] / lengths[keep, None]
+    offsets = -np.einsum("ij,ij->i", normals, triples[keep, 0])
+    normals *= np.sign(offsets)[:, None]  # the camera, at the origin, lies on the positive side
+    offsets = np.abs(offsets)
+    if up is not None:
+        usable = normals @ up > np.cos(np.radians(_MAX_TILT_FROM_UP_DEG))
+    else:
+        usable = normals[:, 1] < 0.1  # without up: any plane but ceilings; walls are told apart by what stands on them
+    normals, offsets = normals[usable], offsets[usable]
+    if not len(normals):
+        return None, 0.0
+    counts = (np.abs(points @ normals.T + offsets) < tolerance[:, None]).sum(axis=0)
+    best = int(np.argmax(counts))
+    return normals[best], float(offsets[best])
+
+
+def _least_squares(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
+    """Total least squares plane, normal towards the origin."""
+    mean = points.mean(axis=0)
+    normal = np.linalg.eigh(np.cov((points - mean).T))[1][:, 0]
+    offset = -float(normal @ mean)
+    return (normal, offset) if offset >= 0 else (-normal, -offset)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All phrases of the word tables in one dictionary: phrase → what it can be.
+
+The kinds given here are possible ones; `tagging` picks one by the neighbours.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language.relations import RELATIONS
+from spatial_vlm_ros.types import FrameOfReference
+
+Kinds = dict[str, Any]
+"""Possible kinds of a phrase, each with its value."""
+
+
+def expand(pattern: str) -> Iterator[str]:
+    """Every phrase of a slot pattern.
+
+    Args:
+        pattern: slots separated by spaces; "a|b" are alternatives, a trailing "?" makes a slot optional.
+
+    Yields:
+        The phrases, lower case, words separated by single spaces.
+    """
+    slots = [(*slot.rstrip("?").split("|"), *(("",) if slot.endswith("?") else ())) for slot in pattern.split()]
+    for words in itertools.product(*slots):
+        yield " ".join(word for word in words if word)
+
+
+class _Table:
+    """Collects phrases; the first value given for a phrase and kind stays."""
+
+    def __init__(self) -> None:
+        self.phrases: dict[str, Kinds] = {}
+
+    def add(self, kind: str, value: object, patterns: Iterable[str]) -> None:
+        for pattern in patterns:
+            for phrase in expand(pattern):
+                self.phrases.setdefault(phrase, {}).setdefault(kind, value)
+
+
+
+def _add_relations(table: _Table) -> None:
+    for relation in RELATIONS.values():
+        table.add("REL", (relation.name, None, False), relation.surfaces)
+        table.add("REL", (relation.name, None, True), relation.motion)
+    sides = (("left of", "left"), ("right of", "right"))
+    for frame, owners in lexicon.POSSESSORS.items():
+        for owner, (name, side) in itertools.product(owners, sides):
+            table.add("REL", (name, frame, False), (f"to|on|at {owner} {side} hand? side? of|from",))
+
+
+def _add_sides(table: _Table) -> None:
+    for superlative, patterns in lexicon.SIDES.items():
+        table.add("SIDE", (superlative, None), patterns)
+    for frame, owners in lexicon.POSSESSORS.items():
+        for owner, (superlative, side) in itertools.product(owners, lexicon.OWN_SIDES.items()):
+            table.add("SIDE", (superlative, frame), (f"to|on|at {owner} {side} hand? side?",))
+            table.add("FROM", (side, frame), (f"from {owner} {side} hand? side?",))
+    for frame, who in lexicon.VIEWPOINTS.items():
+        table.add("SIDE", ("nearest", frame), (f"the? nearest|closest to|from the? {who}",))
+        table.add("SIDE", ("farthest", frame), (f"the? farthest|furthest away? from the? {who}",
+                                                f"most distant from the? {who}"))  # fmt: skip
+        table.add("FROM", ("near", frame), (f"from the? {who}",))
+    for order, sides in lexicon.ORDER_SIDES.items():
+        for side in sides:
+            table.add("FROM", (order, None), (f"counting|starting|counted|going? from|in the? {side} hand? side|end|edge?",
+                                              f"in from the {side}"))  # fmt: skip
+    for order, other in (("left", "right"), ("right", "left"), ("top", "bottom"), ("bottom", "top")):
+        table.add("FROM", (order, None), (f"from the? {order} to the? {other}",))
+    table.add("FROM", ("far", None), ("from the? far end|side", "from behind"))
+    table.add("FROM", ("near", None), ("from the? near end|side",))
+
+
+def _add_frames(table: _Table) -> None:
+    for frame, patterns in lexicon.FRAME_PHRASES.items():
+        table.add("FRAME", (frame, None), patterns)
+    for frame, owners in lexicon.POSSESSORS.items():
+        for owner, view in itertools.product(owners, lexicon.VIEW_NOUNS.split("|")):
+            table.add("FRAME", (frame, None), (f"as? seen|viewed|looking? from|in {owner} {view}",))
+
+
+def _add_nominals(table: _Table) -> None:
+    for superlative, patterns in lexicon.SUPERLATIVES.items():
+        table.add("SUP", (superlative, None), patterns)
+    for word, superlative in lexicon.POSITION_WORDS.items():
+        table.add("POSITION", (superlative, None), (word,))
+    shades = [(shade, colour) for shade in lexicon.SHADES for colour in lexicon.BASE_COLOURS if shade != colour]
+    table.phrases.update({f"{shade} {colour}": {"ADJ": f"{shade} {colour}"} for shade, colour in shades})
+    for word in lexicon.BASE_COLOURS | lexicon.ATTRIBUTES:
+        table.add("ADJ", word, (word.replace("-", " "),))
+    for word, colour in lexicon.COLOUR_VARIANTS.items():
+        table.add("ADJ", colour, (word,))
+    for word in (lexicon.MATERIALS_AND_MORE - lexicon.NOUN_COLOURS) | {"orange", "gold", "silver", "open", "square"}:
+        table.phrases.pop(word, None)
+        table.add("ADJNOUN", word, (word,))
+    for colour in lexicon.BASE_COLOURS | lexicon.NOUN_COLOURS | {"light", "dark", "bright", "multi", "pale"}:
+        table.add("ADJ", colour, (f"{colour} coloured|colored|colour|color|ish|tinted",))
+    table.add("COMPOUND", None, lexicon.COMPOUNDS)
+    table.add("DET", None, lexicon.DETERMINERS)
+    for pattern, count in lexicon.QUANTITIES.items():
+        table.add("QTY", count, (pattern,))
+    for word, count in lexicon.NUMBERS.items():
+        table.add("NUM", count, (word,))
+    for word, count in lexicon.ORDINALS.items():
+        table.add("ORD", count, (word,))
+    table.add("ORD", -1, ("last",))
+    table.add("ONE", 1, ("one",))
+    for word, count in lexicon.PRONOUNS.items():
+        table.add("PRON", ("object", count), (word,))
+    for word, category in lexicon.PERSONS.items():
+        table.add("PERSON", (category, None), (word,))
+    table.add("UNIT", None, lexicon.UNITS)
+
+
+def _add_frame_words(table: _Table) -> None:
+    """The words that hold a sentence together."""
+    for action, patterns in lexicon.ACTIONS.items():
+        table.add("VERB", action, patterns)
+    table.add("VERB", "give", lexicon.WISHES)
+    table.add("VERB", "find", ("what is|are", "what's", "whats", "which is|are"))
+    table.add("THERE", "verify", lexicon.VERIFY)
+    table.add("POLITE", None, lexicon.POLITE)
+    table.add("PLEASANTRY", None, lexicon.PLEASANTRIES)
+    table.add("ADVERB", None, lexicon.ADVERBS)
+    table.add("PARTICLE", None, lexicon.PARTICLES)
+    table.add("INTENSIFIER", None, lexicon.INTENSIFIERS)
+    table.add("POSTURE", None, lexicon.POSTURES)
+    table.add("MEASURE", None, lexicon.MEASURE_PHRASES)
+    table.add("OUTSIDE", None, lexicon.OUTSIDE)
+    table.add("FOREIGN", None, lexicon.FOREIGN)
+    table.add("AND", None, ("and", "and also", "as well as", "and which", "and both"))
+    table.add("THEN", None, ("and? then", "and then also", "and afterwards", "afterwards", "after that", "and after that"))
+    table.add("BUT", None, ("but", "but also", "yet"))
+    table.add("OR", None, ("or", "either or", "and or"))
+    table.add("NOT", None, ("not",))
+    table.add("OF", None, ("of",))
+    table.add("THAT", None, ("that",))
+    table.add("WHICH", None, ("which", "which of the|these|those", "what", "which one of the", "which one"))
+    table.add("IS", None, ("is", "are", "is currently"))
+    table.add("IS NOT", None, ("isn't", "isnt", "aren't", "arent", "is not", "are not"))
+    table.add("THATIS", None, ("that|which|who is|are", "that's", "thats", "which's", "who's", "that|which stands|sits|lies|rests"))
+    table.add("THATIS NOT", None, ("that|which|who is|are not", "that's|thats not", "that|which|who isn't|isnt|aren't|arent"))
+
+
+@lru_cache(maxsize=1)
+def phrase_table() -> tuple[Mapping[str, Kinds], int]:
+    """All phrases and the number of words of the longest one.
+
+    Returns:
+        Phrase → possible kinds with their values; length of the longest phrase in words.
+    """
+    table = _Table()
+    for add in (_add_nominals, _add_relations, _add_sides, _add_frames, _add_frame_words):
+        add(table)
+    return table.phrases, max(phrase.count(" ") for phrase in table.phrases) + 1

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Characters to words: splits an instruction into lower-case words that remember where they stand."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from spatial_vlm_ros.errors import InputError, NotUnderstoodError
+from spatial_vlm_ros.language.lexicon import LOANWORDS
+from spatial_vlm_ros.language.vocabulary import phrase_table
+
+MAX_LENGTH = 1000
+"""Longest instruction, characters."""
+
+_APOSTROPHES = "'\u2019\u02bc\u2018`"
+_PIECE = re.compile(
+    rf"(?P<word>[^\W_]+(?:(?:[{_APOSTROPHES}&]|(?<=\d)[.](?=\d)|[-\u2010\u2011])[^\W_]+)*)"
+    r"|(?P<comma>[,;:]|(?<=\s)[-\u2013\u2014]+(?=\s)|\u2014)"
+    r"|(?P<stop>[.!?\u2026]+)"
+    r"|(?P<and>&)"
+    r"|(?P<open>\()|(?P<close>\))"
+    rf"|(?P<quote>[\"\u201c\u201d\u201e\u00ab\u00bb{_APOSTROPHES}])"
+    r"|(?P<space>\s+)"
+    r"|(?P<symbol>[^\s])"
+)
+_HYPHEN = re.compile(r"[-\u2010\u2011]")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word or sign.
+
+    Args:
+        text: lower case; the sign itself for a sign.
+        start: first character in the instruction.
+        end: one past the last character.
+        kind: "word", "comma", "stop", "open", "close", "symbol" or "foreign".
+    """
+
+    text: str
+    start: int
+    end: int
+    kind: str = "word"
+
+
+def check(instruction: str) -> None:
+    """Refuse what is no instruction at all.
+
+    Args:
+        instruction: the words.
+
+    Raises:
+        InputError: not a string, too long, or with control characters.
+        NotUnderstoodError: blank.
+    """
+    if not isinstance(instruction, str):
+        raise InputError("instruction", type(instruction).__name__, "a string", "pass the words as one str")
+    if len(instruction) > MAX_LENGTH:
+        raise InputError(
+            "instruction", f"{len(instruction)} characters", f"at most {MAX_LENGTH}", "say one command in one sentence"
+        )
+    for position, character in enumerate(instruction):
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
+            raise InputError(
+                "instruction",
+                f"the control character U+{ord(character):04X} at {position}",
+                "plain text",
+                "remove control characters before passing the text on",
+            )
+    if not instruction.strip():
+        raise NotUnderstoodError(
+            instruction, (0, len(instruction)), "there are no words", 'say a command, for example "pick up the red cup"'
+        )
+
+
+def _fold(text: str) -> str | None:
+    """The word in ASCII, or None when it is no English word."""
+    if text.isascii():
+        return text
+    plain = unicodedata.normalize("NFKD", text)
+    plain = "".join(character for character in plain if not unicodedata.combining(character))
+    return plain if plain.isascii() and plain in LOANWORDS else None
+
+
+def _split_hyphens(word: Word) -> list[Word]:
+    """Split "left-hand" into words of the tables; leave "t-shirt" whole."""
+    parts = _HYPHEN.split(word.text)
+    if len(parts) == 1:
+        return [word]
+    phrases, _ = phrase_table()
+    known = " ".join(parts) in phrases or (
+        not parts[0].isdigit() and all(part.isdigit() or part in phrases for part in parts)
+    )
+    if not known:
+        return [Word("-".join(parts), word.start, word.end)]
+    pieces, start = [], word.start
+    for part in parts:
+        pieces.append(Word(part, start, start + len(part)))
+        start += len(part) + 1
+    return pieces
+
+
+def split(instruction: str) -> list[Word]:
+    """Split an instruction into words and signs.
+
+    Args:
+        instruction: the words; passed `check`.
+
+    Returns:
+        Words in order; quotation marks and white space are left out.
+    """
+    words: list[Word] = []
+    for match in _PIECE.finditer(instruction):
+        kind = match.lastgroup or "symbol"
+        start, end = match.span()
+        if kind in ("space", "quote"):
+            continue
+        if kind == "and":
+            words.append(Word("and", start, end))
+            continue
+        if kind != "word":
+            words.append(Word(match.group(), start, end, kind))
+            continue
+        text = match.group().lower()
+        for apostrophe in _APOSTROPHES[1:]:
+            text = text.replace(apostrophe, "'")
+        folded = _fold(_HYPHEN.sub("-", text))
+        if folded is None or len(folded) != end - start:
+            words.append(Word(text, start, end, "foreign" if folded is None else "word"))
+        else:
+            words.extend(_split_hyphens(Word(folded, start, end)))
+    return words

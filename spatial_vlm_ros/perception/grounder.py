@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one question asked of every model or detector: where are the things that these phrases name?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+
+
+@dataclass(frozen=True, eq=False)
+class Grounding:
+    """What a grounder found.
+
+    Args:
+        detections: N things.
+        match: (P, N) float64, 0..1: probability that a thing is what a phrase's category names. Attributes,
+            relations and orders are judged later, from measurements.
+    """
+
+    detections: tuple[Detection, ...]
+    match: npt.NDArray[np.float64]
+
+
+class Grounder(Protocol):
+    """Finds things by name in a picture. Implementations live one in a file and are loaded by name."""
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Find all things that the phrases name.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            phrases: P phrases: the target's and all anchors'.
+
+        Returns:
+            Detections with boxes inside the picture, and how well each fits each phrase.
+
+        Raises:
+            ModelError: the model failed; finding nothing is no failure.
+        """
+        ...

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a set of detections fits its image, and the set with boxes clipped to it.
+
+Knows what makes detections usable together; what makes a single one well formed is in `types.Detection`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.types import Detection
+
+
+def check_detections(detections: Iterable[Detection], width: int, height: int) -> tuple[Detection, ...]:
+    """Check that detections belong to one image of the given size.
+
+    Args:
+        detections: of one frame, in any order.
+        width: of the image, pixels.
+        height: of the image, pixels.
+
+    Returns:
+        The same detections in the same order; a box that leaves the image is clipped to it.
+
+    Raises:
+        InputError: two detections share an id, or a box lies wholly outside the image.
+        ShapeError: a mask has another size than the image.
+    """
+    detections = tuple(detections)
+    _check_ids(detections)
+    return tuple(_fitted(detection, width, height) for detection in detections)
+
+
+def _check_ids(detections: tuple[Detection, ...]) -> None:
+    repeated = [f"{id_!r} {n} times" for id_, n in Counter(d.id for d in detections).items() if n > 1]
+    if repeated:
+        shown = ", ".join(repeated[:5]) + (f" and {len(repeated) - 5} more" if len(repeated) > 5 else "")
+        raise InputError("detection ids", shown, "each id once", "number the detections of a frame")
+
+
+def _fitted(detection: Detection, width: int, height: int) -> Detection:
+    if detection.mask is not None and detection.mask.shape != (height, width):
+        mask_height, mask_width = detection.mask.shape
+        raise ShapeError(
+            f"mask of detection {detection.id!r}",
+            expected=f"{width}x{height} pixels as the image",
+            received=f"{mask_width}x{mask_height} pixels",
+        )
+    x0, y0, x1, y1 = detection.box_xyxy
+    clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+    if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+        raise InputError(
+            f"box of detection {detection.id!r}",
+            str(detection.box_xyxy),
+            f"a box inside the image of {width}x{height} pixels",
+            "give pixels of this very image, not of a resized one, and not fractions or thousandths of its size",
+        )
+    return detection if clipped == detection.box_xyxy else replace(detection, box_xyxy=clipped)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole story: sentence → readings → detections → objects → relations → target or refusal. Start reading here."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from spatial_vlm_ros.config import ResolverConfig
+from spatial_vlm_ros.errors import InputError, SpatialVlmError
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.spatial.answer import answer
+from spatial_vlm_ros.spatial.belief import Believer, check_supported
+from spatial_vlm_ros.spatial.decision import decide
+from spatial_vlm_ros.spatial.layout import lay_out
+from spatial_vlm_ros.types import (
+    Detection,
+    FrameOfReference,
+    NounPhrase,
+    Resolution,
+    RgbdFrame,
+    SpatialQuery,
+    Status,
+)
+
+
+class Resolver:
+    """Resolves which object an instruction means and where it is.
+
+    Args:
+        config: every number it decides by.
+        grounder: finds things by name; not needed where detections are given with each frame.
+    """
+
+    def __init__(self, config: ResolverConfig | None = None, grounder: Grounder | None = None) -> None:
+        self.config = config or ResolverConfig()
+        self._grounder = grounder
+
+    def resolve(
+        self,
+        frame: RgbdFrame,
+        instruction: str,
+        detections: Sequence[Detection] | None = None,
+        frame_of_reference: FrameOfReference | None = None,
+    ) -> Resolution:
+        """Answer one instruction on one frame. Never raises for what the world or the words are like: it refuses.
+
+        Args:
+            frame: colour, registered depth in metres, camera, and base_T_camera where poses are wanted in the base.
+            instruction: English, up to 1,000 characters.
+            detections: things found by somebody else; None = ask the grounder.
+            frame_of_reference: used where the words state none; None = the configured one.
+
+        Returns:
+            The target in metres, or a refusal with its reason; see types.Resolution.
+        """
+        start = time.perf_counter()
+        timings: dict[str, float] = {}
+        try:
+            resolution = self._resolve(frame, instruction, detections, frame_of_reference, timings)
+        except SpatialVlmError as error:
+            resolution = refusal(instruction, error, frame.stamp_ns)
+        total = round((time.perf_counter() - start) * 1e3, 3)
+        return dataclasses.replace(resolution, ms=total, timings_ms=timings)
+
+    def _resolve(
+        self,
+        frame: RgbdFrame,
+        instruction: str,
+        detections: Sequence[Detection] | None,
+        frame_of_reference: FrameOfReference | None,
+        timings: dict[str, float],
+    ) -> Resolution:
+        clock = _Clock(timings)
+        queries = parse(instruction)
+        for query in queries[:1]:
+            check_supported(query)
+        queries = tuple(_answerable(queries))
+        clock.lap("parse")
+
+        phrases = tuple(dict.fromkeys(p for query in queries for p in _phrases(query.target)))
+        grounding = self._ground(frame, phrases, detections)
+        clock.lap("ground")
+
+        scene = build_scene(frame, grounding.detections, self.config.depth, self.config.lift)
+        clock.lap("lift")
+
+        layout = lay_out(scene, self.config.depth, self.config.relation)
+        scores = np.array([d.score for d in grounding.detections]) ** self.config.decision.score_weight
+        row_of = {phrase: row for row, phrase in enumerate(phrases)}
+        believer = Believer(
+            layout,
+            self.config,
+            match=lambda phrase: grounding.match[row_of[phrase]] * scores,
+            default_frame=frame_of_reference or self.config.frame_of_reference,
+        )
+        resolution = answer(decide(queries, believer), believer, instruction)
+        clock.lap("relate")
+        return resolution
+
+    def _ground(
+        self, frame: RgbdFrame, phrases: Sequence[NounPhrase], detections: Sequence[Detection] | None
+    ) -> Grounding:
+        if detections is not None:
+            return GivenDetections(detections).ground(frame.rgb, phrases)
+        if self._grounder is None:
+            raise InputError(
+                "detections", "none", "detections or a grounder",
+                "pass detections= to resolve, or a grounder to Resolver",
+            )  # fmt: skip
+        return self._grounder.ground(frame.rgb, phrases)
+
+
+def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: str | None = None) -> Resolution:
+    """The one translation of errors to refusals."""
+    return Resolution(
+        instruction=instruction,
+        status=Status(error.status_name),
+        message=str(error),
+        stamp_ns=stamp_ns,
+        frame=frame,
+    )
+
+
+def _answerable(queries: Sequence[SpatialQuery]) -> Iterator[SpatialQuery]:
+    """Readings whose relations are all known; the preferred one has been checked before."""
+    for query in queries:
+        try:
+            check_supported(query)
+        except SpatialVlmError:
+            continue
+        yield query
+
+
+def _phrases(phrase: NounPhrase) -> Iterator[NounPhrase]:
+    """A phrase and all phrases inside it."""
+    yield phrase
+    for clause in phrase.relations:
+        for anchor in clause.anchors:
+            yield from _phrases(anchor)
+
+
+class _Clock:
+    """Wall time between laps, milliseconds."""
+
+    def __init__(self, timings: dict[str, float]) -> None:
+        self._timings, self._last = timings, time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._timings[name] = round((now - self._last) * 1e3, 3)
+        self._last = now

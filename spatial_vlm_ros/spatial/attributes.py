@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does an attribute fit? By the detector's words, by the label, by pixels (colour), by comparison (size).
+
+What none of these can tell stays undecided (0.5); it is never taken for a yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.likelihood import normal_cdf
+from spatial_vlm_ros.spatial.order import SIZE_WORDS
+from spatial_vlm_ros.types import SceneObject
+
+YES, NEAR, UNKNOWN, NO = 0.97, 0.4, 0.5, 0.02
+_SAMPLED_PIXELS = 800
+_SHARE, _SHARE_WIDTH = 0.25, 0.06  # part of an object's pixels that makes it "the red one", and how soft that is
+
+_FAMILIES: dict[str, str] = {
+    "red": "red crimson scarlet maroon burgundy ruby cherry reddish",
+    "orange": "orange tangerine apricot orangish",
+    "yellow": "yellow golden gold lemon mustard-yellow yellowish amber",
+    "green": "green lime olive emerald mint khaki greenish",
+    "teal": "teal turquoise cyan aqua aquamarine blue-green",
+    "blue": "blue navy azure cobalt indigo sky-blue bluish",
+    "purple": "purple violet lilac lavender mauve plum purplish",
+    "pink": "pink magenta rose fuchsia salmon coral pinkish",
+    "brown": "brown tan chocolate bronze copper brownish wooden-brown",
+    "beige": "beige cream ivory off-white sand",
+    "white": "white whitish snow-white",
+    "grey": "grey gray silver silvery greyish grayish metallic",
+    "black": "black blackish dark charcoal",
+    "clear": "clear transparent see-through translucent colourless colorless",
+}
+_FAMILY_OF = {word: family for family, words in _FAMILIES.items() for word in words.split()}
+_NEAR_FAMILIES = frozenset(
+    frozenset(pair)
+    for pair in (
+        ("teal", "green"), ("teal", "blue"), ("purple", "pink"), ("purple", "blue"), ("pink", "red"),
+        ("orange", "red"), ("orange", "yellow"), ("orange", "brown"), ("brown", "red"), ("brown", "black"),
+        ("beige", "white"), ("beige", "brown"), ("beige", "yellow"), ("grey", "white"), ("grey", "black"),
+        ("clear", "white"), ("clear", "grey"),
+    )
+)  # fmt: skip
+_SHADES = frozenset({"light", "dark", "bright", "pale", "deep", "vivid", "neon", "pastel", "hot"})
+# Hues in degrees at which one family gives way to the next.
+_HUES = ((15, "red"), (42, "orange"), (68, "yellow"), (160, "green"), (195, "teal"), (260, "blue"), (295, "purple"), (345, "pink"), (361, "red"))  # fmt: skip
+
+
+def colour_family(word: str) -> str | None:
+    """Family of a colour word ("dark blue" → "blue"), or None when it is no colour."""
+    if word in _FAMILY_OF:
+        return _FAMILY_OF[word]
+    parts = [part for part in word.replace("-", " ").split() if part not in _SHADES and part not in ("coloured", "colored")]
+    return _FAMILY_OF.get(parts[-1]) if parts else None
+
+
+def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
+    """(N,) probability that an attribute fits each object.
+
+    Args:
+        word: the attribute as said.
+        layout: the scene.
+        view: viewpoint, for sizes that depend on one.
+        members: (N,) bool: objects of the right name; sizes are compared among these, and a word that fits one of
+            them better is taken to be meant as a contrast.
+
+    Returns:
+        (N,) in 0..1; rows outside `members` are judged too.
+    """
+    objects = layout.scene.objects
+    said = np.array([_said(word, o) for o in objects])
+    family = colour_family(word)
+    if family is not None and " and " not in word:
+        rows = np.flatnonzero(np.isnan(said))
+        for row in rows:
+            said[row] = _colour_likelihood(family, objects[row], layout)
+    elif word in SIZE_WORDS:
+        said = np.where(np.isnan(said), _size_likelihood(word, layout, view, members), said)
+    sure = bool((np.nan_to_num(said)[members] >= 0.9).any())
+    undecided = NO if sure else UNKNOWN
+    said = np.where(np.isnan(said), undecided, said)
+    return np.where((said == NEAR) & sure, NO, said)
+
+
+def _said(word: str, thing: SceneObject) -> float:
+    """What the detector's own words say: YES, NEAR, NO, or NaN where they say nothing."""
+    given = [a.lower() for a in thing.detection.attributes]
+    if word in given or word in thing.detection.label.lower().split():
+        return YES
+    family = colour_family(word)
+    if family is None:
+        return float("nan")
+    families = [f for f in map(colour_family, given) if f is not None]
+    if not families:
+        return float("nan")
+    if family in families:
+        return YES
+    return NEAR if any(frozenset((family, f)) in _NEAR_FAMILIES for f in families) else NO
+
+
+def _colour_likelihood(family: str, thing: SceneObject, layout: Layout) -> float:
+    """From the share of the object's pixels that have the colour."""
+    shares = colour_shares(thing, layout)
+    if not shares or family == "clear":
+        return UNKNOWN
+    share = shares.get(family, 0.0)
+    share += 0.5 * sum(s for other, s in shares.items() if frozenset((family, other)) in _NEAR_FAMILIES)
+    return float(NO + (YES - NO) * normal_cdf(np.array([(share - _SHARE) / _SHARE_WIDTH]))[0])
+
+
+def colour_shares(thing: SceneObject, layout: Layout) -> dict[str, float]:
+    """Share of each colour family among an object's visible pixels; empty when it was not measured."""
+    points = thing.points[:: max(1, len(thing.points) // _SAMPLED_PIXELS)]
+    if not len(points):
+        return {}
+    frame = layout.scene.frame
+    pixels = np.rint(project(frame.camera, points)).astype(int)
+    height, width = frame.depth.shape
+    u, v = np.clip(pixels[:, 0], 0, width - 1), np.clip(pixels[:, 1], 0, height - 1)
+    names = _name_pixels(frame.rgb[v, u])
+    families, counts = np.unique(names, return_counts=True)
+    return {str(f): float(c) / len(names) for f, c in zip(families, counts, strict=True)}
+
+
+def _name_pixels(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:
+    """Colour family of (N, 3) uint8 pixels, by hue, saturation and value."""
+    hsv = cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2HSV)[0]
+    hue, saturation, value = hsv.T
+    names = np.empty(len(hue), dtype="U6")
+    for limit, family in reversed(_HUES):
+        names[hue < limit] = family
+    names[(names == "orange") & (value < 0.65)] = "brown"
+    names[(names == "red") & (value < 0.35)] = "brown"
+    names[(names == "orange") & (saturation < 0.4) & (value >= 0.65)] = "beige"
+    names[(names == "red") & (saturation < 0.5) & (value > 0.6)] = "pink"
+    pale = saturation < 0.18
+    names[pale & (value >= 0.7)] = "white"
+    names[pale & (value < 0.7)] = "grey"
+    names[value < 0.2] = "black"
+    return names
+
+
+def _size_likelihood(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
+    """By comparison with the other members; alone, any size fits."""
+    make, large = SIZE_WORDS[word]
+    key = make(layout, view)
+    value = key.value if large else -key.value
+    rows = np.flatnonzero(members & np.isfinite(value))
+    result = np.full(len(value), UNKNOWN)
+    for row in np.flatnonzero(np.isfinite(value)):
+        others = rows[rows != row]
+        spread = np.hypot(key.sigma[row], key.sigma[others])
+        result[row] = normal_cdf((value[row] - value[others]) / np.maximum(spread, 1e-6)).mean() if len(others) else YES
+    return result
+
+
+def distinguishing_attributes(objects: Sequence[SceneObject]) -> list[str] | None:
+    """One attribute for each object that none of the others has, from the detector's words, or None."""
+    words = []
+    for thing in objects:
+        others = {a for o in objects if o is not thing for a in o.detection.attributes}
+        own = [a for a in thing.detection.attributes if a not in others]
+        if not own:
+            return None
+        words.append(own[0])
+    return words

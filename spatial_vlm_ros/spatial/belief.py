@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far each object is what a phrase describes: name, attributes, clauses over jointly chosen anchors, and order.
+
+The anchors of a phrase form a tree, so the best joint choice of target and anchors is found exactly by working from
+the innermost phrase outwards: each anchor's weight enters the clause of the phrase that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.config import ResolverConfig
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial.attributes import attribute_likelihood
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
+from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, between
+from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause, SpatialQuery
+
+SUPPORT_ID = "support"
+"""Stands for the support plane where a clause names it ("the cup on the table") and no detection does."""
+
+SUPPORT_NOUNS = frozenset(
+    "table tabletop desk desktop counter countertop worktop bench workbench floor ground surface bin".split()
+)
+FRAME_RELATIONS = frozenset({"left of", "right of", "in front of", "behind"})
+_NEGLIGIBLE = 0.02  # weight below which an object is not tried as target or anchor
+_MOST_ANCHORS = 12  # anchors of each kind tried for "between"
+
+
+@dataclass(frozen=True, eq=False)
+class ClauseBelief:
+    """One clause (or superlative, or ordinal) of a phrase, for every object as its subject.
+
+    Args:
+        name: canonical relation, superlative, or ordinal in words.
+        negated: it was said that it does not hold; margin and likelihood are those of the negation.
+        margin: (N,) metres, NaN where not measured.
+        likelihood: (N,) probability, from the measurement alone, that it holds for the best anchors.
+        chance: (N,) the same times the belief that those are the anchors meant.
+        anchors: (N, k) rows of the best anchors; empty for orders and the support plane.
+        inner: beliefs in the anchors' own phrases.
+        on_support: the anchor is the support plane.
+    """
+
+    name: str
+    negated: bool
+    margin: Array
+    likelihood: Array
+    chance: Array
+    anchors: npt.NDArray[np.intp]
+    inner: tuple[PhraseBelief, ...] = ()
+    on_support: bool = False
+
+    @property
+    def is_order(self) -> bool:
+        """A superlative or ordinal: it compares, where a relation can be false of all."""
+        return not self.inner and not self.on_support
+
+
+@dataclass(frozen=True, eq=False)
+class PhraseBelief:
+    """Belief in a phrase.
+
+    Args:
+        phrase: the phrase.
+        fit: (N,) probability that name and attributes fit.
+        weight: (N,) the same with all clauses and orders.
+        clauses: one for each clause, then superlative or ordinal.
+    """
+
+    phrase: NounPhrase
+    fit: Array
+    weight: Array
+    clauses: tuple[ClauseBelief, ...]
+
+
+@dataclass(eq=False)
+class Believer:
+    """Evaluates phrases on one scene.
+
+    Args:
+        layout: the scene.
+        config: limits and deviations.
+        match: (phrase) → (N,) probability that each object is what the phrase's category names.
+        default_frame: used where the words state none.
+    """
+
+    layout: Layout
+    config: ResolverConfig
+    match: Callable[[NounPhrase], Array]
+    default_frame: FrameOfReference
+    frames_used: list[FrameOfReference] = field(default_factory=list)
+    _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
+    _known: dict[NounPhrase, PhraseBelief] = field(default_factory=dict)
+
+    def believe(self, phrase: NounPhrase) -> PhraseBelief:
+        """Belief in a phrase and in all phrases inside it.
+
+        Raises:
+            FrameUndefinedError: a clause needs a frame of reference that this scene does not define.
+        """
+        if phrase not in self._known:
+            self._known[phrase] = self._believe(phrase)
+        return self._known[phrase]
+
+    def _believe(self, phrase: NounPhrase) -> PhraseBelief:
+        fit = self._fit(phrase)
+        weight = fit.copy()
+        clauses = []
+        for clause in phrase.relations:
+            belief = self._clause(clause, np.flatnonzero(fit > _NEGLIGIBLE))
+            weight = weight * belief.chance
+            clauses.append(belief)
+        ordered = self._order(phrase, weight)
+        if ordered is not None:
+            weight = weight * ordered.chance
+            clauses.append(ordered)
+        return PhraseBelief(phrase, fit, weight, tuple(clauses))
+
+    def _fit(self, phrase: NounPhrase) -> Array:
+        fit = self.match(phrase)
+        members = fit >= self.config.decision.found
+        view = self._view(FrameOfReference.VIEWER)
+        for word in phrase.attributes:
+            fit = fit * attribute_likelihood(word, self.layout, view, members)
+        return fit
+
+    def _view(self, frame: FrameOfReference) -> Viewpoint:
+        if frame not in self._views:
+            self._views[frame] = self.layout.viewpoint(frame)
+        return self._views[frame]
+
+    def _frame_for(self, stated: FrameOfReference | None, depends: bool) -> Viewpoint:
+        """The words' own frame, else the request's or configured one; noted where the answer depends on it."""
+        if not depends:
+            return self._view(FrameOfReference.VIEWER)
+        frame = stated or self.default_frame
+        if frame not in self.frames_used:
+            self.frames_used.append(frame)
+        return self._view(frame)
+
+    # -------------------------------------------------------------------------------------------- clauses
+
+    def _clause(self, clause: RelationClause, targets: Indices) -> ClauseBelief:
+        anchors = tuple(self.believe(anchor) for anchor in clause.anchors)
+        if clause.relation == "between":
+            return self._between(clause, anchors, targets)
+        anchor = anchors[0]
+        if self._is_support(clause, anchor):
+            return self._on_support(clause, targets)
+        n = len(self.layout)
+        rows = np.flatnonzero(anchor.weight > _NEGLIGIBLE)
+        view = self._frame_for(clause.frame, clause.relation in FRAME_RELATIONS)
+        best = np.full((n, 1), -1, np.intp)
+        margin, likelihood, chance = np.full(n, np.nan), np.full(n, FLOOR), np.full(n, FLOOR)
+        if len(rows) and len(targets):
+            margins, sigma = RELATIONS[clause.relation](Pairs(self.layout, view, targets, rows))
+            margins = -margins if clause.negated else margins
+            holds = clause_likelihood(margins, sigma)
+            joint = holds * anchor.weight[None, rows]
+            joint[targets[:, None] == rows[None, :]] = 0.0  # nothing stands in a relation to itself
+            pick = (np.arange(len(targets)), joint.argmax(axis=1))
+            margin[targets] = np.where(joint[pick] > 0, margins[pick], np.nan)
+            likelihood[targets] = np.where(joint[pick] > 0, holds[pick], FLOOR)
+            chance[targets] = np.maximum(joint[pick], FLOOR)
+            best[targets, 0] = np.where(joint[pick] > 0, rows[pick[1]], -1)
+        return ClauseBelief(clause.relation, clause.negated, margin, likelihood, chance, best, anchors)
+
+    def _between(
+        self, clause: RelationClause, anchors: tuple[PhraseBelief, ...], targets: Indices
+    ) -> ClauseBelief:
+        n = len(self.layout)
+        best = np.full((n, 2), -1, np.intp)
+        margin, likelihood, chance = np.full(n, np.nan), np.full(n, FLOOR), np.full(n, FLOOR)
+        a, b = (_likeliest(belief.weight) for belief in (anchors[0], anchors[-1]))
+        if len(a) and len(b) and len(targets):
+            margins, sigma = between(self.layout, targets, a, b)
+            margins = -margins if clause.negated else margins
+            holds = clause_likelihood(margins, sigma)
+            joint = holds * anchors[0].weight[None, a, None] * anchors[-1].weight[None, None, b]
+            t = targets[:, None, None]
+            joint[(t == a[None, :, None]) | (t == b[None, None, :]) | (a[None, :, None] == b[None, None, :])] = 0.0
+            flat = joint.reshape(len(targets), -1)
+            pick = (np.arange(len(targets)), flat.argmax(axis=1))
+            found = flat[pick] > 0
+            margin[targets] = np.where(found, margins.reshape(len(targets), -1)[pick], np.nan)
+            likelihood[targets] = np.where(found, holds.reshape(len(targets), -1)[pick], FLOOR)
+            chance[targets] = np.maximum(flat[pick], FLOOR)
+            pair = np.stack((a[pick[1] // len(b)], b[pick[1] % len(b)]), axis=1)
+            best[targets] = np.where(found[:, None], pair, -1)
+        return ClauseBelief(clause.relation, clause.negated, margin, likelihood, chance, best, anchors)
+
+    def _is_support(self, clause: RelationClause, anchor: PhraseBelief) -> bool:
+        return (
+            clause.relation == "on"
+            and self.layout.scene.support is not None
+            and is_support_phrase(anchor.phrase)
+            and not (anchor.fit >= self.config.decision.found).any()
+        )
+
+    def _on_support(self, clause: RelationClause, targets: Indices) -> ClauseBelief:
+        """Resting on the support plane: the lowest point at its height."""
+        n = len(self.layout)
+        margin = np.full(n, np.nan)
+        noise = 2.0 * self.layout.sigma[targets]
+        margin[targets] = self.config.relation.contact + noise - np.abs(self.layout.bottom[targets])
+        if clause.negated:
+            margin = -margin
+        likelihood = np.full(n, FLOOR)
+        likelihood[targets] = clause_likelihood(margin[targets], noise / 2 + 0.005)
+        nobody = np.empty((n, 0), np.intp)
+        return ClauseBelief(clause.relation, clause.negated, margin, likelihood, likelihood, nobody, on_support=True)
+
+    # -------------------------------------------------------------------------------------------- order
+
+    def _order(self, phrase: NounPhrase, member: Array) -> ClauseBelief | None:
+        """The superlative or ordinal, over the set that the other words leave."""
+        if phrase.ordinal is not None:
+            word, n = order.ORDINAL_SIDES[phrase.ordinal.from_], phrase.ordinal.n
+            name = f"number {n} from the {phrase.ordinal.from_}"
+        elif phrase.superlative is not None:
+            word, n, name = phrase.superlative, 1, phrase.superlative
+        else:
+            return None
+        view = self._frame_for(phrase.frame, word in order.FRAME_DEPENDENT)
+        likelihood, margin = order.place_in_order(order.key_of(word, self.layout, view), member, n)
+        likelihood = np.maximum(likelihood, FLOOR)
+        return ClauseBelief(name, False, margin, likelihood, likelihood, np.empty((len(member), 0), np.intp))
+
+
+def _likeliest(weight: Array) -> Indices:
+    """Rows worth trying as an anchor, likeliest first."""
+    rows = np.flatnonzero(weight > _NEGLIGIBLE)
+    return rows[np.argsort(-weight[rows], kind="stable")][:_MOST_ANCHORS]
+
+
+def is_support_phrase(phrase: NounPhrase) -> bool:
+    """Whether a phrase names nothing but the support: "the table"."""
+    return phrase.category in SUPPORT_NOUNS and not phrase.relations and phrase.superlative is None
+
+
+def check_supported(query: SpatialQuery) -> None:
+    """Refuse by name what can be parsed but not yet be judged.
+
+    Raises:
+        NotUnderstoodError: a relation, superlative or ordinal side that does not exist here, or several targets.
+    """
+    if query.target.count not in (None, 1):
+        raise _refusal(query, "several things at once", "name one thing at a time")
+    _check_phrase(query, query.target)
+
+
+def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
+    if phrase.superlative is not None and phrase.superlative not in order.KEYS:
+        raise _refusal(query, f"superlative '{phrase.superlative}' is not known", "known are " + ", ".join(order.KEYS))
+    if phrase.ordinal is not None and phrase.ordinal.from_ not in order.ORDINAL_SIDES:
+        raise _refusal(query, f"counting from '{phrase.ordinal.from_}' is not known",
+                       "known are " + ", ".join(order.ORDINAL_SIDES))  # fmt: skip
+    for clause in phrase.relations:
+        known = (*RELATIONS, "between")
+        if clause.relation not in known:
+            raise _refusal(query, f"relation '{clause.relation}' is not known yet", "known are " + ", ".join(known))
+        for anchor in clause.anchors:
+            plural = anchor.count not in (None, 1)
+            if plural and not (clause.relation == "between" and len(clause.anchors) == 1 and anchor.count in (2, -1)):
+                raise _refusal(query, "a relation to several things at once", "name one thing at a time")
+            _check_phrase(query, anchor)
+        if not clause.anchors or (clause.relation == "between" and len(clause.anchors) == 1 and clause.anchors[0].count in (None, 1)):  # fmt: skip
+            raise _refusal(query, f"'{clause.relation}' lacks what it relates to", "name it: 'between the cup and the box'")
+
+
+def _refusal(query: SpatialQuery, reason: str, repair: str) -> NotUnderstoodError:
+    return NotUnderstoodError(query.instruction, (0, len(query.instruction)), reason, repair)

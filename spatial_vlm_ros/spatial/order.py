@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Superlatives and ordinals: one key a word, compared within the set that the other words leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.likelihood import normal_cdf
+
+_SIZE_NOISE = 0.08  # relative error of a measured size: edges of the mask, unseen sides
+_ANGLE_BLUR = 0.25  # part of an object's width by which its bearing is uncertain
+
+
+@dataclass(frozen=True, eq=False)
+class Key:
+    """A quantity in metres to order objects by, smallest first.
+
+    Args:
+        value: (N,) metres (NaN where not measured).
+        sigma: (N,) standard deviation, metres.
+    """
+
+    value: Array
+    sigma: Array
+
+    def reversed(self) -> Key:
+        """The opposite order."""
+        return Key(-self.value, self.sigma)
+
+
+def _bearing(layout: Layout, view: Viewpoint) -> Key:
+    """From left to right as the viewer sees it, in metres at the objects' mean distance.
+
+    The bearing and not the lateral offset is compared: "the leftmost" is the one seen farthest to the left.
+    """
+    offset = layout.bearing_places - view.origin[:2]
+    ahead = offset @ view.forward
+    aside = offset @ np.array([-view.forward[1], view.forward[0]])
+    if view.down_deg > layout.relation.straight_down_deg:
+        return Key(aside, _ANGLE_BLUR * layout.reach)
+    distance = float(np.nanmean(np.linalg.norm(offset[layout.measured], axis=1))) if layout.measured.any() else 1.0
+    width = np.where(layout.measured, layout.reach, layout.relation.min_reach)
+    return Key(np.arctan2(aside, ahead) * distance, _ANGLE_BLUR * width)
+
+
+def _distance(layout: Layout, view: Viewpoint) -> Key:
+    """From near to far: distance of the visible surface's centre from the viewer."""
+    blur = layout.relation.size_blur * layout.reach
+    return Key(np.linalg.norm(layout.surface - view.origin, axis=1), np.hypot(layout.sigma, blur))
+
+
+def _height(layout: Layout, _: Viewpoint) -> Key:
+    """From low to high: height of the top."""
+    return Key(layout.top, np.hypot(layout.sigma, 0.005))
+
+
+def _size_key(sides: Callable[[Array], Array]) -> Callable[[Layout, Viewpoint], Key]:
+    """From small to large, by a length made of the box's sides."""
+
+    def key(layout: Layout, _: Viewpoint) -> Key:
+        value = sides(layout.size)
+        return Key(value, np.hypot(layout.sigma, _SIZE_NOISE * value))
+
+    return key
+
+
+_tallness = _size_key(lambda size: size[:, 2])
+_bulk = _size_key(lambda size: np.cbrt(size.prod(axis=1)))
+_length = _size_key(lambda size: size.max(axis=1))
+_width = _size_key(lambda size: size[:, 0])
+_thickness = _size_key(lambda size: size.min(axis=1))
+
+KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
+    "leftmost": (_bearing, False),
+    "rightmost": (_bearing, True),
+    "nearest": (_distance, False),
+    "farthest": (_distance, True),
+    "lowest": (_height, False),
+    "highest": (_height, True),
+    "shortest": (_tallness, False),
+    "tallest": (_tallness, True),
+    "smallest": (_bulk, False),
+    "largest": (_bulk, True),
+    "longest": (_length, True),
+    "widest": (_width, True),
+    "narrowest": (_width, False),
+    "thickest": (_thickness, True),
+    "thinnest": (_thickness, False),
+}
+"""Canonical superlative → (key, largest first)."""
+
+ORDINAL_SIDES = {
+    "left": "leftmost",
+    "right": "rightmost",
+    "near": "nearest",
+    "far": "farthest",
+    "top": "highest",
+    "bottom": "lowest",
+}
+"""Where an ordinal counts from → the superlative that comes first."""
+
+SIZE_WORDS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
+    **dict.fromkeys(("big", "large", "huge", "giant", "bigger", "larger", "great"), (_bulk, True)),
+    **dict.fromkeys(("small", "little", "tiny", "mini", "smaller"), (_bulk, False)),
+    **dict.fromkeys(("tall", "high", "taller"), (_tallness, True)),
+    **dict.fromkeys(("short", "low", "shorter"), (_tallness, False)),
+    **dict.fromkeys(("long", "longer"), (_length, True)),
+    **dict.fromkeys(("wide", "wider", "broad"), (_width, True)),
+    **dict.fromkeys(("narrow", "slim", "narrower"), (_width, False)),
+    **dict.fromkeys(("thick", "fat", "thicker"), (_thickness, True)),
+    **dict.fromkeys(("thin", "thinner"), (_thickness, False)),
+}
+"""Size adjective → (key, large), for judging by comparison."""
+
+FRAME_DEPENDENT = frozenset({"leftmost", "rightmost", "nearest", "farthest"})
+
+
+def key_of(word: str, layout: Layout, view: Viewpoint) -> Key:
+    """The key of a canonical superlative, first one smallest."""
+    make, largest_first = KEYS[word]
+    key = make(layout, view)
+    return key.reversed() if largest_first else key
+
+
+def before(key: Key) -> Array:
+    """(N, N): probability that row s comes before row t, [s, t]; 0.5 where one of them is not measured."""
+    difference = key.value[None, :] - key.value[:, None]
+    spread = np.sqrt(key.sigma[None, :] ** 2 + key.sigma[:, None] ** 2)
+    return np.where(np.isfinite(difference), normal_cdf(difference / np.maximum(spread, 1e-9)), 0.5)
+
+
+def place_in_order(key: Key, member: Array, n: int) -> tuple[Array, Array]:
+    """Probability that exactly n - 1 members come before each object, and its margin.
+
+    Args:
+        key: order, first one smallest.
+        member: (N,) probability of being in the set that is ordered.
+        n: place, from 1.
+
+    Returns:
+        (N,) probability (Poisson-binomial over the others); (N,) metres: to the nearest neighbour in the order when
+        the object has that place, minus the distance to the one that has it otherwise, NaN without a neighbour.
+    """
+    size = len(member)
+    chance = member[:, None] * before(key)
+    np.fill_diagonal(chance, 0.0)
+    counts = np.zeros((n + 1, size))  # row k: probability of k members before, last row: n or more
+    counts[0] = 1.0
+    for row in chance[member > 1e-3]:
+        kept = counts[:-1] * (1 - row)
+        moved = counts[:-1] * row
+        counts[-1] += moved[-1]
+        counts[:-1] = kept
+        counts[1:-1] += moved[:-1]
+    return counts[n - 1], _order_margin(key.value, member, n)
+
+
+def _order_margin(value: Array, member: Array, n: int) -> Array:
+    margin = np.full(len(value), np.nan)
+    rows = np.flatnonzero((member > 0.5) & np.isfinite(value))
+    ordered = rows[np.argsort(value[rows], kind="stable")]
+    if n > len(ordered):
+        return margin
+    holder = ordered[n - 1]
+    neighbours = [ordered[i] for i in (n - 2, n) if 0 <= i < len(ordered)]
+    if neighbours:
+        margin[holder] = min(abs(float(value[s] - value[holder])) for s in neighbours)
+    for row in rows:
+        if row != holder:
+            margin[row] = -abs(float(value[row] - value[holder]))
+    return margin

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import binary_erosion
+
+from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.geometry.camera import (
+    normalise,
+    normalised_axes,
+    normalised_grid,
+    project,
+    rectified,
+    rectify,
+    rectify_box,
+    rectify_mask,
+    unproject,
+)
+from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame
+
+K = np.array([[615.0, 0, 320.3], [0, 616.5, 241.1], [0, 0, 1]])
+WIDE = np.array([[285.0, 0, 320.3], [0, 286.0, 241.1], [0, 0, 1]])
+PINHOLE = PinholeCamera(K, 640, 480)
+# coefficients of the size found on depth cameras' colour lenses, webcams and tracking cameras
+DISTORTED = {
+    "plumb_bob pincushion": PinholeCamera(K, 640, 480, "plumb_bob", (0.17, -0.49, 0.0006, -0.0004, 0.45)),
+    "plumb_bob barrel": PinholeCamera(K, 640, 480, "plumb_bob", (-0.31, 0.11, 0.001, -0.0008)),
+    "rational": PinholeCamera(
+        K, 640, 480, "rational_polynomial", (0.48, -2.6, 0.0006, -0.0003, 1.5, 0.36, -2.44, 1.43)
+    ),
+    "equidistant": PinholeCamera(WIDE, 640, 480, "equidistant", (-0.0077, 0.042, -0.039, 0.007)),
+}
+CAMERAS = {"pinhole": PINHOLE, **DISTORTED}
+each_camera = pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS.keys())
+each_distorted = pytest.mark.parametrize("camera", DISTORTED.values(), ids=DISTORTED.keys())
+
+
+def points_in_view(n: int = 500, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    plane = np.concatenate([rng.uniform(-0.45, 0.45, (n, 1)), rng.uniform(-0.35, 0.35, (n, 1)), np.ones((n, 1))], 1)
+    return plane * rng.uniform(0.2, 4.0, (n, 1))
+
+
+def opencv_projection(camera: PinholeCamera, points: np.ndarray) -> np.ndarray:
+    zero = np.zeros(3)
+    if camera.distortion_model == "equidistant":
+        return cv2.fisheye.projectPoints(points[:, None], zero, zero, camera.K, np.array(camera.D))[0][:, 0]
+    return cv2.projectPoints(points[:, None], zero, zero, camera.K, np.array(camera.D))[0][:, 0]
+
+
+def observed(camera: PinholeCamera, seed: int = 0) -> RgbdFrame:
+    """A plane 1 m away, with colour that is a smooth function of the true ray."""
+    grid = np.nan_to_num(normalised_grid(camera))
+    rgb = np.clip(127 + 120 * np.sin(6 * np.concatenate([grid, grid.sum(axis=2, keepdims=True)], 2)), 0, 255)
+    depth = (1.0 + 0.2 * grid[..., 0]).astype(np.float32)
+    return RgbdFrame(rgb.astype(np.uint8), depth, camera)
+
+
+@each_camera
+def test_projection_is_opencvs(camera: PinholeCamera) -> None:
+    points = points_in_view()
+    np.testing.assert_allclose(project(camera, points), opencv_projection(camera, points), atol=1e-9)
+
+
+@each_camera
+def test_undistorted_coordinates_are_opencvs(camera: PinholeCamera) -> None:
+    rng = np.random.default_rng(1)
+    pixels = rng.uniform((0, 0), (640, 480), (300, 2))
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 200, 1e-13)
+    D = np.array(camera.D)
+    if camera.distortion_model == "equidistant":
+        expected = cv2.fisheye.undistortPoints(pixels[:, None], camera.K, D, criteria=criteria)[:, 0]
+    else:
+        expected = cv2.undistortPoints(pixels[:, None], camera.K, D, criteria=criteria)[:, 0]
+    np.testing.assert_allclose(normalise(camera, pixels), expected, atol=1e-6)
+
+
+@each_camera
+@given(u=st.floats(0, 639), v=st.floats(0, 479), z=st.floats(0.05, 20))
+def test_a_lifted_pixel_projects_onto_itself(camera: PinholeCamera, u: float, v: float, z: float) -> None:
+    point = unproject(camera, np.array([[u, v]]), np.array([z]))
+    assert point[0, 2] == z
+    np.testing.assert_allclose(project(camera, point), [[u, v]], atol=1e-5)
+
+
+@each_camera
+@given(x=st.floats(-0.45, 0.45), y=st.floats(-0.35, 0.35), z=st.floats(0.05, 20))
+def test_a_projected_point_lifts_onto_itself(camera: PinholeCamera, x: float, y: float, z: float) -> None:
+    point = np.array([[x * z, y * z, z]])
+    np.testing.assert_allclose(unproject(camera, project(camera, point), point[:, 2]), point, atol=1e-8 * max(z, 1))
+
+
+def test_the_principal_point_is_the_optical_axis() -> None:
+    np.testing.assert_array_equal(project(PINHOLE, np.array([[0.0, 0.0, 2.0]])), [[320.3, 241.1]])
+    np.testing.assert_allclose(unproject(PINHOLE, np.array([[320.3, 241.1]]), np.array([2.0])), [[0, 0, 2]], atol=1e-12)
+
+
+@each_camera
+def test_points_behind_the_camera_have_no_pixel(camera: PinholeCamera) -> None:
+    pixels = project(camera, np.array([[0.1, 0.1, -1.0], [0.1, 0.1, 0.0], [np.nan, 0.0, 1.0], [0.1, 0.1, 1.0]]))
+    assert np.isnan(pixels).all(axis=1).tolist()[:2] == [True, True]
+    assert np.isnan(pixels[2]).any()
+    assert np.isfinite(pixels[3]).all()
+
+
+def test_points_off_axis_beyond_the_fold_of_the_model_have_no_pixel() -> None:
+    camera = DISTORTED["plumb_bob barrel"]  # r (1 - 0.31 r² + 0.11 r⁴) grows without end; with -0.31 alone it folds
+    folding = PinholeCamera(K, 640, 480, "plumb_bob", (-0.31, 0.0, 0.0, 0.0))
+    fold = np.sqrt(1 / (3 * 0.31))
+    inside, outside = np.array([[0.99 * fold, 0, 1.0]]), np.array([[1.01 * fold, 0, 1.0]])
+    assert np.isfinite(project(folding, inside)).all()
+    assert np.isnan(project(folding, outside)).all()
+    assert np.isfinite(project(camera, outside)).all()
+
+
+def test_a_pole_of_the_rational_model_ends_its_range() -> None:
+    camera = PinholeCamera(K, 640, 480, "rational_polynomial", (0, 0, 0, 0, 0, -1.0, 0, 0))
+    pixels = project(camera, np.array([[0.9, 0.0, 1.0], [1.1, 0.0, 1.0]]))
+    assert np.isfinite(pixels[0]).all()
+    assert np.isnan(pixels[1]).all()
+
+
+def test_pixels_that_no_angle_reaches_are_nan() -> None:
+    folding = PinholeCamera(K, 640, 480, "plumb_bob", (-0.31, 0.0, 0.0, 0.0))
+    highest = 615.0 * 2 / 3 * np.sqrt(1 / (3 * 0.31))  # the fold's own radius in pixels
+    pixels = np.array([[320.3 + 0.99 * highest, 241.1], [320.3 + 1.02 * highest, 241.1]])
+    assert np.isfinite(normalise(folding, pixels)[0]).all()
+    assert np.isnan(normalise(folding, pixels)[1]).all()
+    assert np.isnan(unproject(folding, pixels, np.ones(2))[1]).all()
+    fisheye = DISTORTED["equidistant"]
+    assert np.isnan(normalise(fisheye, np.array([[320.3 + 285 * 3.0, 241.1]]))).all()
+
+
+@each_camera
+def test_what_is_not_measured_is_not_lifted(camera: PinholeCamera) -> None:
+    pixels = np.full((4, 2), 100.0)
+    points = unproject(camera, pixels, np.array([np.nan, 0.0, -1.0, 1.0], np.float32))
+    assert np.isnan(points).all(axis=1).tolist() == [True, True, True, False]
+
+
+@each_camera
+def test_the_grid_agrees_with_single_pixels(camera: PinholeCamera) -> None:
+    grid = normalised_grid(camera)
+    assert grid.shape == (480, 640, 2)
+    np.testing.assert_allclose(
+        grid[[0, 479, 77], [0, 639, 402]], normalise(camera, np.array([[0, 0], [639, 479], [402, 77]]))
+    )
+
+
+def test_the_grid_is_kept_for_cameras_with_equal_numbers_and_cannot_be_changed() -> None:
+    camera = DISTORTED["rational"]
+    same = PinholeCamera(camera.K.copy(), 640, 480, camera.distortion_model, camera.D)
+    assert normalised_grid(camera) is normalised_grid(same)
+    with pytest.raises(ValueError, match="read-only"):
+        normalised_grid(camera)[0, 0] = 0
+
+
+def test_the_axes_of_a_rectified_camera_are_its_grid() -> None:
+    xs, ys = normalised_axes(PINHOLE)
+    np.testing.assert_allclose(np.stack(np.meshgrid(xs, ys), axis=-1), normalised_grid(PINHOLE))
+
+
+def test_a_distorted_camera_has_no_axes() -> None:
+    with pytest.raises(InputError, match="rectified"):
+        normalised_axes(DISTORTED["rational"])
+
+
+def test_coefficients_of_zero_are_no_distortion() -> None:
+    camera = PinholeCamera(K, 640, 480, "plumb_bob", (0.0,) * 5)
+    pixels = np.array([[0.0, 0.0], [640.0, 480.0]])
+    np.testing.assert_array_equal(normalise(camera, pixels), normalise(PINHOLE, pixels))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: project(PINHOLE, np.zeros((3, 2))),
+        lambda: project(PINHOLE, np.zeros(3)),
+        lambda: unproject(PINHOLE, np.zeros((3, 3)), np.ones(3)),
+        lambda: unproject(PINHOLE, np.zeros((3, 2)), np.ones(2)),
+        lambda: normalise(PINHOLE, np.zeros(2)),
+    ],
+)
+def test_arrays_of_another_shape_are_refused(call) -> None:
+    with pytest.raises(ShapeError):
+        call()
+
+
+# ------------------------------------------------------------------------------------------------ rectification
+
+
+def test_a_frame_without_distortion_is_left_alone() -> None:
+    frame = observed(PINHOLE)
+    detections = (Detection("a", "cup", 1.0, (1, 2, 30, 40)),)
+    assert rectify(frame) is frame
+    assert rectified(frame, detections) == (frame, detections)
+    mask = np.eye(480, 640, dtype=bool)
+    assert rectify_mask(PINHOLE, mask) is mask
+    assert rectify_box(PINHOLE, (1, 2, 3, 4)) == (1, 2, 3, 4)
+
+
+@each_distorted
+def test_a_rectified_frame_shows_what_a_pinhole_camera_sees(camera: PinholeCamera) -> None:
+    frame = rectify(observed(camera))
+    ideal = observed(frame.camera)
+    assert frame.camera.is_rectified
+    seen = binary_erosion(np.isfinite(frame.depth), iterations=3)
+    assert seen.mean() > 0.8
+    assert np.abs(frame.rgb.astype(int) - ideal.rgb)[seen].max() <= 4
+    np.testing.assert_allclose(frame.depth[seen], ideal.depth[seen], atol=0.002)
+
+
+def test_rectified_depth_mixes_no_surfaces_and_is_nan_outside() -> None:
+    camera = DISTORTED["plumb_bob pincushion"]
+    depth = np.where(np.indices((480, 640)).sum(axis=0) % 2, 1.0, 2.0).astype(np.float32)
+    frame = rectify(RgbdFrame(np.full((480, 640, 3), 9, np.uint8), depth, camera))
+    assert set(np.unique(frame.depth[np.isfinite(frame.depth)])) == {1.0, 2.0}
+    assert np.isnan(frame.depth[0, 0])
+    assert frame.rgb[0, 0].tolist() == [0, 0, 0]
+
+
+@each_distorted
+def test_masks_and_boxes_move_with_the_picture(camera: PinholeCamera) -> None:
+    pinhole = PinholeCamera(camera.K, 640, 480)
+    points = points_in_view(4000)
+    blob = points[(np.abs(points[:, :2] / points[:, 2:] - (0.2, -0.1)) < 0.05).all(axis=1)]
+    disk = np.hypot(*(normalised_grid(camera) - (0.2, -0.1)).transpose(2, 0, 1)) < 0.05
+    expected = np.hypot(*(normalised_grid(pinhole) - (0.2, -0.1)).transpose(2, 0, 1)) < 0.05
+    moved = rectify_mask(camera, disk)
+    assert (moved & expected).sum() / (moved | expected).sum() > 0.95
+    box_in = (*project(camera, blob).min(axis=0).tolist(), *project(camera, blob).max(axis=0).tolist())
+    box_out = rectify_box(camera, box_in)
+    target = project(pinhole, blob)
+    assert box_out is not None
+    assert (box_out[:2] <= target.min(axis=0) + 0.01).all()
+    assert (box_out[2:] >= target.max(axis=0) - 0.01).all()
+    np.testing.assert_allclose(box_out, (*target.min(axis=0), *target.max(axis=0)), atol=6)
+
+
+def test_detections_are_rectified_with_their_frame() -> None:
+    camera = DISTORTED["plumb_bob barrel"]
+    mask = np.zeros((480, 640), bool)
+    mask[100:140, 60:120] = True
+    detections = (Detection("a", "cup", 0.5, (60, 100, 120, 140), mask, ("red",)),)
+    _, (moved,) = rectified(observed(camera), detections)
+    assert (moved.id, moved.label, moved.score, moved.attributes) == ("a", "cup", 0.5, ("red",))
+    rows, columns = np.nonzero(moved.mask)
+    np.testing.assert_allclose(moved.box_xyxy, (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1), atol=2.5)
+
+
+def test_a_mask_too_thin_to_be_resampled_leaves_its_box() -> None:
+    camera = PinholeCamera(K, 640, 480, "plumb_bob", (0.9, 0.0, 0.0, 0.0))  # rectifying it shrinks the rim
+    numbered = np.arange(1, 640 * 480 + 1, dtype=np.float32).reshape(480, 640)
+    frame = RgbdFrame(np.zeros((480, 640, 3), np.uint8), numbered, camera)
+    skipped = np.flatnonzero(~np.isin(numbered[240], rectify(frame).depth))
+    column = int(skipped[skipped > 500][0])
+    mask = np.zeros((480, 640), bool)
+    mask[240, column] = True
+    _, (moved,) = rectified(frame, (Detection("a", "wire", 1.0, (column, 240, column + 1, 241), mask),))
+    assert moved.mask is None
+
+
+def test_a_detection_that_rectification_moves_out_of_the_image_is_refused() -> None:
+    camera = DISTORTED["equidistant"]
+    with pytest.raises(InputError, match=r"'far off'.*rectified"):
+        rectified(observed(camera), (Detection("far off", "cup", 1.0, (0, 200, 20, 240)),))
+    assert rectify_box(camera, (-2000, 0, -1900, 10)) is None
+
+
+def test_a_mask_of_another_size_is_refused() -> None:
+    with pytest.raises(ShapeError):
+        rectify_mask(DISTORTED["equidistant"], np.ones((4, 4), bool))
+    with pytest.raises(ShapeError):
+        rectified(
+            observed(DISTORTED["equidistant"]), (Detection("a", "b", 1, (200, 200, 300, 300), np.ones((4, 4), bool)),)
+        )

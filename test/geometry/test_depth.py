@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as hnp
+from scipy.ndimage import binary_erosion
+from scipy.spatial.transform import Rotation
+
+from spatial_vlm_ros.config import DepthConfig
+from spatial_vlm_ros.errors import DepthError, InputError, ShapeError, UnknownNameError
+from spatial_vlm_ros.geometry.camera import normalised_grid
+from spatial_vlm_ros.geometry.depth import check_depth, clip_depth, depth_from_image, depth_noise, register_depth
+from spatial_vlm_ros.types import PinholeCamera, Transform
+
+CONFIG = DepthConfig(near=0.1, far=5.0)
+
+
+# ------------------------------------------------------------------------------------------------ units
+
+
+@pytest.mark.parametrize("encoding", ["16UC1", "mono16"])
+def test_integers_are_millimetres_and_zero_is_not_measured(encoding: str) -> None:
+    metres = depth_from_image(np.array([[0, 1, 1500, 65535]], np.uint16), encoding)
+    assert metres.dtype == np.float32
+    np.testing.assert_array_equal(metres, np.array([[np.nan, 0.001, 1.5, 65.535]], np.float32))
+
+
+def test_floats_are_metres_and_what_is_no_distance_is_nan() -> None:
+    raw = np.array([[0.0, -1.0, np.inf, -np.inf, np.nan, 1.25]], np.float32)
+    np.testing.assert_array_equal(depth_from_image(raw, "32FC1"), [[np.nan] * 5 + [1.25]])
+
+
+@pytest.mark.parametrize(
+    ("encoding", "dtype"), [("16UC1", ">u2"), ("16UC1", "<u2"), ("32FC1", ">f4"), ("32FC1", "<f4")]
+)
+def test_the_byte_order_does_not_matter(encoding: str, dtype: str) -> None:
+    metres = depth_from_image(np.array([[1000, 2000]], dtype), encoding, scale=0.001)
+    assert metres.dtype.isnative
+    np.testing.assert_allclose(metres, [[1.0, 2.0]])
+
+
+def test_a_scale_replaces_the_usual_unit() -> None:
+    np.testing.assert_allclose(depth_from_image(np.array([[4000]], np.uint16), "16UC1", scale=0.00025), [[1.0]])
+
+
+def test_the_input_is_not_changed() -> None:
+    raw = np.array([[0.0, 1.0]], np.float32)
+    depth_from_image(raw, "32FC1")[0, 1] = 7
+    np.testing.assert_array_equal(raw, [[0.0, 1.0]])
+
+
+@given(hnp.arrays(np.float32, (3, 4)))
+def test_depth_from_floats_is_positive_or_nan(raw: np.ndarray) -> None:
+    metres = depth_from_image(raw, "32FC1")
+    assert (np.isnan(metres) | ((metres > 0) & np.isfinite(metres))).all()
+
+
+def test_an_unknown_encoding_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"rgb8.*16UC1, mono16, 32FC1"):
+        depth_from_image(np.ones((2, 2), np.uint16), "rgb8")
+
+
+@pytest.mark.parametrize(
+    ("image", "encoding"),
+    [
+        (np.ones((2, 2), np.uint8), "16UC1"),
+        (np.ones((2, 2), np.int16), "16UC1"),
+        (np.ones((2, 2), np.float64), "32FC1"),
+        (np.ones((2, 2, 1), np.uint16), "16UC1"),
+        (np.ones(4, np.float32), "32FC1"),
+    ],
+)
+def test_an_array_that_is_not_what_the_encoding_says_is_refused(image: np.ndarray, encoding: str) -> None:
+    with pytest.raises(ShapeError, match=encoding):
+        depth_from_image(image, encoding)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
+def test_a_scale_that_is_no_positive_number_is_refused(scale: float) -> None:
+    with pytest.raises(InputError, match="scale"):
+        depth_from_image(np.ones((2, 2), np.uint16), "16UC1", scale)
+
+
+# ------------------------------------------------------------------------------------------------ trust
+
+
+def plane_at(z: float, shape: tuple[int, int] = (48, 64)) -> np.ndarray:
+    return np.full(shape, z, np.float32)
+
+
+def test_a_table_at_arms_length_passes() -> None:
+    check_depth(plane_at(0.8), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("depth", "words"),
+    [
+        (plane_at(np.nan), "no pixel measured"),
+        (plane_at(800.0), "millimetres given as metres"),
+        (plane_at(0.0008), "metres divided by 1000"),
+        (plane_at(0.05), "outside the trusted"),
+        (plane_at(8.0), "outside the trusted"),
+    ],
+)
+def test_depth_nothing_can_be_built_on_is_refused_in_words(depth: np.ndarray, words: str) -> None:
+    with pytest.raises(DepthError, match=words) as caught:
+        check_depth(depth, CONFIG)
+    assert caught.value.repair
+
+
+def test_a_hundredth_of_the_pixels_is_the_least() -> None:
+    depth = plane_at(np.nan, (100, 100))
+    depth.flat[:99] = 0.8
+    with pytest.raises(DepthError, match="only 99 of 10000"):
+        check_depth(depth, CONFIG)
+    depth.flat[99] = 0.8
+    check_depth(depth, CONFIG)
+
+
+def test_a_far_background_behind_a_near_table_passes() -> None:
+    depth = plane_at(9.0)
+    depth[30:] = 0.7
+    check_depth(depth, CONFIG)
+
+
+def test_clipping_keeps_the_bounds_and_drops_the_rest() -> None:
+    depth = np.array([[0.05, 0.1, 5.0, 5.1, np.nan, np.inf]], np.float32)
+    clipped = clip_depth(depth, DepthConfig(near=0.0625, far=5.0))
+    assert clipped.dtype == np.float32
+    np.testing.assert_array_equal(clipped, np.array([[np.nan, 0.1, 5.0, np.nan, np.nan, np.nan]], np.float32))
+
+
+def test_noise_grows_with_range_squared() -> None:
+    config = DepthConfig(noise_floor=0.001, noise_quadratic=0.002)
+    sigma = depth_noise(np.array([0.0, 1.0, 2.0, np.nan], np.float32), config)
+    np.testing.assert_allclose(sigma, [0.001, 0.003, 0.009, np.nan], rtol=1e-6)
+    assert sigma.dtype == np.float32
+
+
+# ------------------------------------------------------------------------------------------------ registration
+
+DEPTH_CAMERA = PinholeCamera(np.array([[300.0, 0, 159.5], [0, 300, 119.5], [0, 0, 1]]), 320, 240)
+RGB_CAMERA = PinholeCamera(np.array([[615.0, 0, 322.0], [0, 617, 238.0], [0, 0, 1]]), 640, 480)
+
+
+def pose(rotation_deg: tuple[float, float, float], translation: tuple[float, float, float]) -> Transform:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", rotation_deg, degrees=True).as_matrix()
+    matrix[:3, 3] = translation
+    return Transform("rgb", "depth", matrix)
+
+
+BASELINE = pose((0.4, -0.6, 0.3), (0.05, 0.002, 0.004))
+IDENTITY = pose((0, 0, 0), (0, 0, 0))
+
+
+def depth_of_plane(camera: PinholeCamera, normal: np.ndarray, offset: float) -> np.ndarray:
+    """Depth along z of the plane n·p = offset, camera frame."""
+    grid = normalised_grid(camera)
+    return (offset / (grid @ normal[:2] + normal[2])).astype(np.float32)
+
+
+@pytest.mark.parametrize("tilt_deg", [0.0, 35.0, 60.0])
+@pytest.mark.parametrize("depth_D", [(), (0.12, -0.25, 0.001, -0.0005, 0.1)])
+def test_a_registered_plane_is_closed_and_where_the_colour_camera_sees_it(tilt_deg: float, depth_D: tuple) -> None:
+    depth_camera = PinholeCamera(DEPTH_CAMERA.K, 320, 240, "plumb_bob", depth_D)
+    normal = Rotation.from_euler("x", tilt_deg, degrees=True).apply([0.0, 0.0, 1.0])
+    offset = 0.8 * normal[2]
+    registered = register_depth(depth_of_plane(depth_camera, normal, offset), depth_camera, RGB_CAMERA, BASELINE)
+    normal_rgb = BASELINE.rotation @ normal
+    expected = depth_of_plane(RGB_CAMERA, normal_rgb, offset + normal_rgb @ BASELINE.translation)
+    assert registered.shape == (480, 640)
+    assert registered.dtype == np.float32
+    inner = np.s_[90:-90, 110:-110]  # the overlap of both views
+    assert np.isfinite(registered[inner]).all()
+    measured = np.isfinite(registered)
+    slope = np.abs(np.gradient(expected)).max(axis=0)
+    # a patch is as wide as a depth pixel, here 2 colour pixels, and may come from the neighbour
+    assert (np.abs(registered - expected)[measured] <= 3 * slope[measured] + 1e-5).all()
+
+
+def test_what_is_near_hides_what_is_far() -> None:
+    depth = plane_at(1.5, (240, 320))
+    depth[80:160, 120:200] = 0.5
+    registered = register_depth(depth, DEPTH_CAMERA, RGB_CAMERA, pose((0, 0, 0), (0.06, 0, 0)))
+    assert set(np.unique(registered[np.isfinite(registered)])) == {0.5, 1.5}
+    rows, columns = np.nonzero(registered == 0.5)
+    # the near square spans columns 120..199 of the depth camera; its edges land where the pinhole model says
+    edges = (np.array([119.5, 199.5]) - 159.5) / 300 * 615 + 0.06 / 0.5 * 615 + 322
+    np.testing.assert_allclose((columns.min() - 0.5, columns.max() + 0.5), edges, atol=1.5)
+    square = np.zeros_like(registered, bool)
+    square[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    assert (registered[square] == 0.5).all(), "no background shines through"
+
+
+def test_the_part_only_the_colour_camera_sees_stays_unmeasured() -> None:
+    depth = plane_at(1.5, (240, 320))
+    depth[:, :160] = 0.5
+    registered = register_depth(depth, DEPTH_CAMERA, RGB_CAMERA, pose((0, 0, 0), (-0.06, 0, 0)))
+    shadow = (159.5 - 159.5) / 300 * 615 + 322 - np.array([0.06 / 0.5, 0.06 / 1.5]) * 615  # between near and far edge
+    strip = registered[200:280, int(shadow[0]) + 3 : int(shadow[1]) - 3]
+    assert strip.shape[1] > 40
+    assert np.isnan(strip).all()
+
+
+def test_holes_stay_holes() -> None:
+    depth = plane_at(1.0, (240, 320))
+    depth[100:120, 100:140] = np.nan
+    registered = register_depth(depth, DEPTH_CAMERA, RGB_CAMERA, IDENTITY)
+    hole = np.isnan(registered[120:360, 160:480])
+    assert hole.sum() == pytest.approx(20 * 40 * 2.05 * 2.057, rel=0.1)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0, 3.3])
+def test_registration_at_another_resolution_neither_tears_nor_grows(scale: float) -> None:
+    size = (round(320 * scale), round(240 * scale))
+    K = np.diag([scale, scale, 1.0]) @ DEPTH_CAMERA.K
+    depth = plane_at(np.nan, (240, 320))
+    depth[60:180, 80:240] = 0.9
+    registered = register_depth(depth, DEPTH_CAMERA, PinholeCamera(K, *size), IDENTITY)
+    measured = np.isfinite(registered)
+    rows, columns = np.flatnonzero(measured.any(axis=1)), np.flatnonzero(measured.any(axis=0))
+    assert measured[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    assert len(rows) == pytest.approx(120 * scale, abs=0.25 * scale + 1.5)
+    assert len(columns) == pytest.approx(160 * scale, abs=0.25 * scale + 1.5)
+
+
+def test_registration_with_itself_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(0.8, 0.8001, (240, 320)).astype(np.float32)
+    depth[rng.random((240, 320)) < 0.2] = np.nan
+    eroded = binary_erosion(np.isfinite(depth))
+    registered = register_depth(depth, DEPTH_CAMERA, DEPTH_CAMERA, IDENTITY)
+    np.testing.assert_array_equal(np.isfinite(registered), np.isfinite(depth))
+    np.testing.assert_allclose(registered[eroded], depth[eroded], atol=2e-4)
+
+
+def test_points_behind_the_colour_camera_and_empty_images_give_nothing() -> None:
+    turned = pose((0, 180, 0), (0, 0, 0))
+    assert np.isnan(register_depth(plane_at(1.0, (240, 320)), DEPTH_CAMERA, RGB_CAMERA, turned)).all()
+    assert np.isnan(register_depth(plane_at(np.nan, (240, 320)), DEPTH_CAMERA, RGB_CAMERA, IDENTITY)).all()
+
+
+def test_depth_of_another_size_than_its_camera_is_refused() -> None:
+    with pytest.raises(ShapeError, match="240, 320"):
+        register_depth(plane_at(1.0), DEPTH_CAMERA, RGB_CAMERA, IDENTITY)
