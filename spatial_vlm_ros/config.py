@@ -110,7 +110,7 @@ class DecisionConfig(_Bounded):
     score_weight: float = parameter(
         0.25, "", 0.0, 1.0, "exponent of detector scores: 0 ignores them, 1 takes them for probabilities"
     )
-    min_visible: float = parameter(0.2, "", 0.0, 1.0, "visible fraction below which an object is too hidden to act on")
+    min_visible: float = parameter(0.1, "", 0.0, 1.0, "visible fraction below which an object is too hidden to act on")
     hidden_size: float = parameter(0.06, "m", 0.0, 2.0, "smallest thing that a hidden region is reported for")
 
 

@@ -107,7 +107,10 @@ class UpSource(str, enum.Enum):
 
 def _frozen(values: object, dtype: npt.DTypeLike, shape: tuple[int, ...], name: str) -> npt.NDArray[np.float64]:
     """Return a read-only copy of `values` with the given shape, or raise ShapeError."""
-    array = np.array(values, dtype=dtype)
+    try:
+        array = np.array(values, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(name, expected=f"{shape} numbers", received=str(error)) from error
     if array.shape != shape:
         raise ShapeError(name, expected=str(shape), received=str(array.shape))
     array.setflags(write=False)
@@ -150,11 +153,18 @@ class PinholeCamera:
             raise InputError(
                 "camera size", f"{self.width}x{self.height}", "both positive", "read width and height from CameraInfo"
             )
-        if not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0 or not np.allclose(K[2], (0, 0, 1)):
+        if (
+            not np.isfinite(K).all()
+            or K[0, 0] <= 0
+            or K[1, 1] <= 0
+            or not np.allclose(K[2], (0, 0, 1))
+            or K[0, 1]
+            or K[1, 0]
+        ):
             raise InputError(
                 "camera K",
                 np.array2string(K.reshape(-1), precision=4),
-                "finite, fx > 0, fy > 0, last row 0 0 1",
+                "finite, fx > 0, fy > 0, no skew, last row 0 0 1",
                 "calibrate the camera, or take K from a CameraInfo that is published by a calibrated driver",
             )
         if self.distortion_model not in DISTORTION_LENGTHS:
@@ -402,7 +412,7 @@ class SceneObject:
         footprint: (16, 3) metres: corners of the estimated outline seen from above, at the height of the box's centre.
         covariance: (6, 6): of the volume centre (m²) and of the box's rotation about x, y, z (rad²).
         yaw_known: False for a footprint as long as wide: its heading cannot be told.
-        visible_fraction: part of the estimated silhouette that is seen, 0 to 1.
+        visible_fraction: part of the estimated silhouette that nothing nearer covers, 0 to 1.
         occluder: id of the detection that hides most of the rest, or None.
         truncated: the picture's border cuts it.
         valid_fraction: part of its pixels with measured depth.

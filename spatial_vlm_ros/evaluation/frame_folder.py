@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.errors import FileError, InputError, TransformError
 from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Depth, Detection, Mask, PinholeCamera, Rgb, RgbdFrame, Status, Transform
@@ -158,9 +158,12 @@ def read_frame(
             depth, metres.shape, camera_info, camera, "register depth to colour, or give the depth camera's own"
         )
     else:
-        depth_camera, _ = read_camera_info(depth_camera_info)
+        depth_camera, depth_frame_id = read_camera_info(depth_camera_info)
         _check_size(depth, metres.shape, depth_camera_info, depth_camera, "give the camera_info of this very image")
-        metres = register_depth(metres, depth_camera, camera, read_transform(rgb_T_depth))
+        depth_pose = read_transform(rgb_T_depth)
+        if (depth_pose.parent, depth_pose.child) == (depth_frame_id, frame_id) != (frame_id, depth_frame_id):
+            raise TransformError(depth_pose.parent, depth_pose.child, "it maps colour to depth: give its inverse")
+        metres = register_depth(metres, depth_camera, camera, depth_pose)
     pose = None if base_T_camera is None else read_transform(base_T_camera)
     return RgbdFrame(colour, metres, camera, frame_id=frame_id, base_T_camera=pose)
 
@@ -209,7 +212,8 @@ def read_depth(path: Path) -> Depth:
             "save depth as 16-bit PNG in millimetres",
         )
     if raw.dtype.kind == "f":
-        return depth_from_image(raw.astype(np.float32), "32FC1")
+        with np.errstate(over="ignore"):  # what is too large for float32 is no distance either
+            return depth_from_image(raw.astype(np.float32), "32FC1")
     if raw.dtype.kind != "u" or raw.dtype.itemsize != 2:
         raise FileError(path, f"a {kind} has no known unit", "save 16-bit millimetres or float metres")
     return depth_from_image(raw, "16UC1")
@@ -353,10 +357,12 @@ def _json(path: Path, form: type[_T]) -> _T:
 def _decode(text: bytes, form: type[_T], path: Path, place: str = "") -> _T:
     try:
         return msgspec.json.decode(text, type=form)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason, _, inner = str(error).partition(" - at `")
         field = " ".join(part for part in (place, inner.rstrip("`")) if part)
-        raise FileError(path, reason, "correct the file; docs/conventions.md shows its form", field or None) from error
+        raise FileError(
+            path, reason, "correct the file; the module frame_folder describes its form", field or None
+        ) from error
 
 
 # ------------------------------------------------------------------------------------------------ bytes and images
@@ -369,8 +375,8 @@ def _present(path: Path) -> Path | None:
 def _bytes(path: Path, repair: str) -> bytes:
     try:
         return Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(path, error.strerror or type(error).__name__, repair) from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise FileError(path, getattr(error, "strerror", None) or str(error), repair) from error
 
 
 def _array(path: Path) -> npt.NDArray[np.generic]:

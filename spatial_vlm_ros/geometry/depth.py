@@ -55,7 +55,8 @@ def depth_from_image(image: npt.NDArray[np.generic], encoding: str, scale: float
     factor = usual_scale if scale is None else float(scale)
     if not 0 < factor < math.inf:
         raise InputError("depth scale", str(scale), "metres per unit, more than 0", "use 0.001 for millimetres")
-    metres = (image.astype(np.float64) * factor).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities and signalling NaNs are sorted out below
+        metres = (image.astype(np.float64) * factor).astype(np.float32)
     metres[~((metres > 0) & (metres < np.inf))] = np.nan
     return metres
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.camera import normalised_axes, project, rectified
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth, depth_noise
-from spatial_vlm_ros.geometry.segmentation import depth_gap, masks_from_boxes, support_tolerance
+from spatial_vlm_ros.geometry.segmentation import STEEPEST, depth_gap, masks_from_boxes, support_tolerance
 from spatial_vlm_ros.geometry.support import find_support, find_up, known_up
 from spatial_vlm_ros.types import Detection, Mask, OrientedBox, Plane, RgbdFrame, Scene, SceneObject
 
@@ -27,11 +27,15 @@ _CORNER_ANGLES = 2 * np.pi * np.arange(FOOTPRINT_CORNERS) / FOOTPRINT_CORNERS
 _CORNER_DIRECTIONS = np.stack((np.cos(_CORNER_ANGLES), np.sin(_CORNER_ANGLES))).astype(np.float32)  # (2, 16)
 
 _ROUND_FILL = 0.86  # a disc fills 0.785 of its bounding rectangle, a box all of it
+_RECEDING = 0.12  # by how much flanks lie farther than the middle, in widths, when an outline recedes: a disc 0.28
+_SHAPE_DOUBT = 0.04  # standard deviation of the centre's place along the view, in lengths
 _TOP_BAND = 0.15  # part of the height, from the top, that is looked at for a top face
 _TOP_SPAN = 0.6  # part of the depth range that a seen top face spans
 _FRONT_ONLY_DEPTH = 0.6  # depth assumed, in widths, where only a flat front is seen
 _ELONGATED = 1.15  # length over width from which a heading can be told
 _FLAT_KEEP = 0.25  # part of an object's points above the support below which it is a flat thing
+_CORE_KEEP = 0.3  # part of a mask that must be left when its rim is removed; thin things are all rim
+_CALM_KEEP = 0.5  # part of the pixels that must be left when smeared ones are removed; thin things are all edge
 _SIDE_CLUSTER = 0.15  # part of the points from which a second depth cluster belongs to the object
 _SEE_THROUGH_WORDS = frozenset({"glass", "clear", "transparent", "see-through", "translucent", "crystal"})
 
@@ -61,6 +65,7 @@ class _Lifted:
     detection: Detection
     window: tuple[slice, slice]
     mask: Mask  # of the window
+    rim: int  # pixels eroded from it before measuring
     valid_fraction: float
     points: npt.NDArray[np.float32]  # (N, 3) camera frame
     problem: str | None = None
@@ -127,15 +132,19 @@ def _measure(
     x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
     window = (slice(y, y + h), slice(x, x + w))
     part = mask[window]
-    core = _eroded(part, config) if given else part
+    core, rim = _eroded(part, config.erode_px if given else config.erode_px + 1, config)
     depth = frame.depth[window]
-    v, u = np.nonzero(core & np.isfinite(depth))
-    z = depth[v, u]
-    wanted = int(np.count_nonzero(core))
-    item = _Lifted(detection, window, part, len(z) / max(1, wanted), np.empty((0, 3), np.float32))
-    if len(z) < config.min_pixels or item.valid_fraction < config.min_valid_fraction:
-        item.problem = f"only {len(z)} of its {wanted} pixels have measured depth"
+    usable = core & np.isfinite(depth)
+    wanted, measured = int(np.count_nonzero(core)), int(np.count_nonzero(usable))
+    item = _Lifted(detection, window, part, rim, measured / max(1, wanted), np.empty((0, 3), np.float32))
+    if measured < config.min_pixels or item.valid_fraction < config.min_valid_fraction:
+        item.problem = f"only {measured} of its {wanted} pixels have measured depth"
         return item
+    calm = usable & ~_smeared(depth, frame.camera.K[0, 0])
+    if np.count_nonzero(calm) >= max(config.min_pixels, _CALM_KEEP * measured):
+        usable = calm
+    v, u = np.nonzero(usable)
+    z = depth[v, u]
     xs, ys = normalised_axes(frame.camera)
     points = np.empty((len(z), 3), np.float32)
     points[:, 0] = xs.astype(np.float32)[u + x] * z
@@ -148,17 +157,27 @@ def _measure(
     if len(points) < config.min_pixels:
         item.problem = item.problem or f"only {len(points)} of its pixels are left once other surfaces are removed"
     if item.problem is None:
-        _measure_extents(item, up, given, frame, config)
+        _measure_extents(item, up, frame, config)
     return item
 
 
-def _eroded(mask: Mask, config: LiftConfig) -> Mask:
-    """The mask without its rim, unless the rim is most of it."""
-    if not config.erode_px:
-        return mask
-    padded = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    core = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=config.erode_px)[1:-1, 1:-1].view(np.bool_)
-    return core if np.count_nonzero(core) >= max(config.min_pixels, 0.3 * np.count_nonzero(mask)) else mask
+def _eroded(mask: Mask, rim: int, config: LiftConfig) -> tuple[Mask, int]:
+    """The mask without its rim of some pixels, and that number; untouched (0) where the rim is most of it."""
+    if rim:
+        padded = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        core = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=rim)[1:-1, 1:-1].view(np.bool_)
+        if np.count_nonzero(core) >= max(config.min_pixels, _CORE_KEEP * np.count_nonzero(mask)):
+            return core, rim
+    return mask, 0
+
+
+def _smeared(depth: npt.NDArray[np.float32], focal: float) -> npt.NDArray[np.bool_]:
+    """Pixels where depth changes as no seen surface does: the smear that sensors leave between two surfaces."""
+    smeared = np.zeros(depth.shape, np.bool_)
+    limit = depth * np.float32(2 * STEEPEST / focal)  # over two pixels
+    smeared[:, 1:-1] = np.abs(depth[:, 2:] - depth[:, :-2]) > limit[:, 1:-1]
+    smeared[1:-1] |= np.abs(depth[2:] - depth[:-2]) > limit[1:-1]
+    return smeared
 
 
 def _one_surface(
@@ -205,9 +224,7 @@ def _above(
         )
     words = {*item.detection.attributes, *item.detection.label.lower().split()}
     if part_raised < config.see_through_fraction and words & _SEE_THROUGH_WORDS:
-        return points, (
-            f"it is see-through and {1 - part_raised:.0%} of its depth is that of the surface it stands on"
-        )
+        return points, (f"it is see-through and {1 - part_raised:.0%} of its depth is that of the surface it stands on")
     if part_raised >= _FLAT_KEEP and np.count_nonzero(raised) >= config.min_pixels:
         return points[raised], None
     return points, None
@@ -217,12 +234,16 @@ def _stands_out(frame: RgbdFrame, item: _Lifted, depth_config: DepthConfig, conf
     """Whether the object is nearer than what surrounds its mask: a real thing on a lower level, not a view through."""
     rows, columns = item.window
     margin = 6
-    window = np.s_[max(0, rows.start - margin) : rows.stop + margin, max(0, columns.start - margin) : columns.stop + margin]
+    window = np.s_[
+        max(0, rows.start - margin) : rows.stop + margin, max(0, columns.start - margin) : columns.stop + margin
+    ]
     depth = frame.depth[window].copy()
     top, left = rows.start - window[0].start, columns.start - window[1].start
     inside = np.zeros(depth.shape, np.bool_)
     inside[top : top + item.mask.shape[0], left : left + item.mask.shape[1]] = item.mask
-    around = cv2.dilate(inside.view(np.uint8), np.ones((3, 3), np.uint8), iterations=margin - 1).view(np.bool_) & ~inside
+    around = (
+        cv2.dilate(inside.view(np.uint8), np.ones((3, 3), np.uint8), iterations=margin - 1).view(np.bool_) & ~inside
+    )
     own, other = depth[inside & np.isfinite(depth)], depth[around & np.isfinite(depth)]
     if not len(other):
         return False
@@ -232,9 +253,7 @@ def _stands_out(frame: RgbdFrame, item: _Lifted, depth_config: DepthConfig, conf
 # ------------------------------------------------------------------------------------------------ extents
 
 
-def _measure_extents(
-    item: _Lifted, up: npt.NDArray[np.float64], given: bool, frame: RgbdFrame, config: LiftConfig
-) -> None:
+def _measure_extents(item: _Lifted, up: npt.NDArray[np.float64], frame: RgbdFrame, config: LiftConfig) -> None:
     """Fill in ground axes, median, completed outline, bottom and top."""
     middle = item.points.mean(axis=0, dtype=np.float64)
     item.ground = ground = _Ground.towards(middle, up)
@@ -244,14 +263,16 @@ def _measure_extents(
     item.near_z = float(item.points[:, 2].min())
     cut = int(config.trim * len(ordered))
     low, high = ordered[cut], ordered[len(ordered) - 1 - cut]
-    # An eroded mask lost a rim of that many pixels on every side.
-    rim = config.erode_px * middle[2] / frame.camera.K[0, 0] if given else 0.0
+    rim = item.rim * float(middle[2]) / frame.camera.K[0, 0]  # what erosion took from every side, metres
     kept = local[((local >= low) & (local <= high)).all(axis=1)]
     hull = cv2.convexHull(np.ascontiguousarray(kept[:, :2]))[:, 0]
-    item.bottom, item.top = float(low[2]) - rim, float(high[2]) + rim
+    steepness = float(-(middle @ up) / np.linalg.norm(middle))
+    # A top seen from above loses none of its height with its rim, but its far edge: there a pixel is 1 / sin φ long.
+    item.bottom, item.top = float(low[2]) - rim, float(high[2]) + rim * max(0.0, 1.0 - 3.0 * steepness)
+    edge = (item.rim + 1) * float(middle[2]) / frame.camera.K[0, 0] / max(steepness, 0.3)
     seen = float(high[0] - low[0])
     width = float(high[1] - low[1]) + 2 * rim
-    length = _completed_length(kept, hull, seen, width)
+    length = _completed_length(kept, seen, width, steepness) + edge
     item.unseen = length - seen
     if rim:
         hull = hull + rim * np.sign(hull - np.array([low[0] + seen / 2, (low[1] + high[1]) / 2], np.float32)) * (0, 1)
@@ -261,17 +282,24 @@ def _measure_extents(
     item.outline = cv2.convexHull(np.ascontiguousarray(hull, np.float32))[:, 0]
 
 
-def _completed_length(
-    local: npt.NDArray[np.float32], hull: npt.NDArray[np.float32], seen: float, width: float
-) -> float:
+def _completed_length(local: npt.NDArray[np.float32], seen: float, width: float, steepness: float) -> float:
     """Depth of the whole object along e1, metres: what is seen, or more where its far side is out of sight.
 
-    Round outlines are as deep as wide. A box shows all of its depth when its top is seen; of a bare front the depth
-    is a guess, and counted as unseen in the covariance.
+    Outlines that recede to both sides (round ones, corners) are as deep as wide. A box shows all of its depth when its top is seen; of a bare front the depth
+    is a guess, and counted as unseen in the covariance. A view at elevation φ (`steepness` = sin φ) hides at most
+    height / tan φ behind what is seen, and (1 - sin φ) / 2 of a ball's width.
     """
-    rectangle = cv2.minAreaRect(hull)[1]
-    fill = cv2.contourArea(hull) / max(rectangle[0] * rectangle[1], 1e-9)
-    if fill < _ROUND_FILL:
+    steep = min(max(steepness, 0.02), 0.999)
+    height = float(np.ptp(local[:, 2]))
+    hidden = min((1.0 - steep) / 2 * width, height * float(np.sqrt(1.0 - steep**2)) / steep)
+    return min(_assumed_length(local, seen, width), seen + hidden)
+
+
+def _assumed_length(local: npt.NDArray[np.float32], seen: float, width: float) -> float:
+    """Depth by the shape of what is seen."""
+    aside = np.abs(local[:, 1] - (local[:, 1].min() + local[:, 1].max()) / 2)
+    middle, flanks = local[aside < 0.1 * width, 0], local[aside > 0.4 * width, 0]
+    if len(middle) and len(flanks) and _near(flanks) - _near(middle) > _RECEDING * width:
         return max(seen, width)
     heights = local[:, 2]
     low, high = float(heights.min()), float(heights.max())
@@ -281,12 +309,16 @@ def _completed_length(
     return max(seen, _FRONT_ONLY_DEPTH * width)
 
 
+def _near(values: npt.NDArray[np.float32]) -> float:
+    """A robust nearest value: the fifth."""
+    rank = len(values) // 5
+    return float(np.partition(values, rank)[rank])
+
+
 # ------------------------------------------------------------------------------------------------ what stands on what
 
 
-def _settle(
-    items: Sequence[_Lifted], support: Plane | None, up: npt.NDArray[np.float64], config: LiftConfig
-) -> None:
+def _settle(items: Sequence[_Lifted], support: Plane | None, up: npt.NDArray[np.float64], config: LiftConfig) -> None:
     """Let every object reach down to what carries it: the support plane or the top of another object.
 
     The lowest visible point of a partly hidden object is not its bottom; things do not float.
@@ -406,7 +438,9 @@ def _covariance(
     """(6, 6) covariance of volume centre and rotation, camera frame.
 
     Along the ray: the part of the depth noise that a whole object shares, and what averaging leaves of the rest.
-    Along e1: half of the depth that was assumed, as a uniform error. Across: one pixel at each edge of the mask.
+    Along e1: half of the depth that was assumed, as a uniform error, and a part of the length, for outlines are
+    guesses. Across: at each edge of
+    the mask one pixel, two where the mask was cut out of a box.
     Rotation: up to about a degree; yaw from the length of the footprint, unknown (uniform) without one.
     """
     ray = box.centre / np.linalg.norm(box.centre)
@@ -414,8 +448,8 @@ def _covariance(
     shared = (config.correlated_fraction * sigma) ** 2
     rest = (1 - config.correlated_fraction**2) * sigma**2 / (1 + 0.01 * len(item.points))
     pixel = box.centre[2] / frame.camera.K[0, 0]
-    edge = pixel**2 / 2
-    along = (item.unseen / 2) ** 2 / 3
+    edge = (max(item.rim, 1) * pixel) ** 2 / 2
+    along = (item.unseen / 2) ** 2 / 3 + (_SHAPE_DOUBT * box.size[0]) ** 2
     position = (shared + rest) * np.outer(ray, ray) + edge * np.eye(3) + along * np.outer(basis[:, 0], basis[:, 0])
     tilt = np.radians(1.0) ** 2
     yaw = (2 * (sigma + pixel) / max(box.size[0], 1e-3)) ** 2 if yaw_known else np.pi**2 / 3
@@ -436,7 +470,11 @@ def _visibility(
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> tuple[float, int]:
-    """Visible part of the estimated silhouette and the index of the object that hides most of the rest (-1: none)."""
+    """Part of the estimated silhouette that nothing covers, and the index of what covers most of the rest (-1: none).
+
+    A pixel of the silhouette is covered when it is clearly nearer than the object's nearest part, or belongs to
+    another object and is nearer than the object's middle.
+    """
     ends = [np.hstack((corners, np.full((len(corners), 1), level))) for level in (item.bottom, item.top)]
     pixels = project(frame.camera, np.concatenate(ends) @ basis.T)
     height, width = frame.depth.shape
@@ -452,11 +490,17 @@ def _visibility(
     inside = silhouette.view(np.bool_)
     own = there == index
     middle_z = float(np.median(item.points[:, 2]))
-    hidden = inside & ~own & ((z < item.near_z - depth_gap(np.float64(item.near_z), depth_config, config)) | ((there >= 0) & (z < middle_z)))
-    n_own, n_hidden = int(np.count_nonzero(inside & own)), int(np.count_nonzero(hidden))
+    hidden = (
+        inside
+        & ~own
+        & (
+            (z < item.near_z - depth_gap(np.float64(item.near_z), depth_config, config))
+            | ((there >= 0) & (z < middle_z))
+        )
+    )
     occluders = there[hidden & (there >= 0)]
     occluder = int(np.bincount(occluders).argmax()) if len(occluders) else -1
-    return n_own / max(1, n_own + n_hidden), occluder
+    return 1.0 - np.count_nonzero(hidden) / max(1, np.count_nonzero(inside)), occluder
 
 
 def _touches_border(item: _Lifted, frame: RgbdFrame) -> bool:

@@ -19,8 +19,11 @@ from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
 
 _OWNED = 0.7  # part of a piece inside a box that makes it a piece of that box
-_SHARED = 0.15  # part of a piece inside a box below which the box has no claim on it
+_SHARED, _FILLED = 0.15, 0.15  # part of a piece inside a box, or of the box filled by it, that makes a claim on it
+STEEPEST = 6.0  # slope of a surface against the picture (80 degrees) from which it is a depth edge
 _MIN_PIECE = 8  # pixels; smaller pieces are noise
+_MIN_MODEL = 30  # pixels of a box alone from which its depth and colour are learnt
+_LEAST_SPREAD = (0.01, 12.0, 6.0, 6.0)  # metres; lightness and two colour axes, 8-bit Lab
 _MIN_FILL = 0.04  # part of a box that its pieces must fill; less is a flat or unmeasured thing
 _FLAT_CORE = 0.6  # part of a box, about its centre, taken for a flat thing of its surroundings' colour
 
@@ -53,7 +56,7 @@ def masks_from_boxes(
                 claimed |= mask
         boxes = [_pixel_box(detections[i], frame.depth.shape) for i in boxed]
         raised = raised_pixels(frame, support, depth_config, lift_config) & ~claimed
-        cut = _give_pieces(_pieces(frame.depth, raised, depth_config, lift_config), boxes)
+        cut = _give_pieces(frame, _pieces(frame, raised, depth_config), boxes)
         for i, box, mask in zip(boxed, boxes, cut, strict=True):
             x0, y0, x1, y1 = box
             if mask[y0:y1, x0:x1].sum() < max(lift_config.min_pixels, _MIN_FILL * (x1 - x0) * (y1 - y0)):
@@ -94,69 +97,84 @@ def _pixel_box(detection: Detection, shape: tuple[int, ...]) -> tuple[int, int, 
     return left, top, max(left + 1, min(shape[1], round(x1) + 1)), max(top + 1, min(shape[0], round(y1) + 1))
 
 
-def _pieces(
-    depth: npt.NDArray[np.float32], raised: Mask, depth_config: DepthConfig, lift_config: LiftConfig
-) -> npt.NDArray[np.int32]:
-    """Label connected raised pixels, cut where depth jumps between pixels up to two apart. 0 = none."""
+def _pieces(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> npt.NDArray[np.int32]:
+    """Label connected raised pixels, cut where the surface is too steep to be one. 0 = none.
+
+    Sensors smear a depth edge over some pixels, so it is the slope that is tested, over one and two pixels; the
+    farther pixel of a pair is cut.
+    """
+    depth = frame.depth
     z = np.where(raised, depth, np.float32(0))
-    gap = depth_gap(depth, depth_config, lift_config).astype(np.float32)
+    pixel = z * np.float32(STEEPEST / frame.camera.K[0, 0])
+    noise = depth_noise(z, depth_config).astype(np.float32)
     edge = np.zeros(depth.shape, np.bool_)
     for step in (1, 2):
-        across = np.abs(z[:, step:] - z[:, :-step]) > gap[:, step:]
-        across &= raised[:, step:] & raised[:, :-step]
-        edge[:, step:] |= across & (z[:, step:] > z[:, :-step])
-        edge[:, :-step] |= across & (z[:, step:] < z[:, :-step])
-        down = np.abs(z[step:] - z[:-step]) > gap[step:]
-        down &= raised[step:] & raised[:-step]
-        edge[step:] |= down & (z[step:] > z[:-step])
-        edge[:-step] |= down & (z[step:] < z[:-step])
+        limit = pixel * step + noise
+        for near, far in (
+            (np.s_[:, :-step], np.s_[:, step:]),
+            (np.s_[:, step:], np.s_[:, :-step]),
+            (np.s_[:-step], np.s_[step:]),
+            (np.s_[step:], np.s_[:-step]),
+        ):
+            edge[far] |= raised[near] & (z[far] - z[near] > limit[far])
     return cv2.connectedComponents((raised & ~edge).astype(np.uint8), connectivity=4)[1]
 
 
-def _give_pieces(labels: npt.NDArray[np.int32], boxes: Sequence[tuple[int, int, int, int]]) -> list[Mask]:
-    """Give every piece to the box it fills best; share pieces that several boxes cut through."""
+def _give_pieces(
+    frame: RgbdFrame, labels: npt.NDArray[np.int32], boxes: Sequence[tuple[int, int, int, int]]
+) -> list[Mask]:
+    """Give every piece to the box it fills best; divide pieces that several boxes cut through."""
     areas = np.bincount(labels.reshape(-1))
     inside = np.zeros((len(boxes), len(areas)))
     for b, (x0, y0, x1, y1) in enumerate(boxes):
         inside[b] = np.bincount(labels[y0:y1, x0:x1].reshape(-1), minlength=len(areas))
+    inside[:, 0] = 0  # label 0 is no piece
     covered = inside / np.maximum(areas, 1)
     sizes = np.array([(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes], np.float64)
-    owners = np.full((len(boxes), len(areas)), False)
-    for piece in np.flatnonzero((covered.max(axis=0) > 0) & (areas >= _MIN_PIECE)):
-        if piece == 0:
-            continue
+    owners = np.zeros(inside.shape, np.bool_)
+    for piece in np.flatnonzero((inside.max(axis=0) > 0) & (areas >= _MIN_PIECE)):
         own = np.flatnonzero(covered[:, piece] >= _OWNED)
         if len(own):
             owners[own[np.argmax(inside[own, piece] / sizes[own])], piece] = True
         else:
-            owners[covered[:, piece] >= _SHARED, piece] = True
-    masks = []
-    nearest = _nearest_box(labels.shape, boxes) if (owners.sum(axis=0) > 1).any() else None
+            owners[(covered[:, piece] >= _SHARED) | (inside[:, piece] >= _FILLED * sizes), piece] = True
+    masks = [np.zeros(labels.shape, np.bool_) for _ in boxes]
+    contested = owners.sum(axis=0) > 1
     for b, (x0, y0, x1, y1) in enumerate(boxes):
-        mask = np.zeros(labels.shape, np.bool_)
-        window = labels[y0:y1, x0:x1]
-        own = owners[b][window]
-        if nearest is not None:
-            contested = (owners.sum(axis=0) > 1)[window]
-            own &= ~contested | (nearest[y0:y1, x0:x1] == b)
-        mask[y0:y1, x0:x1] = own
-        masks.append(mask)
+        masks[b][y0:y1, x0:x1] = (owners[b] & ~contested)[labels[y0:y1, x0:x1]]
+    for piece in np.flatnonzero(contested):
+        rivals = np.flatnonzero(owners[:, piece])
+        for b, part in zip(rivals, _divide(frame, labels == piece, [boxes[b] for b in rivals]), strict=True):
+            masks[b] |= part
     return masks
 
 
-def _nearest_box(shape: tuple[int, ...], boxes: Sequence[tuple[int, int, int, int]]) -> npt.NDArray[np.int32]:
-    """(H, W): index of the box, among those that hold the pixel, in which it lies most centrally; -1 outside all."""
-    best = np.full(shape, np.inf, np.float32)
-    index = np.full(shape, -1, np.int32)
+def _divide(frame: RgbdFrame, piece: Mask, boxes: Sequence[tuple[int, int, int, int]]) -> list[Mask]:
+    """Divide one piece among boxes that overlap on it.
+
+    What lies in one box alone shows how deep and of what colour that box's object is; a pixel in several boxes goes
+    to the one it resembles most, and in whose middle it lies.
+    """
+    v, u = np.nonzero(piece)
+    lab = cv2.cvtColor(frame.rgb[v, u][None], cv2.COLOR_RGB2Lab)[0].astype(np.float32)
+    features = np.column_stack((frame.depth[v, u], lab))
+    inside = np.stack([(u >= x0) & (u < x1) & (v >= y0) & (v < y1) for x0, y0, x1, y1 in boxes])
+    alone = inside & (inside.sum(axis=0) == 1)
+    cost = np.full(inside.shape, np.inf)
     for b, (x0, y0, x1, y1) in enumerate(boxes):
-        u = (np.arange(x0, x1, dtype=np.float32) - (x0 + x1 - 1) / 2) / (x1 - x0)
-        v = (np.arange(y0, y1, dtype=np.float32) - (y0 + y1 - 1) / 2) / (y1 - y0)
-        distance = u[None, :] ** 2 + v[:, None] ** 2
-        window = best[y0:y1, x0:x1]
-        closer = distance < window
-        window[closer] = distance[closer]
-        index[y0:y1, x0:x1][closer] = b
-    return index
+        model = features[alone[b]] if np.count_nonzero(alone[b]) >= _MIN_MODEL else features[inside[b]]
+        middle = np.median(model, axis=0)
+        spread = np.maximum(1.4826 * np.median(np.abs(model - middle), axis=0), _LEAST_SPREAD)
+        unlike = (((features - middle) / spread) ** 2).mean(axis=1)
+        off_centre = ((u - (x0 + x1 - 1) / 2) / (x1 - x0)) ** 2 + ((v - (y0 + y1 - 1) / 2) / (y1 - y0)) ** 2
+        cost[b] = np.where(inside[b], unlike + 4.0 * off_centre, np.inf)
+    winner = np.where(inside.any(axis=0), cost.argmin(axis=0), -1)
+    parts = []
+    for b in range(len(boxes)):
+        part = np.zeros(piece.shape, np.bool_)
+        part[v[winner == b], u[winner == b]] = True
+        parts.append(part)
+    return parts
 
 
 def _flat_mask(frame: RgbdFrame, box: tuple[int, int, int, int], claimed: Mask, raised: Mask) -> Mask:

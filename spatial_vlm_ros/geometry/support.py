@@ -47,13 +47,15 @@ def find_support(
     normal, offset = _consensus(points, tolerance, up)
     if normal is None:
         return None
-    for _ in range(3):
-        inliers = np.abs(points @ normal + offset) < tolerance
+    for _ in range(4):
+        residual = np.abs(points @ normal + offset)
+        inliers = residual < tolerance
         if inliers.sum() < _MIN_POINTS:
             return None
         normal, offset = _least_squares(points[inliers])
-    residual = (points @ normal + offset)[inliers]
-    return Plane(normal, offset, float(np.sqrt(np.mean(residual**2))))
+        spread = 1.4826 * float(np.median(np.abs(points[inliers] @ normal + offset)))
+        tolerance = np.minimum(tolerance, max(0.003, 3.0 * spread))
+    return Plane(normal, offset, float(np.sqrt(np.mean((points[inliers] @ normal + offset) ** 2))))
 
 
 def find_up(frame: RgbdFrame, support: Plane | None) -> tuple[npt.NDArray[np.float64], UpSource]:
@@ -81,15 +83,22 @@ def known_up(frame: RgbdFrame) -> tuple[npt.NDArray[np.float64], UpSource] | Non
 
 def _points_around(frame: RgbdFrame, detections: tuple[Detection, ...]) -> npt.NDArray[np.float64]:
     """Measured points in rings around the boxes, outside all boxes."""
-    height, width = frame.depth.shape
-    wanted = np.zeros((height, width), np.bool_)
-    inside = np.zeros((height, width), np.bool_)
+    depth = frame.depth
+    wanted = np.zeros(depth.shape, np.bool_)
+    inside = np.zeros(depth.shape, np.bool_)
     for detection in detections:
         x0, y0, x1, y1 = detection.box_xyxy
         dx, dy = max(16.0, _RING * (x1 - x0)), max(16.0, _RING * (y1 - y0))
-        wanted[max(0, int(y0 - dy)) : max(0, int(y1 + dy)), max(0, int(x0 - dx)) : max(0, int(x1 + dx))] = True
-        inside[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)] = True
-    return _sample(frame, wanted & ~inside & np.isfinite(frame.depth))
+        box = np.s_[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)]
+        ring = np.s_[max(0, int(y0 - dy)) : max(0, int(y1 + dy)), max(0, int(x0 - dx)) : max(0, int(x1 + dx))]
+        inside[box] = True
+        sparse = depth[box][::4, ::4]
+        own = sparse[np.isfinite(sparse)]
+        if len(own):  # what lies much farther than the thing is not what it stands on: the floor past a table's edge
+            z = float(np.median(own))
+            reach = z + max(y1 - y0, x1 - x0) * z / frame.camera.K[0, 0]
+            wanted[ring] |= depth[ring] < reach
+    return _sample(frame, wanted & ~inside)
 
 
 def _sample(frame: RgbdFrame, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

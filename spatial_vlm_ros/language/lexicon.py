@@ -29,7 +29,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "find": (
         "find", "locate", "look for", "search for", "show me|us?", "where is|are|did", "where's", "wheres", "where",
         "do you see", "can you see", "identify", "detect", "spot", "find me|us", "tell me|us where",
-        "do you know where", "show me|us where", "find out? where", "what about", "which is", "seek", "recognise",
+        "do you know where", "show me|us where", "find out? where", "seek", "recognise",
         "recognize", "highlight", "mark", "localise|localize",
     ),
     "point": ("point at|to|out|towards|toward", "point me to|at", "indicate"),
@@ -64,7 +64,7 @@ VERIFY = ("there is|are", "there's", "theres", "is|are there", "i see", "you see
 # ------------------------------------------------------------------------------------------------ courtesy
 
 POLITE = (
-    "please", "kindly", "pls", "can|could|would|will you", "can|could|would|will you please", "would|do you mind",
+    "please", "kindly", "pls", "can|could|would|will you", "can|could|would|will you please", "would|do you mind", "how about", "what about",
     "i|we want|need|wish you to", "i would like you to", "i'd like you to", "id like you to", "i'd like to", "id like to",
     "i would like to", "let's", "lets", "let us", "you should|must|can|could|may", "you need|have to", "i want|need to",
     "robot", "hey|hi|hello|ok|okay|yo robot?", "dear? robot", "now", "so", "well", "alright", "all right", "next",
@@ -79,10 +79,9 @@ POLITE = (
 PLEASANTRIES = (
     "please", "pls", "now", "right now", "right away", "thanks", "thank you", "thank you very? much", "thanks a lot",
     "for me|us", "to me|us", "over here|there", "here", "there", "immediately", "quickly", "carefully", "gently",
-    "slowly", "will you", "would you", "can you", "could you", "for a moment", "if you can|could|please", "robot",
-    "ok", "okay", "again", "at once", "as soon as possible", "asap", "if possible", "somewhere", "first", "next", "then",
-    "in the scene", "in this scene", "with your gripper|hand|arm", "safely", "sir", "instead", "too", "cheers", "buddy",
-    "mate", "to my hand", "with the gripper",
+    "slowly", "will you", "would you", "can you", "could you", "for a moment", "if you can|could|please",
+    "ok", "okay", "again", "at once", "as soon as possible", "asap", "if possible", "somewhere",
+    "in the scene", "in this scene", "with your gripper|hand|arm", "safely", "instead", "too", "cheers", "to my hand", "with the gripper",
 )  # fmt: skip
 """Words after the command that change nothing."""
 
@@ -110,12 +109,15 @@ POSTURES = (
 
 # ------------------------------------------------------------------------------------------------ determiners, numbers
 
-DETERMINERS = ("the", "a", "an", "these", "those", "my", "your", "our", "any", "some", "the only", "any one of the",
-               "either", "such a", "any of the|these|those", "one of the|these|those|my", "another of the")  # fmt: skip
+DETERMINERS = ("the", "a", "an", "these", "those", "my", "your", "our", "any", "some", "the only",
+               "such a")
+ONE_OF = 0
+"""Quantity of "one of the mugs": one of several, whichever."""
 QUANTITIES: dict[str, int] = {
     "all of? the|these|those|my?": -1, "every": -1, "each": -1, "every single": -1, "both of? the|these|those|my?": 2,
     "several": -1, "a few": -1, "a couple of": 2, "a pair of": 2, "pair of": 2, "the pair of": 2, "the couple of": 2,
     "some of the": -1, "few": -1, "many": -1, "multiple": -1, "half a dozen": 6, "a dozen": 12, "a number of": -1,
+    "any|one|either of the|these|those|my": ONE_OF, "any one of the|these|those|my": ONE_OF, "either": ONE_OF,
     "various": -1, "each of the": -1, "the few": -1,
 }  # fmt: skip
 NUMBERS = {
@@ -141,7 +143,7 @@ UNITS = frozenset("mm cm m meter meters metre metres centimeter centimeters cent
 
 PRONOUNS: dict[str, int | None] = {"it": None, "this": None, "something": None, "anything": None, "everything": -1,
                                    "them": -1, "whatever": None}  # fmt: skip
-PLACEHOLDERS = frozenset("object thing item one stuff objekt".split()) - {"objekt"}
+PLACEHOLDERS = frozenset("object thing item one stuff".split())
 """Nouns that say nothing of the kind; their category is "object"."""
 PERSONS = {"me": "speaker", "myself": "speaker", "us": "speaker", "you": "robot", "yourself": "robot"}
 """Anchors that are persons ("next to me")."""
@@ -192,6 +194,9 @@ SIDES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Phrases after a noun that pick a side without an anchor ("the mug on the left")."""
 
+OWN_SIDE_RELATIONS = {"left of": "own left of", "right of": "own right of", "in front of": "own front of",
+                      "behind": "own back of"}  # fmt: skip
+"""What `possessives` writes for "on the chair's own left"."""
 OWN_SIDES = {"leftmost": "left", "rightmost": "right"}
 ORDER_SIDES: dict[str, tuple[str, ...]] = {
     "left": ("left",), "right": ("right",), "near": ("front",), "far": ("back", "rear"), "top": ("top",),
@@ -299,22 +304,42 @@ OUTSIDE = frozenset("""
     don't dont doesn't doesnt didn't didnt won't wont wouldn't wouldnt couldn't couldnt can't cant cannot shouldn't
     i'm i've i'll you're you've we're they're he's she's im ive
     yesterday tomorrow today tonight maybe perhaps everyone someone anyone everybody somebody
-    opposite-ish much more most less least
-    """.split()) - {"opposite-ish"}  # fmt: skip
+    much more most less least
+    """.split())  # fmt: skip
 """English words that belong to the language but not to this grammar; never taken for nouns."""
 
 FOREIGN = frozenset("""
     der das dem den ein eine einen einem einer und ist nicht auf unter hinter neben vor links rechts von mit bitte gib mir
-    nimm hol bring's leg stell zeig ich du auch
-    le la les une des du dans sur sous derriere devant gauche droite prends donne moi avec et est qui que à vers
-    el los las una unos del sobre detras delante izquierda derecha dame toma coge por favor y con que
-    il lo gli della del dietro davanti sinistra destra prendi dammi per piacere sopra sotto
-    o os as um uma atras frente esquerda direita pegue
+    nimm hol leg stell zeig ich du auch
+    le la les une des du dans sur sous derriere devant gauche droite prends donne moi avec et est qui vers
+    el los las una unos del sobre detras delante izquierda derecha dame toma coge por favor con que
+    il lo gli della del dietro davanti sinistra destra prendi dammi piacere sopra sotto
+    os uma atras frente esquerda direita pegue
     de het een achter voor naast pak geef van
-    """.split()) - {"o", "as", "y", "um", "per"}  # fmt: skip
+    """.split())  # fmt: skip
 """Function words of other languages; refused where no English determiner precedes."""
 
 LOANWORDS = frozenset("cafe jalapeno puree saute creme brulee pate pinata creche entree decor facade resume souffle acai "
                       "gruyere kahlua nestle haagen-dazs frappe rose latte naive crepe crepes purees jalapenos flambe "
-                      "cafes consomme rosé doner muesli smores senor loreal l'oreal lancome".split()) - {"rosé"}  # fmt: skip
+                      "cafes consomme doner muesli smores senor loreal l'oreal lancome".split())  # fmt: skip
 """Words written with accents that are taken as English when the accents are dropped."""
+
+VOCATIVES = frozenset({"robot", "buddy", "mate"})
+"""Pleasantries after a comma only."""
+POLITE_BEFORE_VERB = frozenset("robot next well now then first do go just so simply and try yes".split())
+"""Polite words that are taken so only before a verb or a comma."""
+DEGREES = frozenset({"very", "quite", "really", "pretty", "fairly", "rather", "so", "too", "slightly", "a bit", "just",
+                     "somewhat", "almost", "mostly"})  # fmt: skip
+"""Intensifiers that may stand before a describing word."""
+QUESTION_VERBS = frozenset({"what is", "what are", "what's", "whats", "which is", "which are", "where is", "where are",
+                            "where's", "wheres", "where"})  # fmt: skip
+PURE_VERBS = frozenset("grab get take fetch grasp collect retrieve seize snatch give bring deliver put place find locate "
+                       "insert relocate deposit move lift lay remove choose select identify approach rotate nudge shove "
+                       "carry transfer toss pluck push pull pick open close drag turn touch throw reach".split())  # fmt: skip
+"""Verbs that are no things: at a verb's place they are always verbs."""
+NOUNS_TOO = frozenset("robot well far out first middle center centre".split())
+"""Words of other tables that may name things."""
+CONTAINERS = frozenset("box bin drawer bowl bag basket bucket cabinet cupboard crate jar tin pot pan sink fridge "
+                       "refrigerator oven container case backpack cart drawer dishwasher microwave cup mug pocket "
+                       "toolbox chest hamper trash".split())  # fmt: skip
+"""Things one takes other things out of."""

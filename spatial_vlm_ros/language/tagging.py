@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words to typed tokens: longest phrase first, then each local ambiguity is settled by the neighbours."""
+"""Words to typed tokens: the longest phrase first, each ambiguity settled by its neighbours."""
 
 from __future__ import annotations
 
@@ -8,21 +8,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.possessives import rewrite_possessives
+from spatial_vlm_ros.language.relations import MEASURED, MEASURED_PREFIX
 from spatial_vlm_ros.language.vocabulary import Kinds, phrase_table
 from spatial_vlm_ros.language.words import Word
-from spatial_vlm_ros.language.relations import MEASURED, MEASURED_PREFIX
+from spatial_vlm_ros.types import FrameOfReference
 
-_NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE"})
+_NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE", "UNIT"})
 _RELATING = frozenset({"REL", "SIDE"})
-_DIGIT_ORDINAL = re.compile(r"(\d{1,3})(st|nd|rd|th)")
-_DIGIT_UNIT = re.compile(r"\d+(?:\.\d+)?(mm|cm|m|in|ft)")
-_NEEDS_VERB = frozenset("robot next well now then first do go just so simply and try yes".split())
+_OPENERS = frozenset({"DET", "QTY", "PRON", "PERSON", "THAT"})
+_PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ"})
+_ENDED = frozenset({"NOUN", "PRON", "PERSON", "SIDE", "ADJP", "FROM", "FRAME"})
+_PREDICATING = frozenset({"THATIS", "IS", "NOT", "ADJP"})
+
+_DIGIT_ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
+_DIGIT_UNIT = re.compile(r"\d+(?:\.\d+)?(?:mm|cm|m|in|ft)")
+_DECIMAL = re.compile(r"\d+\.\d+")
 
 
 @dataclass
 class Token:
-    """One token: what it is, its value, and where its words stand."""
+    """One token.
+
+    Args:
+        kind: a terminal of grammar.lark, or a kind that the grammar has no place for.
+        value: depends on the kind.
+        start: first character in the instruction.
+        end: one past the last character.
+        text: the words, lower case.
+    """
 
     kind: str
     value: Any
@@ -40,8 +53,15 @@ class _Match:
     text: str
 
 
-class _Tagger:
-    """One pass over the words of one instruction."""
+class Tagger:
+    """Chooses tokens from left to right.
+
+    Args:
+        words: words of one instruction.
+
+    Attributes:
+        deictic: span of a "here" or "there" that was swallowed, or None.
+    """
 
     def __init__(self, words: list[Word]) -> None:
         self.words = words
@@ -49,14 +69,19 @@ class _Tagger:
         self.tokens: list[Token] = []
         self.at_start = True
         self.verb_seen = False
-        self.tail = self._tail_starts()
+        self.asked = False
+        self.deictic: tuple[int, int] | None = None
+        self._found: dict[int, list[_Match]] = {}
+        self._kinds: dict[int, frozenset[str]] = {}
+        self.tail = self._tail()
 
-    # -------------------------------------------------------------------------------------------- looking up
+    # -------------------------------------------------------------------------------------------- looking
 
-    def _matches(self, i: int) -> list[_Match]:
+    def matches(self, i: int) -> list[_Match]:
         """Phrases of the tables that start at word `i`, longest first."""
-        found = []
-        text = ""
+        if i in self._found:
+            return self._found[i]
+        found, text = [], ""
         for length in range(1, min(self.longest, len(self.words) - i) + 1):
             word = self.words[i + length - 1]
             if word.kind != "word":
@@ -65,9 +90,54 @@ class _Tagger:
             kinds = self.phrases.get(text)
             if kinds:
                 found.append(_Match(kinds, length, text))
-        return found[::-1]
+        self._found[i] = found[::-1]
+        return self._found[i]
 
-    def _tail_starts(self) -> list[bool]:
+    def peek(self, i: int) -> frozenset[str]:
+        """What the words at `i` can be, by the longest phrase there."""
+        if i not in self._kinds:
+            if i >= len(self.words):
+                kinds = frozenset({"END"})
+            elif self.words[i].kind != "word":
+                kinds = frozenset({self.words[i].kind.upper()})
+            else:
+                found = self.matches(i)
+                kinds = frozenset(found[0].kinds) if found else frozenset({"NOUN"})
+            self._kinds[i] = kinds
+        return self._kinds[i]
+
+    def relating(self, i: int) -> bool:
+        """Whether a relation or side starts at `i`, perhaps after swallowed words."""
+        while i < len(self.words):
+            if self.peek(i) & _RELATING:
+                return True
+            if not self.peek(i) & {"INTENSIFIER", "POSTURE"}:
+                return False
+            i += self.matches(i)[0].length
+        return False
+
+    def nominal(self, i: int) -> bool:
+        """Whether a word of a noun phrase, other than an article, stands at `i`."""
+        kinds = self.peek(i)
+        if kinds & {"THEN", "AND", "FROM", "FRAME"} or (self.tail[i] and kinds & {"PLEASANTRY"}):
+            return False
+        if kinds & {"INTENSIFIER", "POSTURE", "PARTICLE"} and self.relating(i):
+            return False
+        if "VERB" in kinds and self.peek(i + self.matches(i)[0].length) & _OPENERS:
+            return False
+        if kinds & _RELATING:
+            return False
+        return bool(kinds & _NOMINAL) or bool(kinds & {"VERB", "POSTURE"}) and self.matches(i)[0].length == 1
+
+    def opens(self, i: int) -> bool:
+        """Whether a noun phrase can start at `i`."""
+        return bool(self.peek(i) & _OPENERS) or self.nominal(i)
+
+    def previous(self) -> str:
+        """Kind of the last token."""
+        return self.tokens[-1].kind if self.tokens else ""
+
+    def _tail(self) -> list[bool]:
         """For each word, whether only pleasantries follow from there to the end."""
         n = len(self.words)
         tail = [False] * n + [True]
@@ -75,99 +145,342 @@ class _Tagger:
             word = self.words[i]
             if word.kind in ("stop", "comma"):
                 tail[i] = tail[i + 1]
-            elif word.kind == "word":
-                tail[i] = any(
-                    "PLEASANTRY" in match.kinds and tail[i + match.length] for match in self._matches(i)
-                ) or (word.text in ("robot", "buddy", "mate") and i > 0 and self.words[i - 1].kind == "comma" and tail[i + 1])
+            elif word.text in lexicon.VOCATIVES:
+                tail[i] = tail[i + 1] and i > 0 and self.words[i - 1].kind == "comma"
+            else:
+                tail[i] = any("PLEASANTRY" in match.kinds and tail[i + match.length] for match in self.matches(i))
         return tail
 
-    def _peek(self, i: int) -> frozenset[str]:
-        """What the words at `i` can be, by the longest phrase there."""
-        if i >= len(self.words):
-            return frozenset({"END"})
-        word = self.words[i]
-        if word.kind != "word":
-            return frozenset({word.kind.upper()})
-        matches = self._matches(i)
-        if not matches:
-            return frozenset({"FOREIGN" if word.text in lexicon.FOREIGN else "NOUN"})
-        return frozenset(matches[0].kinds)
+    def _pleasant(self, i: int) -> bool:
+        """Whether what starts at `i` is no relation ("next to me")."""
+        return "PLEASANTRY" in self.peek(i) or not self.peek(i) & _RELATING
 
-    def _nominal(self, i: int) -> bool:
-        """Whether a word of a noun phrase, other than an article, stands at `i`."""
-        kinds = self._peek(i)
-        if "VERB" in kinds and not kinds & (_RELATING | {"PARTICLE", "FRAME"}):
-            return self._peek(i + 1).isdisjoint({"DET", "PRON", "PARTICLE", "QTY"})
-        if kinds & {"THEN", "AND", "PLEASANTRY"} or (kinds & {"REL"} and not kinds & {"POSITION"}):
-            return False
-        if kinds & {"INTENSIFIER"} and self._peek(i + 1) & _RELATING:
-            return False
-        if kinds & {"POSTURE"} and self._peek(i + 1) & (_RELATING | {"INTENSIFIER"}):
-            return False
-        return bool(kinds & _NOMINAL) or (kinds == {"POSTURE"}) or kinds == {"UNIT"}
+    def _note_deictic(self, first: int) -> None:
+        """Remember the first "here" or "there" from a word on."""
+        for word in self.words[first:]:
+            if word.text in ("here", "there") and self.deictic is None:
+                self.deictic = (word.start, word.end)
 
     # -------------------------------------------------------------------------------------------- choosing
 
     def run(self) -> list[Token]:
-        """All tokens, ambiguities settled."""
+        """All tokens, in order.
+
+        Returns:
+            Tokens; some may be of kinds that the grammar has no place for.
+        """
         i = 0
         while i < len(self.words):
-            word = self.words[i]
-            if self.tail[i] and self.tokens and self.tokens[-1].kind not in ("REL", "VERB", "DET", "OF"):
+            if self.tail[i] and self.previous() not in ("", "REL", "DET", "OF") and self._pleasant(i):
+                self._note_deictic(i)
                 break
-            if word.kind != "word":
+            word = self.words[i]
+            if word.kind == "word":
+                i = self._phrase(i)
+            elif word.kind == "view":
+                self.emit("FRAME", (FrameOfReference.OBJECT, word.text[5:-7], False), i, 1, word.text)
+                i += 1
+            else:
                 i = self._sign(i)
-                continue
-            i = self._phrase(i)
         return self.tokens
 
-    def _emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
+    def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
+        """Append the token (or tokens) of the words from `first` on."""
         start, end = self.words[first].start, self.words[first + length - 1].end
-        kinds = kind.split()
-        self.tokens.extend(Token(single, value, start, end, text) for single in kinds)
-        if kinds[-1] not in ("FRAME", "COMMA", "STOP"):
+        for single in kind.split():
+            self.tokens.append(Token(single, value, start, end, text))
+        if kind not in ("FRAME", "COMMA", "STOP"):
             self.at_start = False
+        if kind in ("VERB", "THERE"):
+            self.verb_seen = True
 
     def _sign(self, i: int) -> int:
         word = self.words[i]
         if word.kind == "open":
-            close = next((j for j in range(i + 1, len(self.words)) if self.words[j].kind == "close"), None)
-            match = next((m for m in self._matches(i + 1) if "FRAME" in m.kinds), None) if close else None
-            if match and i + 1 + match.length == close:
-                self._emit("FRAME", (*match.kinds["FRAME"], True), i + 1, match.length, match.text)
-                return close + 1
-        if word.kind == "stop" and self.at_start and not self.tokens:
-            return i + 1
-        self._emit(word.kind.upper(), None, i, 1, word.text)
+            for match in self.matches(i + 1):
+                close = i + 1 + match.length
+                if "FRAME" in match.kinds and close < len(self.words) and self.words[close].kind == "close":
+                    self.emit("FRAME", (*match.kinds["FRAME"], True), i + 1, match.length, match.text)
+                    return close + 1
+        self.emit(word.kind.upper(), None, i, 1, word.text)
         return i + 1
 
     def _phrase(self, i: int) -> int:
-        for match in self._matches(i):
-            after = i + match.length
-            for kind in match.kinds:
-                fits = _FITS.get(kind)
-                verdict = kind if fits is None else fits(self, i, after, match.text)
-                if verdict == "":
-                    return after
-                if verdict:
-                    self._choose(kind, match, i)
-                    return after
+        for match in self.matches(i):
+            for kind in _PRIORITY:
+                if kind in match.kinds and self._take(kind, match, i):
+                    return i + match.length
         text = self.words[i].text
         ordinal = _DIGIT_ORDINAL.fullmatch(text)
         if ordinal:
-            self._emit("ORD", int(ordinal[1]), i, 1, text)
-        elif text.isdigit() and len(text) <= 3:
-            self._emit("NUM", int(text), i, 1, text)
-        elif _DIGIT_UNIT.fullmatch(text) and self._peek(i + 1) & {"REL"}:
-            self._emit("UNIT", None, i, 1, text)
+            self.emit("ORD", int(ordinal[1]), i, 1, text)
+        elif (_DIGIT_UNIT.fullmatch(text) and self.relating(i + 1)) or (
+            _DECIMAL.fullmatch(text) and "UNIT" in self.peek(i + 1)
+        ):
+            self.emit("UNIT", None, i, 1, text)
+        elif text.isdigit() and len(text) <= 3 and (self.previous() != "NOUN" or self.nominal(i + 1)):
+            self.emit("NUM", int(text), i, 1, text)
         else:
-            self._emit("NOUN", text, i, 1, text)
+            kinds = self.matches(i)[-1].kinds if self.matches(i) else {}
+            self.emit(self._fallback(text, kinds), text, i, 1, text)
         return i + 1
 
-    def _choose(self, kind: str, match: _Match, i: int) -> None:
-        value = match.kinds[kind]
-        if kind == "FRAME":
-            value = (*value, False)
-        if kind in ("VERB", "THERE"):
-            self.verb_seen = True
-        self._emit(kind, value, i, match.length, match.text)
+    def _fallback(self, text: str, kinds: Kinds) -> str:
+        """Kind of a word none of whose kinds fits here."""
+        if kinds.keys() & {"OUTSIDE", "OR"}:
+            return "OR" if "OR" in kinds else "OUTSIDE"
+        if "FOREIGN" in kinds:
+            return "NOUN" if self.previous() == "DET" else "FOREIGN"
+        if text in lexicon.PURE_VERBS and self.previous() not in _PREMODIFIERS | {"NOUN"}:
+            return "VERB_HERE"
+        if not kinds or kinds.keys() & {"VERB", "POSTURE", "POSITION", "UNIT"} or text in lexicon.NOUNS_TOO:
+            return "NOUN"
+        return "OUTSIDE"
+
+    def _take(self, kind: str, match: _Match, i: int) -> bool:
+        """Take a phrase as `kind` if it fits here; the words are then consumed."""
+        after = i + match.length
+        value, text = match.kinds[kind], match.text
+        rule = getattr(self, f"_as_{kind.lower().replace(' ', '_')}", None)
+        if rule is None:
+            self.emit(kind, value, i, match.length, text)
+            return True
+        verdict = rule(i, after, text, value)
+        if not verdict:
+            return False
+        if verdict is not True:
+            self.emit(*verdict, i, match.length, text)
+        return True
+
+    # -------------------------------------------------------------------------------------------- rules by kind
+    # Each returns a kind and value to emit, True when the words are swallowed, or None when they do not fit.
+
+    def _as_polite(self, _i: int, after: int, text: str, _value: object) -> Any:
+        if not self.at_start:
+            return None
+        self.asked = True
+        if text in lexicon.POLITE_BEFORE_VERB:
+            follows = self.peek(after)
+            return bool(follows & {"COMMA", "STOP", "VERB", "POLITE", "THERE", "END"}) and not (
+                follows & {"VERB"} and self._verb_is_noun(after)
+            )
+        return True
+
+    def _verb_is_noun(self, i: int) -> bool:
+        """Whether a word that can be a verb stands for a thing ("watch behind the box")."""
+        match = self.matches(i)[0]
+        return match.length == 1 and match.text not in lexicon.PURE_VERBS and not self.opens(i + 1)
+
+    def _as_verb(self, i: int, after: int, text: str, value: object) -> Any:
+        follows = self.peek(after)
+        if text in lexicon.QUESTION_VERBS:
+            fits = self.opens(after) and self.at_start
+        elif self.at_start:
+            fits = not self._verb_is_noun(i) or " " in text
+            if fits and self.peek(i) & {"ADJ", "ADJNOUN"}:
+                fits = bool(follows & _OPENERS)
+        elif self.previous() in _PREMODIFIERS | {"OF"}:
+            fits = False
+        elif self.previous() in ("AND", "THEN", "COMMA", "STOP"):
+            fits = bool(follows & _OPENERS) or text in lexicon.PURE_VERBS or (" " in text and self.opens(after))
+        else:
+            fits = bool(follows & _OPENERS) and self.previous() != "REL" and not self.peek(i) & {"POSTURE"}
+        return ("VERB", value) if fits else None
+
+    def _as_gerund(self, _i: int, after: int, _text: str, value: object) -> Any:
+        return ("VERB", value) if self.asked and self.at_start and self.opens(after) else None
+
+    def _as_which_is(self, _i: int, _after: int, _text: str, value: object) -> Any:
+        return ("WHICH IS", value) if self.at_start else None
+
+    def _as_there(self, _i: int, _after: int, _text: str, value: object) -> Any:
+        return ("THERE", value) if self.at_start else None
+
+    def _as_which(self, _i: int, after: int, text: str, value: object) -> Any:
+        if self.at_start:
+            return ("WHICH", value)
+        return ("THATIS", value) if text == "which" and self.relating(after) else None
+
+    def _as_that(self, _i: int, after: int, _text: str, value: object) -> Any:
+        if self.nominal(after):
+            return ("DET", value)
+        if self.previous() in _ENDED and self.relating(after):
+            return ("THATIS", value)
+        return ("PRON", ("object", None))
+
+    def _as_pron(self, _i: int, after: int, text: str, value: object) -> Any:
+        return ("DET", None) if text == "this" and self.nominal(after) else ("PRON", value)
+
+    def _as_det(self, _i: int, after: int, text: str, value: object) -> Any:
+        if text in ("these", "those") and not self.nominal(after):
+            return ("PRON", ("object", -1))
+        return ("DET", value)
+
+    def _as_is(self, _i: int, after: int, _text: str, value: object) -> Any:
+        return self.verb_seen and self.tail[after] or ("IS", value)
+
+    def _as_one(self, _i: int, after: int, text: str, value: object) -> Any:
+        return ("NUM", value) if self.nominal(after) else ("NOUN", text)
+
+    def _as_num(self, _i: int, after: int, text: str, value: object) -> Any:
+        return ("NOUN", text) if self.previous() == "NOUN" and not self.nominal(after) else ("NUM", value)
+
+    def _as_compound(self, _i: int, _after: int, text: str, _value: object) -> Any:
+        return ("NOUN", text)
+
+    def _as_adverb(self, _i: int, _after: int, _text: str, _value: object) -> Any:
+        return True
+
+    def _as_measure(self, _i: int, after: int, _text: str, _value: object) -> Any:
+        return self.nominal(after) or None
+
+    def _as_qty(self, _i: int, after: int, _text: str, value: object) -> Any:
+        return ("QTY", value) if self.opens(after) or self.relating(after) or self.tail[after] else None
+
+    def _as_ord(self, _i: int, _after: int, _text: str, value: object) -> Any:
+        return ("ORD", value)
+
+    def _as_sup(self, i: int, after: int, text: str, value: tuple[str, object]) -> Any:
+        if self.nominal(after) or self.peek(after) & {"OPEN"}:
+            return ("SUP", value)
+        if text in lexicon.POSITION_WORDS or text.split()[-1] in ("hand", "side"):
+            return None
+        if self.previous() == "NOUN" and value[0] in ("nearest", "farthest") and self.opens(after):
+            return ("REL", ("closest to" if value[0] == "nearest" else "farthest from", None, False))
+        if self.previous() in _ENDED or self.previous() in _PREDICATING:
+            return ("SIDE", value)
+        if self.previous() == "DET" and len(self.tokens) > 1 and self.tokens[-2].kind in _PREDICATING:
+            self.tokens.pop()
+            return ("SIDE", value)
+        return ("SUP", value) if i == 0 or self.tokens else None
+
+    def _as_position(self, _i: int, after: int, text: str, value: object) -> Any:
+        if not self.nominal(after):
+            return None
+        if text in ("near", "back", "far") and self.previous() not in ("DET", "ORD", ""):
+            return None
+        return ("SUP", value)
+
+    def _as_adj(self, _i: int, after: int, text: str, value: object) -> Any:
+        if not self.nominal(after) and self.previous() in _PREDICATING | _ENDED:
+            return ("ADJP", value)
+        if (
+            self.previous() == "AND"
+            and len(self.tokens) > 1
+            and self.tokens[-2].kind == "ADJP"
+            and not self.nominal(after)
+        ):
+            self.tokens.pop()
+            return ("ADJP", value)
+        return ("ADJ", value)
+
+    def _as_adjnoun(self, _i: int, after: int, text: str, value: object) -> Any:
+        if self.nominal(after):
+            return ("ADJ", value)
+        return ("ADJP", value) if self.previous() in _PREDICATING else ("NOUN", text)
+
+    def _as_and(self, _i: int, after: int, _text: str, value: object) -> Any:
+        if not self.tokens:
+            return True
+        describing = self.peek(after) & {"ADJ", "ADJNOUN"} and self.nominal(after) and self.previous() == "ADJ"
+        if describing:
+            anchor = len(self.tokens) > 2 and self.tokens[-2].kind == "DET" and self.tokens[-3].kind == "REL"
+            between = anchor and self.tokens[-3].value[0] == "between"
+            if not between or any(word.text == "and" for word in self.words[after:]):
+                return True
+        return ("AND", value)
+
+    def _as_of(self, _i: int, after: int, _text: str, value: object) -> Any:
+        if self.previous() in ("QTY", "NUM"):
+            self.tokens[-1].kind = "QTY"
+            return True
+        if self.peek(after) & (_OPENERS - {"QTY"}):
+            return ("REL", ("part of", None, False))
+        return ("OF", value)
+
+    def _as_unit(self, _i: int, after: int, text: str, value: object) -> Any:
+        measured = self.previous() in ("NUM", "QTY", "UNIT") or (
+            self.previous() == "DET" and self.tokens[-1].text in ("a", "an") and len(self.tokens) > 1
+        )
+        return ("UNIT", value) if measured and self.relating(after) else None
+
+    def _as_frame(self, _i: int, after: int, _text: str, value: tuple[object, object]) -> Any:
+        return None if self.nominal(after) else ("FRAME", (*value, False))
+
+    def _as_side(self, _i: int, after: int, _text: str, value: object) -> Any:
+        return None if self.nominal(after) or self.peek(after) & {"OF"} else ("SIDE", value)
+
+    def _as_from(self, _i: int, after: int, _text: str, value: tuple[str, object]) -> Any:
+        ordered = any(token.kind == "ORD" for token in self.tokens)
+        if self.peek(after) & {"OF"} or (value[1] is not None and not ordered):
+            return None
+        if self.nominal(after):
+            return ("FROM_BEFORE", value) if self.previous() == "ORD" else None
+        return ("FROM", value)
+
+    def _as_particle(self, i: int, after: int, _text: str, _value: object) -> Any:
+        if not self.verb_seen or self.previous() not in _ENDED | {"VERB"} or self.opens(after):
+            return None
+        if self.words[i].text in ("here", "there"):
+            self._note_deictic(i)
+        return True
+
+    def _as_intensifier(self, _i: int, after: int, text: str, _value: object) -> Any:
+        if self.relating(after):
+            return True
+        return text in lexicon.DEGREES and bool(self.peek(after) & {"ADJ", "ADJNOUN"}) or None
+
+    def _as_posture(self, _i: int, after: int, text: str, _value: object) -> Any:
+        if self.previous() in _ENDED | _PREDICATING and self.relating(after):
+            return True
+        return (text.endswith(("see", "seen", "visible")) and self.previous() in _ENDED | _PREDICATING) or None
+
+    def _as_rel(self, i: int, after: int, text: str, value: tuple[str, object, bool]) -> Any:
+        if self.previous() == "UNIT":
+            return self._measured(value)
+        superlative = self._distance_superlative() if text in ("to", "from") else None
+        if superlative is not None:
+            return self._distance_to(superlative, i)
+        fits = self.opens(after) or self.peek(after) & {"FRAME", "COMMA", "OPEN"}
+        others = self.matches(i)[0].kinds.keys() & {"SIDE", "PARTICLE", "INTENSIFIER"}
+        return ("REL", value) if fits or not others else None
+
+    def _measured(self, value: tuple[str, object, bool]) -> Any:
+        """A relation after a stated distance ("10 cm left of")."""
+        while self.tokens and self.tokens[-1].kind in ("UNIT", "NUM", "QTY", "DET"):
+            self.tokens.pop()
+        name = "from" if value[0] == "far from" else value[0]
+        return ("REL", (MEASURED_PREFIX + name, value[1], value[2])) if name in MEASURED else ("OUTSIDE", None)
+
+    def _distance_superlative(self) -> Token | None:
+        """The "closest" of "the closest mug to …"."""
+        for token in reversed(self.tokens):
+            if token.kind == "SUP" and token.value[0] in ("nearest", "farthest"):
+                return token
+            if token.kind not in ("NOUN", "ADJ"):
+                return None
+        return None
+
+    def _distance_to(self, superlative: Token, i: int) -> Any:
+        """Settle "the closest mug to the camera" (a frame) and "the closest mug to the box" (a relation)."""
+        for length in (3, 2):
+            where = " ".join(word.text for word in self.words[i + 1 : i + length])
+            side = self.phrases.get(f"nearest to {where}", {}).get("SIDE")
+            if side and len(self.words) >= i + length and not self.nominal(i + length):
+                superlative.value = (superlative.value[0], side[1])
+                for _ in range(length - 1):
+                    self.words.pop(i + 1)
+                self._found.clear()
+                self._kinds.clear()
+                self.tail = self._tail()
+                return True
+        self.tokens.remove(superlative)
+        return ("REL", ("closest to" if superlative.value[0] == "nearest" else "farthest from", None, False))
+
+
+_PRIORITY = (
+    "POLITE", "THERE", "VERB", "GERUND", "WHICH IS", "COMPOUND", "IS NOT", "IS", "THATIS NOT", "THATIS", "WHICH", "THAT", "MEASURE", "ADVERB",
+    "FRAME", "POSITION", "SIDE", "FROM", "REL", "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT", "NOT",
+    "OF", "QTY", "DET", "PRON", "PERSON", "NUM", "ORD", "ONE", "UNIT", "ADJNOUN", "ADJ",
+)  # fmt: skip
+"""Order in which the kinds of a phrase are tried."""

@@ -33,6 +33,19 @@ def expand(pattern: str) -> Iterator[str]:
         yield " ".join(word for word in words if word)
 
 
+def _gerund(pattern: str) -> str:
+    """The pattern with "-ing" on the verbs of its first slot."""
+    first, *rest = pattern.split()
+    return " ".join(["|".join(_ing(verb) for verb in first.split("|")), *rest])
+
+
+def _ing(verb: str) -> str:
+    if verb.endswith("e"):
+        return verb[:-1] + "ing"
+    doubled = len(verb) < 5 and verb[-1] in "bdgptm" and verb[-2] in "aeiou" and verb[-3:-2] not in tuple("aeiou")
+    return verb + verb[-1] + "ing" if doubled else verb + "ing"
+
+
 class _Table:
     """Collects phrases; the first value given for a phrase and kind stays."""
 
@@ -45,7 +58,6 @@ class _Table:
                 self.phrases.setdefault(phrase, {}).setdefault(kind, value)
 
 
-
 def _add_relations(table: _Table) -> None:
     for relation in RELATIONS.values():
         table.add("REL", (relation.name, None, False), relation.surfaces)
@@ -54,6 +66,8 @@ def _add_relations(table: _Table) -> None:
     for frame, owners in lexicon.POSSESSORS.items():
         for owner, (name, side) in itertools.product(owners, sides):
             table.add("REL", (name, frame, False), (f"to|on|at {owner} {side} hand? side? of|from",))
+    for name, phrase in lexicon.OWN_SIDE_RELATIONS.items():
+        table.add("REL", (name, FrameOfReference.OBJECT, False), (phrase,))
 
 
 def _add_sides(table: _Table) -> None:
@@ -64,7 +78,7 @@ def _add_sides(table: _Table) -> None:
             table.add("SIDE", (superlative, frame), (f"to|on|at {owner} {side} hand? side?",))
             table.add("FROM", (side, frame), (f"from {owner} {side} hand? side?",))
     for frame, who in lexicon.VIEWPOINTS.items():
-        table.add("SIDE", ("nearest", frame), (f"the? nearest|closest to|from the? {who}",))
+        table.add("SIDE", ("nearest", frame), (f"the? nearest|closest to|from the? {who}", f"nearest|closest the {who}"))
         table.add("SIDE", ("farthest", frame), (f"the? farthest|furthest away? from the? {who}",
                                                 f"most distant from the? {who}"))  # fmt: skip
         table.add("FROM", ("near", frame), (f"from the? {who}",))
@@ -123,6 +137,7 @@ def _add_frame_words(table: _Table) -> None:
     """The words that hold a sentence together."""
     for action, patterns in lexicon.ACTIONS.items():
         table.add("VERB", action, patterns)
+        table.add("GERUND", action, (_gerund(pattern) for pattern in patterns))
     table.add("VERB", "give", lexicon.WISHES)
     table.add("VERB", "find", ("what is|are", "what's", "whats", "which is|are"))
     table.add("THERE", "verify", lexicon.VERIFY)
@@ -136,17 +151,26 @@ def _add_frame_words(table: _Table) -> None:
     table.add("OUTSIDE", None, lexicon.OUTSIDE)
     table.add("FOREIGN", None, lexicon.FOREIGN)
     table.add("AND", None, ("and", "and also", "as well as", "and which", "and both"))
-    table.add("THEN", None, ("and? then", "and then also", "and afterwards", "afterwards", "after that", "and after that"))
+    table.add(
+        "THEN", None, ("and? then", "and then also", "and afterwards", "afterwards", "after that", "and after that")
+    )
     table.add("BUT", None, ("but", "but also", "yet"))
     table.add("OR", None, ("or", "either or", "and or"))
     table.add("NOT", None, ("not",))
     table.add("OF", None, ("of",))
     table.add("THAT", None, ("that",))
+    table.add("WHICH IS", None, ("what's", "whats", "what's currently"))
     table.add("WHICH", None, ("which", "which of the|these|those", "what", "which one of the", "which one"))
     table.add("IS", None, ("is", "are", "is currently"))
     table.add("IS NOT", None, ("isn't", "isnt", "aren't", "arent", "is not", "are not"))
-    table.add("THATIS", None, ("that|which|who is|are", "that's", "thats", "which's", "who's", "that|which stands|sits|lies|rests"))
-    table.add("THATIS NOT", None, ("that|which|who is|are not", "that's|thats not", "that|which|who isn't|isnt|aren't|arent"))
+    table.add(
+        "THATIS",
+        None,
+        ("that|which|who is|are", "that's", "thats", "which's", "who's", "that|which stands|sits|lies|rests"),
+    )
+    table.add(
+        "THATIS NOT", None, ("that|which|who is|are not", "that's|thats not", "that|which|who isn't|isnt|aren't|arent")
+    )
 
 
 @lru_cache(maxsize=1)

@@ -113,6 +113,20 @@ _HYPERNYMS = {
 _ANYTHING = frozenset({"object", "thing", "item"})
 
 
+def _singular(word: str) -> str:
+    """Plural to singular, well enough to compare two words treated alike ("scissors" and "scissor" are one)."""
+    if word.endswith(("ss", "us", "is")) or len(word) < 4:
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "xes", "sses", "oes")):
+        return word[:-2]
+    return word.removesuffix("s")
+
+
+_SYNONYM_SETS = tuple(frozenset(_singular(word) for word in group.split()) for group in _SYNONYMS)
+
+
 def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) -> npt.NDArray[np.float64]:
     """How well each label fits the category of each phrase.
 
@@ -164,7 +178,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         return PART
     if said_modifiers and " ".join(said) in " ".join(seen):
         return PART
-    if any({said_head, seen_head} <= set(group.split()) for group in _SYNONYMS):
+    if any({said_head, seen_head} <= group for group in _SYNONYM_SETS):
         return SYNONYM if not [w for w in said_modifiers if w not in given] else NONE
     if seen_head in _members(said_head) and all(word in given for word in said_modifiers):
         return HYPERNYM
@@ -175,26 +189,10 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
 
 @lru_cache(maxsize=64)
 def _members(hypernym: str) -> frozenset[str]:
-    return frozenset(_HYPERNYMS.get(hypernym, "").split())
+    return frozenset(_singular(word) for word in _HYPERNYMS.get(hypernym, "").split())
 
 
 @lru_cache(maxsize=4096)
 def _words(text: str) -> tuple[str, ...]:
-    """Lower-case words with plural endings removed from the last one; hyphens and underscores separate words."""
-    words = text.lower().replace("_", " ").replace("-", " ").split()
-    if words:
-        words[-1] = _singular(words[-1])
-    return tuple(words)
-
-
-def _singular(word: str) -> str:
-    """Plural to singular where that is safe for comparing two words treated alike."""
-    if word.endswith(("ss", "us", "is")) or len(word) < 4:
-        return word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("ches", "shes", "xes", "sses", "oes")):
-        return word[:-2]
-    if word.endswith("s"):
-        return word[:-1]
-    return word
+    """Lower-case words without plural endings; hyphens and underscores separate words."""
+    return tuple(_singular(word) for word in text.lower().replace("_", " ").replace("-", " ").split())

@@ -57,7 +57,9 @@ def colour_family(word: str) -> str | None:
     """Family of a colour word ("dark blue" → "blue"), or None when it is no colour."""
     if word in _FAMILY_OF:
         return _FAMILY_OF[word]
-    parts = [part for part in word.replace("-", " ").split() if part not in _SHADES and part not in ("coloured", "colored")]
+    parts = [
+        part for part in word.replace("-", " ").split() if part not in _SHADES and part not in ("coloured", "colored")
+    ]
     return _FAMILY_OF.get(parts[-1]) if parts else None
 
 

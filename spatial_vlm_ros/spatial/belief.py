@@ -172,9 +172,7 @@ class Believer:
             best[targets, 0] = np.where(joint[pick] > 0, rows[pick[1]], -1)
         return ClauseBelief(clause.relation, clause.negated, margin, likelihood, chance, best, anchors)
 
-    def _between(
-        self, clause: RelationClause, anchors: tuple[PhraseBelief, ...], targets: Indices
-    ) -> ClauseBelief:
+    def _between(self, clause: RelationClause, anchors: tuple[PhraseBelief, ...], targets: Indices) -> ClauseBelief:
         n = len(self.layout)
         best = np.full((n, 2), -1, np.intp)
         margin, likelihood, chance = np.full(n, np.nan), np.full(n, FLOOR), np.full(n, FLOOR)
@@ -272,7 +270,9 @@ def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
                 raise _refusal(query, "a relation to several things at once", "name one thing at a time")
             _check_phrase(query, anchor)
         if not clause.anchors or (clause.relation == "between" and len(clause.anchors) == 1 and clause.anchors[0].count in (None, 1)):  # fmt: skip
-            raise _refusal(query, f"'{clause.relation}' lacks what it relates to", "name it: 'between the cup and the box'")
+            raise _refusal(
+                query, f"'{clause.relation}' lacks what it relates to", "name it: 'between the cup and the box'"
+            )
 
 
 def _refusal(query: SpatialQuery, reason: str, repair: str) -> NotUnderstoodError:

@@ -61,7 +61,9 @@ def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
         FrameUndefinedError: the preferred reading needs a frame of reference that is not defined.
     """
     beliefs = [believer.believe(query.target) for query in queries]
-    shares = np.array([q.preference * max(float(b.weight.max(initial=0.0)), 1e-6) for q, b in zip(queries, beliefs, strict=True)])
+    shares = np.array(
+        [q.preference * max(float(b.weight.max(initial=0.0)), 1e-6) for q, b in zip(queries, beliefs, strict=True)]
+    )
     shares /= shares.sum()
     first = int(np.argmax(shares))
     query, belief = queries[first], beliefs[first]
@@ -93,7 +95,9 @@ def _ladder(query: SpatialQuery, belief: PhraseBelief, believer: Believer, proba
         rivals = [row for row in ranked if probability[row] >= (1.0 - config.mass) * probability[likeliest]]
         if len(rivals) > 1:
             return verdict(Status.AMBIGUOUS, rivals=rivals)
-    unclear = [c for c in belief.clauses if state_of(float(c.likelihood[likeliest]), config.holds) is ClauseState.UNCLEAR]
+    unclear = [
+        c for c in belief.clauses if state_of(float(c.likelihood[likeliest]), config.holds) is ClauseState.UNCLEAR
+    ]
     if unclear or probability[likeliest] < config.mass:
         return verdict(Status.LOW_CONFIDENCE, clause=unclear[0] if unclear else None)
     thing = believer.layout.scene.objects[likeliest]

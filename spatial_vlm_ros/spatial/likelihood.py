@@ -21,9 +21,7 @@ def normal_cdf(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.clip(0.5 * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))), FLOOR, 1.0 - FLOOR)
 
 
-def clause_likelihood(
-    margin: npt.NDArray[np.float64], sigma: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def clause_likelihood(margin: npt.NDArray[np.float64], sigma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Probability that a clause holds: that the true margin is positive. 0.5 where it was not measured (NaN)."""
     return np.where(np.isfinite(margin), normal_cdf(np.nan_to_num(margin) / np.maximum(sigma, 1e-6)), 0.5)
 

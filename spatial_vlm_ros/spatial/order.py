@@ -12,7 +12,6 @@ from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
 
 _SIZE_NOISE = 0.08  # relative error of a measured size: edges of the mask, unseen sides
-_ANGLE_BLUR = 0.25  # part of an object's width by which its bearing is uncertain
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +40,10 @@ def _bearing(layout: Layout, view: Viewpoint) -> Key:
     ahead = offset @ view.forward
     aside = offset @ np.array([-view.forward[1], view.forward[0]])
     if view.down_deg > layout.relation.straight_down_deg:
-        return Key(aside, _ANGLE_BLUR * layout.reach)
+        return Key(aside, layout.relation.size_blur * layout.reach)
     distance = float(np.nanmean(np.linalg.norm(offset[layout.measured], axis=1))) if layout.measured.any() else 1.0
     width = np.where(layout.measured, layout.reach, layout.relation.min_reach)
-    return Key(np.arctan2(aside, ahead) * distance, _ANGLE_BLUR * width)
+    return Key(np.arctan2(aside, ahead) * distance, layout.relation.size_blur * width)
 
 
 def _distance(layout: Layout, view: Viewpoint) -> Key:

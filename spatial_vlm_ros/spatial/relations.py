@@ -211,7 +211,9 @@ def _inside_outline(pairs: Pairs) -> Array:
     outline = pairs.layout.footprint[pairs.anchors]  # (A, K, 2), counter-clockwise in (g1, g2) as built
     edge = np.roll(outline, -1, axis=1) - outline
     length = np.linalg.norm(edge, axis=2)
-    area = np.sum(outline[..., 0] * np.roll(outline[..., 1], -1, 1) - outline[..., 1] * np.roll(outline[..., 0], -1, 1), 1)
+    area = np.sum(
+        outline[..., 0] * np.roll(outline[..., 1], -1, 1) - outline[..., 1] * np.roll(outline[..., 0], -1, 1), 1
+    )
     turn = np.where(area >= 0, 1.0, -1.0)[:, None, None]
     inward = turn * np.stack((-edge[..., 1], edge[..., 0]), axis=2) / np.maximum(length, 1e-9)[..., None]
     depth = np.einsum("tc,akc->tak", pairs.layout.centre[pairs.targets, :2], inward)
@@ -235,7 +237,9 @@ def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -
     across = np.abs(np.einsum("tabc,abc->tab", np.broadcast_to(offset, (len(targets), *line.shape)),
                               np.stack((-unit[..., 1], unit[..., 0]), axis=2)))  # fmt: skip
     ends = np.minimum(along, length[None] - along)
-    width = (np.maximum(layout.reach[first, None], layout.reach[None, second])[None] + layout.reach[targets, None, None]) / 2
+    width = (
+        np.maximum(layout.reach[first, None], layout.reach[None, second])[None] + layout.reach[targets, None, None]
+    ) / 2
     sigma = layout.sigma
     noise = np.sqrt(
         sigma[targets, None, None] ** 2

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def opencv_projection(camera: PinholeCamera, points: np.ndarray) -> np.ndarray:
     return cv2.projectPoints(points[:, None], zero, zero, camera.K, np.array(camera.D))[0][:, 0]
 
 
-def observed(camera: PinholeCamera, seed: int = 0) -> RgbdFrame:
+def observed(camera: PinholeCamera) -> RgbdFrame:
     """A plane 1 m away, with colour that is a smooth function of the true ray."""
     grid = np.nan_to_num(normalised_grid(camera))
     rgb = np.clip(127 + 120 * np.sin(6 * np.concatenate([grid, grid.sum(axis=2, keepdims=True)], 2)), 0, 255)
@@ -185,7 +187,7 @@ def test_coefficients_of_zero_are_no_distortion() -> None:
         lambda: normalise(PINHOLE, np.zeros(2)),
     ],
 )
-def test_arrays_of_another_shape_are_refused(call) -> None:
+def test_arrays_of_another_shape_are_refused(call: Callable[[], object]) -> None:
     with pytest.raises(ShapeError):
         call()
 

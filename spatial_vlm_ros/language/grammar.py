@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens to the flat form of a sentence, by the LALR(1) grammar in grammar.lark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from lark import Lark, Transformer, Tree
+from lark import Token as LarkToken
+from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
+from lark.lexer import Lexer
+
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.phrases import phrase_of
+from spatial_vlm_ros.language.refusals import unexpected
+from spatial_vlm_ros.language.sentence import FrameWords, Item, Phrase, Sentence, Step
+from spatial_vlm_ros.language.tagging import Token
+
+_LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
+_COMMA_MEANS_NOTHING_AFTER = frozenset(
+    {"VERB", "DET", "FRAME", "AND", "BUT", "THEN", "COMMA", "REL", "IS", "WHICH", "THATIS"}
+)
+_COMMA_MEANS_NOTHING_BEFORE = frozenset({"FRAME", "AND", "BUT", "THEN", "IS", "THATIS", "COMMA", "FROM"})
+
+
+class _TokenLexer(Lexer):
+    """Hands lark the tokens that are there already."""
+
+    def __init__(self, lexer_conf: object) -> None:
+        pass
+
+    def lex(self, data: Sequence[LarkToken]) -> Iterator[LarkToken]:  # type: ignore[override]
+        return iter(data)
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Lark:
+    """The parser, built on first use."""
+    grammar = resources.files(__package__).joinpath("grammar.lark").read_text(encoding="utf-8")
+    return Lark(grammar, parser="lalr", lexer=_TokenLexer)
+
+
+def settle(tokens: list[Token]) -> list[Token]:
+    """Drop commas that say nothing and put a leading frame of reference at the end.
+
+    Args:
+        tokens: tokens of one instruction.
+
+    Returns:
+        Tokens as grammar.lark expects them.
+    """
+    leading = 0
+    while leading < len(tokens) and tokens[leading].kind in ("FRAME", "COMMA"):
+        leading += 1
+    frames = [token for token in tokens[:leading] if token.kind == "FRAME"]
+    rest = tokens[leading:]
+    while rest and rest[-1].kind in ("COMMA", "STOP"):
+        rest.pop()
+    if rest:
+        tokens = rest + frames
+    kept: list[Token] = []
+    for i, token in enumerate(tokens):
+        if token.kind == "COMMA":
+            before = kept[-1].kind if kept else "COMMA"
+            after = tokens[i + 1].kind if i + 1 < len(tokens) else "COMMA"
+            if before in _COMMA_MEANS_NOTHING_AFTER or after in _COMMA_MEANS_NOTHING_BEFORE:
+                continue
+            if before in ("ADJ", "SUP", "NUM", "ORD") and after in ("ADJ", "NOUN", "SUP"):
+                continue
+        kept.append(token)
+    return kept
+
+
+class _Flattener(Transformer[LarkToken, Any]):
+    """Turns the parse tree into a `Sentence`."""
+
+    def __init__(self, tokens: Sequence[Token], instruction: str) -> None:
+        super().__init__()
+        self.tokens, self.instruction = tokens, instruction
+
+    def _of(self, leaf: LarkToken) -> Token:
+        return self.tokens[leaf.start_pos or 0]
+
+    # ---- phrases
+
+    def word(self, children: list[LarkToken]) -> list[LarkToken]:
+        return children
+
+    def phrase(self, children: list[Any]) -> Phrase:
+        leaves: list[LarkToken] = []
+        for child in children:
+            leaves.extend(child if isinstance(child, list) else [child])
+        return phrase_of([self._of(leaf) for leaf in leaves], self.instruction)
+
+    # ---- what follows
+
+    def link(self, children: list[LarkToken]) -> tuple[str, bool]:
+        kinds = [child.type for child in children]
+        return next((_LINKS[kind] for kind in kinds if kind in _LINKS), ""), "THATIS" in kinds
+
+    def clause(self, children: list[Any]) -> Item:
+        negated = children[0].type == "NOT"
+        leaf, *frames = children[negated:-1]
+        token, phrase = self._of(leaf), children[-1]
+        name, frame, motion = token.value
+        if frames:
+            frame = self._of(frames[0]).value[0]
+        return Item(
+            "clause", token.start, phrase.end, negated=negated, name=name, frame=frame, motion=motion, phrase=phrase
+        )
+
+    def side(self, children: list[LarkToken]) -> Item:
+        token = self._of(children[-1])
+        if children[0].type == "NOT":
+            raise NotUnderstoodError(
+                self.instruction,
+                (self._of(children[0]).start, token.end),
+                "a superlative cannot be negated",
+                'say which one it is: "the mug on the right"',
+            )
+        return Item("side", token.start, token.end, name=token.value[0], frame=token.value[1])
+
+    def adjective(self, children: list[LarkToken]) -> Item:
+        tokens = [self._of(leaf) for leaf in children]
+        if tokens[0].kind == "NOT":
+            raise NotUnderstoodError(
+                self.instruction,
+                (tokens[0].start, tokens[-1].end),
+                "a describing word cannot be negated",
+                'say what the thing is, not what it is not: "the blue mug"',
+            )
+        return Item("adjective", tokens[0].start, tokens[-1].end, words=tuple(token.value for token in tokens))
+
+    def frame(self, children: list[LarkToken]) -> Item:
+        token = self._of(children[0])
+        return Item("frame", token.start, token.end, frame_words=FrameWords(*token.value))
+
+    def from_side(self, children: list[LarkToken]) -> Item:
+        token = self._of(children[0])
+        return Item("from", token.start, token.end, name=token.value[0], frame=token.value[1])
+
+    def also(self, children: list[Any]) -> Item:
+        leaf, phrase = children
+        return Item("also", phrase.start, phrase.end, link=_LINKS[leaf.type], phrase=phrase)
+
+    def post(self, children: list[Any]) -> Item:
+        item: Item = children[-1]
+        if len(children) == 2:
+            item.link, item.relative = children[0]
+        return item
+
+    # ---- sentences
+
+    def step(self, children: list[Any]) -> Step:
+        return self._step(children[1:])
+
+    def _step(self, children: list[Any]) -> Step:
+        verb, head, *items = children
+        token = self._of(verb)
+        end = items[-1].end if items else head.end
+        return Step(token.value, head, items, token.start, end)
+
+    def command(self, children: list[Any]) -> Sentence:
+        second = [children.pop()] if isinstance(children[-1], Step) else []
+        return Sentence([self._step(children), *second])
+
+    def fragment(self, children: list[Any]) -> Sentence:
+        head, *items = children
+        return Sentence([Step("find", head, items)])
+
+    def answer(self, children: list[Item]) -> Sentence:
+        return Sentence([Step("find", Phrase("object", start=children[0].start, end=children[0].start), children)])
+
+    def _said_of_head(self, children: list[Any]) -> list[Item]:
+        """Items in order; the one after "is" is said of the head."""
+        items, predicate = [], False
+        for child in children:
+            if isinstance(child, Item):
+                child.predicate, predicate = predicate, False
+                items.append(child)
+            else:
+                predicate = True
+        return items
+
+    def statement(self, children: list[Any]) -> Sentence:
+        if not isinstance(children[0], Phrase):
+            children = children[1:]
+        return Sentence([Step("verify", children[0], self._said_of_head(children[1:]))])
+
+    def question(self, children: list[Any]) -> Sentence:
+        which, *rest = children
+        head = next((child for child in rest if isinstance(child, Phrase)), None)
+        if head is not None:
+            return Sentence([Step("find", head, [child for child in rest if isinstance(child, Item)])])
+        leaves = [leaf for child in rest if isinstance(child, list) for leaf in child]
+        items = self._said_of_head([child for child in rest if not isinstance(child, list)])
+        token = self._of(which)
+        words = [Token("DET", None, token.start, token.end, "the"), *map(self._of, leaves)]
+        return Sentence([Step("find", phrase_of(words, self.instruction), items)])
+
+
+def flatten(tokens: list[Token], instruction: str) -> Sentence:
+    """Parse tokens.
+
+    Args:
+        tokens: tokens of one instruction.
+        instruction: the instruction, for messages.
+
+    Returns:
+        The sentence in its flat form.
+
+    Raises:
+        NotUnderstoodError: the tokens are no sentence of the grammar.
+    """
+    tokens = settle(tokens)
+    stream = [LarkToken(token.kind, token.text, start_pos=i) for i, token in enumerate(tokens)]
+    try:
+        tree: Tree[LarkToken] = _parser().parse(stream)  # type: ignore[arg-type]
+    except UnexpectedToken as error:
+        position = error.token.start_pos if error.token.type != "$END" else len(tokens)
+        raise unexpected(tokens, len(tokens) if position is None else position, instruction) from None
+    except UnexpectedInput:
+        raise unexpected(tokens, 0, instruction) from None
+    try:
+        return _Flattener(tokens, instruction).transform(tree)  # type: ignore[no-any-return]
+    except VisitError as error:
+        raise error.orig_exc from None

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens of one noun phrase to a `Phrase`: category, number, order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.inflection import MASS_PLURALS, PAIRED, is_plural, singular
+from spatial_vlm_ros.language.lexicon import ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS
+from spatial_vlm_ros.language.sentence import FrameWords, Phrase
+from spatial_vlm_ros.language.tagging import Token
+
+_LONGEST_NAME = 6
+_LONGEST_BARE_NAME = 3
+
+
+def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
+    """The phrase that the tokens say.
+
+    Args:
+        tokens: tokens of one noun phrase, as grammar.lark allows them.
+        instruction: the whole instruction, for messages.
+
+    Returns:
+        The phrase.
+
+    Raises:
+        NotUnderstoodError: two superlatives, an order that nothing counts, no noun, or a string of unknown words.
+    """
+    first, last = tokens[0], tokens[-1]
+    if first.kind in ("PRON", "PERSON"):
+        category, count = first.value
+        return Phrase(category, count=count, person=first.kind == "PERSON", start=first.start, end=first.end)
+    phrase = Phrase("object", start=first.start, end=last.end)
+    heads, complements = _read(tokens, phrase, instruction)
+    determined = any(token.kind in ("DET", "QTY", "NUM", "ORD", "SUP") for token in tokens)
+    _check_name(heads + complements, determined, instruction)
+    if not heads:
+        if not determined:
+            raise NotUnderstoodError(
+                instruction,
+                (first.start, last.end),
+                "these words describe a thing but do not name it",
+                f'add a noun: "the {last.text} object"',
+            )
+        phrase.elliptic = True
+        phrase.count = None if phrase.count == ONE_OF else phrase.count
+        return phrase
+    names = [token.text for token in heads]
+    if len(names) > 1 and names[-1] in ("one", "ones"):
+        names.pop()
+    phrase.category, phrase.count = _number(names, [token.text for token in complements], phrase.count)
+    if phrase.count == ONE_OF or ("pair of" in first.text and phrase.category.split()[-1] in PAIRED):
+        phrase.count = None
+    return phrase
+
+
+def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[list[Token], list[Token]]:
+    """Fill the phrase from its tokens; return the nouns before and after "of"."""
+    heads: list[Token] = []
+    complements: list[Token] = []
+    nouns = heads
+    spread: list[FrameWords] = []
+    order: Token | None = None
+    for token in tokens:
+        if token.kind in ("QTY", "NUM"):
+            phrase.count = token.value
+        elif token.kind == "ADJ" and nouns is heads:
+            if token.value not in phrase.attributes:
+                phrase.attributes += (token.value,)
+        elif token.kind in ("NOUN", "ADJ"):
+            nouns.append(token)
+        elif token.kind == "OF":
+            nouns = complements
+        elif token.kind == "ORD":
+            if order is not None:
+                raise _twice(token, instruction, "a second ordinal")
+            order, phrase.order = token, token.value
+        elif token.kind == "FROM_BEFORE":
+            phrase.order_from, phrase.frame = token.value
+        elif token.kind == "SUP":
+            if phrase.superlative is not None:
+                raise _twice(token, instruction, "a second superlative")
+            phrase.superlative, phrase.frame = token.value
+        elif token.kind == "FRAME":
+            words = FrameWords(*token.value)
+            phrase.frame = words.frame
+            if not words.local:
+                spread.append(words)
+    phrase.spread = tuple(spread)
+    if order is not None and phrase.superlative is not None:
+        side = ORDER_OF_SUPERLATIVE.get(phrase.superlative)
+        if side is None or phrase.order == -1:
+            raise NotUnderstoodError(
+                instruction,
+                (order.start, order.end),
+                f"an ordinal cannot count along {phrase.superlative!r}",
+                'count from a side: "the second mug from the left"',
+            )
+        phrase.order_from, phrase.superlative = side, None
+    return heads, complements
+
+
+def _twice(token: Token, instruction: str, what: str) -> NotUnderstoodError:
+    return NotUnderstoodError(
+        instruction, (token.start, token.end), f"{what} in one phrase", "say one superlative or ordinal for each thing"
+    )
+
+
+def _check_name(nouns: Sequence[Token], determined: bool, instruction: str) -> None:
+    """Refuse strings of unknown words that are no name."""
+    if len(nouns) > (_LONGEST_NAME if determined else _LONGEST_BARE_NAME):
+        raise NotUnderstoodError(
+            instruction,
+            (nouns[0].start, nouns[-1].end),
+            "this is too long for the name of a thing",
+            'say it as a command about one thing, for example "pick up the red cup behind the box"',
+        )
+
+
+def _number(names: list[str], complements: list[str], count: int | None) -> tuple[str, int | None]:
+    """Category and count of nouns: the head in the singular, "box of cereal" as "cereal box"."""
+    *modifiers, head = names
+    if complements and head in ("pair", "pairs", "piece", "pieces"):
+        *modifiers, head = complements
+        complements = []
+    if is_plural(head) or head in PAIRED:
+        kept = head in PAIRED or head in MASS_PLURALS
+        if count is None and not kept:
+            count = -1
+        if count is not None or not kept:
+            head = singular(head) if head not in PAIRED or (head == "glasses" and count is not None) else head
+    if complements:
+        *before, noun = complements
+        modifiers = [*modifiers, *before, noun if noun in MASS_PLURALS or noun in PAIRED else singular(noun)]
+    if not modifiers and head in PLACEHOLDERS:
+        head = "object"
+    return " ".join([*modifiers, head]), count

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to say about words that the grammar has no place for: reason and repair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.lexicon import PURE_VERBS
+from spatial_vlm_ros.language.tagging import Token
+
+_EXAMPLE = 'say it as one command about one thing, for example "pick up the red cup behind the box"'
+
+_BY_KIND: dict[str, tuple[str, str]] = {
+    "OUTSIDE": ("this word has no place in an instruction here", _EXAMPLE),
+    "OR": ("a choice between things is not supported", "name the one thing that is meant"),
+    "FOREIGN": ("this is not an English word known here", "say it in English"),
+    "SYMBOL": ("this sign has no place in an instruction", "leave it out, or say it in words"),
+    "OPEN": ("parentheses hold only a point of view here", 'leave them out, or write "(from my point of view)"'),
+    "CLOSE": ("parentheses hold only a point of view here", "leave them out"),
+    "STOP": ("the instruction has several sentences", "give one sentence at a time"),
+    "VERB": ("the instruction has several steps", "give one command at a time"),
+    "VERB_HERE": ("a command cannot stand here", "give one command at a time, the verb first"),
+    "THEN": ("the instruction has several steps", "give one command at a time"),
+    "THERE": ("this cannot stand here", _EXAMPLE),
+    "WHICH": ("this question word cannot stand here", 'ask "which mug is behind the box?"'),
+    "OF": ('"of" cannot stand here', 'say "the lid of the jar" or "the box of cereal"'),
+    "UNIT": ("a distance cannot stand here", 'say "10 cm left of the box"'),
+    "THATIS": ("nothing is named before this", 'name the thing first: "the mug that is behind the box"'),
+    "FROM": ("a side to count from cannot stand here", 'say "the second mug from the left"'),
+    "FROM_BEFORE": ("a side to count from cannot stand here", 'say "the second mug from the left"'),
+    "FRAME": ("a point of view cannot stand here", "say it at the start or the end of the sentence"),
+    "IS": ("this cannot stand here", 'say "the mug that is behind the box"'),
+    "AND": ("this joins nothing", 'say "the mug behind the box and left of the bowl"'),
+    "BUT": ("this joins nothing", 'say "the mug behind the box but not left of the bowl"'),
+    "COMMA": ("this comma joins nothing", "leave it out"),
+    "NOT": ("this negates nothing", 'say "the mug that is not behind the box"'),
+}
+_ENDS_AFTER: dict[str, tuple[str, str]] = {
+    "VERB": ("the instruction ends before it names a thing", 'add what to act on: "pick up the red cup"'),
+    "REL": ("the instruction ends after a relation", "name the thing it relates to"),
+    "DET": ("the instruction ends before a noun", "name the thing"),
+    "QTY": ("the instruction ends before a noun", "name the things"),
+    "THERE": ("the instruction ends before it names a thing", "name the thing"),
+    "NOUN": ("the question says nothing of the thing", 'say where it is: "is the mug behind the box?"'),
+}
+
+
+def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotUnderstoodError:
+    """The error for the token at `position`, where the grammar could not go on.
+
+    Args:
+        tokens: all tokens.
+        position: index of the first that does not fit; their number when the sentence stops too early.
+        instruction: the instruction.
+
+    Returns:
+        The error, with the span of what was not understood.
+    """
+    for token in tokens[: position + 1]:
+        if token.kind in ("FOREIGN", "SYMBOL"):
+            return _error(token, instruction)
+    if not tokens:
+        return NotUnderstoodError(instruction, (0, len(instruction)), "no command and no thing is named", _EXAMPLE)
+    if position >= len(tokens):
+        last = tokens[-1]
+        reason, repair = _ENDS_AFTER.get(last.kind, ("the instruction ends too early", _EXAMPLE))
+        return NotUnderstoodError(instruction, (last.start, last.end), reason, repair)
+    token = tokens[position]
+    before = tokens[:position]
+    if before and all(each.kind == "NOUN" for each in before) and token.kind in ("DET", "PRON", "QTY", "PERSON"):
+        first = before[0]
+        return NotUnderstoodError(
+            instruction,
+            (first.start, first.end),
+            "this verb is not among the known actions",
+            "use a verb such as pick up, give me, put, find, point at, push, pull, open or close",
+        )
+    return _error(token, instruction)
+
+
+def _error(token: Token, instruction: str) -> NotUnderstoodError:
+    reason, repair = _BY_KIND.get(token.kind, ("this does not fit here", _EXAMPLE))
+    if token.kind == "VERB" and token.text not in PURE_VERBS and " " not in token.text:
+        reason = "the instruction has several steps, or this word cannot stand here"
+    return NotUnderstoodError(instruction, (token.start, token.end), reason, repair)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flat form of a sentence: a head phrase and the list of what follows it, before anything is attached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from spatial_vlm_ros.types import FrameOfReference
+
+
+class FrameWords(NamedTuple):
+    """A frame of reference said in words.
+
+    `owner` is the thing whose own view it is ("from the chair's side"); `local` = it holds only where it stands.
+    """
+
+    frame: FrameOfReference
+    owner: str | None = None
+    local: bool = False
+
+
+@dataclass
+class Phrase:
+    """One noun phrase without what follows it.
+
+    Args:
+        category: the noun, or "object".
+        attributes: describing words.
+        count: as in `NounPhrase`.
+        superlative: canonical superlative or None.
+        order: n of an ordinal, -1 for "last", or None.
+        order_from: side the ordinal counts from, as far as the phrase itself says it.
+        frame: frame said for the superlative or ordinal.
+        person: whether it is the speaker or the robot.
+        elliptic: whether no noun was said ("the red").
+        start: first character in the instruction.
+        end: one past the last character.
+        spread: frame words that hold for the rest of the sentence too.
+    """
+
+    category: str
+    attributes: tuple[str, ...] = ()
+    count: int | None = None
+    superlative: str | None = None
+    order: int | None = None
+    order_from: str | None = None
+    frame: FrameOfReference | None = None
+    person: bool = False
+    elliptic: bool = False
+    start: int = 0
+    end: int = 0
+    spread: tuple[FrameWords, ...] = ()
+
+
+@dataclass
+class Item:
+    """One thing that follows a phrase.
+
+    Args:
+        kind: "clause" (relation and anchor), "also" (a further phrase after "and"), "side" (superlative phrase),
+            "from" (side an ordinal counts from), "adjective", "frame".
+        start: first character in the instruction.
+        end: one past the last character.
+        link: "", "and", "but" or "comma".
+        relative: whether "that is" stands before it.
+        negated: whether "not" stands before it.
+        name: relation, superlative or side.
+        frame: frame said with it.
+        motion: whether the words only name where something is to go ("onto").
+        phrase: anchor of a clause, or the further phrase.
+        words: describing words of an adjective item.
+        frame_words: of a frame item.
+        predicate: whether it is said of the head of the sentence ("the mug is …").
+    """
+
+    kind: str
+    start: int
+    end: int
+    link: str = ""
+    relative: bool = False
+    negated: bool = False
+    name: str = ""
+    frame: FrameOfReference | None = None
+    motion: bool = False
+    phrase: Phrase | None = None
+    words: tuple[str, ...] = ()
+    frame_words: FrameWords | None = None
+    predicate: bool = False
+
+
+@dataclass
+class Step:
+    """One verb with what follows it."""
+
+    action: str
+    head: Phrase
+    items: list[Item] = field(default_factory=list)
+    start: int = 0
+    end: int = 0
+
+
+@dataclass
+class Sentence:
+    """A sentence: one step, or a second one about the same thing."""
+
+    steps: list[Step]

@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.camera import normalised_grid, project, rectify
+from spatial_vlm_ros.sim.tabletop import (
+    CATALOGUE,
+    COLOURS,
+    Body,
+    Box,
+    Cup,
+    Cylinder,
+    SensorNoise,
+    Shape,
+    Sphere,
+    World,
+    look_at,
+    noisy,
+    random_tabletop,
+    render,
+)
+from spatial_vlm_ros.types import PinholeCamera
+
+K = np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])  # an odd number of pixels: the axis meets a pixel centre
+CAMERA = PinholeCamera(K, 321, 241)
+FROM_ABOVE = look_at((0, 0, 1), (0, 0, 0))
+FROM_FRONT = look_at((0, -0.8, 0.5), (0, 0, 0.03))
+SHAPES: dict[str, Shape] = {
+    "box": Box((0.12, 0.07, 0.1)),
+    "cylinder": Cylinder(0.035, 0.12),
+    "cup": Cup(0.04, 0.1),
+    "sphere": Sphere(0.04),
+}
+each_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+
+
+def box_at(id_: str, x: float, y: float, size: tuple[float, float, float] = (0.08, 0.08, 0.1), **more: Any) -> Body:
+    return Body(id_, "box", Box(size), (x, y, 0.0), **more)
+
+
+# ------------------------------------------------------------------------------------------------ camera pose
+
+
+def test_a_camera_looks_at_its_target_with_a_level_horizon() -> None:
+    pose = look_at((1.0, -2.0, 1.5), (0.2, 0.1, 0.0))
+    target = pose.inverse().apply(np.array([0.2, 0.1, 0.0]))
+    np.testing.assert_allclose(target[:2], 0, atol=1e-12)
+    assert target[2] > 0
+    assert pose.rotation[2, 0] == pytest.approx(0), "the image's right is level"
+    assert pose.rotation[2, 1] < 0, "the image's down goes down"
+    assert (pose.parent, pose.child) == ("world", "camera_color_optical_frame")
+
+
+def test_a_camera_that_looks_straight_down_has_the_worlds_x_on_its_right() -> None:
+    np.testing.assert_allclose(FROM_ABOVE.rotation, np.diag([1.0, -1.0, -1.0]), atol=1e-12)
+
+
+def test_a_camera_that_looks_at_itself_is_refused() -> None:
+    with pytest.raises(InputError, match="camera target"):
+        look_at((1, 2, 3), (1, 2, 3))
+
+
+# ------------------------------------------------------------------------------------------------ depth and masks
+
+
+def test_an_empty_table_seen_from_above_is_as_far_as_the_camera_is_high() -> None:
+    seen = render(World(()), CAMERA, FROM_ABOVE)
+    np.testing.assert_allclose(seen.frame.depth, 1.0, rtol=1e-6)
+    assert seen.detections == ()
+
+
+def test_beside_the_table_is_the_floor_and_above_the_horizon_nothing() -> None:
+    seen = render(World((), table_size=(0.4, 0.3), floor=-0.5), CAMERA, FROM_ABOVE)
+    assert seen.frame.depth[120, 160] == pytest.approx(1.0)
+    assert seen.frame.depth[120, 160 + 59] == pytest.approx(1.0)
+    assert seen.frame.depth[120, 160 + 61] == pytest.approx(1.5), "0.2 m of table are 60 pixels"
+    ahead = render(World(()), CAMERA, look_at((0, -0.8, 0.5), (0, 1, 0.5)))
+    assert np.isnan(ahead.frame.depth[:121]).all()
+    assert np.nanmax(ahead.frame.depth) <= World(()).max_range
+
+
+def test_a_box_from_above_has_the_depth_mask_and_box_of_hand_calculation() -> None:
+    seen = render(World((box_at("a", 0.0, 0.0, (0.09, 0.054, 0.1)),)), CAMERA, FROM_ABOVE)
+    # its top is 0.9 m away: half sides of 0.045 and 0.027 m are 15 and 9 pixels, the edge pixels are half a question
+    assert seen.frame.depth[120, 160] == pytest.approx(0.9)
+    mask = seen.masks["a"]
+    assert mask[120 - 8 : 120 + 9, 160 - 14 : 160 + 15].all()
+    np.testing.assert_allclose(seen.detections[0].box_xyxy, (145.5, 111.5, 175.5, 129.5), atol=1)
+    np.testing.assert_allclose(seen.frame.depth[~mask], 1.0, rtol=1e-6)
+
+
+def test_the_nearest_corner_of_a_turned_box_is_where_projection_puts_it() -> None:
+    body = box_at("a", 0.05, 0.02, (0.1, 0.06, 0.12), yaw=0.7)
+    seen = render(World((body,)), CAMERA, FROM_FRONT)
+    corners = FROM_FRONT.inverse().apply(body.corners())
+    pixels = project(CAMERA, corners)
+    x0, y0, x1, y1 = seen.detections[0].box_xyxy
+    np.testing.assert_allclose((x0 - 0.5, y0 - 0.5), pixels.min(axis=0), atol=0.75)
+    np.testing.assert_allclose((x1 - 0.5, y1 - 0.5), pixels.max(axis=0), atol=0.75)
+    nearest = seen.frame.depth[seen.masks["a"]].min()
+    assert corners[:, 2].min() <= nearest <= corners[:, 2].min() + 0.002
+
+
+def test_a_cup_is_hollow_down_to_its_floor() -> None:
+    seen = render(World((Body("a", "cup", Cup(0.05, 0.1, wall=0.005), (0, 0, 0)),)), CAMERA, FROM_ABOVE)
+    assert seen.frame.depth[120, 160] == pytest.approx(1 - 0.005)
+    assert seen.frame.depth[120, 160 + 16] == pytest.approx(0.9), "0.048 m at 0.9 m: on the rim"
+
+
+def test_a_ball_is_nearest_by_its_radius() -> None:
+    seen = render(World((Body("a", "ball", Sphere(0.04), (0, 0, 0)),)), CAMERA, FROM_ABOVE)
+    assert seen.frame.depth[120, 160] == pytest.approx(1 - 0.08)
+
+
+def distance_outside(shape: Shape, p: np.ndarray) -> np.ndarray:
+    """How far (N, 3) points, in the shape's frame, are off its surface; written apart from the ray caster."""
+    if isinstance(shape, Sphere):
+        return np.abs(np.linalg.norm(p - (0, 0, shape.radius), axis=1) - shape.radius)
+    if isinstance(shape, Box):
+        q = np.abs(p - (0, 0, shape.size[2] / 2)) - np.array(shape.size) / 2
+        return np.abs(q.max(axis=1))
+    r, z = np.linalg.norm(p[:, :2], axis=1), p[:, 2]
+    full = np.maximum(np.maximum(r - shape.radius, -z), z - shape.height)
+    if isinstance(shape, Cylinder):
+        return np.abs(full)
+    return np.abs(np.maximum(full, -np.maximum(r - (shape.radius - shape.wall), shape.wall - z)))
+
+
+@each_shape
+@given(
+    yaw=st.floats(-4, 4),
+    azimuth=st.floats(-3, 3),
+    elevation=st.floats(0.05, 1.5),
+    base=st.floats(0, 0.2),
+)
+@settings(max_examples=15, deadline=None)
+def test_every_visible_point_lies_on_its_body(
+    shape: Shape, yaw: float, azimuth: float, elevation: float, base: float
+) -> None:
+    body = Body("a", "thing", shape, (0.03, -0.02, base), yaw=yaw)
+    horizontal = 0.7 * math.cos(elevation)
+    eye = (horizontal * math.cos(azimuth), horizontal * math.sin(azimuth), 0.7 * math.sin(elevation) + base)
+    pose = look_at(eye, body.centre)
+    seen = render(World((body,)), CAMERA, pose)
+    mask = seen.masks["a"]
+    assert mask.sum() > 100
+    z = seen.frame.depth[mask][:, None].astype(np.float64)
+    points = pose.apply(np.concatenate([normalised_grid(CAMERA)[mask] * z, z], axis=1))
+    local = (points - body.position) @ body.world_R_body
+    assert distance_outside(shape, local).max() < 1e-6
+
+
+@each_shape
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_no_ray_passes_through_a_body(shape: Shape, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    inside = rng.uniform(-0.5, 0.5, (400, 3)) * shape.size + (0, 0, shape.size[2] / 2)
+    r, z = np.linalg.norm(inside[:, :2], axis=1), inside[:, 2]
+    if isinstance(shape, Sphere):
+        inside = inside[np.linalg.norm(inside - (0, 0, shape.radius), axis=1) < shape.radius]
+    elif not isinstance(shape, Box):
+        full = r < shape.radius
+        if isinstance(shape, Cup):
+            full &= (r > shape.radius - shape.wall) | (z < shape.wall)
+        inside = inside[full]
+    eye = rng.normal(size=3)
+    eye = eye / np.linalg.norm(eye) * 0.5
+    distances, normals = shape.hit(eye, inside - eye)
+    assert len(inside) > 10
+    assert (distances <= 1.0 + 1e-9).all()
+    assert (distances > 0).all()
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-6)
+    assert (((inside - eye) * normals).sum(axis=1) <= 1e-9).all(), "normals face the eye"
+
+
+def test_masks_are_disjoint_and_depth_belongs_to_the_nearest() -> None:
+    world = random_tabletop(np.random.default_rng(1), 10)
+    seen = render(world, CAMERA, FROM_FRONT)
+    assert np.sum(list(seen.masks.values()), axis=0).max() == 1
+    for body in world.bodies:
+        alone = render(World((body,)), CAMERA, FROM_FRONT)
+        mask = seen.masks[body.id]
+        np.testing.assert_array_equal(seen.frame.depth[mask], alone.frame.depth[mask])
+        assert (seen.frame.depth[alone.masks[body.id]] <= alone.frame.depth[alone.masks[body.id]]).all()
+        assert seen.visible_fraction[body.id] == pytest.approx(mask.sum() / alone.masks[body.id].sum())
+
+
+def test_half_a_hidden_box_is_half_visible() -> None:
+    back = box_at("back", 0.0, 0.2, (0.1, 0.02, 0.1))
+    front = box_at("front", 0.2, 0.0, (0.4, 0.02, 0.4))  # its left edge is at x = 0
+    seen = render(World((back, front)), CAMERA, look_at((0, -0.8, 0.05), (0, 0, 0.05)))
+    assert seen.visible_fraction["back"] == pytest.approx(0.5, abs=0.03)
+    assert seen.visible_fraction["front"] == 1.0
+
+
+def test_what_is_hidden_outside_the_image_or_behind_the_camera_is_not_detected() -> None:
+    hidden = box_at("hidden", 0.0, 0.2, (0.05, 0.05, 0.05))
+    cover = box_at("cover", 0.0, 0.0, (0.4, 0.02, 0.4))
+    aside = box_at("aside", 3.0, 0.0)
+    behind = box_at("behind", 0.0, -1.5)
+    seen = render(World((hidden, cover, aside, behind)), CAMERA, look_at((0, -0.8, 0.05), (0, 0, 0.05)))
+    assert [d.id for d in seen.detections] == ["cover"]
+    assert {id_: f for id_, f in seen.visible_fraction.items() if id_ != "cover"} == {
+        "hidden": 0.0,
+        "aside": 0.0,
+        "behind": 0.0,
+    }
+    assert not seen.masks["hidden"].any()
+
+
+def test_detections_carry_tight_boxes_masks_labels_and_colours() -> None:
+    world = World((box_at("b", -0.1, 0, colour="red"), Body("a", "cup", Cup(0.04, 0.1), (0.1, 0, 0), "blue")))
+    seen = render(world, CAMERA, FROM_FRONT, stamp_ns=42)
+    assert [(d.id, d.label, d.attributes, d.score) for d in seen.detections] == [
+        ("b", "box", ("red",), 1.0),
+        ("a", "cup", ("blue",), 1.0),
+    ]
+    for detection in seen.detections:
+        x0, y0, x1, y1 = map(int, detection.box_xyxy)
+        assert detection.mask is not None
+        assert detection.mask.sum() == detection.mask[y0:y1, x0:x1].sum()
+        assert detection.mask[y0].any() and detection.mask[y1 - 1].any()  # noqa: PT018
+        assert detection.mask[:, x0].any() and detection.mask[:, x1 - 1].any()  # noqa: PT018
+    assert seen.frame.stamp_ns == 42
+    assert seen.frame.base_T_camera is FROM_FRONT
+
+
+def test_stacked_bodies_stand_on_each_others_tops() -> None:
+    below = box_at("below", 0, 0)
+    above = Body("above", "ball", Sphere(0.03), (0, 0, below.top))
+    assert above.centre == pytest.approx((0, 0, 0.13))
+    assert above.top == pytest.approx(0.16)
+    assert render(World((below, above)), CAMERA, FROM_ABOVE).frame.depth[120, 160] == pytest.approx(0.84)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_body_is_painted_in_the_colour_it_is_named_after(colour: str) -> None:
+    seen = render(World((box_at("a", 0, 0, colour=colour),)), CAMERA, FROM_FRONT)
+    mean = seen.frame.rgb[seen.masks["a"]].mean(axis=0)
+    cosine = {c: mean @ np.array(v) / np.linalg.norm(v) / np.linalg.norm(mean) for c, v in COLOURS.items()}
+    assert cosine[colour] > 0.999
+
+
+def test_a_distorted_camera_sees_the_same_world_bent() -> None:
+    world = random_tabletop(np.random.default_rng(2), 5)
+    distorted = PinholeCamera(K, 321, 241, "plumb_bob", (-0.2, 0.05, 0.001, -0.001))
+    straight = render(world, CAMERA, FROM_FRONT).frame.depth
+    bent = render(world, distorted, FROM_FRONT).frame
+    on_table = np.s_[90:-10, 10:-10]
+    assert (np.abs(straight - rectify(bent).depth)[on_table] < 0.01).mean() > 0.98
+    assert (np.abs(straight - bent.depth)[on_table] < 0.01).mean() < 0.9
+
+
+def test_the_picture_is_the_same_each_time() -> None:
+    first, second = (render(random_tabletop(np.random.default_rng(5), 6), CAMERA, FROM_FRONT) for _ in range(2))
+    np.testing.assert_array_equal(first.frame.rgb, second.frame.rgb)
+    np.testing.assert_array_equal(first.frame.depth, second.frame.depth)
+
+
+def test_ten_bodies_in_a_vga_picture_take_less_than_a_second_and_a_half() -> None:
+    camera = PinholeCamera(np.array([[610.0, 0, 319.5], [0, 610, 239.5], [0, 0, 1]]), 640, 480)
+    world = random_tabletop(np.random.default_rng(0), 10)
+    start = time.perf_counter()
+    render(world, camera, FROM_FRONT)
+    assert time.perf_counter() - start < 1.5
+
+
+# ------------------------------------------------------------------------------------------------ worlds
+
+
+def test_random_bodies_stand_apart_on_the_table_with_known_names() -> None:
+    world = random_tabletop(np.random.default_rng(3), 12, gap=0.02)
+    assert [b.id for b in world.bodies] == [f"o{n}" for n in range(12)]
+    for body in world.bodies:
+        assert body.label in CATALOGUE
+        assert body.position[2] == 0
+        assert np.abs(body.corners()[:, 0]).max() < world.table_size[0] / 2
+        assert np.abs(body.corners()[:, 1]).max() < world.table_size[1] / 2
+    for a, b in itertools.combinations(world.bodies, 2):
+        reach = sum(min(body.size[:2]) / 2 for body in (a, b))
+        assert math.dist(a.position, b.position) > reach + 0.02
+
+
+def test_random_worlds_differ_by_seed_alone() -> None:
+    one, same, other = (random_tabletop(np.random.default_rng(seed), 5) for seed in (1, 1, 2))
+    assert one == same
+    assert one != other
+
+
+def test_labels_and_colours_can_be_chosen_and_pairs_kept_distinct() -> None:
+    world = random_tabletop(np.random.default_rng(0), 4, labels=("cup", "ball"), colours=("red", "blue"), distinct=True)
+    assert {(b.label, b.colour) for b in world.bodies} == set(itertools.product(("cup", "ball"), ("red", "blue")))
+
+
+@pytest.mark.parametrize(
+    ("n", "options", "words"),
+    [
+        (5, {"labels": ("cup",), "colours": ("red",), "distinct": True}, "kinds of bodies"),
+        (1, {"labels": ("unicorn",)}, "unicorn"),
+        (1, {"labels": ()}, "kinds of bodies"),
+        (1, {"colours": ("mauve",)}, "mauve"),
+        (50, {"region": (0.3, 0.2)}, "widen the region"),
+    ],
+)
+def test_worlds_that_cannot_be_made_are_refused(n: int, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        random_tabletop(np.random.default_rng(0), n, **options)
+
+
+def test_bodies_are_found_by_id() -> None:
+    world = World((box_at("a", 0, 0), box_at("b", 0.2, 0)))
+    assert world["b"].position == (0.2, 0, 0)
+    with pytest.raises(KeyError):
+        world["c"]
+
+
+def test_bodies_with_one_id_an_unknown_colour_or_no_size_are_refused() -> None:
+    with pytest.raises(InputError, match="ids of bodies"):
+        World((box_at("a", 0, 0), box_at("a", 0.2, 0)))
+    with pytest.raises(InputError, match="mauve"):
+        box_at("a", 0, 0, colour="mauve")
+    with pytest.raises(InputError, match="size of 'a'"):
+        box_at("a", 0, 0, (0.1, 0.0, 0.1))
+
+
+# ------------------------------------------------------------------------------------------------ sensor noise
+
+QUIET = SensorNoise(floor=0.0, quadratic=0.0, edge_loss=0.0, loss=0.0, rgb=0.0)
+
+
+def test_noise_has_the_deviation_it_is_given() -> None:
+    frame = render(World((), table_size=(9, 9)), CAMERA, look_at((0, 0, 2), (0, 0, 0))).frame
+    noise = SensorNoise(floor=0.002, quadratic=0.003, correlated=0.0, loss=0.0, step=1e-6)
+    assert np.nanstd(noisy(frame, np.random.default_rng(0), noise).depth) == pytest.approx(0.014, rel=0.02)
+
+
+def test_correlated_noise_is_shared_by_neighbours() -> None:
+    frame = render(World((), table_size=(9, 9)), CAMERA, FROM_ABOVE).frame
+    for part in (0.0, 0.5, 1.0):
+        noise = SensorNoise(floor=0.01, correlated=part, loss=0.0, step=1e-6)
+        error = noisy(frame, np.random.default_rng(0), noise).depth - 1
+        neighbours = np.corrcoef(error[:, :-1].ravel(), error[:, 1:].ravel())[0, 1]
+        assert neighbours == pytest.approx(part, abs=0.05)
+        assert error.std() == pytest.approx(0.012, rel=0.05)
+
+
+def test_depth_is_rounded_to_millimetres() -> None:
+    frame = render(random_tabletop(np.random.default_rng(0), 4), CAMERA, FROM_FRONT).frame
+    depth = noisy(frame, np.random.default_rng(0)).depth
+    steps = depth[np.isfinite(depth)].astype(np.float64) / 0.001
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
+
+
+def test_holes_gather_at_edges_and_spare_planes_seen_at_a_flat_angle() -> None:
+    frame = render(World((box_at("a", 0, 0),)), CAMERA, FROM_FRONT).frame
+    noise = SensorNoise(floor=0, quadratic=0, loss=0.0, edge_loss=1.0)
+    lost = np.isnan(noisy(frame, np.random.default_rng(0), noise).depth) & np.isfinite(frame.depth)
+    step = np.abs(np.diff(frame.depth[:, :], axis=1)) > 0.05
+    assert lost[:, 1:][step].all()
+    assert lost.mean() < 0.02
+
+
+def test_lost_pixels_are_as_many_as_asked_and_missing_ones_stay_missing() -> None:
+    frame = render(World(()), CAMERA, look_at((0, -0.8, 0.5), (0, 1, 0.4))).frame
+    depth = noisy(frame, np.random.default_rng(0), SensorNoise(loss=0.1, edge_loss=0.1)).depth
+    measured = np.isfinite(frame.depth)
+    assert np.isnan(depth[~measured]).all()
+    assert np.isnan(depth[measured]).mean() == pytest.approx(0.1, abs=0.01)
+
+
+def test_without_noise_only_the_rounding_is_left() -> None:
+    frame = render(World((box_at("a", 0, 0),)), CAMERA, FROM_FRONT).frame
+    quiet = noisy(frame, np.random.default_rng(0), QUIET)
+    np.testing.assert_array_equal(quiet.rgb, frame.rgb)
+    np.testing.assert_allclose(quiet.depth, frame.depth, atol=0.0005001)
+    assert quiet.depth.dtype == np.float32
+
+
+def test_noise_comes_from_the_generator_alone() -> None:
+    frame = render(World((box_at("a", 0, 0),)), CAMERA, FROM_FRONT).frame
+    first, same, other = (noisy(frame, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.depth, same.depth)
+    np.testing.assert_array_equal(first.rgb, same.rgb)
+    assert not np.array_equal(first.depth, other.depth, equal_nan=True)
