@@ -121,7 +121,7 @@ def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: 
     """The one translation of errors to refusals."""
     return Resolution(
         instruction=instruction,
-        status=Status(error.status_name),
+        status=Status[error.status_name],
         message=str(error),
         stamp_ns=stamp_ns,
         frame=frame,

@@ -113,7 +113,7 @@ def clip_depth(depth: Depth, config: DepthConfig) -> Depth:
     return np.where((config.near <= depth) & (depth <= config.far), depth, np.float32(np.nan))
 
 
-def depth_noise(depth: Floats, config: DepthConfig) -> Floats:
+def depth_noise(depth: Floats | float, config: DepthConfig) -> Floats:
     """Standard deviation of measured depth.
 
     Args:
@@ -121,11 +121,11 @@ def depth_noise(depth: Floats, config: DepthConfig) -> Floats:
         config: `noise_floor` (m) and `noise_quadratic` (1/m).
 
     Returns:
-        Same shape and dtype, metres; NaN where the depth is.
+        An array of the same shape and dtype, metres; NaN where the depth is.
 
     Source: triangulating sensors lose precision with range squared (Khoshelham and Elberink 2012).
     """
-    return config.noise_floor + config.noise_quadratic * depth * depth
+    return np.asarray(config.noise_floor + config.noise_quadratic * depth * depth)
 
 
 def register_depth(

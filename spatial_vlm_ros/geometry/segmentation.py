@@ -16,7 +16,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
-from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
+from spatial_vlm_ros.types import Detection, Floats, Mask, Plane, RgbdFrame
 
 _OWNED = 0.7  # part of a piece inside a box that makes it a piece of that box
 _SHARED, _FILLED = 0.15, 0.15  # part of a piece inside a box, or of the box filled by it, that makes a claim on it
@@ -55,7 +55,7 @@ def masks_from_boxes(
             if mask is not None:
                 claimed |= mask
         boxes = [_pixel_box(detections[i], frame.depth.shape) for i in boxed]
-        raised = raised_pixels(frame, support, depth_config, lift_config) & ~claimed
+        raised = raised_pixels(frame, support, lift_config) & ~claimed
         cut = _give_pieces(frame, _pieces(frame, raised, depth_config), boxes)
         for i, box, mask in zip(boxed, boxes, cut, strict=True):
             x0, y0, x1, y1 = box
@@ -65,9 +65,7 @@ def masks_from_boxes(
     return [mask for mask in masks if mask is not None]
 
 
-def raised_pixels(
-    frame: RgbdFrame, support: Plane | None, depth_config: DepthConfig, lift_config: LiftConfig
-) -> npt.NDArray[np.bool_]:
+def raised_pixels(frame: RgbdFrame, support: Plane | None, lift_config: LiftConfig) -> Mask:
     """(H, W) bool: measured pixels above the support; all measured ones when there is no support plane."""
     depth = frame.depth
     if support is None:
@@ -85,7 +83,7 @@ def support_tolerance(support: Plane, config: LiftConfig) -> float:
     return config.support_height + 2.0 * support.rms
 
 
-def depth_gap(depth: npt.NDArray[np.floating], depth_config: DepthConfig, lift_config: LiftConfig) -> npt.NDArray:
+def depth_gap(depth: Floats | float, depth_config: DepthConfig, lift_config: LiftConfig) -> Floats:
     """Jump in metres, at each depth, that separates two surfaces."""
     return lift_config.gap + 6.0 * depth_noise(depth, depth_config)
 
@@ -117,7 +115,7 @@ def _pieces(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> npt.ND
             (np.s_[step:], np.s_[:-step]),
         ):
             edge[far] |= raised[near] & (z[far] - z[near] > limit[far])
-    return cv2.connectedComponents((raised & ~edge).astype(np.uint8), connectivity=4)[1]
+    return np.asarray(cv2.connectedComponents((raised & ~edge).astype(np.uint8), connectivity=4)[1], np.int32)
 
 
 def _give_pieces(
@@ -143,9 +141,9 @@ def _give_pieces(
     for b, (x0, y0, x1, y1) in enumerate(boxes):
         masks[b][y0:y1, x0:x1] = (owners[b] & ~contested)[labels[y0:y1, x0:x1]]
     for piece in np.flatnonzero(contested):
-        rivals = np.flatnonzero(owners[:, piece])
-        for b, part in zip(rivals, _divide(frame, labels == piece, [boxes[b] for b in rivals]), strict=True):
-            masks[b] |= part
+        rivals = [int(b) for b in np.flatnonzero(owners[:, piece])]
+        for rival, part in zip(rivals, _divide(frame, labels == piece, [boxes[b] for b in rivals]), strict=True):
+            masks[rival] |= part
     return masks
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.config import DepthConfig
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
-from spatial_vlm_ros.types import Detection, Plane, RgbdFrame, UpSource
+from spatial_vlm_ros.types import Detection, Floats, Plane, RgbdFrame, UpSource
 
 _SAMPLES = 4000  # points looked at; more changes the plane by less than its noise
 _TRIALS = 256  # triples drawn; with a third of the points on the plane, one in 27 triples is good
@@ -112,7 +112,7 @@ def _sample(frame: RgbdFrame, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.f
 
 
 def _consensus(
-    points: npt.NDArray[np.float64], tolerance: npt.NDArray[np.float64], up: npt.NDArray[np.float64] | None
+    points: npt.NDArray[np.float64], tolerance: Floats, up: npt.NDArray[np.float64] | None
 ) -> tuple[npt.NDArray[np.float64] | None, float]:
     """The best of many planes through three points each (RANSAC with a fixed seed)."""
     rng = np.random.default_rng(0)
@@ -124,10 +124,8 @@ def _consensus(
     offsets = -np.einsum("ij,ij->i", normals, triples[keep, 0])
     normals *= np.sign(offsets)[:, None]  # the camera, at the origin, lies on the positive side
     offsets = np.abs(offsets)
-    if up is not None:
-        usable = normals @ up > np.cos(np.radians(_MAX_TILT_FROM_UP_DEG))
-    else:
-        usable = normals[:, 1] < 0.1  # without up: any plane but ceilings; walls are told apart by what stands on them
+    # Without a known up any plane counts but a ceiling: what things stand on is what surrounds them.
+    usable = normals[:, 1] < 0.1 if up is None else normals @ up > np.cos(np.radians(_MAX_TILT_FROM_UP_DEG))
     normals, offsets = normals[usable], offsets[usable]
     if not len(normals):
         return None, 0.0

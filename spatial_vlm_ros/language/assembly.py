@@ -12,6 +12,8 @@ from spatial_vlm_ros.language.relations import RELATIONS
 from spatial_vlm_ros.language.sentence import FrameWords, Item, Phrase
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, Ordinal, RelationClause, SpatialQuery
 
+_SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in ORDER_OF_SUPERLATIVE.items()}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -73,12 +75,18 @@ class _Assembly:
         said += [words for node in self.nodes.values() for words in node.phrase.spread]
         for words in said[1:]:
             if words != said[0]:
-                second = next((item for item in self.items if item.frame_words == words), None)
-                span = (second.start, second.end) if second else (0, len(self.instruction))
                 raise NotUnderstoodError(
-                    self.instruction, span, "a second point of view in one sentence", "say one point of view"
+                    self.instruction,
+                    self._span_of(words),
+                    "a second point of view in one sentence",
+                    "say one point of view",
                 )
         return said[0] if said else None
+
+    def _span_of(self, words: FrameWords) -> tuple[int, int]:
+        """Where frame words stand; the whole instruction when they stand inside a phrase."""
+        spans = [(item.start, item.end) for item in self.items if item.frame_words == words]
+        return spans[-1] if spans else (0, len(self.instruction))
 
     def apply(self, plan: Plan) -> None:
         item = self.items[plan.item]
@@ -133,16 +141,20 @@ class _Assembly:
 
     def phrase(self, index: int) -> NounPhrase:
         node = self.nodes[index]
-        ordinal = None
+        ordinal, superlative = None, node.superlative
         if node.phrase.order is not None and node.order_from is not None:
             last = node.phrase.order == -1
             ordinal = Ordinal(1 if last else node.phrase.order, OPPOSITE[node.order_from] if last else node.order_from)
-        framed = node.superlative in FRAMED_SUPERLATIVES or (ordinal is not None and ordinal.from_ in FRAMED_ORDERS)
+        if (
+            ordinal is not None and ordinal.n == 1 and (node.phrase.count or 0) > 1
+        ):  # "the first two mugs from the left"
+            superlative, ordinal = _SUPERLATIVE_OF_ORDER[ordinal.from_], None
+        framed = superlative in FRAMED_SUPERLATIVES or (ordinal is not None and ordinal.from_ in FRAMED_ORDERS)
         return NounPhrase(
             node.phrase.category,
             node.attributes,
             node.phrase.count,
-            node.superlative,
+            superlative,
             ordinal,
             tuple(self.clause(clause) for clause in node.clauses),
             self._frame(node.frame, framed),
@@ -167,10 +179,9 @@ class _Assembly:
         owner = self.frame.owner
         anchors = [self.nodes[anchor].phrase for clause in self.clauses.values() for anchor in clause.anchors]
         if not any(phrase.category.split()[-1] == owner for phrase in anchors):
-            item = next(item for item in self.items if item.frame_words == self.frame)
             raise NotUnderstoodError(
                 self.instruction,
-                (item.start, item.end),
+                self._span_of(self.frame),
                 "this is the view of a thing that nothing is related to",
                 f'relate something to it: "left of the {owner}"',
             )

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import Plan, assemble
-from spatial_vlm_ros.language.lexicon import CONTAINERS
-from spatial_vlm_ros.language.relations import RELATIONS, SIZE_COMPARATIVES, TAKEN_FROM
+from spatial_vlm_ros.language.relations import SIZE_COMPARATIVES, TAKEN_FROM
 from spatial_vlm_ros.language.sentence import Item, Phrase, Sentence, Step
+from spatial_vlm_ros.language.wordlists import CONTAINERS
 from spatial_vlm_ros.types import SpatialQuery
 
 MAX_READINGS = 64
@@ -36,7 +36,8 @@ _NEVER_DESTINATION = frozenset(
 )
 _PAIRABLE = frozenset({"between", "at the centre of"})
 _STEPS = {("pick", "place"): "place", ("find", "place"): "place", ("find", "pick"): "pick", ("find", "give"): "give",
-          ("pick", "give"): "give", ("go", "pick"): "pick", ("pick", "pick"): "pick", ("look", "pick"): "pick"}  # fmt: skip
+          ("pick", "give"): "give", ("go", "pick"): "pick", ("pick", "pick"): "pick", ("look",
+          "pick"): "pick"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -271,7 +272,7 @@ class _Enumeration:
         yield 1.0, replace(state, frontier=state.frontier[: p + 1], plan=plan)
 
     def _further_phrase(self, i: int, state: _State) -> _Options:
-        """ "… and the bowl": the second anchor of "between", or the same relation to another anchor."""
+        """What "and the bowl" adds: the second anchor of "between", or the same relation to another anchor."""
         if self.items[i].link != "and":
             return
         holders = {plan.item + 1: plan for plan in state.plan if plan.kind in ("clause", "destination")}

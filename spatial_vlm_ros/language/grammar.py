@@ -14,10 +14,10 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 from lark.lexer import Lexer
 
 from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.phrases import phrase_of
 from spatial_vlm_ros.language.refusals import unexpected
 from spatial_vlm_ros.language.sentence import FrameWords, Item, Phrase, Sentence, Step
-from spatial_vlm_ros.language.tagging import Token
 
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
 _COMMA_MEANS_NOTHING_AFTER = frozenset(
@@ -74,7 +74,7 @@ def settle(tokens: list[Token]) -> list[Token]:
     return kept
 
 
-class _Flattener(Transformer[LarkToken, Any]):
+class _Flattener(Transformer[LarkToken, Sentence]):
     """Turns the parse tree into a `Sentence`."""
 
     def __init__(self, tokens: Sequence[Token], instruction: str) -> None:
@@ -136,7 +136,7 @@ class _Flattener(Transformer[LarkToken, Any]):
 
     def frame(self, children: list[LarkToken]) -> Item:
         token = self._of(children[0])
-        return Item("frame", token.start, token.end, frame_words=FrameWords(*token.value))
+        return Item("frame", token.start, token.end, frame_words=FrameWords(*token.value[:2]))
 
     def from_side(self, children: list[LarkToken]) -> Item:
         token = self._of(children[0])
@@ -218,13 +218,13 @@ def flatten(tokens: list[Token], instruction: str) -> Sentence:
     tokens = settle(tokens)
     stream = [LarkToken(token.kind, token.text, start_pos=i) for i, token in enumerate(tokens)]
     try:
-        tree: Tree[LarkToken] = _parser().parse(stream)  # type: ignore[arg-type]
+        tree: Tree[LarkToken] = _parser().parse(stream)
     except UnexpectedToken as error:
         position = error.token.start_pos if error.token.type != "$END" else len(tokens)
         raise unexpected(tokens, len(tokens) if position is None else position, instruction) from None
     except UnexpectedInput:
         raise unexpected(tokens, 0, instruction) from None
     try:
-        return _Flattener(tokens, instruction).transform(tree)  # type: ignore[no-any-return]
+        return _Flattener(tokens, instruction).transform(tree)
     except VisitError as error:
         raise error.orig_exc from None

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from spatial_vlm_ros.language.patterns import word_set
+
 _IRREGULAR = {
     "children": "child", "feet": "foot", "geese": "goose", "knives": "knife", "leaves": "leaf", "lives": "life",
     "loaves": "loaf", "men": "man", "mice": "mouse", "people": "person", "scarves": "scarf", "shelves": "shelf",
@@ -15,36 +17,34 @@ _IRREGULAR = {
 }  # fmt: skip
 
 # Nouns whose singular ends in -ie: their plurals do not become -y.
-_ENDS_IN_IE = frozenset(
-    "cookie movie brownie smoothie selfie veggie hoodie genie zombie birdie doggie walkie talkie beanie "
-    "boogie calorie collie magpie necktie pixie rookie "
-    "tie pie bowtie lassie potpie".split()
-)
+_ENDS_IN_IE = word_set("""
+    cookie movie brownie smoothie selfie veggie hoodie genie zombie birdie doggie walkie talkie beanie boogie
+    calorie collie magpie necktie pixie rookie tie pie bowtie lassie potpie
+""")
 
-PAIRED = frozenset(
-    "scissors tongs pliers glasses sunglasses eyeglasses spectacles jeans pants trousers shorts leggings tights "
-    "binoculars goggles headphones earphones earbuds tweezers clippers shears forceps snips pyjamas pajamas overalls "
-    "calipers callipers nippers pincers nunchucks".split()
-)
+PAIRED = word_set("""
+    scissors tongs pliers glasses sunglasses eyeglasses spectacles jeans pants trousers shorts leggings tights
+    binoculars goggles headphones earphones earbuds tweezers clippers shears forceps snips pyjamas pajamas
+    overalls calipers callipers nippers pincers nunchucks
+""")
 """Things that are one although their name is plural."""
 
-MASS_PLURALS = frozenset(
-    "wipes chips crisps noodles oats fries beans peas nachos pretzels cornflakes goods leftovers groceries clothes "
-    "pringles cheerios doritos oreos skittles smarties lays fritos cheetos cheez-its ritz m&ms haribos frosties weetos "
-    "greens sweets cards dominoes checkers draughts matches tissues breadcrumbs sprinkles suds".split()
-)
+MASS_PLURALS = word_set("""
+    wipes chips crisps noodles oats fries beans peas nachos pretzels cornflakes goods leftovers groceries
+    clothes pringles cheerios doritos oreos skittles smarties lays fritos cheetos cheez-its ritz m&ms haribos
+    frosties weetos greens sweets cards dominoes checkers draughts matches tissues breadcrumbs sprinkles suds
+""")
 """Plurals that often name one package; without a number they are kept as said."""
 
-_NEVER_PLURAL = frozenset(
-    "glass bus gas lens canvas atlas christmas hummus asparagus cactus compass iris chess lotus octopus dress brass "
-    "citrus molasses series species cosmos tennis swiss bass grass cross boss class pass mass loss moss floss kiss "
-    "address mattress princess actress business harness fitness wilderness witness pancreas bias "
-    "couscous walrus virus status campus bonus focus minus plus venus crocus hibiscus eucalyptus papyrus terminus "
-    "news billiards dice sheep fish deer aircraft spacecraft "
-    "basis oasis axis tripos rhinoceros thermos pathos asbestos albatross hippopotamus clematis pelvis ibis "
-    "mars paris clorox yes this us ps circus fungus genius "
-    "iris trellis portcullis chassis debris rendezvous corps".split()
-)
+_NEVER_PLURAL = word_set("""
+    glass bus gas lens canvas atlas christmas hummus asparagus cactus compass iris chess lotus octopus dress
+    brass citrus molasses series species cosmos tennis swiss bass grass cross boss class pass mass loss moss
+    floss kiss address mattress princess actress business harness fitness wilderness witness pancreas bias
+    couscous walrus virus status campus bonus focus minus plus venus crocus hibiscus eucalyptus papyrus terminus
+    news billiards dice sheep fish deer aircraft spacecraft basis oasis axis tripos rhinoceros thermos pathos
+    asbestos albatross hippopotamus clematis pelvis ibis mars paris clorox yes this us ps circus fungus genius
+    trellis portcullis chassis debris rendezvous corps
+""")
 
 
 def is_plural(word: str) -> bool:

@@ -7,6 +7,7 @@ Nouns are an open class: every word that stands in no table is taken for one.
 
 from __future__ import annotations
 
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.types import FrameOfReference
 
 # ------------------------------------------------------------------------------------------------ actions
@@ -14,15 +15,19 @@ from spatial_vlm_ros.types import FrameOfReference
 ACTIONS: dict[str, tuple[str, ...]] = {
     "pick": (
         "pick up?", "grab", "get", "take", "fetch", "grasp", "lift up?", "collect", "retrieve", "seize", "snatch",
-        "pick out", "take hold of", "get hold of", "grab hold of", "raise", "gather up?", "choose", "select", "remove",
-        "take out|away", "pull out", "go get", "grip", "scoop up", "pluck", "catch", "hold", "go and? get|fetch|grab|take",
+        "pick out", "take hold of", "get hold of", "grab hold of", "raise", "gather up?", "choose", "select",
+        "remove",
+        "take out|away", "pull out", "go get", "grip", "scoop up", "pluck", "catch", "hold",
+        "go and? get|fetch|grab|take",
     ),
     "give": (
-        "hand|give|pass|bring|get|fetch|grab|deliver|hold me|us", "give", "bring", "deliver", "pass over?", "hand over?",
+        "hand|give|pass|bring|get|fetch|grab|deliver|hold me|us", "give", "bring", "deliver", "pass over?",
+        "hand over?",
         "bring over|back", "hand out",
     ),
     "place": (
-        "put", "place", "set", "move", "drop", "stack", "lay", "put down|back|away", "set down", "lay down", "position",
+        "put", "place", "set", "move", "drop", "stack", "lay", "put down|back|away", "set down", "lay down",
+        "position",
         "deposit", "drop off", "relocate", "shift", "transfer", "stick", "insert", "leave", "rest", "stow", "store",
         "carry", "return", "tuck", "slot", "park",
     ),
@@ -64,13 +69,19 @@ VERIFY = ("there is|are", "there's", "theres", "is|are there", "i see", "you see
 # ------------------------------------------------------------------------------------------------ courtesy
 
 POLITE = (
-    "please", "kindly", "pls", "can|could|would|will you", "can|could|would|will you please", "would|do you mind", "how about", "what about",
-    "i|we want|need|wish you to", "i would like you to", "i'd like you to", "id like you to", "i'd like to", "id like to",
-    "i would like to", "let's", "lets", "let us", "you should|must|can|could|may", "you need|have to", "i want|need to",
+    "please", "kindly", "pls", "can|could|would|will you", "can|could|would|will you please", "would|do you mind",
+    "how about", "what about",
+    "i|we want|need|wish you to", "i would like you to", "i'd like you to", "id like you to", "i'd like to",
+    "id like to",
+    "i would like to", "let's", "lets", "let us", "you should|must|can|could|may", "you need|have to",
+    "i want|need to",
     "robot", "hey|hi|hello|ok|okay|yo robot?", "dear? robot", "now", "so", "well", "alright", "all right", "next",
-    "first of all", "then", "go ahead and", "try to", "be so kind as to", "be so kind and", "if you please", "if possible",
-    "would you be so kind as to", "may i ask you to", "i ask you to", "your task is to", "can the robot", "have the robot",
-    "excuse me", "help me", "help me to", "make sure to", "be a dear and", "just", "simply", "go", "go and", "um", "uh",
+    "first of all", "then", "go ahead and", "try to", "be so kind as to", "be so kind and", "if you please",
+    "if possible",
+    "would you be so kind as to", "may i ask you to", "i ask you to", "your task is to", "can the robot",
+    "have the robot",
+    "excuse me", "help me", "help me to", "make sure to", "be a dear and", "just", "simply", "go", "go and", "um",
+    "uh",
     "er", "oh", "hmm", "yes", "good morning", "good evening", "do me a favor|favour and", "it would be nice if you",
     "it would be great if you could", "could you possibly", "are you able to", "do",
 )  # fmt: skip
@@ -81,36 +92,42 @@ PLEASANTRIES = (
     "for me|us", "to me|us", "over here|there", "here", "there", "immediately", "quickly", "carefully", "gently",
     "slowly", "will you", "would you", "can you", "could you", "for a moment", "if you can|could|please",
     "ok", "okay", "again", "at once", "as soon as possible", "asap", "if possible", "somewhere",
-    "in the scene", "in this scene", "with your gripper|hand|arm", "safely", "instead", "too", "cheers", "to my hand", "with the gripper",
+    "in the scene", "in this scene", "with your gripper|hand|arm", "safely", "instead", "too", "cheers",
+    "to my hand", "with the gripper",
 )  # fmt: skip
 """Words after the command that change nothing."""
 
 ADVERBS = ("carefully", "gently", "slowly", "quickly", "safely", "softly", "please", "currently", "actually", "only",
-           "firmly", "directly over to")  # fmt: skip
+           "firmly", "um", "uh", "er", "hmm")  # fmt: skip
 """Words that may stand anywhere and change nothing."""
 
 PARTICLES = ("up", "down", "away", "back", "over", "out", "off", "here", "there")
 """Left over from split verbs ("pick the cup up")."""
 
-INTENSIFIERS = ("just", "right", "directly", "immediately", "slightly", "a bit", "a little bit?", "somewhat", "exactly",
-                "quite", "really", "very", "straight", "a little", "well", "pretty", "so", "too", "somewhere", "located",
-                "clearly", "all the way", "over", "up", "down", "back", "out", "far", "far back", "precisely", "rather",
+INTENSIFIERS = ("just", "right", "directly", "immediately", "slightly", "a bit", "a little bit?", "somewhat",
+"exactly",
+                "quite", "really", "very", "straight", "a little", "well", "pretty", "so", "too", "somewhere",
+                "located",
+                "clearly", "all the way", "over", "up", "down", "back", "out", "far", "far back", "precisely",
+                "rather",
                 "fairly", "shortly", "almost", "kind of", "sort of", "more or less", "roughly", "about")  # fmt: skip
 """Swallowed before a relation or a describing word."""
 
 POSTURES = (
-    "standing", "sitting", "lying", "laying", "resting", "located", "placed", "situated", "positioned", "stands", "sits",
+    "standing", "sitting", "lying", "laying", "resting", "located", "placed", "situated", "positioned", "stands",
+    "sits",
     "lies", "rests", "set", "kept", "stacked", "seated", "found", "put", "to be found", "stored", "that you can see",
-    "which you can see", "you can see", "you see", "that you see", "that i see", "i see", "that can be seen", "visible",
-    "stuck", "left", "leaning", "hanging", "hidden", "balanced", "perched", "appearing", "stays", "staying", "which can be seen",
+    "which you can see", "you can see", "you see", "that you see", "that i see", "i see", "that can be seen",
+    "visible",
+    "stuck", "left", "leaning", "hanging", "hidden", "balanced", "perched", "appearing", "stays", "staying",
+    "which can be seen",
     "appears", "seen", "being", "remaining", "parked", "floating",
 )  # fmt: skip
 """Swallowed before a relation ("standing behind the box")."""
 
 # ------------------------------------------------------------------------------------------------ determiners, numbers
 
-DETERMINERS = ("the", "a", "an", "these", "those", "my", "your", "our", "any", "some", "the only",
-               "such a")
+DETERMINERS = ("the", "a", "an", "these", "those", "my", "your", "our", "any", "some", "the only", "such a")
 ONE_OF = 0
 """Quantity of "one of the mugs": one of several, whichever."""
 QUANTITIES: dict[str, int] = {
@@ -123,27 +140,68 @@ QUANTITIES: dict[str, int] = {
 NUMBERS = {
     word: value
     for value, word in enumerate(
-        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-        "nineteen twenty".split(),
+        [
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ],
         2,
     )
 }
 ORDINALS = {
     word: value
     for value, word in enumerate(
-        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
-        "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth".split(),
+        [
+            "first",
+            "second",
+            "third",
+            "fourth",
+            "fifth",
+            "sixth",
+            "seventh",
+            "eighth",
+            "ninth",
+            "tenth",
+            "eleventh",
+            "twelfth",
+            "thirteenth",
+            "fourteenth",
+            "fifteenth",
+            "sixteenth",
+            "seventeenth",
+            "eighteenth",
+            "nineteenth",
+            "twentieth",
+        ],
         1,
     )
 }
 MEASURE_PHRASES = ("piece|pieces|bit|slice|item of", "kind|type of")
 """Swallowed before a noun ("a piece of paper")."""
-UNITS = frozenset("mm cm m meter meters metre metres centimeter centimeters centimetre centimetres millimeter "
-                  "millimeters millimetre millimetres inch inches foot feet ft yard yards dm".split())  # fmt: skip
+UNITS = word_set("""
+    mm cm m meter meters metre metres centimeter centimeters centimetre centimetres millimeter millimeters
+    millimetre millimetres inch inches foot feet ft yard yards dm
+""")  # fmt: skip
 
 PRONOUNS: dict[str, int | None] = {"it": None, "this": None, "something": None, "anything": None, "everything": -1,
                                    "them": -1, "whatever": None}  # fmt: skip
-PLACEHOLDERS = frozenset("object thing item one stuff".split())
+PLACEHOLDERS = frozenset(["object", "thing", "item", "one", "stuff"])
 """Nouns that say nothing of the kind; their category is "object"."""
 PERSONS = {"me": "speaker", "myself": "speaker", "us": "speaker", "you": "robot", "yourself": "robot"}
 """Anchors that are persons ("next to me")."""
@@ -151,13 +209,16 @@ PERSONS = {"me": "speaker", "myself": "speaker", "us": "speaker", "you": "robot"
 # ------------------------------------------------------------------------------------------------ superlatives, sides
 
 SUPERLATIVES: dict[str, tuple[str, ...]] = {
-    "leftmost": ("leftmost", "left most", "furthest|farthest to the? left", "furthest|farthest left", "far left", "lefthand",
+    "leftmost": ("leftmost", "left most", "furthest|farthest to the? left", "furthest|farthest left", "far left",
+    "lefthand",
                  "left hand", "left hand side", "left handed"),
-    "rightmost": ("rightmost", "right most", "furthest|farthest to the? right", "furthest|farthest right", "far right",
+    "rightmost": ("rightmost", "right most", "furthest|farthest to the? right", "furthest|farthest right",
+    "far right",
                   "righthand", "right hand", "right hand side"),
     "nearest": ("nearest", "closest", "frontmost", "front most", "foremost", "most near", "nearmost", "least distant",
                 "closer", "nearer"),
-    "farthest": ("farthest", "furthest", "most distant", "rearmost", "backmost", "back most", "hindmost", "furthermost",
+    "farthest": ("farthest", "furthest", "most distant", "rearmost", "backmost", "back most", "hindmost",
+    "furthermost",
                  "most remote", "further", "farther", "far away", "furthest|farthest away"),
     "highest": ("highest", "topmost", "top most", "uppermost", "upper", "higher", "upmost"),
     "lowest": ("lowest", "bottommost", "bottom most", "lowermost", "undermost", "lower"),
@@ -186,7 +247,8 @@ SIDES: dict[str, tuple[str, ...]] = {
                   "on right side?", "to right", "at right", "all the way to|on the right", "on the rightmost side"),
     "nearest": ("in|at the very? front", "in front", "up front", "in|at|to the foreground", "at the near end",
                 "on the near side"),
-    "farthest": ("in|at|to the very? back|rear", "in|at|to the background", "farthest|furthest away", "at the far end",
+    "farthest": ("in|at|to the very? back|rear", "in|at|to the background", "farthest|furthest away",
+    "at the far end",
                  "on the far side", "far away", "furthest back", "farthest back"),
     "highest": ("at|on the very? top", "on top"),
     "lowest": ("at|on the very? bottom",),
@@ -223,17 +285,21 @@ POSSESSORS: dict[FrameOfReference, tuple[str, ...]] = {
     FrameOfReference.VIEWER: ("the? camera's", "the? viewer's", "the? cameras"),
 }
 FRAME_PHRASES: dict[FrameOfReference, tuple[str, ...]] = {
-    FrameOfReference.SPEAKER: ("from where i stand|am|sit|look", "from where i'm standing|sitting|looking", "as i see it",
+    FrameOfReference.SPEAKER: ("from where i stand|am|sit|look", "from where i'm standing|sitting|looking",
+    "as i see it",
                                "as seen by me", "as seen from me", "seen from me", "from where i am standing|sitting",
                                "as seen from here", "seen from here", "from here", "from the speaker's perspective"),
     FrameOfReference.ROBOT: ("as you see it", "from where you stand|are|sit|look", "as seen by you|yourself",
                              "as? seen|viewed from the? robot", "as seen by the robot", "as? seen from you",
                              "from where you're standing", "in the? robot frame", "in the base frame",
                              "from the robot perspective", "from robot perspective"),
-    FrameOfReference.VIEWER: ("as? seen|viewed|looking from|by|through the? camera|viewer", "in the? camera image|picture|view|frame",
+    FrameOfReference.VIEWER: ("as? seen|viewed|looking from|by|through the? camera|viewer",
+    "in the? camera image|picture|view|frame",
                               "in the image|picture|photo|view", "in the camera's image|picture|view|frame",
-                              "as? seen in the image|picture", "on the screen", "as? seen in the camera image|picture|view",
-                              "from the camera view|perspective|viewpoint", "from the viewpoint|perspective|view of the camera|viewer"),
+                              "as? seen in the image|picture", "on the screen",
+                              "as? seen in the camera image|picture|view",
+                              "from the camera view|perspective|viewpoint",
+                              "from the viewpoint|perspective|view of the camera|viewer"),
     FrameOfReference.WORLD: ("in the world|map frame?", "in world|map coordinates|frame", "in the world coordinates",
                              "in the world coordinate system"),
     FrameOfReference.OBJECT: ("from its own? perspective|view|viewpoint|side", "from its own? point of view"),
@@ -241,105 +307,24 @@ FRAME_PHRASES: dict[FrameOfReference, tuple[str, ...]] = {
 VIEW_NOUNS = "point of view|perspective|view|viewpoint|side|angle|standpoint|position|vantage point|seat|eyes|place"
 """What may be looked from: "from my perspective"."""
 
-# ------------------------------------------------------------------------------------------------ describing words
-
-BASE_COLOURS = frozenset("red green blue yellow purple pink brown black white grey gray beige turquoise cyan magenta teal "
-                         "maroon crimson scarlet indigo tan khaki mauve fuchsia burgundy azure amber ochre aqua navy "
-                         "blond blonde violet orange gold silver".split())  # fmt: skip
-SHADES = ("light", "dark", "bright", "pale", "deep", "neon", "pastel", "hot", "navy", "sky", "royal", "baby", "forest",
-          "lime", "olive", "mint", "electric", "dull", "vivid", "soft", "medium", "rose", "blood", "lemon", "jet",
-          "snow", "off", "brick", "emerald", "midnight", "powder", "steel", "mustard")  # fmt: skip
-COLOUR_VARIANTS = {"bluish": "blue", "blueish": "blue", "reddish": "red", "greenish": "green", "yellowish": "yellow",
-                   "brownish": "brown", "greyish": "grey", "grayish": "gray", "whitish": "white", "blackish": "black",
-                   "pinkish": "pink", "purplish": "purple", "orangish": "orange", "golden": "gold",
-                   "silvery": "silver", "goldish": "gold"}  # fmt: skip
-ATTRIBUTES = frozenset("""
-    big small large little tiny huge tall short long wide narrow thin thick fat slim flat giant miniature
-    medium medium-sized mid-sized oversized enormous massive mini deep shallow broad compact
-    wooden metallic ceramic transparent clear opaque translucent shiny glossy matte dull
-    round square rectangular cylindrical circular oval triangular spherical cubic conical hexagonal pointed pointy curved
-    bent straight folded rolled crumpled
-    striped stripy dotted spotted checkered chequered plain patterned colourful colorful multicoloured multicolored
-    plaid floral printed speckled marbled polka-dotted see-through semi-transparent
-    empty full open closed dirty clean broken cracked wet dry new old heavy lightweight soft hard warm cold fresh sealed
-    unopened used upright upside-down overturned tipped fallen half-full half-empty uncovered lidded inflated rusty
-    fluffy fuzzy smooth rough furry hollow solid stuffed woven knitted porcelain stainless dark bright pale
-    pretty nice fancy cute favourite favorite
-    magnetic electric handheld disposable reusable rectangle-shaped star-shaped heart-shaped
-    """.split())  # fmt: skip
-MATERIALS_AND_MORE = frozenset("""
-    tin glass plastic paper wood cardboard metal leather steel aluminium aluminum iron brass copper bronze rubber
-    silicone fabric cloth cotton wool felt foam stone marble clay concrete china bamboo wicker chrome styrofoam
-    rose peach lime olive plum cherry lemon mint salmon lavender cream mustard coral ivory charcoal chocolate
-    silver gold orange violet amber square oval navy aqua tan
-    """.split())  # fmt: skip
-"""Describing words before a noun, nouns elsewhere ("the orange mug", "the orange")."""
-NOUN_COLOURS = frozenset("rose peach lime olive plum cherry lemon mint salmon lavender cream mustard coral ivory charcoal "
-                         "chocolate cherry cotton wool stone clay cloth".split())  # fmt: skip
-"""Of those, the ones that are part of the name of the thing ("mustard bottle", "cherry jar")."""
-
-COMPOUNDS = (
-    "orange juice", "orange soda", "olive oil", "paper towel|towels|clip|clips|plane|bag|cup|plate|roll", "tin opener",
-    "tin foil", "glass cleaner", "green tea", "black tea", "red|white wine", "black|red|green pepper", "brown sugar",
-    "red bull", "hot sauce|dog|chocolate|glue", "gold fish", "ice cream", "sour cream", "cream cheese", "rubber duck",
-    "rubber band|bands", "light bulb|switch", "dry erase marker|markers", "plastic wrap", "white board", "black board",
-    "soft drink|toy", "hard disk|drive|hat", "flat screwdriver|iron", "metal detector", "square ruler",
-    "master chef", "rubik's cube", "rubiks cube", "silver fish", "iron board", "open sign", "clear tape",
-    "stainless steel", "solid state drive", "dry ice", "short bread", "cold brew", "wet wipe|wipes", "long grain rice",
-    "straight edge", "black box", "can opener", "big mac", "mini fridge", "clean wipes", "new york", "deep fryer",
-    "broad beans", "full cream", "empty space", "round table", "water colour|color", "orange peel",
-)  # fmt: skip
-"""Compounds whose first word would otherwise be taken for a describing word."""
-
-# ------------------------------------------------------------------------------------------------ words of no place here
-
-OUTSIDE = frozenset("""
-    if because although though while when why how who whom whose he she they his her hers him their theirs its we i
-    was were be been am had will would shall should may might must ought did does unless until since
-    whether than nor or neither no none nothing nobody never nowhere except else other another others
-    also even ever already still yet during despite per via versus however therefore thus hence
-    sat ate eat eats went goes going gone said says say think thinks thought know knows knew want wants wanted like likes
-    liked sleep sleeps slept run runs ran jump jumps jumped speak tell tells told ask asks asked make makes made
-    seem seems seemed become becomes became feel feels felt keep keeps try tries tried use uses love loves hate hates
-    don't dont doesn't doesnt didn't didnt won't wont wouldn't wouldnt couldn't couldnt can't cant cannot shouldn't
-    i'm i've i'll you're you've we're they're he's she's im ive
-    yesterday tomorrow today tonight maybe perhaps everyone someone anyone everybody somebody
-    much more most less least
-    """.split())  # fmt: skip
-"""English words that belong to the language but not to this grammar; never taken for nouns."""
-
-FOREIGN = frozenset("""
-    der das dem den ein eine einen einem einer und ist nicht auf unter hinter neben vor links rechts von mit bitte gib mir
-    nimm hol leg stell zeig ich du auch
-    le la les une des du dans sur sous derriere devant gauche droite prends donne moi avec et est qui vers
-    el los las una unos del sobre detras delante izquierda derecha dame toma coge por favor con que
-    il lo gli della del dietro davanti sinistra destra prendi dammi piacere sopra sotto
-    os uma atras frente esquerda direita pegue
-    de het een achter voor naast pak geef van
-    """.split())  # fmt: skip
-"""Function words of other languages; refused where no English determiner precedes."""
-
-LOANWORDS = frozenset("cafe jalapeno puree saute creme brulee pate pinata creche entree decor facade resume souffle acai "
-                      "gruyere kahlua nestle haagen-dazs frappe rose latte naive crepe crepes purees jalapenos flambe "
-                      "cafes consomme doner muesli smores senor loreal l'oreal lancome".split())  # fmt: skip
-"""Words written with accents that are taken as English when the accents are dropped."""
+# ------------------------------------------------------------------------------------------------ when words count
 
 VOCATIVES = frozenset({"robot", "buddy", "mate"})
 """Pleasantries after a comma only."""
-POLITE_BEFORE_VERB = frozenset("robot next well now then first do go just so simply and try yes".split())
+POLITE_BEFORE_VERB = word_set("""
+    robot next well now then first do go just so simply and try yes
+""")
 """Polite words that are taken so only before a verb or a comma."""
-DEGREES = frozenset({"very", "quite", "really", "pretty", "fairly", "rather", "so", "too", "slightly", "a bit", "just",
+DEGREES = frozenset({"very", "quite", "really", "pretty", "fairly", "rather", "so", "too", "slightly", "a bit",
+"just",
                      "somewhat", "almost", "mostly"})  # fmt: skip
 """Intensifiers that may stand before a describing word."""
-QUESTION_VERBS = frozenset({"what is", "what are", "what's", "whats", "which is", "which are", "where is", "where are",
+QUESTION_VERBS = frozenset({"what is", "what are", "what's", "whats", "which is", "which are", "where is",
+"where are",
                             "where's", "wheres", "where"})  # fmt: skip
-PURE_VERBS = frozenset("grab get take fetch grasp collect retrieve seize snatch give bring deliver put place find locate "
-                       "insert relocate deposit move lift lay remove choose select identify approach rotate nudge shove "
-                       "carry transfer toss pluck push pull pick open close drag turn touch throw reach".split())  # fmt: skip
+PURE_VERBS = word_set("""
+    grab get take fetch grasp collect retrieve seize snatch give bring deliver put place find locate insert
+    relocate deposit move lift lay remove choose select identify approach rotate nudge shove carry transfer toss
+    pluck push pull pick open close drag turn touch throw reach
+""")  # fmt: skip
 """Verbs that are no things: at a verb's place they are always verbs."""
-NOUNS_TOO = frozenset("robot well far out first middle center centre".split())
-"""Words of other tables that may name things."""
-CONTAINERS = frozenset("box bin drawer bowl bag basket bucket cabinet cupboard crate jar tin pot pan sink fridge "
-                       "refrigerator oven container case backpack cart drawer dishwasher microwave cup mug pocket "
-                       "toolbox chest hamper trash".split())  # fmt: skip
-"""Things one takes other things out of."""

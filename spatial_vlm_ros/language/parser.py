@@ -30,6 +30,9 @@ def parse(instruction: str) -> tuple[SpatialQuery, ...]:
     readings = readings_of(flatten(tagger.run(), instruction), instruction)
     if tagger.deictic is not None and readings[0].action == "place" and readings[0].destination is None:
         raise NotUnderstoodError(
-            instruction, tagger.deictic, "this place cannot be seen in words", 'say it as "on the tray" or "next to the box"'
+            instruction,
+            tagger.deictic,
+            "this place cannot be seen in words",
+            'say it as "on the tray" or "next to the box"',
         )
     return readings

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.inflection import MASS_PLURALS, PAIRED, is_plural, singular
 from spatial_vlm_ros.language.lexicon import ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS
+from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.sentence import FrameWords, Phrase
-from spatial_vlm_ros.language.tagging import Token
 
 _LONGEST_NAME = 6
 _LONGEST_BARE_NAME = 3
@@ -28,7 +28,7 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
     Raises:
         NotUnderstoodError: two superlatives, an order that nothing counts, no noun, or a string of unknown words.
     """
-    first, last = tokens[0], tokens[-1]
+    first, last = tokens[0], next(token for token in reversed(tokens) if token.kind != "FRAME")
     if first.kind in ("PRON", "PERSON"):
         category, count = first.value
         return Phrase(category, count=count, person=first.kind == "PERSON", start=first.start, end=first.end)

@@ -24,9 +24,9 @@ def _owner_end(words: list[Word], first: int) -> int | None:
 
 def _known_to_tables(words: list[Word], i: int, end: int) -> bool:
     """Whether the tables already hold the phrase from `i` to beyond `end` ("to the robot's left")."""
-    text = " ".join(word.text for word in words[i : end + 2])
-    phrases, _ = phrase_table()
-    return bool({"SIDE", "FRAME", "REL"} & phrases.get(text, {}).keys())
+    phrases, longest = phrase_table()
+    texts = (" ".join(word.text for word in words[i:after]) for after in range(end + 2, i + longest + 1))
+    return any({"SIDE", "FRAME", "REL"} & phrases.get(text, {}).keys() for text in texts)
 
 
 def rewrite_possessives(words: list[Word]) -> list[Word]:

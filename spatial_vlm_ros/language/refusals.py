@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.lexicon import PURE_VERBS
-from spatial_vlm_ros.language.tagging import Token
+from spatial_vlm_ros.language.lookahead import Token
 
 _EXAMPLE = 'say it as one command about one thing, for example "pick up the red cup behind the box"'
 

@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
 
-from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language import lexicon, wordlists
+from spatial_vlm_ros.language.lookahead import OPENERS, RELATING, Lookahead, Match, Token
 from spatial_vlm_ros.language.relations import MEASURED, MEASURED_PREFIX
-from spatial_vlm_ros.language.vocabulary import Kinds, phrase_table
+from spatial_vlm_ros.language.vocabulary import Kinds
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 
-_NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE", "UNIT"})
-_RELATING = frozenset({"REL", "SIDE"})
-_OPENERS = frozenset({"DET", "QTY", "PRON", "PERSON", "THAT"})
+_Verdict = tuple[str, object] | bool | None
+"""What a rule says of a phrase: a kind and value to emit, True = swallow the words, False or None = it does not fit."""
+
 _PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ"})
 _ENDED = frozenset({"NOUN", "PRON", "PERSON", "SIDE", "ADJP", "FROM", "FRAME"})
 _PREDICATING = frozenset({"THATIS", "IS", "NOT", "ADJP"})
@@ -25,35 +24,7 @@ _DIGIT_UNIT = re.compile(r"\d+(?:\.\d+)?(?:mm|cm|m|in|ft)")
 _DECIMAL = re.compile(r"\d+\.\d+")
 
 
-@dataclass
-class Token:
-    """One token.
-
-    Args:
-        kind: a terminal of grammar.lark, or a kind that the grammar has no place for.
-        value: depends on the kind.
-        start: first character in the instruction.
-        end: one past the last character.
-        text: the words, lower case.
-    """
-
-    kind: str
-    value: Any
-    start: int
-    end: int
-    text: str
-
-
-@dataclass
-class _Match:
-    """A phrase of the tables found at a place."""
-
-    kinds: Kinds
-    length: int
-    text: str
-
-
-class Tagger:
+class Tagger(Lookahead):
     """Chooses tokens from left to right.
 
     Args:
@@ -64,96 +35,15 @@ class Tagger:
     """
 
     def __init__(self, words: list[Word]) -> None:
-        self.words = words
-        self.phrases, self.longest = phrase_table()
-        self.tokens: list[Token] = []
+        super().__init__(words)
         self.at_start = True
         self.verb_seen = False
         self.asked = False
         self.deictic: tuple[int, int] | None = None
-        self._found: dict[int, list[_Match]] = {}
-        self._kinds: dict[int, frozenset[str]] = {}
-        self.tail = self._tail()
-
-    # -------------------------------------------------------------------------------------------- looking
-
-    def matches(self, i: int) -> list[_Match]:
-        """Phrases of the tables that start at word `i`, longest first."""
-        if i in self._found:
-            return self._found[i]
-        found, text = [], ""
-        for length in range(1, min(self.longest, len(self.words) - i) + 1):
-            word = self.words[i + length - 1]
-            if word.kind != "word":
-                break
-            text = word.text if length == 1 else f"{text} {word.text}"
-            kinds = self.phrases.get(text)
-            if kinds:
-                found.append(_Match(kinds, length, text))
-        self._found[i] = found[::-1]
-        return self._found[i]
-
-    def peek(self, i: int) -> frozenset[str]:
-        """What the words at `i` can be, by the longest phrase there."""
-        if i not in self._kinds:
-            if i >= len(self.words):
-                kinds = frozenset({"END"})
-            elif self.words[i].kind != "word":
-                kinds = frozenset({self.words[i].kind.upper()})
-            else:
-                found = self.matches(i)
-                kinds = frozenset(found[0].kinds) if found else frozenset({"NOUN"})
-            self._kinds[i] = kinds
-        return self._kinds[i]
-
-    def relating(self, i: int) -> bool:
-        """Whether a relation or side starts at `i`, perhaps after swallowed words."""
-        while i < len(self.words):
-            if self.peek(i) & _RELATING:
-                return True
-            if not self.peek(i) & {"INTENSIFIER", "POSTURE"}:
-                return False
-            i += self.matches(i)[0].length
-        return False
-
-    def nominal(self, i: int) -> bool:
-        """Whether a word of a noun phrase, other than an article, stands at `i`."""
-        kinds = self.peek(i)
-        if kinds & {"THEN", "AND", "FROM", "FRAME"} or (self.tail[i] and kinds & {"PLEASANTRY"}):
-            return False
-        if kinds & {"INTENSIFIER", "POSTURE", "PARTICLE"} and self.relating(i):
-            return False
-        if "VERB" in kinds and self.peek(i + self.matches(i)[0].length) & _OPENERS:
-            return False
-        if kinds & _RELATING:
-            return False
-        return bool(kinds & _NOMINAL) or bool(kinds & {"VERB", "POSTURE"}) and self.matches(i)[0].length == 1
-
-    def opens(self, i: int) -> bool:
-        """Whether a noun phrase can start at `i`."""
-        return bool(self.peek(i) & _OPENERS) or self.nominal(i)
-
-    def previous(self) -> str:
-        """Kind of the last token."""
-        return self.tokens[-1].kind if self.tokens else ""
-
-    def _tail(self) -> list[bool]:
-        """For each word, whether only pleasantries follow from there to the end."""
-        n = len(self.words)
-        tail = [False] * n + [True]
-        for i in reversed(range(n)):
-            word = self.words[i]
-            if word.kind in ("stop", "comma"):
-                tail[i] = tail[i + 1]
-            elif word.text in lexicon.VOCATIVES:
-                tail[i] = tail[i + 1] and i > 0 and self.words[i - 1].kind == "comma"
-            else:
-                tail[i] = any("PLEASANTRY" in match.kinds and tail[i + match.length] for match in self.matches(i))
-        return tail
 
     def _pleasant(self, i: int) -> bool:
         """Whether what starts at `i` is no relation ("next to me")."""
-        return "PLEASANTRY" in self.peek(i) or not self.peek(i) & _RELATING
+        return "PLEASANTRY" in self.peek(i) or not self.peek(i) & RELATING
 
     def _note_deictic(self, first: int) -> None:
         """Remember the first "here" or "there" from a word on."""
@@ -202,7 +92,8 @@ class Tagger:
                 if "FRAME" in match.kinds and close < len(self.words) and self.words[close].kind == "close":
                     self.emit("FRAME", (*match.kinds["FRAME"], True), i + 1, match.length, match.text)
                     return close + 1
-        self.emit(word.kind.upper(), None, i, 1, word.text)
+        if self.tokens or word.kind not in ("comma", "stop"):
+            self.emit(word.kind.upper(), None, i, 1, word.text)
         return i + 1
 
     def _phrase(self, i: int) -> int:
@@ -230,14 +121,14 @@ class Tagger:
         if kinds.keys() & {"OUTSIDE", "OR"}:
             return "OR" if "OR" in kinds else "OUTSIDE"
         if "FOREIGN" in kinds:
-            return "NOUN" if self.previous() == "DET" else "FOREIGN"
+            return "NOUN" if self.previous() in _PREMODIFIERS else "FOREIGN"
         if text in lexicon.PURE_VERBS and self.previous() not in _PREMODIFIERS | {"NOUN"}:
             return "VERB_HERE"
-        if not kinds or kinds.keys() & {"VERB", "POSTURE", "POSITION", "UNIT"} or text in lexicon.NOUNS_TOO:
+        if not kinds or kinds.keys() & {"VERB", "POSTURE", "POSITION", "UNIT"} or text in wordlists.NOUNS_TOO:
             return "NOUN"
         return "OUTSIDE"
 
-    def _take(self, kind: str, match: _Match, i: int) -> bool:
+    def _take(self, kind: str, match: Match, i: int) -> bool:
         """Take a phrase as `kind` if it fits here; the words are then consumed."""
         after = i + match.length
         value, text = match.kinds[kind], match.text
@@ -249,13 +140,12 @@ class Tagger:
         if not verdict:
             return False
         if verdict is not True:
-            self.emit(*verdict, i, match.length, text)
+            self.emit(verdict[0], verdict[1], i, match.length, text)
         return True
 
     # -------------------------------------------------------------------------------------------- rules by kind
-    # Each returns a kind and value to emit, True when the words are swallowed, or None when they do not fit.
 
-    def _as_polite(self, _i: int, after: int, text: str, _value: object) -> Any:
+    def _as_polite(self, _i: int, after: int, text: str, _value: object) -> _Verdict:
         if not self.at_start:
             return None
         self.asked = True
@@ -271,76 +161,76 @@ class Tagger:
         match = self.matches(i)[0]
         return match.length == 1 and match.text not in lexicon.PURE_VERBS and not self.opens(i + 1)
 
-    def _as_verb(self, i: int, after: int, text: str, value: object) -> Any:
+    def _as_verb(self, i: int, after: int, text: str, value: object) -> _Verdict:
         follows = self.peek(after)
         if text in lexicon.QUESTION_VERBS:
             fits = self.opens(after) and self.at_start
         elif self.at_start:
             fits = not self._verb_is_noun(i) or " " in text
             if fits and self.peek(i) & {"ADJ", "ADJNOUN"}:
-                fits = bool(follows & _OPENERS)
+                fits = bool(follows & OPENERS)
         elif self.previous() in _PREMODIFIERS | {"OF"}:
             fits = False
         elif self.previous() in ("AND", "THEN", "COMMA", "STOP"):
-            fits = bool(follows & _OPENERS) or text in lexicon.PURE_VERBS or (" " in text and self.opens(after))
+            fits = bool(follows & OPENERS) or text in lexicon.PURE_VERBS or (" " in text and self.opens(after))
         else:
-            fits = bool(follows & _OPENERS) and self.previous() != "REL" and not self.peek(i) & {"POSTURE"}
+            fits = bool(follows & OPENERS) and self.previous() != "REL" and not self.peek(i) & {"POSTURE"}
         return ("VERB", value) if fits else None
 
-    def _as_gerund(self, _i: int, after: int, _text: str, value: object) -> Any:
+    def _as_gerund(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
         return ("VERB", value) if self.asked and self.at_start and self.opens(after) else None
 
-    def _as_which_is(self, _i: int, _after: int, _text: str, value: object) -> Any:
+    def _as_which_is(self, _i: int, _after: int, _text: str, value: object) -> _Verdict:
         return ("WHICH IS", value) if self.at_start else None
 
-    def _as_there(self, _i: int, _after: int, _text: str, value: object) -> Any:
+    def _as_there(self, _i: int, _after: int, _text: str, value: object) -> _Verdict:
         return ("THERE", value) if self.at_start else None
 
-    def _as_which(self, _i: int, after: int, text: str, value: object) -> Any:
+    def _as_which(self, _i: int, after: int, text: str, value: object) -> _Verdict:
         if self.at_start:
             return ("WHICH", value)
         return ("THATIS", value) if text == "which" and self.relating(after) else None
 
-    def _as_that(self, _i: int, after: int, _text: str, value: object) -> Any:
+    def _as_that(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
         if self.nominal(after):
             return ("DET", value)
         if self.previous() in _ENDED and self.relating(after):
             return ("THATIS", value)
         return ("PRON", ("object", None))
 
-    def _as_pron(self, _i: int, after: int, text: str, value: object) -> Any:
+    def _as_pron(self, _i: int, after: int, text: str, value: object) -> _Verdict:
         return ("DET", None) if text == "this" and self.nominal(after) else ("PRON", value)
 
-    def _as_det(self, _i: int, after: int, text: str, value: object) -> Any:
+    def _as_det(self, _i: int, after: int, text: str, value: object) -> _Verdict:
         if text in ("these", "those") and not self.nominal(after):
             return ("PRON", ("object", -1))
         return ("DET", value)
 
-    def _as_is(self, _i: int, after: int, _text: str, value: object) -> Any:
-        return self.verb_seen and self.tail[after] or ("IS", value)
+    def _as_is(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
+        return (self.verb_seen and self.tail[after]) or ("IS", value)
 
-    def _as_one(self, _i: int, after: int, text: str, value: object) -> Any:
+    def _as_one(self, _i: int, after: int, text: str, value: object) -> _Verdict:
         return ("NUM", value) if self.nominal(after) else ("NOUN", text)
 
-    def _as_num(self, _i: int, after: int, text: str, value: object) -> Any:
+    def _as_num(self, _i: int, after: int, text: str, value: object) -> _Verdict:
         return ("NOUN", text) if self.previous() == "NOUN" and not self.nominal(after) else ("NUM", value)
 
-    def _as_compound(self, _i: int, _after: int, text: str, _value: object) -> Any:
+    def _as_compound(self, _i: int, _after: int, text: str, _value: object) -> _Verdict:
         return ("NOUN", text)
 
-    def _as_adverb(self, _i: int, _after: int, _text: str, _value: object) -> Any:
+    def _as_adverb(self, _i: int, _after: int, _text: str, _value: object) -> _Verdict:
         return True
 
-    def _as_measure(self, _i: int, after: int, _text: str, _value: object) -> Any:
+    def _as_measure(self, _i: int, after: int, _text: str, _value: object) -> _Verdict:
         return self.nominal(after) or None
 
-    def _as_qty(self, _i: int, after: int, _text: str, value: object) -> Any:
+    def _as_qty(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
         return ("QTY", value) if self.opens(after) or self.relating(after) or self.tail[after] else None
 
-    def _as_ord(self, _i: int, _after: int, _text: str, value: object) -> Any:
+    def _as_ord(self, _i: int, _after: int, _text: str, value: object) -> _Verdict:
         return ("ORD", value)
 
-    def _as_sup(self, i: int, after: int, text: str, value: tuple[str, object]) -> Any:
+    def _as_sup(self, i: int, after: int, text: str, value: tuple[str, object]) -> _Verdict:
         if self.nominal(after) or self.peek(after) & {"OPEN"}:
             return ("SUP", value)
         if text in lexicon.POSITION_WORDS or text.split()[-1] in ("hand", "side"):
@@ -354,14 +244,16 @@ class Tagger:
             return ("SIDE", value)
         return ("SUP", value) if i == 0 or self.tokens else None
 
-    def _as_position(self, _i: int, after: int, text: str, value: object) -> Any:
+    def _as_position(self, _i: int, after: int, text: str, value: object) -> _Verdict:
         if not self.nominal(after):
             return None
+        if text in ("left", "right") and self.previous() == "NOUN":
+            return ("OUTSIDE", None)
         if text in ("near", "back", "far") and self.previous() not in ("DET", "ORD", ""):
             return None
         return ("SUP", value)
 
-    def _as_adj(self, _i: int, after: int, text: str, value: object) -> Any:
+    def _as_adj(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
         if not self.nominal(after) and self.previous() in _PREDICATING | _ENDED:
             return ("ADJP", value)
         if (
@@ -374,12 +266,12 @@ class Tagger:
             return ("ADJP", value)
         return ("ADJ", value)
 
-    def _as_adjnoun(self, _i: int, after: int, text: str, value: object) -> Any:
+    def _as_adjnoun(self, _i: int, after: int, text: str, value: object) -> _Verdict:
         if self.nominal(after):
             return ("ADJ", value)
         return ("ADJP", value) if self.previous() in _PREDICATING else ("NOUN", text)
 
-    def _as_and(self, _i: int, after: int, _text: str, value: object) -> Any:
+    def _as_and(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
         if not self.tokens:
             return True
         describing = self.peek(after) & {"ADJ", "ADJNOUN"} and self.nominal(after) and self.previous() == "ADJ"
@@ -390,27 +282,29 @@ class Tagger:
                 return True
         return ("AND", value)
 
-    def _as_of(self, _i: int, after: int, _text: str, value: object) -> Any:
+    def _as_of(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
         if self.previous() in ("QTY", "NUM"):
             self.tokens[-1].kind = "QTY"
             return True
-        if self.peek(after) & (_OPENERS - {"QTY"}):
+        if self.peek(after) & (OPENERS - {"QTY"}):
             return ("REL", ("part of", None, False))
         return ("OF", value)
 
-    def _as_unit(self, _i: int, after: int, text: str, value: object) -> Any:
+    def _as_unit(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
         measured = self.previous() in ("NUM", "QTY", "UNIT") or (
             self.previous() == "DET" and self.tokens[-1].text in ("a", "an") and len(self.tokens) > 1
         )
         return ("UNIT", value) if measured and self.relating(after) else None
 
-    def _as_frame(self, _i: int, after: int, _text: str, value: tuple[object, object]) -> Any:
+    def _as_frame(self, _i: int, after: int, _text: str, value: tuple[object, object]) -> _Verdict:
         return None if self.nominal(after) else ("FRAME", (*value, False))
 
-    def _as_side(self, _i: int, after: int, _text: str, value: object) -> Any:
-        return None if self.nominal(after) or self.peek(after) & {"OF"} else ("SIDE", value)
+    def _as_side(self, _i: int, after: int, text: str, value: object) -> _Verdict:
+        if self.nominal(after) or self.peek(after) & {"OF"} or ("REL" in self.phrases[text] and self.opens(after)):
+            return None
+        return ("SIDE", value)
 
-    def _as_from(self, _i: int, after: int, _text: str, value: tuple[str, object]) -> Any:
+    def _as_from(self, _i: int, after: int, _text: str, value: tuple[str, object]) -> _Verdict:
         ordered = any(token.kind == "ORD" for token in self.tokens)
         if self.peek(after) & {"OF"} or (value[1] is not None and not ordered):
             return None
@@ -418,24 +312,24 @@ class Tagger:
             return ("FROM_BEFORE", value) if self.previous() == "ORD" else None
         return ("FROM", value)
 
-    def _as_particle(self, i: int, after: int, _text: str, _value: object) -> Any:
+    def _as_particle(self, i: int, after: int, _text: str, _value: object) -> _Verdict:
         if not self.verb_seen or self.previous() not in _ENDED | {"VERB"} or self.opens(after):
             return None
         if self.words[i].text in ("here", "there"):
             self._note_deictic(i)
         return True
 
-    def _as_intensifier(self, _i: int, after: int, text: str, _value: object) -> Any:
+    def _as_intensifier(self, _i: int, after: int, text: str, _value: object) -> _Verdict:
         if self.relating(after):
             return True
-        return text in lexicon.DEGREES and bool(self.peek(after) & {"ADJ", "ADJNOUN"}) or None
+        return (text in lexicon.DEGREES and bool(self.peek(after) & {"ADJ", "ADJNOUN"})) or None
 
-    def _as_posture(self, _i: int, after: int, text: str, _value: object) -> Any:
+    def _as_posture(self, _i: int, after: int, text: str, _value: object) -> _Verdict:
         if self.previous() in _ENDED | _PREDICATING and self.relating(after):
             return True
         return (text.endswith(("see", "seen", "visible")) and self.previous() in _ENDED | _PREDICATING) or None
 
-    def _as_rel(self, i: int, after: int, text: str, value: tuple[str, object, bool]) -> Any:
+    def _as_rel(self, i: int, after: int, text: str, value: tuple[str, object, bool]) -> _Verdict:
         if self.previous() == "UNIT":
             return self._measured(value)
         superlative = self._distance_superlative() if text in ("to", "from") else None
@@ -445,7 +339,7 @@ class Tagger:
         others = self.matches(i)[0].kinds.keys() & {"SIDE", "PARTICLE", "INTENSIFIER"}
         return ("REL", value) if fits or not others else None
 
-    def _measured(self, value: tuple[str, object, bool]) -> Any:
+    def _measured(self, value: tuple[str, object, bool]) -> _Verdict:
         """A relation after a stated distance ("10 cm left of")."""
         while self.tokens and self.tokens[-1].kind in ("UNIT", "NUM", "QTY", "DET"):
             self.tokens.pop()
@@ -461,7 +355,7 @@ class Tagger:
                 return None
         return None
 
-    def _distance_to(self, superlative: Token, i: int) -> Any:
+    def _distance_to(self, superlative: Token, i: int) -> _Verdict:
         """Settle "the closest mug to the camera" (a frame) and "the closest mug to the box" (a relation)."""
         for length in (3, 2):
             where = " ".join(word.text for word in self.words[i + 1 : i + length])
@@ -470,17 +364,17 @@ class Tagger:
                 superlative.value = (superlative.value[0], side[1])
                 for _ in range(length - 1):
                     self.words.pop(i + 1)
-                self._found.clear()
-                self._kinds.clear()
-                self.tail = self._tail()
+                self.reset()
                 return True
         self.tokens.remove(superlative)
         return ("REL", ("closest to" if superlative.value[0] == "nearest" else "farthest from", None, False))
 
 
 _PRIORITY = (
-    "POLITE", "THERE", "VERB", "GERUND", "WHICH IS", "COMPOUND", "IS NOT", "IS", "THATIS NOT", "THATIS", "WHICH", "THAT", "MEASURE", "ADVERB",
-    "FRAME", "POSITION", "SIDE", "FROM", "REL", "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT", "NOT",
+    "POLITE", "THERE", "VERB", "GERUND", "WHICH IS", "COMPOUND", "IS NOT", "IS", "THATIS NOT", "THATIS", "WHICH",
+    "THAT", "MEASURE", "ADVERB",
+    "FRAME", "POSITION", "SIDE", "FROM", "REL", "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT",
+    "NOT",
     "OF", "QTY", "DET", "PRON", "PERSON", "NUM", "ORD", "ONE", "UNIT", "ADJNOUN", "ADJ",
 )  # fmt: skip
 """Order in which the kinds of a phrase are tried."""

@@ -7,30 +7,17 @@ The kinds given here are possible ones; `tagging` picks one by the neighbours.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language import lexicon, wordlists
+from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import RELATIONS
 from spatial_vlm_ros.types import FrameOfReference
 
 Kinds = dict[str, Any]
 """Possible kinds of a phrase, each with its value."""
-
-
-def expand(pattern: str) -> Iterator[str]:
-    """Every phrase of a slot pattern.
-
-    Args:
-        pattern: slots separated by spaces; "a|b" are alternatives, a trailing "?" makes a slot optional.
-
-    Yields:
-        The phrases, lower case, words separated by single spaces.
-    """
-    slots = [(*slot.rstrip("?").split("|"), *(("",) if slot.endswith("?") else ())) for slot in pattern.split()]
-    for words in itertools.product(*slots):
-        yield " ".join(word for word in words if word)
 
 
 def _gerund(pattern: str) -> str:
@@ -78,13 +65,16 @@ def _add_sides(table: _Table) -> None:
             table.add("SIDE", (superlative, frame), (f"to|on|at {owner} {side} hand? side?",))
             table.add("FROM", (side, frame), (f"from {owner} {side} hand? side?",))
     for frame, who in lexicon.VIEWPOINTS.items():
-        table.add("SIDE", ("nearest", frame), (f"the? nearest|closest to|from the? {who}", f"nearest|closest the {who}"))
+        table.add(
+            "SIDE", ("nearest", frame), (f"the? nearest|closest to|from the? {who}", f"nearest|closest the {who}")
+        )
         table.add("SIDE", ("farthest", frame), (f"the? farthest|furthest away? from the? {who}",
                                                 f"most distant from the? {who}"))  # fmt: skip
         table.add("FROM", ("near", frame), (f"from the? {who}",))
     for order, sides in lexicon.ORDER_SIDES.items():
         for side in sides:
-            table.add("FROM", (order, None), (f"counting|starting|counted|going? from|in the? {side} hand? side|end|edge?",
+            table.add("FROM",
+            (order, None), (f"counting|starting|counted|going? from|in the? {side} hand? side|end|edge?",
                                               f"in from the {side}"))  # fmt: skip
     for order, other in (("left", "right"), ("right", "left"), ("top", "bottom"), ("bottom", "top")):
         table.add("FROM", (order, None), (f"from the? {order} to the? {other}",))
@@ -105,18 +95,24 @@ def _add_nominals(table: _Table) -> None:
         table.add("SUP", (superlative, None), patterns)
     for word, superlative in lexicon.POSITION_WORDS.items():
         table.add("POSITION", (superlative, None), (word,))
-    shades = [(shade, colour) for shade in lexicon.SHADES for colour in lexicon.BASE_COLOURS if shade != colour]
+    shades = [(shade, colour) for shade in wordlists.SHADES for colour in wordlists.BASE_COLOURS if shade != colour]
     table.phrases.update({f"{shade} {colour}": {"ADJ": f"{shade} {colour}"} for shade, colour in shades})
-    for word in lexicon.BASE_COLOURS | lexicon.ATTRIBUTES:
+    for word in wordlists.BASE_COLOURS | wordlists.ATTRIBUTES:
         table.add("ADJ", word, (word.replace("-", " "),))
-    for word, colour in lexicon.COLOUR_VARIANTS.items():
+    for word, colour in wordlists.COLOUR_VARIANTS.items():
         table.add("ADJ", colour, (word,))
-    for word in (lexicon.MATERIALS_AND_MORE - lexicon.NOUN_COLOURS) | {"orange", "gold", "silver", "open", "square"}:
+    for word in (wordlists.MATERIALS_AND_MORE - wordlists.NOUN_COLOURS) | {
+        "orange",
+        "gold",
+        "silver",
+        "open",
+        "square",
+    }:
         table.phrases.pop(word, None)
         table.add("ADJNOUN", word, (word,))
-    for colour in lexicon.BASE_COLOURS | lexicon.NOUN_COLOURS | {"light", "dark", "bright", "multi", "pale"}:
+    for colour in wordlists.BASE_COLOURS | wordlists.NOUN_COLOURS | {"light", "dark", "bright", "multi", "pale"}:
         table.add("ADJ", colour, (f"{colour} coloured|colored|colour|color|ish|tinted",))
-    table.add("COMPOUND", None, lexicon.COMPOUNDS)
+    table.add("COMPOUND", None, wordlists.COMPOUNDS)
     table.add("DET", None, lexicon.DETERMINERS)
     for pattern, count in lexicon.QUANTITIES.items():
         table.add("QTY", count, (pattern,))
@@ -126,8 +122,8 @@ def _add_nominals(table: _Table) -> None:
         table.add("ORD", count, (word,))
     table.add("ORD", -1, ("last",))
     table.add("ONE", 1, ("one",))
-    for word, count in lexicon.PRONOUNS.items():
-        table.add("PRON", ("object", count), (word,))
+    for word, number in lexicon.PRONOUNS.items():
+        table.add("PRON", ("object", number), (word,))
     for word, category in lexicon.PERSONS.items():
         table.add("PERSON", (category, None), (word,))
     table.add("UNIT", None, lexicon.UNITS)
@@ -148,8 +144,8 @@ def _add_frame_words(table: _Table) -> None:
     table.add("INTENSIFIER", None, lexicon.INTENSIFIERS)
     table.add("POSTURE", None, lexicon.POSTURES)
     table.add("MEASURE", None, lexicon.MEASURE_PHRASES)
-    table.add("OUTSIDE", None, lexicon.OUTSIDE)
-    table.add("FOREIGN", None, lexicon.FOREIGN)
+    table.add("OUTSIDE", None, wordlists.OUTSIDE)
+    table.add("FOREIGN", None, wordlists.FOREIGN)
     table.add("AND", None, ("and", "and also", "as well as", "and which", "and both"))
     table.add(
         "THEN", None, ("and? then", "and then also", "and afterwards", "afterwards", "after that", "and after that")
@@ -159,7 +155,7 @@ def _add_frame_words(table: _Table) -> None:
     table.add("NOT", None, ("not",))
     table.add("OF", None, ("of",))
     table.add("THAT", None, ("that",))
-    table.add("WHICH IS", None, ("what's", "whats", "what's currently"))
+    table.add("WHICH IS", None, ("what's", "whats", "which is|are"))
     table.add("WHICH", None, ("which", "which of the|these|those", "what", "which one of the", "which one"))
     table.add("IS", None, ("is", "are", "is currently"))
     table.add("IS NOT", None, ("isn't", "isnt", "aren't", "arent", "is not", "are not"))

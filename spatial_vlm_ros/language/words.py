@@ -8,8 +8,8 @@ import unicodedata
 from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
-from spatial_vlm_ros.language.lexicon import LOANWORDS
 from spatial_vlm_ros.language.vocabulary import phrase_table
+from spatial_vlm_ros.language.wordlists import LOANWORDS
 
 MAX_LENGTH = 1000
 """Longest instruction, characters."""

@@ -79,12 +79,14 @@ _SYNONYMS = (
 _HYPERNYMS = {
     "fruit": "apple banana orange pear lemon lime peach plum strawberry grape grapes mango kiwi cherry melon pineapple "
     "apricot nectarine tangerine mandarin",
-    "vegetable": "carrot tomato potato onion pepper cucumber lettuce broccoli cabbage garlic eggplant aubergine zucchini "
+    "vegetable": "carrot tomato potato onion pepper cucumber lettuce broccoli cabbage garlic eggplant "
+    "aubergine zucchini "
     "courgette corn mushroom celery radish",
     "food": "apple banana orange pear lemon lime peach plum strawberry bread cereal cookie cracker crackers chips soup "
     "sandwich cheese egg meat sausage pizza cake donut candy chocolate spam tuna noodles rice pasta carrot tomato",
     "drink": "water juice milk coffee tea cola coke soda beer wine lemonade",
-    "container": "cup mug can tin jar box bottle bowl carton canister tub bin basket bucket pot jug pitcher case packet "
+    "container": "cup mug can tin jar box bottle bowl carton canister tub bin basket bucket pot jug pitcher "
+    "case packet "
     "glass vase tray crate bag flask carafe tupperware",
     "vessel": "cup mug bowl jar bottle jug pitcher pot vase glass carafe",
     "dish": "plate bowl saucer",

@@ -119,8 +119,8 @@ def _message(verdict: Verdict, believer: Believer, hidden_by: Sequence[str]) -> 
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
         text = f"I see no {_bare(verdict.phrase)}"
         if hidden_by:
-            names = [o.detection.label for o in objects if o.id in hidden_by][:_LISTED]
-            text += f"; one could be hidden behind the {', the '.join(names)}"
+            hiding = [o.detection.label for o in objects if o.id in hidden_by][:_LISTED]
+            text += f"; one could be hidden behind the {', the '.join(hiding)}"
         return text + "."
     if chosen is None:
         return f"Nothing was found for '{said}'."
@@ -132,20 +132,22 @@ def _message(verdict: Verdict, believer: Believer, hidden_by: Sequence[str]) -> 
         return f"'{said}' fits {len(verdict.rivals)} things: {names}{f' and {more} more' if more > 0 else ''}."
     if verdict.status is Status.LOW_CONFIDENCE:
         if verdict.clause is not None:
-            return f"It is not clear that the {name_of(chosen)} is {_clause_words(verdict.clause, verdict.chosen, believer)}"
+            unclear = _clause_words(verdict.clause, verdict.chosen, believer)
+            return f"It is not clear that the {name_of(chosen)} is {unclear}"
         return f"The {name_of(chosen)} fits '{said}' only with probability {verdict.probability[verdict.chosen]:.2f}."
     if verdict.status is Status.DEPTH_INVALID:
         return f"The {name_of(chosen)} is meant, but its place cannot be measured: {chosen.depth_problem}."
     if verdict.status is Status.OCCLUDED:
         by = next((f" by the {o.detection.label}" for o in objects if o.id == chosen.occluder), "")
-        return f"The {name_of(chosen)} is meant, but only {chosen.visible_fraction:.0%} of it can be seen: it is hidden{by}."
+        seen = f"{chosen.visible_fraction:.0%}"
+        return f"The {name_of(chosen)} is meant, but only {seen} of it can be seen: it is hidden{by}."
     if verdict.status is Status.NO_PLACE:
         return f"The {name_of(chosen)} is meant, but finding a place to put it is not supported yet."
     return f"'{said}' is the {name_of(chosen)}."
 
 
 def _clause_words(clause: ClauseBelief | None, row: int, believer: Believer) -> str:
-    """ "behind the cup (d2): short by 0.12 m." for the object at `row`."""
+    """A clause in words for the object at `row`, for example: behind the cup (d2): short by 0.12 m."""
     if clause is None:
         return "as described."
     objects = believer.layout.scene.objects

@@ -50,7 +50,10 @@ _NEAR_FAMILIES = frozenset(
 )  # fmt: skip
 _SHADES = frozenset({"light", "dark", "bright", "pale", "deep", "vivid", "neon", "pastel", "hot"})
 # Hues in degrees at which one family gives way to the next.
-_HUES = ((15, "red"), (42, "orange"), (68, "yellow"), (160, "green"), (195, "teal"), (260, "blue"), (295, "purple"), (345, "pink"), (361, "red"))  # fmt: skip
+_HUES = (
+    (15, "red"), (42, "orange"), (68, "yellow"), (160, "green"), (195, "teal"), (260, "blue"), (295, "purple"),
+    (345, "pink"), (361, "red"),
+)  # fmt: skip
 
 
 def colour_family(word: str) -> str | None:

@@ -26,7 +26,10 @@ SUPPORT_ID = "support"
 """Stands for the support plane where a clause names it ("the cup on the table") and no detection does."""
 
 SUPPORT_NOUNS = frozenset(
-    "table tabletop desk desktop counter countertop worktop bench workbench floor ground surface bin".split()
+    (
+        *("table", "tabletop", "desk", "desktop", "counter", "countertop", "worktop", "bench", "workbench"),
+        *("floor", "ground", "surface", "bin"),
+    )
 )
 FRAME_RELATIONS = frozenset({"left of", "right of", "in front of", "behind"})
 _NEGLIGIBLE = 0.02  # weight below which an object is not tried as target or anchor
@@ -264,15 +267,22 @@ def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
         known = (*RELATIONS, "between")
         if clause.relation not in known:
             raise _refusal(query, f"relation '{clause.relation}' is not known yet", "known are " + ", ".join(known))
+        _check_anchors(query, clause)
         for anchor in clause.anchors:
-            plural = anchor.count not in (None, 1)
-            if plural and not (clause.relation == "between" and len(clause.anchors) == 1 and anchor.count in (2, -1)):
-                raise _refusal(query, "a relation to several things at once", "name one thing at a time")
             _check_phrase(query, anchor)
-        if not clause.anchors or (clause.relation == "between" and len(clause.anchors) == 1 and clause.anchors[0].count in (None, 1)):  # fmt: skip
-            raise _refusal(
-                query, f"'{clause.relation}' lacks what it relates to", "name it: 'between the cup and the box'"
-            )
+
+
+def _check_anchors(query: SpatialQuery, clause: RelationClause) -> None:
+    """As many anchors as the relation takes: one thing, or for "between" two things or two of a kind."""
+    plural = [anchor.count not in (None, 1) for anchor in clause.anchors]
+    if clause.relation == "between":
+        two_of_a_kind = len(plural) == 1 and clause.anchors[0].count in (2, -1)
+        if not two_of_a_kind and (len(plural) != 2 or any(plural)):
+            raise _refusal(query, "'between' needs two things", "name both: 'between the cup and the box'")
+    elif len(plural) != 1:
+        raise _refusal(query, f"'{clause.relation}' needs one thing to relate to", "name it: 'behind the cup'")
+    elif plural[0]:
+        raise _refusal(query, "a relation to several things at once", "name one thing at a time")
 
 
 def _refusal(query: SpatialQuery, reason: str, repair: str) -> NotUnderstoodError:

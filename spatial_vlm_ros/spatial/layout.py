@@ -128,12 +128,12 @@ class Layout:
             origin = camera_T_base.translation @ self.axes + (0.0, 0.0, self.floor)
             forward = (camera_T_base.rotation[:, 0] @ self.axes)[:2]
             return Viewpoint(frame, origin, forward / np.linalg.norm(forward), 0.0)
-        repair = {
-            FrameOfReference.SPEAKER: "say it from the camera's or the robot's view: no frame is configured for the speaker",
-            FrameOfReference.WORLD: "say it from the camera's or the robot's view: no world azimuth is configured",
-            FrameOfReference.OBJECT: "say it from the camera's or the robot's view: no object here has a known front",
+        reason = {
+            FrameOfReference.SPEAKER: "the speaker's place is not configured",
+            FrameOfReference.WORLD: "no world azimuth is configured",
+            FrameOfReference.OBJECT: "no object here has a known front",
         }[frame]
-        raise FrameUndefinedError(frame.value, "it is not defined here", repair)
+        raise FrameUndefinedError(frame.value, reason, "say it from the camera's or the robot's view")
 
 
 def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layout:

@@ -27,7 +27,7 @@ def clause_likelihood(margin: npt.NDArray[np.float64], sigma: npt.NDArray[np.flo
 
 
 def state_of(likelihood: float, holds: float) -> ClauseState:
-    """holds above `holds`, fails below 1 - `holds`, else unclear."""
+    """Holds above `holds`, fails below 1 - `holds`, else unclear."""
     if likelihood >= holds:
         return ClauseState.HOLDS
     return ClauseState.FAILS if likelihood <= 1.0 - holds else ClauseState.UNCLEAR

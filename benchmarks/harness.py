@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Timing of rivals side by side, what the machine is, and how results are shown and kept.
+
+Rivals run alternately (A B A B), so that a machine that warms up, or another program, falls on all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+REPETITIONS = 31
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall times of one rival, seconds."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median_ms(self) -> float:
+        """Median, milliseconds."""
+        return float(np.median(self.seconds)) * 1e3
+
+    @property
+    def p95_ms(self) -> float:
+        """95th percentile, milliseconds."""
+        return float(np.percentile(self.seconds, 95)) * 1e3
+
+    def summary(self) -> dict[str, float | int]:
+        """As kept in JSON."""
+        return {"median_ms": round(self.median_ms, 4), "p95_ms": round(self.p95_ms, 4), "n": len(self.seconds)}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One number that is promised.
+
+    Args:
+        text: what is promised.
+        value: what was measured.
+        limit: what it must not pass.
+        unit: of both.
+        least: True when `limit` is the least allowed, False when it is the most.
+    """
+
+    text: str
+    value: float
+    limit: float
+    unit: str
+    least: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether this run kept the promise."""
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+    def summary(self) -> dict[str, Any]:
+        """As kept in JSON."""
+        return {
+            "text": self.text,
+            "value": round(self.value, 4),
+            "limit": self.limit,
+            "unit": self.unit,
+            "bound": "at least" if self.least else "at most",
+            "met": self.met,
+        }
+
+
+def alternate(
+    rivals: Mapping[str, Callable[[], object]], repetitions: int = REPETITIONS, warm_up: int = WARM_UP
+) -> dict[str, Timing]:
+    """Time rivals in turn.
+
+    Args:
+        rivals: what to run, by name.
+        repetitions: timed runs of each.
+        warm_up: runs of each before, not timed.
+
+    Returns:
+        The times by name.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for turn in range(warm_up + repetitions):
+        for name, run in rivals.items():
+            start = time.perf_counter()
+            run()
+            took = time.perf_counter() - start
+            if turn >= warm_up:
+                seconds[name].append(took)
+    return {name: Timing(tuple(times)) for name, times in seconds.items()}
+
+
+def machine() -> dict[str, str | int]:
+    """What the numbers hold for."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count() or 0,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "opencv_threads": cv2.getNumThreads(),
+    }
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print aligned columns, the first to the left."""
+    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
+    print(f"\n{title}")
+    for number, row in enumerate(cells):
+        print("  " + "  ".join(c.ljust(w) if k == 0 else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))))
+        if number == 0:
+            print("  " + "  ".join("-" * width for width in widths))
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:.0f}" if isinstance(value, float) else str(value)
+
+
+def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> int:
+    """Print the claims, write `results/NAME.json`, and say how it went.
+
+    Args:
+        name: of the benchmark.
+        measured: what was measured, JSON-like.
+        claims: what is promised.
+
+    Returns:
+        Exit code: 1 when `--check` was given and a claim was missed, else 0.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    options = parser.parse_args()
+    table(
+        f"{name}: claims",
+        ("claim", "measured", "target", "unit", ""),
+        [(c.text, c.value, f"{'>=' if c.least else '<='} {c.limit:g}", c.unit, "met" if c.met else "MISSED") for c in claims],
+    )
+    RESULTS.mkdir(exist_ok=True)
+    content = {"benchmark": name, "machine": machine(), "claims": [c.summary() for c in claims], **measured}
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    print(f"\nwritten to {path}", file=sys.stderr)
+    return int(options.check and not all(c.met for c in claims))

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames with known truth that several benchmarks share."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from spatial_vlm_ros.sim.tabletop import Rendering, World, look_at, noisy, random_tabletop, render
+from spatial_vlm_ros.types import PinholeCamera, RgbdFrame
+
+LABELS = ("cup", "mug", "can", "box")
+
+
+def camera(width: int, height: int, focal: float) -> PinholeCamera:
+    """A pinhole camera with its axis through the middle of the picture."""
+    return PinholeCamera(
+        np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]]), width, height
+    )
+
+
+def tabletop(
+    seed: int, n: int, lens: PinholeCamera, distance: float, down_deg: float = 55.0
+) -> tuple[World, Rendering, RgbdFrame]:
+    """Things of a hand's size on a table, seen from one side and above.
+
+    Args:
+        seed: of places, sizes and sensor noise.
+        n: number of things.
+        lens: the camera.
+        distance: from the camera to the middle of the table, metres.
+        down_deg: how steeply it looks down.
+
+    Returns:
+        The world, what a perfect sensor sees of it, and the frame as a real sensor measures it.
+    """
+    rng = np.random.default_rng(seed)
+    world = random_tabletop(rng, n, region=(0.8, 0.5), gap=0.015, labels=LABELS)
+    angle = math.radians(down_deg)
+    pose = look_at((0.0, -distance * math.cos(angle), distance * math.sin(angle)), (0.0, 0.0, 0.05))
+    seen = render(world, lens, pose)
+    return world, seen, noisy(seen.frame, rng)

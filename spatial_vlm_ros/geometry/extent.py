@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a visible surface to the extents of the whole object: outline, bottom and top, box, covariance.
+
+Works along "ground axes" through the object: e1 away from the camera along the ground, e2 to the right of it, and up
+against gravity. The far side of an object is never seen; what is assumed about it is stated here and counted in the
+covariance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.config import DepthConfig, LiftConfig
+from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.geometry.surface import Surface
+from spatial_vlm_ros.types import OrientedBox, PinholeCamera
+
+Array = npt.NDArray[np.float64]
+
+FOOTPRINT_CORNERS = 16
+_ANGLES = 2 * np.pi * np.arange(FOOTPRINT_CORNERS) / FOOTPRINT_CORNERS
+_DIRECTIONS = np.stack((np.cos(_ANGLES), np.sin(_ANGLES)))  # (2, 16)
+
+_RECEDING = 0.12  # by how much flanks lie farther than the middle, in widths, when an outline recedes: a disc 0.28
+_TOP_BAND = 0.15  # part of the height, from the top, that is looked at for a top face
+_TOP_SPAN = 0.6  # part of the depth range that a seen top face spans
+_FRONT_ONLY_DEPTH = 0.6  # depth assumed, in widths, where only a flat front is seen
+_SHAPE_DOUBT = 0.04  # standard deviation of the centre's place along the view, in lengths
+_ROUND_FILL = 0.86  # a disc fills 0.785 of its bounding rectangle, a box all of it
+_ELONGATED = 1.15  # length over width from which a heading can be told
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """Extents of one object.
+
+    Args:
+        basis: (3, 3) columns e1, e2, up, camera frame.
+        median: (3,) of the visible surface, along the basis.
+        outline: (M, 2) float32: estimated convex outline seen from above, along e1 and e2.
+        bottom: metres along up.
+        top: metres along up.
+        unseen: metres of the depth along e1 that were assumed, not measured.
+        near_z: optical depth of the nearest point.
+        middle_z: optical depth of the median point.
+    """
+
+    basis: Array
+    median: Array
+    outline: npt.NDArray[np.float32]
+    bottom: float
+    top: float
+    unseen: float
+    near_z: float
+    middle_z: float
+
+    def footprint(self) -> Array:
+        """(16, 2) corners of the outline along e1 and e2: its farthest points in 16 directions."""
+        outline = self.outline.astype(np.float64)
+        return outline[np.argmax(outline @ _DIRECTIONS, axis=0)]
+
+
+def ground_axes(direction: Array, up: Array) -> Array:
+    """(3, 3) columns e1, e2, up: e1 is `direction` laid on the ground; the image's up where it points straight down."""
+    for candidate in (direction, np.array([0.0, -1.0, 0.0]), np.array([1.0, 0.0, 0.0])):
+        flat = candidate - (candidate @ up) * up
+        length = float(np.linalg.norm(flat))
+        if length > 0.1 * float(np.linalg.norm(candidate)):
+            break
+    e1 = flat / length
+    return np.stack((e1, np.cross(e1, up), up), axis=1)
+
+
+def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftConfig) -> Extent:
+    """Measure a surface along its ground axes and complete its far side.
+
+    Args:
+        surface: without a problem.
+        up: (3,) unit, camera frame.
+        camera: rectified camera.
+        config: how much is trimmed.
+    """
+    points = surface.points
+    middle = points.mean(axis=0, dtype=np.float64)
+    basis = ground_axes(middle, up)
+    local = basis.T.astype(np.float32) @ points.T  # (3, N) along e1, e2, up
+    ordered = np.sort(local, axis=1)
+    cut = int(config.trim * len(points))
+    low, high = ordered[:, cut], ordered[:, len(points) - 1 - cut]
+    kept = local[:, ((local >= low[:, None]) & (local <= high[:, None])).all(axis=0)]
+
+    steepness = min(max(float(-(middle @ up) / np.linalg.norm(middle)), 0.02), 0.999)
+    pixel = float(middle[2]) / camera.K[0, 0]
+    rim = surface.rim * pixel  # what erosion took from every side, metres
+    seen, width = float(high[0] - low[0]), float(high[1] - low[1]) + 2 * rim
+    # A top seen from above loses none of its height with its rim, but its far edge: there a pixel is 1 / sin φ long.
+    far_edge = (surface.rim + 1) * pixel / max(steepness, 0.3)
+    length = _whole_length(kept, seen, width, steepness) + far_edge
+    centre = np.array([low[0] + length / 2, (low[1] + high[1]) / 2], np.float32)
+    hull = cv2.convexHull(np.ascontiguousarray(kept[:2].T))[:, 0]
+    hull[:, 1] += np.float32(rim) * np.sign(hull[:, 1] - centre[1])
+    if length - seen > 0.05 * length:
+        hull = cv2.convexHull(np.concatenate((hull, 2 * centre - hull)))[:, 0]  # taken to be alike from both sides
+    return Extent(
+        basis=basis,
+        median=ordered[:, len(points) // 2].astype(np.float64),
+        outline=np.asarray(hull, np.float32),
+        bottom=float(low[2]) - rim,
+        top=float(high[2]) + rim * max(0.0, 1.0 - 3.0 * steepness),
+        unseen=length - seen,
+        near_z=float(points[:, 2].min()),
+        middle_z=float(np.median(points[:, 2])),
+    )
+
+
+def _whole_length(local: npt.NDArray[np.float32], seen: float, width: float, steepness: float) -> float:
+    """Depth of the whole object along e1, metres: what is seen, or more where its far side is out of sight.
+
+    A view at elevation φ (`steepness` = sin φ) hides at most height / tan φ behind what is seen, and (1 - sin φ) / 2
+    of a ball's width.
+    """
+    height = float(np.ptp(local[2]))
+    hidden = min((1.0 - steepness) / 2 * width, height * float(np.sqrt(1.0 - steepness**2)) / steepness)
+    return min(_assumed_length(local, seen, width), seen + hidden)
+
+
+def _assumed_length(local: npt.NDArray[np.float32], seen: float, width: float) -> float:
+    """Depth by the shape of what is seen.
+
+    Outlines that recede to both sides (round ones, corners) are as deep as wide. A box shows all of its depth when
+    its top is seen. Of a bare front the depth is a guess.
+    """
+    aside = np.abs(local[1] - (local[1].min() + local[1].max()) / 2)
+    middle, flanks = local[0, aside < 0.1 * width], local[0, aside > 0.4 * width]
+    if len(middle) and len(flanks) and _near(flanks) - _near(middle) > _RECEDING * width:
+        return max(seen, width)
+    low, high = float(local[2].min()), float(local[2].max())
+    band = local[0, local[2] > high - _TOP_BAND * (high - low)]
+    if len(band) and np.ptp(band) >= _TOP_SPAN * seen and seen > 0.2 * width:
+        return seen
+    return max(seen, _FRONT_ONLY_DEPTH * width)
+
+
+def _near(values: npt.NDArray[np.float32]) -> float:
+    """A robust nearest value: the fifth."""
+    rank = len(values) // 5
+    return float(np.partition(values, rank)[rank])
+
+
+def box_of(extent: Extent) -> tuple[OrientedBox, bool]:
+    """Gravity-up box around the outline, and whether its heading can be told.
+
+    The smallest rectangle where the outline has corners or is long; along the view where it is round.
+    """
+    (cx, cy), (length, width), angle = cv2.minAreaRect(extent.outline)
+    fill = cv2.contourArea(extent.outline) / max(length * width, 1e-9)
+    elongated = max(length, width) > _ELONGATED * max(min(length, width), 1e-6)
+    yaw = float(np.radians(angle))
+    if fill < _ROUND_FILL and not elongated:
+        low, high = extent.outline.min(axis=0), extent.outline.max(axis=0)
+        yaw = 0.0
+        cx, cy = (float(c) for c in (low + high) / 2)
+        length, width = (float(s) for s in high - low)
+    if width > length:
+        length, width, yaw = width, length, yaw + np.pi / 2
+    if np.cos(yaw) < 0:
+        yaw += np.pi
+    e1, e2, up = extent.basis.T
+    x_axis = np.cos(yaw) * e1 + np.sin(yaw) * e2
+    axes = np.stack((x_axis, np.cross(up, x_axis), up), axis=1)
+    centre = extent.basis @ np.array([cx, cy, (extent.top + extent.bottom) / 2])
+    size = np.array([length, width, extent.top - extent.bottom], np.float64)
+    return OrientedBox(centre, axes, np.maximum(size, 1e-3)), bool(elongated)
+
+
+def covariance_of(
+    extent: Extent, box: OrientedBox, yaw_known: bool, surface: Surface, camera: PinholeCamera, config: DepthConfig
+) -> Array:
+    """(6, 6) covariance of volume centre (m²) and rotation (rad²), camera frame.
+
+    Along the ray: the part of the depth noise that a whole object shares, and what averaging leaves of the rest.
+    Along e1: half of the depth that was assumed, as a uniform error, and a part of the length, for outlines are
+    guesses. Across: at each edge of the mask one pixel, two where the mask was cut out of a box. Rotation: about a
+    degree for the tilt of "up"; yaw from the length of the footprint, unknown (uniform) without one.
+    """
+    ray = box.centre / np.linalg.norm(box.centre)
+    sigma = float(depth_noise(box.centre[2], config))
+    shared = (config.correlated_fraction * sigma) ** 2
+    rest = (1 - config.correlated_fraction**2) * sigma**2 / (1 + 0.01 * len(surface.points))
+    pixel = float(box.centre[2]) / camera.K[0, 0]
+    edge = (max(surface.rim, 1) * pixel) ** 2 / 2
+    along = (extent.unseen / 2) ** 2 / 3 + (_SHAPE_DOUBT * box.size[0]) ** 2
+    e1, up = extent.basis[:, 0], extent.basis[:, 2]
+    covariance = np.zeros((6, 6))
+    covariance[:3, :3] = (shared + rest) * np.outer(ray, ray) + edge * np.eye(3) + along * np.outer(e1, e1)
+    tilt = np.radians(1.0) ** 2
+    yaw = max(tilt, (2 * (sigma + pixel) / max(box.size[0], 1e-3)) ** 2) if yaw_known else np.pi**2 / 3
+    covariance[3:, 3:] = tilt * np.eye(3) + (min(yaw, np.pi**2 / 3) - tilt) * np.outer(up, up)
+    return covariance

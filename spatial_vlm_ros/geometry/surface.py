@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the pixels of one mask to the clean visible surface of one object.
+
+Removes the mask's rim, smeared depth, other surfaces, and the support; says what is wrong where nothing good is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.config import DepthConfig, LiftConfig
+from spatial_vlm_ros.geometry.camera import normalised_axes
+from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.geometry.segmentation import STEEPEST, depth_gap, support_tolerance
+from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
+
+Points32 = npt.NDArray[np.float32]
+
+_KERNEL = np.ones((3, 3), np.uint8)
+_CORE_KEEP = 0.3  # part of a mask that must be left when its rim is removed; thin things are all rim
+_CALM_KEEP = 0.5  # part of the pixels that must be left when smeared ones are removed; thin things are all edge
+_SIDE_CLUSTER = 0.15  # part of the points from which a second depth cluster belongs to the object
+_FLAT_KEEP = 0.25  # part of an object's points above the support below which it is a flat thing
+_AROUND = 6  # pixels around a mask that are compared with it
+_SEE_THROUGH_WORDS = frozenset({"glass", "clear", "transparent", "see-through", "translucent", "crystal"})
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """The visible surface of one detection.
+
+    Args:
+        detection: what was detected.
+        window: rows and columns of the picture that hold the mask.
+        mask: (h, w) bool, of the window.
+        points: (N, 3) float32, metres, camera frame; empty where `problem` is set.
+        rim: pixels eroded from the mask before measuring.
+        valid_fraction: part of the mask with measured depth.
+        problem: why the depth cannot be trusted, in words, or None.
+    """
+
+    detection: Detection
+    window: tuple[slice, slice]
+    mask: Mask
+    points: Points32
+    rim: int
+    valid_fraction: float
+    problem: str | None
+
+
+def visible_surface(
+    frame: RgbdFrame,
+    detection: Detection,
+    mask: Mask,
+    support: Plane | None,
+    depth_config: DepthConfig,
+    config: LiftConfig,
+) -> Surface:
+    """Clean the surface seen in one mask.
+
+    Args:
+        frame: rectified frame, depth within range.
+        detection: the detection; without a mask of its own, its mask was cut out of depth, and a wider rim goes.
+        mask: (H, W) bool.
+        support: the plane under it, or None.
+        depth_config: noise of depth.
+        config: how pixels become objects.
+    """
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    window = (slice(y, y + h), slice(x, x + w))
+    part, depth = mask[window], frame.depth[window]
+    core, rim = _eroded(part, config.erode_px + (detection.mask is None), config)
+    usable = core & np.isfinite(depth)
+    wanted, measured = int(np.count_nonzero(core)), int(np.count_nonzero(usable))
+
+    def surface(points: Points32, problem: str | None) -> Surface:
+        return Surface(detection, window, part, points, rim, measured / max(1, wanted), problem)
+
+    nothing = np.empty((0, 3), np.float32)
+    if measured < config.min_pixels or measured < config.min_valid_fraction * wanted:
+        return surface(nothing, f"only {measured} of its {wanted} pixels have measured depth")
+    calm = usable & ~_smeared(depth, frame.camera.K[0, 0])
+    if np.count_nonzero(calm) >= max(config.min_pixels, _CALM_KEEP * measured):
+        usable = calm
+    points = _points(frame, window, usable)
+    points = points[_one_surface(points, depth_config, config)]
+    if support is not None:
+        heights = points @ support.normal.astype(np.float32) + np.float32(support.offset)
+        problem = _seen_through(frame, surface(points, None), heights, support, depth_config, config)
+        if problem is not None:
+            return surface(nothing, problem)
+        raised = heights > support_tolerance(support, config)
+        if np.count_nonzero(raised) >= max(config.min_pixels, _FLAT_KEEP * len(points)):
+            points = points[raised]
+    if len(points) < config.min_pixels:
+        return surface(nothing, f"only {len(points)} of its pixels are left once other surfaces are removed")
+    return surface(points, None)
+
+
+def _points(frame: RgbdFrame, window: tuple[slice, slice], usable: Mask) -> Points32:
+    """(N, 3) points of the usable pixels of a window."""
+    xs, ys = (
+        axis[part].astype(np.float32) for axis, part in zip(normalised_axes(frame.camera), window[::-1], strict=True)
+    )
+    v, u = np.nonzero(usable)
+    z = frame.depth[window][v, u]
+    return np.stack((xs[u] * z, ys[v] * z, z), axis=1)
+
+
+def _eroded(mask: Mask, rim: int, config: LiftConfig) -> tuple[Mask, int]:
+    """The mask without its rim of some pixels, and that number; untouched (0) where the rim is most of it."""
+    if rim:
+        padded = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        core = cv2.erode(padded, _KERNEL, iterations=rim)[1:-1, 1:-1].view(np.bool_)
+        if np.count_nonzero(core) >= max(config.min_pixels, _CORE_KEEP * np.count_nonzero(mask)):
+            return core, rim
+    return mask, 0
+
+
+def _smeared(depth: npt.NDArray[np.float32], focal: float) -> Mask:
+    """Pixels where depth changes as no seen surface does: the smear that sensors leave between two surfaces."""
+    smeared = np.zeros(depth.shape, np.bool_)
+    limit = depth * np.float32(2 * STEEPEST / focal)  # over two pixels
+    smeared[:, 1:-1] = np.abs(depth[:, 2:] - depth[:, :-2]) > limit[:, 1:-1]
+    smeared[1:-1] |= np.abs(depth[2:] - depth[:-2]) > limit[1:-1]
+    return smeared
+
+
+def _one_surface(points: Points32, depth_config: DepthConfig, config: LiftConfig) -> Mask:
+    """(N,) bool: points of the main depth cluster, and of others as near to it as the object is wide."""
+    z = points[:, 2]
+    if z.max() - z.min() <= config.gap:
+        return np.ones(len(z), np.bool_)
+    order = np.sort(z)
+    jumps = np.flatnonzero(np.diff(order) > depth_gap(order[1:], depth_config, config))
+    if not len(jumps):
+        return np.ones(len(z), np.bool_)
+    starts, ends = np.concatenate(([0], jumps + 1)), np.concatenate((jumps, [len(order) - 1]))
+    sizes = ends - starts + 1
+    main = int(np.argmax(sizes))
+    inside = (z >= order[starts[main]]) & (z <= order[ends[main]])
+    width = float(np.ptp(points[inside, 0]) + np.ptp(points[inside, 1])) / 2
+    keep = inside
+    for start, end, size in zip(starts, ends, sizes, strict=True):
+        distance = max(order[start] - order[ends[main]], order[starts[main]] - order[end])
+        if size >= _SIDE_CLUSTER * len(z) and distance < width / 2:
+            keep = keep | ((z >= order[start]) & (z <= order[end]))
+    return keep
+
+
+def _seen_through(
+    frame: RgbdFrame,
+    surface: Surface,
+    heights: npt.NDArray[np.float32],
+    support: Plane,
+    depth_config: DepthConfig,
+    config: LiftConfig,
+) -> str | None:
+    """Why the depth is not the object's own but that of what lies behind it, or None.
+
+    Along a ray r with n·r < 0 the support lies at depth -d / (n·r), so a point lies height / (n·r) behind it.
+    """
+    z = surface.points[:, 2]
+    slant = (heights - np.float32(support.offset)) / z
+    beyond = heights / np.minimum(slant, np.float32(-1e-3))
+    part_behind = np.count_nonzero(beyond > 3.0 * depth_noise(z, depth_config)) / len(z)
+    if part_behind >= config.see_through_fraction and not _stands_out(frame, surface, depth_config, config):
+        return (
+            f"{part_behind:.0%} of its depth lies behind the surface it stands on, as glass and shiny things return it"
+        )
+    words = {*surface.detection.attributes, *surface.detection.label.lower().split()}
+    if words & _SEE_THROUGH_WORDS:
+        part_flat = np.count_nonzero(heights <= support_tolerance(support, config)) / len(z)
+        if part_flat > 1.0 - config.see_through_fraction:
+            return f"it is see-through and {part_flat:.0%} of its depth is that of the surface it stands on"
+    return None
+
+
+def _stands_out(frame: RgbdFrame, surface: Surface, depth_config: DepthConfig, config: LiftConfig) -> bool:
+    """Whether the object is nearer than what surrounds its mask: a real thing on a lower level, not a view through."""
+    rows, columns = surface.window
+    top, left = max(0, rows.start - _AROUND), max(0, columns.start - _AROUND)
+    depth = frame.depth[top : rows.stop + _AROUND, left : columns.stop + _AROUND]
+    inside = np.zeros(depth.shape, np.uint8)
+    inside[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = surface.mask
+    around = cv2.dilate(inside, _KERNEL, iterations=_AROUND - 1).view(np.bool_) & (inside == 0)
+    own, other = depth[(inside > 0) & np.isfinite(depth)], depth[around & np.isfinite(depth)]
+    if not len(other):
+        return False
+    beyond = np.median(other)
+    return bool(np.median(own) < beyond - depth_gap(beyond, depth_config, config))

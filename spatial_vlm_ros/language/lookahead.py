@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens, and what the tagger sees around a word: phrases of the tables, what may follow, where pleasantries start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from spatial_vlm_ros.language import lexicon, wordlists
+from spatial_vlm_ros.language.vocabulary import Kinds, phrase_table
+from spatial_vlm_ros.language.words import Word
+
+NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE", "UNIT"})
+RELATING = frozenset({"REL", "SIDE"})
+OPENERS = frozenset({"DET", "QTY", "PRON", "PERSON", "THAT"})
+
+
+@dataclass
+class Token:
+    """One token.
+
+    Args:
+        kind: a terminal of grammar.lark, or a kind that the grammar has no place for.
+        value: depends on the kind.
+        start: first character in the instruction.
+        end: one past the last character.
+        text: the words, lower case.
+    """
+
+    kind: str
+    value: Any
+    start: int
+    end: int
+    text: str
+
+
+@dataclass
+class Match:
+    """A phrase of the tables found at a place."""
+
+    kinds: Kinds
+    length: int
+    text: str
+
+
+class Lookahead:
+    """The words of one instruction with what the tables say of them.
+
+    Args:
+        words: the words.
+    """
+
+    def __init__(self, words: list[Word]) -> None:
+        self.words = words
+        self.phrases, self.longest = phrase_table()
+        self.tokens: list[Token] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was looked up, after the words changed."""
+        self._found: dict[int, list[Match]] = {}
+        self._kinds: dict[int, frozenset[str]] = {}
+        self.tail = self._tail()
+
+    def matches(self, i: int) -> list[Match]:
+        """Phrases of the tables that start at word `i`, longest first."""
+        if i in self._found:
+            return self._found[i]
+        found, text = [], ""
+        for length in range(1, min(self.longest, len(self.words) - i) + 1):
+            word = self.words[i + length - 1]
+            if word.kind != "word":
+                break
+            text = word.text if length == 1 else f"{text} {word.text}"
+            kinds = self.phrases.get(text)
+            if kinds:
+                found.append(Match(kinds, length, text))
+        self._found[i] = found[::-1]
+        return self._found[i]
+
+    def peek(self, i: int) -> frozenset[str]:
+        """What the words at `i` can be, by the longest phrase there."""
+        if i not in self._kinds:
+            if i >= len(self.words):
+                kinds = frozenset({"END"})
+            elif self.words[i].kind != "word":
+                kinds = frozenset({self.words[i].kind.upper()})
+            else:
+                found = self.matches(i)
+                kinds = frozenset(found[0].kinds) if found else frozenset({"NOUN"})
+            self._kinds[i] = kinds
+        return self._kinds[i]
+
+    def relating(self, i: int) -> bool:
+        """Whether a relation or side starts at `i`, perhaps after swallowed words."""
+        while i < len(self.words):
+            if self.peek(i) & RELATING:
+                return True
+            if not self.peek(i) & {"INTENSIFIER", "POSTURE"}:
+                return False
+            i += self.matches(i)[0].length
+        return False
+
+    def nominal(self, i: int) -> bool:
+        """Whether a word of a noun phrase, other than an article, stands at `i`."""
+        kinds = self.peek(i)
+        if kinds & {"THEN", "AND", "FROM", "FRAME"} or (self.tail[i] and kinds & {"PLEASANTRY"}):
+            return False
+        if kinds & {"INTENSIFIER", "POSTURE", "PARTICLE"} and self.relating(i):
+            return False
+        if "VERB" in kinds and self.peek(i + self.matches(i)[0].length) & OPENERS:
+            return False
+        if kinds & RELATING:
+            return False
+        if self.words[i:] and self.words[i].text in wordlists.NOUNS_TOO:
+            return True
+        return bool(kinds & NOMINAL) or (bool(kinds & {"VERB", "POSTURE"}) and self.matches(i)[0].length == 1)
+
+    def opens(self, i: int) -> bool:
+        """Whether a noun phrase can start at `i`."""
+        return bool(self.peek(i) & OPENERS) or self.nominal(i)
+
+    def previous(self) -> str:
+        """Kind of the last token."""
+        return self.tokens[-1].kind if self.tokens else ""
+
+    def _tail(self) -> list[bool]:
+        """For each word, whether only pleasantries follow from there to the end."""
+        n = len(self.words)
+        tail = [False] * n + [True]
+        for i in reversed(range(n)):
+            word = self.words[i]
+            if word.kind in ("stop", "comma"):
+                tail[i] = tail[i + 1]
+            elif word.text in lexicon.VOCATIVES:
+                tail[i] = tail[i + 1] and i > 0 and self.words[i - 1].kind == "comma"
+            else:
+                tail[i] = any("PLEASANTRY" in match.kinds and tail[i + match.length] for match in self.matches(i))
+        return tail
