@@ -129,13 +129,22 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -
     widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
     print(f"\n{title}")
     for number, row in enumerate(cells):
-        print("  " + "  ".join(c.ljust(w) if k == 0 else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))))
+        print(
+            "  "
+            + "  ".join(c.ljust(w) if k == 0 else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True)))
+        )
         if number == 0:
             print("  " + "  ".join("-" * width for width in widths))
 
 
 def _cell(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:.0f}" if isinstance(value, float) else str(value)
+    return (
+        f"{value:.3g}"
+        if isinstance(value, float) and abs(value) < 1000
+        else f"{value:.0f}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> int:
@@ -155,7 +164,10 @@ def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> i
     table(
         f"{name}: claims",
         ("claim", "measured", "target", "unit", ""),
-        [(c.text, c.value, f"{'>=' if c.least else '<='} {c.limit:g}", c.unit, "met" if c.met else "MISSED") for c in claims],
+        [
+            (c.text, c.value, f"{'>=' if c.least else '<='} {c.limit:g}", c.unit, "met" if c.met else "MISSED")
+            for c in claims
+        ],
     )
     RESULTS.mkdir(exist_ok=True)
     content = {"benchmark": name, "machine": machine(), "claims": [c.summary() for c in claims], **measured}

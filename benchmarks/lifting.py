@@ -52,6 +52,8 @@ def open3d_routes() -> dict[str, Lift]:
     except (ImportError, OSError) as error:
         sys.exit(f"{INSTALL}\n({error})")
 
+    o3d.utility.set_verbosity_level(o3d.utility.VerbosityLevel.Error)
+
     def cloud_of(frame: RgbdFrame) -> Any:
         K = frame.camera.K
         lens = o3d.camera.PinholeCameraIntrinsic(

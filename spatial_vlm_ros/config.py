@@ -8,10 +8,11 @@ A constant that is not here is not tunable and follows from a definition or a fo
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.types import FrameOfReference
 
 
@@ -128,3 +129,42 @@ class ResolverConfig:
     lift: LiftConfig = field(default_factory=LiftConfig)
     relation: RelationConfig = field(default_factory=RelationConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+
+
+def config_from(values: Mapping[str, Any]) -> ResolverConfig:
+    """A configuration from nested values by parameter name; what is left out keeps its default.
+
+    Raises:
+        UnknownNameError: a name that is no parameter.
+        InputError: a value of the wrong type or out of its bounds.
+    """
+    defaults = ResolverConfig()
+    _check_names("parameter", values, (f.name for f in dataclasses.fields(defaults)))
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        default = getattr(defaults, name)
+        if isinstance(default, FrameOfReference):
+            names = [FrameOfReference.VIEWER.value, FrameOfReference.ROBOT.value]
+            _check_names(name, [str(value)], names)
+            changed[name] = FrameOfReference(value)
+        else:
+            changed[name] = _group_from(name, default, value)
+    return dataclasses.replace(defaults, **changed)
+
+
+def _group_from(name: str, default: Any, values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        raise InputError(f"parameter {name}", repr(values), "a group of parameters", "indent its parameters below it")
+    _check_names(f"parameter of {name}", values, (f.name for f in dataclasses.fields(default)))
+    for key, value in values.items():
+        wanted = type(getattr(default, key))
+        if isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else wanted):
+            raise InputError(f"parameter {name}.{key}", repr(value), f"{wanted.__name__}", "give a plain number")
+    return dataclasses.replace(default, **values)
+
+
+def _check_names(kind: str, names: Iterable[Any], known: Iterable[str]) -> None:
+    known = tuple(known)
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(kind, str(name), known)

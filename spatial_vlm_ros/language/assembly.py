@@ -119,12 +119,17 @@ class _Assembly:
         phrase, other = self.nodes[first].phrase, self.nodes[second].phrase
         if phrase.elliptic and not other.elliptic and not phrase.person:
             self.nodes[first].phrase = replace(phrase, category=other.category)
+            if other.count == -1:  # "the red and blue cups": one of each
+                self.nodes[second].phrase = replace(other, count=None)
 
     def _describe(self, node: _Node, item: Item) -> None:
         if item.kind == "adjective":
             node.attributes += tuple(word for word in item.words if word not in node.attributes)
             return
         node.frame = item.frame or node.frame
+        if item.kind == "placed":
+            node.phrase, node.order_from = replace(node.phrase, order=item.order), item.name
+            return
         if node.phrase.order is None:
             node.superlative = item.name
         elif item.kind == "from":

@@ -18,13 +18,12 @@ from spatial_vlm_ros.language.wordlists import CONTAINERS
 from spatial_vlm_ros.types import SpatialQuery
 
 MAX_READINGS = 64
-"""Most readings returned."""
+"""Most readings kept while attaching, and returned."""
 MAX_ITEMS = 20
 """Most relations and other additions in one sentence."""
-_BEAM = 96
 
-# Share of each further place to attach, relative to the one before it.
-_NEXT_SHARE = 2 / 3
+# Share of the preferred place to attach, and of each next one in what is left; the last one gets the rest.
+_PREFERRED_SHARE = 0.6
 _DESTINATION_NOW = 0.4  # "put the cup on the tray in the box": the last phrase is the likelier destination
 _DESTINATION_BEFORE_MOTION = 0.05  # "put the cup on the tray into the box"
 _LIKELIER_SOURCE = 0.6
@@ -60,6 +59,12 @@ _Options = Iterator[tuple[float, _State]]
 
 def _bit(node: int) -> int:
     return 1 << node
+
+
+def _place_share(rank: int, places: int) -> float:
+    """Share of the place at `rank` in the order of preference."""
+    rest = (1.0 - _PREFERRED_SHARE) ** rank
+    return rest if rank == places - 1 else rest * _PREFERRED_SHARE
 
 
 class _Enumeration:
@@ -135,11 +140,11 @@ class _Enumeration:
             if not grown:
                 raise self._refusal(i, states)
             grown.sort(key=lambda state: -state.weight)
-            states = grown[:_BEAM]
+            states = grown[:MAX_READINGS]
         complete = [state for state in states if not state.counting and not state.single]
         if not complete:
             raise self._refusal(len(self.items), states)
-        return complete[:MAX_READINGS]
+        return complete
 
     def _start(self) -> _State:
         return self._with_node(_State(), 0)
@@ -175,7 +180,13 @@ class _Enumeration:
             new = replace(state, frontier=(i + 1,), plan=(*state.plan, Plan(i, "destination")), destination=i)
             yield destination, self._with_node(self._with_pair(new, i, item.name), i + 1)
         if destination < 1.0:
-            attach = {"clause": self._clause, "side": self._side, "from": self._from, "adjective": self._adjective}
+            attach = {
+                "clause": self._clause,
+                "side": self._side,
+                "placed": self._side,
+                "from": self._from,
+                "adjective": self._adjective,
+            }
             for share, new in self._shared(item, state, attach[item.kind], i):
                 yield share * (1.0 - destination), new
 
@@ -189,7 +200,7 @@ class _Enumeration:
         if not high or joined:
             places.reverse()
         for rank, p in enumerate(places):
-            share = _NEXT_SHARE**rank
+            share = _place_share(rank, len(places))
             if joined and item.relative and state.related & _bit(state.frontier[p]):
                 share *= _PARALLEL_BONUS
             for part, new in attach(i, item, p, state):
@@ -211,20 +222,21 @@ class _Enumeration:
             return False
         if item.predicate and node != 0:
             return False
-        if item.link in ("and", "but") and not state.described & _bit(node):
+        if item.joined and (state.plan[-1].kind != "clause" or state.plan[-1].holder != node):
+            return False
+        contrast = item.link == "but" and not state.described  # "the mug but not on the tray"
+        if item.link in ("and", "but") and not contrast and not state.described & _bit(node):
             return False
         counting = bool(state.counting & _bit(node))
         if item.kind == "from":
             return counting
-        if item.kind == "side":
+        if item.kind in ("side", "placed"):
             return counting or not state.picked & _bit(node)
         return True
 
     def _closing(self, state: _State, p: int) -> bool:
         """Whether attaching at place `p` would close a noun that still lacks something."""
         closed = sum(_bit(node) for node in state.frontier[p + 1 :])
-        if p == 0 and state.destination is None and not state.frontier:
-            return False
         return bool(closed & (state.counting | state.single))
 
     # -------------------------------------------------------------------------------------------- ways to attach
@@ -285,7 +297,7 @@ class _Enumeration:
             if plan is None or state.counting & (closed | _bit(node)) or waiting & closed:
                 continue
             name = plan.name or self.items[plan.item].name
-            share = _NEXT_SHARE**rank
+            share = _place_share(rank, len(state.frontier))
             if name in _PAIRABLE and node - 1 not in paired:
                 new = replace(
                     state,
@@ -324,6 +336,7 @@ class _Enumeration:
             reason, repair = {
                 "also": ("this names a second thing", "name one thing in one command"),
                 "from": ("a side to count from, but no ordinal", 'say "the second mug from the left"'),
+                "placed": ("a second place in an order", "say one superlative or ordinal for each thing"),
                 "side": ("a second superlative for one thing", "say one superlative or ordinal for each thing"),
             }.get(item.kind, ("there is nothing this can belong to", "say it next to the thing it describes"))
         return NotUnderstoodError(self.instruction, span, reason, repair)

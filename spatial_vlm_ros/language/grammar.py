@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -14,6 +15,7 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 from lark.lexer import Lexer
 
 from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.lexicon import ONE_OF
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.phrases import phrase_of
 from spatial_vlm_ros.language.refusals import unexpected
@@ -74,6 +76,16 @@ def settle(tokens: list[Token]) -> list[Token]:
     return kept
 
 
+def _flat(children: list[Any]) -> list[Any]:
+    """Children with lists among them laid out."""
+    return [each for child in children for each in (child if isinstance(child, list) else [child])]
+
+
+def _is_word(child: object) -> bool:
+    """Whether a child is the tokens of a `word`."""
+    return isinstance(child, list) and isinstance(child[0], LarkToken)
+
+
 class _Flattener(Transformer[LarkToken, Sentence]):
     """Turns the parse tree into a `Sentence`."""
 
@@ -112,6 +124,12 @@ class _Flattener(Transformer[LarkToken, Sentence]):
             "clause", token.start, phrase.end, negated=negated, name=name, frame=frame, motion=motion, phrase=phrase
         )
 
+    def two_clauses(self, children: list[Any]) -> list[Item]:
+        *first, conjunction, second, phrase = children
+        items = [self.clause([*first, phrase]), self.clause([*first[:-1], second, replace(phrase)])]
+        items[1].link, items[1].joined = _LINKS[conjunction.type], True
+        return items
+
     def side(self, children: list[LarkToken]) -> Item:
         token = self._of(children[-1])
         if children[0].type == "NOT":
@@ -122,6 +140,10 @@ class _Flattener(Transformer[LarkToken, Sentence]):
                 'say which one it is: "the mug on the right"',
             )
         return Item("side", token.start, token.end, name=token.value[0], frame=token.value[1])
+
+    def placed(self, children: list[LarkToken]) -> Item:
+        order, side = (self._of(leaf) for leaf in children)
+        return Item("placed", order.start, side.end, name=side.value[0], frame=side.value[1], order=order.value)
 
     def adjective(self, children: list[LarkToken]) -> Item:
         tokens = [self._of(leaf) for leaf in children]
@@ -146,10 +168,11 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         leaf, phrase = children
         return Item("also", phrase.start, phrase.end, link=_LINKS[leaf.type], phrase=phrase)
 
-    def post(self, children: list[Any]) -> Item:
-        item: Item = children[-1]
+    def post(self, children: list[Any]) -> Item | list[Item]:
+        item: Item | list[Item] = children[-1]
+        first = item[0] if isinstance(item, list) else item
         if len(children) == 2:
-            item.link, item.relative = children[0]
+            first.link, first.relative = children[0]
         return item
 
     # ---- sentences
@@ -158,7 +181,8 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         return self._step(children[1:])
 
     def _step(self, children: list[Any]) -> Step:
-        verb, head, *items = children
+        verb, head, *posts = children
+        items = _flat(posts)
         token = self._of(verb)
         end = items[-1].end if items else head.end
         return Step(token.value, head, items, token.start, end)
@@ -168,16 +192,17 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         return Sentence([self._step(children), *second])
 
     def fragment(self, children: list[Any]) -> Sentence:
-        head, *items = children
-        return Sentence([Step("find", head, items)])
+        head, *posts = children
+        return Sentence([Step("find", head, _flat(posts))])
 
-    def answer(self, children: list[Item]) -> Sentence:
-        return Sentence([Step("find", Phrase("object", start=children[0].start, end=children[0].start), children)])
+    def answer(self, children: list[Any]) -> Sentence:
+        items = _flat(children)
+        return Sentence([Step("find", Phrase("object", start=items[0].start, end=items[0].start), items)])
 
     def _said_of_head(self, children: list[Any]) -> list[Item]:
         """Items in order; the one after "is" is said of the head."""
         items, predicate = [], False
-        for child in children:
+        for child in _flat(children):
             if isinstance(child, Item):
                 child.predicate, predicate = predicate, False
                 items.append(child)
@@ -194,11 +219,13 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         which, *rest = children
         head = next((child for child in rest if isinstance(child, Phrase)), None)
         if head is not None:
-            return Sentence([Step("find", head, [child for child in rest if isinstance(child, Item)])])
-        leaves = [leaf for child in rest if isinstance(child, list) for leaf in child]
-        items = self._said_of_head([child for child in rest if not isinstance(child, list)])
+            return Sentence([Step("find", head, [child for child in _flat(rest) if isinstance(child, Item)])])
+        leaves = [child for child in _flat(rest) if isinstance(child, LarkToken) and child.type != "IS"]
+        items = self._said_of_head([child for child in rest if not _is_word(child)])
         token = self._of(which)
-        words = [Token("DET", None, token.start, token.end, "the"), *map(self._of, leaves)]
+        several = " of " in token.text
+        determiner = Token("QTY" if several else "DET", ONE_OF, token.start, token.end, "the")
+        words = [determiner, *map(self._of, leaves)]
         return Sentence([Step("find", phrase_of(words, self.instruction), items)])
 
 

@@ -47,6 +47,12 @@ _NEVER_PLURAL = word_set("""
 """)
 
 
+WORN_GLASSES = word_set("""
+    reading safety sun eye swimming 3d protective
+""")
+"""What makes "glasses" one thing; "wine glasses" are several."""
+
+
 def is_plural(word: str) -> bool:
     """Whether a lower-case word is the plural of a countable noun.
 

@@ -51,7 +51,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "go": ("go|drive|walk|navigate|head over? to", "approach", "come to", "go near"),
     "reach": ("reach for|to",),
     "release": ("release", "let go of"),
-    "throw": ("throw away|out?", "toss", "discard"),
+    "throw": ("throw away|out?", "get rid of", "toss", "discard"),
     "wipe": ("wipe", "clean up?", "sweep"),
     "follow": ("follow", "track"),
     "avoid": ("avoid",),
@@ -74,7 +74,7 @@ POLITE = (
     "i|we want|need|wish you to", "i would like you to", "i'd like you to", "id like you to", "i'd like to",
     "id like to",
     "i would like to", "let's", "lets", "let us", "you should|must|can|could|may", "you need|have to",
-    "i want|need to",
+    "i|we want|need to", "i|we have to",
     "robot", "hey|hi|hello|ok|okay|yo robot?", "dear? robot", "now", "so", "well", "alright", "all right", "next",
     "first of all", "then", "go ahead and", "try to", "be so kind as to", "be so kind and", "if you please",
     "if possible",
@@ -133,7 +133,8 @@ ONE_OF = 0
 QUANTITIES: dict[str, int] = {
     "all of? the|these|those|my?": -1, "every": -1, "each": -1, "every single": -1, "both of? the|these|those|my?": 2,
     "several": -1, "a few": -1, "a couple of": 2, "a pair of": 2, "pair of": 2, "the pair of": 2, "the couple of": 2,
-    "some of the": -1, "few": -1, "many": -1, "multiple": -1, "half a dozen": 6, "a dozen": 12, "a number of": -1,
+    "some of the": -1, "few": -1, "many": -1, "multiple": -1, "half a dozen": 6, "half a": 1, "a dozen": 12,
+    "a number of": -1,
     "any|one|either of the|these|those|my": ONE_OF, "any one of the|these|those|my": ONE_OF, "either": ONE_OF,
     "various": -1, "each of the": -1, "the few": -1,
 }  # fmt: skip
@@ -203,8 +204,8 @@ PRONOUNS: dict[str, int | None] = {"it": None, "this": None, "something": None, 
                                    "them": -1, "whatever": None}  # fmt: skip
 PLACEHOLDERS = frozenset(["object", "thing", "item", "one", "stuff"])
 """Nouns that say nothing of the kind; their category is "object"."""
-PERSONS = {"me": "speaker", "myself": "speaker", "us": "speaker", "you": "robot", "yourself": "robot"}
-"""Anchors that are persons ("next to me")."""
+PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "you"}
+"""Anchors that are persons ("next to me"); no detector's label is one of these words."""
 
 # ------------------------------------------------------------------------------------------------ superlatives, sides
 

@@ -103,6 +103,9 @@ class Lookahead:
 
     def nominal(self, i: int) -> bool:
         """Whether a word of a noun phrase, other than an article, stands at `i`."""
+        if self.peek(i) == {"OPEN"}:
+            closing = (j + 1 for j in range(i, len(self.words)) if self.words[j].kind == "close")
+            return self.nominal(next(closing, len(self.words)))
         kinds = self.peek(i)
         if kinds & {"THEN", "AND", "FROM", "FRAME"} or (self.tail[i] and kinds & {"PLEASANTRY"}):
             return False

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.inflection import MASS_PLURALS, PAIRED, is_plural, singular
+from spatial_vlm_ros.language.inflection import MASS_PLURALS, PAIRED, WORN_GLASSES, is_plural, singular
 from spatial_vlm_ros.language.lexicon import ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.sentence import FrameWords, Phrase
@@ -65,7 +65,7 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
     order: Token | None = None
     for token in tokens:
         if token.kind in ("QTY", "NUM"):
-            phrase.count = token.value
+            phrase.count = phrase.count if phrase.count == ONE_OF else token.value
         elif token.kind == "ADJ" and nouns is heads:
             if token.value not in phrase.attributes:
                 phrase.attributes += (token.value,)
@@ -126,11 +126,12 @@ def _number(names: list[str], complements: list[str], count: int | None) -> tupl
         *modifiers, head = complements
         complements = []
     if is_plural(head) or head in PAIRED:
-        kept = head in PAIRED or head in MASS_PLURALS
+        drinking = head == "glasses" and (count is not None or bool(set(modifiers) - WORN_GLASSES))
+        kept = (head in PAIRED and not drinking) or head in MASS_PLURALS
         if count is None and not kept:
             count = -1
         if count is not None or not kept:
-            head = singular(head) if head not in PAIRED or (head == "glasses" and count is not None) else head
+            head = singular(head) if head not in PAIRED or drinking else head
     if complements:
         *before, noun = complements
         modifiers = [*modifiers, *before, noun if noun in MASS_PLURALS or noun in PAIRED else singular(noun)]

@@ -59,7 +59,7 @@ class Item:
 
     Args:
         kind: "clause" (relation and anchor), "also" (a further phrase after "and"), "side" (superlative phrase),
-            "from" (side an ordinal counts from), "adjective", "frame".
+            "from" (side an ordinal counts from), "placed" ("second from the left"), "adjective", "frame".
         start: first character in the instruction.
         end: one past the last character.
         link: "", "and", "but" or "comma".
@@ -71,6 +71,8 @@ class Item:
         phrase: anchor of a clause, or the further phrase.
         words: describing words of an adjective item.
         frame_words: of a frame item.
+        joined: whether it belongs where the item before it does ("left of and behind the box").
+        order: n of a "placed" item.
         predicate: whether it is said of the head of the sentence ("the mug is …").
     """
 
@@ -87,6 +89,8 @@ class Item:
     words: tuple[str, ...] = ()
     frame_words: FrameWords | None = None
     predicate: bool = False
+    joined: bool = False
+    order: int | None = None
 
 
 @dataclass

@@ -191,6 +191,9 @@ class Tagger(Lookahead):
             return ("WHICH", value)
         return ("THATIS", value) if text == "which" and self.relating(after) else None
 
+    def _as_pron_thatis(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
+        return ("PRON THATIS", value) if self.previous() in ("VERB", "REL") and self.relating(after) else None
+
     def _as_that(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
         if self.nominal(after):
             return ("DET", value)
@@ -202,6 +205,8 @@ class Tagger(Lookahead):
         return ("DET", None) if text == "this" and self.nominal(after) else ("PRON", value)
 
     def _as_det(self, _i: int, after: int, text: str, value: object) -> _Verdict:
+        if self.previous() in ("SUP", "ORD"):
+            return True
         if text in ("these", "those") and not self.nominal(after):
             return ("PRON", ("object", -1))
         return ("DET", value)
@@ -227,10 +232,18 @@ class Tagger(Lookahead):
     def _as_qty(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
         return ("QTY", value) if self.opens(after) or self.relating(after) or self.tail[after] else None
 
-    def _as_ord(self, _i: int, _after: int, _text: str, value: object) -> _Verdict:
-        return ("ORD", value)
+    def _as_ord(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
+        if not self.peek(after) & {"FROM"}:
+            return ("ORD", value)
+        self._drop_predicated_article()
+        return ("PLACED" if self.previous() in _PREDICATING else "ORD", value)
 
-    def _as_sup(self, i: int, after: int, text: str, value: tuple[str, object]) -> _Verdict:
+    def _drop_predicated_article(self) -> None:
+        """Drop the article of "that is the leftmost"."""
+        if self.previous() == "DET" and len(self.tokens) > 1 and self.tokens[-2].kind in _PREDICATING:
+            self.tokens.pop()
+
+    def _as_sup(self, _i: int, after: int, text: str, value: tuple[str, object]) -> _Verdict:
         if self.nominal(after) or self.peek(after) & {"OPEN"}:
             return ("SUP", value)
         if text in lexicon.POSITION_WORDS or text.split()[-1] in ("hand", "side"):
@@ -239,10 +252,8 @@ class Tagger(Lookahead):
             return ("REL", ("closest to" if value[0] == "nearest" else "farthest from", None, False))
         if self.previous() in _ENDED or self.previous() in _PREDICATING:
             return ("SIDE", value)
-        if self.previous() == "DET" and len(self.tokens) > 1 and self.tokens[-2].kind in _PREDICATING:
-            self.tokens.pop()
-            return ("SIDE", value)
-        return ("SUP", value) if i == 0 or self.tokens else None
+        self._drop_predicated_article()
+        return ("SIDE" if self.previous() in _PREDICATING else "SUP", value)
 
     def _as_position(self, _i: int, after: int, text: str, value: object) -> _Verdict:
         if not self.nominal(after):
@@ -286,6 +297,12 @@ class Tagger(Lookahead):
         if self.previous() in ("QTY", "NUM"):
             self.tokens[-1].kind = "QTY"
             return True
+        if self.previous() in ("SUP", "ORD") and self.tokens[-2:-1] and self.tokens[-2].kind == "DET":
+            self.tokens[-2].kind, self.tokens[-2].value = "QTY", lexicon.ONE_OF
+            return True
+        if len(self.tokens) > 2 and self.tokens[-3].text == "within" and self.tokens[-1].text in lexicon.UNITS:
+            del self.tokens[-3:]
+            return ("REL", (MEASURED_PREFIX + "from", None, False))
         if self.peek(after) & (OPENERS - {"QTY"}):
             return ("REL", ("part of", None, False))
         return ("OF", value)
@@ -305,7 +322,7 @@ class Tagger(Lookahead):
         return ("SIDE", value)
 
     def _as_from(self, _i: int, after: int, _text: str, value: tuple[str, object]) -> _Verdict:
-        ordered = any(token.kind == "ORD" for token in self.tokens)
+        ordered = any(token.kind in ("ORD", "PLACED") for token in self.tokens)
         if self.peek(after) & {"OF"} or (value[1] is not None and not ordered):
             return None
         if self.nominal(after):
@@ -322,7 +339,7 @@ class Tagger(Lookahead):
     def _as_intensifier(self, _i: int, after: int, text: str, _value: object) -> _Verdict:
         if self.relating(after):
             return True
-        return (text in lexicon.DEGREES and bool(self.peek(after) & {"ADJ", "ADJNOUN"})) or None
+        return (text in lexicon.DEGREES and bool(self.peek(after) & {"ADJ", "ADJNOUN", "SUP"})) or None
 
     def _as_posture(self, _i: int, after: int, text: str, _value: object) -> _Verdict:
         if self.previous() in _ENDED | _PREDICATING and self.relating(after):
@@ -371,8 +388,8 @@ class Tagger(Lookahead):
 
 
 _PRIORITY = (
-    "POLITE", "THERE", "VERB", "GERUND", "WHICH IS", "COMPOUND", "IS NOT", "IS", "THATIS NOT", "THATIS", "WHICH",
-    "THAT", "MEASURE", "ADVERB",
+    "POLITE", "THERE", "VERB", "GERUND", "WHICH IS", "PRON THATIS", "COMPOUND", "IS NOT", "IS", "THATIS NOT", "THATIS",
+    "WHICH", "THAT", "MEASURE", "ADVERB",
     "FRAME", "POSITION", "SIDE", "FROM", "REL", "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT",
     "NOT",
     "OF", "QTY", "DET", "PRON", "PERSON", "NUM", "ORD", "ONE", "UNIT", "ADJNOUN", "ADJ",

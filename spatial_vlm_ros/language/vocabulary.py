@@ -66,7 +66,9 @@ def _add_sides(table: _Table) -> None:
             table.add("FROM", (side, frame), (f"from {owner} {side} hand? side?",))
     for frame, who in lexicon.VIEWPOINTS.items():
         table.add(
-            "SIDE", ("nearest", frame), (f"the? nearest|closest to|from the? {who}", f"nearest|closest the {who}")
+            "SIDE",
+            ("nearest", frame),
+            (f"the? nearest|closest|nearer|closer to|from the? {who}", f"nearest|closest the {who}"),
         )
         table.add("SIDE", ("farthest", frame), (f"the? farthest|furthest away? from the? {who}",
                                                 f"most distant from the? {who}"))  # fmt: skip
@@ -110,8 +112,15 @@ def _add_nominals(table: _Table) -> None:
     }:
         table.phrases.pop(word, None)
         table.add("ADJNOUN", word, (word,))
-    for colour in wordlists.BASE_COLOURS | wordlists.NOUN_COLOURS | {"light", "dark", "bright", "multi", "pale"}:
+    for colour in (
+        wordlists.BASE_COLOURS
+        | wordlists.NOUN_COLOURS
+        | {
+            "light",
+        }
+    ):
         table.add("ADJ", colour, (f"{colour} coloured|colored|colour|color|ish|tinted",))
+    table.add("ADJ", "multicoloured", ("multi coloured|colored|colour|color",))
     table.add("COMPOUND", None, wordlists.COMPOUNDS)
     table.add("DET", None, lexicon.DETERMINERS)
     for pattern, count in lexicon.QUANTITIES.items():
@@ -156,6 +165,7 @@ def _add_frame_words(table: _Table) -> None:
     table.add("OF", None, ("of",))
     table.add("THAT", None, ("that",))
     table.add("WHICH IS", None, ("what's", "whats", "which is|are"))
+    table.add("PRON THATIS", ("object", None), ("whatever|what is|are", "what's", "whatever's"))
     table.add("WHICH", None, ("which", "which of the|these|those", "what", "which one of the", "which one"))
     table.add("IS", None, ("is", "are", "is currently"))
     table.add("IS NOT", None, ("isn't", "isnt", "aren't", "arent", "is not", "are not"))

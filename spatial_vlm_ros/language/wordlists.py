@@ -57,7 +57,8 @@ COMPOUNDS = (
     "master chef", "rubik's cube", "rubiks cube", "silver fish", "iron board", "open sign", "clear tape",
     "stainless steel", "solid state drive", "dry ice", "short bread", "cold brew", "wet wipe|wipes",
     "long grain rice",
-    "straight edge", "black box", "can opener", "big mac", "mini fridge", "clean wipes", "new york", "deep fryer",
+    "straight edge", "stop sign|watch", "black box", "can opener", "big mac", "mini fridge", "clean wipes",
+    "new york", "deep fryer",
     "broad beans", "full cream", "empty space", "round table", "water colour|color", "orange peel",
 )  # fmt: skip
 """Compounds whose first word would otherwise be taken for a describing word."""
@@ -65,6 +66,7 @@ COMPOUNDS = (
 # ------------------------------------------------------------------------------------------------ no place here
 
 OUTSIDE = word_set("""
+    stop help wait cancel abort quit undo
     if because although though while when why how who whom whose he she they his her hers him their theirs its
     we i was were be been am had will would shall should may might must ought did does unless until since
     whether than nor or neither no none nothing nobody never nowhere except else other another others also even

@@ -257,7 +257,14 @@ def check_supported(query: SpatialQuery) -> None:
     _check_phrase(query, query.target)
 
 
+def _check_person(query: SpatialQuery, phrase: NounPhrase) -> None:
+    """Persons can be viewpoints; as things to relate to they have no measured place."""
+    if phrase.category in ("me", "you"):
+        raise _refusal(query, f"where '{phrase.category}' is cannot be measured", "relate it to a thing that is seen")
+
+
 def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
+    _check_person(query, phrase)
     if phrase.superlative is not None and phrase.superlative not in order.KEYS:
         raise _refusal(query, f"superlative '{phrase.superlative}' is not known", "known are " + ", ".join(order.KEYS))
     if phrase.ordinal is not None and phrase.ordinal.from_ not in order.ORDINAL_SIDES:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.config import DepthConfig, RelationConfig
 from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.types import FrameOfReference, Scene
 
 Array = npt.NDArray[np.float64]
@@ -162,7 +163,7 @@ def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layou
     height = np.array([o.box.size[2] for o in objects]).reshape(n)
     centre = boxes @ axes + lift
     surface = np.array([o.surface_centre for o in objects]).reshape(n, 3) @ axes + lift
-    footprint = (np.array([o.footprint for o in objects]).reshape(n, -1, 3) @ axes)[..., :2]
+    footprint = (np.array([o.footprint for o in objects]).reshape(n, FOOTPRINT_CORNERS, 3) @ axes)[..., :2]
     sigma = depth.noise_floor + depth.noise_quadratic * boxes[:, 2] ** 2
     return Layout(
         scene, axes, floor, centre, surface, footprint,

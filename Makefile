@@ -1,0 +1,33 @@
+# Every target sets up what it needs, on a fresh machine too; second runs skip what is done.
+.PHONY: demo test lint format bench generate clean
+PY := .venv/bin/python
+
+demo:
+	@scripts/setup.sh
+	@$(PY) scripts/demo.py
+
+test:
+	@scripts/setup.sh test
+	@$(PY) -m pytest $(ARGS)
+
+lint:
+	@scripts/setup.sh test
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+format:
+	@scripts/setup.sh test
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench:
+	@scripts/setup.sh bench
+	@$(PY) -m benchmarks
+
+generate:
+	@scripts/setup.sh
+	@$(PY) -m scripts.generate
+
+clean:
+	rm -rf .venv out build install log *.egg-info

@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm`: thin shells around the package's own calls. Exit codes: 0 answered, 3 refused, 1 failed, 2 usage."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from spatial_vlm_ros import __version__
+from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.config import ResolverConfig
+    from spatial_vlm_ros.evaluation.frame_folder import Case
+    from spatial_vlm_ros.evaluation.score import Score
+    from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame
+
+ANSWERED, FAILED, REFUSED = 0, 1, 3
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+_config_option = click.option("--config", "config_file", type=_FILE, help="Parameters, as config/resolver.yaml.")
+_frame_option = click.option(
+    "--frame-of-reference",
+    type=click.Choice(["viewer", "robot"]),
+    help="Whose left and behind, where the words do not say. Default: viewer (the camera).",
+)
+
+
+class _Group(click.Group):
+    """Translates what is left of our errors, once: a status means refused, anything else failed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SpatialVlmError as error:
+            click.echo(f"{error.status_name}: {error}", err=True)
+            ctx.exit(REFUSED)
+        except BrokenPipeError:
+            ctx.exit(FAILED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="spatial-vlm")
+def main() -> None:
+    r"""Which object a sentence means, and where it is in metres.
+
+    \b
+    Examples:
+      spatial-vlm parse "grab me the chick behind the cup"
+      spatial-vlm resolve "the can behind the cup" --rgb rgb.png --depth depth.png \\
+          --camera-info camera_info.json --detections detections.json --out answer.png
+      spatial-vlm resolve --frames recordings/ --json
+      spatial-vlm evaluate --frames recordings/
+      spatial-vlm doctor --frame recordings/f01
+    """
+
+
+# ------------------------------------------------------------------------------------------------ parse
+
+
+@main.command()
+@click.argument("instruction", required=False)
+@click.option("--all-readings", is_flag=True, help="Show every reading, not only the preferred one.")
+@_json_option
+def parse(instruction: str | None, all_readings: bool, as_json: bool) -> None:
+    r"""Show how an INSTRUCTION is understood; without one, every line of standard input.
+
+    \b
+    Examples:
+      spatial-vlm parse "put the red cup left of the plate"
+      spatial-vlm parse --json < instructions.txt
+    """
+    if instruction is not None:
+        sys.exit(ANSWERED if _parse_one(instruction, all_readings, as_json) else REFUSED)
+    for line in sys.stdin.buffer:
+        _parse_one(line.decode("utf-8", "replace").rstrip("\r\n"), all_readings, as_json)
+
+
+def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
+    """Print one instruction's reading or error; whether it was understood."""
+    from spatial_vlm_ros import terminal
+    from spatial_vlm_ros.language import parse as parse_instruction
+    from spatial_vlm_ros.schema import error_json, query_json
+
+    try:
+        queries = parse_instruction(instruction)
+    except SpatialVlmError as error:
+        _print_json(error_json(instruction, error)) if as_json else click.echo(f"{error.status_name}: {error}")
+        return False
+    for query in queries if all_readings else queries[:1]:
+        _print_json(query_json(query)) if as_json else terminal.reading(query)
+    return True
+
+
+# ------------------------------------------------------------------------------------------------ resolve
+
+
+@main.command()
+@click.argument("instruction", required=False)
+@click.option("--rgb", type=_FILE, help="Colour image, 8 bit.")
+@click.option(
+    "--depth", type=_FILE, help="Depth: 16-bit PNG in millimetres (0 = none), or .npy / float TIFF in metres."
+)
+@click.option("--camera-info", type=_FILE, help="Intrinsics of the colour image as JSON.")
+@click.option("--depth-camera-info", type=_FILE, help="Intrinsics of the depth image, where it is not registered.")
+@click.option("--rgb-t-depth", type=_FILE, help="Pose of the depth camera in the colour camera, JSON 4×4.")
+@click.option("--base-t-camera", type=_FILE, help="Pose of the camera in the robot's base, JSON 4×4.")
+@click.option("--detections", type=_FILE, help="Detections of the colour image as JSON.")
+@click.option("--grounder", help="Backend that finds the things, where no detections are given.")
+@click.option("--frames", type=_FOLDER, help="Resolve every line of DIR/cases.jsonl.")
+@click.option("--out", type=click.Path(path_type=Path), help="Picture of the answer; with --frames a folder of them.")
+@_config_option
+@_frame_option
+@_json_option
+def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None,
+            frame_of_reference: str | None, config_file: Path | None, **files: Any) -> None:  # fmt: skip
+    r"""Find what an INSTRUCTION means in a frame: a pose, or a refusal with its reason.
+
+    \b
+    Examples:
+      spatial-vlm resolve "the can behind the cup" --rgb rgb.png --depth depth.png \\
+          --camera-info camera_info.json --detections detections.json --out answer.png
+      spatial-vlm resolve --frames recordings/ --json > answers.jsonl
+    """
+    from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.types import FrameOfReference
+
+    chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
+    if frames is not None:
+        if instruction is not None:
+            raise click.UsageError("--frames takes its instructions from cases.jsonl; leave the INSTRUCTION out")
+        _resolve_frames(frames, Resolver(_config(config_file)), chosen, out, as_json)
+        return
+    if instruction is None:
+        raise click.UsageError("give an INSTRUCTION, or --frames DIR")
+    resolution = _resolve_files(instruction, files, _config(config_file), chosen, out)
+    _print_resolution(resolution, as_json)
+    sys.exit(ANSWERED if resolution.status.code == 0 else REFUSED)
+
+
+def _config(path: Path | None) -> ResolverConfig:
+    """Parameters from a ROS parameter file, or the defaults."""
+    from spatial_vlm_ros.config import ResolverConfig, config_from
+
+    if path is None:
+        return ResolverConfig()
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise FileError(path, repr(error), "write it as config/resolver.yaml is") from error
+    return config_from(values)
+
+
+def _resolve_files(
+    instruction: str, files: dict[str, Any], config: ResolverConfig, chosen: FrameOfReference | None, out: Path | None
+) -> Resolution:
+    """Resolve one instruction on files; what cannot be read is a refusal, too."""
+    from spatial_vlm_ros.perception import load_grounder
+    from spatial_vlm_ros.resolver import Resolver, refusal
+
+    missing = [f"--{name.replace('_', '-')}" for name in ("rgb", "depth", "camera_info") if files[name] is None]
+    if missing:
+        raise click.UsageError(f"missing {', '.join(missing)}")
+    if (files["detections"] is None) == (files["grounder"] is None):
+        raise click.UsageError("give either --detections or --grounder")
+    try:
+        grounder = load_grounder(files["grounder"]) if files["grounder"] is not None else None
+        frame, detections = _read(files)
+    except SpatialVlmError as error:
+        return refusal(instruction, error)
+    resolution = Resolver(config, grounder).resolve(frame, instruction, detections, chosen)
+    if out is not None:
+        _write_picture(out, frame, detections or (), resolution, config)
+    return resolution
+
+
+def _read(files: dict[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
+    from spatial_vlm_ros.evaluation.frame_folder import read_detections, read_frame
+
+    frame = read_frame(
+        files["rgb"],
+        files["depth"],
+        files["camera_info"],
+        base_T_camera=files["base_t_camera"],
+        depth_camera_info=files["depth_camera_info"],
+        rgb_T_depth=files["rgb_t_depth"],
+    )
+    if files["detections"] is None:
+        return frame, None
+    return frame, read_detections(files["detections"], (frame.camera.width, frame.camera.height))
+
+
+def _resolve_frames(
+    folder: Path, resolver: Resolver, chosen: FrameOfReference | None, out: Path | None, as_json: bool
+) -> None:
+    """Every case of a folder, one answer each."""
+    for case, frame, detections, resolution in _answers(folder, resolver, chosen):
+        if as_json:
+            _print_resolution(resolution, as_json)
+        else:
+            target = resolution.target.id if resolution.target else "-"
+            click.echo(f"{case.frame}  {resolution.status.value:22} {target:5} {case.instruction}")
+        if out is not None and frame is not None:
+            name = f"{case.frame}_{_slug(case.instruction)}.png"
+            _write_picture(out / name, frame, detections, resolution, resolver.config)
+
+
+def _answers(
+    folder: Path, resolver: Resolver, chosen: FrameOfReference | None = None
+) -> Iterator[tuple[Case, RgbdFrame | None, tuple[Detection, ...], Resolution]]:
+    """Resolve the cases of a folder in order; a frame that cannot be read is a refusal for each of its cases."""
+    import dataclasses
+
+    from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
+    from spatial_vlm_ros.resolver import refusal
+
+    cases = load_cases(folder)
+    loaded: dict[str, tuple[RgbdFrame, tuple[Detection, ...]] | SpatialVlmError] = {}
+    for case in _progress(cases, "resolving"):
+        if case.frame not in loaded:
+            loaded.clear()  # frames are large; cases come frame by frame
+            try:
+                loaded[case.frame] = load_frame(folder / case.frame)
+            except SpatialVlmError as error:
+                loaded[case.frame] = error
+        there = loaded[case.frame]
+        if isinstance(there, SpatialVlmError):
+            yield case, None, (), refusal(case.instruction, there, frame=case.frame)
+        else:
+            frame, detections = there
+            resolution = resolver.resolve(frame, case.instruction, detections, chosen)
+            yield case, frame, detections, dataclasses.replace(resolution, frame=case.frame)
+
+
+def _progress(cases: Iterable[Case], words: str) -> Iterable[Case]:
+    """A progress bar on standard error, where a person looks at it."""
+    if not sys.stderr.isatty():
+        return cases
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(list(cases), description=words, console=Console(stderr=True), transient=True)
+
+
+def _write_picture(
+    path: Path, frame: RgbdFrame, detections: tuple[Detection, ...], resolution: Resolution, config: ResolverConfig
+) -> None:
+    import cv2
+
+    from spatial_vlm_ros.picture import draw
+
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise InputError("--out", path.name, "a name ending in .png or .jpg", "name a picture file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = draw(frame, detections, resolution, config)
+    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise InputError("--out", str(path), "a place that can be written", "choose another file")
+
+
+def _print_resolution(resolution: Resolution, as_json: bool) -> None:
+    from spatial_vlm_ros import terminal
+    from spatial_vlm_ros.schema import resolution_json
+
+    _print_json(resolution_json(resolution)) if as_json else terminal.resolution(resolution)
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() and c.isascii() else "_" for c in text)[:60]
+
+
+# ------------------------------------------------------------------------------------------------ evaluate
+
+
+@main.command()
+@click.option("--frames", type=_FOLDER, required=True, help="Folder with cases.jsonl and frames.")
+@_config_option
+@click.option("--baseline", type=_FILE, help="JSON of an earlier run; exit 3 when this one is worse.")
+@click.option("--out", type=_FILE, help="Write the scores as JSON to this file.")
+@_json_option
+def evaluate(frames: Path, config_file: Path | None, baseline: Path | None, out: Path | None, as_json: bool) -> None:
+    r"""Score the answers to a folder of cases: right instances, refusals, confusion, intervals.
+
+    \b
+    Example:
+      spatial-vlm evaluate --frames recordings/ --out scores.json
+    """
+    import msgspec
+
+    from spatial_vlm_ros import terminal
+    from spatial_vlm_ros.evaluation.score import Score, score
+    from spatial_vlm_ros.resolver import Resolver
+
+    pairs = [(case, resolution) for case, _, _, resolution in _answers(frames, Resolver(_config(config_file)))]
+    result = score([case for case, _ in pairs], [resolution for _, resolution in pairs])
+    text = json.dumps(msgspec.to_builtins(result), ensure_ascii=False)
+    if out is not None:
+        out.write_text(text + "\n")
+    click.echo(text) if as_json else terminal.score(result)
+    if baseline is not None:
+        try:
+            before = msgspec.json.decode(baseline.read_bytes(), type=Score)
+        except (OSError, msgspec.DecodeError) as error:
+            raise InputError("--baseline", str(error), "JSON that --out wrote", "run evaluate --out first") from error
+        if _worse(result, before):
+            click.echo("worse than the baseline", err=True)
+            sys.exit(REFUSED)
+
+
+def _worse(now: Score, before: Score) -> bool:
+    """Fewer cases as expected, or more poses where a refusal was expected."""
+    return now.as_expected.share < before.as_expected.share or now.pose_on_refusal.share > before.pose_on_refusal.share
+
+
+# ------------------------------------------------------------------------------------------------ doctor, schema
+
+
+@main.command()
+@click.option(
+    "--frame", "folder", type=_FOLDER, required=True, help="Frame folder: rgb.png, depth.png, camera_info.json."
+)
+@_json_option
+def doctor(folder: Path, as_json: bool) -> None:
+    r"""Examine a frame: camera, depth, support plane, objects; what is wrong, and the repair.
+
+    \b
+    Example:
+      spatial-vlm doctor --frame recordings/f01
+    """
+    import msgspec
+
+    from spatial_vlm_ros import terminal
+    from spatial_vlm_ros.evaluation.doctor import Finding, Level, examine
+    from spatial_vlm_ros.evaluation.frame_folder import load_frame
+
+    try:
+        frame, detections = load_frame(folder)
+        findings = examine(frame, detections)
+    except InputError as error:
+        findings = [Finding(error.what, Level.ERROR, str(error), error.repair)]
+    if as_json:
+        _print_json({"frame": folder.name, "findings": msgspec.to_builtins(findings)})
+    else:
+        terminal.findings(findings)
+    sys.exit(REFUSED if any(finding.level is Level.ERROR for finding in findings) else ANSWERED)
+
+
+@main.command()
+@click.argument("name", type=click.Choice(["query", "resolution"]))
+def schema(name: str) -> None:
+    """Print the JSON Schema of a query or a resolution."""
+    from spatial_vlm_ros.schema import json_schema
+
+    click.echo(json.dumps(json_schema(name), indent=1, ensure_ascii=False))
+
+
+def _print_json(value: Any) -> None:
+    """One JSON object on one line, flushed: a program may be reading along."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def run() -> NoReturn:
+    """Entry point."""
+    main(prog_name="spatial-vlm")
+    raise SystemExit(ANSWERED)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a frame, and the repair: checks in the order in which to mend them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.config import ResolverConfig
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.geometry.depth import check_depth
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.types import Detection, RgbdFrame, Scene, UpSource
+
+
+class Level(str, enum.Enum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was found, and what to do about it ("" when nothing is)."""
+
+    check: str
+    level: Level
+    found: str
+    repair: str = ""
+
+
+_LOW_VALID, _GOOD_VALID = 0.3, 0.6
+_ROUGH_PLANE = 0.006  # metres rms; a table seen by a healthy sensor at 1 m stays below
+_STEEP = 75.0
+_TILTED = 5.0
+
+
+def examine(
+    frame: RgbdFrame, detections: Sequence[Detection] = (), config: ResolverConfig | None = None
+) -> list[Finding]:
+    """Check a frame and its detections.
+
+    Args:
+        frame: colour, depth, camera, optional transform.
+        detections: what was found in it.
+        config: the resolver's.
+
+    Returns:
+        Findings in the order in which to mend them; later checks are left out where an earlier one failed.
+    """
+    config = config or ResolverConfig()
+    findings = [*_camera(frame), *_depth(frame, config)]
+    if any(finding.level is Level.ERROR for finding in findings):
+        return findings
+    try:
+        checked = check_detections(detections, frame.camera.width, frame.camera.height)
+        scene = build_scene(frame, checked, config.depth, config.lift)
+    except SpatialVlmError as error:
+        return [*findings, Finding("detections", Level.ERROR, str(error), "mend the detections as the message says")]
+    return [*findings, *_support(scene), *_objects(scene)]
+
+
+def _camera(frame: RgbdFrame) -> Iterator[Finding]:
+    camera = frame.camera
+    fov = float(np.degrees(2 * np.arctan(camera.width / 2 / camera.K[0, 0])))
+    text = f"{camera.width}x{camera.height}, fx {camera.K[0, 0]:.1f}, horizontal field of view {fov:.0f}°"
+    centred = 0.25 < camera.K[0, 2] / camera.width < 0.75 and 0.25 < camera.K[1, 2] / camera.height < 0.75
+    if 20 <= fov <= 130 and centred:
+        yield Finding("camera", Level.OK, text)
+    else:
+        repair = "check that K belongs to this resolution; scale it with the image"
+        yield Finding("camera", Level.WARNING, text + ("" if centred else ", principal point far off centre"), repair)
+    if not frame.frame_id.endswith(("optical", "optical_frame")):
+        repair = "use the optical frame of the camera (z forward, x right, y down), usually named *_optical_frame"
+        yield Finding("frame id", Level.WARNING, f"{frame.frame_id!r} does not look like an optical frame", repair)
+
+
+def _depth(frame: RgbdFrame, config: ResolverConfig) -> Iterator[Finding]:
+    try:
+        check_depth(frame.depth, config.depth)
+    except SpatialVlmError as error:
+        yield Finding("depth", Level.ERROR, str(error), getattr(error, "repair", ""))
+        return
+    valid = np.isfinite(frame.depth)
+    share, median = float(valid.mean()), float(np.median(frame.depth[valid]))
+    text = f"{share:.0%} of the pixels measured, median {median:.2f} m"
+    if share < _LOW_VALID:
+        yield Finding("depth", Level.WARNING, text, "move closer, raise the exposure, or switch the projector on")
+    elif share < _GOOD_VALID:
+        yield Finding(
+            "depth", Level.WARNING, text, "expect objects without depth; black, shiny or far surfaces measure badly"
+        )
+    else:
+        yield Finding("depth", Level.OK, text)
+
+
+def _support(scene: Scene) -> Iterator[Finding]:
+    if scene.support is None:
+        yield Finding(
+            "support plane", Level.WARNING, "none seen around the detections",
+            "give base_T_camera or an IMU's up; without a plane heights count from the camera",
+        )  # fmt: skip
+        return
+    down = float(np.degrees(np.arcsin(np.clip(-scene.up[2], -1, 1))))
+    text = (
+        f"roughness {scene.support.rms * 1000:.1f} mm rms, camera looks {down:.0f}° down, up from {scene.up_from.value}"
+    )
+    if scene.support.rms > _ROUGH_PLANE:
+        yield Finding(
+            "support plane", Level.WARNING, text, "depth is noisy or misregistered; check its unit and alignment"
+        )
+    elif down > _STEEP:
+        yield Finding(
+            "support plane", Level.WARNING, text, "so steep a view has no behind and in front; use the frame 'robot'"
+        )
+    else:
+        yield Finding("support plane", Level.OK, text)
+    if scene.up_from in (UpSource.TF, UpSource.IMU):
+        tilt = float(np.degrees(np.arccos(np.clip(scene.support.normal @ scene.up, -1, 1))))
+        told = f"the plane seen is tilted by {tilt:.1f}° against up from {scene.up_from.value}"
+        if tilt > _TILTED:
+            yield Finding("up", Level.WARNING, told, "check the camera's mounting transform (hand-eye calibration)")
+        else:
+            yield Finding("up", Level.OK, told)
+
+
+def _objects(scene: Scene) -> Iterator[Finding]:
+    for thing in scene.objects:
+        name = f"{thing.detection.label} ({thing.id})"
+        if thing.depth_problem is not None:
+            yield Finding(name, Level.WARNING, thing.depth_problem, "see it from another side, or light it differently")
+            continue
+        x, y, z = thing.box.size
+        text = f"{x * 100:.1f} × {y * 100:.1f} × {z * 100:.1f} cm at {thing.surface_centre[2]:.2f} m"
+        text += f", {thing.visible_fraction:.0%} in sight"
+        notes = [f"hidden by {thing.occluder}"] if thing.occluder and thing.visible_fraction < 0.9 else []
+        if thing.truncated:
+            notes.append("cut by the picture's border")
+        yield Finding(name, Level.WARNING if thing.truncated else Level.OK, ", ".join((text, *notes)))

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared fixtures: a camera, a table to put things on and ask about, and the folder of real frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.config import DepthConfig, LiftConfig, ResolverConfig
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.tabletop import Body, Box, Cup, Cylinder, Rendering, Sphere, World, look_at, render
+from spatial_vlm_ros.types import Detection, PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Vector3
+
+REAL_FRAMES_VARIABLE = "SPATIAL_VLM_REAL_RGBD"
+REAL_FRAMES_DEFAULT = Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"
+
+EYE: Vector3 = (0.0, -0.9, 0.6)
+TARGET: Vector3 = (0.0, 0.0, 0.03)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tabletop:
+    """Puts bodies on a table, looks at them, and asks. World: z up, x to the camera's right, y away from it."""
+
+    camera: PinholeCamera
+
+    def block(self, id_: str, x: float, y: float, size: Vector3 = (0.05, 0.05, 0.05), label: str = "block", z: float = 0.0,
+              colour: str = "red", yaw: float = 0.0) -> Body:  # fmt: skip
+        return Body(id_, label, Box(size), (x, y, z), colour, yaw)
+
+    def can(self, id_: str, x: float, y: float, radius: float = 0.035, height: float = 0.1, label: str = "can",
+            z: float = 0.0, colour: str = "blue") -> Body:  # fmt: skip
+        return Body(id_, label, Cylinder(radius, height), (x, y, z), colour)
+
+    def cup(self, id_: str, x: float, y: float, radius: float = 0.04, height: float = 0.1, label: str = "cup",
+            z: float = 0.0, colour: str = "green") -> Body:  # fmt: skip
+        return Body(id_, label, Cup(radius, height), (x, y, z), colour)
+
+    def ball(self, id_: str, x: float, y: float, radius: float = 0.035, label: str = "ball", z: float = 0.0,
+             colour: str = "yellow") -> Body:  # fmt: skip
+        return Body(id_, label, Sphere(radius), (x, y, z), colour)
+
+    def see(self, *bodies: Body, eye: Vector3 = EYE, target: Vector3 = TARGET, roll_deg: float = 0.0, stamp_ns: int = 0,
+            **world: Any) -> Rendering:  # fmt: skip
+        """The bodies as seen from `eye`; `roll_deg` turns the camera about its optical axis."""
+        pose = look_at(eye, target)
+        c, s = np.cos(np.radians(roll_deg)), np.sin(np.radians(roll_deg))
+        rolled = pose.matrix.copy()
+        rolled[:3, :3] = pose.rotation @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+        return render(World(bodies, **world), self.camera, dataclasses.replace(pose, matrix=rolled), stamp_ns)
+
+    @staticmethod
+    def pitched(pitch_deg: float, distance: float = 0.95) -> Vector3:
+        """An eye that looks at the middle of the table at `pitch_deg` downwards."""
+        pitch = np.radians(pitch_deg)
+        return 0.0, -distance * float(np.cos(pitch)), distance * float(np.sin(pitch))
+
+    @staticmethod
+    def boxes_only(detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        return tuple(dataclasses.replace(d, mask=None) for d in detections)
+
+    @staticmethod
+    def without_pose(frame: RgbdFrame, up: Any = None) -> RgbdFrame:
+        """The frame of a camera that does not know where it is, but for `up`."""
+        return dataclasses.replace(frame, base_T_camera=None, up=up)
+
+    @staticmethod
+    def lift(seen: Rendering, detections: Sequence[Detection] | None = None, frame: RgbdFrame | None = None) -> Scene:
+        given = seen.detections if detections is None else detections
+        return build_scene(frame or seen.frame, given, DepthConfig(), LiftConfig())
+
+    def lift_one(self, *bodies: Body, **view: Any) -> tuple[SceneObject, Scene, Rendering]:
+        """The first body's object, its scene, and the truth."""
+        seen = self.see(*bodies, **view)
+        scene = self.lift(seen)
+        return next(o for o in scene.objects if o.id == bodies[0].id), scene, seen
+
+    @staticmethod
+    def ask(seen: Rendering, words: str, detections: Sequence[Detection] | None = None, frame: RgbdFrame | None = None,
+            config: ResolverConfig | None = None, **request: Any) -> Resolution:  # fmt: skip
+        given = seen.detections if detections is None else detections
+        return Resolver(config).resolve(frame or seen.frame, words, given, **request)
+
+
+@pytest.fixture(scope="session")
+def camera() -> PinholeCamera:
+    """A rectified 640x480 camera with a view of 56° by 44°."""
+    return PinholeCamera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]), 640, 480)
+
+
+@pytest.fixture(scope="session")
+def tabletop(camera: PinholeCamera) -> Tabletop:
+    return Tabletop(camera)
+
+
+# ------------------------------------------------------------------------------------------------ real frames
+
+
+@pytest.fixture(scope="session")
+def real_frames() -> Path:
+    """The folder of real RGB-D frames; tests that use it are marked `real_frames` and skipped where it is absent."""
+    folder = Path(os.environ.get(REAL_FRAMES_VARIABLE) or REAL_FRAMES_DEFAULT)
+    if not (folder / "cases.jsonl").is_file():
+        pytest.skip(f"real RGB-D frames not found at {folder}; set {REAL_FRAMES_VARIABLE}")
+    return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "real_frames: needs the folder of real RGB-D frames")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "real_frames" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_frames)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    counts = {
+        outcome: sum("real_frames" in report.keywords for report in terminalreporter.stats.get(outcome, ()))
+        for outcome in ("passed", "failed", "skipped")
+    }
+    if any(counts.values()):
+        ran = counts["passed"] + counts["failed"]
+        terminalreporter.write_line(f"real frames: {ran} tests ran, {counts['skipped']} were skipped")

@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.config import DepthConfig, LiftConfig
+from spatial_vlm_ros.errors import DepthError
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.sim.tabletop import Rendering, SensorNoise, noisy, random_tabletop
+from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Scene, SceneObject, UpSource
+
+if TYPE_CHECKING:
+    from conftest import Tabletop
+
+DEPTH, LIFT = DepthConfig(), LiftConfig()
+ANGLE_1_DEG = np.radians(1.0)
+
+
+def centre_error(thing: SceneObject, seen: Rendering, truth: Any) -> float:
+    """Distance of the estimated volume centre from the true one, metres."""
+    return float(np.linalg.norm(seen.frame.base_T_camera.apply(thing.box.centre) - truth))
+
+
+def angle_between(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.arccos(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), -1, 1)))
+
+
+def with_depth(seen: Rendering, where: np.ndarray, depth: Any) -> RgbdFrame:
+    """The frame with other depth at some pixels."""
+    changed = seen.frame.depth.copy()
+    changed[where] = depth
+    return dataclasses.replace(seen.frame, depth=changed)
+
+
+# ------------------------------------------------------------------------------------------------ by hand
+
+
+def pencil_frame() -> tuple[RgbdFrame, np.ndarray]:
+    """A level camera 0.4 m above a table; 0.8 m ahead begins a block 0.06 m wide, 0.10 m long, 0.10 m high.
+
+    In the camera frame (y down): table y = 0.4, top y = 0.3, front z = 0.8, back z = 0.9, sides x = ±0.03.
+    """
+    camera = PinholeCamera(np.array([[400.0, 0, 320], [0, 400, 240], [0, 0, 1]]), 641, 481)
+    rows, columns = np.mgrid[:481, :641]
+    x, y = (columns - 320) / 400, (rows - 240) / 400
+    below = np.maximum(y, 1e-4)  # above the horizon: far away
+    table, top = 0.4 / below, 0.3 / below
+    on_top = (top >= 0.8) & (top <= 0.9) & (np.abs(x * top) <= 0.03)
+    on_front = (np.abs(x * 0.8) <= 0.03) & (y * 0.8 >= 0.3) & (y * 0.8 <= 0.4)
+    depth = np.where(on_front, 0.8, np.where(on_top, top, np.where(table < 3, table, np.nan))).astype(np.float32)
+    rgb = np.full((481, 641, 3), 128, np.uint8)
+    return RgbdFrame(rgb, depth, camera, up=np.array([0, -1, 0])), on_front | on_top
+
+
+def detection(mask: np.ndarray, label: str = "block", id_: str = "a", **more: Any) -> Detection:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+    return Detection(id_, label, 1.0, box, mask, **more)
+
+
+def test_a_block_drawn_by_hand_has_its_place_size_and_axes() -> None:
+    frame, mask = pencil_frame()
+    scene = build_scene(frame, [detection(mask)], DEPTH, LIFT)
+    block = scene.objects[0]
+    np.testing.assert_allclose(block.box.centre, (0, 0.35, 0.85), atol=0.005)
+    np.testing.assert_allclose(block.box.size, (0.10, 0.06, 0.10), atol=0.007)
+    np.testing.assert_allclose(block.box.axes[:, 0], (0, 0, 1), atol=0.02, err_msg="x: longer side, away")
+    np.testing.assert_allclose(block.box.axes[:, 1], (-1, 0, 0), atol=0.02, err_msg="y = z × x: to the left")
+    np.testing.assert_allclose(block.box.axes[:, 2], (0, -1, 0), atol=1e-6, err_msg="z: up")
+    assert block.yaw_known
+    np.testing.assert_allclose(scene.support.normal, (0, -1, 0), atol=1e-3)
+    assert scene.support.offset == pytest.approx(0.4, abs=1e-3)
+
+
+def test_the_surface_centre_of_a_wall_drawn_by_hand_is_the_middle_of_what_is_seen() -> None:
+    camera = PinholeCamera(np.array([[400.0, 0, 320], [0, 400, 240], [0, 0, 1]]), 641, 481)
+    depth = np.full((481, 641), np.nan, np.float32)
+    depth[200:281, 400:481] = 0.8  # u - cx from 80 to 160 pixels: x from 0.16 to 0.32 m
+    frame = RgbdFrame(np.zeros((481, 641, 3), np.uint8), depth, camera, up=np.array([0, -1, 0]))
+    plate = build_scene(frame, [detection(np.isfinite(depth), "plate")], DEPTH, LIFT).objects[0]
+    np.testing.assert_allclose(plate.surface_centre, (0.24, 0.0, 0.8), atol=0.003)
+    assert plate.valid_fraction == 1.0
+
+
+# ------------------------------------------------------------------------------------------------ against the truth
+
+
+def volume_errors(tabletop: Tabletop, *, masks: bool, noise: bool) -> np.ndarray:
+    """Errors of the volume centres, in metres, of ten random tables; bodies more than half hidden are left out."""
+    errors = []
+    for seed in range(10):
+        world = random_tabletop(np.random.default_rng(seed), 6)
+        seen = tabletop.see(*world.bodies)
+        frame = noisy(seen.frame, np.random.default_rng(seed)) if noise else seen.frame
+        given = seen.detections if masks else tabletop.boxes_only(seen.detections)
+        scene = tabletop.lift(seen, given, frame)
+        errors += [
+            centre_error(o, seen, world[o.id].centre) for o in scene.objects if seen.visible_fraction[o.id] > 0.5
+        ]
+    assert len(errors) >= 50
+    return np.array(errors)
+
+
+@pytest.mark.parametrize("noise", [False, True], ids=["exact", "noisy"])
+@pytest.mark.parametrize(
+    ("masks", "median", "p95"), [(True, 0.010, 0.020), (False, 0.015, 0.030)], ids=["masks", "boxes"]
+)
+def test_volume_centres_lie_where_the_bodies_are(
+    tabletop: Tabletop, masks: bool, median: float, p95: float, noise: bool
+) -> None:
+    errors = volume_errors(tabletop, masks=masks, noise=noise)
+    assert np.median(errors) <= median
+    assert np.percentile(errors, 95) <= p95
+
+
+@pytest.mark.parametrize("pitch", [20, 35, 50, 65])
+def test_boxes_are_gravity_up_right_handed_and_longest_along_x(tabletop: Tabletop, pitch: float) -> None:
+    world = random_tabletop(np.random.default_rng(5), 6)
+    seen = tabletop.see(*world.bodies, eye=tabletop.pitched(pitch))
+    up = seen.frame.base_T_camera.rotation[2]
+    scene = tabletop.lift(seen)
+    assert len(scene.objects) >= 5
+    for thing in scene.objects:
+        axes = thing.box.axes
+        np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
+        assert np.linalg.det(axes) == pytest.approx(1.0)
+        assert angle_between(axes[:, 2], up) < 1e-5
+        assert thing.box.size[0] >= thing.box.size[1]
+        assert axes[:, 0] @ thing.box.centre >= -0.01, "x points away from the camera, or across"
+
+
+@pytest.mark.parametrize("pitch", [25, 40, 55, 70])
+@pytest.mark.parametrize("height", [0.05, 0.1, 0.2])
+def test_sizes_follow_the_body_whatever_the_pitch(tabletop: Tabletop, pitch: float, height: float) -> None:
+    body = tabletop.block("a", 0, 0, (0.08, 0.08, height))
+    thing, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(pitch))
+    np.testing.assert_allclose(thing.box.size, body.size, atol=0.012)
+    assert centre_error(thing, seen, body.centre) < 0.012
+
+
+@pytest.mark.parametrize("yaw_deg", [-60, -25, 0, 30, 75])
+def test_the_heading_of_a_long_box_is_measured(tabletop: Tabletop, yaw_deg: float) -> None:
+    body = tabletop.block("a", 0.05, 0.0, (0.16, 0.05, 0.04), yaw=np.radians(yaw_deg))
+    thing, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(50))
+    assert thing.yaw_known
+    heading = seen.frame.base_T_camera.rotation @ thing.box.axes[:, 0]
+    assert abs(heading @ body.world_R_body[:, 0]) > np.cos(np.radians(6))
+    assert thing.covariance[3:, 3:].trace() < np.radians(10) ** 2
+
+
+@pytest.mark.parametrize("pitch", [25, 40, 60])
+def test_the_heading_of_a_round_thing_is_said_to_be_unknown(tabletop: Tabletop, pitch: float) -> None:
+    thing, scene, _ = tabletop.lift_one(tabletop.can("a", 0.05, 0.02), eye=tabletop.pitched(pitch))
+    assert not thing.yaw_known
+    about_up = scene.up @ thing.covariance[3:, 3:] @ scene.up
+    assert about_up >= np.pi**2 / 3 - 1e-6, "a heading that may be anything has the variance of a uniform angle"
+
+
+def test_the_surface_centre_lies_on_the_near_side_and_the_volume_centre_inside(tabletop: Tabletop) -> None:
+    body = tabletop.can("a", 0, 0)
+    thing, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(20))
+    surface, volume = (seen.frame.base_T_camera.apply(p) for p in (thing.surface_centre, thing.box.centre))
+    assert surface[1] < volume[1] - 0.015, "a can's front is nearer than its axis"
+    np.testing.assert_allclose(volume, body.centre, atol=0.008)
+
+
+# ------------------------------------------------------------------------------------------------ what carries what
+
+
+def test_a_stacked_body_begins_where_the_lower_one_ends(tabletop: Tabletop) -> None:
+    lower = tabletop.block("lower", 0, 0, (0.12, 0.1, 0.06))
+    upper = tabletop.can("upper", 0, 0, z=0.06)
+    thing, scene, seen = tabletop.lift_one(upper, lower)
+    bottom = seen.frame.base_T_camera.apply(thing.box.centre)[2] - thing.box.size[2] / 2
+    assert bottom == pytest.approx(0.06, abs=0.006)
+    assert thing.box.size[2] == pytest.approx(0.1, abs=0.008)
+    below = next(o for o in scene.objects if o.id == "lower")
+    assert seen.frame.base_T_camera.apply(below.box.centre)[2] == pytest.approx(0.03, abs=0.005)
+
+
+@pytest.mark.parametrize("wall_height", [0.05, 0.065, 0.08])
+def test_a_body_whose_foot_is_hidden_still_reaches_the_table(tabletop: Tabletop, wall_height: float) -> None:
+    """A wall in front hides the lower part of a can; its bottom is not the lowest point seen."""
+    wall = tabletop.block("wall", 0, -0.08, (0.16, 0.04, wall_height), colour="grey")
+    can = tabletop.can("a", 0, 0.05, height=0.12)
+    thing, _, seen = tabletop.lift_one(can, wall, eye=tabletop.pitched(22))
+    assert 0.5 < seen.visible_fraction["a"] < 0.95
+    world_centre = seen.frame.base_T_camera.apply(thing.box.centre)
+    assert world_centre[2] - thing.box.size[2] / 2 == pytest.approx(0.0, abs=0.006)
+    assert world_centre[2] == pytest.approx(0.06, abs=0.006)
+
+
+def test_flat_things_on_the_table_have_a_place(tabletop: Tabletop) -> None:
+    body = tabletop.block("card", 0.05, 0.0, (0.09, 0.06, 0.001), label="card")
+    thing, _, seen = tabletop.lift_one(body)
+    assert thing.depth_problem is None
+    assert centre_error(thing, seen, body.centre) < 0.008
+    assert thing.box.size[2] < 0.01
+
+
+# ------------------------------------------------------------------------------------------------ what hides what
+
+
+def test_visible_fractions_follow_the_truth_and_name_the_occluder(tabletop: Tabletop) -> None:
+    pairs = []
+    for offset in (0.0, 0.03, 0.05, 0.06, 0.2):
+        behind = tabletop.can("a", 0, 0.05, height=0.1)
+        front = tabletop.block("front", offset, -0.1, (0.09, 0.05, 0.06))
+        thing, _, seen = tabletop.lift_one(behind, front, eye=tabletop.pitched(22))
+        pairs.append((thing.visible_fraction, seen.visible_fraction["a"], thing.occluder))
+    for estimate, truth, occluder in pairs:
+        assert estimate == pytest.approx(truth, abs=0.1), pairs
+        assert occluder == (None if truth == 1.0 else "front"), pairs
+    assert pairs[0][1] < 0.85, "the scenes do range from partly hidden to free"
+    assert pairs[-1][1] == 1.0
+
+
+def test_the_nearer_of_two_is_not_hidden_by_the_farther(tabletop: Tabletop) -> None:
+    thing, _, _ = tabletop.lift_one(tabletop.can("near", 0, -0.1), tabletop.can("far", 0, 0.1, height=0.2))
+    assert thing.visible_fraction > 0.98
+
+
+def test_a_body_at_the_border_of_the_picture_is_truncated(tabletop: Tabletop) -> None:
+    cut, whole = tabletop.can("cut", -0.58, 0), tabletop.can("whole", 0, 0)
+    thing, scene, _ = tabletop.lift_one(cut, whole)
+    assert thing.truncated
+    assert not next(o for o in scene.objects if o.id == "whole").truncated
+
+
+# ------------------------------------------------------------------------------------------------ bad masks
+
+
+@pytest.fixture
+def lone_can(tabletop: Tabletop) -> Rendering:
+    return tabletop.see(tabletop.can("a", 0.02, 0.0, height=0.12), eye=tabletop.pitched(30))
+
+
+def lifted_with(seen: Rendering, mask: np.ndarray, frame: RgbdFrame | None = None) -> SceneObject:
+    given = dataclasses.replace(seen.detections[0], mask=mask)
+    return build_scene(frame or seen.frame, [given], DEPTH, LIFT).objects[0]
+
+
+def test_a_mask_that_leaks_into_the_background_moves_the_centre_by_less_than_a_centimetre(lone_can: Rendering) -> None:
+    true = lone_can.masks["a"]
+    clean = lifted_with(lone_can, true).box.centre
+    wide = cv2.dilate(true.astype(np.uint8), np.ones((3, 41), np.uint8)).astype(bool) & ~true
+    rows, columns = np.nonzero(wide)
+    right_upper = np.argsort(rows * 1.0 - columns)[: int(0.15 / 0.85 * true.sum())]
+    leaking = true.copy()
+    leaking[rows[right_upper], columns[right_upper]] = True
+    assert (leaking & ~true).sum() / leaking.sum() == pytest.approx(0.15, abs=0.01)
+    moved = lifted_with(lone_can, leaking).box.centre
+    assert np.linalg.norm(moved - clean) < 0.01
+
+
+def test_ragged_masks_move_the_centre_by_less_than_a_centimetre(lone_can: Rendering) -> None:
+    true = lone_can.masks["a"]
+    clean = lifted_with(lone_can, true).box.centre
+    rng = np.random.default_rng(3)
+    coarse = cv2.resize(rng.random((60, 80)), (640, 480), interpolation=cv2.INTER_CUBIC)
+    grown = cv2.dilate(true.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+    shrunk = cv2.erode(true.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+    ragged = np.where(coarse > 0.5, grown, shrunk)
+    assert 0.7 < (ragged & true).sum() / (ragged | true).sum() < 0.95
+    assert np.linalg.norm(lifted_with(lone_can, ragged).box.centre - clean) < 0.01
+
+
+def test_holes_in_the_depth_of_a_mask_do_not_move_its_centre(lone_can: Rendering) -> None:
+    true = lone_can.masks["a"]
+    holes = true & (np.random.default_rng(0).random(true.shape) < 0.5)
+    thing = lifted_with(lone_can, true, with_depth(lone_can, holes, np.nan))
+    assert thing.valid_fraction == pytest.approx(0.5, abs=0.05)
+    assert np.linalg.norm(thing.box.centre - lifted_with(lone_can, true).box.centre) < 0.004
+
+
+# ------------------------------------------------------------------------------------------------ depth that is not
+
+
+def assert_unmeasured(thing: SceneObject, words: str) -> None:
+    assert words in thing.depth_problem
+    assert np.isnan(thing.box.centre).all()
+    assert np.isnan(thing.surface_centre).all()
+    assert len(thing.points) == 0
+
+
+def test_a_mask_without_measured_depth_is_a_depth_problem(lone_can: Rendering) -> None:
+    true = lone_can.masks["a"]
+    few = true & (np.random.default_rng(0).random(true.shape) > 0.03)
+    assert_unmeasured(lifted_with(lone_can, true, with_depth(lone_can, few, np.nan)), "pixels have measured depth")
+    assert_unmeasured(lifted_with(lone_can, true, with_depth(lone_can, true, np.nan)), "pixels have measured depth")
+
+
+def test_depth_of_the_floor_beyond_the_table_is_no_depth_of_the_thing(tabletop: Tabletop) -> None:
+    """A glass near the far edge of the table: its pixels show the floor behind the table."""
+    size, bodies = (1.0, 0.5), (tabletop.can("a", 0.0, 0.2, height=0.16, label="cup"), tabletop.block("b", -0.2, -0.05))
+    seen = tabletop.see(*bodies, eye=tabletop.pitched(35), table_size=size)
+    empty = tabletop.see(eye=tabletop.pitched(35), table_size=size)
+    mask = seen.masks["a"]
+    behind = empty.frame.depth[mask]
+    assert np.median(behind) > np.median(seen.frame.depth[mask]) + 0.3
+    frame = with_depth(seen, mask, behind)
+    thing = next(o for o in tabletop.lift(seen, frame=frame).objects if o.id == "a")
+    assert_unmeasured(thing, "behind the surface it stands on")
+
+
+@pytest.mark.parametrize("kind", ["attribute", "label"])
+def test_glass_with_the_depth_of_the_table_is_a_depth_problem(tabletop: Tabletop, kind: str) -> None:
+    bodies = tabletop.can("a", 0.05, 0.0, label="cup"), tabletop.block("b", -0.15, 0.05)
+    seen, empty = tabletop.see(*bodies), tabletop.see()
+    frame = with_depth(seen, seen.masks["a"], empty.frame.depth[seen.masks["a"]])
+    glass = {"attribute": {"attributes": ("glass",)}, "label": {"label": "glass cup"}}[kind]
+    given = (dataclasses.replace(seen.detections[0], **glass), seen.detections[1])
+    things = build_scene(frame, given, DEPTH, LIFT).objects
+    assert_unmeasured(things[0], "see-through")
+    assert things[1].depth_problem is None
+
+
+def test_a_thing_on_a_lower_level_is_not_called_see_through(tabletop: Tabletop) -> None:
+    """A box stands on the floor beside the table; the support is the table, on which most things stand."""
+    low = tabletop.block("low", 0.6, 0.1, (0.14, 0.14, 0.12), z=-0.3)
+    rest = tabletop.can("c", -0.1, 0.0), tabletop.block("b", 0.1, -0.1), tabletop.can("d", 0.1, 0.1)
+    thing, _, seen = tabletop.lift_one(low, *rest, table_size=(0.8, 0.7), floor=-0.3, eye=tabletop.pitched(50, 1.1))
+    assert seen.visible_fraction["low"] > 0.6
+    assert thing.depth_problem is None
+    assert centre_error(thing, seen, low.centre) < 0.02
+
+
+def test_a_depth_image_that_cannot_be_a_measurement_is_refused_as_a_whole(lone_can: Rendering) -> None:
+    frame = dataclasses.replace(lone_can.frame, depth=lone_can.frame.depth * 1000)
+    with pytest.raises(DepthError, match="divide by 1000"):
+        build_scene(frame, lone_can.detections, DEPTH, LIFT)
+
+
+def test_every_detection_has_an_object_in_the_same_order(tabletop: Tabletop) -> None:
+    seen = tabletop.see(*random_tabletop(np.random.default_rng(1), 5).bodies)
+    blind = with_depth(seen, seen.masks[seen.detections[2].id], np.nan)
+    scene = tabletop.lift(seen, frame=blind)
+    assert [o.id for o in scene.objects] == [d.id for d in seen.detections]
+    assert [o.depth_problem is None for o in scene.objects] == [True, True, False, True, True]
+
+
+def test_a_frame_without_detections_is_an_empty_scene(tabletop: Tabletop) -> None:
+    scene = tabletop.lift(tabletop.see(), ())
+    assert scene.objects == ()
+    assert scene.support is not None
+
+
+# ------------------------------------------------------------------------------------------------ up
+
+
+@pytest.mark.parametrize("noise", [False, True], ids=["exact", "noisy"])
+@pytest.mark.parametrize("roll", [0, 25])
+def test_up_comes_from_the_pose_else_the_imu_else_the_table(tabletop: Tabletop, noise: bool, roll: float) -> None:
+    seen = tabletop.see(tabletop.can("a", 0, 0), tabletop.block("b", 0.15, 0.05), roll_deg=roll)
+    frame = noisy(seen.frame, np.random.default_rng(0)) if noise else seen.frame
+    up = seen.frame.base_T_camera.rotation[2]
+    by_pose = tabletop.lift(seen, frame=frame)
+    by_imu = tabletop.lift(seen, frame=tabletop.without_pose(frame, up=up * 9.81))
+    by_table = tabletop.lift(seen, frame=tabletop.without_pose(frame))
+    assert (by_pose.up_from, by_imu.up_from, by_table.up_from) == (UpSource.TF, UpSource.IMU, UpSource.SUPPORT_PLANE)
+    np.testing.assert_allclose(by_pose.up, up, atol=1e-9)
+    np.testing.assert_allclose(by_imu.up, up, atol=1e-9)
+    assert angle_between(by_table.up, up) < ANGLE_1_DEG
+    for a, b in zip(by_pose.objects, by_table.objects, strict=True):
+        np.testing.assert_allclose(a.box.centre, b.box.centre, atol=0.005)
+
+
+# ------------------------------------------------------------------------------------------------ distorted cameras
+
+
+def test_a_distorted_picture_gives_the_same_places(tabletop: Tabletop) -> None:
+    bodies = (
+        tabletop.can("a", -0.2, 0.05),
+        tabletop.block("b", 0.2, -0.05, (0.08, 0.05, 0.06)),
+        tabletop.cup("c", 0, 0.15),
+    )
+    D = (-0.15, 0.05, 0.001, -0.001, 0.0)
+    bent = type(tabletop)(dataclasses.replace(tabletop.camera, D=D))
+    seen = bent.see(*bodies)
+    scene = bent.lift(seen)
+    assert scene.frame.camera.is_rectified
+    for body, thing in zip(bodies, scene.objects, strict=True):
+        assert centre_error(thing, seen, body.centre) < 0.01
+
+
+# ------------------------------------------------------------------------------------------------ covariance
+
+SHAPES = ("box", "block", "can", "cup", "ball", "book")
+DRAWS = 60
+
+
+def shape_of(tabletop: Tabletop, name: str) -> Any:
+    return {
+        "box": tabletop.block("a", 0.05, 0.0, (0.1, 0.06, 0.08), yaw=0.5),
+        "block": tabletop.block("a", 0.05, 0.0),
+        "can": tabletop.can("a", 0.05, 0.0, height=0.12),
+        "cup": tabletop.cup("a", 0.05, 0.0),
+        "ball": tabletop.ball("a", 0.05, 0.0),
+        "book": tabletop.block("a", 0.05, 0.0, (0.2, 0.14, 0.03)),
+    }[name]
+
+
+def with_noise_of_the_config(seen: Rendering, rng: np.random.Generator) -> RgbdFrame:
+    """Depth with the configured deviation: one part shared by each body, one part of each pixel's own."""
+    depth = seen.frame.depth.astype(np.float64)
+    sigma = DEPTH.noise_floor + DEPTH.noise_quadratic * depth**2
+    shared = np.full(depth.shape, rng.standard_normal())
+    for mask in seen.masks.values():
+        shared[mask] = rng.standard_normal()
+    part = DEPTH.correlated_fraction
+    noise = part * shared + np.sqrt(1 - part**2) * rng.standard_normal(depth.shape)
+    return dataclasses.replace(seen.frame, depth=(depth + sigma * noise).astype(np.float32))
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def many_pictures(tabletop: Tabletop, request: pytest.FixtureRequest) -> tuple[np.ndarray, list[SceneObject]]:
+    """True volume centre in the camera frame, and one body as lifted from many noisy pictures of a small camera."""
+    small = type(tabletop)(PinholeCamera(np.array([[400.0, 0, 159.5], [0, 400, 119.5], [0, 0, 1]]), 320, 240))
+    body = shape_of(tabletop, request.param)
+    seen = small.see(body)
+    rng = np.random.default_rng(7)
+    things = [small.lift(seen, frame=with_noise_of_the_config(seen, rng)).objects[0] for _ in range(DRAWS)]
+    return seen.frame.base_T_camera.inverse().apply(np.array(body.centre)), things
+
+
+def test_covariances_cover_the_errors_of_many_noisy_pictures_and_are_not_vain(
+    many_pictures: tuple[np.ndarray, list[SceneObject]],
+) -> None:
+    """The normalised squared error of a 3-vector has mean 3; the doubts of the model about shapes may make it less."""
+    truth, things = many_pictures
+    centres = np.array([t.box.centre for t in things])
+    covariances = np.array([t.covariance[:3, :3] for t in things])
+    errors = centres - truth
+    nees = np.einsum("ni,nij,nj->n", errors, np.linalg.inv(covariances), errors)
+    assert 0.3 <= nees.mean() <= 6.0
+    empirical, reported = np.cov(centres.T), covariances.mean(axis=0)
+    excess = np.linalg.eigvals(np.linalg.solve(reported, empirical)).real
+    assert excess.max() <= 1.25, "in no direction surer than it is"
+    ray = truth / np.linalg.norm(truth)
+    assert np.sqrt(ray @ reported @ ray) <= 8 * np.sqrt(ray @ empirical @ ray), "nor so unsure that it says nothing"
+
+
+def test_surface_centres_scatter_by_what_the_depth_noise_explains(
+    many_pictures: tuple[np.ndarray, list[SceneObject]],
+) -> None:
+    _, things = many_pictures
+    surfaces = np.array([t.surface_centre for t in things])
+    mean = surfaces.mean(axis=0)
+    shared = DEPTH.correlated_fraction * (DEPTH.noise_floor + DEPTH.noise_quadratic * mean[2] ** 2)
+    along = surfaces @ (mean / np.linalg.norm(mean))
+    assert 0.7 * shared <= along.std() <= 1.6 * shared
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_covariances_are_symmetric_and_positive(tabletop: Tabletop, shape: str) -> None:
+    thing, _, _ = tabletop.lift_one(shape_of(tabletop, shape))
+    np.testing.assert_allclose(thing.covariance, thing.covariance.T, atol=1e-12)
+    assert np.linalg.eigvalsh(thing.covariance).min() > 0
+
+
+def test_noisier_depth_gives_larger_covariances(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", 0, 0))
+    plain, noisier = (
+        build_scene(seen.frame, seen.detections, dataclasses.replace(DEPTH, noise_floor=floor), LIFT).objects[0]
+        for floor in (0.001, 0.01)
+    )
+    assert np.trace(noisier.covariance[:3, :3]) > np.trace(plain.covariance[:3, :3])
+
+
+def test_lifting_does_not_depend_on_the_order_of_detections(tabletop: Tabletop) -> None:
+    world = random_tabletop(np.random.default_rng(2), 6)
+    seen = tabletop.see(*world.bodies)
+    frame = noisy(seen.frame, np.random.default_rng(0), SensorNoise())
+    for given in (seen.detections, tabletop.boxes_only(seen.detections)):
+        forwards, backwards = (_by_id(tabletop.lift(seen, d, frame)) for d in (given, given[::-1]))
+        for id_, thing in forwards.items():
+            np.testing.assert_allclose(thing.box.centre, backwards[id_].box.centre, atol=2e-4)
+
+
+def _by_id(scene: Scene) -> dict[str, SceneObject]:
+    return {o.id: o for o in scene.objects}

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.config import DepthConfig
+from spatial_vlm_ros.geometry.support import find_support, find_up, known_up
+from spatial_vlm_ros.sim.tabletop import Rendering, noisy, random_tabletop
+from spatial_vlm_ros.types import Plane, UpSource
+
+if TYPE_CHECKING:
+    from conftest import Tabletop
+
+DEPTH = DepthConfig()
+
+
+def assert_is_table(plane: Plane | None, seen: Rendering, *, degrees: float = 1.0, metres: float = 0.005) -> None:
+    """The plane is z = 0 of the world."""
+    assert plane is not None
+    pose = seen.frame.base_T_camera
+    assert np.degrees(np.arccos(min(1.0, plane.normal @ pose.rotation[2]))) < degrees
+    at_origin = plane.height(pose.inverse().apply(np.zeros((1, 3))))[0]
+    assert abs(at_origin) < metres
+    assert plane.offset == pytest.approx(pose.translation[2], abs=2 * metres), "the camera's height over the table"
+
+
+@pytest.mark.parametrize("noise", [False, True], ids=["exact", "noisy"])
+@pytest.mark.parametrize("up_known", [True, False], ids=["up known", "up unknown"])
+@pytest.mark.parametrize("pitch", [20, 45, 80])
+def test_the_table_is_found_among_things(tabletop: Tabletop, pitch: float, up_known: bool, noise: bool) -> None:
+    for seed in range(3):
+        seen = tabletop.see(*random_tabletop(np.random.default_rng(seed), 7).bodies, eye=tabletop.pitched(pitch))
+        frame = noisy(seen.frame, np.random.default_rng(seed)) if noise else seen.frame
+        up = seen.frame.base_T_camera.rotation[2] if up_known else None
+        assert_is_table(find_support(frame, seen.detections, DEPTH, up), seen)
+
+
+def test_the_roughness_of_the_plane_is_that_of_its_noise(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", 0, 0))
+    exact = find_support(seen.frame, seen.detections, DEPTH, None)
+    rough = find_support(noisy(seen.frame, np.random.default_rng(0)), seen.detections, DEPTH, None)
+    assert exact.rms < 0.0005
+    assert 0.0005 < rough.rms < 0.005
+
+
+def test_the_normal_points_to_the_side_of_the_camera(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", 0, 0))
+    plane = find_support(seen.frame, seen.detections, DEPTH, None)
+    assert plane.height(np.zeros((1, 3)))[0] > 0
+    assert np.linalg.norm(plane.normal) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("up_known", [True, False], ids=["up known", "up unknown"])
+def test_the_floor_beyond_a_small_table_is_not_taken_for_the_support(tabletop: Tabletop, up_known: bool) -> None:
+    """The floor fills most of the picture; the things stand on the table."""
+    bodies = tabletop.can("a", -0.1, 0.05), tabletop.block("b", 0.1, 0.0), tabletop.cup("c", 0.0, -0.1)
+    seen = tabletop.see(*bodies, table_size=(0.45, 0.4), floor=-0.7, eye=tabletop.pitched(50))
+    on_table = seen.frame.base_T_camera.apply(_points(seen))[:, 2] > -0.01
+    assert on_table.mean() < 0.5
+    up = seen.frame.base_T_camera.rotation[2] if up_known else None
+    assert_is_table(find_support(seen.frame, seen.detections, DEPTH, up), seen)
+
+
+def _points(seen: Rendering) -> np.ndarray:
+    v, u = np.nonzero(np.isfinite(seen.frame.depth))
+    K, z = seen.frame.camera.K, seen.frame.depth[v, u]
+    return np.stack(((u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z, z), axis=1)
+
+
+def test_scattered_depth_has_no_plane(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", 0, 0))
+    depth = np.random.default_rng(0).uniform(0.3, 4.0, seen.frame.depth.shape).astype(np.float32)
+    up = seen.frame.base_T_camera.rotation[2]
+    assert find_support(dataclasses.replace(seen.frame, depth=depth), seen.detections, DEPTH, up) is None
+
+
+def test_next_to_no_depth_has_no_plane(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", 0, 0))
+    depth = np.full_like(seen.frame.depth, np.nan)
+    depth[200:205, 300:305] = 0.8
+    assert find_support(dataclasses.replace(seen.frame, depth=depth), seen.detections, DEPTH, None) is None
+
+
+def test_a_wall_is_no_support_when_up_is_known(tabletop: Tabletop) -> None:
+    """A wall across the whole view, and no table in it."""
+    seen = tabletop.see(tabletop.block("wall", 0, 0.5, (4.0, 0.05, 3.0), label="wall"), eye=(0, -0.9, 1.5),
+                        target=(0, 0, 1.5), table_size=(0.1, 0.1), floor=-1.0)  # fmt: skip
+    up = seen.frame.base_T_camera.rotation[2]
+    assert seen.masks["wall"].mean() > 0.95
+    assert find_support(seen.frame, (), DEPTH, up) is None
+
+
+def test_the_same_picture_gives_the_same_plane(tabletop: Tabletop) -> None:
+    seen = tabletop.see(*random_tabletop(np.random.default_rng(3), 5).bodies)
+    frame = noisy(seen.frame, np.random.default_rng(0))
+    first, again = (find_support(frame, seen.detections, DEPTH, None) for _ in range(2))
+    np.testing.assert_array_equal(first.normal, again.normal)
+    assert (first.offset, first.rms) == (again.offset, again.rms)
+
+
+# ------------------------------------------------------------------------------------------------ up
+
+
+def test_known_up_is_the_poses_z_before_the_imus(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", 0, 0))
+    both = dataclasses.replace(seen.frame, up=np.array([1.0, 0.0, 0.0]))
+    up, source = known_up(both)
+    assert source is UpSource.TF
+    np.testing.assert_allclose(up, seen.frame.base_T_camera.rotation[2])
+    up, source = known_up(tabletop.without_pose(both, up=np.array([0.0, -2.0, 0.0])))
+    assert source is UpSource.IMU
+    np.testing.assert_allclose(up, (0, -1, 0))
+    assert known_up(tabletop.without_pose(seen.frame)) is None
+
+
+def test_up_falls_back_to_the_plane_and_then_to_the_picture(tabletop: Tabletop) -> None:
+    frame = tabletop.without_pose(tabletop.see().frame)
+    plane = Plane(np.array([0.0, -0.8, -0.6]), 0.5, 0.001)
+    up, source = find_up(frame, plane)
+    assert source is UpSource.SUPPORT_PLANE
+    np.testing.assert_allclose(up, plane.normal)
+    up, source = find_up(frame, None)
+    assert source is UpSource.OPTICAL_AXES
+    np.testing.assert_allclose(up, (0, -1, 0))

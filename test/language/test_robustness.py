@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any text is answered with readings or one of two errors, quickly and always the same."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spatial_vlm_ros.errors import InputError, NotUnderstoodError
+from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.language.vocabulary import phrase_table
+from spatial_vlm_ros.types import SpatialQuery
+
+COMMON = (
+    "the", "a", "mug", "box", "red", "tray", "and", "that is", "not", "between", "behind", "left of", "second",
+    "from the left", "two", "10", "cm", "it", "put", "pick up", ",", ".", "(", ")", "cup's", "from my perspective",
+    "die", "of", "one", "to", "me",
+)  # fmt: skip
+
+
+def _read(text: str) -> tuple[SpatialQuery, ...] | NotUnderstoodError | InputError:
+    try:
+        return parse(text)
+    except (NotUnderstoodError, InputError) as error:
+        return error
+
+
+def _check(text: str) -> None:
+    answer = _read(text)
+    if isinstance(answer, NotUnderstoodError):
+        start, end = answer.span
+        assert 0 <= start <= end <= len(text)
+        assert start < end or not text
+    elif not isinstance(answer, InputError):
+        assert 1 <= len(answer) <= 64
+        assert sum(query.preference for query in answer) == pytest.approx(1.0)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text(max_size=200))
+def test_arbitrary_text_never_crashes(text: str) -> None:
+    _check(text)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(st.sampled_from(COMMON), max_size=25).map(" ".join))
+def test_arbitrary_common_words_never_crash(text: str) -> None:
+    _check(text)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.data())
+def test_arbitrary_phrases_of_the_tables_never_crash(data: st.DataObject) -> None:
+    phrases = sorted(phrase_table()[0])
+    parts = data.draw(st.lists(st.one_of(st.sampled_from(phrases), st.sampled_from(COMMON)), max_size=12))
+    _check(" ".join(parts))
+
+
+@pytest.mark.parametrize(
+    "unit", ["a ", "the mug ", "on ", "(", "and ", "red ", "that is ", "not ", "a's ", "-", "on a ", "mug on a "]
+)
+def test_long_repetitions_are_answered_within_a_second(unit: str) -> None:
+    text = (unit * 1000)[:1000]
+    start = time.perf_counter()
+    _check(text)
+    assert time.perf_counter() - start < 1.0
+
+
+def test_parsing_is_deterministic() -> None:
+    text = "put the cup behind the box that is left of the mug and near the bowl on the tray in the tin"
+    assert parse(text) == parse(text)
+
+
+def test_a_thousand_sentences_take_less_than_three_seconds() -> None:
+    sentences = [
+        "pick up the purple cup",
+        "grab the can behind the cup that is to the right of the yellow block",
+        "take the second object from the left",
+        "could you please hand me the red mug that is closest to the camera?",
+        "put the can on top of the tin to the right of the jar",
+    ]
+    parse(sentences[0])
+    start = time.perf_counter()
+    for i in range(1000):
+        parse(sentences[i % len(sentences)])
+    assert time.perf_counter() - start < 3.0
+
+
+def test_importing_the_package_builds_no_parser_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, spatial_vlm_ros.language\n"
+        "from spatial_vlm_ros.language import vocabulary\n"
+        "assert vocabulary.phrase_table.cache_info().currsize == 0\n"
+        "heavy = {'torch', 'cv2', 'open3d', 'scipy', 'rclpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that hold for the whole package: layers, lightness, public names, generated files, README."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import spatial_vlm_ros
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "spatial_vlm_ros"
+
+BASE = {"types", "errors", "config"}
+CORE = BASE | {"language", "geometry", "spatial", "perception", "resolver"}
+EDGE = CORE | {"sim", "evaluation", "picture", "schema", "terminal"}
+MAY_IMPORT = {
+    "errors": set(),
+    "types": {"errors"},
+    "config": BASE,
+    "language": BASE,
+    "geometry": BASE,
+    "spatial": BASE | {"language", "geometry"},
+    "perception": BASE | {"language", "geometry", "spatial"},
+    "resolver": CORE,
+    "sim": CORE,
+    "evaluation": CORE,
+    "picture": CORE,
+    "schema": CORE,
+    "terminal": CORE | {"evaluation"},
+    "cli": EDGE,
+    "__init__": CORE | {"evaluation"},
+}
+ONLY_AT_EDGES = {
+    "msgspec": {"schema", "evaluation", "cli"},
+    "click": {"cli"},
+    "rich": {"terminal", "cli"},
+    "yaml": {"cli"},
+}
+NEVER_IN_CORE = {"rclpy", "torch", "transformers", "open3d", "scipy", "mujoco", "rosbags"}
+NEVER = {"pickle", "dill", "marshal", "shelve"}
+
+
+def modules() -> Iterator[tuple[Path, str, set[str], set[str]]]:
+    """File, its room, the rooms and the outside packages that it imports."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        rooms, outside = set(), set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
+                names = [node.module or ""]
+                if node.module == "spatial_vlm_ros":
+                    names = [f"spatial_vlm_ros.{alias.name}" for alias in node.names]
+            for name in names:
+                first, _, rest = name.partition(".")
+                (rooms if first == "spatial_vlm_ros" else outside).add(rest.split(".")[0] if rest else first)
+        yield path, parts[0], rooms & {p.stem for p in PACKAGE.iterdir()}, outside
+
+
+@pytest.mark.parametrize(
+    ("path", "room", "rooms", "outside"), list(modules()), ids=lambda v: v.name if isinstance(v, Path) else ""
+)
+def test_every_module_imports_only_from_below(path: Path, room: str, rooms: set[str], outside: set[str]) -> None:
+    assert room in MAY_IMPORT, f"{room} is a new room: give it its place in MAY_IMPORT and in CONTRIBUTING.md"
+    assert rooms - {room} <= MAY_IMPORT[room], f"{path} imports upwards"
+    assert not outside & NEVER_IN_CORE, f"{path} needs {outside & NEVER_IN_CORE}"
+    assert not outside & NEVER
+    for package, allowed in ONLY_AT_EDGES.items():
+        assert package not in outside or room in allowed, f"{path} imports {package}"
+    if room == "language":
+        assert not outside & {"numpy", "cv2"}
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = run_python("import sys, spatial_vlm_ros; print(*sorted(sys.modules))").split()
+    assert not {"numpy", "cv2", "lark", "msgspec", "rich", "click"} & set(loaded)
+
+
+def test_a_whole_resolve_needs_no_ros_no_torch_and_no_edge_library() -> None:
+    code = """
+import sys
+for name in ("rclpy", "torch", "transformers", "open3d", "msgspec", "click", "rich", "yaml", "scipy"):
+    sys.modules[name] = None  # importing it fails
+from spatial_vlm_ros import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+frame, detections = chicks_and_cup_frame()
+print(Resolver().resolve(frame, "the chick behind the cup", detections).target.id)
+"""
+    assert run_python(code).strip() == "bonnet"
+
+
+def test_every_public_name_exists_and_is_listed() -> None:
+    for name in spatial_vlm_ros.__all__:
+        assert getattr(spatial_vlm_ros, name) is not None
+    assert dir(spatial_vlm_ros) == sorted(spatial_vlm_ros.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = spatial_vlm_ros.nonsense
+
+
+def test_the_readme_example_runs_and_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102
+    printed = capsys.readouterr().out.splitlines()
+    promised = [line[2:] for line in code.splitlines() if line.startswith("# ")]
+    number = re.compile(r"-?\d+\.\d+")
+    assert [number.sub("#", line) for line in printed] == [number.sub("#", line) for line in promised]
+    values = [[float(x) for x in number.findall("\n".join(lines))] for lines in (printed, promised)]
+    assert values[0] == pytest.approx(values[1], abs=0.002)
+
+
+def test_documents_name_only_files_that_exist() -> None:
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if "://" not in link:
+                assert (document.parent / link).exists(), f"{document.name} links to {link}"
+
+
+def test_generated_files_are_up_to_date() -> None:
+    sys.path.insert(0, str(ROOT))
+    try:
+        from scripts.generate import files
+    finally:
+        sys.path.remove(str(ROOT))
+    for path, text in files().items():
+        assert (ROOT / path).read_text(encoding="utf-8") == text, f"{path}: run `make generate`"
+
+
+def test_version_is_the_same_everywhere() -> None:
+    version = spatial_vlm_ros.__version__
+    assert f"<version>{version}</version>" in (ROOT / "package.xml").read_text()
+    assert f'version="{version}"' in (ROOT / "setup.py").read_text()
+
+
+def test_every_source_file_names_its_licence() -> None:
+    for folder in ("spatial_vlm_ros", "test", "scripts", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text()
+            assert not text or text.startswith("# SPDX-License-Identifier: Apache-2.0"), path

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters: bounds, reading them, and the shipped file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spatial_vlm_ros.config import DecisionConfig, ResolverConfig, config_from
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.types import FrameOfReference
+
+SHIPPED = Path(__file__).resolve().parent.parent / "config" / "resolver.yaml"
+
+
+def test_every_parameter_has_bounds_a_unit_and_a_reason() -> None:
+    for group in dataclasses.fields(ResolverConfig):
+        value = getattr(ResolverConfig(), group.name)
+        if not dataclasses.is_dataclass(value):
+            continue
+        for field in dataclasses.fields(value):
+            assert field.metadata["low"] <= getattr(value, field.name) <= field.metadata["high"]
+            assert isinstance(field.metadata["unit"], str)
+            assert len(field.metadata["doc"]) > 15, field.name
+
+
+def test_a_value_out_of_bounds_is_refused_with_its_bounds() -> None:
+    with pytest.raises(InputError, match=r"parameter mass: got 1\.2, expected 0\.5 to 1\.0"):
+        DecisionConfig(mass=1.2)
+
+
+def test_the_shipped_file_holds_the_defaults() -> None:
+    values = yaml.safe_load(SHIPPED.read_text())["/**"]["ros__parameters"]
+    assert config_from(values) == ResolverConfig()
+
+
+def test_given_values_replace_defaults_and_the_rest_stays() -> None:
+    config = config_from({"frame_of_reference": "robot", "lift": {"erode_px": 2}})
+    assert config.frame_of_reference is FrameOfReference.ROBOT
+    assert config.lift.erode_px == 2
+    assert config.depth == ResolverConfig().depth
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ({"lft": {}}, UnknownNameError, "'lft'.*one of.*lift"),
+        ({"lift": {"erode": 1}}, UnknownNameError, "'erode'.*one of.*erode_px"),
+        ({"lift": 3}, InputError, "parameter lift.*a group of parameters"),
+        ({"lift": {"erode_px": 1.5}}, InputError, "lift.erode_px.*int"),
+        ({"lift": {"gap": "wide"}}, InputError, "lift.gap.*float"),
+        ({"lift": {"gap": True}}, InputError, "lift.gap"),
+        ({"lift": {"gap": 7.0}}, InputError, "parameter gap.*0.001 to 0.5 m"),
+        ({"frame_of_reference": "speaker"}, UnknownNameError, "one of viewer, robot"),
+    ],
+)
+def test_wrong_parameters_are_named_with_what_would_be_right(values: dict, error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        config_from(values)
