@@ -45,7 +45,7 @@ def _further(name: str, *surfaces: str, motion: tuple[str, ...] = (), framed: bo
 
 SIZE_COMPARATIVES = (
     "bigger", "larger", "smaller", "taller", "shorter", "longer", "wider", "narrower", "thinner", "thicker", "deeper",
-    "heavier", "lighter", "darker", "brighter", "closer", "nearer", "farther", "newer", "older", "fuller", "cleaner",
+    "heavier", "lighter", "darker", "brighter", "closer", "nearer", "farther", "newer", "older", "fuller",
 )  # fmt: skip
 
 MEASURED_PREFIX = "a stated distance "

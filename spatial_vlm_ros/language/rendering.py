@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from spatial_vlm_ros.language.inflection import plural
-from spatial_vlm_ros.language.lexicon import ACTIONS, NUMBERS, ORDINALS
+from spatial_vlm_ros.language.lexicon import ACTIONS, NUMBERS, ORDINALS, PERSONS
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import RELATIONS
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, SpatialQuery
@@ -30,8 +30,10 @@ def describe(phrase: NounPhrase) -> str:
         phrase: the phrase.
 
     Returns:
-        For example "the yellow block in front of the wipes".
+        For example "the yellow block in front of the wipes"; persons are "me" and "you".
     """
+    if phrase == NounPhrase(phrase.category) and phrase.category in PERSONS:
+        return phrase.category
     several = phrase.count not in (None, 1)
     words = ["all" if phrase.count == -1 else "the"]
     if phrase.superlative is not None:
