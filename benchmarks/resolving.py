@@ -143,9 +143,12 @@ def main() -> int:
         scene = scene_of(n)
         worst, sentence = everything_to_everything(), parse(SENTENCE)
         times = alternate(
-            {"ours, every pair": partial(answered, scene, worst), "ours, a sentence": partial(answered, scene, sentence)}
+            {
+                "ours, every pair": partial(answered, scene, worst),
+                "ours, a sentence": partial(answered, scene, sentence),
+                "Python loop": partial(python_loop, scene),
+            }
         )
-        times |= alternate({"Python loop": partial(python_loop, scene)}, *((REPETITIONS, WARM_UP) if n <= 100 else (5, 1)))
         counts[str(n)] = _summary(times)
         table(
             f"answering among {n} lifted objects, three clauses (sentence: {len(sentence)} readings)",
@@ -156,7 +159,7 @@ def main() -> int:
     claims = [
         Claim("100 objects, every pair, 3 clauses", counts["100"]["ours, every pair"]["median_ms"], 5.0, "ms"),
         Claim("1,000 objects, every pair, 3 clauses", counts["1000"]["ours, every pair"]["median_ms"], 150.0, "ms"),
-        Claim("100 objects: times faster than the Python loop", counts["100"]["Python loop"]["ratio"], 3.0, "x", least=True),
+        Claim("100 objects: Python loop / every pair", counts["100"]["Python loop"]["ratio"], 2.0, "x", least=True),
     ]
     setting = {"sentence": SENTENCE, "clauses": list(RELATIONS), "baseline": "Python loop over pairs of box centres"}
     return finish("resolving", {"setting": setting, "objects": counts, "whole_resolve": steps}, claims)

@@ -92,8 +92,8 @@ class RelationConfig(_Bounded):
         0.1, "", 0.0, 1.0, "uncertainty of an object's place in a relation, as part of its size"
     )
     contact: float = parameter(0.015, "m", 0.0, 0.2, "gap that still counts as resting on")
-    next_to_sizes: float = parameter(1.0, "", 0.1, 10.0, "largest gap of 'next to', in mean object sizes")
-    near_sizes: float = parameter(2.5, "", 0.1, 20.0, "largest gap of 'near', in mean object sizes")
+    next_to_sizes: float = parameter(2.0, "", 0.1, 10.0, "largest gap of 'next to', in mean object sizes")
+    near_sizes: float = parameter(3.0, "", 0.1, 20.0, "largest gap of 'near', in mean object sizes")
     far_sizes: float = parameter(4.0, "", 0.1, 50.0, "smallest gap of 'far from', in mean object sizes")
     min_reach: float = parameter(
         0.05, "m", 0.0, 1.0, "least size used in gaps of next to, near and far: a pen is not next to nothing"

@@ -31,8 +31,17 @@ class Tabletop:
 
     camera: PinholeCamera
 
-    def block(self, id_: str, x: float, y: float, size: Vector3 = (0.05, 0.05, 0.05), label: str = "block", z: float = 0.0,
-              colour: str = "red", yaw: float = 0.0) -> Body:  # fmt: skip
+    def block(
+        self,
+        id_: str,
+        x: float,
+        y: float,
+        size: Vector3 = (0.05, 0.05, 0.05),
+        label: str = "block",
+        z: float = 0.0,
+        colour: str = "red",
+        yaw: float = 0.0,
+    ) -> Body:
         return Body(id_, label, Box(size), (x, y, z), colour, yaw)
 
     def can(self, id_: str, x: float, y: float, radius: float = 0.035, height: float = 0.1, label: str = "can",

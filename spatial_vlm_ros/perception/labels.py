@@ -184,7 +184,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         return SYNONYM if not [w for w in said_modifiers if w not in given] else NONE
     if seen_head in _members(said_head) and all(word in given for word in said_modifiers):
         return HYPERNYM
-    if said_head in _members(seen_head) or seen_head in _ANYTHING:
+    if (said_head in _members(seen_head) and not said_modifiers) or seen_head in _ANYTHING:
         return LESS_SPECIFIC
     return NONE
 

@@ -152,13 +152,13 @@ def _clause_words(clause: ClauseBelief | None, row: int, believer: Believer) -> 
         return "as described."
     objects = believer.layout.scene.objects
     if clause.is_order:
-        return f"clearly {clause.name}."
-    anchors = [name_of(objects[int(a)]) for a in clause.anchors[row] if a >= 0]
+        return f"the {clause.name} one."
+    anchors = [f"the {name_of(objects[int(a)])}" for a in clause.anchors[row] if a >= 0]
     if clause.on_support:
-        anchors = ["surface"]
+        anchors = ["the surface"]
     if not anchors:
         anchors = [describe(inner.phrase) for inner in clause.inner]
-    words = f"{'not ' if clause.negated else ''}{clause.name} the {' and the '.join(anchors)}"
+    words = f"{'not ' if clause.negated else ''}{clause.name} {' and '.join(anchors)}"
     margin = float(clause.margin[row])
     if not np.isfinite(margin):
         return words + ": it could not be measured."

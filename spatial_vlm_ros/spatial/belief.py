@@ -252,7 +252,7 @@ def check_supported(query: SpatialQuery) -> None:
     Raises:
         NotUnderstoodError: a relation, superlative or ordinal side that does not exist here, or several targets.
     """
-    if query.target.count not in (None, 1):
+    if query.target.count not in (None, 1, -1):  # "the mugs": more than one ends AMBIGUOUS, and asks which
         raise _refusal(query, "several things at once", "name one thing at a time")
     _check_phrase(query, query.target)
 

@@ -85,6 +85,7 @@ def _ladder(query: SpatialQuery, belief: PhraseBelief, believer: Believer, proba
         return verdict(Status.NOT_FOUND, phrase=missing)
     alive = (belief.fit >= config.found) & ~_fails(belief, config)
     if not alive.any():
+        likeliest = _closest(belief, config)
         return verdict(Status.RELATION_UNSATISFIED, clause=_worst(belief, likeliest))
     for clause in belief.clauses:
         if clause.is_order and clause.likelihood[alive].sum() < _EXISTS:
@@ -128,6 +129,14 @@ def _fails(belief: PhraseBelief, config: DecisionConfig) -> npt.NDArray[np.bool_
             failing |= clause.likelihood <= 1.0 - config.holds
             failing |= clause.chance <= 1.0 - config.holds
     return failing
+
+
+def _closest(belief: PhraseBelief, config: DecisionConfig) -> int:
+    """The row that comes closest to all clauses: by weight, then by its least margin."""
+    margins = [np.where(np.isfinite(c.margin), c.margin, -np.inf) for c in belief.clauses if not c.is_order]
+    least = np.min(margins, axis=0)
+    rows = np.flatnonzero(belief.fit >= config.found)
+    return int(max(rows, key=lambda row: (round(float(belief.weight[row]), 4), least[row])))
 
 
 def _worst(belief: PhraseBelief, row: int) -> ClauseBelief | None:

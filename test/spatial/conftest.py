@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes put together by hand: bodies at stated places on the ground, so that every margin can be reckoned by pencil."""
+"""Scenes put together by hand: bodies at stated places, so that every margin can be reckoned by pencil."""
 
 from __future__ import annotations
 
@@ -25,11 +25,29 @@ from spatial_vlm_ros.types import (
     UpSource,
 )
 
+RELATION = RelationConfig(
+    cone_deg=45.0,
+    contact=0.015,
+    next_to_sizes=1.0,
+    near_sizes=2.5,
+    far_sizes=4.0,
+    min_reach=0.05,
+    straight_down_deg=75.0,
+)
+"""The limits that the margins were reckoned with; not the defaults, which may change."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """An upright block: metres `ahead` of the camera's foot, to its `right`, its `base` above the ground, its size
-    along, across and up."""
+    """An upright block.
+
+    Args:
+        ahead: metres along the ground from the camera's foot to its centre.
+        right: metres to the right of the camera's foot.
+        size: metres along, across and up.
+        base: metres above the ground.
+        label: of its detection.
+    """
 
     ahead: float
     right: float
@@ -54,15 +72,19 @@ class Ground:
             np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32), camera, base_T_camera=base_T_camera
         )
         objects = tuple(self._object(f"t{n}", thing, camera_R_ground) for n, thing in enumerate(things))
-        return Scene(objects, camera_R_ground[:, 2], UpSource.TF, Plane(camera_R_ground[:, 2], self.height, 0.001), frame)
+        return Scene(
+            objects, camera_R_ground[:, 2], UpSource.TF, Plane(camera_R_ground[:, 2], self.height, 0.001), frame
+        )
 
     def _object(self, id_: str, thing: Thing, camera_R_ground: np.ndarray) -> SceneObject:
         length, width, height = thing.size
         centre = np.array([thing.ahead, thing.right, thing.base + height / 2 - self.height])
         angles = 2 * np.pi * np.arange(16) / 16
-        sides = np.stack((np.sign(np.cos(angles + 0.1)) * length / 2, np.sign(np.sin(angles + 0.1)) * width / 2, 0 * angles), 1)
+        sides = np.stack(
+            (np.sign(np.cos(angles + 0.1)) * length / 2, np.sign(np.sin(angles + 0.1)) * width / 2, 0 * angles), 1
+        )
         corners = sides[np.sort(np.unique(sides, axis=0, return_index=True)[1])]
-        footprint = centre + corners[np.arange(16) * len(corners) // 16]
+        footprint = centre + corners[np.arange(16) // 4]
         axes = camera_R_ground.copy()
         if length < width:
             axes[:, :2] = axes[:, 1::-1]
@@ -79,7 +101,7 @@ class Ground:
         )
 
     def layout(self, things: Sequence[Thing], **view: object) -> Layout:
-        return lay_out(self.scene(things, **view), DepthConfig(), RelationConfig())  # type: ignore[arg-type]
+        return lay_out(self.scene(things, **view), DepthConfig(), RELATION)  # type: ignore[arg-type]
 
     def margin(self, relation: str, target: Thing, anchor: Thing, frame: FrameOfReference = FrameOfReference.VIEWER,
                **view: object) -> float:  # fmt: skip
@@ -89,7 +111,7 @@ class Ground:
         return float(RELATIONS[relation](pairs)[0][0, 0])
 
     def looking_from(self, ahead: float, right: float, turned_deg: float, pitch_deg: float = 35.0) -> Transform:
-        """base_T_camera of a robot that stands at a place on the ground, its x axis turned from "ahead" to the right."""
+        """base_T_camera of a robot that stands at a place on the ground, turned from "ahead" to the right."""
         p, t = np.radians(pitch_deg), np.radians(turned_deg)
         camera_R_ground = np.array([(0, -np.sin(p), np.cos(p)), (1, 0, 0), (0, -np.cos(p), -np.sin(p))]).T
         x = np.array([np.cos(t), np.sin(t), 0.0])
@@ -98,6 +120,12 @@ class Ground:
         matrix[:3, :3] = base_axes.T
         matrix[:3, 3] = -base_axes.T @ (camera_R_ground @ np.array([ahead, right, -self.height]))
         return Transform("base", "camera_color_optical_frame", matrix)
+
+
+@pytest.fixture(scope="session")
+def camera() -> PinholeCamera:
+    """A smaller picture of the same view as elsewhere: here it is sentences that are tested, not pixels."""
+    return PinholeCamera(np.array([[420.0, 0, 223.5], [0, 420, 167.5], [0, 0, 1]]), 448, 336)
 
 
 @pytest.fixture(scope="session")

@@ -95,14 +95,19 @@ def test_a_rolled_camera_gives_the_same_answers(tabletop: Tabletop, roll: float,
 
 
 def test_the_mirrored_table_swaps_left_and_right(tabletop: Tabletop) -> None:
-    words = ("the can to the left of the cup", "the can to the right of the cup", "the leftmost can", "the rightmost can")
+    words = (
+        "the can to the left of the cup",
+        "the can to the right of the cup",
+        "the leftmost can",
+        "the rightmost can",
+    )
     for seed in range(4):
         bodies = random_tabletop(np.random.default_rng(seed), 5, labels=("can", "block")).bodies
         bodies = (*bodies, tabletop.cup("cup", 0.0, -0.35))
-        mirrored = tuple(
-            dataclasses.replace(b, position=(-b.position[0], *b.position[1:]), yaw=-b.yaw) for b in bodies
-        )
-        answers = [[chosen(tabletop.ask(seen, w)) for w in words] for seen in (tabletop.see(*bodies), tabletop.see(*mirrored))]
+        mirrored = tuple(dataclasses.replace(b, position=(-b.position[0], *b.position[1:]), yaw=-b.yaw) for b in bodies)
+        answers = [
+            [chosen(tabletop.ask(seen, w)) for w in words] for seen in (tabletop.see(*bodies), tabletop.see(*mirrored))
+        ]
         swapped = [answers[1][n] for n in (1, 0, 3, 2)]
         assert answers[0] == swapped
 
@@ -143,8 +148,8 @@ def test_the_same_input_gives_the_same_resolution(tabletop: Tabletop) -> None:
     seen = tabletop.see(*random_tabletop(np.random.default_rng(0), 6).bodies, stamp_ns=17)
     frame = noisy(seen.frame, np.random.default_rng(0))
     for words in ("the leftmost object", "the thing behind the box", "the cup", "the banana"):
-        for given in (seen.detections, tabletop.boxes_only(seen.detections)):
-            first, again = (tabletop.ask(seen, words, given, frame) for _ in range(2))
+        for detections in (seen.detections, tabletop.boxes_only(seen.detections)):
+            first, again = (tabletop.ask(seen, words, detections, frame) for _ in range(2))
             assert first == again
             assert first.stamp_ns == 17
 
@@ -169,13 +174,22 @@ def row_of_cans(tabletop: Tabletop) -> Rendering:
 @pytest.mark.parametrize(
     ("words", "id_"),
     [
-        ("the leftmost can", "o0"), ("the rightmost can", "o3"), ("the nearest can", "o0"), ("the farthest can", "o3"),
-        ("the tallest can", "o3"), ("the shortest can", "o0"), ("the can on the left", "o0"),
-        ("the first can from the left", "o0"), ("the second can from the left", "o1"), ("the third can from the left", "o2"),
-        ("the second can from the right", "o2"), ("the fourth can from the right", "o0"),
-        ("the fifth can from the left", "RELATION_UNSATISFIED"), ("the leftmost object", "cup"),
+        ("the leftmost can", "o0"),
+        ("the rightmost can", "o3"),
+        ("the nearest can", "o0"),
+        ("the farthest can", "o3"),
+        ("the tallest can", "o3"),
+        ("the shortest can", "o0"),
+        ("the can on the left", "o0"),
+        ("the first can from the left", "o0"),
+        ("the second can from the left", "o1"),
+        ("the third can from the left", "o2"),
+        ("the second can from the right", "o2"),
+        ("the fourth can from the right", "o0"),
+        ("the fifth can from the left", "RELATION_UNSATISFIED"),
+        ("the leftmost object", "cup"),
     ],
-)  # fmt: skip
+)
 def test_orders_are_over_the_things_of_that_name(
     tabletop: Tabletop, row_of_cans: Rendering, words: str, id_: str
 ) -> None:
@@ -184,9 +198,12 @@ def test_orders_are_over_the_things_of_that_name(
 
 def test_orders_are_over_the_set_that_the_other_words_leave(tabletop: Tabletop) -> None:
     bodies = (
-        tabletop.can("red left", -0.3, 0.0, colour="red"), tabletop.can("blue left", -0.15, 0.0),
-        tabletop.cup("cup", 0.0, 0.0), tabletop.can("blue right", 0.15, 0.0), tabletop.can("red right", 0.3, 0.0, colour="red"),
-    )  # fmt: skip
+        tabletop.can("red left", -0.3, 0.0, colour="red"),
+        tabletop.can("blue left", -0.15, 0.0),
+        tabletop.cup("cup", 0.0, 0.0),
+        tabletop.can("blue right", 0.15, 0.0),
+        tabletop.can("red right", 0.3, 0.0, colour="red"),
+    )
     seen = tabletop.see(*bodies)
     assert chosen(tabletop.ask(seen, "the leftmost blue can")) == "blue left"
     assert chosen(tabletop.ask(seen, "the leftmost can to the right of the cup")) == "blue right"
@@ -263,7 +280,9 @@ def test_a_table_that_was_detected_is_an_anchor_like_any_other(tabletop: Tableto
     ],
 )  # fmt: skip
 def test_next_to_near_and_far(tabletop: Tabletop, words: str, id_: str) -> None:
-    seen = tabletop.see(tabletop.cup("cup", -0.25, 0), tabletop.can("close", -0.15, 0.02), tabletop.can("away", 0.3, 0.1))
+    seen = tabletop.see(
+        tabletop.cup("cup", -0.25, 0), tabletop.can("close", -0.15, 0.02), tabletop.can("away", 0.3, 0.1)
+    )
     assert chosen(tabletop.ask(seen, words)) == id_
 
 
@@ -327,16 +346,18 @@ def test_the_scene_decides_between_two_readings(tabletop: Tabletop, bowl_behind:
 
 
 def robot_opposite(seen: Rendering) -> Any:
-    """The frame with its poses in a robot base that stands across the table, 0.9 m behind its middle, and looks back."""
+    """The frame with poses in the base of a robot that stands across the table and looks back."""
     base_T_world = np.array([[0, -1, 0, 0.9], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], np.float64)
     pose = Transform("base_link", seen.frame.frame_id, base_T_world @ seen.frame.base_T_camera.matrix)
     return dataclasses.replace(seen.frame, base_T_camera=pose)
 
 
 SEEN_FROM_ACROSS = {
-    "the can to the left of the cup": "right", "the can to the right of the cup": "left",
-    "the block behind the cup": "front", "the block in front of the cup": "back",
-}  # fmt: skip
+    "the can to the left of the cup": "right",
+    "the can to the right of the cup": "left",
+    "the block behind the cup": "front",
+    "the block in front of the cup": "back",
+}
 
 
 def test_a_robot_across_the_table_means_the_other_side(tabletop: Tabletop) -> None:
@@ -358,8 +379,13 @@ def test_words_come_before_the_request_and_the_request_before_the_configuration(
     frame = robot_opposite(seen)
     robot = ResolverConfig(frame_of_reference=FrameOfReference.ROBOT)
     words = "the can to the left of the cup"
-    assert chosen(tabletop.ask(seen, words, frame=frame, config=robot, frame_of_reference=FrameOfReference.VIEWER)) == "left"
-    spoken = tabletop.ask(seen, "the can to your left of the cup", frame=frame, frame_of_reference=FrameOfReference.VIEWER)
+    assert (
+        chosen(tabletop.ask(seen, words, frame=frame, config=robot, frame_of_reference=FrameOfReference.VIEWER))
+        == "left"
+    )
+    spoken = tabletop.ask(
+        seen, "the can to your left of the cup", frame=frame, frame_of_reference=FrameOfReference.VIEWER
+    )
     assert (chosen(spoken), spoken.frame_of_reference) == ("right", FrameOfReference.ROBOT)
     seen_by_camera = tabletop.ask(
         seen, "the can to the left of the cup as seen from the camera", frame=frame, config=robot
@@ -371,8 +397,14 @@ def test_the_robots_leftmost_is_the_cameras_rightmost(tabletop: Tabletop) -> Non
     seen = tabletop.see(*around_a_cup(tabletop))
     frame = robot_opposite(seen)
     assert chosen(tabletop.ask(seen, "the leftmost can", frame=frame)) == "left"
-    assert chosen(tabletop.ask(seen, "the leftmost can", frame=frame, frame_of_reference=FrameOfReference.ROBOT)) == "right"
-    assert chosen(tabletop.ask(seen, "the nearest block", frame=frame, frame_of_reference=FrameOfReference.ROBOT)) == "back"
+    assert (
+        chosen(tabletop.ask(seen, "the leftmost can", frame=frame, frame_of_reference=FrameOfReference.ROBOT))
+        == "right"
+    )
+    assert (
+        chosen(tabletop.ask(seen, "the nearest block", frame=frame, frame_of_reference=FrameOfReference.ROBOT))
+        == "back"
+    )
 
 
 @pytest.mark.parametrize("words", ["the can to my left of the cup", "the can on my left",
@@ -440,9 +472,9 @@ def test_covariances_are_symmetric_positive_and_turned_with_the_base(tabletop: T
     words = "the can to the right of the cup"
     base = np.array(tabletop.ask(seen, words).target.covariance).reshape(6, 6)
     up = seen.frame.base_T_camera.rotation[2]
-    own = np.array(
-        tabletop.ask(seen, words, frame=tabletop.without_pose(seen.frame, up=up)).target.covariance
-    ).reshape(6, 6)
+    own = np.array(tabletop.ask(seen, words, frame=tabletop.without_pose(seen.frame, up=up)).target.covariance).reshape(
+        6, 6
+    )
     for covariance in (base, own):
         np.testing.assert_allclose(covariance, covariance.T, atol=1e-11)
         assert np.linalg.eigvalsh(covariance).min() > 0

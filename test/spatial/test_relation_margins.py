@@ -41,7 +41,10 @@ def test_left_and_right_are_offsets_from_the_ray_to_the_anchor(
 
 def test_on_the_ray_to_the_anchor_nothing_is_left_or_right(ground: Ground, thing: MakeThing) -> None:
     """The anchor is seen 30° to the right, the target farther along the same ray: farther right in metres alone."""
-    anchor, target = thing(np.cos(np.pi / 6), np.sin(np.pi / 6)), thing(1.5 * np.cos(np.pi / 6), 1.5 * np.sin(np.pi / 6))
+    anchor, target = (
+        thing(np.cos(np.pi / 6), np.sin(np.pi / 6)),
+        thing(1.5 * np.cos(np.pi / 6), 1.5 * np.sin(np.pi / 6)),
+    )
     assert ground.margin("right of", target, anchor) == pytest.approx(0.0, **EXACT)
     assert ground.margin("behind", target, anchor) > 0.4
 
@@ -100,9 +103,7 @@ places = st.builds(
 
 @given(places, places, st.floats(0, 74))
 @settings(max_examples=60, deadline=None)
-def test_nothing_is_both_behind_and_in_front(
-    ground: Ground, thing: MakeThing, a: Any, b: Any, pitch: float
-) -> None:
+def test_nothing_is_both_behind_and_in_front(ground: Ground, thing: MakeThing, a: Any, b: Any, pitch: float) -> None:
     margins = [ground.margin(r, thing(*a), thing(*b), pitch_deg=pitch) for r in ("behind", "in front of")]
     assert min(margins) <= 0
 
@@ -184,8 +185,10 @@ def test_inside_wants_all_of_depth_width_and_place(ground: Ground, thing: MakeTh
 # ------------------------------------------------------------------------------------------------ distances
 
 
-@pytest.mark.parametrize(("gap", "close", "near", "far"), [(0.04, 0.02, 0.11, -0.2), (0.1, -0.04, 0.05, -0.14),
-                                                           (0.2, -0.14, -0.05, -0.04), (0.3, -0.24, -0.15, 0.06)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gap", "close", "near", "far"),
+    [(0.04, 0.02, 0.11, -0.2), (0.1, -0.04, 0.05, -0.14), (0.2, -0.14, -0.05, -0.04), (0.3, -0.24, -0.15, 0.06)],
+)
 def test_next_to_near_and_far_compare_the_gap_with_the_mean_size(
     ground: Ground, thing: MakeThing, gap: float, close: float, near: float, far: float
 ) -> None:
@@ -314,7 +317,9 @@ def test_likelihoods_grow_with_margins() -> None:
 
 def test_all_pairs_are_measured_at_once_as_one_by_one(ground: Ground, thing: MakeThing) -> None:
     rng = np.random.default_rng(0)
-    things = [thing(float(a), float(r), base=float(b)) for a, r, b in rng.uniform((0.6, -0.4, 0), (1.4, 0.4, 0.2), (5, 3))]
+    things = [
+        thing(float(a), float(r), base=float(b)) for a, r, b in rng.uniform((0.6, -0.4, 0), (1.4, 0.4, 0.2), (5, 3))
+    ]
     layout = ground.layout(things)
     everything = np.arange(5)
     for measure in RELATIONS.values():

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claim: a sentence is parsed, with all its readings, in under 5 ms; a thousand of them in under 3 s.
+
+The baseline is the usual shortcut: a few regular expressions, the first that matches wins. It is faster, and it finds
+one relation at most: no attributes, counts, orders, frames of reference, nested relations or second readings.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+import time
+
+import numpy as np
+
+from benchmarks.harness import REPETITIONS, WARM_UP, Claim, Timing, finish, table
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.language import parse
+
+SENTENCES = 1000
+SLOTS = {
+    "verb": "pick up|grab|give me|bring me|find|point at|hand me|please fetch|could you take|where is|i need",
+    "det": "the|the|the|a|my",
+    "attribute": "||||red|dark blue|green|small|tall wooden|big white|plastic|shiny metal|striped",
+    "noun": "cup|mug|bottle|chick|soup can|box|bowl|cereal box|banana|book|toy car|screwdriver|sponge|glass",
+    "relation": "behind|in front of|to the left of|right of|on|on top of|under|inside|next to|near|far from|above",
+    "frame": "||||||from my point of view|as seen from the robot",
+    "superlative": "leftmost|rightmost|nearest|tallest|smallest|largest|highest",
+    "ordinal": "second|third|fourth",
+    "side": "left|right",
+    "place": "on|next to|behind|into|in front of",
+}
+TEMPLATES = (
+    "{verb} {thing}",
+    "{verb} {thing} {relation} {thing}",
+    "{verb} {thing} {relation} {thing} {frame}",
+    "{verb} {thing} {relation} {thing} {relation} {thing}",
+    "{verb} {thing} that is {relation} {thing} and {relation} {thing}",
+    "{verb} {thing} between {thing} and {thing}",
+    "{verb} the {superlative} {noun}",
+    "{verb} the {superlative} {attribute} {noun} {relation} {thing}",
+    "{verb} the {ordinal} {noun} from the {side}",
+    "put {thing} {place} {thing}",
+    "put {thing} {relation} {thing} {place} {thing}",
+    "{verb} {thing} that is not {relation} {thing}",
+)
+_SLOT = re.compile(r"\{(\w+)\}")
+
+VERBS = r"(?:pick up|grab|give me|bring me|find|point at|hand me|please fetch|could you take|where is|i need|put)"
+PHRASE = r"(?:the |a |my )?([a-z ]+?)"
+FIRST_MATCH = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"^{VERBS} {PHRASE} between {PHRASE} and {PHRASE}$",
+        *(
+            rf"^{VERBS} {PHRASE}(?: that is)? {re.escape(relation)} {PHRASE}$"
+            for relation in SLOTS["relation"].split("|")
+        ),
+        rf"^{VERBS} {PHRASE}$",
+    )
+)
+
+
+def sentence(rng: random.Random) -> str:
+    """One instruction from the templates."""
+    text = rng.choice(TEMPLATES).replace("{thing}", "{det} {attribute} {noun}")
+    return " ".join(_SLOT.sub(lambda slot: rng.choice(SLOTS[slot[1]].split("|")), text).split())
+
+
+def sentences(n: int, seed: int = 0) -> list[str]:
+    """Different instructions, the same ones for the same seed."""
+    rng = random.Random(seed)
+    found: dict[str, None] = {}
+    while len(found) < n:
+        found[sentence(rng)] = None
+    return list(found)
+
+
+def readings(text: str) -> int:
+    """Number of readings; 0 when the sentence is refused."""
+    try:
+        return len(parse(text))
+    except SpatialVlmError:
+        return 0
+
+
+def first_match(text: str) -> tuple[str, ...] | None:
+    """What the first regular expression that matches captures."""
+    return next((found.groups() for pattern in FIRST_MATCH if (found := pattern.match(text))), None)
+
+
+def main() -> int:
+    """Measure, print and write."""
+    texts = sentences(SENTENCES)
+    start = time.perf_counter()
+    readings(texts[0])
+    first = time.perf_counter() - start
+    rivals = {"ours": readings, "first-match regex": first_match}
+    each: dict[str, list[list[float]]] = {name: [] for name in rivals}
+    for turn in range(WARM_UP + REPETITIONS):
+        for name, run in rivals.items():
+            took = []
+            for text in texts:
+                start = time.perf_counter()
+                run(text)
+                took.append(time.perf_counter() - start)
+            if turn >= WARM_UP:
+                each[name].append(took)
+    per_sentence = {name: Timing(tuple(np.median(runs, axis=0).tolist())) for name, runs in each.items()}
+    passes = {name: Timing(tuple(sum(run) for run in runs)) for name, runs in each.items()}
+    counts = [readings(text) for text in texts]
+    understood = {
+        "ours": sum(count > 0 for count in counts),
+        "first-match regex": sum(first_match(text) is not None for text in texts),
+    }
+    rows = {
+        name: {
+            "sentence": per_sentence[name].summary(),
+            "slowest_ms": round(max(per_sentence[name].seconds) * 1e3, 3),
+            "pass": passes[name].summary(),
+            "ratio": round(passes[name].median_ms / passes["ours"].median_ms, 4),
+            "answered": understood[name],
+        }
+        for name in rivals
+    }
+    table(
+        f"parsing {SENTENCES} different sentences ({sum(c > 1 for c in counts)} with several readings, "
+        f"{sum(counts)} readings in all); first call {first * 1e3:.0f} ms",
+        ("route", "median ms", "p95 ms", "slowest ms", "all 1,000, s", "time / ours", "answered"),
+        [
+            (name, r["sentence"]["median_ms"], r["sentence"]["p95_ms"], r["slowest_ms"], r["pass"]["median_ms"] / 1e3,
+             r["ratio"], r["answered"])
+            for name, r in rows.items()
+        ],
+    )  # fmt: skip
+    claims = [
+        Claim("a sentence, median", per_sentence["ours"].median_ms, 5.0, "ms"),
+        Claim("1,000 sentences", passes["ours"].median_ms / 1e3, 3.0, "s"),
+    ]
+    measured = {
+        "setting": {"sentences": SENTENCES, "passes": REPETITIONS, "baseline": "first-match regex"},
+        "first_call_ms": round(first * 1e3, 1),
+        "readings": sum(counts),
+        "routes": rows,
+    }
+    return finish("parsing", measured, claims)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

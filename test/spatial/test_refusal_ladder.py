@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One order decides among refusals, and every refusal says what it is about."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.config import DecisionConfig, ResolverConfig
+from spatial_vlm_ros.types import ClauseState, Resolution, Status
+
+if TYPE_CHECKING:
+    from conftest import Tabletop
+
+
+def assert_refused(answer: Resolution, status: Status) -> None:
+    assert answer.status is status, answer.message
+    assert answer.code == status.code
+    assert answer.target is None
+    assert answer.place is None
+    assert answer.message
+    assert (answer.question is None) == (answer.dialogue_id is None)
+
+
+# ------------------------------------------------------------------------------------------------ not found
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [("the banana", "banana"), ("the red cup", "red cup"), ("the can behind the banana", "banana"),
+     ("the banana behind the cup", "banana"), ("the can behind the purple cup", "purple cup")],
+)  # fmt: skip
+def test_a_phrase_that_fits_nothing_seen_is_named(tabletop: Tabletop, words: str, named: str) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0, colour="green"), tabletop.can("can", 0.0, 0.2))
+    answer = tabletop.ask(seen, words)
+    assert_refused(answer, Status.NOT_FOUND)
+    assert named in answer.message
+
+
+def test_what_was_not_found_may_be_behind_what_is_large_enough_to_hide_it(tabletop: Tabletop) -> None:
+    big, small = (
+        tabletop.block("big", -0.15, 0.0, (0.1, 0.1, 0.25), label="box"),
+        tabletop.block("small", 0.2, 0.0, (0.04, 0.04, 0.03)),
+    )
+    seen = tabletop.see(big, small)
+    answer = tabletop.ask(seen, "the banana")
+    assert_refused(answer, Status.NOT_FOUND)
+    assert [region.occluder_id for region in answer.hidden_regions] == ["big"]
+    assert "box" in answer.message
+    region = answer.hidden_regions[0]
+    behind = seen.frame.base_T_camera.apply(np.array(region.position))
+    assert region.frame_id == seen.frame.frame_id
+    assert behind[1] > 0.05, "beyond the box, as seen from the camera"
+    assert abs(behind[2]) < 0.1
+    assert min(region.size) >= DecisionConfig().hidden_size
+
+
+def test_nothing_tall_hides_nothing(tabletop: Tabletop) -> None:
+    answer = tabletop.ask(tabletop.see(tabletop.block("low", 0, 0, (0.1, 0.1, 0.03))), "the banana")
+    assert_refused(answer, Status.NOT_FOUND)
+    assert answer.hidden_regions == ()
+
+
+def test_not_found_comes_before_any_relation(tabletop: Tabletop) -> None:
+    """The can is in front of the cup, and there is no banana: the missing thing is what is said."""
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("can", 0.0, -0.2))
+    assert_refused(tabletop.ask(seen, "the can behind the cup next to the banana"), Status.NOT_FOUND)
+
+
+# ------------------------------------------------------------------------------------------------ unsatisfied
+
+
+def test_a_relation_that_is_false_of_every_candidate_is_said_with_its_margin(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("a", 0.0, -0.2), tabletop.can("b", 0.3, 0.0))
+    answer = tabletop.ask(seen, "the can behind the cup")
+    assert_refused(answer, Status.RELATION_UNSATISFIED)
+    assert "behind the cup" in answer.message
+    assert "short by" in answer.message
+    assert {c.id for c in answer.candidates} == {"a", "b"}
+    for candidate in answer.candidates:
+        (clause,) = candidate.clauses
+        assert clause.relation == "behind"
+        assert clause.state is ClauseState.FAILS
+        assert clause.margin_m < 0
+
+
+def test_an_ordinal_beyond_the_set_is_unsatisfied(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", -0.1, 0), tabletop.can("b", 0.1, 0))
+    answer = tabletop.ask(seen, "the third can from the left")
+    assert_refused(answer, Status.RELATION_UNSATISFIED)
+    assert "3" in answer.message
+
+
+# ------------------------------------------------------------------------------------------------ ambiguous
+
+
+def test_two_that_fit_are_ambiguous_and_a_question_tells_them_apart(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", -0.2, 0, colour="blue"), tabletop.can("b", 0.2, 0, colour="blue"))
+    answer = tabletop.ask(seen, "the can")
+    assert_refused(answer, Status.AMBIGUOUS)
+    assert "left" in answer.question
+    assert "right" in answer.question
+    assert answer.dialogue_id
+    assert [c.probability for c in answer.candidates] == pytest.approx([0.5, 0.5], abs=0.02)
+
+
+def test_the_question_uses_what_differs(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", -0.2, 0, colour="blue"), tabletop.can("b", 0.2, 0, colour="red"))
+    question = tabletop.ask(seen, "the can").question
+    assert "blue" in question
+    assert "red" in question
+    depth = tabletop.see(tabletop.can("a", 0, -0.2, height=0.05), tabletop.can("b", 0, 0.2))
+    assert "nearer" in tabletop.ask(depth, "the can").question
+
+
+def test_a_dialogue_belongs_to_one_frame_and_one_sentence(tabletop: Tabletop) -> None:
+    bodies = tabletop.can("a", -0.2, 0), tabletop.can("b", 0.2, 0)
+    first, later = tabletop.see(*bodies, stamp_ns=1), tabletop.see(*bodies, stamp_ns=2)
+    ids = {tabletop.ask(first, "the can").dialogue_id, tabletop.ask(later, "the can").dialogue_id,
+           tabletop.ask(first, "give me the can").dialogue_id}  # fmt: skip
+    assert len(ids) == 3
+    assert tabletop.ask(first, "the can").dialogue_id in ids
+
+
+def test_relations_narrow_before_ambiguity_is_said(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("a", -0.2, 0), tabletop.can("b", -0.3, 0.1),
+                        tabletop.can("c", 0.2, 0))  # fmt: skip
+    answer = tabletop.ask(seen, "the can to the left of the cup")
+    assert_refused(answer, Status.AMBIGUOUS)
+    likely = {c.id for c in answer.candidates if c.probability > 0.1}
+    assert likely == {"a", "b"}
+
+
+# ------------------------------------------------------------------------------------------------ low confidence
+
+
+def test_a_lone_candidate_on_the_border_of_its_relation_is_low_confidence(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("can", 0.0, 0.2))
+    answer = tabletop.ask(seen, "the can to the left of the cup")
+    assert_refused(answer, Status.LOW_CONFIDENCE)
+    assert "left of the cup" in answer.message
+    assert answer.candidates[0].clauses[0].state is ClauseState.UNCLEAR
+    assert answer.question
+    assert 0 < answer.confidence < 0.8
+
+
+# ------------------------------------------------------------------------------------------------ depth, occlusion
+
+
+def test_the_chosen_thing_without_depth_has_no_pose(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("can", 0.2, 0.0))
+    depth = seen.frame.depth.copy()
+    depth[seen.masks["cup"]] = np.nan
+    frame = dataclasses.replace(seen.frame, depth=depth)
+    answer = tabletop.ask(seen, "the cup", frame=frame)
+    assert_refused(answer, Status.DEPTH_INVALID)
+    assert "cup" in answer.message
+    assert tabletop.ask(seen, "the can", frame=frame).status is Status.OK, "its neighbour is measured"
+
+
+def test_depth_that_is_bad_matters_only_for_the_chosen(tabletop: Tabletop) -> None:
+    """Of two cups one shows no depth; which one is meant comes first."""
+    seen = tabletop.see(tabletop.cup("a", -0.2, 0, colour="red"), tabletop.cup("b", 0.2, 0.0, colour="blue"))
+    depth = seen.frame.depth.copy()
+    depth[seen.masks["a"]] = np.nan
+    frame = dataclasses.replace(seen.frame, depth=depth)
+    assert_refused(tabletop.ask(seen, "the red cup", frame=frame), Status.DEPTH_INVALID)
+    assert tabletop.ask(seen, "the blue cup", frame=frame).target.id == "b"
+    assert_refused(tabletop.ask(seen, "the cup", frame=frame), Status.AMBIGUOUS)
+    assert_refused(tabletop.ask(seen, "the leftmost cup", frame=frame), Status.DEPTH_INVALID)
+
+
+def test_an_anchor_without_depth_cannot_carry_a_relation(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("can", 0.0, 0.25))
+    depth = seen.frame.depth.copy()
+    depth[seen.masks["cup"]] = np.nan
+    answer = tabletop.ask(seen, "the can behind the cup", frame=dataclasses.replace(seen.frame, depth=depth))
+    assert answer.target is None
+    assert answer.status in {Status.LOW_CONFIDENCE, Status.DEPTH_INVALID}
+
+
+def test_a_thing_hidden_beyond_the_configured_part_is_occluded(tabletop: Tabletop) -> None:
+    seen = tabletop.see(
+        tabletop.can("can", 0.0, 0.05, height=0.12),
+        tabletop.block("wall", 0.0, -0.08, (0.16, 0.04, 0.07)),
+        eye=tabletop.pitched(22),
+    )
+    strict = ResolverConfig(decision=DecisionConfig(min_visible=0.9))
+    answer = tabletop.ask(seen, "the can", config=strict)
+    assert_refused(answer, Status.OCCLUDED)
+    assert "block" in answer.message
+    assert "%" in answer.message
+    assert tabletop.ask(seen, "the can").status is Status.OK
+
+
+# ------------------------------------------------------------------------------------------------ destinations, unknown
+
+
+def test_a_destination_is_refused_until_places_are_known(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("can", 0.2, 0.0))
+    answer = tabletop.ask(seen, "put the can next to the cup")
+    assert_refused(answer, Status.NO_PLACE)
+    assert "can" in answer.message
+
+
+def test_what_is_moved_is_found_before_its_place(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("a", 0.2, 0.0), tabletop.can("b", -0.2, 0.0))
+    assert_refused(tabletop.ask(seen, "put the can next to the cup"), Status.AMBIGUOUS)
+    assert_refused(tabletop.ask(seen, "put the banana next to the cup"), Status.NOT_FOUND)
+
+
+@pytest.mark.parametrize("words", ["the can against the cup", "the can around the cup"])
+def test_a_relation_that_is_not_judged_is_refused_by_name_with_those_that_are(tabletop: Tabletop, words: str) -> None:
+    answer = tabletop.ask(tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("can", 0.2, 0.0)), words)
+    assert_refused(answer, Status.NOT_UNDERSTOOD)
+    assert words.split()[2] in answer.message
+    for known in ("left of", "behind", "between"):
+        assert known in answer.message
+
+
+def test_several_targets_at_once_are_refused_with_a_repair(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", -0.2, 0), tabletop.can("b", 0.2, 0))
+    answer = tabletop.ask(seen, "the two cans")
+    assert_refused(answer, Status.NOT_UNDERSTOOD)
+    assert "one thing at a time" in answer.message
+
+
+def test_an_answer_carries_its_candidates_margins_and_confidence(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("near", 0.0, -0.2), tabletop.can("far", 0.0, 0.2))
+    answer = tabletop.ask(seen, "the can behind the cup")
+    assert answer.status is Status.OK
+    assert answer.question is None
+    assert answer.hidden_regions == ()
+    assert answer.confidence == answer.candidates[0].probability > 0.95
+    assert [c.id for c in answer.candidates] == ["far", "near"]
+    good, bad = (c.clauses[0] for c in answer.candidates)
+    assert good.state is ClauseState.HOLDS
+    # 0.2 m apart; the can is narrower by 5 mm on its near side than the cup
+    assert good.margin_m == pytest.approx(0.205, abs=0.012)
+    assert good.anchor_ids == ("cup",)
+    assert bad.state is ClauseState.FAILS
+    assert bad.margin_m == pytest.approx(-0.195, abs=0.012)
+    assert sum(c.probability for c in answer.candidates) <= 1.0
