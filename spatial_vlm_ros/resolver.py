@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from spatial_vlm_ros.config import ResolverConfig
-from spatial_vlm_ros.errors import InputError, SpatialVlmError
+from spatial_vlm_ros.errors import InputError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.perception.detections_ import GivenDetections
@@ -47,7 +47,7 @@ class Resolver:
         frame: RgbdFrame,
         instruction: str,
         detections: Sequence[Detection] | None = None,
-        frame_of_reference: FrameOfReference | None = None,
+        frame_of_reference: FrameOfReference | str | None = None,
     ) -> Resolution:
         """Answer one instruction on one frame. Never raises for what the world or the words are like: it refuses.
 
@@ -74,7 +74,7 @@ class Resolver:
         frame: RgbdFrame,
         instruction: str,
         detections: Sequence[Detection] | None,
-        frame_of_reference: FrameOfReference | None,
+        frame_of_reference: FrameOfReference | str | None,
         timings: dict[str, float],
     ) -> Resolution:
         clock = _Clock(timings)
@@ -98,7 +98,7 @@ class Resolver:
             layout,
             self.config,
             match=lambda phrase: grounding.match[row_of[phrase]] * scores,
-            default_frame=frame_of_reference or self.config.frame_of_reference,
+            default_frame=_frame(frame_of_reference) or self.config.frame_of_reference,
         )
         resolution = answer(decide(queries, believer), believer, instruction)
         clock.lap("relate")
@@ -126,6 +126,18 @@ def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: 
         stamp_ns=stamp_ns,
         frame=frame,
     )
+
+
+def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:
+    """A frame of reference by its name.
+
+    Raises:
+        UnknownNameError: there is no such frame.
+    """
+    try:
+        return None if name is None else FrameOfReference(name)
+    except ValueError as error:
+        raise UnknownNameError("frame of reference", str(name), (frame.value for frame in FrameOfReference)) from error
 
 
 def _answerable(queries: Sequence[SpatialQuery]) -> Iterator[SpatialQuery]:

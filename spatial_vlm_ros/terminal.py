@@ -111,6 +111,8 @@ def score(result: Score) -> None:
 def findings(findings: Iterable[Finding]) -> None:
     """One line a check, with its repair."""
     table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in ("level", "check", "found"):
+        table.add_column(overflow="fold")
     colours = {"ok": "green", "warning": "yellow", "error": "red"}
     for finding in findings:
         repair = f"\n→ {finding.repair}" if finding.repair else ""

@@ -338,7 +338,16 @@ class Detection:
     attributes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        box = tuple(float(b) for b in self.box_xyxy)
+        try:
+            box = tuple(float(b) for b in self.box_xyxy)
+            score = float(self.score)
+        except (TypeError, ValueError) as error:
+            got = f"box {self.box_xyxy!r}, score {self.score!r}"
+            raise InputError(f"detection {self.id!r}", got, "numbers", "give the box as x0, y0, x1, y1") from error
+        if not isinstance(self.id, str) or not isinstance(self.label, str):
+            got = f"id {self.id!r}, label {self.label!r}"
+            raise InputError("detection", got, "two strings", "give every detection an id and a label")
+        object.__setattr__(self, "score", score)
         object.__setattr__(self, "box_xyxy", box)
         object.__setattr__(self, "attributes", tuple(self.attributes))
         if len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
@@ -351,9 +360,11 @@ class Detection:
         if not 0.0 <= self.score <= 1.0:
             raise InputError(f"score of detection {self.id!r}", str(self.score), "0 to 1", "give a probability")
         if self.mask is not None:
-            if self.mask.ndim != 2 or self.mask.dtype != np.bool_:
+            if not isinstance(self.mask, np.ndarray) or self.mask.ndim != 2 or self.mask.dtype != np.bool_:
                 raise ShapeError(
-                    f"mask of detection {self.id!r}", "(H, W) bool", f"{self.mask.shape} {self.mask.dtype}"
+                    f"mask of detection {self.id!r}",
+                    "(H, W) bool",
+                    f"{np.shape(self.mask)} {np.asarray(self.mask).dtype}",
                 )
             if not self.mask.any():
                 raise InputError(

@@ -90,7 +90,11 @@ def _depth(frame: RgbdFrame, config: ResolverConfig) -> Iterator[Finding]:
     valid = np.isfinite(frame.depth)
     share, median = float(valid.mean()), float(np.median(frame.depth[valid]))
     text = f"{share:.0%} of the pixels measured, median {median:.2f} m"
-    if share < _LOW_VALID:
+    if frame.depth[valid].min() == frame.depth[valid].max():
+        yield Finding(
+            "depth", Level.WARNING, text + ", every one the same", "restart the depth stream: no scene is so flat"
+        )
+    elif share < _LOW_VALID:
         yield Finding("depth", Level.WARNING, text, "move closer, raise the exposure, or switch the projector on")
     elif share < _GOOD_VALID:
         yield Finding(

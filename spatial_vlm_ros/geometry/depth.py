@@ -24,6 +24,7 @@ MIN_VALID_FRACTION = 0.01  # less is a covered lens, a wrong topic or a sensor t
 MIN_IN_RANGE_FRACTION = 0.1  # a table to work on fills at least a tenth of what was measured
 LARGEST_PLAUSIBLE_MEDIAN = 100.0  # metres: nearer by far is what any depth camera can measure
 SMALLEST_PLAUSIBLE_MEDIAN = 0.02  # metres: a depth camera's blind zone is larger
+_SAMPLE_STEP, _MIN_SAMPLE = 19, 1000  # pixels: no divisor of an image's width; enough for a median
 OVERLAP = 1.2  # footprints of neighbours overlap by a fifth, so that surfaces turned towards the other view stay closed
 LARGEST_FOOTPRINT = 32.0  # pixels: only points a hand's breadth before the lens would cover more
 
@@ -71,15 +72,16 @@ def check_depth(depth: Depth, config: DepthConfig) -> None:
     Raises:
         DepthError: nothing or next to nothing is measured, the unit looks wrong, or the scene is out of range.
     """
-    measured = depth[np.isfinite(depth)]
-    if measured.size == 0:
+    measured = int(np.count_nonzero(_measured(depth)))
+    if measured == 0:
         raise DepthError("no pixel measured a depth", "check that the depth stream runs and the lens is uncovered")
-    if measured.size < MIN_VALID_FRACTION * depth.size:
+    if measured < MIN_VALID_FRACTION * depth.size:
         raise DepthError(
-            f"only {measured.size} of {depth.size} pixels measured a depth",
+            f"only {measured} of {depth.size} pixels measured a depth",
             "check exposure, the emitter, and whether the camera looks at glass or is too near",
         )
-    median = float(np.median(measured))
+    sample = _sample(depth)
+    median = float(np.median(sample))
     if median > LARGEST_PLAUSIBLE_MEDIAN:
         raise DepthError(
             f"the median depth is {median:.0f} m: it looks like millimetres given as metres",
@@ -90,12 +92,28 @@ def check_depth(depth: Depth, config: DepthConfig) -> None:
             f"the median depth is {median * 1000:.2f} mm: it looks like metres divided by 1000",
             "do not scale depth of encoding 32FC1",
         )
-    in_range = (config.near <= measured) & (measured <= config.far)
-    if not config.near <= median <= config.far and in_range.mean() < MIN_IN_RANGE_FRACTION:
+    if config.near <= median <= config.far:
+        return
+    if np.mean((config.near <= sample) & (sample <= config.far)) < MIN_IN_RANGE_FRACTION:
         raise DepthError(
             f"the median depth is {median:.2f} m, outside the trusted {config.near} to {config.far} m",
             "move the camera, check the depth unit, or set the parameters near and far",
         )
+
+
+def _measured(depth: Depth) -> npt.NDArray[np.bool_]:
+    """Whether a depth is a measurement: some drivers write 0 where REP-118 asks for NaN."""
+    return np.isfinite(depth) & (depth > 0)
+
+
+def _sample(depth: Depth) -> Depth:
+    """(N,) measured depths of every 19th pixel; of all pixels where these are few."""
+    for step in (_SAMPLE_STEP, 1):
+        sample = depth.reshape(-1)[::step]
+        sample = sample[_measured(sample)]
+        if len(sample) >= _MIN_SAMPLE:
+            break
+    return sample
 
 
 def clip_depth(depth: Depth, config: DepthConfig) -> Depth:
@@ -110,7 +128,9 @@ def clip_depth(depth: Depth, config: DepthConfig) -> Depth:
 
     Source: the form of the test follows REP-117, so that NaN fails it.
     """
-    return np.where((config.near <= depth) & (depth <= config.far), depth, np.float32(np.nan))
+    clipped = depth.copy()
+    np.copyto(clipped, np.float32(np.nan), where=~((config.near <= depth) & (depth <= config.far)))
+    return clipped
 
 
 def depth_noise(depth: Floats | float, config: DepthConfig) -> Floats:

@@ -8,6 +8,7 @@ covariance.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -25,13 +26,19 @@ FOOTPRINT_CORNERS = 16
 _ANGLES = 2 * np.pi * np.arange(FOOTPRINT_CORNERS) / FOOTPRINT_CORNERS
 _DIRECTIONS = np.stack((np.cos(_ANGLES), np.sin(_ANGLES)))  # (2, 16)
 
+_MANY = 1000  # points from which thinning out before a hull pays
+_ROUNDING = 1e-5  # metres; of float32 coordinates some metres from the camera
+
 _RECEDING = 0.12  # by how much flanks lie farther than the middle, in widths, when an outline recedes: a disc 0.28
+_NOISE_PUSH = 1.8  # standard deviations by which the trimmed extremes of a noisy surface lie outside it
+_ABOUT_ROUND = 1.3  # depth seen over width up to which a receding outline is taken to be round or a corner
 _TOP_BAND = 0.15  # part of the height, from the top, that is looked at for a top face
 _TOP_SPAN = 0.6  # part of the depth range that a seen top face spans
 _FRONT_ONLY_DEPTH = 0.6  # depth assumed, in widths, where only a flat front is seen
 _SHAPE_DOUBT = 0.04  # standard deviation of the centre's place along the view, in lengths
 _ROUND_FILL = 0.86  # a disc fills 0.785 of its bounding rectangle, a box all of it
-_ELONGATED = 1.15  # length over width from which a heading can be told
+_ELONGATED = 1.25  # length over width from which a heading can be told
+_LONG = 1.5  # the same for outlines without corners: a completed disc may come out as an oval
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +79,13 @@ def ground_axes(direction: Array, up: Array) -> Array:
         if length > 0.1 * float(np.linalg.norm(candidate)):
             break
     e1 = flat / length
-    return np.stack((e1, np.cross(e1, up), up), axis=1)
+    return np.stack((e1, _cross(e1, up), up), axis=1)
+
+
+def _cross(a: Array, b: Array) -> Array:
+    """Cross product of two vectors (3,); np.cross takes ten times as long on so few numbers."""
+    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
 def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftConfig) -> Extent:
@@ -91,24 +104,29 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
     ordered = np.sort(local, axis=1)
     cut = int(config.trim * len(points))
     low, high = ordered[:, cut], ordered[:, len(points) - 1 - cut]
-    kept = local[:, ((local >= low[:, None]) & (local <= high[:, None])).all(axis=0)]
-
+    inside = ((local >= low[:, None]) & (local <= high[:, None])).all(axis=0)
     steepness = min(max(float(-(middle @ up) / np.linalg.norm(middle)), 0.02), 0.999)
+    # Noise along the ray pushes the extremes of a surface outwards.
+    push = _NOISE_PUSH * surface.noise * np.array([np.sqrt(1 - steepness**2), 0.0, steepness], np.float32)
+    push = np.minimum(push, 0.25 * (high - low))
+    kept = local.take(np.flatnonzero(inside), axis=1)
+    low, high = low + push, high - push
+
     pixel = float(middle[2]) / camera.K[0, 0]
     rim = surface.rim * pixel  # what erosion took from every side, metres
     seen, width = float(high[0] - low[0]), float(high[1] - low[1]) + 2 * rim
     # A top seen from above loses none of its height with its rim, but its far edge: there a pixel is 1 / sin φ long.
     far_edge = (surface.rim + 1) * pixel / max(steepness, 0.3)
-    length = _whole_length(kept, seen, width, steepness) + far_edge
+    length = _whole_length(kept, seen, width, steepness, far_edge)
     centre = np.array([low[0] + length / 2, (low[1] + high[1]) / 2], np.float32)
-    hull = cv2.convexHull(np.ascontiguousarray(kept[:2].T))[:, 0]
+    hull = _hull(kept[:2])
     hull[:, 1] += np.float32(rim) * np.sign(hull[:, 1] - centre[1])
     if length - seen > 0.05 * length:
-        hull = cv2.convexHull(np.concatenate((hull, 2 * centre - hull)))[:, 0]  # taken to be alike from both sides
+        hull = _hull(np.concatenate((hull, 2 * centre - hull)).T)  # taken to be alike from both sides
     return Extent(
         basis=basis,
         median=ordered[:, len(points) // 2].astype(np.float64),
-        outline=np.asarray(hull, np.float32),
+        outline=hull,
         bottom=float(low[2]) - rim,
         top=float(high[2]) + rim * max(0.0, 1.0 - 3.0 * steepness),
         unseen=length - seen,
@@ -117,32 +135,60 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
     )
 
 
-def _whole_length(local: npt.NDArray[np.float32], seen: float, width: float, steepness: float) -> float:
+def _hull(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Convex hull (M, 2) of points (2, N).
+
+    What lies inside the polygon of the farthest points in eight directions is no corner of the hull, and sorting it
+    would cost more than finding that out.
+    """
+    x, y = points
+    if len(x) > _MANY:
+        rising, falling = x + y, y - x
+        rows = [axis.argmax() for axis in (x, rising, y, falling)] + [axis.argmin() for axis in (x, rising, y, falling)]
+        corners = points[:, rows].T.tolist()  # counter-clockwise
+        beyond = np.zeros(len(x), np.bool_)
+        for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
+            length = math.hypot(x1 - x0, y1 - y0)
+            if length > 0:
+                nx, ny = (y1 - y0) / length, (x0 - x1) / length
+                beyond |= nx * x + ny * y > nx * x0 + ny * y0 - _ROUNDING
+        points = points.take(np.flatnonzero(beyond), axis=1)
+    return np.asarray(cv2.convexHull(np.ascontiguousarray(points.T))[:, 0], np.float32)
+
+
+def _whole_length(
+    local: npt.NDArray[np.float32], seen: float, width: float, steepness: float, far_edge: float
+) -> float:
     """Depth of the whole object along e1, metres: what is seen, or more where its far side is out of sight.
 
     A view at elevation φ (`steepness` = sin φ) hides at most height / tan φ behind what is seen, and (1 - sin φ) / 2
-    of a ball's width.
+    of a ball's width; `far_edge` was lost with the rim.
+
+    Outlines that recede to both sides (round ones, corners) are as deep as wide, if what is seen is about that. A box
+    shows all of its depth when its top is seen. Of a bare front the depth is a guess.
     """
     height = float(np.ptp(local[2]))
     hidden = min((1.0 - steepness) / 2 * width, height * float(np.sqrt(1.0 - steepness**2)) / steepness)
-    return min(_assumed_length(local, seen, width), seen + hidden)
+    seen += far_edge
+    if seen < _ABOUT_ROUND * width and _recedes(local, width):
+        return min(width, seen + hidden)
+    if _shows_its_top(local, seen, width):
+        return seen
+    return min(max(seen, _FRONT_ONLY_DEPTH * width), seen + hidden)
 
 
-def _assumed_length(local: npt.NDArray[np.float32], seen: float, width: float) -> float:
-    """Depth by the shape of what is seen.
-
-    Outlines that recede to both sides (round ones, corners) are as deep as wide. A box shows all of its depth when
-    its top is seen. Of a bare front the depth is a guess.
-    """
+def _recedes(local: npt.NDArray[np.float32], width: float) -> bool:
+    """Whether the flanks lie farther than the middle."""
     aside = np.abs(local[1] - (local[1].min() + local[1].max()) / 2)
     middle, flanks = local[0, aside < 0.1 * width], local[0, aside > 0.4 * width]
-    if len(middle) and len(flanks) and _near(flanks) - _near(middle) > _RECEDING * width:
-        return max(seen, width)
+    return bool(len(middle) and len(flanks)) and _near(flanks) - _near(middle) > _RECEDING * width
+
+
+def _shows_its_top(local: npt.NDArray[np.float32], seen: float, width: float) -> bool:
+    """Whether the uppermost points reach over most of the depth that is seen."""
     low, high = float(local[2].min()), float(local[2].max())
     band = local[0, local[2] > high - _TOP_BAND * (high - low)]
-    if len(band) and np.ptp(band) >= _TOP_SPAN * seen and seen > 0.2 * width:
-        return seen
-    return max(seen, _FRONT_ONLY_DEPTH * width)
+    return len(band) > 0 and float(np.ptp(band)) >= _TOP_SPAN * seen and seen > 0.2 * width
 
 
 def _near(values: npt.NDArray[np.float32]) -> float:
@@ -171,10 +217,11 @@ def box_of(extent: Extent) -> tuple[OrientedBox, bool]:
         yaw += np.pi
     e1, e2, up = extent.basis.T
     x_axis = np.cos(yaw) * e1 + np.sin(yaw) * e2
-    axes = np.stack((x_axis, np.cross(up, x_axis), up), axis=1)
+    axes = np.stack((x_axis, _cross(up, x_axis), up), axis=1)
     centre = extent.basis @ np.array([cx, cy, (extent.top + extent.bottom) / 2])
     size = np.array([length, width, extent.top - extent.bottom], np.float64)
-    return OrientedBox(centre, axes, np.maximum(size, 1e-3)), bool(elongated)
+    heading = length > (_ELONGATED if fill >= _ROUND_FILL else _LONG) * max(width, 1e-6)
+    return OrientedBox(centre, axes, np.maximum(size, 1e-3)), bool(heading)
 
 
 def covariance_of(

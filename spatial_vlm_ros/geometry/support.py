@@ -16,7 +16,11 @@ from spatial_vlm_ros.types import Detection, Floats, Plane, RgbdFrame, UpSource
 
 _SAMPLES = 4000  # points looked at; more changes the plane by less than its noise
 _TRIALS = 256  # triples drawn; with a third of the points on the plane, one in 27 triples is good
+_BLOCK = 8  # planes tried at once: more would not stay in the cache, and would wake BLAS threads for little
 _MIN_POINTS = 100
+_MIN_SHARE = 0.15  # part of the points around the things that the plane they stand on must hold
+_PEAK = 1.6  # points in twice the thickness over those in the plane, above which there is no plane
+_MIN_CAMERA_HEIGHT = 0.05  # metres; a plane through the lens is seen edge-on and holds any points
 _MAX_TILT_FROM_UP_DEG = 15.0  # a support surface steeper than this lets things slide
 _RING = 0.5  # the ring around a box, as part of the box's size
 
@@ -47,15 +51,19 @@ def find_support(
     normal, offset = _consensus(points, tolerance, up)
     if normal is None:
         return None
+    residual = _distances(points, normal, offset)
     for _ in range(4):
-        residual = np.abs(points @ normal + offset)
         inliers = residual < tolerance
-        if inliers.sum() < _MIN_POINTS:
+        if np.count_nonzero(inliers) < max(_MIN_POINTS, _MIN_SHARE * len(points)):
             return None
-        normal, offset = _least_squares(points[inliers])
-        spread = 1.4826 * float(np.median(np.abs(points[inliers] @ normal + offset)))
-        tolerance = np.minimum(tolerance, max(0.003, 3.0 * spread))
-    return Plane(normal, offset, float(np.sqrt(np.mean((points[inliers] @ normal + offset) ** 2))))
+        normal, offset = _least_squares(points.T.take(np.flatnonzero(inliers), axis=1).T)
+        residual = _distances(points, normal, offset)
+        kept = residual[inliers]
+        tolerance = np.minimum(tolerance, max(0.003, 3.0 * 1.4826 * float(np.median(kept))))
+    # A plane is a peak: scattered points fill a slab twice as thick with twice as many.
+    if np.count_nonzero(residual < 2 * tolerance) > _PEAK * np.count_nonzero(residual < tolerance):
+        return None
+    return Plane(normal, offset, float(np.sqrt(np.mean(kept**2))))
 
 
 def find_up(frame: RgbdFrame, support: Plane | None) -> tuple[npt.NDArray[np.float64], UpSource]:
@@ -85,20 +93,22 @@ def _points_around(frame: RgbdFrame, detections: tuple[Detection, ...]) -> npt.N
     """Measured points in rings around the boxes, outside all boxes."""
     depth = frame.depth
     wanted = np.zeros(depth.shape, np.bool_)
-    inside = np.zeros(depth.shape, np.bool_)
+    boxes = []
     for detection in detections:
         x0, y0, x1, y1 = detection.box_xyxy
         dx, dy = max(16.0, _RING * (x1 - x0)), max(16.0, _RING * (y1 - y0))
         box = np.s_[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)]
         ring = np.s_[max(0, int(y0 - dy)) : max(0, int(y1 + dy)), max(0, int(x0 - dx)) : max(0, int(x1 + dx))]
-        inside[box] = True
+        boxes.append(box)
         sparse = depth[box][::4, ::4]
         own = sparse[np.isfinite(sparse)]
         if len(own):  # what lies much farther than the thing is not what it stands on: the floor past a table's edge
             z = float(np.median(own))
             reach = z + max(y1 - y0, x1 - x0) * z / frame.camera.K[0, 0]
             wanted[ring] |= depth[ring] < reach
-    return _sample(frame, wanted & ~inside)
+    for box in boxes:
+        wanted[box] = False
+    return _sample(frame, wanted)
 
 
 def _sample(frame: RgbdFrame, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
@@ -108,7 +118,7 @@ def _sample(frame: RgbdFrame, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.f
     v, u = np.divmod(index, frame.depth.shape[1])
     xs, ys = normalised_axes(frame.camera)
     z = frame.depth[v, u].astype(np.float64)
-    return np.stack((xs[u] * z, ys[v] * z, z), axis=1)
+    return np.stack((xs[u] * z, ys[v] * z, z)).T
 
 
 def _consensus(
@@ -126,17 +136,31 @@ def _consensus(
     offsets = np.abs(offsets)
     # Without a known up any plane counts but a ceiling: what things stand on is what surrounds them.
     usable = normals[:, 1] < 0.1 if up is None else normals @ up > np.cos(np.radians(_MAX_TILT_FROM_UP_DEG))
+    usable &= offsets > _MIN_CAMERA_HEIGHT
     normals, offsets = normals[usable], offsets[usable]
     if not len(normals):
         return None, 0.0
-    counts = (np.abs(points @ normals.T + offsets) < tolerance[:, None]).sum(axis=0)
-    best = int(np.argmax(counts))
+    held: list[int] = []
+    for first in range(0, len(normals), _BLOCK):
+        block = np.s_[first : first + _BLOCK]
+        residuals = normals[block] @ points.T + offsets[block, None]
+        held += [int(np.count_nonzero(row)) for row in np.abs(residuals, out=residuals) < tolerance]
+    best = int(np.argmax(held))
     return normals[best], float(offsets[best])
+
+
+def _distances(
+    points: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], offset: float
+) -> npt.NDArray[np.float64]:
+    """(N,) distances of points from a plane."""
+    x, y, z = points.T
+    return np.abs(x * normal[0] + y * normal[1] + z * normal[2] + offset)
 
 
 def _least_squares(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
     """Total least squares plane, normal towards the origin."""
     mean = points.mean(axis=0)
-    normal = np.linalg.eigh(np.cov((points - mean).T))[1][:, 0]
+    centred = (points - mean).T
+    normal = np.linalg.eigh(centred @ centred.T)[1][:, 0]
     offset = -float(normal @ mean)
     return (normal, offset) if offset >= 0 else (-normal, -offset)

@@ -112,6 +112,13 @@ _HYPERNYMS = {
     "vehicle": "car truck bus train bike bicycle motorcycle van",
     "medicine": "pill tablet syrup",
 }
+_HOLDERS = frozenset(
+    (
+        *("can", "tin", "box", "bottle", "jar", "canister", "carton", "packet", "pack", "package", "bag", "tub"),
+        *("tube", "container", "jug", "pouch", "sachet", "block", "brick", "bar", "loaf"),
+    )
+)
+"""Heads of labels whose front word names what is in them: "the spam" is the spam can, but "the can" no can opener."""
 _ANYTHING = frozenset({"object", "thing", "item"})
 
 
@@ -176,9 +183,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         if not unknown:
             return SAME
         return LESS_SPECIFIC if not seen_modifiers else NONE
-    if set(said) <= set(seen_modifiers):
-        return PART
-    if said_modifiers and " ".join(said) in " ".join(seen):
+    if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_things()):
         return PART
     if any({said_head, seen_head} <= group for group in _SYNONYM_SETS):
         return SYNONYM if not [w for w in said_modifiers if w not in given] else NONE
@@ -187,6 +192,13 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     if (said_head in _members(seen_head) and not said_modifiers) or seen_head in _ANYTHING:
         return LESS_SPECIFIC
     return NONE
+
+
+@lru_cache(maxsize=1)
+def _known_things() -> frozenset[str]:
+    """Nouns of the tables: "can" names a thing of its own, so a can opener is no can."""
+    members = (word for words in _HYPERNYMS.values() for word in words.split())
+    return frozenset(_singular(word) for word in members).union(*_SYNONYM_SETS)
 
 
 @lru_cache(maxsize=64)

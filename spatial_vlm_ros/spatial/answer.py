@@ -109,7 +109,12 @@ def _dialogue_id(instruction: str, scene: Scene) -> str:
 
 def name_of(thing: SceneObject) -> str:
     """Label and id, for people: "soup can (d1)"."""
-    return f"{thing.detection.label} ({thing.id})"
+    return _printable(f"{thing.detection.label} ({thing.id})")
+
+
+def _printable(text: str) -> str:
+    """Labels come from outside: what a terminal would obey is shown as a question mark."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def _message(verdict: Verdict, believer: Believer, hidden_by: Sequence[str]) -> str:
@@ -119,7 +124,7 @@ def _message(verdict: Verdict, believer: Believer, hidden_by: Sequence[str]) -> 
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
         text = f"I see no {_bare(verdict.phrase)}"
         if hidden_by:
-            hiding = [o.detection.label for o in objects if o.id in hidden_by][:_LISTED]
+            hiding = [name_of(o) for o in objects if o.id in hidden_by][:_LISTED]
             text += f"; one could be hidden behind the {', the '.join(hiding)}"
         return text + "."
     if chosen is None:
@@ -138,7 +143,7 @@ def _message(verdict: Verdict, believer: Believer, hidden_by: Sequence[str]) -> 
     if verdict.status is Status.DEPTH_INVALID:
         return f"The {name_of(chosen)} is meant, but its place cannot be measured: {chosen.depth_problem}."
     if verdict.status is Status.OCCLUDED:
-        by = next((f" by the {o.detection.label}" for o in objects if o.id == chosen.occluder), "")
+        by = next((f" by the {name_of(o)}" for o in objects if o.id == chosen.occluder), "")
         seen = f"{chosen.visible_fraction:.0%}"
         return f"The {name_of(chosen)} is meant, but only {seen} of it can be seen: it is hidden{by}."
     if verdict.status is Status.NO_PLACE:
@@ -175,18 +180,18 @@ def _question(verdict: Verdict, layout: Layout) -> str | None:
     if verdict.status is Status.AMBIGUOUS:
         return _which(verdict.query.target, [objects[row] for row in verdict.rivals], verdict.rivals, layout)
     if verdict.status is Status.LOW_CONFIDENCE and verdict.chosen >= 0:
-        return f"Do you mean the {objects[verdict.chosen].detection.label} {_whereabouts(verdict.chosen, layout)}?"
+        return f"Do you mean the {name_of(objects[verdict.chosen])}, {_whereabouts(verdict.chosen, layout)}?"
     if verdict.status is Status.RELATION_UNSATISFIED and verdict.chosen >= 0:
         alive = int((verdict.belief.fit >= 0.5).sum())
         if alive == 1:
-            return f"Do you mean the {objects[verdict.chosen].detection.label} {_whereabouts(verdict.chosen, layout)}?"
+            return f"Do you mean the {name_of(objects[verdict.chosen])}, {_whereabouts(verdict.chosen, layout)}?"
     return None
 
 
 def _which(phrase: NounPhrase, things: Sequence[SceneObject], rows: Sequence[int], layout: Layout) -> str:
     """The question that tells the rivals apart: by label, by attribute, or by place."""
     noun = "one" if phrase.category == "object" else phrase.category
-    labels = [t.detection.label for t in things]
+    labels = [_printable(t.detection.label) for t in things]
     if len(things) <= _LISTED and len(set(labels)) == len(labels):
         return f"Which {noun}: the {_or(labels)}?"
     words = distinguishing_attributes(things)
@@ -211,8 +216,8 @@ def _whereabouts(row: int, layout: Layout) -> str:
     places = layout.bearing_places
     bearing = np.arctan2(places[:, 1], places[:, 0])
     if bearing[row] <= np.nanmin(bearing):
-        return "farthest to the left"
+        return "the one farthest to the left"
     if bearing[row] >= np.nanmax(bearing):
-        return "farthest to the right"
+        return "the one farthest to the right"
     place = int((bearing < bearing[row]).sum()) + 1
-    return f"that is number {place} of {len(bearing)} from the left"
+    return f"number {place} of {len(bearing)} from the left"

@@ -20,6 +20,7 @@ from spatial_vlm_ros.types import SceneObject
 
 YES, NEAR, UNKNOWN, NO = 0.97, 0.4, 0.5, 0.02
 _SAMPLED_PIXELS = 800
+_LIT = 0.15  # part of an object's pixels that shows the colour of its lit side
 _SHARE, _SHARE_WIDTH = 0.25, 0.06  # part of an object's pixels that makes it "the red one", and how soft that is
 
 _FAMILIES: dict[str, str] = {
@@ -115,9 +116,9 @@ def _colour_likelihood(family: str, thing: SceneObject, layout: Layout) -> float
     shares = colour_shares(thing, layout)
     if not shares or family == "clear":
         return UNKNOWN
-    share = shares.get(family, 0.0)
-    share += 0.5 * sum(s for other, s in shares.items() if frozenset((family, other)) in _NEAR_FAMILIES)
-    return float(NO + (YES - NO) * normal_cdf(np.array([(share - _SHARE) / _SHARE_WIDTH]))[0])
+    near = sum(s for other, s in shares.items() if frozenset((family, other)) in _NEAR_FAMILIES)
+    likelihood = float(normal_cdf(np.array([(shares.get(family, 0.0) - _SHARE) / _SHARE_WIDTH]))[0])
+    return max(NO + (YES - NO) * likelihood, NEAR if near > 2 * _SHARE else NO)
 
 
 def colour_shares(thing: SceneObject, layout: Layout) -> dict[str, float]:
@@ -131,7 +132,19 @@ def colour_shares(thing: SceneObject, layout: Layout) -> dict[str, float]:
     u, v = np.clip(pixels[:, 0], 0, width - 1), np.clip(pixels[:, 1], 0, height - 1)
     names = _name_pixels(frame.rgb[v, u])
     families, counts = np.unique(names, return_counts=True)
-    return {str(f): float(c) / len(names) for f, c in zip(families, counts, strict=True)}
+    return _unshaded({str(f): float(c) / len(names) for f, c in zip(families, counts, strict=True)})
+
+
+def _unshaded(shares: dict[str, float]) -> dict[str, float]:
+    """Shares with the shaded side given to the colour of the lit side: grey to white, brown to orange or red.
+
+    Shade darkens and never brightens, so the brighter colour is the thing's own where there is enough of it.
+    """
+    for dark, lights in (("grey", ("white",)), ("black", ("white",)), ("brown", ("orange", "red"))):
+        for light in lights:
+            if shares.get(light, 0.0) >= _LIT and dark in shares and (dark != "black" or shares[dark] < _LIT):
+                shares[light] += shares.pop(dark)
+    return shares
 
 
 def _name_pixels(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:

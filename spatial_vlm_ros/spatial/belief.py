@@ -33,6 +33,7 @@ SUPPORT_NOUNS = frozenset(
 )
 FRAME_RELATIONS = frozenset({"left of", "right of", "in front of", "behind"})
 _NEGLIGIBLE = 0.02  # weight below which an object is not tried as target or anchor
+_PAIRS = 20_000  # pairs of target and anchor measured at once
 _MOST_ANCHORS = 12  # anchors of each kind tried for "between"
 
 
@@ -162,17 +163,17 @@ class Believer:
         view = self._frame_for(clause.frame, clause.relation in FRAME_RELATIONS)
         best = np.full((n, 1), -1, np.intp)
         margin, likelihood, chance = np.full(n, np.nan), np.full(n, FLOOR), np.full(n, FLOOR)
-        if len(rows) and len(targets):
-            margins, sigma = RELATIONS[clause.relation](Pairs(self.layout, view, targets, rows))
+        for some in _blocks(targets, len(rows)):
+            margins, sigma = RELATIONS[clause.relation](Pairs(self.layout, view, some, rows))
             margins = -margins if clause.negated else margins
             holds = clause_likelihood(margins, sigma)
             joint = holds * anchor.weight[None, rows]
-            joint[targets[:, None] == rows[None, :]] = 0.0  # nothing stands in a relation to itself
-            pick = (np.arange(len(targets)), joint.argmax(axis=1))
-            margin[targets] = np.where(joint[pick] > 0, margins[pick], np.nan)
-            likelihood[targets] = np.where(joint[pick] > 0, holds[pick], FLOOR)
-            chance[targets] = np.maximum(joint[pick], FLOOR)
-            best[targets, 0] = np.where(joint[pick] > 0, rows[pick[1]], -1)
+            joint[some[:, None] == rows[None, :]] = 0.0  # nothing stands in a relation to itself
+            pick = (np.arange(len(some)), joint.argmax(axis=1))
+            margin[some] = np.where(joint[pick] > 0, margins[pick], np.nan)
+            likelihood[some] = np.where(joint[pick] > 0, holds[pick], FLOOR)
+            chance[some] = np.maximum(joint[pick], FLOOR)
+            best[some, 0] = np.where(joint[pick] > 0, rows[pick[1]], -1)
         return ClauseBelief(clause.relation, clause.negated, margin, likelihood, chance, best, anchors)
 
     def _between(self, clause: RelationClause, anchors: tuple[PhraseBelief, ...], targets: Indices) -> ClauseBelief:
@@ -211,6 +212,12 @@ class Believer:
         margin = np.full(n, np.nan)
         noise = 2.0 * self.layout.sigma[targets]
         margin[targets] = self.config.relation.contact + noise - np.abs(self.layout.bottom[targets])
+        # What lies in or on another thing is not on the surface itself, however thin the other thing is.
+        view = self._view(FrameOfReference.VIEWER)
+        pairs = Pairs(self.layout, view, targets, np.flatnonzero(self.layout.measured))
+        carried = np.maximum(RELATIONS["inside"](pairs)[0], RELATIONS["on"](pairs)[0])
+        carried[targets[:, None] == pairs.anchors[None, :]] = -np.inf
+        margin[targets] = np.minimum(margin[targets], -carried.max(axis=1, initial=-np.inf))
         if clause.negated:
             margin = -margin
         likelihood = np.full(n, FLOOR)
@@ -233,6 +240,14 @@ class Believer:
         likelihood, margin = order.place_in_order(order.key_of(word, self.layout, view), member, n)
         likelihood = np.maximum(likelihood, FLOOR)
         return ClauseBelief(name, False, margin, likelihood, likelihood, np.empty((len(member), 0), np.intp))
+
+
+def _blocks(targets: Indices, anchors: int) -> list[Indices]:
+    """The targets, a few at a time, so that what is measured of their pairs stays in the processor's cache."""
+    if not anchors:
+        return []
+    size = max(1, _PAIRS // anchors)
+    return [targets[first : first + size] for first in range(0, len(targets), size)]
 
 
 def _likeliest(weight: Array) -> Indices:

@@ -21,6 +21,9 @@ from spatial_vlm_ros.types import FrameOfReference, Scene
 Array = npt.NDArray[np.float64]
 
 
+_BELOW = 0.05  # metres on the ground within which a place has no direction from the viewer
+
+
 @dataclass(frozen=True, eq=False)
 class Viewpoint:
     """Where left, right, behind and in front are seen from.
@@ -40,16 +43,14 @@ class Viewpoint:
     def towards(self, places: Array, straight_down_deg: float) -> Array:
         """Unit directions on the ground from the viewer to (N, 2) places, (N, 2).
 
-        A place almost below the viewer has no direction of its own and takes the viewer's forward; so does every
-        place of a view that looks straight down.
+        A place below the viewer (within 5 cm on the ground) has no direction of its own and takes the viewer's
+        forward; so does every place of a view that looks straight down.
         """
         offset = places - self.origin[:2]
         distance = np.linalg.norm(offset, axis=1, keepdims=True)
-        drop = max(float(self.origin[2]), 0.0)
         if self.down_deg > straight_down_deg:
             return np.broadcast_to(self.forward, places.shape).copy()
-        steep = distance * np.tan(np.radians(straight_down_deg)) < max(drop, 1e-6)
-        return np.where(steep, self.forward, offset / np.maximum(distance, 1e-9))
+        return np.where(distance < _BELOW, self.forward, offset / np.maximum(distance, 1e-9))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +93,7 @@ class Layout:
     @cached_property
     def reach(self) -> Array:
         """(N,) size of an object for gaps: its mean horizontal size, at least `min_reach`."""
-        size = np.array([o.box.size[:2].mean() for o in self.scene.objects])
-        return np.maximum(size, self.relation.min_reach)
+        return np.maximum(self.size[:, :2].mean(axis=1), self.relation.min_reach)
 
     @cached_property
     def size(self) -> Array:

@@ -41,16 +41,15 @@ class Pairs:
         ahead = self.view.towards(places, self.layout.relation.straight_down_deg)
         return ahead, np.stack((-ahead[:, 1], ahead[:, 0]), axis=1)
 
-    def offsets(self) -> Array:
-        """(T, A, 2) from anchor centre to target centre."""
-        centre = self.layout.centre[:, :2]
-        return centre[self.targets, None] - centre[None, self.anchors]
+    def offsets(self) -> tuple[Array, Array]:
+        """From anchor centre to target centre: (T, A) along g1, and along g2."""
+        x, y = self.layout.centre[:, 0], self.layout.centre[:, 1]
+        return x[self.targets, None] - x[self.anchors], y[self.targets, None] - y[self.anchors]
 
-    def extents(self, directions: Array) -> tuple[Array, Array, Array, Array]:
-        """Lowest and highest coordinate along (A, 2) directions: of targets (T, A) and of the anchors (A,)."""
-        targets = np.einsum("tkc,ac->tak", self.layout.footprint[self.targets], directions)
-        anchors = np.einsum("akc,ac->ak", self.layout.footprint[self.anchors], directions)
-        return targets.min(axis=2), targets.max(axis=2), anchors.min(axis=1), anchors.max(axis=1)
+    def along(self, directions: Array) -> tuple[Array, Array]:
+        """Coordinates of outline corners along (A, 2) directions: of targets (T, K, A) and of the anchors (A, K)."""
+        anchors = self.layout.footprint[self.anchors] @ directions[..., None]
+        return self.layout.footprint[self.targets] @ directions.T, anchors[..., 0]
 
     def noise(self, blur_of: Array | None = None) -> Array:
         """(T, A) standard deviation of a distance between two objects: depth noise, and a part of the smaller size."""
@@ -73,7 +72,8 @@ def left_of(pairs: Pairs) -> tuple[Array, Array]:
 def right_of(pairs: Pairs) -> tuple[Array, Array]:
     """Lateral offset of the target's centre to the right of the ray viewer → anchor."""
     _, right = pairs.directions()
-    return np.einsum("tac,ac->ta", pairs.offsets(), right), pairs.noise()
+    x, y = pairs.offsets()
+    return x * right[:, 0] + y * right[:, 1], pairs.noise()
 
 
 def behind(pairs: Pairs) -> tuple[Array, Array]:
@@ -99,11 +99,13 @@ def _along(pairs: Pairs, sign: float) -> tuple[Array, Array]:
             "say left, right or nearest, or use the frame 'robot'",
         )
     ahead, right = pairs.directions()
-    near_t, _, near_a, _ = pairs.extents(ahead)
-    begins = sign * (near_t - near_a[None])
-    low_t, high_t, low_a, high_a = pairs.extents(right)
-    gap = np.maximum(np.maximum(low_t - high_a[None], low_a[None] - high_t), 0.0)
-    distance = sign * np.einsum("tac,ac->ta", pairs.offsets(), ahead)
+    targets, anchors = pairs.along(ahead)
+    begins = sign * (targets.min(axis=1) - anchors.min(axis=1))
+    targets, anchors = pairs.along(right)
+    aside = np.maximum(targets.min(axis=1) - anchors.max(axis=1), anchors.min(axis=1) - targets.max(axis=1))
+    gap = np.maximum(aside, 0.0)
+    x, y = pairs.offsets()
+    distance = sign * (x * ahead[:, 0] + y * ahead[:, 1])
     in_cone = distance * np.tan(np.radians(config.cone_deg)) - gap
     return np.minimum(begins, np.where(gap > 0, in_cone, np.inf)), pairs.noise()
 
@@ -181,8 +183,9 @@ def _closeness(pairs: Pairs, sizes: float) -> tuple[Array, Array]:
         layout.bottom[pairs.targets, None] - layout.top[None, pairs.anchors],
         layout.bottom[None, pairs.anchors] - layout.top[pairs.targets, None],
     )
-    # One over the other is not beside it: as far as their heights do not overlap, the outlines must not.
-    stacked = np.where(apart > -0.5 * layout.relation.contact, -_inside_outline(pairs), np.inf)
+    # What is over, under or in the other is not beside it.
+    within = _inside_outline(pairs)
+    stacked = np.where(within > 0, -within, np.inf)
     margin = sizes * reach - np.hypot(_gap(pairs), np.maximum(apart, 0.0))
     return np.minimum(margin, stacked), np.hypot(pairs.noise(), 0.25 * reach)
 
@@ -195,14 +198,13 @@ def _mean_reach(pairs: Pairs) -> Array:
 
 def _gap(pairs: Pairs) -> Array:
     """(T, A) horizontal gap between outlines along the line between centres, 0 where they overlap."""
-    offset = pairs.offsets()
-    distance = np.linalg.norm(offset, axis=2)
-    direction = offset / np.maximum(distance, 1e-9)[..., None]
-    centre = pairs.layout.centre[:, :2]
-    shape_t = pairs.layout.footprint[pairs.targets] - centre[pairs.targets, None]
-    shape_a = pairs.layout.footprint[pairs.anchors] - centre[pairs.anchors, None]
-    reach_t = np.einsum("tkc,tac->tak", shape_t, -direction).max(axis=2)
-    reach_a = np.einsum("akc,tac->tak", shape_a, direction).max(axis=2)
+    x, y = pairs.offsets()
+    distance = np.sqrt(x * x + y * y)
+    direction = np.stack((x, y)) / np.maximum(distance, 1e-9)  # (2, T, A), from anchor to target
+    layout = pairs.layout
+    outline = layout.footprint - layout.centre[:, None, :2]
+    reach_t = -(outline[pairs.targets] @ np.ascontiguousarray(direction.transpose(1, 0, 2))).min(axis=1)
+    reach_a = (outline[pairs.anchors] @ np.ascontiguousarray(direction.transpose(2, 0, 1))).max(axis=1).T
     return np.maximum(distance - reach_t - reach_a, 0.0)
 
 
@@ -216,9 +218,12 @@ def _inside_outline(pairs: Pairs) -> Array:
     )
     turn = np.where(area >= 0, 1.0, -1.0)[:, None, None]
     inward = turn * np.stack((-edge[..., 1], edge[..., 0]), axis=2) / np.maximum(length, 1e-9)[..., None]
-    depth = np.einsum("tc,akc->tak", pairs.layout.centre[pairs.targets, :2], inward)
-    depth -= np.einsum("akc,akc->ak", outline, inward)[None]
-    return np.where(length[None] > 1e-9, depth, np.inf).min(axis=2)
+    real = length > 1e-9
+    start = np.where(real, np.sum(outline * inward, axis=2), -np.inf)  # corners that coincide make no edge
+    inward[~real] = 0.0
+    depth = inward @ pairs.layout.centre[pairs.targets, :2].T  # (A, K, T)
+    depth -= start[..., None]
+    return depth.min(axis=1).T
 
 
 def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -> tuple[Array, Array]:

@@ -88,7 +88,8 @@ def test_attributes_of_the_detector_may_stand_for_modifiers() -> None:
 
 def test_a_modifier_is_not_a_head() -> None:
     assert label_fit("can opener", "can") < SAME
-    assert label_fit("can", "can opener") == PART, "a part of a label, weaker than a head"
+    assert label_fit("can", "can opener") == NONE, "a thing of its own, and no can holds an opener"
+    assert label_fit("spam", "spam can") == PART, "what a holder holds, weaker than a head"
     assert label_fit("cup", "cup") > label_fit("cup", "cup holder")
 
 

@@ -123,12 +123,6 @@ class Ground:
 
 
 @pytest.fixture(scope="session")
-def camera() -> PinholeCamera:
-    """A smaller picture of the same view as elsewhere: here it is sentences that are tested, not pixels."""
-    return PinholeCamera(np.array([[420.0, 0, 223.5], [0, 420, 167.5], [0, 0, 1]]), 448, 336)
-
-
-@pytest.fixture(scope="session")
 def ground() -> Ground:
     return Ground()
 

@@ -151,7 +151,7 @@ def test_sizes_are_told_by_comparison(tabletop: Tabletop, word: str, expected: s
     ("word", "expected"), [("wide", "wide"), ("narrow", "slim"), ("thin", "slim"), ("thick", "wide")]
 )
 def test_widths_are_told_by_comparison(tabletop: Tabletop, word: str, expected: str) -> None:
-    bodies = tabletop.block("wide", -0.15, 0, (0.12, 0.12, 0.05)), tabletop.block("slim", 0.15, 0, (0.04, 0.04, 0.05))
+    bodies = tabletop.block("wide", -0.15, 0, (0.12, 0.12, 0.05)), tabletop.block("slim", 0.15, 0, (0.025, 0.025, 0.05))
     assert tabletop.ask(tabletop.see(*bodies), f"the {word} block").target.id == expected
 
 
