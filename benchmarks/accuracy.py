@@ -25,7 +25,9 @@ from benchmarks.harness import RESULTS, machine
 from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status
 from spatial_vlm_ros.evaluation.score import wilson
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, noisy, random_tabletop, render
+from spatial_vlm_ros.sim.random_worlds import random_tabletop
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 
 CLEAR = 0.02
 FIRST_SEED = 10_000

@@ -7,7 +7,9 @@ import math
 
 import numpy as np
 
-from spatial_vlm_ros.sim.tabletop import Rendering, World, look_at, noisy, random_tabletop, render
+from spatial_vlm_ros.sim.random_worlds import random_tabletop
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.tabletop import Rendering, World, look_at, render
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame
 
 LABELS = ("cup", "mug", "can", "box")

@@ -15,7 +15,8 @@ import pytest
 from spatial_vlm_ros.config import DepthConfig, LiftConfig, ResolverConfig
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.tabletop import Body, Box, Cup, Cylinder, Rendering, Sphere, World, look_at, render
+from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Sphere
+from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.types import Detection, PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Vector3
 
 REAL_FRAMES_VARIABLE = "SPATIAL_VLM_REAL_RGBD"

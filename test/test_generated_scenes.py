@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.sim.tabletop import Body, Box, World, noisy, random_tabletop
+from spatial_vlm_ros.sim.random_worlds import random_tabletop
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.shapes import Box
+from spatial_vlm_ros.sim.tabletop import Body, World
 from spatial_vlm_ros.types import Resolution, Status, Vector3
 
 if TYPE_CHECKING:

@@ -214,10 +214,12 @@ class Believer:
         margin[targets] = self.config.relation.contact + noise - np.abs(self.layout.bottom[targets])
         # What lies in or on another thing is not on the surface itself, however thin the other thing is.
         view = self._view(FrameOfReference.VIEWER)
-        pairs = Pairs(self.layout, view, targets, np.flatnonzero(self.layout.measured))
-        carried = np.maximum(RELATIONS["inside"](pairs)[0], RELATIONS["on"](pairs)[0])
-        carried[targets[:, None] == pairs.anchors[None, :]] = -np.inf
-        margin[targets] = np.minimum(margin[targets], -carried.max(axis=1, initial=-np.inf))
+        carriers = np.flatnonzero(self.layout.measured)
+        for some in _blocks(targets, len(carriers)):
+            pairs = Pairs(self.layout, view, some, carriers)
+            carried = np.maximum(RELATIONS["inside"](pairs)[0], RELATIONS["on"](pairs)[0])
+            carried[some[:, None] == carriers[None, :]] = -np.inf
+            margin[some] = np.minimum(margin[some], -carried.max(axis=1, initial=-np.inf))
         if clause.negated:
             margin = -margin
         likelihood = np.full(n, FLOOR)

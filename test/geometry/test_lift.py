@@ -11,7 +11,9 @@ import pytest
 from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.sim.tabletop import Rendering, SensorNoise, noisy, random_tabletop
+from spatial_vlm_ros.sim.random_worlds import random_tabletop
+from spatial_vlm_ros.sim.sensor import SensorNoise, noisy
+from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Scene, SceneObject, UpSource
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ import pytest
 from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.segmentation import masks_from_boxes
 from spatial_vlm_ros.geometry.support import find_support
-from spatial_vlm_ros.sim.tabletop import Rendering, noisy, random_tabletop
+from spatial_vlm_ros.sim.random_worlds import random_tabletop
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.types import Detection, Mask, RgbdFrame
 
 if TYPE_CHECKING:

@@ -44,7 +44,8 @@ def test_a_bottle_of_which_a_twentieth_is_seen_is_occluded(tabletop: Any) -> Non
 
 @pytest.mark.parametrize("pitch", [15, 20, 25])
 def test_round_things_at_flat_angles_do_not_claim_a_heading(tabletop: Any, pitch: float) -> None:
-    from spatial_vlm_ros.sim.tabletop import noisy, random_tabletop
+    from spatial_vlm_ros.sim.random_worlds import random_tabletop
+    from spatial_vlm_ros.sim.sensor import noisy
 
     claims = []
     for seed in range(12):

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spatial_vlm_ros.config import ResolverConfig
-from spatial_vlm_ros.sim.tabletop import Body, Rendering, noisy, random_tabletop
+from spatial_vlm_ros.sim.random_worlds import random_tabletop
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.tabletop import Body, Rendering
 from spatial_vlm_ros.types import FrameOfReference, Resolution, Status, Transform, UpSource
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.config import DepthConfig, RelationConfig
-from spatial_vlm_ros.sim.tabletop import COLOURS, Body, Rendering, noisy
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.tabletop import COLOURS, Body, Rendering
 from spatial_vlm_ros.spatial.attributes import (
     attribute_likelihood,
     colour_family,

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a real depth sensor does to exact depth: noise, holes at edges, quantisation, dropouts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.sim.tabletop import as_bytes
+from spatial_vlm_ros.types import Mask, RgbdFrame
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SensorNoise:
+    """What a real depth camera adds.
+
+    Args:
+        floor: standard deviation of depth at zero range, metres.
+        quadratic: its growth with range squared, 1/metre.
+        correlated: part of the variance shared by neighbouring pixels, 0 to 1.
+        patch: extent of that correlation, pixels.
+        edge_jump: step in inverse depth between neighbours that counts as an edge, 1/metre: planes seen at a flat angle
+            have small ones at any range.
+        edge_loss: part of the pixels at edges without measurement, 0 to 1.
+        loss: part of all pixels without measurement, 0 to 1.
+        step: depth is rounded to multiples of this, metres.
+        rgb: standard deviation of colour, of 255.
+    """
+
+    floor: float = 0.001
+    quadratic: float = 0.002
+    correlated: float = 0.3
+    patch: int = 16
+    edge_jump: float = 0.03
+    edge_loss: float = 0.6
+    loss: float = 0.01
+    step: float = 0.001
+    rgb: float = 2.0
+
+
+def noisy(frame: RgbdFrame, rng: np.random.Generator, noise: SensorNoise | None = None) -> RgbdFrame:
+    """The frame as a real sensor would have measured it.
+
+    Args:
+        frame: exact depth.
+        rng: the only source of chance.
+        noise: how much of what; None = a stereo camera of the usual kind.
+
+    Returns:
+        A new frame: noisy, quantised depth with holes at edges and elsewhere, and noisy colour.
+    """
+    noise = SensorNoise() if noise is None else noise
+    depth = frame.depth.astype(np.float64)
+    deviation = noise.floor + noise.quadratic * depth**2
+    shared = _smooth_field(depth.shape, rng, noise.patch) * math.sqrt(noise.correlated)
+    own = rng.standard_normal(depth.shape) * math.sqrt(1 - noise.correlated)
+    measured = (np.round((depth + deviation * (shared + own)) / noise.step) * noise.step).astype(np.float32)
+    lost = rng.random(depth.shape) < np.where(_edges(frame.depth, noise.edge_jump), noise.edge_loss, noise.loss)
+    measured = np.where(lost | ~(measured > 0), np.float32(np.nan), measured)
+    rgb = as_bytes(frame.rgb + noise.rgb * rng.standard_normal(frame.rgb.shape))
+    return replace(frame, rgb=rgb, depth=measured)
+
+
+def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator, patch: int) -> Array:
+    """Smooth noise of unit variance that changes over `patch` pixels."""
+    height, width = shape
+    coarse = rng.standard_normal((height // patch + 2, width // patch + 2))
+    fine = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float64)
+    return fine / max(float(fine.std()), 1e-9)
+
+
+def _edges(depth: npt.NDArray[np.float32], jump: float) -> Mask:
+    """Pixels where inverse depth differs by more than `jump` among the 3x3 around; not measured counts as far away."""
+    inverse = np.nan_to_num(1 / depth, nan=0.0)
+    kernel = np.ones((3, 3), np.uint8)
+    return np.greater(np.subtract(cv2.dilate(inverse, kernel), cv2.erode(inverse, kernel)), jump)
