@@ -27,6 +27,7 @@ from spatial_vlm_ros.evaluation.score import wilson
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.shapes import Cylinder, Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 
 CLEAR = 0.02
@@ -74,11 +75,23 @@ class View:
 def view(seed: int) -> View:
     """One random world from a random side, 0.7 to 1.2 m away, 20 to 60 degrees above the table."""
     rng = np.random.default_rng(seed)
-    world = random_tabletop(rng, BODIES, labels=LABELS)
+    world = _stacked(random_tabletop(rng, BODIES, labels=LABELS), rng)
     elevation, distance, side = np.radians(rng.uniform(20, 60)), rng.uniform(0.7, 1.2), rng.uniform(0, 2 * np.pi)
     eye = distance * np.array([np.cos(elevation) * np.cos(side), np.cos(elevation) * np.sin(side), np.sin(elevation)])
     seen = render(world, _CAMERA, look_at(tuple(eye), (0.0, 0.0, 0.03)))
     return View(seed, world, eye, seen, noisy(seen.frame, rng), boxed=bool(seed % 2))
+
+
+def _stacked(world: World, rng: np.random.Generator) -> World:
+    """The same with a can on every second box and a ball in every second bowl."""
+    more = []
+    for body in world.bodies:
+        x, y, base = body.position
+        if body.label == "box" and rng.random() < 0.5:
+            more.append(Body(f"on {body.id}", "can", Cylinder(0.03, 0.1), (x, y, body.top), "orange"))
+        if body.label == "bowl" and rng.random() < 0.5:
+            more.append(Body(f"in {body.id}", "ball", Sphere(0.025), (x, y, base + 0.004), "purple"))
+    return World((*world.bodies, *more))
 
 
 def questions(one: View) -> Iterator[Question]:
@@ -95,6 +108,7 @@ def questions(one: View) -> Iterator[Question]:
     alone = [group[0] for group in kinds.values() if len(group) == 1]
     for label, group in kinds.items():
         yield from _related(one, label, group, alone)
+        yield from _carried(label, group, alone)
         if len(group) > 1:
             yield Question("ambiguous", f"the {label}", Status.AMBIGUOUS)
             yield from _ordered(one, label, group)
@@ -117,6 +131,19 @@ def _related(one: View, label: str, group: Sequence[Body], anchors: Sequence[Bod
                 yield Question(relation, words, Status.OK, holding[0].id)
             elif not holding:
                 yield Question(f"not {relation}", words, Status.RELATION_UNSATISFIED)
+
+
+def _carried(label: str, group: Sequence[Body], anchors: Sequence[Body]) -> Iterator[Question]:
+    """A can on a box, a ball in a bowl, as they were put."""
+    relation, holder = {"can": ("on", "box"), "ball": ("in", "bowl")}.get(label, (None, None))
+    for anchor in anchors:
+        if relation is not None and anchor.label == holder:
+            carried = [body for body in group if body.id == f"{relation} {anchor.id}"]
+            words = f"take the {label} {relation} the {holder}"
+            status = Status.OK if carried else Status.RELATION_UNSATISFIED
+            yield Question(
+                relation if carried else f"not {relation}", words, status, carried[0].id if carried else None
+            )
 
 
 def _margin(one: View, relation: str, body: Body, anchor: Body) -> float:

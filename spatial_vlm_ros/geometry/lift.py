@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections to a scene of objects in metres: surface, extent, what stands on what, and what hides what.
+"""Detections to a scene of objects in metres: surface, extent, carriers, and what hides what.
 
 Works in the optical frame of the camera. Nothing here knows a relation or a word of the instruction.
 """
@@ -15,20 +15,16 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.camera import project, rectified
+from spatial_vlm_ros.geometry.carriers import standing
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of
 from spatial_vlm_ros.geometry.segmentation import depth_gap, masks_from_boxes
 from spatial_vlm_ros.geometry.support import find_support, find_up, known_up
 from spatial_vlm_ros.geometry.surface import Surface, visible_surface
-from spatial_vlm_ros.types import Detection, OrientedBox, Plane, RgbdFrame, Scene, SceneObject
+from spatial_vlm_ros.types import Detection, OrientedBox, RgbdFrame, Scene, SceneObject
 
 Array = npt.NDArray[np.float64]
 _Owners = npt.NDArray[np.int16]
-
-_STACK_SLACK = 0.25  # part of its height by which an object may seem to sink into what carries it
-_HIDDEN_BOTTOM = 0.5  # part of its height, beyond 2 cm, that may be missing below what is seen of an object
-_FOOT_COVERED = 0.3  # part of a lower edge behind something nearer, from which the foot is out of sight
-_STEEP = 0.966  # sine of 75 degrees: from so high above, sides are not seen
 
 
 def build_scene(
@@ -60,11 +56,7 @@ def build_scene(
         visible_surface(frame, d, m, support, depth_config, lift_config) for d, m in zip(checked, masks, strict=True)
     ]
     extents = [extent_of(s, up, frame.camera, lift_config) if s.problem is None else None for s in surfaces]
-    hidden = [
-        extent is not None and _foot_is_hidden(surface, extent, frame, up, depth_config, lift_config)
-        for surface, extent in zip(surfaces, extents, strict=True)
-    ]
-    extents = _settled(extents, hidden, support, up, lift_config)
+    extents = standing(surfaces, extents, support, up, frame, depth_config, lift_config)
     owners = _owner_image(frame.depth.shape, surfaces, extents)
     objects = tuple(
         _unmeasured(surface, frame)
@@ -73,64 +65,6 @@ def build_scene(
         for index, (surface, extent) in enumerate(zip(surfaces, extents, strict=True))
     )
     return Scene(objects, up, up_from, support, frame)
-
-
-# ------------------------------------------------------------------------------------------------ what stands on what
-
-
-def _settled(
-    extents: Sequence[Extent | None], hidden: Sequence[bool], support: Plane | None, up: Array, config: LiftConfig
-) -> list[Extent | None]:
-    """Let every object reach down to what carries it: the support plane or the top of another object.
-
-    The lowest visible point of a partly hidden object is not its bottom; things do not float. Where the foot is in
-    sight, only a little may be missing below it: what stands on an unseen shelf is left there.
-    """
-    measured = [extent for extent in extents if extent is not None]
-    return [
-        None if extent is None else _reaching_down(extent, foot, measured, support, up, config)
-        for extent, foot in zip(extents, hidden, strict=True)
-    ]
-
-
-def _foot_is_hidden(
-    surface: Surface, extent: Extent, frame: RgbdFrame, up: Array, depth_config: DepthConfig, config: LiftConfig
-) -> bool:
-    """Whether what lies below the seen part of an object is out of sight: covered, off the picture, under its top."""
-    middle = extent.basis @ extent.median
-    if float(-(middle @ up) / np.linalg.norm(middle)) > _STEEP:
-        return True
-    height = frame.depth.shape[0]
-    columns = np.flatnonzero(surface.mask.any(axis=0))
-    lowest = surface.mask.shape[0] - 1 - np.argmax(surface.mask[::-1, columns], axis=0)
-    rows = lowest + surface.window[0].start + 1 + surface.rim
-    inside = rows < height
-    z = frame.depth[rows[inside], columns[inside] + surface.window[1].start]
-    own = frame.depth[rows[inside] - 1 - surface.rim, columns[inside] + surface.window[1].start]
-    own = np.where(np.isfinite(own), own, np.float32(extent.near_z))
-    covered = np.count_nonzero(z < own - depth_gap(own, depth_config, config)) + np.count_nonzero(~inside)
-    return bool(covered > _FOOT_COVERED * len(columns))
-
-
-def _reaching_down(
-    extent: Extent, hidden: bool, others: Sequence[Extent], support: Plane | None, up: Array, config: LiftConfig
-) -> Extent:
-    """The extent with its bottom at the highest level that can carry it."""
-    height = extent.top - extent.bottom
-    slack = _STACK_SLACK * height + config.gap / 2
-    place = extent.basis[:, :2] @ extent.outline.mean(axis=0).astype(np.float64)
-    levels = []
-    if support is not None:
-        levels.append(-(support.offset + float(support.normal @ place)) / float(support.normal @ up))
-    for other in others:
-        if other is not extent and other.top <= extent.bottom + slack and other.top < extent.top - 1e-3:
-            x, y = (float(c) for c in other.basis[:, :2].T @ place)
-            if cv2.pointPolygonTest(other.outline, (x, y), False) >= 0:
-                levels.append(other.top)
-    levels = [level for level in levels if level < extent.top - 1e-3]
-    if levels and (hidden or extent.bottom - max(levels) <= max(slack, _HIDDEN_BOTTOM * height + 0.02)):
-        return dataclasses.replace(extent, bottom=float(max(levels)))
-    return extent
 
 
 # ------------------------------------------------------------------------------------------------ what hides what

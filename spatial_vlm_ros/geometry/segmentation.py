@@ -8,6 +8,7 @@ that they fill. A piece that reaches far out of a box (an occluder, the backgrou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,12 +19,16 @@ from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.types import Detection, Floats, Mask, Plane, RgbdFrame
 
+PixelBox = tuple[int, int, int, int]  # left, top, right, bottom; the last two exclusive
+
 _OWNED = 0.7  # part of a piece inside a box that makes it a piece of that box
 _SHARED, _FILLED = 0.15, 0.15  # part of a piece inside a box, or of the box filled by it, that makes a claim on it
 STEEPEST = 6.0  # slope of a surface against the picture (80 degrees) from which it is a depth edge
 _MIN_PIECE = 8  # pixels; smaller pieces are noise
 _MIN_MODEL = 30  # pixels of a box alone from which its depth and colour are learnt
 _LEAST_SPREAD = (0.01, 12.0, 6.0, 6.0)  # metres; lightness and two colour axes, 8-bit Lab
+_CORE = 0.5  # part of a box, about its centre, that shows its object when nothing lies in it alone
+_UNLIKE = 6.0  # squared deviation from which the middle of a box shows another thing than the piece's owner
 _MIN_FILL = 0.04  # part of a box that its pieces must fill; less is a flat or unmeasured thing
 _FLAT_CORE = 0.6  # part of a box, about its centre, taken for a flat thing of its surroundings' colour
 
@@ -88,7 +93,7 @@ def depth_gap(depth: Floats | float, depth_config: DepthConfig, lift_config: Lif
     return lift_config.gap + 6.0 * depth_noise(depth, depth_config)
 
 
-def _pixel_box(detection: Detection, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _pixel_box(detection: Detection, shape: tuple[int, ...]) -> PixelBox:
     """Whole pixels of a box, inside the picture: left, top, right, bottom (last ones exclusive)."""
     x0, y0, x1, y1 = detection.box_xyxy
     left, top = min(max(0, round(x0)), shape[1] - 1), min(max(0, round(y0)), shape[0] - 1)
@@ -118,9 +123,7 @@ def _pieces(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> npt.ND
     return np.asarray(cv2.connectedComponents((raised & ~edge).astype(np.uint8), connectivity=4)[1], np.int32)
 
 
-def _give_pieces(
-    frame: RgbdFrame, labels: npt.NDArray[np.int32], boxes: Sequence[tuple[int, int, int, int]]
-) -> list[Mask]:
+def _give_pieces(frame: RgbdFrame, labels: npt.NDArray[np.int32], boxes: Sequence[PixelBox]) -> list[Mask]:
     """Give every piece to the box it fills best; divide pieces that several boxes cut through."""
     areas = np.bincount(labels.reshape(-1))
     inside = np.zeros((len(boxes), len(areas)))
@@ -129,53 +132,97 @@ def _give_pieces(
     inside[:, 0] = 0  # label 0 is no piece
     covered = inside / np.maximum(areas, 1)
     sizes = np.array([(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes], np.float64)
-    owners = np.zeros(inside.shape, np.bool_)
-    for piece in np.flatnonzero((inside.max(axis=0) > 0) & (areas >= _MIN_PIECE)):
-        own = np.flatnonzero(covered[:, piece] >= _OWNED)
-        if len(own):
-            owners[own[np.argmax(inside[own, piece] / sizes[own])], piece] = True
-        else:
-            owners[(covered[:, piece] >= _SHARED) | (inside[:, piece] >= _FILLED * sizes), piece] = True
     masks = [np.zeros(labels.shape, np.bool_) for _ in boxes]
-    contested = owners.sum(axis=0) > 1
-    for b, (x0, y0, x1, y1) in enumerate(boxes):
-        masks[b][y0:y1, x0:x1] = (owners[b] & ~contested)[labels[y0:y1, x0:x1]]
-    for piece in np.flatnonzero(contested):
-        rivals = [int(b) for b in np.flatnonzero(owners[:, piece])]
-        for rival, part in zip(rivals, _divide(frame, labels == piece, [boxes[b] for b in rivals]), strict=True):
-            masks[rival] |= part
+    for piece in np.flatnonzero((inside.max(axis=0) > 0) & (areas >= _MIN_PIECE)):
+        filled = inside[:, piece] >= np.maximum(_FILLED * sizes, _MIN_MODEL)
+        own = np.flatnonzero(covered[:, piece] >= _OWNED)
+        if not len(own):
+            rivals = [int(b) for b in np.flatnonzero(filled | (covered[:, piece] >= _SHARED))]
+        else:
+            owner = int(own[np.argmax(inside[own, piece] / sizes[own])])
+            others = [int(b) for b in np.flatnonzero(filled) if b != owner]
+            rivals = [owner, *_apart(frame, labels == piece, boxes, owner, others)] if others else [owner]
+        if len(rivals) == 1:
+            x0, y0, x1, y1 = boxes[rivals[0]]
+            masks[rivals[0]][y0:y1, x0:x1] |= labels[y0:y1, x0:x1] == piece
+        elif rivals:
+            parts = _divide(_Pixels.of(frame, labels == piece), [boxes[b] for b in rivals])
+            for rival, part in zip(rivals, parts, strict=True):
+                masks[rival] |= part
     return masks
 
 
-def _divide(frame: RgbdFrame, piece: Mask, boxes: Sequence[tuple[int, int, int, int]]) -> list[Mask]:
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """The pixels of one piece: rows, columns, and (N, 4) depth and Lab colour."""
+
+    shape: tuple[int, ...]
+    v: npt.NDArray[np.intp]
+    u: npt.NDArray[np.intp]
+    features: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, frame: RgbdFrame, piece: Mask) -> _Pixels:
+        v, u = np.nonzero(piece)
+        lab = cv2.cvtColor(frame.rgb[v, u][None], cv2.COLOR_RGB2Lab)[0].astype(np.float32)
+        return cls(piece.shape, v, u, np.column_stack((frame.depth[v, u], lab)))
+
+    def inside(self, box: PixelBox, part: float = 1.0) -> npt.NDArray[np.bool_]:
+        """(N,) whether a pixel lies in a box, or in the central part of it."""
+        x0, y0, x1, y1 = box
+        dx, dy = (1 - part) / 2 * (x1 - x0), (1 - part) / 2 * (y1 - y0)
+        return (self.u >= x0 + dx) & (self.u < x1 - dx) & (self.v >= y0 + dy) & (self.v < y1 - dy)
+
+    def unlike(self, model: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
+        """(N,) mean squared deviation of each pixel from the pixels of a model, in the model's own spread."""
+        sample = self.features[model]
+        middle = np.median(sample, axis=0)
+        spread = np.maximum(1.4826 * np.median(np.abs(sample - middle), axis=0), _LEAST_SPREAD)
+        return (((self.features - middle) / spread) ** 2).mean(axis=1)
+
+
+def _apart(frame: RgbdFrame, piece: Mask, boxes: Sequence[PixelBox], owner: int, others: Sequence[int]) -> list[int]:
+    """Boxes whose middle looks unlike the owner's part of a piece: things that stand on it or before it.
+
+    The middle of a box behind the owner shows the owner, and makes no claim.
+    """
+    pixels = _Pixels.of(frame, piece)
+    rivals = []
+    for b in others:
+        rest = pixels.inside(boxes[owner]) & ~pixels.inside(boxes[b])
+        core = pixels.inside(boxes[b], _CORE)
+        enough = min(np.count_nonzero(rest), np.count_nonzero(core)) >= _MIN_MODEL
+        if enough and float(np.median(pixels.unlike(rest)[core])) > _UNLIKE:
+            rivals.append(b)
+    return rivals
+
+
+def _divide(pixels: _Pixels, boxes: Sequence[PixelBox]) -> list[Mask]:
     """Divide one piece among boxes that overlap on it.
 
-    What lies in one box alone shows how deep and of what colour that box's object is; a pixel in several boxes goes
-    to the one it resembles most, and in whose middle it lies.
+    What lies in one box alone (else in its middle) shows how deep and of what colour that box's object is; a pixel in
+    several boxes goes to the one it resembles most, and in whose middle it lies.
     """
-    v, u = np.nonzero(piece)
-    lab = cv2.cvtColor(frame.rgb[v, u][None], cv2.COLOR_RGB2Lab)[0].astype(np.float32)
-    features = np.column_stack((frame.depth[v, u], lab))
-    inside = np.stack([(u >= x0) & (u < x1) & (v >= y0) & (v < y1) for x0, y0, x1, y1 in boxes])
+    inside = np.stack([pixels.inside(box) for box in boxes])
     alone = inside & (inside.sum(axis=0) == 1)
     cost = np.full(inside.shape, np.inf)
-    for b, (x0, y0, x1, y1) in enumerate(boxes):
-        model = features[alone[b]] if np.count_nonzero(alone[b]) >= _MIN_MODEL else features[inside[b]]
-        middle = np.median(model, axis=0)
-        spread = np.maximum(1.4826 * np.median(np.abs(model - middle), axis=0), _LEAST_SPREAD)
-        unlike = (((features - middle) / spread) ** 2).mean(axis=1)
-        off_centre = ((u - (x0 + x1 - 1) / 2) / (x1 - x0)) ** 2 + ((v - (y0 + y1 - 1) / 2) / (y1 - y0)) ** 2
-        cost[b] = np.where(inside[b], unlike + 4.0 * off_centre, np.inf)
+    for b, box in enumerate(boxes):
+        x0, y0, x1, y1 = box
+        models = (alone[b], pixels.inside(box, _CORE) & inside[b], inside[b])
+        model = next(m for m in models if np.count_nonzero(m) >= _MIN_MODEL or m is models[-1])
+        off_centre = ((pixels.u - (x0 + x1 - 1) / 2) / (x1 - x0)) ** 2
+        off_centre = off_centre + ((pixels.v - (y0 + y1 - 1) / 2) / (y1 - y0)) ** 2
+        cost[b] = np.where(inside[b], pixels.unlike(model) + 4.0 * off_centre, np.inf)
     winner = np.where(inside.any(axis=0), cost.argmin(axis=0), -1)
     parts = []
     for b in range(len(boxes)):
-        part = np.zeros(piece.shape, np.bool_)
-        part[v[winner == b], u[winner == b]] = True
+        part = np.zeros(pixels.shape, np.bool_)
+        part[pixels.v[winner == b], pixels.u[winner == b]] = True
         parts.append(part)
     return parts
 
 
-def _flat_mask(frame: RgbdFrame, box: tuple[int, int, int, int], claimed: Mask, raised: Mask) -> Mask:
+def _flat_mask(frame: RgbdFrame, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
     """Pixels of a box that differ in colour from its surroundings; the box's core when too few do."""
     x0, y0, x1, y1 = box
     height, width = frame.depth.shape

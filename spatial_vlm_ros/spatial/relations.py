@@ -136,14 +136,14 @@ def _vertical(pairs: Pairs, clear: Array) -> tuple[Array, Array]:
     noise = pairs.noise()
     height = pairs.layout.centre[:, 2]
     distance = np.abs(height[pairs.targets, None] - height[None, pairs.anchors])
-    in_cone = distance * np.tan(np.radians(config.cone_deg)) + _inside_outline(pairs)
+    in_cone = distance * np.tan(np.radians(config.cone_deg)) + _overlap(pairs)
     return np.minimum(clear + config.contact, in_cone), noise
 
 
 def under(pairs: Pairs) -> tuple[Array, Array]:
-    """Below with the anchor over it: the target's centre lies under the anchor's outline."""
+    """Below with the anchor over it: the centre of one lies within the outline of the other."""
     margin, noise = below(pairs)
-    return np.minimum(margin, _inside_outline(pairs)), noise
+    return np.minimum(margin, _overlap(pairs)), noise
 
 
 def inside(pairs: Pairs) -> tuple[Array, Array]:
@@ -184,7 +184,7 @@ def _closeness(pairs: Pairs, sizes: float) -> tuple[Array, Array]:
         layout.bottom[None, pairs.anchors] - layout.top[pairs.targets, None],
     )
     # What is over, under or in the other is not beside it.
-    within = _inside_outline(pairs)
+    within = _overlap(pairs)
     stacked = np.where(within > 0, -within, np.inf)
     margin = sizes * reach - np.hypot(_gap(pairs), np.maximum(apart, 0.0))
     return np.minimum(margin, stacked), np.hypot(pairs.noise(), 0.25 * reach)
@@ -206,6 +206,12 @@ def _gap(pairs: Pairs) -> Array:
     reach_t = -(outline[pairs.targets] @ np.ascontiguousarray(direction.transpose(1, 0, 2))).min(axis=1)
     reach_a = (outline[pairs.anchors] @ np.ascontiguousarray(direction.transpose(2, 0, 1))).max(axis=1).T
     return np.maximum(distance - reach_t - reach_a, 0.0)
+
+
+def _overlap(pairs: Pairs) -> Array:
+    """(T, A) how far the centre of one lies inside the outline of the other, whichever is more; negative apart."""
+    swapped = Pairs(pairs.layout, pairs.view, pairs.anchors, pairs.targets)
+    return np.maximum(_inside_outline(pairs), _inside_outline(swapped).T)
 
 
 def _inside_outline(pairs: Pairs) -> Array:
