@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ANSWERED, FAILED, REFUSED = 0, 1, 3
 
+_PICTURES = (".png", ".jpg", ".jpeg")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
@@ -50,7 +51,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="spatial-vlm")
 def main() -> None:
-    r"""Which object a sentence means, and where it is in metres.
+    """Which object a sentence means, and where it is in metres.
 
     \b
     Examples:
@@ -71,7 +72,7 @@ def main() -> None:
 @click.option("--all-readings", is_flag=True, help="Show every reading, not only the preferred one.")
 @_json_option
 def parse(instruction: str | None, all_readings: bool, as_json: bool) -> None:
-    r"""Show how an INSTRUCTION is understood; without one, every line of standard input.
+    """Show how an INSTRUCTION is understood; without one, every line of standard input.
 
     \b
     Examples:
@@ -122,7 +123,7 @@ def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
 @_json_option
 def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None,
             frame_of_reference: str | None, config_file: Path | None, **files: Any) -> None:  # fmt: skip
-    r"""Find what an INSTRUCTION means in a frame: a pose, or a refusal with its reason.
+    """Find what an INSTRUCTION means in a frame: a pose, or a refusal with its reason.
 
     \b
     Examples:
@@ -134,7 +135,12 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
     from spatial_vlm_ros.types import FrameOfReference
 
     chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
+    if out is not None and frames is None and out.suffix.lower() not in _PICTURES:
+        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(_PICTURES)}")
     if frames is not None:
+        given = [f"--{name.replace('_', '-')}" for name, value in files.items() if value is not None]
+        if given:
+            raise click.UsageError(f"--frames reads its files from DIR; leave {', '.join(given)} out")
         if instruction is not None:
             raise click.UsageError("--frames takes its instructions from cases.jsonl; leave the INSTRUCTION out")
         _resolve_frames(frames, Resolver(_config(config_file)), chosen, out, as_json)
@@ -156,8 +162,10 @@ def _config(path: Path | None) -> ResolverConfig:
 
     try:
         values = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         raise FileError(path, repr(error), "write it as config/resolver.yaml is") from error
+    if not isinstance(values, dict):
+        raise FileError(path, "no parameters below ros__parameters", "write it as config/resolver.yaml is")
     return config_from(values)
 
 
@@ -259,12 +267,15 @@ def _write_picture(
 
     from spatial_vlm_ros.picture import draw
 
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise InputError("--out", path.name, "a name ending in .png or .jpg", "name a picture file")
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = draw(frame, detections, resolution, config)
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise InputError("--out", str(path), "a place that can be written", "choose another file")
+    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise InputError("--out", path.name, "a picture format", "name a .png or .jpg file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise FileError(path, str(error), "choose a place that can be written") from error
 
 
 def _print_resolution(resolution: Resolution, as_json: bool) -> None:
@@ -288,7 +299,7 @@ def _slug(text: str) -> str:
 @click.option("--out", type=_FILE, help="Write the scores as JSON to this file.")
 @_json_option
 def evaluate(frames: Path, config_file: Path | None, baseline: Path | None, out: Path | None, as_json: bool) -> None:
-    r"""Score the answers to a folder of cases: right instances, refusals, confusion, intervals.
+    """Score the answers to a folder of cases: right instances, refusals, confusion, intervals.
 
     \b
     Example:
@@ -301,10 +312,12 @@ def evaluate(frames: Path, config_file: Path | None, baseline: Path | None, out:
     from spatial_vlm_ros.resolver import Resolver
 
     pairs = [(case, resolution) for case, _, _, resolution in _answers(frames, Resolver(_config(config_file)))]
+    if not any(case.expect is not None for case, _ in pairs):
+        raise InputError("--frames", "no case that says what to expect", 'cases with "expect"', "add it to cases.jsonl")
     result = score([case for case, _ in pairs], [resolution for _, resolution in pairs])
     text = json.dumps(msgspec.to_builtins(result), ensure_ascii=False)
     if out is not None:
-        out.write_text(text + "\n")
+        _write_text(out, text + "\n")
     click.echo(text) if as_json else terminal.score(result)
     if baseline is not None:
         try:
@@ -314,6 +327,14 @@ def evaluate(frames: Path, config_file: Path | None, baseline: Path | None, out:
         if _worse(result, before):
             click.echo("worse than the baseline", err=True)
             sys.exit(REFUSED)
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FileError(path, str(error), "choose a place that can be written") from error
 
 
 def _worse(now: Score, before: Score) -> bool:
@@ -330,7 +351,7 @@ def _worse(now: Score, before: Score) -> bool:
 )
 @_json_option
 def doctor(folder: Path, as_json: bool) -> None:
-    r"""Examine a frame: camera, depth, support plane, objects; what is wrong, and the repair.
+    """Examine a frame: camera, depth, support plane, objects; what is wrong, and the repair.
 
     \b
     Example:
@@ -365,7 +386,7 @@ def schema(name: str) -> None:
 
 def _print_json(value: Any) -> None:
     """One JSON object on one line, flushed: a program may be reading along."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 def run() -> NoReturn:

@@ -28,6 +28,9 @@ class _Bounded:
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
+            wanted = (int,) if isinstance(f.default, int) else (int, float)
+            if isinstance(value, bool) or not isinstance(value, wanted):
+                raise InputError(f"parameter {f.name}", repr(value), wanted[-1].__name__, "give a plain number")
             if "low" in f.metadata and not f.metadata["low"] <= value <= f.metadata["high"]:
                 raise InputError(
                     f"parameter {f.name}",
@@ -41,7 +44,7 @@ class _Bounded:
 class DepthConfig(_Bounded):
     """How far measured depth is to be trusted."""
 
-    near: float = parameter(0.1, "m", 0.0, 10.0, "nearest depth taken as measured")
+    near: float = parameter(0.1, "m", 0.01, 10.0, "nearest depth taken as measured")
     far: float = parameter(5.0, "m", 0.1, 100.0, "farthest depth taken as measured")
     noise_floor: float = parameter(0.001, "m", 0.0, 0.1, "standard deviation of depth at zero range")
     noise_quadratic: float = parameter(
@@ -130,6 +133,14 @@ class ResolverConfig:
     relation: RelationConfig = field(default_factory=RelationConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
 
+    def __post_init__(self) -> None:
+        names = [FrameOfReference.VIEWER.value, FrameOfReference.ROBOT.value]
+        _check_names("frame_of_reference", [getattr(self.frame_of_reference, "value", self.frame_of_reference)], names)
+        object.__setattr__(self, "frame_of_reference", FrameOfReference(self.frame_of_reference))
+        if self.depth.near >= self.depth.far:
+            got = f"near {self.depth.near}, far {self.depth.far}"
+            raise InputError("parameter depth", got, "near below far", "exchange them")
+
 
 def config_from(values: Mapping[str, Any]) -> ResolverConfig:
     """A configuration from nested values by parameter name; what is left out keeps its default.
@@ -144,9 +155,7 @@ def config_from(values: Mapping[str, Any]) -> ResolverConfig:
     for name, value in values.items():
         default = getattr(defaults, name)
         if isinstance(default, FrameOfReference):
-            names = [FrameOfReference.VIEWER.value, FrameOfReference.ROBOT.value]
-            _check_names(name, [str(value)], names)
-            changed[name] = FrameOfReference(value)
+            changed[name] = value
         else:
             changed[name] = _group_from(name, default, value)
     return dataclasses.replace(defaults, **changed)
@@ -156,10 +165,6 @@ def _group_from(name: str, default: Any, values: Any) -> Any:
     if not isinstance(values, Mapping):
         raise InputError(f"parameter {name}", repr(values), "a group of parameters", "indent its parameters below it")
     _check_names(f"parameter of {name}", values, (f.name for f in dataclasses.fields(default)))
-    for key, value in values.items():
-        wanted = type(getattr(default, key))
-        if isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else wanted):
-            raise InputError(f"parameter {name}.{key}", repr(value), f"{wanted.__name__}", "give a plain number")
     return dataclasses.replace(default, **values)
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from spatial_vlm_ros.config import ResolverConfig
-from spatial_vlm_ros.errors import InputError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.errors import InputError, ModelError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.perception.detections_ import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import answer
 from spatial_vlm_ros.spatial.belief import Believer, check_supported
 from spatial_vlm_ros.spatial.decision import decide
@@ -59,7 +60,12 @@ class Resolver:
 
         Returns:
             The target in metres, or a refusal with its reason; see types.Resolution.
+
+        Raises:
+            InputError: `frame` is no RgbdFrame.
         """
+        if not isinstance(frame, RgbdFrame):
+            raise InputError("frame", type(frame).__name__, "an RgbdFrame", "build one, or use load_frame")
         start = time.perf_counter()
         timings: dict[str, float] = {}
         try:
@@ -97,7 +103,8 @@ class Resolver:
         believer = Believer(
             layout,
             self.config,
-            match=lambda phrase: grounding.match[row_of[phrase]] * scores,
+            match=lambda phrase: grounding.match[row_of[phrase]],
+            score=scores,
             default_frame=_frame(frame_of_reference) or self.config.frame_of_reference,
         )
         resolution = answer(decide(queries, believer), believer, instruction)
@@ -114,7 +121,19 @@ class Resolver:
                 "detections", "none", "detections or a grounder",
                 "pass detections= to resolve, or a grounder to Resolver",
             )  # fmt: skip
-        return self._grounder.ground(frame.rgb, phrases)
+        name = type(self._grounder).__name__
+        try:
+            grounding = self._grounder.ground(frame.rgb, phrases)
+            detections = check_detections(grounding.detections, frame.camera.width, frame.camera.height)
+            match = np.asarray(grounding.match, np.float64)
+        except SpatialVlmError as error:
+            raise ModelError(name, str(error), "mend the backend; its answer cannot be used") from error
+        except Exception as error:  # whatever a model does, it costs one request and is never "not found"
+            raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
+        if match.shape != (len(phrases), len(detections)) or not ((match >= 0) & (match <= 1)).all():
+            got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(detections)} things"
+            raise ModelError(name, got + ", or values outside 0..1", "mend the backend")
+        return Grounding(detections, match)
 
 
 def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: str | None = None) -> Resolution:

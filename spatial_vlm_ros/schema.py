@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import msgspec
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError, SpatialVlmError
-from spatial_vlm_ros.types import Resolution, SpatialQuery
+from spatial_vlm_ros.types import Ordinal, Resolution, SpatialQuery
 
 VERSION = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
@@ -16,12 +17,12 @@ VERSION = 1
 
 def query_json(query: SpatialQuery) -> dict[str, Any]:
     """One reading as a JSON object."""
-    return _named(msgspec.to_builtins(query))
+    return _as_json(query)
 
 
 def resolution_json(resolution: Resolution) -> dict[str, Any]:
     """A resolution as a JSON object. `ms` and `timings_ms` are the only fields that differ between equal runs."""
-    return _named(msgspec.to_builtins(resolution))
+    return _as_json(resolution)
 
 
 def error_json(instruction: str, error: SpatialVlmError) -> dict[str, Any]:
@@ -42,14 +43,19 @@ def json_schema(name: str) -> dict[str, Any]:
     types = {"query": SpatialQuery, "resolution": Resolution}
     if name not in types:
         raise InputError("schema", name, " or ".join(types), "correct the name")
-    schema = _named(msgspec.json.schema(types[name]))
+    schema = msgspec.json.schema(types[name])
+    ordinal = schema["$defs"]["Ordinal"]
+    ordinal["properties"]["from"] = ordinal["properties"].pop("from_")
+    ordinal["required"] = ["from" if field == "from_" else field for field in ordinal["required"]]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, "version": VERSION, **schema}
 
 
-def _named(value: Any) -> Any:
-    """Field names as JSON has them: `from_` is a Python keyword's stand-in for "from"."""
-    if isinstance(value, dict):
-        return {key.rstrip("_") if isinstance(key, str) else key: _named(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_named(item) for item in value]
-    return "from" if value == "from_" else value
+def _as_json(value: Any) -> Any:
+    """Dataclasses to JSON values; the keyword `from_` of an ordinal becomes "from"."""
+    if isinstance(value, Ordinal):
+        return {"n": value.n, "from": value.from_}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_as_json(item) for item in value]
+    return msgspec.to_builtins(value)

@@ -22,6 +22,11 @@ def _console() -> Console:
     return console if console.is_terminal else Console(markup=False, highlight=False, width=_PIPE_WIDTH)
 
 
+def _shown(text: str) -> str:
+    """Ids and labels come from outside: what a terminal would obey is shown as a question mark."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
 def reading(query: SpatialQuery) -> None:
     """One reading as an indented tree."""
 
@@ -51,7 +56,9 @@ def reading(query: SpatialQuery) -> None:
 def resolution(resolution: Resolution) -> None:
     """The outcome, pose, candidates with their margins, and the question."""
     console = _console()
-    console.print(f"{resolution.status.value}  {resolution.message}", style="green" if resolution.target else "yellow")
+    console.print(
+        f"{resolution.status.value}  {_shown(resolution.message)}", style="green" if resolution.target else "yellow"
+    )
     if resolution.target is not None:
         t = resolution.target
         x, y, z = t.pose.position
@@ -70,10 +77,10 @@ def resolution(resolution: Resolution) -> None:
         for c in resolution.candidates:
             rows = c.clauses or (None,)
             for number, clause in enumerate(rows):
-                first = (f"{c.id} {c.label}", f"{c.probability:.3f}") if number == 0 else ("", "")
+                first = (_shown(f"{c.id} {c.label}"), f"{c.probability:.3f}") if number == 0 else ("", "")
                 rest = ("", "", "", "") if clause is None else (
                     clause.relation,
-                    ", ".join(clause.anchor_ids),
+                    _shown(", ".join(clause.anchor_ids)),
                     "" if clause.margin_m is None else f"{clause.margin_m:+.3f} m",
                     clause.state.value,
                 )  # fmt: skip
@@ -116,5 +123,10 @@ def findings(findings: Iterable[Finding]) -> None:
     colours = {"ok": "green", "warning": "yellow", "error": "red"}
     for finding in findings:
         repair = f"\n→ {finding.repair}" if finding.repair else ""
-        table.add_row(finding.level.value, finding.check, finding.found + repair, style=colours[finding.level.value])
+        table.add_row(
+            finding.level.value,
+            _shown(finding.check),
+            _shown(finding.found) + repair,
+            style=colours[finding.level.value],
+        )
     _console().print(table)

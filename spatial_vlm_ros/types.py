@@ -117,6 +117,16 @@ def _frozen(values: object, dtype: npt.DTypeLike, shape: tuple[int, ...], name: 
     return array
 
 
+_UP_AGREES = 0.966  # cosine of 15 degrees
+_FARTHEST = 1e5  # metres; positions beyond are no robot's, and lose their millimetres
+
+
+def _check_frame_id(what: str, name: object) -> None:
+    """A pose in a frame without a name is no pose."""
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{what} frame id", repr(name), "a name", "copy it from the message header or camera_info")
+
+
 DISTORTION_LENGTHS: Mapping[str, tuple[int, ...]] = {
     "plumb_bob": (0, 4, 5),
     "rational_polynomial": (0, 8),
@@ -148,7 +158,16 @@ class PinholeCamera:
     def __post_init__(self) -> None:
         K = _frozen(self.K, np.float64, (3, 3), "camera K")
         object.__setattr__(self, "K", K)
-        object.__setattr__(self, "D", tuple(float(d) for d in self.D))
+        try:
+            object.__setattr__(self, "D", tuple(float(d) for d in self.D))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                "distortion D", repr(self.D), "numbers", "copy D from CameraInfo, or leave it out"
+            ) from error
+        if not all(isinstance(n, (int, np.integer)) for n in (self.width, self.height)):
+            raise InputError(
+                "camera size", f"{self.width!r}x{self.height!r}", "whole numbers", "copy them from CameraInfo"
+            )
         if self.width <= 0 or self.height <= 0:
             raise InputError(
                 "camera size", f"{self.width}x{self.height}", "both positive", "read width and height from CameraInfo"
@@ -167,10 +186,19 @@ class PinholeCamera:
                 "finite, fx > 0, fy > 0, no skew, last row 0 0 1",
                 "calibrate the camera, or take K from a CameraInfo that is published by a calibrated driver",
             )
-        if self.distortion_model not in DISTORTION_LENGTHS:
+        span = max(self.width, self.height)
+        focal, centre = K[[0, 1], [0, 1]], np.abs(K[:2, 2])
+        if focal.min() < 0.02 * span or focal.max() > 100 * span or centre.max() > 10 * span:
+            raise InputError(
+                "camera K",
+                np.array2string(K.reshape(-1), precision=4),
+                f"focal lengths and centre in pixels of a picture of {self.width}x{self.height}",
+                "K belongs to the full resolution: scale it with the image",
+            )
+        if not isinstance(self.distortion_model, str) or self.distortion_model not in DISTORTION_LENGTHS:
             raise InputError(
                 "distortion model",
-                self.distortion_model,
+                repr(self.distortion_model),
                 "one of " + ", ".join(DISTORTION_LENGTHS),
                 "rectify the images (image_proc) and pass the rectified topics",
             )
@@ -210,8 +238,9 @@ class Transform:
     matrix: npt.NDArray[np.float64]
 
     def __post_init__(self) -> None:
+        _check_frame_id("parent", self.parent)
+        _check_frame_id("child", self.child)
         matrix = _frozen(self.matrix, np.float64, (4, 4), f"transform {self.parent} <- {self.child}")
-        object.__setattr__(self, "matrix", matrix)
         R = matrix[:3, :3]
         if not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-6):
             raise TransformError(self.parent, self.child, "its entries must be finite and its last row 0 0 0 1")
@@ -222,6 +251,16 @@ class Transform:
                 f"its 3x3 part is no rotation (R Rt differs from 1 by {np.abs(R @ R.T - np.eye(3)).max():.3g}, "
                 f"determinant {np.linalg.det(R):.3g})",
             )
+        if self.parent == self.child and not np.allclose(matrix, np.eye(4), atol=1e-3):
+            raise TransformError(self.parent, self.child, "it moves a frame against itself")
+        if np.abs(matrix[:3, 3]).max() > _FARTHEST:
+            raise TransformError(self.parent, self.child, f"it moves by more than {_FARTHEST:.0f} m; give metres")
+        U, _, Vt = np.linalg.svd(R)  # the nearest rotation: what is within tolerance is made exact, once
+        exact = matrix.copy()
+        exact[:3, :3] = U @ Vt
+        exact[3] = (0.0, 0.0, 0.0, 1.0)
+        exact.setflags(write=False)
+        object.__setattr__(self, "matrix", exact)
 
     @property
     def rotation(self) -> npt.NDArray[np.float64]:
@@ -269,7 +308,8 @@ class RgbdFrame:
         camera: intrinsics of both images.
         stamp_ns: time of exposure, nanoseconds.
         frame_id: optical frame of the camera (z forward, x right, y down).
-        base_T_camera: maps `frame_id` to the frame poses are wanted in, at `stamp_ns`; None = poses in `frame_id`.
+        base_T_camera: maps `frame_id` to the frame poses are wanted in, at `stamp_ns`; its parent has z up (REP-103),
+            for "up" is taken from it. None = poses in `frame_id`.
         up: (3,) direction against gravity in `frame_id` as an IMU gives it; None = unknown.
 
     Raises:
@@ -287,6 +327,7 @@ class RgbdFrame:
     up: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
+        _check_frame_id("image", self.frame_id)
         size = (self.camera.height, self.camera.width)
         for name, array, shape, dtype in (
             ("rgb", self.rgb, (*size, 3), np.uint8),
@@ -311,7 +352,13 @@ class RgbdFrame:
                 raise InputError(
                     "up", str(up), "a finite direction, not zero", "pass minus the IMU's gravity, in the camera frame"
                 )
-            object.__setattr__(self, "up", up / norm)
+            up = up / norm
+            object.__setattr__(self, "up", up)
+            if self.base_T_camera is not None and float(self.base_T_camera.rotation[2] @ up) < _UP_AGREES:
+                raise InputError(
+                    "up", "more than 15° from the z axis of base_T_camera's parent", "both to agree",
+                    "give minus gravity, not gravity; check the mounting transform and that its parent has z up",
+                )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,7 +396,10 @@ class Detection:
             raise InputError("detection", got, "two strings", "give every detection an id and a label")
         object.__setattr__(self, "score", score)
         object.__setattr__(self, "box_xyxy", box)
-        object.__setattr__(self, "attributes", tuple(self.attributes))
+        if isinstance(self.attributes, str) or not all(isinstance(a, str) for a in self.attributes or ()):
+            got = repr(self.attributes)
+            raise InputError(f"attributes of detection {self.id!r}", got, "strings", 'give a list of words: ("red",)')
+        object.__setattr__(self, "attributes", tuple(self.attributes or ()))
         if len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
             raise InputError(
                 f"box of detection {self.id!r}",
@@ -585,6 +635,8 @@ class Target:
         covariance: 36 numbers, row-major 6×6 (x, y, z, rotation about x, y, z), m² and rad², same frame.
         yaw_known: False when the footprint is as long as wide.
         grasp: top-down grasp hint.
+        visible_fraction: part of the estimated silhouette that nothing nearer covers.
+        truncated: the picture's border cuts it; its size is that of the part inside.
     """
 
     id: str
@@ -595,6 +647,8 @@ class Target:
     covariance: tuple[float, ...]
     yaw_known: bool
     grasp: GraspHint
+    visible_fraction: float = 1.0
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -670,7 +724,7 @@ class Resolution:
         target: only when OK.
         place: only when OK and a destination was asked for.
         candidates: what the words may mean, likeliest first.
-        frame_of_reference: the one used; None when no relation needed one.
+        frame_of_reference: the one in force, whether or not a relation needed it; None when no scene was built.
         up_from: where "up" came from; None when no scene was built.
         question: asked when an answer would settle the matter.
         dialogue_id: set with `question`; an answer refers to it.

@@ -120,7 +120,7 @@ def test_the_readme_example_runs_and_prints_what_it_says(capsys: pytest.CaptureF
     number = re.compile(r"-?\d+\.\d+")
     assert [number.sub("#", line) for line in printed] == [number.sub("#", line) for line in promised]
     values = [[float(x) for x in number.findall("\n".join(lines))] for lines in (printed, promised)]
-    assert values[0] == pytest.approx(values[1], abs=0.002)
+    assert values[0] == pytest.approx(values[1], abs=0.011)  # printed to the centimetre
 
 
 def test_documents_name_only_files_that_exist() -> None:

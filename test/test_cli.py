@@ -246,8 +246,8 @@ def test_a_bad_parameter_file_or_picture_name_is_a_refusal_with_the_repair(recor
     assert done.exit_code == 3
     assert "one of near" in done.output or "one of erode_px" in done.output
     picture = run("resolve", "the cup", *files_of(recordings / "f1"), "--out", tmp_path / "a.gif")
-    assert picture.exit_code == 3
-    assert ".png or .jpg" in picture.output
+    assert picture.exit_code == 2
+    assert ".png, .jpg" in picture.output
 
 
 @pytest.mark.parametrize("command", [[], ["parse"], ["resolve"], ["evaluate"], ["doctor"]])

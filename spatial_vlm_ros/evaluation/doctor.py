@@ -13,6 +13,7 @@ from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.depth import check_depth
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.geometry.support import find_support
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, RgbdFrame, Scene, UpSource
 
@@ -37,8 +38,10 @@ class Finding:
 
 _LOW_VALID, _GOOD_VALID = 0.3, 0.6
 _ROUGH_PLANE = 0.006  # metres rms; a table seen by a healthy sensor at 1 m stays below
+_FACING = 65.0
 _STEEP = 75.0
 _TILTED = 5.0
+_FAR_OFF = 20.0  # metres from its base that no arm's or mobile robot's camera is
 
 
 def examine(
@@ -63,7 +66,7 @@ def examine(
         scene = build_scene(frame, checked, config.depth, config.lift)
     except SpatialVlmError as error:
         return [*findings, Finding("detections", Level.ERROR, str(error), "mend the detections as the message says")]
-    return [*findings, *_support(scene), *_objects(scene)]
+    return [*findings, *_support(scene, config), *_objects(scene)]
 
 
 def _camera(frame: RgbdFrame) -> Iterator[Finding]:
@@ -71,6 +74,12 @@ def _camera(frame: RgbdFrame) -> Iterator[Finding]:
     fov = float(np.degrees(2 * np.arctan(camera.width / 2 / camera.K[0, 0])))
     text = f"{camera.width}x{camera.height}, fx {camera.K[0, 0]:.1f}, horizontal field of view {fov:.0f}°"
     centred = 0.25 < camera.K[0, 2] / camera.width < 0.75 and 0.25 < camera.K[1, 2] / camera.height < 0.75
+    if frame.base_T_camera is not None and np.linalg.norm(frame.base_T_camera.translation) > _FAR_OFF:
+        place = ", ".join(f"{t:.0f}" for t in frame.base_T_camera.translation)
+        text_t = f"the camera is at ({place}) m in {frame.base_T_camera.parent}"
+        yield Finding(
+            "base_T_camera", Level.WARNING, text_t, "give metres; these look like millimetres, or a map frame"
+        )
     if 20 <= fov <= 130 and centred:
         yield Finding("camera", Level.OK, text)
     else:
@@ -87,7 +96,7 @@ def _depth(frame: RgbdFrame, config: ResolverConfig) -> Iterator[Finding]:
     except SpatialVlmError as error:
         yield Finding("depth", Level.ERROR, str(error), getattr(error, "repair", ""))
         return
-    valid = np.isfinite(frame.depth)
+    valid = np.isfinite(frame.depth) & (frame.depth > 0)
     share, median = float(valid.mean()), float(np.median(frame.depth[valid]))
     text = f"{share:.0%} of the pixels measured, median {median:.2f} m"
     if frame.depth[valid].min() == frame.depth[valid].max():
@@ -104,7 +113,16 @@ def _depth(frame: RgbdFrame, config: ResolverConfig) -> Iterator[Finding]:
         yield Finding("depth", Level.OK, text)
 
 
-def _support(scene: Scene) -> Iterator[Finding]:
+def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
+    if scene.support is None and scene.up_from in (UpSource.TF, UpSource.IMU):
+        tilted = find_support(scene.frame, tuple(o.detection for o in scene.objects), config.depth, None)
+        if tilted is not None:
+            tilt = float(np.degrees(np.arccos(np.clip(tilted.normal @ scene.up, -1, 1))))
+            text = f"a plane is seen, but tilted by {tilt:.0f}° against up from {scene.up_from.value}"
+            yield Finding(
+                "support plane", Level.WARNING, text, "check the camera's mounting transform, or what it looks at"
+            )
+            return
     if scene.support is None:
         yield Finding(
             "support plane", Level.WARNING, "none seen around the detections",
@@ -115,7 +133,10 @@ def _support(scene: Scene) -> Iterator[Finding]:
     text = (
         f"roughness {scene.support.rms * 1000:.1f} mm rms, camera looks {down:.0f}° down, up from {scene.up_from.value}"
     )
-    if scene.support.rms > _ROUGH_PLANE:
+    if scene.up_from is UpSource.SUPPORT_PLANE and down > _FACING:
+        repair = "a table from above and a wall look alike: give base_T_camera or an IMU's up"
+        yield Finding("support plane", Level.WARNING, text, repair)
+    elif scene.support.rms > _ROUGH_PLANE:
         yield Finding(
             "support plane", Level.WARNING, text, "depth is noisy or misregistered; check its unit and alignment"
         )
@@ -143,6 +164,8 @@ def _objects(scene: Scene) -> Iterator[Finding]:
         x, y, z = thing.box.size
         text = f"{x * 100:.1f} × {y * 100:.1f} × {z * 100:.1f} cm at {thing.surface_centre[2]:.2f} m"
         text += f", {thing.visible_fraction:.0%} in sight"
+        if thing.valid_fraction < _LOW_VALID + 0.2:
+            text += f", {thing.valid_fraction:.0%} of it measured"
         notes = [f"hidden by {thing.occluder}"] if thing.occluder and thing.visible_fraction < 0.9 else []
         if thing.truncated:
             notes.append("cut by the picture's border")

@@ -171,10 +171,8 @@ def register_depth(
     size = (depth_camera.height, depth_camera.width)
     if depth.shape != size:
         raise ShapeError("depth image", expected=f"{size} as in its camera", received=str(depth.shape))
-    z = depth[np.isfinite(depth)].astype(np.float64)
-    points = rgb_T_depth.apply(
-        np.concatenate([_plane_of(depth_camera, np.isfinite(depth)) * z[:, None], z[:, None]], 1)
-    )
+    z = depth[_measured(depth)].astype(np.float64)
+    points = rgb_T_depth.apply(np.concatenate([_plane_of(depth_camera, _measured(depth)) * z[:, None], z[:, None]], 1))
     pixels = project(rgb_camera, points)
     magnification = z / np.where(points[:, 2] > 0, points[:, 2], np.nan)
     focal_ratio = np.diag(rgb_camera.K)[:2] / np.diag(depth_camera.K)[:2]

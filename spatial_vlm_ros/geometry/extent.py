@@ -35,6 +35,8 @@ _ABOUT_ROUND = 1.3  # depth seen over width up to which a receding outline is ta
 _TOP_BAND = 0.15  # part of the height, from the top, that is looked at for a top face
 _TOP_SPAN = 0.6  # part of the depth range that a seen top face spans
 _FRONT_ONLY_DEPTH = 0.6  # depth assumed, in widths, where only a flat front is seen
+_CUT_SHARE = 0.75  # part of its seen size by which a thing may go on where it is cut
+_UNMEASURED_SIDE = 0.25  # part of the width without depth from which a heading means nothing
 _SHAPE_DOUBT = 0.04  # standard deviation of the centre's place along the view, in lengths
 _ROUND_FILL = 0.86  # a disc fills 0.785 of its bounding rectangle, a box all of it
 _ELONGATED = 1.25  # length over width from which a heading can be told
@@ -52,6 +54,8 @@ class Extent:
         bottom: metres along up.
         top: metres along up.
         unseen: metres of the depth along e1 that were assumed, not measured.
+        unseen_width: metres across that the mask shows and depth does not.
+        cut: (3,) metres by which it may go on along e1, e2 and up, where something nearer or the border cuts it.
         near_z: optical depth of the nearest point.
         middle_z: optical depth of the median point.
     """
@@ -62,6 +66,8 @@ class Extent:
     bottom: float
     top: float
     unseen: float
+    unseen_width: float
+    cut: Array
     near_z: float
     middle_z: float
 
@@ -118,6 +124,7 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
     # A top seen from above loses none of its height with its rim, but its far edge: there a pixel is 1 / sin φ long.
     far_edge = (surface.rim + 1) * pixel / max(steepness, 0.3)
     length = _whole_length(kept, seen, width, steepness, far_edge)
+    cut_sides, height = (surface.cut_left, surface.cut_right), float(high[2] - low[2])
     centre = np.array([low[0] + length / 2, (low[1] + high[1]) / 2], np.float32)
     hull = _hull(kept[:2])
     hull[:, 1] += np.float32(rim) * np.sign(hull[:, 1] - centre[1])
@@ -130,6 +137,8 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
         bottom=float(low[2]) - rim,
         top=float(high[2]) + rim * max(0.0, 1.0 - 3.0 * steepness),
         unseen=length - seen,
+        unseen_width=max(0.0, surface.mask.shape[1] * pixel - width),
+        cut=_CUT_SHARE * np.array([max(cut_sides), max(cut_sides), surface.cut_above]) * (width, width, height),
         near_z=float(points[:, 2].min()),
         middle_z=float(np.median(points[:, 2])),
     )
@@ -221,7 +230,8 @@ def box_of(extent: Extent) -> tuple[OrientedBox, bool]:
     centre = extent.basis @ np.array([cx, cy, (extent.top + extent.bottom) / 2])
     size = np.array([length, width, extent.top - extent.bottom], np.float64)
     heading = length > (_ELONGATED if fill >= _ROUND_FILL else _LONG) * max(width, 1e-6)
-    return OrientedBox(centre, axes, np.maximum(size, 1e-3)), bool(heading)
+    whole = extent.unseen_width < _UNMEASURED_SIDE * (extent.unseen_width + float(np.ptp(extent.outline[:, 1])))
+    return OrientedBox(centre, axes, np.maximum(size, 1e-3)), bool(heading and whole)
 
 
 def covariance_of(
@@ -231,7 +241,9 @@ def covariance_of(
 
     Along the ray: the part of the depth noise that a whole object shares, and what averaging leaves of the rest.
     Along e1: half of the depth that was assumed, as a uniform error, and a part of the length, for outlines are
-    guesses. Across: at each edge of the mask one pixel, two where the mask was cut out of a box. Rotation: about a
+    guesses. Across: at each edge of the mask one pixel, two where the mask was cut out of a box; half of what the mask
+    shows and depth does not. Where something nearer or the border cuts it: half of what may be missing, as uniform.
+    Rotation: about a
     degree for the tilt of "up"; yaw from the length of the footprint, unknown (uniform) without one.
     """
     ray = box.centre / np.linalg.norm(box.centre)
@@ -240,10 +252,12 @@ def covariance_of(
     rest = (1 - config.correlated_fraction**2) * sigma**2 / (1 + 0.01 * len(surface.points))
     pixel = float(box.centre[2]) / camera.K[0, 0]
     edge = (max(surface.rim, 1) * pixel) ** 2 / 2
-    along = (extent.unseen / 2) ** 2 / 3 + (_SHAPE_DOUBT * box.size[0]) ** 2
-    e1, up = extent.basis[:, 0], extent.basis[:, 2]
+    across = (extent.unseen_width / 2) ** 2 / 3
+    along = across + (extent.unseen / 2) ** 2 / 3 + (_SHAPE_DOUBT * box.size[0]) ** 2
+    e1, e2, up = extent.basis.T
     covariance = np.zeros((6, 6))
     covariance[:3, :3] = (shared + rest) * np.outer(ray, ray) + edge * np.eye(3) + along * np.outer(e1, e1)
+    covariance[:3, :3] += across * np.outer(e2, e2) + (extent.basis * (extent.cut / 2) ** 2 / 3) @ extent.basis.T
     tilt = np.radians(1.0) ** 2
     yaw = max(tilt, (2 * (sigma + pixel) / max(box.size[0], 1e-3)) ** 2) if yaw_known else np.pi**2 / 3
     covariance[3:, 3:] = tilt * np.eye(3) + (min(yaw, np.pi**2 / 3) - tilt) * np.outer(up, up)

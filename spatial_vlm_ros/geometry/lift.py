@@ -19,12 +19,12 @@ from spatial_vlm_ros.geometry.carriers import standing
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of
 from spatial_vlm_ros.geometry.segmentation import depth_gap, masks_from_boxes
-from spatial_vlm_ros.geometry.support import find_support, find_up, known_up
+from spatial_vlm_ros.geometry.support import check_up, find_support, find_up, known_up
 from spatial_vlm_ros.geometry.surface import Surface, visible_surface
 from spatial_vlm_ros.types import Detection, OrientedBox, RgbdFrame, Scene, SceneObject
 
 Array = npt.NDArray[np.float64]
-_Owners = npt.NDArray[np.int16]
+_Owners = npt.NDArray[np.int32]
 
 
 def build_scene(
@@ -43,13 +43,16 @@ def build_scene(
 
     Raises:
         DepthError: the depth image as a whole cannot be a measurement.
-        InputError: a detection lies outside what is left of a distorted picture once it is rectified.
+        InputError: the support is seen from below, so that "up" must be wrong; or a detection lies outside what is left
+            of a distorted picture once it is rectified.
     """
     check_depth(frame.depth, depth_config)
     frame, checked = rectified(frame, tuple(detections))
     frame = dataclasses.replace(frame, depth=clip_depth(frame.depth, depth_config))
     known = known_up(frame)
     support = find_support(frame, checked, depth_config, known[0] if known else None)
+    if known is not None and support is None:
+        check_up(frame, checked, depth_config, *known)
     up, up_from = find_up(frame, support)
     masks = masks_from_boxes(frame, checked, support, depth_config, lift_config)
     surfaces = [
@@ -72,7 +75,7 @@ def build_scene(
 
 def _owner_image(shape: tuple[int, ...], surfaces: Sequence[Surface], extents: Sequence[Extent | None]) -> _Owners:
     """(H, W): index of the object that a pixel belongs to (the nearest one), -1 for none."""
-    owners = np.full(shape, -1, np.int16)
+    owners = np.full(shape, -1, np.int32)
     depths = [(-extent.near_z, index) for index, extent in enumerate(extents) if extent is not None]
     for _, index in sorted(depths):
         owners[surfaces[index].window][surfaces[index].mask] = index

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.config import DepthConfig
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.types import Detection, Floats, Plane, RgbdFrame, UpSource
@@ -22,6 +23,7 @@ _MIN_SHARE = 0.15  # part of the points around the things that the plane they st
 _PEAK = 1.6  # points in twice the thickness over those in the plane, above which there is no plane
 _MIN_CAMERA_HEIGHT = 0.05  # metres; a plane through the lens is seen edge-on and holds any points
 _MAX_TILT_FROM_UP_DEG = 15.0  # a support surface steeper than this lets things slide
+_FACING_DOWN = -0.26  # cosine of 105 degrees: beyond, a surface that the camera sees faces down
 _RING = 0.5  # the ring around a box, as part of the box's size
 
 
@@ -87,6 +89,30 @@ def known_up(frame: RgbdFrame) -> tuple[npt.NDArray[np.float64], UpSource] | Non
     if frame.up is not None:
         return frame.up, UpSource.IMU
     return None
+
+
+def check_up(
+    frame: RgbdFrame,
+    detections: tuple[Detection, ...],
+    config: DepthConfig,
+    up: npt.NDArray[np.float64],
+    source: UpSource,
+) -> None:
+    """Refuse an "up" against which things would hang from below a surface that faces the camera.
+
+    Raises:
+        InputError: the surface around the detections faces downwards by that "up".
+    """
+    plane = find_support(frame, detections, config, None)
+    if plane is None or float(plane.normal @ up) > _FACING_DOWN:
+        return
+    angle = float(np.degrees(np.arccos(np.clip(plane.normal @ up, -1, 1))))
+    raise InputError(
+        f"up from {source.value}",
+        f"the surface around the things is tilted by {angle:.0f}° against it",
+        "a surface that faces upwards",
+        "check that base_T_camera's parent has z up and maps camera to base, or that `up` is minus gravity",
+    )
 
 
 def _points_around(frame: RgbdFrame, detections: tuple[Detection, ...]) -> npt.NDArray[np.float64]:

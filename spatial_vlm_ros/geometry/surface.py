@@ -43,6 +43,8 @@ class Surface:
         rim: pixels eroded from the mask before measuring.
         valid_fraction: part of the mask with measured depth.
         noise: standard deviation of single depths, metres, as the surface itself shows it.
+        cut_left, cut_right, cut_above: part of that side behind something nearer or off the picture, 0 to 1; of little
+            meaning where `problem` is set.
         problem: why the depth cannot be trusted, in words, or None.
     """
 
@@ -53,6 +55,9 @@ class Surface:
     rim: int
     valid_fraction: float
     noise: float
+    cut_left: float
+    cut_right: float
+    cut_above: float
     problem: str | None
 
 
@@ -78,11 +83,11 @@ def visible_surface(
     part, depth = mask[window], frame.depth[window]
     core, rim = _eroded(part, config.erode_px + (detection.mask is None), config)
     usable = core & np.isfinite(depth)
-    noise = 0.0
+    noise, cut = 0.0, (0.0, 0.0, 0.0)
     wanted, measured = int(np.count_nonzero(core)), int(np.count_nonzero(usable))
 
     def surface(points: Points32, problem: str | None) -> Surface:
-        return Surface(detection, window, part, points, rim, measured / max(1, wanted), noise, problem)
+        return Surface(detection, window, part, points, rim, measured / max(1, wanted), noise, *cut, problem)
 
     nothing = np.empty((0, 3), np.float32)
     if measured < config.min_pixels or measured < config.min_valid_fraction * wanted:
@@ -91,6 +96,7 @@ def visible_surface(
     if np.count_nonzero(calm) >= max(config.min_pixels, _CALM_KEEP * measured):
         usable = calm
     noise = _roughness(depth, usable)
+    cut = _cut_sides(frame.depth, part, window, rim, depth_config, config)
     if noise > _SCATTER * float(depth_noise(float(np.median(depth[usable])), depth_config)):
         return surface(nothing, f"its depth scatters by {noise:.2f} m from pixel to pixel")
     points = _points(frame, window, usable)
@@ -140,6 +146,33 @@ def _eroded(mask: Mask, rim: int, config: LiftConfig) -> tuple[Mask, int]:
         if np.count_nonzero(core) >= max(config.min_pixels, _CORE_KEEP * np.count_nonzero(mask)):
             return core, rim
     return mask, 0
+
+
+def _cut_sides(
+    depth: npt.NDArray[np.float32],
+    mask: Mask,
+    window: tuple[slice, slice],
+    rim: int,
+    depth_config: DepthConfig,
+    config: LiftConfig,
+) -> tuple[float, float, float]:
+    """Part of the left, right and upper side of a mask that something nearer, or the picture's border, cuts off."""
+    top, left = window[0].start, window[1].start
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    first, last = np.argmax(mask[rows], axis=1), mask.shape[1] - 1 - np.argmax(mask[rows, ::-1], axis=1)
+    upper = np.argmax(mask[:, columns], axis=0)
+    step = 2 + rim
+    parts = []
+    for v, u, dv, du in (
+        (rows + top, first + left, 0, -step),
+        (rows + top, last + left, 0, step),
+        (upper + top, columns + left, -step, 0),
+    ):
+        beyond = (v + dv >= 0) & (u + du >= 0) & (u + du < depth.shape[1])
+        own, other = depth[v[beyond], u[beyond]], depth[v[beyond] + dv, u[beyond] + du]
+        covered = np.count_nonzero(other < own - depth_gap(own, depth_config, config)) + np.count_nonzero(~beyond)
+        parts.append(covered / len(v))
+    return parts[0], parts[1], parts[2]
 
 
 def _roughness(depth: npt.NDArray[np.float32], usable: Mask) -> float:

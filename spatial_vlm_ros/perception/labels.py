@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.spatial.attributes import contradicts
 from spatial_vlm_ros.types import Detection, NounPhrase
 
 SAME, PART, SYNONYM, HYPERNYM, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.5, 0.0
@@ -150,7 +151,9 @@ def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) 
     for p, phrase in enumerate(phrases):
         for n, detection in enumerate(detections):
             match[p, n] = label_fit(phrase.category, detection.label, tuple(detection.attributes))
-        best = match[p].max(initial=0.0)
+        # A thing that the phrase's own colour rules out is no reason to pass over a looser name.
+        rivals = [n for n, d in enumerate(detections) if not contradicts(phrase.attributes, d)]
+        best = match[p, rivals].max(initial=0.0)
         looser = match[p] < _tier_floor(best)
         match[p, looser] *= _LESS_SPECIFIC_BESIDE_BETTER
     return match
@@ -185,6 +188,8 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         return LESS_SPECIFIC if not seen_modifiers else NONE
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_things()):
         return PART
+    if said_head in seen_modifiers and seen_head in _HOLDERS:
+        return LESS_SPECIFIC
     if any({said_head, seen_head} <= group for group in _SYNONYM_SETS):
         return SYNONYM if not [w for w in said_modifiers if w not in given] else NONE
     if seen_head in _members(said_head) and all(word in given for word in said_modifiers):

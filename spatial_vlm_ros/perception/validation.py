@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.spatial.belief import SUPPORT_ID
 from spatial_vlm_ros.types import Detection
+
+MOST_DETECTIONS = 5000
 
 
 def check_detections(detections: Iterable[Detection], width: int, height: int) -> tuple[Detection, ...]:
@@ -26,15 +29,28 @@ def check_detections(detections: Iterable[Detection], width: int, height: int) -
         The same detections in the same order; a box that leaves the image is clipped to it.
 
     Raises:
-        InputError: two detections share an id, or a box lies wholly outside the image.
+        InputError: two detections share an id, an id is reserved, a box lies wholly outside the image or apart from its
+            mask, something is no Detection, or there are more than MOST_DETECTIONS.
         ShapeError: a mask has another size than the image.
     """
-    detections = tuple(detections)
+    try:
+        detections = tuple(detections)
+    except TypeError as error:
+        raise InputError("detections", type(detections).__name__, "a list of Detection", "put it in a list") from error
+    for detection in detections:
+        if not isinstance(detection, Detection):
+            raise InputError(
+                "detections", type(detection).__name__, "Detection objects", "build Detection(...) of each"
+            )
+    if len(detections) > MOST_DETECTIONS:
+        raise InputError("detections", str(len(detections)), f"{MOST_DETECTIONS} at most", "raise the score threshold")
     _check_ids(detections)
     return tuple(_fitted(detection, width, height) for detection in detections)
 
 
 def _check_ids(detections: tuple[Detection, ...]) -> None:
+    if any(d.id == SUPPORT_ID for d in detections):
+        raise InputError("detection id", repr(SUPPORT_ID), "another id", "this one stands for the support plane")
     repeated = [f"{id_!r} {n} times" for id_, n in Counter(d.id for d in detections).items() if n > 1]
     if repeated:
         shown = ", ".join(repeated[:5]) + (f" and {len(repeated) - 5} more" if len(repeated) > 5 else "")
@@ -58,4 +74,13 @@ def _fitted(detection: Detection, width: int, height: int) -> Detection:
             f"a box inside the image of {width}x{height} pixels",
             "give pixels of this very image, not of a resized one, and not fractions or thousandths of its size",
         )
+    if detection.mask is not None:
+        window = detection.mask[int(clipped[1]) : int(clipped[3]) + 1, int(clipped[0]) : int(clipped[2]) + 1]
+        if not window.any():
+            raise InputError(
+                f"mask of detection {detection.id!r}",
+                "no pixel inside its box",
+                "the mask of the thing in the box",
+                "check that mask and box belong together and to this picture",
+            )
     return detection if clipped == detection.box_xyxy else replace(detection, box_xyxy=clipped)

@@ -66,7 +66,7 @@ def target_of(thing: SceneObject, scene: Scene) -> Target:
     pose = Pose(
         frame_id=transform.parent if transform is not None else scene.frame.frame_id,
         position=_vector(rotation @ thing.box.centre + translation),
-        orientation=tuple(round(float(q), 6) for q in quaternion_xyzw_from_matrix(axes)),  # type: ignore[arg-type]
+        orientation=tuple(round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(axes)),  # type: ignore[arg-type]
     )
     return Target(
         id=thing.id,
@@ -77,6 +77,8 @@ def target_of(thing: SceneObject, scene: Scene) -> Target:
         covariance=tuple(round(float(c), 12) for c in (both @ thing.covariance @ both.T).reshape(-1)),
         yaw_known=thing.yaw_known,
         grasp=GraspHint(_closing_yaw(axes) if thing.yaw_known else None, round(float(thing.box.size[1]), 6)),
+        visible_fraction=round(thing.visible_fraction, 6),
+        truncated=thing.truncated,
     )
 
 
@@ -101,7 +103,10 @@ def _vector(values: npt.NDArray[np.float64]) -> Vector3:
 
 
 def _dialogue_id(instruction: str, scene: Scene) -> str:
-    return hashlib.sha256(f"{instruction}\n{scene.frame.frame_id}\n{scene.frame.stamp_ns}".encode()).hexdigest()[:12]
+    """The same for the same instruction on the same observation; another for any other."""
+    seen = ";".join(f"{o.id}:{o.detection.label}:{o.detection.box_xyxy}" for o in scene.objects)
+    text = f"{instruction}\n{scene.frame.frame_id}\n{scene.frame.stamp_ns}\n{seen}"
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 # ------------------------------------------------------------------------------------------------ words

@@ -16,7 +16,7 @@ from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.spatial.order import SIZE_WORDS
-from spatial_vlm_ros.types import SceneObject
+from spatial_vlm_ros.types import Detection, SceneObject
 
 YES, NEAR, UNKNOWN, NO = 0.97, 0.4, 0.5, 0.02
 _SAMPLED_PIXELS = 800
@@ -81,7 +81,7 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
         (N,) in 0..1; rows outside `members` are judged too.
     """
     objects = layout.scene.objects
-    said = np.array([_said(word, o) for o in objects])
+    said = np.array([_said(word, o.detection) for o in objects])
     family = colour_family(word)
     if family is not None and " and " not in word:
         rows = np.flatnonzero(np.isnan(said))
@@ -95,10 +95,15 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
     return np.where((said == NEAR) & sure, NO, said)
 
 
-def _said(word: str, thing: SceneObject) -> float:
+def contradicts(words: Sequence[str], detection: Detection) -> bool:
+    """Whether the detector's own words rule out one of some attributes."""
+    return any(_said(word, detection) == NO for word in words)
+
+
+def _said(word: str, detection: Detection) -> float:
     """What the detector's own words say: YES, NEAR, NO, or NaN where they say nothing."""
-    given = [a.lower() for a in thing.detection.attributes]
-    if word in given or word in thing.detection.label.lower().split():
+    given = [a.lower() for a in detection.attributes]
+    if word in given or word in detection.label.lower().split():
         return YES
     family = colour_family(word)
     if family is None:

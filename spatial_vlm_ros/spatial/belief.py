@@ -16,7 +16,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.spatial import order
-from spatial_vlm_ros.spatial.attributes import attribute_likelihood
+from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, between
@@ -31,6 +31,11 @@ SUPPORT_NOUNS = frozenset(
         *("floor", "ground", "surface", "bin"),
     )
 )
+LOWEST_NOUNS = frozenset({"floor", "ground"})
+_CLEARLY_LOWER = 0.15  # metres below the support plane from which something else is the floor
+_LOWER_SHARE = 0.03  # part of the picture that shows it
+COMPARED = {"closest to": True, "farthest from": False}
+"""Relations that compare the set that the other words leave → whether the nearest one is meant."""
 FRAME_RELATIONS = frozenset({"left of", "right of", "in front of", "behind"})
 _NEGLIGIBLE = 0.02  # weight below which an object is not tried as target or anchor
 _PAIRS = 20_000  # pairs of target and anchor measured at once
@@ -50,6 +55,7 @@ class ClauseBelief:
         anchors: (N, k) rows of the best anchors; empty for orders and the support plane.
         inner: beliefs in the anchors' own phrases.
         on_support: the anchor is the support plane.
+        is_order: a superlative, an ordinal or "closest to": it compares, where a relation can be false of all.
     """
 
     name: str
@@ -60,11 +66,7 @@ class ClauseBelief:
     anchors: npt.NDArray[np.intp]
     inner: tuple[PhraseBelief, ...] = ()
     on_support: bool = False
-
-    @property
-    def is_order(self) -> bool:
-        """A superlative or ordinal: it compares, where a relation can be false of all."""
-        return not self.inner and not self.on_support
+    is_order: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,7 @@ class PhraseBelief:
 
     Args:
         phrase: the phrase.
-        fit: (N,) probability that name and attributes fit.
+        fit: (N,) how well name and attributes fit, scores and what nobody can tell left out.
         weight: (N,) the same with all clauses and orders.
         clauses: one for each clause, then superlative or ordinal.
     """
@@ -92,12 +94,14 @@ class Believer:
         layout: the scene.
         config: limits and deviations.
         match: (phrase) → (N,) probability that each object is what the phrase's category names.
+        score: (N,) what each object's detector score counts for.
         default_frame: used where the words state none.
     """
 
     layout: Layout
     config: ResolverConfig
     match: Callable[[NounPhrase], Array]
+    score: Array
     default_frame: FrameOfReference
     frames_used: list[FrameOfReference] = field(default_factory=list)
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
@@ -114,26 +118,35 @@ class Believer:
         return self._known[phrase]
 
     def _believe(self, phrase: NounPhrase) -> PhraseBelief:
-        fit = self._fit(phrase)
-        weight = fit.copy()
+        fit, weight = self._fit(phrase)
         clauses = []
         for clause in phrase.relations:
-            belief = self._clause(clause, np.flatnonzero(fit > _NEGLIGIBLE))
-            weight = weight * belief.chance
-            clauses.append(belief)
+            if clause.relation not in COMPARED:
+                belief = self._clause(clause, np.flatnonzero(fit > _NEGLIGIBLE))
+                weight = weight * belief.chance
+                clauses.append(belief)
+        for clause in phrase.relations:
+            if clause.relation in COMPARED:
+                belief = self._compared(clause, weight)
+                weight = weight * belief.chance
+                clauses.append(belief)
         ordered = self._order(phrase, weight)
         if ordered is not None:
             weight = weight * ordered.chance
             clauses.append(ordered)
         return PhraseBelief(phrase, fit, weight, tuple(clauses))
 
-    def _fit(self, phrase: NounPhrase) -> Array:
+    def _fit(self, phrase: NounPhrase) -> tuple[Array, Array]:
+        """(N,) fit of name and attributes, and the same with detector scores and undecided attributes."""
         fit = self.match(phrase)
+        weight = fit * self.score
         members = fit >= self.config.decision.found
         view = self._view(FrameOfReference.VIEWER)
         for word in phrase.attributes:
-            fit = fit * attribute_likelihood(word, self.layout, view, members)
-        return fit
+            likelihood = attribute_likelihood(word, self.layout, view, members)
+            fit = fit * np.where(likelihood == UNKNOWN, 1.0, likelihood)
+            weight = weight * likelihood
+        return fit, weight
 
     def _view(self, frame: FrameOfReference) -> Viewpoint:
         if frame not in self._views:
@@ -203,8 +216,20 @@ class Believer:
             clause.relation == "on"
             and self.layout.scene.support is not None
             and is_support_phrase(anchor.phrase)
+            and not (anchor.phrase.category in LOWEST_NOUNS and self._shows_lower_ground())
             and not (anchor.fit >= self.config.decision.found).any()
         )
+
+    def _shows_lower_ground(self) -> bool:
+        """Whether the picture shows a surface well below the support plane: then that one is the floor."""
+        scene = self.layout.scene
+        if scene.support is None:
+            return False
+        depth, K = scene.frame.depth[::8, ::8], scene.frame.camera.K
+        v, u = np.nonzero(np.isfinite(depth))
+        z = depth[v, u].astype(np.float64)
+        points = np.column_stack(((8 * u - K[0, 2]) / K[0, 0] * z, (8 * v - K[1, 2]) / K[1, 1] * z, z))
+        return bool(np.count_nonzero(scene.support.height(points) < -_CLEARLY_LOWER) > _LOWER_SHARE * depth.size)
 
     def _on_support(self, clause: RelationClause, targets: Indices) -> ClauseBelief:
         """Resting on the support plane: the lowest point at its height."""
@@ -239,9 +264,27 @@ class Believer:
         else:
             return None
         view = self._frame_for(phrase.frame, word in order.FRAME_DEPENDENT)
-        likelihood, margin = order.place_in_order(order.key_of(word, self.layout, view), member, n)
+        if word == order.MIDDLE:
+            likelihood, margin = order.in_the_middle(order.key_of("leftmost", self.layout, view), member)
+        else:
+            likelihood, margin = order.place_in_order(order.key_of(word, self.layout, view), member, n)
         likelihood = np.maximum(likelihood, FLOOR)
-        return ClauseBelief(name, False, margin, likelihood, likelihood, np.empty((len(member), 0), np.intp))
+        nobody = np.empty((len(member), 0), np.intp)
+        return ClauseBelief(name, False, margin, likelihood, likelihood, nobody, is_order=True)
+
+    def _compared(self, clause: RelationClause, member: Array) -> ClauseBelief:
+        """Closest to, or farthest from, the likeliest anchor, among those that the other words leave."""
+        anchor = self.believe(clause.anchors[0])
+        row = int(np.argmax(anchor.weight))
+        distance = np.linalg.norm(self.layout.centre - self.layout.centre[row], axis=1)
+        sigma = np.hypot(self.layout.sigma, self.config.relation.size_blur * self.layout.reach)
+        key = order.Key(distance if COMPARED[clause.relation] else -distance, sigma)
+        others = np.where(np.arange(len(member)) == row, 0.0, member)
+        likelihood, margin = order.place_in_order(key, others, 1)
+        likelihood = np.where(np.arange(len(member)) == row, FLOOR, np.maximum(likelihood, FLOOR))
+        best = np.full((len(member), 1), row, np.intp)
+        chance = np.maximum(likelihood * anchor.weight[row], FLOOR)
+        return ClauseBelief(clause.relation, False, margin, likelihood, chance, best, (anchor,), is_order=True)
 
 
 def _blocks(targets: Indices, anchors: int) -> list[Indices]:
@@ -282,13 +325,13 @@ def _check_person(query: SpatialQuery, phrase: NounPhrase) -> None:
 
 def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
     _check_person(query, phrase)
-    if phrase.superlative is not None and phrase.superlative not in order.KEYS:
+    if phrase.superlative is not None and phrase.superlative not in (*order.KEYS, order.MIDDLE):
         raise _refusal(query, f"superlative '{phrase.superlative}' is not known", "known are " + ", ".join(order.KEYS))
     if phrase.ordinal is not None and phrase.ordinal.from_ not in order.ORDINAL_SIDES:
         raise _refusal(query, f"counting from '{phrase.ordinal.from_}' is not known",
                        "known are " + ", ".join(order.ORDINAL_SIDES))  # fmt: skip
     for clause in phrase.relations:
-        known = (*RELATIONS, "between")
+        known = (*RELATIONS, "between", *COMPARED)
         if clause.relation not in known:
             raise _refusal(query, f"relation '{clause.relation}' is not known yet", "known are " + ", ".join(known))
         _check_anchors(query, clause)
@@ -298,6 +341,10 @@ def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
 
 def _check_anchors(query: SpatialQuery, clause: RelationClause) -> None:
     """As many anchors as the relation takes: one thing, or for "between" two things or two of a kind."""
+    if any(anchor == NounPhrase("object") for anchor in clause.anchors):
+        raise _refusal(query, f"'{clause.relation}' needs a thing that is described", "name it: 'behind the cup'")
+    if clause.negated and clause.relation in COMPARED:
+        raise _refusal(query, f"'not {clause.relation}' is not known yet", "say which one it is")
     plural = [anchor.count not in (None, 1) for anchor in clause.anchors]
     if clause.relation == "between":
         two_of_a_kind = len(plural) == 1 and clause.anchors[0].count in (2, -1)

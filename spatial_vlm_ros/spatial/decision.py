@@ -19,6 +19,7 @@ from spatial_vlm_ros.spatial.likelihood import state_of
 from spatial_vlm_ros.types import Candidate, ClauseMeasurement, ClauseState, NounPhrase, SpatialQuery, Status
 
 _MOST_CANDIDATES = 10
+_READS = 0.05  # share of the readings from which one counts
 _EXISTS = 0.5  # summed likelihood of an order below which nobody can have that place
 
 
@@ -30,6 +31,7 @@ class Verdict:
         status: OK or the refusal.
         query: the reading that was answered.
         belief: belief in its target.
+        by_row: for each object, the belief of the reading that fits it best.
         chosen: row of the chosen object; for refusals the likeliest candidate, -1 without one.
         rivals: rows that share the mass, likeliest first (AMBIGUOUS).
         phrase: the phrase that matches nothing (NOT_FOUND).
@@ -40,6 +42,7 @@ class Verdict:
     status: Status
     query: SpatialQuery
     belief: PhraseBelief
+    by_row: tuple[PhraseBelief, ...]
     chosen: int
     rivals: tuple[int, ...]
     phrase: NounPhrase | None
@@ -58,7 +61,7 @@ def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
         believer: the scene.
 
     Raises:
-        FrameUndefinedError: the preferred reading needs a frame of reference that is not defined.
+        FrameUndefinedError: a reading needs a frame of reference that is not defined.
     """
     beliefs = [believer.believe(query.target) for query in queries]
     shares = np.array(
@@ -66,24 +69,39 @@ def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
     )
     shares /= shares.sum()
     first = int(np.argmax(shares))
-    query, belief = queries[first], beliefs[first]
-    weight = np.einsum("r,rn->n", shares, np.array([b.weight for b in beliefs]))
+    weights = shares[:, None] * np.array([b.weight for b in beliefs])
+    weight = weights.sum(axis=0)
     probability = weight / (weight.sum() + np.prod(1.0 - np.minimum(weight, 1.0)))
-    return _ladder(query, belief, believer, probability)
+    if not np.isfinite(probability).all():
+        raise ValueError("a belief is not a number")  # a bug: nothing measured may turn the choice into NaN
+    config = believer.config.decision
+    alive = np.zeros(len(weight), np.bool_)
+    for share, belief in zip(shares, beliefs, strict=True):
+        if share >= _READS:
+            alive |= (belief.fit >= config.found) & ~_fails(belief, config)
+    readings = tuple(int(r) for r in np.argmax(weights, axis=0)) if len(weight) else ()
+    return _ladder(queries[first], beliefs[first], tuple(beliefs[r] for r in readings), alive, believer, probability)
 
 
-def _ladder(query: SpatialQuery, belief: PhraseBelief, believer: Believer, probability: Array) -> Verdict:
+def _ladder(
+    query: SpatialQuery,
+    belief: PhraseBelief,
+    by_row: tuple[PhraseBelief, ...],
+    alive: npt.NDArray[np.bool_],
+    believer: Believer,
+    probability: Array,
+) -> Verdict:
+    """The refusals in their order. `by_row` is each object's belief in the reading that fits it best."""
     config = believer.config.decision
     likeliest = int(np.argmax(probability)) if len(probability) else -1
 
     def verdict(status: Status, *, rivals: Sequence[int] = (), phrase: NounPhrase | None = None,
                 clause: ClauseBelief | None = None) -> Verdict:  # fmt: skip
-        return Verdict(status, query, belief, likeliest, tuple(rivals), phrase, clause, probability)
+        return Verdict(status, query, belief, by_row, likeliest, tuple(rivals), phrase, clause, probability)
 
     missing = next(_phrases_not_found(belief, config.found), None)
     if missing is not None:
         return verdict(Status.NOT_FOUND, phrase=missing)
-    alive = (belief.fit >= config.found) & ~_fails(belief, config)
     if not alive.any():
         likeliest = _closest(belief, config)
         return verdict(Status.RELATION_UNSATISFIED, clause=_worst(belief, likeliest))
@@ -92,20 +110,20 @@ def _ladder(query: SpatialQuery, belief: PhraseBelief, believer: Believer, proba
             return verdict(Status.RELATION_UNSATISFIED, clause=clause)
     ranked = [int(row) for row in np.argsort(-probability, kind="stable") if alive[row]]
     likeliest = ranked[0]
-    if probability[likeliest] < config.mass:
+    sure = bool(probability[likeliest] >= config.mass)
+    if not sure:
         rivals = [row for row in ranked if probability[row] >= (1.0 - config.mass) * probability[likeliest]]
         if len(rivals) > 1:
             return verdict(Status.AMBIGUOUS, rivals=rivals)
-    unclear = [
-        c for c in belief.clauses if state_of(float(c.likelihood[likeliest]), config.holds) is ClauseState.UNCLEAR
-    ]
-    if unclear or probability[likeliest] < config.mass:
+    clauses = by_row[likeliest].clauses
+    unclear = [c for c in clauses if state_of(float(c.likelihood[likeliest]), config.holds) is ClauseState.UNCLEAR]
+    if unclear or not sure:
         return verdict(Status.LOW_CONFIDENCE, clause=unclear[0] if unclear else None)
     thing = believer.layout.scene.objects[likeliest]
-    if thing.depth_problem is not None:
-        return verdict(Status.DEPTH_INVALID)
     if thing.visible_fraction < config.min_visible:
         return verdict(Status.OCCLUDED)
+    if thing.depth_problem is not None:
+        return verdict(Status.DEPTH_INVALID)
     if query.destination is not None:
         return verdict(Status.NO_PLACE)
     return verdict(Status.OK)
@@ -156,7 +174,7 @@ def candidates(verdict: Verdict, believer: Believer) -> tuple[Candidate, ...]:
             id=objects[row].id,
             label=objects[row].detection.label,
             probability=round(float(verdict.probability[row]), 6),
-            clauses=tuple(_measurements(belief, row, believer)),
+            clauses=tuple(_measurements(verdict.by_row[row], row, believer)),
         )
         for row in rows[:_MOST_CANDIDATES]
     )

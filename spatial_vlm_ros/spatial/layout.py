@@ -102,14 +102,16 @@ class Layout:
 
     @cached_property
     def bearing_places(self) -> Array:
-        """(N, 2) ground places of the centres; for unmeasured objects a point on the ray through their box."""
-        places = self.centre[:, :2].copy()
+        """(N, 2) points on the ground on the rays from the camera through the middles of the boxes.
+
+        Only their bearing from the camera means something. It is that of the picture, whatever part of an object has
+        depth.
+        """
         K = self.scene.frame.camera.K
-        for row in np.flatnonzero(~self.measured):
-            x0, y0, x1, y1 = self.scene.objects[row].detection.box_xyxy
-            ray = np.array([((x0 + x1) / 2 - K[0, 2]) / K[0, 0], ((y0 + y1) / 2 - K[1, 2]) / K[1, 1], 1.0])
-            places[row] = (ray @ self.axes)[:2]
-        return places
+        boxes = np.array([o.detection.box_xyxy for o in self.scene.objects]).reshape(-1, 4)
+        u, v = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+        rays = np.column_stack(((u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(len(u))))
+        return (rays @ self.axes)[:, :2]
 
     def viewpoint(self, frame: FrameOfReference) -> Viewpoint:
         """The viewpoint of a frame of reference.

@@ -40,8 +40,8 @@ def hidden_regions(layout: Layout, smallest: float) -> tuple[HiddenRegion, ...]:
         length = _LONGEST if over <= 0 else min(_LONGEST, far * (float(layout.top[row]) - smallest) / over)
         if length < smallest or width < smallest:
             continue
-        middle = (far + length / 2) * ahead + float(across.mean()) * np.array([-ahead[1], ahead[0]])
-        place = layout.axes @ np.array([middle[0], middle[1], smallest / 2 - layout.floor])
+        middle = (far + length / 2) * ahead + float(across.max() + across.min()) / 2 * np.array([-ahead[1], ahead[0]])
+        place = layout.axes @ np.array([middle[0], middle[1], float(layout.top[row]) / 2 - layout.floor])
         regions.append(
             HiddenRegion(
                 occluder_id=layout.scene.objects[row].id,

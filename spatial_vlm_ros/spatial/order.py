@@ -10,7 +10,9 @@ import numpy as np
 
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
+from spatial_vlm_ros.types import FrameOfReference
 
+_EDGE_NOISE = 0.008  # metres by which edges of masks move a measured size, whatever the size
 _SIZE_NOISE = 0.08  # relative error of a measured size: edges of the mask, unseen sides
 
 
@@ -36,20 +38,26 @@ def _bearing(layout: Layout, view: Viewpoint) -> Key:
 
     The bearing and not the lateral offset is compared: "the leftmost" is the one seen farthest to the left.
     """
-    offset = layout.bearing_places - view.origin[:2]
+    steep = view.down_deg > layout.relation.straight_down_deg
+    # The ray through the box of an unmeasured thing is a bearing from the camera, and no place for anyone else.
+    places = layout.centre[:, :2] if steep or view.frame is not FrameOfReference.VIEWER else layout.bearing_places
+    offset = places - view.origin[:2]
     ahead = offset @ view.forward
     aside = offset @ np.array([-view.forward[1], view.forward[0]])
-    if view.down_deg > layout.relation.straight_down_deg:
-        return Key(aside, layout.relation.size_blur * layout.reach)
-    distance = float(np.nanmean(np.linalg.norm(offset[layout.measured], axis=1))) if layout.measured.any() else 1.0
     width = np.where(layout.measured, layout.reach, layout.relation.min_reach)
+    if steep:
+        return Key(aside, layout.relation.size_blur * width)
+    distance = float(np.nanmean(np.linalg.norm(offset[layout.measured], axis=1))) if layout.measured.any() else 1.0
     return Key(np.arctan2(aside, ahead) * distance, layout.relation.size_blur * width)
 
 
 def _distance(layout: Layout, view: Viewpoint) -> Key:
-    """From near to far: distance of the visible surface's centre from the viewer."""
+    """From near to far: distance of the volume's centre from the viewer.
+
+    Not of the visible surface: its middle jumps from the near wall of a bowl to the far one.
+    """
     blur = layout.relation.size_blur * layout.reach
-    return Key(np.linalg.norm(layout.surface - view.origin, axis=1), np.hypot(layout.sigma, blur))
+    return Key(np.linalg.norm(layout.centre - view.origin, axis=1), np.hypot(layout.sigma, blur))
 
 
 def _height(layout: Layout, _: Viewpoint) -> Key:
@@ -57,12 +65,17 @@ def _height(layout: Layout, _: Viewpoint) -> Key:
     return Key(layout.top, np.hypot(layout.sigma, 0.005))
 
 
+def _underside(layout: Layout, _: Viewpoint) -> Key:
+    """From low to high: height of the bottom. What stands on one table is equally low."""
+    return Key(layout.bottom, np.hypot(layout.sigma, 0.01))
+
+
 def _size_key(sides: Callable[[Array], Array]) -> Callable[[Layout, Viewpoint], Key]:
     """From small to large, by a length made of the box's sides."""
 
     def key(layout: Layout, _: Viewpoint) -> Key:
         value = sides(layout.size)
-        return Key(value, np.hypot(layout.sigma, _SIZE_NOISE * value))
+        return Key(value, np.sqrt(layout.sigma**2 + (_SIZE_NOISE * value) ** 2 + _EDGE_NOISE**2))
 
     return key
 
@@ -78,7 +91,7 @@ KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     "rightmost": (_bearing, True),
     "nearest": (_distance, False),
     "farthest": (_distance, True),
-    "lowest": (_height, False),
+    "lowest": (_underside, False),
     "highest": (_height, True),
     "shortest": (_tallness, False),
     "tallest": (_tallness, True),
@@ -90,7 +103,9 @@ KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     "thickest": (_thickness, True),
     "thinnest": (_thickness, False),
 }
-"""Canonical superlative → (key, largest first)."""
+"""Canonical superlative → (key, largest first). "middle" is the place from the left with as many on either side."""
+
+MIDDLE = "middle"
 
 ORDINAL_SIDES = {
     "left": "leftmost",
@@ -115,7 +130,7 @@ SIZE_WORDS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
 }
 """Size adjective → (key, large), for judging by comparison."""
 
-FRAME_DEPENDENT = frozenset({"leftmost", "rightmost", "nearest", "farthest"})
+FRAME_DEPENDENT = frozenset({"leftmost", "rightmost", "nearest", "farthest", MIDDLE})
 
 
 def key_of(word: str, layout: Layout, view: Viewpoint) -> Key:
@@ -129,7 +144,8 @@ def before(key: Key) -> Array:
     """(N, N): probability that row s comes before row t, [s, t]; 0.5 where one of them is not measured."""
     difference = key.value[None, :] - key.value[:, None]
     spread = np.sqrt(key.sigma[None, :] ** 2 + key.sigma[:, None] ** 2)
-    return np.where(np.isfinite(difference), normal_cdf(difference / np.maximum(spread, 1e-9)), 0.5)
+    score = difference / np.maximum(spread, 1e-9)
+    return np.where(np.isfinite(score), normal_cdf(np.nan_to_num(score)), 0.5)
 
 
 def place_in_order(key: Key, member: Array, n: int) -> tuple[Array, Array]:
@@ -156,6 +172,14 @@ def place_in_order(key: Key, member: Array, n: int) -> tuple[Array, Array]:
         counts[:-1] = kept
         counts[1:-1] += moved[:-1]
     return counts[n - 1], _order_margin(key.value, member, n)
+
+
+def in_the_middle(key: Key, member: Array) -> tuple[Array, Array]:
+    """As `place_in_order`, for the place with as many before as after; nobody has it among an even number."""
+    size = int(np.count_nonzero(member > 0.5))
+    if size % 2 == 0:
+        return np.zeros(len(member)), np.full(len(member), np.nan)
+    return place_in_order(key, member, (size + 1) // 2)
 
 
 def _order_margin(value: Array, member: Array, n: int) -> Array:

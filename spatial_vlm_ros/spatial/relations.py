@@ -79,8 +79,8 @@ def right_of(pairs: Pairs) -> tuple[Array, Array]:
 def behind(pairs: Pairs) -> tuple[Array, Array]:
     """Farther along the ray viewer → anchor, within the cone about it.
 
-    The lesser of two margins: how much farther the target begins than the anchor begins, and how far inside the cone
-    it lies (the gap between their lateral extents against the distance between centres).
+    The lesser of two margins: how much farther the target is than the anchor (by where they begin, or by their centres,
+    whichever says less), and how far inside the cone it lies (that distance against the gap between their sides).
     """
     return _along(pairs, 1.0)
 
@@ -101,12 +101,12 @@ def _along(pairs: Pairs, sign: float) -> tuple[Array, Array]:
     ahead, right = pairs.directions()
     targets, anchors = pairs.along(ahead)
     begins = sign * (targets.min(axis=1) - anchors.min(axis=1))
+    x, y = pairs.offsets()
+    begins = np.minimum(begins, sign * (x * ahead[:, 0] + y * ahead[:, 1]))
     targets, anchors = pairs.along(right)
     aside = np.maximum(targets.min(axis=1) - anchors.max(axis=1), anchors.min(axis=1) - targets.max(axis=1))
     gap = np.maximum(aside, 0.0)
-    x, y = pairs.offsets()
-    distance = sign * (x * ahead[:, 0] + y * ahead[:, 1])
-    in_cone = distance * np.tan(np.radians(config.cone_deg)) - gap
+    in_cone = begins * np.tan(np.radians(config.cone_deg)) - gap
     return np.minimum(begins, np.where(gap > 0, in_cone, np.inf)), pairs.noise()
 
 
@@ -235,8 +235,9 @@ def _inside_outline(pairs: Pairs) -> Array:
 def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -> tuple[Array, Array]:
     """Between two anchors on the ground: (T, A, B) margins and deviations.
 
-    The lesser of: how far the centre lies from the nearer end of the segment between the anchors' centres, and how
-    far it lies inside the corridor, as wide as the wider anchor and the target together.
+    The lesser of: how far the centre lies beyond the outlines of both anchors along the line between their centres,
+    and how far it lies inside the double cone about that line (an angle of 120 degrees or more at the target, so that
+    of three things at most one is between the others).
     """
     centre = layout.centre[:, :2]
     start, end = centre[first, None], centre[None, second]
@@ -247,18 +248,21 @@ def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -
     along = np.einsum("tabc,abc->tab", np.broadcast_to(offset, (len(targets), *line.shape)), unit)
     across = np.abs(np.einsum("tabc,abc->tab", np.broadcast_to(offset, (len(targets), *line.shape)),
                               np.stack((-unit[..., 1], unit[..., 0]), axis=2)))  # fmt: skip
-    ends = np.minimum(along, length[None] - along)
-    width = (
-        np.maximum(layout.reach[first, None], layout.reach[None, second])[None] + layout.reach[targets, None, None]
-    ) / 2
+    outline = layout.footprint - layout.centre[:, None, :2]
+    reach_a = np.einsum("akc,abc->abk", outline[first], unit).max(axis=2)
+    reach_b = -np.einsum("bkc,abc->abk", outline[second], unit).min(axis=2)
+    beyond = np.minimum(along - reach_a[None], (length - reach_b)[None] - along)
+    cone = _BETWEEN_SLOPE * np.minimum(along, length[None] - along) - across
     sigma = layout.sigma
     noise = np.sqrt(
         sigma[targets, None, None] ** 2
         + np.maximum(sigma[first, None], sigma[None, second])[None] ** 2
         + (layout.relation.size_blur * layout.reach[targets, None, None]) ** 2
     )
-    return np.minimum(ends, width - across), noise
+    return np.minimum(beyond, cone), noise
 
+
+_BETWEEN_SLOPE = float(np.tan(np.radians(30.0)))
 
 RELATIONS: dict[str, Measure] = {
     "left of": left_of,

@@ -109,7 +109,8 @@ def test_the_same_picture_gives_the_same_plane(tabletop: Tabletop) -> None:
 
 def test_known_up_is_the_poses_z_before_the_imus(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("a", 0, 0))
-    both = dataclasses.replace(seen.frame, up=np.array([1.0, 0.0, 0.0]))
+    told = seen.frame.base_T_camera.rotation[2]
+    both = dataclasses.replace(seen.frame, up=told + np.array([0.1, 0.0, 0.0]))
     up, source = known_up(both)
     assert source is UpSource.TF
     np.testing.assert_allclose(up, seen.frame.base_T_camera.rotation[2])

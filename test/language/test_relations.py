@@ -8,7 +8,7 @@ from spatial_vlm_ros.language.patterns import expand
 
 SUPPORTED = {
     "left of", "right of", "in front of", "behind", "on", "above", "below", "under", "inside", "next to", "near",
-    "far from", "between",
+    "far from", "between", "closest to", "farthest from",
 }  # fmt: skip
 TAKEN = ("from", "off", "out of")
 SAID = [

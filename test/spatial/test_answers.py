@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spatial_vlm_ros.config import ResolverConfig
+from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Body, Rendering
@@ -500,3 +501,75 @@ def test_a_round_thing_may_be_grasped_from_any_side(tabletop: Tabletop) -> None:
     assert not target.yaw_known
     assert target.grasp.yaw is None
     assert target.grasp.width == pytest.approx(0.07, abs=0.012)
+
+
+# ------------------------------------------------------------------------------------------------ closest to, middle
+
+
+def test_closest_and_farthest_compare_the_distance_to_an_anchor(tabletop: Tabletop) -> None:
+    seen = tabletop.see(
+        tabletop.can("near", -0.1, 0.0), tabletop.can("far", 0.25, 0.1), tabletop.block("box", -0.25, 0.05, label="box")
+    )
+    assert chosen(tabletop.ask(seen, "the can closest to the box")) == "near"
+    assert chosen(tabletop.ask(seen, "the can farthest from the box")) == "far"
+
+
+def test_the_middle_one_has_as_many_on_either_side(tabletop: Tabletop) -> None:
+    cans = [tabletop.can(f"c{n}", -0.2 + 0.2 * n, 0.0) for n in range(3)]
+    assert chosen(tabletop.ask(tabletop.see(*cans), "the middle can")) == "c1"
+    assert tabletop.ask(tabletop.see(*cans[:2]), "the middle can").target is None
+
+
+@pytest.mark.parametrize("words", ["the can next to it", "the can behind something", "the can left of that one"])
+def test_an_anchor_that_nobody_described_is_refused_by_name(tabletop: Tabletop, words: str) -> None:
+    seen = tabletop.see(tabletop.can("a", -0.1, 0.0), tabletop.cup("b", 0.1, 0.0))
+    answer = tabletop.ask(seen, words)
+    assert answer.target is None
+    assert answer.status.value == "NOT_UNDERSTOOD"
+
+
+def test_the_floor_is_not_the_table_where_a_lower_ground_is_seen(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", 0.0, 0.35), eye=(0.0, -0.9, 0.5))
+    assert chosen(tabletop.ask(seen, "the can on the table")) == "a"
+    assert tabletop.ask(seen, "the can on the floor").target is None
+
+
+def test_of_three_things_at_most_one_is_between_the_others(tabletop: Tabletop) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(12):
+        places = rng.uniform((-0.25, -0.15), (0.25, 0.25), (3, 2))
+        if min(np.linalg.norm(places[i] - places[i - 1]) for i in range(3)) < 0.1:
+            continue
+        seen = tabletop.see(
+            tabletop.can("can", *places[0]),
+            tabletop.cup("cup", *places[1]),
+            tabletop.block("box", *places[2], label="box"),
+        )
+        names = ("can", "cup", "box")
+        held = []
+        for n, name in enumerate(names):
+            words = f"the {name} between the {names[n - 1]} and the {names[n - 2]}"
+            held += [name] if tabletop.ask(seen, words).target is not None else []
+        assert len(held) <= 1
+
+
+def test_an_unmeasured_thing_never_makes_an_order_sure(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("a", -0.15, 0.0), tabletop.cup("b", 0.15, 0.0), tabletop.can("glass", 0.0, 0.1),
+                        eye=(0.0, -0.01, 1.0))  # fmt: skip
+    depth = seen.frame.depth.copy()
+    depth[seen.masks["glass"]] = np.nan
+    frame = dataclasses.replace(seen.frame, depth=depth)
+    for words, right in (("the rightmost cup", "b"), ("the second cup from the left", "b"), ("the leftmost cup", "a")):
+        answer = Resolver().resolve(frame, words, seen.detections)
+        assert answer.confidence == answer.confidence, "no NaN"
+        assert answer.target is None or answer.target.id == right
+
+
+def test_an_up_against_which_the_table_faces_down_is_refused(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("a", -0.1, 0.0), tabletop.can("b", 0.1, 0.0))
+    assert seen.frame.base_T_camera is not None
+    gravity = -seen.frame.base_T_camera.rotation[2]
+    upside_down = dataclasses.replace(seen.frame, base_T_camera=None, up=gravity)
+    answer = Resolver().resolve(upside_down, "the cup", seen.detections)
+    assert answer.status.value == "INVALID_INPUT"
+    assert "minus gravity" in answer.message

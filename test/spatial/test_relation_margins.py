@@ -57,7 +57,7 @@ def test_behind_is_how_much_farther_the_target_begins(ground: Ground, thing: Mak
     assert ground.margin("behind", thing(1.2, 0.0, (0.06, 0.06, 0.06)), anchor) == pytest.approx(0.2, **EXACT)
     long = thing(1.2, 0.0, (0.2, 0.06, 0.06))  # its centre is as far, but it begins at 1.10, the anchor at 0.97
     assert ground.margin("behind", long, anchor) == pytest.approx(0.13, **EXACT)
-    assert ground.margin("in front of", long, anchor) == pytest.approx(-0.13, **EXACT)
+    assert ground.margin("in front of", long, anchor) == pytest.approx(-0.2, **EXACT)  # by the centres, which say less
 
 
 def test_in_front_is_how_much_nearer_the_target_begins(ground: Ground, thing: MakeThing) -> None:
@@ -222,14 +222,17 @@ def margin_between(ground: Ground, target: Thing, first: Thing, second: Thing) -
     return float(between(layout, *(np.array([n]) for n in range(3)))[0][0, 0, 0])
 
 
+SLOPE = 1 / 3**0.5  # tan 30 degrees
+
+
 def test_between_is_inside_the_corridor_and_between_its_ends(ground: Ground, thing: MakeThing) -> None:
-    """Anchors 0.4 apart; the corridor is as wide as the wider anchor and the target together: 0.06 either side."""
+    """Anchors 0.4 apart and 0.06 wide; the double cone opens by 30 degrees to either side of the line."""
     left, right = thing(1.0, -0.2), thing(1.0, 0.2)
-    assert margin_between(ground, thing(1.0, 0.0), left, right) == pytest.approx(0.06, **EXACT)
-    assert margin_between(ground, thing(1.02, 0.1), left, right) == pytest.approx(0.04, **EXACT)
-    assert margin_between(ground, thing(1.1, 0.0), left, right) == pytest.approx(-0.04, **EXACT)
-    assert margin_between(ground, thing(1.0, 0.25), left, right) == pytest.approx(-0.05, **EXACT)
-    assert margin_between(ground, thing(1.0, 0.17), left, right) == pytest.approx(0.03, **EXACT)
+    assert margin_between(ground, thing(1.0, 0.0), left, right) == pytest.approx(0.2 * SLOPE, **EXACT)
+    assert margin_between(ground, thing(1.02, 0.1), left, right) == pytest.approx(0.1 * SLOPE - 0.02, **EXACT)
+    assert margin_between(ground, thing(1.13, 0.0), left, right) == pytest.approx(0.2 * SLOPE - 0.13, **EXACT)
+    assert margin_between(ground, thing(1.0, 0.25), left, right) == pytest.approx(-0.08, **EXACT)
+    assert margin_between(ground, thing(1.0, 0.16), left, right) == pytest.approx(0.01, **EXACT)
 
 
 def test_between_does_not_care_which_anchor_comes_first(ground: Ground, thing: MakeThing) -> None:
