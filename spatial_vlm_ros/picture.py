@@ -13,6 +13,7 @@ from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.belief import FRAME_RELATIONS
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, Rgb, RgbdFrame, SceneObject, Status
@@ -51,7 +52,8 @@ def draw(
     """
     config = config or ResolverConfig()
     try:
-        layout = lay_out(build_scene(frame, detections, config.depth, config.lift), config.depth, config.relation)
+        checked = check_detections(detections, frame.camera.width, frame.camera.height)
+        layout = lay_out(build_scene(frame, checked, config.depth, config.lift), config.depth, config.relation)
     except SpatialVlmError:
         layout = None
     rgb = frame.rgb if layout is None else layout.scene.frame.rgb
@@ -98,7 +100,8 @@ class _Pen:
 
     def __init__(self, canvas: Rgb, scale: int, layout: Layout, frame: FrameOfReference | None) -> None:
         self._canvas, self._scale, self._layout = canvas, scale, layout
-        self._view = layout.viewpoint(frame or FrameOfReference.VIEWER)
+        known = frame is FrameOfReference.ROBOT and layout.scene.frame.base_T_camera is not None
+        self._view = layout.viewpoint(FrameOfReference.ROBOT if known else FrameOfReference.VIEWER)
 
     def _pixels(self, points: Array) -> list[tuple[int, int]] | None:
         """Whole canvas pixels of (N, 3) points in the camera frame; None when one is behind the camera."""

@@ -328,6 +328,11 @@ class RgbdFrame:
 
     def __post_init__(self) -> None:
         _check_frame_id("image", self.frame_id)
+        if not isinstance(self.camera, PinholeCamera):
+            raise InputError("camera", type(self.camera).__name__, "a PinholeCamera", "build one from CameraInfo")
+        if self.base_T_camera is not None and not isinstance(self.base_T_camera, Transform):
+            got = type(self.base_T_camera).__name__
+            raise InputError("base_T_camera", got, "a Transform", "write Transform(parent, child, matrix)")
         size = (self.camera.height, self.camera.width)
         for name, array, shape, dtype in (
             ("rgb", self.rgb, (*size, 3), np.uint8),

@@ -54,9 +54,9 @@ def build_scene(
     if known is not None and support is None:
         check_up(frame, checked, depth_config, *known)
     up, up_from = find_up(frame, support)
-    masks = masks_from_boxes(frame, checked, support, depth_config, lift_config)
+    patches = masks_from_boxes(frame, checked, support, depth_config, lift_config)
     surfaces = [
-        visible_surface(frame, d, m, support, depth_config, lift_config) for d, m in zip(checked, masks, strict=True)
+        visible_surface(frame, d, p, support, depth_config, lift_config) for d, p in zip(checked, patches, strict=True)
     ]
     extents = [extent_of(s, up, frame.camera, lift_config) if s.problem is None else None for s in surfaces]
     extents = standing(surfaces, extents, support, up, frame, depth_config, lift_config)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
-from spatial_vlm_ros.geometry.segmentation import STEEPEST, depth_gap, support_tolerance
+from spatial_vlm_ros.geometry.segmentation import STEEPEST, Patch, depth_gap, support_tolerance
 from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
 
 Points32 = npt.NDArray[np.float32]
@@ -64,7 +64,7 @@ class Surface:
 def visible_surface(
     frame: RgbdFrame,
     detection: Detection,
-    mask: Mask,
+    patch: Patch,
     support: Plane | None,
     depth_config: DepthConfig,
     config: LiftConfig,
@@ -74,13 +74,14 @@ def visible_surface(
     Args:
         frame: rectified frame, depth within range.
         detection: the detection; without a mask of its own, its mask was cut out of depth, and a wider rim goes.
-        mask: (H, W) bool.
+        patch: its mask.
         support: the plane under it, or None.
         depth_config: noise of depth.
         config: how pixels become objects.
     """
-    window = _window(mask)
-    part, depth = mask[window], frame.depth[window]
+    patch = patch.tight()
+    window, part = patch.window, patch.mask
+    depth = frame.depth[window]
     core, rim = _eroded(part, config.erode_px + (detection.mask is None), config)
     usable = core & np.isfinite(depth)
     noise, cut = 0.0, (0.0, 0.0, 0.0)
@@ -114,14 +115,6 @@ def visible_surface(
     if len(points) < config.min_pixels:
         return surface(nothing, f"only {len(points)} of its pixels are left once other surfaces are removed")
     return surface(points, None)
-
-
-def _window(mask: Mask) -> tuple[slice, slice]:
-    """Rows and columns around the pixels that are set; cv2.boundingRect takes three times as long on a whole image."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    columns = np.flatnonzero(mask[top:bottom].any(axis=0))
-    return slice(top, bottom), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _points(frame: RgbdFrame, window: tuple[slice, slice], usable: Mask) -> Points32:

@@ -22,7 +22,8 @@ DEPTH, LIFT = DepthConfig(), LiftConfig()
 
 def cut(frame: RgbdFrame, detections: tuple[Detection, ...], seen: Rendering) -> dict[str, Mask]:
     support = find_support(frame, detections, DEPTH, seen.frame.base_T_camera.rotation[2])
-    masks = masks_from_boxes(frame, detections, support, DEPTH, LIFT)
+    patches = masks_from_boxes(frame, detections, support, DEPTH, LIFT)
+    masks = [patch.full(frame.depth.shape) for patch in patches]
     return {d.id: m for d, m in zip(detections, masks, strict=True)}
 
 

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every ordered pair of things in the real frames, asked about four relations, against what the pixels say.
+
+The expectation is made of box centres and the median depth inside boxes or masks alone, as the notes of those frames
+define the words: left and right from 35 pixels between centres, behind and in front from 4 cm between median depths.
+"Behind" and "in front of" are expected to hold only where the boxes overlap sideways; that they fail is expected of
+every pair whose depths are the other way round. Boxes contain what is before a thing, too: the expectation is rough,
+and independent of how the package segments and lifts.
+
+    python -m benchmarks.real_pairs      frames from SPATIAL_VLM_REAL_RGBD
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import RESULTS
+from spatial_vlm_ros import Detection, Resolver, RgbdFrame, load_frame
+from spatial_vlm_ros.evaluation.score import wilson
+
+FOLDER = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
+CLEAR_PIXELS, CLEAR_METRES = 35.0, 0.04
+
+
+def _name(thing: Detection, things: Sequence[Detection]) -> str | None:
+    """Words that name one thing alone: its label, or a colour and the label."""
+    alike = [other for other in things if other.label == thing.label]
+    if len(alike) == 1:
+        return thing.label
+    for word in thing.attributes:
+        if sum(word in other.attributes for other in alike) == 1:
+            return f"{word} {thing.label}"
+    return None
+
+
+def _median_depth(thing: Detection, frame: RgbdFrame) -> float:
+    x0, y0, x1, y1 = (int(c) for c in thing.box_xyxy)
+    depth = frame.depth[y0:y1, x0:x1]
+    return float(np.nanmedian(depth if thing.mask is None else depth[thing.mask[y0:y1, x0:x1]]))
+
+
+def questions(frame: RgbdFrame, things: Sequence[Detection]) -> Iterator[tuple[str, str]]:
+    """Sentence and expected status for every pair that is clear."""
+    for thing in things:
+        for anchor in things:
+            names = (_name(thing, things), _name(anchor, things))
+            if thing is anchor or None in names:
+                continue
+            a, b = thing.box_xyxy, anchor.box_xyxy
+            aside = (a[0] + a[2] - b[0] - b[2]) / 2
+            deeper = _median_depth(thing, frame) - _median_depth(anchor, frame)
+            overlap = min(a[2], b[2]) > max(a[0], b[0])
+            for relation, value, clear in (
+                ("to the left of", -aside, CLEAR_PIXELS),
+                ("to the right of", aside, CLEAR_PIXELS),
+                ("behind", deeper, CLEAR_METRES),
+                ("in front of", -deeper, CLEAR_METRES),
+            ):
+                if abs(value) >= clear and (value < 0 or overlap or relation.startswith("to")):
+                    status = "OK" if value > 0 else "RELATION_UNSATISFIED"
+                    yield f"the {names[0]} {relation} the {names[1]}", status
+
+
+def main() -> int:
+    """Ask, print and keep the confusion."""
+    if not FOLDER.is_dir():
+        print(f"real RGB-D frames not found at {FOLDER}; set SPATIAL_VLM_REAL_RGBD")
+        return 1
+    resolver, given = Resolver(), Counter[tuple[str, str]]()
+    for folder in sorted(path for path in FOLDER.iterdir() if (path / "rgb.png").is_file()):
+        frame, things = load_frame(folder)
+        for words, expected in questions(frame, things):
+            status = resolver.resolve(frame, words, things).status.value
+            given[expected, status] += 1
+            if status != expected:
+                print(f"{folder.name}  {words}: expected {expected}, got {status}")
+    n = sum(given.values())
+    right = wilson(sum(k for (expected, status), k in given.items() if expected == status), n)
+    wrong = wilson(sum(k for (expected, status), k in given.items() if expected != "OK" and status == "OK"), n)
+    print(f"as expected {right.k}/{n} ({right.low:.1%} to {right.high:.1%}); pose where none should be: {wrong.k}")
+    for (expected, status), k in sorted(given.items()):
+        print(f"  expected {expected:22} got {status:22} {k}")
+    kept = {"n": n, "confusion": {f"{e} -> {s}": k for (e, s), k in sorted(given.items())}}
+    (RESULTS / "real_pairs.json").write_text(json.dumps(kept, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
