@@ -22,7 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness import RESULTS, machine
-from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status
+from benchmarks.real_pairs import FOLDER
+from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
+from spatial_vlm_ros.evaluation.frame_folder import load_cases
 from spatial_vlm_ros.evaluation.score import wilson
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
@@ -235,6 +237,24 @@ def measure(views: Sequence[View], config: ResolverConfig, show: bool = False) -
     }
 
 
+def _real_frames(config: ResolverConfig) -> dict[str, int] | None:
+    """Cases of the real frames that end as expected, and poses where none should be; None without those frames."""
+    if not FOLDER.is_dir():
+        return None
+    resolver, loaded = Resolver(config), {}
+    good = posed = 0
+    cases = load_cases(FOLDER)
+    for case in cases:
+        if case.frame not in loaded:
+            loaded[case.frame] = load_frame(FOLDER / case.frame)
+        frame, things = loaded[case.frame]
+        answer = resolver.resolve(frame, case.instruction, things)
+        assert case.expect is not None
+        good += answer.status is case.expect.status and case.expect.id in (None, answer.target and answer.target.id)
+        posed += answer.status is Status.OK and case.expect.status is not Status.OK
+    return {"as_expected": good, "poses_on_refusals": posed, "n": len(cases)}
+
+
 def _share(oks: Sequence[bool]) -> dict[str, float]:
     return dataclasses.asdict(wilson(sum(oks), len(oks)))
 
@@ -292,10 +312,11 @@ def main() -> None:
         if not arguments.development:
             _keep("accuracy", {"seeds": [seeds.start, seeds.stop], **base})
         return
-    rows = {"defaults": base}
+    rows = {"defaults": {**base, "real_frames": _real_frames(ResolverConfig())}}
     for name, value, config in _varied(ResolverConfig()):
-        rows[f"{name} = {value:g}"] = measure(views, config)
-        print(_line(f"{name} = {value:g}", rows[f"{name} = {value:g}"]), flush=True)
+        row = {**measure(views, config), "real_frames": _real_frames(config)}
+        rows[f"{name} = {value:g}"] = row
+        print(_line(f"{name} = {value:g}", row), "  real frames", row["real_frames"], flush=True)
     _keep("sensitivity", {"seeds": [seeds.start, seeds.stop], "rows": rows})
 
 

@@ -105,7 +105,9 @@ def answered(scene: Scene, queries: Sequence[SpatialQuery]) -> Resolution:
     phrases = list(dict.fromkeys(p for query in queries for p in phrases_of(query.target)))
     match = dict(zip(phrases, label_match(phrases, [o.detection for o in scene.objects]), strict=True))
     layout = lay_out(scene, CONFIG.depth, CONFIG.relation)
-    believer = Believer(layout, CONFIG, match=match.__getitem__, default_frame=FrameOfReference.VIEWER)
+    believer = Believer(
+        layout, CONFIG, match=match.__getitem__, score=np.ones(len(layout)), default_frame=FrameOfReference.VIEWER
+    )
     return answer(decide(queries, believer), believer, queries[0].instruction)
 
 

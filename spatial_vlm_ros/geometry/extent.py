@@ -57,7 +57,7 @@ class Extent:
         unseen_width: metres across that the mask shows and depth does not.
         cut: (3,) metres by which it may go on along e1, e2 and up, where something nearer or the border cuts it.
         near_z: optical depth of the nearest point.
-        middle_z: optical depth of the median point.
+        middle_z: mean optical depth.
     """
 
     basis: Array
@@ -140,7 +140,7 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
         unseen_width=max(0.0, surface.mask.shape[1] * pixel - width),
         cut=_CUT_SHARE * np.array([max(cut_sides), max(cut_sides), surface.cut_above]) * (width, width, height),
         near_z=float(points[:, 2].min()),
-        middle_z=float(np.median(points[:, 2])),
+        middle_z=float(middle[2]),
     )
 
 

@@ -98,7 +98,7 @@ def visible_surface(
         usable = calm
     noise = _roughness(depth, usable)
     cut = _cut_sides(frame.depth, part, window, rim, depth_config, config)
-    if noise > _SCATTER * float(depth_noise(float(np.median(depth[usable])), depth_config)):
+    if noise > _SCATTER * float(depth_noise(float(depth[usable].mean()), depth_config)):
         return surface(nothing, f"its depth scatters by {noise:.2f} m from pixel to pixel")
     points = _points(frame, window, usable)
     main = _one_surface(points, depth_config, config)
@@ -177,7 +177,10 @@ def _roughness(depth: npt.NDArray[np.float32], usable: Mask) -> float:
     depth, usable = depth[::every], usable[::every]
     bend = depth[:, :-2] - 2 * depth[:, 1:-1] + depth[:, 2:]
     bend = bend[usable[:, :-2] & usable[:, 1:-1] & usable[:, 2:]]
-    return 1.4826 * float(np.median(np.abs(bend))) / 6**0.5 if len(bend) else 0.0
+    if not len(bend):
+        return 0.0
+    middle = len(bend) // 2
+    return 1.4826 * float(np.partition(np.abs(bend), middle)[middle]) / 6**0.5  # np.median takes twice as long
 
 
 def _smeared(depth: npt.NDArray[np.float32], focal: float) -> Mask:
