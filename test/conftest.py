@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from spatial_vlm_ros.config import DepthConfig, LiftConfig, ResolverConfig
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -18,6 +19,11 @@ from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.types import Detection, PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Vector3
+
+# Where a change is judged, the examples are the same for everyone; elsewhere they are drawn anew each time.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 REAL_FRAMES_VARIABLE = "SPATIAL_VLM_REAL_RGBD"
 REAL_FRAMES_DEFAULT = Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"

@@ -137,11 +137,17 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
         bottom=float(low[2]) - rim,
         top=float(high[2]) + rim * max(0.0, 1.0 - 3.0 * steepness),
         unseen=length - seen,
-        unseen_width=max(0.0, surface.mask.shape[1] * pixel - width),
+        unseen_width=max(0.0, _pixels_wide(surface) * pixel - width),
         cut=_CUT_SHARE * np.array([max(cut_sides), max(cut_sides), surface.cut_above]) * (width, width, height),
         near_z=float(points[:, 2].min()),
         middle_z=float(middle[2]),
     )
+
+
+def _pixels_wide(surface: Surface) -> float:
+    """Width of the thing in the picture: of its mask, or of its box where the mask was cut out of depth."""
+    x0, _, x1, _ = surface.detection.box_xyxy
+    return float(surface.mask.shape[1]) if surface.detection.mask is not None else x1 - x0
 
 
 def _hull(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -2,7 +2,7 @@
 """Does a detector's label name what a phrase names? Parts of labels, synonyms and hypernyms from a reviewed table.
 
 The most specific sense that has any referent wins: with a thing labelled "container" in view, "the container" is that
-one and not every cup and can.
+one and not every cup and can; with a green mug and a purple cup in view there is no purple mug.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.spatial.attributes import contradicts
 from spatial_vlm_ros.types import Detection, NounPhrase
 
 SAME, PART, SYNONYM, HYPERNYM, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.5, 0.0
@@ -151,9 +150,7 @@ def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) 
     for p, phrase in enumerate(phrases):
         for n, detection in enumerate(detections):
             match[p, n] = label_fit(phrase.category, detection.label, tuple(detection.attributes))
-        # A thing that the phrase's own colour rules out is no reason to pass over a looser name.
-        rivals = [n for n, d in enumerate(detections) if not contradicts(phrase.attributes, d)]
-        best = match[p, rivals].max(initial=0.0)
+        best = match[p].max(initial=0.0)
         looser = match[p] < _tier_floor(best)
         match[p, looser] *= _LESS_SPECIFIC_BESIDE_BETTER
     return match

@@ -95,11 +95,6 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
     return np.where((said == NEAR) & sure, NO, said)
 
 
-def contradicts(words: Sequence[str], detection: Detection) -> bool:
-    """Whether the detector's own words rule out one of some attributes."""
-    return any(_said(word, detection) == NO for word in words)
-
-
 def _said(word: str, detection: Detection) -> float:
     """What the detector's own words say: YES, NEAR, NO, or NaN where they say nothing."""
     given = [a.lower() for a in detection.attributes]

@@ -91,6 +91,13 @@ class Layout:
         return np.isfinite(self.centre[:, 0])
 
     @cached_property
+    def visible_mean(self) -> Array:
+        """(N, 3) means of the visible surfaces."""
+        nothing = np.full(3, np.nan)
+        means = [o.points.mean(axis=0, dtype=np.float64) if len(o.points) else nothing for o in self.scene.objects]
+        return np.array(means).reshape(-1, 3) @ self.axes + np.array([0.0, 0.0, self.floor])
+
+    @cached_property
     def reach(self) -> Array:
         """(N,) size of an object for gaps: its mean horizontal size, at least `min_reach`."""
         return np.maximum(self.size[:, :2].mean(axis=1), self.relation.min_reach)

@@ -12,6 +12,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.types import FrameOfReference
 
+_BEARING_BLUR = 1.5  # an object's bearing is that of its whole width: it blurs more than a place on the ground
 _EDGE_NOISE = 0.008  # metres by which edges of masks move a measured size, whatever the size
 _SIZE_NOISE = 0.08  # relative error of a measured size: edges of the mask, unseen sides
 
@@ -45,19 +46,20 @@ def _bearing(layout: Layout, view: Viewpoint) -> Key:
     ahead = offset @ view.forward
     aside = offset @ np.array([-view.forward[1], view.forward[0]])
     width = np.where(layout.measured, layout.reach, layout.relation.min_reach)
+    blur = _BEARING_BLUR * layout.relation.size_blur * width
     if steep:
-        return Key(aside, layout.relation.size_blur * width)
+        return Key(aside, blur)
     distance = float(np.nanmean(np.linalg.norm(offset[layout.measured], axis=1))) if layout.measured.any() else 1.0
-    return Key(np.arctan2(aside, ahead) * distance, layout.relation.size_blur * width)
+    return Key(np.arctan2(aside, ahead) * distance, blur)
 
 
 def _distance(layout: Layout, view: Viewpoint) -> Key:
-    """From near to far: distance of the volume's centre from the viewer.
+    """From near to far: distance of the visible surface from the viewer.
 
-    Not of the visible surface: its middle jumps from the near wall of a bowl to the far one.
+    Of its mean, not its median, which jumps from the near wall of a bowl to the far one.
     """
     blur = layout.relation.size_blur * layout.reach
-    return Key(np.linalg.norm(layout.centre - view.origin, axis=1), np.hypot(layout.sigma, blur))
+    return Key(np.linalg.norm(layout.visible_mean - view.origin, axis=1), np.hypot(layout.sigma, blur))
 
 
 def _height(layout: Layout, _: Viewpoint) -> Key:
