@@ -26,7 +26,6 @@ setup(
     ],
     install_requires=[
         "numpy>=1.26",
-        "opencv-python-headless>=4.6",
         "lark>=1.1.1",
         "click>=8.0",
         "rich>=11.2",
@@ -34,6 +33,8 @@ setup(
         "pyyaml>=5.4",
     ],
     extras_require={
+        # Not a hard dependency: on a robot, python3-opencv of the distribution provides cv2.
+        "opencv": ["opencv-python-headless>=4.6"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",

@@ -39,7 +39,7 @@ wanted=$({ cat setup.py; "$venv/bin/python" --version; } | sha256sum | cut -c1-1
 for extra in core "$@"; do
   stamp="$venv/.installed-$extra"
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && continue
-  target=.; [ "$extra" = core ] || target=".[$extra]"
+  target=".[opencv]"; [ "$extra" = core ] || target=".[$extra]"
   echo "setting up $venv ($extra)"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$target"
   echo "$wanted" > "$stamp"

@@ -102,6 +102,7 @@ def score(result: Score) -> None:
         "wrong pose among answers": result.wrong_pose,
         "pose where a refusal was expected": result.pose_on_refusal,
         **{f"  {kind}": share for kind, share in result.by_kind.items()},
+        **{f"  '{relation}'": share for relation, share in result.by_relation.items()},
     }
     for name, s in rows.items():
         table.add_row(name, str(s.k), str(s.n), f"{s.share:.1%}", f"{s.low:.1%} to {s.high:.1%}")

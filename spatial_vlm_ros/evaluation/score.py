@@ -46,6 +46,7 @@ class Score:
         wrong_pose: of the answers given: another object than expected, or none was expected.
         pose_on_refusal: of the cases that expect a refusal: answered with a pose.
         by_kind: `as_expected` by the cases' kinds.
+        by_relation: `as_expected` by the relations and orders that the answered reading holds.
         confusion: expected status → given status → number.
         misses: every case that did not end as expected.
     """
@@ -55,6 +56,7 @@ class Score:
     wrong_pose: Share
     pose_on_refusal: Share
     by_kind: Mapping[str, Share]
+    by_relation: Mapping[str, Share]
     confusion: Mapping[str, Mapping[str, int]]
     misses: tuple[Miss, ...]
 
@@ -104,10 +106,13 @@ def score(cases: Sequence[Case], resolutions: Sequence[Resolution]) -> Score:
     refusable = [one for one in judged if one.expect.status is not Status.OK]
     given = [one for one in judged if one.answer.status is Status.OK]
     kinds: dict[str, list[bool]] = defaultdict(list)
+    relations: dict[str, list[bool]] = defaultdict(list)
     confusion: dict[str, Counter[str]] = defaultdict(Counter)
     for one in judged:
         for kind in one.case.kind:
             kinds[kind].append(one.good)
+        for relation in sorted(_relations(one.answer)):
+            relations[relation].append(one.good)
         confusion[one.expect.status.value][one.answer.status.value] += 1
     return Score(
         as_expected=wilson(sum(one.good for one in judged), len(judged)),
@@ -115,6 +120,21 @@ def score(cases: Sequence[Case], resolutions: Sequence[Resolution]) -> Score:
         wrong_pose=wilson(sum(not one.good for one in given), len(given)),
         pose_on_refusal=wilson(sum(one.answer.status is Status.OK for one in refusable), len(refusable)),
         by_kind={kind: wilson(sum(oks), len(oks)) for kind, oks in sorted(kinds.items())},
+        by_relation={name: wilson(sum(oks), len(oks)) for name, oks in sorted(relations.items())},
         confusion={expected: dict(sorted(given.items())) for expected, given in sorted(confusion.items())},
         misses=tuple(one.miss() for one in judged if not one.good),
     )
+
+
+def _relations(answer: Resolution) -> set[str]:
+    """Names of all relations, superlatives and ordinals in the reading that was answered."""
+    if answer.query is None:
+        return set()
+    names, phrases = set(), [answer.query.target]
+    for phrase in phrases:
+        names |= {phrase.superlative} if phrase.superlative else set()
+        names |= {f"number from the {phrase.ordinal.from_}"} if phrase.ordinal else set()
+        for clause in phrase.relations:
+            names.add(("not " if clause.negated else "") + clause.relation)
+            phrases.extend(clause.anchors)
+    return names

@@ -51,6 +51,7 @@ def test_shares_confusion_and_misses_are_counted_right() -> None:
     assert (result.wrong_pose.k, result.wrong_pose.n) == (2, 3)
     assert (result.pose_on_refusal.k, result.pose_on_refusal.n) == (1, 2)
     assert (result.by_kind["behind"].k, result.by_kind["behind"].n) == (1, 3)
+    assert (result.by_relation["behind"].k, result.by_relation["behind"].n) == (1, 3)
     assert result.confusion == {
         "OK": {"OK": 2, "NOT_FOUND": 1},
         "NOT_FOUND": {"NOT_FOUND": 1},

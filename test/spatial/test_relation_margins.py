@@ -333,3 +333,12 @@ def test_all_pairs_are_measured_at_once_as_one_by_one(ground: Ground, thing: Mak
         for t, a in ((0, 1), (3, 2), (4, 0)):
             one, _ = measure(Pairs(layout, layout.viewpoint(VIEWER), np.array([t]), np.array([a])))
             assert margins[t, a] == pytest.approx(one[0, 0])
+
+
+def test_the_relations_that_can_be_said_and_those_that_can_be_judged_are_the_same() -> None:
+    from spatial_vlm_ros.language import RELATIONS as SAID
+    from spatial_vlm_ros.spatial.belief import COMPARED, FRAME_RELATIONS
+
+    judged = {*RELATIONS, *COMPARED, "between"}
+    assert {name for name, relation in SAID.items() if relation.supported} == judged
+    assert {name for name in judged if SAID[name].framed} == FRAME_RELATIONS
