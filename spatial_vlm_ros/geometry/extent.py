@@ -249,8 +249,7 @@ def covariance_of(
     Along e1: half of the depth that was assumed, as a uniform error, and a part of the length, for outlines are
     guesses. Across: at each edge of the mask one pixel, two where the mask was cut out of a box; half of what the mask
     shows and depth does not. Where something nearer or the border cuts it: half of what may be missing, as uniform.
-    Rotation: about a
-    degree for the tilt of "up"; yaw from the length of the footprint, unknown (uniform) without one.
+    Rotation: about a degree for the tilt of "up"; yaw from the length of the footprint, unknown (uniform) without one.
     """
     ray = box.centre / np.linalg.norm(box.centre)
     sigma = float(depth_noise(box.centre[2], config))

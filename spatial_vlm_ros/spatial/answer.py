@@ -202,13 +202,13 @@ def _which(phrase: NounPhrase, things: Sequence[SceneObject], rows: Sequence[int
     words = distinguishing_attributes(things)
     if words is not None and len(things) <= _LISTED:
         return f"Which {noun}: the {_or([f'{w} one' for w in words])}?"
-    places = layout.bearing_places[list(rows)]
     if len(things) == 2:
+        places = layout.bearing_places[list(rows)]
         bearing = np.arctan2(places[:, 1], places[:, 0])
-        distance = np.linalg.norm(places, axis=1)
-        if abs(bearing[0] - bearing[1]) * distance.mean() >= abs(distance[0] - distance[1]):
-            return f"Which {noun}: the left or the right one?"
-        return f"Which {noun}: the nearer or the farther one?"
+        distance = np.linalg.norm(layout.centre[list(rows), :2], axis=1)  # NaN where not measured
+        if abs(distance[0] - distance[1]) > abs(bearing[0] - bearing[1]) * distance.mean():
+            return f"Which {noun}: the nearer or the farther one?"
+        return f"Which {noun}: the left or the right one?"
     return f"Which of the {len(things)} {noun}s, counted from the left?"
 
 

@@ -275,6 +275,9 @@ class Believer:
     def _compared(self, clause: RelationClause, member: Array) -> ClauseBelief:
         """Closest to, or farthest from, the likeliest anchor, among those that the other words leave."""
         anchor = self.believe(clause.anchors[0])
+        if not len(member):
+            nobody = np.empty((0, 1), np.intp)
+            return ClauseBelief(clause.relation, False, member, member, member, nobody, (anchor,), is_order=True)
         row = int(np.argmax(anchor.weight))
         distance = np.linalg.norm(self.layout.centre - self.layout.centre[row], axis=1)
         sigma = np.hypot(self.layout.sigma, self.config.relation.size_blur * self.layout.reach)

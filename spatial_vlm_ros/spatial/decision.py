@@ -77,7 +77,7 @@ def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
     config = believer.config.decision
     alive = np.zeros(len(weight), np.bool_)
     for share, belief in zip(shares, beliefs, strict=True):
-        if share >= _READS:
+        if share >= min(_READS, shares[first]):
             alive |= (belief.fit >= config.found) & ~_fails(belief, config)
     readings = tuple(int(r) for r in np.argmax(weights, axis=0)) if len(weight) else ()
     return _ladder(queries[first], beliefs[first], tuple(beliefs[r] for r in readings), alive, believer, probability)
@@ -151,8 +151,10 @@ def _fails(belief: PhraseBelief, config: DecisionConfig) -> npt.NDArray[np.bool_
 
 def _closest(belief: PhraseBelief, config: DecisionConfig) -> int:
     """The row that comes closest to all clauses: by weight, then by its least margin."""
-    margins = [np.where(np.isfinite(c.margin), c.margin, -np.inf) for c in belief.clauses if not c.is_order]
-    least = np.min(margins, axis=0)
+    least = np.full(len(belief.fit), np.inf)
+    for clause in belief.clauses:
+        if not clause.is_order:
+            least = np.minimum(least, np.where(np.isfinite(clause.margin), clause.margin, -np.inf))
     rows = np.flatnonzero(belief.fit >= config.found)
     return int(max(rows, key=lambda row: (round(float(belief.weight[row]), 4), least[row])))
 

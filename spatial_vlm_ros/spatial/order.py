@@ -49,7 +49,8 @@ def _bearing(layout: Layout, view: Viewpoint) -> Key:
     blur = _BEARING_BLUR * layout.relation.size_blur * width
     if steep:
         return Key(aside, blur)
-    distance = float(np.nanmean(np.linalg.norm(offset[layout.measured], axis=1))) if layout.measured.any() else 1.0
+    away = np.linalg.norm(layout.centre[layout.measured, :2] - view.origin[:2], axis=1)
+    distance = float(away.mean()) if len(away) else 1.0
     return Key(np.arctan2(aside, ahead) * distance, blur)
 
 

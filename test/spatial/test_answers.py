@@ -220,6 +220,14 @@ def test_ties_are_ambiguous(tabletop: Tabletop, words: str) -> None:
     assert {c.id for c in answer.candidates} == {"a", "b"}
 
 
+@pytest.mark.parametrize("scale", [0.8, 1.0, 1.6])
+def test_the_margin_of_an_order_is_in_metres_at_any_distance(tabletop: Tabletop, scale: float) -> None:
+    seen = tabletop.see(tabletop.can("a", -0.1, 0.0), tabletop.can("b", 0.1, 0.0), eye=(0.0, -0.9 * scale, 0.6 * scale))
+    answer = tabletop.ask(seen, "the leftmost can")
+    assert chosen(answer) == "a"
+    assert answer.candidates[0].clauses[0].margin_m == pytest.approx(0.2, rel=0.05)
+
+
 def test_things_one_behind_the_other_tie_for_leftmost(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("a", 0.0, -0.1, height=0.05), tabletop.can("b", 0.0, 0.2))
     assert tabletop.ask(seen, "the leftmost can").status is Status.AMBIGUOUS

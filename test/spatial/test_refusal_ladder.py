@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DecisionConfig, ResolverConfig
-from spatial_vlm_ros.types import ClauseState, Resolution, Status
+from spatial_vlm_ros.config import DecisionConfig, DepthConfig, RelationConfig, ResolverConfig
+from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.spatial.belief import Believer
+from spatial_vlm_ros.spatial.decision import decide
+from spatial_vlm_ros.spatial.layout import lay_out
+from spatial_vlm_ros.types import ClauseState, FrameOfReference, Resolution, Status
 
 if TYPE_CHECKING:
     from conftest import Tabletop
@@ -70,6 +74,11 @@ def test_not_found_comes_before_any_relation(tabletop: Tabletop) -> None:
     assert_refused(tabletop.ask(seen, "the can behind the cup next to the banana"), Status.NOT_FOUND)
 
 
+@pytest.mark.parametrize("words", ["the can", "the leftmost can", "the can closest to the box", "the can on the table"])
+def test_an_empty_table_has_nothing_to_find(tabletop: Tabletop, words: str) -> None:
+    assert_refused(tabletop.ask(tabletop.see(), words, detections=()), Status.NOT_FOUND)
+
+
 # ------------------------------------------------------------------------------------------------ unsatisfied
 
 
@@ -95,6 +104,22 @@ def test_an_ordinal_beyond_the_set_is_unsatisfied(tabletop: Tabletop) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ ambiguous
+
+
+def test_readings_that_all_count_little_still_choose(tabletop: Tabletop) -> None:
+    """A sentence with many attachments shares its preference among many readings, none of them likely."""
+    layout = lay_out(tabletop.lift(tabletop.see(tabletop.can("only", 0, 0))), DepthConfig(), RelationConfig())
+    one = np.ones(1)
+    believer = Believer(layout, ResolverConfig(), lambda _: one, one, FrameOfReference.VIEWER)
+    query = parse("the can")[0]
+    verdict = decide([dataclasses.replace(query, preference=1 / 40)] * 40, believer)
+    assert (verdict.status, verdict.chosen) == (Status.OK, 0)
+
+
+@pytest.mark.parametrize(("x", "y", "words"), [(0.15, 0.0, "left or the right"), (0.02, 0.3, "nearer or the farther")])
+def test_two_alike_are_told_apart_by_the_larger_offset(tabletop: Tabletop, x: float, y: float, words: str) -> None:
+    seen = tabletop.see(tabletop.can("a", -x, 0), tabletop.can("b", x, y))
+    assert words in tabletop.ask(seen, "the can").question
 
 
 def test_two_that_fit_are_ambiguous_and_a_question_tells_them_apart(tabletop: Tabletop) -> None:
