@@ -97,6 +97,7 @@ def normalise(camera: PinholeCamera, pixels: Floats) -> Array:
     return _undistort(lens, lens.plane(_columns(pixels, 2, "pixels")))
 
 
+@lru_cache(maxsize=4)
 def normalised_axes(camera: PinholeCamera) -> tuple[Array, Array]:
     """Normalised coordinates of all pixels of a rectified camera, as two vectors.
 
@@ -104,7 +105,7 @@ def normalised_axes(camera: PinholeCamera) -> tuple[Array, Array]:
         camera: intrinsics without distortion.
 
     Returns:
-        x/z of each column (W,) and y/z of each row (H,), float64, optical frame.
+        x/z of each column (W,) and y/z of each row (H,), float64, read-only, optical frame. Kept for the last cameras.
 
     Raises:
         InputError: the camera has distortion, so columns and rows do not separate.
@@ -115,7 +116,10 @@ def normalised_axes(camera: PinholeCamera) -> tuple[Array, Array]:
         )
     lens = _Lens.of(camera)
     columns, rows = np.arange(lens.width, dtype=np.float64), np.arange(lens.height, dtype=np.float64)
-    return (columns - lens.cx) / lens.fx, (rows - lens.cy) / lens.fy
+    axes = (columns - lens.cx) / lens.fx, (rows - lens.cy) / lens.fy
+    for axis in axes:
+        axis.setflags(write=False)
+    return axes
 
 
 def normalised_grid(camera: PinholeCamera) -> Array:
@@ -267,6 +271,7 @@ class _Lens:
     D: tuple[float, ...]
 
     @staticmethod
+    @lru_cache(maxsize=4)
     def of(camera: PinholeCamera) -> _Lens:
         K = camera.K
         D = () if camera.is_rectified else camera.D

@@ -7,6 +7,7 @@ The lowest visible point of a partly hidden object is not its bottom; things do 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -77,17 +78,11 @@ def standing(
         surfaces=[s for s, _ in measured],
         extents=[e for _, e in measured],
         place=np.array([_place(e) for _, e in measured]),
-        radius=np.array([np.linalg.norm(np.ptp(e.outline, axis=0)) / 2 for _, e in measured]),
+        radius=np.array([math.hypot(*e.span().tolist()) / 2 for _, e in measured]),
         middle=np.array([(e.bottom + e.top) / 2 for _, e in measured]),
     )
-    return [
-        None
-        if extent is None
-        else _reaching_down(
-            extent, _foot_is_hidden(s, extent, frame, up, depth_config, config), carriers, support, up, config
-        )
-        for s, extent in zip(surfaces, extents, strict=True)
-    ]
+    reached = (_reaching_down(row, carriers, support, up, frame, depth_config, config) for row in range(len(measured)))
+    return [None if extent is None else next(reached) for extent in extents]
 
 
 def _place(extent: Extent) -> Array:
@@ -114,23 +109,32 @@ def _foot_is_hidden(
 
 
 def _reaching_down(
-    extent: Extent, foot_hidden: bool, carriers: _Carriers, support: Plane | None, up: Array, config: LiftConfig
+    row: int,
+    carriers: _Carriers,
+    support: Plane | None,
+    up: Array,
+    frame: RgbdFrame,
+    depth_config: DepthConfig,
+    config: LiftConfig,
 ) -> Extent:
-    """The extent with its bottom at the highest level that can carry it."""
+    """The extent of one of the objects (by its row), its bottom at the highest level that can carry it."""
     slack = config.gap / 2
-    place = _place(extent)
+    extent, place = carriers.extents[row], carriers.place[row]
     levels = [] if support is None else [-(support.offset + float(support.normal @ place)) / float(support.normal @ up)]
     apart = carriers.place - place
-    near = np.linalg.norm(apart, axis=1) <= carriers.radius
+    near = np.sqrt((apart * apart).sum(axis=1)) <= carriers.radius
     lower = carriers.middle < (extent.bottom + extent.top) / 2 - _LOWER
-    for row in map(int, np.flatnonzero(near & lower)):
-        carrier = carriers.extents[row]
+    for other in np.flatnonzero(near & lower).tolist():
+        carrier = carriers.extents[other]
         x, y = (float(c) for c in carrier.basis[:, :2].T @ place)
         if cv2.pointPolygonTest(carrier.outline, (x, y), False) >= 0:
-            levels.append(_height_around(carriers.surfaces[row], carrier, x, y, extent))
+            levels.append(_height_around(carriers.surfaces[other], carrier, x, y, extent))
     levels = [level for level in levels if level < extent.top - 1e-3 and level <= extent.bottom + slack]
     missing = max(slack, _HIDDEN_BOTTOM * (extent.top - extent.bottom) + 0.02)
-    if levels and (foot_hidden or extent.bottom - max(levels) <= missing):
+    if not levels:
+        return extent
+    within_reach = extent.bottom - max(levels) <= missing
+    if within_reach or _foot_is_hidden(carriers.surfaces[row], extent, frame, up, depth_config, config):
         return dataclasses.replace(extent, bottom=float(max(levels)))
     return extent
 
@@ -140,7 +144,7 @@ def _height_around(surface: Surface, carrier: Extent, x: float, y: float, carrie
 
     A bowl carries what is in it on its floor, not on its rim.
     """
-    radius = float(np.ptp(carried.outline, axis=0).mean()) / 2 + _AROUND_FOOT
+    radius = float(carried.span().mean()) / 2 + _AROUND_FOOT
     local = surface.points @ carrier.basis.astype(np.float32)
     heights = np.sort(local[(local[:, 0] - x) ** 2 + (local[:, 1] - y) ** 2 < radius**2, 2])
     if len(heights) < _FEW:

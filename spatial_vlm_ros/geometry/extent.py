@@ -26,8 +26,12 @@ FOOTPRINT_CORNERS = 16
 _ANGLES = 2 * np.pi * np.arange(FOOTPRINT_CORNERS) / FOOTPRINT_CORNERS
 _DIRECTIONS = np.stack((np.cos(_ANGLES), np.sin(_ANGLES)))  # (2, 16)
 
+_IDENTITY = np.eye(3)
+_TILT = math.radians(1.0)  # standard deviation of the direction "up"
 _MANY = 1000  # points from which thinning out before a hull pays
-_ROUNDING = 1e-5  # metres; of float32 coordinates some metres from the camera
+_TURN = np.array([1, -1], np.float32)
+_THINNING = tuple(_DIRECTIONS[:, : FOOTPRINT_CORNERS // 2 : step].T.astype(np.float32) for step in (2, 1))
+_ROUNDING = np.float32(1e-5)  # metres; of float32 coordinates some metres from the camera
 
 _RECEDING = 0.12  # by how much flanks lie farther than the middle, in widths, when an outline recedes: a disc 0.28
 _NOISE_PUSH = 1.8  # standard deviations by which the trimmed extremes of a noisy surface lie outside it
@@ -71,6 +75,10 @@ class Extent:
     near_z: float
     middle_z: float
 
+    def span(self) -> npt.NDArray[np.float32]:
+        """(2,) lengths of the outline along e1 and e2."""
+        return self.outline.max(axis=0) - self.outline.min(axis=0)
+
     def footprint(self) -> Array:
         """(16, 2) corners of the outline along e1 and e2: its farthest points in 16 directions."""
         outline = self.outline.astype(np.float64)
@@ -81,11 +89,16 @@ def ground_axes(direction: Array, up: Array) -> Array:
     """(3, 3) columns e1, e2, up: e1 is `direction` laid on the ground; the image's up where it points straight down."""
     for candidate in (direction, np.array([0.0, -1.0, 0.0]), np.array([1.0, 0.0, 0.0])):
         flat = candidate - (candidate @ up) * up
-        length = float(np.linalg.norm(flat))
-        if length > 0.1 * float(np.linalg.norm(candidate)):
+        length = math.sqrt(flat @ flat)
+        if length > 0.1 * math.sqrt(candidate @ candidate):
             break
     e1 = flat / length
-    return np.stack((e1, _cross(e1, up), up), axis=1)
+    return _columns(e1, _cross(e1, up), up)
+
+
+def _columns(a: Array, b: Array, c: Array) -> Array:
+    """(3, 3) of three vectors; np.stack takes three times as long on so few numbers."""
+    return np.array((a, b, c)).T.copy()
 
 
 def _cross(a: Array, b: Array) -> Array:
@@ -104,16 +117,16 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
         config: how much is trimmed.
     """
     points = surface.points
-    middle = points.mean(axis=0, dtype=np.float64)
+    middle = points.sum(axis=0, dtype=np.float64) / len(points)
     basis = ground_axes(middle, up)
     local = basis.T.astype(np.float32) @ points.T  # (3, N) along e1, e2, up
     ordered = np.sort(local, axis=1)
     cut = int(config.trim * len(points))
     low, high = ordered[:, cut], ordered[:, len(points) - 1 - cut]
     inside = ((local >= low[:, None]) & (local <= high[:, None])).all(axis=0)
-    steepness = min(max(float(-(middle @ up) / np.linalg.norm(middle)), 0.02), 0.999)
+    steepness = min(max(-float(middle @ up) / math.sqrt(middle @ middle), 0.02), 0.999)
     # Noise along the ray pushes the extremes of a surface outwards.
-    push = _NOISE_PUSH * surface.noise * np.array([np.sqrt(1 - steepness**2), 0.0, steepness], np.float32)
+    push = _NOISE_PUSH * surface.noise * np.array([math.sqrt(1 - steepness**2), 0.0, steepness], np.float32)
     push = np.minimum(push, 0.25 * (high - low))
     kept = local.take(np.flatnonzero(inside), axis=1)
     low, high = low + push, high - push
@@ -151,24 +164,25 @@ def _pixels_wide(surface: Surface) -> float:
 
 
 def _hull(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Convex hull (M, 2) of points (2, N).
-
-    What lies inside the polygon of the farthest points in eight directions is no corner of the hull, and sorting it
-    would cost more than finding that out.
-    """
-    x, y = points
-    if len(x) > _MANY:
-        rising, falling = x + y, y - x
-        rows = [axis.argmax() for axis in (x, rising, y, falling)] + [axis.argmin() for axis in (x, rising, y, falling)]
-        corners = points[:, rows].T.tolist()  # counter-clockwise
-        beyond = np.zeros(len(x), np.bool_)
-        for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
-            length = math.hypot(x1 - x0, y1 - y0)
-            if length > 0:
-                nx, ny = (y1 - y0) / length, (x0 - x1) / length
-                beyond |= nx * x + ny * y > nx * x0 + ny * y0 - _ROUNDING
-        points = points.take(np.flatnonzero(beyond), axis=1)
+    """Convex hull (M, 2) of points (2, N)."""
+    for directions in _THINNING:
+        if points.shape[1] > _MANY:
+            points = _thinned(points, directions)
     return np.asarray(cv2.convexHull(np.ascontiguousarray(points.T))[:, 0], np.float32)
+
+
+def _thinned(points: npt.NDArray[np.float32], directions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Points (2, N) without those inside the polygon of the farthest ones along `directions` (M, 2), both ways.
+
+    They are no corners of the hull, and sorting them for it would cost more than finding that out.
+    """
+    along = directions @ points
+    corners = points[:, np.concatenate((along.argmax(axis=1), along.argmin(axis=1)))].T  # counter-clockwise
+    sides = np.concatenate((corners[1:], corners[:1])) - corners
+    outwards = sides[:, ::-1] * _TURN
+    limit = (outwards * corners).sum(axis=1) - _ROUNDING * np.hypot(sides[:, 0], sides[:, 1])
+    beyond = (outwards @ points > limit[:, None]).any(axis=0)
+    return points.take(np.flatnonzero(beyond), axis=1)
 
 
 def _whole_length(
@@ -182,8 +196,8 @@ def _whole_length(
     Outlines that recede to both sides (round ones, corners) are as deep as wide, if what is seen is about that. A box
     shows all of its depth when its top is seen. Of a bare front the depth is a guess.
     """
-    height = float(np.ptp(local[2]))
-    hidden = min((1.0 - steepness) / 2 * width, height * float(np.sqrt(1.0 - steepness**2)) / steepness)
+    height = float(local[2].max() - local[2].min())
+    hidden = min((1.0 - steepness) / 2 * width, height * math.sqrt(1.0 - steepness**2) / steepness)
     seen += far_edge
     if seen < _ABOUT_ROUND * width and _recedes(local, width):
         return min(width, seen + hidden)
@@ -194,16 +208,19 @@ def _whole_length(
 
 def _recedes(local: npt.NDArray[np.float32], width: float) -> bool:
     """Whether the flanks lie farther than the middle."""
-    aside = np.abs(local[1] - (local[1].min() + local[1].max()) / 2)
-    middle, flanks = local[0, aside < 0.1 * width], local[0, aside > 0.4 * width]
+    ahead, across, _ = local
+    aside = across - (across.min() + across.max()) / 2
+    np.abs(aside, out=aside)
+    middle, flanks = ahead[aside < 0.1 * width], ahead[aside > 0.4 * width]
     return bool(len(middle) and len(flanks)) and _near(flanks) - _near(middle) > _RECEDING * width
 
 
 def _shows_its_top(local: npt.NDArray[np.float32], seen: float, width: float) -> bool:
     """Whether the uppermost points reach over most of the depth that is seen."""
-    low, high = float(local[2].min()), float(local[2].max())
-    band = local[0, local[2] > high - _TOP_BAND * (high - low)]
-    return len(band) > 0 and float(np.ptp(band)) >= _TOP_SPAN * seen and seen > 0.2 * width
+    ahead, _, heights = local
+    low, high = float(heights.min()), float(heights.max())
+    band = ahead[heights > high - _TOP_BAND * (high - low)]
+    return len(band) > 0 and float(band.max() - band.min()) >= _TOP_SPAN * seen and seen > 0.2 * width
 
 
 def _near(values: npt.NDArray[np.float32]) -> float:
@@ -220,24 +237,24 @@ def box_of(extent: Extent) -> tuple[OrientedBox, bool]:
     (cx, cy), (length, width), angle = cv2.minAreaRect(extent.outline)
     fill = cv2.contourArea(extent.outline) / max(length * width, 1e-9)
     elongated = max(length, width) > _ELONGATED * max(min(length, width), 1e-6)
-    yaw = float(np.radians(angle))
+    yaw = math.radians(angle)
     if fill < _ROUND_FILL and not elongated:
         low, high = extent.outline.min(axis=0), extent.outline.max(axis=0)
         yaw = 0.0
         cx, cy = (float(c) for c in (low + high) / 2)
         length, width = (float(s) for s in high - low)
     if width > length:
-        length, width, yaw = width, length, yaw + np.pi / 2
-    if np.cos(yaw) < 0:
-        yaw += np.pi
+        length, width, yaw = width, length, yaw + math.pi / 2
+    if math.cos(yaw) < 0:
+        yaw += math.pi
     e1, e2, up = extent.basis.T
-    x_axis = np.cos(yaw) * e1 + np.sin(yaw) * e2
-    axes = np.stack((x_axis, _cross(up, x_axis), up), axis=1)
+    x_axis = math.cos(yaw) * e1 + math.sin(yaw) * e2
+    axes = _columns(x_axis, _cross(up, x_axis), up)
     centre = extent.basis @ np.array([cx, cy, (extent.top + extent.bottom) / 2])
-    size = np.array([length, width, extent.top - extent.bottom], np.float64)
+    size = np.array([max(float(s), 1e-3) for s in (length, width, extent.top - extent.bottom)])
     heading = length > (_ELONGATED if fill >= _ROUND_FILL else _LONG) * max(width, 1e-6)
-    whole = extent.unseen_width < _UNMEASURED_SIDE * (extent.unseen_width + float(np.ptp(extent.outline[:, 1])))
-    return OrientedBox(centre, axes, np.maximum(size, 1e-3)), bool(heading and whole)
+    whole = extent.unseen_width < _UNMEASURED_SIDE * (extent.unseen_width + float(extent.span()[1]))
+    return OrientedBox(centre, axes, size), bool(heading and whole)
 
 
 def covariance_of(
@@ -251,7 +268,7 @@ def covariance_of(
     shows and depth does not. Where something nearer or the border cuts it: half of what may be missing, as uniform.
     Rotation: about a degree for the tilt of "up"; yaw from the length of the footprint, unknown (uniform) without one.
     """
-    ray = box.centre / np.linalg.norm(box.centre)
+    ray = box.centre / math.sqrt(box.centre @ box.centre)
     sigma = float(depth_noise(box.centre[2], config))
     shared = (config.correlated_fraction * sigma) ** 2
     rest = (1 - config.correlated_fraction**2) * sigma**2 / (1 + 0.01 * len(surface.points))
@@ -259,11 +276,13 @@ def covariance_of(
     edge = (max(surface.rim, 1) * pixel) ** 2 / 2
     across = (extent.unseen_width / 2) ** 2 / 3
     along = across + (extent.unseen / 2) ** 2 / 3 + (_SHAPE_DOUBT * box.size[0]) ** 2
-    e1, e2, up = extent.basis.T
+    # Variances along the ray, e1, e2 and up.
+    directions = np.concatenate((ray[:, None], extent.basis), axis=1)
+    variances = np.array((shared + rest, along, across, 0.0))
+    variances[1:] += (extent.cut / 2) ** 2 / 3
     covariance = np.zeros((6, 6))
-    covariance[:3, :3] = (shared + rest) * np.outer(ray, ray) + edge * np.eye(3) + along * np.outer(e1, e1)
-    covariance[:3, :3] += across * np.outer(e2, e2) + (extent.basis * (extent.cut / 2) ** 2 / 3) @ extent.basis.T
-    tilt = np.radians(1.0) ** 2
+    covariance[:3, :3] = (directions * variances) @ directions.T + edge * _IDENTITY
+    tilt, up = _TILT**2, extent.basis[:, 2]
     yaw = max(tilt, (2 * (sigma + pixel) / max(box.size[0], 1e-3)) ** 2) if yaw_known else np.pi**2 / 3
-    covariance[3:, 3:] = tilt * np.eye(3) + (min(yaw, np.pi**2 / 3) - tilt) * np.outer(up, up)
+    covariance[3:, 3:] = tilt * _IDENTITY + (min(yaw, np.pi**2 / 3) - tilt) * up[:, None] * up
     return covariance

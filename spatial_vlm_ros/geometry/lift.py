@@ -7,6 +7,7 @@ Works in the optical frame of the camera. Nothing here knows a relation or a wor
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.config import DepthConfig, LiftConfig
-from spatial_vlm_ros.geometry.camera import project, rectified
+from spatial_vlm_ros.geometry.camera import rectified
 from spatial_vlm_ros.geometry.carriers import standing
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of
@@ -24,7 +25,7 @@ from spatial_vlm_ros.geometry.surface import Surface, visible_surface
 from spatial_vlm_ros.types import Detection, OrientedBox, RgbdFrame, Scene, SceneObject
 
 Array = npt.NDArray[np.float64]
-_Owners = npt.NDArray[np.int32]
+_Owners = npt.NDArray[np.signedinteger]
 
 
 def build_scene(
@@ -75,7 +76,7 @@ def build_scene(
 
 def _owner_image(shape: tuple[int, ...], surfaces: Sequence[Surface], extents: Sequence[Extent | None]) -> _Owners:
     """(H, W): index of the object that a pixel belongs to (the nearest one), -1 for none."""
-    owners = np.full(shape, -1, np.int32)
+    owners = np.full(shape, -1, np.min_scalar_type(-1 - len(surfaces)))  # small: to claim and fill memory takes time
     depths = [(-extent.near_z, index) for index, extent in enumerate(extents) if extent is not None]
     for _, index in sorted(depths):
         owners[surfaces[index].window][surfaces[index].mask] = index
@@ -85,6 +86,7 @@ def _owner_image(shape: tuple[int, ...], surfaces: Sequence[Surface], extents: S
 def _visibility(
     index: int,
     extent: Extent,
+    corners: Array,
     owners: _Owners,
     frame: RgbdFrame,
     depth_config: DepthConfig,
@@ -95,24 +97,42 @@ def _visibility(
     A pixel of the silhouette is covered when it is clearly nearer than the object's nearest part, or belongs to
     another object and is nearer than the object's middle.
     """
-    corners = extent.footprint()
-    prism = [np.column_stack((corners, np.full(len(corners), level))) for level in (extent.bottom, extent.top)]
-    pixels = project(frame.camera, np.concatenate(prism) @ extent.basis.T)
-    if not np.isfinite(pixels).all():
+    prism = np.concatenate((_raised(corners, extent.bottom), _raised(corners, extent.top)))
+    rays = prism @ (frame.camera.K @ extent.basis).T  # the camera is rectified: K alone makes pixels
+    if not rays[:, 2].min() > 0:
         return 1.0, -1
-    height, width = frame.depth.shape
-    last = np.array([width - 1, height - 1])
-    low: npt.NDArray[np.int_] = np.clip(np.floor(pixels.min(axis=0)), 0, last).astype(int)
-    high: npt.NDArray[np.int_] = np.clip(np.ceil(pixels.max(axis=0)), 0, last).astype(int)
-    silhouette = np.zeros((high[1] - low[1] + 1, high[0] - low[0] + 1), np.uint8)
-    cv2.fillConvexPoly(silhouette, cv2.convexHull((pixels - low).round().astype(np.int32)), 1)
-    window = np.s_[low[1] : high[1] + 1, low[0] : high[0] + 1]
-    there, z = owners[window], frame.depth[window]
+    pixels = rays[:, :2] / rays[:, 2:]
+    left, top, right, bottom = _window_of(pixels, frame.depth.shape)
+    silhouette = np.zeros((bottom - top + 1, right - left + 1), np.uint8)
+    cv2.fillConvexPoly(silhouette, cv2.convexHull((pixels - (left, top)).round().astype(np.int32)), 1)
+    there, z = (image[top : bottom + 1, left : right + 1] for image in (owners, frame.depth))
     limit = extent.near_z - float(depth_gap(extent.near_z, depth_config, config))
-    hidden = silhouette.view(np.bool_) & (there != index) & ((z < limit) | ((there >= 0) & (z < extent.middle_z)))
-    by = there[hidden & (there >= 0)]
-    visible = 1.0 - int(np.count_nonzero(hidden)) / max(1, int(np.count_nonzero(silhouette)))
+    others = there >= 0
+    hidden = (z < limit) | (others & (z < extent.middle_z))
+    hidden &= silhouette.view(np.bool_) & (there != index)
+    covered = int(np.count_nonzero(hidden))
+    if not covered:
+        return 1.0, -1
+    by = there[hidden & others]
+    visible = 1.0 - covered / max(1, int(np.count_nonzero(silhouette)))
     return visible, int(np.bincount(by).argmax()) if len(by) else -1
+
+
+def _window_of(pixels: Array, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Whole pixels around pixels (N, 2), within the picture: left, top, right, bottom."""
+    (u0, v0), (u1, v1) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
+    last_v, last_u = shape[0] - 1, shape[1] - 1
+    left, top = min(max(0, math.floor(u0)), last_u), min(max(0, math.floor(v0)), last_v)
+    right, bottom = min(max(0, math.ceil(u1)), last_u), min(max(0, math.ceil(v1)), last_v)
+    return left, top, right, bottom
+
+
+def _raised(corners: Array, level: float) -> Array:
+    """Corners (N, 2) along e1 and e2 as (N, 3) with their height along up."""
+    raised = np.empty((len(corners), 3))
+    raised[:, :2] = corners
+    raised[:, 2] = level
+    return raised
 
 
 # ------------------------------------------------------------------------------------------------ finished objects
@@ -131,14 +151,13 @@ def _measured(
     """The finished object in the camera frame."""
     box, yaw_known = box_of(extent)
     corners = extent.footprint()
-    level = np.full(FOOTPRINT_CORNERS, (extent.top + extent.bottom) / 2)
-    visible, occluder = _visibility(index, extent, owners, frame, depth_config, config)
+    visible, occluder = _visibility(index, extent, corners, owners, frame, depth_config, config)
     return SceneObject(
         detection=surface.detection,
         points=surface.points,
         surface_centre=extent.basis @ extent.median,
         box=box,
-        footprint=np.column_stack((corners, level)) @ extent.basis.T,
+        footprint=_raised(corners, (extent.top + extent.bottom) / 2) @ extent.basis.T,
         covariance=covariance_of(extent, box, yaw_known, surface, frame.camera, depth_config),
         yaw_known=yaw_known,
         visible_fraction=visible,

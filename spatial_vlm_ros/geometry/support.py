@@ -17,7 +17,8 @@ from spatial_vlm_ros.types import Detection, Floats, Plane, RgbdFrame, UpSource
 
 _SAMPLES = 4000  # points looked at; more changes the plane by less than its noise
 _TRIALS = 256  # triples drawn; with a third of the points on the plane, one in 27 triples is good
-_BLOCK = 8  # planes tried at once: more would not stay in the cache, and would wake BLAS threads for little
+_FEW, _LIKELY = 800, 16  # points that all planes are tried on; planes that are tried on all points
+_BLOCK = 32_000  # residuals at once: more would not stay in the cache, and would wake BLAS threads for little
 _MIN_POINTS = 100
 _MIN_SHARE = 0.15  # part of the points around the things that the plane they stand on must hold
 _PEAK = 1.6  # points in twice the thickness over those in the plane, above which there is no plane
@@ -53,19 +54,7 @@ def find_support(
     normal, offset = _consensus(points, tolerance, up)
     if normal is None:
         return None
-    residual = _distances(points, normal, offset)
-    for _ in range(4):
-        inliers = residual < tolerance
-        if np.count_nonzero(inliers) < max(_MIN_POINTS, _MIN_SHARE * len(points)):
-            return None
-        normal, offset = _least_squares(points.T.take(np.flatnonzero(inliers), axis=1).T)
-        residual = _distances(points, normal, offset)
-        kept = residual[inliers]
-        tolerance = np.minimum(tolerance, max(0.003, 3.0 * 1.4826 * float(np.median(kept))))
-    # A plane is a peak: scattered points fill a slab twice as thick with twice as many.
-    if np.count_nonzero(residual < 2 * tolerance) > _PEAK * np.count_nonzero(residual < tolerance):
-        return None
-    return Plane(normal, offset, float(np.sqrt(np.mean(kept**2))))
+    return _refined(points, tolerance, normal, offset)
 
 
 def find_up(frame: RgbdFrame, support: Plane | None) -> tuple[npt.NDArray[np.float64], UpSource]:
@@ -119,13 +108,14 @@ def _points_around(frame: RgbdFrame, detections: tuple[Detection, ...]) -> npt.N
     """Measured points in rings around the boxes, outside all boxes."""
     depth = frame.depth
     wanted = np.zeros(depth.shape, np.bool_)
-    boxes = []
+    boxes, rings = [], []
     for detection in detections:
         x0, y0, x1, y1 = detection.box_xyxy
         dx, dy = max(16.0, _RING * (x1 - x0)), max(16.0, _RING * (y1 - y0))
         box = np.s_[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)]
         ring = np.s_[max(0, int(y0 - dy)) : max(0, int(y1 + dy)), max(0, int(x0 - dx)) : max(0, int(x1 + dx))]
         boxes.append(box)
+        rings.append(ring)
         sparse = depth[box][::4, ::4]
         own = sparse[np.isfinite(sparse)]
         if len(own):  # what lies much farther than the thing is not what it stands on: the floor past a table's edge
@@ -134,14 +124,16 @@ def _points_around(frame: RgbdFrame, detections: tuple[Detection, ...]) -> npt.N
             wanted[ring] |= depth[ring] < reach
     for box in boxes:
         wanted[box] = False
-    return _sample(frame, wanted)
+    top, bottom = min((r[0].start for r in rings), default=0), max((r[0].stop for r in rings), default=0)
+    return _sample(frame, wanted[top:bottom], top)
 
 
-def _sample(frame: RgbdFrame, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """At most _SAMPLES of the wanted pixels, evenly taken, as (N, 3) points."""
+def _sample(frame: RgbdFrame, wanted: npt.NDArray[np.bool_], top: int = 0) -> npt.NDArray[np.float64]:
+    """At most _SAMPLES of the wanted pixels of the rows from `top` on, evenly taken, as (N, 3) points."""
     index = np.flatnonzero(wanted)
     index = index[:: max(1, len(index) // _SAMPLES)]
     v, u = np.divmod(index, frame.depth.shape[1])
+    v += top
     xs, ys = normalised_axes(frame.camera)
     z = frame.depth[v, u].astype(np.float64)
     return np.stack((xs[u] * z, ys[v] * z, z)).T
@@ -166,13 +158,53 @@ def _consensus(
     normals, offsets = normals[usable], offsets[usable]
     if not len(normals):
         return None, 0.0
-    held: list[int] = []
-    for first in range(0, len(normals), _BLOCK):
-        block = np.s_[first : first + _BLOCK]
-        residuals = normals[block] @ points.T + offsets[block, None]
-        held += [int(np.count_nonzero(row)) for row in np.abs(residuals, out=residuals) < tolerance]
-    best = int(np.argmax(held))
+    some = np.s_[:: max(1, len(points) // _FEW)]
+    # Every fifth point in single precision tells the good planes, all points in double precision the best of them.
+    planes, scaled = np.column_stack((normals, offsets)), _scaled(points, tolerance)
+    held = _held(planes.astype(np.float32), scaled[:, some].astype(np.float32))
+    likely = np.argsort(-held, kind="stable")[:_LIKELY]
+    best = likely[np.argmax(_held(planes[likely], scaled))]
     return normals[best], float(offsets[best])
+
+
+def _scaled(points: npt.NDArray[np.float64], tolerance: Floats) -> npt.NDArray[np.float64]:
+    """(4, N): homogeneous points (N, 3) over their tolerance; a plane times these is residual over tolerance."""
+    scaled = np.ones((4, len(points)))
+    scaled[:3] = points.T
+    scaled /= tolerance
+    return scaled
+
+
+def _held(planes: npt.NDArray[np.floating], scaled: npt.NDArray[np.floating]) -> npt.NDArray[np.int_]:
+    """(M,) number of scaled points (4, N) within their tolerance of each of the planes (M, 4)."""
+    held: list[int] = []
+    block = max(1, _BLOCK // scaled.shape[1])
+    for first in range(0, len(planes), block):
+        residuals = planes[first : first + block] @ scaled
+        held += [int(np.count_nonzero(row)) for row in np.abs(residuals, out=residuals) < 1]
+    return np.array(held)
+
+
+def _refined(
+    points: npt.NDArray[np.float64], tolerance: Floats, normal: npt.NDArray[np.float64], offset: float
+) -> Plane | None:
+    """A plane fitted to the points near a first guess, ever nearer; None where too few are, or they are no plane."""
+    residual = _distances(points, normal, offset)
+    inliers = np.empty(0, np.intp)
+    for _ in range(4):
+        previous, inliers = inliers, np.flatnonzero(residual < tolerance)
+        if len(inliers) < max(_MIN_POINTS, _MIN_SHARE * len(points)):
+            return None
+        if np.array_equal(inliers, previous):
+            break  # nothing would change any more
+        normal, offset = _least_squares(points.T.take(inliers, axis=1))
+        residual = _distances(points, normal, offset)
+        kept = residual.take(inliers)
+        tolerance = np.minimum(tolerance, max(0.003, 3.0 * 1.4826 * _median(kept)))
+    # A plane is a peak: scattered points fill a slab twice as thick with twice as many.
+    if np.count_nonzero(residual < 2 * tolerance) > _PEAK * np.count_nonzero(residual < tolerance):
+        return None
+    return Plane(normal, offset, float(np.sqrt(np.mean(kept**2))))
 
 
 def _distances(
@@ -183,10 +215,17 @@ def _distances(
     return np.abs(x * normal[0] + y * normal[1] + z * normal[2] + offset)
 
 
+def _median(values: npt.NDArray[np.float64]) -> float:
+    """np.median of two or more numbers (N,), which itself takes three times as long: it looks for NaN and for axes."""
+    middle = len(values) // 2
+    pair = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1].tolist()
+    return float(pair[1] if len(values) % 2 else (pair[0] + pair[1]) / 2)
+
+
 def _least_squares(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
-    """Total least squares plane, normal towards the origin."""
-    mean = points.mean(axis=0)
-    centred = (points - mean).T
+    """Total least squares plane of (3, N) points, normal towards the origin."""
+    mean = points.mean(axis=1)
+    centred = points - mean[:, None]
     normal = np.linalg.eigh(centred @ centred.T)[1][:, 0]
     offset = -float(normal @ mean)
     return (normal, offset) if offset >= 0 else (-normal, -offset)

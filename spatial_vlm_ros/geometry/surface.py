@@ -74,12 +74,11 @@ def visible_surface(
     Args:
         frame: rectified frame, depth within range.
         detection: the detection; without a mask of its own, its mask was cut out of depth, and a wider rim goes.
-        patch: its mask.
+        patch: its mask, in the smallest window.
         support: the plane under it, or None.
         depth_config: noise of depth.
         config: how pixels become objects.
     """
-    patch = patch.tight()
     window, part = patch.window, patch.mask
     depth = frame.depth[window]
     core, rim = _eroded(part, config.erode_px + (detection.mask is None), config)
@@ -97,16 +96,15 @@ def visible_surface(
     if np.count_nonzero(calm) >= max(config.min_pixels, _CALM_KEEP * measured):
         usable = calm
     noise = _roughness(depth, usable)
-    cut = _cut_sides(frame.depth, part, window, rim, depth_config, config)
-    if noise > _SCATTER * float(depth_noise(float(depth[usable].mean()), depth_config)):
-        return surface(nothing, f"its depth scatters by {noise:.2f} m from pixel to pixel")
+    cut = _cut_sides(frame.depth, patch, rim, depth_config, config)
     points = _points(frame, window, usable)
+    if noise > _SCATTER * float(depth_noise(float(points[:, 2].mean()), depth_config)):
+        return surface(nothing, f"its depth scatters by {noise:.2f} m from pixel to pixel")
     main = _one_surface(points, depth_config, config)
     points = points if main is None else _chosen(points, main)
     if support is not None:
-        n = support.normal.astype(np.float32)
-        heights = points[:, 0] * n[0] + points[:, 1] * n[1] + points[:, 2] * n[2] + np.float32(support.offset)
-        problem = _seen_through(frame, surface(points, None), heights, support, depth_config, config)
+        heights = _heights(points, support)
+        problem = _seen_through(frame, detection, patch, points[:, 2], heights, support, depth_config, config)
         if problem is not None:
             return surface(nothing, problem)
         raised = heights > support_tolerance(support, config)
@@ -119,11 +117,23 @@ def visible_surface(
 
 def _points(frame: RgbdFrame, window: tuple[slice, slice], usable: Mask) -> Points32:
     """(N, 3) points of the usable pixels of a window, column by column in memory."""
-    xs, ys = (
-        axis[part].astype(np.float32) for axis, part in zip(normalised_axes(frame.camera), window[::-1], strict=True)
-    )
+    xs, ys = normalised_axes(frame.camera)
     z = frame.depth[window]
-    return np.stack((xs * z, ys[:, None] * z, z)).reshape(3, -1).take(np.flatnonzero(usable), axis=1).T
+    points = np.empty((3, *z.shape), np.float32)
+    np.multiply(xs[window[1]].astype(np.float32), z, out=points[0])
+    np.multiply(ys[window[0], None].astype(np.float32), z, out=points[1])
+    points[2] = z
+    return points.reshape(3, -1).take(np.flatnonzero(usable), axis=1).T
+
+
+def _heights(points: Points32, support: Plane) -> npt.NDArray[np.float32]:
+    """(N,) heights of points above the support, metres; sums in single precision, term by term."""
+    (x, y, z), n = points.T, support.normal.astype(np.float32)
+    heights = x * n[0]
+    heights += y * n[1]
+    heights += z * n[2]
+    heights += np.float32(support.offset)
+    return heights
 
 
 def _chosen(points: Points32, rows: Mask) -> Points32:
@@ -134,38 +144,32 @@ def _chosen(points: Points32, rows: Mask) -> Points32:
 def _eroded(mask: Mask, rim: int, config: LiftConfig) -> tuple[Mask, int]:
     """The mask without its rim of some pixels, and that number; untouched (0) where the rim is most of it."""
     if rim:
-        padded = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-        core = cv2.erode(padded, _KERNEL, iterations=rim)[1:-1, 1:-1].view(np.bool_)
+        core = cv2.erode(
+            mask.view(np.uint8), _KERNEL, iterations=rim, borderType=cv2.BORDER_CONSTANT, borderValue=0
+        ).view(np.bool_)
         if np.count_nonzero(core) >= max(config.min_pixels, _CORE_KEEP * np.count_nonzero(mask)):
             return core, rim
     return mask, 0
 
 
 def _cut_sides(
-    depth: npt.NDArray[np.float32],
-    mask: Mask,
-    window: tuple[slice, slice],
-    rim: int,
-    depth_config: DepthConfig,
-    config: LiftConfig,
+    depth: npt.NDArray[np.float32], patch: Patch, rim: int, depth_config: DepthConfig, config: LiftConfig
 ) -> tuple[float, float, float]:
     """Part of the left, right and upper side of a mask that something nearer, or the picture's border, cuts off."""
-    top, left = window[0].start, window[1].start
+    mask, top, left = patch.mask, patch.window[0].start, patch.window[1].start
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    first, last = np.argmax(mask[rows], axis=1), mask.shape[1] - 1 - np.argmax(mask[rows, ::-1], axis=1)
-    upper = np.argmax(mask[:, columns], axis=0)
-    step = 2 + rim
-    parts = []
-    for v, u, dv, du in (
-        (rows + top, first + left, 0, -step),
-        (rows + top, last + left, 0, step),
-        (upper + top, columns + left, -step, 0),
-    ):
-        beyond = (v + dv >= 0) & (u + du >= 0) & (u + du < depth.shape[1])
-        own, other = depth[v[beyond], u[beyond]], depth[v[beyond] + dv, u[beyond] + du]
-        covered = np.count_nonzero(other < own - depth_gap(own, depth_config, config)) + np.count_nonzero(~beyond)
-        parts.append(covered / len(v))
-    return parts[0], parts[1], parts[2]
+    first, last = mask.argmax(axis=1)[rows], mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)[rows]
+    upper, step = mask.argmax(axis=0)[columns], 2 + rim
+    # All sides at once: on so few pixels calls take longer than the work.
+    v, u = np.concatenate((rows, rows, upper)) + top, np.concatenate((first, last, columns)) + left
+    next_v = np.concatenate((rows, rows, upper - step)) + top
+    next_u = np.concatenate((first - step, last + step, columns)) + left
+    outside = (next_v < 0) | (next_u < 0) | (next_u >= depth.shape[1])
+    own, other = depth[v, u], depth.take(next_v * depth.shape[1] + next_u, mode="clip")
+    covered = outside | (other < own - depth_gap(own, depth_config, config))
+    sides = covered[: len(rows)], covered[len(rows) : 2 * len(rows)], covered[2 * len(rows) :]
+    on_left, on_right, above = (np.count_nonzero(side) / len(side) for side in sides)
+    return on_left, on_right, above
 
 
 def _roughness(depth: npt.NDArray[np.float32], usable: Mask) -> float:
@@ -175,20 +179,24 @@ def _roughness(depth: npt.NDArray[np.float32], usable: Mask) -> float:
     """
     every = max(1, depth.shape[0] // _ROWS)
     depth, usable = depth[::every], usable[::every]
-    bend = depth[:, :-2] - 2 * depth[:, 1:-1] + depth[:, 2:]
+    bend = depth[:, :-2] - 2 * depth[:, 1:-1]
+    bend += depth[:, 2:]
     bend = bend[usable[:, :-2] & usable[:, 1:-1] & usable[:, 2:]]
     if not len(bend):
         return 0.0
+    np.abs(bend, out=bend)
     middle = len(bend) // 2
-    return 1.4826 * float(np.partition(np.abs(bend), middle)[middle]) / 6**0.5  # np.median takes twice as long
+    bend.partition(middle)  # np.median takes twice as long
+    return 1.4826 * float(bend[middle]) / 6**0.5
 
 
 def _smeared(depth: npt.NDArray[np.float32], focal: float) -> Mask:
     """Pixels where depth changes as no seen surface does: the smear that sensors leave between two surfaces."""
     smeared = np.zeros(depth.shape, np.bool_)
     limit = depth * np.float32(2 * STEEPEST / focal)  # over two pixels
-    smeared[:, 1:-1] = np.abs(depth[:, 2:] - depth[:, :-2]) > limit[:, 1:-1]
-    smeared[1:-1] |= np.abs(depth[2:] - depth[:-2]) > limit[1:-1]
+    across, down = depth[:, 2:] - depth[:, :-2], depth[2:] - depth[:-2]
+    np.greater(np.abs(across, out=across), limit[:, 1:-1], out=smeared[:, 1:-1])
+    smeared[1:-1] |= np.abs(down, out=down) > limit[1:-1]
     return smeared
 
 
@@ -198,7 +206,10 @@ def _one_surface(points: Points32, depth_config: DepthConfig, config: LiftConfig
     if z.max() - z.min() <= config.gap:
         return None
     order = np.sort(z)
-    jumps = np.flatnonzero(np.diff(order) > depth_gap(order[1:], depth_config, config))
+    steps = order[1:] - order[:-1]
+    if steps.max() <= config.gap:
+        return None  # depth_gap is never less
+    jumps = np.flatnonzero(steps > depth_gap(order[1:], depth_config, config))
     if not len(jumps):
         return None
     starts, ends = np.concatenate(([0], jumps + 1)), np.concatenate((jumps, [len(order) - 1]))
@@ -216,7 +227,9 @@ def _one_surface(points: Points32, depth_config: DepthConfig, config: LiftConfig
 
 def _seen_through(
     frame: RgbdFrame,
-    surface: Surface,
+    detection: Detection,
+    patch: Patch,
+    z: npt.NDArray[np.float32],
     heights: npt.NDArray[np.float32],
     support: Plane,
     depth_config: DepthConfig,
@@ -224,17 +237,24 @@ def _seen_through(
 ) -> str | None:
     """Why the depth is not the object's own but that of what lies behind it, or None.
 
-    Along a ray r with n·r < 0 the support lies at depth -d / (n·r), so a point lies height / (n·r) behind it.
+    Args:
+        frame: the picture around it.
+        detection: its words.
+        patch: its mask.
+        z: (N,) depth of its points.
+        heights: (N,) of its points above the support.
+        support: what it stands on.
+        depth_config: noise of depth.
+        config: gaps that separate surfaces.
     """
-    z = surface.points[:, 2]
-    slant = (heights - np.float32(support.offset)) / z
-    beyond = heights / np.minimum(slant, np.float32(-1e-3))
-    part_behind = np.count_nonzero(beyond > 3.0 * depth_noise(z, depth_config)) / len(z)
-    if part_behind >= config.see_through_fraction and not _stands_out(frame, surface, depth_config, config):
-        return (
-            f"{part_behind:.0%} of its depth lies behind the surface it stands on, as glass and shiny things return it"
-        )
-    words = {*surface.detection.attributes, *surface.detection.label.lower().split()}
+    if np.count_nonzero(heights < 0) / len(z) >= config.see_through_fraction:  # only what is below can be behind
+        part_behind = np.count_nonzero(_behind(z, heights, support) > 3.0 * depth_noise(z, depth_config)) / len(z)
+        if part_behind >= config.see_through_fraction and not _stands_out(frame, patch, depth_config, config):
+            return (
+                f"{part_behind:.0%} of its depth lies behind the surface it stands on, "
+                "as glass and shiny things return it"
+            )
+    words = {*detection.attributes, *detection.label.lower().split()}
     if words & _SEE_THROUGH_WORDS:
         part_flat = np.count_nonzero(heights <= support_tolerance(support, config)) / len(z)
         if part_flat > 1.0 - config.see_through_fraction:
@@ -242,13 +262,22 @@ def _seen_through(
     return None
 
 
-def _stands_out(frame: RgbdFrame, surface: Surface, depth_config: DepthConfig, config: LiftConfig) -> bool:
+def _behind(z: npt.NDArray[np.float32], heights: npt.NDArray[np.float32], support: Plane) -> npt.NDArray[np.float32]:
+    """(N,) by how much points at depth z lie behind the support, metres.
+
+    Along a ray r with n·r < 0 the support lies at depth -d / (n·r), so a point lies height / (n·r) behind it.
+    """
+    slant = (heights - np.float32(support.offset)) / z
+    return heights / np.minimum(slant, np.float32(-1e-3))
+
+
+def _stands_out(frame: RgbdFrame, patch: Patch, depth_config: DepthConfig, config: LiftConfig) -> bool:
     """Whether the object is nearer than what surrounds its mask: a real thing on a lower level, not a view through."""
-    rows, columns = surface.window
+    rows, columns = patch.window
     top, left = max(0, rows.start - _AROUND), max(0, columns.start - _AROUND)
     depth = frame.depth[top : rows.stop + _AROUND, left : columns.stop + _AROUND]
     inside = np.zeros(depth.shape, np.uint8)
-    inside[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = surface.mask
+    inside[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = patch.mask
     around = cv2.dilate(inside, _KERNEL, iterations=_AROUND - 1).view(np.bool_) & (inside == 0)
     own, other = depth[(inside > 0) & np.isfinite(depth)], depth[around & np.isfinite(depth)]
     if not len(other):
