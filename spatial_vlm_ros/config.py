@@ -21,13 +21,28 @@ def parameter(default: Any, unit: str, low: float, high: float, doc: str) -> Any
     return field(default=default, metadata={"unit": unit, "low": low, "high": high, "doc": doc})
 
 
+def option(default: bool | str, doc: str, choices: tuple[str, ...] = (), fixed: bool = False) -> Any:
+    """A switch or a word with its reason.
+
+    Args:
+        default: its value where nothing is said.
+        doc: what it does.
+        choices: the words it may be; empty = any.
+        fixed: read when the node is configured: it cannot change while the node runs.
+    """
+    return field(default=default, metadata={"unit": "", "doc": doc, "choices": choices, "fixed": fixed})
+
+
 @dataclass(frozen=True)
 class _Bounded:
-    """Checks every field that carries bounds."""
+    """Checks every field that carries bounds or choices."""
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
+            if isinstance(f.default, (bool, str)):
+                self._check_option(f, value)
+                continue
             wanted = (int,) if isinstance(f.default, int) else (int, float)
             if isinstance(value, bool) or not isinstance(value, wanted):
                 raise InputError(f"parameter {f.name}", repr(value), wanted[-1].__name__, "give a plain number")
@@ -38,6 +53,12 @@ class _Bounded:
                     f"{f.metadata['low']} to {f.metadata['high']} {f.metadata['unit']}".strip(),
                     f.metadata["doc"],
                 )
+
+    @staticmethod
+    def _check_option(f: dataclasses.Field[Any], value: object) -> None:
+        wanted = "true or false" if isinstance(f.default, bool) else " or ".join(f.metadata["choices"]) or "a text"
+        if type(value) is not type(f.default) or (f.metadata["choices"] and value not in f.metadata["choices"]):
+            raise InputError(f"parameter {f.name}", repr(value), wanted, f.metadata["doc"])
 
 
 @dataclass(frozen=True)
@@ -142,8 +163,115 @@ class ResolverConfig:
             raise InputError("parameter depth", got, "near below far", "exchange them")
 
 
+@dataclass(frozen=True)
+class StreamConfig(_Bounded):
+    """How messages become frames: the same for the live node and for a bag."""
+
+    base_frame: str = option("base_link", "frame that poses are given in, z up; empty = the camera's own")
+    fixed_frame: str = option(
+        "",
+        "frame that stands still while the camera moves, such as odom: depth taken at another time than colour is "
+        "moved to colour's time through it; empty = both are taken as simultaneous",
+    )
+    rectified: bool = option(
+        False, "the image topics are rectified: pixels follow P of camera info; false: they follow K and D"
+    )
+    depth_registered: bool = option(
+        True, "depth is registered to colour (aligned); false: it is registered here, by its own camera info and TF"
+    )
+    depth_scale: float = parameter(
+        0.0, "m", 0.0, 1.0, "metres per unit of integer depth, where it is not millimetres; 0 = by encoding (REP-118)"
+    )
+    sync_slop: float = parameter(0.02, "s", 0.0, 1.0, "largest difference between the stamps of colour and depth")
+    sync_queue: int = parameter(
+        15, "messages", 2, 200, "kept of each stream while its partners are awaited; detectors are slow"
+    )
+    frame_timeout: float = parameter(
+        2.0, "s", 0.1, 60.0, "an instruction without a complete frame for this long is refused"
+    )
+    transform_timeout: float = parameter(
+        0.5, "s", 0.0, 10.0, "a complete frame waits this long for the camera's transform at its stamp"
+    )
+    transform_cache: float = parameter(10.0, "s", 1.0, 120.0, "transforms are kept for this long")
+
+
+@dataclass(frozen=True)
+class NodeConfig(_Bounded):
+    """What only the live node needs."""
+
+    autostart: bool = option(True, "configure and activate at start; false: a lifecycle manager does", fixed=True)
+    rgb_transport: str = option("raw", "transport of colour", ("raw", "compressed"), fixed=True)
+    depth_transport: str = option("raw", "transport of depth", ("raw", "compressedDepth"), fixed=True)
+    reliability: str = option(
+        "best_effort",
+        "of the image subscriptions; best_effort hears every publisher",
+        ("best_effort", "reliable"),
+        fixed=True,
+    )
+    detections_type: str = option(
+        "spatial_vlm_interfaces",
+        "message package of the detections topic",
+        ("spatial_vlm_interfaces", "vision_msgs"),
+        fixed=True,
+    )
+    grounder: str = option(
+        "", "backend that finds the things, in a process of its own; empty = the detections topic", fixed=True
+    )
+    grounder_options: str = option("", 'options of that backend: "name=value name=value"', fixed=True)
+    grounder_timeout: float = parameter(30.0, "s", 0.1, 600.0, "a grounder that takes longer is ended")
+    annotate: bool = option(True, "publish annotated/image, where somebody listens")
+
+
+@dataclass(frozen=True)
+class PlayerConfig(_Bounded):
+    """What the node `frame_player` plays as a camera: frame folders, or a simulated world."""
+
+    folder: str = option("", "folder of frame folders, or one frame folder; empty = a simulated world", fixed=True)
+    frame: str = option("", "name of the frame folder that is shown; empty = one after another")
+    world: str = option(
+        "behind", "simulated world: behind, swapped, both_in_front, or a seed of a random one", fixed=True
+    )
+    width: int = parameter(640, "px", 320, 1920, "width of the simulated pictures: 640 (4:3) or 1280 (16:9)")
+    detector: str = option(
+        "", 'errors of the simulated detector: "name=value name=value"; empty = a perfect one', fixed=True
+    )
+    detections: bool = option(True, "publish the detections that belong to the frames", fixed=True)
+    rate: float = parameter(10.0, "Hz", 0.1, 60.0, "frames published a second")
+    hold: float = parameter(2.0, "s", 0.0, 3600.0, "time for which each of several frames is shown")
+    clock: bool = option(False, "publish /clock, for nodes with use_sim_time", fixed=True)
+
+
+@dataclass(frozen=True)
+class BagConfig(_Bounded):
+    """What the node `bag_player` plays, where `ros2 bag play` is not installed."""
+
+    bag: str = option("", "folder of a bag, or its .mcap or .db3 file", fixed=True)
+    rate: float = parameter(1.0, "", 0.01, 100.0, "speed against the recorded one")
+    loop: bool = option(False, "begin again at the end")
+    clock: bool = option(True, "publish /clock, for nodes with use_sim_time", fixed=True)
+    linger: float = parameter(
+        3.0, "s", 0.0, 60.0, "time goes on for this long after the last message, so that the last request is answered"
+    )
+    wait: float = parameter(5.0, "s", 0.0, 600.0, "wait this long for a subscriber of its images before playing")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a parameter file can hold.
+
+    Args:
+        resolver: the numbers of the core.
+        streams: how messages become frames.
+        node: what only the live node needs.
+    """
+
+    resolver: ResolverConfig = field(default_factory=ResolverConfig)
+    streams: StreamConfig = field(default_factory=StreamConfig)
+    node: NodeConfig = field(default_factory=NodeConfig)
+
+
 def config_from(values: Mapping[str, Any]) -> ResolverConfig:
-    """A configuration from nested values by parameter name; what is left out keeps its default.
+    """A configuration of the core from nested values by parameter name; what is left out keeps its default.
 
     Raises:
         UnknownNameError: a name that is no parameter.
@@ -159,6 +287,22 @@ def config_from(values: Mapping[str, Any]) -> ResolverConfig:
         else:
             changed[name] = _group_from(name, default, value)
     return dataclasses.replace(defaults, **changed)
+
+
+def settings_from(values: Mapping[str, Any]) -> Settings:
+    """All settings from the nested values of a parameter file; what is left out keeps its default.
+
+    Raises:
+        UnknownNameError: a name that is no parameter.
+        InputError: a value of the wrong type or out of its bounds.
+    """
+    rooms = {"resolver": ResolverConfig, "streams": StreamConfig, "node": NodeConfig}
+    room_of = {f.name: room for room, form in rooms.items() for f in dataclasses.fields(form)}
+    _check_names("parameter", values, room_of)
+    parts: dict[str, dict[str, Any]] = {room: {} for room in rooms}
+    for name, value in values.items():
+        parts[room_of[name]][name] = value
+    return Settings(config_from(parts["resolver"]), StreamConfig(**parts["streams"]), NodeConfig(**parts["node"]))
 
 
 def _group_from(name: str, default: Any, values: Any) -> Any:

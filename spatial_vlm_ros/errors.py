@@ -13,8 +13,15 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span
     ├── DepthError                       DEPTH_INVALID
     ├── FrameUndefinedError              FRAME_UNDEFINED
+    ├── StreamError
+    │   ├── StaleInputError              STALE_INPUT
+    │   └── NotSynchronisedError         NOT_SYNCHRONISED
     ├── TransformUnavailableError        TF_UNAVAILABLE
-    └── ModelError                       MODEL_ERROR
+    ├── ModelError                       MODEL_ERROR
+    │   └── ModelTimeoutError            TIMEOUT
+    ├── BusyError                        BUSY
+    ├── CancelledError                   CANCELLED
+    └── DependencyError                  MODEL_ERROR, a package that is not installed
 """
 
 from __future__ import annotations
@@ -125,12 +132,13 @@ class FrameUndefinedError(SpatialVlmError):
 
 
 class TransformUnavailableError(SpatialVlmError):
-    """A transform is not known at the stamp asked for."""
+    """A transform is not known at the stamp asked for; `may_come` tells whether waiting can help."""
 
     status_name = "TF_UNAVAILABLE"
 
-    def __init__(self, parent: str, child: str, reason: str, repair: str) -> None:
+    def __init__(self, parent: str, child: str, reason: str, repair: str, *, may_come: bool = False) -> None:
         self.parent, self.child, self.reason, self.repair = parent, child, reason, repair
+        self.may_come = may_come
         super().__init__(f"transform {parent} <- {child}: {reason}; {repair}")
 
 
@@ -142,3 +150,58 @@ class ModelError(SpatialVlmError):
     def __init__(self, model: str, reason: str, repair: str) -> None:
         self.model, self.reason, self.repair = model, reason, repair
         super().__init__(f"model {model!r}: {reason}; {repair}")
+
+
+class ModelTimeoutError(ModelError):
+    """A grounding model took longer than it may."""
+
+    status_name = "TIMEOUT"
+
+
+class StreamError(SpatialVlmError):
+    """Messages do not make a complete frame."""
+
+    def __init__(self, reason: str, repair: str) -> None:
+        self.reason, self.repair = reason, repair
+        super().__init__(f"{reason}; {repair}")
+
+
+class StaleInputError(StreamError):
+    """A stream is silent, or all it brings is older than the request."""
+
+    status_name = "STALE_INPUT"
+
+
+class NotSynchronisedError(StreamError):
+    """Colour and depth arrive, but their stamps never fit together."""
+
+    status_name = "NOT_SYNCHRONISED"
+
+
+class BusyError(SpatialVlmError):
+    """Another request is being answered."""
+
+    status_name = "BUSY"
+
+    def __init__(self, instruction: str) -> None:
+        self.instruction = instruction
+        shown = instruction if len(instruction) <= 60 else instruction[:57] + "..."
+        super().__init__(f"another instruction is being answered: {shown!r}; wait for its result, or cancel it")
+
+
+class CancelledError(SpatialVlmError):
+    """The request was withdrawn before it was answered."""
+
+    status_name = "CANCELLED"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}; send the instruction again")
+
+
+class DependencyError(SpatialVlmError):
+    """A package that this function needs is not installed."""
+
+    def __init__(self, package: str, repair: str) -> None:
+        self.package, self.repair = package, repair
+        super().__init__(f"the package {package!r} is not installed; {repair}")

@@ -213,8 +213,8 @@ class PinholeCamera:
 
     @property
     def is_rectified(self) -> bool:
-        """Whether pixels follow K alone."""
-        return not any(self.D)
+        """Whether pixels follow K alone; the equidistant model bends them even where its coefficients are zero."""
+        return not self.D or (self.distortion_model != "equidistant" and not any(self.D))
 
 
 @dataclass(frozen=True, eq=False)

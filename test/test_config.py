@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spatial_vlm_ros.config import DecisionConfig, ResolverConfig, config_from
+from spatial_vlm_ros.config import (
+    DecisionConfig,
+    NodeConfig,
+    PlayerConfig,
+    ResolverConfig,
+    Settings,
+    StreamConfig,
+    config_from,
+    settings_from,
+)
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -32,9 +41,9 @@ def test_a_value_out_of_bounds_is_refused_with_its_bounds() -> None:
         DecisionConfig(mass=1.2)
 
 
-def test_the_shipped_file_holds_the_defaults() -> None:
+def test_the_shipped_file_holds_the_defaults_of_everything() -> None:
     values = yaml.safe_load(SHIPPED.read_text())["/**"]["ros__parameters"]
-    assert config_from(values) == ResolverConfig()
+    assert settings_from(values) == Settings()
 
 
 def test_given_values_replace_defaults_and_the_rest_stays() -> None:
@@ -60,3 +69,37 @@ def test_given_values_replace_defaults_and_the_rest_stays() -> None:
 def test_wrong_parameters_are_named_with_what_would_be_right(values: dict, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         config_from(values)
+
+
+def test_settings_are_sorted_into_their_rooms() -> None:
+    settings = settings_from({"base_frame": "", "sync_slop": 0.05, "grounder": "simulator", "decision": {"mass": 0.9}})
+    assert settings.streams == StreamConfig(base_frame="", sync_slop=0.05)
+    assert settings.node == NodeConfig(grounder="simulator")
+    assert settings.resolver.decision.mass == 0.9
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"rgb_transport": "theora"}, "raw or compressed"),
+        ({"autostart": 1}, "true or false"),
+        ({"autostart": "yes"}, "true or false"),
+        ({"base_frame": 3}, "a text"),
+        ({"sync_slop": -0.1}, "0.0 to 1.0 s"),
+        ({"sync_queue": 15.0}, "a plain number"),
+    ],
+)
+def test_options_outside_what_they_may_be_are_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        settings_from(values)
+
+
+def test_an_unknown_setting_lists_those_that_exist() -> None:
+    with pytest.raises(UnknownNameError, match="base_frame"):
+        settings_from({"base_link": "base"})
+
+
+@pytest.mark.parametrize("form", [StreamConfig, NodeConfig, PlayerConfig])
+def test_every_setting_says_what_it_does(form: type) -> None:
+    for field in dataclasses.fields(form):
+        assert len(field.metadata["doc"]) > 15, field.name

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sensor_msgs/CameraInfo to the camera of the picture that was really published.
+
+Knows calibration fields, binning and regions of interest; knows nothing of pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.types import PinholeCamera
+
+Array = npt.NDArray[np.float64]
+
+# Names of drivers for what sensor_msgs/distortion_models calls otherwise.
+_ALIASES = {"fisheye": "equidistant", "": "plumb_bob"}
+# RealSense's own models. Without coefficients they are the pinhole; with them no model here is the same.
+_ONLY_WITHOUT_COEFFICIENTS = ("inverse_brown_conrady", "modified_brown_conrady", "brown_conrady", "none")
+_MOST_COEFFICIENTS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
+_LARGEST_TURN = 1e-3  # R against the identity: a millimetre at a metre
+_RECTIFIED = "subscribe to the rectified topics (image_proc, or the driver's) and say that they are rectified"
+
+
+class _Window(NamedTuple):
+    """The part of the full picture that was published, and how much it was shrunk."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    binning_x: int
+    binning_y: int
+
+
+def camera_of(message: Any, rectified: bool) -> PinholeCamera:
+    """The camera of an image topic.
+
+    Args:
+        message: sensor_msgs/CameraInfo.
+        rectified: whether the topic's pictures are rectified: then P holds for them, else K and D.
+
+    Returns:
+        Intrinsics and size of the picture after cropping (`roi`) and binning. D is empty where it is zero.
+
+    Raises:
+        InputError: the camera is not calibrated, is the second of a stereo pair, is turned against its rectified frame,
+            or its numbers contradict each other.
+        UnknownNameError: a distortion model that is not known here.
+
+    Source: sensor_msgs/CameraInfo.msg; image_geometry, PinholeCameraModel::fromCameraInfo: the centre moves by the
+    offset of the region, then centre and focal lengths are divided by the binning; the size is divided, rounded down.
+    As there, `roi.do_rectify` does not change the intrinsics.
+    """
+    K, P = _numbers(message, "k", 9).reshape(3, 3), _numbers(message, "p", 12).reshape(3, 4)
+    D = _numbers(message, "d", None)
+    _check_calibrated(K, P)
+    window = _window(message)
+    if rectified:
+        matrix, model, D = _rectified_matrix(K, P, D), "plumb_bob", np.zeros(0)
+    else:
+        _check_rotation(message)
+        matrix, (model, D) = K, _distortion(getattr(message, "distortion_model", ""), D)
+    scale = np.array([[window.binning_x], [window.binning_y], [1]], np.float64)
+    shift = np.zeros((3, 3))
+    shift[:2, 2] = window.x, window.y
+    width, height = window.width // window.binning_x, window.height // window.binning_y
+    return PinholeCamera((matrix - shift) / scale, width, height, model, tuple(D.tolist()))
+
+
+def _check_calibrated(K: Array, P: Array) -> None:
+    """Refuse what has no intrinsics, and what is seen from elsewhere than the frame of the message."""
+    if K[0, 0] == 0:  # what CameraInfo.msg promises of an uncalibrated camera
+        raise InputError(
+            "CameraInfo",
+            "K[0] = 0: the camera is not calibrated",
+            "a calibrated camera",
+            "calibrate it (camera_calibration) or give the driver its camera_info_url",
+        )
+    if P[:, 3].any():
+        raise InputError(
+            "CameraInfo P",
+            f"Tx, Ty, Tz = {P[0, 3]:.4g}, {P[1, 3]:.4g}, {P[2, 3]:.4g}",
+            "zeros: this is the second camera of a stereo pair",
+            "use the first (left) camera, to which the depth is registered",
+        )
+
+
+def _rectified_matrix(K: Array, P: Array, D: Array) -> Array:
+    """P without its last column; K where a driver of an undistorted camera left P empty."""
+    if P.any():
+        return P[:, :3]
+    if not D.any():
+        return K
+    raise InputError(
+        "CameraInfo P",
+        "zeros, but D is not zero",
+        "the matrix of the rectified picture",
+        "publish P (camera_calibration writes it), or use the raw topics and say that they are not rectified",
+    )
+
+
+def _check_rotation(message: Any) -> None:
+    """Refuse raw pictures whose frame is another than that of the message: image_geometry turns their rays by R."""
+    R = _numbers(message, "r", 9).reshape(3, 3)
+    if R.any() and np.abs(R - np.eye(3)).max() > _LARGEST_TURN:
+        raise InputError(
+            "CameraInfo R", "a camera turned against its rectified frame", "the identity for raw pictures", _RECTIFIED
+        )
+
+
+def _distortion(name: str, D: Array) -> tuple[str, Array]:
+    """A model of types.DISTORTION_LENGTHS and as many coefficients as it has."""
+    given = name.strip()
+    model = _ALIASES.get(given.lower(), given.lower())
+    if D.any() and (not given or model in _ONLY_WITHOUT_COEFFICIENTS):
+        raise InputError("distortion model", f"{name!r} with coefficients", "plumb_bob or another of ROS", _RECTIFIED)
+    if model in _ONLY_WITHOUT_COEFFICIENTS:
+        model = "plumb_bob"
+    if model not in _MOST_COEFFICIENTS:
+        raise UnknownNameError("distortion model", name, _MOST_COEFFICIENTS)
+    if model == "equidistant" and len(D) and not D.any():
+        raise InputError(
+            "equidistant coefficients D",
+            "zeros, which are a fisheye lens and not a pinhole",
+            "its coefficients",
+            "for pictures without distortion publish plumb_bob; for a fisheye lens rectify them",
+        )
+    if model == "rational_polynomial" and len(D) in (4, 5):  # the first five mean the same in both
+        model = "plumb_bob"
+    if not D.any():
+        return model, np.zeros(0)
+    most = _MOST_COEFFICIENTS[model]
+    if D[most:].any():
+        raise InputError(
+            f"{model} coefficients D",
+            f"{len(D)}, those after the first {most} not zero",
+            f"at most {most}: thin prism and tilt are not modelled",
+            _RECTIFIED,
+        )
+    return model, D[:most]
+
+
+def _window(message: Any) -> _Window:
+    """The published part of the picture, full-resolution pixels; sizes of 0 mean all of it."""
+    width, height = (_count(message, name) for name in ("width", "height"))
+    bins = [_count(message, name) or 1 for name in ("binning_x", "binning_y")]
+    roi = getattr(message, "roi", None)
+    x, y = _count(roi, "x_offset"), _count(roi, "y_offset")
+    part = _Window(x, y, _count(roi, "width") or width, _count(roi, "height") or height, bins[0], bins[1])
+    if x + part.width > width or y + part.height > height:
+        raise InputError(
+            "roi of CameraInfo",
+            f"{part.width}x{part.height} at ({x}, {y})",
+            f"a part of {width}x{height}",
+            "width and height of CameraInfo are those of the full picture, roi is in its pixels",
+        )
+    return part
+
+
+def _numbers(message: Any, name: str, length: int | None) -> Array:
+    """A field of numbers as float64; rclpy gives array.array, ndarray or list."""
+    try:
+        values = np.array(getattr(message, name), np.float64).reshape(-1)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"CameraInfo {name}", str(error), "numbers", "check that the topic is a CameraInfo") from error
+    if length not in (None, len(values)) or not np.isfinite(values).all():
+        expected = f"{length} finite numbers" if length else "finite numbers"
+        raise InputError(f"CameraInfo {name}", f"{len(values)} numbers", expected, "check the calibration file")
+    return values
+
+
+def _count(message: Any, name: str) -> int:
+    value = getattr(message, name, None)
+    if not isinstance(value, (int, np.integer)) or value < 0:
+        raise InputError(f"CameraInfo {name}", repr(value)[:40], "a whole number", "check the publisher")
+    return int(value)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compressed bytes to pixels: PNG, JPEG and RVL, whole or not at all.
+
+Knows file formats; knows nothing of messages, colours or units. Decoders fill what is missing with grey, zero or
+nothing, each version in its own way; so damage is looked for before they are called.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError
+
+LARGEST = 2**26  # pixels, twice 8K video; more is no camera's picture but a damaged or hostile header
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others are tables and extensions
+_LONGEST_RVL_NUMBER = 10  # nibbles of 3 bits each: more than 29 bits are never written
+
+
+def picture_kind(data: bytes) -> str | None:
+    """Name the format of a file: "png", "jpeg", or None for something else."""
+    if data.startswith(PNG_SIGNATURE):
+        return "png"
+    return "jpeg" if data.startswith(JPEG_SIGNATURE) else None
+
+
+def picture_shape(data: bytes) -> tuple[int, int]:
+    """(height, width) that a PNG or JPEG announces, pixels, without decoding it.
+
+    Raises:
+        InputError: another format, no size in it, or a size that no camera has.
+
+    Source: ISO 15948 (IHDR), ITU T.81 (SOF).
+    """
+    kind = picture_kind(data)
+    if kind is None:
+        raise InputError(
+            "compressed image",
+            f"{len(data)} bytes beginning with {data[:4].hex(' ') or 'nothing'}",
+            "a PNG or a JPEG",
+            "set the format of the image transport to png or jpeg",
+        )
+    shape = _png_shape(data) if kind == "png" else _jpeg_shape(data)
+    check_size(*shape)
+    return shape
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse a size that is none, or that no camera has.
+
+    Raises:
+        InputError: height or width (pixels) is not positive, or there are more than LARGEST pixels.
+    """
+    if min(height, width) <= 0 or height * width > LARGEST:
+        raise InputError(
+            "image size",
+            f"{width}x{height}",
+            f"at least one and at most {LARGEST} pixels",
+            "check the publisher; the message is damaged or was never filled",
+        )
+
+
+def decode_picture(data: bytes) -> npt.NDArray[np.generic]:
+    """Pixels of a whole PNG or JPEG.
+
+    Args:
+        data: the file.
+
+    Returns:
+        (H, W) or (H, W, 3 or 4), uint8 or uint16, in OpenCV's order: blue first if the file is as its standard says.
+        Tags of orientation are ignored.
+
+    Raises:
+        InputError: another format, a damaged or truncated file, an absurd size.
+    """
+    shape = picture_shape(data)
+    damage = _png_damage(data) if picture_kind(data) == "png" else _jpeg_damage(data)
+    if damage is None:
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            image = None
+        if image is not None and image.shape[:2] == shape:
+            return np.asarray(image)
+        damage = "no decoder understands it"
+    raise InputError(
+        "compressed image", damage, "a whole PNG or JPEG", "drop the message; if all are so, check the publisher"
+    )
+
+
+def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
+    """Pixels of a 16-bit image that compressed_depth_image_transport wrote with its codec "rvl".
+
+    Args:
+        data: width and height (uint32), then 32-bit words; all little endian.
+
+    Returns:
+        (H, W) uint16.
+
+    Raises:
+        InputError: truncated or damaged.
+
+    Source: Wilson 2017, Fast Lossless Depth Image Compression: numbers are nibbles of 3 bits, the lowest first, with a
+    bit for "more"; they count zeros, then non-zeros, then give each non-zero's zigzag difference to the one before.
+    """
+    if len(data) < 12:
+        raise _rvl_error(f"{len(data)} bytes")
+    width, height = struct.unpack_from("<II", data)
+    check_size(height, width)
+    values = _rvl_numbers(np.frombuffer(data, "<u4", count=len(data) // 4 - 2, offset=8))
+    pixels, firsts, counts = _rvl_runs(values, width * height)
+    inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # place within its run
+    zigzag = values[np.repeat(firsts, counts) + inside]
+    image = np.zeros(width * height, np.uint16)
+    image[np.repeat(pixels, counts) + inside] = np.cumsum((zigzag >> 1) ^ -(zigzag & 1)) & 0xFFFF
+    return image.reshape(height, width)
+
+
+def _rvl_numbers(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """All numbers of the stream (N,), those of the padding at its end included."""
+    octets = words.astype(">u4").view(np.uint8)
+    nibbles = np.stack([octets >> 4, octets & 15], axis=1).reshape(-1)
+    ends = np.flatnonzero(nibbles < 8)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1 if len(ends) else np.zeros(1, np.int64)
+    if not 0 < lengths.max() <= _LONGEST_RVL_NUMBER:
+        raise _rvl_error("a number without end")
+    used = nibbles[: ends[-1] + 1].astype(np.int64) & 7
+    shifts = 3 * (np.arange(len(used)) - np.repeat(starts, lengths))
+    return np.asarray(np.add.reduceat(used << shifts, starts))
+
+
+def _rvl_runs(values: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64]:
+    """(3, R): first pixel, place of the first difference in `values`, and length of each run of non-zeros."""
+    runs = []
+    at = pixel = 0
+    while pixel < total:
+        if at + 2 > len(values):
+            raise _rvl_error(f"the numbers end at pixel {pixel} of {total}")
+        zeros, count = int(values[at]), int(values[at + 1])
+        runs.append((pixel + zeros, at + 2, count))
+        pixel += zeros + count
+        at += 2 + count
+    if pixel > total or at > len(values):
+        raise _rvl_error(f"{pixel} pixels and {at} numbers where there are {total} and {len(values)}")
+    return np.array(runs, np.int64).T
+
+
+def _rvl_error(got: str) -> InputError:
+    return InputError("RVL image", got, "a whole RVL stream", "drop the message, or set the format of the codec to png")
+
+
+def _png_shape(data: bytes) -> tuple[int, int]:
+    if len(data) < 24:
+        raise InputError("PNG", f"{len(data)} bytes", "a whole file", "drop the message, or check the publisher")
+    width, height = struct.unpack_from(">II", data, 16)
+    return height, width
+
+
+def _jpeg_shape(data: bytes) -> tuple[int, int]:
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in _START_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return height, width
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # fill bytes, or a segment
+    raise InputError(
+        "JPEG", f"no frame in {len(data)} bytes", "a whole file", "drop the message, or check the publisher"
+    )
+
+
+def _png_damage(data: bytes) -> str | None:
+    """Why a PNG is not whole, or None: walks length, type, data and checksum of each chunk (ISO 15948)."""
+    at = len(PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(memoryview(data)[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return f"the checksum of the PNG chunk at byte {at} is wrong"
+        if data[at + 4 : at + 8] == b"IEND":
+            return None
+        at = end + 4
+    return f"the PNG ends after {len(data)} bytes, before its end marker"
+
+
+def _jpeg_damage(data: bytes) -> str | None:
+    """Why a JPEG is not whole, or None: its last scan must end, and neither marker can occur within one (ITU T.81)."""
+    if data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda"):
+        return f"the JPEG ends after {len(data)} bytes, before its end marker"
+    return None

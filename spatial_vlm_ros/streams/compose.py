@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package's own types to messages, of classes that the caller brings.
+
+Knows the fields of the messages; knows neither rclpy nor rosbags, so that the node that publishes and the writer of
+bags send the same. What `streams` reads back is what was composed.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import ShapeError
+from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.streams.detections import mask_crop
+from spatial_vlm_ros.types import Depth, Detection, PinholeCamera, Rgb, Transform
+
+SECOND = 1_000_000_000  # nanoseconds
+_LARGEST_UINT16 = 65535
+
+Octets = npt.NDArray[np.uint8]
+
+
+class Composer:
+    """Builds messages of classes given by name.
+
+    Args:
+        make: from a type name like "sensor_msgs/msg/Image" and all of its fields to a message.
+        octets: from (N,) contiguous uint8 to what the messages keep in a field uint8[]; it may keep the array itself.
+        floats: from numbers to what they keep in fields float64[] and float64[N].
+    """
+
+    def __init__(
+        self,
+        make: Callable[[str, dict[str, Any]], Any],
+        octets: Callable[[Octets], Any],
+        floats: Callable[[Sequence[float]], Any],
+    ) -> None:
+        self._make, self._octets, self._floats = make, octets, floats
+
+    # --------------------------------------------------------------------------------------------------- basics
+
+    def time(self, stamp_ns: int) -> Any:
+        """builtin_interfaces/Time of nanoseconds."""
+        sec, nanosec = divmod(int(stamp_ns), SECOND)
+        return self._make("builtin_interfaces/msg/Time", {"sec": sec, "nanosec": nanosec})
+
+    def header(self, stamp_ns: int, frame_id: str) -> Any:
+        """std_msgs/Header: nanoseconds and the frame that the message's numbers are given in."""
+        return self._make("std_msgs/msg/Header", {"stamp": self.time(stamp_ns), "frame_id": frame_id})
+
+    # --------------------------------------------------------------------------------------------------- images
+
+    def image_rgb(self, rgb: Rgb, header: Any) -> Any:
+        """sensor_msgs/Image "rgb8" of (H, W, 3) uint8, RGB.
+
+        Raises:
+            ShapeError: another shape or dtype.
+        """
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+            raise ShapeError("rgb", expected="(H, W, 3) uint8", received=f"{rgb.shape} {rgb.dtype}")
+        return self._image("rgb8", rgb, header)
+
+    def image_depth(self, depth: Depth, header: Any) -> Any:
+        """sensor_msgs/Image of depth: "16UC1" where millimetres keep every value bit by bit, else "32FC1".
+
+        Args:
+            depth: (H, W) float32, metres along optical z, NaN where not measured.
+            header: of the message.
+
+        Raises:
+            ShapeError: another shape or dtype.
+
+        Source: REP-118.
+        """
+        if depth.ndim != 2 or depth.dtype != np.float32:
+            raise ShapeError("depth", expected="(H, W) float32", received=f"{depth.shape} {depth.dtype}")
+        measured = ~np.isnan(depth)
+        millimetres = np.rint(np.where(measured, depth, 0).astype(np.float64) * 1000)
+        with np.errstate(over="ignore"):  # out of range then
+            lossless = (millimetres * 0.001).astype(np.float32) == depth
+        lossless &= (millimetres >= 1) & (millimetres <= _LARGEST_UINT16)
+        if (lossless | ~measured).all():
+            return self._image("16UC1", millimetres.astype("<u2"), header)
+        return self._image("32FC1", depth.astype("<f4"), header)
+
+    def image_mono(self, mask: npt.NDArray[np.uint8], header: Any) -> Any:
+        """sensor_msgs/Image "mono8" of (H, W) uint8.
+
+        Raises:
+            ShapeError: another shape or dtype.
+        """
+        if mask.ndim != 2 or mask.dtype != np.uint8:
+            raise ShapeError("grey image", expected="(H, W) uint8", received=f"{mask.shape} {mask.dtype}")
+        return self._image("mono8", mask, header)
+
+    def _image(self, encoding: str, pixels: npt.NDArray[Any], header: Any) -> Any:
+        pixels = np.ascontiguousarray(pixels)
+        height, width = pixels.shape[:2]
+        return self._make(
+            "sensor_msgs/msg/Image",
+            {
+                "header": header,
+                "height": height,
+                "width": width,
+                "encoding": encoding,
+                "is_bigendian": 0,
+                "step": pixels.nbytes // height if height else 0,
+                "data": self._octets(pixels.reshape(-1).view(np.uint8)),
+            },
+        )
+
+    def camera_info(self, camera: PinholeCamera, header: Any) -> Any:
+        """sensor_msgs/CameraInfo of a picture that is neither cropped nor binned.
+
+        Rectified pictures of it have the same K, unturned: what P and R say. D of zeros stands for no distortion.
+        """
+        model, D = ("plumb_bob", (0.0,) * 5) if camera.is_rectified else (camera.distortion_model, camera.D)
+        P = np.concatenate([camera.K, np.zeros((3, 1))], axis=1)
+        sizes = ("x_offset", "y_offset", "height", "width")
+        roi = {**dict.fromkeys(sizes, 0), "do_rectify": False}
+        return self._make(
+            "sensor_msgs/msg/CameraInfo",
+            {
+                "header": header,
+                "height": int(camera.height),
+                "width": int(camera.width),
+                "distortion_model": model,
+                "d": self._floats(D),
+                "k": self._floats(camera.K.reshape(-1).tolist()),
+                "r": self._floats(np.eye(3).reshape(-1).tolist()),
+                "p": self._floats(P.reshape(-1).tolist()),
+                "binning_x": 0,
+                "binning_y": 0,
+                "roi": self._make("sensor_msgs/msg/RegionOfInterest", roi),
+            },
+        )
+
+    # --------------------------------------------------------------------------------------------------- transforms
+
+    def transform_stamped(self, transform: Transform, stamp_ns: int) -> Any:
+        """geometry_msgs/TransformStamped: `parent` is the header's frame, `child` the child frame."""
+        translation = dict(zip("xyz", transform.translation.tolist(), strict=True))
+        rotation = dict(zip("xyzw", quaternion_xyzw_from_matrix(transform.rotation), strict=True))
+        return self._make(
+            "geometry_msgs/msg/TransformStamped",
+            {
+                "header": self.header(stamp_ns, transform.parent),
+                "child_frame_id": transform.child,
+                "transform": self._make(
+                    "geometry_msgs/msg/Transform",
+                    {
+                        "translation": self._make("geometry_msgs/msg/Vector3", translation),
+                        "rotation": self._make("geometry_msgs/msg/Quaternion", rotation),
+                    },
+                ),
+            },
+        )
+
+    def tf_message(self, transforms: Iterable[Any]) -> Any:
+        """tf2_msgs/TFMessage of messages that `transform_stamped` made."""
+        return self._make("tf2_msgs/msg/TFMessage", {"transforms": list(transforms)})
+
+    # --------------------------------------------------------------------------------------------------- detections
+
+    def detection_array(self, detections: Iterable[Detection], header: Any, width: int, height: int) -> Any:
+        """spatial_vlm_interfaces/DetectionArray of a picture of width × height pixels; masks are cropped tightly.
+
+        Raises:
+            ShapeError: a mask has another size than the picture.
+        """
+        return self._make(
+            "spatial_vlm_interfaces/msg/DetectionArray",
+            {
+                "header": header,
+                "image_width": int(width),
+                "image_height": int(height),
+                "detections": [self._detection(d, header, (int(height), int(width))) for d in detections],
+            },
+        )
+
+    def _detection(self, detection: Detection, header: Any, shape: tuple[int, int]) -> Any:
+        x, y, masks = 0, 0, []
+        if detection.mask is not None:
+            if detection.mask.shape != shape:
+                what = f"mask of detection {detection.id!r}"
+                raise ShapeError(what, expected=str(shape), received=str(detection.mask.shape))
+            x, y, crop = mask_crop(detection.mask)
+            masks = [self.image_mono(crop, header)]
+        return self._make(
+            "spatial_vlm_interfaces/msg/Detection",
+            {
+                "id": detection.id,
+                "label": detection.label,
+                "score": detection.score,
+                "box": self._floats(detection.box_xyxy),
+                "attributes": list(detection.attributes),
+                "mask_x": x,
+                "mask_y": y,
+                "mask": masks,
+            },
+        )
+
+
+def rosbags_composer(typestore: Any) -> Composer:
+    """A composer of the dataclasses of a rosbags typestore; interfaces of this package must be registered in it."""
+    types: Mapping[str, Callable[..., Any]] = typestore.types
+
+    def floats(values: Sequence[float]) -> npt.NDArray[np.float64]:
+        return np.array(values, np.float64)
+
+    return Composer(lambda name, fields: types[name](**fields), np.array, floats)
+
+
+def rclpy_composer(lookup: Callable[[str], type]) -> Composer:
+    """A composer of rclpy's message classes.
+
+    Args:
+        lookup: from a type name like "sensor_msgs/msg/Image" to its class.
+    """
+
+    def octets(values: Octets) -> array.array[int]:  # the one form that rclpy keeps without copying it item by item
+        kept = array.array("B")
+        kept.frombytes(values.data)
+        return kept
+
+    return Composer(lambda name, fields: lookup(name)(**fields), octets, list)

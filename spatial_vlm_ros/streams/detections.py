@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detections of a message to the package's own, and a mask to the crop that a message carries.
+
+Knows spatial_vlm_interfaces/DetectionArray and vision_msgs/Detection2DArray by their fields, no more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.streams.image import raw_view
+from spatial_vlm_ros.types import Detection, Mask
+
+UNNAMED = "object"  # label of a detection without hypothesis
+_MASK_ENCODINGS = ("mono8", "8UC1")
+
+
+def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...]:
+    """The detections of a message, in its order.
+
+    Args:
+        message: spatial_vlm_interfaces/DetectionArray, or vision_msgs/Detection2DArray of any version.
+        width: of the picture they belong to, pixels.
+        height: of the picture they belong to, pixels.
+
+    Returns:
+        Detections with masks of the whole picture. Those without id are called d0, d1, ... by their place. Of several
+        hypotheses of vision_msgs the most likely one counts; without any, the label is "object" and the score 1. A
+        turned box becomes the one that encloses it.
+
+    Raises:
+        InputError: the message is for a picture of another size, or an entry is malformed; it names the entry.
+    """
+    entries = getattr(message, "detections", None)
+    if entries is None:
+        raise InputError(
+            type(message).__name__,
+            "no field detections",
+            "a DetectionArray or a Detection2DArray",
+            "check the type of the detections' topic",
+        )
+    ours = hasattr(message, "image_width")
+    if ours:
+        _check_picture(int(message.image_width), int(message.image_height), width, height)
+    found = []
+    for number, entry in enumerate(entries):
+        try:
+            found.append(_own(entry, number, width, height) if ours else _of_vision_msgs(entry, number))
+        except InputError as error:
+            place = f"detections[{number}]: {error.what}"
+            raise InputError(place, error.got, error.expected, error.repair) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            repair = "check the type and version of the detections' message"
+            raise InputError(f"detections[{number}]", str(error), "a detection", repair) from error
+    return tuple(found)
+
+
+def mask_crop(mask: Mask) -> tuple[int, int, npt.NDArray[np.uint8]]:
+    """The smallest part of a mask that holds all of it.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        Column and row of the part's top-left pixel in the mask, and the part: (h, w) uint8, 255 where set, else 0.
+
+    Raises:
+        InputError: no pixel is set.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        raise InputError("mask", "no pixel set", "at least one pixel", "leave the mask out")
+    x, y = int(columns[0]), int(rows[0])
+    part = mask[y : rows[-1] + 1, x : columns[-1] + 1]
+    return x, y, part.astype(np.uint8) * np.uint8(255)
+
+
+def _check_picture(said_width: int, said_height: int, width: int, height: int) -> None:
+    if any(said not in (0, real) for said, real in ((said_width, width), (said_height, height))):
+        raise InputError(
+            "picture of the detections",
+            f"{said_width}x{said_height}",
+            f"{width}x{height}, that of the colour topic",
+            "run the detector on that topic, or scale its boxes and masks",
+        )
+
+
+# ------------------------------------------------------------------------------------------------ our own messages
+
+
+def _own(entry: Any, number: int, width: int, height: int) -> Detection:
+    masks = entry.mask
+    if len(masks) > 1:
+        raise InputError("mask", f"{len(masks)} masks", "one or none", "send one detection for each mask")
+    return Detection(
+        _name(entry.id, number),
+        entry.label,
+        entry.score,
+        _box(entry.box),
+        _mask(masks[0], int(entry.mask_x), int(entry.mask_y), width, height) if len(masks) else None,
+        tuple(entry.attributes),
+    )
+
+
+def _mask(message: Any, x: int, y: int, width: int, height: int) -> Mask:
+    """The mask of the whole picture (H, W) of a crop whose top-left pixel lies at (x, y)."""
+    if message.encoding not in _MASK_ENCODINGS:
+        raise UnknownNameError("mask encoding", str(message.encoding), _MASK_ENCODINGS)
+    crop = raw_view(message, np.dtype(np.uint8), 1)
+    h, w = crop.shape
+    if not (x >= 0 and y >= 0 and x + w <= width and y + h <= height):
+        raise InputError(
+            "mask", f"{w}x{h} at ({x}, {y})", f"a part of {width}x{height}", "give mask_x and mask_y in the picture"
+        )
+    mask = np.zeros((height, width), np.bool_)
+    np.not_equal(crop, 0, out=mask[y : y + h, x : x + w])
+    return mask
+
+
+def _box(values: Sequence[float]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (float(v) for v in values)
+    return left, top, right, bottom
+
+
+# ------------------------------------------------------------------------------------------------ vision_msgs
+
+
+def _of_vision_msgs(entry: Any, number: int) -> Detection:
+    hypotheses = [getattr(result, "hypothesis", result) for result in entry.results]  # Foxy has no layer between
+    label, score = UNNAMED, 1.0
+    if hypotheses:
+        best = max(hypotheses, key=lambda h: float(h.score))
+        label, score = str(best.class_id if hasattr(best, "class_id") else best.id), float(best.score)
+    return Detection(_name(getattr(entry, "id", ""), number), label, score, _enclosing(entry.bbox))
+
+
+def _enclosing(bbox: Any) -> tuple[float, float, float, float]:
+    """The upright box around a vision_msgs/BoundingBox2D, pixels; theta is in radians."""
+    place = getattr(bbox.center, "position", bbox.center)  # geometry_msgs/Pose2D before version 4
+    cos, sin = abs(math.cos(bbox.center.theta)), abs(math.sin(bbox.center.theta))
+    half_x = (cos * bbox.size_x + sin * bbox.size_y) / 2
+    half_y = (sin * bbox.size_x + cos * bbox.size_y) / 2
+    return place.x - half_x, place.y - half_y, place.x + half_x, place.y + half_y
+
+
+def _name(given: str, number: int) -> str:
+    return given or f"d{number}"

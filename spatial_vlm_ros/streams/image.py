@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sensor_msgs/Image and sensor_msgs/CompressedImage to RGB and to metres.
+
+Knows encodings, byte orders and row padding; knows nothing of cameras or time. What is damaged is refused with a typed
+error: a subscriber that calls these functions never sees another one.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.geometry.depth import ENCODINGS as DEPTH_ENCODINGS
+from spatial_vlm_ros.geometry.depth import depth_from_image
+from spatial_vlm_ros.streams.codecs import check_size, decode_picture, decode_rvl, picture_kind, picture_shape
+from spatial_vlm_ros.types import Depth, Rgb
+
+Octets = npt.NDArray[np.uint8]
+
+# OpenCV names a mosaic by its second row from the second column on, ROS by its first pixel.
+_BAYER = {
+    "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
+    "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
+}
+_YUV = {  # both names of each: the first is the older one of sensor_msgs/image_encodings
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
+    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+}
+# encoding -> (bytes per pixel, OpenCV's conversion to RGB, None where there is nothing to convert)
+RGB_ENCODINGS = MappingProxyType(
+    {
+        "rgb8": (3, None),
+        "bgr8": (3, cv2.COLOR_BGR2RGB),
+        "rgba8": (4, cv2.COLOR_RGBA2RGB),
+        "bgra8": (4, cv2.COLOR_BGRA2RGB),
+        "mono8": (1, cv2.COLOR_GRAY2RGB),
+        **{name: (1, code) for name, code in _BAYER.items()},
+        **{name: (2, code) for name, code in _YUV.items()},
+    }
+)
+SMALLEST_MOSAIC = 3  # pixels a side: below, OpenCV gives black
+_CONFIG_HEADER = struct.Struct("<iff")  # of compressed_depth_image_transport: format, depthParam[2]
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+def decode_rgb(message: Any) -> Rgb:
+    """The picture of a colour or grey image message.
+
+    Args:
+        message: sensor_msgs/Image of an encoding in RGB_ENCODINGS, or sensor_msgs/CompressedImage holding a PNG or
+            JPEG of 8 bits. A compressed Bayer mosaic is recognised by its `format`; tags of orientation are ignored.
+
+    Returns:
+        (H, W, 3) uint8, RGB, contiguous, sharing no memory with the message.
+
+    Raises:
+        UnknownNameError: another encoding.
+        InputError: fields are missing or contradict each other, or the data are damaged.
+
+    Source: sensor_msgs/image_encodings; for `format`, compressed_image_transport's subscriber: its publisher turns
+    colours into BGR before OpenCV writes the file, and says so ("rgb8; jpeg compressed bgr8"). Only files that say
+    "compressed rgb8" hold red where their standard has blue.
+    """
+    if _is_compressed(message):
+        return _rgb_of_file(message)
+    encoding = _text(message, "encoding")
+    if encoding not in RGB_ENCODINGS:
+        raise UnknownNameError("image encoding", encoding, RGB_ENCODINGS)
+    channels, code = RGB_ENCODINGS[encoding]
+    view = raw_view(message, np.dtype(np.uint8), channels)
+    if encoding in _YUV and view.shape[1] % 2:
+        raise InputError(
+            f"width of a {encoding} image", str(view.shape[1]), "an even number", "two pixels share their colour"
+        )
+    return _converted(view, code, encoding)
+
+
+def image_shape(message: Any) -> tuple[int, int]:
+    """(height, width) of an image message in pixels, without decoding it.
+
+    Args:
+        message: sensor_msgs/Image, or sensor_msgs/CompressedImage with a PNG or JPEG of a picture, or compressedDepth.
+
+    Raises:
+        InputError: no such message, or a size that no camera has.
+    """
+    if not _is_compressed(message):
+        shape = _whole(message, "height"), _whole(message, "width")
+        check_size(*shape)
+        return shape
+    data = _octets(message).tobytes()
+    codec = _depth_codec(_text(message, "format"))
+    if codec == "rvl" and len(data) >= _CONFIG_HEADER.size + 8:
+        width, height = struct.unpack_from("<II", data, _CONFIG_HEADER.size)
+        check_size(height, width)
+        return height, width
+    return picture_shape(data if codec is None else data[_CONFIG_HEADER.size :])
+
+
+def _rgb_of_file(message: Any) -> Rgb:
+    source, _, stored = (part.strip() for part in _text(message, "format").partition(";"))
+    if stored.startswith("compressedDepth"):
+        raise InputError(
+            "picture",
+            f"format {source}; {stored}",
+            "a colour or grey image",
+            "name the colour topic, not the depth",
+        )
+    image = decode_picture(_octets(message).tobytes())
+    if image.dtype != np.uint8:
+        raise InputError(
+            "picture",
+            f"{image.dtype} pixels",
+            "8 bits a channel",
+            "publish 8 bits; a depth topic is no picture",
+        )
+    pixels = np.asarray(image, np.uint8)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    as_rgb = "compressed rgb" in stored
+    code: int | None
+    if channels == 1:
+        code = _BAYER.get(source, cv2.COLOR_GRAY2RGB)
+    elif channels == 3:
+        code = None if as_rgb else cv2.COLOR_BGR2RGB
+    else:
+        code = cv2.COLOR_RGBA2RGB if as_rgb else cv2.COLOR_BGRA2RGB
+    return _converted(pixels, code, source if channels == 1 else "")
+
+
+def _converted(view: Octets, code: int | None, encoding: str) -> Rgb:
+    """RGB of pixels (H, W) or (H, W, C), a new contiguous array."""
+    if encoding in _BAYER and min(view.shape) < SMALLEST_MOSAIC:
+        raise InputError(
+            f"{encoding} image",
+            f"{view.shape[1]}x{view.shape[0]}",
+            f"at least {SMALLEST_MOSAIC} pixels a side",
+            "check width and height",
+        )
+    if code is None:
+        return np.array(view, np.uint8, order="C")
+    try:
+        return np.ascontiguousarray(cv2.cvtColor(view, code), np.uint8)
+    except cv2.error as error:
+        raise InputError(
+            "image", f"{view.shape} that OpenCV does not convert", "a picture", "check the publisher"
+        ) from error
+
+
+# ------------------------------------------------------------------------------------------------ depth
+
+
+def decode_depth(message: Any, scale: float | None = None) -> Depth:
+    """Metres of a depth image message.
+
+    Args:
+        message: sensor_msgs/Image of encoding 16UC1, mono16 or 32FC1 in either byte order; or CompressedImage of
+            compressed_depth_image_transport (png or rvl), or holding a 16-bit PNG.
+        scale: metres per unit; None = 0.001 for integers, 1 for floats (REP-118).
+
+    Returns:
+        (H, W) float32, metres along optical z, NaN where not measured; sharing no memory with the message.
+
+    Raises:
+        UnknownNameError: another encoding or codec.
+        InputError: a depth image that lost its unit (8 bits, JPEG), fields that are missing or contradict each other,
+            damaged data, a scale that is not positive.
+
+    Source: REP-118; compressed_depth_image_transport/codec.cpp: 12 bytes of header, then the file; 32-bit depth is
+    stored as inverse depth, metres = depthParam[0] / (stored - depthParam[1]), 0 = not measured.
+    """
+    if _is_compressed(message):
+        return _depth_of_file(message, scale)
+    encoding = _text(message, "encoding")
+    if encoding in RGB_ENCODINGS or encoding.startswith("8"):
+        raise _unit_lost(f"encoding {encoding}")
+    if encoding not in DEPTH_ENCODINGS:
+        raise UnknownNameError("depth encoding", encoding, DEPTH_ENCODINGS)
+    kind, size, _ = DEPTH_ENCODINGS[encoding]
+    order = ">" if _whole(message, "is_bigendian") else "<"
+    return depth_from_image(raw_view(message, np.dtype(f"{order}{kind}{size}"), 1), encoding, scale)
+
+
+def _depth_of_file(message: Any, scale: float | None) -> Depth:
+    format_ = _text(message, "format")
+    data = _octets(message).tobytes()
+    source, _, stored = (part.strip() for part in format_.partition(";"))
+    if source in DEPTH_ENCODINGS:
+        encoding = source
+    elif source == "png" and not stored:  # the file says the rest
+        encoding = "16UC1"
+    elif source in RGB_ENCODINGS or "jp" in source or picture_kind(data) == "jpeg":
+        raise _unit_lost(f"format {format_!r}")
+    else:
+        raise UnknownNameError("depth encoding", source, DEPTH_ENCODINGS)
+    if "jp" in stored or picture_kind(data) == "jpeg":
+        raise _unit_lost(f"format {format_!r}")
+    codec = _depth_codec(format_)
+    if codec is None:
+        image, header = decode_picture(data), (0.0, 0.0)
+    else:
+        image, header = _compressed_depth(data, codec)
+    if image.dtype == np.uint8:
+        raise _unit_lost("8 bits a pixel")
+    if encoding != "32FC1":
+        return depth_from_image(image, encoding, scale)
+    return depth_from_image(_from_inverse(image, header), encoding, scale)
+
+
+def _compressed_depth(data: bytes, codec: str) -> tuple[npt.NDArray[np.generic], tuple[float, float]]:
+    """Stored pixels and the two parameters of a message of compressed_depth_image_transport."""
+    if codec not in ("png", "rvl"):
+        raise UnknownNameError("codec of compressedDepth", codec, ("png", "rvl"))
+    if len(data) <= _CONFIG_HEADER.size:
+        raise InputError(
+            "compressedDepth", f"{len(data)} bytes", "a header of 12 bytes and an image", "drop the message"
+        )
+    _, a, b = _CONFIG_HEADER.unpack_from(data)
+    body = data[_CONFIG_HEADER.size :]
+    if codec == "png" and picture_kind(body) != "png":
+        raise InputError(
+            "compressedDepth",
+            "no PNG behind the header of 12 bytes",
+            "a PNG",
+            "let compressed_depth_image_transport write it, or name the codec in the format",
+        )
+    return (decode_picture(body) if codec == "png" else decode_rvl(body)), (a, b)
+
+
+def _from_inverse(image: npt.NDArray[np.generic], header: tuple[float, float]) -> npt.NDArray[np.float32]:
+    """Depth (float32) of stored inverse depth (uint16) and the header's two parameters."""
+    a, b = header
+    if not (0 < a < math.inf and -math.inf < b < math.inf):
+        raise InputError(
+            "depthParam of a 32FC1 compressedDepth header",
+            f"{a:g}, {b:g}",
+            "a positive and a finite number",
+            "let compressed_depth_image_transport write it",
+        )
+    if image.ndim != 2 or image.dtype != np.uint16:
+        raise InputError(
+            "compressedDepth", f"{image.shape} {image.dtype}", "(H, W) uint16", "use compressed_depth_image_transport"
+        )
+    stored = np.asarray(image, np.float32)
+    with np.errstate(divide="ignore", over="ignore"):
+        depth = np.float32(a) / (stored - np.float32(b))
+    return np.where(stored > 0, depth, np.float32(np.nan)).astype(np.float32)
+
+
+def _depth_codec(format_: str) -> str | None:
+    """The codec behind compressedDepth, None where the format is not compressedDepth."""
+    source, _, stored = (part.strip() for part in format_.partition(";"))
+    if stored.startswith("compressedDepth"):
+        return stored.removeprefix("compressedDepth").strip() or "png"  # older versions name none
+    return "png" if not stored and source in DEPTH_ENCODINGS else None
+
+
+def _unit_lost(got: str) -> InputError:
+    return InputError(
+        "depth image",
+        got,
+        "16UC1, mono16 or 32FC1, raw or compressedDepth",
+        "8-bit and JPEG images of depth lost their unit: subscribe to the raw or compressedDepth topic",
+    )
+
+
+# ------------------------------------------------------------------------------------------------ fields
+
+
+def raw_view(message: Any, dtype: np.dtype[Any], channels: int) -> npt.NDArray[Any]:
+    """Pixels of a sensor_msgs/Image without copying.
+
+    Args:
+        message: the message.
+        dtype: of one channel.
+        channels: per pixel.
+
+    Returns:
+        (H, W), or (H, W, channels) where there are several: a view into the message, row padding left out.
+
+    Raises:
+        InputError: no size, a `step` shorter than a row, or `data` shorter than height × step.
+    """
+    height, width = _whole(message, "height"), _whole(message, "width")
+    step, data = _whole(message, "step"), _octets(message)
+    row = width * channels * dtype.itemsize
+    check_size(height, width)
+    if step < row:
+        raise InputError(
+            "step of an image", f"{step} bytes", f"{row} or more for {width} pixels", "check the encoding and the step"
+        )
+    if len(data) < height * step:
+        raise InputError(
+            "data of an image",
+            f"{len(data)} bytes",
+            f"{height} rows of {step}",
+            "the message is truncated: raise the transport's limits, or check the publisher",
+        )
+    shape, strides = (height, width, channels), (step, channels * dtype.itemsize, dtype.itemsize)
+    n = 2 if channels == 1 else 3
+    return np.ndarray(shape[:n], dtype, buffer=data, strides=strides[:n])
+
+
+def _is_compressed(message: Any) -> bool:
+    return hasattr(message, "format") and not hasattr(message, "encoding")
+
+
+def _field(message: Any, name: str) -> Any:
+    try:
+        return getattr(message, name)
+    except AttributeError as error:
+        raise InputError(
+            type(message).__name__, f"no field {name}", "sensor_msgs/Image or CompressedImage", "check the topic's type"
+        ) from error
+
+
+def _text(message: Any, name: str) -> str:
+    value = _field(message, name)
+    if not isinstance(value, str):
+        raise InputError(f"field {name} of an image", repr(value)[:40], "a string", "check the publisher")
+    return value
+
+
+def _whole(message: Any, name: str) -> int:
+    value = _field(message, name)
+    if not isinstance(value, (int, np.integer)) or value < 0:
+        raise InputError(f"field {name} of an image", repr(value)[:40], "a whole number", "check the publisher")
+    return int(value)
+
+
+def _octets(message: Any) -> Octets:
+    """`data` as (N,) uint8 without copying: rclpy gives an array.array, rosbags an ndarray."""
+    data = _field(message, "data")
+    try:
+        view = memoryview(data).cast("B")
+    except (TypeError, ValueError) as error:
+        got = type(data).__name__
+        raise InputError("data of an image", got, "contiguous bytes", "check the publisher") from error
+    return np.frombuffer(view, np.uint8) if len(view) else np.zeros(0, np.uint8)

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of several streams that belong to one moment.
+
+Knows stamps; knows nothing of what the messages hold. Stamps are nanoseconds.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_GAPS = 31  # between the last messages: what the period of a stream is told from
+RESTART = 1_000_000_000  # ns: a stamp this far before the newest one is no late message but a stream begun anew
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """One message of each stream.
+
+    Args:
+        stamp_ns: of the pivot's message.
+        messages: stream → message.
+        stamps: stream → its message's stamp, nanoseconds.
+    """
+
+    stamp_ns: int
+    messages: Mapping[str, Any]
+    stamps: Mapping[str, int]
+
+
+class Stream:
+    """The last messages of one stream, in the order of their stamps.
+
+    Args:
+        size: how many are kept.
+
+    Attributes:
+        received: messages that came.
+        repeated: messages whose stamp had come before.
+        restarts: jumps back in time.
+        missed: messages that were lost on the way, told from gaps between stamps.
+        newest_ns: newest stamp, or None.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._stamps: list[int] = []
+        self._messages: list[Any] = []
+        self.received = self.repeated = self.restarts = self.missed = 0
+        self.newest_ns: int | None = None
+        self.period_ns: int | None = None
+        self._dropped_ns: int | None = None  # stamp of the message used last
+        self._gaps: deque[int] = deque(maxlen=_GAPS)
+
+    def add(self, stamp_ns: int, message: Any) -> bool:
+        """Keep a message; False when it repeats a stamp and is left out."""
+        self.received += 1
+        if self.newest_ns is not None and stamp_ns < self.newest_ns - RESTART:
+            self.restarts += 1
+            self.clear()
+        at = bisect.bisect_left(self._stamps, stamp_ns)
+        if stamp_ns == self._dropped_ns or (at < len(self._stamps) and self._stamps[at] == stamp_ns):
+            self.repeated += 1
+            return False
+        self._count_gap(stamp_ns)
+        self._stamps.insert(at, stamp_ns)
+        self._messages.insert(at, message)
+        if len(self._stamps) > self._size:
+            del self._stamps[0], self._messages[0]
+        return True
+
+    def _count_gap(self, stamp_ns: int) -> None:
+        """The period is the median of the last gaps; a gap of several periods has lost messages in it."""
+        if self.newest_ns is not None and stamp_ns > self.newest_ns:
+            gap = stamp_ns - self.newest_ns
+            if self.period_ns is not None and gap > 1.5 * self.period_ns:
+                self.missed += round(gap / self.period_ns) - 1
+            self._gaps.append(gap)
+            self.period_ns = sorted(self._gaps)[len(self._gaps) // 2]
+        self.newest_ns = stamp_ns if self.newest_ns is None else max(self.newest_ns, stamp_ns)
+
+    def clear(self) -> None:
+        """Forget the messages; the counts stay."""
+        self._stamps.clear()
+        self._messages.clear()
+        self._gaps.clear()
+        self.newest_ns = self.period_ns = self._dropped_ns = None
+
+    def nearest(self, stamp_ns: int) -> tuple[int, Any] | None:
+        """Stamp and message nearest to a stamp."""
+        at = bisect.bisect_left(self._stamps, stamp_ns)
+        near = min(range(max(0, at - 1), min(len(self._stamps), at + 1)), default=None,
+                   key=lambda i: abs(self._stamps[i] - stamp_ns))  # fmt: skip
+        return None if near is None else (self._stamps[near], self._messages[near])
+
+    def at(self, stamp_ns: int) -> Any | None:
+        """The message of exactly that stamp."""
+        found = self.nearest(stamp_ns)
+        return found[1] if found is not None and found[0] == stamp_ns else None
+
+    def before(self, stamp_ns: int) -> Any | None:
+        """The last message stamped before."""
+        at = bisect.bisect_left(self._stamps, stamp_ns)
+        return self._messages[at - 1] if at else None
+
+    def drop_until(self, stamp_ns: int) -> None:
+        """Forget the messages up to and including a stamp."""
+        at = bisect.bisect_right(self._stamps, stamp_ns)
+        self._dropped_ns = self._stamps[at - 1] if at else self._dropped_ns
+        del self._stamps[:at], self._messages[:at]
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        return iter(list(zip(self._stamps, self._messages, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self._stamps)
+
+
+class Synchronizer:
+    """Finds, for each message of the pivot stream, the nearest one of every other stream.
+
+    A message of another stream belongs to the pivot's when no other is nearer and it lies within that stream's slop.
+    It is taken at once when nothing nearer can still come: at an equal stamp, or within half the stream's period.
+
+    Args:
+        pivot: name of the stream whose stamps count.
+        slops: the other streams and how far their stamps may lie from the pivot's, nanoseconds.
+        size: messages kept of each stream.
+    """
+
+    def __init__(self, pivot: str, slops: Mapping[str, int], size: int) -> None:
+        self.pivot, self._slops = pivot, dict(slops)
+        self.streams = {name: Stream(size) for name in (pivot, *slops)}
+        self.unmatched = 0
+        self.largest_gap_ns: int | None = None
+
+    def add(self, name: str, stamp_ns: int, message: Any) -> list[Match]:
+        """Take a message in.
+
+        Args:
+            name: of its stream.
+            stamp_ns: of its header, nanoseconds.
+            message: anything.
+
+        Returns:
+            The matches that this message completes, oldest first. Each message is used once.
+        """
+        restarts = self.streams[name].restarts
+        if not self.streams[name].add(stamp_ns, message):
+            return []
+        if self.streams[name].restarts > restarts:
+            for other in self.streams.values():
+                if other is not self.streams[name]:
+                    other.clear()
+        return list(self._matches())
+
+    def _matches(self) -> Iterator[Match]:
+        for stamp_ns, message in self.streams[self.pivot]:
+            partners = {name: self._partner(name, stamp_ns) for name in self._slops}
+            if any(partner is None for partner in partners.values()):
+                return  # in order: what comes later waits behind it
+            self.streams[self.pivot].drop_until(stamp_ns)
+            chosen = {name: partner for name, partner in partners.items() if partner}
+            if len(chosen) < len(self._slops):
+                self.unmatched += 1
+                continue
+            for name, (stamp, _) in chosen.items():
+                self.streams[name].drop_until(stamp)
+            yield Match(
+                stamp_ns,
+                {self.pivot: message, **{name: found for name, (_, found) in chosen.items()}},
+                {self.pivot: stamp_ns, **{name: stamp for name, (stamp, _) in chosen.items()}},
+            )
+
+    def _partner(self, name: str, stamp_ns: int) -> tuple[int, Any] | tuple[()] | None:
+        """The message that belongs to a pivot's stamp; () when none does, None while that is open."""
+        stream, slop = self.streams[name], self._slops[name]
+        found = stream.nearest(stamp_ns)
+        if found is None:
+            return None
+        gap = abs(found[0] - stamp_ns)
+        settled = stream.newest_ns is not None and stream.newest_ns >= stamp_ns
+        if gap <= slop and (settled or gap == 0 or (stream.period_ns is not None and gap < 0.45 * stream.period_ns)):
+            return found
+        if not settled:
+            return None
+        self.largest_gap_ns = gap
+        return ()
+
+    def clear(self) -> None:
+        """Forget all messages; the counts stay."""
+        for stream in self.streams.values():
+            stream.clear()

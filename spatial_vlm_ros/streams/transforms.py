@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The transforms of /tf and /tf_static, kept for a while and answered by the rules of tf2.
+
+Knows frames, stamps and interpolation; knows nothing of topics or waiting. Source of all rules: tf2's buffer_core.cpp
+and cache.cpp (ROS 2 geometry2).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError, TransformUnavailableError
+from spatial_vlm_ros.streams.poses import IDENTITY, Pose, chained, inverse, lerp, matrix, slerp
+from spatial_vlm_ros.types import Quaternion, Transform, Vector3
+
+SECOND = 1_000_000_000  # nanoseconds
+CACHE_NS = 10 * SECOND  # tf2's default
+NORM_TOLERANCE = 1e-2  # of a squared quaternion norm; what tf2 accepts
+_MOST_REASONS = 100  # different reasons that are counted; a broken publisher must not fill the memory
+_LONGEST_REASON = 200  # characters
+_MOST_NAMED = 8  # frames named in a message
+
+
+class _Sample(NamedTuple):
+    """Pose of a child in `parent`: translation (m) and unit quaternion x, y, z, w."""
+
+    parent: str
+    translation: Vector3
+    rotation: Quaternion
+
+
+@dataclass
+class _Edge:
+    """What is known of a child's pose in its parents: samples by rising stamp (ns), or a single one for all times."""
+
+    static: bool
+    stamps: list[int] = field(default_factory=list)
+    samples: list[_Sample] = field(default_factory=list)
+
+
+class _Gap(NamedTuple):
+    """Why an edge has no pose at a stamp."""
+
+    child: str
+    reason: str
+    repair: str
+    may_come: bool
+
+
+class TransformBuffer:
+    """Poses of frames over time, safe to use from several threads.
+
+    A leading "/" of a frame id is dropped. A child has one parent at a time; between samples of different parents the
+    older one holds. A child that is published as static and as moving is what came last.
+
+    Args:
+        cache_ns: samples older than this against the newest of their child are dropped, nanoseconds.
+
+    Raises:
+        InputError: `cache_ns` is not positive.
+    """
+
+    def __init__(self, cache_ns: int = CACHE_NS) -> None:
+        if cache_ns <= 0:
+            raise InputError("transform cache", f"{cache_ns} ns", "more than 0", "10 s is usual")
+        self.cache_ns = cache_ns
+        self._edges: dict[str, _Edge] = {}
+        self._parents: set[str] = set()
+        self._rejected: Counter[str] = Counter()
+        self._lock = Lock()
+
+    # --------------------------------------------------------------------------------------------------- filling
+
+    def add(
+        self,
+        parent: str,
+        child: str,
+        stamp_ns: int,
+        translation: Sequence[float],
+        quaternion_xyzw: Sequence[float],
+        static: bool = False,
+    ) -> None:
+        """Add one sample; it replaces that of the same child and stamp.
+
+        Args:
+            parent: frame id that the pose is given in.
+            child: frame id whose pose it is.
+            stamp_ns: nanoseconds; without meaning for static ones.
+            translation: (3,) metres, origin of `child` in `parent`.
+            quaternion_xyzw: (4,) rotation that maps `child` to `parent`, of norm 1 to within half a percent.
+            static: whether it holds at all times.
+
+        Raises:
+            InputError: a frame id is empty, both are the same, a number is not finite, the quaternion is not of norm 1,
+                or the sample is older than the cache.
+        """
+        parent, child = _frame(parent), _frame(child)
+        if parent == child:
+            raise _refused(parent, child, "a frame against itself", "two frames")
+        sample = _Sample(parent, *_checked(parent, child, translation, quaternion_xyzw))
+        with self._lock:
+            edge = self._edges.get(child)
+            if edge is None or edge.static or static:
+                edge = self._edges[child] = _Edge(static)
+            self._parents.add(parent)
+            self._insert(edge, child, stamp_ns, sample)
+
+    def add_message(self, message: Any, static: bool = False) -> None:
+        """Add what a tf2_msgs/TFMessage holds; what cannot be used is skipped and counted in `rejected`.
+
+        Args:
+            message: has `transforms`, a sequence of geometry_msgs/TransformStamped.
+            static: whether it came from /tf_static.
+        """
+        for entry in getattr(message, "transforms", None) or ():
+            try:
+                stamp, t, q = entry.header.stamp, entry.transform.translation, entry.transform.rotation
+                parent, child = entry.header.frame_id, entry.child_frame_id
+                stamp_ns = stamp.sec * SECOND + stamp.nanosec
+                self.add(parent, child, stamp_ns, (t.x, t.y, t.z), (q.x, q.y, q.z, q.w), static)
+            except InputError as error:
+                self._count(f"{error.what}: {error.got}")
+            except (AttributeError, TypeError, ValueError, OverflowError) as error:
+                self._count(f"no TransformStamped: {error}")
+
+    def clear(self) -> None:
+        """Forget what moves, as when time jumps back; static transforms stay, for they are sent only once."""
+        with self._lock:
+            self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
+            self._parents = {edge.samples[0].parent for edge in self._edges.values()}
+
+    def _insert(self, edge: _Edge, child: str, stamp_ns: int, sample: _Sample) -> None:
+        stamps, samples = edge.stamps, edge.samples
+        if not stamps or stamp_ns > stamps[-1]:
+            stamps.append(stamp_ns)
+            samples.append(sample)
+            oldest = stamp_ns - self.cache_ns
+            if stamps[0] < oldest:
+                n = bisect_left(stamps, oldest)
+                del stamps[:n], samples[:n]
+            return
+        if stamp_ns < stamps[-1] - self.cache_ns:
+            raise _refused(
+                sample.parent, child, "older than the cache", "a stamp near the newest; clear() after a jump"
+            )
+        at = bisect_left(stamps, stamp_ns)
+        if stamps[at] == stamp_ns:
+            samples[at] = sample
+        else:
+            stamps.insert(at, stamp_ns)
+            samples.insert(at, sample)
+
+    def _count(self, reason: str) -> None:
+        reason = reason[:_LONGEST_REASON]
+        with self._lock:
+            known = reason in self._rejected or len(self._rejected) < _MOST_REASONS
+            self._rejected[reason if known else "others"] += 1
+
+    # --------------------------------------------------------------------------------------------------- asking
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """How many samples of messages were skipped, by reason."""
+        with self._lock:
+            return dict(self._rejected)
+
+    def frames(self) -> dict[str, str]:
+        """The newest parent of each child; frames that have no parent are no keys."""
+        with self._lock:
+            return {child: edge.samples[-1].parent for child, edge in self._edges.items()}
+
+    def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Transform:
+        """The transform that maps coordinates in `source` to coordinates in `target`.
+
+        Args:
+            target: frame id; becomes the transform's parent.
+            source: frame id; becomes the transform's child.
+            stamp_ns: nanoseconds; None or 0 = the latest time that all moving edges between them know.
+
+        Returns:
+            The identity for a frame against itself, known or not.
+
+        Raises:
+            TransformUnavailableError: a frame is unknown, the two are not connected, the tree has a loop, or the stamp
+                is outside of what is known; its `may_come` tells whether waiting can help.
+            InputError: an empty frame id.
+            TransformError: they are farther apart than types.Transform allows.
+        """
+        target, source = _frame(target), _frame(source)
+        with self._lock:
+            if target == source:
+                return Transform(target, source, np.eye(4))
+            self._check_known(target, source)
+            at = stamp_ns or self._latest(target, source)
+            up = self._climb(target, source, source, at, (target,))
+            down = self._climb(target, source, target, at, up.poses)
+        common = down.top
+        if common not in up.poses:
+            raise _unavailable(target, source, up.gap, down.gap)
+        return Transform(target, source, matrix(chained(inverse(down.poses[common]), up.poses[common])))
+
+    def lookup_via(
+        self, target: str, target_stamp_ns: int | None, source: str, source_stamp_ns: int | None, fixed: str
+    ) -> Transform:
+        """Where `source` was at one time, in `target` at another, if `fixed` did not move between.
+
+        Args:
+            target: frame id; becomes the transform's parent.
+            target_stamp_ns: nanoseconds, as in `lookup`.
+            source: frame id; becomes the transform's child.
+            source_stamp_ns: nanoseconds, as in `lookup`.
+            fixed: frame id of what stands still, for example "odom".
+
+        Raises:
+            TransformUnavailableError, InputError, TransformError: as `lookup` does, of either half.
+        """
+        return self.lookup(target, fixed, target_stamp_ns) @ self.lookup(fixed, source, source_stamp_ns)
+
+    def latest_stamp(self, target: str, source: str) -> int | None:
+        """The latest time (ns) that all moving edges between two frames know; None where nothing between them moves.
+
+        Raises:
+            TransformUnavailableError: a frame is unknown, the two are not connected, or the tree has a loop.
+            InputError: an empty frame id.
+        """
+        target, source = _frame(target), _frame(source)
+        with self._lock:
+            if target == source:
+                return None
+            self._check_known(target, source)
+            return self._latest(target, source)
+
+    # --------------------------------------------------------------------------------------------------- climbing
+
+    def _climb(self, target: str, source: str, start: str, at: int | None, stop: Any) -> _Chain:
+        """Poses of `start` in the frames above it, up to one in `stop`, the root, or an edge without a pose at `at`."""
+        pose, frame = IDENTITY, start
+        poses = {frame: pose}
+        while frame not in stop and (edge := self._edges.get(frame)) is not None:
+            found = _sample(frame, edge, at)
+            if isinstance(found, _Gap):
+                return _Chain(poses, frame, found)
+            pose, frame = chained((found.translation, found.rotation), pose), found.parent
+            if frame in poses:
+                raise _loop(target, source, poses)
+            poses[frame] = pose
+        return _Chain(poses, frame, None)
+
+    def _latest(self, target: str, source: str) -> int | None:
+        """tf2's latest common time: the least of the newest stamps on the way; None if all are static (or 0)."""
+        up = self._newest(target, source, source)
+        down = self._newest(target, source, target)
+        common = next((frame for frame in down if frame in up), None)
+        if common is None:
+            raise _unavailable(target, source)
+        stamps = [chain[frame] for chain in (up, down) for frame in _before(chain, common)]
+        return min((stamp for stamp in stamps if stamp), default=None)
+
+    def _newest(self, target: str, source: str, start: str) -> dict[str, int]:
+        """Frames from `start` to its root with the newest stamp of the edge above each, 0 for static ones."""
+        chain: dict[str, int] = {}
+        frame = start
+        while (edge := self._edges.get(frame)) is not None:
+            if frame in chain:
+                raise _loop(target, source, chain)
+            chain[frame] = 0 if edge.static else edge.stamps[-1]
+            frame = edge.samples[-1].parent
+        chain[frame] = 0
+        return chain
+
+    def _check_known(self, target: str, source: str) -> None:
+        for frame in (target, source):
+            if frame not in self._edges and frame not in self._parents:
+                known = sorted({*self._edges, *self._parents})
+                more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
+                raise TransformUnavailableError(
+                    target,
+                    source,
+                    f"nobody published frame {frame!r} (known: {', '.join(known[:_MOST_NAMED]) or 'none yet'}{more})",
+                    "correct the frame id, or start what publishes it (robot_state_publisher, the camera's driver)",
+                    may_come=True,
+                )
+
+
+class _Chain(NamedTuple):
+    """Poses of a frame in those above it, the topmost reached, and why it went no further if an edge was in the way."""
+
+    poses: dict[str, Pose]
+    top: str
+    gap: _Gap | None
+
+
+def _before(chain: dict[str, int], last: str) -> list[str]:
+    frames = list(chain)
+    return frames[: frames.index(last)]
+
+
+# ------------------------------------------------------------------------------------------------ refusing
+
+
+def _unavailable(target: str, source: str, *gaps: _Gap | None) -> TransformUnavailableError:
+    """What to say where two frames do not meet, given the edges that had no pose on the way.
+
+    Of two, the one that may be filled counts: the other one may lie above the frame where they meet.
+    """
+    gap = max((gap for gap in gaps if gap), key=lambda gap: gap.may_come, default=None)
+    if gap is not None:
+        return TransformUnavailableError(
+            target, source, f"{gap.child}: {gap.reason}", gap.repair, may_come=gap.may_come
+        )
+    return TransformUnavailableError(
+        target,
+        source,
+        "both exist, but in trees that are not connected",
+        "publish the mounting of the camera (static_transform_publisher, or the URDF)",
+        may_come=True,
+    )
+
+
+def _loop(target: str, source: str, chain: dict[str, Any]) -> TransformUnavailableError:
+    around = " <- ".join(list(chain)[:_MOST_NAMED])
+    return TransformUnavailableError(
+        target, source, f"the tree has a loop: {around}", "find the two publishers that disagree about a parent"
+    )
+
+
+# ------------------------------------------------------------------------------------------------ samples
+
+
+def _frame(name: str) -> str:
+    """A frame id as tf2 keeps it: without a leading slash, never empty."""
+    if not isinstance(name, str) or not name.removeprefix("/"):
+        raise InputError("frame id", repr(name), "a name", "fill the header's frame_id and child_frame_id")
+    return name.removeprefix("/")
+
+
+def _refused(parent: str, child: str, got: str, expected: str) -> InputError:
+    return InputError(f"transform {parent} <- {child}", got, expected, "check what publishes it")
+
+
+def _checked(parent: str, child: str, translation: Sequence[float], quaternion: Sequence[float]) -> Pose:
+    """Finite translation and quaternion of exactly norm 1."""
+    tx, ty, tz = map(float, translation)
+    x, y, z, w = map(float, quaternion)
+    squared = x * x + y * y + z * z + w * w
+    if not math.isfinite(tx + ty + tz + squared):
+        raise _refused(parent, child, "a number that is not finite", "finite numbers")
+    if not abs(squared - 1.0) < NORM_TOLERANCE:
+        raise _refused(parent, child, "a quaternion that is not of norm 1", "norm 1; identity is 0, 0, 0, 1")
+    norm = math.sqrt(squared)
+    return (tx, ty, tz), (x / norm, y / norm, z / norm, w / norm)
+
+
+def _sample(child: str, edge: _Edge, at: int | None) -> _Sample | _Gap:
+    """Pose at a time (ns), None = the newest."""
+    stamps, samples = edge.stamps, edge.samples
+    if edge.static or not at or at == stamps[-1]:
+        return samples[-1]
+    if at > stamps[-1]:
+        late = (at - stamps[-1]) / 1e6
+        repair = "wait for it, or check that its publisher runs and the clocks agree"
+        return _Gap(child, f"the newest sample is {late:.1f} ms before the stamp asked for", repair, True)
+    if at < stamps[0]:
+        early = (stamps[0] - at) / 1e6
+        repair = "keep transforms longer, or ask for newer images"
+        return _Gap(child, f"the oldest sample is {early:.1f} ms after the stamp asked for", repair, False)
+    i = bisect_right(stamps, at)  # stamps[i - 1] <= at < stamps[i]
+    before, after = samples[i - 1], samples[i]
+    if before.parent != after.parent:
+        return before
+    share = (at - stamps[i - 1]) / (stamps[i] - stamps[i - 1])
+    translation = lerp(before.translation, after.translation, share)
+    return _Sample(before.parent, translation, slerp(before.rotation, after.rotation, share))

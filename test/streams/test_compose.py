@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from scipy.spatial.transform import Rotation
+
+from spatial_vlm_ros.errors import ShapeError
+from spatial_vlm_ros.streams.camera_info import camera_of
+from spatial_vlm_ros.streams.compose import Composer, rclpy_composer, rosbags_composer
+from spatial_vlm_ros.streams.detections import detections_of
+from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
+from spatial_vlm_ros.streams.transforms import TransformBuffer
+from spatial_vlm_ros.types import Detection, PinholeCamera, Transform
+
+STAMP = 1_700_000_000_123_456_789
+CAMERA = PinholeCamera(
+    np.array([[600.0, 0, 321], [0, 610, 241], [0, 0, 1]]), 640, 480, "plumb_bob", (0.1, 0.2, 0, 0, 0)
+)
+MESSAGES = Path(__file__).parents[2] / "interfaces" / "msg"
+
+STORE = get_typestore(Stores.ROS2_KILTED)
+for _name in ("Detection", "DetectionArray"):
+    _full = f"spatial_vlm_interfaces/msg/{_name}"
+    STORE.register(get_types_from_msg((MESSAGES / f"{_name}.msg").read_text(), _full))
+
+
+def rclpy_class(name: str) -> type:
+    package, _, kind = name.split("/")
+    if importlib.util.find_spec(package) is None:  # our own are built where there is a compiler; their fields are plain
+        return SimpleNamespace
+    return getattr(importlib.import_module(f"{package}.msg"), kind)
+
+
+def through_a_bag(message: Any) -> Any:
+    if not hasattr(message, "__msgtype__"):
+        return message
+    return STORE.deserialize_cdr(STORE.serialize_cdr(message, message.__msgtype__), message.__msgtype__)
+
+
+def through_dds(message: Any) -> Any:
+    if isinstance(message, SimpleNamespace):
+        return message
+    return deserialize_message(serialize_message(message), type(message))
+
+
+Way = tuple[Composer, Callable[[Any], Any]]
+WAYS: dict[str, Way] = {
+    "rclpy": (rclpy_composer(rclpy_class), through_dds),
+    "rosbags": (rosbags_composer(STORE), through_a_bag),
+}
+
+
+@pytest.fixture(params=list(WAYS))
+def way(request: pytest.FixtureRequest) -> Way:
+    return WAYS[request.param]
+
+
+# ------------------------------------------------------------------------------------------------ images
+
+
+def test_a_header_splits_nanoseconds_exactly(way: Way) -> None:
+    composer, sent = way
+    header = sent(composer.header(STAMP, "camera"))
+    assert (header.stamp.sec, header.stamp.nanosec, header.frame_id) == (1_700_000_000, 123_456_789, "camera")
+
+
+def test_pictures_come_back_as_they_were(way: Way) -> None:
+    composer, sent = way
+    rgb = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)[:, 1:, ::-1]  # neither whole nor contiguous
+    message = sent(composer.image_rgb(rgb, composer.header(STAMP, "camera")))
+    assert (message.encoding, message.height, message.width, message.step) == ("rgb8", 6, 7, 21)
+    assert message.header.frame_id == "camera"
+    np.testing.assert_array_equal(decode_rgb(message), rgb)
+
+
+def test_a_message_keeps_its_own_pixels(way: Way) -> None:
+    composer, _ = way
+    rgb = np.zeros((4, 4, 3), np.uint8)
+    message = composer.image_rgb(rgb, composer.header(0, "camera"))
+    rgb += 1
+    assert not decode_rgb(message).any()
+
+
+MILLIMETRES = st.integers(0, 65535)
+
+
+@pytest.mark.parametrize("name", WAYS)
+@given(stored=hnp.arrays(np.uint16, (3, 4), elements=MILLIMETRES))
+def test_depth_in_millimetres_is_sent_as_integers_bit_by_bit(name: str, stored: np.ndarray) -> None:
+    composer, sent = WAYS[name]
+    depth = np.where(stored > 0, stored * 0.001, np.nan).astype(np.float32)
+    message = sent(composer.image_depth(depth, composer.header(0, "camera")))
+    assert message.encoding == "16UC1"
+    np.testing.assert_array_equal(np.frombuffer(message.data, "<u2").reshape(3, 4), stored)
+    np.testing.assert_array_equal(decode_depth(message), depth)
+
+
+@pytest.mark.parametrize("name", WAYS)
+@given(
+    depth=hnp.arrays(
+        np.float32, (2, 3), elements=st.floats(2.0**-126, width=32, allow_infinity=False) | st.just(np.nan)
+    )
+)
+def test_every_depth_comes_back_bit_by_bit(name: str, depth: np.ndarray) -> None:
+    composer, sent = WAYS[name]
+    message = sent(composer.image_depth(depth, composer.header(0, "camera")))
+    np.testing.assert_array_equal(decode_depth(message), depth)
+
+
+@pytest.mark.parametrize(
+    ("metres", "encoding"),
+    [
+        (1.234, "16UC1"),
+        (1.2345, "32FC1"),
+        (65.535, "16UC1"),
+        (65.536, "32FC1"),
+        (0.0004, "32FC1"),
+        (0.0, "32FC1"),
+        (np.nan, "16UC1"),
+    ],
+)
+def test_depth_is_sent_as_integers_only_where_nothing_is_lost(way: Way, metres: float, encoding: str) -> None:
+    composer, _ = way
+    depth = np.array([[1.0, metres]], np.float32)
+    assert composer.image_depth(depth, composer.header(0, "camera")).encoding == encoding
+
+
+@pytest.mark.parametrize(
+    ("kind", "pixels"),
+    [
+        ("image_rgb", np.zeros((2, 2), np.uint8)),
+        ("image_rgb", np.zeros((2, 2, 3))),
+        ("image_depth", np.zeros((2, 2))),
+        ("image_depth", np.zeros((2, 2, 1), np.float32)),
+        ("image_mono", np.zeros((2, 2), bool)),
+        ("image_mono", np.zeros((2, 2, 3), np.uint8)),
+    ],
+)
+def test_arrays_of_the_wrong_kind_are_refused(way: Way, kind: str, pixels: np.ndarray) -> None:
+    composer, _ = way
+    with pytest.raises(ShapeError):
+        getattr(composer, kind)(pixels, composer.header(0, "camera"))
+
+
+# ------------------------------------------------------------------------------------------------ cameras
+
+
+@pytest.mark.parametrize(
+    ("model", "D"),
+    [("plumb_bob", CAMERA.D), ("plumb_bob", ()), ("rational_polynomial", (0.1,) * 8), ("equidistant", (0.1,) * 4)],
+)
+def test_cameras_come_back_as_they_were(way: Way, model: str, D: tuple[float, ...]) -> None:
+    composer, sent = way
+    camera = PinholeCamera(CAMERA.K, 640, 480, model, D)
+    message = sent(composer.camera_info(camera, composer.header(STAMP, "camera")))
+    back = camera_of(message, rectified=False)
+    np.testing.assert_array_equal(back.K, camera.K)
+    assert (back.width, back.height, back.distortion_model, back.D) == (640, 480, model, D)
+    rectified = camera_of(message, rectified=True)
+    np.testing.assert_array_equal(rectified.K, camera.K)
+    assert rectified.is_rectified
+
+
+def test_a_camera_without_distortion_says_so_in_the_usual_way(way: Way) -> None:
+    composer, _ = way
+    message = composer.camera_info(PinholeCamera(CAMERA.K, 640, 480, "equidistant"), composer.header(0, "camera"))
+    assert (message.distortion_model, list(message.d)) == ("plumb_bob", [0.0] * 5)
+    assert list(message.r) == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+    assert list(message.p) == [600, 0, 321, 0, 0, 610, 241, 0, 0, 0, 1, 0]
+
+
+# ------------------------------------------------------------------------------------------------ transforms
+
+
+def test_transforms_come_back_through_the_buffer(way: Way) -> None:
+    composer, sent = way
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", [0.3, -1.2, 2.9]).as_matrix()
+    matrix[:3, 3] = 1, -2, 3
+    message = sent(composer.transform_stamped(Transform("base", "camera", matrix), STAMP))
+    assert (message.header.frame_id, message.child_frame_id) == ("base", "camera")
+    assert message.transform.translation.y == -2
+    buffer = TransformBuffer()
+    buffer.add_message(SimpleNamespace(transforms=[message]))
+    np.testing.assert_allclose(buffer.lookup("base", "camera", STAMP).matrix, matrix, atol=1e-12)
+
+
+def test_a_bag_carries_several_transforms_in_one_message() -> None:
+    composer = rosbags_composer(STORE)
+    frames = [composer.transform_stamped(Transform("base", name, np.eye(4)), STAMP) for name in ("a", "b")]
+    buffer = TransformBuffer()
+    buffer.add_message(through_a_bag(composer.tf_message(frames)), static=True)
+    assert buffer.frames() == {"a": "base", "b": "base"}
+
+
+# ------------------------------------------------------------------------------------------------ detections
+
+
+@st.composite
+def detections(draw: st.DrawFn) -> tuple[int, int, list[Detection]]:
+    """Width and height of a picture, and what was found in it."""
+    width, height = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    masks = hnp.arrays(bool, (height, width)).filter(np.any) | st.none()
+    numbers = st.floats(-1e3, 1e3)
+    found = []
+    for number in range(draw(st.integers(0, 3))):
+        left, top = draw(numbers), draw(numbers)
+        box = (left, top, left + draw(st.floats(0.5, 9)), top + draw(st.floats(0.5, 9)))
+        words = tuple(draw(st.lists(st.sampled_from(["red", "größer", ""]), max_size=2)))
+        label = draw(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4))
+        found.append(Detection(f"d{number}", label, draw(st.floats(0, 1)), box, draw(masks), words))
+    return width, height, found
+
+
+@pytest.mark.parametrize("name", WAYS)
+@given(given_=detections())
+def test_detections_come_back_as_they_were(name: str, given_: tuple[int, int, list[Detection]]) -> None:
+    composer, sent = WAYS[name]
+    width, height, found = given_
+    message = sent(composer.detection_array(found, composer.header(STAMP, "camera"), width, height))
+    back = detections_of(message, width, height)
+    assert len(back) == len(found)
+    for ours, theirs in zip(found, back, strict=True):
+        assert (ours.id, ours.label, ours.score) == (theirs.id, theirs.label, theirs.score)
+        assert (ours.box_xyxy, ours.attributes) == (theirs.box_xyxy, theirs.attributes)
+        np.testing.assert_array_equal(ours.mask, theirs.mask)
+
+
+def test_a_mask_of_another_size_than_the_picture_is_refused(way: Way) -> None:
+    composer, _ = way
+    found = Detection("a", "cup", 0.5, (0, 0, 1, 1), np.ones((3, 3), bool))
+    with pytest.raises(ShapeError, match="mask of detection 'a'"):
+        composer.detection_array([found], composer.header(0, "camera"), 4, 3)
