@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a real depth sensor does to exact depth: noise, holes at edges, quantisation, dropouts."""
+"""What a real depth sensor does to exact depth: noise, holes at edges, quantisation, dropouts, blindness to shine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.errors import ShapeError
 from spatial_vlm_ros.sim.tabletop import as_bytes
 from spatial_vlm_ros.types import Mask, RgbdFrame
 
@@ -31,6 +32,9 @@ class SensorNoise:
         loss: part of all pixels without measurement, 0 to 1.
         step: depth is rounded to multiples of this, metres.
         rgb: standard deviation of colour, of 255.
+        disparity_step: inverse depth is rounded to multiples of this, 1/metre, as where depth comes from disparity:
+            the step in depth is this times range squared. 0 = no such rounding.
+        shine: part of shiny surfaces without measurement, in patches, 0 to 1.
     """
 
     floor: float = 0.001
@@ -42,29 +46,63 @@ class SensorNoise:
     loss: float = 0.01
     step: float = 0.001
     rgb: float = 2.0
+    disparity_step: float = 0.0
+    shine: float = 0.0
 
 
-def noisy(frame: RgbdFrame, rng: np.random.Generator, noise: SensorNoise | None = None) -> RgbdFrame:
+STEREO = SensorNoise(disparity_step=0.001, shine=0.4)
+"""Active stereo with a base of 5 cm, 640 pixels wide: 1/32 pixel is 1 mm at 1 m, 4 mm at 2 m; blind to much shine."""
+
+
+def noisy(
+    frame: RgbdFrame, rng: np.random.Generator, noise: SensorNoise | None = None, shiny: Mask | None = None
+) -> RgbdFrame:
     """The frame as a real sensor would have measured it.
 
     Args:
         frame: exact depth.
         rng: the only source of chance.
         noise: how much of what; None = a stereo camera of the usual kind.
+        shiny: (H, W) bool: metal and glass; None = nothing shines.
 
     Returns:
-        A new frame: noisy, quantised depth with holes at edges and elsewhere, and noisy colour.
+        A new frame: noisy, quantised depth with holes at edges, in shine and elsewhere, and noisy colour.
+
+    Raises:
+        ShapeError: `shiny` is no mask of the frame's size.
     """
+    if shiny is not None and (shiny.shape != frame.depth.shape or shiny.dtype != np.bool_):
+        raise ShapeError("shiny", f"{frame.depth.shape} bool", f"{shiny.shape} {shiny.dtype}")
     noise = SensorNoise() if noise is None else noise
     depth = frame.depth.astype(np.float64)
     deviation = noise.floor + noise.quadratic * depth**2
     shared = _smooth_field(depth.shape, rng, noise.patch) * math.sqrt(noise.correlated)
     own = rng.standard_normal(depth.shape) * math.sqrt(1 - noise.correlated)
-    measured = (np.round((depth + deviation * (shared + own)) / noise.step) * noise.step).astype(np.float32)
+    felt = _by_disparity(depth + deviation * (shared + own), noise.disparity_step)
+    measured = (np.round(felt / noise.step) * noise.step).astype(np.float32)
     lost = rng.random(depth.shape) < np.where(_edges(frame.depth, noise.edge_jump), noise.edge_loss, noise.loss)
     measured = np.where(lost | ~(measured > 0), np.float32(np.nan), measured)
     rgb = as_bytes(frame.rgb + noise.rgb * rng.standard_normal(frame.rgb.shape))
+    if shiny is not None and noise.shine > 0:
+        measured[shiny & _patches(depth.shape, rng, noise.patch // 2, noise.shine)] = np.nan
     return replace(frame, rgb=rgb, depth=measured)
+
+
+def _by_disparity(depth: Array, step: float) -> Array:
+    """Depth whose inverse is a multiple of `step`; unchanged where that is 0. Nearer than nothing is farther than all.
+
+    Source: z = f b / d, so a step in d is a step of z² / (f b) in z; Khoshelham and Elberink 2012.
+    """
+    if not step > 0:
+        return depth
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(1 / (np.round(1 / depth / step) * step), np.float64)
+
+
+def _patches(shape: tuple[int, ...], rng: np.random.Generator, patch: int, part: float) -> Mask:
+    """Blobs of about `patch` pixels that cover `part` of the picture."""
+    field = _smooth_field(shape, rng, max(patch, 1))
+    return np.less_equal(field, np.quantile(field, part))
 
 
 def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator, patch: int) -> Array:

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Things and scenery → a MuJoCo model. What is seen (group 0) does not collide, what collides (group 3) is not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.sim.meshes import Array
+from spatial_vlm_ros.sim.model import Colour, Model, Part, Solid
+from spatial_vlm_ros.sim.mujoco_ import load_mujoco
+from spatial_vlm_ros.sim.scenery import Light, Pattern, Scenery
+from spatial_vlm_ros.sim.tabletop import as_bytes
+from spatial_vlm_ros.sim.truth import Placed
+from spatial_vlm_ros.types import Vector3
+
+SEEN, COLLIDES = 0, 3
+"""Groups of geoms."""
+TIME_STEP = 0.003
+_SHADOW_MAP = 1024  # pixels a side; 4096 halves the speed on a CPU
+_SAMPLES = 4  # of each pixel's colour
+_LARGEST = (1920, 1080)
+_TORSION = 0.003  # friction against turning on the spot, metres
+_DAMPING = 1e-4  # air and softness, N s/m and N m s
+_MOTTLE = "mottle"
+
+
+@dataclass(frozen=True, eq=False)
+class Thing:
+    """A model and where it is let go, base frame: its foot at `position` (metres), turned by `yaw` (radians).
+
+    `placed` is the relation it is put in, or None.
+    """
+
+    id: str
+    model: Model
+    position: Vector3
+    yaw: float = 0.0
+    placed: Placed | None = None
+
+
+def compile_model(things: Sequence[Thing], scenery: Scenery) -> Any:
+    """A MuJoCo model: one free body for each thing, named by its id; geoms that are seen are named "id/number".
+
+    Raises:
+        InputError: two things share an id.
+        ModelError: MuJoCo is not installed.
+    """
+    ids = [thing.id for thing in things]
+    if len(set(ids)) != len(ids):
+        raise InputError("ids of things", ", ".join(ids), "each id once", "number the things")
+    mj = load_mujoco()
+    spec = mj.MjSpec()
+    _set_options(mj, spec, scenery)
+    _add_room(mj, spec, scenery)
+    for light in scenery.lights:
+        _add_light(mj, spec, light)
+    for thing in things:
+        _add_thing(mj, spec, thing)
+    model = spec.compile()
+    model.dof_damping[:] = _DAMPING
+    return model
+
+
+def _set_options(mj: Any, spec: Any, scenery: Scenery) -> None:
+    spec.option.timestep = TIME_STEP
+    spec.option.integrator = mj.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mj.mjtCone.mjCONE_ELLIPTIC
+    spec.option.impratio = 5
+    if hasattr(mj.mjtEnableBit, "mjENBL_MULTICCD"):  # before MuJoCo 4 several contacts of two hulls had to be asked for
+        spec.option.enableflags |= int(mj.mjtEnableBit.mjENBL_MULTICCD)
+    spec.stat.extent = 1.2
+    spec.stat.center = [*scenery.table_centre, scenery.table_height]
+    vis = spec.visual
+    vis.quality.shadowsize, vis.quality.offsamples = _SHADOW_MAP, _SAMPLES
+    vis.global_.offwidth, vis.global_.offheight = _LARGEST
+    vis.map.zfar, vis.map.znear = 20.0, 0.01
+    vis.headlight.ambient = [scenery.ambient] * 3
+    vis.headlight.diffuse = vis.headlight.specular = [0.0] * 3
+
+
+def _add_room(mj: Any, spec: Any, scenery: Scenery) -> None:
+    world = spec.worldbody
+    _add_pattern(mj, spec, "table", scenery.table, 1.0)
+    _add_pattern(mj, spec, "floor", scenery.floor, 0.7)
+    _add_mottle(mj, spec)
+    (x, y), (w, d), top = scenery.table_centre, scenery.table_size, scenery.table_height
+    board = {"type": mj.mjtGeom.mjGEOM_BOX, "size": [w / 2, d / 2, 0.02], "pos": [x, y, top - 0.02]}
+    world.add_geom(name="table", material="table", friction=[0.7, _TORSION, 0.0], group=SEEN, **board)
+    legs = (scenery.floor_height + top - 0.04) / 2
+    for sx in (-1, 1):
+        for sy in (-1, 1):
+            place = [x + sx * (w / 2 - 0.05), y + sy * (d / 2 - 0.05), legs]
+            size = [0.025, 0.025, top - 0.04 - legs]
+            _add_decoration(world, mj.mjtGeom.mjGEOM_BOX, size, place, (90, 80, 72))
+    ground = {"size": [6, 6, 0.1], "pos": [x, y, scenery.floor_height]}
+    world.add_geom(type=mj.mjtGeom.mjGEOM_PLANE, material="floor", contype=0, conaffinity=0, group=SEEN, **ground)
+    for angle in np.arange(4) * math.pi / 2:
+        out = 2.6 * np.array([math.cos(angle), math.sin(angle)])
+        size = [0.05, 2.7, 1.6] if abs(out[0]) > 1 else [2.7, 0.05, 1.6]
+        place = [x + out[0], y + out[1], scenery.floor_height + 1.6]
+        _add_decoration(world, mj.mjtGeom.mjGEOM_BOX, size, place, scenery.wall)
+
+
+def _add_decoration(world: Any, kind: Any, size: list[float], place: list[float], colour: Colour) -> None:
+    """Something that is seen and never touched."""
+    world.add_geom(type=kind, size=size, pos=place, rgba=_rgba(colour), contype=0, conaffinity=0, group=SEEN)
+
+
+def _add_pattern(mj: Any, spec: Any, name: str, pattern: Pattern, metres: float) -> None:
+    """A material that repeats a pattern every so many metres."""
+    height, width, _ = pattern.shape
+    texture = spec.add_texture(name=name, type=mj.mjtTexture.mjTEXTURE_2D, width=width, height=height, nchannel=3)
+    texture.data = pattern.tobytes()
+    material = spec.add_material(name=name, texuniform=True, texrepeat=[1 / metres] * 2, specular=0.1, shininess=0.2)
+    material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = name
+
+
+def _add_mottle(mj: Any, spec: Any) -> None:
+    """The faint pattern of printed, grown and wooden things."""
+    rng = np.random.default_rng(0)
+    grey = 1 - np.abs(0.05 * rng.standard_normal((6 * 32, 32)))
+    texture = spec.add_texture(name=_MOTTLE, type=mj.mjtTexture.mjTEXTURE_CUBE, width=32, height=192, nchannel=3)
+    texture.data = as_bytes(255 * np.repeat(grey[..., None], 3, axis=2)).tobytes()
+
+
+def _add_light(mj: Any, spec: Any, light: Light) -> None:
+    ahead = np.subtract(light.towards, light.position)
+    spec.worldbody.add_light(
+        pos=light.position,
+        dir=ahead / np.linalg.norm(ahead),
+        type=mj.mjtLightType.mjLIGHT_SPOT if light.shadows else mj.mjtLightType.mjLIGHT_DIRECTIONAL,
+        cutoff=60,
+        exponent=1,
+        diffuse=light.brightness,
+        specular=[0.5 * b for b in light.brightness],
+        ambient=[0, 0, 0],
+        castshadow=light.shadows,
+    )
+
+
+def _add_thing(mj: Any, spec: Any, thing: Thing) -> None:
+    model = thing.model
+    half = thing.yaw / 2
+    quaternion = [math.cos(half), 0.0, 0.0, math.sin(half)]
+    body = spec.worldbody.add_body(name=thing.id, pos=thing.position, quat=quaternion)
+    body.add_freejoint()
+    x, y, z = model.size
+    body.mass, body.ipos, body.explicitinertial = model.mass, model.centre_of_mass, True
+    body.inertia = model.mass / 12 * np.array([y * y + z * z, x * x + z * z, x * x + y * y])
+    for number, part in enumerate(model.parts):
+        _add_part(mj, spec, body, f"{thing.id}/{number}", part)
+    for number, solid in enumerate(model.solids):
+        _add_solid(mj, spec, body, f"{thing.id}#{number}", solid, model)
+
+
+def _add_part(mj: Any, spec: Any, body: Any, name: str, part: Part) -> None:
+    vertices, faces = part.mesh.vertices, part.mesh.faces
+    mesh = spec.add_mesh(name=name, uservert=vertices.ravel(), userface=faces.ravel())
+    mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are the body's
+    gloss = (0.9, 0.8) if part.shiny else (0.25, 0.4)
+    material = spec.add_material(name=name, rgba=_rgba(part.colour), specular=gloss[0], shininess=gloss[1])
+    if part.mottled:
+        material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = _MOTTLE
+    shape = {"type": mj.mjtGeom.mjGEOM_MESH, "meshname": name}
+    body.add_geom(name=name, material=name, group=SEEN, contype=0, conaffinity=0, mass=0.0, **shape)
+
+
+def _add_solid(mj: Any, spec: Any, body: Any, name: str, solid: Solid, model: Model) -> None:
+    kinds = {"box": "BOX", "cylinder": "CYLINDER", "ball": "SPHERE", "ellipsoid": "ELLIPSOID", "capsule": "CAPSULE"}
+    friction = [model.friction, _TORSION, model.rolling]
+    grip = {"friction": friction, "condim": 6 if model.rolling else 4, "solref": [0.008, 1.0], "mass": 0.0}
+    if solid.corners is not None:
+        mesh = spec.add_mesh(name=name, uservert=solid.corners.ravel())
+        mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+        body.add_geom(type=mj.mjtGeom.mjGEOM_MESH, meshname=name, group=COLLIDES, **grip)
+        return
+    size = [*solid.size, 0.0, 0.0][:3]
+    kind = getattr(mj.mjtGeom, f"mjGEOM_{kinds[solid.kind]}")
+    quaternion = _quaternion(mj, solid.rotation)
+    body.add_geom(type=kind, size=size, pos=solid.position, quat=quaternion, group=COLLIDES, **grip)
+
+
+def _quaternion(mj: Any, rotation: Array | None) -> Array:
+    """(4,) w, x, y, z as MuJoCo wants it."""
+    quaternion = np.array([1.0, 0.0, 0.0, 0.0])
+    if rotation is not None:
+        mj.mju_mat2Quat(quaternion, np.ascontiguousarray(rotation).ravel())
+    return quaternion
+
+
+def _rgba(colour: Colour) -> list[float]:
+    return [*(c / 255 for c in colour), 1.0]

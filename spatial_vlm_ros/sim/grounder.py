@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A detector that knows the truth and errs as much as it is told to: the simulator in place of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.sim.cameras import camera_of
+from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
+from spatial_vlm_ros.sim.settled import settled_tabletop
+from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Rgb
+
+MASKS = ("exact", "none", "eroded", "dilated")
+SIMILAR: tuple[tuple[str, ...], ...] = (
+    ("cup", "mug", "bowl", "can"),
+    ("plate", "tray", "bowl"),
+    ("can", "bottle", "cup"),
+    ("apple", "orange", "lemon", "pear"),
+    ("banana", "lemon"),
+    ("box", "shelf", "can"),
+    ("chick", "duck"),
+    ("block", "box"),
+    ("ball", "orange"),
+)
+"""Labels that a detector confuses with each other."""
+_LARGEST_PX = 50
+
+
+@dataclass(frozen=True)
+class DetectorErrors:
+    """How a detector errs; by default not at all.
+
+    Args:
+        misses: probability that a thing is not reported, 0 to 1.
+        swaps: probability that a thing gets the label of a similar kind (SIMILAR), 0 to 1.
+        jitter: standard deviation of each side of a box, as part of the box's size, 0 to 0.5.
+        masks: "exact", "none" (boxes only), "eroded" or "dilated".
+        mask_px: pixels by which masks are eroded or dilated, 1 to 50.
+
+    Raises:
+        InputError: a value out of its range, or another word for masks.
+    """
+
+    misses: float = 0.0
+    swaps: float = 0.0
+    jitter: float = 0.0
+    masks: str = "exact"
+    mask_px: int = 2
+
+    def __post_init__(self) -> None:
+        for name, most in (("misses", 1.0), ("swaps", 1.0), ("jitter", 0.5)):
+            value = getattr(self, name)
+            if not 0.0 <= value <= most:
+                raise InputError(f"detector errors {name}", str(value), f"0 to {most:g}", "correct the option")
+        if not 1 <= self.mask_px <= _LARGEST_PX:
+            raise InputError("detector errors mask_px", str(self.mask_px), f"1 to {_LARGEST_PX}", "correct the option")
+        if self.masks not in MASKS:
+            raise UnknownNameError("kind of masks", self.masks, MASKS)
+
+
+class SimulatorGrounder:
+    """Answers from a rendering, with the errors it is given. The same seed errs the same way each time.
+
+    Args:
+        seen: what is in the picture.
+        errors: how it errs; None = not at all.
+        seed: of the errors, 0 or more.
+    """
+
+    def __init__(self, seen: Rendering, errors: DetectorErrors | None = None, seed: int = 0) -> None:
+        self.rendering = seen
+        self._detections = degraded(seen.detections, errors or DetectorErrors(), np.random.default_rng(seed))
+
+    def detections(self) -> tuple[Detection, ...]:
+        """All that this detector reports of the picture, in the rendering's order."""
+        return self._detections
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Match what was reported to the phrases; see Grounder.ground.
+
+        Raises:
+            InputError: the picture has another size than the rendering.
+        """
+        if rgb.shape != self.rendering.frame.rgb.shape:
+            expected = f"one of {self.rendering.frame.rgb.shape}"
+            raise InputError("picture", str(rgb.shape), expected, "load the simulator with this width and height")
+        return Grounding(self._detections, label_match(phrases, self._detections))
+
+
+def degraded(
+    detections: Sequence[Detection], errors: DetectorErrors, rng: np.random.Generator
+) -> tuple[Detection, ...]:
+    """Perfect detections as an erring detector would report them.
+
+    Args:
+        detections: with masks.
+        errors: how it errs.
+        rng: the only source of chance; draws as often whatever happens, so a thing errs apart from the others.
+
+    Returns:
+        Those not missed, in the same order. A box holds what is left of its mask.
+    """
+    reported = []
+    for detection in detections:
+        missed, swapped, shifts = rng.random() < errors.misses, rng.random() < errors.swaps, rng.standard_normal(4)
+        choice = rng.random()
+        if not missed:
+            label = _similar(detection.label, choice) if swapped else detection.label
+            reported.append(_loosened(replace(detection, label=label), errors, shifts))
+    return tuple(reported)
+
+
+def _similar(label: str, choice: float) -> str:
+    """Another label of the same group; the same where none is similar."""
+    others = sorted({other for group in SIMILAR if label in group for other in group} - {label})
+    return others[int(choice * len(others))] if others else label
+
+
+def _loosened(detection: Detection, errors: DetectorErrors, shifts: np.ndarray) -> Detection:
+    mask = None if errors.masks == "none" or detection.mask is None else _worn(detection.mask, errors)
+    x0, y0, x1, y1 = detection.box_xyxy if mask is None else _box_of(mask)
+    sides = np.array([x1 - x0, y1 - y0] * 2)
+    a, b, c, d = np.array([x0, y0, x1, y1]) + np.clip(errors.jitter * shifts, -0.45, 0.45) * sides
+    if detection.mask is not None:
+        height, width = detection.mask.shape
+        a, b, c, d = max(a, 0.0), max(b, 0.0), min(c, float(width)), min(d, float(height))
+    return replace(detection, box_xyxy=(float(a), float(b), float(c), float(d)), mask=mask)
+
+
+def _worn(mask: Mask, errors: DetectorErrors) -> Mask:
+    """A mask eroded or dilated; one that would vanish stays."""
+    if errors.masks == "exact":
+        return mask
+    kernel = np.ones((2 * errors.mask_px + 1,) * 2, np.uint8)
+    change = cv2.erode if errors.masks == "eroded" else cv2.dilate
+    worn = np.asarray(change(mask.astype(np.uint8), kernel), np.bool_)
+    return worn if worn.any() else mask
+
+
+def _box_of(mask: Mask) -> tuple[float, float, float, float]:
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return float(left), float(top), float(left + width), float(top + height)
+
+
+_READERS: Mapping[str, Callable[[str], object]] = MappingProxyType(
+    {
+        "world": str,
+        "seed": int,
+        "objects": int,
+        "width": int,
+        "height": int,
+        "misses": float,
+        "swaps": float,
+        "jitter": float,
+        "masks": str,
+        "mask_px": int,
+        "error_seed": int,
+    }
+)
+_OF_ERRORS = ("misses", "swaps", "jitter", "masks", "mask_px")
+
+
+def load(**options: str) -> SimulatorGrounder:
+    """A grounder over a world made for it, as a backend is loaded by name.
+
+    Args:
+        **options: words. `world` (a name of DEMO_WORLDS) or `seed` and `objects` of a random one (0, 9); `width` and
+            `height` of the picture (640, 480); `misses`, `swaps`, `jitter`, `masks`, `mask_px` as in DetectorErrors;
+            `error_seed` (0).
+
+    Returns:
+        The grounder; its `rendering` is the picture it knows, with exact depth.
+
+    Raises:
+        InputError: an option that does not exist, is no number where one is wanted, or is out of range.
+        ModelError: MuJoCo is not installed, or no drawing context can be had.
+    """
+    values = {name: _read(name, value) for name, value in options.items()}
+    errors = DetectorErrors(**{name: values[name] for name in _OF_ERRORS if name in values})  # type: ignore[arg-type]
+    camera = camera_of(_whole(values, "width", 640), _whole(values, "height", 480))
+    seed, error_seed = _whole(values, "seed", 0), _whole(values, "error_seed", 0)
+    name = values.get("world")
+    if name is not None and name not in DEMO_WORLDS:
+        raise UnknownNameError("demo world", str(name), DEMO_WORLDS)
+    if error_seed < 0:
+        raise InputError("option error_seed", str(error_seed), "0 or more", "correct the option")
+    made = settled_tabletop(seed, _whole(values, "objects", 9)) if name is None else DEMO_WORLDS[str(name)]()
+    with made as world:
+        return SimulatorGrounder(world.render(camera), errors, error_seed)
+
+
+def _read(name: str, value: str) -> object:
+    if name not in _READERS:
+        raise UnknownNameError("option of the simulator", name, _READERS)
+    try:
+        return _READERS[name](value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"option {name}", repr(value), "a number", "correct the option") from error
+
+
+def _whole(values: Mapping[str, object], name: str, default: int) -> int:
+    return int(str(values.get(name, default)))

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalogue of kinds: name → a random thing of that kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.sim import chick, fruit, household, vessels
+from spatial_vlm_ros.sim.model import Colour, Model
+from spatial_vlm_ros.sim.tabletop import COLOURS
+
+_PAINTED: Mapping[str, Callable[[np.random.Generator, str, Colour], Model]] = MappingProxyType(
+    {
+        "cup": vessels.cup,
+        "mug": vessels.mug,
+        "bowl": vessels.bowl,
+        "plate": vessels.plate,
+        "can": vessels.can,
+        "bottle": vessels.bottle,
+        "box": household.box,
+        "tray": household.tray,
+    }
+)
+_NATURAL: Mapping[str, Callable[[np.random.Generator], Model]] = MappingProxyType(
+    {
+        "ribbon chick": partial(chick.chick, wears="ribbon"),
+        "bonnet chick": partial(chick.chick, wears="bonnet"),
+        "apple": fruit.apple,
+        "banana": fruit.banana,
+        "orange": fruit.orange,
+        "lemon": fruit.lemon,
+        "pear": fruit.pear,
+        "shelf": household.shelf,
+    }
+)
+KINDS: tuple[str, ...] = (*_PAINTED, *_NATURAL)
+"""All kinds. Those of crockery, cans, bottles, boxes and trays come in every colour; the others in their own."""
+
+
+def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Model:
+    """A thing of a kind: its size, and its colour where none is given, are drawn.
+
+    Args:
+        kind: a name in KINDS.
+        rng: the only source of chance.
+        colour: a name in COLOURS, for kinds that are painted.
+
+    Raises:
+        UnknownNameError: no such kind or colour.
+        InputError: a colour for something that has its own.
+    """
+    if kind in _NATURAL:
+        if colour is not None:
+            raise InputError(f"colour of a {kind}", colour, "none, it has its own", "leave the colour out")
+        return _NATURAL[kind](rng)
+    if kind not in _PAINTED:
+        raise UnknownNameError("kind of thing", kind, KINDS)
+    if colour is not None and colour not in COLOURS:
+        raise UnknownNameError("colour", colour, COLOURS)
+    drawn = str(rng.choice(list(COLOURS)))
+    name = drawn if colour is None else colour
+    return _PAINTED[kind](rng, name, COLOURS[name])

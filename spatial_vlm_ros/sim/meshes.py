@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Triangle meshes made in code: turned, swept and boxed. Metres; faces run counter-clockwise seen from outside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.types import Vector3
+
+Array = npt.NDArray[np.float64]
+Profile = Sequence[tuple[float, float]]  # (radius, height), metres
+Faces = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A surface.
+
+    Args:
+        vertices: (V, 3) metres.
+        faces: (F, 3) rows of `vertices`, counter-clockwise seen from outside.
+    """
+
+    vertices: Array
+    faces: Faces
+
+    def moved(self, offset: Vector3, rotation: Array | None = None) -> Mesh:
+        """Turned by a (3, 3) rotation about the origin, then shifted by `offset`, metres."""
+        turned = self.vertices if rotation is None else self.vertices @ rotation.T
+        return Mesh(turned + np.asarray(offset), self.faces)
+
+    def scaled(self, factors: Vector3) -> Mesh:
+        """Stretched along x, y, z by positive factors."""
+        return Mesh(self.vertices * np.asarray(factors), self.faces)
+
+
+def join(*meshes: Mesh) -> Mesh:
+    """All surfaces as one."""
+    starts = np.cumsum([0, *(len(m.vertices) for m in meshes[:-1])])
+    return Mesh(
+        np.concatenate([m.vertices for m in meshes]),
+        np.concatenate([m.faces + start for m, start in zip(meshes, starts, strict=True)]).astype(np.int32),
+    )
+
+
+def turn(axis: str, angle: float) -> Array:
+    """(3, 3) rotation by `angle` radians about "x", "y" or "z"."""
+    c, s = math.cos(angle), math.sin(angle)
+    i, j = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
+    R = np.eye(3)
+    R[i, i], R[i, j], R[j, i], R[j, j] = c, -s, s, c
+    return R
+
+
+def revolve(profile: Profile, segments: int = 40) -> Mesh:
+    """Turned on a lathe.
+
+    Args:
+        profile: (radius, height) from the axis at the bottom, around the outside, to the axis again; a hollow thing's
+            profile comes back down the inside. Radii of 0 only at both ends.
+        segments: number of sides.
+
+    Returns:
+        A closed surface about the z axis.
+    """
+    rings = np.array(profile[1:-1], np.float64)
+    angles = np.arange(segments) * 2 * math.pi / segments
+    around = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    walls = np.concatenate([rings[:, None, :1] * around, np.repeat(rings[:, None, 1:], segments, axis=1)], axis=2)
+    vertices = np.concatenate([walls.reshape(-1, 3), [[0, 0, profile[0][1]]], [[0, 0, profile[-1][1]]]])
+    k = np.arange(segments)
+    after, bottom, top = (k + 1) % segments, len(vertices) - 2, len(vertices) - 1
+    faces = [np.stack([after, k, np.full(segments, bottom)], axis=1)]
+    for ring in range(len(rings) - 1):
+        a, b = ring * segments, (ring + 1) * segments
+        faces += [np.stack([a + k, a + after, b + after], axis=1), np.stack([a + k, b + after, b + k], axis=1)]
+    last = (len(rings) - 1) * segments
+    faces.append(np.stack([last + k, last + after, np.full(segments, top)], axis=1))
+    return Mesh(vertices, np.concatenate(faces).astype(np.int32))
+
+
+def ellipsoid(radii: Vector3, segments: int = 24) -> Mesh:
+    """An ellipsoid around the origin."""
+    angles = np.linspace(-math.pi / 2, math.pi / 2, segments // 2 + 1)
+    return revolve([(math.cos(a), math.sin(a)) for a in angles], segments).scaled(radii)
+
+
+def cone(radius: float, height: float, segments: int = 20) -> Mesh:
+    """A cone with its base on z = 0 and its tip up."""
+    return revolve([(0, 0), (radius, 0), (radius * 0.02, height * 0.98), (0, height)], segments)
+
+
+def block(size: Vector3) -> Mesh:
+    """A block around the origin."""
+    signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = [(a, b, c) for a, b, c, _ in quads] + [(a, c, d) for a, _, c, d in quads]
+    return Mesh(signs * np.asarray(size) / 2, np.array(faces, np.int32))
+
+
+def sweep(path: Array, radii: Array, up: Vector3 = (0.0, 1.0, 0.0), flat: float = 1.0, sides: int = 14) -> Mesh:
+    """A round bar along a path.
+
+    Args:
+        path: (N, 3) metres.
+        radii: (N,) metres.
+        up: a direction that the path is never along; the bar's section is laid out from it.
+        flat: section's extent along `up` as part of the other one.
+        sides: of the section.
+
+    Returns:
+        A closed surface with flat ends.
+    """
+    ahead = np.gradient(path, axis=0)
+    ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
+    across = np.cross(ahead, np.asarray(up))
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    over = np.cross(across, ahead)
+    angles = np.arange(sides) * 2 * math.pi / sides
+    ring = np.cos(angles)[:, None] * across[:, None] + flat * np.sin(angles)[:, None] * over[:, None]
+    walls = path[:, None] + radii[:, None, None] * ring
+    vertices = np.concatenate([walls.reshape(-1, 3), path[:1], path[-1:]])
+    k = np.arange(sides)
+    after, first, last = (k + 1) % sides, len(vertices) - 2, len(vertices) - 1
+    faces = [np.stack([k, after, np.full(sides, first)], axis=1)]
+    for n in range(len(path) - 1):
+        a, b = n * sides, (n + 1) * sides
+        faces += [np.stack([a + k, b + after, a + after], axis=1), np.stack([a + k, b + k, b + after], axis=1)]
+    end = (len(path) - 1) * sides
+    faces.append(np.stack([end + after, end + k, np.full(sides, last)], axis=1))
+    return Mesh(vertices, np.concatenate(faces).astype(np.int32))
+
+
+def torus(radius: float, thickness: float, height: float = 0.0) -> Mesh:
+    """A ring of round section `thickness` (its radius) about the z axis at `height`."""
+    angles = np.linspace(0, 2 * math.pi, 37)
+    path = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(len(angles), height)], axis=1)
+    return sweep(path, np.full(len(path), thickness), up=(0, 0, 1))
+
+
+def wedges(outer: Profile, inner: Profile, sectors: int = 12) -> list[Array]:
+    """A turned wall cut into convex pieces.
+
+    Args:
+        outer: (radius, height) along the outside from below to above.
+        inner: as many along the inside, each opposite to one of `outer`.
+        sectors: pieces around.
+
+    Returns:
+        One (8, 3) set of corners for every sector and step of the profile, metres; the wall is the union of their
+        convex hulls, up to the bow between the sectors' corners.
+    """
+    pieces = []
+    for n in range(len(outer) - 1):
+        section = (outer[n], outer[n + 1], inner[n], inner[n + 1])
+        for k in range(sectors):
+            edges = (2 * math.pi * k / sectors, 2 * math.pi * (k + 1) / sectors)
+            pieces.append(np.array([(r * math.cos(a), r * math.sin(a), z) for a in edges for r, z in section]))
+    return pieces

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tabletop whose things have come to rest under gravity, and what a depth camera sees of it from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.sim.compilation import SEEN, TIME_STEP, Thing, compile_model
+from spatial_vlm_ros.sim.meshes import Array
+from spatial_vlm_ros.sim.mujoco_ import load_mujoco
+from spatial_vlm_ros.sim.renderer import SceneRenderer
+from spatial_vlm_ros.sim.scenery import Scenery
+from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.sim.truth import TrueObject, outline_of, tight_box
+from spatial_vlm_ros.types import Detection, Mask, PinholeCamera, RgbdFrame, Transform
+
+STILL_SPEED, STILL_TURN = 0.003, 0.06
+"""Slower than this (m/s, rad/s) a thing is at rest."""
+_STILL_STEPS, _LONGEST = 40, 3.0  # steps at rest in a row that end settling; seconds after which it ends anyway
+
+
+@dataclass(frozen=True, eq=False)
+class PhysicsRendering(Rendering):
+    """A rendering that also says where surfaces shine.
+
+    Args:
+        shiny: (H, W) bool: metal and glass, for `sensor.noisy`.
+    """
+
+    shiny: Mask
+
+
+class PhysicsWorld:
+    """Things on a table, let go and settled. Closes its drawing context with `close()` or as a context manager.
+
+    The base frame has z up; MuJoCo's world frame is the base frame.
+
+    Args:
+        things: what is let go, in the order of their detections.
+        scenery: what stands around.
+        base_T_camera: the camera pose that the world was laid out for; `render` uses it by default.
+
+    Raises:
+        InputError: two things share an id.
+        ModelError: MuJoCo is not installed.
+    """
+
+    def __init__(self, things: Sequence[Thing], scenery: Scenery, base_T_camera: Transform) -> None:
+        self.scenery, self.base_T_camera = scenery, base_T_camera
+        self.things = {thing.id: thing for thing in things}
+        self._mj = load_mujoco()
+        self._model = compile_model(things, scenery)
+        self._data = self._mj.MjData(self._model)
+        self._renderer: SceneRenderer | None = None
+        self._settle()
+        self._bodies = {id_: self._model.body(id_).id for id_ in self.things}
+        self.truth: Mapping[str, TrueObject] = MappingProxyType({id_: self._true(id_) for id_ in self.things})
+        self._seen = {id_: self._seen_geoms(id_) for id_ in self.things}
+        self._owner = np.full(self._model.ngeom + 1, -1, np.int32)  # number of the thing of each geom; the last: none
+        for number, geoms in enumerate(self._seen.values()):
+            self._owner[geoms] = number
+        self._shines = np.zeros(self._model.ngeom + 1, np.bool_)
+        self._shines[self._shiny_geoms()] = True
+
+    def __enter__(self) -> PhysicsWorld:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the drawing context; rendering again makes a new one."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    # -------------------------------------------------------------------------------------------- physics
+
+    def speeds(self) -> tuple[float, float]:
+        """Greatest speed (m/s) and turning rate (rad/s) of anything."""
+        velocity = self._data.qvel.reshape(-1, 6)
+        if not len(velocity):
+            return 0.0, 0.0
+        return (
+            float(np.linalg.norm(velocity[:, :3], axis=1).max()),
+            float(np.linalg.norm(velocity[:, 3:], axis=1).max()),
+        )
+
+    def at_rest(self) -> bool:
+        """Whether nothing moves faster than STILL_SPEED or turns faster than STILL_TURN."""
+        speed, turning = self.speeds()
+        return speed < STILL_SPEED and turning < STILL_TURN
+
+    def deepest_contact(self) -> float:
+        """How far two solids run into each other at worst, metres."""
+        return float(max((-contact.dist for contact in self._data.contact), default=0.0))
+
+    def _settle(self) -> None:
+        still = 0
+        for _ in range(int(_LONGEST / TIME_STEP)):
+            self._mj.mj_step(self._model, self._data)
+            still = still + 1 if self.at_rest() else 0
+            if still >= _STILL_STEPS:
+                break
+        self._mj.mj_forward(self._model, self._data)
+
+    # -------------------------------------------------------------------------------------------- truth
+
+    def _pose(self, id_: str) -> Transform:
+        body, matrix = self._bodies[id_], np.eye(4)
+        matrix[:3, :3] = self._data.xmat[body].reshape(3, 3)
+        matrix[:3, 3] = self._data.xpos[body]
+        return Transform(self.base_T_camera.parent, id_, matrix)
+
+    def _true(self, id_: str) -> TrueObject:
+        thing, pose = self.things[id_], self._pose(id_)
+        points = pose.apply(thing.model.vertices)
+        outline = outline_of(points)
+        centre, axes, size = tight_box(points, outline)
+        label, attributes = thing.model.label, thing.model.attributes
+        return TrueObject(id_, label, attributes, pose, centre, axes, size, outline, thing.placed)
+
+    # -------------------------------------------------------------------------------------------- pictures
+
+    def render(
+        self, camera: PinholeCamera, base_T_camera: Transform | None = None, stamp_ns: int = 0
+    ) -> PhysicsRendering:
+        """What a perfect camera and a perfect detector give; nothing moves meanwhile.
+
+        Args:
+            camera: rectified.
+            base_T_camera: where it is; None = where the world was laid out for.
+            stamp_ns: of the frame, nanoseconds.
+
+        Returns:
+            The frame with exact depth (NaN beyond the scenery's range), and the truth about it.
+
+        Raises:
+            InputError: the camera has distortion, or the caller is not the thread that rendered first.
+            ModelError: no drawing context can be had.
+        """
+        pose = self.base_T_camera if base_T_camera is None else base_T_camera
+        if self._renderer is None:
+            self._renderer = SceneRenderer(self._model, self._data)
+        picture = self._renderer.draw(camera, pose)
+        owner = self._owner[picture.geom]
+        masks = {id_: owner == number for number, id_ in enumerate(self.things)}
+        count = self._counted(picture.geom)
+        detections = tuple(self._detection(id_, mask) for id_, mask in masks.items() if count[id_])
+        depth = np.where(picture.depth <= self.scenery.max_range, picture.depth, np.float32(np.nan))
+        return PhysicsRendering(
+            RgbdFrame(picture.rgb, depth, camera, stamp_ns, pose.child, pose),
+            detections,
+            MappingProxyType(masks),
+            MappingProxyType(self._visible_fractions(self._renderer, camera, pose, count)),
+            self._shines[picture.geom],
+        )
+
+    def _visible_fractions(
+        self, renderer: SceneRenderer, camera: PinholeCamera, pose: Transform, count: Mapping[str, int]
+    ) -> dict[str, float]:
+        """Visible pixels as part of those each thing would have without the others.
+
+        Things whose windows in the picture lie apart are drawn together, so that few pictures are enough.
+        """
+        whole: dict[str, int] = {}
+        for group in _apart({id_: self._window(id_, camera, pose) for id_ in count}):
+            geom = renderer.alone(camera, pose, [g for id_ in group for g in self._seen[id_]])
+            alone = self._counted(geom)
+            whole.update({id_: alone[id_] for id_ in group})
+        return {id_: min(n / max(whole[id_], 1), 1.0) for id_, n in count.items()}
+
+    def _counted(self, geom: npt.NDArray[np.int32]) -> dict[str, int]:
+        """Pixels of each thing in a picture of geom numbers."""
+        counts = np.bincount(geom.ravel() + 1, minlength=len(self._owner))  # of no geom, then of each
+        return {id_: int(counts[np.add(geoms, 1)].sum()) for id_, geoms in self._seen.items()}
+
+    def _window(self, id_: str, camera: PinholeCamera, pose: Transform) -> Array:
+        """(4,) left, top, right, bottom that its picture lies in; endless where a corner is behind the camera."""
+        pixels = project(camera, pose.inverse().apply(self.truth[id_].corners()))
+        if not np.isfinite(pixels).all():
+            return np.array([-np.inf, -np.inf, np.inf, np.inf])
+        return np.concatenate([pixels.min(axis=0) - 1, pixels.max(axis=0) + 1])
+
+    def _detection(self, id_: str, mask: Mask) -> Detection:
+        left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+        box = (float(left), float(top), float(left + width), float(top + height))
+        true = self.truth[id_]
+        return Detection(id_, true.label, 1.0, box, mask, true.attributes)
+
+    def _seen_geoms(self, id_: str) -> list[int]:
+        of_body = self._model.geom_bodyid == self._bodies[id_]
+        return [int(g) for g in np.flatnonzero(of_body & (self._model.geom_group == SEEN))]
+
+    def _shiny_geoms(self) -> list[int]:
+        return [
+            int(self._model.geom(f"{id_}/{number}").id)
+            for id_, thing in self.things.items()
+            for number, part in enumerate(thing.model.parts)
+            if part.shiny
+        ]
+
+
+def _apart(windows: Mapping[str, Array]) -> list[list[str]]:
+    """Groups of ids whose windows do not overlap each other."""
+    groups: list[list[str]] = []
+    for id_, window in windows.items():
+        for group in groups:
+            if not any(_overlap(window, windows[other]) for other in group):
+                group.append(id_)
+                break
+        else:
+            groups.append([id_])
+    return groups
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    return bool(a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3])

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a relation hold between two things as they lie? From true outlines and heights alone, by docs/relations.md.
+
+Written apart from the solver in spatial/, on purpose: it never sees a picture and shares no code with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+
+from spatial_vlm_ros.errors import UnknownNameError
+from spatial_vlm_ros.sim.meshes import Array
+from spatial_vlm_ros.sim.truth import TrueObject
+
+_CONTACT = 0.008  # metres between a thing's underside and what carries it
+_NEXT_TO, _LEAST_SIZE = 2.0, 0.05  # gap of "next to" in mean sizes; least size of a thing in that, metres
+
+
+def margin(relation: str, target: TrueObject, anchor: TrueObject, eye: Array) -> float:
+    """How far a relation is from its border.
+
+    Args:
+        relation: one of RELATIONS.
+        target: the thing placed.
+        anchor: the thing it is related to.
+        eye: (3,) place of the viewer, base frame, metres.
+
+    Returns:
+        Metres; positive = it holds.
+
+    Raises:
+        UnknownNameError: no such relation.
+    """
+    if relation not in _MARGINS:
+        raise UnknownNameError("relation", relation, _MARGINS)
+    return _MARGINS[relation](target, anchor, eye)
+
+
+def _directions(anchor: TrueObject, eye: Array) -> tuple[Array, Array]:
+    """(2,) unit vectors on the ground: from the viewer to the anchor, and to its right."""
+    ahead = anchor.centre[:2] - eye[:2]
+    ahead = ahead / np.linalg.norm(ahead)
+    return ahead, np.array([ahead[1], -ahead[0]])
+
+
+def _right_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
+    _, right = _directions(anchor, eye)
+    return float((target.centre[:2] - anchor.centre[:2]) @ right)
+
+
+def _left_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
+    return -_right_of(target, anchor, eye)
+
+
+def _behind(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
+    return _along(target, anchor, eye, 1.0)
+
+
+def _in_front_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
+    return _along(target, anchor, eye, -1.0)
+
+
+def _along(target: TrueObject, anchor: TrueObject, eye: Array, sign: float) -> float:
+    """Farther (1) or nearer (-1) by where both begin and by their centres, within 45° of the line of sight."""
+    ahead, right = _directions(anchor, eye)
+    begins = sign * ((target.outline @ ahead).min() - (anchor.outline @ ahead).min())
+    centres = sign * ((target.centre[:2] - anchor.centre[:2]) @ ahead)
+    t, a = target.outline @ right, anchor.outline @ right
+    aside = max(t.min() - a.max(), a.min() - t.max(), 0.0)
+    further = min(begins, centres)
+    return float(min(further, further - aside) if aside > 0 else further)
+
+
+def _on(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: ARG001
+    """Above the anchor, within its outline, its underside between the anchor's foot and just over its top."""
+    height = anchor.top - anchor.bottom
+    lifted = target.bottom - anchor.bottom - 0.2 * height
+    resting = anchor.top + _CONTACT - target.bottom
+    return min(_inside(target.centre[:2], anchor.outline), lifted + _CONTACT, resting, target.centre[2] - anchor.top)
+
+
+def _in(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: ARG001
+    """Its centre within the anchor's outline and below its rim, its underside above the anchor's, smaller than it."""
+    deep, floor = anchor.top - target.centre[2], target.bottom - anchor.bottom
+    return min(_inside(target.centre[:2], anchor.outline), deep, floor, float((anchor.size - target.size)[:2].min()))
+
+
+def _next_to(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: ARG001
+    """Side by side with a gap of less than _NEXT_TO mean sizes."""
+    line = target.centre[:2] - anchor.centre[:2]
+    line = line / max(float(np.linalg.norm(line)), 1e-9)
+    gap = float((target.outline @ line).min() - (anchor.outline @ line).max())
+    sizes = sum(max(float(one.size[:2].mean()), _LEAST_SIZE) for one in (target, anchor)) / 2
+    same_level = 0.06 - abs(target.bottom - anchor.bottom)
+    return min(_NEXT_TO * sizes - gap, same_level, gap + 0.005 if gap < 0 else np.inf)
+
+
+def _inside(place: Array, outline: Array) -> float:
+    """How far inside a convex outline a place is, metres; negative outside."""
+    contour = outline.astype(np.float32).reshape(-1, 1, 2)
+    return float(cv2.pointPolygonTest(contour, (float(place[0]), float(place[1])), True))
+
+
+_MARGINS: Mapping[str, Callable[[TrueObject, TrueObject, Array], float]] = MappingProxyType(
+    {
+        "left of": _left_of,
+        "right of": _right_of,
+        "behind": _behind,
+        "in front of": _in_front_of,
+        "on": _on,
+        "in": _in,
+        "next to": _next_to,
+    }
+)
+RELATIONS: tuple[str, ...] = tuple(_MARGINS)
+"""Names of the relations that things are placed by."""

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures, depth and instance numbers of a MuJoCo model from any pinhole camera, on one drawing context."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.sim.compilation import SEEN
+from spatial_vlm_ros.sim.mujoco_ import drawing_context, load_mujoco, no_drawing
+from spatial_vlm_ros.types import Depth, PinholeCamera, Rgb, Transform
+
+NEAR, FAR = 0.02, 20.0
+"""Planes between which anything is drawn, metres along optical z."""
+_HIDDEN = 5  # a group of geoms that is never drawn
+_MOST_GEOMS = 4000
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What a camera sees.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        depth: (H, W) float32, metres along optical z; NaN where nothing is.
+        geom: (H, W) int32, number of the geom at the centre of each pixel; -1 = none.
+    """
+
+    rgb: Rgb
+    depth: Depth
+    geom: npt.NDArray[np.int32]
+
+
+class SceneRenderer:
+    """Draws one model. Use it from one thread, as a context manager or with `close()`.
+
+    Args:
+        model: MuJoCo model.
+        data: its state; drawn as it is at each call.
+
+    Raises:
+        ModelError: MuJoCo is not installed, or no drawing context can be had.
+    """
+
+    def __init__(self, model: Any, data: Any) -> None:
+        self._mj = mj = load_mujoco()
+        self._model, self._data, self._thread = model, data, threading.get_ident()
+        self._size = (0, 0)
+        self._gl: Any = drawing_context()
+        try:
+            self._context: Any = mj.MjrContext(model, mj.mjtFontScale.mjFONTSCALE_100)
+        except Exception as error:  # drivers fail in their own ways
+            raise no_drawing(error) from error
+        mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._context.readDepthMap = mj.mjtDepthMap.mjDEPTH_ZEROFAR  # finest where it is near
+        self._scene = mj.MjvScene(model, maxgeom=_MOST_GEOMS)
+        self._option, self._free = mj.MjvOption(), mj.MjvCamera()
+        self._option.geomgroup[:] = 0
+        self._option.geomgroup[SEEN] = 1
+
+    def __enter__(self) -> SceneRenderer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the drawing context; further calls do nothing."""
+        if self._gl is not None:
+            self._gl.make_current()
+            self._context.free()  # before its GL context: the next one would draw nothing otherwise
+            self._gl.free()
+            self._gl = None
+
+    def draw(self, camera: PinholeCamera, base_T_camera: Transform) -> Picture:
+        """Colour, depth and instance numbers.
+
+        Args:
+            camera: rectified; any focal lengths and principal point.
+            base_T_camera: maps the optical frame to the model's world frame.
+
+        Raises:
+            InputError: the camera has distortion, or the caller is another thread.
+            ModelError: the renderer is closed.
+        """
+        self._prepare(camera, base_T_camera)
+        rgb, _ = self._read(camera, numbers=False)
+        codes, depth = self._read(camera, numbers=True)
+        return Picture(rgb, depth, self._geoms(codes))
+
+    def alone(self, camera: PinholeCamera, base_T_camera: Transform, drawn: Sequence[int]) -> npt.NDArray[np.int32]:
+        """(H, W) geom numbers, -1 = none, with only the geoms `drawn` in the world; raises as `draw`."""
+        groups = self._model.geom_group.copy()
+        self._model.geom_group[:] = _HIDDEN
+        self._model.geom_group[list(drawn)] = SEEN
+        try:
+            self._prepare(camera, base_T_camera)
+            codes, _ = self._read(camera, numbers=True)
+            return self._geoms(codes)
+        finally:
+            self._model.geom_group[:] = groups
+
+    def _prepare(self, camera: PinholeCamera, base_T_camera: Transform) -> None:
+        """Set the scene and look at it from there."""
+        if self._gl is None:
+            raise ModelError("renderer", "closed", "make a new one")
+        if not camera.is_rectified:
+            raise InputError("camera D", str(camera.D), "none", "render with a rectified camera")
+        if threading.get_ident() != self._thread:
+            raise InputError("thread", "another one", "the thread that made the renderer", "render from one thread")
+        mj = self._mj
+        self._gl.make_current()
+        if self._size != (camera.width, camera.height):
+            mj.mjr_resizeOffscreen(camera.width, camera.height, self._context)
+            self._size = (camera.width, camera.height)
+        every = mj.mjtCatBit.mjCAT_ALL
+        mj.mjv_updateScene(self._model, self._data, self._option, None, self._free, every, self._scene)
+        for eye in self._scene.camera:
+            _aim(eye, camera, base_T_camera)
+
+    def _read(self, camera: PinholeCamera, numbers: bool) -> tuple[npt.NDArray[np.uint8], Depth]:
+        """Draw colours or numbers; returns (H, W, 3) uint8 and depth (H, W), first row on top."""
+        mj, flags = self._mj, self._scene.flags
+        flags[mj.mjtRndFlag.mjRND_SEGMENT] = flags[mj.mjtRndFlag.mjRND_IDCOLOR] = int(numbers)
+        flags[mj.mjtRndFlag.mjRND_SHADOW] = int(not numbers)
+        flags[mj.mjtRndFlag.mjRND_REFLECTION] = 0
+        window = mj.MjrRect(0, 0, camera.width, camera.height)
+        rgb = np.empty((camera.height, camera.width, 3), np.uint8)
+        inverse = np.empty((camera.height, camera.width), np.float32) if numbers else None
+        mj.mjr_render(window, self._scene, self._context)
+        mj.mjr_readPixels(rgb, inverse, window, self._context)
+        rgb = np.ascontiguousarray(rgb[::-1])
+        return rgb, _metres(inverse[::-1]) if inverse is not None else np.empty((0, 0), np.float32)
+
+    def _geoms(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+        """Geom numbers from colours that code places in the scene's list, plus one."""
+        place = codes[..., 0] + np.int32(256) * codes[..., 1] + np.int32(65536) * codes[..., 2]
+        geoms = np.full(self._scene.ngeom + 1, -1, np.int32)
+        kind = self._mj.mjtObj.mjOBJ_GEOM
+        for drawn in self._scene.geoms[: self._scene.ngeom]:
+            if drawn.segid >= 0 and drawn.objtype == kind:
+                geoms[drawn.segid + 1] = drawn.objid
+        return geoms[place]
+
+
+def _aim(eye: Any, camera: PinholeCamera, base_T_camera: Transform) -> None:
+    """Give one of the scene's eyes a pose and a frustum whose pixel centres are those of `camera`.
+
+    (0, 0) is the centre of the top-left pixel, so the picture reaches from -0.5 to width - 0.5.
+    """
+    R, t = base_T_camera.rotation, base_T_camera.translation
+    eye.pos, eye.forward, eye.up = t, R[:, 2], -R[:, 1]
+    fx, fy, cx, cy = camera.K[0, 0], camera.K[1, 1], camera.K[0, 2], camera.K[1, 2]
+    left, right = (-0.5 - cx) / fx * NEAR, (camera.width - 0.5 - cx) / fx * NEAR
+    eye.orthographic = 0
+    eye.frustum_near, eye.frustum_far = NEAR, FAR
+    eye.frustum_center, eye.frustum_width = (left + right) / 2, (right - left) / 2
+    eye.frustum_top, eye.frustum_bottom = (cy + 0.5) / fy * NEAR, -(camera.height - 0.5 - cy) / fy * NEAR
+
+
+def _metres(buffer: npt.NDArray[np.float32]) -> Depth:
+    """Depth buffer (1 = near plane, 0 = far plane) → metres along optical z; NaN at the far plane."""
+    z = NEAR * FAR / (NEAR + buffer.astype(np.float64) * (FAR - NEAR))
+    return np.where(buffer > 0, z, np.nan).astype(np.float32)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands around the things: table, floor, wall, light and their patterns, drawn by chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.sim.model import Colour
+from spatial_vlm_ros.sim.tabletop import as_bytes
+from spatial_vlm_ros.types import Vector3
+
+Pattern = npt.NDArray[np.uint8]  # (N, N, 3)
+_PIXELS = 256
+_TABLES: tuple[Colour, ...] = ((176, 138, 98), (205, 184, 152), (140, 104, 74), (188, 188, 184), (150, 160, 168))
+_FLOORS: tuple[Colour, ...] = ((96, 98, 104), (128, 116, 100), (78, 84, 92), (150, 148, 142))
+_WALLS: tuple[Colour, ...] = ((214, 210, 200), (190, 202, 210), (206, 214, 200), (222, 214, 222))
+
+
+@dataclass(frozen=True)
+class Light:
+    """A lamp: where it is and where it shines (base frame, metres), its brightness 0 to 1, and whether it shadows."""
+
+    position: Vector3
+    towards: Vector3
+    brightness: tuple[float, float, float]
+    shadows: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Scenery:
+    """A table in a room, in the base frame (z up).
+
+    Args:
+        table: pattern of its top.
+        floor: pattern of the floor.
+        wall: colour of the wall behind.
+        lights: the first one casts shadows.
+        ambient: light from everywhere, 0 to 1.
+        table_centre: x, y of the middle of its top, metres.
+        table_size: extent along x and y, metres.
+        table_height: of its top above the base frame's origin, metres.
+        floor_height: of the floor, metres.
+        max_range: depth beyond which the camera measures nothing, metres.
+
+    Raises:
+        InputError: a table without extent, or below the floor.
+    """
+
+    table: Pattern
+    floor: Pattern
+    wall: Colour
+    lights: tuple[Light, ...]
+    ambient: float = 0.4
+    table_centre: tuple[float, float] = (0.85, 0.0)
+    table_size: tuple[float, float] = (1.2, 1.5)
+    table_height: float = 0.1
+    floor_height: float = -0.65
+    max_range: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not min(self.table_size) > 0 or not self.table_height > self.floor_height:
+            got = f"{self.table_size} at {self.table_height} m"
+            raise InputError("table", got, "an extent, and a height above the floor", "give metres")
+
+
+def random_scenery(rng: np.random.Generator) -> Scenery:
+    """A table, room and light drawn by `rng` alone."""
+    wall = _WALLS[int(rng.integers(len(_WALLS)))]
+    return Scenery(_table_top(rng), _floor(rng), wall, _lights(rng), float(rng.uniform(0.42, 0.52)))
+
+
+def _lights(rng: np.random.Generator) -> tuple[Light, ...]:
+    angle, warm = rng.uniform(-math.pi, math.pi), rng.uniform(-0.04, 0.04)
+    over = (0.85 + 0.9 * math.cos(angle), 0.9 * math.sin(angle), float(rng.uniform(1.7, 2.2)))
+    strength = rng.uniform(0.6, 0.75)
+    key = (float(strength * (1 + warm)), float(strength), float(strength * (1 - warm)))
+    fill = (float(rng.uniform(0.18, 0.28)),) * 3
+    return (
+        Light(over, (0.85, 0.0, 0.1), key, True),
+        Light((-over[0], -over[1], 2.0), (0.85, 0.0, 0.1), (fill[0], fill[1], fill[2]), False),
+    )
+
+
+def _table_top(rng: np.random.Generator) -> Pattern:
+    colour = np.array(_TABLES[int(rng.integers(len(_TABLES)))], np.float64) * rng.uniform(0.9, 1.1)
+    kind = str(rng.choice(["wood", "stone", "cloth", "plain"]))
+    if kind == "wood":
+        grain = _cloud(rng, 4, 40)
+        light = 1 + 0.10 * np.sin(2 * math.pi * (6 * np.linspace(0, 1, _PIXELS)[None] + 0.35 * grain)) + 0.05 * grain
+    elif kind == "cloth":
+        stripes = np.sin(np.arange(_PIXELS) * 2 * math.pi * 8 / _PIXELS) > 0
+        light = 1 - 0.07 * stripes[None] - 0.07 * stripes[:, None] + 0.03 * rng.standard_normal((_PIXELS, _PIXELS))
+    elif kind == "stone":
+        light = 1 + 0.03 * _cloud(rng, 40, 40) + 0.03 * rng.standard_normal((_PIXELS, _PIXELS))
+    else:
+        light = 1 + 0.012 * rng.standard_normal((_PIXELS, _PIXELS))
+    return as_bytes(colour * light[..., None])
+
+
+def _floor(rng: np.random.Generator) -> Pattern:
+    colour = np.array(_FLOORS[int(rng.integers(len(_FLOORS)))], np.float64)
+    ramp = np.arange(_PIXELS)
+    joints = (ramp % 128 < 2)[:, None] | (ramp % 128 < 2)[None]
+    return as_bytes(colour * ((1 + 0.05 * _cloud(rng, 20, 20)) * np.where(joints, 0.75, 1.0))[..., None])
+
+
+def _cloud(rng: np.random.Generator, rows: int, columns: int) -> npt.NDArray[np.float64]:
+    """(N, N) smooth noise of unit variance with so many bumps down and across."""
+    coarse = rng.standard_normal((rows, columns))
+    fine = np.asarray(cv2.resize(coarse, (_PIXELS, _PIXELS), interpolation=cv2.INTER_CUBIC), np.float64)
+    return fine / max(float(fine.std()), 1e-9)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Worlds that several files of this room look at; made once."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+
+import pytest
+
+from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+
+SEEDS = (3, 12, 21, 40)
+
+
+@pytest.fixture(scope="session")
+def _mujoco() -> None:
+    if importlib.util.find_spec("mujoco") is None:
+        pytest.skip("mujoco is not installed: pip install 'spatial_vlm_ros[sim]'")
+
+
+@pytest.fixture(scope="session", params=SEEDS, ids=lambda seed: f"seed{seed}")
+def settled(request: pytest.FixtureRequest, _mujoco: None) -> Iterator[tuple[PhysicsWorld, PhysicsRendering]]:
+    """A random world at rest and what its camera sees."""
+    from spatial_vlm_ros.sim.settled import settled_tabletop
+
+    with settled_tabletop(request.param) as world:
+        yield world, world.render(VGA)
+
+
+@pytest.fixture(scope="session")
+def demo(_mujoco: None) -> Iterator[tuple[PhysicsWorld, PhysicsRendering]]:
+    """The demo world "behind" and what its camera sees."""
+    from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
+
+    with DEMO_WORLDS["behind"]() as world:
+        yield world, world.render(VGA)

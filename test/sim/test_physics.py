@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.camera import normalised_grid
+from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.sim.demo_worlds import demo_camera
+from spatial_vlm_ros.sim.kinds import KINDS, make
+from spatial_vlm_ros.sim.model import Model
+from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+from spatial_vlm_ros.sim.scenery import random_scenery
+from spatial_vlm_ros.sim.tabletop import look_at
+
+pytestmark = pytest.mark.usefixtures("_mujoco")
+Seen = tuple[PhysicsWorld, PhysicsRendering]
+
+
+def world_of(*things: tuple[str, Model, float, float, float]) -> PhysicsWorld:
+    """Models let go at x, y and a height above the table."""
+    scenery = random_scenery(np.random.default_rng(0))
+    put = [Thing(id_, model, (x, y, scenery.table_height + up)) for id_, model, x, y, up in things]
+    return PhysicsWorld(put, scenery, demo_camera())
+
+
+def points_of(seen: PhysicsRendering, id_: str) -> np.ndarray:
+    """(N, 3) exact visible points of a thing, base frame."""
+    mask, frame = seen.masks[id_], seen.frame
+    z = frame.depth[mask][:, None].astype(np.float64)
+    assert frame.base_T_camera is not None
+    return frame.base_T_camera.apply(np.concatenate([normalised_grid(frame.camera)[mask] * z, z], axis=1))
+
+
+def test_everything_is_at_rest_and_nothing_runs_into_anything(settled: Seen) -> None:
+    world, _ = settled
+    assert world.at_rest()
+    speed, turning = world.speeds()
+    assert speed < 0.003
+    assert turning < 0.06
+    assert world.deepest_contact() < 0.001
+    for true in world.truth.values():
+        assert true.bottom > world.scenery.table_height - 0.001
+
+
+def test_visible_points_lie_in_the_true_box_and_reach_its_faces(settled: Seen) -> None:
+    world, seen = settled
+    for id_, true in world.truth.items():
+        if not seen.masks[id_].any():
+            continue
+        local = (points_of(seen, id_) - true.centre) @ true.axes
+        assert (np.abs(local) <= true.size / 2 + 1e-4).all(), id_
+    best = max(world.truth.values(), key=lambda o: int(seen.masks[o.id].sum()) * (seen.visible_fraction[o.id] > 0.99))
+    local = (points_of(seen, best.id) - best.centre) @ best.axes
+    assert local[:, 2].max() > best.size[2] / 2 - 0.004, "its top is seen"
+
+
+def test_axes_of_boxes_are_gravity_up_with_x_along_the_longer_side(settled: Seen) -> None:
+    world, _ = settled
+    for true in world.truth.values():
+        np.testing.assert_allclose(true.axes.T @ true.axes, np.eye(3), atol=1e-9)
+        np.testing.assert_allclose(true.axes[:, 2], (0, 0, 1))
+        np.testing.assert_allclose(true.axes[:, 1], np.cross(true.axes[:, 2], true.axes[:, 0]), atol=1e-9)
+        assert true.size[0] >= true.size[1]
+        assert true.base_T_object.parent == "base_link"
+        assert true.corners().shape == (8, 3)
+
+
+def test_masks_are_disjoint_and_hold_the_only_pixels_that_stand_out(settled: Seen) -> None:
+    world, seen = settled
+    covered = np.sum(list(seen.masks.values()), axis=0)
+    assert covered.max() == 1
+    grid, depth = normalised_grid(VGA), seen.frame.depth
+    points = world.base_T_camera.apply(np.concatenate([grid, np.ones((480, 640, 1))], axis=2) * depth[..., None])
+    (x, y), (w, d) = world.scenery.table_centre, world.scenery.table_size
+    over_table = (np.abs(points[..., :2] - (x, y)) < (w / 2 - 0.01, d / 2 - 0.01)).all(axis=-1)
+    stands_out = over_table & (points[..., 2] > world.scenery.table_height + 0.001)
+    assert (covered[stands_out] == 1).all()
+    below = covered.astype(bool) & over_table & (points[..., 2] < world.scenery.table_height - 0.001)
+    assert not below.any()
+
+
+def test_detections_are_tight_and_tell_what_is_true(settled: Seen) -> None:
+    world, seen = settled
+    assert {d.id for d in seen.detections} == {id_ for id_, mask in seen.masks.items() if mask.any()}
+    for detection in seen.detections:
+        rows, columns = np.nonzero(seen.masks[detection.id])
+        assert detection.box_xyxy == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        true = world.truth[detection.id]
+        assert (detection.label, detection.attributes, detection.score) == (true.label, true.attributes, 1.0)
+
+
+def test_visible_fractions_agree_with_a_world_of_one_thing(demo: Seen) -> None:
+    world, seen = demo
+    alone = world_of(("cup", world.things["cup"].model, 0.74, 0.0, 0.002))
+    with alone:
+        whole = alone.render(VGA).masks["cup"].sum()
+    assert seen.visible_fraction["cup"] == pytest.approx(seen.masks["cup"].sum() / whole, abs=0.01)
+    assert 0.4 < seen.visible_fraction["bonnet"] < 0.97, "the cup hides a part of it"
+    assert seen.visible_fraction["ribbon"] == 1.0
+
+
+def test_what_is_behind_the_camera_is_not_detected(demo: Seen) -> None:
+    world, _ = demo
+    seen = world.render(VGA, look_at((0.8, 0.0, 0.5), (-2.0, 0.0, 0.4), "base_link"), stamp_ns=7)
+    assert seen.detections == ()
+    assert set(seen.visible_fraction.values()) == {0.0}
+    assert seen.frame.stamp_ns == 7
+
+
+@pytest.mark.parametrize("kind", ["cup", "mug", "bowl"])
+def test_hollow_things_are_hollow_to_the_eye_and_to_the_touch(kind: str) -> None:
+    model, ball = make(kind, np.random.default_rng(1), "white"), make("orange", np.random.default_rng(0))
+    small = Model("ball", (), tuple(type(p)(p.mesh.scaled((0.4,) * 3), p.colour) for p in ball.parts),
+                  tuple(type(s)(s.kind, tuple(0.4 * v for v in s.size), tuple(0.4 * v for v in s.position))
+                        for s in ball.solids), 0.02, (0, 0, 0.013), rolling=0.001, may_tip=True)  # fmt: skip
+    with world_of((kind, model, 0.8, 0.0, 0.002)) as world:
+        true = world.truth[kind]
+        above = look_at((0.8, 0.0, 0.9), (0.8, 0.0, 0.1), "base_link")
+        bottom = 0.9 - world.render(VGA, above).frame.depth[235:245, 315:325].max()
+        assert bottom < true.bottom + 0.012, "one sees down to the floor"
+        assert world.render(VGA, above).masks[kind][235:245, 315:325].all()
+    with world_of((kind, model, 0.8, 0.0, 0.002), ("ball", small, 0.8, 0.0, 0.15)) as world:
+        assert world.truth["ball"].bottom < world.truth[kind].bottom + 0.015, "a ball falls to the floor inside"
+        assert world.truth["ball"].bottom > world.truth[kind].bottom, "and does not fall through"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_stands_where_it_is_put(kind: str) -> None:
+    model = make(kind, np.random.default_rng(5))
+    with world_of(("it", model, 0.8, 0.0, 0.002)) as world:
+        true = world.truth["it"]
+        assert world.at_rest()
+        assert np.hypot(true.centre[0] - 0.8, true.centre[1]) < 0.06
+        assert abs(true.bottom - world.scenery.table_height) < 0.004
+        if not model.may_tip:
+            assert true.base_T_object.rotation[2, 2] > 0.999
+
+
+def test_attached_parts_belong_to_the_box_of_their_thing() -> None:
+    mug, cup = (make(kind, np.random.default_rng(2), "red") for kind in ("mug", "cup"))
+    assert mug.size[0] > 1.2 * mug.size[1], "the handle sticks out along x"
+    assert cup.size[0] == pytest.approx(cup.size[1], rel=0.01)
+    with world_of(("mug", mug, 0.8, 0.0, 0.002)) as world:
+        true = world.truth["mug"]
+        assert true.size[2] == pytest.approx(mug.size[2], abs=1e-3)
+        assert true.size[0] * true.size[1] <= mug.size[0] * mug.size[1] * 1.001, "the tightest box may lie askew"
+        assert true.size[0] > 1.2 * cup.size[0], "the handle is in it"
+        assert true.centre[0] > 0.805, "its middle is towards the handle"
+    bare, hat = make("ribbon chick", np.random.default_rng(2)), make("bonnet chick", np.random.default_rng(2))
+    assert hat.size[2] > bare.size[2] + 0.002, "the bonnet makes it taller"
+
+
+def test_metal_shines_and_bread_and_butter_things_do_not(demo: Seen) -> None:
+    _, seen = demo
+    assert 0.05 < (seen.shiny & seen.masks["can"]).sum() / seen.masks["can"].sum() < 0.6
+    assert not (seen.shiny & ~seen.masks["can"]).any()
+
+
+def test_a_world_without_things_is_a_table() -> None:
+    with world_of() as world:
+        assert world.render(VGA).detections == ()
+        assert world.at_rest()
+
+
+def test_things_with_one_id_are_refused() -> None:
+    model = make("apple", np.random.default_rng(0))
+    with pytest.raises(InputError, match="ids of things"):
+        world_of(("a", model, 0.7, 0, 0), ("a", model, 0.9, 0, 0))
+
+
+def test_a_closed_world_opens_again_when_it_is_looked_at(demo: Seen) -> None:
+    world, seen = demo
+    world.close()
+    np.testing.assert_array_equal(world.render(VGA).frame.rgb, seen.frame.rgb)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Worked by hand: boxes on a table, the viewer at (-1, 0, 0.5), looking along +x; its right is -y."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.errors import UnknownNameError
+from spatial_vlm_ros.sim.relation_truth import RELATIONS, margin
+from spatial_vlm_ros.sim.truth import TrueObject, outline_of, tight_box
+from spatial_vlm_ros.types import Transform
+
+EYE = np.array([-1.0, 0.0, 0.5])
+
+
+def box(
+    x: float, y: float, size: tuple[float, float, float] = (0.1, 0.1, 0.1), bottom: float = 0.0, turn: float = 0.0
+) -> TrueObject:
+    signs = np.array([(a, b, c) for a in (-0.5, 0.5) for b in (-0.5, 0.5) for c in (0, 1)])
+    c, s = np.cos(turn), np.sin(turn)
+    points = (signs * size) @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) + (x, y, bottom)
+    outline = outline_of(points)
+    return TrueObject("b", "box", (), Transform("base_link", "b", np.eye(4)), *tight_box(points, outline), outline)
+
+
+ANCHOR = box(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("relation", "target", "expected"),
+    [
+        ("left of", box(0.0, 0.2), 0.2),
+        ("right of", box(0.0, 0.2), -0.2),
+        ("right of", box(0.3, -0.05), 0.05),
+        ("behind", box(0.2, 0.0), 0.2),
+        ("behind", box(0.2, 0.2), 0.1),  # a gap of 0.1 aside of 0.2 behind
+        ("behind", box(0.02, 0.3), -0.18),  # beside: 0.2 aside, 0.02 behind
+        ("behind", box(-0.2, 0.0), -0.2),
+        ("in front of", box(-0.2, 0.0), 0.2),
+        ("in front of", box(0.01, 0.0, (0.2, 0.2, 0.05)), -0.01),  # begins before it, its middle is behind
+        ("on", box(0.0, 0.0, (0.04, 0.04, 0.04), 0.1), 0.008),
+        ("on", box(0.0, 0.04, (0.02, 0.02, 0.02), 0.1), 0.008),
+        ("on", box(0.0, 0.06, (0.04, 0.04, 0.04), 0.1), -0.01),  # its middle is 1 cm beside the edge
+        ("on", box(0.0, 0.0, (0.04, 0.04, 0.04), 0.15), -0.042),  # floats
+        ("in", box(0.0, 0.0, (0.04, 0.04, 0.04), 0.01), 0.01),
+        ("in", box(0.0, 0.0, (0.04, 0.04, 0.04), 0.09), -0.01),  # its middle is over the rim
+        ("next to", box(0.0, 0.15), 0.06),  # by heights
+        ("next to", box(0.0, 0.26), 0.04),  # a gap of 0.16 where 0.2 would do
+        ("next to", box(0.0, 0.4), -0.1),
+        ("next to", box(0.0, 0.05), -0.045),  # within each other
+    ],
+)
+def test_margins_are_those_worked_by_hand(relation: str, target: TrueObject, expected: float) -> None:
+    assert margin(relation, target, ANCHOR, EYE) == pytest.approx(expected, abs=1e-6)
+
+
+def test_left_mirrors_right_and_behind_is_never_in_front() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        one, other = (box(*rng.uniform(-0.5, 0.5, 2), turn=rng.uniform(0, 3)) for _ in range(2))
+        assert margin("left of", one, other, EYE) == -margin("right of", one, other, EYE)
+        assert min(margin("behind", one, other, EYE), margin("in front of", one, other, EYE)) <= 0
+
+
+def test_an_unknown_relation_is_refused_with_those_there_are() -> None:
+    assert len(RELATIONS) == 7
+    with pytest.raises(UnknownNameError, match="next to"):
+        margin("astride", ANCHOR, ANCHOR, EYE)
+
+
+def test_the_tight_box_of_a_turned_block_is_that_block() -> None:
+    turned = box(0.3, -0.2, (0.2, 0.08, 0.12), 0.05, turn=0.7)
+    np.testing.assert_allclose(turned.centre, (0.3, -0.2, 0.11), atol=1e-7)
+    np.testing.assert_allclose(turned.size, (0.2, 0.08, 0.12), atol=1e-7)
+    np.testing.assert_allclose(turned.axes[:, 0], (np.cos(0.7), np.sin(0.7), 0), atol=1e-6)
+    assert (turned.bottom, turned.top) == pytest.approx((0.05, 0.17))
+
+
+def test_no_turn_makes_the_tight_box_smaller() -> None:
+    points = np.random.default_rng(4).normal(size=(60, 3)) * (0.1, 0.04, 0.03)
+    _, _, size = tight_box(points, outline_of(points))
+    areas = []
+    for angle in np.linspace(0, np.pi / 2, 400):
+        flat = points[:, :2] @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        areas.append(np.prod(np.ptp(flat, axis=0)))
+    assert size[0] * size[1] <= min(areas) * (1 + 1e-9)
+    assert size[0] * size[1] == pytest.approx(min(areas), rel=3e-3)

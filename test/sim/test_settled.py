@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial import ConvexHull
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.sim.kinds import KINDS, make
+from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+from spatial_vlm_ros.sim.placing import kept
+from spatial_vlm_ros.sim.settled import broken, random_view, relation_holds, settled_tabletop
+from spatial_vlm_ros.sim.truth import Placed, TrueObject
+
+pytestmark = pytest.mark.usefixtures("_mujoco")
+Seen = tuple[PhysicsWorld, PhysicsRendering]
+
+
+def holds(relation: str, target: TrueObject, anchor: TrueObject, eye: np.ndarray) -> bool:
+    """The relations said another way: by bearings, distances and heights of centres and boxes' corners alone."""
+    t, a, e = target.centre[:2] - eye[:2], anchor.centre[:2] - eye[:2], np.linalg.norm
+    turned = np.arctan2(t[1], t[0]) - np.arctan2(a[1], a[0])
+    turned = (turned + np.pi) % (2 * np.pi) - np.pi
+    over = ConvexHull(anchor.corners()[:, :2]).equations @ [*target.centre[:2], 1.0]
+    corners = e(target.corners()[:, None, :2] - anchor.corners()[None, :, :2], axis=2)
+    return {
+        "left of": bool(turned > 0),
+        "right of": bool(turned < 0),
+        "behind": bool(e(t) > e(a)),
+        "in front of": bool(e(t) < e(a)),
+        "on": bool((over < 0).all() and target.centre[2] > anchor.top and target.bottom < anchor.top + 0.01),
+        "in": bool((over < 0).all() and anchor.bottom < target.bottom < target.centre[2] < anchor.top),
+        "next to": bool(corners.min() < 0.2 and abs(target.bottom - anchor.bottom) < 0.05),
+    }[relation]
+
+
+def test_recorded_relations_hold_as_the_things_lie(settled: Seen) -> None:
+    world, _ = settled
+    related = [true for true in world.truth.values() if true.placed is not None]
+    assert len(related) >= 3
+    for true in related:
+        assert true.placed is not None
+        assert relation_holds(world, true.id)
+        anchor = world.truth[true.placed.anchor_ids[0]]
+        assert holds(true.placed.relation, true, anchor, world.base_T_camera.translation), (true.id, true.placed)
+
+
+def test_every_relation_comes_up_and_nothing_lies_beside_the_table() -> None:
+    relations: Counter[str] = Counter()
+    for seed in range(50, 62):
+        with settled_tabletop(seed) as world:
+            assert len(world.truth) >= 6
+            assert broken(world) == set()
+            relations.update(true.placed.relation for true in world.truth.values() if true.placed)
+            for true in world.truth.values():
+                assert true.bottom > world.scenery.table_height - 0.005
+                assert (np.abs(true.centre[:2] - world.scenery.table_centre) < (0.6, 0.75)).all()
+    assert {"left of", "right of", "behind", "in front of", "on", "next to"} <= set(relations)
+
+
+def test_the_same_seed_makes_the_same_world_and_another_one_another() -> None:
+    seen, truth = [], []
+    for seed in (5, 5, 6):
+        with settled_tabletop(seed) as world:
+            seen.append(world.render(VGA))
+            truth.append(world.truth)
+    np.testing.assert_array_equal(seen[0].frame.rgb, seen[1].frame.rgb)
+    np.testing.assert_array_equal(seen[0].frame.depth, seen[1].frame.depth)
+    assert list(truth[0]) == list(truth[1])
+    for id_, true in truth[0].items():
+        np.testing.assert_array_equal(true.base_T_object.matrix, truth[1][id_].base_T_object.matrix)
+        np.testing.assert_array_equal(true.centre, truth[1][id_].centre)
+        assert true.placed == truth[1][id_].placed
+    assert not np.array_equal(seen[0].frame.rgb, seen[2].frame.rgb)
+
+
+def test_kinds_number_and_frame_can_be_chosen() -> None:
+    with settled_tabletop(1, objects=4, kinds=("cup", "apple"), frame="world") as world:
+        assert {true.label for true in world.truth.values()} <= {"cup", "apple"}
+        assert 3 <= len(world.truth) <= 4
+        assert world.base_T_camera.parent == "world"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"seed": -1}, InputError, "seed -1"),
+        ({"seed": 0, "objects": 0}, InputError, "0 objects"),
+        ({"seed": 0, "kinds": ()}, InputError, "0 kinds"),
+        ({"seed": 0, "kinds": ("unicorn",)}, UnknownNameError, "unicorn"),
+        ({"seed": 0, "objects": 60, "kinds": ("plate",)}, InputError, "ask for fewer"),
+    ],
+)
+def test_worlds_that_cannot_be_made_are_refused(options: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        settled_tabletop(**options)
+
+
+def test_what_fell_tipped_or_moved_away_is_found(demo: Seen) -> None:
+    world, _ = demo
+    scenery, camera, rng = world.scenery, world.base_T_camera, np.random.default_rng(0)
+    top = scenery.table_height
+    things = [
+        Thing("fallen", make("can", rng, "red"), (3.0, 0.0, top)),
+        Thing("halfway", make("can", rng, "red"), (1.44, 0.3, top + 0.002)),
+        Thing("stands", make("can", rng, "blue"), (0.8, 0.0, top + 0.002)),
+        Thing("wrong", make("cup", rng, "blue"), (0.6, 0.0, top + 0.002), placed=Placed("behind", ("stands",))),
+        Thing("right", make("cup", rng, "green"), (1.0, 0.02, top + 0.002), placed=Placed("behind", ("stands",))),
+    ]
+    with PhysicsWorld(things, scenery, camera) as bad:
+        assert broken(bad) == {"fallen", "halfway", "wrong"}
+    assert [t.id for t in kept(things, {"stands"})] == ["fallen", "halfway"], "what was put in relation to it goes, too"
+
+
+def test_views_are_level_and_about_a_metre_away() -> None:
+    for seed in range(30):
+        pose = random_view(np.random.default_rng(seed))
+        assert abs(pose.rotation[2, 0]) < 1e-9
+        assert 0.8 < np.linalg.norm(pose.translation - (0.8, 0.0, 0.13)) < 1.2
+        assert 20 < np.degrees(np.arcsin(-pose.rotation[2, 2])) < 55
+
+
+def test_sizes_and_colours_are_drawn_and_may_be_given() -> None:
+    sizes = {make("mug", np.random.default_rng(seed)).size for seed in range(5)}
+    assert len(sizes) == 5
+    assert make("mug", np.random.default_rng(0), "pink").attributes == ("pink",)
+    assert {make("apple", np.random.default_rng(seed)).attributes for seed in range(20)} == {("red",), ("green",)}
+    with pytest.raises(UnknownNameError, match="unicorn"):
+        make("unicorn", np.random.default_rng(0))
+    with pytest.raises(UnknownNameError, match="mauve"):
+        make("mug", np.random.default_rng(0), "mauve")
+    with pytest.raises(InputError, match="has its own"):
+        make("banana", np.random.default_rng(0), "red")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_surfaces_are_closed_and_face_outwards(kind: str) -> None:
+    model = make(kind, np.random.default_rng(3))
+    assert 0.02 < model.mass < 2
+    for part in model.parts:
+        triangles = part.mesh.vertices[part.mesh.faces]
+        volume = np.einsum("ij,ij->i", triangles[:, 0], np.cross(triangles[:, 1], triangles[:, 2])).sum() / 6
+        assert volume > 0, "seen from outside, faces run counter-clockwise"
+    assert dataclasses.replace(model).size == model.size
