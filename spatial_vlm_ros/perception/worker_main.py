@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process that a grounder runs in: load it, then answer one request after another until the owner is gone.
+
+Started by `worker_process`, with two descriptors as arguments: the socket that frames go over, and the lifeline, a
+pipe on which nothing is ever sent and which ends when the owner does, however it ends.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import fcntl
+import io
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.perception.worker_wire import (
+    Ask,
+    Body,
+    Channel,
+    FromWorker,
+    Load,
+    Ready,
+    ToWorker,
+    WireError,
+    asked,
+    failed,
+    found,
+)
+
+
+def main() -> None:
+    """Serve until the owner closes the socket; exits 1 where the backend cannot be loaded."""
+    channel_fd, lifeline = int(sys.argv[1]), int(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner, which then ends this process
+    for fd in (channel_fd, lifeline):
+        os.set_inheritable(fd, False)
+    _die_with_owner(lifeline)
+    faulthandler.enable()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    with socket.socket(fileno=channel_fd) as connection:
+        _serve(Channel(connection, ToWorker))
+
+
+def _die_with_owner(lifeline: int) -> None:
+    """End this process and its children when the lifeline ends.
+
+    The kernel does it, so that a model that never gives Python's lock back dies too; the thread is for an owner that
+    was gone before the kernel was asked. (PR_SET_PDEATHSIG would also fire when only the thread that started this
+    process ends.)
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+    def wait() -> None:
+        os.read(lifeline, 1)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
+
+def _serve(channel: Channel) -> None:
+    try:
+        load, _ = _next(channel)
+        if not isinstance(load, Load):
+            raise WireError("the first frame must say what to load")
+        try:
+            grounder = load_grounder(load.name, load.options)
+        except Exception as error:
+            traceback.print_exc()
+            _send(channel, failed(0, error))
+            sys.exit(1)
+        _send(channel, Ready())
+        while True:
+            ask, body = _next(channel)
+            if not isinstance(ask, Ask):
+                raise WireError("the backend is loaded already")
+            _answer(channel, grounder, ask, body)
+    except (EOFError, ConnectionError):
+        return
+
+
+def _answer(channel: Channel, grounder: Grounder, ask: Ask, body: Body) -> None:
+    rgb, phrases = asked(ask, body)
+    try:
+        channel.post(*found(ask.number, grounder.ground(rgb, phrases), rgb.shape[:2]))
+    except Exception as error:
+        traceback.print_exc()
+        channel.post(failed(ask.number, error))
+    channel.flush()
+
+
+def _next(channel: Channel) -> tuple[ToWorker, Body]:
+    while True:
+        if (frame := channel.receive()) is not None:
+            return frame
+
+
+def _send(channel: Channel, header: FromWorker) -> None:
+    channel.post(header)
+    channel.flush()

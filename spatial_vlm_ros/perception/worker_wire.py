@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a grounder's process and its owner say to each other, byte for byte.
+
+A frame is 16 bytes (magic, length of header, length of body), a MessagePack header that is checked against the classes
+below, and a body of raw arrays. Nothing that arrives is ever executed, and nothing is reserved beyond LONGEST_HEADER
+and LONGEST_BODY, whatever the other side claims.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, ShapeError, SpatialVlmError
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+
+LONGEST_HEADER = 1 << 24  # bytes; 5,000 detections take about 1 MB
+LONGEST_BODY = 1 << 29  # bytes; 5,000 masks of 640x480 take 192 MB
+_LEAD = struct.Struct("!4sIQ")
+_MAGIC = b"SVG1"
+_LONGEST_TEXT = 4000  # characters of an error's own words
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
+Body = memoryview
+
+
+class WireError(Exception):
+    """The other side broke the form; what it sends next cannot be understood."""
+
+
+class Load(msgspec.Struct, tag=True, frozen=True):
+    """First frame to the process: which backend to load."""
+
+    name: str
+    options: dict[str, str]
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    """First frame from the process: the backend is loaded."""
+
+
+class Ask(msgspec.Struct, tag=True, frozen=True):
+    """One request; its body is the (height, width, 3) image."""
+
+    number: Count
+    height: Count
+    width: Count
+    phrases: tuple[NounPhrase, ...]
+
+
+class Thing(msgspec.Struct, frozen=True):
+    """One detection; its mask, where it has one, is in the body."""
+
+    id: str
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+    attributes: tuple[str, ...]
+    masked: bool
+
+
+class Found(msgspec.Struct, tag=True, frozen=True):
+    """The answer to a request; its body is the match matrix (float64), then the masks, a bit for each pixel."""
+
+    number: Count
+    rows: Count
+    columns: Count
+    things: tuple[Thing, ...]
+
+
+class Failed(msgspec.Struct, tag=True, frozen=True):
+    """What went wrong instead; number 0 = while loading. `words` are the arguments of the error of that kind."""
+
+    number: Count
+    kind: Literal["model", "timeout", "input"]
+    words: tuple[str, ...]
+
+
+ToWorker = Load | Ask
+FromWorker = Ready | Found | Failed
+
+
+class Channel:
+    """Frames over a connected stream socket, blocking or not. It belongs to one thread at a time.
+
+    Args:
+        connection: the socket; the channel closes it.
+        expects: union of the headers that may arrive.
+    """
+
+    def __init__(self, connection: socket.socket, expects: Any) -> None:
+        self._connection = connection
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(expects)
+        self._unsent: list[memoryview] = []
+        self._begin(_LEAD.size)
+
+    def _begin(self, size: int, header: int = 0) -> None:
+        """Expect `size` bytes next; `header` of them are a header, 0 = it is a lead."""
+        # np.empty: memory that is only claimed costs nothing until it is filled
+        self._buffer, self._filled, self._header = np.empty(size, np.uint8).data, 0, header
+
+    def fileno(self) -> int:
+        """Of the socket, for poll."""
+        return self._connection.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._connection.close()
+
+    def post(self, header: ToWorker | FromWorker, body: Sequence[memoryview | bytes] = ()) -> None:
+        """Append a frame to what `flush` sends. The body's arrays are not copied."""
+        parts = [memoryview(part).cast("B") for part in body if len(part)]
+        encoded = msgspec.msgpack.encode(header)
+        lead = _LEAD.pack(_MAGIC, len(encoded), sum(len(part) for part in parts))
+        self._unsent += [memoryview(lead + encoded), *parts]
+
+    def flush(self) -> bool:
+        """Send what the socket takes; whether all is sent. OSError where the other side is gone."""
+        while self._unsent:
+            try:
+                sent = self._connection.send(self._unsent[0])
+            except BlockingIOError:
+                return False
+            self._unsent[0] = self._unsent[0][sent:]
+            if not len(self._unsent[0]):
+                del self._unsent[0]
+        return True
+
+    def receive(self) -> tuple[Any, Body] | None:
+        """Take what has arrived; a blocking socket waits for some.
+
+        Returns:
+            Header and body, or None while the frame is incomplete.
+
+        Raises:
+            EOFError: the other side is gone.
+            WireError: what arrived is no frame.
+        """
+        try:
+            while self._filled < len(self._buffer):
+                got = self._connection.recv_into(self._buffer[self._filled :])
+                if not got:
+                    raise EOFError
+                self._filled += got
+                if self._filled == _LEAD.size and not self._header:
+                    self._begin(*_lengths(self._buffer))
+        except BlockingIOError:
+            return None
+        except ConnectionError as error:
+            raise EOFError from error
+        header, body = self._buffer[: self._header], self._buffer[self._header :]
+        self._begin(_LEAD.size)
+        try:
+            return self._decoder.decode(header), body
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise WireError(f"its header is not of the agreed form: {error}") from error
+
+
+def _lengths(lead: memoryview) -> tuple[int, int]:
+    """Length of header and body together, and of the header alone."""
+    magic, header, body = _LEAD.unpack(lead)
+    if magic != _MAGIC or not 0 < header <= LONGEST_HEADER or body > LONGEST_BODY:
+        raise WireError(f"it sent {bytes(lead)!r} where a frame begins")
+    return header + body, header
+
+
+# ------------------------------------------------------------------------------------------------ questions
+
+
+def ask(number: int, rgb: Rgb, phrases: Sequence[NounPhrase]) -> tuple[Ask, list[memoryview | bytes]]:
+    """Header and body of a request.
+
+    Raises:
+        InputError: `phrases` are no NounPhrases.
+        ShapeError: `rgb` is no (H, W, 3) uint8.
+    """
+    if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ShapeError("rgb", "(H, W, 3) uint8", f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}")
+    for phrase in phrases:
+        if not isinstance(phrase, NounPhrase):
+            raise InputError("phrases", type(phrase).__name__, "NounPhrases", "take them from parse")
+    if rgb.nbytes > LONGEST_BODY:
+        raise InputError("rgb", f"{rgb.nbytes} bytes", f"{LONGEST_BODY} at most", "make the image smaller")
+    header = Ask(number, rgb.shape[0], rgb.shape[1], tuple(phrases))
+    try:
+        msgspec.msgpack.encode(header)
+    except (UnicodeEncodeError, TypeError, OverflowError) as error:
+        raise InputError("phrases", str(error), "text and numbers", "take them from parse") from error
+    return header, [np.ascontiguousarray(rgb).data] if rgb.size else []
+
+
+def asked(header: Ask, body: Body) -> tuple[Rgb, tuple[NounPhrase, ...]]:
+    """The image (writable) and the phrases of a request.
+
+    Raises:
+        WireError: the body is not of the size that the header says.
+    """
+    if len(body) != header.height * header.width * 3:
+        raise WireError(f"an image of {len(body)} bytes for {header.width}x{header.height} pixels")
+    return np.frombuffer(body, np.uint8).reshape(header.height, header.width, 3), header.phrases
+
+
+# ------------------------------------------------------------------------------------------------ answers
+
+
+def found(number: int, grounding: Grounding, size: tuple[int, int]) -> tuple[Found, list[memoryview | bytes]]:
+    """Header and body of an answer on an image of `size` (height, width).
+
+    Raises:
+        InputError: something is no Detection, the match is no matrix, or there is too much of it.
+        ShapeError: a mask has another size than the image.
+    """
+    match = np.ascontiguousarray(grounding.match, np.float64)
+    if match.ndim != 2:
+        raise ShapeError("match", "(P, N)", str(match.shape))
+    things, masks = [], []
+    for one in grounding.detections:
+        if not isinstance(one, Detection):
+            raise InputError("detections", type(one).__name__, "Detection objects", "build Detection(...) of each")
+        if one.mask is not None:
+            if one.mask.shape != size:
+                raise ShapeError(f"mask of detection {one.id!r}", str(size), str(one.mask.shape))
+            masks.append(np.packbits(one.mask).data)
+        words = tuple(str(word) for word in one.attributes)
+        things.append(Thing(str(one.id), str(one.label), one.score, one.box_xyxy, words, one.mask is not None))
+    if match.nbytes + sum(len(mask) for mask in masks) > LONGEST_BODY:
+        raise InputError("masks", f"{len(masks)} of them", f"{LONGEST_BODY} bytes at most", "raise the score threshold")
+    rows, columns = match.shape
+    return Found(number, rows, columns, tuple(things)), [*([match.data] if match.size else []), *masks]
+
+
+def grounding_of(header: Found, body: Body, size: tuple[int, int]) -> Grounding:
+    """The grounding that an answer on an image of `size` (height, width) holds.
+
+    Raises:
+        WireError: the body is not of the size that the header says, or a detection cannot be one.
+    """
+    numbers, pixels = header.rows * header.columns, size[0] * size[1]
+    step, masked = (pixels + 7) // 8, sum(thing.masked for thing in header.things)
+    if len(body) != numbers * 8 + masked * step:
+        raise WireError(f"an answer of {len(body)} bytes for {numbers} numbers and {masked} masks")
+    match: npt.NDArray[np.float64] = np.frombuffer(body[: numbers * 8], np.float64).copy()
+    bits = np.frombuffer(body[numbers * 8 :], np.uint8)
+    detections, at = [], 0
+    for thing in header.things:
+        mask = None
+        if thing.masked:
+            mask = np.unpackbits(bits[at : at + step], count=pixels).view(np.bool_).reshape(size)
+            at += step
+        try:
+            detections.append(Detection(thing.id, thing.label, thing.score, thing.box, mask, thing.attributes))
+        except InputError as error:
+            raise WireError(f"a detection that cannot be one: {error}") from error
+    return Grounding(tuple(detections), match.reshape(header.rows, header.columns))
+
+
+# ------------------------------------------------------------------------------------------------ failures
+
+
+def failed(number: int, error: Exception) -> Failed:
+    """What the owner is told of an error."""
+    kind: Literal["model", "timeout", "input"] = "model"
+    if isinstance(error, ModelError):
+        kind = "timeout" if isinstance(error, ModelTimeoutError) else "model"
+        words = [error.model, error.reason, error.repair]
+    elif isinstance(error, InputError) and not number:
+        kind, words = "input", [error.what, error.got, error.expected, error.repair]
+    else:
+        words = ["", f"{type(error).__name__}: {error}", "see the backend's own log"]
+    return Failed(number, kind, tuple(_plain(word) for word in words))
+
+
+def error_of(header: Failed, name: str) -> SpatialVlmError:
+    """The error to raise for a failure of the backend `name`.
+
+    Raises:
+        WireError: an error of this kind has another number of arguments.
+    """
+    if len(header.words) != (4 if header.kind == "input" else 3):
+        raise WireError(f"a failure of kind {header.kind} with {len(header.words)} words")
+    if header.kind == "input":
+        return InputError(*header.words)
+    kind = ModelTimeoutError if header.kind == "timeout" else ModelError
+    return kind(header.words[0] or name, *header.words[1:])
+
+
+def _plain(text: object) -> str:
+    """Text that can be encoded, its middle left out where it is long."""
+    words = str(text).encode("utf-8", "backslashreplace").decode()
+    half = _LONGEST_TEXT // 2
+    return words if len(words) <= _LONGEST_TEXT else f"{words[:half]} … {words[-half:]}"

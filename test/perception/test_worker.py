@@ -1,0 +1,507 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real processes, really killed. Waiting is always for something that can be seen, with a deadline."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import worker_models
+
+from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, ShapeError
+from spatial_vlm_ros.perception import worker_wire as wire
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.worker import WorkerGrounder
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Ordinal, RelationClause, Status
+
+HERE = Path(__file__).parent
+PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+CUP = NounPhrase("cup")
+
+
+@pytest.fixture(autouse=True)
+def models_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
+
+
+@pytest.fixture
+def obedient() -> Iterator[WorkerGrounder]:
+    with WorkerGrounder("worker_models:Obedient", timeout_s=20.0) as grounder:
+        yield grounder
+
+
+def order(noun: str, *arguments: object) -> list[NounPhrase]:
+    return [NounPhrase(noun, tuple(str(argument) for argument in arguments))]
+
+
+def until(seen: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.002)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process is dead; one that nobody has reaped is."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def assert_works(grounder: WorkerGrounder) -> None:
+    assert_same(grounder.ground(PICTURE, [CUP]), worker_models.look(PICTURE, [CUP]))
+
+
+def assert_same(one: Grounding, other: Grounding) -> None:
+    assert len(one.detections) == len(other.detections)
+    for a, b in zip(one.detections, other.detections, strict=True):
+        assert (a.id, a.label, a.score, a.box_xyxy, a.attributes) == (b.id, b.label, b.score, b.box_xyxy, b.attributes)
+        assert (a.mask is None) == (b.mask is None)
+        assert a.mask is None or b.mask is None or (a.mask.dtype == bool and np.array_equal(a.mask, b.mask))
+    assert one.match.dtype == other.match.dtype == np.float64
+    assert one.match.shape == other.match.shape
+    assert np.array_equal(one.match, other.match)
+
+
+class Asking(threading.Thread):
+    """A request from another thread."""
+
+    def __init__(self, grounder: WorkerGrounder, phrases: list[NounPhrase]) -> None:
+        super().__init__(daemon=True)
+        self.grounder, self.phrases = grounder, phrases
+        self.error: Exception | None = None
+        self.ended = 0.0
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.grounder.ground(PICTURE, self.phrases)
+        except Exception as error:
+            self.error = error
+        self.ended = time.monotonic()
+
+    def outcome(self) -> Exception | None:
+        self.join(20.0)
+        assert not self.is_alive()
+        return self.error
+
+
+# ------------------------------------------------------------------------------------------------ the same answers
+
+PHRASES = [
+    NounPhrase(
+        "soup can",
+        ("red", "größte", ""),
+        count=-1,
+        superlative="leftmost",
+        ordinal=Ordinal(2, "left"),
+        relations=(
+            RelationClause("between", (CUP, NounPhrase("plate", relations=(RelationClause("on", (CUP,)),))),
+                           FrameOfReference.ROBOT, negated=True),
+            RelationClause("behind", (NounPhrase("glass", count=3, ordinal=Ordinal(1, "near")),)),
+        ),
+        frame=FrameOfReference.VIEWER,
+    ),
+    CUP,
+    NounPhrase("object", frame=FrameOfReference.SPEAKER),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (1080, 1920), (7, 5), (1, 1)])
+def test_an_answer_is_the_same_as_without_a_process(obedient: WorkerGrounder, shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+    assert_same(obedient.ground(picture, PHRASES), worker_models.look(picture, PHRASES))
+    assert_same(obedient.ground(picture[::-1, ::-1], PHRASES[1:]), worker_models.look(picture[::-1, ::-1], PHRASES[1:]))
+
+
+def test_no_phrases_and_nothing_found_are_an_answer(obedient: WorkerGrounder) -> None:
+    phrase = [CUP] * 2
+    assert_same(obedient.ground(PICTURE, phrase), worker_models.look(PICTURE, phrase))
+    with pytest.raises(ModelError, match="IndexError"):
+        obedient.ground(PICTURE, [])
+    empty = Grounding((), np.zeros((3, 0)))
+    header, body = wire.found(1, empty, (4, 4))
+    assert_same(wire.grounding_of(header, memoryview(b"".join(body)), (4, 4)), empty)
+
+
+def test_a_resolver_gives_the_same_answer_through_a_process() -> None:
+    frame, detections = chicks_and_cup_frame()
+    with WorkerGrounder("worker_models:chicks") as grounder:
+        for words in ("the chick behind the cup", "the chick", "the spoon"):
+            assert Resolver(grounder=grounder).resolve(frame, words) == Resolver().resolve(frame, words, detections)
+
+
+def test_a_model_that_prints_is_understood_and_heard(
+    obedient: WorkerGrounder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert_same(obedient.ground(PICTURE, order("print")), worker_models.look(PICTURE, order("print")))
+    obedient.close()
+    heard = capfd.readouterr()
+    assert heard.out == ""
+    assert heard.err.count("a model that talks") == 5000
+
+
+def test_requests_of_many_threads_are_answered_one_after_another(obedient: WorkerGrounder) -> None:
+    asking = [Asking(obedient, [NounPhrase("cup", count=n)]) for n in range(8)]
+    assert [one.outcome() for one in asking] == [None] * 8
+
+
+# ------------------------------------------------------------------------------------------------ deaths
+
+
+def test_a_worker_killed_between_requests_costs_one_request(obedient: WorkerGrounder) -> None:
+    pid = obedient.pid
+    assert pid is not None
+    assert obedient.alive
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ModelError, match="killed by SIGKILL") as failure:
+        obedient.ground(PICTURE, [CUP])
+    assert failure.value.status_name == "MODEL_ERROR"
+    assert_works(obedient)
+    assert obedient.pid != pid
+
+
+def test_a_worker_killed_during_a_request_costs_that_request(obedient: WorkerGrounder, tmp_path: Path) -> None:
+    asking = Asking(obedient, order("hang", tmp_path / "started"))
+    until((tmp_path / "started").exists, "the model runs")
+    assert obedient.pid is not None
+    os.kill(obedient.pid, signal.SIGKILL)
+    error = asking.outcome()
+    assert type(error) is ModelError
+    assert "SIGKILL (out of memory?)" in str(error)
+    assert_works(obedient)
+
+
+@pytest.mark.parametrize(("noun", "words"), [("crash", "SIGSEGV.*string_at"), ("exit", "exit code 7.*giving up")])
+def test_a_model_that_ends_its_process_is_named_with_its_last_words(
+    obedient: WorkerGrounder, noun: str, words: str
+) -> None:
+    with pytest.raises(ModelError, match="(?s)" + words) as failure:
+        obedient.ground(PICTURE, order(noun))
+    assert len(str(failure.value)) < 8000
+    assert_works(obedient)
+
+
+@pytest.mark.parametrize("noun", ["hang", "hold", "spawn"])
+def test_a_model_that_hangs_is_ended_and_the_next_request_works(tmp_path: Path, noun: str) -> None:
+    with WorkerGrounder("worker_models:Obedient", timeout_s=0.5) as grounder:
+        pid = grounder.pid
+        assert pid is not None
+        with pytest.raises(ModelTimeoutError, match=r"0\.5 s") as failure:
+            grounder.ground(PICTURE, order(noun, tmp_path / "started"))
+        assert failure.value.status_name == "TIMEOUT"
+        assert gone(pid)
+        if noun == "spawn":
+            child = int((tmp_path / "started").read_text())
+            until(lambda: gone(child), "the model's own child ends")
+        grounder.timeout_s = 20.0
+        assert_works(grounder)
+
+
+def test_a_stopped_worker_times_out_even_before_it_takes_the_image() -> None:
+    picture = np.zeros((1080, 1920, 3), np.uint8)
+    with WorkerGrounder("worker_models:Obedient", timeout_s=0.3) as grounder:
+        assert grounder.pid is not None
+        os.kill(grounder.pid, signal.SIGSTOP)
+        with pytest.raises(ModelTimeoutError):
+            grounder.ground(picture, [CUP])
+
+
+def test_ctrl_c_and_a_terminated_worker(obedient: WorkerGrounder) -> None:
+    assert obedient.pid is not None
+    assert os.getsid(obedient.pid) == obedient.pid
+    os.kill(obedient.pid, signal.SIGINT)
+    assert_works(obedient)
+    os.kill(obedient.pid, signal.SIGTERM)
+    with pytest.raises(ModelError, match="SIGTERM"):
+        obedient.ground(PICTURE, [CUP])
+
+
+# ------------------------------------------------------------------------------------------------ errors inside
+
+
+def test_an_error_in_the_model_keeps_the_worker(obedient: WorkerGrounder) -> None:
+    pid = obedient.pid
+    with pytest.raises(ModelError, match="ValueError: no idea") as failure:
+        obedient.ground(PICTURE, order("raise"))
+    assert len(str(failure.value)) < 5000
+    with pytest.raises(ModelError, match=r"^model 'weights': no memory left; buy some$"):
+        obedient.ground(PICTURE, order("raise", "model"))
+    assert_works(obedient)
+    with pytest.raises(ModelTimeoutError, match=r"^model 'weights': too slow; buy a faster one$"):
+        obedient.ground(PICTURE, order("raise", "timeout"))
+    assert_works(obedient)
+    assert obedient.pid == pid
+
+
+def test_a_worker_that_fails_three_times_in_a_row_is_replaced(obedient: WorkerGrounder) -> None:
+    pid = obedient.pid
+    for _ in range(3):
+        assert obedient.pid == pid
+        with pytest.raises(ModelError, match="ValueError"):
+            obedient.ground(PICTURE, order("raise"))
+    assert_works(obedient)
+    assert obedient.pid != pid
+
+
+def test_an_answer_that_is_no_grounding_is_an_error_of_the_model() -> None:
+    with WorkerGrounder("worker_models:Careless") as grounder:
+        for noun, words in (("flat", r"\(P, N\)"), ("strange", "got str"), ("small", "mask of detection 'a'")):
+            with pytest.raises(ModelError, match=words):
+                grounder.ground(PICTURE, order(noun))
+        with pytest.raises(ModelError, match="AttributeError"):
+            grounder.ground(PICTURE, order("none"))
+
+
+def framed(header: object, body: bytes = b"", header_size: int | None = None, body_size: int | None = None) -> str:
+    """A frame as hexadecimal digits; it may lie about its sizes."""
+    encoded = header if isinstance(header, bytes) else msgspec.msgpack.encode(header)
+    lead = wire._LEAD.pack(b"SVG1", header_size or len(encoded), body_size or len(body))
+    return (lead + encoded + body).hex()
+
+
+THING = wire.Thing("a", "cup", 0.5, (0.0, 0.0, 1.0, 1.0), (), False)
+NONSENSE = {
+    "text": b"Traceback (most recent call last)".hex(),
+    "an endless header": framed(b"", header_size=1 << 31),
+    "an endless body": framed(b"x", body_size=1 << 60),
+    "no header": framed(b""),
+    "a header that is no MessagePack": framed(b"\xc1\xc1"),
+    "a header of another form": framed({"type": "Found", "number": "one"}),
+    "deeply nested": framed(b"\x91" * 100_000),
+    "ready again": framed(wire.Ready()),
+    "another request's number": framed(wire.Found(999, 1, 0, ())),
+    "a failure without words": framed(wire.Failed(1, "model", ())),
+    "too short a body": framed(wire.Found(1, 1, 1, (THING,)), b"1234"),
+    "negative sizes": framed({"type": "Found", "number": 1, "rows": -1, "columns": -1, "things": []}),
+    "a mask that is not there": framed(wire.Found(1, 0, 0, (msgspec.structs.replace(THING, masked=True),))),
+    "an empty mask": framed(wire.Found(1, 0, 0, (msgspec.structs.replace(THING, masked=True),)), bytes(384)),
+    "an inverted box": framed(wire.Found(1, 0, 0, (msgspec.structs.replace(THING, box=(5.0, 5.0, 1.0, 1.0)),))),
+}
+
+
+@pytest.mark.parametrize("said", NONSENSE.values(), ids=NONSENSE)
+def test_nonsense_from_the_worker_costs_one_request(said: str) -> None:
+    with WorkerGrounder("worker_models:Obedient") as grounder:
+        with pytest.raises(ModelError, match="sent nonsense"):
+            grounder.ground(PICTURE, order("say", said))
+        assert not grounder.alive
+
+
+def test_a_worker_that_hangs_up_is_ended(obedient: WorkerGrounder) -> None:
+    pid = obedient.pid
+    assert pid is not None
+    with pytest.raises(ModelError, match="hung up"):
+        obedient.ground(PICTURE, order("mute"))
+    assert gone(pid)
+    assert_works(obedient)
+
+
+def test_after_nonsense_the_next_request_works(obedient: WorkerGrounder) -> None:
+    with pytest.raises(ModelError, match="sent nonsense"):
+        obedient.ground(PICTURE, order("say", NONSENSE["text"]))
+    assert_works(obedient)
+
+
+# ------------------------------------------------------------------------------------------------ loading
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "words"),
+    [
+        ("worker_models:unloadable", {}, ModelError, "OSError: no such file: weights.bin"),
+        ("worker_model_that_exits:load", {}, ModelError, "(?s)exit code 3.*this machine is not supported"),
+        ("worker_models:nothing", {}, ModelError, "NoneType"),
+        ("no_such_module:load", {}, ModelError, "No module named 'no_such_module'"),
+        ("worker_models:Obedient", {"greeting": "wrong"}, InputError, "a kind word"),
+        ("worker_models:Obedient", {"size": "3"}, InputError, "greeting"),
+        ("no such backend", {}, InputError, "one of .*module.path:function"),
+    ],
+)
+def test_a_backend_that_cannot_be_loaded_fails_at_start(
+    name: str, options: dict[str, str], error: type[Exception], words: str
+) -> None:
+    grounder = WorkerGrounder(name, options)
+    with pytest.raises(error, match=words):
+        grounder.start()
+    assert not grounder.alive
+    assert grounder.pid is None
+    grounder.close()
+
+
+def test_a_backend_that_loads_too_slowly_is_ended(tmp_path: Path) -> None:
+    options = {"started": str(tmp_path / "started")}
+    with pytest.raises(ModelTimeoutError, match=r"did not load within 0\.2 s"):
+        WorkerGrounder("worker_models:slow", options, startup_timeout_s=0.2).start()
+
+
+def test_loading_goes_on_after_a_cancellation(tmp_path: Path) -> None:
+    options = {"started": str(tmp_path / "started"), "end": str(tmp_path / "end")}
+    grounder = WorkerGrounder("worker_models:patient", options)
+    asking = Asking(grounder, [CUP])
+    until((tmp_path / "started").exists, "the backend loads")
+    pid = grounder.pid
+    assert grounder.cancel()
+    assert isinstance(asking.outcome(), CancelledError)
+    (tmp_path / "end").touch()
+    assert_works(grounder)
+    assert grounder.pid == pid
+    grounder.close()
+
+
+def test_start_replaces_a_dead_worker_and_leaves_a_live_one(obedient: WorkerGrounder) -> None:
+    pid = obedient.pid
+    assert pid is not None
+    obedient.start()
+    assert obedient.pid == pid
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not obedient.alive, "the worker is dead")
+    obedient.start()
+    assert_works(obedient)
+
+
+def test_what_lies_in_the_working_directory_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('wrong numpy')")
+    monkeypatch.chdir(tmp_path)
+    with WorkerGrounder("worker_models:Obedient") as grounder:
+        assert_works(grounder)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_time_limit_is_a_positive_number(seconds: float) -> None:
+    with pytest.raises(InputError, match="timeout_s"):
+        WorkerGrounder("x", timeout_s=seconds)
+    with pytest.raises(InputError, match="startup_timeout_s"):
+        WorkerGrounder("x", startup_timeout_s=seconds)
+
+
+def test_what_is_no_picture_or_no_phrase_never_reaches_the_worker() -> None:
+    grounder = WorkerGrounder("x")
+    for picture in (PICTURE[..., 0], PICTURE.astype(float), None):
+        with pytest.raises(ShapeError, match="rgb"):
+            grounder.ground(picture, [CUP])  # type: ignore[arg-type]
+    for phrase in ("cup", NounPhrase("cup \ud800"), NounPhrase("cup", count=1 << 70)):
+        with pytest.raises(InputError, match="phrases"):
+            grounder.ground(PICTURE, [phrase])  # type: ignore[list-item]
+    assert grounder.pid is None
+
+
+# ------------------------------------------------------------------------------------------------ cancelling, closing
+
+
+def test_a_cancelled_request_ends_at_once_and_the_model_stays(obedient: WorkerGrounder, tmp_path: Path) -> None:
+    assert not obedient.cancel()
+    pid = obedient.pid
+    asking = Asking(obedient, order("wait", tmp_path / "started", tmp_path / "end"))
+    until((tmp_path / "started").exists, "the model runs")
+    cancelled = time.monotonic()
+    assert obedient.cancel()
+    error = asking.outcome()
+    assert isinstance(error, CancelledError)
+    assert asking.ended - cancelled < 0.5  # 0.02 s on an idle machine
+    following = Asking(obedient, [CUP])
+    (tmp_path / "end").touch()
+    assert following.outcome() is None
+    assert_works(obedient)
+    assert obedient.pid == pid
+
+
+def test_a_request_after_a_cancelled_one_waits_no_longer_than_its_own_limit(tmp_path: Path) -> None:
+    with WorkerGrounder("worker_models:Obedient") as grounder:
+        asking = Asking(grounder, order("hang", tmp_path / "started"))
+        until((tmp_path / "started").exists, "the model runs")
+        grounder.cancel()
+        assert isinstance(asking.outcome(), CancelledError)
+        grounder.timeout_s = 0.2
+        with pytest.raises(ModelTimeoutError):
+            grounder.ground(PICTURE, [CUP])
+        grounder.timeout_s = 20.0
+        assert_works(grounder)
+
+
+def test_a_resolver_keeps_timeout_and_cancellation_apart_from_errors(obedient: WorkerGrounder, tmp_path: Path) -> None:
+    class Ordered:
+        def __init__(self, *phrases: NounPhrase) -> None:
+            self.phrases = phrases
+
+        def ground(self, rgb: np.ndarray, phrases: list[NounPhrase]) -> Grounding:
+            return obedient.ground(rgb, [*self.phrases, *phrases])
+
+    frame, _ = chicks_and_cup_frame()
+    started = tmp_path / "started"
+    canceller = threading.Thread(target=lambda: (until(started.exists, "the model runs"), obedient.cancel()))
+    canceller.start()
+    hanging = Resolver(grounder=Ordered(*order("hang", started)))
+    assert hanging.resolve(frame, "the cup").status is Status.CANCELLED
+    canceller.join()
+    obedient.timeout_s = 0.2
+    assert hanging.resolve(frame, "the cup").status is Status.TIMEOUT
+    obedient.timeout_s = 20.0
+    exits = Resolver(grounder=Ordered(*order("exit"))).resolve(frame, "the cup")
+    assert exits.status is Status.MODEL_ERROR
+    assert "giving up" in exits.message
+
+
+def test_closing_leaves_no_process_no_zombie_and_no_descriptor(tmp_path: Path) -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = descriptors(), threading.active_count()
+    grounder = WorkerGrounder("worker_models:Obedient")
+    grounder.close()
+    grounder.start()
+    pid = grounder.pid
+    asking = Asking(grounder, order("hang", tmp_path / "started"))
+    until((tmp_path / "started").exists, "the model runs")
+    grounder.close()
+    grounder.close()
+    assert isinstance(asking.outcome(), CancelledError)
+    assert not Path(f"/proc/{pid}").exists()
+    assert not grounder.alive
+    assert grounder.pid is None
+    with pytest.raises(ModelError, match="closed"):
+        grounder.ground(PICTURE, [CUP])
+    assert (descriptors(), threading.active_count()) == before
+
+
+OWNER = """
+import sys
+import numpy as np
+from spatial_vlm_ros.perception.worker import WorkerGrounder
+from spatial_vlm_ros.types import NounPhrase
+grounder = WorkerGrounder("worker_models:Obedient")
+grounder.start()
+print(grounder.pid, flush=True)
+if sys.argv[1] != "idle":
+    grounder.ground(np.zeros((4, 4, 3), np.uint8), [NounPhrase(sys.argv[1], (sys.argv[2],))])
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("doing", ["idle", "hang", "hold", "spawn"])
+def test_a_worker_ends_when_its_owner_is_killed(tmp_path: Path, doing: str) -> None:
+    started = tmp_path / "started"
+    command = [sys.executable, "-c", OWNER, doing, str(started)]
+    root = HERE.parents[1]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        if doing != "idle":
+            until(started.exists, "the model runs")
+        assert not gone(pid)
+        owner.kill()
+    until(lambda: gone(pid), "the worker ends")
+    if doing == "spawn":
+        until(lambda: gone(int(started.read_text())), "the model's own child ends")

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import worker_models
+
+from spatial_vlm_ros import perception
+from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.perception import load_grounder, parse_options
+
+
+def installed(folder: Path, entry_points: str) -> None:
+    """Lays out in `folder` what pip leaves of an installed package."""
+    info = folder / "someones_models-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-models\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[spatial_vlm_ros.grounders]\n{entry_points}\n")
+
+
+def test_a_plug_in_is_loaded_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, "obedient = worker_models:Obedient\nbroken = no_such_module:load")
+    monkeypatch.syspath_prepend(tmp_path)
+    grounder = load_grounder("obedient", {"greeting": "hello"})
+    assert isinstance(grounder, worker_models.Obedient)
+    assert grounder.greeting == "hello"
+    with pytest.raises(ModelError, match=r"No module named 'no_such_module'.*install"):
+        load_grounder("broken")
+    with pytest.raises(UnknownNameError, match=r"broken, .*obedient") as failure:
+        load_grounder("obediant")
+    assert failure.value.available[-1] == '"module.path:function" of your own'
+
+
+def test_a_backend_of_the_table_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(perception.BACKENDS, "mine", worker_models.Obedient)
+    assert isinstance(load_grounder("mine"), worker_models.Obedient)
+
+
+def test_code_of_the_users_own_is_loaded_by_its_path() -> None:
+    assert isinstance(load_grounder("worker_models:Obedient"), worker_models.Obedient)
+    found = load_grounder("worker_models:chicks").ground(np.zeros((480, 640, 3), np.uint8), [])
+    assert [d.id for d in found.detections] == ["bonnet", "ribbon", "cup", "box"]
+
+
+@pytest.mark.parametrize("name", ["", ":", "a:", ":b", "a b:c", "../evil:load", "a:b()", "a..b:c", "worker_models"])
+def test_what_is_no_name_of_a_backend_is_unknown(name: str) -> None:
+    with pytest.raises(UnknownNameError, match="grounder"):
+        load_grounder(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("worker_models:no_such_thing", "AttributeError"),
+        ("no_such_module:load", "ModuleNotFoundError.*PYTHONPATH"),
+        ("worker_models:unloadable", "OSError: no such file: weights.bin"),
+        ("worker_models:nothing", "gave NoneType"),
+        ("worker_models:HERE", "AttributeError"),
+    ],
+)
+def test_a_backend_that_cannot_be_loaded_is_a_model_error(name: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words) as failure:
+        load_grounder(name)
+    assert failure.value.repair
+
+
+def test_options_that_a_backend_does_not_take_are_refused() -> None:
+    with pytest.raises(InputError, match=r"size=3, expected those of \(greeting"):
+        load_grounder("worker_models:Obedient", {"size": "3"})
+    with pytest.raises(InputError, match=r"none, expected those of .started"):
+        load_grounder("worker_models:slow")
+    with pytest.raises(InputError, match="a kind word"):
+        load_grounder("worker_models:Obedient", {"greeting": "wrong"})
+
+
+def test_options_are_read_as_a_shell_would() -> None:
+    assert parse_options("") == parse_options("  ") == {}
+    assert parse_options("seed=3 width=640") == {"seed": "3", "width": "640"}
+    assert parse_options("path='my weights' url=http://x/?a=b empty=") == {
+        "path": "my weights",
+        "url": "http://x/?a=b",
+        "empty": "",
+    }
+
+
+@pytest.mark.parametrize("text", ["seed", "seed =3", "=3", "a-b=1", "seed=3 seed=4", "path='my", "1a=2", "a\\"])
+def test_options_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="grounder options"):
+        parse_options(text)

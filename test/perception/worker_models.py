@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models for tests of the worker process. Not a test: imported by the worker by its dotted name."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError
+from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+
+
+def look(rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+    """One thing for each phrase, made of all that came in, so that a bit that changed on the way shows."""
+    height, width = rgb.shape[:2]
+    detections = []
+    for n, phrase in enumerate(phrases):
+        mask = rgb[..., n % 3] > 127
+        box = (n / 3, 0.1, width - 1 / 7, float(height))
+        seen = mask if n % 2 == 0 and mask.any() else None
+        detections.append(Detection(f"{n}", repr(phrase), 1 / (n + 1), box, seen, ("red", str(int(rgb.sum())))))
+    return Grounding(tuple(detections), np.linspace(0, 1, len(phrases) ** 2).reshape(len(phrases), -1) / 3)
+
+
+class Obedient:
+    """Does what the first phrase's noun says, with its attributes as arguments; else it looks."""
+
+    def __init__(self, greeting: str = "") -> None:
+        if greeting == "wrong":
+            raise InputError("greeting", greeting, "a kind word", "choose another")
+        self.greeting = greeting
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        arguments = phrases[0].attributes
+        if (order := getattr(self, "do_" + phrases[0].category, None)) is not None:
+            order(*arguments)
+        return look(rgb, phrases)
+
+    def do_print(self) -> None:
+        print("a model that talks\n" * 5000)  # noqa: T201
+        os.write(1, b"\xff\x00 and not through Python\n")
+
+    def do_hang(self, started: str) -> None:
+        Path(started).touch()
+        time.sleep(600)
+
+    def do_hold(self, started: str) -> None:
+        Path(started).touch()
+        ctypes.PyDLL(None).sleep(600)  # keeps Python's lock: no other thread runs
+
+    def do_spawn(self, started: str) -> None:
+        child = subprocess.Popen(["sleep", "600"])
+        Path(started + ".new").write_text(f"{child.pid}")
+        Path(started + ".new").rename(started)
+        time.sleep(600)
+
+    def do_wait(self, started: str, end: str) -> None:
+        Path(started).touch()
+        while not Path(end).exists():
+            time.sleep(0.002)
+
+    def do_raise(self, kind: str = "value") -> None:
+        if kind == "model":
+            raise ModelError("weights", "no memory left", "buy some")
+        if kind == "timeout":
+            raise ModelTimeoutError("weights", "too slow", "buy a faster one")
+        raise ValueError("no idea \ud800" + "!" * 100_000)
+
+    def do_crash(self) -> None:
+        ctypes.string_at(0)
+
+    def do_exit(self) -> None:
+        print("giving up")  # noqa: T201
+        sys.exit(7)
+
+    def do_mute(self) -> None:
+        socket.socket(fileno=int(sys.argv[1])).shutdown(socket.SHUT_RDWR)
+        time.sleep(600)
+
+    def do_say(self, hexadecimal: str) -> None:
+        """Sends raw bytes to the owner."""
+        os.write(int(sys.argv[1]), bytes.fromhex(hexadecimal))
+
+
+class Careless:
+    """Answers with things that are no grounding."""
+
+    def ground(self, _: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        whole = Detection("a", "cup", 1.0, (0, 0, 5, 5), np.ones((3, 3), bool))
+        answers: dict[str, object] = {
+            "flat": Grounding((), np.zeros(3)),
+            "strange": Grounding(("cup",), np.zeros((1, 1))),  # type: ignore[arg-type]
+            "small": Grounding((whole,), np.ones((1, 1))),
+        }
+        return answers.get(phrases[0].category)  # type: ignore[return-value]
+
+
+def chicks() -> GivenDetections:
+    from spatial_vlm_ros.sim.examples import chicks_and_cup_frame  # the other models start faster without it
+
+    return GivenDetections(chicks_and_cup_frame()[1])
+
+
+def unloadable() -> Obedient:
+    print("reading weights")  # noqa: T201
+    raise OSError("no such file: weights.bin")
+
+
+def slow(started: str) -> Obedient:
+    Path(started).touch()
+    time.sleep(600)
+    return Obedient()
+
+
+def patient(started: str, end: str) -> Obedient:
+    model = Obedient()
+    model.do_wait(started, end)
+    return model
+
+
+def nothing() -> None:
+    return None
