@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from spatial_vlm_ros.config import ResolverConfig
-from spatial_vlm_ros.errors import InputError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.perception.detections_ import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.validation import check_detections
@@ -49,6 +49,7 @@ class Resolver:
         instruction: str,
         detections: Sequence[Detection] | None = None,
         frame_of_reference: FrameOfReference | str | None = None,
+        follows: Sequence[str] = (),
     ) -> Resolution:
         """Answer one instruction on one frame. Never raises for what the world or the words are like: it refuses.
 
@@ -57,6 +58,7 @@ class Resolver:
             instruction: English, up to 1,000 characters.
             detections: things found by somebody else; None = ask the grounder.
             frame_of_reference: used where the words state none; None = the configured one.
+            follows: what was said before, oldest first, where `instruction` answers a question about it.
 
         Returns:
             The target in metres, or a refusal with its reason; see types.Resolution.
@@ -69,7 +71,7 @@ class Resolver:
         start = time.perf_counter()
         timings: dict[str, float] = {}
         try:
-            resolution = self._resolve(frame, instruction, detections, frame_of_reference, timings)
+            resolution = self._resolve(frame, instruction, detections, frame_of_reference, follows, timings)
         except SpatialVlmError as error:
             resolution = refusal(instruction, error, frame.stamp_ns)
         total = round((time.perf_counter() - start) * 1e3, 3)
@@ -81,10 +83,11 @@ class Resolver:
         instruction: str,
         detections: Sequence[Detection] | None,
         frame_of_reference: FrameOfReference | str | None,
+        follows: Sequence[str],
         timings: dict[str, float],
     ) -> Resolution:
         clock = _Clock(timings)
-        queries = parse(instruction)
+        queries = parse_dialogue(instruction, follows)
         for query in queries[:1]:
             check_supported(query)
         queries = tuple(_answerable(queries))
@@ -126,6 +129,8 @@ class Resolver:
             grounding = self._grounder.ground(frame.rgb, phrases)
             detections = check_detections(grounding.detections, frame.camera.width, frame.camera.height)
             match = np.asarray(grounding.match, np.float64)
+        except (ModelError, CancelledError):  # a model's own words, its timeout and a cancellation keep their status
+            raise
         except SpatialVlmError as error:
             raise ModelError(name, str(error), "mend the backend; its answer cannot be used") from error
         except Exception as error:  # whatever a model does, it costs one request and is never "not found"

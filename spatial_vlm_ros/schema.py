@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON of queries and resolutions, and its schema: both made from the dataclasses in types.py, from nothing else."""
+"""JSON of queries and resolutions, and its schema: both made from the dataclasses in types.py, from nothing else.
+
+Writing needs the standard library alone, so that a node can do it on every robot; reading and schemas need msgspec.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import enum
+from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError, SpatialVlmError
 from spatial_vlm_ros.types import Ordinal, Resolution, SpatialQuery
@@ -25,6 +28,20 @@ def resolution_json(resolution: Resolution) -> dict[str, Any]:
     return _as_json(resolution)
 
 
+def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
+    """The resolution that `resolution_json` wrote.
+
+    Raises:
+        InputError: it is no resolution; names the field.
+    """
+    import msgspec
+
+    try:
+        return msgspec.convert(_with_keyword(dict(value)), Resolution)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InputError("resolution", str(error), "JSON as `resolution_json` writes it", "compare versions") from error
+
+
 def error_json(instruction: str, error: SpatialVlmError) -> dict[str, Any]:
     """An instruction that was not understood: code (status name), message, span of characters."""
     span = error.span if isinstance(error, NotUnderstoodError) else (0, len(instruction))
@@ -40,6 +57,8 @@ def json_schema(name: str) -> dict[str, Any]:
     Raises:
         InputError: another name.
     """
+    import msgspec
+
     types = {"query": SpatialQuery, "resolution": Resolution}
     if name not in types:
         raise InputError("schema", name, " or ".join(types), "correct the name")
@@ -58,4 +77,17 @@ def _as_json(value: Any) -> Any:
         return {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple):
         return [_as_json(item) for item in value]
-    return msgspec.to_builtins(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    return value
+
+
+def _with_keyword(value: Any) -> Any:
+    """JSON values with the "from" of ordinals as the field `from_`."""
+    if isinstance(value, dict):
+        if set(value) == {"n", "from"}:
+            return {"n": value["n"], "from_": value["from"]}
+        return {key: _with_keyword(item) for key, item in value.items()}
+    return [_with_keyword(item) for item in value] if isinstance(value, list) else value
