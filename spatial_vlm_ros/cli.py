@@ -12,6 +12,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from spatial_vlm_ros import __version__
+from spatial_vlm_ros.cli_group import (
+    ANSWERED,
+    FILE,
+    FOLDER,
+    PICTURES,
+    REFUSED,
+    Group,
+    config_option,
+    frame_option,
+    json_option,
+    print_json,
+    print_resolution,
+    read_settings,
+    slug,
+    write_picture,
+)
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 
 if TYPE_CHECKING:
@@ -21,34 +37,11 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame
 
-ANSWERED, FAILED, REFUSED = 0, 1, 3
-
-_PICTURES = (".png", ".jpg", ".jpeg")
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
-_config_option = click.option("--config", "config_file", type=_FILE, help="Parameters, as config/resolver.yaml.")
-_frame_option = click.option(
-    "--frame-of-reference",
-    type=click.Choice(["viewer", "robot"]),
-    help="Whose left and behind, where the words do not say. Default: viewer (the camera).",
-)
+_ELSEWHERE = {"ask": "cli_ros", "doctor": "cli_ros", "record": "cli_bags", "replay": "cli_bags", "up": "cli_up"}
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-class _Group(click.Group):
-    """Translates what is left of our errors, once: a status means refused, anything else failed."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SpatialVlmError as error:
-            click.echo(f"{error.status_name}: {error}", err=True)
-            ctx.exit(REFUSED)
-        except BrokenPipeError:
-            ctx.exit(FAILED)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Group, elsewhere=_ELSEWHERE, context_settings=_HELP)
 @click.version_option(__version__, prog_name="spatial-vlm")
 def main() -> None:
     """Which object a sentence means, and where it is in metres.
@@ -60,7 +53,10 @@ def main() -> None:
           --camera-info camera_info.json --detections detections.json --out answer.png
       spatial-vlm resolve --frames recordings/ --json
       spatial-vlm evaluate --frames recordings/
-      spatial-vlm doctor --frame recordings/f01
+      spatial-vlm replay run1 "the can behind the cup"
+      spatial-vlm up sim
+      spatial-vlm ask "grab me the chick behind the cup"
+      spatial-vlm doctor
     """
 
 
@@ -70,7 +66,7 @@ def main() -> None:
 @main.command()
 @click.argument("instruction", required=False)
 @click.option("--all-readings", is_flag=True, help="Show every reading, not only the preferred one.")
-@_json_option
+@json_option
 def parse(instruction: str | None, all_readings: bool, as_json: bool) -> None:
     """Show how an INSTRUCTION is understood; without one, every line of standard input.
 
@@ -94,10 +90,10 @@ def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
     try:
         queries = parse_instruction(instruction)
     except SpatialVlmError as error:
-        _print_json(error_json(instruction, error)) if as_json else click.echo(f"{error.status_name}: {error}")
+        print_json(error_json(instruction, error)) if as_json else click.echo(f"{error.status_name}: {error}")
         return False
     for query in queries if all_readings else queries[:1]:
-        _print_json(query_json(query)) if as_json else terminal.reading(query)
+        print_json(query_json(query)) if as_json else terminal.reading(query)
     return True
 
 
@@ -106,21 +102,19 @@ def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
 
 @main.command()
 @click.argument("instruction", required=False)
-@click.option("--rgb", type=_FILE, help="Colour image, 8 bit.")
-@click.option(
-    "--depth", type=_FILE, help="Depth: 16-bit PNG in millimetres (0 = none), or .npy / float TIFF in metres."
-)
-@click.option("--camera-info", type=_FILE, help="Intrinsics of the colour image as JSON.")
-@click.option("--depth-camera-info", type=_FILE, help="Intrinsics of the depth image, where it is not registered.")
-@click.option("--rgb-t-depth", type=_FILE, help="Pose of the depth camera in the colour camera, JSON 4×4.")
-@click.option("--base-t-camera", type=_FILE, help="Pose of the camera in the robot's base, JSON 4×4.")
-@click.option("--detections", type=_FILE, help="Detections of the colour image as JSON.")
+@click.option("--rgb", type=FILE, help="Colour image, 8 bit.")
+@click.option("--depth", type=FILE, help="Depth: 16-bit PNG in millimetres (0 = none), or .npy / float TIFF in metres.")
+@click.option("--camera-info", type=FILE, help="Intrinsics of the colour image as JSON.")
+@click.option("--depth-camera-info", type=FILE, help="Intrinsics of the depth image, where it is not registered.")
+@click.option("--rgb-t-depth", type=FILE, help="Pose of the depth camera in the colour camera, JSON 4×4.")
+@click.option("--base-t-camera", type=FILE, help="Pose of the camera in the robot's base, JSON 4×4.")
+@click.option("--detections", type=FILE, help="Detections of the colour image as JSON.")
 @click.option("--grounder", help="Backend that finds the things, where no detections are given.")
-@click.option("--frames", type=_FOLDER, help="Resolve every line of DIR/cases.jsonl.")
+@click.option("--frames", type=FOLDER, help="Resolve every line of DIR/cases.jsonl.")
 @click.option("--out", type=click.Path(path_type=Path), help="Picture of the answer; with --frames a folder of them.")
-@_config_option
-@_frame_option
-@_json_option
+@config_option
+@frame_option
+@json_option
 def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None,
             frame_of_reference: str | None, config_file: Path | None, **files: Any) -> None:  # fmt: skip
     """Find what an INSTRUCTION means in a frame: a pose, or a refusal with its reason.
@@ -135,38 +129,21 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
     from spatial_vlm_ros.types import FrameOfReference
 
     chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
-    if out is not None and frames is None and out.suffix.lower() not in _PICTURES:
-        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(_PICTURES)}")
+    if out is not None and frames is None and out.suffix.lower() not in PICTURES:
+        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(PICTURES)}")
     if frames is not None:
         given = [f"--{name.replace('_', '-')}" for name, value in files.items() if value is not None]
         if given:
             raise click.UsageError(f"--frames reads its files from DIR; leave {', '.join(given)} out")
         if instruction is not None:
             raise click.UsageError("--frames takes its instructions from cases.jsonl; leave the INSTRUCTION out")
-        _resolve_frames(frames, Resolver(_config(config_file)), chosen, out, as_json)
+        _resolve_frames(frames, Resolver(read_settings(config_file).resolver), chosen, out, as_json)
         return
     if instruction is None:
         raise click.UsageError("give an INSTRUCTION, or --frames DIR")
-    resolution = _resolve_files(instruction, files, _config(config_file), chosen, out)
-    _print_resolution(resolution, as_json)
+    resolution = _resolve_files(instruction, files, read_settings(config_file).resolver, chosen, out)
+    print_resolution(resolution, as_json)
     sys.exit(ANSWERED if resolution.status.code == 0 else REFUSED)
-
-
-def _config(path: Path | None) -> ResolverConfig:
-    """Parameters from a ROS parameter file, or the defaults."""
-    from spatial_vlm_ros.config import ResolverConfig, config_from
-
-    if path is None:
-        return ResolverConfig()
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise FileError(path, repr(error), "write it as config/resolver.yaml is") from error
-    if not isinstance(values, dict):
-        raise FileError(path, "no parameters below ros__parameters", "write it as config/resolver.yaml is")
-    return config_from(values)
 
 
 def _resolve_files(
@@ -188,7 +165,7 @@ def _resolve_files(
         return refusal(instruction, error)
     resolution = Resolver(config, grounder).resolve(frame, instruction, detections, chosen)
     if out is not None:
-        _write_picture(out, frame, detections or (), resolution, config)
+        write_picture(out, frame, detections or (), resolution, config)
     return resolution
 
 
@@ -214,13 +191,13 @@ def _resolve_frames(
     """Every case of a folder, one answer each."""
     for case, frame, detections, resolution in _answers(folder, resolver, chosen):
         if as_json:
-            _print_resolution(resolution, as_json)
+            print_resolution(resolution, as_json)
         else:
             target = resolution.target.id if resolution.target else "-"
             click.echo(f"{case.frame}  {resolution.status.value:22} {target:5} {case.instruction}")
         if out is not None and frame is not None:
-            name = f"{case.frame}_{_slug(case.instruction)}.png"
-            _write_picture(out / name, frame, detections, resolution, resolver.config)
+            name = f"{case.frame}_{slug(case.instruction)}.png"
+            write_picture(out / name, frame, detections, resolution, resolver.config)
 
 
 def _answers(
@@ -260,44 +237,15 @@ def _progress(cases: Iterable[Case], words: str) -> Iterable[Case]:
     return track(list(cases), description=words, console=Console(stderr=True), transient=True)
 
 
-def _write_picture(
-    path: Path, frame: RgbdFrame, detections: tuple[Detection, ...], resolution: Resolution, config: ResolverConfig
-) -> None:
-    import cv2
-
-    from spatial_vlm_ros.picture import draw
-
-    picture = draw(frame, detections, resolution, config)
-    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise InputError("--out", path.name, "a picture format", "name a .png or .jpg file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise FileError(path, str(error), "choose a place that can be written") from error
-
-
-def _print_resolution(resolution: Resolution, as_json: bool) -> None:
-    from spatial_vlm_ros import terminal
-    from spatial_vlm_ros.schema import resolution_json
-
-    _print_json(resolution_json(resolution)) if as_json else terminal.resolution(resolution)
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() and c.isascii() else "_" for c in text)[:60]
-
-
 # ------------------------------------------------------------------------------------------------ evaluate
 
 
 @main.command()
-@click.option("--frames", type=_FOLDER, required=True, help="Folder with cases.jsonl and frames.")
-@_config_option
-@click.option("--baseline", type=_FILE, help="JSON of an earlier run; exit 3 when this one is worse.")
-@click.option("--out", type=_FILE, help="Write the scores as JSON to this file.")
-@_json_option
+@click.option("--frames", type=FOLDER, required=True, help="Folder with cases.jsonl and frames.")
+@config_option
+@click.option("--baseline", type=FILE, help="JSON of an earlier run; exit 3 when this one is worse.")
+@click.option("--out", type=FILE, help="Write the scores as JSON to this file.")
+@json_option
 def evaluate(frames: Path, config_file: Path | None, baseline: Path | None, out: Path | None, as_json: bool) -> None:
     """Score the answers to a folder of cases: right instances, refusals, confusion, intervals.
 
@@ -311,7 +259,9 @@ def evaluate(frames: Path, config_file: Path | None, baseline: Path | None, out:
     from spatial_vlm_ros.evaluation.score import Score, score
     from spatial_vlm_ros.resolver import Resolver
 
-    pairs = [(case, resolution) for case, _, _, resolution in _answers(frames, Resolver(_config(config_file)))]
+    pairs = [
+        (case, resolution) for case, _, _, resolution in _answers(frames, Resolver(read_settings(config_file).resolver))
+    ]
     if not any(case.expect is not None for case, _ in pairs):
         raise InputError("--frames", "no case that says what to expect", 'cases with "expect"', "add it to cases.jsonl")
     result = score([case for case, _ in pairs], [resolution for _, resolution in pairs])
@@ -342,37 +292,7 @@ def _worse(now: Score, before: Score) -> bool:
     return now.as_expected.share < before.as_expected.share or now.pose_on_refusal.share > before.pose_on_refusal.share
 
 
-# ------------------------------------------------------------------------------------------------ doctor, schema
-
-
-@main.command()
-@click.option(
-    "--frame", "folder", type=_FOLDER, required=True, help="Frame folder: rgb.png, depth.png, camera_info.json."
-)
-@_json_option
-def doctor(folder: Path, as_json: bool) -> None:
-    """Examine a frame: camera, depth, support plane, objects; what is wrong, and the repair.
-
-    \b
-    Example:
-      spatial-vlm doctor --frame recordings/f01
-    """
-    import msgspec
-
-    from spatial_vlm_ros import terminal
-    from spatial_vlm_ros.evaluation.doctor import Finding, Level, examine
-    from spatial_vlm_ros.evaluation.frame_folder import load_frame
-
-    try:
-        frame, detections = load_frame(folder)
-        findings = examine(frame, detections)
-    except InputError as error:
-        findings = [Finding(error.what, Level.ERROR, str(error), error.repair)]
-    if as_json:
-        _print_json({"frame": folder.name, "findings": msgspec.to_builtins(findings)})
-    else:
-        terminal.findings(findings)
-    sys.exit(REFUSED if any(finding.level is Level.ERROR for finding in findings) else ANSWERED)
+# ------------------------------------------------------------------------------------------------ schema
 
 
 @main.command()
@@ -382,11 +302,6 @@ def schema(name: str) -> None:
     from spatial_vlm_ros.schema import json_schema
 
     click.echo(json.dumps(json_schema(name), indent=1, ensure_ascii=False))
-
-
-def _print_json(value: Any) -> None:
-    """One JSON object on one line, flushed: a program may be reading along."""
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 def run() -> NoReturn:

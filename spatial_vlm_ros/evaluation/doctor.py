@@ -41,11 +41,15 @@ _ROUGH_PLANE = 0.006  # metres rms; a table seen by a healthy sensor at 1 m stay
 _FACING = 65.0
 _STEEP = 75.0
 _TILTED = 5.0
+_OFF_HEIGHT = 0.02  # metres
 _FAR_OFF = 20.0  # metres from its base that no arm's or mobile robot's camera is
 
 
 def examine(
-    frame: RgbdFrame, detections: Sequence[Detection] = (), config: ResolverConfig | None = None
+    frame: RgbdFrame,
+    detections: Sequence[Detection] = (),
+    config: ResolverConfig | None = None,
+    table_height: float | None = None,
 ) -> list[Finding]:
     """Check a frame and its detections.
 
@@ -53,6 +57,7 @@ def examine(
         frame: colour, depth, camera, optional transform.
         detections: what was found in it.
         config: the resolver's.
+        table_height: where the support is told to be, metres along z of base_T_camera's parent; None = not told.
 
     Returns:
         Findings in the order in which to mend them; later checks are left out where an earlier one failed.
@@ -66,7 +71,7 @@ def examine(
         scene = build_scene(frame, checked, config.depth, config.lift)
     except SpatialVlmError as error:
         return [*findings, Finding("detections", Level.ERROR, str(error), "mend the detections as the message says")]
-    return [*findings, *_support(scene, config), *_objects(scene)]
+    return [*findings, *_support(scene, config), *_height(scene, table_height), *_objects(scene)]
 
 
 def _camera(frame: RgbdFrame) -> Iterator[Finding]:
@@ -153,6 +158,21 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
             yield Finding("up", Level.WARNING, told, "check the camera's mounting transform (hand-eye calibration)")
         else:
             yield Finding("up", Level.OK, told)
+
+
+def _height(scene: Scene, told: float | None) -> Iterator[Finding]:
+    """Where the support lies in the base frame, against where it should."""
+    if scene.support is None or scene.frame.base_T_camera is None:
+        return
+    ahead = -scene.support.offset / scene.support.normal[2] if abs(scene.support.normal[2]) > 1e-3 else -1.0
+    seen = np.array([0.0, 0.0, ahead]) if ahead > 0 else -scene.support.offset * scene.support.normal
+    height = float(scene.frame.base_T_camera.apply(seen)[2])
+    text = f"the support lies at z = {height:.3f} m in {scene.frame.base_T_camera.parent}"
+    if told is not None and abs(height - told) > _OFF_HEIGHT:
+        repair = "check the camera's mounting transform, the depth unit, and which surface the camera looks at"
+        yield Finding("support height", Level.WARNING, f"{text}, told is {told:.3f} m", repair)
+    else:
+        yield Finding("support height", Level.OK, text)
 
 
 def _objects(scene: Scene) -> Iterator[Finding]:

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm replay` and `record`: bags without ROS. Loaded when one of them is called."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spatial_vlm_ros import cli_group
+from spatial_vlm_ros.cli_group import ANSWERED, REFUSED
+from spatial_vlm_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.config import ResolverConfig, StreamConfig
+    from spatial_vlm_ros.evaluation.replay import Answer
+
+_PATH = click.Path(path_type=Path)
+_TOPICS = {  # option → role, as evaluation.bag_topics names them
+    "rgb": "rgb/image",
+    "depth": "depth/image",
+    "camera_info": "rgb/camera_info",
+    "depth_camera_info": "depth/camera_info",
+    "detections": "detections",
+    "instruction_topic": "instruction",
+}
+
+
+def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for each topic that can be named."""
+    words = {
+        "rgb": "Colour images, raw or compressed.",
+        "depth": "Depth images, raw or compressedDepth.",
+        "camera_info": "Camera info of colour.",
+        "depth_camera_info": "Camera info of depth, where it is not registered.",
+        "detections": "DetectionArray, or Detection2DArray of vision_msgs.",
+        "instruction_topic": "std_msgs/String: what is asked where no INSTRUCTION is given.",
+    }
+    for name, text in reversed(words.items()):
+        command = click.option(f"--{name.replace('_', '-')}", name, metavar="TOPIC", help=text)(command)
+    return command
+
+
+@click.command()
+@click.argument("bag", type=_PATH)
+@click.argument("instructions", metavar="[INSTRUCTION]...", nargs=-1)
+@_topic_options
+@click.option("--grounder", help="Backend that finds the things, instead of a topic of detections.")
+@click.option("--every", is_flag=True, help="Answer on every complete frame, not only on the first.")
+@click.option("--at", type=float, metavar="SECONDS", help="Ask this long after the bag's beginning.")
+@click.option("--base-frame", help="Frame that poses are given in, z up; '' = the camera's own.")
+@click.option("--fixed-frame", help="Frame that stands still while the camera moves, such as odom.")
+@click.option("--rectified/--raw", default=None, help="Whether the images are rectified; as in the parameter file.")
+@click.option("--out", type=_PATH, help="Picture of the answer; of several answers, a folder of them.")
+@cli_group.config_option
+@cli_group.frame_option
+@cli_group.json_option
+def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, every: bool, at: float | None,
+           base_frame: str | None, fixed_frame: str | None, rectified: bool | None, out: Path | None,
+           config_file: Path | None, frame_of_reference: str | None, as_json: bool, **topics: str | None,
+           ) -> None:  # fmt: skip
+    """Answer INSTRUCTIONs on a recorded BAG as the live node would: a folder of rosbag2, or a .mcap or .db3 file.
+
+    Without --at they are asked when the camera begins; without any, those of the bag's own topic are, each at its time.
+    Exit code of one INSTRUCTION: 0 answered, 3 refused; of several answers: 0 when each got its line.
+
+    \b
+    Examples:
+      spatial-vlm replay run1 "the can behind the cup" --out answer.png
+      spatial-vlm replay run1 "the can behind the cup" --every --json > answers.jsonl
+      spatial-vlm replay run1.mcap "the nearest cup" --rgb /cam1/color/image_raw --base-frame '' --at 3.5
+    """
+    from spatial_vlm_ros.evaluation import bag_topics
+    from spatial_vlm_ros.evaluation import replay as bag_replay
+    from spatial_vlm_ros.evaluation.bag_reader import open_bag
+    from spatial_vlm_ros.perception import load_grounder
+    from spatial_vlm_ros.resolver import Resolver
+
+    if grounder is not None and topics["detections"] is not None:
+        raise click.UsageError("give either --detections or --grounder")
+    is_one = len(instructions) == 1 and not every
+    if out is not None and is_one and out.suffix.lower() not in cli_group.PICTURES:
+        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(cli_group.PICTURES)}")
+    settings = cli_group.read_settings(config_file)
+    given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "rectified": rectified}
+    config = _changed(settings.streams, given, topics)
+    resolver = Resolver(settings.resolver, load_grounder(grounder) if grounder is not None else None)
+    with open_bag(bag) as opened:
+        named = {_TOPICS[option]: name for option, name in topics.items() if name is not None}
+        roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)
+        answers = bag_replay.replay(opened, resolver, roles, config, instructions, at=at, every=every,
+                                    frame_of_reference=frame_of_reference)  # fmt: skip
+        codes = [_show(answer, is_one, as_json, out, settings.resolver) for answer in answers]
+    if not codes:
+        raise InputError("instructions of the bag", "none", "at least one", "give one on the command line")
+    sys.exit(REFUSED if is_one and codes != [0] else ANSWERED)
+
+
+def _changed(config: StreamConfig, given: dict[str, Any], topics: dict[str, str | None]) -> StreamConfig:
+    """The parameter file's values but for those of the command line."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    if topics["depth_camera_info"] is not None:
+        changes["depth_registered"] = False
+    return dataclasses.replace(config, **changes)
+
+
+def _show(answer: Answer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig) -> int:
+    """Print one answer and draw it; the number of its status."""
+    resolution = answer.resolution
+    if as_json or is_one:
+        cli_group.print_resolution(resolution, as_json)
+    else:
+        target = resolution.target.id if resolution.target else "-"
+        when = f"{resolution.stamp_ns / 1e9:.3f}" if resolution.stamp_ns else "-"
+        click.echo(f"{when:>14}  {resolution.status.value:22} {target:5} {resolution.instruction}")
+    if out is not None and answer.frame is not None:
+        path = out if is_one else out / f"{resolution.stamp_ns}_{cli_group.slug(resolution.instruction)}.png"
+        cli_group.write_picture(path, answer.frame, answer.detections, resolution, config)
+    return resolution.code
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=cli_group.FOLDER)
+@click.argument("out", type=_PATH)
+@click.option("--storage", type=click.Choice(["mcap", "sqlite3"]), default="mcap", show_default=True, help="Format.")
+@click.option("--namespace", default="", help="Put before the topics, but not before /tf.")
+def record(folder: Path, out: Path, storage: str, namespace: str) -> None:
+    """Write a DIR of frames (with cases.jsonl, or a single frame) as a bag that replay and `ros2 bag play` can play.
+
+    \b
+    Example:
+      spatial-vlm record recordings/ recordings_bag
+    """
+    from spatial_vlm_ros.evaluation import bag_writer
+
+    done = bag_writer.record(folder, out, storage, namespace)
+    click.echo(f"{out}: {done.frames} frames, {done.instructions} instructions, {done.messages} messages")

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of a recorded bag in the order in which they were recorded, without ROS.
+
+Knows rosbag2's folders, MCAP and sqlite3 files, compressed as well, through the library rosbags; knows nothing of what
+the messages mean. Whatever is wrong with a file ends in FileError: bags come from robots that lost their power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spatial_vlm_ros.errors import FileError, SpatialVlmError
+from spatial_vlm_ros.evaluation.bag_types import check_rosbags, default_store, embedded_store
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rosbags.interfaces import Connection
+    from rosbags.rosbag2 import Reader
+    from rosbags.typesys.store import Typestore
+
+METADATA = "metadata.yaml"
+_STORAGES = (".mcap", ".db3")
+_LONGEST_REASON = 200  # characters
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag: its name, the type of its messages ("sensor_msgs/msg/Image") and how many there are."""
+
+    name: str
+    type: str
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class BagMessage:
+    """A message that has not been deserialised yet.
+
+    Args:
+        topic: name of its topic.
+        type: "sensor_msgs/msg/Image".
+        log_ns: when it was recorded, nanoseconds.
+        raw: its bytes (CDR).
+        read: what deserialises it.
+    """
+
+    topic: str
+    type: str
+    log_ns: int
+    raw: bytes | memoryview
+    read: Callable[[BagMessage], Any]
+
+    def decode(self) -> Any:
+        """The message, with fields as ROS names them.
+
+        Raises:
+            FileError: the bytes do not fit the type, or nobody knows the type.
+        """
+        return self.read(self)
+
+
+class Bag:
+    """An open bag; close it, or use it in a `with` statement.
+
+    Args:
+        path: a folder that rosbag2 wrote, or a single .mcap or .db3 file.
+
+    Attributes:
+        path: the same.
+        contents: all topics by name, also those without messages.
+        topics: name of each topic → type of its messages.
+        start_ns: when the first message was recorded, nanoseconds; 0 where there is none.
+
+    Raises:
+        FileError: there is no bag, or it is damaged.
+        DependencyError: rosbags is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        check_rosbags()
+        self._reader = _opened(self.path)
+        self._stores: dict[str, Typestore] = {}
+        self._connections: tuple[Connection, ...] = tuple(self._reader.connections)
+        counts: dict[tuple[str, str], int] = {}
+        for c in self._connections:
+            counts[c.topic, c.msgtype] = counts.get((c.topic, c.msgtype), 0) + c.msgcount
+        self.contents = tuple(Topic(name, type_, n) for (name, type_), n in sorted(counts.items()))
+        self.topics = {topic.name: topic.type for topic in self.contents}
+        self.start_ns = self._reader.start_time if any(topic.count for topic in self.contents) else 0
+
+    def raw(self) -> Iterator[tuple[str, int, bytes]]:
+        """Topic, time of recording (ns) and bytes of every message, in the order in which they were recorded.
+
+        Raises:
+            FileError: the bag is damaged from here on; what came before is good.
+        """
+        return ((message.topic, message.log_ns, bytes(message.raw)) for message in self.messages())
+
+    def messages(self, names: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """The messages in the order in which they were recorded.
+
+        Args:
+            names: of the topics wanted; None = all.
+
+        Raises:
+            FileError: the bag is damaged from here on; what came before is good.
+        """
+        wanted = [c for c in self._connections if names is None or c.topic in names]
+        if not wanted:  # rosbags would take an empty list for all
+            return
+        with _translated(self.path):
+            for connection, log_ns, raw in self._reader.messages(wanted):
+                yield BagMessage(connection.topic, connection.msgtype, log_ns, raw, partial(self._decode, connection))
+
+    def _decode(self, connection: Connection, message: BagMessage) -> Any:
+        place = f"a {message.type} on {message.topic}, recorded at {message.log_ns} ns"
+        try:
+            return self._store(connection).deserialize_cdr(message.raw, message.type)
+        except KeyError as error:
+            reason = f"the definition of {error} is neither in the bag nor known"
+            raise FileError(self.path, reason, "record it with a rosbag2 that stores definitions", place) from error
+        except Exception as error:  # whatever rosbags or NumPy say of damaged bytes
+            raise FileError(self.path, _words(error), _repair(self.path), place) from error
+
+    def _store(self, connection: Connection) -> Typestore:
+        """Types as the bag defines them, or else as ROS 2 and this package do."""
+        from rosbags.interfaces import MessageDefinitionFormat
+
+        name, definition = connection.msgtype, connection.msgdef
+        if name not in self._stores:
+            store = default_store()
+            if definition.format != MessageDefinitionFormat.NONE:
+                is_idl = definition.format == MessageDefinitionFormat.IDL
+                try:
+                    store = embedded_store(name, definition.data, is_idl)
+                except Exception:  # rosbags' parser knows only a part of IDL
+                    if name not in store.types:
+                        raise
+            self._stores[name] = store
+        return self._stores[name]
+
+    def close(self) -> None:
+        """Give the files back; further messages cannot be read."""
+        if self._reader.is_open:
+            with suppress(Exception):
+                self._reader.close()
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_bag(path: Path) -> Bag:
+    """Open a bag; see Bag."""
+    return Bag(path)
+
+
+# ------------------------------------------------------------------------------------------------ opening
+
+
+def _opened(path: Path) -> Reader:
+    from rosbags.rosbag2 import Reader
+
+    with _translated(path):
+        reader = Reader(_storage(path))
+        reader.open()
+        return reader
+
+
+def _storage(path: Path) -> Path:
+    """What rosbags is to open: the folder or file itself, or the only file of a folder that has no metadata."""
+    if path.is_dir():
+        if (path / METADATA).is_file():
+            return path
+        files = _files(path)
+        if len(files) == 1:  # a recorder that was killed writes no metadata
+            return files[0]
+        reason = f"no {METADATA} in the folder" + (f", but {len(files)} parts of a bag" if files else "")
+        repair = f"run `ros2 bag reindex {path.name}`" if files else "give a folder that `ros2 bag record` wrote"
+        raise FileError(path, reason, repair)
+    if not path.is_file():
+        reason = "this is no file" if path.exists() else "there is no such file"
+        raise FileError(path, reason, "give a folder that rosbag2 wrote, or a .mcap or .db3 file")
+    if path.suffix == ".bag":
+        raise FileError(path, "a bag of ROS 1", f"run `rosbags-convert --src {path.name} --dst {path.stem}`")
+    if path.name == METADATA:
+        return path.parent
+    if path.suffix not in _STORAGES:
+        reason = f"the name ends in {path.suffix!r}" if path.suffix else "the name has no ending"
+        raise FileError(path, reason, "give a folder that rosbag2 wrote, or a .mcap or .db3 file")
+    return path
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in _STORAGES)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Whatever rosbags, SQLite, YAML and the decompressors raise of a damaged file becomes FileError."""
+    try:
+        yield
+    except SpatialVlmError:
+        raise
+    except Exception as error:
+        raise FileError(path, _words(error), _repair(path)) from error
+
+
+def _words(error: Exception) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    if "end magic" in text:
+        return "it ends before its index: the recorder was killed, or the copy is not complete"
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."
+
+
+def _repair(path: Path) -> str:
+    """How the file is mended, by its kind."""
+    files = _files(path) if path.is_dir() else [path]
+    name = files[0].name if files else path.name
+    if name.endswith(".mcap"):
+        return f"run `mcap recover {name} -o mended.mcap`, or record it again"
+    if name.endswith(".db3"):
+        return f"run `sqlite3 {name} .recover | sqlite3 mended.db3` and `ros2 bag reindex`, or record it again"
+    return "run `ros2 bag reindex`, or record it again"

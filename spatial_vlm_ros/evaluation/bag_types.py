@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Message types of bags: those of ROS 2 that rosbags brings, and this package's own.
+
+Knows names and definitions; knows nothing of files. rosbags is imported when it is needed, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from spatial_vlm_ros.errors import DependencyError
+
+if TYPE_CHECKING:
+    from rosbags.typesys.store import Typestore
+
+IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+TF_MESSAGE = "tf2_msgs/msg/TFMessage"
+STRING = "std_msgs/msg/String"
+DETECTION, DETECTION_ARRAY = "spatial_vlm_interfaces/msg/Detection", "spatial_vlm_interfaces/msg/DetectionArray"
+DETECTION_2D_ARRAY = "vision_msgs/msg/Detection2DArray"
+
+# The text of interfaces/msg, which is no part of the Python package; a test compares them.
+DEFINITIONS: Mapping[str, str] = MappingProxyType(
+    {
+        DETECTION: """\
+# One thing found in a picture, by whatever detector.
+
+string id                    # unique within its array
+string label                 # what the detector calls it, for example "soup can"
+float64 score                # 0 to 1
+float64[4] box               # left, top, right, bottom, pixels; (0, 0) is the centre of the top-left pixel
+string[] attributes          # words the detector gives, for example "red"
+
+# Its pixels: mono8, not 0 = the thing. The mask's top-left pixel lies at column mask_x, row mask_y of the picture.
+# Empty when there is none.
+uint32 mask_x
+uint32 mask_y
+sensor_msgs/Image[<=1] mask
+""",
+        DETECTION_ARRAY: """\
+# Everything found in one picture. An empty array says that nothing was found, which is not the same as no message.
+
+std_msgs/Header header       # copied from the picture: stamp and frame_id
+uint32 image_width           # of the picture the boxes refer to, pixels; 0 = not said
+uint32 image_height
+Detection[] detections
+""",
+    }
+)
+
+
+def check_rosbags() -> None:
+    """See that rosbags is there.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    try:
+        import rosbags.rosbag2  # noqa: F401
+    except ImportError as error:
+        raise DependencyError("rosbags", "pip install 'spatial_vlm_ros[bags]'") from error
+
+
+@lru_cache(maxsize=1)
+def default_store() -> Typestore:
+    """The types of ROS 2 and this package's own, for bags that bring no definitions and for writing.
+
+    Raises:
+        DependencyError: rosbags is not installed.
+    """
+    check_rosbags()
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for name, text in DEFINITIONS.items():
+        store.register(get_types_from_msg(text, name))
+    return store
+
+
+def embedded_store(name: str, definition: str, is_idl: bool) -> Typestore:
+    """A store of one type and those that it is made of, as a bag defines them.
+
+    Types of one bag are kept apart, so that no topic's definitions can spoil another's.
+
+    Args:
+        name: of the type, "sensor_msgs/msg/Image".
+        definition: its text, followed by those of its parts.
+        is_idl: whether the text is IDL, else it is that of .msg files.
+
+    Raises:
+        Exception: rosbags' own, where the text is no definition.
+    """
+    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+    store = get_typestore(Stores.EMPTY)
+    store.register(get_types_from_idl(definition) if is_idl else get_types_from_msg(definition, name))
+    return store

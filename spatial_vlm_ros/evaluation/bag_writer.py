@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frame folders as a bag that `ros2 bag play` and `replay` can play.
+
+Knows the topics of the node and when each message is sent; knows nothing of how messages are built. The times are made
+up and the same each time, so that the same folder gives the same bag.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION
+from spatial_vlm_ros.evaluation.bag_types import CAMERA_INFO, DETECTION_ARRAY, IMAGE, STRING, TF_MESSAGE, default_store
+from spatial_vlm_ros.evaluation.frame_folder import (
+    BASE_FILE,
+    CAMERA_FILE,
+    CASES_FILE,
+    DETECTIONS_FILE,
+    load_cases,
+    load_frame,
+    read_camera_info,
+    read_transform,
+)
+from spatial_vlm_ros.streams.compose import Composer, rosbags_composer
+from spatial_vlm_ros.streams.intake import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND, STATIC_TRANSFORMS, TRANSFORMS
+from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection, Qos
+    from rosbags.rosbag2 import Writer
+
+START_NS = 1_700_000_000 * SECOND  # a fixed time: the same folder gives the same bag
+PERIOD_NS = SECOND  # between frames
+STORAGES = ("mcap", "sqlite3")
+_AFTER_WORDS_NS = 100_000_000  # from an instruction to the frame that answers it
+_BETWEEN_NS = 1_000  # from a message to the next: their order is that of their times
+_METADATA_VERSION: Literal[8] = 8  # the newest that Humble, Iron and Jazzy all read
+_TYPES = {
+    RGB: IMAGE,
+    DEPTH: IMAGE,
+    RGB_INFO: CAMERA_INFO,
+    DETECTIONS: DETECTION_ARRAY,
+    INSTRUCTION: STRING,
+    TRANSFORMS: TF_MESSAGE,
+    STATIC_TRANSFORMS: TF_MESSAGE,
+}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was written: frames, instructions and messages of all topics."""
+
+    frames: int
+    instructions: int
+    messages: int
+
+
+class BagWriter:
+    """A new bag; use it in a `with` statement: an error within leaves nothing behind.
+
+    Args:
+        out: the folder to make.
+        storage: "mcap" or "sqlite3".
+        namespace: put before the topics, but not before /tf and /tf_static.
+
+    Attributes:
+        composer: builds the messages.
+        messages: how many were written.
+
+    Raises:
+        FileError: `out` exists, or cannot be made.
+        InputError: an unknown storage.
+        DependencyError: rosbags is not installed.
+    """
+
+    def __init__(self, out: Path, storage: str = "mcap", namespace: str = "") -> None:
+        if storage not in STORAGES:
+            raise InputError("storage", repr(storage), " or ".join(STORAGES), "name one of them")
+        self._out, self._namespace = Path(out), namespace.strip("/")
+        self._store = default_store()
+        self.composer: Composer = rosbags_composer(self._store)
+        self.messages = 0
+        self._connections: dict[str, Connection] = {}
+        self._writer = _writer(self._out, storage)
+
+    def topic(self, role: str) -> str:
+        """Name of a role's topic: the node's."""
+        inner = f"/{self._namespace}/{role}" if self._namespace else f"/{role}"
+        return role if role.startswith("/") else inner
+
+    def write(self, role: str, message: Any, log_ns: int, type_: str | None = None, topic: str | None = None) -> None:
+        """Write one message.
+
+        Args:
+            role: what it is, see streams.intake.
+            message: made by `composer`.
+            log_ns: when it is sent, nanoseconds.
+            type_: where it is another than the role's usual one.
+            topic: where its name is another than the node's.
+
+        Raises:
+            FileError: the disk is full, or the like.
+        """
+        type_, topic = type_ or _TYPES[role], topic or self.topic(role)
+        if topic not in self._connections:
+            qos = [_qos(is_latched=role == STATIC_TRANSFORMS)]
+            self._connections[topic] = self._writer.add_connection(
+                topic, type_, typestore=self._store, offered_qos_profiles=qos
+            )
+        try:
+            self._writer.write(self._connections[topic], log_ns, self._store.serialize_cdr(message, type_))
+        except OSError as error:
+            raise _unwritable(self._out, error) from error
+        self.messages += 1
+
+    def write_frame(
+        self, frame: RgbdFrame, detections: Sequence[Detection] | None, stamp_ns: int, log_ns: int | None = None
+    ) -> None:
+        """Write camera info, colour, depth and, where given, detections of one stamp.
+
+        Args:
+            frame: what the camera saw; its own stamp and base_T_camera are left out.
+            detections: an empty sequence says that nothing was found; None = no message.
+            stamp_ns: of the headers, nanoseconds.
+            log_ns: when the first is sent; None = at the stamp.
+        """
+        make, camera = self.composer, frame.camera
+        header = make.header(stamp_ns, frame.frame_id)
+        found = () if detections is None else (
+            (DETECTIONS, make.detection_array(detections, header, camera.width, camera.height)),
+        )  # fmt: skip
+        sent = (
+            (RGB_INFO, make.camera_info(camera, header)),
+            (RGB, make.image_rgb(frame.rgb, header)),
+            (DEPTH, make.image_depth(frame.depth, header)),
+            *found,
+        )
+        for number, (role, message) in enumerate(sent):
+            self.write(role, message, (stamp_ns if log_ns is None else log_ns) + number * _BETWEEN_NS)
+
+    def write_instruction(self, words: str, log_ns: int) -> None:
+        """Write an instruction (std_msgs/String), sent at a time, nanoseconds."""
+        self.write(INSTRUCTION, self._store.types[STRING](data=words), log_ns)
+
+    def write_transforms(
+        self, poses: Sequence[Transform], stamp_ns: int, log_ns: int | None = None, role: str = TRANSFORMS
+    ) -> None:
+        """Write transforms of one stamp.
+
+        Args:
+            poses: the transforms.
+            stamp_ns: of the headers, nanoseconds.
+            log_ns: when they are sent; None = at the stamp.
+            role: TRANSFORMS, or STATIC_TRANSFORMS for those that hold at all times.
+        """
+        make = self.composer
+        message = make.tf_message(make.transform_stamped(pose, stamp_ns) for pose in poses)
+        self.write(role, message, stamp_ns if log_ns is None else log_ns)
+
+    def __enter__(self) -> BagWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None:
+            self._writer.abort()
+            shutil.rmtree(self._out, ignore_errors=True)
+            return
+        try:
+            self._writer.close()
+        except OSError as problem:
+            raise _unwritable(self._out, problem) from problem
+
+
+def record(folder: Path, out: Path, storage: str = "mcap", namespace: str = "") -> Recorded:
+    """Write a folder of frames as a bag.
+
+    Each case gives an instruction and, a tenth of a second later, its frame; cases are a second apart. Poses that
+    never change go to /tf_static, others to /tf at the stamp of their frame.
+
+    Args:
+        folder: with cases.jsonl and frame folders, or a single frame folder.
+        out: the bag's folder; must not exist.
+        storage: "mcap" or "sqlite3".
+        namespace: put before the topics.
+
+    Returns:
+        What was written.
+
+    Raises:
+        FileError: a frame cannot be read, `out` exists or cannot be written.
+        InputError: some frames have a base_T_camera and others of the same camera have none or another base.
+        DependencyError: rosbags is not installed.
+    """
+    folder = Path(folder)
+    cases = _cases(folder)
+    poses = _poses(folder, list(dict.fromkeys(name for name, _ in cases)))
+    fixed = _unchanging(poses)
+    has_detections = any((folder / name / DETECTIONS_FILE).exists() for name in poses)
+    loaded: tuple[str, RgbdFrame, tuple[Detection, ...]] | None = None
+    with BagWriter(out, storage, namespace) as writer:
+        if fixed:
+            writer.write_transforms(fixed, START_NS, role=STATIC_TRANSFORMS)
+        for number, (name, instruction) in enumerate(cases):
+            now_ns = START_NS + _BETWEEN_NS + number * PERIOD_NS
+            if instruction is not None:
+                writer.write_instruction(instruction, now_ns)
+            if loaded is None or loaded[0] != name:
+                loaded = (name, *load_frame(folder / name))
+            stamp_ns = now_ns + _AFTER_WORDS_NS
+            if (pose := poses[name]) is not None and not fixed:
+                writer.write_transforms([pose], stamp_ns)
+            writer.write_frame(loaded[1], loaded[2] if has_detections else None, stamp_ns)
+    return Recorded(len(cases), sum(words is not None for _, words in cases), writer.messages)
+
+
+def _cases(folder: Path) -> list[tuple[str, str | None]]:
+    """Frame and instruction of each case; the folder itself, without instruction, where it is a frame."""
+    path = folder / CASES_FILE
+    if not path.exists():
+        return [("", None)]
+    cases: list[tuple[str, str | None]] = [(case.frame, case.instruction) for case in load_cases(folder)]
+    if not cases:
+        raise FileError(path, "no case in it", 'write one a line: {"frame": "f01", "instruction": "the cup"}')
+    return cases
+
+
+# ------------------------------------------------------------------------------------------------ poses of cameras
+
+
+def _poses(folder: Path, names: Sequence[str]) -> dict[str, Transform | None]:
+    """base_T_camera of each frame, where it has one."""
+    poses: dict[str, Transform | None] = {}
+    bases: dict[str, str | None] = {}
+    for name in names:
+        path = folder / name / BASE_FILE
+        pose = poses[name] = read_transform(path) if path.exists() else None
+        camera = read_camera_info(folder / name / CAMERA_FILE)[1]
+        base = None if pose is None else pose.parent
+        if bases.setdefault(camera, base) != base:
+            got = " and ".join(repr(b) if b else "none" for b in (bases[camera], base))
+            raise InputError(
+                f"{BASE_FILE} of frames of {camera!r}", f"bases {got}", "one base for all frames of a camera",
+                "record them as separate bags: transforms hold for every frame of the bag",
+            )  # fmt: skip
+    return poses
+
+
+def _unchanging(poses: dict[str, Transform | None]) -> list[Transform]:
+    """One pose of each camera where none changes, else nothing."""
+    first: dict[str, Transform] = {}
+    for pose in poses.values():
+        if pose is not None and not np.array_equal(first.setdefault(pose.child, pose).matrix, pose.matrix):
+            return []
+    return list(first.values())
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def _writer(out: Path, storage: str) -> Writer:
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    if out.exists():
+        raise FileError(out, "it exists already", "name a folder that does not, or remove it")
+    writer = Writer(out, version=_METADATA_VERSION, storage_plugin=StoragePlugin[storage.upper()])
+    try:
+        writer.open()
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    return writer
+
+
+def _unwritable(out: Path, error: OSError) -> FileError:
+    return FileError(out, str(error), "choose a place that can be written, with enough room")
+
+
+def _qos(is_latched: bool) -> Qos:
+    """Reliable, so that every subscriber can hear it; transforms that are sent once are kept for who comes late."""
+    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+
+    forever = QosTime(9223372036, 854775807)
+    return Qos(
+        QosHistory.KEEP_LAST,
+        1 if is_latched else 10,
+        QosReliability.RELIABLE,
+        QosDurability.TRANSIENT_LOCAL if is_latched else QosDurability.VOLATILE,
+        forever,
+        forever,
+        QosLiveliness.AUTOMATIC,
+        forever,
+        False,
+    )

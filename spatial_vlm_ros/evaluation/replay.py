@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bag's messages through the state machine of the live node: what the robot would have answered.
+
+Knows when an instruction is asked and which frame answers it; reading, matching, transforms and resolving are done
+elsewhere. The time is that at which a message was recorded, so a replay gives the same answers on every machine.
+
+An instruction is answered on the first complete frame stamped at or after the moment it was asked, and refused where
+none comes within `frame_timeout`. The live node answers one instruction at a time and says BUSY to others; here, those
+that wait at the same time are all answered. Instructions without a time are asked when the camera begins: they look at
+the first complete frame, and pass over frames without transforms, for a recording begins in the middle of things.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from spatial_vlm_ros.config import StreamConfig
+from spatial_vlm_ros.errors import InputError, SpatialVlmError, TransformUnavailableError
+from spatial_vlm_ros.evaluation.bag_reader import Bag, BagMessage
+from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION
+from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.resolver import Resolver, refusal
+from spatial_vlm_ros.streams.intake import (
+    DEPTH,
+    DETECTIONS,
+    RGB,
+    SECOND,
+    STATIC_TRANSFORMS,
+    TRANSFORMS,
+    Intake,
+    Observation,
+)
+from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame
+
+WITHOUT_BASE = "--base-frame ''"
+_LONGEST = 1e9  # seconds; no bag is longer
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One instruction answered or refused.
+
+    Args:
+        resolution: the outcome; its `stamp_ns` is the frame's.
+        frame: what it was resolved on; None where there was none.
+        detections: the bag's; none where a grounder found the things.
+        log_ns: when the live node would have answered, time of recording, nanoseconds.
+    """
+
+    resolution: Resolution
+    frame: RgbdFrame | None
+    detections: tuple[Detection, ...]
+    log_ns: int
+
+
+def replay(
+    bag: Bag,
+    resolver: Resolver,
+    roles: Mapping[str, str],
+    config: StreamConfig,
+    instructions: Sequence[str] = (),
+    *,
+    at: float | None = None,
+    every: bool = False,
+    frame_of_reference: FrameOfReference | str | None = None,
+) -> Iterator[Answer]:
+    """Play a bag and answer.
+
+    Args:
+        bag: an open bag.
+        resolver: with a grounder where `roles` has no detections.
+        roles: role → topic, as `choose_roles` gives them.
+        config: tolerances and frames, as the live node's.
+        instructions: asked together; none = those of the topic INSTRUCTION, each when it was recorded.
+        at: when they are asked, seconds after the bag's first message; None = when the camera begins.
+        every: answer them on every complete frame from then on; a gap between frames is no refusal.
+        frame_of_reference: used where the words state none.
+
+    Yields:
+        The answers as they come. What goes wrong with one request is its refusal.
+
+    Raises:
+        InputError: nobody asks anything, or `at` lies outside of the bag.
+        FileError: the bag is damaged; what was answered before is good.
+    """
+    player = _Player(resolver, roles, config, instructions, at, every, frame_of_reference, bag.start_ns)
+    for message in bag.messages(set(roles.values())):
+        yield from player.hear(message)
+        if player.is_done:
+            return
+    yield from player.end()
+
+
+@dataclass(frozen=True)
+class _Request:
+    """An instruction that waits.
+
+    Args:
+        instruction: the words.
+        asked_ns: when it was asked, time of recording.
+        after_ns: frames stamped earlier are passed over.
+        is_patient: frames without transforms are passed over, too.
+    """
+
+    instruction: str
+    asked_ns: int
+    after_ns: int
+    is_patient: bool
+
+
+class _Player:
+    def __init__(
+        self,
+        resolver: Resolver,
+        roles: Mapping[str, str],
+        config: StreamConfig,
+        instructions: Sequence[str],
+        at: float | None,
+        every: bool,
+        frame_of_reference: FrameOfReference | str | None,
+        start_ns: int,
+    ) -> None:
+        listens = not instructions
+        if listens and (INSTRUCTION not in roles or every or at is not None):
+            got = "none" if INSTRUCTION not in roles else "none, though frames or a time are named"
+            expected = "words to resolve" + ("" if every or at is not None else ", or a topic of them in the bag")
+            raise InputError("instruction", got, expected, 'give one: "the can behind the cup"')
+        if at is not None and not 0 <= at <= _LONGEST:
+            raise InputError("time of asking (--at)", f"{at} s", "0 or more", "count from the bag's beginning")
+        self._has_transforms = TRANSFORMS in roles or STATIC_TRANSFORMS in roles
+        if not self._has_transforms:  # then none is worth waiting for
+            config = dataclasses.replace(config, transform_timeout=0.0)
+        self._intake = Intake(config, DETECTIONS in roles)
+        self._resolver, self._config, self._frame_of_reference = resolver, config, frame_of_reference
+        self._topic_of = dict(roles)
+        self._roles_of: dict[str, list[str]] = {}
+        for role, topic in roles.items():
+            if role != INSTRUCTION or listens:
+                self._roles_of.setdefault(topic, []).append(role)
+        self._instructions, self._at, self._every, self._listens = tuple(instructions), at, every, listens
+        self._waiting: deque[_Request] = deque()
+        self._asked = self._answered = False
+        self._start_ns, self._now_ns = start_ns, start_ns
+        # Without a time to ask at, no frame of the bag is too old.
+        self._after_ns = 0 if at is None else start_ns + round(at * SECOND)
+        self._passed_over: SpatialVlmError | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing that still comes can be an answer."""
+        return self._asked and not self._waiting and not self._every and not self._listens
+
+    # -------------------------------------------------------------------------------------------- messages in
+
+    def hear(self, message: BagMessage) -> Iterator[Answer]:
+        """Take in a message; the answers that it makes possible."""
+        roles = self._roles_of.get(message.topic, [])
+        self._now_ns = message.log_ns
+        if not self._asked and not self._listens and self._is_time(roles):
+            self._ask()
+        for role in roles:
+            if role == INSTRUCTION:
+                self._waiting.append(_Request(message.decode().data, self._now_ns, self._now_ns, is_patient=False))
+            else:
+                self._intake.add(role, message.decode(), self._now_ns)
+        if self._every:
+            yield from self._on_every_frame()
+        else:
+            yield from self._on_first_frames()
+
+    def _is_time(self, roles: Sequence[str]) -> bool:
+        if self._at is None:
+            return RGB in roles or DEPTH in roles
+        return self._now_ns >= self._after_ns
+
+    def _ask(self) -> None:
+        self._asked = True
+        if not self._every:
+            is_patient = self._at is None
+            asked_ns = self._now_ns if is_patient else self._after_ns
+            self._waiting.extend(_Request(words, asked_ns, self._after_ns, is_patient) for words in self._instructions)
+
+    # -------------------------------------------------------------------------------------------- answers out
+
+    def _on_every_frame(self) -> Iterator[Answer]:
+        while self._asked:
+            try:
+                observation = self._intake.take(self._after_ns, self._now_ns)
+            except SpatialVlmError as error:
+                yield from (self._refused(words, error) for words in self._instructions)
+                continue
+            if observation is None:
+                return
+            yield from self._resolved(observation, self._instructions)
+        self._intake.forget_older()
+
+    def _on_first_frames(self) -> Iterator[Answer]:
+        while self._waiting:
+            first = self._waiting[0]
+            try:
+                observation = self._intake.take(first.after_ns, self._now_ns)
+            except SpatialVlmError as error:
+                if first.is_patient:
+                    self._passed_over = error
+                    continue
+                yield from (self._refused(r.instruction, error) for r in self._popped(first.after_ns))
+                continue
+            if observation is None:
+                break
+            asked = self._popped(observation.stamp_ns)
+            yield from self._resolved(observation, [request.instruction for request in asked])
+        yield from self._given_up(round(self._config.frame_timeout * SECOND))
+        if not self._waiting:
+            self._intake.forget_older()
+
+    def _popped(self, stamp_ns: int) -> list[_Request]:
+        """The requests that a frame of that stamp answers, taken out of the queue."""
+        asked = [request for request in self._waiting if request.after_ns <= stamp_ns]
+        self._waiting = deque(request for request in self._waiting if request.after_ns > stamp_ns)
+        return asked
+
+    def _given_up(self, patience_ns: int) -> Iterator[Answer]:
+        """Refusals of what has waited that long."""
+        while self._waiting and self._now_ns - self._waiting[0].asked_ns >= patience_ns:
+            request = self._waiting.popleft()
+            error = self._passed_over if request.is_patient else None
+            yield self._refused(request.instruction, error or self._why_none(request.after_ns))
+
+    def _resolved(self, observation: Observation, instructions: Sequence[str]) -> Iterator[Answer]:
+        try:
+            frame, detections = observation.decode()
+        except SpatialVlmError as error:
+            yield from (self._refused(words, error, observation.stamp_ns) for words in instructions)
+            return
+        for words in instructions:
+            self._answered = True
+            try:
+                parse(words)
+            except SpatialVlmError as error:  # as live: words that are not understood wait for no frame
+                yield Answer(refusal(words, error), None, (), self._now_ns)
+                continue
+            resolution = self._resolver.resolve(frame, words, detections, self._frame_of_reference)
+            yield Answer(resolution, frame, detections or (), self._now_ns)
+
+    def _refused(self, instruction: str, error: SpatialVlmError, stamp_ns: int = 0) -> Answer:
+        """A refusal for want of a frame, but for words that no frame would help."""
+        self._answered = True
+        try:
+            parse(instruction)
+        except SpatialVlmError as misunderstood:
+            return Answer(refusal(instruction, misunderstood), None, (), self._now_ns)
+        if isinstance(error, TransformUnavailableError) and not self._has_transforms:
+            error = TransformUnavailableError(
+                error.parent,
+                error.child,
+                "the bag holds no transforms (nothing on /tf and /tf_static)",
+                f"give {WITHOUT_BASE} for poses in the camera's own frame, or record them",
+            )
+        return Answer(refusal(instruction, error, stamp_ns), None, (), self._now_ns)
+
+    def _why_none(self, after_ns: int) -> SpatialVlmError:
+        return self._intake.why_none(after_ns, self._topic_of)
+
+    def end(self) -> Iterator[Answer]:
+        """The bag is over: what still waits is refused."""
+        if not self._asked and not self._listens:
+            if self._at is not None:
+                seconds = (self._now_ns - self._start_ns) / SECOND
+                raise InputError(
+                    "time of asking (--at)", f"{self._at:g} s", f"within the bag's {seconds:.1f} s", "ask earlier"
+                )
+            self._ask()
+        if self._every and (not self._answered or self._intake.waits_for_transform):
+            yield from (self._refused(words, self._why_none(self._after_ns)) for words in self._instructions)
+        yield from self._given_up(0)

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with the streams of a camera, live or in a bag, and the repair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.config import Settings
+from spatial_vlm_ros.errors import InputError, SpatialVlmError, TransformUnavailableError
+from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bag_topics import choose_roles
+from spatial_vlm_ros.evaluation.doctor import Finding, Level, examine
+from spatial_vlm_ros.streams.camera_info import camera_of
+from spatial_vlm_ros.streams.intake import (
+    DEPTH,
+    DEPTH_INFO,
+    DETECTIONS,
+    RGB,
+    RGB_INFO,
+    SECOND,
+    STATIC_TRANSFORMS,
+    TRANSFORMS,
+    Intake,
+    Observation,
+    stamp_of,
+)
+from spatial_vlm_ros.streams.synchronizer import Stream
+
+_STREAMS = (RGB, DEPTH, RGB_INFO, DEPTH_INFO, DETECTIONS)
+_LOST = 0.02  # part of a stream's messages
+_LATE = 0.2  # s between stamp and arrival; a healthy driver on the same machine stays below
+_AHEAD = -0.02  # s: a stamp from the future
+_SLOW = 5.0  # Hz
+
+
+class StreamDoctor:
+    """Listens for a while and says what it found.
+
+    Args:
+        settings: of the resolver that shall use these streams.
+        topics: role → name of its topic.
+    """
+
+    def __init__(self, settings: Settings, topics: Mapping[str, str]) -> None:
+        self._settings, self._topics = settings, dict(topics)
+        self._intake = Intake(settings.streams, with_detections=False)
+        self._lags: dict[str, list[float]] = {role: [] for role in topics}
+        self._skews: list[float] = []
+        self._waiting: list[tuple[int, str, int]] = []
+        self._waits: list[float] = []
+        self._missing: TransformUnavailableError | None = None
+        self._missed_transforms = 0
+        self._last: Observation | None = None
+        self._frame_ids: dict[str, str] = {}
+        self._detections = Stream(2)
+
+    def add(self, role: str, message: Any, now_ns: int) -> None:
+        """Take in a message of a role of streams.intake."""
+        if role in self._lags:
+            self._lags[role].append((now_ns - stamp_of(message)) / SECOND)
+            self._frame_ids[role] = message.header.frame_id
+        if role == DETECTIONS:
+            self._detections.add(stamp_of(message), message)
+            return
+        self._intake.add(role, message, now_ns)
+        self._look_up(role, message, now_ns)
+        try:
+            observation = self._intake.take(0, now_ns)
+        except SpatialVlmError:
+            return  # said below, with its count
+        if observation is not None:
+            self._last = observation
+            stamps = observation.match.stamps
+            self._skews.append(abs(stamps[RGB] - stamps[DEPTH]) / SECOND)
+
+    def _look_up(self, role: str, message: Any, now_ns: int) -> None:
+        """Measure how long each colour image waits for its transform."""
+        base = self._settings.streams.base_frame
+        if not base:
+            return
+        if role == RGB:
+            self._waiting.append((stamp_of(message), message.header.frame_id, now_ns))
+        if role not in (RGB, TRANSFORMS, STATIC_TRANSFORMS):
+            return
+        still = []
+        for stamp_ns, frame_id, since_ns in self._waiting:
+            try:
+                self._intake.transforms.lookup(base, frame_id, stamp_ns)
+            except TransformUnavailableError as error:
+                self._missing = error
+                if now_ns - since_ns < self._settings.streams.transform_timeout * SECOND and error.may_come:
+                    still.append((stamp_ns, frame_id, since_ns))
+                else:
+                    self._missed_transforms += 1
+            except SpatialVlmError:
+                self._missed_transforms += 1
+            else:
+                self._waits.append((now_ns - since_ns) / SECOND)
+        self._waiting = still
+
+    # -------------------------------------------------------------------------------------------- findings
+
+    def findings(self, seconds: float, table_height: float | None = None) -> list[Finding]:
+        """Everything found, in the order in which to mend it.
+
+        Args:
+            seconds: for how long messages came.
+            table_height: where the support is told to be in the base frame, metres; None = not told.
+        """
+        return [
+            *(finding for role in self._topics for finding in self._stream(role, seconds)),
+            *self._camera_info(),
+            *self._pairs(),
+            *self._frames(),
+            *self._transforms(),
+            *self._scene(table_height),
+        ]
+
+    def _stream(self, role: str, seconds: float) -> Iterator[Finding]:
+        topic, lags = self._topics[role], self._lags[role]
+        if not lags:
+            level = Level.WARNING if role == DETECTIONS else Level.ERROR
+            yield Finding(topic, level, "no message", "start the driver, or remap the topic to it")
+            return
+        rate = len(lags) / max(seconds, 1e-9)
+        stream = self._detections if role == DETECTIONS else self._intake.streams.get(role)
+        text = f"{rate:.1f} Hz"
+        if stream is not None and stream.missed > _LOST * (stream.received + stream.missed):
+            lost = stream.missed / (stream.received + stream.missed)
+            repair = "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process, the driver's too"
+            yield Finding(topic, Level.WARNING, f"{text}, {lost:.0%} of the messages are lost", repair)
+        elif rate < _SLOW and role in (RGB, DEPTH):
+            yield Finding(topic, Level.WARNING, text, "raise the driver's frame rate: each request waits for a frame")
+        else:
+            yield Finding(topic, Level.OK, text)
+        yield from self._clock(topic, role, lags)
+
+    def _clock(self, topic: str, role: str, lags: list[float]) -> Iterator[Finding]:
+        if role == DETECTIONS:
+            return  # a detector is slow by nature
+        lag = float(np.median(lags))
+        if lag < _AHEAD:
+            repair = "synchronise the clocks of camera host and this machine (chrony, PTP), or set use_sim_time"
+            yield Finding("clock", Level.ERROR, f"{topic} is stamped {-lag:.3f} s in the future", repair)
+        elif lag > _LATE:
+            repair = "synchronise the clocks, set use_sim_time where time is simulated, or look for a slow link"
+            yield Finding("clock", Level.ERROR, f"{topic} arrives {lag:.3f} s after its stamp", repair)
+
+    def _camera_info(self) -> Iterator[Finding]:
+        for _, message in list(self._intake.streams[RGB_INFO])[-1:]:
+            try:
+                camera_of(message, self._settings.streams.rectified)
+            except SpatialVlmError as error:
+                yield Finding(self._topics[RGB_INFO], Level.ERROR, str(error), getattr(error, "repair", ""))
+
+    def _pairs(self) -> Iterator[Finding]:
+        if not (self._lags[RGB] and self._lags[DEPTH]):
+            return
+        unmatched = self._intake.unmatched
+        if not self._skews and (unmatched or not self._settings.streams.base_frame):
+            error = self._intake.why_none(0, self._topics)
+            yield Finding("synchronisation", Level.ERROR, str(error), getattr(error, "repair", ""))
+        elif self._skews:
+            skew = float(np.median(self._skews))
+            text = f"colour and depth {skew * 1000:.1f} ms apart (median), {unmatched} colour images without partner"
+            moving = skew > 0.001 and not self._settings.streams.fixed_frame
+            repair = "let the driver stamp both alike, or set fixed_frame where the camera moves" if moving else ""
+            yield Finding("synchronisation", Level.WARNING if moving else Level.OK, text, repair)
+
+    def _frames(self) -> Iterator[Finding]:
+        rgb, depth = self._frame_ids.get(RGB), self._frame_ids.get(DEPTH)
+        if rgb is None or depth is None:
+            return
+        if self._settings.streams.depth_registered and rgb != depth:
+            text = f"depth is in {depth!r}, colour in {rgb!r}: it does not look registered"
+            repair = "use the aligned depth topic (align_depth, depth_registration), or set depth_registered: false"
+            yield Finding("registration", Level.WARNING, text, repair)
+        else:
+            yield Finding("registration", Level.OK, f"colour in {rgb!r}, depth in {depth!r}")
+
+    def _transforms(self) -> Iterator[Finding]:
+        base = self._settings.streams.base_frame
+        if not base or RGB not in self._frame_ids:
+            return
+        text = f"{base} <- {self._frame_ids[RGB]}"
+        rejected = self._intake.transforms.rejected
+        if rejected:
+            yield Finding("tf", Level.WARNING, f"rejected: {dict(rejected)}", "mend the publisher of these transforms")
+        if not self._waits and self._missing is not None:
+            yield Finding("tf", Level.ERROR, str(self._missing), self._missing.repair)
+        elif self._missed_transforms:
+            text += f": {self._missed_transforms} images without a transform at their stamp"
+            yield Finding("tf", Level.WARNING, text, "raise the rate of the transform's publisher or transform_timeout")
+        elif self._waits:
+            late = float(np.percentile(self._waits, 95))
+            yield Finding("tf", Level.OK, f"{text}, at most {late * 1000:.0f} ms after the image (95 %)")
+
+    def _scene(self, table_height: float | None) -> Iterator[Finding]:
+        if self._last is None:
+            return
+        try:
+            frame, _ = self._last.decode()
+        except SpatialVlmError as error:
+            yield Finding("frame", Level.ERROR, str(error), getattr(error, "repair", ""))
+            return
+        yield from examine(frame, (), self._settings.resolver, table_height)
+
+
+def examine_bag(path: Path, settings: Settings, table_height: float | None = None) -> list[Finding]:
+    """What is wrong with the camera of a bag.
+
+    Args:
+        path: of the bag.
+        settings: of the resolver that shall use it.
+        table_height: where the support is told to be in the base frame, metres; None = not told.
+
+    Raises:
+        FileError: the bag cannot be read.
+        InputError: no topics of a camera, or several cameras.
+    """
+    with open_bag(path) as bag:
+        try:
+            names = choose_roles(bag.contents, settings.streams)
+        except InputError:
+            names = choose_roles(bag.contents, settings.streams, with_detections=False)
+        role_of = {topic: role for role, topic in names.items()}
+        doctor = StreamDoctor(settings, {role: t for role, t in names.items() if role in _STREAMS})
+        first = last = 0
+        for message in bag.messages(list(role_of)):
+            first, last = first or message.log_ns, message.log_ns
+            if role_of[message.topic] in (*_STREAMS, TRANSFORMS, STATIC_TRANSFORMS):
+                doctor.add(role_of[message.topic], message.decode(), message.log_ns)
+    return doctor.findings((last - first) / SECOND, table_height)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a camera's streams is named with its repair."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from rosbags.typesys import Stores, get_typestore
+
+from spatial_vlm_ros.config import Settings, StreamConfig
+from spatial_vlm_ros.evaluation.doctor import Finding, Level
+from spatial_vlm_ros.evaluation.stream_doctor import StreamDoctor
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.streams.compose import rosbags_composer
+from spatial_vlm_ros.streams.intake import DEPTH, RGB, RGB_INFO, SECOND, STATIC_TRANSFORMS
+from spatial_vlm_ros.types import PinholeCamera, Transform
+
+COMPOSE = rosbags_composer(get_typestore(Stores.ROS2_KILTED))
+FRAME, _ = chicks_and_cup_frame()
+TOPICS = {RGB: "/rgb", DEPTH: "/depth", RGB_INFO: "/info"}
+START = 1_000 * SECOND
+
+
+def listen(
+    config: StreamConfig | None = None,
+    *,
+    count: int = 20,
+    rate: float = 20.0,
+    lag: float = 0.01,
+    depth_shift: float = 0.0,
+    depth_frame: str = FRAME.frame_id,
+    keep: Any = lambda _: True,
+    pose: Transform | None = FRAME.base_T_camera,
+    roles: tuple[str, ...] = (RGB_INFO, RGB, DEPTH),
+    camera: PinholeCamera = FRAME.camera,
+    table_height: float | None = None,
+) -> dict[str, Finding]:
+    """Findings by check for a second of frames."""
+    settings = Settings(streams=config or StreamConfig(base_frame="world"))
+    doctor = StreamDoctor(settings, TOPICS)
+    if pose is not None:
+        tf = COMPOSE.tf_message([COMPOSE.transform_stamped(pose, START)])
+        doctor.add(STATIC_TRANSFORMS, tf, START)
+    for number in range(count):
+        if not keep(number):
+            continue
+        stamp_ns = START + int(number / rate * SECOND)
+        depth_ns = stamp_ns + int(depth_shift * SECOND)
+        messages = {
+            RGB_INFO: COMPOSE.camera_info(camera, COMPOSE.header(stamp_ns, FRAME.frame_id)),
+            RGB: COMPOSE.image_rgb(FRAME.rgb, COMPOSE.header(stamp_ns, FRAME.frame_id)),
+            DEPTH: COMPOSE.image_depth(FRAME.depth, COMPOSE.header(depth_ns, depth_frame)),
+        }
+        for role in roles:
+            doctor.add(role, messages[role], stamp_ns + int(lag * SECOND))
+    found = doctor.findings(count / rate, table_height)
+    return {finding.check: finding for finding in reversed(found)}
+
+
+def test_a_healthy_camera_has_nothing_to_mend() -> None:
+    findings = listen()
+    assert {finding.level for finding in findings.values()} == {Level.OK}
+    assert findings["/rgb"].found == "20.0 Hz"
+    assert "0.0 ms apart" in findings["synchronisation"].found
+
+
+def test_a_silent_stream_is_an_error() -> None:
+    findings = listen(roles=(RGB_INFO, RGB))
+    assert findings["/depth"].level is Level.ERROR
+    assert findings["/depth"].found == "no message"
+    assert findings["/rgb"].level is Level.OK
+
+
+def test_lost_messages_are_counted_and_the_dds_profile_named() -> None:
+    finding = listen(count=60, keep=lambda number: number % 5 != 3)["/rgb"]
+    assert finding.level is Level.WARNING
+    assert "20% of the messages are lost" in finding.found
+    assert "fastdds_images.xml" in finding.repair
+
+
+@pytest.mark.parametrize(("lag", "words"), [(-0.5, "0.500 s in the future"), (0.7, "0.700 s after its stamp")])
+def test_clocks_apart_are_an_error(lag: float, words: str) -> None:
+    finding = listen(lag=lag)["clock"]
+    assert finding.level is Level.ERROR
+    assert words in finding.found
+
+
+def test_stamps_that_never_fit_are_named_with_their_distance() -> None:
+    finding = listen(depth_shift=0.024)["synchronisation"]
+    assert finding.level is Level.ERROR
+    assert "0.024 s apart" in finding.found
+    assert "sync_slop" in finding.repair
+
+
+def test_colour_and_depth_a_little_apart_are_a_warning_for_a_moving_camera() -> None:
+    finding = listen(depth_shift=0.008)["synchronisation"]
+    assert finding.level is Level.WARNING
+    assert "8.0 ms apart" in finding.found
+
+
+def test_depth_in_another_frame_does_not_look_registered() -> None:
+    finding = listen(depth_frame="camera_depth_optical_frame")["registration"]
+    assert finding.level is Level.WARNING
+    assert "depth_registered: false" in finding.repair
+
+
+def test_a_missing_transform_is_an_error_and_none_is_needed_without_a_base_frame() -> None:
+    assert listen(pose=None)["tf"].level is Level.ERROR
+    assert "tf" not in listen(StreamConfig(base_frame=""), pose=None)
+
+
+def test_an_uncalibrated_camera_info_is_an_error() -> None:
+    broken = dataclasses.replace(FRAME.camera)
+    info = COMPOSE.camera_info(broken, COMPOSE.header(START, FRAME.frame_id))
+    info.k[:] = 0.0
+    doctor = StreamDoctor(Settings(), TOPICS)
+    doctor.add(RGB_INFO, info, START)
+    finding = next(f for f in doctor.findings(1.0) if f.check == "/info" and f.level is Level.ERROR)
+    assert "K" in finding.found
+
+
+def test_the_table_is_measured_against_what_is_told() -> None:
+    assert listen(table_height=0.0)["support height"].level is Level.OK
+    finding = listen(table_height=0.1)["support height"]
+    assert finding.level is Level.WARNING
+    assert "told is 0.100 m" in finding.found
+
+
+def test_a_tilted_mounting_transform_is_seen_on_the_table() -> None:
+    tilt = np.radians(8.0)
+    turn = np.eye(4)
+    turn[:3, :3] = [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]
+    assert FRAME.base_T_camera is not None
+    told = Transform("world", FRAME.frame_id, FRAME.base_T_camera.matrix @ turn)
+    finding = listen(pose=told)["up"]
+    assert finding.level is Level.WARNING
+    assert "8." in finding.found or "7.9" in finding.found

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frame folders become bags that give the very same answers, the same bytes each time, or nothing at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from bag_builder import FIXED, SMALL, WORDS, replayed, scene
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bag_writer import PERIOD_NS, START_NS, STORAGES, Recorded, record
+from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.tabletop import Rendering, look_at
+from spatial_vlm_ros.types import Status, Transform
+
+
+def save(folder: Path, seen: Rendering, pose: Transform | None = None, with_detections: bool = True) -> None:
+    """A frame folder."""
+    (folder / "masks").mkdir(parents=True)
+    cv2.imwrite(str(folder / "rgb.png"), cv2.cvtColor(seen.frame.rgb, cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(folder / "depth.png"), np.nan_to_num(seen.frame.depth * 1000).round().astype(np.uint16))
+    camera = seen.frame.camera
+    info = {"width": camera.width, "height": camera.height, "k": camera.K.reshape(-1).tolist()}
+    (folder / "camera_info.json").write_text(json.dumps({**info, "frame_id": seen.frame.frame_id}))
+    if pose is not None:
+        parts = {"parent": pose.parent, "child": pose.child, "matrix": pose.matrix.tolist()}
+        (folder / "base_T_camera.json").write_text(json.dumps(parts))
+    if with_detections:
+        listed: list[dict[str, Any]] = []
+        for d in seen.detections:
+            assert d.mask is not None
+            cv2.imwrite(str(folder / "masks" / f"{d.id}.png"), d.mask.astype(np.uint8) * 255)
+            listed.append({"id": d.id, "label": d.label, "box": d.box_xyxy, "attributes": d.attributes,
+                           "mask": f"masks/{d.id}.png", "score": 0.9})  # fmt: skip
+        (folder / "detections.json").write_text(json.dumps({"detections": listed}))
+
+
+def recordings(root: Path, poses: Sequence[Transform | None], words: str = WORDS) -> Path:
+    """A folder with one case for each pose."""
+    cases = []
+    for n, pose in enumerate(poses):
+        save(root / f"f{n}", scene(FIXED if pose is None else pose), pose)
+        cases.append(json.dumps({"frame": f"f{n}", "instruction": words}))
+    (root / "cases.jsonl").write_text("\n".join(cases))
+    return root
+
+
+def eye(x: float) -> Transform:
+    return look_at((x, 0.0, 0.43), (0.0, 0.0, 0.03), parent="base_link")
+
+
+def digests(bag: Path) -> list[str]:
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(bag.iterdir())]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_the_real_cases_get_the_very_same_answers_from_a_bag(storage: str, real_frames: Path, tmp_path: Path) -> None:
+    done = record(real_frames, tmp_path / "bag", storage)
+    answers = replayed(tmp_path / "bag", base_frame="")
+    cases = load_cases(real_frames)
+    assert len(answers) == done.instructions == done.frames == len(cases)
+    resolver, frames = Resolver(), {name: load_frame(real_frames / name) for name in {case.frame for case in cases}}
+    for case, answer in zip(cases, answers, strict=True):
+        frame, detections = frames[case.frame]
+        stamped = dataclasses.replace(frame, stamp_ns=answer.resolution.stamp_ns)
+        assert answer.resolution == resolver.resolve(stamped, case.instruction, detections), case
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_masks_scores_attributes_and_poses_survive(storage: str, tmp_path: Path) -> None:
+    folder = recordings(tmp_path / "frames", [eye(-0.74)])
+    record(folder, tmp_path / "bag", storage)
+    (answer,) = replayed(tmp_path / "bag")
+    frame, detections = load_frame(folder / "f0")
+    assert answer.frame is not None
+    assert np.array_equal(answer.frame.rgb, frame.rgb)
+    assert np.array_equal(answer.frame.depth, frame.depth, equal_nan=True)
+    assert np.array_equal(answer.frame.camera.K, frame.camera.K)
+    assert answer.frame.base_T_camera is not None
+    assert np.allclose(answer.frame.base_T_camera.matrix, eye(-0.74).matrix, atol=1e-12)
+    for one, other in zip(answer.detections, detections, strict=True):
+        assert (one.id, one.label, one.score, one.box_xyxy, one.attributes) == (
+            other.id, other.label, other.score, other.box_xyxy, other.attributes,
+        )  # fmt: skip
+        assert np.array_equal(one.mask, other.mask)
+
+
+def test_a_pose_that_never_changes_is_static_and_kept_for_who_comes_late(tmp_path: Path) -> None:
+    record(recordings(tmp_path / "frames", [eye(-0.74)] * 2), tmp_path / "bag")
+    with open_bag(tmp_path / "bag") as bag:
+        assert "/tf" not in bag.topics
+        assert sum(topic.count for topic in bag.contents if topic.name == "/tf_static") == 1
+    listed = yaml.safe_load((tmp_path / "bag" / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    profiles = {
+        topic["topic_metadata"]["name"]: yaml.safe_load(topic["topic_metadata"]["offered_qos_profiles"])[0]
+        for topic in listed["topics_with_message_count"]
+    }
+    reliable, transient_local, volatile = 1, 1, 2  # as rmw numbers them
+    assert {profile["reliability"] for profile in profiles.values()} == {reliable}
+    assert profiles["/tf_static"]["durability"] == transient_local
+    assert profiles["/rgb/image"]["durability"] == volatile
+
+
+def test_poses_that_change_are_sent_with_each_frame(tmp_path: Path) -> None:
+    poses = [eye(-0.74), eye(-0.7), eye(-0.8)]
+    folder = recordings(tmp_path / "frames", poses)
+    record(folder, tmp_path / "bag")
+    answers = replayed(tmp_path / "bag")
+    assert [a.resolution.stamp_ns // PERIOD_NS - START_NS // PERIOD_NS for a in answers] == [0, 1, 2]
+    for n, answer in enumerate(answers):
+        frame, detections = load_frame(folder / f"f{n}")
+        direct = Resolver().resolve(frame, WORDS, detections)
+        assert answer.resolution.target is not None
+        assert direct.target is not None
+        assert np.allclose(answer.resolution.target.pose.position, direct.target.pose.position, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "poses",
+    [[eye(-0.74), None], [None, eye(-0.74)], [eye(-0.74), look_at((-0.7, 0, 0.4), (0, 0, 0), parent="torso")]],
+)
+def test_frames_of_one_camera_with_different_bases_are_refused(poses: list[Transform | None], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="separate bags"):
+        record(recordings(tmp_path / "frames", poses), tmp_path / "bag")
+    assert not (tmp_path / "bag").exists()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_the_same_folder_gives_the_same_bytes(storage: str, tmp_path: Path) -> None:
+    folder = recordings(tmp_path / "frames", [eye(-0.74), eye(-0.7)])
+    for parent in ("one", "two"):
+        record(folder, tmp_path / parent / "bag", storage)
+    assert digests(tmp_path / "one" / "bag") == digests(tmp_path / "two" / "bag")
+
+
+def test_a_single_frame_is_recorded_without_instruction(tmp_path: Path) -> None:
+    save(tmp_path / "frame", scene(), FIXED)
+    assert record(tmp_path / "frame", tmp_path / "bag") == Recorded(frames=1, instructions=0, messages=5)
+    (answer,) = replayed(tmp_path / "bag", WORDS)
+    assert answer.resolution.status is Status.OK
+
+
+def test_frames_without_detections_are_recorded_without_that_topic(tmp_path: Path) -> None:
+    save(tmp_path / "frame", scene(), with_detections=False)
+    record(tmp_path / "frame", tmp_path / "bag")
+    with open_bag(tmp_path / "bag") as bag:
+        assert sorted(bag.topics) == ["/depth/image", "/rgb/camera_info", "/rgb/image"]
+
+
+def test_depth_that_is_no_whole_millimetres_is_recorded_as_it_is(tmp_path: Path) -> None:
+    seen = scene()
+    save(tmp_path / "frame", seen)
+    np.save(tmp_path / "fine.npy", seen.frame.depth)
+    (tmp_path / "frame" / "depth.png").unlink()
+    fine = (seen.frame.depth * 10000).round()
+    cv2.imwrite(str(tmp_path / "frame" / "depth.tiff"), (fine / 10000).astype(np.float32))
+    (tmp_path / "frame" / "depth.tiff").rename(tmp_path / "frame" / "depth.png")
+    record(tmp_path / "frame", tmp_path / "bag")
+    (answer,) = replayed(tmp_path / "bag", WORDS, base_frame="")
+    frame, _ = load_frame(tmp_path / "frame")
+    assert answer.frame is not None
+    assert np.array_equal(answer.frame.depth, frame.depth, equal_nan=True)
+    assert answer.frame.camera.width == SMALL.width
+
+
+def test_topics_can_have_a_namespace(tmp_path: Path) -> None:
+    record(recordings(tmp_path / "frames", [eye(-0.74)]), tmp_path / "bag", namespace="/cell3/")
+    with open_bag(tmp_path / "bag") as bag:
+        assert {"/cell3/rgb/image", "/cell3/instruction", "/tf_static"} <= set(bag.topics)
+    (answer,) = replayed(tmp_path / "bag")
+    assert answer.resolution.status is Status.OK
+
+
+def test_nothing_is_overwritten_and_nothing_half_done_is_left(tmp_path: Path) -> None:
+    folder = recordings(tmp_path / "frames", [None, None])
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FileError, match="exists already"):
+        record(folder, tmp_path / "there")
+    (folder / "f1" / "depth.png").write_bytes(b"\x89PNG")
+    with pytest.raises(FileError, match=r"depth\.png"):
+        record(folder, tmp_path / "bag")
+    assert not (tmp_path / "bag").exists()
+    (tmp_path / "file").write_text("")
+    save(tmp_path / "frame", scene())
+    with pytest.raises(FileError, match="choose a place that can be written"):
+        record(tmp_path / "frame", tmp_path / "file" / "bag")
+
+
+def test_folders_without_frames_and_unknown_storages_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileError):
+        record(tmp_path / "nothing", tmp_path / "bag")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "cases.jsonl").write_text("\n")
+    with pytest.raises(FileError, match="no case in it"):
+        record(tmp_path / "empty", tmp_path / "bag")
+    save(tmp_path / "frame", scene())
+    with pytest.raises(InputError, match="mcap or sqlite3"):
+        record(tmp_path / "frame", tmp_path / "bag", storage="zip")
+    assert not (tmp_path / "bag").exists()
