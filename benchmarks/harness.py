@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("SPATIAL_VLM_BENCH_RESULTS") or Path(__file__).parent / "results")
 REPETITIONS = 31
 WARM_UP = 3
 
@@ -105,6 +105,17 @@ def alternate(
     return {name: Timing(tuple(times)) for name, times in seconds.items()}
 
 
+def option(name: str, default: float) -> float:
+    """`--NAME VALUE`, taken off the command line before `finish` reads it."""
+    flag = f"--{name}"
+    if flag not in sys.argv:
+        return default
+    at = sys.argv.index(flag)
+    value = float(sys.argv[at + 1])
+    del sys.argv[at : at + 2]
+    return value
+
+
 def machine() -> dict[str, str | int]:
     """What the numbers hold for."""
     return {
@@ -169,7 +180,7 @@ def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> i
             for c in claims
         ],
     )
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     content = {"benchmark": name, "machine": machine(), "claims": [c.summary() for c in claims], **measured}
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,69 +1,139 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: sentences on a real RGB-D frame when one is there, else on a frame that the package makes itself.
+"""The demo: "grab me the chick behind the cup", live.
 
-Prints each answer, writes its picture to out/demo_*.png, and exits 0 when all answers are as expected.
+A simulated camera and the resolver run as processes of their own, DDS between them; this process asks, as a robot's
+program would. Three worlds: a chick behind the cup, the same with the chicks swapped, and both chicks in front of it.
+Prints each answer beside the simulator's truth, writes out/demo_*.png, and exits 0 when all three are as expected.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
-
-import cv2
-
-from spatial_vlm_ros import Detection, Resolver, RgbdFrame, Status, load_frame, terminal
-from spatial_vlm_ros.picture import draw
-from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
+SENTENCE = "grab me the chick behind the cup"
+WORLDS = (("behind", "OK", "bonnet"), ("swapped", "OK", "ribbon"), ("both_in_front", "RELATION_UNSATISFIED", None))
+PATIENCE = 30.0  # s for anything that should take one
 
-# Sentence, expected status, expected object.
-REAL = (
-    ("grab the can behind the cup", Status.OK, "d1"),
-    ("get the yellow block in front of the wipes", Status.OK, "d3"),
-    ("pick up the cup to the left of the yellow block", Status.RELATION_UNSATISFIED, None),
-    ("pick up the banana", Status.NOT_FOUND, None),
-)
-MADE = (
-    ("grab me the chick behind the cup", Status.OK, "bonnet"),
-    ("grab me the chick in front of the cup", Status.OK, "ribbon"),
-    ("grab me the chick left of the box", Status.RELATION_UNSATISFIED, None),
-    ("grab me the chick", Status.AMBIGUOUS, None),
-)
+# Set before rclpy is loaded: a graph of our own on this machine, big images in shared memory.
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds_images.xml"))
+os.environ.setdefault("ROS_LOG_DIR", str(Path(tempfile.gettempdir()) / "spatial_vlm_ros_log"))
 
 
 def main() -> int:
-    """Resolve the sentences; 0 when every answer is as expected."""
-    folder = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", ROOT / "../shared/data/real_rgbd")) / "f01"
-    if folder.is_dir():
-        print("A real frame:", folder.name)
-        (frame, detections), sentences = load_frame(folder), REAL
-    else:
-        print("A made frame (no real one found; set SPATIAL_VLM_REAL_RGBD)")
-        (frame, detections), sentences = chicks_and_cup_frame(), MADE
-    good = [answer(number, *sentence, frame, detections) for number, sentence in enumerate(sentences, 1)]
-    print(f"\n{sum(good)} of {len(good)} as expected; pictures in {OUT}")
+    """Ask in each world; 0 when every answer is as expected."""
+    import rclpy
+    from sensor_msgs.msg import Image
+
+    from spatial_vlm_ros.nodes.ask import Asker
+
+    OUT.mkdir(exist_ok=True)
+    begun = time.monotonic()
+    rclpy.init(args=[])
+    node = rclpy.create_node("demo")
+    pictures: list[Image] = []
+    node.create_subscription(Image, "annotated/image", pictures.append, 1)
+    good = []
+    with process("resolver", "-p", "base_frame:=base_link"):
+        client = Asker(node, patience=PATIENCE)
+        for world, status, target in WORLDS:
+            with process("frame_player", "-p", f"world:={world}"):
+                client.wait_for_server(PATIENCE)
+                wait(node, lambda: node.count_publishers("/rgb/image") == 1, "the camera")
+                pictures.clear()
+                answer = ask(client)
+                wait(node, lambda: pictures, "the picture of the answer")
+            show(world, answer)
+            save(pictures[-1], OUT / f"demo_{world}.png")
+            found = answer["target"]["id"] if answer["target"] else None
+            good.append((answer["status"], found) == (status, target))
+            wait(node, lambda: node.count_publishers("/rgb/image") == 0, "the camera to leave")
+    node.destroy_node()
+    rclpy.try_shutdown()
+    print(f"\n{sum(good)} of {len(good)} as expected in {time.monotonic() - begun:.0f} s; pictures in {OUT}")
     return 0 if all(good) else 1
 
 
-def answer(
-    number: int,
-    instruction: str,
-    status: Status,
-    target: str | None,
-    frame: RgbdFrame,
-    detections: tuple[Detection, ...],
-) -> bool:
-    """Print and draw one answer; whether it is as expected."""
-    resolution = Resolver().resolve(frame, instruction, detections)
-    print(f"\n> {instruction}")
-    terminal.resolution(resolution)
-    OUT.mkdir(exist_ok=True)
-    picture = cv2.cvtColor(draw(frame, detections, resolution), cv2.COLOR_RGB2BGR)
-    cv2.imwrite(str(OUT / f"demo_{number}.png"), picture)
-    return resolution.status is status and (resolution.target.id if resolution.target else None) == target
+def ask(client: Any) -> dict[str, Any]:
+    """The answer to the sentence; a camera that has just started may need a second request."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        ended = client.ask(SENTENCE)
+        answer: dict[str, Any] = json.loads(ended.resolution.json)
+        if answer["status"] not in ("STALE_INPUT", "TF_UNAVAILABLE") or time.monotonic() > end:
+            return answer
+
+
+def show(world: str, answer: dict[str, Any]) -> None:
+    """The answer in words, beside the truth."""
+    from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
+
+    print(f'\n[{world}] "{SENTENCE}"')
+    print(f"  {answer['status']}: {answer['message']}")
+    clauses = [clause for candidate in answer["candidates"][:1] for clause in candidate["clauses"]]
+    for clause in clauses:
+        print(
+            f"  {clause['relation']} {', '.join(clause['anchor_ids'])}: margin {clause['margin_m']:+.3f} m, "
+            f"{clause['state']}, in the frame of the {answer['frame_of_reference']}"
+        )
+    if answer["target"] is None:
+        return
+    pose = answer["target"]["pose"]
+    with DEMO_WORLDS[world]() as truth:
+        true = truth.truth[answer["target"]["id"]].centre
+    x, y, z = pose["position"]
+    off = sum((a - b) ** 2 for a, b in zip(pose["position"], true, strict=True)) ** 0.5
+    print(f"  {answer['target']['id']} at ({x:.3f}, {y:.3f}, {z:.3f}) m in {pose['frame_id']}; truth "
+          f"({true[0]:.3f}, {true[1]:.3f}, {true[2]:.3f}), {off * 1000:.0f} mm off")  # fmt: skip
+
+
+def save(image: Any, path: Path) -> None:
+    """A picture message as a file."""
+    import cv2
+
+    from spatial_vlm_ros.streams.image import decode_rgb
+
+    cv2.imwrite(str(path), cv2.cvtColor(decode_rgb(image), cv2.COLOR_RGB2BGR))
+
+
+@contextlib.contextmanager
+def process(name: str, *arguments: str) -> Iterator[None]:
+    """A node in a process of its own, ended at the end; its log goes to out/."""
+    with (OUT / f"{name}.log").open("a") as log:
+        command = [sys.executable, "-m", "spatial_vlm_ros.nodes", name, "--ros-args", *arguments]
+        running = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
+        try:
+            yield
+        finally:
+            running.terminate()
+            try:
+                running.wait(10)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait()
+
+
+def wait(node: Any, condition: Any, what: str) -> None:
+    """Spin until a condition holds."""
+    import rclpy
+
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise SystemExit(f"waited {PATIENCE:.0f} s in vain for {what}; see {OUT}/*.log")
+        rclpy.spin_once(node, timeout_sec=0.05)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,34 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from spatial_vlm_ros.config import ResolverConfig
+import yaml
+
+from spatial_vlm_ros.config import BagConfig, NodeConfig, PlayerConfig, ResolverConfig, StreamConfig
 from spatial_vlm_ros.schema import json_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 
+Entry = tuple[str, Any, Any]
+"""Name, default and metadata of a parameter."""
+
 
 def groups() -> Iterator[tuple[str, object]]:
-    """Parameter groups by name."""
+    """Parameter groups of the core by name."""
     config = ResolverConfig()
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             yield field.name, value
+
+
+def entries(config: Any) -> list[Entry]:
+    """The parameters of a flat configuration."""
+    return [(field.name, getattr(config, field.name), field.metadata) for field in dataclasses.fields(config)]
+
+
+# ------------------------------------------------------------------------------------------------ YAML
 
 
 def parameter_yaml() -> str:
@@ -37,11 +51,41 @@ def parameter_yaml() -> str:
     ]
     for name, group in groups():
         lines.append(f"    {name}:")
-        for field in dataclasses.fields(group):  # type: ignore[arg-type]
-            m = field.metadata
-            lines.append(f"      # {m['doc']} ({m['low']} to {m['high']}{' ' + m['unit'] if m['unit'] else ''})")
-            lines.append(f"      {field.name}: {getattr(group, field.name)}")
+        lines += yaml_lines(group, 6)
+    for config in (StreamConfig(), NodeConfig()):
+        lines += ["", f"    # --- {(type(config).__doc__ or '').strip()}"]
+        lines += yaml_lines(config, 4)
     return "\n".join(lines) + "\n"
+
+
+def yaml_lines(config: Any, indent: int) -> Iterator[str]:
+    """The parameters of a flat configuration, each below its comment."""
+    for name, value, metadata in entries(config):
+        limits = bounds(metadata)
+        yield f"{' ' * indent}# {metadata['doc']}{f' ({limits})' if limits else ''}"
+        yield f"{' ' * indent}{name}: {yaml_value(value)}"
+
+
+def yaml_value(value: Any) -> str:
+    """A value as YAML reads it back with its type; ROS takes 1 for a whole number, so floats keep their point."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value if value and yaml.safe_load(value) == value else f"'{value}'"
+    text = str(value)
+    if yaml.safe_load(text) != value or type(yaml.safe_load(text)) is not type(value):
+        raise ValueError(f"{text} is not read back from YAML as it is")
+    return text
+
+
+def bounds(metadata: Any) -> str:
+    """What a number or a word may be; empty where anything of its type may be."""
+    if "low" in metadata:
+        return f"{metadata['low']} to {metadata['high']} {metadata['unit']}".strip()
+    return " or ".join(metadata["choices"])
+
+
+# ------------------------------------------------------------------------------------------------ Markdown
 
 
 def parameter_table() -> str:
@@ -50,20 +94,35 @@ def parameter_table() -> str:
         "# Parameters",
         "",
         "Made by `scripts/generate.py` from `spatial_vlm_ros/config.py`, the one place where they are declared.",
-        "`config/resolver.yaml` holds the same as a ROS parameter file; the command line reads it with `--config`.",
+        "`config/resolver.yaml` holds those of the resolver as a ROS parameter file; the command line reads it with",
+        "`--config`, the node with `--params-file`. † is read when the node is configured, or when a player starts.",
         "",
         "`frame_of_reference` (viewer or robot, default viewer): used where neither the words nor the request say one.",
     ]
     for name, group in groups():
-        lines += ["", f"## {name}", "", (type(group).__doc__ or "").strip(), ""]
-        lines += ["| name | default | range | unit | what it is |", "|---|---|---|---|---|"]
-        for field in dataclasses.fields(group):  # type: ignore[arg-type]
-            m = field.metadata
-            lines.append(
-                f"| `{name}.{field.name}` | {getattr(group, field.name)} | {m['low']} to {m['high']} "
-                f"| {m['unit']} | {m['doc']} |"
-            )
+        lines += table(name, group, f"{name}.")
+    for title, config in (
+        ("Streams", StreamConfig()),
+        ("Node", NodeConfig()),
+        ("Node frame_player", PlayerConfig()),
+        ("Node bag_player", BagConfig()),
+    ):
+        lines += table(title, config)
     return "\n".join(lines) + "\n"
+
+
+def table(title: str, config: Any, prefix: str = "") -> Iterator[str]:
+    """A section with the parameters of a configuration."""
+    yield from ("", f"## {title}", "", (type(config).__doc__ or "").strip(), "")
+    yield from ("| name | default | range | unit | what it is |", "|---|---|---|---|---|")
+    for name, value, metadata in entries(config):
+        limits = f"{metadata['low']} to {metadata['high']}" if "low" in metadata else bounds(metadata)
+        limits = limits or ("true or false" if isinstance(value, bool) else "any text")
+        mark = " †" if metadata.get("fixed") else ""
+        yield (f"| `{prefix}{name}`{mark} | {yaml_value(value)} | {limits} | {metadata['unit']} | {metadata['doc']} |")
+
+
+# ------------------------------------------------------------------------------------------------ all
 
 
 def files() -> dict[str, str]:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Set up .venv with the package and the named extras; does nothing when that is already done.
-#   scripts/setup.sh [EXTRA...]        extras: test, bench
+#   scripts/setup.sh [EXTRA...]        extras: ros, sim, bags, test, bench
+# The extra "ros" installs ROS 2 from wheels and builds this package's interfaces.
 # PYTHON=python3.12 scripts/setup.sh   picks the interpreter (3.10 or newer).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,15 +33,40 @@ apt_install() {
 if [ ! -x "$venv/bin/python" ]; then
   "$python" -m venv "$venv" 2>/dev/null || { rm -rf "$venv"; apt_install python3-venv; "$python" -m venv "$venv"; }
 fi
+has() { case ",$extras," in *,"$1",*) true ;; *) false ;; esac; }
+if has ros && [ -n "${ROS_DISTRO:-}" ]; then
+  echo "ROS $ROS_DISTRO is sourced here; use it with colcon as the README says, or open a shell without it" >&2
+  exit 1
+fi
 # Open3D links against these even without a window.
-case ",$extras," in *,bench,*) apt_install libgl1 libegl1 libx11-6 libudev1 libidn2-0 libusb-1.0-0 ;; esac
+if has bench; then apt_install libgl1 libegl1 libx11-6 libudev1 libidn2-0 libusb-1.0-0; fi
+# MuJoCo draws without a screen through EGL.
+if has sim; then apt_install libegl1 libegl-mesa0 libgl1-mesa-dri; fi
+# The interfaces are generated as C and compiled.
+if has ros && ! { command -v cc && command -v c++; } >/dev/null; then apt_install gcc g++; fi
 
 wanted=$({ cat setup.py; "$venv/bin/python" --version; } | sha256sum | cut -c1-16)
+missing=(opencv)
 for extra in core "$@"; do
-  stamp="$venv/.installed-$extra"
-  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && continue
-  target=".[opencv]"; [ "$extra" = core ] || target=".[$extra]"
-  echo "setting up $venv ($extra)"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$target"
-  echo "$wanted" > "$stamp"
+  [ "$(cat "$venv/.installed-$extra" 2>/dev/null)" = "$wanted" ] && continue
+  missing+=("$extra")
+  if [ "$extra" = ros ]; then missing+=(interfaces); fi
 done
+if [ ${#missing[@]} -gt 1 ]; then
+  names=$(IFS=,; echo "${missing[*]}")
+  names=${names//,core/}
+  echo "setting up $venv ($names)"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$names]"
+  for extra in "${missing[@]}"; do echo "$wanted" > "$venv/.installed-$extra"; done
+fi
+
+if has ros; then
+  # The wheels pull in lark-parser, an old edition of lark under the same import name: the last one installed wins.
+  site=$("$venv/bin/python" -c "import sysconfig; print(sysconfig.get_path('purelib'))")
+  if ! "$venv/bin/python" -c "import sys, lark; sys.exit(lark.__version__.startswith('0.'))" 2>/dev/null || [ -d "$site/lark-stubs" ]; then
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "lark>=1.1.1"
+    rm -rf "$site/lark-stubs"
+  fi
+  scripts/build_interfaces.sh --missing "$venv" interfaces/vendor/tf2_msgs
+  scripts/build_interfaces.sh "$venv" interfaces
+fi

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "spatial_vlm_ros"
 
 BASE = {"types", "errors", "config"}
 CORE = BASE | {"language", "geometry", "spatial", "perception", "resolver"}
-EDGE = CORE | {"sim", "evaluation", "picture", "schema", "terminal"}
+EDGE = CORE | {"streams", "sim", "evaluation", "picture", "schema", "terminal"}
 MAY_IMPORT = {
     "errors": set(),
     "types": {"errors"},
@@ -29,21 +29,32 @@ MAY_IMPORT = {
     "spatial": BASE | {"language", "geometry"},
     "perception": BASE | {"language", "geometry", "spatial"},
     "resolver": CORE,
+    "streams": BASE | {"geometry"},
     "sim": CORE,
-    "evaluation": CORE,
+    "evaluation": CORE | {"streams"},
     "picture": CORE,
     "schema": CORE,
     "terminal": CORE | {"evaluation"},
-    "cli": EDGE,
+    "nodes": EDGE,
+    "starter": BASE,
+    "cli_group": EDGE,
+    "cli": EDGE | {"cli_group"},
+    "cli_bags": EDGE | {"cli_group"},
+    "cli_ros": EDGE | {"cli_group", "nodes"},
+    "cli_up": BASE | {"cli_group", "starter"},
     "__init__": CORE | {"evaluation"},
 }
+COMMANDS = {"cli", "cli_bags", "cli_group", "cli_ros", "cli_up"}
 ONLY_AT_EDGES = {
-    "msgspec": {"schema", "evaluation", "cli"},
-    "click": {"cli"},
-    "rich": {"terminal", "cli"},
-    "yaml": {"cli"},
+    "msgspec": {"schema", "evaluation", "perception", "cli"},
+    "click": COMMANDS,
+    "rich": {"terminal", *COMMANDS},
+    "yaml": {"starter", *COMMANDS},
+    "rclpy": {"nodes"},
+    "rosbags": {"evaluation"},
+    "mujoco": {"sim"},
 }
-NEVER_IN_CORE = {"rclpy", "torch", "transformers", "open3d", "scipy", "mujoco", "rosbags"}
+NEVER_IN_CORE = {"torch", "transformers", "open3d", "scipy"}
 NEVER = {"pickle", "dill", "marshal", "shelve"}
 
 
@@ -77,6 +88,8 @@ def test_every_module_imports_only_from_below(path: Path, room: str, rooms: set[
     assert not outside & NEVER
     for package, allowed in ONLY_AT_EDGES.items():
         assert package not in outside or room in allowed, f"{path} imports {package}"
+    messages = {name for name in outside if name.endswith(("_msgs", "_interfaces"))}
+    assert not messages or room == "nodes", f"{path} imports {messages}"
     if room == "language":
         assert not outside & {"numpy", "cv2"}
 
@@ -94,7 +107,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_a_whole_resolve_needs_no_ros_no_torch_and_no_edge_library() -> None:
     code = """
 import sys
-for name in ("rclpy", "torch", "transformers", "open3d", "msgspec", "click", "rich", "yaml", "scipy"):
+for name in ("rclpy", "torch", "transformers", "open3d", "mujoco", "rosbags", "msgspec", "click", "rich", "yaml"):
     sys.modules[name] = None  # importing it fails
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame

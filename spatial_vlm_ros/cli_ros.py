@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that talk to a live graph."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spatial_vlm_ros.cli_group import ANSWERED, FAILED, REFUSED, config_option, read_settings
+from spatial_vlm_ros.errors import InputError, SpatialVlmError
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.config import Settings
+    from spatial_vlm_ros.evaluation.doctor import Finding
+
+INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("instruction")
+@click.option("--frame-of-reference", type=click.Choice(["viewer", "robot"]), help="Where the words do not say it.")
+@click.option("--namespace", default="", help="Namespace of the resolver.")
+@click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for the resolver.")
+@click.option("--no-questions", is_flag=True, help="End with the refusal instead of asking back.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs; asks nothing back.")
+def ask(instruction: str, frame_of_reference: str | None, namespace: str, wait: float, no_questions: bool,
+        as_json: bool) -> None:  # fmt: skip
+    """Ask a running resolver what an INSTRUCTION means; answer its question if it has one.
+
+    \b
+    Example:
+      spatial-vlm ask "grab me the chick behind the cup"
+    """
+    try:
+        from spatial_vlm_ros.nodes.ask import Asker, asker, refused
+    except ModuleNotFoundError as error:
+        from spatial_vlm_ros.nodes.main import missing
+
+        click.echo(missing(error), err=True)
+        sys.exit(FAILED)
+
+    def once(client: Asker, words: str, dialogue_id: str) -> Any:
+        ended = client.ask(
+            words, frame_of_reference or "", dialogue_id, lambda stage: click.echo(f"… {stage}", err=True)
+        )
+        if not ended.accepted:
+            click.echo("the resolver is not active: activate it (ros2 lifecycle set /resolver activate)", err=True)
+            sys.exit(FAILED)
+        return ended.resolution
+
+    try:
+        with asker(namespace) as client:
+            client.wait_for_server(wait)
+            resolution = once(client, instruction, "")
+            _print(resolution, as_json)
+            while resolution.question and not (as_json or no_questions) and sys.stdin.isatty():
+                reply = click.prompt(resolution.question, default="", show_default=False)
+                if not reply.strip():
+                    break
+                resolution = once(client, reply, resolution.dialogue_id)
+                _print(resolution, as_json)
+            sys.exit(REFUSED if refused(resolution) else ANSWERED)
+    except SpatialVlmError as error:
+        click.echo(f"{error.status_name}: {error}", err=True)
+        sys.exit(FAILED)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("cancelled", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _print(resolution: Any, as_json: bool) -> None:
+    """The answer as people read it at a terminal, or its JSON."""
+    if as_json:
+        click.echo(resolution.json)
+        return
+    from spatial_vlm_ros import terminal
+    from spatial_vlm_ros.schema import resolution_from_json
+
+    terminal.resolution(resolution_from_json(json.loads(resolution.json)))
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--frame", "folder", type=click.Path(file_okay=False, path_type=Path),
+              help="A frame folder instead of a live camera.")  # fmt: skip
+@click.option("--bag", type=click.Path(path_type=Path), help="A bag instead of a live camera.")
+@click.option("--seconds", default=5.0, show_default=True, help="How long to listen.")
+@click.option("--namespace", default="", help="Namespace of the resolver's topics.")
+@config_option
+@click.option("--base-frame", help="Frame that poses are given in; '' for the camera's.")
+@click.option("--table-height", type=float, help="Height of the table in the base frame as told, metres.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.argument("ros_args", nargs=-1, type=click.UNPROCESSED)
+def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str, config_file: Path | None,
+           base_frame: str | None, table_height: float | None, as_json: bool,
+           ros_args: tuple[str, ...]) -> None:  # fmt: skip
+    """Say what is wrong with a camera's streams, a bag or a frame, and the repair.
+
+    Topics are those of the resolver; give its remappings after --ros-args. Exit code 3 when something is an error.
+
+    \b
+    Examples:
+      spatial-vlm doctor --ros-args -r rgb/image:=/camera/camera/color/image_raw
+      spatial-vlm doctor --bag run1
+      spatial-vlm doctor --frame recordings/f01
+    """
+    import dataclasses
+
+    from spatial_vlm_ros import terminal
+    from spatial_vlm_ros.evaluation.doctor import Level
+
+    if folder is not None and bag is not None:
+        raise click.UsageError("give one of --frame and --bag")
+    settings = read_settings(config_file)
+    if base_frame is not None:
+        settings = dataclasses.replace(settings, streams=dataclasses.replace(settings.streams, base_frame=base_frame))
+    if folder is not None:
+        findings, source = _of_frame(folder, settings, table_height), folder.name
+    elif bag is not None:
+        findings, source = _of_bag(bag, settings, table_height), bag.name
+    else:
+        findings, source = _live(settings, seconds, namespace, list(ros_args), table_height), "live"
+    if as_json:
+        click.echo(
+            json.dumps(
+                {"source": source, "findings": [dataclasses.asdict(finding) for finding in findings]},
+                ensure_ascii=False,
+            )
+        )
+    else:
+        terminal.findings(findings)
+    sys.exit(REFUSED if any(finding.level is Level.ERROR for finding in findings) else ANSWERED)
+
+
+def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> list[Finding]:
+    from spatial_vlm_ros.evaluation.doctor import Finding, Level, examine
+    from spatial_vlm_ros.evaluation.frame_folder import load_frame
+
+    try:
+        return examine(*load_frame(folder), settings.resolver, table_height)
+    except InputError as error:
+        return [Finding(error.what, Level.ERROR, str(error), error.repair)]
+
+
+def _of_bag(bag: Path, settings: Settings, table_height: float | None) -> list[Finding]:
+    from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
+
+    return examine_bag(bag, settings, table_height)
+
+
+def _live(
+    settings: Settings, seconds: float, namespace: str, ros_args: list[str], table_height: float | None
+) -> list[Finding]:
+    try:
+        from spatial_vlm_ros.nodes.doctor import examine_live
+    except ModuleNotFoundError as error:
+        from spatial_vlm_ros.nodes.main import missing
+
+        click.echo(missing(error), err=True)
+        sys.exit(FAILED)
+    click.echo(f"listening for {seconds:g} s …", err=True)
+    return examine_live(settings, seconds, namespace, ros_args, table_height)

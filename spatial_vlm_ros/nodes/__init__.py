@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The live graph: the only room that imports rclpy and message packages. Thin shells around the core."""

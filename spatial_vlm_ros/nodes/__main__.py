@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m spatial_vlm_ros.nodes NODE [--ros-args …]`: what `ros2 run spatial_vlm_ros NODE` does, without ros2."""
+
+from __future__ import annotations
+
+import sys
+
+from spatial_vlm_ros.nodes import main
+
+NODES = {"resolver": main.resolver, "frame_player": main.frame_player, "bag_player": main.bag_player}
+
+
+def run(arguments: list[str]) -> int:
+    """Run the node named first with the remaining arguments."""
+    if not arguments or arguments[0] not in NODES:
+        print(f"usage: python -m spatial_vlm_ros.nodes {{{','.join(NODES)}}} [--ros-args ...]", file=sys.stderr)  # noqa: T201
+        return 2
+    return NODES[arguments[0]]([sys.argv[0], *arguments[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

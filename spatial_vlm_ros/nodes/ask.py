@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client of the action `resolve`: sends an instruction, shows what happens, asks the question, takes the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from rclpy.action import ActionClient
+from rclpy.exceptions import NameValidationException
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from spatial_vlm_interfaces.action import ResolveInstruction
+from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
+
+from spatial_vlm_ros.errors import InputError, StaleInputError
+from spatial_vlm_ros.types import Status
+
+_STEP = 0.1  # s: how often it looks whether it has been interrupted
+_ACCEPTANCE = 5.0  # s: longer than any request that waits for a frame, so that a goal sent again finds the node free
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a goal ended: rejected (the node is inactive), or with an answer."""
+
+    accepted: bool
+    resolution: ResolutionMessage | None = None
+
+
+class Asker:
+    """A client with a node of its own.
+
+    Args:
+        node: that the client belongs to.
+        action: name of the action.
+        patience: seconds to wait for the action server, and for an answer beyond the node's own timeouts.
+    """
+
+    def __init__(self, node: Node, action: str = "resolve", patience: float = 60.0) -> None:
+        self._node, self._action, self._patience = node, action, patience
+        self._client = ActionClient(node, ResolveInstruction, action)
+
+    def wait_for_server(self, patience: float) -> None:
+        """Wait until the action is offered.
+
+        Raises:
+            StaleInputError: it is not, within `patience` seconds.
+        """
+        end = time.monotonic() + patience
+        while not self._client.server_is_ready():
+            rclpy.spin_once(self._node, timeout_sec=_STEP)
+            if time.monotonic() > end:
+                name = self._node.resolve_service_name(self._action)
+                raise StaleInputError(
+                    f"no action {name} within {patience:g} s",
+                    "start the resolver (ros2 launch spatial_vlm_ros spatial_vlm.launch.py, or spatial-vlm up sim), "
+                    "and check namespace and ROS_DOMAIN_ID",
+                )
+
+    def ask(
+        self,
+        instruction: str,
+        frame_of_reference: str = "",
+        dialogue_id: str = "",
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> Ended:
+        """Send one goal and wait for its end; an interrupt cancels the goal.
+
+        Args:
+            instruction: the words.
+            frame_of_reference: "" = the node's default.
+            dialogue_id: of the question that this answers, or "".
+            progress: called with the words of each feedback.
+
+        Raises:
+            StaleInputError: no answer within the client's patience.
+        """
+        goal = ResolveInstruction.Goal(
+            instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
+        )
+        handle = self._accepted(goal, progress)
+        if not handle.accepted:
+            return Ended(accepted=False)
+        try:
+            return Ended(True, self._result(handle))
+        except KeyboardInterrupt:
+            with contextlib.suppress(ExternalShutdownException, KeyboardInterrupt):
+                self._spin(handle.cancel_goal_async())
+            raise
+
+    def _accepted(self, goal: ResolveInstruction.Goal, progress: Callable[[str], None]) -> Any:
+        """The goal's handle. A server that has not discovered this client yet drops its reply: it is asked again."""
+        end = time.monotonic() + self._patience
+        while True:
+            future = self._client.send_goal_async(goal, feedback_callback=lambda m: progress(m.feedback.message))
+            try:
+                return self._spin(future, min(_ACCEPTANCE, self._patience))
+            except StaleInputError:
+                if time.monotonic() > end:
+                    raise
+            except KeyboardInterrupt:  # it may just have been accepted: then it is taken back
+                with contextlib.suppress(StaleInputError, ExternalShutdownException, KeyboardInterrupt):
+                    handle = self._spin(future, 1.0)
+                    if handle.accepted:
+                        self._spin(handle.cancel_goal_async(), 1.0)
+                raise
+
+    def _result(self, handle: Any) -> ResolutionMessage:
+        """The answer. Its reply may be dropped as that of the goal may: asked again, the server sends it again."""
+        end = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._spin(handle.get_result_async(), min(_ACCEPTANCE, self._patience)).result.resolution
+            except StaleInputError:
+                if time.monotonic() > end:
+                    raise
+
+    def _spin(self, future: Any, patience: float | None = None) -> Any:
+        end = time.monotonic() + (patience or self._patience)
+        while not future.done():
+            rclpy.spin_once(self._node, timeout_sec=_STEP)
+            if time.monotonic() > end:
+                raise StaleInputError(
+                    f"no reply of {self._action} for {self._patience:g} s", "check that the resolver still runs"
+                )
+        return future.result()
+
+
+@contextlib.contextmanager
+def asker(namespace: str = "") -> Iterator[Asker]:
+    """A client in a context of its own; Ctrl-C reaches the caller as KeyboardInterrupt.
+
+    Raises:
+        InputError: a namespace that ROS does not allow.
+    """
+    with client_node("spatial_vlm_ask", namespace, []) as node:
+        yield Asker(node)
+
+
+@contextlib.contextmanager
+def client_node(name: str, namespace: str, arguments: list[str]) -> Iterator[Node]:
+    """A node of a command line program in a context of its own; Ctrl-C reaches the caller as KeyboardInterrupt.
+
+    Args:
+        name: of the node.
+        namespace: of its topics.
+        arguments: "--ros-args …".
+
+    Raises:
+        InputError: arguments or a namespace that ROS does not allow.
+    """
+    try:
+        rclpy.init(args=arguments, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    except RuntimeError as error:  # rcl's words
+        reason = " ".join(str(error).split())
+        raise InputError("ROS arguments", " ".join(arguments), "--ros-args -r name:=topic", reason) from error
+    node = None
+    try:
+        try:
+            node = rclpy.create_node(name, namespace=namespace)
+        except NameValidationException as error:
+            reason = " ".join(str(error).split())
+            raise InputError("namespace", repr(namespace), "letters, digits, _ and /", reason) from error
+        yield node
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def refused(resolution: ResolutionMessage) -> bool:
+    """Whether an answer has no target."""
+    return bool(resolution.status.code != Status.OK.code)

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One request at a time: accept, wait for a complete frame, resolve, reply once.
+
+Knows requests and their ends; knows nothing of topics. Everything runs on the executor's thread but `_resolve_aside`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from spatial_vlm_ros.config import Settings
+from spatial_vlm_ros.errors import (
+    BusyError,
+    CancelledError,
+    InputError,
+    ModelError,
+    SpatialVlmError,
+    StaleInputError,
+)
+from spatial_vlm_ros.language import parse_dialogue
+from spatial_vlm_ros.resolver import Resolver, refusal
+from spatial_vlm_ros.streams.intake import SECOND, Intake, Observation
+from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame
+
+_DIALOGUES = 200  # questions remembered
+_LATENCIES = 200  # answers that percentiles are taken over
+
+
+@dataclass(eq=False)
+class Request:
+    """One instruction and where its reply goes.
+
+    Args:
+        instruction: the words.
+        frame_of_reference: "" = the configured one.
+        dialogue_id: of the question it answers, or "".
+        reply: called once with the answer and the frame it was found in.
+        progress: called with a stage and words.
+    """
+
+    instruction: str
+    frame_of_reference: str
+    dialogue_id: str
+    reply: Callable[[Outcome], None]
+    progress: Callable[[int, str], None]
+    follows: tuple[str, ...] = ()
+    after_ns: int = 0
+    since_ns: int = 0
+    since: float = field(default_factory=time.monotonic)
+    stage: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a request ended.
+
+    Args:
+        resolution: the answer.
+        frame, detections: what it was found in; None where nothing was resolved.
+        begun: when the last message of the frame came in, seconds of time.perf_counter; None as above.
+    """
+
+    resolution: Resolution
+    frame: RgbdFrame | None = None
+    detections: tuple[Detection, ...] = ()
+    begun: float | None = None
+
+
+class Desk:
+    """Serves requests from the frames of an intake.
+
+    Args:
+        settings: everything.
+        intake: where frames come from.
+        grounder: finds things, or None where detections come with the frames.
+        now: the node's time, nanoseconds.
+        wake: runs a function on the executor's thread, callable from any thread.
+        topics: role → name of its topic, for messages.
+    """
+
+    WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM, RESOLVING = 1, 2, 3
+
+    def __init__(
+        self,
+        settings: Settings,
+        intake: Intake,
+        grounder: Any,
+        now: Callable[[], int],
+        wake: Callable[[Callable[[], None]], None],
+        topics: dict[str, str],
+    ) -> None:
+        self.intake, self._grounder, self._now, self._wake, self.topics = intake, grounder, now, wake, topics
+        self.unheard: dict[str, str] = {}  # topic -> why a publisher of it cannot be heard, and the fix
+        self._settings, self._resolver = settings, Resolver(settings.resolver, grounder)
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="resolve")
+        self._request: Request | None = None
+        self._dialogues: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._clock_ns, self._clock_moved = now(), time.monotonic()
+        self.ends: Counter[str] = Counter()
+        self.latencies: deque[float] = deque(maxlen=_LATENCIES)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being served."""
+        return self._request is not None
+
+    def change(self, settings: Settings, intake: Intake) -> None:
+        """Use other settings from the next frame on."""
+        self._settings, self.intake = settings, intake
+        self._resolver = Resolver(settings.resolver, self._grounder)
+
+    # -------------------------------------------------------------------------------------------- requests
+
+    def accept(self, request: Request, after_ns: int | None = None) -> None:
+        """Serve a request, or refuse it at once: another one is served, or its words are not understood.
+
+        Args:
+            request: what is asked.
+            after_ns: when it came; frames before are passed over. None = now.
+        """
+        now_ns = self._now()
+        try:
+            if self._request is not None:
+                raise BusyError(self._request.instruction)
+            request.follows = self._followed(request.dialogue_id)
+            parse_dialogue(request.instruction, request.follows)  # words alone may settle it: no frame is awaited
+        except SpatialVlmError as error:
+            self._reply(request, Outcome(refusal(request.instruction, error)))
+            return
+        request.after_ns = now_ns if after_ns is None else after_ns
+        request.since_ns = self._clock_ns = now_ns
+        request.since = self._clock_moved = time.monotonic()
+        self._request = request
+        self._advance(request, self.WAITING_FOR_FRAME, "waiting for a complete frame")
+        self.step()
+
+    def cancel(self, request: Request, reason: str) -> None:
+        """End a request with CANCELLED, wherever it stands."""
+        if request is not self._request:
+            return
+        if request.stage == self.RESOLVING and hasattr(self._grounder, "cancel"):
+            self._grounder.cancel()
+        self._end(request, Outcome(refusal(request.instruction, CancelledError(reason))))
+
+    def cancel_all(self, reason: str) -> None:
+        """End the request that is being served, if any."""
+        if self._request is not None:
+            self.cancel(self._request, reason)
+
+    def time_jumped(self) -> None:
+        """The clock was set back: what was seen is forgotten, and a waiting request waits anew."""
+        self.intake.reset()
+        if self._request is not None:
+            self._request.after_ns = self._request.since_ns = self._now()
+
+    def sent(self, outcome: Outcome) -> None:
+        """The answer is out: how long it took, from the last message of its frame, is kept for diagnostics."""
+        if outcome.begun is not None:
+            self.latencies.append(time.perf_counter() - outcome.begun)
+
+    def close(self) -> None:
+        """End everything."""
+        self.cancel_all("the node shuts down")
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # -------------------------------------------------------------------------------------------- waiting
+
+    def step(self, begun: float | None = None) -> None:
+        """See whether the waiting request can be answered now, or has waited too long.
+
+        Args:
+            begun: when the message came in that may make a frame complete, seconds of time.perf_counter; None = now.
+        """
+        request = self._request
+        if request is None:
+            self.intake.forget_older()
+            return
+        if request.stage == self.RESOLVING:
+            return
+        now_ns = self._now()
+        try:
+            observation = self.intake.take(request.after_ns, now_ns)
+            if observation is None:
+                self._check_patience(request, now_ns)
+        except SpatialVlmError as error:
+            self._end(request, Outcome(refusal(request.instruction, error)))
+            return
+        if observation is not None:
+            self._advance(request, self.RESOLVING, "resolving")
+            self._resolve(request, observation, begun or time.perf_counter())
+        elif self.intake.waits_for_transform:
+            self._advance(request, self.WAITING_FOR_TRANSFORM, "waiting for the camera's transform")
+
+    def _check_patience(self, request: Request, now_ns: int) -> None:
+        """Raise what a request that has waited too long is refused with. Simulated time may stand still."""
+        timeout = self._settings.streams.frame_timeout
+        if now_ns != self._clock_ns:
+            if self._clock_ns == 0:  # simulated time has just begun
+                request.since_ns = now_ns
+            self._clock_ns, self._clock_moved = now_ns, time.monotonic()
+        elif time.monotonic() - self._clock_moved >= timeout:
+            raise StaleInputError("the clock stands still", "publish /clock, or set use_sim_time: false")
+        if now_ns - request.since_ns >= timeout * SECOND:
+            raise self._why_none(request)
+
+    def _why_none(self, request: Request) -> SpatialVlmError:
+        error = self.intake.why_none(request.since_ns, self.topics)
+        if not isinstance(error, StaleInputError):
+            return error
+        fixes = [fix for topic, fix in self.unheard.items() if topic in error.reason]
+        return StaleInputError(error.reason, "; ".join(fixes) or error.repair)
+
+    def _advance(self, request: Request, stage: int, words: str) -> None:
+        if request.stage != stage:
+            request.stage = stage
+            request.progress(stage, words)
+
+    # -------------------------------------------------------------------------------------------- resolving
+
+    def _resolve(self, request: Request, observation: Observation, begun: float) -> None:
+        """Resolve here and now with given detections, some milliseconds; beside the executor with a grounder."""
+        if self._grounder is None:
+            self._end(request, self._outcome(request, observation, begun))
+        else:
+            self._pool.submit(self._resolve_aside, request, observation, begun)
+
+    def _resolve_aside(self, request: Request, observation: Observation, begun: float) -> None:
+        outcome = self._outcome(request, observation, begun)
+        self._wake(lambda: self._end(request, outcome))
+
+    def _outcome(self, request: Request, observation: Observation, begun: float) -> Outcome:
+        """Decode and resolve; whatever happens, there is an outcome."""
+        try:
+            frame, detections = observation.decode()
+            if request is not self._request:  # withdrawn meanwhile: the grounder is not asked
+                raise CancelledError("the request was withdrawn")
+            resolution = self._resolver.resolve(
+                frame, request.instruction, detections, request.frame_of_reference or None, request.follows
+            )
+            return Outcome(resolution, frame, detections or (), begun)
+        except SpatialVlmError as error:
+            return Outcome(refusal(request.instruction, error, observation.stamp_ns))
+        except Exception as error:  # a fault of ours costs one request, not the node
+            fault = ModelError("resolver", f"{type(error).__name__}: {error}", "report this with the frame")
+            return Outcome(refusal(request.instruction, fault, observation.stamp_ns))
+
+    def _end(self, request: Request, outcome: Outcome) -> None:
+        if request is self._request:  # else it has been cancelled meanwhile
+            self._request = None
+            self._reply(request, outcome)
+
+    def _reply(self, request: Request, outcome: Outcome) -> None:
+        resolution = outcome.resolution
+        self.ends[resolution.status.value] += 1
+        if resolution.dialogue_id is not None:
+            self._dialogues[resolution.dialogue_id] = (*request.follows, request.instruction)
+            self._dialogues.move_to_end(resolution.dialogue_id)
+            while len(self._dialogues) > _DIALOGUES:
+                self._dialogues.popitem(last=False)
+        request.reply(outcome)
+
+    def _followed(self, dialogue_id: str) -> tuple[str, ...]:
+        if not dialogue_id:
+            return ()
+        if dialogue_id not in self._dialogues:
+            raise InputError("dialogue_id", repr(dialogue_id), "the id of a question asked since start",
+                             "send the whole instruction without an id")  # fmt: skip
+        return self._dialogues[dialogue_id]

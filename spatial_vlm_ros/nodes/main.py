@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entry points of the nodes: start, spin, shut down; what is missing is said with its repair."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+FAILED = 1
+
+REPAIRS = {
+    "rclpy": "source your ROS 2 distribution, or install ROS from wheels: pip install 'spatial_vlm_ros[ros]'",
+    "spatial_vlm_interfaces": "build the interfaces: colcon build --base-paths src src/spatial_vlm_ros/interfaces and "
+    "source install/setup.bash; without a distribution: scripts/build_interfaces.sh .venv interfaces",
+    "tf2_msgs": "install ros-$ROS_DISTRO-tf2-msgs; without a distribution: "
+    "scripts/build_interfaces.sh .venv interfaces/vendor/tf2_msgs",
+    "diagnostic_msgs": "install ros-$ROS_DISTRO-diagnostic-msgs, or pip install 'spatial_vlm_ros[ros]'",
+    "visualization_msgs": "install ros-$ROS_DISTRO-visualization-msgs, or pip install 'spatial_vlm_ros[ros]'",
+    "vision_msgs": "install ros-$ROS_DISTRO-vision-msgs, or set detections_type: spatial_vlm_interfaces",
+    "mujoco": "pip install 'spatial_vlm_ros[sim]'",
+    "rosbags": "pip install 'spatial_vlm_ros[bags]'",
+}
+
+
+def resolver(args: list[str] | None = None) -> int:
+    """Run the node `resolver`."""
+    return _run("resolver", "ResolverNode", args)
+
+
+def frame_player(args: list[str] | None = None) -> int:
+    """Run the node `frame_player`."""
+    return _run("frame_player", "FramePlayer", args)
+
+
+def bag_player(args: list[str] | None = None) -> int:
+    """Run the node `bag_player`."""
+    return _run("bag_player", "BagPlayer", args)
+
+
+def _run(module: str, name: str, args: list[str] | None) -> int:
+    """Import, make and spin a node until it ends or is told to; 0 on a clean end."""
+    try:
+        import rclpy
+        from rclpy.exceptions import ParameterException
+        from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+        make: Callable[[], Any] = getattr(importlib.import_module(f"spatial_vlm_ros.nodes.{module}"), name)
+    except ModuleNotFoundError as error:
+        print(missing(error), file=sys.stderr)  # noqa: T201
+        return FAILED
+    from spatial_vlm_ros.errors import SpatialVlmError
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what takes long, loading a model, ends too
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # rcl's words for arguments that it cannot read
+        print(f"{module}: {error}", file=sys.stderr)  # noqa: T201
+        return FAILED
+    node = None
+    try:
+        node = make()
+        node.start()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (SpatialVlmError, ParameterException) as error:
+        print(f"{module}: {error}", file=sys.stderr)  # noqa: T201
+        return FAILED
+    except Exception:
+        if rclpy.ok():
+            raise  # else it was told to end while it started
+    finally:
+        if node is not None:
+            node.stop()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """One line: what cannot be imported and how to mend it."""
+    package = (error.name or "").partition(".")[0]
+    return f"{error}; {REPAIRS.get(package, f'install {package}')}"

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers as messages, and messages built with rclpy's classes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from functools import lru_cache
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, PoseWithCovariance, PoseWithCovarianceStamped, Quaternion, Vector3
+from geometry_msgs.msg import Pose as PoseMessage
+from spatial_vlm_interfaces.msg import Candidate, ClauseMeasurement, HiddenRegion, Place, Status, Target
+from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from spatial_vlm_ros.schema import resolution_json
+from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
+from spatial_vlm_ros.types import Candidate as CandidateData
+from spatial_vlm_ros.types import Pose, Resolution
+from spatial_vlm_ros.types import Target as TargetData
+
+SECOND = 1_000_000_000
+
+
+@lru_cache(maxsize=64)
+def message_class(name: str) -> Any:
+    """The class of a message by its name, "sensor_msgs/msg/Image".
+
+    Raises:
+        ModuleNotFoundError: its package is not installed.
+    """
+    package, _, message = name.partition("/msg/")
+    return getattr(importlib.import_module(f"{package}.msg"), message)
+
+
+def composer() -> Composer:
+    """Builds messages of rclpy's classes."""
+    return rclpy_composer(message_class)
+
+
+def time_of(stamp_ns: int) -> Time:
+    """Nanoseconds as a message."""
+    return Time(sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND)
+
+
+def resolution_message(resolution: Resolution, frame_id: str = "") -> ResolutionMessage:
+    """An answer as a message.
+
+    Args:
+        resolution: the answer.
+        frame_id: of the frame it was found in, where the answer itself has no pose.
+    """
+    if resolution.target is not None:
+        frame_id = resolution.target.pose.frame_id
+    elif resolution.hidden_regions:
+        frame_id = resolution.hidden_regions[0].frame_id
+    return ResolutionMessage(
+        header=Header(stamp=time_of(resolution.stamp_ns), frame_id=frame_id),
+        instruction=resolution.instruction,
+        status=Status(code=resolution.code, name=resolution.status.value, message=resolution.message),
+        target=[] if resolution.target is None else [_target(resolution.target)],
+        place=[] if resolution.place is None
+        else [Place(pose=_pose(resolution.place.pose), anchor_id=resolution.place.anchor_id)],
+        candidates=[_candidate(candidate) for candidate in resolution.candidates],
+        frame_of_reference=resolution.frame_of_reference.value if resolution.frame_of_reference else "",
+        up_from=resolution.up_from.value if resolution.up_from else "",
+        question=resolution.question or "",
+        dialogue_id=resolution.dialogue_id or "",
+        hidden_regions=[
+            HiddenRegion(occluder_id=r.occluder_id, position=_point(r.position), size=_vector(r.size))
+            for r in resolution.hidden_regions
+        ],
+        confidence=resolution.confidence,
+        json=json.dumps(resolution_json(resolution), ensure_ascii=False),
+    )  # fmt: skip
+
+
+def target_message(resolution: ResolutionMessage) -> PoseWithCovarianceStamped:
+    """The pose of an answer that is OK."""
+    return PoseWithCovarianceStamped(header=resolution.header, pose=resolution.target[0].pose)
+
+
+def markers(resolution: ResolutionMessage) -> MarkerArray:
+    """The target's box, its axis away from the camera, its name, and hidden regions; an empty answer clears them."""
+    shown = [Marker(header=resolution.header, action=Marker.DELETEALL)]
+    for target in resolution.target:
+        colour = (0.16, 0.86, 0.27)
+        shown.append(_marker(resolution, 1, Marker.CUBE, target.pose.pose, target.size, (*colour, 0.35)))
+        length = Vector3(x=max(0.1, target.size.x), y=0.012, z=0.012)
+        shown.append(_marker(resolution, 2, Marker.ARROW, target.pose.pose, length, (1.0, 0.3, 0.3, 0.9)))
+        above = PoseMessage(position=Point(x=target.pose.pose.position.x, y=target.pose.pose.position.y,
+                                           z=target.pose.pose.position.z + target.size.z / 2 + 0.04))  # fmt: skip
+        words = _marker(resolution, 3, Marker.TEXT_VIEW_FACING, above, Vector3(z=0.035), (1.0, 1.0, 1.0, 1.0))
+        words.text = f"{target.label} ({target.id})"
+        shown.append(words)
+    for number, region in enumerate(resolution.hidden_regions):
+        pose = PoseMessage(position=region.position)
+        shown.append(_marker(resolution, 10 + number, Marker.CUBE, pose, region.size, (0.9, 0.25, 0.2, 0.25)))
+    return MarkerArray(markers=shown)
+
+
+def _marker(resolution: ResolutionMessage, number: int, kind: int, pose: PoseMessage, size: Vector3,
+            colour: tuple[float, float, float, float]) -> Marker:  # fmt: skip
+    marker = Marker(header=resolution.header, ns="spatial_vlm", id=number, type=kind, pose=pose, scale=size)
+    marker.color.r, marker.color.g, marker.color.b, marker.color.a = colour
+    return marker
+
+
+def _target(target: TargetData) -> Target:
+    return Target(
+        id=target.id,
+        label=target.label,
+        pose=PoseWithCovariance(pose=_pose(target.pose), covariance=target.covariance),
+        yaw_known=target.yaw_known,
+        surface_position=_point(target.surface_position),
+        size=_vector(target.size),
+        grasp_yaw=[] if target.grasp.yaw is None else [target.grasp.yaw],
+        grasp_width=target.grasp.width,
+        visible_fraction=target.visible_fraction,
+        truncated=target.truncated,
+    )
+
+
+def _candidate(candidate: CandidateData) -> Candidate:
+    return Candidate(
+        id=candidate.id,
+        label=candidate.label,
+        probability=candidate.probability,
+        clauses=[
+            ClauseMeasurement(
+                relation=clause.relation,
+                anchor_ids=list(clause.anchor_ids),
+                margin=[] if clause.margin_m is None else [clause.margin_m],
+                state=clause.state.value,
+                likelihood=clause.likelihood,
+            )
+            for clause in candidate.clauses
+        ],
+    )
+
+
+def _pose(pose: Pose) -> PoseMessage:
+    x, y, z, w = pose.orientation
+    return PoseMessage(position=_point(pose.position), orientation=Quaternion(x=x, y=y, z=z, w=w))
+
+
+def _point(position: tuple[float, float, float]) -> Point:
+    return Point(x=position[0], y=position[1], z=position[2])
+
+
+def _vector(size: tuple[float, float, float]) -> Vector3:
+    return Vector3(x=size[0], y=size[1], z=size[2])

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ROS parameters, declared from config.py: names, defaults, ranges and reasons live there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from spatial_vlm_ros.config import NodeConfig, Settings, settings_from
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.types import FrameOfReference
+
+FRAME_DOC = "used where neither the words nor the request say one: viewer or robot"
+
+
+def declared(*rooms: Any) -> dict[str, tuple[Any, Mapping[str, Any]]]:
+    """Default and metadata of every parameter of some configurations by its ROS name; of the resolver's by default."""
+    found: dict[str, tuple[Any, Mapping[str, Any]]] = {}
+    everything = Settings()
+    for room in rooms or (everything.resolver, everything.streams, everything.node):
+        for field in dataclasses.fields(room):
+            value = getattr(room, field.name)
+            if isinstance(value, FrameOfReference):
+                found[field.name] = (value.value, {"doc": FRAME_DOC, "unit": ""})
+            elif dataclasses.is_dataclass(value):
+                for inner in dataclasses.fields(value):
+                    found[f"{field.name}.{inner.name}"] = (getattr(value, inner.name), inner.metadata)
+            else:
+                found[field.name] = (value, field.metadata)
+    return found
+
+
+FIXED = tuple(f.name for f in dataclasses.fields(NodeConfig) if f.metadata.get("fixed"))
+"""Read when the node is configured."""
+
+
+def declare(node: Node, *rooms: Any) -> None:
+    """Declare the parameters of some configurations on a node; the resolver's by default."""
+    for name, (default, metadata) in declared(*rooms).items():
+        node.declare_parameter(name, default, _descriptor(default, metadata))
+
+
+def values(node: Node, room: Any) -> dict[str, Any]:
+    """The values of a flat configuration's parameters."""
+    return {name: node.get_parameter(name).value for name in declared(room)}
+
+
+def read(node: Node) -> Settings:
+    """The settings as a node's parameters have them.
+
+    Raises:
+        InputError: values that do not fit together.
+    """
+    return settings_from(_nested({name: node.get_parameter(name).value for name in declared()}))
+
+
+def check(node: Node, changes: Iterable[Parameter], configured: bool) -> SetParametersResult:
+    """Whether a change may be made.
+
+    Args:
+        node: that declared them.
+        changes: the new values.
+        configured: whether the node has read its fixed parameters.
+    """
+    wanted = {name: node.get_parameter(name).value for name in declared()}
+    for change in changes:
+        if change.name not in wanted:
+            continue
+        if configured and change.name in FIXED and change.value != wanted[change.name]:
+            reason = f"{change.name} is read when the node is configured; clean the node up first, then set it"
+            return SetParametersResult(successful=False, reason=reason)
+        wanted[change.name] = change.value
+    try:
+        settings_from(_nested(wanted))
+    except InputError as error:
+        return SetParametersResult(successful=False, reason=str(error))
+    return SetParametersResult(successful=True)
+
+
+def _descriptor(default: Any, metadata: Mapping[str, Any]) -> ParameterDescriptor:
+    unit = f" [{metadata['unit']}]" if metadata["unit"] else ""
+    choices = f" ({' or '.join(metadata['choices'])})" if metadata.get("choices") else ""
+    descriptor = ParameterDescriptor(description=metadata["doc"] + unit + choices)
+    if "low" not in metadata:
+        return descriptor
+    if isinstance(default, int):
+        descriptor.integer_range = [IntegerRange(from_value=int(metadata["low"]), to_value=int(metadata["high"]))]
+    else:
+        low, high = float(metadata["low"]), float(metadata["high"])
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    return descriptor
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted names as groups."""
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        group, _, inner = name.rpartition(".")
+        (nested.setdefault(group, {}) if group else nested)[inner] = value
+    return nested

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quality of service of every topic, in one place."""
+
+from __future__ import annotations
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+
+def _profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def images(reliability: str = "best_effort") -> QoSProfile:
+    """Images and what comes with each of them; a best-effort subscription hears every publisher."""
+    return _profile(5, reliability == "reliable")
+
+
+TRANSFORMS = _profile(100, True)
+STATIC_TRANSFORMS = _profile(100, True, latched=True)
+ANSWERS = _profile(10, True)
+PICTURES = _profile(1, True)
+INSTRUCTIONS = _profile(10, True)
+CLOCK = _profile(1, True)

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A live graph for tests: the real resolver node, a camera that sends what it is told, a client. Not a test."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import rclpy
+from action_msgs.msg import GoalStatus
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.action import ActionClient
+from rclpy.context import Context
+from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from spatial_vlm_interfaces.action import ResolveInstruction
+from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
+from visualization_msgs.msg import MarkerArray
+
+from spatial_vlm_ros.nodes import messages, qos
+from spatial_vlm_ros.nodes.resolver import ResolverNode
+from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
+
+# s: no condition of a test takes that long unless something is broken
+DEADLINE = float(os.environ.get("SPATIAL_VLM_TEST_DEADLINE", "30"))
+
+
+class Camera:
+    """Publishes the parts of a frame as a driver and a detector would, with the stamps it is told."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.composer = messages.composer()
+        self._publishers: dict[str, Any] = {}
+
+    def publish(self, topic: str, message: Any, profile: Any = None) -> None:
+        if topic not in self._publishers:
+            chosen = profile or qos.images("reliable")
+            events = PublisherEventCallbacks(use_default_callbacks=False)  # rclpy's own log by a deprecated name
+            self._publishers[topic] = self.node.create_publisher(type(message), topic, chosen, event_callbacks=events)
+        self._publishers[topic].publish(message)
+
+    def now(self) -> int:
+        return self.node.get_clock().now().nanoseconds
+
+    def tf(self, *transforms: Transform, stamp_ns: int = 0, static: bool = False) -> None:
+        stamped = [self.composer.transform_stamped(t, stamp_ns) for t in transforms]
+        topic, profile = ("/tf_static", qos.STATIC_TRANSFORMS) if static else ("/tf", qos.TRANSFORMS)
+        self.publish(topic, self.composer.tf_message(stamped), profile)
+
+    def parts(
+        self, frame: RgbdFrame, detections: Sequence[Detection], stamp_ns: int, depth_stamp_ns: int | None = None
+    ) -> dict[str, Any]:
+        """The messages of a frame by role; change or drop some before `send`."""
+        header = self.composer.header(stamp_ns, frame.frame_id)
+        depth_header = self.composer.header(stamp_ns if depth_stamp_ns is None else depth_stamp_ns, frame.frame_id)
+        size = (frame.camera.width, frame.camera.height)
+        return {
+            roles.RGB_INFO: self.composer.camera_info(frame.camera, header),
+            roles.RGB: self.composer.image_rgb(frame.rgb, header),
+            roles.DEPTH: self.composer.image_depth(frame.depth, depth_header),
+            roles.DETECTIONS: self.composer.detection_array(detections, header, *size),
+        }
+
+    def send(self, parts: dict[str, Any]) -> None:
+        for role, message in parts.items():
+            self.publish(role, message)
+
+
+class Goal:
+    """One goal that was sent: its acceptance, feedback and result."""
+
+    def __init__(self) -> None:
+        self.accepted: bool | None = None
+        self.handle: Any = None
+        self.stages: list[int] = []
+        self.status: int | None = None
+        self.result: ResolutionMessage | None = None
+
+    @property
+    def name(self) -> str:
+        """The status of the answer."""
+        assert self.result is not None
+        return str(self.result.status.name)
+
+
+class Graph:
+    """Nodes of one test, each context with an executor on a thread of its own."""
+
+    def __init__(self, domain: int) -> None:
+        self.domain = domain
+        self._stops: list[Callable[[], None]] = []
+        self.node = self._spin(lambda context: rclpy.create_node("test", context=context))
+        self.camera = Camera(self.node)
+        self.client = ActionClient(self.node, ResolveInstruction, "resolve")
+        self.answers: list[ResolutionMessage] = []
+        self.targets: list[PoseWithCovarianceStamped] = []
+        self.markers: list[MarkerArray] = []
+        self.node.create_subscription(ResolutionMessage, "resolution", self.answers.append, qos.ANSWERS)
+        self.node.create_subscription(PoseWithCovarianceStamped, "target", self.targets.append, qos.ANSWERS)
+        self.node.create_subscription(MarkerArray, "markers", self.markers.append, qos.ANSWERS)
+        self.resolver: ResolverNode | None = None
+        self._services: dict[str, Any] = {}
+
+    def _spin(self, make: Callable[[Context], Any]) -> Any:
+        context = Context()
+        rclpy.init(context=context, domain_id=self.domain)
+        node = make(context)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        thread = threading.Thread(target=self._run, args=(executor,), daemon=True)
+        thread.start()
+
+        def stop() -> None:
+            executor.shutdown(timeout_sec=5.0)
+            thread.join(5.0)
+            if hasattr(node, "stop"):
+                node.stop()
+            node.destroy_node()
+            rclpy.try_shutdown(context=context)
+
+        self._stops.append(stop)
+        return node
+
+    @staticmethod
+    def _run(executor: SingleThreadedExecutor) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            executor.spin()
+
+    def start(self, wait: bool = True, **parameters: Any) -> ResolverNode:
+        """The resolver node with these parameters, "__" in a name standing for "."; heard by and hearing the test."""
+        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
+
+        def make(context: Context) -> ResolverNode:
+            node = ResolverNode(context=context, parameter_overrides=overrides)
+            node.start()
+            return node
+
+        self.resolver = self._spin(make)
+        if wait:
+            self.offered()
+            for topic in ("resolution", "target", "markers"):
+                name = self.node.resolve_topic_name(topic)
+                self.until(lambda name=name: self.node.count_publishers(name), f"somebody publishes {name}")
+        return self.resolver
+
+    def offered(self, client: ActionClient | None = None) -> None:
+        """Wait until the action is offered, and the server knows its client: else it drops the response."""
+        chosen = client or self.client
+        self.until(chosen.server_is_ready, "the action server is there")
+        if self.resolver is not None:
+            resolver, wanted = self.resolver, 1 if client is None else 2
+            for service in ("send_goal", "get_result", "cancel_goal"):
+                name = self.node.resolve_service_name(f"resolve/_action/{service}")
+                self.until(lambda name=name: resolver.count_clients(name) >= wanted, f"{name} knows its client")
+
+    def until(self, condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> None:
+        """Wait for a condition; fail with its words at the deadline."""
+        end = time.monotonic() + deadline
+        gate = threading.Event()
+        while not condition():
+            if time.monotonic() > end:
+                pytest.fail(f"waited {deadline:.0f} s in vain until {what}")
+            gate.wait(0.005)
+
+    def heard(self, *topics: str) -> None:
+        """Wait until the resolver hears the camera on these topics."""
+        for topic in topics or (roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DETECTIONS):
+            name = self.node.resolve_topic_name(topic)
+            self.until(lambda name=name: self.node.count_subscribers(name), f"somebody subscribes to {name}")
+            publisher = self.camera._publishers.get(topic)
+            if publisher is not None:
+                self.until(publisher.get_subscription_count, f"{name} is matched")
+
+    def send_goal(
+        self, instruction: str, frame_of_reference: str = "", dialogue_id: str = "", client: ActionClient | None = None
+    ) -> Goal:
+        goal = Goal()
+
+        def on_accepted(future: Any) -> None:
+            goal.handle = future.result()
+            if goal.handle.accepted:
+                goal.handle.get_result_async().add_done_callback(on_result)
+            goal.accepted = goal.handle.accepted
+
+        def on_result(future: Any) -> None:
+            goal.result, goal.status = future.result().result.resolution, future.result().status
+
+        request = ResolveInstruction.Goal(
+            instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
+        )
+        (client or self.client).send_goal_async(
+            request, feedback_callback=lambda message: goal.stages.append(message.feedback.stage)
+        ).add_done_callback(on_accepted)
+        self.until(lambda: goal.accepted is not None, "the goal is accepted or rejected")
+        return goal
+
+    def ask(
+        self,
+        instruction: str,
+        frame: RgbdFrame,
+        detections: Sequence[Detection] = (),
+        change: Callable[[dict[str, Any]], object] = lambda _: None,
+        period: float = 0.05,
+        **request: str,
+    ) -> Goal:
+        """Send a goal and frames, changed at will, until the result is there."""
+        goal = self.send_goal(instruction, **request)
+        self.feed(lambda: goal.result is not None, "the result is there", frame, detections, change, period)
+        return goal
+
+    def feed(
+        self,
+        condition: Callable[[], Any],
+        what: str,
+        frame: RgbdFrame,
+        detections: Sequence[Detection] = (),
+        change: Callable[[dict[str, Any]], object] = lambda _: None,
+        period: float = 0.05,
+    ) -> None:
+        """Send frames, changed at will, until a condition holds."""
+        end = time.monotonic() + DEADLINE
+        gate = threading.Event()
+        while not condition():
+            if time.monotonic() > end:
+                pytest.fail(f"sent frames for {DEADLINE:.0f} s in vain until {what}")
+            parts = self.camera.parts(frame, detections, self.camera.now())
+            change(parts)
+            self.camera.send(parts)
+            gate.wait(period)
+
+    def ended(self, goal: Goal) -> Goal:
+        """Wait for the end of a goal to which nothing is sent any more."""
+        self.until(lambda: goal.result is not None, "the result is there")
+        return goal
+
+    def assert_refused(self, goal: Goal, status: str, *words: str, published: bool = True) -> None:
+        """A goal ended with a refusal that says these words, and no pose has left the node so far."""
+        self.ended(goal)
+        assert goal.result is not None
+        message = goal.result.status.message
+        assert (goal.name, goal.status) == (status, GoalStatus.STATUS_ABORTED), message
+        for word in words:
+            assert word in message, message
+        self.assert_no_pose(goal.result, published)
+
+    def assert_no_pose(self, result: ResolutionMessage, published: bool = True) -> None:
+        assert not result.target
+        assert not result.place
+        if published:  # markers are published last
+            self.until(lambda: any(answer == result for answer in self.answers), "the refusal is published")
+            self.until(lambda: len(self.markers) >= len(self.answers), "its markers are published")
+        assert not self.targets
+
+    def cancel(self, goal: Goal) -> int:
+        """Ask to cancel a goal; the return code of the response."""
+        return int(self.call(goal.handle.cancel_goal_async()).return_code)
+
+    def change(self, transition: int) -> bool:
+        """Ask the resolver for a lifecycle transition; whether it was made."""
+        return bool(self.serve(ChangeState, "resolver/change_state", transition=Transition(id=transition)).success)
+
+    @property
+    def state(self) -> str:
+        """Label of the resolver's lifecycle state."""
+        return str(self.serve(GetState, "resolver/get_state").current_state.label)
+
+    def set(self, **parameters: Any) -> tuple[bool, str]:
+        """Set parameters of the resolver together, "__" in a name standing for "."; success and reason."""
+        wanted = [Parameter(n.replace("__", "."), value=v).to_parameter_msg() for n, v in parameters.items()]
+        result = self.serve(SetParametersAtomically, "resolver/set_parameters_atomically", parameters=wanted).result
+        return bool(result.successful), str(result.reason)
+
+    def serve(self, form: Any, name: str, **fields: Any) -> Any:
+        """Call a service."""
+        if name not in self._services:
+            client = self._services[name] = self.node.create_client(form, name)
+            self.until(client.service_is_ready, f"{name} is there")
+            if self.resolver is not None:  # a server that does not know its client yet drops the response
+                resolver, full = self.resolver, self.node.resolve_service_name(name)
+                self.until(lambda: resolver.count_clients(full), f"{name} knows its client")
+        return self.call(self._services[name].call_async(form.Request(**fields)))
+
+    def call(self, future: Any) -> Any:
+        self.until(future.done, "there is a response")
+        return future.result()
+
+    def close(self) -> None:
+        """End all nodes. What DDS holds goes with the last reference, so that cycles are collected here and now."""
+        self.client.destroy()
+        for stop in reversed(self._stops):
+            stop()
+        for name in list(vars(self)):
+            delattr(self, name)
+        gc.collect()

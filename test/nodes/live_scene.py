@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the camera of these tests sees. Not a test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import Detection, RgbdFrame, Vector3
+
+FRAME, DETECTIONS = chicks_and_cup_frame()
+SENTENCE = "grab me the chick behind the cup"
+
+
+def core_position(frame: RgbdFrame = FRAME, detections: tuple[Detection, ...] = DETECTIONS, **config: Any) -> Vector3:
+    """Where the core finds the chick behind the cup, metres."""
+    answer = Resolver(**config).resolve(frame, SENTENCE, detections)
+    assert answer.target is not None, answer.message
+    return answer.target.pose.position
+
+
+def position(target: Any) -> Vector3:
+    """Position of a target message, metres."""
+    point = target.pose.pose.position
+    return point.x, point.y, point.z

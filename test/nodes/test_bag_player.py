@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bag is played byte for byte with its time, and the node answers on it as a replay does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bag_builder import FIXED, MS, T0, WORDS, BagBuilder, make, replayed, scene, seconds
+from live_graph import Graph
+from live_process import Started
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+
+from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.nodes import messages, qos
+from spatial_vlm_ros.nodes.bag_player import BagPlayer
+from spatial_vlm_ros.schema import resolution_json
+from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.streams.intake import SECOND, stamp_of
+from spatial_vlm_ros.types import Transform
+
+TF = "tf2_msgs/msg/TFMessage"
+STRING = "std_msgs/msg/String"
+UNLIMITED = QoSProfile(depth=10_000)
+BURST = 60
+MOUNT = Transform("mount", FIXED.child, FIXED.matrix)
+UNEQUAL = ("ms", "timings_ms", "dialogue_id")  # in two answers to the same question on the same frame
+
+
+def base_T_mount(t: float) -> Transform:
+    """A mount that drives and turns."""
+    c, s = np.cos(0.05 * t), np.sin(0.05 * t)
+    matrix = np.array([[c, -s, 0, 0.05 * t], [s, c, 0, -0.01 * t], [0, 0, 1, 0.02 * t], [0, 0, 0, 1]])
+    return Transform("base_link", "mount", matrix)
+
+
+class Hearing:
+    """The bytes of every topic of a bag, and its clock."""
+
+    def __init__(self, graph: Graph, bag: Path, *but: str) -> None:
+        self.graph = graph
+        self.got: dict[str, list[bytes]] = {}
+        self.clock: list[int] = []
+        with open_bag(bag) as opened:
+            self.sent: dict[str, list[bytes]] = {topic: [] for topic in opened.topics if topic not in but}
+            for topic, form in opened.topics.items():
+                if topic in self.sent:
+                    self.got[topic] = []
+                    profile = qos.STATIC_TRANSFORMS if topic == "/tf_static" else UNLIMITED
+                    graph.node.create_subscription(
+                        messages.message_class(form), topic, self.got[topic].append, profile, raw=True
+                    )
+            for topic, _, data in opened.raw():
+                if topic in self.sent:
+                    self.sent[topic].append(data)
+        graph.node.create_subscription(
+            Clock, "/clock", lambda m: self.clock.append(m.clock.sec * SECOND + m.clock.nanosec), UNLIMITED
+        )
+
+    def all_of_it(self, times: int = 1) -> None:
+        """Wait until the whole bag was heard."""
+        for topic, sent in self.sent.items():
+            self.graph.until(
+                lambda topic=topic, sent=sent: len(self.got[topic]) >= times * len(sent),
+                f"{topic} was heard {times} times {len(sent)} times",
+            )
+
+
+def same_bytes(got: bytes, sent: bytes) -> bool:
+    """Whether a message arrived as it was sent; DDS fills it up to four bytes."""
+    return got[: len(sent)] == sent and len(got) - len(sent) < 4 and not any(got[len(sent) :])
+
+
+@pytest.fixture(scope="module")
+def seen() -> Rendering:
+    return scene()
+
+
+def written(out: Path, seen: Rendering, storage: str = "mcap") -> Path:
+    """A second of a camera, and a burst of transforms."""
+    with BagBuilder(out, storage) as bag:
+        bag.stands(FIXED)
+        for n in range(BURST):
+            pose = Transform("base_link", f"part{n}", FIXED.matrix)
+            bag.message("/tf", TF, seconds(0.25), lambda c, pose=pose: c.tf_message([c.transform_stamped(pose, T0)]))
+        bag.says("the duck", seconds(0.3))
+        for n in range(5):
+            bag.frame(seen, seconds(0.1 + 0.2 * n))
+    return bag.out
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory, seen: Rendering) -> Path:
+    return written(tmp_path_factory.mktemp("bags") / "bag", seen)
+
+
+@pytest.fixture
+def play(graph: Graph) -> Callable[..., BagPlayer]:
+    """The player with these parameters, on a thread of its own."""
+
+    def begin(**parameters: Any) -> BagPlayer:
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+
+        def begun(context: Any) -> BagPlayer:
+            player = BagPlayer(context=context, parameter_overrides=overrides)
+            player.start()
+            return player
+
+        return graph._spin(begun)
+
+    return begin
+
+
+# ------------------------------------------------------------------------------------------------ what is published
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_the_bytes_of_a_bag_are_published_in_order_with_its_time_and_the_player_ends(
+    graph: Graph, node: Callable[..., Started], tmp_path: Path, seen: Rendering, storage: str
+) -> None:
+    bag = written(tmp_path / "bag", seen, storage)
+    hearing = Hearing(graph, bag)
+    player = node("bag_player", bag=bag, linger=0.5)
+    hearing.all_of_it()
+    assert player.ends() == 0, player.output
+    assert "the bag has ended" in player.output
+    assert "Traceback" not in player.output
+    for topic, sent in hearing.sent.items():
+        assert len(sent) in (1, 5, BURST)
+        assert len(hearing.got[topic]) == len(sent)
+        assert all(same_bytes(got, data) for got, data in zip(hearing.got[topic], sent, strict=True)), topic
+    assert hearing.clock == sorted(hearing.clock)
+    assert T0 <= hearing.clock[0] < seconds(0.5)
+    assert seconds(1.3) <= hearing.clock[-1] < seconds(2.0)  # last message at 0.9 s, then it lingers
+
+
+def test_the_first_message_waits_for_somebody_who_hears_images(
+    graph: Graph, play: Callable[..., BagPlayer], bag: Path
+) -> None:
+    hearing = Hearing(graph, bag, "/rgb/image", "/depth/image")
+    play(bag=str(bag), wait=600.0)
+    graph.until(lambda: graph.node.count_publishers("/detections"), "the player is there")
+    assert not hearing.clock
+    images: list[Image] = []
+    graph.node.create_subscription(Image, "/rgb/image", images.append, UNLIMITED)
+    graph.until(lambda: len(images) >= 5, "all images are heard")
+    assert stamp_of(images[0]) == seconds(0.1)
+    hearing.all_of_it()
+
+
+def test_nobody_is_waited_for_longer_than_is_wanted(graph: Graph, play: Callable[..., BagPlayer], bag: Path) -> None:
+    clock: list[Clock] = []
+    graph.node.create_subscription(Clock, "/clock", clock.append, UNLIMITED)
+    play(bag=str(bag), wait=0.0)
+    graph.until(lambda: clock, "time goes on")
+
+
+def test_a_loop_begins_again_until_it_is_told_to_end(graph: Graph, play: Callable[..., BagPlayer], bag: Path) -> None:
+    hearing = Hearing(graph, bag)
+    player = play(bag=str(bag), loop=True, linger=0.0, rate=2.0)
+    hearing.all_of_it(times=2)
+    for topic, sent in hearing.sent.items():
+        if topic != "/tf_static":
+            assert all(same_bytes(got, data) for got, data in zip(hearing.got[topic], 2 * sent, strict=False)), topic
+    assert any(later < earlier for earlier, later in zip(hearing.clock, hearing.clock[1:], strict=False))
+    player.set_parameters([Parameter("loop", value=False)])
+    graph.until(lambda: not player.context.ok(), "it ends")
+
+
+def test_a_slower_rate_slows_time(graph: Graph, node: Callable[..., Started], bag: Path) -> None:
+    hearing = Hearing(graph, bag)
+    before = graph.camera.now()
+    player = node("bag_player", bag=bag, linger=0.0, rate=0.5)
+    assert player.ends() == 0, player.output
+    assert graph.camera.now() - before > 1.8 * SECOND
+    hearing.all_of_it()
+
+
+def test_without_a_clock_only_the_bag_is_published(graph: Graph, node: Callable[..., Started], bag: Path) -> None:
+    hearing = Hearing(graph, bag)
+    player = node("bag_player", bag=bag, linger=0.0, rate=5.0, clock="false")
+    hearing.all_of_it()
+    assert player.ends() == 0
+    assert not hearing.clock
+
+
+def test_a_simulators_clock_is_played_as_it_was_recorded(
+    graph: Graph, node: Callable[..., Started], tmp_path: Path, seen: Rendering
+) -> None:
+    with BagBuilder(tmp_path / "bag") as bag:
+        for n in range(10):
+            time = make("builtin_interfaces/msg/Time", sec=5 + n, nanosec=0)
+            clock = make("rosgraph_msgs/msg/Clock", clock=time)
+            bag.message("/clock", "rosgraph_msgs/msg/Clock", seconds(0.05 * n), clock)
+        bag.frame(seen, 7 * SECOND, seconds(0.3))
+    hearing = Hearing(graph, bag.out)
+    player = node("bag_player", bag=bag.out, linger=0.2)
+    hearing.all_of_it()
+    assert player.ends() == 0
+    assert hearing.clock == [(5 + n) * SECOND for n in range(10)]
+
+
+def test_a_topic_of_an_unknown_type_is_left_out_with_a_warning(
+    graph: Graph, node: Callable[..., Started], tmp_path: Path, seen: Rendering
+) -> None:
+    with BagBuilder(tmp_path / "bag") as bag:
+        empty = make("std_msgs/msg/Empty", structure_needs_at_least_one_member=0)
+        bag.message("/strange", "std_msgs/msg/Empty", seconds(0.0), empty)
+        bag.frame(seen, seconds(0.1))
+    for name in ("bag.mcap", "metadata.yaml"):  # a name of the same length keeps the file whole
+        path = bag.out / name
+        path.write_bytes(path.read_bytes().replace(b"std_msgs/msg/Empty", b"own_msgs/msg/Thing"))
+    hearing = Hearing(graph, bag.out, "/strange")
+    player = node("bag_player", bag=bag.out, linger=0.0)
+    hearing.all_of_it()
+    assert player.ends() == 0, player.output
+    assert "/strange is left out: own_msgs/msg/Thing is not installed" in player.output
+    assert "Traceback" not in player.output
+
+
+def test_a_bag_that_cannot_be_played_ends_the_process_with_its_reason(
+    node: Callable[..., Started], tmp_path: Path, bag: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    storage = next(path for path in bag.iterdir() if path.name != "metadata.yaml")
+    cut = tmp_path / f"cut{storage.suffix}"
+    cut.write_bytes(storage.read_bytes()[: storage.stat().st_size // 3])
+    text = tmp_path / f"text{storage.suffix}"
+    text.write_text("this is no bag")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({}, "-p bag:="),
+        ({"bag": tmp_path / "nowhere"}, "there is no such file"),
+        ({"bag": tmp_path / "empty"}, "metadata.yaml"),
+        ({"bag": cut, "wait": 0.0}, cut.name),
+        ({"bag": text}, text.name),
+        ({"bag": bag, "rate": 0.0}, "rate"),
+    ]
+    running = [(node("bag_player", **given), words) for given, words in wrong]
+    for player, words in running:
+        assert player.ends() == 1, (words, player.output)
+        assert words in player.output
+        assert "Traceback" not in player.output
+        assert "bag_player: " in player.output
+
+
+# ------------------------------------------------------------------------------------------------ node and replay
+
+
+def comparable(answer: dict[str, Any]) -> dict[str, Any]:
+    """Without what two answers may differ in."""
+    return {key: value for key, value in answer.items() if key not in UNEQUAL}
+
+
+def assert_node_answers_as_replay(
+    graph: Graph, node: Callable[..., Started], bag: Path, statuses: list[str], rate: float = 1.0
+) -> None:
+    """Play a bag with instructions to the resolver, and compare with what the replay says of it."""
+    expected = [json.loads(json.dumps(resolution_json(answer.resolution))) for answer in replayed(bag)]
+    assert [answer["status"] for answer in expected] == statuses
+    graph.start(use_sim_time=True, reliability="reliable")  # none is lost on a machine that is loaded
+    player = node("bag_player", bag=bag, rate=rate, wait=60.0, linger=1.0)
+    graph.until(lambda: len(graph.answers) >= len(expected), "every instruction is answered")
+    assert player.ends() == 0, player.output
+    answers = [json.loads(message.json) for message in graph.answers]
+    for got, wanted in zip(answers, expected, strict=True):
+        assert comparable(got) == comparable(wanted)
+
+
+def test_node_and_replay_give_the_same_resolution_for_the_same_bag(
+    graph: Graph, node: Callable[..., Started], tmp_path: Path, seen: Rendering
+) -> None:
+    with BagBuilder(tmp_path / "bag") as bag:
+        bag.stands(FIXED)
+        sentences = (WORDS, "the duck", "grab me the chick", "the blah of of", "the cup")
+        for n, words in enumerate(sentences):
+            bag.says(words, seconds(n))
+        for n in range(len(sentences)):
+            bag.frame(seen, seconds(n + 0.6))
+    assert_node_answers_as_replay(
+        graph, node, bag.out, ["OK", "NOT_FOUND", "AMBIGUOUS", "NOT_UNDERSTOOD", "OK"], rate=1.5
+    )
+
+
+def test_node_and_replay_place_a_moving_camera_alike_by_interpolated_transforms(
+    graph: Graph, node: Callable[..., Started], tmp_path: Path
+) -> None:
+    stamps = (0.613, 1.631, 2.667)
+    with BagBuilder(tmp_path / "bag") as bag:
+        bag.stands(MOUNT)
+        for n in range(170):
+            bag.moves(base_T_mount(0.02 * n), seconds(0.02 * n), seconds(0.02 * n) + 5 * MS)
+        for n, t in enumerate(stamps):
+            bag.says(WORDS, seconds(n))
+            bag.frame(scene(base_T_mount(t) @ MOUNT), seconds(t), seconds(t + 0.04))
+    assert_node_answers_as_replay(graph, node, bag.out, ["OK"] * 3)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What /diagnostics says of streams, transforms, requests and the grounder: the reason and the fix."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from live_graph import Graph
+from live_scene import DETECTIONS, FRAME, SENTENCE
+
+from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.streams import intake as roles
+
+HERE = Path(__file__).parent
+POSES = {"base_frame": "world", "frame_timeout": 15.0, "transform_timeout": 5.0}
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+class Board:
+    """The newest statuses."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self._newest = graph, DiagnosticArray()
+        graph.node.create_subscription(DiagnosticArray, "/diagnostics", self._take, qos.ANSWERS)
+
+    def _take(self, message: DiagnosticArray) -> None:
+        self._newest = message
+
+    def __getitem__(self, name: str) -> DiagnosticStatus:
+        found = [status for status in self._newest.status if status.name == f"resolver: {name}"]
+        return found[0] if found else DiagnosticStatus(level=DiagnosticStatus.STALE)
+
+    def values(self, name: str) -> dict[str, str]:
+        return {pair.key: pair.value for pair in self[name].values}
+
+    def reads(self, name: str, level: bytes, *words: str) -> bool:
+        status = self[name]
+        return bool(status.level == level) and all(word in status.message for word in words)
+
+    def until(self, name: str, level: bytes, *words: str, frames: Any = None) -> None:
+        """Wait until a status has a level and says words, sending frames meanwhile if wanted."""
+
+        def reads() -> bool:
+            return self.reads(name, level, *words)
+
+        what = f"{name} says {words} at level {level!r}"
+        if frames is None:
+            self.graph.until(reads, what)
+        else:
+            self.graph.feed(reads, what, FRAME, DETECTIONS, frames)
+
+
+def everything(_: dict[str, Any]) -> None:
+    """Change nothing."""
+
+
+@pytest.fixture
+def board(graph: Graph) -> Board:
+    return Board(graph)
+
+
+def test_a_camera_that_works_is_ok_with_its_rates(board: Board, live: Graph) -> None:
+    board.until("streams", OK, "all streams arrive", frames=everything)
+    board.graph.feed(lambda: int(board.values("streams").get("rgb/image rate [Hz]", "0")) > 1, "it has a rate",
+                     FRAME, DETECTIONS)  # fmt: skip
+    values = board.values("streams")
+    assert 1 < int(values["depth/image rate [Hz]"]) <= 25
+    assert -1.0 < float(values["rgb/image newest stamp, age [s]"]) < 10.0
+    assert values["rgb/image received / missed / repeated / restarts"].endswith("/ 0 / 0")
+    board.until("transforms", OK, f"world <- {FRAME.frame_id} is known")
+    assert live.resolver is not None
+
+
+def test_a_silent_stream_is_an_error_and_ok_again_when_it_comes_back(board: Board, live: Graph) -> None:
+    board.until("streams", OK, "all streams arrive", frames=everything)
+    board.until("streams", ERROR, "depth/image is silent", "check the driver", frames=lambda p: p.pop(roles.DEPTH))
+    assert "rgb/image is silent" not in board["streams"].message
+    board.until("streams", OK, "all streams arrive", frames=everything)
+    board.until("streams", ERROR, "rgb/image is silent", "depth/image is silent", "detections is silent")
+    board.until("streams", OK, "all streams arrive", frames=everything)
+    assert live.ask(SENTENCE, FRAME, DETECTIONS).name == "OK"
+
+
+def test_a_missing_transform_is_an_error_and_ok_when_it_comes(board: Board, graph: Graph) -> None:
+    graph.start(base_frame="world")
+    board.until("transforms", WARN, "no image seen yet")
+    board.until("transforms", ERROR, "nobody published frame", "world", frames=everything)
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    board.until("transforms", OK, "is known", frames=everything)
+
+
+def test_a_publisher_that_cannot_be_heard_is_an_error_until_one_can(board: Board, graph: Graph) -> None:
+    graph.start(base_frame="world", reliability="reliable")
+    parts = graph.camera.parts(FRAME, DETECTIONS, graph.camera.now())
+    graph.camera.publish(roles.DEPTH, parts[roles.DEPTH], qos.images("best_effort"))
+    board.until("streams", ERROR, "/depth/image offers another reliability", "reliability: best_effort",
+                frames=everything)  # fmt: skip
+    graph.node.destroy_publisher(graph.camera._publishers.pop(roles.DEPTH))
+    board.until("streams", OK, "all streams arrive", frames=everything)
+
+
+def test_requests_are_counted_by_their_end(board: Board, live: Graph) -> None:
+    board.until("requests", OK, "ready")
+    for words in (SENTENCE, "grab me the chick", SENTENCE, ""):
+        live.ask(words, FRAME, DETECTIONS)
+    live.until(lambda: "ended NOT_UNDERSTOOD" in board.values("requests"), "all are counted")
+    values = board.values("requests")
+    assert (values["ended OK"], values["ended AMBIGUOUS"], values["ended NOT_UNDERSTOOD"]) == ("2", "1", "1")
+    assert 0.0 < float(values["latency p50 [ms]"]) <= float(values["latency p95 [ms]"]) < 10_000.0
+    goal = live.send_goal(SENTENCE)
+    board.until("requests", OK, "busy")
+    live.cancel(goal)
+    board.until("requests", OK, "ready")
+    live.until(lambda: board.values("requests").get("ended CANCELLED") == "1", "the cancellation is counted")
+
+
+def test_an_inactive_node_complains_of_nothing(board: Board, live: Graph) -> None:
+    board.until("streams", ERROR, "is silent")
+    assert live.change(Transition.TRANSITION_DEACTIVATE)
+    board.until("streams", OK, "inactive")
+
+
+def test_a_change_of_parameters_does_not_upset_the_rates(board: Board, live: Graph) -> None:
+    def rate() -> int:
+        return int(board.values("streams").get("rgb/image rate [Hz]", "0"))
+
+    live.feed(lambda: rate() > 5, "there is a rate", FRAME, DETECTIONS)
+    assert live.set(sync_slop=0.05)[0]
+    seen: list[int] = []
+
+    def stands_still() -> bool:
+        seen.append(rate())
+        return seen[-1] <= 0
+
+    live.until(stands_still, "nothing comes any more")
+    assert min(seen) == 0
+
+
+def test_a_grounders_process_is_watched(board: Board, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
+    graph.start(**POSES, grounder="worker_backends:Chicks")
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    board.until("grounder", OK, "runs")
+    os.kill(int(board.values("grounder")["process"]), signal.SIGKILL)
+    board.until("grounder", WARN, "has ended")
+    while graph.ask(SENTENCE, FRAME).name != "OK":
+        pass
+    board.until("grounder", OK, "runs")

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frame folders and simulated worlds are published as a camera and a detector would."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from bag_builder import FIXED, SMALL, scene
+from live_graph import Graph
+from live_process import Started
+from rclpy.context import Context
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
+from spatial_vlm_interfaces.msg import DetectionArray
+from tf2_msgs.msg import TFMessage
+
+from spatial_vlm_ros.evaluation.frame_folder import load_frame
+from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.frame_player import FramePlayer
+from spatial_vlm_ros.sim.live import simulated_frames
+from spatial_vlm_ros.sim.tabletop import Rendering, look_at
+from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.streams.camera_info import camera_of
+from spatial_vlm_ros.streams.detections import detections_of
+from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
+from spatial_vlm_ros.streams.intake import SECOND, stamp_of
+from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
+
+FORMS = {roles.RGB_INFO: CameraInfo, roles.RGB: Image, roles.DEPTH: Image, roles.DETECTIONS: DetectionArray}
+EYES = {"f1": FIXED, "f2": look_at((-0.8, 0.1, 0.5), (0.0, 0.0, 0.03), parent="base_link")}
+
+
+class Ears:
+    """Hears everything that a camera publishes."""
+
+    def __init__(self, graph: Graph, *left_out: str) -> None:
+        self.graph = graph
+        self.heard: dict[str, dict[int, Any]] = {role: {} for role in FORMS if role not in left_out}
+        self.static: list[TFMessage] = []
+        for role, form in FORMS.items():
+            graph.node.create_subscription(form, role, self._taker(role), qos.images("reliable"))
+        graph.node.create_subscription(TFMessage, "/tf_static", self.static.append, qos.STATIC_TRANSFORMS)
+
+    def _taker(self, role: str) -> Callable[[Any], None]:
+        return lambda message: self.heard.setdefault(role, {}).setdefault(stamp_of(message), message)
+
+    @property
+    def stamps(self) -> list[int]:
+        """Of the frames that are there as a whole, in order."""
+        streams = list(self.heard.values())
+        return sorted(set.intersection(*({*list(stream)} for stream in streams)))  # lists: other threads add
+
+    def until(self, count: int, after_ns: int = 0) -> list[int]:
+        """Stamps of that many whole frames stamped later."""
+        self.graph.until(lambda: len([s for s in self.stamps if s > after_ns]) >= count, f"{count} frames are there")
+        return [stamp for stamp in self.stamps if stamp > after_ns]
+
+    def frame(self, stamp_ns: int) -> tuple[RgbdFrame, tuple[Detection, ...]]:
+        """The frame of a stamp, decoded."""
+        info, rgb, depth, found = (self.heard[role][stamp_ns] for role in FORMS)
+        assert info.header == rgb.header == depth.header == found.header
+        camera = camera_of(info, False)
+        frame = RgbdFrame(decode_rgb(rgb), decode_depth(depth), camera, stamp_ns, rgb.header.frame_id)
+        return frame, detections_of(found, camera.width, camera.height)
+
+
+@pytest.fixture
+def ears(graph: Graph) -> Ears:
+    return Ears(graph)
+
+
+@pytest.fixture
+def play(graph: Graph) -> Callable[..., FramePlayer]:
+    """The player with these parameters, on a thread of its own."""
+
+    def begin(**parameters: Any) -> FramePlayer:
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+
+        def make(context: Context) -> FramePlayer:
+            player = FramePlayer(context=context, parameter_overrides=overrides)
+            player.start()
+            return player
+
+        return graph._spin(make)
+
+    return begin
+
+
+def write_folder(folder: Path, seen: Rendering, pose: Transform | None) -> Path:
+    """A frame folder as evaluation/frame_folder.py describes it."""
+    (folder / "masks").mkdir(parents=True)
+    cv2.imwrite(str(folder / "rgb.png"), cv2.cvtColor(seen.frame.rgb, cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(folder / "depth.png"), np.nan_to_num(seen.frame.depth * 1000).round().astype(np.uint16))
+    info = {"width": SMALL.width, "height": SMALL.height, "k": SMALL.K.reshape(-1).tolist(), "frame_id": FIXED.child}
+    (folder / "camera_info.json").write_text(json.dumps(info))
+    listed = []
+    for d in seen.detections:
+        assert d.mask is not None
+        cv2.imwrite(str(folder / "masks" / f"{d.id}.png"), d.mask.astype(np.uint8) * 255)
+        listed.append({"id": d.id, "label": d.label, "box": d.box_xyxy, "attributes": d.attributes, "score": 0.75,
+                       "mask": f"masks/{d.id}.png"})  # fmt: skip
+    (folder / "detections.json").write_text(json.dumps({"detections": listed}))
+    if pose is not None:
+        told = {"parent": pose.parent, "child": pose.child, "matrix": pose.matrix.tolist()}
+        (folder / "base_T_camera.json").write_text(json.dumps(told))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two frames from two places."""
+    top = tmp_path_factory.mktemp("frames")
+    for name, eye in EYES.items():
+        write_folder(top / name, scene(eye), eye)
+    return top
+
+
+def assert_same(one: tuple[RgbdFrame, Sequence[Detection]], other: tuple[RgbdFrame, Sequence[Detection]]) -> None:
+    """Pixels, camera and detections are the same bit by bit."""
+    (frame, detections), (expected, wanted) = one, other
+    assert np.array_equal(frame.rgb, expected.rgb)
+    assert frame.depth.dtype == expected.depth.dtype
+    assert np.array_equal(frame.depth, expected.depth, equal_nan=True)
+    assert np.array_equal(frame.camera.K, expected.camera.K)
+    assert (frame.camera.width, frame.camera.height) == (expected.camera.width, expected.camera.height)
+    assert frame.frame_id == expected.frame_id
+    assert len(detections) == len(wanted)
+    for got, detection in zip(detections, wanted, strict=True):
+        assert (got.id, got.label, got.attributes) == (detection.id, detection.label, detection.attributes)
+        assert got.score == pytest.approx(detection.score, abs=1e-6)
+        assert got.box_xyxy == pytest.approx(detection.box_xyxy, abs=1e-4)
+        assert (got.mask is None) == (detection.mask is None)
+        assert got.mask is None or np.array_equal(got.mask, detection.mask)
+
+
+def name_of(ears: Ears, stamp_ns: int, folders: Path) -> str:
+    """Which of the folders a frame shows."""
+    rgb = ears.frame(stamp_ns)[0].rgb
+    return next(name for name in EYES if np.array_equal(rgb, load_frame(folders / name)[0].rgb))
+
+
+# ------------------------------------------------------------------------------------------------ folders
+
+
+def test_a_frame_folder_is_published_bit_by_bit_with_one_stamp_of_now(
+    ears: Ears, play: Callable[..., FramePlayer], folders: Path
+) -> None:
+    before = ears.graph.camera.now()
+    play(folder=str(folders / "f1"), rate=20.0)
+    stamps = ears.until(3)
+    assert before < stamps[0]
+    assert stamps[-1] <= ears.graph.camera.now()
+    for stamp in stamps[:3]:
+        assert_same(ears.frame(stamp), load_frame(folders / "f1"))
+    ears.graph.until(lambda: ears.static, "the pose is there")
+    (sent,) = ears.static[0].transforms
+    assert (sent.header.frame_id, sent.child_frame_id) == ("base_link", FIXED.child)
+    place = sent.transform.translation
+    assert (place.x, place.y, place.z) == pytest.approx(FIXED.translation.tolist(), abs=1e-9)
+
+
+def test_a_pose_that_stays_is_sent_once_and_a_late_subscriber_hears_it(
+    ears: Ears, play: Callable[..., FramePlayer], folders: Path
+) -> None:
+    play(folder=str(folders / "f1"), rate=30.0)
+    ears.until(5)
+    late: list[TFMessage] = []
+    ears.graph.node.create_subscription(TFMessage, "/tf_static", late.append, qos.STATIC_TRANSFORMS)
+    ears.graph.until(lambda: late, "the late subscriber hears the pose")
+    ears.until(5, after_ns=ears.graph.camera.now())
+    assert len(ears.static) == len(late) == 1
+
+
+@pytest.mark.parametrize(("hold", "shortest", "longest"), [(0.4, 2, 100), (0.0, 1, 1)])
+def test_several_frames_are_shown_in_turn_with_their_poses(
+    ears: Ears, play: Callable[..., FramePlayer], folders: Path, hold: float, shortest: int, longest: int
+) -> None:
+    play(folder=str(folders), rate=20.0, hold=hold)
+
+    def turns() -> list[int]:
+        """How many frames were shown of each one in turn."""
+        names = [name_of(ears, stamp, folders) for stamp in ears.stamps]
+        return [len(list(group)) for _, group in itertools.groupby(names)]
+
+    ears.graph.until(lambda: len(turns()) >= 5, "both frames have been shown twice")
+    assert all(shortest <= count <= longest for count in turns()[1:4])
+    ears.graph.until(lambda: len(ears.static) >= 4, "each turn has its pose")
+    heights = [message.transforms[0].transform.translation.z for message in ears.static[:4]]
+    assert heights == pytest.approx([EYES[name].translation[2] for name in ("f1", "f2", "f1", "f2")], abs=1e-9)
+
+
+def test_the_frame_that_is_shown_can_be_changed_while_it_plays(
+    ears: Ears, play: Callable[..., FramePlayer], folders: Path
+) -> None:
+    player = play(folder=str(folders), frame="f2", rate=20.0)
+    assert {name_of(ears, stamp, folders) for stamp in ears.until(3)} == {"f2"}
+    for name in ("f1", "f2"):
+        assert player.set_parameters([Parameter("frame", value=name)])[0].successful
+        # one that was being sent may still be the other
+        assert {name_of(ears, stamp, folders) for stamp in ears.until(4, ears.graph.camera.now())[1:]} == {name}
+
+
+def test_an_unknown_frame_is_warned_of_and_nothing_is_published(
+    ears: Ears, play: Callable[..., FramePlayer], folders: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    player = play(folder=str(folders), frame="f3", rate=30.0)
+    said: list[str] = []
+
+    def warned() -> bool:
+        said.append(capfd.readouterr().err)
+        return "there is no frame 'f3'" in "".join(said)
+
+    ears.graph.until(warned, "it warns")
+    changed = ears.graph.camera.now()
+    player.set_parameters([Parameter("frame", value="f1")])
+    ears.until(1)
+    assert ears.stamps[0] >= changed
+    assert not any(min(stream) < changed for stream in ears.heard.values())
+
+
+def test_detections_can_be_left_out(graph: Graph, play: Callable[..., FramePlayer], folders: Path) -> None:
+    ears = Ears(graph, roles.DETECTIONS)
+    play(folder=str(folders / "f1"), detections=False, rate=30.0)
+    ears.until(3)
+    assert roles.DETECTIONS not in ears.heard
+
+
+def test_time_is_published_before_each_frame_where_it_is_wanted(
+    ears: Ears, play: Callable[..., FramePlayer], folders: Path
+) -> None:
+    told: list[int] = []
+    ears.graph.node.create_subscription(
+        Clock, "/clock", lambda m: told.append(m.clock.sec * SECOND + m.clock.nanosec), 100
+    )
+    play(folder=str(folders / "f1"), clock=True, rate=20.0)
+    stamps = ears.until(4)
+    ears.graph.until(lambda: told and told[-1] >= stamps[-1], "the clock is there")
+    assert told == sorted(told)
+    assert set(stamps[-3:]) <= set(told)
+    assert SECOND <= stamps[0] < 1_000 * SECOND  # counted from its start, not the time of day
+
+
+def test_a_resolver_with_simulated_time_answers_from_played_frames(
+    graph: Graph, play: Callable[..., FramePlayer], folders: Path
+) -> None:
+    graph.start(use_sim_time=True, base_frame="base_link", frame_timeout=15.0, transform_timeout=5.0)
+    play(folder=str(folders / "f1"), clock=True, rate=20.0)
+    graph.heard()
+    goal = graph.ended(graph.send_goal("the chick behind the cup"))
+    assert goal.name == "OK"
+    assert goal.result is not None
+    assert stamp_of(goal.result) < 1_000 * SECOND
+
+
+# ------------------------------------------------------------------------------------------------ simulated worlds
+
+
+@pytest.mark.parametrize(
+    ("world", "width", "detector"),
+    [("behind", 1280, {}), ("swapped", 320, {"misses": "0.3", "masks": "none"}), ("7", 320, {"jitter": "0.05"})],
+)
+def test_a_simulated_world_is_published_bit_by_bit_with_noise_that_changes(
+    ears: Ears, play: Callable[..., FramePlayer], world: str, width: int, detector: dict[str, str]
+) -> None:
+    pytest.importorskip("mujoco")
+    words = " ".join(f"{name}={value}" for name, value in detector.items())
+    play(world=world, width=width, detector=words, rate=10.0)
+    shots = list(simulated_frames(world, width, detector, 4))
+    pictures = {frame.rgb.tobytes(): (frame, found) for frame, found in shots}
+    depths = {frame.depth.tobytes(): (frame, found) for frame, found in shots}
+    assert len(depths) == 4
+    stamps = ears.until(5)
+    for stamp in stamps[:5]:
+        frame, found = ears.frame(stamp)
+        assert_same((frame, found), depths[frame.depth.tobytes()])
+        assert frame.rgb.tobytes() in pictures
+        assert frame.rgb.shape[:2] == {1280: (720, 1280), 320: (240, 320)}[width]
+        assert ears.heard[roles.DEPTH][stamp].encoding == "16UC1"
+    assert len({ears.frame(stamp)[0].depth.tobytes() for stamp in stamps[:5]}) > 1
+
+
+# ------------------------------------------------------------------------------------------------ what cannot be played
+
+
+def test_what_cannot_be_played_ends_the_process_with_its_reason(node: Callable[..., Started], tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    (tmp_path / "empty").mkdir()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "camera_info.json").write_text("{}")
+    (broken / "rgb.png").write_bytes(b"no picture")
+    wrong = [
+        ({"detector": "misses=2"}, "misses"),
+        ({"detector": "colour=red"}, "option of the simulator"),
+        ({"detector": "misses"}, "misses"),
+        ({"world": "nowhere"}, "swapped"),
+        ({"folder": tmp_path / "empty"}, "rgb.png"),
+        ({"folder": broken}, "camera_info.json"),
+        ({"width": 100}, "width"),
+    ]
+    for number in range(0, len(wrong), 4):  # a few at a time
+        running = [(node("frame_player", **given), given, words) for given, words in wrong[number : number + 4]]
+        for process, given, words in running:
+            assert process.ends() == 1, (given, process.output)
+            assert words in process.output, given
+            assert "Traceback" not in process.output, process.output
+            assert process.output.startswith("frame_player: "), process.output
+
+
+def test_ctrl_c_ends_the_player_cleanly(node: Callable[..., Started], folders: Path) -> None:
+    player = node("frame_player", folder=folders)
+    player.says("playing f1, f2 at 10 Hz")
+    player.interrupt()
+    assert player.ends() == 0
+    assert "Traceback" not in player.output

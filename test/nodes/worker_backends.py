@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grounders for tests of the live node. Not a test: imported by the worker by its dotted name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.types import NounPhrase, Rgb
+
+
+class Chicks:
+    """Finds what is on the table. Where it is told so, it says that it has begun, and waits until it may end."""
+
+    def __init__(self, begun: str = "", end: str = "") -> None:
+        from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+
+        self._given = GivenDetections(chicks_and_cup_frame()[1])
+        self._begun, self._end = begun, end
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        if self._begun:
+            Path(self._begun).touch()
+            while not Path(self._end).exists():
+                time.sleep(0.005)
+        return self._given.ground(rgb, phrases)
+
+
+class Failing:
+    """Has no idea."""
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        raise ValueError(f"no idea of {len(phrases)} things in {rgb.shape}")
+
+
+def loading(begun: str) -> Chicks:
+    """Takes longer to load than anybody waits."""
+    Path(begun).touch()
+    time.sleep(600)
+    return Chicks()

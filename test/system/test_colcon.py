@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both packages build in a colcon workspace, and what it installed runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from live_graph import Graph
+from live_scene import DETECTIONS, FRAME, SENTENCE
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ("config", "executables", "interfaces", "launch", "resource", "spatial_vlm_ros", "package.xml", "setup.py",
+           "setup.cfg", "README.md")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with this repository in src/, built."""
+    top = tmp_path_factory.mktemp("ws")
+    source = top / "src" / "spatial_vlm_ros"
+    source.mkdir(parents=True)
+    for name in SHIPPED:
+        path = ROOT / name
+        if path.is_dir():
+            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        else:
+            shutil.copy(path, source / name)
+    return top
+
+
+def colcon(workspace: Path, *base_paths: str) -> None:
+    environment = {**os.environ, "AMENT_PREFIX_PATH": sys.prefix, "CMAKE_PREFIX_PATH": sys.prefix,
+                   "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                   "COLCON_HOME": str(workspace / "colcon")}  # fmt: skip
+    cmake = ["-DBUILD_TESTING=OFF", f"-DCMAKE_PROJECT_INCLUDE={ROOT / 'scripts' / 'ros_wheels.cmake'}",
+             f"-DPython3_EXECUTABLE={sys.executable}"]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "colcon", "build", "--base-paths", *base_paths, "--cmake-args", *cmake],
+        cwd=workspace, env=environment, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run_sourced(workspace: Path, command: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    """A shell command after the workspace was sourced."""
+    script = f". install/setup.sh && export PYTHONPATH={path}:$PYTHONPATH && {command}"
+    return subprocess.run(["sh", "-c", script], cwd=workspace, env=environment(), capture_output=True, text=True,
+                          timeout=120, check=False)  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """That of a shell with this Python on its path, where nothing else was sourced."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+NODE = "install/spatial_vlm_ros/lib/spatial_vlm_ros/resolver"
+
+
+def test_the_python_package_alone_builds_and_its_nodes_say_what_is_missing(workspace: Path, tmp_path: Path) -> None:
+    colcon(workspace, "src")
+    assert not (workspace / "install" / "spatial_vlm_interfaces").exists()
+    hidden = tmp_path / "spatial_vlm_interfaces"  # installed in this environment too: hide it
+    hidden.mkdir()
+    (hidden / "__init__.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'spatial_vlm_interfaces'\", name='spatial_vlm_interfaces')\n"
+    )
+    done = run_sourced(workspace, NODE, str(tmp_path))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "colcon build --base-paths src src/spatial_vlm_ros/interfaces" in done.stderr
+
+
+def test_both_packages_build_and_the_installed_node_runs_on_the_installed_interfaces(
+    workspace: Path, graph: Graph, tmp_path: Path
+) -> None:
+    colcon(workspace, "src", "src/spatial_vlm_ros/interfaces")
+    share = workspace / "install" / "spatial_vlm_ros" / "share" / "spatial_vlm_ros"
+    for name in ("launch/spatial_vlm.launch.py", "config/resolver.yaml", "config/fastdds_images.xml"):
+        assert (share / name).is_file(), name
+    assert {path.name for path in (share / "config" / "cameras").iterdir()} == {
+        path.name for path in (ROOT / "config" / "cameras").iterdir()
+    }
+    where = "; ".join(
+        f"import {name}; print({name}.__file__)" for name in ("spatial_vlm_interfaces", "spatial_vlm_ros")
+    )
+    done = run_sourced(workspace, f"python -c '{where}'")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 2
+    assert all(path.startswith(str(workspace / "install")) for path in done.stdout.split()), done.stdout
+    log = tmp_path / "log.txt"
+    with log.open("wb") as said:
+        running = subprocess.Popen(
+            ["sh", "-c", f". install/setup.sh && exec {NODE} --ros-args -p base_frame:=world"],
+            cwd=workspace, env={**environment(), "ROS_DOMAIN_ID": str(graph.domain)}, stdout=said,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        graph.until(lambda: running.poll() is not None or "resolver is active" in log.read_text(), "it is active")
+        assert running.poll() is None, log.read_text()
+        graph.until(graph.client.server_is_ready, "the action is offered")
+        graph.camera.tf(FRAME.base_T_camera, static=True)
+        goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
+        assert goal.name == "OK", goal.result
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 0, log.read_text()
+        assert "Traceback" not in log.read_text()
+    finally:
+        running.kill()
+        running.wait()

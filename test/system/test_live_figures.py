@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small sample of what `python -m benchmarks.live` and `make soak` measure: that they run, not how fast."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def measured(tmp_path: Path, name: str, *arguments: str) -> dict[str, Any]:
+    environment = {**os.environ, "SPATIAL_VLM_BENCH_RESULTS": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], cwd=ROOT, env=environment,
+                          capture_output=True, text=True, timeout=300, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((tmp_path / f"{name}.json").read_text())
+
+
+def test_the_node_answers_and_accounts_for_every_message(tmp_path: Path) -> None:
+    figures = measured(tmp_path, "live", "--requests", "5", "--seconds", "2")
+    assert {size["n"] for size in figures["latency"].values()} == {5}
+    stream = figures["stream"]
+    assert stream["sent of each stream"] == 60
+    assert stream["received rgb/camera_info"] + stream["lost"] >= 60
+
+
+def test_a_short_soak_answers_every_request_and_stays_small(tmp_path: Path) -> None:
+    figures = measured(tmp_path, "soak", "--minutes", "0.15")
+    assert set(figures["statuses"]) == {"OK"}
+    assert max(size for _, size in figures["memory_mb"]) <= 300
