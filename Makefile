@@ -3,7 +3,7 @@
 PY := .venv/bin/python
 
 demo:
-	@scripts/setup.sh ros sim
+	@scripts/setup.sh ros sim bags
 	@$(PY) scripts/demo.py
 
 test:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spatial_vlm_ros.cli_group import ANSWERED, FAILED, REFUSED, config_option, read_settings
-from spatial_vlm_ros.errors import InputError, SpatialVlmError
+from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.config import Settings
@@ -58,14 +58,14 @@ def ask(instruction: str, frame_of_reference: str | None, namespace: str, wait: 
             resolution = once(client, instruction, "")
             _print(resolution, as_json)
             while resolution.question and not (as_json or no_questions) and sys.stdin.isatty():
-                reply = click.prompt(resolution.question, default="", show_default=False)
+                reply = click.prompt("  answer", default="", show_default=False)
                 if not reply.strip():
                     break
                 resolution = once(client, reply, resolution.dialogue_id)
                 _print(resolution, as_json)
             sys.exit(REFUSED if refused(resolution) else ANSWERED)
     except SpatialVlmError as error:
-        click.echo(f"{error.status_name}: {error}", err=True)
+        click.echo(str(error), err=True)
         sys.exit(FAILED)
     except (KeyboardInterrupt, click.Abort):
         click.echo("cancelled", err=True)
@@ -87,7 +87,7 @@ def _print(resolution: Any, as_json: bool) -> None:
 @click.option("--frame", "folder", type=click.Path(file_okay=False, path_type=Path),
               help="A frame folder instead of a live camera.")  # fmt: skip
 @click.option("--bag", type=click.Path(path_type=Path), help="A bag instead of a live camera.")
-@click.option("--seconds", default=5.0, show_default=True, help="How long to listen.")
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="How long to listen.")
 @click.option("--namespace", default="", help="Namespace of the resolver's topics.")
 @config_option
 @click.option("--base-frame", help="Frame that poses are given in; '' for the camera's.")
@@ -112,6 +112,8 @@ def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str
     from spatial_vlm_ros import terminal
     from spatial_vlm_ros.evaluation.doctor import Level
 
+    if ros_args and ros_args[0] != "--ros-args":
+        raise click.UsageError(f"no such option: {ros_args[0]}; what is for ROS comes after --ros-args")
     if folder is not None and bag is not None:
         raise click.UsageError("give one of --frame and --bag")
     settings = read_settings(config_file)
@@ -142,7 +144,8 @@ def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> l
     try:
         return examine(*load_frame(folder), settings.resolver, table_height)
     except InputError as error:
-        return [Finding(error.what, Level.ERROR, str(error), error.repair)]
+        name = Path(error.path).name if isinstance(error, FileError) else error.what
+        return [Finding(name, Level.ERROR, str(error), error.repair)]
 
 
 def _of_bag(bag: Path, settings: Settings, table_height: float | None) -> list[Finding]:

@@ -16,9 +16,18 @@ from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.types import FrameOfReference
 
 
-def parameter(default: Any, unit: str, low: float, high: float, doc: str) -> Any:
-    """A bounded number with its unit and reason, read back through `dataclasses.fields(...).metadata`."""
-    return field(default=default, metadata={"unit": unit, "low": low, "high": high, "doc": doc})
+def parameter(default: Any, unit: str, low: float, high: float, doc: str, fixed: bool = False) -> Any:
+    """A bounded number with its unit and reason, read back through `dataclasses.fields(...).metadata`.
+
+    Args:
+        default: its value where nothing is said.
+        unit: "" for a plain number.
+        low: least value allowed.
+        high: greatest value allowed.
+        doc: what it is.
+        fixed: as in `option`.
+    """
+    return field(default=default, metadata={"unit": unit, "low": low, "high": high, "doc": doc, "fixed": fixed})
 
 
 def option(default: bool | str, doc: str, choices: tuple[str, ...] = (), fixed: bool = False) -> Any:
@@ -231,12 +240,14 @@ class PlayerConfig(_Bounded):
     world: str = option(
         "behind", "simulated world: behind, swapped, both_in_front, or a seed of a random one", fixed=True
     )
-    width: int = parameter(640, "px", 320, 1920, "width of the simulated pictures: 640 (4:3) or 1280 (16:9)")
+    width: int = parameter(
+        640, "px", 320, 1920, "width of the simulated pictures; 1280 is 16:9, others are 4:3", fixed=True
+    )
     detector: str = option(
         "", 'errors of the simulated detector: "name=value name=value"; empty = a perfect one', fixed=True
     )
     detections: bool = option(True, "publish the detections that belong to the frames", fixed=True)
-    rate: float = parameter(10.0, "Hz", 0.1, 60.0, "frames published a second")
+    rate: float = parameter(10.0, "Hz", 0.1, 60.0, "frames published a second", fixed=True)
     hold: float = parameter(2.0, "s", 0.0, 3600.0, "time for which each of several frames is shown")
     clock: bool = option(False, "publish /clock, for nodes with use_sim_time", fixed=True)
 
@@ -246,7 +257,7 @@ class BagConfig(_Bounded):
     """What the node `bag_player` plays, where `ros2 bag play` is not installed."""
 
     bag: str = option("", "folder of a bag, or its .mcap or .db3 file", fixed=True)
-    rate: float = parameter(1.0, "", 0.01, 100.0, "speed against the recorded one")
+    rate: float = parameter(1.0, "", 0.01, 100.0, "speed against the recorded one", fixed=True)
     loop: bool = option(False, "begin again at the end")
     clock: bool = option(True, "publish /clock, for nodes with use_sim_time", fixed=True)
     linger: float = parameter(

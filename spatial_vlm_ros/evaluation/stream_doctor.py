@@ -35,6 +35,7 @@ _LOST = 0.02  # part of a stream's messages
 _LATE = 0.2  # s between stamp and arrival; a healthy driver on the same machine stays below
 _AHEAD = -0.02  # s: a stamp from the future
 _SLOW = 5.0  # Hz
+NO_MESSAGE = "no message"
 
 
 class StreamDoctor:
@@ -49,6 +50,7 @@ class StreamDoctor:
         self._settings, self._topics = settings, dict(topics)
         self._intake = Intake(settings.streams, with_detections=False)
         self._lags: dict[str, list[float]] = {role: [] for role in topics}
+        self._arrivals: dict[str, tuple[int, int]] = {}  # time of the first and of the last message
         self._skews: list[float] = []
         self._waiting: list[tuple[int, str, int]] = []
         self._waits: list[float] = []
@@ -62,6 +64,7 @@ class StreamDoctor:
         """Take in a message of a role of streams.intake."""
         if role in self._lags:
             self._lags[role].append((now_ns - stamp_of(message)) / SECOND)
+            self._arrivals[role] = (self._arrivals.get(role, (now_ns,))[0], now_ns)
             self._frame_ids[role] = message.header.frame_id
         if role == DETECTIONS:
             self._detections.add(stamp_of(message), message)
@@ -124,9 +127,10 @@ class StreamDoctor:
         topic, lags = self._topics[role], self._lags[role]
         if not lags:
             level = Level.WARNING if role == DETECTIONS else Level.ERROR
-            yield Finding(topic, level, "no message", "start the driver, or remap the topic to it")
+            yield Finding(topic, level, NO_MESSAGE, "start the driver, or remap the topic to it")
             return
-        rate = len(lags) / max(seconds, 1e-9)
+        heard = (self._arrivals[role][1] - self._arrivals[role][0]) / SECOND
+        rate = (len(lags) - 1) / heard if heard > 0 else len(lags) / max(seconds, 1e-9)
         stream = self._detections if role == DETECTIONS else self._intake.streams.get(role)
         text = f"{rate:.1f} Hz"
         if stream is not None and stream.missed > _LOST * (stream.received + stream.missed):

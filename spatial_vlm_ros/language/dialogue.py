@@ -14,6 +14,7 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 
+_OWN_NAME = 0.85  # share of the reading that another noun names another thing
 _GENERIC = "object"  # the category of "one", "it" and "thing"
 _PREAMBLE = re.compile(r"^\s*(?:(?:no|yes|ok|okay|well|i mean|sorry)\b[\s,.!-]*)+", re.IGNORECASE)
 _BARE = re.compile(r"^(?:the\s+)?([a-z][a-z -]*?)(?:\s+one)?$", re.IGNORECASE)
@@ -48,16 +49,14 @@ def _with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatia
     if said[0].action not in _ACTIONS_OF_A_PHRASE:
         return said
     added = said[0].target
+    one = re.search(r"\bones?\b", answer, re.IGNORECASE) is not None
     readings = [
-        dataclasses.replace(query, instruction=answer, target=_combined(query.target, added, category))
+        dataclasses.replace(query, instruction=answer, target=_combined(query.target, added, category),
+                            preference=query.preference * share)
         for query in queries
-        for category in _categories(query.target.category, added.category)
-    ]
-    share = len(readings) // len(queries)
-    return tuple(
-        dataclasses.replace(reading, readings=len(readings), preference=reading.preference / share)
-        for reading in readings
-    )
+        for category, share in _categories(query.target.category, added.category, one).items()
+    ]  # fmt: skip
+    return tuple(dataclasses.replace(reading, readings=len(readings)) for reading in readings)
 
 
 def parse_answer(answer: str) -> tuple[SpatialQuery, ...]:
@@ -90,14 +89,16 @@ def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase
     )
 
 
-def _categories(first: str, added: str) -> tuple[str, ...]:
-    """What the thing may be called now.
+def _categories(first: str, added: str, one: bool) -> dict[str, float]:
+    """What the thing may be called now, with the share of each reading.
 
-    "one" and the noun again keep the noun. Another noun tells its kind ("the bonnet one" of the chicks is a bonnet
-    chick) or is its own name ("the cup" of the mugs): the scene tells which.
+    "One" and the noun again keep the noun. Another noun with "one" tells its kind: "the bonnet one" of the chicks is a
+    bonnet chick. Without "one" it is rather a thing of its own name ("the mug"), if the scene has one.
     """
     if added in (_GENERIC, first):
-        return (first,)
+        return {first: 1.0}
     if first == _GENERIC or added.endswith(f" {first}"):
-        return (added,)
-    return f"{added} {first}", added
+        return {added: 1.0}
+    if one:
+        return {f"{added} {first}": 1.0}
+    return {added: _OWN_NAME, f"{added} {first}": 1.0 - _OWN_NAME}

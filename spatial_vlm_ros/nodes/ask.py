@@ -21,7 +21,15 @@ from spatial_vlm_ros.errors import InputError, StaleInputError
 from spatial_vlm_ros.types import Status
 
 _STEP = 0.1  # s: how often it looks whether it has been interrupted
+_GONE = 1.0  # s without the action's server
 _ACCEPTANCE = 5.0  # s: longer than any request that waits for a frame, so that a goal sent again finds the node free
+
+
+class GoneError(StaleInputError):
+    """The resolver left the graph while it was asked."""
+
+    def __init__(self, action: str) -> None:
+        super().__init__(f"the resolver has gone while {action} was asked", "start it again")
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Asker:
 
     def __init__(self, node: Node, action: str = "resolve", patience: float = 60.0) -> None:
         self._node, self._action, self._patience = node, action, patience
+        self._seen = time.monotonic()
         self._client = ActionClient(node, ResolveInstruction, action)
 
     def wait_for_server(self, patience: float) -> None:
@@ -83,14 +92,15 @@ class Asker:
         goal = ResolveInstruction.Goal(
             instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
         )
+        self._seen = time.monotonic()
         handle = self._accepted(goal, progress)
         if not handle.accepted:
             return Ended(accepted=False)
         try:
             return Ended(True, self._result(handle))
         except KeyboardInterrupt:
-            with contextlib.suppress(ExternalShutdownException, KeyboardInterrupt):
-                self._spin(handle.cancel_goal_async())
+            with contextlib.suppress(StaleInputError, ExternalShutdownException, KeyboardInterrupt):
+                self._spin(handle.cancel_goal_async(), 1.0)
             raise
 
     def _accepted(self, goal: ResolveInstruction.Goal, progress: Callable[[str], None]) -> Any:
@@ -100,6 +110,8 @@ class Asker:
             future = self._client.send_goal_async(goal, feedback_callback=lambda m: progress(m.feedback.message))
             try:
                 return self._spin(future, min(_ACCEPTANCE, self._patience))
+            except GoneError:
+                raise
             except StaleInputError:
                 if time.monotonic() > end:
                     raise
@@ -116,6 +128,8 @@ class Asker:
         while True:
             try:
                 return self._spin(handle.get_result_async(), min(_ACCEPTANCE, self._patience)).result.resolution
+            except GoneError:
+                raise
             except StaleInputError:
                 if time.monotonic() > end:
                     raise
@@ -124,6 +138,10 @@ class Asker:
         end = time.monotonic() + (patience or self._patience)
         while not future.done():
             rclpy.spin_once(self._node, timeout_sec=_STEP)
+            if self._client.server_is_ready():
+                self._seen = time.monotonic()
+            elif time.monotonic() - self._seen > _GONE:
+                raise GoneError(self._action)
             if time.monotonic() > end:
                 raise StaleInputError(
                     f"no reply of {self._action} for {self._patience:g} s", "check that the resolver still runs"

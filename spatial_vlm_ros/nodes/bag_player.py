@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class BagPlayer(Node):
         super().__init__("bag_player", **kwargs)
         parameters.declare(self, BagConfig())
         self._config = BagConfig(**parameters.values(self, BagConfig()))
+        self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, BagConfig()))
         self._topics: dict[str, Any] = {}
         self._ticks: Any = None
         self._bag: Any = None
@@ -88,6 +90,13 @@ class BagPlayer(Node):
             return now - self._changed >= _SETTLED
         return now - self._created >= self._config.wait
 
+    def _tell(self) -> None:
+        """Say what is played, and which images nobody hears: names of topics are what goes wrong first."""
+        self.get_logger().info(f"playing {', '.join(sorted(self._topics))}")
+        deaf = [topic for topic in self._awaited if not self._topics[topic].get_subscription_count()]
+        if deaf:
+            self.get_logger().warning(f"nobody subscribes to {', '.join(sorted(deaf))}")
+
     def _play(self) -> None:
         """Publish what is due."""
         now = time.monotonic()
@@ -95,6 +104,7 @@ class BagPlayer(Node):
             if not self._is_awaited(now):
                 return
             self._played = now
+            self._tell()
         self._now_ns += int(min(now - self._played, _LONGEST) * self._config.rate * messages.SECOND)
         self._played = now
         if self._ticks is not None and self._now_ns - self._told_ns >= _CLOCK_STEP:

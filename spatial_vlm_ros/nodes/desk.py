@@ -184,7 +184,8 @@ class Desk:
             return
         now_ns = self._now()
         try:
-            observation = self.intake.take(request.after_ns, now_ns)
+            # Simulated time that has not begun tells nothing of a frame's age.
+            observation = self.intake.take(request.after_ns, now_ns) if now_ns else None
             if observation is None:
                 self._check_patience(request, now_ns)
         except SpatialVlmError as error:
@@ -202,6 +203,7 @@ class Desk:
         if now_ns != self._clock_ns:
             if self._clock_ns == 0:  # simulated time has just begun
                 request.since_ns = now_ns
+                request.after_ns = now_ns - int(timeout * SECOND)
             self._clock_ns, self._clock_moved = now_ns, time.monotonic()
         elif time.monotonic() - self._clock_moved >= timeout:
             raise StaleInputError("the clock stands still", "publish /clock, or set use_sim_time: false")

@@ -21,13 +21,14 @@ from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.config import Settings
 from spatial_vlm_ros.evaluation.doctor import Finding, Level
-from spatial_vlm_ros.evaluation.stream_doctor import StreamDoctor
+from spatial_vlm_ros.evaluation.stream_doctor import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.nodes.ask import client_node
 from spatial_vlm_ros.nodes.resolver import topics_of
 from spatial_vlm_ros.streams import intake as roles
 
 _LISTED = 5  # topics named as possible ones
+_DISCOVERY = 5.0  # s: publishers are awaited this long before listening begins
 
 
 def examine_live(settings: Settings, seconds: float, namespace: str, arguments: list[str],
@@ -53,12 +54,26 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
         _listen(node, settings, doctor)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
+        end = time.monotonic() + _DISCOVERY
+        while time.monotonic() < end and not _discovered(node, topics, settings):
+            executor.spin_once(timeout_sec=0.05)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             executor.spin_once(timeout_sec=0.05)
         graph = [finding for role, topic in topics.items() for finding in _publishers(node, role, topic, settings)]
         executor.shutdown(timeout_sec=1.0)
-        return [*_versions(), *graph, *doctor.findings(seconds, table_height)]
+        said = {finding.check for finding in graph if finding.level is Level.ERROR}
+        heard = [f for f in doctor.findings(seconds, table_height) if not (f.found == NO_MESSAGE and f.check in said)]
+        return [*_versions(), *graph, *heard]
+
+
+def _discovered(node: Node, topics: dict[str, str], settings: Settings) -> bool:
+    """Whether every stream that is needed has a publisher; finding them may take seconds on a busy machine."""
+    needed = [topic for role, topic in topics.items() if role != roles.DETECTIONS]
+    transforms = not settings.streams.base_frame or any(
+        node.count_publishers(topic) for topic in (roles.TRANSFORMS, roles.STATIC_TRANSFORMS)
+    )
+    return transforms and all(node.count_publishers(topic) for topic in needed)
 
 
 def _listen(node: Node, settings: Settings, doctor: StreamDoctor) -> None:
@@ -88,7 +103,7 @@ def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterat
     found = node.get_publishers_info_by_topic(topic)
     wanted = _type_name(_class_of(role, settings))
     if not found:
-        others = [name for name, types in node.get_topic_names_and_types() if wanted in types and name != topic]
+        others = [n for n, types in node.get_topic_names_and_types() if wanted in types and node.count_publishers(n)]
         near = f"; there are {', '.join(sorted(others)[:_LISTED])}" if others else ""
         if role != roles.DETECTIONS:
             repair = "start the driver, or remap: --ros-args -r " + f"{role}:=TOPIC"

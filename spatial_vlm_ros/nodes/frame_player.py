@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class FramePlayer(Node):
         super().__init__("frame_player", **kwargs)
         parameters.declare(self, PlayerConfig())
         self._config = PlayerConfig(**parameters.values(self, PlayerConfig()))
+        self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, PlayerConfig()))
         image_qos = qos.images("reliable")
         self._rgb = self.create_publisher(Image, roles.RGB, image_qos)
         self._depth = self.create_publisher(Image, roles.DEPTH, image_qos)

@@ -42,6 +42,7 @@ class Health:
             f"a publisher of {name} offers another {policy} than this node asks for: "
             "set reliability: best_effort, or change the publisher"
         )
+        topic = self._node.resolve_topic_name(topic)
         if topic not in self._desk.unheard:
             self._node.get_logger().error(fix)
         self._desk.unheard[topic] = fix

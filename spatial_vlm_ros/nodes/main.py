@@ -12,16 +12,16 @@ from typing import Any
 FAILED = 1
 
 REPAIRS = {
-    "rclpy": "source your ROS 2 distribution, or install ROS from wheels: pip install 'spatial_vlm_ros[ros]'",
+    "rclpy": "source your ROS 2 distribution, or set up ROS from wheels in the repository: scripts/setup.sh ros",
     "spatial_vlm_interfaces": "build the interfaces: colcon build --base-paths src src/spatial_vlm_ros/interfaces and "
     "source install/setup.bash; without a distribution: scripts/build_interfaces.sh .venv interfaces",
     "tf2_msgs": "install ros-$ROS_DISTRO-tf2-msgs; without a distribution: "
     "scripts/build_interfaces.sh .venv interfaces/vendor/tf2_msgs",
-    "diagnostic_msgs": "install ros-$ROS_DISTRO-diagnostic-msgs, or pip install 'spatial_vlm_ros[ros]'",
-    "visualization_msgs": "install ros-$ROS_DISTRO-visualization-msgs, or pip install 'spatial_vlm_ros[ros]'",
+    "diagnostic_msgs": "install ros-$ROS_DISTRO-diagnostic-msgs; without a distribution: scripts/setup.sh ros",
+    "visualization_msgs": "install ros-$ROS_DISTRO-visualization-msgs; without a distribution: scripts/setup.sh ros",
     "vision_msgs": "install ros-$ROS_DISTRO-vision-msgs, or set detections_type: spatial_vlm_interfaces",
-    "mujoco": "pip install 'spatial_vlm_ros[sim]'",
-    "rosbags": "pip install 'spatial_vlm_ros[bags]'",
+    "mujoco": "pip install mujoco",
+    "rosbags": "pip install rosbags",
 }
 
 

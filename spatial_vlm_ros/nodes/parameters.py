@@ -59,6 +59,16 @@ def read(node: Node) -> Settings:
     return settings_from(_nested({name: node.get_parameter(name).value for name in declared()}))
 
 
+def refuse_fixed(node: Node, room: Any, changes: Iterable[Parameter]) -> SetParametersResult:
+    """Whether a node that has read all of a configuration may change its parameters now: not the fixed ones."""
+    for change in changes:
+        metadata = declared(room).get(change.name, (None, {}))[1]
+        if metadata.get("fixed") and change.value != node.get_parameter(change.name).value:
+            reason = f"{change.name} is read when the node starts; start it again with another one"
+            return SetParametersResult(successful=False, reason=reason)
+    return SetParametersResult(successful=True)
+
+
 def check(node: Node, changes: Iterable[Parameter], configured: bool) -> SetParametersResult:
     """Whether a change may be made.
 

@@ -113,7 +113,7 @@ class ResolverNode(LifecycleNode):
             self._take_down()
             return TransitionCallbackReturn.FAILURE
         collected = Intake(settings.streams, with_detections=not settings.node.grounder)
-        self._desk = Desk(settings, collected, self._grounder, self._now_ns, self._wake, self._topics())
+        self._desk = Desk(settings, collected, self._grounder, self._now_ns, self._wake, self._resolved_topics())
         parse("the cup")  # the grammar is loaded now, not with the first request
         self._health = Health(self, self._desk, self._grounder)
         self._publish()
@@ -137,7 +137,7 @@ class ResolverNode(LifecycleNode):
         result = super().on_activate(state)
         self._listen_to_images()
         self._active = True
-        self.get_logger().info(f"resolver is active; waiting for {', '.join(sorted(set(self._topics().values())))}")
+        self.get_logger().info(f"resolver is active; waiting for {', '.join(sorted(self._resolved_topics().values()))}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -238,6 +238,10 @@ class ResolverNode(LifecycleNode):
     def _topics(self) -> dict[str, str]:
         return topics_of(self._settings)
 
+    def _resolved_topics(self) -> dict[str, str]:
+        """Role → full name of its topic, after remapping."""
+        return {role: self.resolve_topic_name(topic) for role, topic in self._topics().items()}
+
     # -------------------------------------------------------------------------------------------- in
 
     def _taker(self, role: str) -> Callable[[Any], None]:
@@ -312,7 +316,7 @@ class ResolverNode(LifecycleNode):
         return messages.resolution_message(outcome.resolution, outcome.frame.frame_id if outcome.frame else "")
 
     def _publish_outcome(self, outcome: Outcome) -> None:
-        if self._desk is None:  # taken down meanwhile
+        if self._desk is None or self._stopped:  # taken down meanwhile
             return
         message = self._message(outcome)
         self._resolution.publish(message)
@@ -371,9 +375,9 @@ class ResolverNode(LifecycleNode):
             collected = Intake(self._settings.streams, with_detections=not self._settings.node.grounder)
             collected.continue_from(self._desk.intake)
         self._desk.change(self._settings, collected)
-        self._desk.topics = self._topics()
+        self._desk.topics = self._resolved_topics()
         if self._grounder is not None:
             self._grounder.timeout_s = self._settings.node.grounder_timeout
-        if self._active and topics != self._desk.topics:
+        if self._active and topics != self._topics():
             self._deafen()
             self._listen_to_images()

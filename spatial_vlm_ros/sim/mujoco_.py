@@ -30,7 +30,7 @@ def load_mujoco() -> Any:
         return importlib.import_module(_NAME)
     except ModuleNotFoundError as error:
         if error.name == _NAME:
-            raise ModelError(_NAME, "not installed", "pip install 'spatial_vlm_ros[sim]'") from error
+            raise ModelError(_NAME, "not installed", "pip install mujoco") from error
         raise no_drawing(error) from error
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
         raise no_drawing(error) from error

@@ -305,9 +305,18 @@ class Intake:
     def _observe(self, match: Match) -> Observation:
         config, camera_frame = self.config, match.messages[RGB].header.frame_id
         infos = {role: self._info(role, match) for role in self._infos}
-        base = self.transforms.lookup(config.base_frame, camera_frame, match.stamp_ns) if config.base_frame else None
+        base = self._base(camera_frame, match.stamp_ns) if config.base_frame else None
         depth_pose = self._depth_pose(match, camera_frame)
         return Observation(match.stamp_ns, match, infos[RGB_INFO], infos.get(DEPTH_INFO), base, depth_pose, config)
+
+    def _base(self, camera_frame: str, stamp_ns: int) -> Transform:
+        try:
+            return self.transforms.lookup(self.config.base_frame, camera_frame, stamp_ns)
+        except TransformUnavailableError as error:
+            repair = f"{error.repair}; base_frame: '' gives poses in the camera's own frame"
+            raise TransformUnavailableError(
+                error.parent, error.child, error.reason, repair, may_come=error.may_come
+            ) from error
 
     def _depth_pose(self, match: Match, rgb_frame: str) -> Transform | None:
         """Pose of the depth camera, at depth's stamp, in the colour camera, at colour's; None = the very same."""
@@ -348,6 +357,10 @@ class Intake:
         }
         if behind:
             role, lag_ns = max(behind.items(), key=lambda item: item[1])
+            if not self._sync.streams[role].newest_ns:
+                return StaleInputError(
+                    f"the messages on {name[role]} are not stamped", "the driver must set header.stamp"
+                )
             return StaleInputError(
                 f"the newest message on {name[role]} is stamped {lag_ns / SECOND:.2f} s before the request",
                 "check the clocks (chrony, PTP), use_sim_time, and that the driver stamps its images",
@@ -370,9 +383,12 @@ class Intake:
         late = self._sync.streams.get(DETECTIONS)
         if late is not None and (late.newest_ns or 0) < after_ns:
             return StaleInputError(f"{name[DETECTIONS]} lies behind the images", "raise sync_queue or frame_timeout")
+        if self._sync.missed_by == DETECTIONS:
+            return NotSynchronisedError(
+                f"{name[DETECTIONS]} never have the stamp of an image{apart}", "copy the picture's header into them"
+            )
         return NotSynchronisedError(
-            f"stamps of {' and '.join(name[role] for role in self._sync.streams)} never fit within "
-            f"{self.config.sync_slop:g} s{apart}",
+            f"stamps of {name[RGB]} and {name[DEPTH]} never fit within {self.config.sync_slop:g} s{apart}",
             "let one driver stamp both, synchronise the clocks, or raise sync_slop",
         )
 

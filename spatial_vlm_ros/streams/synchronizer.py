@@ -136,6 +136,7 @@ class Synchronizer:
         self.streams = {name: Stream(size) for name in (pivot, *slops)}
         self.unmatched = 0
         self.largest_gap_ns: int | None = None
+        self.missed_by: str | None = None
 
     def add(self, name: str, stamp_ns: int, message: Any) -> list[Match]:
         """Take a message in.
@@ -187,7 +188,7 @@ class Synchronizer:
             return found
         if not settled:
             return None
-        self.largest_gap_ns = gap
+        self.largest_gap_ns, self.missed_by = gap, name
         return ()
 
     def clear(self) -> None:

@@ -169,7 +169,7 @@ def test_the_definitions_in_the_package_are_those_of_the_interfaces() -> None:
 
 def test_rosbags_is_named_where_it_is_missing(bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rosbags.rosbag2", None)
-    with pytest.raises(DependencyError, match=r"pip install 'spatial_vlm_ros\[bags\]'"):
+    with pytest.raises(DependencyError, match=r"pip install rosbags"):
         open_bag(bag)
 
 

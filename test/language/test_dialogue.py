@@ -48,8 +48,9 @@ def test_a_clause_is_added_to_those_that_were_said() -> None:
 
 
 def test_a_noun_tells_the_kind_or_is_the_things_own_name() -> None:
-    readings = parse_dialogue("the bonnet one", ["grab the chick"])
-    assert [query.target.category for query in readings] == ["bonnet chick", "bonnet"]
+    assert [q.target.category for q in parse_dialogue("the bonnet one", ["grab the chick"])] == ["bonnet chick"]
+    readings = parse_dialogue("the bonnet", ["grab the chick"])
+    assert [query.target.category for query in readings] == ["bonnet", "bonnet chick"]
     assert sum(query.preference for query in readings) == pytest.approx(1.0)
     assert {query.readings for query in readings} == {2}
 

@@ -64,10 +64,12 @@ def test_at_a_terminal_its_question_is_asked_and_the_typed_answer_is_resolved(
     ours, theirs = pty.openpty()
     try:
         asking = program("ask", "grab me the chick", stdin=theirs)
-        asked = "or the ribbon one?"
-        live.feed(
-            lambda: asking.output.count(asked) >= 2 or asking.process.poll() is not None, "it asks", FRAME, DETECTIONS
-        )
+
+        def is_asked() -> bool:
+            return asking.output.rstrip().endswith("answer:") or asking.process.poll() is not None
+
+        live.feed(is_asked, "it asks", FRAME, DETECTIONS)
+        assert "or the ribbon one?" in asking.output
         os.write(ours, b"the ribbon one\n")
         assert feed(live, asking) == 0, asking.output
         assert "is the chick (ribbon)" in asking.output
@@ -134,3 +136,14 @@ def test_a_resolver_in_a_namespace_is_asked(
     assert asking.ends() == 3, asking.output
     assert "NOT_UNDERSTOOD" in asking.output
     graph.until(lambda: answers, "it was asked of that resolver")
+
+
+def test_a_resolver_that_goes_while_it_is_asked_ends_the_asking(
+    live: Graph, program: Callable[..., Started], node: Callable[..., Started]
+) -> None:
+    resolver = node("resolver", "-r", "__ns:=/left", "-p", "frame_timeout:=30.0", base_frame="world")
+    asking = program("ask", SENTENCE, "--namespace", "left", "--wait", "20")
+    live.until(lambda: "waiting for a complete frame" in asking.output, "it is asked")
+    resolver.process.kill()
+    assert asking.ends() == 1, asking.output
+    assert "the resolver has gone" in asking.output

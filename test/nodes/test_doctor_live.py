@@ -222,7 +222,8 @@ def test_a_frame_folder_is_examined(doctor: Callable[..., Started], real_frames:
     assert found.levels("depth") == ["ok"]
     found = diagnosis(none)
     assert found.code == 3
-    assert str(tmp_path) in found.findings[0]["check"]
+    assert found.findings[0]["check"] == "camera_info.json"
+    assert str(tmp_path) in found.findings[0]["found"]
 
 
 def test_a_frame_and_a_bag_at_once_are_a_usage_error(doctor: Callable[..., Started], tmp_path: Path) -> None:

@@ -321,3 +321,12 @@ def test_ctrl_c_ends_the_player_cleanly(node: Callable[..., Started], folders: P
     player.interrupt()
     assert player.ends() == 0
     assert "Traceback" not in player.output
+
+
+def test_what_is_read_at_the_start_cannot_be_changed_later(play: Callable[..., FramePlayer], folders: Path) -> None:
+    player = play(folder=str(folders))
+    for name, value in (("width", 1280), ("rate", 2.0), ("world", "swapped")):
+        (result,) = player.set_parameters([Parameter(name, value=value)])
+        assert not result.successful
+        assert f"{name} is read when the node starts" in result.reason
+    assert player.set_parameters([Parameter("hold", value=1.0)])[0].successful

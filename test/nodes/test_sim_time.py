@@ -138,7 +138,7 @@ def test_after_a_jump_back_what_is_silent_is_named(graph: Graph) -> None:
     goal = graph.send_goal(SENTENCE)
     simulator.at(10.0)
     simulator.at(31.0)
-    graph.assert_refused(goal, "STALE_INPUT", "no message on rgb/image, depth/image, detections since the request")
+    graph.assert_refused(goal, "STALE_INPUT", "no message on /rgb/image, /depth/image, /detections since the request")
 
 
 def test_after_a_jump_back_moving_transforms_are_forgotten(graph: Graph) -> None:
@@ -171,3 +171,10 @@ def test_after_a_jump_back_moving_transforms_are_forgotten(graph: Graph) -> None
     assert answered(was) == pytest.approx(expected(was), abs=1e-6)
     simulator.at(50.0)
     assert answered(now) == pytest.approx(expected(now), abs=1e-6)
+
+
+def test_time_that_has_not_begun_answers_nothing(graph: Graph) -> None:
+    graph.start(base_frame="world", use_sim_time=True, frame_timeout=0.5)
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
+    graph.assert_refused(goal, "STALE_INPUT", "the clock stands still")

@@ -17,7 +17,7 @@ SEEDS = (3, 12, 21, 40)
 @pytest.fixture(scope="session")
 def _mujoco() -> None:
     if importlib.util.find_spec("mujoco") is None:
-        pytest.skip("mujoco is not installed: pip install 'spatial_vlm_ros[sim]'")
+        pytest.skip("mujoco is not installed: pip install mujoco")
 
 
 @pytest.fixture(scope="session", params=SEEDS, ids=lambda seed: f"seed{seed}")

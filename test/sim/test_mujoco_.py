@@ -34,7 +34,7 @@ except ModelError as error:
     print(error)
 """
     done = run(code)
-    assert "pip install 'spatial_vlm_ros[sim]'" in done.stdout, done.stderr
+    assert "pip install mujoco" in done.stdout, done.stderr
 
 
 @pytest.mark.usefixtures("_mujoco")
