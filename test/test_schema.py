@@ -30,7 +30,8 @@ SENTENCES = (
 def test_every_resolution_is_valid_against_the_schema(instruction: str) -> None:
     frame, detections = chicks_and_cup_frame()
     made = resolution_json(Resolver().resolve(frame, instruction, detections))
-    jsonschema.validate(json.loads(json.dumps(made)), json_schema("resolution"))
+    validator = jsonschema.Draft202012Validator(json_schema("resolution"))
+    assert list(validator.iter_errors(json.loads(json.dumps(made)))) == []
 
 
 def test_a_resolution_has_the_fields_that_programs_rely_on() -> None:

@@ -18,18 +18,11 @@ from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 
 from spatial_vlm_ros.errors import InputError, StaleInputError
-from spatial_vlm_ros.types import Status
 
 _STEP = 0.1  # s: how often it looks whether it has been interrupted
 _GONE = 1.0  # s without the action's server
+_LAST_WORDS = 1.0  # s for taking a goal back
 _ACCEPTANCE = 5.0  # s: longer than any request that waits for a frame, so that a goal sent again finds the node free
-
-
-class GoneError(StaleInputError):
-    """The resolver left the graph while it was asked."""
-
-    def __init__(self, action: str) -> None:
-        super().__init__(f"the resolver has gone while {action} was asked", "start it again")
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,8 @@ class Asker:
 
     def __init__(self, node: Node, action: str = "resolve", patience: float = 60.0) -> None:
         self._node, self._action, self._patience = node, action, patience
-        self._seen = time.monotonic()
+        self._seen = time.monotonic()  # when the server was last there
+        self._goal: Any = None  # the reply to the goal that was sent last
         self._client = ActionClient(node, ResolveInstruction, action)
 
     def wait_for_server(self, patience: float) -> None:
@@ -92,61 +86,52 @@ class Asker:
         goal = ResolveInstruction.Goal(
             instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
         )
-        self._seen = time.monotonic()
-        handle = self._accepted(goal, progress)
-        if not handle.accepted:
-            return Ended(accepted=False)
+
+        def send() -> Any:
+            self._goal = self._client.send_goal_async(goal, feedback_callback=lambda m: progress(m.feedback.message))
+            return self._goal
+
         try:
-            return Ended(True, self._result(handle))
+            handle = self._reply(send)
+            if not handle.accepted:
+                return Ended(accepted=False)
+            return Ended(True, self._reply(handle.get_result_async).result.resolution)
         except KeyboardInterrupt:
             with contextlib.suppress(StaleInputError, ExternalShutdownException, KeyboardInterrupt):
-                self._spin(handle.cancel_goal_async(), 1.0)
+                self._take_back()
             raise
 
-    def _accepted(self, goal: ResolveInstruction.Goal, progress: Callable[[str], None]) -> Any:
-        """The goal's handle. A server that has not discovered this client yet drops its reply: it is asked again."""
-        end = time.monotonic() + self._patience
-        while True:
-            future = self._client.send_goal_async(goal, feedback_callback=lambda m: progress(m.feedback.message))
-            try:
-                return self._spin(future, min(_ACCEPTANCE, self._patience))
-            except GoneError:
-                raise
-            except StaleInputError:
-                if time.monotonic() > end:
-                    raise
-            except KeyboardInterrupt:  # it may just have been accepted: then it is taken back
-                with contextlib.suppress(StaleInputError, ExternalShutdownException, KeyboardInterrupt):
-                    handle = self._spin(future, 1.0)
-                    if handle.accepted:
-                        self._spin(handle.cancel_goal_async(), 1.0)
-                raise
+    def _take_back(self) -> None:
+        """Cancel the goal that was sent last, also one that may just have been accepted."""
+        if self._goal is not None and self._done(self._goal, _LAST_WORDS) and self._goal.result().accepted:
+            self._done(self._goal.result().cancel_goal_async(), _LAST_WORDS)
 
-    def _result(self, handle: Any) -> ResolutionMessage:
-        """The answer. Its reply may be dropped as that of the goal may: asked again, the server sends it again."""
-        end = time.monotonic() + self._patience
-        while True:
-            try:
-                return self._spin(handle.get_result_async(), min(_ACCEPTANCE, self._patience)).result.resolution
-            except GoneError:
-                raise
-            except StaleInputError:
-                if time.monotonic() > end:
-                    raise
+    def _reply(self, send: Callable[[], Any]) -> Any:
+        """What the server replies. One that has not discovered this client yet drops its reply: it is asked again."""
+        self._seen = time.monotonic()
+        end = self._seen + self._patience
+        while time.monotonic() < end:
+            future = send()
+            if self._done(future, min(_ACCEPTANCE, self._patience)):
+                return future.result()
+        raise StaleInputError(
+            f"no reply of {self._action} for {self._patience:g} s", "check that the resolver still runs"
+        )
 
-    def _spin(self, future: Any, patience: float | None = None) -> Any:
-        end = time.monotonic() + (patience or self._patience)
-        while not future.done():
+    def _done(self, future: Any, seconds: float) -> bool:
+        """Whether a future is done within some seconds.
+
+        Raises:
+            StaleInputError: the server has left the graph.
+        """
+        end = time.monotonic() + seconds
+        while not future.done() and time.monotonic() < end:
             rclpy.spin_once(self._node, timeout_sec=_STEP)
             if self._client.server_is_ready():
                 self._seen = time.monotonic()
             elif time.monotonic() - self._seen > _GONE:
-                raise GoneError(self._action)
-            if time.monotonic() > end:
-                raise StaleInputError(
-                    f"no reply of {self._action} for {self._patience:g} s", "check that the resolver still runs"
-                )
-        return future.result()
+                raise StaleInputError(f"the resolver has gone while {self._action} was asked", "start it again")
+        return bool(future.done())
 
 
 @contextlib.contextmanager
@@ -192,5 +177,5 @@ def client_node(name: str, namespace: str, arguments: list[str]) -> Iterator[Nod
 
 
 def refused(resolution: ResolutionMessage) -> bool:
-    """Whether an answer has no target."""
-    return bool(resolution.status.code != Status.OK.code)
+    """Whether an answer has no target: the status alone does not tell, for an empty message says OK."""
+    return not resolution.target

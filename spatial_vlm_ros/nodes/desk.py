@@ -10,7 +10,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from spatial_vlm_ros.config import Settings
@@ -41,6 +41,10 @@ class Request:
         dialogue_id: of the question it answers, or "".
         reply: called once with the answer and the frame it was found in.
         progress: called with a stage and words.
+        follows: what was said before in its dialogue.
+        after_ns: frames stamped before are passed over, nanoseconds.
+        since_ns: since when it waits, nanoseconds of the node's time.
+        stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of Desk; 0 = not accepted yet.
     """
 
     instruction: str
@@ -51,7 +55,6 @@ class Request:
     follows: tuple[str, ...] = ()
     after_ns: int = 0
     since_ns: int = 0
-    since: float = field(default_factory=time.monotonic)
     stage: int = 0
 
 
@@ -61,8 +64,9 @@ class Outcome:
 
     Args:
         resolution: the answer.
-        frame, detections: what it was found in; None where nothing was resolved.
-        begun: when the last message of the frame came in, seconds of time.perf_counter; None as above.
+        frame: what it was found in; None where nothing was resolved.
+        detections: those that came with the frame.
+        begun: when the last message of the frame came in, seconds of time.perf_counter; None where none was resolved.
     """
 
     resolution: Resolution
@@ -134,7 +138,7 @@ class Desk:
             return
         request.after_ns = now_ns if after_ns is None else after_ns
         request.since_ns = self._clock_ns = now_ns
-        request.since = self._clock_moved = time.monotonic()
+        self._clock_moved = time.monotonic()
         self._request = request
         self._advance(request, self.WAITING_FOR_FRAME, "waiting for a complete frame")
         self.step()
@@ -153,9 +157,14 @@ class Desk:
             self.cancel(self._request, reason)
 
     def time_jumped(self) -> None:
-        """The clock was set back: what was seen is forgotten, and a waiting request waits anew."""
+        """The clock was set back: what was seen is forgotten.
+
+        A waiting request waits anew; one that is being resolved ends, for its answer would be of a time that is over.
+        """
         self.intake.reset()
-        if self._request is not None:
+        if self._request is not None and self._request.stage == self.RESOLVING:
+            self.cancel(self._request, "the clock was set back while its frame was resolved")
+        elif self._request is not None:
             self._request.after_ns = self._request.since_ns = self._now()
 
     def sent(self, outcome: Outcome) -> None:

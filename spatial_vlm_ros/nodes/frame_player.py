@@ -46,7 +46,8 @@ class _Shot:
 class FramePlayer(Node):
     """Node `frame_player`.
 
-    Publishes: rgb/image, depth/image, rgb/camera_info, detections, /tf_static (where the frame has a pose), /clock.
+    Publishes: rgb/image, depth/image, rgb/camera_info, detections, /clock, and where frames have poses /tf_static, or
+        /tf with each frame where they differ: a static transform holds for every picture.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -62,7 +63,7 @@ class FramePlayer(Node):
         self._static = self.create_publisher(TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
         self._ticks = self.create_publisher(ClockMessage, "/clock", qos.CLOCK) if self._config.clock else None
         self._shots: list[_Shot] = []
-        self._sent_transforms: TFMessage | None = None
+        self._moving = self.create_publisher(TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
         self._begun, self._turn = 0.0, -1
 
     def start(self) -> None:
@@ -73,6 +74,10 @@ class FramePlayer(Node):
         """
         composer = messages.composer()
         self._shots = [_shot(composer, *entry) for entry in self._frames()]
+        poses = [shot.transforms for shot in self._shots if shot.transforms is not None]
+        self._moves = any(pose != poses[0] for pose in poses)
+        if poses and not self._moves:
+            self._static.publish(poses[0])
         names = sorted({shot.name for shot in self._shots})
         self.get_logger().info(f"playing {', '.join(names)} at {self._config.rate:g} Hz")
         self._begun = time.monotonic()
@@ -122,9 +127,10 @@ class FramePlayer(Node):
 
     def _publish(self, shot: _Shot, stamp: Time) -> None:
         shot.header.stamp = stamp
-        if shot.transforms is not None and shot.transforms != self._sent_transforms:
-            self._static.publish(shot.transforms)
-            self._sent_transforms = shot.transforms
+        if shot.transforms is not None and self._moves:
+            for transform in shot.transforms.transforms:
+                transform.header.stamp = stamp
+            self._moving.publish(shot.transforms)
         self._info.publish(shot.camera_info)
         self._rgb.publish(shot.rgb)
         self._depth.publish(shot.depth)

@@ -9,7 +9,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
-from spatial_vlm_ros.errors import SpatialVlmError, TransformUnavailableError
+from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.nodes.desk import Desk
 from spatial_vlm_ros.streams.intake import SECOND
 
@@ -42,10 +42,9 @@ class Health:
             f"a publisher of {name} offers another {policy} than this node asks for: "
             "set reliability: best_effort, or change the publisher"
         )
-        topic = self._node.resolve_topic_name(topic)
-        if topic not in self._desk.unheard:
+        if name not in self._desk.unheard:
             self._node.get_logger().error(fix)
-        self._desk.unheard[topic] = fix
+        self._desk.unheard[name] = fix
 
     def lost(self, topic: str, event: Any) -> None:
         """The middleware says it lost messages."""
@@ -108,7 +107,7 @@ class Health:
             return self._status("transforms", DiagnosticStatus.WARN, "no image seen yet", values)
         try:
             intake.transforms.lookup(base, camera_frame, 0)
-        except (TransformUnavailableError, SpatialVlmError) as error:
+        except SpatialVlmError as error:
             return self._status("transforms", DiagnosticStatus.ERROR, str(error), values)
         return self._status("transforms", DiagnosticStatus.OK, f"{base} <- {camera_frame} is known", values)
 

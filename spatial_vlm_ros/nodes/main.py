@@ -44,7 +44,7 @@ def _run(module: str, name: str, args: list[str] | None) -> int:
     """Import, make and spin a node until it ends or is told to; 0 on a clean end."""
     try:
         import rclpy
-        from rclpy.exceptions import ParameterException
+        from rclpy.exceptions import NotInitializedException, ParameterException
         from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
         make: Callable[[], Any] = getattr(importlib.import_module(f"spatial_vlm_ros.nodes.{module}"), name)
@@ -71,7 +71,7 @@ def _run(module: str, name: str, args: list[str] | None) -> int:
     except (SpatialVlmError, ParameterException) as error:
         print(f"{module}: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
-    except Exception:
+    except (RuntimeError, NotInitializedException):  # what rclpy raises of a context that has been shut down
         if rclpy.ok():
             raise  # else it was told to end while it started
     finally:

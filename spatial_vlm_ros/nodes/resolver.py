@@ -301,13 +301,13 @@ class ResolverNode(LifecycleNode):
         """End a goal: the answer is there already."""
         self._goals.pop(bytes(goal.goal_id.uuid), None)
         status = outcome.resolution.status
+        result = ResolveInstruction.Result(resolution=self._message(outcome))  # before the goal says that it succeeded
         if goal.is_cancel_requested and status is Status.CANCELLED:
             goal.canceled()
         elif status is Status.OK:
             goal.succeed()
         else:
             goal.abort()
-        result = ResolveInstruction.Result(resolution=self._message(outcome))
         if self._desk is not None:
             self._desk.sent(outcome)
         return result

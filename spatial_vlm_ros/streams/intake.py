@@ -130,7 +130,9 @@ class Intake:
 
     Attributes:
         transforms: what /tf and /tf_static brought.
-        counts: frames by fate, for diagnostics.
+        arrivals: role → when its last message came, nanoseconds.
+        camera_frame: of the newest colour image, "" before the first.
+        without_info: frames that were passed over for want of camera info.
     """
 
     def __init__(self, config: StreamConfig, with_detections: bool, transforms: TransformBuffer | None = None) -> None:
@@ -146,7 +148,7 @@ class Intake:
         self._held: tuple[Match, int] | None = None
         self.arrivals: dict[str, int] = {}
         self.camera_frame = ""  # of the newest colour image
-        self.complete = self.without_info = 0
+        self.without_info = 0
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -242,7 +244,6 @@ class Intake:
             self._held = None
             raise
         self._held = None
-        self.complete += 1
         return observation
 
     @property
@@ -325,9 +326,7 @@ class Intake:
             depth_frame = rgb_frame
         rgb_ns, depth_ns = match.stamps[RGB], match.stamps[DEPTH]
         if config.fixed_frame and rgb_ns != depth_ns:
-            seen = self.transforms.lookup(config.fixed_frame, depth_frame, depth_ns)
-            then = Transform(seen.parent, f"{depth_frame} at depth's stamp", seen.matrix)  # another place than now
-            pose = self.transforms.lookup(rgb_frame, config.fixed_frame, rgb_ns) @ then
+            pose = self.transforms.lookup_via(rgb_frame, rgb_ns, depth_frame, depth_ns, config.fixed_frame)
             return None if config.depth_registered and _stood_still(pose) else pose
         if config.depth_registered:
             return None

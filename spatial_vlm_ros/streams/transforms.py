@@ -212,6 +212,8 @@ class TransformBuffer:
     ) -> Transform:
         """Where `source` was at one time, in `target` at another, if `fixed` did not move between.
 
+        Both may be the same frame: then it is how that frame has moved.
+
         Args:
             target: frame id; becomes the transform's parent.
             target_stamp_ns: nanoseconds, as in `lookup`.
@@ -222,7 +224,10 @@ class TransformBuffer:
         Raises:
             TransformUnavailableError, InputError, TransformError: as `lookup` does, of either half.
         """
-        return self.lookup(target, fixed, target_stamp_ns) @ self.lookup(fixed, source, source_stamp_ns)
+        then = self.lookup(fixed, source, source_stamp_ns)
+        if _frame(target) == _frame(source):  # a frame against its earlier self needs a second name
+            then = Transform(then.parent, f"{source} at {source_stamp_ns} ns", then.matrix)
+        return self.lookup(target, fixed, target_stamp_ns) @ then
 
     def latest_stamp(self, target: str, source: str) -> int | None:
         """The latest time (ns) that all moving edges between two frames know; None where nothing between them moves.

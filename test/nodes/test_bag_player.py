@@ -160,6 +160,8 @@ def test_nobody_is_waited_for_longer_than_is_wanted(graph: Graph, play: Callable
     graph.node.create_subscription(Clock, "/clock", clock.append, UNLIMITED)
     play(bag=str(bag), wait=0.0)
     graph.until(lambda: clock, "time goes on")
+    first = clock[0].clock.sec * SECOND + clock[0].clock.nanosec
+    assert T0 <= first < seconds(1.0)
 
 
 def test_a_loop_begins_again_until_it_is_told_to_end(graph: Graph, play: Callable[..., BagPlayer], bag: Path) -> None:

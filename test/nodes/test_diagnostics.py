@@ -93,6 +93,7 @@ def test_a_missing_transform_is_an_error_and_ok_when_it_comes(board: Board, grap
     board.until("transforms", ERROR, "nobody published frame", "world", frames=everything)
     graph.camera.tf(FRAME.base_T_camera, static=True)
     board.until("transforms", OK, "is known", frames=everything)
+    assert board.values("transforms")["camera frame"] == FRAME.frame_id
 
 
 def test_a_publisher_that_cannot_be_heard_is_an_error_until_one_can(board: Board, graph: Graph) -> None:
@@ -103,6 +104,7 @@ def test_a_publisher_that_cannot_be_heard_is_an_error_until_one_can(board: Board
                 frames=everything)  # fmt: skip
     graph.node.destroy_publisher(graph.camera._publishers.pop(roles.DEPTH))
     board.until("streams", OK, "all streams arrive", frames=everything)
+    assert "offers another" not in board["streams"].message
 
 
 def test_requests_are_counted_by_their_end(board: Board, live: Graph) -> None:
@@ -147,8 +149,10 @@ def test_a_grounders_process_is_watched(board: Board, graph: Graph, monkeypatch:
     graph.start(**POSES, grounder="worker_backends:Chicks")
     graph.camera.tf(FRAME.base_T_camera, static=True)
     board.until("grounder", OK, "runs")
-    os.kill(int(board.values("grounder")["process"]), signal.SIGKILL)
+    killed = int(board.values("grounder")["process"])
+    os.kill(killed, signal.SIGKILL)
     board.until("grounder", WARN, "has ended")
     while graph.ask(SENTENCE, FRAME).name != "OK":
         pass
     board.until("grounder", OK, "runs")
+    assert int(board.values("grounder")["process"]) != killed

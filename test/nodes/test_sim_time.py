@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -178,3 +180,25 @@ def test_time_that_has_not_begun_answers_nothing(graph: Graph) -> None:
     graph.camera.tf(FRAME.base_T_camera, static=True)
     goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
     graph.assert_refused(goal, "STALE_INPUT", "the clock stands still")
+
+
+def test_an_answer_of_a_time_that_is_over_is_not_given(
+    graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The simulator is set back while a grounder computes: its world has gone."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    begun, end = tmp_path / "begun", tmp_path / "end"
+    simulator = Simulator(graph, grounder="worker_backends:Chicks", grounder_options=f"begun={begun} end={end}")
+    simulator.at(100.0)
+    goal = graph.send_goal(SENTENCE)
+
+    def tick(_: dict[str, Any]) -> None:
+        simulator.now += STEP
+        simulator.tell()
+
+    graph.feed(begun.exists, "the grounder computes", FRAME, DETECTIONS, tick)
+    simulator.at(50.0)
+    graph.until(lambda: goal.result is not None, "it has ended")
+    end.touch()
+    graph.assert_refused(goal, "CANCELLED", "the clock was set back")
+    simulator.assert_answers()
