@@ -27,6 +27,7 @@ bench:
 
 soak:
 	@scripts/setup.sh ros sim
+	@$(PY) -m benchmarks.sentences --n 100000
 	@$(PY) -m benchmarks.soak $(ARGS)
 
 generate:

@@ -24,7 +24,7 @@ setup(
     maintainer_email="maintainers@spatial-vlm-ros.invalid",
     python_requires=">=3.10",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["py.typed", "language/*.lark"]},
+    package_data={PACKAGE: ["py.typed", "language/*.lark", "evaluation/templates/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
@@ -49,6 +49,8 @@ setup(
             "scipy>=1.11",
             "jsonschema>=4.19",
             "rosbags>=0.10",
+            "Jinja2>=3.0",
+            "junitparser>=2.0",
             "ruff==0.17.5",
             "mypy==2.4.1",
             "types-PyYAML",
@@ -90,6 +92,8 @@ setup(
         ],
         "bags": ["rosbags>=0.10"],
         "sim": ["mujoco>=3.4"],
+        "report": ["Jinja2>=3.0", "junitparser>=2.0"],
+        "docs": ["matplotlib>=3.7"],
         "bench": ["open3d-cpu>=0.19"],
     },
     entry_points={

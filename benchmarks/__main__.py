@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 SPEED = ("parsing", "resolving", "importing", "lifting", "live")
-ACCURACY = ("accuracy", "simulator")
+ACCURACY = ("accuracy", "simulator", "constructed", "ablations", "paraphrases")
 
 
 def main() -> int:

@@ -21,13 +21,16 @@ from spatial_vlm_ros.language import parse
 SENTENCES = 1000
 SLOTS = {
     "verb": "pick up|grab|give me|bring me|find|point at|hand me|please fetch|could you take|where is|i need",
-    "det": "the|the|the|a|my",
+    "det": "the|the|the|a|my|any",
     "attribute": "||||red|dark blue|green|small|tall wooden|big white|plastic|shiny metal|striped",
     "noun": "cup|mug|bottle|chick|soup can|box|bowl|cereal box|banana|book|toy car|screwdriver|sponge|glass",
-    "relation": "behind|in front of|to the left of|right of|on|on top of|under|inside|next to|near|far from|above",
+    "relation": "behind|in front of|to the left of|right of|on|on top of|under|inside|next to|near|far from|above"
+    "|touching|at the edge of|on the left side of|on the other side of|taller than|opposite|other than",
     "frame": "||||||from my point of view|as seen from the robot",
     "superlative": "leftmost|rightmost|nearest|tallest|smallest|largest|highest",
     "ordinal": "second|third|fourth",
+    "distance": "10 cm|half a metre|about two feet|at least a hand's width|no more than 20 centimetres",
+    "measured": "left of|to the right of|behind|above|from|away from",
     "side": "left|right",
     "place": "on|next to|behind|into|in front of",
 }
@@ -44,6 +47,10 @@ TEMPLATES = (
     "put {thing} {place} {thing}",
     "put {thing} {relation} {thing} {place} {thing}",
     "{verb} {thing} that is not {relation} {thing}",
+    "{verb} {thing} {distance} {measured} {thing}",
+    "put {thing} {distance} {measured} {thing}",
+    "open {thing} and put {thing} in it",
+    "pick up {thing}, then open {thing} and place it inside",
 )
 _SLOT = re.compile(r"\{(\w+)\}")
 

@@ -23,7 +23,7 @@ from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import COLOURS, look_at
 from spatial_vlm_ros.spatial.answer import answer
-from spatial_vlm_ros.spatial.belief import Believer
+from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.layout import lay_out
 from spatial_vlm_ros.types import (

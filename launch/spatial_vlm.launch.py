@@ -17,7 +17,7 @@ from spatial_vlm_ros.starter import wiring
 SHARE = Path(__file__).parent.parent
 SHOWN = ("annotated/image", "markers", "target")  # topics that RViz shows, absolute in its configuration
 YES_NO = ["", "true", "false"]
-GIVEN = ("base_frame", "fixed_frame", "grounder", "grounder_options", "use_sim_time", "autostart")
+GIVEN = ("base_frame", "fixed_frame", "speaker_frame", "grounder", "grounder_options", "use_sim_time", "autostart")
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -45,6 +45,7 @@ def arguments() -> dict[str, dict[str, Any]]:
         "params_file": _argument(str(SHARE / "config" / "resolver.yaml"), "parameters of the resolver"),
         "base_frame": _argument("", "frame that poses are given in, z up; / = the camera's own" + as_file),
         "fixed_frame": _argument("", "frame that stands still while the camera moves; / = none" + as_file),
+        "speaker_frame": _argument("", "frame of the person who speaks, for 'my left'; / = none" + as_file),
         "grounder": _argument("", "backend that finds the things" + as_file),
         "grounder_options": _argument("", 'options of that backend, "name=value name=value"' + as_file),
         "use_sim_time": _argument("", "time from /clock; empty = as the camera's preset says, else false", YES_NO),

@@ -16,9 +16,11 @@ import yaml
 
 from spatial_vlm_ros.config import BagConfig, NodeConfig, PlayerConfig, ResolverConfig, StreamConfig
 from spatial_vlm_ros.schema import json_schema
+from spatial_vlm_ros.types import FrameOfReference
 
 ROOT = Path(__file__).resolve().parent.parent
 
+DEFAULT_FRAMES = " or ".join(frame.value for frame in FrameOfReference if frame is not FrameOfReference.OBJECT)
 Entry = tuple[str, Any, Any]
 """Name, default and metadata of a parameter."""
 
@@ -46,7 +48,7 @@ def parameter_yaml() -> str:
         "# Every parameter with its default. Made by scripts/generate.py from spatial_vlm_ros/config.py.",
         "/**:",
         "  ros__parameters:",
-        "    # used where neither the words nor the request say one: viewer or robot",
+        f"    # used where neither the words nor the request say one ({DEFAULT_FRAMES})",
         f"    frame_of_reference: {ResolverConfig().frame_of_reference.value}",
     ]
     for name, group in groups():
@@ -82,7 +84,7 @@ def bounds(metadata: Any) -> str:
     """What a number or a word may be; empty where anything of its type may be."""
     if "low" in metadata:
         return f"{metadata['low']} to {metadata['high']} {metadata['unit']}".strip()
-    return " or ".join(metadata["choices"])
+    return " or ".join(choice or "''" for choice in metadata["choices"])
 
 
 # ------------------------------------------------------------------------------------------------ Markdown
@@ -97,7 +99,8 @@ def parameter_table() -> str:
         "`config/resolver.yaml` holds those of the resolver as a ROS parameter file; the command line reads it with",
         "`--config`, the node with `--params-file`. † is read when the node is configured, or when a player starts.",
         "",
-        "`frame_of_reference` (viewer or robot, default viewer): used where neither the words nor the request say one.",
+        f"`frame_of_reference` ({DEFAULT_FRAMES}; default {ResolverConfig().frame_of_reference.value}): used where",
+        "neither the words nor the request say one.",
     ]
     for name, group in groups():
         lines += table(name, group, f"{name}.")

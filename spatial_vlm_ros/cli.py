@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -28,16 +27,21 @@ from spatial_vlm_ros.cli_group import (
     slug,
     write_picture,
 )
-from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
+from spatial_vlm_ros.errors import SpatialVlmError
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.config import ResolverConfig
-    from spatial_vlm_ros.evaluation.frame_folder import Case
-    from spatial_vlm_ros.evaluation.score import Score
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame
 
-_ELSEWHERE = {"ask": "cli_ros", "doctor": "cli_ros", "record": "cli_bags", "replay": "cli_bags", "up": "cli_up"}
+_ELSEWHERE = {
+    "ask": "cli_ros",
+    "doctor": "cli_ros",
+    "evaluate": "cli_evaluate",
+    "record": "cli_bags",
+    "replay": "cli_bags",
+    "up": "cli_up",
+}
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -108,6 +112,7 @@ def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
 @click.option("--depth-camera-info", type=FILE, help="Intrinsics of the depth image, where it is not registered.")
 @click.option("--rgb-t-depth", type=FILE, help="Pose of the depth camera in the colour camera, JSON 4×4.")
 @click.option("--base-t-camera", type=FILE, help="Pose of the camera in the robot's base, JSON 4×4.")
+@click.option("--camera-t-speaker", type=FILE, help="Place of the person who speaks, seen from the camera, JSON 4×4.")
 @click.option("--detections", type=FILE, help="Detections of the colour image as JSON.")
 @click.option("--grounder", help="Backend that finds the things, where no detections are given.")
 @click.option("--frames", type=FOLDER, help="Resolve every line of DIR/cases.jsonl.")
@@ -177,6 +182,7 @@ def _read(files: dict[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | Non
         files["depth"],
         files["camera_info"],
         base_T_camera=files["base_t_camera"],
+        camera_T_speaker=files["camera_t_speaker"],
         depth_camera_info=files["depth_camera_info"],
         rgb_T_depth=files["rgb_t_depth"],
     )
@@ -189,107 +195,19 @@ def _resolve_frames(
     folder: Path, resolver: Resolver, chosen: FrameOfReference | None, out: Path | None, as_json: bool
 ) -> None:
     """Every case of a folder, one answer each."""
-    for case, frame, detections, resolution in _answers(folder, resolver, chosen):
+    from spatial_vlm_ros import terminal
+    from spatial_vlm_ros.evaluation.answering import answer_cases
+
+    for one in answer_cases(folder, resolver, chosen, watch=terminal.progress("resolving")):
+        case, resolution = one.case, one.resolution
         if as_json:
             print_resolution(resolution, as_json)
         else:
             target = resolution.target.id if resolution.target else "-"
             click.echo(f"{case.frame}  {resolution.status.value:22} {target:5} {case.instruction}")
-        if out is not None and frame is not None:
+        if out is not None and one.frame is not None:
             name = f"{case.frame}_{slug(case.instruction)}.png"
-            write_picture(out / name, frame, detections, resolution, resolver.config)
-
-
-def _answers(
-    folder: Path, resolver: Resolver, chosen: FrameOfReference | None = None
-) -> Iterator[tuple[Case, RgbdFrame | None, tuple[Detection, ...], Resolution]]:
-    """Resolve the cases of a folder in order; a frame that cannot be read is a refusal for each of its cases."""
-    import dataclasses
-
-    from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
-    from spatial_vlm_ros.resolver import refusal
-
-    cases = load_cases(folder)
-    loaded: dict[str, tuple[RgbdFrame, tuple[Detection, ...]] | SpatialVlmError] = {}
-    for case in _progress(cases, "resolving"):
-        if case.frame not in loaded:
-            loaded.clear()  # frames are large; cases come frame by frame
-            try:
-                loaded[case.frame] = load_frame(folder / case.frame)
-            except SpatialVlmError as error:
-                loaded[case.frame] = error
-        there = loaded[case.frame]
-        if isinstance(there, SpatialVlmError):
-            yield case, None, (), refusal(case.instruction, there, frame=case.frame)
-        else:
-            frame, detections = there
-            resolution = resolver.resolve(frame, case.instruction, detections, chosen)
-            yield case, frame, detections, dataclasses.replace(resolution, frame=case.frame)
-
-
-def _progress(cases: Iterable[Case], words: str) -> Iterable[Case]:
-    """A progress bar on standard error, where a person looks at it."""
-    if not sys.stderr.isatty():
-        return cases
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(list(cases), description=words, console=Console(stderr=True), transient=True)
-
-
-# ------------------------------------------------------------------------------------------------ evaluate
-
-
-@main.command()
-@click.option("--frames", type=FOLDER, required=True, help="Folder with cases.jsonl and frames.")
-@config_option
-@click.option("--baseline", type=FILE, help="JSON of an earlier run; exit 3 when this one is worse.")
-@click.option("--out", type=FILE, help="Write the scores as JSON to this file.")
-@json_option
-def evaluate(frames: Path, config_file: Path | None, baseline: Path | None, out: Path | None, as_json: bool) -> None:
-    """Score the answers to a folder of cases: right instances, refusals, confusion, intervals.
-
-    \b
-    Example:
-      spatial-vlm evaluate --frames recordings/ --out scores.json
-    """
-    import msgspec
-
-    from spatial_vlm_ros import terminal
-    from spatial_vlm_ros.evaluation.score import Score, score
-    from spatial_vlm_ros.resolver import Resolver
-
-    pairs = [
-        (case, resolution) for case, _, _, resolution in _answers(frames, Resolver(read_settings(config_file).resolver))
-    ]
-    if not any(case.expect is not None for case, _ in pairs):
-        raise InputError("--frames", "no case that says what to expect", 'cases with "expect"', "add it to cases.jsonl")
-    result = score([case for case, _ in pairs], [resolution for _, resolution in pairs])
-    text = json.dumps(msgspec.to_builtins(result), ensure_ascii=False)
-    if out is not None:
-        _write_text(out, text + "\n")
-    click.echo(text) if as_json else terminal.score(result)
-    if baseline is not None:
-        try:
-            before = msgspec.json.decode(baseline.read_bytes(), type=Score)
-        except (OSError, msgspec.DecodeError) as error:
-            raise InputError("--baseline", str(error), "JSON that --out wrote", "run evaluate --out first") from error
-        if _worse(result, before):
-            click.echo("worse than the baseline", err=True)
-            sys.exit(REFUSED)
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FileError(path, str(error), "choose a place that can be written") from error
-
-
-def _worse(now: Score, before: Score) -> bool:
-    """Fewer cases as expected, or more poses where a refusal was expected."""
-    return now.as_expected.share < before.as_expected.share or now.pose_on_refusal.share > before.pose_on_refusal.share
+            write_picture(out / name, one.frame, one.detections, resolution, resolver.config)
 
 
 # ------------------------------------------------------------------------------------------------ schema

@@ -54,15 +54,16 @@ def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--at", type=float, metavar="SECONDS", help="Ask this long after the bag's beginning.")
 @click.option("--base-frame", help="Frame that poses are given in, z up; '' = the camera's own.")
 @click.option("--fixed-frame", help="Frame that stands still while the camera moves, such as odom.")
+@click.option("--speaker-frame", help="Frame of the person who speaks, for 'my left'.")
 @click.option("--rectified/--raw", default=None, help="Whether the images are rectified; as in the parameter file.")
 @click.option("--out", type=_PATH, help="Picture of the answer; of several answers, a folder of them.")
 @cli_group.config_option
 @cli_group.frame_option
 @cli_group.json_option
 def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, every: bool, at: float | None,
-           base_frame: str | None, fixed_frame: str | None, rectified: bool | None, out: Path | None,
-           config_file: Path | None, frame_of_reference: str | None, as_json: bool, **topics: str | None,
-           ) -> None:  # fmt: skip
+           base_frame: str | None, fixed_frame: str | None, speaker_frame: str | None, rectified: bool | None,
+           out: Path | None, config_file: Path | None, frame_of_reference: str | None, as_json: bool,
+           **topics: str | None) -> None:  # fmt: skip
     """Answer INSTRUCTIONs on a recorded BAG as the live node would: a folder of rosbag2, or a .mcap or .db3 file.
 
     Without --at they are asked when the camera begins; without any, those of the bag's own topic are, each at its time.
@@ -86,7 +87,8 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, every
     if out is not None and is_one and out.suffix.lower() not in cli_group.PICTURES:
         raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(cli_group.PICTURES)}")
     settings = cli_group.read_settings(config_file)
-    given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "rectified": rectified}
+    given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "speaker_frame": speaker_frame,
+             "rectified": rectified}  # fmt: skip
     config = _changed(settings.streams, given, topics)
     resolver = Resolver(settings.resolver, load_grounder(grounder) if grounder is not None else None)
     with open_bag(bag) as opened:

@@ -64,9 +64,10 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 config_option = click.option("--config", "config_file", type=FILE, help="Parameters, as config/resolver.yaml.")
+FRAMES_OF_REFERENCE = ("viewer", "robot", "world", "speaker", "object")  # FrameOfReference, which loads NumPy
 frame_option = click.option(
     "--frame-of-reference",
-    type=click.Choice(["viewer", "robot"]),
+    type=click.Choice(FRAMES_OF_REFERENCE),
     help="Whose left and behind, where the words do not say. Default: viewer (the camera).",
 )
 

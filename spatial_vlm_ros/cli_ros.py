@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatial_vlm_ros.cli_group import ANSWERED, FAILED, REFUSED, config_option, read_settings
+from spatial_vlm_ros.cli_group import ANSWERED, FAILED, REFUSED, config_option, frame_option, read_settings
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 
 if TYPE_CHECKING:
@@ -22,18 +22,20 @@ INTERRUPTED = 130
 
 @click.command()
 @click.argument("instruction")
-@click.option("--frame-of-reference", type=click.Choice(["viewer", "robot"]), help="Where the words do not say it.")
+@frame_option
+@click.option("--dialogue-id", default="", help="Of the answer or question that these words follow, from its JSON.")
 @click.option("--namespace", default="", help="Namespace of the resolver.")
 @click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for the resolver.")
 @click.option("--no-questions", is_flag=True, help="End with the refusal instead of asking back.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs; asks nothing back.")
-def ask(instruction: str, frame_of_reference: str | None, namespace: str, wait: float, no_questions: bool,
-        as_json: bool) -> None:  # fmt: skip
+def ask(instruction: str, frame_of_reference: str | None, dialogue_id: str, namespace: str, wait: float,
+        no_questions: bool, as_json: bool) -> None:  # fmt: skip
     """Ask a running resolver what an INSTRUCTION means; answer its question if it has one.
 
     \b
     Example:
       spatial-vlm ask "grab me the chick behind the cup"
+      spatial-vlm ask "no, the other one" --dialogue-id 3f2a91c07b55
     """
     try:
         from spatial_vlm_ros.nodes.ask import Asker, asker, refused
@@ -55,7 +57,7 @@ def ask(instruction: str, frame_of_reference: str | None, namespace: str, wait: 
     try:
         with asker(namespace) as client:
             client.wait_for_server(wait)
-            resolution = once(client, instruction, "")
+            resolution = once(client, instruction, dialogue_id)
             _print(resolution, as_json)
             while resolution.question and not (as_json or no_questions) and sys.stdin.isatty():
                 reply = click.prompt("  answer", default="", show_default=False)

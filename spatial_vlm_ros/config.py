@@ -108,7 +108,9 @@ class LiftConfig(_Bounded):
     support_height: float = parameter(
         0.004, "m", 0.0, 0.1, "least height above the support that is not the support, on top of its roughness"
     )
-    trim: float = parameter(0.01, "", 0.0, 0.2, "part of the points cut at each end of an extent")
+    trim: float = parameter(
+        0.01, "", 0.0, 0.2, "part of the points cut at each end of an extent; less where depth has no noise"
+    )
     see_through_fraction: float = parameter(
         0.5, "", 0.0, 1.0, "part of an object's depth behind its support that makes it see-through"
     )
@@ -122,7 +124,7 @@ class RelationConfig(_Bounded):
         45.0, "deg", 5.0, 85.0, "half opening of the cone of behind and in front of, and of above and below"
     )
     size_blur: float = parameter(
-        0.1, "", 0.0, 1.0, "uncertainty of an object's place in a relation, as part of its size"
+        0.05, "", 0.0, 1.0, "uncertainty of an object's place in a relation, as part of its size"
     )
     contact: float = parameter(0.015, "m", 0.0, 0.2, "gap that still counts as resting on")
     next_to_sizes: float = parameter(2.0, "", 0.1, 10.0, "largest gap of 'next to', in mean object sizes")
@@ -132,6 +134,22 @@ class RelationConfig(_Bounded):
         0.05, "m", 0.0, 1.0, "least size used in gaps of next to, near and far: a pen is not next to nothing"
     )
     straight_down_deg: float = parameter(75.0, "deg", 30.0, 90.0, "steeper than this a view has no behind and in front")
+    down_ahead: str = option(
+        "none",
+        "side of the picture that is ahead where the camera looks straight down: behind is towards it",
+        ("none", "up", "down", "left", "right"),
+    )
+    second_frame: str = option(
+        "",
+        "frame of reference that people may mean besides the default one: where it chooses another object, it is asked",
+        ("", "viewer", "robot", "speaker", "world"),
+    )
+    world_defined: bool = option(False, "the frame of reference 'world' may be used, with world_azimuth_deg")
+    world_azimuth_deg: float = parameter(
+        0.0, "deg", -180.0, 180.0, "direction of ahead in the frame 'world', about z of the base frame from its x"
+    )
+    metric_tolerance: float = parameter(0.02, "m", 0.0, 0.5, "least deviation allowed from a stated distance")
+    metric_share: float = parameter(0.2, "", 0.0, 1.0, "deviation allowed from a stated distance, as part of it")
 
 
 @dataclass(frozen=True)
@@ -142,10 +160,32 @@ class DecisionConfig(_Bounded):
     mass: float = parameter(0.8, "", 0.5, 1.0, "share of the posterior the answer needs; less is ambiguous")
     found: float = parameter(0.3, "", 0.0, 1.0, "fit of name and attributes below which a phrase matches nothing seen")
     score_weight: float = parameter(
-        0.25, "", 0.0, 1.0, "exponent of detector scores: 0 ignores them, 1 takes them for probabilities"
+        0.1, "", 0.0, 1.0, "exponent of detector scores: 0 ignores them, 1 takes them for probabilities"
     )
+    calibration_slope: float = parameter(
+        0.2,
+        "",
+        0.0,
+        10.0,
+        "confidence = logistic(slope * log-odds of the posterior + offset); fitted for a detector that misses and "
+        "mislabels a twentieth each; 1 and 0 = the posterior of the geometry alone",
+    )
+    calibration_offset: float = parameter(1.84, "", -10.0, 10.0, "see calibration_slope")
     min_visible: float = parameter(0.1, "", 0.0, 1.0, "visible fraction below which an object is too hidden to act on")
     hidden_size: float = parameter(0.06, "m", 0.0, 2.0, "smallest thing that a hidden region is reported for")
+
+
+@dataclass(frozen=True)
+class PlaceConfig(_Bounded):
+    """Where something may be put down."""
+
+    clearance: float = parameter(0.02, "m", 0.0, 0.5, "least free distance around what is put down")
+    step: float = parameter(0.01, "m", 0.002, 0.1, "distance between the spots that are tried")
+    inside_edge: float = parameter(
+        0.01, "m", 0.0, 0.5, "least distance of what is put down from the rim of what carries it"
+    )
+    holds: float = parameter(0.85, "", 0.5, 1.0, "least probability that the stated relation holds at the spot")
+    most: int = parameter(5, "spots", 1, 50, "most spots given")
 
 
 @dataclass(frozen=True)
@@ -153,8 +193,9 @@ class ResolverConfig:
     """Configuration of the resolver.
 
     Args:
-        frame_of_reference: used when neither the words nor the request say one: viewer (default) or robot.
-        depth, lift, relation, decision: the numbers of each step.
+        frame_of_reference: used when neither the words nor the request say one: viewer (default), robot, speaker or
+            world.
+        depth, lift, relation, decision, place: the numbers of each step.
     """
 
     frame_of_reference: FrameOfReference = FrameOfReference.VIEWER
@@ -162,9 +203,10 @@ class ResolverConfig:
     lift: LiftConfig = field(default_factory=LiftConfig)
     relation: RelationConfig = field(default_factory=RelationConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    place: PlaceConfig = field(default_factory=PlaceConfig)
 
     def __post_init__(self) -> None:
-        names = [FrameOfReference.VIEWER.value, FrameOfReference.ROBOT.value]
+        names = [frame.value for frame in FrameOfReference if frame is not FrameOfReference.OBJECT]
         _check_names("frame_of_reference", [getattr(self.frame_of_reference, "value", self.frame_of_reference)], names)
         object.__setattr__(self, "frame_of_reference", FrameOfReference(self.frame_of_reference))
         if self.depth.near >= self.depth.far:
@@ -182,6 +224,10 @@ class StreamConfig(_Bounded):
         "frame that stands still while the camera moves, such as odom: depth taken at another time than colour is "
         "moved to colour's time through it; empty = both are taken as simultaneous",
     )
+    speaker_frame: str = option(
+        "", "TF frame of the person who speaks (x ahead, z up), for 'my left'; empty = 'my left' is FRAME_UNDEFINED"
+    )
+    mirrored: bool = option(False, "the driver mirrors its pictures left to right: they are turned back first")
     rectified: bool = option(
         False, "the image topics are rectified: pixels follow P of camera info; false: they follow K and D"
     )

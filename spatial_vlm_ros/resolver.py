@@ -16,9 +16,11 @@ from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.perception.detections_ import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.spatial.admission import check_supported, is_for_a_person
 from spatial_vlm_ros.spatial.answer import answer
-from spatial_vlm_ros.spatial.belief import Believer, check_supported
+from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import decide
+from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.layout import lay_out
 from spatial_vlm_ros.types import (
     Detection,
@@ -93,7 +95,7 @@ class Resolver:
         queries = tuple(_answerable(queries))
         clock.lap("parse")
 
-        phrases = tuple(dict.fromkeys(p for query in queries for p in _phrases(query.target)))
+        phrases = tuple(dict.fromkeys(p for query in queries for p in _all_phrases(query)))
         grounding = self._ground(frame, phrases, detections)
         clock.lap("ground")
 
@@ -110,7 +112,8 @@ class Resolver:
             score=scores,
             default_frame=_frame(frame_of_reference) or self.config.frame_of_reference,
         )
-        resolution = answer(decide(queries, believer), believer, instruction)
+        verdict = with_place(decide(queries, believer), believer)
+        resolution = answer(verdict, believer, instruction)
         clock.lap("relate")
         return resolution
 
@@ -172,6 +175,14 @@ def _answerable(queries: Sequence[SpatialQuery]) -> Iterator[SpatialQuery]:
         except SpatialVlmError:
             continue
         yield query
+
+
+def _all_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
+    """Every phrase of a reading that has to be found in the picture."""
+    yield from _phrases(query.target)
+    if query.destination is not None and not is_for_a_person(query.destination):
+        for anchor in query.destination.anchors:
+            yield from _phrases(anchor)
 
 
 def _phrases(phrase: NounPhrase) -> Iterator[NounPhrase]:

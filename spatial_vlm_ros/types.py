@@ -117,6 +117,17 @@ def _frozen(values: object, dtype: npt.DTypeLike, shape: tuple[int, ...], name: 
     return array
 
 
+def _direction(values: object, name: str, repair: str) -> npt.NDArray[np.float64]:
+    """A (3,) unit vector, read-only, or InputError."""
+    vector = _frozen(values, np.float64, (3,), name)
+    norm = float(np.linalg.norm(vector))
+    if not 1e-6 < norm < np.inf:
+        raise InputError(name, str(vector), "a finite direction, not zero", repair)
+    vector = vector / norm
+    vector.setflags(write=False)
+    return vector
+
+
 _UP_AGREES = 0.966  # cosine of 15 degrees
 _FARTHEST = 1e5  # metres; positions beyond are no robot's, and lose their millimetres
 
@@ -311,11 +322,13 @@ class RgbdFrame:
         base_T_camera: maps `frame_id` to the frame poses are wanted in, at `stamp_ns`; its parent has z up (REP-103),
             for "up" is taken from it. None = poses in `frame_id`.
         up: (3,) direction against gravity in `frame_id` as an IMU gives it; None = unknown.
+        camera_T_speaker: where the person who speaks is (x ahead, z up), at `stamp_ns`; its parent is `frame_id`.
+            None = not known: "my left" is FRAME_UNDEFINED.
 
     Raises:
         ShapeError: an array has the wrong shape or dtype, or sizes differ.
         InputError: `up` is no direction.
-        TransformError: `base_T_camera` starts from another frame than `frame_id`.
+        TransformError: `base_T_camera` or `camera_T_speaker` does not fit `frame_id`.
     """
 
     rgb: Rgb
@@ -325,14 +338,16 @@ class RgbdFrame:
     frame_id: str = "camera_color_optical_frame"
     base_T_camera: Transform | None = None
     up: npt.NDArray[np.float64] | None = None
+    camera_T_speaker: Transform | None = None
 
     def __post_init__(self) -> None:
         _check_frame_id("image", self.frame_id)
         if not isinstance(self.camera, PinholeCamera):
             raise InputError("camera", type(self.camera).__name__, "a PinholeCamera", "build one from CameraInfo")
-        if self.base_T_camera is not None and not isinstance(self.base_T_camera, Transform):
-            got = type(self.base_T_camera).__name__
-            raise InputError("base_T_camera", got, "a Transform", "write Transform(parent, child, matrix)")
+        for name, transform in (("base_T_camera", self.base_T_camera), ("camera_T_speaker", self.camera_T_speaker)):
+            if transform is not None and not isinstance(transform, Transform):
+                got = type(transform).__name__
+                raise InputError(name, got, "a Transform", "write Transform(parent, child, matrix)")
         size = (self.camera.height, self.camera.width)
         for name, array, shape, dtype in (
             ("rgb", self.rgb, (*size, 3), np.uint8),
@@ -350,14 +365,14 @@ class RgbdFrame:
                 self.base_T_camera.child,
                 f"the frame's images are in {self.frame_id!r}, not in its child",
             )
+        if self.camera_T_speaker is not None and self.camera_T_speaker.parent != self.frame_id:
+            raise TransformError(
+                self.camera_T_speaker.parent,
+                self.camera_T_speaker.child,
+                f"the frame's images are in {self.frame_id!r}, not in its parent",
+            )
         if self.up is not None:
-            up = _frozen(self.up, np.float64, (3,), "up")
-            norm = float(np.linalg.norm(up))
-            if not 1e-6 < norm < np.inf:
-                raise InputError(
-                    "up", str(up), "a finite direction, not zero", "pass minus the IMU's gravity, in the camera frame"
-                )
-            up = up / norm
+            up = _direction(self.up, "up", "pass minus the IMU's gravity, in the camera frame")
             object.__setattr__(self, "up", up)
             if self.base_T_camera is not None and float(self.base_T_camera.rotation[2] @ up) < _UP_AGREES:
                 raise InputError(
@@ -377,6 +392,8 @@ class Detection:
         box_xyxy: (4,) pixels, left, top, right, bottom.
         mask: (H, W) bool of the whole image, or None.
         attributes: words the detector gives, for example ("red", "metal").
+        front: (3,) direction in the camera frame that its front faces (a chair's, a car's, a stove's), from a pose
+            estimator; None = not known, or it has none.
 
     Raises:
         InputError: box not finite or inverted, score outside 0..1, mask empty or no bool image.
@@ -388,8 +405,12 @@ class Detection:
     box_xyxy: tuple[float, float, float, float]
     mask: Mask | None = None
     attributes: tuple[str, ...] = ()
+    front: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
+        if self.front is not None:
+            front = _direction(self.front, f"front of detection {self.id!r}", "leave it out where it is not known")
+            object.__setattr__(self, "front", tuple(float(v) for v in front))
         try:
             box = tuple(float(b) for b in self.box_xyxy)
             score = float(self.score)
@@ -483,6 +504,7 @@ class SceneObject:
         truncated: the picture's border cuts it.
         valid_fraction: part of its pixels with measured depth.
         depth_problem: why its depth cannot be trusted, in words; None = it can.
+        cut: metres by which it may go on behind something nearer or off the picture, sideways.
     """
 
     detection: Detection
@@ -497,6 +519,7 @@ class SceneObject:
     truncated: bool = False
     valid_fraction: float = 1.0
     depth_problem: str | None = None
+    cut: float = 0.0
 
     @property
     def id(self) -> str:
@@ -546,6 +569,7 @@ class NounPhrase:
         ordinal: or None.
         relations: clauses that restrict it, in the order said.
         frame: frame of reference stated for the superlative or ordinal, or None.
+        choice: "any" where it was said that any one will do ("any mug", "either cup", "one of the bowls"), else None.
     """
 
     category: str
@@ -555,6 +579,20 @@ class NounPhrase:
     ordinal: Ordinal | None = None
     relations: tuple[RelationClause, ...] = ()
     frame: FrameOfReference | None = None
+    choice: Literal["any"] | None = None
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A distance said in words, between outlines: "10 cm left of", "within 20 cm of", "more than a metre from".
+
+    Args:
+        metres: the number said, in metres.
+        bound: whether it is met, not exceeded, or exceeded.
+    """
+
+    metres: float
+    bound: Literal["about", "at most", "at least"] = "about"
 
 
 @dataclass(frozen=True)
@@ -566,21 +604,33 @@ class RelationClause:
         anchors: the things related to.
         frame: frame of reference stated in words, or None.
         negated: "not behind".
+        distance: distance stated with it, or None.
     """
 
     relation: str
     anchors: tuple[NounPhrase, ...]
     frame: FrameOfReference | None = None
     negated: bool = False
+    distance: Distance | None = None
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a moved thing is to go: a relation to anchors."""
+    """Where a moved thing is to go: a relation to anchors, perhaps at a stated distance."""
 
     relation: str
     anchors: tuple[NounPhrase, ...]
     frame: FrameOfReference | None = None
+    distance: Distance | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a sentence that gives several: "open the drawer" of "open the drawer and put the bowl in it"."""
+
+    action: str
+    target: NounPhrase
+    destination: Destination | None = None
 
 
 @dataclass(frozen=True)
@@ -594,6 +644,8 @@ class SpatialQuery:
         destination: where to put it, or None.
         readings: number of readings the instruction has.
         preference: share of this reading from the words alone, 0 to 1; the readings' shares sum to 1.
+        steps: all commands in the order said, where there are several; `action`, `target` and `destination` are
+            those of the one that is resolved. Empty for one command.
     """
 
     instruction: str
@@ -602,6 +654,7 @@ class SpatialQuery:
     destination: Destination | None = None
     readings: int = 1
     preference: float = 1.0
+    steps: tuple[Step, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------------ resolution
@@ -658,10 +711,25 @@ class Target:
 
 @dataclass(frozen=True)
 class Place:
-    """A spot to put something: pose of the support contact and the anchor it was found from."""
+    """A spot to put something.
+
+    Args:
+        pose: of the support contact: the middle of the footprint on what will carry it, z up.
+        anchor_id: detection it was found from, "support" for the support plane.
+        carrier_id: what will carry it: a detection, or "support".
+        margin_m: how far the stated relation is from its border there, metres.
+        clearance_m: free distance around the footprint, metres.
+        stability_m: how far the footprint's middle lies inside what carries it, metres; None on the open support plane.
+        probability: that the relation holds there.
+    """
 
     pose: Pose
     anchor_id: str
+    carrier_id: str = "support"
+    margin_m: float = 0.0
+    clearance_m: float = 0.0
+    stability_m: float | None = None
+    probability: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -727,14 +795,17 @@ class Resolution:
         code: number of `status`.
         message: the outcome in words for a person, with the repair where there is one.
         target: only when OK.
+        targets: all that are meant, nearest first, where several were asked for ("both mugs"); else empty.
         place: only when OK and a destination was asked for.
+        places: all spots, best first, where one was asked for; `place` is the first.
         candidates: what the words may mean, likeliest first.
         frame_of_reference: the one in force, whether or not a relation needed it; None when no scene was built.
         up_from: where "up" came from; None when no scene was built.
         question: asked when an answer would settle the matter.
-        dialogue_id: set with `question`; an answer refers to it.
+        dialogue_id: set with `question` and when OK; an answer ("the red one", "no, the other one") refers to it.
         hidden_regions: where a thing that was not found could be.
-        confidence: probability that the answer is right, 0 for refusals before any measurement.
+        confidence: probability that the answer is right; for refusals the likeliest candidate's share, 0 before any
+            measurement.
         query: the reading that was answered; None when the words were not understood.
         stamp_ns: the frame's stamp.
         frame: name of the frame, where one was given (frame folders).
@@ -762,8 +833,14 @@ class Resolution:
     ms: float = field(default=0.0, compare=False)
     timings_ms: Mapping[str, float] = field(default_factory=dict, compare=False)
     schema: Literal[1] = 1
+    targets: tuple[Target, ...] = ()
+    places: tuple[Place, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)
         if (self.target is not None) != (self.status is Status.OK):
             raise ValueError(f"a resolution has a target exactly when it is OK; status is {self.status.value}")
+        if (self.targets and self.targets[0] != self.target) or (self.places and self.places[0] != self.place):
+            raise ValueError("the first of the targets is the target, and the first of the places is the place")
+        if self.places and self.status is not Status.OK:
+            raise ValueError(f"a resolution has places only when it is OK; status is {self.status.value}")

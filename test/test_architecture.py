@@ -40,11 +40,12 @@ MAY_IMPORT = {
     "cli_group": EDGE,
     "cli": EDGE | {"cli_group"},
     "cli_bags": EDGE | {"cli_group"},
+    "cli_evaluate": EDGE | {"cli_group"},
     "cli_ros": EDGE | {"cli_group", "nodes"},
     "cli_up": BASE | {"cli_group", "starter"},
     "__init__": CORE | {"evaluation"},
 }
-COMMANDS = {"cli", "cli_bags", "cli_group", "cli_ros", "cli_up"}
+COMMANDS = {"cli", "cli_bags", "cli_evaluate", "cli_group", "cli_ros", "cli_up"}
 ONLY_AT_EDGES = {
     "msgspec": {"schema", "evaluation", "perception", "cli"},
     "click": COMMANDS,
@@ -52,6 +53,8 @@ ONLY_AT_EDGES = {
     "yaml": {"starter", *COMMANDS},
     "rclpy": {"nodes"},
     "rosbags": {"evaluation"},
+    "jinja2": {"evaluation"},
+    "junitparser": {"evaluation"},
     "mujoco": {"sim"},
 }
 NEVER_IN_CORE = {"torch", "transformers", "open3d", "scipy"}

@@ -14,9 +14,27 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from spatial_vlm_ros import terminal
 from spatial_vlm_ros.cli import main
+from spatial_vlm_ros.cli_group import FRAMES_OF_REFERENCE
 from spatial_vlm_ros.schema import json_schema
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import (
+    Destination,
+    Distance,
+    FrameOfReference,
+    GraspHint,
+    NounPhrase,
+    Ordinal,
+    Place,
+    Pose,
+    RelationClause,
+    Resolution,
+    SpatialQuery,
+    Status,
+    Step,
+    Target,
+)
 
 CASES = (
     {
@@ -146,6 +164,69 @@ def test_the_robots_view_can_be_asked_for_or_configured(recordings: Path, tmp_pa
         "resolve", "the chick behind the cup", *files_of(recordings / "f1"), "--json", "--config", parameters
     )
     assert json.loads(configured.output)["frame_of_reference"] == "robot"
+
+
+@pytest.mark.parametrize("name", [frame.value for frame in FrameOfReference])
+def test_every_frame_of_reference_can_be_asked_for(recordings: Path, name: str) -> None:
+    assert set(FRAMES_OF_REFERENCE) == {frame.value for frame in FrameOfReference}
+    done = run("resolve", "the cup", *files_of(recordings / "f1"), "--json", "--frame-of-reference", name)
+    assert done.exit_code in (0, 3), done.output
+    jsonschema.validate(json.loads(done.output), json_schema("resolution"))
+
+
+def test_the_place_of_the_speaker_is_read_from_its_file(recordings: Path, tmp_path: Path) -> None:
+    frame, _ = chicks_and_cup_frame()
+    place = tmp_path / "speaker.json"
+    place.write_text(json.dumps({"parent": frame.frame_id, "child": "person", "matrix": np.eye(4).tolist()}))
+    known = run("resolve", "the cup", *files_of(recordings / "f1"), "--json", "--camera-t-speaker", place)
+    assert json.loads(known.output)["status"] == "OK"
+    place.write_text(json.dumps({"parent": "wrist", "child": "person", "matrix": np.eye(4).tolist()}))
+    wrong = run("resolve", "the cup", *files_of(recordings / "f1"), "--json", "--camera-t-speaker", place)
+    assert wrong.exit_code == 3
+    assert "wrist" in json.loads(wrong.output)["message"]
+
+
+# ------------------------------------------------------------------------------------------------ for people
+
+
+POSE = Pose("base_link", (0.1, 0.25, 0.3), (0.0, 0.0, 0.0, 1.0))
+MUGS = tuple(
+    Target(id_, "mug", POSE, (0.1, 0.2, 0.3), (0.08, 0.07, 0.1), (1e-6,) * 36, False, GraspHint(None, 0.07))
+    for id_ in ("d0", "d1\x1b[2J")
+)
+
+
+def test_all_targets_and_places_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    places = (Place(POSE, "d2", "d3", 0.021, 0.05, 0.013, 0.97), Place(POSE, "support", probability=0.9))
+    terminal.resolution(
+        Resolution("w", Status.OK, "both", target=MUGS[0], targets=MUGS, place=places[0], places=places)
+    )
+    printed = capsys.readouterr().out
+    for words in ("d0 mug", "d1?[2J mug", "place 1", "on d3", "margin +0.021 m", "0.013 m from the rim", "place 2",
+                  "on support", "p = 0.90"):  # fmt: skip
+        assert words in printed
+    assert printed.count("(0.100, 0.250, 0.300) m in base_link") == 4
+
+
+def test_one_target_and_one_place_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.resolution(Resolution("w", Status.OK, "it", target=MUGS[0], place=Place(POSE, "support")))
+    printed = capsys.readouterr().out
+    assert printed.count("m in base_link") == 2
+    assert "d0 mug" not in printed
+
+
+def test_everything_that_a_reading_says_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    shelf = NounPhrase("shelf", superlative="highest", frame=FrameOfReference.OBJECT)
+    behind = RelationClause("behind", (shelf,), FrameOfReference.SPEAKER, True, Distance(0.2, "at least"))
+    there = Destination("left of", (shelf,), FrameOfReference.WORLD, Distance(0.1))
+    mug = NounPhrase("mug", ("red",), 2, None, Ordinal(3, "left"), (behind,), choice="any")
+    terminal.reading(SpatialQuery("w", "place", mug, there, steps=(Step("open", shelf), Step("place", mug, there))))
+    printed = capsys.readouterr().out
+    for words in (
+        "any 2 number 3 from the left red mug", "not behind  [at least 0.2 m]  [speaker frame]",
+        "highest shelf  [object frame]", "to: left of  [about 0.1 m]  [world frame]", "step 1: open", "step 2: place",
+    ):  # fmt: skip
+        assert words in printed
 
 
 def test_frames_give_one_object_a_case_and_exit_0(recordings: Path, tmp_path: Path) -> None:

@@ -31,9 +31,40 @@ def test_every_parameter_has_bounds_a_unit_and_a_reason() -> None:
         if not dataclasses.is_dataclass(value):
             continue
         for field in dataclasses.fields(value):
-            assert field.metadata["low"] <= getattr(value, field.name) <= field.metadata["high"]
+            default = getattr(value, field.name)
+            if isinstance(default, (bool, str)):
+                assert isinstance(default, bool) or default in field.metadata["choices"], field.name
+            else:
+                assert field.metadata["low"] <= default <= field.metadata["high"], field.name
             assert isinstance(field.metadata["unit"], str)
             assert len(field.metadata["doc"]) > 15, field.name
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"down_ahead": "sideways"}, "parameter down_ahead.*none or up or down or left or right"),
+        ({"down_ahead": ""}, "parameter down_ahead"),
+        ({"second_frame": "object"}, "parameter second_frame.*speaker or world"),
+        ({"second_frame": None}, "parameter second_frame"),
+        ({"world_defined": 1}, "parameter world_defined.*true or false"),
+        ({"world_defined": "yes"}, "parameter world_defined"),
+        ({"world_azimuth_deg": 181.0}, "parameter world_azimuth_deg.*-180.0 to 180.0 deg"),
+    ],
+)
+def test_options_of_a_group_are_checked_like_its_numbers(values: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        config_from({"relation": values})
+
+
+def test_options_of_a_group_are_read() -> None:
+    relation = config_from({"relation": {"down_ahead": "up", "second_frame": "robot", "world_defined": True}}).relation
+    assert (relation.down_ahead, relation.second_frame, relation.world_defined) == ("up", "robot", True)
+
+
+@pytest.mark.parametrize("name", ["viewer", "robot", "speaker", "world"])
+def test_every_frame_but_an_objects_own_can_be_the_default(name: str) -> None:
+    assert config_from({"frame_of_reference": name}).frame_of_reference is FrameOfReference(name)
 
 
 def test_a_value_out_of_bounds_is_refused_with_its_bounds() -> None:
@@ -63,7 +94,7 @@ def test_given_values_replace_defaults_and_the_rest_stays() -> None:
         ({"lift": {"gap": "wide"}}, InputError, "gap.*float"),
         ({"lift": {"gap": True}}, InputError, "gap"),
         ({"lift": {"gap": 7.0}}, InputError, "parameter gap.*0.001 to 0.5 m"),
-        ({"frame_of_reference": "speaker"}, UnknownNameError, "one of viewer, robot"),
+        ({"frame_of_reference": "object"}, UnknownNameError, "one of viewer, robot, world, speaker"),
     ],
 )
 def test_wrong_parameters_are_named_with_what_would_be_right(values: dict, error: type, words: str) -> None:

@@ -10,8 +10,29 @@ import pytest
 
 from spatial_vlm_ros import Resolver, parse
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.schema import json_schema, query_json, resolution_json
+from spatial_vlm_ros.schema import json_schema, query_json, resolution_from_json, resolution_json
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import (
+    Candidate,
+    ClauseMeasurement,
+    ClauseState,
+    Destination,
+    Distance,
+    FrameOfReference,
+    GraspHint,
+    HiddenRegion,
+    NounPhrase,
+    Ordinal,
+    Place,
+    Pose,
+    RelationClause,
+    Resolution,
+    SpatialQuery,
+    Status,
+    Step,
+    Target,
+    UpSource,
+)
 
 SENTENCES = (
     "grab me the chick behind the cup",
@@ -70,6 +91,71 @@ def test_the_same_input_gives_the_same_json_but_for_timings() -> None:
         return {key: value for key, value in made.items() if key not in ("ms", "timings_ms")}
 
     assert json.dumps(once()) == json.dumps(once())
+
+
+POSE = Pose("base_link", (0.1, 0.25, 0.3), (0.0, 0.0, 0.0, 1.0))
+MUGS = tuple(
+    Target(id_, "mug", POSE, (0.1, 0.2, 0.3), (0.08, 0.07, 0.1), (1e-6,) * 36, False, GraspHint(None, 0.07), 0.9, True)
+    for id_ in ("d0", "d1")
+)
+SPOTS = (
+    Place(POSE, "d2", "d3", 0.02, 0.05, 0.01, 0.97),
+    Place(POSE, "support", stability_m=None, probability=0.9),
+)
+SHELF = NounPhrase("shelf", superlative="highest", frame=FrameOfReference.OBJECT)
+FAR = Distance(0.2, "at least")
+BEHIND = RelationClause("behind", (SHELF,), FrameOfReference.SPEAKER, negated=True, distance=FAR)
+CUP = NounPhrase("mug", ("red",), 2, None, Ordinal(2, "left"), (BEHIND,), choice="any")
+THERE = Destination("left of", (SHELF,), FrameOfReference.WORLD, Distance(0.1))
+QUERY = SpatialQuery("words", "place", CUP, THERE, 2, 0.75, (Step("open", SHELF), Step("place", CUP, THERE)))
+CLAUSE = ClauseMeasurement("behind", ("d2", "d3"), None, ClauseState.UNCLEAR, 0.5)
+EVERYTHING = Resolution(
+    "words", Status.OK, "both", target=MUGS[0], place=SPOTS[0], candidates=(Candidate("d0", "mug", 0.9, (CLAUSE,)),),
+    frame_of_reference=FrameOfReference.SPEAKER, up_from=UpSource.TF, question="Which?", dialogue_id="abc",
+    hidden_regions=(HiddenRegion("d2", (0.1, 0.2, 0.3), (0.1, 0.1, 0.1), "base_link"),), confidence=0.9, query=QUERY,
+    stamp_ns=7, frame="f01", ms=1.5, timings_ms={"parse": 0.5}, targets=MUGS, places=SPOTS,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("made", [EVERYTHING, Resolution("words", Status.NOT_FOUND, "none")])
+def test_a_resolution_comes_back_from_its_json_as_it_was(made: Resolution) -> None:
+    written = json.loads(json.dumps(resolution_json(made)))
+    assert resolution_from_json(written) == made
+
+
+def test_everything_that_can_be_said_is_valid_against_the_schema() -> None:
+    for name, made in (("resolution", resolution_json(EVERYTHING)), ("query", query_json(QUERY))):
+        validator = jsonschema.Draft202012Validator(json_schema(name))
+        assert list(validator.iter_errors(json.loads(json.dumps(made)))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("query", "target", "choice"), "either"),
+        (("query", "destination", "distance", "bound"), "roughly"),
+        (("query", "steps", 0, "action"), None),
+        (("places", 0, "stability_m"), "high"),
+        (("targets", 1, "pose"), None),
+    ],
+)
+def test_a_word_that_does_not_exist_is_refused_by_schema_and_reader(path: tuple[str | int, ...], value: object) -> None:
+    written = json.loads(json.dumps(resolution_json(EVERYTHING)))
+    place = written
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    assert list(jsonschema.Draft202012Validator(json_schema("resolution")).iter_errors(written))
+    with pytest.raises(InputError, match=str(path[-1])):
+        resolution_from_json(written)
+
+
+def test_json_from_before_there_were_several_targets_and_places_is_read() -> None:
+    written = json.loads(json.dumps(resolution_json(EVERYTHING)))
+    del written["targets"], written["places"], written["query"]["steps"], written["query"]["target"]["choice"]
+    written["place"] = {"pose": written["place"]["pose"], "anchor_id": "d2"}
+    read = resolution_from_json(written)
+    assert (read.targets, read.places, read.place) == ((), (), Place(POSE, "d2"))
 
 
 def test_an_unknown_schema_is_refused_by_name() -> None:

@@ -255,6 +255,20 @@ def test_a_pose_of_another_camera_is_refused() -> None:
         frame(base_T_camera=Transform("base", "other_camera", np.eye(4)))
 
 
+def test_a_frame_knows_where_its_speaker_is() -> None:
+    made = frame(camera_T_speaker=Transform("camera_color_optical_frame", "person", np.eye(4)))
+    assert made.camera_T_speaker is not None
+    assert made.camera_T_speaker.child == "person"
+    assert frame().camera_T_speaker is None
+
+
+def test_a_speaker_seen_from_another_camera_is_refused() -> None:
+    with pytest.raises(TransformError, match="other_camera"):
+        frame(camera_T_speaker=Transform("other_camera", "person", np.eye(4)))
+    with pytest.raises(InputError, match=r"camera_T_speaker.*a Transform"):
+        frame(camera_T_speaker=np.eye(4))
+
+
 # ------------------------------------------------------------------------------------------------ detection
 
 
@@ -282,6 +296,19 @@ def test_an_empty_mask_is_refused() -> None:
 def test_a_mask_that_is_no_bool_image_is_refused(mask: np.ndarray) -> None:
     with pytest.raises(ShapeError, match="'d7'"):
         Detection("d7", "cup", 1.0, (0, 0, 1, 1), mask)
+
+
+def test_a_front_is_made_a_unit_vector() -> None:
+    found = Detection("a", "chair", 0.5, (0, 0, 1, 1), front=(0, 3, -4))
+    assert found.front == pytest.approx((0.0, 0.6, -0.8))
+    assert type(found.front) is tuple
+    assert Detection("a", "cup", 0.5, (0, 0, 1, 1)).front is None
+
+
+@pytest.mark.parametrize("front", [(0, 0, 0), (np.nan, 0, 1), (np.inf, 0, 0), (1, 0), "ahead"])
+def test_a_front_that_is_no_direction_is_refused_by_the_id_of_its_detection(front: Any) -> None:
+    with pytest.raises(InputError, match="front of detection 'a'"):
+        Detection("a", "chair", 0.5, (0, 0, 1, 1), front=front)
 
 
 def test_a_detection_has_a_box_of_floats_and_a_tuple_of_attributes() -> None:

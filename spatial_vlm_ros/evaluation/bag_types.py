@@ -40,6 +40,10 @@ string[] attributes          # words the detector gives, for example "red"
 uint32 mask_x
 uint32 mask_y
 sensor_msgs/Image[<=1] mask
+
+# Where its front faces (a chair's, a car's, a stove's), from a pose estimator: a direction in the frame of the header,
+# of any length. Empty when it is not known, or there is none.
+geometry_msgs/Vector3[<=1] front
 """,
         DETECTION_ARRAY: """\
 # Everything found in one picture. An empty array says that nothing was found, which is not the same as no message.

@@ -23,12 +23,13 @@ from spatial_vlm_ros.evaluation.frame_folder import (
     CAMERA_FILE,
     CASES_FILE,
     DETECTIONS_FILE,
+    SPEAKER_FILE,
     load_cases,
     load_frame,
     read_camera_info,
     read_transform,
 )
-from spatial_vlm_ros.streams.compose import Composer, rosbags_composer
+from spatial_vlm_ros.streams.compose import Composer, rosbags_composer, told_by_transforms
 from spatial_vlm_ros.streams.intake import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND, STATIC_TRANSFORMS, TRANSFORMS
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
@@ -126,7 +127,7 @@ class BagWriter:
         """Write camera info, colour, depth and, where given, detections of one stamp.
 
         Args:
-            frame: what the camera saw; its own stamp and base_T_camera are left out.
+            frame: what the camera saw; its own stamp and its poses are left out.
             detections: an empty sequence says that nothing was found; None = no message.
             stamp_ns: of the headers, nanoseconds.
             log_ns: when the first is sent; None = at the stamp.
@@ -195,7 +196,8 @@ def record(folder: Path, out: Path, storage: str = "mcap", namespace: str = "") 
 
     Raises:
         FileError: a frame cannot be read, `out` exists or cannot be written.
-        InputError: some frames have a base_T_camera and others of the same camera have none or another base.
+        InputError: some frames have a base_T_camera or a camera_T_speaker and others of the same camera have none, or
+            that of another frame; or two cameras have the same speaker.
         DependencyError: rosbags is not installed.
     """
     folder = Path(folder)
@@ -214,8 +216,8 @@ def record(folder: Path, out: Path, storage: str = "mcap", namespace: str = "") 
             if loaded is None or loaded[0] != name:
                 loaded = (name, *load_frame(folder / name))
             stamp_ns = now_ns + _AFTER_WORDS_NS
-            if (pose := poses[name]) is not None and not fixed:
-                writer.write_transforms([pose], stamp_ns)
+            if poses[name] and not fixed:
+                writer.write_transforms(poses[name], stamp_ns)
             writer.write_frame(loaded[1], loaded[2] if has_detections else None, stamp_ns)
     return Recorded(len(cases), sum(words is not None for _, words in cases), writer.messages)
 
@@ -231,32 +233,46 @@ def _cases(folder: Path) -> list[tuple[str, str | None]]:
     return cases
 
 
-# ------------------------------------------------------------------------------------------------ poses of cameras
+# ------------------------------------------------------------------------------------------------ poses
 
 
-def _poses(folder: Path, names: Sequence[str]) -> dict[str, Transform | None]:
-    """base_T_camera of each frame, where it has one."""
-    poses: dict[str, Transform | None] = {}
+def _poses(folder: Path, names: Sequence[str]) -> dict[str, list[Transform]]:
+    """The poses that each frame comes with: its base_T_camera and its camera_T_speaker, where it has them."""
+    poses: dict[str, list[Transform]] = {}
     bases: dict[str, str | None] = {}
+    speakers: dict[str, str | None] = {}
     for name in names:
-        path = folder / name / BASE_FILE
-        pose = poses[name] = read_transform(path) if path.exists() else None
         camera = read_camera_info(folder / name / CAMERA_FILE)[1]
-        base = None if pose is None else pose.parent
-        if bases.setdefault(camera, base) != base:
-            got = " and ".join(repr(b) if b else "none" for b in (bases[camera], base))
-            raise InputError(
-                f"{BASE_FILE} of frames of {camera!r}", f"bases {got}", "one base for all frames of a camera",
-                "record them as separate bags: transforms hold for every frame of the bag",
-            )  # fmt: skip
+        base, speaker = (_pose(folder / name / file) for file in (BASE_FILE, SPEAKER_FILE))
+        _check_same(BASE_FILE, "base", bases, camera, None if base is None else base.parent)
+        _check_same(SPEAKER_FILE, "speaker", speakers, camera, None if speaker is None else speaker.child)
+        poses[name] = told_by_transforms(base, speaker)
+    named = [speaker for speaker in speakers.values() if speaker is not None]
+    if len(named) > len(set(named)):
+        raise InputError(SPEAKER_FILE, "one speaker seen by two cameras", "a name of its own for each camera's",
+                         "record them as separate bags: a frame has one parent in TF")  # fmt: skip
     return poses
 
 
-def _unchanging(poses: dict[str, Transform | None]) -> list[Transform]:
-    """One pose of each camera where none changes, else nothing."""
+def _pose(path: Path) -> Transform | None:
+    return read_transform(path) if path.exists() else None
+
+
+def _check_same(file: str, what: str, known: dict[str, str | None], camera: str, named: str | None) -> None:
+    """See that all frames of a camera name the same other frame, or none, and remember which."""
+    if known.setdefault(camera, named) != named:
+        got = " and ".join(repr(name) if name else "none" for name in (known[camera], named))
+        raise InputError(
+            f"{file} of frames of {camera!r}", f"{what}s {got}", f"one {what} for all frames of a camera",
+            "record them as separate bags: transforms hold for every frame of the bag",
+        )  # fmt: skip
+
+
+def _unchanging(poses: dict[str, list[Transform]]) -> list[Transform]:
+    """One pose of each child where none changes, else nothing."""
     first: dict[str, Transform] = {}
-    for pose in poses.values():
-        if pose is not None and not np.array_equal(first.setdefault(pose.child, pose).matrix, pose.matrix):
+    for pose in (pose for several in poses.values() for pose in several):
+        if not np.array_equal(first.setdefault(pose.child, pose).matrix, pose.matrix):
             return []
     return list(first.values())
 

@@ -6,8 +6,10 @@ Knows the layout of frame folders and what a damaged file looks like; knows noth
     rgb.png                  8-bit colour
     depth.png                16-bit, millimetres, 0 = not measured
     camera_info.json         {"width", "height", "k" (9 numbers or 3 rows), "d"?, "distortion_model"?, "frame_id"?}
-    detections.json          optional: {"detections": [{"id", "label", "box", "score"?, "attributes"?, "mask"?}]}
+    detections.json          optional: {"detections": [{"id", "label", "box", "score"?, "attributes"?, "mask"?,
+                             "front"?}]}; front: direction that the thing's front faces, 3 numbers, camera frame
     base_T_camera.json       optional: {"parent", "child", "matrix" (4 rows of 4)}, maps child to parent, metres
+    camera_T_speaker.json    optional, as base_T_camera.json: the person who speaks (x ahead, z up), in the camera
     depth_camera_info.json   optional, with rgb_t_depth.json (as base_T_camera.json): depth.png is not registered
 """
 
@@ -34,6 +36,7 @@ DEPTH_FILE = "depth.png"
 CAMERA_FILE = "camera_info.json"
 DETECTIONS_FILE = "detections.json"
 BASE_FILE = "base_T_camera.json"
+SPEAKER_FILE = "camera_T_speaker.json"
 DEPTH_CAMERA_FILE = "depth_camera_info.json"
 DEPTH_POSE_FILE = "rgb_t_depth.json"
 CASES_FILE = "cases.jsonl"
@@ -110,6 +113,7 @@ def load_frame(folder: Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
         folder / DEPTH_FILE,
         folder / CAMERA_FILE,
         base_T_camera=_present(folder / BASE_FILE),
+        camera_T_speaker=_present(folder / SPEAKER_FILE),
         depth_camera_info=_present(folder / DEPTH_CAMERA_FILE),
         rgb_T_depth=_present(folder / DEPTH_POSE_FILE),
     )
@@ -124,6 +128,7 @@ def read_frame(
     camera_info: Path,
     *,
     base_T_camera: Path | None = None,
+    camera_T_speaker: Path | None = None,
     depth_camera_info: Path | None = None,
     rgb_T_depth: Path | None = None,
 ) -> RgbdFrame:
@@ -134,6 +139,7 @@ def read_frame(
         depth: depth image, see `read_depth`.
         camera_info: of the colour image.
         base_T_camera: pose of the colour camera; its child is the camera's frame.
+        camera_T_speaker: pose of the person who speaks; its parent is the camera's frame.
         depth_camera_info: of the depth image, when it is not registered to colour.
         rgb_T_depth: pose of the depth camera in the colour camera, given together with `depth_camera_info`.
 
@@ -165,7 +171,8 @@ def read_frame(
             raise TransformError(depth_pose.parent, depth_pose.child, "it maps colour to depth: give its inverse")
         metres = register_depth(metres, depth_camera, camera, depth_pose)
     pose = None if base_T_camera is None else read_transform(base_T_camera)
-    return RgbdFrame(colour, metres, camera, frame_id=frame_id, base_T_camera=pose)
+    speaker = None if camera_T_speaker is None else read_transform(camera_T_speaker)
+    return RgbdFrame(colour, metres, camera, frame_id=frame_id, base_T_camera=pose, camera_T_speaker=speaker)
 
 
 # ------------------------------------------------------------------------------------------------ single files
@@ -290,7 +297,7 @@ def read_detections(path: Path, image_size: tuple[int, int]) -> tuple[Detection,
 def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int]) -> Detection:
     mask = None if entry.mask is None else _mask(path.parent / entry.mask, image_size)
     try:
-        return Detection(entry.id, entry.label, entry.score, entry.box, mask, entry.attributes)
+        return Detection(entry.id, entry.label, entry.score, entry.box, mask, entry.attributes, entry.front)
     except InputError as error:
         reason = f"{error.what} is {error.got}, expected {error.expected}"
         raise FileError(path, reason, error.repair, f"$.detections[{n}]") from error
@@ -343,6 +350,7 @@ class _Detection(msgspec.Struct):
     score: float = 1.0
     attributes: tuple[str, ...] = ()
     mask: str | None = None
+    front: tuple[float, float, float] | None = None
 
 
 class _Detections(msgspec.Struct):

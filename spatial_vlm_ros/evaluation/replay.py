@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, TransformUnavailableError
@@ -33,7 +34,8 @@ from spatial_vlm_ros.streams.intake import (
     Intake,
     Observation,
 )
-from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame
+from spatial_vlm_ros.streams.speaker import needs_speaker
+from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, SpatialQuery
 
 WITHOUT_BASE = "--base-frame ''"
 _LONGEST = 1e9  # seconds; no bag is longer
@@ -111,6 +113,15 @@ class _Request:
     is_patient: bool
 
 
+@lru_cache(maxsize=64)
+def _readings(instruction: str) -> tuple[SpatialQuery, ...]:
+    """All readings; none of words that are not understood, which are refused where they are answered."""
+    try:
+        return parse(instruction)
+    except SpatialVlmError:
+        return ()
+
+
 class _Player:
     def __init__(
         self,
@@ -142,7 +153,7 @@ class _Player:
                 self._roles_of.setdefault(topic, []).append(role)
         self._instructions, self._at, self._every, self._listens = tuple(instructions), at, every, listens
         self._waiting: deque[_Request] = deque()
-        self._asked = self._answered = False
+        self._asked = self._answered = self._is_over = False
         self._start_ns, self._now_ns = start_ns, start_ns
         # Without a time to ask at, no frame of the bag is too old.
         self._after_ns = 0 if at is None else start_ns + round(at * SECOND)
@@ -188,7 +199,8 @@ class _Player:
     def _on_every_frame(self) -> Iterator[Answer]:
         while self._asked:
             try:
-                observation = self._intake.take(self._after_ns, self._now_ns)
+                awaits_speaker = self._need_speaker(self._instructions)
+                observation = self._intake.take(self._after_ns, self._now_ns, awaits_speaker)
             except SpatialVlmError as error:
                 yield from (self._refused(words, error) for words in self._instructions)
                 continue
@@ -201,7 +213,9 @@ class _Player:
         while self._waiting:
             first = self._waiting[0]
             try:
-                observation = self._intake.take(first.after_ns, self._now_ns)
+                in_time = self._now_ns - first.asked_ns < self._config.frame_timeout * SECOND
+                awaits_speaker = in_time and self._need_speaker(request.instruction for request in self._waiting)
+                observation = self._intake.take(first.after_ns, self._now_ns, awaits_speaker)
             except SpatialVlmError as error:
                 if first.is_patient:
                     self._passed_over = error
@@ -215,6 +229,14 @@ class _Player:
         yield from self._given_up(round(self._config.frame_timeout * SECOND))
         if not self._waiting:
             self._intake.forget_older()
+
+    def _need_speaker(self, instructions: Iterable[str]) -> bool:
+        """Whether a frame is to wait for the speaker's transform, too; as live, by the words."""
+        if self._is_over or not self._config.speaker_frame:
+            return False
+        config = self._resolver.config
+        frames = (self._frame_of_reference or config.frame_of_reference, config.relation.second_frame)
+        return any(needs_speaker(_readings(words), *frames) for words in instructions)
 
     def _popped(self, stamp_ns: int) -> list[_Request]:
         """The requests that a frame of that stamp answers, taken out of the queue."""
@@ -273,6 +295,8 @@ class _Player:
                     "time of asking (--at)", f"{self._at:g} s", f"within the bag's {seconds:.1f} s", "ask earlier"
                 )
             self._ask()
+        self._is_over = True  # what only waited for the speaker goes on without
+        yield from self._on_every_frame() if self._every else self._on_first_frames()
         if self._every and (not self._answered or self._intake.waits_for_transform):
             yield from (self._refused(words, self._why_none(self._after_ns)) for words in self._instructions)
         yield from self._given_up(0)

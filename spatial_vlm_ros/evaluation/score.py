@@ -3,24 +3,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
-from spatial_vlm_ros.types import Resolution, Status
+from spatial_vlm_ros.evaluation.proportions import Interval, Share, newcombe, wilson
+from spatial_vlm_ros.types import NounPhrase, Resolution, Status
 
+__all__ = ["CaseResult", "Miss", "Score", "Share", "Split", "is_expected", "score", "wilson"]
 
-@dataclass(frozen=True)
-class Share:
-    """k of n, with its 95 % Wilson interval."""
+USUAL, COUNTER_HEURISTIC = "usual", "counter-heuristic"
+"""Kinds of cases that a rule of thumb (higher in the picture is farther away) gets right, and wrong."""
 
-    k: int
-    n: int
-    share: float
-    low: float
-    high: float
+NO_RELATION, NOT_UNDERSTOOD, NO_SCENE = "(no relation)", "(not understood)", "(no scene)"
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,63 @@ class Miss:
 
 
 @dataclass(frozen=True)
+class CaseResult:
+    """A case, what it expects, and how it ended.
+
+    Args:
+        frame: name of the frame.
+        instruction: the words.
+        kind: what the case tries.
+        expected_status: the right outcome.
+        expected_id: the right object, where one is.
+        status: the outcome.
+        id: the object answered with, only when OK.
+        as_expected: whether they agree.
+        likeliest_id: the likeliest candidate, answered with or not; None where there is none.
+        confidence: its probability, 0 to 1.
+        relations: names of the relations and orders in the reading that was answered.
+        frame_of_reference: the one in force, None where no scene was built.
+        message: the outcome in words.
+    """
+
+    frame: str
+    instruction: str
+    kind: tuple[str, ...]
+    expected_status: Status
+    expected_id: str | None
+    status: Status
+    id: str | None
+    as_expected: bool
+    likeliest_id: str | None
+    confidence: float
+    relations: tuple[str, ...]
+    frame_of_reference: str | None
+    message: str
+
+    @property
+    def likeliest_is_right(self) -> bool:
+        """Whether the likeliest candidate is the expected object; False where a refusal is expected."""
+        if self.expected_status is not Status.OK or self.likeliest_id is None:
+            return False
+        return self.expected_id in (None, self.likeliest_id)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Cases that agree with a rule of thumb against those that contradict it.
+
+    Args:
+        usual: `as_expected` of the cases of kind "usual".
+        counter_heuristic: of those of kind "counter-heuristic".
+        difference: usual - counter_heuristic, 95 % by Newcombe's method; None where one has no case.
+    """
+
+    usual: Share
+    counter_heuristic: Share
+    difference: Interval | None
+
+
+@dataclass(frozen=True)
 class Score:
     """Score of a set of cases.
 
@@ -46,9 +99,15 @@ class Score:
         wrong_pose: of the answers given: another object than expected, or none was expected.
         pose_on_refusal: of the cases that expect a refusal: answered with a pose.
         by_kind: `as_expected` by the cases' kinds.
-        by_relation: `as_expected` by the relations and orders that the answered reading holds.
+        by_relation: `as_expected` by the relations and orders that the answered reading holds, in its destination, too.
         confusion: expected status → given status → number.
         misses: every case that did not end as expected.
+        by_frame_of_reference: `as_expected` by the frame of reference in force, needed or not.
+        by_expected_status: `as_expected` by the status expected.
+        by_given_status: `as_expected` by the status given.
+        split: usual against counter-heuristic cases; None where no case is of either kind.
+        cases: every case with how it ended.
+        unjudged: cases left out because they say not what to expect.
     """
 
     as_expected: Share
@@ -59,82 +118,110 @@ class Score:
     by_relation: Mapping[str, Share]
     confusion: Mapping[str, Mapping[str, int]]
     misses: tuple[Miss, ...]
+    by_frame_of_reference: Mapping[str, Share]
+    by_expected_status: Mapping[str, Share]
+    by_given_status: Mapping[str, Share]
+    split: Split | None
+    cases: tuple[CaseResult, ...]
+    unjudged: int
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """A case, what it expects, and its answer."""
-
-    case: Case
-    expect: Expectation
-    answer: Resolution
-
-    @property
-    def id(self) -> str | None:
-        return self.answer.target.id if self.answer.target is not None else None
-
-    @property
-    def good(self) -> bool:
-        return self.answer.status is self.expect.status and self.expect.id in (None, self.id)
-
-    def miss(self) -> Miss:
-        case, expect, answer = self.case, self.expect, self.answer
-        return Miss(case.frame, case.instruction, expect.status, expect.id, answer.status, self.id, answer.message)
-
-
-def wilson(k: int, n: int) -> Share:
-    """Share k / n with its 95 % score interval; 0 to 1 when n is 0.
-
-    Source: Wilson (1927), Probable inference, the law of succession, and statistical inference.
-    """
-    if n == 0:
-        return Share(0, 0, 0.0, 0.0, 1.0)
-    z, p = 1.959964, k / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Share(k, n, round(p, 6), round(max(0.0, middle - half), 6), round(min(1.0, middle + half), 6))
+def is_expected(expected: Status, expected_id: str | None, status: Status, id_: str | None) -> bool:
+    """Whether an outcome is the expected one; an expected answer without an id takes any object."""
+    return status is expected and expected_id in (None, id_)
 
 
 def score(cases: Sequence[Case], resolutions: Sequence[Resolution]) -> Score:
     """Compare answers with what the cases expect; cases without an expectation are left out."""
-    judged = [
-        _Judged(case, case.expect, answer)
-        for case, answer in zip(cases, resolutions, strict=True)
-        if case.expect is not None
-    ]
-    answerable = [one for one in judged if one.expect.status is Status.OK]
-    refusable = [one for one in judged if one.expect.status is not Status.OK]
-    given = [one for one in judged if one.answer.status is Status.OK]
-    kinds: dict[str, list[bool]] = defaultdict(list)
-    relations: dict[str, list[bool]] = defaultdict(list)
+    pairs = list(zip(cases, resolutions, strict=True))
+    results = tuple(_judged(case, case.expect, answer) for case, answer in pairs if case.expect is not None)
+    answerable = [r for r in results if r.expected_status is Status.OK]
+    refusable = [r for r in results if r.expected_status is not Status.OK]
+    given = [r for r in results if r.status is Status.OK]
     confusion: dict[str, Counter[str]] = defaultdict(Counter)
-    for one in judged:
-        for kind in one.case.kind:
-            kinds[kind].append(one.good)
-        for relation in sorted(_relations(one.answer)):
-            relations[relation].append(one.good)
-        confusion[one.expect.status.value][one.answer.status.value] += 1
+    for r in results:
+        confusion[r.expected_status.value][r.status.value] += 1
     return Score(
-        as_expected=wilson(sum(one.good for one in judged), len(judged)),
-        right_instance=wilson(sum(one.good for one in answerable), len(answerable)),
-        wrong_pose=wilson(sum(not one.good for one in given), len(given)),
-        pose_on_refusal=wilson(sum(one.answer.status is Status.OK for one in refusable), len(refusable)),
-        by_kind={kind: wilson(sum(oks), len(oks)) for kind, oks in sorted(kinds.items())},
-        by_relation={name: wilson(sum(oks), len(oks)) for name, oks in sorted(relations.items())},
-        confusion={expected: dict(sorted(given.items())) for expected, given in sorted(confusion.items())},
-        misses=tuple(one.miss() for one in judged if not one.good),
+        as_expected=_good(results),
+        right_instance=_good(answerable),
+        wrong_pose=wilson(sum(not r.as_expected for r in given), len(given)),
+        pose_on_refusal=wilson(sum(r.status is Status.OK for r in refusable), len(refusable)),
+        by_kind=_by((kind, r) for r in results for kind in r.kind),
+        by_relation=_by((name, r) for r in results for name in r.relations),
+        confusion={expected: dict(sorted(counts.items())) for expected, counts in sorted(confusion.items())},
+        misses=tuple(_miss(r) for r in results if not r.as_expected),
+        by_frame_of_reference=_by((r.frame_of_reference or NO_SCENE, r) for r in results),
+        by_expected_status=_by((r.expected_status.value, r) for r in results),
+        by_given_status=_by((r.status.value, r) for r in results),
+        split=_split(results),
+        cases=results,
+        unjudged=len(pairs) - len(results),
     )
 
 
-def _relations(answer: Resolution) -> set[str]:
+def _judged(case: Case, expect: Expectation, answer: Resolution) -> CaseResult:
+    id_ = answer.target.id if answer.target is not None else None
+    likeliest = answer.candidates[0] if answer.candidates else None
+    answered = answer.status is Status.OK
+    return CaseResult(
+        frame=case.frame,
+        instruction=case.instruction,
+        kind=tuple(case.kind),
+        expected_status=expect.status,
+        expected_id=expect.id,
+        status=answer.status,
+        id=id_,
+        as_expected=is_expected(expect.status, expect.id, answer.status, id_),
+        likeliest_id=id_ if answered else likeliest.id if likeliest else None,
+        confidence=answer.confidence if answered else likeliest.probability if likeliest else 0.0,
+        relations=_relations(answer),
+        frame_of_reference=answer.frame_of_reference.value if answer.frame_of_reference else None,
+        message=answer.message,
+    )
+
+
+def _miss(r: CaseResult) -> Miss:
+    return Miss(r.frame, r.instruction, r.expected_status, r.expected_id, r.status, r.id, r.message)
+
+
+def _good(results: Sequence[CaseResult]) -> Share:
+    return wilson(sum(r.as_expected for r in results), len(results))
+
+
+def _by(named: Iterable[tuple[str, CaseResult]]) -> dict[str, Share]:
+    """`as_expected` of each group, by name."""
+    groups: dict[str, list[CaseResult]] = defaultdict(list)
+    for name, result in named:
+        groups[name].append(result)
+    return {name: _good(results) for name, results in sorted(groups.items())}
+
+
+def _split(results: Sequence[CaseResult]) -> Split | None:
+    """Cases that are said to be both, or neither, belong to neither side."""
+    sides: dict[str, list[CaseResult]] = {USUAL: [], COUNTER_HEURISTIC: []}
+    for result in results:
+        words = {kind.lower().replace("_", "-").replace(" ", "-") for kind in result.kind} & sides.keys()
+        if len(words) == 1:
+            sides[words.pop()].append(result)
+    if not any(sides.values()):
+        return None
+    usual, counter = _good(sides[USUAL]), _good(sides[COUNTER_HEURISTIC])
+    return Split(usual, counter, newcombe(usual.k, usual.n, counter.k, counter.n))
+
+
+def _relations(answer: Resolution) -> tuple[str, ...]:
     """Names of all relations, superlatives and ordinals in the reading that was answered."""
     if answer.query is None:
-        return set()
-    names, phrases = set(), [answer.query.target]
+        return (NOT_UNDERSTOOD,)
+    names: set[str] = set()
+    phrases: list[NounPhrase] = [answer.query.target]
+    if answer.query.destination is not None:
+        names.add(f"to: {answer.query.destination.relation}")
+        phrases.extend(answer.query.destination.anchors)
     for phrase in phrases:
         names |= {phrase.superlative} if phrase.superlative else set()
         names |= {f"number from the {phrase.ordinal.from_}"} if phrase.ordinal else set()
         for clause in phrase.relations:
             names.add(("not " if clause.negated else "") + clause.relation)
             phrases.extend(clause.anchors)
-    return names
+    return tuple(sorted(names)) or (NO_RELATION,)

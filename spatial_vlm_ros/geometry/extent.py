@@ -34,6 +34,7 @@ _THINNING = tuple(_DIRECTIONS[:, : FOOTPRINT_CORNERS // 2 : step].T.astype(np.fl
 _ROUNDING = np.float32(1e-5)  # metres; of float32 coordinates some metres from the camera
 
 _RECEDING = 0.12  # by how much flanks lie farther than the middle, in widths, when an outline recedes: a disc 0.28
+_TAILED = 0.001  # metres of noise from which a surface has outliers
 _NOISE_PUSH = 1.8  # standard deviations by which the trimmed extremes of a noisy surface lie outside it
 _ABOUT_ROUND = 1.3  # depth seen over width up to which a receding outline is taken to be round or a corner
 _TOP_BAND = 0.15  # part of the height, from the top, that is looked at for a top face
@@ -121,7 +122,8 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
     basis = ground_axes(middle, up)
     local = basis.T.astype(np.float32) @ points.T  # (3, N) along e1, e2, up
     ordered = np.sort(local, axis=1)
-    cut = int(config.trim * len(points))
+    # What is trimmed is the tail of the noise: of a surface without noise it would be corners and round sides.
+    cut = int(config.trim * min(1.0, surface.noise / _TAILED) * len(points))
     low, high = ordered[:, cut], ordered[:, len(points) - 1 - cut]
     inside = ((local >= low[:, None]) & (local <= high[:, None])).all(axis=0)
     steepness = min(max(-float(middle @ up) / math.sqrt(middle @ middle), 0.02), 0.999)

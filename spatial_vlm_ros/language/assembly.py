@@ -5,18 +5,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE
+from spatial_vlm_ros.language.lexicon import (
+    FRAMED_ORDERS,
+    FRAMED_SUPERLATIVES,
+    OPPOSITE,
+    ORDER_OF_SUPERLATIVE,
+)
 from spatial_vlm_ros.language.relations import RELATIONS
 from spatial_vlm_ros.language.sentence import FrameWords, Item, Phrase
-from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, Ordinal, RelationClause, SpatialQuery
+from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
+OTHER_THAN = "other than"
+_IT = frozenset({"it", "them"})
 _SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in ORDER_OF_SUPERLATIVE.items()}
 
 
-@dataclass(frozen=True)
-class Plan:
+class Assembled(NamedTuple):
+    """One reading of one command."""
+
+    action: str
+    target: NounPhrase
+    destination: Destination | None
+
+
+class Plan(NamedTuple):
     """What becomes of one item.
 
     Args:
@@ -41,6 +56,7 @@ class _Clause:
     anchors: list[int]
     frame: FrameOfReference | None
     negated: bool = False
+    distance: Distance | None = None
 
 
 @dataclass
@@ -58,11 +74,14 @@ class _Node:
 class _Assembly:
     """Builds the query of one plan."""
 
-    def __init__(self, phrases: Sequence[Phrase | None], items: Sequence[Item], instruction: str) -> None:
-        self.items, self.instruction = items, instruction
+    def __init__(self, phrases: Sequence[Phrase | None], items: Sequence[Item], instruction: str, later: bool) -> None:
+        self.items, self.instruction, self.later = items, instruction, later
+        self.above: dict[int, int] = {}  # node → the one it is said of
+        self.named_by: dict[int, int] = {}  # node → the one whose noun "one" takes
         self.nodes = {i: self._node(phrase) for i, phrase in enumerate(phrases) if phrase is not None}
         self.clauses: dict[int, _Clause] = {}
         self.destination: _Clause | None = None
+        self.owned: list[FrameWords] = []  # views of things ("from the chair's side")
         self.frame = self._stated_frame()
 
     @staticmethod
@@ -73,6 +92,8 @@ class _Assembly:
         """The frame of reference said for the whole sentence."""
         said = [item.frame_words for item in self.items if item.frame_words is not None and not item.frame_words.local]
         said += [words for node in self.nodes.values() for words in node.phrase.spread]
+        self.owned = [words for words in said if words.owner is not None]
+        said = [words for words in said if words.owner is None]
         for words in said[1:]:
             if words != said[0]:
                 raise NotUnderstoodError(
@@ -92,27 +113,33 @@ class _Assembly:
         item = self.items[plan.item]
         node = plan.item + 1
         if plan.kind in ("clause", "destination"):
-            clause = _Clause(plan.name or item.name, [node], item.frame, item.negated)
+            clause = _Clause(plan.name or item.name, [node], item.frame, item.negated, item.distance)
             self.clauses[plan.item] = clause
+            self.above[node] = self.named_by[node] = plan.holder
             if plan.kind == "clause":
                 self.nodes[plan.holder].clauses.append(clause)
             else:
                 self.destination = clause
-        elif plan.kind == "pair":
-            clause = self.clauses[plan.holder]
-            clause.name = "between"
-            self._share_noun(clause.anchors[-1], node)
-            clause.anchors.append(node)
-            self.clauses[plan.item] = clause
-        elif plan.kind == "repeat":
-            first = self.clauses[plan.holder]
-            self._share_noun(first.anchors[-1], node)
-            clause = _Clause(first.name, [node], first.frame, first.negated)
-            holder = next(each for each in self.nodes.values() if first in each.clauses)
-            holder.clauses.append(clause)
-            self.clauses[plan.item] = clause
+        elif plan.kind in ("pair", "repeat"):
+            self._further(plan, node)
         else:
             self._describe(self.nodes[plan.holder], item)
+
+    def _further(self, plan: Plan, node: int) -> None:
+        """A further anchor: of the same clause, or of one more like it."""
+        first = self.clauses[plan.holder]
+        before = first.anchors[-1]
+        self.above[node], self.named_by[node] = self.above[before], before
+        self._share_noun(before, node)
+        if plan.kind == "pair":
+            first.name = first.name if first.name == "on the other side of" else "between"
+            first.anchors.append(node)
+            self.clauses[plan.item] = first
+            return
+        clause = _Clause(first.name, [node], first.frame, first.negated, first.distance)
+        holder = next(each for each in self.nodes.values() if first in each.clauses)
+        holder.clauses.append(clause)
+        self.clauses[plan.item] = clause
 
     def _share_noun(self, first: int, second: int) -> None:
         """Give "the red" of "the red and the blue cup" its noun."""
@@ -146,6 +173,11 @@ class _Assembly:
 
     def phrase(self, index: int) -> NounPhrase:
         node = self.nodes[index]
+        if index and node.phrase.pointed and not self.later:
+            raise NotUnderstoodError(
+                self.instruction, (node.phrase.start, node.phrase.end), "nothing was said that this could be",
+                'name the thing: "left of the box"',
+            )  # fmt: skip
         ordinal, superlative = None, node.superlative
         if node.phrase.order is not None and node.order_from is not None:
             last = node.phrase.order == -1
@@ -155,22 +187,84 @@ class _Assembly:
         ):  # "the first two mugs from the left"
             superlative, ordinal = _SUPERLATIVE_OF_ORDER[ordinal.from_], None
         framed = superlative in FRAMED_SUPERLATIVES or (ordinal is not None and ordinal.from_ in FRAMED_ORDERS)
+        relations = tuple(self.clause(clause) for clause in node.clauses)
+        choice, apart = node.phrase.choice, None
+        if node.phrase.other is not None:
+            apart = self._apart(index)
+            choice = "any" if index == 0 and node.phrase.other == "another" and not self.later else choice
         return NounPhrase(
-            node.phrase.category,
+            self._category(index),
             node.attributes,
             node.phrase.count,
             superlative,
             ordinal,
-            tuple(self.clause(clause) for clause in node.clauses),
-            self._frame(node.frame, framed),
+            relations if apart is None else (*relations, RelationClause(OTHER_THAN, (apart,))),
+            self._frame(node.frame, framed and not self._own_view_of_clauses()),
+            choice,
         )
+
+    def _category(self, index: int) -> str:
+        """The noun; "one" takes that of what it is related to, and of a later command "it" waits to be found."""
+        phrase = self.nodes[index].phrase
+        if self.later and phrase.refers in _IT:
+            return str(phrase.refers)
+        if phrase.one and phrase.category == "object" and index in self.named_by:
+            return self._category(self.named_by[index])
+        return phrase.category
+
+    def _apart(self, index: int) -> NounPhrase | None:
+        """What "other" sets a thing apart from; None where the sentence itself does so.
+
+        Raises:
+            NotUnderstoodError: nothing of the kind was said before.
+        """
+        node, category = self.nodes[index], self._category(index)
+        if any(clause.name == OTHER_THAN for clause in node.clauses):
+            return None
+        if index == 0:
+            if self.later:
+                return NounPhrase("it")
+            if node.phrase.other == "another":
+                return None
+        else:
+            if node.phrase.other == "another" or category in self._nouns_above(index):
+                return None
+            if self._category(self.named_by[index]) == category:  # "between the cup and the other cup"
+                return None
+            for earlier in range(index - 1, 0, -1):
+                if earlier in self.above and self._category(earlier) == category:
+                    return self.phrase(earlier)
+            if self.later:
+                return NounPhrase("it")
+        raise NotUnderstoodError(
+            self.instruction, (node.phrase.start, node.phrase.end), "other than which one?",
+            'say which one is meant: "the mug other than the red one", or "the mug on the left"',
+        )  # fmt: skip
+
+    def _nouns_above(self, index: int) -> set[str]:
+        """Nouns of the things that a thing is said of."""
+        nouns = set()
+        while index in self.above:
+            index = self.above[index]
+            nouns.add(self._category(index))
+        return nouns
 
     def clause(self, clause: _Clause) -> RelationClause:
         name = clause.name
         anchors = tuple(self.phrase(anchor) for anchor in clause.anchors)
         if name == "at the centre of" and len(anchors) == 1 and (anchors[0].count or 0) not in (0, 1):
-            name = "between"
-        return RelationClause(name, anchors, self._frame(clause.frame, RELATIONS[name].framed), clause.negated)
+            name = "between" if anchors[0].count == 2 else "among"
+        framed = name in RELATIONS and RELATIONS[name].framed
+        nouns = {anchor.category.split()[-1] for anchor in anchors}
+        own = clause.frame
+        if own is None and any(words.owner in nouns for words in self.owned):
+            own = FrameOfReference.OBJECT
+        return RelationClause(name, anchors, self._frame(own, framed), clause.negated, clause.distance)
+
+    def _own_view_of_clauses(self) -> bool:
+        """Whether the view of a thing was said for relations to it; an order has no thing to look from."""
+        own = self.frame is not None and self.frame.frame is FrameOfReference.OBJECT
+        return own and any(c.name in RELATIONS and RELATIONS[c.name].framed for c in self.clauses.values())
 
     def _frame(self, own: FrameOfReference | None, framed: bool) -> FrameOfReference | None:
         if not framed or own is not None or self.frame is None:
@@ -179,23 +273,26 @@ class _Assembly:
 
     def check_owner(self) -> None:
         """Refuse the view of a thing that nothing is related to."""
-        if self.frame is None or self.frame.owner is None:
-            return
-        owner = self.frame.owner
         anchors = [self.nodes[anchor].phrase for clause in self.clauses.values() for anchor in clause.anchors]
-        if not any(phrase.category.split()[-1] == owner for phrase in anchors):
-            raise NotUnderstoodError(
-                self.instruction,
-                self._span_of(self.frame),
-                "this is the view of a thing that nothing is related to",
-                f'relate something to it: "left of the {owner}"',
-            )
+        for words in self.owned:
+            if not any(phrase.category.split()[-1] == words.owner for phrase in anchors):
+                raise NotUnderstoodError(
+                    self.instruction,
+                    self._span_of(words),
+                    "this is the view of a thing that nothing is related to",
+                    f'relate something to it: "left of the {words.owner}"',
+                )
 
 
 def assemble(
-    action: str, phrases: Sequence[Phrase | None], items: Sequence[Item], plans: Sequence[Plan], instruction: str
-) -> SpatialQuery:
-    """Build the query of one reading.
+    action: str,
+    phrases: Sequence[Phrase | None],
+    items: Sequence[Item],
+    plans: Sequence[Plan],
+    instruction: str,
+    later: bool = False,
+) -> Assembled:
+    """Build one reading of one command.
 
     Args:
         action: canonical verb.
@@ -203,21 +300,22 @@ def assemble(
         items: what follows the head.
         plans: what becomes of the items.
         instruction: the instruction as given.
+        later: whether something was said before: "it" and "them" are then kept as categories.
 
     Returns:
-        The query; `readings` and `preference` are still to be set.
+        The reading.
 
     Raises:
-        NotUnderstoodError: two points of view, or one of a thing that nothing is related to.
+        NotUnderstoodError: two points of view, one of a thing that nothing is related to, or "other" than nothing.
     """
-    assembly = _Assembly(phrases, items, instruction)
+    assembly = _Assembly(phrases, items, instruction, later)
     for plan in plans:
         assembly.apply(plan)
     assembly.check_owner()
     destination = None
     if assembly.destination is not None:
         clause = assembly.clause(assembly.destination)
-        destination = Destination(clause.relation, clause.anchors, clause.frame)
+        destination = Destination(clause.relation, clause.anchors, clause.frame, clause.distance)
         if action in ("pick", "give") and clause.relation != "to":
             action = "place"
-    return SpatialQuery(instruction, action, assembly.phrase(0), destination)
+    return Assembled(action, assembly.phrase(0), destination)

@@ -8,14 +8,13 @@ closed once something attaches above it, so no two attachments cross. A beam kee
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.assembly import Plan, assemble
-from spatial_vlm_ros.language.relations import SIZE_COMPARATIVES, TAKEN_FROM
-from spatial_vlm_ros.language.sentence import Item, Phrase, Sentence, Step
-from spatial_vlm_ros.language.wordlists import CONTAINERS
-from spatial_vlm_ros.types import SpatialQuery
+from spatial_vlm_ros.language.assembly import Assembled, Plan, assemble
+from spatial_vlm_ros.language.relations import MEANINGS
+from spatial_vlm_ros.language.sentence import Item, Phrase, Task
 
 MAX_READINGS = 64
 """Most readings kept while attaching, and returned."""
@@ -26,21 +25,19 @@ MAX_ITEMS = 20
 _PREFERRED_SHARE = 0.6
 _DESTINATION_NOW = 0.4  # "put the cup on the tray in the box": the last phrase is the likelier destination
 _DESTINATION_BEFORE_MOTION = 0.05  # "put the cup on the tray into the box"
-_LIKELIER_SOURCE = 0.6
+_LIKELIER_MEANING = 0.6
 _PARALLEL_BONUS = 3.0  # "that is … and that is …"
+_WAITED_FOR = 10.0  # the second thing of "between the mug …"
 
 _NEVER_DESTINATION = frozenset(
-    {"with", "without", "part of", "containing", "made of", "labelled", "like", "for", "from", "off", "out of"}
-    | {f"{word} than" for word in SIZE_COMPARATIVES}
-)
-_PAIRABLE = frozenset({"between", "at the centre of"})
-_STEPS = {("pick", "place"): "place", ("find", "place"): "place", ("find", "pick"): "pick", ("find", "give"): "give",
-          ("pick", "give"): "give", ("go", "pick"): "pick", ("pick", "pick"): "pick", ("look",
-          "pick"): "pick"}  # fmt: skip
+    {"with", "without", "part of", "containing", "supporting", "made of", "labelled", "like", "for", "from", "off",
+     "facing", "facing away from", "other than"}
+)  # fmt: skip
+_BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # of two single things: between them
+_FROM_A_SECOND = frozenset({"on the other side of"})  # "… of the box from the cup"
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     """A partial reading. Nodes are numbered: 0 is the target, i + 1 the phrase of item i. Sets are bit masks."""
 
     weight: float = 1.0
@@ -54,7 +51,9 @@ class _State:
     destination: int | None = None
 
 
-_Options = Iterator[tuple[float, _State]]
+_Build = Callable[[], _State]
+"""Makes a state; most options are pruned before theirs is made."""
+_Options = Iterator[tuple[float, _Build]]
 
 
 def _bit(node: int) -> int:
@@ -67,42 +66,28 @@ def _place_share(rank: int, places: int) -> float:
     return rest if rank == places - 1 else rest * _PREFERRED_SHARE
 
 
+def _meanings(item: Item, taken: bool) -> list[tuple[float, str]]:
+    """What the words of a clause can mean, with the share of each; `taken` = the thing is taken from there."""
+    meanings = MEANINGS.get(item.name)
+    if meanings is None or (meanings.taken and not taken):
+        return [(1.0, (meanings.otherwise if meanings else "") or item.name)]
+    names = meanings.names
+    if item.phrase is not None and item.phrase.category.split()[-1] in meanings.reversed_by:
+        names = names[::-1]
+    if len(names) == 1:
+        return [(1.0, names[0])]
+    return [(_LIKELIER_MEANING, names[0]), (1.0 - _LIKELIER_MEANING, names[1])]
+
+
 class _Enumeration:
-    """The beam search over one sentence."""
+    """The beam search over one command."""
 
-    def __init__(self, sentence: Sentence, instruction: str) -> None:
-        self.instruction = instruction
-        first = sentence.steps[0]
-        self.action, self.items = first.action, list(first.items)
-        self.second: int | None = None
-        if len(sentence.steps) > 1:
-            self._join(sentence.steps[1])
-        self.phrases: list[Phrase | None] = [first.head, *(item.phrase for item in self.items)]
-        if len(self.items) > MAX_ITEMS:
-            raise NotUnderstoodError(
-                instruction,
-                (self.items[MAX_ITEMS].start, len(instruction)),
-                f"more than {MAX_ITEMS} relations in one sentence",
-                "say only what is needed to tell the thing apart",
-            )
+    def __init__(self, task: Task, instruction: str) -> None:
+        self.instruction, self.action, self.items = instruction, task.action, task.items
+        self.second = task.second
+        self.phrases: list[Phrase | None] = [task.head, *(item.phrase for item in self.items)]
         self.eligible = [self._can_be_destination(i) for i in range(len(self.items))]
-
-    def _join(self, step: Step) -> None:
-        """Take a second step about the same thing into the first ("… and put it on the tray")."""
-        action = _STEPS.get((self.action, step.action))
-        pronoun = step.head.category == "object" and not step.head.elliptic and not step.head.attributes
-        same = pronoun and self.instruction[step.head.start : step.head.end].lower() in ("it", "them", "this", "that")
-        if action is None or not same:
-            raise NotUnderstoodError(
-                self.instruction,
-                (step.start, step.end),
-                "the instruction has several steps",
-                "give one command at a time",
-            )
-        self.action = action
-        if step.action == "place":
-            self.second = len(self.items)
-        self.items += step.items
+        self.meanings = [[_meanings(item, taken) for taken in (False, True)] for item in self.items]
 
     # -------------------------------------------------------------------------------------------- destinations
 
@@ -111,7 +96,7 @@ class _Enumeration:
         item = self.items[i]
         if item.kind != "clause" or item.negated or item.relative or item.link not in ("", "comma"):
             return False
-        if item.name in _NEVER_DESTINATION or item.predicate:
+        if item.name in _NEVER_DESTINATION or item.name.endswith("er than") or item.predicate or item.tight:
             return False
         if self.second is not None:
             return i >= self.second
@@ -134,20 +119,22 @@ class _Enumeration:
 
     def run(self) -> list[_State]:
         """All complete readings, likeliest first."""
-        states = [self._start()]
+        states = [self._with_node(_State(), 0)]
         for i in range(len(self.items)):
-            grown = [new for state in states for new in self._grow(i, state)]
+            grown: list[tuple[float, _Build]] = []
+            for state in states:  # likeliest first: what grows of a state is never likelier than the state
+                if len(grown) >= MAX_READINGS and state.weight < grown[MAX_READINGS - 1][0]:
+                    break
+                grown += self._grow(i, state)
+                grown.sort(key=lambda option: -option[0])
+                del grown[MAX_READINGS:]
             if not grown:
                 raise self._refusal(i, states)
-            grown.sort(key=lambda state: -state.weight)
-            states = grown[:MAX_READINGS]
+            states = [build()._replace(weight=weight) for weight, build in grown]
         complete = [state for state in states if not state.counting and not state.single]
         if not complete:
             raise self._refusal(len(self.items), states)
         return complete
-
-    def _start(self) -> _State:
-        return self._with_node(_State(), 0)
 
     def _with_node(self, state: _State, node: int) -> _State:
         """The state after a new phrase: notes its superlative or ordinal."""
@@ -155,64 +142,64 @@ class _Enumeration:
         if phrase is None or (phrase.superlative is None and phrase.order is None):
             return state
         if phrase.order is not None and phrase.order_from is None:
-            return replace(state, counting=state.counting | _bit(node))
-        return replace(state, picked=state.picked | _bit(node))
+            return state._replace(counting=state.counting | _bit(node))
+        return state._replace(picked=state.picked | _bit(node))
 
-    def _grow(self, i: int, state: _State) -> Iterator[_State]:
+    def _grow(self, i: int, state: _State) -> _Options:
         """The states that item `i` leads to, their weights shared out."""
         item = self.items[i]
         if item.kind == "frame":
-            yield state
+            yield state.weight, lambda: state
             return
         if i == self.second and item.kind != "clause":
             return
         options = list(self._options(i, item, state))
         total = sum(share for share, _ in options)
-        for share, new in options:
-            yield replace(new, weight=state.weight * share / total)
+        for share, build in options:
+            yield state.weight * share / total, build
 
     def _options(self, i: int, item: Item, state: _State) -> _Options:
         if item.kind == "also":
             yield from self._further_phrase(i, state)
             return
+        if item.name == "from" and item.kind == "clause" and not (item.negated or item.relative or item.link):
+            pairs = list(self._seen_from(i, state))
+            if pairs:
+                yield from pairs
+                return
         destination = self._as_destination(i, state)
         if destination and not self._closing(state, 0) and not state.single:
-            new = replace(state, frontier=(i + 1,), plan=(*state.plan, Plan(i, "destination")), destination=i)
-            yield destination, self._with_node(self._with_pair(new, i, item.name), i + 1)
+            for share, name in self.meanings[i][False]:
+                yield destination * share, partial(self._send, i, state, name)
         if destination < 1.0:
-            attach = {
-                "clause": self._clause,
-                "side": self._side,
-                "placed": self._side,
-                "from": self._from,
-                "adjective": self._adjective,
-            }
-            for share, new in self._shared(item, state, attach[item.kind], i):
-                yield share * (1.0 - destination), new
+            for share, build in self._shared(i, item, state):
+                yield share * (1.0 - destination), build
 
-    def _shared(
-        self, item: Item, state: _State, attach: Callable[[int, Item, int, _State], _Options], i: int
-    ) -> _Options:
+    def _send(self, i: int, state: _State, name: str) -> _State:
+        """The state in which item `i` is the destination."""
+        new = state._replace(
+            frontier=(i + 1,), plan=(*state.plan, Plan(i, "destination", name=name)), destination=i
+        )  # fmt: skip
+        return self._with_node(self._with_pair(new, i, name), i + 1)
+
+    def _shared(self, i: int, item: Item, state: _State) -> _Options:
         """Attach to each open noun; shares by how far up it is."""
         places = [p for p in range(len(state.frontier)) if self._open(item, state, p)]
-        high = item.relative or item.link == "comma"
+        high = item.link == "comma"
         joined = item.link in ("and", "but")
         if not high or joined:
             places.reverse()
         for rank, p in enumerate(places):
+            node = state.frontier[p]
             share = _place_share(rank, len(places))
-            if joined and item.relative and state.related & _bit(state.frontier[p]):
+            if joined and item.relative and state.related & _bit(node):
                 share *= _PARALLEL_BONUS
-            for part, new in attach(i, item, p, state):
-                node = state.frontier[p]
-                yield (
-                    share * part,
-                    replace(
-                        new,
-                        described=new.described | _bit(node),
-                        related=new.related | (_bit(node) if item.relative else 0),
-                    ),
-                )
+            if item.kind == "clause":
+                taken = node == 0 and not (item.link or item.relative or item.predicate or item.distance)
+                for part, name in self.meanings[i][taken]:
+                    yield share * part, partial(self._relate, i, p, state, name)
+            else:
+                yield share, partial(self._describe, i, p, state)
 
     def _open(self, item: Item, state: _State, p: int) -> bool:
         """Whether `item` may attach to the noun at place `p` of the frontier."""
@@ -220,7 +207,7 @@ class _Enumeration:
         phrase = self.phrases[node]
         if phrase is None or phrase.person or self._closing(state, p):
             return False
-        if item.predicate and node != 0:
+        if (item.predicate and node != 0) or (item.tight and p != len(state.frontier) - 1):
             return False
         if item.joined and (state.plan[-1].kind != "clause" or state.plan[-1].holder != node):
             return False
@@ -236,8 +223,8 @@ class _Enumeration:
 
     def _closing(self, state: _State, p: int) -> bool:
         """Whether attaching at place `p` would close a noun that still lacks something."""
-        closed = sum(_bit(node) for node in state.frontier[p + 1 :])
-        return bool(closed & (state.counting | state.single))
+        waiting = state.counting | state.single
+        return bool(waiting) and any(waiting & _bit(node) for node in state.frontier[p + 1 :])
 
     # -------------------------------------------------------------------------------------------- ways to attach
 
@@ -245,74 +232,86 @@ class _Enumeration:
         """Note that a "between" with one singular anchor needs another."""
         phrase = self.phrases[i + 1]
         if name == "between" and phrase is not None and (phrase.count is None or phrase.count == 1):
-            return replace(state, single=state.single | _bit(i + 1))
+            return state._replace(single=state.single | _bit(i + 1))
         return state
 
-    def _clause(self, i: int, item: Item, p: int, state: _State) -> _Options:
-        names: tuple[str, ...] = (item.name,)
+    def _relate(self, i: int, p: int, state: _State, name: str) -> _State:
+        """The state in which item `i` is a clause of the noun at place `p`."""
         node = state.frontier[p]
-        if item.name in TAKEN_FROM and not item.link and not item.relative and not item.predicate and node == 0:
-            names = TAKEN_FROM[item.name]
-        if len(names) > 1 and item.phrase is not None and item.phrase.category.split()[-1] in CONTAINERS:
-            names = names[::-1]
-        share = 1.0
-        for name in names:
-            part = share * _LIKELIER_SOURCE if name is not names[-1] else share
-            share -= part
-            plan = (*state.plan, Plan(i, "clause", node, name))
-            new = replace(state, frontier=(*state.frontier[: p + 1], i + 1), plan=plan)
-            yield part, self._with_node(self._with_pair(new, i, name), i + 1)
-
-    def _side(self, i: int, _item: Item, p: int, state: _State) -> _Options:
-        node = state.frontier[p]
-        plan = (*state.plan, Plan(i, "side", node))
-        yield (
-            1.0,
-            replace(
-                state,
-                frontier=state.frontier[: p + 1],
-                plan=plan,
-                picked=state.picked | _bit(node),
-                counting=state.counting & ~_bit(node),
-            ),
+        new = state._replace(
+            frontier=(*state.frontier[: p + 1], i + 1),
+            plan=(*state.plan, Plan(i, "clause", node, name)),
+            described=state.described | _bit(node),
+            related=state.related | (_bit(node) if self.items[i].relative else 0),
         )
+        return self._with_node(self._with_pair(new, i, name), i + 1)
 
-    _from = _side
+    def _describe(self, i: int, p: int, state: _State) -> _State:
+        """The state in which item `i`, a side or a describing word, is said of the noun at place `p`."""
+        node, item = state.frontier[p], self.items[i]
+        new = state._replace(
+            frontier=state.frontier[: p + 1],
+            plan=(*state.plan, Plan(i, "adjective" if item.kind == "adjective" else "side", node)),
+            described=state.described | _bit(node),
+            related=state.related | (_bit(node) if item.relative else 0),
+        )
+        if item.kind == "adjective":
+            return new
+        return new._replace(picked=state.picked | _bit(node), counting=state.counting & ~_bit(node))
 
-    def _adjective(self, i: int, _item: Item, p: int, state: _State) -> _Options:
-        plan = (*state.plan, Plan(i, "adjective", state.frontier[p]))
-        yield 1.0, replace(state, frontier=state.frontier[: p + 1], plan=plan)
-
-    def _further_phrase(self, i: int, state: _State) -> _Options:
-        """What "and the bowl" adds: the second anchor of "between", or the same relation to another anchor."""
-        if self.items[i].link != "and":
-            return
+    def _continuable(self, state: _State) -> Iterator[tuple[int, int, Plan, str]]:
+        """Anchors on the frontier that a further one may follow: rank from the right, place, plan and relation."""
         holders = {plan.item + 1: plan for plan in state.plan if plan.kind in ("clause", "destination")}
-        paired = {plan.holder for plan in state.plan if plan.kind == "pair"}
         for rank, p in enumerate(reversed(range(len(state.frontier)))):
             node = state.frontier[p]
             plan = holders.get(node)
             waiting = state.single & ~_bit(node)
             closed = sum(_bit(other) for other in state.frontier[p + 1 :])
-            if plan is None or state.counting & (closed | _bit(node)) or waiting & closed:
-                continue
-            name = plan.name or self.items[plan.item].name
+            if plan is not None and not state.counting & (closed | _bit(node)) and not waiting & closed:
+                yield rank, p, plan, plan.name or self.items[plan.item].name
+
+    def _seen_from(self, i: int, state: _State) -> _Options:
+        """What "from the cup" adds to "on the other side of the box"."""
+        paired = {plan.holder for plan in state.plan if plan.kind == "pair"}
+        for _, p, plan, name in self._continuable(state):
+            if name in _FROM_A_SECOND and plan.item not in paired:
+                yield 1.0, partial(self._pair, i, p, plan.item, state)
+
+    def _pair(self, i: int, p: int, first: int, state: _State) -> _State:
+        """The state in which item `i` is the second anchor of item `first`."""
+        new = state._replace(
+            frontier=(*state.frontier[:p], i + 1),
+            plan=(*state.plan, Plan(i, "pair", first)),
+            single=state.single & ~_bit(first + 1),
+        )
+        return self._with_node(new, i + 1)
+
+    def _repeat(self, i: int, p: int, first: Plan, name: str, state: _State) -> _State:
+        """The state in which item `i` names a further thing for the relation of item `first`."""
+        new = state._replace(
+            frontier=(*state.frontier[:p], i + 1), plan=(*state.plan, Plan(i, "repeat", first.item, name))
+        )
+        return self._with_node(new, i + 1)
+
+    def _further_phrase(self, i: int, state: _State) -> _Options:
+        """What "and the bowl" adds: the second anchor of "between", or the same relation to another anchor."""
+        if self.items[i].link != "and":
+            return
+        paired = {plan.holder for plan in state.plan if plan.kind == "pair"}
+        for rank, p, plan, name in self._continuable(state):
+            node = state.frontier[p]
             share = _place_share(rank, len(state.frontier))
-            if name in _PAIRABLE and node - 1 not in paired:
-                new = replace(
-                    state,
-                    frontier=(*state.frontier[:p], i + 1),
-                    plan=(*state.plan, Plan(i, "pair", node - 1)),
-                    single=waiting,
-                )
-                yield share * (10.0 if state.single & _bit(node) else 1.0), self._with_node(new, i + 1)
-            elif plan.kind == "clause" and name not in _PAIRABLE:
-                new = replace(
-                    state,
-                    frontier=(*state.frontier[:p], i + 1),
-                    plan=(*state.plan, Plan(i, "repeat", plan.item, name)),
-                )
-                yield share, self._with_node(new, i + 1)
+            if name == "between" or (name in _BOTH_OR_EACH and self._both_single(node, i + 1)):
+                if plan.item not in paired:
+                    bonus = _WAITED_FOR if state.single & _bit(node) else 1.0
+                    yield share * bonus, partial(self._pair, i, p, plan.item, state)
+            elif plan.kind == "clause" and name not in _FROM_A_SECOND | {"at the centre of"}:
+                yield share, partial(self._repeat, i, p, plan, name, state)
+
+    def _both_single(self, first: int, second: int) -> bool:
+        """Whether two phrases are one thing each."""
+        return all(phrase is not None and phrase.count in (None, 1) for phrase in
+                   (self.phrases[first], self.phrases[second]))  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- refusing
 
@@ -342,27 +341,24 @@ class _Enumeration:
         return NotUnderstoodError(self.instruction, span, reason, repair)
 
 
-def readings_of(sentence: Sentence, instruction: str) -> tuple[SpatialQuery, ...]:
-    """All readings of a flat sentence.
+def attachments(task: Task, instruction: str, later: bool) -> list[tuple[float, Assembled]]:
+    """All readings of one command.
 
     Args:
-        sentence: the flat form.
+        task: the command.
         instruction: the instruction as given.
+        later: whether it follows another command, so that "it" is something said before.
 
     Returns:
-        At most `MAX_READINGS` readings, the preferred one first; their preferences sum to 1.
+        At most `MAX_READINGS` readings with their shares, the preferred one first; the shares sum to 1.
 
     Raises:
         NotUnderstoodError: no reading is left; the error says why.
     """
-    enumeration = _Enumeration(sentence, instruction)
-    shares: dict[tuple[object, ...], float] = {}
-    queries: dict[tuple[object, ...], SpatialQuery] = {}
+    enumeration = _Enumeration(task, instruction)
+    shares: dict[Assembled, float] = {}
     for state in enumeration.run():
-        query = assemble(enumeration.action, enumeration.phrases, enumeration.items, state.plan, instruction)
-        key = (query.action, query.target, query.destination)
-        queries.setdefault(key, query)
-        shares[key] = shares.get(key, 0.0) + state.weight
+        assembled = assemble(task.action, enumeration.phrases, enumeration.items, state.plan, instruction, later)
+        shares[assembled] = shares.get(assembled, 0.0) + state.weight
     total = sum(shares.values())
-    ranked = sorted(queries, key=lambda key: -shares[key])
-    return tuple(replace(queries[key], readings=len(ranked), preference=shares[key] / total) for key in ranked)
+    return sorted(((share / total, assembled) for assembled, share in shares.items()), key=lambda pair: -pair[0])

@@ -8,17 +8,52 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.parser import parse
-from spatial_vlm_ros.types import NounPhrase, SpatialQuery
+from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
+from spatial_vlm_ros.language.parser import parse, parse_after
+from spatial_vlm_ros.language.relations import RELATIONS
+from spatial_vlm_ros.language.vocabulary import phrase_table
+from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Step
 
+_OTHER_OF_THE_KIND = 0.6  # share of "the other one" being other than what was meant, wherever it is
 _OWN_NAME = 0.85  # share of the reading that another noun names another thing
 _GENERIC = "object"  # the category of "one", "it" and "thing"
-_PREAMBLE = re.compile(r"^\s*(?:(?:no|yes|ok|okay|well|i mean|sorry)\b[\s,.!-]*)+", re.IGNORECASE)
+_IT = frozenset({"it", "them"})
+_OTHER_THAN = "other than"
+_PREAMBLE = re.compile(
+    r"^\s*(?:(?:no|nope|nah|yes|yeah|yep|ok|okay|well|oh|uh|um|hmm|i mean|i meant|i said|sorry|actually|please|just"
+    r"|then|it is|it's|its|that's|that is|the answer is|make it|rather)\b[\s,.!-]*)+",
+    re.IGNORECASE,
+)
+_NOT = re.compile(r"^\s*(?:(?:no|nope|well|please|but)\b[\s,.!-]*)*\bnot\s+(?P<what>.+)$", re.IGNORECASE)
 _BARE = re.compile(r"^(?:the\s+)?([a-z][a-z -]*?)(?:\s+one)?$", re.IGNORECASE)
+_POINTED = re.compile(r"^(?:it|that|this|that one|this one|the same|the same one|him|her)$", re.IGNORECASE)
+_NAMED = re.compile(r"^(?:the|a|an|any|that|this|those|these)\b", re.IGNORECASE)
 _ACTIONS_OF_A_PHRASE = ("find",)  # what a noun phrase without a verb parses to
+_COUNTS_UNSAID = "from which side is this counted?"
+
+_OWN_FRAMES: dict[str, FrameOfReference] = {
+    **dict.fromkeys(("mine", "my own", "my side", "my view", "from me", "as i do", "the way i see it", "my left",
+                    "my right",
+                     "from my left", "from my right", "me", "from the speaker", "the speaker's", "the person's"),
+                    FrameOfReference.SPEAKER),
+    **dict.fromkeys(("yours", "your own", "your side", "your view", "from you", "the robot's", "from the robot",
+                    "the robot",
+                     "your left", "your right", "you", "from your left", "from your right"), FrameOfReference.ROBOT),
+    **dict.fromkeys(("the camera's", "from the camera", "the camera", "camera", "the viewer's", "from the viewer",
+                     "the picture's", "in the picture", "from the image"), FrameOfReference.VIEWER),
+    **dict.fromkeys(("its own", "its own side", "the object's", "its own left",
+                    "its own right"), FrameOfReference.OBJECT),
+    **dict.fromkeys(("the world's", "the map's", "world", "the world frame"), FrameOfReference.WORLD),
+}  # fmt: skip
+"""Answers that name a frame of reference and nothing else."""
+_REFUSED_ANSWERS = frozenset({"neither", "neither of them", "neither one", "none", "none of them", "none of these",
+                             "nothing",
+                             "no", "nope", "nah", "none of those", "neither of those", "no one", "not any", "not one",
+                             "neither of these"})  # fmt: skip
+"""Answers that leave nothing to choose."""
 
 
 def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQuery, ...]:
@@ -31,10 +66,11 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
 
     Returns:
         The readings of the first instruction with everything said later added to its target. Words with a verb of their
-        own ("grab the box") are a new instruction: what came before is dropped.
+        own ("grab the box") are a new instruction: what came before is dropped, but for what "it" and "the other one"
+        stand for.
 
     Raises:
-        InputError, NotUnderstoodError: as `parse`.
+        InputError, NotUnderstoodError: as `parse`; also an answer that refuses every choice ("neither").
     """
     if not follows:
         return parse(instruction)
@@ -45,34 +81,218 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
 
 
 def _with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[SpatialQuery, ...]:
+    bare = " ".join(answer.lower().replace("’", "'").strip(" \t\n.,!?").split())
+    if bare in _REFUSED_ANSWERS:
+        raise NotUnderstoodError(
+            answer, (0, len(answer)), "this leaves nothing to choose", "say which thing is meant, in other words"
+        )
+    if bare.isdigit() or bare in NUMBERS:
+        raise NotUnderstoodError(
+            answer, (0, len(answer)), "a number alone says neither which nor how many",
+            'say "the second one from the left" or "both of them"',
+        )  # fmt: skip
+    frame = _frame_said(_PREAMBLE.sub("", bare) or bare)
+    if frame is not None:
+        return tuple(_in_frame(query, frame, answer) for query in queries)
+    negated = _NOT.match(answer)
+    if negated is not None:
+        return _without(queries, negated["what"].strip(" \t\n.,!?"), answer)
     said = parse_answer(answer)
-    if said[0].action not in _ACTIONS_OF_A_PHRASE:
-        return said
+    if said[0].action not in _ACTIONS_OF_A_PHRASE or said[0].steps:
+        return tuple(_about(query, queries[0].target) for query in said)
     added = said[0].target
     one = re.search(r"\bones?\b", answer, re.IGNORECASE) is not None
-    readings = [
-        dataclasses.replace(query, instruction=answer, target=_combined(query.target, added, category),
-                            preference=query.preference * share)
-        for query in queries
-        for category, share in _categories(query.target.category, added.category, one).items()
-    ]  # fmt: skip
-    return tuple(dataclasses.replace(reading, readings=len(readings)) for reading in readings)
+    readings: list[SpatialQuery] = []
+    for query in queries:
+        for category, share in _categories(query.target.category, added.category, one).items():
+            likelier = dataclasses.replace(query, preference=query.preference * share)
+            target = _combined(query.target, _replaced(added, query.target), category)
+            reading = _with_target(likelier, answer, target)
+            readings += _others(reading, query.target, added) if _says_other(added) else [reading]
+    return _ranked(readings)
+
+
+def _ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
+    """Readings, the preferred one first, with their number on each."""
+    ranked = sorted(readings, key=lambda reading: -reading.preference)
+    return tuple(dataclasses.replace(reading, readings=len(readings)) for reading in ranked)
 
 
 def parse_answer(answer: str) -> tuple[SpatialQuery, ...]:
     """Readings of an answer: a few bare words ("red", "left") are taken as "the red one".
+
+    "It" and what "the other one" is other than are left as phrases of the category "it".
 
     Raises:
         InputError, NotUnderstoodError: as `parse`.
     """
     words = _PREAMBLE.sub("", answer)
     bare = _BARE.match(words.strip().rstrip(".!"))
-    if bare is not None and len(bare[1].split()) <= 2:
+    if bare is not None and len(bare[1].split()) <= 2 and bare[1].lower() != "others":
         try:
-            return parse(f"the {bare[1]} one")
+            return _counted(f"the {bare[1]} one")
         except NotUnderstoodError:
             pass
-    return parse(words or answer)
+    return _counted(words or answer)
+
+
+def _counted(words: str) -> tuple[SpatialQuery, ...]:
+    """Readings of an answer; an ordinal without a side counts from the left, as questions do."""
+    try:
+        return parse_after(words, later=True)
+    except NotUnderstoodError as error:
+        if error.reason != _COUNTS_UNSAID:
+            raise
+    return parse_after(f"{words.rstrip(' .!?')} from the left", later=True)
+
+
+# ------------------------------------------------------------------------------------------------ other than
+
+
+def _without(queries: tuple[SpatialQuery, ...], what: str, answer: str) -> tuple[SpatialQuery, ...]:
+    """Such as "Not the red one", "not that one": what was said before, but not that."""
+    if _POINTED.match(what):
+        readings = [each for query in queries for each in
+                    _others(_with_target(query, answer, _apart(query.target, query.target)), query.target)]  # fmt: skip
+        return _ranked(readings)
+    said = parse_answer(what)[0]
+    if said.action not in _ACTIONS_OF_A_PHRASE or said.destination is not None or said.steps:
+        raise NotUnderstoodError(answer, (0, len(answer)), "this is no command to do something", "say what to do")
+    described = None if _NAMED.match(what) else _bare_relation(said.target)
+    if described is not None:
+        return tuple(
+            _with_target(query, answer, dataclasses.replace(
+                query.target, relations=(*query.target.relations, dataclasses.replace(described, negated=True))))
+            for query in queries
+        )  # fmt: skip
+    readings = []
+    for query in queries:
+        category = next(iter(_categories(query.target.category, said.target.category, one=True)))
+        anchor = dataclasses.replace(_replaced(said.target, query.target), category=category)
+        readings.append(_with_target(query, answer, _apart(query.target, anchor)))
+    return tuple(readings)
+
+
+def _says_other(phrase: NounPhrase) -> bool:
+    """Whether a phrase is "the other one": other than what was said before."""
+    return any(clause.relation == _OTHER_THAN and clause.anchors[0].category in _IT for clause in phrase.relations)
+
+
+def _others(reading: SpatialQuery, earlier: NounPhrase, added: NounPhrase | None = None) -> tuple[SpatialQuery, ...]:
+    """Readings of "the other one": another that the earlier words fit, or any other of the kind.
+
+    Args:
+        reading: the first of them.
+        earlier: what was said before.
+        added: what the answer says of the other one.
+
+    Returns:
+        Both, or `reading` alone where the earlier words were nothing but the kind.
+    """
+    bare = NounPhrase(earlier.category, earlier.attributes, count=earlier.count, choice=earlier.choice)
+    if bare == earlier:
+        return (reading,)
+    told = _apart(bare, earlier)
+    if added is not None:
+        told = _combined(bare, _replaced(added, earlier), reading.target.category)
+    other = _with_target(reading, reading.instruction, told)
+    return (
+        dataclasses.replace(other, preference=reading.preference * _OTHER_OF_THE_KIND),
+        dataclasses.replace(reading, preference=reading.preference * (1.0 - _OTHER_OF_THE_KIND)),
+    )
+
+
+def _bare_relation(phrase: NounPhrase) -> RelationClause | None:
+    """The clause of "not behind the box", where no thing is named."""
+    if phrase != NounPhrase(_GENERIC, relations=phrase.relations) or len(phrase.relations) != 1:
+        return None
+    (clause,) = phrase.relations
+    return clause if clause.relation != _OTHER_THAN and not clause.negated else None
+
+
+def _apart(phrase: NounPhrase, anchor: NounPhrase) -> NounPhrase:
+    """A phrase, but not that very thing."""
+    return dataclasses.replace(phrase, relations=(*phrase.relations, RelationClause(_OTHER_THAN, (anchor,))))
+
+
+# ------------------------------------------------------------------------------------------------ frames
+
+
+def _frame_said(words: str) -> FrameOfReference | None:
+    """The frame of reference that the whole answer names: "from my side", "yours", "the camera's"."""
+    if words in _OWN_FRAMES:
+        return _OWN_FRAMES[words]
+    for prefix in ("", "from ", "as seen from "):
+        kinds = phrase_table()[0].get(prefix + words, {})
+        if "FRAME" in kinds:
+            frame: FrameOfReference = kinds["FRAME"][0]
+            return frame
+    return None
+
+
+def _in_frame(query: SpatialQuery, frame: FrameOfReference, answer: str) -> SpatialQuery:
+    """The query seen in a frame."""
+
+    def phrase(said: NounPhrase) -> NounPhrase:
+        ordered = said.superlative in FRAMED_SUPERLATIVES
+        ordered = ordered or (said.ordinal is not None and said.ordinal.from_ in FRAMED_ORDERS)
+        relations = tuple(clause(each) for each in said.relations)
+        return dataclasses.replace(said, relations=relations, frame=frame if ordered else said.frame)
+
+    def clause(said: RelationClause) -> RelationClause:
+        framed = said.relation in RELATIONS and RELATIONS[said.relation].framed
+        anchors = tuple(phrase(anchor) for anchor in said.anchors)
+        return dataclasses.replace(said, anchors=anchors, frame=frame if framed else said.frame)
+
+    return _mapped(dataclasses.replace(query, instruction=answer), phrase, frame)
+
+
+def _mapped(
+    query: SpatialQuery, phrase: Callable[[NounPhrase], NounPhrase], frame: FrameOfReference | None = None
+) -> SpatialQuery:
+    """The query with every phrase changed, and the frame of destinations set."""
+
+    def place(said: Destination | None) -> Destination | None:
+        if said is None:
+            return None
+        framed = frame is not None and said.relation in RELATIONS and RELATIONS[said.relation].framed
+        anchors = tuple(phrase(anchor) for anchor in said.anchors)
+        return dataclasses.replace(said, anchors=anchors, frame=frame if framed else said.frame)
+
+    steps = tuple(Step(step.action, phrase(step.target), place(step.destination)) for step in query.steps)
+    return dataclasses.replace(
+        query, target=phrase(query.target), destination=place(query.destination), steps=steps
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ adding up
+
+
+def _with_target(query: SpatialQuery, answer: str, target: NounPhrase) -> SpatialQuery:
+    """The query about another target, in its steps too."""
+    steps = tuple(
+        dataclasses.replace(step, target=target) if step.target == query.target else step for step in query.steps
+    )
+    return dataclasses.replace(query, instruction=answer, target=target, steps=steps)
+
+
+def _about(query: SpatialQuery, earlier: NounPhrase) -> SpatialQuery:
+    """A new instruction with what was said before in the place of "it"."""
+    return _mapped(query, lambda phrase: _replaced(phrase, earlier))
+
+
+def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:
+    """A phrase with `earlier` for every "it" in it; "the other one" takes its noun."""
+    if phrase.category in _IT:
+        return earlier if not phrase.relations else dataclasses.replace(
+            earlier, relations=(*earlier.relations, *phrase.relations))  # fmt: skip
+    relations = tuple(
+        dataclasses.replace(clause, anchors=tuple(_replaced(anchor, earlier) for anchor in clause.anchors))
+        for clause in phrase.relations
+    )
+    apart = any(clause.relation == _OTHER_THAN for clause in relations)
+    category = earlier.category if apart and phrase.category == _GENERIC else phrase.category
+    return dataclasses.replace(phrase, category=category, relations=relations)
 
 
 def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase:
@@ -81,11 +301,12 @@ def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase
     return NounPhrase(
         category=category,
         attributes=tuple(dict.fromkeys((*first.attributes, *added.attributes))),
-        count=first.count,
+        count=first.count if added.count is None else added.count,
         superlative=added.superlative if order else first.superlative,
         ordinal=added.ordinal if order else first.ordinal,
         relations=(*first.relations, *added.relations),
         frame=added.frame or first.frame,
+        choice=added.choice or first.choice,
     )
 
 
@@ -95,7 +316,7 @@ def _categories(first: str, added: str, one: bool) -> dict[str, float]:
     "One" and the noun again keep the noun. Another noun with "one" tells its kind: "the bonnet one" of the chicks is a
     bonnet chick. Without "one" it is rather a thing of its own name ("the mug"), if the scene has one.
     """
-    if added in (_GENERIC, first):
+    if added in (_GENERIC, first, *_IT):
         return {first: 1.0}
     if first == _GENERIC or added.endswith(f" {first}"):
         return {added: 1.0}

@@ -19,13 +19,13 @@ from spatial_vlm_ros.language.lexicon import ONE_OF
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.phrases import phrase_of
 from spatial_vlm_ros.language.refusals import unexpected
-from spatial_vlm_ros.language.sentence import FrameWords, Item, Phrase, Sentence, Step
+from spatial_vlm_ros.language.sentence import TOPIC, FrameWords, Item, Phrase, RelationWords, Sentence, Step
 
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
 _COMMA_MEANS_NOTHING_AFTER = frozenset(
     {"VERB", "DET", "FRAME", "AND", "BUT", "THEN", "COMMA", "REL", "IS", "WHICH", "THATIS"}
 )
-_COMMA_MEANS_NOTHING_BEFORE = frozenset({"FRAME", "AND", "BUT", "THEN", "IS", "THATIS", "COMMA", "FROM"})
+_COMMA_MEANS_NOTHING_BEFORE = frozenset({"FRAME", "AND", "BUT", "THEN", "IS", "COMMA", "FROM"})
 
 
 class _TokenLexer(Lexer):
@@ -68,6 +68,9 @@ def settle(tokens: list[Token]) -> list[Token]:
         if token.kind == "COMMA":
             before = kept[-1].kind if kept else "COMMA"
             after = tokens[i + 1].kind if i + 1 < len(tokens) else "COMMA"
+            if before == "FRAME" and after == "VERB":
+                kept.append(token)  # "the mug left of the box from my side, grab it"
+                continue
             if before in _COMMA_MEANS_NOTHING_AFTER or after in _COMMA_MEANS_NOTHING_BEFORE:
                 continue
             if before in ("ADJ", "SUP", "NUM", "ORD") and after in ("ADJ", "NOUN", "SUP"):
@@ -113,22 +116,38 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         kinds = [child.type for child in children]
         return next((_LINKS[kind] for kind in kinds if kind in _LINKS), ""), "THATIS" in kinds
 
-    def clause(self, children: list[Any]) -> Item:
+    def clause(self, children: list[Any]) -> list[Item]:
         negated = children[0].type == "NOT"
         leaf, *frames = children[negated:-1]
-        token, phrase = self._of(leaf), children[-1]
-        name, frame, motion = token.value
-        if frames:
-            frame = self._of(frames[0]).value[0]
-        return Item(
-            "clause", token.start, phrase.end, negated=negated, name=name, frame=frame, motion=motion, phrase=phrase
-        )
+        return self._clauses(leaf, frames, children[-1], negated)
+
+    def _clauses(self, leaf: LarkToken, frames: list[LarkToken], phrase: Phrase, negated: bool) -> list[Item]:
+        """The clause of a relation token; more than one where the words say several ("in the left corner of")."""
+        token = self._of(leaf)
+        words: RelationWords = token.value
+        frame = self._of(frames[0]).value[0] if frames else words.frame
+        if words.also and negated:
+            raise NotUnderstoodError(
+                self.instruction, (token.start, token.end), "this place cannot be negated",
+                'say it of the corner alone: "not at the corner of the tray"',
+            )  # fmt: skip
+        items = [
+            Item("clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
+                 phrase=phrase, distance=words.distance, tight=words.name == "part of" and token.text == "of")
+        ]  # fmt: skip
+        for name in words.also:
+            items.append(replace(items[0], name=name, phrase=replace(phrase), link="and", joined=True, motion=False))
+        return items
 
     def two_clauses(self, children: list[Any]) -> list[Item]:
-        *first, conjunction, second, phrase = children
-        items = [self.clause([*first, phrase]), self.clause([*first[:-1], second, replace(phrase)])]
-        items[1].link, items[1].joined = _LINKS[conjunction.type], True
-        return items
+        phrase: Phrase = children[-1]
+        leaves: list[LarkToken] = children[:-1]
+        kinds = [leaf.type for leaf in leaves]
+        first, second = (leaf for leaf in leaves if leaf.type == "REL")
+        items = self._clauses(first, [], phrase, kinds[0] == "NOT")
+        joined = self._clauses(second, [], replace(phrase), "NOT" in kinds)
+        joined[0].link, joined[0].joined = "and", True
+        return items + joined
 
     def side(self, children: list[LarkToken]) -> Item:
         token = self._of(children[-1])
@@ -152,7 +171,7 @@ class _Flattener(Transformer[LarkToken, Sentence]):
                 self.instruction,
                 (tokens[0].start, tokens[-1].end),
                 "a describing word cannot be negated",
-                'say what the thing is, not what it is not: "the blue mug"',
+                'say what the thing is, or "any mug but the red one"',
             )
         return Item("adjective", tokens[0].start, tokens[-1].end, words=tuple(token.value for token in tokens))
 
@@ -177,8 +196,15 @@ class _Flattener(Transformer[LarkToken, Sentence]):
 
     # ---- sentences
 
-    def step(self, children: list[Any]) -> Step:
-        return self._step(children[1:])
+    def step(self, children: list[Any]) -> list[Step]:
+        return self._steps(children[1:])
+
+    def _steps(self, children: list[Any]) -> list[Step]:
+        """One command and those that follow it."""
+        last = children[-1]
+        if isinstance(last, list) and last and isinstance(last[0], Step):
+            return [self._step(children[:-1]), *last]
+        return [self._step(children)]
 
     def _step(self, children: list[Any]) -> Step:
         verb, head, *posts = children
@@ -188,12 +214,23 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         return Step(token.value, head, items, token.start, end)
 
     def command(self, children: list[Any]) -> Sentence:
-        second = [children.pop()] if isinstance(children[-1], Step) else []
-        return Sentence([self._step(children), *second])
+        return Sentence(self._steps(children))
 
     def fragment(self, children: list[Any]) -> Sentence:
         head, *posts = children
         return Sentence([Step("find", head, _flat(posts))])
+
+    def topic(self, children: list[Any]) -> Sentence:
+        """A thing, and commands about it."""
+        head, *posts, steps = children
+        items = _flat(posts)
+        first: Step = steps[0]
+        if first.head.refers not in ("it", "them"):
+            raise NotUnderstoodError(
+                self.instruction, (first.head.start, first.head.end), "this names a second thing",
+                'say one thing, for example "the mug behind the box, pick it up"',
+            )  # fmt: skip
+        return Sentence([Step(TOPIC, head, items, head.start, items[-1].end if items else head.end), *steps])
 
     def answer(self, children: list[Any]) -> Sentence:
         items = _flat(children)

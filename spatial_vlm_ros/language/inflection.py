@@ -80,6 +80,8 @@ def singular(word: str) -> str:
         return word
     if len(word) < 4 or not word.endswith("s") or word in _NEVER_PLURAL or word.endswith(("ss", "us", "is", "'s")):
         return word
+    if word.endswith("es") and word[:-2] in _NEVER_PLURAL:
+        return word[:-2]
     if word.endswith("ies"):
         return word[:-1] if word[:-1] in _ENDS_IN_IE else word[:-3] + "y"
     if word.endswith(("sses", "xes", "ches", "shes", "zzes")):

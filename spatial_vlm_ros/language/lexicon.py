@@ -15,13 +15,13 @@ from spatial_vlm_ros.types import FrameOfReference
 ACTIONS: dict[str, tuple[str, ...]] = {
     "pick": (
         "pick up?", "grab", "get", "take", "fetch", "grasp", "lift up?", "collect", "retrieve", "seize", "snatch",
-        "pick out", "take hold of", "get hold of", "grab hold of", "raise", "gather up?", "choose", "select",
+        "pick out", "take hold of", "get hold of", "grab hold of", "raise", "grab onto", "gather up?", "choose",
+        "select",
         "remove",
         "take out|away", "pull out", "go get", "grip", "scoop up", "pluck", "catch", "hold",
-        "go and? get|fetch|grab|take",
     ),
     "give": (
-        "hand|give|pass|bring|get|fetch|grab|deliver|hold me|us", "give", "bring", "deliver", "pass over?",
+        "hand|give|pass|bring|get|fetch|grab|deliver|hold me|us", "gimme", "give", "bring", "deliver", "pass over?",
         "hand over?",
         "bring over|back", "hand out",
     ),
@@ -29,26 +29,34 @@ ACTIONS: dict[str, tuple[str, ...]] = {
         "put", "place", "set", "move", "drop", "stack", "lay", "put down|back|away", "set down", "lay down",
         "position",
         "deposit", "drop off", "relocate", "shift", "transfer", "stick", "insert", "leave", "rest", "stow", "store",
-        "carry", "return", "tuck", "slot", "park",
+        "carry", "return", "tuck", "slot", "park", "hang", "pop", "place down", "pop down", "lay out", "rest down",
+        "plonk", "situate",
     ),
     "find": (
         "find", "locate", "look for", "search for", "show me|us?", "where is|are|did", "where's", "wheres", "where",
         "do you see", "can you see", "identify", "detect", "spot", "find me|us", "tell me|us where",
-        "do you know where", "show me|us where", "find out? where", "seek", "recognise",
+        "i'm|we're looking|searching for", "i am looking|searching for", "we are looking|searching for",
+        "i|we can't|cannot|cant find|see|spot|locate",
+        "where can|could|do|would|might i|we|you find|see", "where do|would i|we look for", "i|we can|could not find",
+                "do you know where", "show me|us where", "find out? where", "seek", "recognise",
         "recognize", "highlight", "mark", "localise|localize",
     ),
-    "point": ("point at|to|out|towards|toward", "point me to|at", "indicate"),
-    "look": ("look at", "inspect", "examine", "focus on", "watch", "observe", "check out?"),
+    "point": ("point at|to|out|towards|toward", "point me to|at", "indicate",
+            "point your|a finger at|to|towards|toward",
+              "point the gripper|arm|hand at|to|towards|toward", "point"),
+    "look": ("look at", "take|have a? good|quick|close? look at", "look over at|to|towards|toward", "inspect",
+            "examine", "focus on", "watch", "observe", "check out?"),
     "push": ("push", "shove", "nudge", "slide", "press against"),
-    "pull": ("pull", "drag", "tug"),
-    "press": ("press", "press on|down", "push down on"),
+    "pull": ("pull", "pull on|at", "tug on|at", "yank on?", "drag", "tug"),
+    "press": ("press", "press on|down", "press down on", "push down on"),
     "touch": ("touch", "tap", "poke"),
     "open": ("open up?", "unlock"),
     "close": ("close", "shut", "close up"),
     "turn": ("turn", "rotate", "spin", "flip over?", "turn over|around"),
     "turn on": ("turn|switch on",),
     "turn off": ("turn|switch off",),
-    "go": ("go|drive|walk|navigate|head over? to", "approach", "come to", "go near"),
+    "go": ("go|drive|walk|navigate|head|move|travel|roll over|up? to", "make your way over? to", "approach",
+            "come to", "go near"),
     "reach": ("reach for|to",),
     "release": ("release", "let go of"),
     "throw": ("throw away|out?", "get rid of", "toss", "discard"),
@@ -58,86 +66,48 @@ ACTIONS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Canonical action → ways of saying it."""
 
-WISHES = ("i|we want|need", "i would like", "i'd like", "id like", "i|we need you to have", "i am after",
-                      "can|could|may i have|get", "can|could we have|get", "i wish for", "i'm looking for",
-                      "i am looking for", "i wanted")  # fmt: skip
-"""Wishes that take a thing; they mean "give"."""
-
-VERIFY = ("there is|are", "there's", "theres", "is|are there", "i see", "you see")
-"""Openings that state or ask whether something is there."""
-
-# ------------------------------------------------------------------------------------------------ courtesy
-
-POLITE = (
-    "please", "kindly", "pls", "can|could|would|will you", "can|could|would|will you please", "would|do you mind",
-    "how about", "what about",
-    "i|we want|need|wish you to", "i would like you to", "i'd like you to", "id like you to", "i'd like to",
-    "id like to",
-    "i would like to", "let's", "lets", "let us", "you should|must|can|could|may", "you need|have to",
-    "i|we want|need to", "i|we have to",
-    "robot", "hey|hi|hello|ok|okay|yo robot?", "dear? robot", "now", "so", "well", "alright", "all right", "next",
-    "first of all", "then", "go ahead and", "try to", "be so kind as to", "be so kind and", "if you please",
-    "if possible",
-    "would you be so kind as to", "may i ask you to", "i ask you to", "your task is to", "can the robot",
-    "have the robot",
-    "excuse me", "help me", "help me to", "make sure to", "be a dear and", "just", "simply", "go", "go and", "um",
-    "uh",
-    "er", "oh", "hmm", "yes", "good morning", "good evening", "do me a favor|favour and", "it would be nice if you",
-    "it would be great if you could", "could you possibly", "are you able to", "do",
-)  # fmt: skip
-"""Words before the command that change nothing."""
-
-PLEASANTRIES = (
-    "please", "pls", "now", "right now", "right away", "thanks", "thank you", "thank you very? much", "thanks a lot",
-    "for me|us", "to me|us", "over here|there", "here", "there", "immediately", "quickly", "carefully", "gently",
-    "slowly", "will you", "would you", "can you", "could you", "for a moment", "if you can|could|please",
-    "ok", "okay", "again", "at once", "as soon as possible", "asap", "if possible", "somewhere",
-    "in the scene", "in this scene", "with your gripper|hand|arm", "safely", "instead", "too", "cheers",
-    "to my hand", "with the gripper",
-)  # fmt: skip
-"""Words after the command that change nothing."""
-
-ADVERBS = ("carefully", "gently", "slowly", "quickly", "safely", "softly", "please", "currently", "actually", "only",
-           "firmly", "um", "uh", "er", "hmm")  # fmt: skip
-"""Words that may stand anywhere and change nothing."""
-
-PARTICLES = ("up", "down", "away", "back", "over", "out", "off", "here", "there")
-"""Left over from split verbs ("pick the cup up")."""
-
-INTENSIFIERS = ("just", "right", "directly", "immediately", "slightly", "a bit", "a little bit?", "somewhat",
-"exactly",
-                "quite", "really", "very", "straight", "a little", "well", "pretty", "so", "too", "somewhere",
-                "located",
-                "clearly", "all the way", "over", "up", "down", "back", "out", "far", "far back", "precisely",
-                "rather",
-                "fairly", "shortly", "almost", "kind of", "sort of", "more or less", "roughly", "about")  # fmt: skip
-"""Swallowed before a relation or a describing word."""
-
-POSTURES = (
-    "standing", "sitting", "lying", "laying", "resting", "located", "placed", "situated", "positioned", "stands",
-    "sits",
-    "lies", "rests", "set", "kept", "stacked", "seated", "found", "put", "to be found", "stored", "that you can see",
-    "which you can see", "you can see", "you see", "that you see", "that i see", "i see", "that can be seen",
-    "visible",
-    "stuck", "left", "leaning", "hanging", "hidden", "balanced", "perched", "appearing", "stays", "staying",
-    "which can be seen",
-    "appears", "seen", "being", "remaining", "parked", "floating",
-)  # fmt: skip
-"""Swallowed before a relation ("standing behind the box")."""
-
 # ------------------------------------------------------------------------------------------------ determiners, numbers
 
-DETERMINERS = ("the", "a", "an", "these", "those", "my", "your", "our", "any", "some", "the only", "such a")
+DETERMINERS = ("the", "a", "an", "these", "those", "my", "your", "our", "some", "the only", "such a")
+ANY = "any"
+CHOICES = ("any", "any old", "whichever", "whatever", "any single", "no matter which", "either", "a random",
+           "any random",
+           "just any")  # fmt: skip
+"""Determiners that leave the choice open."""
+RELATIVE_CHOICES = frozenset({"whichever", "whatever", "no matter which"})
+"""Of those, the ones that take a verb ("whichever mug is nearest")."""
 ONE_OF = 0
+"""Quantity of "the tallest of the mugs": one of several."""
+ANY_OF = -2
 """Quantity of "one of the mugs": one of several, whichever."""
 QUANTITIES: dict[str, int] = {
     "all of? the|these|those|my?": -1, "every": -1, "each": -1, "every single": -1, "both of? the|these|those|my?": 2,
     "several": -1, "a few": -1, "a couple of": 2, "a pair of": 2, "pair of": 2, "the pair of": 2, "the couple of": 2,
     "some of the": -1, "few": -1, "many": -1, "multiple": -1, "half a dozen": 6, "half a": 1, "a dozen": 12,
-    "a number of": -1,
-    "any|one|either of the|these|those|my": ONE_OF, "any one of the|these|those|my": ONE_OF, "either": ONE_OF,
-    "various": -1, "each of the": -1, "the few": -1,
+    "a number of": -1, "each and every": -1, "every one of the|these|those|my": -1, "the both": 2,
+    "any|one|either of the|these|those|my": ANY_OF, "any|either one of the|these|those|my": ANY_OF, "any one": ANY_OF,
+    "various": -1, "each of the": -1, "the few": -1, "just one of the|these|those": ANY_OF,
+    "whichever of the|these|those": ANY_OF,
 }  # fmt: skip
+ALONE: dict[str, int] = {
+    "both": 2, "both of them|these|those": 2, "the two of them": 2, "all of them|these|those": -1, "all": -1,
+    "each of them": -1, "every one of them|these|those": -1, "either": ANY_OF, "any": ANY_OF, "any one": ANY_OF,
+    "either|any of them|these|those": ANY_OF, "either|any one of? them|these|those?": ANY_OF,
+    "one of them|these|those": ANY_OF,
+    "whichever": ANY_OF, "all three": 3, "all four": 4, "all five": 5, "all six": 6,
+}  # fmt: skip
+"""Quantities that stand without a noun; the thing is then "one"."""
+OTHERS: dict[str, str] = {
+    "other": "other",
+    "another": "another",
+    "different": "another",
+    "a different": "another",
+    "others": "other",
+    "remaining": "other",
+    "any other": "another",
+    "some other": "another",
+}
+"""Words for what is not the thing meant so far."""
 NUMBERS = {
     word: value
     for value, word in enumerate(
@@ -195,13 +165,23 @@ ORDINALS = {
 }
 MEASURE_PHRASES = ("piece|pieces|bit|slice|item of", "kind|type of")
 """Swallowed before a noun ("a piece of paper")."""
-UNITS = word_set("""
-    mm cm m meter meters metre metres centimeter centimeters centimetre centimetres millimeter millimeters
-    millimetre millimetres inch inches foot feet ft yard yards dm
-""")  # fmt: skip
-
 PRONOUNS: dict[str, int | None] = {"it": None, "this": None, "something": None, "anything": None, "everything": -1,
                                    "them": -1, "whatever": None}  # fmt: skip
+REFLEXIVES = ("itself", "themselves", "themself", "each other", "one another")
+"""What relates a thing to itself."""
+THERE = "there"
+"""Stands for the relation of "put it there" until it is known whether that is in or on a thing."""
+STEP_PLACES = {"there": THERE, "over there": THERE, "right there": THERE, "in there": "inside", "inside": "inside",
+               "in": "inside", "on there": "on", "on top": "on", "on": "on", "underneath": "under", "beneath": "under",
+               "beside": "next to", "alongside": "next to", "nearby": "near", "behind": "behind",
+                   "in front": "in front of",
+               "above": "above", "below": "below", "to the left": "left of", "to the right": "right of",
+               "back": THERE, "back there": THERE, "back in": "inside", "back inside": "inside"}  # fmt: skip
+"""Places without an anchor in a later command: in, on or by what the earlier one was about."""
+OPENABLE = frozenset({"open", "close"})
+"""Actions on a thing that others are put into."""
+MOVING = frozenset({"pick", "give", "place"})
+"""Actions that move a thing to or from somewhere."""
 PLACEHOLDERS = frozenset(["object", "thing", "item", "one", "stuff"])
 """Nouns that say nothing of the kind; their category is "object"."""
 PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "you"}
@@ -220,9 +200,9 @@ SUPERLATIVES: dict[str, tuple[str, ...]] = {
                 "closer", "nearer"),
     "farthest": ("farthest", "furthest", "most distant", "rearmost", "backmost", "back most", "hindmost",
     "furthermost",
-                 "most remote", "further", "farther", "far away", "furthest|farthest away"),
-    "highest": ("highest", "topmost", "top most", "uppermost", "upper", "higher", "upmost"),
-    "lowest": ("lowest", "bottommost", "bottom most", "lowermost", "undermost", "lower"),
+                 "most remote", "further", "farther", "far away", "furthest|farthest|furthermost away|off|out"),
+    "highest": ("highest", "highest up", "topmost", "top most", "uppermost", "upper", "higher", "upmost"),
+    "lowest": ("lowest", "lowest down", "bottommost", "bottom most", "lowermost", "undermost", "lower"),
     "tallest": ("tallest", "taller"),
     "shortest": ("shortest", "shorter"),
     "largest": ("biggest", "largest", "bigger", "larger", "greatest", "hugest", "most big"),
@@ -257,6 +237,25 @@ SIDES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Phrases after a noun that pick a side without an anchor ("the mug on the left")."""
 
+TWO_SIDES = ("at|in|on|to the top|bottom|upper|lower|front|back|near|far left|right hand? corner|side|part?",
+             "at|in|on|to the left|right front|back|top|bottom corner|side|part?")  # fmt: skip
+"""Two sides at once, of which an order has but one ("at the top left")."""
+PARTS_OF_NOTHING = ("in|at|on|near|by the|a corner|edge|rim|border|end|side|brink", "at|on|to one side|end",
+                    "off? to the side",
+                    "at|in|on the corners|edges|sides|ends")  # fmt: skip
+"""Parts of a thing that is not named ("in the corner")."""
+GRIPS = frozenset({"handle", "rim", "lid", "neck", "edge", "side", "stem", "spout", "handles", "knob"})
+"""Parts that a thing is held by."""
+STATED_VERBS = frozenset({"touches|touch", "contains|contain|contained", "holds|hold", "supports|support", "faces|face",
+                          "carries|carry"})  # fmt: skip
+"""Verbs of relations that also stand without "that" ("the mug touches the box")."""
+HALF_RELATIONS: dict[str, tuple[str, ...]] = {
+    "left of": ("left", "to the left"),
+    "right of": ("right", "to the right"),
+    "in front of": ("in front", "front"),
+}
+"""Relations whose last word is left to the second one ("left and right of the box")."""
+
 OWN_SIDE_RELATIONS = {"left of": "own left of", "right of": "own right of", "in front of": "own front of",
                       "behind": "own back of"}  # fmt: skip
 """What `possessives` writes for "on the chair's own left"."""
@@ -280,21 +279,29 @@ VIEWPOINTS: dict[FrameOfReference, str] = {
 }
 """Who may be near or far ("closest to me")."""
 
+PICTURES = "image|picture|photo|photograph|screen|frame|view|scene"
+"""What has sides that are the camera's ("on the left side of the image")."""
+
 POSSESSORS: dict[FrameOfReference, tuple[str, ...]] = {
     FrameOfReference.SPEAKER: ("my own?", "our"),
     FrameOfReference.ROBOT: ("your own?", "the? robot's", "the? robots"),
     FrameOfReference.VIEWER: ("the? camera's", "the? viewer's", "the? cameras"),
 }
 FRAME_PHRASES: dict[FrameOfReference, tuple[str, ...]] = {
-    FrameOfReference.SPEAKER: ("from where i stand|am|sit|look", "from where i'm standing|sitting|looking",
-    "as i see it",
+    FrameOfReference.SPEAKER: ("as? seen|viewed? from where i stand|am|sit|look",
+            "as? seen|viewed? from where i'm standing|sitting|looking",
+    "as i see it|things", "the way i see it",
                                "as seen by me", "as seen from me", "seen from me", "from where i am standing|sitting",
                                "as seen from here", "seen from here", "from here", "from the speaker's perspective"),
-    FrameOfReference.ROBOT: ("as you see it", "from where you stand|are|sit|look", "as seen by you|yourself",
+    FrameOfReference.ROBOT: ("as you see it|things", "the way you see it",
+            "as? seen|viewed? from where you stand|are|sit|look", "as seen by you|yourself",
                              "as? seen|viewed from the? robot", "as seen by the robot", "as? seen from you",
                              "from where you're standing", "in the? robot frame", "in the base frame",
+                             "as the robot sees it", "the way the robot sees it", "from where the robot stands|is|sits",
                              "from the robot perspective", "from robot perspective"),
     FrameOfReference.VIEWER: ("as? seen|viewed|looking from|by|through the? camera|viewer",
+                              "as the? camera|viewer sees it|things", "the way the camera|viewer sees it",
+                              "from where the camera stands|is|sits",
     "in the? camera image|picture|view|frame",
                               "in the image|picture|photo|view", "in the camera's image|picture|view|frame",
                               "as? seen in the image|picture", "on the screen",
@@ -302,7 +309,12 @@ FRAME_PHRASES: dict[FrameOfReference, tuple[str, ...]] = {
                               "from the camera view|perspective|viewpoint",
                               "from the viewpoint|perspective|view of the camera|viewer"),
     FrameOfReference.WORLD: ("in the world|map frame?", "in world|map coordinates|frame", "in the world coordinates",
-                             "in the world coordinate system"),
+                             "in the world coordinate system",
+                             "with respect to the world|map frame|coordinates?",
+                             "relative to the world|map frame|coordinates?",
+                             "in the world|map frame of reference|coordinates?",
+                             "in terms of the world|map frame|coordinates",
+                             "in the world's frame of? reference?", "going by the world frame|coordinates"),
     FrameOfReference.OBJECT: ("from its own? perspective|view|viewpoint|side", "from its own? point of view"),
 }  # fmt: skip
 VIEW_NOUNS = "point of view|perspective|view|viewpoint|side|angle|standpoint|position|vantage point|seat|eyes|place"
@@ -310,16 +322,6 @@ VIEW_NOUNS = "point of view|perspective|view|viewpoint|side|angle|standpoint|pos
 
 # ------------------------------------------------------------------------------------------------ when words count
 
-VOCATIVES = frozenset({"robot", "buddy", "mate"})
-"""Pleasantries after a comma only."""
-POLITE_BEFORE_VERB = word_set("""
-    robot next well now then first do go just so simply and try yes
-""")
-"""Polite words that are taken so only before a verb or a comma."""
-DEGREES = frozenset({"very", "quite", "really", "pretty", "fairly", "rather", "so", "too", "slightly", "a bit",
-"just",
-                     "somewhat", "almost", "mostly"})  # fmt: skip
-"""Intensifiers that may stand before a describing word."""
 QUESTION_VERBS = frozenset({"what is", "what are", "what's", "whats", "which is", "which are", "where is",
 "where are",
                             "where's", "wheres", "where"})  # fmt: skip

@@ -6,13 +6,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from spatial_vlm_ros.language import lexicon, wordlists
-from spatial_vlm_ros.language.vocabulary import Kinds, phrase_table
+from spatial_vlm_ros.language import courtesy, wordlists
+from spatial_vlm_ros.language.distances import distance_at, mentions_unit
+from spatial_vlm_ros.language.vocabulary import Kinds, longest_phrases, phrase_table
 from spatial_vlm_ros.language.words import Word
 
-NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE", "UNIT"})
+NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE", "OTHER"})
 RELATING = frozenset({"REL", "SIDE"})
-OPENERS = frozenset({"DET", "QTY", "PRON", "PERSON", "THAT"})
+OPENERS = frozenset({"DET", "QTY", "PRON", "PERSON", "THAT", "ALONE", "PRON THATIS", "PRON THATIS NOT"})
+ENDED = frozenset({"NOUN", "PRON", "PERSON", "SIDE", "ADJP", "FROM", "FRAME"})
+"""Tokens after which a phrase may be complete."""
+JOINTS = frozenset({"AND", "BUT", "COMMA"})
+PREDICATING = frozenset({"THATIS", "IS", "NOT", "ADJP"})
 
 
 @dataclass
@@ -52,12 +57,21 @@ class Lookahead:
 
     def __init__(self, words: list[Word]) -> None:
         self.words = words
-        self.phrases, self.longest = phrase_table()
+        self.phrases, _ = phrase_table()
+        self.longest = longest_phrases()
         self.tokens: list[Token] = []
         self.reset()
 
+    def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
+        """Append the token (or tokens) of the words from `first` on."""
+        start, end = self.words[first].start, self.words[first + length - 1].end
+        for single in kind.split():
+            self.tokens.append(Token(single, value, start, end, text))
+
     def reset(self) -> None:
         """Forget what was looked up, after the words changed."""
+        self.texts = [word.text if word.kind == "word" else "" for word in self.words]
+        self.measurable = mentions_unit(self.texts)
         self._found: dict[int, list[Match]] = {}
         self._kinds: dict[int, frozenset[str]] = {}
         self.tail = self._tail()
@@ -67,7 +81,8 @@ class Lookahead:
         if i in self._found:
             return self._found[i]
         found, text = [], ""
-        for length in range(1, min(self.longest, len(self.words) - i) + 1):
+        first = self.words[i].text.split(" ", 1)[0] if i < len(self.words) else ""
+        for length in range(1, min(self.longest.get(first, 0), len(self.words) - i) + 1):
             word = self.words[i + length - 1]
             if word.kind != "word":
                 break
@@ -91,21 +106,40 @@ class Lookahead:
             self._kinds[i] = kinds
         return self._kinds[i]
 
-    def relating(self, i: int) -> bool:
-        """Whether a relation or side starts at `i`, perhaps after swallowed words."""
+    def relating(self, i: int, measured: bool = True) -> bool:
+        """Whether a relation or side starts at `i`, perhaps after swallowed words or, if `measured`, a distance."""
         while i < len(self.words):
-            if self.peek(i) & RELATING:
+            if self.peek(i) & RELATING or self._relates_shorter(i) or self.close_to(i):
+                return True
+            if measured and self.measurable and self.measures(i):
                 return True
             if not self.peek(i) & {"INTENSIFIER", "POSTURE"}:
                 return False
             i += self.matches(i)[0].length
         return False
 
+    def close_to(self, i: int) -> bool:
+        """Whether a superlative at `i` is a relation ("nearest the box")."""
+        if "SUP" not in self.peek(i):
+            return False
+        match = self.matches(i)[0]
+        before = self.phrases.get(self.texts[i - 1], {}) if i else {}
+        posed = ("POSTURE" in before and "VERB" not in before) or "IS" in before
+        posed = posed and self.nominal(i + 1)
+        return match.text in ("nearest", "closest") and (posed or bool(self.peek(i + 1) & {"DET"}))
+
+    def _relates_shorter(self, i: int) -> bool:
+        """Whether a relation is hidden by a longer phrase ("in the top drawer" by "in the top")."""
+        hidden = self.matches(i)[1:] if "FROM" in self.peek(i) else ()
+        return any("REL" in match.kinds and self.opens(i + match.length) for match in hidden)
+
     def nominal(self, i: int) -> bool:
         """Whether a word of a noun phrase, other than an article, stands at `i`."""
         if self.peek(i) == {"OPEN"}:
             closing = (j + 1 for j in range(i, len(self.words)) if self.words[j].kind == "close")
             return self.nominal(next(closing, len(self.words)))
+        if self.measurable and self.measures(i):
+            return False
         kinds = self.peek(i)
         if kinds & {"THEN", "AND", "FROM", "FRAME"} or (self.tail[i] and kinds & {"PLEASANTRY"}):
             return False
@@ -113,11 +147,23 @@ class Lookahead:
             return False
         if "VERB" in kinds and self.peek(i + self.matches(i)[0].length) & OPENERS:
             return False
-        if kinds & RELATING:
+        if self.close_to(i):
             return False
-        if self.words[i:] and self.words[i].text in wordlists.NOUNS_TOO:
+        if kinds & RELATING:
+            return "ADJ" in kinds and not self.peek(i + 1) & OPENERS and self.nominal(i + 1)  # "the round tray"
+        if i < len(self.words) and self.words[i].text in wordlists.NOUNS_TOO:
             return True
-        return bool(kinds & NOMINAL) or (bool(kinds & {"VERB", "POSTURE"}) and self.matches(i)[0].length == 1)
+        if kinds == {"IS REL"}:
+            return True
+        return bool(kinds & NOMINAL) or (bool(kinds & {"VERB", "POSTURE", "STANDS"}) and self.matches(i)[0].length == 1)
+
+    def measures(self, i: int) -> bool:
+        """Whether a distance and its relation start at `i` ("10 cm left of")."""
+        said = distance_at(self.texts, i)
+        if said is None:
+            return False
+        after = i + said.length
+        return self.relating(after, measured=False) or (said.bounded and self.texts[after : after + 1] == ["of"])
 
     def opens(self, i: int) -> bool:
         """Whether a noun phrase can start at `i`."""
@@ -135,7 +181,7 @@ class Lookahead:
             word = self.words[i]
             if word.kind in ("stop", "comma"):
                 tail[i] = tail[i + 1]
-            elif word.text in lexicon.VOCATIVES:
+            elif word.text in courtesy.VOCATIVES:
                 tail[i] = tail[i + 1] and i > 0 and self.words[i - 1].kind == "comma"
             else:
                 tail[i] = any("PLEASANTRY" in match.kinds and tail[i + match.length] for match in self.matches(i))

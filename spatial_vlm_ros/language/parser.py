@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.attachment import readings_of
 from spatial_vlm_ros.language.grammar import flatten
+from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.possessives import rewrite_possessives
+from spatial_vlm_ros.language.reordering import reorder
+from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.tagging import Tagger
-from spatial_vlm_ros.language.words import check, split
+from spatial_vlm_ros.language.words import check, split, without_stumbles
 from spatial_vlm_ros.types import SpatialQuery
 
 
@@ -16,7 +18,7 @@ def parse(instruction: str) -> tuple[SpatialQuery, ...]:
     """All readings of an instruction.
 
     Args:
-        instruction: one command, question or description in English.
+        instruction: one command, question or description in English, or several commands in one sentence.
 
     Returns:
         The readings, the preferred one first; their preferences sum to 1, and `readings` is their number on each.
@@ -25,9 +27,29 @@ def parse(instruction: str) -> tuple[SpatialQuery, ...]:
         InputError: no string, longer than `MAX_LENGTH` characters, or with control characters.
         NotUnderstoodError: the words are outside the grammar; it carries the span of the first part not understood.
     """
+    return parse_after(instruction, later=False)
+
+
+def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
+    """All readings of an instruction that may follow others.
+
+    Args:
+        instruction: as for `parse`.
+        later: whether something was said before. Then "it" is a phrase of the category "it" for the caller to replace,
+            and "the other mug" is other than that.
+
+    Returns:
+        As `parse`.
+
+    Raises:
+        InputError, NotUnderstoodError: as `parse`.
+    """
     check(instruction)
-    tagger = Tagger(rewrite_possessives(split(instruction)))
-    readings = readings_of(flatten(tagger.run(), instruction), instruction)
+    tagger = Tagger(reorder(rewrite_possessives(without_stumbles(split(instruction)))))
+    tokens = tagger.run()
+    readings = readings_of(flatten(tokens, instruction), instruction, later)
+    if readings[0].action == "place" and readings[0].destination is None:
+        _check_place(tokens, instruction)
     if tagger.deictic is not None and readings[0].action == "place" and readings[0].destination is None:
         raise NotUnderstoodError(
             instruction,
@@ -36,3 +58,15 @@ def parse(instruction: str) -> tuple[SpatialQuery, ...]:
             'say it as "on the tray" or "next to the box"',
         )
     return readings
+
+
+def _check_place(tokens: list[Token], instruction: str) -> None:
+    """Refuse "move the cup to the left", which says no place; it does not mean the leftmost cup."""
+    for token in tokens:
+        if token.kind == "SIDE" and token.text.startswith("to "):
+            raise NotUnderstoodError(
+                instruction,
+                (token.start, token.end),
+                "this place cannot be seen in words",
+                'name a thing: "to the left of the box"',
+            )

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.inflection import MASS_PLURALS, PAIRED, WORN_GLASSES, is_plural, singular
-from spatial_vlm_ros.language.lexicon import ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS
+from spatial_vlm_ros.language.lexicon import ANY, ANY_OF, ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.sentence import FrameWords, Phrase
 
+_REFERRING = frozenset({"it", "them", "this", "that", "these", "those"})
 _LONGEST_NAME = 6
 _LONGEST_BARE_NAME = 3
 
@@ -31,10 +32,12 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
     first, last = tokens[0], next(token for token in reversed(tokens) if token.kind != "FRAME")
     if first.kind in ("PRON", "PERSON"):
         category, count = first.value
-        return Phrase(category, count=count, person=first.kind == "PERSON", start=first.start, end=first.end)
+        refers = first.text if first.text in _REFERRING else None
+        person = first.kind == "PERSON"
+        return Phrase(category, count=count, person=person, start=first.start, end=first.end, refers=refers)
     phrase = Phrase("object", start=first.start, end=last.end)
     heads, complements = _read(tokens, phrase, instruction)
-    determined = any(token.kind in ("DET", "QTY", "NUM", "ORD", "SUP") for token in tokens)
+    determined = any(token.kind in ("DET", "QTY", "NUM", "ORD", "SUP", "OTHER") for token in tokens)
     _check_name(heads + complements, determined, instruction)
     if not heads:
         if not determined:
@@ -44,10 +47,12 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
                 "these words describe a thing but do not name it",
                 f'add a noun: "the {last.text} object"',
             )
-        phrase.elliptic = True
+        phrase.elliptic = phrase.one = True
         phrase.count = None if phrase.count == ONE_OF else phrase.count
         return phrase
     names = [token.text for token in heads]
+    phrase.one = names[0] in ("one", "ones")
+    phrase.pointed = len(tokens) == 2 and phrase.one and first.text in _REFERRING
     if len(names) > 1 and names[-1] in ("one", "ones"):
         names.pop()
     phrase.category, phrase.count = _number(names, [token.text for token in complements], phrase.count)
@@ -65,7 +70,11 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
     order: Token | None = None
     for token in tokens:
         if token.kind in ("QTY", "NUM"):
-            phrase.count = phrase.count if phrase.count == ONE_OF else token.value
+            _quantify(phrase, token)
+        elif token.kind == "DET":
+            phrase.choice = "any" if token.value == ANY else phrase.choice
+        elif token.kind == "OTHER":
+            phrase.other = token.value
         elif token.kind == "ADJ" and nouns is heads:
             if token.value not in phrase.attributes:
                 phrase.attributes += (token.value,)
@@ -100,6 +109,16 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
             )
         phrase.order_from, phrase.superlative = side, None
     return heads, complements
+
+
+def _quantify(phrase: Phrase, token: Token) -> None:
+    """Note a number: "two of the three mugs" are any two."""
+    if isinstance(token.value, tuple):
+        phrase.choice, phrase.count, phrase.partitive = "any", token.value[1], True
+    elif token.value == ANY_OF:
+        phrase.choice, phrase.count = "any", ONE_OF
+    elif phrase.count != ONE_OF and not phrase.partitive:
+        phrase.count = token.value
 
 
 def _twice(token: Token, instruction: str, what: str) -> NotUnderstoodError:

@@ -25,7 +25,17 @@ _BY_KIND: dict[str, tuple[str, str]] = {
     "THERE": ("this cannot stand here", _EXAMPLE),
     "WHICH": ("this question word cannot stand here", 'ask "which mug is behind the box?"'),
     "OF": ('"of" cannot stand here', 'say "the lid of the jar" or "the box of cereal"'),
-    "UNIT": ("a distance cannot stand here", 'say "10 cm left of the box"'),
+    "DIST": ("a distance cannot stand here", 'say "10 cm left of the box"'),
+    "VAGUE": ("how far is that?", 'say a number: "10 cm left of the box"'),
+    "RANGE": ("a range of distances is not supported", 'say one: "about 15 cm left of the box"'),
+    "TWO_SIDES": ("two sides at once are not supported", 'say one: "the mug on the left"'),
+    "UNMEASURED": ("a distance cannot be stated with this relation", 'say "10 cm left of the box" or "10 cm from it"'),
+    "GRIP": ("where to hold a thing cannot be said here", "leave it out"),
+    "CLOSER": ("this says no place", 'say how near: "next to the box", "10 cm from the box"'),
+    "PARTLESS": ("this is a part of a thing that is not named", 'name the thing: "at the edge of the tray"'),
+    "SELF": ("a thing has no relation to itself", 'name another thing: "left of the box"'),
+    "THAN": ("this comparison is not supported here", 'say "taller than the can" or "closer to me than the can"'),
+    "OTHER": ("this cannot stand here", _EXAMPLE),
     "THATIS": ("nothing is named before this", 'name the thing first: "the mug that is behind the box"'),
     "FROM": ("a side to count from cannot stand here", 'say "the second mug from the left"'),
     "FROM_BEFORE": ("a side to count from cannot stand here", 'say "the second mug from the left"'),
@@ -58,7 +68,7 @@ def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotU
         The error, with the span of what was not understood.
     """
     for token in tokens[: position + 1]:
-        if token.kind in ("FOREIGN", "SYMBOL"):
+        if token.kind in ("FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE"):
             return _error(token, instruction)
     if not tokens:
         return NotUnderstoodError(instruction, (0, len(instruction)), "no command and no thing is named", _EXAMPLE)

@@ -3,11 +3,20 @@
 
 from __future__ import annotations
 
+from spatial_vlm_ros.language.distances import say_distance
 from spatial_vlm_ros.language.inflection import plural
 from spatial_vlm_ros.language.lexicon import ACTIONS, NUMBERS, ORDINALS, PERSONS
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import RELATIONS
-from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, SpatialQuery
+from spatial_vlm_ros.types import (
+    Destination,
+    Distance,
+    FrameOfReference,
+    NounPhrase,
+    RelationClause,
+    SpatialQuery,
+    Step,
+)
 
 _ORDINAL_WORDS = {n: word for word, n in ORDINALS.items()}
 _NUMBER_WORDS = {1: "one"} | {n: word for word, n in NUMBERS.items()}
@@ -19,8 +28,16 @@ _FRAME_WORDS = {
     FrameOfReference.WORLD: "(in the world frame)",
     FrameOfReference.OBJECT: "(from its own perspective)",
 }
-_ACTION_WORDS = {"pick": "pick up", "give": "give me", "verify": "there is", "go": "go to", "reach": "reach for"}
+_ACTION_WORDS = {
+    "pick": "pick up",
+    "give": "give me",
+    "verify": "there is",
+    "go": "go to",
+    "point": "point at",
+    "reach": "reach for",
+}
 _BARE_MEANS_ELSEWHERE = frozenset({"from", "off", "out of", "with", "without"})
+_WITH_A_DISTANCE = {"at a distance from": "from"}
 
 
 def describe(phrase: NounPhrase) -> str:
@@ -35,12 +52,11 @@ def describe(phrase: NounPhrase) -> str:
     if phrase == NounPhrase(phrase.category) and phrase.category in PERSONS:
         return phrase.category
     several = phrase.count not in (None, 1)
-    words = ["all" if phrase.count == -1 else "the"]
+    words = ["any"] if phrase.choice else ["all" if phrase.count == -1 else "the"]
     if phrase.superlative is not None:
         words += [phrase.superlative, *_frame(phrase.frame)]
     if phrase.ordinal is not None:
-        n = phrase.ordinal.n
-        words += [_ORDINAL_WORDS.get(n, f"{n}th"), *_frame(phrase.frame)]
+        words += [_ordinal(phrase.ordinal.n), *_frame(phrase.frame)]
     if phrase.count is not None and phrase.count >= 1:
         words.append(_NUMBER_WORDS.get(phrase.count, str(phrase.count)))
     words += phrase.attributes
@@ -60,26 +76,45 @@ def render(query: SpatialQuery) -> str:
         query: the query; its `instruction`, `readings` and `preference` are not looked at.
 
     Returns:
-        For example "put the mug behind the box on the tray".
+        For example "put the mug behind the box on the tray", or "open the drawer, then pick up the mug".
     """
-    action = _ACTION_WORDS.get(query.action)
+    if query.steps:
+        return ", then ".join(_command(step) for step in query.steps)
+    return _command(Step(query.action, query.target, query.destination))
+
+
+def _command(step: Step) -> str:
+    """One command in words."""
+    action = _ACTION_WORDS.get(step.action)
     if action is None:
-        action = next(expand(ACTIONS[query.action][0])) if query.action in ACTIONS else query.action
-        action = query.action if query.action in ACTIONS.get(query.action, ()) else action
-    words = "put" if query.action == "place" else action
-    words += " " + describe(query.target)
-    if query.destination is not None:
-        words += " " + _destination(query.destination, query.action)
+        ways = [words for pattern in ACTIONS.get(step.action, ()) for words in expand(pattern)]
+        action = step.action if step.action in ways or not ways else ways[0]
+    words = "put" if step.action == "place" else action
+    words += " " + describe(step.target)
+    if step.destination is not None:
+        words += " " + _destination(step.destination, step.action)
     return words
+
+
+def _ordinal(n: int) -> str:
+    """Such as "second", "21st"."""
+    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return _ORDINAL_WORDS.get(n, f"{n}{ending}")
 
 
 def _frame(frame: FrameOfReference | None) -> list[str]:
     return [] if frame is None else [_FRAME_WORDS[frame]]
 
 
+def _measured(distance: Distance | None, name: str) -> list[str]:
+    """A relation with the distance said with it."""
+    return [name] if distance is None else [say_distance(distance), _WITH_A_DISTANCE.get(name, name)]
+
+
 def _clause(clause: RelationClause, first: bool) -> str:
     """One clause with its connector."""
-    link = "that is" if clause.negated or clause.relation in _BARE_MEANS_ELSEWHERE else ""
+    bare_means_elsewhere = clause.relation in _BARE_MEANS_ELSEWHERE and clause.distance is None
+    link = "that is" if clause.negated or bare_means_elsewhere else ""
     words = [] if first else ["and"]
     if link:
         words.append(link)
@@ -88,7 +123,8 @@ def _clause(clause: RelationClause, first: bool) -> str:
     name = clause.relation
     if name in RELATIONS and name in RELATIONS[name].motion:
         name = next(expand(RELATIONS[name].surfaces[0]))
-    return " ".join([*words, name, *_frame(clause.frame), _anchors(clause.anchors)])
+    anchors = _anchors(clause.relation, clause.anchors)
+    return " ".join([*words, *_measured(clause.distance, name), *_frame(clause.frame), anchors])
 
 
 def _destination(destination: Destination, action: str) -> str:
@@ -96,8 +132,10 @@ def _destination(destination: Destination, action: str) -> str:
     name = destination.relation
     if action != "place" and name in RELATIONS and RELATIONS[name].motion:
         name = next(expand(RELATIONS[name].motion[0]))
-    return " ".join([name, *_frame(destination.frame), _anchors(destination.anchors)])
+    anchors = _anchors(destination.relation, destination.anchors)
+    return " ".join([*_measured(destination.distance, name), *_frame(destination.frame), anchors])
 
 
-def _anchors(anchors: tuple[NounPhrase, ...]) -> str:
-    return " and ".join(describe(anchor) for anchor in anchors)
+def _anchors(relation: str, anchors: tuple[NounPhrase, ...]) -> str:
+    joint = " from " if relation == "on the other side of" else " and "
+    return joint.join(describe(anchor) for anchor in anchors)

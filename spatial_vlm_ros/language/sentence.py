@@ -4,9 +4,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from spatial_vlm_ros.types import FrameOfReference
+from spatial_vlm_ros.types import Distance, FrameOfReference
+
+
+class RelationWords(NamedTuple):
+    """What a relation token says.
+
+    `motion` = the words only name where something is to go ("onto"); `also` = further relations to the same anchor.
+    """
+
+    name: str
+    frame: FrameOfReference | None = None
+    motion: bool = False
+    distance: Distance | None = None
+    also: tuple[str, ...] = ()
 
 
 class FrameWords(NamedTuple):
@@ -37,6 +50,12 @@ class Phrase:
         start: first character in the instruction.
         end: one past the last character.
         spread: frame words that hold for the rest of the sentence too.
+        choice: "any" where any one will do.
+        one: whether it is "one" or says no noun at all: it takes the noun of what it is related to.
+        other: "other" or "another" where that was said.
+        refers: "it", "them", "this", … where nothing else was said.
+        pointed: whether it is pointed at ("that one"), which words alone do not show.
+        partitive: whether the count is of a number among more ("two of the three mugs").
     """
 
     category: str
@@ -51,6 +70,12 @@ class Phrase:
     start: int = 0
     end: int = 0
     spread: tuple[FrameWords, ...] = ()
+    choice: Literal["any"] | None = None
+    one: bool = False
+    other: str | None = None
+    refers: str | None = None
+    partitive: bool = False
+    pointed: bool = False
 
 
 @dataclass
@@ -74,6 +99,8 @@ class Item:
         joined: whether it belongs where the item before it does ("left of and behind the box").
         order: n of a "placed" item.
         predicate: whether it is said of the head of the sentence ("the mug is …").
+        distance: of a clause, where one was said.
+        tight: whether it belongs to the noun right before it ("the lid of the jar").
     """
 
     kind: str
@@ -91,6 +118,8 @@ class Item:
     predicate: bool = False
     joined: bool = False
     order: int | None = None
+    distance: Distance | None = None
+    tight: bool = False
 
 
 @dataclass
@@ -104,8 +133,33 @@ class Step:
     end: int = 0
 
 
+TOPIC = "topic"
+"""What stands for the verb of a thing that is named before the command about it."""
+
+
 @dataclass
 class Sentence:
-    """A sentence: one step, or a second one about the same thing."""
+    """A sentence: its commands in order, or the one step of a question, statement or bare phrase."""
 
     steps: list[Step]
+
+
+@dataclass
+class Task:
+    """One command after commands about the same thing are joined ("pick up the mug and put it on the tray").
+
+    Args:
+        action: canonical verb.
+        head: what it is about.
+        items: what follows.
+        second: first item of the joined command, whose clause is the destination; None where nothing was joined.
+        start: first character in the instruction.
+        end: one past the last character.
+    """
+
+    action: str
+    head: Phrase
+    items: list[Item]
+    second: int | None = None
+    start: int = 0
+    end: int = 0

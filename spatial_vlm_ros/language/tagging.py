@@ -5,41 +5,27 @@ from __future__ import annotations
 
 import re
 
-from spatial_vlm_ros.language import lexicon, wordlists
-from spatial_vlm_ros.language.lookahead import OPENERS, RELATING, Lookahead, Match, Token
-from spatial_vlm_ros.language.relations import MEASURED, MEASURED_PREFIX
+from spatial_vlm_ros.language import courtesy, lexicon, wordlists
+from spatial_vlm_ros.language.clausal import ClauseTagger
+from spatial_vlm_ros.language.inflection import is_plural
+from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, Match, Token
+from spatial_vlm_ros.language.relating import Verdict
+from spatial_vlm_ros.language.relations import FRAMED
+from spatial_vlm_ros.language.sentence import RelationWords
 from spatial_vlm_ros.language.vocabulary import Kinds
-from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 
-_Verdict = tuple[str, object] | bool | None
-"""What a rule says of a phrase: a kind and value to emit, True = swallow the words, False or None = it does not fit."""
-
-_PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ"})
-_ENDED = frozenset({"NOUN", "PRON", "PERSON", "SIDE", "ADJP", "FROM", "FRAME"})
-_PREDICATING = frozenset({"THATIS", "IS", "NOT", "ADJP"})
-
+_PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})
+_NOUNS_ELSEWHERE = frozenset({"VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
 _DIGIT_ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
-_DIGIT_UNIT = re.compile(r"\d+(?:\.\d+)?(?:mm|cm|m|in|ft)")
-_DECIMAL = re.compile(r"\d+\.\d+")
 
 
-class Tagger(Lookahead):
+class Tagger(ClauseTagger):
     """Chooses tokens from left to right.
 
     Args:
         words: words of one instruction.
-
-    Attributes:
-        deictic: span of a "here" or "there" that was swallowed, or None.
     """
-
-    def __init__(self, words: list[Word]) -> None:
-        super().__init__(words)
-        self.at_start = True
-        self.verb_seen = False
-        self.asked = False
-        self.deictic: tuple[int, int] | None = None
 
     def _pleasant(self, i: int) -> bool:
         """Whether what starts at `i` is no relation ("next to me")."""
@@ -61,12 +47,19 @@ class Tagger(Lookahead):
         """
         i = 0
         while i < len(self.words):
+            after = self.earlier_place(i)
+            if after is not None:
+                i = after
+                continue
             if self.tail[i] and self.previous() not in ("", "REL", "DET", "OF") and self._pleasant(i):
                 self._note_deictic(i)
                 break
             word = self.words[i]
             if word.kind == "word":
                 i = self._phrase(i)
+            elif word.kind == "own view":
+                self.own_view_next = True
+                i += 1
             elif word.kind == "view":
                 self.emit("FRAME", (FrameOfReference.OBJECT, word.text[5:-7], False), i, 1, word.text)
                 i += 1
@@ -76,9 +69,9 @@ class Tagger(Lookahead):
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
         """Append the token (or tokens) of the words from `first` on."""
-        start, end = self.words[first].start, self.words[first + length - 1].end
-        for single in kind.split():
-            self.tokens.append(Token(single, value, start, end, text))
+        if self.own_view_next and isinstance(value, RelationWords) and value.name in FRAMED and value.frame is None:
+            value, self.own_view_next = value._replace(frame=FrameOfReference.OBJECT), False
+        super().emit(kind, value, first, length, text)
         if kind not in ("FRAME", "COMMA", "STOP"):
             self.at_start = False
         if kind in ("VERB", "THERE"):
@@ -97,6 +90,9 @@ class Tagger(Lookahead):
         return i + 1
 
     def _phrase(self, i: int) -> int:
+        after = self.distance(i)
+        if after is not None:
+            return after
         for match in self.matches(i):
             for kind in _PRIORITY:
                 if kind in match.kinds and self._take(kind, match, i):
@@ -104,11 +100,7 @@ class Tagger(Lookahead):
         text = self.words[i].text
         ordinal = _DIGIT_ORDINAL.fullmatch(text)
         if ordinal:
-            self.emit("ORD", int(ordinal[1]), i, 1, text)
-        elif (_DIGIT_UNIT.fullmatch(text) and self.relating(i + 1)) or (
-            _DECIMAL.fullmatch(text) and "UNIT" in self.peek(i + 1)
-        ):
-            self.emit("UNIT", None, i, 1, text)
+            self.emit(self._order_kind(i + 1), int(ordinal[1]), i, 1, text)
         elif text.isdigit() and len(text) <= 3 and (self.previous() != "NOUN" or self.nominal(i + 1)):
             self.emit("NUM", int(text), i, 1, text)
         else:
@@ -124,7 +116,7 @@ class Tagger(Lookahead):
             return "NOUN" if self.previous() in _PREMODIFIERS else "FOREIGN"
         if text in lexicon.PURE_VERBS and self.previous() not in _PREMODIFIERS | {"NOUN"}:
             return "VERB_HERE"
-        if not kinds or kinds.keys() & {"VERB", "POSTURE", "POSITION", "UNIT"} or text in wordlists.NOUNS_TOO:
+        if not kinds or kinds.keys() & _NOUNS_ELSEWHERE or text in wordlists.NOUNS_TOO:
             return "NOUN"
         return "OUTSIDE"
 
@@ -145,12 +137,14 @@ class Tagger(Lookahead):
 
     # -------------------------------------------------------------------------------------------- rules by kind
 
-    def _as_polite(self, _i: int, after: int, text: str, _value: object) -> _Verdict:
+    def _as_polite(self, _i: int, after: int, text: str, _value: object) -> Verdict:
         if not self.at_start:
             return None
         self.asked = True
-        if text in lexicon.POLITE_BEFORE_VERB:
+        if text in courtesy.POLITE_BEFORE_VERB:
             follows = self.peek(after)
+            if text in courtesy.FILLERS and follows & OPENERS:
+                return True
             return bool(follows & {"COMMA", "STOP", "VERB", "POLITE", "THERE", "END"}) and not (
                 follows & {"VERB"} and self._verb_is_noun(after)
             )
@@ -161,102 +155,118 @@ class Tagger(Lookahead):
         match = self.matches(i)[0]
         return match.length == 1 and match.text not in lexicon.PURE_VERBS and not self.opens(i + 1)
 
-    def _as_verb(self, i: int, after: int, text: str, value: object) -> _Verdict:
+    def _as_verb(self, i: int, after: int, text: str, value: object) -> Verdict:
         follows = self.peek(after)
+        if text.endswith("have") and self.texts[after : after + 2] == ["a", "look"]:
+            return None
         if text in lexicon.QUESTION_VERBS:
             fits = self.opens(after) and self.at_start
         elif self.at_start:
             fits = not self._verb_is_noun(i) or " " in text
             if fits and self.peek(i) & {"ADJ", "ADJNOUN"}:
-                fits = bool(follows & OPENERS)
+                fits = bool(follows & OPENERS) or (value in lexicon.OPENABLE and self.nominal(after))
+            if text == "point":
+                fits = "out" in self.texts[after:] and self.opens(after)
         elif self.previous() in _PREMODIFIERS | {"OF"}:
             fits = False
         elif self.previous() in ("AND", "THEN", "COMMA", "STOP"):
             fits = bool(follows & OPENERS) or text in lexicon.PURE_VERBS or (" " in text and self.opens(after))
+            clipped = self.verb_seen and not any(token.kind in ("DET", "QTY") for token in self.tokens)
+            clipped = clipped or self.previous() == "THEN"
+            fits = fits or (clipped and value == "place" and self.nominal(after) and self._places(after))
         else:
-            fits = bool(follows & OPENERS) and self.previous() != "REL" and not self.peek(i) & {"POSTURE"}
+            posture = "POSTURE" in self.peek(i) and self.relating(after)
+            fits = bool(follows & OPENERS) and self.previous() != "REL" and not posture
+            if fits and self.verb_seen and self.previous() in ENDED and (text in lexicon.PURE_VERBS or " " in text):
+                return ("THEN VERB", value)  # a further command, where nobody says "and"
         return ("VERB", value) if fits else None
 
-    def _as_gerund(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
-        return ("VERB", value) if self.asked and self.at_start and self.opens(after) else None
+    def _places(self, i: int) -> bool:
+        """Whether a relation is said from word `i` on."""
+        return any("REL" in self.peek(j) for j in range(i + 1, len(self.words)))
 
-    def _as_which_is(self, _i: int, _after: int, _text: str, value: object) -> _Verdict:
-        return ("WHICH IS", value) if self.at_start else None
+    def _as_gerund(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        further = self.gerund_seen and self.previous() in ("AND", "THEN")  # "would you mind opening … and taking …"
+        fits = self.asked and (self.at_start or further) and self.opens(after)
+        self.gerund_seen = self.gerund_seen or fits
+        return ("VERB", value) if fits else None
 
-    def _as_there(self, _i: int, _after: int, _text: str, value: object) -> _Verdict:
-        return ("THERE", value) if self.at_start else None
-
-    def _as_which(self, _i: int, after: int, text: str, value: object) -> _Verdict:
-        if self.at_start:
-            return ("WHICH", value)
-        return ("THATIS", value) if text == "which" and self.relating(after) else None
-
-    def _as_pron_thatis(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
-        return ("PRON THATIS", value) if self.previous() in ("VERB", "REL") and self.relating(after) else None
-
-    def _as_that(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
-        if self.nominal(after):
-            return ("DET", value)
-        if self.previous() in _ENDED and self.relating(after):
-            return ("THATIS", value)
-        return ("PRON", ("object", None))
-
-    def _as_pron(self, _i: int, after: int, text: str, value: object) -> _Verdict:
-        return ("DET", None) if text == "this" and self.nominal(after) else ("PRON", value)
-
-    def _as_det(self, _i: int, after: int, text: str, value: object) -> _Verdict:
+    def _as_det(self, _i: int, after: int, text: str, value: object) -> Verdict:
         if self.previous() in ("SUP", "ORD"):
             return True
         if text in ("these", "those") and not self.nominal(after):
             return ("PRON", ("object", -1))
         return ("DET", value)
 
-    def _as_is(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
-        return (self.verb_seen and self.tail[after]) or ("IS", value)
-
-    def _as_one(self, _i: int, after: int, text: str, value: object) -> _Verdict:
+    def _as_one(self, _i: int, after: int, text: str, value: object) -> Verdict:
         return ("NUM", value) if self.nominal(after) else ("NOUN", text)
 
-    def _as_num(self, _i: int, after: int, text: str, value: object) -> _Verdict:
+    def _as_num(self, _i: int, after: int, text: str, value: object) -> Verdict:
         return ("NOUN", text) if self.previous() == "NOUN" and not self.nominal(after) else ("NUM", value)
 
-    def _as_compound(self, _i: int, _after: int, text: str, _value: object) -> _Verdict:
+    def _as_compound(self, _i: int, _after: int, text: str, _value: object) -> Verdict:
         return ("NOUN", text)
 
-    def _as_adverb(self, _i: int, _after: int, _text: str, _value: object) -> _Verdict:
+    def _as_adverb(self, _i: int, _after: int, _text: str, _value: object) -> Verdict:
         return True
 
-    def _as_measure(self, _i: int, after: int, _text: str, _value: object) -> _Verdict:
+    def _as_measure(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
         return self.nominal(after) or None
 
-    def _as_qty(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
+    def _as_qty(self, _i: int, after: int, text: str, value: object) -> Verdict:
+        if self.previous() in ("SUP", "ORD") and text.startswith("one of the") and self.tokens[-2:-1]:
+            self.tokens[-2].kind, self.tokens[-2].value = "QTY", lexicon.ONE_OF  # "the middle one of the three"
+            return True
         return ("QTY", value) if self.opens(after) or self.relating(after) or self.tail[after] else None
 
-    def _as_ord(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
+    def _as_ord(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        return (self._order_kind(after), value)
+
+    def _order_kind(self, after: int) -> str:
+        """Kind of an ordinal: "PLACED" in "that is the second from the left"."""
         if not self.peek(after) & {"FROM"}:
-            return ("ORD", value)
+            return "ORD"
         self._drop_predicated_article()
-        return ("PLACED" if self.previous() in _PREDICATING else "ORD", value)
+        return "PLACED" if self.previous() in PREDICATING else "ORD"
 
     def _drop_predicated_article(self) -> None:
         """Drop the article of "that is the leftmost"."""
-        if self.previous() == "DET" and len(self.tokens) > 1 and self.tokens[-2].kind in _PREDICATING:
+        if self.previous() == "DET" and len(self.tokens) > 1 and self.tokens[-2].kind in PREDICATING:
             self.tokens.pop()
 
-    def _as_sup(self, _i: int, after: int, text: str, value: tuple[str, object]) -> _Verdict:
-        if self.nominal(after) or self.peek(after) & {"OPEN"}:
+    def _named(self, i: int) -> bool:
+        """Whether a noun, or "one of" several, stands at `i`."""
+        return self.nominal(i) or self.texts[i : i + 2] == ["one", "of"]
+
+    def _as_sup(self, i: int, after: int, text: str, value: tuple[str, object]) -> Verdict:
+        if self.close_to(i) or (text in ("nearest", "closest") and self.previous() == "NOUN" and self._named(after)):
+            return ("REL", RelationWords("closest to"))
+        if self._named(after) or self.peek(after) & {"OPEN"}:
             return ("SUP", value)
-        if text in lexicon.POSITION_WORDS or text.split()[-1] in ("hand", "side"):
-            return None
-        if self.previous() == "NOUN" and value[0] in ("nearest", "farthest") and self.opens(after):
-            return ("REL", ("closest to" if value[0] == "nearest" else "farthest from", None, False))
-        if self.previous() in _ENDED or self.previous() in _PREDICATING:
+        if text in lexicon.POSITION_WORDS:
+            return ("SUP", value) if self.previous() == "DET" and self._of_several_things(after) else None
+        if text.split()[-1] in ("hand", "side"):
+            return ("SUP", value) if self.previous() == "DET" and self.peek(after) & {"OF"} else None
+        if self.previous() in JOINTS and value[0] in ("nearest", "farthest") and self.peek(after) & {"DET"}:
+            return ("REL", RelationWords("closest to" if value[0] == "nearest" else "farthest from"))
+        if self.previous() in ENDED | PREDICATING and value[0] in ("nearest", "farthest") and self.opens(after):
+            return ("REL", RelationWords("closest to" if value[0] == "nearest" else "farthest from"))
+        if self.previous() in ENDED or self.previous() in PREDICATING:
             return ("SIDE", value)
         self._drop_predicated_article()
-        return ("SIDE" if self.previous() in _PREDICATING else "SUP", value)
+        return ("SIDE" if self.previous() in PREDICATING else "SUP", value)
 
-    def _as_position(self, _i: int, after: int, text: str, value: object) -> _Verdict:
-        if not self.nominal(after):
+    def _of_several_things(self, i: int) -> bool:
+        """Whether "of" and a plural stand at word `i` ("the middle of the mugs")."""
+        if "OF" not in self.peek(i):
+            return False
+        last = i
+        while last + 1 < len(self.words) and (self.peek(last + 1) & {"DET"} or self.nominal(last + 1)):
+            last += 1
+        return is_plural(self.texts[last])
+
+    def _as_position(self, _i: int, after: int, text: str, value: object) -> Verdict:
+        if not self._named(after):
             return None
         if text in ("left", "right") and self.previous() == "NOUN":
             return ("OUTSIDE", None)
@@ -264,8 +274,8 @@ class Tagger(Lookahead):
             return None
         return ("SUP", value)
 
-    def _as_adj(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
-        if not self.nominal(after) and self.previous() in _PREDICATING | _ENDED:
+    def _as_adj(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        if not self.nominal(after) and self.previous() in PREDICATING | ENDED:
             return ("ADJP", value)
         if (
             self.previous() == "AND"
@@ -277,12 +287,47 @@ class Tagger(Lookahead):
             return ("ADJP", value)
         return ("ADJ", value)
 
-    def _as_adjnoun(self, _i: int, after: int, text: str, value: object) -> _Verdict:
+    def _as_adjnoun(self, _i: int, after: int, text: str, value: object) -> Verdict:
+        if self.peek(after) & {"SUP"} and not self.nominal(after + self.matches(after)[0].length):
+            return ("NOUN", text)  # "the tin lowest down"
         if self.nominal(after):
             return ("ADJ", value)
-        return ("ADJP", value) if self.previous() in _PREDICATING else ("NOUN", text)
+        return ("ADJP", value) if self.previous() in PREDICATING else ("NOUN", text)
 
-    def _as_and(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
+    def _as_alone(self, i: int, after: int, text: str, value: object) -> Verdict:
+        """Settle "both" and "either of them": the noun is left out."""
+        bare = " " not in text
+        if bare and self.previous() in ENDED | PREDICATING and self.relating(after):
+            return True  # "that is both behind the box and left of the can"
+        if self.previous() in _PREMODIFIERS or (bare and self.opens(after)):
+            return None
+        if self.nominal(after) or self.peek(after) & {"OF"}:
+            return None  # "all three mugs"
+        self.emit("QTY", value, i, after - i, text)
+        self.emit("NOUN", "one", i, after - i, "one")
+        return True
+
+    def _as_other(self, i: int, after: int, text: str, value: object) -> Verdict:
+        if self.nominal(after) or self.peek(after) & {"NUM", "OTHER"}:
+            return ("OTHER", value)
+        self.emit("OTHER", value, i, after - i, text)
+        self.emit("NOUN", text, i, after - i, "ones" if text == "others" else "one")
+        return True
+
+    def _as_or(self, i: int, after: int, text: str, value: object) -> Verdict:
+        """Settle "or": after what is negated it joins, else it is a choice."""
+        if any(token.kind == "NOT" for token in self.tokens):
+            return self._as_nor(i, after, text, value)
+        return ("OR", None)
+
+    def _as_nor(self, _i: int, after: int, text: str, _value: object) -> Verdict:
+        if self.relating(after):
+            return ("AND NOT", None)
+        if text == "and not":
+            return None
+        return ("AND", None) if self.opens(after) and self.previous() in ENDED else None
+
+    def _as_and(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if not self.tokens:
             return True
         describing = self.peek(after) & {"ADJ", "ADJNOUN"} and self.nominal(after) and self.previous() == "ADJ"
@@ -293,105 +338,55 @@ class Tagger(Lookahead):
                 return True
         return ("AND", value)
 
-    def _as_of(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
-        if self.previous() in ("QTY", "NUM"):
-            self.tokens[-1].kind = "QTY"
-            return True
-        if self.previous() in ("SUP", "ORD") and self.tokens[-2:-1] and self.tokens[-2].kind == "DET":
-            self.tokens[-2].kind, self.tokens[-2].value = "QTY", lexicon.ONE_OF
-            return True
-        if len(self.tokens) > 2 and self.tokens[-3].text == "within" and self.tokens[-1].text in lexicon.UNITS:
-            del self.tokens[-3:]
-            return ("REL", (MEASURED_PREFIX + "from", None, False))
-        if self.peek(after) & (OPENERS - {"QTY"}):
-            return ("REL", ("part of", None, False))
-        return ("OF", value)
-
-    def _as_unit(self, _i: int, after: int, _text: str, value: object) -> _Verdict:
-        measured = self.previous() in ("NUM", "QTY", "UNIT") or (
-            self.previous() == "DET" and self.tokens[-1].text in ("a", "an") and len(self.tokens) > 1
-        )
-        return ("UNIT", value) if measured and self.relating(after) else None
-
-    def _as_frame(self, _i: int, after: int, _text: str, value: tuple[object, object]) -> _Verdict:
-        return None if self.nominal(after) else ("FRAME", (*value, False))
-
-    def _as_side(self, _i: int, after: int, text: str, value: object) -> _Verdict:
+    def _as_side(self, _i: int, after: int, text: str, value: object) -> Verdict:
         if self.nominal(after) or self.peek(after) & {"OF"} or ("REL" in self.phrases[text] and self.opens(after)):
             return None
+        if self._moves_closer(text):
+            return ("CLOSER", None)
+        self._drop_predicated_article()
         return ("SIDE", value)
 
-    def _as_from(self, _i: int, after: int, _text: str, value: tuple[str, object]) -> _Verdict:
+    def _as_from(self, _i: int, after: int, text: str, value: tuple[str, object]) -> Verdict:
         ordered = any(token.kind in ("ORD", "PLACED") for token in self.tokens)
-        if self.peek(after) & {"OF"} or (value[1] is not None and not ordered):
+        part = self.previous() == "NOUN" and self.tokens[-1].text in wordlists.PARTS
+        if text == "down":
+            return ("FROM", value) if ordered and part else None
+        if ordered and part and self.peek(after) & {"OF"}:  # "the second shelf from the top of the rack"
+            return ("FROM", value)
+        if self.peek(after) & {"OF"} or (value[1] is not None and not self._counts()):
             return None
         if self.nominal(after):
             return ("FROM_BEFORE", value) if self.previous() == "ORD" else None
         return ("FROM", value)
 
-    def _as_particle(self, i: int, after: int, _text: str, _value: object) -> _Verdict:
-        if not self.verb_seen or self.previous() not in _ENDED | {"VERB"} or self.opens(after):
+    def _counts(self) -> bool:
+        """Whether the last thing named, or its place, is an ordinal that may lack its side."""
+        for token in reversed(self.tokens):
+            if token.kind not in ("NOUN", "ADJ", "COMMA"):
+                return token.kind in ("ORD", "PLACED")
+        return False
+
+    def _as_particle(self, i: int, after: int, _text: str, _value: object) -> Verdict:
+        if not self.verb_seen or self.previous() not in ENDED | {"VERB"} or self.opens(after):
             return None
-        if self.words[i].text in ("here", "there"):
+        if any(text in ("here", "there") for text in self.texts[i:after]):
             self._note_deictic(i)
         return True
 
-    def _as_intensifier(self, _i: int, after: int, text: str, _value: object) -> _Verdict:
+    def _as_intensifier(self, _i: int, after: int, text: str, _value: object) -> Verdict:
         if self.relating(after):
             return True
-        return (text in lexicon.DEGREES and bool(self.peek(after) & {"ADJ", "ADJNOUN", "SUP"})) or None
-
-    def _as_posture(self, _i: int, after: int, text: str, _value: object) -> _Verdict:
-        if self.previous() in _ENDED | _PREDICATING and self.relating(after):
-            return True
-        return (text.endswith(("see", "seen", "visible")) and self.previous() in _ENDED | _PREDICATING) or None
-
-    def _as_rel(self, i: int, after: int, text: str, value: tuple[str, object, bool]) -> _Verdict:
-        if self.previous() == "UNIT":
-            return self._measured(value)
-        superlative = self._distance_superlative() if text in ("to", "from") else None
-        if superlative is not None:
-            return self._distance_to(superlative, i)
-        fits = self.opens(after) or self.peek(after) & {"FRAME", "COMMA", "OPEN"}
-        others = self.matches(i)[0].kinds.keys() & {"SIDE", "PARTICLE", "INTENSIFIER"}
-        return ("REL", value) if fits or not others else None
-
-    def _measured(self, value: tuple[str, object, bool]) -> _Verdict:
-        """A relation after a stated distance ("10 cm left of")."""
-        while self.tokens and self.tokens[-1].kind in ("UNIT", "NUM", "QTY", "DET"):
-            self.tokens.pop()
-        name = "from" if value[0] == "far from" else value[0]
-        return ("REL", (MEASURED_PREFIX + name, value[1], value[2])) if name in MEASURED else ("OUTSIDE", None)
-
-    def _distance_superlative(self) -> Token | None:
-        """The "closest" of "the closest mug to …"."""
-        for token in reversed(self.tokens):
-            if token.kind == "SUP" and token.value[0] in ("nearest", "farthest"):
-                return token
-            if token.kind not in ("NOUN", "ADJ"):
-                return None
-        return None
-
-    def _distance_to(self, superlative: Token, i: int) -> _Verdict:
-        """Settle "the closest mug to the camera" (a frame) and "the closest mug to the box" (a relation)."""
-        for length in (3, 2):
-            where = " ".join(word.text for word in self.words[i + 1 : i + length])
-            side = self.phrases.get(f"nearest to {where}", {}).get("SIDE")
-            if side and len(self.words) >= i + length and not self.nominal(i + length):
-                superlative.value = (superlative.value[0], side[1])
-                for _ in range(length - 1):
-                    self.words.pop(i + 1)
-                self.reset()
-                return True
-        self.tokens.remove(superlative)
-        return ("REL", ("closest to" if superlative.value[0] == "nearest" else "farthest from", None, False))
+        return (text in courtesy.DEGREES and bool(self.peek(after) & {"ADJ", "ADJNOUN", "SUP"})) or None
 
 
 _PRIORITY = (
-    "POLITE", "THERE", "VERB", "GERUND", "WHICH IS", "PRON THATIS", "COMPOUND", "IS NOT", "IS", "THATIS NOT", "THATIS",
-    "WHICH", "THAT", "MEASURE", "ADVERB",
-    "FRAME", "POSITION", "SIDE", "FROM", "REL", "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT",
-    "NOT",
-    "OF", "QTY", "DET", "PRON", "PERSON", "NUM", "ORD", "ONE", "UNIT", "ADJNOUN", "ADJ",
+    "POLITE", "THERE", "HALF", "THATIS NOT REL", "THATIS REL", "IS NOT REL", "VERB", "GERUND", "WHICH IS",
+    "PRON THATIS NOT", "PRON THATIS",
+    "COMPOUND", "IS NOT", "IS", "IS REL", "THATIS NOT", "THATIS", "STANDS", "WHICH", "THAT", "MEASURE", "ADVERB",
+    "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS", "TWO_SIDES",
+    "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN",
+    "BUT", "NOR", "NOT", "OR", "THAN", "OF", "ALONE", "QTY", "OTHER", "DET", "PRON", "PERSON", "SELF", "NUM", "ORD",
+    "ONE",
+    "ADJNOUN", "ADJ",
 )  # fmt: skip
 """Order in which the kinds of a phrase are tried."""

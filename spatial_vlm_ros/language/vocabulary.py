@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from spatial_vlm_ros.language import lexicon, wordlists
+from spatial_vlm_ros.language import courtesy, lexicon, wordlists
 from spatial_vlm_ros.language.patterns import expand
-from spatial_vlm_ros.language.relations import RELATIONS
+from spatial_vlm_ros.language.relations import EQUALS, MEANINGS, RELATIONS
+from spatial_vlm_ros.language.sentence import RelationWords
 from spatial_vlm_ros.types import FrameOfReference
 
 Kinds = dict[str, Any]
@@ -46,15 +47,58 @@ class _Table:
 
 
 def _add_relations(table: _Table) -> None:
+    _add_corners(table)
+    for name, meanings in MEANINGS.items():
+        table.add("REL", RelationWords(name), meanings.surfaces)
+    for compared, (name, negated) in EQUALS.items():
+        table.add("EQUAL", (name, negated), (f"as|so {compared} as",))
+        if not negated:
+            table.add("REL", RelationWords(name), (f"less {compared} than",))
+    table.add("EQUAL", ("other than", False), ("the same one|thing? as",))
     for relation in RELATIONS.values():
-        table.add("REL", (relation.name, None, False), relation.surfaces)
-        table.add("REL", (relation.name, None, True), relation.motion)
+        words = RelationWords(relation.name)
+        table.add("REL", words, relation.surfaces)
+        table.add("REL", RelationWords(relation.name, motion=True), relation.motion)
+        for verb in relation.verbs:
+            table.add("THATIS REL", words, (f"that|which|who {verb}",))
+            table.add(
+                "THATIS NOT REL", words, (f"that|which|who does|do not {verb}", f"that|which|who doesn't|don't {verb}")
+            )
+            first, *rest = verb.split()
+            if first in lexicon.STATED_VERBS:
+                table.add("IS REL", words, (" ".join((first.split("|")[0], *rest)),))
+            table.add("IS NOT REL", words, (f"does|do not {verb}", f"doesn't|don't|doesnt {verb}"))
     sides = (("left of", "left"), ("right of", "right"))
     for frame, owners in lexicon.POSSESSORS.items():
         for owner, (name, side) in itertools.product(owners, sides):
-            table.add("REL", (name, frame, False), (f"to|on|at {owner} {side} hand? side? of|from",))
+            table.add("REL", RelationWords(name, frame), (f"to|on|at {owner} {side} hand? side? of|from",))
+        for owner in owners:
+            table.add("REL", RelationWords("in front of", frame), (f"on|at {owner} side of",))
     for name, phrase in lexicon.OWN_SIDE_RELATIONS.items():
-        table.add("REL", (name, FrameOfReference.OBJECT, False), (phrase,))
+        table.add("REL", RelationWords(name, FrameOfReference.OBJECT), (phrase,))
+    for frame, who in lexicon.VIEWPOINTS.items():
+        whom = f"the? {who}"
+        closer = RelationWords("closer than", frame)
+        farther = RelationWords("farther than", frame)
+        table.add("REL", closer, (f"closer|nearer to {whom} than", f"closer|nearer {whom} than"))
+        table.add("REL", farther, (f"farther|further away? from {whom} than", f"more distant from {whom} than"))
+    for name, patterns in lexicon.HALF_RELATIONS.items():
+        table.add("HALF", RelationWords(name), patterns)
+
+
+def _add_corners(table: _Table) -> None:
+    """Such as "In the back left corner of" is three relations to one anchor."""
+    sides = {"left": "at the left side of", "right": "at the right side of"}
+    depths = {"front|near": "at the front of", "back|rear|far": "at the back of"}
+    corner = "at the corner of"
+    for side, name in sides.items():
+        table.add("REL", RelationWords(corner, also=(name,)), (f"at|in|on|by|near the? {side} hand? corner of",))
+        for depth, other in depths.items():
+            for order in (f"{depth} {side} hand?", f"{side} {depth}"):
+                where = f"at|in|on|by|near the? {order} corner of"
+                table.add("REL", RelationWords(corner, also=(other, name)), (where,))
+    for depth, other in depths.items():
+        table.add("REL", RelationWords(corner, also=(other,)), (f"at|in|on|by|near the? {depth} corner of",))
 
 
 def _add_sides(table: _Table) -> None:
@@ -62,7 +106,11 @@ def _add_sides(table: _Table) -> None:
         table.add("SIDE", (superlative, None), patterns)
     for frame, owners in lexicon.POSSESSORS.items():
         for owner, (superlative, side) in itertools.product(owners, lexicon.OWN_SIDES.items()):
-            table.add("SIDE", (superlative, frame), (f"to|on|at {owner} {side} hand? side?",))
+            table.add(
+                "SIDE",
+                (superlative, frame),
+                (f"furthest|farthest? to|on|at {owner} far|very|extreme? {side} hand? side?",),
+            )
             table.add("FROM", (side, frame), (f"from {owner} {side} hand? side?",))
     for frame, who in lexicon.VIEWPOINTS.items():
         table.add(
@@ -73,6 +121,9 @@ def _add_sides(table: _Table) -> None:
         table.add("SIDE", ("farthest", frame), (f"the? farthest|furthest away? from the? {who}",
                                                 f"most distant from the? {who}"))  # fmt: skip
         table.add("FROM", ("near", frame), (f"from the? {who}",))
+    for superlative, side in (*lexicon.OWN_SIDES.items(), ("middle", "middle|centre|center")):
+        where = f"on|at|in|to the {side} hand? side|half|part? of the {lexicon.PICTURES}"
+        table.add("SIDE", (superlative, FrameOfReference.VIEWER), (where,))
     for order, sides in lexicon.ORDER_SIDES.items():
         for side in sides:
             table.add("FROM",
@@ -80,6 +131,7 @@ def _add_sides(table: _Table) -> None:
                                               f"in from the {side}"))  # fmt: skip
     for order, other in (("left", "right"), ("right", "left"), ("top", "bottom"), ("bottom", "top")):
         table.add("FROM", (order, None), (f"from the? {order} to the? {other}",))
+    table.add("FROM", ("top", None), ("down", "down from the top"))
     table.add("FROM", ("far", None), ("from the? far end|side", "from behind"))
     table.add("FROM", ("near", None), ("from the? near end|side",))
 
@@ -122,9 +174,14 @@ def _add_nominals(table: _Table) -> None:
         table.add("ADJ", colour, (f"{colour} coloured|colored|colour|color|ish|tinted",))
     table.add("ADJ", "multicoloured", ("multi coloured|colored|colour|color",))
     table.add("COMPOUND", None, wordlists.COMPOUNDS)
+    table.add("DET", lexicon.ANY, lexicon.CHOICES)
     table.add("DET", None, lexicon.DETERMINERS)
     for pattern, count in lexicon.QUANTITIES.items():
         table.add("QTY", count, (pattern,))
+    for pattern, count in lexicon.ALONE.items():
+        table.add("ALONE", count, (pattern,))
+    for word, other in lexicon.OTHERS.items():
+        table.add("OTHER", other, (word,))
     for word, count in lexicon.NUMBERS.items():
         table.add("NUM", count, (word,))
     for word, count in lexicon.ORDINALS.items():
@@ -135,7 +192,7 @@ def _add_nominals(table: _Table) -> None:
         table.add("PRON", ("object", number), (word,))
     for word, category in lexicon.PERSONS.items():
         table.add("PERSON", (category, None), (word,))
-    table.add("UNIT", None, lexicon.UNITS)
+    table.add("SELF", None, lexicon.REFLEXIVES)
 
 
 def _add_frame_words(table: _Table) -> None:
@@ -143,40 +200,73 @@ def _add_frame_words(table: _Table) -> None:
     for action, patterns in lexicon.ACTIONS.items():
         table.add("VERB", action, patterns)
         table.add("GERUND", action, (_gerund(pattern) for pattern in patterns))
-    table.add("VERB", "give", lexicon.WISHES)
+    table.add("VERB", "give", courtesy.WISHES)
     table.add("VERB", "find", ("what is|are", "what's", "whats", "which is|are"))
-    table.add("THERE", "verify", lexicon.VERIFY)
-    table.add("POLITE", None, lexicon.POLITE)
-    table.add("PLEASANTRY", None, lexicon.PLEASANTRIES)
-    table.add("ADVERB", None, lexicon.ADVERBS)
-    table.add("PARTICLE", None, lexicon.PARTICLES)
-    table.add("INTENSIFIER", None, lexicon.INTENSIFIERS)
-    table.add("POSTURE", None, lexicon.POSTURES)
+    table.add("THERE", "verify", courtesy.VERIFY)
+    table.add("POLITE", None, courtesy.POLITE)
+    table.add("PLEASANTRY", None, courtesy.PLEASANTRIES)
+    table.add("ADVERB", None, courtesy.ADVERBS)
+    table.add("PARTICLE", None, courtesy.PARTICLES)
+    table.add("INTENSIFIER", None, courtesy.INTENSIFIERS)
+    table.add("POSTURE", None, courtesy.POSTURES)
     table.add("MEASURE", None, lexicon.MEASURE_PHRASES)
+    table.add("TWO_SIDES", None, lexicon.TWO_SIDES)
+    table.add("PARTLESS", None, lexicon.PARTS_OF_NOTHING)
     table.add("OUTSIDE", None, wordlists.OUTSIDE)
     table.add("FOREIGN", None, wordlists.FOREIGN)
-    table.add("AND", None, ("and", "and also", "as well as", "and which", "and both"))
+    table.add("AND", None, ("and", "and also", "as well as", "and both"))
     table.add(
-        "THEN", None, ("and? then", "and then also", "and afterwards", "afterwards", "after that", "and after that")
+        "THEN",
+        None,
+        ("and? then|finally|afterwards", "and then also", "and? after that"),
     )
     table.add("BUT", None, ("but", "but also", "yet"))
+    table.add("THAN", None, ("than",))
     table.add("OR", None, ("or", "either or", "and or"))
-    table.add("NOT", None, ("not",))
+    table.add("NOT", None, ("not", "neither"))
+    table.add("NOR", None, ("nor", "and neither", "and nor", "and not"))
     table.add("OF", None, ("of",))
     table.add("THAT", None, ("that",))
     table.add("WHICH IS", None, ("what's", "whats", "which is|are"))
     table.add("PRON THATIS", ("object", None), ("whatever|what is|are", "what's", "whatever's"))
+    table.add("PRON THATIS NOT", ("object", None), ("whatever|what isn't|isnt|aren't", "whatever|what is|are not"))
     table.add("WHICH", None, ("which", "which of the|these|those", "what", "which one of the", "which one"))
     table.add("IS", None, ("is", "are", "is currently"))
     table.add("IS NOT", None, ("isn't", "isnt", "aren't", "arent", "is not", "are not"))
     table.add(
         "THATIS",
         None,
-        ("that|which|who is|are", "that's", "thats", "which's", "who's", "that|which stands|sits|lies|rests"),
+        (
+            "that|which|who is|are",
+            "that's",
+            "thats",
+            "which's",
+            "who's",
+            "that|which stands|sits|lies|rests|stand|sit|lie|rest",
+        ),
     )
+    table.add("STANDS", None, ("stands|sits|lies|rests|stand|sit|lie|rest",))
     table.add(
-        "THATIS NOT", None, ("that|which|who is|are not", "that's|thats not", "that|which|who isn't|isnt|aren't|arent")
+        "THATIS NOT",
+        None,
+        (
+            "that|which|who does|do not stand|sit|lie|rest",
+            "that|which|who doesn't|don't stand|sit|lie|rest",
+            "that|which|who is|are not",
+            "that's|thats not",
+            "that|which|who isn't|isnt|aren't|arent",
+        ),
     )
+
+
+@lru_cache(maxsize=1)
+def longest_phrases() -> Mapping[str, int]:
+    """The first word of phrases → number of words of the longest that begins with it."""
+    longest: dict[str, int] = {}
+    for phrase in phrase_table()[0]:
+        first = phrase.split(" ", 1)[0]
+        longest[first] = max(longest.get(first, 0), phrase.count(" ") + 1)
+    return longest
 
 
 @lru_cache(maxsize=1)

@@ -57,7 +57,7 @@ COMPOUNDS = (
     "master chef", "rubik's cube", "rubiks cube", "silver fish", "iron board", "open sign", "clear tape",
     "stainless steel", "solid state drive", "dry ice", "short bread", "cold brew", "wet wipe|wipes",
     "long grain rice",
-    "straight edge", "stop sign|watch", "black box", "can opener", "big mac", "mini fridge", "clean wipes",
+    "straight edge", "stop sign|watch", "can opener", "big mac", "mini fridge", "clean wipes",
     "new york", "deep fryer",
     "broad beans", "full cream", "empty space", "round table", "water colour|color", "orange peel",
 )  # fmt: skip
@@ -67,9 +67,9 @@ COMPOUNDS = (
 
 OUTSIDE = word_set("""
     stop help wait cancel abort quit undo
-    if because although though while when why how who whom whose he she they his her hers him their theirs its
+    as if because although though while when why how who whom whose he she they his her hers him their theirs its
     we i was were be been am had will would shall should may might must ought did does unless until since
-    whether than nor or neither no none nothing nobody never nowhere except else other another others also even
+    whether or no none nothing nobody never nowhere else also even
     ever already still yet during despite per via versus however therefore thus hence sat ate eat eats went goes
     going gone said says say think thinks thought know knows knew want wants wanted like likes liked sleep
     sleeps slept run runs ran jump jumps jumped speak tell tells told ask asks asked make makes made seem seems
@@ -83,7 +83,7 @@ OUTSIDE = word_set("""
 FOREIGN = word_set("""
     die
     der das dem den ein eine einen einem einer und ist nicht auf unter hinter neben vor links rechts von mit
-    bitte gib mir nimm hol leg stell zeig ich du auch le la les une des dans sur sous derriere devant gauche
+    bitte gib mir nimm hol stell zeig ich du auch le la les une des dans sur sous derriere devant gauche
     droite prends donne moi avec et est qui vers el los las una unos del sobre detras delante izquierda derecha
     dame toma coge por favor con que il lo gli della dietro davanti sinistra destra prendi dammi piacere sopra
     sotto os uma atras frente esquerda direita pegue de het een achter voor naast pak geef van
@@ -109,3 +109,28 @@ CONTAINERS = word_set("""
     container case backpack cart dishwasher microwave cup mug pocket toolbox chest hamper trash
 """)  # fmt: skip
 """Things one takes other things out of."""
+
+SURFACES = word_set("""
+    table desk tray shelf counter board plate mat bench sofa couch bed rug floor stove hob worktop workbench
+    tabletop countertop desktop placemat platform pallet sideboard dresser windowsill sill tablecloth carpet
+    workspace rack stand cabinet cupboard drawer
+""")  # fmt: skip
+"""Things whose left side is a part of them: "on the left side of the tray"."""
+
+PARTS = word_set("""
+    lid handle drawer shelf compartment door cap knob leg arm seat back backrest rim edge corner base bottom top
+    blade plug cord hood lens screen keyboard pedal strap zip zipper buckle hook nozzle trigger needle pocket sleeve
+    sole lace bulb shade head foot neck hose cork stopper bristle tooth jaw tine dial switch clasp flap page spine pin
+    side spout button section slot tier level half end tip lip stem wheel cover hinge
+""")  # fmt: skip
+"""Things that are parts of others: "the jar's lid", "lid of jar"."""
+
+HESITATIONS = word_set("""
+    um uh er erm ehm hm hmm uhm umm uhh ah eh mm
+""")
+"""Sounds that are no words; dropped wherever they stand."""
+
+REPEATABLE = word_set("""
+    that left right
+""")
+"""Words that may stand twice in a row: "the mug on the left left of the box"."""

@@ -8,8 +8,9 @@ import unicodedata
 from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
+from spatial_vlm_ros.language.lexicon import NUMBERS
 from spatial_vlm_ros.language.vocabulary import phrase_table
-from spatial_vlm_ros.language.wordlists import LOANWORDS
+from spatial_vlm_ros.language.wordlists import HESITATIONS, LOANWORDS, REPEATABLE
 
 MAX_LENGTH = 1000
 """Longest instruction, characters."""
@@ -132,3 +133,57 @@ def split(instruction: str) -> list[Word]:
         else:
             words.extend(_split_hyphens(Word(folded, start, end)))
     return words
+
+
+_STUMBLED = frozenset({"the", "a", "an", "to", "of", "can", "could", "would", "my"})
+_STANDING = frozenset({"you", "it", "they", "we", "things"})  # "seen from where you are are left of"
+_UNFINISHED = frozenset({"the", "a", "an", "of", "to", "from"})
+
+
+def without_stumbles(words: list[Word]) -> list[Word]:
+    """Words as they were meant: without hesitations, and without words said twice in a row ("the the cup").
+
+    Args:
+        words: words of an instruction.
+
+    Returns:
+        The words that are left; the commas about a hesitation go with it.
+    """
+    said: list[Word] = []
+    hesitated = False
+    for word in words:
+        if word.kind == "word" and word.text in HESITATIONS and not (word.text == "mm" and _counts(said)):
+            hesitated = True
+            if said and said[-1].kind == "comma":
+                said.pop()
+            continue
+        if hesitated and word.kind in ("comma", "stop"):
+            continue
+        hesitated = False
+        said.append(word)
+        for length in (1, 2):
+            if _repeats(said, length):
+                del said[-length:]
+    return said
+
+
+def _counts(words: list[Word]) -> bool:
+    """Whether the last word is a number, so that "mm" is a unit."""
+    return bool(words) and (words[-1].text[0].isdigit() or words[-1].text in NUMBERS)
+
+
+def _repeats(words: list[Word], length: int) -> bool:
+    """Whether the last words say once more what stands before them."""
+    if len(words) < 2 * length:
+        return False
+    again, before = words[-length:], words[-2 * length : -length]
+    if any(word.kind != "word" or word.text.isdigit() for word in again):
+        return False
+    if [word.text for word in again] != [word.text for word in before]:
+        return False
+    if again[0].text in ("are", "is") and len(words) > 2 and words[-3].text in _STANDING:
+        return False
+    if length > 1:
+        return again[0].text in _STUMBLED or again[-1].text in _UNFINISHED
+    kinds = phrase_table()[0].get(again[0].text, {})
+    return again[0].text not in REPEATABLE and "ADJNOUN" not in kinds  # "the orange orange"

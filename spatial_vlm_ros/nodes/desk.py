@@ -25,9 +25,11 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.resolver import Resolver, refusal
 from spatial_vlm_ros.streams.intake import SECOND, Intake, Observation
+from spatial_vlm_ros.streams.speaker import needs_speaker
 from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame
 
-_DIALOGUES = 200  # questions remembered
+_DIALOGUES = 200  # answers and questions that later words may refer to
+_TURNS = 20  # of one dialogue; a person begins anew long before
 _LATENCIES = 200  # answers that percentiles are taken over
 
 
@@ -38,10 +40,11 @@ class Request:
     Args:
         instruction: the words.
         frame_of_reference: "" = the configured one.
-        dialogue_id: of the question it answers, or "".
+        dialogue_id: of the question that it answers or of the answer that it mends, or "".
         reply: called once with the answer and the frame it was found in.
         progress: called with a stage and words.
         follows: what was said before in its dialogue.
+        needs_speaker: its words may be meant from where the speaker stands.
         after_ns: frames stamped before are passed over, nanoseconds.
         since_ns: since when it waits, nanoseconds of the node's time.
         stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of Desk; 0 = not accepted yet.
@@ -53,6 +56,7 @@ class Request:
     reply: Callable[[Outcome], None]
     progress: Callable[[int, str], None]
     follows: tuple[str, ...] = ()
+    needs_speaker: bool = False
     after_ns: int = 0
     since_ns: int = 0
     stage: int = 0
@@ -132,10 +136,14 @@ class Desk:
             if self._request is not None:
                 raise BusyError(self._request.instruction)
             request.follows = self._followed(request.dialogue_id)
-            parse_dialogue(request.instruction, request.follows)  # words alone may settle it: no frame is awaited
+            # Words alone may settle it: then no frame is awaited.
+            queries = parse_dialogue(request.instruction, request.follows)
         except SpatialVlmError as error:
             self._reply(request, Outcome(refusal(request.instruction, error)))
             return
+        config = self._settings.resolver
+        default = request.frame_of_reference or config.frame_of_reference
+        request.needs_speaker = needs_speaker(queries, default, config.relation.second_frame)
         request.after_ns = now_ns if after_ns is None else after_ns
         request.since_ns = self._clock_ns = now_ns
         self._clock_moved = time.monotonic()
@@ -194,7 +202,9 @@ class Desk:
         now_ns = self._now()
         try:
             # Simulated time that has not begun tells nothing of a frame's age.
-            observation = self.intake.take(request.after_ns, now_ns) if now_ns else None
+            in_time = now_ns - request.since_ns < self._settings.streams.frame_timeout * SECOND
+            awaits_speaker = request.needs_speaker and in_time
+            observation = self.intake.take(request.after_ns, now_ns, awaits_speaker) if now_ns else None
             if observation is None:
                 self._check_patience(request, now_ns)
         except SpatialVlmError as error:
@@ -204,7 +214,7 @@ class Desk:
             self._advance(request, self.RESOLVING, "resolving")
             self._resolve(request, observation, begun or time.perf_counter())
         elif self.intake.waits_for_transform:
-            self._advance(request, self.WAITING_FOR_TRANSFORM, "waiting for the camera's transform")
+            self._advance(request, self.WAITING_FOR_TRANSFORM, "waiting for a transform")
 
     def _check_patience(self, request: Request, now_ns: int) -> None:
         """Raise what a request that has waited too long is refused with. Simulated time may stand still."""
@@ -268,8 +278,9 @@ class Desk:
     def _reply(self, request: Request, outcome: Outcome) -> None:
         resolution = outcome.resolution
         self.ends[resolution.status.value] += 1
-        if resolution.dialogue_id is not None:
-            self._dialogues[resolution.dialogue_id] = (*request.follows, request.instruction)
+        said = (*request.follows, request.instruction)
+        if resolution.dialogue_id is not None and len(said) < _TURNS:
+            self._dialogues[resolution.dialogue_id] = said
             self._dialogues.move_to_end(resolution.dialogue_id)
             while len(self._dialogues) > _DIALOGUES:
                 self._dialogues.popitem(last=False)
@@ -279,6 +290,6 @@ class Desk:
         if not dialogue_id:
             return ()
         if dialogue_id not in self._dialogues:
-            raise InputError("dialogue_id", repr(dialogue_id), "the id of a question asked since start",
+            raise InputError("dialogue_id", repr(dialogue_id), "the id of a recent answer or question",
                              "send the whole instruction without an id")  # fmt: skip
         return self._dialogues[dialogue_id]

@@ -24,7 +24,7 @@ from spatial_vlm_ros.evaluation.frame_folder import RGB_FILE, load_frame
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.compose import Composer
+from spatial_vlm_ros.streams.compose import Composer, told_by_transforms
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
 _NOISY = 4  # different noise of one simulated picture, shown in turn
@@ -46,8 +46,8 @@ class _Shot:
 class FramePlayer(Node):
     """Node `frame_player`.
 
-    Publishes: rgb/image, depth/image, rgb/camera_info, detections, /clock, and where frames have poses /tf_static, or
-        /tf with each frame where they differ: a static transform holds for every picture.
+    Publishes: rgb/image, depth/image, rgb/camera_info, detections, /clock, and where frames have poses (camera,
+        speaker) /tf_static, or /tf with each frame where they differ: a static transform holds for every picture.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -141,7 +141,7 @@ class FramePlayer(Node):
 def _shot(composer: Composer, name: str, frame: RgbdFrame, detections: tuple[Detection, ...]) -> _Shot:
     header = composer.header(0, frame.frame_id)
     size = (frame.camera.width, frame.camera.height)
-    pose = frame.base_T_camera
+    poses = told_by_transforms(frame.base_T_camera, frame.camera_T_speaker)
     return _Shot(
         name,
         header,
@@ -149,7 +149,7 @@ def _shot(composer: Composer, name: str, frame: RgbdFrame, detections: tuple[Det
         composer.image_depth(frame.depth, header),
         composer.camera_info(frame.camera, header),
         composer.detection_array(detections, header, *size),
-        None if pose is None else composer.tf_message([composer.transform_stamped(pose, 0)]),
+        composer.tf_message([composer.transform_stamped(pose, 0) for pose in poses]) if poses else None,
     )
 
 

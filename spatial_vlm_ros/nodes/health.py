@@ -101,15 +101,26 @@ class Health:
         intake = self._desk.intake
         base, camera_frame = intake.config.base_frame, intake.camera_frame
         values = {"base frame": base, "camera frame": camera_frame, "rejected": intake.transforms.rejected}
-        if not base:
+        speaker = intake.config.speaker_frame
+        if speaker:
+            values["speaker frame"] = speaker
+        if not base and not speaker:
             return self._status("transforms", DiagnosticStatus.OK, "not used: poses are in the camera's frame", values)
         if not camera_frame:
             return self._status("transforms", DiagnosticStatus.WARN, "no image seen yet", values)
-        try:
-            intake.transforms.lookup(base, camera_frame, 0)
-        except SpatialVlmError as error:
-            return self._status("transforms", DiagnosticStatus.ERROR, str(error), values)
-        return self._status("transforms", DiagnosticStatus.OK, f"{base} <- {camera_frame} is known", values)
+        known = []
+        for parent, child, level in (
+            (base, camera_frame, DiagnosticStatus.ERROR),
+            (camera_frame, speaker, DiagnosticStatus.WARN),  # it costs "my left" alone
+        ):
+            try:
+                if parent and child:
+                    intake.transforms.lookup(parent, child, 0)
+                    known.append(f"{parent} <- {child}")
+            except SpatialVlmError as error:
+                return self._status("transforms", level, str(error), values)
+        words = f"{' and '.join(known)} {'are' if len(known) > 1 else 'is'} known"
+        return self._status("transforms", DiagnosticStatus.OK, words, values)
 
     def _requests(self) -> DiagnosticStatus:
         values: dict[str, Any] = {f"ended {status}": count for status, count in sorted(self._desk.ends.items())}

@@ -19,10 +19,12 @@ from visualization_msgs.msg import Marker, MarkerArray
 from spatial_vlm_ros.schema import resolution_json
 from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
 from spatial_vlm_ros.types import Candidate as CandidateData
+from spatial_vlm_ros.types import Place as PlaceData
 from spatial_vlm_ros.types import Pose, Resolution
 from spatial_vlm_ros.types import Target as TargetData
 
 SECOND = 1_000_000_000
+_SPOT, _THIN = 0.04, 0.003  # metres: a spot whose load is not known, and how flat spots are drawn
 
 
 @lru_cache(maxsize=64)
@@ -53,6 +55,7 @@ def resolution_message(resolution: Resolution, frame_id: str = "") -> Resolution
         resolution: the answer.
         frame_id: of the frame it was found in, where the answer itself has no pose.
     """
+    is_answered = resolution.target is not None  # a refusal has no pose, whatever else it carries
     if resolution.target is not None:
         frame_id = resolution.target.pose.frame_id
     elif resolution.hidden_regions:
@@ -62,8 +65,9 @@ def resolution_message(resolution: Resolution, frame_id: str = "") -> Resolution
         instruction=resolution.instruction,
         status=Status(code=resolution.code, name=resolution.status.value, message=resolution.message),
         target=[] if resolution.target is None else [_target(resolution.target)],
-        place=[] if resolution.place is None
-        else [Place(pose=_pose(resolution.place.pose), anchor_id=resolution.place.anchor_id)],
+        place=[] if resolution.place is None else [_place(resolution.place)],
+        targets=[_target(target) for target in resolution.targets] if is_answered else [],
+        places=[_place(place) for place in resolution.places] if is_answered else [],
         candidates=[_candidate(candidate) for candidate in resolution.candidates],
         frame_of_reference=resolution.frame_of_reference.value if resolution.frame_of_reference else "",
         up_from=resolution.up_from.value if resolution.up_from else "",
@@ -84,27 +88,53 @@ def target_message(resolution: ResolutionMessage) -> PoseWithCovarianceStamped:
 
 
 def markers(resolution: ResolutionMessage) -> MarkerArray:
-    """The target's box, its axis away from the camera, its name, and hidden regions; an empty answer clears them."""
+    """Of every target its box, its axis away from the camera and its name; the spots; hidden regions.
+
+    The first marker clears those of the answer before.
+    """
     shown = [Marker(header=resolution.header, action=Marker.DELETEALL)]
-    for target in resolution.target:
-        colour = (0.16, 0.86, 0.27)
-        shown.append(_marker(resolution, 1, Marker.CUBE, target.pose.pose, target.size, (*colour, 0.35)))
-        length = Vector3(x=max(0.1, target.size.x), y=0.012, z=0.012)
-        shown.append(_marker(resolution, 2, Marker.ARROW, target.pose.pose, length, (1.0, 0.3, 0.3, 0.9)))
-        above = PoseMessage(position=Point(x=target.pose.pose.position.x, y=target.pose.pose.position.y,
-                                           z=target.pose.pose.position.z + target.size.z / 2 + 0.04))  # fmt: skip
-        words = _marker(resolution, 3, Marker.TEXT_VIEW_FACING, above, Vector3(z=0.035), (1.0, 1.0, 1.0, 1.0))
-        words.text = f"{target.label} ({target.id})"
-        shown.append(words)
-    for number, region in enumerate(resolution.hidden_regions):
+    for target in resolution.targets or resolution.target:
+        shown += _target_markers(resolution, target)
+    for rank, place in enumerate(resolution.places or resolution.place):
+        shown += _place_markers(resolution, place, rank)
+    for region in resolution.hidden_regions:
         pose = PoseMessage(position=region.position)
-        shown.append(_marker(resolution, 10 + number, Marker.CUBE, pose, region.size, (0.9, 0.25, 0.2, 0.25)))
+        shown.append(_marker(resolution, Marker.CUBE, pose, region.size, (0.9, 0.25, 0.2, 0.25)))
+    for number, marker in enumerate(shown):
+        marker.id = number
     return MarkerArray(markers=shown)
 
 
-def _marker(resolution: ResolutionMessage, number: int, kind: int, pose: PoseMessage, size: Vector3,
+def _target_markers(resolution: ResolutionMessage, target: Target) -> list[Marker]:
+    pose = target.pose.pose
+    length = Vector3(x=max(0.1, target.size.x), y=0.012, z=0.012)
+    return [
+        _marker(resolution, Marker.CUBE, pose, target.size, (0.16, 0.86, 0.27, 0.35)),
+        _marker(resolution, Marker.ARROW, pose, length, (1.0, 0.3, 0.3, 0.9)),
+        _words(resolution, pose.position, target.size.z / 2 + 0.04, f"{target.label} ({target.id})"),
+    ]
+
+
+def _place_markers(resolution: ResolutionMessage, place: Place, rank: int) -> list[Marker]:
+    """The outline of what is put there, flat on what will carry it, and its number from 1; the best one is opaque."""
+    put = resolution.target[0].size if resolution.target else Vector3(x=_SPOT, y=_SPOT)
+    colour = (0.2, 0.6, 1.0, 0.8 if rank == 0 else 0.3)
+    return [
+        _marker(resolution, Marker.CUBE, place.pose, Vector3(x=put.x, y=put.y, z=_THIN), colour),
+        _words(resolution, place.pose.position, 0.03, str(rank + 1)),
+    ]
+
+
+def _words(resolution: ResolutionMessage, at: Point, above: float, text: str) -> Marker:
+    pose = PoseMessage(position=Point(x=at.x, y=at.y, z=at.z + above))
+    words = _marker(resolution, Marker.TEXT_VIEW_FACING, pose, Vector3(z=0.035), (1.0, 1.0, 1.0, 1.0))
+    words.text = text
+    return words
+
+
+def _marker(resolution: ResolutionMessage, kind: int, pose: PoseMessage, size: Vector3,
             colour: tuple[float, float, float, float]) -> Marker:  # fmt: skip
-    marker = Marker(header=resolution.header, ns="spatial_vlm", id=number, type=kind, pose=pose, scale=size)
+    marker = Marker(header=resolution.header, ns="spatial_vlm", type=kind, pose=pose, scale=size)
     marker.color.r, marker.color.g, marker.color.b, marker.color.a = colour
     return marker
 
@@ -121,6 +151,18 @@ def _target(target: TargetData) -> Target:
         grasp_width=target.grasp.width,
         visible_fraction=target.visible_fraction,
         truncated=target.truncated,
+    )
+
+
+def _place(place: PlaceData) -> Place:
+    return Place(
+        pose=_pose(place.pose),
+        anchor_id=place.anchor_id,
+        carrier_id=place.carrier_id,
+        margin=place.margin_m,
+        clearance=place.clearance_m,
+        stability=[] if place.stability_m is None else [place.stability_m],
+        probability=place.probability,
     )
 
 

@@ -15,7 +15,13 @@ from spatial_vlm_ros.config import NodeConfig, Settings, settings_from
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.types import FrameOfReference
 
-FRAME_DOC = "used where neither the words nor the request say one: viewer or robot"
+# An anchor's own frame is asked for by words or requests alone.
+DEFAULT_FRAMES = tuple(frame.value for frame in FrameOfReference if frame is not FrameOfReference.OBJECT)
+FRAME_METADATA: Mapping[str, Any] = {
+    "doc": "frame of reference used where neither the words nor the request say one",
+    "unit": "",
+    "choices": DEFAULT_FRAMES,
+}
 
 
 def declared(*rooms: Any) -> dict[str, tuple[Any, Mapping[str, Any]]]:
@@ -26,7 +32,7 @@ def declared(*rooms: Any) -> dict[str, tuple[Any, Mapping[str, Any]]]:
         for field in dataclasses.fields(room):
             value = getattr(room, field.name)
             if isinstance(value, FrameOfReference):
-                found[field.name] = (value.value, {"doc": FRAME_DOC, "unit": ""})
+                found[field.name] = (value.value, FRAME_METADATA)
             elif dataclasses.is_dataclass(value):
                 for inner in dataclasses.fields(value):
                     found[f"{field.name}.{inner.name}"] = (getattr(value, inner.name), inner.metadata)
@@ -94,8 +100,11 @@ def check(node: Node, changes: Iterable[Parameter], configured: bool) -> SetPara
 
 def _descriptor(default: Any, metadata: Mapping[str, Any]) -> ParameterDescriptor:
     unit = f" [{metadata['unit']}]" if metadata["unit"] else ""
-    choices = f" ({' or '.join(metadata['choices'])})" if metadata.get("choices") else ""
-    descriptor = ParameterDescriptor(description=metadata["doc"] + unit + choices)
+    descriptor = ParameterDescriptor(description=metadata["doc"] + unit)
+    if metadata.get("choices"):
+        words = " or ".join(choice or "an empty text" for choice in metadata["choices"])
+        descriptor.description += f" ({words})"
+        descriptor.additional_constraints = words
     if "low" not in metadata:
         return descriptor
     if isinstance(default, int):

@@ -64,6 +64,7 @@ class Thing(msgspec.Struct, frozen=True):
     box: tuple[float, float, float, float]
     attributes: tuple[str, ...]
     masked: bool
+    front: tuple[float, float, float] | None = None
 
 
 class Found(msgspec.Struct, tag=True, frozen=True):
@@ -229,7 +230,8 @@ def found(number: int, grounding: Grounding, size: tuple[int, int]) -> tuple[Fou
                 raise ShapeError(f"mask of detection {one.id!r}", str(size), str(one.mask.shape))
             masks.append(np.packbits(one.mask).data)
         words = tuple(str(word) for word in one.attributes)
-        things.append(Thing(str(one.id), str(one.label), one.score, one.box_xyxy, words, one.mask is not None))
+        masked = one.mask is not None
+        things.append(Thing(str(one.id), str(one.label), one.score, one.box_xyxy, words, masked, one.front))
     if match.nbytes + sum(len(mask) for mask in masks) > LONGEST_BODY:
         raise InputError("masks", f"{len(masks)} of them", f"{LONGEST_BODY} bytes at most", "raise the score threshold")
     rows, columns = match.shape
@@ -255,7 +257,9 @@ def grounding_of(header: Found, body: Body, size: tuple[int, int]) -> Grounding:
             mask = np.unpackbits(bits[at : at + step], count=pixels).view(np.bool_).reshape(size)
             at += step
         try:
-            detections.append(Detection(thing.id, thing.label, thing.score, thing.box, mask, thing.attributes))
+            detections.append(
+                Detection(thing.id, thing.label, thing.score, thing.box, mask, thing.attributes, thing.front)
+            )
         except InputError as error:
             raise WireError(f"a detection that cannot be one: {error}") from error
     return Grounding(tuple(detections), match.reshape(header.rows, header.columns))

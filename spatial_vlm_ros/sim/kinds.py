@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.sim import chick, fruit, household, vessels
+from spatial_vlm_ros.sim import chick, fruit, furniture, household, vessels
 from spatial_vlm_ros.sim.model import Colour, Model
 from spatial_vlm_ros.sim.tabletop import COLOURS
 
@@ -26,6 +26,18 @@ _PAINTED: Mapping[str, Callable[[np.random.Generator, str, Colour], Model]] = Ma
         "tray": household.tray,
     }
 )
+_FURNITURE: Mapping[str, Callable[[np.random.Generator, str, Colour], Model]] = MappingProxyType(
+    {
+        "crate": furniture.crate,
+        "board": furniture.board,
+        "stool": furniture.stool,
+        "basket": furniture.basket,
+        "bookcase": furniture.bookcase,
+        "cabinet": furniture.cabinet,
+        "chair": furniture.chair,
+        "car": furniture.car,
+    }
+)
 _NATURAL: Mapping[str, Callable[[np.random.Generator], Model]] = MappingProxyType(
     {
         "ribbon chick": partial(chick.chick, wears="ribbon"),
@@ -39,14 +51,17 @@ _NATURAL: Mapping[str, Callable[[np.random.Generator], Model]] = MappingProxyTyp
     }
 )
 KINDS: tuple[str, ...] = (*_PAINTED, *_NATURAL)
-"""All kinds. Those of crockery, cans, bottles, boxes and trays come in every colour; the others in their own."""
+"""Kinds that settled tabletops draw from. Crockery, cans, bottles, boxes and trays come in every colour; the others in
+their own."""
+FURNITURE: tuple[str, ...] = tuple(_FURNITURE)
+"""Further kinds, in every colour, for scenes that are built on purpose."""
 
 
 def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Model:
     """A thing of a kind: its size, and its colour where none is given, are drawn.
 
     Args:
-        kind: a name in KINDS.
+        kind: a name in KINDS or FURNITURE.
         rng: the only source of chance.
         colour: a name in COLOURS, for kinds that are painted.
 
@@ -58,10 +73,11 @@ def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Mode
         if colour is not None:
             raise InputError(f"colour of a {kind}", colour, "none, it has its own", "leave the colour out")
         return _NATURAL[kind](rng)
-    if kind not in _PAINTED:
-        raise UnknownNameError("kind of thing", kind, KINDS)
+    painted = {**_PAINTED, **_FURNITURE}
+    if kind not in painted:
+        raise UnknownNameError("kind of thing", kind, (*KINDS, *FURNITURE))
     if colour is not None and colour not in COLOURS:
         raise UnknownNameError("colour", colour, COLOURS)
     drawn = str(rng.choice(list(COLOURS)))
     name = drawn if colour is None else colour
-    return _PAINTED[kind](rng, name, COLOURS[name])
+    return painted[kind](rng, name, COLOURS[name])

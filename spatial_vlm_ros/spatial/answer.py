@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A verdict as the answer people and programs read: pose in the wanted frame, words, and a question where one helps."""
+"""A verdict as the answer people and programs read: pose in the wanted frame, places, candidates, and words."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
-from spatial_vlm_ros.language import describe
-from spatial_vlm_ros.spatial.attributes import distinguishing_attributes
-from spatial_vlm_ros.spatial.belief import Believer, ClauseBelief
+from spatial_vlm_ros.spatial import wording
+from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import Verdict, candidates
-from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.likelihood import calibrated
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
+from spatial_vlm_ros.spatial.placement import place_of
+from spatial_vlm_ros.spatial.typical_sizes import expected_size
 from spatial_vlm_ros.types import (
     GraspHint,
-    NounPhrase,
+    HiddenRegion,
     Pose,
     Resolution,
     Scene,
@@ -28,30 +28,40 @@ from spatial_vlm_ros.types import (
     Vector3,
 )
 
-_LISTED = 4  # candidates or regions named in a sentence
-
 
 def answer(verdict: Verdict, believer: Believer, instruction: str) -> Resolution:
     """The resolution of a verdict: rounded to 1e-6, the same for the same input."""
     layout = believer.layout
     scene = layout.scene
-    query = verdict.query
-    hidden = hidden_regions(layout, believer.config.decision.hidden_size) if verdict.status is Status.NOT_FOUND else ()
-    question = _question(verdict, layout)
+    config = believer.config.decision
+    answered = verdict.status is Status.OK
+    hidden: tuple[HiddenRegion, ...] = ()
+    if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
+        size = expected_size(verdict.phrase, layout, config.hidden_size, believer.match(verdict.phrase))
+        hidden = hidden_regions(layout, size)
+    question = wording.question(verdict, believer)
     chosen = scene.objects[verdict.chosen] if verdict.chosen >= 0 else None
+    spots = verdict.placing.spots if answered and verdict.placing is not None else ()
+    places = tuple(place_of(spot, layout) for spot in spots)
+    sure = float(verdict.probability[verdict.chosen]) if chosen is not None else 0.0
+    if answered:  # how often an answer is right was measured; a refusal has its likeliest candidate's share of the mass
+        sure = calibrated(sure, config.calibration_slope, config.calibration_offset)
     return Resolution(
         instruction=instruction,
         status=verdict.status,
-        message=_message(verdict, believer, hidden_by=[region.occluder_id for region in hidden]),
-        target=target_of(chosen, scene) if verdict.status is Status.OK and chosen is not None else None,
+        message=wording.message(verdict, believer, hidden),
+        target=target_of(chosen, scene) if answered and chosen is not None else None,
+        targets=tuple(target_of(scene.objects[row], scene) for row in verdict.several) if answered else (),
+        place=places[0] if places else None,
+        places=places,
         candidates=candidates(verdict, believer),
         frame_of_reference=believer.frames_used[0] if believer.frames_used else believer.default_frame,
         up_from=scene.up_from,
         question=question,
-        dialogue_id=_dialogue_id(instruction, scene) if question else None,
+        dialogue_id=_dialogue_id(instruction, scene) if question or answered else None,
         hidden_regions=hidden,
-        confidence=round(float(verdict.probability[verdict.chosen]), 6) if verdict.chosen >= 0 else 0.0,
-        query=query,
+        confidence=round(sure, 6),
+        query=verdict.query,
         stamp_ns=scene.frame.stamp_ns,
     )
 
@@ -107,122 +117,3 @@ def _dialogue_id(instruction: str, scene: Scene) -> str:
     seen = ";".join(f"{o.id}:{o.detection.label}:{o.detection.box_xyxy}" for o in scene.objects)
     text = f"{instruction}\n{scene.frame.frame_id}\n{scene.frame.stamp_ns}\n{seen}"
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
-
-
-# ------------------------------------------------------------------------------------------------ words
-
-
-def name_of(thing: SceneObject) -> str:
-    """Label and id, for people: "soup can (d1)"."""
-    return _printable(f"{thing.detection.label} ({thing.id})")
-
-
-def _printable(text: str) -> str:
-    """Labels come from outside: what a terminal would obey is shown as a question mark."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
-
-
-def _message(verdict: Verdict, believer: Believer, hidden_by: Sequence[str]) -> str:
-    objects = believer.layout.scene.objects
-    said = describe(verdict.query.target)
-    chosen = objects[verdict.chosen] if verdict.chosen >= 0 else None
-    if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
-        text = f"I see no {_bare(verdict.phrase)}"
-        if hidden_by:
-            hiding = [name_of(o) for o in objects if o.id in hidden_by][:_LISTED]
-            text += f"; one could be hidden behind the {', the '.join(hiding)}"
-        return text + "."
-    if chosen is None:
-        return f"Nothing was found for '{said}'."
-    if verdict.status is Status.RELATION_UNSATISFIED:
-        return f"No {_bare(verdict.query.target)} is {_clause_words(verdict.clause, verdict.chosen, believer)}"
-    if verdict.status is Status.AMBIGUOUS:
-        names = ", ".join(name_of(objects[row]) for row in verdict.rivals[:_LISTED])
-        more = len(verdict.rivals) - _LISTED
-        return f"'{said}' fits {len(verdict.rivals)} things: {names}{f' and {more} more' if more > 0 else ''}."
-    if verdict.status is Status.LOW_CONFIDENCE:
-        if verdict.clause is not None:
-            unclear = _clause_words(verdict.clause, verdict.chosen, believer)
-            return f"It is not clear that the {name_of(chosen)} is {unclear}"
-        return f"The {name_of(chosen)} fits '{said}' only with probability {verdict.probability[verdict.chosen]:.2f}."
-    if verdict.status is Status.DEPTH_INVALID:
-        return f"The {name_of(chosen)} is meant, but its place cannot be measured: {chosen.depth_problem}."
-    if verdict.status is Status.OCCLUDED:
-        by = next((f" by the {name_of(o)}" for o in objects if o.id == chosen.occluder), "")
-        seen = f"{chosen.visible_fraction:.0%}"
-        return f"The {name_of(chosen)} is meant, but only {seen} of it can be seen: it is hidden{by}."
-    if verdict.status is Status.NO_PLACE:
-        return f"The {name_of(chosen)} is meant, but finding a place to put it is not supported yet."
-    return f"'{said}' is the {name_of(chosen)}."
-
-
-def _clause_words(clause: ClauseBelief | None, row: int, believer: Believer) -> str:
-    """A clause in words for the object at `row`, for example: behind the cup (d2): short by 0.12 m."""
-    if clause is None:
-        return "as described."
-    objects = believer.layout.scene.objects
-    if clause.is_order:
-        return f"the {clause.name} one."
-    anchors = [f"the {name_of(objects[int(a)])}" for a in clause.anchors[row] if a >= 0]
-    if clause.on_support:
-        anchors = ["the surface"]
-    if not anchors:
-        anchors = [describe(inner.phrase) for inner in clause.inner]
-    words = f"{'not ' if clause.negated else ''}{clause.name} {' and '.join(anchors)}"
-    margin = float(clause.margin[row])
-    if not np.isfinite(margin):
-        return words + ": it could not be measured."
-    return words + (f": short by {-margin:.3f} m." if margin < 0 else f": by {margin:.3f} m only.")
-
-
-def _bare(phrase: NounPhrase) -> str:
-    """Name and attributes alone."""
-    return " ".join((*phrase.attributes, phrase.category))
-
-
-def _question(verdict: Verdict, layout: Layout) -> str | None:
-    objects = layout.scene.objects
-    if verdict.status is Status.AMBIGUOUS:
-        return _which(verdict.query.target, [objects[row] for row in verdict.rivals], verdict.rivals, layout)
-    if verdict.status is Status.LOW_CONFIDENCE and verdict.chosen >= 0:
-        return f"Do you mean the {name_of(objects[verdict.chosen])}, {_whereabouts(verdict.chosen, layout)}?"
-    if verdict.status is Status.RELATION_UNSATISFIED and verdict.chosen >= 0:
-        alive = int((verdict.belief.fit >= 0.5).sum())
-        if alive == 1:
-            return f"Do you mean the {name_of(objects[verdict.chosen])}, {_whereabouts(verdict.chosen, layout)}?"
-    return None
-
-
-def _which(phrase: NounPhrase, things: Sequence[SceneObject], rows: Sequence[int], layout: Layout) -> str:
-    """The question that tells the rivals apart: by label, by attribute, or by place."""
-    noun = "one" if phrase.category == "object" else phrase.category
-    labels = [_printable(t.detection.label) for t in things]
-    if len(things) <= _LISTED and len(set(labels)) == len(labels):
-        return f"Which {noun}: the {_or(labels)}?"
-    words = distinguishing_attributes(things)
-    if words is not None and len(things) <= _LISTED:
-        return f"Which {noun}: the {_or([f'{w} one' for w in words])}?"
-    if len(things) == 2:
-        places = layout.bearing_places[list(rows)]
-        bearing = np.arctan2(places[:, 1], places[:, 0])
-        distance = np.linalg.norm(layout.centre[list(rows), :2], axis=1)  # NaN where not measured
-        if abs(distance[0] - distance[1]) > abs(bearing[0] - bearing[1]) * distance.mean():
-            return f"Which {noun}: the nearer or the farther one?"
-        return f"Which {noun}: the left or the right one?"
-    return f"Which of the {len(things)} {noun}s, counted from the left?"
-
-
-def _or(words: Sequence[str]) -> str:
-    return ", the ".join(words[:-1]) + " or the " + words[-1] if len(words) > 1 else words[0]
-
-
-def _whereabouts(row: int, layout: Layout) -> str:
-    """Where an object stands among all, in words."""
-    places = layout.bearing_places
-    bearing = np.arctan2(places[:, 1], places[:, 0])
-    if bearing[row] <= np.nanmin(bearing):
-        return "the one farthest to the left"
-    if bearing[row] >= np.nanmax(bearing):
-        return "the one farthest to the right"
-    place = int((bearing < bearing[row]).sum()) + 1
-    return f"number {place} of {len(bearing)} from the left"

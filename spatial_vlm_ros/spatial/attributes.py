@@ -6,8 +6,6 @@ What none of these can tell stays undecided (0.5); it is never taken for a yes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +93,11 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
     return np.where((said == NEAR) & sure, NO, said)
 
 
+def is_comparison(word: str, layout: Layout) -> bool:
+    """Whether an attribute is a size that no detector states: then it can only be compared."""
+    return word in SIZE_WORDS and all(np.isnan(_said(word, o.detection)) for o in layout.scene.objects)
+
+
 def _said(word: str, detection: Detection) -> float:
     """What the detector's own words say: YES, NEAR, NO, or NaN where they say nothing."""
     given = [a.lower() for a in detection.attributes]
@@ -177,15 +180,3 @@ def _size_likelihood(word: str, layout: Layout, view: Viewpoint, members: npt.ND
         spread = np.hypot(key.sigma[row], key.sigma[others])
         result[row] = normal_cdf((value[row] - value[others]) / np.maximum(spread, 1e-6)).mean() if len(others) else YES
     return result
-
-
-def distinguishing_attributes(objects: Sequence[SceneObject]) -> list[str] | None:
-    """One attribute for each object that none of the others has, from the detector's words, or None."""
-    words = []
-    for thing in objects:
-        others = {a for o in objects if o is not thing for a in o.detection.attributes}
-        own = [a for a in thing.detection.attributes if a not in others]
-        if not own:
-            return None
-        words.append(own[0])
-    return words

@@ -6,6 +6,7 @@ Not found → relation unsatisfied → ambiguous → low confidence → occluded
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,14 +14,28 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.config import DecisionConfig
-from spatial_vlm_ros.spatial.belief import SUPPORT_ID, Believer, ClauseBelief, PhraseBelief
+from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, PhraseBelief
+from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import state_of
-from spatial_vlm_ros.types import Candidate, ClauseMeasurement, ClauseState, NounPhrase, SpatialQuery, Status
+from spatial_vlm_ros.spatial.placement import Placing
+from spatial_vlm_ros.spatial.regions import is_person
+from spatial_vlm_ros.types import (
+    Candidate,
+    ClauseMeasurement,
+    ClauseState,
+    FrameOfReference,
+    NounPhrase,
+    SpatialQuery,
+    Status,
+)
 
 _MOST_CANDIDATES = 10
 _READS = 0.05  # share of the readings from which one counts
 _EXISTS = 0.5  # summed likelihood of an order below which nobody can have that place
+
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +49,12 @@ class Verdict:
         by_row: for each object, the belief of the reading that fits it best.
         chosen: row of the chosen object; for refusals the likeliest candidate, -1 without one.
         rivals: rows that share the mass, likeliest first (AMBIGUOUS).
-        phrase: the phrase that matches nothing (NOT_FOUND).
+        phrase: the phrase that matches nothing (NOT_FOUND), or that several anchors share (AMBIGUOUS).
         clause: the clause that decided (RELATION_UNSATISFIED, LOW_CONFIDENCE), or None.
         probability: (N,) posterior of each object.
+        several: rows of all that are meant, nearest first, where several were asked for.
+        frames: frames of reference that choose different objects (AMBIGUOUS).
+        placing: where it is to go, or why nowhere; None where no place was asked for.
     """
 
     status: Status
@@ -48,13 +66,13 @@ class Verdict:
     phrase: NounPhrase | None
     clause: ClauseBelief | None
     probability: Array
+    several: tuple[int, ...] = ()
+    frames: tuple[FrameOfReference, ...] = ()
+    placing: Placing | None = None
 
 
 def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
-    """Weigh all readings on the scene and decide.
-
-    A reading counts by its preference from the words times how well the scene can satisfy it, so that geometry
-    settles attachments; then each object's probability is summed over the readings.
+    """Weigh all readings on the scene, decide, and look whether another frame of reference decides otherwise.
 
     Args:
         queries: all readings, preferred first.
@@ -63,10 +81,41 @@ def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
     Raises:
         FrameUndefinedError: a reading needs a frame of reference that is not defined.
     """
+    verdict = _weigh(queries, believer)
+    if verdict.status is not Status.OK:
+        return verdict
+    frames, chosen = [believer.default_frame], [verdict.chosen]
+    for frame in _other_frames(believer):
+        try:
+            other = _weigh(queries, believer.seen_from(frame))
+        except FrameUndefinedError:
+            continue
+        if other.status is Status.OK and other.chosen not in chosen:
+            frames.append(frame)
+            chosen.append(other.chosen)
+    if len(chosen) == 1:
+        return verdict
+    return dataclasses.replace(verdict, status=Status.AMBIGUOUS, rivals=tuple(chosen), frames=tuple(frames), several=())
+
+
+def _other_frames(believer: Believer) -> Iterator[FrameOfReference]:
+    """Frames that may have been meant where none was said: a second configured one, and an anchor's own."""
+    second = believer.config.relation.second_frame
+    if believer.unsaid and second and FrameOfReference(second) is not believer.default_frame:
+        yield FrameOfReference(second)
+    objects = believer.layout.scene.objects
+    if any(objects[row].detection.front is not None for rows in believer.unsaid for row in rows):
+        yield FrameOfReference.OBJECT
+
+
+def _weigh(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
+    """The verdict under the believer's default frame.
+
+    A reading counts by its preference from the words times how well the scene can satisfy it, so that geometry
+    settles attachments; then each object's probability is summed over the readings.
+    """
     beliefs = [believer.believe(query.target) for query in queries]
-    shares = np.array(
-        [q.preference * max(float(b.weight.max(initial=0.0)), 1e-6) for q, b in zip(queries, beliefs, strict=True)]
-    )
+    shares = np.array([q.preference * _satisfied(q, b, believer) for q, b in zip(queries, beliefs, strict=True)])
     shares /= shares.sum()
     first = int(np.argmax(shares))
     weights = shares[:, None] * np.array([b.weight for b in beliefs])
@@ -80,70 +129,142 @@ def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
         if share >= min(_READS, shares[first]):
             alive |= (belief.fit >= config.found) & ~_fails(belief, config)
     readings = tuple(int(r) for r in np.argmax(weights, axis=0)) if len(weight) else ()
-    return _ladder(queries[first], beliefs[first], tuple(beliefs[r] for r in readings), alive, believer, probability)
+    by_row = tuple(beliefs[r] for r in readings)
+    return _Ladder(queries[first], beliefs[first], by_row, alive, believer, probability).verdict()
 
 
-def _ladder(
-    query: SpatialQuery,
-    belief: PhraseBelief,
-    by_row: tuple[PhraseBelief, ...],
-    alive: npt.NDArray[np.bool_],
-    believer: Believer,
-    probability: Array,
-) -> Verdict:
+def _satisfied(query: SpatialQuery, belief: PhraseBelief, believer: Believer) -> float:
+    """How well the scene can satisfy a reading: by its target, and by the anchors of its destination."""
+    share = max(float(belief.weight.max(initial=0.0)), 1e-6)
+    for anchor in () if query.destination is None else query.destination.anchors:
+        if not is_person(anchor):
+            share *= max(float(believer.believe(anchor, anchor=True).weight.max(initial=0.0)), 0.05)
+    return share
+
+
+@dataclass(frozen=True, eq=False)
+class _Ladder:
     """The refusals in their order. `by_row` is each object's belief in the reading that fits it best."""
-    config = believer.config.decision
-    likeliest = int(np.argmax(probability)) if len(probability) else -1
 
-    def verdict(status: Status, *, rivals: Sequence[int] = (), phrase: NounPhrase | None = None,
-                clause: ClauseBelief | None = None) -> Verdict:  # fmt: skip
-        return Verdict(status, query, belief, by_row, likeliest, tuple(rivals), phrase, clause, probability)
+    query: SpatialQuery
+    belief: PhraseBelief
+    by_row: tuple[PhraseBelief, ...]
+    alive: Flags
+    believer: Believer
+    probability: Array
 
-    missing = next(_phrases_not_found(belief, config.found), None)
-    if missing is not None:
-        return verdict(Status.NOT_FOUND, phrase=missing)
-    if not alive.any():
-        likeliest = _closest(belief, config)
-        return verdict(Status.RELATION_UNSATISFIED, clause=_worst(belief, likeliest))
-    for clause in belief.clauses:
-        if clause.is_order and clause.likelihood[alive].sum() < _EXISTS:
-            return verdict(Status.RELATION_UNSATISFIED, clause=clause)
-    ranked = [int(row) for row in np.argsort(-probability, kind="stable") if alive[row]]
-    likeliest = ranked[0]
-    sure = bool(probability[likeliest] >= config.mass)
-    if not sure:
-        rivals = [row for row in ranked if probability[row] >= (1.0 - config.mass) * probability[likeliest]]
-        if len(rivals) > 1:
-            return verdict(Status.AMBIGUOUS, rivals=rivals)
-    clauses = by_row[likeliest].clauses
-    unclear = [c for c in clauses if state_of(float(c.likelihood[likeliest]), config.holds) is ClauseState.UNCLEAR]
-    if unclear or not sure:
-        return verdict(Status.LOW_CONFIDENCE, clause=unclear[0] if unclear else None)
-    thing = believer.layout.scene.objects[likeliest]
-    if thing.visible_fraction < config.min_visible:
-        return verdict(Status.OCCLUDED)
-    if thing.depth_problem is not None:
-        return verdict(Status.DEPTH_INVALID)
-    if query.destination is not None:
-        return verdict(Status.NO_PLACE)
-    return verdict(Status.OK)
+    @property
+    def _config(self) -> DecisionConfig:
+        return self.believer.config.decision
+
+    def _end(self, status: Status, chosen: int, *, rivals: Sequence[int] = (), phrase: NounPhrase | None = None,
+             clause: ClauseBelief | None = None, several: Sequence[int] = ()) -> Verdict:  # fmt: skip
+        return Verdict(status, self.query, self.belief, self.by_row, chosen, tuple(rivals), phrase, clause,
+                       self.probability, tuple(several))  # fmt: skip
+
+    def verdict(self) -> Verdict:
+        likeliest = int(np.argmax(self.probability)) if len(self.probability) else -1
+        missing = next(phrases_not_found(self.belief, self._config.found), None)
+        if missing is not None:
+            return self._end(Status.NOT_FOUND, likeliest, phrase=missing)
+        if not self.alive.any():
+            likeliest = _closest(self.belief, self._config)
+            return self._end(Status.RELATION_UNSATISFIED, likeliest, clause=_worst(self.belief, likeliest))
+        for clause in self.belief.clauses:
+            if clause.is_order and clause.likelihood[self.alive].sum() < _EXISTS:
+                return self._end(Status.RELATION_UNSATISFIED, likeliest, clause=clause)
+        if self.query.target.choice == "any":
+            return self._any()
+        if self.query.target.count not in (None, 1):
+            return self._several(self.query.target.count or -1)
+        return self._one()
+
+    def _one(self) -> Verdict:
+        """A single thing: enough of the mass on it, every clause clear, fit to be acted on."""
+        config, probability = self._config, self.probability
+        ranked = [int(row) for row in np.argsort(-probability, kind="stable") if self.alive[row]]
+        likeliest = ranked[0]
+        sure = bool(probability[likeliest] >= config.mass)
+        if not sure:
+            rivals = [row for row in ranked if probability[row] >= (1.0 - config.mass) * probability[likeliest]]
+            if len(rivals) > 1:
+                return self._end(Status.AMBIGUOUS, likeliest, rivals=rivals)
+        unclear = self._unclear(likeliest)
+        if unclear or not sure:
+            return self._end(Status.LOW_CONFIDENCE, likeliest, clause=unclear[0] if unclear else None)
+        return self._end(self._usable(likeliest), likeliest)
+
+    def _any(self) -> Verdict:
+        """Whichever will do: one that clearly fits and can be acted on, the surest first, then the nearest."""
+        clear, unclear = self._fitting()
+        usable = [row for row in clear if self._usable(row) is Status.OK]
+        if usable:
+            return self._end(Status.OK, usable[0])
+        if clear:
+            return self._end(self._usable(clear[0]), clear[0])
+        return self._end(Status.LOW_CONFIDENCE, unclear[0], clause=next(iter(self._unclear(unclear[0])), None))
+
+    def _several(self, said: int) -> Verdict:
+        """All that fit, as many as said (-1: however many)."""
+        clear, unclear = self._fitting()
+        rows = clear or unclear
+        if said > 0 and len(clear) + len(unclear) < said:
+            worst = _worst(self.belief, _closest(self.belief, self._config))
+            return self._end(Status.RELATION_UNSATISFIED, rows[0], clause=worst, several=rows)
+        if said > 0 and len(clear) > said:
+            return self._end(Status.AMBIGUOUS, rows[0], rivals=clear)
+        if unclear and len(clear) != said:
+            clause = next(iter(self._unclear(unclear[0])), None)
+            return self._end(Status.LOW_CONFIDENCE, unclear[0], clause=clause)
+        for row in clear:
+            if self._usable(row) is not Status.OK:
+                return self._end(self._usable(row), row)
+        return self._end(Status.OK, clear[0], several=clear)
+
+    def _fitting(self) -> tuple[list[int], list[int]]:
+        """Rows that clearly fit, and rows of which it is not clear; the surest first, then the nearest."""
+        layout, weight = self.believer.layout, self.belief.weight
+        top = max(float(weight.max(initial=0.0)), 1e-9)
+        distance = np.nan_to_num(np.linalg.norm(layout.centre, axis=1), nan=np.inf)
+        rows = sorted(
+            np.flatnonzero(self.alive).tolist(), key=lambda row: (-round(float(weight[row]) / top, 1), distance[row])
+        )
+        clear = [row for row in rows if not self._unclear(row) and self._named(row)]
+        return sorted(clear, key=lambda row: distance[row]), [row for row in rows if row not in clear]
+
+    def _named(self, row: int) -> bool:
+        """Whether name and attributes are decided: what nobody can tell halves the weight and leaves the fit."""
+        belief = self.by_row[row]
+        known = belief.fit[row] * self.believer.score[row] * np.prod([c.chance[row] for c in belief.clauses])
+        return bool(belief.weight[row] > 0.75 * known)
+
+    def _unclear(self, row: int) -> list[ClauseBelief]:
+        holds = self._config.holds
+        clauses = self.by_row[row].clauses
+        return [c for c in clauses if state_of(float(c.likelihood[row]), holds) is ClauseState.UNCLEAR]
+
+    def _usable(self, row: int) -> Status:
+        thing = self.believer.layout.scene.objects[row]
+        if thing.visible_fraction < self._config.min_visible:
+            return Status.OCCLUDED
+        return Status.OK if thing.depth_problem is None else Status.DEPTH_INVALID
 
 
-def _phrases_not_found(belief: PhraseBelief, found: float) -> Iterator[NounPhrase]:
+def phrases_not_found(belief: PhraseBelief, found: float) -> Iterator[NounPhrase]:
     """Phrases, outermost first, whose name and attributes fit nothing that was seen."""
     if not (belief.fit >= found).any():
         yield belief.phrase
     for clause in belief.clauses:
         if not clause.on_support:
             for anchor in clause.inner:
-                yield from _phrases_not_found(anchor, found)
+                yield from phrases_not_found(anchor, found)
 
 
-def _fails(belief: PhraseBelief, config: DecisionConfig) -> npt.NDArray[np.bool_]:
+def _fails(belief: PhraseBelief, config: DecisionConfig) -> Flags:
     """(N,) whether a relation fails. Orders are left to the share of mass: among equals none is clearly first."""
     failing = np.zeros(len(belief.fit), np.bool_)
     for clause in belief.clauses:
-        if not clause.is_order:
+        if not clause.is_order or clause.place > 1:
             failing |= clause.likelihood <= 1.0 - config.holds
             failing |= clause.chance <= 1.0 - config.holds
     return failing

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scene as arrays on the ground, and the viewpoints that relations are seen from.
+"""The scene as arrays on the ground.
 
 Ground coordinates: origin below the camera, g1 along the camera's view on the ground, g2 to its right, heights along
 "up" from the support plane (from the camera when no plane was seen). All metres.
@@ -7,50 +7,26 @@ Ground coordinates: origin below the camera, g1 along the camera's view on the g
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.config import DepthConfig, RelationConfig
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
+from spatial_vlm_ros.spatial.viewpoint import Array, Viewpoint, clockwise, is_own_sided, viewpoint_of
 from spatial_vlm_ros.types import FrameOfReference, Scene
 
-Array = npt.NDArray[np.float64]
+__all__ = ["Array", "Layout", "Viewpoint", "lay_out"]
 
-
-_BELOW = 0.05  # metres on the ground within which a place has no direction from the viewer
-
-
-@dataclass(frozen=True, eq=False)
-class Viewpoint:
-    """Where left, right, behind and in front are seen from.
-
-    Args:
-        frame: its name.
-        origin: (3,) ground coordinates of the viewer.
-        forward: (2,) unit, the viewer's own forward on the ground.
-        down_deg: how steeply it looks down, degrees; 0 for a body on the ground.
-    """
-
-    frame: FrameOfReference
-    origin: Array
-    forward: Array
-    down_deg: float
-
-    def towards(self, places: Array, straight_down_deg: float) -> Array:
-        """Unit directions on the ground from the viewer to (N, 2) places, (N, 2).
-
-        A place below the viewer (within 5 cm on the ground) has no direction of its own and takes the viewer's
-        forward; so does every place of a view that looks straight down.
-        """
-        offset = places - self.origin[:2]
-        distance = np.linalg.norm(offset, axis=1, keepdims=True)
-        if self.down_deg > straight_down_deg:
-            return np.broadcast_to(self.forward, places.shape).copy()
-        return np.where(distance < _BELOW, self.forward, offset / np.maximum(distance, 1e-9))
+_UPRIGHT_FRONT = 0.17  # horizontal part of a front below which it faces up or down: ten degrees
+_CORNERLESS_FILL = 0.86  # a disc or an oval fills 0.785 of its box, a rectangle all of it
+_NO_EDGE = 1e-9  # metres between corners that are the same corner
+_ANYWHERE = 1e9  # metres: the distance from an edge that does not exist
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +39,12 @@ class Layout:
         floor: height of the support plane below the camera, along up, metres (0 without a plane).
         centre: (N, 3) estimated volume centres.
         surface: (N, 3) centres of the visible surfaces.
-        footprint: (N, 16, 2) outlines on the ground.
+        footprint: (N, 16, 2) outlines on the ground, convex, corners in order.
         bottom: (N,) heights.
         top: (N,) heights.
-        sigma: (N,) standard deviation of an object's place from depth noise.
+        sigma: (N,) standard deviation of an object's place, from depth noise and from how much of it is covered.
         down_deg: how steeply the camera looks down.
+        relation: where relations begin and end.
     """
 
     scene: Scene
@@ -98,16 +75,6 @@ class Layout:
         return np.array(means).reshape(-1, 3) @ self.axes + np.array([0.0, 0.0, self.floor])
 
     @cached_property
-    def reach(self) -> Array:
-        """(N,) size of an object for gaps: its mean horizontal size, at least `min_reach`."""
-        return np.maximum(self.size[:, :2].mean(axis=1), self.relation.min_reach)
-
-    @cached_property
-    def size(self) -> Array:
-        """(N, 3) box sizes: longer and shorter horizontal side, height."""
-        return np.array([o.box.size for o in self.scene.objects]).reshape(-1, 3)
-
-    @cached_property
     def bearing_places(self) -> Array:
         """(N, 2) points on the ground on the rays from the camera through the middles of the boxes.
 
@@ -120,30 +87,138 @@ class Layout:
         rays = np.column_stack(((u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(len(u))))
         return (rays @ self.axes)[:, :2]
 
+    # -------------------------------------------------------------------------------------------- sizes
+
+    @cached_property
+    def size(self) -> Array:
+        """(N, 3) box sizes: longer and shorter horizontal side, height."""
+        return np.array([o.box.size for o in self.scene.objects]).reshape(-1, 3)
+
+    @cached_property
+    def mean_side(self) -> Array:
+        """(N,) mean horizontal size."""
+        return (self.size[:, 0] + self.size[:, 1]) / 2
+
+    @cached_property
+    def reach(self) -> Array:
+        """(N,) size of an object for gaps: its mean horizontal size, at least `min_reach`."""
+        return np.maximum(self.mean_side, self.relation.min_reach)
+
+    # -------------------------------------------------------------------------------------------- outlines
+
+    @cached_property
+    def outline(self) -> Array:
+        """(N, 16, 2) corners of the outlines from the objects' centres."""
+        return self.footprint - self.centre[:, None, :2]
+
+    @cached_property
+    def corners(self) -> Array:
+        """(2, 16, N) corners of the outlines, along g1 and along g2."""
+        return np.ascontiguousarray(self.footprint.transpose(2, 1, 0))
+
+    @cached_property
+    def radius(self) -> Array:
+        """(N,) of the circle about an object's centre that holds its outline."""
+        return np.asarray(np.sqrt((self.outline**2).sum(axis=2).max(axis=1, initial=0.0)))
+
+    @cached_property
+    def edges(self) -> Array:
+        """(16, N, 3) edges of the outlines: their product with (x, y, 1) is how far a place lies inside an edge."""
+        edge = np.roll(self.outline, -1, axis=1) - self.outline
+        length = np.linalg.norm(edge, axis=2)
+        inward = np.where(self._doubled_area >= 0, 1.0, -1.0)[:, None, None] * clockwise(edge)
+        inward /= np.maximum(length, _NO_EDGE)[..., None]
+        offset = -(self.footprint * inward).sum(axis=2)
+        none = length <= _NO_EDGE
+        inward[none], offset[none] = 0.0, _ANYWHERE
+        return np.ascontiguousarray(np.concatenate((inward, offset[..., None]), axis=2).transpose(1, 0, 2))
+
+    @cached_property
+    def reaches(self) -> Array:
+        """(16, N, 3) corners of the outlines: their product with (x, y, 1) is how far each lies towards a place.
+
+        In metres times the distance of that place from the centre.
+        """
+        offset = -(self.outline * self.centre[:, None, :2]).sum(axis=2, keepdims=True)
+        return np.ascontiguousarray(np.concatenate((self.outline, offset), axis=2).transpose(1, 0, 2))
+
+    @cached_property
+    def _doubled_area(self) -> Array:
+        """(N,) of the outlines, positive where corners go from g1 to g2."""
+        following = np.roll(self.outline, -1, axis=1)
+        return np.asarray((self.outline[..., 0] * following[..., 1] - self.outline[..., 1] * following[..., 0]).sum(1))
+
+    @cached_property
+    def cornerless(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether an outline is round or oval."""
+        return np.abs(self._doubled_area) / 2 < _CORNERLESS_FILL * self.size[:, 0] * self.size[:, 1]
+
+    @cached_property
+    def long_side(self) -> Array:
+        """(N, 2) unit direction of the box's longer horizontal side on the ground."""
+        along = np.array([o.box.axes[:, 0] for o in self.scene.objects]).reshape(-1, 3) @ self.axes[:, :2]
+        return np.asarray(along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9))
+
+    @cached_property
+    def middle(self) -> Array:
+        """(2,) middle of the smallest upright rectangle around all outlines; NaN where nothing is measured."""
+        corners = self.footprint[self.measured].reshape(-1, 2)
+        if not len(corners):
+            return np.full(2, np.nan)
+        about = corners.mean(axis=0)
+        rows = cv2.convexHull((corners - about).astype(np.float32), returnPoints=False)
+        hull = corners[np.asarray(rows).reshape(-1)]
+        sides = np.roll(hull, -1, axis=0) - hull
+        length = np.linalg.norm(sides, axis=1)
+        along = np.where(length[:, None] > _NO_EDGE, sides / np.maximum(length, _NO_EDGE)[:, None], (1.0, 0.0))
+        across = clockwise(along)
+        low = np.stack(((hull @ along.T).min(axis=0), (hull @ across.T).min(axis=0)))
+        high = np.stack(((hull @ along.T).max(axis=0), (hull @ across.T).max(axis=0)))
+        best = int(np.argmin((high - low).prod(axis=0)))
+        middle = (low + high)[:, best] / 2
+        return np.asarray(middle[0] * along[best] + middle[1] * across[best])
+
+    # -------------------------------------------------------------------------------------------- fronts, frames
+
+    @cached_property
+    def front(self) -> Array:
+        """(N, 2) unit direction on the ground that a thing's front faces; NaN where it is not known."""
+        given = [(np.nan,) * 3 if o.detection.front is None else o.detection.front for o in self.scene.objects]
+        flat = np.array(given, np.float64).reshape(-1, 3) @ self.axes[:, :2]
+        length = np.linalg.norm(flat, axis=1, keepdims=True)
+        return np.asarray(np.where(length > _UPRIGHT_FRONT, flat / np.maximum(length, 1e-9), np.nan))
+
+    @cached_property
+    def _right_hand(self) -> Array:
+        """(N,) -1 for things whose right is their own right hand: opposite to that of somebody who faces them."""
+        return np.array([-1.0 if is_own_sided(o.detection.label) else 1.0 for o in self.scene.objects])
+
     def viewpoint(self, frame: FrameOfReference) -> Viewpoint:
         """The viewpoint of a frame of reference.
 
         Raises:
             FrameUndefinedError: the scene does not tell where that viewer is.
         """
-        if frame is FrameOfReference.VIEWER:
-            return Viewpoint(frame, np.array([0.0, 0.0, self.floor]), np.array([1.0, 0.0]), self.down_deg)
-        if frame is FrameOfReference.ROBOT:
-            base_T_camera = self.scene.frame.base_T_camera
-            if base_T_camera is None:
-                raise FrameUndefinedError(
-                    frame.value, "the robot's place is not known", "give base_T_camera (TF), or use the frame 'viewer'"
-                )
-            camera_T_base = base_T_camera.inverse()
-            origin = camera_T_base.translation @ self.axes + (0.0, 0.0, self.floor)
-            forward = (camera_T_base.rotation[:, 0] @ self.axes)[:2]
-            return Viewpoint(frame, origin, forward / np.linalg.norm(forward), 0.0)
-        reason = {
-            FrameOfReference.SPEAKER: "the speaker's place is not configured",
-            FrameOfReference.WORLD: "no world azimuth is configured",
-            FrameOfReference.OBJECT: "no object here has a known front",
-        }[frame]
-        raise FrameUndefinedError(frame.value, reason, "say it from the camera's or the robot's view")
+        return viewpoint_of(frame, self.scene, self.axes, self.floor, self.down_deg, self.relation)
+
+    def rays(self, view: Viewpoint, rows: npt.NDArray[np.intp]) -> tuple[Array, Array]:
+        """(R, 2) unit directions ahead at each of the rows as an anchor, and to its right.
+
+        In the frame `object` NaN for a row without a front.
+
+        Raises:
+            FrameUndefinedError: in the frame `object`, where no row has a front.
+        """
+        if view.frame is not FrameOfReference.OBJECT:
+            ahead = view.towards(self.centre[rows, :2], self.relation.straight_down_deg)
+            return ahead, clockwise(ahead)
+        ahead = -self.front[rows]
+        if len(rows) and not np.isfinite(ahead).any():
+            names = list(dict.fromkeys(self.scene.objects[int(row)].detection.label for row in rows))
+            named = f"the {names[0]}" if len(names) == 1 else "any of " + ", ".join(names[:3])
+            repair = "give the detection's front, or say it from the camera's or the robot's view"
+            raise FrameUndefinedError(view.frame.value, f"the front of {named} is not known", repair)
+        return ahead, clockwise(ahead) * self._right_hand[rows, None]
 
 
 def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layout:
@@ -173,7 +248,9 @@ def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layou
     centre = boxes @ axes + lift
     surface = np.array([o.surface_centre for o in objects]).reshape(n, 3) @ axes + lift
     footprint = (np.array([o.footprint for o in objects]).reshape(n, FOOTPRINT_CORNERS, 3) @ axes)[..., :2]
-    sigma = depth.noise_floor + depth.noise_quadratic * boxes[:, 2] ** 2
+    # Of what is covered or cut off nobody knows how far it goes on.
+    cut = np.array([o.cut for o in objects]) / math.sqrt(12.0)  # half of it one way or the other, as uniform
+    sigma = np.hypot(depth.noise_floor + depth.noise_quadratic * boxes[:, 2] ** 2, cut)
     return Layout(
         scene, axes, floor, centre, surface, footprint,
         centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, down_deg, relation,

@@ -36,3 +36,12 @@ def state_of(likelihood: float, holds: float) -> ClauseState:
     if likelihood >= holds:
         return ClauseState.HOLDS
     return ClauseState.FAILS if likelihood <= 1.0 - holds else ClauseState.UNCLEAR
+
+
+def calibrated(probability: float, slope: float, offset: float) -> float:
+    """A probability moved on the scale of log-odds: Φ says how sure the geometry is, this how often that is right.
+
+    Source: Platt (1999), Probabilistic outputs for support vector machines.
+    """
+    p = min(max(probability, 1e-6), 1.0 - 1e-6)
+    return 1.0 / (1.0 + math.exp(-(slope * math.log(p / (1.0 - p)) + offset)))

@@ -1,53 +1,264 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where something could be that was not seen: the ground behind each object, as far as it hides things of a size."""
+"""Where something could be that was not seen: ground that nothing of a size can be seen on. See docs/occlusion.md.
+
+Worked out on a grid on the ground: the shadows that objects cast as seen from the camera, less the ground that the
+objects cover; a thing can hide where all of its outline fits in.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
 import numpy as np
+import numpy.typing as npt
 
-from spatial_vlm_ros.spatial.layout import Layout
-from spatial_vlm_ros.types import FrameOfReference, HiddenRegion
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, Mask
 
-_LONGEST = 1.0  # metres; behind something taller than the camera the region has no end of its own
+_LONGEST = 1.0  # metres; behind something taller than the camera a shadow has no end of its own
+_CELLS = 7  # of the grid across the thing
+_FINEST, _MOST_CELLS = 0.004, 200  # metres of a cell; cells along a side of the grid
+_BOX_CELLS = 16  # along the longer side of a region, where its largest box is looked for
+_ALL_BUT = 0.95  # part of its width that has to fit in: a little may look out
+_OPEN = frozenset(
+    ("bowl", "cup", "mug", "basket", "bucket", "bin", "pot", "saucepan", "vase", "glass", "tumbler", "crate", "basin",
+     "tub", "beaker", "pan", "container", "drawer", "bag")
+)  # fmt: skip
+"""Nouns of things that are open at the top; others are where the middle of a top is missing."""
+_CORE, _SUNK = 0.6, 0.35  # part of an outline about its middle; part of the height that counts as the top
+_SAMPLED, _FEW, _MISSING = 400, 12, 0.3  # points looked at; expected at least; part of these that would show a top
+_BASE, _RIM = 0.004, 0.01  # metres: thickness of a bottom; of a wall and what an outline is wrong by
 
 
-def hidden_regions(layout: Layout, smallest: float) -> tuple[HiddenRegion, ...]:
-    """Regions behind objects that hide a thing as long, wide and high as `smallest`.
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """Cells on the ground: cell (i, j) is centred at `low + (j, i) * cell` in ground coordinates (g1, g2)."""
 
-    The line of sight over an object's top at its far edge meets the height `smallest` at
-    far_edge * (H - smallest) / (H - top), with the camera at height H over the support plane.
+    low: Array
+    cell: float
+    shape: tuple[int, int]
+
+    @staticmethod
+    def around(corners: Array, width: float) -> _Grid:
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        cell = max(width / _CELLS, _FINEST, float((high - low).max()) / _MOST_CELLS)
+        columns, rows = (np.ceil((high - low) / cell).astype(int) + 1).tolist()
+        return _Grid(low, cell, (rows, columns))
+
+    def window(self, column: int, row: int, shape: tuple[int, int]) -> _Grid:
+        """A part of the grid."""
+        return _Grid(self.low + np.array([column, row]) * self.cell, self.cell, shape)
+
+    def filled(self, outline: Array) -> Mask:
+        """Cells in the convex hull of (K, 2) points."""
+        mask = np.zeros(self.shape, np.uint8)
+        hull = cv2.convexHull(((outline - self.low) / self.cell * 16).astype(np.float32))
+        cv2.fillConvexPoly(mask, hull.round().astype(np.int32), 1, shift=4)
+        return mask.view(np.bool_)
+
+    def disk(self, width: float) -> npt.NDArray[np.uint8]:
+        """Structuring element of a disk."""
+        size = max(1, math.ceil(width / self.cell))
+        return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
+
+    def places(self, cells: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Array]:
+        """Rows, columns and (N, 2) ground coordinates of the set cells."""
+        i, j = np.nonzero(cells)
+        return i, j, self.low + np.column_stack((j, i)) * self.cell
+
+
+def hidden_regions(layout: Layout, size: tuple[float, float]) -> tuple[HiddenRegion, ...]:
+    """Regions of the ground, within the picture, where a thing of a size could stand without being seen.
 
     Args:
         layout: the scene.
-        smallest: metres.
+        size: width and height of the thing, metres.
 
     Returns:
-        One region for each object that hides one, in the camera frame; none without a support plane.
+        Boxes that are hidden throughout, along and across the view, in the camera frame, largest first: behind things,
+        where those of several that overlap are one, and inside open ones. None without a support plane.
     """
-    if layout.scene.support is None or not len(layout):
+    eye = layout.viewpoint(FrameOfReference.VIEWER).origin
+    rows = np.flatnonzero(layout.measured) if layout.scene.support is not None else np.array([], np.intp)
+    if not len(rows) or not eye[2] > size[1] > 0 or not size[0] > 0:
         return ()
+    shadows = {int(row): _shadow(layout, int(row), float(eye[2]), size[1]) for row in rows}
+    cast = {row: outline for row, outline in shadows.items() if outline is not None}
+    inner = [row for row in cast if layout.size[row, 1] > size[0] + 2 * _RIM and is_open(layout, row)]
+    if not cast:
+        return ()
+    grid = _Grid.around(np.concatenate(list(cast.values())), size[0])
+    found = list(_behind(layout, grid, cast, size))
+    for row in inner:
+        found += _within(layout, _Grid.around(layout.footprint[row], size[0]), row, float(eye[2]), size)
+    return tuple(sorted(found, key=lambda region: (-region.size[0] * region.size[1], region.occluder_id)))
+
+
+def is_inside(layout: Layout, region: HiddenRegion) -> bool:
+    """Whether a region lies inside the open thing that hides it ("in the bowl"), not behind it."""
+    row = [thing.id for thing in layout.scene.objects].index(region.occluder_id)
+    x, y = (np.array(region.position) @ layout.axes)[:2].tolist()
+    outline = cv2.convexHull(layout.footprint[row].astype(np.float32))
+    return bool(cv2.pointPolygonTest(outline, (x, y), False) > 0)
+
+
+def is_open(layout: Layout, row: int) -> bool:
+    """Whether an object is open at the top: by its name, or because the middle of a top is not seen.
+
+    Of a solid thing seen from above, as many points lie high in the middle as its top takes of the picture.
+    """
+    thing = layout.scene.objects[row]
+    words = thing.detection.label.lower().replace("_", " ").split()
+    if words and words[-1] in _OPEN:
+        return True
+    points = thing.points[:: max(1, len(thing.points) // _SAMPLED)].astype(np.float64)
+    local = (points - thing.box.centre) @ thing.box.axes / thing.box.size
+    in_the_middle = (np.abs(local[:, :2]) < _CORE / 2).all(axis=1) & (local[:, 2] > 0.5 - _SUNK)
+    eye = layout.viewpoint(FrameOfReference.VIEWER).origin - layout.centre[row]
+    over, beside = max(0.0, float(eye[2] - thing.box.size[2] / 2)), float(np.linalg.norm(eye[:2]))
+    length, width, height = thing.box.size.tolist()
+    flat, upright = length * width * over, (length + width) / 2 * height * beside
+    expected = _CORE**2 * flat / max(flat + upright, 1e-9) * len(points)
+    return bool(expected >= _FEW and np.count_nonzero(in_the_middle) < _MISSING * expected)
+
+
+# ------------------------------------------------------------------------------------------------ shadows
+
+
+def _shadow(layout: Layout, row: int, eye: float, height: float) -> Array | None:
+    """(2K, 2) corners of the ground on which an object hides a thing of that height, its own ground included.
+
+    The line of sight over the far edge of its top, d away, comes down to that height at d (H - height) / (H - top),
+    with the camera H above the ground; the shadow is the object's outline drawn out by that factor, away from the
+    point below the camera. None where it is lower than the thing.
+    """
+    outline, top = layout.footprint[row], float(layout.top[row])
+    if top <= height:
+        return None
+    distance = np.linalg.norm(outline, axis=1, keepdims=True)
+    longest = 1.0 + _LONGEST / np.maximum(distance, 1e-3)
+    factor = np.minimum(longest, (eye - height) / (eye - top)) if top < eye else longest
+    return np.concatenate((outline, outline * factor))
+
+
+def _behind(layout: Layout, grid: _Grid, cast: dict[int, Array], size: tuple[float, float]) -> Iterator[HiddenRegion]:
+    """Regions in the shadows of all objects together."""
+    hidden = np.zeros(grid.shape, np.bool_)
+    owner = np.full(grid.shape, -1, np.intp)
+    for row in sorted(cast, key=lambda r: -float(np.linalg.norm(layout.centre[r, :2]))):  # the nearest one hides
+        shadow = grid.filled(cast[row])
+        hidden |= shadow
+        owner[shadow] = row
+    for row in np.flatnonzero(layout.measured).tolist():
+        hidden &= ~grid.filled(layout.footprint[row])
+    yield from _regions(layout, grid, hidden, owner, size, 0.0, _ALL_BUT)
+
+
+def _within(layout: Layout, grid: _Grid, row: int, eye: float, size: tuple[float, float]) -> Iterator[HiddenRegion]:
+    """The region inside an open object that its near wall hides.
+
+    The line of sight over the near rim, d away, comes down to the thing's top at d (H - its top) / (H - rim).
+    """
+    floor, rim = float(layout.bottom[row]) + _BASE, float(layout.top[row])
+    outline = layout.footprint[row]
+    centre = outline.mean(axis=0)
+    away = np.linalg.norm(outline - centre, axis=1, keepdims=True)
+    inner = centre + (outline - centre) * np.maximum(1.0 - _RIM / np.maximum(away, 1e-6), 0.0)
+    if floor + size[1] >= rim:
+        return
+    hidden = grid.filled(inner)
+    if rim < eye:
+        hidden &= ~grid.filled(inner * ((eye - floor - size[1]) / (eye - rim)))
+    yield from _regions(layout, grid, hidden, np.full(grid.shape, row, np.intp), size, floor)
+
+
+# ------------------------------------------------------------------------------------------------ regions
+
+
+def _regions(
+    layout: Layout,
+    grid: _Grid,
+    hidden: Mask,
+    owner: npt.NDArray[np.intp],
+    size: tuple[float, float],
+    floor: float,
+    share: float = 1.0,
+) -> Iterator[HiddenRegion]:
+    """The connected parts of hidden ground that `share` of the thing's width fits in, as boxes that it can move in."""
+    disk = grid.disk(share * size[0])
+    spots = cv2.erode(hidden.view(np.uint8), disk, borderType=cv2.BORDER_CONSTANT, borderValue=0).view(np.bool_)
+    i, j, places = grid.places(spots)
+    spots[i, j] = _in_picture(layout, places, floor + size[1] / 2)
+    if not spots.any():
+        return
+    room = cv2.dilate(spots.view(np.uint8), disk) & hidden.view(np.uint8)
+    count, parts, boxes, _ = cv2.connectedComponentsWithStats(room, connectivity=4)
+    for part in range(1, count):
+        x, y, columns, rows = boxes[part, :4].tolist()
+        window = slice(y, y + rows), slice(x, x + columns)
+        held = parts[window] == part
+        row = int(np.bincount(owner[window][held]).argmax())
+        yield _region(layout, grid.window(x, y, (rows, columns)), spots[window] & held, row, size, floor)
+
+
+def _in_picture(layout: Layout, places: Array, height: float) -> Mask:
+    """(N,) whether (N, 2) places, at that height, are within the picture."""
+    camera = layout.scene.frame.camera
+    rays = np.column_stack((places, np.full(len(places), height - layout.floor))) @ (camera.K @ layout.axes).T
+    ahead = rays[:, 2] > 1e-6
+    pixels = rays[:, :2] / np.where(ahead, rays[:, 2], 1.0)[:, None]
+    inside = (pixels >= 0).all(axis=1) & (pixels <= (camera.width - 1, camera.height - 1)).all(axis=1)
+    return np.asarray(ahead & inside, np.bool_)
+
+
+def _region(
+    layout: Layout, grid: _Grid, spots: Mask, row: int, size: tuple[float, float], floor: float
+) -> HiddenRegion:
+    """The largest box along and across the view that the thing can move in: that of its centres, grown by its width."""
+    places = grid.places(spots)[2]
     view = layout.viewpoint(FrameOfReference.VIEWER)
-    camera_height = float(view.origin[2])
-    regions = []
-    for row in range(len(layout)):
-        if not layout.measured[row] or layout.top[row] <= smallest:
-            continue
-        ahead = view.towards(layout.centre[row : row + 1, :2], layout.relation.straight_down_deg)[0]
-        along = layout.footprint[row] @ ahead
-        across = layout.footprint[row] @ np.array([-ahead[1], ahead[0]])
-        far, width = float(along.max()), float(across.max() - across.min())
-        over = camera_height - float(layout.top[row])
-        length = _LONGEST if over <= 0 else min(_LONGEST, far * (float(layout.top[row]) - smallest) / over)
-        if length < smallest or width < smallest:
-            continue
-        middle = (far + length / 2) * ahead + float(across.max() + across.min()) / 2 * np.array([-ahead[1], ahead[0]])
-        place = layout.axes @ np.array([middle[0], middle[1], float(layout.top[row]) / 2 - layout.floor])
-        regions.append(
-            HiddenRegion(
-                occluder_id=layout.scene.objects[row].id,
-                position=(round(float(place[0]), 6), round(float(place[1]), 6), round(float(place[2]), 6)),
-                size=(round(length, 6), round(width, 6), round(float(layout.top[row]), 6)),
-                frame_id=layout.scene.frame.frame_id,
-            )
-        )
-    return tuple(regions)
+    ahead = view.towards(places.mean(axis=0)[None], layout.relation.straight_down_deg)[0]
+    turn = np.stack((ahead, (-ahead[1], ahead[0])))  # rows: along and across
+    local = places @ turn.T
+    low, high = local.min(axis=0), local.max(axis=0)
+    step = max(grid.cell, float((high - low).max()) / _BOX_CELLS)
+    shape = (np.ceil((high - low) / step).astype(int) + 1).tolist()
+    along, across = (low[k] + step * np.arange(shape[k]) for k in (0, 1))
+    at = along[:, None, None] * turn[0] + across[None, :, None] * turn[1]  # where each cell along and across lies
+    back = np.rint((at - grid.low) / grid.cell).astype(np.intp)
+    inside = ((back >= 0) & (back < grid.shape[::-1])).all(axis=2)
+    turned = np.zeros(shape, np.bool_)
+    turned[inside] = spots[back[inside][:, 1], back[inside][:, 0]]
+    top, left, bottom, right = _largest_box(turned)
+    middle = low + (np.array([top + bottom, left + right]) - 1) / 2 * step
+    extent = np.maximum(np.array([bottom - top, right - left]) - 1, 0) * step + size[0]
+    place = layout.axes @ np.array([*(middle @ turn), floor + size[1] / 2 - layout.floor])
+    return HiddenRegion(
+        occluder_id=layout.scene.objects[row].id,
+        position=(round(float(place[0]), 6), round(float(place[1]), 6), round(float(place[2]), 6)),
+        size=(round(float(extent[0]), 6), round(float(extent[1]), 6), round(size[1], 6)),
+        frame_id=layout.scene.frame.frame_id,
+    )
+
+
+def _largest_box(mask: Mask) -> tuple[int, int, int, int]:
+    """First row, first column, end row, end column of the largest rectangle of set cells.
+
+    Source: largest rectangle under a histogram, row by row, with a stack.
+    """
+    best, found = 0, (0, 0, 0, 0)
+    heights = [0] * mask.shape[1]
+    for i, line in enumerate(mask.tolist()):
+        heights = [h + 1 if set_ else 0 for h, set_ in zip(heights, line, strict=True)]
+        stack: list[tuple[int, int]] = []
+        for j, h in enumerate((*heights, 0)):
+            start = j
+            while stack and stack[-1][1] >= h:
+                start, tall = stack.pop()
+                if tall * (j - start) > best:
+                    best, found = tall * (j - start), (i + 1 - tall, start, i + 1, j)
+            stack.append((start, h))
+    return found

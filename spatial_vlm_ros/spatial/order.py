@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.types import FrameOfReference
 
 _BEARING_BLUR = 1.5  # an object's bearing is that of its whole width: it blurs more than a place on the ground
-_EDGE_NOISE = 0.008  # metres by which edges of masks move a measured size, whatever the size
-_SIZE_NOISE = 0.08  # relative error of a measured size: edges of the mask, unseen sides
+_EDGE_NOISE = 0.005  # metres by which edges of masks move a measured length, whatever the size
+_SIZE_NOISE = 0.05  # relative error of a measured length: edges of the mask, unseen sides
+_ROUND = 0.6  # width over length from which a thing without a heading is taken for round
+_HEIGHT_EDGE, _HEIGHT_NOISE = 0.003, 0.02  # the same of a height: top and foot are both seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +40,20 @@ class Key:
 def _bearing(layout: Layout, view: Viewpoint) -> Key:
     """From left to right as the viewer sees it, in metres at the objects' mean distance.
 
-    The bearing and not the lateral offset is compared: "the leftmost" is the one seen farthest to the left.
+    The bearing and not the lateral offset is compared: "the leftmost" is the one seen farthest to the left. Where ahead
+    is the same everywhere (straight down, and in the frame `world`), the lateral offset.
     """
-    steep = view.down_deg > layout.relation.straight_down_deg
+    _check_somebody_looks(view)
     # The ray through the box of an unmeasured thing is a bearing from the camera, and no place for anyone else.
-    places = layout.centre[:, :2] if steep or view.frame is not FrameOfReference.VIEWER else layout.bearing_places
+    places = (
+        layout.centre[:, :2] if view.parallel or view.frame is not FrameOfReference.VIEWER else layout.bearing_places
+    )
     offset = places - view.origin[:2]
     ahead = offset @ view.forward
     aside = offset @ np.array([-view.forward[1], view.forward[0]])
     width = np.where(layout.measured, layout.reach, layout.relation.min_reach)
     blur = _BEARING_BLUR * layout.relation.size_blur * width
-    if steep:
+    if view.parallel:
         return Key(aside, blur)
     away = np.linalg.norm(layout.centre[layout.measured, :2] - view.origin[:2], axis=1)
     distance = float(away.mean()) if len(away) else 1.0
@@ -57,10 +63,23 @@ def _bearing(layout: Layout, view: Viewpoint) -> Key:
 def _distance(layout: Layout, view: Viewpoint) -> Key:
     """From near to far: distance of the visible surface from the viewer.
 
-    Of its mean, not its median, which jumps from the near wall of a bowl to the far one.
+    Of its mean, not its median, which jumps from the near wall of a bowl to the far one. In the frame `world` nobody
+    looks: there it is the distance ahead.
     """
-    blur = layout.relation.size_blur * layout.reach
-    return Key(np.linalg.norm(layout.visible_mean - view.origin, axis=1), np.hypot(layout.sigma, blur))
+    _check_somebody_looks(view)
+    sigma = np.hypot(layout.sigma, layout.relation.size_blur * layout.reach)
+    if view.frame is FrameOfReference.WORLD:
+        return Key((layout.visible_mean - view.origin)[:, :2] @ view.forward, sigma)
+    return Key(np.linalg.norm(layout.visible_mean - view.origin, axis=1), sigma)
+
+
+def _check_somebody_looks(view: Viewpoint) -> None:
+    if view.frame is FrameOfReference.OBJECT:
+        raise FrameUndefinedError(
+            view.frame.value,
+            "an order among things needs somebody who looks at them",
+            "say whose left or right: 'from my side', 'as seen from the camera'",
+        )
 
 
 def _height(layout: Layout, _: Viewpoint) -> Key:
@@ -70,23 +89,35 @@ def _height(layout: Layout, _: Viewpoint) -> Key:
 
 def _underside(layout: Layout, _: Viewpoint) -> Key:
     """From low to high: height of the bottom. What stands on one table is equally low."""
-    return Key(layout.bottom, np.hypot(layout.sigma, 0.01))
+    return Key(layout.bottom, np.hypot(layout.sigma, 0.005))
 
 
-def _size_key(sides: Callable[[Array], Array]) -> Callable[[Layout, Viewpoint], Key]:
-    """From small to large, by a length made of the box's sides."""
+def _size_key(
+    sides: Callable[[Array], Array], share: float = _SIZE_NOISE, edge: float = _EDGE_NOISE
+) -> Callable[[Layout, Viewpoint], Key]:
+    """From small to large, by a length made of the box's sides, known to a `share` of it and `edge` metres."""
 
     def key(layout: Layout, _: Viewpoint) -> Key:
-        value = sides(layout.size)
-        return Key(value, np.sqrt(layout.sigma**2 + (_SIZE_NOISE * value) ** 2 + _EDGE_NOISE**2))
+        value = sides(_whole_sizes(layout))
+        return Key(value, np.sqrt(layout.sigma**2 + (share * value) ** 2 + edge**2))
 
     return key
 
 
-_tallness = _size_key(lambda size: size[:, 2])
+def _whole_sizes(layout: Layout) -> Array:
+    """(N, 3) box sizes; a round thing is as deep as it is wide, and its depth is the side that is not seen."""
+    size = layout.size.copy()
+    turns = np.array([not o.yaw_known for o in layout.scene.objects], np.bool_)
+    turns &= size[:, 1] > _ROUND * size[:, 0]
+    size[turns, 1] = size[turns, 0]
+    return size
+
+
+_tallness = _size_key(lambda size: size[:, 2], _HEIGHT_NOISE, _HEIGHT_EDGE)
 _bulk = _size_key(lambda size: np.cbrt(size.prod(axis=1)))
 _length = _size_key(lambda size: size.max(axis=1))
 _width = _size_key(lambda size: size[:, 0])
+_narrowness = _size_key(lambda size: size[:, 1])
 _thickness = _size_key(lambda size: size.min(axis=1))
 
 KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
@@ -102,7 +133,7 @@ KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     "largest": (_bulk, True),
     "longest": (_length, True),
     "widest": (_width, True),
-    "narrowest": (_width, False),
+    "narrowest": (_narrowness, False),
     "thickest": (_thickness, True),
     "thinnest": (_thickness, False),
 }
@@ -127,13 +158,20 @@ SIZE_WORDS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     **dict.fromkeys(("short", "low", "shorter"), (_tallness, False)),
     **dict.fromkeys(("long", "longer"), (_length, True)),
     **dict.fromkeys(("wide", "wider", "broad"), (_width, True)),
-    **dict.fromkeys(("narrow", "slim", "narrower"), (_width, False)),
+    **dict.fromkeys(("narrow", "slim", "narrower"), (_narrowness, False)),
     **dict.fromkeys(("thick", "fat", "thicker"), (_thickness, True)),
     **dict.fromkeys(("thin", "thinner"), (_thickness, False)),
 }
 """Size adjective → (key, large), for judging by comparison."""
 
 FRAME_DEPENDENT = frozenset({"leftmost", "rightmost", "nearest", "farthest", MIDDLE})
+
+
+def size_key(word: str, layout: Layout, view: Viewpoint) -> Key:
+    """The key of a size adjective, first one what it fits best."""
+    make, large = SIZE_WORDS[word]
+    key = make(layout, view)
+    return key.reversed() if large else key
 
 
 def key_of(word: str, layout: Layout, view: Viewpoint) -> Key:

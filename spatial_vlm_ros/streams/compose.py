@@ -144,7 +144,6 @@ class Composer:
 
     def transform_stamped(self, transform: Transform, stamp_ns: int) -> Any:
         """geometry_msgs/TransformStamped: `parent` is the header's frame, `child` the child frame."""
-        translation = dict(zip("xyz", transform.translation.tolist(), strict=True))
         rotation = dict(zip("xyzw", quaternion_xyzw_from_matrix(transform.rotation), strict=True))
         return self._make(
             "geometry_msgs/msg/TransformStamped",
@@ -154,7 +153,7 @@ class Composer:
                 "transform": self._make(
                     "geometry_msgs/msg/Transform",
                     {
-                        "translation": self._make("geometry_msgs/msg/Vector3", translation),
+                        "translation": self._vector(transform.translation.tolist()),
                         "rotation": self._make("geometry_msgs/msg/Quaternion", rotation),
                     },
                 ),
@@ -164,6 +163,9 @@ class Composer:
     def tf_message(self, transforms: Iterable[Any]) -> Any:
         """tf2_msgs/TFMessage of messages that `transform_stamped` made."""
         return self._make("tf2_msgs/msg/TFMessage", {"transforms": list(transforms)})
+
+    def _vector(self, values: Sequence[float]) -> Any:
+        return self._make("geometry_msgs/msg/Vector3", dict(zip("xyz", map(float, values), strict=True)))
 
     # --------------------------------------------------------------------------------------------------- detections
 
@@ -202,8 +204,16 @@ class Composer:
                 "mask_x": x,
                 "mask_y": y,
                 "mask": masks,
+                "front": [] if detection.front is None else [self._vector(detection.front)],
             },
         )
+
+
+def told_by_transforms(base_T_camera: Transform | None, camera_T_speaker: Transform | None) -> list[Transform]:
+    """The poses of a frame that /tf carries; a speaker who is the base has the camera's pose, the other way round."""
+    base = base_T_camera.parent if base_T_camera is not None else None
+    speaker = camera_T_speaker if camera_T_speaker is not None and camera_T_speaker.child != base else None
+    return [pose for pose in (base_T_camera, speaker) if pose is not None]
 
 
 def rosbags_composer(typestore: Any) -> Composer:

@@ -32,7 +32,7 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
     Returns:
         Detections with masks of the whole picture. Those without id are called d0, d1, ... by their place. Of several
         hypotheses of vision_msgs the most likely one counts; without any, the label is "object" and the score 1. A
-        turned box becomes the one that encloses it.
+        turned box becomes the one that encloses it; vision_msgs knows no fronts.
 
     Raises:
         InputError: the message is for a picture of another size, or an entry is malformed; it names the entry.
@@ -105,7 +105,14 @@ def _own(entry: Any, number: int, width: int, height: int) -> Detection:
         _box(entry.box),
         _mask(masks[0], int(entry.mask_x), int(entry.mask_y), width, height) if len(masks) else None,
         tuple(entry.attributes),
+        _front(getattr(entry, "front", ())),  # messages of version 0.1 have none
     )
+
+
+def _front(vectors: Sequence[Any]) -> tuple[float, float, float] | None:
+    if len(vectors) > 1:
+        raise InputError("front", f"{len(vectors)} directions", "one or none", "leave out what is not known")
+    return (float(vectors[0].x), float(vectors[0].y), float(vectors[0].z)) if len(vectors) else None
 
 
 def _mask(message: Any, x: int, y: int, width: int, height: int) -> Mask:

@@ -22,13 +22,10 @@ from spatial_vlm_ros.errors import (
     StreamError,
     TransformUnavailableError,
 )
-from spatial_vlm_ros.geometry.depth import register_depth
-from spatial_vlm_ros.streams.camera_info import camera_of
-from spatial_vlm_ros.streams.detections import detections_of
-from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
+from spatial_vlm_ros.streams.decoding import colour_of, depth_of, found_of, frame_id_of
 from spatial_vlm_ros.streams.synchronizer import Match, Stream, Synchronizer
 from spatial_vlm_ros.streams.transforms import TransformBuffer
-from spatial_vlm_ros.types import Depth, Detection, PinholeCamera, RgbdFrame, Transform
+from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 RGB, DEPTH, DETECTIONS = "rgb/image", "depth/image", "detections"
 RGB_INFO, DEPTH_INFO = "rgb/camera_info", "depth/camera_info"
@@ -56,6 +53,7 @@ class Observation:
         depth_info: camera info of depth where it is not registered, else None.
         base_T_camera: or None where no base frame is configured.
         rgb_T_depth: pose of the depth camera, where depth has to be registered or moved; else None.
+        camera_T_speaker: where the person who speaks is; None where that is not configured, or not known.
         config: how to read the messages.
     """
 
@@ -65,6 +63,7 @@ class Observation:
     depth_info: Any
     base_T_camera: Transform | None
     rgb_T_depth: Transform | None
+    camera_T_speaker: Transform | None
     config: StreamConfig
 
     def decode(self) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
@@ -73,51 +72,24 @@ class Observation:
         Raises:
             InputError: a message cannot be read, or sizes do not fit.
         """
-        camera = camera_of(self.rgb_info, self.config.rectified)
-        message = self.match.messages[RGB]
-        rgb = decode_rgb(message)
-        _check_size("colour image", rgb.shape, camera)
-        frame_id = _frame_id(message)
-        frame = RgbdFrame(rgb, self._depth(camera), camera, self.stamp_ns, frame_id, self.base_T_camera)
-        found = self.match.messages.get(DETECTIONS)
-        return frame, None if found is None else detections_of(found, camera.width, camera.height)
-
-    def _depth(self, camera: PinholeCamera) -> Depth:
-        if self.config.depth_registered:
-            _check_registered(_frame_id(self.match.messages[DEPTH]), _frame_id(self.match.messages[RGB]))
-        depth = decode_depth(self.match.messages[DEPTH], self.config.depth_scale or None)
-        if self.rgb_T_depth is None:
-            _check_size("depth image", depth.shape, camera, "register depth to colour, or set depth_registered: false")
-            return depth
-        depth_camera = camera if self.depth_info is None else camera_of(self.depth_info, self.config.rectified)
-        _check_size("depth image", depth.shape, depth_camera)
-        return register_depth(depth, depth_camera, camera, self.rgb_T_depth)
-
-
-def _check_size(what: str, shape: tuple[int, ...], camera: PinholeCamera, repair: str = "") -> None:
-    if shape[:2] != (camera.height, camera.width):
-        raise InputError(
-            what,
-            f"{shape[1]}x{shape[0]} pixels",
-            f"{camera.width}x{camera.height} as its camera info says",
-            repair or "remap the camera info of this very image",
+        messages, config = self.match.messages, self.config
+        rgb, camera = colour_of(messages[RGB], self.rgb_info, config)
+        frame_id = frame_id_of(messages[RGB])
+        depth = depth_of(messages[DEPTH], frame_id, camera, self.depth_info, self.rgb_T_depth, config)
+        frame = RgbdFrame(
+            rgb, depth, camera, self.stamp_ns, frame_id, self.base_T_camera, camera_T_speaker=self.camera_T_speaker
         )
+        found = messages.get(DETECTIONS)
+        return frame, None if found is None else found_of(found, camera, config)
 
 
-def _frame_id(message: Any) -> str:
-    """Frame of a message as tf2 and TransformBuffer name it: without a leading slash."""
-    return str(message.header.frame_id).removeprefix("/")
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A complete frame that waits for its transforms, with its camera infos by role, since a time (ns)."""
 
-
-def _check_registered(depth_frame: str, rgb_frame: str) -> None:
-    """Depth that is registered to colour is in its frame; drivers that align it say so in the header."""
-    if depth_frame and rgb_frame and depth_frame != rgb_frame:
-        raise InputError(
-            "frame of the depth image",
-            repr(depth_frame),
-            f"{rgb_frame!r}, that of colour: depth in another frame is not registered to it",
-            "use the driver's aligned depth topic, or set depth_registered: false with its own camera info",
-        )
+    match: Match
+    infos: dict[str, Any]
+    since_ns: int
 
 
 class Intake:
@@ -145,7 +117,7 @@ class Intake:
             self._infos[DEPTH_INFO] = Stream(config.sync_queue)
         self._in_step = dict.fromkeys(self._infos, False)
         self._matched: deque[Match] = deque(maxlen=config.sync_queue)
-        self._held: tuple[Match, int] | None = None
+        self._held: _Held | None = None
         self.arrivals: dict[str, int] = {}
         self.camera_frame = ""  # of the newest colour image
         self.without_info = 0
@@ -177,7 +149,7 @@ class Intake:
         stamp_ns = stamp_of(message)
         self._note_step(role, stamp_ns)
         if role == RGB:
-            self.camera_frame = _frame_id(message)
+            self.camera_frame = frame_id_of(message)
         if role in self._infos:
             self._infos[role].add(stamp_ns, message)
             return
@@ -208,7 +180,7 @@ class Intake:
 
     # -------------------------------------------------------------------------------------------- frames out
 
-    def take(self, after_ns: int, now_ns: int) -> Observation | None:
+    def take(self, after_ns: int, now_ns: int, awaits_speaker: bool = False) -> Observation | None:
         """The first complete frame stamped at or after a time, with its transforms.
 
         Once a frame is complete it is held until its transforms have come, even where newer frames follow.
@@ -216,6 +188,8 @@ class Intake:
         Args:
             after_ns: older frames are passed over.
             now_ns: the time.
+            awaits_speaker: the speaker's transform is waited for, too; where it does not come, the frame goes on
+                without, for it costs no request more than the words that need it.
 
         Returns:
             The frame; None while none is complete or its transforms may still come.
@@ -225,18 +199,19 @@ class Intake:
             InputError: they cannot be looked up: the image names no frame, or a transform is none. Either way the frame
                 is spent: the next call goes on to the next one.
         """
-        if self._held is not None and self._held[0].stamp_ns < after_ns:
+        if self._held is not None and self._held.match.stamp_ns < after_ns:
             self._held = None
         if self._held is None:
             match = self._first_complete(after_ns)
             if match is None:
                 return None
-            self._held = (match, now_ns)
-        match, since_ns = self._held
+            self._held = _Held(match, {role: self._info(role, match) for role in self._infos}, now_ns)
+        held = self._held
+        patient = now_ns - held.since_ns < self.config.transform_timeout * SECOND
         try:
-            observation = self._observe(match)
+            observation = self._observe(held, awaits_speaker and patient)
         except TransformUnavailableError as error:
-            if error.may_come and now_ns - since_ns < self.config.transform_timeout * SECOND:
+            if error.may_come and patient:
                 return None
             self._held = None
             raise
@@ -303,12 +278,24 @@ class Intake:
     def _image_stamp(role: str, match: Match) -> int:
         return match.stamps[RGB if role == RGB_INFO else DEPTH]
 
-    def _observe(self, match: Match) -> Observation:
-        config, camera_frame = self.config, match.messages[RGB].header.frame_id
-        infos = {role: self._info(role, match) for role in self._infos}
+    def _observe(self, held: _Held, awaits_speaker: bool = False) -> Observation:
+        config, match, infos = self.config, held.match, held.infos
+        camera_frame = match.messages[RGB].header.frame_id
         base = self._base(camera_frame, match.stamp_ns) if config.base_frame else None
         depth_pose = self._depth_pose(match, camera_frame)
-        return Observation(match.stamp_ns, match, infos[RGB_INFO], infos.get(DEPTH_INFO), base, depth_pose, config)
+        speaker = self._speaker(camera_frame, match.stamp_ns, awaits_speaker) if config.speaker_frame else None
+        return Observation(
+            match.stamp_ns, match, infos[RGB_INFO], infos.get(DEPTH_INFO), base, depth_pose, speaker, config
+        )
+
+    def _speaker(self, camera_frame: str, stamp_ns: int, is_awaited: bool) -> Transform | None:
+        """Where the speaker is, or None; raises only where it is awaited and may come."""
+        try:
+            return self.transforms.lookup(camera_frame, self.config.speaker_frame, stamp_ns)
+        except SpatialVlmError as error:
+            if is_awaited and isinstance(error, TransformUnavailableError) and error.may_come:
+                raise
+            return None
 
     def _base(self, camera_frame: str, stamp_ns: int) -> Transform:
         try:
@@ -365,7 +352,7 @@ class Intake:
                 "check the clocks (chrony, PTP), use_sim_time, and that the driver stamps its images",
             )
         if self._held is not None:
-            return self._missing_transform(self._held[0])
+            return self._missing_transform(self._held)
         absent = [role for role, stream in self._infos.items() if not len(stream)]
         if absent:
             return InputError(
@@ -391,9 +378,9 @@ class Intake:
             "let one driver stamp both, synchronise the clocks, or raise sync_slop",
         )
 
-    def _missing_transform(self, match: Match) -> SpatialVlmError:
+    def _missing_transform(self, held: _Held) -> SpatialVlmError:
         try:
-            self._observe(match)
+            self._observe(held)
         except SpatialVlmError as error:
             return error
         return StaleInputError("the frame came at the last moment", "raise frame_timeout")

@@ -99,6 +99,37 @@ def test_a_camera_pose_is_read(folder: Path) -> None:
     assert (frame.base_T_camera.parent, frame.base_T_camera.child) == ("base", "camera_color_optical_frame")
 
 
+def test_the_place_of_the_speaker_is_read(folder: Path) -> None:
+    beside = np.eye(4)
+    beside[0, 3] = 0.5
+    pose = {"parent": "camera_color_optical_frame", "child": "person", "matrix": beside.tolist()}
+    write_json(folder / "camera_T_speaker.json", pose)
+    frame, _ = load_frame(folder)
+    assert frame.camera_T_speaker is not None
+    assert frame.camera_T_speaker.child == "person"
+    assert frame.camera_T_speaker.translation.tolist() == [0.5, 0.0, 0.0]
+    assert frame.base_T_camera is None
+
+
+def test_a_speaker_seen_from_another_camera_is_refused(folder: Path) -> None:
+    write_json(folder / "camera_T_speaker.json", {**POSE, "parent": "wrist_camera", "child": "person"})
+    with pytest.raises(TransformError, match="wrist_camera"):
+        load_frame(folder)
+
+
+def test_the_front_of_a_thing_is_read_as_a_direction(folder: Path) -> None:
+    chairs = [{**CUP, "id": "c0", "front": [0, 3, -4]}, {**CUP, "id": "c1", "front": None}, CUP]
+    write_json(folder / "detections.json", {"detections": chairs})
+    assert [d.front for d in load_frame(folder)[1]] == [pytest.approx((0.0, 0.6, -0.8)), None, None]
+
+
+@pytest.mark.parametrize("front", [[0, 0, 0], [1, 0], "left", [1, 0, "x"]])
+def test_a_front_that_is_no_direction_is_refused_by_its_place(folder: Path, front: Any) -> None:
+    write_json(folder / "detections.json", {"detections": [CUP, {**CUP, "id": "c1", "front": front}]})
+    with pytest.raises(FileError, match=r"detections\[1\].*front|detections\[1\]\.front"):
+        load_frame(folder)
+
+
 def test_a_pose_of_another_camera_is_refused(folder: Path) -> None:
     write_json(folder / "base_T_camera.json", {**POSE, "child": "wrist_camera"})
     with pytest.raises(TransformError, match="wrist_camera"):

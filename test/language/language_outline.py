@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A query on one line, every field in it, so that tables of sentences stay readable.
 
-`pick: #2:left @robot x3 <red> mug [behind box]` is action, ordinal or ^superlative, @frame, xcount, <attributes>,
-category, [relations]; a destination follows "->".
+`pick: any #2:left @robot x3 <red> mug [~0.1 behind box]` is action, choice, ordinal or ^superlative, @frame, xcount,
+<attributes>, category, [relations]; a distance in metres stands before its relation with ~ about, < at most, > at
+least; a destination follows "->", the commands of several steps follow in braces.
 """
 
-from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
+from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
+
+_BOUNDS = {"about": "~", "at most": "<", "at least": ">"}
 
 
 def phrase_outline(phrase: NounPhrase) -> str:
-    words = []
+    words = [phrase.choice] if phrase.choice else []
     if phrase.ordinal:
         words.append(f"#{phrase.ordinal.n}:{phrase.ordinal.from_}")
     if phrase.superlative:
@@ -27,9 +30,17 @@ def phrase_outline(phrase: NounPhrase) -> str:
 def clause_outline(clause: RelationClause | Destination) -> str:
     negated = "not " if isinstance(clause, RelationClause) and clause.negated else ""
     frame = f"@{clause.frame.value}" if clause.frame else ""
-    return f"{negated}{clause.relation}{frame} " + " & ".join(phrase_outline(anchor) for anchor in clause.anchors)
+    distance = f"{_BOUNDS[clause.distance.bound]}{clause.distance.metres:g} " if clause.distance else ""
+    return f"{negated}{distance}{clause.relation}{frame} " + " & ".join(
+        phrase_outline(anchor) for anchor in clause.anchors
+    )
+
+
+def step_outline(step: Step | SpatialQuery) -> str:
+    destination = f" -> {clause_outline(step.destination)}" if step.destination else ""
+    return f"{step.action}: {phrase_outline(step.target)}{destination}"
 
 
 def outline(query: SpatialQuery) -> str:
-    destination = f" -> {clause_outline(query.destination)}" if query.destination else ""
-    return f"{query.action}: {phrase_outline(query.target)}{destination}"
+    steps = " {" + "; ".join(map(step_outline, query.steps)) + "}" if query.steps else ""
+    return step_outline(query) + steps

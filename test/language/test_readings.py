@@ -13,7 +13,7 @@ READINGS = [
     ),
     (
         "grab the can behind the cup that is to the right of the yellow block",
-        ["pick: can [behind cup] [right of <yellow> block]", "pick: can [behind cup [right of <yellow> block]]"],
+        ["pick: can [behind cup [right of <yellow> block]]", "pick: can [behind cup] [right of <yellow> block]"],
     ),
     (
         "grab the flashlight that is in front of the whisk and behind the scissors",
@@ -26,6 +26,10 @@ READINGS = [
             "find: cup [behind box [left of mug] [near bowl]]",
             "find: cup [behind box [left of mug]] [near bowl]",
         ],
+    ),
+    (
+        "the can behind the cup, which is right of the block",
+        ["find: can [behind cup] [right of block]", "find: can [behind cup [right of block]]"],
     ),
     (
         "the cup behind the box, left of the mug",
@@ -63,7 +67,7 @@ READINGS = [
     ("take the mug from the drawer", ["pick: mug [inside drawer]", "pick: mug [on drawer]"]),
     (
         "the box behind the mug that is red",
-        ["find: <red> box [behind mug]", "find: box [behind <red> mug]"],
+        ["find: box [behind <red> mug]", "find: <red> box [behind mug]"],
     ),
     (
         "the second mug behind the box from the left",

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words of a query: for a person, and such that the parser reads the same again."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spatial_vlm_ros.language import RELATIONS, describe, parse, render
+from spatial_vlm_ros.language.relations import MEASURED
 from spatial_vlm_ros.types import (
     Destination,
+    Distance,
     FrameOfReference,
     NounPhrase,
     Ordinal,
     RelationClause,
     SpatialQuery,
+    Step,
 )
 
 CATEGORIES = ("mug", "box", "object", "soup can", "wipes canister", "knife", "cookie tin", "glass", "orange", "robot")
@@ -21,8 +26,11 @@ FRAMED_SUPERLATIVES = ("leftmost", "rightmost", "nearest", "farthest", "middle")
 SUPERLATIVES = ("tallest", "shortest", "largest", "smallest", "highest", "lowest", "widest", "thinnest")
 ACTIONS = ("pick", "give", "find", "push", "pull", "open", "point", "verify", "touch", "go")
 FRAMES = st.none() | st.sampled_from(FrameOfReference)
-PAIRED_RELATIONS = ("between",)
-SINGLE_RELATIONS = tuple(sorted(set(RELATIONS) - set(PAIRED_RELATIONS) - {"at the centre of"}))
+BOUNDS = ("about", "at most", "at least")
+BECOMES_ANOTHER = {"at the centre of"}  # of a plural: between or among
+SINGLE_RELATIONS = tuple(sorted(set(RELATIONS) - {"between"} - BECOMES_ANOTHER))
+COMPARED = {"closest to", "farthest from"}  # of a robot or camera: a point of view
+PLACES = ("on", "inside", "behind", "next to", "left of", "at the edge of", "on the other side of", "opposite", "near")
 
 
 @st.composite
@@ -40,18 +48,36 @@ def heads(draw: st.DrawFn, countable: bool = True) -> NounPhrase:
         ordinal = Ordinal(draw(st.integers(1, 25)), side)
         frame = draw(FRAMES) if side not in ("top", "bottom") else None
     counts = st.none() if ordinal or not countable else st.sampled_from((None, None, 1, 2, 3, 30, -1))
-    return NounPhrase(draw(st.sampled_from(CATEGORIES)), attributes, draw(counts), superlative, ordinal, frame=frame)
+    choice = draw(st.sampled_from((None, None, None, "any")))
+    category, count = draw(st.sampled_from(CATEGORIES)), draw(counts)
+    count = None if choice and count in (1, -1) else count  # "any one mug" is any mug
+    return NounPhrase(category, attributes, count, superlative, ordinal, frame=frame, choice=choice)
+
+
+DISTANCES = st.builds(
+    Distance, st.integers(1, 3_000_000).map(lambda micrometres: round(micrometres * 1e-6, 6)), st.sampled_from(BOUNDS)
+)
 
 
 @st.composite
 def clauses(draw: st.DrawFn, depth: int) -> RelationClause:
     """One relation whose anchors may carry relations themselves."""
-    if draw(st.integers(0, 5)) == 0:
+    kind = draw(st.integers(0, 9))
+    distance = None
+    if kind == 0:
         name, anchors = "between", (draw(phrases(depth - 1, countable=False)), draw(phrases(depth - 1)))
+    elif kind == 1:
+        first = replace(draw(phrases(0)), superlative=None, ordinal=None, frame=None)  # "the farthest mug from the cup"
+        name, anchors = "on the other side of", (first, draw(phrases(depth - 1)))
+    elif kind == 2:
+        name, anchors = draw(st.sampled_from(sorted(set(MEASURED.values())))), (draw(phrases(depth - 1)),)
+        distance = draw(DISTANCES)
     else:
         name, anchors = draw(st.sampled_from(SINGLE_RELATIONS)), (draw(phrases(depth - 1)),)
+    if name in COMPARED:
+        anchors = tuple(replace(anchor, category="tin") for anchor in anchors)
     frame = draw(FRAMES) if RELATIONS[name].framed else None
-    return RelationClause(name, anchors, frame, draw(st.booleans()) and name not in ("with", "without"))
+    return RelationClause(name, anchors, frame, draw(st.booleans()) and name not in ("with", "without"), distance)
 
 
 @st.composite
@@ -59,11 +85,34 @@ def phrases(draw: st.DrawFn, depth: int = 2, countable: bool = True) -> NounPhra
     """A noun phrase with relations down to a depth."""
     head = draw(heads(countable))
     relations = tuple(draw(st.lists(clauses(depth), max_size=2 if depth == 2 else 1))) if depth > 0 else ()
-    return NounPhrase(head.category, head.attributes, head.count, head.superlative, head.ordinal, relations, head.frame)
+    return replace(head, relations=relations)
+
+
+@st.composite
+def destinations(draw: st.DrawFn) -> Destination:
+    """Somewhere to go, perhaps at a distance."""
+    distance = draw(st.none() | DISTANCES)
+    name = draw(st.sampled_from(sorted(set(MEASURED.values())) if distance else PLACES))
+    frame = draw(FRAMES) if RELATIONS[name].framed else None
+    return Destination(name, (draw(phrases(1)),), frame, distance)
+
+
+@st.composite
+def commands(draw: st.DrawFn) -> tuple[Step, ...]:
+    """Two or three commands about different things."""
+    opened = Step("open", draw(phrases(1)))
+    placed = Step("place", draw(phrases(1)), draw(destinations()))
+    last = Step(draw(st.sampled_from(("close", "push", "wipe"))), draw(phrases(1)))
+    return draw(st.sampled_from(((opened, placed), (placed, last), (opened, placed, last))))
 
 
 def _same(query: SpatialQuery, other: SpatialQuery) -> bool:
-    return (query.action, query.target, query.destination) == (other.action, other.target, other.destination)
+    return (query.action, query.target, query.destination, query.steps) == (
+        other.action,
+        other.target,
+        other.destination,
+        other.steps,
+    )
 
 
 @settings(max_examples=300, deadline=None)
@@ -75,12 +124,19 @@ def test_a_rendered_query_has_itself_among_its_readings(action: str, target: Nou
 
 
 @settings(max_examples=200, deadline=None)
-@given(phrases(1), st.sampled_from(("on", "inside", "behind", "next to", "left of")), phrases(1), FRAMES)
-def test_a_rendered_destination_is_read_again(
-    target: NounPhrase, name: str, anchor: NounPhrase, frame: FrameOfReference | None
-) -> None:
-    destination = Destination(name, (anchor,), frame if RELATIONS[name].framed else None)
+@given(phrases(1), destinations())
+def test_a_rendered_destination_is_read_again(target: NounPhrase, destination: Destination) -> None:
     query = SpatialQuery("", "place", target, destination)
+    text = render(query)
+    assert any(_same(query, reading) for reading in parse(text)), text
+
+
+@settings(max_examples=200, deadline=None)
+@given(commands())
+def test_rendered_steps_are_read_again(steps: tuple[Step, ...]) -> None:
+    placed = next(step for step in steps if step.action == "place")
+    main = placed if placed.target != NounPhrase("object") else steps[0]
+    query = SpatialQuery("", main.action, main.target, main.destination, steps=steps)
     text = render(query)
     assert any(_same(query, reading) for reading in parse(text)), text
 
@@ -104,6 +160,27 @@ def test_a_described_phrase_is_read_again_as_a_fragment(phrase: NounPhrase) -> N
         (NounPhrase("mug", ordinal=Ordinal(2, "near")), "the second mug from the front"),
         (NounPhrase("knife", count=2), "the two knives"),
         (NounPhrase("box", count=-1), "all boxes"),
+        (NounPhrase("mug", choice="any"), "any mug"),
+        (NounPhrase("mug", count=2, choice="any"), "any two mugs"),
+        (
+            NounPhrase("mug", relations=(RelationClause("left of", (NounPhrase("box"),), distance=Distance(0.1)),)),
+            "the mug 10 cm left of the box",
+        ),
+        (
+            NounPhrase(
+                "mug",
+                relations=(
+                    RelationClause("at a distance from", (NounPhrase("box"),), distance=Distance(12.5, "at most")),
+                ),
+            ),
+            "the mug at most 12.5 m from the box",
+        ),
+        (
+            NounPhrase(
+                "mug", relations=(RelationClause("on the other side of", (NounPhrase("box"), NounPhrase("cup"))),)
+            ),
+            "the mug on the other side of the box from the cup",
+        ),
         (
             NounPhrase("mug", relations=(RelationClause("on", (NounPhrase("tray"),), negated=True),)),
             "the mug that is not on the tray",
@@ -147,6 +224,15 @@ def test_phrases_are_described_in_plain_english(phrase: NounPhrase, words: str) 
             "push the mug onto the tray",
         ),
         (SpatialQuery("", "verify", NounPhrase("mug")), "there is the mug"),
+        (
+            SpatialQuery(
+                "",
+                "pick",
+                NounPhrase("mug"),
+                steps=(Step("open", NounPhrase("box")), Step("pick", NounPhrase("mug"))),
+            ),
+            "open the box, then pick up the mug",
+        ),
     ],
 )
 def test_queries_are_rendered_as_commands(query: SpatialQuery, words: str) -> None:

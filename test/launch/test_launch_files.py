@@ -56,7 +56,8 @@ def planned(name: str, **given: str) -> list[plan.Process]:
 
 def everything() -> Iterator[Any]:
     """Every launch file with every camera, and with everything said that can be said."""
-    said = {"base_frame": "odom", "fixed_frame": "map", "grounder": "simulator", "grounder_options": "seed=7",
+    said = {"base_frame": "odom", "fixed_frame": "map", "speaker_frame": "person",
+            "grounder": "simulator", "grounder_options": "seed=7",
             "autostart": "false", "use_sim_time": "true", "namespace": "left", "log_level": "warn"}  # fmt: skip
     for name in FILES:
         for camera in CAMERAS:
@@ -120,8 +121,8 @@ def test_what_is_not_said_is_left_to_the_parameter_file() -> None:
 
 
 def test_a_slash_stands_for_an_empty_frame() -> None:
-    (resolver,) = planned("spatial_vlm", base_frame="/", fixed_frame="/")
-    assert resolver.parameters == {"base_frame": "", "fixed_frame": ""}
+    (resolver,) = planned("spatial_vlm", base_frame="/", fixed_frame="/", speaker_frame="/")
+    assert resolver.parameters == {"base_frame": "", "fixed_frame": "", "speaker_frame": ""}
 
 
 def test_all_parameters_of_the_players_are_arguments() -> None:

@@ -78,6 +78,16 @@ def test_at_a_terminal_its_question_is_asked_and_the_typed_answer_is_resolved(
         os.close(theirs)
 
 
+def test_a_program_follows_up_on_an_answer_by_its_dialogue(live: Graph, program: Callable[..., Started]) -> None:
+    asking = program("ask", "grab me the chick", "--json")
+    assert feed(live, asking) == 3, asking.output
+    (line,) = [line for line in asking.output.splitlines() if line.startswith("{")]
+    following = program("ask", "the ribbon one", "--json", "--dialogue-id", json.loads(line)["dialogue_id"])
+    assert feed(live, following) == 0, following.output
+    (line,) = [line for line in following.output.splitlines() if line.startswith("{")]
+    assert json.loads(line)["target"]["id"] == "ribbon"
+
+
 def test_no_answer_to_the_question_leaves_the_refusal(live: Graph, program: Callable[..., Started]) -> None:
     ours, theirs = pty.openpty()
     try:

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
@@ -16,6 +17,7 @@ from live_scene import DETECTIONS, FRAME, SENTENCE
 
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.types import Transform
 
 HERE = Path(__file__).parent
 POSES = {"base_frame": "world", "frame_timeout": 15.0, "transform_timeout": 5.0}
@@ -94,6 +96,16 @@ def test_a_missing_transform_is_an_error_and_ok_when_it_comes(board: Board, grap
     graph.camera.tf(FRAME.base_T_camera, static=True)
     board.until("transforms", OK, "is known", frames=everything)
     assert board.values("transforms")["camera frame"] == FRAME.frame_id
+
+
+def test_an_unknown_speaker_is_a_warning_and_ok_when_he_comes(board: Board, graph: Graph) -> None:
+    graph.start(base_frame="world", speaker_frame="person")
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    board.until("transforms", WARN, "nobody published frame", "person", frames=everything)
+    graph.camera.tf(FRAME.base_T_camera, Transform("world", "person", np.eye(4)), static=True)
+    board.until("transforms", OK, f"world <- {FRAME.frame_id} and {FRAME.frame_id} <- person are known",
+                frames=everything)  # fmt: skip
+    assert board.values("transforms")["speaker frame"] == "person"
 
 
 def test_a_publisher_that_cannot_be_heard_is_an_error_until_one_can(board: Board, graph: Graph) -> None:

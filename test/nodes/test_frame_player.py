@@ -181,6 +181,24 @@ def test_a_pose_that_stays_is_sent_once_and_a_late_subscriber_hears_it(
     assert len(ears.static) == len(late) == 1
 
 
+def test_the_place_of_the_speaker_is_sent_with_that_of_the_camera(
+    ears: Ears, play: Callable[..., FramePlayer], tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "f1", scene(FIXED), FIXED)
+    beside = np.eye(4)
+    beside[0, 3] = 0.4
+    speaker = {"parent": FIXED.child, "child": "person", "matrix": beside.tolist()}
+    (folder / "camera_T_speaker.json").write_text(json.dumps(speaker))
+    play(folder=str(folder), rate=30.0)
+    ears.until(2)
+    ears.graph.until(lambda: ears.static, "the poses are sent")
+    (message,) = ears.static
+    assert [(t.header.frame_id, t.child_frame_id) for t in message.transforms] == [
+        (FIXED.parent, FIXED.child), (FIXED.child, "person"),
+    ]  # fmt: skip
+    assert message.transforms[1].transform.translation.x == pytest.approx(0.4)
+
+
 @pytest.mark.parametrize(("hold", "shortest", "longest"), [(0.4, 2, 100), (0.0, 1, 1)])
 def test_several_frames_are_shown_in_turn_with_their_poses(
     ears: Ears, play: Callable[..., FramePlayer], folders: Path, hold: float, shortest: int, longest: int

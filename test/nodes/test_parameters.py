@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import rclpy
 from lifecycle_msgs.msg import Transition
@@ -20,6 +22,7 @@ from spatial_vlm_ros.config import DecisionConfig, ResolverConfig
 from spatial_vlm_ros.nodes import parameters
 from spatial_vlm_ros.streams import intake as roles
 from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.types import FrameOfReference
 
 OURS = sorted(parameters.declared())
 FIXED = sorted(parameters.FIXED)
@@ -53,6 +56,9 @@ def test_every_parameter_is_declared_with_description_and_range(live: Graph) -> 
         assert len(descriptor.description) > 10, descriptor.name
         numeric = descriptor.type in (ParameterType.PARAMETER_DOUBLE, ParameterType.PARAMETER_INTEGER)
         assert numeric == bool(descriptor.floating_point_range or descriptor.integer_range), descriptor.name
+        choices = parameters.declared()[descriptor.name][1].get("choices", ())
+        assert all(choice in descriptor.additional_constraints for choice in choices), descriptor.name
+        assert bool(choices) == bool(descriptor.additional_constraints), descriptor.name
 
 
 # ------------------------------------------------------------------------------------------------ refusals
@@ -74,7 +80,14 @@ def test_every_parameter_is_declared_with_description_and_range(live: Graph) -> 
         ("base_frame", 7, "type"),
         ("sync_queue", 15.0, "type"),
         ("frame_of_reference", "martian", "viewer"),
-        ("frame_of_reference", "speaker", "viewer"),
+        ("frame_of_reference", "object", "viewer"),
+        ("relation__down_ahead", "sideways", "none or up or down or left or right"),
+        ("relation__down_ahead", 1, "type"),
+        ("relation__second_frame", "object", "speaker or world"),
+        ("relation__world_defined", "yes", "type"),
+        ("relation__world_azimuth_deg", 181.0, "out of range"),
+        ("mirrored", "yes", "type"),
+        ("speaker_frame", 7, "type"),
         ("no_such_parameter", 1.0, ""),
         ("decision.no_such_parameter", 1.0, ""),
     ],
@@ -134,6 +147,45 @@ def test_the_default_frame_of_reference_takes_effect_with_the_next_goal(live: Gr
     assert live.set(frame_of_reference="robot")[0]
     assert asked(live).frame_of_reference == "robot"
     assert asked(live, frame_of_reference="viewer").frame_of_reference == "viewer"
+
+
+@pytest.mark.parametrize("name", ["speaker", "world"])
+def test_every_frame_but_an_objects_own_may_be_the_default(live: Graph, name: str) -> None:
+    assert live.set(frame_of_reference=name)[0]
+    config = ResolverConfig(frame_of_reference=FrameOfReference(name))
+    words = "grab me the chick left of the cup"
+    expected = Resolver(config).resolve(FRAME, words, DETECTIONS)
+    assert asked(live, words).status.name == expected.status.value
+    assert live.set(frame_of_reference="viewer")[0]
+    assert asked(live).status.name == "OK"
+
+
+def test_options_of_a_group_take_effect_with_the_next_goal(live: Graph) -> None:
+    changed = {"down_ahead": "up", "second_frame": "robot", "world_defined": True, "world_azimuth_deg": 90.0}
+    assert live.set(**{f"relation__{name}": value for name, value in changed.items()})[0]
+    assert live.resolver is not None
+    relation = live.resolver._desk._resolver.config.relation  # type: ignore[union-attr]
+    assert {name: getattr(relation, name) for name in changed} == changed
+
+
+def test_a_mirrored_driver_is_heard_as_such_with_the_next_goal(live: Graph) -> None:
+    """Its pictures are turned back: what stands on the left is on the left."""
+    camera = FRAME.camera
+    K = camera.K.copy()
+    K[0, 2] = camera.width - 1 - K[0, 2]
+    rgb, depth = (np.ascontiguousarray(image[:, ::-1]) for image in (FRAME.rgb, FRAME.depth))
+    published = dataclasses.replace(FRAME, rgb=rgb, depth=depth, camera=dataclasses.replace(camera, K=K))
+    found = []
+    for thing in DETECTIONS:
+        assert thing.mask is not None
+        x0, y0, x1, y1 = thing.box_xyxy
+        box, mask = (camera.width - x1, y0, camera.width - x0, y1), np.ascontiguousarray(thing.mask[:, ::-1])
+        found.append(dataclasses.replace(thing, box_xyxy=box, mask=mask))
+    assert live.set(mirrored=True)[0]
+    goal = live.ask(SENTENCE, published, found)
+    assert goal.result is not None
+    assert goal.name == "OK", goal.result.status.message
+    assert position(goal.result.target[0]) == pytest.approx(core_position(), abs=1e-6)
 
 
 def test_the_base_frame_takes_effect_with_the_next_goal(live: Graph) -> None:

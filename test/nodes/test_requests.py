@@ -210,6 +210,34 @@ def test_the_answer_to_a_question_is_looked_for_in_a_new_frame(live: Graph) -> N
     assert_answers(live)
 
 
+def test_an_answer_may_be_mended_by_the_words_that_follow_it(live: Graph) -> None:
+    answered = live.ask("grab me the nearest chick", FRAME, DETECTIONS)
+    assert answered.result is not None
+    assert (answered.name, answered.result.target[0].id) == ("OK", "ribbon")
+    assert answered.result.dialogue_id
+    goal = live.ask("no, the other one", FRAME, DETECTIONS, dialogue_id=answered.result.dialogue_id)
+    assert goal.result is not None
+    assert goal.name == "OK", goal.result.status.message
+    assert goal.result.target[0].id == "bonnet"
+    assert_answers(live)
+
+
+def test_a_dialogue_ends_before_it_fills_the_memory(live: Graph) -> None:
+    said = live.ask("grab me the chick", FRAME, DETECTIONS)
+    turns = 0
+    while said.name != "INVALID_INPUT":
+        assert said.result is not None
+        assert said.result.dialogue_id, said.result.status.message
+        turns += 1
+        assert turns < 50
+        said = live.ask("the bonnet one", FRAME, DETECTIONS, dialogue_id=said.result.dialogue_id)
+    assert turns > 10
+    assert said.result is not None
+    assert not said.result.target
+    assert "send the whole instruction" in said.result.status.message
+    assert_answers(live)
+
+
 def test_a_dialogue_that_nobody_began_is_refused(live: Graph) -> None:
     live.assert_refused(live.send_goal("the bonnet one", dialogue_id="no such"), "INVALID_INPUT", "dialogue_id")
     assert_answers(live)

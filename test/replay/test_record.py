@@ -25,7 +25,10 @@ from spatial_vlm_ros.sim.tabletop import Rendering, look_at
 from spatial_vlm_ros.types import Status, Transform
 
 
-def save(folder: Path, seen: Rendering, pose: Transform | None = None, with_detections: bool = True) -> None:
+def save(
+    folder: Path, seen: Rendering, pose: Transform | None = None, with_detections: bool = True,
+    speaker: Transform | None = None,
+) -> None:  # fmt: skip
     """A frame folder."""
     (folder / "masks").mkdir(parents=True)
     cv2.imwrite(str(folder / "rgb.png"), cv2.cvtColor(seen.frame.rgb, cv2.COLOR_RGB2BGR))
@@ -33,9 +36,10 @@ def save(folder: Path, seen: Rendering, pose: Transform | None = None, with_dete
     camera = seen.frame.camera
     info = {"width": camera.width, "height": camera.height, "k": camera.K.reshape(-1).tolist()}
     (folder / "camera_info.json").write_text(json.dumps({**info, "frame_id": seen.frame.frame_id}))
-    if pose is not None:
-        parts = {"parent": pose.parent, "child": pose.child, "matrix": pose.matrix.tolist()}
-        (folder / "base_T_camera.json").write_text(json.dumps(parts))
+    for name, there in (("base_T_camera", pose), ("camera_T_speaker", speaker)):
+        if there is not None:
+            parts = {"parent": there.parent, "child": there.child, "matrix": there.matrix.tolist()}
+            (folder / f"{name}.json").write_text(json.dumps(parts))
     if with_detections:
         listed: list[dict[str, Any]] = []
         for d in seen.detections:
@@ -134,6 +138,68 @@ def test_frames_of_one_camera_with_different_bases_are_refused(poses: list[Trans
     with pytest.raises(InputError, match="separate bags"):
         record(recordings(tmp_path / "frames", poses), tmp_path / "bag")
     assert not (tmp_path / "bag").exists()
+
+
+# ------------------------------------------------------------------------------------------------ speakers
+
+
+def beside(x: float, camera: str = scene().frame.frame_id, name: str = "person") -> Transform:
+    """A person x metres to the right of the camera."""
+    matrix = np.eye(4)
+    matrix[0, 3] = x
+    return Transform(camera, name, matrix)
+
+
+def spoken(root: Path, speakers: Sequence[Transform | None]) -> Path:
+    """A folder with one case for each place of the speaker."""
+    lines = []
+    for n, speaker in enumerate(speakers):
+        save(root / f"f{n}", scene(), eye(-0.74), speaker=speaker)
+        lines.append(json.dumps({"frame": f"f{n}", "instruction": WORDS}))
+    (root / "cases.jsonl").write_text("\n".join(lines))
+    return root
+
+
+@pytest.mark.parametrize("places", [(0.4, 0.4), (0.4, 0.6, 0.5)])
+def test_the_place_of_the_speaker_survives_and_moves_with_the_frames(places: tuple[float, ...], tmp_path: Path) -> None:
+    record(spoken(tmp_path / "frames", [beside(x) for x in places]), tmp_path / "bag")
+    answers = replayed(tmp_path / "bag", speaker_frame="person")
+    assert len(answers) == len(places)
+    for answer, x in zip(answers, places, strict=True):
+        assert answer.frame is not None
+        assert answer.frame.camera_T_speaker is not None
+        assert np.allclose(answer.frame.camera_T_speaker.matrix, beside(x).matrix, atol=1e-9)
+    for answer in replayed(tmp_path / "bag"):
+        assert answer.frame is not None
+        assert answer.frame.camera_T_speaker is None
+        assert answer.resolution.status is Status.OK
+
+
+def test_a_speaker_who_is_the_base_needs_no_transform_of_its_own(tmp_path: Path) -> None:
+    back = eye(-0.74).inverse()
+    record(spoken(tmp_path / "frames", [back]), tmp_path / "bag")
+    (answer,) = replayed(tmp_path / "bag", speaker_frame="base_link")
+    assert answer.frame is not None
+    assert answer.frame.camera_T_speaker is not None
+    assert np.allclose(answer.frame.camera_T_speaker.matrix, back.matrix, atol=1e-9)
+
+
+@pytest.mark.parametrize("speakers", [[beside(0.4), None], [beside(0.4), beside(0.4, name="other")]])
+def test_frames_of_one_camera_with_different_speakers_are_refused(
+    speakers: list[Transform | None], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"camera_T_speaker\.json.*separate bags"):
+        record(spoken(tmp_path / "frames", speakers), tmp_path / "bag")
+    assert not (tmp_path / "bag").exists()
+
+
+def test_two_cameras_with_the_same_speaker_are_refused(tmp_path: Path) -> None:
+    folder = spoken(tmp_path / "frames", [beside(0.4)] * 2)
+    for name in ("camera_info", "base_T_camera", "camera_T_speaker"):
+        path = folder / "f1" / f"{name}.json"
+        path.write_text(path.read_text().replace(scene().frame.frame_id, "wrist_optical_frame"))
+    with pytest.raises(InputError, match="one speaker seen by two cameras"):
+        record(folder, tmp_path / "bag")
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -17,7 +17,7 @@ from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
-from spatial_vlm_ros.evaluation.replay import replay
+from spatial_vlm_ros.evaluation.replay import Answer, replay
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.streams.intake import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND
@@ -216,6 +216,54 @@ def test_frames_before_all_transforms_are_passed_over_where_no_time_was_named(ba
 def test_every_frame_without_transform_is_a_refusal_of_its_own(bag: BagBuilder) -> None:
     answers = replayed(moving(bag, 0.31, first=0.4, last=0.8, frames=3), WORDS, every=True)
     assert [a.resolution.status.value for a in answers] == ["TF_UNAVAILABLE", "OK", "OK"]
+
+
+# ------------------------------------------------------------------------------------------------ the speaker
+
+MY_LEFT = "the chick on my left"
+
+
+def person(x: float) -> Transform:
+    """Somebody x metres before the base, who looks back at it."""
+    matrix = np.diag([-1.0, -1.0, 1.0, 1.0])
+    matrix[0, 3] = x
+    return Transform("base_link", "person", matrix)
+
+
+def where(answer: Answer) -> float | None:
+    """How far before the base the speaker of an answer's frame is."""
+    assert answer.frame is not None
+    assert answer.frame.base_T_camera is not None
+    speaker = answer.frame.camera_T_speaker
+    return None if speaker is None else float((answer.frame.base_T_camera @ speaker).translation[0])
+
+
+def test_a_speaker_whose_transform_comes_late_is_waited_for_by_the_words_that_need_it(
+    bag: BagBuilder, seen: Rendering
+) -> None:
+    with bag:
+        bag.stands(FIXED)
+        bag.frame(seen, seconds(1.0))
+        for stamp, x in ((0.9, 1.0), (1.1, 2.0)):
+            bag.moves(person(x), seconds(stamp), seconds(1.2))
+        bag.frame(seen, seconds(2.0))
+    (late,) = replayed(bag.out, MY_LEFT, speaker_frame="person")
+    assert (where(late), late.log_ns) == (pytest.approx(1.5), seconds(1.2))
+    (at_once,) = replayed(bag.out, WORDS, speaker_frame="person")
+    assert (where(at_once), at_once.log_ns, at_once.resolution.status) == (None, seconds(1.0), Status.OK)
+
+
+@pytest.mark.parametrize("seconds_after", [0.3, 3.0])
+def test_a_speaker_who_never_comes_leaves_my_left_undefined_and_nothing_else(
+    bag: BagBuilder, seen: Rendering, seconds_after: float
+) -> None:
+    with bag:
+        bag.stands(FIXED)
+        bag.frame(seen, seconds(1.0))
+        bag.frame(seen, seconds(1.0 + seconds_after))
+    answers = replayed(bag.out, MY_LEFT, WORDS, speaker_frame="person")
+    assert [where(answer) for answer in answers] == [None, None]
+    assert [answer.resolution.status for answer in answers] == [Status.FRAME_UNDEFINED, Status.OK]
 
 
 def test_a_frame_that_nobody_published_is_named_with_those_that_are(still: Path) -> None:

@@ -15,7 +15,6 @@ from spatial_vlm_ros.spatial.attributes import (
     attribute_likelihood,
     colour_family,
     colour_shares,
-    distinguishing_attributes,
 )
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.types import Detection, FrameOfReference, Status
@@ -175,20 +174,6 @@ def test_alone_any_size_fits(tabletop: Tabletop) -> None:
     layout = layout_of(tabletop, tabletop.see(tabletop.can("a", 0, 0)))
     assert judged("large", layout)[0] > 0.9
     assert judged("small", layout)[0] > 0.9
-
-
-# ------------------------------------------------------------------------------------------------ questions
-
-
-def test_attributes_distinguish_only_when_each_thing_has_its_own(tabletop: Tabletop) -> None:
-    seen = tabletop.see(*cans(tabletop, "blue", "red"))
-
-    def words(*attributes: tuple[str, ...]) -> list[str] | None:
-        return distinguishing_attributes(layout_of(tabletop, seen, attributes).scene.objects)
-
-    assert words(("blue", "metal"), ("red", "metal")) == ["blue", "red"]
-    assert words(("metal",), ("red", "metal")) is None
-    assert words((), ()) is None
 
 
 def test_a_thing_without_depth_is_not_judged_by_pixels(tabletop: Tabletop) -> None:

@@ -124,12 +124,15 @@ def test_the_pitch_of_the_camera_changes_no_margin(
     ground: Ground, thing: MakeThing, a: Any, b: Any, pitch: float, lift: float
 ) -> None:
     assume(abs(a[0] - b[0]) + abs(a[1] - b[1]) > 0.01)
-    target, anchor = dataclasses.replace(thing(*a), base=max(0.0, lift)), thing(*b)
-    for relation in RELATIONS:
-        flat = ground.margin(relation, target, anchor, pitch_deg=10.0)
-        # The contact that "on" allows grows with depth noise, and depth along the axis changes with the pitch.
-        slack = 0.05 if relation == "on" else 1e-5
-        assert ground.margin(relation, target, anchor, pitch_deg=pitch) == pytest.approx(flat, abs=slack), relation
+    things = dataclasses.replace(thing(*a), base=max(0.0, lift)), thing(*b)
+    flat, pitched = (ground.layout(things, pitch_deg=degrees) for degrees in (10.0, pitch))
+    both = np.arange(2)
+    for name, relation in RELATIONS.items():
+        if relation.pairwise is not None:
+            margins = [relation(Pairs(layout, layout.viewpoint(VIEWER), both, both))[0] for layout in (flat, pitched)]
+            # The contact that is allowed grows with depth noise, and depth along the axis changes with the pitch.
+            slack = 0.05 if name in ("on", "supporting", "touching", "against") else 1e-5
+            np.testing.assert_allclose(*margins, atol=slack, err_msg=name)
 
 
 # ------------------------------------------------------------------------------------------------ above, on, inside
@@ -327,18 +330,9 @@ def test_all_pairs_are_measured_at_once_as_one_by_one(ground: Ground, thing: Mak
     ]
     layout = ground.layout(things)
     everything = np.arange(5)
-    for measure in RELATIONS.values():
+    for measure in (relation for relation in RELATIONS.values() if relation.pairwise is not None):
         margins, sigma = measure(Pairs(layout, layout.viewpoint(VIEWER), everything, everything))
         assert margins.shape == sigma.shape == (5, 5)
         for t, a in ((0, 1), (3, 2), (4, 0)):
             one, _ = measure(Pairs(layout, layout.viewpoint(VIEWER), np.array([t]), np.array([a])))
-            assert margins[t, a] == pytest.approx(one[0, 0])
-
-
-def test_the_relations_that_can_be_said_and_those_that_can_be_judged_are_the_same() -> None:
-    from spatial_vlm_ros.language import RELATIONS as SAID
-    from spatial_vlm_ros.spatial.belief import COMPARED, FRAME_RELATIONS
-
-    judged = {*RELATIONS, *COMPARED, "between"}
-    assert {name for name, relation in SAID.items() if relation.supported} == judged
-    assert {name for name in judged if SAID[name].framed} == FRAME_RELATIONS
+            assert margins[t, a] == pytest.approx(one[0, 0], nan_ok=True)

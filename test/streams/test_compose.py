@@ -220,7 +220,8 @@ def detections(draw: st.DrawFn) -> tuple[int, int, list[Detection]]:
         box = (left, top, left + draw(st.floats(0.5, 9)), top + draw(st.floats(0.5, 9)))
         words = tuple(draw(st.lists(st.sampled_from(["red", "größer", ""]), max_size=2)))
         label = draw(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4))
-        found.append(Detection(f"d{number}", label, draw(st.floats(0, 1)), box, draw(masks), words))
+        front = draw(st.tuples(*[st.floats(0.1, 1)] * 3) | st.none())
+        found.append(Detection(f"d{number}", label, draw(st.floats(0, 1)), box, draw(masks), words, front))
     return width, height, found
 
 
@@ -236,6 +237,7 @@ def test_detections_come_back_as_they_were(name: str, given_: tuple[int, int, li
         assert (ours.id, ours.label, ours.score) == (theirs.id, theirs.label, theirs.score)
         assert (ours.box_xyxy, ours.attributes) == (theirs.box_xyxy, theirs.attributes)
         np.testing.assert_array_equal(ours.mask, theirs.mask)
+        assert ours.front == (None if theirs.front is None else pytest.approx(theirs.front, abs=1e-12))
 
 
 def test_a_mask_of_another_size_than_the_picture_is_refused(way: Way) -> None:

@@ -58,6 +58,21 @@ def test_rows_of_a_mask_may_be_padded() -> None:
     assert np.argwhere(found.mask).tolist() == [[0, 0]]
 
 
+def vector(x: float, y: float, z: float) -> SimpleNamespace:
+    return SimpleNamespace(x=x, y=y, z=z)
+
+
+def test_a_front_becomes_a_direction_of_length_one() -> None:
+    fronts: tuple[list[SimpleNamespace], ...] = ([vector(0.0, 3.0, -4.0)], [])
+    found = detections_of(detection_array(*(entry(front=front) for front in fronts)), WIDTH, HEIGHT)
+    assert [d.front for d in found] == [pytest.approx((0.0, 0.6, -0.8)), None]
+
+
+def test_messages_from_before_there_were_fronts_are_read() -> None:
+    (found,) = detections_of(detection_array(entry()), WIDTH, HEIGHT)
+    assert found.front is None
+
+
 def test_no_detections_are_none() -> None:
     assert detections_of(detection_array(), WIDTH, HEIGHT) == ()
 
@@ -87,6 +102,10 @@ def test_detections_of_a_picture_of_another_size_are_refused(size: tuple[int, in
         ({"label": None}, "two strings"),
         ({"mask": [mono8(np.ones((2, 2), np.uint8))] * 2}, "2 masks"),
         ({"mask": [mono8(np.zeros((2, 2), np.uint8))]}, "no pixel set"),
+        ({"front": [vector(0.0, 0.0, 0.0)]}, "not zero"),
+        ({"front": [vector(0.0, math.nan, 1.0)]}, "finite direction"),
+        ({"front": [vector(0.0, 0.0, 1.0)] * 2}, "2 directions"),
+        ({"front": [SimpleNamespace()]}, "check the type and version"),
         ({"mask": [mono8(np.ones((2, 2), np.uint8))], "mask_x": 7}, "at \\(7, 0\\)"),
         ({"mask": [mono8(np.ones((2, 2), np.uint8), encoding="32FC1")]}, "mono8"),
         ({"mask": [mono8(np.ones((2, 2), np.uint8), data=b"abc")]}, "truncated"),

@@ -90,8 +90,8 @@ class Feed:
             elif part == "o" and roles.DETECTIONS in self.intake.streams:
                 self.add(roles.DETECTIONS, SimpleNamespace(header=header(stamp_ns), detections=[]))
 
-    def take(self, after_ns: int = START) -> Observation | None:
-        return self.intake.take(after_ns, self.now)
+    def take(self, after_ns: int = START, awaits_speaker: bool = False) -> Observation | None:
+        return self.intake.take(after_ns, self.now, awaits_speaker)
 
     def why(self, after_ns: int = START) -> SpatialVlmError:
         return self.intake.why_none(after_ns)
@@ -213,6 +213,16 @@ def test_a_complete_frame_is_held_until_its_transform_comes() -> None:
     assert not feed.intake.waits_for_transform
 
 
+def test_a_frame_that_is_held_keeps_its_camera_info_however_many_others_come() -> None:
+    feed = Feed(base_frame="base_link", transform_timeout=10.0)
+    feed.frame(START, focal=4.0)
+    assert feed.take() is None
+    for n in range(1, 3 * QUEUE):
+        feed.frame(START + n * 33 * MS, focal=5.0)
+    feed.add(roles.STATIC_TRANSFORMS, transform(0))
+    assert focal(feed.take()) == 4.0
+
+
 def test_a_transform_that_does_not_come_costs_the_frame_and_not_the_next() -> None:
     feed = Feed(base_frame="base_link", transform_timeout=0.5)
     feed.frame(START)
@@ -234,6 +244,64 @@ def test_a_transform_that_cannot_come_any_more_is_not_waited_for() -> None:
     with pytest.raises(TransformUnavailableError, match="oldest sample"):
         feed.take()
     assert not feed.intake.waits_for_transform
+
+
+PERSON = "person"
+
+
+def speaker_of(observation: Observation | None) -> Any:
+    """Where the decoded frame says that the speaker is, metres, or None."""
+    assert observation is not None
+    there = observation.decode()[0].camera_T_speaker
+    assert there is None or (there.parent, there.child) == (OPTICAL, PERSON)
+    return None if there is None else tuple(there.translation.tolist())
+
+
+def test_the_speaker_is_where_it_was_when_the_picture_was_taken() -> None:
+    feed = Feed(speaker_frame=PERSON)
+    feed.add(roles.TRANSFORMS, transform(START - 10 * MS, OPTICAL, PERSON, x=1.0))
+    feed.add(roles.TRANSFORMS, transform(START + 10 * MS, OPTICAL, PERSON, x=2.0))
+    feed.frame(START)
+    assert speaker_of(feed.take()) == pytest.approx((1.5, 0.0, 0.0))
+
+
+def test_a_missing_speaker_stalls_and_refuses_nobody_who_does_not_need_it() -> None:
+    feed = Feed(speaker_frame=PERSON, transform_timeout=10.0)
+    feed.frame(START)
+    assert speaker_of(feed.take()) is None
+    assert not feed.intake.waits_for_transform
+
+
+def test_who_needs_the_speaker_waits_for_its_transform() -> None:
+    feed = Feed(speaker_frame=PERSON, transform_timeout=1.0)
+    feed.add(roles.TRANSFORMS, transform(START - 10 * MS, OPTICAL, PERSON, x=1.0))
+    feed.frame(START)
+    assert feed.take(awaits_speaker=True) is None
+    assert feed.intake.waits_for_transform
+    feed.add(roles.TRANSFORMS, transform(START + 10 * MS, OPTICAL, PERSON, x=2.0))
+    assert speaker_of(feed.take(awaits_speaker=True)) == pytest.approx((1.5, 0.0, 0.0))
+
+
+def test_a_speaker_that_does_not_come_is_not_known_once_the_wait_is_over() -> None:
+    feed = Feed(speaker_frame=PERSON, transform_timeout=0.5)
+    feed.frame(START)
+    assert feed.take(awaits_speaker=True) is None
+    feed.now += 501 * MS
+    assert speaker_of(feed.take(awaits_speaker=True)) is None
+
+
+def test_a_speaker_that_cannot_come_any_more_is_not_waited_for() -> None:
+    feed = Feed(speaker_frame=PERSON, transform_timeout=10.0)
+    feed.add(roles.TRANSFORMS, transform(START + SECOND, OPTICAL, PERSON))
+    feed.frame(START)
+    assert speaker_of(feed.take(awaits_speaker=True)) is None
+
+
+def test_without_a_configured_frame_nobody_speaks() -> None:
+    feed = Feed()
+    feed.add(roles.STATIC_TRANSFORMS, transform(0, OPTICAL, PERSON))
+    feed.frame(START)
+    assert speaker_of(feed.take(awaits_speaker=True)) is None
 
 
 def test_a_picture_without_frame_is_spent() -> None:

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claim: no mutated sentence crashes the parser, and none takes longer than 100 ms.
+
+`python -m benchmarks.sentences --n 100000`: sentences of every form are damaged with a fixed seed: words and characters
+dropped, doubled and swapped, foreign letters and signs put in. A crash is any exception but the
+two that `parse` documents.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from benchmarks.harness import Claim, finish, option, table
+from benchmarks.parsing import sentence
+from spatial_vlm_ros.errors import InputError, NotUnderstoodError
+from spatial_vlm_ros.language import MAX_LENGTH, parse, parse_dialogue, render
+from spatial_vlm_ros.types import SpatialQuery
+
+SLOWEST_MS = 100.0
+FORMS = (
+    "put the mug 10 cm to the left of the plate and close the drawer",
+    "the cup about half a metre behind the box, no more than two hand widths from the tray",
+    "open the drawer and put the bowl in it, then give me the other bowl",
+    "any mug but the red one that isn't on the tray",
+    "the mug on the other side of the box from the cup in the left half of the tray",
+    "both of the cans in the back left corner of the shelf",
+    "the taller of the two mugs that is neither behind nor in front of the box",
+    "take the lid off the pot, put it on the table and hand me the second spoon from the left",
+    "the top drawer of the cabinet's left side, as seen from the robot",
+    "could you uh grab me the the one with the spoon in it, please?",
+    "the box closer to me than the can but not between the two cups",
+    "which of the bowls contains the apple facing away from the chair?",
+    "do you see the mat that the mug is on? give it a push",
+    "the jar with the spoon inside should go between the cup and the pan, from my side",
+    "after opening the box, hand me the can with the cup on one side and the jar on the other",
+    "the cup which, as the camera sees it, is left of the pan and isn't as tall as the jar is",
+    "open the drawer. Then put whatever is nearest the sink in it",
+)
+SPECKS = (
+    "\u00e9\u00df\u4e2d\u0416\u05d0\U0001f600\u2019\u201c\u2013\u2026\u00a0\u200b"
+    "#@%$&/()[]{}<>*+=~^|\\\"'`.,;:!?-_0123456789"
+)
+WORDS = (
+    "the", "a", "and", "or", "not", "of", "to", "left", "than", "it", "that", "is", "other", "10", "cm", "two", "both",
+    "any", "from", "between", "in", "put", "then", "one", "its", "my", "within", "half", "box's", "neither", "nor",
+    "but", "there",
+)  # fmt: skip
+
+
+@dataclass
+class Soak:
+    """What came of many sentences.
+
+    Args:
+        n: number of sentences.
+        answered: how many have readings.
+        crashes: sentences with the exception that they raised.
+        slowest_ms: longest time of one sentence, milliseconds.
+        slowest: that sentence.
+        unrendered: sentences whose preferred reading, said again, is not among the readings of those words.
+    """
+
+    n: int = 0
+    answered: int = 0
+    crashes: list[str] = field(default_factory=list)
+    slowest_ms: float = 0.0
+    slowest: str = ""
+    unrendered: list[str] = field(default_factory=list)
+
+
+def _words(change: Callable[[random.Random, list[str]], None]) -> Callable[[random.Random, str], str]:
+    """A mutation of the words of a sentence."""
+
+    def mutate(rng: random.Random, text: str) -> str:
+        words = text.split(" ")
+        change(rng, words)
+        return " ".join(words)
+
+    return mutate
+
+
+def _drop(rng: random.Random, words: list[str]) -> None:
+    words.pop(rng.randrange(len(words)))
+
+
+def _double(rng: random.Random, words: list[str]) -> None:
+    first = rng.randrange(len(words))
+    some = words[first : first + rng.randint(1, 4)]
+    words[first:first] = some * rng.randint(1, 3)
+
+
+def _swap(rng: random.Random, words: list[str]) -> None:
+    i, j = rng.randrange(len(words)), rng.randrange(len(words))
+    words[i], words[j] = words[j], words[i]
+
+
+def _insert(rng: random.Random, words: list[str]) -> None:
+    words.insert(rng.randrange(len(words) + 1), rng.choice(WORDS))
+
+
+def _character(rng: random.Random, text: str) -> str:
+    """One character dropped, doubled, swapped, put in or put in capitals."""
+    i = rng.randrange(len(text))
+    change = rng.randrange(5)
+    middle = ("", text[i] * 2, text[i : i + 2][::-1], text[i] + rng.choice(SPECKS), text[i].upper())[change]
+    return text[:i] + middle + text[i + (2 if change == 2 else 1) :]
+
+
+def _join(rng: random.Random, text: str) -> str:
+    """Two sentences in one."""
+    return text + rng.choice((" and ", ", ", " ", " that is ", ". ", " then ")) + rng.choice(FORMS)
+
+
+def _strip(_rng: random.Random, text: str) -> str:
+    """As a transcript gives it."""
+    return "".join(character for character in text.lower() if character.isalnum() or character == " ")
+
+
+MUTATIONS: tuple[Callable[[random.Random, str], str], ...] = (
+    _words(_drop), _words(_drop), _words(_double), _words(_swap), _words(_insert), _words(_insert), _character,
+    _character, _join, _strip,
+)  # fmt: skip
+
+
+def mutated(n: int, seed: int = 0) -> Iterator[str]:
+    """Damaged sentences, the same ones for the same seed.
+
+    Args:
+        n: how many.
+        seed: of the random choices.
+
+    Yields:
+        Instructions of at most `MAX_LENGTH` characters.
+    """
+    rng = random.Random(seed)
+    for _ in range(n):
+        text = rng.choice(FORMS) if rng.random() < 0.5 else sentence(rng)
+        for _ in range(rng.randint(1, 6)):
+            text = rng.choice(MUTATIONS)(rng, text) or "the"
+        yield text[:MAX_LENGTH]
+
+
+def soak(n: int, seed: int = 0) -> Soak:
+    """Parse damaged sentences, alone and as answers to a question.
+
+    Args:
+        n: how many.
+        seed: of the random choices.
+
+    Returns:
+        What came of them.
+    """
+    found = Soak()
+    parse(FORMS[0])
+    for text in mutated(n, seed):
+        readings: tuple[SpatialQuery, ...] = ()
+        found.n += 1
+        start = time.perf_counter()
+        try:
+            readings = parse(text)
+            found.answered += 1
+        except (InputError, NotUnderstoodError):
+            pass
+        except Exception as error:  # a crash is what this looks for
+            found.crashes.append(f"{error!r}: {text}")
+            continue
+        took = (time.perf_counter() - start) * 1e3
+        if took > found.slowest_ms:
+            found.slowest_ms, found.slowest = took, text
+        try:
+            parse_dialogue(text, [FORMS[3]])
+            if readings:
+                _say_again(readings, found, text)
+        except (InputError, NotUnderstoodError):
+            pass
+        except Exception as error:
+            found.crashes.append(f"{error!r}: {text}")
+    return found
+
+
+def _say_again(readings: tuple[SpatialQuery, ...], found: Soak, text: str) -> None:
+    """Note a sentence whose preferred reading is not read again from its words."""
+    first = readings[0]
+    words = render(first)
+    if len(words) > MAX_LENGTH:
+        return
+    try:
+        again = parse(words)
+    except NotUnderstoodError:
+        again = ()
+    same = (first.action, first.target, first.destination, first.steps)
+    if not any((query.action, query.target, query.destination, query.steps) == same for query in again):
+        found.unrendered.append(f"{text}  ->  {words}")
+
+
+def main() -> int:
+    """Measure, print and write."""
+    seed = int(option("seed", 0))
+    found = soak(int(option("n", 100_000)), seed)
+    table(
+        "damaged sentences",
+        ("sentences", "answered", "crashes", "slowest ms", "not said again"),
+        [(found.n, found.answered, len(found.crashes), round(found.slowest_ms, 1), len(found.unrendered))],
+    )
+    for crash in found.crashes[:10]:
+        print("crash:", crash)
+    for words in found.unrendered[:10]:
+        print("not said again:", words)
+    claims = [
+        Claim("crashes", len(found.crashes), 0.0, "sentences"),
+        Claim("slowest sentence", found.slowest_ms, SLOWEST_MS, "ms"),
+    ]
+    measured = {
+        "setting": {"sentences": found.n, "seed": seed},
+        "answered": found.answered,
+        "crashes": len(found.crashes),
+        "slowest_ms": round(found.slowest_ms, 3),
+        "slowest": found.slowest,
+        "not_said_again": len(found.unrendered),
+    }
+    return finish("sentences", measured, claims)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cases of a folder with their answers: resolved one by one, or given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from spatial_vlm_ros.errors import InputError, SpatialVlmError
+from spatial_vlm_ros.evaluation.frame_folder import Case, load_cases, load_frame
+from spatial_vlm_ros.resolver import Resolver, refusal
+from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AnsweredCase:
+    """A case, what it was asked on, and the answer.
+
+    Args:
+        case: what was asked.
+        frame: the observation; None where it could not be read.
+        detections: what was found in it.
+        resolution: the answer, with the frame's name.
+    """
+
+    case: Case
+    frame: RgbdFrame | None
+    detections: tuple[Detection, ...]
+    resolution: Resolution
+
+
+def answer_cases(
+    folder: Path,
+    resolver: Resolver,
+    frame_of_reference: FrameOfReference | None = None,
+    watch: Callable[[Iterable[Case]], Iterable[Case]] = iter,
+) -> Iterator[AnsweredCase]:
+    """Answer the cases of a folder in order; a frame that cannot be read is a refusal for each of its cases.
+
+    Args:
+        folder: holds cases.jsonl and the frames.
+        resolver: answers.
+        frame_of_reference: used where the words state none.
+        watch: sees every case go by, for progress bars.
+
+    Raises:
+        FileError: cases.jsonl is missing or of the wrong form.
+    """
+    frames = _Frames(folder)
+    for case in watch(load_cases(folder)):
+        there = frames.load(case.frame)
+        if isinstance(there, SpatialVlmError):
+            yield AnsweredCase(case, None, (), refusal(case.instruction, there, frame=case.frame))
+        else:
+            frame, detections = there
+            resolution = resolver.resolve(frame, case.instruction, detections, frame_of_reference)
+            yield AnsweredCase(case, frame, detections, dataclasses.replace(resolution, frame=case.frame))
+
+
+def given_answers(folder: Path, resolutions: Iterable[Resolution], with_frames: bool = False) -> Iterator[AnsweredCase]:
+    """The cases of a folder with answers given before. A case is found by its frame and words, repeated ones in order.
+
+    Args:
+        folder: holds cases.jsonl and the frames.
+        resolutions: answers with the frame's name; those to no case are left out.
+        with_frames: read the frames, too; what cannot be read is None.
+
+    Raises:
+        FileError: cases.jsonl is missing or of the wrong form.
+        InputError: a case has no answer.
+    """
+    answers: dict[tuple[str | None, str], deque[Resolution]] = defaultdict(deque)
+    for resolution in resolutions:
+        answers[resolution.frame, resolution.instruction].append(resolution)
+    frames = _Frames(folder)
+    for case in load_cases(folder):
+        found = answers[case.frame, case.instruction]
+        if not found:
+            got = f"none to {case.instruction!r} on {case.frame!r}"
+            raise InputError("answers", got, "one to each case", "give a run over the same folder")
+        there = frames.load(case.frame) if with_frames else None
+        frame, detections = there if isinstance(there, tuple) else (None, ())
+        yield AnsweredCase(case, frame, detections, found.popleft())
+
+
+class _Frames:
+    """Frames of a folder; only the latest is kept, for they are large and cases come frame by frame."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._name: str | None = None
+        self._latest: tuple[RgbdFrame, tuple[Detection, ...]] | SpatialVlmError
+
+    def load(self, name: str) -> tuple[RgbdFrame, tuple[Detection, ...]] | SpatialVlmError:
+        """A frame with its detections, or why it cannot be read."""
+        if name != self._name:
+            try:
+                self._latest = load_frame(self._folder / name)
+            except SpatialVlmError as error:
+                self._latest = error
+            self._name = name
+        return self._latest

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run as Markdown: for summaries of CI systems, merge requests and notebooks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from spatial_vlm_ros.evaluation.calibration import Calibration
+from spatial_vlm_ros.evaluation.comparison import Comparison, Switch
+from spatial_vlm_ros.evaluation.outcome import Outcome
+from spatial_vlm_ros.evaluation.proportions import Interval, Share
+from spatial_vlm_ros.evaluation.score import CaseResult
+
+_MARKS = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:.-])")
+_MOST_LISTED = 50
+
+
+def markdown_summary(outcome: Outcome, title: str) -> str:
+    """Headline figures, comparison, groups, calibration and misses, as GitHub-flavoured Markdown.
+
+    Args:
+        outcome: what is said of the run.
+        title: of the document.
+    """
+    return "\n".join(_lines(outcome, title)) + "\n"
+
+
+def _lines(outcome: Outcome, title: str) -> Iterator[str]:
+    result = outcome.score
+    yield f"# {escape(title)}"
+    yield ""
+    if outcome.comparison is not None:
+        yield from _comparison(outcome.comparison)
+    heads = {
+        "as expected": result.as_expected,
+        "right instance": result.right_instance,
+        "wrong pose among answers": result.wrong_pose,
+        "pose where a refusal was expected": result.pose_on_refusal,
+    }
+    yield from _shares("figure", heads)
+    if result.split is not None:
+        yield from _shares("split", {"usual": result.split.usual, "counter-heuristic": result.split.counter_heuristic})
+        if result.split.difference is not None:
+            yield f"Usual less counter-heuristic: {points(result.split.difference)} (Newcombe)."
+            yield ""
+    yield from _shares("kind", result.by_kind)
+    yield from _shares("relation", result.by_relation)
+    yield from _shares("frame of reference", result.by_frame_of_reference)
+    yield from _shares("expected status", result.by_expected_status)
+    yield from _calibration({"answers given": outcome.answered, "likeliest of all cases": outcome.all_cases})
+    yield from _misses([case for case in result.cases if not case.as_expected])
+
+
+def escape(text: str) -> str:
+    """Text as one line of Markdown that shows itself: no markup, no HTML, no links, nothing a terminal obeys."""
+    line = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return _MARKS.sub(r"\\\1", line)
+
+
+def percent(share: Share) -> str:
+    """A share with its interval, in percent."""
+    return f"{share.share:.1%} ({share.low:.1%} to {share.high:.1%})"
+
+
+def points(change: Interval) -> str:
+    """A difference of shares in percentage points."""
+    return f"{100 * change.value:+.1f} points ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    heads = list(heads)
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + "---|" * len(heads)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+    yield ""
+
+
+def _shares(head: str, shares: Mapping[str, Share]) -> Iterator[str]:
+    if shares:
+        rows = ((escape(name), f"{s.k} / {s.n}", percent(s)) for name, s in shares.items())
+        yield from _table((head, "k / n", "share (95 %)"), rows)
+
+
+def _comparison(comparison: Comparison) -> Iterator[str]:
+    left_out = f"; {comparison.only_now} only here, {comparison.only_before} only there"
+    some = comparison.only_now or comparison.only_before
+    common = f"{comparison.n} common cases{left_out if some else ''}"
+    yield f"**Against the baseline: {comparison.verdict.value}** ({common})"
+    yield ""
+    rows = (
+        (c.metric, f"{c.before.k} → {c.now.k} of {c.now.n}", points(c.difference), f"{c.lost} / {c.gained}",
+         f"{c.p:.3g}", c.verdict.value)
+        for c in comparison.changes
+    )  # fmt: skip
+    yield from _table(("metric", "before → now", "difference (95 %)", "lost / gained", "p", "verdict"), rows)
+    yield from _switches("No longer as expected", comparison.lost)
+    yield from _switches("As expected again", comparison.gained)
+
+
+def _switches(title: str, switches: tuple[Switch, ...]) -> Iterator[str]:
+    if not switches:
+        return
+    yield f"{title}:"
+    yield ""
+    for s in switches[:_MOST_LISTED]:
+        was, now = (escape(f"{status.value} {id_ or ''}".strip()) for status, id_ in
+                    ((s.before_status, s.before_id), (s.status, s.id)))  # fmt: skip
+        yield f"- {escape(s.frame)}: “{escape(s.instruction)}”: {was} → {now}"
+    yield from _more(len(switches))
+    yield ""
+
+
+def _calibration(parts: Mapping[str, Calibration | None]) -> Iterator[str]:
+    def estimate(i: Interval) -> str:
+        return f"{i.value:.3f} ({i.low:.3f} to {i.high:.3f})"
+
+    rows = [
+        (name, str(c.n), percent(c.right), f"{c.confidence:.3f}", estimate(c.ece), estimate(c.brier),
+         f"{c.brier_constant:.3f}", estimate(c.aurc), f"{c.aurc_random:.3f}")
+        for name, c in parts.items() if c is not None
+    ]  # fmt: skip
+    heads = ("confidence of", "n", "right (95 %)", "mean confidence", "ECE (95 %)", "Brier (95 %)",
+             "Brier of a constant", "AURC (95 %)", "AURC by chance")  # fmt: skip
+    if rows:
+        yield from _table(heads, rows)
+
+
+def _misses(misses: list[CaseResult]) -> Iterator[str]:
+    if not misses:
+        yield "Every case ended as expected."
+        return
+    yield f"## {len(misses)} not as expected"
+    yield ""
+    rows = (
+        (escape(m.frame), escape(m.instruction), escape(f"{m.expected_status.value} {m.expected_id or ''}".strip()),
+         escape(f"{m.status.value} {m.id or ''}".strip()), f"{m.confidence:.2f}", escape(m.message))
+        for m in misses[:_MOST_LISTED]
+    )  # fmt: skip
+    yield from _table(("frame", "instruction", "expected", "given", "confidence", "message"), rows)
+    yield from _more(len(misses))
+
+
+def _more(n: int) -> Iterator[str]:
+    if n > _MOST_LISTED:
+        yield f"… and {n - _MOST_LISTED} more."

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that is said of a run: scores, calibration, and the comparison with a baseline; and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from spatial_vlm_ros.evaluation.calibration import Calibration, calibrate
+from spatial_vlm_ros.evaluation.comparison import Comparison, compare
+from spatial_vlm_ros.evaluation.frame_folder import Case
+from spatial_vlm_ros.evaluation.runs import StoredAnswer
+from spatial_vlm_ros.evaluation.score import Score, score
+from spatial_vlm_ros.types import Resolution, Status
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is said of a run.
+
+    Args:
+        score: shares, confusion, and every case.
+        answered: calibration of the answers given; right = the expected object. None without an answer.
+        all_cases: calibration of the likeliest candidate of every case, answered with or not; right = it is the
+            expected object, so that a case that expects a refusal is never right. It says what a lower threshold
+            for answering would do. None without a case.
+        comparison: against a baseline, where one was given.
+    """
+
+    score: Score
+    answered: Calibration | None
+    all_cases: Calibration | None
+    comparison: Comparison | None = None
+
+
+def judge(
+    cases: Sequence[Case], resolutions: Sequence[Resolution], baseline: Sequence[StoredAnswer] | None = None
+) -> Outcome:
+    """Everything that is said of the answers to some cases.
+
+    Args:
+        cases: what was asked; those that do not say what to expect are left out.
+        resolutions: one for each case.
+        baseline: answers of an earlier run.
+
+    Raises:
+        InputError: the baseline has no case in common.
+    """
+    result = score(cases, resolutions)
+    given = [case for case in result.cases if case.status is Status.OK]
+    return Outcome(
+        score=result,
+        answered=calibrate([c.confidence for c in given], [c.as_expected for c in given]),
+        all_cases=calibrate([c.confidence for c in result.cases], [c.likeliest_is_right for c in result.cases]),
+        comparison=None if baseline is None else compare(result.cases, baseline),
+    )
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """JSON values: the fields of the score, and beside them "calibration" and "comparison"; no times are in it."""
+    return {
+        **msgspec.to_builtins(outcome.score),
+        "calibration": msgspec.to_builtins({"answered": outcome.answered, "all": outcome.all_cases}),
+        "comparison": msgspec.to_builtins(outcome.comparison),
+    }

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stored runs: what was answered to each case, from the JSON that the command line writes.
+
+Knows the forms of those files, of this and of other versions; knows nothing of what was expected.
+
+    JSON of `spatial-vlm evaluate --json` or `--out`     an object with "cases"
+    JSON lines of `spatial-vlm resolve --frames --json`   one resolution a line
+    a JSON list of resolutions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.types import Status
+
+_REPAIR = "give what `spatial-vlm evaluate --out` or `spatial-vlm resolve --frames --json` wrote"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """What was answered to one case.
+
+    Args:
+        frame: name of the frame.
+        instruction: the words.
+        status: the outcome.
+        id: the object answered with, only when OK.
+    """
+
+    frame: str
+    instruction: str
+    status: Status
+    id: str | None
+
+
+class _Target(msgspec.Struct):
+    id: str
+
+
+class _Resolution(msgspec.Struct):
+    """The fields needed of a resolution; others may come and go."""
+
+    instruction: str
+    status: Status
+    target: _Target | None
+    frame: str | None = None
+
+
+class _Case(msgspec.Struct):
+    frame: str
+    instruction: str
+    status: Status
+    id: str | None
+
+
+class _Result(msgspec.Struct):
+    cases: list[_Case]
+
+
+def read_run(path: Path) -> tuple[StoredAnswer, ...]:
+    """The answers of a stored run, in its order.
+
+    Args:
+        path: JSON or JSON lines, see the module's forms.
+
+    Raises:
+        FileError: missing, of another form, or without answers; names the line or the field.
+    """
+    try:
+        text = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise FileError(path, getattr(error, "strerror", None) or str(error), _REPAIR) from error
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise FileError(path, "the file is empty", _REPAIR)
+    form = _form(text, lines)
+    if form is _Result:
+        cases = _decode(text, _Result, path).cases
+        return tuple(StoredAnswer(case.frame, case.instruction, case.status, case.id) for case in cases)
+    if form is list:
+        return _answers(path, [(f"$[{n}]", one) for n, one in enumerate(_decode(text, list[_Resolution], path))])
+    return _answers(path, [(f"line {n}", _decode(line, _Resolution, path, f"line {n}")) for n, line in lines])
+
+
+def _form(text: bytes, lines: Sequence[tuple[int, bytes]]) -> type[object]:
+    """Whether a file is one result, a list of resolutions, or one resolution a line."""
+    if text.lstrip()[:1] == b"[":
+        return list
+    try:
+        first = msgspec.json.decode(lines[0][1])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Result  # an object over several lines, or nothing that is known
+    return _Resolution if isinstance(first, dict) and "instruction" in first else _Result
+
+
+def _answers(path: Path, found: Sequence[tuple[str, _Resolution]]) -> tuple[StoredAnswer, ...]:
+    answers = []
+    for place, one in found:
+        if one.frame is None:
+            repair = "give answers to a folder of cases: `spatial-vlm resolve --frames DIR --json`"
+            raise FileError(path, "it does not say on which frame", repair, place)
+        id_ = one.target.id if one.target is not None else None
+        answers.append(StoredAnswer(one.frame, one.instruction, one.status, id_))
+    return tuple(answers)
+
+
+def _decode(text: bytes, form: type[_T], path: Path, place: str = "") -> _T:
+    try:
+        return msgspec.json.decode(text, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason, _, inner = str(error).partition(" - at `")
+        field = " ".join(part for part in (place, inner.rstrip("`")) if part)
+        raise FileError(path, reason, _REPAIR, field or None) from error

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distances said in words: "10 cm", "about half a metre", "no more than two hand widths", "20 cm or less"."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from spatial_vlm_ros.language.lengths import BOUNDS, BOUNDS_AFTER, LENGTHS, TENS, VAGUE_NUMBERS
+from spatial_vlm_ros.language.lexicon import NUMBERS
+from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.types import Distance
+
+_Bound = Literal["about", "at most", "at least"]
+_DIGITS = re.compile(r"\d{1,6}(?:\.\d{1,6})?")
+_GLUED = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)([a-z]+)")
+_SMALL: Mapping[str, float] = {"zero": 0, "a": 1, "an": 1, "one": 1, **NUMBERS}
+_FRACTIONS = {"half": 0.5, "quarter": 0.25, "third": 1 / 3, "quarters": 0.25, "thirds": 1 / 3}
+_RANGE = re.compile(r"\d{1,6}-\d{1,6}")
+_MOST_UNITS = 3
+_LONGEST_BOUND = 10  # words
+_MICROMETRES = 6  # decimals of a metre
+_FAR = 10.0  # metres; from there on said in metres
+
+
+class Said(NamedTuple):
+    """A distance at a place in the words.
+
+    `distance` is None where no number was said ("a few cm"); `length` counts words; `bounded` = words such as "at most"
+    or "within" stand before it.
+    """
+
+    distance: Distance | None
+    length: int
+    bounded: bool
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[dict[str, float], dict[str, _Bound], dict[str, _Bound]]:
+    """Units in metres, and the words of bounds before and after a number."""
+    units = {phrase: metres for metres, patterns in LENGTHS for pattern in patterns for phrase in expand(pattern)}
+
+    def laid_out(table: Mapping[_Bound, tuple[str, ...]]) -> dict[str, _Bound]:
+        return {
+            phrase: bound for bound, patterns in table.items() for pattern in patterns for phrase in expand(pattern)
+        }
+
+    return units, laid_out(BOUNDS), laid_out(BOUNDS_AFTER)
+
+
+def _phrases(texts: Sequence[str], i: int, longest: int = 5) -> Iterator[tuple[str, int]]:
+    """The phrases that start at word `i`, longest first, with their number of words."""
+    for length in range(min(longest, len(texts) - i), 0, -1):
+        words = texts[i : i + length]
+        if all(words):
+            yield " ".join(words), length
+
+
+def _found(texts: Sequence[str], i: int, table: Mapping[str, object]) -> tuple[str, int] | None:
+    """The longest phrase of a table at word `i`."""
+    return next(((text, length) for text, length in _phrases(texts, i) if text in table), None)
+
+
+def _cardinal(texts: Sequence[str], i: int) -> tuple[float, int] | None:
+    """A whole or decimal number at word `i`: "12", "0.5", "twenty five", "a hundred and ten", "one point five"."""
+    if i >= len(texts) or not texts[i]:
+        return None
+    if _DIGITS.fullmatch(texts[i]):
+        return float(texts[i]), 1
+    tens, _, ones = texts[i].partition("-")
+    if tens in TENS:
+        if ones in NUMBERS or ones == "one":
+            return TENS[tens] + _SMALL[ones], 1
+        following = texts[i + 1] if i + 1 < len(texts) else ""
+        more = _SMALL.get(following, 0) if following not in ("a", "an") else 0
+        return (TENS[tens] + more, 2) if 0 < more < 10 else (float(TENS[tens]), 1)
+    if texts[i] not in _SMALL:
+        return None
+    value, used = float(_SMALL[texts[i]]), 1
+    if texts[i + 1 : i + 2] == ["hundred"]:
+        value, used = value * 100, 2
+        if texts[i + 2 : i + 3] == ["and"] and (rest := _cardinal(texts, i + 3)):
+            value, used = value + rest[0], 3 + rest[1]
+    elif texts[i + 1 : i + 2] == ["point"]:
+        digits = ""
+        while i + 2 + len(digits) < len(texts) and 0 <= _SMALL.get(texts[i + 2 + len(digits)], -1) < 10:
+            digits += str(int(_SMALL[texts[i + 2 + len(digits)]]))
+        if digits:
+            value, used = float(f"{int(value)}.{digits}"), 2 + len(digits)
+    return value, used
+
+
+def _number(texts: Sequence[str], i: int) -> tuple[float, int] | None:
+    """A number before a unit, as metres of that unit count: "two and a half", "half a", "a couple of"; NaN is vague."""
+    vague = _found(texts, i, VAGUE_NUMBERS)
+    if vague is not None:
+        return VAGUE_NUMBERS[vague[0]], vague[1]
+    whole = _cardinal(texts, i)
+    start = i + whole[1] if whole else i
+    if whole and texts[start : start + 1] == ["and"]:
+        fraction = _fraction(texts, start + 1, article=False)
+        if fraction:
+            return whole[0] + fraction[0], 1 + whole[1] + fraction[1]
+    fraction = _fraction(texts, i, article=True)
+    if fraction is None and whole and texts[start : start + 2] == ["or", "so"]:
+        return whole[0], whole[1] + 2
+    return fraction or whole
+
+
+def _fraction(texts: Sequence[str], i: int, article: bool) -> tuple[float, int] | None:
+    """Such as "half a", "a half", "three quarters of a" at word `i`."""
+    first = _cardinal(texts, i)
+    times, j = (first[0], i + first[1]) if first else (1.0, i)
+    if j >= len(texts) or texts[j] not in _FRACTIONS or (first is None and texts[j] != "half"):
+        return None
+    value, j = times * _FRACTIONS[texts[j]], j + 1
+    if article:
+        j += texts[j : j + 1] == ["of"]
+        j += bool(texts[j : j + 1]) and texts[j] in ("a", "an", "one")
+    return value, j - i
+
+
+def _amount(texts: Sequence[str], i: int) -> tuple[float, int] | None:
+    """A number and its unit in metres: "10 cm", "10cm", "a metre and a half"."""
+    units, _, _ = _tables()
+    glued = _GLUED.fullmatch(texts[i]) if i < len(texts) else None
+    if glued:
+        metres = {**units, "in": 0.0254}.get(glued[2])
+        return None if metres is None else (float(glued[1]) * metres, 1)
+    number = _number(texts, i)
+    if number is None:
+        return None
+    unit = _found(texts, i + number[1], units)
+    if unit is None:
+        return None
+    value, metres, used = number[0], units[unit[0]], number[1] + unit[1]
+    if texts[i + used : i + used + 1] == ["and"]:
+        half = _fraction(texts, i + used + 1, article=False)
+        if half:
+            value, used = value + half[0], used + 1 + half[1]
+    return value * metres, used
+
+
+def distance_at(texts: Sequence[str], i: int) -> Said | None:
+    """The distance said at word `i`.
+
+    Args:
+        texts: lower-case words; an empty string for a sign.
+        i: index of the first word.
+
+    Returns:
+        The distance in metres with the number of words it takes, or None where there is none.
+    """
+    _, before, after = _tables()
+    bound: _Bound = "about"
+    j, bounded = i, False
+    while j - i < _LONGEST_BOUND and (found := _found(texts, j, before)) is not None:
+        bound = _narrower(bound, before[found[0]])
+        j, bounded = j + found[1], True
+    total, units = 0.0, 0
+    while units < _MOST_UNITS and (amount := _amount(texts, j)) is not None:
+        total, j, units = total + amount[0], j + amount[1], units + 1
+        if texts[j : j + 1] == ["and"] and _amount(texts, j + 1) is not None:
+            j += 1
+    if not units:
+        return None
+    if (found := _found(texts, j, after)) is not None:
+        bound, j = _narrower(bound, after[found[0]]), j + found[1]
+    distance = None if math.isnan(total) else Distance(round(total, _MICROMETRES), bound)
+    return Said(distance, j - i, bounded)
+
+
+def _narrower(bound: _Bound, other: _Bound) -> _Bound:
+    """Of two bounds said together the one that is not "about"."""
+    return bound if other == "about" else other
+
+
+def range_at(texts: Sequence[str], i: int) -> int:
+    """Number of words of a range of distances at word `i` ("10 to 20 cm", "between 10 and 20 cm"); 0 = none.
+
+    Args:
+        texts: lower-case words; an empty string for a sign.
+        i: index of the first word.
+
+    Returns:
+        The number of words.
+    """
+    if i < len(texts) and _RANGE.fullmatch(texts[i]):
+        unit = _found(texts, i + 1, _tables()[0])
+        return 1 + unit[1] if unit else 0
+    between = texts[i : i + 1] in (["between"], ["from"])
+    first = _amount(texts, i + between) or _cardinal(texts, i + between)
+    if first is None:
+        return 0
+    j = i + between + first[1]
+    joint = texts[j : j + 1]
+    if joint not in (["to"], ["or"], ["and"]) or (joint == ["and"] and not between):
+        return 0
+    second = _amount(texts, j + 1)
+    return j + 1 + second[1] - i if second else 0
+
+
+def mentions_unit(texts: Sequence[str]) -> bool:
+    """Whether any word is one of a unit, so that it is worth looking for a distance.
+
+    Args:
+        texts: lower-case words.
+
+    Returns:
+        False where no distance is said.
+    """
+    units = _unit_words()
+    return any(text in units or _GLUED.fullmatch(text) for text in texts)
+
+
+@lru_cache(maxsize=1)
+def _unit_words() -> frozenset[str]:
+    """Last words of the units."""
+    return frozenset(phrase.rsplit(" ", 1)[-1] for phrase in _tables()[0])
+
+
+def say_distance(distance: Distance) -> str:
+    """A distance in words that `distance_at` reads as the same.
+
+    Args:
+        distance: the distance.
+
+    Returns:
+        For example "at most 20 cm".
+    """
+    number = _decimal(distance.metres * 100)
+    words = f"{number} cm"
+    if distance.metres >= _FAR or round(float(number) * 0.01, _MICROMETRES) != distance.metres:
+        words = f"{_decimal(distance.metres)} m"
+    return words if distance.bound == "about" else f"{distance.bound} {words}"
+
+
+def _decimal(value: float) -> str:
+    """A number without an exponent or trailing zeros."""
+    return f"{value:.{_MICROMETRES}f}".rstrip("0").rstrip(".")

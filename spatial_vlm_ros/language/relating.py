@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words to relation tokens: distances, comparatives, "other than", sides without an anchor, places of earlier steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from spatial_vlm_ros.language import lexicon, wordlists
+from spatial_vlm_ros.language.distances import Said, distance_at, range_at
+from spatial_vlm_ros.language.lengths import DISTANCE_ENDS
+from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, Lookahead, Token
+from spatial_vlm_ros.language.relations import INVERSE, MEASURED
+from spatial_vlm_ros.language.sentence import RelationWords
+
+Verdict = tuple[str, object] | bool | None
+"""What a rule says of a phrase: a kind and value to emit, True = swallow the words, False or None = it does not fit."""
+
+_PHRASE = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "NOUN", "OTHER"})
+_BEFORE_DISTANCE = ENDED | PREDICATING | {"", "AND", "BUT", "COMMA", "DIST"}
+_BEFORE_RELATIVE = ENDED | JOINTS
+_OTHER_THAN = RelationWords("other than")
+_MOVED = lexicon.MOVING | {"push", "pull", "throw"}
+_HELD_BY_PARTS = frozenset({"pick", "give", "pull", "push", "turn", "open", "close"})
+_COMPARATIVES = frozenset({"closer", "nearer", "farther", "further"})
+_AT_A_DISTANCE = "at a distance from"
+
+
+class RelationTagger(Lookahead):
+    """The rules about relations; `tagging.Tagger` adds those about everything else."""
+
+    # -------------------------------------------------------------------------------------------- distances
+
+    def distance(self, i: int) -> int | None:
+        """Take a distance said at word `i`; returns the index after it, or None where there is none."""
+        if not self.measurable:
+            return None
+        span = range_at(self.texts, i)
+        if span:
+            self.emit("RANGE", None, i, span, " ".join(self.texts[i : i + span]))
+            return i + span
+        joined = self._joins_distance(i)
+        said = distance_at(self.texts, i + joined)
+        if said is None:
+            return None
+        after = i + joined + said.length
+        if self.previous() not in _BEFORE_DISTANCE:
+            return self._misplaced(i, after, said) if self.previous() in ("DET", "SUP", "ADJ") else None
+        if self.previous() == "NOT" and said.distance is not None and self.texts[i + 1] == "than":
+            self.tokens.pop()  # "that is not less than 10 cm behind the box"
+            bound: Literal["at most", "at least"] = "at least" if said.distance.bound == "at most" else "at most"
+            said = said._replace(distance=replace(said.distance, bound=bound))
+        if said.distance is None:
+            self.emit("VAGUE", None, i, after - i, " ".join(self.texts[i:after]))
+            return after
+        follows = self.texts[after] if after < len(self.texts) else ""
+        end = after + self._distance_ends(after)
+        if end > after and self.texts[end - 1] in ("it", "them") and self._append_distance(said, True):
+            return end
+        apart = self.texts[i : i + 4] == ["at", "a", "distance", "of"]
+        before = self._next_relation(after) not in MEASURED or (apart and follows != "from")
+        elsewhere = before and self._append_distance(said, not joined)
+        if elsewhere:
+            return after
+        if not joined and (self.relating(after) or (follows == "of" and said.bounded)):
+            self.emit("DIST", said.distance, i, after - i, "")
+            return after
+        if self._append_distance(said, self.texts[i] == "by" or joined > 1 or end > after or apart):
+            return end
+        if follows and self.relating(end):
+            self.emit("DIST", said.distance, i, end - i, "")
+            return end
+        self.emit("DIST", said.distance, i, after - i, "")
+        return after
+
+    def _next_relation(self, i: int) -> str:
+        """Name of the relation that the words from `i` on begin with; of a measured one where there is none."""
+        while i < len(self.words) and self.peek(i) & {"INTENSIFIER", "POSTURE"} and not self.peek(i) & {"REL"}:
+            i += self.matches(i)[0].length
+        if i >= len(self.words):
+            return _AT_A_DISTANCE
+        found = next((match.kinds["REL"] for match in self.matches(i) if "REL" in match.kinds), None)
+        return _AT_A_DISTANCE if found is None else str(found.name)
+
+    def _misplaced(self, i: int, after: int, said: Said) -> int | None:
+        """Refuse "the 10 cm mug", where the number would count mugs."""
+        if not self.nominal(after) or self.texts[i] in ("a", "an") or said.distance is None:
+            return None
+        if not any(character.isdigit() for character in self.texts[i]):
+            return None
+        self.emit("DIST", said.distance, i, after - i, "")
+        return after
+
+    def _joins_distance(self, i: int) -> int:
+        """Number of words at `i` that join a distance to a relation before it ("by 10 cm")."""
+        for phrase in _JOINING:
+            length = phrase.count(" ") + 1
+            if " ".join(self.texts[i : i + length]) == phrase:
+                return length
+        return 0
+
+    def _distance_ends(self, i: int) -> int:
+        """Number of words at `i` that close a distance after its relation ("away")."""
+        for phrase in sorted(DISTANCE_ENDS, key=len, reverse=True):
+            length = phrase.count(" ") + 1
+            if " ".join(self.texts[i : i + length]) == phrase:
+                return length
+        return 0
+
+    def _append_distance(self, said: Said, fits: bool) -> bool:
+        """Give the last relation a distance said after it."""
+        relation = next((token for token in reversed(self.tokens) if token.kind in ("REL", "VERB")), None)
+        if not fits or relation is None or relation.kind == "VERB":
+            return False
+        if relation.value.name not in MEASURED or relation.value.distance is not None:
+            return False
+        relation.value = relation.value._replace(name=MEASURED[relation.value.name], distance=said.distance)
+        if self.previous() == "COMMA":
+            self.tokens.pop()
+        return True
+
+    def _measured(self, value: RelationWords) -> Verdict:
+        """A relation after a stated distance ("10 cm left of")."""
+        distance = self.tokens.pop().value
+        name = MEASURED.get(value.name)
+        return ("UNMEASURED", None) if name is None else ("REL", value._replace(name=name, distance=distance))
+
+    # -------------------------------------------------------------------------------------------- relations
+
+    def _as_rel(self, i: int, after: int, text: str, value: RelationWords) -> Verdict:
+        if self.previous() == "DIST":
+            return self._measured(value)
+        if text.endswith(" from") and any("FRAME" in match.kinds for match in self.matches(after - 1)):
+            return None  # "to the left from my perspective"
+        if "ADJ" in self.phrases[text] and self.nominal(i):
+            return None  # "the round tray"
+        if text == "by" and self._grips(after):
+            return ("GRIP", None)
+        if self._moves_closer(text):
+            return ("CLOSER", None)
+        superlative = self._distance_superlative(text)
+        if superlative is not None:
+            return self._distance_to(superlative, i)
+        others = self.matches(i)[0].kinds.keys() & {"SIDE", "PARTICLE", "INTENSIFIER"}
+        fits = self.opens(after) or self.peek(after) & {"FRAME", "COMMA", "OPEN"}
+        if "PARTICLE" in others and not self.opens(after) and (self.previous() == "PRON" or self.tail[after]):
+            return None  # "hand it over, please"
+        return ("REL", value) if fits or not others else None
+
+    def _grips(self, after: int) -> bool:
+        """Whether "by" says where to hold a thing ("grab the mug by the handle")."""
+        verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "THATIS")), None)
+        if verb is None or verb.value not in _HELD_BY_PARTS:
+            return False
+        if self.texts[after : after + 1] in (["the"], ["a"], ["an"]):
+            after += 1
+        while self.peek(after) & {"ADJ", "ADJNOUN", "SUP", "POSITION"} and self.texts[after] not in lexicon.GRIPS:
+            after += self.matches(after)[0].length
+        found = after < len(self.texts) and self.texts[after] in lexicon.GRIPS
+        return found and self.texts[after + 1 : after + 2] != ["of"] and not self.nominal(after + 1)
+
+    def _moves_closer(self, text: str) -> bool:
+        """Whether a comparative is said of where a thing is to go ("bring the cup closer to me")."""
+        verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "THATIS")), None)
+        if verb is None or verb.kind != "VERB" or text.split(" ")[0] not in _COMPARATIVES or text.endswith(" than"):
+            return False
+        brought = verb.value == "give" and verb.text.startswith("bring") and verb.text not in ("bring me", "bring us")
+        return (brought or verb.value in _MOVED - {"give", "pick"}) and self.previous() in ("NOUN", "PRON")
+
+    def _as_equal(self, _i: int, _after: int, _text: str, value: tuple[str, bool]) -> Verdict:
+        """Settle "not as tall as", which is shorter than; "as tall as" itself is refused by name."""
+        if self.previous() != "NOT":
+            return None
+        name, negated = value
+        if not negated:
+            self.tokens.pop()
+        return ("REL", RelationWords(name))
+
+    def _distance_superlative(self, text: str) -> Token | None:
+        """The "closest" of "the closest mug to …", the "farthest" of "the farthest mug from …"."""
+        superlative = {"to": "nearest", "from": "farthest"}.get(text)
+        for token in reversed(self.tokens if superlative else ()):
+            if token.kind == "SUP" and token.value[0] == superlative:
+                return token
+            if token.kind not in ("NOUN", "ADJ"):
+                return None
+        return None
+
+    def _distance_to(self, superlative: Token, i: int) -> Verdict:
+        """Settle "the closest mug to the camera" (a frame) and "the closest mug to the box" (a relation)."""
+        for length in (3, 2):
+            where = " ".join(word.text for word in self.words[i + 1 : i + length])
+            side = self.phrases.get(f"nearest to {where}", {}).get("SIDE")
+            if side and len(self.words) >= i + length and not self.nominal(i + length):
+                superlative.value = (superlative.value[0], side[1])
+                for _ in range(length - 1):
+                    self.words.pop(i + 1)
+                self.reset()
+                return True
+        self.tokens.remove(superlative)
+        return ("REL", RelationWords("closest to" if superlative.value[0] == "nearest" else "farthest from"))
+
+    def _as_thatis_rel(self, _i: int, after: int, _text: str, value: RelationWords) -> Verdict:
+        return ("THATIS REL", value) if self.previous() in _BEFORE_RELATIVE and self.opens(after) else None
+
+    def _as_thatis_not_rel(self, _i: int, after: int, _text: str, value: RelationWords) -> Verdict:
+        return ("THATIS NOT REL", value) if self.previous() in _BEFORE_RELATIVE and self.opens(after) else None
+
+    def _as_is_rel(self, _i: int, after: int, _text: str, value: RelationWords) -> Verdict:
+        stated = self.previous() in ENDED and not any(token.kind in ("VERB", "IS") for token in self.tokens)
+        return ("IS REL", value) if stated and self.opens(after) else None
+
+    def _as_is_not_rel(self, _i: int, after: int, _text: str, value: RelationWords) -> Verdict:
+        stated = self.previous() in ENDED and not any(token.kind in ("VERB", "IS") for token in self.tokens)
+        return ("IS NOT REL", value) if stated and self.opens(after) else None
+
+    def _as_half(self, _i: int, after: int, _text: str, value: RelationWords) -> Verdict:
+        """Settle the "left" of "left and right of the box"."""
+        if self.texts[after : after + 1] != ["and"]:
+            return None
+        j = after + 1
+        while j < len(self.words) and self.peek(j) & {"INTENSIFIER", "POSTURE"} and not self.peek(j) & {"REL"}:
+            j += self.matches(j)[0].length
+        full = j < len(self.words) and "REL" in self.peek(j) and self.opens(j + self.matches(j)[0].length)
+        return ("REL", value) if full and self.previous() in ENDED | PREDICATING | {"", "REL", "AND"} else None
+
+    def _as_partless(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
+        return None if self.nominal(after) or self.peek(after) & {"OF"} else ("PARTLESS", None)
+
+    def _as_two_sides(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
+        return None if self.nominal(after) else ("TWO_SIDES", None)
+
+    # -------------------------------------------------------------------------------------------- other than
+
+    def _as_not(self, _i: int, after: int, text: str, value: object) -> Verdict:
+        if text == "neither" and not self.relating(after):
+            return ("OUTSIDE", None)
+        return self._exception(after) or ("NOT", value)
+
+    def _as_but(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        return self._exception(after) or ("BUT", value)
+
+    def _as_thatis_not(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        return self._exception(after) or ("THATIS NOT", value)
+
+    def _exception(self, after: int) -> Verdict:
+        """Settle "but the red one" and ", not the red one": other than that."""
+        if self.relating(after) or not self.peek(after) & (OPENERS | {"ALONE"}):
+            return None
+        joined = len(self.tokens) - 1
+        while joined >= 0 and self.tokens[joined].kind in ("COMMA", "BUT", "AND"):
+            joined -= 1
+        if joined < 0 or self.tokens[joined].kind not in ENDED:
+            return None
+        while self.previous() in ("COMMA", "BUT", "AND"):
+            self.tokens.pop()
+        return ("REL", _OTHER_THAN)
+
+    def _as_than(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
+        """Settle the "than" of "any other mug than the red one"."""
+        for token in reversed(self.tokens):
+            if token.kind == "OTHER" and self.opens(after):
+                token.kind, token.value = "DET", lexicon.ANY if token.value == "another" else None
+                return ("REL", _OTHER_THAN)
+            if token.kind not in ("NOUN", "ADJ"):
+                break
+        return ("THAN", None)
+
+    # -------------------------------------------------------------------------------------------- pronouns
+
+    def _as_pron(self, _i: int, after: int, text: str, value: object) -> Verdict:
+        if text == "this" and self.nominal(after):
+            return ("DET", None)
+        return (text in ("it", "them") and self._turned()) or ("PRON", value)
+
+    def _turned(self) -> bool:
+        """Settle "with the cup in it": the relation to "it" the other way round."""
+        if self.previous() != "REL" or self.tokens[-1].value.name not in INVERSE:
+            return False
+        first = len(self.tokens) - 2
+        while first >= 0 and self.tokens[first].kind in _PHRASE:
+            first -= 1
+        if first < 0 or first == len(self.tokens) - 2 or self.tokens[first].kind != "REL":
+            return False
+        if self.tokens[first].value.name != "with":
+            return False
+        inner = self.tokens.pop().value
+        self.tokens[first].value = inner._replace(name=INVERSE[inner.name])
+        return True
+
+    def earlier_place(self, i: int) -> int | None:
+        """Take "inside" or "there" of a later command ("open the box and put the mug inside"); the index after it."""
+        verbs = [token for token in self.tokens if token.kind == "VERB"]
+        if len(verbs) < 2 or verbs[-1].value not in _MOVED or self.previous() not in ("NOUN", "PRON"):
+            return None
+        for length in (3, 2, 1):
+            text = " ".join(self.texts[i : i + length])
+            after = i + length
+            ends = after <= len(self.words) and (self.tail[after] or bool(self.peek(after) & {"AND", "THEN", "COMMA"}))
+            if text in lexicon.STEP_PLACES and ends and not (self.peek(after) & {"AND"} and self.opens(after + 1)):
+                self.emit("REL", RelationWords(lexicon.STEP_PLACES[text]), i, length, text)
+                self.emit("PRON", ("object", None), i, length, "it")
+                return after
+        return None
+
+    def _as_of(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        if self.previous() == "DIST":
+            return ("REL", RelationWords(_AT_A_DISTANCE, distance=self.tokens.pop().value))
+        if self.previous() in ("QTY", "NUM"):
+            every = self._kind_before(2) == "QTY" and self.tokens[-2].value == -1  # "all three of the mugs"
+            if self.previous() == "NUM" and self.peek(after) & OPENERS and not every:
+                self.tokens[-1].value = (lexicon.ANY, self.tokens[-1].value)
+            self.tokens[-1].kind = "QTY"
+            return True
+        if self._of_several(after):
+            return True
+        if self.previous() == "NOUN" and self.tokens[-1].text == "one" and self._kind_before(2) in ("SUP", "ORD"):
+            self.tokens.pop()
+        if self.previous() in ("SUP", "ORD") and self._kind_before(2) == "DET":
+            self.tokens[-2].kind, self.tokens[-2].value = "QTY", lexicon.ONE_OF
+            return True
+        part = self.previous() == "NOUN" and self.tokens[-1].text in wordlists.PARTS and self.opens(after)
+        if part or self.peek(after) & (OPENERS - {"QTY"}):
+            return ("REL", RelationWords("part of"))
+        return ("OF", value)
+
+    def _of_several(self, after: int) -> bool:
+        """Settle "the taller mug of the two", whose number says only among how many."""
+        there = self.texts[after : after + 1] == ["the"] and self.peek(after + 1) == {"NUM"}
+        if not there or self.nominal(after + 2):
+            return False
+        for token in reversed(self.tokens):
+            if token.kind in ("SUP", "ORD"):
+                del self.words[after : after + 2]
+                self.reset()
+                return True
+            if token.kind not in ("NOUN", "ADJ"):
+                break
+        return False
+
+    def _kind_before(self, n: int) -> str:
+        """Kind of the n-th last token."""
+        return self.tokens[-n].kind if len(self.tokens) >= n else ""
+
+
+_JOINING = ("with a distance of", "with a spacing of", "with a space of", "with a gap of", "by", "with")
+"""What joins a distance to the relation before it ("left of the box by 10 cm"), longest first."""

@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constructions of a sentence in the order of words that the grammar knows.
+
+"The tray that the mug is on" is "the tray supporting the mug", "the mug, which from my side is left of the box" is "the
+mug from my side which is left of the box", and "the mug should go on the tray" is "the mug, put it on the tray".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from spatial_vlm_ros.language import courtesy, lexicon
+from spatial_vlm_ros.language.lookahead import JOINTS, RELATING, Lookahead
+from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.relations import INVERSE
+from spatial_vlm_ros.language.words import Word
+from spatial_vlm_ros.types import FrameOfReference
+
+_RELATIVES = frozenset({"that", "which"})
+_ENDS = frozenset(
+    {"END", "STOP", "COMMA", "AND", "NOR", "BUT", "THATIS", "THATIS NOT", "THEN", "CLOSE", "WHICH", "THAT", "FRAME"}
+)
+_MOST_REWRITTEN = 24  # changes of words in one sentence; nobody says as many
+_LONGEST_BETWEEN = 30  # words of the thing in "the tray that the mug … is on"
+_Phrases = Mapping[str, Sequence[tuple[str, ...]]]
+"""Phrases as words, longest first, by their first word."""
+
+
+def _phrases(*patterns: str) -> _Phrases:
+    """The phrases of slot patterns."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for phrase in {phrase for pattern in patterns for phrase in expand(pattern)}:
+        found.setdefault(phrase.split(" ")[0], []).append(tuple(phrase.split(" ")))
+    return {first: sorted(each, key=lambda words: (-len(words), words)) for first, each in found.items()}
+
+
+_TOPICS = _phrases("can|could|do you see", "you see", "see", "you know", "do you know", "notice", "take",
+        "about")  # fmt: skip
+_AFTERWARDS = _phrases("then", "after that|this", "afterwards", "next", "and then", "finally", "once done")
+_GOES = _phrases("goes", "should|must|shall go|be|stand|sit|lie|end", "should|must|shall be put|placed|set",
+                    "needs|has|ought|is|are|need|have to go|be|stand|sit",
+                    "needs|has|need|have to be put|placed|set|moved",
+                    "is|are to be put|placed|set|moved", "go", "wants to go|be", "will go", "can go")  # fmt: skip
+"""What says of a thing where it is to go."""
+_WISHED = _phrases("to go|be|stand|sit|lie|end", "to be put|placed|set|moved")  # fmt: skip
+"""The same after a wish ("I want the mug to go …")."""
+_ONE_SIDE = _phrases("on|to|at one side|hand")
+_OTHER_SIDE = _phrases("on|to|at the other|opposite side|hand?", "on another")  # fmt: skip
+_HAVING = _phrases("with", "having", "that|which has|have|had", "has|have", "without", "that|which does|do not have",
+                   "that|which doesn't|don't have")  # fmt: skip
+_INSIDE = {"inside": "containing", "inside it": "containing", "within": "containing", "within it": "containing",
+           "in it": "containing", "inside them": "containing", "in them": "containing", "inside of it": "containing",
+           "on top": "supporting", "on it": "supporting", "on top of it": "supporting", "on them": "supporting",
+           "upon it": "supporting", "on its top": "supporting"}  # fmt: skip
+"""Where a thing is that another has."""
+_HELD = _phrases(*_INSIDE)
+_WISHES = frozenset(phrase for pattern in courtesy.WISHES for phrase in expand(pattern))
+_NOUN_ACTIONS = {
+    "push",
+    "pull",
+    "tug",
+    "nudge",
+    "shove",
+    "touch",
+    "tap",
+    "poke",
+    "wipe",
+    "turn",
+    "spin",
+    "squeeze",
+    "clean",
+}
+
+
+class _Order(Lookahead):
+    """Puts the words of one instruction into order; spans in the instruction stay with the words."""
+
+    rewritten = 0
+
+    def run(self) -> list[Word]:
+        """The words in the order of the grammar."""
+        for rewrite in (self._leading_view, self._then, self._topic, self._goes, self._give_a_push, self._after_doing):
+            rewrite()
+        for i in range(len(self.words)):
+            if i < len(self.words) and self.texts[i] in _RELATIVES and self.rewritten < _MOST_REWRITTEN:
+                self._view_in_relative(i)
+        i = 0
+        while i < len(self.words) and self.rewritten < _MOST_REWRITTEN:
+            if self.texts[i] in _RELATIVES:
+                self._stranded(i)
+            if self.texts[i] == "as":
+                self._beyond(i)
+            if self._longest(i, _HAVING):
+                self._on_either_side(i)
+                self._had(i)
+            i += 1
+        return self.words
+
+    # -------------------------------------------------------------------------------------------- helpers
+
+    def _at(self, i: int, phrase: str) -> int:
+        """Number of words of a phrase if it stands at word `i`, else 0."""
+        words = phrase.split(" ")
+        return len(words) if self.texts[i : i + len(words)] == words else 0
+
+    def _longest(self, i: int, phrases: _Phrases) -> int:
+        """Number of words of the longest of several phrases at word `i`."""
+        if i >= len(self.texts):
+            return 0
+        return next((len(p) for p in phrases.get(self.texts[i], ()) if tuple(self.texts[i : i + len(p)]) == p), 0)
+
+    def _put(self, i: int, length: int, *texts: str) -> None:
+        """Write other words for `length` words from `i` on (at least one of either)."""
+        self.rewritten += 1
+        near = self.words[min(i, len(self.words) - 1)]
+        last = self.words[i + length - 1] if length else near
+        kinds = {",": "comma"}
+        self.words[i : i + length] = [Word(text, near.start, last.end, kinds.get(text, "word")) for text in texts]
+        self.reset()
+
+    def _sign(self, i: int, kind: str) -> bool:
+        return i < len(self.words) and self.words[i].kind == kind
+
+    def _finished(self, i: int) -> bool:
+        """Whether a relation that ends before word `i` has no anchor there."""
+        return bool(
+            self.tail[i]
+            or self.peek(i) & _ENDS
+            or (self.peek(i) & (RELATING | {"POSTURE", "INTENSIFIER"}) and self.relating(i))
+        )
+
+    # -------------------------------------------------------------------------------------------- topics
+
+    def _leading_view(self) -> None:
+        """Put a view that the sentence starts with at its end."""
+        first = self._polite()
+        found = next((m for m in self.matches(first) if "FRAME" in m.kinds), None) if first < len(self.words) else None
+        if found is None or found.kinds["FRAME"][0] is FrameOfReference.OBJECT or found.length == 0:
+            return
+        after = first + found.length
+        if self.nominal(after) and not self.peek(after) & {"VERB", "POLITE"}:
+            return  # "in the view box"
+        view = self.words[first : first + found.length]
+        closing = self._sign(first + found.length, "comma")
+        end = next(i for i in range(len(self.words) + 1) if self.tail[i])
+        if end <= first + found.length + closing:
+            return
+        rest = self.words[first + found.length + closing : end]
+        comma = Word(",", view[0].start, view[0].start, "comma")  # "10 cm away, from my side"
+        self.words[first:end] = [*rest, comma, *view]
+        self.reset()
+
+    def _then(self) -> None:
+        """Write a comma for the full stop of "open the box. Then put the mug in it"."""
+        for i in range(1, len(self.words) - 1):
+            if self._sign(i, "stop") and self._longest(i + 1, _AFTERWARDS):
+                length = self._longest(i + 1, _AFTERWARDS)
+                self._put(i, 1 + length + self._sign(i + 1 + length, "comma"), "then")
+
+    def _polite(self) -> int:
+        """Index of the first word after polite ones."""
+        i = 0
+        while i < len(self.words):
+            found = next((match for match in self.matches(i) if "POLITE" in match.kinds), None)
+            if self._sign(i, "comma"):
+                i += 1
+            elif found is not None and not self._longest(i, _TOPICS):
+                i += found.length
+            else:
+                break
+        return i
+
+    def _topic(self) -> None:
+        """Write "the mug, grab it" for "Do you see the mug? Grab it"."""
+        ends = [i for i, word in enumerate(self.words) if word.kind == "stop" and word.text.startswith("?")]
+        first = self._polite()
+        opening = self._longest(first, _TOPICS) or self._longest(0, _TOPICS)
+        if not ends or ends[0] + 1 >= len(self.words) or not opening or not self.opens(first + opening):
+            return
+        if not self._about_it(ends[0] + 1):
+            return
+        self._put(ends[0], 1, ",")
+        self._put(0, first + opening)
+
+    def _about_it(self, i: int) -> bool:
+        """Whether a command about "it" starts at word `i`."""
+        rest = self.texts[i : i + 12]
+        return "it" in rest or "them" in rest
+
+    def _goes(self) -> None:
+        """Write "the mug, put it on the tray" for "I want the mug to go on the tray" and "the mug goes on the tray"."""
+        first = self._polite()
+        wish = 0
+        for start in (first, 0):
+            found = [m.length for m in self.matches(start) if m.text in _WISHES] if start < len(self.words) else []
+            if found and self.opens(start + found[0]) and not self.peek(start + found[0]) & {"PERSON"}:
+                first, wish = start, found[0]
+                break
+        if not wish and not self.opens(first):
+            return
+        for i in range(first + wish + 1, len(self.words)):
+            length = self._longest(i, _WISHED if wish else _GOES)
+            if self.words[i - 1].kind != "word" or self.texts[i : i + 2] == ["go", "to"]:
+                continue
+            if length and self._goes_on(i + length) and self.texts[i - 1] not in _RELATIVES:
+                self._put(i, length, ",", "put", "it")
+                self._put(0, first + wish)
+                return
+
+    def _goes_on(self, i: int) -> bool:
+        return self.relating(i)
+
+    def _give_a_push(self) -> None:
+        """Write "push the mug" for "give the mug a push"."""
+        if "give" not in self.texts:
+            return
+        i = self.texts.index("give")
+        if not self.opens(i + 1) or self.peek(i + 1) & {"PERSON"}:
+            return
+        for j in range(i + 2, len(self.words) - 1):
+            length = 1 + (self.texts[j + 1] in ("little", "gentle", "quick", "light", "small"))
+            noun = self.texts[j + length] if j + length < len(self.words) else ""
+            if self.texts[j] in ("a", "an") and noun in _NOUN_ACTIONS and self._finished(j + length + 1):
+                self._put(i, 1, noun)
+                self._put(j, length + 1)
+                return
+
+    def _after_doing(self) -> None:
+        """Write "open the box, put …" for "after opening the box, put …"."""
+        i = self._polite()
+        for phrase in ("after",):
+            length = self._at(i, phrase)
+            if length and i + length < len(self.words):
+                verb = next((m for m in self.matches(i + length) if "GERUND" in m.kinds), None)
+                if verb is not None and self.opens(i + length + verb.length):
+                    said = [phrase for pattern in lexicon.ACTIONS[verb.kinds["GERUND"]] for phrase in expand(pattern)]
+                    self._put(i, length + verb.length, *min(said, key=len).split(" "))
+                    return
+
+    # -------------------------------------------------------------------------------------------- relative clauses
+
+    def _view_in_relative(self, i: int) -> None:
+        """Write "from my side that is left of" for "that, from my side, is left of"."""
+        first = i + 1 + self._sign(i + 1, "comma")
+        length = 1 if self._sign(first, "view") else 0
+        own = False
+        if not length and first < len(self.words):
+            found = next((match for match in self.matches(first) if "FRAME" in match.kinds), None)
+            length = found.length if found is not None else 0
+            own = found is not None and found.kinds["FRAME"][0] is FrameOfReference.OBJECT
+        if not length:
+            return
+        after = first + length
+        closing = self._sign(after, "comma")
+        joint = i
+        while joint > 0 and self.peek(joint - 1) & JOINTS:
+            joint -= 1
+        view = self.words[first:after]
+        if own:
+            view = [Word("", view[0].start, view[-1].end, "own view")]
+        self.rewritten += 1
+        self.words[joint : after + closing] = [*view, *self.words[joint : i + 1]]
+        self.reset()
+
+    def _stranded(self, i: int) -> None:
+        """Write "supporting the mug" for "that the mug is on"."""
+        if not self.opens(i + 1) or "THATIS" in self.peek(i):
+            return
+        for j in range(i + 2, min(i + _LONGEST_BETWEEN, len(self.words) - 1)):
+            negated = self.texts[j] in ("isn't", "isnt", "aren't", "arent")
+            if not negated and self.texts[j] not in ("is", "are"):
+                if self.texts[j] in _RELATIVES and "THATIS" in self.peek(j):
+                    continue
+                if any("VERB" in match.kinds and " " in match.text for match in self.matches(j)):
+                    return
+                continue
+            k = j + 1
+            if self.texts[k] == "not":
+                negated, k = True, k + 1
+            while k < len(self.words) and self.peek(k) & {"POSTURE", "INTENSIFIER"} and not self.peek(k) & {"REL"}:
+                k += self.matches(k)[0].length
+            relations = [m for m in self.matches(k) if "REL" in m.kinds] if k < len(self.words) else []
+            said = [m for m in relations if not m.kinds["REL"].motion]  # "the box that it is in to the left of"
+            found = said[0] if said and self._finished(k + said[0].length) else None
+            if found is None:
+                continue
+            inverse = INVERSE.get(found.kinds["REL"].name)
+            if inverse is None:
+                return
+            self._put(j, k + found.length - j)
+            self._put(i, 1, *(("that", "is", "not") if negated else ("that", "is")), *inverse.split(" "))
+            return
+
+    def _beyond(self, i: int) -> None:
+        """Write "on the other side of the box from the cup" for "… as seen from the cup"."""
+        if self.texts[i + 1 : i + 3] not in (["seen", "from"], ["viewed", "from"]) or not self.opens(i + 3):
+            return
+        seen = any("FRAME" in match.kinds for match in self.matches(i)) or self._sign(i + 2, "view")
+        beyond = any(self.texts[j : j + 2] in (["side", "of"], ["beyond", "the"]) for j in range(i))
+        if beyond and not seen:
+            self._put(i, 2)
+
+    # -------------------------------------------------------------------------------------------- having
+
+    def _having(self, i: int) -> tuple[int, tuple[str, ...]]:
+        """Number of words of "with" or "that has" at word `i`, and the words to begin its relation with."""
+        length = self._longest(i, _HAVING)
+        if self.texts[i] in ("has", "have") and not (i and self.peek(i - 1) & JOINTS):
+            return 0, ()
+        for before in range(max(0, i - 4), i):  # "in contact with"
+            if any(
+                "REL" in " ".join(match.kinds) and before + match.length == i + length for match in self.matches(before)
+            ):
+                return 0, ()
+        begin = ("that", "is") if self.texts[i] in _RELATIVES else ()
+        denied = {"not", "doesn't", "don't", "without"} & set(self.texts[i : i + length])
+        return length, (*begin, "not") if denied else begin
+
+    def _on_either_side(self, i: int) -> None:
+        """Write "between the mug and the box" for "with the mug on one side and the box on the other"."""
+        length, begin = self._having(i)
+        if not length:
+            return
+        for j in range(i + length + 1, min(i + _LONGEST_BETWEEN, len(self.words))):
+            one = self._longest(j, _ONE_SIDE)
+            if not one:
+                continue
+            for k in range(j + one + 1, min(j + _LONGEST_BETWEEN, len(self.words))):
+                other = self._longest(k, _OTHER_SIDE)
+                if other and not self._at(k + other, "of"):
+                    self._put(k, other)
+                    joined = self.texts[j + one : j + one + 1] == ["and"]
+                    self._put(j, one + joined, "and")
+                    self._put(i, length, *begin, "between")
+                    return
+            return
+
+    def _had(self, i: int) -> None:
+        """Write "containing the mug" for "with the mug inside" and "that has the mug in it"."""
+        length, begin = self._having(i)
+        if not length or not self.opens(i + length):
+            return
+        for j in range(i + length + 1, min(i + _LONGEST_BETWEEN, len(self.words))):
+            if self.texts[j] in _RELATIVES and not self.relating(j + 1) and not self.peek(j) & {"THATIS", "THATIS NOT"}:
+                return
+            held = self._longest(j, _HELD)
+            if not held or not self._finished(j + held):
+                continue
+            relation = _INSIDE[" ".join(self.texts[j : j + held])]
+            self._put(j, held)
+            self._put(i, length, *begin, relation)
+            return
+
+
+def reorder(words: list[Word]) -> list[Word]:
+    """Put constructions into the order of words that the grammar knows.
+
+    Args:
+        words: words of an instruction, possessives rewritten.
+
+    Returns:
+        The words; those that stand for others keep their place in the instruction.
+    """
+    return _Order(words).run()

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several commands in one sentence: joins those about the same thing, and finds what "it" and "there" are.
+
+"Pick up the mug and put it on the tray" is one command; "open the drawer and put the bowl in it" are two, and "it" is
+the drawer.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.assembly import Assembled
+from spatial_vlm_ros.language.attachment import MAX_READINGS, attachments
+from spatial_vlm_ros.language.lexicon import MOVING, OPENABLE, THERE
+from spatial_vlm_ros.language.sentence import TOPIC, Sentence, Step, Task
+from spatial_vlm_ros.language.wordlists import CONTAINERS
+from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
+from spatial_vlm_ros.types import Step as Command
+
+MAX_ITEMS = 20
+"""Most relations and other additions in one sentence."""
+MAX_STEPS = 8
+"""Most commands in one sentence."""
+
+_JOINED = {("pick", "place"): "place", ("find", "place"): "place", ("find", "pick"): "pick", ("find", "give"): "give",
+           ("pick", "give"): "give", ("pick", "pick"): "pick", ("look", "pick"): "pick",
+           ("go", "pick"): "pick"}  # fmt: skip
+_VERB_LEFT_OUT = 0.6
+_OF_TWO = frozenset({"between", "among", "at the centre of"})
+_PRONOUNS = frozenset({"it", "them"})
+
+
+def _variants(sentence: Sentence) -> list[tuple[float, list[Step]]]:
+    """The commands as said and, preferred, with the verb once more where it was left out, each with its share.
+
+    "Put the cup on the tray and the bowl in the box" moves two things.
+    """
+    split = [part for step in sentence.steps for part in _split(step)]
+    if len(split) == len(sentence.steps):
+        return [(1.0, sentence.steps)]
+    return [(_VERB_LEFT_OUT, split), (1.0 - _VERB_LEFT_OUT, sentence.steps)]
+
+
+def _split(step: Step) -> list[Step]:
+    """A command to place things, one for each thing that has a place of its own."""
+    places = [i for i, item in enumerate(step.items) if item.kind == "clause" and item.link in ("", "comma")]
+    if step.action != "place" or step.head.refers is not None:
+        return [step]
+    for i, item in enumerate(step.items):
+        if item.kind != "also" or item.link != "and" or item.phrase is None:
+            continue
+        before = [place for place in places if place < i]
+        follows = i + 1 in places and not (step.items[i + 1].relative or step.items[i + 1].negated)
+        if not before or not follows or step.items[before[-1]].name in _OF_TWO:
+            continue
+        head = item.phrase
+        if head.one and head.category == "object":
+            head = replace(head, category=step.head.category)
+        first = replace(step, items=step.items[:i], end=step.items[i - 1].end)
+        return [first, *_split(replace(step, head=head, items=step.items[i + 1 :], start=item.start))]
+    return [step]
+
+
+def _tasks(steps: Sequence[Step]) -> list[Task]:
+    """The commands, those about the same thing joined."""
+    tasks: list[Task] = []
+    for step in steps:
+        action = _JOINED.get((tasks[-1].action, step.action)) if tasks else None
+        if tasks and tasks[-1].action == TOPIC:
+            action = step.action
+        if action is None or not _about_it(step) or tasks[-1].second is not None:
+            tasks.append(Task(step.action, step.head, list(step.items), None, step.start, step.end))
+            continue
+        last = tasks[-1]
+        second = len(last.items) if step.action == "place" else None
+        tasks[-1] = Task(action, last.head, [*last.items, *step.items], second, last.start, step.end)
+    return tasks
+
+
+def _about_it(step: Step) -> bool:
+    """Whether a command is about the thing of the one before it."""
+    return step.head.refers is not None
+
+
+def _share_frames(tasks: Sequence[Task]) -> None:
+    """A frame of reference said in one command holds in all of them."""
+    frames = [[item for item in task.items if item.kind == "frame"] for task in tasks]
+    for task, own in zip(tasks, frames, strict=True):
+        task.items += [
+            item
+            for others in frames
+            if others is not own
+            for item in others
+            if item.frame_words is not None and item.frame_words.owner is None
+        ]
+
+
+def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
+    """All readings of a flat sentence.
+
+    Args:
+        sentence: the flat form.
+        instruction: the instruction as given.
+        later: whether something was said before it.
+
+    Returns:
+        At most `MAX_READINGS` readings, the preferred one first; their preferences sum to 1.
+
+    Raises:
+        NotUnderstoodError: no reading is left; the error says why.
+    """
+    found: list[tuple[float, SpatialQuery]] = []
+    refused: NotUnderstoodError | None = None
+    for share, steps in _variants(sentence):
+        try:
+            found += [(share * part, query) for part, query in _readings(_tasks(steps), instruction, later)]
+        except NotUnderstoodError as error:
+            refused = error
+    if not found and refused is not None:
+        raise refused
+    found.sort(key=lambda pair: -pair[0])
+    found = found[:MAX_READINGS]
+    total = sum(share for share, _ in found)
+    return tuple(replace(query, readings=len(found), preference=share / total) for share, query in found)
+
+
+def _readings(tasks: Sequence[Task], instruction: str, later: bool) -> list[tuple[float, SpatialQuery]]:
+    """All readings of commands with their shares."""
+    _check_number(tasks, instruction)
+    _share_frames(tasks)
+    readings = [attachments(task, instruction, later or i > 0) for i, task in enumerate(tasks)]
+    if len(readings) == 1:
+        return [(share, _query(instruction, (reading,))) for share, reading in readings[0]]
+    return [
+        (share, _query(instruction, _resolved(commands, instruction, tasks)))
+        for share, commands in _likeliest(readings)
+    ]
+
+
+def _check_number(tasks: Sequence[Task], instruction: str) -> None:
+    """Refuse more commands and additions than anybody says."""
+    items = [item for task in tasks for item in task.items]
+    if len(items) > MAX_ITEMS:
+        raise NotUnderstoodError(
+            instruction,
+            (items[MAX_ITEMS].start, len(instruction)),
+            f"more than {MAX_ITEMS} relations in one sentence",
+            "say only what is needed to tell the thing apart",
+        )
+    if len(tasks) > MAX_STEPS:
+        raise NotUnderstoodError(
+            instruction,
+            (tasks[MAX_STEPS].start, len(instruction)),
+            f"more than {MAX_STEPS} commands in one sentence",
+            "give fewer commands at a time",
+        )
+
+
+def _likeliest(
+    readings: Sequence[list[tuple[float, Assembled]]],
+) -> list[tuple[float, tuple[Assembled, ...]]]:
+    """The likeliest combinations of the readings of each command."""
+    each = max(1, round((4 * MAX_READINGS) ** (1.0 / len(readings))))
+    combined = [
+        (prod(share for share, _ in combination), tuple(reading for _, reading in combination))
+        for combination in itertools.product(*(reading[:each] for reading in readings))
+    ]
+    return sorted(combined, key=lambda pair: -pair[0])[:MAX_READINGS]
+
+
+def _query(instruction: str, commands: tuple[Assembled, ...]) -> SpatialQuery:
+    """The query of one reading: about the command that moves a thing, else the first."""
+    moving = [c for c in commands if c.action in MOVING and c.target != NounPhrase("object")]
+    main = moving[-1] if moving else commands[0]
+    steps = tuple(Command(*command) for command in commands) if len(commands) > 1 else ()
+    return SpatialQuery(instruction, main.action, main.target, main.destination, steps=steps)
+
+
+# ------------------------------------------------------------------------------------------------ what "it" is
+
+
+def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[Task]) -> tuple[Assembled, ...]:
+    """The commands with what was said before in the place of "it", "them" and "there"."""
+    done: list[Assembled] = []
+    for command, task in zip(commands, tasks, strict=True):
+        target = command.target
+        if done and target.category in _PRONOUNS:
+            target = _with_more(_thing_before(done, command.action), target)
+        place = _place_before(done, target) if done else None
+        target = _replaced(target, place)
+        destination = command.destination
+        if destination is not None:
+            destination = _destination(destination, place)
+            if destination is None:
+                raise NotUnderstoodError(
+                    instruction, (task.start, task.end), "this place cannot be seen in words",
+                    'say it as "on the tray" or "next to the box"',
+                )  # fmt: skip
+        done.append(Assembled(command.action, target, destination))
+    return tuple(done)
+
+
+def _thing_before(done: Sequence[Assembled], action: str) -> NounPhrase:
+    """What "it" is as the thing of a command: what was last moved; of a lid or door, what it was put into."""
+    opened = [command.target for command in done if command.action == "open"]
+    if action == "close" and opened:
+        return opened[-1]
+    if action in OPENABLE and done[-1].destination is not None:
+        return done[-1].destination.anchors[0]
+    if action in MOVING:
+        moved = [command.target for command in done if command.action in MOVING]
+        return (moved or [done[-1].target])[-1]
+    return done[-1].target
+
+
+def _place_before(done: Sequence[Assembled], target: NounPhrase) -> NounPhrase | None:
+    """What "it" is as an anchor: what was last mentioned and is not the thing itself."""
+    for command in reversed(done):
+        anchors = command.destination.anchors if command.destination is not None else ()
+        for phrase in (command.target, *anchors):
+            if phrase not in (target, NounPhrase("object")):
+                return phrase
+    return None
+
+
+def _replaced(phrase: NounPhrase, place: NounPhrase | None) -> NounPhrase:
+    """A phrase with `place` for every "it" in it."""
+    if phrase.category in _PRONOUNS:
+        return _with_more(place or NounPhrase("object"), phrase)
+    if not phrase.relations:
+        return phrase
+    return replace(phrase, relations=tuple(_clause(clause, place) for clause in phrase.relations))
+
+
+def _clause(clause: RelationClause, place: NounPhrase | None) -> RelationClause:
+    return replace(clause, anchors=tuple(_replaced(anchor, place) for anchor in clause.anchors))
+
+
+def _destination(destination: Destination, place: NounPhrase | None) -> Destination | None:
+    """A destination with `place` for "it"; "there" is in a container and on anything else."""
+    relation = destination.relation
+    if relation == THERE:
+        if place is None:
+            return None
+        relation = "inside" if place.category.split()[-1] in CONTAINERS else "on"
+    anchors = tuple(_replaced(anchor, place) for anchor in destination.anchors)
+    return replace(destination, relation=relation, anchors=anchors)
+
+
+def _with_more(phrase: NounPhrase, pronoun: NounPhrase) -> NounPhrase:
+    """What a pronoun stands for, with the relations said of the pronoun."""
+    return replace(phrase, relations=(*phrase.relations, *pronoun.relations)) if pronoun.relations else phrase

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One clause judged for every target: which anchors serve it best, by what margin, how likely.
+
+Anchors are maximised, not summed: five boxes beside one cup must not outvote one box beside another. One function for
+each way in which a relation takes its anchors. Objects of negligible weight are not tried: that changes a chance by at
+most NEGLIGIBLE.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.config import ResolverConfig
+from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two
+from spatial_vlm_ros.types import RelationClause
+
+COMPARED = {"closest to": True, "farthest from": False}
+"""Relations that compare the set that the other words leave → whether the nearest one is meant."""
+OTHER_THAN = "other than"
+NEGLIGIBLE = 0.02
+"""Weight below which an object is not tried as target or anchor."""
+MOST_ANCHORS = 12
+"""Anchors of each kind, likeliest first, tried where a relation takes two."""
+
+_PAIRS = 20_000  # pairs of target and anchor measured at once: what is measured of them stays in the processor's cache
+_LISTED = 8  # members of a plural kept as anchors of a clause
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A clause and all that is needed to judge it.
+
+    Args:
+        layout: the scene.
+        config: limits and deviations.
+        view: viewpoint of the frame of reference in force.
+        clause: what was said.
+        anchors: beliefs in its anchors' phrases.
+        targets: (T,) rows worth judging.
+        runner_up: whether the chance without the best anchor is wanted too.
+    """
+
+    layout: Layout
+    config: ResolverConfig
+    view: Viewpoint
+    clause: RelationClause
+    anchors: tuple[PhraseBelief, ...]
+    targets: Rows
+    runner_up: bool = False
+
+    def pairs(self, targets: Rows, rows: Rows) -> tuple[Array, Array]:
+        """(T, A) margins and likelihoods, negation included."""
+        pairs = Pairs(self.layout, self.view, targets, rows)
+        return self.judged(*measure(self.clause.relation, pairs, self.clause.distance))
+
+    def judged(self, margin: Array, sigma: Array) -> tuple[Array, Array]:
+        """Margins with their likelihoods, turned round where the clause is negated."""
+        margin = -margin if self.clause.negated else margin
+        return margin, clause_likelihood(margin, sigma)
+
+    def blank(self, width: int) -> _Blank:
+        """Arrays to fill, `width` anchors a row."""
+        return _Blank(len(self.layout), width)
+
+
+class _Blank:
+    """Arrays of a clause belief, all rows unknown."""
+
+    def __init__(self, n: int, width: int) -> None:
+        self.margin = np.full(n, np.nan)
+        self.likelihood, self.chance = np.full(n, FLOOR), np.full(n, FLOOR)
+        self.runner_up = np.full(n, FLOOR)
+        self.anchors = np.full((n, width), -1, np.intp)
+
+    def belief(self, asked: Asked) -> ClauseBelief:
+        clause = asked.clause
+        return ClauseBelief(
+            clause.relation, clause.negated, self.margin, self.likelihood, self.chance, self.anchors, asked.anchors,
+            runner_up=self.runner_up if asked.runner_up else None,
+        )  # fmt: skip
+
+
+def each_by_itself(relations: Iterable[RelationClause]) -> Iterator[RelationClause]:
+    """Clauses to several things of different names, one by one: "behind the cup and the box" is behind each."""
+    for clause in relations:
+        relation = RELATIONS.get(clause.relation)
+        if len(clause.anchors) > 1 and relation is not None and relation.most_anchors < 2 and relation.several != "set":
+            for anchor in clause.anchors:
+                yield dataclasses.replace(clause, anchors=(anchor,))
+        else:
+            yield clause
+
+
+def judge(asked: Asked) -> ClauseBelief:
+    """A clause of a relation in RELATIONS."""
+    relation, first = RELATIONS[asked.clause.relation], asked.anchors[0]
+    plural = first.phrase.count not in (None, 1)
+    if len(asked.anchors) == 2:
+        return by_two(asked, asked.anchors[0], asked.anchors[1])
+    if relation.several == "two":  # a plural: two of a kind, or among more of them
+        number = first.phrase.count or -1
+        if number == 2 or (number < 0 and len(first.members) <= 2):
+            return by_two(asked, first, first)
+        return by_set(asked, first)
+    if relation.several == "set":
+        return by_set(asked, first)
+    if plural:
+        return by_all(asked, first, relation.several == "all" or (first.phrase.count or 0) > 1)
+    if asked.clause.negated and len(first.members) > 1:
+        return by_all(asked, first, every=True)  # not behind the box: behind none that could be meant
+    return by_one(asked, first)
+
+
+def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
+    """The likeliest single anchor for each target."""
+    rows = np.flatnonzero(anchor.weight > NEGLIGIBLE)
+    out = asked.blank(1)
+    for some in _blocks(asked.targets, len(rows)):
+        margins, holds = asked.pairs(some, rows)
+        joint = holds * anchor.without(some, rows)
+        joint[some[:, None] == rows[None, :]] = 0.0  # nothing stands in a relation to itself
+        pick = (np.arange(len(some)), joint.argmax(axis=1))
+        best = joint[pick]
+        out.margin[some] = np.where(best > 0, margins[pick], np.nan)
+        out.likelihood[some] = np.where(best > 0, holds[pick], FLOOR)
+        out.chance[some] = np.maximum(best, FLOOR)
+        out.anchors[some, 0] = np.where(best > 0, rows[pick[1]], -1)
+        if asked.runner_up and len(rows) > 1:
+            joint[pick] = -1.0
+            out.runner_up[some] = np.maximum(joint.max(axis=1), FLOOR)
+    return out.belief(asked)
+
+
+def by_all(asked: Asked, anchor: PhraseBelief, every: bool) -> ClauseBelief:
+    """Several anchors: the clause holds of every one of them, or of at least one."""
+    rows = anchor.members
+    out = asked.blank(min(max(len(rows), 1), _LISTED))
+    said = anchor.phrase.count or -1
+    for some in _blocks(asked.targets, len(rows)):
+        margins, holds = asked.pairs(some, rows)
+        self_ = some[:, None] == rows[None, :]
+        wanted = 1.0 if every else -1.0
+        margins = np.where(self_, wanted * np.inf, np.where(np.isnan(margins), np.nan, margins))
+        holds = np.where(self_, 1.0 if every else 0.0, holds)
+        others = len(rows) - self_.sum(axis=1)
+        chance = holds.prod(axis=1) if every else holds.max(axis=1)
+        margin = margins.min(axis=1) if every else margins.max(axis=1)
+        # A stated number must be the number seen; with more of them nobody knows which ones are meant.
+        enough = (others >= 1) if said < 0 else (others >= said)
+        chance = np.where(enough, chance, FLOOR)
+        chance = np.where((said > 0) & (others > said), np.minimum(chance, 0.5), chance)
+        out.margin[some] = np.where(np.isfinite(margin) & enough, margin, np.nan)
+        out.likelihood[some] = np.maximum(chance, FLOOR)
+        out.chance[some] = np.maximum(chance, FLOOR)
+        listed = rows[: out.anchors.shape[1]]
+        out.anchors[some, : len(listed)] = np.where(some[:, None] == listed[None, :], -1, listed[None, :])
+    return out.belief(asked)
+
+
+def by_set(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
+    """The anchors taken together as one set ("among the cups")."""
+    rows = anchor.members
+    out = asked.blank(min(max(len(rows), 1), _LISTED))
+    said = anchor.phrase.count or -1
+    for target in asked.targets:
+        others = rows[rows != target]
+        if len(others) < 2 or (said > 0 and len(others) != said):
+            continue
+        name = "among" if asked.clause.relation == "between" else asked.clause.relation
+        margin, holds = asked.judged(*measure_set(name, asked.layout, np.array([target]), others))
+        out.margin[target] = margin[0]
+        out.likelihood[target] = out.chance[target] = max(float(holds[0]), FLOOR)
+        listed = others[: out.anchors.shape[1]]
+        out.anchors[target, : len(listed)] = listed
+    return out.belief(asked)
+
+
+def by_two(asked: Asked, first: PhraseBelief, second: PhraseBelief) -> ClauseBelief:
+    """Two anchors, chosen together ("between the cup and the box")."""
+    out = asked.blank(2)
+    a, b, targets = _likeliest(first.weight), _likeliest(second.weight), asked.targets
+    if len(a) and len(b) and len(targets):
+        found = measure_two(asked.clause.relation, asked.layout, asked.view, targets, a, b)
+        margins, holds = asked.judged(*found)
+        joint = holds * first.without(targets, a)[:, :, None] * second.without(targets, b)[:, None, :]
+        t = targets[:, None, None]
+        joint[(t == a[None, :, None]) | (t == b[None, None, :]) | (a[None, :, None] == b[None, None, :])] = 0.0
+        flat = joint.reshape(len(targets), -1)
+        pick = (np.arange(len(targets)), flat.argmax(axis=1))
+        there = flat[pick] > 0
+        out.margin[targets] = np.where(there, margins.reshape(len(targets), -1)[pick], np.nan)
+        out.likelihood[targets] = np.where(there, holds.reshape(len(targets), -1)[pick], FLOOR)
+        out.chance[targets] = np.maximum(flat[pick], FLOOR)
+        pair = np.stack((a[pick[1] // len(b)], b[pick[1] % len(b)]), axis=1)
+        out.anchors[targets] = np.where(there[:, None], pair, -1)
+    return out.belief(asked)
+
+
+def by_distance(asked: Asked, member: Array) -> ClauseBelief:
+    """Closest to, or farthest from, the likeliest anchor, among `member`, (N,) those that the other words leave."""
+    layout, anchor, name = asked.layout, asked.anchors[0], asked.clause.relation
+    out = asked.blank(1)
+    if len(member):
+        row = int(np.argmax(anchor.weight))
+        distance = np.linalg.norm(layout.centre - layout.centre[row], axis=1)
+        sigma = np.hypot(layout.sigma, asked.config.relation.size_blur * layout.reach)
+        key = order.Key(distance if COMPARED[name] else -distance, sigma)
+        itself = np.arange(len(member)) == row
+        likelihood, out.margin = order.place_in_order(key, np.where(itself, 0.0, member), 1)
+        likelihood = np.clip(1.0 - likelihood if asked.clause.negated else likelihood, FLOOR, 1.0)
+        out.margin = -out.margin if asked.clause.negated else out.margin
+        out.likelihood = np.where(itself, FLOOR, likelihood)
+        out.chance = np.maximum(out.likelihood * anchor.weight[row], FLOOR)
+        out.anchors[:, 0] = row
+    return ClauseBelief(
+        name, asked.clause.negated, out.margin, out.likelihood, out.chance, out.anchors, asked.anchors, is_order=True,
+        runner_up=out.runner_up if asked.runner_up else None,
+    )  # fmt: skip
+
+
+def by_identity(asked: Asked) -> ClauseBelief:
+    """Other than the anchor: by how sure it is which one that is."""
+    out = asked.blank(1)
+    chance = np.ones(len(asked.layout))
+    for anchor in asked.anchors:
+        weight = anchor.weight
+        total = weight.sum() + np.prod(1.0 - np.minimum(weight, 1.0))
+        if anchor.phrase.count in (None, 1):
+            chance = chance * (1.0 - weight / max(float(total), 1e-12))
+        else:
+            chance = chance * np.where(np.isin(np.arange(len(weight)), anchor.members), FLOOR, 1.0)
+        if len(weight):
+            out.anchors[:, 0] = int(np.argmax(weight))
+    out.likelihood = out.chance = np.clip(chance, FLOOR, 1.0 - FLOOR)
+    return out.belief(asked)
+
+
+def by_support(asked: Asked, view: Viewpoint) -> ClauseBelief:
+    """Resting on the support plane: the lowest point at its height, and on nothing else."""
+    layout, targets = asked.layout, asked.targets
+    out = asked.blank(0)
+    noise = 2.0 * layout.sigma[targets]
+    out.margin[targets] = asked.config.relation.contact + noise - np.abs(layout.bottom[targets])
+    # What lies in or on another thing is not on the surface itself, however thin the other thing is.
+    carriers = np.flatnonzero(layout.measured)
+    for some in _blocks(targets, len(carriers)):
+        pairs = Pairs(layout, view, some, carriers)
+        carried = np.maximum(measure("inside", pairs)[0], measure("on", pairs)[0])
+        carried[some[:, None] == carriers[None, :]] = -np.inf
+        out.margin[some] = np.minimum(out.margin[some], -carried.max(axis=1, initial=-np.inf))
+    if asked.clause.negated:
+        out.margin = -out.margin
+    out.likelihood[targets] = out.chance[targets] = clause_likelihood(out.margin[targets], noise / 2 + 0.005)
+    return ClauseBelief(
+        asked.clause.relation,
+        asked.clause.negated,
+        out.margin,
+        out.likelihood,
+        out.chance,
+        out.anchors,
+        on_support=True,
+    )
+
+
+def _blocks(targets: Rows, anchors: int) -> list[Rows]:
+    """The targets, a few at a time, so that what is measured of their pairs stays in the processor's cache."""
+    if not anchors:
+        return []
+    size = max(1, _PAIRS // anchors)
+    return [targets[first : first + size] for first in range(0, len(targets), size)]
+
+
+def _likeliest(weight: Array) -> Rows:
+    """Rows worth trying as an anchor, likeliest first."""
+    rows = np.flatnonzero(weight > NEGLIGIBLE)
+    return rows[np.argsort(-weight[rows], kind="stable")][:MOST_ANCHORS]

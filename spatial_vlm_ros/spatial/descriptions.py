@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be said of some things to tell them apart: words, what the parser reads in them, and how well they fit each.
+
+Only what holds clearly of one part and fails clearly of the rest is worth saying; how well each description fits is
+measured by the very functions that will judge the answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import FrameUndefinedError, InputError, NotUnderstoodError
+from spatial_vlm_ros.language.dialogue import parse_answer
+from spatial_vlm_ros.language.inflection import plural
+from spatial_vlm_ros.language.lexicon import ORDINALS
+from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial.attributes import NO, YES, attribute_likelihood, colour_family, colour_shares
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.likelihood import clause_likelihood
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
+from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Ordinal, RelationClause, SceneObject
+
+CLEAR = 0.9
+"""Fit from which a description holds clearly of a thing; below one minus it, it clearly does not."""
+
+GENERIC = "object"
+_MOSTLY = 0.5  # share of its pixels that makes a thing "the red one" when nobody gave a colour word
+_MEMBER = 0.3  # weight from which a thing is one of those that sizes and colours are compared among
+_LONGEST = 30  # characters of a label or attribute that is spoken
+
+_BEFORE, _AFTER, _NOUN = "before", "after", "noun"
+
+PAIRS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    ("across", (("leftmost", "left", "leftmost"), ("rightmost", "right", "rightmost"))),
+    ("away", (("nearest", "nearer", "nearest"), ("farthest", "farther", "farthest"))),
+    ("height", (("highest", "upper", "highest"), ("lowest", "lower", "lowest"))),
+    ("tallness", (("tallest", "taller", "tallest"), ("shortest", "shorter", "shortest"))),
+    ("bulk", (("largest", "larger", "largest"), ("smallest", "smaller", "smallest"))),
+)
+"""Kind → its two orders: canonical superlative, the word for one of two, the word for one of more."""
+
+COUNTED = (("left", "from the left"), ("near", "from the front"), ("top", "from the top"))
+"""Sides that things are counted from, and the words."""
+
+LANDMARKS = (
+    ("inside", "in"),
+    ("on", "on"),
+    ("under", "under"),
+    ("next to", "next to"),
+    ("behind", "behind"),
+    ("in front of", "in front of"),
+    ("left of", "left of"),
+    ("right of", "right of"),
+)
+"""Relation to a landmark → the word for it, best first."""
+
+KINDS = ("attribute", "label", "across", "away", "height", "tallness", "bulk", "landmark")
+"""In the order in which they are preferred where nothing else tells."""
+
+POSITIONS = ("across", "away", "height")
+"""Kinds that say where a thing is; among these the wider gap counts."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Description:
+    """One thing that can be said.
+
+    Args:
+        kind: one of KINDS, or "count".
+        core: the words that tell apart: "red", "mug", "next to the bowl".
+        place: where they stand: before the noun, after it, or instead of it.
+        meaning: what the parser has to read in them.
+        fits: (R,) probability for each of the things.
+        gap: metres by which an order separates, 0 elsewhere.
+    """
+
+    kind: str
+    core: str
+    place: str
+    meaning: tuple[NounPhrase, ...]
+    fits: Array
+    gap: float = 0.0
+
+    @property
+    def denies(self) -> bool:
+        """Whether it says what does not hold."""
+        return any(clause.negated for clause in self.meaning[0].relations)
+
+    @property
+    def words(self) -> int:
+        """How many words it takes."""
+        return len(self.core.split())
+
+    def naming(self, noun: str, several: bool = False) -> str:
+        """Said with a noun: "the red cup", "the cup next to the bowl", "the mug"."""
+        noun = plural_of(noun) if several else noun
+        if self.place == _NOUN:
+            return f"the {plural_of(self.core) if several else self.core}"
+        if self.kind == "count":
+            nth, _, side = self.core.partition(" ")
+            return f"the {nth} {noun} {side}"
+        return f"the {self.core} {noun}" if self.place == _BEFORE else f"the {noun} {self.core}"
+
+    def said(self, several: bool = False) -> str:
+        """Said of one: "the red one", "the one next to the bowl", "the mug"."""
+        return self.naming("one", several)
+
+    def understood(self, several: bool = False) -> bool:
+        """Whether the parser reads in it what is meant."""
+        return _read(self.said(several)) in self.meaning
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Describer:
+    """Finds what can be said of some of a scene's things.
+
+    Args:
+        layout: the scene.
+        rows: (R,) the things to tell apart.
+        members: (N,) how far each thing of the scene belongs to the set that an order counts.
+        frame: frame of reference in force.
+        noun: what the things are called; "object" for just anything.
+    """
+
+    layout: Layout
+    rows: npt.NDArray[np.intp]
+    members: Array
+    frame: FrameOfReference
+    noun: str
+
+    @cached_property
+    def _view(self) -> Viewpoint | None:
+        try:
+            return self.layout.viewpoint(self.frame)
+        except FrameUndefinedError:
+            return None
+
+    @cached_property
+    def things(self) -> list[SceneObject]:
+        """The things to tell apart."""
+        return [self.layout.scene.objects[int(row)] for row in self.rows]
+
+    # -------------------------------------------------------------------------------------------- what is seen
+
+    def attributes(self) -> Iterator[Description]:
+        """The detector's words and, where it gives no colour, colours measured from pixels."""
+        some = _only(self.layout, self.rows)
+        everyone = np.ones(len(self.rows), np.bool_)
+        for word in dict.fromkeys(word for thing in self.things for word in self._attribute_words(thing)):
+            if colour_family(word) is not None or _is_adjective(word):
+                fits = attribute_likelihood(word, some, some.viewpoint(FrameOfReference.VIEWER), everyone)
+                yield Description("attribute", word, _BEFORE, (NounPhrase(GENERIC, (word,)),), fits)
+            elif self.noun != GENERIC:  # "the bonnet one" of the chicks is a bonnet chick
+                fits = np.array([YES if word in words_of(t) else NO for t in self.things])
+                yield Description("attribute", word, _BEFORE, (NounPhrase(word),), fits)
+
+    def _attribute_words(self, thing: SceneObject) -> Iterator[str]:
+        given = [word.lower() for word in thing.detection.attributes]
+        yield from (word for word in given if _speakable(word))
+        if not any(colour_family(word) for word in given):
+            shares = colour_shares(thing, self.layout)
+            yield from (family for family, share in shares.items() if share > _MOSTLY)
+
+    def labels(self) -> Iterator[Description]:
+        """What the detector calls them, where that is another name than the one in use."""
+        for label in dict.fromkeys(thing.detection.label for thing in self.things):
+            name = spoken(label)
+            if name is not None and name != self.noun:
+                own = frozenset(name.split())
+                fits = np.array([YES if own <= words_of(thing) else NO for thing in self.things])
+                yield Description("label", name, _NOUN, (NounPhrase(name),), fits)
+
+    # -------------------------------------------------------------------------------------------- orders
+
+    def orders(self) -> Iterator[Description]:
+        """Left and right, near and far, high and low, tall and short, large and small."""
+        if self._view is None:
+            return
+        few, two = len(self.rows) <= 3, len(self.rows) == 2
+        for kind, pair in PAIRS:
+            for word, of_two, of_more in pair:
+                key = order.key_of(word, self.layout, self._view)
+                fits = order.place_in_order(key, self.members, 1)[0][self.rows]
+                meaning = (NounPhrase(GENERIC, superlative=word),)
+                short = few if kind == "across" else two  # of three: the left, the middle, the right one
+                yield Description(kind, of_two if short else of_more, _BEFORE, meaning, fits, self._gap(key))
+        if len(self.rows) == 3:
+            key = order.key_of("leftmost", self.layout, self._view)
+            fits = order.in_the_middle(key, self.members)[0][self.rows]
+            yield Description("across", order.MIDDLE, _BEFORE, (NounPhrase(GENERIC, superlative=order.MIDDLE),), fits,
+                              self._gap(key))  # fmt: skip
+
+    def counted(self, side: str, words: str) -> list[Description]:
+        """The place of each thing in the order, one description for each place, first to last."""
+        if self._view is None:
+            return []
+        key = order.key_of(order.ORDINAL_SIDES[side], self.layout, self._view)
+        found = []
+        for n in range(1, int(np.count_nonzero(self.members > _MEMBER)) + 1):
+            fits = order.place_in_order(key, self.members, n)[0][self.rows]
+            if fits.max() > 1.0 - CLEAR:
+                meaning: tuple[NounPhrase, ...] = (NounPhrase(GENERIC, ordinal=Ordinal(n, side)),)
+                found.append(Description("count", f"{ordinal(n)} {words}", _BEFORE, meaning, fits, self._gap(key)))
+        return found
+
+    def _gap(self, key: order.Key) -> float:
+        """Least difference between two neighbours in an order, metres."""
+        values = np.sort(key.value[self.rows])
+        gap = float(np.diff(values).min()) if len(values) > 1 else 0.0
+        return gap if np.isfinite(gap) else 0.0
+
+    # -------------------------------------------------------------------------------------------- landmarks
+
+    def landmarks(self) -> Iterator[Description]:
+        """Relations to a thing of which there is only one, as said and as denied."""
+        marks = list(self._unique())
+        anchors = np.array([row for row, _ in marks], np.intp)
+        if self._view is None or not len(anchors):
+            return
+        for relation, word in LANDMARKS:
+            try:
+                margin, sigma = RELATIONS[relation](Pairs(self.layout, self._view, self.rows, anchors))
+            except FrameUndefinedError:
+                continue
+            likelihood = clause_likelihood(margin, sigma)
+            for column, (_, mark) in enumerate(marks):
+                yield from _said_and_denied(relation, f"{word} {the(mark)}", mark, likelihood[:, column])
+
+    def _unique(self) -> Iterator[tuple[int, NounPhrase]]:
+        """Measured things, none of those in question, that one name fits and no other: by label, or attribute too."""
+        objects = self.layout.scene.objects
+        told = [words_of(thing) for thing in objects]
+        asked = {int(row) for row in self.rows}
+        for row, thing in enumerate(objects):
+            name = spoken(thing.detection.label)
+            if row in asked or name is None or not self.layout.measured[row]:
+                continue
+            own = frozenset(name.split())
+            same = [other for other in range(len(objects)) if other != row and own <= told[other]]
+            if not same:
+                yield row, NounPhrase(name)
+                continue
+            words = (word.lower() for word in thing.detection.attributes)
+            unlike = (w for w in words if _speakable(w) and _is_adjective(w) and all(w not in told[o] for o in same))
+            word = next(unlike, None)
+            if word is not None:
+                yield row, NounPhrase(name, (word,))
+
+
+def _said_and_denied(relation: str, core: str, mark: NounPhrase, fits: Array) -> Iterator[Description]:
+    meaning = tuple(
+        NounPhrase(GENERIC, relations=(RelationClause(relation, (mark,), negated=n),)) for n in (False, True)
+    )
+    yield Description("landmark", core, _AFTER, meaning[:1], fits)
+    yield Description("landmark", f"that is not {core}", _AFTER, meaning[1:], 1.0 - fits)
+
+
+def the(phrase: NounPhrase) -> str:
+    """Attributes and name with the article: "the red box"."""
+    return " ".join(("the", *phrase.attributes, phrase.category))
+
+
+def ordinal(n: int) -> str:
+    """A place in words as far as the parser has words for it: "second", "21st"."""
+    for word, value in ORDINALS.items():
+        if value == n:
+            return word
+    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"
+
+
+def spoken(label: str) -> str | None:
+    """A label as it can be said, or None: labels come from outside and may hold anything."""
+    name = " ".join(label.lower().replace("_", " ").split())
+    return name if _speakable(name) else None
+
+
+def words_of(thing: SceneObject) -> frozenset[str]:
+    """All words that the detector gives of a thing."""
+    given = (thing.detection.label, *thing.detection.attributes)
+    return frozenset(word for text in given for word in text.lower().replace("_", " ").split())
+
+
+def _speakable(text: str) -> bool:
+    letters = text.replace(" ", "").replace("-", "")
+    return 0 < len(text) <= _LONGEST and letters.isascii() and letters.isalpha()
+
+
+def _is_adjective(word: str) -> bool:
+    """Whether the parser takes "the … one" for an attribute and not for a kind."""
+    said = _read(f"the {word} one")
+    return said is not None and said.attributes == (word,)
+
+
+@lru_cache(maxsize=1024)
+def _read(answer: str) -> NounPhrase | None:
+    """What the parser reads in an answer, its number aside; None where that is nothing, or not one thing."""
+    try:
+        readings = parse_answer(answer)
+    except (InputError, NotUnderstoodError):
+        return None
+    if len(readings) != 1 or readings[0].action != "find":
+        return None
+    return dataclasses.replace(readings[0].target, count=None)
+
+
+def plural_of(noun: str) -> str:
+    """The plural of a name: "soup cans"."""
+    *modifiers, head = noun.split(" ")
+    return " ".join([*modifiers, plural(head)])
+
+
+def _only(layout: Layout, rows: npt.NDArray[np.intp]) -> Layout:
+    """The layout of some of a scene's things."""
+    n = len(layout)
+    scene = dataclasses.replace(layout.scene, objects=tuple(layout.scene.objects[int(row)] for row in rows))
+    values = {f.name: getattr(layout, f.name) for f in dataclasses.fields(layout) if f.name not in ("scene", "axes")}
+    per_thing: dict[str, Any] = {
+        name: v[rows] for name, v in values.items() if isinstance(v, np.ndarray) and v.shape[:1] == (n,)
+    }
+    return dataclasses.replace(layout, scene=scene, **per_thing)

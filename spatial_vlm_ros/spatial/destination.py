@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where what was chosen is to go: which things the destination names, then free spots by them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.spatial import regions
+from spatial_vlm_ros.spatial.admission import is_for_a_person
+from spatial_vlm_ros.spatial.belief import PhraseBelief
+from spatial_vlm_ros.spatial.believer import Believer
+from spatial_vlm_ros.spatial.decision import Verdict, phrases_not_found
+from spatial_vlm_ros.spatial.likelihood import state_of
+from spatial_vlm_ros.spatial.placement import PlaceRequest, find_places
+from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.spatial.spot_judging import ON
+from spatial_vlm_ros.types import ClauseState, NounPhrase, RelationClause, Status
+
+
+@dataclass(frozen=True, eq=False)
+class _Refused:
+    """Why the destination's own words do not settle which thing is meant."""
+
+    status: Status
+    phrase: NounPhrase
+    rivals: tuple[int, ...] = ()
+    chosen: int = -1
+
+
+def with_place(verdict: Verdict, believer: Believer) -> Verdict:
+    """The verdict with spots where a place was asked for; a refusal where none can be told or there is none.
+
+    Args:
+        verdict: the decision about what is to be moved.
+        believer: the scene.
+
+    Raises:
+        FrameUndefinedError: the destination's relation needs a frame of reference that is not defined.
+    """
+    destination = verdict.query.destination
+    if verdict.status is not Status.OK or destination is None or is_for_a_person(destination):
+        return verdict
+    relation = "next to" if destination.relation == "to" else destination.relation
+    clause = RelationClause(relation, destination.anchors, destination.frame, distance=destination.distance)
+    beliefs = tuple(believer.believe(anchor, anchor=True) for anchor in destination.anchors)
+    found = believer.config.decision.found
+    part = regions.as_part(clause, beliefs, found)
+    if part is not None:
+        clause, beliefs = part
+    rows: list[int] = []
+    if not _is_support(clause, beliefs[0], believer):
+        for belief in beliefs:
+            meant = _meant(belief, verdict.chosen, believer)
+            if isinstance(meant, _Refused):
+                return dataclasses.replace(
+                    verdict, status=meant.status, phrase=meant.phrase, rivals=meant.rivals, several=()
+                )
+            rows += [row for row in meant if row not in rows]
+    framed = clause.relation in RELATIONS and RELATIONS[clause.relation].framed
+    request = PlaceRequest(
+        clause.relation, tuple(rows), believer.view_for(clause.frame, framed, np.array(rows, np.intp)),
+        verdict.chosen, clause.distance, believer.config.place, believer.config.depth,
+    )  # fmt: skip
+    placing = find_places(believer.layout, request)
+    return dataclasses.replace(verdict, placing=placing, status=Status.OK if placing.spots else Status.NO_PLACE)
+
+
+def _is_support(clause: RelationClause, belief: PhraseBelief, believer: Believer) -> bool:
+    """Whether the support plane is meant, which no detection names."""
+    found = believer.config.decision.found
+    as_on = dataclasses.replace(clause, relation="on") if clause.relation in ON else clause
+    return regions.is_support(as_on, belief, believer.layout, found)
+
+
+def _meant(belief: PhraseBelief, moved: int, believer: Believer) -> tuple[int, ...] | _Refused:
+    """The one thing that a destination's words name, or all of a plural; never the thing that is moved."""
+    config = believer.config.decision
+    weight = belief.weight.copy()
+    weight[moved] = 0.0
+    missing = next(phrases_not_found(belief, config.found), None)
+    if missing is not None or not (weight > 0).any():
+        return _Refused(Status.NOT_FOUND, missing or belief.phrase)
+    if belief.phrase.count not in (None, 1):
+        return tuple(row for row in belief.members.tolist() if row != moved)
+    best = int(np.argmax(weight))
+    probability = weight / (weight.sum() + np.prod(1.0 - np.minimum(weight, 1.0)))
+    if probability[best] < config.mass and belief.phrase.choice != "any":
+        order = np.argsort(-probability, kind="stable").tolist()
+        rivals = tuple(row for row in order if probability[row] >= (1.0 - config.mass) * probability[best])
+        status = Status.AMBIGUOUS if len(rivals) > 1 else Status.LOW_CONFIDENCE
+        return _Refused(status, belief.phrase, rivals)
+    unclear = [c for c in belief.clauses if state_of(float(c.likelihood[best]), config.holds) is not ClauseState.HOLDS]
+    return _Refused(Status.LOW_CONFIDENCE, belief.phrase, (best,)) if unclear else (best,)

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is free on a surface: the depth image laid on the ground as a grid of cells, and outlines moved over it.
+
+Ground coordinates as in layout.py. A cell is known to carry something only where the depth image shows the surface
+there; what stands higher is in the way; what was not seen is neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.config import DepthConfig
+from spatial_vlm_ros.geometry.camera import normalised_axes
+from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.spatial.layout import Array, Layout
+
+Cells = npt.NDArray[np.bool_]  # (R, C): rows along g1, columns along g2
+Reals = npt.NDArray[np.float32]
+
+_PIXELS = 320_000  # depth pixels looked at
+_MOST_CELLS = 400  # along one side of a grid
+_SHIFT = 4  # binary places of a cell that polygons are drawn with
+_STRAY = 2  # points in a cell that are no obstacle yet: depth smears over edges
+_STRAY_SHARE = 0.2
+_FAR = 1.0  # metres of clearance beyond which it is not looked for
+_MARGIN = 0.02  # metres around a lifted thing within which points are its own
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A surface of nearly one height: `height` at the origin of the ground, and its `slope` (2,) along g1 and g2."""
+
+    height: float
+    slope: Array
+
+    def at(self, places: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Heights (N,) at places (N, 2)."""
+        return self.height + places @ self.slope.astype(places.dtype)
+
+
+def support_level(layout: Layout) -> Level:
+    """The support plane over the ground; level at height 0 where none was seen."""
+    support = layout.scene.support
+    if support is None:
+        return Level(0.0, np.zeros(2))
+    n1, n2, up = support.normal @ layout.axes
+    return Level(0.0, np.array([-n1 / up, -n2 / up]))
+
+
+# ------------------------------------------------------------------------------------------------ outlines
+
+
+def hull(places: npt.NDArray[np.floating]) -> Array:
+    """Convex hull (M, 2) of places (N, 2), in one sense of turning."""
+    return np.asarray(cv2.convexHull(places.astype(np.float32))[:, 0], np.float64)
+
+
+def depth_inside(outline: Array, places: npt.NDArray[np.floating]) -> Array:
+    """(N,) how far places (N, 2) lie inside a convex outline (K, 2), metres; negative outside."""
+    normals, offsets = _sides(hull(outline))
+    inside: Array = (places @ normals.T.astype(places.dtype) - offsets.astype(places.dtype)).min(axis=1)
+    return inside
+
+
+def gauge(outline: Array, middle: Array, places: npt.NDArray[np.floating]) -> Array:
+    """(N,) distance of places from the middle in units of that of the outline in the same direction: 1 on it."""
+    normals, offsets = _sides(hull(outline) - middle)
+    reach = np.maximum(-offsets, 1e-6)
+    scaled: Array = ((middle - places) @ normals.T / reach).max(axis=1)
+    return scaled
+
+
+def _sides(corners: Array) -> tuple[Array, Array]:
+    """Inward unit normals (M, 2) and offsets (M,) of the sides of a convex polygon (M, 2)."""
+    edge = np.roll(corners, -1, axis=0) - corners
+    edge, corners = edge[np.hypot(*edge.T) > 1e-9], corners[np.hypot(*edge.T) > 1e-9]
+    normals = np.stack((-edge[:, 1], edge[:, 0]), axis=1) / np.hypot(*edge.T)[:, None]
+    inside = ((corners.mean(axis=0) - corners) * normals).sum(axis=1)
+    normals *= np.where(inside >= 0, 1.0, -1.0)[:, None]
+    return normals, (corners * normals).sum(axis=1)
+
+
+# ------------------------------------------------------------------------------------------------ grid
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Cells on the ground.
+
+    Args:
+        low: (2,) least g1 and g2, metres.
+        step: side of a cell, metres.
+        shape: number of cells along g1 and g2.
+    """
+
+    low: Array
+    step: float
+    shape: tuple[int, int]
+
+    @classmethod
+    def around(cls, low: Array, high: Array, step: float) -> Grid:
+        """The grid from one corner to the other; its cells are larger than `step` where there would be too many."""
+        step = max(step, float((high - low).max()) / _MOST_CELLS)
+        rows, columns = (max(1, math.ceil(float(side) / step)) for side in high - low)
+        return cls(np.asarray(low, np.float64), step, (rows, columns))
+
+    def places(self, index: npt.NDArray[np.intp]) -> Array:
+        """(N, 2) middles of cells by their flat numbers."""
+        return np.stack(np.divmod(index, self.shape[1]), axis=1) * self.step + (self.low + self.step / 2)
+
+    def index(self, g1: npt.NDArray[np.floating], g2: npt.NDArray[np.floating]) -> npt.NDArray[np.int32]:
+        """Flat numbers of the cells of places; R * C for those outside."""
+        rows, columns = self.shape
+        low = self.low.astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            row = np.floor((g1 - low[0]) * np.float32(1 / self.step)).astype(np.int32)
+            column = np.floor((g2 - low[1]) * np.float32(1 / self.step)).astype(np.int32)
+        # As unsigned numbers what is too low is too high as well.
+        inside = (row.view(np.uint32) < rows) & (column.view(np.uint32) < columns)
+        return np.where(inside, row * np.int32(columns) + column, np.int32(rows * columns))
+
+    def count(self, index: npt.NDArray[np.integer], weights: Reals | None = None) -> Array:
+        """(R, C) how many of the flat numbers, or the sum of their weights."""
+        size = self.shape[0] * self.shape[1]
+        return np.asarray(np.bincount(index, weights, size + 1)[:size].reshape(self.shape), np.float64)
+
+    def filled(self, outlines: Iterable[Array]) -> Cells:
+        """(R, C) cells that convex outlines (K, 2) cover or touch."""
+        drawn = np.zeros(self.shape, np.uint8)
+        for outline in outlines:
+            cells = (outline - self.low) / self.step - 0.5
+            if (cells.max(axis=0) < -1).any() or (cells.min(axis=0) > self.shape).any() or np.abs(cells).max() > 2e4:
+                continue
+            _draw(drawn, cells)
+        return drawn.view(np.bool_)
+
+
+def _draw(image: npt.NDArray[np.uint8], cells: Array) -> None:
+    """Draw a convex polygon (K, 2), rows and columns, filled and with the cells on its rim."""
+    corners = np.rint(cells[:, ::-1] * (1 << _SHIFT)).astype(np.int32)
+    cv2.fillConvexPoly(image, cv2.convexHull(corners), 1, cv2.LINE_8, _SHIFT)
+
+
+@dataclass(frozen=True, eq=False)
+class Stamp:
+    """An outline as a pattern of cells that is moved over a grid.
+
+    Args:
+        outline: (K, 2) about the middle, metres.
+        pattern: (2k + 1, 2k + 1) uint8.
+        step: side of a cell, metres.
+    """
+
+    outline: Array
+    pattern: npt.NDArray[np.uint8]
+    step: float
+
+    @classmethod
+    def of(cls, outline: Array, step: float) -> Stamp:
+        """The pattern of an outline (K, 2) about its middle."""
+        half = math.ceil(float(np.abs(outline).max()) / step) + 1
+        pattern = np.zeros((2 * half + 1, 2 * half + 1), np.uint8)
+        _draw(pattern, outline / step + half)
+        return cls(outline, pattern, step)
+
+    def distance(self, taken: Cells) -> Reals:
+        """(R, C) by how much the outline, with its middle on a cell, is clear of the cells taken; 0 = it touches."""
+        met = cv2.dilate(taken.view(np.uint8), self.pattern, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        far = np.float32(_FAR)
+        if not met.any():
+            return np.full(taken.shape, far)
+        return np.minimum(cv2.distanceTransform(1 - met, cv2.DIST_L2, 5) * np.float32(self.step), far)
+
+    def share(self, cells: Cells) -> Reals:
+        """(R, C) part of the outline, with its middle on a cell, that lies on the given cells."""
+        pattern = self.pattern.astype(np.float32)
+        return np.asarray(
+            cv2.filter2D(cells.astype(np.float32), -1, pattern / pattern.sum(), borderType=cv2.BORDER_CONSTANT)
+        )
+
+
+# ------------------------------------------------------------------------------------------------ depth on the ground
+
+
+@dataclass(frozen=True, eq=False)
+class Relief:
+    """The measured points of a depth image in ground coordinates, without those of what is lifted away.
+
+    Args:
+        g1, g2, height: (N,) float32, metres.
+        sigma: (N,) standard deviation of depth, metres.
+        eye: height of the camera; it stands over the origin.
+    """
+
+    g1: Reals
+    g2: Reals
+    height: Reals
+    sigma: Reals
+    eye: float
+
+    @classmethod
+    def of(cls, layout: Layout, config: DepthConfig, lifted: int | None) -> Relief:
+        """The relief of a scene without the object in row `lifted`."""
+        frame = layout.scene.frame
+        every = math.ceil(math.sqrt(frame.depth.size / _PIXELS))
+        depth = frame.depth[::every, ::every]
+        xs, ys = normalised_axes(frame.camera)
+        kept = np.isfinite(depth)
+        if lifted is not None:
+            mask = layout.scene.objects[lifted].detection.mask
+            if mask is not None and mask.shape == frame.depth.shape:
+                kept &= cv2.dilate(mask.view(np.uint8), np.ones((7, 7), np.uint8))[::every, ::every] == 0
+        z = depth[kept]
+        rays = layout.axes.astype(np.float32)
+        x, y = xs[::every].astype(np.float32), ys[::every].astype(np.float32)
+        g1, g2, height = ((x * a + (y * b + c)[:, None])[kept] * z for a, b, c in rays.T)
+        height += np.float32(layout.floor)
+        relief = cls(g1, g2, height, np.asarray(depth_noise(z, config), np.float32), layout.floor)
+        return relief if lifted is None else relief._without(layout, lifted)
+
+    def _without(self, layout: Layout, row: int) -> Relief:
+        """The relief without points of the object in a row, which its estimated volume holds."""
+        outline = layout.footprint[row]
+        (a, b), (c, d) = outline.min(axis=0) - _MARGIN, outline.max(axis=0) + _MARGIN
+        low, high = layout.bottom[row] + _MARGIN / 2, layout.top[row] + _MARGIN
+        near = (
+            (a < self.g1) & (self.g1 < c) & (b < self.g2) & (self.g2 < d) & (self.height > low) & (self.height < high)
+        )
+        index = np.flatnonzero(near)
+        own = index[depth_inside(outline, np.stack((self.g1[index], self.g2[index]), axis=1)) > -_MARGIN]
+        return self.chosen(np.delete(np.arange(len(self.g1)), own))
+
+    def chosen(self, index: npt.NDArray[np.intp] | Cells) -> Relief:
+        """Some of the points."""
+        return Relief(self.g1[index], self.g2[index], self.height[index], self.sigma[index], self.eye)
+
+    def over(self, level: Level) -> Reals:
+        """(N,) heights over a level."""
+        slope = level.slope.astype(np.float32)
+        return self.height - (np.float32(level.height) + self.g1 * slope[0] + self.g2 * slope[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What the depth image shows of a level, cell by cell.
+
+    Args:
+        surface: the level itself is seen there.
+        higher: something stands there.
+        lower: what is seen there is lower.
+        offset: (R, C) mean height over the level of the points near it, metres.
+    """
+
+    surface: Cells
+    higher: Cells
+    lower: Cells
+    offset: Array
+
+
+def survey(relief: Relief, grid: Grid, level: Level, flat: float, rise: float, ceiling: float = math.inf) -> Survey:
+    """Look at every cell of a grid.
+
+    Args:
+        relief: measured points.
+        grid: the cells.
+        level: what is looked for.
+        flat: metres by which the mean height of a cell may be off the level.
+        rise: metres from which a point is an obstacle; three standard deviations of depth where these are more.
+        ceiling: metres over the level from which points are in nobody's way.
+    """
+    index = grid.index(relief.g1, relief.g2)
+    height = relief.over(level)
+    inside = (index < grid.shape[0] * grid.shape[1]) & (height < ceiling)
+    index, height, sigma = index[inside], height[inside], relief.sigma[inside]
+    rise_there = np.maximum(np.float32(rise), 3 * sigma)
+    high, low = height > rise_there, height < -rise_there
+    near = ~(high | low)
+    points, highs = grid.count(index), grid.count(index[high])
+    nears, sums = grid.count(index[near]), grid.count(index[near], height[near])
+    noise = grid.count(index[near], sigma[near]) / np.maximum(nears, 1)
+    offset = sums / np.maximum(nears, 1)
+    off = np.abs(offset) - noise / np.sqrt(np.maximum(nears, 1))
+    higher = (highs > _STRAY) & (highs > _STRAY_SHARE * points)
+    surface = (nears > 0) & (2 * nears >= points) & (off <= flat) & ~higher
+    return Survey(closed(surface) & ~higher, higher, (points > 0) & (nears == 0) & (highs == 0), offset)
+
+
+def closed(cells: Cells) -> Cells:
+    """Cells with their gaps of one cell filled: rows of pixels are farther apart where the view is flat."""
+    return np.asarray(cv2.morphologyEx(cells.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)).view(np.bool_))
+
+
+def widened(cells: Cells, by: int) -> Cells:
+    """Cells and those up to `by` cells away."""
+    square = np.ones((2 * by + 1, 2 * by + 1), np.uint8)
+    return np.asarray(cv2.dilate(cells.view(np.uint8), square).view(np.bool_))

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where to put a thing: free, steady spots that have a stated relation, best first, or why there is none.
+
+Every cell of a surface is tried: the thing stands there as one more object of the scene, and the very functions that
+judge what is seen judge it. docs/placement.md tells the whole search.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
+from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.spatial.belief import SUPPORT_ID
+from spatial_vlm_ros.spatial.free_space import Relief, Stamp, depth_inside
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.likelihood import clause_likelihood
+from spatial_vlm_ros.spatial.placement_reasons import name_of, why_none
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
+from spatial_vlm_ros.spatial.spot_judging import (
+    ON,
+    PARTS,
+    PLACEABLE,
+    RIMS,
+    UNDER,
+    Moved,
+    PlaceRequest,
+    judged,
+    nearness,
+    room_of,
+    thinned,
+)
+from spatial_vlm_ros.spatial.surfaces import (
+    SUPPORT,
+    Carrier,
+    Surroundings,
+    inside_of,
+    open_ground,
+    top_of,
+)
+from spatial_vlm_ros.types import Place, Pose, Vector3
+
+__all__ = ["PlaceRequest", "Placing", "Spot", "find_places", "place_of"]
+
+_ASSUMED = 0.06  # metres: size of a thing that was not measured
+_AROUND = 0.6  # metres about the anchors that are searched, and what the relation needs besides
+_BEYOND = 5.0  # metres over which a spot is out of reach
+_AMPLE = 3.0  # clearances from which more of it is no better
+_ELONGATED = 1.2  # length over width from which turning by a right angle may help
+_AT_THE_EDGE = 0.08  # metres from where a support plane is seen to end, up to which something is at its edge
+
+
+# ------------------------------------------------------------------------------------------------ request and answer
+
+
+@dataclass(frozen=True, eq=False)
+class Spot:
+    """One place, in ground coordinates.
+
+    Args:
+        place: (2,) where the middle of the footprint goes.
+        height: of what carries it there.
+        axes: (3, 3) columns x, y and z of the thing put there, camera frame.
+        outline: (16, 2) of the thing put there.
+        anchor: row of the thing it was found from, SUPPORT for the support plane.
+        carrier: row of what carries it, or SUPPORT.
+        margin: metres by which the relation holds.
+        probability: that it does.
+        clearance: metres to the next thing.
+        stability: metres by which the middle lies inside what carries it; None on the open support plane.
+        score: what the spots are sorted by.
+    """
+
+    place: Array
+    height: float
+    axes: Array
+    outline: Array
+    anchor: int
+    carrier: int
+    margin: float
+    probability: float
+    clearance: float
+    stability: float | None
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Placing:
+    """The spots, best first; without any, the reason in words ("the tray (d3) is full").
+
+    Args:
+        spots: at most `config.most`, no two at the same place.
+        reason: why there is none, else None.
+        assumed: metres that were assumed as size of the thing; None where it was measured.
+    """
+
+    spots: tuple[Spot, ...]
+    reason: str | None = None
+    assumed: float | None = None
+
+
+# ------------------------------------------------------------------------------------------------ search
+
+
+def find_places(layout: Layout, request: PlaceRequest) -> Placing:
+    """Spots for a thing, best first, or why there is none.
+
+    Args:
+        layout: the scene.
+        request: where it is to go.
+
+    Raises:
+        FrameUndefinedError: the relation has no meaning in the frame of reference in force.
+    """
+    assumed = _ASSUMED if _assumes(layout, request) else None
+    problem = _problem(layout, request)
+    if problem is not None:
+        return Placing((), problem, assumed)
+    thing = _moved(layout, request)
+    around = Surroundings(
+        layout=layout,
+        relief=Relief.of(layout, request.depth, None if assumed else request.moved),
+        config=request.config,
+        lifted=_lifted(layout, request.moved),
+        reach=thing.reach,
+        ceiling=float(thing.size[2]) + request.config.clearance if request.relation in UNDER else math.inf,
+    )
+    reasons = []
+    for carrier in _carriers(around, request):
+        if isinstance(carrier, str):
+            reasons.append(carrier)
+            continue
+        for way in (thing, thing.turned()) if thing.size[0] > _ELONGATED * thing.size[1] else (thing,):
+            spots = _spots(layout, request, carrier, way)
+            if spots:
+                return Placing(spots, None, assumed)
+        reasons.append(why_none(layout, request, carrier, thing))
+    return Placing((), reasons[0], assumed)
+
+
+def place_of(spot: Spot, layout: Layout) -> Place:
+    """A spot as pose of the contact, in base_T_camera's parent or else the camera frame; rounded to 1e-6."""
+    scene = layout.scene
+    transform = scene.frame.base_T_camera
+    position = layout.axes @ np.array([*spot.place, spot.height - layout.floor])
+    axes = spot.axes
+    if transform is not None:
+        position, axes = transform.apply(position), transform.rotation @ axes
+    x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(axes))
+    frame_id = transform.parent if transform is not None else scene.frame.frame_id
+    return Place(
+        pose=Pose(frame_id, _rounded(position), (x, y, z, w)),
+        anchor_id=_id(layout, spot.anchor),
+        carrier_id=_id(layout, spot.carrier),
+        margin_m=round(spot.margin, 6),
+        clearance_m=round(spot.clearance, 6),
+        stability_m=None if spot.stability is None else round(spot.stability, 6),
+        probability=round(spot.probability, 6),
+    )
+
+
+def _rounded(values: Array) -> Vector3:
+    x, y, z = (round(float(v), 6) + 0.0 for v in values)
+    return x, y, z
+
+
+def _id(layout: Layout, row: int) -> str:
+    return SUPPORT_ID if row == SUPPORT else layout.scene.objects[row].id
+
+
+def _assumes(layout: Layout, request: PlaceRequest) -> bool:
+    return request.moved is None or not layout.measured[request.moved]
+
+
+def _problem(layout: Layout, request: PlaceRequest) -> str | None:
+    """Why such a place is not even looked for, or None."""
+    if request.relation not in PLACEABLE or request.relation not in RELATIONS:
+        return f"things are not put '{request.relation}' something here"
+    relation = RELATIONS[request.relation]
+    if request.distance is not None and not relation.metric:
+        return f"a distance is not said of '{request.relation}'"
+    count = len(set(request.anchors))
+    if count == 0 and request.relation not in ON:
+        return f"'{request.relation}' needs a thing to relate to"
+    if request.moved is not None and request.moved in request.anchors:
+        return f"{name_of(layout, request.moved)} cannot be put in relation to itself"
+    if relation.several == "two" and count != 2:
+        return f"'{request.relation}' needs two things"
+    if relation.several == "one" and count > relation.most_anchors:
+        return f"'{request.relation}' needs one thing to relate to"
+    for row in request.anchors:
+        if not layout.measured[row]:
+            return f"the place of {name_of(layout, row)} cannot be measured"
+    return None
+
+
+def _moved(layout: Layout, request: PlaceRequest) -> Moved:
+    """The thing that is put down, or a round one of the assumed size."""
+    row = request.moved
+    if row is not None and layout.measured[row]:
+        box = layout.scene.objects[row].box
+        outline = layout.footprint[row] - layout.centre[row, :2]
+        return Moved(outline, layout.size[row], box.axes, name_of(layout, row))
+    angles = 2 * np.pi * np.arange(FOOTPRINT_CORNERS) / FOOTPRINT_CORNERS
+    g1, _, up = layout.axes.T
+    axes = np.stack((g1, np.cross(up, g1), up), axis=1)
+    outline = _ASSUMED / 2 * np.stack((np.cos(angles), np.sin(angles)), axis=1)
+    name = "a thing of 6 cm" if row is None else name_of(layout, row)
+    return Moved(outline, np.full(3, _ASSUMED), axes, name)
+
+
+def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
+    """The row of the moved thing and those of what it carries: that goes with it."""
+    if moved is None or not layout.measured[moved]:
+        return () if moved is None else (moved,)
+    middles = np.nan_to_num(layout.centre[:, :2], nan=np.inf)
+    with np.errstate(invalid="ignore"):
+        carried = depth_inside(layout.footprint[moved], np.where(np.isfinite(middles), middles, 1e6)) > 0
+        carried &= (layout.bottom > layout.bottom[moved] + 0.003) & (layout.centre[:, 2] > layout.bottom[moved])
+    return (moved, *(row for row in np.flatnonzero(carried).tolist() if row != moved))
+
+
+def _carriers(around: Surroundings, request: PlaceRequest) -> Iterator[Carrier | str]:
+    """What may carry it, in the order tried."""
+    layout = around.layout
+    if not request.anchors:
+        yield open_ground(around, (), 0.0)
+    elif request.relation in ON:
+        for row in request.anchors:
+            yield top_of(around, row, name_of(layout, row))
+            if request.relation in PARTS:
+                yield inside_of(around, row, name_of(layout, row))
+    elif request.relation == "inside":
+        for row in request.anchors:
+            yield inside_of(around, row, name_of(layout, row))
+    else:
+        under = _carrying(layout, request)
+        if under is not None and request.relation not in UNDER:
+            carrier = top_of(around, under, name_of(layout, under))
+            if not isinstance(carrier, str):
+                yield carrier
+        yield open_ground(around, request.anchors, _searched(layout, request))
+
+
+def _searched(layout: Layout, request: PlaceRequest) -> float:
+    """Metres about the anchors that a relation can reach, and some more."""
+    reach = _AROUND + (0.0 if request.distance is None else request.distance.metres)
+    if request.relation == "far from":
+        reach += layout.relation.far_sizes * float(layout.reach[list(request.anchors)].max())
+    return reach
+
+
+def _carrying(layout: Layout, request: PlaceRequest) -> int | None:
+    """The object that carries all anchors, or None."""
+    rows = np.flatnonzero(layout.measured)
+    rows = rows[~np.isin(rows, [*request.anchors, -1 if request.moved is None else request.moved])]
+    if not len(rows):
+        return None
+    pairs = Pairs(layout, request.view, np.array(request.anchors, np.intp), rows)
+    carried = np.maximum(RELATIONS["on"](pairs)[0], RELATIONS["inside"](pairs)[0]).min(axis=0)
+    best = int(np.argmax(carried))
+    return int(rows[best]) if carried[best] > 0 else None
+
+
+def _spots(layout: Layout, request: PlaceRequest, carrier: Carrier, thing: Moved) -> tuple[Spot, ...]:
+    """The best spots on a carrier."""
+    room = room_of(layout, request, carrier, thing)
+    free = room.free
+    if carrier.row == SUPPORT and request.relation in RIMS:  # the end of what is seen is no edge
+        free &= Stamp.of(thing.outline, carrier.grid.step).distance(carrier.rim) <= _AT_THE_EDGE
+    index = thinned(np.flatnonzero(free), carrier)
+    if not len(index):
+        return ()
+    places = carrier.grid.places(index)
+    margin, sigma, anchor = judged(layout, request, carrier, thing, places)
+    probability = clause_likelihood(margin, sigma)
+    keep = np.isfinite(margin) & (probability >= request.config.holds)
+    if not keep.any():
+        return ()
+    index, places, margin, anchor = index[keep], places[keep], margin[keep], anchor[keep]
+    probability = probability[keep]
+    clearance = room.clearance.reshape(-1)[index].astype(np.float64)
+    ample = np.minimum(1.0, clearance / max(_AMPLE * request.config.clearance, 1e-3))
+    away = np.hypot(*(places - request.view.origin[:2]).T)
+    score = probability * ample * nearness(layout, request, carrier, thing, places) * np.exp(-away / _BEYOND)
+    score = np.round(score, 9)
+    inside = None if carrier.outline is None else depth_inside(carrier.outline, places)
+    return tuple(
+        Spot(
+            place=places[best],
+            height=float(carrier.level.at(places[best : best + 1])[0]),
+            axes=thing.axes,
+            outline=places[best] + thing.outline,
+            anchor=int(anchor[best]),
+            carrier=carrier.row,
+            margin=float(margin[best]),
+            probability=float(probability[best]),
+            clearance=float(clearance[best]),
+            stability=None if inside is None else float(inside[best]),
+            score=float(score[best]),
+        )
+        for best in _different(places, score, _least_apart(carrier, thing), request.config.most)
+    )
+
+
+def _least_apart(carrier: Carrier, thing: Moved) -> float:
+    """Metres between two spots that differ: half the size of the thing."""
+    return max(float(thing.size[:2].mean()) / 2, 2 * carrier.grid.step)
+
+
+def _different(places: Array, score: Array, apart: float, most: int) -> Iterator[int]:
+    """The best places (T, 2) that lie apart from all better ones; of equals the first."""
+    left = np.ones(len(score), np.bool_)
+    for _ in range(most):
+        if not left.any():
+            return
+        best = int(np.argmax(np.where(left, score, -1.0)))
+        left &= np.hypot(*(places - places[best]).T) >= apart
+        yield best

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The question that tells apart what the words left open: the shortest of those that split the candidates best.
+
+See docs/questions.md. Every answer that a question offers is one that the parser understands.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.language.lexicon import NUMBERS
+from spatial_vlm_ros.spatial.attributes import colour_family
+from spatial_vlm_ros.spatial.descriptions import (
+    CLEAR,
+    COUNTED,
+    GENERIC,
+    KINDS,
+    POSITIONS,
+    Describer,
+    Description,
+    plural_of,
+    spoken,
+    words_of,
+)
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.types import FrameOfReference, NounPhrase
+
+_MOST_PARTS = 4  # that a question names; more are counted
+_MOST_COUNTED = 20  # things that are looked at one by one; more are told apart by kind alone
+_MOST_SPLITS = 200  # looked at for one kind of words
+_IN_A_ROW = {"left": -1, "right": 1}  # order of speaking
+_SUREST = 0.03, 0.95  # fits beyond these are not told apart: colours from pixels reach them, orders exceed them
+_STEP = 0.1  # bits within which two questions are equally good
+
+_WHOSE = {
+    FrameOfReference.VIEWER: ("the camera's", "from the camera's side"),
+    FrameOfReference.ROBOT: ("the robot's", "from the robot's side"),
+    FrameOfReference.SPEAKER: ("yours", "from my side"),
+    FrameOfReference.WORLD: ("the world's", "in the world frame"),
+    FrameOfReference.OBJECT: ("its own", "from its own side"),
+}
+"""Frame of reference → whose side it is, asked by the robot; the words of the answer."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to ask.
+
+    Args:
+        text: the question.
+        answers: (words, rows) for each answer: words that the parser understands, and the things that they mean.
+        bits: what the answer is expected to tell about which thing is meant.
+    """
+
+    text: str
+    answers: tuple[tuple[str, tuple[int, ...]], ...]
+    bits: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """One way to divide the things: a description for each part, and which of the things (by number) it holds."""
+
+    kind: str
+    parts: tuple[tuple[Description, tuple[int, ...]], ...]
+    bits: float
+
+    @property
+    def rank(self) -> tuple[float, int, int, float]:
+        """The best comes first: most bits, fewest words, fixed order, widest gap."""
+        order = (*KINDS, "count", "mixed").index(self.kind)
+        position = self.kind in POSITIONS
+        gap = min(part.gap for part, _ in self.parts)
+        words = 3 + len(self.parts) if self.kind == "count" else sum(part.words for part, _ in self.parts)
+        return -round(self.bits / _STEP), words, KINDS.index("across") if position else order, -gap
+
+
+def ask(
+    phrase: NounPhrase,
+    rows: Sequence[int],
+    probability: Array,
+    layout: Layout,
+    frames: Sequence[str] = (),
+    *,
+    frame: FrameOfReference = FrameOfReference.VIEWER,
+    members: Array | None = None,
+) -> Question:
+    """The question that splits the rivals best.
+
+    Args:
+        phrase: what was said of the thing.
+        rows: the rivals, likeliest first; at least two.
+        probability: (N,) posterior of every thing of the scene.
+        layout: the scene.
+        frames: names of the frames of reference that choose rows[0], rows[1], … where it is they that disagree.
+        frame: the one in force, in which an answer will be judged.
+        members: (N,) how far each thing fits the phrase, superlative and ordinal aside, for an order in the answer
+            replaces that of the phrase; None = as `probability` says, where the phrase has neither, else no order is
+            asked for.
+
+    Returns:
+        The question. Its answers may be empty where nothing tells the rivals apart.
+    """
+    if len(frames) > 1:
+        return _about_frames(frames, rows, probability)
+    several = phrase.count not in (None, 1)
+    ordered = phrase.superlative is None and phrase.ordinal is None
+    chosen = np.asarray(rows, np.intp)
+    weights = probability / max(float(probability[chosen].max()), 1e-9) if members is None else members
+    describer = Describer(layout, chosen, np.clip(weights, 0.0, 1.0), phrase.frame or frame, phrase.category)
+    prior = np.maximum(probability[chosen], 1e-9)
+    ordered = (ordered or members is not None) and len(rows) <= _MOST_COUNTED
+    splits = list(_splits(describer, prior / prior.sum(), several, ordered))
+    for split in sorted(splits, key=lambda s: s.rank):
+        if all(part.understood(several) for part, _ in split.parts):
+            return _worded(split, describer, several)
+    return _unclear(describer, prior / prior.sum(), several)
+
+
+def ask_frame(frames: Sequence[str], phrase: NounPhrase | None = None) -> str:
+    """The question whose left, or whose behind, is meant.
+
+    Args:
+        frames: names of frames of reference, at least two.
+        phrase: whose own side "object" is; None = "its own".
+
+    Returns:
+        For example "From whose side: the camera's or the robot's?"
+    """
+    whose = [_WHOSE[FrameOfReference(name)][0] for name in frames]
+    if phrase is not None:
+        whose = [f"the {phrase.category}'s own" if one == "its own" else one for one in whose]
+    return f"From whose side: {_or(whose)}?"
+
+
+def confirm(row: int, layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> str:
+    """The question whether one thing is meant, in the shortest words that fit no other: "Do you mean the red cup?"."""
+    return f"Do you mean {distinguished(row, layout, frame=frame)}?"
+
+
+def distinguished(row: int, layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> str:
+    """The shortest description that fits one thing of the scene and no other: "the red cup", "the can on the box"."""
+    thing = layout.scene.objects[row]
+    name = spoken(thing.detection.label)
+    if name is None:
+        return f"the {printable(thing.detection.label)} ({printable(thing.id)})"
+    own = frozenset(name.split())
+    alike = [other for other, o in enumerate(layout.scene.objects) if own <= words_of(o)]
+    if len(alike) == 1:
+        return f"the {name}"
+    rows = np.array(alike, np.intp)
+    members = np.isin(np.arange(len(layout)), rows).astype(np.float64)
+    describer = Describer(layout, rows, members, frame, name)
+    one = alike.index(row)
+    found = [d for d in (*_sayable(describer, ordered=True), *_places(describer)) if _holds_of(d) == {one}]
+    found.sort(key=lambda d: (d.words, (*KINDS, "count").index(d.kind), -d.gap))
+    said = next((d.naming(name) for d in found if d.understood()), None)
+    return said or f"the {name} ({printable(thing.id)})"
+
+
+def printable(text: str) -> str:
+    """Labels come from outside: what a terminal would obey is shown as a question mark."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+# ------------------------------------------------------------------------------------------------ ways to split
+
+
+def _splits(describer: Describer, prior: Array, several: bool, ordered: bool) -> Iterator[_Split]:
+    """Every way to divide the rivals by clear words: of one kind, counted, or each by what suits it."""
+    ordered = ordered and not several
+    descriptions = _sayable(describer, ordered)
+    for kind in (*KINDS, "mixed"):
+        some = [d for d in descriptions if kind == d.kind or (kind == "mixed" and not d.denies)]
+        for parts in _covers(some, len(prior)):
+            yield _Split(kind, parts, _bits(prior, [part for part, _ in parts]))
+    if ordered:
+        for side, words in COUNTED:
+            places = [(d, tuple(sorted(_holds_of(d)))) for d in describer.counted(side, words)]
+            parts = tuple(place for place in places if place[1])
+            if sorted(n for _, held in parts for n in held) == list(range(len(prior))):
+                yield _Split("count", parts, _bits(prior, [part for part, _ in parts]))
+
+
+def _sayable(describer: Describer, ordered: bool) -> list[Description]:
+    """Descriptions that hold clearly of some of the things and fail clearly of all others, shortest of each kind."""
+    best: dict[tuple[str, frozenset[int]], Description] = {}
+    orders = describer.orders() if ordered else ()
+    few = len(describer.rows) <= _MOST_COUNTED
+    one_by_one = (describer.attributes(), describer.labels(), orders, describer.landmarks())
+    for description in itertools.chain(*(one_by_one if few else (describer.labels(),))):
+        held = _holds_of(description)
+        key = description.kind, frozenset(held)
+        if 0 < len(held) < len(description.fits) and (key not in best or description.words < best[key].words):
+            best[key] = description
+    return list(best.values())
+
+
+def _places(describer: Describer) -> Iterator[Description]:
+    for side, words in COUNTED:
+        yield from describer.counted(side, words)
+
+
+def _holds_of(description: Description) -> set[int]:
+    """Numbers of the things that a description clearly holds of; none where it is unclear of any."""
+    fits = description.fits
+    if (np.isfinite(fits) & ((fits >= CLEAR) | (fits <= 1.0 - CLEAR))).all():
+        return {int(n) for n in np.flatnonzero(fits >= CLEAR)}
+    return set()
+
+
+def _covers(descriptions: Sequence[Description], n: int) -> list[tuple[tuple[Description, tuple[int, ...]], ...]]:
+    """Ways to say each of n things by exactly one of two to four descriptions; shortest words tried first."""
+    held = [(d, frozenset(_holds_of(d))) for d in sorted(descriptions, key=lambda d: (d.words, KINDS.index(d.kind)))]
+    found: list[tuple[tuple[Description, tuple[int, ...]], ...]] = []
+
+    def extend(parts: list[tuple[Description, frozenset[int]]], left: frozenset[int]) -> None:
+        if not left:
+            found.append(tuple((d, tuple(sorted(part))) for d, part in parts))
+        elif len(parts) < _MOST_PARTS:
+            for d, part in held:
+                if len(found) < _MOST_SPLITS and min(left) in part and part <= left:
+                    extend([*parts, (d, part)], left - part)
+
+    extend([], frozenset(range(n)))
+    return found
+
+
+def _bits(prior: Array, parts: Sequence[Description]) -> float:
+    """Expected gain of an answer: entropy before, less the mean entropy after, bits.
+
+    Words are misheard and misjudged, too: no description counts as surer than those limits.
+    """
+    fits = np.clip(np.stack([part.fits for part in parts]), *_SUREST)
+    joint = prior * fits / fits.sum(axis=0)
+    answer = joint.sum(axis=1)
+    return float(_entropy(prior) - sum(p * _entropy(row / p) for p, row in zip(answer, joint, strict=True)))
+
+
+def _entropy(p: Array) -> float:
+    p = p[p > 0]
+    return float(-(p * np.log2(p)).sum())
+
+
+# ------------------------------------------------------------------------------------------------ words
+
+
+def _worded(split: _Split, describer: Describer, several: bool) -> Question:
+    rows = [int(row) for row in describer.rows]
+    answers = tuple((part.said(several), tuple(rows[n] for n in held)) for part, held in split.parts)
+    if split.kind == "count" and _runs_through(split):
+        return Question(_counting(describer, split.parts[0][0].core.partition(" ")[2]), answers, split.bits)
+    parts = sorted((part for part, _ in split.parts), key=lambda part: _IN_A_ROW.get(part.core, 0))
+    one = "ones" if several else "one"
+    if all(part.kind in KINDS and _shares_its_noun(part) for part in parts):
+        said = f"{_or([f'the {part.core}' for part in parts])} {one}"
+    else:
+        said = _or([part.said(several) for part in parts])
+    noun = _noun(describer.noun)
+    return Question(f"Which {plural_of(noun) if several else noun}: {said}?", answers, split.bits)
+
+
+def _shares_its_noun(part: Description) -> bool:
+    """Whether "one" may be left to the last of the words: colours and places, but not kinds ("the bonnet one")."""
+    return part.kind not in ("label", "landmark") and (part.kind != "attribute" or colour_family(part.core) is not None)
+
+
+def _runs_through(split: _Split) -> bool:
+    """Whether the places of the rivals are the first, the second, and so on."""
+    ordinals = [part.meaning[0].ordinal for part, _ in split.parts]
+    return [o.n for o in ordinals if o is not None] == list(range(1, len(split.parts) + 1))
+
+
+def _counting(describer: Describer, words: str) -> str:
+    return f"Which of the {number(len(describer.rows))} {plural_of(_noun(describer.noun, 'thing'))}, counted {words}?"
+
+
+def _unclear(describer: Describer, prior: Array, several: bool) -> Question:
+    """Where nothing tells clearly: by the place that tells most, each answer for what it fits best."""
+    rows = [int(row) for row in describer.rows]
+    orders = [] if several or len(rows) > _MOST_COUNTED else _orders(describer)
+    if not orders:
+        things = f"{number(len(rows))} {plural_of(_noun(describer.noun, 'thing'))}"
+        return Question(f"Which of the {things}?", (), 0.0)
+    text, places = max(orders, key=lambda told: round(_bits(prior, told[1]) / _STEP))
+    best = np.argmax([d.fits for d in places], axis=0)
+    if len(rows) == 2:
+        first = int(np.argmax(places[0].fits - places[1].fits))
+        best = np.array([0, 1]) if first == 0 else np.array([1, 0])
+    meant = [tuple(row for row, place in zip(rows, best, strict=True) if place == n) for n in range(len(places))]
+    answers = tuple((d.said(), held) for d, held in zip(places, meant, strict=True) if held)
+    return Question(text, answers, max(0.0, _bits(prior, places)))
+
+
+def _orders(describer: Describer) -> list[tuple[str, list[Description]]]:
+    """Orders with a place for each of the things, and the question that asks for it."""
+    orders: list[tuple[str, list[Description]]] = []
+    if len(describer.rows) == 2:
+        pairs = [d for d in describer.orders() if d.kind in POSITIONS]
+        for kind in POSITIONS:
+            pair = [d for d in pairs if d.kind == kind]
+            cores = [f"the {d.core}" for d in pair]
+            orders.append((f"Which {_noun(describer.noun)}: {_or(cores)} one?", pair))
+    else:
+        orders = [(_counting(describer, words), describer.counted(side, words)) for side, words in COUNTED]
+    return [(text, places) for text, places in orders if len(places) > 1 and all(d.understood() for d in places)]
+
+
+def _about_frames(frames: Sequence[str], rows: Sequence[int], probability: Array) -> Question:
+    prior = np.array([max(float(probability[row]), 1e-9) for row in rows[: len(frames)]])
+    answers = tuple((_WHOSE[FrameOfReference(name)][1], (int(row),)) for name, row in zip(frames, rows, strict=False))
+    return Question(ask_frame(frames), answers, _entropy(prior / prior.sum()))
+
+
+def _noun(category: str, anything: str = "one") -> str:
+    return anything if category == GENERIC else printable(category)
+
+
+def number(n: int) -> str:
+    """A number in words, in figures where there are none: "five"."""
+    return next((word for word, value in NUMBERS.items() if value == n), str(n))
+
+
+def _or(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + " or " + words[-1] if len(words) > 1 else "".join(words)

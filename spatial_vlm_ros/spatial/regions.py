@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Anchors that no detector names: the support plane ("on the table") and parts of furniture ("the top drawer")."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from spatial_vlm_ros.spatial.belief import PhraseBelief
+from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.types import NounPhrase, RelationClause
+
+SUPPORT_NOUNS = frozenset(
+    (
+        *("table", "tabletop", "desk", "desktop", "counter", "countertop", "worktop", "bench", "workbench"),
+        *("floor", "ground", "surface", "bin"),
+    )
+)
+LOWEST_NOUNS = frozenset({"floor", "ground"})
+_CLEARLY_LOWER = 0.15  # metres below the support plane from which something else is the floor
+_LOWER_SHARE = 0.03  # part of the picture that shows it
+
+_STACKED = frozenset({"drawer", "shelf", "level", "tier", "rack", "layer", "deck"})
+_SIDE_BY_SIDE = frozenset({"compartment", "section", "half", "part", "area", "side", "slot", "division"})
+_HOLDS = frozenset({"on", "inside", "at", "part of"})
+_PARTS = {
+    "highest": "at the top of",
+    "lowest": "at the bottom of",
+    "leftmost": "at the left side of",
+    "rightmost": "at the right side of",
+    "nearest": "at the front of",
+    "farthest": "at the back of",
+}
+
+
+def as_part(
+    clause: RelationClause, anchors: tuple[PhraseBelief, ...], found: float
+) -> tuple[RelationClause, tuple[PhraseBelief, ...]] | None:
+    """The same clause about a part of the furniture, where its anchor is a region that nothing is labelled as.
+
+    "in the top drawer of the cabinet" becomes "at the top of the cabinet". "on the upper shelf" too, where one single
+    thing is called a shelf: an upper one needs several, so the thing is a rack of them.
+
+    Args:
+        clause: what was said.
+        anchors: beliefs in its anchors' phrases.
+        found: least fit of a name.
+
+    Returns:
+        The clause and the belief in the furniture; None where the words mean what they say.
+    """
+    phrase = clause.anchors[0]
+    if len(clause.anchors) != 1 or clause.relation not in _HOLDS or phrase.superlative is None:
+        return None
+    noun = phrase.category.split()[-1]
+    part = _PARTS.get(phrase.superlative)
+    if phrase.superlative == "middle":
+        part = "in the middle of the height of" if noun in _STACKED else "at the centre of"
+    if noun not in _STACKED | _SIDE_BY_SIDE or part is None:
+        return None
+    belief = anchors[0]
+    labelled = int((belief.fit >= found).sum())
+    owners = [c for c in belief.clauses if c.name == "part of" and not c.negated]
+    if labelled == 0 and owners:
+        owner = owners[0].inner[0]
+    elif labelled == 1 and not owners:
+        bare = dataclasses.replace(phrase, superlative=None, frame=None)
+        owner = PhraseBelief(bare, belief.fit, belief.fit, ())
+    else:
+        return None
+    frame = clause.frame or phrase.frame
+    return dataclasses.replace(clause, relation=part, anchors=(owner.phrase,), frame=frame), (owner,)
+
+
+def is_person(phrase: NounPhrase) -> bool:
+    """Whether a phrase is the speaker or the robot: viewpoints and recipients, but no things with a measured place."""
+    return phrase.category in ("me", "you")
+
+
+def is_support_phrase(phrase: NounPhrase) -> bool:
+    """Whether a phrase names nothing but the support: "the table"."""
+    return phrase.category in SUPPORT_NOUNS and not phrase.relations and phrase.superlative is None
+
+
+def is_support(clause: RelationClause, anchor: PhraseBelief, layout: Layout, found: float) -> bool:
+    """Whether a clause says "on the table" and no detection is labelled so: then the support plane is meant."""
+    return (
+        clause.relation == "on"
+        and layout.scene.support is not None
+        and is_support_phrase(anchor.phrase)
+        and not (anchor.phrase.category in LOWEST_NOUNS and _shows_lower_ground(layout))
+        and not (anchor.fit >= found).any()
+    )
+
+
+def _shows_lower_ground(layout: Layout) -> bool:
+    """Whether the picture shows a surface well below the support plane: then that one is the floor."""
+    scene = layout.scene
+    if scene.support is None:
+        return False
+    depth, K = scene.frame.depth[::8, ::8], scene.frame.camera.K
+    v, u = np.nonzero(np.isfinite(depth))
+    z = depth[v, u].astype(np.float64)
+    points = np.column_stack(((8 * u - K[0, 2]) / K[0, 0] * z, (8 * v - K[1, 2]) / K[1, 1] * z, z))
+    return bool(np.count_nonzero(scene.support.height(points) < -_CLEARLY_LOWER) > _LOWER_SHARE * depth.size)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The relations: for every target and anchor, a signed margin in metres and its standard deviation.
+
+One function a relation, by themes, and one line each in table.py; the formulas are in docs/relations.md.
+"""
+
+from spatial_vlm_ros.spatial.relations.groups import between
+from spatial_vlm_ros.spatial.relations.pairs import Indices, Measure, Measured, Pairs
+from spatial_vlm_ros.spatial.relations.table import (
+    RELATIONS,
+    Relation,
+    measure,
+    measure_set,
+    measure_two,
+    with_distance,
+)
+
+__all__ = [
+    "RELATIONS",
+    "Indices",
+    "Measure",
+    "Measured",
+    "Pairs",
+    "Relation",
+    "between",
+    "measure",
+    "measure_set",
+    "measure_two",
+    "with_distance",
+]

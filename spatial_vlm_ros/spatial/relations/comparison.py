@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taller than, closer than: the lengths that superlatives compare, for two things."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial.relations.pairs import Measure, Measured, Pairs
+
+COMPARATIVES = {
+    "taller than": "tallest",
+    "shorter than": "shortest",
+    "larger than": "largest",
+    "smaller than": "smallest",
+    "longer than": "longest",
+    "wider than": "widest",
+    "narrower than": "narrowest",
+    "thicker than": "thickest",
+    "thinner than": "thinnest",
+    "closer than": "nearest",
+    "farther than": "farthest",
+}
+"""Comparative → the superlative whose first one has more of it."""
+
+
+def compared(superlative: str) -> Measure:
+    """The relation of having more of what a superlative compares."""
+
+    def measure(pairs: Pairs) -> Measured:
+        key = order.key_of(superlative, pairs.layout, pairs.view)  # smallest first
+        margin = -pairs.difference(key.value, key.value)
+        return margin, np.hypot(key.sigma[pairs.targets, None], key.sigma[pairs.anchors])
+
+    return measure

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Left, right, behind, in front, on the other side, opposite: where a thing is about an anchor, on the ground."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.relations.pairs import SAME_PLACE, Indices, Measured, Pairs, least
+from spatial_vlm_ros.spatial.viewpoint import clockwise
+
+
+def left_of(pairs: Pairs) -> Measured:
+    """Offset of the target's centre to the left of the ray through the anchor's."""
+    return -pairs.along(pairs.rays[1]), pairs.noise
+
+
+def right_of(pairs: Pairs) -> Measured:
+    """Offset of the target's centre to the right of the ray through the anchor's."""
+    return pairs.along(pairs.rays[1]), pairs.noise
+
+
+def behind(pairs: Pairs) -> Measured:
+    """Farther along the ray through the anchor, within the cone about it.
+
+    The lesser of two margins: how much farther the target is than the anchor (by where they begin, or by their centres,
+    whichever says less), and how far inside the cone it lies (that distance against the gap between their sides).
+
+    Raises:
+        FrameUndefinedError: the view is straight down.
+    """
+    return _along_ray(pairs, ahead_of(pairs), 1.0), pairs.noise
+
+
+def in_front_of(pairs: Pairs) -> Measured:
+    """Nearer along the ray through the anchor, within the cone about it; the mirror image of behind.
+
+    Raises:
+        FrameUndefinedError: the view is straight down.
+    """
+    return _along_ray(pairs, ahead_of(pairs), -1.0), pairs.noise
+
+
+def ahead_of(pairs: Pairs) -> Array:
+    """(A, 2) directions ahead, where there is such a thing.
+
+    Raises:
+        FrameUndefinedError: the view is straight down, and no direction on the ground is configured to be ahead.
+    """
+    if not pairs.view.has_ahead:
+        raise FrameUndefinedError(
+            pairs.view.frame.value,
+            f"a view {pairs.view.down_deg:.0f}° downwards has no behind and in front",
+            "say left, right or nearest, use the frame 'robot', or set relation.down_ahead",
+        )
+    return pairs.rays[0]
+
+
+def _along_ray(pairs: Pairs, ahead: Array, sign: float) -> Array:
+    """(T, A) margins of being farther (1) or nearer (-1) along (A, 2) directions than the anchors."""
+    farther = pairs.target_begin(ahead) - pairs.anchor_span(ahead)[0]
+    centres = pairs.along(ahead)
+    if sign < 0:
+        farther, centres = -farther, -centres
+    margin = least(farther, centres)
+    aside = _sideways_gap(pairs, clockwise(ahead))
+    in_cone = margin * float(np.tan(np.radians(pairs.layout.relation.cone_deg))) - aside
+    return np.where(aside > 0, np.minimum(margin, in_cone), margin)
+
+
+def _sideways_gap(pairs: Pairs, right: Array) -> Array:
+    """(T, A) between the outlines across a ray; negative where they overlap."""
+    low, high = pairs.target_span(right)
+    anchor_low, anchor_high = pairs.anchor_span(right)
+    low -= anchor_high
+    np.subtract(anchor_low, high, out=high)
+    return np.maximum(low, high, out=low)
+
+
+# ------------------------------------------------------------------------------------------------ gaps
+
+
+def left_gap(pairs: Pairs) -> Array:
+    """(T, A) from the anchor's left side to the target's right side."""
+    right = pairs.rays[1]
+    return np.maximum(pairs.anchor_span(right)[0] - pairs.target_span(right)[1], 0.0)
+
+
+def right_gap(pairs: Pairs) -> Array:
+    """(T, A) from the anchor's right side to the target's left side."""
+    right = pairs.rays[1]
+    return np.maximum(pairs.target_begin(right) - pairs.anchor_span(right)[1], 0.0)
+
+
+def behind_gap(pairs: Pairs) -> Array:
+    """(T, A) from the anchor's far side to the target's near side."""
+    ahead = ahead_of(pairs)
+    return np.maximum(pairs.target_begin(ahead) - pairs.anchor_span(ahead)[1], 0.0)
+
+
+def front_gap(pairs: Pairs) -> Array:
+    """(T, A) from the target's far side to the anchor's near side."""
+    ahead = ahead_of(pairs)
+    return np.maximum(pairs.anchor_span(ahead)[0] - pairs.target_span(ahead)[1], 0.0)
+
+
+# ------------------------------------------------------------------------------------------------ the other side
+
+
+def on_the_other_side(pairs: Pairs) -> Measured:
+    """Beyond the anchor as the viewer sees it: behind it.
+
+    Raises:
+        FrameUndefinedError: the view is straight down.
+    """
+    return behind(pairs)
+
+
+def on_the_other_side_from(
+    layout: Layout, view: Viewpoint, targets: Indices, things: Indices, seen_from: Indices
+) -> Measured:
+    """Behind a thing, seen from another one: (T, A, B) margins and deviations.
+
+    Args:
+        layout: the scene.
+        view: the viewpoint in force; here the second thing is the viewpoint.
+        targets: (T,) rows.
+        things: (A,) rows of what is between.
+        seen_from: (B,) rows of what is on the near side; at the very place of the thing it is not measured.
+    """
+    first, second = np.repeat(things, len(seen_from)), np.tile(seen_from, len(things))
+    line = layout.centre[first, :2] - layout.centre[second, :2]
+    length = np.linalg.norm(line, axis=1, keepdims=True)
+    ahead = np.where(length > SAME_PLACE, line / np.maximum(length, SAME_PLACE), np.nan)
+    pairs = Pairs(layout, view, targets, first)
+    shape = (len(targets), len(things), len(seen_from))
+    return _along_ray(pairs, ahead, 1.0).reshape(shape), pairs.noise.reshape(shape)
+
+
+def opposite(pairs: Pairs) -> Measured:
+    """Before the anchor's own front where that is known, else across the middle of what stands there."""
+    layout = pairs.layout
+    front = layout.front[pairs.anchors]
+    known = np.isfinite(front[:, 0])
+    margin = _across_the_middle(pairs)
+    if known.any():
+        faced = Pairs(layout, pairs.view, pairs.targets, pairs.anchors[known])
+        margin[:, known] = _along_ray(faced, -front[known], -1.0)
+    return margin, pairs.noise
+
+
+def _across_the_middle(pairs: Pairs) -> Array:
+    """(T, A) as far beyond the middle of all things as inside a right angle there; the anchor must be off it, too."""
+    layout = pairs.layout
+    from_middle = layout.centre[:, :2] - layout.middle
+    anchors, targets = from_middle[pairs.anchors], from_middle[pairs.targets]
+    off = np.linalg.norm(anchors, axis=1)
+    towards = anchors / np.maximum(off, SAME_PLACE)[:, None]
+    beyond = -(targets @ towards.T) - np.abs(targets @ clockwise(towards).T)
+    return np.minimum(beyond, off - pairs.mean(layout.reach) / 2)

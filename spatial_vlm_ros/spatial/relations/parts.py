@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of a thing: its edge, corner, centre, sides, ends, top and bottom; and what is a part of it.
+
+The target is on, over or in the anchor there. What is below the anchor is at none of its parts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spatial_vlm_ros.spatial.layout import Array
+from spatial_vlm_ros.spatial.relations.directions import ahead_of
+from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least
+
+_EDGE_SHARE, _CORNER_SHARE, _CENTRE_SHARE = 0.15, 0.25, 0.2  # of the shorter side, of it, of the mean side
+_RIM = 0.03  # metres: the least width of an edge or a corner
+
+
+def at_the_edge(pairs: Pairs) -> Measured:
+    """The target's rim within a strip along the anchor's outline."""
+    rim = pairs.inside_anchor - _half_size(pairs)
+    return _part(pairs, np.maximum(_EDGE_SHARE * _shorter(pairs), _RIM) - rim)
+
+
+def at_the_corner(pairs: Pairs) -> Measured:
+    """The target's rim within a square at a corner of the anchor's box; NaN for a round anchor."""
+    x, y = _in_box(pairs)
+    sides = pairs.layout.size[pairs.anchors, :2] / 2
+    gap = np.maximum(sides[:, 0] - np.abs(x), sides[:, 1] - np.abs(y)) - _half_size(pairs)
+    margin = np.maximum(_CORNER_SHARE * _shorter(pairs), _RIM) - gap
+    return _part(pairs, np.where(pairs.layout.cornerless[pairs.anchors], np.nan, margin))
+
+
+def at_the_centre(pairs: Pairs) -> Measured:
+    """The target's centre close to the anchor's."""
+    return _part(pairs, _CENTRE_SHARE * pairs.layout.mean_side[pairs.anchors] - pairs.distance)
+
+
+def at_the_end(pairs: Pairs) -> Measured:
+    """The target's centre in the outer third towards one of the two shorter sides."""
+    x, _ = _in_box(pairs)
+    return _part(pairs, np.abs(x) - pairs.layout.size[pairs.anchors, 0] / 3)
+
+
+def at_the_left_side(pairs: Pairs) -> Measured:
+    """The target's centre in the anchor's left third."""
+    return _outer_third(pairs, -pairs.rays[1])
+
+
+def at_the_right_side(pairs: Pairs) -> Measured:
+    """The target's centre in the anchor's right third."""
+    return _outer_third(pairs, pairs.rays[1])
+
+
+def at_the_front(pairs: Pairs) -> Measured:
+    """The target's centre in the anchor's near third.
+
+    Raises:
+        FrameUndefinedError: the view is straight down.
+    """
+    return _outer_third(pairs, -ahead_of(pairs))
+
+
+def at_the_back(pairs: Pairs) -> Measured:
+    """The target's centre in the anchor's far third.
+
+    Raises:
+        FrameUndefinedError: the view is straight down.
+    """
+    return _outer_third(pairs, ahead_of(pairs))
+
+
+def at_the_top(pairs: Pairs) -> Measured:
+    """The target's centre in the upper third of the anchor's height."""
+    return _level(pairs, _above_middle(pairs) - _height(pairs) / 6)
+
+
+def in_the_middle_of_the_height(pairs: Pairs) -> Measured:
+    """The target's centre in the middle third of the anchor's height."""
+    return _level(pairs, _height(pairs) / 6 - np.abs(_above_middle(pairs)))
+
+
+def at_the_bottom(pairs: Pairs) -> Measured:
+    """The target's centre in the lower third of the anchor's height."""
+    return _level(pairs, -_above_middle(pairs) - _height(pairs) / 6)
+
+
+def part_of(pairs: Pairs) -> Measured:
+    """The target's centre inside the anchor's box, from its nearest side: of a drawer only the front is seen."""
+    x, y = _in_box(pairs)
+    half = pairs.layout.size[pairs.anchors] / 2
+    sideways = np.minimum(half[:, 0] - np.abs(x), half[:, 1] - np.abs(y))
+    inside = np.minimum(sideways, half[:, 2] - np.abs(_above_middle(pairs)))
+    return inside + pairs.layout.relation.contact, pairs.noise
+
+
+def _part(pairs: Pairs, there: Array) -> Measured:
+    """Margin of being over the anchor, overhang allowed, and at the part; what hangs below the anchor is not."""
+    layout = pairs.layout
+    over = pairs.inside_anchor + _half_size(pairs)
+    sunk = pairs.difference(layout.bottom, layout.bottom) + layout.relation.contact
+    return least(over, there, np.where(sunk < 0, sunk, np.inf)), pairs.noise
+
+
+def _level(pairs: Pairs, there: Array) -> Measured:
+    """As `_part`; what is clear above the anchor is at no part of its height."""
+    clear = pairs.difference(pairs.layout.bottom, pairs.layout.top) - pairs.layout.relation.contact
+    return _part(pairs, np.where(clear > 0, np.minimum(there, -clear), there))
+
+
+def _outer_third(pairs: Pairs, towards: Array) -> Measured:
+    """The target's centre beyond two thirds of the anchor's length along (A, 2) directions."""
+    low, high = pairs.anchor_span(towards)
+    start = (pairs.layout.centre[pairs.anchors, :2] * towards).sum(axis=1)
+    from_middle = pairs.along(towards) + (start - (low + high) / 2)
+    return _part(pairs, from_middle - (high - low) / 6)
+
+
+def _half_size(pairs: Pairs) -> Array:
+    """(T, 1) half of the targets' mean horizontal size."""
+    return pairs.layout.mean_side[pairs.targets, None] / 2
+
+
+def _shorter(pairs: Pairs) -> Array:
+    """(A,) shorter horizontal side of the anchors."""
+    return pairs.layout.size[pairs.anchors, 1]
+
+
+def _height(pairs: Pairs) -> Array:
+    """(A,) of the anchors."""
+    return pairs.layout.size[pairs.anchors, 2]
+
+
+def _above_middle(pairs: Pairs) -> Array:
+    """(T, A) of the target's centre, from the anchor's."""
+    height = pairs.layout.centre[:, 2]
+    return pairs.difference(height, height)
+
+
+def _in_box(pairs: Pairs) -> tuple[Array, Array]:
+    """(T, A) target's centre from the anchor's along its box's longer side, and across it."""
+    along = pairs.layout.long_side[pairs.anchors]
+    return pairs.along(along), pairs.along(np.stack((-along[:, 1], along[:, 0]), axis=1))

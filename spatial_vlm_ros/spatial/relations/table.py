@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of relations: how each is measured, and how it takes its anchors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.relations import comparison, contact, directions, distances, fronts, groups, parts
+from spatial_vlm_ros.spatial.relations.pairs import Indices, Measure, Measured, Pairs
+from spatial_vlm_ros.types import Distance
+
+MeasureTwo = Callable[[Layout, Viewpoint, Indices, Indices, Indices], Measured]
+MeasureSet = Callable[[Layout, Indices, Indices], Measured]
+
+_BLOCK = 65_536  # pairs of target and anchor measured at once: their arrays stay in the processor's cache
+
+
+@dataclass(frozen=True, eq=False)
+class Relation:
+    """One relation; called with pairs it gives (T, A) margins in metres and their standard deviations.
+
+    Args:
+        name: canonical.
+        several: of several anchors it holds of all, or of any; it takes just one, or two together; or the whole set.
+        pairwise: how it is measured with one anchor; None where it takes more.
+        two: the same with two anchors together: (T, A, B).
+        group: the same with a set of anchors: (T,).
+        framed: whether it depends on the frame of reference.
+        gap: (T, A) metres between outlines that a distance stated with it is compared with; None where none can be.
+        only_stated: whether it says nothing but the distance that is stated with it.
+    """
+
+    name: str
+    several: Literal["all", "any", "one", "two", "set"]
+    pairwise: Measure | None = None
+    two: MeasureTwo | None = None
+    group: MeasureSet | None = None
+    framed: bool = False
+    gap: Callable[[Pairs], Array] | None = None
+    only_stated: bool = False
+
+    @property
+    def metric(self) -> bool:
+        """Whether a stated distance may go with it."""
+        return self.gap is not None
+
+    @property
+    def most_anchors(self) -> int:
+        """How many anchors of their own descriptions it takes at most."""
+        return 1 if self.two is None else 2
+
+    def __call__(self, pairs: Pairs, distance: Distance | None = None) -> Measured:
+        """Measure it.
+
+        Args:
+            pairs: targets and anchors.
+            distance: stated with it.
+
+        Returns:
+            (T, A) margins in metres, positive = holds, NaN = not measured; (T, A) standard deviations, metres.
+
+        Raises:
+            FrameUndefinedError: it needs a direction that the frame of reference does not have.
+            ValueError: it is not measured with one anchor, or not with a distance.
+        """
+        if self.pairwise is None or (distance is not None and self.gap is None):
+            raise ValueError(f"'{self.name}' is not measured with {'one anchor' if distance is None else 'a distance'}")
+        rows = max(1, _BLOCK // max(len(pairs.anchors), 1))
+        if len(pairs.targets) <= rows:
+            return self._measure(self.pairwise, pairs, distance)
+        shape = (len(pairs.targets), len(pairs.anchors))
+        margin, sigma = np.empty(shape), np.empty(shape)
+        for first in range(0, shape[0], rows):
+            some = slice(first, first + rows)
+            block = Pairs(pairs.layout, pairs.view, pairs.targets[some], pairs.anchors)
+            margin[some], sigma[some] = self._measure(self.pairwise, block, distance)
+        return margin, sigma
+
+    def _measure(self, pairwise: Measure, pairs: Pairs, distance: Distance | None) -> Measured:
+        if distance is None or self.gap is None:
+            return pairwise(pairs)
+        stated = distances.stated(self.gap(pairs), distance, pairs.layout.relation)
+        if self.only_stated:
+            return stated, pairs.noise
+        margin, sigma = pairwise(pairs)
+        return np.minimum(margin, stated), np.where(stated < margin, pairs.noise, sigma)
+
+
+def _all(name: str, measure: Measure, *, framed: bool = False, gap: Callable[[Pairs], Array] | None = None,
+         only_stated: bool = False) -> Relation:  # fmt: skip
+    return Relation(name, "all", measure, framed=framed, gap=gap, only_stated=only_stated)
+
+
+def _any(name: str, measure: Measure, *, framed: bool = False, gap: Callable[[Pairs], Array] | None = None) -> Relation:
+    return Relation(name, "any", measure, framed=framed, gap=gap)
+
+
+def _between(layout: Layout, _: Viewpoint, targets: Indices, first: Indices, second: Indices) -> Measured:
+    return groups.between(layout, targets, first, second)
+
+
+def _one(name: str, measure: Measure, *, framed: bool = False, two: MeasureTwo | None = None) -> Relation:
+    return Relation(name, "one", measure, framed=framed, two=two)
+
+
+_TABLE = (
+    _all("left of", directions.left_of, framed=True, gap=directions.left_gap),
+    _all("right of", directions.right_of, framed=True, gap=directions.right_gap),
+    _all("in front of", directions.in_front_of, framed=True, gap=directions.front_gap),
+    _all("behind", directions.behind, framed=True, gap=directions.behind_gap),
+    _one("on the other side of", directions.on_the_other_side, framed=True, two=directions.on_the_other_side_from),
+    _one("opposite", directions.opposite),
+    _any("on", contact.on),
+    _all("above", contact.above, gap=contact.above_gap),
+    _all("below", contact.below, gap=contact.below_gap),
+    _all("under", contact.under, gap=contact.below_gap),
+    _all("higher than", contact.higher_than),
+    _all("lower than", contact.lower_than),
+    _any("inside", contact.inside),
+    _any("out of", contact.out_of),
+    _any("containing", contact.containing),
+    _any("supporting", contact.supporting),
+    _any("touching", contact.touching),
+    _any("against", contact.against),
+    _any("next to", distances.next_to, gap=distances.space_between),
+    _any("near", distances.near, gap=distances.space_between),
+    _all("far from", distances.far_from),
+    _all("at a distance from", distances.at_a_distance, gap=distances.space_between, only_stated=True),
+    _any("around", distances.around),
+    Relation("between", "two", two=_between),
+    Relation("among", "set", group=groups.among),
+    _any("at the edge of", parts.at_the_edge),
+    _any("at the corner of", parts.at_the_corner),
+    _any("at the centre of", parts.at_the_centre),
+    _any("at the left side of", parts.at_the_left_side, framed=True),
+    _any("at the right side of", parts.at_the_right_side, framed=True),
+    _any("at the front of", parts.at_the_front, framed=True),
+    _any("at the back of", parts.at_the_back, framed=True),
+    _any("at the end of", parts.at_the_end),
+    _any("at the top of", parts.at_the_top),
+    _any("in the middle of the height of", parts.in_the_middle_of_the_height),
+    _any("at the bottom of", parts.at_the_bottom),
+    _any("part of", parts.part_of),
+    _one("facing", fronts.facing),
+    _one("facing away from", fronts.facing_away_from),
+    *(
+        _all(name, comparison.compared(superlative), framed=superlative in order.FRAME_DEPENDENT)
+        for name, superlative in comparison.COMPARATIVES.items()
+    ),
+)
+
+RELATIONS: Mapping[str, Relation] = MappingProxyType({relation.name: relation for relation in _TABLE})
+"""Every relation that is measured, by canonical name. Closest to, farthest from and other than compare or exclude."""
+
+
+def measure(name: str, pairs: Pairs, distance: Distance | None = None) -> Measured:
+    """(T, A) margins and standard deviations of a relation to single anchors, with a distance where one is stated.
+
+    Raises:
+        FrameUndefinedError: it needs a direction that the frame of reference does not have.
+    """
+    return RELATIONS[name](pairs, distance)
+
+
+def with_distance(name: str, pairs: Pairs, distance: Distance) -> Measured:
+    """(T, A) margins and standard deviations of a relation that holds at a stated distance.
+
+    Raises:
+        FrameUndefinedError: it needs a direction that the frame of reference does not have.
+    """
+    return RELATIONS[name](pairs, distance)
+
+
+def measure_two(
+    name: str, layout: Layout, view: Viewpoint, targets: Indices, first: Indices, second: Indices
+) -> Measured:
+    """(T, A, B) margins and standard deviations of a relation to two anchors together.
+
+    Raises:
+        ValueError: the relation does not take two.
+    """
+    two = RELATIONS[name].two
+    if two is None:
+        raise ValueError(f"'{name}' does not take two anchors")
+    return two(layout, view, targets, first, second)
+
+
+def measure_set(name: str, layout: Layout, targets: Indices, members: Indices) -> Measured:
+    """(T,) margins and standard deviations of a relation to a set of anchors.
+
+    Raises:
+        ValueError: the relation does not take a set.
+    """
+    group = RELATIONS[name].group
+    if group is None:
+        raise ValueError(f"'{name}' does not take a set of anchors")
+    return group(layout, targets, members)

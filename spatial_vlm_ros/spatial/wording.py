@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A verdict in words for a person: what was decided and why, and what to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from spatial_vlm_ros.language import describe
+from spatial_vlm_ros.spatial import questions
+from spatial_vlm_ros.spatial.belief import ClauseBelief
+from spatial_vlm_ros.spatial.believer import Believer
+from spatial_vlm_ros.spatial.decision import Verdict
+from spatial_vlm_ros.spatial.occlusion import is_inside
+from spatial_vlm_ros.types import HiddenRegion, NounPhrase, SceneObject, Status
+
+_LISTED = 4  # candidates or regions named in a sentence
+
+
+def name_of(thing: SceneObject) -> str:
+    """Label and id, for people: "soup can (d1)"."""
+    return questions.printable(f"{thing.detection.label} ({thing.id})")
+
+
+def question(verdict: Verdict, believer: Believer) -> str | None:
+    """What to ask, where an answer would settle the matter."""
+    layout = believer.layout
+    frame = believer.frames_used[0] if believer.frames_used else believer.default_frame
+    if verdict.status is Status.AMBIGUOUS and verdict.phrase is None:
+        frames = [one.value for one in verdict.frames]
+        # An order in the answer replaces the one that was said: it counts among those that the other words leave.
+        members = verdict.belief.fit * np.prod([c.chance for c in verdict.belief.clauses if not c.is_order], axis=0)
+        return questions.ask(
+            verdict.query.target, verdict.rivals, verdict.probability, layout, frames, frame=frame, members=members
+        ).text  # fmt: skip
+    if verdict.chosen < 0 or verdict.phrase is not None:
+        return None
+    alone = int((verdict.belief.fit >= 0.5).sum()) == 1
+    if verdict.status is Status.LOW_CONFIDENCE or (verdict.status is Status.RELATION_UNSATISFIED and alone):
+        return questions.confirm(verdict.chosen, layout, frame=frame)
+    return None
+
+
+def message(verdict: Verdict, believer: Believer, hidden: Sequence[HiddenRegion]) -> str:
+    """The outcome in one sentence.
+
+    Args:
+        verdict: what was decided.
+        believer: the scene.
+        hidden: where what was not found could be.
+    """
+    objects = believer.layout.scene.objects
+    said = describe(verdict.query.target)
+    chosen = objects[verdict.chosen] if verdict.chosen >= 0 else None
+    if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
+        text = f"I see no {_bare(verdict.phrase)}"
+        if hidden:
+            text += f"; one could be hidden {_hiding(hidden, believer)}"
+        return text + "."
+    if chosen is None:
+        return f"Nothing was found for '{said}'."
+    if verdict.status is Status.RELATION_UNSATISFIED and not verdict.several:
+        return f"No {_bare(verdict.query.target)} is {_clause_words(verdict.clause, verdict.chosen, believer)}"
+    if verdict.frames:
+        each = [f"the {name_of(objects[row])} in the frame '{frame.value}'"
+                for row, frame in zip(verdict.rivals, verdict.frames, strict=True)]  # fmt: skip
+        return f"'{said}' is {' and '.join(each)}."
+    if verdict.several and verdict.status is Status.OK:
+        meant = [f"the {name_of(objects[row])}" for row in verdict.several]
+        return f"'{said}' {'are' if len(meant) > 1 else 'is'} {_and(meant)}."
+    if verdict.status is Status.RELATION_UNSATISFIED and verdict.several:
+        return f"Only {questions.number(len(verdict.several))} of '{said}' can be seen."
+    if verdict.status in (Status.AMBIGUOUS, Status.LOW_CONFIDENCE) and verdict.phrase is not None:
+        where = describe(verdict.phrase)
+        many = verdict.status is Status.AMBIGUOUS
+        return f"'{where}' fits {len(verdict.rivals)} things." if many else f"It is not clear which thing is '{where}'."
+    if verdict.status is Status.AMBIGUOUS:
+        names = ", ".join(name_of(objects[row]) for row in verdict.rivals[:_LISTED])
+        more = len(verdict.rivals) - _LISTED
+        return f"'{said}' fits {len(verdict.rivals)} things: {names}{f' and {more} more' if more > 0 else ''}."
+    if verdict.status is Status.LOW_CONFIDENCE:
+        if verdict.clause is not None:
+            unclear = _clause_words(verdict.clause, verdict.chosen, believer)
+            return f"It is not clear that the {name_of(chosen)} is {unclear}"
+        return f"The {name_of(chosen)} fits '{said}' only with probability {verdict.probability[verdict.chosen]:.2f}."
+    if verdict.status is Status.DEPTH_INVALID:
+        return f"The {name_of(chosen)} is meant, but its place cannot be measured: {chosen.depth_problem}."
+    if verdict.status is Status.OCCLUDED:
+        by = next((f" by the {name_of(o)}" for o in objects if o.id == chosen.occluder), "")
+        seen = f"{chosen.visible_fraction:.0%}"
+        return f"The {name_of(chosen)} is meant, but only {seen} of it can be seen: it is hidden{by}."
+    if verdict.status is Status.NO_PLACE:
+        why = verdict.placing.reason if verdict.placing is not None else None
+        return f"The {name_of(chosen)} is meant, but there is no place to put it: {why or 'none was found'}."
+    if verdict.placing is not None:
+        assumed = verdict.placing.assumed
+        size = f"; its size was not measured, {assumed:.2f} m is assumed" if assumed is not None else ""
+        count = len(verdict.placing.spots)
+        return f"'{said}' is the {name_of(chosen)}; {count} place{'s' if count > 1 else ''} found for it{size}."
+    return f"'{said}' is the {name_of(chosen)}."
+
+
+def _hiding(hidden: Sequence[HiddenRegion], believer: Believer) -> str:
+    """Behind or in what something could be hidden, the largest places first."""
+    names = {thing.id: name_of(thing) for thing in believer.layout.scene.objects}
+    places = [
+        f"{'in' if is_inside(believer.layout, region) else 'behind'} the {names[region.occluder_id]}"
+        for region in hidden
+    ]
+    return " or ".join(list(dict.fromkeys(places))[:_LISTED])
+
+
+def _clause_words(clause: ClauseBelief | None, row: int, believer: Believer) -> str:
+    """A clause in words for the object at `row`, for example: behind the cup (d2): short by 0.12 m."""
+    if clause is None:
+        return "as described."
+    objects = believer.layout.scene.objects
+    if clause.is_order:
+        return f"the {clause.name} one."
+    anchors = [f"the {name_of(objects[int(a)])}" for a in clause.anchors[row] if a >= 0]
+    if clause.on_support:
+        anchors = ["the surface"]
+    if not anchors:
+        anchors = [describe(inner.phrase) for inner in clause.inner]
+    words = f"{'not ' if clause.negated else ''}{clause.name} {' and '.join(anchors)}"
+    margin = float(clause.margin[row])
+    if not np.isfinite(margin):
+        return words + ": it could not be measured."
+    return words + (f": short by {-margin:.3f} m." if margin < 0 else f": by {margin:.3f} m only.")
+
+
+def _bare(phrase: NounPhrase) -> str:
+    """Name and attributes alone."""
+    return " ".join((*phrase.attributes, phrase.category))
+
+
+def _and(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else words[0]

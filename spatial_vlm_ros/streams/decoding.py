@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The messages of one complete frame to pixels and metres, as the parameters say they are to be read.
+
+Knows which message's size must fit which; knows nothing of stamps or waiting.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spatial_vlm_ros.config import StreamConfig
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.depth import register_depth
+from spatial_vlm_ros.streams.camera_info import camera_of
+from spatial_vlm_ros.streams.detections import detections_of
+from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
+from spatial_vlm_ros.streams.mirror import turned_camera, turned_detection, turned_image
+from spatial_vlm_ros.types import Depth, Detection, PinholeCamera, Rgb, Transform
+
+
+def frame_id_of(message: Any) -> str:
+    """Frame of a message as tf2 and TransformBuffer name it: without a leading slash."""
+    return str(message.header.frame_id).removeprefix("/")
+
+
+def colour_of(message: Any, info: Any, config: StreamConfig) -> tuple[Rgb, PinholeCamera]:
+    """The colour image (H, W, 3) and its camera, turned back where the driver mirrors.
+
+    Raises:
+        InputError: one of the messages cannot be read, or their sizes differ.
+    """
+    camera = camera_of(info, config.rectified)
+    rgb = decode_rgb(message)
+    _check_size("colour image", rgb.shape, camera)
+    return (turned_image(rgb), turned_camera(camera)) if config.mirrored else (rgb, camera)
+
+
+def depth_of(
+    message: Any, rgb_frame_id: str, camera: PinholeCamera, info: Any, rgb_T_depth: Transform | None,
+    config: StreamConfig,
+) -> Depth:  # fmt: skip
+    """Depth registered to colour, (H, W) metres, turned back where the driver mirrors.
+
+    Args:
+        message: the depth image.
+        rgb_frame_id: frame of the colour image.
+        camera: of the colour image, as `colour_of` gives it.
+        info: camera info of the depth image; None = that of colour holds for it.
+        rgb_T_depth: pose of the depth camera, where depth has to be registered or moved; else None.
+        config: how to read the message.
+
+    Raises:
+        InputError: a message cannot be read, sizes differ, or depth that should be registered is in another frame.
+    """
+    if config.depth_registered:
+        _check_registered(frame_id_of(message), rgb_frame_id)
+    depth = decode_depth(message, config.depth_scale or None)
+    if rgb_T_depth is None:
+        _check_size("depth image", depth.shape, camera, "register depth to colour, or set depth_registered: false")
+        return turned_image(depth) if config.mirrored else depth
+    depth_camera = camera
+    if info is not None:
+        depth_camera = camera_of(info, config.rectified)
+        depth_camera = turned_camera(depth_camera) if config.mirrored else depth_camera
+    _check_size("depth image", depth.shape, depth_camera)
+    return register_depth(turned_image(depth) if config.mirrored else depth, depth_camera, camera, rgb_T_depth)
+
+
+def found_of(message: Any, camera: PinholeCamera, config: StreamConfig) -> tuple[Detection, ...]:
+    """The detections of a picture, turned back where the driver mirrors.
+
+    Raises:
+        InputError: the message is for a picture of another size, or an entry is malformed.
+    """
+    found = detections_of(message, camera.width, camera.height)
+    return tuple(turned_detection(one, camera.width) for one in found) if config.mirrored else found
+
+
+def _check_size(what: str, shape: tuple[int, ...], camera: PinholeCamera, repair: str = "") -> None:
+    if shape[:2] != (camera.height, camera.width):
+        raise InputError(
+            what,
+            f"{shape[1]}x{shape[0]} pixels",
+            f"{camera.width}x{camera.height} as its camera info says",
+            repair or "remap the camera info of this very image",
+        )
+
+
+def _check_registered(depth_frame: str, rgb_frame: str) -> None:
+    """Depth that is registered to colour is in its frame; drivers that align it say so in the header."""
+    if depth_frame and rgb_frame and depth_frame != rgb_frame:
+        raise InputError(
+            "frame of the depth image",
+            repr(depth_frame),
+            f"{rgb_frame!r}, that of colour: depth in another frame is not registered to it",
+            "use the driver's aligned depth topic, or set depth_registered: false with its own camera info",
+        )

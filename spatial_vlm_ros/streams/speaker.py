@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a request needs to know where its speaker stands: only then is the speaker's transform waited for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from spatial_vlm_ros.types import FrameOfReference, SpatialQuery
+
+
+def needs_speaker(queries: Iterable[SpatialQuery], *frames: FrameOfReference | str | None) -> bool:
+    """Whether the speaker's frame of reference may decide a request.
+
+    Args:
+        queries: all readings of its words.
+        frames: those that hold where the words state none, or their names.
+    """
+    queries = tuple(queries)
+    if any(frame == FrameOfReference.SPEAKER for frame in frames) and any(_tells_where(query) for query in queries):
+        return True
+    return any(_says_speaker(query) for query in queries)
+
+
+def _tells_where(query: SpatialQuery) -> bool:
+    """Whether the words choose by place: names and colours alone depend on no frame."""
+    target = query.target
+    ordered = target.superlative is not None or target.ordinal is not None
+    return ordered or bool(target.relations) or query.destination is not None
+
+
+def _says_speaker(said: object) -> bool:
+    """Whether the frame is stated anywhere inside a reading."""
+    if isinstance(said, tuple):
+        return any(_says_speaker(part) for part in said)
+    if dataclasses.is_dataclass(said):
+        return any(_says_speaker(getattr(said, field.name)) for field in dataclasses.fields(said))
+    return said is FrameOfReference.SPEAKER

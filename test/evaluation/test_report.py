@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTML, Markdown and JUnit reports: complete, self-contained, and deaf to what labels say."""
+
+from __future__ import annotations
+
+import html.parser
+import math
+import re
+import sys
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+from evaluation_cases import HOSTILE, case, some_run
+
+from spatial_vlm_ros.errors import DependencyError
+from spatial_vlm_ros.evaluation import plots
+from spatial_vlm_ros.evaluation.calibration import calibrate
+from spatial_vlm_ros.evaluation.junit import junit_xml
+from spatial_vlm_ros.evaluation.markdown import escape, markdown_summary
+from spatial_vlm_ros.evaluation.outcome import Outcome, judge
+from spatial_vlm_ros.evaluation.report import check_installed, html_report
+from spatial_vlm_ros.evaluation.runs import StoredAnswer
+from spatial_vlm_ros.types import Resolution, Status
+
+JPEG = b"\xff\xd8not really a picture\xff\xd9"
+VOID = {"meta", "img", "br", "hr", "link", "rect", "line", "circle", "polygon", "polyline"}
+
+
+class Page(html.parser.HTMLParser):
+    """Elements of a page with their attributes, and whether they are nested as they should be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> without its beginning"
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    cases, answers = some_run()
+    before = [StoredAnswer(c.frame, c.instruction, c.expect.status, c.expect.id) for c in cases[:-1] if c.expect]
+    return judge(cases, answers, before)
+
+
+@pytest.fixture(scope="module")
+def page(outcome: Outcome) -> str:
+    return html_report(outcome, some_run()[1], {12: JPEG, 14: JPEG}, f"Evaluation of {HOSTILE}")
+
+
+def test_the_page_is_well_nested_and_has_one_heading_and_every_section(page: str) -> None:
+    read = Page(page)
+    assert read.open == []
+    assert len(read.all("h1")) == 1
+    ids = [a["id"] for _, a in read.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"] for a in read.all("a")} <= {f"#{i}" for i in ids}
+    assert {a["aria-labelledby"] for a in read.all("section")} == {
+        "baseline",
+        "failures",
+        "groups",
+        "confidence",
+        "cases",
+    }
+    assert all(a.get("aria-label") for a in read.all("svg") if a.get("class") == "plot")
+    assert len([a for a in read.all("svg") if a.get("class") == "plot"]) == 4
+
+
+def test_the_page_needs_nothing_else_and_runs_nothing(page: str) -> None:
+    read = Page(page)
+    tags = {tag for tag, _ in read.elements}
+    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base"}
+    for tag, attributes in read.elements:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/jpeg;base64,"))
+    policy = next(a["content"] for a in read.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert "script-src" not in policy
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_hostile_words_are_shown_as_they_are_but_for_what_cannot_be_seen(page: str) -> None:
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
+    assert "\u202e" not in page
+    assert "\x1b" not in page
+
+
+def test_every_failure_has_its_words_candidates_and_picture(page: str, outcome: Outcome) -> None:
+    read = Page(page)
+    assert len(read.all("article")) == len(outcome.score.misses) == 3
+    assert len(read.all("img")) == 2
+    assert all(a["alt"] for a in read.all("img"))
+    article = re.findall(r"<article.*?</article>", page, re.DOTALL)[0]
+    for words in ("the mug", "OK b", "OK a", "behind c", "-0.012", "unclear", "0.850", "new"):
+        assert words in article
+    assert 'class="tag bad">new' not in re.findall(r"<article.*?</article>", page, re.DOTALL)[2]
+
+
+def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: Outcome) -> None:
+    text = re.sub(r"<[^>]+>", " ", page).replace("\u00a0", " ")
+    share = outcome.score.as_expected
+    assert f"{share.k} of {share.n}" in text
+    assert f"{100 * share.low:.1f} to {100 * share.high:.1f} %" in text
+    assert outcome.score.split is not None
+    assert (outcome.score.split.usual.n, outcome.score.split.counter_heuristic.n) == (12, 2)
+    assert "Usual less counter-heuristic: +100.0 points" in text
+    assert "Cannot tell" in text
+
+
+def test_a_run_without_failures_and_without_a_baseline_is_a_page_too() -> None:
+    cases, answers = some_run()
+    text = html_report(judge(cases[:3], answers[:3]), answers[:3], {}, "fine")
+    assert "Every case ended as expected." in text
+    assert "Baseline" not in text
+    refused = [case("gibberish", Status.NOT_UNDERSTOOD)]
+    answer = Resolution("gibberish", Status.NOT_UNDERSTOOD, "no", frame="f1")
+    assert "(not understood)" in html_report(judge(refused, [answer]), [answer], {}, "no answers")
+
+
+def test_marks_of_plots_stay_inside_their_frames() -> None:
+    found = calibrate([0.99] * 20 + [0.6] * 10 + [0.2] * 5, [True] * 20 + [False, True] * 5 + [False] * 5)
+    assert found is not None
+    diagram, curve = plots.reliability(found), plots.coverage_risk(found)
+    for axis in (diagram.x, diagram.y, curve.x, curve.y):
+        assert 2 <= len(axis.ticks) <= 6
+        assert axis.low - 1e-9 <= axis.ticks[0] < axis.ticks[-1] <= axis.high + 1e-9
+        assert axis.at(axis.low) == axis.start
+        assert axis.at(2.0) == axis.end
+    places = [tuple(map(float, point.split(","))) for point in f"{curve.line} {curve.band}".split()]
+    assert all(0 <= x <= plots.WIDTH and 0 <= y <= plots.HEIGHT for x, y in places)
+    assert places[len(found.curve) - 1] == (curve.x.at(1.0), curve.y.at(found.aurc_random))
+
+
+# ------------------------------------------------------------------------------------------------ Markdown, JUnit
+
+
+def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome: Outcome) -> None:
+    text = markdown_summary(outcome, "Run")
+    assert text.startswith("# Run\n")
+    assert "**Against the baseline: cannot tell** (14 common cases; 1 only here, 0 only there)" in text
+    assert "| as expected | 12 / 15 | 80.0% (54.8% to 93.0%) |" in text
+    assert "## 3 not as expected" in text
+    tables = [re.sub(r"\\.", "", line) for line in text.splitlines() if line.startswith("|")]
+    columns = [line.count("|") for line in tables]
+    assert all(a == b or "---" not in rule for a, rule, b in zip(columns, tables[1:], columns[1:], strict=False))
+    assert not re.search(r"(?<!\\)<", text)
+    assert not re.search(r"(?<!\\)`", text)
+    assert "\x1b" not in text
+
+
+def test_escaped_words_are_one_line() -> None:
+    assert escape("a\n# b") == "a?\\# b"
+    assert escape("[x](http://y)") == "\\[x\\]\\(http\\://y\\)"
+
+
+def test_junit_has_one_test_case_for_each_case_and_failures_in_words(outcome: Outcome) -> None:
+    junitparser: Any = pytest.importorskip("junitparser")
+    cases = outcome.score.cases
+    text = junit_xml(cases, [0.0125] * len(cases), "evaluate")
+    suite = next(iter(junitparser.JUnitXml.fromstring(text)))
+    assert (suite.tests, suite.failures, suite.errors) == (15, 3, 0)
+    assert math.isclose(suite.time, 15 * 0.0125, abs_tol=1e-3)
+    tests = list(suite)
+    assert (tests[12].classname, tests[12].name) == ("f1", "the mug")
+    assert tests[12].result[0].message == "expected OK b, got OK a"
+    assert tests[13].result[0].type == "AMBIGUOUS"
+    hostile = ET.fromstring(text).findall(".//testcase")[14]  # noqa: S314
+    assert hostile.get("name") == HOSTILE.replace("\x1b", "?")
+
+
+def test_a_missing_library_is_named_with_its_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setitem(sys.modules, "junitparser", None)
+    check_installed(html=False, junit=False)
+    for wanted, name in (({"html": True, "junit": False}, "Jinja2"), ({"html": False, "junit": True}, "junitparser")):
+        with pytest.raises(DependencyError, match=rf"spatial_vlm_ros\[report\].*{name}"):
+            check_installed(**wanted)
+    with pytest.raises(DependencyError, match="junitparser"):
+        junit_xml((), (), "none")

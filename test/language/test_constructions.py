@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways of building a sentence other than "do this to that thing there"."""
+
+import pytest
+from language_outline import outline
+
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language import parse
+
+TOPICS = [
+    ("The mug behind the box: pick it up.", "pick: mug [behind box]"),
+    ("The crate in front of the glass - tug it.", "pull: crate [in front of glass]"),
+    ("The mug left of the box from where I stand, grab it", "pick: mug [left of@speaker box]"),
+    ("Do you see the jar? Close it.", "close: jar"),
+    ("You see the tallest mug? Put it on the tray.", "place: ^tallest mug -> on tray"),
+    ("See the phone under the lamp? Hand it over.", "give: phone [under lamp]"),
+    ("The mugs near the pan, give them to me", "give: x-1 mug [near pan]"),
+    ("the switch, give it a push", "push: switch"),
+    ("give the crate a little push", "push: crate"),
+    ("point the cup out", "point: cup"),
+    ("Could you hand the grey carrot over, please?", "give: <grey> carrot"),
+    ("give me the cake stands holding up the bag", "give: x-1 cake stand [supporting bag]"),
+    ("pick up the middle of the mugs", "pick: ^middle mug"),
+    ("put the mug in the fridge's left compartment", "place: mug -> inside ^leftmost compartment [part of fridge]"),
+]
+PLACES = [
+    ("I want the fork near the pan to go next to the plate", "place: fork [near pan] -> next to plate"),
+    ("I'd like the lamp to be behind the box", "place: lamp -> behind box"),
+    ("the mug should go on the tray", "place: mug -> on tray"),
+    ("the bowl goes in the sink", "place: bowl -> inside sink"),
+    ("From my side, the bowl goes left of the sink", "place: bowl -> left of@speaker sink"),
+]
+STEPS = [
+    ("After opening the drawer, put the spoon in it", "place: spoon -> inside drawer"),
+    ("First open the box, then put the pen in it.", "place: pen -> inside box"),
+    ("Open the box. Then put the pen in it.", "place: pen -> inside box"),
+    ("Would you mind lifting the spoon and placing the fork on the mat?", "place: fork -> on mat"),
+]
+CLAUSES = [
+    ("the cup that is by the pan, is red and is near the box", "<red> cup [next to pan] [near box]"),
+    ("the cup which is narrowest and which is outside the bin", "^narrowest cup [out of bin]"),
+    ("the cup that is behind the pan and which touches the box", "cup [behind pan] [touching box]"),
+    ("the cup which is by the pan and sits near the box", "cup [next to pan] [near box]"),
+    ("the cup by the pan and standing on the box", "cup [next to pan] [on box]"),
+    ("the cup that is standing 20 cm left of the pan", "cup [~0.2 left of pan]"),
+    ("the cup beside the pan, two hand widths away from it", "cup [~0.18 next to pan]"),
+    ("the cup that isn't less than 5 cm from the pan", "cup [>0.05 at a distance from pan]"),
+    ("the cup that is not as tall as the pan", "cup [shorter than pan]"),
+    ("the cup that isn't as narrow as the pan is", "cup [wider than pan]"),
+    ("the cup less far away than the pan", "cup [closer than pan]"),
+    ("the cup of greater height than the pan", "cup [taller than pan]"),
+    ("the cup further to the left than the pan", "cup [left of pan]"),
+    ("the cup at a lower level than the pan", "cup [lower than pan]"),
+    ("the box which the two keys are in", "box [containing x2 key]"),
+    ("the mat that the mug is not on", "mat [not supporting mug]"),
+    ("the container that the pen is sitting in", "container [containing pen]"),
+    ("the jar with the spoon inside", "jar [containing spoon]"),
+    ("the mat with the candle on top", "mat [supporting candle]"),
+    ("the jar that does not have the spoon in it", "jar [not containing spoon]"),
+    ("the cup with the pan on one side and the red box on the other", "cup [between pan & <red> box]"),
+    ("the cup flanked by the pan and the box", "cup [between pan & box]"),
+    ("the cup located nearest the pan", "cup [closest to pan]"),
+    ("the cup at the greatest distance from the pan", "cup [farthest from pan]"),
+    ("the camera that has its back to the wall", "camera [facing away from wall]"),
+    ("the cup that is not the same as the red cup", "cup [other than <red> cup]"),
+    ("all three of the cups", "x3 cup"),
+    ("the three white thermoses", "x3 <white> thermos"),
+    ("the cup that is 1st from the left", "#1:left cup"),
+    ("the round tin's lid", "lid [part of <round> tin]"),
+    ("whatever isn't on the tray", "object [not on tray]"),
+    ("the cup on the other side of the box as seen from the pan", "cup [on the other side of box & pan]"),
+    ("the jar with the cup inside and not touching the box", "jar [containing cup] [not touching box]"),
+    ("the jar with the cup that from my side is left of the pan inside", "jar [containing cup [left of@speaker pan]]"),
+    ("the mug seen from where you are left of the box", "mug [left of@robot box]"),
+    ("the camera that looks at the mug that is on this side of the pan", "camera [facing mug [in front of pan]]"),
+    ("the cake stand with the spoon on it", "cake stand [supporting spoon]"),
+]
+VIEWS = [
+    ("the cup that, from where you stand, is left of the pan", "cup [left of@robot pan]"),
+    ("the cup that is red and which, as the camera sees it, is left of the pan", "<red> cup [left of@viewer pan]"),
+    ("with respect to the world frame could you find the cup behind the pan", "cup [behind@world pan]"),
+    ("the cup on your far left", "^leftmost @robot cup"),
+    ("the second cup from the right from the robot's perspective", "#2:right @robot cup"),
+    (
+        "the cup behind the pan that is left of the sofa from its point of view",
+        "cup [behind pan [left of@object sofa]]",
+    ),
+    (
+        "the cup that from its own side is left of the sofa and is behind the pan",
+        "cup [left of@object sofa] [behind pan]",
+    ),
+    (
+        "from my side, the cup left of the pan and behind the sofa from the sofa's point of view",
+        "cup [left of@speaker pan] [behind@object sofa]",
+    ),
+    ("the rightmost cup in front of the sofa from the sofa's perspective", "^rightmost cup [in front of@object sofa]"),
+    ("the cup on your side of the pan", "cup [in front of@robot pan]"),
+]
+NOT_UNDERSTOOD = [
+    ("the can left of that one", "that one", "nothing was said"),
+    ("grab the mug by the handle", "by", "hold"),
+    ("open the door by the big knob", "by", "hold"),
+    ("bring the cup closer to me", "closer to me", "no place"),
+    ("move the cup nearer to the box", "nearer to", "no place"),
+    ("the mug, put the cup on the tray", "the cup", "second thing"),
+    ("the mug left of the chair as seen from the sofa", "as", "no place"),
+    ("Pick up the mug. Put it on the tray.", ".", "several sentences"),
+]
+
+
+@pytest.mark.parametrize(("instruction", "expected"), TOPICS + PLACES, ids=[said for said, _ in TOPICS + PLACES])
+def test_a_thing_may_be_named_before_what_is_done_with_it(instruction: str, expected: str) -> None:
+    assert outline(parse(instruction)[0]) == expected
+
+
+@pytest.mark.parametrize(("instruction", "expected"), STEPS, ids=[said for said, _ in STEPS])
+def test_commands_may_be_joined_in_several_ways(instruction: str, expected: str) -> None:
+    query = parse(instruction)[0]
+    assert len(query.steps) == 2
+    assert outline(query).startswith(expected)
+
+
+@pytest.mark.parametrize(("instruction", "expected"), CLAUSES + VIEWS, ids=[said for said, _ in CLAUSES + VIEWS])
+def test_what_is_said_of_a_thing_may_be_said_in_several_ways(instruction: str, expected: str) -> None:
+    assert f"find: {expected}" in [outline(query) for query in parse(instruction)]
+
+
+@pytest.mark.parametrize(
+    ("instruction", "words", "reason"), NOT_UNDERSTOOD, ids=[said for said, _, _ in NOT_UNDERSTOOD]
+)
+def test_what_only_looks_like_them_is_refused(instruction: str, words: str, reason: str) -> None:
+    with pytest.raises(NotUnderstoodError) as refusal:
+        parse(instruction)
+    assert instruction[slice(*refusal.value.span)] == words
+    assert reason in refusal.value.reason
+
+
+def test_where_a_thing_is_may_be_beside_a_handle() -> None:
+    assert outline(parse("grab the mug next to the handle")[0]) == "pick: mug [next to handle]"
+
+
+REPEATED = ("with the cup on one side and the can on the other ", "that the mug is on ", "with the cup in it ",
+            "see the mug? grab it ", "give the mug a push ", "that from my side is left of the box ",
+            "the mug should go on ", "jar's lid ", "nearest located ")  # fmt: skip
+
+
+@pytest.mark.parametrize("words", REPEATED)
+def test_constructions_again_and_again_end_in_words(words: str) -> None:
+    instruction = (words * 400)[:1000].strip()
+    try:
+        ends = [len(query.instruction) for query in parse(instruction)]
+    except NotUnderstoodError as refusal:
+        ends = [refusal.span[1]]
+    assert 0 < max(ends) <= len(instruction)

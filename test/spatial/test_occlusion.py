@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hidden regions against the truth: what is put into one cannot be seen, what is put elsewhere can."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.config import DepthConfig, RelationConfig
+from spatial_vlm_ros.geometry.camera import normalised_grid, project
+from spatial_vlm_ros.sim.random_worlds import random_tabletop
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.shapes import Box, Cylinder
+from spatial_vlm_ros.sim.tabletop import Body, Rendering, World
+from spatial_vlm_ros.spatial.layout import Layout, lay_out
+from spatial_vlm_ros.spatial.occlusion import hidden_regions, is_inside, is_open
+from spatial_vlm_ros.spatial.typical_sizes import expected_size
+from spatial_vlm_ros.types import HiddenRegion, NounPhrase
+
+if TYPE_CHECKING:
+    from conftest import Tabletop
+
+SCENES = 100
+HIDDEN = 0.1  # part of a thing that may be seen where it is called hidden
+
+
+def laid(tabletop: Tabletop, seen: Rendering, frame: object = None) -> Layout:
+    return lay_out(tabletop.lift(seen, frame=frame), DepthConfig(), RelationConfig())  # type: ignore[arg-type]
+
+
+def visible_part(seen: Rendering, body: Body) -> float:
+    """Part of a body that would be seen if it were put into the scene."""
+    camera, pose = seen.frame.camera, seen.frame.base_T_camera
+    assert pose is not None
+    pixels = project(camera, pose.inverse().apply(body.corners()))
+    (u0, v0), (u1, v1) = np.clip(pixels.min(axis=0), 0, None).astype(int), np.ceil(pixels.max(axis=0)).astype(int) + 1
+    grid = normalised_grid(camera)[v0:v1, u0:u1].reshape(-1, 2)
+    rays = np.column_stack((grid, np.ones(len(grid)))) @ pose.rotation.T
+    distance = body.hit(pose.translation, rays)[0]
+    own = np.isfinite(distance)
+    scene = np.nan_to_num(seen.frame.depth[v0:v1, u0:u1].reshape(-1), nan=np.inf)
+    return float((distance[own] < scene[own]).mean())
+
+
+@dataclasses.dataclass(frozen=True)
+class Spot:
+    """A region in the world: its middle, its directions along and across the view, half its size."""
+
+    place: np.ndarray
+    turn: np.ndarray
+    half: np.ndarray
+
+    @staticmethod
+    def of(region: HiddenRegion, seen: Rendering) -> Spot:
+        pose = seen.frame.base_T_camera
+        assert pose is not None
+        place = pose.apply(np.array(region.position))
+        ahead = place[:2] - pose.translation[:2]
+        ahead /= np.linalg.norm(ahead)
+        return Spot(place, np.array([ahead, (ahead[1], -ahead[0])]), np.array(region.size) / 2)
+
+    def holds(self, x: float, y: float) -> bool:
+        return bool((np.abs(self.turn @ ((x, y) - self.place[:2])) <= self.half[:2]).all())
+
+
+def collides(body: Body, world: World) -> bool:
+    """Whether it is where something else stands; what stands in an open thing is not asked for here."""
+    return any(
+        np.hypot(body.position[0] - b.position[0], body.position[1] - b.position[1])
+        < (body.size[0] + min(b.size[:2])) / 2 - 0.003
+        for b in world.bodies
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    where: str
+    visible: float
+
+
+@pytest.fixture(scope="module")
+def trials(tabletop: Tabletop) -> dict[str, list[Trial]]:
+    """A thing put into every region, and onto the table elsewhere, in scenes that were measured with noise."""
+    found: dict[str, list[Trial]] = {"behind": [], "inside": [], "elsewhere": []}
+    for seed in range(SCENES):
+        rng = np.random.default_rng(seed)
+        world = random_tabletop(rng, int(rng.integers(3, 8)))
+        pitch = float(rng.uniform(20, 50))
+        seen = tabletop.see(*world.bodies, eye=tabletop.pitched(pitch, 1.0))
+        layout = laid(tabletop, seen, noisy(seen.frame, rng))
+        thing = Cylinder(float(rng.uniform(0.02, 0.04)), float(rng.uniform(0.03, 0.07)))
+        regions = hidden_regions(layout, (thing.size[0], thing.height))
+        for kind, body in (*placed(regions, seen, world, thing, rng), *elsewhere(regions, seen, world, thing, rng)):
+            where = f"seed {seed}, {kind}: {np.round(body.position, 3)} {np.round(thing.size, 3)}"
+            found[kind].append(Trial(where, visible_part(seen, body)))
+    return found
+
+
+def placed(
+    regions: Sequence[HiddenRegion], seen: Rendering, world: World, thing: Cylinder, rng: np.random.Generator
+) -> Iterator[tuple[str, Body]]:
+    for region in regions:
+        spot = Spot.of(region, seen)
+        room = np.maximum(spot.half[:2] - thing.radius, 0.0)
+        for _ in range(2):
+            x, y = spot.place[:2] + (rng.uniform(-1, 1, 2) * room) @ spot.turn
+            base = max(0.0, float(spot.place[2] - spot.half[2]))
+            body = Body("new", "new", thing, (float(x), float(y), base))
+            holder = world[region.occluder_id]
+            if np.hypot(x - holder.position[0], y - holder.position[1]) + thing.radius < holder.size[0] / 2:
+                yield "inside", body
+            elif not collides(body, world):
+                yield "behind", body
+
+
+def elsewhere(
+    regions: Sequence[HiddenRegion], seen: Rendering, world: World, thing: Cylinder, rng: np.random.Generator
+) -> Iterator[tuple[str, Body]]:
+    """Places on the table, many of them behind things, that are in no region and wholly in the picture."""
+    spots = [Spot.of(region, seen) for region in regions]
+    pose = seen.frame.base_T_camera
+    assert pose is not None
+    for _ in range(12):
+        x, y = (float(c) for c in rng.uniform((-0.4, -0.3), (0.4, 0.4)))
+        body = Body("new", "new", thing, (x, y, 0.0))
+        pixels = project(seen.frame.camera, pose.inverse().apply(body.corners()))
+        inside = (pixels >= 0).all() and (pixels < (seen.frame.camera.width, seen.frame.camera.height)).all()
+        if inside and not collides(body, world) and not any(spot.holds(x, y) for spot in spots):
+            yield "elsewhere", body
+
+
+def wrong(trials: Sequence[Trial], *, hidden: bool) -> list[str]:
+    return [f"{t.where}: {t.visible:.2f} visible" for t in trials if (t.visible <= HIDDEN) is not hidden]
+
+
+def test_what_stands_in_a_region_behind_things_is_hidden(trials: dict[str, list[Trial]]) -> None:
+    errors = wrong(trials["behind"], hidden=True)
+    assert len(trials["behind"]) >= 200
+    assert len(errors) <= 0.05 * len(trials["behind"]), "\n".join(errors)
+
+
+def test_what_stands_in_an_open_thing_that_hides_it_is_hidden(trials: dict[str, list[Trial]]) -> None:
+    errors = wrong(trials["inside"], hidden=True)
+    assert len(trials["inside"]) >= 15
+    assert len(errors) <= 0.05 * len(trials["inside"]), "\n".join(errors)
+
+
+def test_what_stands_in_no_region_is_seen(trials: dict[str, list[Trial]]) -> None:
+    errors = wrong(trials["elsewhere"], hidden=False)
+    assert len(trials["elsewhere"]) >= 500
+    assert len(errors) <= 0.01 * len(trials["elsewhere"]), "\n".join(errors)
+
+
+# ------------------------------------------------------------------------------------------------ by hand
+
+
+def test_the_shadow_of_a_block_has_the_length_that_similar_triangles_give(tabletop: Tabletop) -> None:
+    """Eye 0.6 m high and 0.9 m before the block's middle: the far edge of its top hides 5 cm up to 0.95·0.55/0.45 m."""
+    seen = tabletop.see(tabletop.block("wall", 0.0, 0.0, (0.3, 0.1, 0.15)), eye=(0.0, -0.9, 0.6))
+    (region,) = hidden_regions(laid(tabletop, seen), (0.05, 0.05))
+    assert region.occluder_id == "wall"
+    assert region.size[0] == pytest.approx(0.95 * (0.55 / 0.45 - 1), abs=0.02)
+    # The sides of the shadow run apart as lines of sight do: it is wider behind the block than the block.
+    assert 0.29 < region.size[1] < 0.3 * 0.55 / 0.45
+    assert region.size[2] == 0.05
+    spot = Spot.of(region, seen)
+    np.testing.assert_allclose(spot.place, (0.0, 0.05 + 0.211 / 2, 0.025), atol=0.015)
+    assert hidden_regions(laid(tabletop, seen), (0.05, 0.15)) == (), "as high as the wall"
+    assert hidden_regions(laid(tabletop, seen), (0.25, 0.05)) == (), "longer than the shadow"
+
+
+def test_shadows_that_overlap_are_one_region(tabletop: Tabletop) -> None:
+    cans = [tabletop.can(f"c{n}", -0.032 + 0.064 * n, 0.0, height=0.15) for n in range(2)]
+    apart = [tabletop.can(f"c{n}", -0.2 + 0.4 * n, 0.0, height=0.15) for n in range(2)]
+    size = (0.04, 0.04)
+    assert len(hidden_regions(laid(tabletop, tabletop.see(*cans, eye=(0.0, -0.9, 0.5))), size)) == 1
+    assert len(hidden_regions(laid(tabletop, tabletop.see(*apart, eye=(0.0, -0.9, 0.5))), size)) == 2
+
+
+def test_the_largest_region_comes_first(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.block("small", -0.2, 0.0, (0.1, 0.05, 0.1)),
+                        tabletop.block("large", 0.15, 0.0, (0.2, 0.05, 0.2)))  # fmt: skip
+    regions = hidden_regions(laid(tabletop, seen), (0.05, 0.05))
+    assert [region.occluder_id for region in regions] == ["large", "small"]
+
+
+def test_a_bowl_hides_low_things_behind_its_near_wall_and_a_block_none_inside(tabletop: Tabletop) -> None:
+    eye = tabletop.pitched(15)
+    bowl = tabletop.see(tabletop.cup("a", 0.0, 0.0, radius=0.08, height=0.09, label="bowl"), eye=eye)
+    block = tabletop.see(tabletop.block("a", 0.0, 0.0, (0.14, 0.14, 0.09)), eye=eye)
+    low, flat = (0.04, 0.03), (0.04, 0.085)
+    (inside,) = (r for r in hidden_regions(laid(tabletop, bowl), low) if is_inside(laid(tabletop, bowl), r))
+    assert np.linalg.norm(Spot.of(inside, bowl).place[:2]) < 0.06
+    assert not any(is_inside(laid(tabletop, bowl), r) for r in hidden_regions(laid(tabletop, bowl), flat))
+    assert not any(is_inside(laid(tabletop, block), r) for r in hidden_regions(laid(tabletop, block), low))
+
+
+@pytest.mark.parametrize("pitch", [30, 50])
+def test_an_open_thing_is_known_by_its_name_or_its_missing_top(tabletop: Tabletop, pitch: float) -> None:
+    bodies = (
+        tabletop.cup("named", -0.25, 0.0, radius=0.06, height=0.1, label="bowl"),
+        tabletop.cup("seen", 0.0, 0.0, radius=0.08, height=0.08, label="thing"),
+        tabletop.can("full", 0.25, 0.0, radius=0.06, label="thing"),
+        tabletop.ball("round", 0.0, 0.25, radius=0.05, label="thing"),
+        tabletop.block("block", -0.2, 0.25, (0.14, 0.1, 0.08), label="thing", yaw=0.5),
+    )
+    layout = laid(tabletop, tabletop.see(*bodies, eye=tabletop.pitched(pitch)))
+    assert [is_open(layout, row) for row in range(5)] == [True, True, False, False, False]
+
+
+def test_without_ground_or_things_nothing_is_hidden(tabletop: Tabletop) -> None:
+    layout = laid(tabletop, tabletop.see(tabletop.can("a", 0, 0)))
+    nowhere = dataclasses.replace(layout, scene=dataclasses.replace(layout.scene, support=None))
+    assert hidden_regions(nowhere, (0.03, 0.03)) == ()
+    assert hidden_regions(laid(tabletop, tabletop.see(tabletop.can("a", 0, 0)), None), (0.03, 0.7)) == ()
+    assert hidden_regions(layout, (0.0, 0.03)) == ()
+    seen = tabletop.see(tabletop.can("a", 0, 0))
+    blind = dataclasses.replace(seen.frame, depth=np.where(seen.masks["a"], np.float32(np.nan), seen.frame.depth))
+    assert hidden_regions(laid(tabletop, seen, blind), (0.03, 0.03)) == ()
+
+
+def test_what_is_taller_than_the_camera_hides_a_metre(tabletop: Tabletop) -> None:
+    seen = tabletop.see(Body("tower", "tower", Box((0.3, 0.1, 0.7)), (0.0, 0.0, 0.0)), eye=(0.0, -0.9, 0.5),
+                        target=(0.0, 0.0, 0.2))  # fmt: skip
+    (region,) = hidden_regions(laid(tabletop, seen), (0.06, 0.06))
+    assert 0.5 < region.size[0] < 1.2
+
+
+def test_the_same_scene_has_the_same_regions(tabletop: Tabletop) -> None:
+    world = random_tabletop(np.random.default_rng(5), 8)
+    layout = laid(tabletop, tabletop.see(*world.bodies))
+    regions = hidden_regions(layout, (0.04, 0.04))
+    assert regions
+    assert regions == hidden_regions(layout, (0.04, 0.04))
+    areas = [region.size[0] * region.size[1] for region in regions]
+    assert areas == sorted(areas, reverse=True)
+
+
+# ------------------------------------------------------------------------------------------------ how large it may be
+
+
+def test_a_thing_is_as_large_as_its_like_in_the_scene(tabletop: Tabletop) -> None:
+    layout = laid(
+        tabletop, tabletop.see(tabletop.can("a", -0.2, 0, radius=0.045, height=0.16), tabletop.cup("c", 0.2, 0))
+    )
+    assert expected_size(NounPhrase("can", ("red",)), layout, 0.06) == pytest.approx((0.09, 0.16), abs=0.015)
+    match = np.array([0.0, 1.0])
+    assert expected_size(NounPhrase("mug"), layout, 0.06, match) == pytest.approx((0.08, 0.1), abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("noun", "size"),
+    [("banana", (0.12, 0.04)), ("soup bowl", (0.15, 0.06)), ("fruit", (0.08, 0.08)), ("gizmo", (0.06, 0.06)),
+     ("object", (0.06, 0.06))],
+)  # fmt: skip
+def test_else_as_such_things_usually_are(tabletop: Tabletop, noun: str, size: tuple[float, float]) -> None:
+    layout = laid(tabletop, tabletop.see(tabletop.can("a", 0, 0)))
+    assert expected_size(NounPhrase(noun), layout, 0.06) == size

@@ -1,0 +1,458 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Places on tables put together by hand: what is free, what carries, what is said where nothing is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import placement_truth as truth
+import pytest
+
+from spatial_vlm_ros.config import DepthConfig, PlaceConfig, RelationConfig
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.sim.tabletop import Body, Rendering, look_at
+from spatial_vlm_ros.spatial.answer import target_of
+from spatial_vlm_ros.spatial.layout import Layout, lay_out
+from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places, place_of
+from spatial_vlm_ros.types import Detection, Distance, FrameOfReference, Place, RgbdFrame
+
+if TYPE_CHECKING:
+    from conftest import Tabletop
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Asked:
+    """One request on one scene."""
+
+    layout: Layout
+    placing: Placing
+
+    @property
+    def places(self) -> list[Place]:
+        return [place_of(spot, self.layout) for spot in self.placing.spots]
+
+    @property
+    def best(self) -> Place:
+        assert self.placing.spots, self.placing.reason
+        return self.places[0]
+
+    @property
+    def xyz(self) -> np.ndarray:
+        """(N, 3) in the world."""
+        return np.array([place.pose.position for place in self.places]).reshape(-1, 3)
+
+    @property
+    def reason(self) -> str:
+        assert not self.placing.spots
+        assert self.placing.reason is not None
+        return self.placing.reason
+
+
+def ask(
+    tabletop: Tabletop, seen: Rendering, relation: str, *anchors: str, moved: str | None = None,
+    frame: FrameOfReference = FrameOfReference.VIEWER, detections: tuple[Detection, ...] | None = None,
+    picture: RgbdFrame | None = None, **request: Any,
+) -> Asked:  # fmt: skip
+    scene = tabletop.lift(seen, detections, picture)
+    layout = lay_out(scene, DepthConfig(), RelationConfig())
+    rows = {o.id: row for row, o in enumerate(scene.objects)}
+    wanted = PlaceRequest(
+        relation, tuple(rows[a] for a in anchors), layout.viewpoint(frame), rows[moved] if moved else None, **request
+    )
+    return Asked(layout, find_places(layout, wanted))
+
+
+STEEP = {"eye": (0.0, -0.65, 0.85)}
+TRAY = (0.36, 0.26, 0.012)
+
+
+# ------------------------------------------------------------------------------------------------ the support plane
+
+
+def test_on_the_table_needs_no_anchor(tabletop: Tabletop) -> None:
+    asked = ask(tabletop, tabletop.see(tabletop.can("can", 0, 0)), "on")
+    assert len(asked.places) == PlaceConfig().most
+    assert asked.placing.assumed == 0.06  # nothing was said to be put there
+    assert np.abs(asked.xyz[:, 2]).max() < 0.005
+    for place in asked.places:
+        assert (place.anchor_id, place.carrier_id, place.stability_m) == ("support", "support", None)
+        assert math.hypot(*place.pose.position[:2]) > 0.035 + 0.03 + 0.02
+
+
+def test_without_a_surface_there_is_no_place(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("can", 0, 0))
+    scene = dataclasses.replace(tabletop.lift(seen), support=None)
+    layout = lay_out(scene, DepthConfig(), RelationConfig())
+    view = layout.viewpoint(FrameOfReference.VIEWER)
+    for request in (PlaceRequest("on", (), view), PlaceRequest("left of", (0,), view)):
+        assert find_places(layout, request).reason == "no surface is seen that things stand on"
+
+
+def test_an_empty_table_has_places(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("far", 0, 2.0))  # off the table, and not in the picture
+    asked = ask(tabletop, seen, "on", detections=())
+    assert len(asked.places) == PlaceConfig().most
+
+
+def test_a_table_that_is_covered_has_none(tabletop: Tabletop) -> None:
+    cans = [tabletop.can(f"can{x}{y}", 0.1 * x, 0.1 * y) for x in range(-2, 3) for y in range(-2, 3)]
+    seen = tabletop.see(*cans, eye=(0, -0.4, 1), table_size=(0.5, 0.5))
+    assert ask(tabletop, seen, "on").reason.startswith("there is no free place that is large enough: the can (")
+
+
+def test_a_moved_thing_without_depth_is_taken_to_be_small(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("can", 0, 0), tabletop.cup("glass", -0.14, 0, label="glass"), **STEEP)
+    depth = np.where(seen.masks["glass"], np.float32(np.nan), seen.frame.depth)
+    asked = ask(tabletop, seen, "left of", "can", moved="glass", picture=dataclasses.replace(seen.frame, depth=depth))
+    assert asked.placing.assumed == 0.06
+    assert len(asked.places) >= 1
+
+
+def test_a_surface_that_is_not_quite_level_carries_all_the_same(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("can", 0, 0), **STEEP)
+    world_up = seen.frame.base_T_camera.inverse().rotation[:, 2]
+    tilted = world_up + np.tan(np.radians(4.0)) * np.array([1.0, 0.0, 0.0])
+    asked = ask(tabletop, seen, "far from", "can", picture=tabletop.without_pose(seen.frame, up=tilted))
+    heights = asked.layout.scene.support.height(asked.xyz)
+    assert len(heights) >= 3
+    assert np.abs(heights).max() < 0.004
+
+
+def test_what_no_detection_covers_is_in_the_way_all_the_same(tabletop: Tabletop) -> None:
+    can, block = tabletop.can("can", 0, 0), tabletop.block("secret", -0.12, 0, (0.06, 0.06, 0.04))
+    seen = tabletop.see(can, block, **STEEP)
+    known = tuple(d for d in seen.detections if d.id == "can")
+    asked = ask(tabletop, seen, "left of", "can", detections=known)
+    assert np.hypot(*(asked.xyz[:, :2] - (-0.12, 0)).T).min() > 0.03 + 0.03 + 0.015
+    alone = ask(tabletop, tabletop.see(can, **STEEP), "left of", "can")
+    assert np.hypot(*(alone.xyz[:, :2] - (-0.12, 0)).T).min() < 0.03
+
+
+def test_a_thing_without_depth_keeps_its_box_free(tabletop: Tabletop) -> None:
+    can, glass = tabletop.can("can", 0, 0), tabletop.cup("glass", -0.14, 0, label="glass")
+    seen = tabletop.see(can, glass, **STEEP)
+    depth = seen.frame.depth.copy()
+    without = tabletop.see(can, **STEEP).frame.depth
+    depth[seen.masks["glass"]] = without[seen.masks["glass"]]  # the table is measured through it
+    asked = ask(tabletop, seen, "left of", "can", picture=dataclasses.replace(seen.frame, depth=depth))
+    assert not asked.layout.measured[1]
+    assert np.hypot(*(asked.xyz[:, :2] - (-0.14, 0)).T).min() > 0.04 + 0.03
+
+
+def test_ground_that_is_hidden_is_not_free(tabletop: Tabletop) -> None:
+    low = {"eye": (0.0, -0.9, 0.35)}
+    across = tabletop.see(tabletop.block("wall", 0, 0, (1.3, 0.04, 0.3)), **low)
+    assert ask(tabletop, across, "behind", "wall").reason == "no free surface is seen behind the block (wall)"
+    wall = tabletop.see(tabletop.block("wall", 0, 0, (0.3, 0.04, 0.3)), **low)
+    asked = ask(tabletop, wall, "behind", "wall")
+    for x, y, _ in asked.xyz:
+        circle = truth.outline(tabletop.can("there", x, y, radius=0.03))
+        assert truth.seen_share(circle, 0.0, wall.frame) > 0.9
+
+
+def test_what_is_moved_is_in_nobodys_way(tabletop: Tabletop) -> None:
+    left, right = tabletop.block("left", -0.13, 0), tabletop.block("right", 0.13, 0)
+    seen = tabletop.see(left, tabletop.can("can", 0, 0), right, **STEEP)
+    assert np.abs(ask(tabletop, seen, "between", "left", "right", moved="can").best.pose.position[:2]).max() < 0.03
+    assert "the can (can) is in the way" in ask(tabletop, seen, "between", "left", "right").reason
+
+
+def test_what_stands_in_the_moved_thing_goes_with_it(tabletop: Tabletop) -> None:
+    bowl, ball = tabletop.cup("bowl", 0, 0, 0.07, 0.05, "bowl"), tabletop.ball("ball", 0, 0, 0.03, z=0.004)
+    left, right = tabletop.block("left", -0.2, 0), tabletop.block("right", 0.2, 0)
+    seen = tabletop.see(bowl, ball, left, right, eye=(0.0, -0.4, 1.0))
+    best = ask(tabletop, seen, "between", "left", "right", moved="bowl").best
+    assert np.abs(best.pose.position[:2]).max() < 0.03
+
+
+def test_two_things_too_close_have_nothing_between_them(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.block("a", -0.05, 0), tabletop.block("b", 0.05, 0), **STEEP)
+    assert "between the block (a) and the block (b)" in ask(tabletop, seen, "between", "a", "b").reason
+
+
+def test_a_place_between_two_things_is_in_their_middle(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.block("a", -0.15, 0), tabletop.block("b", 0.15, 0), **STEEP)
+    assert ask(tabletop, seen, "between", "a", "b").best.pose.position == pytest.approx((0, 0, 0), abs=0.02)
+
+
+@pytest.mark.parametrize(("relation", "direction"), [("left of", (-1, 0)), ("right of", (1, 0)), ("behind", (0, 1)),
+                                                     ("in front of", (0, -1))])  # fmt: skip
+def test_the_best_place_is_beside_the_anchor(tabletop: Tabletop, relation: str, direction: tuple[int, int]) -> None:
+    seen = tabletop.see(tabletop.can("can", 0, 0, 0.035, 0.05), **STEEP)
+    best = ask(tabletop, seen, relation, "can").best
+    gap = PlaceConfig().clearance
+    along = float(np.dot(best.pose.position[:2], direction))
+    assert 0.035 + 0.03 + gap - 0.01 < along < 0.035 + 0.03 + 4 * gap
+    assert abs(float(np.cross((*direction, 0), best.pose.position)[2])) < 0.04
+
+
+def test_directions_follow_the_frame_of_reference(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("can", 0.4, 0.0), target=(0.3, 0, 0))
+    by_robot = ask(tabletop, seen, "behind", "can", frame=FrameOfReference.ROBOT).best
+    assert by_robot.pose.position[0] > 0.4 + 0.05  # the base looks along x
+    assert abs(by_robot.pose.position[1]) < 0.08
+
+
+@pytest.mark.parametrize(("distance", "low", "high"), [(Distance(0.1), 0.075, 0.125), (Distance(0.2), 0.15, 0.25),
+                                                       (Distance(0.05, "at most"), -0.04, 0.055),
+                                                       (Distance(0.15, "at least"), 0.145, 1.0)])  # fmt: skip
+def test_a_stated_distance_is_kept(tabletop: Tabletop, distance: Distance, low: float, high: float) -> None:
+    seen = tabletop.see(tabletop.block("box", 0.1, 0), **STEEP)
+    asked = ask(tabletop, seen, "left of", "box", distance=distance)
+    gaps = (0.1 - 0.025) - (asked.xyz[:, 0] + 0.03)
+    assert len(gaps) >= 1
+    assert low - 0.01 <= gaps.min() <= gaps.max() <= high + 0.01
+
+
+def test_of_several_anchors_left_of_means_all_and_next_to_any(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.block("a", -0.12, 0), tabletop.block("b", 0.12, 0), **STEEP)
+    assert ask(tabletop, seen, "left of", "b", "a").xyz[:, 0].max() < -0.12
+    beside = ask(tabletop, seen, "next to", "a", "b")
+    for place in beside.places:
+        near = {"a": -0.12, "b": 0.12}[place.anchor_id]
+        assert abs(place.pose.position[0] - near) < 0.2
+
+
+def test_touching_is_close_and_yet_no_collision(tabletop: Tabletop) -> None:
+    box, cup = tabletop.block("box", 0, 0, (0.08, 0.08, 0.08)), tabletop.cup("cup", -0.3, 0)
+    seen = tabletop.see(box, cup, **STEEP)
+    asked = ask(tabletop, seen, "touching", "box", moved="cup")
+    assert len(asked.places) >= 1
+    for place in asked.places:
+        there = truth.moved_to(cup, target_of(asked.layout.scene.objects[1], asked.layout.scene), place)
+        assert -0.006 < truth.gap(truth.outline(there), truth.outline(box)) < 0.03
+
+
+def test_under_a_shelf_there_is_room_for_what_is_lower(tabletop: Tabletop) -> None:
+    shelf = tabletop.block("shelf", 0, 0, (0.4, 0.3, 0.02), z=0.3)
+    ends = [tabletop.block(f"end{x}", x, 0, (0.02, 0.3, 0.3)) for x in (-0.19, 0.19)]
+    mast = tabletop.can("mast", -0.4, 0, 0.03, 0.4)
+    seen = tabletop.see(shelf, *ends, mast, eye=(0, -1.2, 0.25), target=(0, 0, 0.1))
+    asked = ask(tabletop, seen, "under", "shelf")
+    assert len(asked.places) >= 1
+    assert np.abs(asked.xyz[:, 0]).max() < 0.18 - 0.03
+    assert np.abs(asked.xyz[:, 1]).max() < 0.15
+    assert not ask(tabletop, seen, "under", "shelf", moved="mast").placing.spots
+
+
+def test_among_three_things(tabletop: Tabletop) -> None:
+    angles = {"a": 0.5, "b": 2.5, "c": 4.5}
+    seen = tabletop.see(*(tabletop.can(i, 0.2 * math.cos(t), 0.2 * math.sin(t)) for i, t in angles.items()), **STEEP)
+    asked = ask(tabletop, seen, "among", "a", "b", "c")
+    assert asked.best.pose.position == pytest.approx((0, 0, 0), abs=0.05)
+    far_side = ask(tabletop, seen, "on the other side of", "a", "c").best.pose.position
+    ends = np.array([[0.2 * math.cos(angles[i]), 0.2 * math.sin(angles[i])] for i in "ca"])
+    assert (far_side[:2] - ends[1]) @ (ends[1] - ends[0]) > 0
+
+
+def test_the_edge_of_the_table_is_where_it_is_seen_to_end(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("can", 0, 0), table_size=(0.7, 0.5), **STEEP)
+    asked = ask(tabletop, seen, "at the edge of")
+    for x, y, _ in asked.xyz:
+        rim = min(0.35 - abs(x), 0.25 - abs(y)) - 0.03
+        assert 0.0 < rim < 0.12
+    endless = tabletop.see(tabletop.can("can", 0, 0), table_size=(5.0, 5.0), **STEEP)
+    assert ask(tabletop, endless, "at the edge of").reason == "the surface is not seen to end anywhere"
+
+
+# ------------------------------------------------------------------------------------------------ on things
+
+
+def test_on_a_block_is_at_its_top(tabletop: Tabletop) -> None:
+    base = tabletop.block("base", 0.05, 0, (0.16, 0.12, 0.05))
+    best = ask(tabletop, tabletop.see(base, **STEEP), "on", "base").best
+    assert best.pose.position == pytest.approx((0.05, 0.0, 0.05), abs=0.015)
+    assert (best.anchor_id, best.carrier_id) == ("base", "base")
+    assert best.stability_m is not None
+    assert 0.03 < best.stability_m < 0.065
+
+
+def test_on_a_tray_is_beside_what_stands_on_it(tabletop: Tabletop) -> None:
+    tray, can = tabletop.block("tray", 0, 0, TRAY, "tray"), tabletop.can("can", 0.09, 0, z=TRAY[2])
+    asked = ask(tabletop, tabletop.see(tray, can, **STEEP), "on", "tray")
+    assert len(asked.places) >= 2
+    for x, y, z in asked.xyz:
+        assert z == pytest.approx(TRAY[2], abs=0.005)
+        assert abs(x) < TRAY[0] / 2 - 0.01
+        assert abs(y) < TRAY[1] / 2 - 0.01
+        assert math.hypot(x - 0.09, y) > 0.035 + 0.03 + 0.01
+
+
+def test_a_full_tray_is_said_to_be_full(tabletop: Tabletop) -> None:
+    cans = [tabletop.can(f"can{x}{y}", 0.12 * x, 0.09 * y, z=TRAY[2]) for x in (-1, 0, 1) for y in (-1, 0, 1)]
+    asked = ask(
+        tabletop, tabletop.see(tabletop.block("tray", 0, 0, TRAY, "tray"), *cans, eye=(0, -0.4, 1)), "on", "tray"
+    )
+    assert asked.reason.startswith("the tray (tray) is full: the can (")
+
+
+def test_beside_what_stands_on_a_tray_is_on_the_tray(tabletop: Tabletop) -> None:
+    tray, can = tabletop.block("tray", 0, 0, TRAY, "tray"), tabletop.can("can", 0.05, 0, z=TRAY[2])
+    best = ask(tabletop, tabletop.see(tray, can, **STEEP), "left of", "can").best
+    assert (best.anchor_id, best.carrier_id) == ("can", "tray")
+    assert best.pose.position[2] == pytest.approx(TRAY[2], abs=0.005)
+
+
+def test_nothing_is_put_on_what_is_smaller(tabletop: Tabletop) -> None:
+    seen = tabletop.see(
+        tabletop.block("die", 0, 0, (0.04, 0.04, 0.04)), tabletop.cup("mug", 0.2, 0, 0.045, label="mug")
+    )
+    assert ask(tabletop, seen, "on", "die", moved="mug").reason == "the block (die) is smaller than the mug (mug)"
+
+
+@pytest.mark.parametrize("radius", [0.03, 0.05, 0.1])
+def test_nothing_stands_on_a_ball(tabletop: Tabletop, radius: float) -> None:
+    seen = tabletop.see(
+        tabletop.ball("ball", 0, 0, radius), tabletop.block("die", 0.25, 0, (0.03, 0.03, 0.03)), **STEEP
+    )
+    asked = ask(tabletop, seen, "on", "ball", moved="die")
+    assert "flat top" in asked.reason
+
+
+def test_nothing_stands_on_an_open_cup(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.block("die", 0.2, 0, (0.03, 0.03, 0.03)), **STEEP)
+    assert "flat top" in ask(tabletop, seen, "on", "cup", moved="die").reason
+
+
+@pytest.mark.parametrize(
+    ("part", "right", "ahead"),
+    [
+        ("left side", -1, 0), ("right side", 1, 0), ("front", 0, -1), ("back", 0, 1), ("centre", 0, 0),
+        ("corner", None, None),
+    ],
+)  # fmt: skip
+def test_parts_of_a_tray(tabletop: Tabletop, part: str, right: int | None, ahead: int | None) -> None:
+    tray = tabletop.block("tray", 0, 0, (0.42, 0.3, 0.012), "tray")
+    die = tabletop.block("die", 0.35, 0.1, (0.04, 0.04, 0.04))
+    asked = ask(tabletop, tabletop.see(tray, die, **STEEP), f"at the {part} of", "tray", moved="die")
+    assert len(asked.places) >= 1
+    for x, y, z in asked.xyz:
+        assert z == pytest.approx(0.012, abs=0.005)
+        if right is None:
+            assert abs(x) > 0.1
+            assert abs(y) > 0.05
+        else:
+            assert ahead is not None
+            assert right * x > 0.07 * abs(right) - 0.01
+            assert ahead * y > 0.05 * abs(ahead) - 0.01
+            if not (right or ahead):
+                assert math.hypot(x, y) < 0.075
+
+
+def test_a_long_thing_is_turned_where_it_fits_only_so(tabletop: Tabletop) -> None:
+    shelf = tabletop.block("shelf", 0, 0, (0.3, 0.08, 0.05))
+    bar = tabletop.block("bar", 0.3, 0.05, (0.05, 0.2, 0.04), "bar")
+    asked = ask(tabletop, tabletop.see(shelf, bar, **STEEP), "on", "shelf", moved="bar")
+    target = target_of(asked.layout.scene.objects[1], asked.layout.scene)
+    turn = truth.yaw(asked.best.pose.orientation) - truth.yaw(target.pose.orientation)
+    assert abs(math.sin(turn)) == pytest.approx(1.0, abs=0.01)
+    there = truth.outline(truth.moved_to(bar, target, asked.best))
+    assert np.abs(there[:, 0]).max() < 0.15
+    assert np.abs(there[:, 1]).max() < 0.05
+
+
+# ------------------------------------------------------------------------------------------------ in things
+
+
+def bowl(tabletop: Tabletop, x: float = 0.0) -> Body:
+    return tabletop.cup("bowl", x, 0, 0.08, 0.06, "bowl")
+
+
+def test_in_a_bowl_is_on_its_floor(tabletop: Tabletop) -> None:
+    die = tabletop.block("die", 0.25, 0, (0.04, 0.04, 0.04))
+    best = ask(tabletop, tabletop.see(bowl(tabletop), die, **STEEP), "inside", "bowl", moved="die").best
+    assert best.pose.position == pytest.approx((0, 0, 0.004), abs=0.012)
+    assert best.carrier_id == "bowl"
+    assert best.stability_m is not None
+    assert best.stability_m > 0.05
+
+
+def test_a_bowl_that_holds_enough_is_full(tabletop: Tabletop) -> None:
+    die, ball = tabletop.block("die", 0.25, 0, (0.05, 0.05, 0.05)), tabletop.ball("ball", 0, 0, 0.04, z=0.004)
+    seen = tabletop.see(bowl(tabletop), ball, die, **STEEP)
+    asked = ask(tabletop, seen, "inside", "bowl", moved="die")
+    assert "full" in asked.reason
+
+
+def test_a_bowl_smaller_than_the_thing(tabletop: Tabletop) -> None:
+    seen = tabletop.see(bowl(tabletop), tabletop.block("brick", 0.3, 0, (0.16, 0.12, 0.05)), **STEEP)
+    asked = ask(tabletop, seen, "inside", "bowl", moved="brick")
+    assert asked.reason == "the bowl (bowl) is smaller than the block (brick)"
+
+
+@pytest.mark.parametrize("closed", ["can", "ball", "block"])
+def test_what_is_closed_holds_nothing(tabletop: Tabletop, closed: str) -> None:
+    body = {
+        "can": tabletop.can("it", 0, 0, 0.06), "ball": tabletop.ball("it", 0, 0, 0.06),
+        "block": tabletop.block("it", 0, 0, (0.12, 0.12, 0.1)),
+    }[closed]  # fmt: skip
+    seen = tabletop.see(body, tabletop.block("die", 0.2, 0, (0.03, 0.03, 0.03)), **STEEP)
+    assert ask(tabletop, seen, "inside", "it", moved="die").reason.split(") ")[1] in (
+        "is closed, or full", "has no opening that can be seen",
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ requests and poses
+
+
+@pytest.mark.parametrize(
+    ("relation", "anchors", "moved", "distance", "words"),
+    [
+        ("taller than", ("a",), None, None, "things are not put 'taller than' something here"),
+        ("above", ("a",), None, None, "things are not put 'above' something here"),
+        ("between", ("a",), None, None, "'between' needs two things"),
+        ("left of", (), None, None, "'left of' needs a thing to relate to"),
+        ("next to", ("a",), "a", None, "the block (a) cannot be put in relation to itself"),
+        ("on", ("a",), None, Distance(0.1), "a distance is not said of 'on'"),
+    ],
+)
+def test_requests_that_make_no_sense(
+    tabletop: Tabletop,
+    relation: str,
+    anchors: tuple[str, ...],
+    moved: str | None,
+    distance: Distance | None,
+    words: str,
+) -> None:
+    seen = tabletop.see(tabletop.block("a", 0, 0))
+    assert ask(tabletop, seen, relation, *anchors, moved=moved, distance=distance).reason == words
+
+
+def test_an_anchor_without_a_place_is_named(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.block("a", 0, 0), tabletop.cup("glass", 0.2, 0, label="glass"))
+    depth = np.where(seen.masks["glass"], np.float32(np.nan), seen.frame.depth)
+    asked = ask(tabletop, seen, "left of", "glass", picture=dataclasses.replace(seen.frame, depth=depth))
+    assert asked.reason == "the place of the glass (glass) cannot be measured"
+
+
+def test_labels_with_control_signs_are_printed_safely(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.block("a", 0, 0, label="bl\x1bock"))
+    assert ask(tabletop, seen, "next to", "a", moved="a").reason.startswith("the bl?ock (a)")
+
+
+def test_the_pose_is_upright_in_either_frame_and_the_same_each_time(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.block("a", 0, 0), tabletop.block("bar", 0.2, 0, (0.12, 0.04, 0.04)), **STEEP)
+    known = ask(tabletop, seen, "left of", "a", moved="bar")
+    assert known.best.pose.frame_id == "world"
+    up = matrix_from_quaternion_xyzw(known.best.pose.orientation)[:, 2]
+    assert up == pytest.approx((0, 0, 1), abs=1e-5)
+    target = target_of(known.layout.scene.objects[1], known.layout.scene)
+    assert known.best.pose.orientation == pytest.approx(target.pose.orientation, abs=1e-5)
+    assert known.places == ask(tabletop, seen, "left of", "a", moved="bar").places
+    bare = tabletop.without_pose(seen.frame, up=seen.frame.base_T_camera.inverse().rotation[:, 2])
+    unknown = ask(tabletop, seen, "left of", "a", moved="bar", picture=bare)
+    assert unknown.best.pose.frame_id == seen.frame.frame_id
+    back = look_at((0.0, -0.65, 0.85), (0.0, 0.0, 0.03)).apply(np.array(unknown.best.pose.position))
+    assert back == pytest.approx(known.best.pose.position, abs=0.01)
+
+
+def test_more_clearance_is_kept_where_it_is_asked_for(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.block("a", -0.1, 0), tabletop.block("b", 0.1, 0), **STEEP)
+    wide = ask(tabletop, seen, "next to", "a", config=PlaceConfig(clearance=0.06, most=3))
+    assert len(wide.places) == 3
+    for place in wide.places:
+        circle = truth.outline(tabletop.can("there", *place.pose.position[:2], radius=0.03))
+        assert min(truth.gap(circle, truth.outline(tabletop.block("x", x, 0))) for x in (-0.1, 0.1)) > 0.05
