@@ -31,6 +31,7 @@ CLEAR = 0.9
 
 GENERIC = "object"
 _MOSTLY = 0.5  # share of its pixels that makes a thing "the red one" when nobody gave a colour word
+_MOST_COUNTED = 20  # things in a row: nobody counts more
 _MEMBER = 0.3  # weight from which a thing is one of those that sizes and colours are compared among
 _LONGEST = 30  # characters of a label or attribute that is spoken
 
@@ -202,7 +203,8 @@ class Describer:
             return []
         key = order.key_of(order.ORDINAL_SIDES[side], self.layout, self._view)
         found = []
-        for n in range(1, int(np.count_nonzero(self.members > _MEMBER)) + 1):
+        places = int(np.count_nonzero(self.members > _MEMBER))
+        for n in range(1, places + 1) if places <= _MOST_COUNTED else ():
             fits = order.place_in_order(key, self.members, n)[0][self.rows]
             if fits.max() > 1.0 - CLEAR:
                 meaning: tuple[NounPhrase, ...] = (NounPhrase(GENERIC, ordinal=Ordinal(n, side)),)

@@ -16,6 +16,7 @@ from spatial_vlm_ros.types import FrameOfReference
 _BEARING_BLUR = 1.5  # an object's bearing is that of its whole width: it blurs more than a place on the ground
 _EDGE_NOISE = 0.005  # metres by which edges of masks move a measured length, whatever the size
 _SIZE_NOISE = 0.05  # relative error of a measured length: edges of the mask, unseen sides
+_SMALLEST = 1e-250  # that shares of a place are worked out from
 _ROUND = 0.6  # width over length from which a thing without a heading is taken for round
 _HEIGHT_EDGE, _HEIGHT_NOISE = 0.003, 0.02  # the same of a height: top and foot are both seen
 
@@ -212,7 +213,22 @@ def place_in_order(key: Key, member: Array, n: int) -> tuple[Array, Array]:
         counts[-1] += moved[-1]
         counts[:-1] = kept
         counts[1:-1] += moved[:-1]
-    return counts[n - 1], _order_margin(key.value, member, n)
+    return _shared(counts[n - 1], member, n), _order_margin(key.value, member, n)
+
+
+def _shared(likelihood: Array, member: Array, n: int) -> Array:
+    """Likelihoods of a place that somebody has where there are that many members at all.
+
+    Among many equals each is hardly ever before all others, taken pair by pair; and yet one of them is the first.
+    """
+    fewer = np.zeros(n)
+    fewer[0] = 1.0
+    for chance in np.minimum(member[member > 1e-3], 1.0):
+        fewer[1:] = fewer[1:] * (1 - chance) + fewer[:-1] * chance
+        fewer[0] *= 1 - chance
+    total = float((member * likelihood).sum())
+    filled = 1.0 - float(fewer.sum())
+    return likelihood * (filled / total) if _SMALLEST < total < filled else likelihood
 
 
 def in_the_middle(key: Key, member: Array) -> tuple[Array, Array]:

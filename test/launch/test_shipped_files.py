@@ -30,6 +30,7 @@ def test_rviz_and_foxglove_show_topics_of_the_node_with_their_types(graph: Any) 
     for topic in ("/annotated/image", "/diagnostics"):
         graph.until(lambda topic=topic: graph.node.count_publishers(topic), f"somebody publishes {topic}")
     graph.until(lambda: graph.node.count_subscribers("/instruction"), "somebody listens to /instruction")
+    graph.until(lambda: "resolver" in graph.node.get_node_names(), "the resolver is known by its name")
     found = graph.node.get_publisher_names_and_types_by_node("resolver", "/")
     offered = {topic: types[0] for topic, types in found}
     taken = dict(graph.node.get_subscriber_names_and_types_by_node("resolver", "/"))

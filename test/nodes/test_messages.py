@@ -63,7 +63,10 @@ def test_the_json_of_a_message_is_the_very_answer() -> None:
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
 def test_a_refusal_has_no_pose_in_any_field_and_draws_none(status: Status) -> None:
     hidden = HiddenRegion("d2", (0.1, 0.2, 0.3), (0.1, 0.1, 0.1), "base_link")
-    message = sent(Resolution("w", status, "no", hidden_regions=(hidden,), targets=MUGS, places=PLACES))
+    for poses in ({"targets": MUGS}, {"places": PLACES}):
+        with pytest.raises(ValueError, match="target|places"):
+            Resolution("w", status, "no", **poses)
+    message = sent(Resolution("w", status, "no", hidden_regions=(hidden,)))
     assert not message.target
     assert not message.targets
     assert not message.place
