@@ -144,6 +144,8 @@ class _Assembly:
     def _share_noun(self, first: int, second: int) -> None:
         """Give "the red" of "the red and the blue cup" its noun."""
         phrase, other = self.nodes[first].phrase, self.nodes[second].phrase
+        if phrase.count == 2 and self.instruction[phrase.start : phrase.end].lower().startswith("both"):
+            phrase = self.nodes[first].phrase = replace(phrase, count=None)  # "both the cup and the box": one of each
         if phrase.elliptic and not other.elliptic and not phrase.person:
             self.nodes[first].phrase = replace(phrase, category=other.category)
             if other.count == -1:  # "the red and blue cups": one of each

@@ -16,7 +16,7 @@ import numpy as np
 from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.spatial import clauses, order, regions
-from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood, is_comparison
+from spatial_vlm_ros.spatial.attributes import NO, UNKNOWN, YES, attribute_likelihood, is_comparison
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR
@@ -170,6 +170,13 @@ class Believer:
 
     # -------------------------------------------------------------------------------------------- order
 
+    def _named_by_place(self, word: str, member: Array) -> Array | None:
+        """(N,) by labels that say the place themselves ("middle drawer"); None where no member's label does."""
+        said = order.PLACE_WORDS.get(word, frozenset())
+        labels = [o.detection.label.lower().split() for o in self.layout.scene.objects]
+        has = np.array([bool(said.intersection(words)) for words in labels], np.bool_)
+        return np.where(has, YES, NO) if (has & (member > clauses.NEGLIGIBLE)).any() else None
+
     def _order(self, phrase: NounPhrase, member: Array) -> ClauseBelief | None:
         """The superlative or ordinal, over the set that the other words leave."""
         if phrase.ordinal is not None:
@@ -179,6 +186,10 @@ class Believer:
             word, n, name = phrase.superlative, 1, phrase.superlative
         else:
             return None
+        named = self._named_by_place(word, member) if phrase.ordinal is None else None
+        if named is not None:
+            nobody = np.empty((len(member), 0), np.intp)
+            return ClauseBelief(name, False, np.full(len(member), np.nan), named, named, nobody, is_order=True)
         view = self.view_for(phrase.frame, word in order.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
         if word == order.MIDDLE:

@@ -142,6 +142,15 @@ KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
 
 MIDDLE = "middle"
 
+PLACE_WORDS = {
+    "highest": frozenset({"top", "upper"}),
+    "lowest": frozenset({"bottom", "lower"}),
+    "middle": frozenset({"middle"}),
+    "leftmost": frozenset({"left"}),
+    "rightmost": frozenset({"right"}),
+}
+"""Superlative → words of a label that say the same of a part: "top drawer"."""
+
 ORDINAL_SIDES = {
     "left": "leftmost",
     "right": "rightmost",

@@ -64,7 +64,7 @@ def test_the_json_of_a_message_is_the_very_answer() -> None:
 def test_a_refusal_has_no_pose_in_any_field_and_draws_none(status: Status) -> None:
     hidden = HiddenRegion("d2", (0.1, 0.2, 0.3), (0.1, 0.1, 0.1), "base_link")
     for poses in ({"targets": MUGS}, {"places": PLACES}):
-        with pytest.raises(ValueError, match="target|places"):
+        with pytest.raises(ValueError, match=r"target|places"):
             Resolution("w", status, "no", **poses)
     message = sent(Resolution("w", status, "no", hidden_regions=(hidden,)))
     assert not message.target

@@ -143,3 +143,17 @@ def test_other_than_is_whatever_is_left(ground, thing) -> None:  # noqa: ANN001
     assert (verdict.status, verdict.chosen) == (Status.OK, 1)
     vague = NounPhrase("cup", relations=(RelationClause("other than", (NounPhrase("cup"),)),))
     assert decide([SpatialQuery("", "find", vague)], believer).status is Status.AMBIGUOUS
+
+
+def test_a_label_may_say_the_place_itself(ground, thing) -> None:  # noqa: ANN001
+    """The lower one is labelled as the top drawer of another cabinet; a top hat beside it says nothing of drawers."""
+    things = [thing(0.8, -0.2, label="top drawer"), thing(0.8, 0.2, label="bottom drawer", base=0.3),
+              thing(1.0, 0.0, label="top hat")]  # fmt: skip
+    layout = ground.layout(things)
+    labels = [o.detection.label.split()[-1] for o in layout.scene.objects]
+    believer = Believer(
+        layout, ResolverConfig(relation=layout.relation), score=np.ones(3), default_frame=FrameOfReference.VIEWER,
+        match=lambda p: np.array([float(label == p.category) for label in labels]),
+    )  # fmt: skip
+    verdict = decide([SpatialQuery("", "find", NounPhrase("drawer", superlative="highest"))], believer)
+    assert (verdict.status, verdict.chosen) == (Status.OK, 0)

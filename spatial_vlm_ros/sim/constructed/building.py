@@ -31,6 +31,8 @@ from spatial_vlm_ros.sim.constructed.still import Still
 from spatial_vlm_ros.types import Detection, NounPhrase, RgbdFrame, SpatialQuery, Status
 
 _ATTEMPTS, _VIEWS = 150, 3  # scenes drawn; pitches tried of each
+DECOY = "decoy fits"
+"""Tag of a nested question whose other attachment fits another thing: English leaves it open, so it is unclear."""
 _LEAST_SURE = 0.2  # of a band: less is no truth at all
 
 
@@ -174,7 +176,7 @@ def _item(
         detections=given[1],
         status=found.status,
         ids=() if refused else found.ids,
-        band=found.sure < 1.0,
+        band=found.sure < 1.0 or DECOY in tags,
         answerable_after_errors=heard.status is found.status and (refused or heard.ids == found.ids),
         margins=found.margins,
         settings=settings,
