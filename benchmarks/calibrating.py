@@ -25,6 +25,7 @@ from spatial_vlm_ros.evaluation.proportions import wilson
 
 FITTED, REPORTED = "constructed_tof_errors", "constructed_stereo_errors"
 LEAST_SLOPE = 0.2  # a surer posterior is a surer answer, even where most errors are the detector's and not its own
+_FAR = 30.0  # log-odds beyond which a probability is one
 _STEPS = 50  # of Newton's method; five do
 
 
@@ -62,7 +63,7 @@ def fit(posterior: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     wanted = np.where(right > 0.5, (hits + 1) / (hits + 2), 1 / (misses + 2))
     weights = np.array([1.0, 0.0])
     for _ in range(_STEPS):
-        p = 1.0 / (1.0 + np.exp(-x @ weights))
+        p = 1.0 / (1.0 + np.exp(-np.clip(x @ weights, -_FAR, _FAR)))
         gradient = x.T @ (wanted - p)
         curvature = (x * (p * (1 - p))[:, None]).T @ x + 1e-6 * np.eye(2)
         weights = weights + np.linalg.solve(curvature, gradient)
