@@ -132,8 +132,14 @@ class Stage:
     # -------------------------------------------------------------------------------------------- chance
 
     def choose(self, kinds: Sequence[str], without: Sequence[str] = ()) -> str:
-        """One of several kinds, none whose label is in `without`."""
+        """One of several kinds, none whose label is in `without`.
+
+        Raises:
+            NoRoom: none of them is left.
+        """
         left = [k for k in kinds if LABELS.get(k, k) not in without]
+        if not left:
+            raise NoRoom
         return str(self.rng.choice(left))
 
     def number(self, least_most: tuple[int, int]) -> int:
