@@ -43,7 +43,7 @@ def answer(verdict: Verdict, believer: Believer, instruction: str) -> Resolution
     chosen = scene.objects[verdict.chosen] if verdict.chosen >= 0 else None
     spots = verdict.placing.spots if answered and verdict.placing is not None else ()
     places = tuple(place_of(spot, layout) for spot in spots)
-    sure = float(verdict.probability[verdict.chosen]) if chosen is not None else 0.0
+    sure = verdict.sure
     if answered:  # how often an answer is right was measured; a refusal has its likeliest candidate's share of the mass
         sure = calibrated(sure, config.calibration_slope, config.calibration_offset)
     return Resolution(

@@ -69,6 +69,10 @@ class PhraseBelief:
         """Rows that the phrase, taken as a plural, means."""
         return np.flatnonzero(self.weight > 0.5 * max(float(self.weight.max(initial=0.0)), 1e-6))
 
+    def surely(self, rows: Rows) -> float:
+        """How sure it is that all of some objects are what the phrase describes: as sure as of the least of them."""
+        return min(float(self.weight[rows].min(initial=1.0)), 1.0)
+
     def without(self, targets: Rows, rows: Rows) -> Array:
         """(T, A) weight of the objects `rows` when an object of `targets` may not be one of their anchors.
 

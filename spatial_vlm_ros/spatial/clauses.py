@@ -148,18 +148,18 @@ def by_all(asked: Asked, anchor: PhraseBelief, every: bool) -> ClauseBelief:
         margins, holds = asked.pairs(some, rows)
         self_ = some[:, None] == rows[None, :]
         wanted = 1.0 if every else -1.0
-        margins = np.where(self_, wanted * np.inf, np.where(np.isnan(margins), np.nan, margins))
+        margins = np.where(self_, wanted * np.inf, margins)
         holds = np.where(self_, 1.0 if every else 0.0, holds)
         others = len(rows) - self_.sum(axis=1)
-        chance = holds.prod(axis=1) if every else holds.max(axis=1)
+        likelihood = holds.prod(axis=1) if every else holds.max(axis=1)
         margin = margins.min(axis=1) if every else margins.max(axis=1)
         # A stated number must be the number seen; with more of them nobody knows which ones are meant.
         enough = (others >= 1) if said < 0 else (others >= said)
-        chance = np.where(enough, chance, FLOOR)
-        chance = np.where((said > 0) & (others > said), np.minimum(chance, 0.5), chance)
+        likelihood = np.where(enough, likelihood, FLOOR)
+        likelihood = np.where((said > 0) & (others > said), np.minimum(likelihood, 0.5), likelihood)
         out.margin[some] = np.where(np.isfinite(margin) & enough, margin, np.nan)
-        out.likelihood[some] = np.maximum(chance, FLOOR)
-        out.chance[some] = np.maximum(chance, FLOOR)
+        out.likelihood[some] = np.maximum(likelihood, FLOOR)
+        out.chance[some] = np.maximum(likelihood * anchor.surely(rows), FLOOR)
         listed = rows[: out.anchors.shape[1]]
         out.anchors[some, : len(listed)] = np.where(some[:, None] == listed[None, :], -1, listed[None, :])
     return out.belief(asked)
@@ -177,7 +177,8 @@ def by_set(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
         name = "among" if asked.clause.relation == "between" else asked.clause.relation
         margin, holds = asked.judged(*measure_set(name, asked.layout, np.array([target]), others))
         out.margin[target] = margin[0]
-        out.likelihood[target] = out.chance[target] = max(float(holds[0]), FLOOR)
+        out.likelihood[target] = max(float(holds[0]), FLOOR)
+        out.chance[target] = max(float(holds[0]) * anchor.surely(others), FLOOR)
         listed = others[: out.anchors.shape[1]]
         out.anchors[target, : len(listed)] = listed
     return out.belief(asked)

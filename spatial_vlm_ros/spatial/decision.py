@@ -55,6 +55,7 @@ class Verdict:
         several: rows of all that are meant, nearest first, where several were asked for.
         frames: frames of reference that choose different objects (AMBIGUOUS).
         placing: where it is to go, or why nowhere; None where no place was asked for.
+        sure: probability of the answer: of the chosen one among all; of each of several, and of any one, by itself.
     """
 
     status: Status
@@ -69,6 +70,12 @@ class Verdict:
     several: tuple[int, ...] = ()
     frames: tuple[FrameOfReference, ...] = ()
     placing: Placing | None = None
+    sure: float = 0.0
+
+    @property
+    def meant(self) -> tuple[int, ...]:
+        """Rows of everything that is meant."""
+        return self.several or (self.chosen,)
 
 
 def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
@@ -84,15 +91,16 @@ def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
     verdict = _weigh(queries, believer)
     if verdict.status is not Status.OK:
         return verdict
-    frames, chosen = [believer.default_frame], [verdict.chosen]
+    frames, meant, chosen = [believer.default_frame], [set(verdict.meant)], [verdict.chosen]
     for frame in _other_frames(believer):
         try:
             other = _weigh(queries, believer.seen_from(frame))
         except FrameUndefinedError:
             continue
-        if other.status is Status.OK and other.chosen not in chosen:
+        if other.status is Status.OK and set(other.meant) not in meant:
             frames.append(frame)
-            chosen.append(other.chosen)
+            meant.append(set(other.meant))
+            chosen.append(next(iter([row for row in other.meant if row not in verdict.meant] or other.meant)))
     if len(chosen) == 1:
         return verdict
     return dataclasses.replace(verdict, status=Status.AMBIGUOUS, rivals=tuple(chosen), frames=tuple(frames), several=())
@@ -130,7 +138,7 @@ def _weigh(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
             alive |= (belief.fit >= config.found) & ~_fails(belief, config)
     readings = tuple(int(r) for r in np.argmax(weights, axis=0)) if len(weight) else ()
     by_row = tuple(beliefs[r] for r in readings)
-    return _Ladder(queries[first], beliefs[first], by_row, alive, believer, probability).verdict()
+    return _Ladder(queries[first], beliefs[first], by_row, alive, believer, probability, weight).verdict()
 
 
 def _satisfied(query: SpatialQuery, belief: PhraseBelief, believer: Believer) -> float:
@@ -144,7 +152,10 @@ def _satisfied(query: SpatialQuery, belief: PhraseBelief, believer: Believer) ->
 
 @dataclass(frozen=True, eq=False)
 class _Ladder:
-    """The refusals in their order. `by_row` is each object's belief in the reading that fits it best."""
+    """The refusals in their order. `by_row` is each object's belief in the reading that fits it best.
+
+    `weight` (N,) is how well each fits by itself, over all readings; `probability` its share among all.
+    """
 
     query: SpatialQuery
     belief: PhraseBelief
@@ -152,6 +163,7 @@ class _Ladder:
     alive: Flags
     believer: Believer
     probability: Array
+    weight: Array
 
     @property
     def _config(self) -> DecisionConfig:
@@ -159,8 +171,12 @@ class _Ladder:
 
     def _end(self, status: Status, chosen: int, *, rivals: Sequence[int] = (), phrase: NounPhrase | None = None,
              clause: ClauseBelief | None = None, several: Sequence[int] = ()) -> Verdict:  # fmt: skip
+        each = self.query.target.choice == "any" or bool(several)
+        rows = list(several) or [chosen]
+        of = self.weight if each and status is Status.OK else self.probability
+        sure = float(of[rows].min()) if chosen >= 0 else 0.0
         return Verdict(status, self.query, self.belief, self.by_row, chosen, tuple(rivals), phrase, clause,
-                       self.probability, tuple(several))  # fmt: skip
+                       self.probability, tuple(several), sure=min(sure, 1.0))  # fmt: skip
 
     def verdict(self) -> Verdict:
         likeliest = int(np.argmax(self.probability)) if len(self.probability) else -1
@@ -195,7 +211,7 @@ class _Ladder:
         return self._end(self._usable(likeliest), likeliest)
 
     def _any(self) -> Verdict:
-        """Whichever will do: one that clearly fits and can be acted on, the surest first, then the nearest."""
+        """Whichever will do: the nearest one that clearly fits and can be acted on."""
         clear, unclear = self._fitting()
         usable = [row for row in clear if self._usable(row) is Status.OK]
         if usable:
@@ -222,21 +238,14 @@ class _Ladder:
         return self._end(Status.OK, clear[0], several=clear)
 
     def _fitting(self) -> tuple[list[int], list[int]]:
-        """Rows that clearly fit, and rows of which it is not clear; the surest first, then the nearest."""
-        layout, weight = self.believer.layout, self.belief.weight
-        top = max(float(weight.max(initial=0.0)), 1e-9)
-        distance = np.nan_to_num(np.linalg.norm(layout.centre, axis=1), nan=np.inf)
-        rows = sorted(
-            np.flatnonzero(self.alive).tolist(), key=lambda row: (-round(float(weight[row]) / top, 1), distance[row])
-        )
-        clear = [row for row in rows if not self._unclear(row) and self._named(row)]
-        return sorted(clear, key=lambda row: distance[row]), [row for row in rows if row not in clear]
+        """Rows that fit clearly, and rows of which it is not clear; the nearest first.
 
-    def _named(self, row: int) -> bool:
-        """Whether name and attributes are decided: what nobody can tell halves the weight and leaves the fit."""
-        belief = self.by_row[row]
-        known = belief.fit[row] * self.believer.score[row] * np.prod([c.chance[row] for c in belief.clauses])
-        return bool(belief.weight[row] > 0.75 * known)
+        Each has to reach by itself the mass that a single thing needs: name, attributes and anchors decided.
+        """
+        distance = np.nan_to_num(np.linalg.norm(self.believer.layout.centre, axis=1), nan=np.inf)
+        rows = sorted(np.flatnonzero(self.alive).tolist(), key=lambda row: float(distance[row]))
+        clear = [row for row in rows if self.weight[row] >= self._config.mass and not self._unclear(row)]
+        return clear, [row for row in rows if row not in clear]
 
     def _unclear(self, row: int) -> list[ClauseBelief]:
         holds = self._config.holds

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from spatial_vlm_ros.config import DecisionConfig
 from spatial_vlm_ros.spatial import regions
 from spatial_vlm_ros.spatial.admission import is_for_a_person
 from spatial_vlm_ros.spatial.belief import PhraseBelief
@@ -27,7 +29,6 @@ class _Refused:
     status: Status
     phrase: NounPhrase
     rivals: tuple[int, ...] = ()
-    chosen: int = -1
 
 
 def with_place(verdict: Verdict, believer: Believer) -> Verdict:
@@ -46,14 +47,10 @@ def with_place(verdict: Verdict, believer: Believer) -> Verdict:
     relation = "next to" if destination.relation == "to" else destination.relation
     clause = RelationClause(relation, destination.anchors, destination.frame, distance=destination.distance)
     beliefs = tuple(believer.believe(anchor, anchor=True) for anchor in destination.anchors)
-    found = believer.config.decision.found
-    part = regions.as_part(clause, beliefs, found)
-    if part is not None:
-        clause, beliefs = part
     rows: list[int] = []
     if not _is_support(clause, beliefs[0], believer):
         for belief in beliefs:
-            meant = _meant(belief, verdict.chosen, believer)
+            meant = _meant(belief, verdict.meant, believer)
             if isinstance(meant, _Refused):
                 return dataclasses.replace(
                     verdict, status=meant.status, phrase=meant.phrase, rivals=meant.rivals, several=()
@@ -75,16 +72,19 @@ def _is_support(clause: RelationClause, belief: PhraseBelief, believer: Believer
     return regions.is_support(as_on, belief, believer.layout, found)
 
 
-def _meant(belief: PhraseBelief, moved: int, believer: Believer) -> tuple[int, ...] | _Refused:
-    """The one thing that a destination's words name, or all of a plural; never the thing that is moved."""
+def _meant(belief: PhraseBelief, moved: Sequence[int], believer: Believer) -> tuple[int, ...] | _Refused:
+    """The one thing that a destination's words name, or all of a plural; never what is moved.
+
+    A drawer that nobody detected is not found, for its place is not known well enough to put something there.
+    """
     config = believer.config.decision
     weight = belief.weight.copy()
-    weight[moved] = 0.0
+    weight[list(moved)] = 0.0
     missing = next(phrases_not_found(belief, config.found), None)
     if missing is not None or not (weight > 0).any():
         return _Refused(Status.NOT_FOUND, missing or belief.phrase)
     if belief.phrase.count not in (None, 1):
-        return tuple(row for row in belief.members.tolist() if row != moved)
+        return _all_meant(belief, [row for row in belief.members.tolist() if row not in moved], config)
     best = int(np.argmax(weight))
     probability = weight / (weight.sum() + np.prod(1.0 - np.minimum(weight, 1.0)))
     if probability[best] < config.mass and belief.phrase.choice != "any":
@@ -92,5 +92,21 @@ def _meant(belief: PhraseBelief, moved: int, believer: Believer) -> tuple[int, .
         rivals = tuple(row for row in order if probability[row] >= (1.0 - config.mass) * probability[best])
         status = Status.AMBIGUOUS if len(rivals) > 1 else Status.LOW_CONFIDENCE
         return _Refused(status, belief.phrase, rivals)
-    unclear = [c for c in belief.clauses if state_of(float(c.likelihood[best]), config.holds) is not ClauseState.HOLDS]
-    return _Refused(Status.LOW_CONFIDENCE, belief.phrase, (best,)) if unclear else (best,)
+    sure = weight[best] >= config.mass and not _unclear(belief, best, config)
+    return (best,) if sure else _Refused(Status.LOW_CONFIDENCE, belief.phrase, (best,))
+
+
+def _all_meant(belief: PhraseBelief, rows: list[int], config: DecisionConfig) -> tuple[int, ...] | _Refused:
+    """All of a plural, as many as said."""
+    said = belief.phrase.count or -1
+    if not rows or len(rows) < said:
+        return _Refused(Status.NOT_FOUND, belief.phrase)
+    if 0 < said < len(rows):
+        return _Refused(Status.AMBIGUOUS, belief.phrase, tuple(rows))
+    if any(belief.weight[row] < config.mass or _unclear(belief, row, config) for row in rows):
+        return _Refused(Status.LOW_CONFIDENCE, belief.phrase, tuple(rows))
+    return tuple(rows)
+
+
+def _unclear(belief: PhraseBelief, row: int, config: DecisionConfig) -> bool:
+    return any(state_of(float(c.likelihood[row]), config.holds) is not ClauseState.HOLDS for c in belief.clauses)

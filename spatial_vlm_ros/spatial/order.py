@@ -146,10 +146,8 @@ PLACE_WORDS = {
     "highest": frozenset({"top", "upper"}),
     "lowest": frozenset({"bottom", "lower"}),
     "middle": frozenset({"middle"}),
-    "leftmost": frozenset({"left"}),
-    "rightmost": frozenset({"right"}),
 }
-"""Superlative → words of a label that say the same of a part: "top drawer"."""
+"""Superlative → words of a label that say the same of a part: "top drawer". A left shoe may stand on the right."""
 
 ORDINAL_SIDES = {
     "left": "leftmost",

@@ -23,7 +23,7 @@ _LOWER_SHARE = 0.03  # part of the picture that shows it
 
 _STACKED = frozenset({"drawer", "shelf", "level", "tier", "rack", "layer", "deck"})
 _SIDE_BY_SIDE = frozenset({"compartment", "section", "half", "part", "area", "side", "slot", "division"})
-_HOLDS = frozenset({"on", "inside", "at", "part of"})
+_HOLDS = frozenset({"on", "inside", "part of"})
 _PARTS = {
     "highest": "at the top of",
     "lowest": "at the bottom of",

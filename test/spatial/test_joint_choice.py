@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.config import ResolverConfig
+from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.clauses import NEGLIGIBLE
 from spatial_vlm_ros.spatial.decision import decide
@@ -157,3 +159,39 @@ def test_a_label_may_say_the_place_itself(ground, thing) -> None:  # noqa: ANN00
     )  # fmt: skip
     verdict = decide([SpatialQuery("", "find", NounPhrase("drawer", superlative="highest"))], believer)
     assert (verdict.status, verdict.chosen) == (Status.OK, 0)
+
+
+LOOSE = [("the cups left of the wooden box", Status.LOW_CONFIDENCE),
+         ("any cup left of the wooden box", Status.LOW_CONFIDENCE),
+         ("the cup right of the wooden boxes", Status.LOW_CONFIDENCE), ("the cups among the wooden boxes", None),
+         ("the cup right of the boxes behind the cans", Status.RELATION_UNSATISFIED)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "status"), LOOSE)
+def test_nothing_is_related_to_things_that_may_not_be_meant(words, status, ground, thing) -> None:  # noqa: ANN001
+    """Nobody can tell that a box is wooden, and no box is behind a can."""
+    things = [thing(0.8, -0.5, label="cup"), thing(0.8, -0.4, label="cup"), thing(0.8, 0.0, label="box"),
+              thing(0.8, 0.2, label="box"), thing(1.2, 0.0, label="can"), thing(0.8, 0.5, label="cup")]  # fmt: skip
+    verdict = decide(parse(words), believer_of(ground.layout(things)))
+    assert verdict.status is not Status.OK
+    assert status in (None, verdict.status)
+
+
+def test_each_of_several_is_as_sure_as_the_least_of_them(ground, thing) -> None:  # noqa: ANN001
+    layout = ground.layout([thing(0.8, -0.3, label="cup"), thing(0.8, 0.3, label="cup")])
+    for phrase in (NounPhrase("cup", count=2), NounPhrase("cup", choice="any")):
+        verdict = decide([SpatialQuery("", "find", phrase)], believer_of(layout))
+        assert verdict.sure == pytest.approx(1.0)
+        assert verdict.probability.max() < 0.6
+
+
+def test_a_frame_that_means_other_things_of_several_is_asked_about(ground, thing) -> None:  # noqa: ANN001
+    """From the robot, which looks the other way, all cups left of the box are those right of it for the camera."""
+    things = [thing(0.8, -0.3, label="cup"), thing(0.8, 0.0, label="box"), thing(0.85, 0.3, label="cup"),
+              thing(0.8, 0.35, label="cup")]  # fmt: skip
+    layout = ground.layout(things, base_T_camera=ground.looking_from(1.6, 0.0, 180.0))
+    layout = dataclasses.replace(layout, relation=dataclasses.replace(layout.relation, second_frame="robot"))
+    phrase = NounPhrase("cup", count=-1, relations=(RelationClause("left of", (NounPhrase("box"),)),))
+    verdict = decide([SpatialQuery("", "find", phrase)], believer_of(layout))
+    assert verdict.status is Status.AMBIGUOUS
+    assert verdict.frames == (FrameOfReference.VIEWER, FrameOfReference.ROBOT)

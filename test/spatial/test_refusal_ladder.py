@@ -255,6 +255,29 @@ def test_a_place_beside_one_of_two_anchors_is_not_guessed(tabletop: Tabletop) ->
     assert_refused(tabletop.ask(seen, "put the can next to the plate"), Status.NOT_FOUND)
 
 
+def test_a_drawer_that_nobody_detected_is_no_place(tabletop: Tabletop) -> None:
+    """Its cabinet has a top, and the top of the cabinet is not its top drawer."""
+    cabinet = tabletop.block("cabinet", 0, 0.1, (0.3, 0.25, 0.2), "cabinet")
+    seen = tabletop.see(cabinet, tabletop.can("can", 0.0, -0.25))
+    for words in ("put the can in the top drawer of the cabinet", "put the can on the upper shelf of the cabinet"):
+        assert_refused(tabletop.ask(seen, words), Status.NOT_FOUND)
+
+
+def test_several_are_moved_and_none_of_them_is_where_they_go(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", -0.2, -0.1), tabletop.can("b", 0.2, 0.0), tabletop.cup("cup", 0, 0.1))
+    answer = tabletop.ask(seen, "put both cans next to the cup")
+    assert answer.status is Status.OK, answer.message
+    assert {target.id for target in answer.targets} == {"a", "b"}
+    assert answer.place is not None
+    assert_refused(tabletop.ask(seen, "put both cans next to the can"), Status.NOT_FOUND)
+
+
+def test_a_place_beside_things_that_may_not_be_meant_is_refused(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("can", 0, -0.2), tabletop.cup("a", -0.15, 0.1), tabletop.cup("b", 0.15, 0.1))
+    assert_refused(tabletop.ask(seen, "put the can left of the wooden cups"), Status.LOW_CONFIDENCE)
+    assert_refused(tabletop.ask(seen, "put the can next to the three cups"), Status.NOT_FOUND)
+
+
 def test_what_is_brought_to_a_person_needs_no_place(tabletop: Tabletop) -> None:
     answer = tabletop.ask(tabletop.see(tabletop.can("can", 0.2, 0.0)), "bring the can to me")
     assert (answer.status, answer.place) == (Status.OK, None), answer.message
