@@ -505,6 +505,7 @@ class SceneObject:
         valid_fraction: part of its pixels with measured depth.
         depth_problem: why its depth cannot be trusted, in words; None = it can.
         cut: metres by which it may go on behind something nearer or off the picture, sideways.
+        cut_above: the same upwards.
     """
 
     detection: Detection
@@ -520,6 +521,7 @@ class SceneObject:
     valid_fraction: float = 1.0
     depth_problem: str | None = None
     cut: float = 0.0
+    cut_above: float = 0.0
 
     @property
     def id(self) -> str:
@@ -580,6 +582,15 @@ class NounPhrase:
     relations: tuple[RelationClause, ...] = ()
     frame: FrameOfReference | None = None
     choice: Literal["any"] | None = None
+
+    @property
+    def stated_frame(self) -> FrameOfReference | None:
+        """Frame of the viewer from whom its order or a relation of its own was said to be seen, or None.
+
+        What is said of it later without a frame ("the left one") is seen from there, too.
+        """
+        stated = (self.frame, *(clause.frame for clause in self.relations))
+        return next((frame for frame in stated if frame not in (None, FrameOfReference.OBJECT)), None)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ MAX_ITEMS = 20
 _PREFERRED_SHARE = 0.6
 _DESTINATION_NOW = 0.4  # "put the cup on the tray in the box": the last phrase is the likelier destination
 _DESTINATION_BEFORE_MOTION = 0.05  # "put the cup on the tray into the box"
-_LIKELIER_MEANING = 0.6
+_CLEARLY_LIKELIER = 0.85  # "on the left side of the tray" is on it; what is "not on the left of the cup" is beside it
 _PARALLEL_BONUS = 3.0  # "that is … and that is …"
 _WAITED_FOR = 10.0  # the second thing of "between the mug …"
 
@@ -72,11 +72,13 @@ def _meanings(item: Item, taken: bool) -> list[tuple[float, str]]:
     if meanings is None or (meanings.taken and not taken):
         return [(1.0, (meanings.otherwise if meanings else "") or item.name)]
     names = meanings.names
-    if item.phrase is not None and item.phrase.category.split()[-1] in meanings.reversed_by:
+    by_noun = item.phrase is not None and item.phrase.category.split()[-1] in meanings.reversed_by
+    if by_noun:
         names = names[::-1]
     if len(names) == 1:
         return [(1.0, names[0])]
-    return [(_LIKELIER_MEANING, names[0]), (1.0 - _LIKELIER_MEANING, names[1])]
+    likelier = _CLEARLY_LIKELIER if item.negated or by_noun else meanings.likelier
+    return [(likelier, names[0]), (1.0 - likelier, names[1])]
 
 
 class _Enumeration:
@@ -305,7 +307,7 @@ class _Enumeration:
                 if plan.item not in paired:
                     bonus = _WAITED_FOR if state.single & _bit(node) else 1.0
                     yield share * bonus, partial(self._pair, i, p, plan.item, state)
-            elif plan.kind == "clause" and name not in _FROM_A_SECOND | {"at the centre of"}:
+            elif plan.kind == "clause" and name != "at the centre of":
                 yield share, partial(self._repeat, i, p, plan, name, state)
 
     def _both_single(self, first: int, second: int) -> bool:

@@ -232,19 +232,27 @@ def _frame_said(words: str) -> FrameOfReference | None:
 
 def _in_frame(query: SpatialQuery, frame: FrameOfReference, answer: str) -> SpatialQuery:
     """The query seen in a frame."""
+    query = dataclasses.replace(query, instruction=answer)
+    return _mapped(query, lambda phrase: _seen_from(phrase, frame, whatever_said=True), frame)
 
-    def phrase(said: NounPhrase) -> NounPhrase:
-        ordered = said.superlative in FRAMED_SUPERLATIVES
-        ordered = ordered or (said.ordinal is not None and said.ordinal.from_ in FRAMED_ORDERS)
-        relations = tuple(clause(each) for each in said.relations)
-        return dataclasses.replace(said, relations=relations, frame=frame if ordered else said.frame)
 
-    def clause(said: RelationClause) -> RelationClause:
-        framed = said.relation in RELATIONS and RELATIONS[said.relation].framed
-        anchors = tuple(phrase(anchor) for anchor in said.anchors)
-        return dataclasses.replace(said, anchors=anchors, frame=frame if framed else said.frame)
+def _seen_from(said: NounPhrase, frame: FrameOfReference, *, whatever_said: bool) -> NounPhrase:
+    """Orders and relations, those of anchors too, seen in a frame: where none was said, or `whatever_said`."""
 
-    return _mapped(dataclasses.replace(query, instruction=answer), phrase, frame)
+    def replaced(stated: FrameOfReference | None, framed: bool) -> FrameOfReference | None:
+        return frame if framed and (whatever_said or stated is None) else stated
+
+    ordered = said.superlative in FRAMED_SUPERLATIVES
+    ordered = ordered or (said.ordinal is not None and said.ordinal.from_ in FRAMED_ORDERS)
+    relations = tuple(
+        dataclasses.replace(
+            clause,
+            anchors=tuple(_seen_from(anchor, frame, whatever_said=whatever_said) for anchor in clause.anchors),
+            frame=replaced(clause.frame, clause.relation in RELATIONS and RELATIONS[clause.relation].framed),
+        )
+        for clause in said.relations
+    )
+    return dataclasses.replace(said, relations=relations, frame=replaced(said.frame, ordered))
 
 
 def _mapped(
@@ -296,7 +304,9 @@ def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:
 
 
 def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase:
-    """What both say of one thing; where they clash, the later words count."""
+    """What both say of one thing; where they clash, the later words count. Both are seen from one side."""
+    if first.stated_frame is not None:
+        added = _seen_from(added, first.stated_frame, whatever_said=False)
     order = added.superlative is not None or added.ordinal is not None
     return NounPhrase(
         category=category,

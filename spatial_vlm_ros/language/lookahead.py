@@ -64,7 +64,8 @@ class Lookahead:
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
         """Append the token (or tokens) of the words from `first` on."""
-        start, end = self.words[first].start, self.words[first + length - 1].end
+        words = self.words[first : first + length]  # in another order than said, where they were rewritten
+        start, end = min(word.start for word in words), max(word.end for word in words)
         for single in kind.split():
             self.tokens.append(Token(single, value, start, end, text))
 

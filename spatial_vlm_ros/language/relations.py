@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from spatial_vlm_ros.language.wordlists import CONTAINERS, SURFACES
+from spatial_vlm_ros.language.wordlists import CONTAINERS, FURNITURE, SURFACES
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Meanings:
     Args:
         names: relations they can mean, preferred first.
         surfaces: ways of saying them.
-        reversed_by: nouns whose anchor prefers the last meaning.
+        reversed_by: nouns whose anchor clearly prefers the last meaning.
+        likelier: share of the first meaning with other nouns.
         taken: whether they mean this only of a thing that is taken from somewhere ("off the table").
         otherwise: what they mean of others; empty = the name itself.
     """
@@ -53,6 +54,7 @@ class Meanings:
     names: tuple[str, ...]
     surfaces: tuple[str, ...] = ()
     reversed_by: frozenset[str] = frozenset()
+    likelier: float = 0.6
     taken: bool = False
     otherwise: str = ""
 
@@ -298,7 +300,8 @@ RELATIONS: Mapping[str, Relation] = MappingProxyType({relation.name: relation fo
 FRAMED = frozenset(
     {
         *(relation.name for relation in _TABLE if relation.framed),
-        "on the left side of", "on the right side of", "on the near side of", "in the front of", "in the back of",
+        "on the left of", "on the right of", "on the left side of", "on the right side of",
+        "on the near side of", "in the front of", "in the back of",
     }
 )  # fmt: skip
 """Names of what depends on a frame of reference."""
@@ -308,12 +311,13 @@ MEANINGS: Mapping[str, Meanings] = MappingProxyType(
         "from": Meanings(("on", "inside"), reversed_by=CONTAINERS, taken=True),
         "off": Meanings(("on",), taken=True),
         "taken out of": Meanings(("inside",), ("out of", "out from inside? of?"), taken=True, otherwise="out of"),
+        "on the left of": Meanings(("left of", "at the left side of"), ("on the? left hand? of",), FURNITURE, 0.85),
+        "on the right of": Meanings(("right of", "at the right side of"), ("on the? right hand? of",), FURNITURE, 0.85),
         "on the left side of": Meanings(
-            ("left of", "at the left side of"), ("on the? left hand? side? of", "on the lefthand side? of"), SURFACES
+            ("left of", "at the left side of"), ("on the? left hand? side of", "on the lefthand side? of"), SURFACES
         ),
         "on the right side of": Meanings(
-            ("right of", "at the right side of"), ("on the? right hand? side? of",
-             "on the righthand side? of"), SURFACES
+            ("right of", "at the right side of"), ("on the? right hand? side of", "on the righthand side? of"), SURFACES
         ),
         "on the near side of": Meanings(
             ("in front of", "at the front of"), ("on|at the? near|nearer side of",), SURFACES
@@ -330,6 +334,8 @@ MEASURED: Mapping[str, str] = MappingProxyType(
                                    "next to", "near", "at a distance from")},
         **dict.fromkeys(("far from", "from", "to"), "at a distance from"),
         "on the other side of": "behind",
+        "on the left of": "left of",
+        "on the right of": "right of",
         "on the left side of": "left of",
         "on the right side of": "right of",
         "on the near side of": "in front of",

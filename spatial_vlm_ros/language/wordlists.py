@@ -117,6 +117,9 @@ SURFACES = word_set("""
 """)  # fmt: skip
 """Things whose left side is a part of them: "on the left side of the tray"."""
 
+FURNITURE = SURFACES - word_set("tray board plate mat placemat drawer cabinet cupboard")
+"""Things that nothing is left of without being far off: "on the left of the table"."""
+
 PARTS = word_set("""
     lid handle drawer shelf compartment door cap knob leg arm seat back backrest rim edge corner base bottom top
     blade plug cord hood lens screen keyboard pedal strap zip zipper buckle hook nozzle trigger needle pocket sleeve

@@ -143,6 +143,12 @@ class Describer:
             return None
 
     @cached_property
+    def _onlooker(self) -> Viewpoint | None:
+        """Who sees an order among things: with each seen by its own side, the camera."""
+        own = self.frame is FrameOfReference.OBJECT
+        return self.layout.viewpoint(FrameOfReference.VIEWER) if own else self._view
+
+    @cached_property
     def things(self) -> list[SceneObject]:
         """The things to tell apart."""
         return [self.layout.scene.objects[int(row)] for row in self.rows]
@@ -181,27 +187,27 @@ class Describer:
 
     def orders(self) -> Iterator[Description]:
         """Left and right, near and far, high and low, tall and short, large and small."""
-        if self._view is None:
+        if self._onlooker is None:
             return
         few, two = len(self.rows) <= 3, len(self.rows) == 2
         for kind, pair in PAIRS:
             for word, of_two, of_more in pair:
-                key = order.key_of(word, self.layout, self._view)
+                key = order.key_of(word, self.layout, self._onlooker)
                 fits = order.place_in_order(key, self.members, 1)[0][self.rows]
                 meaning = (NounPhrase(GENERIC, superlative=word),)
                 short = few if kind == "across" else two  # of three: the left, the middle, the right one
                 yield Description(kind, of_two if short else of_more, _BEFORE, meaning, fits, self._gap(key))
         if len(self.rows) == 3:
-            key = order.key_of("leftmost", self.layout, self._view)
+            key = order.key_of("leftmost", self.layout, self._onlooker)
             fits = order.in_the_middle(key, self.members)[0][self.rows]
             yield Description("across", order.MIDDLE, _BEFORE, (NounPhrase(GENERIC, superlative=order.MIDDLE),), fits,
                               self._gap(key))  # fmt: skip
 
     def counted(self, side: str, words: str) -> list[Description]:
         """The place of each thing in the order, one description for each place, first to last."""
-        if self._view is None:
+        if self._onlooker is None:
             return []
-        key = order.key_of(order.ORDINAL_SIDES[side], self.layout, self._view)
+        key = order.key_of(order.ORDINAL_SIDES[side], self.layout, self._onlooker)
         found = []
         places = int(np.count_nonzero(self.members > _MEMBER))
         for n in range(1, places + 1) if places <= _MOST_COUNTED else ():

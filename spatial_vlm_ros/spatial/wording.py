@@ -26,7 +26,7 @@ def name_of(thing: SceneObject) -> str:
 def question(verdict: Verdict, believer: Believer) -> str | None:
     """What to ask, where an answer would settle the matter."""
     layout = believer.layout
-    frame = believer.frames_used[0] if believer.frames_used else believer.default_frame
+    frame = verdict.query.target.stated_frame or believer.default_frame  # the one an answer will be judged in
     if verdict.status is Status.AMBIGUOUS and verdict.phrase is None:
         frames = [one.value for one in verdict.frames]
         # An order in the answer replaces the one that was said: it counts among those that the other words leave.

@@ -193,3 +193,14 @@ def test_an_answer_that_says_nothing_is_refused_as_an_instruction_would_be(words
     except NotUnderstoodError:
         return
     assert all(query.target.category.endswith("chick") or query.target.category in words for query in readings)
+
+
+def test_an_answer_is_seen_from_the_side_that_the_instruction_named() -> None:
+    first = "grab the cup left of the box from my side"
+    assert outline(parse_dialogue("the left one", [first])[0]).count("@speaker") == 2
+    query = parse_dialogue("the one behind the can", [first])[0]
+    assert [clause.frame for clause in query.target.relations] == [FrameOfReference.SPEAKER] * 2
+    query = parse_dialogue("the left one as seen from the camera", [first])[0]
+    assert query.target.frame is FrameOfReference.VIEWER
+    query = parse_dialogue("the left one", ["grab the cup on the chair's own left"])[0]
+    assert query.target.frame is None

@@ -70,6 +70,7 @@ LONG = {
         "the jar's ",
         "left and ", "with a cup in it ", "any ", "the other ", "twenty ", "a mug, ", "open a box then ",
     )},
+    "words put in another order": "a cup's at the top left",
     "twenty additions": "the mug" + " on the box" * 20,
     "twenty sources": "take the mug" + " from the box" * 20,
     "twenty sides": "put the mug" + " on the left side of the tray" * 20,

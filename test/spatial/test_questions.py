@@ -161,6 +161,13 @@ def test_a_frame_that_the_scene_does_not_define_is_not_asked_in(tabletop: Tablet
     assert not {"left", "right", "nearer"} & set(question.text.split(": ")[-1].split()) or not question.answers
 
 
+def test_orders_are_asked_for_as_the_camera_sees_them_where_things_have_their_own_sides(tabletop: Tabletop) -> None:
+    bodies = tabletop.can("a", -0.2, 0), tabletop.can("b", 0.2, 0)
+    question = asked(tabletop, *bodies, frame=FrameOfReference.OBJECT)
+    assert question.text == "Which can: the left or the right one?"
+    assert [rows for _, rows in question.answers] == [(0,), (1,)]
+
+
 def test_things_that_nothing_tells_apart_still_end_in_a_question(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("a", 0, 0))
     twice = (seen.detections[0], dataclasses.replace(seen.detections[0], id="again"))
