@@ -17,7 +17,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.extent import Extent
 from spatial_vlm_ros.geometry.segmentation import depth_gap
-from spatial_vlm_ros.geometry.surface import Surface
+from spatial_vlm_ros.geometry.surface import Surface, nearer_run
 from spatial_vlm_ros.types import Plane, RgbdFrame
 
 Array = npt.NDArray[np.float64]
@@ -90,22 +90,36 @@ def _place(extent: Extent) -> Array:
     return extent.basis[:, :2] @ extent.outline.mean(axis=0).astype(np.float64)
 
 
-def _foot_is_hidden(
+def _hidden_below(
     surface: Surface, extent: Extent, frame: RgbdFrame, up: Array, depth_config: DepthConfig, config: LiftConfig
-) -> bool:
-    """Whether what lies below the seen part of an object is out of sight: covered, off the picture, under its top."""
+) -> float:
+    """Metres of height that may be out of sight below the seen part of an object: covered, off the picture, under it.
+
+    0 where its foot is in sight. What covers it ends somewhere, and below that its foot would be seen again.
+    """
     middle = extent.basis @ extent.median
-    if float(-(middle @ up) / np.linalg.norm(middle)) > _STEEP:
-        return True
+    steepness = float(-(middle @ up) / np.linalg.norm(middle))
+    if steepness > _STEEP:
+        return math.inf
     columns = np.flatnonzero(surface.mask.any(axis=0))
     lowest = surface.mask.shape[0] - 1 - np.argmax(surface.mask[::-1, columns], axis=0)
-    rows = lowest + surface.window[0].start + 1 + surface.rim
-    inside = rows < frame.depth.shape[0]
-    rows, columns = rows[inside], columns[inside] + surface.window[1].start
-    z, own = frame.depth[rows, columns], frame.depth[rows - 1 - surface.rim, columns]
+    rows, columns = lowest + surface.window[0].start + 1 + surface.rim, columns + surface.window[1].start
+    own = frame.depth.take((rows - 1 - surface.rim) * frame.depth.shape[1] + columns, mode="clip")
     own = np.where(np.isfinite(own), own, np.float32(extent.near_z))
-    covered = np.count_nonzero(z < own - depth_gap(own, depth_config, config)) + np.count_nonzero(~inside)
-    return bool(covered > _FOOT_COVERED * len(inside))
+    limit = own - depth_gap(own, depth_config, config)
+    inside = rows < frame.depth.shape[0]
+    covered = ~inside
+    covered[inside] = frame.depth[rows[inside], columns[inside]] < limit[inside]
+    if np.count_nonzero(covered) <= _FOOT_COVERED * len(covered):
+        return 0.0
+    if not inside.all():
+        return math.inf
+    runs = nearer_run(frame.depth, rows[covered], columns[covered], (1, 0), limit[covered], len(frame.depth))
+    hidden = float(np.median(runs))
+    if float(rows[covered].max()) + hidden >= len(frame.depth):
+        return math.inf
+    per_pixel = extent.middle_z / frame.camera.K[1, 1] / math.sqrt(1.0 - steepness**2)
+    return (hidden + surface.rim + 1) * per_pixel
 
 
 def _reaching_down(
@@ -133,8 +147,10 @@ def _reaching_down(
     missing = max(slack, _HIDDEN_BOTTOM * (extent.top - extent.bottom) + 0.02)
     if not levels:
         return extent
-    within_reach = extent.bottom - max(levels) <= missing
-    if within_reach or _foot_is_hidden(carriers.surfaces[row], extent, frame, up, depth_config, config):
+    below = extent.bottom - max(levels)
+    if below <= missing or below <= slack + _hidden_below(
+        carriers.surfaces[row], extent, frame, up, depth_config, config
+    ):
         return dataclasses.replace(extent, bottom=float(max(levels)))
     return extent
 

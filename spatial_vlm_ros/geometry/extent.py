@@ -35,14 +35,19 @@ _ROUNDING = np.float32(1e-5)  # metres; of float32 coordinates some metres from 
 
 _RECEDING = 0.12  # by how much flanks lie farther than the middle, in widths, when an outline recedes: a disc 0.28
 _TAILED = 0.001  # metres of noise from which a surface has outliers
+_TRIMMED = np.array((1.0, 0.2, 1.0))  # part of the trim along e1, e2, up: noise along the ray moves little sideways
+_EACH = np.arange(3)
 _NOISE_PUSH = 1.8  # standard deviations by which the trimmed extremes of a noisy surface lie outside it
 _ABOUT_ROUND = 1.3  # depth seen over width up to which a receding outline is taken to be round or a corner
 _TOP_BAND = 0.15  # part of the height, from the top, that is looked at for a top face
+_FLAT_TOP = 0.04  # the same, for a flat one
 _TOP_SPAN = 0.6  # part of the depth range that a seen top face spans
 _FRONT_ONLY_DEPTH = 0.6  # depth assumed, in widths, where only a flat front is seen
+_MIRRORED = 0.05  # part of its depth out of sight from which it is taken to be alike from both sides
 _CUT_SHARE = 0.75  # part of its seen size by which a thing may go on where it is cut
 _UNMEASURED_SIDE = 0.25  # part of the width without depth from which a heading means nothing
-_SHAPE_DOUBT = 0.04  # standard deviation of the centre's place along the view, in lengths
+_SHAPE_DOUBT = 0.03  # standard deviation of the centre's place along the view, in lengths
+_RECTANGLE_FILL = 0.93  # of its bounding rectangle, from which an outline is taken to be all there
 _ROUND_FILL = 0.86  # a disc fills 0.785 of its bounding rectangle, a box all of it
 _ELONGATED = 1.25  # length over width from which a heading can be told
 _LONG = 1.5  # the same for outlines without corners: a completed disc may come out as an oval
@@ -123,8 +128,8 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
     local = basis.T.astype(np.float32) @ points.T  # (3, N) along e1, e2, up
     ordered = np.sort(local, axis=1)
     # What is trimmed is the tail of the noise: of a surface without noise it would be corners and round sides.
-    cut = int(config.trim * min(1.0, surface.noise / _TAILED) * len(points))
-    low, high = ordered[:, cut], ordered[:, len(points) - 1 - cut]
+    cut = (config.trim * min(1.0, surface.noise / _TAILED) * len(points) * _TRIMMED).astype(np.intp)
+    low, high = ordered[_EACH, cut], ordered[_EACH, len(points) - 1 - cut]
     inside = ((local >= low[:, None]) & (local <= high[:, None])).all(axis=0)
     steepness = min(max(-float(middle @ up) / math.sqrt(middle @ middle), 0.02), 0.999)
     # Noise along the ray pushes the extremes of a surface outwards.
@@ -134,16 +139,20 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
     low, high = low + push, high - push
 
     pixel = float(middle[2]) / camera.K[0, 0]
-    rim = surface.rim * pixel  # what erosion took from every side, metres
+    rim = (surface.rim + 0.5) * pixel  # what erosion took from every side, metres, and half of the outermost pixel
     seen, width = float(high[0] - low[0]), float(high[1] - low[1]) + 2 * rim
     # A top seen from above loses none of its height with its rim, but its far edge: there a pixel is 1 / sin φ long.
-    far_edge = (surface.rim + 1) * pixel / max(steepness, 0.3)
-    length = _whole_length(kept, seen, width, steepness, far_edge)
-    cut_sides, height = (surface.cut_left, surface.cut_right), float(high[2] - low[2])
-    centre = np.array([low[0] + length / 2, (low[1] + high[1]) / 2], np.float32)
+    far_edge = (surface.rim + 0.5) * pixel / max(steepness, 0.3)
     hull = _hull(kept[:2])
+    length = _whole_length(kept, hull, seen, width, steepness, far_edge, surface.noise)
+    height = float(high[2] - low[2])
+    across = min(_CUT_SHARE * max(surface.cut.left, surface.cut.right) * width, surface.cut.across * pixel)
+    upwards = min(_CUT_SHARE * surface.cut.above * height, surface.cut.upwards * pixel)
+    centre = np.array([low[0] + length / 2, (low[1] + high[1]) / 2], np.float32)
     hull[:, 1] += np.float32(rim) * np.sign(hull[:, 1] - centre[1])
-    if length - seen > 0.05 * length:
+    if length - seen <= _MIRRORED * length:
+        hull[:, 0] = low[0] + (hull[:, 0] - low[0]) * np.float32(length / max(seen, 1e-6))  # its far edge is a rim
+    else:
         hull = _hull(np.concatenate((hull, 2 * centre - hull)).T)  # taken to be alike from both sides
     return Extent(
         basis=basis,
@@ -153,7 +162,7 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
         top=float(high[2]) + rim * max(0.0, 1.0 - 3.0 * steepness),
         unseen=length - seen,
         unseen_width=max(0.0, _pixels_wide(surface) * pixel - width),
-        cut=_CUT_SHARE * np.array([max(cut_sides), max(cut_sides), surface.cut_above]) * (width, width, height),
+        cut=np.array((across, across, upwards)),
         near_z=float(points[:, 2].min()),
         middle_z=float(middle[2]),
     )
@@ -188,24 +197,43 @@ def _thinned(points: npt.NDArray[np.float32], directions: npt.NDArray[np.float32
 
 
 def _whole_length(
-    local: npt.NDArray[np.float32], seen: float, width: float, steepness: float, far_edge: float
+    local: npt.NDArray[np.float32],
+    hull: npt.NDArray[np.float32],
+    seen: float,
+    width: float,
+    steepness: float,
+    far_edge: float,
+    noise: float,
 ) -> float:
     """Depth of the whole object along e1, metres: what is seen, or more where its far side is out of sight.
 
     A view at elevation φ (`steepness` = sin φ) hides at most height / tan φ behind what is seen, and (1 - sin φ) / 2
     of a ball's width; `far_edge` was lost with the rim.
 
-    Outlines that recede to both sides (round ones, corners) are as deep as wide, if what is seen is about that. A box
-    shows all of its depth when its top is seen. Of a bare front the depth is a guess.
+    Outlines that recede to both sides (round ones, corners) are as deep as wide, if what is seen is about that and as
+    much can be out of sight: half of what is narrow above, as bottles and fruit are, and nothing where the top is flat
+    and its outline (`hull`, (M, 2)) a rectangle. A box shows all of its depth when its top is seen. Of a bare front the
+    depth is a guess.
     """
     height = float(local[2].max() - local[2].min())
-    hidden = min((1.0 - steepness) / 2 * width, height * math.sqrt(1.0 - steepness**2) / steepness)
-    seen += far_edge
-    if seen < _ABOUT_ROUND * width and _recedes(local, width):
-        return min(width, seen + hidden)
-    if _shows_its_top(local, seen, width):
-        return seen
-    return min(max(seen, _FRONT_ONLY_DEPTH * width), seen + hidden)
+    behind = height * math.sqrt(1.0 - steepness**2) / steepness
+    hidden = min((1.0 - steepness) / 2 * width, behind)
+    whole = seen + far_edge
+    if whole < _ABOUT_ROUND * width and _recedes(local, width):
+        if not _shows_its_top(local, whole, width, max(_FLAT_TOP * height, 2 * noise)):
+            hidden = min(width / 2, behind)
+        elif 2 * noise <= _FLAT_TOP * height and _is_rectangle(hull):
+            hidden = 0.0
+        return max(seen, min(width, whole + hidden))
+    if _shows_its_top(local, whole, width, _TOP_BAND * height):
+        return whole
+    return min(max(whole, _FRONT_ONLY_DEPTH * width), whole + hidden)
+
+
+def _is_rectangle(hull: npt.NDArray[np.float32]) -> bool:
+    """Whether an outline (M, 2) fills the rectangle around it: what has lost a side does not."""
+    _, (length, width), _ = cv2.minAreaRect(hull)
+    return bool(cv2.contourArea(hull) > _RECTANGLE_FILL * length * width)
 
 
 def _recedes(local: npt.NDArray[np.float32], width: float) -> bool:
@@ -217,12 +245,11 @@ def _recedes(local: npt.NDArray[np.float32], width: float) -> bool:
     return bool(len(middle) and len(flanks)) and _near(flanks) - _near(middle) > _RECEDING * width
 
 
-def _shows_its_top(local: npt.NDArray[np.float32], seen: float, width: float) -> bool:
-    """Whether the uppermost points reach over most of the depth that is seen."""
+def _shows_its_top(local: npt.NDArray[np.float32], seen: float, width: float, band: float) -> bool:
+    """Whether the uppermost points, `band` metres of them, reach over most of the depth that is seen."""
     ahead, _, heights = local
-    low, high = float(heights.min()), float(heights.max())
-    band = ahead[heights > high - _TOP_BAND * (high - low)]
-    return len(band) > 0 and float(band.max() - band.min()) >= _TOP_SPAN * seen and seen > 0.2 * width
+    top = ahead[heights > float(heights.max()) - band]
+    return len(top) > 0 and float(top.max() - top.min()) >= _TOP_SPAN * seen and seen > 0.2 * width
 
 
 def _near(values: npt.NDArray[np.float32]) -> float:
@@ -275,7 +302,7 @@ def covariance_of(
     shared = (config.correlated_fraction * sigma) ** 2
     rest = (1 - config.correlated_fraction**2) * sigma**2 / (1 + 0.01 * len(surface.points))
     pixel = float(box.centre[2]) / camera.K[0, 0]
-    edge = (max(surface.rim, 1) * pixel) ** 2 / 2
+    edge = (max(surface.rim, 1) * pixel) ** 2 / 4
     across = (extent.unseen_width / 2) ** 2 / 3
     along = across + (extent.unseen / 2) ** 2 / 3 + (_SHAPE_DOUBT * box.size[0]) ** 2
     # Variances along the ray, e1, e2 and up.

@@ -97,6 +97,7 @@ def _measured(
         truncated=touches_border(surface, frame),
         valid_fraction=surface.valid_fraction,
         cut=float(extent.cut[1]),
+        cut_above=float(extent.cut[2]),
     )
 
 

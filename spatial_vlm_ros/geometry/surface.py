@@ -19,6 +19,7 @@ from spatial_vlm_ros.geometry.segmentation import STEEPEST, Patch, depth_gap, su
 from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
 
 Points32 = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
 
 _KERNEL = np.ones((3, 3), np.uint8)
 _CORE_KEEP = 0.3  # part of a mask that must be left when its rim is removed; thin things are all rim
@@ -27,8 +28,32 @@ _SIDE_CLUSTER = 0.15  # part of the points from which a second depth cluster bel
 _FLAT_KEEP = 0.25  # part of an object's points above the support below which it is a flat thing
 _SCATTER = 20.0  # times the stated noise: no sensor, however badly described, is as far off
 _ROWS = 40  # rows of a mask looked at for noise
+_LINES = 64  # lines of a side that are followed, about
 _AROUND = 6  # pixels around a mask that are compared with it
 _SEE_THROUGH_WORDS = frozenset({"glass", "clear", "transparent", "see-through", "translucent", "crystal"})
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where something nearer, or the picture's border, cuts a mask off.
+
+    Args:
+        left, right, above: part of that side behind something nearer or off the picture, 0 to 1.
+        across: pixels to the left or right, whichever is more, by which it may go on beyond what is seen of it: what is
+            nearer ends there, or elsewhere on that side it is seen to end itself.
+        upwards: the same above.
+    """
+
+    left: float = 0.0
+    right: float = 0.0
+    above: float = 0.0
+    across: float = 0.0
+    upwards: float = 0.0
+
+    @property
+    def most(self) -> float:
+        """The largest share of a side."""
+        return max(self.left, self.right, self.above)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +68,7 @@ class Surface:
         rim: pixels eroded from the mask before measuring.
         valid_fraction: part of the mask with measured depth.
         noise: standard deviation of single depths, metres, as the surface itself shows it.
-        cut_left, cut_right, cut_above: part of that side behind something nearer or off the picture, 0 to 1; of little
-            meaning where `problem` is set.
+        cut: where it is cut off; of little meaning where `problem` is set.
         problem: why the depth cannot be trusted, in words, or None.
     """
 
@@ -55,9 +79,7 @@ class Surface:
     rim: int
     valid_fraction: float
     noise: float
-    cut_left: float
-    cut_right: float
-    cut_above: float
+    cut: Cut
     problem: str | None
 
 
@@ -83,11 +105,11 @@ def visible_surface(
     depth = frame.depth[window]
     core, rim = _eroded(part, config.erode_px + (detection.mask is None), config)
     usable = core & np.isfinite(depth)
-    noise, cut = 0.0, (0.0, 0.0, 0.0)
+    noise, cut = 0.0, Cut()
     wanted, measured = int(np.count_nonzero(core)), int(np.count_nonzero(usable))
 
     def surface(points: Points32, problem: str | None) -> Surface:
-        return Surface(detection, window, part, points, rim, measured / max(1, wanted), noise, *cut, problem)
+        return Surface(detection, window, part, points, rim, measured / max(1, wanted), noise, cut, problem)
 
     nothing = np.empty((0, 3), np.float32)
     if measured < config.min_pixels or measured < config.min_valid_fraction * wanted:
@@ -154,8 +176,8 @@ def _eroded(mask: Mask, rim: int, config: LiftConfig) -> tuple[Mask, int]:
 
 def _cut_sides(
     depth: npt.NDArray[np.float32], patch: Patch, rim: int, depth_config: DepthConfig, config: LiftConfig
-) -> tuple[float, float, float]:
-    """Part of the left, right and upper side of a mask that something nearer, or the picture's border, cuts off."""
+) -> Cut:
+    """Where something nearer, or the picture's border, cuts a mask off on the left, on the right and above."""
     mask, top, left = patch.mask, patch.window[0].start, patch.window[1].start
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     first, last = mask.argmax(axis=1)[rows], mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)[rows]
@@ -166,10 +188,42 @@ def _cut_sides(
     next_u = np.concatenate((first - step, last + step, columns)) + left
     outside = (next_v < 0) | (next_u < 0) | (next_u >= depth.shape[1])
     own, other = depth[v, u], depth.take(next_v * depth.shape[1] + next_u, mode="clip")
-    covered = outside | (other < own - depth_gap(own, depth_config, config))
-    sides = covered[: len(rows)], covered[len(rows) : 2 * len(rows)], covered[2 * len(rows) :]
-    on_left, on_right, above = (np.count_nonzero(side) / len(side) for side in sides)
-    return on_left, on_right, above
+    nearer = own - depth_gap(own, depth_config, config)
+    covered = outside | (other < nearer)
+    if not covered.any():
+        return Cut()
+    n, (height, width) = len(rows), mask.shape
+    # Of each side: its lines, how far each begins inside the outermost one, where it goes and how far at most.
+    sides = (
+        (slice(n), first - first.min(), (0, -1), width),
+        (slice(n, 2 * n), last.max() - last, (0, 1), width),
+        (slice(2 * n, None), upper - upper.min(), (-1, 0), height),
+    )
+    shares, beyond = [0.0] * 3, [0.0] * 3
+    for side, (lines, inside, direction, reach) in enumerate(sides):
+        cut = np.flatnonzero(covered[lines])
+        shares[side] = len(cut) / len(inside)
+        cut = cut[:: 1 + len(cut) // _LINES]
+        runs = nearer_run(depth, next_v[lines][cut], next_u[lines][cut], direction, nearer[lines][cut], reach)
+        beyond[side] = float((runs + step - inside[cut]).max(initial=0))
+    return Cut(shares[0], shares[1], shares[2], max(beyond[:2]), beyond[2])
+
+
+def nearer_run(
+    depth: npt.NDArray[np.float32],
+    v: Indices,
+    u: Indices,
+    direction: tuple[int, int],
+    limit: npt.NDArray[np.float32],
+    reach: int,
+) -> Indices:
+    """(N,) pixels from (v, u) on that are not as far as `limit`, unmeasured or off the picture; at most `reach`."""
+    ahead = np.arange(reach)
+    v, u = v[:, None] + direction[0] * ahead, u[:, None] + direction[1] * ahead
+    rows, columns = depth.shape
+    seen = (v >= 0) & (v < rows) & (u >= 0) & (u < columns)
+    ends = seen & (depth.take(v * columns + u, mode="clip") >= limit[:, None])
+    return np.where(ends.any(axis=1), ends.argmax(axis=1), reach)
 
 
 def _roughness(depth: npt.NDArray[np.float32], usable: Mask) -> float:

@@ -47,7 +47,7 @@ def expected_widths(surfaces: Sequence[Surface], extents: Sequence[Extent | None
     """
     whole: dict[str, list[float]] = {}
     for surface, extent in zip(surfaces, extents, strict=True):
-        if extent is not None and max(surface.cut_left, surface.cut_right, surface.cut_above) < _WHOLE:
+        if extent is not None and surface.cut.most < _WHOLE:
             whole.setdefault(surface.detection.label, []).append(float(extent.span()[1]))
     widths = []
     for surface, extent in zip(surfaces, extents, strict=True):

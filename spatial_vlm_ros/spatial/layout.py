@@ -43,6 +43,8 @@ class Layout:
         bottom: (N,) heights.
         top: (N,) heights.
         sigma: (N,) standard deviation of an object's place, from depth noise and from how much of it is covered.
+        sigma_up: (N,) the same of its heights.
+        noise: (N,) the part of both that comes from depth noise.
         down_deg: how steeply the camera looks down.
         relation: where relations begin and end.
     """
@@ -56,6 +58,8 @@ class Layout:
     bottom: Array
     top: Array
     sigma: Array
+    sigma_up: Array
+    noise: Array
     down_deg: float
     relation: RelationConfig
 
@@ -249,9 +253,10 @@ def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layou
     surface = np.array([o.surface_centre for o in objects]).reshape(n, 3) @ axes + lift
     footprint = (np.array([o.footprint for o in objects]).reshape(n, FOOTPRINT_CORNERS, 3) @ axes)[..., :2]
     # Of what is covered or cut off nobody knows how far it goes on.
-    cut = np.array([o.cut for o in objects]) / math.sqrt(12.0)  # half of it one way or the other, as uniform
-    sigma = np.hypot(depth.noise_floor + depth.noise_quadratic * boxes[:, 2] ** 2, cut)
+    cut = np.array([(o.cut, o.cut_above) for o in objects]).reshape(n, 2)
+    noise = depth.noise_floor + depth.noise_quadratic * boxes[:, 2] ** 2
+    sigma, sigma_up = np.hypot(noise, cut.T / math.sqrt(12.0))  # half of it one way or the other, as uniform
     return Layout(
         scene, axes, floor, centre, surface, footprint,
-        centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, down_deg, relation,
+        centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, sigma_up, noise, down_deg, relation,
     )  # fmt: skip

@@ -14,11 +14,12 @@ from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.types import FrameOfReference
 
 _BEARING_BLUR = 1.5  # an object's bearing is that of its whole width: it blurs more than a place on the ground
-_EDGE_NOISE = 0.005  # metres by which edges of masks move a measured length, whatever the size
-_SIZE_NOISE = 0.05  # relative error of a measured length: edges of the mask, unseen sides
+_EDGE_NOISE = np.array((0.005, 0.005, 0.003))  # metres by which edges of masks move a box's sides, whatever the size
+_SIDE_NOISE = np.array(
+    (0.05, 0.05, 0.02)
+)  # relative errors of its sides: unseen ones; of a height top and foot are seen
 _SMALLEST = 1e-250  # that shares of a place are worked out from
 _ROUND = 0.6  # width over length from which a thing without a heading is taken for round
-_HEIGHT_EDGE, _HEIGHT_NOISE = 0.003, 0.02  # the same of a height: top and foot are both seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,22 +86,24 @@ def _check_somebody_looks(view: Viewpoint) -> None:
 
 def _height(layout: Layout, _: Viewpoint) -> Key:
     """From low to high: height of the top."""
-    return Key(layout.top, np.hypot(layout.sigma, 0.005))
+    return Key(layout.top, np.hypot(layout.sigma_up, 0.005))
 
 
 def _underside(layout: Layout, _: Viewpoint) -> Key:
     """From low to high: height of the bottom. What stands on one table is equally low."""
-    return Key(layout.bottom, np.hypot(layout.sigma, 0.005))
+    return Key(layout.bottom, np.hypot(layout.sigma_up, 0.005))
 
 
-def _size_key(
-    sides: Callable[[Array], Array], share: float = _SIZE_NOISE, edge: float = _EDGE_NOISE
-) -> Callable[[Layout, Viewpoint], Key]:
-    """From small to large, by a length made of the box's sides, known to a `share` of it and `edge` metres."""
+def _size_key(length: Callable[[Array], Array]) -> Callable[[Layout, Viewpoint], Key]:
+    """From small to large, by a length made of the box's sides (…, 3), as sure as the sides that it is made of."""
 
     def key(layout: Layout, _: Viewpoint) -> Key:
-        value = sides(_whole_sizes(layout))
-        return Key(value, np.sqrt(layout.sigma**2 + (share * value) ** 2 + edge**2))
+        sides = _whole_sizes(layout)
+        value = length(sides)
+        sigma = np.stack((layout.sigma, layout.sigma, layout.sigma_up), axis=1)
+        sigma = np.sqrt(sigma**2 + (_SIDE_NOISE * sides) ** 2 + _EDGE_NOISE**2)
+        longer = length(sides[:, None] + sigma[:, :, None] * np.eye(3))  # (N, 3): with either side so much longer
+        return Key(value, np.sqrt(((longer - value[:, None]) ** 2).sum(axis=1)))
 
     return key
 
@@ -109,17 +112,17 @@ def _whole_sizes(layout: Layout) -> Array:
     """(N, 3) box sizes; a round thing is as deep as it is wide, and its depth is the side that is not seen."""
     size = layout.size.copy()
     turns = np.array([not o.yaw_known for o in layout.scene.objects], np.bool_)
-    turns &= size[:, 1] > _ROUND * size[:, 0]
+    turns &= layout.cornerless & (size[:, 1] > _ROUND * size[:, 0])
     size[turns, 1] = size[turns, 0]
     return size
 
 
-_tallness = _size_key(lambda size: size[:, 2], _HEIGHT_NOISE, _HEIGHT_EDGE)
-_bulk = _size_key(lambda size: np.cbrt(size.prod(axis=1)))
-_length = _size_key(lambda size: size.max(axis=1))
-_width = _size_key(lambda size: size[:, 0])
-_narrowness = _size_key(lambda size: size[:, 1])
-_thickness = _size_key(lambda size: size.min(axis=1))
+_tallness = _size_key(lambda sides: sides[..., 2])
+_bulk = _size_key(lambda sides: np.cbrt(sides.prod(axis=-1)))
+_length = _size_key(lambda sides: sides.max(axis=-1))
+_width = _size_key(lambda sides: sides[..., 0])
+_narrowness = _size_key(lambda sides: sides[..., 1])
+_thickness = _size_key(lambda sides: sides.min(axis=-1))
 
 KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     "leftmost": (_bearing, False),

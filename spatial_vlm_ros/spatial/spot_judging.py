@@ -196,6 +196,8 @@ def _imagined(
         bottom=np.concatenate((layout.bottom, own_centre[:, 2] - own_half, ground)),
         top=np.concatenate((top, own_centre[:, 2] + own_half, ground + height)),
         sigma=np.concatenate((layout.sigma, np.full(len(boxes) + count, sigma))),
+        sigma_up=np.concatenate((layout.sigma_up, np.full(len(boxes) + count, sigma))),
+        noise=np.concatenate((layout.noise, np.full(len(boxes) + count, sigma))),
         down_deg=layout.down_deg,
         relation=layout.relation,
         sizes=np.concatenate((layout.size, [b.size for b in boxes], np.tile(thing.size, (count, 1))))

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from spatial_vlm_ros.config import config_from
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.sim.constructed.building import build
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 
 if TYPE_CHECKING:
     from conftest import Tabletop
+
+    from spatial_vlm_ros.sim.tabletop import Body
 
 SCENES = 70
 
@@ -88,3 +93,55 @@ def test_what_is_covered_by_nothing_detected_has_no_occluder(tabletop: Tabletop)
 def test_the_border_of_the_picture_cuts(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("in", 0.0, 0.0), tabletop.can("cut", 0.57, 0.0))
     assert {o.id: o.truncated for o in tabletop.lift(seen).objects} == {"in": False, "cut": True}
+
+
+# ------------------------------------------------------------------------------------------------ what may go on
+
+
+def test_a_thing_goes_on_no_farther_than_what_covers_it(tabletop: Tabletop) -> None:
+    """A post hides at most its own width of a long box; a wall hides as much as the box could be long."""
+    box = tabletop.block("box", 0.0, 0.12, (0.3, 0.1, 0.08), "box")
+    wall = tabletop.block("wall", 0.2, -0.05, (0.25, 0.02, 0.16))
+    post = tabletop.block("post", 0.14, -0.05, (0.03, 0.02, 0.16))
+
+    def goes_on(cover: Body) -> float:
+        return tabletop.lift_one(box, cover)[0].cut
+
+    assert goes_on(post) < 0.045
+    assert goes_on(wall) > 0.08
+    assert tabletop.lift_one(box)[0].cut == 0.0
+
+
+def test_a_side_that_is_seen_to_end_does_not_go_on_behind_what_covers_the_rest_of_it(tabletop: Tabletop) -> None:
+    board = tabletop.block("board", 0.0, 0.1, (0.4, 0.3, 0.02), "board")
+    thing, _, _ = tabletop.lift_one(board, tabletop.can("can", 0.2, 0.1, z=0.02, height=0.06))
+    assert thing.occluder == "can"
+    assert thing.cut < 0.03
+
+
+def test_heights_are_known_where_only_a_side_is_covered(tabletop: Tabletop) -> None:
+    cover = tabletop.block("cover", 0.05, -0.1, (0.06, 0.02, 0.2))
+    thing, _, _ = tabletop.lift_one(tabletop.can("can", 0.02, 0.1, height=0.12), cover)
+    assert thing.cut > 0.01
+    assert thing.cut_above < 0.01
+
+
+def test_a_foot_out_of_sight_is_no_deeper_than_what_hides_it() -> None:
+    """The front edge of a shelf hides the feet of the apples on it, and not that they reached down to the table."""
+    heights = []
+    for seed in (70001, 70005):
+        item = build(seed, "in the middle of the height of")[0]
+        config = config_from(item.settings)
+        scene = build_scene(item.frame, item.detections, config.depth, config.lift)
+        heights += [
+            thing.box.size[2] for thing in scene.objects if thing.detection.label in ("apple", "orange", "lemon")
+        ]
+    assert len(heights) >= 2
+    assert max(heights) < 0.085
+
+
+def test_what_is_narrow_above_is_as_deep_as_wide(tabletop: Tabletop) -> None:
+    """The far half of a ball is out of sight."""
+    for elevation in (20, 35, 50):
+        thing, _, _ = tabletop.lift_one(tabletop.ball("ball", 0.0, 0.0, 0.05), eye=tabletop.pitched(elevation))
+        assert thing.box.size[:2] == pytest.approx([0.1, 0.1], abs=0.005)

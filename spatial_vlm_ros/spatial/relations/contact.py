@@ -6,16 +6,16 @@ from __future__ import annotations
 import numpy as np
 
 from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least
+from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least, least_sure
 
 
 def on(pairs: Pairs) -> Measured:
     """Resting on the anchor: its bottom at the anchor's top, its centre over the anchor's outline."""
     layout = pairs.layout
     gap = np.abs(pairs.difference(layout.bottom, layout.top))
-    contact = layout.relation.contact + 2.0 * pairs.noise - gap
+    contact = pairs.contact_up - gap
     higher = pairs.difference(layout.centre[:, 2], layout.top)
-    return least(contact, pairs.inside_anchor, higher), pairs.noise
+    return least_sure((least(contact, higher), pairs.noise_up), (pairs.inside_anchor, pairs.noise))
 
 
 def supporting(pairs: Pairs) -> Measured:
@@ -35,8 +35,7 @@ def below(pairs: Pairs) -> Measured:
 
 def under(pairs: Pairs) -> Measured:
     """Below with the anchor over it: the centre of one lies within the outline of the other."""
-    margin, noise = below(pairs)
-    return np.minimum(margin, pairs.overlap), noise
+    return least_sure(below(pairs), (pairs.overlap, pairs.noise))
 
 
 def _vertical(pairs: Pairs, clear: Array) -> Measured:
@@ -45,7 +44,7 @@ def _vertical(pairs: Pairs, clear: Array) -> Measured:
     height = pairs.layout.centre[:, 2]
     distance = np.abs(pairs.difference(height, height))
     in_cone = distance * float(np.tan(np.radians(config.cone_deg))) + pairs.overlap
-    return np.minimum(clear + config.contact, in_cone), pairs.noise
+    return least_sure((clear + config.contact, pairs.noise_up), (in_cone, pairs.noise))
 
 
 def above_gap(pairs: Pairs) -> Array:
@@ -60,12 +59,12 @@ def below_gap(pairs: Pairs) -> Array:
 
 def higher_than(pairs: Pairs) -> Measured:
     """By how much its top is higher."""
-    return pairs.difference(pairs.layout.top, pairs.layout.top), pairs.noise
+    return pairs.difference(pairs.layout.top, pairs.layout.top), pairs.noise_up
 
 
 def lower_than(pairs: Pairs) -> Measured:
     """By how much its bottom is lower."""
-    return -pairs.difference(pairs.layout.bottom, pairs.layout.bottom), pairs.noise
+    return -pairs.difference(pairs.layout.bottom, pairs.layout.bottom), pairs.noise_up
 
 
 def inside(pairs: Pairs) -> Measured:
@@ -75,7 +74,8 @@ def inside(pairs: Pairs) -> Measured:
     held = pairs.difference(layout.bottom, layout.bottom) + contact
     smaller = -pairs.difference(layout.mean_side, layout.mean_side)
     surface_in = -pairs.difference(layout.surface[:, 2], layout.top) + contact
-    return least(margin, held, smaller, surface_in, pairs.inside_anchor), pairs.noise
+    in_height, on_the_ground = least(margin, held, surface_in), least(smaller, pairs.inside_anchor)
+    return least_sure((in_height, pairs.noise_up), (on_the_ground, pairs.noise))
 
 
 def out_of(pairs: Pairs) -> Measured:
@@ -91,14 +91,14 @@ def containing(pairs: Pairs) -> Measured:
 
 def touching(pairs: Pairs) -> Measured:
     """No gap but what counts as contact, sideways or in height."""
-    return pairs.layout.relation.contact + 2.0 * pairs.noise - pairs.space, pairs.noise
+    return pairs.contact - pairs.space, pairs.noise
 
 
 def against(pairs: Pairs) -> Measured:
     """Touching sideways, and not the much taller one of the two."""
     layout = pairs.layout
     height = layout.size[:, 2]
-    margin = layout.relation.contact + 2.0 * pairs.noise - pairs.gap
+    margin = pairs.contact - pairs.gap
     return least(margin, -pairs.vertical_gap, -pairs.difference(height / 2, height)), pairs.noise
 
 

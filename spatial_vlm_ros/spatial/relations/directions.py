@@ -7,8 +7,9 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.relations.pairs import SAME_PLACE, Indices, Measured, Pairs, least
+from spatial_vlm_ros.spatial.relations.pairs import SAME_PLACE, Indices, Measured, Pairs, least_sure
 from spatial_vlm_ros.spatial.viewpoint import clockwise
+from spatial_vlm_ros.types import FrameOfReference
 
 
 def left_of(pairs: Pairs) -> Measured:
@@ -30,7 +31,7 @@ def behind(pairs: Pairs) -> Measured:
     Raises:
         FrameUndefinedError: the view is straight down.
     """
-    return _along_ray(pairs, ahead_of(pairs), 1.0), pairs.noise
+    return _along_ray(pairs, ahead_of(pairs), 1.0, _begun(pairs))
 
 
 def in_front_of(pairs: Pairs) -> Measured:
@@ -39,7 +40,7 @@ def in_front_of(pairs: Pairs) -> Measured:
     Raises:
         FrameUndefinedError: the view is straight down.
     """
-    return _along_ray(pairs, ahead_of(pairs), -1.0), pairs.noise
+    return _along_ray(pairs, ahead_of(pairs), -1.0, _begun(pairs))
 
 
 def ahead_of(pairs: Pairs) -> Array:
@@ -57,16 +58,24 @@ def ahead_of(pairs: Pairs) -> Array:
     return pairs.rays[0]
 
 
-def _along_ray(pairs: Pairs, ahead: Array, sign: float) -> Array:
-    """(T, A) margins of being farther (1) or nearer (-1) along (A, 2) directions than the anchors."""
+def _begun(pairs: Pairs) -> Array:
+    """(T, A) deviation of where things begin ahead: seen, as long as it is the camera that looks."""
+    return pairs.noise_seen if pairs.view.frame is FrameOfReference.VIEWER else pairs.noise
+
+
+def _along_ray(pairs: Pairs, ahead: Array, sign: float, begun: Array) -> Measured:
+    """(T, A) margins of being farther (1) or nearer (-1) along (A, 2) directions than the anchors, and deviations.
+
+    Where things begin there is known to a deviation of `begun`.
+    """
     farther = pairs.target_begin(ahead) - pairs.anchor_span(ahead)[0]
     centres = pairs.along(ahead)
     if sign < 0:
         farther, centres = -farther, -centres
-    margin = least(farther, centres)
     aside = _sideways_gap(pairs, clockwise(ahead))
-    in_cone = margin * float(np.tan(np.radians(pairs.layout.relation.cone_deg))) - aside
-    return np.where(aside > 0, np.minimum(margin, in_cone), margin)
+    in_cone = np.minimum(farther, centres) * float(np.tan(np.radians(pairs.layout.relation.cone_deg))) - aside
+    in_cone = np.where(aside > 0, in_cone, np.inf)
+    return least_sure((farther, begun), (centres, pairs.noise), (in_cone, pairs.noise))
 
 
 def _sideways_gap(pairs: Pairs, right: Array) -> Array:
@@ -135,7 +144,8 @@ def on_the_other_side_from(
     ahead = np.where(length > SAME_PLACE, line / np.maximum(length, SAME_PLACE), np.nan)
     pairs = Pairs(layout, view, targets, first)
     shape = (len(targets), len(things), len(seen_from))
-    return _along_ray(pairs, ahead, 1.0).reshape(shape), pairs.noise.reshape(shape)
+    margin, noise = _along_ray(pairs, ahead, 1.0, pairs.noise)
+    return margin.reshape(shape), noise.reshape(shape)
 
 
 def opposite(pairs: Pairs) -> Measured:
@@ -146,7 +156,7 @@ def opposite(pairs: Pairs) -> Measured:
     margin = _across_the_middle(pairs)
     if known.any():
         faced = Pairs(layout, pairs.view, pairs.targets, pairs.anchors[known])
-        margin[:, known] = _along_ray(faced, -front[known], -1.0)
+        margin[:, known] = _along_ray(faced, -front[known], -1.0, faced.noise)[0]
     return margin, pairs.noise
 
 

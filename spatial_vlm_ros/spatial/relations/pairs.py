@@ -23,6 +23,7 @@ Measured = tuple[Array, Array]
 
 SAME_PLACE = 1e-9
 """Metres below which the line between two places has no direction."""
+_NO_SIGMA = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +74,33 @@ class Pairs:
     @cached_property
     def noise(self) -> Array:
         """(T, A) standard deviation of a distance between two objects: depth noise, and a part of the smaller size."""
-        layout = self.layout
-        blur = np.minimum(layout.mean_side[self.targets, None], layout.mean_side[self.anchors])
-        blur *= layout.relation.size_blur
+        return self._noise(self.layout.mean_side, self.layout.sigma)
+
+    @cached_property
+    def noise_up(self) -> Array:
+        """(T, A) standard deviation of a difference of heights: as `noise`, of the heights."""
+        return self._noise(self.layout.size[:, 2], self.layout.sigma_up)
+
+    @cached_property
+    def noise_seen(self) -> Array:
+        """(T, A) standard deviation of a distance between sides that are seen: `noise` without what may be hidden."""
+        return self._noise(self.layout.mean_side, self.layout.noise)
+
+    @cached_property
+    def contact(self) -> Array:
+        """(T, A) gap that still counts as contact, metres: noise and guessed outlines may have opened it."""
+        return self.layout.relation.contact + 2.0 * self.noise_seen
+
+    @cached_property
+    def contact_up(self) -> Array:
+        """(T, A) the same of heights."""
+        return self.layout.relation.contact + 2.0 * self._noise(self.layout.size[:, 2], self.layout.noise)
+
+    def _noise(self, size: Array, sigma: Array) -> Array:
+        blur = np.minimum(size[self.targets, None], size[self.anchors])
+        blur *= self.layout.relation.size_blur
         blur *= blur
-        blur += (layout.sigma**2)[self.targets, None] + (layout.sigma**2)[self.anchors]
+        blur += (sigma**2)[self.targets, None] + (sigma**2)[self.anchors]
         return np.sqrt(blur, out=blur)
 
     def along(self, directions: Array) -> Array:
@@ -167,6 +190,16 @@ Measure = Callable[[Pairs], Measured]
 def hypotenuse(one: Array, other: Array) -> Array:
     """Of two legs of metres; np.hypot guards against overflow, and takes several times as long."""
     return np.asarray(np.sqrt(one * one + other * other))
+
+
+def least_sure(first: Measured, *others: Measured) -> Measured:
+    """The least of several margins, no surer than the one of least margin in standard deviations."""
+    margin, sigma = first
+    times = margin / np.maximum(sigma, _NO_SIGMA)
+    for other, deviation in others:
+        margin = np.minimum(margin, other)
+        times = np.minimum(times, other / np.maximum(deviation, _NO_SIGMA))
+    return margin, np.divide(margin, times, out=sigma.copy(), where=times != 0)
 
 
 def least(first: Array, *others: Array) -> Array:

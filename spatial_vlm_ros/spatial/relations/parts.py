@@ -10,7 +10,9 @@ import numpy as np
 
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.relations.directions import ahead_of
-from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least
+from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least_sure
+from spatial_vlm_ros.spatial.viewpoint import clockwise
+from spatial_vlm_ros.types import FrameOfReference
 
 _EDGE_SHARE, _CORNER_SHARE, _CENTRE_SHARE = 0.15, 0.25, 0.2  # of the shorter side, of it, of the mean side
 _RIM = 0.03  # metres: the least width of an edge or a corner
@@ -87,25 +89,36 @@ def at_the_bottom(pairs: Pairs) -> Measured:
 
 def part_of(pairs: Pairs) -> Measured:
     """The target's centre inside the anchor's box, from its nearest side: of a drawer only the front is seen."""
-    x, y = _in_box(pairs)
-    half = pairs.layout.size[pairs.anchors] / 2
-    sideways = np.minimum(half[:, 0] - np.abs(x), half[:, 1] - np.abs(y))
-    inside = np.minimum(sideways, half[:, 2] - np.abs(_above_middle(pairs)))
-    return inside + pairs.layout.relation.contact, pairs.noise
+    layout, contact = pairs.layout, pairs.layout.relation.contact
+    half = layout.size[pairs.anchors] / 2
+    long_side = layout.long_side[pairs.anchors]
+    camera = -layout.rays(layout.viewpoint(FrameOfReference.VIEWER), pairs.anchors)[0]  # (A, 2) towards it
+    sides = []
+    for offset, direction, reach in zip(_in_box(pairs), (long_side, clockwise(long_side)), half.T, strict=False):
+        faces_camera = offset * (camera * direction).sum(axis=1) > 0
+        sides.append((reach - np.abs(offset) + contact, np.where(faces_camera, pairs.noise_seen, pairs.noise)))
+    in_height = half[:, 2] - np.abs(_above_middle(pairs)) + contact
+    return least_sure((in_height, pairs.noise_up), *sides)
 
 
 def _part(pairs: Pairs, there: Array) -> Measured:
-    """Margin of being over the anchor, overhang allowed, and at the part; what hangs below the anchor is not."""
+    """Margin of being over the anchor, and at a part of its outline."""
+    return least_sure((there, pairs.noise), *_over(pairs))
+
+
+def _over(pairs: Pairs) -> tuple[Measured, Measured]:
+    """Margins of being over the anchor, overhang allowed, and not below it."""
     layout = pairs.layout
     over = pairs.inside_anchor + _half_size(pairs)
     sunk = pairs.difference(layout.bottom, layout.bottom) + layout.relation.contact
-    return least(over, there, np.where(sunk < 0, sunk, np.inf)), pairs.noise
+    return (over, pairs.noise), (np.where(sunk < 0, sunk, np.inf), pairs.noise_up)
 
 
 def _level(pairs: Pairs, there: Array) -> Measured:
-    """As `_part`; what is clear above the anchor is at no part of its height."""
+    """Margin of being over the anchor, and at a part of its height; what is clear above it is at none."""
     clear = pairs.difference(pairs.layout.bottom, pairs.layout.top) - pairs.layout.relation.contact
-    return _part(pairs, np.where(clear > 0, np.minimum(there, -clear), there))
+    there = np.where(clear > 0, np.minimum(there, -clear), there)
+    return least_sure((there, pairs.noise_up), *_over(pairs))
 
 
 def _outer_third(pairs: Pairs, towards: Array) -> Measured:
@@ -140,4 +153,4 @@ def _above_middle(pairs: Pairs) -> Array:
 def _in_box(pairs: Pairs) -> tuple[Array, Array]:
     """(T, A) target's centre from the anchor's along its box's longer side, and across it."""
     along = pairs.layout.long_side[pairs.anchors]
-    return pairs.along(along), pairs.along(np.stack((-along[:, 1], along[:, 0]), axis=1))
+    return pairs.along(along), pairs.along(clockwise(along))
