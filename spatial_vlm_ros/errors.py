@@ -35,6 +35,17 @@ class SpatialVlmError(Exception):
 
     status_name: ClassVar[str] = "MODEL_ERROR"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copies, and passes to another process, with its message and its data."""
+        return _copied, (type(self), self.args, self.__dict__)
+
+
+def _copied(kind: type[SpatialVlmError], args: tuple[object, ...], data: dict[str, object]) -> SpatialVlmError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(data)
+    return error
+
 
 class InputError(SpatialVlmError, ValueError):
     """The caller gave something that cannot be used.

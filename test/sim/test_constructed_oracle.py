@@ -150,6 +150,11 @@ def test_stated_distances_and_other_than() -> None:
     assert meaning(other, TWO).sure == math.inf
 
 
+def test_nothing_is_left_of_what_has_no_front_of_its_own() -> None:
+    """So a thing that was given the name of a car by mistake leaves the question without an answer."""
+    assert meaning(cup("left of", frame=FrameOfReference.OBJECT), TWO).status is Status.RELATION_UNSATISFIED
+
+
 def test_a_label_may_say_more_than_the_name() -> None:
     drawers = [
         thing(f"d{n}", f"{word} drawer", 1.0, 0.0, bottom=0.1 + 0.2 * n) for n, word in enumerate(("low", "top"))

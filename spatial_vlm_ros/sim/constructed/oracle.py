@@ -276,6 +276,8 @@ def _of_pair(clause: RelationClause, t: Still, a: Still, situation: Situation) -
     relation, stand = clause.relation, situation.stand(clause.frame)
     if relation == "opposite":
         return _judged(opposite(t, a, list(situation.things.values())), relation, t, a)
+    if clause.frame is FrameOfReference.OBJECT and a.front is None:
+        return _Verdict(-math.inf, -math.inf)  # a thing under a wrong name: nothing is left of what has no front
     near = relation == "at a distance from"
     verdict = _YES if near else _judged(PAIRS[relation](t, a, stand), relation, t, a)
     if clause.distance is None:

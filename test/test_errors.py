@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors are copied, and reach another process, with their words and their data."""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import SpatialVlmError
+
+ONE_OF_EACH = (
+    errors.InputError("rgb", "none", "a picture", "give one"),
+    errors.ShapeError("depth", "(H, W)", "(3,)"),
+    errors.UnknownNameError("grounder", "x", ["y"]),
+    errors.NotUnderstoodError("grab it", (0, 4), "what?", "say what"),
+    errors.FrameUndefinedError("speaker", "no place", "set speaker_frame"),
+    errors.ModelTimeoutError("m", "slow", "give it more time"),
+    errors.BusyError("the cup"),
+)
+
+
+@pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
+def test_a_copy_says_and_carries_the_same(error: SpatialVlmError) -> None:
+    again = copy.deepcopy(error)
+    assert type(again) is type(error)
+    assert (str(again), again.__dict__) == (str(error), error.__dict__)
+
+
+def refuse() -> None:
+    raise errors.ShapeError("depth", "(H, W)", "(3,)")
+
+
+def test_an_error_comes_back_from_another_process() -> None:
+    with ProcessPoolExecutor(1) as pool, pytest.raises(errors.ShapeError, match=r"\(H, W\)") as caught:
+        pool.submit(refuse).result(timeout=60)
+    assert caught.value.repair
