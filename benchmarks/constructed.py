@@ -221,6 +221,19 @@ def numbers(value: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(value[name] for name in ("k", "n", "share", "low", "high"))
 
 
+def kept_before(names: Sequence[str]) -> list[Outcome]:
+    """Outcomes of earlier runs, without sentences and messages; a run that is not there ends the program."""
+    outcomes = []
+    for name in names:
+        path = RESULTS / f"{name}.jsonl"
+        if not path.exists():
+            raise SystemExit(f"{path} is missing: run it again with --name")
+        for row in map(json.loads, path.read_text().splitlines()):
+            row["tags"] = tuple(row["tags"])
+            outcomes.append(Outcome(**row, sentence="", text="", ms=float("nan")))
+    return outcomes
+
+
 def keep_confidences(name: str, outcomes: Sequence[Outcome]) -> None:
     """One line of JSON for each item: what calibration needs."""
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -248,6 +261,14 @@ def options_of(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     parser.add_argument("--first-seed", type=int, default=REPORTING_FROM)
     parser.add_argument("--only", metavar="RELATION", action="append", help="its scenes only; may be repeated")
     parser.add_argument("--name", help="where a run of some relations is kept: constructed_NAME")
+    parser.add_argument(
+        "--with",
+        dest="earlier",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="score together with an earlier run of other seeds, kept under this name; may be repeated",
+    )
     parser.add_argument("--noise", choices=NOISES, default="none")
     parser.add_argument("--errors", action="store_true", help="the detector errs")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
@@ -264,13 +285,16 @@ def main() -> int:
     options, rest = options_of(sys.argv[1:])
     os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's threads would fight with the other processes
     start = time.perf_counter()
+    earlier = kept_before(options.earlier)
     run = partial(one_relation, say=None, items=options.items, first=options.first_seed, noise=options.noise,
                   errors=options.errors)  # fmt: skip
     with ProcessPoolExecutor(options.jobs) as pool:
         results = list(pool.map(run, options.only or RELATIONS))
     outcomes = [o for some, _, _ in results for o in some]
     used = options.first_seed, max(last for _, last, _ in results)
-    score = scores(outcomes)
+    if {o.seed for o in earlier} & {o.seed for o in outcomes}:
+        raise SystemExit("the earlier runs have seeds of this one: choose another --first-seed")
+    score = scores([*outcomes, *earlier])
     claims = report(score)
     if options.first_seed < REPORTING_FROM:
         failures = [o.text for o in outcomes if o.usable and not o.right and o.seed < REPORTING_FROM]
@@ -294,6 +318,7 @@ def main() -> int:
         "noise": options.noise,
         "errors": options.errors,
         "seeds": list(used),
+        "with": options.earlier,
         "seconds": round(time.perf_counter() - start, 1),
         "seconds_making": round(sum(making for _, _, making in results), 1),
         "resolver_ms_median": round(float(np.median([o.ms for o in outcomes])), 2),
