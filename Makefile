@@ -28,6 +28,7 @@ bench:
 soak:
 	@scripts/setup.sh ros sim
 	@$(PY) -m benchmarks.sentences --n 100000
+	@$(PY) -m benchmarks.replies --n 50000
 	@$(PY) -m benchmarks.soak $(ARGS)
 
 generate:

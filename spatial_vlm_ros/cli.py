@@ -115,6 +115,7 @@ def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
 @click.option("--camera-t-speaker", type=FILE, help="Place of the person who speaks, seen from the camera, JSON 4×4.")
 @click.option("--detections", type=FILE, help="Detections of the colour image as JSON.")
 @click.option("--grounder", help="Backend that finds the things, where no detections are given.")
+@click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
 @click.option("--frames", type=FOLDER, help="Resolve every line of DIR/cases.jsonl.")
 @click.option("--out", type=click.Path(path_type=Path), help="Picture of the answer; with --frames a folder of them.")
 @config_option
@@ -155,7 +156,7 @@ def _resolve_files(
     instruction: str, files: dict[str, Any], config: ResolverConfig, chosen: FrameOfReference | None, out: Path | None
 ) -> Resolution:
     """Resolve one instruction on files; what cannot be read is a refusal, too."""
-    from spatial_vlm_ros.perception import load_grounder
+    from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.resolver import Resolver, refusal
 
     missing = [f"--{name.replace('_', '-')}" for name in ("rgb", "depth", "camera_info") if files[name] is None]
@@ -163,8 +164,11 @@ def _resolve_files(
         raise click.UsageError(f"missing {', '.join(missing)}")
     if (files["detections"] is None) == (files["grounder"] is None):
         raise click.UsageError("give either --detections or --grounder")
+    if files["grounder_options"] is not None and files["grounder"] is None:
+        raise click.UsageError("--grounder-options are of a --grounder")
     try:
-        grounder = load_grounder(files["grounder"]) if files["grounder"] is not None else None
+        options = parse_options(files["grounder_options"] or "")
+        grounder = load_grounder(files["grounder"], options) if files["grounder"] is not None else None
         frame, detections = _read(files)
     except SpatialVlmError as error:
         return refusal(instruction, error)

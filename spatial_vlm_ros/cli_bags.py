@@ -50,6 +50,7 @@ def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("instructions", metavar="[INSTRUCTION]...", nargs=-1)
 @_topic_options
 @click.option("--grounder", help="Backend that finds the things, instead of a topic of detections.")
+@click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
 @click.option("--every", is_flag=True, help="Answer on every complete frame, not only on the first.")
 @click.option("--at", type=float, metavar="SECONDS", help="Ask this long after the bag's beginning.")
 @click.option("--base-frame", help="Frame that poses are given in, z up; '' = the camera's own.")
@@ -60,10 +61,10 @@ def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
 @cli_group.config_option
 @cli_group.frame_option
 @cli_group.json_option
-def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, every: bool, at: float | None,
-           base_frame: str | None, fixed_frame: str | None, speaker_frame: str | None, rectified: bool | None,
-           out: Path | None, config_file: Path | None, frame_of_reference: str | None, as_json: bool,
-           **topics: str | None) -> None:  # fmt: skip
+def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, grounder_options: str | None, every: bool,
+           at: float | None, base_frame: str | None, fixed_frame: str | None, speaker_frame: str | None,
+           rectified: bool | None, out: Path | None, config_file: Path | None, frame_of_reference: str | None,
+           as_json: bool, **topics: str | None) -> None:  # fmt: skip
     """Answer INSTRUCTIONs on a recorded BAG as the live node would: a folder of rosbag2, or a .mcap or .db3 file.
 
     Without --at they are asked when the camera begins; without any, those of the bag's own topic are, each at its time.
@@ -78,9 +79,11 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, every
     from spatial_vlm_ros.evaluation import bag_topics
     from spatial_vlm_ros.evaluation import replay as bag_replay
     from spatial_vlm_ros.evaluation.bag_reader import open_bag
-    from spatial_vlm_ros.perception import load_grounder
+    from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.resolver import Resolver
 
+    if grounder_options is not None and grounder is None:
+        raise click.UsageError("--grounder-options are of a --grounder")
     if grounder is not None and topics["detections"] is not None:
         raise click.UsageError("give either --detections or --grounder")
     is_one = len(instructions) == 1 and not every
@@ -90,7 +93,8 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, every
     given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "speaker_frame": speaker_frame,
              "rectified": rectified}  # fmt: skip
     config = _changed(settings.streams, given, topics)
-    resolver = Resolver(settings.resolver, load_grounder(grounder) if grounder is not None else None)
+    model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
+    resolver = Resolver(settings.resolver, model)
     with open_bag(bag) as opened:
         named = {_TOPICS[option]: name for option, name in topics.items() if name is not None}
         roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)

@@ -140,7 +140,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     counts = {
-        outcome: sum("real_frames" in report.keywords for report in terminalreporter.stats.get(outcome, ()))
+        outcome: sum(
+            "real_frames" in getattr(report, "keywords", ()) for report in terminalreporter.stats.get(outcome, ())
+        )
         for outcome in ("passed", "failed", "skipped")
     }
     if any(counts.values()):

@@ -12,8 +12,10 @@ from typing import Any
 from spatial_vlm_ros.errors import InputError, ModelError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.perception.grounder import Grounder
 
-BACKENDS: dict[str, Callable[..., Grounder]] = {}
-"""Backend name → function that loads it. A backend imports what it needs when it is loaded, never before.
+BACKENDS: dict[str, str] = {
+    "server": "spatial_vlm_ros.perception.backends.server:load",
+}
+"""Backend name → "module:function" that loads it; what the module needs is imported then and never before.
 
 Given detections are no entry here: they come with each frame (`Resolver.resolve(..., detections=...)`).
 """
@@ -87,12 +89,10 @@ def parse_options(text: str) -> dict[str, str]:
 
 def _loader(name: str) -> Callable[..., Any]:
     """The function that loads a backend; imports the backend's module where it is no entry of BACKENDS."""
-    if name in BACKENDS:
-        return BACKENDS[name]
     from importlib.metadata import entry_points
 
-    plug_ins = {plug_in.name: plug_in for plug_in in entry_points(group=PLUG_INS)}
-    module, colon, attribute = name.partition(":")
+    plug_ins = {plug_in.name: plug_in for plug_in in entry_points(group=PLUG_INS)} if name not in BACKENDS else {}
+    module, colon, attribute = BACKENDS.get(name, name).partition(":")
     own = colon and all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")])
     if name not in plug_ins and not own:
         known = sorted({*BACKENDS, *plug_ins})

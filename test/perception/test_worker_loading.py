@@ -34,7 +34,7 @@ def test_a_plug_in_is_loaded_by_its_entry_point(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_backend_of_the_table_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(perception.BACKENDS, "mine", worker_models.Obedient)
+    monkeypatch.setitem(perception.BACKENDS, "mine", "worker_models:Obedient")
     assert isinstance(load_grounder("mine"), worker_models.Obedient)
 
 

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backend "server": a vision model behind an OpenAI-compatible server, on this machine or another.
+
+vLLM, SGLang, llama.cpp's server and `transformers serve` speak this form. What it says of limits, secrets and the
+fallback is written once, in docs/model_server.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from spatial_vlm_ros.errors import (
+    CancelledError,
+    FileError,
+    InputError,
+    ModelError,
+    ModelTimeoutError,
+    SpatialVlmError,
+    UnknownNameError,
+)
+from spatial_vlm_ros.perception import load_grounder, parse_options
+from spatial_vlm_ros.perception.backends import server_chat as chat
+from spatial_vlm_ros.perception.backends.server_address import Address
+from spatial_vlm_ros.perception.backends.server_http import Client, Credential, Limits, ServerDownError
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.replies import Found, parse_reply
+from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+
+DEFAULT_URL = "http://127.0.0.1:8000/v1"
+SAME_BOX = 0.8  # overlap (IoU) from which boxes with different labels are one thing
+_UNKNOWN = 1.0  # score of a thing where the server tells no probabilities: it weighs nothing in the choice
+_ANSWERS: Mapping[str, bool] = {"yes": True, "no": False}
+_SCHEMAS: Mapping[str, bool] = {"strict": True, "none": False}
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class ServerGrounder:
+    """Asks a model server where things are; a Grounder. Nothing is kept between requests; threads may share it.
+
+    Args:
+        client: of the server.
+        asking: model, convention and form of the question.
+        name: of model and server, for errors.
+        fallback: answers where the server is down, or None.
+        fallback_name: of it, for errors.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        asking: chat.Asking,
+        name: str,
+        fallback: Grounder | None = None,
+        fallback_name: str = "",
+    ) -> None:
+        self.name, self.fallback_name = name, fallback_name
+        self._client, self._asking, self._fallback = client, asking, fallback
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Ask for all things that the phrases' categories name, in one request; see Grounder.ground.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            phrases: P phrases.
+
+        Returns:
+            Detections with boxes in pixels of `rgb`. Their score is the model's confidence in its whole answer, 1 where
+            the server does not tell it. The match is that of labels; what was given under two names, with boxes that
+            overlap by SAME_BOX, is one thing that fits both.
+
+        Raises:
+            ShapeError: `rgb` is no image.
+            InputError: a phrase cannot be quoted, or there are too many.
+            ServerTimeoutError: no answer within the limits of time, and no fallback.
+            ServerDownError: no server that answers, and no fallback.
+            ReplyError: the model's text is no list of places in the picture.
+            ModelError: the server refuses or answers what cannot be used, or the fallback failed too.
+            CancelledError: the fallback was cancelled.
+        """
+        names = tuple(dict.fromkeys(phrase.category for phrase in phrases))
+        sent = chat.picture(rgb, self._asking)
+        if not names:
+            return Grounding((), label_match(phrases, ()))
+        request = chat.find_request(names, sent, self._asking)
+        return self._or_fallback(
+            lambda: self._grounding(self._ask(request, rgb, sent), rgb, phrases),
+            lambda fallback: fallback.ground(rgb, phrases),
+        )
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:
+        """Ask for what a description means.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            words: a description: "the mug nearest to the door".
+
+        Returns:
+            What was found, boxes and points in pixels of `rgb`; its score is the model's confidence in its whole
+            answer, None where the server does not tell it.
+
+        Raises:
+            InputError: the words cannot be quoted.
+            ModelError: as `ground`; also where the fallback has no `refer`.
+        """
+        sent = chat.picture(rgb, self._asking)
+        request = chat.refer_request(words, sent, self._asking)
+        return self._or_fallback(
+            lambda: self._ask(request, rgb, sent),
+            lambda fallback: self._refer_by(fallback, rgb, words),
+        )
+
+    def _ask(self, request: dict[str, Any], rgb: Rgb, sent: chat.SentPicture) -> tuple[Found, ...]:
+        said = chat.said(self._client.post("/chat/completions", json.dumps(request).encode("ascii")), self.name)
+        found = parse_reply(
+            said.text,
+            model=self.name,
+            convention=_of_sent(self._asking.convention),
+            size=(rgb.shape[1], rgb.shape[0]),
+            resized=sent.size,
+            most=chat.MOST_PLACES,
+        )
+        return tuple(dataclasses.replace(one, score=said.confidence) for one in found)
+
+    def _grounding(self, found: Sequence[Found], rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        try:
+            things = [self._detection(number, one, phrases) for number, one in enumerate(found)]
+            detections = check_detections(things, rgb.shape[1], rgb.shape[0])
+        except InputError as error:
+            raise ModelError(self.name, str(error), "check the option convention against the model's card") from error
+        groups = _same_things(detections)
+        match = label_match(phrases, detections)
+        fit = [match[:, group].max(axis=1) for group in groups]
+        return Grounding(
+            tuple(detections[group[0]] for group in groups),
+            np.stack(fit, axis=1) if fit else np.zeros((len(phrases), 0)),
+        )
+
+    def _detection(self, number: int, one: Found, phrases: Sequence[NounPhrase]) -> Detection:
+        asked = {phrase.category for phrase in phrases}
+        label = one.label or (asked.pop() if len(asked) == 1 else "")
+        if one.box_xyxy is None or not label:
+            lacks = "without a label" if one.box_xyxy else f"of {one.label!r} without a box"
+            repair = "set schema=strict, or use a model that gives boxes and labels"
+            raise ModelError(self.name, f"it gave a place {lacks}", repair)
+        return Detection(str(number), label, _UNKNOWN if one.score is None else one.score, one.box_xyxy)
+
+    # -------------------------------------------------------------------------------------------- the fallback
+
+    def _or_fallback(self, ask: Callable[[], _T], instead: Callable[[Grounder], _T]) -> _T:
+        """Ask the server, and the fallback where it is down; a refusal or a wrong answer is not covered up."""
+        try:
+            return ask()
+        except ServerDownError as down:
+            if self._fallback is None:
+                raise
+            _log.warning("model server down, %s answers: %s", self.fallback_name, down)
+            try:
+                return instead(self._fallback)
+            except CancelledError:
+                raise
+            except Exception as error:  # whatever a model does, both are named
+                timeout = isinstance(down, ModelTimeoutError) and isinstance(error, ModelTimeoutError)
+                kind = ModelTimeoutError if timeout else ModelError
+                both = f"{self.name}, then {self.fallback_name}"
+                words = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
+                raise kind(both, f"{down.reason}; then: {words}", down.repair) from error
+
+    def _refer_by(self, fallback: Grounder, rgb: Rgb, words: str) -> tuple[Found, ...]:
+        refer = getattr(fallback, "refer", None)
+        if not callable(refer):
+            raise ModelError(self.fallback_name, "it cannot resolve descriptions", "name a fallback that has refer")
+        return cast("tuple[Found, ...]", refer(rgb, words))
+
+
+def load(
+    model: str,
+    url: str = DEFAULT_URL,
+    convention: str = "thousand",
+    key_env: str = "",
+    ca_file: str = "",
+    schema: str = "strict",
+    logprobs: str = "yes",
+    image: str = "jpeg",
+    longest_side: str = "1280",
+    multiple: str = "1",
+    max_tokens: str = "1024",
+    connect_timeout: str = "3",
+    read_timeout: str = "20",
+    budget: str = "25",
+    retries: str = "2",
+    fallback: str = "",
+    fallback_options: str = "",
+) -> ServerGrounder:
+    """Load the backend; the server need not run yet. The options are described in docs/model_server.md.
+
+    Raises:
+        InputError: an option is wrong, or the API key would cross a network in clear text.
+        UnknownNameError: no such convention, image format or fallback.
+        FileError: the file of certificates cannot be read.
+        ModelError: the fallback cannot be loaded.
+    """
+    address = Address.parse(url)
+    name = f"{model} at {address.origin}"
+    asking = chat.Asking(
+        model=model,
+        convention=_chosen("convention", convention, CONVENTIONS),
+        schema=_chosen("schema", schema, _SCHEMAS),
+        logprobs=_chosen("logprobs", logprobs, _ANSWERS),
+        image=cast("chat.ImageFormat", image),
+        longest_side=_whole("longest_side", longest_side),
+        multiple=_whole("multiple", multiple),
+        max_tokens=_whole("max_tokens", max_tokens),
+    )
+    limits = Limits(
+        connect_s=_number("connect_timeout", connect_timeout),
+        read_s=_number("read_timeout", read_timeout),
+        budget_s=_number("budget", budget),
+        retries=_whole("retries", retries),
+    )
+    client = Client(address, limits, name, _credential(key_env, address), _certificates(ca_file, address))
+    other = load_grounder(fallback, parse_options(fallback_options)) if fallback else None
+    return ServerGrounder(client, asking, name, other, fallback)
+
+
+def _same_things(detections: Sequence[Detection]) -> list[list[int]]:
+    """Positions of detections that are one thing under different labels, each group in order."""
+    groups: list[list[int]] = []
+    for n, one in enumerate(detections):
+        for group in groups:
+            if all(detections[m].label != one.label and _overlap(detections[m], one) >= SAME_BOX for m in group):
+                group.append(n)
+                break
+        else:
+            groups.append([n])
+    return groups
+
+
+def _overlap(one: Detection, other: Detection) -> float:
+    """Intersection over union of two boxes, 0 to 1."""
+    (a0, a1, a2, a3), (b0, b1, b2, b3) = one.box_xyxy, other.box_xyxy
+    common = max(0.0, min(a2, b2) - max(a0, b0)) * max(0.0, min(a3, b3) - max(a1, b1))
+    return common / ((a2 - a0) * (a3 - a1) + (b2 - b0) * (b3 - b1) - common)
+
+
+def _of_sent(convention: Convention) -> Convention:
+    """Pixels that a model writes are those of the picture that was sent."""
+    return dataclasses.replace(convention, unit="resized") if convention.unit == "pixel" else convention
+
+
+def _credential(variable: str, address: Address) -> Credential | None:
+    """The API key of an environment variable; it is never shown."""
+    if not variable:
+        return None
+    key = os.environ.get(variable, "").strip()
+    what = f"environment variable {variable!r}"
+    if not key:
+        raise InputError(what, "nothing", "the model server's API key", "export it, or leave key_env out")
+    if not all(33 <= ord(c) <= 126 for c in key):
+        raise InputError(what, "characters that no key has", "printable ASCII without spaces", "export it anew")
+    if address.scheme == "http" and not address.on_this_machine:
+        repair = "use https, or forward a port of this machine to the server (ssh -L)"
+        raise InputError("url of the model server", f"{address} with an API key", "https", repair)
+    return Credential(key, variable)
+
+
+def _certificates(path: str, address: Address) -> ssl.SSLContext | None:
+    """What the server's certificate is checked against; None = what the system trusts."""
+    if not path:
+        return None
+    if address.scheme != "https":
+        raise InputError("ca_file", f"a file, with url {address}", "an https url", "leave it out, or use https")
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise FileError(path, str(error), "give a PEM file of the authority that signed the certificate") from error
+
+
+def _chosen(option: str, name: str, choices: Mapping[str, _T]) -> _T:
+    if name not in choices:
+        raise UnknownNameError(option, name, choices)
+    return choices[name]
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(option, repr(text), "a number", "correct the option") from error
+
+
+def _whole(option: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise InputError(option, repr(text), "a whole number", "correct the option") from error

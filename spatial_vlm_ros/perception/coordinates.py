@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways in which models write places in a picture, and their pixels.
+
+A convention is a fact about a model, stated by whoever loads it and tested by `perception.probing`; numbers alone
+never decide it. Pixels are continuous: a picture of width W spans 0..W, and (0, 0) is its top-left corner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, ShapeError
+
+Unit = Literal["pixel", "resized", "fraction", "thousand", "percent", "bin"]
+Order = Literal["xy", "yx"]
+
+_SPANS: Mapping[Unit, float] = MappingProxyType({"fraction": 1.0, "thousand": 1000.0, "percent": 100.0})
+_STEPS: Mapping[Unit, float] = MappingProxyType({"pixel": 1.0, "resized": 1.0, "thousand": 1.0, "percent": 0.1})
+"""Smallest difference that models write in a unit; what rounding can push a border value outside by."""
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a model writes a place.
+
+    Args:
+        name: as messages call it.
+        unit: "pixel" of the picture as given; "resized": pixel of the picture as the model's processor resized it;
+            "fraction" of width and height; "thousand": thousandths of them; "percent" of them; "bin": number of one
+            of `bins` equal strips.
+        order: "xy": x first; "yx": y first.
+        bins: number of strips; 0 for all other units.
+
+    Raises:
+        InputError: unit or order does not exist, or `bins` does not go with the unit.
+    """
+
+    name: str
+    unit: Unit
+    order: Order = "xy"
+    bins: int = 0
+
+    def __post_init__(self) -> None:
+        what = f"convention {self.name!r}"
+        if self.unit not in get_args(Unit):
+            raise InputError(what, f"unit {self.unit!r}", "one of " + ", ".join(get_args(Unit)), "correct the unit")
+        if self.order not in get_args(Order):
+            raise InputError(what, f"order {self.order!r}", '"xy" or "yx"', "correct the order")
+        if (self.bins > 1) != (self.unit == "bin"):
+            raise InputError(what, f"bins={self.bins}", "bins with the unit bin only, two at least", "correct bins")
+
+
+CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
+    {
+        convention.name: convention
+        for convention in (
+            Convention("absolute", "pixel"),
+            Convention("resized-absolute", "resized"),
+            Convention("fraction", "fraction"),
+            Convention("thousand", "thousand"),
+            Convention("thousand-yx", "thousand", "yx"),
+            Convention("percent", "percent"),
+            Convention("bins-1000", "bin", bins=1000),
+            Convention("bins-1024-yx", "bin", "yx", bins=1024),
+        )
+    }
+)
+"""Those in use: resized-absolute: Qwen2.5-VL; thousand: Qwen3-VL, InternVL3, Molmo2; thousand-yx: Gemini; percent:
+Molmo; fraction: RoboPoint, RoboRefer; bins-1000: Florence-2; bins-1024-yx: PaliGemma."""
+
+
+def to_pixels(
+    values: npt.ArrayLike, convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None = None
+) -> npt.NDArray[np.float64]:
+    """Pixels of places as a model writes them.
+
+    A bin stands for its middle, (n + 0.5) / bins of the side, as Florence-2's own processor has it. Values up to one
+    pixel, or one step of the unit where that is more, outside the picture are rounding and are clipped to it; a bin
+    that does not exist never is.
+
+    Args:
+        values: (N, 2) points or (N, 4) boxes, float64, in the convention's unit and order.
+        convention: of the values.
+        size: (width, height) of the picture, pixels.
+        resized: (width, height) that the model's processor made of it, for the unit "resized".
+
+    Returns:
+        (N, 2) x, y or (N, 4) x, y, x, y, float64, pixels of the picture as given, inside it.
+
+    Raises:
+        ShapeError: not (N, 2) or (N, 4) numbers.
+        InputError: a value is not finite or lies outside the picture, a size is not positive, or `resized` is missing;
+            for values outside, the message names the conventions they would fit.
+    """
+    numbers = _numbers(values)
+    sides, limits, slack = _scale(convention, size, resized, numbers.shape[1] // 2)
+    if convention.order == "yx":
+        numbers = _swapped(numbers)
+    outside = ~((numbers >= -slack) & (numbers <= limits + slack)).all(axis=1)
+    if outside.any():
+        first = np.asarray(values, np.float64)[int(np.argmax(outside))]
+        raise _outside(first, convention, size, resized)
+    offset, span = (0.5, limits + 1.0) if convention.unit == "bin" else (0.0, limits)
+    return np.clip((numbers + offset) * (sides / span), 0.0, sides) + 0.0
+
+
+def fitting(values: Sequence[float], size: tuple[int, int], resized: tuple[int, int] | None = None) -> tuple[str, ...]:
+    """Names of the conventions of CONVENTIONS in which one place could have been written.
+
+    Args:
+        values: (2,) point or (4,) box as written.
+        size: (width, height) of the picture, pixels.
+        resized: (width, height) after the model's processor; None leaves the unit "resized" out.
+
+    Returns:
+        Names, in the order of CONVENTIONS; numbers that look like fractions fit only these.
+    """
+    numbers = _numbers([values])
+    return tuple(
+        name
+        for name, convention in CONVENTIONS.items()
+        if (convention.unit != "resized" or resized is not None) and _could_be(numbers[0], convention, size, resized)
+    )
+
+
+def looks_like_fractions(values: npt.ArrayLike) -> bool:
+    """Whether all values lie in 0..1 and some are not whole: no place that another unit would be used for."""
+    numbers = np.asarray(values, np.float64)
+    return bool(((numbers >= 0.0) & (numbers <= 1.0)).all() and (numbers != np.round(numbers)).any())
+
+
+def _could_be(
+    numbers: npt.NDArray[np.float64], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
+) -> bool:
+    if looks_like_fractions(numbers) and convention.unit != "fraction":
+        return False
+    if convention.unit == "bin" and (numbers != np.round(numbers)).any():
+        return False
+    if len(numbers) == 4 and (numbers[:2] >= numbers[2:]).any():
+        return False
+    if convention.order == "yx":
+        numbers = _swapped(numbers[None])[0]
+    _, limits, slack = _scale(convention, size, resized, len(numbers) // 2)
+    return bool(((numbers >= -slack) & (numbers <= limits + slack)).all())
+
+
+def _scale(
+    convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, corners: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The picture's sides in pixels, the largest values in the unit, and what rounding may add: each x, y(, x, y)."""
+    sides = _sides(size, "picture size", corners)
+    if convention.unit == "bin":
+        return sides, np.full_like(sides, convention.bins - 1.0), np.zeros_like(sides)
+    if convention.unit == "pixel":
+        limits = sides
+    elif convention.unit == "resized":
+        if resized is None:
+            repair = "pass the size that the model's processor made of the picture"
+            raise InputError("resized picture size", "none", f"one, for the convention {convention.name!r}", repair)
+        limits = _sides(resized, "resized picture size", corners)
+    else:
+        limits = np.full_like(sides, _SPANS[convention.unit])
+    return sides, limits, np.maximum(limits / sides, _STEPS.get(convention.unit, 0.0))
+
+
+def _sides(size: tuple[int, int], what: str, corners: int) -> npt.NDArray[np.float64]:
+    sides = np.asarray(size, np.float64)
+    if sides.shape != (2,) or not np.isfinite(sides).all() or (sides < 1).any():
+        raise InputError(what, repr(size), "width and height, one pixel at least", "pass (width, height) in this order")
+    return np.tile(sides, corners)
+
+
+def _numbers(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ShapeError("coordinates", "(N, 2) or (N, 4) numbers", str(error)) from error
+    if numbers.ndim != 2 or numbers.shape[1] not in (2, 4):
+        raise ShapeError("coordinates", "(N, 2) or (N, 4) numbers", str(numbers.shape))
+    if not np.isfinite(numbers).all():
+        raise InputError("coordinates", "a value that is not finite", "finite numbers", "refuse the reply")
+    return numbers
+
+
+def _swapped(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """y, x(, y, x) as x, y(, x, y)."""
+    return numbers[:, [1, 0, 3, 2][: numbers.shape[1]]]
+
+
+def _outside(
+    place: npt.NDArray[np.float64], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
+) -> InputError:
+    others = fitting(place.tolist(), size, resized)
+    repair = f"it would fit {' or '.join(others)}; check the model's convention" if others else "no known one fits"
+    shown = ", ".join(f"{value:g}" for value in place)
+    return InputError("coordinates", f"({shown})", f"a place in the picture in convention {convention.name!r}", repair)

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds out how a model writes places: pictures with one shape at a known place, and what the model answers.
+
+Conventions differ by factors or by the order of x and y, so the numbers of a model that sees the shape fit one of them
+and no other. The pictures of `probing_pictures` are chosen so that this holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, to_pixels
+from spatial_vlm_ros.perception.probing_pictures import EXTENT, Box, Picture, Size, probe_pictures, read_numbers
+from spatial_vlm_ros.types import Rgb
+
+Errors = Mapping[int, tuple[float, ...]]
+Answer = str | Sequence[float]
+Refer = Callable[[Rgb, str], Answer]
+"""Asks a model: (H, W, 3) uint8 and a phrase such as "the red rectangle" → its reply, or its 2 or 4 numbers."""
+
+LEAST_IOU = 0.4
+"""From which overlap with the true box on a box is explained; a point is explained where it lies on the shape."""
+LEAST_SHARE = 0.75
+"""Of the pictures, that a convention must explain."""
+LEAST_EVIDENCE = 8.0
+"""Natural logarithm of how much likelier the answers must be in one convention than in another that explains them."""
+SUSPICION = 3.0
+"""The same for a way of resizing that nobody stated, to doubt a convention for it."""
+BINS_OF_TOKENS: Mapping[str, int] = MappingProxyType({"<loc_": 1000, "<loc": 1024})
+"""Number of bins by the beginning of the token: Florence-2, PaliGemma."""
+ROUNDING = 0.003
+"""Of a side: error that is never held against a convention; models round to a pixel or a thousandth."""
+
+_RESIZED_YX = Convention("resized-absolute-yx", "resized", "yx")
+_OTHER_HYPOTHESES = (
+    Convention("absolute-yx", "pixel", "yx"),
+    _RESIZED_YX,
+    Convention("fraction-yx", "fraction", "yx"),
+    Convention("percent-yx", "percent", "yx"),
+    Convention("bins-1000-yx", "bin", "yx", bins=1000),
+    Convention("bins-1024", "bin", bins=1024),
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One answer.
+
+    Args:
+        size: (width, height) of the picture, pixels.
+        resized: the same after the model's processor; None where it is not known.
+        phrase: what was asked for.
+        box_xyxy: where it is, pixels.
+        answer: the beginning of the reply, printable.
+        numbers: read from it: two, four, or none where it holds no place.
+        tokens: "<loc_" or "<loc" where they were location tokens that begin so; else empty.
+    """
+
+    size: Size
+    resized: Size | None
+    phrase: str
+    box_xyxy: Box
+    answer: str
+    numbers: tuple[float, ...]
+    tokens: str
+
+
+@dataclass(frozen=True)
+class Support:
+    """How well one convention explains the answers.
+
+    Args:
+        convention: its name.
+        explained: number of answers that fall on the shape.
+        rms: root mean square error of those, of a box's sides or of a point from the middle, fractions of the
+            picture's sides; None where there are none.
+    """
+
+    convention: str
+    explained: int
+    rms: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the answers say of a stated convention.
+
+    Args:
+        outcome: "confirmed"; "refuted": the model uses `actual`; "undecided": the answers do not tell.
+        stated: the convention in question.
+        actual: the one that the answers fit; None where undecided.
+        reason: in words.
+        support: every convention that was tried, best first.
+        untested: conventions that could not be tried, for want of the processor's size.
+        trials: the answers.
+    """
+
+    outcome: Literal["confirmed", "refuted", "undecided"]
+    stated: str
+    actual: Convention | None
+    reason: str
+    support: tuple[Support, ...]
+    untested: tuple[str, ...]
+    trials: tuple[Trial, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """As JSON takes it: texts, numbers, lists and objects."""
+        return dataclasses.asdict(self)
+
+
+def probe(
+    refer: Refer,
+    convention: Convention,
+    *,
+    resize: Callable[[Size], Size] | None = None,
+    pictures: Sequence[Picture] | None = None,
+) -> Verdict:
+    """Ask a model for shapes at known places and say whether its answers keep to a convention.
+
+    A convention counts when it explains LEAST_SHARE of the answers. Where several do, as pixels of a picture and of
+    its slightly resized copy, the likelihood of the errors decides, taken as normal with one spread for all pictures:
+    its logarithm must differ by LEAST_EVIDENCE.
+
+    Args:
+        refer: asks the model.
+        convention: the one it is said to use.
+        resize: (width, height) of a picture → (width, height) that the model's processor makes of it; without it pixels
+            of the resized picture are not tried, and absolute pixels only as far as sizes from 97 to 1288 pixels tell.
+        pictures: to ask with; those of `probe_pictures` by default.
+
+    Returns:
+        The verdict with its evidence.
+
+    Raises:
+        InputError: fewer than eight pictures, the unit "resized" without `resize`, or an answer that is neither a text
+            nor numbers.
+    """
+    shown = tuple(probe_pictures() if pictures is None else pictures)
+    if len(shown) < 8:
+        raise InputError("pictures", str(len(shown)), "eight at least", "leave them out, or draw more")
+    if convention.unit == "resized" and resize is None:
+        repair = "pass the function that gives the size after the model's processor"
+        raise InputError("resize", "none", f"one, for the convention {convention.name!r}", repair)
+    trials = tuple(_trial(picture, refer(picture.rgb, picture.phrase), resize) for picture in shown)
+    tried, untested = _hypotheses(convention, trials)
+    errors = {hypothesis: _errors(hypothesis, trials) for hypothesis in tried}
+    ranked = sorted(tried, key=lambda one: (-len(errors[one]), _rms(errors[one]) or 0.0))
+    support = tuple(Support(one.name, len(errors[one]), _rms(errors[one])) for one in ranked)
+    actual, reason = _decide(ranked, errors, trials)
+    outcome: Literal["confirmed", "refuted", "undecided"] = "undecided"
+    if actual is not None:
+        confirmed = convention in tried and _same(actual, convention, trials)
+        outcome = "confirmed" if confirmed else "refuted"
+        actual = convention if confirmed else actual
+    return Verdict(outcome, convention.name, actual, reason, support, tuple(one.name for one in untested), trials)
+
+
+def _trial(shown: Picture, answer: Answer, resize: Callable[[Size], Size] | None) -> Trial:
+    size = (shown.rgb.shape[1], shown.rgb.shape[0])
+    if isinstance(answer, str):
+        numbers, tokens = read_numbers(answer)
+        words = "".join(sign if sign.isprintable() else " " for sign in answer[:200])
+    else:
+        try:
+            numbers, tokens = tuple(float(value) for value in answer), ""
+        except (TypeError, ValueError) as error:
+            raise InputError("answer", repr(answer)[:60], "a text or numbers", "return the model's reply") from error
+        words = ", ".join(f"{value:g}" for value in numbers[:8])
+    if len(numbers) not in (2, 4) or not all(math.isfinite(value) for value in numbers):
+        numbers = ()
+    resized = None if resize is None else resize(size)
+    return Trial(size, resized, shown.phrase, shown.box_xyxy, words, numbers, tokens)
+
+
+def _hypotheses(stated: Convention, trials: Sequence[Trial]) -> tuple[list[Convention], list[Convention]]:
+    """Conventions to try, and those that cannot be; location tokens count bins, other numbers only when so stated."""
+    spelling = max(BINS_OF_TOKENS, key=lambda one: sum(trial.tokens == one for trial in trials))
+    tokens = 2 * sum(trial.tokens == spelling for trial in trials) > sum(bool(trial.numbers) for trial in trials)
+    bins = BINS_OF_TOKENS[spelling] if tokens else 0
+    known = {_kind(one): one for one in (*CONVENTIONS.values(), *_OTHER_HYPOTHESES)}
+    known[_kind(stated)] = stated
+    of_form = [one for one in known.values() if one.bins == bins or (one is stated and (one.bins or not tokens))]
+    can = [one for one in of_form if one.unit != "resized" or all(trial.resized is not None for trial in trials)]
+    return can, [one for one in of_form if one not in can]
+
+
+def _kind(convention: Convention) -> tuple[str, str, int]:
+    return convention.unit, convention.order, convention.bins
+
+
+def _errors(convention: Convention, trials: Sequence[Trial]) -> Errors:
+    """Errors of the answers that a convention explains, by number of the picture."""
+    errors = {}
+    for k, trial in enumerate(trials):
+        placed = _placed(convention, trial)
+        if placed is not None and _on_shape(placed, trial.box_xyxy):
+            errors[k] = _distance(placed, trial)
+    return errors
+
+
+def _placed(convention: Convention, trial: Trial) -> tuple[float, ...] | None:
+    """The answer in pixels, or None where it cannot be in the convention."""
+    if not trial.numbers:
+        return None
+    try:
+        return tuple(to_pixels([trial.numbers], convention, trial.size, trial.resized)[0].tolist())
+    except InputError:
+        return None
+
+
+def _on_shape(placed: tuple[float, ...], box: Box) -> bool:
+    if len(placed) == 2:
+        return box[0] <= placed[0] <= box[2] and box[1] <= placed[1] <= box[3]
+    return _iou(placed, box) >= LEAST_IOU
+
+
+def _iou(a: Sequence[float], b: Sequence[float]) -> float:
+    across = min(a[2], b[2]) - max(a[0], b[0])
+    down = min(a[3], b[3]) - max(a[1], b[1])
+    if across <= 0 or down <= 0:
+        return 0.0
+    both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return across * down / (both - across * down)
+
+
+def _distance(placed: tuple[float, ...], trial: Trial) -> tuple[float, ...]:
+    """Errors of the four sides of a box, or of x and y of a point from the middle; fractions of width and height."""
+    x0, y0, x1, y1 = trial.box_xyxy
+    true = (x0, y0, x1, y1) if len(placed) == 4 else ((x0 + x1) / 2, (y0 + y1) / 2)
+    return tuple((a - b) / trial.size[k % 2] for k, (a, b) in enumerate(zip(placed, true, strict=True)))
+
+
+def _rms(errors: Errors) -> float | None:
+    squares = [error * error for several in errors.values() for error in several]
+    return math.sqrt(sum(squares) / len(squares)) if squares else None
+
+
+def _decide(
+    ranked: Sequence[Convention], errors: Mapping[Convention, Errors], trials: Sequence[Trial]
+) -> tuple[Convention | None, str]:
+    """The convention that the answers fit, or None; and why."""
+    supported = [one for one in ranked if _is_supported(errors[one], trials)]
+    if not supported:
+        return None, _why_none(ranked[0], len(errors[ranked[0]]), trials)
+    best = min(supported, key=lambda one: _squares(one, trials, range(len(trials))))
+    for rival in supported:
+        evidence = _evidence(best, trials, rival, trials)
+        if rival != best and evidence < LEAST_EVIDENCE and not _same(best, rival, trials):
+            return None, f"the answers do not tell {best.name} from {rival.name} (evidence {evidence:.1f})"
+    hidden = _hidden_resize(trials, best)
+    if hidden is not None:
+        return None, f"the answers fit {best.name}, and better {hidden}; pass `resize`"
+    return best, f"{best.name} explains {len(errors[best])} of {len(trials)} answers"
+
+
+def _why_none(nearest: Convention, explained: int, trials: Sequence[Trial]) -> str:
+    unread = sum(not trial.numbers for trial in trials)
+    if unread > len(trials) - _least(trials):
+        return f"{unread} of {len(trials)} answers hold no place"
+    if len({trial.numbers for trial in trials if trial.numbers}) == 1:
+        return "the answer is the same to every picture"
+    hidden = _hidden_resize(trials, None)
+    if hidden is not None:
+        return f"the answers fit {hidden}; pass `resize`"
+    return f"no convention explains {_least(trials)} of {len(trials)} answers; {nearest.name} explains {explained}"
+
+
+def _least(trials: Sequence[Trial]) -> int:
+    return math.ceil(LEAST_SHARE * len(trials))
+
+
+def _is_supported(errors: Errors, trials: Sequence[Trial]) -> bool:
+    return len(errors) >= _least(trials)
+
+
+def _squares(convention: Convention, trials: Sequence[Trial], of: Iterable[int]) -> float:
+    """Sum of squared errors of these trials; none counts for more than being off the shape, and none for nothing."""
+    total = 0.0
+    for k in of:
+        placed = _placed(convention, trials[k])
+        errors = (EXTENT,) * len(trials[k].numbers) if placed is None else _distance(placed, trials[k])
+        total += sum(min(abs(error), EXTENT) ** 2 + ROUNDING**2 for error in errors)
+    return total
+
+
+def _evidence(best: Convention, trials: Sequence[Trial], rival: Convention, others: Sequence[Trial]) -> float:
+    """Logarithm of the likelihood ratio over the answers that either explains, normal errors of unknown spread.
+
+    With n errors of maximal likelihood (sum of squares / n) for their variance it is n / 2 * log(ratio of the sums).
+    """
+    of = sorted({*_errors(best, trials), *_errors(rival, others)})
+    return (
+        sum(len(trials[k].numbers) for k in of) / 2 * math.log(_squares(rival, others, of) / _squares(best, trials, of))
+    )
+
+
+def _same(a: Convention, b: Convention, trials: Sequence[Trial]) -> bool:
+    """Whether two conventions cannot or need not be told apart: thousandths and 1000 bins; sizes that never change."""
+    if a.order != b.order:
+        return False
+    if _kind(a) == _kind(b):
+        return True
+    units = {(one.unit, one.bins) for one in (a, b)}
+    if units == {("thousand", 0), ("bin", 1000)}:
+        return True
+    return units == {("pixel", 0), ("resized", 0)} and all(trial.resized == trial.size for trial in trials)
+
+
+def _hidden_resize(trials: Sequence[Trial], best: Convention | None) -> str | None:
+    """The resizing, in words, whose pixels the answers fit better than any convention, where none was given."""
+    if any(trial.resized is not None or trial.tokens for trial in trials):
+        return None
+    for name, resize in _RESIZES.items():
+        guess = [dataclasses.replace(trial, resized=resize(trial.size)) for trial in trials]
+        for convention in (CONVENTIONS["resized-absolute"], _RESIZED_YX):
+            if not _is_supported(_errors(convention, guess), guess):
+                continue
+            if best is None or _evidence(convention, guess, best, trials) >= SUSPICION:
+                return f"{convention.order} pixels of the picture resized to {name}"
+    return None
+
+
+def _to_multiples(of: int) -> Callable[[Size], Size]:
+    return lambda size: (max(of, round(size[0] / of) * of), max(of, round(size[1] / of) * of))
+
+
+def _to_longest(side: int) -> Callable[[Size], Size]:
+    return lambda size: (
+        max(1, round(size[0] * side / max(size))),
+        max(1, round(size[1] * side / max(size))),
+    )
+
+
+def _to_square(side: int) -> Callable[[Size], Size]:
+    return lambda _: (side, side)
+
+
+_RESIZES: Mapping[str, Callable[[Size], Size]] = MappingProxyType(
+    {
+        **{f"multiples of {n}": _to_multiples(n) for n in (14, 16, 28, 32)},
+        **{f"a longest side of {n}": _to_longest(n) for n in (336, 448, 512, 640, 672, 768, 896, 1024, 1280)},
+        **{f"{n}x{n}": _to_square(n) for n in (224, 256, 336, 384, 448, 512, 640, 672, 768, 896, 1024)},
+    }
+)
+"""Ways in which processors are known to resize: whole patches, one longest side, a square."""

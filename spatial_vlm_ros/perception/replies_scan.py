@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cuts a model's reply into the parts that can hold places, in one pass from left to right.
+
+Knows where a part begins and ends; `replies_json` and `replies_tags` know what it says. Time is linear in the length
+of the reply: no part of it is read twice by the same step.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+MOST_CHARACTERS = 262_144  # a list of 1000 boxes takes a quarter of it
+DEEPEST = 8  # brackets within brackets; the deepest known form has three
+
+Kind = Literal["list", "object", "tuple", "label", "box", "point", "locations"]
+
+
+class Unreadable(Exception):
+    """A reply, or a part of one, that does not keep to any known form; `reason` says why in words."""
+
+    def __init__(self, reason: str, repair: str = "") -> None:
+        self.reason, self.repair = reason, repair
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One answer as the model wrote it, not converted.
+
+    Args:
+        label: as written.
+        box: four numbers in the model's unit and order, or None.
+        point: two such numbers, or None.
+        score: 0..1, or None where none is given.
+    """
+
+    label: str
+    box: tuple[float, ...] | None = None
+    point: tuple[float, ...] | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a reply.
+
+    Args:
+        kind: list, object: JSON by its outer bracket; tuple: round brackets; label, box, point: the tags of that
+            meaning; locations: a run of location tokens.
+        start: first character in the reply.
+        end: one past the last.
+        body: the text with its brackets, what stands between the tags, or the run of tokens.
+        attributes: of a point tag.
+    """
+
+    kind: Kind
+    start: int
+    end: int
+    body: str
+    attributes: tuple[tuple[str, str], ...] = field(default=())
+
+
+_THOUGHT = re.compile(r"</think>[ \t]*(?:\r?\n|\Z)")
+_OPENING = re.compile(r"[\[{(<]")
+_IN_BRACKETS = re.compile(r'["\[\]{}()]')
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_ROUND = re.compile(r"\(([^()\[\]{}<]*)\)")
+_LOCATIONS = re.compile(r"<loc_?[0-9]{1,5}>(?:\s*<loc_?[0-9]{1,5}>)*")
+_POINT = re.compile(r"<(points?)(?=[\s/>])")
+_ATTRIBUTE = re.compile(r"\s+([A-Za-z]+[0-9]{0,4})\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
+_TAG_END = re.compile(r"\s*(/?)>")
+_PAIRS: dict[str, tuple[Kind, str]] = {
+    "<ref>": ("label", "</ref>"),
+    "<|object_ref_start|>": ("label", "<|object_ref_end|>"),
+    "<box>": ("box", "</box>"),
+    "<|box_start|>": ("box", "<|box_end|>"),
+}
+_PAIR = re.compile("|".join(re.escape(tag) for tag in _PAIRS))
+_OUT_OF_PLACE = re.compile(
+    r"</(?:box|ref|points?)>|<\|(?:box|object_ref)_end\|>|<(?:tracks|poly|polygon|quad|patch_index_|seg[0-9_]|/?object>"
+    r"|\|point_|\|quad_|bbox>|point_)"
+)
+_IN_BRACKETS_OR_TAG = re.compile(r"[()\[\]{}<]")
+_CLOSES = {")": "(", "]": "[", "}": "{"}
+_NUMBER_LIKE = re.compile(r"[-+=:%\w.]*")
+_A_NUMBER = re.compile(r"\d|nan|inf|null|none", re.IGNORECASE)
+
+
+def final_part(text: str) -> str:
+    """The reply without the model's thinking aloud, and within its answer tags where it is put in these.
+
+    A chat template may open `<think>` itself, so that the reply holds its end only: that counts where it ends a line,
+    which no text inside JSON can. The same words inside a label change nothing.
+
+    Raises:
+        Unreadable: the reply ends while thinking or within the answer, or thinks or answers twice.
+    """
+    rest = text.lstrip()
+    if rest.startswith("<think>"):
+        _, closed, rest = rest.partition("</think>")
+        if not closed:
+            raise Unreadable("it was cut off while the model was thinking aloud")
+    else:
+        ends = list(_THOUGHT.finditer(rest))
+        if len(ends) > 1:
+            raise Unreadable("the model thinks aloud twice")
+        rest = rest[ends[0].end() :] if ends else rest
+    rest = rest.lstrip()
+    if not rest.startswith("<answer>"):
+        return rest
+    answer, closed, after = rest.removeprefix("<answer>").partition("</answer>")
+    if not closed:
+        raise Unreadable("it was cut off: <answer> is never closed")
+    if "<answer>" in after:
+        raise Unreadable("it has several <answer> parts")
+    return answer
+
+
+def scan(text: str) -> list[Piece]:
+    """All parts of a reply that can hold places; prose between them is left out.
+
+    Args:
+        text: the reply, MOST_CHARACTERS at most.
+
+    Raises:
+        Unreadable: a bracket or tag is never closed, brackets do not pair, they nest deeper than DEEPEST, or a tag of
+            unknown form stands where places are.
+    """
+    pieces: list[Piece] = []
+    at = 0
+    while opening := _OPENING.search(text, at):
+        start = opening.start()
+        read = {"<": _tag, "(": _round}.get(opening.group(), _bracket)
+        piece, at = read(text, start)
+        if piece is not None:
+            pieces.append(piece)
+    return pieces
+
+
+def _bracket(text: str, start: int) -> tuple[Piece | None, int]:
+    """From a square or curly bracket to the one that closes it; texts in double quotes are passed over."""
+    stack: list[str] = []
+    at = start
+    while mark := _IN_BRACKETS.search(text, at):
+        at, sign = mark.end(), mark.group()
+        if sign == '"':
+            string = _STRING.match(text, mark.start())
+            if string is None:
+                raise Unreadable(f"it was cut off: the text in quotes at character {mark.start()} has no end")
+            at = string.end()
+        elif sign in "[{(":
+            stack.append(sign)
+            if len(stack) > DEEPEST:
+                raise Unreadable(f"its brackets nest deeper than {DEEPEST}")
+        elif stack.pop() != _CLOSES[sign]:
+            raise Unreadable(f"the bracket {sign} at character {mark.start()} closes one of another kind")
+        if not stack:
+            body = text[start:at]
+            piece = Piece("list" if body[0] == "[" else "object", start, at, body)
+            return (None if _is_prose(body) else piece), at
+    raise Unreadable(f"it was cut off: the bracket {text[start]} at character {start} is never closed")
+
+
+def _round(text: str, start: int) -> tuple[Piece | None, int]:
+    """A round bracket with numbers in it; others are prose."""
+    whole = _ROUND.match(text, start)
+    if whole is not None:
+        parts = whole.group(1).split(",")
+        tuple_like = len(parts) > 1 and any(_is_number_like(part) for part in parts)
+        return (Piece("tuple", start, whole.end(), whole.group()) if tuple_like else None), whole.end()
+    following = _IN_BRACKETS_OR_TAG.search(text, start + 1)
+    stop = following.start() if following else len(text)
+    if following and following.group() in "([{" and not text[start + 1 : stop].strip():
+        raise Unreadable(f"the bracket ( at character {start} opens another at once")
+    if any(_is_number_like(part) for part in text[start + 1 : stop].split(",")):
+        raise Unreadable(f"the bracket ( at character {start} is never closed")
+    return None, start + 1
+
+
+def _is_prose(body: str) -> bool:
+    """Whether square or curly brackets are a writer's, such as [image]; empty ones are not."""
+    inner = body[1:-1]
+    if not inner.strip() or any(sign in '{["(' for sign in inner) or any(sign.isdigit() for sign in inner):
+        return False
+    return not any(_is_number_like(part) for part in inner.split(","))
+
+
+def _is_number_like(part: str) -> bool:
+    part = part.strip()
+    return bool(_NUMBER_LIKE.fullmatch(part) and _A_NUMBER.search(part))
+
+
+def _tag(text: str, start: int) -> tuple[Piece | None, int]:
+    """A tag or token of a known form; any other < is prose."""
+    if text.startswith("<loc", start) and not text.startswith("<location", start):
+        run = _LOCATIONS.match(text, start)
+        if run is None:
+            raise Unreadable(f"the location token at character {start} is cut off or of no known form")
+        return Piece("locations", start, run.end(), run.group()), run.end()
+    pair = _PAIR.match(text, start)
+    if pair is not None:
+        kind, closing = _PAIRS[pair.group()]
+        return _until(kind, closing, text, start, pair.end(), ())
+    point = _POINT.match(text, start)
+    if point is not None:
+        return _point(text, point)
+    unknown = _OUT_OF_PLACE.match(text, start)
+    if unknown is not None:
+        raise Unreadable(f"{unknown.group()!r} at character {start} is out of place or of a form not known here")
+    return None, start + 1
+
+
+def _point(text: str, opening: re.Match[str]) -> tuple[Piece | None, int]:
+    attributes: list[tuple[str, str]] = []
+    at = opening.end()
+    while found := _ATTRIBUTE.match(text, at):
+        attributes.append((found.group(1).lower(), found.group(2) or found.group(3) or ""))
+        at = found.end()
+    end = _TAG_END.match(text, at)
+    if end is None:
+        raise Unreadable(f"the tag at character {opening.start()} is cut off or broken")
+    if end.group(1):
+        return Piece("point", opening.start(), end.end(), "", tuple(attributes)), end.end()
+    return _until("point", f"</{opening.group(1)}>", text, opening.start(), end.end(), tuple(attributes))
+
+
+def _until(
+    kind: Kind, closing: str, text: str, start: int, inner: int, attributes: tuple[tuple[str, str], ...]
+) -> tuple[Piece, int]:
+    stop = text.find(closing, inner)
+    if stop < 0:
+        raise Unreadable(f"it was cut off: the tag at character {start} is never closed by {closing}")
+    end = stop + len(closing)
+    return Piece(kind, start, end, text[inner:stop], attributes), end

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A contract server: stands for the wire format of chat completions, not for a model.
+
+A real HTTP server on a free port of this machine. It checks each request against the form in the OpenAI API reference
+(POST /v1/chat/completions) and answers as it was told; several answers are given in turn, the last one for good.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jsonschema
+import numpy as np
+import numpy.typing as npt
+
+REQUEST_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string", "minLength": 1},
+        "messages": {
+            "type": "array",
+            "minItems": 2,
+            "maxItems": 2,
+            "prefixItems": [
+                {
+                    "type": "object",
+                    "properties": {"role": {"const": "system"}, "content": {"type": "string", "minLength": 1}},
+                    "required": ["role", "content"],
+                    "additionalProperties": False,
+                },
+                {
+                    "type": "object",
+                    "properties": {
+                        "role": {"const": "user"},
+                        "content": {
+                            "type": "array",
+                            "prefixItems": [
+                                {
+                                    "type": "object",
+                                    "properties": {
+                                        "type": {"const": "image_url"},
+                                        "image_url": {
+                                            "type": "object",
+                                            "properties": {
+                                                "url": {"type": "string", "pattern": "^data:image/(jpeg|png);base64,"},
+                                                "detail": {"enum": ["auto", "low", "high"]},
+                                            },
+                                            "required": ["url"],
+                                            "additionalProperties": False,
+                                        },
+                                    },
+                                    "required": ["type", "image_url"],
+                                    "additionalProperties": False,
+                                },
+                                {
+                                    "type": "object",
+                                    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+                                    "required": ["type", "text"],
+                                    "additionalProperties": False,
+                                },
+                            ],
+                            "minItems": 2,
+                            "maxItems": 2,
+                        },
+                    },
+                    "required": ["role", "content"],
+                    "additionalProperties": False,
+                },
+            ],
+        },
+        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+        "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+        "max_tokens": {"type": "integer", "minimum": 1},
+        "logprobs": {"type": "boolean"},
+        "response_format": {
+            "type": "object",
+            "properties": {
+                "type": {"const": "json_schema"},
+                "json_schema": {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+                        "strict": {"const": True},
+                        "schema": {"type": "object"},
+                    },
+                    "required": ["name", "strict", "schema"],
+                    "additionalProperties": False,
+                },
+            },
+            "required": ["type", "json_schema"],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["model", "messages"],
+    "additionalProperties": False,
+}
+
+Answer = Callable[["Handler"], None]
+
+
+@dataclass
+class Received:
+    """One request: its path, headers, body and decoded picture."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    picture: npt.NDArray[np.uint8]
+
+    @property
+    def text(self) -> str:
+        return str(self.body["messages"][1]["content"][1]["text"])
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        return dict(self.body["response_format"]["json_schema"]["schema"])
+
+
+@dataclass
+class Contract:
+    """A running server: what it received, what was wrong with it, and what it answers."""
+
+    port: int
+    answers: Sequence[Answer]
+    received: list[Received] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    requests: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    scheme: str = "http"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}/v1"
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    contract: Contract
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is what many of the tests are about."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        contract = self.server.contract
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        with contract.lock:
+            answer = contract.answers[min(contract.requests, len(contract.answers) - 1)]
+            contract.requests += 1
+            try:
+                contract.received.append(checked(self.path, dict(self.headers), data))
+            except (ValueError, jsonschema.ValidationError) as error:
+                contract.violations.append(str(error)[:500])
+        answer(self)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+        pass
+
+    def reply(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def checked(path: str, headers: dict[str, str], data: bytes) -> Received:
+    """The request, if it keeps the contract."""
+    if not path.endswith("/chat/completions"):
+        raise ValueError(f"path {path}")
+    if headers.get("Content-Type") != "application/json" or "Host" not in headers:
+        raise ValueError(f"headers {sorted(headers)}")
+    body = json.loads(data)
+    jsonschema.Draft202012Validator(REQUEST_SCHEMA).validate(body)
+    if "response_format" in body:
+        jsonschema.Draft202012Validator.check_schema(body["response_format"]["json_schema"]["schema"])
+        strict(body["response_format"]["json_schema"]["schema"])
+    kind, _, coded = body["messages"][1]["content"][0]["image_url"]["url"].partition(";base64,")
+    image = base64.b64decode(coded, validate=True)
+    if image[:3] != (b"\xff\xd8\xff" if kind == "data:image/jpeg" else b"\x89PN"):
+        raise ValueError(f"a picture that is no {kind}")
+    picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError("a picture that cannot be decoded")
+    return Received(path, headers, body, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8))
+
+
+def strict(schema: dict[str, Any]) -> None:
+    """Strict mode: the root is an object, every object is closed and requires all of its fields."""
+    if schema.get("type") == "object":
+        if schema.get("additionalProperties") is not False or set(schema["required"]) != set(schema["properties"]):
+            raise ValueError("a schema that strict mode does not take")
+        for inner in schema["properties"].values():
+            strict(inner)
+    elif schema.get("type") == "array":
+        strict(schema["items"])
+
+
+# ------------------------------------------------------------------------------------------------ answers
+
+
+def completion(text: str | None, finish: str | None = "stop", **more: Any) -> bytes:
+    """The body of an answer 200; `more` goes into the choice, `refusal` into the message."""
+    message = {"role": "assistant", "content": text, "refusal": more.pop("refusal", None)}
+    choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None, **more}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    kind = "chat.completion"
+    return json.dumps(
+        {"id": "chatcmpl-1", "object": kind, "created": 1, "model": "tiny", "choices": [choice], "usage": usage}
+    ).encode()
+
+
+def says(text: str | None, finish: str | None = "stop", **more: Any) -> Answer:
+    return lambda handler: handler.reply(200, completion(text, finish, **more))
+
+
+def finds(*things: tuple[str, Sequence[float]], logprobs: Sequence[float] | None = None) -> Answer:
+    """The answer of the requested schema with these labels and boxes."""
+    text = json.dumps({"objects": [{"label": label, "bbox_2d": list(box)} for label, box in things]})
+    told = None if logprobs is None else {"content": [{"token": "t", "logprob": p, "bytes": None} for p in logprobs]}
+    return says(text, logprobs=told)
+
+
+def raw(body: bytes, status: int = 200, **headers: str) -> Answer:
+    return lambda handler: handler.reply(status, body, **headers)
+
+
+def fails(status: int, message: str = "", **headers: str) -> Answer:
+    body = json.dumps({"error": {"message": message, "type": "error", "param": None, "code": None}}).encode()
+    return raw(body, status, **headers)
+
+
+def silent(handler: Handler) -> None:
+    """Never answers while the test lasts."""
+    handler.server.contract.ended.wait()
+
+
+def drips(handler: Handler) -> None:
+    """One byte at a time, each soon enough after the last."""
+    _drip(handler, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b" ")
+
+
+def drips_headers(handler: Handler) -> None:
+    """A header line that never ends."""
+    _drip(handler, b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x")
+
+
+def _drip(handler: Handler, start: bytes, piece: bytes) -> None:
+    handler.wfile.write(start)
+    with contextlib.suppress(OSError):
+        while not handler.server.contract.ended.wait(0.02):
+            handler.wfile.write(piece)
+
+
+def endless(handler: Handler) -> None:
+    """Chunks without end, as fast as they are taken."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    with contextlib.suppress(OSError):
+        while not handler.server.contract.ended.is_set():
+            handler.wfile.write(chunk)
+
+
+def hangs_up(handler: Handler) -> None:
+    """Closes the connection without a word."""
+    handler.close_connection = True
+
+
+def cut_short(handler: Handler) -> None:
+    """Promises more bytes than it sends."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "5000")
+    handler.end_headers()
+    handler.wfile.write(completion("{")[:50])
+    handler.close_connection = True
+
+
+def speaks_no_http(handler: Handler) -> None:
+    handler.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+    handler.close_connection = True
+
+
+# ------------------------------------------------------------------------------------------------ running it
+
+
+@contextlib.contextmanager
+def serving(*answers: Answer, certificate: Path | None = None) -> Iterator[Contract]:
+    """Run a server until the block ends; it must then have received nothing that breaks the contract."""
+    server = Server(("127.0.0.1", 0), Handler)
+    server.contract = Contract(server.server_address[1], answers)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.contract.scheme = "https"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server.contract
+    finally:
+        server.contract.ended.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert server.contract.violations == []

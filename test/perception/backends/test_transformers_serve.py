@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client against `transformers serve` in a process of its own, with a real LLaVA of tiny size.
+
+The model learns two answers by ordinary training steps: where the mug is in a picture with the mug on the left, and in
+one with it on the right. That it tells them apart shows that words and pixels arrive; of accuracy it shows nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="transformers serve: torch is not installed")
+pytest.importorskip("transformers", reason="transformers serve: transformers is not installed")
+
+import torch
+from PIL import Image
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    CLIPVisionConfig,
+    GenerationConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.perception.backends import server_chat as chat
+from spatial_vlm_ros.perception.backends.server import ServerGrounder, load
+from spatial_vlm_ros.perception.backends.server_http import ServerTimeoutError
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS
+from spatial_vlm_ros.types import NounPhrase, Rgb
+
+MISSING = [name for name in ("accelerate", "fastapi", "uvicorn", "openai") if importlib.util.find_spec(name) is None]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"transformers serve: {', '.join(MISSING)} not installed")
+
+START_S = 180.0  # importing torch, loading and warming up, on a machine with other work
+SURE = 0.9  # probability from which a token counts as known by heart
+MOST_STEPS = 400
+IGNORED = -100  # label of a token that is not learnt
+PIECE = r"[A-Za-z]+|[\s\S]"  # a word, or any other single character
+SPECIAL = ("<pad>", "<eos>", "<image>", "<unk>")
+TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}:"
+    "{% for part in message.content %}{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+MUG = NounPhrase("mug")
+BOX_LEFT, BOX_RIGHT = (100, 200, 300, 400), (700, 250, 900, 650)  # thousandths
+
+
+def scene(box: tuple[int, int, int, int]) -> Rgb:
+    """A grey picture of 64 x 48 pixels with a red rectangle, its corners in thousandths."""
+    rgb = np.full((48, 64, 3), 90, np.uint8)
+    x0, y0, x1, y1 = (np.array(box) * (64, 48, 64, 48) // 1000).tolist()
+    rgb[y0:y1, x0:x1] = (230, 20, 20)
+    return rgb
+
+
+LEFT, RIGHT = scene(BOX_LEFT), scene(BOX_RIGHT)
+
+
+def reply(box: tuple[int, ...]) -> str:
+    return json.dumps({"objects": [{"label": "mug", "bbox_2d": list(box)}]})
+
+
+# ------------------------------------------------------------------------------------------------ a tiny model
+
+
+def prompt(rgb: Rgb) -> list[dict[str, Any]]:
+    """What the client asks about the mug, as the server hands it to the processor."""
+    asking = chat.Asking("tiny", CONVENTIONS["thousand"])
+    system, user = chat.find_request(["mug"], chat.picture(rgb, asking), asking)["messages"]
+    text = user["content"][1]
+    return [
+        {"role": "system", "content": [{"type": "text", "text": system["content"]}]},
+        {"role": "user", "content": [{"type": "image"}, text]},
+    ]
+
+
+def processor_for(texts: list[str]) -> LlavaProcessor:
+    pieces = sorted({piece for text in texts for piece in re.findall(PIECE, text)})
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *pieces])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, SPECIAL[-1]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    roles = dict(zip(("pad_token", "eos_token", "image_token", "unk_token"), SPECIAL, strict=True))
+    image = roles.pop("image_token")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, additional_special_tokens=[image], **roles)
+    return LlavaProcessor(
+        CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False),
+        fast,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        chat_template=TEMPLATE,
+        image_token=image,
+        num_additional_image_tokens=1,
+    )
+
+
+def tiny_llava(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
+    tokenizer = processor.tokenizer
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    small = {
+        "num_hidden_layers": 2,
+        "initializer_range": 0.1,
+    }  # of a width like this, larger first weights learn sooner
+    vision = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_attention_heads=2, image_size=32, patch_size=8,
+        initializer_factor=5.0, **small,
+    )  # fmt: skip
+    text = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_attention_heads=4,
+        max_position_embeddings=2048, **small, **ends,
+    )  # fmt: skip
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_id=image, vision_feature_layer=-1)
+    model = LlavaForConditionalGeneration(config)
+    # A checkpoint's own settings that would spoil coordinates if the client did not overrule them.
+    model.generation_config = GenerationConfig(do_sample=True, temperature=0.9, repetition_penalty=20.0, **ends)
+    return model
+
+
+def teach(model: LlavaForConditionalGeneration, processor: LlavaProcessor, answers: list[tuple[Rgb, str]]) -> None:
+    """Train on all answers at once until every token of them is known by heart, or fail."""
+    pictures = [Image.fromarray(rgb) for rgb, _ in answers]
+    prompts = [processor.apply_chat_template(prompt(rgb), add_generation_prompt=True) for rgb, _ in answers]
+    whole = [f"{asked}{answer}<eos>" for asked, (_, answer) in zip(prompts, answers, strict=True)]
+    inputs = processor(images=pictures, text=whole, padding=True, padding_side="right", return_tensors="pt")
+    labels = inputs["input_ids"].clone()
+    labels[inputs["attention_mask"] == 0] = IGNORED
+    for row, (picture, asked) in enumerate(zip(pictures, prompts, strict=True)):
+        labels[row, : len(processor(images=picture, text=asked)["input_ids"][0])] = IGNORED
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    learnt = labels[:, 1:] != IGNORED
+    for _ in range(MOST_STEPS):
+        output = model(**inputs, labels=labels)
+        chances = output.logits[:, :-1].detach().softmax(-1).gather(2, labels[:, 1:].clamp(min=0)[..., None])[..., 0]
+        if (surety := float(chances[learnt].min())) > SURE:
+            return
+        optimiser.zero_grad()
+        output.loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+    pytest.fail(f"after {MOST_STEPS} steps the tiny model knows one token with a probability of {surety:.2f} only")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served") / "tiny-llava"
+    answers = [(LEFT, reply(BOX_LEFT)), (RIGHT, reply(BOX_RIGHT))]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+    chats = [chat.SYSTEM, prompt(LEFT)[1]["content"][1]["text"], "system user assistant:\n0123456789"]
+    processor = processor_for([*chats, *(answer for _, answer in answers)])
+    model = tiny_llava(processor)
+    teach(model, processor, answers)
+    torch.set_num_threads(threads)
+    processor.save_pretrained(folder)
+    model.eval().save_pretrained(folder)
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------ its server
+
+
+@dataclass
+class Served:
+    """A running `transformers serve`: its address, and the name of its model."""
+
+    process: subprocess.Popen[str]
+    url: str
+    model: str
+
+    def client(self, **options: str) -> ServerGrounder:
+        given = {"image": "png", "read_timeout": "60", "budget": "60", "retries": "0", **options}
+        return load(**{"model": self.model, "url": self.url, **given})
+
+
+def start(folder: Path) -> tuple[subprocess.Popen[str], int]:
+    """Start a server on a free port and wait until it listens."""
+    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder)]
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", "0", "--device", "cpu", "--dtype", "float32"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    lines: list[str] = []
+    found: list[int] = []
+    listening = threading.Event()
+
+    def read() -> None:
+        assert process.stdout is not None
+        with process.stdout as output:
+            for line in output:
+                lines.append(line)
+                if match := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
+                    found.append(int(match[1]))
+                    listening.set()
+        listening.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    listening.wait(START_S)
+    if not found:
+        stop(process)
+        pytest.fail(f"transformers serve did not start within {START_S:g} s: {''.join(lines)[-3000:]}")
+    return process, found[0]
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(10.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def served(checkpoint: Path) -> Iterator[Served]:
+    process, port = start(checkpoint)
+    yield Served(process, f"http://127.0.0.1:{port}/v1", str(checkpoint))
+    stop(process)
+
+
+# ------------------------------------------------------------------------------------------------ tests
+
+
+def pixels(box: tuple[int, ...]) -> tuple[float, ...]:
+    return tuple((np.array(box) * (64, 48, 64, 48) / 1000).tolist())
+
+
+def test_words_and_pixels_arrive_and_boxes_come_back(served: Served) -> None:
+    grounder = served.client()
+    for rgb, box in ((LEFT, BOX_LEFT), (RIGHT, BOX_RIGHT), (LEFT, BOX_LEFT)):
+        (detection,) = grounder.ground(rgb, [MUG]).detections
+        assert detection.label == "mug"
+        assert detection.box_xyxy == pytest.approx(pixels(box))
+        assert detection.score == 1.0  # this server tells no probabilities, though it is asked for them
+
+
+def test_a_larger_picture_arrives_reduced(served: Served) -> None:
+    large = RIGHT.repeat(10, axis=0).repeat(10, axis=1)
+    (detection,) = served.client(longest_side="64").ground(large, [MUG]).detections
+    assert detection.box_xyxy == pytest.approx([10 * value for value in pixels(BOX_RIGHT)])
+
+
+def test_an_answer_cut_off_is_an_error(served: Served) -> None:
+    with pytest.raises(ModelError, match="cut off at max_tokens"):
+        served.client(max_tokens="8").ground(LEFT, [MUG])
+
+
+def test_another_model_than_the_served_one_is_refused_with_the_servers_words(served: Served) -> None:
+    with pytest.raises(ModelError, match="answered 400 Bad Request: Server is pinned to"):
+        load("someone/else", served.url).ground(LEFT, [MUG])
+
+
+def test_a_path_that_the_server_does_not_have_is_said(served: Served) -> None:
+    with pytest.raises(ModelError, match="answered 404 Not Found"):
+        load(served.model, served.url.replace("/v1", "/v9")).ground(LEFT, [MUG])
+
+
+def test_a_late_answer_is_a_timeout_and_the_next_request_works(served: Served) -> None:
+    begun = time.monotonic()
+    with pytest.raises(ServerTimeoutError, match=r"within 0\.01 s"):
+        served.client(budget="0.01").ground(LEFT, [MUG])
+    assert time.monotonic() - begun < 5.0
+    assert len(served.client().ground(RIGHT, [MUG]).detections) == 1

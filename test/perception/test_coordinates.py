@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.perception.coordinates import (
+    CONVENTIONS,
+    Convention,
+    fitting,
+    looks_like_fractions,
+    to_pixels,
+)
+
+SIZE, RESIZED = (640, 480), (320, 120)
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "pixels"),
+    [
+        ("absolute", (160, 120, 320, 240), (160, 120, 320, 240)),
+        ("resized-absolute", (80, 30, 160, 60), (160, 120, 320, 240)),
+        ("fraction", (0.25, 0.25, 0.5, 0.5), (160, 120, 320, 240)),
+        ("thousand", (250, 250, 500, 500), (160, 120, 320, 240)),
+        ("thousand-yx", (250, 500, 750, 1000), (320, 120, 640, 360)),
+        ("percent", (25, 25, 50, 50), (160, 120, 320, 240)),
+        ("bins-1000", (249, 249, 499, 499), (159.68, 119.76, 319.68, 239.76)),
+        ("bins-1024-yx", (255, 511, 767, 1023), (319.6875, 119.765625, 639.6875, 359.765625)),
+    ],
+)
+def test_values_of_every_convention_are_pixels(
+    name: str, written: tuple[float, ...], pixels: tuple[float, ...]
+) -> None:
+    convention = CONVENTIONS[name]
+    boxes = to_pixels([written, written], convention, SIZE, RESIZED)
+    assert boxes.dtype == np.float64
+    assert boxes.shape == (2, 4)
+    assert boxes[1] == pytest.approx(pixels)
+    points = to_pixels([written[:2]], convention, SIZE, RESIZED)
+    assert points.shape == (1, 2)
+    assert points[0] == pytest.approx(pixels[:2])
+
+
+def test_names_are_keys() -> None:
+    assert all(name == convention.name for name, convention in CONVENTIONS.items())
+    assert len(CONVENTIONS) == 8
+
+
+def test_no_places_are_no_pixels() -> None:
+    assert to_pixels(np.zeros((0, 4)), CONVENTIONS["thousand"], SIZE).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "rounded", "beyond"),
+    [
+        ("absolute", (-1, 481), (641.5, 0)),
+        ("resized-absolute", (321, -1), (322, 0)),
+        ("fraction", (1.0015, -0.002), (1.003, 0)),
+        ("thousand", (1001.5, -2), (1003, 0)),
+        ("percent", (100.15, -0.2), (100.5, 0)),
+        ("bins-1000", (999, 0), (1000, 0)),
+        ("bins-1024-yx", (1023, 0), (0, -1)),
+    ],
+)
+def test_rounding_is_clipped_and_more_is_refused(
+    name: str, rounded: tuple[float, float], beyond: tuple[float, float]
+) -> None:
+    ((x, y),) = to_pixels([rounded], CONVENTIONS[name], SIZE, RESIZED)
+    assert 0 <= x <= 640
+    assert 0 <= y <= 480
+    with pytest.raises(InputError, match=f"convention '{name}'"):
+        to_pixels([beyond], CONVENTIONS[name], SIZE, RESIZED)
+
+
+@given(
+    name=st.sampled_from(sorted(CONVENTIONS)),
+    x=st.floats(0, 1),
+    y=st.floats(0, 1),
+    width=st.integers(1, 5000),
+    height=st.integers(1, 5000),
+)
+def test_every_place_in_the_picture_stays_in_it(name: str, x: float, y: float, width: int, height: int) -> None:
+    convention = CONVENTIONS[name]
+    sides: Any = {"pixel": (width, height), "resized": (7, 9), "fraction": (1, 1), "percent": (100, 100)}
+    span = sides.get(convention.unit, (convention.bins - 1 or 1000,) * 2 if convention.bins else (1000, 1000))
+    place = (x * span[0], y * span[1])
+    ((u, v),) = to_pixels([place if convention.order == "xy" else place[::-1]], convention, (width, height), (7, 9))
+    assert 0 <= u <= width
+    assert 0 <= v <= height
+    half = 1.0 / convention.bins if convention.bins else 1e-9
+    assert u / width == pytest.approx(x, abs=half)
+    assert v / height == pytest.approx(y, abs=half)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (1, 2, 2), (3, 0)], ids=str)
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match="coordinates"):
+        to_pixels(np.zeros(shape), CONVENTIONS["thousand"], SIZE)
+
+
+@pytest.mark.parametrize("values", [[["a", "b"]], [[None, None]], [[1, 2], [3]]], ids=str)
+def test_what_is_no_number_is_refused(values: Any) -> None:
+    with pytest.raises(InputError, match="coordinates"):
+        to_pixels(values, CONVENTIONS["thousand"], SIZE)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match="not finite"):
+        to_pixels([[value, 1]], CONVENTIONS["thousand"], SIZE)
+
+
+def test_resized_needs_its_size_and_sizes_must_be_some() -> None:
+    with pytest.raises(InputError, match="resized picture size"):
+        to_pixels([[1, 1]], CONVENTIONS["resized-absolute"], SIZE)
+    with pytest.raises(InputError, match="resized picture size"):
+        to_pixels([[1, 1]], CONVENTIONS["resized-absolute"], SIZE, (0, 3))
+    with pytest.raises(InputError, match="picture size"):
+        to_pixels([[1, 1]], CONVENTIONS["absolute"], (640, 0))
+
+
+def test_the_hint_names_what_would_fit() -> None:
+    with pytest.raises(InputError, match=r"\(900, 500\).*'absolute'.*would fit thousand or thousand-yx or bins-1000"):
+        to_pixels([[10, 10], [900, 500]], CONVENTIONS["absolute"], SIZE)
+    with pytest.raises(InputError, match="no known one fits"):
+        to_pixels([[5000, 5000]], CONVENTIONS["absolute"], SIZE)
+
+
+def test_fitting_lists_conventions_by_range_and_corners() -> None:
+    assert fitting((0.1, 0.2, 0.5, 0.6), SIZE) == ("fraction",)
+    assert fitting((12.5, 30.0), SIZE) == ("absolute", "thousand", "thousand-yx", "percent")
+    assert fitting((700, 20, 900, 400), SIZE) == ("thousand", "thousand-yx", "bins-1000", "bins-1024-yx")
+    assert fitting((300, 20, 310, 100), SIZE, RESIZED)[:2] == ("absolute", "resized-absolute")
+    assert fitting((500, 100, 300, 200), SIZE) == ()
+    assert fitting((1010, 1020), SIZE) == ("bins-1024-yx",)
+
+
+def test_fractions_are_told_by_their_range_and_decimals() -> None:
+    assert looks_like_fractions((0.5, 1.0))
+    assert not looks_like_fractions((0, 1))
+    assert not looks_like_fractions((0.5, 1.5))
+    assert not looks_like_fractions((-0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"unit": "inch"}, "unit"),
+        ({"order": "yxz"}, "order"),
+        ({"unit": "bin"}, "bins"),
+        ({"unit": "bin", "bins": 1}, "bins"),
+        ({"bins": 1000}, "bins"),
+    ],
+    ids=str,
+)
+def test_a_convention_that_is_none_is_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Convention(**{"name": "mine", "unit": "pixel", **change})

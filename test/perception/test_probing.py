@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models of every convention, played by functions that see the very picture and write what such a model writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.probing import Refer, Verdict, probe
+from spatial_vlm_ros.perception.probing_pictures import EXTENT, PLACES, SIZES, probe_pictures, read_numbers
+from spatial_vlm_ros.types import Rgb
+
+Size = tuple[int, int]
+NAMES = tuple(CONVENTIONS)
+
+
+def patches(size: Size) -> Size:
+    """Whole patches of 28 pixels, as Qwen2.5-VL's processor makes them."""
+    return round(size[0] / 28) * 28, round(size[1] / 28) * 28
+
+
+def unchanged(size: Size) -> Size:
+    return size
+
+
+def seen(rgb: Rgb) -> tuple[float, ...]:
+    """The shape's box as fractions of the picture, from its pixels."""
+    shape = rgb[..., 1] != rgb[0, 0, 1]
+    rows, columns = np.flatnonzero(shape.any(axis=1)), np.flatnonzero(shape.any(axis=0))
+    height, width = rgb.shape[:2]
+    return columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height
+
+
+def written(convention: Convention, place: np.ndarray, size: Size, resized: Size) -> str:
+    """A place given as fractions, as a model of that convention writes it."""
+    sides = {"pixel": size, "resized": resized, "fraction": (1, 1), "thousand": (1000, 1000), "percent": (100, 100)}
+    pairs = place.reshape(-1, 2) * sides.get(convention.unit, (convention.bins, convention.bins))
+    if convention.order == "yx":
+        pairs = pairs[:, ::-1]
+    if convention.unit == "bin":
+        numbers = np.minimum(np.floor(pairs), convention.bins - 1).astype(int).ravel()
+        return "".join(f"<loc_{n}>" if convention.bins == 1000 else f"<loc{n:04d}>" for n in numbers) + " shape"
+    digits = {"fraction": 3, "percent": 1}.get(convention.unit, 0)
+    numbers = [round(float(n), digits) if digits else round(float(n)) for n in pairs.ravel()]
+    if convention.unit == "percent" and len(numbers) == 2:
+        return f'<point x="{numbers[0]}" y="{numbers[1]}" alt="the shape">the shape</point>'
+    key = "bbox_2d" if len(numbers) == 4 else "point_2d"
+    return f'There is 1 shape.\n```json\n[{{"{key}": {json.dumps(numbers)}, "label": "shape 7"}}]\n```'
+
+
+def model(
+    convention: Convention,
+    *,
+    noise: float = 0.0,
+    seed: int = 0,
+    points: bool = False,
+    resize: Callable[[Size], Size] = patches,
+    misses: int = 0,
+) -> Refer:
+    """One that finds the shape to within `noise` of the sides, and something else in the first few pictures."""
+    rng = np.random.default_rng(seed)
+    asked = iter(range(10_000))
+
+    def refer(rgb: Rgb, phrase: str) -> str:
+        assert phrase.startswith("the ")
+        size = (rgb.shape[1], rgb.shape[0])
+        place = np.array(seen(rgb))
+        if points:
+            place = (place[:2] + place[2:]) / 2
+        if next(asked) < misses:
+            place = (place + 0.45) % 0.9
+        place = np.clip(place + rng.normal(0, noise, len(place)), 0, 1) if noise else place
+        return written(convention, place, size, resize(size))
+
+    return refer
+
+
+def names(verdict: Verdict) -> tuple[str, str | None]:
+    return verdict.outcome, None if verdict.actual is None else verdict.actual.name
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+def test_pictures_show_the_shape_where_they_say() -> None:
+    shown = probe_pictures()
+    assert len(shown) == 18
+    assert {(p.rgb.shape[1], p.rgb.shape[0]) for p in shown} == set(SIZES)
+    for one in shown:
+        assert one.rgb.dtype == np.uint8
+        height, width = one.rgb.shape[:2]
+        assert np.multiply(seen(one.rgb), (width, height, width, height)) == pytest.approx(one.box_xyxy, abs=1.01)
+        assert 0 < one.box_xyxy[0] < one.box_xyxy[2] < width
+        assert 0 < one.box_xyxy[1] < one.box_xyxy[3] < height
+    colour = {"red": 0, "green": 1, "blue": 2}
+    for one in shown:
+        x0, y0, x1, y1 = one.box_xyxy
+        middle = one.rgb[int(y0 + y1) // 2, int(x0 + x1) // 2]
+        assert middle.argmax() == colour[one.phrase.split()[1]]
+    assert {one.phrase.split()[2] for one in shown} == {"rectangle", "ellipse"}
+
+
+def test_places_lie_off_the_diagonal_and_the_centre() -> None:
+    """So that y first, and the middle of the picture, never fall on the shape."""
+    for x, y in PLACES:
+        assert abs(x - y) > EXTENT
+        assert max(abs(x - 0.5), abs(y - 0.5)) > EXTENT / 2
+
+
+# ------------------------------------------------------------------------------------------------ reading numbers
+
+
+@pytest.mark.parametrize(
+    ("reply", "numbers"),
+    [
+        ('[{"bbox_2d": [1, 2, 3, 4], "label": "mug 5"}]', (1, 2, 3, 4)),
+        ('There are 2 of them: {"point_2d": [1.5, -2]}', (1.5, -2)),
+        ("(0.25, 0.5)", (0.25, 0.5)),
+        ("about 12, 34", (12, 34)),
+        ("x=12, y=34", (12, 34)),
+        ('<point x="12.5" y="34.0" alt="a">a</point>', (12.5, 34)),
+        ('<points x1="12.5" y1="34.0" x2="5" y2="6">a</points>', (12.5, 34)),
+        ('<points coords="1 1 073 160 2 5 6">a</points>', (73, 160)),
+        ("<box>(1,2),(3,4)</box>", (1, 2, 3, 4)),
+        ("<ref>a</ref><box>[[1, 2, 3, 4]]</box>", (1, 2, 3, 4)),
+        ("(1, 2), (3, 4)", (1, 2)),
+        ("<think>at (9, 9)</think> (1, 2)", (1, 2)),
+        ("[1, 2", (1, 2)),
+        ("", ()),
+        ("the mug", ()),
+        ("7", ()),
+        ("1, 2, 3", ()),
+        ("[nan, nan]", ()),
+    ],
+)
+def test_numbers_are_found_in_any_form(reply: str, numbers: tuple[float, ...]) -> None:
+    assert read_numbers(reply) == (numbers, "")
+
+
+def test_location_tokens_are_told_from_other_numbers() -> None:
+    assert read_numbers("mug<loc_1><loc_2><loc_3><loc_4><loc_5>") == ((1, 2, 3, 4), "<loc_")
+    assert read_numbers("<loc0001><loc0002><loc0003><loc1023> mug 7") == ((1, 2, 3, 1023), "<loc")
+    assert read_numbers("<loc0001>") == ((), "<loc")
+
+
+# ------------------------------------------------------------------------------------------------ verdicts
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_convention_of_a_model_that_sees_is_confirmed(name: str, noise: float) -> None:
+    verdict = probe(model(CONVENTIONS[name], noise=noise), CONVENTIONS[name], resize=patches)
+    assert names(verdict) == ("confirmed", name), verdict.reason
+    assert verdict.support[0].explained >= 14
+
+
+@pytest.mark.parametrize("stated", NAMES)
+@pytest.mark.parametrize("true", NAMES)
+def test_a_wrong_convention_is_refuted_by_the_right_one(true: str, stated: str) -> None:
+    verdict = probe(model(CONVENTIONS[true], noise=0.01), CONVENTIONS[stated], resize=patches)
+    if (true, stated) == ("thousand", "bins-1000"):  # the same numbers, to half of one
+        assert names(verdict) == ("confirmed", stated)
+        return
+    assert names(verdict) == ("confirmed" if true == stated else "refuted", true), verdict.reason
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if CONVENTIONS[name].unit != "bin"])
+def test_points_do_as_well_as_boxes(name: str) -> None:
+    verdict = probe(model(CONVENTIONS[name], points=True, noise=0.015), CONVENTIONS[name], resize=patches)
+    assert names(verdict) == ("confirmed", name), verdict.reason
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("noise", [0.03, 0.06])
+@pytest.mark.parametrize("true", NAMES)
+def test_noise_never_confirms_or_names_a_wrong_one(true: str, noise: float, seed: int) -> None:
+    for stated in {true, NAMES[(NAMES.index(true) + 1 + seed) % len(NAMES)]}:
+        verdict = probe(model(CONVENTIONS[true], noise=noise, seed=seed), CONVENTIONS[stated], resize=patches)
+        assert names(verdict) in {("confirmed" if true == stated else "refuted", true), ("undecided", None)}
+
+
+def test_a_few_misses_change_nothing() -> None:
+    verdict = probe(model(CONVENTIONS["thousand"], noise=0.01, misses=4), CONVENTIONS["absolute"])
+    assert names(verdict) == ("refuted", "thousand")
+    assert verdict.support[0].explained == 14
+
+
+def test_many_misses_leave_it_undecided() -> None:
+    verdict = probe(model(CONVENTIONS["thousand"], misses=6), CONVENTIONS["thousand"])
+    assert names(verdict) == ("undecided", None)
+    assert "thousand explains 12" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("[500, 500]", "the same to every picture"),
+        ("[0, 0, 1000, 1000]", "the same to every picture"),
+        ("[(0.5, 0.5)]", "the same to every picture"),
+        ('[{"bbox_2d": [100, 200, 300, 400]}]', "the same to every picture"),
+        ("I see no shape.", "18 of 18 answers hold no place"),
+        ("", "18 of 18 answers hold no place"),
+        ("There are none.", "18 of 18 answers hold no place"),
+        ("<loc_500><loc_500><loc_600><loc_600>", "the same to every picture"),
+    ],
+)
+@pytest.mark.parametrize("stated", ["absolute", "thousand", "fraction", "bins-1000"])
+def test_a_model_that_always_says_the_same_is_undecided(answer: str, reason: str, stated: str) -> None:
+    verdict = probe(lambda _rgb, _phrase: answer, CONVENTIONS[stated], resize=patches)
+    assert names(verdict) == ("undecided", None)
+    assert reason in verdict.reason
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("scale", [1.0, 100.0, 500.0, 1000.0])
+def test_a_model_that_guesses_is_undecided(scale: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def guess(_rgb: Rgb, _phrase: str) -> str:
+        a, b = np.sort(rng.uniform(0, scale, (2, 2)), axis=0)
+        return f"[{a[0]:.3f}, {a[1]:.3f}, {b[0]:.3f}, {b[1]:.3f}]" if seed % 2 else f"({a[0]:.3f}, {b[1]:.3f})"
+
+    for stated in ("thousand", "fraction"):
+        assert names(probe(guess, CONVENTIONS[stated], resize=patches)) == ("undecided", None)
+
+
+def test_a_model_that_says_where_the_last_shape_was_is_undecided() -> None:
+    true = model(CONVENTIONS["thousand"])
+    answers = ["[1, 1, 2, 2]"]
+
+    def late(rgb: Rgb, phrase: str) -> str:
+        answers.append(str(true(rgb, phrase)))
+        return answers[-2]
+
+    assert names(probe(late, CONVENTIONS["thousand"])) == ("undecided", None)
+
+
+def test_a_box_of_corner_and_size_is_no_known_convention() -> None:
+    def corner_and_size(rgb: Rgb, _phrase: str) -> str:
+        x0, y0, x1, y1 = seen(rgb)
+        return f"[{x0 * 1000:.0f}, {y0 * 1000:.0f}, {(x1 - x0) * 1000:.0f}, {(y1 - y0) * 1000:.0f}]"
+
+    assert names(probe(corner_and_size, CONVENTIONS["thousand"])) == ("undecided", None)
+
+
+# ------------------------------------------------------------------------------------------------ resizing
+
+
+def test_pixels_of_a_resized_picture_are_not_taken_for_absolute_ones() -> None:
+    """They differ by a patch's rounding only; small pictures tell."""
+    resized = model(CONVENTIONS["resized-absolute"], noise=0.02)
+    assert names(probe(resized, CONVENTIONS["absolute"], resize=patches)) == ("refuted", "resized-absolute")
+    without = probe(model(CONVENTIONS["resized-absolute"], noise=0.02), CONVENTIONS["absolute"])
+    assert names(without) == ("undecided", None)
+    assert "pass `resize`" in without.reason
+    assert without.untested == ("resized-absolute", "resized-absolute-yx")
+
+
+@pytest.mark.parametrize(("side", "words"), [(448, "448x448"), (768, "768x768")])
+def test_a_square_that_nobody_stated_is_suspected(side: int, words: str) -> None:
+    true = model(CONVENTIONS["resized-absolute"], resize=lambda _: (side, side), noise=0.01)
+    verdict = probe(true, CONVENTIONS["thousand"])
+    assert names(verdict) == ("undecided", None)
+    assert words in verdict.reason
+
+
+def test_absolute_pixels_are_confirmed_without_the_processors_size() -> None:
+    verdict = probe(model(CONVENTIONS["absolute"], noise=0.01), CONVENTIONS["absolute"])
+    assert names(verdict) == ("confirmed", "absolute"), verdict.reason
+
+
+def test_pictures_that_are_never_resized_need_no_decision() -> None:
+    true = model(CONVENTIONS["absolute"], noise=0.02)
+    assert names(probe(true, CONVENTIONS["absolute"], resize=unchanged)) == ("confirmed", "absolute")
+    again = model(CONVENTIONS["absolute"], noise=0.02)
+    assert names(probe(again, CONVENTIONS["resized-absolute"], resize=unchanged)) == ("confirmed", "resized-absolute")
+
+
+def test_the_unit_resized_needs_the_processors_size() -> None:
+    with pytest.raises(InputError, match="resized-absolute"):
+        probe(model(CONVENTIONS["absolute"]), CONVENTIONS["resized-absolute"])
+
+
+# ------------------------------------------------------------------------------------------------ the rest
+
+
+def test_y_first_is_found_in_units_that_have_no_name_for_it() -> None:
+    y_first = Convention("fractions, y first", "fraction", "yx")
+    verdict = probe(model(y_first, noise=0.02), CONVENTIONS["fraction"])
+    assert names(verdict) == ("refuted", "fraction-yx")
+    assert verdict.actual is not None
+    assert (verdict.actual.unit, verdict.actual.order) == ("fraction", "yx")
+    assert names(probe(model(y_first, noise=0.02), y_first)) == ("confirmed", "fractions, y first")
+
+
+def test_raw_numbers_are_taken_as_they_are() -> None:
+    def numbers(rgb: Rgb, _phrase: str) -> list[float]:
+        return [value * 1000 for value in seen(rgb)]
+
+    assert names(probe(numbers, CONVENTIONS["thousand"])) == ("confirmed", "thousand")
+    assert names(probe(numbers, CONVENTIONS["bins-1000"])) == ("confirmed", "bins-1000")
+    assert names(probe(numbers, CONVENTIONS["percent"])) == ("refuted", "thousand")
+
+
+def test_the_evidence_is_a_table_that_json_takes() -> None:
+    verdict = probe(model(CONVENTIONS["percent"], noise=0.01), CONVENTIONS["absolute"], resize=patches)
+    table = json.loads(json.dumps(verdict.summary()))
+    assert table["outcome"] == "refuted"
+    assert table["stated"] == "absolute"
+    assert table["actual"] == {"name": "percent", "unit": "percent", "order": "xy", "bins": 0}
+    assert table["support"][0]["convention"] == "percent"
+    assert table["support"][0]["explained"] == 18
+    assert 0 < table["support"][0]["rms"] < 0.02
+    assert [row["explained"] for row in table["support"]] == sorted(
+        (row["explained"] for row in table["support"]), reverse=True
+    )
+    assert len(table["trials"]) == 18
+    assert table["trials"][0]["size"] == [640, 480]
+    assert len(table["trials"][0]["numbers"]) == 4
+    assert all(trial.answer.isprintable() for trial in verdict.trials)
+
+
+def test_too_few_pictures_and_other_answers_are_refused() -> None:
+    with pytest.raises(InputError, match="eight at least"):
+        probe(model(CONVENTIONS["thousand"]), CONVENTIONS["thousand"], pictures=probe_pictures()[:7])
+    with pytest.raises(InputError, match="a text or numbers"):
+        probe(lambda _rgb, _phrase: None, CONVENTIONS["thousand"])  # type: ignore[arg-type, return-value]
+
+
+def test_an_error_of_the_model_passes_through() -> None:
+    def broken(_rgb: Rgb, _phrase: str) -> str:
+        raise ModelError("a model", "out of memory", "use a smaller one")
+
+    with pytest.raises(ModelError, match="out of memory"):
+        probe(broken, CONVENTIONS["thousand"])

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from adversarial_replies import REPLIES, RESIZED, SIZE, Reply
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.replies import SLOWEST_MS, soak
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS
+from spatial_vlm_ros.perception.replies import LONGEST_LABEL, Found, ReplyError, parse_reply
+
+
+def read(text: str, convention: str = "thousand", most: int = 100) -> tuple[Found, ...]:
+    return parse_reply(text, model="a model", convention=CONVENTIONS[convention], size=SIZE, resized=RESIZED, most=most)
+
+
+def short(value: object) -> str | None:
+    return ascii(value.text[:50]) if isinstance(value, Reply) else None
+
+
+def test_there_are_enough_replies() -> None:
+    assert len(REPLIES) >= 300
+    assert sum(isinstance(reply.found, str) for reply in REPLIES) >= 200
+    assert {reply.convention for reply in REPLIES} == set(CONVENTIONS)
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=short)
+def test_a_reply_is_read_exactly_so_or_refused(reply: Reply) -> None:
+    if isinstance(reply.found, str):
+        with pytest.raises(ReplyError) as caught:
+            read(reply.text, reply.convention)
+        assert reply.found in caught.value.reason
+        return
+    found = read(reply.text, reply.convention)
+    assert [(one.label, one.score) for one in found] == [(label, score) for label, _, _, score in reply.found]
+    for one, (_, box, point, _) in zip(found, reply.found, strict=True):
+        assert one.box_xyxy == (None if box is None else pytest.approx(box, abs=1e-9))
+        assert one.point_xy == (None if point is None else pytest.approx(point, abs=1e-9))
+
+
+@pytest.mark.parametrize("reply", [r for r in REPLIES if r.found and not isinstance(r.found, str)], ids=short)
+def test_a_reply_cut_off_anywhere_is_read_as_a_part_or_refused(reply: Reply) -> None:
+    """What is left of a list is never taken for a shorter list; only loose places end where they are cut."""
+    if "</think>" in reply.text and not reply.text.startswith("<think>"):
+        return  # the prompt opened <think>: the caller puts it back, see parse_reply
+    whole = {(one.box_xyxy, one.point_xy) for one in read(reply.text, reply.convention)}
+    for end in range(1, min(len(reply.text), 400)):
+        try:
+            part = read(reply.text[:end], reply.convention)
+        except ReplyError:
+            continue
+        assert {(one.box_xyxy, one.point_xy) for one in part} <= whole
+
+
+def test_a_list_cut_off_is_never_read() -> None:
+    text = 'Here:\n```json\n[{"bbox_2d": [1, 2, 3, 4], "label": "a"}, {"point_2d": [5, 6], "label": "b"}]'
+    for end in range(text.index("[") + 1, len(text)):
+        with pytest.raises(ReplyError, match="cut off"):
+            read(text[:end])
+
+
+def test_the_error_carries_what_is_needed_to_see_why() -> None:
+    with pytest.raises(ReplyError) as caught:
+        read('[{"bbox_2d": [100, 200, 1500, 400], "label": "\u202emug"}]', "absolute")
+    error = caught.value
+    assert isinstance(error, ModelError)
+    assert error.model == "a model"
+    assert error.status_name == "MODEL_ERROR"
+    assert error.excerpt.startswith('[{"bbox_2d": [100, 200, 1500, 400]')
+    assert str(error).isprintable()
+    assert "(100, 200, 1500, 400) cannot be in the convention 'absolute'" in error.reason
+    assert "probe" in error.repair
+
+
+def test_the_hint_names_every_convention_that_would_fit() -> None:
+    with pytest.raises(ReplyError, match=r"would fit absolute or thousand or thousand-yx or bins-1000"):
+        read("[[100, 200, 300, 400]]", "percent")
+    with pytest.raises(ReplyError, match=r"look like fractions of the picture"):
+        read("[[0.1, 0.2, 0.3, 0.4]]", "percent")
+
+
+@pytest.mark.parametrize("text", [None, b"[]", 7, ["[]"]], ids=repr)
+def test_a_reply_that_is_no_text_is_refused(text: object) -> None:
+    with pytest.raises(ReplyError, match="not a text"):
+        read(text)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [(0, 5), (-1, 5), (5,), (1, 2, 3), (float("nan"), 5)], ids=str)
+def test_a_size_that_is_none_is_the_callers_fault(size: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match="picture size"):
+        parse_reply("[]", model="m", convention=CONVENTIONS["thousand"], size=size)
+
+
+def test_resized_pixels_need_the_resized_size() -> None:
+    with pytest.raises(InputError, match="resized picture size"):
+        parse_reply("[]", model="m", convention=CONVENTIONS["resized-absolute"], size=SIZE)
+
+
+def test_more_places_than_allowed_are_refused() -> None:
+    text = json.dumps([[k, k] for k in range(1, 6)])
+    assert len(read(text, most=5)) == 5
+    with pytest.raises(ReplyError, match="5 places, 4 at most"):
+        read(text, most=4)
+
+
+@given(st.text(max_size=200))
+def test_labels_are_printable_and_short(label: str) -> None:
+    (found,) = read(json.dumps([{"bbox_2d": [1, 2, 3, 4], "label": label}]))
+    assert found.label.isprintable()
+    assert len(found.label) <= LONGEST_LABEL
+    assert found.box_xyxy == (1, 1, 3, 2)
+
+
+@given(
+    name=st.sampled_from(sorted(CONVENTIONS)),
+    corners=st.lists(st.integers(0, 998), min_size=4, max_size=4, unique=True),
+    form=st.sampled_from(["json", "fence", "tuple", "box", "bare"]),
+)
+def test_what_is_written_in_a_convention_is_read_back(name: str, corners: list[int], form: str) -> None:
+    x0, x1 = sorted(corners[:2])
+    y0, y1 = sorted(corners[2:])
+    convention = CONVENTIONS[name]
+    per_mille = {"pixel": SIZE, "resized": RESIZED, "fraction": (1, 1), "percent": (100, 100)}
+    w, h = per_mille.get(
+        convention.unit, (convention.bins - 1, convention.bins - 1) if convention.bins else (1000, 1000)
+    )
+    values = [x0 * w / 1000, y0 * h / 1000, x1 * w / 1000, y1 * h / 1000]
+    if convention.bins:
+        values = [round(value) for value in values]
+    if convention.order == "yx":
+        values = [values[1], values[0], values[3], values[2]]
+    numbers = ", ".join(map(repr, values))
+    text = {
+        "json": f'[{{"bbox_2d": [{numbers}], "label": "mug"}}]',
+        "fence": f'Here:\n```json\n[{{"bbox_2d": [{numbers}], "label": "mug"}}]\n```',
+        "tuple": f"[({numbers})]",
+        "box": f"<ref>mug</ref><box>[[{numbers}]]</box>",
+        "bare": f"[{numbers}]",
+    }[form]
+    if convention.unit != "fraction" and max(values) <= 1:
+        return  # smaller than a step of the unit: refused as fractions, or no area
+    (found,) = read(text, name)
+    assert found.box_xyxy == pytest.approx((x0, y0 / 2, x1, y1 / 2), abs=1.0)
+
+
+@settings(max_examples=300)
+@given(st.text(alphabet='[]{}()<>"\\,:.0123456789-eE bboxpintlcref_2d/=\n', max_size=120))
+def test_no_text_crashes_the_reader(text: str) -> None:
+    try:
+        found = read(text)
+    except ReplyError:
+        return
+    for one in found:
+        for x, y in [one.point_xy or (0, 0), *np.reshape(one.box_xyxy or (0, 0), (-1, 2))]:
+            assert 0 <= x <= SIZE[0]
+            assert 0 <= y <= SIZE[1]
+
+
+def test_damaged_replies_neither_crash_nor_take_long() -> None:
+    found = soak(1000, seed=7)
+    assert found.n == 1000
+    assert found.crashes == []
+    assert found.unsound == []
+    assert found.read > 50
+    assert found.refused > 300
+    assert found.slowest_ms < 10 * SLOWEST_MS, found.slowest  # ten times the claim, for a machine under load
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 250_000,
+        "(" * 250_000,
+        "<" * 250_000,
+        '"' * 250_000,
+        "<box>" * 50_000,
+        "<point " * 30_000,
+        "<point" + " " * 250_000,
+        "<point " + 'a="1" ' * 40_000,
+        "<loc_1>" * 30_000,
+        "<loc_1> " * 30_000,
+        "(1, 2" * 50_000,
+        "(1, 2) " * 30_000,
+        "(1," + " " * 250_000 + ")",
+        "[1" + ",1" * 100_000 + "]",
+        '["' + "\\" * 250_000 + '"]',
+        '{"a":"' * 40_000,
+        "[a] " * 60_000,
+        "<think>" * 30_000,
+        "</think>\n" * 25_000,
+        "<ref>" + "m" * 250_000 + "</ref>" + "<box>[[1,2,3,4]]</box>" * 101,
+        "<ref>m</ref>" * 20_000,
+        '<points coords="1' + " 1" * 120_000 + '">m</points>',
+        "[" + "9" * 250_000 + ", 1]",
+        " " * 250_000,
+        "[{}," * 60_000,
+        "a" * 5_000_000,
+    ],
+    ids=lambda text: ascii(text[:20]),
+)
+def test_long_replies_take_time_in_proportion(text: str) -> None:
+    started = time.process_time()
+    with pytest.raises(ReplyError) as caught:
+        read(text)
+    assert len(str(caught.value)) < 1000
+    assert time.process_time() - started < 2.0  # a tenth of it on an idle machine; quadratic would take minutes
