@@ -28,7 +28,10 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
-        *((f"share/{PACKAGE}/{folder}", files(folder)) for folder in ("launch", "config", "config/cameras")),
+        *(
+            (f"share/{PACKAGE}/{folder}", files(folder))
+            for folder in ("launch", "config", "config/cameras", "models/compact")
+        ),
         # `ros2 run` and `ros2 launch` look for nodes here; as console scripts pip would put them on everybody's path.
         (f"lib/{PACKAGE}", files("executables")),
     ],
@@ -92,6 +95,16 @@ setup(
         ],
         "bags": ["rosbags>=0.10"],
         "sim": ["mujoco>=3.4"],
+        # The compact model: onnxruntime to run it, the rest to train it.
+        "compact": ["onnxruntime>=1.18"],
+        "train": [
+            "torch>=2.4",
+            "transformers>=5.0",
+            "safetensors>=0.4",
+            "onnx>=1.17",
+            "onnxscript>=0.5",
+            "mujoco>=3.4",
+        ],
         "report": ["Jinja2>=3.0", "junitparser>=2.0"],
         "docs": ["matplotlib>=3.7"],
         "bench": ["open3d-cpu>=0.19"],

@@ -40,6 +40,7 @@ _ELSEWHERE = {
     "evaluate": "cli_evaluate",
     "record": "cli_bags",
     "replay": "cli_bags",
+    "train": "cli_train",
     "up": "cli_up",
 }
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}

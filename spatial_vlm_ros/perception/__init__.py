@@ -13,6 +13,7 @@ from spatial_vlm_ros.errors import InputError, ModelError, SpatialVlmError, Unkn
 from spatial_vlm_ros.perception.grounder import Grounder
 
 BACKENDS: dict[str, str] = {
+    "compact": "spatial_vlm_ros.perception.backends.compact:load",
     "server": "spatial_vlm_ros.perception.backends.server:load",
 }
 """Backend name → "module:function" that loads it; what the module needs is imported then and never before.

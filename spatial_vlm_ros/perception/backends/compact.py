@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our own compact grounding model through ONNX Runtime: boxes and masks of what phrases name. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+from spatial_vlm_ros.vlm.compact.decoding import (
+    SAME_THING,
+    Instance,
+    RawOutput,
+    check_output,
+    instances,
+    masks,
+    overlaps,
+    probabilities,
+)
+from spatial_vlm_ros.vlm.compact.letterbox import letterbox
+from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec, read_spec
+from spatial_vlm_ros.vlm.compact.tokens import encode
+
+if TYPE_CHECKING:
+    import onnxruntime  # type: ignore[import-untyped]
+
+NAME = "compact"
+SHIPPED = Path("models") / "compact"
+"""Where the shipped model is: below the checkout, or below share/spatial_vlm_ros of what is installed."""
+_OUTPUTS = ("heat", "box", "kernel", "prototypes")
+_MOST_PHRASES, _MOST_THREADS = 64, 256
+
+
+class CompactGrounder:
+    """Finds what phrases name; see Grounder.
+
+    Args:
+        session: of the exported model.
+        spec: of the same model.
+        score: probability from which a thing is reported, 0 to 1.
+        with_masks: whether detections have masks.
+    """
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, spec: CompactSpec, score: float = 0.3, with_masks: bool = True
+    ) -> None:
+        self._session, self.spec, self._score, self._with_masks = session, spec, score, with_masks
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Find all things that the phrases' categories name; see Grounder.ground.
+
+        A thing found under several phrases is one detection; its label is the phrase that fits best.
+
+        Raises:
+            InputError: too many phrases, or one without a word.
+            ShapeError: no picture.
+            ModelError: the network failed, or says something that its spec does not allow.
+        """
+        if len(phrases) > _MOST_PHRASES:
+            raise InputError("phrases", str(len(phrases)), f"{_MOST_PHRASES} at most", "ask in parts")
+        if not phrases:
+            return Grounding((), np.zeros((0, 0)))
+        said = [phrase.category for phrase in phrases]
+        pixels, box = letterbox(rgb, self.spec.width, self.spec.height)
+        output = self._run(pixels, encode(said, self.spec))
+        check_output(output, len(phrases), self.spec, NAME)
+        found = instances(output, box, self.spec, self._score)
+        things = merged(found)
+        best = [max(thing, key=lambda one: one.score) for thing in things]
+        seen = masks(best, output, box) if self._with_masks else [None] * len(best)
+        detections = tuple(
+            Detection(f"d{n}", said[one.phrase], one.score, one.box_xyxy, mask)
+            for n, (one, mask) in enumerate(zip(best, seen, strict=True), 1)
+        )
+        return Grounding(detections, self._match(things, output, len(phrases)))
+
+    def _run(self, pixels: npt.NDArray[np.float32], words: npt.NDArray[np.int64]) -> RawOutput:
+        try:
+            heat, box, kernel, prototypes = self._session.run(list(_OUTPUTS), {"pixels": pixels, "words": words})
+        except Exception as error:  # ONNX Runtime has no common base of its errors
+            raise ModelError(NAME, f"{type(error).__name__}: {error}", "export the model again") from error
+        return RawOutput(heat, box, kernel, prototypes[0] if prototypes.ndim == 4 else prototypes)
+
+    def _match(self, things: list[list[Instance]], output: RawOutput, phrases: int) -> npt.NDArray[np.float64]:
+        """(P, N): under a phrase that found a thing its score there, else what the heat-map says at its centre."""
+        chance, match = probabilities(output.heat, self.spec), np.zeros((phrases, len(things)))
+        for n, thing in enumerate(things):
+            best = max(thing, key=lambda one: one.score)
+            match[:, n] = chance[:, best.cell[0], best.cell[1]]
+            for one in thing:
+                match[one.phrase, n] = max(match[one.phrase, n], one.score)
+        return match
+
+
+def merged(found: Sequence[Instance]) -> list[list[Instance]]:
+    """Things found under several phrases taken together by their boxes, best first."""
+    ordered = sorted(found, key=lambda one: -one.score)
+    boxes = np.array([one.box_xyxy for one in ordered], np.float64).reshape(-1, 4)
+    same = overlaps(boxes, boxes) >= SAME_THING
+    things: list[list[Instance]] = []
+    leaders: list[int] = []
+    for n, one in enumerate(ordered):
+        of = next((t for t, leader in enumerate(leaders) if same[n, leader]
+                   and all(other.phrase != one.phrase for other in things[t])), None)  # fmt: skip
+        if of is None:
+            things.append([one])
+            leaders.append(n)
+        else:
+            things[of].append(one)
+    return things
+
+
+def load(model: str = "", score: str = "0.3", masks: str = "yes", threads: str = "0") -> CompactGrounder:
+    """The compact model as a backend is loaded by name.
+
+    Args:
+        model: folder with config.json and model.onnx, as `spatial-vlm train` writes it; "" = the one that is shipped.
+        score: probability from which a thing is reported, 0 to 1.
+        masks: "yes" or "no".
+        threads: of the CPU, 0 = all cores.
+
+    Raises:
+        DependencyError: onnxruntime is not installed.
+        FileError: the folder holds no such model.
+        InputError: an option out of its range.
+        ModelError: ONNX Runtime cannot read the model, it has other inputs and outputs, or none is shipped.
+    """
+    least, number = _number("score", score, 0.0, 1.0), _number("threads", threads, 0, _MOST_THREADS)
+    if masks not in ("yes", "no"):
+        raise InputError("option masks", repr(masks), "yes or no", "correct the option")
+    folder = Path(model).expanduser() if model else _shipped()
+    spec = read_spec(folder)
+    return CompactGrounder(_session(folder / ONNX_FILE, int(number)), spec, least, masks == "yes")
+
+
+def _shipped() -> Path:
+    """The folder of the shipped model: the checkout's, else that of an overlay, else that of this environment."""
+    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sysconfig.get_path("data")]
+    tried = [Path(__file__).resolve().parents[3], *(Path(p) / "share" / "spatial_vlm_ros" for p in prefixes)]
+    for place in tried:
+        if (place / SHIPPED / ONNX_FILE).is_file():
+            return place / SHIPPED
+    raise ModelError(NAME, "no model is shipped with this installation", "name one: model=FOLDER")
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise DependencyError("onnxruntime", "pip install onnxruntime") from error
+    if not path.is_file():
+        raise FileError(path, "no such file", "name a folder that `spatial-vlm train` wrote")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # a few hundred megabytes less, and no slower here
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has no common base of its errors
+        raise ModelError(NAME, f"{path}: {error}", "export the model again") from error
+    names = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()}
+    if names != ({"pixels", "words"}, set(_OUTPUTS)):
+        got = ", ".join(sorted(names[0] | names[1]))
+        raise ModelError(NAME, f"{path} has inputs and outputs {got}", "name a model that `spatial-vlm train` wrote")
+    return session
+
+
+def _number(name: str, text: str, least: float, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        raise InputError(f"option {name}", repr(text), f"{least:g} to {most:g}", "correct the option")
+    return value

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures to learn from: random tabletops of all kinds, seen from all round, with exact instance numbers.
+
+Wider than what is met later: more tables, lights and views than `settled_tabletop`, furniture among the crockery, and
+things that fell over stay as they lie.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.perception.labels import HYPERNYM, label_fit
+from spatial_vlm_ros.sim.cameras import camera_of
+from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
+from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+from spatial_vlm_ros.sim.placing import Placer
+from spatial_vlm_ros.sim.scenery import Light, Scenery, random_scenery
+from spatial_vlm_ros.sim.settled import random_view, settled_tabletop
+from spatial_vlm_ros.sim.tabletop import COLOURS, as_bytes, look_at
+from spatial_vlm_ros.types import Rgb, Transform
+
+Pair = tuple[str, str]
+"""Colour and kind."""
+_NATURAL = frozenset({"ribbon chick", "bonnet chick", "apple", "banana", "orange", "lemon", "pear", "shelf"})
+_STORY = ("ribbon chick", "bonnet chick", "cup")
+_STORY_SHARE, _FURNITURE_SHARE = 0.35, 0.3
+_NUMBER = (3, 12)  # of things put on the table
+_NEAR, _STEEP, _ROUND = (0.65, 1.35), (18.0, 65.0), math.pi  # metres, degrees, radians either way
+_ROLL_DEG = 8.0
+_OWN_VIEW = 0.4  # share of views from the robot's side, as the settled tabletops have
+SYNONYMS = (
+    *("tin", "carton", "package", "flask", "chicken", "bird", "animal", "toy", "fruit", "food", "container", "vessel"),
+    *("dish", "dishes", "tableware", "furniture", "vehicle", "automobile", "cupboard", "object", "thing", "item"),
+)
+"""Names beside the labels that models learn; which labels each means follows from `perception.labels`."""
+
+
+@dataclass(frozen=True)
+class SeenObject:
+    """One thing in a picture; its instance number is its place in the list plus one.
+
+    Args:
+        label: what it is called.
+        attributes: further words that are true of it, its colour among them.
+        box_xyxy: (4,) of its visible pixels, pixels.
+        visible: visible part of what is inside the picture, 0 to 1.
+    """
+
+    label: str
+    attributes: tuple[str, ...]
+    box_xyxy: tuple[float, float, float, float]
+    visible: float
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingFrame:
+    """A picture and what is in it.
+
+    Args:
+        seed: of its world.
+        rgb: (H, W, 3) uint8.
+        numbers: (H, W) uint8, instance number of each pixel; 0 = none.
+        objects: the things seen.
+    """
+
+    seed: int
+    rgb: Rgb
+    numbers: npt.NDArray[np.uint8]
+    objects: tuple[SeenObject, ...]
+
+
+def training_frames(
+    seed: int, views: int, size: tuple[int, int], without: Collection[Pair] = ()
+) -> Iterator[TrainingFrame]:
+    """Views of one random world.
+
+    Args:
+        seed: the only source of chance.
+        views: number of pictures.
+        size: width and height, pixels.
+        without: pairs of colour and kind that must not occur.
+
+    Yields:
+        Frames; views that show nothing are left out.
+
+    Raises:
+        ModelError: MuJoCo is not installed, or nothing can be drawn.
+    """
+    rng = np.random.default_rng((seed, 17))
+    camera = camera_of(*size)
+    with _world(rng, frozenset(without)) as world:
+        for _ in range(views):
+            frame = _frame(seed, world.render(camera, _view(rng)))
+            if frame.objects:
+                yield frame
+
+
+def settled_frame(seed: int, size: tuple[int, int]) -> TrainingFrame:
+    """A settled tabletop from its own camera: what models are tested on; raises as `settled_tabletop`."""
+    with settled_tabletop(seed) as world:
+        return _frame(seed, world.render(camera_of(*size)))
+
+
+def vocabulary() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Words that models learn.
+
+    Returns:
+        Words that say more of a thing (colours, dresses, materials); names of things, each with the labels it means.
+    """
+    rng = np.random.default_rng(0)
+    models = [make(kind, rng) for kind in (*KINDS, *FURNITURE)]
+    labels = tuple(dict.fromkeys(model.label for model in models))
+    more = sorted({word for model in models for word in model.attributes} | set(COLOURS))
+    names: dict[str, tuple[str, ...]] = {label: (label,) for label in labels}
+    for name in SYNONYMS:
+        names[name] = tuple(label for label in labels if label_fit(name, label) >= HYPERNYM)
+    return tuple(more), {name: meant for name, meant in names.items() if meant}
+
+
+# ------------------------------------------------------------------------------------------------ worlds
+
+
+def _world(rng: np.random.Generator, without: frozenset[Pair]) -> PhysicsWorld:
+    scenery = _varied(rng, random_scenery(rng))
+    placer = Placer(rng, scenery, random_view(rng))
+    numbers = Counter[str]()
+    for kind in _kinds(rng):
+        model = make(kind, rng, _colour(rng, kind, without))
+        numbers[model.label] += 1
+        placer.place(f"{model.label}_{numbers[model.label]}", model, related=bool(rng.random() < 0.7))
+    return PhysicsWorld(placer.things, scenery, placer.base_T_camera)
+
+
+def _kinds(rng: np.random.Generator) -> list[str]:
+    number = int(rng.integers(_NUMBER[0], _NUMBER[1] + 1))
+    kinds = list(_STORY) if rng.random() < _STORY_SHARE else []
+    if rng.random() < _FURNITURE_SHARE:
+        kinds.append(str(rng.choice(FURNITURE)))
+    few = rng.permutation(list(KINDS))[: int(rng.integers(3, len(KINDS)))]
+    while len(kinds) < number:
+        kinds.append(str(rng.choice(few)))
+    return kinds
+
+
+def _colour(rng: np.random.Generator, kind: str, without: frozenset[Pair]) -> str | None:
+    if kind in _NATURAL:
+        return None
+    return str(rng.choice([colour for colour in COLOURS if (colour, kind) not in without]))
+
+
+def _varied(rng: np.random.Generator, scenery: Scenery) -> Scenery:
+    """Other paints for table, floor and wall, and other lights, in some of the worlds."""
+    changes: dict[str, object] = {}
+    if rng.random() < 0.5:
+        changes["table"] = _tinted(rng, scenery.table)
+    if rng.random() < 0.5:
+        changes["floor"] = _tinted(rng, scenery.floor)
+    if rng.random() < 0.5:
+        changes["wall"] = tuple(int(c) for c in rng.integers(60, 250, 3))
+    changes["ambient"] = float(scenery.ambient * rng.uniform(0.75, 1.1))
+    changes["lights"] = tuple(_dimmed(light, float(rng.uniform(0.7, 1.1))) for light in scenery.lights)
+    return dataclasses.replace(scenery, **changes)  # type: ignore[arg-type]
+
+
+def _tinted(rng: np.random.Generator, pattern: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The same pattern in another paint."""
+    paint = rng.uniform(50, 235) * rng.uniform(0.75, 1.25, 3)
+    return as_bytes(pattern * (paint / pattern.mean(axis=(0, 1))))
+
+
+def _dimmed(light: Light, factor: float) -> Light:
+    r, g, b = (min(1.0, factor * value) for value in light.brightness)
+    return dataclasses.replace(light, brightness=(r, g, b))
+
+
+def _view(rng: np.random.Generator) -> Transform:
+    """A camera round the table, a little tilted; some from where a robot's camera is."""
+    if rng.random() < _OWN_VIEW:
+        return random_view(rng)
+    distance, elevation = rng.uniform(*_NEAR), math.radians(rng.uniform(*_STEEP))
+    round_ = rng.uniform(-_ROUND, _ROUND)
+    target = (0.8 + float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.12, 0.12)), 0.13)
+    flat = distance * math.cos(elevation)
+    eye = (target[0] - flat * math.cos(round_), target[1] - flat * math.sin(round_), target[2]
+           + distance * math.sin(elevation))  # fmt: skip
+    pose = look_at((float(eye[0]), float(eye[1]), float(eye[2])), target, "base_link")
+    roll = math.radians(float(rng.uniform(-_ROLL_DEG, _ROLL_DEG)))
+    c, s = math.cos(roll), math.sin(roll)
+    matrix = pose.matrix.copy()
+    matrix[:3, :3] = matrix[:3, :3] @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    return Transform(pose.parent, pose.child, matrix)
+
+
+def _frame(seed: int, seen: PhysicsRendering) -> TrainingFrame:
+    numbers = np.zeros(seen.frame.depth.shape, np.uint8)
+    objects = []
+    for detection in seen.detections[:255]:
+        objects.append(SeenObject(detection.label, detection.attributes, detection.box_xyxy,
+                                  float(seen.visible_fraction[detection.id])))  # fmt: skip
+        numbers[seen.masks[detection.id]] = len(objects)
+    return TrainingFrame(seed, seen.frame.rgb, numbers, tuple(objects))

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a run in a folder, as safetensors and JSON: weights, optimiser, step, random state.
+
+A checkpoint is written beside the last one and then takes its place, so an interruption leaves one that is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.vlm.compact.model import CompactModel
+
+FOLDER = "checkpoint"
+_REPAIR = "remove the checkpoint folder and train anew"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Args:
+        step: steps done.
+        settings: of the run; a run goes on only with the same.
+        best: highest mean average precision on the validation pictures so far.
+    """
+
+    step: int
+    settings: dict[str, Any]
+    best: float = -1.0
+
+
+def save(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write the checkpoint of a run's folder.
+
+    Raises:
+        FileError: the folder cannot be written.
+    """
+    try:
+        _write(folder, model, optimizer, progress)
+    except OSError as error:
+        raise FileError(folder / FOLDER, str(error), "choose a folder with room that can be written") from error
+
+
+def _write(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    new, old, place = folder / f"{FOLDER}.new", folder / f"{FOLDER}.old", folder / FOLDER
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    new.mkdir(parents=True)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, new / "model.safetensors")
+    save_file(_flat(optimizer), new / "optimizer.safetensors")
+    state = {"step": progress.step, "settings": progress.settings, "best": progress.best}
+    save_file({"torch": torch.get_rng_state()}, new / "random.safetensors")
+    (new / "progress.json").write_text(json.dumps(state), encoding="utf-8")
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer,
+         settings: dict[str, Any]) -> Progress | None:  # fmt: skip
+    """Put the checkpoint of a run's folder into model and optimiser.
+
+    Args:
+        folder: of the run.
+        model: of the same sizes.
+        optimizer: over its parameters.
+        settings: of the run that wants to go on.
+
+    Returns:
+        How far it was; None where there is no checkpoint.
+
+    Raises:
+        FileError: it is damaged or of another model.
+        InputError: it was made with other settings.
+    """
+    place = folder / FOLDER
+    if not place.exists() and (folder / f"{FOLDER}.old").exists():  # interrupted between two renames
+        (folder / f"{FOLDER}.old").rename(place)
+    if not place.exists():
+        return None
+    try:
+        state = json.loads((place / "progress.json").read_text(encoding="utf-8"))
+        progress = Progress(int(state["step"]), dict(state["settings"]), float(state["best"]))
+        weights = load_file(place / "model.safetensors")
+        moments = load_file(place / "optimizer.safetensors")
+        chance = load_file(place / "random.safetensors")["torch"]
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise FileError(place, f"{type(error).__name__}: {error}", _REPAIR) from error
+    if progress.settings != settings:
+        changed = [name for name in settings if progress.settings.get(name) != settings[name]]
+        raise InputError("settings of the run", f"other {', '.join(changed)}", "those of its checkpoint",
+                         "repeat them, or train into another folder")  # fmt: skip
+    try:
+        model.load_state_dict(weights)
+        _unflatten(optimizer, moments)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise FileError(place, str(error).splitlines()[0], _REPAIR) from error
+    torch.set_rng_state(chance)
+    return progress
+
+
+def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's tensors as "number of the parameter/name"."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}/{name}": value.contiguous() for number, values in state.items() for name, value in values.items()
+    }
+
+
+def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, _, name = key.partition("/")
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

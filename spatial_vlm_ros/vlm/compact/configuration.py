@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration of the compact model in the form that transformers saves and loads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from spatial_vlm_ros.vlm.compact.spec import CompactSpec, spec_from
+
+
+class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
+    """Sizes of the network and all of its CompactSpec.
+
+    Args:
+        words, width, height, buckets, length, prototypes, score_scale, score_shift: as in CompactSpec.
+        channels: of the features at strides 4, 8 and 16.
+        attention_layers: transformer blocks at stride 16.
+        attention_heads: of each; the last of `channels` is a multiple of four times it.
+        phrase_size: of a phrase's embedding.
+        head_size: channels of the head that is conditioned on a phrase.
+    """
+
+    model_type = "spatial_vlm_compact"
+
+    words: list[str] | tuple[str, ...] = ()
+    width: int = 320
+    height: int = 240
+    buckets: int = 64
+    length: int = 6
+    prototypes: int = 16
+    score_scale: float = 1.0
+    score_shift: float = 0.0
+    channels: list[int] | tuple[int, ...] = (48, 96, 160)
+    attention_layers: int = 2
+    attention_heads: int = 4
+    phrase_size: int = 128
+    head_size: int = 64
+
+    @property
+    def spec(self) -> CompactSpec:
+        """What is needed to feed the model and to read what it says."""
+        return spec_from({name: getattr(self, name) for name in asdict(CompactSpec(("x",)))})
+
+
+def config_of(spec: CompactSpec, **sizes: Any) -> CompactConfig:
+    """A configuration with this spec; `sizes` are further fields of CompactConfig."""
+    return CompactConfig(**{**asdict(spec), "words": list(spec.words), **sizes})

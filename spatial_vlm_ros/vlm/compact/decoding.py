@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From heat-maps, boxes and kernels to things with boxes and masks in pixels of the picture. NumPy alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.types import Mask
+from spatial_vlm_ros.vlm.compact.letterbox import Letterbox, resampled
+from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE, STRIDE, CompactSpec
+
+Array = npt.NDArray[np.float32]
+SAME_THING = 0.6
+"""Intersection over union from which two boxes of one phrase are one thing."""
+_MOST = 50  # things of one phrase
+_MARGIN = 0.05  # of a box's sides that a mask may reach beyond it
+_LARGEST_LOG = 6.0  # of a side in cells
+
+
+@dataclass(frozen=True, eq=False)
+class RawOutput:
+    """What the network says of P phrases; shapes as in model.CompactOutput, for one picture.
+
+    Args:
+        heat: (P, h, w) logits.
+        box: (P, 4, h, w).
+        kernel: (P, K, h, w).
+        prototypes: (K - 3, H/4, W/4).
+    """
+
+    heat: Array
+    box: Array
+    kernel: Array
+    prototypes: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """A thing found under one phrase.
+
+    Args:
+        phrase: number of the phrase.
+        score: probability that it is what the phrase names.
+        box_xyxy: (4,) pixels of the picture, inside it.
+        cell: row and column of its centre's cell.
+        input_box: (4,) the same box in pixels of the model's input.
+    """
+
+    phrase: int
+    score: float
+    box_xyxy: tuple[float, float, float, float]
+    cell: tuple[int, int]
+    input_box: tuple[float, float, float, float]
+
+
+def check_output(output: RawOutput, phrases: int, spec: CompactSpec, model: str) -> None:
+    """Check that a network said what its spec promises.
+
+    Raises:
+        ModelError: shapes differ, or a number is not finite.
+    """
+    rows, columns = spec.cells
+    expected = {
+        "heat": (phrases, rows, columns),
+        "box": (phrases, 4, rows, columns),
+        "kernel": (phrases, spec.kernel, rows, columns),
+        "prototypes": (spec.prototypes, spec.height // MASK_STRIDE, spec.width // MASK_STRIDE),
+    }
+    for name, shape in expected.items():
+        values = getattr(output, name)
+        if values.shape != shape:
+            raise ModelError(
+                model, f"its {name} is {values.shape}, not {shape}", "export it again; spec and weights differ"
+            )
+        if not np.isfinite(values).all():
+            raise ModelError(model, f"its {name} is not finite", "train it again with a lower rate")
+
+
+def probabilities(logits: npt.NDArray[np.floating], spec: CompactSpec) -> npt.NDArray[np.float64]:
+    """Calibrated probabilities of heat-map logits: Platt's line, then the logistic function."""
+    line = spec.score_scale * logits.astype(np.float64) + spec.score_shift
+    return np.asarray(1 / (1 + np.exp(-np.clip(line, -60, 60))))
+
+
+def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float) -> list[Instance]:
+    """The things found, best first for each phrase.
+
+    Args:
+        output: of one picture.
+        box: how the picture was put into the input.
+        spec: of the model.
+        least: probability from which a thing is reported.
+
+    Returns:
+        Local maxima of the heat-maps, those of one phrase that are one thing taken together.
+    """
+    found: list[Instance] = []
+    chance = probabilities(output.heat, spec)
+    for phrase, heat in enumerate(output.heat):
+        rows, columns = np.nonzero((heat >= _neighbourhood_top(heat)) & (chance[phrase] >= least))
+        order = np.argsort(-heat[rows, columns], kind="stable")[: 2 * _MOST]
+        rows, columns = rows[order], columns[order]
+        boxes = _boxes(output.box[phrase][:, rows, columns], rows, columns, (box.inner_width, box.inner_height))
+        for kept in _distinct(boxes)[:_MOST]:
+            row, column = int(rows[kept]), int(columns[kept])
+            score = float(chance[phrase, row, column])
+            inner = _four(boxes[kept])
+            found.append(Instance(phrase, score, _in_picture(inner, box), (row, column), inner))
+    return found
+
+
+def masks(found: list[Instance], output: RawOutput, box: Letterbox) -> list[Mask]:
+    """The mask of each thing in the picture's size, inside its box; the whole box where nothing of it is left.
+
+    Args:
+        found: of `instances`.
+        output: the same.
+        box: how the picture was put into the input.
+
+    Returns:
+        (H, W) bool each.
+    """
+    made = []
+    rows, columns = box.inner_height / MASK_STRIDE, box.inner_width / MASK_STRIDE
+    height, width = int(np.ceil(rows)), int(np.ceil(columns))
+    for one in found:
+        kernel = output.kernel[one.phrase, :, one.cell[0], one.cell[1]]
+        logits = mask_logits(kernel, output.prototypes, one.input_box)[:height, :width]
+        full = (round(box.height * height / rows), round(box.width * width / columns))
+        large = resampled(np.asarray(logits[None], np.float32), *full)[0, : box.height, : box.width]
+        window = _window(one.box_xyxy, box)
+        mask = np.zeros((box.height, box.width), np.bool_)
+        mask[window] = large[window] > 0
+        if not mask.any():
+            mask[window] = True
+        made.append(mask)
+    return made
+
+
+def mask_logits(kernel: Array, prototypes: Array, input_box: tuple[float, float, float, float]) -> Array:
+    """(H/4, W/4) logits of one mask; the torch twin is losses.mask_logits."""
+    x0, y0, x1, y1 = input_box
+    half_x, half_y = max((x1 - x0) / 2, 1.0), max((y1 - y0) / 2, 1.0)
+    x = ((np.arange(prototypes.shape[2]) + 0.5) * MASK_STRIDE - (x0 + x1) / 2) / half_x
+    y = ((np.arange(prototypes.shape[1]) + 0.5) * MASK_STRIDE - (y0 + y1) / 2) / half_y
+    seen = np.tensordot(kernel[:-3], prototypes, axes=1)
+    return np.asarray(seen + kernel[-3] * x[None] + kernel[-2] * y[:, None] + kernel[-1], np.float32)
+
+
+def overlaps(boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """(N, M) intersection over union of boxes (N, 4) and (M, 4)."""
+    low, high = np.maximum(boxes[:, None, :2], others[None, :, :2]), np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    inner = np.clip(high - low, 0, None).prod(axis=2, dtype=np.float64)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)[:, None] + (others[:, 2:] - others[:, :2]).prod(axis=1)[None]
+    return np.asarray(inner / np.maximum(areas - inner, 1e-9))
+
+
+def _neighbourhood_top(heat: Array) -> Array:
+    """Greatest of the nine cells about each."""
+    padded = np.pad(heat, 1, constant_values=-np.inf)
+    h, w = heat.shape
+    return np.asarray(np.max([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=0), np.float32)
+
+
+def _boxes(said: Array, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp],
+           size: tuple[int, int]) -> npt.NDArray[np.float64]:  # fmt: skip
+    """(N, 4) boxes in pixels of the input, inside the picture's part of it and a pixel large at least."""
+    offset, sides = said[:2].astype(np.float64), np.exp(np.minimum(said[2:].astype(np.float64), _LARGEST_LOG))
+    centre = (np.stack([columns, rows]) + 0.5 + offset) * STRIDE
+    low, high = (centre - sides * STRIDE / 2).T, (centre + sides * STRIDE / 2).T
+    most = np.array(size, np.float64)
+    low = np.clip(low, 0.0, most - 1)
+    return np.concatenate([low, np.clip(np.maximum(high, low + 1), 1.0, most)], axis=1)
+
+
+def _distinct(boxes: npt.NDArray[np.float64]) -> list[int]:
+    """Places of boxes, in their order, without those that overlap an earlier one too much."""
+    kept: list[int] = []
+    close = overlaps(boxes, boxes) >= SAME_THING
+    for n in range(len(boxes)):
+        if not close[n, kept].any():
+            kept.append(n)
+    return kept
+
+
+def _in_picture(inner: tuple[float, float, float, float], box: Letterbox) -> tuple[float, float, float, float]:
+    (sx, sy), (x0, y0, x1, y1) = box.scale, inner
+    return sx * x0, sy * y0, min(sx * x1, float(box.width)), min(sy * y1, float(box.height))
+
+
+def _window(box_xyxy: tuple[float, float, float, float], box: Letterbox) -> tuple[slice, slice]:
+    """Rows and columns of a box and a little around it."""
+    x0, y0, x1, y1 = box_xyxy
+    dx, dy = _MARGIN * (x1 - x0), _MARGIN * (y1 - y0)
+    left, top = max(0, int(x0 - dx)), max(0, int(y0 - dy))
+    right, bottom = min(box.width, int(np.ceil(x1 + dx))), min(box.height, int(np.ceil(y1 + dy)))
+    return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+
+
+def _four(values: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
+    a, b, c, d = (float(v) for v in values)
+    return a, b, c, d

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A compact model as a detector, for scoring: with torch, or exported with ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.vlm.compact.decoding import RawOutput, instances, masks
+from spatial_vlm_ros.vlm.compact.letterbox import letterbox
+from spatial_vlm_ros.vlm.compact.model import CompactModel
+from spatial_vlm_ros.vlm.compact.scoring import Answer, Detector
+from spatial_vlm_ros.vlm.compact.spec import CompactSpec
+from spatial_vlm_ros.vlm.compact.tokens import encode
+
+Network = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], RawOutput]
+"""(1, 3, H, W) pixels and (P, L) words → what the model says."""
+
+
+def torch_network(model: CompactModel) -> Network:
+    """The model itself as a Network; it is set to evaluation."""
+    model.train(False)
+
+    def run(pixels: npt.NDArray[np.float32], words: npt.NDArray[np.int64]) -> RawOutput:
+        with torch.inference_mode():
+            device = next(model.parameters()).device
+            said = model(torch.from_numpy(pixels).to(device), torch.from_numpy(words).to(device))
+        heat, box, kernel, prototypes = (np.asarray(t.float().cpu().numpy(), np.float32) for t in said)
+        return RawOutput(heat, box, kernel, prototypes[0])
+
+    return run
+
+
+def detector(network: Network, spec: CompactSpec, least: float = 0.05, with_masks: bool = False) -> Detector:
+    """A network as a detector of phrases.
+
+    Args:
+        network: that computes.
+        spec: of its model.
+        least: probability from which a thing is reported.
+        with_masks: whether masks are made, which takes time.
+    """
+
+    def detect(rgb: Rgb, phrases: Sequence[str]) -> list[Answer]:
+        pixels, box = letterbox(rgb, spec.width, spec.height)
+        output = network(pixels, encode(phrases, spec))
+        found = instances(output, box, spec, least)
+        made = masks(found, output, box) if with_masks else []
+        answers = []
+        for p in range(len(phrases)):
+            mine = [n for n, one in enumerate(found) if one.phrase == p]
+            boxes = np.array([found[n].box_xyxy for n in mine], np.float64).reshape(-1, 4)
+            scores = np.array([found[n].score for n in mine], np.float64)
+            answers.append(Answer(scores, boxes, tuple(made[n] for n in mine) if made else ()))
+        return answers
+
+    return detect

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model as ONNX: fixed picture size, any number of phrases."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from spatial_vlm_ros.errors import DependencyError
+from spatial_vlm_ros.vlm.compact.model import CompactModel
+from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE
+
+OUTPUTS = ("heat", "box", "kernel", "prototypes")
+OPSET = 18
+
+
+class _OnePicture(nn.Module):
+    """The model asked of one picture, its output as a plain tuple."""
+
+    def __init__(self, model: CompactModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        heat, box, kernel, prototypes = self.model(pixels, words)
+        return heat, box, kernel, prototypes
+
+
+def export(model: CompactModel, folder: Path, calibration: tuple[float, float] | None = None) -> Path:
+    """Write a model as config.json, model.safetensors and model.onnx.
+
+    Args:
+        model: trained; it is set to evaluation.
+        folder: made where it is not there.
+        calibration: scale and shift of the scores' logits; None = as the model's configuration has them.
+
+    Returns:
+        The ONNX file: pixels (1, 3, H, W) float32 and words (P, L) int64 → OUTPUTS.
+
+    Raises:
+        DependencyError: onnxscript is not installed.
+    """
+    if calibration is not None:
+        model.config.score_scale, model.config.score_shift = calibration
+    model.train(False)
+    model.save_pretrained(folder)
+    spec = model.config.spec
+    pixels, words = torch.zeros(1, 3, spec.height, spec.width), torch.ones(3, spec.length, dtype=torch.int64)
+    path = folder / ONNX_FILE
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter about itself
+            torch.onnx.export(
+                _OnePicture(model.cpu()),
+                (pixels, words),
+                path,
+                input_names=["pixels", "words"],
+                output_names=list(OUTPUTS),
+                dynamic_shapes={"pixels": {}, "words": {0: torch.export.Dim("phrases", min=1, max=256)}},
+                opset_version=OPSET,
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+            )
+    except ModuleNotFoundError as error:
+        raise DependencyError(str(error.name), f"pip install {error.name}") from error
+    return path

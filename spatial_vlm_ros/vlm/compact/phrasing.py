@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Phrases about a picture, true and false, drawn for training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.vlm.compact.shards import Labelled, Sample, Vocabulary
+
+_PLAIN = 0.7  # share of names that are the label itself
+_STRANGE_MODIFIER, _STRANGE_NOUN = 0.15, 0.35
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A phrase whose meaning is known.
+
+    Args:
+        text: "red cup".
+        labels: of the things that its noun names.
+        modifiers: that they must have.
+    """
+
+    text: str
+    labels: frozenset[str]
+    modifiers: frozenset[str] = frozenset()
+
+    def names(self, one: Labelled) -> bool:
+        """Whether it is true of a thing."""
+        return one.label in self.labels and self.modifiers <= set(one.attributes)
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """Modifier and label, where it says one of each."""
+        return (*self.modifiers, *self.labels) if len(self.modifiers) == len(self.labels) == 1 else None  # type: ignore[return-value]
+
+
+def label_phrases(samples: Iterable[Sample]) -> list[Phrase]:
+    """A phrase for each label that occurs, in alphabetical order."""
+    labels = {one.label for sample in samples for one in sample.objects}
+    return [Phrase(label, frozenset({label})) for label in sorted(labels)]
+
+
+def modified_phrases(samples: Iterable[Sample]) -> list[Phrase]:
+    """A phrase for each pair of attribute and label that occurs, in alphabetical order."""
+    objects = [one for sample in samples for one in sample.objects]
+    pairs = {(modifier, one.label) for one in objects for modifier in one.attributes}
+    return [Phrase(f"{m} {label}", frozenset({label}), frozenset({m})) for m, label in sorted(pairs)]
+
+
+def draw_phrases(
+    rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary, number: int
+) -> list[Phrase]:
+    """Phrases to train on with one picture.
+
+    Half name something seen; a sixth each: seen with a modifier that is true, seen with one that is false, and absent
+    or unknown things.
+
+    Args:
+        rng: the only source of chance.
+        objects: of the picture.
+        vocabulary: what may be said.
+        number: of phrases.
+    """
+    makers = (_true, _modified, _true, _wrongly_modified, _true, _absent)
+    return [makers[n % len(makers)](rng, objects, vocabulary) for n in range(number)]
+
+
+def _pick(rng: np.random.Generator, objects: Sequence[Labelled]) -> Labelled:
+    return objects[int(rng.integers(len(objects)))]
+
+
+def _true(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> Phrase:
+    if not objects:
+        return _absent(rng, objects, vocabulary)
+    name = _pick(rng, objects).label
+    if rng.random() > _PLAIN:
+        name = str(rng.choice([other for other, labels in vocabulary.names.items() if name in labels]))
+    text = f"{_strange(rng)} {name}" if rng.random() < _STRANGE_MODIFIER else name
+    return Phrase(text, frozenset(vocabulary.names[name]))
+
+
+def _modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> Phrase:
+    if not objects:
+        return _absent(rng, objects, vocabulary)
+    one = _pick(rng, objects)
+    if not one.attributes:
+        return Phrase(one.label, frozenset({one.label}))
+    modifier = str(rng.choice(list(one.attributes)))
+    return Phrase(f"{modifier} {one.label}", frozenset({one.label}), frozenset({modifier}))
+
+
+def _wrongly_modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> Phrase:
+    """A label that is seen with a modifier that few or none of its things have."""
+    if not objects:
+        return _absent(rng, objects, vocabulary)
+    label = _pick(rng, objects).label
+    said = [modifier for modifier in vocabulary.modifiers if (modifier, label) not in vocabulary.withheld]
+    modifier = str(rng.choice(said))
+    return Phrase(f"{modifier} {label}", frozenset({label}), frozenset({modifier}))
+
+
+def _absent(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> Phrase:
+    """The name of something that is not there; sometimes a word that names nothing."""
+    if rng.random() < _STRANGE_NOUN:
+        return Phrase(_strange(rng), frozenset())
+    seen = {one.label for one in objects}
+    absent = [name for name, labels in vocabulary.names.items() if not seen & set(labels)]
+    if not absent:
+        return Phrase(_strange(rng), frozenset())
+    name = str(rng.choice(absent))
+    return Phrase(name, frozenset(vocabulary.names[name]))
+
+
+def _strange(rng: np.random.Generator) -> str:
+    """A word that is in no list, as all unknown words are to the model."""
+    return "q" + "".join(str(letter) for letter in rng.choice(list(_LETTERS), 7))

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labelled pictures in a folder: NumPy arrays without pickle, and JSON. A shard is whole or is not there.
+
+DIR/vocabulary.json                 {"modifiers": [...], "names": {"tin": ["can"], ...}, "withheld": [...]}
+DIR/training_00003.rgb.npy          (N, H, W, 3) uint8
+DIR/training_00003.numbers.npy      (N, H, W) uint8, instance numbers, 0 = none
+DIR/training_00003.json             N lists of objects, instance 1 first; written last
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.types import Rgb
+
+_REPAIR = "remove the shard and render it again with `spatial-vlm train`"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One thing in a picture.
+
+    Args:
+        label: what it is called.
+        attributes: further words that are true of it.
+        box_xyxy: (4,) of its visible pixels, pixels of the picture.
+        visible: visible part, 0 to 1.
+    """
+
+    label: str
+    attributes: tuple[str, ...]
+    box_xyxy: tuple[float, float, float, float]
+    visible: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A picture and what is in it.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        numbers: (H, W) uint8, instance number of each pixel; 0 = none.
+        objects: the things; their instance numbers are their places plus one.
+    """
+
+    rgb: Rgb
+    numbers: npt.NDArray[np.uint8]
+    objects: tuple[Labelled, ...]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words that are learnt.
+
+    Args:
+        modifiers: words that say more of a thing.
+        names: name of things → the labels it means.
+        withheld: pairs of modifier and label that no picture shows and no phrase of the training says.
+    """
+
+    modifiers: tuple[str, ...]
+    names: Mapping[str, tuple[str, ...]]
+    withheld: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All of them, each once, in a fixed order."""
+        return tuple(sorted({*self.modifiers, *self.names}))
+
+
+def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
+    """Write it into the folder, which is made where it is not there."""
+    values = {"modifiers": vocabulary.modifiers, "names": dict(vocabulary.names)}
+    _write(folder / "vocabulary.json", {**values, "withheld": sorted(vocabulary.withheld)})
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """The vocabulary of a folder.
+
+    Raises:
+        FileError: it is missing or is not as documented.
+    """
+    path = folder / "vocabulary.json"
+    values = _read(path)
+    try:
+        names = {str(name): tuple(str(label) for label in labels) for name, labels in values["names"].items()}
+        withheld = frozenset((str(modifier), str(label)) for modifier, label in values["withheld"])
+        return Vocabulary(tuple(str(word) for word in values["modifiers"]), names, withheld)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(path, f"no vocabulary: {error!r}", "render the pictures again") from error
+
+
+def shard_path(folder: Path, part: str, number: int) -> Path:
+    """The JSON file of a shard: what tells that it is whole."""
+    return folder / f"{part}_{number:05d}.json"
+
+
+def write_shard(folder: Path, part: str, number: int, samples: Sequence[Sample]) -> None:
+    """Write a shard.
+
+    Raises:
+        InputError: no samples, or pictures of different sizes.
+        FileError: the folder cannot be written.
+    """
+    if not samples or len({sample.rgb.shape for sample in samples}) > 1:
+        raise InputError("samples of a shard", str(len(samples)), "pictures of one size", "render them with one size")
+    path = shard_path(folder, part, number)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(path.with_suffix(".rgb.npy"), np.stack([s.rgb for s in samples]), allow_pickle=False)
+        np.save(path.with_suffix(".numbers.npy"), np.stack([s.numbers for s in samples]), allow_pickle=False)
+    except OSError as error:
+        raise FileError(path, str(error), "choose a folder with room that can be written") from error
+    _write(path, [[asdict(one) for one in sample.objects] for sample in samples])
+
+
+class Samples:
+    """The pictures of one part of a folder, read as they are asked for.
+
+    Args:
+        folder: with shards.
+        part: "training", "validation" or "test".
+
+    Raises:
+        FileError: there are none, or a shard is damaged.
+    """
+
+    def __init__(self, folder: Path, part: str) -> None:
+        paths = sorted(folder.glob(f"{part}_?????.json"))
+        if not paths:
+            raise FileError(folder, f"no {part} pictures", "render them first: `spatial-vlm train --render-only`")
+        self._shards = [_Shard(path) for path in paths]
+        self._ends = np.cumsum([len(shard.objects) for shard in self._shards])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, number: int) -> Sample:
+        """One picture; IndexError beyond the last."""
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        shard = int(np.searchsorted(self._ends, number, side="right"))
+        return self._shards[shard].sample(number - (int(self._ends[shard - 1]) if shard else 0))
+
+
+class _Shard:
+    """One shard; its arrays stay on the disk until they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        values = _read(path)
+        try:
+            self.objects = [tuple(_labelled(one) for one in objects) for objects in values]
+            self._rgb = np.load(path.with_suffix(".rgb.npy"), mmap_mode="r", allow_pickle=False)
+            self._numbers = np.load(path.with_suffix(".numbers.npy"), mmap_mode="r", allow_pickle=False)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
+        n, fits = len(self.objects), self._rgb.dtype == self._numbers.dtype == np.uint8
+        if (
+            not fits
+            or self._rgb.ndim != 4
+            or self._rgb.shape[:3] != self._numbers.shape
+            or len(self._rgb) != n
+            or n < 1
+        ):
+            got = f"{self._rgb.shape} and {self._numbers.shape} for {n} pictures"
+            raise FileError(path, got, _REPAIR)
+
+    def sample(self, number: int) -> Sample:
+        return Sample(np.array(self._rgb[number]), np.array(self._numbers[number]), self.objects[number])
+
+
+def _labelled(values: Mapping[str, Any]) -> Labelled:
+    x0, y0, x1, y1 = (float(v) for v in values["box_xyxy"])
+    attributes = tuple(str(word) for word in values["attributes"])
+    return Labelled(str(values["label"]), attributes, (x0, y0, x1, y1), float(values["visible"]))
+
+
+def _write(path: Path, values: object) -> None:
+    """JSON that is there as a whole or not at all."""
+    part = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(values), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise FileError(path, str(error), "choose a folder with room that can be written") from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileError(path, str(error), _REPAIR) from error

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a compact model is made of, as plain numbers: enough to feed it and to read what it says, without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.errors import FileError, InputError
+
+CONFIG_FILE, ONNX_FILE = "config.json", "model.onnx"
+STRIDE, MASK_STRIDE = 8, 4
+"""Pixels of the input to one cell of the heat-maps, and to one of the prototypes."""
+_REPAIR = "export the model again with `spatial-vlm train`"
+
+
+@dataclass(frozen=True)
+class CompactSpec:
+    """Sizes and words of one model.
+
+    Args:
+        words: the word list; a word's number is its place plus one (0 is padding).
+        width: of the input, pixels, a multiple of 16.
+        height: of the input, pixels, a multiple of 16.
+        buckets: numbers after the words, for words that are not in the list.
+        length: most words of a phrase; the head noun and those nearest to it are kept.
+        prototypes: mask prototypes.
+        score_scale: of the line that makes heat-map logits probabilities.
+        score_shift: of the same line.
+
+    Raises:
+        InputError: a size that cannot be, or words that are not distinct.
+    """
+
+    words: tuple[str, ...]
+    width: int = 320
+    height: int = 240
+    buckets: int = 64
+    length: int = 6
+    prototypes: int = 16
+    score_scale: float = 1.0
+    score_shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        whole = (self.width, self.height, self.buckets, self.length, self.prototypes)
+        if not all(isinstance(n, int) and 0 < n <= 4096 for n in whole) or self.width % 16 or self.height % 16:
+            raise InputError("sizes of the compact model", str(whole), "1 to 4096, sides in sixteens", _REPAIR)
+        if not self.words or len(set(self.words)) != len(self.words) or not all(map(_is_word, self.words)):
+            raise InputError("word list", f"{len(self.words)} entries", "distinct words, one at least", _REPAIR)
+        if not 0.0 < self.score_scale < 100.0 or not abs(self.score_shift) < 100.0:
+            got = f"{self.score_scale}, {self.score_shift}"
+            raise InputError("score calibration", got, "a scale of 0 to 100 and a shift below 100", _REPAIR)
+
+    @property
+    def entries(self) -> int:
+        """Numbers that a word may have, padding included."""
+        return 1 + len(self.words) + self.buckets
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of a heat-map."""
+        return self.height // STRIDE, self.width // STRIDE
+
+    @property
+    def kernel(self) -> int:
+        """Numbers that make one mask of the prototypes: a weight each, two for the place, one constant."""
+        return self.prototypes + 3
+
+
+def _is_word(word: object) -> bool:
+    return isinstance(word, str) and word != "" and not any(c.isspace() for c in word)
+
+
+def spec_from(values: Mapping[str, Any]) -> CompactSpec:
+    """The spec among the values of a configuration; others are left alone, and those left out have their defaults.
+
+    Raises:
+        InputError: the words are missing, or a value is of the wrong type.
+    """
+    picked: dict[str, Any] = {}
+    for field in fields(CompactSpec):
+        value: Any = values.get(field.name, None if field.name == "words" else field.default)
+        kinds: tuple[type, ...] = {
+            "words": (list, tuple),
+            "score_scale": (int, float),
+            "score_shift": (int, float),
+        }.get(field.name, (int,))
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise InputError(f"compact model {field.name}", repr(value)[:60], "a value of its type", _REPAIR)
+        picked[field.name] = tuple(values["words"]) if field.name == "words" else value
+    return CompactSpec(**picked)
+
+
+def read_spec(folder: Path) -> CompactSpec:
+    """The spec of a saved model.
+
+    Args:
+        folder: holds config.json.
+
+    Raises:
+        FileError: the file is missing or is no JSON object.
+        InputError: its values make no model.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileError(path, str(error), "name a folder that `spatial-vlm train` wrote") from error
+    if not isinstance(values, dict):
+        raise FileError(path, "no JSON object", _REPAIR)
+    return spec_from(values)

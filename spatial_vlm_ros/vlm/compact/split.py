@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which worlds are for training, validation and test, and what is never shown: fixed before the first run."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.errors import FileError
+
+PARTS = ("training", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Worlds of one use.
+
+    Args:
+        first: seed of the first world.
+        last: seed of the last world, included.
+        views: pictures of each.
+    """
+
+    first: int
+    last: int
+    views: int
+
+    @property
+    def worlds(self) -> int:
+        """Number of worlds."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """All parts.
+
+    Args:
+        training: worlds to learn from.
+        validation: to choose and calibrate by.
+        test: to report on, once.
+        withheld: pairs of colour and kind that stand in no training or validation picture.
+    """
+
+    training: Part
+    validation: Part
+    test: Part
+    withheld: frozenset[tuple[str, str]]
+
+
+def read_split(path: Path) -> Split:
+    """A split as models/compact/split.json has it.
+
+    Raises:
+        FileError: it is missing, not as documented, or its parts share seeds.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        parts = {name: _part(values[name]) for name in PARTS}
+        withheld = frozenset((str(colour), str(kind)) for colour, kind in values["held_out_pairs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(path, f"{type(error).__name__}: {error}", "write it as models/compact/split.json is") from error
+    ranges = sorted((part.first, part.last) for part in parts.values())
+    if any(last >= first for (_, last), (first, _) in itertools.pairwise(ranges)):
+        raise FileError(path, "parts that share seeds", "give each part seeds of its own")
+    return Split(**parts, withheld=withheld)
+
+
+def _part(values: Any) -> Part:
+    first, last = (int(seed) for seed in values["seeds"])
+    views = int(values["views"])
+    if not (0 <= first <= last and views > 0):
+        raise ValueError(f"seeds {first} to {last}, {views} views")
+    return Part(first, last, views)

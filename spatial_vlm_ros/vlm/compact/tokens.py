@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Phrases as numbers: the head noun first, then its modifiers from the nearest on. Any text has numbers."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.vlm.compact.spec import CompactSpec
+
+PADDING = 0
+_WORD = re.compile(r"\w+")
+_LONGEST = 1000  # characters of a phrase that are read
+
+
+def phrase_words(phrase: str) -> tuple[str, ...]:
+    """Lower-case words of a phrase, in order; hyphens and underscores separate words."""
+    return tuple(_WORD.findall(phrase[:_LONGEST].lower().replace("_", " ")))
+
+
+def word_number(word: str, spec: CompactSpec) -> int:
+    """Number of a word: its place in the list, that of its singular, or a bucket by its CRC-32."""
+    for form in (word, word.removesuffix("s"), word.removesuffix("es")):
+        if form in spec.words:
+            return 1 + spec.words.index(form)
+    return 1 + len(spec.words) + zlib.crc32(word.encode("utf-8")) % spec.buckets
+
+
+def encode(phrases: Sequence[str], spec: CompactSpec) -> npt.NDArray[np.int64]:
+    """Numbers of phrases.
+
+    Args:
+        phrases: P phrases such as "red cup"; the last word is the head.
+        spec: of the model.
+
+    Returns:
+        (P, length) int64, PADDING after the last word.
+
+    Raises:
+        InputError: a phrase without a word.
+    """
+    numbers = np.full((len(phrases), spec.length), PADDING, np.int64)
+    for row, phrase in enumerate(phrases):
+        words = phrase_words(phrase)
+        if not words:
+            raise InputError("phrase", repr(phrase[:60]), "a noun, with or without modifiers", "name a kind of thing")
+        chosen = words[::-1][: spec.length]
+        numbers[row, : len(chosen)] = [word_number(word, spec) for word in chosen]
+    return numbers

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the compact model: seeded, bounded in steps and minutes, and continued where it was interrupted."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.vlm.compact import checkpoint
+from spatial_vlm_ros.vlm.compact.batches import Batch, Batches
+from spatial_vlm_ros.vlm.compact.configuration import CompactConfig
+from spatial_vlm_ros.vlm.compact.losses import Targets, losses
+from spatial_vlm_ros.vlm.compact.model import CompactModel
+
+_CLIP = 10.0  # norm of the gradient
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train; all of it belongs to a run and cannot change while it goes on.
+
+    Args:
+        steps: of the whole run; the rate follows a half cosine over them.
+        seed: of the first weights, of batches and of what changes pictures.
+        batch: pictures of a step.
+        phrases: of each picture.
+        rate: highest learning rate.
+        decay: of weights (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
+        warm: part of the steps in which the rate rises.
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    steps: int = 6000
+    seed: int = 0
+    batch: int = 16
+    phrases: int = 6
+    rate: float = 2e-3
+    decay: float = 0.02
+    warm: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not (self.steps > 0 and self.seed >= 0 and self.batch > 0 and self.phrases > 0):
+            got = f"{self.steps} steps, seed {self.seed}, batch {self.batch}, {self.phrases} phrases"
+            raise InputError("training settings", got, "positive numbers", "correct the options")
+        if not (0 < self.rate < 1 and 0 <= self.decay < 1 and 0 <= self.warm < 1):
+            got = f"rate {self.rate}, decay {self.decay}, warm {self.warm}"
+            raise InputError("training settings", got, "numbers below 1", "correct the options")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a watcher is told.
+
+    Args:
+        step: steps done.
+        losses: parts of the loss by name, means since the last time; empty when only a score is told.
+        map50: on the validation pictures, where it was measured.
+    """
+
+    step: int
+    losses: dict[str, float] = field(default_factory=dict)
+    map50: float | None = None
+
+
+Watcher = Callable[[Told], None]
+
+
+class Run:
+    """One training run in a folder.
+
+    Args:
+        config: of the model.
+        settings: of the run.
+        folder: for its checkpoint; where one is there, the run goes on from it.
+        device: where to compute.
+
+    Raises:
+        FileError, InputError: the checkpoint is damaged, or belongs to other settings.
+    """
+
+    def __init__(self, config: CompactConfig, settings: TrainingSettings, folder: Path, device: torch.device) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.folder, self.device = settings, folder, device
+        self.model = CompactModel(config)
+        nn.Module.to(self.model, device)
+        self._optimizer = torch.optim.AdamW(_groups(self.model, settings.decay), lr=settings.rate)
+        self._named = {**asdict(settings), "words": list(config.words), "channels": list(config.channels)}
+        found = checkpoint.load(folder, self.model, self._optimizer, self._named)
+        self.step, self.best = (found.step, found.best) if found else (0, -1.0)
+
+    def train(
+        self,
+        batches: Batches,
+        watch: Watcher,
+        *,
+        minutes: float = math.inf,
+        validate: Callable[[CompactModel], float] | None = None,
+        every: int = 500,
+        tell_every: int = 20,
+    ) -> bool:
+        """Train until the steps or the minutes are used up; the state is kept every `every` steps and at the end.
+
+        Args:
+            batches: to train on.
+            watch: told of losses and scores.
+            minutes: of wall time for this call.
+            validate: mean average precision of the model; the best one is kept in FOLDER/best.
+            every: steps between validations.
+            tell_every: steps between reports of the losses.
+
+        Returns:
+            Whether the run is finished.
+
+        Raises:
+            ModelError: the loss is no number.
+        """
+        end, sums, since = time.monotonic() + 60 * minutes, dict[str, float](), 0
+        with _sums_in_one_order(), closing(_ahead(batches, self.step, self.settings.steps)) as coming:
+            while self.step < self.settings.steps and time.monotonic() < end:
+                parts = self.one_step(next(coming))
+                since += 1
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                if since == tell_every:
+                    watch(Told(self.step, {name: value / since for name, value in sums.items()}))
+                    sums, since = {}, 0
+                if self.step % every == 0 or self.step == self.settings.steps:
+                    self._validate(validate, watch)
+                    self.save()
+        self.save()
+        return self.step >= self.settings.steps
+
+    def one_step(self, batch: Batch) -> dict[str, float]:
+        """One step of the optimiser; the parts of its loss."""
+        self.model.train()
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate_at(self.step, self.settings)
+        output = self.model(*self._tensors(batch.pixels, batch.words, batch.picture))
+        names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
+        parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
+        if not torch.isfinite(parts["total"]):
+            raise ModelError("compact", f"the loss is no number after {self.step} steps", "train with a lower rate")
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(parts["total"])
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
+        self._optimizer.step()
+        self.step += 1
+        return {name: float(value.detach()) for name, value in parts.items()}
+
+    def save(self) -> None:
+        """Keep the state."""
+        checkpoint.save(
+            self.folder, self.model, self._optimizer, checkpoint.Progress(self.step, self._named, self.best)
+        )
+
+    def _tensors(self, *arrays: Any) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
+
+    def _validate(self, validate: Callable[[CompactModel], float] | None, watch: Watcher) -> None:
+        if validate is None:
+            return
+        value = validate(self.model)
+        watch(Told(self.step, map50=value))
+        if value >= self.best:
+            self.best = value
+            self.model.save_pretrained(self.folder / "best")
+
+
+def rate_at(step: int, settings: TrainingSettings) -> float:
+    """Learning rate of a step: rises linearly, then falls along a half cosine (Loshchilov & Hutter 2017) to 1 %."""
+    warm = settings.warm * settings.steps
+    if step < warm:
+        return settings.rate * (step + 1) / (warm + 1)
+    along = (step - warm) / max(settings.steps - warm, 1)
+    return settings.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along)))
+
+
+def tensorboard_watcher(folder: Path) -> Watcher | None:
+    """Writes what it is told as TensorBoard events; None where tensorboard is not installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder))
+
+    def watch(told: Told) -> None:
+        for name, value in told.losses.items():
+            writer.add_scalar(f"loss/{name}", value, told.step)
+        if told.map50 is not None:
+            writer.add_scalar("validation/map50", told.map50, told.step)
+        writer.flush()
+
+    return watch
+
+
+def _groups(model: CompactModel, decay: float) -> list[dict[str, Any]]:
+    decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and not name.startswith("phrases.")]
+    rest = [p for name, p in model.named_parameters() if p.ndim <= 1 or name.startswith("phrases.")]
+    return [{"params": decayed, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def _ahead(batches: Batches, first: int, end: int) -> Generator[Batch, None, None]:
+    """The batches of the steps from `first` on, each made while the one before is learnt."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(batches.batch, first)
+        for step in range(first, end):
+            made = coming.result()
+            if step + 1 < end:
+                coming = pool.submit(batches.batch, step + 1)
+            yield made
+
+
+@contextmanager
+def _sums_in_one_order() -> Iterator[None]:
+    """So that a run repeats itself; what has no such form on the device is allowed."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

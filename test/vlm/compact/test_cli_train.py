@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm train` from the first picture to an exported model that answers, on a very small split."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("mujoco")
+pytest.importorskip("onnxscript")
+
+from spatial_vlm_ros.cli_group import Group
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.types import NounPhrase
+from spatial_vlm_ros.vlm.compact.shards import Samples
+
+SPLIT = {
+    "training": {"seeds": [10, 19], "views": 2},
+    "validation": {"seeds": [20, 21], "views": 1},
+    "test": {"seeds": [30, 31], "views": 1},
+    "held_out_pairs": [["red", "mug"], ["blue", "box"]],
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():  # tensorboard's and the exporter's dependencies warn of each other
+        warnings.simplefilter("ignore")
+        yield
+
+
+def train(*words: object) -> Result:
+    group = Group(elsewhere={"train": "cli_train"})
+    return CliRunner().invoke(group, ["train", *map(str, words)], catch_exceptions=False)
+
+
+def test_from_pictures_to_a_model_that_answers(tmp_path: Path) -> None:
+    split, data, out = tmp_path / "split.json", tmp_path / "data", tmp_path / "out"
+    split.write_text(json.dumps(SPLIT))
+    every = ["--data", data, "--split", split, "--worlds", 3]
+    made = train(*every, "--render-only")
+    assert made.exit_code == 0, made.output
+    samples = Samples(data, "training")
+    assert 3 <= len(samples) <= 6
+    assert samples[0].rgb.shape == (240, 320, 3)
+    pairs = {(word, o.label) for n in range(len(samples)) for o in samples[n].objects for word in o.attributes}
+    assert pairs
+    assert not pairs & {("red", "mug"), ("blue", "box")}
+    assert Samples(data, "test")[0].rgb.shape == (480, 640, 3)
+
+    small = [*every, "--out", out, "--steps", 2, "--batch", 2, "--threads", 1]
+    interrupted = train(*small, "--minutes", 1e-9)
+    assert interrupted.exit_code == 0
+    assert "interrupted" in interrupted.output
+    too_early = train(*small, "--finish")
+    assert too_early.exit_code == 3
+    assert "no weights" in too_early.output
+    done = train(*small, "--test", "--json")
+    assert done.exit_code == 0, done.output
+    assert '{"scored on": "validation", "mAP@50": ' in done.output
+    figures = json.loads((out / "figures.json").read_text())
+    assert list(figures)[:2] == ["validation", "test"]
+    assert all(0 <= figures[part]["map50"] <= 1 and figures[part]["things"] for part in ("validation", "test"))
+    assert (out / "checkpoint" / "optimizer.safetensors").is_file()
+
+    grounder = load_grounder("spatial_vlm_ros.perception.backends.compact:load", {"model": str(out / "model")})
+    grounding = grounder.ground(np.zeros((480, 640, 3), np.uint8), [NounPhrase("cup"), NounPhrase("chick")])
+    assert grounding.match.shape == (2, len(grounding.detections))
+
+    other = train(*every, "--out", out, "--steps", 3, "--batch", 2)
+    assert other.exit_code == 3
+    assert "settings" in other.output
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "--out"),
+        (["--render-only", "--part", "3/2"], 2, "I/N"),
+        (["--render-only", "--worlds", 11], 3, "no more seeds"),
+    ],
+)
+def test_mistakes_are_told(tmp_path: Path, words: list[object], code: int, said: str) -> None:
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps(SPLIT))
+    done = train("--data", tmp_path / "data", "--split", split, *words)
+    assert done.exit_code == code
+    assert said in done.output
+
+
+def test_a_split_that_is_missing_is_told(tmp_path: Path) -> None:
+    done = train("--data", tmp_path, "--split", tmp_path / "none.json", "--render-only")
+    assert done.exit_code == 3
+    assert "split.json" in done.output

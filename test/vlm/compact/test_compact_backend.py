@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exported model: the same numbers as torch's, and a grounder that needs no torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+import compact_cases as cases  # noqa: E402
+
+from spatial_vlm_ros.errors import FileError, InputError, ModelError, ShapeError  # noqa: E402
+from spatial_vlm_ros.perception import load_grounder  # noqa: E402
+from spatial_vlm_ros.perception.backends.compact import merged  # noqa: E402
+from spatial_vlm_ros.vlm.compact.batches import make_batch  # noqa: E402
+from spatial_vlm_ros.vlm.compact.decoding import Instance  # noqa: E402
+from spatial_vlm_ros.vlm.compact.export import export  # noqa: E402
+from spatial_vlm_ros.vlm.compact.model import CompactModel  # noqa: E402
+from spatial_vlm_ros.vlm.compact.phrasing import label_phrases  # noqa: E402
+from spatial_vlm_ros.vlm.compact.tokens import encode  # noqa: E402
+from spatial_vlm_ros.vlm.compact.training import Run, TrainingSettings  # noqa: E402
+
+BACKEND = "spatial_vlm_ros.perception.backends.compact:load"
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompactModel]:
+    """A small model that knows one picture by heart, exported."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("compact")
+    sample = cases.drawn(1)
+    batch = make_batch([sample], [label_phrases([sample])], cases.SPEC)
+    run = Run(cases.small_config(), TrainingSettings(steps=150, rate=4e-3), folder / "run", torch.device("cpu"))
+    for _ in range(150):
+        run.one_step(batch)
+    export(run.model, folder / "model")
+    return folder / "model", run.model.eval()
+
+
+@pytest.mark.parametrize("number", [1, 2, 7])
+def test_torch_and_onnx_runtime_say_the_same(learnt: tuple[Path, CompactModel], number: int) -> None:
+    folder, model = learnt
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    pixels = np.random.default_rng(number).uniform(0, 255, (1, 3, cases.HEIGHT, cases.WIDTH)).astype(np.float32)
+    words = encode((["ball", "red box", "zebra"] * 3)[:number], cases.SPEC)
+    said = session.run(None, {"pixels": pixels, "words": words})
+    with torch.inference_mode():
+        expected = [t.numpy() for t in model(torch.from_numpy(pixels), torch.from_numpy(words))]
+    for mine, theirs in zip(said, expected, strict=True):
+        assert mine.shape == theirs.shape
+        assert np.abs(mine - theirs).max() < 1e-3 * max(1.0, float(np.abs(theirs).max()))
+
+
+def test_the_backend_finds_what_the_model_has_learnt(learnt: tuple[Path, CompactModel], noun: type) -> None:
+    sample = cases.drawn(1)
+    labels = sorted({one.label for one in sample.objects})
+    grounder = load_grounder(BACKEND, {"model": str(learnt[0]), "score": "0.3", "threads": "1"})
+    grounding = grounder.ground(sample.rgb, [noun(label) for label in labels])
+
+    assert grounding.match.shape == (len(labels), len(grounding.detections))
+    assert len(grounding.detections) == len(sample.objects)
+    for n, one in enumerate(sample.objects, 1):
+        truth = sample.numbers == n
+        fits = [k for k, d in enumerate(grounding.detections) if d.mask is not None and (d.mask & truth).sum()
+                > 0.8 * (d.mask | truth).sum()]  # fmt: skip
+        assert len(fits) == 1
+        assert grounding.detections[fits[0]].label == one.label
+        assert np.abs(np.subtract(grounding.detections[fits[0]].box_xyxy, one.box_xyxy)).max() < 2.5
+        assert labels[int(grounding.match[:, fits[0]].argmax())] == one.label
+
+
+def test_boxes_and_masks_are_in_pixels_of_the_picture(learnt: tuple[Path, CompactModel], noun: type) -> None:
+    sample = cases.drawn(1)
+    label = sample.objects[0].label
+    large = np.repeat(np.repeat(sample.rgb, 3, axis=0), 3, axis=1)
+    grounder = load_grounder(BACKEND, {"model": str(learnt[0]), "threads": "1"})
+    small, threefold = (grounder.ground(rgb, [noun(label)]).detections for rgb in (sample.rgb, large))
+    assert len(small) == len(threefold) > 0
+    ordered = (sorted(found, key=lambda d: d.box_xyxy) for found in (small, threefold))
+    for one, three in zip(*ordered, strict=True):
+        assert np.abs(3 * np.array(one.box_xyxy) - three.box_xyxy).max() < 6
+        assert three.mask is not None
+        assert three.mask.shape == large.shape[:2]
+
+
+def test_no_phrase_and_no_masks(learnt: tuple[Path, CompactModel], noun: type) -> None:
+    sample = cases.drawn(1)
+    grounder = load_grounder(BACKEND, {"model": str(learnt[0]), "masks": "no"})
+    assert grounder.ground(sample.rgb, []).match.shape == (0, 0)
+    found = grounder.ground(sample.rgb, [noun(sample.objects[0].label)])
+    assert found.detections
+    assert all(d.mask is None for d in found.detections)
+
+
+def test_bad_pictures_and_phrases_are_refused(learnt: tuple[Path, CompactModel], noun: type) -> None:
+    grounder = load_grounder(BACKEND, {"model": str(learnt[0])})
+    with pytest.raises(ShapeError):
+        grounder.ground(np.zeros((4, 4), np.uint8), [noun("ball")])
+    with pytest.raises(InputError, match="noun"):
+        grounder.ground(np.zeros((4, 4, 3), np.uint8), [noun("--")])
+    with pytest.raises(InputError, match="at most"):
+        grounder.ground(np.zeros((4, 4, 3), np.uint8), [noun("ball")] * 65)
+
+
+@pytest.mark.parametrize(
+    "options", [{"score": "2"}, {"score": "much"}, {"threads": "-1"}, {"masks": "perhaps"}, {"colour": "red"}]
+)
+def test_bad_options_are_refused(learnt: tuple[Path, CompactModel], options: dict[str, str]) -> None:
+    with pytest.raises(InputError):
+        load_grounder(BACKEND, {"model": str(learnt[0]), **options})
+
+
+def test_damaged_models_are_refused(learnt: tuple[Path, CompactModel], tmp_path: Path, noun: type) -> None:
+    with pytest.raises(FileError, match="spatial-vlm train"):
+        load_grounder(BACKEND, {"model": str(tmp_path / "nowhere")})
+    folder = tmp_path / "copy"
+    shutil.copytree(learnt[0], folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "prototypes": 9}))
+    with pytest.raises(ModelError, match="kernel"):
+        load_grounder(BACKEND, {"model": str(folder)}).ground(cases.drawn(1).rgb, [noun("ball")])
+    (folder / "config.json").write_text(json.dumps({**config, "words": ["ball", "ball"]}))
+    with pytest.raises(InputError, match="distinct"):
+        load_grounder(BACKEND, {"model": str(folder)})
+    shutil.copy(learnt[0] / "config.json", folder)
+    (folder / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match="export"):
+        load_grounder(BACKEND, {"model": str(folder)})
+    (folder / "model.onnx").unlink()
+    with pytest.raises(FileError):
+        load_grounder(BACKEND, {"model": str(folder)})
+
+
+def test_it_runs_without_torch(learnt: tuple[Path, CompactModel]) -> None:
+    code = f"""
+import sys
+for name in ("torch", "transformers", "cv2", "mujoco", "safetensors"):
+    sys.modules[name] = None  # importing it fails
+import numpy as np
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.types import NounPhrase
+grounder = load_grounder({BACKEND!r}, {{"model": {str(learnt[0])!r}}})
+print(grounder.ground(np.zeros((112, 160, 3), np.uint8), [NounPhrase("ball")]).match.shape[0])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
+
+
+def test_a_thing_of_two_phrases_is_one_and_two_things_of_one_phrase_are_two() -> None:
+    a = Instance(0, 0.9, (0, 0, 10, 10), (0, 0), (0, 0, 10, 10))
+    b = Instance(1, 0.6, (0, 0, 10, 9), (0, 0), (0, 0, 10, 9))
+    c = Instance(0, 0.5, (0, 0, 9, 10), (0, 1), (0, 0, 9, 10))
+    d = Instance(1, 0.4, (30, 0, 40, 9), (0, 3), (30, 0, 40, 9))
+    assert merged([d, c, b, a]) == [[a, b], [c], [d]]
+    assert merged([]) == []

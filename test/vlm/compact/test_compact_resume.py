@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run that was interrupted goes on as if nothing had happened, bit by bit; damaged or foreign state is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import compact_cases as cases  # noqa: E402
+
+from spatial_vlm_ros.errors import FileError, InputError  # noqa: E402
+from spatial_vlm_ros.vlm.compact.batches import Batches  # noqa: E402
+from spatial_vlm_ros.vlm.compact.training import Run, Told, TrainingSettings, rate_at  # noqa: E402
+
+SETTINGS = TrainingSettings(steps=6, batch=2, phrases=3)
+
+
+def batches() -> Batches:
+    samples = [cases.drawn(seed) for seed in range(4)]
+    return Batches(samples, cases.VOCABULARY, cases.SPEC, 0, SETTINGS.batch, SETTINGS.phrases)
+
+
+def run(folder: Path, settings: TrainingSettings = SETTINGS) -> Run:
+    return Run(cases.small_config(), settings, folder, torch.device("cpu"))
+
+
+def test_an_interrupted_run_goes_on_bit_by_bit(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole")
+    for step in range(6):
+        whole.one_step(batches().batch(step))
+
+    first = run(tmp_path / "parts")
+    for step in range(3):
+        first.one_step(batches().batch(step))
+    first.save()
+    torch.rand(5)
+    second = run(tmp_path / "parts")
+    assert second.step == 3
+    assert second.train(batches(), lambda _: None)
+
+    state, again = whole.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(state[name], again[name]) for name in state)
+
+
+def test_minutes_stop_a_run_and_the_same_call_ends_it(tmp_path: Path) -> None:
+    assert not run(tmp_path).train(batches(), lambda _: None, minutes=0.0)
+    told: list[Told] = []
+    again = run(tmp_path)
+    assert again.train(batches(), told.append, validate=lambda _: 0.25, every=3, tell_every=2)
+    assert [one.step for one in told if one.losses] == [2, 4, 6]
+    assert [one.map50 for one in told if one.map50 is not None] == [0.25, 0.25]
+    assert (tmp_path / "best" / "model.safetensors").is_file()
+    assert run(tmp_path).best == 0.25
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    run(tmp_path).save()
+    with pytest.raises(InputError, match="steps"):
+        run(tmp_path, dataclasses.replace(SETTINGS, steps=7))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "progress.json", "random.safetensors"])
+def test_damaged_checkpoints_are_refused(tmp_path: Path, name: str) -> None:
+    current = run(tmp_path)
+    current.one_step(batches().batch(0))
+    current.save()
+    (tmp_path / "checkpoint" / name).write_bytes(b"\x80\x04damaged")
+    with pytest.raises(FileError, match="train anew"):
+        run(tmp_path)
+
+
+def test_a_checkpoint_survives_an_interruption_between_its_renames(tmp_path: Path) -> None:
+    current = run(tmp_path)
+    current.one_step(batches().batch(0))
+    current.save()
+    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")
+    assert run(tmp_path).step == 1
+    assert json.loads((tmp_path / "checkpoint" / "progress.json").read_text())["step"] == 1
+
+
+def test_the_rate_rises_and_falls() -> None:
+    settings = TrainingSettings(steps=100, rate=1.0e-3, warm=0.1)
+    rates = [rate_at(step, settings) for step in range(100)]
+    assert rates[0] < rates[5] < rates[10] == pytest.approx(1.0e-3)
+    assert rates[10] > rates[50] > rates[99] > 0
+    assert rates[99] < 2e-5
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(InputError):
+        TrainingSettings(steps=0)
+    with pytest.raises(InputError):
+        TrainingSettings(rate=0.0)
