@@ -189,13 +189,31 @@ class PlaceConfig(_Bounded):
 
 
 @dataclass(frozen=True)
+class SecondOpinionConfig(_Bounded):
+    """When a model is asked for the whole phrase, too, and what its answer counts for."""
+
+    ask: bool = option(False, "ask the grounder for the whole phrase, too; only grounders that can refer are asked")
+    reliability: str = option(
+        "",
+        "JSON file of how often the model was right, by relation; empty = its answer is reported and changes nothing",
+    )
+    most_wrong: float = parameter(
+        0.05, "", 0.0, 0.5, "measured probability of naming another thing, above which its answer changes nothing"
+    )
+    prior: float = parameter(
+        1.0, "cases", 0.01, 100.0, "cases of each outcome (right, another, none) that count as measured beforehand"
+    )
+    overlap: float = parameter(0.5, "", 0.1, 1.0, "least overlap (IoU) of a box with that of the thing it names")
+
+
+@dataclass(frozen=True)
 class ResolverConfig:
     """Configuration of the resolver.
 
     Args:
         frame_of_reference: used when neither the words nor the request say one: viewer (default), robot, speaker or
             world.
-        depth, lift, relation, decision, place: the numbers of each step.
+        depth, lift, relation, decision, place, second_opinion: the numbers of each step.
     """
 
     frame_of_reference: FrameOfReference = FrameOfReference.VIEWER
@@ -204,6 +222,7 @@ class ResolverConfig:
     relation: RelationConfig = field(default_factory=RelationConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     place: PlaceConfig = field(default_factory=PlaceConfig)
+    second_opinion: SecondOpinionConfig = field(default_factory=SecondOpinionConfig)
 
     def __post_init__(self) -> None:
         names = [frame.value for frame in FrameOfReference if frame is not FrameOfReference.OBJECT]

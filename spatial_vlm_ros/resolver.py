@@ -15,13 +15,15 @@ from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.perception.detections_ import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.admission import check_supported, is_for_a_person
 from spatial_vlm_ros.spatial.answer import answer
 from spatial_vlm_ros.spatial.believer import Believer
-from spatial_vlm_ros.spatial.decision import decide
+from spatial_vlm_ros.spatial.decision import Verdict, decide
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.layout import lay_out
+from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
@@ -38,12 +40,14 @@ class Resolver:
 
     Args:
         config: every number it decides by.
-        grounder: finds things by name; not needed where detections are given with each frame.
+        grounder: finds things by name; not needed where detections are given with each frame. With
+            `second_opinion.ask` it is also asked for the whole phrase, and has to be able to refer.
     """
 
     def __init__(self, config: ResolverConfig | None = None, grounder: Grounder | None = None) -> None:
         self.config = config or ResolverConfig()
         self._grounder = grounder
+        self._reliabilities: Reliabilities | None = None  # read at the first request, which a missing file refuses
 
     def resolve(
         self,
@@ -89,6 +93,7 @@ class Resolver:
         timings: dict[str, float],
     ) -> Resolution:
         clock = _Clock(timings)
+        referrer = referrer_of(self._grounder) if self.config.second_opinion.ask else None
         queries = parse_dialogue(instruction, follows)
         for query in queries[:1]:
             check_supported(query)
@@ -112,8 +117,12 @@ class Resolver:
             score=scores,
             default_frame=_frame(frame_of_reference) or self.config.frame_of_reference,
         )
-        verdict = with_place(decide(queries, believer), believer)
-        resolution = answer(verdict, believer, instruction)
+        verdict = decide(queries, believer)
+        if referrer is not None:
+            clock.lap("relate")
+            verdict = self._cross_checked(verdict, believer, referrer)
+            clock.lap("refer")
+        resolution = answer(with_place(verdict, believer), believer, instruction)
         clock.lap("relate")
         return resolution
 
@@ -142,6 +151,22 @@ class Resolver:
             got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(detections)} things"
             raise ModelError(name, got + ", or values outside 0..1", "mend the backend")
         return Grounding(detections, match)
+
+    def _cross_checked(self, verdict: Verdict, believer: Believer, referrer: Referrer) -> Verdict:
+        """The verdict after the model was asked for the whole phrase."""
+        config = self.config.second_opinion
+        if self._reliabilities is None:
+            self._reliabilities = load_reliabilities(config.reliability) if config.reliability else Reliabilities()
+        scene, name = believer.layout.scene, type(referrer).__name__
+        words = words_for(verdict.query.target, believer.default_frame)
+        try:
+            found = referrer.refer(scene.frame.rgb, words)
+        except (ModelError, CancelledError, InputError):  # the last: a worker whose backend cannot refer
+            raise
+        except Exception as error:  # as of a grounder: it costs one request
+            raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
+        row = named(found, [thing.detection for thing in scene.objects], config.overlap, name)
+        return cross_check(verdict, believer, row, self._reliabilities)
 
 
 def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: str | None = None) -> Resolution:
@@ -201,5 +226,5 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self._timings[name] = round((now - self._last) * 1e3, 3)
+        self._timings[name] = round(self._timings.get(name, 0.0) + (now - self._last) * 1e3, 3)
         self._last = now

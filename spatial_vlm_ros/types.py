@@ -797,6 +797,38 @@ class HiddenRegion:
 
 
 @dataclass(frozen=True)
+class SecondOpinion:
+    """What a model answered that was asked for the whole phrase, beside the answer of the geometry.
+
+    Args:
+        words: what it was asked for.
+        geometric_id: the answer of the geometry alone; None without a candidate.
+        geometric_probability: of that one by the geometry alone; where it was an answer, how often such answers are
+            right.
+        named_id: the thing that the model named; None = nothing, or not one thing of the scene: no opinion.
+        named_probability: of that one by the geometry alone; 0 without an opinion.
+        combined_probability: of the geometry's answer, once the opinion is weighed; equal to `geometric_probability`
+            where the opinion does not count.
+        relations: keys that the model's reliability was looked up by: what the phrase says, "left of (robot)".
+        reliability: measured probability that it names the right thing, of the least reliable of `relations`; None
+            where one of them was not measured.
+        effect: what became of the answer: reported (nothing), confirmed, disagreed or settled (a tie).
+        reason: why, in words.
+    """
+
+    words: str
+    geometric_id: str | None
+    geometric_probability: float
+    named_id: str | None
+    named_probability: float
+    combined_probability: float
+    relations: tuple[str, ...]
+    reliability: float | None
+    effect: Literal["reported", "confirmed", "disagreed", "settled"]
+    reason: str
+
+
+@dataclass(frozen=True)
 class Resolution:
     """The answer to one instruction: a target, or a refusal with its reason. JSON is written from this very class.
 
@@ -823,6 +855,7 @@ class Resolution:
         ms: wall time of the whole request, milliseconds; not part of equality.
         timings_ms: the same by step; not part of equality.
         schema: version of this layout.
+        second_opinion: of a model that was asked for the whole phrase; None where none was.
     """
 
     instruction: str
@@ -846,6 +879,7 @@ class Resolution:
     schema: Literal[1] = 1
     targets: tuple[Target, ...] = ()
     places: tuple[Place, ...] = ()
+    second_opinion: SecondOpinion | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

@@ -12,19 +12,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError
+from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.referring import cannot_refer
 from spatial_vlm_ros.perception.worker_process import GRACE_S, WorkerProcess
 from spatial_vlm_ros.perception.worker_wire import (
+    Ask,
     Body,
     Failed,
     Found,
     FromWorker,
     Load,
     Ready,
+    Refer,
+    Referred,
     WireError,
     ask,
     error_of,
     grounding_of,
+    refer,
+    references_of,
 )
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
@@ -34,7 +41,7 @@ _NEXT = "the next request starts it anew"
 
 
 class WorkerGrounder:
-    """Runs a backend in a process of its own; a Grounder itself.
+    """Runs a backend in a process of its own; a Grounder itself, and a Referrer where the backend is one.
 
     The process is started by `start`, or by the first request. Where it dies, hangs or talks nonsense, the request
     under way fails and the next one starts a new process. It ends when its owner ends, however that ends. Methods may
@@ -66,7 +73,7 @@ class WorkerGrounder:
         self._state = threading.Lock()  # guards the flags that other threads touch
         self._busy, self._closed, self._cancelled = False, False, ""
         self._process: WorkerProcess | None = None
-        self._ready = False
+        self._ready, self._refers = False, False
         self._numbers = itertools.count(1)
         self._late: int | None = None  # number of a request that was given up, and whose answer is still to come
         self._failures = 0
@@ -142,24 +149,49 @@ class WorkerGrounder:
         """
         header, body = ask(next(self._numbers), rgb, phrases)
         with self._own_turn():
-            process = self._started()
-            deadline = time.monotonic() + self.timeout_s
-            if self._late is not None:
-                self._reply(process, self._late, deadline)
-            self._late = header.number
-            process.post(header, body)
-            reply, data = self._reply(process, header.number, deadline)
-            if isinstance(reply, Found):
-                grounding = grounding_of(reply, data, rgb.shape[:2])
-                self._failures = 0
-                return grounding
-            error = error_of(reply, self.name)
-            self._failures += 1
-            if self._failures >= _FAILURES:
-                self._end()
-            raise error
+            reply, data = self._answered(header, body)
+            if not isinstance(reply, Found):
+                raise WireError(f"it answered with {type(reply).__name__} what was asked for phrases")
+            grounding = grounding_of(reply, data, rgb.shape[:2])
+            self._failures = 0
+            return grounding
 
-    def _reply(self, process: WorkerProcess, number: int, deadline: float) -> tuple[Found | Failed, Body]:
+    def refer(self, rgb: Rgb, words: str) -> tuple[replies.Found, ...]:
+        """Ask the backend for a whole phrase; see Referrer.refer. It has timeout_s of its own, as `ground` has.
+
+        Raises:
+            InputError: the backend cannot refer, `rgb` is no image, `words` are no text, or see `start`.
+            ModelError, ModelTimeoutError, CancelledError: as of `ground`.
+        """
+        header, body = refer(next(self._numbers), rgb, words)
+        with self._own_turn():
+            reply, data = self._answered(header, body)
+            if not isinstance(reply, Referred):
+                raise WireError(f"it answered with {type(reply).__name__} what was asked for a whole phrase")
+            references = references_of(reply, data)
+            self._failures = 0
+            return references
+
+    def _answered(self, header: Ask | Refer, body: Sequence[memoryview | bytes]) -> tuple[Found | Referred, Body]:
+        """Post a request and wait for its answer, in one's own turn; a failure of the backend is raised."""
+        process = self._started()
+        if isinstance(header, Refer) and not self._refers:
+            raise cannot_refer(self.name)
+        deadline = time.monotonic() + self.timeout_s
+        if self._late is not None:
+            self._reply(process, self._late, deadline)
+        self._late = header.number
+        process.post(header, body)
+        reply, data = self._reply(process, header.number, deadline)
+        if not isinstance(reply, Failed):
+            return reply, data
+        error = error_of(reply, self.name)
+        self._failures += 1
+        if self._failures >= _FAILURES:
+            self._end()
+        raise error
+
+    def _reply(self, process: WorkerProcess, number: int, deadline: float) -> tuple[Found | Referred | Failed, Body]:
         """Wait for the answer to the request of this number."""
         reply, body = self._frame(process, deadline)
         if isinstance(reply, Ready) or reply.number != number:
@@ -179,7 +211,7 @@ class WorkerGrounder:
                 raise error_of(reply, self.name)
             if not isinstance(reply, Ready):
                 raise WireError("it answered before it was asked")
-            self._ready = True
+            self._ready, self._refers = True, reply.refers
         return self._process
 
     def _frame(self, process: WorkerProcess, deadline: float) -> tuple[FromWorker, Body]:

@@ -19,6 +19,7 @@ import traceback
 
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.perception.referring import referrer_of
 from spatial_vlm_ros.perception.worker_wire import (
     Ask,
     Body,
@@ -26,11 +27,13 @@ from spatial_vlm_ros.perception.worker_wire import (
     FromWorker,
     Load,
     Ready,
+    Refer,
     ToWorker,
     WireError,
-    asked,
     failed,
     found,
+    image_of,
+    referred,
 )
 
 
@@ -78,20 +81,23 @@ def _serve(channel: Channel) -> None:
             traceback.print_exc()
             _send(channel, failed(0, error))
             sys.exit(1)
-        _send(channel, Ready())
+        _send(channel, Ready(refers=callable(getattr(grounder, "refer", None))))
         while True:
             ask, body = _next(channel)
-            if not isinstance(ask, Ask):
+            if not isinstance(ask, (Ask, Refer)):
                 raise WireError("the backend is loaded already")
             _answer(channel, grounder, ask, body)
     except (EOFError, ConnectionError):
         return
 
 
-def _answer(channel: Channel, grounder: Grounder, ask: Ask, body: Body) -> None:
-    rgb, phrases = asked(ask, body)
+def _answer(channel: Channel, grounder: Grounder, ask: Ask | Refer, body: Body) -> None:
+    rgb = image_of(ask, body)
     try:
-        channel.post(*found(ask.number, grounder.ground(rgb, phrases), rgb.shape[:2]))
+        if isinstance(ask, Refer):
+            channel.post(referred(ask.number, referrer_of(grounder).refer(rgb, ask.words)))
+        else:
+            channel.post(*found(ask.number, grounder.ground(rgb, ask.phrases), rgb.shape[:2]))
     except Exception as error:
         traceback.print_exc()
         channel.post(failed(ask.number, error))

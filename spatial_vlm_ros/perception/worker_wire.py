@@ -8,6 +8,7 @@ and LONGEST_BODY, whatever the other side claims.
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, ShapeError, SpatialVlmError
+from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.referring import MOST_FOUND
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 LONGEST_HEADER = 1 << 24  # bytes; 5,000 detections take about 1 MB
@@ -43,7 +46,9 @@ class Load(msgspec.Struct, tag=True, frozen=True):
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """First frame from the process: the backend is loaded."""
+    """First frame from the process: the backend is loaded; `refers` tells whether it takes whole phrases, too."""
+
+    refers: bool = False
 
 
 class Ask(msgspec.Struct, tag=True, frozen=True):
@@ -53,6 +58,15 @@ class Ask(msgspec.Struct, tag=True, frozen=True):
     height: Count
     width: Count
     phrases: tuple[NounPhrase, ...]
+
+
+class Refer(msgspec.Struct, tag=True, frozen=True):
+    """A request for what a whole phrase means; its body is the (height, width, 3) image."""
+
+    number: Count
+    height: Count
+    width: Count
+    words: str
 
 
 class Thing(msgspec.Struct, frozen=True):
@@ -76,6 +90,22 @@ class Found(msgspec.Struct, tag=True, frozen=True):
     things: tuple[Thing, ...]
 
 
+class Named(msgspec.Struct, frozen=True):
+    """One box or point that a model referred with."""
+
+    label: str
+    box: tuple[float, float, float, float] | None
+    point: tuple[float, float] | None
+    score: float | None
+
+
+class Referred(msgspec.Struct, tag=True, frozen=True):
+    """The answer to a request for a whole phrase; it has no body."""
+
+    number: Count
+    things: tuple[Named, ...]
+
+
 class Failed(msgspec.Struct, tag=True, frozen=True):
     """What went wrong instead; number 0 = while loading. `words` are the arguments of the error of that kind."""
 
@@ -84,8 +114,8 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     words: tuple[str, ...]
 
 
-ToWorker = Load | Ask
-FromWorker = Ready | Found | Failed
+ToWorker = Load | Ask | Refer
+FromWorker = Ready | Found | Referred | Failed
 
 
 class Channel:
@@ -182,19 +212,53 @@ def ask(number: int, rgb: Rgb, phrases: Sequence[NounPhrase]) -> tuple[Ask, list
         InputError: `phrases` are no NounPhrases.
         ShapeError: `rgb` is no (H, W, 3) uint8.
     """
-    if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise ShapeError("rgb", "(H, W, 3) uint8", f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}")
     for phrase in phrases:
         if not isinstance(phrase, NounPhrase):
             raise InputError("phrases", type(phrase).__name__, "NounPhrases", "take them from parse")
-    if rgb.nbytes > LONGEST_BODY:
-        raise InputError("rgb", f"{rgb.nbytes} bytes", f"{LONGEST_BODY} at most", "make the image smaller")
+    body = _image(rgb)
     header = Ask(number, rgb.shape[0], rgb.shape[1], tuple(phrases))
     try:
         msgspec.msgpack.encode(header)
     except (UnicodeEncodeError, TypeError, OverflowError) as error:
         raise InputError("phrases", str(error), "text and numbers", "take them from parse") from error
-    return header, [np.ascontiguousarray(rgb).data] if rgb.size else []
+    return header, body
+
+
+def refer(number: int, rgb: Rgb, words: str) -> tuple[Refer, list[memoryview | bytes]]:
+    """Header and body of a request for a whole phrase.
+
+    Raises:
+        InputError: `words` are no text that can be sent.
+        ShapeError: `rgb` is no (H, W, 3) uint8.
+    """
+    body = _image(rgb)
+    header = Refer(number, rgb.shape[0], rgb.shape[1], words)
+    try:
+        if not isinstance(words, str) or len(words.encode()) > _LONGEST_TEXT:
+            raise InputError("words", f"{str(words)[:60]!r}", f"text of {_LONGEST_TEXT} bytes at most", "say less")
+    except UnicodeEncodeError as error:
+        raise InputError("words", str(error), "text", "leave out what is no character") from error
+    return header, body
+
+
+def _image(rgb: Rgb) -> list[memoryview | bytes]:
+    """An image as the body of a request."""
+    if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ShapeError("rgb", "(H, W, 3) uint8", f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}")
+    if rgb.nbytes > LONGEST_BODY:
+        raise InputError("rgb", f"{rgb.nbytes} bytes", f"{LONGEST_BODY} at most", "make the image smaller")
+    return [np.ascontiguousarray(rgb).data] if rgb.size else []
+
+
+def image_of(header: Ask | Refer, body: Body) -> Rgb:
+    """The image of a request, writable.
+
+    Raises:
+        WireError: the body is not of the size that the header says.
+    """
+    if len(body) != header.height * header.width * 3:
+        raise WireError(f"an image of {len(body)} bytes for {header.width}x{header.height} pixels")
+    return np.frombuffer(body, np.uint8).reshape(header.height, header.width, 3)
 
 
 def asked(header: Ask, body: Body) -> tuple[Rgb, tuple[NounPhrase, ...]]:
@@ -203,9 +267,7 @@ def asked(header: Ask, body: Body) -> tuple[Rgb, tuple[NounPhrase, ...]]:
     Raises:
         WireError: the body is not of the size that the header says.
     """
-    if len(body) != header.height * header.width * 3:
-        raise WireError(f"an image of {len(body)} bytes for {header.width}x{header.height} pixels")
-    return np.frombuffer(body, np.uint8).reshape(header.height, header.width, 3), header.phrases
+    return image_of(header, body), header.phrases
 
 
 # ------------------------------------------------------------------------------------------------ answers
@@ -263,6 +325,40 @@ def grounding_of(header: Found, body: Body, size: tuple[int, int]) -> Grounding:
         except InputError as error:
             raise WireError(f"a detection that cannot be one: {error}") from error
     return Grounding(tuple(detections), match.reshape(header.rows, header.columns))
+
+
+def referred(number: int, answer: Sequence[replies.Found]) -> Referred:
+    """Header of an answer to a whole phrase.
+
+    Raises:
+        InputError: something is no Found, or there is too much of it.
+    """
+    things = []
+    for one in answer:
+        if not isinstance(one, replies.Found):
+            raise InputError("what was found", type(one).__name__, "Found objects", "build Found(...) of each")
+        box = None if one.box_xyxy is None else tuple(float(v) for v in one.box_xyxy)
+        point = None if one.point_xy is None else tuple(float(v) for v in one.point_xy)
+        score = None if one.score is None else float(one.score)
+        things.append(Named(str(one.label), box, point, score))  # type: ignore[arg-type]  # lengths are checked there
+    if len(things) > MOST_FOUND:
+        raise InputError("what was found", f"{len(things)} things", f"{MOST_FOUND} at most", "ask for one thing")
+    return Referred(number, tuple(things))
+
+
+def references_of(header: Referred, body: Body) -> tuple[replies.Found, ...]:
+    """What an answer to a whole phrase holds.
+
+    Raises:
+        WireError: it has a body, too many things, or a number that is none.
+    """
+    if len(body) or len(header.things) > MOST_FOUND:
+        raise WireError(f"an answer of {len(header.things)} references and {len(body)} bytes")
+    for thing in header.things:
+        numbers = (*(thing.box or ()), *(thing.point or ()), *(() if thing.score is None else (thing.score,)))
+        if not all(math.isfinite(number) for number in numbers):
+            raise WireError(f"a reference that cannot be one: {thing}")
+    return tuple(replies.Found(t.label, t.box, t.point, t.score) for t in header.things)
 
 
 # ------------------------------------------------------------------------------------------------ failures

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
-from spatial_vlm_ros.spatial import wording
+from spatial_vlm_ros.spatial import second_opinion, wording
 from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import Verdict, candidates
 from spatial_vlm_ros.spatial.likelihood import calibrated
@@ -39,7 +39,8 @@ def answer(verdict: Verdict, believer: Believer, instruction: str) -> Resolution
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
         size = expected_size(verdict.phrase, layout, config.hidden_size, believer.match(verdict.phrase))
         hidden = hidden_regions(layout, size)
-    question = wording.question(verdict, believer)
+    disagreed = verdict.status is Status.DISAGREEMENT
+    question = second_opinion.question(verdict, believer) if disagreed else wording.question(verdict, believer)
     chosen = scene.objects[verdict.chosen] if verdict.chosen >= 0 else None
     spots = verdict.placing.spots if answered and verdict.placing is not None else ()
     places = tuple(place_of(spot, layout) for spot in spots)
@@ -49,7 +50,9 @@ def answer(verdict: Verdict, believer: Believer, instruction: str) -> Resolution
     return Resolution(
         instruction=instruction,
         status=verdict.status,
-        message=wording.message(verdict, believer, hidden),
+        message=(
+            second_opinion.message(verdict, believer) if disagreed else wording.message(verdict, believer, hidden)
+        ),
         target=target_of(chosen, scene) if answered and chosen is not None else None,
         targets=tuple(target_of(scene.objects[row], scene) for row in verdict.several) if answered else (),
         place=places[0] if places else None,
@@ -63,6 +66,7 @@ def answer(verdict: Verdict, believer: Believer, instruction: str) -> Resolution
         confidence=round(sure, 6),
         query=verdict.query,
         stamp_ns=scene.frame.stamp_ns,
+        second_opinion=verdict.opinion,
     )
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From beliefs to an answer or a typed refusal, in one stated order.
 
-Not found → relation unsatisfied → ambiguous → low confidence → occluded → depth invalid → no place → OK.
+Not found → relation unsatisfied → ambiguous → low confidence → occluded → depth invalid → no place → OK. A model that
+was asked for the whole phrase may lower an OK to a disagreement, or settle a tie: see second_opinion.py.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from spatial_vlm_ros.types import (
     ClauseState,
     FrameOfReference,
     NounPhrase,
+    SecondOpinion,
     SpatialQuery,
     Status,
 )
@@ -56,6 +58,7 @@ class Verdict:
         frames: frames of reference that choose different objects (AMBIGUOUS).
         placing: where it is to go, or why nowhere; None where no place was asked for.
         sure: probability of the answer: of the chosen one among all; of each of several, and of any one, by itself.
+        opinion: what a model said of the whole phrase; None where none was asked.
     """
 
     status: Status
@@ -71,6 +74,7 @@ class Verdict:
     frames: tuple[FrameOfReference, ...] = ()
     placing: Placing | None = None
     sure: float = 0.0
+    opinion: SecondOpinion | None = None
 
     @property
     def meant(self) -> tuple[int, ...]:
@@ -92,7 +96,7 @@ def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
     if verdict.status is not Status.OK:
         return verdict
     frames, meant, chosen = [believer.default_frame], [set(verdict.meant)], [verdict.chosen]
-    for frame in _other_frames(believer):
+    for frame in other_frames(believer):
         try:
             other = _weigh(queries, believer.seen_from(frame))
         except FrameUndefinedError:
@@ -106,7 +110,7 @@ def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
     return dataclasses.replace(verdict, status=Status.AMBIGUOUS, rivals=tuple(chosen), frames=tuple(frames), several=())
 
 
-def _other_frames(believer: Believer) -> Iterator[FrameOfReference]:
+def other_frames(believer: Believer) -> Iterator[FrameOfReference]:
     """Frames that may have been meant where none was said: a second configured one, and an anchor's own."""
     second = believer.config.relation.second_frame
     if believer.unsaid and second and FrameOfReference(second) is not believer.default_frame:
@@ -253,10 +257,15 @@ class _Ladder:
         return [c for c in clauses if state_of(float(c.likelihood[row]), holds) is ClauseState.UNCLEAR]
 
     def _usable(self, row: int) -> Status:
-        thing = self.believer.layout.scene.objects[row]
-        if thing.visible_fraction < self._config.min_visible:
-            return Status.OCCLUDED
-        return Status.OK if thing.depth_problem is None else Status.DEPTH_INVALID
+        return usable(row, self.believer)
+
+
+def usable(row: int, believer: Believer) -> Status:
+    """Whether a thing that is meant can be acted on: OK, OCCLUDED or DEPTH_INVALID."""
+    thing = believer.layout.scene.objects[row]
+    if thing.visible_fraction < believer.config.decision.min_visible:
+        return Status.OCCLUDED
+    return Status.OK if thing.depth_problem is None else Status.DEPTH_INVALID
 
 
 def phrases_not_found(belief: PhraseBelief, found: float) -> Iterator[NounPhrase]:
