@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backend "florence-2": a small encoder-decoder model that is asked by task tokens and answers in location tokens.
+
+An answer is words and tokens <loc_0> to <loc_999>: the number of the strip, of a thousand equal ones across or down the
+picture, in which an edge lies; x before y, left and top before right and bottom. The processor's own
+post_process_generation turns them into pixels (strip centres). It passes over what it does not know, so the form of the
+whole answer is checked before: what is no answer is an error, never "nothing found".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import ModelError, UnknownNameError
+from spatial_vlm_ros.perception.backends import loading
+from spatial_vlm_ros.perception.backends.asking import (
+    Probabilities,
+    Reply,
+    check_rgb,
+    check_whole,
+    greedy,
+    grounding,
+    quoted,
+    token_limit,
+)
+from spatial_vlm_ros.perception.backends.onboard import Runner, settings
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.replies import LONGEST_LABEL, Found, printable
+from spatial_vlm_ros.types import NounPhrase, Rgb
+
+NAME = "florence-2"
+MODEL_CLASS = "Florence2ForConditionalGeneration"
+
+TASKS: Mapping[str, str] = MappingProxyType(
+    {"detection": "<OPEN_VOCABULARY_DETECTION>", "grounding": "<CAPTION_TO_PHRASE_GROUNDING>"}
+)
+"""Option → task token by which things of a category are asked for."""
+
+REFERRING = "<REFERRING_EXPRESSION_SEGMENTATION>"
+"""Task token by which a whole phrase is asked for; the answer is an outline."""
+
+_FINER = 1000  # post_process_generation cuts pixels to whole numbers; asked for thousandths of them it loses nothing
+_KEPT = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id", "no_repeat_ngram_size")
+_PADDING = re.compile(r"</?s>|<pad>")
+_LOCATION = r"(?:<loc_\d{1,3}>)"
+_OUTLINE = rf"(?:<poly>(?:{_LOCATION}{{2}}|<sep>)+</poly>)"
+_NAMED = re.compile(rf"(?:[^<>]*[^<>\s](?:(?:{_LOCATION}{{4}})+|{_OUTLINE}+)\s*)*")
+_OUTLINES = re.compile(rf"(?:{_OUTLINE}+|(?:{_LOCATION}{{2}}|<sep>)*)")
+_FEWEST_CORNERS = 3
+
+
+def load(
+    *, model: str, task: str = "detection", max_new_tokens: str = "512", preset: str = "auto", **given: str
+) -> Florence2:
+    """Load a Florence-2 model in the layout of transformers (florence-community/Florence-2-base, -large).
+
+    Args:
+        model: folder with config, safetensors weights and processor, or a hub id.
+        task: key of TASKS.
+        max_new_tokens: longest answer, tokens; a box takes four and its name.
+        preset: see onboard.PRESETS.
+        **given: device, dtype, batch, budget_s, warm_up: see onboard.Settings. The model takes pictures of one size
+            only, so longest_px changes nothing.
+
+    Returns:
+        The grounder.
+
+    Raises:
+        InputError: an option is out of its range.
+        UnknownNameError: no such task, preset, setting or model.
+        DependencyError: torch or transformers is missing.
+        ModelError: the files are incomplete, damaged or of another architecture, or the model does not run here.
+    """
+    limit = token_limit(max_new_tokens)
+    if task not in TASKS:
+        raise UnknownNameError("task of Florence-2", task, TASKS)
+    runner = Runner(NAME, settings(preset, **given), resizes=False)
+    weights = loading.pretrained(MODEL_CLASS, model, model=NAME, device=runner.device, dtype=runner.dtype)
+    grounder = Florence2(weights, loading.processor(model, model=NAME), runner, task, limit)
+    if runner.settings.warm_up:
+        grounder.warm_up()
+    return grounder
+
+
+class Florence2:
+    """A grounder that asks Florence-2 for one category per question.
+
+    Decoding is greedy. The model gives no scores; the score of a thing is the geometric mean probability, 0 to 1, of
+    the tokens of the answer that names it, its end included: the probability of the sequence, made independent of its
+    length. It is not calibrated.
+
+    Args:
+        model: Florence2ForConditionalGeneration, on the runner's device; its generation settings are replaced.
+        processor: Florence2Processor that belongs to it.
+        runner: memory and time.
+        task: key of TASKS.
+        max_new_tokens: longest answer, tokens.
+
+    Raises:
+        ModelError: the model has no end-of-answer token.
+    """
+
+    def __init__(
+        self, model: Any, processor: Any, runner: Runner, task: str = "detection", max_new_tokens: int = 512
+    ) -> None:
+        self.runner = runner
+        self._model, self._processor, self._task = model, processor, TASKS[task]
+        model.generation_config = greedy(model, processor.tokenizer, max_new_tokens, keep=_KEPT)
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Ask for every category once, and match the boxes to the phrases; see asking.grounding.
+
+        Raises:
+            ShapeError: the picture is no (H, W, 3) uint8.
+            InputError: nothing is left of a category once it is quoted.
+            ModelError: the model failed, or its answer is none.
+            ModelTimeoutError: the time budget is spent.
+        """
+        categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
+        asked = self._ask(rgb, self._task, categories, _NAMED)
+        return grounding(dict(zip(categories, asked, strict=True)), phrases, rgb, NAME)
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:
+        """Ask what a whole phrase refers to, relations and all: "the chick behind the cup".
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            words: the phrase.
+
+        Returns:
+            The box, in pixels of `rgb`, around the outline that the model gives; empty where it gives none.
+
+        Raises:
+            ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
+        """
+        return self._ask(rgb, REFERRING, [quoted(words)], _OUTLINES)[0]
+
+    def warm_up(self) -> float:
+        """Ask a full batch about a grey picture; gives the seconds it took.
+
+        Raises:
+            ModelError: the model does not run here.
+        """
+        grey = np.full((480, 640, 3), 127, np.uint8)
+        return self.runner.warm_up([f"{self._task}object"] * self.runner.settings.batch, self._forward(grey))
+
+    def _ask(self, rgb: Rgb, task: str, words: Sequence[str], form: re.Pattern[str]) -> list[tuple[Found, ...]]:
+        """What is found for each of the words."""
+        check_rgb(rgb)
+        replies = self.runner.over([task + asked for asked in words], self._forward(rgb))
+        size = (int(rgb.shape[1]), int(rgb.shape[0]))
+        return [self._found(reply, task, asked, form, size) for asked, reply in zip(words, replies, strict=True)]
+
+    def _found(
+        self, reply: Reply, task: str, words: str, form: re.Pattern[str], size: tuple[int, int]
+    ) -> tuple[Found, ...]:
+        """What an answer names; `size` is (width, height) in pixels."""
+        check_whole(reply, self._model.generation_config, NAME)
+        answer = _PADDING.sub("", reply.text).strip()
+        if not answer and not reply.text.startswith(self._processor.tokenizer.bos_token):
+            raise _unusable(reply.text, "it ends before it begins")  # seeing nothing, a model begins and ends
+        if not form.fullmatch(answer):
+            raise _unusable(answer, "it has another form than words with boxes or outlines")
+        finer = (size[0] * _FINER, size[1] * _FINER)
+        try:
+            parsed = self._processor.post_process_generation(text=answer, task=task, image_size=finer)[task]
+        except Exception as error:
+            reason = f"its processor cannot read {printable(answer, 120)!r}: {type(error).__name__}: {error}"
+            raise ModelError(NAME, reason, "give the processor that belongs to the model") from error
+        found = tuple(
+            Found(printable(label, LONGEST_LABEL) or words, box, None, reply.score)
+            for label, box in _boxes(parsed, answer)
+        )
+        if answer and not found:
+            raise _unusable(answer, "its processor finds no place in it")
+        return found
+
+    def _forward(self, rgb: Rgb) -> Callable[[Sequence[str], int], list[Reply]]:
+        """What the runner calls with a batch of prompts; answers keep their special tokens."""
+        from PIL import Image
+
+        picture = Image.fromarray(np.ascontiguousarray(rgb))
+
+        def forward(prompts: Sequence[str], _: int) -> list[Reply]:
+            inputs = self._processor(
+                images=[picture] * len(prompts), text=list(prompts), return_tensors="pt", padding=True
+            ).to(self._model.device, dtype=self._model.dtype)
+            recorder = Probabilities(NAME)
+            rows = self._model.generate(**inputs, logits_processor=[recorder])[:, 1:].tolist()
+            return recorder.replies(rows, self._model.generation_config, self._processor.tokenizer, plain=False)
+
+        return forward
+
+
+def _boxes(parsed: Mapping[str, Any], answer: str) -> Iterator[tuple[str, tuple[float, float, float, float]]]:
+    """Labels and boxes of what the processor read; of outlines, the boxes around them."""
+    names = parsed.get("bboxes_labels", parsed.get("labels", ()))
+    for label, corners in zip(names, parsed.get("bboxes", ()), strict="bboxes" in parsed):
+        yield label, _box(np.asarray(corners, dtype=np.float64).reshape(2, 2), answer)
+    names = parsed.get("polygons_labels", parsed.get("labels", ()))
+    for label, outlines in zip(names, parsed.get("polygons", ()), strict="polygons" in parsed):
+        if any(len(outline) < 2 * _FEWEST_CORNERS for outline in outlines):
+            raise _unusable(answer, "an outline has fewer than three corners")
+        corners = np.concatenate([np.reshape(np.asarray(outline, np.float64), (-1, 2)) for outline in outlines])
+        yield label, _box(np.stack([corners.min(axis=0), corners.max(axis=0)]), answer)
+
+
+def _box(corners: npt.NDArray[np.float64], answer: str) -> tuple[float, float, float, float]:
+    """Pixels from thousandths of them; (2, 2), top left and bottom right."""
+    (left, top), (right, bottom) = (corners / _FINER).tolist()
+    if not (left < right and top < bottom):
+        raise _unusable(answer, "a box has no area, or its corners in another order")
+    return left, top, right, bottom
+
+
+def _unusable(answer: str, reason: str) -> ModelError:
+    shown = printable(answer, 120)
+    repair = "try task=grounding or task=detection, the other one, or a larger Florence-2"
+    return ModelError(NAME, f"its answer cannot be used: {reason}; the answer begins {shown!r}", repair)

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models and processors of `transformers` from a folder or the hub's cache: safetensors only, no code of a model's own.
+
+The order is: a folder of that name, then the hub's cache, then, unless HF_HUB_OFFLINE is set, a download into the
+cache. Whatever is found is read as a folder, so nothing else is asked of the network afterwards.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spatial_vlm_ros.errors import DependencyError, ModelError, SpatialVlmError, UnknownNameError
+
+if TYPE_CHECKING:
+    import torch
+
+INSTALL = 'pip install "spatial_vlm_ros[vlm]"'
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+_WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+_UNWANTED = ("*/*", "consolidated*", "*.fp16.safetensors", "*.bf16.safetensors", "*.non_ema.safetensors")
+_BF16_CAPABILITY = (8, 0)  # NVIDIA's first with bfloat16 arithmetic (Ampere); older ones emulate it
+
+
+def pretrained(
+    cls: str | type[Any],
+    path_or_id: str,
+    *,
+    model: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    also: tuple[str, ...] = (),
+) -> Any:
+    """Load a model with its weights, ready for inference.
+
+    Args:
+        cls: class of transformers, or its name; an Auto class takes the architecture from the folder's config.
+        path_or_id: folder with config.json and safetensors weights, or an id "owner/name" of the hub.
+        model: the backend's name, for messages.
+        device: where it will run.
+        dtype: of its floating-point weights.
+        also: further `model_type`s of a config whose weights fit `cls`.
+
+    Returns:
+        The model on `device`, in evaluation mode.
+
+    Raises:
+        DependencyError: torch, transformers or a package this model needs is not installed.
+        UnknownNameError: no such id, here or on the hub.
+        ModelError: the weights are pickled, damaged or missing; the config is of another architecture; the id is not in
+            the cache and the hub cannot be reached; the model does not fit in memory.
+    """
+    model_class = transformers_class(cls, model=model) if isinstance(cls, str) else cls
+    folder = model_folder(path_or_id, model=model)
+    _check_config(folder, model_class, model, also)
+    _check_weights(folder, model)
+    try:
+        loaded, report = model_class.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise _load_error(error, folder, model) from error
+    if report["missing_keys"]:
+        names = sorted(report["missing_keys"])
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise ModelError(model, f"its weights lack {shown}", f"give weights of {model_class.__name__}: {folder}")
+    try:
+        return loaded.to(device).eval()
+    except RuntimeError as error:
+        repair = "choose a smaller model, dtype=float16, device=cpu, or end what else uses the device"
+        raise ModelError(model, f"it cannot be moved to {device}: {_words(error)}", repair) from error
+
+
+def processor(path_or_id: str, *, model: str, cls: str | type[Any] = "AutoProcessor") -> Any:
+    """Load the processor (picture and text preparation) that belongs to a model.
+
+    Args:
+        path_or_id: as in `pretrained`.
+        model: the backend's name, for messages.
+        cls: class of transformers, or its name.
+
+    Returns:
+        The processor; with AutoProcessor never a bare tokenizer or picture processor.
+
+    Raises:
+        DependencyError, UnknownNameError, ModelError: as `pretrained`.
+    """
+    wanted = transformers_class(cls, model=model) if isinstance(cls, str) else cls
+    folder = model_folder(path_or_id, model=model)
+    try:
+        loaded = wanted.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise _load_error(error, folder, model) from error
+    if wanted.__name__ == "AutoProcessor" and not isinstance(loaded, transformers_class("ProcessorMixin", model=model)):
+        reason = f"{folder} holds a {type(loaded).__name__} and no whole processor"
+        raise ModelError(model, reason, "add the model's preprocessor_config.json and tokenizer files")
+    return loaded
+
+
+def transformers_class(name: str, *, model: str) -> Any:
+    """A class of transformers by its name.
+
+    Args:
+        name: for example "GroundingDinoForObjectDetection".
+        model: the backend's name, for messages.
+
+    Raises:
+        DependencyError: torch, transformers or what the class needs is not installed.
+        ModelError: the installed transformers has no such class.
+    """
+    try:
+        importlib.import_module("torch")
+        return getattr(importlib.import_module("transformers"), name)
+    except AttributeError as error:
+        repair = f"install a newer one: pip install -U transformers, or {INSTALL}"
+        raise ModelError(model, f"the installed transformers has no {name}", repair) from error
+    except ImportError as error:
+        raise _not_installed(error, model) from error
+
+
+def model_folder(path_or_id: str, *, model: str) -> Path:
+    """The folder that holds a model's files; downloads them where they are neither given nor cached.
+
+    Args:
+        path_or_id: folder, or an id "owner/name" of the hub.
+        model: the backend's name, for messages.
+
+    Raises:
+        DependencyError: huggingface_hub, which comes with transformers, is not installed.
+        UnknownNameError: no such id here or on the hub.
+        ModelError: no such folder, a file instead of a folder, or no network and not in the cache.
+    """
+    given = Path(path_or_id).expanduser()
+    if given.is_dir():
+        return given
+    if given.suffix in PICKLED:
+        raise _pickled(model, given)
+    if given.is_file():
+        raise ModelError(model, f"{given} is a file", "give the folder that holds config.json and model.safetensors")
+    if path_or_id.startswith(("/", ".", "~")) or path_or_id.count("/") > 1 or not path_or_id:
+        repair = 'give the folder that holds config.json and model.safetensors, or an id "owner/name"'
+        raise ModelError(model, f"there is no folder {path_or_id!r}", repair)
+    try:
+        return _cached(path_or_id) or _downloaded(path_or_id, model)
+    except ImportError as error:
+        raise _not_installed(error, model) from error
+
+
+def best_device(wanted: str) -> torch.device:
+    """The device to run on.
+
+    Args:
+        wanted: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        DependencyError: torch is not installed.
+        UnknownNameError: another word.
+        ModelError: CUDA is wanted and not there.
+    """
+    torch = needed_torch()
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return torch.device("cuda", 0) if there else torch.device("cpu")
+    if wanted == "cpu":
+        return torch.device("cpu")
+    kind, colon, index = wanted.partition(":")
+    if kind != "cuda" or (colon and not index.isdecimal()):
+        raise UnknownNameError("device", wanted, ("auto", "cpu", "cuda", "cuda:1"))
+    number = int(index or 0)
+    if number >= there:
+        repair = "use device=auto or device=cpu, or install a torch built for this machine's CUDA"
+        raise ModelError(wanted, f"torch {torch.__version__} sees {there} CUDA devices", repair)
+    return torch.device("cuda", number)
+
+
+def best_dtype(device: torch.device, wanted: str) -> torch.dtype:
+    """The number format of the weights.
+
+    Args:
+        device: where the model will run.
+        wanted: "auto" (float32 on a CPU; on CUDA bfloat16 from capability 8.0, float16 before), "float32",
+            "bfloat16" or "float16".
+
+    Raises:
+        DependencyError: torch is not installed.
+        UnknownNameError: another word.
+    """
+    torch = needed_torch()
+    if wanted not in DTYPES:
+        raise UnknownNameError("dtype", wanted, DTYPES)
+    if wanted == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        newer = torch.cuda.get_device_capability(device) >= _BF16_CAPABILITY
+        return torch.bfloat16 if newer else torch.float16
+    return getattr(torch, wanted)
+
+
+def read_json(path: Path, model: str) -> dict[str, Any]:
+    """A JSON object of a model's folder.
+
+    Raises:
+        ModelError: the file is missing, no JSON or no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(model, f"{path} is missing", "give the model's whole folder") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(model, f"{path} cannot be read: {_words(error)}", "fetch the model again") from error
+    if not isinstance(content, dict):
+        raise ModelError(model, f"{path} holds a {type(content).__name__}, not an object", "fetch the model again")
+    return content
+
+
+def needed_torch() -> Any:
+    """The library, or how to install it."""
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise DependencyError("torch", INSTALL) from error
+
+
+def _cached(repository: str) -> Path | None:
+    """The cached snapshot of an id where it has config and all weights, else None; asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(repository, "config.json")
+    except HFValidationError as error:
+        raise _no_such_id(repository) from error
+    if not isinstance(found, str):
+        return None
+    folder = Path(found).parent
+    return folder if _complete(folder) else None
+
+
+def _complete(folder: Path) -> bool:
+    """Whether all weights that the folder names are in it."""
+    single, index = (folder / name for name in WEIGHTS)
+    if single.is_file():
+        return True
+    if not index.is_file():
+        return False
+    return all((folder / shard).is_file() for shard in _shards(index))
+
+
+def _shards(index: Path) -> tuple[str, ...]:
+    """Names of the weight files that an index lists; files of its own folder, all of them safetensors."""
+    listed = read_json(index, "index of weights").get("weight_map")
+    names = sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
+    if not names or not all(name.endswith(".safetensors") and Path(name).name == name for name in names):
+        reason = f"{index} does not list safetensors files of its own folder"
+        raise ModelError("index of weights", reason, "fetch the model again")
+    return tuple(names)
+
+
+def _downloaded(repository: str, model: str) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    by_hand = f"download it once with network (hf download {repository}), or give a folder that holds it"
+    if constants.is_offline_mode():
+        raise ModelError(model, f"{repository!r} is not in the cache, and HF_HUB_OFFLINE is set", by_hand)
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED)))
+    except GatedRepoError as error:
+        repair = "accept its terms on the hub and log in: hf auth login"
+        raise ModelError(model, f"{repository!r} needs its owner's permission", repair) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise _no_such_id(repository) from error
+    except Exception as error:
+        reason = f"{repository!r} is not in the cache, and downloading it failed: {_words(error)}"
+        raise ModelError(model, reason, by_hand) from error
+
+
+def _no_such_id(repository: str) -> UnknownNameError:
+    return UnknownNameError("model", repository, ('an id "owner/name" of the hub', "a folder with config.json"))
+
+
+def _check_config(folder: Path, model_class: Any, model: str, also: tuple[str, ...]) -> None:
+    config = read_json(folder / "config.json", model)
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        raise ModelError(model, f"{folder / 'config.json'} names no model_type", "fetch the model again")
+    wanted = getattr(model_class, "config_class", None)
+    if wanted is not None and kind not in (wanted.model_type, *also) and wanted.base_config_key not in config:
+        repair = f"give a model whose model_type is {' or '.join((wanted.model_type, *also))}"
+        raise ModelError(model, f"{folder} holds a model of type {kind!r}", repair)
+    named = config.get("transformers_weights")
+    if named is not None and not str(named).endswith((".safetensors", ".safetensors.index.json")):
+        raise _pickled(model, folder / str(named))
+
+
+def _check_weights(folder: Path, model: str) -> None:
+    """Refuse pickles, adapters and folders without weights before anything is read."""
+    if (folder / "adapter_config.json").is_file():
+        repair = "merge it into its base model and save that: model.merge_and_unload().save_pretrained(folder)"
+        raise ModelError(model, f"{folder} holds an adapter, which names another model to load", repair)
+    if _complete(folder):
+        return
+    pickles = sorted(path for path in folder.iterdir() if path.suffix in PICKLED)
+    if pickles and not any(folder.glob("*.safetensors*")):
+        raise _pickled(model, pickles[0])
+    if (folder / WEIGHTS[1]).is_file():
+        raise ModelError(model, f"{folder} lacks some of the files that {WEIGHTS[1]} names", "fetch the model again")
+    raise ModelError(model, f"{folder} has no {WEIGHTS[0]}", "fetch the model again, with its weights")
+
+
+def _pickled(model: str, path: Path) -> ModelError:
+    reason = f"{path} is pickled, and unpickling runs whatever code is in it"
+    repair = "give safetensors weights; where you trust the file, load it elsewhere and save_pretrained() the model"
+    return ModelError(model, reason, repair)
+
+
+def _load_error(error: Exception, folder: Path, model: str) -> SpatialVlmError:
+    """What an exception of transformers, torch or safetensors means for the user."""
+    if isinstance(error, ImportError):
+        return _not_installed(error, model)
+    if "trust_remote_code" in str(error):
+        repair = "choose a model whose code is part of transformers"
+        return ModelError(model, f"{folder} needs code of its own, which is never run", repair)
+    if type(error).__name__ == "SafetensorError":
+        return ModelError(model, f"weights in {folder} are damaged: {_words(error)}", "fetch the model again")
+    return ModelError(model, f"{folder} cannot be loaded: {_words(error)}", "check that its files belong together")
+
+
+def _not_installed(error: ImportError, model: str) -> SpatialVlmError:
+    """A package is missing; transformers also says so in an ImportError that names none."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return DependencyError(error.name.split(".")[0], INSTALL)
+    return ModelError(model, f"a package it needs is missing: {_words(error)}", f"install it, or {INSTALL}")
+
+
+def _words(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if len(text) <= 300 else text[:297] + '...'}"

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model on the robot's own computer: device, number format, batches, picture size, memory that runs out, time.
+
+A request is a list of items (prompts, boxes) for one picture. `Runner.over` takes them through the model in batches:
+before each it looks at the clock, and where memory runs out it frees what it can and goes one rung down, first with
+smaller batches, then with a smaller picture. The next request starts at the top again.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
+
+from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.perception.backends.loading import best_device, best_dtype, needed_torch
+
+if TYPE_CHECKING:
+    import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+SMALLER_PICTURE = 0.75  # each such rung needs about half the memory of the one before
+LEAST_LONGEST_PX = 256  # below it, things on a table fall under a few patches of any of the models
+_TEGRA = Path("/etc/nv_tegra_release")  # present on Jetson boards only
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "NVML_SUCCESS == r",  # how the allocator of a Jetson fails, which has no NVML to ask
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model runs on this computer.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        batch: items that go through the model at once, 1 or more.
+        longest_px: longest side of the picture given to the model, pixels, LEAST_LONGEST_PX or more; a picture is never
+            made larger than the model's own size.
+        budget_s: seconds that a request may take; checked between batches, so one batch is never cut off.
+        warm_up: run once at load, so that the first request does not pay for it, and find out how much fits in memory.
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    batch: int = 4
+    longest_px: int = 1333
+    budget_s: float = 30.0
+    warm_up: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise InputError("batch", str(self.batch), "1 or more", "correct the option")
+        if self.longest_px < LEAST_LONGEST_PX:
+            raise InputError("longest_px", str(self.longest_px), f"{LEAST_LONGEST_PX} or more", "correct the option")
+        if not 0.0 < self.budget_s < math.inf:
+            raise InputError("budget_s", str(self.budget_s), "seconds, more than 0", "correct the option")
+
+
+PRESETS: Mapping[str, Settings] = MappingProxyType(
+    {
+        "cpu": Settings("cpu", "float32", batch=1, longest_px=800, budget_s=60.0, warm_up=False),
+        "desktop-cuda": Settings("cuda", "auto", batch=8, longest_px=1333, budget_s=10.0),
+        "jetson-orin": Settings("cuda", "float16", batch=2, longest_px=800, budget_s=20.0),
+    }
+)
+"""Starting points by name; any field can be set apart. Sizes and batches are choices of caution, not measurements."""
+
+
+def settings(preset: str = "auto", **given: str) -> Settings:
+    """Settings of a preset, with fields of one's own.
+
+    Args:
+        preset: a name of PRESETS, or "auto": what fits this computer.
+        **given: fields of Settings as texts; an empty text leaves the preset's value.
+
+    Raises:
+        UnknownNameError: no such preset or field.
+        InputError: no number where one is wanted, or out of range.
+    """
+    if preset != "auto" and preset not in PRESETS:
+        raise UnknownNameError("preset", preset, ("auto", *PRESETS))
+    start = PRESETS[_fitting() if preset == "auto" else preset]
+    values: dict[str, object] = {}
+    for name, text in given.items():
+        if name not in _READERS:
+            raise UnknownNameError("setting", name, _READERS)
+        if text:
+            values[name] = option(name, text, _READERS[name])
+    return replace(start, **values)  # type: ignore[arg-type]
+
+
+def option(name: str, text: str, reader: Callable[[str], Result]) -> Result:
+    """An option's text as a value.
+
+    Raises:
+        InputError: the reader cannot read it.
+    """
+    try:
+        return reader(text)
+    except ValueError as error:
+        raise InputError(f"option {name}", repr(text), f"a {reader.__name__.strip('_')}", "correct it") from error
+
+
+def yes_or_no(text: str) -> bool:
+    """A switch as one writes it.
+
+    Raises:
+        ValueError: another word.
+    """
+    if text.lower() not in ("yes", "no", "true", "false"):
+        raise ValueError(text)
+    return text.lower() in ("yes", "true")
+
+
+_READERS: Mapping[str, Callable[[str], object]] = MappingProxyType(
+    {"device": str, "dtype": str, "batch": int, "longest_px": int, "budget_s": float, "warm_up": yes_or_no}
+)
+
+
+def capped(own: Mapping[str, int], longest_px: int) -> dict[str, int]:
+    """A processor's size, scaled down as a whole so that no side of the picture becomes longer than `longest_px`.
+
+    Args:
+        own: the processor's: shortest_edge and longest_edge, or height and width, pixels.
+        longest_px: most pixels of the longest side.
+
+    Returns:
+        The same keys; never larger than the processor's own size.
+    """
+    sides = {name: int(value) for name, value in own.items() if value}
+    scale = min(1.0, longest_px / max(sides.values()))
+    return {name: max(1, round(side * scale)) for name, side in sides.items()}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """How much is asked of the memory at once.
+
+    Args:
+        batch: items at once.
+        longest_px: longest side of the picture, pixels.
+    """
+
+    batch: int
+    longest_px: int
+
+    def lower(self, resizes: bool = True) -> Rung | None:
+        """The next smaller one: half the batch, then a smaller picture where that helps; None at the bottom."""
+        if self.batch > 1:
+            return Rung(self.batch // 2, self.longest_px)
+        if not resizes or self.longest_px <= LEAST_LONGEST_PX:
+            return None
+        return Rung(1, max(LEAST_LONGEST_PX, round(self.longest_px * SMALLER_PICTURE)))
+
+    def __str__(self) -> str:
+        return f"batch {self.batch} at {self.longest_px} px"
+
+
+class Runner:
+    """Takes the items of a request through a model, within memory and time.
+
+    Args:
+        model: the backend's name, for messages.
+        settings: of this computer.
+        resizes: whether the model takes pictures of any size, so that a smaller one saves memory.
+        clock: seconds that only grow.
+
+    Raises:
+        DependencyError, UnknownNameError, ModelError: as `best_device` and `best_dtype`.
+    """
+
+    def __init__(
+        self, model: str, settings: Settings, *, resizes: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.model, self.settings, self.resizes = model, settings, resizes
+        self.device: torch.device = best_device(settings.device)
+        self.dtype: torch.dtype = best_dtype(self.device, settings.dtype)
+        self._clock = clock
+        self.top = Rung(settings.batch, settings.longest_px)
+
+    def warm_up(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> float:
+        """Run once with no limit of time; requests then start at the rung that fitted.
+
+        Args:
+            items: as many as a full batch, to see that it fits.
+            forward: as in `over`.
+
+        Returns:
+            Seconds it took.
+
+        Raises:
+            ModelError: as `over`.
+        """
+        started = self._clock()
+        _, self.top = self._over(items, forward, math.inf)
+        return self._clock() - started
+
+    def over(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> list[Result]:
+        """Answer one request.
+
+        Args:
+            items: N items.
+            forward: (batch of items, longest side in pixels) → one result for each; runs without gradients.
+
+        Returns:
+            N results in the same order.
+
+        Raises:
+            ModelTimeoutError: the budget was spent before all items were through.
+            ModelError: out of memory on the lowest rung too, saying what was tried; or the model failed.
+        """
+        return self._over(items, forward, self.settings.budget_s)[0]
+
+    def _over(
+        self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]], budget_s: float
+    ) -> tuple[list[Result], Rung]:
+        done: list[Result] = []
+        tried: list[Rung] = []
+        rung, started = self.top, self._clock()
+        while len(done) < len(items):
+            self._check_time(started, budget_s, len(done), len(items))
+            results = self._attempt(forward, items[len(done) : len(done) + rung.batch], rung.longest_px)
+            if results is not None:
+                done.extend(results)
+                continue
+            self.free()  # only here, where the exception and the tensors its traceback holds are gone
+            tried.append(rung)
+            lower = rung.lower(self.resizes)
+            if lower is None:
+                raise self._out_of_memory(tried)
+            rung = lower
+        return done, rung
+
+    def _attempt(
+        self, forward: Callable[[Sequence[Item], int], Sequence[Result]], batch: Sequence[Item], longest_px: int
+    ) -> Sequence[Result] | None:
+        """The results, or None where memory ran out."""
+        import torch
+
+        try:
+            with torch.inference_mode():
+                results = forward(batch, longest_px)
+        except SpatialVlmError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                return None
+            repair = "load it anew; where it stays, try device=cpu dtype=float32"
+            raise ModelError(self.model, f"it failed: {type(error).__name__}: {error}", repair) from error
+        if len(results) != len(batch):
+            raise ModelError(self.model, f"{len(results)} results for {len(batch)} items", "mend the backend")
+        return results
+
+    def free(self) -> None:
+        """Give memory that nothing uses back to the device."""
+        import torch
+
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _check_time(self, started: float, budget_s: float, done: int, of: int) -> None:
+        spent = self._clock() - started
+        if spent >= budget_s:
+            reason = f"{spent:.1f} s of {budget_s:g} s are spent with {done} of {of} items done"
+            repair = "raise budget_s, lower longest_px, ask for fewer things, or use a smaller model or a GPU"
+            raise ModelTimeoutError(self.model, reason, repair)
+
+    def _out_of_memory(self, tried: Sequence[Rung]) -> ModelError:
+        reason = f"out of memory on {self.device}; tried {', '.join(map(str, tried))}"
+        repair = "use a smaller model or dtype=float16, end what else uses the memory, or run it on another computer"
+        return ModelError(self.model, reason, repair)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of torch, CUDA or Python says that memory ran out."""
+    import torch
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def check_finite(model: str, **outputs: torch.Tensor) -> None:
+    """Refuse outputs that are no numbers; a picture in which nothing is found looks the same after a threshold.
+
+    Args:
+        model: the backend's name, for messages.
+        **outputs: tensors by name.
+
+    Raises:
+        ModelError: NaN or infinity in one of them.
+    """
+    for name, values in outputs.items():
+        wrong = int((~values.isfinite()).sum())
+        if wrong:
+            reason = f"{wrong} of {values.numel()} numbers of its {name} are NaN or infinite"
+            raise ModelError(model, reason, "use dtype=float32 or bfloat16, or fetch the weights again")
+
+
+def _fitting() -> str:
+    torch = needed_torch()
+    if not torch.cuda.is_available():
+        return "cpu"
+    return "jetson-orin" if _TEGRA.exists() else "desktop-cuda"

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backend "sam2": masks by SAM 2 (2408.00714) for the boxes of any other grounder.
+
+The picture is prepared here and not by the model's own image processor, which needs torchvision; the steps and their
+numbers are those of its preprocessor_config.json. The picture is encoded once for each request, the boxes are decoded
+in batches. A box is no ambiguous prompt, so one mask is asked for and not the three of a point.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.perception import load_grounder, parse_options
+from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, read_json
+from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.types import Mask, NounPhrase, Rgb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+Box = tuple[float, float, float, float]
+
+NAME = "sam2"
+KINDS = (NAME,)
+_SAME_WEIGHTS = ("sam2_video",)  # published folders are of the video model, which holds the picture model whole
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a picture becomes the model's input.
+
+    Args:
+        side: of the square the picture is stretched to, pixels.
+        factor: that 8-bit values are multiplied by.
+        mean: of each channel, subtracted.
+        std: of each channel, divided by.
+    """
+
+    side: int
+    factor: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, rgb: Rgb, device: torch.device) -> torch.Tensor:
+        """(H, W, 3) uint8 → (1, 3, side, side) float32: bilinear with antialiasing, rounded to 8 bits, normalised."""
+        import torch
+
+        picture = torch.tensor(rgb, device=device).permute(2, 0, 1)[None].float()
+        sized = torch.nn.functional.interpolate(
+            picture, (self.side, self.side), mode="bilinear", align_corners=False, antialias=True
+        )
+        mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        return (sized.round().clamp(0.0, 255.0) * self.factor - mean) / std
+
+
+class Segmenter:
+    """Gives masks for boxes.
+
+    Args:
+        model: Sam2Model on the runner's device.
+        prepare: of its folder.
+        runner: memory and time; its picture size is not used, for the model takes one size only.
+
+    Raises:
+        ModelError: the preparation is for another size than the model's.
+    """
+
+    def __init__(self, model: Any, prepare: Preparation, runner: Runner) -> None:
+        self.runner = runner
+        self._model, self._prepare = model, prepare
+        side = int(model.config.prompt_encoder_config.image_size)
+        if prepare.side != side:
+            reason = f"its preprocessor makes pictures of {prepare.side} px and its model takes {side} px"
+            raise ModelError(NAME, reason, "give the preprocessor_config.json that was saved with the model")
+
+    def masks(self, rgb: Rgb, boxes: Sequence[Box]) -> tuple[Mask | None, ...]:
+        """Masks of what the boxes hold.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            boxes: left, top, right, bottom in pixels.
+
+        Returns:
+            For each box (H, W) bool with pixels inside the box only, or None where there are none.
+
+        Raises:
+            ModelError: the model failed, gave NaN, or memory ran out.
+            ModelTimeoutError: the time budget is spent.
+        """
+        return tuple(self.runner.over(boxes, self._forward(rgb)))
+
+    def warm_up(self) -> float:
+        """Run once on a grey picture with a full batch; gives the seconds it took.
+
+        Raises:
+            ModelError: the model does not run here.
+        """
+        grey = np.full((480, 640, 3), 127, np.uint8)
+        boxes = [(160.0, 120.0, 480.0, 360.0)] * self.runner.settings.batch
+        return self.runner.warm_up(boxes, self._forward(grey))
+
+    def _forward(self, rgb: Rgb) -> Callable[[Sequence[Box], int], list[Mask | None]]:
+        """What the runner calls with a batch of boxes; the picture is encoded at the first call."""
+        height, width = rgb.shape[:2]
+        encoded: list[Any] = []
+
+        def forward(boxes: Sequence[Box], _: int) -> list[Mask | None]:
+            import torch
+
+            device, dtype = self.runner.device, self.runner.dtype
+            if not encoded:
+                encoded.append(self._model.get_image_embeddings(self._prepare(rgb, device).to(dtype)))
+            scale = torch.tensor([self._prepare.side / width, self._prepare.side / height] * 2, device=device)
+            prompt = torch.tensor(boxes, device=device)[None] * scale
+            output = self._model(
+                image_embeddings=list(encoded[0]), input_boxes=prompt.to(dtype), multimask_output=False
+            )
+            logits = output.pred_masks[0].float()
+            check_finite(NAME, masks=logits)
+            full = torch.nn.functional.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
+            return [_inside(mask, box) for mask, box in zip((full[:, 0] > 0.0).cpu().numpy(), boxes, strict=True)]
+
+        return forward
+
+
+class MaskedGrounder:
+    """A grounder whose boxes get masks; masks that it gives itself stay.
+
+    Args:
+        grounder: that finds the things.
+        segmenter: that gives the masks.
+    """
+
+    def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
+        self.grounder, self.segmenter = grounder, segmenter
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """As the grounder, with masks; see Grounder.ground.
+
+        Raises:
+            ModelError: one of the two models failed.
+            ModelTimeoutError: one of them spent its time budget.
+        """
+        found = self.grounder.ground(rgb, phrases)
+        bare = [n for n, detection in enumerate(found.detections) if detection.mask is None]
+        masks = self.segmenter.masks(rgb, [found.detections[n].box_xyxy for n in bare])
+        detections = list(found.detections)
+        for n, mask in zip(bare, masks, strict=True):
+            detections[n] = replace(detections[n], mask=mask)
+        return Grounding(tuple(detections), found.match)
+
+
+def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "auto", **given: str) -> Grounder:
+    """A grounder with masks as options ask for them.
+
+    Args:
+        grounder: that finds the things.
+        masks: "" for none, or a name of KINDS.
+        masks_model: folder or id of the hub, for example "facebook/sam2.1-hiera-tiny".
+        preset: see onboard.PRESETS.
+        **given: see onboard.Settings; longest_px is not used.
+
+    Returns:
+        The same grounder where no masks are wanted.
+
+    Raises:
+        UnknownNameError: no such kind of masks, preset, setting or model.
+        InputError: masks without a model, or an option out of its range.
+        DependencyError: torch or transformers is not installed.
+        ModelError: the model cannot be loaded, or does not run here.
+    """
+    if not masks:
+        return grounder
+    if masks not in KINDS:
+        raise UnknownNameError("kind of masks", masks, KINDS)
+    if not masks_model:
+        raise InputError("option masks_model", "nothing", "a folder or an id of the hub", "name the SAM 2 model")
+    return MaskedGrounder(grounder, segmenter(masks_model, preset, **given))
+
+
+def segmenter(model: str, preset: str = "auto", **given: str) -> Segmenter:
+    """Load SAM 2; arguments and errors as `with_masks`."""
+    runner = Runner(NAME, settings(preset, **given), resizes=False)
+    prepare = preparation(model_folder(model, model=NAME))
+    loaded = pretrained("Sam2Model", model, model=NAME, device=runner.device, dtype=runner.dtype, also=_SAME_WEIGHTS)
+    made = Segmenter(loaded, prepare, runner)
+    if runner.settings.warm_up:
+        made.warm_up()
+    return made
+
+
+def load(*, grounder: str, model: str, options: str = "", preset: str = "auto", **given: str) -> Grounder:
+    """Load the backend: another one, with masks.
+
+    Args:
+        grounder: name of the backend that finds the things.
+        model: folder or id of the SAM 2 model.
+        options: of that backend, "name=value name=value".
+        preset: see onboard.PRESETS.
+        **given: of SAM 2; see onboard.Settings.
+
+    Raises:
+        InputError, UnknownNameError, DependencyError, ModelError: as `load_grounder` and `with_masks`.
+    """
+    return with_masks(load_grounder(grounder, parse_options(options)), NAME, model, preset, **given)
+
+
+def preparation(folder: Path) -> Preparation:
+    """Read how the pictures of a model are prepared.
+
+    Raises:
+        ModelError: no preprocessor_config.json or processor_config.json, or one that cannot be followed.
+    """
+    path = folder / "preprocessor_config.json"
+    if not path.is_file() and (folder / "processor_config.json").is_file():
+        path = folder / "processor_config.json"
+    content = read_json(path, NAME)
+    content = content.get("image_processor", content)
+    try:
+        side, other = int(content["size"]["height"]), int(content["size"]["width"])
+        mean, std = (_three(content[name]) for name in ("image_mean", "image_std"))
+        factor = float(content.get("rescale_factor", 1 / 255))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{path} lacks a number it should have: {type(error).__name__}: {error}"
+        raise ModelError(NAME, reason, "fetch the model again") from error
+    if side != other or side < 1 or min(std) <= 0.0 or not all(map(math.isfinite, (factor, *mean, *std))):
+        raise ModelError(NAME, f"{path} describes no square, finite preparation", "fetch the model again")
+    return Preparation(side, factor, mean, std)
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _inside(mask: npt.NDArray[np.bool_], box: Box) -> Mask | None:
+    """The part of a mask inside its box, or None where nothing is left."""
+    left, top, right, bottom = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+    cut = np.zeros_like(mask)
+    cut[max(top, 0) : bottom, max(left, 0) : right] = mask[max(top, 0) : bottom, max(left, 0) : right]
+    return cut if cut.any() else None

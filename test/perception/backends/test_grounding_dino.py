@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grounding DINO on real classes that learned two pictures: words, boxes, scores, and what goes wrong."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, picture, saved_detector
+
+from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
+from spatial_vlm_ros.perception.backends.grounding_dino import (
+    Boxes,
+    GroundingDino,
+    asked_as,
+    joined,
+    load,
+    merged,
+    overlaps,
+)
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.types import Detection, NounPhrase
+
+KINDS = ("grounding-dino", "mm-grounding-dino")
+CAT, CAN, DOG = NounPhrase("cat"), NounPhrase("soup can"), NounPhrase("dog")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_detector(tmp_path_factory.mktemp(request.param), request.param, taught=True)
+
+
+@pytest.fixture
+def taught(folder: Path) -> GroundingDino:
+    return loaded(folder)
+
+
+@pytest.fixture(scope="module")
+def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights: for what does not depend on what is found."""
+    return saved_detector(tmp_path_factory.mktemp("plain"), KINDS[0], taught=False)
+
+
+def loaded(folder: Path, **options: str) -> GroundingDino:
+    grounder = load(model=str(folder), preset="cpu", **options)
+    assert isinstance(grounder, GroundingDino)
+    return grounder
+
+
+def told(grounding: Grounding) -> list[tuple[object, ...]]:
+    return [(d.id, d.label, d.score, d.box_xyxy) for d in grounding.detections]
+
+
+def iou(detection: Detection, box: Sequence[float]) -> float:
+    return float(overlaps(np.array(detection.box_xyxy), np.array([box], np.float64))[0])
+
+
+# ------------------------------------------------------------------------------------------------ what is found
+
+
+@pytest.mark.parametrize(("left", "right"), [(RED, BLUE), (BLUE, RED)])
+def test_boxes_follow_the_pixels_and_labels_the_words(taught: GroundingDino, left: Any, right: Any) -> None:
+    found = taught.ground(picture(left, right), [CAT, CAN, DOG])
+    by_label = {detection.label: detection for detection in found.detections}
+    assert len(found.detections) == 2
+    assert iou(by_label["cat"], LEFT if left == RED else RIGHT) > 0.8
+    assert iou(by_label["soup can"], RIGHT if left == RED else LEFT) > 0.8
+    assert all(0.5 < detection.score <= 1.0 for detection in found.detections)
+    columns = [detection.label for detection in found.detections]
+    expected = [[float(label == phrase.category) for label in columns] for phrase in (CAT, CAN, DOG)]
+    np.testing.assert_array_equal(found.match, expected)
+
+
+def test_the_order_of_phrases_changes_only_the_rows(folder: Path) -> None:
+    taught = loaded(folder, at_once="1")
+    there, back = taught.ground(picture(), [CAT, CAN, DOG]), taught.ground(picture(), [DOG, CAN, CAT])
+    assert told(there) == told(back)
+    np.testing.assert_allclose(there.match, back.match[::-1], atol=1e-3)
+
+
+def test_phrases_of_one_category_share_its_answer(taught: GroundingDino) -> None:
+    phrases = [CAN, CAT, DOG, NounPhrase("Soup-can"), NounPhrase("CAT", attributes=("red",), count=2)]
+    found = taught.ground(picture(), [*phrases, NounPhrase("soup can", count=2)])
+    np.testing.assert_array_equal(found.match[1], found.match[4])
+    np.testing.assert_array_equal(found.match[0], found.match[5])
+    assert found.match.shape == (6, len(found.detections))
+
+
+def test_asked_one_at_a_time_no_thing_is_reported_twice(folder: Path) -> None:
+    apart = loaded(folder, at_once="1", batch="2", iou="0.5").ground(picture(), [CAT, CAN, DOG])
+    assert apart.detections
+    for one, other in itertools.combinations(apart.detections, 2):
+        assert iou(one, other.box_xyxy) <= 0.5
+    assert apart.match.shape == (3, len(apart.detections))
+
+
+def test_the_batch_changes_nothing(folder: Path) -> None:
+    one = loaded(folder, at_once="1", batch="1").ground(picture(), [CAT, CAN])
+    two = loaded(folder, at_once="1", batch="2").ground(picture(), [CAT, CAN])
+    assert [d.label for d in one.detections] == [d.label for d in two.detections]
+    np.testing.assert_allclose(one.match, two.match, atol=1e-3)
+    for a, b in zip(one.detections, two.detections, strict=True):
+        np.testing.assert_allclose(a.box_xyxy, b.box_xyxy, atol=0.05)
+
+
+def test_boxes_are_in_pixels_of_the_picture_given(taught: GroundingDino) -> None:
+    larger = np.kron(picture(), np.ones((3, 3, 1), np.uint8))
+    found = taught.ground(larger, [CAT, CAN, DOG])
+    by_label = {detection.label: detection for detection in found.detections}
+    assert iou(by_label["cat"], tuple(3 * side for side in LEFT)) > 0.8
+    assert all(d.box_xyxy[2] <= 3 * WIDTH and d.box_xyxy[3] <= 3 * HEIGHT for d in found.detections)
+
+
+def test_the_thing_matches_whatever_was_found(taught: GroundingDino) -> None:
+    found = taught.ground(picture(), [NounPhrase("object"), CAT, CAN, DOG])
+    assert found.detections
+    np.testing.assert_array_equal(found.match[0], 1.0)
+
+
+def test_nothing_above_the_threshold_is_nothing_found(folder: Path) -> None:
+    found = loaded(folder, threshold="1").ground(picture(), [CAT, CAN])
+    assert found.detections == ()
+    assert found.match.shape == (2, 0)
+
+
+def test_a_box_that_no_phrase_reaches_is_dropped(folder: Path) -> None:
+    assert loaded(folder, text_threshold="1").ground(picture(), [CAT, CAN]).detections == ()
+
+
+def test_a_picture_that_may_not_be_written_to_or_is_a_view_is_read(plain_folder: Path) -> None:
+    grounder = loaded(plain_folder, threshold="0", text_threshold="0")
+    view = np.repeat(picture(), 2, axis=1)[:, ::2]
+    view.setflags(write=False)
+    assert told(grounder.ground(view, [CAT])) == told(grounder.ground(picture(), [CAT]))
+
+
+def test_no_phrase_asks_nothing(taught: GroundingDino) -> None:
+    assert taught.ground(picture(), []).match.shape == (0, 0)
+
+
+def test_the_same_question_has_the_same_answer(taught: GroundingDino) -> None:
+    first, second = (taught.ground(picture(), [CAT, CAN]) for _ in range(2))
+    assert told(first) == told(second)
+    np.testing.assert_array_equal(first.match, second.match)
+
+
+def test_half_precision_finds_the_same(folder: Path) -> None:
+    whole = loaded(folder).ground(picture(), [CAT, CAN, DOG])
+    half = loaded(folder, dtype="bfloat16").ground(picture(), [CAT, CAN, DOG])
+    assert [d.label for d in whole.detections] == [d.label for d in half.detections]
+    assert all(iou(a, b.box_xyxy) > 0.9 for a, b in zip(whole.detections, half.detections, strict=True))
+
+
+def test_every_kind_and_number_of_words_gives_a_row_each(plain_folder: Path) -> None:
+    grounder = loaded(plain_folder, threshold="0", text_threshold="0", at_once="3", batch="2")
+    words = ["cat", "cats", "red box", "soup-can", "dog", "can opener", "unheard of thing", "a", "box", "cup"]
+    phrases = [NounPhrase(word) for word in words]
+    found = grounder.ground(picture(), phrases)
+    assert found.match.shape == (len(words), len(found.detections))
+    assert found.detections
+    assert ((found.match >= 0) & (found.match <= 1)).all()
+    assert {d.label for d in found.detections} <= {asked_as(word) for word in words}
+    assert len({d.id for d in found.detections}) == len(found.detections)
+
+
+# ------------------------------------------------------------------------------------------------ what goes wrong
+
+
+def test_nan_is_a_model_error_and_not_an_empty_table(taught: GroundingDino) -> None:
+    with torch.no_grad():
+        taught._model.model.text_projection.weight[0] = torch.nan
+    with pytest.raises(ModelError, match="NaN"):
+        taught.ground(picture(), [CAT])
+
+
+def test_out_of_memory_in_the_backbone_is_survived(folder: Path) -> None:
+    taught = loaded(folder, at_once="1", batch="3")
+    expected = taught.ground(picture(), [CAT, CAN, DOG])
+    seen = []
+
+    def allocate(_: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        seen.append(len(inputs[0]))
+        if seen[-1] > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    hook = taught._model.model.backbone.register_forward_pre_hook(allocate)
+    found = taught.ground(picture(), [CAT, CAN, DOG])
+    assert seen == [3, 1, 1, 1]
+    assert [d.label for d in found.detections] == [d.label for d in expected.detections]
+    hook.remove()
+    assert told(taught.ground(picture(), [CAT, CAN, DOG])) == told(expected)
+
+
+def test_the_time_budget_ends_a_long_request(plain_folder: Path) -> None:
+    with pytest.raises(ModelTimeoutError, match="of 3 items"):
+        loaded(plain_folder, at_once="1", budget_s="1e-9").ground(picture(), [CAT, CAN, DOG])
+
+
+def test_a_category_that_is_no_word_or_too_long_is_refused(plain_folder: Path) -> None:
+    grounder = loaded(plain_folder)
+    with pytest.raises(InputError, match="noun"):
+        grounder.ground(picture(), [NounPhrase("?!")])
+    with pytest.raises(InputError, match="16 tokens"):
+        grounder.ground(picture(), [NounPhrase("cat " * 20)])
+
+
+def test_many_categories_are_split_by_the_longest_text(plain_folder: Path) -> None:
+    grounder = loaded(plain_folder, at_once="100")
+    seen: list[int] = []
+    grounder._model.model.text_backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    nouns = [" ".join(pair) for pair in itertools.product(("red", "soup"), ("cat", "cup", "dog", "can", "box"))]
+    grounder.ground(picture(), [NounPhrase(noun) for noun in nouns])
+    assert len(seen) > 1
+    assert max(seen) <= 16
+
+
+def test_a_tokenizer_of_another_model_is_refused(plain_folder: Path) -> None:
+    grounder = loaded(plain_folder)
+    grounder._model.model.special_tokens = torch.tensor([1, 2, 3, 4])
+    with pytest.raises(ModelError, match="full stop"):
+        GroundingDino(grounder._model, grounder._processor, grounder.runner)
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path, plain_folder: Path) -> None:
+    config = (plain_folder / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"grounding-dino"', '"owlv2"'))
+    with pytest.raises(ModelError, match="mm-grounding-dino"):
+        load(model=str(tmp_path), preset="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"threshold": "2"}, InputError),
+        ({"text_threshold": "nan"}, InputError),
+        ({"iou": "much"}, InputError),
+        ({"at_once": "0"}, InputError),
+        ({"most": "-1"}, InputError),
+        ({"preset": "mainframe"}, UnknownNameError),
+        ({"colour": "red"}, UnknownNameError),
+    ],
+)
+def test_options_out_of_range_are_refused(plain_folder: Path, options: dict[str, str], error: type[Exception]) -> None:
+    with pytest.raises(error, match=next(iter(options)).removeprefix("text_").split("_")[0]):
+        load(model=str(plain_folder), **{"preset": "cpu", **options})  # type: ignore[arg-type]
+
+
+def test_warming_up_runs_the_whole_model(plain_folder: Path) -> None:
+    grounder = loaded(plain_folder, warm_up="yes", batch="2")
+    assert grounder.runner.top.batch == 2
+    assert grounder.warm_up() > 0.0
+
+
+# ------------------------------------------------------------------------------------------------ parts
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [("Cat", "cat"), ("soup  can", "soup can"), ("can. dog?", "can dog"), ("felt-tip pen", "felt-tip pen"),
+     ("soup_can", "soup can"), ("child's cup", "child's cup"), ("Tasse für Öl", "tasse für öl")],
+)  # fmt: skip
+def test_a_category_is_asked_in_plain_words(said: str, asked: str) -> None:
+    assert asked_as(said) == asked
+
+
+def test_categories_are_joined_as_the_processor_does(plain_folder: Path) -> None:
+    prepared_by = loaded(plain_folder)._processor
+    assert joined(["cat", "soup can"]) == prepared_by._preprocess_input_text(["cat", "soup can"]) == "cat. soup can."
+
+
+def test_overlapping_boxes_are_one_thing_with_the_best_score_and_all_fits() -> None:
+    xyxy = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10], [0, 0, 5, 5]], np.float64)
+    fit = np.array([[0.3, 0.1], [0.1, 0.6], [0.2, 0.0], [0.4, 0.0]])
+    kept = merged(Boxes(xyxy, np.array([0.3, 0.6, 0.2, 0.4]), fit), iou=0.8, most=10)
+    np.testing.assert_array_equal(kept.xyxy, xyxy[[1, 3, 2]])
+    np.testing.assert_array_equal(kept.score, [0.6, 0.4, 0.2])
+    np.testing.assert_array_equal(kept.fit, [[0.3, 0.6], [0.4, 0.0], [0.2, 0.0]])
+    assert len(merged(Boxes(xyxy, np.array([0.3, 0.6, 0.2, 0.4]), fit), iou=0.8, most=1).score) == 1
+    none = np.zeros((0, 4))
+    assert merged(Boxes(none, np.zeros(0), np.zeros((0, 2))), 0.8, 10).fit.shape == (0, 2)
+
+
+BOX = st.tuples(*[st.integers(0, 50)] * 2, *[st.integers(1, 50)] * 2).map(
+    lambda b: [float(b[0]), float(b[1]), float(b[0] + b[2]), float(b[1] + b[3])]
+)
+
+
+@given(st.lists(BOX, min_size=1, max_size=12), st.floats(0.1, 0.95))
+def test_merging_leaves_no_two_that_overlap_and_loses_no_place(boxes: list[list[float]], most: float) -> None:
+    xyxy = np.array(boxes)
+    kept = merged(Boxes(xyxy, np.linspace(1.0, 0.1, len(boxes)), np.ones((len(boxes), 1))), most, 100)
+    for n, box in enumerate(kept.xyxy):
+        assert (np.delete(overlaps(box, kept.xyxy), n) <= most).all()
+    assert all(overlaps(box, kept.xyxy).max() > min(most, 0.999) for box in xyxy)
+
+
+def test_boxes_beyond_the_border_are_cut_and_slivers_go(plain_folder: Path) -> None:
+    grounder = loaded(plain_folder, threshold="0", text_threshold="0", iou="1")
+    shift = spread(grounder._model)
+    found = grounder.ground(picture(), [CAT])
+    shift.remove()
+    assert found.detections
+    for detection in found.detections:
+        x0, y0, x1, y1 = detection.box_xyxy
+        assert 0 <= x0 <= x1 - 1 <= WIDTH - 1
+        assert 0 <= y0 <= y1 - 1 <= HEIGHT - 1
+    assert any(d.box_xyxy[2] == WIDTH for d in found.detections)
+
+
+def spread(model: Any) -> Any:
+    """Push the boxes of the last layer to the right and make them wide."""
+
+    def push(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        return output + torch.tensor([3.0, 0.0, 2.0, 0.0])
+
+    hook: Any = model.bbox_embed[-1].register_forward_hook(push)
+    return hook

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real vision-language models of a few thousand weights, taught a handful of conversations by ordinary training steps.
+
+Each is the class of transformers that a published checkpoint uses, with a processor, tokenizer and chat template built
+here, and lies in a folder as a checkpoint does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    BartConfig,
+    Florence2Config,
+    Florence2ForConditionalGeneration,
+    Florence2Processor,
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from spatial_vlm_ros.types import Rgb
+
+WIDTH, HEIGHT = 180, 100
+IGNORED = -100  # label of a token that is not learnt
+SEED = 5
+SURE = 0.9  # probability from which a token counts as known by heart
+
+QWEN_TOKENS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"),
+    *("<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
+)
+QWEN_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+UNKNOWN = "<unk>"
+PIECE = r"[A-Za-z]+|[\s\S]"  # a word, or any other single character
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What the model is to answer to a question about a picture."""
+
+    rgb: Rgb
+    question: str
+    reply: str
+
+
+def scene(left: int, top: int, right: int, bottom: int, colour: tuple[int, int, int] = (200, 40, 40)) -> Rgb:
+    """A grey picture of WIDTH x HEIGHT with one filled rectangle."""
+    rgb = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+    rgb[top:bottom, left:right] = colour
+    return rgb
+
+
+# ------------------------------------------------------------------------------------------------ Qwen
+
+
+def qwen_folder(folder: Path, kind: str, lessons: Sequence[Lesson], steps: int = 300, spoil: bool = False) -> Path:
+    """Save a tiny Qwen-VL model that learnt the lessons.
+
+    Args:
+        folder: new folder.
+        kind: "qwen2_5_vl" or "qwen3_vl".
+        lessons: what it learns.
+        steps: of training; 0 leaves it random.
+        spoil: one of its weights becomes NaN.
+    """
+    torch.manual_seed(SEED)
+    tokenizer = _tokenizer(QWEN_TOKENS, _pieces(lessons), {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
+    tokenizer.chat_template = QWEN_TEMPLATE
+    patch = 14 if kind == "qwen2_5_vl" else 16
+    edges = {"shortest_edge": (4 * patch) ** 2, "longest_edge": 1280 * (2 * patch) ** 2}
+    pictures = Qwen2VLImageProcessorPil(patch_size=patch, size=edges)
+    model = _qwen2_5(tokenizer) if kind == "qwen2_5_vl" else _qwen3(tokenizer)
+    model.generation_config = GenerationConfig(
+        eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id],
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=True,
+        temperature=0.9,
+        repetition_penalty=1.5,
+    )
+    tokenizer.save_pretrained(folder)
+    pictures.save_pretrained(folder)
+    if steps:
+        _teach(model, lambda: _qwen_batch(tokenizer, pictures, lessons), steps)
+    return _saved(model, folder, spoil)
+
+
+def _qwen2_5(tokenizer: Any) -> Any:
+    config = Qwen2_5_VLConfig(
+        text_config={
+            **_text(tokenizer),
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0},
+        },
+        vision_config={
+            **{"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64},
+            **{"patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1]},
+        },
+        **_tokens(tokenizer),
+    )
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+def _qwen3(tokenizer: Any) -> Any:
+    config = Qwen3VLConfig(
+        text_config={
+            **_text(tokenizer),
+            "head_dim": 16,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0},
+        },
+        vision_config={
+            **{"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64},
+            **{"patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]},
+        },
+        **_tokens(tokenizer),
+    )
+    return Qwen3VLForConditionalGeneration(config)
+
+
+def _text(tokenizer: Any) -> dict[str, Any]:
+    return {
+        **{"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
+        **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024},
+        **{"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id},
+    }
+
+
+def _tokens(tokenizer: Any) -> dict[str, int]:
+    names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
+    names |= {"vision_start_token_id": "vision_start", "vision_end_token_id": "vision_end"}
+    return {key: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
+
+
+def _qwen_batch(tokenizer: Any, pictures: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
+    """Whole conversations with labels, padded on the right; written without the code under test."""
+    seen = pictures(images=[Image.fromarray(lesson.rgb) for lesson in lessons], return_tensors="pt")
+    ids, labels = [], []
+    for lesson, grid in zip(lessons, seen["image_grid_thw"], strict=True):
+        pads = "<|image_pad|>" * int(grid.prod() // pictures.merge_size**2)
+        start = f"<|im_start|>user\n<|vision_start|>{pads}<|vision_end|>{lesson.question}<|im_end|>\n"
+        prompt = tokenizer.encode(start + "<|im_start|>assistant\n")
+        answer = tokenizer.encode(lesson.reply + "<|im_end|>")
+        ids.append(prompt + answer)
+        labels.append([IGNORED] * len(prompt) + answer)
+    input_ids = _padded(ids, tokenizer.pad_token_id)
+    lengths = torch.tensor([len(row) for row in ids])
+    return {
+        "input_ids": input_ids,
+        "attention_mask": (torch.arange(input_ids.shape[1]) < lengths[:, None]).long(),
+        "mm_token_type_ids": (input_ids == tokenizer.convert_tokens_to_ids("<|image_pad|>")).int(),
+        "labels": _padded(labels, IGNORED),
+        **seen,
+    }
+
+
+# ------------------------------------------------------------------------------------------------ Florence-2
+
+
+def florence_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 300, spoil: bool = False) -> Path:
+    """Save a tiny Florence-2 that learnt the lessons; a question is a task token followed by words."""
+    torch.manual_seed(SEED)
+    locations = [f"<loc_{number}>" for number in range(1000)]
+    tokenizer = _tokenizer(
+        ("<s>", "<pad>", "</s>", "<image>"),
+        [*_pieces(lessons), *_pieces([Lesson(scene(0, 0, 1, 1), text, "") for text in _FLORENCE_TASKS])],
+        {
+            **{"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>"},
+            "extra_special_tokens": {"image_token": "<image>"},
+        },
+    )
+    tokenizer.add_tokens([*locations, "<poly>", "</poly>", "<sep>"])
+    pictures = CLIPImageProcessorPil(
+        size={"height": 64, "width": 64}, do_center_crop=False, do_resize=True, image_seq_length=5
+    )
+    processor = Florence2Processor(
+        pictures, tokenizer, post_processor_config={name: {} for name in _FLORENCE_POST_PROCESSING}
+    )
+    model = Florence2ForConditionalGeneration(_florence(tokenizer))
+    ends = {"decoder_start_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    model.generation_config = GenerationConfig(
+        **ends, pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, num_beams=3, max_length=20
+    )
+    processor.save_pretrained(folder)
+    if steps:
+        _teach(model, lambda: _florence_batch(processor, lessons), steps)
+    return _saved(model, folder, spoil)
+
+
+_FLORENCE_TASKS = ("Locate in the image with mask.", "Locate the phrases in the caption: ")
+_FLORENCE_POST_PROCESSING = ("description_with_bboxes_or_polygons", "phrase_grounding", "polygons")
+
+
+def _florence(tokenizer: Any) -> Any:
+    ids = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    ids |= {"eos_token_id": tokenizer.eos_token_id, "decoder_start_token_id": tokenizer.eos_token_id}
+    return Florence2Config(
+        vision_config={
+            **{"depths": [1, 1, 1, 1], "embed_dim": [16, 16, 32, 32], "num_heads": [2, 2, 2, 2]},
+            **{"num_groups": [2, 2, 2, 2], "window_size": 4, "drop_path_rate": 0.0, "projection_dim": 64},
+        },
+        text_config=BartConfig(
+            **{"vocab_size": len(tokenizer), "d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.0},
+            **{"encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "max_position_embeddings": 256},
+            **{"encoder_attention_heads": 4, "decoder_attention_heads": 4},
+            **ids,
+        ),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        **ids,
+    )
+
+
+def _florence_batch(processor: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
+    tokenizer = processor.tokenizer
+    inputs = processor(
+        images=[Image.fromarray(lesson.rgb) for lesson in lessons],
+        text=[lesson.question for lesson in lessons],
+        return_tensors="pt",
+        padding=True,
+    )
+    answers = [tokenizer.encode(f"<s>{lesson.reply}</s>", add_special_tokens=False) for lesson in lessons]
+    return {**inputs, "labels": _padded(answers, IGNORED)}
+
+
+# ------------------------------------------------------------------------------------------------ both
+
+
+def _pieces(lessons: Iterable[Lesson]) -> list[str]:
+    text = " ".join(f"{lesson.question} {lesson.reply}" for lesson in lessons)
+    printable = [chr(code) for code in range(32, 127)]
+    return sorted({*re.findall(PIECE, text), *printable, "\n", "user", "assistant"})
+
+
+def _tokenizer(special: Sequence[str], pieces: Iterable[str], roles: dict[str, Any]) -> Any:
+    """A tokenizer of words and single characters; what it was not given is UNKNOWN."""
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*special, UNKNOWN, *pieces]))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token=UNKNOWN, additional_special_tokens=list(special), **roles
+    )
+
+
+def _padded(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
+
+
+def _teach(model: Any, batch: Callable[[], dict[str, Any]], steps: int) -> None:
+    """Train on one batch until every token of every answer is known by heart, or fail."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    inputs = batch()
+    model.train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    for _ in range(steps):
+        output = model(**inputs)
+        surety = _least_surety(output.logits, inputs["labels"], model.config.is_encoder_decoder)
+        if surety > SURE:
+            break
+        optimiser.zero_grad()
+        output.loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+    torch.set_num_threads(threads)
+    assert surety > SURE, f"after {steps} steps the tiny model knows one token with a probability of {surety:.2f} only"
+
+
+def _least_surety(logits: torch.Tensor, labels: torch.Tensor, aligned: bool) -> float:
+    """Smallest probability that the model gives to a token it should say."""
+    if not aligned:  # a decoder's output at one place is what it says at the next
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    right = logits.detach().softmax(-1).gather(2, labels.clamp(min=0)[:, :, None])[:, :, 0]
+    return float(right[labels != IGNORED].min())
+
+
+def _saved(model: Any, folder: Path, spoil: bool) -> Path:
+    if spoil:
+        with torch.no_grad():
+            next(weight for name, weight in model.named_parameters() if "embed_tokens" in name or "shared" in name)[
+                :
+            ] = float("nan")
+    model.eval().save_pretrained(folder)
+    transformers.logging.set_verbosity_error()
+    return folder
