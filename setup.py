@@ -95,6 +95,8 @@ setup(
         ],
         "bags": ["rosbags>=0.10"],
         "sim": ["mujoco>=3.4"],
+        # Detectors and vision-language models on board.
+        "vlm": ["torch>=2.5", "transformers>=5.0", "safetensors>=0.4", "pillow>=9.0", "jinja2>=3.1"],
         # The compact model: onnxruntime to run it, the rest to train it.
         "compact": ["onnxruntime>=1.18"],
         "train": [

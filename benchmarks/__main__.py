@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 SPEED = ("parsing", "resolving", "importing", "lifting", "live")
-ACCURACY = ("accuracy", "simulator", "constructed", "ablations", "paraphrases")
+ACCURACY = ("accuracy", "simulator", "constructed", "ablations", "paraphrases", "second_opinions")
 
 
 def main() -> int:

@@ -260,13 +260,15 @@ def _share(oks: Sequence[bool]) -> dict[str, float]:
 
 
 def _varied(config: ResolverConfig) -> Iterator[tuple[str, float, ResolverConfig]]:
-    """Every parameter halved and doubled, within its bounds; whole numbers by one."""
+    """Every number halved and doubled, within its bounds; whole numbers by one."""
     for group_field in dataclasses.fields(config):
         group = getattr(config, group_field.name)
         if not dataclasses.is_dataclass(group):
             continue
         for field in dataclasses.fields(group):
             value, m = getattr(group, field.name), field.metadata
+            if isinstance(value, (bool, str)):
+                continue
             steps = (value - 1, value + 1) if isinstance(value, int) else (value / 2, value * 2)
             for step in steps:
                 bounded = min(max(step, m["low"]), m["high"])

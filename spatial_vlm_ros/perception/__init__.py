@@ -14,6 +14,10 @@ from spatial_vlm_ros.perception.grounder import Grounder
 
 BACKENDS: dict[str, str] = {
     "compact": "spatial_vlm_ros.perception.backends.compact:load",
+    "florence-2": "spatial_vlm_ros.perception.backends.florence2:load",
+    "grounding-dino": "spatial_vlm_ros.perception.backends.grounding_dino:load",
+    "qwen-vl": "spatial_vlm_ros.perception.backends.qwen_vl:load",
+    "sam2": "spatial_vlm_ros.perception.backends.sam2:load",
     "server": "spatial_vlm_ros.perception.backends.server:load",
 }
 """Backend name → "module:function" that loads it; what the module needs is imported then and never before.

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The other question that a model may be asked: which thing does the whole phrase mean? And which one it named.
+
+Knows boxes and points of replies, and detections; what an answer counts for is in `spatial.second_opinion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.replies import Found
+from spatial_vlm_ros.types import Detection, Rgb
+
+MOST_FOUND = 1000
+"""Boxes and points that an answer may have."""
+_DISTINCT = 0.1  # overlap by which the thing that is meant beats every other one: less lies between two
+
+
+class Referrer(Protocol):
+    """Points at what a whole phrase means. A grounder that can do it has this method beside `ground`."""
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:
+        """Find what a phrase with all its relations means.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            words: for example "the chick behind the cup".
+
+        Returns:
+            Boxes or points, pixels of `rgb`; empty where the model sees no such thing.
+
+        Raises:
+            ModelError: the model failed, or its answer cannot be read.
+        """
+        ...
+
+
+def referrer_of(grounder: object) -> Referrer:
+    """A grounder as a Referrer.
+
+    Raises:
+        InputError: there is none, or it cannot refer.
+    """
+    if not callable(getattr(grounder, "refer", None)):
+        raise cannot_refer("no grounder" if grounder is None else type(grounder).__name__)
+    return cast(Referrer, grounder)
+
+
+def cannot_refer(name: str) -> InputError:
+    """The error of a second opinion that nobody can give."""
+    return InputError(
+        "second_opinion.ask", f"{name}, which cannot be asked for a whole phrase", "a grounder with `refer`",
+        "choose a backend that refers, or set second_opinion.ask to false",
+    )  # fmt: skip
+
+
+def named(found: Sequence[Found], detections: Sequence[Detection], overlap: float, model: str) -> int | None:
+    """The one thing that an answer names.
+
+    A box names the thing whose box it overlaps (intersection over union) by `overlap` or more and by 0.1 more than any
+    other; a point the only thing whose mask, or box where it has none, it lies in. All that was found must name the
+    same thing.
+
+    Args:
+        found: answer of a Referrer.
+        detections: N things of the same picture.
+        overlap: least overlap, 0 to 1.
+        model: name, for errors.
+
+    Returns:
+        Its row among `detections`; None where nothing, several things or something between things is named.
+
+    Raises:
+        ModelError: the answer is no answer of a Referrer.
+    """
+    _check(found, model)
+    rows: set[int | None] = set()
+    for one in found:
+        if one.box_xyxy is not None:
+            rows.add(_by_box(np.array(one.box_xyxy, np.float64), detections, overlap))
+        if one.point_xy is not None:
+            rows.add(_by_point(one.point_xy, detections))
+    return rows.pop() if len(rows) == 1 else None
+
+
+def _check(found: Any, model: str) -> None:
+    repair = "mend the backend; its answer cannot be used"
+    if not isinstance(found, (tuple, list)) or not all(isinstance(one, Found) for one in found):
+        raise ModelError(model, f"it referred with {type(found).__name__}, not with a tuple of Found", repair)
+    if len(found) > MOST_FOUND:
+        raise ModelError(model, f"it named {len(found)} things, more than {MOST_FOUND}", repair)
+    for one in found:
+        numbers = [*(one.box_xyxy or ()), *(one.point_xy or ())]
+        if len(numbers) not in (2, 4, 6) or not np.isfinite(np.array(numbers, np.float64)).all():
+            raise ModelError(model, f"it referred with {one!r}, which is no place", repair)
+
+
+def _by_box(box: npt.NDArray[np.float64], detections: Sequence[Detection], overlap: float) -> int | None:
+    if not detections:
+        return None
+    boxes = np.array([d.box_xyxy for d in detections], np.float64)
+    shared = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
+    inter = np.clip(shared, 0.0, None).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + max(float((box[2:] - box[:2]).prod()), 0.0)
+    ratios = inter / (areas - inter)
+    order = np.argsort(-ratios, kind="stable")
+    runner_up = float(ratios[order[1]]) if len(order) > 1 else 0.0
+    best = float(ratios[order[0]])
+    return int(order[0]) if best >= overlap and best - runner_up >= _DISTINCT else None
+
+
+def _by_point(point: tuple[float, float], detections: Sequence[Detection]) -> int | None:
+    hit = [row for row, detection in enumerate(detections) if _covers(detection, point)]
+    return hit[0] if len(hit) == 1 else None
+
+
+def _covers(detection: Detection, point: tuple[float, float]) -> bool:
+    """Whether a point, (0, 0) being the middle of the first pixel, lies on a thing."""
+    x, y = point
+    if detection.mask is None:
+        x0, y0, x1, y1 = detection.box_xyxy
+        return x0 <= x <= x1 and y0 <= y <= y1
+    column, row = int(np.floor(x + 0.5)), int(np.floor(y + 0.5))
+    height, width = detection.mask.shape
+    return 0 <= row < height and 0 <= column < width and bool(detection.mask[row, column])

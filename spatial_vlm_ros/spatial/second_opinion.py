@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model's answer to the whole phrase counts for beside the answer of the geometry.
+
+The geometry is the judge. How often the model is right is measured, relation by relation; where it was not measured, or
+where it names another thing too often, its answer is reported and changes nothing. docs/second_opinion.md has the
+formulas and figures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.language import describe
+from spatial_vlm_ros.spatial import order, wording
+from spatial_vlm_ros.spatial.believer import Believer
+from spatial_vlm_ros.spatial.decision import Verdict, other_frames, usable
+from spatial_vlm_ros.spatial.layout import Array
+from spatial_vlm_ros.spatial.likelihood import FLOOR, calibrated, state_of
+from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SecondOpinion, Status
+
+NAME = "name"
+"""Key of phrases that say no relation and no order."""
+_LARGEST_FILE = 1 << 20  # bytes
+_REPAIR = "measure it with `python -m benchmarks.second_opinions`, or write it as docs/second_opinion.md says"
+
+Effect = Literal["reported", "confirmed", "disagreed", "settled"]
+
+
+# ------------------------------------------------------------------------------------------------ reliability
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often a model, asked for a phrase of one relation, named the right thing, another one, or none."""
+
+    right: int
+    wrong: int
+    none: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Probabilities that a model names the right thing, another one, or none; they sum to 1."""
+
+    right: float
+    wrong: float
+    none: float
+
+    def counts(self, most_wrong: float) -> bool:
+        """Whether its answers may change anything: seldom another thing, and more often the right one."""
+        return self.wrong <= most_wrong and self.right > self.wrong
+
+
+@dataclass(frozen=True)
+class Reliabilities:
+    """Measured counts by relation; see `relations_of` for the keys.
+
+    Args:
+        model: what was measured, for people.
+        by_relation: counts of each.
+    """
+
+    model: str = ""
+    by_relation: Mapping[str, Counts] = field(default_factory=lambda: MappingProxyType({}))
+
+    def of(self, relations: Sequence[str], prior: float) -> Confusion | None:
+        """The confusion of a phrase that says all of some relations; None where one was not measured.
+
+        Of one relation: the mean of the Dirichlet distribution after its counts, with `prior` cases of each outcome
+        beforehand; so each is smoothed as by a Beta(prior, 2 prior). Of several: at worst their errors never fall
+        together, so the probabilities of naming another, and of naming none, add up (Boole's inequality).
+        """
+        wrong = none = 0.0
+        for relation in relations:
+            counts = self.by_relation.get(relation)
+            if counts is None or counts.right + counts.wrong + counts.none == 0:
+                return None
+            n = counts.right + counts.wrong + counts.none + 3.0 * prior
+            wrong += (counts.wrong + prior) / n
+            none += (counts.none + prior) / n
+        wrong = min(wrong, 1.0)
+        none = min(none, 1.0 - wrong)
+        return Confusion(1.0 - wrong - none, wrong, none) if relations else None
+
+
+def load_reliabilities(path: str | Path) -> Reliabilities:
+    """Read measured reliabilities: {"schema": 1, "model": "…", "relations": {"behind": {"right", "wrong", "none"}}}.
+
+    Raises:
+        FileError: the file is missing, too large, or not of that form.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(_LARGEST_FILE + 1)
+        if len(text) > _LARGEST_FILE:
+            raise FileError(path, f"more than {_LARGEST_FILE} bytes", _REPAIR)
+        value: Any = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
+    if not isinstance(value, dict) or set(value) != {"schema", "model", "relations"} or value["schema"] != 1:
+        raise FileError(path, "no object of schema 1 with model and relations", _REPAIR)
+    if not isinstance(value["model"], str) or not isinstance(value["relations"], dict):
+        raise FileError(path, "a model that is no text, or relations that are no object", _REPAIR)
+    counts = {name: _counts(path, name, one) for name, one in value["relations"].items()}
+    return Reliabilities(value["model"], MappingProxyType(counts))
+
+
+def _counts(path: str | Path, name: str, value: Any) -> Counts:
+    names = ("right", "wrong", "none")
+    if not isinstance(value, dict) or set(value) != set(names):
+        raise FileError(path, "not the counts right, wrong and none", _REPAIR, f"relations.{name}")
+    if not all(type(value[n]) is int and 0 <= value[n] <= 10**9 for n in names):
+        raise FileError(path, "a count that is no whole number from 0 up", _REPAIR, f"relations.{name}")
+    return Counts(*(value[n] for n in names))
+
+
+def relations_of(phrase: NounPhrase, default: FrameOfReference) -> tuple[str, ...]:
+    """Keys of everything spatial that a phrase says, its anchors' own phrases included; NAME where it says nothing.
+
+    "not" stands before a negated relation; a frame of reference that matters and is not the viewer's, and "stated" for
+    a stated distance, stand behind in brackets: "left of (robot, stated)". Ordinals are "n-th from the left".
+
+    Args:
+        phrase: what is asked for.
+        default: frame of reference where none is said.
+    """
+    return tuple(dict.fromkeys(_keys(phrase, default))) or (NAME,)
+
+
+def _keys(phrase: NounPhrase, default: FrameOfReference) -> Iterator[str]:
+    for clause in phrase.relations:
+        yield _key_of(clause, default)
+        for anchor in clause.anchors:
+            yield from _keys(anchor, default)
+    word, name = phrase.superlative, phrase.superlative
+    if phrase.ordinal is not None:
+        word, name = order.ORDINAL_SIDES[phrase.ordinal.from_], f"n-th from the {phrase.ordinal.from_}"
+    if word is not None and name is not None:
+        yield _with_tags(name, phrase.frame or default, word in order.FRAME_DEPENDENT, stated=False)
+
+
+def _key_of(clause: RelationClause, default: FrameOfReference) -> str:
+    relation = RELATIONS.get(clause.relation)
+    name = ("not " if clause.negated else "") + clause.relation
+    framed = relation is not None and relation.framed
+    return _with_tags(name, clause.frame or default, framed, stated=clause.distance is not None)
+
+
+def _with_tags(name: str, frame: FrameOfReference, framed: bool, *, stated: bool) -> str:
+    tags = [frame.value] if framed and frame is not FrameOfReference.VIEWER else []
+    tags += ["stated"] if stated else []
+    return f"{name} ({', '.join(tags)})" if tags else name
+
+
+def words_for(phrase: NounPhrase, default: FrameOfReference) -> str:
+    """A phrase as a model is asked for it: where the frame in force is not the viewer's, it is said."""
+    return describe(phrase if default is FrameOfReference.VIEWER else _stated(phrase, default))
+
+
+def _stated(phrase: NounPhrase, default: FrameOfReference) -> NounPhrase:
+    """The phrase with the frame in force wherever one matters and none is said."""
+    clauses = []
+    for clause in phrase.relations:
+        relation = RELATIONS.get(clause.relation)
+        frame = clause.frame or (default if relation is not None and relation.framed else None)
+        anchors = tuple(_stated(anchor, default) for anchor in clause.anchors)
+        clauses.append(dataclasses.replace(clause, frame=frame, anchors=anchors))
+    word = order.ORDINAL_SIDES[phrase.ordinal.from_] if phrase.ordinal is not None else phrase.superlative
+    own = phrase.frame or (default if word in order.FRAME_DEPENDENT else None)
+    return dataclasses.replace(phrase, frame=own, relations=tuple(clauses))
+
+
+# ------------------------------------------------------------------------------------------------ the rule
+
+
+def cross_check(verdict: Verdict, believer: Believer, row: int | None, reliabilities: Reliabilities) -> Verdict:
+    """The verdict once a model's answer to the whole phrase is weighed; every other verdict than these stays.
+
+    OK becomes DISAGREEMENT where the model names another thing, its answers count, and the geometry's answer is left
+    with less than `decision.mass`. AMBIGUOUS becomes an answer where its answers count, the thing named is left with
+    `decision.mass` or more, its relations clearly hold, and those of no other rival do.
+
+    Args:
+        verdict: of the geometry, before any place is looked for.
+        believer: the scene.
+        row: the object that the model named, asked `words_for` the target; None = no opinion.
+        reliabilities: measured ones of that model.
+
+    Returns:
+        The verdict, with what the model said in `opinion`.
+    """
+    config = believer.config
+    relations = relations_of(verdict.query.target, believer.default_frame)
+    confusion = reliabilities.of(relations, config.second_opinion.prior)
+    prior = _prior(verdict, believer)
+    posterior = prior
+    effect: Effect = "reported"
+    single = verdict.query.target.count in (None, 1) and verdict.query.target.choice is None
+    if row is None:
+        reason = "it names no one thing of the scene"
+    elif not single:
+        reason = "its reliability is known for single things only"
+    elif confusion is None:
+        reason = f"its reliability was not measured for: {', '.join(relations)}"
+    elif not confusion.counts(config.second_opinion.most_wrong):
+        reason = f"it names another thing in {confusion.wrong:.0%} of such cases: that is too often to count"
+    else:
+        posterior = _posterior(prior, row, confusion)
+        effect, reason = _effect(verdict, believer, row, posterior)
+    opinion = dataclasses.replace(
+        _report(verdict, believer, prior, posterior, row), relations=relations, effect=effect, reason=reason,
+        reliability=None if confusion is None else round(confusion.right, 6),
+    )  # fmt: skip
+    return _changed(dataclasses.replace(verdict, opinion=opinion), believer, row, posterior)
+
+
+def _prior(verdict: Verdict, believer: Believer) -> Array:
+    """(N + 1,) probability by the geometry that each object is the right one; the last: that none of them is.
+
+    An answer has the probability that such answers are right, which was measured; what it leaves is shared among the
+    others as the geometry has it, each with FLOOR more, for labels and masks can be wrong.
+    """
+    prior = np.append(verdict.probability, max(0.0, 1.0 - float(verdict.probability.sum())))
+    if verdict.status is not Status.OK or verdict.chosen < 0:
+        return prior
+    config = believer.config.decision
+    sure = calibrated(verdict.sure, config.calibration_slope, config.calibration_offset)
+    rest = prior + FLOOR
+    rest[verdict.chosen] = 0.0
+    prior = (1.0 - sure) * rest / rest.sum()
+    prior[verdict.chosen] = sure
+    return prior
+
+
+def _posterior(prior: Array, row: int, confusion: Confusion) -> Array:
+    """(N + 1,) after the model named `row`: Bayes' rule.
+
+    That it names this very one when another is right is taken for all of its errors: what errs may err one way.
+    """
+    likelihood = np.full(len(prior), confusion.wrong)
+    likelihood[row] = confusion.right
+    weighed = prior * likelihood
+    return weighed / weighed.sum()
+
+
+def _effect(verdict: Verdict, believer: Believer, row: int, posterior: Array) -> tuple[Effect, str]:
+    """What an opinion that counts does, and why."""
+    mass = believer.config.decision.mass
+    if verdict.status is Status.OK:
+        if row == verdict.chosen:
+            return "confirmed", "it names the same thing"
+        left = float(posterior[verdict.chosen])
+        if left < mass:
+            return "disagreed", f"it names another thing, which leaves {left:.2f} for the answer of the geometry"
+        return "reported", f"it names another thing, but {left:.2f} is left for the answer of the geometry"
+    if verdict.status is not Status.AMBIGUOUS:
+        return "reported", f"{verdict.status.value} is for the geometry alone to say"
+    return _settling(verdict, believer, row, posterior)
+
+
+def _settling(verdict: Verdict, believer: Believer, row: int, posterior: Array) -> tuple[Effect, str]:
+    """Whether a tie is broken: only where measurement left it open, never where the words fit two things."""
+    mass = believer.config.decision.mass
+    if verdict.frames or verdict.phrase is not None or any(True for _ in other_frames(believer)):
+        return "reported", "whose left, or which anchor, was meant is for the person to say"
+    if row not in verdict.rivals:
+        return "reported", "it names none of the things between which it is unclear"
+    if not _clear(verdict, believer, row, orders=False):
+        return "reported", "it is not clear that what was said holds of the thing it names"
+    if any(_clear(verdict, believer, other, orders=True) for other in verdict.rivals if other != row):
+        return "reported", "what was said clearly holds of another thing, too: a person has to say more"
+    if float(posterior[row]) < mass:
+        return "reported", f"with its opinion {float(posterior[row]):.2f} is left for the thing it names"
+    return "settled", f"what it names has {float(posterior[row]):.2f} with its opinion"
+
+
+def _clear(verdict: Verdict, believer: Believer, row: int, *, orders: bool) -> bool:
+    """Whether every relation of the phrase, and with `orders` every order, clearly holds of an object."""
+    holds = believer.config.decision.holds
+    clauses = [clause for clause in verdict.by_row[row].clauses if orders or not clause.is_order]
+    return all(state_of(float(clause.likelihood[row]), holds) is ClauseState.HOLDS for clause in clauses)
+
+
+def _changed(verdict: Verdict, believer: Believer, row: int | None, posterior: Array) -> Verdict:
+    effect = verdict.opinion.effect if verdict.opinion is not None else "reported"
+    if row is None or effect not in ("disagreed", "settled"):
+        return verdict
+    if effect == "disagreed":
+        left = float(posterior[verdict.chosen])
+        return dataclasses.replace(
+            verdict, status=Status.DISAGREEMENT, rivals=(verdict.chosen, row), several=(), sure=left
+        )
+    return dataclasses.replace(
+        verdict, status=usable(row, believer), chosen=row, rivals=(), probability=posterior[:-1],
+        sure=float(posterior[row]),
+    )  # fmt: skip
+
+
+def _report(verdict: Verdict, believer: Believer, prior: Array, posterior: Array, row: int | None) -> SecondOpinion:
+    ids = [thing.id for thing in believer.layout.scene.objects]
+    chosen = verdict.chosen
+    return SecondOpinion(
+        words=words_for(verdict.query.target, believer.default_frame),
+        geometric_id=ids[chosen] if chosen >= 0 else None,
+        geometric_probability=round(float(prior[chosen]), 6) if chosen >= 0 else 0.0,
+        named_id=None if row is None else ids[row],
+        named_probability=0.0 if row is None else round(float(prior[row]), 6),
+        combined_probability=round(float(posterior[chosen]), 6) if chosen >= 0 else 0.0,
+        relations=(),
+        reliability=None,
+        effect="reported",
+        reason="",
+    )
+
+
+# ------------------------------------------------------------------------------------------------ words
+
+
+def message(verdict: Verdict, believer: Believer) -> str:
+    """A DISAGREEMENT in one sentence."""
+    objects = believer.layout.scene.objects
+    ours, theirs = (wording.name_of(objects[row]) for row in verdict.rivals)
+    return (
+        f"By the depth it is the {ours}, but the model that was asked for the whole phrase names the {theirs}, and is "
+        f"seldom wrong: {verdict.sure:.2f} is left for the {ours}."
+    )
+
+
+def question(verdict: Verdict, believer: Believer) -> str | None:
+    """What to ask on a DISAGREEMENT: which of both, where both are of the kind; else whether ours is meant."""
+    found = believer.config.decision.found
+    alike = all(verdict.belief.fit[row] >= found for row in verdict.rivals)
+    status = Status.AMBIGUOUS if alike else Status.LOW_CONFIDENCE
+    return wording.question(dataclasses.replace(verdict, status=status, frames=(), phrase=None), believer)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models for tests of referring. Not a test: imported by the worker by its dotted name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from spatial_vlm_ros.errors import ModelError, ModelTimeoutError
+from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.replies import Found
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+
+
+class Mute:
+    """Finds nothing, and cannot refer."""
+
+    def ground(self, _: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        return Grounding((), np.zeros((len(phrases), 0)))
+
+
+class Echoing(Mute):
+    """Refers with numbers made of all that came in, so that a bit that changed on the way shows."""
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:
+        if words == "nothing":
+            return ()
+        total = float(rgb.astype(np.int64).sum())
+        box = Found(words, (0.1, 1 / 3, total / 7, float(rgb.shape[0])), None, None)
+        return (box, Found("", None, (total / 3, float(len(words))), 1 / 3))
+
+
+class Failing(Mute):
+    """Fails in a stated way when it is asked to refer."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def refer(self, _: Rgb, words: str) -> tuple[Found, ...]:
+        if self.kind == "model":
+            raise ModelError("weights", "no memory left", "buy some")
+        if self.kind == "timeout":
+            raise ModelTimeoutError("weights", "too slow", "buy a faster one")
+        if self.kind == "hang":
+            time.sleep(600)
+        if self.kind == "strange":
+            return [words]  # type: ignore[return-value]
+        raise ValueError("no idea")
+
+
+class Pointing(GivenDetections):
+    """Names the thing called "bonnet", whatever it is asked for."""
+
+    def __init__(self, detections: Sequence[Detection]) -> None:
+        super().__init__(detections)
+        self.box = next(d.box_xyxy for d in detections if d.id == "bonnet")
+
+    def refer(self, _: Rgb, words: str) -> tuple[Found, ...]:
+        return (Found(words, self.box, None, None),)
+
+
+def chicks() -> Pointing:
+    from spatial_vlm_ros.sim.examples import chicks_and_cup_frame  # the other models start faster without it
+
+    return Pointing(chicks_and_cup_frame()[1])
