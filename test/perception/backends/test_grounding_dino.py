@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+import torch
 from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, picture, saved_detector
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
 import safetensors.torch
 import torch
 from tiny_models import bert_tokenizer, saved_detector

@@ -9,9 +9,12 @@ import weakref
 from collections.abc import Callable, Sequence
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+import torch
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception.backends.onboard import (

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
 import torch
 from tiny_models import HEIGHT, LEFT, RIGHT, SAM_PREPARATION, SAM_SIDE, WIDTH, saved_detector, saved_segmenter, shapes
 

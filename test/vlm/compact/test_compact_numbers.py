@@ -6,11 +6,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import compact_cases as cases
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+import compact_cases as cases
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.vlm.compact.decoding import RawOutput, check_output, instances, masks, overlaps
