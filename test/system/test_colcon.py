@@ -15,8 +15,8 @@ from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ("config", "executables", "interfaces", "launch", "resource", "spatial_vlm_ros", "package.xml", "setup.py",
-           "setup.cfg", "README.md")  # fmt: skip
+SHIPPED = ("config", "executables", "interfaces", "launch", "models", "resource", "spatial_vlm_ros", "package.xml",
+           "setup.py", "setup.cfg", "README.md")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

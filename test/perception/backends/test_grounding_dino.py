@@ -73,8 +73,8 @@ def test_boxes_follow_the_pixels_and_labels_the_words(taught: GroundingDino, lef
     found = taught.ground(picture(left, right), [CAT, CAN, DOG])
     by_label = {detection.label: detection for detection in found.detections}
     assert len(found.detections) == 2
-    assert iou(by_label["cat"], LEFT if left == RED else RIGHT) > 0.8
-    assert iou(by_label["soup can"], RIGHT if left == RED else LEFT) > 0.8
+    assert iou(by_label["cat"], LEFT if left == RED else RIGHT) > 0.7
+    assert iou(by_label["soup can"], RIGHT if left == RED else LEFT) > 0.7
     assert all(0.5 < detection.score <= 1.0 for detection in found.detections)
     columns = [detection.label for detection in found.detections]
     expected = [[float(label == phrase.category) for label in columns] for phrase in (CAT, CAN, DOG)]
@@ -117,7 +117,7 @@ def test_boxes_are_in_pixels_of_the_picture_given(taught: GroundingDino) -> None
     larger = np.kron(picture(), np.ones((3, 3, 1), np.uint8))
     found = taught.ground(larger, [CAT, CAN, DOG])
     by_label = {detection.label: detection for detection in found.detections}
-    assert iou(by_label["cat"], tuple(3 * side for side in LEFT)) > 0.8
+    assert iou(by_label["cat"], tuple(3 * side for side in LEFT)) > 0.7
     assert all(d.box_xyxy[2] <= 3 * WIDTH and d.box_xyxy[3] <= 3 * HEIGHT for d in found.detections)
 
 
