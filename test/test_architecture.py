@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "language": BASE,
     "geometry": BASE,
     "spatial": BASE | {"language", "geometry"},
-    "vlm": BASE,
+    "vlm": BASE | {"geometry"},
     "perception": BASE | {"language", "geometry", "spatial", "vlm"},
     "resolver": CORE,
     "streams": BASE | {"geometry"},

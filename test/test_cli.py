@@ -287,62 +287,23 @@ def test_the_printed_schema_is_a_schema(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(json.loads(run("schema", name).output))
 
 
+FILES = ("--rgb", "a", "--depth", "b", "--camera-info", "c")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["resolve"], 2, "INSTRUCTION"),
         (["resolve", "the cup", "--rgb", "a.png"], 2, "--depth, --camera-info"),
+        (["resolve", "the cup", *FILES], 2, "either --detections or --grounder"),
+        (["resolve", "the cup", *FILES, "--grounder", "x"], 3, "grounder 'x'"),
+        (["resolve", "the cup", *FILES, "--grounder", "server", "--grounder-options", "model"], 3, "name=value"),
         (
-            ["resolve", "the cup", "--rgb", "a", "--depth", "b", "--camera-info", "c"],
-            2,
-            "either --detections or --grounder",
-        ),
-        (
-            ["resolve", "the cup", "--rgb", "a", "--depth", "b", "--camera-info", "c", "--grounder", "x"],
-            3,
-            "grounder 'x'",
-        ),
-        (
-            [
-                "resolve",
-                "the cup",
-                "--rgb",
-                "a",
-                "--depth",
-                "b",
-                "--camera-info",
-                "c",
-                "--grounder",
-                "server",
-                "--grounder-options",
-                "model",
-            ],
-            3,
-            "name=value",
-        ),
-        (
-            [
-                "resolve",
-                "the cup",
-                "--rgb",
-                "a",
-                "--depth",
-                "b",
-                "--camera-info",
-                "c",
-                "--detections",
-                "d",
-                "--grounder-options",
-                "model=m",
-            ],
+            ["resolve", "the cup", *FILES, "--detections", "d", "--grounder-options", "model=m"],
             2,
             "are of a --grounder",
         ),
-        (
-            ["resolve", "the cup", "--rgb", "a", "--depth", "b", "--camera-info", "c", "--detections", "d"],
-            3,
-            "INVALID_INPUT",
-        ),
+        (["resolve", "the cup", *FILES, "--detections", "d"], 3, "INVALID_INPUT"),
         (["resolve", "--frames", "nowhere"], 3, "cases.jsonl"),
         (["resolve", "the cup", "--frames", "nowhere"], 2, "leave the INSTRUCTION out"),
         (["evaluate", "--frames", "nowhere"], 3, "cases.jsonl"),

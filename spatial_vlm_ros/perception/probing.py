@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, to_pixels
 from spatial_vlm_ros.perception.probing_pictures import EXTENT, Box, Picture, Size, probe_pictures, read_numbers
 from spatial_vlm_ros.types import Rgb
@@ -217,16 +218,7 @@ def _placed(convention: Convention, trial: Trial) -> tuple[float, ...] | None:
 def _on_shape(placed: tuple[float, ...], box: Box) -> bool:
     if len(placed) == 2:
         return box[0] <= placed[0] <= box[2] and box[1] <= placed[1] <= box[3]
-    return _iou(placed, box) >= LEAST_IOU
-
-
-def _iou(a: Sequence[float], b: Sequence[float]) -> float:
-    across = min(a[2], b[2]) - max(a[0], b[0])
-    down = min(a[3], b[3]) - max(a[1], b[1])
-    if across <= 0 or down <= 0:
-        return 0.0
-    both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return across * down / (both - across * down)
+    return overlaps(placed, box)[0, 0] >= LEAST_IOU
 
 
 def _distance(placed: tuple[float, ...], trial: Trial) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.replies import Found
 from spatial_vlm_ros.types import Detection, Rgb
 
@@ -103,11 +104,7 @@ def _check(found: Any, model: str) -> None:
 def _by_box(box: npt.NDArray[np.float64], detections: Sequence[Detection], overlap: float) -> int | None:
     if not detections:
         return None
-    boxes = np.array([d.box_xyxy for d in detections], np.float64)
-    shared = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
-    inter = np.clip(shared, 0.0, None).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + max(float((box[2:] - box[:2]).prod()), 0.0)
-    ratios = inter / (areas - inter)
+    ratios = overlaps(box, [d.box_xyxy for d in detections])[0]
     order = np.argsort(-ratios, kind="stable")
     runner_up = float(ratios[order[1]]) if len(order) > 1 else 0.0
     best = float(ratios[order[0]])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.onboard import option
 from spatial_vlm_ros.perception.grounder import Grounding
@@ -116,10 +117,7 @@ def overlap(one: Found, other: Found) -> float:
     """Intersection over union of two boxes, 0 to 1; 0 where one has none."""
     if one.box_xyxy is None or other.box_xyxy is None:
         return 0.0
-    a, b = np.asarray(one.box_xyxy), np.asarray(other.box_xyxy)
-    common = float(np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0, None)))
-    union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - common
-    return common / union if union > 0.0 else 0.0
+    return float(overlaps(one.box_xyxy, other.box_xyxy)[0, 0])
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 from spatial_vlm_ros.vlm.compact.decoding import (
@@ -22,7 +23,6 @@ from spatial_vlm_ros.vlm.compact.decoding import (
     check_output,
     instances,
     masks,
-    overlaps,
     probabilities,
 )
 from spatial_vlm_ros.vlm.compact.letterbox import letterbox

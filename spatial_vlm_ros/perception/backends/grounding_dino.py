@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "grounding_dino": Grounding DINO (2303.05499) and MM-Grounding-DINO (2401.02361), detectors asked in words.
+"""Backend "grounding-dino": Grounding DINO (2303.05499) and MM-Grounding-DINO (2401.02361), detectors asked in words.
 
 Categories are asked together, "cat. soup can.": the model lets words see each other only between full stops, and gives
 each box a score for every word. A phrase's score for a box is the mean over the phrase's words (as MM-Grounding-DINO
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json
 from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, option, settings
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
-NAME = "grounding_dino"
+NAME = "grounding-dino"
 CLASSES = MappingProxyType(
     {
         "grounding-dino": "GroundingDinoForObjectDetection",
@@ -328,7 +329,7 @@ def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
     kept: list[int] = []
     fits: list[Array] = []
     while waiting and len(kept) < most:
-        overlap = overlaps(boxes.xyxy[waiting[0]], boxes.xyxy[waiting])
+        overlap = overlaps(boxes.xyxy[waiting[0]], boxes.xyxy[waiting])[0]
         overlap[0] = np.inf
         same = [n for n, share in zip(waiting, overlap, strict=True) if share > iou]
         kept.append(waiting[0])
@@ -336,18 +337,6 @@ def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
         waiting = [n for n, share in zip(waiting, overlap, strict=True) if share <= iou]
     chosen = _taken(boxes, np.array(kept, np.intp))
     return Boxes(chosen.xyxy, chosen.score, np.array(fits).reshape(len(kept), boxes.fit.shape[1]))
-
-
-def overlaps(box: Array, others: Array) -> Array:
-    """Intersection over union of one box (4,) with K others (K, 4); boxes are left, top, right, bottom.
-
-    Returns:
-        (K,) float64, 0 to 1.
-    """
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = np.prod(np.clip(sides, 0.0, None), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
-    return shared / (np.prod(box[2:] - box[:2]) + areas - shared)
 
 
 def _clipped(xyxy: Array, score: Array, fit: Array, size: tuple[int, int]) -> Boxes:

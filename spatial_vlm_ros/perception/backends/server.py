@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -26,6 +26,7 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     UnknownNameError,
 )
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends import server_chat as chat
 from spatial_vlm_ros.perception.backends.server_address import Address
@@ -94,13 +95,14 @@ class ServerGrounder:
         if not names:
             return Grounding((), label_match(phrases, ()))
         request = chat.find_request(names, sent, self._asking)
-        return self._or_fallback(
-            lambda: self._grounding(self._ask(request, rgb, sent), rgb, phrases),
-            lambda fallback: fallback.ground(rgb, phrases),
-        )
+        try:
+            found = self._ask(request, rgb, sent)
+        except ServerDownError as down:
+            return self._by_fallback(down, rgb, phrases)
+        return self._grounding(found, rgb, phrases)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:
-        """Ask for what a description means.
+        """Ask for what a description means; the fallback is not asked, for its opinion has another reliability.
 
         Args:
             rgb: (H, W, 3) uint8.
@@ -112,14 +114,13 @@ class ServerGrounder:
 
         Raises:
             InputError: the words cannot be quoted.
-            ModelError: as `ground`; also where the fallback has no `refer`.
+            ServerTimeoutError: no answer within the limits of time.
+            ServerDownError: no server that answers.
+            ReplyError: the model's text is no list of places in the picture.
+            ModelError: the server refuses or answers what cannot be used.
         """
         sent = chat.picture(rgb, self._asking)
-        request = chat.refer_request(words, sent, self._asking)
-        return self._or_fallback(
-            lambda: self._ask(request, rgb, sent),
-            lambda fallback: self._refer_by(fallback, rgb, words),
-        )
+        return self._ask(chat.refer_request(words, sent, self._asking), rgb, sent)
 
     def _ask(self, request: dict[str, Any], rgb: Rgb, sent: chat.SentPicture) -> tuple[Found, ...]:
         said = chat.said(self._client.post("/chat/completions", json.dumps(request).encode("ascii")), self.name)
@@ -156,32 +157,21 @@ class ServerGrounder:
             raise ModelError(self.name, f"it gave a place {lacks}", repair)
         return Detection(str(number), label, _UNKNOWN if one.score is None else one.score, one.box_xyxy)
 
-    # -------------------------------------------------------------------------------------------- the fallback
-
-    def _or_fallback(self, ask: Callable[[], _T], instead: Callable[[Grounder], _T]) -> _T:
-        """Ask the server, and the fallback where it is down; a refusal or a wrong answer is not covered up."""
+    def _by_fallback(self, down: ServerDownError, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """What the fallback sees where the server is down; a refusal or a wrong answer is not covered up."""
+        if self._fallback is None:
+            raise down
+        _log.warning("model server down, %s answers: %s", self.fallback_name, down)
         try:
-            return ask()
-        except ServerDownError as down:
-            if self._fallback is None:
-                raise
-            _log.warning("model server down, %s answers: %s", self.fallback_name, down)
-            try:
-                return instead(self._fallback)
-            except CancelledError:
-                raise
-            except Exception as error:  # whatever a model does, both are named
-                timeout = isinstance(down, ModelTimeoutError) and isinstance(error, ModelTimeoutError)
-                kind = ModelTimeoutError if timeout else ModelError
-                both = f"{self.name}, then {self.fallback_name}"
-                words = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
-                raise kind(both, f"{down.reason}; then: {words}", down.repair) from error
-
-    def _refer_by(self, fallback: Grounder, rgb: Rgb, words: str) -> tuple[Found, ...]:
-        refer = getattr(fallback, "refer", None)
-        if not callable(refer):
-            raise ModelError(self.fallback_name, "it cannot resolve descriptions", "name a fallback that has refer")
-        return cast("tuple[Found, ...]", refer(rgb, words))
+            return self._fallback.ground(rgb, phrases)
+        except CancelledError:
+            raise
+        except Exception as error:  # whatever a model does, both are named
+            timeout = isinstance(down, ModelTimeoutError) and isinstance(error, ModelTimeoutError)
+            kind = ModelTimeoutError if timeout else ModelError
+            both = f"{self.name}, then {self.fallback_name}"
+            words = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
+            raise kind(both, f"{down.reason}; then: {words}", down.repair) from error
 
 
 def load(
@@ -239,19 +229,14 @@ def _same_things(detections: Sequence[Detection]) -> list[list[int]]:
     groups: list[list[int]] = []
     for n, one in enumerate(detections):
         for group in groups:
-            if all(detections[m].label != one.label and _overlap(detections[m], one) >= SAME_BOX for m in group):
+            others = [detections[m] for m in group]
+            named_otherwise = all(other.label != one.label for other in others)
+            if named_otherwise and (overlaps(one.box_xyxy, [o.box_xyxy for o in others]) >= SAME_BOX).all():
                 group.append(n)
                 break
         else:
             groups.append([n])
     return groups
-
-
-def _overlap(one: Detection, other: Detection) -> float:
-    """Intersection over union of two boxes, 0 to 1."""
-    (a0, a1, a2, a3), (b0, b1, b2, b3) = one.box_xyxy, other.box_xyxy
-    common = max(0.0, min(a2, b2) - max(a0, b0)) * max(0.0, min(a3, b3) - max(a1, b1))
-    return common / ((a2 - a0) * (a3 - a1) + (b2 - b0) * (b3 - b1) - common)
 
 
 def _of_sent(convention: Convention) -> Convention:

@@ -26,13 +26,13 @@ class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     model_type = "spatial_vlm_compact"
 
     words: list[str] | tuple[str, ...] = ()
-    width: int = 320
-    height: int = 240
-    buckets: int = 64
-    length: int = 6
-    prototypes: int = 16
-    score_scale: float = 1.0
-    score_shift: float = 0.0
+    width: int = CompactSpec.width
+    height: int = CompactSpec.height
+    buckets: int = CompactSpec.buckets
+    length: int = CompactSpec.length
+    prototypes: int = CompactSpec.prototypes
+    score_scale: float = CompactSpec.score_scale
+    score_shift: float = CompactSpec.score_shift
     channels: list[int] | tuple[int, ...] = (48, 96, 160)
     attention_layers: int = 2
     attention_heads: int = 4

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Mask
 from spatial_vlm_ros.vlm.compact.letterbox import Letterbox, resampled
 from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE, STRIDE, CompactSpec
@@ -149,14 +150,6 @@ def mask_logits(kernel: Array, prototypes: Array, input_box: tuple[float, float,
     y = ((np.arange(prototypes.shape[1]) + 0.5) * MASK_STRIDE - (y0 + y1) / 2) / half_y
     seen = np.tensordot(kernel[:-3], prototypes, axes=1)
     return np.asarray(seen + kernel[-3] * x[None] + kernel[-2] * y[:, None] + kernel[-1], np.float32)
-
-
-def overlaps(boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """(N, M) intersection over union of boxes (N, 4) and (M, 4)."""
-    low, high = np.maximum(boxes[:, None, :2], others[None, :, :2]), np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    inner = np.clip(high - low, 0, None).prod(axis=2, dtype=np.float64)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)[:, None] + (others[:, 2:] - others[:, :2]).prod(axis=1)[None]
-    return np.asarray(inner / np.maximum(areas - inner, 1e-9))
 
 
 def _neighbourhood_top(heat: Array) -> Array:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Mask, Rgb
-from spatial_vlm_ros.vlm.compact.decoding import overlaps
 from spatial_vlm_ros.vlm.compact.phrasing import Phrase
 from spatial_vlm_ros.vlm.compact.shards import Sample
 

@@ -19,6 +19,7 @@ import torch
 from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, picture, saved_detector
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends.grounding_dino import (
     Boxes,
     GroundingDino,
@@ -26,7 +27,6 @@ from spatial_vlm_ros.perception.backends.grounding_dino import (
     joined,
     load,
     merged,
-    overlaps,
 )
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.types import Detection, NounPhrase
@@ -62,7 +62,7 @@ def told(grounding: Grounding) -> list[tuple[object, ...]]:
 
 
 def iou(detection: Detection, box: Sequence[float]) -> float:
-    return float(overlaps(np.array(detection.box_xyxy), np.array([box], np.float64))[0])
+    return float(overlaps(detection.box_xyxy, box)[0, 0])
 
 
 # ------------------------------------------------------------------------------------------------ what is found
@@ -300,7 +300,7 @@ def test_merging_leaves_no_two_that_overlap_and_loses_no_place(boxes: list[list[
     xyxy = np.array(boxes)
     kept = merged(Boxes(xyxy, np.linspace(1.0, 0.1, len(boxes)), np.ones((len(boxes), 1))), most, 100)
     for n, box in enumerate(kept.xyxy):
-        assert (np.delete(overlaps(box, kept.xyxy), n) <= most).all()
+        assert (np.delete(overlaps(box, kept.xyxy)[0], n) <= most).all()
     assert all(overlaps(box, kept.xyxy).max() > min(most, 0.999) for box in xyxy)
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 import compact_cases as cases
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
-from spatial_vlm_ros.vlm.compact.decoding import RawOutput, check_output, instances, masks, overlaps
+from spatial_vlm_ros.vlm.compact.decoding import RawOutput, check_output, instances, masks
 from spatial_vlm_ros.vlm.compact.letterbox import letterbox, resampled
 from spatial_vlm_ros.vlm.compact.phrasing import Phrase, draw_phrases, label_phrases, modified_phrases
 from spatial_vlm_ros.vlm.compact.scoring import Answer, average_precision, platt, score
@@ -150,12 +150,6 @@ def test_average_precision_by_hand() -> None:
     assert average_precision([(0.9, 1), (0.8, 1)], 2) == 1.0
     assert average_precision([(0.9, 1), (0.8, 0), (0.7, 1)], 2) == pytest.approx(0.5 + 0.5 * 2 / 3)
     assert average_precision([(0.9, 0), (0.8, 1)], 4) == pytest.approx(0.25 * 0.5)
-
-
-def test_overlaps_by_hand() -> None:
-    boxes = np.array([[0.0, 0, 2, 2]])
-    others = np.array([[0.0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]])
-    assert overlaps(boxes, others)[0].tolist() == pytest.approx([1.0, 1 / 3, 0.0])
 
 
 def test_a_perfect_detector_has_full_marks_and_a_doubled_one_has_not() -> None:

@@ -8,19 +8,10 @@ import pytest
 
 pytest.importorskip("mujoco")
 
-from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.labels import label_fit
-from spatial_vlm_ros.sim.training_frames import settled_frame, training_frames, vocabulary
+from spatial_vlm_ros.sim.training_frames import training_frames, vocabulary
 
 SIZE = (160, 120)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _drawing() -> None:
-    try:
-        settled_frame(1, SIZE)
-    except ModelError as error:
-        pytest.skip(str(error))
 
 
 def test_the_same_seed_gives_the_same_pictures() -> None:

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes in a picture: left, top, right, bottom."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def overlaps(boxes: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Intersection over union of each box with each other.
+
+    Args:
+        boxes: (N, 4) or (4,), any unit.
+        others: (M, 4) or (4,), the same unit.
+
+    Returns:
+        (N, M), 0 to 1; 0 where both have no area.
+    """
+    a, b = (np.asarray(some, np.float64).reshape(-1, 4) for some in (boxes, others))
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inner = np.clip(high - low, 0.0, None).prod(axis=2)
+    areas = [np.clip(some[:, 2:] - some[:, :2], 0.0, None).prod(axis=1) for some in (a, b)]
+    union = areas[0][:, None] + areas[1][None] - inner
+    return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0.0)
