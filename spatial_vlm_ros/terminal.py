@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.outcome import Outcome
     from spatial_vlm_ros.evaluation.proportions import Interval
     from spatial_vlm_ros.evaluation.score import Score
+    from spatial_vlm_ros.perception.probing import Verdict
 
 _PIPE_WIDTH = 160  # columns where the output goes to a file or another program
 
@@ -235,6 +236,25 @@ def _comparison(console: Console, comparison: Comparison) -> None:
 def _points(change: Interval) -> str:
     """A difference of shares in percentage points."""
     return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f}) points"
+
+
+# ------------------------------------------------------------------------------------------------ probing
+
+
+def verdict(verdict: Verdict) -> None:
+    """How well each convention explains a model's answers, and what that says of the stated one."""
+    console, of = _console(), len(verdict.trials)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("convention", "answers explained", "error of a side"):
+        table.add_column(column, justify="left" if column == "convention" else "right")
+    for one in verdict.support:
+        table.add_row(one.convention, f"{one.explained} of {of}", "" if one.rms is None else f"{one.rms:.1%}")
+    console.print(table)
+    for trial in verdict.trials[:3]:
+        console.print(_shown(f"asked for {trial.phrase} in {trial.size[0]}x{trial.size[1]}: {trial.answer}"))
+    if verdict.untested:
+        console.print(f"not tried, for want of the size after the model's processor: {', '.join(verdict.untested)}")
+    console.print(_shown(f"{verdict.stated}: {verdict.outcome}: {verdict.reason}"))
 
 
 # ------------------------------------------------------------------------------------------------ doctor

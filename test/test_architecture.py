@@ -42,12 +42,13 @@ MAY_IMPORT = {
     "cli": EDGE | {"cli_group"},
     "cli_bags": EDGE | {"cli_group"},
     "cli_evaluate": EDGE | {"cli_group"},
+    "cli_probe": EDGE | {"cli_group"},
     "cli_ros": EDGE | {"cli_group", "nodes"},
     "cli_train": EDGE | {"cli_group", "vlm"},
     "cli_up": BASE | {"cli_group", "starter"},
     "__init__": CORE | {"evaluation"},
 }
-COMMANDS = {"cli", "cli_bags", "cli_evaluate", "cli_group", "cli_ros", "cli_train", "cli_up"}
+COMMANDS = {"cli", "cli_bags", "cli_evaluate", "cli_group", "cli_probe", "cli_ros", "cli_train", "cli_up"}
 ONLY_AT_EDGES = {
     "msgspec": {"schema", "evaluation", "perception", "cli"},
     "click": COMMANDS,

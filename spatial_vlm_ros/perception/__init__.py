@@ -92,6 +92,16 @@ def parse_options(text: str) -> dict[str, str]:
     return options
 
 
+def takes_option(name: str, option: str) -> bool:
+    """Whether a backend names an option; raises as load_grounder where there is no such backend."""
+    import inspect
+
+    try:
+        return option in inspect.signature(_loader(name)).parameters
+    except (TypeError, ValueError):  # no function, or one written in C that does not tell
+        return False
+
+
 def _loader(name: str) -> Callable[..., Any]:
     """The function that loads a backend; imports the backend's module where it is no entry of BACKENDS."""
     from importlib.metadata import entry_points

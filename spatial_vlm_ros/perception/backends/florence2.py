@@ -29,8 +29,10 @@ from spatial_vlm_ros.perception.backends.asking import (
     quoted,
     token_limit,
 )
-from spatial_vlm_ros.perception.backends.onboard import Runner, settings
+from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.probing_backends import check_convention
 from spatial_vlm_ros.perception.replies import LONGEST_LABEL, Found, printable
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
@@ -56,7 +58,13 @@ _FEWEST_CORNERS = 3
 
 
 def load(
-    *, model: str, task: str = "detection", max_new_tokens: str = "512", preset: str = "auto", **given: str
+    *,
+    model: str,
+    task: str = "detection",
+    max_new_tokens: str = "512",
+    preset: str = "auto",
+    probe: str = "",
+    **given: str,
 ) -> Florence2:
     """Load a Florence-2 model in the layout of transformers (florence-community/Florence-2-base, -large).
 
@@ -65,6 +73,8 @@ def load(
         task: key of TASKS.
         max_new_tokens: longest answer, tokens; a box takes four and its name.
         preset: see onboard.PRESETS.
+        probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
+            another way; as warm_up where it is left out.
         **given: device, dtype, batch, budget_s, warm_up: see onboard.Settings. The model takes pictures of one size
             only, so longest_px changes nothing.
 
@@ -76,6 +86,7 @@ def load(
         UnknownNameError: no such task, preset, setting or model.
         DependencyError: torch or transformers is missing.
         ModelError: the files are incomplete, damaged or of another architecture, or the model does not run here.
+        ConventionError: the model writes places in another way.
     """
     limit = token_limit(max_new_tokens)
     if task not in TASKS:
@@ -85,6 +96,8 @@ def load(
     grounder = Florence2(weights, loading.processor(model, model=NAME), runner, task, limit)
     if runner.settings.warm_up:
         grounder.warm_up()
+    if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
+        check_convention(NAME, grounder)
     return grounder
 
 
@@ -140,6 +153,21 @@ class Florence2:
             ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
         """
         return self._ask(rgb, REFERRING, [quoted(words)], _OUTLINES)[0]
+
+    @property
+    def convention(self) -> Convention:
+        """In which its answers are read: numbers of a thousand strips."""
+        return CONVENTIONS["bins-1000"]
+
+    def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
+        """The answer for a category as the model wrote it, and the picture's own size; see Writer.written.
+
+        Raises:
+            ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
+        """
+        check_rgb(rgb)
+        (reply,) = self.runner.over([self._task + quoted(words)], self._forward(rgb))
+        return reply.text, (int(rgb.shape[1]), int(rgb.shape[0]))
 
     def warm_up(self) -> float:
         """Ask a full batch about a grey picture; gives the seconds it took.

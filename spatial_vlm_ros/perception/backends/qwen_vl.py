@@ -28,9 +28,10 @@ from spatial_vlm_ros.perception.backends.asking import (
     quoted,
     token_limit,
 )
-from spatial_vlm_ros.perception.backends.onboard import Runner, settings
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS
+from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.probing_backends import check_convention
 from spatial_vlm_ros.perception.replies import Found, parse_reply, printable
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
@@ -74,13 +75,15 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 """`model_type` of config.json → family."""
 
 
-def load(*, model: str, max_new_tokens: str = "1024", preset: str = "auto", **given: str) -> QwenVl:
+def load(*, model: str, max_new_tokens: str = "1024", preset: str = "auto", probe: str = "", **given: str) -> QwenVl:
     """Load a Qwen2.5-VL or Qwen3-VL model.
 
     Args:
         model: folder with config, safetensors weights, tokenizer and chat template, or a hub id.
         max_new_tokens: longest reply, tokens; one box takes about 40.
         preset: see onboard.PRESETS.
+        probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
+            another way; as warm_up where it is left out.
         **given: device, dtype, batch, longest_px, budget_s, warm_up: see onboard.Settings. `batch` phrases are asked at
             once.
 
@@ -92,6 +95,7 @@ def load(*, model: str, max_new_tokens: str = "1024", preset: str = "auto", **gi
         UnknownNameError: no such preset or setting, no such model, or one of another family.
         DependencyError: torch or transformers is missing.
         ModelError: the files are incomplete or damaged, or the model does not run here.
+        ConventionError: the model writes places in another way.
     """
     limit = token_limit(max_new_tokens)
     runner = Runner(NAME, settings(preset, **given))
@@ -105,6 +109,8 @@ def load(*, model: str, max_new_tokens: str = "1024", preset: str = "auto", **gi
     grounder = QwenVl(weights, processor, family.convention, runner, limit)
     if runner.settings.warm_up:
         grounder.warm_up()
+    if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
+        check_convention(NAME, grounder)
     return grounder
 
 
@@ -162,6 +168,21 @@ class QwenVl:
             ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
         """
         return self._ask(rgb, [ONE.format(quoted(words))], boxes=False)[0]
+
+    @property
+    def convention(self) -> Convention:
+        """In which its replies are read."""
+        return self._convention
+
+    def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
+        """The reply as the model wrote it, and the size that its processor made of the picture; see Writer.written.
+
+        Raises:
+            ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
+        """
+        check_rgb(rgb)
+        reply, resized = self.runner.over([ONE.format(quoted(words))], self._forward(rgb))[0]
+        return reply.text, resized
 
     def warm_up(self) -> float:
         """Ask a full batch about a grey picture, and let it say a few tokens; gives the seconds it took.

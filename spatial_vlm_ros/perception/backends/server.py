@@ -34,6 +34,7 @@ from spatial_vlm_ros.perception.backends.server_http import Client, Credential, 
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.probing_backends import check_convention
 from spatial_vlm_ros.perception.replies import Found, parse_reply
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
@@ -122,12 +123,30 @@ class ServerGrounder:
         sent = chat.picture(rgb, self._asking)
         return self._ask(chat.refer_request(words, sent, self._asking), rgb, sent)
 
+    @property
+    def convention(self) -> Convention:
+        """In which its answers are read; pixels that a model writes are those of the picture that was sent."""
+        stated = self._asking.convention
+        return dataclasses.replace(stated, unit="resized") if stated.unit == "pixel" else stated
+
+    def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
+        """The model's own words for a description, and the size of the picture that was sent; see Writer.written.
+
+        Raises:
+            InputError, ServerTimeoutError, ServerDownError, ModelError: as `refer`.
+        """
+        sent = chat.picture(rgb, self._asking)
+        return self._said(chat.refer_request(words, sent, self._asking)).text, sent.size
+
+    def _said(self, request: dict[str, Any]) -> chat.Said:
+        return chat.said(self._client.post("/chat/completions", json.dumps(request).encode("ascii")), self.name)
+
     def _ask(self, request: dict[str, Any], rgb: Rgb, sent: chat.SentPicture) -> tuple[Found, ...]:
-        said = chat.said(self._client.post("/chat/completions", json.dumps(request).encode("ascii")), self.name)
+        said = self._said(request)
         found = parse_reply(
             said.text,
             model=self.name,
-            convention=_of_sent(self._asking.convention),
+            convention=self.convention,
             size=(rgb.shape[1], rgb.shape[0]),
             resized=sent.size,
             most=chat.MOST_PLACES,
@@ -192,14 +211,16 @@ def load(
     retries: str = "2",
     fallback: str = "",
     fallback_options: str = "",
+    probe: str = "yes",
 ) -> ServerGrounder:
-    """Load the backend; the server need not run yet. The options are described in docs/model_server.md.
+    """Load the backend; a server that does not run yet is not probed. The options: docs/model_server.md.
 
     Raises:
         InputError: an option is wrong, or the API key would cross a network in clear text.
         UnknownNameError: no such convention, image format or fallback.
         FileError: the file of certificates cannot be read.
-        ModelError: the fallback cannot be loaded.
+        ModelError: the fallback cannot be loaded, or the server refuses.
+        ConventionError: the model writes places in another way than stated.
     """
     address = Address.parse(url)
     name = f"{model} at {address.origin}"
@@ -221,7 +242,13 @@ def load(
     )
     client = Client(address, limits, name, _credential(key_env, address), _certificates(ca_file, address))
     other = load_grounder(fallback, parse_options(fallback_options)) if fallback else None
-    return ServerGrounder(client, asking, name, other, fallback)
+    grounder = ServerGrounder(client, asking, name, other, fallback)
+    if _chosen("probe", probe, _ANSWERS):
+        try:
+            check_convention(name, grounder)
+        except ServerDownError as error:
+            _log.warning("not probed, its convention of places is taken as stated: %s", error)
+    return grounder
 
 
 def _same_things(detections: Sequence[Detection]) -> list[list[int]]:
@@ -237,11 +264,6 @@ def _same_things(detections: Sequence[Detection]) -> list[list[int]]:
         else:
             groups.append([n])
     return groups
-
-
-def _of_sent(convention: Convention) -> Convention:
-    """Pixels that a model writes are those of the picture that was sent."""
-    return dataclasses.replace(convention, unit="resized") if convention.unit == "pixel" else convention
 
 
 def _credential(variable: str, address: Address) -> Credential | None:

@@ -35,4 +35,4 @@ def unused_address() -> Iterator[str]:
 
 
 def client(url: str, **options: str) -> ServerGrounder:
-    return load(**{"model": "tiny", "url": url, "retries": "0", "connect_timeout": "2", **options})
+    return load(**{"model": "tiny", "url": url, "retries": "0", "connect_timeout": "2", "probe": "no", **options})

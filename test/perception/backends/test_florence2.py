@@ -177,3 +177,17 @@ def test_a_picture_must_be_one(taught: Florence2) -> None:
 def test_an_unknown_task_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(UnknownNameError, match="detection, grounding"):
         florence2.load(model="nowhere", task="caption")
+
+
+def test_what_it_writes_can_be_probed(taught: Florence2) -> None:
+    text, size = taught.written(CUP_RIGHT, "cup")
+    assert written(*RIGHT) in text
+    assert size == (CUP_RIGHT.shape[1], CUP_RIGHT.shape[0])
+    assert taught.convention.bins == 1000
+
+
+def test_a_model_that_says_the_same_of_every_picture_is_loaded_with_a_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    florence2.load(model=str(folder), device="cpu", max_new_tokens="40", probe="yes")
+    assert "is not confirmed" in caplog.text

@@ -326,3 +326,17 @@ def test_the_surer_of_two_boxes_of_one_thing_is_kept() -> None:
 def test_a_box_outside_the_picture_is_the_models_error() -> None:
     with pytest.raises(ModelError, match="inside the image"):
         grounding({"cup": (box("cup", 200, 0, 250, 50),)}, [NounPhrase("cup")], PICTURE, "m")
+
+
+def test_what_it_writes_can_be_probed(taught: QwenVl, kind: str) -> None:
+    text, resized = taught.written(CUP_RIGHT, "cup")
+    assert text == reply(kind, "cup", RIGHT)
+    assert resized == (RESIZED if kind == "qwen2_5_vl" else (192, 96))
+    assert taught.convention.name == qwen_vl.FAMILIES[kind].convention
+
+
+def test_a_model_that_says_the_same_of_every_picture_is_loaded_with_a_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    qwen_vl.load(model=str(folder), device="cpu", max_new_tokens="80", probe="yes")
+    assert "is not confirmed" in caplog.text

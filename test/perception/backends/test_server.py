@@ -29,6 +29,7 @@ from spatial_vlm_ros.perception.backends.server import load
 from spatial_vlm_ros.perception.backends.server_address import Address
 from spatial_vlm_ros.perception.backends.server_http import Limits
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
+from spatial_vlm_ros.perception.probing_backends import ConventionError
 from spatial_vlm_ros.perception.replies import Found, ReplyError
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
@@ -265,7 +266,7 @@ def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
     path = tmp_path / "empty.pem"
     path.write_text("nothing")
     with pytest.raises(FileError, match=r"empty\.pem"):
-        load("tiny", "https://h/v1", ca_file=str(path))
+        load("tiny", "https://h/v1", ca_file=str(path), probe="no")
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
@@ -349,7 +350,7 @@ def test_a_sentence_is_resolved_through_a_server_in_the_worker_process() -> None
     boxes = [(d.label, d.box_xyxy) for d in detections]
     with serving(finds(*boxes)) as server:
         backend = "spatial_vlm_ros.perception.backends.server:load"
-        options = {"model": "tiny", "url": server.url, "convention": "absolute"}
+        options = {"model": "tiny", "url": server.url, "convention": "absolute", "probe": "no"}
         with WorkerGrounder(backend, options, timeout_s=30.0) as grounder:
             resolution = Resolver(grounder=grounder).resolve(frame, "the chick behind the cup")
     assert resolution.status is Status.OK
@@ -367,3 +368,41 @@ def test_a_dead_server_is_a_model_error_of_the_resolver_and_never_not_found(away
     resolution = resolver.resolve(frame, "the chick behind the cup")
     assert resolution.status is Status.MODEL_ERROR
     assert "nothing listens there" in resolution.message
+
+
+# ------------------------------------------------------------------------------------------------ the convention
+
+
+def sees(handler: contract.Handler) -> None:
+    """Finds the one shape in the picture that was sent, and writes its box in thousandths."""
+    rgb = handler.server.contract.received[-1].picture.astype(int)
+    rows, columns = (np.flatnonzero((np.abs(rgb - rgb[0, 0]) > 60).any(axis=2).any(axis=axis)) for axis in (1, 0))
+    box = (
+        columns[0] / rgb.shape[1],
+        rows[0] / rgb.shape[0],
+        (columns[-1] + 1) / rgb.shape[1],
+        (rows[-1] + 1) / rgb.shape[0],
+    )
+    finds(("shape", [round(1000 * side) for side in box]))(handler)
+
+
+def test_a_server_whose_model_writes_as_stated_is_loaded() -> None:
+    with serving(sees) as server:
+        client(server.url, probe="yes", convention="thousand")
+        assert server.requests == 18
+
+
+@pytest.mark.parametrize("stated", ["absolute", "fraction", "thousand-yx"])
+def test_a_server_whose_model_writes_otherwise_is_refused(stated: str) -> None:
+    with serving(sees) as server, pytest.raises(ConventionError, match="state the convention thousand"):
+        client(server.url, probe="yes", convention=stated)
+
+
+def test_a_server_that_is_down_is_loaded_and_not_probed(away: str, caplog: pytest.LogCaptureFixture) -> None:
+    client(away, probe="yes")
+    assert "not probed, its convention of places is taken as stated" in caplog.text
+
+
+def test_a_server_that_refuses_is_not_loaded() -> None:
+    with serving(fails(401, "no key")) as server, pytest.raises(ModelError, match="no key"):
+        client(server.url, probe="yes")

@@ -274,7 +274,7 @@ def test_a_key_does_not_cross_a_network_in_clear_text(monkeypatch: pytest.Monkey
     with pytest.raises(InputError, match="expected https"):
         load("tiny", "http://10.0.0.7:8000/v1", key_env="MY_KEY")
     for url in ("https://10.0.0.7/v1", "http://localhost:8000/v1", "http://[::1]:8000/v1"):
-        assert isinstance(load("tiny", url, key_env="MY_KEY"), ServerGrounder)
+        assert isinstance(load("tiny", url, key_env="MY_KEY", probe="no"), ServerGrounder)
 
 
 def test_no_key_no_header(rgb: Rgb) -> None:
@@ -372,7 +372,7 @@ def test_a_fallback_that_crashes_is_named_and_a_cancellation_stays_one(rgb: Rgb,
 
 def test_two_servers_that_are_too_slow_are_a_timeout(rgb: Rgb) -> None:
     with serving(contract.silent) as server:
-        options = f"model=second url={server.url} budget=0.2"
+        options = f"model=second url={server.url} budget=0.2 probe=no"
         here = "spatial_vlm_ros.perception.backends.server:load"
         grounder = client(server.url, budget="0.2", fallback=here, fallback_options=options)
         with pytest.raises(ModelTimeoutError, match="second at") as caught:

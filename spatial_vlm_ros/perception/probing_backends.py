@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Probes a loaded backend: does its model write places as stated? One that does not must not start."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol, runtime_checkable
+
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.perception.probing import Answer, Verdict, probe
+from spatial_vlm_ros.types import NounPhrase, Rgb
+
+_log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """A backend whose model writes places as text; what grounders have beside `ground` so that they can be probed."""
+
+    @property
+    def convention(self) -> Convention:
+        """In which the text is read."""
+        ...
+
+    def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
+        """Ask for what a phrase means, and read nothing into the answer.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            words: for example "the red rectangle".
+
+        Returns:
+            The model's own words; (width, height) of the picture that it was given, pixels.
+
+        Raises:
+            ModelError: the model failed.
+        """
+        ...
+
+
+class ConventionError(ModelError):
+    """A model writes places in another way than stated; `verdict` has the evidence."""
+
+    def __init__(self, model: str, verdict: Verdict) -> None:
+        self.verdict = verdict
+        actual = verdict.actual.name if verdict.actual else "unknown"
+        super().__init__(
+            model,
+            f"it does not write places as {verdict.stated}: {verdict.reason}",
+            f"state the convention {actual}, or use a model that keeps to {verdict.stated}",
+        )
+
+
+def probe_grounder(grounder: Grounder) -> Verdict:
+    """Ask a backend for the shapes of `probing_pictures`.
+
+    Args:
+        grounder: a Writer's words are probed; of any other its best box for each shape, which has to be in pixels.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        ModelError: the model failed.
+    """
+    if not isinstance(grounder, Writer):
+        return probe(lambda rgb, words: _best_box(grounder, rgb, words), CONVENTIONS["absolute"])
+    writer, given = grounder, dict[tuple[int, int], tuple[int, int]]()
+
+    def ask(rgb: Rgb, words: str) -> Answer:
+        text, given[rgb.shape[1], rgb.shape[0]] = writer.written(rgb, words)
+        return text
+
+    return probe(ask, writer.convention, resize=lambda size: given[size])
+
+
+def check_convention(model: str, grounder: Grounder) -> None:
+    """Refuse a backend whose model writes places in another way than stated; where its answers do not tell, warn.
+
+    Args:
+        model: for messages.
+        grounder: just loaded.
+
+    Raises:
+        ConventionError: it does not keep to its convention.
+        ModelError: the model failed.
+    """
+    verdict = probe_grounder(grounder)
+    if verdict.outcome == "refuted":
+        raise ConventionError(model, verdict)
+    if verdict.outcome == "undecided":
+        _log.warning(
+            "model %r: that it writes places as %s is not confirmed: %s", model, verdict.stated, verdict.reason
+        )
+
+
+def _best_box(grounder: Grounder, rgb: Rgb, words: str) -> Answer:
+    _, colour, shape = words.split()
+    grounding = grounder.ground(rgb, [NounPhrase(shape, (colour,))])
+    best = max(zip(grounding.detections, grounding.match[0], strict=True), key=lambda one: one[0].score * one[1],
+               default=None)  # fmt: skip
+    return () if best is None else best[0].box_xyxy
