@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.depth import depth_noise
-from spatial_vlm_ros.geometry.surface import Surface
+from spatial_vlm_ros.geometry.surface import Cut, Surface
 from spatial_vlm_ros.types import OrientedBox, PinholeCamera
 
 Array = npt.NDArray[np.float64]
@@ -39,6 +39,10 @@ _TRIMMED = np.array((1.0, 0.2, 1.0))  # part of the trim along e1, e2, up: noise
 _EACH = np.arange(3)
 _NOISE_PUSH = 1.8  # standard deviations by which the trimmed extremes of a noisy surface lie outside it
 _ABOUT_ROUND = 1.3  # depth seen over width up to which a receding outline is taken to be round or a corner
+_OUTMOST = 0.03  # part of the points that are taken for the upper, and for the lower, line of what is seen
+_NOT_ROUND = 0.15  # by how much, in widths, a lying round thing is longer or shorter than wide to be taken for long
+_FLAT = 0.12  # height seen over width up to which a thing is flat
+_WHOLE_LINES = 0.1  # part of its upper or lower side up to which a thing that something covers there shows that line
 _TOP_BAND = 0.15  # part of the height, from the top, that is looked at for a top face
 _FLAT_TOP = 0.04  # the same, for a flat one
 _TOP_SPAN = 0.6  # part of the depth range that a seen top face spans
@@ -144,7 +148,7 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
     # A top seen from above loses none of its height with its rim, but its far edge: there a pixel is 1 / sin φ long.
     far_edge = (surface.rim + 0.5) * pixel / max(steepness, 0.3)
     hull = _hull(kept[:2])
-    length = _whole_length(kept, hull, seen, width, steepness, far_edge, surface.noise)
+    length = _whole_length(kept, hull, seen, width, steepness, far_edge, surface.noise, surface.cut, rim)
     height = float(high[2] - low[2])
     across = min(_CUT_SHARE * max(surface.cut.left, surface.cut.right) * width, surface.cut.across * pixel)
     upwards = min(_CUT_SHARE * surface.cut.above * height, surface.cut.upwards * pixel)
@@ -204,12 +208,16 @@ def _whole_length(
     steepness: float,
     far_edge: float,
     noise: float,
+    cut: Cut,
+    lost: float,
 ) -> float:
     """Depth of the whole object along e1, metres: what is seen, or more where its far side is out of sight.
 
     A view at elevation φ (`steepness` = sin φ) hides at most height / tan φ behind what is seen, and (1 - sin φ) / 2
     of a ball's width; `far_edge` was lost with the rim.
 
+    What lies, is round and lets both of its lines in the picture be seen is measured by them, where depth is calm
+    enough (`_round_length`): fruit may be longer or shorter than it is wide.
     Outlines that recede to both sides (round ones, corners) are as deep as wide, if what is seen is about that and as
     much can be out of sight: half of what is narrow above, as bottles and fruit are, and nothing where the top is flat
     and its outline (`hull`, (M, 2)) a rectangle. A box shows all of its depth when its top is seen. Of a bare front the
@@ -219,15 +227,43 @@ def _whole_length(
     behind = height * math.sqrt(1.0 - steepness**2) / steepness
     hidden = min((1.0 - steepness) / 2 * width, behind)
     whole = seen + far_edge
-    if whole < _ABOUT_ROUND * width and _recedes(local, width):
-        if not _shows_its_top(local, whole, width, max(_FLAT_TOP * height, 2 * noise)):
+    calm = 2 * noise <= _FLAT_TOP * height
+    flat = _shows_its_top(local, whole, width, max(_FLAT_TOP * height, 2 * noise))
+    receding = whole < _ABOUT_ROUND * width and _recedes(local, width)
+    if calm and not flat and _FLAT < height / width <= 1.0 and max(cut.above, cut.below) < _WHOLE_LINES:
+        length = _round_length(local, steepness, lost)
+        if not receding or abs(length - width) > _NOT_ROUND * width:
+            return min(max(length, whole), whole + behind)
+    if receding:
+        if not flat:
             hidden = min(width / 2, behind)
-        elif 2 * noise <= _FLAT_TOP * height and _is_rectangle(hull):
+        elif calm and _is_rectangle(hull):
             hidden = 0.0
         return max(seen, min(width, whole + hidden))
     if _shows_its_top(local, whole, width, _TOP_BAND * height):
         return whole
     return min(max(whole, _FRONT_ONLY_DEPTH * width), whole + hidden)
+
+
+def _round_length(local: npt.NDArray[np.float32], steepness: float, lost: float) -> float:
+    """Length along e1 of a lying round thing of which both the upper and the lower line in the picture are seen.
+
+    Opposite points of the line that bounds what is seen of an ellipsoid are each other's reflections, so its middle
+    lies midway between the highest and the lowest. Of both `lost` metres are gone with the rim; there the surface runs
+    nearly along the ray, and a circle of radius r goes on by sqrt(lost (2 r - lost)).
+    """
+    ahead, _, heights = local
+    raised = steepness * ahead + math.sqrt(1.0 - steepness**2) * heights
+    count = max(1, int(_OUTMOST * len(raised)))
+    order = np.argsort(raised)
+    (below, low), (above, high) = (
+        (float(ahead[line].mean()), float(raised[line].mean())) for line in (order[:count], order[-count:])
+    )
+    radius = float(raised[order[-1]] - raised[order[0]]) / 2 + lost
+    lost = radius - (high - low) / 2  # what the average over some points takes, too
+    radius = min(radius, max(float(np.ptp(heights)), lost))  # what is long and bent is rounder than its picture
+    hidden = math.sqrt(lost * (2 * radius - lost) * (1.0 - steepness**2))
+    return 2 * ((below + above) / 2 + hidden - float(ahead.min()))
 
 
 def _is_rectangle(hull: npt.NDArray[np.float32]) -> bool:

@@ -42,6 +42,7 @@ class Cut:
         across: pixels to the left or right, whichever is more, by which it may go on beyond what is seen of it: what is
             nearer ends there, or elsewhere on that side it is seen to end itself.
         upwards: the same above.
+        below: part of the lower side, 0 to 1.
     """
 
     left: float = 0.0
@@ -49,10 +50,11 @@ class Cut:
     above: float = 0.0
     across: float = 0.0
     upwards: float = 0.0
+    below: float = 0.0
 
     @property
     def most(self) -> float:
-        """The largest share of a side."""
+        """The largest share of the left, the right and the upper side."""
         return max(self.left, self.right, self.above)
 
 
@@ -177,16 +179,17 @@ def _eroded(mask: Mask, rim: int, config: LiftConfig) -> tuple[Mask, int]:
 def _cut_sides(
     depth: npt.NDArray[np.float32], patch: Patch, rim: int, depth_config: DepthConfig, config: LiftConfig
 ) -> Cut:
-    """Where something nearer, or the picture's border, cuts a mask off on the left, on the right and above."""
+    """Where something nearer, or the picture's border, cuts a mask off on the left, on the right, above and below."""
     mask, top, left = patch.mask, patch.window[0].start, patch.window[1].start
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     first, last = mask.argmax(axis=1)[rows], mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)[rows]
-    upper, step = mask.argmax(axis=0)[columns], 2 + rim
+    upper, lower = mask.argmax(axis=0)[columns], mask.shape[0] - 1 - mask[::-1].argmax(axis=0)[columns]
+    step = 2 + rim
     # All sides at once: on so few pixels calls take longer than the work.
-    v, u = np.concatenate((rows, rows, upper)) + top, np.concatenate((first, last, columns)) + left
-    next_v = np.concatenate((rows, rows, upper - step)) + top
-    next_u = np.concatenate((first - step, last + step, columns)) + left
-    outside = (next_v < 0) | (next_u < 0) | (next_u >= depth.shape[1])
+    v, u = np.concatenate((rows, rows, upper, lower)) + top, np.concatenate((first, last, columns, columns)) + left
+    next_v = np.concatenate((rows, rows, upper - step, lower + step)) + top
+    next_u = np.concatenate((first - step, last + step, columns, columns)) + left
+    outside = (next_v < 0) | (next_v >= depth.shape[0]) | (next_u < 0) | (next_u >= depth.shape[1])
     own, other = depth[v, u], depth.take(next_v * depth.shape[1] + next_u, mode="clip")
     nearer = own - depth_gap(own, depth_config, config)
     covered = outside | (other < nearer)
@@ -197,7 +200,7 @@ def _cut_sides(
     sides = (
         (slice(n), first - first.min(), (0, -1), width),
         (slice(n, 2 * n), last.max() - last, (0, 1), width),
-        (slice(2 * n, None), upper - upper.min(), (-1, 0), height),
+        (slice(2 * n, 2 * n + len(columns)), upper - upper.min(), (-1, 0), height),
     )
     shares, beyond = [0.0] * 3, [0.0] * 3
     for side, (lines, inside, direction, reach) in enumerate(sides):
@@ -206,7 +209,8 @@ def _cut_sides(
         cut = cut[:: 1 + len(cut) // _LINES]
         runs = nearer_run(depth, next_v[lines][cut], next_u[lines][cut], direction, nearer[lines][cut], reach)
         beyond[side] = float((runs + step - inside[cut]).max(initial=0))
-    return Cut(shares[0], shares[1], shares[2], max(beyond[:2]), beyond[2])
+    below = float(covered[2 * n + len(columns) :].mean())
+    return Cut(shares[0], shares[1], shares[2], max(beyond[:2]), beyond[2], below)
 
 
 def nearer_run(

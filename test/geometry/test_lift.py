@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -13,7 +13,8 @@ from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import SensorNoise, noisy
-from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.sim.shapes import Sphere
+from spatial_vlm_ros.sim.tabletop import Body, Rendering
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Scene, SceneObject, UpSource
 
 if TYPE_CHECKING:
@@ -143,6 +144,33 @@ def test_sizes_follow_the_body_whatever_the_pitch(tabletop: Tabletop, pitch: flo
     thing, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(pitch))
     np.testing.assert_allclose(thing.box.size, body.size, atol=0.012)
     assert centre_error(thing, seen, body.centre) < 0.012
+
+
+class Ellipsoid:
+    """A lemon that lies: `length` along x, `width` along y and z."""
+
+    def __init__(self, length: float, width: float) -> None:
+        self.size = (length, width, width)
+
+    def hit(self, origin: Any, directions: Any) -> tuple[Any, Any]:
+        halves = np.array(self.size) / 2
+        start = (origin - (0.0, 0.0, halves[2])) / halves + (0.0, 0.0, 1.0)
+        distances, normals = Sphere(1.0).hit(start, directions / halves)
+        return distances, normals / halves / np.linalg.norm(normals / halves, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("pitch", [18, 30, 45, 60])
+@pytest.mark.parametrize("yaw_deg", [0, 30, 60, 90])
+def test_what_lies_round_and_long_is_measured_whichever_way_it_points(
+    tabletop: Tabletop, pitch: float, yaw_deg: float
+) -> None:
+    """Its far side is found from where the near side turns away, and not from its width."""
+    lemon = Body("lemon", "lemon", cast(Any, Ellipsoid(0.08, 0.054)), (0.0, 0.0, 0.0), "yellow", np.radians(yaw_deg))
+    thing, _, seen = tabletop.lift_one(lemon, eye=tabletop.pitched(pitch, 0.8))
+    footprint = seen.frame.base_T_camera.apply(thing.footprint)
+    along = 0.5 * np.hypot(0.08 * np.sin(lemon.yaw), 0.054 * np.cos(lemon.yaw))  # half of it, away from the camera
+    assert footprint[:, 1].max() == pytest.approx(along, abs=0.008)
+    assert centre_error(thing, seen, lemon.centre) < 0.006
 
 
 @pytest.mark.parametrize("yaw_deg", [-60, -25, 0, 30, 75])
