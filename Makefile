@@ -7,7 +7,7 @@ demo:
 	@$(PY) scripts/demo.py
 
 test:
-	@scripts/setup.sh ros sim bags test
+	@scripts/setup.sh ros sim bags test models
 	@$(PY) -m pytest $(ARGS)
 
 lint:

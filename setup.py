@@ -107,6 +107,21 @@ setup(
             "onnxscript>=0.5",
             "mujoco>=3.4",
         ],
+        # What the tests of models need, `transformers serve` included. One version of torch: a range would fetch the
+        # newest, with all of CUDA, where an index offers the one for CPUs under an older number.
+        "models": [
+            "torch==2.13.0",
+            "transformers>=5.0",
+            "safetensors>=0.4",
+            "pillow>=9.0",
+            "onnxruntime>=1.18",
+            "onnx>=1.17",
+            "onnxscript>=0.5",
+            "accelerate>=1.0",
+            "fastapi>=0.100",
+            "uvicorn>=0.30",
+            "openai>=2.0",
+        ],
         "report": ["Jinja2>=3.0", "junitparser>=2.0"],
         "docs": ["matplotlib>=3.7"],
         "bench": ["open3d-cpu>=0.19"],

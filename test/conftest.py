@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,7 +132,13 @@ def real_frames() -> Path:
     return folder
 
 
+MODEL_PACKAGES = ("torch", "transformers", "onnxruntime", "onnxscript", "accelerate", "fastapi", "uvicorn", "openai")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    missing = [name for name in MODEL_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing and os.environ.get("SPATIAL_VLM_REQUIRE_MODELS"):
+        raise pytest.UsageError(f"tests of models need {', '.join(missing)}: scripts/setup.sh test models")
     config.addinivalue_line("markers", "real_frames: needs the folder of real RGB-D frames")
 
 

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compact model from picture and sentence to pose, on worlds it has not seen; its time and memory.
+
+Questions and truth are those of benchmarks/simulator.py, on the test part of models/compact/split.json, with stereo
+noise. The resolver gets the picture alone: what is there comes from the model. An answer is right when the mask of what
+was chosen lies most on the thing that is meant. Pairs of colour and kind that were never shown are scored apart.
+
+    python -m benchmarks.compact                       300 worlds, time and memory
+    python -m benchmarks.compact --model run/model     another model
+    python -m benchmarks.compact --first-seed 2000000 --worlds 60   the validation part: prints failures, keeps nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Claim, alternate, finish, table
+from benchmarks.simulator import questions
+from spatial_vlm_ros import Resolver
+from spatial_vlm_ros.cli_train import SPLIT
+from spatial_vlm_ros.evaluation.proportions import wilson
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+from spatial_vlm_ros.sim.sensor import STEREO, noisy
+from spatial_vlm_ros.sim.settled import settled_tabletop
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+from spatial_vlm_ros.vlm.compact.split import read_split
+
+LEAST_OVERLAP = 0.3
+"""Intersection over union of masks from which a detection is a thing."""
+_MEASURE = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.types import NounPhrase
+def private():
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(l.split()[1]) for l in lines if l.startswith(("Private_Clean:", "Private_Dirty:"))) / 1024
+grounder = load_grounder("compact", json.loads(sys.argv[1]))
+rgb = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+for _ in range(20):
+    grounder.ground(rgb, [NounPhrase(name) for name in ("chick", "cup", "can", "box")])
+print(json.dumps(private()))
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a question.
+
+    Args:
+        kind: of the question.
+        asked_for: whether something fits.
+        unseen: whether the question is about a pair of colour and kind that was never shown.
+        answered: whether a pose came back.
+        right: of the thing that is meant, or a refusal where nothing fits.
+        text: in words.
+    """
+
+    kind: str
+    asked_for: bool
+    unseen: bool
+    answered: bool
+    right: bool
+    text: str
+
+
+class Watched:
+    """A grounder whose last detections can be read."""
+
+    def __init__(self, grounder: Grounder) -> None:
+        self._grounder = grounder
+        self.last: tuple[Detection, ...] = ()
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """As the grounder does."""
+        grounding = self._grounder.ground(rgb, phrases)
+        self.last = grounding.detections
+        return grounding
+
+
+def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> list[Outcome]:
+    """All questions of one world."""
+    watched = Watched(load_grounder("compact", {"model": model, "threads": "1"}))
+    resolver, outcomes = Resolver(grounder=watched), []
+    with settled_tabletop(seed) as world:
+        seen = world.render(VGA)
+        frame = noisy(seen.frame, np.random.default_rng(seed), STEREO, seen.shiny)
+        for question in questions(world, seen):
+            answer = resolver.resolve(frame, question.words)
+            given = None
+            if answer.target is not None:
+                chosen = next(one for one in watched.last if one.id == answer.target.id)
+                given = thing_of(chosen, seen) or "nothing"
+            unseen = question.id is not None and is_withheld(question.id, question.words, world, withheld)
+            text = f"seed {seed}: {question.words!r} means {question.id}, got {answer.status.value} {given}"
+            outcomes.append(
+                Outcome(question.kind, question.id is not None, unseen, given is not None, given == question.id, text)
+            )
+    return outcomes
+
+
+def thing_of(detection: Detection, seen: PhysicsRendering) -> str | None:
+    """The thing that a detection's mask lies most on, or None."""
+    assert detection.mask is not None
+    shares = {
+        id_: float((mask & detection.mask).sum() / max(1, (mask | detection.mask).sum()))
+        for id_, mask in seen.masks.items()
+    }
+    best = max(shares, key=lambda id_: shares[id_], default=None)
+    return best if best is not None and shares[best] >= LEAST_OVERLAP else None
+
+
+def is_withheld(id_: str, words: str, world: PhysicsWorld, withheld: frozenset[tuple[str, str]]) -> bool:
+    """Whether the thing that is meant, or one that the words name, is of a pair that was never shown."""
+    named = [true for true in world.truth.values() if true.id == id_ or true.label in words]
+    return any((word, true.label) in withheld for true in named for word in true.attributes)
+
+
+def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Shares with Wilson intervals."""
+
+    def share(oks: Sequence[bool]) -> dict[str, float]:
+        return dataclasses.asdict(wilson(sum(oks), len(oks)))
+
+    def of(some: Sequence[Outcome]) -> dict[str, Any]:
+        asked = [o for o in some if o.asked_for]
+        return {
+            "right_of_answers": share([o.right for o in asked if o.answered]),
+            "answered": share([o.answered for o in asked]),
+            "right": share([o.right for o in asked]),
+        }
+
+    return {
+        "all": of(outcomes),
+        "pairs_shown": of([o for o in outcomes if not o.unseen]),
+        "pairs_never_shown": of([o for o in outcomes if o.unseen]),
+        "pose_where_nothing_fits": {"answered": share([o.answered for o in outcomes if not o.asked_for])},
+    }
+
+
+def speed(model: str) -> dict[str, Any]:
+    """Milliseconds of a 640x480 picture on two threads, by number of phrases; private memory of a process, MB."""
+    grounder = load_grounder("compact", {"model": model, "threads": "2"})
+    with settled_tabletop(read_split(SPLIT).validation.first) as world:
+        rgb = world.render(VGA).frame.rgb
+    names = ("chick", "cup", "can", "box", "bowl", "apple", "bottle", "plate")
+    rivals = {
+        f"{count} phrases": partial(grounder.ground, rgb, [NounPhrase(name) for name in names[:count]])
+        for count in (1, 2, 4, 8)
+    }
+    options = json.dumps({"model": model, "threads": "2"})
+    told = subprocess.run([sys.executable, "-c", _MEASURE, options], capture_output=True, text=True, check=True)
+    return {
+        "times": {name: timing.summary() for name, timing in alternate(rivals).items()},
+        "private_mb": round(float(json.loads(told.stdout)), 1),
+    }
+
+
+def main() -> int:
+    """Run and write benchmarks/results/compact.json; of other worlds than the test part nothing is kept."""
+    split = read_split(SPLIT)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", default="", help="folder; the shipped one by default")
+    parser.add_argument("--first-seed", type=int, default=split.test.first)
+    parser.add_argument("--worlds", type=int, default=split.test.worlds)
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    options, rest = parser.parse_known_args()
+    model = str(Path(options.model).resolve()) if options.model else ""
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+    seeds = range(options.first_seed, options.first_seed + options.worlds)
+    with ProcessPoolExecutor(options.jobs) as pool:
+        run = partial(one_world, model=model, withheld=split.withheld)
+        outcomes = [o for some in pool.map(run, seeds, chunksize=4) for o in some]
+    score = scores(outcomes)
+    rows = [(f"{part}: {name}", *(v[c] for c in ("k", "n", "share", "low", "high")))
+            for part, values in score.items() for name, v in values.items()]  # fmt: skip
+    table("compact: questions", ("what", "k", "n", "share", "low", "high"), rows)
+    if options.first_seed != split.test.first:
+        print(*(o.text for o in outcomes if not o.right), sep="\n")
+        return 0
+    measured = speed(model)
+    table("compact: time", ("phrases", "median ms", "p95 ms"),
+          [(name, t["median_ms"], t["p95_ms"]) for name, t in measured["times"].items()])  # fmt: skip
+    claims = [
+        Claim("right, of answers", 100 * score["all"]["right_of_answers"]["share"], 95, "%", least=True),
+        Claim("answered, of questions with an answer", 100 * score["all"]["answered"]["share"], 75, "%", least=True),
+        Claim("640x480, four phrases, two threads", measured["times"]["4 phrases"]["median_ms"], 200, "ms"),
+        Claim("private memory", measured["private_mb"], 400, "MB"),
+    ]
+    sys.argv = [sys.argv[0], *rest]  # what is left is for the harness
+    return finish("compact", {"seeds": [seeds.start, seeds.stop - 1], "questions": score, **measured}, claims)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
