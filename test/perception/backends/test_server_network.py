@@ -146,9 +146,10 @@ def test_the_pause_is_the_one_that_the_server_asks_for(rgb: Rgb) -> None:
     assert time.monotonic() - start >= 1.0
 
 
-@pytest.mark.parametrize("after", ["60", "9" * 400, formatdate(time.time() + 600, usegmt=True)])
+@pytest.mark.parametrize("after", ["60", "9" * 400, "a date"])
 def test_a_pause_beyond_the_budget_is_not_waited_for(rgb: Rgb, after: str) -> None:
-    with serving(fails(429, "too many requests", Retry_After=after)) as server:
+    said = formatdate(time.time() + 600, usegmt=True) if after == "a date" else after
+    with serving(fails(429, "too many requests", Retry_After=said)) as server:
         start = time.monotonic()
         with pytest.raises(ServerDownError, match="429"):
             client(server.url, retries="3", budget="5").ground(rgb, [MUG])
