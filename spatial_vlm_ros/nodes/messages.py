@@ -13,6 +13,7 @@ from geometry_msgs.msg import Point, PoseWithCovariance, PoseWithCovarianceStamp
 from geometry_msgs.msg import Pose as PoseMessage
 from spatial_vlm_interfaces.msg import Candidate, ClauseMeasurement, HiddenRegion, Place, Status, Target
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
+from spatial_vlm_interfaces.msg import SecondOpinion as SecondOpinionMessage
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -20,7 +21,7 @@ from spatial_vlm_ros.schema import resolution_json
 from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
 from spatial_vlm_ros.types import Candidate as CandidateData
 from spatial_vlm_ros.types import Place as PlaceData
-from spatial_vlm_ros.types import Pose, Resolution
+from spatial_vlm_ros.types import Pose, Resolution, SecondOpinion
 from spatial_vlm_ros.types import Target as TargetData
 
 SECOND = 1_000_000_000
@@ -79,6 +80,7 @@ def resolution_message(resolution: Resolution, frame_id: str = "") -> Resolution
         ],
         confidence=resolution.confidence,
         json=json.dumps(resolution_json(resolution), ensure_ascii=False),
+        second_opinion=[] if resolution.second_opinion is None else [_opinion(resolution.second_opinion)],
     )  # fmt: skip
 
 
@@ -137,6 +139,21 @@ def _marker(resolution: ResolutionMessage, kind: int, pose: PoseMessage, size: V
     marker = Marker(header=resolution.header, ns="spatial_vlm", type=kind, pose=pose, scale=size)
     marker.color.r, marker.color.g, marker.color.b, marker.color.a = colour
     return marker
+
+
+def _opinion(opinion: SecondOpinion) -> SecondOpinionMessage:
+    return SecondOpinionMessage(
+        words=opinion.words,
+        geometric_id=opinion.geometric_id or "",
+        geometric_probability=opinion.geometric_probability,
+        named_id=opinion.named_id or "",
+        named_probability=opinion.named_probability,
+        combined_probability=opinion.combined_probability,
+        relations=list(opinion.relations),
+        reliability=[] if opinion.reliability is None else [opinion.reliability],
+        effect=opinion.effect,
+        reason=opinion.reason,
+    )
 
 
 def _target(target: TargetData) -> Target:

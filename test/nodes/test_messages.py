@@ -19,6 +19,7 @@ from spatial_vlm_ros.types import (
     Place,
     Pose,
     Resolution,
+    SecondOpinion,
     Status,
     Target,
 )
@@ -58,6 +59,20 @@ def test_all_targets_and_places_of_an_answer_are_sent() -> None:
 
 def test_the_json_of_a_message_is_the_very_answer() -> None:
     assert resolution_from_json(json.loads(sent(ANSWER).json)) == ANSWER
+
+
+def test_a_second_opinion_is_sent_with_what_is_known_of_it() -> None:
+    named = SecondOpinion("the mug", "d0", 0.9, "d1", 0.1, 0.4, ("behind", "left of"), 0.96, "disagreed", "it differs")
+    nothing = SecondOpinion("the mug", None, 0.0, None, 0.0, 0.0, (), None, "reported", "nothing was found")
+    first, second = (
+        sent(Resolution("w", Status.DISAGREEMENT, "no", second_opinion=one)).second_opinion[0]
+        for one in (named, nothing)
+    )
+    assert (first.words, first.geometric_id, first.named_id, first.effect) == ("the mug", "d0", "d1", "disagreed")
+    assert (first.geometric_probability, first.named_probability, first.combined_probability) == (0.9, 0.1, 0.4)
+    assert (first.relations, list(first.reliability), first.reason) == (["behind", "left of"], [0.96], "it differs")
+    assert (second.geometric_id, second.named_id, list(second.reliability)) == ("", "", [])
+    assert not sent(ANSWER).second_opinion
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
