@@ -251,6 +251,14 @@ def _round_length(local: npt.NDArray[np.float32], steepness: float, lost: float)
     Opposite points of the line that bounds what is seen of an ellipsoid are each other's reflections, so its middle
     lies midway between the highest and the lowest. Of both `lost` metres are gone with the rim; there the surface runs
     nearly along the ray, and a circle of radius r goes on by sqrt(lost (2 r - lost)).
+
+    Args:
+        local: (3, N) float32 points along e1, e2 and up, metres.
+        steepness: sine of the view's elevation, above 0 and below 1.
+        lost: metres across the ray between the mask's edge and the outermost point, above 0.
+
+    Returns:
+        Metres. Exact for ellipsoids seen from afar; bent things and things with corners come out too long.
     """
     ahead, _, heights = local
     raised = steepness * ahead + math.sqrt(1.0 - steepness**2) * heights
