@@ -121,6 +121,8 @@ setup(
             "fastapi>=0.100",
             "uvicorn>=0.30",
             "openai>=2.0",
+            # what torch and colcon-core, above, both take
+            "setuptools>=77.0.3,<80",
         ],
         "report": ["Jinja2>=3.0", "junitparser>=2.0"],
         "docs": ["matplotlib>=3.7"],

@@ -7,6 +7,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 FAILED = 1
@@ -53,7 +54,9 @@ def _run(module: str, name: str, args: list[str] | None) -> int:
         return FAILED
     from spatial_vlm_ros.errors import SpatialVlmError
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what takes long, loading a model, ends too
+    told = _Told()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, told)
     try:
         rclpy.init(args=args)
     except RuntimeError as error:  # rcl's words for arguments that it cannot read
@@ -71,15 +74,26 @@ def _run(module: str, name: str, args: list[str] | None) -> int:
     except (SpatialVlmError, ParameterException) as error:
         print(f"{module}: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
-    except (RuntimeError, NotInitializedException):  # what rclpy raises of a context that has been shut down
-        if rclpy.ok():
-            raise  # else it was told to end while it started
+    except (RuntimeError, NotInitializedException):  # what rclpy raises of a context that has been shut down, and
+        if rclpy.ok() and not told.to_end:  # where the interrupt came while it converted a message
+            raise
     finally:
         if node is not None:
             node.stop()
             node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+class _Told:
+    """Handler of Ctrl-C and SIGTERM: interrupts what takes long, as loading a model, and remembers that it was told."""
+
+    def __init__(self) -> None:
+        self.to_end = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.to_end = True
+        raise KeyboardInterrupt
 
 
 def missing(error: ModuleNotFoundError) -> str:

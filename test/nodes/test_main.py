@@ -129,6 +129,29 @@ def test_it_ends_cleanly_while_a_grounder_computes_and_takes_it_along(
     program.graph.until(lambda: all(gone(child) for child in children), "the grounder is dead")
 
 
+INTERRUPTED = """
+import os, signal
+from spatial_vlm_ros.nodes import main, resolver
+def convert(node):  # as a compiled module does: whatever happens within comes out as this
+    try:
+        os.kill(os.getpid(), signal.{})
+    except KeyboardInterrupt:
+        pass
+    raise RuntimeError("Unable to convert call argument '1' to Python object")
+resolver.ResolverNode.start = convert
+raise SystemExit(main.resolver([]))
+"""
+
+
+@pytest.mark.parametrize(("number", "ends"), [("SIGINT", 0), ("SIGTERM", 0), ("SIGCONT", 1)])
+def test_an_interrupt_that_a_compiled_module_turns_into_an_error_is_a_clean_end(
+    program: Program, number: str, ends: int
+) -> None:
+    program.start(wait=False, code=INTERRUPTED.format(number))
+    code, said = program.ends()
+    assert (code, "Unable to convert" in said) == (ends, bool(ends)), said
+
+
 @BOTH
 def test_it_ends_while_a_grounder_loads(program: Program, number: signal.Signals, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
