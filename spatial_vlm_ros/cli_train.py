@@ -53,14 +53,16 @@ _SHOWN = 60  # validation pictures on which a run is watched
 @click.option("--rate", type=click.FloatRange(0, 1), default=2e-3, show_default=True, help="Highest learning rate.")
 @click.option("--every", type=click.IntRange(1), default=500, show_default=True, help="Steps between validations.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, batches and changes.")
+@click.option("--start", type=FOLDER, help="Folder of weights to begin with, as OUT/best of another run.")
+@click.option("--bfloat16", is_flag=True, help="Compute in bfloat16; faster where the machine has it.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="Of the CPU; 0 = all.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
 @click.option("--finish", "finish_now", is_flag=True, help="No further training: export and score the best so far.")
 @click.option("--test", "on_test", is_flag=True, help="When the run is finished, score it on the test part.")
 @cli_group.json_option
 def train(data: Path, out: Path | None, split_file: Path, worlds: int, render_only: bool, part: str, steps: int,
-          minutes: float, batch: int, rate: float, every: int, seed: int, threads: int, device: str,
-          finish_now: bool, on_test: bool, as_json: bool) -> None:  # fmt: skip
+          minutes: float, batch: int, rate: float, every: int, seed: int, start: Path | None, bfloat16: bool,
+          threads: int, device: str, finish_now: bool, on_test: bool, as_json: bool) -> None:  # fmt: skip
     """Train the compact grounding model on simulated pictures, and export it.
 
     The state is kept in OUT/checkpoint; after an interruption the same command goes on where it was.
@@ -89,8 +91,8 @@ def train(data: Path, out: Path | None, split_file: Path, worlds: int, render_on
     if finish_now:
         figures = finish(out, data, on_test)
     else:
-        settings = TrainingSettings(steps=steps, seed=seed, batch=batch, rate=rate)
-        figures = run(data, out, settings, Limits(minutes, every, device, threads), on_test)
+        settings = TrainingSettings(steps=steps, seed=seed, batch=batch, rate=rate, bfloat16=bfloat16)
+        figures = run(data, out, settings, Limits(minutes, every, device, threads), on_test, start)
     _report(out, figures, as_json)
 
 
@@ -188,7 +190,9 @@ class Limits:
     threads: int = 0
 
 
-def run(data: Path, out: Path, settings: TrainingSettings, limits: Limits, on_test: bool) -> dict[str, Figures]:
+def run(
+    data: Path, out: Path, settings: TrainingSettings, limits: Limits, on_test: bool, start: Path | None = None
+) -> dict[str, Figures]:
     """Train; when the steps are done, export the best weights to OUT/model and score them.
 
     Returns:
@@ -205,7 +209,7 @@ def run(data: Path, out: Path, settings: TrainingSettings, limits: Limits, on_te
     torch.set_num_threads(limits.threads or os.cpu_count() or 1)
     vocabulary = read_vocabulary(data)
     spec = CompactSpec(vocabulary.words)
-    current = Run(config_of(spec), settings, out, _device(limits.device))
+    current = Run(config_of(spec), settings, out, _device(limits.device), start)
     batches = Batches(Samples(data, "training"), vocabulary, spec, settings.seed, settings.batch, settings.phrases)
     with _bars() as bars:
         done = current.train(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.spatial.colours import colour_family, near_families
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.spatial.order import SIZE_WORDS
@@ -21,48 +22,11 @@ _SAMPLED_PIXELS = 800
 _LIT = 0.15  # part of an object's pixels that shows the colour of its lit side
 _SHARE, _SHARE_WIDTH = 0.25, 0.06  # part of an object's pixels that makes it "the red one", and how soft that is
 
-_FAMILIES: dict[str, str] = {
-    "red": "red crimson scarlet maroon burgundy ruby cherry reddish",
-    "orange": "orange tangerine apricot orangish",
-    "yellow": "yellow golden gold lemon mustard-yellow yellowish amber",
-    "green": "green lime olive emerald mint khaki greenish",
-    "teal": "teal turquoise cyan aqua aquamarine blue-green",
-    "blue": "blue navy azure cobalt indigo sky-blue bluish",
-    "purple": "purple violet lilac lavender mauve plum purplish",
-    "pink": "pink magenta rose fuchsia salmon coral pinkish",
-    "brown": "brown tan chocolate bronze copper brownish wooden-brown",
-    "beige": "beige cream ivory off-white sand",
-    "white": "white whitish snow-white",
-    "grey": "grey gray silver silvery greyish grayish metallic",
-    "black": "black blackish dark charcoal",
-    "clear": "clear transparent see-through translucent colourless colorless",
-}
-_FAMILY_OF = {word: family for family, words in _FAMILIES.items() for word in words.split()}
-_NEAR_FAMILIES = frozenset(
-    frozenset(pair)
-    for pair in (
-        ("teal", "green"), ("teal", "blue"), ("purple", "pink"), ("purple", "blue"), ("pink", "red"),
-        ("orange", "red"), ("orange", "yellow"), ("orange", "brown"), ("brown", "red"), ("brown", "black"),
-        ("beige", "white"), ("beige", "brown"), ("beige", "yellow"), ("grey", "white"), ("grey", "black"),
-        ("clear", "white"), ("clear", "grey"),
-    )
-)  # fmt: skip
-_SHADES = frozenset({"light", "dark", "bright", "pale", "deep", "vivid", "neon", "pastel", "hot"})
 # Hues in degrees at which one family gives way to the next.
 _HUES = (
     (15, "red"), (42, "orange"), (68, "yellow"), (160, "green"), (195, "teal"), (260, "blue"), (295, "purple"),
     (345, "pink"), (361, "red"),
 )  # fmt: skip
-
-
-def colour_family(word: str) -> str | None:
-    """Family of a colour word ("dark blue" → "blue"), or None when it is no colour."""
-    if word in _FAMILY_OF:
-        return _FAMILY_OF[word]
-    parts = [
-        part for part in word.replace("-", " ").split() if part not in _SHADES and part not in ("coloured", "colored")
-    ]
-    return _FAMILY_OF.get(parts[-1]) if parts else None
 
 
 def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
@@ -111,7 +75,7 @@ def _said(word: str, detection: Detection) -> float:
         return float("nan")
     if family in families:
         return YES
-    return NEAR if any(frozenset((family, f)) in _NEAR_FAMILIES for f in families) else NO
+    return NEAR if any(near_families(family, f) for f in families) else NO
 
 
 def _colour_likelihood(family: str, thing: SceneObject, layout: Layout) -> float:
@@ -119,7 +83,7 @@ def _colour_likelihood(family: str, thing: SceneObject, layout: Layout) -> float
     shares = colour_shares(thing, layout)
     if not shares or family == "clear":
         return UNKNOWN
-    near = sum(s for other, s in shares.items() if frozenset((family, other)) in _NEAR_FAMILIES)
+    near = sum(s for other, s in shares.items() if near_families(family, other))
     likelihood = float(normal_cdf(np.array([(shares.get(family, 0.0) - _SHARE) / _SHARE_WIDTH]))[0])
     return max(NO + (YES - NO) * likelihood, NEAR if near > 2 * _SHARE else NO)
 

@@ -20,7 +20,8 @@ from spatial_vlm_ros.language.dialogue import parse_answer
 from spatial_vlm_ros.language.inflection import plural
 from spatial_vlm_ros.language.lexicon import ORDINALS
 from spatial_vlm_ros.spatial import order
-from spatial_vlm_ros.spatial.attributes import NO, YES, attribute_likelihood, colour_family, colour_shares
+from spatial_vlm_ros.spatial.attributes import NO, YES, attribute_likelihood, colour_shares
+from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.language.lexicon import NUMBERS
-from spatial_vlm_ros.spatial.attributes import colour_family
+from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.descriptions import (
     CLEAR,
     COUNTED,

@@ -13,9 +13,9 @@ from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import COLOURS, Body, Rendering
 from spatial_vlm_ros.spatial.attributes import (
     attribute_likelihood,
-    colour_family,
     colour_shares,
 )
+from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.types import Detection, FrameOfReference, Status
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 from spatial_vlm_ros.vlm.compact.decoding import (
     SAME_THING,
@@ -37,6 +38,8 @@ SHIPPED = Path("models") / "compact"
 """Where the shipped model is: below the checkout, or below share/spatial_vlm_ros of what is installed."""
 _OUTPUTS = ("heat", "box", "kernel", "prototypes")
 _MOST_PHRASES, _MOST_THREADS = 64, 256
+_SURE = 0.8
+"""Of the probability that a thing is a chick, what must be left for "ribbon chick" to give it that attribute."""
 
 
 class CompactGrounder:
@@ -68,19 +71,31 @@ class CompactGrounder:
             raise InputError("phrases", str(len(phrases)), f"{_MOST_PHRASES} at most", "ask in parts")
         if not phrases:
             return Grounding((), np.zeros((0, 0)))
-        said = [phrase.category for phrase in phrases]
+        said, looks = [phrase.category for phrase in phrases], self._looks(phrases)
         pixels, box = letterbox(rgb, self.spec.width, self.spec.height)
-        output = self._run(pixels, encode(said, self.spec))
-        check_output(output, len(phrases), self.spec, NAME)
-        found = instances(output, box, self.spec, self._score)
-        things = merged(found)
+        asked = [*said, *(f"{word} {category}" for category, word in looks)]
+        output = self._run(pixels, encode(asked, self.spec))
+        check_output(output, len(asked), self.spec, NAME)
+        things = merged([one for one in instances(output, box, self.spec, self._score) if one.phrase < len(said)])
         best = [max(thing, key=lambda one: one.score) for thing in things]
         seen = masks(best, output, box) if self._with_masks else [None] * len(best)
+        match = self._match(things, output, len(asked))
+        attributes = [
+            tuple(word for (_, word), chance in zip(looks, match[len(said) :, n], strict=True)
+                  if chance >= _SURE * one.score) for n, one in enumerate(best)
+        ]  # fmt: skip
         detections = tuple(
-            Detection(f"d{n}", said[one.phrase], one.score, one.box_xyxy, mask)
-            for n, (one, mask) in enumerate(zip(best, seen, strict=True), 1)
+            Detection(f"d{n}", said[one.phrase], one.score, one.box_xyxy, mask, words)
+            for n, (one, mask, words) in enumerate(zip(best, seen, attributes, strict=True), 1)
         )
-        return Grounding(detections, self._match(things, output, len(phrases)))
+        return Grounding(detections, match[: len(said)])
+
+    def _looks(self, phrases: Sequence[NounPhrase]) -> tuple[tuple[str, str], ...]:
+        """Categories and words to look for beside them: words that the model learnt and that are no colours."""
+        pairs = ((phrase.category, word) for phrase in phrases for word in phrase.attributes)
+        return tuple(dict.fromkeys(
+            (category, word) for category, word in pairs if word in self.spec.words and colour_family(word) is None
+        ))[:_MOST_PHRASES]  # fmt: skip
 
     def _run(self, pixels: npt.NDArray[np.float32], words: npt.NDArray[np.int64]) -> RawOutput:
         try:

@@ -6,6 +6,7 @@ A checkpoint is written beside the last one and then takes its place, so an inte
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.vlm.compact.model import CompactModel
 
 FOLDER = "checkpoint"
+WEIGHTS = "model.safetensors"
 _REPAIR = "remove the checkpoint folder and train anew"
 
 
@@ -56,7 +58,7 @@ def _write(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer, 
     for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)
     new.mkdir(parents=True)
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, new / "model.safetensors")
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, new / WEIGHTS)
     save_file(_flat(optimizer), new / "optimizer.safetensors")
     state = {"step": progress.step, "settings": progress.settings, "best": progress.best}
     save_file({"torch": torch.get_rng_state()}, new / "random.safetensors")
@@ -92,7 +94,7 @@ def load(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer,
     try:
         state = json.loads((place / "progress.json").read_text(encoding="utf-8"))
         progress = Progress(int(state["step"]), dict(state["settings"]), float(state["best"]))
-        weights = load_file(place / "model.safetensors")
+        weights = load_file(place / WEIGHTS)
         moments = load_file(place / "optimizer.safetensors")
         chance = load_file(place / "random.safetensors")["torch"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -108,6 +110,24 @@ def load(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer,
         raise FileError(place, str(error).splitlines()[0], _REPAIR) from error
     torch.set_rng_state(chance)
     return progress
+
+
+def start_from(folder: Path, model: CompactModel) -> str:
+    """Put the weights of a saved model, as FOLDER/best of another run, into a model.
+
+    Returns:
+        SHA-256 of the file, by which a run knows what it began with.
+
+    Raises:
+        FileError: no such file, or one of another model.
+    """
+    path = folder / WEIGHTS
+    try:
+        model.load_state_dict(load_file(path))
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise FileError(path, reason, "name a folder with a model of the same words and sizes") from error
 
 
 def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

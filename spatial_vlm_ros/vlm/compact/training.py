@@ -21,7 +21,7 @@ from spatial_vlm_ros.vlm.compact import checkpoint
 from spatial_vlm_ros.vlm.compact.batches import Batch, Batches
 from spatial_vlm_ros.vlm.compact.configuration import CompactConfig
 from spatial_vlm_ros.vlm.compact.losses import Targets, losses
-from spatial_vlm_ros.vlm.compact.model import CompactModel
+from spatial_vlm_ros.vlm.compact.model import CompactModel, CompactOutput
 
 _CLIP = 10.0  # norm of the gradient
 
@@ -38,6 +38,7 @@ class TrainingSettings:
         rate: highest learning rate.
         decay: of weights (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
         warm: part of the steps in which the rate rises.
+        bfloat16: compute the network in bfloat16, its losses and weights in float32; faster where a machine has it.
 
     Raises:
         InputError: a number out of its range.
@@ -50,6 +51,7 @@ class TrainingSettings:
     rate: float = 2e-3
     decay: float = 0.02
     warm: float = 0.05
+    bfloat16: bool = False
 
     def __post_init__(self) -> None:
         if not (self.steps > 0 and self.seed >= 0 and self.batch > 0 and self.phrases > 0):
@@ -86,18 +88,24 @@ class Run:
         settings: of the run.
         folder: for its checkpoint; where one is there, the run goes on from it.
         device: where to compute.
+        start: folder of a saved model whose weights the run begins with; None = random ones.
 
     Raises:
-        FileError, InputError: the checkpoint is damaged, or belongs to other settings.
+        FileError, InputError: the checkpoint or the model to start from is damaged, or belongs to other settings.
     """
 
-    def __init__(self, config: CompactConfig, settings: TrainingSettings, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self, config: CompactConfig, settings: TrainingSettings, folder: Path, device: torch.device,
+        start: Path | None = None,
+    ) -> None:  # fmt: skip
         torch.manual_seed(settings.seed)
         self.settings, self.folder, self.device = settings, folder, device
         self.model = CompactModel(config)
+        begun = checkpoint.start_from(start, self.model) if start else ""
         nn.Module.to(self.model, device)
         self._optimizer = torch.optim.AdamW(_groups(self.model, settings.decay), lr=settings.rate)
         self._named = {**asdict(settings), "words": list(config.words), "channels": list(config.channels)}
+        self._named["start"] = begun
         found = checkpoint.load(folder, self.model, self._optimizer, self._named)
         self.step, self.best = (found.step, found.best) if found else (0, -1.0)
 
@@ -148,7 +156,9 @@ class Run:
         self.model.train()
         for group in self._optimizer.param_groups:
             group["lr"] = rate_at(self.step, self.settings)
-        output = self.model(*self._tensors(batch.pixels, batch.words, batch.picture))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+            output = self.model(*self._tensors(batch.pixels, batch.words, batch.picture))
+        output = CompactOutput(*(part.float() for part in output))
         names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
         parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
         if not torch.isfinite(parts["total"]):

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,18 @@ from spatial_vlm_ros.vlm.compact.batches import make_batch  # noqa: E402
 from spatial_vlm_ros.vlm.compact.decoding import Instance  # noqa: E402
 from spatial_vlm_ros.vlm.compact.export import export  # noqa: E402
 from spatial_vlm_ros.vlm.compact.model import CompactModel  # noqa: E402
-from spatial_vlm_ros.vlm.compact.phrasing import label_phrases  # noqa: E402
+from spatial_vlm_ros.vlm.compact.phrasing import Phrase, label_phrases, modified_phrases  # noqa: E402
+from spatial_vlm_ros.vlm.compact.shards import Sample  # noqa: E402
 from spatial_vlm_ros.vlm.compact.tokens import encode  # noqa: E402
 from spatial_vlm_ros.vlm.compact.training import Run, TrainingSettings  # noqa: E402
 
 BACKEND = "spatial_vlm_ros.perception.backends.compact:load"
+
+
+def striped(sample: Sample) -> Sample:
+    """The same picture, whose first thing is called striped."""
+    first, *others = sample.objects
+    return replace(sample, objects=(replace(first, attributes=(*first.attributes, "striped")), *others))
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +46,10 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompactModel
     """A small model that knows one picture by heart, exported."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("compact")
-    sample = cases.drawn(1)
-    batch = make_batch([sample], [label_phrases([sample])], cases.SPEC)
+    sample = striped(cases.drawn(1))
+    phrases = [*label_phrases([sample]), *(p for p in modified_phrases([sample]) if "striped" in p.modifiers)]
+    phrases += [Phrase(f"striped {label}", frozenset({label}), frozenset({"striped"})) for label in ("ball", "box")]
+    batch = make_batch([sample], [list({p.text: p for p in phrases}.values())], cases.SPEC)
     run = Run(cases.small_config(), TrainingSettings(steps=150, rate=4e-3), folder / "run", torch.device("cpu"))
     for _ in range(150):
         run.one_step(batch)
@@ -77,6 +87,20 @@ def test_the_backend_finds_what_the_model_has_learnt(learnt: tuple[Path, Compact
         assert grounding.detections[fits[0]].label == one.label
         assert np.abs(np.subtract(grounding.detections[fits[0]].box_xyxy, one.box_xyxy)).max() < 2.5
         assert labels[int(grounding.match[:, fits[0]].argmax())] == one.label
+
+
+def test_words_that_are_no_colours_are_looked_for_and_colours_are_left_to_the_measurement(
+    learnt: tuple[Path, CompactModel], noun: type
+) -> None:
+    sample = cases.drawn(1)
+    first = sample.objects[0]
+    grounder = load_grounder(BACKEND, {"model": str(learnt[0]), "threads": "1"})
+    said = [noun(label, attributes=("striped", "red", "unheard")) for label in ("ball", "box")]
+    grounding = grounder.ground(sample.rgb, said)
+    assert grounding.match.shape == (2, len(grounding.detections)) == (2, 3)
+    for one in grounding.detections:
+        is_first = bool(np.abs(np.subtract(one.box_xyxy, first.box_xyxy)).max() < 2.5)
+        assert one.attributes == (("striped",) if is_first else ())
 
 
 def test_boxes_and_masks_are_in_pixels_of_the_picture(learnt: tuple[Path, CompactModel], noun: type) -> None:

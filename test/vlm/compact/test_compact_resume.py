@@ -65,6 +65,37 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         run(tmp_path, dataclasses.replace(SETTINGS, steps=7))
 
 
+def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
+    first = run(tmp_path / "first")
+    first.one_step(batches().batch(0))
+    first.model.save_pretrained(tmp_path / "first" / "best")
+    cpu = torch.device("cpu")
+    second = Run(cases.small_config(), SETTINGS, tmp_path / "second", cpu, tmp_path / "first" / "best")
+    state, again = first.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(state[name], again[name]) for name in state)
+    assert second.step == 0
+    second.save()
+    with pytest.raises(InputError, match="other start"):
+        run(tmp_path / "second")
+
+
+def test_a_start_of_another_model_or_without_weights_is_refused(tmp_path: Path) -> None:
+    cpu = torch.device("cpu")
+    with pytest.raises(FileError, match="same words"):
+        Run(cases.small_config(), SETTINGS, tmp_path, cpu, tmp_path / "none")
+    (tmp_path / "model.safetensors").write_bytes(b"\x80\x04damaged")
+    with pytest.raises(FileError, match="same words"):
+        Run(cases.small_config(), SETTINGS, tmp_path, cpu, tmp_path)
+
+
+def test_bfloat16_learns_nearly_the_same_with_weights_in_float32(tmp_path: Path) -> None:
+    exact, short = run(tmp_path / "a"), run(tmp_path / "b", dataclasses.replace(SETTINGS, bfloat16=True))
+    parts = [one.one_step(batches().batch(0)) for one in (exact, short)]
+    assert parts[0]["total"] != parts[1]["total"]
+    assert parts[1]["total"] == pytest.approx(parts[0]["total"], rel=0.1)
+    assert {value.dtype for value in short.model.state_dict().values()} == {torch.float32, torch.int64}
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "progress.json", "random.safetensors"])
 def test_damaged_checkpoints_are_refused(tmp_path: Path, name: str) -> None:
     current = run(tmp_path)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Colour words: which family a word belongs to, and which families pass for each other. Needs nothing but Python."""
+
+from __future__ import annotations
+
+_FAMILIES: dict[str, str] = {
+    "red": "red crimson scarlet maroon burgundy ruby cherry reddish",
+    "orange": "orange tangerine apricot orangish",
+    "yellow": "yellow golden gold lemon mustard-yellow yellowish amber",
+    "green": "green lime olive emerald mint khaki greenish",
+    "teal": "teal turquoise cyan aqua aquamarine blue-green",
+    "blue": "blue navy azure cobalt indigo sky-blue bluish",
+    "purple": "purple violet lilac lavender mauve plum purplish",
+    "pink": "pink magenta rose fuchsia salmon coral pinkish",
+    "brown": "brown tan chocolate bronze copper brownish wooden-brown",
+    "beige": "beige cream ivory off-white sand",
+    "white": "white whitish snow-white",
+    "grey": "grey gray silver silvery greyish grayish metallic",
+    "black": "black blackish dark charcoal",
+    "clear": "clear transparent see-through translucent colourless colorless",
+}
+_FAMILY_OF = {word: family for family, words in _FAMILIES.items() for word in words.split()}
+_NEAR_FAMILIES = frozenset(
+    frozenset(pair)
+    for pair in (
+        ("teal", "green"), ("teal", "blue"), ("purple", "pink"), ("purple", "blue"), ("pink", "red"),
+        ("orange", "red"), ("orange", "yellow"), ("orange", "brown"), ("brown", "red"), ("brown", "black"),
+        ("beige", "white"), ("beige", "brown"), ("beige", "yellow"), ("grey", "white"), ("grey", "black"),
+        ("clear", "white"), ("clear", "grey"),
+    )
+)  # fmt: skip
+_SHADES = frozenset({"light", "dark", "bright", "pale", "deep", "vivid", "neon", "pastel", "hot"})
+
+
+def colour_family(word: str) -> str | None:
+    """Family of a colour word ("dark blue" → "blue"), or None when it is no colour."""
+    if word in _FAMILY_OF:
+        return _FAMILY_OF[word]
+    parts = [
+        part for part in word.replace("-", " ").split() if part not in _SHADES and part not in ("coloured", "colored")
+    ]
+    return _FAMILY_OF.get(parts[-1]) if parts else None
+
+
+def near_families(one: str, other: str) -> bool:
+    """Whether people call the same paint by either family's name."""
+    return frozenset((one, other)) in _NEAR_FAMILIES
