@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SPLIT = Path(__file__).resolve().parent.parent / "models" / "compact" / "split.json"
 INSTALL = 'pip install "spatial_vlm_ros[train]"'
+CALIBRATION = "calibration"
+"""Worlds of the validation seeds as the test part shows its worlds: settled, from the robot's own camera."""
 _SIZE, _TEST_SIZE = (320, 240), (640, 480)
 _WORLDS = 40  # of a shard
 _SHOWN = 60  # validation pictures on which a run is watched
@@ -135,11 +137,12 @@ def render(
 
     modifiers, names = vocabulary()
     write_vocabulary(data, Vocabulary(modifiers, names, split.withheld))
-    wanted = {"validation": split.validation.worlds, "training": worlds, "test": split.test.worlds * with_test}
+    own = split.validation.worlds
+    wanted = {"validation": own, CALIBRATION: own, "training": worlds, "test": split.test.worlds * with_test}
     shards = [(name, number) for name, count in wanted.items() for number in range(math.ceil(count / _WORLDS))]
     missing = [s for s in shards[part[0] :: part[1]] if not shard_path(data, *s).exists()]
     for name, number in bars.track(missing, description="rendering"):
-        within = getattr(split, name)
+        within = split.validation if name == CALIBRATION else getattr(split, name)
         first = within.first + number * _WORLDS
         last = min(first + _WORLDS, within.first + wanted[name])
         write_shard(data, name, number, [s for seed in range(first, last) for s in _samples(name, seed, split)])
@@ -148,8 +151,11 @@ def render(
 def _samples(name: str, seed: int, split: Split) -> Iterator[Sample]:
     from spatial_vlm_ros.sim.training_frames import settled_frame, training_frames
 
-    if name == "test":
-        yield _sample(settled_frame(seed, _TEST_SIZE))
+    if name in ("test", CALIBRATION):
+        frame = settled_frame(seed, _TEST_SIZE)
+        seen = {(word, one.label) for one in frame.objects for word in one.attributes}
+        if name == "test" or not seen & split.withheld:
+            yield _sample(frame)
         return
     for frame in training_frames(seed, getattr(split, name).views, _SIZE, split.withheld):
         yield _sample(frame)
@@ -225,7 +231,7 @@ def run(
 
 
 def finish(out: Path, data: Path, on_test: bool) -> dict[str, Figures]:
-    """Calibrate the best weights on the validation part, export them to OUT/model, score them.
+    """Calibrate the best weights on the calibration part, export them to OUT/model, score them.
 
     Raises:
         FileError: no weights were kept yet.
@@ -238,12 +244,12 @@ def finish(out: Path, data: Path, on_test: bool) -> dict[str, Figures]:
         raise FileError(out / "best", "no weights", "train until the first validation (--every)")
     vocabulary = read_vocabulary(data)
     model = CompactModel.from_pretrained(out / "best", local_files_only=True)
-    figures = {"validation": figures_of(model, data, "validation", vocabulary, with_masks=True)}
+    figures = {part: figures_of(model, data, part, vocabulary, with_masks=True) for part in ("validation", CALIBRATION)}
     if on_test:
         figures["test"] = figures_of(model, data, "test", vocabulary, with_masks=True)
         figures["test, colours"] = figures_of(model, data, "test", vocabulary, coloured="shown")
         figures["test, colours held out"] = figures_of(model, data, "test", vocabulary, coloured="held out")
-    export(model, out / "model", (figures["validation"].scale, figures["validation"].shift))
+    export(model, out / "model", (figures[CALIBRATION].scale, figures[CALIBRATION].shift))
     return figures
 
 

@@ -127,7 +127,7 @@ class Samples:
 
     Args:
         folder: with shards.
-        part: "training", "validation" or "test".
+        part: "training", "validation", "calibration" or "test".
 
     Raises:
         FileError: there are none, or a shard is damaged.

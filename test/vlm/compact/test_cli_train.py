@@ -55,6 +55,11 @@ def test_from_pictures_to_a_model_that_answers(tmp_path: Path) -> None:
     assert pairs
     assert not pairs & {("red", "mug"), ("blue", "box")}
     assert Samples(data, "test")[0].rgb.shape == (480, 640, 3)
+    own = Samples(data, "calibration")
+    assert own[0].rgb.shape == (480, 640, 3)
+    assert not {(w, o.label) for n in range(len(own)) for o in own[n].objects for w in o.attributes} & {
+        ("red", "mug"), ("blue", "box"),
+    }  # fmt: skip
 
     small = [*every, "--out", out, "--steps", 2, "--batch", 2, "--threads", 1]
     interrupted = train(*small, "--minutes", 1e-9)
@@ -67,8 +72,10 @@ def test_from_pictures_to_a_model_that_answers(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert '{"scored on": "validation", "mAP@50": ' in done.output
     figures = json.loads((out / "figures.json").read_text())
-    assert list(figures)[:2] == ["validation", "test"]
+    assert list(figures)[:3] == ["validation", "calibration", "test"]
     assert all(0 <= figures[part]["map50"] <= 1 and figures[part]["things"] for part in ("validation", "test"))
+    config = json.loads((out / "model" / "config.json").read_text())
+    assert config["score_scale"] == pytest.approx(figures["calibration"]["scale"])
     assert (out / "checkpoint" / "optimizer.safetensors").is_file()
 
     grounder = load_grounder("spatial_vlm_ros.perception.backends.compact:load", {"model": str(out / "model")})
