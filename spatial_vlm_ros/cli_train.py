@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.vlm.compact.model import CompactModel
     from spatial_vlm_ros.vlm.compact.scoring import Figures
     from spatial_vlm_ros.vlm.compact.shards import Sample, Vocabulary
+    from spatial_vlm_ros.vlm.compact.spec import CompactSpec
     from spatial_vlm_ros.vlm.compact.split import Split
     from spatial_vlm_ros.vlm.compact.training import Told, TrainingSettings, Watcher
 
@@ -244,18 +245,21 @@ def finish(out: Path, data: Path, on_test: bool) -> dict[str, Figures]:
         raise FileError(out / "best", "no weights", "train until the first validation (--every)")
     vocabulary = read_vocabulary(data)
     model = CompactModel.from_pretrained(out / "best", local_files_only=True)
-    figures = {part: figures_of(model, data, part, vocabulary, with_masks=True) for part in ("validation", CALIBRATION)}
+    spec = dataclasses.replace(model.config.spec, names=vocabulary.names)
+    scale, rival, shift = figures_of(model, data, CALIBRATION, vocabulary, spec=spec).line
+    spec = dataclasses.replace(spec, score_scale=scale, score_rival=rival, score_shift=shift)
+    export(model, out / "model", spec)
+    parts = ["validation", CALIBRATION, *(["test"] if on_test else [])]
+    figures = {part: figures_of(model, data, part, vocabulary, spec=spec, with_masks=True) for part in parts}
     if on_test:
-        figures["test"] = figures_of(model, data, "test", vocabulary, with_masks=True)
-        figures["test, colours"] = figures_of(model, data, "test", vocabulary, coloured="shown")
-        figures["test, colours held out"] = figures_of(model, data, "test", vocabulary, coloured="held out")
-    export(model, out / "model", (figures[CALIBRATION].scale, figures[CALIBRATION].shift))
+        figures["test, colours"] = figures_of(model, data, "test", vocabulary, spec=spec, coloured="shown")
+        figures["test, colours held out"] = figures_of(model, data, "test", vocabulary, spec=spec, coloured="held out")
     return figures
 
 
 def figures_of(
     model: CompactModel, data: Path, part: str, vocabulary: Vocabulary, most: int | None = None,
-    with_masks: bool = False, coloured: str | None = None,
+    spec: CompactSpec | None = None, with_masks: bool = False, coloured: str | None = None,
 ) -> Figures:  # fmt: skip
     """Scores of a model.
 
@@ -265,6 +269,7 @@ def figures_of(
         part: of them.
         vocabulary: of the folder.
         most: pictures; None = all.
+        spec: names and calibration of the scores; None = the model's own.
         with_masks: whether masks are scored.
         coloured: None = one phrase for each label; "shown" or "held out" = phrases of colour and label.
     """
@@ -279,7 +284,7 @@ def figures_of(
     phrases = label_phrases(chosen)
     if coloured is not None:
         phrases = [p for p in modified_phrases(chosen) if (p.pair in vocabulary.withheld) == (coloured == "held out")]
-    asked = detector(torch_network(model), model.config.spec, with_masks=with_masks)
+    asked = detector(torch_network(model), spec or model.config.spec, with_masks=with_masks)
     return score(asked, chosen, phrases)
 
 

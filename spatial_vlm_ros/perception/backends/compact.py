@@ -21,10 +21,12 @@ from spatial_vlm_ros.vlm.compact.decoding import (
     SAME_THING,
     Instance,
     RawOutput,
+    asked,
     check_output,
     instances,
     masks,
     probabilities,
+    with_rivals,
 )
 from spatial_vlm_ros.vlm.compact.letterbox import letterbox
 from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec, read_spec
@@ -73,13 +75,15 @@ class CompactGrounder:
             return Grounding((), np.zeros((0, 0)))
         said, looks = [phrase.category for phrase in phrases], self._looks(phrases)
         pixels, box = letterbox(rgb, self.spec.width, self.spec.height)
-        asked = [*said, *(f"{word} {category}" for category, word in looks)]
-        output = self._run(pixels, encode(asked, self.spec))
-        check_output(output, len(asked), self.spec, NAME)
+        phrased = [*said, *(f"{word} {category}" for category, word in looks)]
+        everything = asked(phrased, self.spec)
+        output = self._run(pixels, encode(everything, self.spec))
+        check_output(output, len(everything), self.spec, NAME)
+        output = with_rivals(output, phrased, self.spec)
         things = merged([one for one in instances(output, box, self.spec, self._score) if one.phrase < len(said)])
         best = [max(thing, key=lambda one: one.score) for thing in things]
         seen = masks(best, output, box) if self._with_masks else [None] * len(best)
-        match = self._match(things, output, len(asked))
+        match = self._match(things, output, len(phrased))
         attributes = [
             tuple(word for (_, word), chance in zip(looks, match[len(said) :, n], strict=True)
                   if chance >= _SURE * one.score) for n, one in enumerate(best)
@@ -106,7 +110,7 @@ class CompactGrounder:
 
     def _match(self, things: list[list[Instance]], output: RawOutput, phrases: int) -> npt.NDArray[np.float64]:
         """(P, N): under a phrase that found a thing its score there, else what the heat-map says at its centre."""
-        chance, match = probabilities(output.heat, self.spec), np.zeros((phrases, len(things)))
+        chance, match = probabilities(output, self.spec), np.zeros((phrases, len(things)))
         for n, thing in enumerate(things):
             best = max(thing, key=lambda one: one.score)
             match[:, n] = chance[:, best.cell[0], best.cell[1]]

@@ -15,7 +15,8 @@ class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """Sizes of the network and all of its CompactSpec.
 
     Args:
-        words, width, height, buckets, length, prototypes, score_scale, score_shift: as in CompactSpec.
+        words, width, height, buckets, length, prototypes, names: as in CompactSpec.
+        score_scale, score_rival, score_shift: as in CompactSpec.
         channels: of the features at strides 4, 8 and 16.
         attention_layers: transformer blocks at stride 16.
         attention_heads: of each; the last of `channels` is a multiple of four times it.
@@ -31,7 +32,9 @@ class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     buckets: int = CompactSpec.buckets
     length: int = CompactSpec.length
     prototypes: int = CompactSpec.prototypes
+    names: dict[str, list[str]] | None = None
     score_scale: float = CompactSpec.score_scale
+    score_rival: float = CompactSpec.score_rival
     score_shift: float = CompactSpec.score_shift
     channels: list[int] | tuple[int, ...] = (48, 96, 160)
     attention_layers: int = 2
@@ -42,9 +45,11 @@ class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     @property
     def spec(self) -> CompactSpec:
         """What is needed to feed the model and to read what it says."""
-        return spec_from({name: getattr(self, name) for name in asdict(CompactSpec(("x",)))})
+        values = {name: getattr(self, name) for name in asdict(CompactSpec(("x",)))}
+        return spec_from({**values, "names": self.names or {}})
 
 
 def config_of(spec: CompactSpec, **sizes: Any) -> CompactConfig:
     """A configuration with this spec; `sizes` are further fields of CompactConfig."""
-    return CompactConfig(**{**asdict(spec), "words": list(spec.words), **sizes})
+    names = {name: list(labels) for name, labels in spec.names.items()}
+    return CompactConfig(**{**asdict(spec), "words": list(spec.words), "names": names, **sizes})

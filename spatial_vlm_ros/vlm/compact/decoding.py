@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,13 @@ from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Mask
 from spatial_vlm_ros.vlm.compact.letterbox import Letterbox, resampled
 from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE, STRIDE, CompactSpec
+from spatial_vlm_ros.vlm.compact.tokens import meant
 
 Array = npt.NDArray[np.float32]
 SAME_THING = 0.6
 """Intersection over union from which two boxes of one phrase are one thing."""
 _MOST = 50  # things of one phrase
+_LEAST_RIVAL = -3.0  # logit; less, under 5 %, is no rival, and where nothing is nothing should seem to be something
 _MARGIN = 0.05  # of a box's sides that a mask may reach beyond it
 _LARGEST_LOG = 6.0  # of a side in cells
 
@@ -31,12 +34,15 @@ class RawOutput:
         box: (P, 4, h, w).
         kernel: (P, K, h, w).
         prototypes: (K - 3, H/4, W/4).
+        rival: (P, h, w) logit, _LEAST_RIVAL or more, of the best label that the phrase does not mean; None where none
+            was asked for.
     """
 
     heat: Array
     box: Array
     kernel: Array
     prototypes: Array
+    rival: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,7 @@ class Instance:
         score: probability that it is what the phrase names.
         box_xyxy: (4,) pixels of the picture, inside it.
         cell: row and column of its centre's cell.
+        evidence: logit of the phrase there, and of its best rival (0 where none was asked for).
         input_box: (4,) the same box in pixels of the model's input.
     """
 
@@ -55,6 +62,7 @@ class Instance:
     score: float
     box_xyxy: tuple[float, float, float, float]
     cell: tuple[int, int]
+    evidence: tuple[float, float]
     input_box: tuple[float, float, float, float]
 
 
@@ -81,9 +89,39 @@ def check_output(output: RawOutput, phrases: int, spec: CompactSpec, model: str)
             raise ModelError(model, f"its {name} is not finite", "train it again with a lower rate")
 
 
-def probabilities(logits: npt.NDArray[np.floating], spec: CompactSpec) -> npt.NDArray[np.float64]:
-    """Calibrated probabilities of heat-map logits: Platt's line, then the logistic function."""
-    line = spec.score_scale * logits.astype(np.float64) + spec.score_shift
+def asked(phrases: Sequence[str], spec: CompactSpec) -> list[str]:
+    """What a network is asked: the phrases, then every label that it tells apart, for each may be a phrase's rival."""
+    return [*phrases, *spec.labels]
+
+
+def with_rivals(output: RawOutput, phrases: Sequence[str], spec: CompactSpec) -> RawOutput:
+    """What a network says of the phrases, with their rivals.
+
+    Args:
+        output: of everything that was `asked`.
+        phrases: without the labels.
+        spec: of the model.
+    """
+    count = len(phrases)
+    told = replace(output, heat=output.heat[:count], box=output.box[:count], kernel=output.kernel[:count])
+    if not spec.labels:
+        return told
+    of_labels, rival = output.heat[count:], np.empty_like(told.heat)
+    for p, phrase in enumerate(phrases):
+        others = [n for n, label in enumerate(spec.labels) if label not in meant(phrase, spec)]
+        rival[p] = of_labels[others].max(axis=0, initial=_LEAST_RIVAL)
+    return replace(told, rival=rival)
+
+
+def probabilities(output: RawOutput, spec: CompactSpec) -> npt.NDArray[np.float64]:
+    """(P, h, w) probabilities that a thing of a phrase is centred in a cell.
+
+    The logistic function of a line in two logits, the phrase's and its best rival's: what looks like a bowl, and like a
+    plate as well, is less surely a bowl.
+    """
+    line = spec.score_scale * output.heat.astype(np.float64) + spec.score_shift
+    if output.rival is not None:
+        line += spec.score_rival * output.rival
     return np.asarray(1 / (1 + np.exp(-np.clip(line, -60, 60))))
 
 
@@ -100,17 +138,19 @@ def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float
         Local maxima of the heat-maps, those of one phrase that are one thing taken together.
     """
     found: list[Instance] = []
-    chance = probabilities(output.heat, spec)
+    chance = probabilities(output, spec)
     for phrase, heat in enumerate(output.heat):
         rows, columns = np.nonzero((heat >= _neighbourhood_top(heat)) & (chance[phrase] >= least))
-        order = np.argsort(-heat[rows, columns], kind="stable")[: 2 * _MOST]
+        order = np.argsort(-chance[phrase, rows, columns], kind="stable")[: 2 * _MOST]
         rows, columns = rows[order], columns[order]
         boxes = _boxes(output.box[phrase][:, rows, columns], rows, columns, (box.inner_width, box.inner_height))
         for kept in _distinct(boxes)[:_MOST]:
             row, column = int(rows[kept]), int(columns[kept])
             score = float(chance[phrase, row, column])
             inner = _four(boxes[kept])
-            found.append(Instance(phrase, score, _in_picture(inner, box), (row, column), inner))
+            rival = 0.0 if output.rival is None else float(output.rival[phrase, row, column])
+            evidence = (float(heat[row, column]), rival)
+            found.append(Instance(phrase, score, _in_picture(inner, box), (row, column), evidence, inner))
     return found
 
 

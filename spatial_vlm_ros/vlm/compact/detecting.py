@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.vlm.compact.decoding import RawOutput, instances, masks
+from spatial_vlm_ros.vlm.compact.decoding import RawOutput, asked, instances, masks, with_rivals
 from spatial_vlm_ros.vlm.compact.letterbox import letterbox
 from spatial_vlm_ros.vlm.compact.model import CompactModel
 from spatial_vlm_ros.vlm.compact.scoring import Answer, Detector
@@ -47,7 +47,7 @@ def detector(network: Network, spec: CompactSpec, least: float = 0.05, with_mask
 
     def detect(rgb: Rgb, phrases: Sequence[str]) -> list[Answer]:
         pixels, box = letterbox(rgb, spec.width, spec.height)
-        output = network(pixels, encode(phrases, spec))
+        output = with_rivals(network(pixels, encode(asked(phrases, spec), spec)), phrases, spec)
         found = instances(output, box, spec, least)
         made = masks(found, output, box) if with_masks else []
         answers = []
@@ -55,7 +55,8 @@ def detector(network: Network, spec: CompactSpec, least: float = 0.05, with_mask
             mine = [n for n, one in enumerate(found) if one.phrase == p]
             boxes = np.array([found[n].box_xyxy for n in mine], np.float64).reshape(-1, 4)
             scores = np.array([found[n].score for n in mine], np.float64)
-            answers.append(Answer(scores, boxes, tuple(made[n] for n in mine) if made else ()))
+            evidence = np.array([found[n].evidence for n in mine], np.float64).reshape(-1, 2)
+            answers.append(Answer(scores, boxes, evidence, tuple(made[n] for n in mine) if made else ()))
         return answers
 
     return detect

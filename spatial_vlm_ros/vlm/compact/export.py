@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.vlm.compact.model import CompactModel
-from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE
+from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec
 
 OUTPUTS = ("heat", "box", "kernel", "prototypes")
 OPSET = 18
@@ -29,13 +29,13 @@ class _OnePicture(nn.Module):
         return heat, box, kernel, prototypes
 
 
-def export(model: CompactModel, folder: Path, calibration: tuple[float, float] | None = None) -> Path:
+def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -> Path:
     """Write a model as config.json, model.safetensors and model.onnx.
 
     Args:
         model: trained; it is set to evaluation.
         folder: made where it is not there.
-        calibration: scale and shift of the scores' logits; None = as the model's configuration has them.
+        spec: names and calibration of the scores, all else as the model has it; None = as its configuration has them.
 
     Returns:
         The ONNX file: pixels (1, 3, H, W) float32 and words (P, L) int64 → OUTPUTS.
@@ -43,8 +43,10 @@ def export(model: CompactModel, folder: Path, calibration: tuple[float, float] |
     Raises:
         DependencyError: onnxscript is not installed.
     """
-    if calibration is not None:
-        model.config.score_scale, model.config.score_shift = calibration
+    if spec is not None:
+        model.config.names = {name: list(labels) for name, labels in spec.names.items()}
+        model.config.score_scale, model.config.score_rival = spec.score_scale, spec.score_rival
+        model.config.score_shift = spec.score_shift
     model.train(False)
     model.save_pretrained(folder)
     spec = model.config.spec

@@ -26,11 +26,13 @@ class Answer:
     Args:
         scores: (N,).
         boxes: (N, 4) pixels.
+        evidence: (N, 2) logits of the phrase and of its best rival; what calibrated scores are made of.
         masks: N of the picture's size; none = not scored.
     """
 
     scores: npt.NDArray[np.float64]
     boxes: npt.NDArray[np.float64]
+    evidence: npt.NDArray[np.float64]
     masks: Sequence[Mask] = ()
 
 
@@ -47,16 +49,14 @@ class Figures:
         map50: their mean.
         things: phrase → number of things that were to be found.
         mask_iou: mean intersection over union of the masks of found things; NaN without any.
-        scale: Platt's scale for the scores' logits that makes them probabilities.
-        shift: Platt's shift.
+        line: weights of the phrase's logit and of its best rival's, and the shift, that make probabilities of them.
     """
 
     ap50: dict[str, float]
     map50: float
     things: dict[str, int]
     mask_iou: float
-    scale: float
-    shift: float
+    line: tuple[float, float, float]
 
 
 def score(detector: Detector, samples: Iterable[Sample], phrases: Sequence[Phrase]) -> Figures:
@@ -67,7 +67,7 @@ def score(detector: Detector, samples: Iterable[Sample], phrases: Sequence[Phras
         samples: pictures with truth.
         phrases: each counts in the mean if anything was to be found.
     """
-    hits: list[list[tuple[float, float]]] = [[] for _ in phrases]  # score, 1 = right, 0 = wrong
+    hits: list[list[Hit]] = [[] for _ in phrases]
     number = [0] * len(phrases)
     agreement: list[float] = []
     for sample in samples:
@@ -77,16 +77,18 @@ def score(detector: Detector, samples: Iterable[Sample], phrases: Sequence[Phras
             hits[p] += matched
             number[p] += wanted
             agreement += masks
-    ap = {phrase.text: average_precision(hits[p], number[p]) for p, phrase in enumerate(phrases) if number[p]}
-    every = np.array([pair for pairs in hits for pair in pairs]).reshape(-1, 2)
-    scale, shift = platt(every[:, 0], every[:, 1])
+    ap = {
+        phrase.text: average_precision([(hit.score, hit.right) for hit in hits[p]], number[p])
+        for p, phrase in enumerate(phrases)
+        if number[p]
+    }
+    every = [hit for some in hits for hit in some]
     return Figures(
         ap,
         float(np.mean(list(ap.values()))) if ap else float("nan"),
         {phrase.text: number[p] for p, phrase in enumerate(phrases) if number[p]},
         float(np.mean(agreement)) if agreement else float("nan"),
-        scale,
-        shift,
+        calibrated(np.array([hit.evidence for hit in every]).reshape(-1, 2), np.array([hit.right for hit in every])),
     )
 
 
@@ -107,45 +109,74 @@ def average_precision(hits: Sequence[tuple[float, float]], wanted: int) -> float
     return float(np.sum(np.diff(recall) * precision))
 
 
-def platt(scores: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> tuple[float, float]:
-    """Scale and shift of the logits of scores that fit what was right best (Platt 1999), by Newton's method.
+def calibrated(evidence: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> tuple[float, float, float]:
+    """Weights of two logits and a shift whose logistic function fits best what was right (Platt 1999; Newton's method).
+
+    Args:
+        evidence: (N, 2) logits of phrases and of their best rivals.
+        right: (N,) 1 or 0.
 
     Returns:
-        (1, 0) where everything or nothing was right, or the scores say nothing.
+        (1, 0, 0) where everything or nothing was right, or the logits say nothing; a rival never speaks for a phrase.
     """
+    plain = (1.0, 0.0, 0.0)
     if not len(right) or right.min() == right.max():
-        return 1.0, 0.0
-    p = np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6)
-    design = np.stack([np.log(p / (1 - p)), np.ones(len(p))], axis=1)
-    line, prior = np.array([1.0, 0.0]), 1e-3 * np.eye(2)
+        return plain
+    own = _line(evidence[:, :1], right)
+    both = _line(evidence, right) if np.ptp(evidence[:, 1]) > 0 else own
+    scale, rival, shift = (*own[:1], 0.0, own[1]) if len(both) == 2 or both[1] > 0 else both
+    return (float(scale), float(rival), float(shift)) if 0.05 < scale < 50 and rival > -50 else plain
+
+
+def _line(evidence: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """(K + 1,) logistic regression on K columns, the shift last, with a slight pull to the first column alone."""
+    design = np.concatenate([evidence.astype(np.float64), np.ones((len(right), 1))], axis=1)
+    start = np.eye(design.shape[1])[0]
+    line, prior = start.copy(), 1e-3 * np.eye(design.shape[1])
     for _ in range(50):
         chance = 1 / (1 + np.exp(-np.clip(design @ line, -60, 60)))
-        slope = design.T @ (chance - right) + prior @ (line - (1.0, 0.0))
+        slope = design.T @ (chance - right) + prior @ (line - start)
         curve = (design * (chance * (1 - chance))[:, None]).T @ design + prior
         step = np.linalg.solve(curve, slope)
         line = line - np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-8:
             break
-    return (float(line[0]), float(line[1])) if 0.05 < line[0] < 50 else (1.0, 0.0)
+    return line
 
 
-def _match(answer: Answer, sample: Sample, phrase: Phrase) -> tuple[list[tuple[float, float]], int, list[float]]:
+@dataclass(frozen=True)
+class Hit:
+    """A report that counts.
+
+    Args:
+        score: of it.
+        evidence: of it.
+        right: 1 or 0.
+    """
+
+    score: float
+    evidence: tuple[float, float]
+    right: float
+
+
+def _match(answer: Answer, sample: Sample, phrase: Phrase) -> tuple[list[Hit], int, list[float]]:
     """Reports with whether they are right, number of things wanted, overlaps of masks; best score chooses first."""
     least = LEAST_PART * sample.numbers.size
     meant = [(n, one) for n, one in enumerate(sample.objects, 1) if phrase.names(one)]
     wanted = [one.visible >= LEAST_VISIBLE and int((sample.numbers == n).sum()) >= least for n, one in meant]
     truth = np.array([one.box_xyxy for _, one in meant]).reshape(-1, 4)
     overlap = overlaps(answer.boxes.reshape(-1, 4), truth)
-    free, hits, masks = np.ones(len(meant), np.bool_), list[tuple[float, float]](), list[float]()
+    free, hits, masks = np.ones(len(meant), np.bool_), list[Hit](), list[float]()
     for n in np.argsort(-answer.scores, kind="stable"):
         near = np.where(free, overlap[n], -1.0)
         best = int(near.argmax()) if len(meant) else -1
+        own, rival = (float(logit) for logit in answer.evidence[n])
         if best < 0 or near[best] < LEAST_OVERLAP:
-            hits.append((float(answer.scores[n]), 0.0))
+            hits.append(Hit(float(answer.scores[n]), (own, rival), 0.0))
             continue
         free[best] = False
         if wanted[best]:
-            hits.append((float(answer.scores[n]), 1.0))
+            hits.append(Hit(float(answer.scores[n]), (own, rival), 1.0))
             if answer.masks:
                 masks.append(_agreement(answer.masks[n], sample.numbers == meant[best][0]))
     return hits, sum(wanted), masks

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ class CompactSpec:
         buckets: numbers after the words, for words that are not in the list.
         length: most words of a phrase; the head noun and those nearest to it are kept.
         prototypes: mask prototypes.
+        names: name of a thing → the labels it means; () = the model is not asked for what else a thing could be.
         score_scale: of the line that makes heat-map logits probabilities.
+        score_rival: weight in that line of what the best other label has in the same cell.
         score_shift: of the same line.
 
     Raises:
@@ -41,7 +43,9 @@ class CompactSpec:
     buckets: int = 64
     length: int = 6
     prototypes: int = 16
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     score_scale: float = 1.0
+    score_rival: float = 0.0
     score_shift: float = 0.0
 
     def __post_init__(self) -> None:
@@ -50,9 +54,19 @@ class CompactSpec:
             raise InputError("sizes of the compact model", str(whole), "1 to 4096, sides in sixteens", _REPAIR)
         if not self.words or len(set(self.words)) != len(self.words) or not all(map(_is_word, self.words)):
             raise InputError("word list", f"{len(self.words)} entries", "distinct words, one at least", _REPAIR)
+        strange = {word for name, labels in self.names.items() for word in (name, *labels)} - set(self.words)
+        if strange:
+            raise InputError("names", ", ".join(sorted(strange))[:60], "words of the list", _REPAIR)
         if not 0.0 < self.score_scale < 100.0 or not abs(self.score_shift) < 100.0:
             got = f"{self.score_scale}, {self.score_shift}"
             raise InputError("score calibration", got, "a scale of 0 to 100 and a shift below 100", _REPAIR)
+        if not -100.0 < self.score_rival <= 0.0:
+            raise InputError("score calibration", f"{self.score_rival}", "a weight of -100 to 0", _REPAIR)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names that mean themselves alone: the kinds of things that the model tells apart."""
+        return tuple(name for name, labels in self.names.items() if labels == (name,))
 
     @property
     def entries(self) -> int:
@@ -74,6 +88,11 @@ def _is_word(word: object) -> bool:
     return isinstance(word, str) and word != "" and not any(c.isspace() for c in word)
 
 
+def _are_names(value: Any) -> bool:
+    lists = all(isinstance(labels, (list, tuple)) for labels in value.values())
+    return lists and all(isinstance(word, str) for name, labels in value.items() for word in (name, *labels))
+
+
 def spec_from(values: Mapping[str, Any]) -> CompactSpec:
     """The spec among the values of a configuration; others are left alone, and those left out have their defaults.
 
@@ -81,16 +100,21 @@ def spec_from(values: Mapping[str, Any]) -> CompactSpec:
         InputError: the words are missing, or a value is of the wrong type.
     """
     picked: dict[str, Any] = {}
-    for field in fields(CompactSpec):
-        value: Any = values.get(field.name, None if field.name == "words" else field.default)
+    for one in fields(CompactSpec):
+        missing: Any = {"words": None, "names": {}}.get(one.name, one.default)
+        value: Any = values.get(one.name, missing)
         kinds: tuple[type, ...] = {
             "words": (list, tuple),
+            "names": (Mapping,),
             "score_scale": (int, float),
+            "score_rival": (int, float),
             "score_shift": (int, float),
-        }.get(field.name, (int,))
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise InputError(f"compact model {field.name}", repr(value)[:60], "a value of its type", _REPAIR)
-        picked[field.name] = tuple(values["words"]) if field.name == "words" else value
+        }.get(one.name, (int,))
+        if not isinstance(value, kinds) or isinstance(value, bool) or (one.name == "names" and not _are_names(value)):
+            raise InputError(f"compact model {one.name}", repr(value)[:60], "a value of its type", _REPAIR)
+        picked[one.name] = value
+    picked["words"] = tuple(picked["words"])
+    picked["names"] = {name: tuple(labels) for name, labels in picked["names"].items()}
     return CompactSpec(**picked)
 
 

@@ -25,10 +25,25 @@ def phrase_words(phrase: str) -> tuple[str, ...]:
 
 def word_number(word: str, spec: CompactSpec) -> int:
     """Number of a word: its place in the list, that of its singular, or a bucket by its CRC-32."""
-    for form in (word, word.removesuffix("s"), word.removesuffix("es")):
+    for form in _forms(word):
         if form in spec.words:
             return 1 + spec.words.index(form)
     return 1 + len(spec.words) + zlib.crc32(word.encode("utf-8")) % spec.buckets
+
+
+def meant(phrase: str, spec: CompactSpec) -> frozenset[str]:
+    """Labels that the head noun of a phrase means; none where the model did not learn it."""
+    words = phrase_words(phrase)
+    head = words[-1] if words else ""
+    for form in _forms(head):
+        if form in spec.names:
+            return frozenset(spec.names[form])
+    return frozenset()
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    """The word, and what may be its singular."""
+    return word, word.removesuffix("s"), word.removesuffix("es")
 
 
 def encode(phrases: Sequence[str], spec: CompactSpec) -> npt.NDArray[np.int64]:

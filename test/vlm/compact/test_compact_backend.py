@@ -181,9 +181,9 @@ print(grounder.ground(np.zeros((112, 160, 3), np.uint8), [NounPhrase("ball")]).m
 
 
 def test_a_thing_of_two_phrases_is_one_and_two_things_of_one_phrase_are_two() -> None:
-    a = Instance(0, 0.9, (0, 0, 10, 10), (0, 0), (0, 0, 10, 10))
-    b = Instance(1, 0.6, (0, 0, 10, 9), (0, 0), (0, 0, 10, 9))
-    c = Instance(0, 0.5, (0, 0, 9, 10), (0, 1), (0, 0, 9, 10))
-    d = Instance(1, 0.4, (30, 0, 40, 9), (0, 3), (30, 0, 40, 9))
+    a = Instance(0, 0.9, (0, 0, 10, 10), (0, 0), (2.0, 0.0), (0, 0, 10, 10))
+    b = Instance(1, 0.6, (0, 0, 10, 9), (0, 0), (0.4, 0.0), (0, 0, 10, 9))
+    c = Instance(0, 0.5, (0, 0, 9, 10), (0, 1), (0.0, 0.0), (0, 0, 9, 10))
+    d = Instance(1, 0.4, (30, 0, 40, 9), (0, 3), (-0.4, 0.0), (30, 0, 40, 9))
     assert merged([d, c, b, a]) == [[a, b], [c], [d]]
     assert merged([]) == []

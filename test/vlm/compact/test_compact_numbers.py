@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,14 +17,14 @@ pytest.importorskip("transformers")
 import compact_cases as cases
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
-from spatial_vlm_ros.vlm.compact.decoding import RawOutput, check_output, instances, masks
+from spatial_vlm_ros.vlm.compact.decoding import RawOutput, asked, check_output, instances, masks, with_rivals
 from spatial_vlm_ros.vlm.compact.letterbox import letterbox, resampled
 from spatial_vlm_ros.vlm.compact.phrasing import Phrase, draw_phrases, label_phrases, modified_phrases
-from spatial_vlm_ros.vlm.compact.scoring import Answer, average_precision, platt, score
+from spatial_vlm_ros.vlm.compact.scoring import Answer, average_precision, calibrated, score
 from spatial_vlm_ros.vlm.compact.shards import Samples, Vocabulary, read_vocabulary, write_shard, write_vocabulary
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec, spec_from
 from spatial_vlm_ros.vlm.compact.split import read_split
-from spatial_vlm_ros.vlm.compact.tokens import encode, word_number
+from spatial_vlm_ros.vlm.compact.tokens import encode, meant, word_number
 
 SPEC = cases.SPEC
 SPLIT = Path(__file__).parents[3] / "models" / "compact" / "split.json"
@@ -60,7 +61,9 @@ def test_unknown_words_keep_their_bucket() -> None:
     "values",
     [{}, {"words": "ball"}, {"words": []}, {"words": ["a", "a"]}, {"words": ["a"], "width": 321},
      {"words": ["a"], "buckets": 0}, {"words": ["a"], "length": "6"}, {"words": ["a b"]},
-     {"words": ["a"], "score_scale": -1.0}],
+     {"words": ["a"], "score_scale": -1.0}, {"words": ["a"], "score_rival": 0.5}, {"words": ["a"], "names": ["a"]},
+     {"words": ["a"], "names": {"a": "a"}}, {"words": ["a"], "names": {"a": [1]}},
+     {"words": ["a"], "names": {"b": ["a"]}}],
 )  # fmt: skip
 def test_values_that_make_no_model_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(InputError):
@@ -120,6 +123,37 @@ def test_calibration_changes_scores_and_never_the_order() -> None:
     assert [round(one.score, 4) for one in instances(raw(heat), box, spec, 0.4)] == [0.8808, 0.5]
 
 
+RIVALS = dataclasses.replace(
+    SPEC, names={"ball": ("ball",), "box": ("box",), "sphere": ("ball",), "object": ("ball", "box")}
+)
+
+
+def test_what_a_phrase_does_not_mean_is_its_rival() -> None:
+    assert RIVALS.labels == ("ball", "box")
+    phrases = ["red balls", "sphere", "box", "object", "zebra"]
+    assert [sorted(meant(phrase, RIVALS)) for phrase in phrases] == [["ball"], ["ball"], ["box"], ["ball", "box"], []]
+    heat = np.random.default_rng(0).normal(0, 3, (7, *SPEC.cells)).astype(np.float32)
+    assert asked(phrases, RIVALS) == [*phrases, "ball", "box"]
+    told = with_rivals(raw(heat), phrases, RIVALS)
+    assert told.heat.shape[0] == told.box.shape[0] == told.kernel.shape[0] == 5
+    assert told.rival is not None
+    ball, box = heat[5], heat[6]
+    expected = [box, box, ball, np.full_like(ball, -9.0), np.maximum(ball, box)]
+    assert np.array_equal(told.rival, np.maximum(np.stack(expected), -3.0))
+    assert with_rivals(raw(heat), phrases, SPEC).rival is None
+
+
+def test_a_rival_takes_from_the_probability_of_its_own_cell_alone() -> None:
+    heat = np.full((3, *SPEC.cells), -9.0)
+    heat[0, 2, 2], heat[0, 9, 9] = 2.0, 2.0
+    heat[2, 9, 9] = 1.0
+    spec = dataclasses.replace(RIVALS, score_rival=-1.0)
+    _, box = letterbox(np.zeros((cases.HEIGHT, cases.WIDTH, 3), np.uint8), cases.WIDTH, cases.HEIGHT)
+    found = instances(with_rivals(raw(heat), ["ball"], spec), box, spec, 0.5)
+    assert [(one.cell, one.evidence) for one in found] == [((2, 2), (2.0, -3.0)), ((9, 9), (2.0, 1.0))]
+    assert [one.score for one in found] == pytest.approx([1 / (1 + np.exp(-5)), 1 / (1 + np.exp(-1))])
+
+
 def test_a_mask_without_a_pixel_is_its_box() -> None:
     heat = np.full((1, *SPEC.cells), -9.0)
     heat[0, 5, 4] = 3.0
@@ -164,7 +198,7 @@ def test_a_perfect_detector_has_full_marks_and_a_doubled_one_has_not() -> None:
                 mine = [(n, one) for n, one in enumerate(sample.objects, 1) if one.label == label] * copies
                 boxes = np.array([one.box_xyxy for _, one in mine], np.float64).reshape(-1, 4)
                 shown = tuple(sample.numbers == n for n, _ in mine)
-                answers.append(Answer(np.full(len(mine), 0.9), boxes, shown))
+                answers.append(Answer(np.full(len(mine), 0.9), boxes, np.zeros((len(mine), 2)), shown))
             return answers
 
         return detect
@@ -175,13 +209,22 @@ def test_a_perfect_detector_has_full_marks_and_a_doubled_one_has_not() -> None:
     assert score(perfect(2), samples, phrases).map50 < 0.8  # type: ignore[arg-type]
 
 
-def test_platt_finds_the_line_that_made_the_data() -> None:
+def test_calibration_finds_the_line_that_made_the_data() -> None:
     rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, 20000)
-    right = (rng.random(20000) < 1 / (1 + np.exp(-(1.7 * logits - 0.6)))).astype(float)
-    scale, shift = platt(1 / (1 + np.exp(-logits)), right)
-    assert (scale, shift) == (pytest.approx(1.7, abs=0.1), pytest.approx(-0.6, abs=0.08))
-    assert platt(np.array([0.5]), np.array([1.0])) == (1.0, 0.0)
+    evidence = rng.normal(0, 2, (20000, 2))
+    chance = 1 / (1 + np.exp(-(1.7 * evidence[:, 0] - 0.9 * evidence[:, 1] - 0.6)))
+    right = (rng.random(20000) < chance).astype(float)
+    assert calibrated(evidence, right) == pytest.approx((1.7, -0.9, -0.6), abs=0.1)
+
+
+def test_without_rivals_calibration_is_platts_line_and_a_rival_never_speaks_for_a_phrase() -> None:
+    rng = np.random.default_rng(1)
+    own, noise = rng.normal(0, 2, 20000), rng.normal(0, 2, 20000)
+    right = (rng.random(20000) < 1 / (1 + np.exp(-(1.7 * own + 0.5 * noise - 0.6)))).astype(float)
+    alone = calibrated(np.stack([own, np.zeros(20000)], axis=1), right)
+    assert alone[1] == 0.0
+    assert calibrated(np.stack([own, noise], axis=1), right) == alone
+    assert calibrated(np.array([[0.5, 0.0]]), np.array([1.0])) == (1.0, 0.0, 0.0)
 
 
 # ------------------------------------------------------------------------------------------------ phrases, folders
