@@ -59,7 +59,7 @@ ASKED = (
 MEASURED, REPORTED = 50, 40
 """Phrases measured, and questions reported, of each relation."""
 MEASURE_FROM = 60_000
-REPORT_FROM = REPORTING_FROM + 60_000
+REPORT_FROM = REPORTING_FROM + 100_000
 MOST_SEEDS = 6  # seeds tried for each that is wanted, at most
 SHARES = (0.02, 0.05, 0.10)
 """Wrong shares of the honest models."""
