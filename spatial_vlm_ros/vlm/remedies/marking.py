@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which remedies a checkpoint was trained with: a note in its configuration, which is saved and loaded with it.
+
+A remedy that changes what a model computes (its positions, its norms) helps a model that learned with it and harms
+one that did not. Training writes the note with `mark`; a remedy reads it with `check_trained` before it is put on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from torch import nn
+
+from spatial_vlm_ros.errors import InputError, ModelError
+
+FIELD = "spatial_vlm_remedies"
+"""Of the configuration: name of a remedy → its settings, as JSON has them."""
+
+
+def trained_with(model: nn.Module) -> Mapping[str, object]:
+    """Names of remedies and the settings that a model was trained with; empty for one without the note.
+
+    Raises:
+        ModelError: a model without a configuration, or whose note is no mapping of names.
+    """
+    noted = getattr(_config(model), FIELD, None)
+    if noted is None:
+        return MappingProxyType({})
+    if not isinstance(noted, Mapping) or not all(isinstance(name, str) for name in noted):
+        got = f"config.{FIELD} is a {type(noted).__name__}, no mapping of names"
+        raise ModelError(type(model).__name__, got, "load the checkpoint as our training saved it")
+    return MappingProxyType(dict(noted))
+
+
+def mark(model: nn.Module, name: str, value: object) -> None:
+    """Note that a model is trained with a remedy; `save_pretrained` keeps it.
+
+    Args:
+        model: of transformers.
+        name: of the remedy.
+        value: its settings: None, texts, finite numbers, and lists, tuples and dicts of them.
+
+    Raises:
+        InputError: settings that JSON does not have.
+        ModelError: as `trained_with`.
+    """
+    setattr(_config(model), FIELD, {**trained_with(model), name: _as_json(name, value)})
+
+
+def check_trained(
+    model: nn.Module, name: str, value: object, allow_untrained: bool = False, unmarked: object = None
+) -> None:
+    """Refuse settings of a remedy that a model was not trained with.
+
+    Args:
+        model: of transformers.
+        name: of the remedy.
+        value: settings that are about to be put on.
+        allow_untrained: let others pass, as training does before its first step and an experiment may.
+        unmarked: the settings of a model without a note of this name.
+
+    Raises:
+        InputError: settings that JSON does not have.
+        ModelError: other settings than those it was trained with; or as `trained_with`.
+    """
+    wanted, noted = _as_json(name, value), trained_with(model).get(name, _as_json(name, unmarked))
+    if wanted != noted and not allow_untrained:
+        told = "without it" if noted is None else f"with {json.dumps(noted)}"
+        raise ModelError(
+            type(model).__name__,
+            f"was trained {told}, not with {name} {json.dumps(wanted)}",
+            "load a checkpoint trained with it, or pass allow_untrained=True to train or study it",
+        )
+
+
+def _config(model: nn.Module) -> object:
+    config = getattr(model, "config", None)
+    if config is None:
+        raise ModelError(type(model).__name__, "has no configuration", "give a model of transformers")
+    return config
+
+
+def _as_json(name: str, value: object) -> object:
+    """The value as it is after being saved and loaded: tuples are lists."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"settings of {name}", str(error), "what JSON has", "give texts, numbers and lists") from error
