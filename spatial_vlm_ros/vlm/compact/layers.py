@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatial_vlm_ros.vlm.compact.rotary import grid_angles, rotate
 from spatial_vlm_ros.vlm.compact.tokens import PADDING
+from spatial_vlm_ros.vlm.rotary import grid_angles, rotate
 
 
 def convolution(given: int, wanted: int, size: int = 3, stride: int = 1) -> nn.Sequential:
