@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learned absolute positions: a table with one vector for each cell of a grid, added to the image tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spatial_vlm_ros.errors import FileError, InputError
+
+FILE = "spatial_vlm_positions.safetensors"
+"""Beside the checkpoint, which does not hold the table."""
+
+
+class LearnedPositions(nn.Module):
+    """A vector for each cell of a grid, as in vision transformers (Dosovitskiy et al. 2021).
+
+    It begins with zeros, which leave a model as it is; the gradient reaches it from the first step on. Another grid
+    than its own gets it interpolated: bilinear, cell centre on cell centre (`align_corners=False`).
+
+    Args:
+        height: rows of its grid.
+        width: columns of its grid.
+        size: D, numbers of an image token.
+
+    Raises:
+        InputError: one of them below 1.
+    """
+
+    def __init__(self, height: int, width: int, size: int) -> None:
+        super().__init__()
+        if min(height, width, size) < 1:
+            raise InputError("learned positions", f"{height} x {width} of {size}", "at least 1", "give the grid's size")
+        self.table = nn.Parameter(torch.zeros(height, width, size))
+
+    def forward(self, height: int, width: int) -> Tensor:
+        """(height * width, D) what to add to the tokens of a grid, row after row."""
+        if (height, width) == tuple(self.table.shape[:2]):
+            return self.table.flatten(0, 1)
+        fitted = F.interpolate(self.table.permute(2, 0, 1)[None], (height, width), mode="bilinear", align_corners=False)
+        return fitted[0].permute(1, 2, 0).flatten(0, 1)
+
+    def save(self, folder: Path) -> None:
+        """Write the table into a folder, that of the checkpoint."""
+        from safetensors.torch import save_file
+
+        save_file({"table": self.table.detach().contiguous()}, str(folder / FILE))
+
+    @classmethod
+    def load(cls, folder: Path) -> LearnedPositions:
+        """Read what `save` wrote.
+
+        Raises:
+            FileError: no file there, or one without a table (rows, columns, numbers).
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = folder / FILE
+        try:
+            table = load_file(str(path)).get("table")
+        except (OSError, SafetensorError) as error:
+            raise FileError(path, str(error), "save the table beside the checkpoint") from error
+        if table is None or table.ndim != 3:
+            raise FileError(path, "has no table of rows, columns, numbers", "save it with LearnedPositions.save")
+        made = cls(*table.shape)
+        made.table = nn.Parameter(table)
+        return made

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from small_vlms import END, IMAGE, START, small_vlm  # noqa: E402
+
+from spatial_vlm_ros.errors import InputError, ShapeError, UnknownNameError  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.position_ids import Pictures, grid_ids, line_ids, running_ids  # noqa: E402
+
+GRIDS = [(4, 4), (2, 7), (5, 1), (1, 1), (1, 6)]
+
+
+def batch(words: tuple[tuple[int, int], ...], grids: list[tuple[int, int]], left: bool) -> dict[str, torch.Tensor]:
+    """Prompts with words before and behind a picture, padded on one side, as a processor of Qwen gives them."""
+    rows = [
+        [1] * before + [START] + [IMAGE] * (height * width) + [END] + [2] * behind
+        for (before, behind), (height, width) in zip(words, grids, strict=True)
+    ]
+    longest = max(map(len, rows))
+    pads = [[0] * (longest - len(row)) for row in rows]
+    ids = torch.tensor([pad + row if left else row + pad for row, pad in zip(rows, pads, strict=True)])
+    one, none = [[1] * len(row) for row in rows], pads
+    mask = torch.tensor([pad + row if left else row + pad for row, pad in zip(one, none, strict=True)])
+    told = torch.tensor([(1, 2 * height, 2 * width) for height, width in grids])
+    return {
+        **{"input_ids": ids, "attention_mask": mask, "image_grid_thw": told},
+        "mm_token_type_ids": (ids == IMAGE).int(),
+    }
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("left", [True, False])
+def test_ids_are_those_of_the_published_classes(kind: str, left: bool) -> None:
+    given = batch(((3, 4), (0, 6), (9, 0), (2, 2), (1, 5)), GRIDS, left)
+    theirs, deltas = published(kind).get_rope_index(**given)
+    running = running_ids(given["attention_mask"])
+    starts = running[(given["input_ids"] == IMAGE).int().argmax(-1)[:, None] == torch.arange(running.shape[1])]
+    pictures = Pictures.at(starts, GRIDS)
+    ours, seen = grid_ids(running, pictures), given["attention_mask"].bool()
+    assert torch.equal(ours[:, seen], theirs[:, seen])
+    assert torch.equal(line_ids(theirs, pictures)[seen], running[seen])
+    # a token decoded next: the classes add their deltas to its running index
+    next_one = given["attention_mask"].sum(-1, keepdim=True)
+    assert torch.equal(grid_ids(next_one, pictures), (next_one + deltas).expand(3, -1, -1))
+
+
+def published(kind: str) -> torch.nn.Module:
+    if kind != "qwen2_vl":
+        return small_vlm(kind).model
+    from transformers import Qwen2VLConfig, Qwen2VLModel
+
+    small = small_vlm("qwen2_5_vl").config.text_config.to_dict()
+    vision = {"depth": 1, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
+    config = Qwen2VLConfig(text_config={**small, "model_type": "qwen2_vl_text"}, vision_config=vision)
+    return Qwen2VLModel(config)
+
+
+@pytest.mark.parametrize(("height", "width"), GRIDS)
+@pytest.mark.parametrize("following", ["grid", "running"])
+def test_ids_are_those_counted_token_by_token(height: int, width: int, following: str) -> None:
+    before, behind = 3, 5
+    expected = [(i, i, i) for i in range(before)]
+    expected += [(before, before + r, before + c) for r in range(height) for c in range(width)]
+    onward = before + (max(height, width) if following == "grid" else height * width)
+    expected += [(onward + i,) * 3 for i in range(behind)]
+    running = torch.arange(before + height * width + behind)[None]
+    pictures = Pictures.at(torch.tensor([before]), [(height, width)])
+    ids = grid_ids(running, pictures, following)
+    assert ids[:, 0].T.tolist() == [list(place) for place in expected]
+    parts = torch.cat([grid_ids(running[:, i : i + 1], pictures, following) for i in range(running.shape[1])], dim=2)
+    assert torch.equal(parts, ids)
+
+
+def test_text_alone_is_a_line_on_every_axis() -> None:
+    running = torch.arange(7)[None]
+    assert grid_ids(running, None).tolist() == [[list(range(7))]] * 3
+    assert torch.equal(line_ids(grid_ids(running, None), None), running)
+
+
+def test_padding_is_not_counted() -> None:
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0]])
+    assert running_ids(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 0, 0]]
+
+
+def test_a_place_of_text_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="one of grid, running"):
+        grid_ids(torch.arange(3)[None], None, "behind")
+
+
+def test_pictures_without_tokens_or_of_other_shapes_are_refused() -> None:
+    with pytest.raises(InputError, match="a side without tokens"):
+        Pictures.at(torch.tensor([1]), [(0, 4)])
+    with pytest.raises(ShapeError, match=r"starts, heights and widths of \(B, 1\)"):
+        Pictures.at(torch.tensor([1, 2]), [(4, 4)])
