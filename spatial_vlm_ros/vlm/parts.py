@@ -129,16 +129,20 @@ def grids_of(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
 
     Args:
         parts: of the model.
-        inputs: what its processor gave.
+        inputs: what its processor gave, or what reaches the model from `generate`, which drops grids that it has used:
+            there they are read from the position ids of models that count in rows and columns.
 
     Raises:
-        InputError: several pictures in a row, or a number of tokens that is no square where no grid is told.
+        InputError: several pictures in a row, a number of tokens that is no square where the model's grids are
+            squares, or no grid told where they are not.
     """
     counts = parts.image_columns(inputs["input_ids"]).sum(dim=-1).tolist()
     told = inputs.get("image_grid_thw")
     if told is not None:
         merge = int(parts.vision.spatial_merge_size)  # type: ignore[arg-type]
         grids = [(int(h) // merge, int(w) // merge) for _, h, w in told.tolist()]
+    elif parts.axes > 1:
+        grids = _counted_grids(parts, inputs)
     else:
         grids = [(math.isqrt(count), math.isqrt(count)) for count in counts]
     if [h * w for h, w in grids] != counts:
@@ -147,12 +151,25 @@ def grids_of(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
     return grids
 
 
+def _counted_grids(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Grids from position ids (time, row, column last of their first axis); raises InputError where there are none."""
+    ids = inputs.get("position_ids")
+    if ids is None:
+        raise InputError("prompt", "no image_grid_thw", "the grid of each picture", "give all that the processor gives")
+    grids = []
+    for row, within in enumerate(parts.image_columns(inputs["input_ids"])):
+        places = ids[-2:, row, within.to(ids.device)]
+        height, width = (places.amax(dim=1) - places.amin(dim=1) + 1).tolist()
+        grids.append((height, width))
+    return grids
+
+
 Change = Callable[[Tensor, int], Tensor]
 """Image tokens (N, D) of one row of the batch, and the row → as many tokens of the same size."""
 
 
 @contextmanager
-def image_tokens_changed(parts: Parts, change: Change) -> Iterator[None]:
+def image_tokens_changed(parts: Parts, change: Change, later: bool = True) -> Iterator[None]:
     """While it lasts, image tokens enter the language model changed; positions and text stay as they are.
 
     Features that a model adds to the same tokens in later layers (Qwen3-VL) are changed in the same way. Decoding
@@ -161,6 +178,7 @@ def image_tokens_changed(parts: Parts, change: Change) -> Iterator[None]:
     Args:
         parts: of the model.
         change: called for each row of the batch, and once more for each later layer that gets features.
+        later: whether features added in later layers are changed, too.
     """
     found: dict[str, Tensor] = {}
 
@@ -175,11 +193,12 @@ def image_tokens_changed(parts: Parts, change: Change) -> Iterator[None]:
         tokens = tokens.clone()
         for row, within in enumerate(columns):
             tokens[row, within] = change(tokens[row, within], row)
-        later = named.get("deepstack_visual_embeds")
-        if later is not None:
+        levels = named.get("deepstack_visual_embeds")
+        if later and levels is not None:
             counts = columns.sum(dim=-1).tolist()
             named["deepstack_visual_embeds"] = [
-                torch.cat([change(part, row) for row, part in enumerate(torch.split(level, counts))]) for level in later
+                torch.cat([change(part, row) for row, part in enumerate(torch.split(level, counts))])
+                for level in levels
             ]
         return given, {**named, "inputs_embeds": tokens}
 

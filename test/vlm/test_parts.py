@@ -77,6 +77,22 @@ def test_grids_are_told_or_square(kind: str) -> None:
     assert grids_of(parts_of(small_vlm(kind)), prompt(kind)) == [(4, 4)]
 
 
+def test_grids_that_generate_drops_are_read_from_positions() -> None:
+    model, given = small_vlm("qwen2_5_vl"), prompt("qwen2_5_vl")
+    given["image_grid_thw"], seen = torch.tensor([[1, 4, 16]]), []
+    model.register_forward_pre_hook(
+        lambda _m, _a, named: seen.append(("image_grid_thw" in named, grids_of(parts_of(model), named))),
+        with_kwargs=True,
+    )
+    model.generate(**given, max_new_tokens=1, do_sample=False)
+    assert seen == [(False, [(2, 8)])]
+
+
+def test_a_grid_that_nothing_tells_is_refused_where_models_have_any() -> None:
+    with pytest.raises(InputError, match="no image_grid_thw"):
+        grids_of(parts_of(small_vlm("qwen2_5_vl")), {"input_ids": torch.tensor([[1] + [IMAGE] * 16])})
+
+
 def test_a_grid_that_is_no_square_is_refused() -> None:
     parts = parts_of(small_vlm("llava"))
     with pytest.raises(InputError, match=r"\[15\] image tokens"):
