@@ -73,21 +73,21 @@ def sectioned_angles(ids: Tensor, inverse: Tensor, axes: Tensor) -> Tensor:
     return torch.cat([theta, theta], dim=-1)
 
 
-def chunked_axes(sections: tuple[int, int, int]) -> Tensor:
+def chunked_axes(sections: tuple[int, ...]) -> Tensor:
     """(D/2,) int64: the axis of each frequency, first those of time, then rows, then columns; on the CPU.
 
     Raises:
-        InputError: a section below one.
+        InputError: not three sections, or one below one.
     """
     _checked(sections)
     return torch.arange(3).repeat_interleave(torch.tensor(sections))
 
 
-def interleaved_axes(sections: tuple[int, int, int]) -> Tensor:
+def interleaved_axes(sections: tuple[int, ...]) -> Tensor:
     """(D/2,) int64: the axis of each frequency, in turn until rows and columns have theirs, then time; on the CPU.
 
     Raises:
-        InputError: a section below one, or more for rows or columns than every third frequency.
+        InputError: as `chunked_axes`, or more for rows or columns than every third frequency.
     """
     _checked(sections)
     axes = torch.zeros(sum(sections), dtype=torch.int64)
@@ -130,6 +130,6 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     return x * angles.cos() + turned * angles.sin()
 
 
-def _checked(sections: tuple[int, int, int]) -> None:
+def _checked(sections: tuple[int, ...]) -> None:
     if len(sections) != 3 or min(sections) < 1:
         raise InputError("sections", str(sections), "three numbers of frequencies, each at least 1", "share D/2 out")

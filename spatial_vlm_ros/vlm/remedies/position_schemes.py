@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a position scheme is, what a model does by itself, and what a checkpoint was trained with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.vlm.parts import Parts
+from spatial_vlm_ros.vlm.remedies.marking import check_trained, mark, trained_with
+from spatial_vlm_ros.vlm.remedies.position_ids import FOLLOWING, Pictures, grid_ids
+from spatial_vlm_ros.vlm.rotary import (
+    axial_angles,
+    chunked_axes,
+    default_sections,
+    frequencies,
+    interleaved_axes,
+    line_angles,
+    sectioned_angles,
+)
+
+NAME = "positions"
+"""Of this remedy in the note of a checkpoint."""
+AXES: Mapping[str, int] = MappingProxyType(
+    {"1d": 1, "axial": 2, "mrope-chunked": 3, "mrope-interleaved": 3, "learned-absolute": 0}
+)
+"""Scheme → axes that it turns by; 0 = it leaves turning as it is."""
+SECTIONED = {"mrope-chunked": chunked_axes, "mrope-interleaved": interleaved_axes}
+OWN: Mapping[str, str] = MappingProxyType(
+    {"qwen2_vl": "mrope-chunked", "qwen2_5_vl": "mrope-chunked", "qwen3_vl": "mrope-interleaved"}
+)
+"""Schemes of the published classes that do not count on a line."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """A scheme.
+
+    Args:
+        scheme: one of AXES.
+        following: where text behind a picture goes on, one of `position_ids.FOLLOWING`; for axial and M-RoPE.
+        sections: of M-RoPE: frequencies of time, rows and columns; None = the model's own if it is of this scheme,
+            else in the published proportion.
+        base: of the frequencies, for axial and M-RoPE; None = the decoder's own.
+
+    Raises:
+        UnknownNameError: no such scheme or place of following text.
+        InputError: a base that is not above 1, or an option that the scheme does not have.
+    """
+
+    scheme: str = "1d"
+    following: str = "grid"
+    sections: tuple[int, ...] | None = None
+    base: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.scheme not in AXES:
+            raise UnknownNameError("position scheme", self.scheme, AXES)
+        if self.following not in FOLLOWING:
+            raise UnknownNameError("place of the text behind a picture", self.following, FOLLOWING)
+        if self.base is not None and not 1.0 < self.base < math.inf:
+            raise InputError("base of the frequencies", str(self.base), "a number above 1", "give 10000, or None")
+        if self.sections is not None and self.scheme not in SECTIONED:
+            raise InputError("sections", str(self.sections), f"none for {self.scheme}", "leave them out")
+        if AXES[self.scheme] < 2 and (self.base is not None or self.following != "grid"):
+            got = f"following {self.following!r}, base {self.base}"
+            raise InputError("positions", got, f"neither for {self.scheme}", "leave them out")
+
+
+def settled(parts: Parts, settings: Positions) -> Positions:
+    """The settings as this model has them: sections told, and no base where it is the decoder's own.
+
+    Raises:
+        InputError: sections or a scheme that the decoder's heads cannot be divided into; an axial form of a decoder
+            whose frequencies are scaled, without a base.
+        ModelError: a decoder without one set of frequencies for all layers.
+    """
+    if AXES[settings.scheme] < 2:
+        return settings
+    size, rope = 2 * len(_inverse(parts)), parts.rotary.config.rope_parameters
+    scaled = rope.get("rope_type", "default") != "default"
+    base = None if settings.base == rope.get("rope_theta") and not scaled else settings.base
+    if settings.scheme == "axial":
+        if size % 4:
+            raise InputError("axial positions", f"heads that turn {size} numbers", "a multiple of 4", "take another")
+        if scaled and base is None:
+            got = f"frequencies scaled as {rope['rope_type']!r}"
+            raise InputError("axial positions", got, "a stated base", "give base")
+        return replace(settings, base=base)
+    usual: tuple[int, ...] = default_sections(size, settings.scheme == "mrope-interleaved")
+    if settings.scheme == OWN.get(parts.kind):
+        usual = tuple(parts.rotary.mrope_section)
+    sections = usual if settings.sections is None else tuple(settings.sections)
+    if len(SECTIONED[settings.scheme](sections)) != size // 2:
+        raise InputError("sections", str(sections), f"a sum of {size // 2}", "share all frequencies out")
+    return replace(settings, base=base, sections=sections)
+
+
+def own_positions(parts: Parts) -> Positions:
+    """What the model's class does by itself."""
+    return settled(parts, Positions("1d" if parts.axes == 1 else OWN[parts.kind]))
+
+
+def trained_positions(parts: Parts) -> Positions:
+    """What a checkpoint was trained with, to be installed after loading; its class's own where it has no note.
+
+    Raises:
+        ModelError: a note that tells no scheme.
+    """
+    noted = trained_with(parts.model).get(NAME)
+    if noted is None:
+        return own_positions(parts)
+    try:
+        told: dict[str, Any] = dict(noted)  # type: ignore[call-overload]
+        sections = told.get("sections")
+        return Positions(**{**told, "sections": None if sections is None else tuple(sections)})
+    except (TypeError, ValueError) as error:  # InputError is a ValueError
+        raise ModelError(type(parts.model).__name__, f"was trained with {noted!r}: {error}", "mark it anew") from error
+
+
+def mark_trained(parts: Parts, settings: Positions) -> None:
+    """Note in a model's configuration that it is trained with a scheme; raises as `settled`."""
+    mark(parts.model, NAME, asdict(settled(parts, settings)))
+
+
+def refuse_untrained(parts: Parts, settings: Positions, allow_untrained: bool) -> None:
+    """Raise ModelError for settled settings that a checkpoint was not trained with, unless allowed."""
+    check_trained(parts.model, NAME, asdict(settings), allow_untrained, asdict(own_positions(parts)))
+
+
+def scheme_angles(
+    parts: Parts, settings: Positions, running: Tensor, pictures: Pictures | None
+) -> tuple[Tensor, float]:
+    """Angles of tokens under a scheme that turns.
+
+    Args:
+        parts: of the model, whose frequencies are taken where the settings state no base.
+        settings: settled.
+        running: (B, N) running index.
+        pictures: of the rows; None: text alone.
+
+    Returns:
+        (B, N, D) float32 radians; what cosines and sines are multiplied by (decoders with scaled frequencies).
+    """
+    rotary = parts.rotary
+    own = _inverse(parts).to(running.device, torch.float32)
+    scale = float(rotary.attention_scaling) if settings.base is None else 1.0
+    if settings.scheme == "1d":
+        return line_angles(running, own), scale
+    ids = grid_ids(running, pictures, settings.following)
+    if settings.scheme == "axial":
+        base = settings.base or float(rotary.config.rope_parameters["rope_theta"])
+        return axial_angles(ids[1], ids[2], 2 * len(own), base), scale
+    inverse = own if settings.base is None else frequencies(2 * len(own), settings.base, running.device)
+    axes = SECTIONED[settings.scheme](settings.sections or ()).to(running.device)
+    return sectioned_angles(ids, inverse, axes), scale
+
+
+def _inverse(parts: Parts) -> Tensor:
+    """(D/2,) frequencies of the decoder; raises ModelError where layers differ in them."""
+    found = getattr(parts.rotary, "inv_freq", None)
+    if not isinstance(found, Tensor):
+        reason = "has no frequencies that all layers share (rotary_emb.inv_freq)"
+        raise ModelError(type(parts.model).__name__, reason, "take a decoder like LLaMA's")
+    return found

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Schemes on models: what reaches the layers, what is decoded, and that the model is left as it was."""
+
+from __future__ import annotations
+
+import copy
+import gc
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from position_cases import (  # noqa: E402
+    TURNING,
+    greedy_anew,
+    llava_rows,
+    logits,
+    qwen_rows,
+    row_of,
+    turns_seen,
+)
+from small_vlms import IMAGE, KINDS, prompt, small_vlm  # noqa: E402
+
+from spatial_vlm_ros.vlm.parts import parts_of  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, own_positions  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
+
+SIZE, BASE = 16, 1e4  # heads of the small models
+
+
+def counted(scheme: str, following: str, before: int, grid: tuple[int, int], behind: int) -> np.ndarray:
+    """(N, D/2) angles of a prompt, token by token and frequency by frequency."""
+    height, width = grid
+    places = [(i, i, i) for i in range(before)]
+    places += [(before, before + r, before + c) for r in range(height) for c in range(width)]
+    onward = before + (max(grid) if following == "grid" else height * width)
+    places += [(onward + i,) * 3 for i in range(behind)]
+    half, out = SIZE // 2, []
+    for t, h, w in places:
+        if scheme == "axial":
+            out.append([(h if j < half // 2 else w) * BASE ** (-2 * (j % (half // 2)) / half) for j in range(half)])
+            continue
+        axes = {"mrope-chunked": "tthhhwww", "mrope-interleaved": "thwthwtt"}[scheme]
+        out.append([{"t": t, "h": h, "w": w}[axes[j]] * BASE ** (-2 * j / SIZE) for j in range(half)])
+    return np.array(out)
+
+
+@pytest.mark.parametrize("scheme", TURNING)
+@pytest.mark.parametrize("following", ["grid", "running"])
+@pytest.mark.parametrize("grid", [None, (4, 4), (2, 8)])
+def test_layers_are_turned_as_counted_token_by_token(scheme: str, following: str, grid: tuple[int, int] | None) -> None:
+    parts, given = parts_of(small_vlm("llava")), llava_rows([(5, 7)])
+    with (
+        install(parts, Positions(scheme, following), grid=grid, allow_untrained=True),
+        turns_seen(parts) as seen,
+    ):
+        logits(parts, given)
+    expected = counted(scheme, following, 5, grid or (4, 4), 7)
+    for turned, theirs in zip(seen[0], (np.cos, np.sin), strict=True):
+        assert np.allclose(turned[0].numpy(), theirs(np.tile(expected, 2)), atol=1e-5)
+
+
+@pytest.mark.parametrize("scheme", TURNING)
+def test_a_stated_base_is_used(scheme: str) -> None:
+    parts, given = parts_of(small_vlm("llava")), llava_rows([(5, 7)])
+    told = {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0}}
+    other, turns = parts_of(small_vlm("llava", **told)), []
+    for one, settings in ((parts, Positions(scheme, base=50.0)), (other, Positions(scheme))):
+        with install(one, settings, allow_untrained=True), turns_seen(one) as seen:
+            logits(one, given)
+        turns += seen[0]
+    assert torch.allclose(turns[0], turns[2], atol=1e-5)
+    assert torch.allclose(turns[1], turns[3], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_class_does_by_itself_is_the_same_bits(kind: str) -> None:
+    parts, given = parts_of(small_vlm(kind)), prompt(kind)
+    before = logits(parts, given)
+    with install(parts, own_positions(parts)):
+        assert torch.equal(logits(parts, given), before)
+
+
+@pytest.mark.parametrize("scheme", TURNING)
+def test_schemes_change_answers_and_leave_no_trace(scheme: str) -> None:
+    parts, given = parts_of(small_vlm("llava")), prompt("llava")
+    before = logits(parts, given)
+    handle = install(parts, Positions(scheme), allow_untrained=True)
+    gc.collect()
+    changed = logits(parts, given)
+    assert (changed - before).abs().max() > 1e-2
+    handle.remove()
+    handle.remove()
+    assert torch.equal(logits(parts, given), before)
+    with install(parts, Positions(scheme), allow_untrained=True):
+        assert torch.equal(logits(parts, given), changed)
+
+
+def test_a_handle_that_nobody_keeps_stays() -> None:
+    parts, given = parts_of(small_vlm("llava")), prompt("llava")
+    before, table = logits(parts, given), LearnedPositions(4, 4, 64)
+    torch.nn.init.normal_(table.table, generator=torch.Generator().manual_seed(0))
+    install(parts, Positions("learned-absolute"), table=table, allow_untrained=True)
+    gc.collect()
+    assert not torch.allclose(logits(parts, given), before, atol=1e-2)
+
+
+@pytest.mark.parametrize("scheme", ["mrope-chunked", "mrope-interleaved"])
+def test_text_alone_is_unchanged_by_three_axes(scheme: str) -> None:
+    parts, given = parts_of(small_vlm("llava")), {"input_ids": torch.arange(12)[None]}
+    before = logits(parts, given)
+    with install(parts, Positions(scheme), allow_untrained=True):
+        assert torch.equal(logits(parts, given), before)
+
+
+def test_text_alone_is_changed_by_the_axial_form() -> None:
+    """Half as many frequencies, each twice: why a decoder must learn it."""
+    parts, given = parts_of(small_vlm("llava")), {"input_ids": torch.arange(12)[None]}
+    before = logits(parts, given)
+    with install(parts, Positions("axial"), allow_untrained=True):
+        assert (logits(parts, given) - before).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("scheme", [*TURNING, "1d"])
+@pytest.mark.parametrize("following", ["grid", "running"])
+def test_decoding_from_a_cache_equals_the_whole_prompt_anew(scheme: str, following: str) -> None:
+    if scheme == "1d" and following == "running":
+        following = "grid"
+    parts, given = parts_of(small_vlm("llava")), llava_rows([(2, 9), (6, 3)])
+    with install(parts, Positions(scheme, following), allow_untrained=True):
+        cached = parts.model.generate(**given, max_new_tokens=14, do_sample=False)
+        anew = greedy_anew(parts, given, 14)
+    assert torch.equal(cached, anew)
+    assert len(cached[0].unique()) > 4
+
+
+@pytest.mark.parametrize("scheme", TURNING)
+def test_steps_from_a_cache_give_the_logits_of_the_whole(scheme: str) -> None:
+    parts, given = parts_of(small_vlm("llava")), llava_rows([(5, 14)])
+    with install(parts, Positions(scheme), allow_untrained=True), torch.no_grad():
+        whole = logits(parts, given)
+        begun = {**given, "input_ids": given["input_ids"][:, :23], "attention_mask": given["attention_mask"][:, :23]}
+        out = parts.model(**begun, use_cache=True)
+        pieces, cache = [out.logits], out.past_key_values
+        for part in given["input_ids"][:, 23:].split([1, 1, 5, 3, 1, 1], dim=1):
+            pieces.append(parts.model(input_ids=part, past_key_values=cache, use_cache=True).logits)
+    assert torch.allclose(torch.cat(pieces, dim=1), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("scheme", TURNING)
+@pytest.mark.parametrize("left", [True, False])
+def test_rows_of_a_padded_batch_are_answered_as_alone(scheme: str, left: bool) -> None:
+    parts, given = parts_of(small_vlm("llava")), llava_rows([(2, 9), (7, 1), (0, 4)], left)
+    with install(parts, Positions(scheme), allow_untrained=True):
+        together = logits(parts, given)
+        for row in range(3):
+            alone = logits(parts, row_of(given, row))[0]
+            assert torch.allclose(together[row, given["attention_mask"][row].bool()], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("scheme", TURNING)
+def test_rows_of_a_batch_are_decoded_as_alone(scheme: str) -> None:
+    parts, given, told = parts_of(small_vlm("llava")), llava_rows([(2, 9), (7, 1)]), {"do_sample": False}
+    with install(parts, Positions(scheme), allow_untrained=True):
+        together = parts.model.generate(**given, max_new_tokens=12, **told)[:, -12:]
+        for row in range(2):
+            alone = parts.model.generate(**row_of(given, row), max_new_tokens=12, **told)[:, -12:]
+            assert torch.equal(together[row : row + 1], alone)
+
+
+def test_several_beams_are_those_of_the_whole_prompt_anew() -> None:
+    parts, given = parts_of(small_vlm("llava")), llava_rows([(2, 9), (7, 1)])
+    told = {"max_new_tokens": 12, "do_sample": False, "num_beams": 3}
+    with install(parts, Positions("axial"), allow_untrained=True):
+        cached = parts.model.generate(**given, **told)
+        anew = parts.model.generate(**given, **told, use_cache=False)
+    assert torch.equal(cached, anew)
+
+
+def test_pictures_of_several_sizes_in_a_batch_are_turned_each_by_its_grid() -> None:
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    parts = parts_of(small_vlm("llava"))
+    ids = torch.tensor([[3, *[IMAGE] * 9, *range(12)], [3, 4, *[IMAGE] * 4, *range(16)]])
+    features = torch.randn(13, 64, generator=torch.Generator().manual_seed(0)).split([9, 4])
+    encoded = {"image": BaseModelOutputWithPooling(pooler_output=list(features))}
+    with (
+        install(parts, Positions("mrope-chunked"), allow_untrained=True),
+        turns_seen(parts) as seen,
+        torch.no_grad(),
+    ):
+        parts.model(input_ids=ids, attention_mask=torch.ones_like(ids), mm_encoder_outputs=encoded)
+    for row, (before, grid, behind) in enumerate([(1, (3, 3), 12), (2, (2, 2), 16)]):
+        expected = counted("mrope-chunked", "grid", before, grid, behind)
+        assert np.allclose(seen[0][0][row].numpy(), np.cos(np.tile(expected, 2)), atol=1e-5)
+
+
+def test_positions_of_qwen_are_turned_in_the_other_published_way() -> None:
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRotaryEmbedding
+
+    model = small_vlm("qwen2_5_vl")
+    parts, given = parts_of(model), qwen_rows([(3, 4), (0, 9)], [(4, 4), (2, 6)])
+    config = small_vlm("qwen3_vl").config.text_config
+    ids, _ = model.model.get_rope_index(
+        **{name: given[name] for name in ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")}
+    )
+    cos, sin = Qwen3VLTextRotaryEmbedding(config)(torch.zeros(1), ids)
+    settings = Positions("mrope-interleaved", sections=(4, 2, 2))
+    with install(parts, settings, allow_untrained=True), turns_seen(parts) as seen:
+        logits(parts, given)
+    within = given["attention_mask"].bool()
+    assert torch.equal(seen[0][0][within], cos[within])
+    assert torch.equal(seen[0][1][within], sin[within])
+
+
+def test_axes_of_qwen_can_be_taken_away() -> None:
+    parts, given = parts_of(small_vlm("qwen2_5_vl")), qwen_rows([(3, 4), (0, 9)], [(4, 4), (2, 6)])
+    with install(parts, Positions("1d"), allow_untrained=True, allow_fewer_axes=True), turns_seen(parts) as seen:
+        logits(parts, given)
+        cached = parts.model.generate(**given, max_new_tokens=12, do_sample=False)
+        anew = greedy_anew(parts, given, 12)
+    for row, length in enumerate(given["attention_mask"].sum(-1).tolist()):
+        line = np.arange(length)[:, None] * BASE ** (-np.arange(0, SIZE, 2) / SIZE)
+        assert np.allclose(seen[0][0][row, -length:].numpy(), np.cos(np.tile(line, 2)), atol=1e-5)
+    assert torch.equal(cached, anew)
+
+
+def test_a_prefix_model_is_turned_from_where_it_counts() -> None:
+    """Whatever number its first token has, pictures begin there."""
+    parts, given = parts_of(small_vlm("paligemma")), prompt("paligemma", words=2)
+    with turns_seen(parts) as seen:
+        logits(parts, given)
+        with install(parts, Positions("mrope-chunked"), allow_untrained=True):
+            logits(parts, given)
+    (cos, sin), turned = seen[0], seen[1][0][0]
+    first = round(float(torch.atan2(sin[0, 0, 0], cos[0, 0, 0])))  # one radian a step
+    expected = counted("mrope-chunked", "grid", 2 + first, (4, 4), 2)[first:]
+    assert np.allclose(turned.numpy(), np.cos(np.tile(expected, 2)), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_learned_table_is_added_to_the_image_tokens_alone(kind: str) -> None:
+    parts, given = parts_of(small_vlm(kind)), prompt(kind)
+    table = LearnedPositions(4, 4, 64)
+    torch.nn.init.normal_(table.table, generator=torch.Generator().manual_seed(0))
+    seen = []
+    parts.language.register_forward_pre_hook(
+        lambda _m, _a, kw: seen.append((kw["inputs_embeds"], kw.get("deepstack_visual_embeds"))), with_kwargs=True
+    )
+    before = logits(parts, given)
+    with install(parts, Positions("learned-absolute"), table=table, allow_untrained=True):
+        parts.language._forward_pre_hooks.move_to_end(next(iter(parts.language._forward_pre_hooks)))
+        changed = logits(parts, given)
+        parts.model.generate(**given, max_new_tokens=3, do_sample=False)
+    columns = given["input_ids"][0] == IMAGE
+    assert torch.allclose(seen[1][0][0, columns] - seen[0][0][0, columns], table.table.flatten(0, 1), atol=1e-5)
+    assert torch.equal(seen[1][0][0, ~columns], seen[0][0][0, ~columns])
+    if kind == "qwen3_vl":
+        assert torch.equal(seen[1][1][0], seen[0][1][0])
+    assert not torch.allclose(changed, before, atol=1e-2)
+    assert torch.equal(logits(parts, given), before)
+
+
+def test_a_learned_table_learns_and_fits_other_grids() -> None:
+    parts, table = parts_of(small_vlm("qwen2_5_vl")), LearnedPositions(4, 4, 64)
+    given = qwen_rows([(3, 4), (0, 9)], [(4, 4), (2, 6)])
+    before = logits(parts, given)
+    with install(parts, Positions("learned-absolute"), table=table, allow_untrained=True):
+        assert torch.equal(logits(parts, given), before)
+        parts.model(**given).logits.square().sum().backward()
+    assert (table.table.grad.abs().sum(-1) > 0).all()
+
+
+def test_a_copied_cache_goes_on_with_its_own_picture() -> None:
+    """Two prompts are begun, then decoded in turn, one from a copy of its cache."""
+    parts = parts_of(small_vlm("llava"))
+    prompts = [llava_rows([(2, 9)]), llava_rows([(8, 1)])]
+    with install(parts, Positions("axial"), allow_untrained=True), torch.no_grad():
+        alone = [greedy_anew(parts, given, 4)[:, -4:] for given in prompts]
+        outs = [parts.model(**given, use_cache=True) for given in prompts]
+        caches = [copy.deepcopy(outs[0].past_key_values), outs[1].past_key_values]
+        tokens = [[out.logits[:, -1].argmax(-1, keepdim=True)] for out in outs]
+        for _ in range(3):
+            for cache, decoded in zip(caches, tokens, strict=True):
+                out = parts.model(input_ids=decoded[-1], past_key_values=cache, use_cache=True)
+                decoded.append(out.logits[:, -1].argmax(-1, keepdim=True))
+    for decoded, expected in zip(tokens, alone, strict=True):
+        assert torch.equal(torch.cat(decoded, dim=1), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_turns_have_the_type_of_the_model(dtype: torch.dtype) -> None:
+    parts, given = parts_of(small_vlm("llava", dtype=dtype)), prompt("llava", dtype=dtype)
+    with install(parts, Positions("axial"), allow_untrained=True), turns_seen(parts) as seen:
+        logits(parts, given)
+    assert {part.dtype for part in seen[0]} == {dtype}
