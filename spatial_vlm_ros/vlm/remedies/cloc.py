@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLOC: an image encoder that can be asked for a region, by its box or by its caption (arXiv 2410.02746, ICML 2025).
+
+    L = L_CLIP + w (L_CLOC + L_grounding)
+
+The prompter puts a box (two corners, sines and cosines) or a text embedding before the tokens of the encoder, passes
+all through one transformer layer with one head, averages them and maps them to the size of the text embedding. L_CLOC
+contrasts the regions of a batch with their captions, both ways; L_grounding is the squared error of the box that the
+head reads from the prompter asked with the caption. Small-scale use: freeze a published encoder and text encoder,
+train prompter and head alone.
+
+No code or weights were published. Where the paper is silent this is ours: a corner is a token, the averaged tokens
+include the prompt, the layer normalises first, is four times as wide inside and uses GELU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spatial_vlm_ros.errors import InputError, ShapeError
+
+BASE = 10_000.0
+CONFLICT = 0.9
+"""Cosine of two captions above which neither is a negative of the other."""
+
+
+@dataclass(frozen=True)
+class ClocSizes:
+    """Sizes of the prompter.
+
+    Args:
+        width: W of the encoder's tokens, a multiple of four.
+        text: T of the text embedding.
+
+    Raises:
+        InputError: other numbers.
+    """
+
+    width: int
+    text: int
+
+    def __post_init__(self) -> None:
+        if self.width < 4 or self.width % 4 or self.text < 1:
+            got = f"width {self.width}, text {self.text}"
+            raise InputError("sizes of the prompter", got, "a width in fours, a text above zero", "take the encoder's")
+
+
+def corner_encoding(boxes: Tensor, width: int) -> Tensor:
+    """Corners as sines and cosines: each axis has half of the numbers, at W/4 frequencies 2 pi / BASE^(k / (W/4)).
+
+    Args:
+        boxes: (..., 4) x1, y1, x2, y2, 0 to 1 of the picture.
+        width: W, a multiple of four.
+
+    Returns:
+        (..., 2, W): the upper left corner, then the lower right one; sines of x, its cosines, then those of y.
+    """
+    count = width // 4
+    steps = torch.arange(count, dtype=boxes.dtype, device=boxes.device)
+    angles = boxes.unflatten(-1, (2, 2))[..., None] * (2 * math.pi * BASE ** (-steps / count))
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+
+class Prompter(nn.Module):
+    """Embedding of a region of a picture, asked by box or by caption."""
+
+    def __init__(self, sizes: ClocSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.read_text = nn.Linear(sizes.text, sizes.width)
+        self.layer = nn.TransformerEncoderLayer(
+            sizes.width, 1, 4 * sizes.width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.project = nn.Linear(sizes.width, sizes.text)
+
+    def of_boxes(self, tokens: Tensor, boxes: Tensor) -> Tensor:
+        """Embeddings of regions.
+
+        Args:
+            tokens: (B, N, W) of the encoder, before its pooling.
+            boxes: (B, M, 4) x1, y1, x2, y2, 0 to 1.
+
+        Returns:
+            (B, M, T).
+
+        Raises:
+            ShapeError: other shapes.
+        """
+        self._check(tokens, boxes, 4)
+        return self._asked(tokens, corner_encoding(boxes.to(tokens.dtype), self.sizes.width))
+
+    def of_texts(self, tokens: Tensor, texts: Tensor) -> Tensor:
+        """Embeddings of what captions name; tokens as `of_boxes`, texts (B, M, T), returns (B, M, T).
+
+        Raises:
+            ShapeError: other shapes.
+        """
+        self._check(tokens, texts, self.sizes.text)
+        return self._asked(tokens, self.read_text(texts)[..., None, :])
+
+    def _asked(self, tokens: Tensor, prompts: Tensor) -> Tensor:
+        """(B, N, W) and (B, M, P, W) → (B, M, T)."""
+        asked = prompts.shape[1]
+        rows = torch.cat([prompts, tokens[:, None].expand(-1, asked, -1, -1)], dim=2)
+        return self.project(self.layer(rows.flatten(0, 1)).mean(dim=1)).unflatten(0, (-1, asked))
+
+    def _check(self, tokens: Tensor, prompts: Tensor, numbers: int) -> None:
+        width = self.sizes.width
+        fits = tokens.ndim == prompts.ndim == 3 and len(tokens) == len(prompts) and prompts.shape[1] > 0
+        if not fits or tokens.shape[-1] != width or prompts.shape[-1] != numbers:
+            received = f"{tuple(tokens.shape)}, {tuple(prompts.shape)}"
+            raise ShapeError("tokens and prompts", f"(B, N, {width}), (B, M, {numbers})", received)
+
+
+class BoxHead(nn.Module):
+    """Two layers with GELU from the prompter's embedding (..., T) to a box (..., 4), 0 to 1 where it is right."""
+
+    def __init__(self, sizes: ClocSizes) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(sizes.text, sizes.text), nn.GELU(), nn.Linear(sizes.text, 4))
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """(..., T) → (..., 4)."""
+        return self.layers(regions)
+
+
+def region_text_loss(regions: Tensor, texts: Tensor, temperature: Tensor | float, conflict: float = CONFLICT) -> Tensor:
+    """L_CLOC: mean of the cross-entropies region → text and text → region over all regions of a batch.
+
+    Args:
+        regions: (R, T) of the prompter asked with boxes; R = all regions of all pictures.
+        texts: (R, T) embeddings of their captions.
+        temperature: tau, above 0.
+        conflict: a negative whose caption has a cosine above this with the positive's is left out; the filter passes
+            no gradient.
+
+    Returns:
+        Scalar, at least 0.
+
+    Raises:
+        ShapeError: other shapes.
+        InputError: a temperature that is not above 0.
+    """
+    if regions.ndim != 2 or regions.shape != texts.shape or not len(regions):
+        received = f"{tuple(regions.shape)}, {tuple(texts.shape)}"
+        raise ShapeError("regions and texts", "(R, T) twice, R above 0", received)
+    tau = float(torch.as_tensor(temperature).detach())
+    if not tau > 0:
+        raise InputError("temperature", str(tau), "a number above 0", "learn its logarithm")
+    regions, texts = F.normalize(regions, dim=-1), F.normalize(texts, dim=-1)
+    with torch.no_grad():
+        left_out = texts @ texts.T > conflict
+        left_out.fill_diagonal_(False)
+    logits = (regions @ texts.T / temperature).masked_fill(left_out, -math.inf)
+    own = torch.arange(len(regions), device=regions.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def grounding_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
+    """L_grounding: mean squared error of the coordinates.
+
+    Args:
+        predicted: (..., 4) of the box head.
+        boxes: (..., 4) x1, y1, x2, y2, 0 to 1.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: other shapes.
+    """
+    if predicted.shape != boxes.shape or predicted.shape[-1:] != (4,) or not predicted.numel():
+        raise ShapeError("boxes", "(..., 4) twice", f"{tuple(predicted.shape)}, {tuple(boxes.shape)}")
+    return F.mse_loss(predicted, boxes)
+
+
+def cloc_weight(with_regions: int, pictures: int) -> float:
+    """Weight w of L_CLOC + L_grounding: the share of pictures of the batch that have captions of regions.
+
+    Raises:
+        InputError: counts that are no share.
+    """
+    if not 0 <= with_regions <= pictures or pictures < 1:
+        got = f"{with_regions} of {pictures} pictures"
+        raise InputError("pictures with regions", got, "a share of one picture or more", "count those of the batch")
+    return with_regions / pictures

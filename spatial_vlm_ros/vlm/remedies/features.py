@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Visual features of several layers of the encoder, side by side on channels, for models of the LLaVA class.
+
+The last layers of an encoder trained on captions keep little of where things are; "Beyond Semantics" (arXiv
+2503.17349) takes layers 12, 16, 20 and 24 of CLIP ViT-L/14-336, CLIP's `post_layernorm` on each, without the class
+token. Its projector is four times as wide at its entrance and *trained* for it.
+
+Layers are numbered as hidden states are: 0 = the embeddings, 1 = what the first layer returns, -1 = the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.vlm.parts import Parts
+from spatial_vlm_ros.vlm.remedies.marking import check_trained
+
+PUBLISHED_LAYERS = (12, 16, 20, 24)
+"""Of the 24 layers of CLIP ViT-L/14-336."""
+NAME = "vision_feature_layers"
+"""Mark of a checkpoint: {"layers": as `checked_layers` gives them, "post_layernorm": bool}."""
+_FIELD = "vision_feature_layer"
+
+
+def checked_layers(layers: Sequence[int], depth: int) -> list[int]:
+    """The layers, counted from the embeddings: -1 becomes the depth.
+
+    Args:
+        layers: -(depth + 1) to depth.
+        depth: layers of the encoder.
+
+    Raises:
+        InputError: none, one that does not exist, or one twice; transformers would say so only on a picture.
+    """
+    within = [layer % (depth + 1) for layer in layers if -(depth + 1) <= layer <= depth]
+    if not within or len(within) < len(layers) or len(set(within)) < len(within):
+        expected = f"different numbers from {-depth - 1} to {depth}"
+        raise InputError(_FIELD, str(list(layers)), expected, "count the layers of this encoder")
+    return within
+
+
+def multilayer_config(config: Any, layers: Sequence[int] = PUBLISHED_LAYERS) -> Any:
+    """Configuration of a LLaVA model, to be trained, whose projector takes the features of several layers.
+
+    Args:
+        config: `LlavaConfig`; it stays as it is.
+        layers: as `checked_layers` takes them.
+
+    Returns:
+        A copy with the layers; a model made from it has a projector of the right width with weights by chance.
+
+    Raises:
+        InputError: layers that the encoder does not have.
+        ModelError: another class of model.
+    """
+    _check_kind(str(config.model_type))
+    chosen, changed = checked_layers(layers, int(config.vision_config.num_hidden_layers)), deepcopy(config)
+    setattr(changed, _FIELD, chosen)
+    return changed
+
+
+@dataclass(eq=False)
+class MultilayerHandle:
+    """Takes the layers off again."""
+
+    _configs: list[Any]
+    _before: list[Any]
+    _hooks: list[Any] = field(default_factory=list)
+
+    def remove(self) -> None:
+        """Give the model back the layer it had; a second call changes nothing."""
+        for config, before in zip(self._configs, self._before, strict=True):
+            setattr(config, _FIELD, before)
+        for hook in self._hooks:
+            hook.remove()
+        self._configs, self._before, self._hooks = [], [], []
+
+
+def put_layers(
+    parts: Parts,
+    layers: Sequence[int] = PUBLISHED_LAYERS,
+    *,
+    post_layernorm: bool = True,
+    allow_untrained: bool = False,
+) -> MultilayerHandle:
+    """Let the projector of a LLaVA model see several layers; all is checked before anything is changed.
+
+    Args:
+        parts: of a model whose projector is wide enough: made from `multilayer_config`, or trained so.
+        layers: as `checked_layers` takes them.
+        post_layernorm: apply the encoder's `post_layernorm` to each, as published.
+        allow_untrained: put it on a checkpoint that was not trained so, as for training.
+
+    Returns:
+        Handle whose `remove()` takes it off.
+
+    Raises:
+        InputError: layers that the encoder does not have.
+        ModelError: another class of model, a projector of another width, an encoder without `post_layernorm`, or a
+            checkpoint that was trained with other layers.
+    """
+    _check_kind(parts.kind)
+    name, vision = type(parts.model).__name__, parts.vision.config
+    chosen = checked_layers(layers, int(vision.num_hidden_layers))
+    width, expected = int(parts.projector.linear_1.in_features), int(vision.hidden_size) * len(chosen)
+    if width != expected:
+        reason = f"its projector takes {width} numbers, {len(chosen)} layers of {vision.hidden_size} are {expected}"
+        raise ModelError(name, reason, "make the model from multilayer_config and train its projector")
+    if post_layernorm and not isinstance(getattr(parts.vision, "post_layernorm", None), nn.Module):
+        reason = f"its encoder {type(parts.vision).__name__} has no post_layernorm"
+        raise ModelError(name, reason, "pass post_layernorm=False")
+    own = parts.model.config.vision_feature_layer
+    own = checked_layers([own] if isinstance(own, int) else own, int(vision.num_hidden_layers))
+    unmarked = {"layers": own, "post_layernorm": False}
+    value = {"layers": chosen, "post_layernorm": post_layernorm}
+    check_trained(parts.model, NAME, value, allow_untrained, unmarked=unmarked)
+    configs = list({id(m.config): m.config for m in (parts.model, parts.model.model)}.values())
+    handle = MultilayerHandle(configs, [getattr(config, _FIELD) for config in configs])
+    for config in configs:
+        setattr(config, _FIELD, chosen)
+    if post_layernorm:
+        handle._hooks.append(parts.vision.register_forward_hook(_normalised(chosen)))
+    return handle
+
+
+def _normalised(layers: Sequence[int]) -> Any:
+    """Hook of the encoder: its `post_layernorm` on the chosen hidden states; other states are left as they are."""
+
+    def hook(vision: Any, _given: tuple[Any, ...], output: Any) -> Any:
+        if output.hidden_states is None:
+            return output
+        states = list(output.hidden_states)
+        for layer in layers:
+            states[layer] = vision.post_layernorm(states[layer])
+        output["hidden_states"] = tuple(states)
+        return output
+
+    return hook
+
+
+def _check_kind(kind: str) -> None:
+    if kind == "qwen3_vl":
+        reason = "has features of several layers built in: DeepStack adds them to its first decoder layers"
+        raise ModelError(kind, reason, "leave it as it is")
+    if kind != "llava":
+        reason = f"has no {_FIELD}: its projector takes the encoder's last output"
+        raise ModelError(kind, reason, "use a model of the class llava")

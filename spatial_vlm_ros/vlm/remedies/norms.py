@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How loud image tokens are beside text, and remedies that make them as loud.
+
+Image tokens leave the projector with norms tens to hundreds of times those of text embeddings; in such a residual
+stream a rotation of position is small ("Beyond Semantics", arXiv 2503.17349). Its remedy, behind the projector:
+
+    y <- gamma * y / sqrt(mean(y^2) + 1e-6)      gamma learnt, 1 at first
+    y <- y * min(1, largest / |y|)               largest norm of a text embedding; Vicuna-7B: 1.22
+    y <- y * mean                                mean norm of text embeddings; Vicuna-7B: 0.83
+
+At first a token thus leaves with largest * mean (Vicuna-7B: 1.0126), not with the mean. The reported figures come
+from models *trained* with it. Free of training is `MeanNorm`: y * ((1 - t) + t * mean / |y|), dose t from 0 to 1.
+
+All is computed in float32, for squares of float16 overflow from 256 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.vlm.parts import Parts, finite
+from spatial_vlm_ros.vlm.remedies.marking import check_trained
+
+VICUNA_MEAN, VICUNA_LARGEST = 0.83, 1.22
+"""Of the L2 norms of the text embeddings of Vicuna-7B, as published."""
+EPSILON = 1e-6
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+NAME, PUBLISHED = "norm", "published"
+"""Mark of a checkpoint that was trained with `PublishedNorm`."""
+_ROWS = 8192  # of embeddings that are measured at once
+
+
+@dataclass(frozen=True)
+class Norms:
+    """L2 norms of vectors.
+
+    Args:
+        mean: of all norms.
+        quantiles: share (QUANTILES) → norm; 0.0 is the smallest and 1.0 the largest.
+        count: of vectors.
+    """
+
+    mean: float
+    quantiles: Mapping[float, float]
+    count: int
+
+    @property
+    def largest(self) -> float:
+        """The largest norm."""
+        return self.quantiles[1.0]
+
+
+def text_norms(parts: Parts, rows: int | None = None, without: Collection[int] = ()) -> Norms:
+    """Norms of the text embeddings as they enter the decoder (Gemma scales the rows of its table).
+
+    Args:
+        parts: of the model.
+        rows: of the table, from the first, that are tokens; vocabularies are padded with rows that no text reaches.
+            None: all.
+        without: further tokens to leave out, such as special ones.
+
+    Raises:
+        InputError: no row is left, or more are asked for than there are.
+        ModelError: an embedding is no number.
+    """
+    size = int(parts.embeddings.weight.shape[0])
+    rows = size if rows is None else rows
+    left = [token for token in range(min(rows, size)) if token not in set(without)]
+    if rows > size or not left:
+        got = f"{rows} rows without {len(without)} of {size}"
+        raise InputError("rows of text embeddings", got, "one row or more of the table", "give the tokenizer's length")
+    with torch.no_grad():
+        tokens = torch.tensor(left, device=parts.embeddings.weight.device)
+        lengths = [norm_of(parts.embeddings(part), "text embeddings") for part in tokens.split(_ROWS)]
+    return norms_of(torch.cat(lengths))
+
+
+def image_norms(parts: Parts, batches: Iterable[Mapping[str, Any]]) -> Norms:
+    """Norms of the image tokens as they leave the projector (and the normaliser on it, where there is one).
+
+    Args:
+        parts: of the model.
+        batches: what its processor gave, for one call of the model each.
+
+    Raises:
+        InputError: no batch, or one without a picture.
+        ModelError: a token is no number.
+    """
+    found: list[Tensor] = []
+    handle = parts.projector.register_forward_hook(
+        lambda _module, _given, tokens: found.append(norm_of(tokens, parts.kind).flatten())
+    )
+    try:
+        for inputs in batches:
+            parts.image_columns(inputs["input_ids"])
+            with torch.no_grad():
+                parts.model(**inputs)
+    finally:
+        handle.remove()
+    if not found:
+        raise InputError("batches", "none", "one picture or more", "give what the processor made of pictures")
+    return norms_of(torch.cat(found))
+
+
+def loudness(image: Norms, text: Norms) -> float:
+    """Mean norm of image tokens by that of text; near 1 these remedies have nothing to mend."""
+    return image.mean / text.mean
+
+
+def norm_of(tokens: Tensor, name: str) -> Tensor:
+    """L2 norms in float32.
+
+    Args:
+        tokens: (..., D) of any floating type.
+        name: of the model, for errors.
+
+    Returns:
+        (...) float32.
+
+    Raises:
+        ModelError: a token, or its norm, is no number.
+    """
+    return finite(name, finite(name, tokens).float().norm(dim=-1))
+
+
+def norms_of(lengths: Tensor) -> Norms:
+    """Statistics of (N,) norms. Quantiles are those of NumPy's linear rule; torch's own end at 16 million values."""
+    ordered = lengths.double().sort().values
+    places = torch.tensor(QUANTILES, dtype=torch.float64, device=lengths.device) * (len(ordered) - 1)
+    below = places.floor().long()
+    above = (below + 1).clamp(max=len(ordered) - 1)
+    values = torch.lerp(ordered[below], ordered[above], places - below)
+    return Norms(float(ordered.mean()), dict(zip(QUANTILES, values.tolist(), strict=True)), len(ordered))
+
+
+class PublishedNorm(nn.Module):
+    """RMSNorm with a learnt gamma, clipped to the largest norm of text, times its mean (arXiv 2503.17349).
+
+    Args:
+        size: D of the image tokens.
+        mean: of the norms of text embeddings; for models other than Vicuna-7B take `text_norms`.
+        largest: of them.
+
+    Raises:
+        InputError: a size or norm that is not above zero.
+    """
+
+    def __init__(self, size: int, mean: float = VICUNA_MEAN, largest: float = VICUNA_LARGEST) -> None:
+        super().__init__()
+        if size < 1 or not (0 < mean < float("inf") and 0 < largest < float("inf")):
+            got = f"size {size}, mean {mean}, largest {largest}"
+            raise InputError("normaliser", got, "numbers above zero", "measure them with text_norms")
+        self.gamma = nn.Parameter(torch.ones(size))
+        self.register_buffer("mean", torch.tensor(float(mean)))
+        self.register_buffer("largest", torch.tensor(float(largest)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., D) → the same shape and type; raises ModelError for a token that is no number."""
+        y = finite("normaliser", tokens).float()
+        y = self.gamma.to(y) * y * torch.rsqrt(finite("normaliser", y.square().mean(-1, keepdim=True)) + EPSILON)
+        largest = self.largest.to(y)
+        y = y * (largest / torch.maximum(y.norm(dim=-1, keepdim=True), largest)) * self.mean.to(y)
+        return finite("normaliser", y.to(tokens.dtype))
+
+
+class MeanNorm(nn.Module):
+    """Moves the norm of each token towards the mean of text and keeps its direction; nothing is learnt.
+
+    Args:
+        mean: of the norms of text embeddings, as `text_norms` measures it.
+        dose: t from 0, nothing is changed, to 1, each token has that norm. A token of zeros stays one.
+
+    Raises:
+        InputError: a mean that is not above zero, or a dose beyond 0 and 1.
+    """
+
+    def __init__(self, mean: float, dose: float = 1.0) -> None:
+        super().__init__()
+        if not (0 < mean < float("inf") and 0 <= dose <= 1):
+            expected = "a mean above zero, a dose from 0 to 1"
+            raise InputError("normaliser", f"mean {mean}, dose {dose}", expected, "measure the mean with text_norms")
+        self.mean, self.dose = float(mean), float(dose)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., D) → the same shape and type; raises ModelError for a token that is no number."""
+        length = norm_of(tokens, "normaliser")[..., None].clamp(min=torch.finfo(torch.float32).tiny)
+        y = tokens.float() * ((1 - self.dose) + self.dose * self.mean / length)
+        return finite("normaliser", y.to(tokens.dtype))
+
+
+def put_norm(parts: Parts, norm: PublishedNorm | MeanNorm, *, allow_untrained: bool = False) -> Any:
+    """Put a normaliser behind the projector, moved to its device.
+
+    Features that Qwen3-VL adds in later layers (DeepStack) do not pass the projector and stay as they are.
+
+    Args:
+        parts: of the model.
+        norm: stays the caller's: to train it give its parameters to the optimiser.
+        allow_untrained: put `PublishedNorm` on a checkpoint that was not trained with it, as for training.
+
+    Returns:
+        Handle of the hook; its `remove()` takes the normaliser off.
+
+    Raises:
+        InputError: the normaliser is of another size than the tokens.
+        ModelError: `PublishedNorm` on a checkpoint that is not marked as trained with it.
+    """
+    size = int(parts.embeddings.weight.shape[1])
+    if isinstance(norm, PublishedNorm):
+        if len(norm.gamma) != size:
+            raise InputError("normaliser", f"size {len(norm.gamma)}", f"{size} as the tokens", "make it of that size")
+        check_trained(parts.model, NAME, PUBLISHED, allow_untrained)
+    norm.to(parts.embeddings.weight.device)
+    return parts.projector.register_forward_hook(lambda _module, _given, tokens: norm(tokens))
+
+
+def norm_tensors(norm: PublishedNorm) -> dict[str, Tensor]:
+    """Gamma, mean and largest norm by name, as safetensors stores them."""
+    return {name: value.detach().contiguous() for name, value in norm.state_dict().items()}
+
+
+def norm_from(tensors: Mapping[str, Tensor]) -> PublishedNorm:
+    """The normaliser that `norm_tensors` described.
+
+    Raises:
+        InputError: a tensor is missing, too much or of another shape.
+    """
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    if set(shapes) != {"gamma", "mean", "largest"} or len(shapes["gamma"]) != 1 or shapes["mean"] or shapes["largest"]:
+        raise InputError("normaliser", f"tensors {shapes}", "gamma (D,), mean (), largest ()", "save norm_tensors")
+    norm = PublishedNorm(shapes["gamma"][0], float(tensors["mean"]), float(tensors["largest"]))
+    norm.load_state_dict(dict(tensors))
+    return norm

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PIN, a positional insert: a small learnt offset at each patch that lets a frozen model say where things are.
+
+    x* = x + psi(S)        x: patch tokens of the frozen encoder; S: fixed table of sinusoids over the patch number
+
+psi is a perceptron 64 -> 512 -> 768 -> d with SiLU and LayerNorm after each hidden layer; it does not look at the
+picture (Dorkenwald et al., CVPR 2024, arXiv 2402.08657). For d = 1024 it has 1,217,280 parameters, and they are all
+that is trained: Adam, rate 1e-3, no decay, on pasted pictures (`paste.py`), with next-token cross-entropy on the
+words of the location. Published for OpenFlamingo (patch tokens alone) and BLIP-2; here it goes before the projector.
+
+At first psi is not zero, as published: a PIN that was not trained disturbs a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.vlm.parts import Parts, finite
+from spatial_vlm_ros.vlm.remedies.marking import check_trained
+
+BASE, TABLE_WIDTH, HIDDEN = 10_000.0, 64, (512, 768)
+NAME = "pin"
+"""Mark of a checkpoint that was trained with a PIN: {"patches": N}."""
+_WITH_PATCHES = ("llava", "paligemma")  # whose projector takes (B, N, d) in the order of reading
+
+
+def sinusoids(patches: int, width: int = TABLE_WIDTH, base: float = BASE) -> Tensor:
+    """Table of sinusoids (Vaswani et al. 2017): sin(p / base^(2i / width)) at 2i, its cosine at 2i + 1.
+
+    Args:
+        patches: N, numbered in the order of reading.
+        width: even.
+        base: of the wavelengths.
+
+    Returns:
+        (N, width) float32.
+    """
+    angles = torch.arange(patches).double()[:, None] * base ** (-torch.arange(0, width, 2).double() / width)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()
+
+
+class Pin(nn.Module):
+    """The offset of each patch.
+
+    Args:
+        patches: N, of a picture.
+        size: d, of a patch token.
+
+    Raises:
+        InputError: a number that is not above zero.
+    """
+
+    def __init__(self, patches: int, size: int) -> None:
+        super().__init__()
+        if patches < 1 or size < 1:
+            raise InputError("PIN", f"{patches} patches of {size}", "numbers above zero", "take them of the encoder")
+        self.register_buffer("table", sinusoids(patches))
+        first, second = HIDDEN
+        self.psi = nn.Sequential(
+            nn.Linear(TABLE_WIDTH, first), nn.SiLU(), nn.LayerNorm(first),
+            nn.Linear(first, second), nn.SiLU(), nn.LayerNorm(second), nn.Linear(second, size),
+        )  # fmt: skip
+
+    @property
+    def size(self) -> int:
+        """Numbers of a patch token."""
+        return int(self.psi[-1].out_features)
+
+    def forward(self) -> Tensor:
+        """(N, d), the same for each picture; raises ModelError where it is no number."""
+        return finite("PIN", self.psi(self.table))
+
+
+def put_pin(parts: Parts, pin: Pin, *, allow_untrained: bool = False) -> Any:
+    """Add a PIN to the patch tokens that the projector takes; a class token among them stays as it is.
+
+    Where the projector takes features of several layers, each gets the same offset.
+
+    Args:
+        parts: of a model whose pictures have a fixed number of patches.
+        pin: stays the caller's: freeze the model (`model.requires_grad_(False)`) and train its parameters alone.
+        allow_untrained: put it on a model that is not marked as trained with a PIN, as for training.
+
+    Returns:
+        Handle of the hook; its `remove()` takes the PIN off.
+
+    Raises:
+        InputError: a PIN of another number of patches or size than the encoder's.
+        ModelError: a model of another class, or one that is not marked as trained with a PIN.
+    """
+    if parts.kind not in _WITH_PATCHES:
+        reason = "its projector takes merged patches of pictures of any size, a PIN a fixed number in reading order"
+        raise ModelError(parts.kind, reason, f"use a model of {', '.join(_WITH_PATCHES)}")
+    vision = parts.vision.config
+    patches, size = int(vision.image_size // vision.patch_size) ** 2, int(vision.hidden_size)
+    if (len(pin.table), pin.size) != (patches, size):
+        got = f"{len(pin.table)} patches of {pin.size}"
+        raise InputError("PIN", got, f"{patches} of {size} as the encoder", "make or load one of these sizes")
+    check_trained(parts.model, NAME, {"patches": patches}, allow_untrained)
+    pin.to(parts.embeddings.weight.device)
+
+    def insert(_module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        features = given[0]
+        head, tail = features[..., :-patches, :], features[..., -patches:, :]
+        if tail.shape[-2] != patches or head.shape[-2] > 1 or features.shape[-1] % size:
+            got = f"{tuple(features.shape)} numbers before the projector"
+            raise ModelError(parts.kind, got, f"give pictures of {patches} patches of {size}")
+        offset = pin().repeat(1, features.shape[-1] // size).to(features.dtype)
+        return torch.cat([head, tail + offset], dim=-2), *given[1:]
+
+    return parts.projector.register_forward_pre_hook(insert)
+
+
+def pin_tensors(pin: Pin) -> dict[str, Tensor]:
+    """Weights and table by name, as safetensors stores them."""
+    return {name: value.detach().contiguous() for name, value in pin.state_dict().items()}
+
+
+def pin_from(tensors: Mapping[str, Tensor]) -> Pin:
+    """The PIN that `pin_tensors` described.
+
+    Raises:
+        InputError: a tensor is missing, too much or of another shape.
+    """
+    try:
+        pin = Pin(len(tensors["table"]), len(tensors["psi.6.bias"]))
+        pin.load_state_dict(dict(tensors))
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError("PIN", reason, "the tensors of pin_tensors", "load a file of a PIN") from error
+    return pin

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import numpy as np  # noqa: E402
+
+from spatial_vlm_ros.errors import InputError, ShapeError  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.cloc import (  # noqa: E402
+    BoxHead,
+    ClocSizes,
+    Prompter,
+    cloc_weight,
+    corner_encoding,
+    grounding_loss,
+    region_text_loss,
+)
+
+SIZES = ClocSizes(width=16, text=12)
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def boxes_of(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 2, 2, generator=torch.Generator().manual_seed(seed)).sort(dim=1).values.flatten(1)
+
+
+def captions() -> torch.Tensor:
+    """(7, 5) embeddings; the third is nearly the first, and the last one too."""
+    texts = drawn(7, 5, seed=1)
+    texts[2] = texts[0] + 0.05 * drawn(5, seed=2)
+    texts[6] = 3.0 * texts[0]
+    return texts
+
+
+def by_loops(regions: np.ndarray, texts: np.ndarray, tau: float, conflict: float) -> float:
+    """The published sums, term by term."""
+
+    def sim(a: np.ndarray, b: np.ndarray) -> float:
+        return float(a @ b / math.sqrt(a @ a) / math.sqrt(b @ b))
+
+    total, count = 0.0, len(regions)
+    for i in range(count):
+        others = [j for j in range(count) if j == i or sim(texts[i], texts[j]) <= conflict]
+        to_text = sum(math.exp(sim(regions[i], texts[j]) / tau) for j in others)
+        to_region = sum(math.exp(sim(regions[j], texts[i]) / tau) for j in others)
+        own = math.exp(sim(regions[i], texts[i]) / tau)
+        total -= (math.log(own / to_text) + math.log(own / to_region)) / 2
+    return total / count
+
+
+@pytest.mark.parametrize("conflict", [0.9, 2.0])
+def test_the_contrastive_loss_is_the_published_sum(conflict: float) -> None:
+    regions, texts = drawn(7, 5), captions()
+    found = region_text_loss(regions, texts, 0.2, conflict)
+    assert found.item() == pytest.approx(by_loops(regions.numpy(), texts.numpy(), 0.2, conflict), rel=1e-9)
+
+
+def test_captions_that_say_the_same_are_no_negatives_of_each_other() -> None:
+    regions, texts = drawn(7, 5), captions()
+    assert region_text_loss(regions, texts, 0.2).item() < region_text_loss(regions, texts, 0.2, 2.0).item() - 0.01
+    alike = texts[[0, 6, 0]]
+    assert region_text_loss(regions[:3], alike, 0.2).item() == 0.0
+
+
+def test_gradients_agree_with_finite_differences() -> None:
+    regions, texts = drawn(7, 5).requires_grad_(True), captions().requires_grad_(True)
+    tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(region_text_loss, (regions, texts, tau))
+    predicted, wanted = drawn(6, 4).requires_grad_(True), drawn(6, 4, seed=1)
+    assert torch.autograd.gradcheck(lambda given: grounding_loss(given, wanted), (predicted,))
+
+
+def test_the_contrastive_gradient_is_that_of_the_loops() -> None:
+    regions, texts = drawn(7, 5).requires_grad_(True), captions()
+    region_text_loss(regions, texts, 0.2).backward()
+    step = 1e-6
+    for row, column in ((0, 0), (2, 3), (6, 4)):
+        sides = []
+        for sign in (1, -1):
+            moved = regions.detach().numpy().copy()
+            moved[row, column] += sign * step
+            sides.append(by_loops(moved, texts.numpy(), 0.2, 0.9))
+        assert regions.grad[row, column].item() == pytest.approx((sides[0] - sides[1]) / (2 * step), abs=1e-7)
+
+
+def test_the_grounding_loss_is_the_mean_of_squares_over_coordinates() -> None:
+    predicted, boxes = drawn(3, 2, 4), drawn(3, 2, 4, seed=1)
+    wanted = sum(float(((predicted[i, m] - boxes[i, m]) ** 2).sum()) for i in range(3) for m in range(2)) / (4 * 3 * 2)
+    assert grounding_loss(predicted, boxes).item() == pytest.approx(wanted)
+
+
+def test_corners_are_sines_and_cosines_of_their_coordinates() -> None:
+    encoded = corner_encoding(torch.tensor([[0.25, 0.5, 0.75, 1.0]]), 16)
+    assert encoded.shape == (1, 2, 16)
+    for corner, (x, y) in enumerate([(0.25, 0.5), (0.75, 1.0)]):
+        wanted = [
+            turn(2 * math.pi * value / 10_000 ** (k / 4)) for value in (x, y) for turn in (math.sin, math.cos)
+            for k in range(4)
+        ]  # fmt: skip
+        assert encoded[0, corner].tolist() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
+    torch.manual_seed(0)
+    prompter, tokens, boxes = Prompter(SIZES).double(), drawn(2, 9, 16), boxes_of(6).double().reshape(2, 3, 4)
+    found = prompter.of_boxes(tokens, boxes)
+    assert found.shape == (2, 3, 12)
+    layer = prompter.layer
+    q, k, v = layer.self_attn.in_proj_weight.chunk(3)
+    bq, bk, bv = layer.self_attn.in_proj_bias.chunk(3)
+
+    def normalised(x: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:
+        return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt() * norm.weight
+
+    for row, number in ((0, 0), (0, 2), (1, 1)):
+        x = torch.cat([corner_encoding(boxes[row, number], 16), tokens[row]])
+        y = normalised(x, layer.norm1)
+        weights = ((y @ q.T + bq) @ (y @ k.T + bk).T / 4).softmax(-1)
+        out = layer.self_attn.out_proj
+        x = x + weights @ (y @ v.T + bv) @ out.weight.T + out.bias
+        y = torch.nn.functional.gelu(layer.linear1(normalised(x, layer.norm2)))
+        x = x + layer.linear2(y)
+        wanted = prompter.project(x.mean(0))
+        assert torch.allclose(found[row, number], wanted, atol=1e-9)
+
+
+def test_regions_of_a_picture_do_not_see_each_other() -> None:
+    torch.manual_seed(0)
+    prompter, tokens = Prompter(SIZES).double(), drawn(1, 9, 16)
+    boxes, texts = boxes_of(3).double()[None], drawn(1, 3, 12)
+    for ask, prompts in ((prompter.of_boxes, boxes), (prompter.of_texts, texts)):
+        together, alone = ask(tokens, prompts), [ask(tokens, prompts[:, m : m + 1]) for m in range(3)]
+        assert torch.allclose(together, torch.cat(alone, dim=1), atol=1e-9)
+        assert torch.pdist(together[0]).min().item() > 1e-3
+
+
+def test_prompter_and_head_learn_regions_of_a_frozen_encoder_and_where_captions_are() -> None:
+    """Pictures of 4 x 4 tokens; in each, four things at chance cells; a box of a cell must find its thing's caption."""
+    rng, sizes = torch.Generator().manual_seed(0), ClocSizes(width=32, text=16)
+    things = torch.nn.functional.normalize(torch.randn(8, 16, generator=rng), dim=-1)
+    seen, places = torch.randn(8, 32, generator=rng), torch.randn(16, 32, generator=rng)
+
+    def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        kinds = torch.stack([torch.randperm(8, generator=rng)[:4] for _ in range(16)])
+        cells = torch.stack([torch.randperm(16, generator=rng)[:4] for _ in range(16)])
+        tokens = places.repeat(16, 1, 1)
+        tokens = tokens.scatter_add(1, cells[..., None].expand(-1, -1, 32), 2 * seen[kinds])
+        x, y = cells % 4, cells // 4
+        return tokens, torch.stack([x, y, x + 1, y + 1], dim=-1) / 4, things[kinds]
+
+    torch.manual_seed(0)
+    prompter, head = Prompter(sizes), BoxHead(sizes)
+    optimizer = torch.optim.Adam([*prompter.parameters(), *head.parameters()], 3e-3)
+    first = last = (math.inf, math.inf)
+    for step in range(250):
+        tokens, boxes, texts = batch()
+        contrast = region_text_loss(prompter.of_boxes(tokens, boxes).flatten(0, 1), texts.flatten(0, 1), 0.1)
+        ground = grounding_loss(head(prompter.of_texts(tokens, texts)), boxes)
+        optimizer.zero_grad()
+        (contrast + ground).backward()
+        optimizer.step()
+        last = (contrast.item(), ground.item())
+        first = last if step == 0 else first
+    assert last[0] < 0.5 * first[0]
+    assert last[1] < 0.5 * first[1]
+
+
+def test_the_weight_is_the_share_of_pictures_with_regions() -> None:
+    assert [cloc_weight(0, 8), cloc_weight(6, 8), cloc_weight(8, 8)] == [0.0, 0.75, 1.0]
+    for wrong in ((9, 8), (-1, 8), (0, 0)):
+        with pytest.raises(InputError, match="pictures with regions"):
+            cloc_weight(*wrong)
+
+
+def test_other_shapes_and_temperatures_are_refused() -> None:
+    with pytest.raises(ShapeError, match="regions and texts"):
+        region_text_loss(drawn(3, 5), drawn(4, 5), 0.1)
+    with pytest.raises(ShapeError, match="regions and texts"):
+        region_text_loss(drawn(0, 5), drawn(0, 5), 0.1)
+    for tau in (0.0, -1.0, math.nan):
+        with pytest.raises(InputError, match="temperature"):
+            region_text_loss(drawn(3, 5), drawn(3, 5), tau)
+    for shapes in ((3, 4), (2, 4)), ((3, 5), (3, 5)), ((0, 4), (0, 4)):
+        with pytest.raises(ShapeError, match="boxes"):
+            grounding_loss(*(drawn(*shape) for shape in shapes))
+    prompter = Prompter(SIZES)
+    for tokens, prompts in (((2, 9, 15), (2, 3, 4)), ((2, 9, 16), (1, 3, 4)), ((2, 9, 16), (2, 3, 5)),
+                            ((2, 9, 16), (2, 0, 4)), ((9, 16), (3, 4))):  # fmt: skip
+        with pytest.raises(ShapeError, match="tokens and prompts"):
+            prompter.of_boxes(torch.zeros(tokens), torch.zeros(prompts))
+    with pytest.raises(ShapeError, match="tokens and prompts"):
+        prompter.of_texts(torch.zeros(2, 9, 16), torch.zeros(2, 3, 4))
+    for wrong in ((0, 4), (10, 4), (16, 0)):
+        with pytest.raises(InputError, match="sizes of the prompter"):
+            ClocSizes(*wrong)
