@@ -110,7 +110,7 @@ def put_pin(parts: Parts, pin: Pin, *, allow_untrained: bool = False) -> Any:
         if tail.shape[-2] != patches or head.shape[-2] > 1 or features.shape[-1] % size:
             got = f"{tuple(features.shape)} numbers before the projector"
             raise ModelError(parts.kind, got, f"give pictures of {patches} patches of {size}")
-        offset = pin().repeat(1, features.shape[-1] // size).to(features.dtype)
+        offset = pin().repeat(1, features.shape[-1] // size).to(features)
         return torch.cat([head, tail + offset], dim=-2), *given[1:]
 
     return parts.projector.register_forward_pre_hook(insert)

@@ -110,7 +110,7 @@ def test_a_token_that_is_no_number_is_an_error(norm: torch.nn.Module) -> None:
             norm(y)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
 @pytest.mark.parametrize("published", [True, False])
 def test_on_a_model_every_image_token_enters_normalised_until_it_is_taken_off(kind: str, published: bool) -> None:
     model, inputs = small_vlm(kind), prompt(kind)
@@ -185,7 +185,7 @@ def test_rows_that_are_not_there_are_refused() -> None:
             text_norms(parts, **told)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
 def test_image_norms_are_those_of_the_tokens_that_enter_the_decoder(kind: str) -> None:
     model = small_vlm(kind)
     batches = [prompt(kind, seed=seed) for seed in range(3)]
