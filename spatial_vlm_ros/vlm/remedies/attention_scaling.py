@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers of a model whose attention to the picture is scaled at the end of the prompt: ScalingVis and AdaptVis.
+
+In every layer and head, before the softmax, the logits A[n, j] = q_n·k_j / sqrt(d) of the last prompt token n at the
+image tokens j become alpha A[n, j]; other rows, other columns and all decoding steps stay (Chen et al. 2025, arXiv
+2503.01773). There are two forms of it:
+
+- The reference form replaces the attention function. AdaptVis in that form is two prefills: one to see how sure the
+  model is, one with the factor chosen.
+- The one-row form is one prefill and one more token. In a causal decoder only the last token's states depend on the
+  last row. So that token is dropped from the cache and run again, with the keys of image tokens times alpha for its one
+  query: q·(alpha k) = alpha (q·k). Its own keys and values in the later layers are thereby replaced; the keys that
+  stay in the cache for the tokens to come are the true ones. Any attention kernel will do.
+
+The first token of an answer in JSON is "{", of which every model is sure: use AdaptVis for answers of few words.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
+from transformers.cache_utils import Cache, DynamicLayer
+from transformers.masking_utils import eager_mask
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.vlm.parts import Parts, finite
+from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import AdaptVis, ScalingVis
+
+NAME = "spatial_vlm_last_row_scaled"
+"""Of the attention function, and of its masks."""
+Settings = ScalingVis | AdaptVis
+_scaled: weakref.WeakKeyDictionary[nn.Module, tuple[Tensor, float]] = weakref.WeakKeyDictionary()
+"""Attention of a layer → image columns (N,) bool, and the factor."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model said.
+
+    Args:
+        tokens: (T,) int64, new ones alone, with the one that ended it.
+        confidence: largest probability of the first token of the plain answer, 0 to 1, not rounded.
+        alpha: the factor that was used.
+        plain: (V,) probabilities of the first token without scaling; float32, or float64 of a model of float64.
+        scaled: (V,) those with it: of the answer.
+    """
+
+    tokens: Tensor
+    confidence: float
+    alpha: float
+    plain: Tensor
+    scaled: Tensor
+
+
+@dataclass(eq=False)
+class FirstToken:
+    """What the prefill sees of the first token, as in `Answer`; empty until then."""
+
+    plain: Tensor = field(default_factory=lambda: torch.zeros(0))
+    scaled: Tensor = field(default_factory=lambda: torch.zeros(0))
+    confidence: float = math.nan
+    alpha: float = math.nan
+
+
+def generate(
+    parts: Parts,
+    inputs: Mapping[str, Tensor],
+    settings: Settings,
+    max_new_tokens: int = 64,
+    *,
+    eos_token_id: int | Sequence[int] | None = None,
+    two_prefills: bool = False,
+) -> Answer:
+    """Answer one prompt by greedy decoding with scaled attention, through the model's own `generate`.
+
+    Probabilities are those of the model's logits, before a repetition penalty or the like that its generation
+    configuration may have.
+
+    Args:
+        parts: of the model.
+        inputs: of one prompt with a picture, as its processor gave them.
+        settings: factors; those of AdaptVis come from a calibration.
+        max_new_tokens: most of them.
+        eos_token_id: what ends an answer; None for what the model's generation configuration says.
+        two_prefills: the reference form, which costs about twice as much.
+
+    Raises:
+        InputError: several prompts, one without a picture or that ends in it, no `input_ids`, or inputs that go on from
+            a cache.
+        ModelError: a prefix language model, layers that do not attend to all that came before, or values that are no
+            numbers.
+    """
+    ids = _prompt(parts, inputs)
+    if max_new_tokens < 1:
+        raise InputError("max_new_tokens", str(max_new_tokens), "1 or more", "ask for a token at least")
+    told: dict[str, Any] = {"do_sample": False, "num_beams": 1, "use_cache": True, "cache_implementation": "dynamic"}
+    if eos_token_id is not None:
+        told["eos_token_id"] = eos_token_id
+    model: Any = parts.model
+    if two_prefills:
+        seen = FirstToken()
+        with _at_prefill(parts, ids, lambda _, outputs: _note_plain(parts, settings, seen, outputs)):
+            model.generate(**inputs, **told, max_new_tokens=1)
+        with (
+            last_row_scaled(parts, parts.image_columns(ids)[0], seen.alpha),
+            _at_prefill(parts, ids, lambda _, outputs: _note_scaled(parts, seen, outputs)),
+        ):
+            tokens = model.generate(**inputs, **told, max_new_tokens=max_new_tokens)
+    else:
+        with one_row(parts, ids, settings) as seen:
+            tokens = model.generate(**inputs, **told, max_new_tokens=max_new_tokens)
+    return Answer(tokens[0, ids.shape[1] :], seen.confidence, seen.alpha, seen.plain, seen.scaled)
+
+
+@contextmanager
+def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[FirstToken]:
+    """While it lasts, `parts.model.generate` of one prompt runs its last token again with scaled attention.
+
+    One call of `generate`, with that prompt and with a dynamic cache, is meant; a second one is left alone.
+
+    Args:
+        parts: of the model.
+        input_ids: (1, N) of the prompt.
+        settings: factors.
+
+    Yields:
+        What the prefill sees; empty until then.
+
+    Raises:
+        InputError, ModelError: as `generate`.
+    """
+    _prompt(parts, {"input_ids": input_ids})
+    columns, seen = parts.image_columns(input_ids)[0], FirstToken()
+
+    def again(named: Mapping[str, Any], outputs: Any) -> None:
+        _note_plain(parts, settings, seen, outputs)
+        outputs["logits"] = _run_last_again(parts, named, outputs.past_key_values, columns, seen.alpha)
+        _note_scaled(parts, seen, outputs)
+
+    with _at_prefill(parts, input_ids, again):
+        yield seen
+
+
+def _run_last_again(parts: Parts, named: Mapping[str, Any], cache: Cache, columns: Tensor, alpha: float) -> Tensor:
+    """(1, 1, V) logits of the last prompt token with scaled attention; its states in the cache are replaced."""
+    cache.crop(-1)
+    step = {
+        "input_ids": named["input_ids"][:, -1:],
+        "attention_mask": named.get("attention_mask"),
+        "position_ids": named["position_ids"][..., -1:],
+        "past_key_values": cache,
+    }
+    with _keys_scaled(cache, columns, alpha), torch.no_grad():
+        logits: Tensor = parts.model(**step, use_cache=True, return_dict=True).logits
+    return logits
+
+
+@contextmanager
+def _keys_scaled(cache: Cache, columns: Tensor, alpha: float) -> Iterator[None]:
+    """While it lasts, the cache hands out keys of these columns times alpha; what it stores are the true ones."""
+    plain, factor = cache.update, torch.where(columns, alpha, 1.0)[:, None]
+
+    def update(*given: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        keys, values = plain(*given, **named)
+        return keys * factor.to(keys), values
+
+    cache.update = update  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del cache.update
+
+
+@contextmanager
+def last_row_scaled(parts: Parts, columns: Tensor, alpha: float) -> Iterator[None]:
+    """While it lasts, prefills scale the last row's logits of image columns: the reference form, for all settings.
+
+    A prefill is attention in which as many tokens ask as are asked; other calls are plain.
+
+    Args:
+        parts: of the model.
+        columns: (N,) bool, image tokens of the prompt.
+        alpha: the factor.
+
+    Raises:
+        ModelError: a prefix language model, or layers that do not attend to all that came before.
+    """
+    _check_decoder(parts)
+    language: Any = parts.language
+    before = language.config._attn_implementation
+    attentions = [layer.self_attn for layer in parts.layers]
+    language.set_attn_implementation(NAME)
+    try:
+        for attention in attentions:
+            _scaled[attention] = columns, alpha
+        yield
+    finally:
+        for attention in attentions:
+            _scaled.pop(attention, None)
+        language.set_attn_implementation(before)
+
+
+def scaled_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """Attention of a layer whose last row is scaled: the function that transformers calls.
+
+    Args:
+        module: attention of a layer.
+        query: (B, H, N, D).
+        key: (B, G, M, D); each serves H / G heads.
+        value: (B, G, M, D).
+        attention_mask: (B, 1, N, M), added to the logits.
+        scaling: of the products, 1 / sqrt(D).
+
+    Returns:
+        (B, N, H, D), and the weights (B, H, N, M).
+    """
+    heads = query.shape[1] // key.shape[1]
+    logits = query @ key.repeat_interleave(heads, dim=1).transpose(2, 3) * scaling
+    columns, alpha = _scaled.get(module, (None, 1.0))
+    if columns is not None and query.shape[2] == key.shape[2] == len(columns):
+        logits[:, :, -1] *= torch.where(columns, alpha, 1.0).to(logits)
+    if attention_mask is not None:
+        logits = logits + attention_mask
+    # As the layers of transformers do: the softmax of half numbers in float32.
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    weights = torch.softmax(logits, dim=-1, dtype=wide).to(query.dtype)
+    return (weights @ value.repeat_interleave(heads, dim=1)).transpose(1, 2).contiguous(), weights
+
+
+AttentionInterface.register(NAME, scaled_attention)
+AttentionMaskInterface.register(NAME, eager_mask)  # else transformers gives no mask, and every token sees later ones
+
+
+@contextmanager
+def _at_prefill(parts: Parts, input_ids: Tensor, act: Callable[[Mapping[str, Any], Any], None]) -> Iterator[None]:
+    """While it lasts, `act` is called once, with what the model was given and gave when the whole prompt was in."""
+    done = False
+
+    def look(_: nn.Module, _given: Any, named: dict[str, Any], outputs: Any) -> None:
+        nonlocal done
+        if done:
+            return
+        ids, cache = named.get("input_ids"), outputs.past_key_values
+        if ids is None or named.get("position_ids") is None:
+            got = "no input_ids and position_ids by name"
+            raise InputError("prefill", got, "those of model.generate", "call model.generate, not the model")
+        if ids.shape[0] != 1:
+            raise InputError("batch", f"{ids.shape[0]} rows", "one prompt, one beam", "ask one by one")
+        if not _keeps_all(cache):
+            name, kinds = type(parts.model).__name__, sorted({type(layer).__name__ for layer in cache.layers})
+            raise ModelError(name, f"caches with {', '.join(kinds)}", "generate with a dynamic cache")
+        if cache.get_seq_length() >= input_ids.shape[1]:
+            done = True
+            act(named, outputs)
+
+    handle = parts.model.register_forward_hook(look, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _note_plain(parts: Parts, settings: Settings, seen: FirstToken, outputs: Any) -> None:
+    seen.plain = _probabilities(parts, outputs.logits)
+    seen.confidence = float(seen.plain.max())
+    seen.alpha = settings.alpha_for(seen.confidence)
+
+
+def _note_scaled(parts: Parts, seen: FirstToken, outputs: Any) -> None:
+    seen.scaled = _probabilities(parts, outputs.logits)
+
+
+def _probabilities(parts: Parts, logits: Tensor) -> Tensor:
+    """(V,) of the token after the last one of (1, N, V)."""
+    last = finite(type(parts.model).__name__, logits[0, -1])
+    return torch.softmax(last, dim=-1, dtype=torch.promote_types(last.dtype, torch.float32))
+
+
+def _prompt(parts: Parts, inputs: Mapping[str, Any]) -> Tensor:
+    """`input_ids` (1, N) of a prompt and model that scaling can be done on; see `generate` for what is refused."""
+    _check_decoder(parts)
+    ids = inputs.get("input_ids")
+    began = [name for name in ("past_key_values", "inputs_embeds") if inputs.get(name) is not None]
+    if ids is None or began:
+        got = ", ".join(began) or "no input_ids"
+        raise InputError("inputs", got, "the whole prompt as input_ids", "give what the processor gave")
+    if ids.ndim != 2 or ids.shape[0] != 1:
+        raise InputError("batch", f"input_ids of {tuple(ids.shape)}", "one prompt, (1, N)", "ask one by one")
+    if bool(parts.image_columns(ids)[0, -1]):
+        raise InputError("prompt", "an image token at its end", "words after the picture", "put the question last")
+    return torch.as_tensor(ids)
+
+
+def _check_decoder(parts: Parts) -> None:
+    """Raises ModelError unless each token attends to all before it and to none behind it."""
+    name = type(parts.model).__name__
+    if not parts.causal:
+        reason = "is a prefix language model, in which scaling changes the states of earlier tokens too"
+        raise ModelError(name, reason, "use a causal one")
+    cache = DynamicCache(config=parts.language.config)  # type: ignore[arg-type]
+    if not _keeps_all(cache):
+        reason = "has layers with a sliding window or linear attention, whose state cannot be taken back by one token"
+        raise ModelError(name, reason, "use one with full attention in every layer")
+
+
+def _keeps_all(cache: Cache) -> bool:
+    return all(type(layer) is DynamicLayer for layer in cache.layers)

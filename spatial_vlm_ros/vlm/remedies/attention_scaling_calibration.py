@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much attention to the picture is scaled, and how that is tuned: ScalingVis and AdaptVis.
+
+Both are of Chen et al. 2025, arXiv 2503.01773. ScalingVis has one factor. AdaptVis takes the confidence C of the plain
+answer, the largest probability of its first token, rounded to two decimals as the authors do: below a threshold one
+factor, else another. The authors tune all three on a fifth of each data set; values of one model and data set say
+nothing of another, so that there are no defaults.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.errors import FileError, InputError
+
+ALPHAS = (0.0, 0.5, 0.8, 1.2, 1.5, 2.0)
+"""Factors that ScalingVis is tuned over."""
+LOW_ALPHAS = (0.5, 0.8)
+"""Factors that AdaptVis is tuned over where the model is unsure: attention is smoothed."""
+HIGH_ALPHAS = (1.2, 1.5, 2.0)
+"""Factors that AdaptVis is tuned over where it is sure: attention is sharpened."""
+THRESHOLDS = tuple(k / 100 for k in range(101))
+_DECIMALS = 2
+_REPAIR = "write it with `write_calibration`"
+
+
+@dataclass(frozen=True)
+class ScalingVis:
+    """One factor for all prompts.
+
+    Args:
+        alpha: what logits of image columns are multiplied by; 1 changes nothing, below 1 smooths, above 1 sharpens.
+
+    Raises:
+        InputError: a factor below 0, or no number.
+    """
+
+    alpha: float
+
+    def __post_init__(self) -> None:
+        _check_alpha("alpha", self.alpha)
+
+    def alpha_for(self, _confidence: float) -> float:
+        """The factor, whatever the confidence."""
+        return self.alpha
+
+
+@dataclass(frozen=True)
+class AdaptVis:
+    """One of two factors, by the confidence of the plain answer.
+
+    Args:
+        alpha_low: the factor where the confidence is below the threshold (alpha1 of the paper).
+        alpha_high: the factor elsewhere (alpha2).
+        threshold: beta, 0 to 1.
+
+    Raises:
+        InputError: a factor below 0, a threshold outside 0 to 1, or no number.
+    """
+
+    alpha_low: float
+    alpha_high: float
+    threshold: float
+
+    def __post_init__(self) -> None:
+        _check_alpha("alpha_low", self.alpha_low)
+        _check_alpha("alpha_high", self.alpha_high)
+        if not 0.0 <= self.threshold <= 1.0:
+            raise InputError("threshold", str(self.threshold), "a probability, 0 to 1", "tune it on a validation part")
+
+    def alpha_for(self, confidence: float) -> float:
+        """The factor for a confidence, 0 to 1."""
+        return self.alpha_low if round(confidence, _DECIMALS) < self.threshold else self.alpha_high
+
+
+def _check_alpha(name: str, alpha: float) -> None:
+    if not (math.isfinite(alpha) and alpha >= 0.0):
+        raise InputError(name, str(alpha), "a finite factor, 0 or more", "take one of the grid")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which cases of a data set are to tune on, and which to report on: drawn at random, fixed by the seed.
+
+    Args:
+        cases: of the data set.
+        seed: of numpy's default generator; the cases are not those that the authors' own split draws.
+        share: of the cases that are to tune on, 0 to 1, rounded to whole cases.
+
+    Raises:
+        InputError: a negative number of cases or seed, or a share outside 0 to 1.
+    """
+
+    cases: int
+    seed: int = 1
+    share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.cases < 0 or self.seed < 0 or not 0.0 <= self.share <= 1.0:
+            got = f"{self.cases} cases, seed {self.seed}, share {self.share}"
+            raise InputError("split", got, "counts from 0 and a share of 0 to 1", "correct the split")
+
+    @property
+    def validation(self) -> tuple[int, ...]:
+        """Numbers of the cases to tune on, in rising order."""
+        return self._parts()[0]
+
+    @property
+    def test(self) -> tuple[int, ...]:
+        """Numbers of all others, in rising order."""
+        return self._parts()[1]
+
+    def _parts(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        order = np.random.default_rng(self.seed).permutation(self.cases).tolist()
+        count = round(self.share * self.cases)
+        return tuple(sorted(order[:count])), tuple(sorted(order[count:]))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Settings of AdaptVis, and what they were tuned on.
+
+    Args:
+        model: name and revision of the checkpoint.
+        data: name of the data set, with the prompt where it has several.
+        split: the part of it.
+        settings: what came out.
+    """
+
+    model: str
+    data: str
+    split: Split
+    settings: AdaptVis
+
+    def settings_for(self, model: str) -> AdaptVis:
+        """The settings; raises InputError when they were tuned on another model."""
+        if model != self.model:
+            repair = "tune them on this model: they do not carry over"
+            raise InputError("calibration of AdaptVis", f"one of {self.model!r}", f"one of {model!r}", repair)
+        return self.settings
+
+
+def tune_scaling(split: Split, correct: Mapping[float, Sequence[bool]]) -> ScalingVis:
+    """The factor of `ALPHAS` with most right answers; of several, the one nearest to 1.
+
+    Args:
+        split: of the data set.
+        correct: for each of ALPHAS, whether the answer was right, one for each of `split.validation`, in its order.
+
+    Raises:
+        InputError: no validation case, a factor is missing, or the lists are not of that length.
+    """
+    right = _checked(split, ALPHAS, correct)
+    return ScalingVis(min(ALPHAS, key=lambda alpha: (-int(right[alpha].sum()), _change(alpha))))
+
+
+def tune_adaptive(
+    split: Split, confidences: Sequence[float], correct: Mapping[float, Sequence[bool]], *, model: str, data: str
+) -> Calibration:
+    """The pair of factors and the threshold with most right answers, over LOW_ALPHAS, HIGH_ALPHAS and THRESHOLDS.
+
+    Of pairs that are equally right the one nearest to 1 is taken, and of thresholds the middle one. Only cases of the
+    validation part are given, so that nothing is learnt from the others.
+
+    Args:
+        split: of the data set.
+        confidences: of the plain answers, 0 to 1, one for each of `split.validation`, in its order.
+        correct: for each of the factors, whether the answer was right, in the same order.
+        model: name of the checkpoint, kept with the result.
+        data: name of the data set, kept with the result.
+
+    Raises:
+        InputError: no validation case, a factor is missing, a confidence outside 0 to 1, or the lists are not of that
+            length.
+    """
+    right = _checked(split, (*LOW_ALPHAS, *HIGH_ALPHAS), correct)
+    sure = np.array([round(float(value), _DECIMALS) for value in confidences])
+    if sure.shape != (len(split.validation),) or not ((sure >= 0.0) & (sure <= 1.0)).all():
+        expected = f"{len(split.validation)}, each 0 to 1"
+        raise InputError("confidences", str(sure.size), expected, "give one for each validation case, and no other")
+    unsure = sure[None, :] < np.array(THRESHOLDS)[:, None]
+    found: list[tuple[tuple[float, float], AdaptVis]] = []
+    for low, high in itertools.product(LOW_ALPHAS, HIGH_ALPHAS):
+        counts = np.where(unsure, right[low], right[high]).sum(axis=1)
+        tied = np.flatnonzero(counts == counts.max())
+        merit = float(counts.max()), -_change(low) - _change(high)
+        found.append((merit, AdaptVis(low, high, THRESHOLDS[int(tied[len(tied) // 2])])))
+    _, settings = max(found, key=lambda one: one[0])
+    return Calibration(model, data, split, settings)
+
+
+def _checked(
+    split: Split, alphas: Sequence[float], correct: Mapping[float, Sequence[bool]]
+) -> dict[float, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """(N,) bool for each factor."""
+    count = len(split.validation)
+    if not count:
+        got = f"none of {split.cases} cases"
+        raise InputError("validation part", got, "one case at least", "tune on more, and report on the others")
+    missing = [alpha for alpha in alphas if alpha not in correct]
+    if missing:
+        raise InputError("answers", f"none with alpha {missing}", f"all of {list(alphas)}", "answer with each of them")
+    found = {alpha: np.asarray(correct[alpha], np.bool_) for alpha in alphas}
+    sizes = {values.shape for values in found.values()} - {(count,)}
+    if sizes:
+        repair = "give one for each validation case, and no other"
+        raise InputError("answers", f"lists of {sorted(sizes)}", f"{count} for each alpha", repair)
+    return found
+
+
+def _change(alpha: float) -> float:
+    """How far a factor is from 1: 2 as far as 1/2."""
+    return abs(math.log(alpha)) if alpha > 0.0 else math.inf
+
+
+def write_calibration(calibration: Calibration, path: Path) -> None:
+    """Write it as JSON: model, data, n, split, alpha1, alpha2, beta.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    split, settings = calibration.split, calibration.settings
+    values = {
+        **{"model": calibration.model, "data": calibration.data, "n": len(split.validation)},
+        "split": {"cases": split.cases, "seed": split.seed, "share": split.share},
+        **{"alpha1": settings.alpha_low, "alpha2": settings.alpha_high, "beta": settings.threshold},
+    }
+    try:
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise FileError(path, str(error), "choose a place that can be written") from error
+
+
+def read_calibration(path: Path) -> Calibration:
+    """A calibration as `write_calibration` has it.
+
+    Raises:
+        FileError: it is missing, no JSON of that form, a value is out of bounds, or n is not the number of its
+            validation cases; names the field.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
+    model, data = (_field(path, values, name, str) for name in ("model", "data"))
+    drawn = _field(path, values, "split", dict)
+    try:
+        split = Split(
+            _field(path, drawn, "cases", int), _field(path, drawn, "seed", int), _field(path, drawn, "share", float)
+        )
+        settings = AdaptVis(*(_field(path, values, name, float) for name in ("alpha1", "alpha2", "beta")))
+    except FileError:
+        raise
+    except InputError as error:
+        raise FileError(path, f"{error.got}", _REPAIR, error.what) from error
+    n = _field(path, values, "n", int)
+    if n != len(split.validation) or n == 0:
+        reason = f"{n}, where the split has {len(split.validation)} validation cases"
+        raise FileError(path, reason, _REPAIR, "n")
+    return Calibration(model, data, split, settings)
+
+
+def _field(path: Path, values: Any, name: str, kind: type) -> Any:
+    """A value of a kind; a whole number also stands for a float."""
+    value = values.get(name) if isinstance(values, dict) else None
+    allowed = (int, float) if kind is float else (kind,)
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        raise FileError(path, f"{value!r} where {kind.__name__} should be", _REPAIR, name)
+    return kind(value)
