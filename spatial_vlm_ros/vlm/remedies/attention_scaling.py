@@ -181,9 +181,9 @@ def _keys_scaled(cache: Cache, columns: Tensor, alpha: float) -> Iterator[None]:
 
 @contextmanager
 def last_row_scaled(parts: Parts, columns: Tensor, alpha: float) -> Iterator[None]:
-    """While it lasts, prefills scale the last row's logits of image columns: the reference form, for all settings.
+    """While it lasts, the prompt's last row has its logits of image columns scaled: the reference form.
 
-    A prefill is attention in which as many tokens ask as are asked; other calls are plain.
+    The last row is the prompt's where there are as many keys as the prompt has tokens; other calls are plain.
 
     Args:
         parts: of the model.
@@ -233,7 +233,7 @@ def scaled_attention(
     heads = query.shape[1] // key.shape[1]
     logits = query @ key.repeat_interleave(heads, dim=1).transpose(2, 3) * scaling
     columns, alpha = _scaled.get(module, (None, 1.0))
-    if columns is not None and query.shape[2] == key.shape[2] == len(columns):
+    if columns is not None and key.shape[2] == len(columns):
         logits[:, :, -1] *= torch.where(columns, alpha, 1.0).to(logits)
     if attention_mask is not None:
         logits = logits + attention_mask

@@ -178,6 +178,17 @@ def test_both_forms_of_adaptvis_agree(kind: str) -> None:
     assert torch.allclose(one.scaled, two.scaled, atol=1e-5)
 
 
+@pytest.mark.parametrize("two_prefills", [False, True])
+def test_probabilities_of_a_bfloat16_model_are_float32_and_near_the_full_ones(two_prefills: bool) -> None:
+    half = parts_of(small_vlm("qwen3_vl", dtype=torch.bfloat16)), prompt("qwen3_vl", dtype=torch.bfloat16)
+    full = parts_of(small_vlm("qwen3_vl")), prompt("qwen3_vl")
+    short, exact = (generate(*one, ScalingVis(2.0), 2, two_prefills=two_prefills) for one in (half, full))
+    for given, expected in ((short.plain, exact.plain), (short.scaled, exact.scaled)):
+        assert given.dtype == torch.float32
+        assert float(given.sum()) == pytest.approx(1.0, abs=1e-5)
+        assert torch.allclose(given, expected, atol=0.05)
+
+
 def test_an_answer_ends_where_it_should() -> None:
     parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
     tokens = generate(parts, inputs, ScalingVis(2.0), STEPS).tokens.tolist()
