@@ -24,9 +24,9 @@ import numpy as np
 from benchmarks.harness import Claim, finish, table
 from spatial_vlm_ros.config import ResolverConfig, config_from
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.evaluation.proportions import mcnemar, wilson
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.proportions import mcnemar, wilson
 from spatial_vlm_ros.sim.constructed.building import build
 from spatial_vlm_ros.sim.constructed.distribution import REPORTING_FROM
 from spatial_vlm_ros.sim.constructed.item import Item

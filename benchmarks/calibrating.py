@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.harness import RESULTS, Claim, finish, table
 from spatial_vlm_ros.config import DecisionConfig
 from spatial_vlm_ros.evaluation.calibration import calibrate
-from spatial_vlm_ros.evaluation.proportions import wilson
+from spatial_vlm_ros.proportions import wilson
 
 FITTED, REPORTED = "constructed_tof_errors", "constructed_stereo_errors"
 LEAST_SLOPE = 0.2  # a surer posterior is a surer answer, even where most errors are the detector's and not its own

@@ -31,9 +31,9 @@ from benchmarks.harness import Claim, alternate, finish, table
 from benchmarks.simulator import questions
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.cli_train import SPLIT
-from spatial_vlm_ros.evaluation.proportions import wilson
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.proportions import wilson
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 from spatial_vlm_ros.sim.sensor import STEREO, noisy

@@ -31,7 +31,7 @@ import numpy as np
 from benchmarks.harness import RESULTS, Claim, finish, table
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.config import config_from
-from spatial_vlm_ros.evaluation.proportions import newcombe, wilson
+from spatial_vlm_ros.proportions import newcombe, wilson
 from spatial_vlm_ros.sim.constructed.building import build
 from spatial_vlm_ros.sim.constructed.distribution import REPORTING_FROM
 from spatial_vlm_ros.sim.constructed.item import Item

@@ -35,10 +35,10 @@ from benchmarks.harness import RESULTS, Claim, finish, table
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.config import SecondOpinionConfig, config_from
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.evaluation.proportions import wilson
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.perception.referring import named
 from spatial_vlm_ros.perception.replies import Found
+from spatial_vlm_ros.proportions import wilson
 from spatial_vlm_ros.sim.constructed.building import build
 from spatial_vlm_ros.sim.constructed.distribution import REPORTING_FROM
 from spatial_vlm_ros.sim.constructed.item import Item

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.comparison import Comparison
     from spatial_vlm_ros.evaluation.frame_folder import Case
     from spatial_vlm_ros.evaluation.outcome import Outcome
-    from spatial_vlm_ros.evaluation.proportions import Interval
     from spatial_vlm_ros.evaluation.score import Score
     from spatial_vlm_ros.perception.probing import Verdict
+    from spatial_vlm_ros.proportions import Interval
 
 _PIPE_WIDTH = 160  # columns where the output goes to a file or another program
 

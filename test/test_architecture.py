@@ -19,23 +19,24 @@ PACKAGE = ROOT / "spatial_vlm_ros"
 
 BASE = {"types", "errors", "config"}
 CORE = BASE | {"language", "geometry", "spatial", "perception", "resolver"}
-EDGE = CORE | {"streams", "sim", "evaluation", "picture", "schema", "terminal"}
+EDGE = CORE | {"proportions", "streams", "sim", "evaluation", "picture", "schema", "terminal"}
 MAY_IMPORT = {
     "errors": set(),
     "types": {"errors"},
     "config": BASE,
+    "proportions": set(),
     "language": BASE,
     "geometry": BASE,
     "spatial": BASE | {"language", "geometry"},
-    "vlm": BASE | {"geometry"},
+    "vlm": BASE | {"proportions", "geometry"},
     "perception": BASE | {"language", "geometry", "spatial", "vlm"},
     "resolver": CORE,
     "streams": BASE | {"geometry"},
     "sim": CORE,
-    "evaluation": CORE | {"streams"},
+    "evaluation": CORE | {"proportions", "streams"},
     "picture": CORE,
     "schema": CORE,
-    "terminal": CORE | {"evaluation"},
+    "terminal": CORE | {"proportions", "evaluation"},
     "nodes": EDGE,
     "starter": BASE,
     "cli_group": EDGE,

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.proportions import Interval, Share, mcnemar, wilson
 from spatial_vlm_ros.evaluation.runs import StoredAnswer
 from spatial_vlm_ros.evaluation.score import CaseResult, is_expected
+from spatial_vlm_ros.proportions import Interval, Share, mcnemar, wilson
 from spatial_vlm_ros.types import Status
 
 _LEVEL = 0.05
