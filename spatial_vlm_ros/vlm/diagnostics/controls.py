@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changed forms of a question, each of which changes one thing and has a known effect on the truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from spatial_vlm_ros.vlm.diagnostics.items import Asking, Item
+
+GREY = 127
+"""Value of all pixels of a blank picture, as in Decodable Is Not Grounded (2026)."""
+CONTROLS = ("picture", "blank", "mirrored", "flipped", "shuffled", "paraphrased", "swapped")
+
+
+def forms_of(item: Item, seed: int = 0) -> dict[str, Asking]:
+    """Control → the question in that form; those that mean nothing for the item are left out.
+
+    - picture: as it is.
+    - blank: a grey picture of the same size; no truth.
+    - mirrored: left and right of the picture exchanged.
+    - flipped: top and bottom of the picture exchanged.
+    - shuffled: candidates moved on in a circle, so that each has another place in the list.
+    - paraphrased: other words.
+    - swapped: the two things in each other's place along depth.
+
+    Args:
+        item: to be changed.
+        seed: with the item's key, tells how far candidates move on.
+    """
+    plain, choices = item.plain, item.plain.choices
+    rng = np.random.default_rng([seed, *item.key.encode()])
+    steps = int(rng.integers(1, len(choices)))
+    forms = {
+        "picture": plain,
+        "blank": replace(plain, rgb=np.full_like(plain.rgb, GREY), truth=None),
+        "mirrored": replace(plain, rgb=np.ascontiguousarray(plain.rgb[:, ::-1]), truth=item.mirrored),
+        "shuffled": replace(plain, choices=choices[steps:] + choices[:steps]),
+        "paraphrased": replace(plain, question=item.paraphrase),
+    }
+    if item.flipped is not None:
+        forms["flipped"] = replace(plain, rgb=np.ascontiguousarray(plain.rgb[::-1]), truth=item.flipped)
+    if item.swapped is not None:
+        other = next(choice for choice in choices if choice != item.truth)
+        forms["swapped"] = replace(plain, rgb=item.swapped, truth=other)
+    return forms

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All questions asked in all their forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.vlm.diagnostics.controls import forms_of
+from spatial_vlm_ros.vlm.diagnostics.items import Answerer, Item, ask
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """An item with what was answered.
+
+    Args:
+        item: that was asked.
+        answers: control → answer.
+        shuffled: candidates in the order of the control "shuffled".
+    """
+
+    item: Item
+    answers: Mapping[str, str]
+    shuffled: tuple[str, ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether the plain question was answered rightly."""
+        return self.answers["picture"] == self.item.truth
+
+    @property
+    def right_when_blank(self) -> bool:
+        """Whether the answer to the grey picture is what is true in the real one."""
+        return self.answers["blank"] == self.item.truth
+
+    @property
+    def kept_place(self) -> bool:
+        """Whether the answers to both orders of candidates stand at the same place of the list."""
+        place = self.item.plain.choices.index(self.answers["picture"])
+        return self.shuffled[place] == self.answers["shuffled"]
+
+
+def examine(
+    answerer: Answerer, items: Sequence[Item], seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> list[Examined]:
+    """Ask everything: six or seven questions an item.
+
+    Args:
+        answerer: that is asked.
+        items: of `draw_items`.
+        seed: of the order of shuffled candidates.
+        progress: called with items done and items in all.
+
+    Raises:
+        InputError: there is no item.
+        ModelError: an answer that is none of the candidates.
+    """
+    if not items:
+        raise InputError("questions", "none", "one or more", "draw some with draw_items")
+    done = []
+    for item in items:
+        forms = forms_of(item, seed)
+        answers = {control: ask(answerer, form) for control, form in forms.items()}
+        done.append(Examined(item, answers, forms["shuffled"].choices))
+        if progress is not None:
+            progress(len(done), len(items))
+    return done

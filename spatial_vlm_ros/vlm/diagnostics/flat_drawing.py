@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Coloured shapes on a plain ground."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+
+from spatial_vlm_ros.types import Floats, Rgb
+
+SIDE = 336
+"""Pixels of a picture, both ways."""
+GROUND = (245, 245, 245)
+COLOURS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
+    {
+        "red": (214, 39, 40),
+        "green": (30, 140, 50),
+        "blue": (30, 70, 200),
+        "yellow": (235, 205, 30),
+        "purple": (140, 50, 160),
+        "orange": (245, 130, 20),
+        "black": (25, 25, 25),
+        "pink": (240, 150, 190),
+    }
+)
+SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape in a picture.
+
+    Args:
+        shape: one of SHAPES.
+        colour: one of COLOURS.
+        x: of its centre, pixels from the left.
+        y: of its centre, pixels from the top.
+        radius: of the circle around it, pixels.
+    """
+
+    shape: str
+    colour: str
+    x: float
+    y: float
+    radius: float
+
+
+def draw_shapes(shapes: Sequence[Shape]) -> Rgb:
+    """(SIDE, SIDE, 3) uint8, later ones over earlier ones, without antialiasing: a pixel has one colour of the list."""
+    rgb = np.full((SIDE, SIDE, 3), GROUND, np.uint8)
+    for one in shapes:
+        outline = np.rint(_outline(one.shape) * one.radius + (one.x, one.y)).astype(np.int32)
+        cv2.fillPoly(rgb, [outline], COLOURS[one.colour])
+    return rgb
+
+
+def _outline(shape: str) -> Floats:
+    """(N, 2) corners within the unit circle, y down."""
+    if shape == "circle":
+        return _ring(48)
+    if shape == "square":
+        return _ring(4, math.pi / 4)
+    if shape == "diamond":
+        return _ring(4) * (0.72, 1.0)
+    if shape == "triangle":
+        return _ring(3, -math.pi / 2)
+    if shape == "star":
+        rays = _ring(10, -math.pi / 2)
+        rays[1::2] *= 0.42
+        return rays
+    arm = 0.3
+    corner = np.array([(arm, -0.95), (arm, -arm), (0.95, -arm)])
+    turns = [np.array([(0, 1), (-1, 0)]), np.array([(-1, 0), (0, -1)]), np.array([(0, -1), (1, 0)])]
+    return np.concatenate([corner, *[corner @ turn for turn in turns]])
+
+
+def _ring(corners: int, start: float = 0.0) -> Floats:
+    angles = start + np.arange(corners) * 2 * math.pi / corners
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A question about a picture with candidates, what answers it, and an item: a question with what its controls need.
+
+Knows the shape of a test; knows nothing of how pictures are drawn and nothing of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.types import Rgb
+
+Kind = Literal["absolute", "relative", "depth"]
+Axis = Literal["left-right", "above-below", "depth"]
+AXES: tuple[Axis, ...] = ("left-right", "above-below", "depth")
+NOTHING: Mapping[str, str] = MappingProxyType({})
+KINDS: tuple[Kind, ...] = ("absolute", "relative", "depth")
+
+
+class Answerer(Protocol):
+    """Anything that answers a question about a picture with one of given candidates: a model, a server, a stub."""
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
+        """One of the choices.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            question: without the candidates.
+            choices: in the order in which the model is to see them.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Asking:
+    """One question.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        question: without the candidates.
+        choices: two or more, all different.
+        truth: one of the choices; None where the picture does not tell.
+
+    Raises:
+        InputError: fewer than two choices, two that are the same, a truth that is none of them.
+    """
+
+    rgb: Rgb
+    question: str
+    choices: tuple[str, ...]
+    truth: str | None
+
+    def __post_init__(self) -> None:
+        if len(self.choices) < 2 or len(set(self.choices)) < len(self.choices):
+            raise InputError("candidates", repr(self.choices), "two or more, all different", "name each answer once")
+        if self.truth is not None and self.truth not in self.choices:
+            raise InputError("truth", repr(self.truth), f"one of {self.choices}", "give a truth that can be chosen")
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """A question with what its controls need.
+
+    Args:
+        key: its name, unique in a set.
+        group: items of one group ask the same question with the same candidates, each with another truth.
+        kind: "absolute" (where in the picture), "relative" (where from another thing), "depth" (which is farther).
+        axis: along which the truth lies.
+        plain: the question; its truth is known.
+        paraphrase: the question in other words.
+        mirror: answer → the answer that a model which gave it must give once left and right are exchanged; answers that
+            are not named stay.
+        flip: likewise with top and bottom exchanged; None where such a picture means nothing.
+        swapped: the picture with its two things in each other's place along depth, where the other answer is true.
+        cues: rule of thumb → whether it gives the truth here.
+    """
+
+    key: str
+    group: str
+    kind: Kind
+    axis: Axis
+    plain: Asking
+    paraphrase: str
+    mirror: Mapping[str, str] = field(default_factory=dict)
+    flip: Mapping[str, str] | None = field(default_factory=dict)
+    swapped: Rgb | None = None
+    cues: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def truth(self) -> str:
+        """Of the plain question."""
+        return str(self.plain.truth)
+
+    @property
+    def mirrored(self) -> str:
+        """Truth in the picture with left and right exchanged."""
+        return self.mirror.get(self.truth, self.truth)
+
+    @property
+    def flipped(self) -> str | None:
+        """Truth in the picture with top and bottom exchanged; None where that picture means nothing."""
+        return None if self.flip is None else self.flip.get(self.truth, self.truth)
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of a guess."""
+        return 1.0 / len(self.plain.choices)
+
+
+def ask(answerer: Answerer, asking: Asking) -> str:
+    """The answer.
+
+    Raises:
+        ModelError: it is none of the candidates.
+    """
+    answer = answerer.answer(asking.rgb, asking.question, asking.choices)
+    if answer not in asking.choices:
+        name = type(answerer).__name__
+        raise ModelError(name, f"answers {answer!r}, not one of {asking.choices}", "let it choose among candidates")
+    return answer

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks and cylinders on a table, some on stands, drawn through a pinhole camera.
+
+The table's frame: x to the right, y away from the camera, z up, metres; the origin is below the camera.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from spatial_vlm_ros.types import Floats, Rgb
+from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SIDE
+
+CAMERA_HEIGHT = 0.75  # metres above the table
+PITCH = math.radians(24.0)  # of the optical axis, below the horizon
+FOCAL = 0.95 * SIDE  # pixels: 56 degrees each way
+NEAREST_GROUND, FARTHEST_GROUND = 0.3, 4.0  # metres of the table that are drawn
+_TILE = 0.2  # metres
+_TILES = ((205, 196, 180), (188, 178, 160))
+_WALL = (226, 230, 233)
+_STAND = (150, 150, 155)
+_EDGES = 40  # corners of a drawn circle
+_SIDE_SHADE, _FRONT_SHADE = 0.72, 0.86
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A block or a cylinder.
+
+    Args:
+        shape: "block" or "cylinder".
+        colour: one of COLOURS.
+        x: of its middle, metres to the right.
+        y: of its middle, metres away from the camera, along the table.
+        lift: of its foot, metres above the table; above 0 it stands on a grey stand.
+        size: its width, depth and height, metres.
+    """
+
+    shape: str
+    colour: str
+    x: float
+    y: float
+    lift: float
+    size: float
+
+    @property
+    def middle(self) -> Floats:
+        """(3,) metres, table's frame."""
+        return np.array([self.x, self.y, self.lift + self.size / 2])
+
+    @property
+    def distance(self) -> float:
+        """Metres between the camera and its middle."""
+        return float(np.linalg.norm(self.middle - (0.0, 0.0, CAMERA_HEIGHT)))
+
+    @property
+    def depth(self) -> float:
+        """Metres of its middle along the optical axis."""
+        return float(in_camera(self.middle[None])[0, 2])
+
+
+def in_camera(points: Floats) -> Floats:
+    """Points of the table's frame in the optical frame.
+
+    Args:
+        points: (N, 3) metres.
+
+    Returns:
+        (N, 3) metres: right, down, forward.
+    """
+    x, y, z = points[:, 0], points[:, 1], points[:, 2] - CAMERA_HEIGHT
+    sine, cosine = math.sin(PITCH), math.cos(PITCH)
+    return np.stack([x, -cosine * z - sine * y, cosine * y - sine * z], axis=1)
+
+
+def pixels_of(points: Floats) -> Floats:
+    """(N, 2) pixels (u, v) of (N, 3) points of the table's frame in front of the camera."""
+    seen = in_camera(points)
+    return seen[:, :2] / seen[:, 2:] * FOCAL + (SIDE - 1) / 2
+
+
+def outline_of(thing: Thing) -> Floats:
+    """(N, 2) pixels: convex outline of a thing without its stand."""
+    return _hull(_corners(thing, thing.lift, thing.size))
+
+
+def columns_of(thing: Thing) -> tuple[float, float]:
+    """First and last column that a thing with its stand covers."""
+    outlines = [outline_of(thing)]
+    if thing.lift:
+        outlines.append(_hull(_corners(thing, 0.0, thing.lift)))
+    columns = np.concatenate(outlines)[:, 0]
+    return float(columns.min()), float(columns.max())
+
+
+def draw_tabletop(things: Sequence[Thing]) -> Rgb:
+    """(SIDE, SIDE, 3) uint8: a chequered table, a wall, and the things, far ones first."""
+    rgb = np.full((SIDE, SIDE, 3), _WALL, np.uint8)
+    _draw_table(rgb)
+    for thing in sorted(things, key=lambda one: -one.y):
+        if thing.lift:
+            _draw_solid(rgb, thing, 0.0, thing.lift, _STAND)
+        _draw_solid(rgb, thing, thing.lift, thing.size, COLOURS[thing.colour])
+    return rgb
+
+
+def _draw_table(rgb: Rgb) -> None:
+    columns = range(-15, 15)
+    rows = range(round((FARTHEST_GROUND - NEAREST_GROUND) / _TILE))
+    for row in rows:
+        for column in columns:
+            x, y = column * _TILE, NEAREST_GROUND + row * _TILE
+            tile = np.array([(x, y, 0), (x + _TILE, y, 0), (x + _TILE, y + _TILE, 0), (x, y + _TILE, 0)])
+            _fill(rgb, pixels_of(tile), _TILES[(row + column) % 2])
+
+
+def _draw_solid(rgb: Rgb, thing: Thing, foot: float, height: float, colour: tuple[int, int, int]) -> None:
+    """Outline in a dark shade, front in a middle one, top in the full colour where the camera looks down on it."""
+    corners = _corners(thing, foot, height)
+    _fill(rgb, _hull(corners), _shade(colour, _SIDE_SHADE if thing.shape == "block" else _FRONT_SHADE))
+    half = len(corners) // 2
+    if thing.shape == "block":
+        front = np.concatenate([corners[:2], corners[half + 1 : half - 1 : -1]])
+        _fill(rgb, pixels_of(front), _shade(colour, _FRONT_SHADE))
+    if foot + height < CAMERA_HEIGHT:
+        _fill(rgb, pixels_of(corners[half:]), colour)
+
+
+def _corners(thing: Thing, foot: float, height: float) -> Floats:
+    """(2 N, 3) corners of the foot, then those of the top; a block's first two are its front."""
+    half = thing.size / 2
+    if thing.shape == "block":
+        ring = np.array([(-half, -half), (half, -half), (half, half), (-half, half)])
+    else:
+        angles = np.arange(_EDGES) * 2 * math.pi / _EDGES
+        ring = half * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    flat = ring + np.array([thing.x, thing.y])
+    return np.concatenate([np.column_stack([flat, np.full(len(flat), z)]) for z in (foot, foot + height)])
+
+
+def _hull(points: Floats) -> Floats:
+    return cv2.convexHull(pixels_of(points).astype(np.float32))[:, 0].astype(np.float64)
+
+
+def _shade(colour: tuple[int, int, int], share: float) -> tuple[int, int, int]:
+    red, green, blue = (round(value * share) for value in colour)
+    return red, green, blue
+
+
+def _fill(rgb: Rgb, outline: Floats, colour: tuple[int, int, int]) -> None:
+    cv2.fillPoly(rgb, [np.rint(outline).astype(np.int32)], colour)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the numbers mean in words, by rules on intervals and never on points.
+
+A fault is "found" where the whole interval is on its side, "not found" where the interval leaves no room for it, and
+else "undecided". The rules are told in docs/remedies_diagnostics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from spatial_vlm_ros.proportions import Interval, Share
+from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER, LARGER
+from spatial_vlm_ros.vlm.diagnostics.items import AXES, KINDS
+from spatial_vlm_ros.vlm.diagnostics.scores import Cue, Section
+
+Outcome = Literal["found", "not found", "undecided"]
+LITTLE = 0.10
+"""A gain in accuracy below this is none."""
+WELL = 0.20
+"""Usual items are well above counter ones by more than this."""
+HALF, GROSS = 0.5, 0.75
+"""A fault of answers is found in more than half of them, and not found where it is in less than three quarters."""
+
+BLIND, USELESS = "does not look at the picture", "gains nothing from the picture"
+GUESSES = "answers no better than a guess"
+MIRRORS, UPSIDE_DOWN = "mirrors left and right", "turns above and below round"
+INVERTS = "takes near for far"
+BY_PLACE = "answers by the place in the list of candidates"
+NO_FAULT, TOO_FEW = "no fault found", "undecided (too few)"
+_CUES = {HIGHER: "higher for farther", LARGER: "larger for nearer"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule on one section.
+
+    Args:
+        fault: in words.
+        where: the section.
+        outcome: of the rule.
+        numbers: name → number with its interval that the rule looked at.
+    """
+
+    fault: str
+    where: str
+    outcome: Outcome
+    numbers: dict[str, Share | Interval]
+
+
+def findings_of(sections: Sequence[Section], cues: Sequence[Cue]) -> tuple[Finding, ...]:
+    """All rules on all sections that they are for."""
+    named = {section.name: section for section in sections}
+    return tuple(_findings(named, cues))
+
+
+def words_of(findings: Sequence[Finding]) -> str:
+    """The verdict in one line: faults that were found and where, then what is undecided; or that there is none."""
+    found, open_ = _told(findings, "found"), _told(findings, "undecided")
+    if found:
+        return found + (f"; undecided: {open_}" if open_ else "")
+    return f"{TOO_FEW}: {open_}" if open_ else NO_FAULT
+
+
+def _findings(named: dict[str, Section], cues: Sequence[Cue]) -> Iterator[Finding]:
+    yield from (_looking(named[axis]) for axis in AXES if axis in named)
+    yield from (_heuristic(cue) for cue in cues if cue.cue in _CUES)
+    for axis, fault in (("left-right", MIRRORS), ("above-below", UPSIDE_DOWN)):
+        if axis in named:
+            yield _gross(fault, axis, "opposite answers", named[axis].opposite)
+    yield from (_inverting(cue) for cue in cues if cue.cue == HIGHER)
+    yield from (_gross(BY_PLACE, kind, "same place", named[kind].same_place) for kind in KINDS if kind in named)
+    yield from (_guessing(named[kind]) for kind in KINDS if kind in named)
+
+
+def _looking(section: Section) -> Finding:
+    """Whether accuracy rises with the picture; where it does not, whether answers heed it at all."""
+    gain, same = section.gain, section.same_blank
+    outcome: Outcome = "undecided"
+    if gain.low > 0:
+        outcome = "not found"
+    elif gain.high < LITTLE:
+        outcome = "found"
+    fault = USELESS if outcome == "found" and same.low <= HALF else BLIND
+    shares = {"with the picture": section.accuracy, "without": section.blank, "same answers": same}
+    return Finding(fault, section.name, outcome, {**shares, "gain": gain})
+
+
+def _heuristic(cue: Cue) -> Finding:
+    """Whether a rule of thumb carries the accuracy, and carries it below a guess where it is wrong."""
+    difference, words = cue.difference, _CUES[cue.cue]
+    outcome: Outcome = "undecided"
+    fault = f"takes {words}"
+    if difference.low > WELL:
+        outcome = "found"
+        fault = f"takes {words}" if cue.counter.high < HALF else f"leans on {words}"
+    elif difference.high < WELL:
+        outcome = "not found"
+    numbers: dict[str, Share | Interval] = {"usual": cue.usual, "counter": cue.counter, "usual - counter": difference}
+    return Finding(fault, "depth", outcome, numbers)
+
+
+def _inverting(cue: Cue) -> Finding:
+    """Whether most answers are wrong both where the rule of thumb helps and where it misleads."""
+    outcome: Outcome = "undecided"
+    if cue.usual.high < 1 - HALF and cue.counter.high < 1 - HALF:
+        outcome = "found"
+    elif max(cue.usual.low, cue.counter.low) > 1 - GROSS:
+        outcome = "not found"
+    return Finding(INVERTS, "depth", outcome, {"usual": cue.usual, "counter": cue.counter})
+
+
+def _gross(fault: str, where: str, name: str, share: Share) -> Finding:
+    """Whether most answers show a fault."""
+    outcome: Outcome = "undecided"
+    if share.low > HALF:
+        outcome = "found"
+    elif share.high < GROSS:
+        outcome = "not found"
+    return Finding(fault, where, outcome, {name: share})
+
+
+def _guessing(section: Section) -> Finding:
+    """Whether accuracy is above chance."""
+    outcome: Outcome = "undecided"
+    if section.accuracy.low > section.chance:
+        outcome = "not found"
+    elif section.accuracy.high < section.chance + LITTLE:
+        outcome = "found"
+    chance = Interval(section.chance, section.chance, section.chance)
+    return Finding(GUESSES, section.name, outcome, {"accuracy": section.accuracy, "chance": chance})
+
+
+def _told(findings: Sequence[Finding], outcome: Outcome) -> str:
+    places: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.outcome == outcome:
+            places.setdefault(finding.fault, []).append(finding.where)
+    return "; ".join(f"{fault} ({', '.join(where)})" for fault, where in places.items())

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answerers that err in one known way, and one that does not; none shares code with the drawing of pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.vlm.diagnostics.controls import forms_of
+from spatial_vlm_ros.vlm.diagnostics.items import Item
+
+PALETTE = {
+    "red": (214, 39, 40), "green": (30, 140, 50), "blue": (30, 70, 200), "yellow": (235, 205, 30),
+    "purple": (140, 50, 160), "orange": (245, 130, 20), "black": (25, 25, 25), "pink": (240, 150, 190),
+}  # fmt: skip
+OTHER_SIDE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+GREYS = 30  # largest difference of channels of the table, the wall and the stands
+
+
+def middles(rgb: Rgb, colours: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Lively colour → (u, v) of the middle of its box, by the direction of a pixel's colour, whatever its shade."""
+    pixels = rgb[::2, ::2].reshape(-1, 3).astype(np.float32)
+    lively = pixels.max(1) - pixels.min(1) > GREYS
+    names = [name for name in PALETTE if name not in ("black", "pink")]
+    unit = np.array([PALETTE[name] for name in names], np.float32)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    which = np.full(len(pixels), -1)
+    which[lively] = (pixels[lively] @ unit.T).argmax(1)
+    found = {}
+    for colour in colours:
+        rows, columns = np.nonzero((which == names.index(colour)).reshape(rgb[::2, ::2].shape[:2]))
+        if len(rows):
+            found[colour] = (float(columns.min() + columns.max()), float(rows.min() + rows.max()))
+    return found
+
+
+def mark(rgb: Rgb) -> bytes:
+    """Enough of a picture to know it again."""
+    return rgb[1::7, 1::5].tobytes()
+
+
+class Oracle:
+    """Knows the truth of each picture; of one that has none it knows nothing and names what sorts first."""
+
+    def __init__(self, items: Sequence[Item], seed: int = 0) -> None:
+        forms = [form for item in items for form in forms_of(item, seed).values() if form.truth is not None]
+        self.truths: dict[bytes, dict[str, str]] = {mark(form.rgb): {} for form in forms}
+        for form in forms:
+            self.truths[mark(form.rgb)][form.question] = form.truth
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
+        return str(self.truths.get(mark(rgb), {}).get(question, min(choices)))
+
+
+class Changed(Oracle):
+    """An oracle that sees another picture than the one it is shown."""
+
+    def __init__(self, items: Sequence[Item], change: Any) -> None:
+        super().__init__(items)
+        self.change = change
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
+        return super().answer(np.ascontiguousarray(self.change(rgb)), question, choices)
+
+
+class Deaf:
+    """Answers from the words alone: what sorts first among the candidates, by a hash of the question."""
+
+    def answer(self, _rgb: Rgb, question: str, choices: Sequence[str]) -> str:
+        return sorted(choices)[sum(question.encode()) % len(choices)]
+
+
+class Guesser:
+    """Throws dice."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def answer(self, _rgb: Rgb, _question: str, choices: Sequence[str]) -> str:
+        return str(self.rng.choice(list(choices)))
+
+
+class First:
+    """Names the first candidate."""
+
+    def answer(self, _rgb: Rgb, _question: str, choices: Sequence[str]) -> str:
+        return choices[0]
+
+
+class HigherIsFarther(Oracle):
+    """Finds things by their colour; takes the higher one for the farther. An oracle on all other questions."""
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
+        wanted = re.search(r"farther|nearer|greater|smaller", question)
+        if wanted is None:
+            return super().answer(rgb, question, choices)
+        seen = middles(rgb, [choice.split()[0] for choice in choices])
+        if len(seen) < len(choices):
+            return min(choices)
+        far = wanted[0] in ("farther", "greater")
+        return sorted(choices, key=lambda choice: seen[choice.split()[0]][1])[0 if far else -1]

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Test questions: that their truth is in the picture, and that nothing else tells it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from answering import OTHER_SIDE, PALETTE, middles
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.vlm.diagnostics import tabletop_drawing as tabletop
+from spatial_vlm_ros.vlm.diagnostics.controls import GREY, forms_of
+from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER, LARGER
+from spatial_vlm_ros.vlm.diagnostics.flat_drawing import SHAPES, Shape, draw_shapes
+from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
+from spatial_vlm_ros.vlm.diagnostics.items import Asking, Item
+from spatial_vlm_ros.vlm.diagnostics.tabletop_drawing import Thing
+
+ITEMS = draw_items(Amount(absolute=60, relative=30, depth=6, seed=3))
+"""Every side with every naming and number of shapes."""
+
+
+def of_kind(kind: str) -> list[Item]:
+    return [item for item in ITEMS if item.kind == kind]
+
+
+def exact(rgb: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Colour → (u, v) mean of the pixels that have it exactly."""
+    found = {}
+    for name, colour in PALETTE.items():
+        rows, columns = np.nonzero((rgb == colour).all(-1))
+        if len(rows):
+            found[name] = (columns.mean(), rows.mean())
+    return found
+
+
+def outermost(places: dict[str, tuple[float, float]], side: str) -> str:
+    axis, sign = {"left": (0, -1), "right": (0, 1), "top": (1, -1), "bottom": (1, 1)}[side]
+    return max(places, key=lambda name: sign * places[name][axis])
+
+
+@pytest.mark.parametrize("control", ["picture", "mirrored", "flipped", "paraphrased", "shuffled"])
+def test_what_lies_outermost_is_what_the_picture_shows(control: str) -> None:
+    asked = [item for item in of_kind("absolute") if {"colour", "Colour"} & set(item.plain.question.split())]
+    assert len(asked) == 80
+    for item in asked:
+        form = forms_of(item)[control]
+        side = next(word for word in ("left", "right", "top", "bottom") if word in form.question)
+        assert outermost(exact(form.rgb), side) == form.truth
+
+
+@pytest.mark.parametrize("control", ["picture", "mirrored", "flipped", "paraphrased", "shuffled"])
+def test_a_relation_is_what_the_picture_shows(control: str) -> None:
+    asked = [item for item in of_kind("relative") if " shape" in item.plain.question]
+    assert len(asked) == 40
+    for item in asked:
+        form, words = forms_of(item)[control], item.plain.question.replace(",", "").split()
+        one, other = [word for word in words if word in PALETTE]
+        places = exact(form.rgb)
+        x, y = np.subtract(places[one], places[other])
+        seen = ("right" if x > 0 else "left") if abs(x) > abs(y) else ("below" if y > 0 else "above")
+        assert seen == form.truth
+
+
+def test_both_kinds_of_flat_pictures_have_two_to_six_shapes() -> None:
+    for kind in ("absolute", "relative"):
+        assert {len(exact(item.plain.rgb)) for item in of_kind(kind)} == {2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_shape_looks_the_same_in_a_mirror_and_lies_where_it_is_told(shape: str) -> None:
+    rgb = draw_shapes([Shape(shape, "red", 167.5, 167.5, 60.0)])
+    inside = (rgb == PALETTE["red"]).all(-1)
+    rows, columns = np.nonzero(inside)
+    assert (inside != inside[:, ::-1]).mean() < 0.01
+    assert abs(columns.mean() - 167.5) < 1.5
+    assert rows.min() >= 106
+    assert rows.max() <= 229
+    assert inside.sum() > 0.2 * math.pi * 60**2
+
+
+@pytest.mark.parametrize("cue", [HIGHER, LARGER])
+def test_cues_of_depth_hold_where_they_are_said_to(cue: str) -> None:
+    for item in of_kind("depth"):
+        far = item.truth if "farther" in item.plain.question else next(c for c in item.plain.choices if c != item.truth)
+        near = next(c for c in item.plain.choices if c != far)
+        pixels = item.plain.rgb.reshape(-1, 3).astype(float)
+        seen = middles(item.plain.rgb, [far.split()[0], near.split()[0]])
+        if cue == HIGHER:
+            assert (seen[far.split()[0]][1] < seen[near.split()[0]][1]) == item.cues[cue]
+            continue
+        unit = {name: np.array(PALETTE[name]) / np.linalg.norm(PALETTE[name]) for name in seen}
+        lively = pixels[np.ptp(pixels, axis=1) > 30]
+        like = np.stack([lively @ unit[name] for name in seen])
+        areas = dict(zip(seen, np.bincount(like.argmax(0), minlength=2), strict=True))
+        assert (areas[near.split()[0]] > areas[far.split()[0]]) == item.cues[cue]
+
+
+def test_a_thing_is_drawn_where_a_pinhole_camera_sees_it() -> None:
+    thing = Thing("cylinder", "red", 0.2, 1.2, 0.3, 0.1)
+    pitch, height = math.radians(24.0), 0.75
+    forward = np.array([0.0, math.cos(pitch), -math.sin(pitch)])
+    down = np.array([0.0, -math.sin(pitch), -math.cos(pitch)])
+    offset = np.array([0.2, 1.2, 0.35 - height])
+    u, v = 0.95 * 336 * np.array([offset[0], offset @ down]) / (offset @ forward) + 167.5
+    seen = middles(tabletop.draw_tabletop([thing]), ["red"])["red"]
+    assert seen == pytest.approx((u, v), abs=2.0)
+    assert thing.distance == pytest.approx(np.linalg.norm(offset))
+    assert thing.depth == pytest.approx(offset @ forward)
+
+
+def test_truth_of_depth_is_the_distance_of_the_things(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spatial_vlm_ros.vlm.diagnostics import depth_items
+
+    drawn: list[tuple[Thing, Thing]] = []
+
+    def keep(things: tuple[Thing, Thing]) -> np.ndarray:
+        drawn.append(things)
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(depth_items, "draw_tabletop", keep)
+    items = [item for seed in range(8) for item in depth_items.depth_group("g", np.random.default_rng(seed))]
+    assert len(drawn) == 2 * len(items)
+    for item, plain, swapped in zip(items, drawn[::2], drawn[1::2], strict=True):
+        other = next(choice for choice in item.plain.choices if choice != item.truth)
+        for things, truth in ((plain, item.truth), (swapped, other)):
+            away = [math.dist((0, 0, 0.75), (t.x, t.y, t.lift + t.size / 2)) for t in things]
+            pick = np.argmax(away) if "farther" in item.plain.question else np.argmin(away)
+            assert f"{things[pick].colour} {things[pick].shape}" == truth
+            assert abs(away[0] - away[1]) > 0.2
+        assert sorted(t.lift for t in plain) == sorted(t.lift for t in swapped)
+
+
+def test_each_candidate_is_the_truth_once_in_a_group_or_equally_often() -> None:
+    groups = defaultdict(list)
+    for item in ITEMS:
+        groups[item.group].append(item)
+    for items in groups.values():
+        assert len({(item.plain.question, item.plain.choices, item.paraphrase) for item in items}) == 1
+        counts = Counter(item.truth for item in items)
+        assert set(counts) == set(items[0].plain.choices)
+        assert len(set(counts.values())) == 1
+
+
+def combinations(item: Item) -> tuple[bool, ...]:
+    return (item.truth == item.plain.choices[0], item.cues[HIGHER], item.cues[LARGER])
+
+
+def test_cues_and_truth_are_crossed() -> None:
+    counts = Counter(combinations(item) for item in of_kind("depth"))
+    assert len(counts) == 8
+    assert set(counts.values()) == {6}
+
+
+def by_question(item: Item) -> object:
+    return item.plain.question
+
+
+def by_question_and_candidates(item: Item) -> object:
+    return item.plain.question, item.plain.choices
+
+
+def by_candidates(item: Item) -> object:
+    return item.plain.choices
+
+
+def by_nothing(item: Item) -> object:
+    return item.kind
+
+
+@pytest.mark.parametrize("cue", [by_question, by_question_and_candidates, by_candidates, by_nothing])
+@pytest.mark.parametrize("told", ["answer", "place in the list"])
+def test_the_words_alone_do_not_tell_the_answer(cue: Callable[[Item], object], told: str) -> None:
+    """A predictor that knows all other items' answers and names the most frequent one is at a guess, or below."""
+
+    def answer(item: Item) -> object:
+        return item.truth if told == "answer" else item.plain.choices.index(item.truth)
+
+    for kind in ("absolute", "relative", "depth"):
+        items = of_kind(kind)
+        seen: dict[object, Counter[object]] = defaultdict(Counter)
+        for item in items:
+            seen[cue(item)][answer(item)] += 1
+        right = 0.0
+        for item in items:
+            rest = seen[cue(item)] - Counter([answer(item)])
+            options = item.plain.choices if told == "answer" else range(len(item.plain.choices))
+            most = max((rest[option] for option in options), default=0)
+            best = [option for option in options if rest[option] == most]
+            right += (answer(item) in best) / len(best)
+        chance = sum(item.chance for item in items)
+        assert right <= chance + 2 * math.sqrt(chance)
+        in_sample = sum(max(counts.values()) for counts in seen.values())
+        if cue is by_question_and_candidates:
+            groups = len({item.group for item in items})
+            assert in_sample == (groups if kind != "depth" else 4 * groups)  # of each group one item, or half
+
+
+def test_sizes_and_sides_tell_little_of_the_relation_asked_for() -> None:
+    truths = Counter(item.truth for item in of_kind("relative"))
+    assert set(truths) == set(OTHER_SIDE)
+    assert len(set(truths.values())) == 1
+    asked = Counter(item.plain.question.split()[2] for item in of_kind("depth"))
+    assert set(asked) == {"farther", "nearer"}
+
+
+def test_the_same_seed_draws_the_same_items_and_another_others() -> None:
+    few = Amount(4, 2, 1, seed=5)
+    first, again, other = draw_items(few), draw_items(few), draw_items(Amount(4, 2, 1, seed=6))
+    assert [(i.key, i.truth, i.plain.rgb.tobytes()) for i in first] == [
+        (i.key, i.truth, i.plain.rgb.tobytes()) for i in again
+    ]
+    assert {i.plain.rgb.tobytes() for i in first}.isdisjoint(i.plain.rgb.tobytes() for i in other)
+    assert len({i.key for i in first}) == len(first)
+
+
+def test_each_control_changes_one_thing() -> None:
+    for item in [*of_kind("relative")[:8], *of_kind("depth")[:8]]:
+        plain, forms = item.plain, forms_of(item)
+        assert (forms["blank"].rgb == GREY).all()
+        assert forms["blank"].truth is None
+        assert np.array_equal(forms["mirrored"].rgb[:, ::-1], plain.rgb)
+        assert ("flipped" in forms) == (item.kind == "relative")
+        assert ("swapped" in forms) == (item.kind == "depth")
+        assert forms["paraphrased"].question != plain.question
+        shuffled = forms["shuffled"].choices
+        assert sorted(shuffled) == sorted(plain.choices)
+        assert all(a != b for a, b in zip(shuffled, plain.choices, strict=True))
+        kept = [forms[name] for name in forms if name not in ("blank", "mirrored", "flipped", "swapped")]
+        assert all(form.rgb is plain.rgb and form.truth == plain.truth for form in kept)
+
+
+def test_a_question_needs_candidates_and_a_truth_among_them() -> None:
+    rgb = np.zeros((2, 2, 3), np.uint8)
+    with pytest.raises(InputError, match="two or more"):
+        Asking(rgb, "?", ("a",), "a")
+    with pytest.raises(InputError, match="all different"):
+        Asking(rgb, "?", ("a", "a"), "a")
+    with pytest.raises(InputError, match="truth"):
+        Asking(rgb, "?", ("a", "b"), "c")
+
+
+@pytest.mark.parametrize("counts", [(0, 0, 0, 0), (-1, 1, 1, 0), (1, 1, 1, -1)])
+def test_an_amount_of_nothing_is_refused(counts: tuple[int, int, int, int]) -> None:
+    with pytest.raises(InputError, match="amount of questions"):
+        Amount(*counts)

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of answerers whose fault is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from answering import Changed, Deaf, First, Guesser, HigherIsFarther, Oracle
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.proportions import Interval, wilson
+from spatial_vlm_ros.vlm.diagnostics import verdicts
+from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine
+from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
+from spatial_vlm_ros.vlm.diagnostics.scores import (
+    Section,
+    corrected_for_chance,
+    cues_of,
+    paired_difference,
+    sections_of,
+)
+from spatial_vlm_ros.vlm.diagnostics.verdicts import Finding, findings_of, words_of
+
+ITEMS = draw_items(Amount(seed=1))
+
+
+def examined(answerer: Any, items: Any = None) -> list[Examined]:
+    return examine(answerer, ITEMS if items is None else items)
+
+
+def findings(answerer: Any, items: Any = None) -> tuple[Finding, ...]:
+    done = examined(answerer, items)
+    return findings_of(sections_of(done), cues_of(done))
+
+
+def found(told: tuple[Finding, ...]) -> set[tuple[str, str]]:
+    return {(finding.fault, finding.where) for finding in told if finding.outcome == "found"}
+
+
+def section(name: str, answerer: Any) -> Section:
+    return next(one for one in sections_of(examined(answerer)) if one.name == name)
+
+
+def test_one_that_knows_passes() -> None:
+    told = findings(Oracle(ITEMS))
+    assert words_of(told) == "no fault found"
+    assert {finding.outcome for finding in told} == {"not found"}
+
+
+def test_one_that_answers_from_the_words_alone_does_not_look_at_the_picture() -> None:
+    told = findings(Deaf())
+    assert {("does not look at the picture", axis) for axis in ("left-right", "above-below", "depth")} <= found(told)
+    assert not {fault for fault, _ in found(told)} - {verdicts.BLIND, verdicts.GUESSES}
+    assert words_of(told).startswith("does not look at the picture (left-right, above-below, depth)")
+
+
+def test_one_that_takes_higher_for_farther_is_told_so() -> None:
+    told = findings(HigherIsFarther(ITEMS))
+    assert found(told) == {("takes higher for farther", "depth"), (verdicts.GUESSES, "depth")}
+    numbers = next(finding.numbers for finding in told if finding.fault == "takes higher for farther")
+    assert (numbers["usual"].k, numbers["counter"].k) == (48, 0)
+    assert numbers["usual - counter"].low > 0.8
+
+
+def test_one_that_mirrors_is_told_along_which_axis() -> None:
+    assert (verdicts.MIRRORS, "left-right") in found(findings(Changed(ITEMS, lambda rgb: rgb[:, ::-1])))
+    upside_down = found(findings(Changed(ITEMS, lambda rgb: rgb[::-1])))
+    assert (verdicts.UPSIDE_DOWN, "above-below") in upside_down
+    assert verdicts.MIRRORS not in {fault for fault, _ in upside_down}
+
+
+def test_one_that_names_the_first_candidate_is_told_so() -> None:
+    told = found(findings(First()))
+    assert {(verdicts.BY_PLACE, kind) for kind in ("absolute", "relative", "depth")} <= told
+    assert {fault for fault, _ in told} <= {verdicts.BY_PLACE, verdicts.BLIND, verdicts.GUESSES}
+
+
+def test_one_that_throws_dice_gains_nothing_and_has_no_other_fault() -> None:
+    for seed in range(5):
+        told = findings(Guesser(seed))
+        assert {fault for fault, _ in found(told)} <= {verdicts.USELESS, verdicts.GUESSES}
+        assert words_of(told) != verdicts.NO_FAULT
+
+
+def test_one_that_turns_depth_round_is_told_so() -> None:
+    class Turned(Oracle):
+        def answer(self, rgb: np.ndarray, question: str, choices: Any) -> str:
+            answer = super().answer(rgb, question, choices)
+            if "camera" not in question or rgb.std() < 1:
+                return answer
+            return next(choice for choice in choices if choice != answer)
+
+    assert (verdicts.INVERTS, "depth") in found(findings(Turned(ITEMS)))
+
+
+def test_one_that_is_often_right_against_the_rule_of_thumb_leans_on_it_only() -> None:
+    class Leaning(HigherIsFarther):
+        def answer(self, rgb: np.ndarray, question: str, choices: Any) -> str:
+            knows = int(rgb[::3, ::5].sum()) % 10 < 6
+            return (Oracle if knows else HigherIsFarther).answer(self, rgb, question, choices)
+
+    items = draw_items(Amount(0, 0, 30, seed=2))
+    told = found(findings(Leaning(items), items))
+    assert ("leans on higher for farther", "depth") in told
+    assert "takes higher for farther" not in {fault for fault, _ in told}
+
+
+def test_too_few_items_decide_nothing() -> None:
+    items = draw_items(Amount(0, 1, 0, seed=1))
+    told = findings(Oracle(items), items)
+    assert words_of(told).startswith("undecided (too few): ")
+    assert "found" not in {finding.outcome for finding in told}
+
+
+def test_shares_are_those_of_a_count_by_hand() -> None:
+    answerer, items = Guesser(3), ITEMS
+    done = examined(answerer, items)
+    picked = [e for e in done if e.item.kind == "relative"]
+    one = next(s for s in sections_of(done) if s.name == "relative")
+    right = sum(e.answers["picture"] == e.item.truth for e in picked)
+    assert (one.accuracy.k, one.accuracy.n, one.chance) == (right, 96, 0.25)
+    assert one.corrected is not None
+    assert one.corrected.value == pytest.approx((right / 96 - 0.25) / 0.75, abs=1e-5)
+    assert one.gain.value == pytest.approx(
+        (right - sum(e.answers["blank"] == e.item.truth for e in picked)) / 96, abs=1e-5
+    )
+    side = {"left": "right", "right": "left", "above": "below", "below": "above"}
+    opposite = sum(e.answers["picture"] == side[e.item.truth] for e in picked)
+    assert one.opposite.k == opposite
+    turned = sum(
+        e.answers["mirrored"] == ({"left": "right", "right": "left"}.get(was, was))
+        if e.item.axis == "left-right"
+        else e.answers["flipped"] == ({"above": "below", "below": "above"}.get(was, was))
+        for e in picked
+        for was in [e.answers["picture"]]
+    )
+    assert one.turned_along.k == turned
+    same = sum(e.answers["shuffled"] == e.answers["picture"] for e in picked)
+    places = [
+        (e.shuffled.index(e.answers["shuffled"]), e.item.plain.choices.index(e.answers["picture"])) for e in picked
+    ]
+    place = sum(moved == before for moved, before in places)
+    assert (one.same_shuffled.k, one.same_place.k) == (same, place)
+
+
+def test_an_oracle_turns_with_every_picture_and_a_deaf_one_with_none_of_depth() -> None:
+    assert section("all", Oracle(ITEMS)).turned_along.share == 1.0
+    assert section("depth", Deaf()).turned_along.share == 0.0
+    assert section("depth", First()).same_place.share == 1.0
+    assert section("all", Deaf()).same_blank.share == 1.0
+
+
+def test_an_axis_is_not_corrected_for_chance_because_a_constant_answer_is_right_in_half_of_it() -> None:
+    class Left:
+        def answer(self, _rgb: np.ndarray, _question: str, choices: Any) -> str:
+            return "left" if "left" in choices else choices[0]
+
+    done = [e for e in examined(Left()) if e.item.kind == "relative"]
+    by_name = {one.name: one for one in sections_of(done)}
+    assert by_name["left-right"].accuracy.share == 0.5
+    assert by_name["left-right"].corrected is None
+    assert by_name["relative"].accuracy.share == 0.25
+
+
+def test_correction_for_chance_moves_guess_to_nought_and_all_to_one() -> None:
+    corrected = corrected_for_chance(wilson(40, 40), 0.25)
+    assert corrected.value == 1.0
+    assert corrected.low == pytest.approx((wilson(40, 40).low - 0.25) / 0.75)
+    assert corrected_for_chance(wilson(10, 40), 0.25).value == 0.0
+
+
+def test_a_difference_of_no_cases_may_be_anything() -> None:
+    assert paired_difference([], []) == Interval(0.0, -1.0, 1.0)
+
+
+@pytest.mark.parametrize(("right", "outcome"), [(22, "found"), (30, "undecided"), (40, "not found")])
+def test_the_rules_look_at_the_ends_of_intervals(right: int, outcome: str) -> None:
+    one = dataclasses.replace(section("relative", Oracle(ITEMS)), accuracy=wilson(right, 96))
+    told = next(finding for finding in findings_of([one], []) if finding.fault == verdicts.GUESSES)
+    assert told.outcome == outcome
+    low, high = told.numbers["accuracy"].low, told.numbers["accuracy"].high
+    assert outcome == ("not found" if low > 0.25 else "found" if high < 0.35 else "undecided")
+
+
+def test_progress_is_told() -> None:
+    seen: list[tuple[int, int]] = []
+    examine(First(), ITEMS[:3], progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_no_questions_are_refused() -> None:
+    with pytest.raises(InputError, match="draw some"):
+        examine(First(), [])
+
+
+def test_an_answer_that_is_no_candidate_is_an_error_of_the_model() -> None:
+    class Talker:
+        def answer(self, _rgb: np.ndarray, _question: str, choices: Any) -> str:
+            return f"It is {choices[0]}."
+
+    with pytest.raises(ModelError, match=r"Talker.*'It is .*not one of"):
+        examine(Talker(), ITEMS[:1])
