@@ -30,9 +30,10 @@ def of_kind(kind: str) -> list[Item]:
 
 def exact(rgb: np.ndarray) -> dict[str, tuple[float, float]]:
     """Colour → (u, v) mean of the pixels that have it exactly."""
+    packed = rgb[..., 0].astype(int) * 65536 + rgb[..., 1].astype(int) * 256 + rgb[..., 2]
     found = {}
-    for name, colour in PALETTE.items():
-        rows, columns = np.nonzero((rgb == colour).all(-1))
+    for name, (red, green, blue) in PALETTE.items():
+        rows, columns = np.nonzero(packed == red * 65536 + green * 256 + blue)
         if len(rows):
             found[name] = (columns.mean(), rows.mean())
     return found

@@ -13,9 +13,11 @@ from answering import Changed, Deaf, First, Guesser, HigherIsFarther, Oracle
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.proportions import Interval, wilson
 from spatial_vlm_ros.vlm.diagnostics import verdicts
+from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine
 from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
 from spatial_vlm_ros.vlm.diagnostics.scores import (
+    Cue,
     Section,
     corrected_for_chance,
     cues_of,
@@ -96,16 +98,17 @@ def test_one_that_turns_depth_round_is_told_so() -> None:
     assert (verdicts.INVERTS, "depth") in found(findings(Turned(ITEMS)))
 
 
-def test_one_that_is_often_right_against_the_rule_of_thumb_leans_on_it_only() -> None:
-    class Leaning(HigherIsFarther):
-        def answer(self, rgb: np.ndarray, question: str, choices: Any) -> str:
-            knows = int(rgb[::3, ::5].sum()) % 10 < 6
-            return (Oracle if knows else HigherIsFarther).answer(self, rgb, question, choices)
-
-    items = draw_items(Amount(0, 0, 30, seed=2))
-    told = found(findings(Leaning(items), items))
-    assert ("leans on higher for farther", "depth") in told
-    assert "takes higher for farther" not in {fault for fault, _ in told}
+@pytest.mark.parametrize(
+    ("usual", "counter", "fault"),
+    [(48, 10, "takes higher for farther"), (46, 26, "leans on higher for farther"), (44, 42, None)],
+)
+def test_a_rule_of_thumb_is_taken_only_where_it_carries_answers_below_a_guess(
+    usual: int, counter: int, fault: str | None
+) -> None:
+    difference = paired_difference([i < usual for i in range(48)], [i < counter for i in range(48)])
+    cue = Cue(HIGHER, wilson(usual, 48), wilson(counter, 48), difference)
+    told = [finding.fault for finding in findings_of([], [cue]) if finding.outcome == "found"]
+    assert told == ([fault] if fault else [])
 
 
 def test_too_few_items_decide_nothing() -> None:

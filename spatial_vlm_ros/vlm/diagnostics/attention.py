@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the last token of a prompt looks, layer by layer and head by head.
+
+In transformers 5 a decoder gives its attention weights only under the implementation "eager"; others return None.
+Weights are read from each layer as it runs and all rows but the last are dropped at once, so memory holds the square of
+one layer and not of all, as with `output_attentions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.vlm.parts import Parts, finite, grids_of
+
+Array = npt.NDArray[np.float64]
+
+
+@contextmanager
+def attending_by(parts: Parts, name: str) -> Iterator[None]:
+    """While it lasts, the decoder computes its attention by the implementation of that name."""
+    before = parts.language.config._attn_implementation  # type: ignore[union-attr]
+    parts.language.set_attn_implementation(name)  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        parts.language.set_attn_implementation(before)  # type: ignore[operator]
+
+
+@contextmanager
+def last_rows(parts: Parts) -> Iterator[list[list[Tensor]]]:
+    """While it lasts, attention of the last query is kept.
+
+    Yields:
+        For each layer a list that grows by (B, heads, keys) float32 with each run of the decoder.
+
+    Raises:
+        ModelError: a layer gives no weights, or weights that are no numbers.
+    """
+    rows: list[list[Tensor]] = [[] for _ in parts.layers]
+
+    def keep(layer: int) -> Any:
+        def hook(module: nn.Module, _: Any, output: Any) -> None:
+            weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+            if weights is None:
+                raise ModelError(
+                    type(module).__name__, "gives no attention weights", "use a class with eager attention"
+                )
+            rows[layer].append(finite(type(module).__name__, weights[:, :, -1].float()).detach().cpu())
+
+        return hook
+
+    with attending_by(parts, "eager"):
+        handles = [layer.self_attn.register_forward_hook(keep(i)) for i, layer in enumerate(parts.layers)]
+        try:
+            yield rows
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def attention_map(parts: Parts, inputs: Mapping[str, Any]) -> Array:
+    """Attention of the last token of one prompt over the picture, mean over heads.
+
+    Args:
+        parts: of the model.
+        inputs: of one prompt with one picture, from the processor.
+
+    Returns:
+        (L, rows, columns) float64; a layer sums to the share of its attention that goes to the picture.
+
+    Raises:
+        InputError: several prompts, no picture, or several.
+        ModelError: no weights, or weights that are no numbers.
+    """
+    one_prompt(inputs)
+    height, width = grids_of(parts, inputs)[0]
+    columns = parts.image_columns(inputs["input_ids"])[0].cpu()
+    with torch.no_grad(), last_rows(parts) as rows:
+        parts.model(**inputs)
+    mean = torch.stack([row[-1][0].double().mean(0)[columns] for row in rows])
+    return mean.reshape(len(rows), height, width).numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Balance:
+    """Share of attention that goes to the picture, among picture and text.
+
+    CMB = sum over image tokens of a / sum over image and text tokens of a, of the last query, mean over decoding steps.
+    Source: Qi et al. (2025), Beyond Semantics, who leave the system prompt out. It can take most of the attention, so
+    both ways of counting are told.
+
+    Args:
+        with_system: (L, heads) float64; all tokens but the image's count as text.
+        without_system: (L, heads) float64; the system prompt counts neither as text nor at all. None where the caller
+            did not tell which tokens it is. NaN where nothing else was looked at.
+        steps: that the mean is over; the first is the last token of the prompt.
+    """
+
+    with_system: Array
+    without_system: Array | None
+    steps: int
+
+
+def modality_balance(
+    parts: Parts, inputs: Mapping[str, Any], steps: int = 1, system: npt.NDArray[np.bool_] | None = None
+) -> Balance:
+    """CMB of one prompt. Tokens said so far count as text.
+
+    Args:
+        parts: of the model.
+        inputs: of one prompt with one picture, from the processor.
+        steps: tokens said at most, greedily.
+        system: (N,) bool, tokens of the system prompt.
+
+    Raises:
+        InputError: several prompts, no picture, fewer than one step, a mask of another length or over the picture.
+        ModelError: no weights, or weights that are no numbers.
+    """
+    one_prompt(inputs)
+    ids = inputs["input_ids"]
+    image = parts.image_columns(ids)[0].cpu().numpy()
+    if steps < 1:
+        raise InputError("decoding steps", str(steps), "one or more", "count at least the first answer token")
+    if system is not None and (system.shape != image.shape or bool((system & image).any())):
+        got = f"{system.shape}, {int((system & image).sum()) if system.shape == image.shape else 0} of the image"
+        raise InputError("system prompt", got, f"{image.shape} without image tokens", "mark the tokens of the prompt")
+    with torch.no_grad(), last_rows(parts) as rows:
+        parts.model.generate(**inputs, max_new_tokens=steps, do_sample=False, num_beams=1)  # type: ignore[operator]
+    told = len(rows[0])
+    everything = [np.stack([layer[step][0].double().numpy() for layer in rows]) for step in range(told)]
+    outside = None if system is None else np.mean([_share(a, image, system) for a in everything], axis=0)
+    return Balance(np.mean([_share(a, image, np.zeros_like(image)) for a in everything], axis=0), outside, told)
+
+
+def one_prompt(inputs: Mapping[str, Any]) -> None:
+    """Raises InputError unless it is one."""
+    rows = len(inputs["input_ids"])
+    if rows != 1:
+        raise InputError("prompts", str(rows), "one", "ask one question after another")
+
+
+def _share(weights: Array, image: npt.NDArray[np.bool_], ignored: npt.NDArray[np.bool_]) -> Array:
+    """(L, heads) of weights (L, heads, keys); keys beyond the prompt are text."""
+    beyond = weights.shape[-1] - len(image)
+    seen, counted = np.pad(image, (0, beyond)), ~np.pad(ignored, (0, beyond))
+    with np.errstate(invalid="ignore"):
+        return weights[..., seen].sum(-1) / weights[..., counted].sum(-1)

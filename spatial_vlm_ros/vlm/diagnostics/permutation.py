@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image tokens in another order, or fewer of them: does the model mind?
+
+Contents move; the slots with their positions stay. A model whose answers hardly change uses image tokens as a bag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.proportions import Interval, Share, wilson
+from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.vlm.diagnostics.items import Answerer, Item, ask
+from spatial_vlm_ros.vlm.diagnostics.scores import paired_difference
+from spatial_vlm_ros.vlm.parts import Change, Parts, image_tokens_changed
+
+Answers = npt.NDArray[np.bool_]
+_RESAMPLES = 4000
+_FEW = 0.01  # of resamples, in which a ratio may have no sense
+
+
+class GridAnswerer(Answerer, Protocol):
+    """One that also knows how the image tokens of a question lie."""
+
+    def grid(self, rgb: Rgb, question: str, choices: Sequence[str]) -> tuple[int, int]:
+        """Rows and columns of the image tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """What a permutation of image tokens costs.
+
+    Args:
+        seeds: of the permutations.
+        original: accuracy with tokens in order.
+        permuted: accuracy with tokens permuted, of all seeds: k of n = items × seeds. Its interval takes the answers to
+            one item as independent and is too narrow; those below are not.
+        psi: (original - permuted) / original; None where too little is right for a ratio.
+        corrected: (original - permuted) / (original - chance): 1 = all that was known is lost. None where accuracy is
+            not clearly above chance.
+    """
+
+    seeds: tuple[int, ...]
+    original: Share
+    permuted: Share
+    psi: Interval | None
+    corrected: Interval | None
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What is left with fewer values.
+
+    Args:
+        values: different image tokens at most.
+        accuracy: with tokens pooled.
+        change: accuracy minus that with all tokens, paired.
+    """
+
+    values: int
+    accuracy: Share
+    change: Interval
+
+
+def permuted(seed: int) -> Change:
+    """A change that moves image tokens; the same for all features of a row, another for each row and seed."""
+
+    def change(tokens: Tensor, row: int) -> Tensor:
+        return tokens[order_of(len(tokens), seed, row).to(tokens.device)]
+
+    return change
+
+
+def order_of(count: int, seed: int, row: int = 0) -> Tensor:
+    """(count,) int64: slot → token that comes there."""
+    return torch.from_numpy(np.random.default_rng((seed, row)).permutation(count))
+
+
+def pooled(grid: tuple[int, int], side: int) -> Change:
+    """A change that gives each image token the mean of its cell; the number of tokens and their positions stay.
+
+    Row r of H belongs to row r · side // H of cells, so cells do not overlap and differ by a token where sides do not
+    divide. The published test gives the decoder fewer tokens; here only their contents are fewer.
+
+    Args:
+        grid: rows and columns of the tokens.
+        side: cells each way; with more than the grid has, nothing changes.
+
+    Raises:
+        InputError: fewer than one cell.
+    """
+    if side < 1:
+        raise InputError("cells", str(side), "one or more", "leave at least one mean")
+    rows, columns = (torch.arange(n) * min(side, n) // n for n in grid)
+    cells = (rows[:, None] * side + columns[None]).flatten()
+
+    def change(tokens: Tensor, _row: int) -> Tensor:
+        if len(tokens) != len(cells):
+            raise InputError(
+                "image tokens", str(len(tokens)), f"{grid[0]} x {grid[1]}", "give the grid of this picture"
+            )
+        own = cells.to(tokens.device)
+        sums = torch.zeros(int(own.max()) + 1, tokens.shape[1], device=tokens.device).index_add_(0, own, tokens.float())
+        counts = torch.bincount(own, minlength=len(sums)).clamp(min=1)
+        return (sums / counts[:, None])[own].to(tokens.dtype)
+
+    return change
+
+
+def permutation_sensitivity(
+    parts: Parts, answerer: Answerer, items: Sequence[Item], seeds: Sequence[int] = (0, 1, 2)
+) -> Permutation:
+    """PSI over items.
+
+    Args:
+        parts: of the model that answers.
+        answerer: that asks the same model.
+        items: of `draw_items`.
+        seeds: of the permutations, one pass over all items each.
+
+    Raises:
+        InputError: no items or no seeds.
+        ModelError: see `ask`.
+    """
+    if not items or not seeds:
+        raise InputError("permutation test", f"{len(items)} items, {len(seeds)} seeds", "some of both", "give more")
+    original = right(answerer, items)
+    changed = []
+    for seed in seeds:
+        with image_tokens_changed(parts, permuted(seed)):
+            changed.append(right(answerer, items))
+    chance = np.array([item.chance for item in items])
+    return permutation_scores(original, np.stack(changed), chance, tuple(seeds))
+
+
+def pooling(
+    parts: Parts, answerer: GridAnswerer, items: Sequence[Item], sides: Sequence[int] = (16, 8, 4, 1)
+) -> tuple[Pooled, ...]:
+    """Accuracy with the image tokens pooled to side × side means, for each side.
+
+    Raises:
+        InputError: no items, or fewer than one cell.
+        ModelError: see `ask`.
+    """
+    if not items:
+        raise InputError("questions", "none", "one or more", "draw some with draw_items")
+    original = right(answerer, items)
+    told = []
+    for side in sides:
+        answers = []
+        for item in items:
+            grid = answerer.grid(item.plain.rgb, item.plain.question, item.plain.choices)
+            with image_tokens_changed(parts, pooled(grid, side)):
+                answers.append(ask(answerer, item.plain) == item.truth)
+        change = paired_difference(answers, original.tolist())
+        told.append(Pooled(side * side, wilson(sum(answers), len(answers)), change))
+    return tuple(told)
+
+
+def right(answerer: Answerer, items: Sequence[Item]) -> Answers:
+    """(N,) whether plain questions are answered rightly."""
+    return np.array([ask(answerer, item.plain) == item.truth for item in items])
+
+
+def permutation_scores(
+    original: Answers, permuted_: Answers, chance: npt.NDArray[np.float64], seeds: tuple[int, ...]
+) -> Permutation:
+    """PSI and its form corrected for chance, with 95 % percentile intervals of a bootstrap over items.
+
+    An item is drawn with its answers to all permutations, so pairs stay together. PSI: Qi et al. (2025), Beyond
+    Semantics. It falls with chance even where all that was known is lost, hence the second form.
+
+    Args:
+        original: (N,) right with tokens in order.
+        permuted_: (S, N) right with tokens permuted.
+        chance: (N,) accuracy of a guess.
+        seeds: (S,) of the permutations.
+    """
+    values = np.stack([original.astype(float), permuted_.mean(axis=0), chance])
+    drawn = np.random.default_rng(0).integers(0, len(original), (_RESAMPLES, len(original)))
+    means = values[:, drawn].mean(axis=2)
+    whole = values.mean(axis=1)
+    return Permutation(
+        seeds,
+        wilson(int(original.sum()), len(original)),
+        wilson(int(permuted_.sum()), permuted_.size),
+        _ratio(whole, means, 0.0),
+        _ratio(whole, means, 1.0),
+    )
+
+
+def _ratio(whole: npt.NDArray[np.float64], means: npt.NDArray[np.float64], less_chance: float) -> Interval | None:
+    """(original - permuted) / (original - chance · less_chance); None where that is not above 0 in nearly all draws."""
+    below = means[0] - less_chance * means[2]
+    good = below > 0
+    if good.mean() < 1 - _FEW or whole[0] - less_chance * whole[2] <= 0:
+        return None
+    low, high = np.quantile((means[0] - means[1])[good] / below[good], (0.025, 0.975))
+    return Interval(float((whole[0] - whole[1]) / (whole[0] - less_chance * whole[2])), float(low), float(high))

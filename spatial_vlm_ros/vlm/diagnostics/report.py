@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The outcome of an examination as data, as a dictionary for JSON, and as Markdown."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spatial_vlm_ros.proportions import Interval, Share
+from spatial_vlm_ros.vlm.diagnostics.examination import Examined
+from spatial_vlm_ros.vlm.diagnostics.scores import Cue, Section, cues_of, sections_of
+from spatial_vlm_ros.vlm.diagnostics.verdicts import Finding, findings_of, words_of
+
+if TYPE_CHECKING:  # they need torch
+    from spatial_vlm_ros.vlm.diagnostics.attention import Balance
+    from spatial_vlm_ros.vlm.diagnostics.loudness import Loudness
+    from spatial_vlm_ros.vlm.diagnostics.permutation import Permutation, Pooled
+    from spatial_vlm_ros.vlm.diagnostics.rotary_probe import RotarySensitivity
+
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What was measured inside of a model; None or empty where it was not."""
+
+    permutation: Permutation | None = None
+    pooling: tuple[Pooled, ...] = ()
+    loudness: Loudness | None = None
+    balance: Balance | None = None
+    rotary: RotarySensitivity | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All that was found.
+
+    Args:
+        model: its name, for the reader.
+        verdict: in words.
+        sections: scores.
+        cues: depth by rules of thumb.
+        findings: each rule with its numbers.
+        inside: what was measured inside.
+    """
+
+    model: str
+    verdict: str
+    sections: tuple[Section, ...]
+    cues: tuple[Cue, ...]
+    findings: tuple[Finding, ...]
+    inside: Inside = Inside()
+
+
+def diagnose(model: str, examined: Sequence[Examined], inside: Inside | None = None) -> Diagnosis:
+    """Scores, findings and the verdict of what was answered."""
+    sections, cues = sections_of(examined), cues_of(examined)
+    findings = findings_of(sections, cues)
+    return Diagnosis(model, words_of(findings), sections, cues, findings, inside or Inside())
+
+
+def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Plain lists, dictionaries, numbers and texts; what is no number becomes None."""
+    plain: dict[str, Any] = _plain(diagnosis)
+    return plain
+
+
+def report(diagnosis: Diagnosis) -> str:
+    """Markdown: the verdict, tables of scores and findings, and what was measured inside."""
+    parts = [
+        f"# {diagnosis.model}: {diagnosis.verdict}",
+        "Shares in percent with their 95 % intervals. What each number means: docs/remedies_diagnostics.md.",
+        _sections(diagnosis.sections),
+        _turns(diagnosis.sections),
+        _findings(diagnosis.findings),
+        *_inside(diagnosis.inside),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _sections(sections: Sequence[Section]) -> str:
+    rows = [
+        (
+            s.name,
+            str(s.n),
+            _percent(s.chance),
+            _share(s.accuracy),
+            _interval(s.corrected),
+            _share(s.blank),
+            _interval(s.gain),
+        )
+        for s in sections
+    ]
+    return _table(("questions", "n", "guess", "accuracy", "above a guess", "with a blank picture", "gain"), rows)
+
+
+def _turns(sections: Sequence[Section]) -> str:
+    rows = [
+        (
+            s.name,
+            _share(s.turned_along),
+            *(_share(x) for x in (s.same_blank, s.same_shuffled, s.same_place, s.same_paraphrased)),
+        )
+        for s in sections
+    ]
+    header = (
+        "questions",
+        "turns with the picture",
+        "same when blank",
+        "same when shuffled",
+        "same place when shuffled",
+    )
+    return _table((*header, "same in other words"), rows)
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    rows = []
+    for f in findings:
+        numbers = ", ".join(
+            f"{name} {_share(x) if isinstance(x, Share) else _interval(x)}" for name, x in f.numbers.items()
+        )
+        rows.append((f.fault, f.where, f.outcome, numbers))
+    return _table(("fault", "questions", "outcome", "numbers"), rows)
+
+
+def _inside(inside: Inside) -> list[str]:
+    lines: list[str] = []
+    if (p := inside.permutation) is not None:
+        lines.append(
+            f"Image tokens permuted (seeds {', '.join(map(str, p.seeds))}): accuracy {_share(p.original)} to "
+            f"{_share(p.permuted)}; PSI {_interval(p.psi)}, corrected for chance {_interval(p.corrected)}."
+        )
+    if inside.pooling:
+        rows = [(str(p.values), _share(p.accuracy), _interval(p.change)) for p in inside.pooling]
+        lines.append(_table(("image values", "accuracy", "change"), rows))
+    if (norms := inside.loudness) is not None:
+        lines.append(f"Mean norm of image tokens {norms.image:.3g}, of text {norms.text:.3g}: ratio {norms.ratio:.3g}.")
+    if (b := inside.balance) is not None:
+        without = "not told" if b.without_system is None else _percent(float(np.nanmean(b.without_system)))
+        lines.append(
+            f"Attention on the picture among picture and text, mean over {len(b.with_system)} layers, "
+            f"{b.steps} steps: {_percent(float(np.nanmean(b.with_system)))}; without the system prompt: {without}."
+        )
+    if (r := inside.rotary) is not None:
+        lines.append(
+            f"Image keys {r.step:g} positions on: mean |Δα_V| {np.abs(r.change).mean():.2e}, "
+            f"mean |Δg_V| {np.abs(r.slope_change).mean():.2e}, mean |dα_V/dφ| {np.abs(r.slope).mean():.2e}."
+        )
+    return lines
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _share(share: Share) -> str:
+    return f"{_percent(share.share)} ({_percent(share.low)} to {_percent(share.high)})" if share.n else "–"
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None:
+        return "–"
+    return f"{_percent(interval.value)} ({_percent(interval.low)} to {_percent(interval.high)})"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return round(value, _DIGITS) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much attention to the picture changes when its keys stand a little farther on.
+
+At the last row of a prompt the keys of image tokens are turned by an extra step φ of position; the query, all other
+keys and what the tokens hold stay. With a = softmax(l), and α_V and α_T the attention on turned and on other tokens,
+
+    g_V = sum over turned tokens of (a / α_V) · dl/dφ,    g_T likewise over the others,
+
+the derivative of the softmax is dα_V/dφ = α_V · α_T · (g_V - g_T). Source: Qi et al. (2025), Beyond Semantics. Where
+only image keys turn, g_T is nought. Positions of several axes (time, row, column) all step together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.vlm.diagnostics.attention import Array, attending_by, one_prompt
+from spatial_vlm_ros.vlm.parts import Parts, finite
+
+_NAME = "spatial_vlm_rows"
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What the last query of one layer compares, positions included.
+
+    Args:
+        query: (heads, D) float64.
+        keys: (heads, N, D) float64.
+        bias: (N,) float64, added to the logits: 0, or minus infinity for a token that it may not see.
+        scaling: of the products.
+    """
+
+    query: Tensor
+    keys: Tensor
+    bias: Tensor
+    scaling: float
+
+
+@dataclass(frozen=True, eq=False)
+class RotarySensitivity:
+    """All (L, heads) float64.
+
+    Args:
+        image: α_V, attention on the turned tokens.
+        text: α_T, attention on the others.
+        image_slope: g_V, logits per step.
+        text_slope: g_T, logits per step.
+        slope: α_V · α_T · (g_V - g_T), per step.
+        change: Δα_V of a whole step.
+        slope_change: Δg_V of a whole step: g_V with the keys turned minus g_V with the keys as they are.
+        step: of the last two.
+    """
+
+    image: Array
+    text: Array
+    image_slope: Array
+    text_slope: Array
+    slope: Array
+    change: Array
+    slope_change: Array
+    step: float
+
+
+def rows_of(parts: Parts, inputs: Mapping[str, Any]) -> list[Row]:
+    """The last row of each layer of one prompt. Not for several threads at once.
+
+    Raises:
+        InputError: several prompts.
+        ModelError: a layer that does not ask transformers for its attention, or gives no numbers.
+    """
+    one_prompt(inputs)
+    found: dict[nn.Module, Row] = {}
+
+    def keep(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **named: Any) -> Any:
+        found[module] = _row(module, query, key, mask, named.get("scaling"))
+        return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask, **named)
+
+    AttentionInterface.register(_NAME, keep)
+    AttentionMaskInterface.register(
+        _NAME, sdpa_mask
+    )  # without it no mask is made, and tokens see what comes after them
+    with torch.no_grad(), attending_by(parts, _NAME):
+        parts.model(**inputs)
+    try:
+        return [found[layer.self_attn] for layer in parts.layers]  # type: ignore[index]
+    except KeyError as error:
+        name = type(parts.model).__name__
+        raise ModelError(name, "computes attention on its own", "use a class of transformers 5") from error
+
+
+def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.0) -> RotarySensitivity:
+    """Of one prompt, with the keys of image tokens turned.
+
+    Args:
+        parts: of the model.
+        inputs: of one prompt with one picture, from the processor.
+        step: positions, for the finite differences.
+
+    Raises:
+        InputError: several prompts, no picture, or a step of nought.
+        ModelError: see `rows_of`.
+    """
+    turned = parts.image_columns(inputs["input_ids"])[0].cpu()
+    if step == 0:
+        raise InputError("step", "0", "another number", "turn keys by some part of a position")
+    rows = rows_of(parts, inputs)
+    speeds = parts.rotary.inv_freq.double().cpu()  # type: ignore[union-attr, operator]
+    told = [_sensitivity(row, turned, speeds, step) for row in rows]
+    image, text, g_image, g_text, slope, change, g_change = (torch.stack(v).numpy() for v in zip(*told, strict=True))
+    return RotarySensitivity(image, text, g_image, g_text, slope, change, g_change, step)
+
+
+def attention_at(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple[Tensor, Tensor]:
+    """Attention with some keys a step farther on, and how fast logits change there.
+
+    Args:
+        row: of a layer.
+        turned: (N,) bool, keys that step.
+        speeds: (F,) float64, radians per position; number i of a key turns with number i + F, those from 2 F on do not.
+        step: positions.
+
+    Returns:
+        (heads, N) weights, and (heads, N) dl/dφ, nought where nothing turns.
+    """
+    keys = torch.where(turned[None, :, None], _turn(row.keys, speeds, step), row.keys)
+    weights = (torch.einsum("hd,hnd->hn", row.query, keys) * row.scaling + row.bias).softmax(-1)
+    half = len(speeds)
+    ahead = torch.zeros_like(keys)
+    ahead[..., :half], ahead[..., half : 2 * half] = -keys[..., half : 2 * half] * speeds, keys[..., :half] * speeds
+    slopes = torch.einsum("hd,hnd->hn", row.query, ahead) * row.scaling
+    return weights, torch.where(turned, slopes, 0.0)
+
+
+def _sensitivity(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple[Tensor, ...]:
+    weights, slopes = attention_at(row, turned, speeds, 0.0)
+    later, later_slopes = attention_at(row, turned, speeds, step)
+    image, text = weights[:, turned].sum(-1), weights[:, ~turned].sum(-1)
+    image_slope, text_slope = _mean(weights, slopes, turned), _mean(weights, slopes, ~turned)
+    slope = image * text * (image_slope - text_slope)
+    change = later[:, turned].sum(-1) - image
+    return image, text, image_slope, text_slope, slope, change, _mean(later, later_slopes, turned) - image_slope
+
+
+def _mean(weights: Tensor, slopes: Tensor, of: Tensor) -> Tensor:
+    """(heads,) slopes of some tokens by their attention; nought where they get none."""
+    mass = weights[:, of].sum(-1)
+    return torch.where(mass > 0, (weights * slopes)[:, of].sum(-1) / mass.clamp(min=1e-300), 0.0)
+
+
+def _turn(keys: Tensor, speeds: Tensor, step: float) -> Tensor:
+    half, angles = len(speeds), speeds * step
+    first, second, rest = keys[..., :half], keys[..., half : 2 * half], keys[..., 2 * half :]
+    cosine, sine = angles.cos(), angles.sin()
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine, rest], dim=-1)
+
+
+def _row(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None) -> Row:
+    groups = query.shape[1] // key.shape[1]
+    bias = torch.zeros(key.shape[2], dtype=torch.float64)
+    if mask is not None:
+        last = mask[0, 0, -1, : key.shape[2]].cpu()
+        bias = torch.where(last, 0.0, -torch.inf).double() if last.dtype == torch.bool else last.double()
+    keys = finite(type(module).__name__, key[0]).double().cpu().repeat_interleave(groups, dim=0)
+    return Row(query[0, :, -1].double().cpu(), keys, bias, query.shape[-1] ** -0.5 if scaling is None else scaling)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures for people: attention laid over a picture, and a sheet of questions with their answers."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.vlm.diagnostics.examination import Examined
+
+_SIDE, _TEXT, _LINE, _WIDTH = 240, 76, 15, 36  # pixels, pixels, pixels, characters
+_RIGHT, _WRONG, _INK = (20, 130, 40), (200, 30, 30), (40, 40, 40)
+_MARK = 5  # pixels of the coloured edge
+
+
+def attention_picture(rgb: Rgb, weights: npt.NDArray[np.floating], share: float = 0.5) -> Rgb:
+    """Attention over a picture: each cell where its image token looks, the strongest in red, none in blue.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        weights: (rows, columns), none below 0; one layer of `attention_map`, or a mean.
+        share: of the colours in the mixture, 0 to 1.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ShapeError: weights that are no grid.
+        InputError: weights below 0 or that are no numbers, or a share beyond 0 to 1.
+    """
+    if weights.ndim != 2 or not weights.size:
+        raise ShapeError("attention", "(rows, columns)", str(weights.shape))
+    if not 0 <= share <= 1 or not np.isfinite(weights).all() or weights.min() < 0:
+        got = f"share {share}, weights from {np.min(weights)} to {np.max(weights)}"
+        raise InputError("attention", got, "a share of 0 to 1, weights of 0 or more", "give weights after the softmax")
+    levels = np.rint(weights / max(float(weights.max()), 1e-12) * 255).astype(np.uint8)
+    coloured = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
+    height, width = rgb.shape[:2]
+    laid = cv2.resize(coloured, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.rint((1 - share) * rgb + share * laid.astype(float)).astype(np.uint8)
+
+
+def answer_sheet(examined: Sequence[Examined], columns: int = 4, most: int = 24) -> Rgb:
+    """Questions with their pictures and answers, wrong ones first: a green edge for right, a red one for wrong.
+
+    Args:
+        examined: of `examine`.
+        columns: of the sheet.
+        most: questions on it.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        InputError: nothing to show, or a sheet without columns.
+    """
+    chosen = sorted(examined, key=lambda one: one.right)[:most]
+    if not chosen or columns < 1:
+        got = f"{len(examined)} questions, {columns} columns, at most {most}"
+        raise InputError("sheet", got, "one or more of each", "examine something first")
+    tiles = [_tile(one) for one in chosen]
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
+
+
+def _tile(examined: Examined) -> Rgb:
+    plain, answer = examined.item.plain, examined.answers["picture"]
+    colour = _RIGHT if examined.right else _WRONG
+    tile = np.full((_SIDE + _TEXT, _SIDE, 3), 255, np.uint8)
+    tile[:_SIDE] = colour
+    inner = _SIDE - 2 * _MARK
+    tile[_MARK:-_MARK][:inner, _MARK:-_MARK] = cv2.resize(plain.rgb, (inner, inner), interpolation=cv2.INTER_AREA)
+    told = answer if examined.right else f"{answer}; it is: {examined.item.truth}"
+    lines = [(line, _INK) for line in textwrap.wrap(plain.question, _WIDTH)]
+    lines += [(line, colour) for line in textwrap.wrap(told, _WIDTH)]
+    for i, (line, ink) in enumerate(lines):
+        at = (_MARK, _SIDE + _LINE * (i + 1) - 2)
+        cv2.putText(tile, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, ink, 1, cv2.LINE_AA)
+    return tile

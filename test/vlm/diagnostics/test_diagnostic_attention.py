@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention shares, maps and the turning of image keys, against softmax in NumPy from hooked queries and keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from small_vlms import IMAGE, KINDS, prompt, small_vlm  # noqa: E402
+
+from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.attention import attention_map, last_rows, modality_balance  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.loudness import loudness  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.rotary_probe import (  # noqa: E402
+    attention_at,
+    rotary_sensitivity,
+    rows_of,
+)
+from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
+
+HEADS, SIZE = 4, 16
+
+
+def kept(seen: dict[tuple[int, str], np.ndarray], at: tuple[int, str]) -> Any:
+    def hook(_module: Any, _given: Any, out: torch.Tensor) -> None:
+        seen[at] = out[0].double().numpy().reshape(out.shape[1], -1, SIZE)
+
+    return hook
+
+
+def hooked(parts: Parts, inputs: dict[str, Any], extra: float = 0.0) -> np.ndarray:
+    """(L, heads, N) attention of the last token: hooked projections (and their norms), turned and compared in NumPy.
+
+    `extra` is added to the positions of image tokens as keys. For models whose positions of all axes are 0, 1, 2, ...
+    """
+    seen: dict[tuple[int, str], np.ndarray] = {}
+    handles = []
+    for i, layer in enumerate(parts.layers):
+        for name in ("q", "k"):
+            module = getattr(layer.self_attn, f"{name}_norm", None) or getattr(layer.self_attn, f"{name}_proj")
+            handles.append(module.register_forward_hook(kept(seen, (i, name))))
+    with torch.no_grad():
+        parts.model(**inputs)
+    for handle in handles:
+        handle.remove()
+    image = (inputs["input_ids"][0] == IMAGE).numpy()
+    places = np.arange(len(image), dtype=float)
+    told = []
+    for i in range(len(parts.layers)):
+        query = turned(seen[i, "q"], places)[-1]
+        keys = turned(seen[i, "k"], places + extra * image).repeat(2, axis=1)
+        logits = np.einsum("hd,nhd->hn", query, keys) / np.sqrt(SIZE)
+        weights = np.exp(logits - logits.max(-1, keepdims=True))
+        told.append(weights / weights.sum(-1, keepdims=True))
+    return np.stack(told)
+
+
+def turned(x: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(N, heads, D) with pairs (i, i + D/2) as complex numbers, turned by place · 10000^(-2i/D)."""
+    half = SIZE // 2
+    speed = 10000.0 ** (-2.0 * np.arange(half) / SIZE)
+    numbers = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * places[:, None, None] * speed)
+    return np.concatenate([numbers.real, numbers.imag], axis=-1)
+
+
+def flat(kind: str) -> tuple[Parts, dict[str, Any]]:
+    """A model and a prompt with running positions on all axes, as the reference computes them."""
+    model, inputs = small_vlm(kind), prompt(kind)
+    if "qwen" in kind:
+        n = inputs["input_ids"].shape[1]
+        inputs["position_ids"] = torch.arange(n)[None, None].expand(3, 1, n)
+    return parts_of(model), inputs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attention_is_that_of_hooked_queries_and_keys(kind: str) -> None:
+    parts, inputs = flat(kind)
+    with torch.no_grad(), last_rows(parts) as rows:
+        parts.model(**inputs)
+    found = np.stack([layer[0][0].numpy() for layer in rows])
+    assert found.shape == (4, HEADS, inputs["input_ids"].shape[1])
+    assert np.allclose(found, hooked(parts, inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_balance_is_counted_with_and_without_the_system_prompt(kind: str) -> None:
+    parts, inputs = flat(kind)
+    weights, image = hooked(parts, inputs), (inputs["input_ids"][0] == IMAGE).numpy()
+    system = np.zeros_like(image)
+    system[:3] = True
+    with torch.no_grad():
+        balance = modality_balance(parts, inputs, 1, system)
+    whole = weights[..., image].sum(-1)
+    assert np.allclose(balance.with_system, whole, atol=1e-5)
+    assert balance.without_system is not None
+    assert np.allclose(balance.without_system, whole / (1 - weights[..., :3].sum(-1)), atol=1e-5)
+    assert (balance.without_system > balance.with_system).all()
+    assert balance.steps == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_balance_is_the_mean_over_the_tokens_that_are_said(kind: str) -> None:
+    """Against one run of the whole text for each step, without a cache, with `output_attentions`."""
+    model = small_vlm(kind)
+    parts = parts_of(model)
+    for seed in range(20):  # until no special token is said, as a trained model says none
+        inputs = prompt(kind, seed=seed)
+        said = model.generate(**inputs, max_new_tokens=3, do_sample=False)[0, -3:]
+        if int(said.max()) < IMAGE:
+            break
+    assert int(said.max()) < IMAGE
+    model.set_attn_implementation("eager")
+    image, shares = parts.image_columns(inputs["input_ids"])[0], []
+    for step in range(3):
+        more = {**inputs}
+        for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+            if name in inputs:
+                end = said[None, :step] if name == "input_ids" else torch.full((1, step), int("mask" in name))
+                more[name] = torch.cat([inputs[name], end.to(inputs[name].dtype)], dim=1)
+        with torch.no_grad():
+            attentions = model(**more, output_attentions=True, use_cache=False).attentions
+        shares.append(torch.stack([a[0, :, -1, : len(image)][:, image].sum(-1) for a in attentions]))
+    balance = modality_balance(parts, inputs, 3)
+    assert balance.steps == 3
+    assert balance.without_system is None
+    assert np.allclose(balance.with_system, torch.stack(shares).mean(0).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_map_lies_as_the_picture_does(kind: str) -> None:
+    parts, inputs = flat(kind)
+    image = (inputs["input_ids"][0] == IMAGE).numpy()
+    found = attention_map(parts, inputs)
+    assert found.shape == (4, 4, 4)
+    assert np.allclose(found.reshape(4, 16), hooked(parts, inputs).mean(1)[:, image], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_way_of_computing_attention_is_put_back(kind: str) -> None:
+    parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
+    before, names = (
+        parts.model(**inputs).logits,
+        [layer.self_attn.config._attn_implementation for layer in parts.layers],
+    )
+    modality_balance(parts, inputs, 2)
+    rows_of(parts, inputs)
+    assert names == [layer.self_attn.config._attn_implementation for layer in parts.layers] == ["sdpa"] * 4
+    assert torch.equal(parts.model(**inputs).logits, before)
+
+
+def test_a_layer_without_weights_is_an_error_and_nothing_stays_hooked() -> None:
+    parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
+    attention = parts.layers[1].self_attn
+    handle = attention.register_forward_hook(lambda _m, _g, out: (out[0], None))
+    with pytest.raises(ModelError, match="no attention weights"):
+        attention_map(parts, inputs)
+    handle.remove()
+    assert not attention._forward_hooks
+    assert attention.config._attn_implementation == "sdpa"
+
+
+def test_prompts_and_masks_that_do_not_fit_are_refused() -> None:
+    parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
+    two = {name: torch.cat([value, value]) for name, value in inputs.items()}
+    for ask in (attention_map, modality_balance, rotary_sensitivity):
+        with pytest.raises(InputError, match="prompts: got 2"):
+            ask(parts, two)
+    with pytest.raises(InputError, match="decoding steps"):
+        modality_balance(parts, inputs, 0)
+    with pytest.raises(InputError, match="system prompt"):
+        modality_balance(parts, inputs, 1, np.ones(3, bool))
+    with pytest.raises(InputError, match="16 of the image"):
+        modality_balance(parts, inputs, 1, np.ones(28, bool))
+    with pytest.raises(InputError, match="step"):
+        rotary_sensitivity(parts, inputs, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_recorded_row_gives_the_attention_of_the_model(kind: str) -> None:
+    parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
+    with torch.no_grad(), last_rows(parts) as rows:
+        parts.model(**inputs)
+    turned_ = parts.image_columns(inputs["input_ids"])[0]
+    speeds = parts.rotary.inv_freq.double()
+    for layer, row in zip(rows, rows_of(parts, inputs), strict=True):
+        weights, slopes = attention_at(row, turned_, speeds, 0.0)
+        assert torch.allclose(weights.float(), layer[0][0], atol=1e-5)
+        assert not slopes[:, ~turned_].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("step", [1.0, 0.25])
+def test_keys_that_stand_farther_on_are_those_of_other_positions(kind: str, step: float) -> None:
+    """Against positions in NumPy: the image tokens of every layer as keys at n + step instead of n."""
+    parts, inputs = flat(kind)
+    image = (inputs["input_ids"][0] == IMAGE).numpy()
+    before, after = hooked(parts, inputs), hooked(parts, inputs, step)
+    found = rotary_sensitivity(parts, inputs, step)
+    assert np.allclose(found.image, before[..., image].sum(-1), atol=1e-5)
+    assert np.allclose(found.text, before[..., ~image].sum(-1), atol=1e-5)
+    assert np.allclose(found.change, (after - before)[..., image].sum(-1), atol=1e-5)
+    assert np.abs(found.change).max() > 1e-3
+    assert not found.text_slope.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_formula_is_the_derivative(kind: str) -> None:
+    parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
+    small = 1e-4
+    there, back = rotary_sensitivity(parts, inputs, small), rotary_sensitivity(parts, inputs, -small)
+    measured = (there.change - back.change) / (2 * small)
+    assert np.allclose(there.slope, measured, atol=1e-8)
+    assert np.abs(measured).max() > 1e-3
+    assert np.allclose(there.slope_change, -back.slope_change, atol=1e-6)
+
+
+def test_the_formula_holds_where_text_turns_too() -> None:
+    """With g_T not nought: text keys turn by other amounts than image keys."""
+    parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
+    row, speeds = rows_of(parts, inputs)[2], parts.rotary.inv_freq.double()
+    image = parts.image_columns(inputs["input_ids"])[0]
+    every, small = torch.ones_like(image), 1e-5
+    weights, slopes = attention_at(row, every, speeds, 0.0)
+    mass, rest = weights[:, image].sum(-1), weights[:, ~image].sum(-1)
+    g_image = (weights * slopes)[:, image].sum(-1) / mass
+    g_text = (weights * slopes)[:, ~image].sum(-1) / rest
+    ends = [attention_at(row, every, speeds, sign * small)[0][:, image].sum(-1) for sign in (1, -1)]
+    assert torch.allclose(mass * rest * (g_image - g_text), (ends[0] - ends[1]) / (2 * small), atol=1e-8)
+    assert g_text.abs().max() > 1e-3
+
+
+def test_a_class_that_computes_attention_on_its_own_is_refused() -> None:
+    parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
+    own = parts.layers[0].self_attn
+    own.forward = lambda hidden_states, **_: (hidden_states, None)
+    with pytest.raises(ModelError, match="computes attention on its own"):
+        rows_of(parts, inputs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loudness_is_the_ratio_of_mean_norms(kind: str) -> None:
+    parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
+    seen: dict[str, Any] = {}
+    parts.projector.register_forward_hook(lambda _m, _i, out: seen.__setitem__("image", out.reshape(-1, 64)))
+    found = loudness(parts, inputs)
+    image = np.linalg.norm(seen["image"].detach().double().numpy(), axis=-1).mean()
+    text = np.linalg.norm(parts.embeddings.weight.detach().double().numpy(), axis=-1).mean()
+    assert (found.image, found.text, found.ratio) == pytest.approx((image, text, image / text), rel=1e-5)
+
+
+def test_an_overflow_of_image_tokens_is_an_error() -> None:
+    parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
+    with torch.no_grad():
+        parts.projector.linear_2.weight[:] = float("nan")
+    with pytest.raises(ModelError, match="no numbers"):
+        loudness(parts, inputs)
+    with pytest.raises(ModelError, match="no numbers"):
+        attention_map(parts, inputs)
+    with pytest.raises(ModelError, match="no numbers"):
+        rows_of(parts, inputs)

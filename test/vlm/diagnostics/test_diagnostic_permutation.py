@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image tokens moved and pooled, PSI, and a model that answers by likelihood."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from small_vlms import KINDS, prompt, small_vlm  # noqa: E402
+
+from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
+from spatial_vlm_ros.perception.backends.qwen_vl import _for_pictures  # noqa: E402
+from spatial_vlm_ros.types import Rgb  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.permutation import (  # noqa: E402
+    order_of,
+    permutation_scores,
+    permutation_sensitivity,
+    permuted,
+    pooled,
+    pooling,
+)
+from spatial_vlm_ros.vlm.parts import image_tokens_changed, parts_of  # noqa: E402
+
+ITEMS = draw_items(Amount(0, 2, 0, seed=4))
+SPECIAL = ("<pad>", "<unk>", "<image>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+PIECE = r"[A-Za-z]+|[\s\S]"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_permutation_and_its_inverse_change_nothing(kind: str) -> None:
+    parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
+    inverse = order_of(16, 7).argsort()
+    with torch.no_grad():
+        before = parts.model(**inputs).logits
+        with image_tokens_changed(parts, permuted(7)):
+            once = parts.model(**inputs).logits
+            with image_tokens_changed(parts, lambda tokens, _: tokens[inverse]):
+                both = parts.model(**inputs).logits
+    assert torch.equal(both, before)
+    assert (once - before).abs().max() > 1e-3
+
+
+def test_a_permutation_is_that_of_its_seed_and_row_for_all_features() -> None:
+    tokens = torch.arange(12.0)[:, None].repeat(1, 3)
+    moved = permuted(3)(tokens, 0)
+    assert torch.equal(moved.sort(0).values, tokens)
+    assert torch.equal(permuted(3)(tokens * 2, 0), moved * 2)
+    assert not torch.equal(permuted(3)(tokens, 1), moved)
+    assert not torch.equal(permuted(4)(tokens, 0), moved)
+
+
+@pytest.mark.parametrize(("grid", "side"), [((4, 4), 2), ((6, 4), 2), ((5, 7), 3), ((3, 3), 1), ((3, 4), 9)])
+def test_pooling_gives_each_token_the_mean_of_its_cell(grid: tuple[int, int], side: int) -> None:
+    tokens = torch.randn(grid[0] * grid[1], 5, generator=torch.Generator().manual_seed(0))
+    found = pooled(grid, side)(tokens, 0)
+    rows, columns = grid
+    for r in range(rows):
+        for c in range(columns):
+            own = [
+                tokens[y * columns + x]
+                for y in range(rows)
+                for x in range(columns)
+                if y * min(side, rows) // rows == r * min(side, rows) // rows
+                and x * min(side, columns) // columns == c * min(side, columns) // columns
+            ]
+            assert torch.allclose(found[r * columns + c], torch.stack(own).mean(0), atol=1e-6)
+    assert len(torch.unique(found, dim=0)) == min(side, rows) * min(side, columns)
+
+
+def test_pooling_of_an_even_grid_is_that_of_torch() -> None:
+    tokens = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    theirs = torch.nn.functional.avg_pool2d(tokens.T.reshape(1, 3, 8, 8), 2)
+    theirs = theirs.repeat_interleave(2, 2).repeat_interleave(2, 3).reshape(3, 64).T
+    assert torch.allclose(pooled((8, 8), 4)(tokens, 0), theirs, atol=1e-6)
+
+
+def test_pooling_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(InputError, match="cells"):
+        pooled((4, 4), 0)
+    with pytest.raises(InputError, match="4 x 4"):
+        pooled((4, 4), 2)(torch.zeros(15, 2), 0)
+
+
+def test_psi_follows_its_formula() -> None:
+    original = np.array([1, 1, 1, 1, 1, 1, 0, 1, 1, 1] * 8, bool)
+    moved = np.stack([original & (np.arange(80) % 3 > 0), original & (np.arange(80) % 4 > 0)])
+    found = permutation_scores(original, moved, np.full(80, 0.25), (5, 6))
+    before, after = original.mean(), moved.mean()
+    assert found.psi is not None
+    assert found.corrected is not None
+    assert found.psi.value == pytest.approx((before - after) / before)
+    assert found.corrected.value == pytest.approx((before - after) / (before - 0.25))
+    assert (found.permuted.k, found.permuted.n) == (moved.sum(), 160)
+    for interval in (found.psi, found.corrected):
+        assert interval.low < interval.value < interval.high
+
+
+def test_the_interval_of_psi_keeps_pairs_together() -> None:
+    """Where the same items are lost whatever is drawn, a pair tells more than two shares do; against a plain loop."""
+    rng = np.random.default_rng(2)
+    original = rng.random(120) < 0.8
+    moved = (original & (rng.random(120) < 0.7))[None]
+    found = permutation_scores(original, moved, np.full(120, 0.25), (0,))
+    draws = []
+    for _ in range(3000):
+        some = rng.integers(0, 120, 120)
+        draws.append(1 - moved[0][some].mean() / original[some].mean())
+    assert found.psi is not None
+    assert (found.psi.low, found.psi.high) == pytest.approx(np.quantile(draws, (0.025, 0.975)).tolist(), abs=0.01)
+
+
+def test_no_ratio_is_told_where_there_is_nothing_to_lose() -> None:
+    at_chance = np.arange(80) % 4 == 0
+    found = permutation_scores(at_chance, at_chance[None], np.full(80, 0.25), (0,))
+    assert found.corrected is None
+    assert found.psi is not None
+    assert found.psi.value == 0.0
+    none = np.zeros(80, bool)
+    assert permutation_scores(none, none[None], np.full(80, 0.25), (0,)).psi is None
+
+
+# ------------------------------------------------------------------------------------------------ a model that answers
+
+
+def tokenizer() -> Any:
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    texts = [" ".join((i.plain.question, i.paraphrase, *i.plain.choices)) for i in ITEMS]
+    pieces = sorted({piece for text in texts for piece in re.findall(PIECE, f"{text} Answer with one of: , .\n")})
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *pieces])}
+    inner = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
+    inner.decoder = decoders.Fuse()
+    roles = dict(zip(("pad_token", "unk_token"), SPECIAL, strict=False))
+    return PreTrainedTokenizerFast(tokenizer_object=inner, additional_special_tokens=list(SPECIAL[2:]), **roles)
+
+
+def template(kind: str) -> str:
+    image = "<image>" if kind == "llava" else "<|vision_start|><|image_pad|><|vision_end|>"
+    return (
+        "{% for m in messages %}{% for part in m.content %}{% if part.type == 'image' %}"
+        + image
+        + "{% else %}{{ part.text }}{% endif %}{% endfor %}\n{% endfor %}"
+    )
+
+
+def scorer(kind: str, seed: int = 0) -> CandidateScorer:
+    """The class of a published checkpoint with its processor, of few random weights."""
+    from transformers import LlavaProcessor, Qwen2_5_VLProcessor, Qwen3VLProcessor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    words = tokenizer()
+    model = small_vlm(kind, seed, vocab_size=max(len(words), 60))
+    names = ("<image>", "<image>") if kind == "llava" else ("<|image_pad|>", "<|video_pad|>")
+    model.config.image_token_id = words.convert_tokens_to_ids(names[0])
+    if kind == "llava":
+        roles = {"chat_template": template(kind), "image_token": SPECIAL[2]}
+        pictures = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False)
+        processor = LlavaProcessor(
+            pictures,
+            words,
+            patch_size=8,
+            vision_feature_select_strategy="default",
+            num_additional_image_tokens=1,
+            **roles,
+        )
+        return CandidateScorer(model, processor)
+    ids = {"video_token_id": "<|video_pad|>", "vision_start_token_id": "<|vision_start|>"}
+    for name, token in {**ids, "vision_end_token_id": "<|vision_end|>"}.items():
+        setattr(model.config, name, words.convert_tokens_to_ids(token))
+    patch = 14 if kind == "qwen2_5_vl" else 16
+    pictures = Qwen2VLImageProcessorPil(
+        patch_size=patch, size={"shortest_edge": (8 * patch) ** 2, "longest_edge": (8 * patch) ** 2}
+    )
+    made = {"qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}[kind]
+    return CandidateScorer(model, _for_pictures(made)(pictures, words, chat_template=template(kind)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_candidate_scores_its_mean_likelihood_behind_the_prompt(kind: str) -> None:
+    """Against one run by hand over all tokens, and a softmax in NumPy."""
+    answers = scorer(kind)
+    rgb, question, choices = ITEMS[0].plain.rgb, ITEMS[0].plain.question, ("left", "left above", "below")
+    found = answers.scores(rgb, question, choices)
+    inputs = answers.inputs(rgb, question, choices)
+    length = inputs["input_ids"].shape[1]
+    for choice, score in zip(choices, found, strict=True):
+        tail = answers.processor.tokenizer.encode(choice, add_special_tokens=False)
+        ids = torch.tensor([[*inputs["input_ids"][0].tolist(), *tail]])
+        whole = {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if "mm_token_type_ids" in inputs:
+            whole["mm_token_type_ids"] = (ids == answers.parts.image_token_id).int()
+        with torch.no_grad():
+            logits = answers.model(**whole).logits[0].double().numpy()
+        told = 0.0
+        for i, token in enumerate(tail):
+            row = logits[length + i - 1]
+            told += row[token] - row.max() - np.log(np.exp(row - row.max()).sum())
+        assert score == pytest.approx(told / len(tail), abs=1e-4)
+    assert answers.answer(rgb, question, choices) == choices[int(np.argmax(found))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_model_sees_the_picture_the_question_and_the_candidates_in_their_order(kind: str) -> None:
+    answers, plain = scorer(kind), ITEMS[0].plain
+    inputs = answers.inputs(plain.rgb, plain.question, ("below", "left"))
+    words = answers.processor.tokenizer.decode(inputs["input_ids"][0], skip_special_tokens=True)
+    assert f"{plain.question} Answer with one of: below, left." in words
+    assert "<unk>" not in words
+    assert answers.grid(plain.rgb, plain.question, ("below", "left")) == (4, 4)
+    black = answers.scores(np.zeros_like(plain.rgb), plain.question, plain.choices)
+    assert black != pytest.approx(answers.scores(plain.rgb, plain.question, plain.choices), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sensitivity_is_that_of_answers_asked_by_hand(kind: str) -> None:
+    answers = scorer(kind)
+    found = permutation_sensitivity(answers.parts, answers, ITEMS, seeds=(1, 2))
+    asked = [answers.answer(i.plain.rgb, i.plain.question, i.plain.choices) == i.truth for i in ITEMS]
+    moved = 0
+    for seed in (1, 2):
+        with image_tokens_changed(answers.parts, permuted(seed)):
+            moved += sum(answers.answer(i.plain.rgb, i.plain.question, i.plain.choices) == i.truth for i in ITEMS)
+    assert (found.original.k, found.permuted.k, found.permuted.n) == (sum(asked), moved, 2 * len(ITEMS))
+    assert found.seeds == (1, 2)
+
+
+def test_pooling_to_the_whole_grid_changes_no_answer_and_to_one_value_hides_all_places() -> None:
+    answers = scorer("llava")
+    whole, one = pooling(answers.parts, answers, ITEMS, sides=(4, 1))
+    assert (whole.values, one.values) == (16, 1)
+    assert (whole.change.value, whole.change.low <= 0 <= whole.change.high) == (0.0, True)
+    plain = ITEMS[0].plain
+    with image_tokens_changed(answers.parts, pooled((4, 4), 1)), image_tokens_changed(answers.parts, permuted(0)):
+        moved = answers.scores(plain.rgb, plain.question, plain.choices)
+    with image_tokens_changed(answers.parts, pooled((4, 4), 1)):
+        assert answers.scores(plain.rgb, plain.question, plain.choices) == pytest.approx(moved, abs=1e-5)
+
+
+def test_a_model_that_lives_on_places_loses_what_it_knew() -> None:
+    """Answers by which image slot holds the brightest token: a permutation takes it to a guess."""
+    parts = parts_of(small_vlm("llava"))
+    base = prompt("llava")
+
+    truths = {item.plain.rgb.tobytes(): item.truth for item in ITEMS}
+
+    class Reader:
+        def answer(self, rgb: Rgb, _question: str, _choices: Sequence[str]) -> str:
+            seen: list[torch.Tensor] = []
+            place = ["left", "right", "above", "below"].index(truths[rgb.tobytes()])
+            mark = torch.zeros(16, 64)
+            mark[place * 4] = 100.0
+
+            def look(tokens: torch.Tensor, _row: int) -> torch.Tensor:
+                seen.append(tokens)
+                return tokens
+
+            with image_tokens_changed(parts, look), torch.no_grad():
+                hook = parts.projector.register_forward_hook(lambda _m, _i, out: mark.reshape(out.shape))
+                parts.model(**base)
+                hook.remove()
+            slot = int(seen[0].sum(-1).argmax())
+            return ["left", "right", "above", "below"][slot // 4]
+
+    found = permutation_sensitivity(parts, Reader(), ITEMS, seeds=range(8))
+    assert found.original.share == 1.0
+    assert found.permuted.low <= 0.25 <= found.permuted.high
+
+
+def test_what_cannot_be_tested_is_refused() -> None:
+    answers = scorer("llava")
+    with pytest.raises(InputError, match="0 items"):
+        permutation_sensitivity(answers.parts, answers, [])
+    with pytest.raises(InputError, match="0 seeds"):
+        permutation_sensitivity(answers.parts, answers, ITEMS, ())
+    with pytest.raises(InputError, match="draw_items"):
+        pooling(answers.parts, answers, [])
+
+
+def test_what_cannot_be_asked_is_refused() -> None:
+    answers, plain = scorer("llava"), ITEMS[0].plain
+    with pytest.raises(InputError, match="candidates"):
+        answers.answer(plain.rgb, plain.question, ())
+    with pytest.raises(InputError, match="candidate: got ''"):
+        answers.answer(plain.rgb, plain.question, ("left", ""))
+    with pytest.raises(InputError, match="template"):
+        CandidateScorer(answers.model, answers.processor, template="<image> no field")
+    with pytest.raises(ModelError, match="model_type ''"):
+        CandidateScorer(torch.nn.Linear(2, 2), answers.processor, template="{question}")
+    with torch.no_grad():
+        answers.model.lm_head.weight[:] = float("nan")
+    with pytest.raises(ModelError, match="no numbers"):
+        answers.answer(plain.rgb, plain.question, plain.choices)
+    answers.processor.chat_template = None
+    with pytest.raises(InputError, match="no chat template"):
+        CandidateScorer(answers.model, answers.processor)
+
+
+def test_a_template_takes_the_place_of_the_chat_template() -> None:
+    answers, plain = scorer("llava"), ITEMS[0].plain
+    own = CandidateScorer(answers.model, answers.processor, "<image>{question}", lead=" ")
+    inputs = own.inputs(plain.rgb, plain.question, plain.choices)
+    assert int((inputs["input_ids"] == answers.parts.image_token_id).sum()) == 16
+    assert own.scores(plain.rgb, plain.question, plain.choices) != answers.scores(
+        plain.rgb, plain.question, plain.choices
+    )
