@@ -3,7 +3,9 @@
 
 Questions and truth are those of benchmarks/simulator.py, on the test part of models/compact/split.json, with stereo
 noise. The resolver gets the picture alone: what is there comes from the model. An answer is right when the mask of what
-was chosen lies most on the thing that is meant. Pairs of colour and kind that were never shown are scored apart.
+was chosen lies most on the thing that is meant. Pairs of colour and kind that were never shown are scored apart, and
+so are two values of `decision.mass`, what an answer needs: the default, and 0.6, which was chosen on worlds beside the
+split (seeds 4,000,000 to 4,000,059) for the most answers of which 95 in 100 are right.
 
     python -m benchmarks.compact                       300 worlds, time and memory
     python -m benchmarks.compact --model run/model     another model
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -31,6 +34,7 @@ from benchmarks.harness import Claim, alternate, finish, table
 from benchmarks.simulator import questions
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.cli_train import SPLIT
+from spatial_vlm_ros.config import config_from
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.proportions import wilson
@@ -41,6 +45,8 @@ from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 from spatial_vlm_ros.vlm.compact.split import read_split
 
+MASSES = (0.8, 0.6)
+CHOSEN = 0.6
 LEAST_OVERLAP = 0.3
 """Intersection over union of masks from which a detection is a thing."""
 _MEASURE = """
@@ -65,6 +71,7 @@ class Outcome:
     """What came of a question.
 
     Args:
+        mass: that an answer needed.
         kind: of the question.
         asked_for: whether something fits.
         unseen: whether the question is about a pair of colour and kind that was never shown.
@@ -73,6 +80,7 @@ class Outcome:
         text: in words.
     """
 
+    mass: float
     kind: str
     asked_for: bool
     unseen: bool
@@ -82,15 +90,18 @@ class Outcome:
 
 
 class Watched:
-    """A grounder whose last detections can be read."""
+    """A grounder whose last detections can be read, for one picture: asked again, it remembers."""
 
     def __init__(self, grounder: Grounder) -> None:
         self._grounder = grounder
+        self._known: dict[tuple[NounPhrase, ...], Grounding] = {}
         self.last: tuple[Detection, ...] = ()
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """As the grounder does."""
-        grounding = self._grounder.ground(rgb, phrases)
+        if tuple(phrases) not in self._known:
+            self._known[tuple(phrases)] = self._grounder.ground(rgb, phrases)
+        grounding = self._known[tuple(phrases)]
         self.last = grounding.detections
         return grounding
 
@@ -98,12 +109,13 @@ class Watched:
 def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> list[Outcome]:
     """All questions of one world."""
     watched = Watched(load_grounder("compact", {"model": model, "threads": "1"}))
-    resolver, outcomes = Resolver(grounder=watched), []
+    resolvers = {mass: Resolver(config_from({"decision": {"mass": mass}}), watched) for mass in MASSES}
+    outcomes = []
     with settled_tabletop(seed) as world:
         seen = world.render(VGA)
         frame = noisy(seen.frame, np.random.default_rng(seed), STEREO, seen.shiny)
-        for question in questions(world, seen):
-            answer = resolver.resolve(frame, question.words)
+        for question, mass in itertools.product(questions(world, seen), MASSES):
+            answer = resolvers[mass].resolve(frame, question.words)
             given = None
             if answer.target is not None:
                 chosen = next(one for one in watched.last if one.id == answer.target.id)
@@ -111,7 +123,9 @@ def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> li
             unseen = question.id is not None and is_withheld(question.id, question.words, world, withheld)
             text = f"seed {seed}: {question.words!r} means {question.id}, got {answer.status.value} {given}"
             outcomes.append(
-                Outcome(question.kind, question.id is not None, unseen, given is not None, given == question.id, text)
+                Outcome(
+                    mass, question.kind, question.id is not None, unseen, given is not None, given == question.id, text
+                )
             )
     return outcomes
 
@@ -188,19 +202,24 @@ def main() -> int:
     with ProcessPoolExecutor(options.jobs) as pool:
         run = partial(one_world, model=model, withheld=split.withheld)
         outcomes = [o for some in pool.map(run, seeds, chunksize=4) for o in some]
-    score = scores(outcomes)
-    rows = [(f"{part}: {name}", *(v[c] for c in ("k", "n", "share", "low", "high")))
-            for part, values in score.items() for name, v in values.items()]  # fmt: skip
-    table("compact: questions", ("what", "k", "n", "share", "low", "high"), rows)
+    score = {str(mass): scores([o for o in outcomes if o.mass == mass]) for mass in MASSES}
+    flat = [
+        (mass, part, name, v) for mass, parts in score.items() for part, vs in parts.items() for name, v in vs.items()
+    ]
+    rows = [
+        (mass, f"{part}: {name}", *(v[c] for c in ("k", "n", "share", "low", "high"))) for mass, part, name, v in flat
+    ]
+    table("compact: questions", ("mass", "what", "k", "n", "share", "low", "high"), rows)
     if options.first_seed != split.test.first:
-        print(*(o.text for o in outcomes if not o.right), sep="\n")
+        print(*(o.text for o in outcomes if not o.right and o.mass == CHOSEN), sep="\n")
         return 0
+    chosen = score[str(CHOSEN)]["all"]
     measured = speed(model)
     table("compact: time", ("phrases", "median ms", "p95 ms"),
           [(name, t["median_ms"], t["p95_ms"]) for name, t in measured["times"].items()])  # fmt: skip
     claims = [
-        Claim("right, of answers", 100 * score["all"]["right_of_answers"]["share"], 95, "%", least=True),
-        Claim("answered, of questions with an answer", 100 * score["all"]["answered"]["share"], 75, "%", least=True),
+        Claim("right, of answers", 100 * chosen["right_of_answers"]["share"], 95, "%", least=True),
+        Claim("answered, of questions with an answer", 100 * chosen["answered"]["share"], 75, "%", least=True),
         Claim("640x480, four phrases, two threads", measured["times"]["4 phrases"]["median_ms"], 200, "ms"),
         Claim("private memory", measured["private_mb"], 400, "MB"),
     ]

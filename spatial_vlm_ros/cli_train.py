@@ -58,6 +58,8 @@ _SHOWN = 60  # validation pictures on which a run is watched
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, batches and changes.")
 @click.option("--start", type=FOLDER, help="Folder of weights to begin with, as OUT/best of another run.")
 @click.option("--bfloat16", is_flag=True, help="Compute in bfloat16; faster where the machine has it.")
+@click.option("--input", "size", default="320x240", show_default=True, metavar="WxH", help="Input of the exported "
+              "model, pixels, in sixteens: pictures may be read larger than they were learnt.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(0), default=0, help="Of the CPU; 0 = all.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
 @click.option("--finish", "finish_now", is_flag=True, help="No further training: export and score the best so far.")
@@ -65,7 +67,7 @@ _SHOWN = 60  # validation pictures on which a run is watched
 @cli_group.json_option
 def train(data: Path, out: Path | None, split_file: Path, worlds: int, render_only: bool, part: str, steps: int,
           minutes: float, batch: int, rate: float, every: int, seed: int, start: Path | None, bfloat16: bool,
-          threads: int, device: str, finish_now: bool, on_test: bool, as_json: bool) -> None:  # fmt: skip
+          size: str, threads: int, device: str, finish_now: bool, on_test: bool, as_json: bool) -> None:  # fmt: skip
     """Train the compact grounding model on simulated pictures, and export it.
 
     The state is kept in OUT/checkpoint; after an interruption the same command goes on where it was.
@@ -78,7 +80,7 @@ def train(data: Path, out: Path | None, split_file: Path, worlds: int, render_on
     """
     from spatial_vlm_ros.vlm.compact.split import read_split
 
-    split, share = read_split(split_file), _part_of(part)
+    split, share, wide = read_split(split_file), _part_of(part), _size_of(size)
     if not render_only and out is None:
         raise click.UsageError("give --out, or --render-only")
     if worlds > split.training.worlds:
@@ -92,10 +94,10 @@ def train(data: Path, out: Path | None, split_file: Path, worlds: int, render_on
     except ModuleNotFoundError as error:
         raise DependencyError(str(error.name), INSTALL) from error
     if finish_now:
-        figures = finish(out, data, on_test)
+        figures = finish(out, data, on_test, wide)
     else:
         settings = TrainingSettings(steps=steps, seed=seed, batch=batch, rate=rate, bfloat16=bfloat16)
-        figures = run(data, out, settings, Limits(minutes, every, device, threads), on_test, start)
+        figures = run(data, out, settings, Limits(minutes, every, device, threads), on_test, start, wide)
     _report(out, figures, as_json)
 
 
@@ -177,6 +179,14 @@ def _part_of(text: str) -> tuple[int, int]:
     return int(first) - 1, int(of)
 
 
+def _size_of(text: str) -> tuple[int, int]:
+    """The text WxH as numbers."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise click.BadParameter(f"{text!r} is not WxH", param_hint="--input")
+    return int(width), int(height)
+
+
 # ------------------------------------------------------------------------------------------------ training
 
 
@@ -198,8 +208,9 @@ class Limits:
 
 
 def run(
-    data: Path, out: Path, settings: TrainingSettings, limits: Limits, on_test: bool, start: Path | None = None
-) -> dict[str, Figures]:
+    data: Path, out: Path, settings: TrainingSettings, limits: Limits, on_test: bool, start: Path | None = None,
+    size: tuple[int, int] | None = None,
+) -> dict[str, Figures]:  # fmt: skip
     """Train; when the steps are done, export the best weights to OUT/model and score them.
 
     Returns:
@@ -228,14 +239,21 @@ def run(
         )
     if not done:
         return {}
-    return finish(out, data, on_test)
+    return finish(out, data, on_test, size)
 
 
-def finish(out: Path, data: Path, on_test: bool) -> dict[str, Figures]:
+def finish(out: Path, data: Path, on_test: bool, size: tuple[int, int] | None = None) -> dict[str, Figures]:
     """Calibrate the best weights on the calibration part, export them to OUT/model, score them.
+
+    Args:
+        out: folder of the run.
+        data: folder of pictures.
+        on_test: score them on the test part, too.
+        size: width and height of the exported model's input, pixels; None = as it was trained.
 
     Raises:
         FileError: no weights were kept yet.
+        InputError: a size that cannot be.
     """
     from spatial_vlm_ros.vlm.compact.export import export
     from spatial_vlm_ros.vlm.compact.model import CompactModel
@@ -245,7 +263,8 @@ def finish(out: Path, data: Path, on_test: bool) -> dict[str, Figures]:
         raise FileError(out / "best", "no weights", "train until the first validation (--every)")
     vocabulary = read_vocabulary(data)
     model = CompactModel.from_pretrained(out / "best", local_files_only=True)
-    spec = dataclasses.replace(model.config.spec, names=vocabulary.names)
+    width, height = size or (model.config.width, model.config.height)
+    spec = dataclasses.replace(model.config.spec, names=vocabulary.names, width=width, height=height)
     scale, rival, shift = figures_of(model, data, CALIBRATION, vocabulary, spec=spec).line
     spec = dataclasses.replace(spec, score_scale=scale, score_rival=rival, score_shift=shift)
     export(model, out / "model", spec)

@@ -35,7 +35,8 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
     Args:
         model: trained; it is set to evaluation.
         folder: made where it is not there.
-        spec: names and calibration of the scores, all else as the model has it; None = as its configuration has them.
+        spec: input size, names and calibration of the scores; all else as the model has it. None = as its
+            configuration has them.
 
     Returns:
         The ONNX file: pixels (1, 3, H, W) float32 and words (P, L) int64 → OUTPUTS.
@@ -45,6 +46,7 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
     """
     if spec is not None:
         model.config.names = {name: list(labels) for name, labels in spec.names.items()}
+        model.config.width, model.config.height = spec.width, spec.height
         model.config.score_scale, model.config.score_rival = spec.score_scale, spec.score_rival
         model.config.score_shift = spec.score_shift
     model.train(False)

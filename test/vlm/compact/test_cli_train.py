@@ -68,7 +68,7 @@ def test_from_pictures_to_a_model_that_answers(tmp_path: Path) -> None:
     too_early = train(*small, "--finish")
     assert too_early.exit_code == 3
     assert "no weights" in too_early.output
-    done = train(*small, "--test", "--json")
+    done = train(*small, "--test", "--json", "--input", "336x256")
     assert done.exit_code == 0, done.output
     assert '{"scored on": "validation", "mAP@50": ' in done.output
     figures = json.loads((out / "figures.json").read_text())
@@ -76,6 +76,7 @@ def test_from_pictures_to_a_model_that_answers(tmp_path: Path) -> None:
     assert all(0 <= figures[part]["map50"] <= 1 and figures[part]["things"] for part in ("validation", "test"))
     config = json.loads((out / "model" / "config.json").read_text())
     assert config["names"]["bird"] == ["chick"]
+    assert (config["width"], config["height"]) == (336, 256)
     assert config["score_scale"] > 0 >= config["score_rival"]
     assert (out / "checkpoint" / "optimizer.safetensors").is_file()
 
@@ -93,6 +94,7 @@ def test_from_pictures_to_a_model_that_answers(tmp_path: Path) -> None:
     [
         ([], 2, "--out"),
         (["--render-only", "--part", "3/2"], 2, "I/N"),
+        (["--out", "run", "--finish", "--input", "big"], 2, "WxH"),
         (["--render-only", "--worlds", 11], 3, "no more seeds"),
     ],
 )
