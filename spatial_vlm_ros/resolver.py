@@ -57,6 +57,17 @@ class Resolver:
         frame_of_reference: FrameOfReference | str | None = None,
         follows: Sequence[str] = (),
     ) -> Resolution:
+        """As `resolve_seen`, without the detections."""
+        return self.resolve_seen(frame, instruction, detections, frame_of_reference, follows)[0]
+
+    def resolve_seen(
+        self,
+        frame: RgbdFrame,
+        instruction: str,
+        detections: Sequence[Detection] | None = None,
+        frame_of_reference: FrameOfReference | str | None = None,
+        follows: Sequence[str] = (),
+    ) -> tuple[Resolution, tuple[Detection, ...]]:
         """Answer one instruction on one frame. Never raises for what the world or the words are like: it refuses.
 
         Args:
@@ -67,7 +78,8 @@ class Resolver:
             follows: what was said before, oldest first, where `instruction` answers a question about it.
 
         Returns:
-            The target in metres, or a refusal with its reason; see types.Resolution.
+            The target in metres, or a refusal with its reason; see types.Resolution. The detections that the answer
+            rests on, those given or the grounder's; of the latter none where it was refused before.
 
         Raises:
             InputError: `frame` is no RgbdFrame.
@@ -76,12 +88,13 @@ class Resolver:
             raise InputError("frame", type(frame).__name__, "an RgbdFrame", "build one, or use load_frame")
         start = time.perf_counter()
         timings: dict[str, float] = {}
+        seen: list[Detection] = []
         try:
-            resolution = self._resolve(frame, instruction, detections, frame_of_reference, follows, timings)
+            resolution = self._resolve(frame, instruction, detections, frame_of_reference, follows, timings, seen)
         except SpatialVlmError as error:
             resolution = refusal(instruction, error, frame.stamp_ns)
         total = round((time.perf_counter() - start) * 1e3, 3)
-        return dataclasses.replace(resolution, ms=total, timings_ms=timings)
+        return dataclasses.replace(resolution, ms=total, timings_ms=timings), tuple(seen or detections or ())
 
     def _resolve(
         self,
@@ -91,6 +104,7 @@ class Resolver:
         frame_of_reference: FrameOfReference | str | None,
         follows: Sequence[str],
         timings: dict[str, float],
+        seen: list[Detection],
     ) -> Resolution:
         clock = _Clock(timings)
         referrer = referrer_of(self._grounder) if self.config.second_opinion.ask else None
@@ -102,6 +116,7 @@ class Resolver:
 
         phrases = tuple(dict.fromkeys(p for query in queries for p in _all_phrases(query)))
         grounding = self._ground(frame, phrases, detections)
+        seen += grounding.detections
         clock.lap("ground")
 
         scene = build_scene(frame, grounding.detections, self.config.depth, self.config.lift)

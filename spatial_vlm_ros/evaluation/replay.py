@@ -264,8 +264,8 @@ class _Player:
             except SpatialVlmError as error:  # as live: words that are not understood wait for no frame
                 yield Answer(refusal(words, error), None, (), self._now_ns)
                 continue
-            resolution = self._resolver.resolve(frame, words, detections, self._frame_of_reference)
-            yield Answer(resolution, frame, detections or (), self._now_ns)
+            resolution, seen = self._resolver.resolve_seen(frame, words, detections, self._frame_of_reference)
+            yield Answer(resolution, frame, seen, self._now_ns)
 
     def _refused(self, instruction: str, error: SpatialVlmError, stamp_ns: int = 0) -> Answer:
         """A refusal for want of a frame, but for words that no frame would help."""

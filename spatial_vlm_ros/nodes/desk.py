@@ -69,7 +69,7 @@ class Outcome:
     Args:
         resolution: the answer.
         frame: what it was found in; None where nothing was resolved.
-        detections: those that came with the frame.
+        detections: those that the answer rests on.
         begun: when the last message of the frame came in, seconds of time.perf_counter; None where none was resolved.
     """
 
@@ -260,10 +260,10 @@ class Desk:
             frame, detections = observation.decode()
             if request is not self._request:  # withdrawn meanwhile: the grounder is not asked
                 raise CancelledError("the request was withdrawn")
-            resolution = self._resolver.resolve(
+            resolution, seen = self._resolver.resolve_seen(
                 frame, request.instruction, detections, request.frame_of_reference or None, request.follows
             )
-            return Outcome(resolution, frame, detections or (), begun)
+            return Outcome(resolution, frame, seen, begun)
         except SpatialVlmError as error:
             return Outcome(refusal(request.instruction, error, observation.stamp_ns))
         except Exception as error:  # a fault of ours costs one request, not the node

@@ -14,7 +14,7 @@ from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.streams import intake as roles
 from spatial_vlm_ros.streams.intake import SECOND, stamp_of
-from spatial_vlm_ros.types import FrameOfReference, Resolution, RgbdFrame, Transform
+from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Transform
 
 assert FRAME.base_T_camera is not None
 POSE = FRAME.base_T_camera
@@ -93,13 +93,13 @@ def test_a_speaker_who_walks_is_where_he_was_when_the_picture_was_taken(graph: G
     graph.camera.tf(POSE, static=True)
     begin = graph.camera.now()
     seen: list[Any] = []
-    decode = graph.resolver._desk._resolver.resolve  # type: ignore[union-attr]
+    decode = graph.resolver._desk._resolver.resolve_seen  # type: ignore[union-attr]
 
-    def noted(frame: RgbdFrame, *words: Any) -> Resolution:
+    def noted(frame: RgbdFrame, *words: Any) -> tuple[Resolution, tuple[Detection, ...]]:
         seen.append(frame)
         return decode(frame, *words)
 
-    graph.resolver._desk._resolver.resolve = noted  # type: ignore[union-attr,method-assign]
+    graph.resolver._desk._resolver.resolve_seen = noted  # type: ignore[union-attr,method-assign]
 
     def walking(parts: dict[str, Any]) -> None:
         stamp = stamp_of(parts[roles.RGB])
