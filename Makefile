@@ -3,7 +3,7 @@
 PY := .venv/bin/python
 
 demo:
-	@scripts/setup.sh ros sim bags
+	@scripts/setup.sh ros sim bags compact
 	@$(PY) scripts/demo.py
 
 test:

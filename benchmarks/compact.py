@@ -5,7 +5,7 @@ Questions and truth are those of benchmarks/simulator.py, on the test part of mo
 noise. The resolver gets the picture alone: what is there comes from the model. An answer is right when the mask of what
 was chosen lies most on the thing that is meant. Pairs of colour and kind that were never shown are scored apart, and
 so are two values of `decision.mass`, what an answer needs: the default, and 0.6, which was chosen on worlds beside the
-split (seeds 4,000,000 to 4,000,059) for the most answers of which 95 in 100 are right.
+split (seeds 4,000,000 to 4,000,059; no wrong answer in 179). The claims are on pairs that were shown, at 0.6.
 
     python -m benchmarks.compact                       300 worlds, time and memory
     python -m benchmarks.compact --model run/model     another model
@@ -213,7 +213,7 @@ def main() -> int:
     if options.first_seed != split.test.first:
         print(*(o.text for o in outcomes if not o.right and o.mass == CHOSEN), sep="\n")
         return 0
-    chosen = score[str(CHOSEN)]["all"]
+    chosen = score[str(CHOSEN)]["pairs_shown"]
     measured = speed(model)
     table("compact: time", ("phrases", "median ms", "p95 ms"),
           [(name, t["median_ms"], t["p95_ms"]) for name, t in measured["times"].items()])  # fmt: skip

@@ -2,7 +2,8 @@
 """The demo: "grab me the chick behind the cup", live.
 
 A simulated camera and the resolver run as processes of their own, DDS between them; this process asks, as a robot's
-program would. Three worlds: a chick behind the cup, the same with the chicks swapped, and both chicks in front of it.
+program would. What is in the picture is found by the compact model, in a process of the resolver's; the simulator tells
+the resolver nothing. Three worlds: a chick behind the cup, the same with the chicks swapped, and both chicks in front.
 Prints each answer beside the simulator's truth, writes out/demo_*.png, and exits 0 when all three are as expected.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,6 +26,7 @@ OUT = ROOT / "out"
 SENTENCE = "grab me the chick behind the cup"
 WORLDS = (("behind", "OK", "bonnet"), ("swapped", "OK", "ribbon"), ("both_in_front", "RELATION_UNSATISFIED", None))
 PATIENCE = 30.0  # s for anything that should take one
+NEAR = 0.03  # m from the centre of a thing, within which a pose is its pose
 
 # Set before rclpy is loaded: a graph of our own on this machine, big images in shared memory.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
@@ -46,18 +49,17 @@ def main() -> int:
     pictures: list[Image] = []
     node.create_subscription(Image, "annotated/image", pictures.append, 1)
     good = []
-    with process("resolver", "-p", "base_frame:=base_link"):
+    with process("resolver", "-p", "base_frame:=base_link", "-p", "grounder:=compact"):
         client = Asker(node, patience=PATIENCE)
         for world, status, target in WORLDS:
-            with process("frame_player", "-p", f"world:={world}"):
+            with process("frame_player", "-p", f"world:={world}", "-p", "detections:=false"):
                 client.wait_for_server(PATIENCE)
                 wait(node, lambda: node.count_publishers("/rgb/image") == 1, "the camera")
                 pictures.clear()
                 answer = ask(client)
                 wait(node, lambda: pictures, "the picture of the answer")
-            show(world, answer)
+            found = show(world, answer)
             save(pictures[-1], OUT / f"demo_{world}.png")
-            found = answer["target"]["id"] if answer["target"] else None
             good.append((answer["status"], found) == (status, target))
             wait(node, lambda: node.count_publishers("/rgb/image") == 0, "the camera to leave")
     node.destroy_node()
@@ -76,8 +78,8 @@ def ask(client: Any) -> dict[str, Any]:
             return answer
 
 
-def show(world: str, answer: dict[str, Any]) -> None:
-    """The answer in words, beside the truth."""
+def show(world: str, answer: dict[str, Any]) -> str | None:
+    """The answer in words, beside the truth; the thing that is truly at the pose, or None."""
     from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 
     print(f'\n[{world}] "{SENTENCE}"')
@@ -89,14 +91,17 @@ def show(world: str, answer: dict[str, Any]) -> None:
             f"{clause['state']}, in the frame of the {answer['frame_of_reference']}"
         )
     if answer["target"] is None:
-        return
+        return None
     pose = answer["target"]["pose"]
-    with DEMO_WORLDS[world]() as truth:
-        true = truth.truth[answer["target"]["id"]].centre
+    with DEMO_WORLDS[world]() as simulated:
+        off = {id_: math.dist(pose["position"], thing.centre) for id_, thing in simulated.truth.items()}
+        found = min(off, key=lambda id_: off[id_])
+        thing = simulated.truth[found]
     x, y, z = pose["position"]
-    off = sum((a - b) ** 2 for a, b in zip(pose["position"], true, strict=True)) ** 0.5
-    print(f"  {answer['target']['id']} at ({x:.3f}, {y:.3f}, {z:.3f}) m in {pose['frame_id']}; truth "
-          f"({true[0]:.3f}, {true[1]:.3f}, {true[2]:.3f}), {off * 1000:.0f} mm off")  # fmt: skip
+    true = ", ".join(f"{value:.3f}" for value in thing.centre)
+    print(f"  {answer['target']['id']} at ({x:.3f}, {y:.3f}, {z:.3f}) m in {pose['frame_id']}; in truth "
+          f"{found}, a {thing.label}, at ({true}), {off[found] * 1000:.0f} mm off")  # fmt: skip
+    return found if off[found] < NEAR else None
 
 
 def save(image: Any, path: Path) -> None:

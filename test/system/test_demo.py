@@ -35,3 +35,7 @@ def test_the_demo_finds_the_chick_behind_the_cup_in_every_world_and_draws_it() -
         assert picture is not None
         assert picture.shape[1] == 640
         assert picture.std() > 10
+    answered = cv2.imread(str(pictures[0]))
+    assert answered is not None
+    b, g, r = (answered[:480, :, channel].astype(int) for channel in range(3))
+    assert ((g > 180) & (g - r > 90) & (g - b > 60)).sum() > 100  # the box of the answer
