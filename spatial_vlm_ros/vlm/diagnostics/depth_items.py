@@ -31,7 +31,7 @@ _ROOM = 4.0  # pixels to the edge of the picture
 _ALONG, _LIFTS, _SIZES = (0.8, 2.0), (0.1, 0.55), (0.07, 0.26)  # metres
 _FLAT = 0.4  # share of things that stand on the table itself
 
-_ASKED = {
+ASKED = {
     "farther": "Which is farther from the camera, the {} or the {}?",
     "nearer": "Which is nearer to the camera, the {} or the {}?",
 }
@@ -46,7 +46,7 @@ def depth_group(key: str, rng: np.random.Generator) -> list[Item]:
     first, second = (str(colour) for colour in rng.permutation(list(COLOURS_ASKED))[:2])
     shapes = [str(shape) for shape in rng.choice(["block", "cylinder"], 2)]
     names = (f"{first} {shapes[0]}", f"{second} {shapes[1]}")
-    asked = str(rng.choice(list(_ASKED)))
+    asked = str(rng.choice(list(ASKED)))
     choices = tuple(str(name) for name in rng.permutation(list(names)))
     items = []
     for truth, higher, larger in itertools.product((0, 1), (True, False), (True, False)):
@@ -56,7 +56,7 @@ def depth_group(key: str, rng: np.random.Generator) -> list[Item]:
         items.append(
             Item(
                 f"{key}-{truth}{int(higher)}{int(larger)}", key, "depth", "depth",
-                Asking(draw_tabletop(things), _ASKED[asked].format(*names), choices, names[truth]),
+                Asking(draw_tabletop(things), ASKED[asked].format(*names), choices, names[truth]),
                 _AGAIN[asked].format(*names),
                 flip=None,
                 swapped=draw_tabletop(_exchanged(things)),

@@ -35,7 +35,8 @@ _GAP = 6.0  # pixels between two shapes
 _CLEAR = 24.0  # pixels by which the outermost centre lies beyond the next one
 _SLANT = 0.5  # a relation holds where the offset across it is at most this share of the offset along it
 
-_ASKED = {"colour": "What colour is the shape {}?", "shape": "Which shape is {}?", "both": "Which thing is {}?"}
+ASKED = {"colour": "What colour is the shape {}?", "shape": "Which shape is {}?", "both": "Which thing is {}?"}
+RELATIVE_ASKED = "Where is the {}, seen from the {}?"
 _AGAIN = {
     "colour": "Look for the shape that is {}. Which colour has it?",
     "shape": "Look for the thing that is {}. What shape has it?",
@@ -66,7 +67,7 @@ def absolute_group(key: str, place: str, naming: Naming, count: int, rng: np.ran
         items.append(
             Item(
                 f"{key}-{which}", key, "absolute", "left-right" if across else "above-below",
-                Asking(draw_shapes(shapes), _ASKED[naming].format(EDGES[place]), choices, names[which]),
+                Asking(draw_shapes(shapes), ASKED[naming].format(EDGES[place]), choices, names[which]),
                 _AGAIN[naming].format(EDGES[place]),
                 mirror=exchange if across else NOTHING,
                 flip=NOTHING if across else exchange,
@@ -94,7 +95,7 @@ def relative_group(key: str, naming: Naming, count: int, rng: np.random.Generato
         items.append(
             Item(
                 f"{key}-{truth}", key, "relative", "left-right" if across else "above-below",
-                Asking(rgb, f"Where is the {one}, seen from the {other}?", choices, truth),
+                Asking(rgb, RELATIVE_ASKED.format(one, other), choices, truth),
                 f"In the picture, on which side of the {other} is the {one}?",
                 mirror={"left": "right", "right": "left"},
                 flip={"above": "below", "below": "above"},

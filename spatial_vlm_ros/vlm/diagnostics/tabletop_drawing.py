@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -100,8 +101,7 @@ def columns_of(thing: Thing) -> tuple[float, float]:
 
 def draw_tabletop(things: Sequence[Thing]) -> Rgb:
     """(SIDE, SIDE, 3) uint8: a chequered table, a wall, and the things, far ones first."""
-    rgb = np.full((SIDE, SIDE, 3), _WALL, np.uint8)
-    _draw_table(rgb)
+    rgb = _empty_table().copy()
     for thing in sorted(things, key=lambda one: -one.y):
         if thing.lift:
             _draw_solid(rgb, thing, 0.0, thing.lift, _STAND)
@@ -109,7 +109,10 @@ def draw_tabletop(things: Sequence[Thing]) -> Rgb:
     return rgb
 
 
-def _draw_table(rgb: Rgb) -> None:
+@cache
+def _empty_table() -> Rgb:
+    """Wall and table, drawn once, for they are the same in all pictures."""
+    rgb = np.full((SIDE, SIDE, 3), _WALL, np.uint8)
     columns = range(-15, 15)
     rows = range(round((FARTHEST_GROUND - NEAREST_GROUND) / _TILE))
     for row in rows:
@@ -117,6 +120,7 @@ def _draw_table(rgb: Rgb) -> None:
             x, y = column * _TILE, NEAREST_GROUND + row * _TILE
             tile = np.array([(x, y, 0), (x + _TILE, y, 0), (x + _TILE, y + _TILE, 0), (x, y + _TILE, 0)])
             _fill(rgb, pixels_of(tile), _TILES[(row + column) % 2])
+    return rgb
 
 
 def _draw_solid(rgb: Rgb, thing: Thing, foot: float, height: float, colour: tuple[int, int, int]) -> None:

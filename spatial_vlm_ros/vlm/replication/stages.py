@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages: (a) encoder, (b) language model on text, (c) projector, (d) projector and language model; and PIN.
+
+What (a) and (b) give is kept in the work folder and shared by all cells of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spatial_vlm_ros.vlm.remedies.pin import Pin, put_pin
+from spatial_vlm_ros.vlm.replication.building import Built, new_language
+from spatial_vlm_ros.vlm.replication.cells import Recipe
+from spatial_vlm_ros.vlm.replication.examining import norm_ratio
+from spatial_vlm_ros.vlm.replication.grammar import lesson
+from spatial_vlm_ros.vlm.replication.objectives import batch_of, objective_of
+from spatial_vlm_ros.vlm.replication.questions import draw_questions
+from spatial_vlm_ros.vlm.replication.scenes import Scene, Turn, draw_scene
+from spatial_vlm_ros.vlm.replication.seeds import rng_of, seed_of
+from spatial_vlm_ros.vlm.replication.settings import Settings, Stage
+from spatial_vlm_ros.vlm.replication.training import Watch, train
+from spatial_vlm_ros.vlm.replication.words import (
+    IGNORED,
+    LOCATION_ASKED,
+    PAD,
+    conversation,
+    location_words,
+    padded,
+    pixels,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What all stages of a run share.
+
+    Args:
+        number: seed of the run.
+        settings: of all runs.
+        work: folder of checkpoints.
+        watch: when to stop.
+    """
+
+    number: int
+    settings: Settings
+    work: Path
+    watch: Watch
+
+    def place(self, name: str) -> Path:
+        """File of a stage."""
+        return self.work / f"run-{self.number}" / f"{name}.safetensors"
+
+    def train(self, name: str, module: nn.Module, loss_of: Callable[[int], Tensor], stage: Stage, **told: Any) -> None:
+        """Train one stage; see `training.train`."""
+        noted = {"settings": self.settings.as_dict()["sizes"], "run": self.number, **told}
+        train(module, loss_of, stage, self.place(name), self.settings.every, noted, self.watch)
+
+    def chance(self, number: int) -> None:
+        """Set torch's generator for weights by chance: the same for all cells of the run."""
+        torch.manual_seed(seed_of("weights", self.number, number))
+
+
+def trained_encoder(run: Run, kind: str) -> dict[str, Tensor]:
+    """State of the vision encoder after stage (a); raises as `train`."""
+    settings, stage = run.settings, run.settings.encoder
+    run.chance(0)
+    objective = objective_of(kind, settings.sizes)
+
+    def loss_of(step: int) -> Tensor:
+        scenes = _scenes(run, "encoder", step, stage)
+        batch = batch_of(scenes, settings, step / stage.steps, rng_of("encoder", run.number, 9_000_000 + step))
+        return objective.loss(batch)
+
+    told = {"told_share": settings.told_share, "depth_share": settings.depth_share}
+    run.train(f"encoder-{kind}", objective, loss_of, stage, **told)
+    return dict(objective.vision.state_dict())
+
+
+def trained_language(run: Run) -> dict[str, Tensor]:
+    """State of the language model after stage (b); raises as `train`."""
+    settings, stage = run.settings, run.settings.language
+    run.chance(1)
+    model = new_language(settings.sizes)
+
+    def loss_of(step: int) -> Tensor:
+        rows = []
+        for number, scene in enumerate(_scenes(run, "language", step, stage)):
+            rng = rng_of("language", run.number, 5_000_000 + step * stage.batch + number)
+            rows.append(lesson(scene, settings.sizes.side, settings.turns, rng))
+        tokens = padded(rows)
+        logits = model(input_ids=tokens, attention_mask=(tokens != PAD).long(), use_cache=False).logits[:, :-1].float()
+        labels = tokens[:, 1:].masked_fill(tokens[:, 1:] == PAD, IGNORED)
+        return nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+
+    run.train("language", model, loss_of, stage, turns=settings.turns, depth_share=settings.depth_share)
+    return dict(model.state_dict())
+
+
+def trained_model(run: Run, recipe: Recipe) -> tuple[Built, float]:
+    """A model after the stages (c) and (d), and its norm ratio before them; raises as `train`."""
+    settings = run.settings
+    vision, language = trained_encoder(run, recipe.encoder), trained_language(run)
+    run.chance(2)
+    built = Built(recipe, settings.sizes, vision, language, settings.loud)
+    ratio = norm_ratio(built, draw_questions("validation", settings.validation), settings.sizes)
+    told = {"cell": recipe.name, "turns": settings.turns, "depth_share": settings.depth_share, "loud": settings.loud}
+    built.learn(language=False)
+    run.train(f"{recipe.name}-projector", built, _asking(run, built, "projector", settings.projector),
+              settings.projector, **told)  # fmt: skip
+    built.learn(language=True)
+    run.train(f"{recipe.name}-tuning", built, _asking(run, built, "tuning", settings.tuning), settings.tuning, **told)
+    return built, ratio
+
+
+def trained_pin(run: Run, built: Built, name: str) -> Pin:
+    """A PIN on a frozen model, trained to tell where things are; it is left on the model. Raises as `train`."""
+    sizes, stage = run.settings.sizes, run.settings.pin
+    built.requires_grad_(False)
+    run.chance(3)
+    pin = Pin(sizes.side**2, sizes.vision_width)
+    put_pin(built.parts, pin, allow_untrained=True)
+    built.eval()
+
+    def loss_of(step: int) -> Tensor:
+        scenes = _scenes(run, "pin", step, stage)
+        rng = rng_of("pin", run.number, 9_000_000 + step)
+        return _loss(built, scenes, [[location_turn(scene, sizes.side, rng)] for scene in scenes], sizes.picture)
+
+    run.train(name, pin, loss_of, stage, cell=name)
+    return pin
+
+
+def location_turn(scene: Scene, side: int, rng: np.random.Generator) -> Turn:
+    """Asks in which row and column of a grid one thing is, and tells."""
+    thing = scene.things[int(rng.integers(len(scene.things)))]
+    return Turn(LOCATION_ASKED.format(thing.name), location_words(*thing.cell(side)))
+
+
+def _asking(run: Run, built: Built, part: str, stage: Stage) -> Callable[[int], Tensor]:
+    """Loss of a step of stage (c) or (d)."""
+    settings = run.settings
+
+    def loss_of(step: int) -> Tensor:
+        scenes = _scenes(run, part, step, stage)
+        turns = [list(scene.turns[: settings.turns]) for scene in scenes]
+        return _loss(built, scenes, turns, settings.sizes.picture)
+
+    return loss_of
+
+
+def _loss(built: Built, scenes: list[Scene], turns: list[list[Turn]], side: int) -> Tensor:
+    patches = built.model.config.image_seq_length
+    rows = [conversation(one, patches) for one in turns]
+    tokens, labels = padded([row for row, _ in rows]), padded([row for _, row in rows], IGNORED)
+    return built.loss(pixels([scene.picture() for scene in scenes], side), tokens, labels)
+
+
+def _scenes(run: Run, part: str, step: int, stage: Stage) -> list[Scene]:
+    first = step * stage.batch
+    share = run.settings.depth_share
+    return [draw_scene(rng_of(part, run.number, first + i), share) for i in range(stage.batch)]
