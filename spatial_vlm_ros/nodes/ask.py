@@ -78,7 +78,7 @@ class Asker:
             instruction: the words.
             frame_of_reference: "" = the node's default.
             dialogue_id: of the question that this answers, or "".
-            progress: called with the words of each feedback.
+            progress: called with the words of each feedback that says something new.
 
         Raises:
             StaleInputError: no answer within the client's patience.
@@ -87,8 +87,16 @@ class Asker:
             instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
         )
 
+        told = ""
+
+        def tell(message: Any) -> None:
+            nonlocal told
+            if message.feedback.message != told:
+                told = message.feedback.message
+                progress(told)
+
         def send() -> Any:
-            self._goal = self._client.send_goal_async(goal, feedback_callback=lambda m: progress(m.feedback.message))
+            self._goal = self._client.send_goal_async(goal, feedback_callback=tell)
             return self._goal
 
         try:

@@ -30,6 +30,7 @@ from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame
 
 _DIALOGUES = 200  # answers and questions that later words may refer to
 _TURNS = 20  # of one dialogue; a person begins anew long before
+_TOLD_AGAIN = 1.0  # s
 _LATENCIES = 200  # answers that percentiles are taken over
 
 
@@ -48,6 +49,7 @@ class Request:
         after_ns: frames stamped before are passed over, nanoseconds.
         since_ns: since when it waits, nanoseconds of the node's time.
         stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of Desk; 0 = not accepted yet.
+        told: when the stage was last told, seconds of time.monotonic.
     """
 
     instruction: str
@@ -60,6 +62,7 @@ class Request:
     after_ns: int = 0
     since_ns: int = 0
     stage: int = 0
+    told: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +218,8 @@ class Desk:
             self._resolve(request, observation, begun or time.perf_counter())
         elif self.intake.waits_for_transform:
             self._advance(request, self.WAITING_FOR_TRANSFORM, "waiting for a transform")
+        elif request.stage == self.WAITING_FOR_FRAME:
+            self._advance(request, self.WAITING_FOR_FRAME, "waiting for a complete frame")
 
     def _check_patience(self, request: Request, now_ns: int) -> None:
         """Raise what a request that has waited too long is refused with. Simulated time may stand still."""
@@ -237,8 +242,10 @@ class Desk:
         return StaleInputError(error.reason, "; ".join(fixes) or error.repair)
 
     def _advance(self, request: Request, stage: int, words: str) -> None:
-        if request.stage != stage:
-            request.stage = stage
+        """Tell a stage; one that lasts is told again, for feedback is lost on a client just being discovered."""
+        now = time.monotonic()
+        if request.stage != stage or now - request.told >= _TOLD_AGAIN:
+            request.stage, request.told = stage, now
             request.progress(stage, words)
 
     # -------------------------------------------------------------------------------------------- resolving

@@ -85,9 +85,13 @@ class Goal:
     def __init__(self) -> None:
         self.accepted: bool | None = None
         self.handle: Any = None
-        self.stages: list[int] = []
+        self.stages: list[int] = []  # one entry however often a stage is told
         self.status: int | None = None
         self.result: ResolutionMessage | None = None
+
+    def hears(self, stage: int) -> None:
+        if stage not in self.stages[-1:]:
+            self.stages.append(stage)
 
     @property
     def name(self) -> str:
@@ -102,9 +106,8 @@ class Graph:
     def __init__(self, domain: int) -> None:
         self.domain = domain
         self._stops: list[Callable[[], None]] = []
-        self.node = self._spin(lambda context: rclpy.create_node("test", context=context))
+        self.node, self.client = self.new_client("test")
         self.camera = Camera(self.node)
-        self.client = ActionClient(self.node, ResolveInstruction, "resolve")
         self.answers: list[ResolutionMessage] = []
         self.targets: list[PoseWithCovarianceStamped] = []
         self.markers: list[MarkerArray] = []
@@ -113,6 +116,20 @@ class Graph:
         self.node.create_subscription(MarkerArray, "markers", self.markers.append, qos.ANSWERS)
         self.resolver: ResolverNode | None = None
         self._services: dict[str, Any] = {}
+
+    def new_client(self, name: str) -> tuple[Node, ActionClient]:
+        """A node, and a client of the action on it, made before it spins.
+
+        rclpy hands a client to the executor before it is whole, and an executor that then looks at it fails.
+        """
+        made: list[ActionClient] = []
+
+        def make(context: Context) -> Node:
+            node = rclpy.create_node(name, context=context)
+            made.append(ActionClient(node, ResolveInstruction, "resolve"))
+            return node
+
+        return self._spin(make), made[0]
 
     def _spin(self, make: Callable[[Context], Any]) -> Any:
         context = Context()
@@ -202,7 +219,7 @@ class Graph:
             instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
         )
         (client or self.client).send_goal_async(
-            request, feedback_callback=lambda message: goal.stages.append(message.feedback.stage)
+            request, feedback_callback=lambda message: goal.hears(message.feedback.stage)
         ).add_done_callback(on_accepted)
         self.until(lambda: goal.accepted is not None, "the goal is accepted or rejected")
         return goal
