@@ -7,7 +7,7 @@ demo:
 	@$(PY) scripts/demo.py
 
 test:
-	@scripts/setup.sh ros sim bags test models
+	@scripts/setup.sh ros sim bags test models arm
 	@$(PY) -m pytest $(ARGS)
 
 lint:

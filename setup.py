@@ -54,6 +54,7 @@ setup(
             "rosbags>=0.10",
             "Jinja2>=3.0",
             "junitparser>=2.0",
+            "matplotlib>=3.7",
             "ruff==0.17.5",
             "mypy==2.4.1",
             "types-PyYAML",
@@ -95,6 +96,8 @@ setup(
         ],
         "bags": ["rosbags>=0.10"],
         "sim": ["mujoco>=3.4"],
+        # The embedded planner. pin brings NumPy 2: beside a distribution with NumPy 1, in an environment of its own.
+        "arm": ["pin>=4.0", "coal>=3.0", "ompl>=2.0", "daqp>=0.11", "example-robot-data>=4.3,<4.4"],
         # Detectors and vision-language models on board.
         "vlm": ["torch>=2.5", "transformers>=5.0", "safetensors>=0.4", "pillow>=9.0", "jinja2>=3.1"],
         # The compact model: onnxruntime to run it, the rest to train it.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SPEED = ("parsing", "resolving", "importing", "lifting", "live")
+SPEED = ("parsing", "resolving", "goals", "importing", "lifting", "live")
 ACCURACY = ("accuracy", "simulator", "constructed", "ablations", "paraphrases", "second_opinions")
 
 

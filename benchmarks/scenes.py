@@ -23,7 +23,12 @@ def camera(width: int, height: int, focal: float) -> PinholeCamera:
 
 
 def tabletop(
-    seed: int, n: int, lens: PinholeCamera, distance: float, down_deg: float = 55.0
+    seed: int,
+    n: int,
+    lens: PinholeCamera,
+    distance: float,
+    down_deg: float = 55.0,
+    region: tuple[float, float] = (0.8, 0.5),
 ) -> tuple[World, Rendering, RgbdFrame]:
     """Things of a hand's size on a table, seen from one side and above.
 
@@ -33,12 +38,13 @@ def tabletop(
         lens: the camera.
         distance: from the camera to the middle of the table, metres.
         down_deg: how steeply it looks down.
+        region: part of the table, in its middle, that they stand on, metres.
 
     Returns:
         The world, what a perfect sensor sees of it, and the frame as a real sensor measures it.
     """
     rng = np.random.default_rng(seed)
-    world = random_tabletop(rng, n, region=(0.8, 0.5), gap=0.015, labels=LABELS)
+    world = random_tabletop(rng, n, region=region, gap=0.015, labels=LABELS)
     angle = math.radians(down_deg)
     pose = look_at((0.0, -distance * math.cos(angle), distance * math.sin(angle)), (0.0, 0.0, 0.05))
     seen = render(world, lens, pose)

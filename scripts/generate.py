@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the files that are made from the code: config/resolver.yaml, docs/parameters.md, docs/schema/*.json.
+"""Write the files that are made from the code: config/{resolver,planning}.yaml, docs/parameters.md, docs/schema/*.json.
 
 Run it after changing config.py or types.py; a test compares the files with what this makes.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from spatial_vlm_ros.config import BagConfig, NodeConfig, PlayerConfig, ResolverConfig, StreamConfig
+from spatial_vlm_ros.config import BagConfig, NodeConfig, PlanningConfig, PlayerConfig, ResolverConfig, StreamConfig
 from spatial_vlm_ros.schema import json_schema
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -25,9 +25,8 @@ Entry = tuple[str, Any, Any]
 """Name, default and metadata of a parameter."""
 
 
-def groups() -> Iterator[tuple[str, object]]:
-    """Parameter groups of the core by name."""
-    config = ResolverConfig()
+def groups(config: Any) -> Iterator[tuple[str, object]]:
+    """Parameter groups of a configuration by name."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
@@ -51,12 +50,24 @@ def parameter_yaml() -> str:
         f"    # used where neither the words nor the request say one ({DEFAULT_FRAMES})",
         f"    frame_of_reference: {ResolverConfig().frame_of_reference.value}",
     ]
-    for name, group in groups():
+    for name, group in groups(ResolverConfig()):
         lines.append(f"    {name}:")
         lines += yaml_lines(group, 6)
     for config in (StreamConfig(), NodeConfig()):
         lines += ["", f"    # --- {(type(config).__doc__ or '').strip()}"]
         lines += yaml_lines(config, 4)
+    return "\n".join(lines) + "\n"
+
+
+def planning_yaml() -> str:
+    """All parameters of planning with their defaults, as a ROS parameter file."""
+    lines = [
+        "# Every parameter of planning with its default; the gripper is the Franka Hand. Made by scripts/generate.py.",
+        "/**:",
+        "  ros__parameters:",
+    ]
+    for name, group in groups(PlanningConfig()):
+        lines += [f"    {name}:", *yaml_lines(group, 6)]
     return "\n".join(lines) + "\n"
 
 
@@ -97,12 +108,13 @@ def parameter_table() -> str:
         "",
         "Made by `scripts/generate.py` from `spatial_vlm_ros/config.py`, the one place where they are declared.",
         "`config/resolver.yaml` holds those of the resolver as a ROS parameter file; the command line reads it with",
-        "`--config`, the node with `--params-file`. † is read when the node is configured, or when a player starts.",
+        "`--config`, the node with `--params-file`. Those of [planning](planning.md) are in `config/planning.yaml`;",
+        "no node reads them yet. † is read when the node is configured, or when a player starts.",
         "",
         f"`frame_of_reference` ({DEFAULT_FRAMES}; default {ResolverConfig().frame_of_reference.value}): used where",
         "neither the words nor the request say one.",
     ]
-    for name, group in groups():
+    for name, group in groups(ResolverConfig()):
         lines += table(name, group, f"{name}.")
     for title, config in (
         ("Streams", StreamConfig()),
@@ -111,6 +123,8 @@ def parameter_table() -> str:
         ("Node bag_player", BagConfig()),
     ):
         lines += table(title, config)
+    for name, group in groups(PlanningConfig()):
+        lines += table(f"Planning: {name}", group, f"{name}.")
     return "\n".join(lines) + "\n"
 
 
@@ -130,7 +144,11 @@ def table(title: str, config: Any, prefix: str = "") -> Iterator[str]:
 
 def files() -> dict[str, str]:
     """Path, from the repository's root, and content of every generated file."""
-    made = {"config/resolver.yaml": parameter_yaml(), "docs/parameters.md": parameter_table()}
+    made = {
+        "config/resolver.yaml": parameter_yaml(),
+        "config/planning.yaml": planning_yaml(),
+        "docs/parameters.md": parameter_table(),
+    }
     for name in ("query", "resolution"):
         schema = json_schema(name)
         text = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"

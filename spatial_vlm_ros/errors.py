@@ -21,6 +21,13 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   └── ModelTimeoutError            TIMEOUT
     ├── BusyError                        BUSY
     ├── CancelledError                   CANCELLED
+    ├── GoalError                        UNREACHABLE: no way to take or put down the thing, with the reasons
+    │   └── OutOfWorkspaceError          OUT_OF_WORKSPACE
+    ├── SceneChangedError                SCENE_CHANGED, with what moved and how far
+    ├── UnreachableError                 UNREACHABLE, no configuration of the arm
+    ├── PlanningFailedError              PLANNING_FAILED
+    │   ├── NoPathError                  PLANNING_FAILED, something in the way or no time
+    │   └── PlannerUnavailableError      PLANNER_UNAVAILABLE
     └── DependencyError                  MODEL_ERROR, a package that is not installed
 """
 
@@ -208,6 +215,100 @@ class CancelledError(SpatialVlmError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"{reason}; send the instruction again")
+
+
+class GoalError(SpatialVlmError):
+    """There is no free way for the gripper to take a thing, or to put it down.
+
+    Args:
+        what: what was wanted, for example "take the chick (d2)".
+        reasons: why not, as (kind, words), the most frequent first; the kinds are in docs/planning.md.
+        repair: what to do about it.
+    """
+
+    status_name = "UNREACHABLE"
+
+    def __init__(self, what: str, reasons: Iterable[tuple[str, str]], repair: str) -> None:
+        self.what, self.reasons, self.repair = what, tuple(reasons), repair
+        super().__init__(f"no free way to {what}: {'; '.join(words for _, words in self.reasons)}; {repair}")
+
+
+class OutOfWorkspaceError(GoalError):
+    """Every way leaves the workspace, or enters a volume to keep out of."""
+
+    status_name = "OUT_OF_WORKSPACE"
+
+
+class SceneChangedError(SpatialVlmError):
+    """What was seen is no longer how things are.
+
+    Args:
+        what: what changed, for example "the camera".
+        moved: by how many metres; infinite where it is gone.
+        turned_deg: by how many degrees.
+        limit: metres that are allowed.
+        limit_deg: degrees that are allowed.
+        repair: what to do about it.
+    """
+
+    status_name = "SCENE_CHANGED"
+
+    def __init__(self, what: str, moved: float, turned_deg: float, limit: float, limit_deg: float, repair: str) -> None:
+        self.what, self.moved, self.turned_deg, self.repair = what, moved, turned_deg, repair
+        self.limit, self.limit_deg = limit, limit_deg
+        happened = f"moved by {moved:.3f} m and {turned_deg:.1f}°, {limit:g} m and {limit_deg:g}° are allowed"
+        super().__init__(f"{what} {happened if moved < float('inf') else 'is gone'} since the observation; {repair}")
+
+
+class UnreachableError(SpatialVlmError):
+    """No configuration of the arm has its tip where it should be.
+
+    Args:
+        segment: which motion of the request, from 0.
+        position_error: how far the nearest one stays away, metres.
+        rotation_error: the same, radians.
+    """
+
+    status_name = "UNREACHABLE"
+
+    def __init__(self, segment: int, position_error: float, rotation_error: float) -> None:
+        self.segment, self.position_error, self.rotation_error = segment, position_error, rotation_error
+        super().__init__(
+            f"motion {segment}: the arm stays {position_error:.3f} m and {rotation_error:.2f} rad away; "
+            "take another grasp, or move the thing or the arm nearer"
+        )
+
+
+class PlanningFailedError(SpatialVlmError):
+    """A planner answered, but with no usable plan; `number` is its own error number, where it has one."""
+
+    status_name = "PLANNING_FAILED"
+
+    def __init__(self, planner: str, reason: str, repair: str, number: int | None = None) -> None:
+        self.planner, self.reason, self.repair, self.number = planner, reason, repair, number
+        super().__init__(f"planner {planner!r}: {reason}; {repair}")
+
+
+class NoPathError(PlanningFailedError):
+    """The embedded planner can reach the pose, but found no free way to it.
+
+    Args:
+        segment: which motion of the request, from 0.
+        reason: why, in words.
+        touched: ids of what is in the way, where that is known.
+        repair: what to do about it.
+    """
+
+    def __init__(self, segment: int, reason: str, touched: tuple[str, ...], repair: str) -> None:
+        self.segment, self.touched = segment, touched
+        blamed = f" ({', '.join(touched)})" if touched else ""
+        super().__init__("embedded", f"motion {segment}: {reason}{blamed}", repair)
+
+
+class PlannerUnavailableError(PlanningFailedError):
+    """There is no planner, or it does not answer."""
+
+    status_name = "PLANNER_UNAVAILABLE"
 
 
 class DependencyError(SpatialVlmError):

@@ -64,7 +64,7 @@ def newcombe_paired(both: int, first: int, second: int, neither: int) -> Interva
 
     The Wilson bounds of both shares as the sides of a triangle whose angle is given by their correlation (method 10).
     Source: Newcombe (1998), Improved confidence intervals for the difference between binomial proportions based on
-    paired data.
+    paired data, Statistics in Medicine 17, 2635-2650.
 
     Args:
         both: cases that are good in the first and in the second.

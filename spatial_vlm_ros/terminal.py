@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.score import Score
     from spatial_vlm_ros.perception.probing import Verdict
     from spatial_vlm_ros.proportions import Interval
+    from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis
 
 _PIPE_WIDTH = 160  # columns where the output goes to a file or another program
 
@@ -155,6 +157,19 @@ def progress(words: str) -> Callable[[Iterable[Case]], Iterable[Case]]:
     return watch
 
 
+@contextmanager
+def counting(words: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives what is told how many things of how many are done; a bar on standard error, where a person looks at it."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _of: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(words, total=None)
+        yield lambda done, of: bars.update(task, completed=done, total=of)
+
+
 # ------------------------------------------------------------------------------------------------ evaluation
 
 
@@ -255,6 +270,30 @@ def verdict(verdict: Verdict) -> None:
     if verdict.untested:
         console.print(f"not tried, for want of the size after the model's processor: {', '.join(verdict.untested)}")
     console.print(_shown(f"{verdict.stated}: {verdict.outcome}: {verdict.reason}"))
+
+
+def diagnosis(found: Diagnosis) -> None:
+    """Accuracy of each kind of question with and without the picture, faults with their numbers, and the verdict."""
+    from spatial_vlm_ros.vlm.diagnostics.report import inside_lines, interval_text, numbers_text, share_text
+
+    console = _console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("questions", "n", "guess", "accuracy", "with a blank picture", "gain", "turns with the picture"):
+        table.add_column(column, justify="left" if column == "questions" else "right")
+    for s in found.sections:
+        numbers = (share_text(s.accuracy), share_text(s.blank), interval_text(s.gain), share_text(s.turned_along))
+        table.add_row(s.name, str(s.n), f"{100 * s.chance:.1f}", *numbers)
+    console.print(table)
+    console.print("in percent, with 95 % intervals")
+    for line in inside_lines(found.inside):
+        console.print(line, soft_wrap=True)
+    for fault in found.findings:
+        if fault.outcome != "not found":
+            colour = "red" if fault.outcome == "found" else "yellow"
+            told = f"{fault.outcome}: {fault.fault} ({fault.where}): {numbers_text(fault)}"
+            console.print(told, style=colour, soft_wrap=True)
+    colour = "green" if found.outcome == "not found" else "red"
+    console.print(_shown(f"{found.model}: {found.verdict}"), style=colour, soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------------------ doctor

@@ -133,12 +133,16 @@ def real_frames() -> Path:
 
 
 MODEL_PACKAGES = ("torch", "transformers", "onnxruntime", "onnxscript", "accelerate", "fastapi", "uvicorn", "openai")
+ARM_PACKAGES = ("pinocchio", "coal", "ompl", "daqp", "mujoco")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     missing = [name for name in MODEL_PACKAGES if importlib.util.find_spec(name) is None]
     if missing and os.environ.get("SPATIAL_VLM_REQUIRE_MODELS"):
         raise pytest.UsageError(f"tests of models need {', '.join(missing)}: scripts/setup.sh test models")
+    missing = [name for name in ARM_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing and os.environ.get("SPATIAL_VLM_REQUIRE_ARM"):
+        raise pytest.UsageError(f"tests of the arm need {', '.join(missing)}: scripts/setup.sh test sim arm")
     config.addinivalue_line("markers", "real_frames: needs the folder of real RGB-D frames")
 
 

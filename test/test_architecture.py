@@ -19,7 +19,7 @@ PACKAGE = ROOT / "spatial_vlm_ros"
 
 BASE = {"types", "errors", "config"}
 CORE = BASE | {"language", "geometry", "spatial", "perception", "resolver"}
-EDGE = CORE | {"proportions", "streams", "sim", "evaluation", "picture", "schema", "terminal"}
+EDGE = CORE | {"planning", "proportions", "streams", "sim", "evaluation", "picture", "schema", "terminal"}
 MAY_IMPORT = {
     "errors": set(),
     "types": {"errors"},
@@ -31,19 +31,20 @@ MAY_IMPORT = {
     "vlm": BASE | {"proportions", "geometry"},
     "perception": BASE | {"language", "geometry", "spatial", "vlm"},
     "resolver": CORE,
+    "planning": BASE | {"geometry", "spatial", "resolver"},
     "streams": BASE | {"geometry"},
     "sim": CORE,
     "evaluation": CORE | {"proportions", "streams"},
     "picture": CORE,
     "schema": CORE,
-    "terminal": CORE | {"proportions", "evaluation"},
+    "terminal": CORE | {"proportions", "evaluation", "vlm"},
     "nodes": EDGE,
     "starter": BASE,
     "cli_group": EDGE,
     "cli": EDGE | {"cli_group"},
     "cli_bags": EDGE | {"cli_group"},
     "cli_evaluate": EDGE | {"cli_group"},
-    "cli_probe": EDGE | {"cli_group"},
+    "cli_probe": EDGE | {"cli_group", "vlm"},
     "cli_ros": EDGE | {"cli_group", "nodes"},
     "cli_train": EDGE | {"cli_group", "vlm"},
     "cli_up": BASE | {"cli_group", "starter"},

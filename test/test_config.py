@@ -12,11 +12,13 @@ import yaml
 from spatial_vlm_ros.config import (
     DecisionConfig,
     NodeConfig,
+    PlanningConfig,
     PlayerConfig,
     ResolverConfig,
     Settings,
     StreamConfig,
     config_from,
+    planning_from,
     settings_from,
 )
 from spatial_vlm_ros.errors import InputError, UnknownNameError
@@ -25,9 +27,10 @@ from spatial_vlm_ros.types import FrameOfReference
 SHIPPED = Path(__file__).resolve().parent.parent / "config" / "resolver.yaml"
 
 
-def test_every_parameter_has_bounds_a_unit_and_a_reason() -> None:
-    for group in dataclasses.fields(ResolverConfig):
-        value = getattr(ResolverConfig(), group.name)
+@pytest.mark.parametrize("form", [ResolverConfig, PlanningConfig])
+def test_every_parameter_has_bounds_a_unit_and_a_reason(form: type) -> None:
+    for group in dataclasses.fields(form):
+        value = getattr(form(), group.name)
         if not dataclasses.is_dataclass(value):
             continue
         for field in dataclasses.fields(value):
@@ -76,6 +79,11 @@ def test_a_value_out_of_bounds_is_refused_with_its_bounds() -> None:
 def test_the_shipped_file_holds_the_defaults_of_everything() -> None:
     values = yaml.safe_load(SHIPPED.read_text())["/**"]["ros__parameters"]
     assert settings_from(values) == Settings()
+
+
+def test_the_shipped_file_of_planning_holds_its_defaults() -> None:
+    values = yaml.safe_load((SHIPPED.parent / "planning.yaml").read_text())["/**"]["ros__parameters"]
+    assert planning_from(values) == PlanningConfig()
 
 
 def test_given_values_replace_defaults_and_the_rest_stays() -> None:

@@ -28,6 +28,11 @@ Given detections are no entry here: they come with each frame (`Resolver.resolve
 PLUG_INS = "spatial_vlm_ros.grounders"
 """Entry-point group of installed packages that bring a backend: name → a callable(**options) that gives a Grounder."""
 
+BLINDNESS = "blindness"
+"""Option of all backends: what to do, before a model starts, about one that does not look at pictures."""
+
+BLINDNESS_MODES = ("off", "warn", "refuse")
+
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -37,6 +42,9 @@ def load_grounder(name: str, options: Mapping[str, str] = _NO_OPTIONS) -> Ground
     The last form names code of the user's own. It is imported and run only because the user named it, so the name must
     come from where other settings come from, never from an instruction.
 
+    The option `blindness` is for every backend whose model answers questions: "off", "warn" or "refuse", see
+    `questioning.check_blindness`. It is not passed on to the loader.
+
     Args:
         name: of the backend.
         options: passed to the backend's loader as keywords, all of them texts.
@@ -45,21 +53,39 @@ def load_grounder(name: str, options: Mapping[str, str] = _NO_OPTIONS) -> Ground
         The loaded backend.
 
     Raises:
-        UnknownNameError: no such backend; lists those that exist.
-        InputError: the backend does not take these options.
+        UnknownNameError: no such backend; lists those that exist. Or another word for `blindness`.
+        InputError: the backend does not take these options, or answers no questions and is to be checked.
         ModelError: the backend cannot be imported or loaded.
+        BlindnessError: its model does not look at pictures, or not rightly, and is to be refused.
+    """
+    how = options.get(BLINDNESS, "off")
+    if how not in BLINDNESS_MODES:
+        raise UnknownNameError(f"option {BLINDNESS}", how, BLINDNESS_MODES)
+    grounder = load_backend(name, options)
+    if not callable(getattr(grounder, "ground", None)):
+        raise ModelError(name, f"its loader gave {type(grounder).__name__}, not a Grounder", "mend the backend")
+    if how != "off":
+        from spatial_vlm_ros.perception.questioning import check_blindness
+
+        check_blindness(name, grounder, options, how)
+    return grounder
+
+
+def load_backend(name: str, options: Mapping[str, str] = _NO_OPTIONS) -> Any:
+    """What a backend's loader gives; see `load_grounder`, which also looks whether it is a grounder.
+
+    Raises:
+        UnknownNameError, InputError, ModelError: as `load_grounder`.
     """
     loader = _loader(name)
-    _check_options(name, loader, options)
+    given = {option: value for option, value in options.items() if option != BLINDNESS}
+    _check_options(name, loader, given)
     try:
-        grounder = loader(**options)
+        return loader(**given)
     except SpatialVlmError:
         raise
     except Exception as error:
         raise ModelError(name, f"loading it failed: {_words(error)}", "see the backend's own documentation") from error
-    if not callable(getattr(grounder, "ground", None)):
-        raise ModelError(name, f"its loader gave {type(grounder).__name__}, not a Grounder", "mend the backend")
-    return grounder
 
 
 def parse_options(text: str) -> dict[str, str]:

@@ -13,8 +13,6 @@ from action_msgs.srv import CancelGoal
 from lifecycle_msgs.msg import Transition
 from live_graph import Goal, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
-from rclpy.action import ActionClient
-from spatial_vlm_interfaces.action import ResolveInstruction
 from std_msgs.msg import String
 
 from spatial_vlm_ros.nodes import qos
@@ -115,7 +113,7 @@ def test_cancelling_at_any_moment_ends_in_an_answer_or_cancelled(live: Graph) ->
 
 
 def test_a_client_that_goes_away_leaves_the_node_working(live: Graph) -> None:
-    client = ActionClient(live.node, ResolveInstruction, "resolve")
+    _, client = live.new_client("guest")
     live.offered(client)
     live.send_goal(SENTENCE, client=client)
     client.destroy()
@@ -127,7 +125,7 @@ def test_a_client_that_goes_away_leaves_the_node_working(live: Graph) -> None:
 
 
 def test_a_second_goal_is_told_that_the_node_is_busy_and_the_first_is_answered(live: Graph) -> None:
-    other = ActionClient(live.node, ResolveInstruction, "resolve")
+    _, other = live.new_client("other")
     live.offered(other)
     first = live.send_goal(SENTENCE)
     second = live.send_goal("grab me the cup", client=other)

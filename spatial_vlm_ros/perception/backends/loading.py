@@ -156,6 +156,12 @@ def model_folder(path_or_id: str, *, model: str) -> Path:
         raise _not_installed(error, model) from error
 
 
+def model_name(path_or_id: str) -> str:
+    """What a model is called: as its folder is, links followed, or by its id on the hub."""
+    given = Path(path_or_id).expanduser()
+    return given.resolve().name if given.is_dir() else path_or_id
+
+
 def best_device(wanted: str) -> torch.device:
     """The device to run on.
 

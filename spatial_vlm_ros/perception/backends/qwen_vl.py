@@ -10,13 +10,14 @@ A reply is data: it is parsed strictly, never evaluated, and none of it is put i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spatial_vlm_ros.errors import ModelError, UnknownNameError
+from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.asking import (
     Probabilities,
@@ -28,12 +29,15 @@ from spatial_vlm_ros.perception.backends.asking import (
     quoted,
     token_limit,
 )
-from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
+from spatial_vlm_ros.perception.backends.onboard import Runner, Settings, option, settings, yes_or_no
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.probing_backends import check_convention
 from spatial_vlm_ros.perception.replies import Found, parse_reply, printable
 from spatial_vlm_ros.types import NounPhrase, Rgb
+
+if TYPE_CHECKING:  # it needs torch
+    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
 NAME = "qwen-vl"
 
@@ -75,8 +79,19 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 """`model_type` of config.json → family."""
 
 
-def load(*, model: str, max_new_tokens: str = "1024", preset: str = "auto", probe: str = "", **given: str) -> QwenVl:
-    """Load a Qwen2.5-VL or Qwen3-VL model.
+def load(
+    *,
+    model: str,
+    max_new_tokens: str = "1024",
+    preset: str = "auto",
+    probe: str = "",
+    norm_dose: str = "",
+    positions: str = "",
+    attention: str = "",
+    allow_untrained: str = "no",
+    **given: str,
+) -> QwenVl:
+    """Load a Qwen2.5-VL or Qwen3-VL model, with the remedies that it was trained with and those asked for on it.
 
     Args:
         model: folder with config, safetensors weights, tokenizer and chat template, or a hub id.
@@ -84,6 +99,11 @@ def load(*, model: str, max_new_tokens: str = "1024", preset: str = "auto", prob
         preset: see onboard.PRESETS.
         probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
             another way; as warm_up where it is left out.
+        norm_dose: 0 to 1: how far norms of image tokens are moved to the mean of words (`norms.MeanNorm`).
+        positions: name of a position scheme (`position_schemes.AXES`).
+        attention: what attention to the picture is multiplied by: a number (ScalingVis), or the path of a calibration
+            (AdaptVis) of the model that `loading.model_name` names. Questions are then asked one by one.
+        allow_untrained: "yes" or "no": put on what the checkpoint was not trained with.
         **given: device, dtype, batch, longest_px, budget_s, warm_up: see onboard.Settings. `batch` phrases are asked at
             once.
 
@@ -91,22 +111,36 @@ def load(*, model: str, max_new_tokens: str = "1024", preset: str = "auto", prob
         The grounder.
 
     Raises:
-        InputError: an option is out of its range.
-        UnknownNameError: no such preset or setting, no such model, or one of another family.
+        InputError: an option is out of its range, or does not fit another or the model.
+        FileError: a calibration cannot be read.
+        UnknownNameError: no such preset or setting, no such model or position scheme, or a model of another family.
         DependencyError: torch or transformers is missing.
-        ModelError: the files are incomplete or damaged, or the model does not run here.
+        ModelError: the files are incomplete or damaged, the model does not run here, or it was not trained with a
+            remedy that is asked for.
         ConventionError: the model writes places in another way.
     """
     limit = token_limit(max_new_tokens)
-    runner = Runner(NAME, settings(preset, **given))
-    kind = str(loading.read_json(loading.model_folder(model, model=NAME) / "config.json", NAME).get("model_type"))
+    run = settings(preset, **given)
+    runner = Runner(NAME, _one_by_one(run, given.get("batch", "")) if attention else run)
+    loading.transformers_class("AttentionMaskInterface", model=NAME)  # what remedies need, or how to get it
+    from spatial_vlm_ros.vlm.remedies.prescription import Prescription, read_attention, treat
+
+    prescription = Prescription(
+        option("norm_dose", norm_dose, float) if norm_dose else None,
+        positions or None,
+        read_attention(attention, loading.model_name(model)) if attention else None,
+        option("allow_untrained", allow_untrained, yes_or_no),
+    )
+    folder = loading.model_folder(model, model=NAME)
+    kind = str(loading.read_json(folder / "config.json", NAME).get("model_type"))
     if kind not in FAMILIES:
         raise UnknownNameError("model_type of a Qwen-VL model", kind, FAMILIES)
     family = FAMILIES[kind]
     weights = loading.pretrained(family.model_class, model, model=NAME, device=runner.device, dtype=runner.dtype)
     base = loading.transformers_class(family.processor_class, model=NAME)
-    processor = loading.processor(model, model=NAME, cls=_for_pictures(base))
-    grounder = QwenVl(weights, processor, family.convention, runner, limit)
+    processor = loading.processor(model, model=NAME, cls=without_videos(base))
+    treatment = treat(weights, prescription, folder, processor.tokenizer)
+    grounder = QwenVl(weights, processor, family.convention, runner, limit, treatment.answering)
     if runner.settings.warm_up:
         grounder.warm_up()
     if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
@@ -129,15 +163,24 @@ class QwenVl:
         convention: key of CONVENTIONS in which it answers.
         runner: memory and time.
         max_new_tokens: longest reply, tokens.
+        answering: gives, for the (B, N) `input_ids` of the prompts, what each call of `generate` is to be within.
 
     Raises:
         ModelError: the processor has no chat template, or the model no end-of-reply token.
     """
 
-    def __init__(self, model: Any, processor: Any, convention: str, runner: Runner, max_new_tokens: int = 1024) -> None:
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        convention: str,
+        runner: Runner,
+        max_new_tokens: int = 1024,
+        answering: Callable[[Any], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
         if not processor.chat_template:
             raise ModelError(NAME, "its processor has no chat template", "give the model's whole folder")
-        self.runner = runner
+        self.runner, self._answering = runner, answering
         self._model, self._processor, self._convention = model, processor, CONVENTIONS[convention]
         model.generation_config = greedy(model, processor.tokenizer, max_new_tokens)
 
@@ -183,6 +226,13 @@ class QwenVl:
         check_rgb(rgb)
         reply, resized = self.runner.over([ONE.format(quoted(words))], self._forward(rgb))[0]
         return reply.text, resized
+
+    @property
+    def scorer(self) -> CandidateScorer:
+        """Asks the same model questions with candidates, by likelihood; see questioning.answerer_of."""
+        from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+
+        return CandidateScorer(self._model, self._processor)
 
     def warm_up(self) -> float:
         """Ask a full batch about a grey picture, and let it say a few tokens; gives the seconds it took.
@@ -244,13 +294,26 @@ class QwenVl:
                 },
             ).to(self._model.device, dtype=self._model.dtype)
             recorder = Probabilities(NAME)
-            ids = self._model.generate(**inputs, logits_processor=[recorder], **limits)
+            with self._answering(inputs["input_ids"]):
+                ids = self._model.generate(**inputs, logits_processor=[recorder], **limits)
             rows = ids[:, inputs["input_ids"].shape[1] :].tolist()
             replies = recorder.replies(rows, self._model.generation_config, self._processor.tokenizer, plain=True)
             _, down, across = (int(n) * int(pictures.patch_size) for n in inputs["image_grid_thw"][0])
             return [(reply, (across, down)) for reply in replies]
 
         return forward
+
+
+def _one_by_one(run: Settings, batch: str) -> Settings:
+    """The settings with a batch of 1, for attention is scaled for one prompt at a time.
+
+    Raises:
+        InputError: the option `batch` asks for more; that of a preset is lowered without a word.
+    """
+    if batch and run.batch > 1:
+        repair = "leave batch out: attention is scaled for one question at a time"
+        raise InputError("option batch", batch, "1 together with attention", repair)
+    return replace(run, batch=1)
 
 
 def _conversation(picture: Any, question: str) -> list[dict[str, Any]]:
@@ -272,7 +335,7 @@ def _areas(own: Mapping[str, int], size: tuple[int, int], longest_px: int) -> di
     return {"shortest_edge": min(int(own["shortest_edge"]), most), "longest_edge": most}
 
 
-def _for_pictures(base: Any) -> Any:
+def without_videos(base: Any) -> Any:
     """The family's processor without its half for videos, which needs torchvision and is never used here."""
 
     def __init__(

@@ -138,6 +138,23 @@ class ServerGrounder:
         sent = chat.picture(rgb, self._asking)
         return self._said(chat.refer_request(words, sent, self._asking)).text, sent.size
 
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
+        """Which of some answers the model's reply names; the fallback is not asked. See questioning.py.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            question: in our own words.
+            choices: in the order in which the model reads them.
+
+        Raises:
+            ServerTimeoutError, ServerDownError: as `refer`.
+            ModelError: the server refuses, or its reply does not name one of them.
+        """
+        sent = chat.picture(rgb, self._asking)
+        return chat.named(
+            self._said(chat.answer_request(question, choices, sent, self._asking)).text, choices, self.name
+        )
+
     def _said(self, request: dict[str, Any]) -> chat.Said:
         return chat.said(self._client.post("/chat/completions", json.dumps(request).encode("ascii")), self.name)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ class CandidateScorer:
 
     The model sees the question, then "Answer with one of: a, b." in the order of the candidates. A candidate's tokens
     are those of its own text, put behind those of the prompt; so they do not depend on where a tokenizer would cut the
-    whole. One run of the model for each candidate.
+    whole. The prompt is run once; each candidate goes on from its keys and values, as in decoding.
 
     Args:
         model: of a class that `parts_of` knows.
@@ -61,7 +61,11 @@ class CandidateScorer:
         if not choices:
             raise InputError("candidates", "none", "one or more", "name each answer")
         inputs = self.inputs(rgb, question, choices)
-        return [self._likelihood(inputs, choice) for choice in choices]
+        answers = [self._tokens(choice, inputs["input_ids"].device) for choice in choices]
+        with torch.no_grad():
+            whole = self.model(**inputs, use_cache=True, logits_to_keep=1)
+            first, cache = whole.logits[0, -1:], whole.past_key_values
+            return [self._likelihood(first, cache, answer) for answer in answers]
 
     def inputs(self, rgb: Rgb, question: str, choices: Sequence[str]) -> dict[str, Any]:
         """What the processor makes of a question, on the model's device: up to where the answer starts."""
@@ -83,24 +87,26 @@ class CandidateScorer:
         messages = [{"role": "user", "content": content}]
         return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
-    def _likelihood(self, inputs: Mapping[str, Any], choice: str) -> float:
-        answer = self.processor.tokenizer(self.lead + choice, add_special_tokens=False, return_tensors="pt")[
-            "input_ids"
-        ]
-        if not answer.numel():
+    def _likelihood(self, first: Tensor, cache: Any, answer: Tensor) -> float:
+        """Of an answer behind a prompt that was run; the cache is as it was, afterwards.
+
+        Args:
+            first: (1, V) logits behind the prompt.
+            cache: keys and values of the prompt.
+            answer: (1, M) tokens.
+        """
+        logits, more = first, answer.shape[1] - 1
+        if more:
+            # Without a mask, which one prompt without padding does not need, each class counts on from its cache.
+            told = self.model(input_ids=answer[:, :-1], past_key_values=cache, use_cache=True).logits[0]
+            cache.crop(-more)
+            logits = torch.cat([first, told])
+        values = finite(type(self.model).__name__, logits.float())
+        return float(values.log_softmax(-1).gather(1, answer[0][:, None]).mean())
+
+    def _tokens(self, choice: str, device: torch.device) -> Tensor:
+        """(1, M) of a candidate; raises InputError where there are none."""
+        given = self.processor.tokenizer(self.lead + choice, add_special_tokens=False, return_tensors="pt")
+        if not given["input_ids"].numel():
             raise InputError("candidate", repr(choice), "one with tokens", "name it in words")
-        answer = answer.to(inputs["input_ids"].device)
-        with torch.no_grad():
-            logits = self.model(**_continued(inputs, answer)).logits[0, -answer.shape[1] - 1 : -1].float()
-        chosen = finite(type(self.model).__name__, logits).log_softmax(-1).gather(1, answer[0][:, None])
-        return float(chosen.mean())
-
-
-def _continued(inputs: Mapping[str, Any], answer: Tensor) -> dict[str, Any]:
-    """Inputs with tokens behind the prompt: what is given by token goes on, with ones in the mask and else noughts."""
-    prompt, more = inputs["input_ids"], {**inputs}
-    for name, value in inputs.items():
-        if value.shape == prompt.shape:
-            end = answer if name == "input_ids" else torch.full_like(answer, int(name == "attention_mask"))
-            more[name] = torch.cat([value, end.to(value.dtype)], dim=1)
-    return more
+        return given["input_ids"].to(device)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -37,6 +39,10 @@ class Amount:
         if min(*counts, self.seed) < 0 or not any(counts):
             got = f"{counts} groups, seed {self.seed}"
             raise InputError("amount of questions", got, "none below 0, one group or more", "give at least one group")
+
+
+AMOUNTS: Mapping[str, Amount] = MappingProxyType({"small": Amount(8, 10, 5), "full": Amount()})
+"""Name → amount. The small one is near the least by which one that knows is told from one that does not look."""
 
 
 def draw_items(amount: Amount | None = None) -> list[Item]:

@@ -117,7 +117,11 @@ def pooled(grid: tuple[int, int], side: int) -> Change:
 
 
 def permutation_sensitivity(
-    parts: Parts, answerer: Answerer, items: Sequence[Item], seeds: Sequence[int] = (0, 1, 2)
+    parts: Parts,
+    answerer: Answerer,
+    items: Sequence[Item],
+    seeds: Sequence[int] = (0, 1, 2),
+    original: Answers | None = None,
 ) -> Permutation:
     """PSI over items.
 
@@ -126,6 +130,7 @@ def permutation_sensitivity(
         answerer: that asks the same model.
         items: of `draw_items`.
         seeds: of the permutations, one pass over all items each.
+        original: (N,) right with tokens in order, where that is known; else it is asked.
 
     Raises:
         InputError: no items or no seeds.
@@ -133,7 +138,8 @@ def permutation_sensitivity(
     """
     if not items or not seeds:
         raise InputError("permutation test", f"{len(items)} items, {len(seeds)} seeds", "some of both", "give more")
-    original = right(answerer, items)
+    if original is None:
+        original = right(answerer, items)
     changed = []
     for seed in seeds:
         with image_tokens_changed(parts, permuted(seed)):
@@ -143,9 +149,20 @@ def permutation_sensitivity(
 
 
 def pooling(
-    parts: Parts, answerer: GridAnswerer, items: Sequence[Item], sides: Sequence[int] = (16, 8, 4, 1)
+    parts: Parts,
+    answerer: GridAnswerer,
+    items: Sequence[Item],
+    sides: Sequence[int] = (16, 8, 4, 1),
+    original: Answers | None = None,
 ) -> tuple[Pooled, ...]:
     """Accuracy with the image tokens pooled to side × side means, for each side.
+
+    Args:
+        parts: of the model that answers.
+        answerer: that asks the same model.
+        items: of `draw_items`.
+        sides: cells each way.
+        original: (N,) right with all tokens, where that is known; else it is asked.
 
     Raises:
         InputError: no items, or fewer than one cell.
@@ -153,7 +170,8 @@ def pooling(
     """
     if not items:
         raise InputError("questions", "none", "one or more", "draw some with draw_items")
-    original = right(answerer, items)
+    if original is None:
+        original = right(answerer, items)
     told = []
     for side in sides:
         answers = []

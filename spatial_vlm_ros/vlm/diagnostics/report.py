@@ -14,7 +14,7 @@ import numpy as np
 from spatial_vlm_ros.proportions import Interval, Share
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined
 from spatial_vlm_ros.vlm.diagnostics.scores import Cue, Section, cues_of, sections_of
-from spatial_vlm_ros.vlm.diagnostics.verdicts import Finding, findings_of, words_of
+from spatial_vlm_ros.vlm.diagnostics.verdicts import Finding, Outcome, findings_of, outcome_of, words_of
 
 if TYPE_CHECKING:  # they need torch
     from spatial_vlm_ros.vlm.diagnostics.attention import Balance
@@ -43,6 +43,7 @@ class Diagnosis:
     Args:
         model: its name, for the reader.
         verdict: in words.
+        outcome: whether a fault was found.
         sections: scores.
         cues: depth by rules of thumb.
         findings: each rule with its numbers.
@@ -51,6 +52,7 @@ class Diagnosis:
 
     model: str
     verdict: str
+    outcome: Outcome
     sections: tuple[Section, ...]
     cues: tuple[Cue, ...]
     findings: tuple[Finding, ...]
@@ -61,7 +63,8 @@ def diagnose(model: str, examined: Sequence[Examined], inside: Inside | None = N
     """Scores, findings and the verdict of what was answered."""
     sections, cues = sections_of(examined), cues_of(examined)
     findings = findings_of(sections, cues)
-    return Diagnosis(model, words_of(findings), sections, cues, findings, inside or Inside())
+    verdict, outcome = words_of(findings), outcome_of(findings)
+    return Diagnosis(model, verdict, outcome, sections, cues, findings, inside or Inside())
 
 
 def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -78,9 +81,16 @@ def report(diagnosis: Diagnosis) -> str:
         _sections(diagnosis.sections),
         _turns(diagnosis.sections),
         _findings(diagnosis.findings),
-        *_inside(diagnosis.inside),
+        _pooling(diagnosis.inside.pooling),
+        *inside_lines(diagnosis.inside),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def numbers_text(finding: Finding) -> str:
+    """The numbers that a rule looked at, by their names."""
+    told = ((name, share_text(x) if isinstance(x, Share) else interval_text(x)) for name, x in finding.numbers.items())
+    return ", ".join(f"{name} {number}" for name, number in told)
 
 
 def _sections(sections: Sequence[Section]) -> str:
@@ -89,10 +99,10 @@ def _sections(sections: Sequence[Section]) -> str:
             s.name,
             str(s.n),
             _percent(s.chance),
-            _share(s.accuracy),
-            _interval(s.corrected),
-            _share(s.blank),
-            _interval(s.gain),
+            share_text(s.accuracy),
+            interval_text(s.corrected),
+            share_text(s.blank),
+            interval_text(s.gain),
         )
         for s in sections
     ]
@@ -103,8 +113,8 @@ def _turns(sections: Sequence[Section]) -> str:
     rows = [
         (
             s.name,
-            _share(s.turned_along),
-            *(_share(x) for x in (s.same_blank, s.same_shuffled, s.same_place, s.same_paraphrased)),
+            share_text(s.turned_along),
+            *(share_text(x) for x in (s.same_blank, s.same_shuffled, s.same_place, s.same_paraphrased)),
         )
         for s in sections
     ]
@@ -119,32 +129,26 @@ def _turns(sections: Sequence[Section]) -> str:
 
 
 def _findings(findings: Sequence[Finding]) -> str:
-    rows = []
-    for f in findings:
-        numbers = ", ".join(
-            f"{name} {_share(x) if isinstance(x, Share) else _interval(x)}" for name, x in f.numbers.items()
-        )
-        rows.append((f.fault, f.where, f.outcome, numbers))
+    rows = [(f.fault, f.where, f.outcome, numbers_text(f)) for f in findings]
     return _table(("fault", "questions", "outcome", "numbers"), rows)
 
 
-def _inside(inside: Inside) -> list[str]:
+def inside_lines(inside: Inside) -> list[str]:
+    """A sentence for each thing that was measured inside, but for pooled tokens."""
     lines: list[str] = []
     if (p := inside.permutation) is not None:
         lines.append(
-            f"Image tokens permuted (seeds {', '.join(map(str, p.seeds))}): accuracy {_share(p.original)} to "
-            f"{_share(p.permuted)}; PSI {_interval(p.psi)}, corrected for chance {_interval(p.corrected)}."
+            f"Image tokens permuted (seeds {', '.join(map(str, p.seeds))}): accuracy {share_text(p.original)} to "
+            f"{share_text(p.permuted)}; PSI {interval_text(p.psi)}, corrected for chance {interval_text(p.corrected)}."
         )
-    if inside.pooling:
-        rows = [(str(p.values), _share(p.accuracy), _interval(p.change)) for p in inside.pooling]
-        lines.append(_table(("image values", "accuracy", "change"), rows))
     if (norms := inside.loudness) is not None:
         lines.append(f"Mean norm of image tokens {norms.image:.3g}, of text {norms.text:.3g}: ratio {norms.ratio:.3g}.")
     if (b := inside.balance) is not None:
         without = "not told" if b.without_system is None else _percent(float(np.nanmean(b.without_system)))
+        steps = f"{b.steps} step{'s' * (b.steps > 1)}"
         lines.append(
             f"Attention on the picture among picture and text, mean over {len(b.with_system)} layers, "
-            f"{b.steps} steps: {_percent(float(np.nanmean(b.with_system)))}; without the system prompt: {without}."
+            f"{steps}: {_percent(float(np.nanmean(b.with_system)))}; without the system prompt: {without}."
         )
     if (r := inside.rotary) is not None:
         lines.append(
@@ -154,16 +158,23 @@ def _inside(inside: Inside) -> list[str]:
     return lines
 
 
+def _pooling(pooled: Sequence[Pooled]) -> str:
+    rows = [(str(p.values), share_text(p.accuracy), interval_text(p.change)) for p in pooled]
+    return _table(("image values", "accuracy", "change"), rows) if rows else ""
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _share(share: Share) -> str:
+def share_text(share: Share) -> str:
+    """Percent with its interval; a dash where there was no case."""
     return f"{_percent(share.share)} ({_percent(share.low)} to {_percent(share.high)})" if share.n else "–"
 
 
-def _interval(interval: Interval | None) -> str:
+def interval_text(interval: Interval | None) -> str:
+    """Percent with its interval; a dash where there is none."""
     if interval is None:
         return "–"
     return f"{_percent(interval.value)} ({_percent(interval.low)} to {_percent(interval.high)})"

@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class RotarySensitivity:
-    """All (L, heads) float64.
+    """All (L, heads) float64, of several prompts with a first axis of prompts.
 
     Args:
         image: α_V, attention on the turned tokens.

@@ -17,6 +17,7 @@ from spatial_vlm_ros.vlm.diagnostics.examination import Examined
 _SIDE, _TEXT, _LINE, _WIDTH = 240, 76, 15, 36  # pixels, pixels, pixels, characters
 _RIGHT, _WRONG, _INK = (20, 130, 40), (200, 30, 30), (40, 40, 40)
 _MARK = 5  # pixels of the coloured edge
+_HEAD = 36  # pixels for two lines above a picture
 
 
 def attention_picture(rgb: Rgb, weights: npt.NDArray[np.floating], share: float = 0.5) -> Rgb:
@@ -46,8 +47,35 @@ def attention_picture(rgb: Rgb, weights: npt.NDArray[np.floating], share: float 
     return np.rint((1 - share) * rgb + share * laid.astype(float)).astype(np.uint8)
 
 
+def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
+    """A picture, and beside it where the last token looks in the first, middle and last third of the layers.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        weights: (L, rows, columns), none below 0: `attention_map`.
+
+    Returns:
+        (H', W', 3) uint8; above each picture what it is, and which share of attention goes to the picture there.
+
+    Raises:
+        ShapeError: weights that are no layers of grids.
+        InputError: as `attention_picture`.
+    """
+    if weights.ndim != 3 or not weights.size:
+        raise ShapeError("attention", "(layers, rows, columns)", str(weights.shape))
+    tiles = [_headed(rgb, "the picture", "")]
+    for layers in np.array_split(np.arange(len(weights)), min(3, len(weights))):
+        mean = weights[layers].mean(axis=0)
+        first, last = int(layers[0]) + 1, int(layers[-1]) + 1
+        name = f"layer {first}" if first == last else f"layers {first} to {last}"
+        tiles.append(_headed(attention_picture(rgb, mean), name, f"{mean.sum():.1%} on the picture"))
+    return np.hstack(tiles)
+
+
 def answer_sheet(examined: Sequence[Examined], columns: int = 4, most: int = 24) -> Rgb:
     """Questions with their pictures and answers, wrong ones first: a green edge for right, a red one for wrong.
+
+    Where there are more than find room, the shown ones are spread evenly over all, so that each kind is seen.
 
     Args:
         examined: of `examine`.
@@ -60,13 +88,34 @@ def answer_sheet(examined: Sequence[Examined], columns: int = 4, most: int = 24)
     Raises:
         InputError: nothing to show, or a sheet without columns.
     """
-    chosen = sorted(examined, key=lambda one: one.right)[:most]
+    wrong = _spread([one for one in examined if not one.right], most)
+    chosen = wrong + _spread([one for one in examined if one.right], most - len(wrong))
     if not chosen or columns < 1:
         got = f"{len(examined)} questions, {columns} columns, at most {most}"
         raise InputError("sheet", got, "one or more of each", "examine something first")
     tiles = [_tile(one) for one in chosen]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
     return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
+
+
+def _spread(examined: Sequence[Examined], most: int) -> list[Examined]:
+    """At most so many, the first of them the first of all."""
+    count = min(most, len(examined))
+    return [examined[i * len(examined) // count] for i in range(count)]
+
+
+def _headed(rgb: Rgb, *lines: str) -> Rgb:
+    """A picture of _SIDE pixels' height below lines of text, with a margin."""
+    width = round(rgb.shape[1] * _SIDE / rgb.shape[0])
+    tile = np.full((_SIDE + _HEAD + _MARK, width + 2 * _MARK, 3), 255, np.uint8)
+    tile[_HEAD : _HEAD + _SIDE, _MARK:-_MARK] = cv2.resize(rgb, (width, _SIDE), interpolation=cv2.INTER_AREA)
+    for i, line in enumerate(lines):
+        _write(tile, line, (_MARK, _LINE * (i + 1)), _INK)
+    return tile
+
+
+def _write(tile: Rgb, line: str, at: tuple[int, int], ink: tuple[int, int, int]) -> None:
+    cv2.putText(tile, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, ink, 1, cv2.LINE_AA)
 
 
 def _tile(examined: Examined) -> Rgb:
@@ -80,6 +129,5 @@ def _tile(examined: Examined) -> Rgb:
     lines = [(line, _INK) for line in textwrap.wrap(plain.question, _WIDTH)]
     lines += [(line, colour) for line in textwrap.wrap(told, _WIDTH)]
     for i, (line, ink) in enumerate(lines):
-        at = (_MARK, _SIDE + _LINE * (i + 1) - 2)
-        cv2.putText(tile, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, ink, 1, cv2.LINE_AA)
+        _write(tile, line, (_MARK, _SIDE + _LINE * (i + 1) - 2), ink)
     return tile

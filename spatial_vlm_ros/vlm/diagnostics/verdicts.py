@@ -56,6 +56,13 @@ def findings_of(sections: Sequence[Section], cues: Sequence[Cue]) -> tuple[Findi
     return tuple(_findings(named, cues))
 
 
+def outcome_of(findings: Sequence[Finding]) -> Outcome:
+    """Of all rules: "found" where one of them found a fault, else "undecided" where one is, else "not found"."""
+    outcomes = {finding.outcome for finding in findings}
+    order: tuple[Outcome, ...] = ("found", "undecided")
+    return next((outcome for outcome in order if outcome in outcomes), "not found")
+
+
 def words_of(findings: Sequence[Finding]) -> str:
     """The verdict in one line: faults that were found and where, then what is undecided; or that there is none."""
     found, open_ = _told(findings, "found"), _told(findings, "undecided")

@@ -193,7 +193,7 @@ def last_row_scaled(parts: Parts, columns: Tensor, alpha: float) -> Iterator[Non
     Raises:
         ModelError: a prefix language model, or layers that do not attend to all that came before.
     """
-    _check_decoder(parts)
+    check_decoder(parts)
     language: Any = parts.language
     before = language.config._attn_implementation
     attentions = [layer.self_attn for layer in parts.layers]
@@ -294,7 +294,7 @@ def _probabilities(parts: Parts, logits: Tensor) -> Tensor:
 
 def _prompt(parts: Parts, inputs: Mapping[str, Any]) -> Tensor:
     """`input_ids` (1, N) of a prompt and model that scaling can be done on; see `generate` for what is refused."""
-    _check_decoder(parts)
+    check_decoder(parts)
     ids = inputs.get("input_ids")
     began = [name for name in ("past_key_values", "inputs_embeds") if inputs.get(name) is not None]
     if ids is None or began:
@@ -307,7 +307,7 @@ def _prompt(parts: Parts, inputs: Mapping[str, Any]) -> Tensor:
     return torch.as_tensor(ids)
 
 
-def _check_decoder(parts: Parts) -> None:
+def check_decoder(parts: Parts) -> None:
     """Raises ModelError unless each token attends to all before it and to none behind it."""
     name = type(parts.model).__name__
     if not parts.causal:

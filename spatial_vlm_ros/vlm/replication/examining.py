@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from spatial_vlm_ros.vlm.diagnostics.permutation import order_of
@@ -65,8 +64,7 @@ def chosen(scores: Tensor, question: Question) -> str:
 def norm_ratio(built: Built, questions: Sequence[Question], sizes: Sizes) -> float:
     """Mean norm of image tokens, as they enter the language model, by that of text embeddings."""
     built.eval()
-    with torch.autocast("cpu", torch.bfloat16):
-        image = image_norms(built.parts, [asked(questions[:_BATCH], sizes)])
+    image = image_norms(built.parts, [asked(questions[:_BATCH], sizes)])
     return loudness(image, text_norms(built.parts))
 
 

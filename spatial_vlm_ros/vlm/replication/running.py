@@ -30,7 +30,7 @@ from spatial_vlm_ros.vlm.replication.scenes import draw_scene
 from spatial_vlm_ros.vlm.replication.seeds import rng_of
 from spatial_vlm_ros.vlm.replication.settings import Sizes
 from spatial_vlm_ros.vlm.replication.stages import Run, location_turn, trained_model, trained_pin
-from spatial_vlm_ros.vlm.replication.words import encode, padded, pixels, prompt
+from spatial_vlm_ros.vlm.replication.words import cell_of, encode, padded, pixels, prompt
 
 LOCATIONS = 96
 """Test pictures on which a PIN is asked for a place."""
@@ -139,15 +139,14 @@ def attention_scaled(
 
 def _scaled(built: Built, question: Question, settings: ScalingVis | AdaptVis, sizes: Sizes) -> tuple[bool, float]:
     """Whether a question is answered rightly with scaled attention, and how sure the plain answer is."""
-    with torch.autocast("cpu", torch.bfloat16):
-        answer = generate(built.parts, asked([question], sizes), settings, 1)
+    answer = generate(built.parts, asked([question], sizes), settings, 1)
     return chosen(answer.scaled, question) == question.item.truth, answer.confidence
 
 
 def location_right(built: Built, sizes: Sizes) -> dict[str, float]:
     """Share of test pictures in which the row, the column and both are told rightly by greedy decoding.
 
-    The words are those of places; chance is one by the rows, the columns, and the cells.
+    Chance is one by the rows, the columns, and the cells.
     """
     told, wanted = [], []
     for start in range(0, LOCATIONS, 32):
@@ -155,16 +154,14 @@ def location_right(built: Built, sizes: Sizes) -> dict[str, float]:
         scenes = [draw_scene(rng, 0.25) for rng in rngs]
         turns = [location_turn(scene, sizes.side, rng) for scene, rng in zip(scenes, rngs, strict=True)]
         pictures = pixels([scene.picture() for scene in scenes], sizes.picture)
-        rows = [prompt(turn.question, sizes.side**2) for turn in turns]
-        for _ in range(4):
-            best = built.last_logits(pictures, padded(rows)).argmax(dim=1).tolist()
-            rows = [[*row, word] for row, word in zip(rows, best, strict=True)]
-        told += [row[-4:] for row in rows]
-        wanted += [encode(turn.answer) for turn in turns]
+        rows = padded([prompt(turn.question, sizes.side**2) for turn in turns])
+        best = built.last_logits(pictures, rows).argmax(dim=1).tolist()
+        told += [cell_of(token) or (-1, -1) for token in best]
+        wanted += [cell_of(encode(turn.answer)[0]) for turn in turns]
     good = np.array(told) == np.array(wanted)
     return {
-        "row": round(float(good[:, 1].mean()), 4),
-        "column": round(float(good[:, 3].mean()), 4),
+        "row": round(float(good[:, 0].mean()), 4),
+        "column": round(float(good[:, 1].mean()), 4),
         "both": round(float(good.all(axis=1).mean()), 4),
         "n": len(good),
     }

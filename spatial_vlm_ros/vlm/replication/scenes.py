@@ -124,7 +124,7 @@ def flat_scene(rng: np.random.Generator) -> Scene:
         relation = _relation(centres[one] - centres[other])
         if relation is not None:
             naming = NAMINGS[int(rng.integers(3))]
-            names_ = [_called(shapes[i], naming) for i in (one, other)]
+            names_ = [called(shapes[i], naming) for i in (one, other)]
             turns.append(Turn(RELATIVE_ASKED.format(*names_), relation))
             told.append(_told(shapes[one], relation, shapes[other]))
     placed = [
@@ -165,7 +165,8 @@ def _tabletop(rng: np.random.Generator) -> Scene:
     return Scene("depth", tuple(placed), tuple(turns[i] for i in shuffled), tuple(told), tuple(things))
 
 
-def _called(shape: Shape, naming: str) -> str:
+def called(shape: Shape | Placed, naming: str) -> str:
+    """What a thing is called: "red shape", "circle" or "red circle"."""
     return {"colour": f"{shape.colour} shape", "shape": shape.shape, "both": f"{shape.colour} {shape.shape}"}[naming]
 
 

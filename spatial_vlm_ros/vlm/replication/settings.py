@@ -97,6 +97,7 @@ class Settings:
         turns: most questions about a training picture.
         depth_share: of training pictures that are tabletops.
         told_share: of captions that tell a relation between two things.
+        described_share: of pictures in tuning on which all things are told with their squares before the questions.
         loud: factor on image tokens in the cells "loud".
         test: groups of questions (absolute, relative, depth) to report on.
         validation: the same, to tune on.
@@ -116,6 +117,7 @@ class Settings:
     turns: int = 6
     depth_share: float = 0.25
     told_share: float = 0.5
+    described_share: float = 0.5
     loud: float = 30.0
     test: tuple[int, int, int] = (60, 60, 20)
     validation: tuple[int, int, int] = (36, 36, 12)
@@ -123,7 +125,7 @@ class Settings:
     every: int = 100
 
     def __post_init__(self) -> None:
-        shares = (self.depth_share, self.told_share)
+        shares = (self.depth_share, self.told_share, self.described_share)
         counts = (self.turns, self.every, self.permutations, *self.test, *self.validation)
         if not all(0 <= share <= 1 for share in shares) or min(counts) < 1 or not self.loud > 0:
             expected = "shares of 0 to 1, counts of 1 or more, a factor above 0"

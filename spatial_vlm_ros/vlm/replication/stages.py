@@ -19,7 +19,7 @@ from spatial_vlm_ros.vlm.remedies.pin import Pin, put_pin
 from spatial_vlm_ros.vlm.replication.building import Built, new_language
 from spatial_vlm_ros.vlm.replication.cells import Recipe
 from spatial_vlm_ros.vlm.replication.examining import norm_ratio
-from spatial_vlm_ros.vlm.replication.grammar import lesson
+from spatial_vlm_ros.vlm.replication.grammar import described, lesson
 from spatial_vlm_ros.vlm.replication.objectives import batch_of, objective_of
 from spatial_vlm_ros.vlm.replication.questions import draw_questions
 from spatial_vlm_ros.vlm.replication.scenes import Scene, Turn, draw_scene
@@ -31,9 +31,9 @@ from spatial_vlm_ros.vlm.replication.words import (
     LOCATION_ASKED,
     PAD,
     conversation,
-    location_words,
     padded,
     pixels,
+    square,
 )
 
 
@@ -138,18 +138,23 @@ def trained_pin(run: Run, built: Built, name: str) -> Pin:
 
 
 def location_turn(scene: Scene, side: int, rng: np.random.Generator) -> Turn:
-    """Asks in which row and column of a grid one thing is, and tells."""
+    """Asks on which square of a grid one thing is, and tells."""
     thing = scene.things[int(rng.integers(len(scene.things)))]
-    return Turn(LOCATION_ASKED.format(thing.name), location_words(*thing.cell(side)))
+    return Turn(LOCATION_ASKED.format(thing.name), square(*thing.cell(side)))
 
 
 def _asking(run: Run, built: Built, part: str, stage: Stage) -> Callable[[int], Tensor]:
-    """Loss of a step of stage (c) or (d)."""
+    """Loss of a step of stage (c), which describes pictures, or (d), which also asks about them."""
     settings = run.settings
+    share = 1.0 if part == "projector" else settings.described_share
 
     def loss_of(step: int) -> Tensor:
         scenes = _scenes(run, part, step, stage)
-        turns = [list(scene.turns[: settings.turns]) for scene in scenes]
+        rng = rng_of(part, run.number, 9_000_000 + step)
+        turns = []
+        for scene in scenes:
+            first = [Turn("", described(scene, settings.sizes.side, rng))] if rng.uniform() < share else []
+            turns.append(first + ([] if part == "projector" else list(scene.turns[: settings.turns])))
         return _loss(built, scenes, turns, settings.sizes.picture)
 
     return loss_of

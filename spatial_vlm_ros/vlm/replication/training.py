@@ -74,7 +74,7 @@ def train(
 
     Args:
         module: all of its state is kept.
-        loss_of: number of a step → scalar; called under bfloat16 autocast.
+        loss_of: number of a step → scalar.
         stage: length and rates.
         place: file of the checkpoint; its name tells the stage.
         every: steps between checkpoints.
@@ -100,8 +100,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate_at(stage, done.step)
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(done.step)
+        loss = loss_of(done.step)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ModelError(place.stem, f"loss {value} at step {done.step}", "lower the rate")

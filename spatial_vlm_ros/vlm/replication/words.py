@@ -20,25 +20,28 @@ from spatial_vlm_ros.vlm.replication.scenes import SOLIDS, Turn
 
 PAD, BEGIN, END, IMAGE = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
-NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-LOCATION_ASKED = "In which row and column is the {}?"
+MOST_SIDE = 12
+"""Rows, and columns, that have squares with names."""
+SQUARES = tuple(f"{chr(ord('a') + column)}{row + 1}" for row in range(MOST_SIDE) for column in range(MOST_SIDE))
+"""Places on a grid as on a chessboard: column a from the left, row 1 from the top."""
+LOCATION_ASKED = "On which square is the {}?"
 IGNORED = -100
 """Label of a token that is not learnt."""
-_TELLING = "a and is of the row column in picture farther than shape on table there ."
-_PIECES = re.compile(r"[a-z]+|[?.,]")
+_TELLING = "a and is of the on which square picture farther than shape table there ."
+_PIECES = re.compile(r"[a-z]+[0-9]*|[?.,]")
 
 
 def pieces(text: str) -> list[str]:
     """Words and marks of a text, in lower case; raises InputError where something else is in it."""
     found = _PIECES.findall(text.lower())
     if "".join(found) != re.sub(r"\s", "", text.lower()):
-        raise InputError("text", repr(text), "words of letters and the marks ? . ,", "write it so")
+        raise InputError("text", repr(text), "words, squares and the marks ? . ,", "write it so")
     return found
 
 
 def _vocabulary() -> tuple[str, ...]:
     texts = [*ASKED.values(), *EDGES.values(), RELATIVE_ASKED, *DEPTH_ASKED.values(), LOCATION_ASKED, _TELLING]
-    texts += [*COLOURS, *SHAPES, *SOLIDS, *PLACES, *NUMBERS]
+    texts += [*COLOURS, *SHAPES, *SOLIDS, *PLACES, *SQUARES]
     return (*SPECIAL, *sorted({piece for text in texts for piece in pieces(text.replace("{}", " "))}))
 
 
@@ -67,9 +70,15 @@ def decode(tokens: Sequence[int]) -> str:
     return " ".join(VOCABULARY[token] for token in tokens if token >= len(SPECIAL))
 
 
-def location_words(row: int, column: int) -> str:
-    """A cell of a grid in words, from "row one column one"."""
-    return f"row {NUMBERS[row]} column {NUMBERS[column]}"
+def square(row: int, column: int) -> str:
+    """The name of a cell of a grid: row 0 and column 0 are "a1", the left upper corner."""
+    return SQUARES[row * MOST_SIDE + column]
+
+
+def cell_of(token: int) -> tuple[int, int] | None:
+    """Row and column of the square that a token names; None for any other token."""
+    word = VOCABULARY[token]
+    return divmod(SQUARES.index(word), MOST_SIDE) if word in SQUARES else None
 
 
 def padded(rows: Sequence[Sequence[int]], fill: int = PAD) -> Tensor:

@@ -406,3 +406,43 @@ def test_a_server_that_is_down_is_loaded_and_not_probed(away: str, caplog: pytes
 def test_a_server_that_refuses_is_not_loaded() -> None:
     with serving(fails(401, "no key")) as server, pytest.raises(ModelError, match="no key"):
         client(server.url, probe="yes")
+
+
+# ------------------------------------------------------------------------------------------------ questions
+
+
+def shows_where(handler: contract.Handler) -> None:
+    """Names the side of the picture on which the dark thing is; an answer of the requested schema."""
+    received = handler.server.contract.received[-1]
+    columns = np.flatnonzero((received.picture < 60).all(axis=2).any(axis=0))
+    side = "left" if columns.mean() < received.picture.shape[1] / 2 else "right"
+    assert received.answer_schema["properties"]["answer"]["enum"] == ["right", "left"]
+    says(json.dumps({"answer": side}))(handler)
+
+
+def test_a_question_is_asked_with_its_candidates_and_the_named_one_is_the_answer(rgb: Rgb) -> None:
+    white = np.full_like(rgb, 255)
+    with serving(shows_where) as server:
+        asked = client(server.url)
+        for side in ("left", "right"):
+            picture = white.copy()
+            picture[20:40, 10:30] = 0
+            mirrored = picture if side == "left" else np.ascontiguousarray(picture[:, ::-1])
+            assert asked.answer(mirrored, "On which side is the dark thing?", ("right", "left")) == side
+    assert server.violations == []
+    assert "On which side is the dark thing? Answer with one of: right, left." in server.received[0].text
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [("Left.", "left"), ("the upper left", "upper left"), ('```json\n{"answer": "left"}\n```', "left")],
+)
+def test_a_reply_without_a_schema_is_read_for_the_candidate_that_it_names(rgb: Rgb, text: str, answer: str) -> None:
+    with serving(says(text)) as server:
+        assert client(server.url, schema="none").answer(rgb, "Where?", ("left", "right", "upper left")) == answer
+
+
+@pytest.mark.parametrize("text", ["I cannot tell.", "left or right", "leftmost"])
+def test_a_reply_that_names_none_or_several_is_an_error_and_no_answer(rgb: Rgb, text: str) -> None:
+    with serving(says(text)) as server, pytest.raises(ModelError, match=r"its answer names [02] of left, right"):
+        client(server.url).answer(rgb, "Where?", ("left", "right"))

@@ -74,7 +74,14 @@ def scene(left: int, top: int, right: int, bottom: int, colour: tuple[int, int, 
 # ------------------------------------------------------------------------------------------------ Qwen
 
 
-def qwen_folder(folder: Path, kind: str, lessons: Sequence[Lesson], steps: int = 300, spoil: bool = False) -> Path:
+def qwen_folder(
+    folder: Path,
+    kind: str,
+    lessons: Sequence[Lesson],
+    steps: int = 300,
+    spoil: bool = False,
+    prepare: Callable[[Any], None] = lambda _: None,
+) -> Path:
     """Save a tiny Qwen-VL model that learnt the lessons.
 
     Args:
@@ -83,6 +90,7 @@ def qwen_folder(folder: Path, kind: str, lessons: Sequence[Lesson], steps: int =
         lessons: what it learns.
         steps: of training; 0 leaves it random.
         spoil: one of its weights becomes NaN.
+        prepare: called with the model before it learns, to put something on it.
     """
     torch.manual_seed(SEED)
     tokenizer = _tokenizer(QWEN_TOKENS, _pieces(lessons), {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
@@ -100,6 +108,7 @@ def qwen_folder(folder: Path, kind: str, lessons: Sequence[Lesson], steps: int =
     )
     tokenizer.save_pretrained(folder)
     pictures.save_pretrained(folder)
+    prepare(model)
     if steps:
         _teach(model, lambda: _qwen_batch(tokenizer, pictures, lessons), steps)
     return _saved(model, folder, spoil)
@@ -125,7 +134,7 @@ def _qwen3(tokenizer: Any) -> Any:
         text_config={
             **_text(tokenizer),
             "head_dim": 16,
-            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0},
+            "rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2], "rope_theta": 10000.0},
         },
         vision_config={
             **{"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64},

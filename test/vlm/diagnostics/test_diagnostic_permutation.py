@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from small_scorers import small_scorer  # noqa: E402
 from small_vlms import KINDS, prompt, small_vlm  # noqa: E402
 
 from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
-from spatial_vlm_ros.perception.backends.qwen_vl import _for_pictures  # noqa: E402
 from spatial_vlm_ros.types import Rgb  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items  # noqa: E402
@@ -30,8 +28,10 @@ from spatial_vlm_ros.vlm.diagnostics.permutation import (  # noqa: E402
 from spatial_vlm_ros.vlm.parts import image_tokens_changed, parts_of  # noqa: E402
 
 ITEMS = draw_items(Amount(0, 2, 0, seed=4))
-SPECIAL = ("<pad>", "<unk>", "<image>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
-PIECE = r"[A-Za-z]+|[\s\S]"
+
+
+def scorer(kind: str, seed: int = 0) -> CandidateScorer:
+    return small_scorer(kind, ITEMS, seed)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -130,62 +130,6 @@ def test_no_ratio_is_told_where_there_is_nothing_to_lose() -> None:
 # ------------------------------------------------------------------------------------------------ a model that answers
 
 
-def tokenizer() -> Any:
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    texts = [" ".join((i.plain.question, i.paraphrase, *i.plain.choices)) for i in ITEMS]
-    pieces = sorted({piece for text in texts for piece in re.findall(PIECE, f"{text} Answer with one of: , .\n")})
-    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *pieces])}
-    inner = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
-    inner.decoder = decoders.Fuse()
-    roles = dict(zip(("pad_token", "unk_token"), SPECIAL, strict=False))
-    return PreTrainedTokenizerFast(tokenizer_object=inner, additional_special_tokens=list(SPECIAL[2:]), **roles)
-
-
-def template(kind: str) -> str:
-    image = "<image>" if kind == "llava" else "<|vision_start|><|image_pad|><|vision_end|>"
-    return (
-        "{% for m in messages %}{% for part in m.content %}{% if part.type == 'image' %}"
-        + image
-        + "{% else %}{{ part.text }}{% endif %}{% endfor %}\n{% endfor %}"
-    )
-
-
-def scorer(kind: str, seed: int = 0) -> CandidateScorer:
-    """The class of a published checkpoint with its processor, of few random weights."""
-    from transformers import LlavaProcessor, Qwen2_5_VLProcessor, Qwen3VLProcessor
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-
-    words = tokenizer()
-    model = small_vlm(kind, seed, vocab_size=max(len(words), 60))
-    names = ("<image>", "<image>") if kind == "llava" else ("<|image_pad|>", "<|video_pad|>")
-    model.config.image_token_id = words.convert_tokens_to_ids(names[0])
-    if kind == "llava":
-        roles = {"chat_template": template(kind), "image_token": SPECIAL[2]}
-        pictures = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False)
-        processor = LlavaProcessor(
-            pictures,
-            words,
-            patch_size=8,
-            vision_feature_select_strategy="default",
-            num_additional_image_tokens=1,
-            **roles,
-        )
-        return CandidateScorer(model, processor)
-    ids = {"video_token_id": "<|video_pad|>", "vision_start_token_id": "<|vision_start|>"}
-    for name, token in {**ids, "vision_end_token_id": "<|vision_end|>"}.items():
-        setattr(model.config, name, words.convert_tokens_to_ids(token))
-    patch = 14 if kind == "qwen2_5_vl" else 16
-    pictures = Qwen2VLImageProcessorPil(
-        patch_size=patch, size={"shortest_edge": (8 * patch) ** 2, "longest_edge": (8 * patch) ** 2}
-    )
-    made = {"qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}[kind]
-    return CandidateScorer(model, _for_pictures(made)(pictures, words, chat_template=template(kind)))
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_candidate_scores_its_mean_likelihood_behind_the_prompt(kind: str) -> None:
     """Against one run by hand over all tokens, and a softmax in NumPy."""
@@ -208,6 +152,21 @@ def test_a_candidate_scores_its_mean_likelihood_behind_the_prompt(kind: str) -> 
             told += row[token] - row.max() - np.log(np.exp(row - row.max()).sum())
         assert score == pytest.approx(told / len(tail), abs=1e-4)
     assert answers.answer(rgb, question, choices) == choices[int(np.argmax(found))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_prompt_is_run_once_and_its_cache_is_left_as_it_was(kind: str) -> None:
+    answers, plain = scorer(kind), ITEMS[0].plain
+    lengths: list[int] = []
+    handle = answers.model.register_forward_pre_hook(
+        lambda _m, _given, named: lengths.append(named["input_ids"].shape[1]), with_kwargs=True
+    )
+    choices = ("left above", "left", "left above")
+    first, alone, again = answers.scores(plain.rgb, plain.question, choices)
+    handle.remove()
+    assert len(lengths) == 3  # the prompt, and two candidates of several tokens
+    assert max(lengths[1:]) < 3 < lengths[0]
+    assert first == again != alone
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError  # noqa: E402
-from spatial_vlm_ros.vlm.replication.grammar import caption, lesson  # noqa: E402
+from spatial_vlm_ros.vlm.replication.grammar import caption, described, lesson  # noqa: E402
 from spatial_vlm_ros.vlm.replication.questions import candidate_tokens, draw_questions  # noqa: E402
 from spatial_vlm_ros.vlm.replication.scenes import Turn, draw_scene  # noqa: E402
 from spatial_vlm_ros.vlm.replication.seeds import DRAWINGS, PARTS, RUNS, seed_of  # noqa: E402
@@ -23,13 +23,14 @@ from spatial_vlm_ros.vlm.replication.words import (  # noqa: E402
     IMAGE,
     SPECIAL,
     VOCABULARY,
+    cell_of,
     conversation,
     decode,
     encode,
-    location_words,
     padded,
     pixels,
     prompt,
+    square,
 )
 
 
@@ -91,8 +92,28 @@ def test_shorter_rows_are_filled_at_the_end() -> None:
     assert padded([[5, 6], [7]]).tolist() == [[5, 6], [7, 0]]
 
 
-def test_places_are_told_from_one() -> None:
-    assert location_words(0, 7) == "row one column eight"
+def test_squares_are_those_of_a_chessboard_seen_from_above() -> None:
+    assert [square(0, 0), square(0, 7), square(5, 1)] == ["a1", "h1", "b6"]
+    assert cell_of(encode("b6")[0]) == (5, 1)
+    assert cell_of(encode("red")[0]) is None
+
+
+def test_a_description_tells_each_thing_with_the_square_of_its_middle() -> None:
+    scene = draw_scene(np.random.default_rng(3), 0.0)
+    told = described(scene, 6, np.random.default_rng(0)).removesuffix(".").split(". ")
+    by_name = dict(one.rsplit(" ", 1) for one in told)
+    assert len(by_name) == len(scene.things)
+    for thing in scene.things:
+        x, y = (thing.box[0] + thing.box[2]) / 2, (thing.box[1] + thing.box[3]) / 2
+        assert by_name[thing.name] == "abcdef"[int(6 * x)] + str(1 + int(6 * y))
+
+
+def test_some_captions_tell_shapes_alone_and_some_colours_alone() -> None:
+    scene = draw_scene(np.random.default_rng(3), 0.0)
+    texts = [caption(scene, 0.0, np.random.default_rng(seed)) for seed in range(30)]
+    colours, shapes = ({getattr(thing, kind) for thing in scene.things} for kind in ("colour", "shape"))
+    kinds = {(any(c in text for c in colours), any(s in text.replace(" shape", "") for s in shapes)) for text in texts}
+    assert kinds == {(True, True), (True, False), (False, True)}
 
 
 def test_pictures_are_made_smaller_by_the_mean_of_areas() -> None:

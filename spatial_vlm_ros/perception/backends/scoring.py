@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model of a folder, to be asked and looked into; no grounder: what it says of places is not read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from spatial_vlm_ros.errors import UnknownNameError
+from spatial_vlm_ros.perception.backends import loading
+from spatial_vlm_ros.perception.backends.qwen_vl import without_videos
+from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+from spatial_vlm_ros.vlm.parts import ARCHITECTURES
+
+_QWEN: Mapping[str, str] = MappingProxyType(
+    {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
+)
+"""`model_type` → class whose half for videos is left out; others load by AutoProcessor."""
+
+
+def load(
+    *, model: str, device: str = "auto", dtype: str = "auto", template: str = "", lead: str = ""
+) -> CandidateScorer:
+    """Load a model of a class that vlm/parts.py knows.
+
+    Args:
+        model: folder with config, safetensors weights and processor, or a hub id.
+        device: see loading.best_device.
+        dtype: see loading.best_dtype.
+        template: prompt with "{question}" and the mark of the picture; empty = the chat template of the processor.
+        lead: put before each candidate.
+
+    Raises:
+        UnknownNameError: no such model, device or number format, or a model of another class.
+        InputError: a template without its field, or none where the processor has no chat template.
+        DependencyError: torch or transformers is missing.
+        ModelError: the files are incomplete or damaged, or the model does not run here.
+    """
+    kind = str(loading.read_json(loading.model_folder(model, model=model) / "config.json", model).get("model_type"))
+    if kind not in ARCHITECTURES:
+        raise UnknownNameError("model_type", kind, ARCHITECTURES)
+    place = loading.best_device(device)
+    weights = loading.pretrained(
+        "AutoModelForImageTextToText", model, model=model, device=place, dtype=loading.best_dtype(place, dtype)
+    )
+    cls = without_videos(loading.transformers_class(_QWEN[kind], model=model)) if kind in _QWEN else "AutoProcessor"
+    return CandidateScorer(weights, loading.processor(model, model=model, cls=cls), template, lead)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks a loaded backend whether its model looks at pictures, before it starts. See docs/remedies_diagnostics.md."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from spatial_vlm_ros.errors import FileError, InputError, ModelError, SpatialVlmError
+from spatial_vlm_ros.perception import BACKENDS, load_backend, takes_option
+from spatial_vlm_ros.perception.backends.loading import model_folder
+from spatial_vlm_ros.perception.verdict_cache import Known, key_of, remember, remembered
+from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine
+from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
+from spatial_vlm_ros.vlm.diagnostics.items import Answerer
+from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis, diagnose
+
+ASKED = "small"
+"""Name of the amount of questions at a start."""
+SCORING = "spatial_vlm_ros.perception.backends.scoring:load"
+"""Loads the model of a folder that is named in place of a backend."""
+_log = logging.getLogger(__name__)
+
+
+class BlindnessError(ModelError):
+    """A model does not look at pictures, or not rightly; `verdict` tells in words."""
+
+    def __init__(self, model: str, verdict: str) -> None:
+        self.verdict = verdict
+        super().__init__(
+            model,
+            f"it is asked about drawn pictures, and {verdict}",
+            "see spatial-vlm probe --blindness for the numbers; use another model, or blindness=warn",
+        )
+
+
+def load_answerer(name: str, options: Mapping[str, str]) -> Answerer:
+    """What answers questions: a backend by its name, code of one's own, or the model of a folder.
+
+    Args:
+        name: as in `load_grounder`; what is loaded need not ground. Or a folder with config.json.
+        options: of the backend; of a folder those of backends/scoring.py.
+
+    Raises:
+        InputError: the backend answers no questions, or does not take these options.
+        UnknownNameError, ModelError: as `load_grounder`.
+    """
+    if (Path(name).expanduser() / "config.json").is_file():
+        return answerer_of(name, load_backend(SCORING, {"model": name, **options}))
+    given = {**options, "probe": "no"} if takes_option(name, "probe") else options
+    return answerer_of(name, load_backend(name, given))
+
+
+def answerer_of(name: str, backend: Any) -> Answerer:
+    """What asks a backend's model: its `scorer` where its likelihoods can be had, else itself.
+
+    Raises:
+        InputError: it has neither `scorer` nor `answer`.
+    """
+    asked = getattr(backend, "scorer", backend)
+    if not callable(getattr(asked, "answer", None)):
+        expected = "qwen-vl, server, a folder of a model, or an own backend with answer(rgb, question, choices)"
+        raise InputError(f"grounder {name!r}", "one that answers no questions", expected, "ask another one")
+    return cast("Answerer", asked)
+
+
+def examine_model(
+    name: str, answerer: Answerer, amount: str, progress: Callable[[int, int], None] | None = None
+) -> list[Examined]:
+    """Ask a model all questions of an amount.
+
+    Args:
+        name: for messages.
+        answerer: that is asked.
+        amount: a key of AMOUNTS.
+        progress: as in `examine`.
+
+    Raises:
+        ModelError: the model failed, or gave an answer that is none of the candidates.
+    """
+    try:
+        return examine(answerer, draw_items(AMOUNTS[amount]), progress=progress)
+    except SpatialVlmError:
+        raise
+    except Exception as error:  # of torch, or of code of one's own
+        reason = f"it failed when it was asked: {type(error).__name__}: {error}"
+        raise ModelError(name, reason, "see what it says; where memory ran out, use device=cpu") from error
+
+
+def check_blindness(name: str, backend: Any, options: Mapping[str, str], how: str) -> None:
+    """Ask the small set of questions, and refuse or warn of a model with a fault; where it is undecided, warn.
+
+    Args:
+        name: of the backend.
+        backend: just loaded.
+        options: it was loaded with.
+        how: "warn" or "refuse". A model that fails is refused, too, or warned of.
+
+    Raises:
+        InputError: the backend answers no questions.
+        ModelError: the model failed, and how is "refuse".
+        BlindnessError: a fault was found, and how is "refuse".
+    """
+    answerer, key = answerer_of(name, backend), cache_key(name, options)
+    known = None if key is None else remembered(key)
+    if known is None:
+        try:
+            found = diagnose(name, examine_model(name, answerer, ASKED))
+        except ModelError as error:
+            if how == "refuse":
+                raise
+            _log.warning("whether it looks at pictures is not known: %s", error)
+            return
+        known = Known(found.outcome, found.verdict)
+        if key is not None:
+            remember(key, known)
+    if known.outcome == "found" and how == "refuse":
+        raise BlindnessError(name, known.verdict)
+    if known.outcome != "not found":
+        _log.warning("model %r, asked about drawn pictures: %s", name, known.verdict)
+
+
+def keep_verdict(name: str, options: Mapping[str, str], found: Diagnosis) -> None:
+    """Spare the next start of a backend its questions, which were just asked.
+
+    Args:
+        name: of the backend.
+        options: it was loaded with.
+        found: from the answers to all questions of ASKED.
+    """
+    key = cache_key(name, options)
+    if key is not None:
+        remember(key, Known(found.outcome, found.verdict))
+
+
+def cache_key(name: str, options: Mapping[str, str]) -> str | None:
+    """By which the verdict on a loaded backend is kept; None where it is not to be kept.
+
+    It is kept of own backends whose model's files are here. Of a server, and of code of one's own, what answers can
+    change behind the same name. A file that cannot be read has a line in the log.
+    """
+    if name not in BACKENDS or name == "server" or not options.get("model"):
+        return None
+    try:
+        return key_of(name, model_folder(options["model"], model=name), options)
+    except FileError as error:
+        _log.warning("the verdict on the model is not kept, it will be asked again: %s", error)
+        return None

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verdicts on models that were asked before, in the user's cache folder, by a hash of all that they rest on.
+
+What is hashed, so that a second start costs no questions and a changed model is asked anew:
+
+- files of the model's own folder that loading reads. Of safetensors: name, size, time of the last change, the header
+  (names, types, shapes and places of all tensors) and the bytes in the middle of each tensor, up to SAMPLE: training
+  changes practically all numbers of a tensor that it changes at all. Of the small ones (configuration, tokenizer,
+  template): name and content;
+- the backend's name and its options, but for those of IDLE, which change no answer;
+- the code that draws the questions, asks them and judges (vlm/diagnostics), and the versions of torch and transformers.
+
+What it cannot see: some numbers of a tensor changed beyond the sampled bytes, with size and time of the file kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import spatial_vlm_ros.vlm.diagnostics as diagnostics
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.vlm.diagnostics.verdicts import Outcome
+
+IDLE = frozenset({"blindness", "budget_s", "probe", "warm_up"})
+"""Options that say when a backend is asked and how long it may take, not what it answers."""
+SAMPLE = 4096
+"""Bytes of each tensor."""
+
+_WEIGHTS, _SMALL = ".safetensors", (".json", ".txt", ".jinja", ".model")
+_LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A verdict.
+
+    Args:
+        outcome: whether a fault was found.
+        verdict: in words.
+    """
+
+    outcome: Outcome
+    verdict: str
+
+
+def cache_folder() -> Path | None:
+    """Where verdicts are kept: below XDG_CACHE_HOME, else ~/.cache; None where there is no home.
+
+    Source: XDG Base Directory Specification, by which a relative path is to be ignored.
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        base = given if given.is_absolute() else Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return base / "spatial_vlm_ros" / "blindness"
+
+
+def key_of(backend: str, folder: Path, options: Mapping[str, str]) -> str:
+    """The hash of all that a verdict rests on, hexadecimal.
+
+    Args:
+        backend: its name.
+        folder: of the model's files.
+        options: of the backend.
+
+    Raises:
+        FileError: a file cannot be read, or weights are no safetensors.
+    """
+    told = {
+        "backend": backend,
+        "options": {name: options[name] for name in sorted(options) if name not in IDLE},
+        "files": list(_files(folder)),
+        "questions": [hashlib.sha256(path.read_bytes()).hexdigest() for path in _code()],
+        "libraries": [_version(name) for name in ("torch", "transformers")],
+    }
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def remembered(key: str) -> Known | None:
+    """The verdict of a key; None where there is none, or none that can be read."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    try:
+        told = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
+        known = Known(told["outcome"], told["verdict"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    whole = known.outcome in ("found", "not found", "undecided") and isinstance(known.verdict, str)
+    return known if whole else None
+
+
+def remember(key: str, known: Known) -> None:
+    """Keep a verdict; where that is not possible, a line of the log says so, and the next start asks again."""
+    folder = cache_folder()
+    try:
+        if folder is None:
+            raise OSError("there is no home folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False, encoding="utf-8") as file:
+            json.dump(asdict(known), file)
+        Path(file.name).replace(folder / f"{key}.json")
+    except OSError as error:
+        _log.warning("the verdict on the model is not kept, it will be asked again: %s", error)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, ...]]:
+    """What tells the model's files from others, in the order of their names."""
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.suffix == _WEIGHTS:
+                facts = path.stat()
+                yield path.name, str(facts.st_size), str(facts.st_mtime_ns), _sampled(path, facts.st_size)
+            elif path.suffix in _SMALL and path.is_file():
+                yield path.name, hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise FileError(folder, str(error), "give the model's whole folder") from error
+
+
+def _sampled(path: Path, size: int) -> str:
+    """Hash of a safetensors file's header and of the middle of each tensor."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size - 8, _LONGEST_HEADER):
+            raise FileError(path, "no safetensors file, or a damaged one", "fetch the model again")
+        header = file.read(length)
+        digest = hashlib.sha256(header)
+        for begin, end in _places(path, header):
+            taken = min(SAMPLE, end - begin)
+            file.seek(8 + length + begin + (end - begin - taken) // 2)
+            digest.update(file.read(taken))
+    return digest.hexdigest()
+
+
+def _places(path: Path, header: bytes) -> list[tuple[int, int]]:
+    """First byte and byte after the last of each tensor, in the order of the file."""
+    try:
+        tensors = json.loads(header)
+        told = [(name, facts["data_offsets"]) for name, facts in tensors.items() if name != "__metadata__"]
+        return sorted((int(begin), int(end)) for _, (begin, end) in told)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileError(path, f"its header cannot be read: {error!r}", "fetch the model again") from error
+
+
+def _code() -> list[Path]:
+    return sorted(Path(diagnostics.__file__).parent.glob("*.py"))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured inside of a model that answers by likelihood, all at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.vlm.diagnostics.attention import Balance, attention_map, modality_balance
+from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+from spatial_vlm_ros.vlm.diagnostics.examination import Examined
+from spatial_vlm_ros.vlm.diagnostics.items import KINDS
+from spatial_vlm_ros.vlm.diagnostics.loudness import loudness
+from spatial_vlm_ros.vlm.diagnostics.permutation import permutation_sensitivity, pooling
+from spatial_vlm_ros.vlm.diagnostics.report import Inside
+from spatial_vlm_ros.vlm.diagnostics.rotary_probe import RotarySensitivity, rotary_sensitivity
+from spatial_vlm_ros.vlm.diagnostics.sheet import attention_strip
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Args:
+        seeds: of permutations of image tokens.
+        sides: of pooled image tokens, cells each way.
+        each: questions of each kind whose attention is looked at.
+
+    Raises:
+        InputError: no question of a kind.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    sides: tuple[int, ...] = (16, 8, 4, 1)
+    each: int = 4
+
+    def __post_init__(self) -> None:
+        if self.each < 1:
+            raise InputError("questions of a kind", str(self.each), "one or more", "look at one at least")
+
+
+EFFORTS: Mapping[str, Effort] = MappingProxyType({"small": Effort((0,), (4, 1), 1), "full": Effort()})
+"""Name of an amount of questions → effort."""
+
+
+def look_inside(
+    scorer: CandidateScorer,
+    examined: Sequence[Examined],
+    effort: Effort | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Inside, dict[str, Rgb]]:
+    """All measurements of `Inside`, and pictures of attention.
+
+    What stands before the picture in a prompt counts as system prompt: these words are the template's own. Attention
+    and positions are those of the first questions of each kind: a mean over them for the balance, one after the other
+    for the turned keys.
+
+    Args:
+        scorer: that was asked.
+        examined: its answers.
+        effort: how much.
+        progress: called with questions and prompts that are done, and with all of them.
+
+    Returns:
+        The numbers, and key of a question → its picture beside where the last token looks.
+
+    Raises:
+        InputError: nothing was examined.
+        ModelError: as the measurements.
+    """
+    effort, parts = effort or Effort(), scorer.parts
+    items = [one.item for one in examined]
+    chosen = [item for kind in KINDS for item in [i for i in items if i.kind == kind][: effort.each]]
+    if not chosen:
+        raise InputError("questions", "none", "one or more", "examine something first")
+    passes = len(effort.seeds) + len(effort.sides)
+    watched = _Counted(scorer, passes * len(items) + len(chosen), progress)
+    right = np.array([one.right for one in examined])
+    permutation = permutation_sensitivity(parts, watched, items, effort.seeds, right)
+    pooled = pooling(parts, watched, items, effort.sides, right)
+    prompts = [scorer.inputs(item.plain.rgb, item.plain.question, item.plain.choices) for item in chosen]
+    balances, turned, pictures = [], [], {}
+    for item, inputs in zip(chosen, prompts, strict=True):
+        balances.append(modality_balance(parts, inputs, 1, _before_picture(scorer, inputs)))
+        turned.append(rotary_sensitivity(parts, inputs))
+        pictures[item.key] = attention_strip(item.plain.rgb, attention_map(parts, inputs))
+        watched.more()
+    inside = Inside(permutation, pooled, loudness(parts, prompts[0]), _mean(balances), _stacked(turned))
+    return inside, pictures
+
+
+class _Counted:
+    """The scorer, which tells after each question how much is done."""
+
+    def __init__(self, scorer: CandidateScorer, of: int, progress: Callable[[int, int], None] | None) -> None:
+        self._scorer, self._of, self._progress = scorer, of, progress
+        self._done = 0
+        self.grid = scorer.grid
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
+        """As the scorer's."""
+        answer = self._scorer.answer(rgb, question, choices)
+        self.more()
+        return answer
+
+    def more(self) -> None:
+        """Tell that one thing more is done."""
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, self._of)
+
+
+def _before_picture(scorer: CandidateScorer, inputs: dict[str, object]) -> npt.NDArray[np.bool_]:
+    """(N,) bool, tokens of a prompt that stand before its first image token."""
+    image = scorer.parts.image_columns(inputs["input_ids"])[0].cpu().numpy()  # type: ignore[arg-type]
+    return np.asarray(np.cumsum(image) == 0)
+
+
+def _mean(balances: Sequence[Balance]) -> Balance:
+    with_system = np.mean([b.with_system for b in balances], axis=0)
+    without = np.mean([b.without_system for b in balances], axis=0)  # type: ignore[arg-type]
+    return Balance(with_system, without, balances[0].steps)
+
+
+def _stacked(turned: Sequence[RotarySensitivity]) -> RotarySensitivity:
+    names = [field.name for field in dataclasses.fields(RotarySensitivity) if field.name != "step"]
+    values = {name: np.stack([getattr(one, name) for one in turned]) for name in names}
+    return RotarySensitivity(**values, step=turned[0].step)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What remedies learnt, in a file beside the checkpoint, which does not hold it.
+
+    mark(model, norms.NAME, norms.PUBLISHED)
+    model.save_pretrained(folder)
+    save_learned(folder, {norms.NAME: norm_tensors(norm)})
+
+The table of learned positions has a file of its own (`absolute.FILE`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from spatial_vlm_ros.errors import FileError
+
+FILE = "spatial_vlm_remedies.safetensors"
+"""In the checkpoint's folder; its keys are "<mark>.<tensor>"."""
+
+
+def save_learned(folder: Path, learned: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write the tensors of all remedies of a checkpoint; what the file held before is gone.
+
+    Args:
+        folder: of the checkpoint.
+        learned: mark of a remedy → its tensors, as `norm_tensors` and `pin_tensors` give them.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path = folder / FILE
+    tensors = {f"{mark}.{name}": value for mark, parts in learned.items() for name, value in parts.items()}
+    try:
+        save_file(tensors, str(path))
+    except (OSError, SafetensorError) as error:
+        raise FileError(path, str(error), "save the checkpoint there first, in a place that can be written") from error
+
+
+def load_learned(folder: Path, mark: str) -> dict[str, Tensor]:
+    """The tensors of one remedy, on the CPU, by the names that `save_learned` was given.
+
+    Raises:
+        FileError: the file is missing or damaged, or holds none of this remedy.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path, start = folder / FILE, f"{mark}."
+    try:
+        tensors = load_file(str(path))
+    except (OSError, SafetensorError) as error:
+        raise FileError(path, str(error), "save the tensors there with save_learned") from error
+    found = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+    if not found:
+        raise FileError(path, f"holds no tensors of {mark}", "save them there with save_learned")
+    return found

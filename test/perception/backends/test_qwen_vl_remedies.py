@@ -1,0 +1,492 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Remedies on the backend "qwen-vl": what it says with each equals what its model says with it put on by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+import tiny_vlms  # noqa: E402
+from PIL import Image  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+from tiny_vlms import HEIGHT, WIDTH, Lesson, scene  # noqa: E402
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil  # noqa: E402
+
+from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError  # noqa: E402
+from spatial_vlm_ros.perception.backends import qwen_vl  # noqa: E402
+from spatial_vlm_ros.perception.backends.qwen_vl import EVERY, ONE, QwenVl  # noqa: E402
+from spatial_vlm_ros.types import NounPhrase  # noqa: E402
+from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
+from spatial_vlm_ros.vlm.remedies import norms  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (  # noqa: E402
+    AdaptVis,
+    Calibration,
+    Split,
+    write_calibration,
+)
+from spatial_vlm_ros.vlm.remedies.learned import FILE, save_learned  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
+
+KINDS = ("qwen2_5_vl", "qwen3_vl")
+LEFT, RIGHT = (20, 30, 60, 80), (110, 10, 170, 50)
+CUP_LEFT, CUP_RIGHT = scene(*LEFT, colour=(220, 40, 40)), scene(*RIGHT, colour=(40, 220, 240))
+RESIZED = (168, 112)  # what the processor of Qwen2.5-VL makes of 180 x 100
+TOKENS = 80
+
+Putting = Callable[[Parts, dict[str, Any]], AbstractContextManager[Any]]
+"""Puts a remedy on a model, for the inputs of one prompt."""
+
+
+def written(kind: str, box: tuple[int, ...]) -> list[int]:
+    """A box in pixels as the family writes it."""
+    across, down = RESIZED if kind == "qwen2_5_vl" else (1000, 1000)
+    return [round(v * s) for v, s in zip(box, (across / WIDTH, down / HEIGHT) * 2, strict=True)]
+
+
+def lessons(kind: str) -> list[Lesson]:
+    left, right = (json.dumps([{"bbox_2d": written(kind, box), "label": "cup"}]) for box in (LEFT, RIGHT))
+    asked = [(EVERY.format("cup"), left, right), (ONE.format("cup"), left, right), (EVERY.format("can"), "[]", "[]")]
+    return [
+        Lesson(rgb, question, reply)
+        for question, *replies in asked
+        for rgb, reply in zip((CUP_LEFT, CUP_RIGHT), replies, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_vlms.qwen_folder(tmp_path_factory.mktemp(kind) / "plain", kind, lessons(kind))
+
+
+@pytest.fixture(scope="module")
+def remedied(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that learnt with axial positions and the published normaliser, marked and saved with it."""
+    norm = published()
+    folder = tmp_path_factory.mktemp(kind) / "remedied"
+
+    def prepare(model: Any) -> None:
+        parts = parts_of(model)
+        norms.put_norm(parts, norm, allow_untrained=True)
+        install(parts, Positions("axial"), allow_untrained=True, allow_fewer_axes=True)
+        mark(model, norms.NAME, norms.PUBLISHED)
+        mark_trained(parts, Positions("axial"))
+
+    tiny_vlms.qwen_folder(folder, kind, lessons(kind), prepare=prepare)
+    save_learned(folder, {norms.NAME: norms.norm_tensors(norm)})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> QwenVl:
+    return load(folder)
+
+
+def published() -> norms.PublishedNorm:
+    """A normaliser whose gamma differs from channel to channel."""
+    norm = norms.PublishedNorm(64, mean=0.8, largest=1.2)
+    with torch.no_grad():
+        norm.gamma.copy_(1 + torch.rand(64, generator=torch.Generator().manual_seed(3)))
+    return norm
+
+
+def load(folder: Path, **options: str) -> QwenVl:
+    return qwen_vl.load(**{"model": str(folder), "device": "cpu", "max_new_tokens": str(TOKENS), **options})
+
+
+def copied(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    return to
+
+
+def noted(folder: Path, marks: dict[str, Any] | None) -> Path:
+    """The folder with other marks in its configuration; None: with none."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config.pop(FIELD, None)
+    path.write_text(json.dumps(config if marks is None else {**config, FIELD: marks}))
+    return folder
+
+
+def answers(grounder: QwenVl) -> list[tuple[str, float | None]]:
+    """What it writes of both pictures, and its score where that can be read."""
+    results: list[tuple[str, float | None]] = []
+    for rgb in (CUP_LEFT, CUP_RIGHT):
+        text, _ = grounder.written(rgb, "cup")
+        try:
+            found = grounder.refer(rgb, "cup")
+        except ModelError:
+            found = ()
+        results.append((text, found[0].score if found else None))
+    return results
+
+
+def by_hand(folder: Path, put: Putting) -> list[tuple[str, float]]:
+    """The same from the classes of transformers alone, and the score of every text."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    pictures = Qwen2VLImageProcessorPil.from_pretrained(folder)
+    kind = json.loads((folder / "config.json").read_text())["model_type"]
+    model = getattr(transformers, qwen_vl.FAMILIES[kind].model_class).from_pretrained(folder).eval()
+    results = []
+    for rgb in (CUP_LEFT, CUP_RIGHT):
+        seen = dict(pictures(images=[Image.fromarray(rgb)], return_tensors="pt"))
+        pads = "<|image_pad|>" * int(seen["image_grid_thw"].prod() // pictures.merge_size**2)
+        start = f"<|im_start|>user\n<|vision_start|>{pads}<|vision_end|>{ONE.format('cup')}<|im_end|>\n"
+        ids = torch.tensor([tokenizer.encode(start + "<|im_start|>assistant\n")])
+        of_image = (ids == tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": of_image, **seen}
+        with put(parts_of(model), inputs), torch.no_grad():
+            out = model.generate(
+                **inputs, do_sample=False, repetition_penalty=1.0, max_new_tokens=TOKENS,
+                return_dict_in_generate=True, output_logits=True,
+            )  # fmt: skip
+        new = out.sequences[0, ids.shape[1] :]
+        chances = [float(one[0].double().softmax(-1)[token]) for one, token in zip(out.logits, new, strict=True)]
+        text = tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        results.append((text, float(np.exp(np.mean(np.log(chances))))))
+    return results
+
+
+def assert_same(grounder: QwenVl, folder: Path, put: Putting) -> None:
+    """Texts are equal; so are scores, where there are any."""
+    for (text, score), (expected, by) in zip(answers(grounder), by_hand(folder, put), strict=True):
+        assert text == expected
+        assert score is None or score == pytest.approx(by, rel=1e-4)
+
+
+def scores(grounder: QwenVl) -> list[float]:
+    """Of replies that can all be read."""
+    return [score for _, score in answers(grounder) if score is not None]
+
+
+def without(_: Parts, __: dict[str, Any]) -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
+def at_mean(folder: Path, dose: float) -> Putting:
+    """Puts the mean norm on, its mean counted over the rows of real words of the saved table."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    table = next(value for name, value in weights.items() if name.endswith("embed_tokens.weight")).numpy()
+    words = [n for n in range(len(tokenizer)) if n not in tokenizer.all_special_ids]
+    mean = float(np.sqrt((table[words].astype(float) ** 2).sum(axis=1)).mean())
+
+    def put(parts: Parts, _: dict[str, Any]) -> AbstractContextManager[Any]:
+        stack = ExitStack()
+        stack.callback(norms.put_norm(parts, norms.MeanNorm(mean, dose)).remove)
+        return stack
+
+    return put
+
+
+def scaled(alpha: float) -> Putting:
+    """Scales attention in the reference form, which replaces the attention function."""
+    return lambda parts, inputs: last_row_scaled(parts, parts.image_columns(inputs["input_ids"])[0], alpha)
+
+
+def calibration(path: Path, model: str, low: float, high: float, threshold: float) -> str:
+    write_calibration(Calibration(model, "drawn", Split(20), AdaptVis(low, high, threshold)), path)
+    return str(path)
+
+
+def confidences(folder: Path) -> list[float]:
+    """Probability of the first token of the plain answer about each picture."""
+    found: list[float] = []
+
+    def put(parts: Parts, _: dict[str, Any]) -> AbstractContextManager[Any]:
+        steps: list[float] = []
+        hook = parts.model.lm_head.register_forward_hook(
+            lambda _m, _i, out: steps.append(float(out[0, -1].softmax(-1).max()))
+        )
+        stack = ExitStack()
+        stack.callback(lambda: found.append(steps[0]))
+        stack.callback(hook.remove)
+        return stack
+
+    by_hand(folder, put)
+    return found
+
+
+# ------------------------------------------------------------------------------------------- asked for
+
+
+def test_nothing_is_put_on_unless_asked_for(plain: QwenVl, folder: Path) -> None:
+    assert_same(plain, folder, without)
+    assert len(scores(plain)) == 2
+
+
+@pytest.mark.parametrize("options", [{"norm_dose": "0"}, {"attention": "1"}, {"norm_dose": "0", "attention": "1.0"}])
+def test_dose_0_and_factor_1_change_nothing(plain: QwenVl, folder: Path, options: dict[str, str]) -> None:
+    for (text, score), (expected, by) in zip(answers(load(folder, **options)), answers(plain), strict=True):
+        assert text == expected
+        assert score == pytest.approx(by, rel=1e-6)
+
+
+@pytest.mark.parametrize("dose", [0.1, 1.0])
+def test_a_dose_is_the_mean_norm_put_on_by_hand(plain: QwenVl, folder: Path, dose: float) -> None:
+    dosed = load(folder, norm_dose=str(dose))
+    assert_same(dosed, folder, at_mean(folder, dose))
+    assert answers(dosed) != answers(plain)
+
+
+def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, kind: str, tmp_path: Path) -> None:
+    model = getattr(transformers, qwen_vl.FAMILIES[kind].model_class).from_pretrained(folder)
+    words = model.get_input_embeddings().weight.shape[0]
+    model.resize_token_embeddings(words + 40, mean_resizing=False)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[words:] = 50.0
+        model.get_output_embeddings().weight[words:] = 0.0
+    padded = copied(folder, tmp_path / "padded")
+    model.save_pretrained(padded)
+    assert scores(load(padded, norm_dose="0.1")) == pytest.approx(
+        [score for _, score in by_hand(padded, at_mean(folder, 0.1))], rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.2, 4.0])
+def test_a_factor_is_the_reference_form_of_scaled_attention(plain: QwenVl, folder: Path, alpha: float) -> None:
+    attentive = load(folder, attention=str(alpha))
+    assert_same(attentive, folder, scaled(alpha))
+    assert scores(attentive) != scores(plain)
+
+
+def test_scores_are_those_of_the_tokens_that_were_decoded(folder: Path) -> None:
+    """However little a factor changes them, they are nearer to those by hand than to those without it."""
+    before, changes = [score for _, score in by_hand(folder, without)], []
+    for alpha in (0.0, 4.0, 20.0):
+        expected = [score for _, score in by_hand(folder, scaled(alpha))]
+        for (_, got), right, plain in zip(answers(load(folder, attention=str(alpha))), expected, before, strict=True):
+            if got is not None:
+                assert got == pytest.approx(right, rel=1e-6)
+                changes.append(abs(right - plain))
+    assert max(changes) > 1e-5
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_a_calibration_chooses_the_factor_by_confidence(folder: Path, tmp_path: Path, threshold: float) -> None:
+    adaptive = load(folder, attention=calibration(tmp_path / "calibration.json", "plain", 0.5, 1.5, threshold))
+    of = {alpha: answers(load(folder, attention=str(alpha))) for alpha in (0.5, 1.5)}
+    sure = confidences(folder)
+    assert len(sure) == 2
+    chosen = [0.5 if round(value, 2) < threshold else 1.5 for value in sure]
+    assert answers(adaptive) == [of[alpha][number] for number, alpha in enumerate(chosen)]
+
+
+def test_a_calibration_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = calibration(tmp_path / "calibration.json", "another", 0.5, 1.5, 0.4)
+    with pytest.raises(InputError, match=r"one of 'another', expected one of 'plain'"):
+        load(folder, attention=path)
+
+
+def test_a_folder_is_named_as_it_is_and_not_as_a_link_to_it(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to(folder)
+    path = calibration(tmp_path / "calibration.json", "plain", 0.5, 1.5, 0.4)
+    load(tmp_path / "current", attention=path)
+
+
+def test_questions_are_asked_one_by_one_where_attention_is_scaled(folder: Path) -> None:
+    attentive = load(folder, preset="desktop-cuda", dtype="float32", attention="0.9", probe="no")
+    assert attentive.runner.settings.batch == 1
+    phrases = [NounPhrase("can"), NounPhrase("cup")]
+    together = attentive.ground(CUP_RIGHT, phrases)
+    (cup,) = attentive.ground(CUP_RIGHT, phrases[1:]).detections
+    assert [(one.box_xyxy, one.score) for one in together.detections] == [(cup.box_xyxy, cup.score)]
+    load(folder, attention="0.9", batch="1")
+
+
+def test_a_larger_batch_does_not_go_with_scaled_attention() -> None:
+    with pytest.raises(InputError, match="1 together with attention"):
+        qwen_vl.load(model="nowhere", attention="0.9", batch="2")
+
+
+def test_the_scheme_of_its_own_class_changes_nothing(plain: QwenVl, folder: Path, kind: str) -> None:
+    own = "mrope-chunked" if kind == "qwen2_5_vl" else "mrope-interleaved"
+    assert answers(load(folder, positions=own)) == answers(plain)
+
+
+@pytest.mark.parametrize("scheme", ["1d", "axial", "mrope"])
+@pytest.mark.parametrize("alpha", [None, 1.5])
+def test_a_scheme_is_the_one_put_on_by_hand(
+    plain: QwenVl, folder: Path, kind: str, scheme: str, alpha: float | None
+) -> None:
+    if scheme == "mrope":
+        scheme = "mrope-interleaved" if kind == "qwen2_5_vl" else "mrope-chunked"
+    attention = {} if alpha is None else {"attention": str(alpha)}
+    moved = load(folder, positions=scheme, allow_untrained="yes", **attention)
+
+    def put(parts: Parts, inputs: dict[str, Any]) -> AbstractContextManager[Any]:
+        stack = ExitStack()
+        stack.enter_context(install(parts, Positions(scheme), allow_untrained=True, allow_fewer_axes=True))
+        if alpha is not None:
+            stack.enter_context(scaled(alpha)(parts, inputs))
+        return stack
+
+    assert_same(moved, folder, put)
+    assert answers(moved) != answers(plain)
+
+
+@pytest.mark.parametrize("scheme", ["1d", "axial", "learned-absolute"])
+def test_a_scheme_that_a_checkpoint_was_not_trained_for_is_refused(folder: Path, scheme: str) -> None:
+    with pytest.raises(ModelError, match=rf'not with positions .*"{scheme}".*allow_untrained'):
+        load(folder, positions=scheme)
+
+
+# ------------------------------------------------------------------------------------------- trained with
+
+
+def test_a_checkpoint_gets_what_it_was_trained_with(remedied: Path, kind: str) -> None:
+    trained = load(remedied)
+    for lesson in lessons(kind)[:2]:
+        (cup,) = trained.ground(lesson.rgb, [NounPhrase("cup")]).detections
+        assert cup.box_xyxy == pytest.approx(LEFT if lesson.rgb is CUP_LEFT else RIGHT, abs=0.55)
+        assert cup.score > 0.9
+    assert [text for text, _ in answers(trained)] == [lesson.reply for lesson in lessons(kind)[2:4]]
+
+
+def test_it_answers_as_before_it_was_saved(remedied: Path) -> None:
+    def put(parts: Parts, _: dict[str, Any]) -> AbstractContextManager[Any]:
+        stack = ExitStack()
+        stack.callback(norms.put_norm(parts, published()).remove)
+        stack.enter_context(install(parts, Positions("axial"), allow_fewer_axes=True))
+        return stack
+
+    assert_same(load(remedied), remedied, put)
+
+
+@pytest.mark.parametrize("lost", [norms.NAME, "positions"])
+def test_without_a_mark_it_computes_something_else(remedied: Path, tmp_path: Path, lost: str) -> None:
+    marks = json.loads((remedied / "config.json").read_text())[FIELD]
+    assert set(marks) == {norms.NAME, "positions"}
+    other = noted(copied(remedied, tmp_path / "other"), {name: marks[name] for name in marks if name != lost})
+    assert answers(load(other)) != answers(load(remedied))
+
+
+def test_its_scheme_may_be_named_and_another_one_is_refused(remedied: Path) -> None:
+    assert answers(load(remedied, positions="axial")) == answers(load(remedied))
+    with pytest.raises(ModelError, match=r'with .*"axial".*, not with positions .*"1d"'):
+        load(remedied, positions="1d")
+    assert answers(load(remedied, positions="1d", allow_untrained="yes")) != answers(load(remedied))
+
+
+def test_a_dose_on_top_of_its_own_normaliser_is_refused_unless_allowed(remedied: Path) -> None:
+    with pytest.raises(ModelError, match="normaliser of its own"):
+        load(remedied, norm_dose="0.5")
+    assert answers(load(remedied, norm_dose="0.5", allow_untrained="yes")) != answers(load(remedied))
+
+
+def test_learned_positions_are_put_on_from_their_own_file(plain: QwenVl, folder: Path, tmp_path: Path) -> None:
+    table = LearnedPositions(4, 6, 64)
+    with torch.no_grad():
+        table.table.copy_(3 * torch.randn(4, 6, 64, generator=torch.Generator().manual_seed(1)))
+    marks = {"positions": {"scheme": "learned-absolute", "following": "grid", "sections": None, "base": None}}
+    marked = noted(copied(folder, tmp_path / "marked"), marks)
+    with pytest.raises(ModelError, match=r"trained with positions.*spatial_vlm_positions\.safetensors"):
+        load(marked)
+    table.save(marked)
+    learned = load(marked)
+    assert_same(learned, marked, lambda parts, _: install(parts, Positions("learned-absolute"), table=table))
+    assert answers(learned) != answers(plain)
+
+
+MARKS = {
+    "cloc-2": ({"cloc-2": True}, r"'cloc-2', a remedy that is not known here"),
+    "norm of another name": ({"norm": "other"}, r"trained with norm, .*'other'"),
+    "pin": ({"pin": {"patches": 16}}, r"trained with pin"),
+    "layers": ({"vision_feature_layers": {"layers": [1], "post_layernorm": True}}, "vision_feature_layer|DeepStack"),
+    "layers without a list": ({"vision_feature_layers": {}}, "trained with vision_feature_layers"),
+    "no scheme": ({"positions": {"scheme": "spiral"}}, "spiral"),
+    "no settings": ({"positions": 3}, "was trained with 3"),
+    "sections that do not fit": ({"positions": {"scheme": "mrope-chunked", "sections": [1]}}, "trained with positions"),
+}
+
+
+@pytest.mark.parametrize("case", MARKS)
+def test_a_mark_that_cannot_be_followed_is_a_model_error_that_names_it(folder: Path, tmp_path: Path, case: str) -> None:
+    marks, words = MARKS[case]
+    with pytest.raises(ModelError, match=words):
+        load(noted(copied(folder, tmp_path / "marked"), marks))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        (None, r"spatial_vlm_remedies\.safetensors"),
+        ({}, "holds no tensors of norm"),
+        ({"pin.table": torch.zeros(2)}, "holds no tensors of norm"),
+        ({"norm.gamma": torch.ones(64), "norm.mean": torch.ones(())}, "gamma"),
+        ({"norm.gamma": torch.ones(7), "norm.mean": torch.ones(()), "norm.largest": torch.ones(())}, "64 as the token"),
+    ],
+)
+def test_tensors_that_are_missing_or_do_not_fit_are_a_model_error(
+    remedied: Path, tmp_path: Path, tensors: dict[str, Any] | None, words: str
+) -> None:
+    other = copied(remedied, tmp_path / "other")
+    (other / FILE).unlink()
+    if tensors is not None:
+        save_file(tensors, other / FILE)
+    with pytest.raises(ModelError, match=rf"trained with norm.*{words}"):
+        load(other)
+
+
+def test_damaged_tensors_are_a_model_error(remedied: Path, tmp_path: Path) -> None:
+    other = copied(remedied, tmp_path / "other")
+    (other / FILE).write_bytes((other / FILE).read_bytes()[:-5])
+    with pytest.raises(ModelError, match=FILE):
+        load(other)
+
+
+# ------------------------------------------------------------------------------------------- when, and bad options
+
+
+def test_the_warm_up_sees_the_model_with_its_remedies(remedied: Path, tmp_path: Path) -> None:
+    """A normaliser that makes numbers of none fails where it is first run."""
+    other, norm = copied(remedied, tmp_path / "other"), published()
+    with torch.no_grad():
+        norm.gamma.fill_(float("nan"))
+    save_learned(other, {norms.NAME: norms.norm_tensors(norm)})
+    with pytest.raises(ModelError, match="no numbers"):
+        load(other, warm_up="yes", probe="no")
+    with pytest.raises(ModelError, match="no numbers"):
+        load(other, warm_up="no", probe="yes")
+    late = load(other)
+    with pytest.raises(ModelError, match="no numbers"):
+        late.ground(CUP_LEFT, [NounPhrase("cup")])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"norm_dose": "1.01"}, InputError, "norm_dose"),
+        ({"norm_dose": "-0.1"}, InputError, "norm_dose"),
+        ({"norm_dose": "nan"}, InputError, "norm_dose"),
+        ({"norm_dose": "much"}, InputError, "norm_dose"),
+        ({"positions": "spiral"}, UnknownNameError, "position scheme 'spiral'"),
+        ({"attention": "-1"}, InputError, "alpha"),
+        ({"attention": "inf"}, InputError, "alpha"),
+        ({"attention": "nowhere.json"}, FileError, "nowhere.json"),
+        ({"allow_untrained": "perhaps"}, InputError, "allow_untrained"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_loaded(
+    options: dict[str, str], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        qwen_vl.load(model="nowhere", **options)

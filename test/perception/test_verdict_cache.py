@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verdicts that are kept: when the same model is known again, and when it is not."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.perception.verdict_cache import SAMPLE, Known, cache_folder, key_of, remember, remembered
+
+OPTIONS = {"model": "tiny", "dtype": "float32"}
+KNOWN = Known("found", "does not look at the picture (depth)")
+
+
+def safetensors(path: Path, **tensors: np.ndarray) -> None:
+    """A file of that format, written here by its definition: length of the header, header, numbers."""
+    header, begin = {}, 0
+    for name, values in tensors.items():
+        header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [begin, begin + values.nbytes]}
+        begin += values.nbytes
+    told = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    data = b"".join(values.astype("<f4").tobytes() for values in tensors.values())
+    path.write_bytes(len(told).to_bytes(8, "little") + told + data)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "qwen3_vl"}')
+    (model / "notes.md").write_text("a card")
+    weights(model)
+    return model
+
+
+def weights(model: Path, last: float = 1.0) -> None:
+    """Two tensors, one many times longer than a sample; all files of the same time."""
+    big, small = np.zeros((50, SAMPLE), np.float32), np.full(3, last, np.float32)
+    safetensors(model / "model.safetensors", big=big, small=small)
+    os.utime(model / "model.safetensors", (1e9, 1e9))
+
+
+def test_a_verdict_comes_back(folder: Path) -> None:
+    key = key_of("qwen-vl", folder, OPTIONS)
+    assert remembered(key) is None
+    remember(key, KNOWN)
+    assert remembered(key_of("qwen-vl", folder, OPTIONS)) == KNOWN
+    assert [path.suffix for path in cache_folder().iterdir()] == [".json"]  # type: ignore[union-attr]
+
+
+def one_tensor_trained(model: Path) -> None:
+    weights(model, last=1.001)
+
+
+def middle_of_the_other_trained(model: Path) -> None:
+    path = model / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-12 - 50 * SAMPLE * 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, (1e9, 1e9))
+
+
+def written_anew(model: Path) -> None:
+    os.utime(model / "model.safetensors", (1e9, 1e9 + 1))
+
+
+def other_configuration(model: Path) -> None:
+    (model / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
+
+
+def another_file(model: Path) -> None:
+    (model / "preprocessor_config.json").write_text("{}")
+
+
+def fewer_files(model: Path) -> None:
+    (model / "config.json").unlink()
+
+
+CHANGES: list[Callable[[Path], None]] = [
+    one_tensor_trained, middle_of_the_other_trained, written_anew, other_configuration, another_file, fewer_files,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_model_that_changed_is_another_one(folder: Path, change: Callable[[Path], None]) -> None:
+    before = key_of("qwen-vl", folder, OPTIONS)
+    change(folder)
+    assert key_of("qwen-vl", folder, OPTIONS) != before
+
+
+@pytest.mark.parametrize("options", [{**OPTIONS, "dtype": "bfloat16"}, {**OPTIONS, "norm_dose": "0.5"}, {}])
+def test_other_options_are_asked_anew(folder: Path, options: dict[str, str]) -> None:
+    assert key_of("qwen-vl", folder, options) != key_of("qwen-vl", folder, OPTIONS)
+    assert key_of("florence-2", folder, OPTIONS) != key_of("qwen-vl", folder, OPTIONS)
+
+
+def test_what_changes_no_answer_is_not_asked_anew(folder: Path) -> None:
+    before = key_of("qwen-vl", folder, OPTIONS)
+    (folder / "notes.md").write_text("another card")
+    idle = {"blindness": "warn", "probe": "no", "warm_up": "no", "budget_s": "9"}
+    assert key_of("qwen-vl", folder, {**idle, **dict(reversed(OPTIONS.items()))}) == before
+
+
+def test_questions_of_another_version_are_asked_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key_of("qwen-vl", folder, OPTIONS)
+    code = folder.parent / "code"
+    code.mkdir()
+    (code / "__init__.py").write_text("# other questions\n")
+    monkeypatch.setattr("spatial_vlm_ros.vlm.diagnostics.__file__", str(code / "__init__.py"))
+    assert key_of("qwen-vl", folder, OPTIONS) != before
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"outcome": "found"}', '{"outcome": 3, "verdict": "x"}', "\xff"]
+)
+def test_a_damaged_file_is_asked_anew(folder: Path, text: str) -> None:
+    key = key_of("qwen-vl", folder, OPTIONS)
+    remember(key, KNOWN)
+    (cache_folder() / f"{key}.json").write_bytes(text.encode("latin-1"))  # type: ignore[operator]
+    assert remembered(key) is None
+    remember(key, KNOWN)
+    assert remembered(key) == KNOWN
+
+
+def test_weights_that_are_none_are_named(folder: Path) -> None:
+    for data in (b"\xff" * 64, (2).to_bytes(8, "little") + b"[]", (4).to_bytes(8, "little") + b"{not"):
+        (folder / "model.safetensors").write_bytes(data)
+        with pytest.raises(FileError, match=r"model\.safetensors.*fetch the model again"):
+            key_of("qwen-vl", folder, OPTIONS)
+    with pytest.raises(FileError, match="whole folder"):
+        key_of("qwen-vl", folder / "nowhere", OPTIONS)
+
+
+def test_a_place_that_cannot_be_written_is_told_and_no_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "config.json"))
+    with caplog.at_level(logging.WARNING):
+        remember("key", KNOWN)
+    assert "is not kept, it will be asked again" in caplog.text
+    assert remembered("key") is None
+
+
+def test_a_relative_cache_folder_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in ("somewhere", ""):
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+        assert cache_folder() == tmp_path / ".cache" / "spatial_vlm_ros" / "blindness"
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with caplog.at_level(logging.WARNING):
+        remember("key", KNOWN)
+    assert "there is no home folder" in caplog.text
+    assert remembered("key") is None

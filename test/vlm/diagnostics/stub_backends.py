@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answerers of answering.py as backends of one's own: `stub_backends:honest`, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from answering import Deaf, HigherIsFarther, Oracle
+
+from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
+
+
+def honest() -> Oracle:
+    """Knows the truth of each small question."""
+    return Oracle(draw_items(AMOUNTS["small"]))
+
+
+def words_alone() -> Deaf:
+    """Looks at no picture."""
+    return Deaf()
+
+
+def higher_is_farther() -> HigherIsFarther:
+    """Takes the higher one for the farther."""
+    return HigherIsFarther(draw_items(AMOUNTS["small"]))
+
+
+class Grounds:
+    """Grounds, and answers no question."""
+
+    def ground(self, rgb: Rgb, _phrases: object) -> None:
+        raise AssertionError(f"it is not asked to ground {rgb.shape}")
+
+
+class Breaks:
+    """Fails at every question."""
+
+    def answer(self, rgb: Rgb, _question: str, _choices: Sequence[str]) -> str:
+        raise RuntimeError(f"CUDA out of memory at {rgb.shape}")
+
+
+class GroundsAndAnswers(Grounds):
+    """A grounder that answers from the words alone, or with the truth where it is told to."""
+
+    def __init__(self, honest: str = "no") -> None:
+        self.inner = Oracle(draw_items(AMOUNTS["small"])) if honest == "yes" else Deaf()
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
+        assert rgb.dtype == np.uint8
+        return self.inner.answer(rgb, question, choices)
+
+
+class GroundsAndBreaks(Grounds, Breaks):
+    """Loads, and fails when it is asked."""

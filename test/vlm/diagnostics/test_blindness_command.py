@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm probe --blindness` on answerers of known fault, as backends of one's own; and the check at load."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import cv2
+import pytest
+from click.testing import CliRunner
+
+from spatial_vlm_ros import cli_probe
+from spatial_vlm_ros.cli import main
+from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.questioning import BlindnessError
+from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def probe(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["probe", *arguments])
+    return result.exit_code, result.output
+
+
+def blindness(stub: str, *more: str) -> tuple[int, str]:
+    return probe(f"stub_backends:{stub}", "--blindness", "--questions", "small", *more)
+
+
+def test_one_that_knows_passes() -> None:
+    code, said = blindness("honest")
+    assert code == 0
+    assert said.splitlines()[-1] == "stub_backends:honest: no fault found"
+    assert "found:" not in said.replace("not found:", "")
+
+
+def test_one_that_answers_from_the_words_alone_is_found_and_leaves_its_files(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "report"
+    code, said = blindness("words_alone", "--out", str(out))
+    assert code == 3
+    assert "words_alone: does not look at the picture (left-right, above-below, depth)" in said
+    assert "found: does not look at the picture (depth): with the picture 50.0" in said
+    assert said.splitlines()[-1] == f"{out / 'report.md'} and 2 other files"
+    text = (out / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# stub_backends:words_alone: does not look at the picture")
+    assert "![answers](answers.png)" in text
+    assert json.loads((out / "diagnosis.json").read_text())["outcome"] == "found"
+    sheet = cv2.imread(str(out / "answers.png"))
+    assert sheet.shape == (6 * 316, 4 * 240, 3)
+    assert tuple(sheet[2, 2]) == (30, 30, 200)  # BGR: a wrong answer comes first
+
+
+def test_one_that_takes_higher_for_farther_is_found_as_json() -> None:
+    code, said = blindness("higher_is_farther", "--json")
+    assert code == 3
+    told = json.loads(said)
+    assert told["verdict"].startswith("takes higher for farther (depth)")
+    found = [one for one in told["findings"] if one["outcome"] == "found"]
+    assert {(one["fault"], one["where"]) for one in found} == {("takes higher for farther", "depth")}
+    assert found[0]["numbers"]["counter"]["k"] == 0
+
+
+def test_the_command_names_the_amounts_that_there_are() -> None:
+    assert set(cli_probe.AMOUNTS) == set(AMOUNTS)
+
+
+def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
+    code, said = blindness("Grounds")
+    assert code == 3
+    assert "answers no questions" in said
+    code, said = blindness("Breaks")
+    assert code == 3
+    assert "MODEL_ERROR" in said
+    assert "RuntimeError: CUDA out of memory" in said
+    assert probe("nonsense", "--blindness")[0] == 3
+    assert probe("stub_backends:honest", "--out", str(tmp_path))[0] == 2
+
+
+def test_files_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, said = blindness("words_alone", "--out", str(tmp_path / "file" / "below"))
+    assert code == 3
+    assert "choose a folder that can be written" in said
+
+
+# ------------------------------------------------------------------------------------------------ at load
+
+
+STUB = "stub_backends:GroundsAndAnswers"
+
+
+def test_a_model_that_does_not_look_is_refused_or_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(BlindnessError, match="does not look at the picture") as caught:
+        load_grounder(STUB, {"blindness": "refuse"})
+    assert caught.value.verdict.startswith("does not look at the picture (left-right, above-below, depth)")
+    assert caplog.records == []
+    with caplog.at_level(logging.WARNING):
+        load_grounder(STUB, {"blindness": "warn"})
+    assert caught.value.verdict in caplog.text
+
+
+def test_a_model_that_looks_is_loaded_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    load_grounder(STUB, {"blindness": "refuse", "honest": "yes"})
+    assert caplog.records == []
+
+
+def test_without_the_check_nothing_is_asked() -> None:
+    load_grounder("stub_backends:Grounds")
+    load_grounder("stub_backends:GroundsAndBreaks", {"blindness": "off"})
+
+
+def test_a_model_that_fails_is_refused_or_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ModelError, match="it failed when it was asked: RuntimeError") as caught:
+        load_grounder("stub_backends:GroundsAndBreaks", {"blindness": "refuse"})
+    assert not isinstance(caught.value, BlindnessError)
+    with caplog.at_level(logging.WARNING):
+        load_grounder("stub_backends:GroundsAndBreaks", {"blindness": "warn"})
+    assert "whether it looks at pictures is not known" in caplog.text
+
+
+def test_a_backend_that_answers_nothing_and_another_word_are_refused() -> None:
+    with pytest.raises(InputError, match="answers no questions"):
+        load_grounder("stub_backends:Grounds", {"blindness": "warn"})
+    with pytest.raises(UnknownNameError, match="off, warn, refuse"):
+        load_grounder("stub_backends:Grounds", {"blindness": "yes"})

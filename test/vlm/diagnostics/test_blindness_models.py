@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of real classes with random weights through the whole command, and the check of the backend "qwen-vl"."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+torch = pytest.importorskip("torch")
+
+from small_scorers import small_scorer  # noqa: E402
+
+from spatial_vlm_ros.cli import main  # noqa: E402
+from spatial_vlm_ros.errors import InputError  # noqa: E402
+from spatial_vlm_ros.perception import load_grounder, questioning  # noqa: E402
+from spatial_vlm_ros.perception.questioning import BlindnessError  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.examination import examine  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.inside import Effort, look_inside  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items  # noqa: E402
+
+FEW = Amount(2, 4, 4, seed=3)
+"""Fewer than the small amount, for time."""
+
+
+@pytest.fixture(scope="module", params=["llava", "qwen3_vl"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def saved(kind: str, folder: Path, indifferent: bool = False) -> Path:
+    """A folder as a checkpoint is: of a model that knows the words of the questions, and nothing else.
+
+    An indifferent one finds all candidates alike, so that the first is its answer: a fault that few questions show.
+    """
+    made = small_scorer(kind, draw_items(FEW))
+    if indifferent:
+        with torch.no_grad():
+            made.model.lm_head.weight[:] = 0.0
+    made.model.generation_config.eos_token_id = made.processor.tokenizer.pad_token_id
+    made.model.save_pretrained(folder)
+    made.processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(questioning, "AMOUNTS", {"small": FEW})
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Questions that reach the model."""
+    seen: list[str] = []
+    own = CandidateScorer.answer
+
+    def answer(self: CandidateScorer, rgb: np.ndarray, question: str, choices: tuple[str, ...]) -> str:
+        seen.append(question)
+        return own(self, rgb, question, choices)
+
+    monkeypatch.setattr(CandidateScorer, "answer", answer)
+    return seen
+
+
+def test_a_folder_goes_through_the_whole_command(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    arguments = ["probe", str(folder), "--blindness", "--questions", "small", "--out", str(out)]
+    result = CliRunner().invoke(main, [*arguments, "--grounder-options", "device=cpu"])
+    assert result.exit_code == 3, result.output
+    assert "Image tokens permuted (seeds 0)" in result.output
+    told = json.loads((out / "diagnosis.json").read_text())
+    inside = told["inside"]
+    assert inside["permutation"]["permuted"]["n"] == told["sections"][0]["n"]
+    assert [one["values"] for one in inside["pooling"]] == [16, 1]
+    assert inside["loudness"]["ratio"] > 0
+    assert np.shape(inside["balance"]["with_system"]) == (4, 4)
+    assert np.shape(inside["rotary"]["change"]) == (3, 4, 4)
+    text = (out / "report.md").read_text(encoding="utf-8")
+    pictures = sorted(path.name for path in out.glob("*.png"))
+    assert len(pictures) == 4
+    for name in pictures:
+        assert f"]({name})" in text
+        assert cv2.imread(str(out / name)).std() > 1
+    assert cv2.imread(str(out / pictures[1])).shape[1] > 4 * 240  # the picture and three thirds of the layers
+
+
+def test_a_second_start_asks_nothing_and_a_changed_model_is_asked_anew(
+    tmp_path: Path, asked: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = saved("qwen3_vl", tmp_path / "model", indifferent=True)
+    options = {"model": str(folder), "preset": "cpu"}
+    with pytest.raises(BlindnessError) as caught:
+        load_grounder("qwen-vl", {**options, "blindness": "refuse"})
+    once = len(asked)
+    assert once > len(draw_items(FEW)) * 5
+    with caplog.at_level(logging.WARNING):
+        load_grounder("qwen-vl", {**options, "blindness": "warn"})
+    assert caught.value.verdict in caplog.text
+    load_grounder("qwen-vl", {**options, "blindness": "off"})
+    load_grounder("qwen-vl", options)
+    assert len(asked) == once
+    load_grounder("qwen-vl", {**options, "blindness": "warn", "longest_px": "640"})
+    assert len(asked) == 2 * once
+    weights = folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-2] ^= 1
+    weights.write_bytes(data)
+    load_grounder("qwen-vl", {**options, "blindness": "warn"})
+    assert len(asked) == 3 * once
+
+
+def test_the_command_spares_the_next_start_its_questions(tmp_path: Path, asked: list[str]) -> None:
+    folder = saved("qwen2_5_vl", tmp_path / "model", indifferent=True)
+    given = f"model={folder} preset=cpu"
+    arguments = ["probe", "qwen-vl", "--grounder-options", given, "--blindness", "--questions", "small", "--json"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 3, result.output
+    assert (
+        "answers by the place in the list of candidates (absolute, relative, depth)"
+        in json.loads(result.stdout)["verdict"]
+    )
+    before = len(asked)
+    with pytest.raises(BlindnessError, match="by the place in the list"):
+        load_grounder("qwen-vl", {"model": str(folder), "preset": "cpu", "blindness": "refuse"})
+    assert len(asked) == before
+
+
+def test_a_folder_of_another_class_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    result = CliRunner().invoke(main, ["probe", str(tmp_path), "--blindness"])
+    assert result.exit_code == 3
+    assert "llava" in result.output
+
+
+def test_what_cannot_be_looked_into_is_refused() -> None:
+    made = small_scorer("llava", draw_items(FEW))
+    with pytest.raises(InputError, match="examine something first"):
+        look_inside(made, [])
+    with pytest.raises(InputError, match="questions of a kind"):
+        Effort(each=0)
+
+
+def test_progress_inside_counts_to_its_end() -> None:
+    items = draw_items(Amount(0, 1, 0))
+    made, seen = small_scorer("llava", items), list[tuple[int, int]]()
+    inside, pictures = look_inside(
+        made, examine(made, items), Effort((0,), (2,), 2), lambda done, of: seen.append((done, of))
+    )
+    assert seen == [(i, 2 * len(items) + 2) for i in range(1, 2 * len(items) + 3)]
+    assert list(pictures) == [item.key for item in items[:2]]
+    assert inside.balance is not None
+    assert inside.balance.without_system is not None
+    assert (inside.balance.without_system >= inside.balance.with_system - 1e-9).all()
