@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MoveIt's error numbers as our statuses and sentences.
+
+Source: moveit_msgs/msg/MoveItErrorCodes, github.com/moveit/moveit_msgs, commit 2cbb6fd. Older distributions lack some
+of the numbers. A number that is not there is PLANNING_FAILED, and the sentence names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.types import Status
+
+
+class MoveItCode(NamedTuple):
+    """One error number.
+
+    Args:
+        name: of its constant.
+        status: what it is here.
+        sentence: what it means, with the repair.
+    """
+
+    name: str
+    status: Status
+    sentence: str
+
+
+SUCCESS = 1
+_START = "move the arm away by hand or by a free-drive mode, then ask again"
+_REQUEST = "compare the planner's configuration with the robot's description (SRDF)"
+
+CODES: Mapping[int, MoveItCode] = MappingProxyType(
+    {
+        1: MoveItCode("SUCCESS", Status.OK, "a plan was found"),
+        0: MoveItCode("UNDEFINED", Status.PLANNING_FAILED, "the planner did not say how it went; see its log"),
+        99999: MoveItCode("FAILURE", Status.PLANNING_FAILED, "the planner failed without a reason; see its log"),
+        -1: MoveItCode("PLANNING_FAILED", Status.PLANNING_FAILED, "no way was found; ask again, or clear the scene"),
+        -2: MoveItCode("INVALID_MOTION_PLAN", Status.PLANNING_FAILED, "the plan broke a constraint; ask again"),
+        -3: MoveItCode(
+            "MOTION_PLAN_INVALIDATED_BY_ENVIRONMENT_CHANGE",
+            Status.SCENE_CHANGED,
+            "something came into the way; resolve the instruction again",
+        ),
+        -4: MoveItCode("CONTROL_FAILED", Status.EXECUTION_FAILED, "a controller failed; see its log"),
+        -5: MoveItCode(
+            "UNABLE_TO_AQUIRE_SENSOR_DATA", Status.STALE_INPUT, "a sensor the planner needs is silent; start it"
+        ),
+        -6: MoveItCode(
+            "TIMED_OUT", Status.PLANNING_FAILED, "the planner ran out of time; give it more, or clear the scene"
+        ),
+        -7: MoveItCode("PREEMPTED", Status.CANCELLED, "the request was withdrawn, or another one replaced it"),
+        -10: MoveItCode("START_STATE_IN_COLLISION", Status.PLANNING_FAILED, f"the arm stands in a collision; {_START}"),
+        -11: MoveItCode(
+            "START_STATE_VIOLATES_PATH_CONSTRAINTS", Status.PLANNING_FAILED, f"the arm stands outside a limit; {_START}"
+        ),
+        -26: MoveItCode("START_STATE_INVALID", Status.PLANNING_FAILED, f"the arm's state is not usable; {_START}"),
+        -12: MoveItCode(
+            "GOAL_IN_COLLISION", Status.UNREACHABLE, "at the goal the arm would touch something; clear the scene"
+        ),
+        -13: MoveItCode(
+            "GOAL_VIOLATES_PATH_CONSTRAINTS", Status.UNREACHABLE, "the goal lies outside a limit of the way"
+        ),
+        -14: MoveItCode("GOAL_CONSTRAINTS_VIOLATED", Status.UNREACHABLE, "the goal cannot be met as exactly as asked"),
+        -27: MoveItCode("GOAL_STATE_INVALID", Status.UNREACHABLE, "the goal is no state that the arm can be in"),
+        -28: MoveItCode("UNRECOGNIZED_GOAL_TYPE", Status.INVALID_INPUT, f"the planner takes no such goal; {_REQUEST}"),
+        -15: MoveItCode("INVALID_GROUP_NAME", Status.INVALID_INPUT, f"there is no such planning group; {_REQUEST}"),
+        -16: MoveItCode("INVALID_GOAL_CONSTRAINTS", Status.INVALID_INPUT, f"the goal was not understood; {_REQUEST}"),
+        -17: MoveItCode("INVALID_ROBOT_STATE", Status.INVALID_INPUT, f"the start state was not understood; {_REQUEST}"),
+        -18: MoveItCode("INVALID_LINK_NAME", Status.INVALID_INPUT, f"there is no such link; {_REQUEST}"),
+        -19: MoveItCode("INVALID_OBJECT_NAME", Status.INVALID_INPUT, "there is no such object in the planner's scene"),
+        -21: MoveItCode(
+            "FRAME_TRANSFORM_FAILURE", Status.TF_UNAVAILABLE, "the planner knows no transform to the goal's frame"
+        ),
+        -22: MoveItCode(
+            "COLLISION_CHECKING_UNAVAILABLE", Status.PLANNER_UNAVAILABLE, "collisions cannot be checked; see its log"
+        ),
+        -23: MoveItCode("ROBOT_STATE_STALE", Status.STALE_INPUT, "the joint states are too old; start their publisher"),
+        -24: MoveItCode("SENSOR_INFO_STALE", Status.STALE_INPUT, "the planner's sensor data are too old"),
+        -25: MoveItCode("COMMUNICATION_FAILURE", Status.PLANNER_UNAVAILABLE, "the planner cannot be reached; start it"),
+        -29: MoveItCode("CRASH", Status.PLANNER_UNAVAILABLE, "the planner crashed; start it again and see its log"),
+        -30: MoveItCode("ABORT", Status.PLANNING_FAILED, "the planner gave up; see its log"),
+        -31: MoveItCode(
+            "NO_IK_SOLUTION", Status.UNREACHABLE, "the arm cannot reach the goal; bring the thing nearer"
+        ),
+    }
+)  # fmt: skip
+"""Number → what it is here."""
+
+_NUMBERS: Mapping[Status, int] = MappingProxyType(
+    {
+        Status.OK: SUCCESS,
+        Status.INVALID_INPUT: -16,
+        Status.STALE_INPUT: -24,
+        Status.TF_UNAVAILABLE: -21,
+        Status.TIMEOUT: -6,
+        Status.CANCELLED: -7,
+        Status.OUT_OF_WORKSPACE: -31,
+        Status.UNREACHABLE: -31,
+        Status.SCENE_CHANGED: -3,
+        Status.PLANNER_UNAVAILABLE: -25,
+        Status.PLANNING_FAILED: -1,
+        Status.EXECUTION_FAILED: -4,
+    }
+)
+
+
+def meaning_of(number: int) -> MoveItCode:
+    """What an error number of MoveIt is here; a number without a name is PLANNING_FAILED.
+
+    Raises:
+        InputError: it is no whole number.
+    """
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InputError("MoveIt error", repr(number), "a whole number", "pass error_code.val")
+    unknown = MoveItCode("", Status.PLANNING_FAILED, f"the planner answered with the unknown error {number}")
+    return CODES.get(number, unknown)
+
+
+def number_of(status: Status) -> int:
+    """The error number by which a status is told to MoveIt's clients; FAILURE for those that MoveIt has no word for."""
+    return _NUMBERS.get(status, 99999)
