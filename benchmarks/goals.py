@@ -21,6 +21,7 @@ from spatial_vlm_ros.planning.gripper import Tip, links
 from spatial_vlm_ros.planning.pick import pick_goal
 from spatial_vlm_ros.planning.scene import PlanningScene, planning_scene
 from spatial_vlm_ros.planning.solids import Solid
+from spatial_vlm_ros.planning.surroundings import surroundings_of
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Resolution, Scene
 
@@ -57,7 +58,7 @@ def goals(scene: PlanningScene) -> int:
 
 def export_and_goals(scene: Scene, answer: Resolution) -> None:
     """What is claimed."""
-    goals(planning_scene(scene, answer, CONFIG))
+    goals(planning_scene(surroundings_of(scene, answer), CONFIG))
 
 
 def loop_over_pairs(scene: PlanningScene) -> float:
@@ -91,7 +92,7 @@ def _gap(one: Solid, other: Solid) -> float:
 def main() -> int:
     """Measure, print and write."""
     scene, answer = observed()
-    exported = planning_scene(scene, answer, CONFIG)
+    exported = planning_scene(surroundings_of(scene, answer), CONFIG)
     found = goals(exported)
     times = alternate(
         {

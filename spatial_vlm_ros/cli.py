@@ -174,7 +174,7 @@ def _resolve_files(
         frame, detections = _read(files)
     except SpatialVlmError as error:
         return refusal(instruction, error)
-    resolution, seen = Resolver(config, grounder).resolve_seen(frame, instruction, detections, chosen)
+    resolution, seen, _ = Resolver(config, grounder).resolve_seen(frame, instruction, detections, chosen)
     if out is not None:
         write_picture(out, frame, seen, resolution, config)
     return resolution

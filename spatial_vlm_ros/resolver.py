@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,9 +31,24 @@ from spatial_vlm_ros.types import (
     NounPhrase,
     Resolution,
     RgbdFrame,
+    Scene,
     SpatialQuery,
     Status,
 )
+
+
+class Answered(NamedTuple):
+    """An answer and what it rests on.
+
+    Args:
+        resolution: the target in metres, or a refusal with its reason.
+        detections: those given or the grounder's; of the latter none where it was refused before.
+        scene: what was lifted from them; None where it was refused before.
+    """
+
+    resolution: Resolution
+    detections: tuple[Detection, ...]
+    scene: Scene | None
 
 
 class Resolver:
@@ -57,8 +73,8 @@ class Resolver:
         frame_of_reference: FrameOfReference | str | None = None,
         follows: Sequence[str] = (),
     ) -> Resolution:
-        """As `resolve_seen`, without the detections."""
-        return self.resolve_seen(frame, instruction, detections, frame_of_reference, follows)[0]
+        """As `resolve_seen`, the answer alone."""
+        return self.resolve_seen(frame, instruction, detections, frame_of_reference, follows).resolution
 
     def resolve_seen(
         self,
@@ -67,7 +83,7 @@ class Resolver:
         detections: Sequence[Detection] | None = None,
         frame_of_reference: FrameOfReference | str | None = None,
         follows: Sequence[str] = (),
-    ) -> tuple[Resolution, tuple[Detection, ...]]:
+    ) -> Answered:
         """Answer one instruction on one frame. Never raises for what the world or the words are like: it refuses.
 
         Args:
@@ -78,8 +94,7 @@ class Resolver:
             follows: what was said before, oldest first, where `instruction` answers a question about it.
 
         Returns:
-            The target in metres, or a refusal with its reason; see types.Resolution. The detections that the answer
-            rests on, those given or the grounder's; of the latter none where it was refused before.
+            The target in metres, or a refusal with its reason, and what it rests on.
 
         Raises:
             InputError: `frame` is no RgbdFrame.
@@ -89,12 +104,16 @@ class Resolver:
         start = time.perf_counter()
         timings: dict[str, float] = {}
         seen: list[Detection] = []
+        scenes: list[Scene] = []
         try:
-            resolution = self._resolve(frame, instruction, detections, frame_of_reference, follows, timings, seen)
+            resolution = self._resolve(
+                frame, instruction, detections, frame_of_reference, follows, timings, seen, scenes
+            )
         except SpatialVlmError as error:
             resolution = refusal(instruction, error, frame.stamp_ns)
         total = round((time.perf_counter() - start) * 1e3, 3)
-        return dataclasses.replace(resolution, ms=total, timings_ms=timings), tuple(seen or detections or ())
+        resolution = dataclasses.replace(resolution, ms=total, timings_ms=timings)
+        return Answered(resolution, tuple(seen or detections or ()), scenes[0] if scenes else None)
 
     def _resolve(
         self,
@@ -105,6 +124,7 @@ class Resolver:
         follows: Sequence[str],
         timings: dict[str, float],
         seen: list[Detection],
+        scenes: list[Scene],
     ) -> Resolution:
         clock = _Clock(timings)
         referrer = referrer_of(self._grounder) if self.config.second_opinion.ask else None
@@ -120,6 +140,7 @@ class Resolver:
         clock.lap("ground")
 
         scene = build_scene(frame, grounding.detections, self.config.depth, self.config.lift)
+        scenes.append(scene)
         clock.lap("lift")
 
         layout = lay_out(scene, self.config.depth, self.config.relation)

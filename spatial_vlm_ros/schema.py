@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError, SpatialVlmError
+from spatial_vlm_ros.planning.surroundings import Surroundings
 from spatial_vlm_ros.types import Ordinal, Resolution, SpatialQuery
 
 VERSION = 1
@@ -40,6 +41,26 @@ def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
         return msgspec.convert(_with_keyword(dict(value)), Resolution)
     except (msgspec.ValidationError, ValueError) as error:
         raise InputError("resolution", str(error), "JSON as `resolution_json` writes it", "compare versions") from error
+
+
+def surroundings_json(surroundings: Surroundings) -> dict[str, Any]:
+    """What was seen about a target, for whoever plans, as a JSON object."""
+    return _as_json(surroundings)
+
+
+def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
+    """What `surroundings_json` wrote.
+
+    Raises:
+        InputError: it is no such object; names the field.
+    """
+    import msgspec
+
+    try:
+        return msgspec.convert(dict(value), Surroundings)
+    except (msgspec.ValidationError, ValueError) as error:
+        expected = "JSON as `surroundings_json` writes it"
+        raise InputError("surroundings", str(error), expected, "compare versions") from error
 
 
 def error_json(instruction: str, error: SpatialVlmError) -> dict[str, Any]:

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "sim": CORE,
     "evaluation": CORE | {"proportions", "streams"},
     "picture": CORE,
-    "schema": CORE,
+    "schema": CORE | {"planning"},
     "terminal": CORE | {"proportions", "evaluation", "vlm"},
     "nodes": EDGE,
     "starter": BASE,

@@ -264,7 +264,7 @@ class _Player:
             except SpatialVlmError as error:  # as live: words that are not understood wait for no frame
                 yield Answer(refusal(words, error), None, (), self._now_ns)
                 continue
-            resolution, seen = self._resolver.resolve_seen(frame, words, detections, self._frame_of_reference)
+            resolution, seen, _ = self._resolver.resolve_seen(frame, words, detections, self._frame_of_reference)
             yield Answer(resolution, frame, seen, self._now_ns)
 
     def _refused(self, instruction: str, error: SpatialVlmError, stamp_ns: int = 0) -> Answer:

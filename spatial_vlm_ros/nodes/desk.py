@@ -26,7 +26,7 @@ from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.resolver import Resolver, refusal
 from spatial_vlm_ros.streams.intake import SECOND, Intake, Observation
 from spatial_vlm_ros.streams.speaker import needs_speaker
-from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame
+from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene
 
 _DIALOGUES = 200  # answers and questions that later words may refer to
 _TURNS = 20  # of one dialogue; a person begins anew long before
@@ -74,12 +74,14 @@ class Outcome:
         frame: what it was found in; None where nothing was resolved.
         detections: those that the answer rests on.
         begun: when the last message of the frame came in, seconds of time.perf_counter; None where none was resolved.
+        scene: all things of the frame; None where it was refused before they were lifted.
     """
 
     resolution: Resolution
     frame: RgbdFrame | None = None
     detections: tuple[Detection, ...] = ()
     begun: float | None = None
+    scene: Scene | None = None
 
 
 class Desk:
@@ -267,10 +269,10 @@ class Desk:
             frame, detections = observation.decode()
             if request is not self._request:  # withdrawn meanwhile: the grounder is not asked
                 raise CancelledError("the request was withdrawn")
-            resolution, seen = self._resolver.resolve_seen(
+            resolution, seen, scene = self._resolver.resolve_seen(
                 frame, request.instruction, detections, request.frame_of_reference or None, request.follows
             )
-            return Outcome(resolution, frame, seen, begun)
+            return Outcome(resolution, frame, seen, begun, scene)
         except SpatialVlmError as error:
             return Outcome(refusal(request.instruction, error, observation.stamp_ns))
         except Exception as error:  # a fault of ours costs one request, not the node

@@ -17,11 +17,12 @@ from spatial_vlm_interfaces.msg import SecondOpinion as SecondOpinionMessage
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from spatial_vlm_ros.schema import resolution_json
+from spatial_vlm_ros.planning.surroundings import surroundings_of
+from spatial_vlm_ros.schema import resolution_json, surroundings_json
 from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
 from spatial_vlm_ros.types import Candidate as CandidateData
 from spatial_vlm_ros.types import Place as PlaceData
-from spatial_vlm_ros.types import Pose, Resolution, SecondOpinion
+from spatial_vlm_ros.types import Pose, Resolution, Scene, SecondOpinion
 from spatial_vlm_ros.types import Target as TargetData
 
 SECOND = 1_000_000_000
@@ -47,6 +48,13 @@ def composer() -> Composer:
 def time_of(stamp_ns: int) -> Time:
     """Nanoseconds as a message."""
     return Time(sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND)
+
+
+def surroundings_text(resolution: Resolution, scene: Scene | None) -> str:
+    """JSON of what an answer's scene shows about its target; "" for a refusal, and where no base frame is known."""
+    if resolution.target is None or scene is None or scene.frame.base_T_camera is None:
+        return ""
+    return json.dumps(surroundings_json(surroundings_of(scene, resolution)), ensure_ascii=False)
 
 
 def resolution_message(resolution: Resolution, frame_id: str = "") -> ResolutionMessage:

@@ -301,7 +301,9 @@ class ResolverNode(LifecycleNode):
         """End a goal: the answer is there already."""
         self._goals.pop(bytes(goal.goal_id.uuid), None)
         status = outcome.resolution.status
-        result = ResolveInstruction.Result(resolution=self._message(outcome))  # before the goal says that it succeeded
+        surroundings = messages.surroundings_text(outcome.resolution, outcome.scene)
+        # Before the goal says that it succeeded.
+        result = ResolveInstruction.Result(resolution=self._message(outcome), surroundings=surroundings)
         if goal.is_cancel_requested and status is Status.CANCELLED:
             goal.canceled()
         elif status is Status.OK:

@@ -8,24 +8,22 @@ they hold for one observation. Nothing here knows a message.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from spatial_vlm_ros.config import GoalConfig, PlanningConfig
-from spatial_vlm_ros.errors import DepthError, InputError, TransformUnavailableError
-from spatial_vlm_ros.geometry.camera import normalise
+from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.planning.gripper import FINGERS
 from spatial_vlm_ros.planning.solids import Array, Solid, gaps
+from spatial_vlm_ros.planning.surroundings import Body, Surroundings
 from spatial_vlm_ros.planning.workspace import keep_outs
-from spatial_vlm_ros.types import Resolution, Scene, SceneObject, Transform, Vector3
+from spatial_vlm_ros.types import Vector3
 
 SUPPORT = "support"
 KEEP_OUT = "keep_out/"  # before the name of a volume, so that no detection has its id
 
-_LEVEL = 0.5  # cosine of 60 degrees: a view steeper than this shows little of a thing's height
 _SHARED = -0.002  # metres: what overlaps seen from above by this much may stand on one another
 _HIGHER = 0.003  # metres by which the foot of what stands on something is higher than that one's own
 
@@ -100,56 +98,46 @@ class PlanningScene:
     allowed: tuple[AllowedContact, ...]
 
 
-def planning_scene(scene: Scene, resolution: Resolution, config: PlanningConfig) -> PlanningScene:
-    """Export a scene about a resolved target.
+def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> PlanningScene:
+    """Export what was seen about a resolved target.
 
     Args:
-        scene: all objects of the frame that was resolved (geometry.lift.build_scene).
-        resolution: OK, of that frame.
+        surroundings: of the frame that was resolved (surroundings.surroundings_of).
         config: padding, the support's extent, keep-outs.
 
     Raises:
-        InputError: a refusal has no target; the resolution is of another frame or scene.
-        TransformUnavailableError: the frame came without `base_T_camera`: nothing can be planned in the camera's frame.
         DepthError: something is there that could not be measured, and not even seen to stand anywhere.
     """
-    target = resolution.target
-    if target is None:
-        got = f"a refusal ({resolution.status.value})"
-        raise InputError("resolution", got, "one with a target", "ask again; refusals have no goal")
-    base_T_camera = scene.frame.base_T_camera
-    if base_T_camera is None:
-        raise TransformUnavailableError(
-            "base_link", scene.frame.frame_id, "the frame came without base_T_camera", "set base_frame, and publish TF"
+    seen = surroundings
+    if seen.unplaced:
+        raise DepthError(
+            f"{', '.join(seen.unplaced)} could not be measured, and where it stands is not seen",
+            "move the camera, or take the thing away",
         )
-    chosen = next((thing for thing in scene.objects if thing.id == target.id), None)
-    same = resolution.stamp_ns == scene.frame.stamp_ns and target.pose.frame_id == base_T_camera.parent
-    if chosen is None or not same or chosen.depth_problem is not None:
-        got = f"target {target.id!r} in {target.pose.frame_id!r} at {resolution.stamp_ns} ns"
-        raise InputError("resolution", got, "of the frame that the scene was made from", "resolve and lift one frame")
-    outline = tuple((float(x), float(y)) for x, y, _ in base_T_camera.apply(chosen.footprint))
-    own = dataclasses.replace(_measured(chosen, base_T_camera, 0.0, config.goal), outline=outline)
-    others = tuple(
-        _measured(thing, base_T_camera, config.goal.padding, config.goal)
-        if thing.depth_problem is None
-        else _unmeasured(thing, scene, base_T_camera, config.goal)
-        for thing in scene.objects
-        if thing is not chosen
-    )
-    support = _support(scene, base_T_camera, own, others, config.goal)
+    own = dataclasses.replace(_padded(seen.target, 0.0, config.goal), outline=seen.outline)
+    others = tuple(_padded(body, config.goal.padding, config.goal) for body in seen.others)
     carriers = _carriers(own, others)
     return PlanningScene(
-        frame_id=base_T_camera.parent,
-        stamp_ns=resolution.stamp_ns,
+        frame_id=seen.frame_id,
+        stamp_ns=seen.stamp_ns,
         target=own,
-        yaw_known=chosen.yaw_known,
-        truncated=chosen.truncated,
-        support=(support,),
+        yaw_known=seen.yaw_known,
+        truncated=seen.truncated,
+        support=(_support(seen.support_height, own, others, config.goal),),
         neighbours=others,
         keep_outs=tuple(Thing(KEEP_OUT + name, name, box) for name, box in keep_outs(config.workspace).items()),
         carrier_ids=carriers,
-        allowed=_allowed(target.id, carriers, resolution),
+        allowed=_allowed(own.id, carriers, seen.destination_id),
     )
+
+
+def _padded(body: Body, least: float, config: GoalConfig) -> Thing:
+    """With `least` metres and what is not known of its place around it; of what was not measured, with the most."""
+    if body.sigma is None:
+        more: tuple[float, ...] = (config.most_padding,) * 3
+    else:
+        more = tuple(min(least + config.sigmas * value, config.most_padding) for value in body.sigma)
+    return Thing(body.id, body.label, body.solid, (more[0], more[1], more[2]))
 
 
 def _carriers(own: Thing, others: tuple[Thing, ...]) -> tuple[str, ...]:
@@ -165,8 +153,8 @@ def _carriers(own: Thing, others: tuple[Thing, ...]) -> tuple[str, ...]:
     return tuple(thing.id for thing, gap in zip(lower, overlap, strict=True) if gap < _SHARED) or (SUPPORT,)
 
 
-def _allowed(target_id: str, carriers: tuple[str, ...], resolution: Resolution) -> tuple[AllowedContact, ...]:
-    lowered = (resolution.place.carrier_id,) if resolution.place is not None else ()
+def _allowed(target_id: str, carriers: tuple[str, ...], destination_id: str | None) -> tuple[AllowedContact, ...]:
+    lowered = (destination_id,) if destination_id is not None else ()
     return (
         *(AllowedContact(finger, target_id, "grasp") for finger in FINGERS),
         *(AllowedContact(target_id, carrier, "lift") for carrier in carriers),
@@ -174,58 +162,8 @@ def _allowed(target_id: str, carriers: tuple[str, ...], resolution: Resolution) 
     )
 
 
-def _measured(thing: SceneObject, base_T_camera: Transform, least: float, config: GoalConfig) -> Thing:
-    """A measured object, padded by `least` metres and what is not known of its place."""
-    axes = base_T_camera.rotation @ thing.box.axes
-    x, y, z = base_T_camera.apply(thing.box.centre).tolist()
-    sx, sy, sz = thing.box.size.tolist()
-    sigma = np.sqrt(np.diag(thing.box.axes.T @ thing.covariance[:3, :3] @ thing.box.axes))
-    px, py, pz = np.minimum(least + config.sigmas * sigma, config.most_padding).tolist()
-    return Thing(
-        id=thing.id,
-        label=thing.detection.label,
-        solid=Solid((x, y, z), math.atan2(axes[1, 0], axes[0, 0]), (sx, sy, sz)),
-        padding=(px, py, pz),
-    )
-
-
-def _unmeasured(thing: SceneObject, scene: Scene, base_T_camera: Transform, config: GoalConfig) -> Thing:
-    """What was seen but not measured (glass, shine): a box where the lower edge of its picture meets the support.
-
-    It is as deep as wide, and as high as it looks, or higher: the picture alone does not tell.
-
-    Raises:
-        DepthError: no support plane is seen there.
-    """
-    x0, y0, x1, y1 = thing.detection.box_xyxy
-    camera, plane = scene.frame.camera, scene.support
-    ray = np.append(normalise(camera, np.array([[(x0 + x1) / 2, y1]]))[0], 1.0)
-    depth = -plane.offset / float(plane.normal @ ray) if plane is not None else math.nan
-    if not 0.0 < depth < math.inf:
-        raise DepthError(
-            f"the {thing.detection.label} ({thing.id}) could not be measured, and where it stands is not seen",
-            "move the camera, or take the thing away",
-        )
-    width, tall = (x1 - x0) * depth / camera.K[0, 0], (y1 - y0) * depth / camera.K[1, 1]
-    level = math.sqrt(max(0.0, 1.0 - float(scene.up @ ray) ** 2 / float(ray @ ray)))
-    height = tall / max(level, _LEVEL)
-    away = base_T_camera.rotation @ ray
-    yaw = math.atan2(away[1], away[0])
-    x, y, z = base_T_camera.apply(ray * depth).tolist()
-    centre = (x + math.cos(yaw) * width / 2, y + math.sin(yaw) * width / 2, z + height / 2)
-    more = config.most_padding
-    return Thing(thing.id, thing.detection.label, Solid(centre, yaw, (width, width, height)), (more, more, more))
-
-
-def _support(
-    scene: Scene, base_T_camera: Transform, own: Thing, others: tuple[Thing, ...], config: GoalConfig
-) -> Thing:
-    """A level slab at the height that the support plane has below the target; without a plane, at the target's foot."""
-    top = own.solid.bottom
-    if scene.support is not None:
-        normal = base_T_camera.rotation @ scene.support.normal
-        offset = scene.support.offset - float(normal @ base_T_camera.translation)
-        top = -(offset + float(normal[:2] @ own.solid.centre[:2])) / float(normal[2])
+def _support(top: float, own: Thing, others: tuple[Thing, ...], config: GoalConfig) -> Thing:
+    """A level slab at the height that the support has below the target."""
     corners: Array = np.concatenate([thing.solid.outline() for thing in (own, *others)])
     low, high = corners.min(axis=0) - config.support_reach, corners.max(axis=0) + config.support_reach
     (x, y), (sx, sy) = ((low + high) / 2).tolist(), (high - low).tolist()

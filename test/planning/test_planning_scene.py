@@ -21,6 +21,7 @@ from spatial_vlm_ros.planning.pick import pick_goal
 from spatial_vlm_ros.planning.place import place_goal
 from spatial_vlm_ros.planning.scene import AllowedContact, PlanningScene, planning_scene
 from spatial_vlm_ros.planning.solids import Solid
+from spatial_vlm_ros.planning.surroundings import surroundings_of
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup, chicks_and_cup_frame
 from spatial_vlm_ros.types import Resolution, RgbdFrame, Scene, SceneObject, Status
@@ -42,7 +43,7 @@ def chicks() -> Seen:
 
 def test_every_thing_is_there_once_at_its_true_place(chicks: Seen) -> None:
     _, scene, answer = chicks
-    exported = planning_scene(scene, answer, FOR_CHICKS)
+    exported = planning_scene(surroundings_of(scene, answer), FOR_CHICKS)
     assert (exported.frame_id, exported.stamp_ns) == ("world", answer.stamp_ns)
     assert exported.target.id == "bonnet"
     assert {thing.id for thing in exported.neighbours} == {"ribbon", "cup", "box"}
@@ -56,7 +57,7 @@ def test_every_thing_is_there_once_at_its_true_place(chicks: Seen) -> None:
 
 def test_the_target_is_as_resolved_and_neighbours_are_padded(chicks: Seen) -> None:
     _, scene, answer = chicks
-    exported = planning_scene(scene, answer, FOR_CHICKS)
+    exported = planning_scene(surroundings_of(scene, answer), FOR_CHICKS)
     assert answer.target is not None
     assert exported.target.solid.centre == pytest.approx(answer.target.pose.position, abs=1e-5)
     assert exported.target.solid.size == pytest.approx(answer.target.size, abs=1e-5)
@@ -71,7 +72,7 @@ def test_the_target_is_as_resolved_and_neighbours_are_padded(chicks: Seen) -> No
 
 def test_the_support_lies_under_all_things_at_the_height_of_the_table(chicks: Seen) -> None:
     _, scene, answer = chicks
-    (support,) = planning_scene(scene, answer, FOR_CHICKS).support
+    (support,) = planning_scene(surroundings_of(scene, answer), FOR_CHICKS).support
     assert support.solid.top == pytest.approx(0.0, abs=0.004)
     for body in chicks_and_cup().bodies:
         assert inside(np.array([(*body.position[:2], support.solid.centre[2])]), support.solid).all()
@@ -79,7 +80,7 @@ def test_the_support_lies_under_all_things_at_the_height_of_the_table(chicks: Se
 
 def test_only_the_fingers_may_touch_the_target_and_it_what_carries_it(chicks: Seen) -> None:
     _, scene, answer = chicks
-    assert set(planning_scene(scene, answer, FOR_CHICKS).allowed) == {
+    assert set(planning_scene(surroundings_of(scene, answer), FOR_CHICKS).allowed) == {
         AllowedContact("left_finger", "bonnet", "grasp"),
         AllowedContact("right_finger", "bonnet", "grasp"),
         AllowedContact("bonnet", "support", "lift"),
@@ -90,7 +91,7 @@ def test_only_the_fingers_may_touch_the_target_and_it_what_carries_it(chicks: Se
 def test_keep_outs_have_names_of_their_own(chicks: Seen) -> None:
     _, scene, answer = chicks
     volumes = config(workspace={"keep_out": "support -1 -1 0 -0.9 1 1; shelf -1 -1 1 1 1 1.1"})
-    exported = planning_scene(scene, answer, volumes)
+    exported = planning_scene(surroundings_of(scene, answer), volumes)
     assert [thing.id for thing in exported.keep_outs] == ["keep_out/support", "keep_out/shelf"]
     assert exported.keep_outs[1].solid == Solid((0.0, 0.0, 1.05), 0.0, (2.0, 2.0, pytest.approx(0.1)))
 
@@ -102,7 +103,7 @@ def test_keep_outs_have_names_of_their_own(chicks: Seen) -> None:
 def test_a_keep_out_that_is_no_box_is_refused_by_name(chicks: Seen, text: str) -> None:
     _, scene, answer = chicks
     with pytest.raises(InputError, match="keep-out 'w"):
-        planning_scene(scene, answer, config(workspace={"keep_out": text}))
+        planning_scene(surroundings_of(scene, answer), config(workspace={"keep_out": text}))
 
 
 def unmeasured(scene: Scene, id_: str) -> Scene:
@@ -119,7 +120,7 @@ def unmeasured(scene: Scene, id_: str) -> Scene:
 @pytest.mark.parametrize("id_", ["cup", "box", "ribbon"])
 def test_what_could_not_be_measured_stands_where_it_is_seen_to_stand(chicks: Seen, id_: str) -> None:
     _, scene, answer = chicks
-    exported = planning_scene(unmeasured(scene, id_), answer, FOR_CHICKS)
+    exported = planning_scene(surroundings_of(unmeasured(scene, id_), answer), FOR_CHICKS)
     glass = next(thing for thing in exported.neighbours if thing.id == id_)
     true = chicks_and_cup()[id_]
     inner = true.centre + (true.corners() - true.centre) * (0.7, 0.7, 0.85)
@@ -130,27 +131,27 @@ def test_what_could_not_be_measured_stands_where_it_is_seen_to_stand(chicks: See
 def test_what_could_not_be_measured_without_a_support_refuses(chicks: Seen) -> None:
     _, scene, answer = chicks
     with pytest.raises(DepthError, match=r"the cup \(cup\) could not be measured"):
-        planning_scene(dataclasses.replace(unmeasured(scene, "cup"), support=None), answer, FOR_CHICKS)
+        planning_scene(surroundings_of(dataclasses.replace(unmeasured(scene, "cup"), support=None), answer), FOR_CHICKS)
 
 
 def test_without_a_support_plane_the_table_is_at_the_targets_foot(chicks: Seen) -> None:
     _, scene, answer = chicks
-    exported = planning_scene(dataclasses.replace(scene, support=None), answer, FOR_CHICKS)
+    exported = planning_scene(surroundings_of(dataclasses.replace(scene, support=None), answer), FOR_CHICKS)
     assert exported.support[0].solid.top == pytest.approx(exported.target.solid.bottom)
 
 
 def test_refusals_other_frames_and_frames_without_a_base_have_no_scene(chicks: Seen) -> None:
     frame, scene, answer = chicks
     with pytest.raises(InputError, match="a refusal \\(NOT_FOUND\\)"):
-        planning_scene(scene, Resolution("take it", Status.NOT_FOUND, ""), FOR_CHICKS)
+        planning_scene(surroundings_of(scene, Resolution("take it", Status.NOT_FOUND, "")), FOR_CHICKS)
     with pytest.raises(InputError, match="resolve and lift one frame"):
-        planning_scene(scene, dataclasses.replace(answer, stamp_ns=5), FOR_CHICKS)
+        planning_scene(surroundings_of(scene, dataclasses.replace(answer, stamp_ns=5)), FOR_CHICKS)
     fewer = tuple(thing for thing in scene.objects if thing.id != "bonnet")
     with pytest.raises(InputError, match="target 'bonnet'"):
-        planning_scene(dataclasses.replace(scene, objects=fewer), answer, FOR_CHICKS)
+        planning_scene(surroundings_of(dataclasses.replace(scene, objects=fewer), answer), FOR_CHICKS)
     loose = dataclasses.replace(scene, frame=dataclasses.replace(frame, base_T_camera=None))
     with pytest.raises(TransformUnavailableError, match="base_T_camera"):
-        planning_scene(loose, answer, FOR_CHICKS)
+        planning_scene(surroundings_of(loose, answer), FOR_CHICKS)
 
 
 # ------------------------------------------------------------------------------------------------ goals against truth
@@ -158,7 +159,7 @@ def test_refusals_other_frames_and_frames_without_a_base_have_no_scene(chicks: S
 
 def test_the_chick_behind_the_cup_is_straddled_and_nothing_is_touched(chicks: Seen) -> None:
     _, scene, answer = chicks
-    goal = pick_goal(planning_scene(scene, answer, FOR_CHICKS), FOR_CHICKS)
+    goal = pick_goal(planning_scene(surroundings_of(scene, answer), FOR_CHICKS), FOR_CHICKS)
     world = chicks_and_cup()
     true = world["bonnet"]
     for grasp in goal.grasps:
@@ -176,7 +177,7 @@ def test_the_chick_behind_the_cup_is_straddled_and_nothing_is_touched(chicks: Se
 
 def test_it_is_put_where_it_was_asked_for(chicks: Seen) -> None:
     _, scene, answer = chicks
-    exported = planning_scene(scene, answer, FOR_CHICKS)
+    exported = planning_scene(surroundings_of(scene, answer), FOR_CHICKS)
     grasp = pick_goal(exported, FOR_CHICKS).grasps[0]
     goal = place_goal(exported, answer, grasp, FOR_CHICKS)
     best = goal.placements[0]
@@ -190,7 +191,7 @@ def test_the_franka_hand_is_too_narrow_for_what_is_wider_and_says_so(chicks: See
     detections = [thing.detection for thing in scene.objects]
     answer = Resolver().resolve(frame, "the cup", detections)
     with pytest.raises(GoalError, match=r"gripper opens 0\.08 m"):
-        pick_goal(planning_scene(scene, answer, PlanningConfig()), PlanningConfig())
+        pick_goal(planning_scene(surroundings_of(scene, answer), PlanningConfig()), PlanningConfig())
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +208,11 @@ def settled_scene() -> Iterator[tuple[object, PlanningScene, Resolution]]:
     with DEMO_WORLDS["behind"]() as world:
         seen = world.render(VGA, stamp_ns=7)
         frame = noisy(seen.frame, np.random.default_rng(1), STEREO, seen.shiny)
-        answer, detections = Resolver(grounder=SimulatorGrounder(seen)).resolve_seen(frame, "the chick behind the cup")
+        answer, detections, _ = Resolver(grounder=SimulatorGrounder(seen)).resolve_seen(
+            frame, "the chick behind the cup"
+        )
         scene = build_scene(frame, detections, DepthConfig(), LiftConfig())
-        yield world, planning_scene(scene, answer, FOR_CHICKS), answer
+        yield world, planning_scene(surroundings_of(scene, answer), FOR_CHICKS), answer
 
 
 def test_in_a_settled_world_the_true_chick_is_between_the_fingers(settled_scene: tuple) -> None:

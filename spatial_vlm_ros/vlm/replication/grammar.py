@@ -51,7 +51,9 @@ def lesson(scene: Scene, side: int, turns: int, rng: np.random.Generator) -> lis
 
 
 def described(scene: Scene, side: int, rng: np.random.Generator) -> str:
-    """Such as "red circle b3. blue star c5.", in random order.
+    """Such as "red b3 circle. blue c5 star.", in random order: colour, square, shape.
+
+    The square follows the colour at once, so that one look-up by what was just said finds it.
 
     Args:
         scene: told.
@@ -60,4 +62,4 @@ def described(scene: Scene, side: int, rng: np.random.Generator) -> str:
     """
     side = min(side, MOST_SIDE)
     things = [scene.things[i] for i in rng.permutation(len(scene.things))]
-    return " ".join(f"{thing.name} {square(*thing.cell(side))}." for thing in things)
+    return " ".join(f"{thing.colour} {square(*thing.cell(side))} {thing.shape}." for thing in things)
