@@ -249,15 +249,26 @@ class SceneChangedError(SpatialVlmError):
         limit: metres that are allowed.
         limit_deg: degrees that are allowed.
         repair: what to do about it.
+        happened: what happened to it in words; None = it moved, or is gone.
     """
 
     status_name = "SCENE_CHANGED"
 
-    def __init__(self, what: str, moved: float, turned_deg: float, limit: float, limit_deg: float, repair: str) -> None:
+    def __init__(
+        self,
+        what: str,
+        moved: float,
+        turned_deg: float,
+        limit: float,
+        limit_deg: float,
+        repair: str,
+        happened: str | None = None,
+    ) -> None:
         self.what, self.moved, self.turned_deg, self.repair = what, moved, turned_deg, repair
         self.limit, self.limit_deg = limit, limit_deg
-        happened = f"moved by {moved:.3f} m and {turned_deg:.1f}°, {limit:g} m and {limit_deg:g}° are allowed"
-        super().__init__(f"{what} {happened if moved < float('inf') else 'is gone'} since the observation; {repair}")
+        if happened is None and moved < float("inf"):
+            happened = f"moved by {moved:.3f} m and {turned_deg:.1f}°, {limit:g} m and {limit_deg:g}° are allowed"
+        super().__init__(f"{what} {happened or 'is gone'} since the observation; {repair}")
 
 
 class UnreachableError(SpatialVlmError):

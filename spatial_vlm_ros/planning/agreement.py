@@ -10,6 +10,7 @@ import numpy as np
 from spatial_vlm_ros.config import ObservationConfig
 from spatial_vlm_ros.errors import DepthError, InputError, TransformError, TransformUnavailableError
 from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.planning.surroundings import Surroundings
 from spatial_vlm_ros.types import RgbdFrame, Scene, Transform, Vector3
 
 
@@ -47,6 +48,24 @@ def check_support_agrees(scene: Scene, config: ObservationConfig, known_height: 
             f"the support plane is seen at {height:.3f} m and known at {known_height:.3f} m, "
             f"{config.support_error:g} m of difference are allowed",
         )
+
+
+def check_tilt(seen: Surroundings, config: ObservationConfig) -> None:
+    """Refuse a camera pose by which the support surface that was seen would be tilted; without a surface nothing.
+
+    Args:
+        seen: around a target.
+        config: limits.
+
+    Raises:
+        TransformError: plane and transform disagree; says by how much.
+    """
+    if seen.support_tilt is None:
+        return
+    tilt = math.degrees(seen.support_tilt)
+    if not tilt <= config.support_tilt_deg:
+        reason = f"the support plane seen is tilted by {tilt:.1f}°, {config.support_tilt_deg:g}° are allowed"
+        raise TransformError(seen.frame_id, seen.camera_frame, f"it disagrees with the picture: {reason}")
 
 
 def check_point_agrees(
