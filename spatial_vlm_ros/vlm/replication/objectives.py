@@ -33,7 +33,6 @@ from spatial_vlm_ros.vlm.replication.captions import CaptionEncoder, Teller, cap
 from spatial_vlm_ros.vlm.replication.grammar import caption
 from spatial_vlm_ros.vlm.replication.scenes import Scene
 from spatial_vlm_ros.vlm.replication.settings import Settings, Sizes
-from spatial_vlm_ros.vlm.replication.words import pixels
 
 OBJECTIVES = ("clip", "siglip", "siglip2", "aimv2", "cloc")
 REGIONS = 2
@@ -74,12 +73,14 @@ class Batch:
     rng: np.random.Generator
 
 
-def batch_of(scenes: Sequence[Scene], settings: Settings, progress: float, rng: np.random.Generator) -> Batch:
-    """Pictures, captions and regions of scenes; the same for all objectives."""
+def batch_of(
+    scenes: Sequence[Scene], pictures: Tensor, settings: Settings, progress: float, rng: np.random.Generator
+) -> Batch:
+    """Pictures (B, 3, S, S), -1 to 1, captions and regions of scenes; the same for all objectives."""
     texts = [caption(scene, settings.told_share, rng) for scene in scenes]
     chosen = [[scene.things[i] for i in rng.permutation(len(scene.things))[:REGIONS]] for scene in scenes]
     return Batch(
-        pixels([scene.picture() for scene in scenes], settings.sizes.picture),
+        pictures,
         caption_tokens(texts),
         torch.tensor([[thing.box for thing in things] for things in chosen]),
         caption_tokens([f"a {thing.name}" for things in chosen for thing in things]),

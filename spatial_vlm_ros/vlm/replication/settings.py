@@ -103,6 +103,7 @@ class Settings:
         validation: the same, to tune on.
         permutations: seeds of permutations of image tokens.
         every: steps between checkpoints.
+        pool: scenes that a stage draws its batches from.
 
     Raises:
         InputError: shares outside 0 to 1, counts below what makes a test.
@@ -123,10 +124,11 @@ class Settings:
     validation: tuple[int, int, int] = (36, 36, 12)
     permutations: int = 3
     every: int = 100
+    pool: int = 12_000
 
     def __post_init__(self) -> None:
         shares = (self.depth_share, self.told_share, self.described_share)
-        counts = (self.turns, self.every, self.permutations, *self.test, *self.validation)
+        counts = (self.turns, self.every, self.pool, self.permutations, *self.test, *self.validation)
         if not all(0 <= share <= 1 for share in shares) or min(counts) < 1 or not self.loud > 0:
             expected = "shares of 0 to 1, counts of 1 or more, a factor above 0"
             raise InputError("settings", f"{shares}, {counts}, {self.loud}", expected, "correct them")
@@ -145,5 +147,6 @@ SMALL = Settings(
     validation=(3, 3, 1),
     permutations=1,
     every=2,
+    pool=16,
 )
 """A sample that shows that all runs, and nothing about remedies."""

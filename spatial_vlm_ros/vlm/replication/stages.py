@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,13 @@ from spatial_vlm_ros.vlm.replication.words import (
     PAD,
     conversation,
     padded,
-    pixels,
+    scaled,
+    small,
     square,
 )
+
+_STEPS = 5_000_000  # drawings of a part from here on are of steps, those before of scenes
+_POOLS = 3  # kept in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +79,9 @@ def trained_encoder(run: Run, kind: str) -> dict[str, Tensor]:
     objective = objective_of(kind, settings.sizes)
 
     def loss_of(step: int) -> Tensor:
-        scenes = _scenes(run, "encoder", step, stage)
-        batch = batch_of(scenes, settings, step / stage.steps, rng_of("encoder", run.number, 9_000_000 + step))
-        return objective.loss(batch)
+        rng = _rng(run, "encoder", step)
+        scenes, pictures = _drawn(run, "encoder", stage, rng)
+        return objective.loss(batch_of(scenes, pictures, settings, step / stage.steps, rng))
 
     told = {"told_share": settings.told_share, "depth_share": settings.depth_share}
     run.train(f"encoder-{kind}", objective, loss_of, stage, **told)
@@ -90,11 +95,10 @@ def trained_language(run: Run) -> dict[str, Tensor]:
     model = new_language(settings.sizes)
 
     def loss_of(step: int) -> Tensor:
-        rows = []
-        for number, scene in enumerate(_scenes(run, "language", step, stage)):
-            rng = rng_of("language", run.number, 5_000_000 + step * stage.batch + number)
-            rows.append(lesson(scene, settings.sizes.side, settings.turns, rng))
-        tokens = padded(rows)
+        rng = _rng(run, "language", step)
+        scenes = _scenes("language", run.number, settings.pool, settings.depth_share)
+        chosen = rng.integers(settings.pool, size=stage.batch)
+        tokens = padded([lesson(scenes[i], settings.sizes.side, settings.turns, rng) for i in chosen])
         logits = model(input_ids=tokens, attention_mask=(tokens != PAD).long(), use_cache=False).logits[:, :-1].float()
         labels = tokens[:, 1:].masked_fill(tokens[:, 1:] == PAD, IGNORED)
         return nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
@@ -129,9 +133,9 @@ def trained_pin(run: Run, built: Built, name: str) -> Pin:
     built.eval()
 
     def loss_of(step: int) -> Tensor:
-        scenes = _scenes(run, "pin", step, stage)
-        rng = rng_of("pin", run.number, 9_000_000 + step)
-        return _loss(built, scenes, [[location_turn(scene, sizes.side, rng)] for scene in scenes], sizes.picture)
+        rng = _rng(run, "pin", step)
+        scenes, pictures = _drawn(run, "pin", stage, rng)
+        return _loss(built, pictures, [[location_turn(scene, sizes.side, rng)] for scene in scenes])
 
     run.train(name, pin, loss_of, stage, cell=name)
     return pin
@@ -149,25 +153,46 @@ def _asking(run: Run, built: Built, part: str, stage: Stage) -> Callable[[int], 
     share = 1.0 if part == "projector" else settings.described_share
 
     def loss_of(step: int) -> Tensor:
-        scenes = _scenes(run, part, step, stage)
-        rng = rng_of(part, run.number, 9_000_000 + step)
+        rng = _rng(run, part, step)
+        scenes, pictures = _drawn(run, part, stage, rng)
         turns = []
         for scene in scenes:
             first = [Turn("", described(scene, settings.sizes.side, rng))] if rng.uniform() < share else []
-            turns.append(first + ([] if part == "projector" else list(scene.turns[: settings.turns])))
-        return _loss(built, scenes, turns, settings.sizes.picture)
+            asked = [] if part == "projector" else rng.permutation(len(scene.turns))[: settings.turns]
+            turns.append(first + [scene.turns[i] for i in asked])
+        return _loss(built, pictures, turns)
 
     return loss_of
 
 
-def _loss(built: Built, scenes: list[Scene], turns: list[list[Turn]], side: int) -> Tensor:
+def _loss(built: Built, pictures: Tensor, turns: list[list[Turn]]) -> Tensor:
     patches = built.model.config.image_seq_length
     rows = [conversation(one, patches) for one in turns]
     tokens, labels = padded([row for row, _ in rows]), padded([row for _, row in rows], IGNORED)
-    return built.loss(pixels([scene.picture() for scene in scenes], side), tokens, labels)
+    return built.loss(pictures, tokens, labels)
 
 
-def _scenes(run: Run, part: str, step: int, stage: Stage) -> list[Scene]:
-    first = step * stage.batch
-    share = run.settings.depth_share
-    return [draw_scene(rng_of(part, run.number, first + i), share) for i in range(stage.batch)]
+def _rng(run: Run, part: str, step: int) -> np.random.Generator:
+    """Of one step: what it chooses depends on nothing else."""
+    return rng_of(part, run.number, _STEPS + step)
+
+
+def _drawn(run: Run, part: str, stage: Stage, rng: np.random.Generator) -> tuple[list[Scene], Tensor]:
+    """Scenes of a batch and their pictures, (B, 3, S, S) float32, -1 to 1."""
+    settings = run.settings
+    pool = (part, run.number, settings.pool, settings.depth_share)
+    chosen = rng.integers(settings.pool, size=stage.batch)
+    scenes = _scenes(*pool)
+    return [scenes[i] for i in chosen], scaled(_pictures(*pool, settings.sizes.picture)[chosen])
+
+
+@lru_cache(maxsize=_POOLS)
+def _scenes(part: str, number: int, count: int, share: float) -> tuple[Scene, ...]:
+    """All that a stage draws from; kept, for the cells of a run learn from the same."""
+    return tuple(draw_scene(rng_of(part, number, i), share) for i in range(count))
+
+
+@lru_cache(maxsize=_POOLS)
+def _pictures(part: str, number: int, count: int, share: float, side: int) -> Tensor:
+    """(N, 3, side, side) uint8 of `_scenes`."""
+    return torch.stack([small(scene.picture(), side) for scene in _scenes(part, number, count, share)])

@@ -89,8 +89,18 @@ def padded(rows: Sequence[Sequence[int]], fill: int = PAD) -> Tensor:
 
 def pixels(pictures: Sequence[Rgb], side: int) -> Tensor:
     """(B, 3, side, side) float32, -1 to 1, of pictures of any size, made smaller by area."""
-    small = [cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA) for rgb in pictures]
-    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float().div(127.5).sub(1.0).contiguous()
+    return scaled(torch.stack([small(rgb, side) for rgb in pictures]))
+
+
+def small(picture: Rgb, side: int) -> Tensor:
+    """(3, side, side) uint8 of a picture of any size, made smaller by area."""
+    resized = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+
+
+def scaled(pictures: Tensor) -> Tensor:
+    """float32, -1 to 1, of uint8."""
+    return pictures.float().div(127.5).sub(1.0)
 
 
 def prompt(question: str, image_tokens: int) -> list[int]:

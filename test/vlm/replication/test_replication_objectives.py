@@ -21,15 +21,17 @@ from spatial_vlm_ros.vlm.replication.objectives import OBJECTIVES, Batch, batch_
 from spatial_vlm_ros.vlm.replication.objectives import patches_of as patches  # noqa: E402
 from spatial_vlm_ros.vlm.replication.scenes import draw_scene  # noqa: E402
 from spatial_vlm_ros.vlm.replication.settings import SMALL, Sizes  # noqa: E402
+from spatial_vlm_ros.vlm.replication.words import pixels  # noqa: E402
 
 SIZES = Sizes(24, 8, 16, 2, 2, 16, 2, 2, 32, 1)
 
 
 def a_batch(progress: float = 0.0, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
-    made = batch_of([draw_scene(rng, 0.5) for _ in range(3)], SMALL, progress, rng)
-    pixels = F.interpolate(made.pixels, SIZES.picture)
-    return Batch(pixels, made.captions, made.boxes, made.regions, progress, np.random.default_rng(5))
+    scenes = [draw_scene(rng, 0.5) for _ in range(3)]
+    made = batch_of(scenes, pixels([scene.picture() for scene in scenes], SMALL.sizes.picture), SMALL, progress, rng)
+    resized = F.interpolate(made.pixels, SIZES.picture)
+    return Batch(resized, made.captions, made.boxes, made.regions, progress, np.random.default_rng(5))
 
 
 def seeded(kind: str) -> torch.nn.Module:

@@ -101,7 +101,7 @@ def test_squares_are_those_of_a_chessboard_seen_from_above() -> None:
 def test_a_description_tells_each_thing_with_the_square_of_its_middle() -> None:
     scene = draw_scene(np.random.default_rng(3), 0.0)
     told = described(scene, 6, np.random.default_rng(0)).removesuffix(".").split(". ")
-    by_name = dict(one.rsplit(" ", 1) for one in told)
+    by_name = {f"{colour} {shape}": where for colour, where, shape in (one.split() for one in told)}
     assert len(by_name) == len(scene.things)
     for thing in scene.things:
         x, y = (thing.box[0] + thing.box[2]) / 2, (thing.box[1] + thing.box[3]) / 2
