@@ -18,6 +18,8 @@ FACTORS: Mapping[str, tuple[str, str]] = MappingProxyType(
 """Factor of the factorial → its level without and with the remedy."""
 COMBINATIONS = tuple("-".join(levels) for levels in itertools.product(*FACTORS.values()))
 LOUD = "loud-"
+LOUD_ONES = ("1d-plain-last", "1d-norm-last")
+"""Combinations that are also run with image tokens made loud: whether the normaliser mends what it is there for."""
 BASE = COMBINATIONS[0]
 ENCODERS = ("siglip", "siglip2", "aimv2")
 """Other encoders of the combination BASE; its own is CLIP."""
@@ -81,7 +83,7 @@ def planned(winner: str | None) -> tuple[str, ...]:
         winner: combination that CLOC and PIN are put on; None = not known yet, and they are left out.
     """
     first = (*COMBINATIONS, *ENCODERS, f"attention-{BASE}")
-    loud = (*(f"{LOUD}{name}" for name in COMBINATIONS), f"attention-{LOUD}{BASE}")
+    loud = (*(f"{LOUD}{name}" for name in LOUD_ONES), f"attention-{LOUD}{BASE}")
     return first + ((f"cloc-{winner}", f"pin-{winner}") if winner else ()) + loud
 
 

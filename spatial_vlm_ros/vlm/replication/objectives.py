@@ -39,9 +39,9 @@ REGIONS = 2
 PIXEL_WEIGHT = 0.4
 HIDDEN_SHARE = 0.5
 TEACHER_KEPT = 0.99
-POSITIONS = 0.3
+POSITIONS = 1.0
 """Share of `sines` that learnt positions of patches start from. From noise of 0.02, as the classes start, encoders do
-not find out where patches are in as few steps as these: contents are twenty times as loud."""
+not find out where patches are in as few steps as these: contents are fifty times as loud."""
 LATE = 0.8
 """Share of the steps after which siglip2 learns from its own moving mean."""
 _CLASSES = {

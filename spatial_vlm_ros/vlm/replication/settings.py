@@ -29,15 +29,15 @@ class Sizes:
         InputError: sizes that make no model.
     """
 
-    picture: int = 96
-    patch: int = 12
-    vision_width: int = 128
-    vision_layers: int = 6
+    picture: int = 144
+    patch: int = 24
+    vision_width: int = 64
+    vision_layers: int = 4
     vision_heads: int = 4
-    width: int = 192
-    layers: int = 4
-    heads: int = 6
-    wide: int = 512
+    width: int = 64
+    layers: int = 3
+    heads: int = 2
+    wide: int = 160
     text_layers: int = 2
 
     def __post_init__(self) -> None:
@@ -110,11 +110,11 @@ class Settings:
     """
 
     sizes: Sizes = field(default_factory=Sizes)
-    encoder: Stage = Stage(800, 48, 1e-3, 0.05)
-    language: Stage = Stage(300, 32, 1e-3, 0.05)
-    projector: Stage = Stage(80, 32, 2e-3)
-    tuning: Stage = Stage(900, 32, 1e-3)
-    pin: Stage = Stage(200, 32, 1e-3)
+    encoder: Stage = Stage(1600, 64, 1e-3, 0.05)
+    language: Stage = Stage(1000, 32, 3e-3, 0.05)
+    projector: Stage = Stage(100, 32, 2e-3)
+    tuning: Stage = Stage(4000, 32, 3e-3)
+    pin: Stage = Stage(600, 32, 3e-3)
     turns: int = 6
     depth_share: float = 0.25
     told_share: float = 0.5
@@ -123,8 +123,8 @@ class Settings:
     test: tuple[int, int, int] = (60, 60, 20)
     validation: tuple[int, int, int] = (36, 36, 12)
     permutations: int = 3
-    every: int = 100
-    pool: int = 12_000
+    every: int = 200
+    pool: int = 8_000
 
     def __post_init__(self) -> None:
         shares = (self.depth_share, self.told_share, self.described_share)

@@ -157,5 +157,5 @@ def test_settings_that_make_no_run_are_refused(make: object) -> None:
 
 def test_published_layers_are_taken_in_proportion() -> None:
     assert Sizes(vision_layers=24, vision_width=128).several == (12, 16, 20, 24)
-    assert Sizes().several == (3, 4, 5, 6)
+    assert Sizes(vision_layers=6).several == (3, 4, 5, 6)
     assert len(VOCABULARY) < 200
