@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Set up .venv with the package and the named extras; does nothing when that is already done.
-#   scripts/setup.sh [EXTRA...]        extras: ros, sim, bags, test, models, arm, bench
+#   scripts/setup.sh [EXTRA...]        extras: ros, sim, bags, test, models, arm, web, browser, bench
 # The extra "ros" installs ROS 2 from wheels and builds this package's interfaces.
 # PYTHON=python3.12 scripts/setup.sh   picks the interpreter (3.10 or newer).
 set -euo pipefail
@@ -42,6 +42,13 @@ fi
 if has bench; then apt_install libgl1 libegl1 libx11-6 libudev1 libidn2-0 libusb-1.0-0; fi
 # MuJoCo draws without a screen through EGL.
 if has sim; then apt_install libegl1 libegl-mesa0 libgl1-mesa-dri; fi
+# The page on which a person approves is tested in Chromium, by Debian's own driver: no other is downloaded.
+without_browser() { echo "tests in a browser will be left out: $1" >&2; }
+if has browser; then
+  { command -v chromium && command -v chromedriver; } >/dev/null || apt_install chromium chromium-driver ||
+    without_browser "no chromium with its chromedriver"
+  command -v npm >/dev/null || apt_install npm || without_browser "no npm"
+fi
 # The interfaces are generated as C and compiled.
 if has ros && ! { command -v cc && command -v c++; } >/dev/null; then apt_install gcc g++; fi
 
@@ -60,6 +67,23 @@ if [ ${#missing[@]} -gt 1 ]; then
   for extra in "${missing[@]}"; do echo "$wanted" > "$venv/.installed-$extra"; done
 fi
 
+# The accessibility rules that the page is held against; a tool of tests, never part of the package.
+axe=4.14.1
+axe_sha256=e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
+fetch_axe() {
+  local to="$venv/share/axe-core-$axe" fetched
+  fetched=$(mktemp -d)
+  npm pack --silent --pack-destination "$fetched" "axe-core@$axe" >/dev/null &&
+    echo "$axe_sha256  $fetched/axe-core-$axe.tgz" | sha256sum --check --quiet &&
+    mkdir -p "$to" && tar -xzf "$fetched/axe-core-$axe.tgz" -C "$to" --strip-components=1 package/LICENSE package/axe.min.js
+  local done=$?
+  rm -rf "$fetched"
+  return $done
+}
+if has browser && [ ! -f "$venv/share/axe-core-$axe/axe.min.js" ]; then
+  fetch_axe || without_browser "axe-core $axe could not be fetched"
+fi
+
 if has ros; then
   # The wheels pull in lark-parser, an old edition of lark under the same import name: the last one installed wins.
   site=$("$venv/bin/python" -c "import sysconfig; print(sysconfig.get_path('purelib'))")
@@ -67,6 +91,11 @@ if has ros; then
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "lark>=1.1.1"
     rm -rf "$site/lark-stubs"
   fi
-  scripts/build_interfaces.sh --missing "$venv" interfaces/vendor/tf2_msgs
+  scripts/build_interfaces.sh --missing "$venv" interfaces/vendor/tf2_msgs interfaces/vendor/vision_msgs
+  # What planners and controllers of an arm speak, in the order of their dependencies; minutes of compiling.
+  if has arm; then
+    arm_messages=(control_msgs object_recognition_msgs octomap_msgs moveit_msgs)
+    scripts/build_interfaces.sh --missing "$venv" "${arm_messages[@]/#/interfaces/vendor/}"
+  fi
   scripts/build_interfaces.sh "$venv" interfaces
 fi
