@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may use the page: a token that opens sessions, names the page may be asked under, and a brake on guessing.
+
+Knows nothing of web frameworks: texts in, verdicts out. Secrets are compared in constant time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from spatial_vlm_ros.errors import InputError
+
+_SECRET_BYTES = 32
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,}")  # a made one has 43
+_MOST_SESSIONS = 64  # the oldest goes
+_TRIES, _PER_SECONDS = 5, 60.0  # wrong tokens of one address
+_MOST_ADDRESSES = 1000
+_MOST_RECORDS = 30  # refused requests on record in that time: nobody fills the disk with them
+
+
+@dataclass(frozen=True)
+class Session:
+    """One browser that has shown the token.
+
+    Args:
+        form_token: what each of its forms carries.
+        operator: name that the person gave, or "".
+        remote: address that opened it.
+    """
+
+    form_token: str
+    operator: str
+    remote: str
+
+
+class Guard:
+    """Tokens and sessions.
+
+    Args:
+        token: opens sessions; None makes one of 256 random bits.
+        clock: monotonic seconds.
+
+    Raises:
+        InputError: the token is shorter than 32 characters, or has others than letters, digits, "-" and "_".
+    """
+
+    def __init__(self, token: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        if token is None:
+            token = secrets.token_urlsafe(_SECRET_BYTES)
+        elif not _TOKEN.fullmatch(token):
+            expected = "32 or more letters, digits, - and _"
+            raise InputError("token of the page", f"{len(token)} characters", expected, "leave it out: one is made")
+        self.token, self._clock, self._lock = token, clock, threading.Lock()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()  # by hash of the cookie
+        self._wrong: OrderedDict[str, list[float]] = OrderedDict()  # address -> times of wrong tokens
+        self._recorded: deque[float] = deque(maxlen=_MOST_RECORDS)
+        self._unrecorded = 0
+
+    def sign_in(self, token: str, remote: str) -> str | None:
+        """Open a session; the secret for its cookie, or None for a wrong token."""
+        if not _same(token, self.token):
+            with self._lock:
+                times = self._wrong.setdefault(remote, [])
+                times.append(self._clock())
+                del times[:-_TRIES]
+                self._wrong.move_to_end(remote)
+                while len(self._wrong) > _MOST_ADDRESSES:
+                    self._wrong.popitem(last=False)
+            return None
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        with self._lock:
+            self._sessions[_hashed(secret)] = Session(secrets.token_urlsafe(_SECRET_BYTES), "", remote)
+            while len(self._sessions) > _MOST_SESSIONS:
+                self._sessions.popitem(last=False)
+        return secret
+
+    def wait_before(self, remote: str) -> float:
+        """Seconds until this address may show a token again; 0 = now."""
+        with self._lock:
+            times = self._wrong.get(remote, [])
+            if len(times) < _TRIES:
+                return 0.0
+            return max(0.0, times[0] + _PER_SECONDS - self._clock())
+
+    def session(self, secret: str | None) -> Session | None:
+        """The session of a cookie."""
+        # Looked up by its hash: how long that takes tells nothing of the secret.
+        return None if not secret else self._sessions.get(_hashed(secret))
+
+    def name(self, secret: str, operator: str) -> None:
+        """Give the session of a cookie its operator."""
+        with self._lock:
+            key = _hashed(secret)
+            if key in self._sessions:
+                self._sessions[key] = dataclasses.replace(self._sessions[key], operator=operator)
+
+    def recordable(self) -> int | None:
+        """How many refused requests were not recorded before this one; None = this one is not, either."""
+        with self._lock:
+            now = self._clock()
+            if len(self._recorded) == _MOST_RECORDS and now - self._recorded[0] < _PER_SECONDS:
+                self._unrecorded += 1
+                return None
+            self._recorded.append(now)
+            unrecorded, self._unrecorded = self._unrecorded, 0
+            return unrecorded
+
+    @staticmethod
+    def is_form_of(session: Session, form_token: str) -> bool:
+        """Whether a form was made for this session."""
+        return _same(form_token, session.form_token)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def names_of(host: str, port: int, further: Iterable[str] = ()) -> frozenset[str]:
+    """What a browser may call the page in its Host header, lower case.
+
+    A name of another site that was made to point here (DNS rebinding) is none of them.
+
+    Args:
+        host: address that is bound.
+        port: of it.
+        further: names as they stand in the browser's address, "robot.lan:8080".
+    """
+    hosts = {f"[{host}]" if ":" in host else host}
+    if is_loopback(host):
+        hosts |= {"localhost", "127.0.0.1", "[::1]"}
+    with_port = {f"{name}:{port}" for name in hosts} | (hosts if port == 80 else set())
+    return frozenset(with_port | {name.lower() for name in further})
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode("utf-8", "surrogatepass"), other.encode())
+
+
+def _hashed(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
