@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +44,13 @@ class Thing:
     placed: Placed | None = None
 
 
-def compile_model(things: Sequence[Thing], scenery: Scenery) -> Any:
+def compile_model(things: Sequence[Thing], scenery: Scenery, extend: Callable[[Any, Any], None] | None = None) -> Any:
     """A MuJoCo model: one free body for each thing, named by its id; geoms that are seen are named "id/number".
+
+    Args:
+        things: what lies on the table.
+        scenery: what stands around.
+        extend: given the module and the specification before it is compiled, adds what else there is: an arm.
 
     Raises:
         InputError: two things share an id.
@@ -62,8 +67,12 @@ def compile_model(things: Sequence[Thing], scenery: Scenery) -> Any:
         _add_light(mj, spec, light)
     for thing in things:
         _add_thing(mj, spec, thing)
+    if extend is not None:
+        extend(mj, spec)
     model = spec.compile()
-    model.dof_damping[:] = _DAMPING
+    for id_ in ids:
+        first = model.body(id_).dofadr[0]
+        model.dof_damping[first : first + 6] = _DAMPING
     return model
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from spatial_vlm_ros.sim.compilation import Thing
 from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.physics import PhysicsWorld
-from spatial_vlm_ros.sim.scenery import random_scenery
+from spatial_vlm_ros.sim.scenery import Scenery, random_scenery
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.sim.truth import Placed
 from spatial_vlm_ros.types import Transform
@@ -25,8 +25,8 @@ from spatial_vlm_ros.types import Transform
 BASE = "base_link"
 Spot = tuple[float, float]  # x, y in the base frame, metres
 _CUP: Spot = (0.74, 0.0)
-_BEHIND: Spot = (0.90, 0.045)
-_IN_FRONT: Spot = (0.59, -0.05)
+BEHIND: Spot = (0.90, 0.045)
+IN_FRONT: Spot = (0.59, -0.05)
 _ALSO_IN_FRONT: Spot = (0.58, 0.075)
 _OTHERS: Mapping[str, tuple[str, str | None, Spot, float]] = MappingProxyType(
     {
@@ -53,27 +53,35 @@ def chicks_world(bonnet: Spot, ribbon: Spot, seed: int = 3) -> PhysicsWorld:
         ribbon: place of the one with the ribbon.
         seed: of sizes, patterns and light.
     """
+    things, scenery, rng = story(bonnet, ribbon, seed)
+    height = scenery.table_height + 0.002
+    for id_, (kind, colour, spot, yaw) in _OTHERS.items():
+        within = id_ == "orange"
+        place = (*spot, height + (0.016 if within else 0.0))
+        things.append(Thing(id_, make(kind, rng, colour), place, yaw, Placed("in", ("bowl",)) if within else None))
+    return PhysicsWorld(things, scenery, demo_camera())
+
+
+def story(
+    bonnet: Spot = BEHIND, ribbon: Spot = IN_FRONT, seed: int = 3
+) -> tuple[list[Thing], Scenery, np.random.Generator]:
+    """The cup and the two chicks just above the table, the room, and the chance that is left for more things."""
     rng = np.random.default_rng(seed)
-    scenery, camera = random_scenery(rng), demo_camera()
+    scenery = random_scenery(rng)
     height = scenery.table_height + 0.002
     things = [Thing("cup", make("cup", rng, "blue"), (*_CUP, height))]
     for id_, spot in (("bonnet", bonnet), ("ribbon", ribbon)):
         relation = "behind" if spot[0] > _CUP[0] else "in front of"
         towards = math.atan2(-spot[1], -spot[0]) + (0.35 if id_ == "bonnet" else -0.3)
-        model = make(f"{id_} chick", rng)
-        things.append(Thing(id_, model, (*spot, height), towards, Placed(relation, ("cup",))))
-    for id_, (kind, colour, spot, yaw) in _OTHERS.items():
-        within = id_ == "orange"
-        place = (*spot, height + (0.016 if within else 0.0))
-        things.append(Thing(id_, make(kind, rng, colour), place, yaw, Placed("in", ("bowl",)) if within else None))
-    return PhysicsWorld(things, scenery, camera)
+        things.append(Thing(id_, make(f"{id_} chick", rng), (*spot, height), towards, Placed(relation, ("cup",))))
+    return things, scenery, rng
 
 
 DEMO_WORLDS: Mapping[str, Callable[[], PhysicsWorld]] = MappingProxyType(
     {
-        "behind": partial(chicks_world, _BEHIND, _IN_FRONT),
-        "swapped": partial(chicks_world, _IN_FRONT, _BEHIND),
-        "both_in_front": partial(chicks_world, _ALSO_IN_FRONT, _IN_FRONT),
+        "behind": partial(chicks_world, BEHIND, IN_FRONT),
+        "swapped": partial(chicks_world, IN_FRONT, BEHIND),
+        "both_in_front": partial(chicks_world, _ALSO_IN_FRONT, IN_FRONT),
     }
 )
 """Name → maker: the bonnet chick behind the cup and the ribbon chick before it; the other way round; both before it."""

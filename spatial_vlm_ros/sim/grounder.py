@@ -185,7 +185,7 @@ def load(**options: str) -> SimulatorGrounder:
         ModelError: MuJoCo is not installed, or no drawing context can be had.
     """
     values = {name: _read(name, value) for name, value in options.items()}
-    errors = DetectorErrors(**{name: values[name] for name in _OF_ERRORS if name in values})  # type: ignore[arg-type]
+    errors = errors_of({name: value for name, value in options.items() if name in _OF_ERRORS})
     camera = camera_of(_whole(values, "width", 640), _whole(values, "height", 480))
     seed, error_seed = _whole(values, "seed", 0), _whole(values, "error_seed", 0)
     name = values.get("world")
@@ -196,6 +196,18 @@ def load(**options: str) -> SimulatorGrounder:
     made = settled_tabletop(seed, _whole(values, "objects", 9)) if name is None else DEMO_WORLDS[str(name)]()
     with made as world:
         return SimulatorGrounder(world.render(camera), errors, error_seed)
+
+
+def errors_of(options: Mapping[str, str]) -> DetectorErrors:
+    """How a detector errs, from words such as {"misses": "0.1", "masks": "none"}.
+
+    Raises:
+        InputError: an option that does not exist, is no number where one is wanted, or is out of range.
+    """
+    for unknown in options.keys() - set(_OF_ERRORS):
+        raise UnknownNameError("error of the detector", unknown, _OF_ERRORS)
+    values = {name: _read(name, value) for name, value in options.items()}
+    return DetectorErrors(**values)  # type: ignore[arg-type]
 
 
 def _read(name: str, value: str) -> object:

@@ -51,9 +51,9 @@ def simulated_frames(
     shiny = seen.shiny if isinstance(seen, PhysicsRendering) else None
     for shot in range(shots):
         frame = noisy(seen.frame, np.random.default_rng(shot), STEREO, shiny)
-        yield replace(frame, depth=_in_millimetres(frame.depth)), grounder.detections()
+        yield replace(frame, depth=in_millimetres(frame.depth)), grounder.detections()
 
 
-def _in_millimetres(depth: Depth) -> Depth:
+def in_millimetres(depth: Depth) -> Depth:
     """Depth rounded to whole millimetres: it then travels as 16UC1."""
     return (np.rint(depth.astype(np.float64) * 1000) * 0.001).astype(np.float32)

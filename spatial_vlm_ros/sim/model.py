@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -122,6 +122,31 @@ class Model:
 def hulls(pieces: Sequence[Array]) -> tuple[Solid, ...]:
     """Convex hulls of sets of corners (N, 3) as solids."""
     return tuple(Solid("hull", corners=corners) for corners in pieces)
+
+
+def scaled(model: Model, factor: float) -> Model:
+    """The same thing `factor` times as large, of the same stuff."""
+
+    def larger(solid: Solid) -> Solid:
+        x, y, z = solid.position
+        corners = None if solid.corners is None else solid.corners * factor
+        size = tuple(length * factor for length in solid.size)
+        return replace(solid, size=size, position=(x * factor, y * factor, z * factor), corners=corners)
+
+    x, y, z = model.centre_of_mass
+    holder = model.holder
+    if holder is not None:
+        reach = (holder.reach[0] * factor, holder.reach[1] * factor)
+        holder = Holder(holder.relation, holder.height * factor, reach)
+    return replace(
+        model,
+        parts=tuple(replace(part, mesh=part.mesh.scaled((factor,) * 3)) for part in model.parts),
+        solids=tuple(larger(solid) for solid in model.solids),
+        mass=model.mass * factor**3,
+        centre_of_mass=(x * factor, y * factor, z * factor),
+        rolling=model.rolling * factor,
+        holder=holder,
+    )
 
 
 def shaded(colour: Colour, factor: float) -> Colour:

@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import project
-from spatial_vlm_ros.sim.compilation import SEEN, TIME_STEP, Thing, compile_model
+from spatial_vlm_ros.sim.compilation import TIME_STEP, Thing, compile_model
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.mujoco_ import load_mujoco
+from spatial_vlm_ros.sim.owners import Owners
 from spatial_vlm_ros.sim.renderer import SceneRenderer
 from spatial_vlm_ros.sim.scenery import Scenery
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.sim.truth import TrueObject, outline_of, tight_box
-from spatial_vlm_ros.types import Detection, Mask, PinholeCamera, RgbdFrame, Transform
+from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, Transform
 
 STILL_SPEED, STILL_TURN = 0.003, 0.06
 """Slower than this (m/s, rad/s) a thing is at rest."""
@@ -62,12 +61,7 @@ class PhysicsWorld:
         self._settle()
         self._bodies = {id_: self._model.body(id_).id for id_ in self.things}
         self.truth: Mapping[str, TrueObject] = MappingProxyType({id_: self._true(id_) for id_ in self.things})
-        self._seen = {id_: self._seen_geoms(id_) for id_ in self.things}
-        self._owner = np.full(self._model.ngeom + 1, -1, np.int32)  # number of the thing of each geom; the last: none
-        for number, geoms in enumerate(self._seen.values()):
-            self._owner[geoms] = number
-        self._shines = np.zeros(self._model.ngeom + 1, np.bool_)
-        self._shines[self._shiny_geoms()] = True
+        self._owners = Owners(self._model, self.things)
 
     def __enter__(self) -> PhysicsWorld:
         return self
@@ -150,17 +144,15 @@ class PhysicsWorld:
         if self._renderer is None:
             self._renderer = SceneRenderer(self._model, self._data)
         picture = self._renderer.draw(camera, pose)
-        owner = self._owner[picture.geom]
-        masks = {id_: owner == number for number, id_ in enumerate(self.things)}
-        count = self._counted(picture.geom)
-        detections = tuple(self._detection(id_, mask) for id_, mask in masks.items() if count[id_])
+        masks = self._owners.masks(picture.geom)
+        count = self._owners.counted(picture.geom)
         depth = np.where(picture.depth <= self.scenery.max_range, picture.depth, np.float32(np.nan))
         return PhysicsRendering(
             RgbdFrame(picture.rgb, depth, camera, stamp_ns, pose.child, pose),
-            detections,
+            self._owners.detections(masks),
             MappingProxyType(masks),
             MappingProxyType(self._visible_fractions(self._renderer, camera, pose, count)),
-            self._shines[picture.geom],
+            self._owners.shiny(picture.geom),
         )
 
     def _visible_fractions(
@@ -172,15 +164,10 @@ class PhysicsWorld:
         """
         whole: dict[str, int] = {}
         for group in _apart({id_: self._window(id_, camera, pose) for id_ in count}):
-            geom = renderer.alone(camera, pose, [g for id_ in group for g in self._seen[id_]])
-            alone = self._counted(geom)
+            geom = renderer.alone(camera, pose, [g for id_ in group for g in self._owners.seen[id_]])
+            alone = self._owners.counted(geom)
             whole.update({id_: alone[id_] for id_ in group})
         return {id_: min(n / max(whole[id_], 1), 1.0) for id_, n in count.items()}
-
-    def _counted(self, geom: npt.NDArray[np.int32]) -> dict[str, int]:
-        """Pixels of each thing in a picture of geom numbers."""
-        counts = np.bincount(geom.ravel() + 1, minlength=len(self._owner))  # of no geom, then of each
-        return {id_: int(counts[np.add(geoms, 1)].sum()) for id_, geoms in self._seen.items()}
 
     def _window(self, id_: str, camera: PinholeCamera, pose: Transform) -> Array:
         """(4,) left, top, right, bottom that its picture lies in; endless where a corner is behind the camera."""
@@ -188,24 +175,6 @@ class PhysicsWorld:
         if not np.isfinite(pixels).all():
             return np.array([-np.inf, -np.inf, np.inf, np.inf])
         return np.concatenate([pixels.min(axis=0) - 1, pixels.max(axis=0) + 1])
-
-    def _detection(self, id_: str, mask: Mask) -> Detection:
-        left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-        box = (float(left), float(top), float(left + width), float(top + height))
-        true = self.truth[id_]
-        return Detection(id_, true.label, 1.0, box, mask, true.attributes)
-
-    def _seen_geoms(self, id_: str) -> list[int]:
-        of_body = self._model.geom_bodyid == self._bodies[id_]
-        return [int(g) for g in np.flatnonzero(of_body & (self._model.geom_group == SEEN))]
-
-    def _shiny_geoms(self) -> list[int]:
-        return [
-            int(self._model.geom(f"{id_}/{number}").id)
-            for id_, thing in self.things.items()
-            for number, part in enumerate(thing.model.parts)
-            if part.shiny
-        ]
 
 
 def _apart(windows: Mapping[str, Array]) -> list[list[str]]:

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated arm: what it costs, and whether grasps that fit hold. No gate, and no perception in the grasps.
+
+`python -m benchmarks.arm_cell --n 100`: in each random world the target is taken from above where it truly stands, with
+the first of eight headings for which the embedded planner finds a way, put on the middle of the tray, and let go. What
+became of it is what the judge says. Beside that, the resolver is asked for the world's instruction on one noisy frame
+with perfect detections. Nothing is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.harness import finish, option, table
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.planning.embedded.planner import Planner
+from spatial_vlm_ros.planning.embedded.request import Box, HeldBox, Motion, Request, Segment
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
+from spatial_vlm_ros.sim.arm.following import Ended, Tolerances
+from spatial_vlm_ros.sim.arm.judge import State
+from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
+from spatial_vlm_ros.sim.arm.view import ArmView
+from spatial_vlm_ros.sim.arm.worlds import layout
+from spatial_vlm_ros.sim.cameras import VGA
+
+WORLDS = 100
+FIRST_SEED = 1000  # tests and development use smaller ones
+TIME_LIMIT = 3.0
+GRASP, ABOVE = 0.03, 0.12  # metres above what carries it that the tip takes the thing, and from how far above it comes
+FORCE = 30.0  # N
+HEADINGS = np.arange(8) * np.pi / 8
+
+Floats = npt.NDArray[np.float64]
+
+
+def down(place: Floats, height: float, yaw: float) -> Floats:
+    """(4, 4) base_T_tip over a place, fingers down."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = [[c, s, 0], [s, -c, 0], [0, 0, -1]], (*place[:2], height)
+    return pose
+
+
+def boxes_of(cell: ArmCell) -> list[Box]:
+    """Everything as it truly stands; 5 mm of padding."""
+    scenery, under = cell.layout.scenery, np.eye(4)
+    under[:3, 3] = (*scenery.table_centre, -0.02)
+    found = [Box("table", under, np.array([*scenery.table_size, 0.04]), 0.005)]
+    for thing in cell.layout.things:
+        low, high = thing.model.vertices.min(axis=0), thing.model.vertices.max(axis=0)
+        pose = cell.pose(thing.id).matrix.copy()
+        pose[:3, 3] += pose[:3, :3] @ ((low + high) / 2)
+        found.append(Box(thing.id, pose, high - low, 0.005))
+    return found
+
+
+class Run:
+    """One world from beginning to end."""
+
+    def __init__(self, planner: Planner, seed: int) -> None:
+        self.planner, self.seed, self.cell = planner, seed, ArmCell(layout(str(seed)))
+        self.steps, self.seconds, self.worst = 0, 0.0, 0.0
+
+    def step(self) -> None:
+        """One step; its time is taken."""
+        begun = time.process_time()
+        self.cell.step()
+        self.seconds += time.process_time() - begun
+        self.steps += 1
+
+    def plan(self, *segments: Segment, boxes: list[Box]) -> Motion:
+        """From where the arm is."""
+        start = self.cell.joints().position[:7]
+        return self.planner.plan(Request(start, segments, boxes, seed=self.seed, time_limit=TIME_LIMIT))
+
+    def follow(self, motion: Motion) -> None:
+        """All trajectories of a motion."""
+        cell = self.cell
+        for t in motion.trajectories:
+            sent = JointTrajectory(t.times, t.positions, t.velocities, t.accelerations)
+            cell.follower.begin(sent, cell.time, cell.joints().position[:7], Tolerances())
+            ended: Ended | None = None
+            while ended is None:
+                self.step()
+                state = cell.joints()
+                off = np.abs(cell.follower.desired(cell.time).position - state.position[:7]).max()
+                self.worst = max(self.worst, float(off))
+                ended = cell.follower.ended(cell.time, state.position[:7], state.velocity[:7])
+            if ended.code:
+                raise RuntimeError(ended.words)
+
+    def grip(self, position: float) -> None:
+        """Close or open."""
+        self.cell.hand.grip(position, FORCE)
+        while self.cell.hand.ended(self.cell.data) is None:
+            self.step()
+
+    def take_and_put(self) -> State:
+        """The target onto the tray; what became of it."""
+        cell, target, tray = self.cell, self.cell.layout.target, self.cell.layout.tray
+        boxes = boxes_of(cell)
+        place, goal = cell.pose(target).translation, cell.pose(tray).translation
+        itself = next(box for box in boxes if box.id == target)
+        others = [box for box in boxes if box.id != target]
+        motion, yaw = self._approach(place, target, boxes)
+        self.follow(motion)
+        self.grip(0.0)
+        held = HeldBox(target, np.linalg.inv(down(place, GRASP, yaw)) @ itself.pose, itself.size)
+        carried: dict[str, Any] = {"held": held, "opening": 0.05}
+        on = GRASP + 0.009  # 4 mm above the tray's floor, which is 5 mm thick
+        up = Segment(down(place, GRASP + ABOVE, yaw), straight=True, held_touch={"table"}, touch={"table"}, **carried)
+        over = Segment(down(goal, on + ABOVE, yaw), **carried)
+        lower = Segment(
+            down(goal, on, yaw), straight=True, held_touch={"table", tray}, touch={"table", tray}, **carried
+        )
+        self.follow(self.plan(up, over, lower, boxes=others))
+        self.grip(0.04)
+        away = Segment(down(goal, on + ABOVE, yaw), straight=True, touch={"table", tray})
+        self.follow(self.plan(away, boxes=others))
+        for _ in range(int(1.0 / STEP)):
+            self.step()
+        return cell.judge.verdict(cell.data).things[target]
+
+    def _approach(self, place: Floats, target: str, boxes: list[Box]) -> tuple[Motion, float]:
+        """The first heading that can be planned."""
+        refused: SpatialVlmError | None = None
+        for yaw in HEADINGS:
+            above = Segment(down(place, GRASP + ABOVE, yaw))
+            to = Segment(down(place, GRASP, yaw), straight=True, touch={target, "table"})
+            try:
+                return self.plan(above, to, boxes=boxes), float(yaw)
+            except SpatialVlmError as error:
+                refused = error
+        raise refused or RuntimeError("no heading")
+
+
+def seen(cell: ArmCell) -> tuple[str, float]:
+    """What the resolver says of a frame of the world, and processor seconds for the second drawing."""
+    layout_, view = cell.layout, ArmView(cell, VGA)
+    view.look(cell.data.qpos.copy(), layout_.base_T_camera)
+    begun = time.process_time()
+    frame, detections = view.look(cell.data.qpos.copy(), layout_.base_T_camera)
+    drawn = time.process_time() - begun
+    view.close()
+    told = Resolver().resolve(frame, layout_.instruction, detections)
+    if told.target is None:
+        return told.status.name, drawn
+    if told.target.id != layout_.target:
+        return "wrong target", drawn
+    return ("OK" if told.place is not None and told.place.anchor_id == layout_.tray else "wrong place"), drawn
+
+
+def main() -> int:
+    """Measure, print and write."""
+    n, planner = int(option("n", WORLDS)), Planner()
+    outcomes: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
+    worlds, steps, follows, neighbours, grips, drawings = [], [], [], [], [], []
+    moved_others = 0
+    for seed in range(FIRST_SEED, FIRST_SEED + n):
+        begun = time.process_time()
+        run = Run(planner, seed)
+        worlds.append(time.process_time() - begun)
+        target = run.cell.layout.target
+        answer, drawn = seen(run.cell)
+        answers[answer] += 1
+        drawings.append(drawn)
+        try:
+            outcome = "delivered" if run.take_and_put().delivered else "not delivered"
+        except SpatialVlmError as error:
+            outcome = f"planner: {error.status_name}"
+        except RuntimeError as error:
+            outcome = "controller"
+            print(f"{seed}: {error}", file=sys.stderr)
+        outcomes[outcome] += 1
+        verdict = run.cell.judge.verdict(run.cell.data)
+        if outcome != "delivered":
+            print(f"{seed}: {outcome}: {verdict.things[target]} {verdict.forces}", file=sys.stderr)
+        moved_others += len(set(verdict.moved) - {target}) > 0
+        others = [
+            force for name, force in verdict.forces.items() if name not in (target, "table", run.cell.layout.tray)
+        ]
+        neighbours.append(max(others, default=0.0))
+        grips.append(verdict.forces.get(target, 0.0))
+        if run.steps:
+            steps.append(1000 * run.seconds / run.steps)
+            follows.append(1000 * run.worst)
+    series = {
+        "making a world, processor s": worlds,
+        "one step of 2 ms, processor ms": steps,
+        "drawing a frame, processor s": drawings,
+        "off the path at most, mrad": follows,
+        "on the target at most, N": grips,
+        "on a neighbour at most, N": neighbours,
+    }
+    rows = [
+        (name, *np.round(np.percentile(values, [50, 95, 100]), 3).tolist(), len(values))
+        for name, values in series.items()
+    ]
+    title = f"{n} worlds: {dict(outcomes)}; resolver: {dict(answers)}; something else was moved in {moved_others}"
+    table(title, ("", "p50", "p95", "most", "n"), rows)
+    measured: dict[str, Any] = {
+        "setting": {"worlds": n, "first_seed": FIRST_SEED, "grip_n": FORCE},
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "outcomes": dict(outcomes),
+        "resolver": dict(answers),
+        "others_moved": moved_others,
+        **{name: {"p50": a, "p95": b, "most": c, "n": k} for name, a, b, c, k in rows},
+    }
+    return finish("arm_cell", measured, [])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arm, the table and the things in one model, stepped in simulated time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS, BASE_LINK, HOME
+from spatial_vlm_ros.sim.arm.control import ArmControl, HandControl, positions_of
+from spatial_vlm_ros.sim.arm.following import Follower
+from spatial_vlm_ros.sim.arm.judge import Judge
+from spatial_vlm_ros.sim.arm.panda import MOST_OPEN, add_panda, at_home
+from spatial_vlm_ros.sim.arm.worlds import Layout
+from spatial_vlm_ros.sim.compilation import compile_model
+from spatial_vlm_ros.sim.meshes import Array
+from spatial_vlm_ros.sim.mujoco_ import load_mujoco
+from spatial_vlm_ros.types import Transform, Vector3
+
+STEP = 0.002  # s
+_SLIP_ROUNDS = 4  # of the solver that keeps held things from creeping; MuJoCo's manual, "noslip"
+_IMPRATIO = 10.0  # friction that much stiffer than what keeps things apart; MuJoCo's manual, "slip"
+_SETTLES = 4.0  # s after which settling ends anyway
+_FAR = (0.0, 0.0, -50.0)  # where things are that were taken away: below the floor, out of sight and reach
+
+
+@dataclass(frozen=True, eq=False)
+class JointState:
+    """(9,) positions, velocities and efforts of `panda.JOINTS`: radians, metres, seconds, N m and N."""
+
+    position: Array
+    velocity: Array
+    effort: Array
+
+
+class ArmCell:
+    """The robot cell. Not for several threads at once: whoever shares it locks it.
+
+    World frame: `panda_link0`. At first everything has come to rest, the arm stands at home with its hand open.
+
+    Args:
+        layout: what stands where.
+
+    Attributes:
+        follower: what the arm follows.
+        hand: what the fingers do.
+        judge: what physics says of it.
+
+    Raises:
+        DependencyError: the extra `arm` is not installed.
+        ModelError: MuJoCo is not installed.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.mj = mj = load_mujoco()
+        self.model = compile_model(layout.things, layout.scenery, _extended)
+        self.data = mj.MjData(self.model)
+        at_home(self.model, self.data)
+        self._arm, self.hand = ArmControl(mj, self.model), HandControl(self.model, MOST_OPEN)
+        lower, upper = (np.array([self.model.joint(name).range[k] for name in ARM_JOINTS]) for k in (0, 1))
+        self.follower = Follower(ARM_JOINTS, lower, upper, HOME)
+        ids = [thing.id for thing in layout.things]
+        self.judge = Judge(mj, self.model, ids, layout.tray)
+        self._gone: set[str] = set()
+        self._settle()
+        self.data.time = 0.0
+        self.judge.begin(self.data)
+
+    @property
+    def time(self) -> float:
+        """Simulated seconds since the start."""
+        return float(self.data.time)
+
+    def step(self) -> None:
+        """Let STEP seconds pass."""
+        self.mj.mj_step1(self.model, self.data)
+        self._arm.drive(self.data, self.follower.desired(self.time))
+        self.hand.drive(self.data)
+        self.mj.mj_step2(self.model, self.data)
+        for id_ in self._gone:  # nothing carries it
+            self._put(self._joint(id_), _FAR)
+        self.judge.record(self.data)
+
+    def joints(self) -> JointState:
+        """Where the joints are."""
+        return JointState(*positions_of(self._arm, self.hand, self.data))
+
+    def pose(self, body: str) -> Transform:
+        """Where a link or thing is, in `panda_link0`, as of the last step.
+
+        Raises:
+            UnknownNameError: there is none of that name.
+        """
+        try:
+            at = self.data.body(body)
+        except KeyError as error:
+            raise UnknownNameError("body", body, [thing.id for thing in self.layout.things]) from error
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = at.xmat.reshape(3, 3), at.xpos
+        return Transform(BASE_LINK, body, matrix)
+
+    # -------------------------------------------------------------------------------------------- faults
+
+    def move(self, id_: str, position: Vector3, yaw: float = 0.0) -> None:
+        """Put a thing elsewhere at once, upright and at rest: its foot at `position`, metres; `yaw` in radians.
+
+        Raises:
+            UnknownNameError: there is no such thing.
+            InputError: numbers that are not finite.
+        """
+        joint = self._joint(id_)
+        if not np.isfinite([*position, yaw]).all():
+            raise InputError("place", f"{position}, {yaw}", "finite metres and radians", "correct it")
+        self._put(joint, position, yaw)
+        self.mj.mj_forward(self.model, self.data)
+        self.judge.displaced(id_, self.data)
+
+    def remove(self, id_: str) -> None:
+        """Take a thing away.
+
+        Raises:
+            UnknownNameError: there is no such thing.
+        """
+        self._joint(id_)
+        geoms = self.model.geom_bodyid == self.model.body(id_).id
+        self.model.geom_contype[geoms] = self.model.geom_conaffinity[geoms] = 0
+        self.move(id_, _FAR)
+        self._gone.add(id_)
+        self.judge.removed(id_)
+
+    def _joint(self, id_: str) -> int:
+        if id_ not in {thing.id for thing in self.layout.things}:
+            raise UnknownNameError("thing", id_, [thing.id for thing in self.layout.things])
+        return int(self.model.body(id_).jntadr[0])
+
+    def _put(self, joint: int, position: Vector3, yaw: float = 0.0) -> None:
+        first, dof = int(self.model.jnt_qposadr[joint]), int(self.model.jnt_dofadr[joint])
+        self.data.qpos[first : first + 7] = [*position, math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)]
+        self.data.qvel[dof : dof + 6] = 0.0
+
+    def _settle(self) -> None:
+        for _ in range(int(_SETTLES / STEP)):
+            self.step()
+            if self.judge.all_still(0.1):
+                break
+
+
+def _extended(mj: Any, spec: Any) -> None:
+    spec.option.timestep = STEP
+    spec.option.impratio = _IMPRATIO
+    spec.option.noslip_iterations = _SLIP_ROUNDS
+    add_panda(mj, spec)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the motors do: torques that keep the arm on its way, and the force of the fingers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS
+from spatial_vlm_ros.sim.arm.panda import FINGER_JOINTS, MOST_FORCE, MOST_OPEN
+from spatial_vlm_ros.sim.arm.trajectory import Desired
+from spatial_vlm_ros.sim.meshes import Array
+
+DEFAULT_FORCE = 40.0  # N: where no effort is told
+REACHED = 0.001  # metres
+_BAND = 40.0  # rad/s: of the arm's position loop, critically damped
+_CLOSES = 0.05  # m/s of each finger
+_STIFF, _DAMPED = 20000.0, 200.0  # N/m, N s/m: of each finger
+_STANDS, _STALL = 0.001, 0.25  # m/s, s: fingers that are slower for so long before their goal are stalled
+
+
+class ArmControl:
+    """Computed torque: M (q̈ + 2ω ė + ω² e) + bias, cut off at what the motors give. Source: Luh, Walker, Paul 1980.
+
+    The bias holds gravity and Coriolis forces of the arm itself; what it carries is not told to it.
+
+    Args:
+        mj: the module.
+        model: MuJoCo model with the arm.
+    """
+
+    def __init__(self, mj: Any, model: Any) -> None:
+        self._mj, self._model = mj, model
+        self.qpos = np.array([model.joint(name).qposadr[0] for name in ARM_JOINTS])
+        self.dofs = np.array([model.joint(name).dofadr[0] for name in ARM_JOINTS])
+        self._motors = np.array([model.actuator(name).id for name in ARM_JOINTS])
+        self._most = model.actuator_ctrlrange[self._motors, 1].copy()
+        self._wanted, self._torque = np.zeros(model.nv), np.zeros(model.nv)
+
+    def drive(self, data: Any, desired: Desired) -> None:
+        """Set the motors of the arm; between mj_step1 and mj_step2."""
+        off, slow = desired.position - data.qpos[self.qpos], desired.velocity - data.qvel[self.dofs]
+        self._wanted[self.dofs] = desired.acceleration + 2 * _BAND * slow + _BAND**2 * off
+        self._mj.mj_mulM(self._model, data, self._torque, self._wanted)
+        torque = self._torque[self.dofs] + data.qfrc_bias[self.dofs]
+        data.ctrl[self._motors] = np.clip(torque, -self._most, self._most)
+
+
+@dataclass(frozen=True)
+class Gripped:
+    """How a command of the gripper ended.
+
+    Args:
+        position: of each finger, metres: half the opening.
+        effort: N of each finger.
+        stalled: something is in the way: what is between the fingers is held.
+        reached: the fingers are where they were told to be.
+    """
+
+    position: float
+    effort: float
+    stalled: bool
+    reached: bool
+
+
+class HandControl:
+    """Two fingers that go to a place and press as hard as they may where something is in the way.
+
+    Args:
+        model: MuJoCo model with the hand.
+        position: of each finger at first, metres.
+    """
+
+    def __init__(self, model: Any, position: float = MOST_OPEN) -> None:
+        self.qpos = np.array([model.joint(name).qposadr[0] for name in FINGER_JOINTS])
+        self.dofs = np.array([model.joint(name).dofadr[0] for name in FINGER_JOINTS])
+        self._motors = np.array([model.actuator(name).id for name in FINGER_JOINTS])
+        self._step = float(model.opt.timestep)
+        self._goal = self._at = position
+        self._force, self._quiet = DEFAULT_FORCE, 0.0
+        self._awaited = False
+
+    def grip(self, position: float, force: float) -> None:
+        """Go there.
+
+        Args:
+            position: of each finger, 0 to MOST_OPEN metres.
+            force: N that each finger presses with at most; 0 = DEFAULT_FORCE. More than MOST_FORCE is that.
+        """
+        self._goal = min(max(position, 0.0), MOST_OPEN)
+        self._force = min(force, MOST_FORCE) if force > 0 else DEFAULT_FORCE
+        self._quiet, self._awaited = 0.0, True
+
+    def stop(self, data: Any) -> None:
+        """Stay: where nothing is held, at the fingers' place; what is held is held on."""
+        if not self._awaited:
+            return
+        self._awaited = False
+        self._goal = self._at = max(min(self._at, float(self.position(data))), 0.0)
+
+    def position(self, data: Any) -> float:
+        """Of the fingers, metres: half the opening."""
+        return float(data.qpos[self.qpos].mean())
+
+    def drive(self, data: Any) -> None:
+        """Set the motors of the fingers; between mj_step1 and mj_step2."""
+        way = self._goal - self._at
+        self._at += math.copysign(min(abs(way), _CLOSES * self._step), way)
+        place, speed = data.qpos[self.qpos], data.qvel[self.dofs]
+        force = _STIFF * (self._at - place) - _DAMPED * speed
+        data.ctrl[self._motors] = np.clip(force, -self._force, self._force)
+        self._quiet = self._quiet + self._step if float(np.abs(speed).max()) < _STANDS else 0.0
+
+    def ended(self, data: Any) -> Gripped | None:
+        """How the last command ended, once; None while it goes on."""
+        if not self._awaited:
+            return None
+        off = abs(self.position(data) - self._goal)
+        if self._at != self._goal or self._quiet < (_STALL if off > REACHED else self._step):
+            return None
+        self._awaited = False
+        return self.state(data, off > REACHED)
+
+    def state(self, data: Any, stalled: bool = False) -> Gripped:
+        """Where the fingers are."""
+        effort = float(np.abs(data.ctrl[self._motors]).mean())
+        position = self.position(data)
+        return Gripped(position, effort, stalled, abs(position - self._goal) <= REACHED)
+
+
+def positions_of(control: ArmControl, hand: HandControl, data: Any) -> tuple[Array, Array, Array]:
+    """(9,) positions, velocities and efforts in the order of `panda.JOINTS`."""
+    qpos, dofs = np.concatenate([control.qpos, hand.qpos]), np.concatenate([control.dofs, hand.dofs])
+    return data.qpos[qpos].copy(), data.qvel[dofs].copy(), data.qfrc_actuator[dofs].copy()

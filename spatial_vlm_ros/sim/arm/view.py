@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the camera and the detector see of the cell, as a real camera and an erring detector would report it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.sim.arm.cell import ArmCell
+from spatial_vlm_ros.sim.grounder import DetectorErrors, degraded
+from spatial_vlm_ros.sim.live import in_millimetres
+from spatial_vlm_ros.sim.meshes import Array
+from spatial_vlm_ros.sim.owners import Owners
+from spatial_vlm_ros.sim.renderer import SceneRenderer
+from spatial_vlm_ros.sim.sensor import STEREO, noisy
+from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
+
+
+class ArmView:
+    """Draws the cell from a state of it, so that it goes on meanwhile. Use it from one thread; `close()` it there.
+
+    Args:
+        cell: what is drawn; only its model and `layout` are used later.
+        camera: rectified.
+        errors: how the detector errs; None = not at all.
+        seed: of noise and errors, 0 or more.
+        noise: whether depth and colour are those of a sensor, or exact.
+
+    Raises:
+        ModelError: no drawing context can be had.
+    """
+
+    def __init__(
+        self, cell: ArmCell, camera: PinholeCamera, errors: DetectorErrors | None = None, seed: int = 0,
+        noise: bool = True,
+    ) -> None:  # fmt: skip
+        self._mj, self._model = cell.mj, cell.model
+        self._data = cell.mj.MjData(cell.model)
+        self.camera, self._errors, self._seed, self._noise = camera, errors or DetectorErrors(), seed, noise
+        self._range = cell.layout.scenery.max_range
+        self._owners = Owners(cell.model, {thing.id: thing for thing in cell.layout.things})
+        self._renderer: Any = SceneRenderer(cell.model, self._data)
+        self._shots = 0
+
+    def close(self) -> None:
+        """Free the drawing context."""
+        self._renderer.close()
+
+    def look(self, qpos: Array, base_T_camera: Transform, stamp_ns: int = 0,
+             told: Transform | None = None) -> tuple[RgbdFrame, tuple[Detection, ...]]:  # fmt: skip
+        """A frame and what the detector reports of it.
+
+        Args:
+            qpos: state of the cell, a copy of `cell.data.qpos`.
+            base_T_camera: where the camera is.
+            stamp_ns: of the frame.
+            told: where the frame says that the camera is; None = where it is.
+
+        Returns:
+            Depth in metres, with noise in whole millimetres; detections in the order of the layout.
+        """
+        self._data.qpos[:] = qpos
+        self._mj.mj_kinematics(self._model, self._data)
+        self._mj.mj_comPos(self._model, self._data)
+        self._mj.mj_camlight(self._model, self._data)
+        picture = self._renderer.draw(self.camera, base_T_camera)
+        pose = told or base_T_camera
+        depth = np.where(picture.depth <= self._range, picture.depth, np.float32(np.nan))
+        frame = RgbdFrame(picture.rgb, depth, self.camera, stamp_ns, pose.child, pose)
+        self._shots += 1
+        rng = np.random.default_rng((self._seed, self._shots))
+        if self._noise:
+            frame = noisy(frame, rng, STEREO, self._owners.shiny(picture.geom))
+            frame = replace(frame, depth=in_millimetres(frame.depth))
+        found = self._owners.detections(self._owners.masks(picture.geom))
+        return frame, degraded(found, self._errors, rng)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables that the arm can clear: small chicks, a cup, other things and a tray; the camera stands opposite the arm.
+
+The camera looks back at the arm, so that what is behind the cup is nearer to the arm and within its reach. Everything
+is small enough for a hand that opens 80 mm, but the tray.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.planning.embedded.robot import BASE_LINK
+from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.sim.kinds import make
+from spatial_vlm_ros.sim.model import Model, scaled
+from spatial_vlm_ros.sim.physics import PhysicsWorld
+from spatial_vlm_ros.sim.scenery import Light, Scenery, random_scenery
+from spatial_vlm_ros.sim.settled import broken
+from spatial_vlm_ros.sim.tabletop import look_at
+from spatial_vlm_ros.sim.truth import Placed
+from spatial_vlm_ros.types import Transform, Vector3
+
+TRAY = "tray"
+_CENTRE, _SIZE = (0.35, 0.0), (1.3, 1.5)  # of the table, metres
+_LET_GO = 0.002  # metres above the table
+_SCALES: Mapping[str, float] = MappingProxyType(
+    {"bonnet chick": 0.62, "ribbon chick": 0.62, "cup": 0.8, "tray": 0.9, "box": 0.6, "can": 0.85, "orange": 0.8,
+     "lemon": 0.85, "banana": 0.9, "apple": 0.8}
+)  # fmt: skip
+_OTHERS = ("box", "can", "orange", "lemon", "apple")
+_REACH = ((0.36, 0.72), (-0.38, 0.38))  # x and y in which things are put, metres
+_APART = 0.045  # metres between the circles around two things: a finger goes in between
+_VIEW = 0.07  # metres that a thing before the target stands aside from its line of sight
+_ATTEMPTS, _PLACES = 40, 200
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A table before it is let go.
+
+    Args:
+        name: of the world.
+        things: what lies on it, in the frame `panda_link0`.
+        scenery: the table, whose top is at z = 0, and the room.
+        base_T_camera: where the camera is.
+        target: id of what is to be taken.
+        tray: id of what it is to be put on.
+        instruction: words that mean that.
+    """
+
+    name: str
+    things: tuple[Thing, ...]
+    scenery: Scenery
+    base_T_camera: Transform
+    target: str
+    tray: str
+    instruction: str
+
+
+def layout(name: str) -> Layout:
+    """A world by its name in ARM_WORLDS, or by a seed.
+
+    Raises:
+        UnknownNameError: neither.
+        InputError: no world was found for that seed.
+        ModelError: MuJoCo is not installed.
+    """
+    if name in ARM_WORLDS:
+        return ARM_WORLDS[name]()
+    if name.isdecimal():
+        return random_layout(int(name))
+    raise UnknownNameError("world of the arm", name, (*ARM_WORLDS, "a seed such as 7"))
+
+
+def chicks(name: str, bonnet: tuple[float, float], ribbon: tuple[float, float], target: str) -> Layout:
+    """The two chicks at two places beside the cup, with other things and a tray; `target` is the one behind it."""
+    rng = np.random.default_rng(5)
+    cup = (0.57, 0.0)
+    places: Mapping[str, tuple[str, str | None, tuple[float, float], float]] = {
+        "cup": ("cup", "blue", cup, 0.0),
+        "bonnet": ("bonnet chick", None, bonnet, 0.3),
+        "ribbon": ("ribbon chick", None, ribbon, -0.3),
+        TRAY: ("tray", "grey", (0.5, 0.32), 0.0),
+        "box": ("box", "red", (0.6, -0.24), 0.4),
+        "orange": ("orange", None, (0.42, -0.2), 0.0),
+        "can": ("can", "purple", (0.46, -0.36), 0.0),
+        "lemon": ("lemon", None, (0.72, -0.12), 0.9),
+    }
+    things = [
+        Thing(id_, _small(kind, rng, colour), (*place, _LET_GO), yaw)
+        for id_, (kind, colour, place, yaw) in places.items()
+    ]
+    return Layout(name, tuple(things), _room(rng), arm_camera(), target, TRAY, _INSTRUCTION)
+
+
+def random_layout(seed: int) -> Layout:
+    """A world by chance: one chick behind the cup, the other not, three to five other things, a tray.
+
+    It was let go and has come to rest: nothing tipped or fell, and the chick is behind the cup by 3 cm or more.
+
+    Raises:
+        InputError: a negative seed, or no such world was found.
+        ModelError: MuJoCo is not installed.
+    """
+    if seed < 0:
+        raise InputError("seed", str(seed), "0 or more", "correct it")
+    for attempt in range(_ATTEMPTS):
+        rng = np.random.default_rng((seed, attempt))
+        drawn = _drawn(rng, str(seed))
+        if drawn is None:
+            continue
+        with PhysicsWorld(drawn.things, drawn.scenery, drawn.base_T_camera) as world:
+            if world.at_rest() and not broken(world):
+                return drawn
+    raise InputError("seed", str(seed), "one with a world that stands", "take another seed")
+
+
+def arm_camera(side: float = 0.0, height: float = 0.66) -> Transform:
+    """The camera opposite the arm, at 1.18 m from its base, looking down at the table."""
+    return look_at((1.18, side, height), (0.53, 0.3 * side, 0.02), BASE_LINK)
+
+
+def wrist_camera() -> Transform:
+    """The camera on the hand: 6 cm before it, looking along the fingers, which stay out of its picture."""
+    matrix = np.array([[0.0, -1.0, 0.0, 0.06], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.02], [0.0, 0.0, 0.0, 1.0]])
+    return Transform("panda_hand", "wrist_camera_optical_frame", matrix)
+
+
+_INSTRUCTION = "put the chick behind the cup on the tray"
+ARM_WORLDS: Mapping[str, Callable[[], Layout]] = MappingProxyType(
+    {
+        "behind": partial(chicks, "behind", (0.42, 0.03), (0.69, 0.06), "bonnet"),
+        "swapped": partial(chicks, "swapped", (0.69, 0.06), (0.42, 0.03), "ribbon"),
+    }
+)
+"""Name → maker: the bonnet chick behind the cup and the ribbon chick before it; the other way round."""
+
+
+def _room(rng: np.random.Generator) -> Scenery:
+    """A room with the table under the arm."""
+    drawn = random_scenery(rng)
+    shift = _CENTRE[0] - drawn.table_centre[0]
+
+    def moved(at: Vector3) -> Vector3:
+        return at[0] + shift, at[1], at[2] - drawn.table_height
+
+    lights = tuple(Light(moved(x.position), moved(x.towards), x.brightness, x.shadows) for x in drawn.lights)
+    floor = drawn.floor_height - drawn.table_height
+    size = {"table_centre": _CENTRE, "table_size": _SIZE, "table_height": 0.0, "floor_height": floor}
+    return replace(drawn, lights=lights, **size)  # type: ignore[arg-type]
+
+
+def _small(kind: str, rng: np.random.Generator, colour: str | None = None) -> Model:
+    return scaled(make(kind, rng, colour), _SCALES[kind])
+
+
+def _drawn(rng: np.random.Generator, name: str) -> Layout | None:
+    """A layout by chance; None where something found no place."""
+    scenery, camera = _room(rng), arm_camera(float(rng.uniform(-0.12, 0.12)), float(rng.uniform(0.6, 0.72)))
+    eye = camera.translation[:2]
+    side = 1 if rng.random() < 0.5 else -1
+    tray = (float(rng.uniform(0.46, 0.56)), side * float(rng.uniform(0.3, 0.34)))
+    cup = (float(rng.uniform(0.52, 0.62)), float(rng.uniform(-0.12, 0.12)) - 0.06 * side)
+    dressed = [str(kind) for kind in rng.permutation(["bonnet chick", "ribbon chick"])]
+    ahead = np.subtract(cup, eye) / np.linalg.norm(np.subtract(cup, eye))
+    aside = np.array([-ahead[1], ahead[0]])
+    behind = cup + float(rng.uniform(0.12, 0.17)) * ahead + float(rng.uniform(-0.035, 0.035)) * aside
+    before = cup - float(rng.uniform(0.1, 0.13)) * ahead + float(rng.choice([-1, 1])) * rng.uniform(0.04, 0.1) * aside
+    spots = [("cup", "cup", cup), (TRAY, "tray", tray), (dressed[0].split()[0], dressed[0], behind),
+             (dressed[1].split()[0], dressed[1], before)]  # fmt: skip
+    target = dressed[0].split()[0]
+    things: list[Thing] = []
+    for id_, kind, spot in spots:
+        relation = {target: "behind", dressed[1].split()[0]: "in front of"}.get(id_)
+        yaw = 0.0 if kind == "tray" else float(rng.uniform(-math.pi, math.pi))
+        placed = Placed(relation, ("cup",)) if relation else None
+        thing = Thing(id_, _small(kind, rng), (float(spot[0]), float(spot[1]), _LET_GO), yaw, placed)
+        if (not _within(spot) and kind != "tray") or not _free(thing, things):
+            return None
+        things.append(thing)
+    for kind in rng.permutation(list(_OTHERS))[: int(rng.integers(3, 6))]:
+        if not _add_anywhere(rng, str(kind), things, eye, behind):
+            return None
+    if not _seen(things[3], eye, behind):
+        return None
+    return Layout(name, tuple(things), scenery, camera, target, TRAY, _INSTRUCTION)
+
+
+def _add_anywhere(rng: np.random.Generator, kind: str, things: list[Thing], eye: np.ndarray, to: np.ndarray) -> bool:
+    """Put one more thing where it is free and hides the target from nobody."""
+    model, yaw = _small(kind, rng), float(rng.uniform(-math.pi, math.pi))
+    for _ in range(_PLACES):
+        (x0, x1), (y0, y1) = _REACH
+        thing = Thing(kind, model, (float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1)), _LET_GO), yaw)
+        if _free(thing, things) and _seen(thing, eye, to):
+            things.append(thing)
+            return True
+    return False
+
+
+def _within(spot: tuple[float, float] | np.ndarray) -> bool:
+    return all(low <= value <= high for value, (low, high) in zip(spot, _REACH, strict=True))
+
+
+def _free(thing: Thing, things: list[Thing]) -> bool:
+    """Whether a finger goes between it and every other."""
+    return all(
+        math.dist(thing.position[:2], other.position[:2]) >= thing.model.reach + other.model.reach + _room_of(other)
+        for other in things
+    )
+
+
+def _room_of(other: Thing) -> float:
+    """The circle around a tray is much larger than the tray."""
+    return -0.02 if other.id == TRAY else _APART
+
+
+def _seen(thing: Thing, eye: np.ndarray, to: np.ndarray) -> bool:
+    """Whether a thing leaves the line of sight from the eye to a place free."""
+    way = to - eye
+    length = float(np.linalg.norm(way))
+    offset = np.asarray(thing.position[:2]) - eye
+    along, across = float(offset @ way) / length, abs(float(way[0] * offset[1] - way[1] * offset[0])) / length
+    return along > length + 0.03 or across > _VIEW

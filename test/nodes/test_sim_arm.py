@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated arm as a node: its controllers as actions, its camera for the resolver, its judge, its faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+pytest.importorskip("control_msgs")
+pytest.importorskip("pinocchio")
+
+from action_msgs.msg import GoalStatus
+from builtin_interfaces.msg import Duration
+from control_msgs.action import FollowJointTrajectory, GripperCommand
+from control_msgs.msg import GripperCommand as Command
+from control_msgs.msg import JointTolerance
+from live_graph import Graph
+from rclpy.action import ActionClient
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.sim_arm import LINKS, SimArmNode
+from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS, HOME
+from spatial_vlm_ros.streams.intake import stamp_of
+
+SERVICES = ("send_goal", "get_result", "cancel_goal")
+ARM, GRIPPER = "/arm_controller/follow_joint_trajectory", "/gripper_controller/gripper_cmd"
+QUICK = {"clock": True, "speed": 5.0, "rate": 0.1, "width": 320}  # as fast as the machine can, hardly a picture
+
+
+class Hands:
+    """A client of the arm: goals, joint states, verdicts."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.states: list[JointState] = []
+        self.verdicts: list[dict[str, Any]] = []
+        self.moving: list[TFMessage] = []
+        self.static: list[TFMessage] = []
+        self.ticks: list[int] = []
+        self.feedback: list[Any] = []
+
+        def make(context: Context) -> Node:
+            node = Node("hands", context=context)
+            self.arm, self.gripper = (
+                ActionClient(node, FollowJointTrajectory, ARM),
+                ActionClient(node, GripperCommand, GRIPPER),
+            )
+            self.judge_client = node.create_client(Trigger, "judge")
+            self.disturber = node.create_publisher(String, "disturb", qos.INSTRUCTIONS)
+            node.create_subscription(JointState, "/joint_states", self.states.append, qos.TRANSFORMS)
+            node.create_subscription(TFMessage, "/tf", self.moving.append, qos.TRANSFORMS)
+            node.create_subscription(TFMessage, "/tf_static", self.static.append, qos.STATIC_TRANSFORMS)
+            node.create_subscription(String, "verdict", self._hear, qos.VERDICTS)
+            node.create_subscription(
+                Clock, "/clock", lambda m: self.ticks.append(m.clock.sec * 10**9 + m.clock.nanosec), 10
+            )
+            return node
+
+        self.node = graph._spin(make)
+
+    def _hear(self, message: String) -> None:
+        self.verdicts.append(json.loads(message.data))
+
+    def _tick(self, message: Clock) -> None:
+        self.ticks.append(message.clock.sec * 10**9 + message.clock.nanosec)
+
+    def ready(self, server: SimArmNode) -> None:
+        """Wait until both know each other: a server that does not know its client yet drops the response."""
+        actions = [f"{name}/_action/{service}" for name in (ARM, GRIPPER) for service in SERVICES]
+        for name in (*actions, "/judge"):
+            self.graph.until(lambda name=name: server.count_clients(name), f"{name} knows its client")
+        for client in (self.arm, self.gripper):
+            self.graph.until(client.server_is_ready, "the action is there")
+        self.graph.until(self.judge_client.service_is_ready, "the judge is there")
+        self.graph.until(lambda: self.disturber.get_subscription_count(), "disturb is heard")
+        self.graph.until(lambda: self.states and self.verdicts, "it tells joints and verdicts")
+
+    def send(self, client: ActionClient, goal: Any) -> Any:
+        """The goal's handle, accepted or not."""
+        return self.graph.call(client.send_goal_async(goal, feedback_callback=self.feedback.append))
+
+    def result(self, handle: Any) -> Any:
+        assert handle.accepted
+        return self.graph.call(handle.get_result_async())
+
+    def judge(self) -> dict[str, Any]:
+        return dict(json.loads(self.graph.call(self.judge_client.call_async(Trigger.Request())).message))
+
+    def disturb(self, **what: Any) -> None:
+        self.disturber.publish(String(data=json.dumps(what)))
+
+    @property
+    def joints(self) -> np.ndarray:
+        return np.array(self.states[-1].position[:7])
+
+    def later(self, seconds: float) -> JointState:
+        """The joint state that much simulated time after the newest one."""
+        end = stamp_of(self.states[-1]) + int(seconds * 1e9)
+        self.graph.until(lambda: stamp_of(self.states[-1]) >= end, f"{seconds} s have passed")
+        return self.states[-1]
+
+
+@pytest.fixture
+def hands(graph: Graph) -> Callable[..., Hands]:
+    """The node with these parameters, and its client."""
+
+    def begin(**parameters: Any) -> Hands:
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+
+        def make(context: Context) -> SimArmNode:
+            node = SimArmNode(context=context, parameter_overrides=overrides)
+            node.start()
+            return node
+
+        client = Hands(graph)
+        client.ready(graph._spin(make))
+        return client
+
+    return begin
+
+
+def motion(*points: tuple[float, np.ndarray], names: Any = ARM_JOINTS) -> FollowJointTrajectory.Goal:
+    """A goal with these positions at these seconds, at rest at each."""
+    sent = [
+        JointTrajectoryPoint(
+            positions=list(map(float, positions)),
+            velocities=[0.0] * len(positions),
+            time_from_start=Duration(sec=int(seconds), nanosec=round(seconds % 1 * 1e9)),
+        )
+        for seconds, positions in points
+    ]
+    return FollowJointTrajectory.Goal(trajectory=JointTrajectory(joint_names=list(names), points=sent))
+
+
+def aside(by: float) -> np.ndarray:
+    return HOME + np.array([by, 0, 0, 0, 0, 0, 0])
+
+
+def test_a_trajectory_is_followed_to_its_end_and_not_ended_early(hands: Any) -> None:
+    client = hands(**QUICK)
+    begun = client.judge()["time_s"]
+    back = motion((0.0, HOME[::-1]), (1.0, aside(0.4)[::-1]), names=ARM_JOINTS[::-1])  # in any order
+    done = client.result(client.send(client.arm, back))
+    assert (done.status, done.result.error_code) == (GoalStatus.STATUS_SUCCEEDED, 0)
+    assert client.judge()["time_s"] - begun >= 1.0
+    assert np.array(client.later(0.05).position[:7]) == pytest.approx(aside(0.4), abs=0.006)
+    assert list(client.states[-1].name[:7]) == list(ARM_JOINTS)
+    told = client.feedback[-1].feedback
+    assert list(told.joint_names) == list(ARM_JOINTS)
+    assert np.abs(told.error.positions).max() < 0.01
+    assert client.judge()["goals"]["arm"] == {"accepted": 1, "refused": 0, "succeeded": 1, "aborted": 0, "canceled": 0}
+    assert {t.child_frame_id for t in client.moving[-1].transforms} == set(LINKS)
+    assert {t.header.frame_id for t in client.moving[-1].transforms} == {"panda_link0"}
+    assert client.ticks == sorted(client.ticks)
+    assert stamp_of(client.states[-1]) <= client.ticks[-1] + 10**9
+
+
+def test_a_cancelled_arm_stands_still_where_it_is(hands: Any, graph: Graph) -> None:
+    client = hands(**QUICK)
+    handle = client.send(client.arm, motion((0.0, HOME), (4.0, aside(2.0))))
+    graph.until(lambda: client.joints[0] > 0.3, "the arm is on its way")
+    graph.call(handle.cancel_goal_async())
+    done = client.result(handle)
+    assert done.status == GoalStatus.STATUS_CANCELED
+    here = client.later(0.1)
+    assert np.abs(here.velocity[:7]).max() < 0.02
+    assert 0.3 < here.position[0] < 1.9
+    assert client.later(0.5).position[:7] == pytest.approx(here.position[:7], abs=1e-3)
+    on = client.send(client.arm, motion((0.0, client.joints), (0.5, client.joints + 0.05)))  # and goes on when asked
+    assert client.result(on).result.error_code == 0
+
+
+def test_goals_that_cannot_be_followed_are_refused_and_nothing_moves(hands: Any) -> None:
+    client = hands(**QUICK)
+    refused = [
+        motion((1.0, HOME), names=("a", "b", "c", "d", "e", "f", "g")),
+        motion((1.0, HOME[:6]), names=ARM_JOINTS[:6]),
+        motion((1.0, HOME), names=(*ARM_JOINTS[:6], ARM_JOINTS[0])),
+        motion((1.0, HOME[:6])),
+        motion(),
+        motion((1.0, HOME), (0.5, HOME)),
+        motion((0.0, aside(0.5)), (1.0, aside(0.6))),
+        motion((1.0, aside(3.0))),
+        motion((1.0, np.full(7, np.nan))),
+    ]
+    for goal in refused:
+        assert not client.send(client.arm, goal).accepted
+    bad = GripperCommand.Goal(command=Command(position=0.08, max_effort=10.0))
+    assert not client.send(client.gripper, bad).accepted
+    first = client.send(client.arm, motion((0.0, HOME), (1.0, aside(0.2))))
+    assert first.accepted
+    assert not client.send(client.arm, motion((0.0, HOME), (1.0, aside(0.2)))).accepted  # one at a time
+    assert client.result(first).result.error_code == 0
+    counts = client.judge()["goals"]
+    assert (counts["arm"]["refused"], counts["gripper"]["refused"]) == (len(refused) + 1, 1)
+
+
+def test_tolerances_are_those_of_the_goal(hands: Any) -> None:
+    client = hands(**QUICK)
+    goal = motion((0.0, HOME), (0.2, aside(0.9)))  # 6.75 rad/s, more than its torque gives
+    goal.path_tolerance = [JointTolerance(name="panda_joint1", position=0.001)]
+    done = client.result(client.send(client.arm, goal))
+    assert done.status == GoalStatus.STATUS_ABORTED
+    assert done.result.error_code == FollowJointTrajectory.Result.PATH_TOLERANCE_VIOLATED
+    assert "panda_joint1" in done.result.error_string
+
+
+def test_the_gripper_goes_where_it_is_told_and_positions_are_those_of_a_finger(hands: Any) -> None:
+    client = hands(**QUICK)
+
+    def grip(position: float, effort: float) -> Any:
+        goal = GripperCommand.Goal(command=Command(position=position, max_effort=effort))
+        return client.result(client.send(client.gripper, goal))
+
+    half = grip(0.02, 20.0)
+    assert half.status == GoalStatus.STATUS_SUCCEEDED
+    assert (half.result.reached_goal, half.result.stalled) == (True, False)
+    assert half.result.position == pytest.approx(0.02, abs=0.001)
+    state = client.later(0.05)
+    assert dict(zip(state.name, state.position, strict=True))["panda_finger_joint1"] == pytest.approx(0.02, abs=0.001)
+    assert grip(0.04, 0.0).result.reached_goal
+    assert client.judge()["goals"]["gripper"]["succeeded"] == 2
+
+
+def test_a_thing_is_put_on_the_tray_through_the_actions_and_the_judge_says_when(hands: Any) -> None:
+    for package in ("coal", "ompl", "daqp"):
+        pytest.importorskip(package)
+    from spatial_vlm_ros.planning.embedded.planner import Planner
+    from spatial_vlm_ros.planning.embedded.request import Request, Segment
+
+    client, planner = hands(**QUICK), Planner()
+    there = {id_: state["position"] for id_, state in client.judge()["things"].items()}
+
+    def down(id_: str, height: float) -> np.ndarray:
+        pose = np.diag([1.0, -1.0, -1.0, 1.0])
+        pose[:3, 3] = (*there[id_][:2], height)
+        return pose
+
+    def go(*segments: Segment) -> None:
+        for sent in planner.plan(Request(client.joints, segments, seed=1, time_limit=60.0)).trajectories:
+            points = [
+                JointTrajectoryPoint(
+                    positions=q.tolist(),
+                    velocities=v.tolist(),
+                    accelerations=a.tolist(),
+                    time_from_start=Duration(sec=int(t), nanosec=int(t % 1 * 1e9)),
+                )
+                for t, q, v, a in zip(sent.times, sent.positions, sent.velocities, sent.accelerations, strict=True)
+            ]
+            trajectory = JointTrajectory(joint_names=list(sent.names), points=points)
+            done = client.result(client.send(client.arm, FollowJointTrajectory.Goal(trajectory=trajectory)))
+            assert done.result.error_code == 0, done.result.error_string
+            client.later(0.02)
+
+    def grip(position: float) -> Any:
+        goal = GripperCommand.Goal(command=Command(position=position, max_effort=30.0))
+        return client.result(client.send(client.gripper, goal)).result
+
+    go(Segment(down("bonnet", 0.15)), Segment(down("bonnet", 0.03), straight=True))
+    held = grip(0.0)
+    assert (held.stalled, held.reached_goal) == (True, False)
+    go(
+        Segment(down("bonnet", 0.15), straight=True),
+        Segment(down("tray", 0.15)),
+        Segment(down("tray", 0.04), straight=True),
+    )
+    told = client.judge()
+    assert (told["things"]["bonnet"]["held"], told["done"]) == (True, False)
+    grip(0.04)
+    go(Segment(down("tray", 0.15), straight=True))
+    client.graph.until(lambda: client.judge()["done"], "the judge says that it is done")
+    told = client.judge()
+    assert (told["moved"], told["delivered"]) == (["bonnet"], ["bonnet"])
+    assert told["goals"]["arm"]["succeeded"] == told["goals"]["arm"]["accepted"] == 6
+
+
+def test_the_resolver_works_on_it_unchanged(hands: Any, graph: Graph) -> None:
+    client, beside = hands(rate=2.0, wrist_camera=True), []
+    graph.node.create_subscription(Image, "wrist/rgb/image", beside.append, qos.images())
+    graph.start(base_frame="panda_link0", frame_timeout=20.0, transform_timeout=10.0)
+    goal = graph.send_goal("put the chick behind the cup on the tray")
+    graph.until(lambda: goal.result is not None, "the result is there")
+    assert goal.name == "OK", goal.result.status.message
+    target = goal.result.target[0]
+    told = client.judge()
+    assert (goal.result.header.frame_id, target.id) == ("panda_link0", told["target"])
+    true = told["things"][told["target"]]["position"]
+    assert np.hypot(target.pose.pose.position.x - true[0], target.pose.pose.position.y - true[1]) < 0.02
+    assert goal.result.place[0].anchor_id == "tray"
+    graph.until(lambda: beside, "the camera on the hand is there, too")
+    assert beside[0].header.frame_id == "wrist_camera_optical_frame"
+    mounts = {t.child_frame_id: t.header.frame_id for t in client.static[-1].transforms}
+    assert mounts == {"camera_color_optical_frame": "panda_link0", "wrist_camera_optical_frame": "panda_hand"}
+
+
+def test_the_world_is_disturbed_as_it_is_told(hands: Any, graph: Graph) -> None:
+    client = hands(**QUICK)
+    client.disturb(move={"id": "cup", "to": [0.5, -0.1, 0.002]})
+    graph.until(lambda: abs(client.judge()["things"]["cup"]["position"][1] + 0.1) < 0.01, "the cup is there")
+    before = client.static[-1].transforms[0].transform.translation.x
+    client.disturb(camera={"by": [0.05, 0, 0], "told": True})
+    graph.until(
+        lambda: abs(client.static[-1].transforms[0].transform.translation.x - before - 0.05) < 1e-6, "it is told"
+    )
+    client.disturb(nonsense={})
+    client.disturb(world={"name": "nowhere"})
+    client.disturb(world={"name": "swapped"})
+    graph.until(lambda: client.judge()["world"] == "swapped", "the world is another")
+    told = client.judge()
+    assert (told["target"], told["done"], told["moved"]) == ("ribbon", False, [])
+    assert client.ticks == sorted(client.ticks)  # time goes on

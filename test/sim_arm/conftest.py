@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A robot cell that a test may do anything with, and how to make its arm do something in simulated time.
+
+What needs the extras `sim` and `arm` skips by name without them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+Floats = npt.NDArray[np.float64]
+
+
+@pytest.fixture(scope="session")
+def _arm() -> None:
+    for package in ("mujoco", "pinocchio", "coal", "ompl", "daqp"):
+        pytest.importorskip(package)
+
+
+@pytest.fixture(scope="session")
+def planner(_arm: None) -> Any:
+    from spatial_vlm_ros.planning.embedded.planner import Planner
+
+    return Planner()
+
+
+@pytest.fixture
+def cell(_arm: None) -> Any:
+    """The cell "behind", at rest."""
+    from spatial_vlm_ros.sim.arm.cell import ArmCell
+    from spatial_vlm_ros.sim.arm.worlds import layout
+
+    return ArmCell(layout("behind"))
+
+
+@dataclasses.dataclass
+class Operator:
+    """Makes an arm do things, a step at a time."""
+
+    cell: Any
+    planner: Any
+    watch: Callable[[Any], None] = lambda _: None
+
+    @staticmethod
+    def down(x: float, y: float, z: float, yaw: float = 0.0) -> Floats:
+        """base_T_tip, fingers down; they open along y where yaw is 0."""
+        c, s = np.cos(yaw), np.sin(yaw)
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = [[c, s, 0], [s, -c, 0], [0, 0, -1]], (x, y, z)
+        return pose
+
+    @property
+    def joints(self) -> Floats:
+        return np.asarray(self.cell.joints().position[:7])
+
+    def wait(self, seconds: float) -> None:
+        end = self.cell.time + seconds
+        while self.cell.time < end:
+            self.cell.step()
+            self.watch(self.cell)
+
+    def move(self, trajectory: Any, **tolerances: Any) -> Any:
+        """Follow a planner's trajectory to its end, whatever that is."""
+        from spatial_vlm_ros.sim.arm.following import Tolerances
+        from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
+
+        t, cell = trajectory, self.cell
+        sent = JointTrajectory(t.times, t.positions, t.velocities, t.accelerations)
+        cell.follower.begin(sent, cell.time, self.joints, Tolerances(**tolerances))
+        end = cell.time + t.times[-1] + 5.0
+        while cell.time < end:
+            cell.step()
+            self.watch(cell)
+            state = cell.joints()
+            ended = cell.follower.ended(cell.time, state.position[:7], state.velocity[:7])
+            if ended is not None:
+                return ended
+        raise AssertionError("the trajectory did not end")
+
+    def go(self, *segments: Any, boxes: Any = ()) -> list[Any]:
+        """Plan the segments from where the arm is, and follow them."""
+        from spatial_vlm_ros.planning.embedded.request import Request
+
+        motion = self.planner.plan(Request(self.joints, segments, boxes, seed=1, time_limit=60.0))
+        return [self.move(trajectory) for trajectory in motion.trajectories]
+
+    def grip(self, position: float, force: float = 30.0) -> Any:
+        self.cell.hand.grip(position, force)
+        end = self.cell.time + 5.0
+        while self.cell.time < end:
+            self.cell.step()
+            self.watch(self.cell)
+            gripped = self.cell.hand.ended(self.cell.data)
+            if gripped is not None:
+                return gripped
+        raise AssertionError("the gripper did not end")
+
+    def take(self, id_: str, height: float = 0.03, force: float = 30.0) -> Any:
+        """Close the fingers around a thing from above, and lift it 12 cm; returns how the fingers ended."""
+        from spatial_vlm_ros.planning.embedded.request import Segment
+
+        x, y, _ = self.cell.pose(id_).translation
+        self.go(Segment(self.down(x, y, height + 0.12)), Segment(self.down(x, y, height), straight=True))
+        gripped = self.grip(0.0, force)
+        self.go(Segment(self.down(x, y, height + 0.12), straight=True))
+        return gripped
+
+    def put(self, x: float, y: float, height: float) -> None:
+        """Carry what is held over a place, down to `height` of the tip, open, and go up again."""
+        from spatial_vlm_ros.planning.embedded.request import Segment
+
+        above = self.down(x, y, height + 0.12)
+        self.go(Segment(above), Segment(self.down(x, y, height), straight=True))
+        self.grip(0.04)
+        self.go(Segment(above, straight=True))
+
+
+@pytest.fixture
+def operator(cell: Any, planner: Any) -> Operator:
+    return Operator(cell, planner)
+
+
+@pytest.fixture(scope="session")
+def verdict() -> Callable[[Any], Any]:
+    """What the judge of a cell says."""
+    return lambda cell: cell.judge.verdict(cell.data)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arm in physics: it stands, follows, grasps, lifts, puts down; and the judge says what is true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+
+
+def tip_of(cell: Any) -> Any:
+    cell.mj.mj_kinematics(cell.model, cell.data)
+    return cell.pose("panda_hand_tcp").matrix
+
+
+def test_the_model_weighs_and_stands_as_the_planner_thinks(cell: Any, planner: Any) -> None:
+    from spatial_vlm_ros.planning.embedded.robot import HOME, load
+
+    assert cell.joints().position[:7] == pytest.approx(HOME, abs=1e-4)
+    assert tip_of(cell) == pytest.approx(planner.tip(HOME), abs=1e-4)
+    pin, model = load("pinocchio"), planner.robot.model
+    q = np.concatenate([cell.joints().position[:7], [0.04, 0.04]])
+    gravity = pin.computeGeneralizedGravity(model, model.createData(), q)
+    assert cell.joints().effort[:7] == pytest.approx(gravity[:7], abs=0.01)  # it stands still: nothing else is needed
+
+
+def test_it_stays_where_it_is_under_gravity(operator: Any, verdict: Any) -> None:
+    before = operator.joints
+    operator.wait(1.0)
+    assert operator.joints == pytest.approx(before, abs=1e-5)
+    told = verdict(operator.cell)
+    assert told.forces == {}
+    assert told.moved == ()
+    assert all(state.at_rest and state.on_table for state in told.things.values())
+
+
+def test_it_follows_a_planned_motion_within_a_milliradian_and_its_torques(operator: Any) -> None:
+    from spatial_vlm_ros.planning.embedded.request import Segment
+
+    errors, efforts = [], []
+
+    def note(cell: Any) -> None:
+        state = cell.joints()
+        errors.append(np.abs(cell.follower.desired(cell.time).position - state.position[:7]).max())
+        efforts.append(np.abs(state.effort[:7]))
+
+    operator.watch = note
+    ends = operator.go(Segment(operator.down(0.5, -0.3, 0.4)), Segment(operator.down(0.5, 0.3, 0.5, 1.0)))
+    assert [ended.code for ended in ends] == [0, 0]
+    assert max(errors) < 1e-3
+    assert (np.max(efforts, axis=0) <= [87, 87, 87, 87, 12, 12, 12]).all()
+    assert np.linalg.norm(tip_of(operator.cell)[:3, 3] - (0.5, 0.3, 0.5)) < 1e-3
+
+
+def test_the_chick_is_taken_and_put_on_the_tray_and_only_then_it_is_done(operator: Any, verdict: Any) -> None:
+    cell, target = operator.cell, "bonnet"
+    done = []
+    operator.watch = lambda cell: done.append(verdict(cell).things[target].delivered) if len(done) % 50 == 0 else None
+    start = cell.pose(target).translation.copy()
+    gripped = operator.take(target)
+    assert gripped.stalled
+    assert not gripped.reached
+    assert gripped.effort == pytest.approx(30.0, abs=0.5)
+    assert cell.pose(target).translation[2] - start[2] > 0.11
+    assert verdict(cell).things[target].held
+    operator.wait(1.0)  # it does not slip
+    assert cell.pose(target).translation[2] - start[2] > 0.11
+    x, y, z = cell.pose("tray").translation
+    operator.put(x, y, z + 0.04)
+    operator.wait(0.7)
+    told = verdict(cell)
+    assert told.things[target].delivered
+    assert not any(done)  # not while it was held, in the air or still
+    assert told.moved == (target,)
+    assert 20 < told.forces[target] < 60  # the grip
+    assert set(told.forces) <= {target, "table", "tray"}
+
+
+def test_a_thing_put_beside_the_tray_is_not_done(operator: Any, verdict: Any) -> None:
+    operator.take("bonnet")
+    operator.put(0.42, 0.12, 0.035)
+    operator.wait(0.7)
+    state = verdict(operator.cell).things["bonnet"]
+    assert (state.at_rest, state.on_table, state.on_tray, state.delivered) == (True, True, False, False)
+
+
+def test_a_fist_pushes_a_neighbour_and_the_judge_feels_it(operator: Any, verdict: Any) -> None:
+    from spatial_vlm_ros.planning.embedded.request import Segment
+
+    cell = operator.cell
+    x, y, _ = cell.pose("cup").translation
+    operator.grip(0.0)
+    operator.go(Segment(operator.down(x, y - 0.12, 0.05)), Segment(operator.down(x, y - 0.02, 0.05), straight=True))
+    told = verdict(cell)
+    assert "cup" in told.moved
+    assert told.things["cup"].touched
+    assert told.forces["cup"] > 0.1
+    assert "ribbon" not in told.forces
+
+
+def test_what_is_held_touches_for_the_robot(operator: Any, verdict: Any) -> None:
+    from spatial_vlm_ros.planning.embedded.request import Segment
+
+    cell = operator.cell
+    operator.take("bonnet")
+    x, y, _ = cell.pose("orange").translation
+    cell.judge.begin(cell.data)
+    operator.go(
+        Segment(operator.down(x + 0.11, y, 0.15)),
+        Segment(operator.down(x + 0.11, y, 0.035), straight=True),
+        Segment(operator.down(x + 0.045, y, 0.035), straight=True),  # the fingers stay beside it, the chick does not
+    )
+    told = verdict(cell)
+    assert told.by_held["orange"] > 0.05
+    assert told.forces["orange"] >= told.by_held["orange"]
+
+
+def test_an_arm_that_is_blocked_leaves_its_path(operator: Any) -> None:
+    from spatial_vlm_ros.planning.embedded.request import Segment
+
+    below = operator.down(0.45, -0.1, -0.15)  # the table is at 0
+    motion_end = operator.go(Segment(operator.down(0.45, -0.1, 0.15)), Segment(below, straight=True))[-1]
+    assert motion_end.code == -4
+    assert "rad off" in motion_end.words
+    operator.wait(1.0)
+    assert np.abs(operator.cell.joints().velocity[:7]).max() < 0.05
+    assert operator.cell.judge.verdict(operator.cell.data).forces["table"] > 5.0
+
+
+def test_the_gripper_goes_where_it_is_told_and_grips_no_harder(operator: Any) -> None:
+    there = operator.grip(0.02)
+    assert (there.reached, there.stalled) == (True, False)
+    assert there.position == pytest.approx(0.02, abs=1e-3)
+    assert operator.grip(0.04).reached
+    gripped = operator.take("ribbon", force=12.0)
+    assert gripped.stalled
+    assert gripped.effort == pytest.approx(12.0, abs=0.5)
+
+
+def test_things_are_moved_and_taken_away_by_hand(operator: Any, verdict: Any) -> None:
+    cell = operator.cell
+    cell.move("cup", (0.5, -0.1, 0.002), 0.5)
+    cell.remove("orange")
+    operator.wait(0.8)
+    told = verdict(cell)
+    assert told.things["cup"].position == pytest.approx((0.5, -0.1, 0.0), abs=0.003)
+    assert told.things["cup"].moved < 0.005  # judged from where it was put
+    assert not told.things["orange"].there
+    assert told.moved == ("orange",)
+    with pytest.raises(UnknownNameError, match="kettle"):
+        cell.move("kettle", (0.0, 0.0, 0.0))
+    with pytest.raises(InputError, match="finite"):
+        cell.move("cup", (np.nan, 0.0, 0.0))

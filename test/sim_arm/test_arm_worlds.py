@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Worlds that the arm can clear, and what its camera shows of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.planning.embedded.request import WIDEST
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Move, NudgeCamera, Remove, disturbance
+from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.relation_truth import margin
+
+pytestmark = pytest.mark.usefixtures("_arm")
+NAMES = ("behind", "swapped", "0", "1", "2", "3")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def shown(request: pytest.FixtureRequest) -> Any:
+    """A world, a frame of it and its detections."""
+    from spatial_vlm_ros.sim.arm.cell import ArmCell
+    from spatial_vlm_ros.sim.arm.view import ArmView
+    from spatial_vlm_ros.sim.arm.worlds import layout
+
+    cell = ArmCell(layout(request.param))
+    view = ArmView(cell, VGA)
+    yield cell, *view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, 7)
+    view.close()
+
+
+def test_everything_fits_the_hand_and_the_target_stands_behind_the_cup(shown: Any) -> None:
+    from spatial_vlm_ros.sim.physics import PhysicsWorld
+
+    layout = shown[0].layout
+    for thing in layout.things:
+        if thing.id != layout.tray:
+            assert min(thing.model.size[:2]) < WIDEST - 0.01, thing.id
+        assert 0.3 < np.hypot(*thing.position[:2]) < 0.8, thing.id
+    with PhysicsWorld(layout.things, layout.scenery, layout.base_T_camera) as world:
+        eye = layout.base_T_camera.translation
+        others = [id_ for id_ in ("bonnet", "ribbon") if id_ != layout.target]
+        assert margin("behind", world.truth[layout.target], world.truth["cup"], eye) > 0.03
+        assert margin("in front of", world.truth[others[0]], world.truth["cup"], eye) > 0.03
+
+
+def test_the_resolver_finds_the_target_and_a_place_on_the_tray(shown: Any) -> None:
+    cell, frame, detections = shown
+    assert (frame.stamp_ns, frame.base_T_camera.parent) == (7, "panda_link0")
+    assert {d.id for d in detections} == {thing.id for thing in cell.layout.things}
+    told = Resolver().resolve(frame, cell.layout.instruction, detections)
+    assert told.target is not None, told.message
+    assert told.target.id == cell.layout.target
+    true = cell.pose(cell.layout.target)
+    assert np.linalg.norm(np.array(told.target.pose.position)[:2] - true.translation[:2]) < 0.02
+    assert told.place is not None
+    assert told.place.anchor_id == cell.layout.tray
+
+
+def test_the_same_seed_is_the_same_world_and_another_is_not() -> None:
+    from spatial_vlm_ros.sim.arm.worlds import random_layout
+
+    one, again, other = random_layout(4), random_layout(4), random_layout(5)
+    assert [t.position for t in one.things] == [t.position for t in again.things]
+    assert [t.position for t in one.things] != [t.position for t in other.things]
+    with pytest.raises(InputError, match="0 or more"):
+        random_layout(-1)
+
+
+def test_a_world_that_does_not_exist_lists_those_that_do() -> None:
+    from spatial_vlm_ros.sim.arm.worlds import layout
+
+    with pytest.raises(UnknownNameError, match="swapped"):
+        layout("kitchen")
+
+
+def test_the_arm_at_home_hides_nothing_and_its_body_is_masked(cell: Any) -> None:
+    from spatial_vlm_ros.planning.embedded.request import Segment
+    from spatial_vlm_ros.planning.embedded.robot import link_hulls
+    from spatial_vlm_ros.planning.self_mask import self_mask
+    from spatial_vlm_ros.sim.arm.view import ArmView
+
+    del Segment
+    eye = cell.layout.base_T_camera
+    view = ArmView(cell, VGA, noise=False)
+    at_home, _ = view.look(cell.data.qpos.copy(), eye)
+    reaching = cell.data.qpos.copy()
+    first = cell.model.joint("panda_joint1").qposadr[0]
+    posture = np.array([0.0, 0.3, 0.0, -2.0, 0.0, 2.3, 0.785])
+    reaching[first : first + 7] = posture
+    hidden, _ = view.look(reaching, eye)
+    view.close()
+    robot = (hidden.depth < at_home.depth - 0.02) | (np.isfinite(hidden.depth) & ~np.isfinite(at_home.depth))
+    assert robot.mean() > 0.05
+    masked = self_mask(hidden, link_hulls(posture), 0.01)
+    assert masked[robot].mean() > 0.995  # the visual meshes lie within the padded hulls
+    assert self_mask(at_home, link_hulls(cell.joints().position[:7]), 0.01)[120:].mean() < 0.001
+
+
+def test_a_detector_errs_as_it_is_told(cell: Any) -> None:
+    from spatial_vlm_ros.sim.arm.view import ArmView
+    from spatial_vlm_ros.sim.grounder import errors_of
+
+    view = ArmView(cell, VGA, errors_of({"misses": "1.0"}))
+    assert view.look(cell.data.qpos.copy(), cell.layout.base_T_camera)[1] == ()
+    view.close()
+    with pytest.raises(UnknownNameError, match="misses"):
+        errors_of({"world": "behind"})
+
+
+def test_disturbances_are_read() -> None:
+    assert disturbance('{"move": {"id": "cup", "to": [0.5, 0, 0], "yaw_deg": 180}}') == Move("cup", (0.5, 0, 0), np.pi)
+    assert disturbance('{"remove": {"id": "cup"}}') == Remove("cup")
+    assert disturbance('{"world": {"name": "7"}}') == ChangeWorld("7")
+    nudge = disturbance('{"camera": {"by": [0.01, 0, 0], "turn_deg": 90}}')
+    assert nudge == NudgeCamera((0.01, 0.0, 0.0), 90.0, False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "[]", "{}", "7", '{"explode": {}}', '{"move": {"id": "cup"}}', '{"move": {"id": "cup", "to": [0, 0]}}',
+     '{"move": {"id": "cup", "to": [0, 0, NaN]}}', '{"remove": {"id": "cup", "why": 1}}',
+     '{"camera": {"told": "yes"}}', '{"remove": {"id": "a"}, "world": {"name": "7"}}', '{"remove": "cup"}'],
+)  # fmt: skip
+def test_what_is_no_disturbance_is_refused(words: str) -> None:
+    with pytest.raises(InputError):
+        disturbance(words)
+
+
+def test_a_nudged_camera_turns_where_it_stands(cell: Any) -> None:
+    before = cell.layout.base_T_camera
+    after = NudgeCamera((0.0, 0.02, 0.0), 90.0).applied(before)
+    assert after.translation - before.translation == pytest.approx([0, 0.02, 0])
+    assert after.rotation[:, 2] == pytest.approx([-before.rotation[1, 2], before.rotation[0, 2], before.rotation[2, 2]])
+
+
+def test_the_verdict_is_json(cell: Any) -> None:
+    from spatial_vlm_ros.sim.arm.report import verdict_data
+
+    told = json.loads(json.dumps(verdict_data(cell, {"arm": {"accepted": 2}})))
+    assert told["done"] is False
+    assert told["target"] == "bonnet"
+    assert told["things"]["cup"]["on_table"] is True
+    assert told["goals"] == {"arm": {"accepted": 2}}
