@@ -7,34 +7,28 @@ nothing moves unless each step before it has succeeded.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from functools import partial
+from typing import Protocol
 
 from spatial_vlm_ros.config import PlanningConfig
 from spatial_vlm_ros.errors import (
     CancelledError,
-    GoalError,
-    PlannerUnavailableError,
-    PlanningFailedError,
     SpatialVlmError,
     TransformUnavailableError,
-    UnreachableError,
 )
 from spatial_vlm_ros.planning.again import check_same
 from spatial_vlm_ros.planning.agreement import check_tilt
 from spatial_vlm_ros.planning.freshness import check_fresh
-from spatial_vlm_ros.planning.goal import Grasp, PickGoal, PlaceGoal
+from spatial_vlm_ros.planning.goal import PickGoal
 from spatial_vlm_ros.planning.pick import pick_goal
 from spatial_vlm_ros.planning.place import place_goal
+from spatial_vlm_ros.planning.planner import MotionPlan, Planner
 from spatial_vlm_ros.planning.scene import PlanningScene, planning_scene
 from spatial_vlm_ros.planning.surroundings import Surroundings
 from spatial_vlm_ros.types import Resolution, Status
-
-P = TypeVar("P")
-P_co = TypeVar("P_co", covariant=True)
 
 
 class Stage(enum.IntEnum):
@@ -77,40 +71,28 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Offer(Generic[P]):
+class Offer:
     """What a person is asked to approve.
 
     Args:
         words: that were said.
         seen: what they were taken to mean.
         scene: that was planned in.
-        grasp: by which the target is taken.
-        goal: of that grasp alone.
-        place: where the target is put down, or None where it is only taken.
-        plan: the motion, with its hash.
+        goal: how the target can be taken.
+        plan: the motion, with its hash and which of the goal's ways it is.
     """
 
     words: Words
     seen: Seen
     scene: PlanningScene
-    grasp: Grasp
     goal: PickGoal
-    place: PlaceGoal | None
-    plan: P
+    plan: MotionPlan
 
 
-class Mover(Protocol[P]):
-    """Plans motions, and makes exactly those. All raise CancelledError once `cancelled` says so."""
+class Mover(Planner, Protocol):
+    """Plans motions, and makes exactly those."""
 
-    def plan(self, goal: PickGoal, scene: PlanningScene, place: PlaceGoal | None, cancelled: Callable[[], bool]) -> P:
-        """A motion for a goal; moves nothing.
-
-        Raises:
-            UnreachableError, PlanningFailedError, PlannerUnavailableError: see errors.py.
-        """
-        ...
-
-    def execute(self, plan: P, cancelled: Callable[[], bool]) -> None:
+    def execute(self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Make a motion; when it returns or raises, nothing moves any more.
 
         Raises:
@@ -118,13 +100,13 @@ class Mover(Protocol[P]):
         """
         ...
 
-    def clear(self, scene: PlanningScene) -> None:
-        """Take what was told of a scene back from the planner."""
+    def clear(self) -> None:
+        """Take back from the planner what it was told of scenes."""
         ...
 
 
 @dataclass(frozen=True)
-class Ways(Generic[P]):
+class Ways:
     """Who does what.
 
     Args:
@@ -137,15 +119,15 @@ class Ways(Generic[P]):
     """
 
     look: Callable[[Words, Callable[[], bool]], Seen]
-    mover: Mover[P]
-    approve: Callable[[Offer[P], Callable[[], bool]], None]
+    mover: Mover
+    approve: Callable[[Offer, Callable[[], bool]], None]
     still: Callable[[int], None]
     now_ns: Callable[[], int]
     say: Callable[[Stage, str], None]
 
 
 @dataclass(frozen=True)
-class Ending(Generic[P_co]):
+class Ending:
     """How a request ended.
 
     Args:
@@ -160,12 +142,12 @@ class Ending(Generic[P_co]):
     status: Status
     message: str
     resolution: Resolution | None
-    plan: P_co | None
+    plan: MotionPlan | None
     moved: bool
     stage: Stage
 
 
-class Course(Generic[P]):
+class Course:
     """One request. `run` may be called once.
 
     Args:
@@ -181,17 +163,17 @@ class Course(Generic[P]):
         words: Words,
         plan_only: bool,
         config: PlanningConfig,
-        ways: Ways[P],
+        ways: Ways,
         cancelled: Callable[[], bool],
     ) -> None:
         self.words, self.plan_only = words, plan_only
         self._config, self._ways, self._cancelled = config, ways, cancelled
         self._stage = Stage.RESOLVING
         self._seen: Seen | None = None
-        self._offer: Offer[P] | None = None
+        self._offer: Offer | None = None
         self._moved = False
 
-    def run(self) -> Ending[P]:
+    def run(self) -> Ending:
         """To the end; whatever happens is told in the ending."""
         try:
             message = self._run()
@@ -200,7 +182,7 @@ class Course(Generic[P]):
         except SpatialVlmError as error:
             return self._ending(Status[error.status_name], str(error))
 
-    def _ending(self, status: Status, message: str) -> Ending[P]:
+    def _ending(self, status: Status, message: str) -> Ending:
         resolution = self._seen.resolution if self._seen is not None else None
         plan = self._offer.plan if self._offer is not None else None
         return Ending(status, message, resolution, plan, self._moved, self._stage)
@@ -218,7 +200,9 @@ class Course(Generic[P]):
         goal = pick_goal(scene, self._config)
         self._begin(Stage.PLANNING, f"planning how to take the {scene.target.label}")
         try:
-            self._offer = offer = self._planned(seen, scene, goal)
+            place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
+            plan = self._ways.mover.plan(goal, scene, place, cancelled=self._cancelled)
+            self._offer = offer = Offer(self.words, seen, scene, goal, plan)
             if self.plan_only:
                 return f"Planned: {told(offer)}. Nothing moves: plan_only is set."
             self._begin(Stage.WAITING_FOR_APPROVAL, f"waiting for approval: {told(offer)}")
@@ -229,7 +213,7 @@ class Course(Generic[P]):
             self._ways.mover.execute(offer.plan, self._cancelled)
             return f"Done: {done(offer)}."
         finally:
-            self._ways.mover.clear(scene)
+            self._ways.mover.clear()
 
     def _begin(self, stage: Stage, words: str) -> None:
         if self._cancelled():
@@ -249,24 +233,6 @@ class Course(Generic[P]):
             )
         return seen.surroundings
 
-    def _planned(self, seen: Seen, scene: PlanningScene, goal: PickGoal) -> Offer[P]:
-        """The first grasp, and placement where one is asked for, that the planner reaches."""
-        first: SpatialVlmError | None = None
-        for grasp in goal.grasps:
-            alone = dataclasses.replace(goal, grasps=(grasp,))
-            try:
-                place = None
-                if seen.resolution.place is not None:
-                    place = place_goal(scene, seen.resolution, grasp, self._config)
-                plan = self._ways.mover.plan(alone, scene, place, self._cancelled)
-                return Offer(self.words, seen, scene, grasp, alone, place, plan)
-            except PlannerUnavailableError:
-                raise
-            except (GoalError, UnreachableError, PlanningFailedError) as error:
-                first = first or error
-        assert first is not None  # noqa: S101 - a goal has grasps
-        raise first
-
     def _look_again(self, before: Seen) -> None:
         """Refuse where anything has moved since the plan was made.
 
@@ -281,22 +247,22 @@ class Course(Generic[P]):
         self._ways.still(then.stamp_ns)
 
 
-def told(offer: Offer[P]) -> str:
+def told(offer: Offer) -> str:
     """What is going to happen, for a person: "take the chick (c1) from above and put it on the tray"."""
-    target, grasp = offer.scene.target, offer.grasp
+    target, grasp = offer.scene.target, offer.goal.grasps[offer.plan.grasp]
     way = "from above" if grasp.way == "top_down" else "from the side"
     return f"take the {target.label} ({target.id}) {way}{_carried(offer, ' and put it on the ')}"
 
 
-def done(offer: Offer[P]) -> str:
+def done(offer: Offer) -> str:
     """What has happened: "the chick (c1) was put on the tray"; the gripper's word for it, not a picture's."""
     target = offer.scene.target
     return f"the {target.label} ({target.id}) was {_carried(offer, 'put on the ') or 'taken'}"
 
 
-def _carried(offer: Offer[P], words: str) -> str:
-    if offer.place is None:
+def _carried(offer: Offer, words: str) -> str:
+    if offer.plan.place is None or offer.plan.placement is None:
         return ""
-    carrier = offer.place.placements[0].carrier_id
+    carrier = offer.plan.place.placements[offer.plan.placement].carrier_id
     labels = {thing.id: thing.label for thing in offer.scene.neighbours}
     return words + labels.get(carrier, "table")

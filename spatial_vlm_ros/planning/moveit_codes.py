@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.types import Status
 
 
@@ -123,3 +123,8 @@ def meaning_of(number: int) -> MoveItCode:
 def number_of(status: Status) -> int:
     """The error number by which a status is told to MoveIt's clients; FAILURE for those that MoveIt has no word for."""
     return _NUMBERS.get(status, 99999)
+
+
+def number_of_error(error: SpatialVlmError) -> int:
+    """The error number by which a typed error is told to MoveIt's clients."""
+    return number_of(Status[error.status_name])

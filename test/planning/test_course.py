@@ -12,14 +12,15 @@ import pytest
 
 from spatial_vlm_ros.config import PlanningConfig
 from spatial_vlm_ros.errors import (
+    CancelledError,
     PlannerUnavailableError,
-    PlanningFailedError,
     SceneChangedError,
     SpatialVlmError,
     UnreachableError,
 )
-from spatial_vlm_ros.planning.course import Course, Ending, Offer, Seen, Stage, Ways, Words
+from spatial_vlm_ros.planning.course import Course, Ending, Offer, Seen, Stage, Ways, Words, told
 from spatial_vlm_ros.planning.goal import PickGoal, PlaceGoal
+from spatial_vlm_ros.planning.planner import GRIPS, PICK, MotionPlan, PlaceFor, Step, Trajectory, plan_of
 from spatial_vlm_ros.planning.scene import PlanningScene
 from spatial_vlm_ros.planning.solids import Solid
 from spatial_vlm_ros.planning.surroundings import Body, Surroundings
@@ -51,7 +52,7 @@ class Cell:
         self.fails: dict[str, list[SpatialVlmError | None]] = {}
         self.stopped = False
         self.stop_at: Stage | None = None
-        self.offers: list[Offer[str]] = []
+        self.offers: list[Offer] = []
 
     def _may_fail(self, step: str) -> None:
         left = self.fails.get(step, [])
@@ -62,13 +63,25 @@ class Cell:
         self.log.append("look")
         return self.looks.pop(0)
 
-    def plan(self, goal: PickGoal, _: PlanningScene, __: PlaceGoal | None, ___: Callable[[], bool]) -> str:
-        assert len(goal.grasps) == 1
+    def plan(
+        self,
+        goal: PickGoal,
+        scene: PlanningScene,
+        place: PlaceGoal | PlaceFor | None = None,
+        start: dict[str, float] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> MotionPlan:
+        assert place is None
+        assert start is None
+        if cancelled():
+            raise CancelledError("it was withdrawn")
         self.log.append("plan")
         self._may_fail("plan")
-        return f"plan {goal.grasps[0].way}"
+        rest = Trajectory(("joint",), (0.0,), ((0.0,),))
+        steps = [Step(p, None, 0.05) if p in GRIPS else Step(p, rest) for p in PICK]
+        return plan_of(goal, scene, None, steps, len(goal.grasps) - 1)
 
-    def approve(self, offer: Offer[str], _: Callable[[], bool]) -> None:
+    def approve(self, offer: Offer, _: Callable[[], bool]) -> None:
         self.log.append("approve")
         self.offers.append(offer)
         self._may_fail("approve")
@@ -77,19 +90,21 @@ class Cell:
         assert since_ns == NOW
         self._may_fail("still")
 
-    def execute(self, plan: str, _: Callable[[], bool]) -> None:
-        assert plan == self.offers[-1].plan
+    def execute(self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False) -> None:
+        assert plan is self.offers[-1].plan
         self.log.append("move")
+        if cancelled():
+            raise CancelledError("it was withdrawn")
         self._may_fail("execute")
 
-    def clear(self, _: PlanningScene) -> None:
+    def clear(self) -> None:
         self.log.append("clear")
 
     def say(self, stage: Stage, _: str) -> None:
         self.stopped = self.stopped or stage is self.stop_at
 
-    def run(self, plan_only: bool = False, now_ns: int = NOW) -> Ending[str]:
-        ways: Ways[str] = Ways(self.look, self, self.approve, self.still, lambda: now_ns, self.say)
+    def run(self, plan_only: bool = False, now_ns: int = NOW) -> Ending:
+        ways: Ways = Ways(self.look, self, self.approve, self.still, lambda: now_ns, self.say)
         return Course(Words("the chick"), plan_only, PlanningConfig(), ways, lambda: self.stopped).run()
 
 
@@ -147,22 +162,24 @@ def test_an_old_picture_is_not_planned_in() -> None:
     assert "plan" not in cell.log
 
 
-def test_the_next_grasp_is_tried_where_one_cannot_be_reached() -> None:
-    cell = Cell(seen(), seen())
-    cell.fails["plan"] = [UnreachableError(0, 0.1, 0.0), PlanningFailedError("planner", "no way", "clear it"), None]
-    assert cell.run().status is Status.OK
-    assert cell.log.count("plan") == 3
-
-
-def test_the_first_reason_is_told_where_no_grasp_can_be_reached() -> None:
+def test_the_planners_reason_is_told_and_nobody_is_asked() -> None:
     cell = Cell(seen())
-    cell.fails["plan"] = [UnreachableError(0, 0.1, 0.0)] + [PlanningFailedError("planner", "no", "-")] * 50
+    cell.fails["plan"] = [UnreachableError(0, 0.1, 0.0)]
     ending = cell.run()
     assert (ending.status, ending.moved, ending.plan) == (Status.UNREACHABLE, False, None)
-    assert cell.log[-1] == "clear"
+    assert cell.log == ["look", "plan", "clear"]
 
 
-def test_an_absent_planner_is_not_asked_for_each_grasp() -> None:
+def test_what_is_told_is_the_way_that_was_planned() -> None:
+    cell = Cell(seen(), seen())
+    assert cell.run().status is Status.OK
+    (offer,) = cell.offers
+    assert offer.plan.grasp == len(offer.goal.grasps) - 1
+    way = {"top_down": "from above", "side": "from the side"}[offer.goal.grasps[-1].way]
+    assert told(offer) == f"take the chick (c1) {way}"
+
+
+def test_an_absent_planner_is_told_apart_from_one_that_finds_nothing() -> None:
     cell = Cell(seen())
     cell.fails["plan"] = [PlannerUnavailableError("move_action", "nobody answers", "start it")]
     assert cell.run().status is Status.PLANNER_UNAVAILABLE
@@ -219,9 +236,7 @@ def test_a_stop_at_any_stage_begins_nothing_more(stage: Stage) -> None:
     cell = Cell(seen(), seen())
     cell.stop_at = stage
     ending = cell.run()
-    if stage is Stage.MOVING:  # it has been told: the mover stops it
-        assert "move" in cell.log
-        return
-    assert (ending.status, ending.moved) == (Status.CANCELLED, False)
-    assert "move" not in cell.log
+    assert ending.status is Status.CANCELLED
+    told_to_move = stage is Stage.MOVING  # then it is the mover who stops
+    assert (ending.moved, "move" in cell.log) == (told_to_move, told_to_move)
     assert "clear" in cell.log or "plan" not in cell.log

@@ -117,6 +117,17 @@ def panda() -> Robot:
     )
 
 
+def fixed_links() -> dict[str, Floats]:
+    """Links that move with the tip as one: (4, 4) link_T_tip by name, metres."""
+    pin, robot = load("pinocchio"), panda()
+    tip = robot.model.frames[robot.tip]
+    return {
+        frame.name: (frame.placement.inverse() * tip.placement).homogeneous
+        for frame in robot.model.frames
+        if frame.parentJoint == tip.parentJoint and frame.type == pin.FrameType.BODY
+    }
+
+
 def link_hulls(joints: Floats, opening: float = WIDEST) -> tuple[LinkHull, ...]:
     """Where each link of the arm and its hand is, with the convex hull of its collision meshes.
 

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Actions and services called from a worker thread, while an executor spins elsewhere.
+
+rclpy's clients are touched on the executor's thread alone: in rclpy 9 a reply that comes while another thread is still
+inside `send_goal_async` is lost. The worker waits, with a deadline, and may be told to give up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Late
+from functools import partial
+from typing import Any, NamedTuple
+
+from action_msgs.msg import GoalStatus, GoalStatusArray
+from rclpy.action import ActionClient
+from rclpy.action.client import ClientGoalHandle
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.qos import qos_profile_action_status_default
+from unique_identifier_msgs.msg import UUID
+
+from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
+
+_LOOK = 0.02  # s: how often a waiting thread looks whether it is to give up
+_GONE = 3.0  # s without the server before it counts as gone; graphs of loaded machines flicker
+_REPLY = 1.0  # s for the reply to a goal that the server has taken already
+_AGAIN = 5.0  # s: a reply to what may be asked twice is awaited for this long, then it is asked again
+
+Asked = Callable[[], bool]
+"""Says whether the caller has withdrawn its request."""
+
+
+class Ended(NamedTuple):
+    """How a goal ended.
+
+    Args:
+        accepted: whether the server took it.
+        status: of action_msgs/GoalStatus, or 0.
+        result: of the action; None where it was not accepted.
+        withdrawn: whether it was cancelled from here.
+    """
+
+    accepted: bool
+    status: int = 0
+    result: Any = None
+    withdrawn: bool = False
+
+
+class Bridge:
+    """Runs functions of clients on the executor's thread; makes the clients, too, so that they share a callback group.
+
+    Clients have to be made before the node spins: rclpy hands them to the executor before they are whole.
+
+    Args:
+        node: that the clients belong to.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.group = MutuallyExclusiveCallbackGroup()
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._guard = node.create_guard_condition(self._run, self.group)
+
+    def ask(self, begin: Callable[[], Any]) -> Future[Any]:
+        """The result of an rclpy future that `begin` returns; `begin` is run on the executor's thread."""
+        answer: Future[Any] = Future()
+
+        def tell(done: Any) -> None:
+            if not answer.done():
+                error = done.exception()
+                if error is None:
+                    answer.set_result(done.result())
+                else:
+                    answer.set_exception(error)
+
+        def job() -> None:
+            try:
+                begin().add_done_callback(tell)
+            except Exception as error:  # of rclpy; the worker is told
+                answer.set_exception(error)
+
+        self._jobs.put(job)
+        self._guard.trigger()
+        return answer
+
+    def _run(self) -> None:
+        for _ in range(self._jobs.qsize()):
+            self._jobs.get()()
+        if not self._jobs.empty():
+            self._guard.trigger()
+
+    def wait(self, answer: Future[Any], seconds: float, stop: Asked = lambda: False) -> bool:
+        """Whether an answer is there within some seconds; earlier, and not, where `stop` says so.
+
+        Raises:
+            CancelledError: the node's context was shut down.
+        """
+        end = time.monotonic() + seconds
+        while not answer.done():
+            left = end - time.monotonic()
+            if left <= 0 or stop():
+                break
+            if not self.node.context.ok():
+                raise CancelledError("the node shuts down")
+            with contextlib.suppress(Late):
+                answer.exception(min(_LOOK, left))
+        return answer.done()
+
+
+class _Since:
+    """Whether something has been so for some seconds."""
+
+    def __init__(self, condition: Callable[[], bool], seconds: float) -> None:
+        self._condition, self._seconds = condition, seconds
+        self._begun: float | None = None
+
+    def __call__(self) -> bool:
+        if not self._condition():
+            self._begun = None
+            return False
+        if self._begun is None:
+            self._begun = time.monotonic()
+        return time.monotonic() - self._begun > self._seconds
+
+
+class Server:
+    """Something that offers an action or a service, and whether it is there.
+
+    Args:
+        bridge: of the node.
+        name: of the action or service, as in the parameters.
+        remedy: how to start it.
+        ready: whether the client sees it.
+    """
+
+    def __init__(self, bridge: Bridge, name: str, remedy: str, ready: Callable[[], bool]) -> None:
+        self.bridge, self.remedy, self.ready = bridge, remedy, ready
+        self.name = bridge.node.resolve_service_name(name)
+        self._seen = time.monotonic()
+
+    def await_it(self, seconds: float, cancelled: Asked) -> None:
+        """Wait until it is there.
+
+        Raises:
+            PlannerUnavailableError: it is not, within some seconds.
+            CancelledError: the caller gave up.
+        """
+        nothing: Future[Any] = Future()
+        self.bridge.wait(nothing, seconds, lambda: self.ready() or cancelled())
+        if cancelled():
+            raise CancelledError("the request was withdrawn")
+        if not self.ready():
+            raise PlannerUnavailableError(self.name, f"nobody offers it for {seconds:g} s", self.remedy)
+
+    def lost(self, why: str) -> PlannerUnavailableError:
+        """It does not answer."""
+        return PlannerUnavailableError(self.name, why, self.remedy)
+
+    def begin(self) -> None:
+        """From now on it has to be there."""
+        self._seen = time.monotonic()
+
+    def gone(self) -> bool:
+        """Whether it has been away for some time."""
+        if self.ready():
+            self._seen = time.monotonic()
+        return time.monotonic() - self._seen > _GONE
+
+
+class Service(Server):
+    """Calls a service that may be called twice with the same request."""
+
+    def __init__(self, bridge: Bridge, form: Any, name: str, remedy: str) -> None:
+        self._client = bridge.node.create_client(form, name, callback_group=bridge.group)
+        super().__init__(bridge, name, remedy, self._client.service_is_ready)
+
+    def call(self, request: Any, seconds: float, cancelled: Asked = lambda: False) -> Any:
+        """The response.
+
+        Raises:
+            PlannerUnavailableError: none within some seconds.
+            CancelledError: the caller gave up.
+        """
+        end = time.monotonic() + seconds
+        self.begin()
+        while time.monotonic() < end:
+            answer = self.bridge.ask(lambda: self._client.call_async(request))
+            patience = min(_AGAIN, end - time.monotonic())
+            if self.bridge.wait(answer, patience, lambda: cancelled() or self.gone()):
+                return answer.result()
+            if cancelled():
+                raise CancelledError("the request was withdrawn")
+            if self.gone():
+                raise self.lost("it has gone while it was asked")
+        raise self.lost(f"no response for {seconds:g} s")
+
+
+class Action(Server):
+    """Sends goals to an action and waits for their ends.
+
+    A server that has not discovered its client yet drops the replies to it, and serves the goal all the same. What has
+    become of a goal is therefore also read from the list of goals that every server publishes.
+
+    Args:
+        bridge: of the node.
+        form: the action's class.
+        name: of the action.
+        remedy: how to start its server.
+        stop_timeout: seconds within which a cancelled goal has to end.
+    """
+
+    def __init__(self, bridge: Bridge, form: Any, name: str, remedy: str, stop_timeout: float) -> None:
+        self._client = ActionClient(bridge.node, form, name, callback_group=bridge.group)
+        self._form, self._stop_timeout = form, stop_timeout
+        self._states: dict[bytes, int] = {}  # of the goals that the server tells of, ours among them
+        topic, profile = f"{name}/_action/status", qos_profile_action_status_default
+        bridge.node.create_subscription(GoalStatusArray, topic, self._on_states, profile, callback_group=bridge.group)
+        super().__init__(bridge, name, remedy, self._client.server_is_ready)
+
+    def run(self, goal: Any, seconds: float, patience: float, cancelled: Asked, twice: bool = False) -> Ended:
+        """Send a goal and wait for its end. Where the caller gives up, it is cancelled first, and its end awaited.
+
+        Args:
+            goal: of the action.
+            seconds: that it may take once accepted; then it is cancelled.
+            patience: seconds until it has to be accepted or rejected.
+            cancelled: asked while waiting.
+            twice: whether it may be sent again where no reply comes, and the server's list of goals has it not: only
+                goals that move nothing may.
+
+        Raises:
+            PlannerUnavailableError: no reply, no result in time, or no end after it was cancelled.
+            CancelledError: the caller gave up before anything was sent, or the node is shutting down.
+        """
+        if cancelled():
+            raise CancelledError("the request was withdrawn")
+        self.begin()
+        handle = self._accepted(goal, patience, cancelled, twice)
+        if not handle.accepted:
+            return Ended(accepted=False)
+        result = self._result(handle, seconds, cancelled)
+        if result.done():
+            return Ended(True, result.result().status, result.result().result, cancelled())
+        withdrawn = cancelled()
+        gone = self.gone()
+        if not gone:
+            self._stop(handle, result)
+        if result.done() and withdrawn:
+            return Ended(True, result.result().status, result.result().result, withdrawn=True)
+        if gone:
+            raise self.lost("it has gone while it worked")
+        if not result.done():
+            raise self.lost(f"it did not end within {self._stop_timeout:g} s of being cancelled")
+        raise self.lost(f"no result for {seconds:.1f} s; it was cancelled")
+
+    def _accepted(self, goal: Any, patience: float, cancelled: Asked, twice: bool) -> Any:
+        """The goal's handle."""
+        end = time.monotonic() + patience
+        while True:
+            name = UUID(uuid=list(os.urandom(16)))
+            answer = self.bridge.ask(partial(self._client.send_goal_async, goal, goal_uuid=name))
+            wanted = min(_AGAIN if twice else patience, max(end - time.monotonic(), _LOOK))
+            runs = _Since(partial(self._has, name), _REPLY)
+            # What may move something is waited for to the end: only an accepted goal can be stopped for certain.
+            if self.bridge.wait(answer, wanted, lambda: runs() or self.gone() or (twice and cancelled())):  # noqa: B023
+                return answer.result()
+            if self._has(name):  # its reply is lost, but the server tells that it has the goal
+                return ClientGoalHandle(self._client, name, self._reply(accepted=True))
+            self._forget(name)
+            answer.add_done_callback(self._cancel_late)
+            if cancelled():
+                raise CancelledError("the request was withdrawn")
+            if self.gone():
+                raise self.lost("it has gone while it was asked")
+            if not twice or time.monotonic() >= end:
+                raise self.lost(f"it neither accepts nor rejects for {patience:g} s")
+
+    def _result(self, handle: Any, seconds: float, cancelled: Asked) -> Future[Any]:
+        """The answer with the result; not done where time ran out, the server has gone or the caller gave up."""
+        end = time.monotonic() + seconds
+        while True:
+            over = _Since(lambda: self._state(handle.goal_id) >= GoalStatus.STATUS_SUCCEEDED, _AGAIN)
+            result = self.bridge.ask(handle.get_result_async)
+            stop = lambda over=over: cancelled() or self.gone() or over()  # noqa: E731
+            if self.bridge.wait(result, max(end - time.monotonic(), 0.0), stop) or not over():
+                return result
+            # It has ended, and its result has not come: the server did not know this client yet.
+
+    def _stop(self, handle: Any, result: Future[Any]) -> None:
+        """Cancel a goal and wait for its end."""
+        end = time.monotonic() + self._stop_timeout
+        while not result.done() and time.monotonic() < end:
+            self.bridge.ask(handle.cancel_goal_async)
+            self.bridge.wait(result, min(1.0, max(end - time.monotonic(), _LOOK)))
+
+    def _forget(self, name: UUID) -> None:
+        """Cancel a goal whose reply has not come."""
+        handle = ClientGoalHandle(self._client, name, self._reply(accepted=False))
+        self.bridge.ask(handle.cancel_goal_async)
+
+    def _reply(self, accepted: bool) -> Any:
+        return self._form.Impl.SendGoalService.Response(accepted=accepted)
+
+    def _on_states(self, message: GoalStatusArray) -> None:
+        self._states = {bytes(each.goal_info.goal_id.uuid): each.status for each in message.status_list}
+
+    def _state(self, name: UUID) -> int:
+        """Of a goal, as in action_msgs/GoalStatus; 0 where the server does not tell of it."""
+        return self._states.get(bytes(name.uuid), 0)
+
+    def _has(self, name: UUID) -> bool:
+        """Whether the server tells that it has taken a goal."""
+        return self._state(name) > 0
+
+    def _cancel_late(self, answer: Future[Any]) -> None:
+        if answer.exception() is None and answer.result().accepted:
+            self.bridge.ask(answer.result().cancel_goal_async)
+
+    def destroy(self) -> None:
+        """Give the client back; nobody may spin the node any more."""
+        self._client.destroy()

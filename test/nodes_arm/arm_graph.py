@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arm's side of a live graph for tests: doubles of its controllers, and a client of the planner. Not a test."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import rclpy
+from control_msgs.action import FollowJointTrajectory, GripperCommand
+from live_process import DEADLINE
+from planning_scenes import box, config, placed, table_with
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.task import Future
+from sensor_msgs.msg import JointState
+
+from spatial_vlm_ros.config import PlanningConfig
+from spatial_vlm_ros.nodes.motion_client import MotionClient
+from spatial_vlm_ros.planning.goal import PickGoal, PlaceGoal
+from spatial_vlm_ros.planning.pick import pick_goal
+from spatial_vlm_ros.planning.place import place_goal
+from spatial_vlm_ros.planning.scene import AllowedContact, PlanningScene, Thing
+
+JOINTS = tuple(f"panda_joint{k}" for k in range(1, 8))
+FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
+HOME = (0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785)
+BLOCK = box("block", 0.5, 0.1, (0.06, 0.04, 0.08))
+CUP = box("cup", 0.5, 0.35, (0.06, 0.06, 0.1))
+
+
+class ControllerDouble(Node):
+    """A test double of the controllers of arm and gripper: moves at once, records what it was told, errs as told.
+
+    By their numbers, those of arm and gripper counted together, `hold` keeps goals until they are cancelled, `reject`
+    rejects and `fail` aborts them; `deaf` does not let them be cancelled.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__("controller_double", context=context)
+        self.joints = dict(zip(JOINTS, HOME, strict=True)) | dict.fromkeys(FINGERS, 0.04)
+        self.trajectories: list[Any] = []
+        self.widths: list[float] = []
+        self.order: list[str] = []
+        self.cancelled: list[str] = []
+        self.running: list[str] = []
+        self.deaf = False
+        self.hold: set[int] = set()
+        self.reject: set[int] = set()
+        self.fail: set[int] = set()
+        self.thing = 0.04  # width of what is between the fingers when they close
+        self._asked = 0
+        self._gates: dict[bytes, Future] = {}
+        self._states = self.create_publisher(JointState, "joint_states", 10)
+        self.create_timer(0.02, self.tell)
+        self._servers = [
+            ActionServer(
+                self,
+                form,
+                name,
+                execute,
+                goal_callback=self._on_goal,
+                cancel_callback=self._on_cancel,
+            )
+            for form, name, execute in (
+                (FollowJointTrajectory, "/arm_controller/follow_joint_trajectory", self._follow),
+                (GripperCommand, "/gripper_controller/gripper_cmd", self._grip),
+            )
+        ]
+
+    @property
+    def heard(self) -> bool:
+        return self._states.get_subscription_count() > 0
+
+    def tell(self) -> None:
+        stamp = self.get_clock().now().to_msg()
+        message = JointState(name=list(self.joints), position=list(self.joints.values()))
+        message.header.stamp = stamp
+        self._states.publish(message)
+
+    def _on_goal(self, _: Any) -> GoalResponse:
+        self._asked += 1
+        return GoalResponse.REJECT if self._asked - 1 in self.reject else GoalResponse.ACCEPT
+
+    def _on_cancel(self, goal: Any) -> CancelResponse:
+        gate = self._gates.get(bytes(goal.goal_id.uuid))
+        if gate is None or self.deaf:
+            return CancelResponse.REJECT
+        gate.set_result(None)
+        return CancelResponse.ACCEPT
+
+    async def _served(self, goal: Any, name: str) -> bool:
+        """Whether the goal is to be carried out; else it has ended already."""
+        number = self._asked - 1
+        self.order.append(name)
+        if number in self.hold:
+            gate = self._gates[bytes(goal.goal_id.uuid)] = Future()
+            self.running.append(name)
+            await gate
+            self.running.remove(name)
+        if goal.is_cancel_requested:
+            self.cancelled.append(name)
+            goal.canceled()
+            return False
+        if number in self.fail:
+            goal.abort()
+            return False
+        return True
+
+    async def _follow(self, goal: Any) -> FollowJointTrajectory.Result:
+        trajectory = goal.request.trajectory
+        self.trajectories.append(trajectory)
+        if not await self._served(goal, "arm"):
+            code = FollowJointTrajectory.Result.PATH_TOLERANCE_VIOLATED
+            return FollowJointTrajectory.Result(error_code=code, error_string="panda_joint4 is 0.2 rad off")
+        self.joints |= dict(zip(trajectory.joint_names, trajectory.points[-1].positions, strict=True))
+        self.tell()
+        goal.succeed()
+        return FollowJointTrajectory.Result()
+
+    async def _grip(self, goal: Any) -> GripperCommand.Result:
+        wanted = goal.request.command.position
+        self.widths.append(wanted)
+        if not await self._served(goal, "gripper"):
+            return GripperCommand.Result(position=sum(self.joints[name] for name in FINGERS))
+        stalls = wanted < self.thing
+        position = self.thing if stalls else wanted
+        self.joints |= dict.fromkeys(FINGERS, position / 2)
+        self.tell()
+        goal.succeed()
+        return GripperCommand.Result(position=position, stalled=stalls, reached_goal=not stalls)
+
+
+class ArmGraph:
+    """Doubles of the controllers in one context, unless there are real ones; the client in another."""
+
+    def __init__(self, domain: int, controllers: bool = True) -> None:
+        self.domain = domain
+        self._stops: list[Callable[[], None]] = []
+        if controllers:
+            self.controllers: ControllerDouble = self.spin(ControllerDouble)
+        self.clients: list[MotionClient] = []
+
+    def client(self, threads: int = 1, **motion: Any) -> MotionClient:
+        """A client on a spinning node; patient, for a machine that is loaded."""
+        given = {"server_timeout": 30.0, "answer_timeout": 30.0, "planning_time": 20.0, "most_time": 300.0,
+                 "stop_timeout": 30.0, **motion}  # fmt: skip
+        settings = config(motion=given)
+
+        def make(context: Context) -> Node:
+            node = rclpy.create_node("test_client", context=context)
+            self.clients.append(MotionClient(node, settings))
+            return node
+
+        self.spin(make, threads)
+        if "gripper_action" not in motion:
+            self.knows("/gripper_controller/gripper_cmd")
+        return self.clients[-1]
+
+    def knows(self, action: str) -> None:
+        """Wait until the double knows the client of an action: else it drops the first reply, also a rejection."""
+        for service in ("send_goal", "get_result", "cancel_goal"):
+            name = f"{action}/_action/{service}"
+            self.until(lambda name=name: self.controllers.count_clients(name), f"{name} has a client")
+
+    def spin(self, make: Callable[[Context], Any], threads: int = 1) -> Any:
+        context = Context()
+        rclpy.init(context=context, domain_id=self.domain)
+        node = make(context)
+        executor: Any = (
+            SingleThreadedExecutor(context=context)
+            if threads == 1
+            else MultiThreadedExecutor(num_threads=threads, context=context)
+        )
+        executor.add_node(node)
+
+        def run() -> None:
+            with contextlib.suppress(ExternalShutdownException):
+                executor.spin()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+
+        def stop() -> None:
+            executor.shutdown(timeout_sec=5.0)
+            thread.join(5.0)
+            node.destroy_node()
+            rclpy.try_shutdown(context=context)
+
+        self._stops.append(stop)
+        return node
+
+    def heard(self) -> bool:
+        return self.controllers.heard
+
+    def until(self, condition: Callable[[], Any], what: str) -> None:
+        end, gate = time.monotonic() + DEADLINE, threading.Event()
+        while not condition():
+            if time.monotonic() > end:
+                pytest.fail(f"waited {DEADLINE:.0f} s in vain until {what}")
+            gate.wait(0.005)
+
+    def close(self) -> None:
+        for stop in reversed(self._stops):
+            stop()
+        for name in list(vars(self)):
+            delattr(self, name)
+        gc.collect()
+
+
+class Aside:
+    """A call on a thread of its own: its end is awaited, never slept for."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.error: BaseException | None = None
+        self.result: Any = None
+
+        def run() -> None:
+            try:
+                self.result = call()
+            except Exception as error:
+                self.error = error
+
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
+
+    def ended(self, deadline: float = 4 * DEADLINE) -> Aside:
+        self._thread.join(deadline)
+        assert not self._thread.is_alive(), f"it did not end within {deadline:.0f} s"
+        return self
+
+
+def scene(*neighbours: Thing, target: Thing = BLOCK, contacts: bool = True) -> PlanningScene:
+    """A block on a table before the arm, in the frame of the planner."""
+    allowed = (
+        AllowedContact("left_finger", target.id, "grasp"),
+        AllowedContact("right_finger", target.id, "grasp"),
+        AllowedContact(target.id, "support", "lift"),
+        AllowedContact(target.id, "support", "lower"),
+    )
+    made = table_with(target, *neighbours)
+    return dataclasses.replace(made, frame_id="panda_link0", allowed=allowed if contacts else ())
+
+
+def goals(around: PlanningScene, settings: PlanningConfig) -> tuple[PickGoal, PlaceGoal]:
+    """Grasps, and placements a forearm's length to the right of where it stands."""
+    picked = pick_goal(around, settings)
+    spot = placed(around.target, (0.45, -0.2, 0.0, 0.0))
+    places = tuple(
+        dataclasses.replace(p, pose=dataclasses.replace(p.pose, frame_id="panda_link0")) for p in spot.places
+    )
+    resolution = dataclasses.replace(spot, place=places[0], places=places)
+    return picked, place_goal(around, resolution, picked.grasps[0], settings)
+
+
+def chest(goal: PickGoal) -> tuple[Thing, ...]:
+    """Walls and a lid around the first pre-grasp: the hand fits inside, and not through the hole of the lid."""
+    (x, y, z), half, hole = goal.grasps[0].pre_grasp.position, 0.17, (0.075, 0.095)
+    top = z + 0.143
+    made = []
+    for sign in (1, -1):
+        made += [
+            box(f"wall x{sign}", x + sign * half, y, (0.02, 2 * half, top)),
+            box(f"wall y{sign}", x, y + sign * half, (2 * half, 0.02, top)),
+            box(f"lid x{sign}", x + sign * (half + hole[0]) / 2, y, (half - hole[0], 2 * half, 0.01), bottom=top),
+            box(f"lid y{sign}", x, y + sign * (half + hole[1]) / 2, (2 * half, half - hole[1], 0.01), bottom=top),
+        ]
+    return tuple(made)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the arm's graph: a planner in a process of its own, doubles of the controllers, a client of both."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import live_fixtures
+import pytest
+
+if TYPE_CHECKING:
+    from arm_graph import ArmGraph
+    from live_process import Started
+
+domain, start, node = live_fixtures.domain, live_fixtures.start, live_fixtures.node
+
+NEEDED = ("rclpy", "moveit_msgs", "control_msgs", "pinocchio", "coal", "ompl", "daqp")
+MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+RUNS = not MISSING or bool(os.environ.get("SPATIAL_VLM_REQUIRE_ARM"))
+collect_ignore_glob = [] if RUNS else ["test_*.py"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not RUNS:
+        terminalreporter.write_line(f"tests of the arm's nodes were left out: {', '.join(MISSING)} not installed")
+
+
+@pytest.fixture
+def arm(domain: int) -> Iterator[ArmGraph]:
+    """Controllers and a client; no planner."""
+    from arm_graph import ArmGraph
+
+    graph = ArmGraph(domain)
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def planner(arm: ArmGraph, node: Callable[..., Started]) -> Callable[..., Started]:
+    """Starts `arm_planner` as a process, and waits until it plans and hears the joint states."""
+
+    def begin(**parameters: Any) -> Started:
+        started = node("arm_planner", **parameters)
+        started.says("arm_planner plans for a Panda")
+        arm.until(arm.heard, "the planner hears the joint states")
+        if "controller" not in parameters:
+            arm.knows("/arm_controller/follow_joint_trajectory")
+        return started
+
+    return begin

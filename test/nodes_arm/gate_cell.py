@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole cell for tests: simulation, resolver, planner, gate, each a process of its own; and a person. Not a test."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from arm_graph import ArmGraph
+from builtin_interfaces.msg import Time
+from live_process import Started
+from rclpy.action import ActionClient
+from rclpy.context import Context
+from rclpy.node import Node
+from spatial_vlm_interfaces.action import PickInstruction
+from spatial_vlm_interfaces.msg import Proposal
+from spatial_vlm_interfaces.srv import Approve
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from spatial_vlm_ros.nodes import qos
+
+SENTENCE = "put the chick behind the cup on the tray"
+CLOCK = {"use_sim_time": True}
+GATE = {
+    "plan_only": False, "page": False, "motion.planning_frame": "panda_link0", "motion.gripper_scale": 0.5,
+    "motion.duration_scaling": 20.0, "motion.server_timeout": 30.0, "motion.answer_timeout": 30.0,
+    "motion.planning_time": 20.0, "motion.most_time": 300.0, "motion.stop_timeout": 30.0, "observation.max_age": 60.0,
+}  # fmt: skip
+
+
+class Picking:
+    """One goal of `pick`: its stages, and its end."""
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+        self.stages: list[int] = []
+        self.result: PickInstruction.Result | None = None
+        self.status = 0
+
+    @property
+    def name(self) -> str:
+        """The status of its end."""
+        assert self.result is not None
+        return str(self.result.status.name)
+
+
+class Cell:
+    """The processes, and a client of all of them."""
+
+    def __init__(self, graph: ArmGraph, begin: Callable[..., Started], audit: Path, **gate: Any) -> None:
+        self.graph, self.audit = graph, audit
+        self.processes = {
+            "sim_arm": begin("sim_arm", clock=True, speed=4.0, rate=4.0),
+            "resolver": begin("resolver", base_frame="panda_link0", frame_timeout=30.0, **CLOCK),
+            "arm_planner": begin("arm_planner", **CLOCK),
+            "planner_gate": begin("planner_gate", audit_log=str(audit), **GATE, **CLOCK, **gate),
+        }
+        self.proposals: list[Proposal] = []
+        self.verdicts: list[dict[str, Any]] = []
+        self._clients = ExitStack()
+        self.node: Node = graph.spin(self._make)
+        for name, words in (
+            ("sim_arm", "sim_arm plays"), ("resolver", "resolver is active"), ("arm_planner", "plans for a Panda"),
+            ("planner_gate", "planner_gate is ready"),
+        ):  # fmt: skip
+            self.processes[name].says(words)
+        self.until(self.pick.server_is_ready, "the gate is there")
+        for client in (self.approving, self.stopping, self.judging):
+            self.until(client.service_is_ready, "its services are there")
+        for service in ("send_goal", "get_result", "cancel_goal"):
+            self.until(lambda s=service: self.node.count_services(f"/pick/_action/{s}"), "the action is whole")
+        self.until(lambda: self.disturber.get_subscription_count() and self.verdicts, "the simulation is there")
+        # What plans has to know where the arm is, and what looks has to see: a plan is what shows it.
+        self.until(lambda: self.run(plan_only=True).name == "OK", "the first plan is made")
+
+    def _make(self, context: Context) -> Node:
+        node = rclpy.create_node("person", context=context)
+        self.pick = ActionClient(node, PickInstruction, "pick")
+        self.approving = node.create_client(Approve, "approve")
+        self.stopping = node.create_client(Trigger, "stop")
+        self.judging = node.create_client(Trigger, "judge")
+        self.disturber = node.create_publisher(String, "disturb", qos.INSTRUCTIONS)
+        node.create_subscription(Proposal, "proposal", self.proposals.append, qos.ANSWERS)
+        node.create_subscription(String, "verdict", lambda m: self.verdicts.append(json.loads(m.data)), qos.VERDICTS)
+        return node
+
+    def until(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait; three times as long as for a single node."""
+        for attempt in (False, False, True):
+            try:
+                self.graph.until(condition, what)
+            except BaseException:
+                if attempt:
+                    raise
+            else:
+                return
+
+    def wait(self, future: Any, what: str) -> Any:
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        self.until(done.is_set, what)
+        return future.result()
+
+    # -------------------------------------------------------------------------------------------- the person
+
+    def send(self, instruction: str = SENTENCE, dialogue_id: str = "", plan_only: bool = False) -> Picking:
+        picking = Picking()
+        goal = PickInstruction.Goal(instruction=instruction, dialogue_id=dialogue_id, plan_only=plan_only)
+        sent = self.pick.send_goal_async(goal, feedback_callback=lambda m: picking.stages.append(m.feedback.stage))
+        picking.handle = self.wait(sent, "the goal is accepted")
+        assert picking.handle.accepted
+
+        def ended(future: Any) -> None:
+            picking.status, picking.result = future.result().status, future.result().result
+
+        picking.handle.get_result_async().add_done_callback(ended)
+        return picking
+
+    def run(self, instruction: str = SENTENCE, **request: Any) -> Picking:
+        return self.end(self.send(instruction, **request))
+
+    def end(self, picking: Picking) -> Picking:
+        self.until(lambda: picking.result is not None, "the goal ends")
+        return picking
+
+    def proposed(self) -> tuple[Picking, Proposal]:
+        """A goal that waits for approval."""
+        before = len(self.proposals)
+        picking = self.send()
+        self.until(lambda: len(self.proposals) > before or picking.result, "it is proposed")
+        assert picking.result is None, picking.result
+        return picking, self.proposals[-1]
+
+    def approve(self, proposal: Proposal, approve: bool = True, **change: Any) -> str:
+        """Say yes or no; the status of the answer."""
+        named = {"goal_id": proposal.goal_id, "scene_stamp": proposal.scene_stamp, "plan_hash": proposal.plan_hash}
+        request = Approve.Request(approve=approve, **{"decided_by": "tester", **named, **change})
+        return str(self.wait(self.approving.call_async(request), "approve answers").status.name)
+
+    def disturb(self, **what: Any) -> None:
+        """Change the world; returns when it is changed."""
+        simulation = self.processes["sim_arm"]
+        before = simulation.output.count("disturbed: ")
+        self.disturber.publish(String(data=json.dumps(what)))
+        self.until(lambda: simulation.output.count("disturbed: ") > before, "the simulation has heard it")
+
+    # -------------------------------------------------------------------------------------------- what happened
+
+    def verdict(self) -> dict[str, Any]:
+        answer = self.wait(self.judging.call_async(Trigger.Request()), "the judge answers")
+        return dict(json.loads(answer.message))
+
+    def accepted(self) -> int:
+        """Goals that arm and gripper have taken so far."""
+        return sum(counts.get("accepted", 0) for counts in self.verdict()["goals"].values())
+
+    def again(self) -> None:
+        """The world as it was; its things are where they were when a picture was taken after it."""
+        before = len(self.verdicts)
+        self.disturb(world={"name": "behind"})
+        self.until(lambda: any(not v["moved"] for v in self.verdicts[before + 1 :]), "the world is as it was")
+
+    def record(self) -> list[dict[str, Any]]:
+        """The lines of the audit log."""
+        return [json.loads(line) for line in self.audit.read_text().splitlines()]
+
+
+def later(stamp: Time) -> Time:
+    """A nanosecond later."""
+    return Time(sec=stamp.sec, nanosec=stamp.nanosec + 1)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scene that `arm_planner` keeps, and the requests that it takes; nothing is sent here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from arm_graph import goals, scene
+from geometry_msgs.msg import Point, Pose
+from moveit_msgs.action import MoveGroup
+from moveit_msgs.msg import (
+    AllowedCollisionEntry,
+    AllowedCollisionMatrix,
+    CollisionObject,
+    Constraints,
+    JointConstraint,
+    PlanningScene,
+)
+from planning_scenes import config
+from shape_msgs.msg import Mesh, Plane, SolidPrimitive
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.nodes.arm_requests import CodedError, check_end, understood
+from spatial_vlm_ros.nodes.arm_scene import ArmScene
+from spatial_vlm_ros.nodes.motion_messages import (
+    attached_box,
+    attached_by_name,
+    box_object,
+    motion_goal,
+    removed_object,
+    scene_diff,
+)
+from spatial_vlm_ros.planning.embedded.robot import fixed_links
+
+FRAME, LINK = "panda_link0", "panda_hand_tcp"
+TIP = np.array([[0, 1, 0, 0.5], [1, 0, 0, 0.1], [0, 0, -1, 0.04], [0, 0, 0, 1.0]])  # fingers down
+
+
+def at(x: float, y: float, z: float) -> Any:
+    pose = np.eye(4)
+    pose[:3, 3] = (x, y, z)
+    return pose
+
+
+def block(name: str = "block") -> CollisionObject:
+    return box_object(name, FRAME, at(0.5, 0.1, 0.03), (0.04, 0.05, 0.08))
+
+
+def empty() -> ArmScene:
+    return ArmScene(fixed_links())
+
+
+# ------------------------------------------------------------------------------------------------ scene
+
+
+def test_objects_are_added_replaced_and_removed() -> None:
+    made = empty().changed(scene_diff([block(), block("cup")]), None)
+    (box, _) = made.boxes(0.002)
+    assert (box.id, box.padding, box.size.tolist()) == ("block", 0.002, [0.04, 0.05, 0.08])
+    assert box.pose == pytest.approx(at(0.5, 0.1, 0.03))
+    again = made.changed(scene_diff([box_object("block", FRAME, at(0, 0, 1), (1, 1, 1))]), None)
+    assert {b.id: b.size[0] for b in again.boxes(0)} == {"block": 1.0, "cup": 0.04}
+    assert set(again.changed(scene_diff([removed_object("cup", FRAME)]), None).bodies) == {"block"}
+    assert not again.changed(scene_diff([removed_object("", FRAME)]), None).bodies
+    assert set(made.bodies) == {"block", "cup"}  # a change makes another scene
+    whole = scene_diff([block("plate")])
+    whole.is_diff = False
+    assert set(made.changed(whole, None).bodies) == {"plate"}
+
+
+def test_other_primitives_become_the_boxes_around_them() -> None:
+    thing = CollisionObject(id="thing", operation=CollisionObject.ADD)
+    thing.pose.position.z = 1.0
+    thing.primitives = [
+        SolidPrimitive(type=SolidPrimitive.SPHERE, dimensions=[0.1]),
+        SolidPrimitive(type=SolidPrimitive.CYLINDER, dimensions=[0.3, 0.05]),
+    ]
+    thing.primitive_poses = [Pose(), Pose(position=Point(x=0.2))]
+    one, two = empty().changed(scene_diff([thing]), None).boxes(0)
+    assert (one.id, one.size.tolist(), one.pose[2, 3]) == ("thing", [0.2, 0.2, 0.2], 1.0)
+    assert (two.id, two.size.tolist()) == ("thing#1", [0.1, 0.1, 0.3])
+    assert two.pose[:3, 3] == pytest.approx((0.2, 0, 1))
+
+
+def test_what_is_held_goes_with_the_tip_and_stays_where_it_is_let_go() -> None:
+    standing = empty().changed(scene_diff([block()]), None)
+    held = standing.changed(scene_diff(attached=[attached_by_name("block", LINK, ())]), TIP)
+    assert (set(held.bodies), set(held.held)) == (set(), {"block"})
+    assert TIP @ held.held["block"].parts[0][0] == pytest.approx(at(0.5, 0.1, 0.03))
+    moved = TIP.copy()
+    moved[:3, 3] += (0.1, 0, 0.2)
+    down = held.changed(scene_diff(attached=[attached_by_name("block", LINK, (), attach=False)]), moved)
+    assert (set(down.bodies), set(down.held)) == ({"block"}, set())
+    assert down.boxes(0)[0].pose == pytest.approx(at(0.6, 0.1, 0.23))
+    told = attached_box("block", "panda_hand", at(0, 0, 0.1034), (0.04, 0.05, 0.08), ())
+    other = standing.changed(scene_diff(attached=[told]), None)
+    assert other.held["block"].parts[0][0] == pytest.approx(np.eye(4), abs=1e-4)  # of the hand, told in the tip's
+    assert other.segment(TIP, True, 0.04).held.id == "block"  # type: ignore[union-attr]
+
+
+def test_contacts_follow_the_matrix_and_its_defaults() -> None:
+    names = ["panda_leftfinger", "block", "support"]
+    rows = [[False, True, False], [True, False, True], [False, True, False]]
+    matrix = AllowedCollisionMatrix(
+        entry_names=names,
+        entry_values=[AllowedCollisionEntry(enabled=row) for row in rows],
+        default_entry_names=["dust", "panda_link5"],
+        default_entry_values=[True, False],
+    )
+    made = empty().changed(scene_diff([block(), block("support"), block("dust")], allowed=matrix), None)
+    assert made.allows("block", "panda_leftfinger")
+    assert not made.allows("support", "panda_leftfinger")
+    assert made.allows("dust", "anything")
+    assert not made.allows("dust", "panda_link5")
+    assert not made.allows("anything", "else")
+    assert made.segment(TIP, False, 0.08).touch == {"block", "dust"}
+    assert made.changed(scene_diff(), None).matrix is matrix  # a change that names no matrix keeps it
+    lifting = made.changed(scene_diff(attached=[attached_by_name("block", LINK, ())]), TIP).segment(TIP, True, 0.04)
+    assert (lifting.touch, lifting.held_touch) == ({"dust"}, {"support", "dust"})
+    told = made.message()
+    assert ({each.id for each in told.world.collision_objects}, told.allowed_collision_matrix) == (
+        {"block", "support", "dust"},
+        matrix,
+    )
+
+
+def with_(thing: CollisionObject, **fields: Any) -> PlanningScene:
+    for name, value in fields.items():
+        setattr(thing, name, value)
+    return scene_diff([thing])
+
+
+def octomap() -> PlanningScene:
+    diff = scene_diff()
+    diff.world.octomap.octomap.data = [1]
+    return diff
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (lambda: with_(block(), id=""), "an id"),
+        (lambda: with_(block(), meshes=[Mesh()]), "1 meshes"),
+        (lambda: with_(block(), planes=[Plane()]), "1 planes"),
+        (lambda: with_(block(), primitives=[], primitive_poses=[]), "0 primitives"),
+        (lambda: with_(block(), primitives=[SolidPrimitive(type=1, dimensions=[0.1, 0.1])]), "box, sphere"),
+        (lambda: with_(block(), primitives=[SolidPrimitive(type=1, dimensions=[0.1, 0.1, 0.0])]), "edges above 0"),
+        (lambda: with_(block(), operation=CollisionObject.MOVE), "MOVE"),
+        (lambda: scene_diff([box_object("block", "world", np.eye(4), (1, 1, 1))]), "'world'"),
+        (lambda: scene_diff([removed_object("ghost", FRAME)]), "'ghost'"),
+        (lambda: scene_diff(attached=[attached_by_name("ghost", LINK, (), attach=False)]), "'ghost'"),
+        (lambda: scene_diff(attached=[attached_box("b", "panda_link3", np.eye(4), (1, 1, 1), ())]), "panda_link3"),
+        (lambda: scene_diff(allowed=AllowedCollisionMatrix(entry_names=["a"])), "rows and columns"),
+        (octomap, "octomap"),
+    ],
+)
+def test_a_scene_that_cannot_be_kept_is_refused(message: Callable[[], PlanningScene], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        empty().changed(message(), TIP)
+
+
+# ------------------------------------------------------------------------------------------------ requests
+
+
+def request(straight: bool = False, **motion: Any) -> MoveGroup.Goal:
+    settings = config(motion=motion)
+    return motion_goal(settings.motion, goals(scene(), settings)[0].grasps[0].grasp, straight, {}, scene_diff())
+
+
+def test_a_request_of_the_client_is_understood() -> None:
+    pose = goals(scene(), config())[0].grasps[0].grasp
+    free, line = (understood(request(straight), fixed_links()) for straight in (False, True))
+    assert (free.straight, line.straight, free.time_limit, free.speed) == (False, True, 5.0, 0.3)
+    assert free.goal[:3, 3] == pytest.approx(pose.position)
+    assert free.position_tolerance == 0.001
+    flange = understood(request(tip_link="panda_link8"), fixed_links())
+    assert np.linalg.norm(flange.goal[:3, 3] - free.goal[:3, 3]) == pytest.approx(0.1034, abs=1e-6)
+
+
+def test_an_end_beside_the_goal_is_told() -> None:
+    asked = understood(request(), fixed_links())
+    check_end(asked, asked.goal)
+    beside = asked.goal.copy()
+    beside[0, 3] += 0.0011
+    turned = asked.goal @ np.block([[np.array([[1, -0.01, 0], [0.01, 1, 0], [0, 0, 1]]), np.zeros((3, 1))],
+                                    [np.zeros((1, 3)), np.ones((1, 1))]])  # fmt: skip
+    for end, words in ((beside, "1.10 mm"), (turned, "0.57 degrees")):
+        with pytest.raises(CodedError, match=words) as refusal:
+            check_end(asked, end)
+        assert refusal.value.number == -14
+
+
+def changed(path: str, value: Any) -> MoveGroup.Goal:
+    """A request with one field changed."""
+    goal = request()
+    at_ = goal
+    *parents, last = path.split(".")
+    for name in parents:
+        at_ = at_[int(name)] if name.isdigit() else getattr(at_, name)
+    setattr(at_, last, value)
+    return goal
+
+
+GOAL = "request.goal_constraints.0"
+JOINT = Constraints(joint_constraints=[JointConstraint(joint_name="panda_joint1", position=0.1)])
+
+
+@pytest.mark.parametrize(
+    ("goal", "number", "words"),
+    [
+        (lambda: changed("planning_options.plan_only", False), -28, "plans only"),
+        (lambda: changed("request.group_name", "hand"), -15, "'hand'"),
+        (lambda: changed("request.planner_id", "CIRC"), -28, "LIN is straight"),
+        (lambda: changed("request.path_constraints", JOINT), -28, "along the way"),
+        (lambda: changed("request.goal_constraints", []), -16, "0 goals"),
+        (lambda: changed("request.goal_constraints", [JOINT]), -28, "one position and one orientation"),
+        (lambda: changed(f"{GOAL}.position_constraints.0.link_name", "panda_link3"), -18, "panda_link3"),
+        (lambda: changed(f"{GOAL}.orientation_constraints.0.header.frame_id", "world"), -21, "not in 'world'"),
+        (lambda: changed(f"{GOAL}.position_constraints.0.target_point_offset.x", 0.1), -16, "without an offset"),
+        (lambda: changed(f"{GOAL}.orientation_constraints.0.orientation.w", 9.0), -16, "quaternion"),
+    ],
+)
+def test_other_requests_are_refused_with_moveits_number(
+    goal: Callable[[], MoveGroup.Goal], number: int, words: str
+) -> None:
+    with pytest.raises(CodedError, match=words) as refusal:
+        understood(goal(), fixed_links())
+    assert refusal.value.number == number

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client against `arm_planner` in another process, and against controllers that record what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from arm_graph import CUP, HOME, JOINTS, ArmGraph, goals, scene
+from live_process import Started
+
+from spatial_vlm_ros.nodes.motion_messages import joint_trajectory
+from spatial_vlm_ros.planning.planner import PICK, PLACE, MotionPlan, is_plan_of
+from spatial_vlm_ros.planning.scene import PlanningScene
+
+# A server that has not discovered its client yet drops a reply and warns; the client is made for that.
+pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
+
+Start = Callable[..., Started]
+
+
+def world_of(client: Any) -> tuple[set[str], set[str]]:
+    """Ids of what is in the planner's scene, and of what is held there."""
+    response = client._get.call(client._get_form.Request(), 30.0)
+    held = {each.object.id for each in response.scene.robot_state.attached_collision_objects}
+    return {each.id for each in response.scene.world.collision_objects}, held
+
+
+def planned(client: Any, around: PlanningScene, put: bool = True) -> MotionPlan:
+    pick, place = goals(around, client.config)
+    return client.plan(pick, around, place if put else None)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_thing_is_taken_and_put_down_as_planned(arm: ArmGraph, planner: Start, threads: int) -> None:
+    planner()
+    client, around = arm.client(threads=threads), scene(CUP)
+    plan = planned(client, around)
+    assert [step.phase for step in plan.steps] == [*PICK, *PLACE]
+    assert is_plan_of(plan, goals(around, client.config)[0], around)
+    assert plan.trajectories[0].positions[0] == pytest.approx(HOME, abs=1e-3)
+    assert arm.controllers.order == []  # nothing has moved
+    assert world_of(client) == ({"support", "cup", "block"}, set())
+    client.execute(plan)
+    assert arm.controllers.order == [
+        "gripper", "arm", "arm", "gripper", "arm", "arm", "arm", "gripper", "arm"
+    ]  # fmt: skip
+    assert arm.controllers.trajectories == [joint_trajectory(each) for each in plan.trajectories]
+    widths = [step.width for step in plan.steps if step.width is not None]
+    assert arm.controllers.widths == pytest.approx(widths)
+    assert widths[1] == pytest.approx(0.02)  # the block is 4 cm wide, and squeezed by 2
+    assert world_of(client) == (set(), set())
+    end = dict(zip(JOINTS, plan.trajectories[-1].positions[-1], strict=True))
+    assert {name: arm.controllers.joints[name] for name in JOINTS} == pytest.approx(end)
+
+
+def test_a_thing_is_taken_and_held(arm: ArmGraph, planner: Start) -> None:
+    planner()
+    client = arm.client()
+    plan = planned(client, scene(), put=False)
+    assert [step.phase for step in plan.steps] == list(PICK)
+    assert (plan.place, plan.placement) == (None, None)
+    client.execute(plan)
+    assert arm.controllers.order == ["gripper", "arm", "arm", "gripper", "arm"]
+    assert world_of(client) == (set(), set())
+
+
+def test_it_plans_from_where_it_is_told(arm: ArmGraph, planner: Start) -> None:
+    planner()
+    client, around = arm.client(), scene()
+    start = dict(zip(JOINTS, (0.3, *HOME[1:]), strict=True))
+    plan = client.plan(goals(around, client.config)[0], around, start=start)
+    assert plan.trajectories[0].positions[0] == pytest.approx(tuple(start.values()), abs=1e-6)
+
+
+def test_the_scene_of_the_last_plan_is_the_one_that_is_shown(arm: ArmGraph, planner: Start) -> None:
+    planner()
+    client = arm.client()
+    planned(client, scene(CUP), put=False)
+    planned(client, scene(), put=False)
+    assert world_of(client)[0] == {"support", "block"}
+    client.clear()
+    assert world_of(client)[0] == set()

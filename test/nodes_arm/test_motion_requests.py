@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a planner is asked for, motion by motion, as a MoveIt would read it. Nothing is sent here."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from arm_graph import BLOCK, CUP, FINGERS, JOINTS, goals, scene
+from moveit_msgs.msg import AllowedCollisionEntry, AllowedCollisionMatrix, RobotTrajectory
+from planning_scenes import config
+from scipy.spatial.transform import Rotation
+from shape_msgs.msg import SolidPrimitive
+
+from spatial_vlm_ros.config import PlanningConfig
+from spatial_vlm_ros.errors import (
+    GoalError,
+    InputError,
+    PlannerUnavailableError,
+    PlanningFailedError,
+    SpatialVlmError,
+    StaleInputError,
+)
+from spatial_vlm_ros.nodes.motion_messages import matrix_of, robot_trajectory, trajectory_of, with_allowed
+from spatial_vlm_ros.nodes.motion_ways import Refused, Ways
+from spatial_vlm_ros.planning.planner import MotionPlan, Trajectory
+
+PHASES = ("reach", "approach", "lift", "carry", "lower", "withdraw")
+OWN = AllowedCollisionMatrix(
+    entry_names=["panda_link0", "panda_link1"],
+    entry_values=[AllowedCollisionEntry(enabled=[False, True]), AllowedCollisionEntry(enabled=[True, False])],
+)
+
+
+class AskedClient:
+    """A double of the client: keeps what it is asked for, and answers with steps of a tenth."""
+
+    def __init__(self, settings: PlanningConfig, **refusals: int) -> None:
+        self.config, self.asked, self._refusals = settings, [], refusals
+        self.asked: list[Any] = []
+
+    def motion(self, request: Any, _: Any) -> RobotTrajectory:
+        phase = PHASES[len(self.asked) % 6]
+        self.asked.append(request)
+        if phase in self._refusals:
+            raise Refused(self._refusals[phase], "", "/move_action")
+        told = dict(zip(*self.joints(-1), strict=True))
+        start = [told.get(name, 0.0) for name in JOINTS]
+        end = [at + 0.1 for at in start]
+        return robot_trajectory(Trajectory(JOINTS, (0.0, 1.0), (tuple(start), tuple(end))))
+
+    @staticmethod
+    def placements(place: Any, *_: Any) -> Any:
+        return place
+
+    def joints(self, number: int) -> tuple[list[str], list[float]]:
+        state = self.asked[number].request.start_state.joint_state
+        return list(state.name), list(state.position)
+
+
+def asked(settings: PlanningConfig | None = None) -> tuple[AskedClient, MotionPlan]:
+    client = AskedClient(settings or config())
+    around = scene(CUP)
+    pick, place = goals(around, client.config)
+    return client, Ways(client, pick, around, OWN, lambda: False).plan(place, {})  # type: ignore[arg-type]
+
+
+def pairs(matrix: AllowedCollisionMatrix) -> set[frozenset[str]]:
+    """What may touch; the matrix is square and symmetric."""
+    names = list(matrix.entry_names)
+    rows = np.array([list(entry.enabled) for entry in matrix.entry_values])
+    assert rows.shape == (len(names), len(names))
+    assert (rows == rows.T).all()
+    return {frozenset((a, b)) for i, a in enumerate(names) for j, b in enumerate(names) if rows[i, j]}
+
+
+def test_every_motion_begins_where_the_one_before_ends() -> None:
+    client, plan = asked()
+    assert [set(client.joints(k)[0]) for k in range(6)] == [set(FINGERS)] + [{*FINGERS, *JOINTS}] * 5
+    for number in range(1, 6):
+        told = dict(zip(*client.joints(number), strict=True))
+        assert [told[name] for name in JOINTS] == pytest.approx([0.1 * number] * 7)
+    widths = [sum(dict(zip(*client.joints(k), strict=True))[f] for f in FINGERS) for k in range(6)]
+    opening = plan.steps[0].width
+    assert widths == pytest.approx([opening, opening, 0.04, 0.04, 0.04, opening])
+    assert [t.positions[0][0] for t in plan.trajectories] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_requests_plan_only_with_the_planners_that_are_set() -> None:
+    client, _ = asked()
+    straight = ("pilz_industrial_motion_planner", "LIN")
+    chosen = [(each.request.pipeline_id, each.request.planner_id) for each in client.asked]
+    assert chosen == [("", ""), straight, straight, ("", ""), straight, straight]
+    for each in client.asked:
+        assert each.planning_options.plan_only
+        assert each.planning_options.planning_scene_diff.is_diff
+        assert each.planning_options.planning_scene_diff.robot_state.is_diff
+        assert each.request.start_state.is_diff
+        assert each.request.group_name == "panda_arm"
+        assert 0 < each.request.max_velocity_scaling_factor <= 1
+
+
+def test_goals_are_one_pose_of_the_tip_in_the_planning_frame() -> None:
+    client, _ = asked()
+    pick, place = goals(scene(CUP), client.config)
+    grasp, down = pick.grasps[0], place.placements[0]
+    wanted = (grasp.pre_grasp, grasp.grasp, grasp.retreat, down.pre_place, down.place, down.retreat)
+    for each, pose in zip(client.asked, wanted, strict=True):
+        (goal,) = each.request.goal_constraints
+        (place_,), (turn,) = goal.position_constraints, goal.orientation_constraints
+        assert {place_.header.frame_id, turn.header.frame_id} == {"panda_link0"}
+        assert {place_.link_name, turn.link_name} == {"panda_hand_tcp"}
+        (shape,), (centre,) = place_.constraint_region.primitives, place_.constraint_region.primitive_poses
+        assert (shape.type, list(shape.dimensions)) == (SolidPrimitive.SPHERE, [0.001])
+        assert (centre.position.x, centre.position.y, centre.position.z) == pytest.approx(pose.position)
+        q = turn.orientation
+        assert (q.x, q.y, q.z, q.w) == pytest.approx(pose.orientation)
+        assert turn.absolute_x_axis_tolerance == pytest.approx(math.radians(0.5))
+
+
+def test_contacts_are_allowed_in_their_phases_and_the_planners_own_are_kept() -> None:
+    client, _ = asked()
+    own = {frozenset(("panda_link0", "panda_link1")), frozenset(("panda_link0", "support"))}
+    fingers = {frozenset((f"panda_{side}finger", "block")) for side in ("left", "right")}
+    table = {frozenset(("block", "support"))}
+    found = [pairs(each.planning_options.planning_scene_diff.allowed_collision_matrix) - own for each in client.asked]
+    assert found == [set(), fingers, table, set(), table, fingers]
+    for each in client.asked:
+        assert own <= pairs(each.planning_options.planning_scene_diff.allowed_collision_matrix)
+
+
+def test_the_thing_is_held_in_the_frame_of_the_tip_and_stands_at_its_place_afterwards() -> None:
+    client, _ = asked()
+    pick, place = goals(scene(CUP), client.config)
+    diffs = [each.planning_options.planning_scene_diff for each in client.asked]
+    assert [len(diff.robot_state.attached_collision_objects) for diff in diffs] == [0, 0, 1, 1, 1, 0]
+    (held,) = diffs[2].robot_state.attached_collision_objects
+    assert (held.link_name, held.object.id, held.object.header.frame_id) == (
+        "panda_hand_tcp",
+        "block",
+        "panda_hand_tcp",
+    )
+    assert list(held.touch_links) == ["panda_leftfinger", "panda_rightfinger"]
+    grasp = pick.grasps[0].grasp
+    base_T_tip = np.eye(4)
+    base_T_tip[:3, :3], base_T_tip[:3, 3] = Rotation.from_quat(grasp.orientation).as_matrix(), grasp.position
+    assert (base_T_tip @ matrix_of(held.object.pose))[:3, 3] == pytest.approx(BLOCK.solid.centre, abs=1e-5)
+    assert [[each.id for each in diff.world.collision_objects] for diff in diffs] == [[], [], [], [], [], ["block"]]
+    (stands,) = diffs[5].world.collision_objects
+    assert matrix_of(stands.pose)[:3, 3] == pytest.approx(place.placements[0].thing.position)
+    assert list(stands.primitives[0].dimensions) == pytest.approx(BLOCK.solid.size)
+
+
+def test_a_planner_of_the_flange_is_asked_for_the_flange() -> None:
+    tip, _ = asked()
+    flange, _ = asked(config(motion={"tip_link": "panda_link8", "at_flange": True}))
+    away = np.eye(4)  # of the Franka Hand, as in its URDF: turned by -45 degrees, 103.4 mm on
+    away[:3, :3], away[2, 3] = Rotation.from_euler("z", -45, degrees=True).as_matrix(), 0.1034
+    for one, other in zip(tip.asked, flange.asked, strict=True):
+        poses = []
+        for each in (one, other):
+            (goal,) = each.request.goal_constraints
+            pose = goal.position_constraints[0].constraint_region.primitive_poses[0]
+            pose.orientation = goal.orientation_constraints[0].orientation
+            poses.append(matrix_of(pose))
+        assert poses[1] @ away == pytest.approx(poses[0], abs=1e-5)
+    held = [each.planning_options.planning_scene_diff.robot_state.attached_collision_objects[0]
+            for each in (tip.asked[2], flange.asked[2])]  # fmt: skip
+    assert held[1].link_name == "panda_link8"
+    assert away @ matrix_of(held[0].object.pose) == pytest.approx(matrix_of(held[1].object.pose), abs=1e-5)
+
+
+def test_what_is_added_to_a_matrix_heeds_its_defaults() -> None:
+    matrix = with_defaults(OWN, ["sensor"], [True])
+    wider = with_allowed(matrix, [("block", "panda_link1"), ("sensor", "block")])
+    assert pairs(wider) == {
+        frozenset(("panda_link0", "panda_link1")),
+        frozenset(("block", "panda_link1")),
+        frozenset(("sensor", "block")),
+        frozenset(("sensor", "panda_link0")),
+        frozenset(("sensor", "panda_link1")),
+    }
+    assert list(matrix.entry_names) == ["panda_link0", "panda_link1"]  # the planner's own is left as it was
+    assert len(pairs(matrix)) == 1
+
+
+def with_defaults(matrix: AllowedCollisionMatrix, names: list[str], values: list[bool]) -> AllowedCollisionMatrix:
+    return AllowedCollisionMatrix(
+        entry_names=list(matrix.entry_names),
+        entry_values=list(matrix.entry_values),
+        default_entry_names=names,
+        default_entry_values=values,
+    )
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error", "words"),
+    [
+        ({"reach": -10}, PlanningFailedError, "the arm stands in a collision"),
+        ({"reach": -15}, InputError, "INVALID_GROUP_NAME"),
+        ({"lift": -21}, InputError, "FRAME_TRANSFORM_FAILURE"),
+        ({"approach": -23}, StaleInputError, "joint states are too old"),
+        ({"lower": -29}, PlannerUnavailableError, "crashed"),
+        ({"reach": -31}, GoalError, "grasp 0: reach: the arm cannot reach the goal .NO_IK_SOLUTION."),
+        ({"lower": -1}, PlanningFailedError, "grasp 0, placement 0: lower: no way was found .PLANNING_FAILED."),
+        ({"approach": -10}, PlanningFailedError, "approach: the arm stands in a collision"),
+    ],
+)
+def test_moveits_numbers_become_our_errors(refusal: dict[str, int], error: type[SpatialVlmError], words: str) -> None:
+    client, around = AskedClient(config(motion={"attempts": 1}), **refusal), scene()
+    pick, place = goals(around, client.config)
+    one = dataclasses.replace(pick, grasps=pick.grasps[:1])
+    down = dataclasses.replace(place, placements=place.placements[:1])
+    with pytest.raises(error, match=words):
+        Ways(client, one, around, OWN, lambda: False).plan(down, {})  # type: ignore[arg-type]
+
+
+def test_a_trajectory_that_begins_elsewhere_is_no_plan() -> None:
+    class Jumping(AskedClient):
+        def motion(self, request: Any, told: Any) -> RobotTrajectory:
+            answer = super().motion(request, told)
+            if len(self.asked) == 2:
+                for point in answer.joint_trajectory.points:
+                    point.positions = [at + 0.05 for at in point.positions]
+            return answer
+
+    client, around = Jumping(config()), scene()
+    with pytest.raises(PlanningFailedError, match="'approach' does not begin where the one before ended"):
+        Ways(client, goals(around, client.config)[0], around, OWN, lambda: False).plan(None, {})  # type: ignore[arg-type]
+
+
+def test_a_trajectory_survives_the_message() -> None:
+    rows = ((0.1, -0.2), (1.0 / 3.0, 0.0))
+    for made in (
+        Trajectory(("a", "b"), (0.0, 123.456789012), rows, rows, rows),
+        Trajectory(("a", "b"), (0.0, 0.02), rows),
+    ):
+        assert trajectory_of(robot_trajectory(made)) == made

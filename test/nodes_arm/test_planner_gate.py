@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate before a simulated arm: words, approval and motion end to end, and what must not move anything.
+
+One cell is started for all of these; its world is put back between them. Goals that the controllers accept are counted
+by the simulation.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mujoco")
+
+from action_msgs.msg import GoalStatus
+from arm_graph import ArmGraph
+from gate_cell import SENTENCE, Cell, later
+from live_domain import free_domain
+from live_process import Started
+from std_srvs.srv import Trigger
+
+from spatial_vlm_ros.approval.audit import verify
+
+WAITING, MOVING = 4, 6
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
+    folder: Path = tmp_path_factory.mktemp("cell")
+    running: list[Started] = []
+    with free_domain() as domain:
+
+        def begin(name: str, **parameters: object) -> Started:
+            given = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
+            words = ("-m", "spatial_vlm_ros.nodes", name, "--ros-args", *given)
+            running.append(Started(words, folder / f"{name}.txt", {"ROS_DOMAIN_ID": str(domain)}))
+            return running[-1]
+
+        graph = ArmGraph(domain, controllers=False)
+        try:
+            yield Cell(graph, begin, folder / "audit.jsonl")
+        finally:
+            graph.close()
+            for each in running:
+                print(each.output)  # noqa: T201  shown where it fails
+                each.close()
+
+
+def test_a_request_for_a_plan_alone_asks_nobody_and_moves_nothing(cell: Cell) -> None:
+    picking = cell.run(plan_only=True)
+    assert (picking.name, picking.result.moved) == ("OK", False)
+    assert WAITING not in picking.stages
+    assert len(picking.result.plan_hash) == 64
+    assert cell.accepted() == 0
+
+
+def test_an_ambiguous_request_is_asked_back_and_its_answer_is_planned(cell: Cell) -> None:
+    asked = cell.run("put the chick on the tray").result
+    assert asked.status.name == "AMBIGUOUS"
+    assert asked.resolution.question
+    answered = cell.run("the ribbon one", dialogue_id=asked.resolution.dialogue_id, plan_only=True)
+    assert (answered.name, answered.result.resolution.target[0].id) == ("OK", "ribbon")
+    assert cell.accepted() == 0
+
+
+@pytest.mark.parametrize(
+    ("instruction", "status"),
+    [("put the teapot on the tray", "NOT_FOUND"), ("the blah of of", "NOT_UNDERSTOOD")],
+)
+def test_refusals_of_the_resolver_are_handed_on(cell: Cell, instruction: str, status: str) -> None:
+    picking = cell.run(instruction)
+    assert (picking.name, picking.status) == (status, GoalStatus.STATUS_ABORTED)
+    assert cell.accepted() == 0
+
+
+def test_what_is_rejected_does_not_move(cell: Cell) -> None:
+    picking, proposal = cell.proposed()
+    assert cell.approve(proposal, approve=False, reason="not today") == "OK"
+    assert cell.end(picking).name == "REJECTED"
+    assert "not today" in picking.result.status.message
+    assert cell.approve(proposal) == "REJECTED"
+    assert cell.accepted() == 0
+
+
+def test_an_approval_of_something_else_counts_for_nothing(cell: Cell) -> None:
+    picking, proposal = cell.proposed()
+    assert cell.approve(proposal, goal_id=str(uuid.uuid4())) == "REJECTED"
+    assert cell.approve(proposal, plan_hash="0" * 64) == "REJECTED"
+    assert cell.approve(proposal, scene_stamp=later(proposal.scene_stamp)) == "REJECTED"
+    assert cell.approve(proposal, goal_id="the other one") == "INVALID_INPUT"
+    assert cell.approve(proposal, decided_by="") == "INVALID_INPUT"
+    assert picking.result is None
+    picking.handle.cancel_goal_async()
+    assert cell.end(picking).status == GoalStatus.STATUS_CANCELED
+    assert picking.name == "CANCELLED"
+    assert cell.approve(proposal) in ("CANCELLED", "REJECTED")
+    assert cell.accepted() == 0
+
+
+def test_one_goal_at_a_time(cell: Cell) -> None:
+    first, _ = cell.proposed()
+    assert cell.run().name == "BUSY"
+    first.handle.cancel_goal_async()
+    assert cell.end(first).name == "CANCELLED"
+
+
+def test_a_stop_ends_what_waits(cell: Cell) -> None:
+    picking, proposal = cell.proposed()
+    assert cell.wait(cell.stopping.call_async(Trigger.Request()), "stop answers").success
+    assert cell.end(picking).name == "CANCELLED"
+    assert cell.approve(proposal) != "OK"
+    assert cell.accepted() == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"move": {"id": "bonnet", "to": [0.5, 0.2, 0.0]}},
+        {"remove": {"id": "bonnet"}},
+        {"remove": {"id": "cup"}},
+        {"camera": {"by": [0.05, 0.0, 0.0], "told": True}},
+    ],
+    ids=["target moved", "target removed", "anchor removed", "camera moved"],
+)
+def test_what_changed_after_the_plan_is_not_acted_on(cell: Cell, change: dict[str, object]) -> None:
+    picking, proposal = cell.proposed()
+    try:
+        cell.disturb(**change)
+        assert cell.approve(proposal) == "OK"
+        assert (cell.end(picking).name, picking.result.moved) == ("SCENE_CHANGED", False)
+        assert cell.accepted() == 0
+    finally:
+        cell.again()
+
+
+def test_a_cancelled_motion_leaves_the_arm_still(cell: Cell) -> None:
+    picking, proposal = cell.proposed()
+    assert cell.approve(proposal) == "OK"
+    cell.until(lambda: cell.verdicts[-1]["goals"]["arm"].get("accepted", 0) > 0, "the arm has begun")
+    picking.handle.cancel_goal_async()
+    assert (cell.end(picking).name, picking.result.moved) == ("CANCELLED", True)
+    told = cell.verdict()["goals"]["arm"]
+    assert told["accepted"] == sum(told.get(end, 0) for end in ("succeeded", "aborted", "canceled"))
+    cell.again()
+
+
+def test_what_was_approved_is_done_and_physics_agrees(cell: Cell) -> None:
+    before = cell.accepted()
+    picking, proposal = cell.proposed()
+    assert proposal.instruction == SENTENCE
+    assert cell.approve(proposal) == "OK"
+    assert cell.approve(proposal) == "REJECTED"  # a second use
+    assert (cell.end(picking).name, picking.result.moved) == ("OK", True), picking.result.status.message
+    assert picking.result.plan_hash == proposal.plan_hash
+    assert picking.stages[-1] == MOVING
+    cell.until(lambda: cell.verdict()["done"], "physics agrees")
+    verdict = cell.verdict()
+    assert verdict["moved"] == ["bonnet"]
+    others = {name: force for name, force in verdict["forces_n"].items() if name not in ("bonnet", "table", "tray")}
+    assert all(force <= 5.0 for force in others.values()), others
+    assert cell.accepted() == before + 9  # six trajectories, three widths
+    cell.again()
+
+
+def test_a_planner_that_is_killed_ends_the_goal(cell: Cell) -> None:
+    before = cell.accepted()
+    cell.processes["arm_planner"].process.kill()
+    cell.processes["arm_planner"].process.wait()
+    assert cell.run().name == "PLANNER_UNAVAILABLE"
+    assert cell.accepted() == before
+
+
+def test_all_of_it_is_on_record(cell: Cell) -> None:
+    events = [line["event"] for line in cell.record()]
+    assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") == 2
+    assert "REFUSED" in events
+    assert verify(cell.audit).lines == len(events)
