@@ -61,6 +61,11 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
     return tuple(found)
 
 
+def names_of(message: Any) -> list[str]:
+    """What `detections_of` calls the entries of a message, in its order: their ids, or d0, d1, ... by their place."""
+    return [_name(getattr(entry, "id", ""), number) for number, entry in enumerate(message.detections)]
+
+
 def mask_crop(mask: Mask) -> tuple[int, int, npt.NDArray[np.uint8]]:
     """The smallest part of a mask that holds all of it.
 

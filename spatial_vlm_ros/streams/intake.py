@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,12 @@ class Observation:
     camera_T_speaker: Transform | None
     config: StreamConfig
 
+    def with_detections(self, message: Any) -> Observation:
+        """The same frame with the detections of a message in the place of those that came with it."""
+        messages = {**self.match.messages, DETECTIONS: message}
+        stamps = {**self.match.stamps, DETECTIONS: self.stamp_ns}
+        return replace(self, match=Match(self.stamp_ns, messages, stamps))
+
     def decode(self) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
         """The frame in metres and its detections, None where none come with it.
 
@@ -84,7 +90,7 @@ class Observation:
 
 
 @dataclass(frozen=True, eq=False)
-class _Held:
+class Held:
     """A complete frame that waits for its transforms, with its camera infos by role, since a time (ns)."""
 
     match: Match
@@ -117,7 +123,7 @@ class Intake:
             self._infos[DEPTH_INFO] = Stream(config.sync_queue)
         self._in_step = dict.fromkeys(self._infos, False)
         self._matched: deque[Match] = deque(maxlen=config.sync_queue)
-        self._held: _Held | None = None
+        self._held: Held | None = None
         self.arrivals: dict[str, int] = {}
         self.camera_frame = ""  # of the newest colour image
         self.without_info = 0
@@ -205,8 +211,11 @@ class Intake:
             match = self._first_complete(after_ns)
             if match is None:
                 return None
-            self._held = _Held(match, {role: self._info(role, match) for role in self._infos}, now_ns)
-        held = self._held
+            self._held = Held(match, {role: self._info(role, match) for role in self._infos}, now_ns)
+        return self._observed(self._held, now_ns, awaits_speaker)
+
+    def _observed(self, held: Held, now_ns: int, awaits_speaker: bool) -> Observation | None:
+        """The held frame with its transforms; None while they may still come. Raises as `take` does."""
         patient = now_ns - held.since_ns < self.config.transform_timeout * SECOND
         try:
             observation = self._observe(held, awaits_speaker and patient)
@@ -278,7 +287,7 @@ class Intake:
     def _image_stamp(role: str, match: Match) -> int:
         return match.stamps[RGB if role == RGB_INFO else DEPTH]
 
-    def _observe(self, held: _Held, awaits_speaker: bool = False) -> Observation:
+    def _observe(self, held: Held, awaits_speaker: bool = False) -> Observation:
         config, match, infos = self.config, held.match, held.infos
         camera_frame = match.messages[RGB].header.frame_id
         base = self._base(camera_frame, match.stamp_ns) if config.base_frame else None
@@ -378,7 +387,7 @@ class Intake:
             "let one driver stamp both, synchronise the clocks, or raise sync_slop",
         )
 
-    def _missing_transform(self, held: _Held) -> SpatialVlmError:
+    def _missing_transform(self, held: Held) -> SpatialVlmError:
         try:
             self._observe(held)
         except SpatialVlmError as error:

@@ -15,8 +15,8 @@ from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ("config", "executables", "interfaces", "launch", "models", "resource", "spatial_vlm_ros", "package.xml",
-           "setup.py", "setup.cfg", "README.md")  # fmt: skip
+SHIPPED = ("config", "executables", "interfaces", "launch", "models", "resource", "spatial_vlm_ros", "worlds",
+           "package.xml", "setup.py", "setup.cfg", "README.md")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,9 @@ def test_both_packages_build_and_the_installed_node_runs_on_the_installed_interf
 ) -> None:
     colcon(workspace, "src", "src/spatial_vlm_ros/interfaces")
     share = workspace / "install" / "spatial_vlm_ros" / "share" / "spatial_vlm_ros"
-    for name in ("launch/spatial_vlm.launch.py", "config/resolver.yaml", "config/fastdds_images.xml"):
+    for name in ("launch/spatial_vlm.launch.py", "config/resolver.yaml", "config/fastdds_images.xml",
+                 "launch/gazebo.launch.py", "config/gazebo_bridge.yaml", "worlds/chicks.sdf",
+                 "worlds/meshes/cup_0.obj"):  # fmt: skip
         assert (share / name).is_file(), name
     assert {path.name for path in (share / "config" / "cameras").iterdir()} == {
         path.name for path in (ROOT / "config" / "cameras").iterdir()

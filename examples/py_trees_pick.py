@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A behaviour tree that asks which thing is meant, and answers the question that may come back.
+
+    python examples/py_trees_pick.py "grab me the chick" --answer "the bonnet one"
+
+`CallAction` calls any ROS 2 action without blocking a tick. Its result goes to the blackboard. Here it calls `resolve`;
+an action of the same shape (a goal with words, a result with a Resolution) only needs another type and name. Needs
+py_trees (pip install py_trees, or ros-$ROS_DISTRO-py-trees). docs/drop_in.md starts the rest of it without a camera.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import py_trees
+import rclpy
+from action_msgs.msg import GoalStatus
+from py_trees.common import Access, Status
+from rclpy.action import ActionClient
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.utilities import remove_ros_args
+from spatial_vlm_interfaces.action import ResolveInstruction
+
+TICK = 0.1  # s
+SUCCEEDED, FAILED, REFUSED = 0, 1, 3
+RESULT = "result"
+
+
+class Call:
+    """One goal on its way: where it stands. The executor's thread writes, ticks read."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+        self.sent = self.abandoned = False
+        self.handle: Any = None
+        self.rejected = False
+        self.words = "running"
+        self.response: Any = None  # status and result
+
+    def hear(self, message: Any) -> None:
+        """What the server says meanwhile; its words, where it has any."""
+        self.words = str(getattr(message.feedback, "message", ""))
+
+    def accepted(self, future: Any) -> None:
+        """The server took the goal, or did not."""
+        handle = future.result()
+        if not handle.accepted:
+            self.rejected = True
+            return
+        self.handle = handle
+        handle.get_result_async().add_done_callback(self.ended)
+        if self.abandoned:  # the tree went on before the server had answered
+            handle.cancel_goal_async()
+
+    def ended(self, future: Any) -> None:
+        """The goal has a result."""
+        self.response = future.result()
+
+    def abandon(self) -> None:
+        """Nobody wants the result any more: the server is told, now or once it has accepted."""
+        self.abandoned = True
+        if self.handle is not None and self.response is None:
+            self.handle.cancel_goal_async()
+
+
+class CallAction(py_trees.behaviour.Behaviour):
+    """RUNNING while an action runs, SUCCESS when its goal succeeded, else FAILURE; interrupted, it cancels the goal.
+
+    The blackboard has, under the behaviour's name: result, None until there is one; and of a result that is, or has, a
+    Resolution: status, message, question and dialogue_id ("" where there is none).
+
+    Args:
+        name: of the behaviour.
+        action_type: class of the action.
+        action_name: relative to the node's namespace.
+        goal: makes the goal, when the behaviour begins.
+        patience: seconds for which the server may be absent, or not answer whether it accepts.
+    """
+
+    def __init__(
+        self, name: str, action_type: Any, action_name: str, goal: Callable[[], Any], patience: float = 10.0
+    ) -> None:
+        super().__init__(name)
+        self._type, self._action, self._goal, self._patience = action_type, action_name, goal, patience
+        self._client: ActionClient | None = None
+        self._call: Call | None = None
+        self._board = self.attach_blackboard_client(name=name, namespace=name)
+        for key in (RESULT, "status", "message", "question", "dialogue_id"):
+            self._board.register_key(key, access=Access.WRITE)
+
+    def setup(self, **given: Any) -> None:
+        """Make the client, once, before the node spins: tree.setup(node=node)."""
+        self._client = ActionClient(given["node"], self._type, self._action)
+
+    def initialise(self) -> None:
+        """A new call; what an earlier one left on the blackboard goes."""
+        self._call = Call()
+        self._note(None, "", "", "", "")
+
+    def update(self) -> Status:
+        """Look where the goal stands; never waits."""
+        call, client = self._call, self._client
+        if call is None or client is None:
+            raise RuntimeError("set the tree up with a node first: tree.setup(node=node)")
+        if not call.sent and client.server_is_ready():
+            call.sent = True
+            sent = client.send_goal_async(self._goal(), feedback_callback=call.hear)
+            sent.add_done_callback(call.accepted)
+        if call.response is not None:
+            return self._judge(call.response)
+        if call.rejected:
+            return self._give_up(f"{self._action} rejected the goal: is its node active?")
+        if call.handle is None and time.monotonic() - call.begun > self._patience:
+            return self._give_up(f"no answer of {self._action} within {self._patience:g} s: does its node run?")
+        self.feedback_message = call.words if call.handle is not None else f"waiting for {self._action}"
+        return Status.RUNNING
+
+    def terminate(self, new_status: Status) -> None:
+        """Interrupted (a higher priority, the end of the tree): cancel what is on its way."""
+        if new_status is Status.INVALID and self._call is not None and self._call.sent:
+            self._call.abandon()
+
+    def _judge(self, response: Any) -> Status:
+        result = response.result
+        answer = getattr(result, "resolution", result)
+        status = getattr(answer, "status", None)
+        words = str(getattr(status, "message", ""))
+        self._note(
+            result, str(getattr(status, "name", "")), words, getattr(answer, "question", ""),
+            getattr(answer, "dialogue_id", ""),
+        )  # fmt: skip
+        self.feedback_message = words
+        return Status.SUCCESS if response.status == GoalStatus.STATUS_SUCCEEDED else Status.FAILURE
+
+    def _give_up(self, words: str) -> Status:
+        if self._call is not None:
+            self._call.abandon()
+        self._note(None, "", words, "", "")
+        self.feedback_message = words
+        return Status.FAILURE
+
+    def _note(self, result: Any, status: str, message: str, question: str, dialogue_id: str) -> None:
+        self._board.set(RESULT, result)
+        self._board.set("status", status)
+        self._board.set("message", message)
+        self._board.set("question", question)
+        self._board.set("dialogue_id", dialogue_id)
+
+
+class WasAsked(py_trees.behaviour.Behaviour):
+    """SUCCESS where another behaviour left a question on the blackboard, else FAILURE.
+
+    Args:
+        name: of the behaviour.
+        of: name of the other one.
+    """
+
+    def __init__(self, name: str, of: str) -> None:
+        super().__init__(name)
+        self._board = self.attach_blackboard_client(name=name, namespace=of)
+        self._board.register_key("question", access=Access.READ)
+
+    def update(self) -> Status:
+        """Look."""
+        self.feedback_message = self._board.get("question")
+        return Status.SUCCESS if self.feedback_message else Status.FAILURE
+
+
+def which_thing(instruction: str, answer: str) -> py_trees.behaviour.Behaviour:
+    """Resolve the words; where that ends in a question, answer it once."""
+    first = CallAction("resolve", ResolveInstruction, "resolve", lambda: goal(instruction))
+    if not answer:
+        return first
+    read = py_trees.blackboard.Client(name="the answer", namespace="resolve")
+    read.register_key("dialogue_id", access=Access.READ)
+    second = CallAction("again", ResolveInstruction, "resolve", lambda: goal(answer, read.get("dialogue_id")))
+    asked = py_trees.composites.Sequence("settle it", memory=True, children=[WasAsked("asked?", "resolve"), second])
+    return py_trees.composites.Selector("which thing", memory=True, children=[first, asked])
+
+
+def goal(instruction: str, dialogue_id: str = "") -> ResolveInstruction.Goal:
+    """A goal of these words."""
+    return ResolveInstruction.Goal(instruction=instruction, dialogue_id=dialogue_id)
+
+
+def last_result() -> Any:
+    """The result of the last call that there was, or None."""
+    results = [py_trees.blackboard.Blackboard.storage.get(f"/{name}/{RESULT}") for name in ("again", "resolve")]
+    return next((result for result in results if result is not None), None)
+
+
+def told(result: Any) -> str:
+    """A line for people."""
+    answer = result.resolution
+    if not answer.target:
+        return f"{answer.status.name}: {answer.status.message} {answer.question}".strip()
+    at = answer.target[0].pose.pose.position
+    return f"{answer.target[0].id}: {at.x:.3f} {at.y:.3f} {at.z:.3f} m in {answer.header.frame_id}"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Tick the tree until it has ended."""
+    given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    given.add_argument("instruction")
+    given.add_argument("--answer", default="", help="to the question that may come back")
+    said = list(sys.argv if words is None else words)
+    options = given.parse_args(remove_ros_args(said)[1:])
+    rclpy.init(args=said)
+    node = Node("py_trees_pick_example")
+    tree = py_trees.trees.BehaviourTree(which_thing(options.instruction, options.answer))
+    tree.setup(node=node)
+    stage = ""
+    try:
+        while rclpy.ok():
+            tree.tick()
+            tip = tree.tip()
+            if tip is not None and tip.feedback_message != stage:
+                stage = tip.feedback_message
+                node.get_logger().info(f"{tip.name}: {stage}")
+            if tree.root.status is not Status.RUNNING:
+                break
+            end = time.monotonic() + TICK
+            while (left := end - time.monotonic()) > 0:
+                rclpy.spin_once(node, timeout_sec=left)
+        print(py_trees.display.unicode_tree(tree.root, show_status=True))
+        result = last_result()
+        print(told(result) if result is not None else tree.root.tip().feedback_message)
+        if tree.root.status is Status.SUCCESS:
+            return SUCCEEDED
+        return FAILED if result is None else REFUSED
+    except (KeyboardInterrupt, ExternalShutdownException):
+        tree.root.stop(Status.INVALID)  # cancels the goal; BehaviourTree.interrupt only ends tick_tock
+        return FAILED
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

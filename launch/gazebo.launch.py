@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gazebo (Harmonic or later) with a table, two chicks, a cup and an RGB-D camera, and the resolver on its pictures.
+
+ros2 launch spatial_vlm_ros gazebo.launch.py grounder:=compact
+
+Needs ros_gz_sim, ros_gz_bridge and tf2_ros. Gazebo runs without a window; `gz sim -g` in another terminal shows it.
+docs/simulators.md says what was tried and what was not.
+"""
+
+from pathlib import Path
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchContext, LaunchDescription
+from spatial_vlm_ros.starter import gazebo, wiring
+
+SHARE = Path(__file__).parent.parent
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The world's argument and the camera's preset, the resolver with its own arguments, then Gazebo and its bridge."""
+    variables = wiring.transport_environment(SHARE).items()
+    resolver = PythonLaunchDescriptionSource(str(Path(__file__).with_name("spatial_vlm.launch.py")))
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "world_file",
+                default_value=str(SHARE / "worlds" / "chicks.sdf"),
+                description="SDF world whose frame is base_frame, with one rgbd_camera on the topic camera",
+            ),
+            DeclareLaunchArgument(
+                "server",
+                default_value="true",
+                description="start Gazebo's server; false: it runs already, as without a display",
+                choices=["true", "false"],
+            ),
+            DeclareLaunchArgument(
+                "camera",
+                default_value="gazebo",
+                description="preset of the camera's topics",
+                choices=wiring.camera_names(SHARE),
+            ),
+            *(SetEnvironmentVariable(name, value) for name, value in variables),
+            IncludeLaunchDescription(resolver),
+            OpaqueFunction(function=simulator),
+        ]
+    )
+
+
+def simulator(context: LaunchContext) -> list[Node]:
+    """Gazebo's server, the bridge of its topics, and the transform that Gazebo does not publish."""
+    said = context.launch_configurations
+    world = Path(said["world_file"]).resolve()
+    parent = said["base_frame"] or "base_link"
+    server = [_node("ros_gz_sim", "gzserver", {"world_sdf_file": str(world)})] if said["server"] == "true" else []
+    return [
+        *server,
+        _node("ros_gz_bridge", "parameter_bridge", {"config_file": str(SHARE / "config" / "gazebo_bridge.yaml")}),
+        _node("tf2_ros", "static_transform_publisher", {}, gazebo.camera_mount(world).arguments(parent)),
+    ]
+
+
+def _node(package: str, executable: str, parameters: dict[str, str], arguments: list[str] | None = None) -> Node:
+    typed = {name: ParameterValue(value, value_type=str) for name, value in parameters.items()}
+    return Node(
+        package=package,
+        executable=executable,
+        name=executable,
+        parameters=[typed] if typed else [],
+        arguments=arguments or [],
+        output="screen",
+        on_exit=Shutdown(),
+    )

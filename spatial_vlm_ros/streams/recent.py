@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last complete frames, to be asked for by their stamp: for detections that come with a request.
+
+A detector has a picture longer than the camera takes for the next one; what it found belongs to that very picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spatial_vlm_ros.config import StreamConfig
+from spatial_vlm_ros.errors import InputError, NotSynchronisedError, SpatialVlmError, StaleInputError
+from spatial_vlm_ros.streams.decoding import frame_id_of
+from spatial_vlm_ros.streams.intake import DETECTIONS, RGB, SECOND, Held, Intake, Observation, stamp_of
+from spatial_vlm_ros.streams.synchronizer import Match, Stream
+from spatial_vlm_ros.streams.transforms import TransformBuffer
+
+_COPY = "copy the picture's header into the detections"
+
+
+def check_stamped(detections: Any) -> None:
+    """Whether detections say which picture they belong to.
+
+    Raises:
+        InputError: their stamp is zero.
+    """
+    if stamp_of(detections) <= 0:
+        raise InputError("detections", "no stamp", "the stamp of the picture that they were found in", _COPY)
+
+
+class RecentFrames(Intake):
+    """Keeps the last `sync_queue` complete frames; being asked for one does not use it up.
+
+    Args:
+        config: tolerances and frames.
+        transforms: the buffer that /tf and /tf_static go to.
+    """
+
+    def __init__(self, config: StreamConfig, transforms: TransformBuffer) -> None:
+        super().__init__(config, with_detections=False, transforms=transforms)
+        # the oldest frame's camera info may have come before its picture
+        self._infos = {role: Stream(2 * config.sync_queue) for role in self._infos}
+
+    def take_for(self, detections: Any, now_ns: int, awaits_speaker: bool = False) -> Observation | None:
+        """The frame that detections were found in, with them.
+
+        Args:
+            detections: a message whose header is that of the picture; an empty frame_id stands for any camera's.
+            now_ns: the time.
+            awaits_speaker: as in `Intake.take`.
+
+        Returns:
+            The frame; None while it, or its transforms, may still come.
+
+        Raises:
+            StaleInputError: it is older than the frames that are kept.
+            NotSynchronisedError: no complete frame has that stamp, and none will.
+            InputError: the detections are of another camera, or its camera info did not come.
+            TransformUnavailableError: its transforms are not there and will not come.
+        """
+        stamp_ns = stamp_of(detections)
+        if self._held is None or self._held.match.stamp_ns != stamp_ns:
+            self._held = None
+            match = next((match for match in self._matched if match.stamp_ns == stamp_ns), None)
+            if match is None:
+                self._check_may_come(stamp_ns)
+                return None
+            self._check_camera(detections, match)
+            infos = {role: self._info(role, match) for role in self._infos}
+            if any(info is None for info in infos.values()):
+                self._check_info(infos, match)
+                return None
+            self._held = Held(match, infos, now_ns)
+        observation = self._observed(self._held, now_ns, awaits_speaker)
+        return observation and observation.with_detections(detections)
+
+    def why_none_for(self, detections: Any, since_ns: int, topics: dict[str, str]) -> SpatialVlmError:
+        """Why the frame of these detections did not come: what a request that waited too long is refused with."""
+        stamp_ns, newest_ns = stamp_of(detections), self._sync.streams[RGB].newest_ns
+        why = self.why_none(min(since_ns, stamp_ns), topics)
+        if newest_ns is None or self.arrivals.get(RGB, 0) < since_ns or newest_ns >= stamp_ns:
+            return why
+        return StaleInputError(
+            f"the detections are stamped {(stamp_ns - newest_ns) / SECOND:.2f} s after the newest message on "
+            f"{topics.get(RGB, RGB)}",
+            f"{_COPY}; check the clocks, and that both come from the same camera",
+        )
+
+    def _check_may_come(self, stamp_ns: int) -> None:
+        """Raise where a frame of that stamp is not among those kept and will not be any more."""
+        pictures = self._sync.streams[RGB]
+        if pictures.newest_ns is None or stamp_ns > pictures.newest_ns or pictures.at(stamp_ns) is not None:
+            return
+        oldest_ns = self._matched[0].stamp_ns if self._matched else None
+        if oldest_ns is None or stamp_ns < oldest_ns:
+            raise StaleInputError(
+                f"the detections are {(pictures.newest_ns - stamp_ns) / SECOND:.2f} s older than the newest picture, "
+                "and their picture is not kept",
+                "send the next ones, or raise sync_queue (pictures kept) where the detector takes long",
+            )
+        raise NotSynchronisedError("no complete frame has the stamp of the detections", _COPY)
+
+    @staticmethod
+    def _check_camera(detections: Any, match: Match) -> None:
+        said, real = str(detections.header.frame_id), frame_id_of(match.messages[RGB])
+        if said and said != real:
+            raise InputError(f"frame_id of {DETECTIONS}", repr(said), repr(real), _COPY)
+
+    def _check_info(self, infos: dict[str, Any], match: Match) -> None:
+        for role, info in infos.items():
+            if info is None and self._info_lost(role, match):
+                raise InputError(role, "none of the picture's stamp", "sensor_msgs/CameraInfo", "run the driver's own")

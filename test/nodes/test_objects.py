@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that was measured in the picture of an answer, as vision_msgs/Detection3DArray; a refusal has nothing in it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from live_graph import Graph
+from live_scene import DETECTIONS, FRAME, SENTENCE
+from vision_msgs.msg import Detection3DArray
+
+from spatial_vlm_ros import Resolver
+from spatial_vlm_ros.config import ResolverConfig
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.objects import objects_message
+from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.types import Resolution, Status
+
+CONFIG = ResolverConfig()
+ANSWER = Resolver().resolve(FRAME, SENTENCE, DETECTIONS)
+
+
+def test_every_thing_has_the_box_that_was_measured_in_the_base_and_the_target_is_first() -> None:
+    message = objects_message(FRAME, DETECTIONS, ANSWER, CONFIG)
+    assert message.header.frame_id == "world"
+    assert message.detections[0].id == "bonnet"
+    assert {found.id for found in message.detections} == {d.id for d in DETECTIONS}
+    scene = build_scene(FRAME, DETECTIONS, CONFIG.depth, CONFIG.lift)
+    assert FRAME.base_T_camera is not None
+    for found in message.detections:
+        thing = next(thing for thing in scene.objects if thing.id == found.id)
+        centre, size = found.bbox.center.position, found.bbox.size
+        assert (centre.x, centre.y, centre.z) == pytest.approx(FRAME.base_T_camera.apply(thing.box.centre), abs=1e-6)
+        assert (size.x, size.y, size.z) == pytest.approx(thing.box.size, abs=1e-6)
+        (said,) = found.results
+        assert (said.hypothesis.class_id, said.hypothesis.score) == (thing.detection.label, thing.detection.score)
+        assert said.pose.pose == found.bbox.center
+        assert found.header == message.header
+
+
+def test_covariances_are_turned_into_the_base_and_have_the_variances_of_the_camera() -> None:
+    message = objects_message(FRAME, DETECTIONS, ANSWER, CONFIG)
+    scene = build_scene(FRAME, DETECTIONS, CONFIG.depth, CONFIG.lift)
+    for found in message.detections:
+        thing = next(thing for thing in scene.objects if thing.id == found.id)
+        covariance = np.array(found.results[0].pose.covariance).reshape(6, 6)
+        assert np.linalg.eigvalsh(covariance) == pytest.approx(np.linalg.eigvalsh(thing.covariance), rel=1e-3, abs=1e-9)
+        assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+def test_several_targets_come_first_in_their_order() -> None:
+    answer = Resolver().resolve(FRAME, "both chicks", DETECTIONS)
+    assert answer.status is Status.OK
+    message = objects_message(FRAME, DETECTIONS, answer, CONFIG)
+    assert [found.id for found in message.detections][:2] == [target.id for target in answer.targets]
+
+
+def test_a_thing_without_trustworthy_depth_is_left_out() -> None:
+    cup = next(d for d in DETECTIONS if d.label == "cup")
+    assert cup.mask is not None
+    depth = FRAME.depth.copy()
+    depth[cup.mask] = math.nan
+    frame = replace(FRAME, depth=depth)
+    answer = Resolver().resolve(frame, "the nearest chick", DETECTIONS)
+    assert answer.status is Status.OK, answer.message
+    found = {thing.id for thing in objects_message(frame, DETECTIONS, answer, CONFIG).detections}
+    assert found == {d.id for d in DETECTIONS} - {cup.id}
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
+def test_a_refusal_has_no_object(status: Status) -> None:
+    message = objects_message(FRAME, DETECTIONS, Resolution("w", status, "no"), CONFIG)
+    assert (list(message.detections), message.header.frame_id) == ([], FRAME.frame_id)
+
+
+def listened(graph: Graph) -> list[Any]:
+    heard: list[Any] = []
+    graph.node.create_subscription(Detection3DArray, "objects", heard.append, qos.ANSWERS)
+    name = graph.node.resolve_topic_name("objects")
+    graph.until(lambda: graph.node.count_publishers(name), "objects are offered")
+    resolver = graph.resolver
+    assert resolver is not None
+    graph.until(lambda: resolver.count_subscribers(name), "objects are heard")
+    return heard
+
+
+def test_objects_are_published_with_each_answer_and_none_with_a_refusal(graph: Graph) -> None:
+    graph.start(base_frame="world", objects=True, frame_timeout=15.0, transform_timeout=5.0)
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    heard = listened(graph)
+    goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
+    assert goal.result is not None
+    graph.until(lambda: any(stamp_of(m) == stamp_of(goal.result) for m in heard), "its objects are published")
+    first = next(m for m in heard if stamp_of(m) == stamp_of(goal.result))
+    assert first.header.frame_id == "world"
+    assert first.detections[0].id == "bonnet"
+    assert first.detections[0].bbox.center == goal.result.target[0].pose.pose
+    assert first.detections[0].bbox.size == goal.result.target[0].size
+    heard.clear()
+    refused = graph.ask("grab me the chick", FRAME, DETECTIONS)
+    assert refused.name == "AMBIGUOUS"
+    graph.until(lambda: heard, "its objects are published")
+    assert [(list(m.detections), stamp_of(m)) for m in heard] == [([], stamp_of(refused.result))]
+    heard.clear()
+    assert graph.ask("", FRAME, DETECTIONS).name == "NOT_UNDERSTOOD"  # no picture was looked at: nothing is said of one
+    assert graph.ask("grab me the chick", FRAME, DETECTIONS).name == "AMBIGUOUS"
+    graph.until(lambda: heard, "the objects of the last one are published")
+    assert len(heard) == 1
+
+
+def test_objects_are_not_offered_unless_asked_for(live: Graph) -> None:
+    assert not live.node.count_publishers(live.node.resolve_topic_name("objects"))
+    assert not live.node.count_services(live.node.resolve_service_name("select_detection"))

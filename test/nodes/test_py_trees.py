@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The behaviour of examples/py_trees_pick.py on the live action: it never waits, reports, and cancels."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+from action_msgs.msg import GoalStatus
+from lifecycle_msgs.msg import Transition
+from live_graph import DEADLINE, Graph
+from live_scene import DETECTIONS, FRAME, SENTENCE
+from rclpy.context import Context
+from spatial_vlm_interfaces.action import ResolveInstruction
+
+py_trees = pytest.importorskip("py_trees")
+Status = py_trees.common.Status
+FILE = Path(__file__).resolve().parents[2] / "examples" / "py_trees_pick.py"
+
+
+@pytest.fixture(scope="module")
+def example() -> Any:
+    """The example as a module."""
+    spec = importlib.util.spec_from_file_location("py_trees_pick", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def board() -> Iterator[None]:
+    """A blackboard of the test's own."""
+    py_trees.blackboard.Blackboard.enable_activity_stream()
+    yield
+    py_trees.blackboard.Blackboard.clear()
+
+
+class Tree:
+    """A tree on a node of its own that spins beside the ticks."""
+
+    def __init__(self, graph: Graph, root: Any) -> None:
+        self.graph, self.tree = graph, py_trees.trees.BehaviourTree(root)
+
+        def make(context: Context) -> Any:
+            node = rclpy.create_node("tree", context=context)
+            self.tree.setup(node=node)
+            return node
+
+        graph._spin(make)
+        self.ready()
+
+    def ready(self) -> None:
+        """The action knows its clients: else it drops what it has to say."""
+        if self.graph.resolver is not None:
+            resolver, name = self.graph.resolver, self.graph.node.resolve_service_name("resolve/_action/get_result")
+            clients = sum("CallAction" in type(each).__name__ for each in self.tree.root.iterate())
+            self.graph.until(lambda: resolver.count_clients(name) >= 1 + clients, "the tree's clients are known")
+
+    def tick(self) -> Any:
+        self.tree.tick()
+        return self.tree.root.status
+
+    def until(self, condition: Callable[[], Any], what: str, frames: bool = True) -> None:
+        end, gate = time.monotonic() + DEADLINE, threading.Event()
+        while not condition():
+            if time.monotonic() > end:
+                pytest.fail(f"ticked for {DEADLINE:.0f} s in vain until {what}")
+            if frames:
+                self.graph.camera.send(self.graph.camera.parts(FRAME, DETECTIONS, self.graph.camera.now()))
+            self.tick()
+            gate.wait(0.02)
+
+    def ended(self, frames: bool = True) -> Any:
+        self.until(lambda: self.tree.root.status not in (Status.RUNNING, Status.INVALID), "the tree has ended", frames)
+        return self.tree.root.status
+
+
+def board_of(name: str) -> dict[str, Any]:
+    prefix = f"/{name}/"
+    stored = py_trees.blackboard.Blackboard.storage
+    return {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+
+
+def test_an_answer_is_success_and_its_result_is_on_the_blackboard(live: Graph, example: Any) -> None:
+    tree = Tree(live, example.which_thing(SENTENCE, ""))
+    assert tree.tick() is Status.RUNNING
+    assert board_of("resolve") == {"result": None, "status": "", "message": "", "question": "", "dialogue_id": ""}
+    assert tree.ended() is Status.SUCCESS
+    found = board_of("resolve")
+    assert found["status"] == "OK"
+    assert found["result"].resolution.target[0].id == "bonnet"
+    assert example.told(found["result"]).startswith("bonnet: ")
+
+
+def test_a_refusal_is_failure_with_its_question_which_the_tree_answers(live: Graph, example: Any) -> None:
+    alone = Tree(live, example.which_thing("grab me the chick", ""))
+    assert alone.ended() is Status.FAILURE
+    asked = board_of("resolve")
+    assert (asked["status"], asked["question"]) == ("AMBIGUOUS", "Which chick: the bonnet one or the ribbon one?")
+    assert asked["dialogue_id"]
+    assert not asked["result"].resolution.target
+
+
+def test_a_question_is_answered_with_the_dialogue_it_belongs_to(live: Graph, example: Any) -> None:
+    tree = Tree(live, example.which_thing("grab me the chick", "the bonnet one"))
+    assert tree.ended() is Status.SUCCESS
+    assert board_of("again")["result"].resolution.target[0].id == "bonnet"
+    assert example.last_result() is board_of("again")["result"]
+
+
+def test_a_refusal_without_question_is_not_asked_about(live: Graph, example: Any) -> None:
+    tree = Tree(live, example.which_thing("grab me the wrench", "the red one"))
+    assert tree.ended() is Status.FAILURE
+    assert board_of("resolve")["status"] == "NOT_FOUND"
+    assert "again" not in {key.split("/")[1] for key in py_trees.blackboard.Blackboard.storage}
+
+
+def test_a_tree_that_is_interrupted_cancels_its_goal_and_can_begin_again(live: Graph, example: Any) -> None:
+    tree = Tree(live, example.which_thing(SENTENCE, ""))
+    desk = live.resolver._desk  # type: ignore[union-attr]
+    assert desk is not None
+    tree.until(lambda: desk.busy, "the goal waits for a frame", frames=False)
+    tree.tree.root.stop(Status.INVALID)
+    live.until(lambda: live.answers, "the goal has ended")
+    assert live.answers[-1].status.name == "CANCELLED"
+    assert tree.tree.root.status is Status.INVALID
+    assert tree.ended() is Status.SUCCESS
+
+
+def test_an_interruption_before_the_goal_is_accepted_cancels_it_too(example: Any) -> None:
+    class Handle:
+        accepted, cancelled = True, False
+
+        def get_result_async(self) -> Any:
+            return self
+
+        def add_done_callback(self, _: Any) -> None: ...
+
+        def cancel_goal_async(self) -> None:
+            self.cancelled = True
+
+        def result(self) -> Any:
+            return self
+
+    call, handle = example.Call(), Handle()
+    call.abandon()
+    assert not handle.cancelled
+    call.accepted(handle)
+    assert handle.cancelled
+
+
+def test_a_server_that_is_not_there_is_failure_after_a_while_and_no_tick_waits(graph: Graph, example: Any) -> None:
+    goals = iter([ResolveInstruction.Goal(instruction=SENTENCE)])
+    nobody = example.CallAction("nobody", ResolveInstruction, "nowhere", lambda: next(goals), patience=0.2)
+    tree = Tree(graph, nobody)
+    assert tree.tick() is Status.RUNNING
+    assert "waiting for nowhere" in nobody.feedback_message
+    assert tree.ended(frames=False) is Status.FAILURE
+    assert "does its node run" in board_of("nobody")["message"]
+
+
+def test_a_node_that_is_not_active_rejects_and_that_is_failure(live: Graph, example: Any) -> None:
+    assert live.change(Transition.TRANSITION_DEACTIVATE)
+    tree = Tree(live, example.which_thing(SENTENCE, ""))
+    assert tree.ended(frames=False) is Status.FAILURE
+    assert "rejected" in board_of("resolve")["message"]
+
+
+def test_any_action_can_be_called(example: Any) -> None:
+    class Response:
+        status, result = GoalStatus.STATUS_SUCCEEDED, object()
+
+    other = example.CallAction("other", ResolveInstruction, "other", ResolveInstruction.Goal)
+    assert other._judge(Response) is Status.SUCCESS
+    assert board_of("other") == {
+        "result": Response.result,
+        "status": "",
+        "message": "",
+        "question": "",
+        "dialogue_id": "",
+    }

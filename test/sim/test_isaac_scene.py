@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""examples/isaac/scene.py without Isaac Sim: the stage by plain USD, the graph by the names of Isaac Sim's sources."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.demo_worlds import demo_camera, story
+from spatial_vlm_ros.starter import wiring
+from spatial_vlm_ros.starter.gazebo import camera_mount
+
+ROOT = Path(__file__).resolve().parents[2]
+WORLD = ROOT / "worlds" / "chicks.sdf"
+THINGS = {thing.id: thing for thing in story()[0]}
+# Inputs and outputs used here, with the kinds of their values: .ogn files of isaacsim.core.nodes and
+# isaacsim.ros2.bridge in https://github.com/isaac-sim/IsaacSim, the same at v5.1.0 and v6.0.1.
+KNOWN: dict[str, dict[str, Any]] = {
+    "omni.graph.action.OnPlaybackTick": {"outputs:tick": None},
+    "isaacsim.ros2.bridge.ROS2Context": {"outputs:context": None},
+    "isaacsim.core.nodes.IsaacReadSimulationTime": {"outputs:simulationTime": None},
+    "isaacsim.ros2.bridge.ROS2PublishClock": {
+        "inputs:execIn": None, "inputs:context": None, "inputs:timeStamp": None, "inputs:topicName": str,
+    },
+    "isaacsim.ros2.bridge.ROS2PublishRawTransformTree": {
+        "inputs:execIn": None, "inputs:context": None, "inputs:timeStamp": None, "inputs:topicName": str,
+        "inputs:staticPublisher": bool, "inputs:parentFrameId": str, "inputs:childFrameId": str,
+        "inputs:translation": list, "inputs:rotation": list,
+    },
+    "isaacsim.core.nodes.IsaacCreateRenderProduct": {
+        "inputs:execIn": None, "inputs:width": int, "inputs:height": int, "inputs:cameraPrim": None,
+        "outputs:execOut": None, "outputs:renderProductPath": None,
+    },
+    "isaacsim.ros2.bridge.ROS2CameraHelper": {
+        "inputs:execIn": None, "inputs:context": None, "inputs:renderProductPath": None, "inputs:type": str,
+        "inputs:topicName": str, "inputs:frameId": str,
+    },
+    "isaacsim.ros2.bridge.ROS2CameraInfoHelper": {
+        "inputs:execIn": None, "inputs:context": None, "inputs:renderProductPath": None, "inputs:topicName": str,
+        "inputs:frameId": str,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scene() -> Any:
+    """The example as a module."""
+    spec = importlib.util.spec_from_file_location("isaac_scene", ROOT / "examples" / "isaac" / "scene.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def stage(scene: Any) -> Any:
+    usd = pytest.importorskip("pxr.Usd")
+    made = usd.Stage.CreateInMemory()
+    scene.build_stage(made, scene.read_things(WORLD), camera_mount(WORLD), scene.read_lens(WORLD))
+    return made
+
+
+# ------------------------------------------------------------------------------------------------ graph
+
+
+def test_the_graph_has_only_nodes_inputs_and_outputs_that_isaac_sim_has(scene: Any) -> None:
+    graph = scene.camera_graph(camera_mount(WORLD), scene.read_lens(WORLD), "base_link")
+    kinds = dict(graph.nodes)
+    assert len(kinds) == len(graph.nodes)
+    assert set(kinds.values()) == set(KNOWN)
+    for target, value in graph.values:
+        node, _, port = target.partition(".")
+        assert isinstance(value, KNOWN[kinds[node]][port]), target
+    for source, target in graph.connections:
+        assert source.partition(".")[2] in KNOWN[kinds[source.partition(".")[0]]], source
+        assert target.partition(".")[2] in KNOWN[kinds[target.partition(".")[0]]], target
+    fed = {target for _, target in graph.connections}
+    for node, kind in graph.nodes:
+        assert "inputs:execIn" not in KNOWN[kind] or f"{node}.inputs:execIn" in fed, node
+
+
+def test_the_topics_are_those_of_the_preset_and_carry_the_optical_frame(scene: Any) -> None:
+    values = dict(scene.camera_graph(camera_mount(WORLD), scene.read_lens(WORLD), "odom").values)
+    said = {"camera": "isaac_sim", "camera_file": "", "camera_namespace": "", "camera_name": ""}
+    heard = wiring.camera(ROOT, said).topics
+    for node, role in (("Rgb", "rgb/image"), ("Depth", "depth/image"), ("Info", "rgb/camera_info")):
+        assert heard[role] == f"/{values[f'{node}.inputs:topicName']}"
+        assert values[f"{node}.inputs:frameId"] == demo_camera().child
+    assert values["Mount.inputs:parentFrameId"] == "odom"
+    assert values["Mount.inputs:translation"] == pytest.approx(list(demo_camera().translation), abs=1e-5)
+    assert np.linalg.norm(values["Mount.inputs:rotation"]) == pytest.approx(1)
+
+
+# ------------------------------------------------------------------------------------------------ stage
+
+
+def matrix_of(stage: Any, path: str) -> Any:
+    """(4, 4) pose on the stage, columns as usual (USD writes rows)."""
+    geom = pytest.importorskip("pxr.UsdGeom")
+    prim = stage.GetPrimAtPath(path)
+    assert prim, path
+    return np.array(geom.XformCache().GetLocalToWorldTransform(prim)).T
+
+
+def test_the_camera_looks_along_the_optical_axis_with_the_same_lens(stage: Any, scene: Any) -> None:
+    matrix, expected = matrix_of(stage, scene.CAMERA), demo_camera()
+    assert matrix[:3, 3] == pytest.approx(expected.translation, abs=1e-5)
+    right, down, forward = expected.rotation.T
+    assert matrix[:3, 0] == pytest.approx(right, abs=1e-4)  # USD: x right, y up, -z forward
+    assert matrix[:3, 1] == pytest.approx(-down, abs=1e-4)
+    assert matrix[:3, 2] == pytest.approx(-forward, abs=1e-4)
+    geom = pytest.importorskip("pxr.UsdGeom")
+    camera = geom.Camera(stage.GetPrimAtPath(scene.CAMERA))
+    across, high = camera.GetHorizontalApertureAttr().Get(), camera.GetVerticalApertureAttr().Get()
+    assert camera.GetFocalLengthAttr().Get() / across * VGA.width == pytest.approx(VGA.K[0, 0], abs=0.01)
+    assert high / across == pytest.approx(VGA.height / VGA.width)
+    assert geom.GetStageUpAxis(stage) == "Z"
+    assert geom.GetStageMetersPerUnit(stage) == 1.0
+
+
+@pytest.mark.parametrize("id_", THINGS)
+def test_a_thing_stands_where_it_does_and_is_painted_and_heavy(stage: Any, id_: str) -> None:
+    geom, physics = pytest.importorskip("pxr.UsdGeom"), pytest.importorskip("pxr.UsdPhysics")
+    thing = THINGS[id_]
+    prim = stage.GetPrimAtPath(f"/World/{id_}")
+    matrix = matrix_of(stage, f"/World/{id_}")
+    assert matrix[:3, 3] == pytest.approx(thing.position, abs=1e-5)
+    assert np.arctan2(matrix[1, 0], matrix[0, 0]) == pytest.approx(thing.yaw, abs=1e-5)
+    assert prim.HasAPI(physics.RigidBodyAPI)
+    assert physics.MassAPI(prim).GetMassAttr().Get() == pytest.approx(thing.model.mass, abs=1e-5)
+    grip = physics.MaterialAPI(stage.GetPrimAtPath(f"/World/{id_}/grip"))
+    assert grip.GetDynamicFrictionAttr().Get() == pytest.approx(thing.model.friction)
+    parts = [child for child in prim.GetChildren() if child.IsA(geom.Mesh)]
+    assert len(parts) == len(thing.model.parts)
+    for child, part in zip(parts, thing.model.parts, strict=True):
+        mesh = geom.Mesh(child)
+        assert np.array(mesh.GetPointsAttr().Get()) == pytest.approx(part.mesh.vertices, abs=6e-6)
+        assert mesh.ValidateTopology(
+            mesh.GetFaceVertexIndicesAttr().Get(), mesh.GetFaceVertexCountsAttr().Get(), len(part.mesh.vertices)
+        )
+    colliding = [child for child in prim.GetChildren() if child.HasAPI(physics.CollisionAPI)]
+    assert colliding
+    assert all(geom.Imageable(child).GetPurposeAttr().Get() == "guide" for child in colliding)
+
+
+def test_the_table_stands_still_and_its_top_carries_the_things(stage: Any) -> None:
+    geom, physics = pytest.importorskip("pxr.UsdGeom"), pytest.importorskip("pxr.UsdPhysics")
+    table = stage.GetPrimAtPath("/World/table")
+    assert not table.HasAPI(physics.RigidBodyAPI)
+    box = geom.BBoxCache(0, [geom.Tokens.default_]).ComputeWorldBound(table).ComputeAlignedRange()
+    assert box.GetMax()[2] == pytest.approx(0.1, abs=1e-5)
+    assert all(0 < thing.position[2] - box.GetMax()[2] < 0.01 for thing in THINGS.values())
+    assert all(child.HasAPI(physics.CollisionAPI) for child in table.GetChildren())
