@@ -7,11 +7,11 @@ demo:
 	@$(PY) scripts/demo.py
 
 test:
-	@scripts/setup.sh ros sim bags test models arm
+	@scripts/setup.sh ros sim bags test models arm web browser
 	@$(PY) -m pytest $(ARGS)
 
 lint:
-	@scripts/setup.sh ros sim bags test
+	@scripts/setup.sh ros sim bags test web
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy

@@ -24,13 +24,15 @@ setup(
     maintainer_email="maintainers@spatial-vlm-ros.invalid",
     python_requires=">=3.10",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["py.typed", "language/*.lark", "evaluation/templates/*"]},
+    package_data={
+        PACKAGE: ["py.typed", "language/*.lark", "evaluation/templates/*", "approval/templates/*", "approval/static/*"]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
         *(
             (f"share/{PACKAGE}/{folder}", files(folder))
-            for folder in ("launch", "config", "config/cameras", "models/compact")
+            for folder in ("launch", "config", "config/cameras", "models/compact", "worlds", "worlds/meshes")
         ),
         # `ros2 run` and `ros2 launch` look for nodes here; as console scripts pip would put them on everybody's path.
         (f"lib/{PACKAGE}", files("executables")),
@@ -58,6 +60,10 @@ setup(
             "ruff==0.17.5",
             "mypy==2.4.1",
             "types-PyYAML",
+            # examples/py_trees_pick.py
+            "py_trees>=2.3",
+            # the stage of examples/isaac/scene.py
+            "usd-core>=24.5",
             # a colcon workspace, built as on a robot
             "colcon-core",
             "colcon-cmake",
@@ -79,6 +85,8 @@ setup(
             "ros-std-srvs",
             "ros-geometry-msgs",
             "ros-sensor-msgs",
+            "ros-shape-msgs",
+            "ros-trajectory-msgs",
             "ros-diagnostic-msgs",
             "ros-visualization-msgs",
         ],
@@ -127,6 +135,10 @@ setup(
             # what torch and colcon-core, above, both take
             "setuptools>=77.0.3,<80",
         ],
+        # The page on which a person approves.
+        "web": ["starlette>=0.37", "uvicorn>=0.30", "Jinja2>=3.0"],
+        # Tests of that page in a real browser; chromium and its driver are Debian's.
+        "browser": ["selenium>=4.20"],
         "report": ["Jinja2>=3.0", "junitparser>=2.0"],
         "docs": ["matplotlib>=3.7"],
         "bench": ["open3d-cpu>=0.19"],

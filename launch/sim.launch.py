@@ -22,7 +22,7 @@ from spatial_vlm_ros.config import PlayerConfig
 from spatial_vlm_ros.starter import wiring
 
 SHARE = Path(__file__).parent.parent
-PLAYED = ("folder", "frame", "world", "width", "detector", "detections", "rate", "hold")
+PLAYED = ("folder", "frame", "world", "width", "detector", "detections", "detections_type", "rate", "hold")
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -17,7 +17,10 @@ from spatial_vlm_ros.starter import wiring
 SHARE = Path(__file__).parent.parent
 SHOWN = ("annotated/image", "markers", "target")  # topics that RViz shows, absolute in its configuration
 YES_NO = ["", "true", "false"]
-GIVEN = ("base_frame", "fixed_frame", "speaker_frame", "grounder", "grounder_options", "use_sim_time", "autostart")
+GIVEN = (
+    "base_frame", "fixed_frame", "speaker_frame", "detections_type", "selection", "objects", "grounder",
+    "grounder_options", "use_sim_time", "autostart",
+)  # fmt: skip
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -46,6 +49,11 @@ def arguments() -> dict[str, dict[str, Any]]:
         "base_frame": _argument("", "frame that poses are given in, z up; / = the camera's own" + as_file),
         "fixed_frame": _argument("", "frame that stands still while the camera moves; / = none" + as_file),
         "speaker_frame": _argument("", "frame of the person who speaks, for 'my left'; / = none" + as_file),
+        "detections_type": _argument(
+            "", "message package of the detections" + as_file, ["", "spatial_vlm_interfaces", "vision_msgs"]
+        ),
+        "selection": _argument("", "offer the service select_detection" + as_file, YES_NO),
+        "objects": _argument("", "publish all that was measured in an answer's picture" + as_file, YES_NO),
         "grounder": _argument("", "backend that finds the things" + as_file),
         "grounder_options": _argument("", 'options of that backend, "name=value name=value"' + as_file),
         "use_sim_time": _argument("", "time from /clock; empty = as the camera's preset says, else false", YES_NO),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the files that are made from the code: config/{resolver,planning}.yaml, docs/parameters.md, docs/schema/*.json.
+"""Write the files that are made from the code: parameters, their page, JSON schemas, the world for other simulators.
 
-Run it after changing config.py or types.py; a test compares the files with what this makes.
+Run it after changing config.py, types.py or the shapes of sim/; a test compares the files with what this makes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,19 @@ from typing import Any
 
 import yaml
 
-from spatial_vlm_ros.config import BagConfig, NodeConfig, PlanningConfig, PlayerConfig, ResolverConfig, StreamConfig
+from spatial_vlm_ros.config import (
+    ArmPlannerConfig,
+    BagConfig,
+    GateConfig,
+    NodeConfig,
+    PlanningConfig,
+    PlayerConfig,
+    ResolverConfig,
+    SimArmConfig,
+    StreamConfig,
+)
 from spatial_vlm_ros.schema import json_schema
+from spatial_vlm_ros.sim.gazebo import world_files
 from spatial_vlm_ros.types import FrameOfReference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,7 +120,7 @@ def parameter_table() -> str:
         "Made by `scripts/generate.py` from `spatial_vlm_ros/config.py`, the one place where they are declared.",
         "`config/resolver.yaml` holds those of the resolver as a ROS parameter file; the command line reads it with",
         "`--config`, the node with `--params-file`. Those of [planning](planning.md) are in `config/planning.yaml`;",
-        "no node reads them yet. † is read when the node is configured, or when a player starts.",
+        "no node reads them yet. † is read when the node is configured, or when another node starts.",
         "",
         f"`frame_of_reference` ({DEFAULT_FRAMES}; default {ResolverConfig().frame_of_reference.value}): used where",
         "neither the words nor the request say one.",
@@ -121,6 +132,9 @@ def parameter_table() -> str:
         ("Node", NodeConfig()),
         ("Node frame_player", PlayerConfig()),
         ("Node bag_player", BagConfig()),
+        ("Node arm_planner", ArmPlannerConfig()),
+        ("Node planner_gate", GateConfig()),
+        ("Node sim_arm", SimArmConfig()),
     ):
         lines += table(title, config)
     for name, group in groups(PlanningConfig()):
@@ -153,6 +167,7 @@ def files() -> dict[str, str]:
         schema = json_schema(name)
         text = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
         made[f"docs/schema/{name}.v{schema['version']}.json"] = text
+    made.update({f"worlds/{path}": text for path, text in world_files().items()})
     return made
 
 

@@ -30,6 +30,7 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
     \b
     Examples:
       spatial-vlm up sim
+      spatial-vlm up sim-arm world:=7
       spatial-vlm up realsense base_frame:=base_link
       spatial-vlm up replay bag:=recording camera:=zed
     """

@@ -288,6 +288,17 @@ class NodeConfig(_Bounded):
         ("spatial_vlm_interfaces", "vision_msgs"),
         fixed=True,
     )
+    selection: bool = option(
+        False,
+        "offer the service select_detection: one of the caller's own detections by a sentence. Keeps the last "
+        "sync_queue frames",
+        fixed=True,
+    )
+    objects: bool = option(
+        False,
+        "publish objects: all that was measured in the picture of an answer, as vision_msgs/Detection3DArray",
+        fixed=True,
+    )
     grounder: str = option(
         "", "backend that finds the things, in a process of its own; empty = the detections topic", fixed=True
     )
@@ -312,6 +323,12 @@ class PlayerConfig(_Bounded):
         "", 'errors of the simulated detector: "name=value name=value"; empty = a perfect one', fixed=True
     )
     detections: bool = option(True, "publish the detections that belong to the frames", fixed=True)
+    detections_type: str = option(
+        "spatial_vlm_interfaces",
+        "message package of those detections; vision_msgs has no masks",
+        ("spatial_vlm_interfaces", "vision_msgs"),
+        fixed=True,
+    )
     rate: float = parameter(10.0, "Hz", 0.1, 60.0, "frames published a second", fixed=True)
     hold: float = parameter(2.0, "s", 0.0, 3600.0, "time for which each of several frames is shown")
     clock: bool = option(False, "publish /clock, for nodes with use_sim_time", fixed=True)
@@ -329,6 +346,38 @@ class BagConfig(_Bounded):
         3.0, "s", 0.0, 60.0, "time goes on for this long after the last message, so that the last request is answered"
     )
     wait: float = parameter(5.0, "s", 0.0, 600.0, "wait this long for a subscriber of its images before playing")
+
+
+@dataclass(frozen=True)
+class SimArmConfig(_Bounded):
+    """What the node `sim_arm` simulates: an arm before a table, its camera and its controllers."""
+
+    world: str = option("behind", "what stands on the table: behind, swapped, or a seed of a random world", fixed=True)
+    width: int = parameter(
+        640, "px", 320, 1920, "width of the pictures; 1280 is 16:9, others are 4:3; drawing takes most of the time",
+        fixed=True,
+    )  # fmt: skip
+    rate: float = parameter(5.0, "Hz", 0.1, 60.0, "frames published a second, where the machine can", fixed=True)
+    detector: str = option(
+        "", 'errors of the simulated detector: "name=value name=value"; empty = a perfect one', fixed=True
+    )
+    detections: bool = option(True, "publish the detections that belong to the frames", fixed=True)
+    wrist_camera: bool = option(
+        False,
+        "a second camera, on the hand; drawing then takes twice as long",
+        fixed=True,
+    )
+    noise: bool = option(True, "noise of a depth sensor; false: exact depth", fixed=True)
+    seed: int = parameter(0, "", 0, 2147483647, "of noise and errors of the detector", fixed=True)
+    state_rate: float = parameter(100.0, "Hz", 1.0, 500.0, "joint states and transforms a second", fixed=True)
+    speed: float = parameter(
+        1.0, "", 0.01, 100.0, "simulated seconds a second at most; more only with clock", fixed=True
+    )
+    clock: bool = option(False, "publish /clock and stamp with it, for nodes with use_sim_time", fixed=True)
+    arm_action: str = option(
+        "/arm_controller/follow_joint_trajectory", "name of the action of the arm's controller", fixed=True
+    )
+    gripper_action: str = option("/gripper_controller/gripper_cmd", "name of the action of the gripper", fixed=True)
 
 
 @dataclass(frozen=True)
@@ -419,11 +468,105 @@ class ObservationConfig(_Bounded):
 
 
 @dataclass(frozen=True)
+class GateConfig(_Bounded):
+    """How the node `planner_gate` gets a person's yes."""
+
+    plan_only: bool = option(True, "make plans and carry none out, whatever a request says", fixed=True)
+    approval_timeout: float = parameter(
+        60.0, "s", 1.0, 3600.0, "a plan can be approved and begun for this long", fixed=True
+    )
+    approval_token_file: str = option(
+        "", "file with the token that the service approve has to be told; empty = it asks for none", fixed=True
+    )
+    audit_log: str = option("", "file of the record; empty = ~/.local/state/spatial_vlm_ros/audit.jsonl", fixed=True)
+    page: bool = option(True, "serve the approval page on loopback; needs the extra web", fixed=True)
+    page_port: int = parameter(0, "", 0, 65535, "port of the page; 0 = a free one, told in the log", fixed=True)
+    questions: str = option(
+        "client", "who answers the resolver's questions: whoever sent the goal, or a person at the page",
+        choices=("client", "page"), fixed=True,
+    )  # fmt: skip
+    resolve_timeout: float = parameter(60.0, "s", 1.0, 3600.0, "the resolver has to answer within this", fixed=True)
+
+
+@dataclass(frozen=True)
+class MotionConfig(_Bounded):
+    """How a planner and the controllers are asked. The values shipped are those of a Franka Panda; docs/motion.md."""
+
+    move_action: str = option("/move_action", "action moveit_msgs/MoveGroup, which plans")
+    execute_action: str = option("/execute_trajectory", "action moveit_msgs/ExecuteTrajectory")
+    apply_scene: str = option("/apply_planning_scene", "service moveit_msgs/ApplyPlanningScene")
+    get_scene: str = option("/get_planning_scene", "service moveit_msgs/GetPlanningScene")
+    gripper_action: str = option("/gripper_controller/gripper_cmd", "action control_msgs/GripperCommand")
+    planning_frame: str = option("panda_link0", "frame of the planner's model, in which goals have to be; z up")
+    group: str = option("panda_arm", "planning group, as in the SRDF")
+    tip_link: str = option("panda_hand_tcp", "link that goals are given for, and that things are attached to")
+    at_flange: bool = option(False, "tip_link is the flange: goals are turned by gripper.tip_* into its frame")
+    finger_links: str = option(
+        "panda_leftfinger panda_rightfinger", "links that may touch what is grasped, divided by blanks"
+    )
+    finger_joints: str = option(
+        "panda_finger_joint1 panda_finger_joint2",
+        "joints that share the width of the gripper evenly, in the planner's model; empty = it is not told",
+    )
+    base_link: str = option("panda_link0", "link that may stand on the support; empty = none does")
+    free_pipeline: str = option("", "planning pipeline of free motions; empty = the planner's own choice")
+    free_planner: str = option("", "planner of free motions in that pipeline; empty = its own choice")
+    straight_pipeline: str = option("pilz_industrial_motion_planner", "planning pipeline of straight motions")
+    straight_planner: str = option("LIN", "planner of straight motions in that pipeline")
+    position_tolerance: float = parameter(0.001, "m", 1e-5, 0.1, "the tip may end this far from its goal")
+    angle_tolerance_deg: float = parameter(0.5, "deg", 0.01, 45.0, "the tip may end turned by this about each axis")
+    velocity_scaling: float = parameter(0.3, "", 0.01, 1.0, "part of the greatest joint velocities that is used")
+    acceleration_scaling: float = parameter(0.3, "", 0.01, 1.0, "part of the greatest joint accelerations that is used")
+    planning_time: float = parameter(5.0, "s", 0.1, 600.0, "given to the planner for each motion")
+    attempts: int = parameter(
+        3, "times", 1, 50, "each way is tried this often, for the free motion ends in another posture each time"
+    )
+    most_time: float = parameter(60.0, "s", 0.1, 3600.0, "for all ways together; then no other is begun")
+    server_timeout: float = parameter(5.0, "s", 0.0, 600.0, "a planner or controller that is not there is waited for")
+    answer_timeout: float = parameter(10.0, "s", 0.1, 600.0, "for an answer beyond the time given to plan or to move")
+    duration_scaling: float = parameter(
+        2.0, "", 1.0, 20.0, "an execution may take this many times as long as its trajectory, plus answer_timeout"
+    )
+    stop_timeout: float = parameter(10.0, "s", 0.1, 600.0, "a cancelled motion has to have ended within this")
+    gripper_scale: float = parameter(
+        1.0,
+        "",
+        0.01,
+        1000.0,
+        "position told to the gripper over the distance between its fingers; 0.5 where it is that of one finger",
+    )
+    gripper_effort: float = parameter(20.0, "N", 0.0, 1000.0, "greatest effort of the gripper")
+    squeeze: float = parameter(
+        0.02, "m", 0.0, 0.5, "fingers close by this much more than the thing is wide, and stall at it"
+    )
+
+
+@dataclass(frozen=True)
+class ArmPlannerConfig(_Bounded):
+    """What the node `arm_planner` plans and executes with, in the names of a Franka Panda."""
+
+    controller: str = option(
+        "/arm_controller/follow_joint_trajectory", "action control_msgs/FollowJointTrajectory that moves", fixed=True
+    )
+    padding: float = parameter(
+        0.002, "m", 0.0, 0.1, "the arm keeps off every box by this; grasps leave 5 mm to what is below", fixed=True
+    )
+    seed: int = parameter(0, "", 0, 1000000, "first seed of the search; each request takes the next", fixed=True)
+    joint_state_age: float = parameter(1.0, "s", 0.05, 60.0, "joint states older than this are not used", fixed=True)
+    start_tolerance: float = parameter(
+        0.01, "rad", 1e-4, 0.5, "a trajectory that begins farther from where the arm is, is not executed", fixed=True
+    )
+    controller_timeout: float = parameter(
+        5.0, "s", 0.1, 600.0, "the controller is waited for this long, and to stop", fixed=True
+    )
+
+
+@dataclass(frozen=True)
 class PlanningConfig:
     """What goals for a motion planner are made and checked by.
 
     Args:
-        gripper, goal, workspace, observation: the numbers of each part.
+        gripper, goal, workspace, observation, motion: the numbers of each part.
 
     Raises:
         InputError: a least value that is not below its greatest, or a tip frame outside its fingers.
@@ -433,6 +576,7 @@ class PlanningConfig:
     goal: GoalConfig = field(default_factory=GoalConfig)
     workspace: WorkspaceConfig = field(default_factory=WorkspaceConfig)
     observation: ObservationConfig = field(default_factory=ObservationConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
 
     def __post_init__(self) -> None:
         for group, least, greatest in (

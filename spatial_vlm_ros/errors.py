@@ -25,9 +25,13 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   └── OutOfWorkspaceError          OUT_OF_WORKSPACE
     ├── SceneChangedError                SCENE_CHANGED, with what moved and how far
     ├── UnreachableError                 UNREACHABLE, no configuration of the arm
+    ├── RejectedError                    REJECTED: a person said no, or what was said is not valid for what is proposed
+    │   └── AuditError                   REJECTED: what was said cannot be recorded
+    ├── ApprovalExpiredError             APPROVAL_EXPIRED
     ├── PlanningFailedError              PLANNING_FAILED
     │   ├── NoPathError                  PLANNING_FAILED, something in the way or no time
     │   └── PlannerUnavailableError      PLANNER_UNAVAILABLE
+    ├── ExecutionFailedError             EXECUTION_FAILED, in which phase of a plan
     └── DependencyError                  MODEL_ERROR, a package that is not installed
 """
 
@@ -290,6 +294,45 @@ class UnreachableError(SpatialVlmError):
         )
 
 
+class RejectedError(SpatialVlmError):
+    """A person said no, or what was said is not valid for what is proposed.
+
+    Args:
+        about: the goal or the question that was named.
+        reason: why, in words.
+        repair: what to do about it.
+    """
+
+    status_name = "REJECTED"
+
+    def __init__(self, about: str, reason: str, repair: str) -> None:
+        self.about, self.reason, self.repair = about, reason, repair
+        super().__init__(f"{about}: {reason}; {repair}")
+
+
+class AuditError(RejectedError):
+    """What was said, or is about to be done, cannot be recorded, and is therefore not accepted."""
+
+    def __init__(self, path: object, reason: str, repair: str) -> None:
+        self.path = str(path)
+        super().__init__(f"audit log {path}", reason, repair)
+
+
+class ApprovalExpiredError(SpatialVlmError):
+    """Nobody approved in time, or what was approved was not used in time.
+
+    Args:
+        about: the goal or the question that was named.
+        expires_after: seconds that it was valid for.
+    """
+
+    status_name = "APPROVAL_EXPIRED"
+
+    def __init__(self, about: str, expires_after: float) -> None:
+        self.about, self.expires_after = about, expires_after
+        super().__init__(f"{about} expired after {expires_after:g} s; send the instruction again")
+
+
 class PlanningFailedError(SpatialVlmError):
     """A planner answered, but with no usable plan; `number` is its own error number, where it has one."""
 
@@ -320,6 +363,23 @@ class PlannerUnavailableError(PlanningFailedError):
     """There is no planner, or it does not answer."""
 
     status_name = "PLANNER_UNAVAILABLE"
+
+
+class ExecutionFailedError(SpatialVlmError):
+    """A plan was not carried out to its end. The arm stands where it came to rest, and may hold something.
+
+    Args:
+        phase: of the plan, as in planning/planner.py.
+        reason: why, in words.
+        repair: what to do about it.
+        number: MoveIt's error number, where it gave one.
+    """
+
+    status_name = "EXECUTION_FAILED"
+
+    def __init__(self, phase: str, reason: str, repair: str, number: int | None = None) -> None:
+        self.phase, self.reason, self.repair, self.number = phase, reason, repair, number
+        super().__init__(f"execution failed in phase {phase!r}: {reason}; {repair}")
 
 
 class DependencyError(SpatialVlmError):

@@ -6,6 +6,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,22 @@ def real_frames() -> Path:
 
 MODEL_PACKAGES = ("torch", "transformers", "onnxruntime", "onnxscript", "accelerate", "fastapi", "uvicorn", "openai")
 ARM_PACKAGES = ("pinocchio", "coal", "ompl", "daqp", "mujoco")
+WEB_PACKAGES = ("starlette", "uvicorn", "jinja2", "selenium")
+BROWSER_PROGRAMS = ("chromium", "chromedriver")
+
+
+def axe_core() -> Path | None:
+    """The accessibility rules that scripts/setup.sh has fetched, or None."""
+    found = sorted(Path(sys.prefix).glob("share/axe-core-*/axe.min.js"))
+    return found[-1] if found else None
+
+
+@pytest.fixture(scope="session")
+def axe_script() -> str:
+    path = axe_core()
+    if path is None:
+        pytest.skip("axe-core is not here: scripts/setup.sh browser")
+    return path.read_text(encoding="utf-8")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -143,6 +161,11 @@ def pytest_configure(config: pytest.Config) -> None:
     missing = [name for name in ARM_PACKAGES if importlib.util.find_spec(name) is None]
     if missing and os.environ.get("SPATIAL_VLM_REQUIRE_ARM"):
         raise pytest.UsageError(f"tests of the arm need {', '.join(missing)}: scripts/setup.sh test sim arm")
+    missing = [name for name in WEB_PACKAGES if importlib.util.find_spec(name) is None]
+    missing += [name for name in BROWSER_PROGRAMS if shutil.which(name) is None]
+    missing += [] if axe_core() else ["axe-core"]
+    if missing and os.environ.get("SPATIAL_VLM_REQUIRE_BROWSER"):
+        raise pytest.UsageError(f"tests in a browser need {', '.join(missing)}: scripts/setup.sh test web browser")
     config.addinivalue_line("markers", "real_frames: needs the folder of real RGB-D frames")
 
 

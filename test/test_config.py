@@ -16,6 +16,7 @@ from spatial_vlm_ros.config import (
     PlayerConfig,
     ResolverConfig,
     Settings,
+    SimArmConfig,
     StreamConfig,
     config_from,
     planning_from,
@@ -139,7 +140,7 @@ def test_an_unknown_setting_lists_those_that_exist() -> None:
         settings_from({"base_link": "base"})
 
 
-@pytest.mark.parametrize("form", [StreamConfig, NodeConfig, PlayerConfig])
+@pytest.mark.parametrize("form", [StreamConfig, NodeConfig, PlayerConfig, SimArmConfig])
 def test_every_setting_says_what_it_does(form: type) -> None:
     for field in dataclasses.fields(form):
         assert len(field.metadata["doc"]) > 15, field.name

@@ -25,6 +25,9 @@ ONE_OF_EACH = (
     errors.PlanningFailedError("moveit", "no way was found", "ask again", -1),
     errors.PlannerUnavailableError("moveit", "it does not answer", "start it"),
     errors.UnreachableError(1, 0.2, 0.1),
+    errors.RejectedError("goal 1", "another plan was meant", "look again"),
+    errors.AuditError("audit.jsonl", "no space left on device", "make room"),
+    errors.ApprovalExpiredError("goal 1", 60.0),
     errors.NoPathError(0, "no path", ("crate",), "clear the way"),
 )
 

@@ -7,7 +7,14 @@ import sys
 
 from spatial_vlm_ros.nodes import main
 
-NODES = {"resolver": main.resolver, "frame_player": main.frame_player, "bag_player": main.bag_player}
+NODES = {
+    "resolver": main.resolver,
+    "frame_player": main.frame_player,
+    "bag_player": main.bag_player,
+    "arm_planner": main.arm_planner,
+    "sim_arm": main.sim_arm,
+    "planner_gate": main.planner_gate,
+}
 
 
 def run(arguments: list[str]) -> int:

@@ -25,6 +25,7 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.resolver import Resolver, refusal
 from spatial_vlm_ros.streams.intake import SECOND, Intake, Observation
+from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
 from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene
 
@@ -50,6 +51,8 @@ class Request:
         since_ns: since when it waits, nanoseconds of the node's time.
         stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of Desk; 0 = not accepted yet.
         told: when the stage was last told, seconds of time.monotonic.
+        found: a message with detections: it is answered on the frame that they were found in. None = on the first
+            frame that is complete.
     """
 
     instruction: str
@@ -63,6 +66,7 @@ class Request:
     since_ns: int = 0
     stage: int = 0
     told: float = 0.0
+    found: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +98,7 @@ class Desk:
         now: the node's time, nanoseconds.
         wake: runs a function on the executor's thread, callable from any thread.
         topics: role → name of its topic, for messages.
+        recent: where the frames of detections that come with a request are; None where none are kept.
     """
 
     WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM, RESOLVING = 1, 2, 3
@@ -106,7 +111,9 @@ class Desk:
         now: Callable[[], int],
         wake: Callable[[Callable[[], None]], None],
         topics: dict[str, str],
+        recent: RecentFrames | None = None,
     ) -> None:
+        self.recent = recent
         self.intake, self._grounder, self._now, self._wake, self.topics = intake, grounder, now, wake, topics
         self.unheard: dict[str, str] = {}  # topic -> why a publisher of it cannot be heard, and the fix
         self._settings, self._resolver = settings, Resolver(settings.resolver, grounder)
@@ -122,9 +129,9 @@ class Desk:
         """Whether a request is being served."""
         return self._request is not None
 
-    def change(self, settings: Settings, intake: Intake) -> None:
+    def change(self, settings: Settings, intake: Intake, recent: RecentFrames | None = None) -> None:
         """Use other settings from the next frame on."""
-        self._settings, self.intake = settings, intake
+        self._settings, self.intake, self.recent = settings, intake, recent
         self._resolver = Resolver(settings.resolver, self._grounder)
 
     # -------------------------------------------------------------------------------------------- requests
@@ -140,6 +147,8 @@ class Desk:
         try:
             if self._request is not None:
                 raise BusyError(self._request.instruction)
+            if request.found is not None:
+                check_stamped(request.found)
             request.follows = self._followed(request.dialogue_id)
             # Words alone may settle it: then no frame is awaited.
             queries = parse_dialogue(request.instruction, request.follows)
@@ -175,8 +184,10 @@ class Desk:
         A waiting request waits anew; one that is being resolved ends, for its answer would be of a time that is over.
         """
         self.intake.reset()
-        if self._request is not None and self._request.stage == self.RESOLVING:
-            self.cancel(self._request, "the clock was set back while its frame was resolved")
+        if self.recent is not None:
+            self.recent.reset()
+        if self._request is not None and (self._request.stage == self.RESOLVING or self._request.found is not None):
+            self.cancel(self._request, "the clock was set back while its frame was awaited or resolved")
         elif self._request is not None:
             self._request.after_ns = self._request.since_ns = self._now()
 
@@ -209,7 +220,7 @@ class Desk:
             # Simulated time that has not begun tells nothing of a frame's age.
             in_time = now_ns - request.since_ns < self._settings.streams.frame_timeout * SECOND
             awaits_speaker = request.needs_speaker and in_time
-            observation = self.intake.take(request.after_ns, now_ns, awaits_speaker) if now_ns else None
+            observation = self._take(request, now_ns, awaits_speaker) if now_ns else None
             if observation is None:
                 self._check_patience(request, now_ns)
         except SpatialVlmError as error:
@@ -218,10 +229,20 @@ class Desk:
         if observation is not None:
             self._advance(request, self.RESOLVING, "resolving")
             self._resolve(request, observation, begun or time.perf_counter())
-        elif self.intake.waits_for_transform:
+        elif self._source(request).waits_for_transform:
             self._advance(request, self.WAITING_FOR_TRANSFORM, "waiting for a transform")
         elif request.stage == self.WAITING_FOR_FRAME:
             self._advance(request, self.WAITING_FOR_FRAME, "waiting for a complete frame")
+
+    def _source(self, request: Request) -> Intake:
+        return self.intake if request.found is None or self.recent is None else self.recent
+
+    def _take(self, request: Request, now_ns: int, awaits_speaker: bool) -> Observation | None:
+        if request.found is None:
+            return self.intake.take(request.after_ns, now_ns, awaits_speaker)
+        if self.recent is None:
+            raise InputError("detections", "with the request", "on their topic", "set selection: true")
+        return self.recent.take_for(request.found, now_ns, awaits_speaker)
 
     def _check_patience(self, request: Request, now_ns: int) -> None:
         """Raise what a request that has waited too long is refused with. Simulated time may stand still."""
@@ -237,7 +258,10 @@ class Desk:
             raise self._why_none(request)
 
     def _why_none(self, request: Request) -> SpatialVlmError:
-        error = self.intake.why_none(request.since_ns, self.topics)
+        if request.found is not None and self.recent is not None:
+            error = self.recent.why_none_for(request.found, request.since_ns, self.topics)
+        else:
+            error = self.intake.why_none(request.since_ns, self.topics)
         if not isinstance(error, StaleInputError):
             return error
         fixes = [fix for topic, fix in self.unheard.items() if topic in error.reason]

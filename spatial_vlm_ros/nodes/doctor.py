@@ -91,7 +91,7 @@ def _listen(node: Node, settings: Settings, doctor: StreamDoctor) -> None:
 def _class_of(role: str, settings: Settings) -> Any:
     if role == roles.DETECTIONS:
         own = settings.node.detections_type == "spatial_vlm_interfaces"
-        return DetectionArray if own else messages.message_class("vision_msgs/msg/Detection2DArray")
+        return DetectionArray if own else messages.message_class(messages.DETECTIONS_2D)
     if role in (roles.RGB_INFO, roles.DEPTH_INFO):
         return CameraInfo
     transport = settings.node.rgb_transport if role == roles.RGB else settings.node.depth_transport

@@ -39,7 +39,7 @@ class _Shot:
     rgb: Image
     depth: Image
     camera_info: CameraInfo
-    detections: DetectionArray
+    detections: Any  # DetectionArray or Detection2DArray
     transforms: TFMessage | None
 
 
@@ -51,6 +51,7 @@ class FramePlayer(Node):
     """
 
     def __init__(self, **kwargs: Any) -> None:
+        """Raises DependencyError where vision_msgs is wanted and not installed."""
         super().__init__("frame_player", **kwargs)
         parameters.declare(self, PlayerConfig())
         self._config = PlayerConfig(**parameters.values(self, PlayerConfig()))
@@ -59,7 +60,9 @@ class FramePlayer(Node):
         self._rgb = self.create_publisher(Image, roles.RGB, image_qos)
         self._depth = self.create_publisher(Image, roles.DEPTH, image_qos)
         self._info = self.create_publisher(CameraInfo, roles.RGB_INFO, image_qos)
-        self._found = self.create_publisher(DetectionArray, roles.DETECTIONS, image_qos)
+        self._in_2d = self._config.detections_type == "vision_msgs"
+        form = messages.vision_class(messages.DETECTIONS_2D) if self._in_2d else DetectionArray
+        self._found = self.create_publisher(form, roles.DETECTIONS, image_qos)
         self._static = self.create_publisher(TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
         self._ticks = self.create_publisher(ClockMessage, "/clock", qos.CLOCK) if self._config.clock else None
         self._shots: list[_Shot] = []
@@ -73,7 +76,7 @@ class FramePlayer(Node):
             InputError: nothing to play.
         """
         composer = messages.composer()
-        self._shots = [_shot(composer, *entry) for entry in self._frames()]
+        self._shots = [_shot(composer, self._in_2d, *entry) for entry in self._frames()]
         poses = [shot.transforms for shot in self._shots if shot.transforms is not None]
         self._moves = any(pose != poses[0] for pose in poses)
         if poses and not self._moves:
@@ -138,7 +141,9 @@ class FramePlayer(Node):
             self._found.publish(shot.detections)
 
 
-def _shot(composer: Composer, name: str, frame: RgbdFrame, detections: tuple[Detection, ...]) -> _Shot:
+def _shot(
+    composer: Composer, in_2d: bool, name: str, frame: RgbdFrame, detections: tuple[Detection, ...]
+) -> _Shot:  # fmt: skip
     header = composer.header(0, frame.frame_id)
     size = (frame.camera.width, frame.camera.height)
     poses = told_by_transforms(frame.base_T_camera, frame.camera_T_speaker)
@@ -148,7 +153,9 @@ def _shot(composer: Composer, name: str, frame: RgbdFrame, detections: tuple[Det
         composer.image_rgb(frame.rgb, header),
         composer.image_depth(frame.depth, header),
         composer.camera_info(frame.camera, header),
-        composer.detection_array(detections, header, *size),
+        composer.detection_2d_array(detections, header)
+        if in_2d
+        else composer.detection_array(detections, header, *size),
         composer.tf_message([composer.transform_stamped(pose, 0) for pose in poses]) if poses else None,
     )
 

@@ -11,7 +11,7 @@ from rclpy.node import Node
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.nodes.desk import Desk
-from spatial_vlm_ros.streams.intake import SECOND
+from spatial_vlm_ros.streams.intake import DETECTIONS, SECOND
 
 _SILENT = 1.0  # s without a message
 _MISSED = 0.05  # part of a stream's messages
@@ -79,7 +79,8 @@ class Health:
                 f"{stream.received} / {stream.missed} / {stream.repeated} / {stream.restarts}"
             )
             age = (now_ns - intake.arrivals.get(role, 0)) / SECOND
-            if active and not fresh and age > _SILENT:
+            unused = role == DETECTIONS and self._desk.recent is not None and not stream.received
+            if active and not fresh and age > _SILENT and not unused:  # with requests alone, then
                 why = self._desk.unheard.get(
                     self._desk.topics.get(role, role), "check the driver, the remapping and QoS"
                 )

@@ -15,12 +15,17 @@ FAILED = 1
 REPAIRS = {
     "rclpy": "source your ROS 2 distribution, or set up ROS from wheels in the repository: scripts/setup.sh ros",
     "spatial_vlm_interfaces": "build the interfaces: colcon build --base-paths src src/spatial_vlm_ros/interfaces and "
-    "source install/setup.bash; without a distribution: scripts/build_interfaces.sh .venv interfaces",
+    "source install/setup.bash; without a distribution: scripts/setup.sh ros",
     "tf2_msgs": "install ros-$ROS_DISTRO-tf2-msgs; without a distribution: "
     "scripts/build_interfaces.sh .venv interfaces/vendor/tf2_msgs",
     "diagnostic_msgs": "install ros-$ROS_DISTRO-diagnostic-msgs; without a distribution: scripts/setup.sh ros",
     "visualization_msgs": "install ros-$ROS_DISTRO-visualization-msgs; without a distribution: scripts/setup.sh ros",
-    "vision_msgs": "install ros-$ROS_DISTRO-vision-msgs, or set detections_type: spatial_vlm_interfaces",
+    "moveit_msgs": "install ros-$ROS_DISTRO-moveit-msgs; without a distribution: scripts/setup.sh ros arm",
+    "shape_msgs": "install ros-$ROS_DISTRO-shape-msgs; without a distribution: scripts/setup.sh ros",
+    "control_msgs": "install ros-$ROS_DISTRO-control-msgs; without a distribution: scripts/setup.sh ros arm",
+    "trajectory_msgs": "install ros-$ROS_DISTRO-trajectory-msgs; without a distribution: scripts/setup.sh ros",
+    "vision_msgs": "install ros-$ROS_DISTRO-vision-msgs; without a distribution: "
+    "scripts/build_interfaces.sh .venv interfaces/vendor/vision_msgs",
     "mujoco": "pip install mujoco",
     "rosbags": "pip install rosbags",
 }
@@ -39,6 +44,21 @@ def frame_player(args: list[str] | None = None) -> int:
 def bag_player(args: list[str] | None = None) -> int:
     """Run the node `bag_player`."""
     return _run("bag_player", "BagPlayer", args)
+
+
+def planner_gate(args: list[str] | None = None) -> int:
+    """Run the node `planner_gate`."""
+    return _run("planner_gate", "PlannerGate", args)
+
+
+def arm_planner(args: list[str] | None = None) -> int:
+    """Run the node `arm_planner`."""
+    return _run("arm_planner", "ArmPlanner", args)
+
+
+def sim_arm(args: list[str] | None = None) -> int:
+    """Run the node `sim_arm`."""
+    return _run("sim_arm", "SimArmNode", args)
 
 
 def _run(module: str, name: str, args: list[str] | None) -> int:

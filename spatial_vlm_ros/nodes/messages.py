@@ -17,15 +17,19 @@ from spatial_vlm_interfaces.msg import SecondOpinion as SecondOpinionMessage
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from spatial_vlm_ros.errors import DependencyError, InputError
+from spatial_vlm_ros.nodes.main import REPAIRS
 from spatial_vlm_ros.planning.surroundings import surroundings_of
 from spatial_vlm_ros.schema import resolution_json, surroundings_json
 from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
 from spatial_vlm_ros.types import Candidate as CandidateData
 from spatial_vlm_ros.types import Place as PlaceData
 from spatial_vlm_ros.types import Pose, Resolution, Scene, SecondOpinion
+from spatial_vlm_ros.types import Status as StatusData
 from spatial_vlm_ros.types import Target as TargetData
 
 SECOND = 1_000_000_000
+DETECTIONS_2D, DETECTIONS_3D = "vision_msgs/msg/Detection2DArray", "vision_msgs/msg/Detection3DArray"
 _SPOT, _THIN = 0.04, 0.003  # metres: a spot whose load is not known, and how flat spots are drawn
 
 
@@ -40,6 +44,18 @@ def message_class(name: str) -> Any:
     return getattr(importlib.import_module(f"{package}.msg"), message)
 
 
+def vision_class(name: str) -> Any:
+    """A class of vision_msgs, which is imported only where it is used.
+
+    Raises:
+        DependencyError: vision_msgs is not installed.
+    """
+    try:
+        return message_class(name)
+    except ModuleNotFoundError as error:
+        raise DependencyError("vision_msgs", REPAIRS["vision_msgs"]) from error
+
+
 def composer() -> Composer:
     """Builds messages of rclpy's classes."""
     return rclpy_composer(message_class)
@@ -48,6 +64,26 @@ def composer() -> Composer:
 def time_of(stamp_ns: int) -> Time:
     """Nanoseconds as a message."""
     return Time(sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND)
+
+
+def status_message(status: StatusData, message: str) -> Status:
+    """A status in words."""
+    return Status(code=status.code, name=status.value, message=message)
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """What a message carries as JSON.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError("JSON of a message", text[:60], "a JSON object", "compare versions of the nodes") from error
+    if not isinstance(found, dict):
+        raise InputError("JSON of a message", text[:60], "a JSON object", "compare versions of the nodes")
+    return found
 
 
 def surroundings_text(resolution: Resolution, scene: Scene | None) -> str:
@@ -72,7 +108,7 @@ def resolution_message(resolution: Resolution, frame_id: str = "") -> Resolution
     return ResolutionMessage(
         header=Header(stamp=time_of(resolution.stamp_ns), frame_id=frame_id),
         instruction=resolution.instruction,
-        status=Status(code=resolution.code, name=resolution.status.value, message=resolution.message),
+        status=status_message(resolution.status, resolution.message),
         target=[] if resolution.target is None else [_target(resolution.target)],
         place=[] if resolution.place is None else [_place(resolution.place)],
         targets=[_target(target) for target in resolution.targets] if is_answered else [],
@@ -83,7 +119,7 @@ def resolution_message(resolution: Resolution, frame_id: str = "") -> Resolution
         question=resolution.question or "",
         dialogue_id=resolution.dialogue_id or "",
         hidden_regions=[
-            HiddenRegion(occluder_id=r.occluder_id, position=_point(r.position), size=_vector(r.size))
+            HiddenRegion(occluder_id=r.occluder_id, position=_point(r.position), size=vector_message(r.size))
             for r in resolution.hidden_regions
         ],
         confidence=resolution.confidence,
@@ -168,10 +204,10 @@ def _target(target: TargetData) -> Target:
     return Target(
         id=target.id,
         label=target.label,
-        pose=PoseWithCovariance(pose=_pose(target.pose), covariance=target.covariance),
+        pose=PoseWithCovariance(pose=pose_message(target.pose), covariance=target.covariance),
         yaw_known=target.yaw_known,
         surface_position=_point(target.surface_position),
-        size=_vector(target.size),
+        size=vector_message(target.size),
         grasp_yaw=[] if target.grasp.yaw is None else [target.grasp.yaw],
         grasp_width=target.grasp.width,
         visible_fraction=target.visible_fraction,
@@ -181,7 +217,7 @@ def _target(target: TargetData) -> Target:
 
 def _place(place: PlaceData) -> Place:
     return Place(
-        pose=_pose(place.pose),
+        pose=pose_message(place.pose),
         anchor_id=place.anchor_id,
         carrier_id=place.carrier_id,
         margin=place.margin_m,
@@ -209,7 +245,8 @@ def _candidate(candidate: CandidateData) -> Candidate:
     )
 
 
-def _pose(pose: Pose) -> PoseMessage:
+def pose_message(pose: Pose) -> PoseMessage:
+    """Position and orientation, without the frame."""
     x, y, z, w = pose.orientation
     return PoseMessage(position=_point(pose.position), orientation=Quaternion(x=x, y=y, z=z, w=w))
 
@@ -218,5 +255,6 @@ def _point(position: tuple[float, float, float]) -> Point:
     return Point(x=position[0], y=position[1], z=position[2])
 
 
-def _vector(size: tuple[float, float, float]) -> Vector3:
+def vector_message(size: tuple[float, float, float]) -> Vector3:
+    """Three numbers as a message."""
     return Vector3(x=size[0], y=size[1], z=size[2])

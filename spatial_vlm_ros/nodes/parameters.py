@@ -11,7 +11,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from spatial_vlm_ros.config import NodeConfig, Settings, settings_from
+from spatial_vlm_ros.config import NodeConfig, PlanningConfig, Settings, planning_from, settings_from
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -63,6 +63,16 @@ def read(node: Node) -> Settings:
         InputError: values that do not fit together.
     """
     return settings_from(_nested({name: node.get_parameter(name).value for name in declared()}))
+
+
+def read_planning(node: Node) -> PlanningConfig:
+    """What a node's parameters say about planning.
+
+    Raises:
+        InputError: values that do not fit together.
+    """
+    names = declared(PlanningConfig())
+    return planning_from(_nested({name: node.get_parameter(name).value for name in names}))
 
 
 def refuse_fixed(node: Node, room: Any, changes: Iterable[Parameter]) -> SetParametersResult:

@@ -23,7 +23,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import DetectionArray
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
-from std_msgs.msg import Header, String
+from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
@@ -38,8 +38,10 @@ from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.picture import draw
 from spatial_vlm_ros.streams import intake as roles
 from spatial_vlm_ros.streams.intake import Intake
-from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.streams.recent import RecentFrames
+from spatial_vlm_ros.types import RgbdFrame, Status
 
+NOT_PICTURED = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that recent frames do not keep
 POLL = 0.02  # s: how often a waiting request looks at the time
 DIAGNOSTICS_PERIOD = 1.0  # s
 
@@ -66,6 +68,7 @@ class ResolverNode(LifecycleNode):
         detections (no grounder), instruction, /tf, /tf_static.
     Publishes: resolution, target, markers, annotated/image, /diagnostics.
     Serves: the action resolve.
+    With objects: true it publishes objects, with selection: true it serves select_detection.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -103,6 +106,8 @@ class ResolverNode(LifecycleNode):
         """Read the parameters, load the grounder, listen to transforms, offer the action."""
         try:
             self._settings = settings = parameters.read(self)
+            if settings.node.selection or settings.node.objects or self._hears_vision_msgs(settings):
+                messages.vision_class(messages.DETECTIONS_2D)
             if settings.node.grounder:
                 self.get_logger().info(f"loading grounder {settings.node.grounder!r}")
                 options = parse_options(settings.node.grounder_options)
@@ -113,11 +118,15 @@ class ResolverNode(LifecycleNode):
             self._take_down()
             return TransitionCallbackReturn.FAILURE
         collected = Intake(settings.streams, with_detections=not settings.node.grounder)
-        self._desk = Desk(settings, collected, self._grounder, self._now_ns, self._wake, self._resolved_topics())
+        recent = RecentFrames(settings.streams, collected.transforms) if settings.node.selection else None
+        topics = self._resolved_topics()
+        self._desk = Desk(settings, collected, self._grounder, self._now_ns, self._wake, topics, recent)
         parse("the cup")  # the grammar is loaded now, not with the first request
         self._health = Health(self, self._desk, self._grounder)
         self._publish()
         self._listen_to_transforms()
+        if settings.node.selection:
+            self._offer_selection()
         server = ActionServer(
             self,
             ResolveInstruction,
@@ -196,6 +205,18 @@ class ResolverNode(LifecycleNode):
         publishers = (self._resolution, self._target, self._markers, self._annotated, diagnostics)
         self._made += [partial(self.destroy_lifecycle_publisher, publisher) for publisher in publishers]
         self._made += [partial(self.destroy_timer, timer) for timer in (report, poll)]
+        if self._settings.node.objects:
+            form = messages.vision_class(messages.DETECTIONS_3D)
+            self._objects = self.create_lifecycle_publisher(form, "objects", qos.ANSWERS)
+            self._made.append(partial(self.destroy_lifecycle_publisher, self._objects))
+
+    def _offer_selection(self) -> None:
+        from spatial_vlm_ros.nodes.selection import Selection
+
+        def desk() -> Callable[[Request], None] | None:
+            return self._desk.accept if self._desk is not None and self._active else None
+
+        self._made.append(Selection(self, desk, self._publish_outcome, self._wake).close)
 
     def _listen_to_transforms(self) -> None:
         for role, profile in ((roles.TRANSFORMS, qos.TRANSFORMS), (roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)):
@@ -210,7 +231,8 @@ class ResolverNode(LifecycleNode):
                 raw = (node.rgb_transport if role == roles.RGB else node.depth_transport) == "raw"
                 form = Image if raw else CompressedImage
             elif role == roles.DETECTIONS:
-                form = self._detections_class()
+                in_2d = self._hears_vision_msgs(self._settings)
+                form = messages.message_class(messages.DETECTIONS_2D) if in_2d else DetectionArray
             self._inputs.append(
                 self.create_subscription(
                     form,
@@ -230,10 +252,9 @@ class ResolverNode(LifecycleNode):
             self.destroy_subscription(subscription)
         self._inputs.clear()
 
-    def _detections_class(self) -> Any:
-        if self._settings.node.detections_type == "vision_msgs":
-            return messages.message_class("vision_msgs/msg/Detection2DArray")
-        return DetectionArray
+    @staticmethod
+    def _hears_vision_msgs(settings: Settings) -> bool:
+        return not settings.node.grounder and settings.node.detections_type == "vision_msgs"
 
     def _topics(self) -> dict[str, str]:
         return topics_of(self._settings)
@@ -250,7 +271,10 @@ class ResolverNode(LifecycleNode):
         def take(message: Any) -> None:
             begun = time.perf_counter()
             if self._desk is not None:
-                self._desk.intake.add(role, message, self._now_ns())
+                now_ns = self._now_ns()
+                self._desk.intake.add(role, message, now_ns)
+                if self._desk.recent is not None and role not in NOT_PICTURED:
+                    self._desk.recent.add(role, message, now_ns)
                 self._desk.step(begun)
 
         return take
@@ -325,23 +349,32 @@ class ResolverNode(LifecycleNode):
         if message.target:
             self._target.publish(messages.target_message(message))
         self._markers.publish(messages.markers(message))
-        if outcome.frame is not None and self._settings.node.annotate and self._annotated.get_subscription_count():
-            self._drawer.submit(self._draw, outcome)
+        node = self._settings.node
+        if node.annotate and self._annotated.get_subscription_count():
+            self._drawer.submit(self._aside, "the answer could not be drawn", self._drawn, self._annotated, outcome)
+        if node.objects:
+            self._drawer.submit(self._aside, "the objects could not be listed", self._listed, self._objects, outcome)
         self.get_logger().info(f"{message.status.name}: {message.status.message}")
 
-    def _draw(self, outcome: Outcome) -> None:
-        """Draw the answer, on a thread of its own; publish it from the executor's."""
-        frame = outcome.frame
-        if frame is None:
+    def _aside(self, what: str, make: Callable[[RgbdFrame, Outcome], Any], publisher: Any, outcome: Outcome) -> None:
+        """Make a message about an answer's picture on a thread of its own; publish it from the executor's."""
+        if outcome.frame is None:
             return
         try:
-            picture = draw(frame, outcome.detections, outcome.resolution, self._settings.resolver)
+            message = make(outcome.frame, outcome)
         except Exception as error:  # nobody waits for this thread: say it, and go on
-            self.get_logger().error(f"the answer could not be drawn: {type(error).__name__}: {error}")
+            self.get_logger().error(f"{what}: {type(error).__name__}: {error}")
             return
-        header = Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame.frame_id)
-        image = self._composer.image_rgb(picture, header)
-        self._wake(lambda: self._annotated.publish(image))
+        self._wake(lambda: publisher.publish(message))
+
+    def _drawn(self, frame: RgbdFrame, outcome: Outcome) -> Image:
+        picture = draw(frame, outcome.detections, outcome.resolution, self._settings.resolver)
+        return self._composer.image_rgb(picture, self._composer.header(frame.stamp_ns, frame.frame_id))
+
+    def _listed(self, frame: RgbdFrame, outcome: Outcome) -> Any:
+        from spatial_vlm_ros.nodes.objects import objects_message
+
+        return objects_message(frame, outcome.detections, outcome.resolution, self._settings.resolver)
 
     # -------------------------------------------------------------------------------------------- time, threads
 
@@ -372,11 +405,14 @@ class ResolverNode(LifecycleNode):
         if self._desk is None:
             return
         topics, before, self._settings = self._topics(), self._settings, parameters.read(self)
-        collected = self._desk.intake
+        collected, recent = self._desk.intake, self._desk.recent
         if before.streams != self._settings.streams:
             collected = Intake(self._settings.streams, with_detections=not self._settings.node.grounder)
             collected.continue_from(self._desk.intake)
-        self._desk.change(self._settings, collected)
+            if recent is not None:
+                recent = RecentFrames(self._settings.streams, collected.transforms)
+                recent.continue_from(self._desk.intake)
+        self._desk.change(self._settings, collected, recent)
         self._desk.topics = self._resolved_topics()
         if self._grounder is not None:
             self._grounder.timeout_s = self._settings.node.grounder_timeout

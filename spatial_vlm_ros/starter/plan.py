@@ -91,7 +91,7 @@ def launch_file(share: Path, preset: str, cameras: Iterable[str]) -> tuple[Path,
 
     Args:
         share: folder that holds launch/.
-        preset: name of a launch file, or of a camera.
+        preset: name of a launch file, where "-" is as good as "_", or of a camera.
         cameras: names of the cameras.
 
     Raises:
@@ -99,8 +99,8 @@ def launch_file(share: Path, preset: str, cameras: Iterable[str]) -> tuple[Path,
     """
     files = {path.name.removesuffix(SUFFIX): path for path in sorted((share / "launch").glob(f"*{SUFFIX}"))}
     cameras = tuple(cameras)
-    if preset in files:
-        return files[preset], {}
+    if preset.replace("-", "_") in files:
+        return files[preset.replace("-", "_")], {}
     if preset in cameras:
         return files[ROBOT], {"camera": preset}
     raise UnknownNameError("preset", preset, (*files, *cameras))

@@ -19,7 +19,7 @@ import yaml
 from click.testing import CliRunner
 
 from spatial_vlm_ros.cli_up import up
-from spatial_vlm_ros.config import BagConfig, PlayerConfig
+from spatial_vlm_ros.config import ArmPlannerConfig, BagConfig, GateConfig, PlanningConfig, PlayerConfig, SimArmConfig
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
 from spatial_vlm_ros.nodes import __main__ as nodes
 from spatial_vlm_ros.nodes import parameters
@@ -34,12 +34,18 @@ DECLARED = {
     "resolver": parameters.declared(),
     "frame_player": parameters.declared(PlayerConfig()),
     "bag_player": parameters.declared(BagConfig()),
+    "sim_arm": parameters.declared(SimArmConfig()),
+    "arm_planner": parameters.declared(ArmPlannerConfig()),
+    "planner_gate": parameters.declared(GateConfig(), PlanningConfig()),
 }
 COMPRESSED = {"rgb/image/compressed", "depth/image/compressedDepth"}
 TOPICS = {
     "resolver": {roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DEPTH_INFO, roles.DETECTIONS} | COMPRESSED,
     "frame_player": {roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DEPTH_INFO, roles.DETECTIONS},
     "bag_player": set(),
+    "sim_arm": {roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DEPTH_INFO, roles.DETECTIONS},
+    "arm_planner": set(),
+    "planner_gate": set(),
 }
 
 
@@ -52,6 +58,12 @@ def _no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def planned(name: str, **given: str) -> list[plan.Process]:
     return list(plan.plan(FILES[name], {**NEEDED.get(name, {}), **given}).processes)
+
+
+def ours(name: str, **given: str) -> list[plan.Process]:
+    """The nodes of this package; those of Gazebo are in test_gazebo.py."""
+    processes = planned(name, **given)
+    return [process for process in processes if process.package == plan.PACKAGE] if name == "gazebo" else processes
 
 
 def everything() -> Iterator[Any]:
@@ -70,7 +82,7 @@ def everything() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("name", "given"), list(everything()))
 def test_every_parameter_is_declared_by_its_node_with_that_type(name: str, given: dict[str, str]) -> None:
-    for process in planned(name, **given):
+    for process in ours(name, **given):
         known = DECLARED[process.executable]
         for parameter, value in process.parameters.items():
             default = False if parameter == "use_sim_time" else known[parameter][0]
@@ -79,13 +91,13 @@ def test_every_parameter_is_declared_by_its_node_with_that_type(name: str, given
 
 @pytest.mark.parametrize(("name", "given"), list(everything()))
 def test_every_remapped_name_is_a_topic_of_its_node(name: str, given: dict[str, str]) -> None:
-    for process in planned(name, **given):
+    for process in ours(name, **given):
         assert {ours for ours, _ in process.remappings} <= TOPICS[process.executable]
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_program_exists_and_is_installed(name: str) -> None:
-    for process in planned(name):
+    for process in ours(name):
         assert process.package == plan.PACKAGE
         assert process.executable in nodes.NODES
         script = ROOT / "executables" / process.executable
@@ -96,8 +108,10 @@ def test_every_program_exists_and_is_installed(name: str) -> None:
 def test_the_nodes_of_each_launch_file() -> None:
     found = {name: [process.executable for process in planned(name)] for name in FILES}
     assert found == {
+        "gazebo": ["resolver", "gzserver", "parameter_bridge", "static_transform_publisher"],
         "replay": ["resolver", "bag_player"],
         "sim": ["resolver", "frame_player"],
+        "sim_arm": ["resolver", "sim_arm", "arm_planner", "planner_gate"],
         "spatial_vlm": ["resolver"],
     }
 
@@ -120,23 +134,38 @@ def test_what_is_not_said_is_left_to_the_parameter_file() -> None:
     assert resolver.parameter_files == (ROOT / "config" / "resolver.yaml",)
 
 
+def test_the_arm_is_seen_in_its_own_base_frame_unless_another_is_said() -> None:
+    assert planned("sim_arm")[0].parameters["base_frame"] == "panda_link0"
+    assert planned("sim_arm", base_frame="world")[0].parameters["base_frame"] == "world"
+
+
+def test_nothing_moves_unless_that_is_said() -> None:
+    for given, wanted in (({}, True), ({"plan_only": "false"}, False)):
+        gate = planned("sim_arm", **given)[-1]
+        assert gate.parameters["plan_only"] is wanted
+
+
+def test_a_preset_may_be_written_with_dashes() -> None:
+    assert plan.launch_file(ROOT, "sim-arm", CAMERAS) == (FILES["sim_arm"], {})
+
+
 def test_a_slash_stands_for_an_empty_frame() -> None:
     (resolver,) = planned("spatial_vlm", base_frame="/", fixed_frame="/", speaker_frame="/")
     assert resolver.parameters == {"base_frame": "", "fixed_frame": "", "speaker_frame": ""}
 
 
 def test_all_parameters_of_the_players_are_arguments() -> None:
-    for name, config in (("sim", PlayerConfig()), ("replay", BagConfig())):
+    for name, config in (("sim", PlayerConfig()), ("replay", BagConfig()), ("sim_arm", SimArmConfig())):
         names = {argument.name for argument in plan.arguments_of(FILES[name])}
         assert {f.name for f in dataclasses.fields(config)} - {"clock"} <= names
 
 
-@pytest.mark.parametrize(("name", "default"), [("sim", False), ("replay", True)])
+@pytest.mark.parametrize(("name", "default"), [("sim", False), ("replay", True), ("sim_arm", True)])
 def test_a_player_gives_the_time_that_the_resolver_takes(name: str, default: bool) -> None:
     for given, wanted in (({}, default), ({"use_sim_time": "true"}, True), ({"use_sim_time": "false"}, False)):
-        resolver, player = planned(name, **given)
+        resolver, player, *others = planned(name, **given)
         assert player.parameters["clock"] is wanted
-        assert resolver.parameters.get("use_sim_time", False) is wanted
+        assert all(node.parameters.get("use_sim_time", False) is wanted for node in (resolver, *others))
 
 
 def test_the_player_speaks_under_the_names_that_the_resolver_hears() -> None:
@@ -204,7 +233,7 @@ def test_a_parameter_file_that_does_not_exist_is_refused() -> None:
 
 
 def test_a_preset_that_does_not_exist_is_named_with_those_that_do() -> None:
-    with pytest.raises(UnknownNameError, match=r"preset 'robot'.*replay, sim, spatial_vlm.*realsense"):
+    with pytest.raises(UnknownNameError, match=r"preset 'robot'.*replay, sim, sim_arm, spatial_vlm.*realsense"):
         plan.launch_file(ROOT, "robot", CAMERAS)
 
 

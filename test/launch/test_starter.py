@@ -61,6 +61,29 @@ def test_a_simulated_world_comes_up_and_answers_and_ctrl_c_ends_it(up: ANY, grap
     assert "Traceback" not in sim.output
 
 
+def test_a_simulated_arm_comes_up_with_resolver_planner_and_gate_on_its_clock(
+    up: ANY, graph: Any, tmp_path: Path
+) -> None:
+    for package in ("mujoco", "pinocchio", "control_msgs", "moveit_msgs", "starlette"):
+        pytest.importorskip(package)
+    arm = up("sim-arm", "world:=behind", f"audit_log:={tmp_path / 'audit.jsonl'}")
+    graph.until(graph.client.server_is_ready, "the action server is there")
+    arm.says("resolver is active")
+    arm.says("sim_arm plays behind")
+    arm.says("plans for a Panda")
+    arm.says("planner_gate is ready; plan_only: nothing will move")
+    arm.says("approve at http://127.0.0.1:")
+    arm.until(lambda: graph.node.count_publishers("/rgb/image"), "the camera is there")
+    arm.until(lambda: graph.node.count_publishers("/joint_states"), "the arm is there")
+    goal = graph.send_goal(SENTENCE)
+    arm.until(lambda: goal.result is not None, "the result is there")
+    assert goal.name == "OK", goal.result.status.message
+    assert (goal.result.target[0].id, goal.result.header.frame_id) == ("bonnet", "panda_link0")
+    arm.process.send_signal(signal.SIGINT)
+    assert arm.ends() == 0, arm.output
+    assert "Traceback" not in arm.output
+
+
 def test_a_robots_resolver_listens_to_its_camera_in_its_namespace(up: ANY, graph: Any, tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("/**:\n  ros__parameters:\n    rgb_transport: compressed\n    base_frame: from_file\n")

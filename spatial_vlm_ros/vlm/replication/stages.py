@@ -158,8 +158,8 @@ def _asking(run: Run, built: Built, part: str, stage: Stage) -> Callable[[int], 
         turns = []
         for scene in scenes:
             first = [Turn("", described(scene, settings.sizes.side, rng))] if rng.uniform() < share else []
-            asked = [] if part == "projector" else rng.permutation(len(scene.turns))[: settings.turns]
-            turns.append(first + [scene.turns[i] for i in asked])
+            order = rng.permutation(len(scene.turns))[: settings.turns if part == "tuning" else 0]
+            turns.append(first + [scene.turns[i] for i in order])
         return _loss(built, pictures, turns)
 
     return loss_of

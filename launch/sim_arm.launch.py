@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated arm before a table, the resolver that sees it, a planner, and the gate before the arm.
+
+ros2 launch spatial_vlm_ros sim_arm.launch.py world:=behind
+"""
+
+from pathlib import Path
+from typing import Any
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchContext, LaunchDescription
+from spatial_vlm_ros.config import GateConfig, SimArmConfig
+from spatial_vlm_ros.starter import wiring
+
+SHARE = Path(__file__).parent.parent
+BASE = "panda_link0"
+TIME = "time from /clock, which falls behind the wall's where the machine is slow"
+SIMULATED = (
+    "world", "width", "rate", "detector", "detections", "noise", "seed", "wrist_camera", "state_rate", "speed",
+    "arm_action", "gripper_action",
+)  # fmt: skip
+
+GUARDED = (
+    "plan_only", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port", "questions",
+)  # fmt: skip
+HALF_OPENING = 0.5  # GripperCommand of the simulated hand means one finger
+SLOW = 20.0  # simulated time may pass this much slower than the time of who waits for it
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The simulation's arguments, the resolver with its own in the arm's base frame, then the nodes of `TOGETHER`."""
+    variables = wiring.transport_environment(SHARE).items()
+    resolver = PythonLaunchDescriptionSource(str(Path(__file__).with_name("spatial_vlm.launch.py")))
+    return LaunchDescription(
+        [
+            *(DeclareLaunchArgument(name, **wiring.argument(SimArmConfig(), name)) for name in SIMULATED),
+            *(DeclareLaunchArgument(name, **wiring.argument(GateConfig(), name)) for name in GUARDED),
+            DeclareLaunchArgument("base_frame", default_value=BASE, description="frame of the answers"),
+            DeclareLaunchArgument("use_sim_time", default_value="true", description=TIME, choices=["true", "false"]),
+            *(SetEnvironmentVariable(name, value) for name, value in variables),
+            IncludeLaunchDescription(resolver),
+            *(OpaqueFunction(function=make) for make in TOGETHER),
+        ]
+    )
+
+
+def sim_arm(context: LaunchContext) -> list[Node]:
+    """The simulation under the names that the resolver listens to; it gives the time where that is wanted."""
+    said = context.launch_configurations
+    simulated = {name: said[name] for name in SIMULATED}
+    parameters = {**wiring.all_given(simulated, SimArmConfig()), "clock": wiring.use_sim_time(SHARE, said)}
+    remappings = [*wiring.camera(SHARE, said).topics.items(), ("detections", said["detections_topic"])]
+    return [
+        Node(
+            package="spatial_vlm_ros",
+            executable="sim_arm",
+            name="sim_arm",
+            namespace=said["namespace"],
+            parameters=[{name: ParameterValue(value, value_type=type(value)) for name, value in parameters.items()}],
+            remappings=remappings,
+            ros_arguments=["--log-level", said["log_level"]],
+            output="screen",
+            on_exit=Shutdown(),
+        )
+    ]
+
+
+def arm_planner(context: LaunchContext) -> list[Node]:
+    """The planner, which has the arm moved by the simulation's controllers."""
+    said = context.launch_configurations
+    return [_beside("arm_planner", said, {"controller": said["arm_action"]})]
+
+
+def planner_gate(context: LaunchContext) -> list[Node]:
+    """The gate, which has plans made and, where that is allowed and a person approves, carried out."""
+    said = context.launch_configurations
+    guarded = wiring.all_given({name: said[name] for name in GUARDED}, GateConfig())
+    motion = {
+        "motion.planning_frame": BASE,
+        "motion.gripper_action": said["gripper_action"],
+        "motion.gripper_scale": HALF_OPENING,
+        "motion.duration_scaling": SLOW,
+    }
+    return [_beside("planner_gate", said, {**guarded, **motion})]
+
+
+def _beside(name: str, said: dict[str, str], parameters: dict[str, Any]) -> Node:
+    values = {**parameters, "use_sim_time": wiring.use_sim_time(SHARE, said)}
+    return Node(
+        package="spatial_vlm_ros",
+        executable=name,
+        name=name,
+        namespace=said["namespace"],
+        parameters=[{key: ParameterValue(value, value_type=type(value)) for key, value in values.items()}],
+        ros_arguments=["--log-level", said["log_level"]],
+        output="screen",
+        on_exit=Shutdown(),
+    )
+
+
+TOGETHER = (sim_arm, arm_planner, planner_gate)
+"""What is started beside the resolver, in this order."""
