@@ -39,15 +39,21 @@ def arm(domain: int) -> Iterator[ArmGraph]:
 
 
 @pytest.fixture
-def planner(arm: ArmGraph, node: Callable[..., Started]) -> Callable[..., Started]:
-    """Starts `arm_planner` as a process, and waits until it plans and hears the joint states."""
+def planner(arm: ArmGraph, node: Callable[..., Started]) -> Iterator[Callable[..., Started]]:
+    """Starts `arm_planner` as a process, waits until it hears the joint states, and tells it to end afterwards."""
+    running: list[Started] = []
 
     def begin(**parameters: Any) -> Started:
         started = node("arm_planner", **parameters)
+        running.append(started)
         started.says("arm_planner plans for a Panda")
         arm.until(arm.heard, "the planner hears the joint states")
         if "controller" not in parameters:
             arm.knows("/arm_controller/follow_joint_trajectory")
         return started
 
-    return begin
+    yield begin
+    for each in running:  # killed within its shared memory, it may leave a lock behind that others wait for
+        if each.process.poll() is None:
+            each.process.terminate()
+            each.ends()

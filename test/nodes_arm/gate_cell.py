@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Callable
@@ -12,16 +13,20 @@ from typing import Any
 
 import rclpy
 from arm_graph import ArmGraph
-from builtin_interfaces.msg import Time
+from builtin_interfaces.msg import Duration, Time
+from control_msgs.action import FollowJointTrajectory
 from live_process import Started
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.node import Node
+from sensor_msgs.msg import JointState
 from spatial_vlm_interfaces.action import PickInstruction
 from spatial_vlm_interfaces.msg import Proposal
 from spatial_vlm_interfaces.srv import Approve
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+from trajectory_msgs.msg import JointTrajectoryPoint
 
 from spatial_vlm_ros.nodes import qos
 
@@ -63,6 +68,8 @@ class Cell:
         }
         self.proposals: list[Proposal] = []
         self.verdicts: list[dict[str, Any]] = []
+        self.static: list[TFMessage] = []
+        self.joints: list[JointState] = []
         self._clients = ExitStack()
         self.node: Node = graph.spin(self._make)
         for name, words in (
@@ -86,6 +93,10 @@ class Cell:
         self.stopping = node.create_client(Trigger, "stop")
         self.judging = node.create_client(Trigger, "judge")
         self.disturber = node.create_publisher(String, "disturb", qos.INSTRUCTIONS)
+        self.arm = ActionClient(node, FollowJointTrajectory, "/arm_controller/follow_joint_trajectory")
+        self.transforms = node.create_publisher(TFMessage, "/tf_static", qos.STATIC_TRANSFORMS)
+        node.create_subscription(TFMessage, "/tf_static", self.static.append, qos.STATIC_TRANSFORMS)
+        node.create_subscription(JointState, "/joint_states", self.joints.append, qos.TRANSFORMS)
         node.create_subscription(Proposal, "proposal", self.proposals.append, qos.ANSWERS)
         node.create_subscription(String, "verdict", lambda m: self.verdicts.append(json.loads(m.data)), qos.VERDICTS)
         return node
@@ -155,6 +166,29 @@ class Cell:
     def verdict(self) -> dict[str, Any]:
         answer = self.wait(self.judging.call_async(Trigger.Request()), "the judge answers")
         return dict(json.loads(answer.message))
+
+    def occupy(self, seconds: float) -> Any:
+        """A goal of somebody else that holds the arm where it is; its handle."""
+        now = dict(zip(self.joints[-1].name, self.joints[-1].position, strict=True))
+        names = [f"panda_joint{k}" for k in range(1, 8)]
+        goal = FollowJointTrajectory.Goal()
+        goal.trajectory.joint_names = names
+        end = JointTrajectoryPoint(positions=[now[name] for name in names], velocities=[0.0] * 7)
+        end.time_from_start = Duration(sec=int(seconds))
+        goal.trajectory.points = [end]
+        handle = self.wait(self.arm.send_goal_async(goal), "the arm's controller answers")
+        assert handle.accepted
+        return handle
+
+    def camera_jumps_and_comes_back(self) -> None:
+        """Its static transform is told anew, shifted, and then as it was."""
+        (true,) = [t for message in self.static[:1] for t in message.transforms]
+        for shift in (0.1, 0.0):
+            told = copy.deepcopy(true)
+            told.transform.translation.x += shift
+            heard = len(self.static)
+            self.transforms.publish(TFMessage(transforms=[told]))
+            self.until(lambda heard=heard: len(self.static) > heard, "the transform is told")
 
     def accepted(self) -> int:
         """Goals that arm and gripper have taken so far."""

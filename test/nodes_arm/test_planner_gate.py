@@ -7,6 +7,7 @@ by the simulation.
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ from std_srvs.srv import Trigger
 
 from spatial_vlm_ros.approval.audit import verify
 
-WAITING, MOVING = 4, 6
+PLANNING, WAITING, MOVING = 3, 4, 6
+PATIENCE = 25.0  # s, of the gate with a person
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
 
         graph = ArmGraph(domain, controllers=False)
         try:
-            yield Cell(graph, begin, folder / "audit.jsonl")
+            yield Cell(graph, begin, folder / "audit.jsonl", approval_timeout=PATIENCE)
         finally:
             graph.close()
             for each in running:
@@ -97,6 +99,22 @@ def test_an_approval_of_something_else_counts_for_nothing(cell: Cell) -> None:
     assert cell.end(picking).status == GoalStatus.STATUS_CANCELED
     assert picking.name == "CANCELLED"
     assert cell.approve(proposal) in ("CANCELLED", "REJECTED")
+    assert cell.accepted() == 0
+
+
+def test_an_approval_that_comes_late_is_told_so(cell: Cell) -> None:
+    picking, proposal = cell.proposed()
+    assert (cell.end(picking).name, picking.result.moved) == ("APPROVAL_EXPIRED", False)
+    assert cell.approve(proposal) == "APPROVAL_EXPIRED"
+    assert cell.accepted() == 0
+
+
+def test_a_transform_that_jumps_while_a_person_decides_is_noticed(cell: Cell) -> None:
+    picking, proposal = cell.proposed()
+    cell.camera_jumps_and_comes_back()
+    assert cell.approve(proposal) == "OK"
+    assert (cell.end(picking).name, picking.result.moved) == ("SCENE_CHANGED", False)
+    assert "the transform" in picking.result.status.message
     assert cell.accepted() == 0
 
 
@@ -165,16 +183,35 @@ def test_what_was_approved_is_done_and_physics_agrees(cell: Cell) -> None:
     cell.again()
 
 
-def test_a_planner_that_is_killed_ends_the_goal(cell: Cell) -> None:
+def test_a_controller_that_does_not_take_the_trajectory_ends_it(cell: Cell) -> None:
+    somebody = cell.occupy(3600.0)
+    before = cell.verdict()["goals"]["arm"]
+    picking, proposal = cell.proposed()
+    assert cell.approve(proposal) == "OK"
+    assert cell.end(picking).name == "EXECUTION_FAILED", picking.result.status.message
+    after = cell.verdict()["goals"]["arm"]
+    assert (after["accepted"], after["refused"]) == (before["accepted"], before["refused"] + 1)
+    cell.wait(somebody.cancel_goal_async(), "the cancel is taken")
+    cell.wait(somebody.get_result_async(), "the arm is free")
+
+
+def test_a_planner_that_is_killed_while_it_plans_ends_the_goal(cell: Cell) -> None:
     before = cell.accepted()
-    cell.processes["arm_planner"].process.kill()
-    cell.processes["arm_planner"].process.wait()
+    planner = cell.processes["arm_planner"].process
+    planner.send_signal(signal.SIGSTOP)  # so that it ends while it plans
+    picking = cell.send()
+    cell.until(lambda: PLANNING in picking.stages, "it is planned")
+    planner.terminate()  # killed, it may leave locks in shared memory, on which others wait
+    planner.send_signal(signal.SIGCONT)
+    planner.wait()
+    assert (cell.end(picking).name, picking.result.moved) == ("PLANNER_UNAVAILABLE", False)
     assert cell.run().name == "PLANNER_UNAVAILABLE"
     assert cell.accepted() == before
 
 
 def test_all_of_it_is_on_record(cell: Cell) -> None:
     events = [line["event"] for line in cell.record()]
-    assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") == 2
+    assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") == 3  # cancelled, done, not taken
+    assert "EXPIRED" in events
     assert "REFUSED" in events
     assert verify(cell.audit).lines == len(events)
