@@ -1,10 +1,14 @@
 # Every target sets up what it needs, on a fresh machine too; second runs skip what is done.
-.PHONY: demo test lint format bench soak generate clean
+.PHONY: demo demo-arm test lint format bench soak generate clean
 PY := .venv/bin/python
 
 demo:
 	@scripts/setup.sh ros sim bags compact
 	@$(PY) scripts/demo.py
+
+demo-arm:
+	@scripts/setup.sh ros sim arm web
+	@$(PY) -m scripts.demo_arm $(ARGS)
 
 test:
 	@scripts/setup.sh ros sim bags test models arm web browser

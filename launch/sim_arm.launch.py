@@ -78,7 +78,7 @@ def sim_arm(context: LaunchContext) -> list[Node]:
 def arm_planner(context: LaunchContext) -> list[Node]:
     """The planner, which has the arm moved by the simulation's controllers."""
     said = context.launch_configurations
-    return [_beside("arm_planner", said, {"controller": said["arm_action"]})]
+    return [_beside("arm_planner", said, {"controller": said["arm_action"], "duration_scaling": SLOW})]
 
 
 def planner_gate(context: LaunchContext) -> list[Node]:

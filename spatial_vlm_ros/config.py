@@ -559,6 +559,9 @@ class ArmPlannerConfig(_Bounded):
     controller_timeout: float = parameter(
         5.0, "s", 0.1, 600.0, "the controller is waited for this long, and to stop", fixed=True
     )
+    duration_scaling: float = parameter(
+        2.0, "", 1.0, 20.0, "an execution may take this many times as long as its trajectory, plus 10 s", fixed=True
+    )
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Cell:
         self.processes = {
             "sim_arm": begin("sim_arm", clock=True, speed=4.0, rate=4.0),
             "resolver": begin("resolver", base_frame="panda_link0", frame_timeout=30.0, **CLOCK),
-            "arm_planner": begin("arm_planner", **CLOCK),
+            "arm_planner": begin("arm_planner", duration_scaling=20.0, **CLOCK),
             "planner_gate": begin("planner_gate", audit_log=str(audit), **GATE, **CLOCK, **gate),
         }
         self.proposals: list[Proposal] = []

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo of an arm: "put the chick behind the cup on the tray", from words to a verdict of physics.
+
+`spatial-vlm up sim-arm` runs a simulated Panda, the resolver, the planner and the gate as processes of their own; this
+process asks, approves and watches as a person would, by topics, actions and services alone. Tells each stage, writes a
+film and a page of the decision to out/demo_arm, and exits 0 when physics says that the right thing lies on the tray,
+nothing else was moved, and no neighbour was touched with more than 5 N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "out" / "demo_arm"
+SENTENCE = "put the chick behind the cup on the tray"
+OPEN_SENTENCE, ANSWER = "put the chick on the tray", "the ribbon one"  # two chicks stand there
+SCRIPTED = "demo"  # who approves, where nobody does by hand
+SOON = ("STALE_INPUT", "TF_UNAVAILABLE", "PLANNER_UNAVAILABLE")  # a cell that has just started may need another request
+WAITING = 4  # stage of the action pick
+STARTING, APPROVING, WORKING, SETTLING = 60.0, 300.0, 900.0, 20.0  # s
+
+# Set before rclpy is loaded: a graph of our own on this machine, big images in shared memory.
+os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds_images.xml"))
+os.environ.setdefault("ROS_LOG_DIR", str(Path(tempfile.gettempdir()) / "spatial_vlm_ros_log"))
+
+
+def main() -> int:
+    """Ask, approve, watch, judge; 0 when all went as it should."""
+    from scripts.demo_arm.film import Film
+    from scripts.demo_arm.page import write_page
+    from scripts.demo_arm.person import Person
+    from scripts.demo_arm.story import Story, judged_well
+
+    said = arguments()
+    out: Path = said.out
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("audit.jsonl", "cell.log", "film.mp4", "decision.html"):
+        (out / name).unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        story = Story(out / "audit.jsonl", by_hand=said.by_hand)
+        print(f"starting a simulated Panda (world {said.world}), resolver, planner and gate ...", flush=True)
+        stack.enter_context(cell(said, out))
+        film = stack.enter_context(Film(out))
+        person = Person(lambda: shoot(film, story) if story.filming else None, story.stage, story.motion)
+        stack.callback(person.close)
+        story.person = person
+        person.wait_for_cell()
+        goal = ask(person, story, said.sentence)
+        if said.ambiguous and goal.result is not None and goal.result.resolution.question:
+            asked = goal.result.resolution
+            story.asked_back(said.sentence, asked.question)
+            words = input("your answer: ").strip() if said.by_hand else ANSWER
+            story.say("ANSWERED", f'{who(said)}: "{words}"')
+            goal = ask(person, story, words, asked.dialogue_id)
+        if goal.result is None:
+            person.wait(lambda: goal.stage >= WAITING, "the stage of approval")
+            decide(person, story, said, out)
+            person.wait(lambda: goal.result is not None, "the end of the motion", WORKING)
+        story.ended(goal.result)
+        with contextlib.suppress(SystemExit):  # what does not lie still in time was not done
+            settling = SETTLING if goal.result.moved else 0.0
+            person.wait(lambda: person.judged()["done"], "the thing to lie still", settling)
+        story.judged(person.judged())
+        ended = person.now
+        person.wait(lambda: person.seen > ended, "a picture of the end")
+        story.final(person.picture)
+    film_path = film.path if film.frames else None
+    write_page(out / "decision.html", story, film_path, film.encoding)
+    good = judged_well(story)
+    print(f"\n{'Done' if good else 'NOT done'} in {time.monotonic() - story.begun:.0f} s")
+    for path in (out / "decision.html", *([film_path] if film_path else []), out / "audit.jsonl", out / "cell.log"):
+        print(f"  {path} ({path.stat().st_size / 1024:.0f} KiB)")
+    return 0 if good else 1
+
+
+def shoot(film: Any, story: Any) -> None:
+    """The camera's latest picture goes into the film."""
+    film.add(story.person.picture, story.caption(), story.person.pictured)
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.demo_arm", description=__doc__)
+    parser.add_argument("--by-hand", action="store_true", help="a person approves, on the page or in this terminal")
+    parser.add_argument("--ambiguous", action="store_true", help=f'"{OPEN_SENTENCE}", and the answer to the question')
+    parser.add_argument("--world", help="behind, swapped, or the seed of a random one")
+    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second, at most")
+    parser.add_argument("--rate", type=float, default=5.0, help="pictures a simulated second; drawing takes most time")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of what is written")
+    said = parser.parse_args()
+    # In "swapped" the chick with the ribbon is the one that the simulation's judge waits for.
+    said.world = said.world or ("swapped" if said.ambiguous else "behind")
+    said.sentence = OPEN_SENTENCE if said.ambiguous else SENTENCE
+    said.out = said.out.resolve()
+    return said
+
+
+def who(said: argparse.Namespace) -> str:
+    """Who speaks for the person."""
+    return "you" if said.by_hand else f"{SCRIPTED} (a script, not a person)"
+
+
+@contextlib.contextmanager
+def cell(said: argparse.Namespace, out: Path) -> Iterator[None]:
+    """All of the cell's processes, ended at the end; what they say goes to cell.log."""
+    given = {
+        "world": said.world,
+        "speed": said.speed,
+        "rate": said.rate,
+        "plan_only": "false",
+        "page": str(said.by_hand).lower(),
+        "approval_timeout": APPROVING,
+        "audit_log": out / "audit.jsonl",
+    }
+    words = ["up", "sim-arm", *(f"{name}:={value}" for name, value in given.items())]
+    with (out / "cell.log").open("w") as log:
+        command = [sys.executable, "-m", "spatial_vlm_ros.cli", *words]
+        running = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
+        try:
+            yield
+        finally:
+            running.terminate()
+            try:
+                running.wait(30)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait()
+
+
+def ask(person: Any, story: Any, words: str, dialogue_id: str = "") -> Any:
+    """Send a goal until it is proposed or ends with more than that something is still starting."""
+    end = time.monotonic() + STARTING
+    while True:
+        story.ask(words, dialogue_id)
+        before = len(person.proposals)
+        goal = person.send(words, dialogue_id)
+        person.wait(lambda: goal.result is not None or len(person.proposals) > before, "a plan", WORKING)  # noqa: B023
+        if goal.result is None:
+            return goal
+        status = goal.result.status
+        if goal.result.moved or status.name not in SOON or time.monotonic() > end:
+            return goal
+        story.say(status.name, f"{status.message} Asking again.")
+
+
+def decide(person: Any, story: Any, said: argparse.Namespace, out: Path) -> None:
+    """Show the question of approval, and have it answered."""
+    proposal = person.proposals[-1]
+    story.proposed(proposal)
+    if not said.by_hand:
+        story.say("APPROVE", f"{who(said)} says yes without looking; --by-hand leaves it to you")
+        story.say("", person.decide(proposal, SCRIPTED))
+        return
+    address = re.search(r"approve at (http\S+)", (out / "cell.log").read_text())
+    if address:
+        print(f"           on the page: {address[1]}")
+    print('           or here: "yes", or "no" with a reason', flush=True)
+    threading.Thread(target=read_decision, args=(person, story, proposal), daemon=True).start()
+
+
+def read_decision(person: Any, story: Any, proposal: Any) -> None:
+    """Take a yes or a no from the terminal; the page may be faster."""
+    for line in sys.stdin:
+        word, _, reason = line.strip().partition(" ")
+        if word in ("yes", "no"):
+            story.say("", person.decide(proposal, os.environ.get("USER", "terminal"), word == "yes", reason.strip()))
+            return
+        print('           "yes" or "no"?', flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whoever asks, approves and watches: a node that knows the cell by its messages alone."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import rclpy
+from action_msgs.msg import GoalStatus, GoalStatusArray
+from rclpy.action import ActionClient
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+from spatial_vlm_interfaces.action import PickInstruction
+from spatial_vlm_interfaces.msg import Proposal, Resolution
+from spatial_vlm_interfaces.srv import Approve
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.streams.image import decode_rgb
+
+ARM, GRIPPER = "/arm_controller/follow_joint_trajectory", "/gripper_controller/gripper_cmd"
+PATIENCE = 60.0  # s for anything that should take one
+_ENDS = {
+    GoalStatus.STATUS_SUCCEEDED: "succeeded",
+    GoalStatus.STATUS_CANCELED: "canceled",
+    GoalStatus.STATUS_ABORTED: "aborted",
+}
+_KEPT = 8  # annotated pictures
+
+
+@dataclass(eq=False)
+class Motion:
+    """One goal of a controller, seen from outside.
+
+    Args:
+        who: "arm" or "gripper".
+        begun: simulated time at which it was seen, seconds.
+        ended: the same for its end; None while it runs.
+        end: how it ended.
+    """
+
+    who: str
+    begun: float
+    ended: float | None = None
+    end: str = "running"
+
+
+class Goal:
+    """A goal of `pick`.
+
+    Args:
+        words: the instruction that was sent.
+    """
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+        self.stage = 0
+        self.result: Any = None
+
+
+class Person:
+    """A node on a thread of its own; `close` it.
+
+    Args:
+        show: called on that thread when there is a new picture of the camera.
+        feedback: called with number and words of each stage, likewise.
+        moves: called when a controller has begun, or ended, a motion, likewise.
+    """
+
+    def __init__(
+        self, show: Callable[[], None], feedback: Callable[[int, str], None], moves: Callable[[Motion], None]
+    ) -> None:
+        rclpy.init(args=[])
+        self.node: Node = rclpy.create_node("demo")
+        self.proposals: list[Proposal] = []
+        self.answers: list[dict[str, Any]] = []
+        self.motions: list[Motion] = []
+        self.verdict: dict[str, Any] = {}
+        self.annotated: dict[int, Any] = {}  # stamp in ns → picture
+        self.now = 0.0  # simulated s
+        self.picture: Any = None  # of the camera, height × width × 3, RGB
+        self.pictured = 0.0  # its stamp, s
+        self.seen = 0.0  # stamp of the last one that was shown, s
+        self._goals: dict[bytes, Motion] = {}
+        self._show, self._feedback, self._moves = show, feedback, moves
+        node = self.node
+        self._pick = ActionClient(node, PickInstruction, "pick")
+        self._approve = node.create_client(Approve, "approve")
+        self._judge = node.create_client(Trigger, "judge")
+        node.create_subscription(Image, "rgb/image", self._on_picture, qos.images())
+        node.create_subscription(Image, "annotated/image", self._on_annotated, qos.PICTURES)
+        node.create_subscription(Proposal, "proposal", self.proposals.append, qos.ANSWERS)
+        node.create_subscription(Resolution, "resolution", self._on_resolution, qos.ANSWERS)
+        node.create_subscription(String, "verdict", self._on_verdict, qos.VERDICTS)
+        node.create_subscription(Clock, "/clock", self._on_clock, qos.CLOCK)
+        for who, action in (("arm", ARM), ("gripper", GRIPPER)):
+            heard = partial(self._on_status, who)
+            node.create_subscription(GoalStatusArray, f"{action}/_action/status", heard, qos.VERDICTS)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(node)
+        self._thread = threading.Thread(target=self._spin, name="person", daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        self._executor.spin()
+
+    def close(self) -> None:
+        """End the thread and the node."""
+        self._executor.shutdown(timeout_sec=PATIENCE)
+        self._thread.join(PATIENCE)
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+    # -------------------------------------------------------------------------------------------- what is heard
+
+    def _on_picture(self, message: Image) -> None:
+        self.picture = decode_rgb(message)
+        self.pictured = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
+        self._show()
+        self.seen = self.pictured
+
+    def _on_annotated(self, message: Image) -> None:
+        stamp = message.header.stamp
+        self.annotated[stamp.sec * 1_000_000_000 + stamp.nanosec] = decode_rgb(message)
+        for old in sorted(self.annotated)[:-_KEPT]:
+            del self.annotated[old]
+
+    def _on_resolution(self, message: Resolution) -> None:
+        self.answers.append(json.loads(message.json))
+
+    def _on_verdict(self, message: String) -> None:
+        self.verdict = json.loads(message.data)
+
+    def _on_clock(self, message: Clock) -> None:
+        self.now = message.clock.sec + message.clock.nanosec / 1e9
+
+    def _on_status(self, who: str, message: GoalStatusArray) -> None:
+        """Goals of a controller: a new one is a motion that has begun."""
+        for status in message.status_list:
+            key = bytes(status.goal_info.goal_id.uuid)
+            if key not in self._goals:
+                self._goals[key] = Motion(who, self.now)
+                self.motions.append(self._goals[key])
+                self._moves(self._goals[key])
+            motion = self._goals[key]
+            if status.status in _ENDS and motion.ended is None:
+                motion.ended, motion.end = self.now, _ENDS[status.status]
+                self._moves(motion)
+
+    # -------------------------------------------------------------------------------------------- what is said
+
+    def wait(self, condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
+        """Wait until a condition holds.
+
+        Raises:
+            SystemExit: it does not within `patience` seconds.
+        """
+        end, gate = time.monotonic() + patience, threading.Event()
+        while not condition():
+            if time.monotonic() > end:
+                raise SystemExit(f"waited {patience:.0f} s in vain for {what}; see cell.log")
+            gate.wait(0.01)
+
+    def wait_for_cell(self) -> None:
+        """Wait until everything that the demo asks is there."""
+        self.wait(self._pick.server_is_ready, "the action pick")
+        self.wait(self._approve.service_is_ready, "the service approve")
+        self.wait(self._judge.service_is_ready, "the service judge")
+        self.wait(lambda: self.verdict and self.now > 0, "the simulation")
+
+    def send(self, words: str, dialogue_id: str = "") -> Goal:
+        """Ask for something."""
+        goal = Goal(words)
+
+        def stage(message: Any) -> None:
+            self._feedback(message.feedback.stage, message.feedback.message)
+            goal.stage = message.feedback.stage
+
+        request = PickInstruction.Goal(instruction=words, dialogue_id=dialogue_id)
+        handle = self._answer(self._pick.send_goal_async(request, feedback_callback=stage), "pick takes the goal")
+
+        def ended(future: Any) -> None:
+            goal.result = future.result().result
+
+        handle.get_result_async().add_done_callback(ended)
+        return goal
+
+    def decide(self, proposal: Proposal, operator: str, approve: bool = True, reason: str = "") -> str:
+        """Say yes or no to exactly this proposal; the answer in words."""
+        request = Approve.Request(
+            goal_id=proposal.goal_id,
+            scene_stamp=proposal.scene_stamp,
+            plan_hash=proposal.plan_hash,
+            approve=approve,
+            decided_by=operator,
+            reason=reason,
+        )
+        status = self._answer(self._approve.call_async(request), "approve answers").status
+        return f"{status.name}: {status.message}"
+
+    def judged(self) -> dict[str, Any]:
+        """What physics says now."""
+        answer = self._answer(self._judge.call_async(Trigger.Request()), "the judge answers")
+        return dict(json.loads(answer.message))
+
+    def _answer(self, future: Any, what: str) -> Any:
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        self.wait(done.is_set, what)
+        return future.result()

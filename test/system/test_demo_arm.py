@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arm's demo as a person runs it: one cell, one sentence, a film and a page; and the page of what was refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from spatial_vlm_ros.approval.audit import verify
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _installed() -> None:
+    for needed in ("mujoco", "pinocchio", "ompl", "moveit_msgs", "control_msgs", "jinja2"):
+        pytest.importorskip(needed)
+
+
+def demo(folder: Path, *words: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.demo_arm", "--out", str(folder), "--speed", "4", "--rate", "2", *words],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, input=said, capture_output=True, text=True,
+        timeout=600, check=False,
+    )  # fmt: skip
+
+
+def test_the_demo_puts_the_chick_on_the_tray_and_shows_how_it_was_decided(tmp_path: Path) -> None:
+    done = demo(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "cell.log").read_text()
+    stages = ["RESOLVING", "PLANNING", "WAITING_FOR_APPROVAL", "APPROVE", "LOOKING_AGAIN", "MOVING", "OK", "JUDGE"]
+    told = [line.split("]")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("[")]
+    assert [name for name in told if name in stages] == stages
+    assert "May the arm move?" in done.stdout
+
+    film = cv2.VideoCapture(str(tmp_path / "film.mp4"))
+    assert film.get(cv2.CAP_PROP_FRAME_WIDTH) == 480
+    frames = []
+    while (read := film.read())[0]:
+        frames.append(read[1].astype(int))
+    assert len(frames) > 20
+    assert abs(frames[-1] - frames[0]).max(axis=2)[:360].mean() > 1.0  # something has moved
+    assert (tmp_path / "film.mp4").stat().st_size < 3e6
+
+    page = (tmp_path / "decision.html").read_text()
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    approved = next(line for line in lines if line["event"] == "APPROVED")
+    assert approved["operator"] == "demo"
+    words = "put the chick behind the cup on the tray"
+    for shown in (words, approved["plan_hash"], "seen from the viewer", "approach"):
+        assert shown in page
+    assert verify(tmp_path / "audit.jsonl").last in page
+    assert "<script" not in page
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+
+
+def test_what_is_rejected_by_hand_ends_without_motion_and_not_well(tmp_path: Path) -> None:
+    pytest.importorskip("starlette")
+    done = demo(tmp_path, "--by-hand", said="no not today\n")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "on the page: http://127.0.0.1:" in done.stdout
+    assert "not today" in (tmp_path / "decision.html").read_text()
+    assert "MOVING" not in done.stdout
