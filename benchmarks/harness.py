@@ -180,9 +180,15 @@ def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> i
             for c in claims
         ],
     )
+    print(f"\nwritten to {write(name, measured, claims)}", file=sys.stderr)
+    return int(options.check and not all(c.met for c in claims))
+
+
+def write(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> Path:
+    """Write `results/NAME.json`; long runs do so as they go, so that one that is broken off leaves what it did."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     content = {"benchmark": name, "machine": machine(), "claims": [c.summary() for c in claims], **measured}
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(content, indent=2) + "\n")
-    print(f"\nwritten to {path}", file=sys.stderr)
-    return int(options.check and not all(c.met for c in claims))
+    path, half = RESULTS / f"{name}.json", RESULTS / f"{name}.json.part"
+    half.write_text(json.dumps(content, indent=2) + "\n")
+    half.replace(path)
+    return path

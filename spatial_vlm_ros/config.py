@@ -537,8 +537,10 @@ class MotionConfig(_Bounded):
     )
     gripper_effort: float = parameter(20.0, "N", 0.0, 1000.0, "greatest effort of the gripper")
     squeeze: float = parameter(
-        0.02, "m", 0.0, 0.5, "fingers close by this much more than the thing is wide, and stall at it"
-    )
+        0.04, "m", 0.0, 0.5,
+        "fingers close by this much more than the thing is wide, and stall at it; a round thing is narrower between "
+        "them than its outline from above",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -560,8 +562,11 @@ class ArmPlannerConfig(_Bounded):
         5.0, "s", 0.1, 600.0, "the controller is waited for this long, and to stop", fixed=True
     )
     duration_scaling: float = parameter(
-        2.0, "", 1.0, 20.0, "an execution may take this many times as long as its trajectory, plus 10 s", fixed=True
-    )
+        2.0, "", 1.0, 20.0,
+        "an execution may take this many times as long as its trajectory by the wall's clock, plus 10 s; more where "
+        "simulated time is slower",
+        fixed=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

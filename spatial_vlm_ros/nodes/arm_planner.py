@@ -36,7 +36,6 @@ from spatial_vlm_ros.planning.planner import Trajectory
 
 Codes = MoveItErrorCodes
 _LOOK = 0.01  # s: how often joint states are looked at
-_SLACK = 10.0  # s that a controller may take beyond `duration_scaling` times the time of a trajectory
 _FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
 
 
@@ -242,8 +241,7 @@ class ArmPlanner(Node):
         self._await_start(dict(zip(joint.joint_names, joint.points[0].positions, strict=True)), cancelled)
         try:
             self._controller.await_it(self._config.controller_timeout, cancelled)
-            last = joint.points[-1].time_from_start
-            seconds = self._config.duration_scaling * (last.sec + last.nanosec * 1e-9) + _SLACK
+            seconds = arm_requests.longest(joint, self._config.duration_scaling)
             request = FollowJointTrajectory.Goal(trajectory=joint)
             ended = self._controller.run(request, seconds, self._config.controller_timeout, cancelled)
         except PlannerUnavailableError as error:

@@ -11,6 +11,7 @@ import numpy as np
 from action_msgs.msg import GoalStatus
 from geometry_msgs.msg import Pose
 from moveit_msgs.msg import Constraints, MoveItErrorCodes
+from trajectory_msgs.msg import JointTrajectory
 
 from spatial_vlm_ros.nodes.motion_messages import matrix_of
 from spatial_vlm_ros.planning.embedded.request import Floats
@@ -23,6 +24,7 @@ UNKNOWN = ("PTP", "CIRC")  # motions that have another form than asked for would
 Codes = MoveItErrorCodes
 _TIME = 5.0  # s where the request gives none, as in MoveIt
 _ROUNDING = 1e-9
+_SLACK = 10.0  # s that a controller may take beyond `duration_scaling` times the time of a trajectory
 
 
 class CodedError(Exception):
@@ -138,3 +140,14 @@ def _pose(constraints: Constraints, links: Mapping[str, Floats]) -> tuple[Floats
         raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, str(error)) from error
     angles = np.array([getattr(turn, f"absolute_{axis}_axis_tolerance") for axis in "xyz"], np.float64)
     return base_T_link @ links[place.link_name], reach, angles
+
+
+def longest(trajectory: JointTrajectory, scaling: float) -> float:
+    """Seconds by the wall's clock that a controller may take for a trajectory.
+
+    Args:
+        trajectory: one point or more.
+        scaling: wall seconds for one of the controller's own, which may be a slow simulation's.
+    """
+    last = trajectory.points[-1].time_from_start
+    return float(scaling * (last.sec + last.nanosec * 1e-9) + _SLACK)

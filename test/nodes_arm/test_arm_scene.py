@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from arm_graph import goals, scene
+from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose
 from moveit_msgs.action import MoveGroup
 from moveit_msgs.msg import (
@@ -21,9 +22,10 @@ from moveit_msgs.msg import (
 )
 from planning_scenes import config
 from shape_msgs.msg import Mesh, Plane, SolidPrimitive
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.nodes.arm_requests import CodedError, check_end, understood
+from spatial_vlm_ros.nodes.arm_requests import CodedError, check_end, longest, understood
 from spatial_vlm_ros.nodes.arm_scene import ArmScene
 from spatial_vlm_ros.nodes.motion_messages import (
     attached_box,
@@ -229,3 +231,10 @@ def test_other_requests_are_refused_with_moveits_number(
     with pytest.raises(CodedError, match=words) as refusal:
         understood(goal(), fixed_links())
     assert refusal.value.number == number
+
+
+def test_a_slow_simulation_is_waited_for() -> None:
+    end = JointTrajectoryPoint(time_from_start=Duration(sec=4, nanosec=500_000_000))
+    trajectory = JointTrajectory(points=[JointTrajectoryPoint(), end])
+    assert longest(trajectory, 2.0) == pytest.approx(19.0)
+    assert longest(trajectory, 20.0) == pytest.approx(100.0)

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole stack of the arm as processes, and a person before it: simulation, resolver, planner, gate; no test code.
+
+`Stack` starts them once. What it offers is what a person has: a sentence, the proposal, yes; and the simulation's own
+`disturb` and `judge`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.live_graph import ROOT, prepare
+
+PATIENCE = 60.0  # s that a message is waited for
+LONGEST = 400.0  # s for one goal
+STAGES = ("", "RESOLVING", "BUILDING_GOAL", "PLANNING", "WAITING_FOR_APPROVAL", "LOOKING_AGAIN", "MOVING")
+SPEED = 4.0  # simulated seconds a second at most
+RATE, STATES = 1.0, 30.0  # frames and joint states a simulated second: fewer than usual, for the sake of the processor
+_CLOCK = {"use_sim_time": True}
+_GATE = {
+    "plan_only": False, "page": False, "motion.planning_frame": "panda_link0", "motion.gripper_scale": 0.5,
+    "motion.duration_scaling": 20.0, "motion.server_timeout": 30.0, "motion.answer_timeout": 30.0,
+    "motion.planning_time": 10.0, "motion.most_time": 120.0, "motion.stop_timeout": 30.0, "observation.max_age": 60.0,
+}  # fmt: skip
+"""Time limits for simulated time that runs faster than the wall's, and for a machine that does other work besides."""
+
+
+class StackError(RuntimeError):
+    """A process has ended, or nothing came for too long."""
+
+
+@dataclass
+class Picking:
+    """One goal of `pick`: what it went through, by the wall's clock and by the simulated one, and its end."""
+
+    proposals_before: int = 0
+    stages: list[tuple[str, float, float]] = field(default_factory=list)
+    result: Any = None
+
+    @property
+    def status(self) -> str:
+        """Name of the status of its end."""
+        return str(self.result.status.name)
+
+    def seconds(self, ended: float) -> dict[str, float]:
+        """Wall seconds of each stage."""
+        ends = [begun for _, begun, _ in self.stages[1:]] + [ended]
+        return {name: round(end - begun, 2) for (name, begun, _), end in zip(self.stages, ends, strict=True)}
+
+
+class Stack:
+    """Processes and a client of them; `close` ends both.
+
+    Args:
+        log: folder for what they say.
+
+    Raises:
+        StackError: one of them did not come up.
+    """
+
+    def __init__(self, log: Path) -> None:
+        prepare()
+        os.environ["ROS_DOMAIN_ID"] = str(91 + os.getpid() % 10)  # tests use smaller ones
+        import rclpy
+        from rclpy.action import ActionClient
+        from sensor_msgs.msg import CameraInfo
+        from spatial_vlm_interfaces.action import PickInstruction
+        from spatial_vlm_interfaces.msg import Proposal
+        from spatial_vlm_interfaces.srv import Approve
+        from std_msgs.msg import String
+        from std_srvs.srv import Trigger
+
+        from spatial_vlm_ros.nodes import qos
+
+        self._rclpy, self._forms, self._log = rclpy, (PickInstruction, Approve, Trigger, String), log
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.proposals: list[Any] = []
+        self._verdict: dict[str, Any] = {}
+        self._frames = 0
+        rclpy.init(args=[])
+        self.node = rclpy.create_node("person")
+        try:
+            self._begin("sim_arm", clock=True, speed=SPEED, rate=RATE, state_rate=STATES)
+            self._begin("resolver", base_frame="panda_link0", frame_timeout=30.0, **_CLOCK)
+            self._begin("arm_planner", duration_scaling=20.0, **_CLOCK)
+            self._begin("planner_gate", audit_log=str(log / "audit.jsonl"), **_GATE, **_CLOCK)
+            self._pick = ActionClient(self.node, PickInstruction, "pick")
+            self._approving = self.node.create_client(Approve, "approve")
+            self._judging = self.node.create_client(Trigger, "judge")
+            self._disturber = self.node.create_publisher(String, "disturb", qos.INSTRUCTIONS)
+            self.node.create_subscription(Proposal, "proposal", self.proposals.append, qos.ANSWERS)
+            self.node.create_subscription(String, "verdict", self._on_verdict, qos.VERDICTS)
+            self.node.create_subscription(CameraInfo, "rgb/camera_info", self._on_frame, qos.images())
+            for name, words in (
+                ("sim_arm", "sim_arm plays"), ("resolver", "resolver is active"),
+                ("arm_planner", "plans for a Panda"), ("planner_gate", "planner_gate is ready"),
+            ):  # fmt: skip
+                self.until(lambda n=name, w=words: w in self.said(n), f"{name} says {words!r}")
+            for there in (
+                self._pick.server_is_ready, self._approving.service_is_ready, self._judging.service_is_ready,
+                self._disturber.get_subscription_count, lambda: self._verdict, lambda: self._frames,
+            ):  # fmt: skip
+                self.until(there, "everything is found")
+            while self.end(self.send("put the chick behind the cup on the tray", plan_only=True)).status != "OK":
+                pass  # what plans has to hear where the arm is first
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, name: str, **parameters: Any) -> None:
+        given = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
+        command = [sys.executable, "-m", "spatial_vlm_ros.nodes", name, "--ros-args", *given]
+        with (self._log / f"{name}.txt").open("wb") as out:
+            self._running[name] = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+
+    def said(self, name: str) -> str:
+        """All that a process has said."""
+        return (self._log / f"{name}.txt").read_text(errors="replace")
+
+    def _on_verdict(self, message: Any) -> None:
+        self._verdict = json.loads(message.data)
+
+    def _on_frame(self, _: Any) -> None:
+        self._frames += 1
+
+    def until(self, condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
+        """Spin until a condition holds.
+
+        Raises:
+            StackError: it does not, or a process has ended.
+        """
+        from rclpy.executors import ExternalShutdownException
+
+        end = time.monotonic() + patience
+        while not condition():
+            try:
+                self._rclpy.spin_once(self.node, timeout_sec=0.02)
+            except ExternalShutdownException as error:  # SIGTERM
+                raise KeyboardInterrupt from error
+            for name, process in self._running.items():
+                if process.poll() is not None:
+                    raise StackError(f"{name} has ended ({process.returncode}): {self.said(name)[-500:]}")
+            if time.monotonic() > end:
+                raise StackError(f"waited {patience:.0f} s in vain until {what}")
+
+    def _answer(self, future: Any, what: str) -> Any:
+        self.until(future.done, what)
+        return future.result()
+
+    # -------------------------------------------------------------------------------------------- the person
+
+    def send(self, instruction: str, plan_only: bool = False) -> Picking:
+        """Say something to the gate; its stages are kept as they come."""
+        picking, form = Picking(len(self.proposals)), self._forms[0]
+
+        def on_stage(message: Any) -> None:
+            picking.stages.append((STAGES[message.feedback.stage], time.monotonic(), self._verdict.get("time_s", 0.0)))
+
+        goal = form.Goal(instruction=instruction, plan_only=plan_only)
+        handle = self._answer(self._pick.send_goal_async(goal, feedback_callback=on_stage), "the goal is answered")
+        if not handle.accepted:
+            raise StackError("the gate did not accept the goal")
+        handle.get_result_async().add_done_callback(lambda f: setattr(picking, "result", f.result().result))
+        return picking
+
+    def end(self, picking: Picking) -> Picking:
+        """Wait for its end."""
+        self.until(lambda: picking.result is not None, "the goal ends", LONGEST)
+        return picking
+
+    def proposed(self, picking: Picking) -> Any | None:
+        """Wait for its proposal; None where it ended without."""
+        before = picking.proposals_before
+        self.until(lambda: picking.result is not None or len(self.proposals) > before, "it is proposed", LONGEST)
+        return self.proposals[-1] if len(self.proposals) > before else None
+
+    def approve(self, proposal: Any) -> str:
+        """Say yes; the status of the answer."""
+        request = self._forms[1].Request(
+            goal_id=proposal.goal_id, scene_stamp=proposal.scene_stamp, plan_hash=proposal.plan_hash,
+            approve=True, decided_by="benchmark",
+        )  # fmt: skip
+        return str(self._answer(self._approving.call_async(request), "approve answers").status.name)
+
+    # -------------------------------------------------------------------------------------------- the world
+
+    def disturb(self, **what: Any) -> None:
+        """Change the world; returns when it is changed.
+
+        Raises:
+            StackError: it was not.
+        """
+        before, refused = self.said("sim_arm").count("disturbed: "), self.said("sim_arm").count("[ERROR]")
+        self._disturber.publish(self._forms[3](data=json.dumps(what)))
+        self.until(lambda: self.said("sim_arm").count("disturbed: ") > before, f"{what} is done")
+        if self.said("sim_arm").count("[ERROR]") > refused:
+            raise StackError(f"{what} was refused")
+
+    def fresh(self) -> None:
+        """Wait until a frame comes that was begun after now: one may be on its way, one half drawn."""
+        before = self._frames
+        self.until(lambda: self._frames > before + 2, "frames come")
+
+    def verdict(self) -> dict[str, Any]:
+        """The judge's, of this moment."""
+        answer = self._answer(self._judging.call_async(self._forms[2].Request()), "the judge answers")
+        return dict(json.loads(answer.message))
+
+    def accepted(self) -> int:
+        """Goals that arm and gripper have taken since the start."""
+        return sum(counts.get("accepted", 0) for counts in self.verdict()["goals"].values())
+
+    def close(self) -> None:
+        """End all."""
+        for process in reversed(self._running.values()):
+            process.terminate()
+        for process in self._running.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(20)
+        self.node.destroy_node()
+        self._rclpy.try_shutdown()
+
+
+def log_folder() -> Path:
+    """Where the processes' words go."""
+    return Path(tempfile.mkdtemp(prefix="arm_seeds_"))
