@@ -199,6 +199,12 @@ class Cell:
         before = len(self.verdicts)
         self.disturb(world={"name": "behind"})
         self.until(lambda: any(not v["moved"] for v in self.verdicts[before + 1 :]), "the world is as it was")
+        self.until(lambda: self._camera(-1) == self._camera(0), "the camera is told where it was")
+        self.run(plan_only=True)  # whoever looks has heard of it by now, too
+
+    def _camera(self, which: int) -> Any:
+        """The camera's pose as it was told in that message."""
+        return self.static[which].transforms[0].transform
 
     def record(self) -> list[dict[str, Any]]:
         """The lines of the audit log."""
