@@ -48,6 +48,7 @@ class Story:
         self.pictures: dict[str, Any] = {}
         self.second: dict[str, Any] | None = None  # the answer of the second look
         self.begun = clock()
+        self.filming = False
         self._audit, self._clock = audit, clock
         self._stage = 0
 
