@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies.encoders import image_tokens, select_strategy
@@ -19,11 +22,12 @@ from spatial_vlm_ros.vlm.remedies.positions import install
 from spatial_vlm_ros.vlm.replication.cells import Recipe
 from spatial_vlm_ros.vlm.replication.objectives import new_vision
 from spatial_vlm_ros.vlm.replication.settings import Sizes
-from spatial_vlm_ros.vlm.replication.words import BEGIN, END, IMAGE, PAD, VOCABULARY
+from spatial_vlm_ros.vlm.replication.words import BEGIN, END, IGNORED, IMAGE, PAD, VOCABULARY
 
 LAST = -2
 """Layer of the cells "last": the last but one, as LLaVA-1.5 takes it."""
 _LONGEST = 512
+_SEEN_AT_ONCE = 64
 
 
 def text_config(sizes: Sizes) -> LlamaConfig:
@@ -43,6 +47,24 @@ def text_config(sizes: Sizes) -> LlamaConfig:
 def new_language(sizes: Sizes) -> Any:
     """A language model with weights by chance."""
     return LlamaForCausalLM(text_config(sizes))
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the frozen encoder gives for some pictures, so that it need not look again in each step.
+
+    Args:
+        states: its hidden states, (B, N, W) each; None for those that no projector takes.
+    """
+
+    states: tuple[Tensor | None, ...]
+
+    def __len__(self) -> int:
+        return next(len(state) for state in self.states if state is not None)
+
+    def __getitem__(self, chosen: Tensor) -> Seen:
+        """Of some of the pictures; (M,) int."""
+        return Seen(tuple(None if state is None else state[chosen] for state in self.states))
 
 
 class Built(nn.Module):
@@ -107,16 +129,34 @@ class Built(nn.Module):
         self.parts.vision.eval()
         return self
 
-    def loss(self, pixels: Tensor, tokens: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of the labelled tokens; (B, 3, S, S), (B, N) and (B, N)."""
-        logits = self.logits(pixels, tokens)[:, :-1].float()
-        return nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+    def see(self, pixels: Tensor) -> Seen:
+        """Let the encoder look at (B, 3, S, S), -1 to 1, once; hooks on it come when a `Seen` is used."""
+        tower, config = self.model.model.vision_tower, self.model.config
+        wanted = config.vision_feature_layer
+        count = config.vision_config.num_hidden_layers + 1
+        kept = {layer % count for layer in ([wanted] if isinstance(wanted, int) else wanted)}
+        found: list[tuple[Tensor, ...]] = []
+        with torch.no_grad():
+            for part in pixels.split(_SEEN_AT_ONCE):
+                found.append(tower.forward(part, output_hidden_states=True, return_dict=True).hidden_states)
+        return Seen(tuple(torch.cat([one[i] for one in found]) if i in kept else None for i in range(count)))
 
-    def logits(self, pixels: Tensor, tokens: Tensor) -> Tensor:
-        """(B, N, V) of (B, N) tokens, of which padding stands behind all others."""
-        return self.model(
-            input_ids=tokens, attention_mask=(tokens != PAD).long(), pixel_values=pixels, use_cache=False
-        ).logits
+    def loss(self, pixels: Tensor | Seen, tokens: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of the labelled tokens, summed; pictures as `logits` takes them, (B, N) and (B, N)."""
+        logits = self.logits(pixels, tokens)[:, :-1].float()
+        return nn.functional.cross_entropy(
+            logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+
+    def logits(self, pixels: Tensor | Seen, tokens: Tensor) -> Tensor:
+        """(B, N, V) of (B, 3, S, S) pictures, or what was seen of them, and (B, N) tokens.
+
+        Padding stands behind all other tokens, so no token that counts sees it and no mask is needed.
+        """
+        if isinstance(pixels, Seen):
+            with self._recalled(pixels):
+                return self.logits(torch.arange(len(pixels)), tokens)
+        return self.model(input_ids=tokens, pixel_values=pixels, use_cache=False).logits
 
     def last_logits(self, pixels: Tensor, rows: Tensor) -> Tensor:
         """(B, V) float32 at the last token of each row that is not padding."""
@@ -124,3 +164,13 @@ class Built(nn.Module):
             logits = self.logits(pixels, rows)
         ends = (rows != PAD).sum(dim=1) - 1
         return logits[torch.arange(len(rows)), ends].float()
+
+    @contextmanager
+    def _recalled(self, seen: Seen) -> Iterator[None]:
+        """The encoder gives what it gave before, whatever it is shown."""
+        tower = self.model.model.vision_tower
+        tower.forward = lambda *_, **__: BaseModelOutputWithPooling(hidden_states=seen.states)
+        try:
+            yield
+        finally:
+            del tower.forward

@@ -6,7 +6,7 @@ What (a) and (b) give is kept in the work folder and shared by all cells of a ru
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spatial_vlm_ros.vlm.remedies.pin import Pin, put_pin
-from spatial_vlm_ros.vlm.replication.building import Built, new_language
+from spatial_vlm_ros.vlm.replication.building import Built, Seen, new_language
 from spatial_vlm_ros.vlm.replication.cells import Recipe
 from spatial_vlm_ros.vlm.replication.examining import norm_ratio
 from spatial_vlm_ros.vlm.replication.grammar import described, lesson
@@ -99,7 +99,7 @@ def trained_language(run: Run) -> dict[str, Tensor]:
         scenes = _scenes("language", run.number, settings.pool, settings.depth_share)
         chosen = rng.integers(settings.pool, size=stage.batch)
         tokens = padded([lesson(scenes[i], settings.sizes.side, settings.turns, rng) for i in chosen])
-        logits = model(input_ids=tokens, attention_mask=(tokens != PAD).long(), use_cache=False).logits[:, :-1].float()
+        logits = model(input_ids=tokens, use_cache=False).logits[:, :-1].float()  # padding stands behind all else
         labels = tokens[:, 1:].masked_fill(tokens[:, 1:] == PAD, IGNORED)
         return nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
 
@@ -135,10 +135,29 @@ def trained_pin(run: Run, built: Built, name: str) -> Pin:
     def loss_of(step: int) -> Tensor:
         rng = _rng(run, "pin", step)
         scenes, pictures = _drawn(run, "pin", stage, rng)
-        return _loss(built, pictures, [[location_turn(scene, sizes.side, rng)] for scene in scenes])
+        return conversation_loss(built, pictures, [[location_turn(scene, sizes.side, rng)] for scene in scenes])
 
     run.train(name, pin, loss_of, stage, cell=name)
     return pin
+
+
+def conversation_loss(built: Built, pictures: Seen | Tensor, turns: Sequence[Sequence[Turn]]) -> Tensor:
+    """Mean cross-entropy of the answers of a batch; short rows and long ones apart, for padding costs as much as words.
+
+    Args:
+        built: the model.
+        pictures: (B, 3, S, S), -1 to 1, or what was seen of them.
+        turns: B conversations.
+    """
+    rows = [conversation(one, built.model.config.image_seq_length) for one in turns]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
+    total, learnt = torch.zeros(()), 0
+    for part in (order[: len(order) // 2], order[len(order) // 2 :]):
+        if part:
+            tokens, labels = padded([rows[i][0] for i in part]), padded([rows[i][1] for i in part], IGNORED)
+            total = total + built.loss(pictures[torch.tensor(part)], tokens, labels)
+            learnt += int((labels != IGNORED).sum())
+    return total / learnt
 
 
 def location_turn(scene: Scene, side: int, rng: np.random.Generator) -> Turn:
@@ -151,25 +170,22 @@ def _asking(run: Run, built: Built, part: str, stage: Stage) -> Callable[[int], 
     """Loss of a step of stage (c), which describes pictures, or (d), which also asks about them."""
     settings = run.settings
     share = 1.0 if part == "projector" else settings.described_share
+    pool = (part, run.number, settings.pool, settings.depth_share)
+    seen: list[Seen] = []  # by the encoder, which does not learn
 
     def loss_of(step: int) -> Tensor:
+        if not seen:
+            seen.append(built.see(scaled(_pictures(*pool, settings.sizes.picture))))
         rng = _rng(run, part, step)
-        scenes, pictures = _drawn(run, part, stage, rng)
+        chosen = rng.integers(settings.pool, size=stage.batch)
         turns = []
-        for scene in scenes:
+        for scene in (_scenes(*pool)[i] for i in chosen):
             first = [Turn("", described(scene, settings.sizes.side, rng))] if rng.uniform() < share else []
             order = rng.permutation(len(scene.turns))[: settings.turns if part == "tuning" else 0]
             turns.append(first + [scene.turns[i] for i in order])
-        return _loss(built, pictures, turns)
+        return conversation_loss(built, seen[0][torch.from_numpy(chosen)], turns)
 
     return loss_of
-
-
-def _loss(built: Built, pictures: Tensor, turns: list[list[Turn]]) -> Tensor:
-    patches = built.model.config.image_seq_length
-    rows = [conversation(one, patches) for one in turns]
-    tokens, labels = padded([row for row, _ in rows]), padded([row for _, row in rows], IGNORED)
-    return built.loss(pictures, tokens, labels)
 
 
 def _rng(run: Run, part: str, step: int) -> np.random.Generator:

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.flat_items import ASKED  # noqa: E402
 from spatial_vlm_ros.vlm.replication.building import Built, new_language  # noqa: E402
 from spatial_vlm_ros.vlm.replication.cells import (  # noqa: E402
     BASE,
@@ -25,8 +26,16 @@ from spatial_vlm_ros.vlm.replication.examining import asked, norm_ratio, right_a
 from spatial_vlm_ros.vlm.replication.objectives import new_vision  # noqa: E402
 from spatial_vlm_ros.vlm.replication.questions import draw_questions  # noqa: E402
 from spatial_vlm_ros.vlm.replication.running import attention_scaled  # noqa: E402
+from spatial_vlm_ros.vlm.replication.scenes import Turn  # noqa: E402
 from spatial_vlm_ros.vlm.replication.settings import Settings, Sizes, Stage  # noqa: E402
-from spatial_vlm_ros.vlm.replication.words import IGNORED, VOCABULARY, padded, prompt  # noqa: E402
+from spatial_vlm_ros.vlm.replication.stages import conversation_loss  # noqa: E402
+from spatial_vlm_ros.vlm.replication.words import (  # noqa: E402
+    IGNORED,
+    VOCABULARY,
+    conversation,
+    padded,
+    prompt,
+)
 
 SIZES = Sizes(48, 12, 32, 4, 2, 48, 2, 2, 64, 1)
 
@@ -64,8 +73,32 @@ def test_the_loss_is_that_of_the_class() -> None:
     labels[labels <= 3] = IGNORED
     with torch.no_grad():
         own = model.model(**inputs, labels=labels).loss
-        found = model.loss(inputs["pixel_values"], inputs["input_ids"], labels)
+        found = model.loss(inputs["pixel_values"], inputs["input_ids"], labels) / (labels != IGNORED).sum()
     assert float(found) == pytest.approx(float(own), rel=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["1d-plain-last", "axial-norm-multi", "siglip", "siglip2", "aimv2"])
+def test_what_was_seen_once_stands_for_the_pictures(cell: str) -> None:
+    model, inputs = built(cell), some_inputs()
+    pixels, tokens = inputs["pixel_values"], inputs["input_ids"]
+    chosen = torch.tensor([2, 0])
+    with torch.no_grad():
+        looked = model.logits(pixels[chosen], tokens[chosen])
+        recalled = model.logits(model.see(pixels)[chosen], tokens[chosen])
+        again = model.logits(pixels[chosen], tokens[chosen])
+    assert torch.allclose(recalled, looked, atol=1e-4)
+    assert torch.equal(again, looked)
+
+
+def test_the_loss_of_a_batch_does_not_depend_on_which_rows_go_together() -> None:
+    model, inputs = built(), some_inputs()
+    turns = [[Turn(ASKED["shape"].format("top"), "circle")] * count for count in (1, 4, 2, 3)]
+    rows = [conversation(one, 16) for one in turns]
+    tokens, labels = padded([row for row, _ in rows]), padded([row for _, row in rows], IGNORED)
+    with torch.no_grad():
+        together = model.loss(inputs["pixel_values"], tokens, labels) / (labels != IGNORED).sum()
+        found = conversation_loss(model, inputs["pixel_values"], turns)
+    assert float(found) == pytest.approx(float(together), rel=1e-5)
 
 
 def test_factors_change_what_the_model_says_each_in_its_own_way() -> None:
