@@ -111,7 +111,7 @@ class Bench:
 
         def on_accepted(future: Any) -> None:
             state["handle"] = future.result()
-            state["handle"].get_result_async().add_done_callback(lambda f: state.update(result=f.result().result))
+            state["handle"].get_result_async().add_done_callback(lambda f: state.update(response=f.result()))
 
         from spatial_vlm_interfaces.action import ResolveInstruction
 
@@ -119,8 +119,12 @@ class Bench:
         self.client._client.send_goal_async(goal).add_done_callback(on_accepted)
         self.until(lambda: "handle" in state, "acceptance")
         between()
-        self.until(lambda: "result" in state, "a result")
-        answer: dict[str, Any] = json.loads(state["result"].resolution.json)
+        self.until(lambda: "response" in state, "a result")
+        told = state["response"].result.resolution.json
+        if not told:
+            accepted, status = state["handle"].accepted, state["response"].status
+            raise SystemExit(f"an empty result: goal accepted: {accepted}, status of the goal: {status}")
+        answer: dict[str, Any] = json.loads(told)
         return answer
 
     def fresh_report(self) -> dict[str, dict[str, str]]:

@@ -38,6 +38,7 @@ _ELSEWHERE = {
     "ask": "cli_ros",
     "doctor": "cli_ros",
     "evaluate": "cli_evaluate",
+    "pick": "cli_ros",
     "probe": "cli_probe",
     "record": "cli_bags",
     "replay": "cli_bags",

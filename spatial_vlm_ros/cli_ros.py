@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +78,17 @@ def ask(instruction: str, frame_of_reference: str | None, dialogue_id: str, name
         sys.exit(INTERRUPTED)
 
 
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed; nothing else comes of it meanwhile."""
+    pressed = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _print(resolution: Any, as_json: bool) -> None:
     """The answer as people read it at a terminal, or its JSON."""
     if as_json:
@@ -83,6 +98,62 @@ def _print(resolution: Any, as_json: bool) -> None:
     from spatial_vlm_ros.schema import resolution_from_json
 
     terminal.resolution(resolution_from_json(json.loads(resolution.json)))
+
+
+@click.command()
+@click.argument("instruction")
+@frame_option
+@click.option("--dialogue-id", default="", help="Of the answer or question that these words follow, from its JSON.")
+@click.option("--plan-only", is_flag=True, help="End when a plan is there, whatever the gate allows.")
+@click.option("--namespace", default="", help="Namespace of the gate.")
+@click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for the gate.")
+def pick(instruction: str, frame_of_reference: str | None, dialogue_id: str, plan_only: bool, namespace: str,
+         wait: float) -> None:  # fmt: skip
+    """Have an arm do what an INSTRUCTION says, by a running planner_gate; answer its question if it has one.
+
+    What is going to move waits for a person's approval, at the gate's page or by its service. Ctrl-C takes the
+    instruction back, and stops the arm where it moves.
+
+    \b
+    Example:
+      spatial-vlm up sim-arm plan_only:=false       # in another terminal; its log tells the page's address
+      spatial-vlm pick "put the chick behind the cup on the tray"
+    """
+    try:
+        from spatial_vlm_ros.nodes.pick import picker
+    except ModuleNotFoundError as error:
+        from spatial_vlm_ros.nodes.main import missing
+
+        click.echo(missing(error), err=True)
+        sys.exit(FAILED)
+    try:
+        with picker(namespace) as client:
+            while True:
+                words = (instruction, frame_of_reference or "", dialogue_id, plan_only)
+                with _interrupts() as cancelled:
+                    client.wait_for_server(wait, cancelled)
+                    ended = client.pick(*words, lambda stage: click.echo(f"… {stage}", err=True), cancelled)
+                if not ended.accepted:
+                    click.echo("the gate did not take it", err=True)
+                    sys.exit(FAILED)
+                result = ended.result
+                _print(result.resolution, as_json=False)
+                if result.status.message != result.resolution.status.message:
+                    click.echo(f"{result.status.name}  {result.status.message}")
+                if not (result.resolution.question and sys.stdin.isatty()) or ended.withdrawn:
+                    break
+                reply = click.prompt("  answer", default="", show_default=False)
+                if not reply.strip():
+                    break
+                instruction, dialogue_id = reply, result.resolution.dialogue_id
+            done = result.status.code == result.status.OK
+            sys.exit(INTERRUPTED if ended.withdrawn else ANSWERED if done else REFUSED)
+    except SpatialVlmError as error:
+        click.echo(str(error), err=True)
+        sys.exit(FAILED)
+    except click.Abort:
+        click.echo("cancelled", err=True)
+        sys.exit(INTERRUPTED)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

@@ -223,7 +223,15 @@ class Action(Server):
         bridge.node.create_subscription(GoalStatusArray, topic, self._on_states, profile, callback_group=bridge.group)
         super().__init__(bridge, name, remedy, self._client.server_is_ready)
 
-    def run(self, goal: Any, seconds: float, patience: float, cancelled: Asked, twice: bool = False) -> Ended:
+    def run(
+        self,
+        goal: Any,
+        seconds: float,
+        patience: float,
+        cancelled: Asked,
+        twice: bool = False,
+        feedback: Callable[[Any], None] | None = None,
+    ) -> Ended:
         """Send a goal and wait for its end. Where the caller gives up, it is cancelled first, and its end awaited.
 
         Args:
@@ -233,6 +241,7 @@ class Action(Server):
             cancelled: asked while waiting.
             twice: whether it may be sent again where no reply comes, and the server's list of goals has it not: only
                 goals that move nothing may.
+            feedback: called with each feedback message, on the executor's thread.
 
         Raises:
             PlannerUnavailableError: no reply, no result in time, or no end after it was cancelled.
@@ -241,7 +250,7 @@ class Action(Server):
         if cancelled():
             raise CancelledError("the request was withdrawn")
         self.begin()
-        handle = self._accepted(goal, patience, cancelled, twice)
+        handle = self._accepted(partial(self._client.send_goal_async, goal, feedback), patience, cancelled, twice)
         if not handle.accepted:
             return Ended(accepted=False)
         result = self._result(handle, seconds, cancelled)
@@ -259,12 +268,12 @@ class Action(Server):
             raise self.lost(f"it did not end within {self._stop_timeout:g} s of being cancelled")
         raise self.lost(f"no result for {seconds:.1f} s; it was cancelled")
 
-    def _accepted(self, goal: Any, patience: float, cancelled: Asked, twice: bool) -> Any:
+    def _accepted(self, send: Callable[..., Any], patience: float, cancelled: Asked, twice: bool) -> Any:
         """The goal's handle."""
         end = time.monotonic() + patience
         while True:
             name = UUID(uuid=list(os.urandom(16)))
-            answer = self.bridge.ask(partial(self._client.send_goal_async, goal, goal_uuid=name))
+            answer = self.bridge.ask(partial(send, goal_uuid=name))
             wanted = min(_AGAIN if twice else patience, max(end - time.monotonic(), _LOOK))
             runs = _Since(partial(self._has, name), _REPLY)
             # What may move something is waited for to the end: only an accepted goal can be stopped for certain.

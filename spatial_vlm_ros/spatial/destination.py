@@ -34,6 +34,9 @@ class _Refused:
 def with_place(verdict: Verdict, believer: Believer) -> Verdict:
     """The verdict with spots where a place was asked for; a refusal where none can be told or there is none.
 
+    A refusal stays what it is, except that a place by a thing that is not there comes before it: no answer about what
+    is to be moved would help.
+
     Args:
         verdict: the decision about what is to be moved.
         believer: the scene.
@@ -42,13 +45,18 @@ def with_place(verdict: Verdict, believer: Believer) -> Verdict:
         FrameUndefinedError: the destination's relation needs a frame of reference that is not defined.
     """
     destination = verdict.query.destination
-    if verdict.status is not Status.OK or destination is None or is_for_a_person(destination):
+    if verdict.status is Status.NOT_FOUND or destination is None or is_for_a_person(destination):
         return verdict
     relation = "next to" if destination.relation == "to" else destination.relation
     clause = RelationClause(relation, destination.anchors, destination.frame, distance=destination.distance)
     beliefs = tuple(believer.believe(anchor, anchor=True) for anchor in destination.anchors)
     rows: list[int] = []
-    if not _is_support(clause, beliefs[0], believer):
+    on_support = _is_support(clause, beliefs[0], believer)
+    if verdict.status is not Status.OK:
+        found = believer.config.decision.found
+        missing = next((p for b in beliefs for p in phrases_not_found(b, found)), None) if not on_support else None
+        return verdict if missing is None else dataclasses.replace(verdict, status=Status.NOT_FOUND, phrase=missing)
+    if not on_support:
         for belief in beliefs:
             meant = _meant(belief, verdict.meant, believer)
             if isinstance(meant, _Refused):

@@ -289,6 +289,24 @@ def test_what_is_moved_is_found_before_its_place(tabletop: Tabletop) -> None:
     assert_refused(tabletop.ask(seen, "put the banana next to the cup"), Status.NOT_FOUND)
 
 
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [("put the can next to the teapot", Status.NOT_FOUND), ("put the can behind the teapot", Status.NOT_FOUND),
+     ("put the can behind the teapot on the table", Status.NOT_FOUND),
+     ("put the can on the table", Status.AMBIGUOUS), ("put the can next to the cup", Status.AMBIGUOUS)],
+)  # fmt: skip
+def test_a_place_by_a_thing_that_is_not_there_is_said_before_which_thing_is_asked(
+    tabletop: Tabletop, words: str, status: Status
+) -> None:
+    seen = tabletop.see(
+        tabletop.cup("cup", 0, 0), tabletop.can("one", -0.15, 0.1, colour="red"), tabletop.can("other", 0.15, 0.1)
+    )
+    answer = tabletop.ask(seen, words)
+    assert_refused(answer, status)
+    assert ("teapot" in answer.message) == (status is Status.NOT_FOUND)
+    assert (answer.question is None) == (status is Status.NOT_FOUND)
+
+
 @pytest.mark.parametrize("words", ["the can along the cup", "the can past the cup"])
 def test_a_relation_that_is_not_judged_is_refused_by_name_with_those_that_are(tabletop: Tabletop, words: str) -> None:
     answer = tabletop.ask(tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("can", 0.2, 0.0)), words)
