@@ -450,7 +450,11 @@ class ObservationConfig(_Bounded):
     max_ahead: float = parameter(0.1, "s", 0.0, 10.0, "by which a stamp may lie ahead of the clock")
     camera_moved: float = parameter(0.005, "m", 0.0, 1.0, "the camera may have moved by this since, against the base")
     camera_turned_deg: float = parameter(0.5, "deg", 0.0, 180.0, "the camera may have turned by this since")
-    base_moved: float = parameter(0.005, "m", 0.0, 1.0, "the base may have moved by this since, against what is fixed")
+    fixed_frame: str = option(
+        "",
+        "frame that stands still while the base moves, such as odom; empty = the base never moves and is not watched",
+    )
+    base_moved: float = parameter(0.005, "m", 0.0, 1.0, "the base may have moved by this since, against fixed_frame")
     base_turned_deg: float = parameter(0.5, "deg", 0.0, 180.0, "the base may have turned by this since")
     target_moved: float = parameter(0.015, "m", 0.0, 1.0, "the target may be found this far from where it was")
     neighbour_moved: float = parameter(

@@ -36,9 +36,9 @@ from spatial_vlm_ros.config import GateConfig, PlanningConfig
 from spatial_vlm_ros.errors import BusyError, InputError, RejectedError, SpatialVlmError, StaleInputError
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.calls import Action, Bridge
-from spatial_vlm_ros.nodes.camera_watch import CameraWatch
 from spatial_vlm_ros.nodes.motion_client import MotionClient
 from spatial_vlm_ros.nodes.proposals import audit_path, png_of, proposal_of, secret_matches, token_of
+from spatial_vlm_ros.nodes.transform_watch import TransformWatch
 from spatial_vlm_ros.planning.course import Course, Ending, Offer, Seen, Stage, Ways, Words, told
 from spatial_vlm_ros.schema import resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.types import Resolution, Status
@@ -69,7 +69,7 @@ class PlannerGate(Node):
         patience = self._config.resolve_timeout
         self._resolve = Action(bridge, ResolveInstruction, "resolve", _START_RESOLVER, patience)
         self._mover = MotionClient(self, self._planning)
-        self._watch = CameraWatch(self._planning.observation)
+        self._watch = TransformWatch(self._planning.observation)
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._guard = self.create_guard_condition(self._run_jobs)
         self._lock = threading.Lock()
@@ -228,8 +228,9 @@ class PlannerGate(Node):
             asked = seen.resolution
             if self._config.questions != "page" or not asked.question or not asked.dialogue_id or goal.looked:
                 goal.looked = True
-                if seen.surroundings is not None:
-                    self._watch.follow(seen.surroundings.frame_id, seen.surroundings.camera_frame)
+                around = seen.surroundings
+                if around is not None:
+                    self._watch.follow(around.frame_id, around.camera_frame, around.stamp_ns)
                 return seen
             labels = [candidate.label for candidate in asked.candidates]
             question = Question(

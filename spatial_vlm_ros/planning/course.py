@@ -113,7 +113,8 @@ class Ways:
         look: resolves words on a fresh frame.
         mover: plans and moves.
         approve: asks a person; returns where it was approved. Raises RejectedError, ApprovalExpiredError.
-        still: raises SceneChangedError where the camera's pose jumped since a stamp (nanoseconds).
+        still: raises SceneChangedError where the camera's pose jumped, or the base moved, since the first look, and
+            TransformUnavailableError where that is not known up to a stamp (nanoseconds).
         now_ns: the clock that stamps are of.
         say: told each stage, in words.
     """
@@ -196,6 +197,7 @@ class Course:
         self._begin(Stage.BUILDING_GOAL, "building the goal")
         check_fresh(surroundings.stamp_ns, self._ways.now_ns(), self._config.observation)
         check_tilt(surroundings, self._config.observation)
+        self._ways.still(surroundings.stamp_ns)
         scene = planning_scene(surroundings, self._config)
         goal = pick_goal(scene, self._config)
         self._begin(Stage.PLANNING, f"planning how to take the {scene.target.label}")
@@ -207,8 +209,9 @@ class Course:
                 return f"Planned: {told(offer)}. Nothing moves: plan_only is set."
             self._begin(Stage.WAITING_FOR_APPROVAL, f"waiting for approval: {told(offer)}")
             self._ways.approve(offer, self._cancelled)
-            self._look_again(seen)
+            seen_ns = self._look_again(seen)
             self._begin(Stage.MOVING, told(offer))
+            self._ways.still(seen_ns)
             self._moved = True
             self._ways.mover.execute(offer.plan, self._cancelled)
             return f"Done: {done(offer)}."
@@ -233,18 +236,20 @@ class Course:
             )
         return seen.surroundings
 
-    def _look_again(self, before: Seen) -> None:
-        """Refuse where anything has moved since the plan was made.
+    def _look_again(self, before: Seen) -> int:
+        """Refuse where anything has moved since the plan was made; returns the stamp of the second look, nanoseconds.
 
         Raises:
-            SceneChangedError: camera, target or what is around it; or the words mean another thing now.
+            SceneChangedError: base, camera, target or what is around it; or the words mean another thing now.
             StaleInputError, TransformUnavailableError: nothing can be seen any more.
         """
         then = self._surroundings(before)
         self._ways.still(then.stamp_ns)
         now = self._look(Stage.LOOKING_AGAIN, "looking again before anything moves")
         check_same(then, now.resolution, now.surroundings, self._config.observation)
-        self._ways.still(then.stamp_ns)
+        stamp_ns = self._surroundings(now).stamp_ns
+        self._ways.still(stamp_ns)
+        return stamp_ns
 
 
 def told(offer: Offer) -> str:

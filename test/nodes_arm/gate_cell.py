@@ -15,6 +15,7 @@ import rclpy
 from arm_graph import ArmGraph
 from builtin_interfaces.msg import Duration, Time
 from control_msgs.action import FollowJointTrajectory
+from geometry_msgs.msg import TransformStamped
 from live_process import Started
 from rclpy.action import ActionClient
 from rclpy.context import Context
@@ -23,7 +24,7 @@ from sensor_msgs.msg import JointState
 from spatial_vlm_interfaces.action import PickInstruction
 from spatial_vlm_interfaces.msg import Proposal
 from spatial_vlm_interfaces.srv import Approve
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
@@ -31,6 +32,8 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 from spatial_vlm_ros.nodes import qos
 
 SENTENCE = "put the chick behind the cup on the tray"
+FIXED, BASE = "odom", "panda_link0"
+ODOMETRY_NS = 20_000_000
 CLOCK = {"use_sim_time": True}
 GATE = {
     "plan_only": False, "page": False, "motion.planning_frame": "panda_link0", "motion.gripper_scale": 0.5,
@@ -70,6 +73,8 @@ class Cell:
         self.verdicts: list[dict[str, Any]] = []
         self.static: list[TFMessage] = []
         self.joints: list[JointState] = []
+        self.base: float | None = 0.0 if gate.get("observation.fixed_frame") else None
+        self.odometry: list[tuple[int, float]] = []  # stamps and places of the base, as they were told
         self._clients = ExitStack()
         self.node: Node = graph.spin(self._make)
         for name, words in (
@@ -96,10 +101,22 @@ class Cell:
         self.arm = ActionClient(node, FollowJointTrajectory, "/arm_controller/follow_joint_trajectory")
         self.transforms = node.create_publisher(TFMessage, "/tf_static", qos.STATIC_TRANSFORMS)
         node.create_subscription(TFMessage, "/tf_static", self.static.append, qos.STATIC_TRANSFORMS)
-        node.create_subscription(JointState, "/joint_states", self.joints.append, qos.TRANSFORMS)
+        self.moving = node.create_publisher(TFMessage, "/tf", qos.TRANSFORMS)
+        node.create_subscription(JointState, "/joint_states", self._on_joints, qos.TRANSFORMS)
         node.create_subscription(Proposal, "proposal", self.proposals.append, qos.ANSWERS)
         node.create_subscription(String, "verdict", lambda m: self.verdicts.append(json.loads(m.data)), qos.VERDICTS)
         return node
+
+    def _on_joints(self, message: JointState) -> None:
+        """The odometry of a base that stands at `base`, by the clock of the joint states; None tells nothing."""
+        self.joints.append(message)
+        now, base = stamp_ns(message.header.stamp), self.base
+        if base is None or (self.odometry and now < self.odometry[-1][0] + ODOMETRY_NS):
+            return
+        told = TransformStamped(header=Header(stamp=message.header.stamp, frame_id=FIXED), child_frame_id=BASE)
+        told.transform.translation.x = base
+        self.moving.publish(TFMessage(transforms=[told]))
+        self.odometry.append((now, base))
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait; three times as long as for a single node."""
@@ -190,6 +207,12 @@ class Cell:
             self.transforms.publish(TFMessage(transforms=[told]))
             self.until(lambda heard=heard: len(self.static) > heard, "the transform is told")
 
+    def base_is(self, at: float | None) -> None:
+        """Its odometry tells another place from now on, or none; returns when no new picture is from before."""
+        begun, self.base = stamp_ns(self.joints[-1].header.stamp), at
+        self.until(lambda: stamp_ns(self.joints[-1].header.stamp) > begun + 2_000_000_000, "the simulation goes on")
+        assert at is None or self.odometry[-1][1] == at
+
     def accepted(self) -> int:
         """Goals that arm and gripper have taken so far."""
         return sum(counts.get("accepted", 0) for counts in self.verdict()["goals"].values())
@@ -209,6 +232,11 @@ class Cell:
     def record(self) -> list[dict[str, Any]]:
         """The lines of the audit log."""
         return [json.loads(line) for line in self.audit.read_text().splitlines()]
+
+
+def stamp_ns(stamp: Time) -> int:
+    """Nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def later(stamp: Time) -> Time:

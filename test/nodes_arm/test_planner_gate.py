@@ -18,7 +18,7 @@ pytest.importorskip("mujoco")
 
 from action_msgs.msg import GoalStatus
 from arm_graph import ArmGraph
-from gate_cell import SENTENCE, Cell, later
+from gate_cell import FIXED, SENTENCE, Cell, later
 from live_domain import free_domain
 from live_process import Started
 from std_srvs.srv import Trigger
@@ -43,7 +43,8 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
 
         graph = ArmGraph(domain, controllers=False)
         try:
-            yield Cell(graph, begin, folder / "audit.jsonl", approval_timeout=PATIENCE)
+            mobile = {"observation.fixed_frame": FIXED}
+            yield Cell(graph, begin, folder / "audit.jsonl", approval_timeout=PATIENCE, **mobile)
         finally:
             graph.close()
             for each in running:
@@ -116,6 +117,29 @@ def test_a_transform_that_jumps_while_a_person_decides_is_noticed(cell: Cell) ->
     assert (cell.end(picking).name, picking.result.moved) == ("SCENE_CHANGED", False)
     assert "the transform" in picking.result.status.message
     assert cell.accepted() == 0
+
+
+def test_a_base_that_moves_while_a_person_decides_is_noticed(cell: Cell) -> None:
+    picking, proposal = cell.proposed()
+    try:
+        cell.base_is(0.02)
+        assert cell.approve(proposal) == "OK"
+        assert (cell.end(picking).name, picking.result.moved) == ("SCENE_CHANGED", False)
+        assert "the base moved by 0.020 m" in picking.result.status.message
+        assert cell.accepted() == 0
+    finally:
+        cell.base_is(0.0)
+
+
+def test_nothing_is_planned_where_it_is_not_known_whether_the_base_moves(cell: Cell) -> None:
+    cell.base_is(None)
+    try:
+        picking = cell.run(plan_only=True)
+        assert (picking.name, picking.result.moved) == ("TF_UNAVAILABLE", False)
+        assert "odom <- panda_link0" in picking.result.status.message
+        assert PLANNING not in picking.stages
+    finally:
+        cell.base_is(0.0)
 
 
 def test_one_goal_at_a_time(cell: Cell) -> None:

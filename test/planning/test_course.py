@@ -16,6 +16,7 @@ from spatial_vlm_ros.errors import (
     PlannerUnavailableError,
     SceneChangedError,
     SpatialVlmError,
+    TransformUnavailableError,
     UnreachableError,
 )
 from spatial_vlm_ros.planning.course import Course, Ending, Offer, Seen, Stage, Ways, Words, told
@@ -224,11 +225,28 @@ def test_small_changes_are_noise() -> None:
     assert cell.run().status is Status.OK
 
 
-def test_a_camera_that_jumped_and_came_back_is_noticed() -> None:
+BEGUN = ["look", "plan", "approve", "look"]
+
+
+@pytest.mark.parametrize(
+    ("calm", "done"),
+    [(0, ["look"]), (1, ["look", "plan", "approve", "clear"]), (2, [*BEGUN, "clear"]), (3, [*BEGUN, "clear"])],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        SceneChangedError("the base", 0.02, 0.0, 0.005, 0.5, "look again"),
+        TransformUnavailableError("odom", "base", "nobody publishes it", "start it"),
+    ],
+)
+def test_camera_and_base_are_watched_from_before_the_plan_until_the_motion(
+    error: SpatialVlmError, calm: int, done: list[str]
+) -> None:
     cell = Cell(seen(), seen())
-    cell.fails["still"] = [None, SceneChangedError("base <- camera", 1.0, 0.0, 0.1, 1.0, "look again")]
+    cell.fails["still"] = [*[None] * calm, error]
     ending = cell.run()
-    assert (ending.status, ending.moved) == (Status.SCENE_CHANGED, False)
+    assert (ending.status.value, ending.moved) == (error.status_name, False)
+    assert cell.log == done
 
 
 @pytest.mark.parametrize("stage", list(Stage))

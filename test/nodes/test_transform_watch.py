@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the gate's watch makes of transforms: a camera that jumps, a base that moves, and not knowing either."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from geometry_msgs.msg import TransformStamped
+from tf2_msgs.msg import TFMessage
+
+from spatial_vlm_ros.config import ObservationConfig
+from spatial_vlm_ros.errors import InputError, SceneChangedError, TransformUnavailableError
+from spatial_vlm_ros.nodes.transform_watch import TransformWatch
+
+SECOND = 1_000_000_000
+MOBILE = ObservationConfig(fixed_frame="odom")
+SOON = 0.02  # s of patience where nothing is going to come
+
+
+def told(parent: str, child: str, stamp_ns: int, x: float = 0.0, turn: float = 0.0) -> TFMessage:
+    """A transform; `turn` is z of its quaternion."""
+    message = TransformStamped()
+    message.header.frame_id, message.child_frame_id = parent, child
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, SECOND)
+    message.transform.translation.x = x
+    message.transform.rotation.z, message.transform.rotation.w = turn, (1.0 - turn**2) ** 0.5
+    return TFMessage(transforms=[message])
+
+
+def odom(seconds: float, x: float = 0.0, turn: float = 0.0) -> TFMessage:
+    return told("odom", "base", int(seconds * SECOND), x, turn)
+
+
+@pytest.fixture
+def watch() -> TransformWatch:
+    """A base at rest for four seconds; the first look was at 2 s."""
+    watch = TransformWatch(MOBILE, SOON)
+    watch.add(told("base", "camera", 0), static=True)
+    for tenth in range(10, 41):
+        watch.add(odom(tenth / 10, x=1.5), static=False)
+    watch.follow("base", "camera", 2 * SECOND)
+    return watch
+
+
+def test_a_base_at_rest_may_be_acted_on(watch: TransformWatch) -> None:
+    watch.check(2 * SECOND)
+    watch.add(odom(4.1, x=1.504), static=False)  # noise
+    watch.check(4 * SECOND)
+
+
+@pytest.mark.parametrize(("x", "turn", "words"), [(1.52, 0.0, r"moved by 0\.020 m"), (1.5, 0.01, r"1\.1°")])
+def test_a_base_that_moved_is_named_with_how_far(watch: TransformWatch, x: float, turn: float, words: str) -> None:
+    watch.check(2 * SECOND)
+    watch.add(odom(4.5, x, turn), static=False)
+    with pytest.raises(SceneChangedError, match=f"the base moved.*{words}|the base .*{words}") as caught:
+        watch.check(4 * SECOND)
+    assert caught.value.what == "the base"
+    assert caught.value.status_name == "SCENE_CHANGED"
+
+
+def test_a_base_that_moved_and_came_back_has_moved(watch: TransformWatch) -> None:
+    watch.add(odom(4.5, 1.6), static=False)
+    watch.add(odom(5.0, 1.5), static=False)
+    watch.follow("base", "camera", 5 * SECOND)  # the second look
+    with pytest.raises(SceneChangedError, match="the base"):
+        watch.check(5 * SECOND)
+
+
+def test_it_is_compared_with_the_first_look_not_with_the_last(watch: TransformWatch) -> None:
+    for step in range(1, 5):  # each step within the limit
+        watch.add(odom(4 + step / 10, 1.5 + 0.003 * step), static=False)
+        watch.follow("base", "camera", int((4 + step / 10) * SECOND))
+    with pytest.raises(SceneChangedError, match=r"moved by 0\.006 m"):
+        watch.check(4 * SECOND)
+
+
+def test_a_move_between_the_picture_and_its_answer_counts() -> None:
+    watch = TransformWatch(MOBILE, SOON)
+    watch.add(odom(2.0), static=False)
+    watch.add(odom(3.0, 0.05), static=False)
+    watch.follow("base", "camera", 2 * SECOND)
+    with pytest.raises(SceneChangedError, match=r"moved by 0\.050 m"):
+        watch.check(2 * SECOND)
+
+
+def test_a_new_request_begins_where_the_base_is(watch: TransformWatch) -> None:
+    watch.add(odom(4.5, 1.6), static=False)
+    with pytest.raises(SceneChangedError):
+        watch.check(4 * SECOND)
+    watch.forget()
+    watch.follow("base", "camera", int(4.5 * SECOND))
+    watch.check(int(4.5 * SECOND))
+
+
+def test_a_frame_that_nobody_publishes_is_refused_and_named() -> None:
+    watch = TransformWatch(MOBILE, SOON)
+    watch.add(told("base", "camera", 0), static=True)
+    watch.follow("base", "camera", 2 * SECOND)
+    with pytest.raises(TransformUnavailableError, match=r"odom <- base: .*nobody published frame 'odom'") as caught:
+        watch.check(2 * SECOND)
+    assert "observation.fixed_frame" in caught.value.repair
+
+
+def test_odometry_that_fell_silent_is_no_rest(watch: TransformWatch) -> None:
+    watch.check(4 * SECOND)
+    with pytest.raises(TransformUnavailableError, match=r"newest sample is 500\.0 ms before"):
+        watch.check(int(4.5 * SECOND))
+
+
+def test_odometry_that_began_after_the_picture_is_no_rest() -> None:
+    watch = TransformWatch(MOBILE, SOON)
+    watch.follow("base", "camera", 2 * SECOND)
+    watch.add(odom(3.0), static=False)
+    with pytest.raises(TransformUnavailableError, match="oldest sample"):
+        watch.check(3 * SECOND)
+
+
+def test_odometry_that_comes_late_is_awaited() -> None:
+    watch = TransformWatch(MOBILE, patience=30.0)
+    watch.add(odom(1.0), static=False)
+    watch.follow("base", "camera", 2 * SECOND)
+    late = threading.Thread(target=watch.add, args=(odom(2.1), False))
+    late.start()
+    watch.check(2 * SECOND)
+    late.join()
+
+
+def test_a_mounting_told_once_holds_at_all_times() -> None:
+    watch = TransformWatch(MOBILE, SOON)
+    watch.add(told("odom", "base", 0, 0.3), static=True)
+    watch.follow("base", "camera", 2 * SECOND)
+    watch.check(9 * SECOND)
+    watch.add(told("odom", "base", 0, 0.32), static=True)
+    with pytest.raises(SceneChangedError, match="the base"):
+        watch.check(9 * SECOND)
+
+
+def test_without_a_frame_that_stands_still_no_base_is_watched() -> None:
+    watch = TransformWatch(ObservationConfig(), SOON)
+    watch.follow("base", "camera", 2 * SECOND)
+    watch.add(odom(3.0), static=False)
+    watch.add(odom(3.1, 5.0), static=False)
+    watch.check(9 * SECOND)
+
+
+@pytest.mark.parametrize("base", ["odom", "/odom"])
+def test_a_base_does_not_stand_still_against_itself(base: str) -> None:
+    with pytest.raises(InputError, match=r"observation\.fixed_frame"):
+        TransformWatch(MOBILE, SOON).follow(base, "camera", SECOND)
+
+
+def test_a_camera_that_jumped_and_came_back_is_told_with_or_without_a_fixed_frame(watch: TransformWatch) -> None:
+    for each in (watch, TransformWatch(ObservationConfig(), SOON)):
+        each.add(told("base", "camera", 0), static=True)
+        each.follow("base", "camera", 2 * SECOND)
+        each.add(told("base", "camera", 0, 0.1), static=True)
+        each.add(told("base", "camera", 0), static=True)
+        with pytest.raises(SceneChangedError, match="the transform base <- camera"):
+            each.check(4 * SECOND)
