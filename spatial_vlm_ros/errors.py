@@ -359,6 +359,10 @@ class NoPathError(PlanningFailedError):
         super().__init__("embedded", f"motion {segment}: {reason}{blamed}", repair)
 
 
+class StandsWrongError(NoPathError):
+    """The arm stands where it cannot stand, or things are told to be where it stands; no other goal helps."""
+
+
 class PlannerUnavailableError(PlanningFailedError):
     """There is no planner, or it does not answer."""
 

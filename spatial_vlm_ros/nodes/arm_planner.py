@@ -179,6 +179,7 @@ class ArmPlanner(Node):
             seed=number % 2**31,
             time_limit=asked.time_limit,
             speed=asked.speed,
+            stands_on=scene.stands_on(),
         )
         planned = self._planner.plan(request, cancelled).trajectories[0]
         arm_requests.check_end(asked, self._planner.tip(planned.positions[-1]))

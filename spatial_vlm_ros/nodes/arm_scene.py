@@ -103,6 +103,10 @@ class ArmScene:
             for number, (pose, size) in enumerate(body.parts)
         ]
 
+    def stands_on(self) -> frozenset[str]:
+        """What the base of the arm may touch."""
+        return self._parts(n for n in self.bodies if self.allows(BASE_LINK, n))
+
     def segment(self, goal: Floats, straight: bool, opening: float) -> Segment:
         """One motion in this scene.
 

@@ -7,6 +7,7 @@ that the planner's own scene allows no contact.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StaleInputError,
 )
-from spatial_vlm_ros.planning.goal import Grasp, PickGoal, PlaceGoal, Placement
+from spatial_vlm_ros.planning.goal import Grasp, PickGoal, PlaceGoal, Placement, tallied
 from spatial_vlm_ros.planning.gripper import FINGERS, flange_pose
 from spatial_vlm_ros.planning.moveit_codes import meaning_of
 from spatial_vlm_ros.planning.planner import JOINED, MotionPlan, Phase, PlaceFor, Step, Trajectory, plan_of
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 _SAME_PLACE = 1e-4  # metres, and parts of an axis: poses are rounded to 1e-6
 _TOLD = 3  # reasons that are told in words
+_LONGEST = 160  # characters of one that a planner says
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _STANDS_WRONG = (-10, -11, -26)  # START_STATE_…: no other way helps
 _CONTACTS: Mapping[Phase, str] = {"approach": "grasp", "lift": "lift", "lower": "lower", "withdraw": "grasp"}
 """Phase of a plan → phase of the scene's allowed contacts."""
@@ -61,11 +64,18 @@ class Refused(Exception):
         """What it is here."""
         return meaning_of(self.number).status
 
-    def words(self) -> str:
-        """For a person."""
+    @property
+    def alike(self) -> tuple[str, int, str]:
+        """The same for refusals that differ in their way and in numbers alone."""
+        return self.phase, self.number, _NUMBER.sub("#", self.said)
+
+    def words(self, ways: int) -> str:
+        """For a person; of so many ways that were refused like this one."""
         meaning = meaning_of(self.number)
-        reason = meaning.sentence.partition("; ")[0]
-        return f"{self.way}: {self.phase}: {self.said or reason} ({meaning.name or self.number})"
+        reason = (self.said or meaning.sentence).partition("; ")[0]
+        reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}…"
+        who = self.way if ways == 1 else f"{ways} ways"
+        return f"{who}: {self.phase}: {reason} ({meaning.name or self.number})"
 
     def final(self) -> SpatialVlmError | None:
         """The error where no other way can help; else None."""
@@ -262,11 +272,23 @@ class Ways:
             if self._unplaced:
                 return self._unplaced[0]
             raise PlanningFailedError(self._motion.move_action, f"no way was tried{more}", "give it more time")
-        counts = Counter(error.words() for error in self._refused)
-        reasons = [words if n == 1 else f"{words}, {n} times" for words, n in counts.most_common(_TOLD)]
+        reasons, unfree = self._reasons(), tallied(self._goal.rejected)
         if all(error.status is Status.UNREACHABLE for error in self._refused):
             what = f"take the {self._scene.target.label} ({self._scene.target.id})"
-            return GoalError(what, [("unreachable", words) for words in reasons], "bring the thing nearer")
+            return GoalError(what, [*(("unreachable", words) for words in reasons), *unfree], "bring the thing nearer")
         name, number = self._refused[-1].planner, Counter(e.number for e in self._refused).most_common(1)[0][0]
         repair = "clear the way, or ask again: a search may find another one"
+        if unfree:
+            more += f"; not asked for: {'; '.join(words for _, words in unfree)}"
         return PlanningFailedError(name, "; ".join(reasons) + more, repair, number)
+
+    def _reasons(self) -> list[str]:
+        """What the planner said, and of how many ways: what it said of the most ways first."""
+        ways: dict[tuple[str, int, str], set[str]] = {}
+        first: dict[tuple[str, int, str], Refused] = {}
+        for error in self._refused:
+            ways.setdefault(error.alike, set()).add(error.way)
+            first.setdefault(error.alike, error)
+        order = sorted(ways, key=lambda alike: -len(ways[alike]))
+        left = [f"{len(order) - _TOLD} more reasons"] if len(order) > _TOLD else []
+        return [first[alike].words(len(ways[alike])) for alike in order[:_TOLD]] + left

@@ -149,13 +149,29 @@ def refused(what: str, rejected: Sequence[Rejection]) -> GoalError:
     OUT_OF_WORKSPACE where every way by which the gripper fits the thing leaves the workspace, or enters a keep-out.
     """
     counts = Counter((r.kind, r.by) for r in rejected)
-    words = {(r.kind, r.by): r.words for r in reversed(rejected)}  # of the first of each
-    reasons = [(kind, f"{words[kind, by]} ({_ways(n)})") for (kind, by), n in counts.most_common(_TOLD)]
+    reasons = tallied(rejected)
     fitting = {r.kind for r in rejected} - _OF_THE_SIZE
     if fitting and fitting <= _OF_THE_WORKSPACE:
         first = next(kind for kind, _ in counts if kind in fitting)
         return OutOfWorkspaceError(what, reasons, _REPAIRS[first])
     return GoalError(what, reasons, _REPAIRS[reasons[0][0]])
+
+
+def tallied(rejected: Sequence[Rejection]) -> list[tuple[str, str]]:
+    """Why ways are not free, as (kind, words): how many of them for each reason, the most frequent first.
+
+    No more than four reasons are told in words; how many ways the others stand against is said by the last.
+    """
+    counts = Counter((r.kind, r.by) for r in rejected)
+    words = {(r.kind, r.by): r.words for r in reversed(rejected)}  # of the first of each
+    told = counts.most_common(_TOLD)
+    total = _ways(len(rejected))
+    reasons: list[tuple[str, str]] = [(kind, f"{words[kind, by]} ({n} of {total})") for (kind, by), n in told]
+    left = len(rejected) - sum(n for _, n in told)
+    if left:
+        kind, last = reasons[-1]
+        reasons[-1] = kind, f"{last}; {_ways(left)} for other reasons"
+    return reasons
 
 
 def _ways(n: int) -> str:

@@ -119,6 +119,7 @@ def test_contacts_follow_the_matrix_and_its_defaults() -> None:
     assert not made.allows("dust", "panda_link5")
     assert not made.allows("anything", "else")
     assert made.segment(TIP, False, 0.08).touch == {"block", "dust"}
+    assert made.stands_on() == {"dust"}
     assert made.changed(scene_diff(), None).matrix is matrix  # a change that names no matrix keeps it
     lifting = made.changed(scene_diff(attached=[attached_by_name("block", LINK, ())]), TIP).segment(TIP, True, 0.04)
     assert (lifting.touch, lifting.held_touch) == ({"dust"}, {"support", "dust"})

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from arm_graph import BLOCK, CUP, ArmGraph, Aside, chest, goals, scene
 from live_process import Started
-from planning_scenes import config
+from planning_scenes import box, config
 from test_motion_client import planned, world_of
 
 from spatial_vlm_ros.errors import (
@@ -29,6 +29,7 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.nodes.motion_client import MotionClient
 from spatial_vlm_ros.planning.goal import Grasp, PlaceGoal
 from spatial_vlm_ros.planning.planner import PICK, PLACE
+from spatial_vlm_ros.planning.solids import Solid
 
 # A server that has not discovered its client yet drops a reply and warns; the client is made for that.
 pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
@@ -93,9 +94,25 @@ def test_planning_is_cancelled_and_the_planner_is_free_again(arm: ArmGraph, plan
 def test_no_way_is_told_with_what_stands_in_it(arm: ArmGraph, planner: Start) -> None:
     planner()
     client = arm.client(planning_time=0.2, attempts=1)
-    with pytest.raises(PlanningFailedError, match=r"grasp \d: reach: .*no path in 0\.2 s"):
+    with pytest.raises(PlanningFailedError, match=r"(grasp \d|\d+ ways): reach: .*no path in 0\.2 s"):
         shut_in(client)
     assert world_of(client) == (set(), set())
+
+
+def test_a_thing_in_the_base_of_the_arm_ends_it_at_once_and_the_support_may_be_there(
+    arm: ArmGraph, planner: Start
+) -> None:
+    running = planner()
+    client = arm.client(attempts=3)
+    buried = box("vase", 0.0, 0.0, (0.06, 0.06, 0.1))
+    with pytest.raises(PlanningFailedError, match=r"the arm's base stands 0\.\d\d m deep in .*\(vase\)"):
+        planned(client, scene(buried), put=False)
+    assert running.output.count("planning a ") == 1  # no other grasp helps
+    around = scene()
+    solid = Solid((0.0, 0.0, -0.02), 0.0, (0.3, 0.3, 0.12))
+    stand = dataclasses.replace(around.support[0], id="stand", solid=solid)
+    mounted = dataclasses.replace(around, support=(*around.support, stand))
+    assert planned(client, mounted, put=False).grasp == 0
 
 
 def test_the_thing_may_be_touched_only_where_the_scene_allows_it(arm: ArmGraph, planner: Start) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from arm_graph import BLOCK, CUP, FINGERS, JOINTS, goals, scene
 from moveit_msgs.msg import AllowedCollisionEntry, AllowedCollisionMatrix, RobotTrajectory
-from planning_scenes import config
+from planning_scenes import box, config
 from scipy.spatial.transform import Rotation
 from shape_msgs.msg import SolidPrimitive
 
@@ -216,6 +217,35 @@ def test_moveits_numbers_become_our_errors(refusal: dict[str, int], error: type[
     down = dataclasses.replace(place, placements=place.placements[:1])
     with pytest.raises(error, match=words):
         Ways(client, one, around, OWN, lambda: False).plan(down, {})  # type: ignore[arg-type]
+
+
+def test_how_many_ways_failed_and_how_many_were_not_free_is_told_and_bounded() -> None:
+    class Talking(AskedClient):
+        def motion(self, request: Any, _: Any) -> RobotTrajectory:
+            self.asked.append(request)
+            raise Refused(
+                -1, f"motion 0: {len(self.asked) / 7:.3f} m into the cup {'x' * 500}; go away", "/move_action"
+            )
+
+    settings, can = config(motion={"attempts": 2}), box("can", 0.56, 0.1, (0.04, 0.04, 0.1))
+    around = scene(can)
+    pick, _ = goals(around, settings)
+    ways, unfree = len(pick.grasps), len(pick.rejected)
+    assert min(ways, unfree) > 1
+    with pytest.raises(PlanningFailedError) as caught:
+        Ways(Talking(settings), pick, around, OWN, lambda: False).plan(None, {})  # type: ignore[arg-type]
+    said = str(caught.value)
+    assert f"{ways} ways: reach: motion 0: 0.143 m into the cup x" in said
+    assert re.search(rf"not asked for: the can \(can\) is in the way \(\d of {unfree} ways\)", said), said
+    assert len(said) < 800
+    everywhere = AskedClient(settings, **dict.fromkeys(PHASES, -31))
+    nowhere = Ways(everywhere, pick, around, OWN, lambda: False)  # type: ignore[arg-type]
+    with pytest.raises(GoalError) as unreachable:
+        nowhere.plan(None, {})
+    kinds = [kind for kind, _ in unreachable.value.reasons]
+    assert kinds[0] == "unreachable"
+    assert "blocked" in kinds[1:]
+    assert f"{ways} ways: reach: the arm cannot reach the goal" in str(unreachable.value)
 
 
 def test_a_trajectory_that_begins_elsewhere_is_no_plan() -> None:

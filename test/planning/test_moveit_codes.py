@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.planning.moveit_codes import CODES, meaning_of, number_of
+from spatial_vlm_ros.errors import InputError, NoPathError, StandsWrongError
+from spatial_vlm_ros.planning.moveit_codes import CODES, meaning_of, number_of, number_of_error
 from spatial_vlm_ros.types import Status
 
 # As the message definition declares them, apart from the table that is tested.
@@ -60,6 +60,11 @@ def test_what_is_no_number_is_refused(number: object) -> None:
 def test_every_status_can_be_told_to_moveit_and_never_as_success_unless_it_is(status: Status) -> None:
     assert number_of(status) in CODES
     assert (number_of(status) == 1) == (status is Status.OK)
+
+
+def test_an_arm_that_stands_wrong_is_told_as_a_start_in_collision() -> None:
+    assert number_of_error(StandsWrongError(0, "too near", ("cup",), "move it")) == -10
+    assert number_of_error(NoPathError(0, "no path", (), "clear the way")) == -1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -214,10 +215,26 @@ def test_several_reasons_are_counted_the_most_frequent_first() -> None:
     wall = box("wall", 0.5, 0.15, (0.3, 0.02, 0.2))
     with pytest.raises(GoalError) as caught:
         pick_goal(table_with(BLOCK, wall), ANY)
+    counts = [re.search(r"\((\d+) of 6 ways\)$", words) for _, words in caught.value.reasons]
+    numbers = [int(found[1]) for found in counts if found is not None]
+    assert numbers == sorted(numbers, reverse=True)
+    assert (len(numbers), sum(numbers)) == (len(counts), 6)
+
+
+def test_how_many_ways_failed_for_which_reason_is_told_and_bounded() -> None:
+    around = np.linspace(0.0, 2 * math.pi, 6, endpoint=False)
+    ring = [(math.cos(turn), math.sin(turn)) for turn in around]
+    fence = [box(f"thing {i}", 0.5 + 0.09 * c, 0.1 + 0.09 * s, (0.07, 0.07, 0.1)) for i, (c, s) in enumerate(ring)]
+    outline = tuple((0.5 + 0.03 * c, 0.1 + 0.03 * s) for c, s in ring)
+    cone = dataclasses.replace(box("cone", 0.5, 0.1, (0.06, 0.06, 0.08)), outline=outline)
+    with pytest.raises(GoalError) as caught:
+        pick_goal(table_with(cone, *fence, yaw_known=False), ANY)
     told = [words for _, words in caught.value.reasons]
-    assert [int(w.rsplit("(", 1)[1].split()[0]) for w in told] == sorted(
-        (int(w.rsplit("(", 1)[1].split()[0]) for w in told), reverse=True
-    )
+    counts = [int(n) for words in told for n in re.findall(r"\((\d+) of 24 ways\)", words)]
+    others = re.findall(r"; (\d+) ways? for other reasons$", told[-1])
+    assert len(counts) == 4
+    assert [sum(counts) + int(n) for n in others] == [24]
+    assert len(str(caught.value)) < 600
 
 
 # ------------------------------------------------------------------------------------------------ laws

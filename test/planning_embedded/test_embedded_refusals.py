@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.errors import CancelledError, InputError, NoPathError, TransformError, UnreachableError
+from spatial_vlm_ros.errors import (
+    CancelledError,
+    InputError,
+    NoPathError,
+    StandsWrongError,
+    TransformError,
+    UnreachableError,
+)
 from spatial_vlm_ros.planning.embedded.request import Box, HeldBox, Request, Segment
 from spatial_vlm_ros.types import Status
 
@@ -72,6 +79,47 @@ def test_a_start_in_a_box_is_refused(bench: Any, planner: Any) -> None:
     assert caught.value.touched == ("crate",)
 
 
+@pytest.mark.parametrize(
+    ("centre", "size", "depth"),
+    [
+        ((0.0, 0.0, 0.07), (0.05, 0.05, 0.1), "0.09"),
+        ((0.12, 0.0, 0.05), (0.2, 0.2, 0.1), "0.05"),
+        ((0.5, 0.0, 0.03), (1.2, 1.6, 0.04), "0.05"),
+    ],
+    ids=["a mug in the middle of it", "a crate from the front", "a table told 5 cm too high"],
+)
+def test_a_box_in_the_base_of_the_arm_is_refused_by_name(
+    bench: Any, planner: Any, centre: tuple[float, ...], size: tuple[float, ...], depth: str
+) -> None:
+    wrong = bench.box("wrong", centre, size)
+    asked = Request(HOME, [Segment(bench.down(0.5, 0.2, 0.3))], [wrong], time_limit=60)
+    with pytest.raises(StandsWrongError, match=rf"base stands {depth}\d* m deep in .*\(wrong\); .*TF") as caught:
+        planner.plan(asked)
+    assert caught.value.touched == ("wrong",)
+    assert Status(caught.value.status_name) is Status.PLANNING_FAILED
+    planner.plan(dataclasses.replace(asked, boxes=[dataclasses.replace(wrong, pose=shifted(wrong.pose, 1.0))]))
+
+
+def test_what_the_base_is_mounted_on_may_reach_into_it_where_that_is_said(bench: Any, planner: Any) -> None:
+    stand = bench.box("stand", (-0.05, 0.0, -0.02), (0.3, 0.3, 0.14))
+    asked = Request(HOME, [Segment(bench.down(0.5, 0.2, 0.3))], [bench.table(), stand], time_limit=60)
+    with pytest.raises(StandsWrongError):
+        planner.plan(asked)
+    planner.plan(dataclasses.replace(asked, stands_on={"stand"}))
+
+
+@pytest.mark.parametrize("up", [-0.001, 0.0, 0.015])
+def test_a_table_that_touches_the_base_is_what_it_stands_on(bench: Any, planner: Any, up: float) -> None:
+    table = bench.box("table", (0.5, 0.0, up - 0.02), (1.2, 1.6, 0.04))
+    planner.plan(Request(HOME, [Segment(bench.down(0.5, 0.2, 0.3))], [table], time_limit=60))
+
+
+def shifted(pose: Any, x: float) -> Any:
+    moved = pose.copy()
+    moved[0, 3] += x
+    return moved
+
+
 def test_a_start_beyond_the_joint_limits_is_refused(bench: Any, planner: Any) -> None:
     with pytest.raises(InputError, match="beyond a limit"):
         planner.plan(Request(np.degrees(HOME), [Segment(bench.down(0.5, 0, 0.3))]))
@@ -100,6 +148,8 @@ def test_requests_that_make_no_sense_are_refused() -> None:
         Request(HOME, [])
     with pytest.raises(InputError, match="'a' twice"):
         Request(HOME, [Segment(goal)], [Box("a", goal, cube), Box("a", goal, cube)])
+    with pytest.raises(InputError, match="stands_on"):
+        Request(HOME, [Segment(goal)], [Box("a", goal, cube)], stands_on={"b"})
     with pytest.raises(InputError, match="touch"):
         Request(HOME, [Segment(goal, touch={"b"})], [Box("a", goal, cube)])
     for wrong in ({"speed": 0.0}, {"time_limit": -1.0}, {"seed": -1}):

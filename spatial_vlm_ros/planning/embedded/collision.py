@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from spatial_vlm_ros.planning.embedded.request import Box, Floats, Segment
 from spatial_vlm_ros.planning.embedded.robot import BASE_LINK, HAND_LINKS, WRIST_LINKS, Robot, load
 
 HELD = "held"
+IN_THE_BASE = 0.02  # metres: no thing is as deep in the arm's base, not with all that neighbours are padded by
 
 
 class Checker:
     """Collisions of the arm in one segment.
 
-    The base link is not held against boxes: it stands where it stands, often on one of them.
+    The base link is not held against boxes: it does not move. `in_the_base` says what cannot be where it is.
     """
 
     def __init__(self, robot: Robot, boxes: Sequence[Box], segment: Segment) -> None:
@@ -76,3 +77,33 @@ class Checker:
             if result.isCollision()
         }
         return tuple(sorted(names))
+
+
+def in_the_base(robot: Robot, boxes: Sequence[Box], stands_on: Collection[str] = ()) -> dict[str, float]:
+    """How deep boxes lie in the base of the arm, where they can not: their poses, or the arm's, are wrong.
+
+    Args:
+        robot: the arm; its base link does not move.
+        boxes: without their padding.
+        stands_on: ids of those that may be there.
+
+    Returns:
+        Metres that a box would have to be moved by to be clear of the base, by id; boxes that are less than 2 cm deep
+        in it are left out, as what touches the base, or was measured a little too large, may be true.
+    """
+    coal = load("coal")
+    hulls = [
+        (part.geometry, coal.Transform3s(part.placement.rotation, part.placement.translation))
+        for number, part in enumerate(robot.geometry.geometryObjects)
+        if robot.link_of(number) == BASE_LINK
+    ]
+    found: dict[str, float] = {}
+    for box in boxes:
+        if box.id in stands_on:
+            continue
+        shape, place = coal.Box(*box.size), coal.Transform3s(box.pose[:3, :3], box.pose[:3, 3])
+        for hull, at in hulls:
+            away = coal.distance(hull, at, shape, place, coal.DistanceRequest(), coal.DistanceResult())
+            if away < -IN_THE_BASE:
+                found[box.id] = max(-float(away), found.get(box.id, 0.0))
+    return found

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError, NoPathError, UnreachableError
+from spatial_vlm_ros.errors import InputError, NoPathError, StandsWrongError, UnreachableError
 from spatial_vlm_ros.planning.embedded import robot as panda
-from spatial_vlm_ros.planning.embedded.collision import Checker
+from spatial_vlm_ros.planning.embedded.collision import Checker, in_the_base
 from spatial_vlm_ros.planning.embedded.inverse import Inverse
 from spatial_vlm_ros.planning.embedded.line import follow
 from spatial_vlm_ros.planning.embedded.path import Path, rounded, through
@@ -70,6 +70,7 @@ class Planner:
             InputError: the start is beyond a limit of a joint.
             UnreachableError: no configuration has its tip at a goal, or on the line to it.
             NoPathError: something is in the way, or the time limit has passed.
+            StandsWrongError: the arm is too near to something already, or a box lies in its base.
             CancelledError: `cancelled` said so.
         """
         watch = Watch(request.time_limit, cancelled)
@@ -77,6 +78,10 @@ class Planner:
         beyond = np.maximum(robot.lower - start, start - robot.upper).max()
         if beyond > panda.FROM_LIMITS:
             raise InputError("start", f"{beyond:.3f} rad beyond a limit", "radians within limits", "check the units")
+        if deep := in_the_base(robot, request.boxes, request.stands_on):
+            words = f"the arm's base stands {max(deep.values()):.2f} m deep in what is said to be there"
+            repair = "check where TF has camera and base; what the base is mounted on may touch it (stands_on)"
+            raise StandsWrongError(0, words, tuple(sorted(deep)), repair)
         draw = np.random.default_rng(request.seed)
         checkers = [Checker(robot, request.boxes, segment) for segment in request.segments]
         paths: list[Path] = []
@@ -112,7 +117,7 @@ class _Task:
         if not self.free:
             return self._follow(start)
         if touched := self.checkers[self.first].touched(start):
-            raise NoPathError(self.first, "the arm stands too near", touched, "move it away by hand")
+            raise StandsWrongError(self.first, "the arm stands too near", touched, "move it away by hand")
         postures = self._postures(start)
         corners = self._search(start, [posture.joints for posture in postures])
         chosen = min(postures, key=lambda posture: float(np.abs(posture.joints - corners[-1]).max()))

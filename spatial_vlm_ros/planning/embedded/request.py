@@ -98,12 +98,13 @@ class Request:
         start: (7,) joint positions, radians.
         segments: one after another.
         boxes: everything to keep away from; the floor or table top too.
+        stands_on: ids of boxes that the arm's base may reach into: what it is mounted on.
         seed: same request and seed, same trajectory, as long as the time limit is not reached.
         time_limit: seconds for all segments together.
         speed: fraction of the fastest motion, above 0 and at most 1.
 
     Raises:
-        InputError: a value is out of range, an id is there twice, or a name in `touch` is no box.
+        InputError: a value is out of range, an id is there twice, or a name in `touch` or `stands_on` is no box.
     """
 
     start: Floats
@@ -112,6 +113,7 @@ class Request:
     seed: int = 0
     time_limit: float = 5.0
     speed: float = 1.0
+    stands_on: Collection[str] = frozenset()
 
     def __post_init__(self) -> None:
         start = np.array(self.start, np.float64)
@@ -130,10 +132,11 @@ class Request:
         if twice:
             raise InputError("boxes", f"{twice[0]!r} twice", "unique ids", "give each box a name of its own")
         known = {box.id for box in self.boxes}
-        for segment in self.segments:
-            for name in (*segment.touch, *segment.held_touch):
+        touched = [name for segment in self.segments for name in (*segment.touch, *segment.held_touch)]
+        for what, names in (("touch", touched), ("stands_on", self.stands_on)):
+            for name in names:
                 if name not in known:
-                    raise InputError("touch", repr(name), f"one of {sorted(known)}", "name a box of this request")
+                    raise InputError(what, repr(name), f"one of {sorted(known)}", "name a box of this request")
 
 
 @dataclass(frozen=True, eq=False)
