@@ -780,6 +780,19 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class OfferedAnswer:
+    """One answer to a question.
+
+    Args:
+        text: words that the parser understands, for example "the left one"; sent with the question's dialogue_id.
+        ids: detection ids of the candidates that they mean; one where the answer settles it.
+    """
+
+    text: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class HiddenRegion:
     """A part of the scene that cannot be seen and is large enough to hide something.
 
@@ -845,6 +858,7 @@ class Resolution:
         frame_of_reference: the one in force, whether or not a relation needed it; None when no scene was built.
         up_from: where "up" came from; None when no scene was built.
         question: asked when an answer would settle the matter.
+        answers: to the question, each with what it means; empty where other words are needed, and without a question.
         dialogue_id: set with `question` and when OK; an answer ("the red one", "no, the other one") refers to it.
         hidden_regions: where a thing that was not found could be.
         confidence: probability that the answer is right; for refusals the likeliest candidate's share, 0 before any
@@ -880,6 +894,7 @@ class Resolution:
     targets: tuple[Target, ...] = ()
     places: tuple[Place, ...] = ()
     second_opinion: SecondOpinion | None = None
+    answers: tuple[OfferedAnswer, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

@@ -22,6 +22,7 @@ from spatial_vlm_ros.types import (
     GraspHint,
     HiddenRegion,
     NounPhrase,
+    OfferedAnswer,
     Ordinal,
     Place,
     Pose,
@@ -114,6 +115,7 @@ EVERYTHING = Resolution(
     frame_of_reference=FrameOfReference.SPEAKER, up_from=UpSource.TF, question="Which?", dialogue_id="abc",
     hidden_regions=(HiddenRegion("d2", (0.1, 0.2, 0.3), (0.1, 0.1, 0.1), "base_link"),), confidence=0.9, query=QUERY,
     stamp_ns=7, frame="f01", ms=1.5, timings_ms={"parse": 0.5}, targets=MUGS, places=SPOTS,
+    answers=(OfferedAnswer("the left one", ("d0",)), OfferedAnswer("the mugs", ("d0", "d1"))),
 )  # fmt: skip
 
 
@@ -137,6 +139,7 @@ def test_everything_that_can_be_said_is_valid_against_the_schema() -> None:
         (("query", "steps", 0, "action"), None),
         (("places", 0, "stability_m"), "high"),
         (("targets", 1, "pose"), None),
+        (("answers", 1, "ids"), "d0"),
     ],
 )
 def test_a_word_that_does_not_exist_is_refused_by_schema_and_reader(path: tuple[str | int, ...], value: object) -> None:

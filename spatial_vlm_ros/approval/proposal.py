@@ -162,6 +162,7 @@ class Question:
         answers: possible answers, in words that the resolver understands; others may be typed.
         expires_after: seconds from `ask` in which it can be answered.
         picture: PNG or JPEG of the scene, or None.
+        means: what each of the answers stands for, such as ids in the picture; empty = it is not shown.
 
     Raises:
         InputError: a field is not of the form above.
@@ -173,6 +174,7 @@ class Question:
     answers: tuple[str, ...] = ()
     expires_after: float = 120.0
     picture: bytes | None = field(default=None, repr=False)
+    means: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_words("dialogue_id", self.dialogue_id, _LONGEST_NAME)
@@ -180,6 +182,11 @@ class Question:
         _check_text("question", self.text)
         for answer in self.answers:
             _check_words("answer", answer)
+        for words in self.means:
+            _check_text("meaning of an answer", words)
+        if len(self.means) not in (0, len(self.answers)):
+            got, expected = f"{len(self.means)} meanings", f"{len(self.answers)}, one for each answer, or none"
+            raise InputError("meanings of answers", got, expected, "give both from the same resolution")
         _check_expiry(self.expires_after)
         media_type(self.picture)
 

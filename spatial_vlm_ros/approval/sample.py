@@ -51,9 +51,10 @@ class Sample:
             uuid.uuid4().hex,
             SENTENCE,
             asked.question or asked.message,
-            ("the bonnet one", "the ribbon one"),
+            tuple(answer.text for answer in asked.answers),
             self._expires_after,
             self._picture(asked),
+            tuple(", ".join(answer.ids) for answer in asked.answers),
         )
         self._desk.ask(question)
         answer = self._desk.wait_answer(question.dialogue_id, stopped)

@@ -31,13 +31,13 @@ from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.approval.audit import AuditLog
 from spatial_vlm_ros.approval.desk import ApprovalDesk
-from spatial_vlm_ros.approval.proposal import Decision, Question
+from spatial_vlm_ros.approval.proposal import Decision
 from spatial_vlm_ros.config import GateConfig, PlanningConfig
 from spatial_vlm_ros.errors import BusyError, InputError, RejectedError, SpatialVlmError, StaleInputError
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.calls import Action, Bridge
 from spatial_vlm_ros.nodes.motion_client import MotionClient
-from spatial_vlm_ros.nodes.proposals import audit_path, png_of, proposal_of, secret_matches, token_of
+from spatial_vlm_ros.nodes.proposals import audit_path, proposal_of, question_of, secret_matches, token_of
 from spatial_vlm_ros.nodes.transform_watch import TransformWatch
 from spatial_vlm_ros.planning.course import Course, Ending, Offer, Seen, Stage, Ways, Words, told
 from spatial_vlm_ros.schema import resolution_from_json, surroundings_from_json
@@ -232,15 +232,7 @@ class PlannerGate(Node):
                 if around is not None:
                     self._watch.follow(around.frame_id, around.camera_frame, around.stamp_ns)
                 return seen
-            labels = [candidate.label for candidate in asked.candidates]
-            question = Question(
-                asked.dialogue_id,
-                asked.instruction,
-                asked.question,
-                tuple(labels) if len(set(labels)) == len(labels) else (),  # two of a name settle nothing
-                expires_after=self._config.approval_timeout,
-                picture=png_of(self._picture, asked.stamp_ns),
-            )
+            question = question_of(asked, self._config.approval_timeout, self._picture)
             self._desk.ask(question)
             self._say(goal, Stage.RESOLVING, f"asked: {asked.question}")
             answer = self._desk.wait_answer(question.dialogue_id, cancelled)

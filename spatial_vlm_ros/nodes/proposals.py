@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.approval.proposal import Phase, Preview, Proposal
+from spatial_vlm_ros.approval.proposal import Phase, Preview, Proposal, Question
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.planning.course import Offer, told
 from spatial_vlm_ros.planning.planner import GRIPS
@@ -77,6 +77,25 @@ def proposal_of(goal_id: str, offer: Offer, expires_after: float, picture: Any) 
         warnings=_warnings(resolution, offer),
         picture=png_of(picture, offer.scene.stamp_ns),
         preview=_preview(offer),
+    )
+
+
+def question_of(asked: Resolution, expires_after: float, picture: Any) -> Question:
+    """The question of a resolution that has one, with an answer to press for each that it offers.
+
+    Args:
+        asked: with question and dialogue_id.
+        expires_after: seconds.
+        picture: sensor_msgs/Image, rgb8, of the same stamp, or None.
+    """
+    return Question(
+        asked.dialogue_id or "",
+        asked.instruction,
+        asked.question or "",
+        tuple(answer.text for answer in asked.answers),
+        expires_after,
+        png_of(picture, asked.stamp_ns),
+        tuple(", ".join(answer.ids) for answer in asked.answers),
     )
 
 

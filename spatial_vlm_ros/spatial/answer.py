@@ -15,10 +15,12 @@ from spatial_vlm_ros.spatial.decision import Verdict, candidates
 from spatial_vlm_ros.spatial.likelihood import calibrated
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
 from spatial_vlm_ros.spatial.placement import place_of
+from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.typical_sizes import expected_size
 from spatial_vlm_ros.types import (
     GraspHint,
     HiddenRegion,
+    OfferedAnswer,
     Pose,
     Resolution,
     Scene,
@@ -40,7 +42,7 @@ def answer(verdict: Verdict, believer: Believer, instruction: str) -> Resolution
         size = expected_size(verdict.phrase, layout, config.hidden_size, believer.match(verdict.phrase))
         hidden = hidden_regions(layout, size)
     disagreed = verdict.status is Status.DISAGREEMENT
-    question = second_opinion.question(verdict, believer) if disagreed else wording.question(verdict, believer)
+    asked = second_opinion.question(verdict, believer) if disagreed else wording.question(verdict, believer)
     chosen = scene.objects[verdict.chosen] if verdict.chosen >= 0 else None
     spots = verdict.placing.spots if answered and verdict.placing is not None else ()
     places = tuple(place_of(spot, layout) for spot in spots)
@@ -60,14 +62,21 @@ def answer(verdict: Verdict, believer: Believer, instruction: str) -> Resolution
         candidates=candidates(verdict, believer),
         frame_of_reference=believer.frames_used[0] if believer.frames_used else believer.default_frame,
         up_from=scene.up_from,
-        question=question,
-        dialogue_id=_dialogue_id(instruction, scene) if question or answered else None,
+        question=asked.text if asked is not None else None,
+        dialogue_id=_dialogue_id(instruction, scene) if asked is not None or answered else None,
         hidden_regions=hidden,
         confidence=round(sure, 6),
         query=verdict.query,
         stamp_ns=scene.frame.stamp_ns,
         second_opinion=verdict.opinion,
+        answers=_offered(asked, scene) if asked is not None else (),
     )
+
+
+def _offered(asked: Question, scene: Scene) -> tuple[OfferedAnswer, ...]:
+    """Answers to choose from; none where it is not clear which things they mean."""
+    answers = asked.answers if asked.clear else ()
+    return tuple(OfferedAnswer(words, tuple(scene.objects[row].id for row in rows)) for words, rows in answers)
 
 
 def target_of(thing: SceneObject, scene: Scene) -> Target:

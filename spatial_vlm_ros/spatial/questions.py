@@ -54,11 +54,13 @@ class Question:
         text: the question.
         answers: (words, rows) for each answer: words that the parser understands, and the things that they mean.
         bits: what the answer is expected to tell about which thing is meant.
+        clear: whether each answer clearly fits its things and no others; else it stands for what it fits best.
     """
 
     text: str
     answers: tuple[tuple[str, tuple[int, ...]], ...]
     bits: float
+    clear: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,7 +295,7 @@ def _unclear(describer: Describer, prior: Array, several: bool) -> Question:
         best = np.array([0, 1]) if first == 0 else np.array([1, 0])
     meant = [tuple(row for row, place in zip(rows, best, strict=True) if place == n) for n in range(len(places))]
     answers = tuple((d.said(), held) for d, held in zip(places, meant, strict=True) if held)
-    return Question(text, answers, max(0.0, _bits(prior, places)))
+    return Question(text, answers, max(0.0, _bits(prior, places)), clear=False)
 
 
 def _orders(describer: Describer) -> list[tuple[str, list[Description]]]:

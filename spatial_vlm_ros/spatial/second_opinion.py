@@ -25,6 +25,7 @@ from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import Verdict, other_frames, usable
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import FLOOR, calibrated, state_of
+from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SecondOpinion, Status
 
@@ -338,7 +339,7 @@ def message(verdict: Verdict, believer: Believer) -> str:
     )
 
 
-def question(verdict: Verdict, believer: Believer) -> str | None:
+def question(verdict: Verdict, believer: Believer) -> Question | None:
     """What to ask on a DISAGREEMENT: which of both, where both are of the kind; else whether ours is meant."""
     found = believer.config.decision.found
     alike = all(verdict.belief.fit[row] >= found for row in verdict.rivals)

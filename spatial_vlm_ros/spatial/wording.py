@@ -23,7 +23,7 @@ def name_of(thing: SceneObject) -> str:
     return questions.printable(f"{thing.detection.label} ({thing.id})")
 
 
-def question(verdict: Verdict, believer: Believer) -> str | None:
+def question(verdict: Verdict, believer: Believer) -> questions.Question | None:
     """What to ask, where an answer would settle the matter."""
     layout = believer.layout
     frame = verdict.query.target.stated_frame or believer.default_frame  # the one an answer will be judged in
@@ -33,12 +33,12 @@ def question(verdict: Verdict, believer: Believer) -> str | None:
         members = verdict.belief.fit * np.prod([c.chance for c in verdict.belief.clauses if not c.is_order], axis=0)
         return questions.ask(
             verdict.query.target, verdict.rivals, verdict.probability, layout, frames, frame=frame, members=members
-        ).text  # fmt: skip
+        )  # fmt: skip
     if verdict.chosen < 0 or verdict.phrase is not None:
         return None
     alone = int((verdict.belief.fit >= 0.5).sum()) == 1
     if verdict.status is Status.LOW_CONFIDENCE or (verdict.status is Status.RELATION_UNSATISFIED and alone):
-        return questions.confirm(verdict.chosen, layout, frame=frame)
+        return questions.Question(questions.confirm(verdict.chosen, layout, frame=frame), (), 0.0)
     return None
 
 

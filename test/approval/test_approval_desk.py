@@ -491,6 +491,12 @@ def test_a_preview_has_finite_points_of_three_numbers() -> None:
         Preview("base", grasp_width=-0.1)
 
 
+@pytest.mark.parametrize("means", [("c1",), ("c1", "c2", "c3"), ("c1", " ")])
+def test_each_answer_means_something_or_none_does(office: Any, means: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="answer"):
+        office.question(means=means)
+
+
 @pytest.mark.parametrize("text", ["", " ", "a\tb", "x" * 2001])
 def test_an_answer_is_one_line_of_words(text: str) -> None:
     with pytest.raises(InputError, match="answer"):

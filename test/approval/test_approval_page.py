@@ -186,6 +186,14 @@ def test_answering_by_a_button_or_in_words(ann: Visitor, office: Any) -> None:
         assert office.desk.wait_answer(question.dialogue_id).text == "the ribbon one"
 
 
+def test_what_an_answer_means_is_on_its_button_and_is_not_sent(ann: Visitor, office: Any) -> None:
+    question = office.question(answers=("the left one", "the right one"), means=("c1", "<b>c2</b>\x07"))
+    office.desk.ask(question)
+    assert "the right one (&lt;b&gt;c2&lt;/b&gt;" in ann.get().text
+    assert ann.press("the left one (c1)").status == 303
+    assert office.desk.wait_answer(question.dialogue_id).text == "the left one"
+
+
 def test_requesting_a_stop_by_the_page(ann: Visitor, page: Page, office: Any) -> None:
     heard: list[str] = []
     office.desk.on_stop(heard.append)

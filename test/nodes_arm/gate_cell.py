@@ -6,8 +6,8 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 from spatial_vlm_ros.nodes import qos
 
 SENTENCE = "put the chick behind the cup on the tray"
+OTHER = "other"
 FIXED, BASE = "odom", "panda_link0"
 ODOMETRY_NS = 20_000_000
 CLOCK = {"use_sim_time": True}
@@ -62,7 +63,7 @@ class Cell:
     """The processes, and a client of all of them."""
 
     def __init__(self, graph: ArmGraph, begin: Callable[..., Started], audit: Path, **gate: Any) -> None:
-        self.graph, self.audit = graph, audit
+        self.graph, self.audit, self._begin = graph, audit, begin
         self.processes = {
             "sim_arm": begin("sim_arm", clock=True, speed=4.0, rate=4.0),
             "resolver": begin("resolver", base_frame="panda_link0", frame_timeout=30.0, **CLOCK),
@@ -94,6 +95,7 @@ class Cell:
     def _make(self, context: Context) -> Node:
         node = rclpy.create_node("person", context=context)
         self.pick = ActionClient(node, PickInstruction, "pick")
+        self.other_pick = ActionClient(node, PickInstruction, f"{OTHER}/pick")
         self.approving = node.create_client(Approve, "approve")
         self.stopping = node.create_client(Trigger, "stop")
         self.judging = node.create_client(Trigger, "judge")
@@ -118,6 +120,23 @@ class Cell:
         self.moving.publish(TFMessage(transforms=[told]))
         self.odometry.append((now, base))
 
+    @contextmanager
+    def another_gate(self, **parameters: Any) -> Iterator[Started]:
+        """A second gate in the same cell, whose names begin with "other"; for one goal at a time in both together."""
+        names = [f"pick/_action/{part}" for part in ("send_goal", "get_result", "cancel_goal", "feedback", "status")]
+        rules = [f"{name}:={OTHER}/{name}" for name in (*names, "approve", "stop", "proposal")]
+        given = {**GATE, **CLOCK, "audit_log": str(self.audit.with_name("other.jsonl")), **parameters}
+        gate = self._begin("planner_gate", "__node:=other_gate", *rules, **given)
+        try:
+            gate.says("planner_gate is ready")
+            self.until(self.other_pick.server_is_ready, "the other gate is there")
+            for service in ("send_goal", "get_result", "cancel_goal"):
+                self.until(lambda s=service: self.node.count_services(f"/{OTHER}/pick/_action/{s}"), "it is whole")
+            yield gate
+        finally:
+            gate.process.terminate()
+            gate.ends()
+
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait; three times as long as for a single node."""
         for attempt in (False, False, True):
@@ -137,10 +156,14 @@ class Cell:
 
     # -------------------------------------------------------------------------------------------- the person
 
-    def send(self, instruction: str = SENTENCE, dialogue_id: str = "", plan_only: bool = False) -> Picking:
+    def send(
+        self, instruction: str = SENTENCE, dialogue_id: str = "", plan_only: bool = False, pick: Any = None
+    ) -> Picking:
         picking = Picking()
         goal = PickInstruction.Goal(instruction=instruction, dialogue_id=dialogue_id, plan_only=plan_only)
-        sent = self.pick.send_goal_async(goal, feedback_callback=lambda m: picking.stages.append(m.feedback.stage))
+        sent = (pick or self.pick).send_goal_async(
+            goal, feedback_callback=lambda m: picking.stages.append(m.feedback.stage)
+        )
         picking.handle = self.wait(sent, "the goal is accepted")
         assert picking.handle.accepted
 

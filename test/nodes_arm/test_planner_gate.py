@@ -7,6 +7,7 @@ by the simulation.
 
 from __future__ import annotations
 
+import re
 import signal
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 pytest.importorskip("mujoco")
 
 from action_msgs.msg import GoalStatus
+from approval_visitor import Visitor
 from arm_graph import ArmGraph
 from gate_cell import FIXED, SENTENCE, Cell, later
 from live_domain import free_domain
@@ -35,10 +37,12 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
     running: list[Started] = []
     with free_domain() as domain:
 
-        def begin(name: str, **parameters: object) -> Started:
+        def begin(name: str, *remapped: str, **parameters: object) -> Started:
             given = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
+            given += [word for rule in remapped for word in ("-r", rule)]
             words = ("-m", "spatial_vlm_ros.nodes", name, "--ros-args", *given)
-            running.append(Started(words, folder / f"{name}.txt", {"ROS_DOMAIN_ID": str(domain)}))
+            log = folder / f"{len(running)} {name}.txt"
+            running.append(Started(words, log, {"ROS_DOMAIN_ID": str(domain)}))
             return running[-1]
 
         graph = ArmGraph(domain, controllers=False)
@@ -66,6 +70,20 @@ def test_an_ambiguous_request_is_asked_back_and_its_answer_is_planned(cell: Cell
     assert asked.resolution.question
     answered = cell.run("the ribbon one", dialogue_id=asked.resolution.dialogue_id, plan_only=True)
     assert (answered.name, answered.result.resolution.target[0].id) == ("OK", "ribbon")
+    assert cell.accepted() == 0
+
+
+def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page(cell: Cell) -> None:
+    pytest.importorskip("starlette")
+    pytest.importorskip("uvicorn")
+    with cell.another_gate(questions="page", page=True) as asking:
+        port, token = re.search(r"approve at http://127\.0\.0\.1:(\d+)/\?token=(\S+)", asking.output).groups()  # type: ignore[union-attr]
+        person = Visitor("127.0.0.1", int(port)).sign_in(token)
+        picking = cell.send("put the chick on the tray", plan_only=True, pick=cell.other_pick)
+        cell.until(lambda: "Which chick" in person.get().text, "the question is on the page")
+        assert person.press("the ribbon one (ribbon)").status == 303
+        assert (cell.end(picking).name, picking.result.moved) == ("OK", False), picking.result.status.message
+        assert picking.result.resolution.target[0].id == "ribbon"
     assert cell.accepted() == 0
 
 

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answers that a resolution offers beside its question: each leads to its own thing, and never to another.
+
+On seeds and sentences that no word of a question was written on, and on frames of real sensors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.config import ResolverConfig, config_from
+from spatial_vlm_ros.evaluation.frame_folder import load_frame
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.sim.random_worlds import random_tabletop
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.types import Detection, OfferedAnswer, Resolution, RgbdFrame, Status, Vector3
+
+if TYPE_CHECKING:
+    from conftest import Tabletop
+
+SEEDS = range(9000, 9045)
+KINDS = ("cup", "can", "box", "block", "ball", "bowl", "mug")
+Picture = tuple[str, RgbdFrame, tuple[Detection, ...]]
+
+
+def pictures(tabletop: Tabletop, seeds: Sequence[int]) -> Iterator[Picture]:
+    """Tables with two or three kinds of things and noise on their depth, of which most is seen."""
+    for seed in seeds:
+        draw = np.random.default_rng(seed)
+        kinds = [str(kind) for kind in draw.permutation(KINDS)[: int(draw.integers(2, 4))]]
+        colours = (("grey",), ("red", "green", "blue"), ("red", "white"))[seed % 3]
+        world = random_tabletop(draw, int(draw.integers(3, 9)), labels=kinds, colours=colours)
+        eye: Vector3 = (float(draw.uniform(-0.3, 0.3)), float(draw.uniform(-1.1, -0.8)), float(draw.uniform(0.5, 0.9)))
+        seen = tabletop.see(*world.bodies, eye=eye)
+        if min(seen.visible_fraction.values()) >= 0.6:
+            yield f"seed {seed}", noisy(seen.frame, draw), seen.detections
+
+
+def sentences(detections: Sequence[Detection], words: Sequence[str] = ("behind", "left of", "near")) -> list[str]:
+    labels = [detection.label for detection in detections]
+    several = sorted({label for label in labels if labels.count(label) > 1})
+    landmark = sorted({label for label in labels if labels.count(label) == 1})[:1]
+    related = [f"grab the {label} {word} the {other}" for label in several for other in landmark for word in words]
+    return [*(f"give me the {label}" for label in several), *related, "the thing"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One offered answer, and what came of it."""
+
+    where: str
+    asked: Resolution
+    offered: OfferedAnswer
+    found: Resolution
+
+    @property
+    def end(self) -> str:
+        """Own: what it means; other: another thing; else the status of the refusal."""
+        if self.found.target is None:
+            return self.found.status.value
+        return "own" if self.found.target.id in self.offered.ids else "other"
+
+    def __str__(self) -> str:
+        question = f"{self.where}: {self.asked.instruction!r}: {self.asked.question}"
+        return f"{question} {self.offered}: {self.end}: {self.found.message}"
+
+
+def trials(shown: Picture, instruction: str, config: ResolverConfig | None = None) -> Iterator[Trial]:
+    where, frame, detections = shown
+    asked = Resolver(config).resolve(frame, instruction, detections)
+    known = {candidate.id for candidate in asked.candidates}
+    assert asked.question or not asked.answers
+    for offered in asked.answers:
+        assert set(offered.ids) <= known, offered
+        found = Resolver(config).resolve(frame, offered.text, detections, follows=[instruction])
+        yield Trial(where, asked, offered, found)
+
+
+def told(tried: Sequence[Trial]) -> str:
+    return f"{Counter(trial.end for trial in tried)}\n" + "\n".join(str(t) for t in tried if t.end != "own")
+
+
+def test_of_two_chicks_each_answer_is_one_of_them() -> None:
+    frame, detections = chicks_and_cup_frame()
+    asked = Resolver().resolve(frame, "grab me the chick", detections)
+    assert {candidate.label for candidate in asked.candidates[:2]} == {"chick"}
+    assert asked.answers == (
+        OfferedAnswer("the bonnet one", ("bonnet",)),
+        OfferedAnswer("the ribbon one", ("ribbon",)),
+    )
+    plain = tuple(dataclasses.replace(detection, attributes=()) for detection in detections)
+    for offered in Resolver().resolve(frame, "grab me the chick", plain).answers:
+        found = Resolver().resolve(frame, offered.text, plain, follows=["grab me the chick"])
+        assert found.target is not None
+        assert (found.target.id,) == offered.ids
+
+
+def test_an_answer_of_random_tables_never_leads_to_another_thing(tabletop: Tabletop) -> None:
+    tried = [trial for shown in pictures(tabletop, SEEDS) for words in sentences(shown[2])
+             for trial in trials(shown, words)]  # fmt: skip
+    single = [trial for trial in tried if len(trial.offered.ids) == 1]
+    assert len(single) >= 300
+    assert not [trial for trial in tried if trial.end == "other"], told(tried)
+    settled = [trial for trial in single if trial.end == "own"]
+    assert len(settled) >= 0.97 * len(single), told(single)
+    for trial in tried:  # a refusal asks on, or says that these words do not hold of that very thing
+        if trial.end != "own":
+            assert trial.found.status in (Status.AMBIGUOUS, Status.LOW_CONFIDENCE), trial
+            assert {candidate.id for candidate in trial.found.candidates} & set(trial.offered.ids), trial
+
+
+def test_an_answer_on_real_frames_never_leads_to_another_thing(real_frames: Path) -> None:
+    shown = [(folder.name, *load_frame(folder)) for folder in sorted(real_frames.glob("f[0-9]*"))]
+    tried = [trial for picture in shown for words in sentences(picture[2]) for trial in trials(picture, words)]
+    assert len(tried) >= 40
+    assert not [trial for trial in tried if trial.end == "other"], told(tried)
+    assert sum(trial.end == "own" for trial in tried) >= 0.9 * len(tried), told(tried)
+
+
+def test_whose_side_is_meant_can_be_answered(tabletop: Tabletop) -> None:
+    config = config_from({"relation": {"second_frame": "robot"}})
+    tried = [
+        trial
+        for shown in pictures(tabletop, SEEDS)
+        for words in sentences(shown[2], ("behind", "left of", "right of", "in front of"))
+        for trial in trials(shown, words, config)
+        if str(trial.asked.question).startswith("From whose side")
+    ]
+    assert len(tried) >= 8
+    assert {trial.end for trial in tried} == {"own"}, told(tried)
+
+
+def test_answers_that_may_mean_either_thing_are_not_offered(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", 0, 0))
+    twice = (seen.detections[0], dataclasses.replace(seen.detections[0], id="again"))
+    found = Resolver().resolve(seen.frame, "the can", twice)
+    assert found.status is Status.AMBIGUOUS
+    assert found.question
+    assert found.answers == ()
+
+
+@pytest.mark.parametrize("instruction", ["grab me the chick behind the cup", "the duck", "blah of of"])
+def test_without_a_question_nothing_is_offered(instruction: str) -> None:
+    frame, detections = chicks_and_cup_frame()
+    found = Resolver().resolve(frame, instruction, detections)
+    assert found.question is None
+    assert found.answers == ()
