@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A behaviour tree that asks which thing is meant, and answers the question that may come back.
+"""A behaviour tree that asks which thing is meant, or has it taken, and answers the question that may come back.
 
     python examples/py_trees_pick.py "grab me the chick" --answer "the bonnet one"
+    python examples/py_trees_pick.py --action pick --plan-only "put the chick on the tray" --answer "the bonnet one"
 
-`CallAction` calls any ROS 2 action without blocking a tick. Its result goes to the blackboard. Here it calls `resolve`;
-an action of the same shape (a goal with words, a result with a Resolution) only needs another type and name. Needs
-py_trees (pip install py_trees, or ros-$ROS_DISTRO-py-trees). docs/drop_in.md starts the rest of it without a camera.
+`CallAction` calls any ROS 2 action without blocking a tick. Its result goes to the blackboard. Here it calls `resolve`,
+or `pick` of the planner gate, which may move an arm once a person has approved it; an action of the same shape (a goal
+with words, a result with a Resolution) only needs another type and name. Needs py_trees (pip install py_trees, or
+ros-$ROS_DISTRO-py-trees). docs/drop_in.md starts the rest of it without a camera.
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
-from spatial_vlm_interfaces.action import ResolveInstruction
+from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
 
 TICK = 0.1  # s
 SUCCEEDED, FAILED, REFUSED = 0, 1, 3
 RESULT = "result"
+ACTIONS: dict[str, Any] = {"resolve": ResolveInstruction, "pick": PickInstruction}
 
 
 class Call:
@@ -71,8 +74,9 @@ class Call:
 class CallAction(py_trees.behaviour.Behaviour):
     """RUNNING while an action runs, SUCCESS when its goal succeeded, else FAILURE; interrupted, it cancels the goal.
 
-    The blackboard has, under the behaviour's name: result, None until there is one; and of a result that is, or has, a
-    Resolution: status, message, question and dialogue_id ("" where there is none).
+    The blackboard has, under the behaviour's name: result, None until there is one; status and message of the result,
+    or else of its Resolution; and of a result that is, or has, a Resolution: question and dialogue_id ("" where there
+    is none).
 
     Args:
         name: of the behaviour.
@@ -128,7 +132,7 @@ class CallAction(py_trees.behaviour.Behaviour):
     def _judge(self, response: Any) -> Status:
         result = response.result
         answer = getattr(result, "resolution", result)
-        status = getattr(answer, "status", None)
+        status = status_of(result)
         words = str(getattr(status, "message", ""))
         self._note(
             result, str(getattr(status, "name", "")), words, getattr(answer, "question", ""),
@@ -171,34 +175,45 @@ class WasAsked(py_trees.behaviour.Behaviour):
         return Status.SUCCESS if self.feedback_message else Status.FAILURE
 
 
-def which_thing(instruction: str, answer: str) -> py_trees.behaviour.Behaviour:
-    """Resolve the words; where that ends in a question, answer it once."""
-    first = CallAction("resolve", ResolveInstruction, "resolve", lambda: goal(instruction))
+def which_thing(instruction: str, answer: str, action: str = "resolve", **more: Any) -> py_trees.behaviour.Behaviour:
+    """Call the action with the words; where that ends in a question, answer it once.
+
+    Args:
+        instruction: English.
+        answer: to the question that may come back; "" = it is not answered.
+        action: of ACTIONS; the first behaviour has its name.
+        more: other fields of its goals, such as plan_only of pick.
+    """
+
+    def goal(words: str, dialogue_id: str = "") -> Any:
+        return ACTIONS[action].Goal(instruction=words, dialogue_id=dialogue_id, **more)
+
+    first = CallAction(action, ACTIONS[action], action, lambda: goal(instruction))
     if not answer:
         return first
-    read = py_trees.blackboard.Client(name="the answer", namespace="resolve")
+    read = py_trees.blackboard.Client(name="the answer", namespace=action)
     read.register_key("dialogue_id", access=Access.READ)
-    second = CallAction("again", ResolveInstruction, "resolve", lambda: goal(answer, read.get("dialogue_id")))
-    asked = py_trees.composites.Sequence("settle it", memory=True, children=[WasAsked("asked?", "resolve"), second])
+    second = CallAction("again", ACTIONS[action], action, lambda: goal(answer, read.get("dialogue_id")))
+    asked = py_trees.composites.Sequence("settle it", memory=True, children=[WasAsked("asked?", action), second])
     return py_trees.composites.Selector("which thing", memory=True, children=[first, asked])
 
 
-def goal(instruction: str, dialogue_id: str = "") -> ResolveInstruction.Goal:
-    """A goal of these words."""
-    return ResolveInstruction.Goal(instruction=instruction, dialogue_id=dialogue_id)
+def status_of(result: Any) -> Any:
+    """The status of a result: its own, as `pick` has one, else that of its Resolution, or of the Resolution it is."""
+    return getattr(result, "status", None) or getattr(getattr(result, "resolution", None), "status", None)
 
 
 def last_result() -> Any:
     """The result of the last call that there was, or None."""
-    results = [py_trees.blackboard.Blackboard.storage.get(f"/{name}/{RESULT}") for name in ("again", "resolve")]
+    results = [py_trees.blackboard.Blackboard.storage.get(f"/{name}/{RESULT}") for name in ("again", *ACTIONS)]
     return next((result for result in results if result is not None), None)
 
 
 def told(result: Any) -> str:
     """A line for people."""
-    answer = result.resolution
-    if not answer.target:
-        return f"{answer.status.name}: {answer.status.message} {answer.question}".strip()
+    answer, status = result.resolution, status_of(result)
+    if hasattr(result, "status") or not answer.target:
+        return f"{status.name}: {status.message} {answer.question}".strip()
     at = answer.target[0].pose.pose.position
     return f"{answer.target[0].id}: {at.x:.3f} {at.y:.3f} {at.z:.3f} m in {answer.header.frame_id}"
 
@@ -208,11 +223,18 @@ def main(words: Sequence[str] | None = None) -> int:
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given.add_argument("instruction")
     given.add_argument("--answer", default="", help="to the question that may come back")
+    given.add_argument(
+        "--action", choices=tuple(ACTIONS), default="resolve", help="pick may move an arm, once approved"
+    )
+    given.add_argument("--plan-only", action="store_true", help="of pick: plan, and move nothing")
     said = list(sys.argv if words is None else words)
     options = given.parse_args(remove_ros_args(said)[1:])
+    if options.plan_only and options.action != "pick":
+        given.error("--plan-only is of --action pick")
+    more = {"plan_only": True} if options.plan_only else {}
     rclpy.init(args=said)
     node = Node("py_trees_pick_example")
-    tree = py_trees.trees.BehaviourTree(which_thing(options.instruction, options.answer))
+    tree = py_trees.trees.BehaviourTree(which_thing(options.instruction, options.answer, options.action, **more))
     tree.setup(node=node)
     stage = ""
     try:

@@ -18,7 +18,8 @@ from lifecycle_msgs.msg import Transition
 from live_graph import DEADLINE, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
 from rclpy.context import Context
-from spatial_vlm_interfaces.action import ResolveInstruction
+from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
+from spatial_vlm_interfaces.msg import Target
 
 py_trees = pytest.importorskip("py_trees")
 Status = py_trees.common.Status
@@ -123,6 +124,31 @@ def test_a_refusal_without_question_is_not_asked_about(live: Graph, example: Any
     assert tree.ended() is Status.FAILURE
     assert board_of("resolve")["status"] == "NOT_FOUND"
     assert "again" not in {key.split("/")[1] for key in py_trees.blackboard.Blackboard.storage}
+
+
+def test_of_a_pick_its_own_status_is_told_beside_the_question_of_its_resolution(example: Any) -> None:
+    class Ended:
+        status = GoalStatus.STATUS_ABORTED
+        result = PickInstruction.Result()
+
+    Ended.result.status.name, Ended.result.status.message = "PLANNING_FAILED", "no path"
+    Ended.result.resolution.status.name, Ended.result.resolution.dialogue_id = "OK", "d1"
+    Ended.result.resolution.target = [Target(id="bonnet")]
+    behaviour = example.which_thing("take the chick", "", "pick", plan_only=True)
+    assert behaviour.name == "pick"
+    assert behaviour._goal() == PickInstruction.Goal(instruction="take the chick", plan_only=True)
+    assert behaviour._judge(Ended) is Status.FAILURE
+    found = board_of("pick")
+    assert (found["status"], found["message"], found["dialogue_id"]) == ("PLANNING_FAILED", "no path", "d1")
+    assert example.last_result() is Ended.result
+    assert example.told(Ended.result) == "PLANNING_FAILED: no path"
+
+
+@pytest.mark.parametrize("words", [["--plan-only", "the chick"], ["--action", "grasp", "the chick"]])
+def test_what_makes_no_sense_is_refused_before_anything_is_called(example: Any, words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        example.main(["py_trees_pick.py", *words])
+    assert ended.value.code == 2
 
 
 def test_a_tree_that_is_interrupted_cancels_its_goal_and_can_begin_again(live: Graph, example: Any) -> None:

@@ -8,9 +8,10 @@ by the simulation.
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,29 @@ from approval_visitor import Visitor
 from arm_graph import ArmGraph
 from gate_cell import FIXED, SENTENCE, Cell, later
 from live_domain import free_domain
-from live_process import Started
+from live_process import ROOT, Started
 from std_srvs.srv import Trigger
 
 from spatial_vlm_ros.approval.audit import verify
 
+Program = Callable[..., Started]
 PLANNING, WAITING, MOVING = 3, 4, 6
 PATIENCE = 25.0  # s, of the gate with a person
+
+
+@pytest.fixture
+def program(cell: Cell, tmp_path: Path) -> Iterator[Program]:
+    """Starts a program of the repository in the cell's domain."""
+    running: list[Started] = []
+
+    def begin(*words: str) -> Started:
+        log = tmp_path / f"{len(running)}.txt"
+        running.append(Started(words, log, {"ROS_DOMAIN_ID": str(cell.graph.domain)}))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        each.close()
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +101,32 @@ def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page(cell: Cell) -> None
         assert person.press("the ribbon one (ribbon)").status == 303
         assert (cell.end(picking).name, picking.result.moved) == ("OK", False), picking.result.status.message
         assert picking.result.resolution.target[0].id == "ribbon"
+    assert cell.accepted() == 0
+
+
+def test_a_behaviour_tree_has_a_thing_planned_as_the_guide_says(cell: Cell, program: Program) -> None:
+    pytest.importorskip("py_trees")
+    guide = (ROOT / "docs" / "drop_in.md").read_text(encoding="utf-8")
+    calls = re.findall(r"^python (examples/py_trees_pick\.py --action .*)\n((?:# .*\n)+)", guide, re.MULTILINE)
+    ((line, printed),) = calls
+    tree = program(*shlex.split(line))
+    assert tree.ends() == 0, tree.output
+    said = [line.rstrip() for line in tree.output.splitlines() if line.strip() and not line.startswith("[")]
+    assert said == [line.removeprefix("# ") for line in printed.splitlines()], tree.output
+    assert cell.accepted() == 0
+
+
+def test_a_behaviour_tree_that_is_interrupted_withdraws_its_proposal(cell: Cell, program: Program) -> None:
+    pytest.importorskip("py_trees")
+    before = len(cell.proposals)
+    tree = program("examples/py_trees_pick.py", "--action", "pick", SENTENCE)
+    cell.until(lambda: len(cell.proposals) > before, "it is proposed")
+    tree.says("waiting for approval")
+    tree.interrupt()
+    assert tree.ends() == 1
+    goal = cell.proposals[-1].goal_id
+    withdrawn = ("WITHDRAWN", goal)
+    cell.until(lambda: withdrawn in [(e["event"], e.get("goal_id")) for e in cell.record()], "the gate withdraws it")
     assert cell.accepted() == 0
 
 
