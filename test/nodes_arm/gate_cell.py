@@ -34,7 +34,8 @@ from spatial_vlm_ros.nodes import qos
 SENTENCE = "put the chick behind the cup on the tray"
 OTHER = "other"
 FIXED, BASE = "odom", "panda_link0"
-ODOMETRY_NS = 20_000_000
+ODOMETRY_NS = 100_000_000
+PASSED_NS = 2_000_000_000  # of simulated time, in which pictures from before are done with
 CLOCK = {"use_sim_time": True}
 GATE = {
     "plan_only": False, "page": False, "motion.planning_frame": "panda_link0", "motion.gripper_scale": 0.5,
@@ -122,13 +123,13 @@ class Cell:
 
     @contextmanager
     def another_gate(self, **parameters: Any) -> Iterator[Started]:
-        """A second gate in the same cell, whose names begin with "other"; for one goal at a time in both together."""
+        """A second gate in the same cell, with a page, whose names begin with "other"; one goal at a time in both."""
         names = [f"pick/_action/{part}" for part in ("send_goal", "get_result", "cancel_goal", "feedback", "status")]
         rules = [f"{name}:={OTHER}/{name}" for name in (*names, "approve", "stop", "proposal")]
         given = {**GATE, **CLOCK, "audit_log": str(self.audit.with_name("other.jsonl")), **parameters}
         gate = self._begin("planner_gate", "__node:=other_gate", *rules, **given)
         try:
-            gate.says("planner_gate is ready")
+            gate.says("approve at")
             self.until(self.other_pick.server_is_ready, "the other gate is there")
             for service in ("send_goal", "get_result", "cancel_goal"):
                 self.until(lambda s=service: self.node.count_services(f"/{OTHER}/pick/_action/{s}"), "it is whole")
@@ -195,11 +196,12 @@ class Cell:
         return str(self.wait(self.approving.call_async(request), "approve answers").status.name)
 
     def disturb(self, **what: Any) -> None:
-        """Change the world; returns when it is changed."""
+        """Change the world; returns when it is changed and no new picture is from before."""
         simulation = self.processes["sim_arm"]
         before = simulation.output.count("disturbed: ")
         self.disturber.publish(String(data=json.dumps(what)))
         self.until(lambda: simulation.output.count("disturbed: ") > before, "the simulation has heard it")
+        self._goes_on()
 
     # -------------------------------------------------------------------------------------------- what happened
 
@@ -232,9 +234,14 @@ class Cell:
 
     def base_is(self, at: float | None) -> None:
         """Its odometry tells another place from now on, or none; returns when no new picture is from before."""
-        begun, self.base = stamp_ns(self.joints[-1].header.stamp), at
-        self.until(lambda: stamp_ns(self.joints[-1].header.stamp) > begun + 2_000_000_000, "the simulation goes on")
+        self.base = at
+        self._goes_on()
         assert at is None or self.odometry[-1][1] == at
+
+    def _goes_on(self) -> None:
+        """Wait until pictures are of the world as it is now: nodes of a loaded machine hear the clock late."""
+        begun = stamp_ns(self.joints[-1].header.stamp)
+        self.until(lambda: stamp_ns(self.joints[-1].header.stamp) > begun + PASSED_NS, "the simulation goes on")
 
     def accepted(self) -> int:
         """Goals that arm and gripper have taken so far."""
