@@ -130,6 +130,37 @@ def test_a_behaviour_tree_that_is_interrupted_withdraws_its_proposal(cell: Cell,
     assert cell.accepted() == 0
 
 
+COMMAND = ("-m", "spatial_vlm_ros.cli", "pick")
+
+
+def test_the_command_tells_the_stages_and_what_was_planned(cell: Cell, program: Program) -> None:
+    picking = program(*COMMAND, SENTENCE, "--plan-only")
+    assert picking.ends() == 0, picking.output
+    stages = ("… looking for what is meant", "… planning how to take the chick", "OK  Planned: take the chick (bonnet)")
+    assert all(words in picking.output for words in stages), picking.output
+    assert cell.accepted() == 0
+
+
+def test_the_command_hands_on_a_question_and_ends_as_refused(program: Program) -> None:
+    picking = program(*COMMAND, "put the chick on the tray")
+    assert picking.ends() == 3, picking.output
+    assert "AMBIGUOUS" in picking.output
+    assert "Which chick" in picking.output
+    assert "answer" not in picking.output, "nobody is at its terminal"
+
+
+def test_the_command_takes_back_what_waits_for_approval(cell: Cell, program: Program) -> None:
+    before = len(cell.proposals)
+    picking = program(*COMMAND, SENTENCE)
+    cell.until(lambda: len(cell.proposals) > before, "it is proposed")
+    picking.says("… waiting for approval")
+    picking.interrupt()
+    assert picking.ends() == 130, picking.output
+    assert "CANCELLED" in picking.output
+    assert cell.approve(cell.proposals[-1]) in ("CANCELLED", "REJECTED")
+    assert cell.accepted() == 0
+
+
 @pytest.mark.parametrize(
     ("instruction", "status"),
     [("put the teapot on the tray", "NOT_FOUND"), ("the blah of of", "NOT_UNDERSTOOD")],
