@@ -20,10 +20,13 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
 from spatial_vlm_ros.config import GateConfig, SimArmConfig
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.planning.embedded.robot import description_file
 from spatial_vlm_ros.starter import wiring
 
 SHARE = Path(__file__).parent.parent
 BASE = "panda_link0"
+ROBOT = "URDF of the arm, whose points are removed from depth; / = nothing is removed"
 TIME = "time from /clock, which falls behind the wall's where the machine is slow"
 SIMULATED = (
     "world", "width", "rate", "detector", "detections", "noise", "seed", "wrist_camera", "state_rate", "speed",
@@ -46,12 +49,21 @@ def generate_launch_description() -> LaunchDescription:
             *(DeclareLaunchArgument(name, **wiring.argument(SimArmConfig(), name)) for name in SIMULATED),
             *(DeclareLaunchArgument(name, **wiring.argument(GateConfig(), name)) for name in GUARDED),
             DeclareLaunchArgument("base_frame", default_value=BASE, description="frame of the answers"),
+            DeclareLaunchArgument("robot_description", default_value=_panda(), description=ROBOT),
             DeclareLaunchArgument("use_sim_time", default_value="true", description=TIME, choices=["true", "false"]),
             *(SetEnvironmentVariable(name, value) for name, value in variables),
             IncludeLaunchDescription(resolver),
             *(OpaqueFunction(function=make) for make in TOGETHER),
         ]
     )
+
+
+def _panda() -> str:
+    """The arm's URDF; empty without the extra `arm`, without which the simulation does not start either."""
+    try:
+        return str(description_file())
+    except SpatialVlmError:
+        return ""
 
 
 def sim_arm(context: LaunchContext) -> list[Node]:

@@ -18,8 +18,8 @@ SHARE = Path(__file__).parent.parent
 SHOWN = ("annotated/image", "markers", "target")  # topics that RViz shows, absolute in its configuration
 YES_NO = ["", "true", "false"]
 GIVEN = (
-    "base_frame", "fixed_frame", "speaker_frame", "detections_type", "selection", "objects", "grounder",
-    "grounder_options", "use_sim_time", "autostart",
+    "base_frame", "fixed_frame", "speaker_frame", "robot_description", "detections_type", "selection", "objects",
+    "grounder", "grounder_options", "use_sim_time", "autostart",
 )  # fmt: skip
 
 
@@ -49,6 +49,9 @@ def arguments() -> dict[str, dict[str, Any]]:
         "base_frame": _argument("", "frame that poses are given in, z up; / = the camera's own" + as_file),
         "fixed_frame": _argument("", "frame that stands still while the camera moves; / = none" + as_file),
         "speaker_frame": _argument("", "frame of the person who speaks, for 'my left'; / = none" + as_file),
+        "robot_description": _argument(
+            "", "URDF of the robot, whose points are removed from depth; / = nothing is removed" + as_file
+        ),
         "detections_type": _argument(
             "", "message package of the detections" + as_file, ["", "spatial_vlm_interfaces", "vision_msgs"]
         ),

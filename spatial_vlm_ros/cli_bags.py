@@ -56,6 +56,7 @@ def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--base-frame", help="Frame that poses are given in, z up; '' = the camera's own.")
 @click.option("--fixed-frame", help="Frame that stands still while the camera moves, such as odom.")
 @click.option("--speaker-frame", help="Frame of the person who speaks, for 'my left'.")
+@click.option("--robot-description", help="URDF of the robot: its points are removed from depth; '' = nothing is.")
 @click.option("--rectified/--raw", default=None, help="Whether the images are rectified; as in the parameter file.")
 @click.option("--out", type=_PATH, help="Picture of the answer; of several answers, a folder of them.")
 @cli_group.config_option
@@ -63,8 +64,8 @@ def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
 @cli_group.json_option
 def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, grounder_options: str | None, every: bool,
            at: float | None, base_frame: str | None, fixed_frame: str | None, speaker_frame: str | None,
-           rectified: bool | None, out: Path | None, config_file: Path | None, frame_of_reference: str | None,
-           as_json: bool, **topics: str | None) -> None:  # fmt: skip
+           robot_description: str | None, rectified: bool | None, out: Path | None, config_file: Path | None,
+           frame_of_reference: str | None, as_json: bool, **topics: str | None) -> None:  # fmt: skip
     """Answer INSTRUCTIONs on a recorded BAG as the live node would: a folder of rosbag2, or a .mcap or .db3 file.
 
     Without --at they are asked when the camera begins; without any, those of the bag's own topic are, each at its time.
@@ -80,6 +81,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     from spatial_vlm_ros.evaluation import replay as bag_replay
     from spatial_vlm_ros.evaluation.bag_reader import open_bag
     from spatial_vlm_ros.perception import load_grounder, parse_options
+    from spatial_vlm_ros.planning.robot_model import robot_of
     from spatial_vlm_ros.resolver import Resolver
 
     if grounder_options is not None and grounder is None:
@@ -91,7 +93,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(cli_group.PICTURES)}")
     settings = cli_group.read_settings(config_file)
     given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "speaker_frame": speaker_frame,
-             "rectified": rectified}  # fmt: skip
+             "robot_description": robot_description, "rectified": rectified}  # fmt: skip
     config = _changed(settings.streams, given, topics)
     model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
     resolver = Resolver(settings.resolver, model)
@@ -99,7 +101,8 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         named = {_TOPICS[option]: name for option, name in topics.items() if name is not None}
         roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)
         answers = bag_replay.replay(opened, resolver, roles, config, instructions, at=at, every=every,
-                                    frame_of_reference=frame_of_reference)  # fmt: skip
+                                    frame_of_reference=frame_of_reference,
+                                    robot=robot_of(config, settings.resolver.depth))  # fmt: skip
         codes = [_show(answer, is_one, as_json, out, settings.resolver) for answer in answers]
     if not codes:
         raise InputError("instructions of the bag", "none", "at least one", "give one on the command line")

@@ -223,8 +223,9 @@ def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> l
 
 def _of_bag(bag: Path, settings: Settings, table_height: float | None) -> list[Finding]:
     from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
+    from spatial_vlm_ros.planning.robot_model import robot_of
 
-    return examine_bag(bag, settings, table_height)
+    return examine_bag(bag, settings, table_height, robot_of(settings.streams, settings.resolver.depth))
 
 
 def _live(

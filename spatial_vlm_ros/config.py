@@ -102,6 +102,10 @@ class LiftConfig(_Bounded):
     min_valid_fraction: float = parameter(
         0.2, "", 0.0, 1.0, "least part of a mask with measured depth: less is glass, shine or black"
     )
+    robot_share: float = parameter(
+        0.9, "", 0.01, 1.0,
+        "a detection with this part of its measured pixels on the robot itself, not merely near it, is no thing",
+    )  # fmt: skip
     gap: float = parameter(
         0.025, "m", 0.001, 0.5, "jump in depth that separates two surfaces, on top of 6 standard deviations"
     )
@@ -247,6 +251,13 @@ class StreamConfig(_Bounded):
         "", "TF frame of the person who speaks (x ahead, z up), for 'my left'; empty = 'my left' is FRAME_UNDEFINED"
     )
     mirrored: bool = option(False, "the driver mirrors its pictures left to right: they are turned back first")
+    robot_description: str = option(
+        "",
+        "path of the robot's URDF: what is measured of its links, at their places by TF, is removed from depth; needs "
+        "base_frame and the extra arm; empty = nothing is removed",
+        fixed=True,
+    )
+    robot_padding: float = parameter(0.02, "m", 0.0, 0.2, "what is this near to the robot is removed with it")
     rectified: bool = option(
         False, "the image topics are rectified: pixels follow P of camera info; false: they follow K and D"
     )
@@ -267,6 +278,14 @@ class StreamConfig(_Bounded):
         0.5, "s", 0.0, 10.0, "a complete frame waits this long for the camera's transform at its stamp"
     )
     transform_cache: float = parameter(10.0, "s", 1.0, 120.0, "transforms are kept for this long")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.robot_description and not self.base_frame:
+            raise InputError(
+                "parameter robot_description", "no base_frame beside it", "a base_frame that TF gives the links in",
+                "set base_frame, or robot_description: ''",
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)

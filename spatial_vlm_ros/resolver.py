@@ -141,6 +141,7 @@ class Resolver:
 
         scene = build_scene(frame, grounding.detections, self.config.depth, self.config.lift)
         scenes.append(scene)
+        grounding = _without(grounding, scene.of_robot)
         clock.lap("lift")
 
         layout = lay_out(scene, self.config.depth, self.config.relation)
@@ -159,6 +160,10 @@ class Resolver:
             verdict = self._cross_checked(verdict, believer, referrer)
             clock.lap("refer")
         resolution = answer(with_place(verdict, believer), believer, instruction)
+        if scene.of_robot:
+            names = ", ".join(f"{d.label} ({d.id})" for d in scene.of_robot)
+            words = f"{resolution.message} Left out as the robot itself: {names}."
+            resolution = dataclasses.replace(resolution, message=words)
         clock.lap("relate")
         return resolution
 
@@ -214,6 +219,15 @@ def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: 
         stamp_ns=stamp_ns,
         frame=frame,
     )
+
+
+def _without(grounding: Grounding, left_out: Sequence[Detection]) -> Grounding:
+    """What was found, but for some of it."""
+    if not left_out:
+        return grounding
+    ids = {detection.id for detection in left_out}
+    rows = [row for row, detection in enumerate(grounding.detections) if detection.id not in ids]
+    return Grounding(tuple(grounding.detections[row] for row in rows), grounding.match[:, rows])
 
 
 def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -310,6 +311,19 @@ class Transform:
 
 
 @dataclass(frozen=True, eq=False)
+class RobotPixels:
+    """What a depth image measured of the robot itself, and was taken out of it.
+
+    Args:
+        depth: (H, W) float32, metres where a point was taken out, NaN elsewhere.
+        own: (H, W) bool, which of these points are the robot's; the others are no farther from it than its padding.
+    """
+
+    depth: Depth
+    own: Mask
+
+
+@dataclass(frozen=True, eq=False)
 class RgbdFrame:
     """One colour image with depth registered to it.
 
@@ -324,6 +338,7 @@ class RgbdFrame:
         up: (3,) direction against gravity in `frame_id` as an IMU gives it; None = unknown.
         camera_T_speaker: where the person who speaks is (x ahead, z up), at `stamp_ns`; its parent is `frame_id`.
             None = not known: "my left" is FRAME_UNDEFINED.
+        robot: what `depth` leaves out as the robot's own (planning.self_mask); None = nothing was taken out.
 
     Raises:
         ShapeError: an array has the wrong shape or dtype, or sizes differ.
@@ -339,6 +354,7 @@ class RgbdFrame:
     base_T_camera: Transform | None = None
     up: npt.NDArray[np.float64] | None = None
     camera_T_speaker: Transform | None = None
+    robot: RobotPixels | None = None
 
     def __post_init__(self) -> None:
         _check_frame_id("image", self.frame_id)
@@ -349,10 +365,18 @@ class RgbdFrame:
                 got = type(transform).__name__
                 raise InputError(name, got, "a Transform", "write Transform(parent, child, matrix)")
         size = (self.camera.height, self.camera.width)
-        for name, array, shape, dtype in (
-            ("rgb", self.rgb, (*size, 3), np.uint8),
-            ("depth", self.depth, size, np.float32),
-        ):
+        images: list[tuple[str, object, tuple[int, ...], type]] = [
+            ("rgb", self.rgb, (*size, 3), np.uint8), ("depth", self.depth, size, np.float32),
+        ]  # fmt: skip
+        if self.robot is not None:
+            if not isinstance(self.robot, RobotPixels):
+                got = type(self.robot).__name__
+                raise InputError("robot", got, "RobotPixels", "take the robot out with planning.self_mask.remove_self")
+            images += [
+                ("robot.depth", self.robot.depth, size, np.float32),
+                ("robot.own", self.robot.own, size, np.bool_),
+            ]
+        for name, array, shape, dtype in images:
             if not isinstance(array, np.ndarray):
                 raise InputError(
                     name, type(array).__name__, f"a NumPy array {shape}", f"pass the {name} image; none was given"
@@ -379,6 +403,13 @@ class RgbdFrame:
                     "up", "more than 15° from the z axis of base_T_camera's parent", "both to agree",
                     "give minus gravity, not gravity; check the mounting transform and that its parent has z up",
                 )  # fmt: skip
+
+    @cached_property
+    def with_robot(self) -> Depth:
+        """(H, W) depth of whatever is seen, the robot too: what hides other things does so whosever it is."""
+        if self.robot is None:
+            return self.depth
+        return np.where(self.robot.own, self.robot.depth, self.depth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -534,11 +565,12 @@ class Scene:
     """All objects of one frame, in its camera frame.
 
     Args:
-        objects: one for each detection, in the detector's order.
+        objects: one for each detection, in the detector's order, but for those of the robot.
         up: (3,) unit, against gravity.
         up_from: where `up` came from.
         support: the plane the objects stand on, or None when none was seen.
         frame: the observation.
+        of_robot: detections that show nothing but the robot itself: they are no objects.
     """
 
     objects: tuple[SceneObject, ...]
@@ -546,6 +578,7 @@ class Scene:
     up_from: UpSource
     support: Plane | None
     frame: RgbdFrame
+    of_robot: tuple[Detection, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------------ language

@@ -19,6 +19,7 @@ from spatial_vlm_ros.types import (
     Plane,
     Resolution,
     RgbdFrame,
+    RobotPixels,
     Status,
     Transform,
 )
@@ -253,6 +254,23 @@ def test_up_is_made_a_unit_vector() -> None:
 def test_a_pose_of_another_camera_is_refused() -> None:
     with pytest.raises(TransformError, match="camera_color_optical_frame"):
         frame(base_T_camera=Transform("base", "other_camera", np.eye(4)))
+
+
+def test_what_was_taken_out_as_the_robot_is_seen_where_it_is_the_robots_own() -> None:
+    taken, own = np.full((48, 64), np.nan, np.float32), np.zeros((48, 64), np.bool_)
+    taken[:2], own[:1] = 0.5, True
+    depth = np.where(np.isnan(taken), np.float32(1.0), np.float32(np.nan))
+    made = frame(depth=depth, robot=RobotPixels(taken, own))
+    assert (made.with_robot[0] == 0.5).all()
+    assert np.isnan(made.with_robot[1]).all()  # a thing that is merely near hides nothing for the robot
+    assert (made.with_robot[2:] == 1.0).all()
+    alone = frame()
+    assert alone.with_robot is alone.depth
+    for wrong in (RobotPixels(taken[:9], own), RobotPixels(taken, own.astype(np.uint8))):
+        with pytest.raises(ShapeError, match=r"robot\."):
+            frame(robot=wrong)
+    with pytest.raises(InputError, match="remove_self"):
+        frame(robot=own)
 
 
 def test_a_frame_knows_where_its_speaker_is() -> None:

@@ -34,6 +34,7 @@ from spatial_vlm_ros.streams.intake import (
     Intake,
     Observation,
 )
+from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.speaker import needs_speaker
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, SpatialQuery
 
@@ -68,6 +69,7 @@ def replay(
     at: float | None = None,
     every: bool = False,
     frame_of_reference: FrameOfReference | str | None = None,
+    robot: SeenRobot | None = None,
 ) -> Iterator[Answer]:
     """Play a bag and answer.
 
@@ -80,15 +82,16 @@ def replay(
         at: when they are asked, seconds after the bag's first message; None = when the camera begins.
         every: answer them on every complete frame from then on; a gap between frames is no refusal.
         frame_of_reference: used where the words state none.
+        robot: what is taken out of depth, where `config` names it.
 
     Yields:
         The answers as they come. What goes wrong with one request is its refusal.
 
     Raises:
-        InputError: nobody asks anything, or `at` lies outside of the bag.
+        InputError: nobody asks anything, `at` lies outside of the bag, or `config` names a robot that is not given.
         FileError: the bag is damaged; what was answered before is good.
     """
-    player = _Player(resolver, roles, config, instructions, at, every, frame_of_reference, bag.start_ns)
+    player = _Player(resolver, roles, config, instructions, at, every, frame_of_reference, bag.start_ns, robot)
     for message in bag.messages(set(roles.values())):
         yield from player.hear(message)
         if player.is_done:
@@ -133,6 +136,7 @@ class _Player:
         every: bool,
         frame_of_reference: FrameOfReference | str | None,
         start_ns: int,
+        robot: SeenRobot | None,
     ) -> None:
         listens = not instructions
         if listens and (INSTRUCTION not in roles or every or at is not None):
@@ -144,7 +148,7 @@ class _Player:
         self._has_transforms = TRANSFORMS in roles or STATIC_TRANSFORMS in roles
         if not self._has_transforms:  # then none is worth waiting for
             config = dataclasses.replace(config, transform_timeout=0.0)
-        self._intake = Intake(config, DETECTIONS in roles)
+        self._intake = Intake(config, DETECTIONS in roles, robot=robot)
         self._resolver, self._config, self._frame_of_reference = resolver, config, frame_of_reference
         self._topic_of = dict(roles)
         self._roles_of: dict[str, list[str]] = {}

@@ -28,6 +28,7 @@ from spatial_vlm_ros.streams.intake import (
     Observation,
     stamp_of,
 )
+from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.synchronizer import Stream
 
 _STREAMS = (RGB, DEPTH, RGB_INFO, DEPTH_INFO, DETECTIONS)
@@ -44,11 +45,12 @@ class StreamDoctor:
     Args:
         settings: of the resolver that shall use these streams.
         topics: role → name of its topic.
+        robot: what is taken out of depth, where the settings name it.
     """
 
-    def __init__(self, settings: Settings, topics: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, topics: Mapping[str, str], robot: SeenRobot | None = None) -> None:
         self._settings, self._topics = settings, dict(topics)
-        self._intake = Intake(settings.streams, with_detections=False)
+        self._intake = Intake(settings.streams, with_detections=False, robot=robot)
         self._lags: dict[str, list[float]] = {role: [] for role in topics}
         self._arrivals: dict[str, tuple[int, int]] = {}  # time of the first and of the last message
         self._skews: list[float] = []
@@ -81,8 +83,9 @@ class StreamDoctor:
             self._skews.append(abs(stamps[RGB] - stamps[DEPTH]) / SECOND)
 
     def _look_up(self, role: str, message: Any, now_ns: int) -> None:
-        """Measure how long each colour image waits for its transform."""
+        """Measure how long each colour image waits for its transform, and for those of the robot's links."""
         base = self._settings.streams.base_frame
+        links = self._intake.robot.links if self._intake.robot is not None else ()
         if not base:
             return
         if role == RGB:
@@ -92,7 +95,8 @@ class StreamDoctor:
         still = []
         for stamp_ns, frame_id, since_ns in self._waiting:
             try:
-                self._intake.transforms.lookup(base, frame_id, stamp_ns)
+                for child in (frame_id, *links):
+                    self._intake.transforms.lookup(base, child, stamp_ns)
             except TransformUnavailableError as error:
                 self._missing = error
                 if now_ns - since_ns < self._settings.streams.transform_timeout * SECOND and error.may_come:
@@ -214,13 +218,16 @@ class StreamDoctor:
         yield from examine(frame, (), self._settings.resolver, table_height)
 
 
-def examine_bag(path: Path, settings: Settings, table_height: float | None = None) -> list[Finding]:
+def examine_bag(
+    path: Path, settings: Settings, table_height: float | None = None, robot: SeenRobot | None = None
+) -> list[Finding]:
     """What is wrong with the camera of a bag.
 
     Args:
         path: of the bag.
         settings: of the resolver that shall use it.
         table_height: where the support is told to be in the base frame, metres; None = not told.
+        robot: what is taken out of depth, where the settings name it.
 
     Raises:
         FileError: the bag cannot be read.
@@ -232,7 +239,7 @@ def examine_bag(path: Path, settings: Settings, table_height: float | None = Non
         except InputError:
             names = choose_roles(bag.contents, settings.streams, with_detections=False)
         role_of = {topic: role for role, topic in names.items()}
-        doctor = StreamDoctor(settings, {role: t for role, t in names.items() if role in _STREAMS})
+        doctor = StreamDoctor(settings, {role: t for role, t in names.items() if role in _STREAMS}, robot)
         first = last = 0
         for message in bag.messages(list(role_of)):
             first, last = first or message.log_ns, message.log_ns

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ShapeError
-from spatial_vlm_ros.types import Detection, Floats, Mask, PinholeCamera, Points, RgbdFrame
+from spatial_vlm_ros.types import Detection, Floats, Mask, PinholeCamera, Points, RgbdFrame, RobotPixels
 
 Array = npt.NDArray[np.float64]
 _T = TypeVar("_T", bound=np.generic)
@@ -172,11 +172,15 @@ def rectify(frame: RgbdFrame) -> RgbdFrame:
     if camera.is_rectified:
         return frame
     lookup = _rectifying_map(_Lens.of(camera))
+    nothing, robot = np.float32(np.nan), frame.robot
+    if robot is not None:
+        robot = RobotPixels(_nearest(robot.depth, lookup, nothing), _nearest(robot.own, lookup, np.False_))
     return replace(
         frame,
         rgb=np.asarray(cv2.remap(frame.rgb, lookup[0], lookup[1], cv2.INTER_LINEAR), np.uint8),
-        depth=_nearest(frame.depth, lookup, np.float32(np.nan)),
+        depth=_nearest(frame.depth, lookup, nothing),
         camera=replace(camera, D=()),
+        robot=robot,
     )
 
 

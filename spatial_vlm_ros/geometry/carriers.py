@@ -109,12 +109,12 @@ def _hidden_below(
     limit = own - depth_gap(own, depth_config, config)
     inside = rows < frame.depth.shape[0]
     covered = ~inside
-    covered[inside] = frame.depth[rows[inside], columns[inside]] < limit[inside]
+    covered[inside] = frame.with_robot[rows[inside], columns[inside]] < limit[inside]
     if np.count_nonzero(covered) <= _FOOT_COVERED * len(covered):
         return 0.0
     if not inside.all():
         return math.inf
-    runs = nearer_run(frame.depth, rows[covered], columns[covered], (1, 0), limit[covered], len(frame.depth))
+    runs = nearer_run(frame.with_robot, rows[covered], columns[covered], (1, 0), limit[covered], len(frame.depth))
     hidden = float(np.median(runs))
     if float(rows[covered].max()) + hidden >= len(frame.depth):
         return math.inf

@@ -16,6 +16,7 @@ from spatial_vlm_ros.geometry.camera import rectified
 from spatial_vlm_ros.geometry.carriers import standing
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of
+from spatial_vlm_ros.geometry.own import robot_shares, unplaced_by_robot
 from spatial_vlm_ros.geometry.segmentation import masks_from_boxes
 from spatial_vlm_ros.geometry.support import check_up, find_support, find_up, known_up
 from spatial_vlm_ros.geometry.surface import Surface, visible_surface
@@ -35,7 +36,8 @@ def build_scene(
         lift_config: how pixels become objects.
 
     Returns:
-        The scene, in the camera frame. An object whose depth cannot be trusted is there with `depth_problem` set.
+        The scene, in the camera frame. An object whose depth cannot be trusted is there with `depth_problem` set; a
+        detection that shows the robot itself is no object.
 
     Raises:
         DepthError: the depth image as a whole cannot be a measurement.
@@ -50,9 +52,14 @@ def build_scene(
     if known is not None and support is None:
         check_up(frame, checked, depth_config, *known)
     up, up_from = find_up(frame, support)
+    shares = robot_shares(frame, checked, support, lift_config)
+    robot = tuple(d for d, share in zip(checked, shares, strict=True) if share >= lift_config.robot_share)
+    checked = tuple(d for d in checked if d not in robot)
+    shares = [share for share in shares if share < lift_config.robot_share]
     patches = masks_from_boxes(frame, checked, support, depth_config, lift_config)
     surfaces = [
-        visible_surface(frame, d, p, support, depth_config, lift_config) for d, p in zip(checked, patches, strict=True)
+        unplaced_by_robot(visible_surface(frame, d, p, support, depth_config, lift_config), share)
+        for d, p, share in zip(checked, patches, shares, strict=True)
     ]
     extents = [extent_of(s, up, frame.camera, lift_config) if s.problem is None else None for s in surfaces]
     extents = standing(surfaces, extents, support, up, frame, depth_config, lift_config)
@@ -63,7 +70,7 @@ def build_scene(
         else _measured(index, surface, extent, widths[index], owners, checked, frame, depth_config, lift_config)
         for index, (surface, extent) in enumerate(zip(surfaces, extents, strict=True))
     )
-    return Scene(objects, up, up_from, support, frame)
+    return Scene(objects, up, up_from, support, frame, robot)
 
 
 # ------------------------------------------------------------------------------------------------ finished objects

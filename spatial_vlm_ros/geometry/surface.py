@@ -120,7 +120,7 @@ def visible_surface(
     if np.count_nonzero(calm) >= max(config.min_pixels, _CALM_KEEP * measured):
         usable = calm
     noise = _roughness(depth, usable)
-    cut = _cut_sides(frame.depth, patch, rim, depth_config, config)
+    cut = _cut_sides(frame.with_robot, patch, rim, depth_config, config)
     points = _points(frame, window, usable)
     if noise > _SCATTER * float(depth_noise(float(points[:, 2].mean()), depth_config)):
         return surface(nothing, f"its depth scatters by {noise:.2f} m from pixel to pixel")

@@ -99,7 +99,7 @@ def visibility(
     left, top, right, bottom = _window_of(beyond, frame.depth.shape)
     shape, origin = (bottom - top + 1, right - left + 1), (left, top)
     estimated, whole = _filled(pixels, shape, origin), _filled(beyond, shape, origin)
-    there, z = (image[top : bottom + 1, left : right + 1] for image in (owners, frame.depth))
+    there, z = (image[top : bottom + 1, left : right + 1] for image in (owners, frame.with_robot))
     limit = extent.near_z - float(depth_gap(extent.near_z, depth_config, config))
     others = there >= 0
     hidden = (z < limit) | (others & (z < extent.middle_z))
@@ -125,7 +125,7 @@ def _covered_sides(
     for side, edge in zip((-1, 1), edges, strict=True):
         u = (edge + columns.start)[:, None]
         beside, own = (
-            np.fmin.reduce(frame.depth[v, np.clip(u + side * np.arange(*steps), 0, last_u)], axis=1)
+            np.fmin.reduce(frame.with_robot[v, np.clip(u + side * np.arange(*steps), 0, last_u)], axis=1)
             for steps in ((1, 1 + _OUTSIDE), (-_INSIDE, 1))
         )
         own = np.where(np.isfinite(own), own, np.float32(extent.middle_z))

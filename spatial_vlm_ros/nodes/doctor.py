@@ -25,6 +25,7 @@ from spatial_vlm_ros.evaluation.stream_doctor import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.nodes.ask import client_node
 from spatial_vlm_ros.nodes.resolver import topics_of
+from spatial_vlm_ros.planning.robot_model import robot_of
 from spatial_vlm_ros.streams import intake as roles
 
 _LISTED = 5  # topics named as possible ones
@@ -47,10 +48,11 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
 
     Raises:
         InputError: arguments or a namespace that ROS does not allow.
+        DependencyError, FileError: the robot that the settings name cannot be read.
     """
     with client_node("spatial_vlm_doctor", namespace, arguments) as node:
         topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
-        doctor = StreamDoctor(settings, topics)
+        doctor = StreamDoctor(settings, topics, robot_of(settings.streams, settings.resolver.depth))
         _listen(node, settings, doctor)
         executor = SingleThreadedExecutor()
         executor.add_node(node)

@@ -120,6 +120,13 @@ class Health:
                     known.append(f"{parent} <- {child}")
             except SpatialVlmError as error:
                 return self._status("transforms", level, str(error), values)
+        if intake.robot is not None:
+            try:
+                for link in intake.robot.links:
+                    intake.transforms.lookup(base, link, 0)
+            except SpatialVlmError as error:
+                return self._status("transforms", DiagnosticStatus.ERROR, str(error), values)
+            known.append(f"the robot's {len(intake.robot.links)} links")
         words = f"{' and '.join(known)} {'are' if len(known) > 1 else 'is'} known"
         return self._status("transforms", DiagnosticStatus.OK, words, values)
 

@@ -11,7 +11,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from spatial_vlm_ros.config import NodeConfig, PlanningConfig, Settings, planning_from, settings_from
+from spatial_vlm_ros.config import NodeConfig, PlanningConfig, Settings, StreamConfig, planning_from, settings_from
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -41,7 +41,9 @@ def declared(*rooms: Any) -> dict[str, tuple[Any, Mapping[str, Any]]]:
     return found
 
 
-FIXED = tuple(f.name for f in dataclasses.fields(NodeConfig) if f.metadata.get("fixed"))
+FIXED = tuple(
+    f.name for room in (StreamConfig, NodeConfig) for f in dataclasses.fields(room) if f.metadata.get("fixed")
+)
 """Read when the node is configured."""
 
 

@@ -7,6 +7,7 @@ import queue
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,7 @@ from spatial_vlm_ros.nodes.health import Health
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.picture import draw
+from spatial_vlm_ros.planning.robot_model import Robot, robot_of
 from spatial_vlm_ros.streams import intake as roles
 from spatial_vlm_ros.streams.intake import Intake
 from spatial_vlm_ros.streams.recent import RecentFrames
@@ -79,6 +81,7 @@ class ResolverNode(LifecycleNode):
         self._settings = parameters.read(self)
         self._desk: Desk | None = None
         self._grounder: WorkerGrounder | None = None
+        self._robot: Robot | None = None
         self._active = self._stopped = False
         self._came_ns = 0
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -103,9 +106,10 @@ class ResolverNode(LifecycleNode):
     # -------------------------------------------------------------------------------------------- lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters, load the grounder, listen to transforms, offer the action."""
+        """Read the parameters and the robot, load the grounder, listen to transforms, offer the action."""
         try:
             self._settings = settings = parameters.read(self)
+            self._robot = robot_of(settings.streams, settings.resolver.depth)
             if settings.node.selection or settings.node.objects or self._hears_vision_msgs(settings):
                 messages.vision_class(messages.DETECTIONS_2D)
             if settings.node.grounder:
@@ -117,8 +121,8 @@ class ResolverNode(LifecycleNode):
             self.get_logger().error(str(error))
             self._take_down()
             return TransitionCallbackReturn.FAILURE
-        collected = Intake(settings.streams, with_detections=not settings.node.grounder)
-        recent = RecentFrames(settings.streams, collected.transforms) if settings.node.selection else None
+        collected = Intake(settings.streams, not settings.node.grounder, robot=self._robot)
+        recent = RecentFrames(settings.streams, collected.transforms, self._robot) if settings.node.selection else None
         topics = self._resolved_topics()
         self._desk = Desk(settings, collected, self._grounder, self._now_ns, self._wake, topics, recent)
         parse("the cup")  # the grammar is loaded now, not with the first request
@@ -406,11 +410,14 @@ class ResolverNode(LifecycleNode):
             return
         topics, before, self._settings = self._topics(), self._settings, parameters.read(self)
         collected, recent = self._desk.intake, self._desk.recent
-        if before.streams != self._settings.streams:
-            collected = Intake(self._settings.streams, with_detections=not self._settings.node.grounder)
+        streams, depth = self._settings.streams, self._settings.resolver.depth
+        if before.streams != streams or (self._robot is not None and before.resolver.depth != depth):
+            if self._robot is not None:
+                self._robot = replace(self._robot, padding=streams.robot_padding, depth=depth)
+            collected = Intake(streams, not self._settings.node.grounder, robot=self._robot)
             collected.continue_from(self._desk.intake)
             if recent is not None:
-                recent = RecentFrames(self._settings.streams, collected.transforms)
+                recent = RecentFrames(streams, collected.transforms, self._robot)
                 recent.continue_from(self._desk.intake)
         self._desk.change(self._settings, collected, recent)
         self._desk.topics = self._resolved_topics()

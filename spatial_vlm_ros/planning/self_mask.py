@@ -15,7 +15,7 @@ from spatial_vlm_ros.errors import InputError, ShapeError, TransformUnavailableE
 from spatial_vlm_ros.geometry.camera import normalised_axes, normalised_grid
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.planning.hulls import Array, Hull
-from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, Transform
+from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, RobotPixels, Transform
 
 MOST_PADDING = 1.0  # metres: more is millimetres taken for metres
 SIGMAS = 3.0  # standard deviations of depth that the hulls grow by, on top of their padding
@@ -39,7 +39,13 @@ class LinkHull:
         return self.base_T_link.child
 
 
-def self_mask(frame: RgbdFrame, links: Sequence[LinkHull], padding: float, config: DepthConfig | None = None) -> Mask:
+def self_mask(
+    frame: RgbdFrame,
+    links: Sequence[LinkHull],
+    padding: float,
+    config: DepthConfig | None = None,
+    within: Mask | None = None,
+) -> Mask:
     """Which pixels measured the robot.
 
     Args:
@@ -48,6 +54,7 @@ def self_mask(frame: RgbdFrame, links: Sequence[LinkHull], padding: float, confi
         padding: metres that each hull grows by on all sides, for errors of its pose and what its mesh leaves out.
         config: noise of depth; it grows hulls further, by `SIGMAS` standard deviations at the depth of the pixel. Depth
             beyond its `far` is not trusted.
+        within: (H, W) bool, pixels that are looked at; None = all.
 
     Returns:
         (H, W) bool. True where the measured point lies in a grown hull: every face of the hull, of the box around it
@@ -71,6 +78,8 @@ def self_mask(frame: RgbdFrame, links: Sequence[LinkHull], padding: float, confi
     mask = np.zeros(frame.depth.shape, np.bool_)
     config = config or DepthConfig()
     measured = (frame.depth > 0) & (frame.depth <= config.far)
+    if within is not None:
+        measured &= within
     if measured.any():
         view = _View.of(frame, np.where(measured, frame.depth, np.float32(np.nan)), padding, config)
         for link, camera_T_link in zip(links, poses, strict=True):
@@ -78,20 +87,27 @@ def self_mask(frame: RgbdFrame, links: Sequence[LinkHull], padding: float, confi
     return mask
 
 
-def remove_self(frame: RgbdFrame, mask: Mask) -> RgbdFrame:
-    """The frame with what is masked not measured; nothing else changes, and the frame given stays as it is.
+def remove_self(frame: RgbdFrame, mask: Mask, own: Mask | None = None) -> RgbdFrame:
+    """The frame with what is masked not measured; `RgbdFrame.robot` keeps it. The frame given stays as it is.
 
     Args:
         frame: the observation.
         mask: (H, W) bool, from `self_mask`.
+        own: (H, W) bool, the part of it that is the robot itself and not merely near to it, from `self_mask` with less
+            padding; None = all of it.
 
     Raises:
-        ShapeError: the mask is no bool image of the frame's size.
+        ShapeError: a mask is no bool image of the frame's size.
     """
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != frame.depth.shape:
-        received = f"{mask.shape} {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise ShapeError("mask of the robot", expected=f"{frame.depth.shape} bool", received=received)
-    return replace(frame, depth=np.where(mask, np.float32(np.nan), frame.depth))
+    for given in (mask, mask if own is None else own):
+        if not isinstance(given, np.ndarray) or given.dtype != np.bool_ or given.shape != frame.depth.shape:
+            received = f"{given.shape} {given.dtype}" if isinstance(given, np.ndarray) else type(given).__name__
+            raise ShapeError("mask of the robot", expected=f"{frame.depth.shape} bool", received=received)
+    nothing = np.float32(np.nan)
+    taken, own = np.where(mask, frame.depth, nothing), mask if own is None else mask & own
+    if frame.robot is not None:  # another robot before this one
+        taken, own = np.where(mask, taken, frame.robot.depth), own | (frame.robot.own & ~mask)
+    return replace(frame, depth=np.where(mask, nothing, frame.depth), robot=RobotPixels(taken, own))
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
 )
 from spatial_vlm_ros.streams.decoding import colour_of, depth_of, found_of, frame_id_of
+from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.synchronizer import Match, Stream, Synchronizer
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
@@ -55,6 +56,8 @@ class Observation:
         rgb_T_depth: pose of the depth camera, where depth has to be registered or moved; else None.
         camera_T_speaker: where the person who speaks is; None where that is not configured, or not known.
         config: how to read the messages.
+        robot: what is to be taken out of depth; None = nothing.
+        base_T_links: where its links were, in their order.
     """
 
     stamp_ns: int
@@ -65,6 +68,8 @@ class Observation:
     rgb_T_depth: Transform | None
     camera_T_speaker: Transform | None
     config: StreamConfig
+    robot: SeenRobot | None = None
+    base_T_links: tuple[Transform, ...] = ()
 
     def with_detections(self, message: Any) -> Observation:
         """The same frame with the detections of a message in the place of those that came with it."""
@@ -73,7 +78,7 @@ class Observation:
         return replace(self, match=Match(self.stamp_ns, messages, stamps))
 
     def decode(self) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-        """The frame in metres and its detections, None where none come with it.
+        """The frame in metres, without the robot's points, and its detections, None where none come with it.
 
         Raises:
             InputError: a message cannot be read, or sizes do not fit.
@@ -85,6 +90,8 @@ class Observation:
         frame = RgbdFrame(
             rgb, depth, camera, self.stamp_ns, frame_id, self.base_T_camera, camera_T_speaker=self.camera_T_speaker
         )
+        if self.robot is not None:
+            frame = self.robot.removed(frame, self.base_T_links)
         found = messages.get(DETECTIONS)
         return frame, None if found is None else found_of(found, camera, config)
 
@@ -105,6 +112,11 @@ class Intake:
         config: tolerances and frames.
         with_detections: whether a frame is complete only with the detections of its very stamp.
         transforms: a buffer to go on with; None = an empty one.
+        robot: what is taken out of depth; None = nothing. A frame waits for the transforms of its links as for the
+            camera's.
+
+    Raises:
+        InputError: the configuration names a robot, and none is given.
 
     Attributes:
         transforms: what /tf and /tf_static brought.
@@ -113,8 +125,17 @@ class Intake:
         without_info: frames that were passed over for want of camera info.
     """
 
-    def __init__(self, config: StreamConfig, with_detections: bool, transforms: TransformBuffer | None = None) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: StreamConfig,
+        with_detections: bool,
+        transforms: TransformBuffer | None = None,
+        robot: SeenRobot | None = None,
+    ) -> None:
+        if config.robot_description and robot is None:
+            expected = f"the robot that robot_description names, {config.robot_description!r}"
+            raise InputError("robot", "none", expected, "give robot=planning.robot_model.robot_of(config, depth)")
+        self.config, self.robot = config, robot
         self.transforms = transforms or TransformBuffer(int(config.transform_cache * SECOND))
         slops = {DEPTH: int(config.sync_slop * SECOND), **({DETECTIONS: 0} if with_detections else {})}
         self._sync = Synchronizer(RGB, slops, config.sync_queue)
@@ -166,7 +187,10 @@ class Intake:
             self._held = None
 
     def continue_from(self, other: Intake) -> None:
-        """Go on with what another one heard and may be sent only once: transforms and camera info."""
+        """Go on with what another one heard and may be sent only once: transforms and camera info.
+
+        The robot is not taken over: it is of the configuration.
+        """
         self.transforms, self.camera_frame = other.transforms, other.camera_frame
         self.transforms.cache_ns = int(self.config.transform_cache * SECOND)
         for role in self._infos.keys() & other._infos.keys():
@@ -293,9 +317,11 @@ class Intake:
         base = self._base(camera_frame, match.stamp_ns) if config.base_frame else None
         depth_pose = self._depth_pose(match, camera_frame)
         speaker = self._speaker(camera_frame, match.stamp_ns, awaits_speaker) if config.speaker_frame else None
+        links = () if self.robot is None else tuple(self._link(name, match.stamp_ns) for name in self.robot.links)
         return Observation(
-            match.stamp_ns, match, infos[RGB_INFO], infos.get(DEPTH_INFO), base, depth_pose, speaker, config
-        )
+            match.stamp_ns, match, infos[RGB_INFO], infos.get(DEPTH_INFO), base, depth_pose, speaker, config,
+            self.robot, links,
+        )  # fmt: skip
 
     def _speaker(self, camera_frame: str, stamp_ns: int, is_awaited: bool) -> Transform | None:
         """Where the speaker is, or None; raises only where it is awaited and may come."""
@@ -311,6 +337,18 @@ class Intake:
             return self.transforms.lookup(self.config.base_frame, camera_frame, stamp_ns)
         except TransformUnavailableError as error:
             repair = f"{error.repair}; base_frame: '' gives poses in the camera's own frame"
+            raise TransformUnavailableError(
+                error.parent, error.child, error.reason, repair, may_come=error.may_come
+            ) from error
+
+    def _link(self, name: str, stamp_ns: int) -> Transform:
+        try:
+            return self.transforms.lookup(self.config.base_frame, name, stamp_ns)
+        except TransformUnavailableError as error:
+            repair = (
+                f"{error.repair}; {name!r} is a link of robot_description, whose points are to be removed "
+                "(robot_description: '' removes nothing)"
+            )
             raise TransformUnavailableError(
                 error.parent, error.child, error.reason, repair, may_come=error.may_come
             ) from error

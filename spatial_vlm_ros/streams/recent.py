@@ -11,7 +11,16 @@ from typing import Any
 from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError, NotSynchronisedError, SpatialVlmError, StaleInputError
 from spatial_vlm_ros.streams.decoding import frame_id_of
-from spatial_vlm_ros.streams.intake import DETECTIONS, RGB, SECOND, Held, Intake, Observation, stamp_of
+from spatial_vlm_ros.streams.intake import (
+    DETECTIONS,
+    RGB,
+    SECOND,
+    Held,
+    Intake,
+    Observation,
+    stamp_of,
+)
+from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.synchronizer import Match, Stream
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 
@@ -34,10 +43,11 @@ class RecentFrames(Intake):
     Args:
         config: tolerances and frames.
         transforms: the buffer that /tf and /tf_static go to.
+        robot: what is taken out of depth; None = nothing.
     """
 
-    def __init__(self, config: StreamConfig, transforms: TransformBuffer) -> None:
-        super().__init__(config, with_detections=False, transforms=transforms)
+    def __init__(self, config: StreamConfig, transforms: TransformBuffer, robot: SeenRobot | None = None) -> None:
+        super().__init__(config, with_detections=False, transforms=transforms, robot=robot)
         # the oldest frame's camera info may have come before its picture
         self._infos = {role: Stream(2 * config.sync_queue) for role in self._infos}
 

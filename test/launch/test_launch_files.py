@@ -139,6 +139,17 @@ def test_the_arm_is_seen_in_its_own_base_frame_unless_another_is_said() -> None:
     assert planned("sim_arm", base_frame="world")[0].parameters["base_frame"] == "world"
 
 
+def test_the_arm_is_taken_out_of_its_picture_unless_that_is_said_otherwise() -> None:
+    pytest.importorskip("pinocchio")
+    (resolver, *_) = planned("sim_arm")
+    path = Path(resolver.parameters["robot_description"])
+    assert path.name == "panda.urdf"
+    assert path.is_file()
+    assert planned("sim_arm", robot_description="/")[0].parameters["robot_description"] == ""
+    (alone,) = planned("spatial_vlm", base_frame="odom", robot_description="/my/robot.urdf")
+    assert alone.parameters["robot_description"] == "/my/robot.urdf"
+
+
 def test_nothing_moves_unless_that_is_said() -> None:
     for given, wanted in (({}, True), ({"plan_only": "false"}, False)):
         gate = planned("sim_arm", **given)[-1]

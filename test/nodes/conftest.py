@@ -9,6 +9,9 @@ import live_fixtures
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from arm_hands import Hands
     from live_graph import Graph
 
 domain, graph, collect_ignore_glob = live_fixtures.domain, live_fixtures.graph, live_fixtures.collect_ignore_glob
@@ -28,3 +31,11 @@ def live(graph: Graph) -> Graph:
     graph.start(base_frame="world", frame_timeout=15.0, transform_timeout=5.0)
     graph.camera.tf(FRAME.base_T_camera, static=True)
     return graph
+
+
+@pytest.fixture
+def hands(graph: Graph) -> Callable[..., Hands]:
+    """The simulated arm with these parameters, and its client."""
+    from arm_hands import begin
+
+    return lambda **parameters: begin(graph, **parameters)

@@ -98,6 +98,22 @@ def test_a_missing_transform_is_an_error_and_ok_when_it_comes(board: Board, grap
     assert board.values("transforms")["camera frame"] == FRAME.frame_id
 
 
+def test_a_link_that_nobody_publishes_is_an_error_and_ok_when_it_comes(
+    board: Board, graph: Graph, tmp_path: Path
+) -> None:
+    pytest.importorskip("pinocchio")
+    path = tmp_path / "robot.urdf"
+    path.write_text(
+        '<robot name="post"><link name="post"><collision><geometry><box size="0.1 0.1 0.1"/></geometry></collision>'
+        "</link></robot>"
+    )
+    graph.start(base_frame="world", robot_description=str(path))
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    board.until("transforms", ERROR, "nobody published frame 'post'", frames=everything)
+    graph.camera.tf(FRAME.base_T_camera, Transform("world", "post", np.eye(4)), static=True)
+    board.until("transforms", OK, "the robot's 1 links are known", frames=everything)
+
+
 def test_an_unknown_speaker_is_a_warning_and_ok_when_he_comes(board: Board, graph: Graph) -> None:
     graph.start(base_frame="world", speaker_frame="person")
     graph.camera.tf(FRAME.base_T_camera, static=True)

@@ -30,6 +30,7 @@ from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 
 from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.planning.embedded.robot import description_file
 
 SENTENCE = "put the chick behind the cup on the tray"
 OTHER = "other"
@@ -67,7 +68,9 @@ class Cell:
         self.graph, self.audit, self._begin = graph, audit, begin
         self.processes = {
             "sim_arm": begin("sim_arm", clock=True, speed=4.0, rate=4.0),
-            "resolver": begin("resolver", base_frame="panda_link0", frame_timeout=30.0, **CLOCK),
+            "resolver": begin(
+                "resolver", base_frame="panda_link0", robot_description=description_file(), frame_timeout=30.0, **CLOCK
+            ),
             "arm_planner": begin("arm_planner", duration_scaling=20.0, **CLOCK),
             "planner_gate": begin("planner_gate", audit_log=str(audit), **GATE, **CLOCK, **gate),
         }

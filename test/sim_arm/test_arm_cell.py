@@ -17,7 +17,8 @@ def tip_of(cell: Any) -> Any:
 
 
 def test_the_model_weighs_and_stands_as_the_planner_thinks(cell: Any, planner: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.robot import HOME, load
+    from spatial_vlm_ros.planning.embedded.robot import HOME
+    from spatial_vlm_ros.planning.robot_model import load
 
     assert cell.joints().position[:7] == pytest.approx(HOME, abs=1e-4)
     assert tip_of(cell) == pytest.approx(planner.tip(HOME), abs=1e-4)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.planning.embedded.request import Box, Floats, Segment
-from spatial_vlm_ros.planning.embedded.robot import BASE_LINK, HAND_LINKS, WRIST_LINKS, Robot, load
+from spatial_vlm_ros.planning.embedded.robot import BASE_LINK, HAND_LINKS, WRIST_LINKS, Robot
+from spatial_vlm_ros.planning.robot_model import load
 
 HELD = "held"
 IN_THE_BASE = 0.02  # metres: no thing is as deep in the arm's base, not with all that neighbours are padded by

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.planning.embedded.request import Floats
-from spatial_vlm_ros.planning.embedded.robot import Robot, load
+from spatial_vlm_ros.planning.embedded.robot import Robot
+from spatial_vlm_ros.planning.robot_model import load
 
 STEPS = 60
 PATIENCE = 8  # steps after which the twist must be smaller by a tenth: else this is the nearest that this walk comes

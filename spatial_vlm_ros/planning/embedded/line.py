@@ -11,7 +11,7 @@ import numpy as np
 from spatial_vlm_ros.planning.embedded.collision import Checker
 from spatial_vlm_ros.planning.embedded.inverse import Inverse
 from spatial_vlm_ros.planning.embedded.request import Floats
-from spatial_vlm_ros.planning.embedded.robot import load
+from spatial_vlm_ros.planning.robot_model import load
 
 STEP = 0.005  # metres
 TURN = 0.04  # radians

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
+from spatial_vlm_ros.planning import robot_model
 from spatial_vlm_ros.planning.embedded.request import WIDEST, Floats
 from spatial_vlm_ros.planning.hulls import Hull
+from spatial_vlm_ros.planning.robot_model import load, model_and_geometry
 from spatial_vlm_ros.planning.self_mask import LinkHull
 from spatial_vlm_ros.types import Transform
 
@@ -27,18 +28,6 @@ TIP = "panda_hand_tcp"
 ACCELERATION = np.array([3.75, 1.875, 2.5, 3.125, 3.75, 5.0, 5.0])
 FROM_LIMITS = 0.005  # radians kept from each end of a joint
 HOME = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4])
-
-
-def load(package: str) -> Any:
-    """A package of the extra `arm`.
-
-    Raises:
-        DependencyError: it is not installed.
-    """
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise DependencyError(package, "install the extra: pip install 'spatial_vlm_ros[arm]'") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +74,11 @@ def description() -> Path:
     return folder
 
 
+def description_file() -> Path:
+    """The Panda's URDF; raises as `description` does."""
+    return description() / "urdf" / "panda.urdf"
+
+
 @functools.cache
 def panda() -> Robot:
     """Read the description; 0.1 s.
@@ -92,18 +86,10 @@ def panda() -> Robot:
     Pairs of links that touch by design, or never can, are those of the SRDF that comes with the description.
     """
     pin = load("pinocchio")
-    folder = description()
-    urdf, share = str(folder / "urdf" / "panda.urdf"), str(folder.parents[2])
-    model = pin.buildModelFromUrdf(urdf)
-    with warnings.catch_warnings():  # about having been told where the meshes are
-        warnings.simplefilter("ignore")
-        geometry = pin.buildGeomFromUrdf(model, urdf, pin.GeometryType.COLLISION, [share])
-    for part in geometry.geometryObjects:
-        if hasattr(part.geometry, "buildConvexRepresentation"):  # a mesh; fingers are boxes already
-            part.geometry.buildConvexRepresentation(False)
-            part.geometry = part.geometry.convex
+    urdf = description_file()
+    model, geometry = model_and_geometry(urdf)
     geometry.addAllCollisionPairs()
-    pin.removeCollisionPairs(model, geometry, str(folder / "srdf" / "panda.srdf"))
+    pin.removeCollisionPairs(model, geometry, str(urdf.parents[1] / "srdf" / "panda.srdf"))
     pairs = tuple((pair.first, pair.second) for pair in geometry.collisionPairs)
     geometry.removeAllCollisionPairs()
     return Robot(
@@ -162,15 +148,4 @@ def link_hulls(joints: Floats, opening: float = WIDEST) -> tuple[LinkHull, ...]:
 def _hulls() -> dict[int, Hull]:
     """The hull of each link in its own frame, by index of the frame."""
     robot = panda()
-    corners: dict[int, list[Floats]] = {}
-    for part in robot.geometry.geometryObjects:
-        shape = part.geometry
-        if hasattr(shape, "halfSide"):
-            points = np.stack(np.meshgrid(*([-side, side] for side in shape.halfSide)), axis=-1).reshape(-1, 3)
-        else:
-            points = np.asarray(shape.points())
-        link = robot.model.frames[part.parentFrame]
-        link_T_part = (link.placement.inverse() * part.placement).homogeneous
-        placed = points @ link_T_part[:3, :3].T + link_T_part[:3, 3]
-        corners.setdefault(part.parentFrame, []).append(placed)
-    return {frame: Hull(np.concatenate(points)) for frame, points in corners.items()}
+    return robot_model.link_hulls(robot.model, robot.geometry)

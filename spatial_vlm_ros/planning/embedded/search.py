@@ -11,7 +11,8 @@ import numpy as np
 
 from spatial_vlm_ros.planning.embedded.collision import Checker
 from spatial_vlm_ros.planning.embedded.request import Floats
-from spatial_vlm_ros.planning.embedded.robot import Robot, load
+from spatial_vlm_ros.planning.embedded.robot import Robot
+from spatial_vlm_ros.planning.robot_model import load
 
 RESOLUTION = 0.02  # radians between configurations that are checked: under 2 cm of the farthest point of the arm
 LONGEST_EDGE = 1.5  # radians
