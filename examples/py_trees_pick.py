@@ -23,12 +23,13 @@ import rclpy
 from action_msgs.msg import GoalStatus
 from py_trees.common import Access, Status
 from rclpy.action import ActionClient
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
 
 TICK = 0.1  # s
+LAST_WORDS = 5.0  # s for a goal that was taken back to end
 SUCCEEDED, FAILED, REFUSED = 0, 1, 3
 RESULT = "result"
 ACTIONS: dict[str, Any] = {"resolve": ResolveInstruction, "pick": PickInstruction}
@@ -128,6 +129,12 @@ class CallAction(py_trees.behaviour.Behaviour):
         """Interrupted (a higher priority, the end of the tree): cancel what is on its way."""
         if new_status is Status.INVALID and self._call is not None and self._call.sent:
             self._call.abandon()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a goal is on its way that has not ended."""
+        call = self._call
+        return call is not None and call.sent and not call.rejected and call.response is None
 
     def _judge(self, response: Any) -> Status:
         result = response.result
@@ -232,7 +239,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.plan_only and options.action != "pick":
         given.error("--plan-only is of --action pick")
     more = {"plan_only": True} if options.plan_only else {}
-    rclpy.init(args=said)
+    rclpy.init(args=said, signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C has to leave time to cancel
     node = Node("py_trees_pick_example")
     tree = py_trees.trees.BehaviourTree(which_thing(options.instruction, options.answer, options.action, **more))
     tree.setup(node=node)
@@ -255,8 +262,12 @@ def main(words: Sequence[str] | None = None) -> int:
         if tree.root.status is Status.SUCCESS:
             return SUCCEEDED
         return FAILED if result is None else REFUSED
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         tree.root.stop(Status.INVALID)  # cancels the goal; BehaviourTree.interrupt only ends tick_tock
+        end = time.monotonic() + LAST_WORDS
+        calls = [each for each in tree.root.iterate() if isinstance(each, CallAction)]
+        while any(call.is_open for call in calls) and time.monotonic() < end:
+            rclpy.spin_once(node, timeout_sec=TICK)
         return FAILED
     finally:
         node.destroy_node()
