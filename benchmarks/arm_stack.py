@@ -80,6 +80,7 @@ class Stack:
         from std_srvs.srv import Trigger
 
         from spatial_vlm_ros.nodes import qos
+        from spatial_vlm_ros.planning.embedded.robot import description_file
 
         self._rclpy, self._forms, self._log = rclpy, (PickInstruction, Approve, Trigger, String), log
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -90,7 +91,8 @@ class Stack:
         self.node = rclpy.create_node("person")
         try:
             self._begin("sim_arm", clock=True, speed=SPEED, rate=RATE, state_rate=STATES)
-            self._begin("resolver", base_frame="panda_link0", frame_timeout=30.0, **_CLOCK)
+            robot = str(description_file())
+            self._begin("resolver", base_frame="panda_link0", robot_description=robot, frame_timeout=30.0, **_CLOCK)
             self._begin("arm_planner", duration_scaling=20.0, **_CLOCK)
             self._begin("planner_gate", audit_log=str(log / "audit.jsonl"), **_GATE, **_CLOCK)
             self._pick = ActionClient(self.node, PickInstruction, "pick")

@@ -54,7 +54,10 @@ def _accuracies(results: Results) -> str:
         seeds = results.seeds(cell)
         tables = {one: results.table(cell, seeds, [one], field) for one in TYPES}
         usual = difference(tables["depth usual"], tables["depth counter"], "").interval
-        rows.append([name, str(len(seeds)), *(_told(crossed_interval(tables[one])) for one in TYPES), _told(usual)])
+        shares = (_told(crossed_interval(tables[one]), least=0.0) for one in TYPES)
+        rows.append([name, str(len(seeds)), *shares, _told(usual)])
+    chances = (np.mean([q.item.chance for q in results.questions() if q.type == one]) for one in TYPES)
+    rows.append(["chance", "", *(f"{100 * float(one):.1f}" for one in chances), "0.0"])
     return "### Accuracy by type of question\n\n" + _table(header, rows)
 
 
@@ -136,12 +139,14 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _told(interval: Interval | None) -> str:
+def _told(interval: Interval | None, least: float = -1.0) -> str:
+    """In percent, the interval cut at what is possible: shares are `least` to 1."""
     if interval is None:
         return "-"
     if not math.isfinite(interval.low):
         return f"{100 * interval.value:.1f}"
-    return f"{100 * interval.value:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    low, high = max(interval.low, least), min(interval.high, 1.0)
+    return f"{100 * interval.value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _plain(interval: Interval | None) -> str:

@@ -35,8 +35,8 @@ class Sizes:
     vision_layers: int = 4
     vision_heads: int = 4
     width: int = 64
-    layers: int = 3
-    heads: int = 2
+    layers: int = 4
+    heads: int = 4
     wide: int = 160
     text_layers: int = 2
 
@@ -113,7 +113,7 @@ class Settings:
     encoder: Stage = Stage(1600, 64, 1e-3, 0.05)
     language: Stage = Stage(1000, 32, 3e-3, 0.05)
     projector: Stage = Stage(100, 32, 2e-3)
-    tuning: Stage = Stage(4000, 32, 3e-3)
+    tuning: Stage = Stage(3200, 32, 3e-3)
     pin: Stage = Stage(600, 32, 3e-3)
     turns: int = 6
     depth_share: float = 0.25
