@@ -37,7 +37,10 @@ def test_the_demo_puts_the_chick_on_the_tray_and_shows_how_it_was_decided(tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "cell.log").read_text()
     stages = ["RESOLVING", "PLANNING", "WAITING_FOR_APPROVAL", "APPROVE", "LOOKING_AGAIN", "MOVING", "OK", "JUDGE"]
     told = [line.split("]")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("[")]
-    assert [name for name in told if name in stages] == stages
+    told = [name for name in told if name in stages]
+    last = max(number for number, name in enumerate(told) if name == "RESOLVING")  # a slow machine's first was stale
+    assert told[last:] == stages
+    assert set(told[:last]) <= {"RESOLVING"}
     assert "May the arm move?" in done.stdout
 
     film = cv2.VideoCapture(str(tmp_path / "film.mp4"))
