@@ -19,6 +19,8 @@ from builtin_interfaces.msg import Duration, Time
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration as ClockDuration
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
@@ -91,6 +93,8 @@ class PlannerGate(Node):
             cancel_callback=self._on_cancel,
         )
         self._forget_stop = self._desk.on_stop(self._stopped_by)
+        back = JumpThreshold(min_forward=None, min_backward=ClockDuration(nanoseconds=-1), on_clock_change=True)
+        self._jumps = self.get_clock().create_jump_callback(back, post_callback=lambda _: self._watch.time_jumped())
 
     def start(self) -> None:
         """Open the page, where one is wanted.
@@ -116,6 +120,7 @@ class PlannerGate(Node):
         if self._page is not None:
             self._page.close()
         self._forget_stop()
+        self._jumps.unregister()
         if goal is not None and goal.thread is not None:
             goal.thread.join(timeout=self._planning.motion.stop_timeout)
         self._server.destroy()

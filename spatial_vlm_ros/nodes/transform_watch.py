@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Any
@@ -64,6 +65,16 @@ class TransformWatch:
         """A new request begins: what was seen before it is of no matter."""
         with self._changed:
             self._frames = self._last = self._begun = self._then = self._moved = None
+
+    def time_jumped(self) -> None:
+        """The clock was set back: transforms are forgotten, and what was planned is of a time that is over."""
+        with self._changed:
+            self._buffer.clear()
+            self._last = None
+            if self._begun is not None and self._moved is None:
+                happened, again = "was set back", "resolve the instruction again"
+                self._moved = SceneChangedError("the clock", math.inf, 0.0, 0.0, 0.0, again, happened)
+            self._changed.notify_all()
 
     def add(self, message: Any, static: bool) -> None:
         """Take a TFMessage; transforms that cannot be used are left out, as by the resolver."""

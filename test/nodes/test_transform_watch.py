@@ -49,6 +49,17 @@ def test_a_base_at_rest_may_be_acted_on(watch: TransformWatch) -> None:
     watch.check(4 * SECOND)
 
 
+def test_a_clock_that_was_set_back_ends_what_runs_and_the_next_request_begins_anew(watch: TransformWatch) -> None:
+    watch.time_jumped()
+    with pytest.raises(SceneChangedError, match="the clock was set back"):
+        watch.check(4 * SECOND)
+    watch.forget()
+    for tenth in range(5, 16):  # a second later than the new beginning, and before all that was heard
+        watch.add(odom(tenth / 10, x=7.0), static=False)
+    watch.follow("base", "camera", SECOND)
+    watch.check(SECOND)
+
+
 @pytest.mark.parametrize(("x", "turn", "words"), [(1.52, 0.0, r"moved by 0\.020 m"), (1.5, 0.01, r"1\.1°")])
 def test_a_base_that_moved_is_named_with_how_far(watch: TransformWatch, x: float, turn: float, words: str) -> None:
     watch.check(2 * SECOND)
