@@ -154,14 +154,25 @@ class FrameUndefinedError(SpatialVlmError):
 
 
 class TransformUnavailableError(SpatialVlmError):
-    """A transform is not known at the stamp asked for; `may_come` tells whether waiting can help."""
+    """A transform is not known at the stamp asked for.
+
+    `may_come` tells whether waiting can help, `is_past` that the stamp lies before all that is known: then a newer
+    stamp can.
+    """
 
     status_name = "TF_UNAVAILABLE"
 
-    def __init__(self, parent: str, child: str, reason: str, repair: str, *, may_come: bool = False) -> None:
+    def __init__(
+        self, parent: str, child: str, reason: str, repair: str, *, may_come: bool = False, is_past: bool = False
+    ) -> None:
         self.parent, self.child, self.reason, self.repair = parent, child, reason, repair
-        self.may_come = may_come
+        self.may_come, self.is_past = may_come, is_past
         super().__init__(f"transform {parent} <- {child}: {reason}; {repair}")
+
+    def advising(self, repair: str) -> TransformUnavailableError:
+        """The same with other advice."""
+        known = {"may_come": self.may_come, "is_past": self.is_past}
+        return TransformUnavailableError(self.parent, self.child, self.reason, repair, **known)
 
 
 class ModelError(SpatialVlmError):

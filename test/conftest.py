@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from spatial_vlm_ros.config import DepthConfig, LiftConfig, ResolverConfig
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -26,8 +26,9 @@ from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.types import Detection, PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Vector3
 
-# Where a change is judged, the examples are the same for everyone; elsewhere they are drawn anew each time.
-settings.register_profile("ci", derandomize=True, deadline=None)
+# Where a change is judged, the examples are the same for everyone; elsewhere they are drawn anew each time. How long
+# drawing them takes tells of the machine alone.
+settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 if os.environ.get("CI"):
     settings.load_profile("ci")
 

@@ -99,7 +99,7 @@ def replay(
     yield from player.end()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Request:
     """An instruction that waits.
 
@@ -107,13 +107,19 @@ class _Request:
         instruction: the words.
         asked_ns: when it was asked, time of recording.
         after_ns: frames stamped earlier are passed over.
-        is_patient: frames without transforms are passed over, too.
+        is_patient: frames without transforms are passed over, too; else only those before all transforms.
+        passed_over: why the last frame was.
     """
 
     instruction: str
     asked_ns: int
     after_ns: int
     is_patient: bool
+    passed_over: SpatialVlmError | None = None
+
+    def passes_over(self, error: SpatialVlmError) -> bool:
+        """Whether it waits for a newer frame when one has no transforms."""
+        return self.is_patient or (isinstance(error, TransformUnavailableError) and error.is_past)
 
 
 @lru_cache(maxsize=64)
@@ -161,7 +167,6 @@ class _Player:
         self._start_ns, self._now_ns = start_ns, start_ns
         # Without a time to ask at, no frame of the bag is too old.
         self._after_ns = 0 if at is None else start_ns + round(at * SECOND)
-        self._passed_over: SpatialVlmError | None = None
 
     @property
     def is_done(self) -> bool:
@@ -221,10 +226,11 @@ class _Player:
                 awaits_speaker = in_time and self._need_speaker(request.instruction for request in self._waiting)
                 observation = self._intake.take(first.after_ns, self._now_ns, awaits_speaker)
             except SpatialVlmError as error:
-                if first.is_patient:
-                    self._passed_over = error
-                    continue
-                yield from (self._refused(r.instruction, error) for r in self._popped(first.after_ns))
+                asked = self._popped(first.after_ns)
+                for request in asked:
+                    request.passed_over = error
+                self._waiting.extendleft(r for r in reversed(asked) if r.passes_over(error))
+                yield from (self._refused(r.instruction, error) for r in asked if not r.passes_over(error))
                 continue
             if observation is None:
                 break
@@ -252,8 +258,7 @@ class _Player:
         """Refusals of what has waited that long."""
         while self._waiting and self._now_ns - self._waiting[0].asked_ns >= patience_ns:
             request = self._waiting.popleft()
-            error = self._passed_over if request.is_patient else None
-            yield self._refused(request.instruction, error or self._why_none(request.after_ns))
+            yield self._refused(request.instruction, request.passed_over or self._why_none(request.after_ns))
 
     def _resolved(self, observation: Observation, instructions: Sequence[str]) -> Iterator[Answer]:
         try:

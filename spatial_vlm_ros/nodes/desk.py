@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import (
     ModelError,
     SpatialVlmError,
     StaleInputError,
+    TransformUnavailableError,
 )
 from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.resolver import Resolver, refusal
@@ -53,6 +54,7 @@ class Request:
         told: when the stage was last told, seconds of time.monotonic.
         found: a message with detections: it is answered on the frame that they were found in. None = on the first
             frame that is complete.
+        passed_over: why a frame was, for which a newer one is awaited.
     """
 
     instruction: str
@@ -67,6 +69,7 @@ class Request:
     stage: int = 0
     told: float = 0.0
     found: Any = None
+    passed_over: SpatialVlmError | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +193,7 @@ class Desk:
             self.cancel(self._request, "the clock was set back while its frame was awaited or resolved")
         elif self._request is not None:
             self._request.after_ns = self._request.since_ns = self._now()
+            self._request.passed_over = None
 
     def sent(self, outcome: Outcome) -> None:
         """The answer is out: how long it took, from the last message of its frame, is kept for diagnostics."""
@@ -238,8 +242,13 @@ class Desk:
         return self.intake if request.found is None or self.recent is None else self.recent
 
     def _take(self, request: Request, now_ns: int, awaits_speaker: bool) -> Observation | None:
-        if request.found is None:
-            return self.intake.take(request.after_ns, now_ns, awaits_speaker)
+        while request.found is None:
+            try:
+                return self.intake.take(request.after_ns, now_ns, awaits_speaker)
+            except TransformUnavailableError as error:
+                if not error.is_past:
+                    raise
+                request.passed_over = error  # the next frame may have the transforms that began after this one
         if self.recent is None:
             raise InputError("detections", "with the request", "on their topic", "set selection: true")
         return self.recent.take_for(request.found, now_ns, awaits_speaker)
@@ -258,6 +267,8 @@ class Desk:
             raise self._why_none(request)
 
     def _why_none(self, request: Request) -> SpatialVlmError:
+        if request.passed_over is not None:
+            return request.passed_over
         if request.found is not None and self.recent is not None:
             error = self.recent.why_none_for(request.found, request.since_ns, self.topics)
         else:

@@ -336,10 +336,7 @@ class Intake:
         try:
             return self.transforms.lookup(self.config.base_frame, camera_frame, stamp_ns)
         except TransformUnavailableError as error:
-            repair = f"{error.repair}; base_frame: '' gives poses in the camera's own frame"
-            raise TransformUnavailableError(
-                error.parent, error.child, error.reason, repair, may_come=error.may_come
-            ) from error
+            raise error.advising(f"{error.repair}; base_frame: '' gives poses in the camera's own frame") from error
 
     def _link(self, name: str, stamp_ns: int) -> Transform:
         try:
@@ -349,9 +346,7 @@ class Intake:
                 f"{error.repair}; {name!r} is a link of robot_description, whose points are to be removed "
                 "(robot_description: '' removes nothing)"
             )
-            raise TransformUnavailableError(
-                error.parent, error.child, error.reason, repair, may_come=error.may_come
-            ) from error
+            raise error.advising(repair) from error
 
     def _depth_pose(self, match: Match, rgb_frame: str) -> Transform | None:
         """Pose of the depth camera, at depth's stamp, in the colour camera, at colour's; None = the very same."""

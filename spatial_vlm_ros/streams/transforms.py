@@ -190,7 +190,7 @@ class TransformBuffer:
 
         Raises:
             TransformUnavailableError: a frame is unknown, the two are not connected, the tree has a loop, or the stamp
-                is outside of what is known; its `may_come` tells whether waiting can help.
+                is outside of what is known; its `may_come` and `is_past` tell what can help.
             InputError: an empty frame id.
             TransformError: they are farther apart than types.Transform allows.
         """
@@ -318,8 +318,9 @@ def _unavailable(target: str, source: str, *gaps: _Gap | None) -> TransformUnava
     """
     gap = max((gap for gap in gaps if gap), key=lambda gap: gap.may_come, default=None)
     if gap is not None:
+        reason = f"{gap.child}: {gap.reason}"
         return TransformUnavailableError(
-            target, source, f"{gap.child}: {gap.reason}", gap.repair, may_come=gap.may_come
+            target, source, reason, gap.repair, may_come=gap.may_come, is_past=not gap.may_come
         )
     return TransformUnavailableError(
         target,

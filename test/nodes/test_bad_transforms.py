@@ -100,9 +100,26 @@ def test_a_transform_that_comes_too_late_is_not_waited_for(graph: Graph) -> None
     graph.assert_refused(goal, "TF_UNAVAILABLE", "before the stamp asked for", "clocks agree")
 
 
-def test_a_stamp_before_the_first_transform_is_refused_at_once(graph: Graph) -> None:
+def test_frames_before_the_first_transform_are_passed_over(graph: Graph) -> None:
     graph.start(**PATIENT, transform_timeout=10.0)
-    ahead = graph.camera.now() + 10_000 * MILLISECOND
+    graph.camera.tf(Transform("elsewhere", "thing", np.eye(4)), stamp_ns=graph.camera.now())
+    graph.heard("/tf")
+    goal = graph.send_goal(SENTENCE)
+    sent: list[int] = []
+    graph.feed(lambda: 2 in goal.stages, "it waits for the transform", FRAME, DETECTIONS,
+               lambda parts: sent.append(stamp_of(parts[roles.RGB])))  # fmt: skip
+    begins = sent[-1] + MILLISECOND
+    for ahead in (0, 5_000 * MILLISECOND):
+        graph.camera.tf(moved(POSE, x=0.5), stamp_ns=begins + ahead)
+    graph.feed(lambda: goal.result is not None, "the result is there", FRAME, DETECTIONS)
+    assert goal.name == "OK", goal.result and goal.result.status.message
+    assert goal.result is not None
+    assert stamp_of(goal.result) >= begins
+
+
+def test_where_all_frames_lie_before_the_first_transform_it_is_said(graph: Graph) -> None:
+    graph.start(base_frame="world", frame_timeout=0.5, transform_timeout=10.0)
+    ahead = graph.camera.now() + 60_000 * MILLISECOND
     graph.camera.tf(POSE, stamp_ns=ahead)
     graph.heard("/tf")
     while graph.resolver._desk.intake.transforms.frames() == {}:  # type: ignore[union-attr]

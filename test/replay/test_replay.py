@@ -201,8 +201,14 @@ def test_transforms_that_stop_are_named_with_how_far_they_lag(bag: BagBuilder) -
     assert "the newest sample is 110.0 ms before the stamp" in answer.resolution.message
 
 
-def test_a_frame_before_all_transforms_is_refused_at_once_where_it_was_asked_for(bag: BagBuilder) -> None:
+def test_frames_before_all_transforms_are_passed_over_after_the_words_too(bag: BagBuilder) -> None:
     (answer,) = replayed(moving(bag, 0.31, first=0.4, last=0.8, frames=5), WORDS, at=0.1)
+    assert answer.resolution.status is Status.OK
+    assert answer.resolution.stamp_ns == seconds(0.41)
+
+
+def test_where_all_frames_lie_before_all_transforms_it_is_said(bag: BagBuilder) -> None:
+    (answer,) = replayed(moving(bag, 0.31, first=0.4, last=0.8), WORDS, at=0.1)
     assert answer.resolution.status is Status.TF_UNAVAILABLE
     assert "the oldest sample is 90.0 ms after the stamp" in answer.resolution.message
 

@@ -150,10 +150,11 @@ def test_a_single_sample_holds_at_its_own_stamp_only() -> None:
 def test_the_future_may_come_and_the_past_may_not() -> None:
     buffer = moving(T0, T0 + SECOND)
     future = refusal(buffer, "base", "arm", T0 + SECOND + 5_000_000)
-    assert future.may_come
+    assert (future.may_come, future.is_past) == (True, False)
     assert "5.0 ms before" in str(future)
     past = refusal(buffer, "base", "arm", T0 - 5_000_000)
-    assert not past.may_come
+    assert (past.may_come, past.is_past) == (False, True)
+    assert (past.advising("look").may_come, past.advising("look").is_past) == (False, True)
     assert "5.0 ms after" in str(past)
 
 
