@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 ANY = Callable[..., Any]
 SENTENCE = "grab me the chick behind the cup"
@@ -38,6 +39,19 @@ def programs(*entries: tuple[str, str] | tuple[str, str, bool]) -> tuple[str, st
     return "-c", DRIVER.format(programs=[entry if len(entry) == 3 else (*entry, True) for entry in entries])
 
 
+def hears_all(started: Any, graph: Any) -> None:
+    """Wait until the resolver says that all streams and transforms are there."""
+    said: list[DiagnosticArray] = []
+    graph.node.create_subscription(DiagnosticArray, "/diagnostics", said.append, 10)
+
+    def well() -> bool:
+        status = said[-1].status if said else []
+        words = [entry.message for entry in status]
+        return "all streams arrive" in words and all(entry.level == DiagnosticStatus.OK for entry in status)
+
+    started.until(well, "all streams arrive")
+
+
 # ------------------------------------------------------------------------------------------------ with ROS
 
 
@@ -47,7 +61,7 @@ def test_a_simulated_world_comes_up_and_answers_and_ctrl_c_ends_it(up: ANY, grap
     graph.until(graph.client.server_is_ready, "the action server is there")
     sim.says("resolver is active")
     sim.says("playing behind")
-    sim.until(lambda: graph.node.count_publishers("/rgb/image"), "the player is there")
+    hears_all(sim, graph)
     goal = graph.send_goal(SENTENCE)
     assert goal.accepted
     sim.until(lambda: goal.result is not None, "the result is there")
@@ -73,8 +87,7 @@ def test_a_simulated_arm_comes_up_with_resolver_planner_and_gate_on_its_clock(
     arm.says("plans for a Panda")
     arm.says("planner_gate is ready; plan_only: nothing will move")
     arm.says("approve at http://127.0.0.1:")
-    arm.until(lambda: graph.node.count_publishers("/rgb/image"), "the camera is there")
-    arm.until(lambda: graph.node.count_publishers("/joint_states"), "the arm is there")
+    hears_all(arm, graph)
     goal = graph.send_goal(SENTENCE)
     arm.until(lambda: goal.result is not None, "the result is there")
     assert goal.name == "OK", goal.result.status.message
