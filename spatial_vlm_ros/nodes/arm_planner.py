@@ -205,9 +205,9 @@ class ArmPlanner(Node):
         joints = np.array([told.get(name, now.get(name, 0.0)) for name in ARM_JOINTS], np.float64)
         return joints, min(max(opening, 0.0), 0.08)
 
-    def _heard(self, names: tuple[str, ...]) -> dict[str, float]:
-        """Positions that are young enough."""
-        oldest = time.monotonic() - self._config.joint_state_age
+    def _heard(self, names: tuple[str, ...], since: float = 0.0) -> dict[str, float]:
+        """Positions that are young enough, and came since a time (time.monotonic)."""
+        oldest = max(since, time.monotonic() - self._config.joint_state_age)
         joints = dict(self._joints)
         return {name: joints[name][0] for name in names if name in joints and joints[name][1] >= oldest}
 
@@ -250,19 +250,22 @@ class ArmPlanner(Node):
         _check_ended(ended, self._controller.name)
 
     def _await_start(self, start: dict[str, float], cancelled: Callable[[], bool]) -> None:
-        """Wait until the arm is where a trajectory begins; joint states may come later than the result before.
+        """Wait until the arm is said to be where a trajectory begins, by joint states that come after it was asked for.
+
+        They may come later than the result of the motion before.
 
         Raises:
-            CodedError: it is not, within `joint_state_age`.
+            CodedError: it is not, or nobody says it, within `joint_state_age`.
         """
-        gate, end = threading.Event(), time.monotonic() + self._config.joint_state_age
+        gate, begun = threading.Event(), time.monotonic()
         while not cancelled():
-            now = self._current()
-            apart = {name: abs(now[name] - at) for name, at in start.items()}
-            worst = max(apart, key=lambda name: apart[name])
-            if apart[worst] <= self._config.start_tolerance:
+            is_over = time.monotonic() > begun + self._config.joint_state_age
+            now = self._current() if is_over else self._heard(ARM_JOINTS, begun)
+            apart = {name: abs(now[name] - at) for name, at in start.items() if name in now}
+            worst = max(apart, key=lambda name: apart[name], default="")
+            if len(apart) == len(start) and apart[worst] <= self._config.start_tolerance:
                 return
-            if time.monotonic() > end:
+            if is_over:
                 words = f"the trajectory begins {apart[worst]:.3f} rad from where {worst} is"
                 raise CodedError(Codes.CONTROL_FAILED, f"{words}; plan it anew from there")
             gate.wait(_LOOK)
