@@ -79,7 +79,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     asked.add_argument("--list", action="store_true", help="all cells")
     asked.add_argument("--cell", metavar="NAME", help="run one cell")
     asked.add_argument("--all", action="store_true", help="run all that is missing")
-    asked.add_argument("--report", action="store_true", help="tables and pictures of what is there")
+    asked.add_argument("--report", action="store_true", help="write the page of results and its pictures")
     parser.add_argument("--seed", type=int, default=0, help="of --cell")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="of --all: seeds 0 to this, less one")
     parser.add_argument("--minutes", type=float, help="pause after as many")
@@ -87,6 +87,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="a sample of a few steps, which says nothing")
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints")
     parser.add_argument("--results", type=Path, default=RESULTS / "remedies", help="numbers of runs")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "remedies_results.md", help="of --report")
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images", help="of --report")
     return parser.parse_args(arguments)
 
@@ -133,13 +134,15 @@ def _list(results: Path, seeds: int) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from benchmarks.remedies_report import report
+    from benchmarks.remedies_report import draw, report
 
     found = read_results(options.results)
     if not found.runs:
         print(f"no runs in {options.results}", file=sys.stderr)
         return 2
-    print(report(found, options.images))
+    options.page.write_text(report(found), encoding="utf-8")
+    draw(found, options.images)
+    print(f"{options.page}, and pictures in {options.images}")
     return 0
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,21 +16,24 @@ from spatial_vlm_ros.vlm.replication.effects import Effect, crossed_interval, di
 from spatial_vlm_ros.vlm.replication.questions import KINDS, TYPES
 from spatial_vlm_ros.vlm.replication.results import Results
 
-METHOD = (
+PICTURES = {
+    "remedies_accuracy.svg": "Accuracy of each cell by kind of question; dotted: chance",
+    "remedies_effects.svg": "Effects of the remedies in the factorial",
+    "remedies_norms.svg": "What a permutation of image tokens costs, over the norm of image tokens",
+}
+_METHOD = (
     "Values in percent with 95 % intervals. Seeds and groups of questions both count as drawn at random (two ways "
-    "crossed; `effects.py`); a group of questions counts as one."
+    "crossed; `effects.py`); a group of questions counts as one. n is the number of questions of one seed."
 )
 
 
-def report(results: Results, images: Path) -> str:
-    """Markdown; writes `remedies_*.svg` below `images`, which is made where it is missing."""
-    images.mkdir(parents=True, exist_ok=True)
-    parts = [_intro(results), _accuracies(results), _loudness(results)]
-    found = {"": _effects(results, ""), LOUD: _effects(results, LOUD)}
-    parts += [_effect_table(title, rows) for title, rows in (
-        ("Effects of the factorial, image tokens as they come", found[""]),
-        ("Effects of the factorial, image tokens made loud", found[LOUD]),
-    ) if rows]  # fmt: skip
+def report(results: Results) -> str:
+    """A page of Markdown, in docs/; it shows PICTURES."""
+    parts = ["# Results of the small replication", _intro(results), _accuracies(results), _by_type(results)]
+    parts.append(_loudness(results))
+    found = _effects(results)
+    if found:
+        parts.append(_effect_table("Effects of the factorial", found))
     others = _differences(results)
     if others:
         parts.append(_effect_table(f"Differences from a cell, paired (encoders: from {BASE})", others))
@@ -37,28 +41,47 @@ def report(results: Results, images: Path) -> str:
     if winner:
         parts.append(f"Best combination on the validation questions: `{winner}`.")
     parts += [text for cell in results.cells() if cell.startswith("pin-") for text in [_locations(results, cell)]]
-    _draw(results, found, images)
-    return "\n\n".join(parts)
+    shown = [name for name in PICTURES if found or name != "remedies_effects.svg"]
+    parts += [f"![{PICTURES[name]}](images/{name})" for name in shown]
+    return "\n\n".join(parts) + "\n"
 
 
 def _intro(results: Results) -> str:
     seeds = {cell: len(results.seeds(cell)) for cell in results.cells()}
-    count = len(results.questions())
-    return f"{sum(seeds.values())} runs of {len(seeds)} cells, {count} test questions each. {METHOD}"
+    learnt = [sum(t for name, t in run["seconds"].items() if name.endswith(("-projector", "-tuning")))
+              for run in results.runs.values()]  # fmt: skip
+    told = (
+        f"{sum(seeds.values())} runs of {len(seeds)} cells, {len(results.questions())} test questions each. "
+        "[remedies_replication.md](remedies_replication.md) tells how they were made, [remedies.md](remedies.md) what "
+        f"they mean. Stages (c) and (d) of the quickest run took {min(learnt):.0f} s on one core, "
+        "the others shared the machine."
+    )
+    page = "Written by `python -m benchmarks.remedies --report` from `benchmarks/results/remedies/<cell>-<seed>.json`."
+    return f"{page}\n\n{told}\n\n{_METHOD}"
 
 
 def _accuracies(results: Results) -> str:
-    header = ("cell", "seeds", *TYPES, "depth usual - counter")
+    numbers = Counter(one.kind for one in results.questions())
+    header = ("cell", "seeds", *(f"{kind} (n = {numbers[kind]})" for kind in KINDS), "depth usual - counter")
     rows = []
     for cell, field, name in _answering(results):
         seeds = results.seeds(cell)
-        tables = {one: results.table(cell, seeds, [one], field) for one in TYPES}
-        usual = difference(tables["depth usual"], tables["depth counter"], "").interval
-        shares = (_told(crossed_interval(tables[one]), least=0.0) for one in TYPES)
-        rows.append([name, str(len(seeds)), *shares, _told(usual)])
-    chances = (np.mean([q.item.chance for q in results.questions() if q.type == one]) for one in TYPES)
+        shares = (_told(crossed_interval(results.table(cell, seeds, [kind], field)), least=0.0) for kind in KINDS)
+        usual, counter = (results.table(cell, seeds, [f"depth {one}"], field) for one in ("usual", "counter"))
+        rows.append([f"`{name}`", str(len(seeds)), *shares, _told(difference(usual, counter, "").interval)])
+    chances = (np.mean([q.item.chance for q in results.questions() if q.kind == kind]) for kind in KINDS)
     rows.append(["chance", "", *(f"{100 * float(one):.1f}" for one in chances), "0.0"])
-    return "### Accuracy by type of question\n\n" + _table(header, rows)
+    return "## Accuracy\n\n" + _table(header, rows)
+
+
+def _by_type(results: Results) -> str:
+    numbers = Counter(one.type for one in results.questions())
+    header = ("cell", *(f"{one} (n = {numbers[one]})" for one in TYPES))
+    rows = []
+    for cell, field, name in _answering(results):
+        tables = (results.table(cell, results.seeds(cell), [one], field) for one in TYPES)
+        rows.append([f"`{name}`", *(_told(crossed_interval(table), least=0.0) for table in tables)])
+    return "## Accuracy by type of question\n\n" + _table(header, rows)
 
 
 def _answering(results: Results) -> list[tuple[str, str, str]]:
@@ -66,7 +89,7 @@ def _answering(results: Results) -> list[tuple[str, str, str]]:
     found = []
     for cell in results.cells():
         if cell.startswith("attention-"):
-            found += [(cell, f"right_{name}", f"{name} {cell}") for name in ("scaling", "adaptive")]
+            found += [(cell, f"right_{name}", f"{cell}: {name}") for name in ("scaling", "adaptive")]
         else:
             found.append((cell, "right", cell))
     return found
@@ -77,22 +100,22 @@ def _loudness(results: Results) -> str:
     for cell in results.cells():
         plain, corrected = results.psi(cell)
         before, after = (_plain(results.ratio(cell, when)) for when in ("before", "after"))
-        rows.append([cell, before, after, _told(plain), _told(corrected)])
-    header = ("cell", "norm ratio before", "after", "PSI", "PSI less chance")
+        rows.append([f"`{cell}`", str(len(results.seeds(cell))), before, after, _told(plain), _told(corrected)])
+    header = ("cell", "seeds", "norm ratio before", "after", "PSI", "PSI less chance")
     return (
-        "### Norms of image tokens by those of text, and what a permutation of image tokens costs\n\n"
+        "## Norms of image tokens by those of text, and what a permutation of image tokens costs\n\n"
         "Means over seeds with Student's interval.\n\n" + _table(header, rows)
     )
 
 
-def _effects(results: Results, prefix: str) -> list[tuple[str, Effect]]:
+def _effects(results: Results) -> list[tuple[str, Effect]]:
     """Measure and effect, of the factorial as far as all of its cells have the same seeds."""
-    seeds = results.seeds(*(prefix + cell for cell in COMBINATIONS))
+    seeds = results.seeds(*COMBINATIONS)
     if not seeds:
         return []
     found = []
     for kind in (*KINDS, "depth counter"):
-        found += [(kind, one) for one in effects(FACTORS, lambda c: results.table(prefix + c, seeds, [kind]))]  # noqa: B023
+        found += [(kind, one) for one in effects(FACTORS, lambda c: results.table(c, seeds, [kind]))]  # noqa: B023
     return found
 
 
@@ -120,7 +143,7 @@ def _differences(results: Results) -> list[tuple[str, Effect]]:
 
 def _effect_table(title: str, rows: Sequence[tuple[str, Effect]]) -> str:
     told = [[one.name, kind, _told(one.interval), str(one.seeds), str(one.groups)] for kind, one in rows]
-    return f"### {title}\n\n" + _table(("effect", "questions", "percentage points", "seeds", "groups"), told)
+    return f"## {title}\n\n" + _table(("effect", "questions", "percentage points", "seeds", "groups"), told)
 
 
 def _locations(results: Results, cell: str) -> str:
@@ -131,7 +154,7 @@ def _locations(results: Results, cell: str) -> str:
             one = run[f"location_{when}"]
             shares = [f"{100 * one[part]:.1f}" for part in ("row", "column", "both")]
             rows.append([str(seed), when, *shares, str(one["n"])])
-    return f"### Places told by `{cell}`\n\n" + _table(("seed", "PIN", "row %", "column %", "both %", "n"), rows)
+    return f"## Places told by `{cell}`\n\n" + _table(("seed", "PIN", "row %", "column %", "both %", "n"), rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -153,13 +176,15 @@ def _plain(interval: Interval | None) -> str:
     return "-" if interval is None else f"{interval.value:.2f}"
 
 
-def _draw(results: Results, found: dict[str, list[tuple[str, Effect]]], images: Path) -> None:
+def draw(results: Results, images: Path) -> None:
+    """Write PICTURES below `images`, which is made where it is missing."""
     import matplotlib as mpl
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "remedies"
     from matplotlib import pyplot as plt
 
+    images.mkdir(parents=True, exist_ok=True)
     answering = _answering(results)
     figure, axes = plt.subplots(1, 3, figsize=(11, 1.2 + 0.28 * len(answering)), sharey=True, layout="constrained")
     for axis, kind in zip(axes, KINDS, strict=True):
@@ -169,14 +194,13 @@ def _draw(results: Results, found: dict[str, list[tuple[str, Effect]]], images: 
         chance = np.mean([one.item.chance for one in results.questions() if one.kind == kind])
         axis.axvline(float(chance), color="grey", linestyle=":")
     _save(figure, images / "remedies_accuracy.svg")
-    for prefix, rows in found.items():
-        if not rows:
-            continue
-        figure, axis = plt.subplots(figsize=(7, 1.2 + 0.24 * len(rows)), layout="constrained")
-        _bars(axis, [one.interval for _, one in rows], [f"{one.name}: {kind}" for kind, one in rows])
+    found = _effects(results)
+    if found:
+        figure, axis = plt.subplots(figsize=(7, 1.2 + 0.24 * len(found)), layout="constrained")
+        _bars(axis, [one.interval for _, one in found], [f"{one.name}: {kind}" for kind, one in found])
         axis.axvline(0, color="grey", linestyle=":")
-        axis.set(xlabel="effect on accuracy")
-        _save(figure, images / f"remedies_effects{'_loud' if prefix else ''}.svg")
+        axis.set(xlabel="effect on accuracy", xlim=(-0.5, 0.5))
+        _save(figure, images / "remedies_effects.svg")
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
     for cell in results.cells():
         ratio, cost = results.ratio(cell, "after"), results.psi(cell)[1]

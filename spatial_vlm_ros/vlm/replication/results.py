@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.proportions import Interval
-from spatial_vlm_ros.vlm.replication.cells import COMBINATIONS, recipe_of
+from spatial_vlm_ros.vlm.replication.cells import COMBINATIONS, all_cells, recipe_of
 from spatial_vlm_ros.vlm.replication.effects import Table, group_means, mean_of_seeds, psi
 from spatial_vlm_ros.vlm.replication.questions import KINDS, Question, draw_questions
 
@@ -67,8 +67,9 @@ class Results:
     runs: Mapping[tuple[str, int], Mapping[str, Any]]
 
     def cells(self) -> tuple[str, ...]:
-        """Those with a run."""
-        return tuple(dict.fromkeys(cell for cell, _ in self.runs))
+        """Those with a run, in the order of `cells.all_cells`."""
+        order = {name: k for k, name in enumerate(all_cells())}
+        return tuple(sorted({cell for cell, _ in self.runs}, key=lambda cell: (order.get(cell, len(order)), cell)))
 
     def seeds(self, *cells: str) -> list[int]:
         """Those for which all of the cells have a run."""

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from benchmarks import remedies  # noqa: E402
+from benchmarks.remedies_report import report  # noqa: E402
 from spatial_vlm_ros.errors import FileError, InputError  # noqa: E402
 from spatial_vlm_ros.vlm.replication.cells import COMBINATIONS, planned  # noqa: E402
 from spatial_vlm_ros.vlm.replication.questions import draw_questions  # noqa: E402
@@ -22,8 +23,9 @@ from spatial_vlm_ros.vlm.replication.settings import FULL, SMALL  # noqa: E402
 
 
 def command(folder: Path, *arguments: str) -> int:
-    places = ("--work", str(folder / "work"), "--results", str(folder / "results"), "--images", str(folder / "images"))
-    return remedies.main(["--small", "--threads", "0", *places, *arguments])
+    places = {"--work": "work", "--results": "results", "--images": "images", "--page": "page.md"}
+    told = [word for option, name in places.items() for word in (option, str(folder / name))]
+    return remedies.main(["--small", "--threads", "0", *told, *arguments])
 
 
 def numbers(folder: Path, name: str) -> dict[str, Any]:
@@ -44,8 +46,15 @@ def test_two_cells_run_and_are_reported(tmp_path: Path, capsys: pytest.CaptureFi
     assert "1d-plain-last                    seeds [0]" in capsys.readouterr().out
     pytest.importorskip("matplotlib")
     assert command(tmp_path, "--report") == 0
-    assert "| 1d-plain-last | 1 |" in capsys.readouterr().out
+    assert "| `1d-plain-last` | 1 |" in (tmp_path / "page.md").read_text()
     assert (tmp_path / "images" / "remedies_accuracy.svg").is_file()
+
+
+def test_the_page_of_results_is_that_of_the_results() -> None:
+    results = read_results(remedies.RESULTS / "remedies")
+    assert json.loads(json.dumps(FULL.as_dict())) == next(iter(results.runs.values()))["settings"]
+    page = remedies.ROOT / "docs" / "remedies_results.md"
+    assert page.read_text(encoding="utf-8") == report(results), "run python -m benchmarks.remedies --report"
 
 
 def test_a_cell_that_was_interrupted_gives_the_same_numbers(tmp_path: Path) -> None:
