@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from spatial_vlm_ros.proportions import Interval
-from spatial_vlm_ros.vlm.replication.cells import BASE, COMBINATIONS, ENCODERS, FACTORS, LOUD
+from spatial_vlm_ros.vlm.replication.cells import BASE, COMBINATIONS, ENCODERS, FACTORS, LOUD, LOUD_ONES
 from spatial_vlm_ros.vlm.replication.effects import Effect, crossed_interval, difference, effects
 from spatial_vlm_ros.vlm.replication.questions import KINDS, TYPES
 from spatial_vlm_ros.vlm.replication.results import Results
@@ -121,6 +121,7 @@ def _effects(results: Results) -> list[tuple[str, Effect]]:
 
 def _differences(results: Results) -> list[tuple[str, Effect]]:
     asked = [(cell, "right", BASE) for cell in ENCODERS]
+    asked.append((f"{LOUD}{LOUD_ONES[1]}", "right", f"{LOUD}{LOUD_ONES[0]}"))
     for cell in results.cells():
         kind, _, rest = cell.partition("-")
         if kind in ("cloc", "pin"):
