@@ -9,6 +9,7 @@ Both are made for the purpose: they know the simulator's truth, and answer with 
     python -m benchmarks.second_opinions --only behind --name behind        a part; its outcomes are kept
     python -m benchmarks.second_opinions --parts behind sides               the report of several parts
     python -m benchmarks.second_opinions --grounder NAME --options "a=b"    measure a backend; writes its reliabilities
+    python -m benchmarks.second_opinions --made "higher is farther"         the same of a model made for the purpose
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from spatial_vlm_ros.sim.constructed.distribution import REPORTING_FROM
 from spatial_vlm_ros.sim.constructed.item import Item
 from spatial_vlm_ros.sim.constructed.noise import NOISES
 from spatial_vlm_ros.sim.constructed.plans import RELATIONS
+from spatial_vlm_ros.sim.constructed.questions import COUNTER, USUAL
 from spatial_vlm_ros.sim.speech import say
 from spatial_vlm_ros.spatial.second_opinion import relations_of
 from spatial_vlm_ros.types import Detection, FrameOfReference, Rgb, Status
@@ -64,9 +66,21 @@ MOST_SEEDS = 6  # seeds tried for each that is wanted, at most
 SHARES = (0.02, 0.05, 0.10)
 """Wrong shares of the honest models."""
 FLIPPING, ALONE, OTHER_FILE = "flipping", "geometry alone", "with the file of"
+THUMB = "higher is farther"
+FARTHER, NEARER = ("behind", "farthest"), ("in front of", "nearest")
+"""Relations that the rule of thumb answers."""
 
 
-# ------------------------------------------------------------------------------------------------ two models
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was counted of each model: by relation, by relation and kind of item (usual or not), and what failed."""
+
+    tables: dict[str, Table]
+    kinds: dict[str, Table]
+    failures: int
+
+
+# ------------------------------------------------------------------------------------------------ three models
 
 
 def flipped(item: Item, _: np.random.Generator) -> str | None:
@@ -83,6 +97,18 @@ def honest(item: Item, rng: np.random.Generator, errors: float) -> str | None:
     others = sorted(set(item.margins) - set(item.ids))
     chosen = others if rng.random() < errors else list(item.ids)
     return str(rng.choice(chosen)) if chosen else None
+
+
+def by_rule_of_thumb(item: Item, _: np.random.Generator) -> str | None:
+    """Of relations of depth the thing of that name highest, or lowest, in the picture; else what is meant.
+
+    So do small vision-language models that were never shown the contrary (docs/remedies.md).
+    """
+    middles = {d.id: d.box_xyxy[1] + d.box_xyxy[3] for d in item.detections if d.id in item.margins}
+    if item.relation not in (*FARTHER, *NEARER) or not middles:
+        return next(iter(item.ids), None)
+    pick = min if item.relation in FARTHER else max
+    return pick(sorted(middles), key=lambda id_: middles[id_])
 
 
 def pointed(item: Item, name: str, choose: Callable[[Item, np.random.Generator], str | None]) -> tuple[Found, ...]:
@@ -110,11 +136,16 @@ def _point(thing: Detection, rng: np.random.Generator) -> tuple[float, float]:
 
 
 def models() -> dict[str, Refer]:
-    """The models made for the purpose, by name."""
+    """The models made for the purpose that are compared, by name."""
     made: dict[str, Refer] = {FLIPPING: partial(pointed, name=FLIPPING, choose=flipped)}
     for share in SHARES:
         made[f"{share:.0%} wrong"] = partial(pointed, name=str(share), choose=partial(honest, errors=share))
     return made
+
+
+def made() -> dict[str, Refer]:
+    """All of them: the compared ones, and one that has depth from the place in the picture."""
+    return {**models(), THUMB: partial(pointed, name=THUMB, choose=by_rule_of_thumb)}
 
 
 class Answering:
@@ -155,11 +186,10 @@ def count(item: Item, key: str, found: Sequence[Found], to: Table) -> None:
     to.setdefault(key, {"right": 0, "wrong": 0, "none": 0})[outcome] += 1
 
 
-def measure(
-    refers: Mapping[str, Refer], relation: str, first: int, wanted: int, noise: str, errors: bool
-) -> tuple[dict[str, Table], int]:
+def measure(refers: Mapping[str, Refer], relation: str, first: int, wanted: int, noise: str, errors: bool) -> Measured:
     """Counts of each model on the same phrases, and how often none could be had because a model failed."""
     tables: dict[str, Table] = {name: {} for name in refers}
+    kinds: dict[str, Table] = {name: {} for name in refers}
     done = failures = 0
     for item in items_of(relation, first, wanted, noise, errors):
         key = measured_key(item)
@@ -167,14 +197,18 @@ def measure(
             continue
         for name, refer in refers.items():
             try:
-                count(item, key, refer(item), tables[name])
+                found = refer(item)
             except ModelError as error:
                 failures += 1
                 print(f"{name}: {error}", file=sys.stderr)
+                continue
+            count(item, key, found, tables[name])
+            for kind in {USUAL, COUNTER}.intersection(item.tags):
+                count(item, f"{key}, {kind}", found, kinds[name])
         done += 1
         if done >= wanted:
             break
-    return tables, failures
+    return Measured(tables, kinds, failures)
 
 
 def reliability_file(model: str, counts: Table) -> dict[str, Any]:
@@ -213,7 +247,7 @@ def one_relation(
     """Measure on seeds of its own, then ask every question of others under every condition."""
     cv2.setNumThreads(1)
     refers = models()
-    tables, _ = measure(refers, relation, measure_from, wanted[0], noise, errors)
+    tables = measure(refers, relation, measure_from, wanted[0], noise, errors).tables
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
         files = {}
@@ -322,19 +356,24 @@ def measure_backend(options: argparse.Namespace) -> int:
     from spatial_vlm_ros.perception.worker import WorkerGrounder
 
     with WorkerGrounder(options.grounder, parse_options(options.options), options.timeout) as grounder:
-        refers: dict[str, Refer] = {
-            options.grounder: lambda item: grounder.refer(item.frame.rgb, describe(item.query.target))
-        }
-        parts = [
-            measure(refers, relation, options.measure_from, options.measured, options.noise, options.errors)
-            for relation in options.only or ASKED
-        ]
-    counts = added(tables[options.grounder] for tables, _ in parts)
-    rows = [(key, *(one[w] for w in ("right", "wrong", "none"))) for key, one in sorted(counts.items())]
-    table(f"{options.grounder}: by relation", ("relation", "right", "wrong", "none"), rows)
-    print(f"{sum(failures for _, failures in parts)} requests failed and are not counted")
-    path = options.out or RESULTS / f"reliability_{options.grounder.replace(':', '_')}.json"
-    Path(path).write_text(json.dumps(reliability_file(options.grounder, counts), indent=2) + "\n")
+        return measure_one(
+            options.grounder, lambda item: grounder.refer(item.frame.rgb, describe(item.query.target)), options
+        )
+
+
+def measure_one(name: str, refer: Refer, options: argparse.Namespace) -> int:
+    """Measure one model, print its counts, and write them."""
+    parts = [
+        measure({name: refer}, relation, options.measure_from, options.measured, options.noise, options.errors)
+        for relation in options.only or ASKED
+    ]
+    counts = added(part.tables[name] for part in parts)
+    for title, shown in (("relation", counts), ("kind of item", added(part.kinds[name] for part in parts))):
+        rows = [(key, *(one[w] for w in ("right", "wrong", "none"))) for key, one in sorted(shown.items())]
+        table(f"{name}: by {title}", (title, "right", "wrong", "none"), rows)
+    print(f"{sum(part.failures for part in parts)} requests failed and are not counted")
+    path = options.out or RESULTS / f"reliability_{name.replace(':', '_').replace(' ', '_')}.json"
+    Path(path).write_text(json.dumps(reliability_file(name, counts), indent=2) + "\n")
     print(f"written to {path}", file=sys.stderr)
     return 0
 
@@ -353,6 +392,7 @@ def options_of(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     parser.add_argument("--name", help="keep the outcomes as a part of this name")
     parser.add_argument("--parts", nargs="+", metavar="NAME", help="report these parts, and measure nothing")
     parser.add_argument("--grounder", help="measure this backend instead; see load_grounder")
+    parser.add_argument("--made", choices=sorted(made()), help="measure this model made for the purpose instead")
     parser.add_argument("--options", default="", help='of the backend: "name=value name=value"')
     parser.add_argument("--timeout", type=float, default=60.0, help="of the backend, seconds a request")
     parser.add_argument("--out", type=Path, help="file of the backend's reliabilities")
@@ -368,6 +408,8 @@ def main() -> int:
     os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's threads would fight with the other processes
     if options.grounder:
         return measure_backend(options)
+    if options.made:
+        return measure_one(options.made, made()[options.made], options)
     start = time.perf_counter()
     if options.parts:
         lines = [line for part in options.parts for line in _part(part).read_text().splitlines()]
