@@ -106,7 +106,7 @@ def _run(cell: str, seed: int, options: argparse.Namespace, deadline: float | No
     try:
         result = run_cell(cell, Run(seed, settings, work, watch))
     except (Paused, KeyboardInterrupt) as paused:
-        print(f"paused in {paused or 'a step'}; the same command goes on", file=sys.stderr)
+        print(f"paused in {str(paused) or 'a step'}; the same command goes on", file=sys.stderr)
         return False
     place = write_result(options.results, result)
     print(f"{result['test']}\n{place}, {time.monotonic() - started:.0f} s in this process", file=sys.stderr)

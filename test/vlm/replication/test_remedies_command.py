@@ -66,6 +66,17 @@ def test_a_cell_that_was_interrupted_gives_the_same_numbers(tmp_path: Path) -> N
     assert numbers(tmp_path / "whole", "1d-norm-last-1.json") == numbers(tmp_path / "parts", "1d-norm-last-1.json")
 
 
+def test_an_interrupted_command_says_that_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(remedies, "run_cell", interrupted)
+    assert command(tmp_path, "--cell", "1d-plain-last") == 1
+    assert "paused in a step; the same command goes on" in capsys.readouterr().err
+
+
 def test_attention_is_tuned_on_validation_and_told_on_test(tmp_path: Path) -> None:
     assert command(tmp_path, "--cell", "attention-1d-plain-last") == 0
     told = numbers(tmp_path, "attention-1d-plain-last-0.json")
