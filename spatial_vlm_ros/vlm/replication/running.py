@@ -29,8 +29,8 @@ from spatial_vlm_ros.vlm.replication.questions import KINDS, Question, draw_ques
 from spatial_vlm_ros.vlm.replication.scenes import draw_scene
 from spatial_vlm_ros.vlm.replication.seeds import rng_of
 from spatial_vlm_ros.vlm.replication.settings import Sizes
-from spatial_vlm_ros.vlm.replication.stages import Run, location_turn, trained_model, trained_pin
-from spatial_vlm_ros.vlm.replication.words import cell_of, encode, padded, pixels, prompt
+from spatial_vlm_ros.vlm.replication.stages import Run, trained_model, trained_pin
+from spatial_vlm_ros.vlm.replication.words import cell_of, padded, pixels, prompt
 
 LOCATIONS = 96
 """Test pictures on which a PIN is asked for a place."""
@@ -144,20 +144,19 @@ def _scaled(built: Built, question: Question, settings: ScalingVis | AdaptVis, s
 
 
 def location_right(built: Built, sizes: Sizes) -> dict[str, float]:
-    """Share of test pictures in which the row, the column and both are told rightly by greedy decoding.
+    """Share of test pictures in which the row, the column and both of a thing are told rightly after its colour.
 
-    Chance is one by the rows, the columns, and the cells.
+    The model goes on from the first word of a description; chance is one by the rows, the columns, and the cells.
     """
     told, wanted = [], []
     for start in range(0, LOCATIONS, 32):
         rngs = [rng_of("test", 1, start + i) for i in range(32)]
         scenes = [draw_scene(rng, 0.25) for rng in rngs]
-        turns = [location_turn(scene, sizes.side, rng) for scene, rng in zip(scenes, rngs, strict=True)]
+        things = [scene.things[int(rng.integers(len(scene.things)))] for scene, rng in zip(scenes, rngs, strict=True)]
         pictures = pixels([scene.picture() for scene in scenes], sizes.picture)
-        rows = padded([prompt(turn.question, sizes.side**2) for turn in turns])
-        best = built.last_logits(pictures, rows).argmax(dim=1).tolist()
-        told += [cell_of(token) or (-1, -1) for token in best]
-        wanted += [cell_of(encode(turn.answer)[0]) for turn in turns]
+        best = built.last_logits(pictures, padded([prompt(one.colour, sizes.side**2) for one in things])).argmax(dim=1)
+        told += [cell_of(token) or (-1, -1) for token in best.tolist()]
+        wanted += [one.cell(sizes.side) for one in things]
     good = np.array(told) == np.array(wanted)
     return {
         "row": round(float(good[:, 0].mean()), 4),

@@ -26,16 +26,15 @@ from spatial_vlm_ros.vlm.replication.questions import draw_questions
 from spatial_vlm_ros.vlm.replication.scenes import Scene, Turn, draw_scene
 from spatial_vlm_ros.vlm.replication.seeds import rng_of, seed_of
 from spatial_vlm_ros.vlm.replication.settings import Settings, Stage
-from spatial_vlm_ros.vlm.replication.training import Watch, train
+from spatial_vlm_ros.vlm.replication.training import Watch, digest, train
 from spatial_vlm_ros.vlm.replication.words import (
     IGNORED,
-    LOCATION_ASKED,
     PAD,
+    cell_of,
     conversation,
     padded,
     scaled,
     small,
-    square,
 )
 
 _STEPS = 5_000_000  # drawings of a part from here on are of steps, those before of scenes
@@ -63,8 +62,10 @@ class Run:
         return self.work / f"run-{self.number}" / f"{name}.safetensors"
 
     def train(self, name: str, module: nn.Module, loss_of: Callable[[int], Tensor], stage: Stage, **told: Any) -> None:
-        """Train one stage; see `training.train`."""
-        noted = {"settings": self.settings.as_dict()["sizes"], "run": self.number, **told}
+        """Train one stage; see `training.train`. A checkpoint is of the same start, data and sizes, or refused."""
+        settings = self.settings.as_dict()
+        data = {key: settings[key] for key in ("sizes", "pool", "depth_share")}
+        noted = {**data, "run": self.number, "start": digest(module.state_dict()), **told}
         train(module, loss_of, stage, self.place(name), self.settings.every, noted, self.watch)
 
     def chance(self, number: int) -> None:
@@ -83,8 +84,7 @@ def trained_encoder(run: Run, kind: str) -> dict[str, Tensor]:
         scenes, pictures = _drawn(run, "encoder", stage, rng)
         return objective.loss(batch_of(scenes, pictures, settings, step / stage.steps, rng))
 
-    told = {"told_share": settings.told_share, "depth_share": settings.depth_share}
-    run.train(f"encoder-{kind}", objective, loss_of, stage, **told)
+    run.train(f"encoder-{kind}", objective, loss_of, stage, told_share=settings.told_share)
     return dict(objective.vision.state_dict())
 
 
@@ -103,7 +103,7 @@ def trained_language(run: Run) -> dict[str, Tensor]:
         labels = tokens[:, 1:].masked_fill(tokens[:, 1:] == PAD, IGNORED)
         return nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
 
-    run.train("language", model, loss_of, stage, turns=settings.turns, depth_share=settings.depth_share)
+    run.train("language", model, loss_of, stage, turns=settings.turns)
     return dict(model.state_dict())
 
 
@@ -114,7 +114,9 @@ def trained_model(run: Run, recipe: Recipe) -> tuple[Built, float]:
     run.chance(2)
     built = Built(recipe, settings.sizes, vision, language, settings.loud)
     ratio = norm_ratio(built, draw_questions("validation", settings.validation), settings.sizes)
-    told = {"cell": recipe.name, "turns": settings.turns, "depth_share": settings.depth_share, "loud": settings.loud}
+    told = {
+        "cell": recipe.name, "turns": settings.turns, "described_share": settings.described_share, "loud": settings.loud
+    }  # fmt: skip
     built.learn(language=False)
     run.train(f"{recipe.name}-projector", built, _asking(run, built, "projector", settings.projector),
               settings.projector, **told)  # fmt: skip
@@ -124,7 +126,11 @@ def trained_model(run: Run, recipe: Recipe) -> tuple[Built, float]:
 
 
 def trained_pin(run: Run, built: Built, name: str) -> Pin:
-    """A PIN on a frozen model, trained to tell where things are; it is left on the model. Raises as `train`."""
+    """A PIN on a frozen model, trained to tell where things are; it is left on the model. Raises as `train`.
+
+    The sentences are those in which the model tells places, as published with sentences that read as captions; loss is
+    on the squares alone.
+    """
     sizes, stage = run.settings.sizes, run.settings.pin
     built.requires_grad_(False)
     run.chance(3)
@@ -135,21 +141,30 @@ def trained_pin(run: Run, built: Built, name: str) -> Pin:
     def loss_of(step: int) -> Tensor:
         rng = _rng(run, "pin", step)
         scenes, pictures = _drawn(run, "pin", stage, rng)
-        return conversation_loss(built, pictures, [[location_turn(scene, sizes.side, rng)] for scene in scenes])
+        rows = []
+        for scene in scenes:
+            turn = Turn("", described(scene, sizes.side, rng))
+            tokens, labels = conversation([turn], built.model.config.image_seq_length)
+            rows.append((tokens, [one if one != IGNORED and cell_of(one) else IGNORED for one in labels]))
+        return _mean_loss(built, pictures, rows)
 
-    run.train(name, pin, loss_of, stage, cell=name)
+    run.train(name, pin, loss_of, stage, cell=name, model=digest(built.state_dict()))
     return pin
 
 
 def conversation_loss(built: Built, pictures: Seen | Tensor, turns: Sequence[Sequence[Turn]]) -> Tensor:
-    """Mean cross-entropy of the answers of a batch; short rows and long ones apart, for padding costs as much as words.
+    """Mean cross-entropy of the answers of a batch.
 
     Args:
         built: the model.
         pictures: (B, 3, S, S), -1 to 1, or what was seen of them.
         turns: B conversations.
     """
-    rows = [conversation(one, built.model.config.image_seq_length) for one in turns]
+    return _mean_loss(built, pictures, [conversation(one, built.model.config.image_seq_length) for one in turns])
+
+
+def _mean_loss(built: Built, pictures: Seen | Tensor, rows: Sequence[tuple[list[int], list[int]]]) -> Tensor:
+    """Of B rows of tokens and labels; short rows and long ones apart, for padding costs as much as words."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
     total, learnt = torch.zeros(()), 0
     for part in (order[: len(order) // 2], order[len(order) // 2 :]):
@@ -158,12 +173,6 @@ def conversation_loss(built: Built, pictures: Seen | Tensor, turns: Sequence[Seq
             total = total + built.loss(pictures[torch.tensor(part)], tokens, labels)
             learnt += int((labels != IGNORED).sum())
     return total / learnt
-
-
-def location_turn(scene: Scene, side: int, rng: np.random.Generator) -> Turn:
-    """Asks on which square of a grid one thing is, and tells."""
-    thing = scene.things[int(rng.integers(len(scene.things)))]
-    return Turn(LOCATION_ASKED.format(thing.name), square(*thing.cell(side)))
 
 
 def _asking(run: Run, built: Built, part: str, stage: Stage) -> Callable[[int], Tensor]:

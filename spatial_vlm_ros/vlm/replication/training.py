@@ -7,6 +7,7 @@ it gives the same numbers as one that was never interrupted, on one machine with
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -150,7 +151,7 @@ def _save(place: Path, module: nn.Module, optimizer: torch.optim.Optimizer, told
         place.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, new, noted)
         new.replace(place)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise FileError(place, str(error), "choose a folder with room that can be written") from error
 
 
@@ -172,6 +173,15 @@ def _load(place: Path, module: nn.Module, optimizer: torch.optim.Optimizer, told
         return _Done(**json.loads(noted["done"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FileError(place, str(error).splitlines()[0], _REPAIR) from error
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """Of names and values of tensors, so that a stage knows what it started from."""
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.detach().contiguous().cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 def tensors_of(place: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

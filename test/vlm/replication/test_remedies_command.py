@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from spatial_vlm_ros.errors import FileError, InputError  # noqa: E402
 from spatial_vlm_ros.vlm.replication.cells import COMBINATIONS, planned  # noqa: E402
 from spatial_vlm_ros.vlm.replication.questions import draw_questions  # noqa: E402
 from spatial_vlm_ros.vlm.replication.results import Results, read_results, write_result  # noqa: E402
-from spatial_vlm_ros.vlm.replication.settings import FULL, SMALL  # noqa: E402
+from spatial_vlm_ros.vlm.replication.settings import FULL, SMALL, Stage  # noqa: E402
 
 
 def command(folder: Path, *arguments: str) -> int:
@@ -64,6 +65,22 @@ def test_a_cell_that_was_interrupted_gives_the_same_numbers(tmp_path: Path) -> N
         tries += 1
     assert tries > 5
     assert numbers(tmp_path / "whole", "1d-norm-last-1.json") == numbers(tmp_path / "parts", "1d-norm-last-1.json")
+
+
+@pytest.mark.parametrize(
+    ("changed", "removed"),
+    [({"described_share": 0.75}, ()), ({"pool": 48}, ()), ({"encoder": Stage(2, 4, 5e-4)}, ("encoder-clip",))],
+)
+def test_checkpoints_of_other_settings_are_not_gone_on_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any],
+    removed: tuple[str, ...],
+) -> None:  # fmt: skip
+    assert command(tmp_path, "--cell", "1d-plain-last") == 0
+    monkeypatch.setattr(remedies, "SMALL", replace(SMALL, **changed))
+    for name in removed:
+        (tmp_path / "work" / "small" / "run-0" / f"{name}.safetensors").unlink()
+    assert command(tmp_path, "--cell", "1d-plain-last") == 2
+    assert "other settings" in capsys.readouterr().err
 
 
 def test_an_interrupted_command_says_that_it_goes_on(
