@@ -99,7 +99,8 @@ def load(
         preset: see onboard.PRESETS.
         probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
             another way; as warm_up where it is left out.
-        norm_dose: 0 to 1: how far norms of image tokens are moved to the mean of words (`norms.MeanNorm`).
+        norm_dose: 0 to 1: how far norms of image tokens are moved to the mean of words (`norms.MeanNorm`);
+            above 0 with allow_untrained=yes.
         positions: name of a position scheme (`position_schemes.AXES`).
         attention: what attention to the picture is multiplied by: a number (ScalingVis), or the path of a calibration
             (AdaptVis) of the model that `loading.model_name` names. Questions are then asked one by one.

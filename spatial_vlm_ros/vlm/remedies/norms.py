@@ -202,20 +202,22 @@ def put_norm(parts: Parts, norm: PublishedNorm | MeanNorm, *, allow_untrained: b
     Args:
         parts: of the model.
         norm: stays the caller's: to train it give its parameters to the optimiser.
-        allow_untrained: put `PublishedNorm` on a checkpoint that was not trained with it, as for training.
+        allow_untrained: put it on a checkpoint that was not trained with it, as for training or study.
 
     Returns:
         Handle of the hook; its `remove()` takes the normaliser off.
 
     Raises:
         InputError: the normaliser is of another size than the tokens.
-        ModelError: `PublishedNorm` on a checkpoint that is not marked as trained with it.
+        ModelError: a checkpoint that is not marked as trained with it; a dose of 0 changes nothing and is let pass.
     """
     size = int(parts.embeddings.weight.shape[1])
     if isinstance(norm, PublishedNorm):
         if len(norm.gamma) != size:
             raise InputError("normaliser", f"size {len(norm.gamma)}", f"{size} as the tokens", "make it of that size")
         check_trained(parts.model, NAME, PUBLISHED, allow_untrained)
+    elif norm.dose > 0:
+        check_trained(parts.model, NAME, {"dose": norm.dose}, allow_untrained)
     norm.to(parts.embeddings.weight.device)
     return parts.projector.register_forward_hook(lambda _module, _given, tokens: norm(tokens))
 

@@ -29,10 +29,10 @@ class Prescription:
     """What one asks for; nothing by default. What a checkpoint was trained with comes without being asked for.
 
     Args:
-        norm_dose: of `norms.MeanNorm`, 0 to 1.
+        norm_dose: of `norms.MeanNorm`, 0 to 1; above 0 to be allowed.
         positions: name of a scheme, one of `position_schemes.AXES`.
         attention: factors that attention to the picture is scaled by; prompts then go through the model one by one.
-        allow_untrained: although the checkpoint was trained with other positions, or with a normaliser of its own.
+        allow_untrained: although the checkpoint was trained with other positions, or with other norms.
 
     Raises:
         InputError: a dose out of range.
@@ -126,13 +126,13 @@ def treat(model: nn.Module, prescription: Prescription, folder: Path, tokenizer:
 
 
 def _put_dose(parts: Parts, dose: float, tokenizer: Any, allow_untrained: bool) -> Any:
-    """Put on the mean norm; raises ModelError for a checkpoint that learnt with another normaliser."""
+    """Put on the mean norm; raises ModelError for a checkpoint that learnt with other norms, unless allowed."""
     model = parts.model
     if norms.NAME in trained_with(model) and not allow_untrained:
         repair = "leave the dose out, or pass allow_untrained=True"
         raise ModelError(type(model).__name__, "was trained with a normaliser of its own", repair)
     text = norms.text_norms(parts, rows=len(tokenizer), without=tokenizer.all_special_ids)
-    return norms.put_norm(parts, norms.MeanNorm(text.mean, dose))
+    return norms.put_norm(parts, norms.MeanNorm(text.mean, dose), allow_untrained=allow_untrained)
 
 
 def _put_marked(parts: Parts, name: str, value: object, folder: Path) -> Any:

@@ -197,7 +197,7 @@ def at_mean(folder: Path, dose: float) -> Putting:
 
     def put(parts: Parts, _: dict[str, Any]) -> AbstractContextManager[Any]:
         stack = ExitStack()
-        stack.callback(norms.put_norm(parts, norms.MeanNorm(mean, dose)).remove)
+        stack.callback(norms.put_norm(parts, norms.MeanNorm(mean, dose), allow_untrained=True).remove)
         return stack
 
     return put
@@ -248,7 +248,9 @@ def test_dose_0_and_factor_1_change_nothing(plain: QwenVl, folder: Path, options
 
 @pytest.mark.parametrize("dose", [0.1, 1.0])
 def test_a_dose_is_the_mean_norm_put_on_by_hand(plain: QwenVl, folder: Path, dose: float) -> None:
-    dosed = load(folder, norm_dose=str(dose))
+    with pytest.raises(ModelError, match=rf'trained without it, not with norm {{"dose": {dose}}}'):
+        load(folder, norm_dose=str(dose))
+    dosed = load(folder, norm_dose=str(dose), allow_untrained="yes")
     assert_same(dosed, folder, at_mean(folder, dose))
     assert answers(dosed) != answers(plain)
 
@@ -262,7 +264,7 @@ def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, ki
         model.get_output_embeddings().weight[words:] = 0.0
     padded = copied(folder, tmp_path / "padded")
     model.save_pretrained(padded)
-    assert scores(load(padded, norm_dose="0.1")) == pytest.approx(
+    assert scores(load(padded, norm_dose="0.1", allow_untrained="yes")) == pytest.approx(
         [score for _, score in by_hand(padded, at_mean(folder, 0.1))], rel=1e-4
     )
 
