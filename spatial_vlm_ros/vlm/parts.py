@@ -115,7 +115,8 @@ def parts_of(model: nn.Module) -> Parts:
     found = ARCHITECTURES.get(kind)
     if config is None or found is None:
         known = ", ".join(ARCHITECTURES)
-        raise ModelError(name, f"model_type {kind!r} is not one of {known}", "name its parts in vlm/parts.py")
+        needed = "vision tower, projector, and language model with layers, rotary_emb and embed_tokens"
+        raise ModelError(name, f"model_type {kind!r} is not one of {known}", f"name its {needed} in vlm/parts.py")
     language = _part(model, found.language)
     return Parts(
         model, kind, _part(model, found.vision), _part(model, found.projector), language,

@@ -114,8 +114,9 @@ def test_a_model_of_another_class_is_refused_by_name() -> None:
     from transformers import BertConfig, BertModel
 
     small = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9)
-    with pytest.raises(ModelError, match=r"BertModel.*'bert' is not one of llava"):
+    with pytest.raises(ModelError, match=r"BertModel.*'bert' is not one of llava") as refused:
         parts_of(BertModel(small))
+    assert all(part in str(refused.value) for part in ("vision tower", "projector", "rotary_emb", "embed_tokens"))
     with pytest.raises(ModelError, match="model_type ''"):
         parts_of(torch.nn.Linear(2, 2))
 

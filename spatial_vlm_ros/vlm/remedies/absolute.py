@@ -44,10 +44,20 @@ class LearnedPositions(nn.Module):
         return fitted[0].permute(1, 2, 0).flatten(0, 1)
 
     def save(self, folder: Path) -> None:
-        """Write the table into a folder, that of the checkpoint."""
+        """Write the table into a folder, that of the checkpoint.
+
+        Raises:
+            FileError: the file cannot be written.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        save_file({"table": self.table.detach().contiguous()}, str(folder / FILE))
+        path = folder / FILE
+        try:
+            save_file({"table": self.table.detach().contiguous()}, str(path))
+        except (OSError, SafetensorError) as error:
+            repair = "save the checkpoint there first, in a place that can be written"
+            raise FileError(path, str(error), repair) from error
 
     @classmethod
     def load(cls, folder: Path) -> LearnedPositions:

@@ -262,6 +262,8 @@ def _at_prefill(parts: Parts, input_ids: Tensor, act: Callable[[Mapping[str, Any
             raise InputError("prefill", got, "those of model.generate", "call model.generate, not the model")
         if ids.shape[0] != 1:
             raise InputError("batch", f"{ids.shape[0]} rows", "one prompt, one beam", "ask one by one")
+        if cache is None:
+            raise InputError("use_cache", "off", "a cache, whose last token is asked anew", "leave use_cache on")
         if not _keeps_all(cache):
             name, kinds = type(parts.model).__name__, sorted({type(layer).__name__ for layer in cache.layers})
             raise ModelError(name, f"caches with {', '.join(kinds)}", "generate with a dynamic cache")

@@ -74,3 +74,8 @@ def test_files_without_a_table_are_refused(tmp_path: Path) -> None:
 def test_a_grid_without_cells_is_refused() -> None:
     with pytest.raises(InputError, match="learned positions"):
         LearnedPositions(0, 4, 8)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="save the checkpoint there first"):
+        filled(2, 2, 3).save(tmp_path / "nowhere")

@@ -370,6 +370,12 @@ def test_a_cache_that_cannot_be_taken_back_is_refused() -> None:
         parts.model.generate(**inputs, max_new_tokens=2, cache_implementation="static", disable_compile=True)
 
 
+def test_an_answer_without_a_cache_is_refused() -> None:
+    parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
+    with in_one_row(parts, inputs, 2.0), pytest.raises(InputError, match="use_cache"):
+        parts.model.generate(**inputs, max_new_tokens=2, use_cache=False)
+
+
 def test_values_that_are_no_numbers_are_an_error() -> None:
     parts = parts_of(small_vlm("llava"))
     with torch.no_grad():
