@@ -37,8 +37,8 @@ def probe(
     With --blindness it is asked about drawn pictures instead: what lies where, and what is farther away, with the
     picture, without it, mirrored, with candidates moved. GROUNDER is then a backend that answers questions (qwen-vl,
     server, one of your own with answer(rgb, question, choices)), or the folder of a model: LLaVA, Qwen2-VL, Qwen2.5-VL,
-    Qwen3-VL, PaliGemma. What runs here is looked into as well. Ends with 0 where no fault is found, with 3 where one
-    is, or where the answers do not tell.
+    Qwen3-VL, PaliGemma (which has no chat template: template=<image>{question} is one). What runs here is looked into
+    as well. Ends with 0 where no fault is found, with 3 where one is, or where the answers do not tell.
 
     \b
     Examples:

@@ -15,6 +15,8 @@ from transformers import (
     PaliGemmaForConditionalGeneration,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
@@ -32,13 +34,13 @@ TOKENS = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_
 
 
 def small_vlm(kind: str, seed: int = 0, dtype: torch.dtype = torch.float32, **text: Any) -> Any:
-    """A model of a kind ("llava", "qwen2_5_vl", "qwen3_vl", "paligemma"), ready to answer; `text` changes its decoder.
+    """A model of a kind, a key of `ARCHITECTURES`, ready to answer; `text` changes its decoder.
 
     Its pictures give a grid of 4 x 4 image tokens.
     """
     torch.manual_seed(seed)
-    model = {"llava": _llava, "qwen2_5_vl": _qwen2_5, "qwen3_vl": _qwen3, "paligemma": _paligemma}[kind](text)
-    return model.to(dtype).eval()
+    made = {"llava": _llava, "paligemma": _paligemma, "qwen2_vl": _qwen2, "qwen2_5_vl": _qwen2_5, "qwen3_vl": _qwen3}
+    return made[kind](text).to(dtype).eval()
 
 
 def prompt(kind: str, words: int = 6, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
@@ -54,7 +56,7 @@ def prompt(kind: str, words: int = 6, seed: int = 0, dtype: torch.dtype = torch.
         if kind == "paligemma":
             given["token_type_ids"] = torch.zeros_like(input_ids)
         return given
-    patch = 14 if kind == "qwen2_5_vl" else 16
+    patch = 16 if kind == "qwen3_vl" else 14
     given["pixel_values"] = torch.randn(64, 3 * 2 * patch * patch, generator=rng).to(dtype)
     given["image_grid_thw"] = torch.tensor([[1, 8, 8]])
     given["mm_token_type_ids"] = (input_ids == IMAGE).int()
@@ -68,6 +70,15 @@ def _llava(text: dict[str, Any]) -> Any:
     )  # fmt: skip
     config = LlavaConfig(vision_config=vision, text_config=LlamaConfig(**{**TEXT, **text}), image_token_id=IMAGE)
     return LlavaForConditionalGeneration(config)
+
+
+def _qwen2(text: dict[str, Any]) -> Any:
+    vision = {
+        **{"depth": 2, "embed_dim": 32, "mlp_ratio": 2, "num_heads": 2, "patch_size": 14, "initializer_range": 0.2},
+        **{"hidden_size": text.get("hidden_size", TEXT["hidden_size"])},
+    }
+    config = Qwen2VLConfig(text_config={**TEXT, **SECTIONS, **text}, vision_config=vision, **TOKENS)
+    return Qwen2VLForConditionalGeneration(config)
 
 
 def _qwen2_5(text: dict[str, Any]) -> Any:

@@ -76,6 +76,7 @@ class CandidateScorer:
         return {
             name: value.to(own.device, own.dtype) if value.is_floating_point() else value.to(own.device)
             for name, value in given.items()
+            if name != "labels"  # of PaliGemma's, for a loss over all tokens of a prompt; only the last is looked at
         }
 
     def grid(self, rgb: Rgb, question: str, choices: Sequence[str]) -> tuple[int, int]:

@@ -14,6 +14,10 @@ from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.items import Item
 
 SPECIAL = ("<pad>", "<unk>", "<image>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+PALIGEMMA = "<image>{question}"
+"""Template of a prompt, where the processor brings none."""
+PALIGEMMA_WARNS = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+"""Filter of a warning that its processor causes in torch, of what it makes labels from."""
 PIECE = r"[A-Za-z]+|[\s\S]"
 
 
@@ -42,10 +46,12 @@ def template(kind: str) -> str:
 
 def small_scorer(kind: str, items: Sequence[Item], seed: int = 0) -> CandidateScorer:
     """The class of a published checkpoint with its processor, of few random weights."""
-    from transformers import LlavaProcessor, Qwen2_5_VLProcessor, Qwen3VLProcessor
+    from transformers import LlavaProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+    if kind == "paligemma":
+        return _small_paligemma(items, seed)
     words = tokenizer(items)
     model = small_vlm(kind, seed, vocab_size=max(len(words), 60))
     names = ("<image>", "<image>") if kind == "llava" else ("<|image_pad|>", "<|video_pad|>")
@@ -65,9 +71,23 @@ def small_scorer(kind: str, items: Sequence[Item], seed: int = 0) -> CandidateSc
     ids = {"video_token_id": "<|video_pad|>", "vision_start_token_id": "<|vision_start|>"}
     for name, token in {**ids, "vision_end_token_id": "<|vision_end|>"}.items():
         setattr(model.config, name, words.convert_tokens_to_ids(token))
-    patch = 14 if kind == "qwen2_5_vl" else 16
+    patch = 16 if kind == "qwen3_vl" else 14
     pictures = Qwen2VLImageProcessorPil(
         patch_size=patch, size={"shortest_edge": (8 * patch) ** 2, "longest_edge": (8 * patch) ** 2}
     )
-    made = {"qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}[kind]
+    made = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}[kind]
     return CandidateScorer(model, without_videos(made)(pictures, words, chat_template=template(kind)))
+
+
+def _small_paligemma(items: Sequence[Item], seed: int) -> CandidateScorer:
+    """Without chat template, as published; its processor puts words for places and pieces into the tokenizer."""
+    from transformers import PaliGemmaProcessor
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    words = tokenizer(items)
+    words.add_special_tokens({"bos_token": "<bos>"})
+    pictures = SiglipImageProcessorPil(size={"height": 32, "width": 32}, image_seq_length=16)
+    processor = PaliGemmaProcessor(pictures, words)
+    model = small_vlm("paligemma", seed, vocab_size=len(words))
+    model.config.image_token_id = processor.image_token_id
+    return CandidateScorer(model, processor, PALIGEMMA)

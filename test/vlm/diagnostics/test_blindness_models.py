@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
-from small_scorers import small_scorer  # noqa: E402
+from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer  # noqa: E402
 
 from spatial_vlm_ros.cli import main  # noqa: E402
 from spatial_vlm_ros.errors import InputError  # noqa: E402
@@ -25,11 +25,12 @@ from spatial_vlm_ros.vlm.diagnostics.examination import examine  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.inside import Effort, look_inside  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings(PALIGEMMA_WARNS)
 FEW = Amount(2, 4, 4, seed=3)
 """Fewer than the small amount, for time."""
 
 
-@pytest.fixture(scope="module", params=["llava", "qwen3_vl"])
+@pytest.fixture(scope="module", params=["llava", "qwen2_vl", "qwen3_vl", "paligemma"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(request.param, tmp_path_factory.mktemp(request.param))
 
@@ -43,6 +44,10 @@ def saved(kind: str, folder: Path, indifferent: bool = False) -> Path:
     if indifferent:
         with torch.no_grad():
             made.model.lm_head.weight[:] = 0.0
+    return written(made, folder)
+
+
+def written(made: CandidateScorer, folder: Path) -> Path:
     made.model.generation_config.eos_token_id = made.processor.tokenizer.pad_token_id
     made.model.save_pretrained(folder)
     made.processor.save_pretrained(folder)
@@ -72,8 +77,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_folder_goes_through_the_whole_command(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
     arguments = ["probe", str(folder), "--blindness", "--questions", "small", "--out", str(out)]
-    result = CliRunner().invoke(main, [*arguments, "--grounder-options", "device=cpu"])
+    template = f" template={PALIGEMMA}" if folder.name.startswith("paligemma") else ""
+    result = CliRunner().invoke(main, [*arguments, "--grounder-options", f"device=cpu{template}"])
     assert result.exit_code == 3, result.output
+    assert "not measured" not in result.stderr
     assert "Image tokens permuted (seeds 0)" in result.output
     told = json.loads((out / "diagnosis.json").read_text())
     inside = told["inside"]

@@ -10,7 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from small_scorers import small_scorer  # noqa: E402
+from PIL import Image  # noqa: E402
+from small_scorers import PALIGEMMA_WARNS, small_scorer  # noqa: E402
 from small_vlms import KINDS, prompt, small_vlm  # noqa: E402
 
 from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
@@ -25,9 +26,12 @@ from spatial_vlm_ros.vlm.diagnostics.permutation import (  # noqa: E402
     pooled,
     pooling,
 )
-from spatial_vlm_ros.vlm.parts import image_tokens_changed, parts_of  # noqa: E402
+from spatial_vlm_ros.vlm.parts import ARCHITECTURES, image_tokens_changed, parts_of  # noqa: E402
 
 ITEMS = draw_items(Amount(0, 2, 0, seed=4))
+pytestmark = pytest.mark.filterwarnings(PALIGEMMA_WARNS)
+PROBED = (*KINDS, "qwen2_vl", "paligemma")
+"""All that the scorer knows."""
 
 
 def scorer(kind: str, seed: int = 0) -> CandidateScorer:
@@ -130,7 +134,7 @@ def test_no_ratio_is_told_where_there_is_nothing_to_lose() -> None:
 # ------------------------------------------------------------------------------------------------ a model that answers
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PROBED)
 def test_a_candidate_scores_its_mean_likelihood_behind_the_prompt(kind: str) -> None:
     """Against one run by hand over all tokens, and a softmax in NumPy."""
     answers = scorer(kind)
@@ -144,6 +148,8 @@ def test_a_candidate_scores_its_mean_likelihood_behind_the_prompt(kind: str) -> 
         whole = {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if "mm_token_type_ids" in inputs:
             whole["mm_token_type_ids"] = (ids == answers.parts.image_token_id).int()
+        if "token_type_ids" in inputs:  # nought for what all of the prompt sees
+            whole["token_type_ids"] = (torch.arange(ids.shape[1]) >= length).int()[None]
         with torch.no_grad():
             logits = answers.model(**whole).logits[0].double().numpy()
         told = 0.0
@@ -154,7 +160,7 @@ def test_a_candidate_scores_its_mean_likelihood_behind_the_prompt(kind: str) -> 
     assert answers.answer(rgb, question, choices) == choices[int(np.argmax(found))]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PROBED)
 def test_the_prompt_is_run_once_and_its_cache_is_left_as_it_was(kind: str) -> None:
     answers, plain = scorer(kind), ITEMS[0].plain
     lengths: list[int] = []
@@ -169,7 +175,7 @@ def test_the_prompt_is_run_once_and_its_cache_is_left_as_it_was(kind: str) -> No
     assert first == again != alone
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PROBED)
 def test_the_model_sees_the_picture_the_question_and_the_candidates_in_their_order(kind: str) -> None:
     answers, plain = scorer(kind), ITEMS[0].plain
     inputs = answers.inputs(plain.rgb, plain.question, ("below", "left"))
@@ -181,7 +187,7 @@ def test_the_model_sees_the_picture_the_question_and_the_candidates_in_their_ord
     assert black != pytest.approx(answers.scores(plain.rgb, plain.question, plain.choices), abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PROBED)
 def test_sensitivity_is_that_of_answers_asked_by_hand(kind: str) -> None:
     answers = scorer(kind)
     found = permutation_sensitivity(answers.parts, answers, ITEMS, seeds=(1, 2))
@@ -273,3 +279,16 @@ def test_a_template_takes_the_place_of_the_chat_template() -> None:
     assert own.scores(plain.rgb, plain.question, plain.choices) != answers.scores(
         plain.rgb, plain.question, plain.choices
     )
+
+
+def test_all_classes_whose_parts_are_known_are_probed() -> None:
+    assert set(PROBED) == set(ARCHITECTURES)
+    for kind in PROBED:
+        assert scorer(kind).parts.kind == kind
+
+
+def test_a_prompt_has_no_labels() -> None:
+    answers, plain = scorer("paligemma"), ITEMS[0].plain
+    given = answers.processor(images=[Image.fromarray(plain.rgb)], text=["<image>left"], return_tensors="pt")
+    assert "labels" in given  # the processor brings them unasked
+    assert set(answers.inputs(plain.rgb, plain.question, plain.choices)) == set(given) - {"labels"}
