@@ -21,7 +21,7 @@ _QWEN: Mapping[str, str] = MappingProxyType(
 def load(
     *, model: str, device: str = "auto", dtype: str = "auto", template: str = "", lead: str = ""
 ) -> CandidateScorer:
-    """Load a model of a class that vlm/parts.py knows.
+    """Load a model of a class that vlm/parts.py knows, with the remedies that it was trained with.
 
     Args:
         model: folder with config, safetensors weights and processor, or a hub id.
@@ -34,9 +34,14 @@ def load(
         UnknownNameError: no such model, device or number format, or a model of another class.
         InputError: a template without its field, or none where the processor has no chat template.
         DependencyError: torch or transformers is missing.
-        ModelError: the files are incomplete or damaged, or the model does not run here.
+        ModelError: the files are incomplete or damaged, the model does not run here, or a remedy that it was trained
+            with is not known here or cannot be put on.
     """
-    kind = str(loading.read_json(loading.model_folder(model, model=model) / "config.json", model).get("model_type"))
+    loading.transformers_class("AttentionMaskInterface", model=model)  # what remedies need, or how to get it
+    from spatial_vlm_ros.vlm.remedies.prescription import Prescription, treat
+
+    folder = loading.model_folder(model, model=model)
+    kind = str(loading.read_json(folder / "config.json", model).get("model_type"))
     if kind not in ARCHITECTURES:
         raise UnknownNameError("model_type", kind, ARCHITECTURES)
     place = loading.best_device(device)
@@ -44,4 +49,6 @@ def load(
         "AutoModelForImageTextToText", model, model=model, device=place, dtype=loading.best_dtype(place, dtype)
     )
     cls = without_videos(loading.transformers_class(_QWEN[kind], model=model)) if kind in _QWEN else "AutoProcessor"
-    return CandidateScorer(weights, loading.processor(model, model=model, cls=cls), template, lead)
+    processor = loading.processor(model, model=model, cls=cls)
+    treat(weights, Prescription(), folder, processor.tokenizer)
+    return CandidateScorer(weights, processor, template, lead)

@@ -17,13 +17,20 @@ torch = pytest.importorskip("torch")
 from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer  # noqa: E402
 
 from spatial_vlm_ros.cli import main  # noqa: E402
-from spatial_vlm_ros.errors import InputError  # noqa: E402
+from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
 from spatial_vlm_ros.perception import load_grounder, questioning  # noqa: E402
+from spatial_vlm_ros.perception.backends import scoring  # noqa: E402
 from spatial_vlm_ros.perception.questioning import BlindnessError  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.examination import examine  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.inside import Effort, look_inside  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items  # noqa: E402
+from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
+from spatial_vlm_ros.vlm.remedies import norms  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.learned import FILE, save_learned  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.marking import mark  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(PALIGEMMA_WARNS)
 FEW = Amount(2, 4, 4, seed=3)
@@ -165,3 +172,63 @@ def test_progress_inside_counts_to_its_end() -> None:
     assert inside.balance is not None
     assert inside.balance.without_system is not None
     assert (inside.balance.without_system >= inside.balance.with_system - 1e-9).all()
+
+
+# ------------------------------------------------------------------------------------------- trained with remedies
+
+
+def normaliser() -> norms.PublishedNorm:
+    return norms.PublishedNorm(64, mean=0.4, largest=2.0)
+
+
+def trained(folder: Path, kind: str = "llava") -> Path:
+    """A folder that is marked as trained with axial positions and the published normaliser."""
+    made = small_scorer(kind, draw_items(FEW))
+    mark(made.model, norms.NAME, norms.PUBLISHED)
+    mark_trained(parts_of(made.model), Positions("axial"))
+    save_learned(written(made, folder), {norms.NAME: norms.norm_tensors(normaliser())})
+    return folder
+
+
+def with_norm(parts: Parts) -> None:
+    norms.put_norm(parts, normaliser(), allow_untrained=True)
+
+
+def with_positions(parts: Parts) -> None:
+    install(parts, Positions("axial"), allow_untrained=True, allow_fewer_axes=True)
+
+
+@pytest.mark.parametrize("kind", ["llava", "qwen3_vl"])
+def test_a_folder_is_asked_with_what_it_was_trained_with(tmp_path: Path, kind: str) -> None:
+    item, by_hand = draw_items(FEW)[0].plain, []
+    for remedies in ((), (with_norm,), (with_positions,), (with_norm, with_positions)):
+        plain = small_scorer(kind, draw_items(FEW))
+        for put in remedies:
+            put(plain.parts)
+        by_hand.append(plain.scores(item.rgb, item.question, item.choices))
+    loaded = scoring.load(model=str(trained(tmp_path / "model", kind)), device="cpu")
+    found = loaded.scores(item.rgb, item.question, item.choices)
+    assert found == pytest.approx(by_hand[-1], abs=1e-5)
+    assert all(np.abs(np.subtract(found, other)).max() > 1e-3 for other in by_hand[:-1])
+
+
+def test_a_trained_folder_goes_through_the_whole_command(tmp_path: Path) -> None:
+    arguments = ["probe", str(trained(tmp_path / "model")), "--blindness", "--questions", "small", "--json"]
+    result = CliRunner().invoke(main, [*arguments, "--grounder-options", "device=cpu"])
+    assert result.exit_code == 3, result.output
+    assert "not measured" not in result.stderr
+    assert all(json.loads(result.stdout)["inside"][name] for name in ("permutation", "pooling", "balance", "rotary"))
+
+
+def test_remedies_that_cannot_be_put_on_are_refused_before_anything_is_asked(tmp_path: Path, asked: list[str]) -> None:
+    folder = trained(tmp_path / "model")
+    (folder / FILE).unlink()
+    with pytest.raises(ModelError, match=rf"trained with norm, and this cannot be put on: .*{FILE}"):
+        scoring.load(model=str(folder), device="cpu")
+    made = small_scorer("llava", draw_items(FEW))
+    mark(made.model, "spectacles", {"strength": 2})
+    result = CliRunner().invoke(main, ["probe", str(written(made, tmp_path / "other")), "--blindness"])
+    assert result.exit_code == 3
+    assert "MODEL_ERROR" in result.stderr
+    assert "trained with 'spectacles', a remedy that is not known here" in result.stderr
+    assert asked == []
