@@ -8,7 +8,9 @@ What is hashed, so that a second start costs no questions and a changed model is
   changes practically all numbers of a tensor that it changes at all. Of the small ones (configuration, tokenizer,
   template): name and content;
 - the backend's name and its options, but for those of IDLE, which change no answer;
-- the code that draws the questions, asks them and judges (vlm/diagnostics), and the versions of torch and transformers.
+- the code that a verdict goes through: what draws the questions, asks them and judges, parts and remedies of models
+  (vlm, without the models and trainings of our own), how a backend loads and asks its model (perception/backends), and
+  the versions of torch and transformers.
 
 What it cannot see: some numbers of a tensor changed beyond the sampled bytes, with size and time of the file kept.
 """
@@ -25,8 +27,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import spatial_vlm_ros.vlm.diagnostics as diagnostics
+from spatial_vlm_ros import vlm
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.perception import backends
 from spatial_vlm_ros.vlm.diagnostics.verdicts import Outcome
 
 IDLE = frozenset({"blindness", "budget_s", "probe", "warm_up"})
@@ -35,6 +38,7 @@ SAMPLE = 4096
 """Bytes of each tensor."""
 
 _WEIGHTS, _SMALL = ".safetensors", (".json", ".txt", ".jinja", ".model")
+_APART = frozenset({"compact", "replication"})  # folders of vlm whose models answer no questions of a backend
 _LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
 _log = logging.getLogger(__name__)
 
@@ -80,7 +84,7 @@ def key_of(backend: str, folder: Path, options: Mapping[str, str]) -> str:
         "backend": backend,
         "options": {name: options[name] for name in sorted(options) if name not in IDLE},
         "files": list(_files(folder)),
-        "questions": [hashlib.sha256(path.read_bytes()).hexdigest() for path in _code()],
+        "code": list(_code()),
         "libraries": [_version(name) for name in ("torch", "transformers")],
     }
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
@@ -152,8 +156,14 @@ def _places(path: Path, header: bytes) -> list[tuple[int, int]]:
         raise FileError(path, f"its header cannot be read: {error!r}", "fetch the model again") from error
 
 
-def _code() -> list[Path]:
-    return sorted(Path(diagnostics.__file__).parent.glob("*.py"))
+def _code() -> Iterator[tuple[str, str]]:
+    """Name and hash of each file of our own that answers or a verdict can depend on."""
+    for package in (vlm, backends):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            inside = path.relative_to(folder)
+            if inside.parts[0] not in _APART:
+                yield inside.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _version(package: str) -> str:

@@ -6,13 +6,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from spatial_vlm_ros import vlm
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.perception import backends
 from spatial_vlm_ros.perception.verdict_cache import SAMPLE, Known, cache_folder, key_of, remember, remembered
 
 OPTIONS = {"model": "tiny", "dtype": "float32"}
@@ -109,13 +112,42 @@ def test_what_changes_no_answer_is_not_asked_anew(folder: Path) -> None:
     assert key_of("qwen-vl", folder, {**idle, **dict(reversed(OPTIONS.items()))}) == before
 
 
-def test_questions_of_another_version_are_asked_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the code that is hashed, with a folder for each package."""
+    for package in (vlm, backends):
+        copy = tmp_path / "code" / package.__name__.rpartition(".")[2]
+        shutil.copytree(Path(str(package.__file__)).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        monkeypatch.setattr(package, "__file__", str(copy / "__init__.py"))
+    return tmp_path / "code"
+
+
+ASKING = (
+    *("vlm/diagnostics/verdicts.py", "vlm/diagnostics/candidates.py", "vlm/remedies/norms.py", "vlm/parts.py"),
+    *("vlm/rotary.py", "backends/qwen_vl.py", "backends/loading.py"),
+)
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_code_that_can_change_an_answer_or_a_verdict_asks_anew(folder: Path, code: Path, name: str) -> None:
     before = key_of("qwen-vl", folder, OPTIONS)
-    code = folder.parent / "code"
-    code.mkdir()
-    (code / "__init__.py").write_text("# other questions\n")
-    monkeypatch.setattr("spatial_vlm_ros.vlm.diagnostics.__file__", str(code / "__init__.py"))
+    with (code / name).open("a") as file:
+        file.write("# mended\n")
     assert key_of("qwen-vl", folder, OPTIONS) != before
+
+
+def test_a_new_file_among_that_code_asks_anew(folder: Path, code: Path) -> None:
+    before = key_of("qwen-vl", folder, OPTIONS)
+    (code / "vlm" / "remedies" / "another.py").write_text("")
+    assert key_of("qwen-vl", folder, OPTIONS) != before
+
+
+@pytest.mark.parametrize("name", ["vlm/replication/training.py", "vlm/compact/model.py", "vlm/parts.pyc"])
+def test_code_that_no_backend_asks_with_asks_nothing_anew(folder: Path, code: Path, name: str) -> None:
+    before = key_of("qwen-vl", folder, OPTIONS)
+    with (code / name).open("a") as file:
+        file.write("# mended\n")
+    assert key_of("qwen-vl", folder, OPTIONS) == before
 
 
 @pytest.mark.parametrize(
