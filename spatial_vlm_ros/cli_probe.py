@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,6 @@ from spatial_vlm_ros.cli_group import ANSWERED, FOLDER, REFUSED, json_option, pr
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.types import Rgb
-    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
 AMOUNTS = ("small", "full")  # item_set.AMOUNTS, which loads NumPy
 
@@ -72,19 +71,20 @@ def _convention(grounder: str, options: dict[str, str], as_json: bool) -> None:
 
 def _blindness(grounder: str, options: dict[str, str], questions: str, out: Path | None, as_json: bool) -> None:
     from spatial_vlm_ros import terminal
-    from spatial_vlm_ros.perception.questioning import ASKED, examine_model, keep_verdict, load_answerer
+    from spatial_vlm_ros.perception.questioning import ASKED, examine_model, keep_verdict, load_answerer, scorer_of
     from spatial_vlm_ros.vlm.diagnostics.report import as_dict, diagnose
     from spatial_vlm_ros.vlm.diagnostics.report_folder import write_folder
 
     answerer = load_answerer(grounder, options)
+    scorer = scorer_of(answerer)
     with terminal.counting("asking") as progress:
         examined = examine_model(grounder, answerer, questions, progress)
     inside, attention = None, dict[str, "Rgb"]()
-    if hasattr(answerer, "parts"):  # a CandidateScorer, and so torch is here
+    if scorer is not None:
         from spatial_vlm_ros.vlm.diagnostics.inside import EFFORTS, look_inside
 
         with terminal.counting("looking inside") as progress:
-            inside, attention = look_inside(cast("CandidateScorer", answerer), examined, EFFORTS[questions], progress)
+            inside, attention = look_inside(scorer, examined, EFFORTS[questions], progress)
     found = diagnose(" ".join(filter(None, (grounder, options.get("model")))), examined, inside)
     if questions == ASKED:
         keep_verdict(grounder, options, found)

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, SpatialVlmError
 from spatial_vlm_ros.perception import BACKENDS, load_backend, takes_option
@@ -16,6 +17,9 @@ from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine
 from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
 from spatial_vlm_ros.vlm.diagnostics.items import Answerer
 from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis, diagnose
+
+if TYPE_CHECKING:  # it needs torch
+    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
 ASKED = "small"
 """Name of the amount of questions at a start."""
@@ -64,6 +68,17 @@ def answerer_of(name: str, backend: Any) -> Answerer:
         expected = "qwen-vl, server, a folder of a model, or an own backend with answer(rgb, question, choices)"
         raise InputError(f"grounder {name!r}", "one that answers no questions", expected, "ask another one")
     return cast("Answerer", asked)
+
+
+def scorer_of(answerer: Answerer) -> CandidateScorer | None:
+    """What asks by likelihood and can be looked into; None where it is another answerer.
+
+    One can only be here where its module was loaded: torch is not loaded to find out.
+    """
+    loaded = sys.modules.get("spatial_vlm_ros.vlm.diagnostics.candidates")
+    if loaded is None or not isinstance(answerer, loaded.CandidateScorer):
+        return None
+    return cast("CandidateScorer", answerer)
 
 
 def examine_model(

@@ -41,6 +41,15 @@ class Breaks:
         raise RuntimeError(f"CUDA out of memory at {rgb.shape}")
 
 
+class WithParts(Oracle):
+    """Knows the truth, and has parts that are none of a model of ours."""
+
+    parts = ("eye", "brain")
+
+    def __init__(self) -> None:
+        super().__init__(draw_items(AMOUNTS["small"]))
+
+
 class GroundsAndAnswers(Grounds):
     """A grounder that answers from the words alone, or with the truth where it is told to."""
 

@@ -83,6 +83,12 @@ def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
     assert probe("stub_backends:honest", "--out", str(tmp_path))[0] == 2
 
 
+def test_an_answerer_of_ones_own_may_have_parts() -> None:
+    code, said = blindness("WithParts")
+    assert code == 0
+    assert said.splitlines()[-1] == "stub_backends:WithParts: no fault found"
+
+
 def test_files_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     code, said = blindness("words_alone", "--out", str(tmp_path / "file" / "below"))
