@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from spatial_vlm_ros.cli_group import ANSWERED, FOLDER, REFUSED, json_option, print_json
+from spatial_vlm_ros.errors import FileError
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.types import Rgb
+    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+    from spatial_vlm_ros.vlm.diagnostics.examination import Examined
+    from spatial_vlm_ros.vlm.diagnostics.report import Inside
 
 AMOUNTS = ("small", "full")  # item_set.AMOUNTS, which loads NumPy
 
@@ -72,27 +76,53 @@ def _convention(grounder: str, options: dict[str, str], as_json: bool) -> None:
 def _blindness(grounder: str, options: dict[str, str], questions: str, out: Path | None, as_json: bool) -> None:
     from spatial_vlm_ros import terminal
     from spatial_vlm_ros.perception.questioning import ASKED, examine_model, keep_verdict, load_answerer, scorer_of
-    from spatial_vlm_ros.vlm.diagnostics.report import as_dict, diagnose
-    from spatial_vlm_ros.vlm.diagnostics.report_folder import write_folder
+    from spatial_vlm_ros.vlm.diagnostics.report import Inside, as_dict, diagnose
+    from spatial_vlm_ros.vlm.diagnostics.report_folder import check_folder, write_folder
 
+    if out is not None:
+        check_folder(out)
     answerer = load_answerer(grounder, options)
     scorer = scorer_of(answerer)
+    if scorer is not None:
+        _warn_of_grid(scorer)
     with terminal.counting("asking") as progress:
         examined = examine_model(grounder, answerer, questions, progress)
-    inside, attention = None, dict[str, "Rgb"]()
-    if scorer is not None:
-        from spatial_vlm_ros.vlm.diagnostics.inside import EFFORTS, look_inside
-
-        with terminal.counting("looking inside") as progress:
-            inside, attention = look_inside(scorer, examined, EFFORTS[questions], progress)
+    inside, attention = (Inside(), {}) if scorer is None else _looked_inside(scorer, examined, questions)
     found = diagnose(" ".join(filter(None, (grounder, options.get("model")))), examined, inside)
     if questions == ASKED:
         keep_verdict(grounder, options, found)
-    files = [] if out is None else write_folder(out, found, examined, attention)
+    files, unwritten = list[Path](), None
+    try:
+        files = [] if out is None else write_folder(out, found, examined, attention)
+    except FileError as error:
+        unwritten = error
     if as_json:
         print_json(as_dict(found))
     else:
         terminal.diagnosis(found)
         if files:
             click.echo(f"{files[0]} and {len(files) - 1} other files")
+    if unwritten is not None:
+        raise unwritten
     raise SystemExit(ANSWERED if found.outcome == "not found" else REFUSED)
+
+
+def _warn_of_grid(scorer: CandidateScorer) -> None:
+    """Tell before anything is asked what will be missing from the report."""
+    from spatial_vlm_ros.vlm.diagnostics.inside import why_no_grid
+
+    reason = why_no_grid(scorer)
+    if reason is not None:
+        click.echo(f"pooled image tokens and pictures of attention will be left out: {reason}", err=True)
+
+
+def _looked_inside(scorer: CandidateScorer, examined: list[Examined], questions: str) -> tuple[Inside, dict[str, Rgb]]:
+    """What is measured inside, and pictures of attention; standard error tells what could not be measured."""
+    from spatial_vlm_ros import terminal
+    from spatial_vlm_ros.vlm.diagnostics.inside import EFFORTS, look_inside
+
+    with terminal.counting("looking inside") as progress:
+        inside, attention = look_inside(scorer, examined, EFFORTS[questions], progress)
+    for reason in inside.left_out:
+        click.echo(f"not measured: {reason}", err=True)
+    return inside, attention

@@ -4,24 +4,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.diagnostics.attention import Balance, attention_map, modality_balance
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined
-from spatial_vlm_ros.vlm.diagnostics.items import KINDS
+from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
+from spatial_vlm_ros.vlm.diagnostics.items import KINDS, Item
 from spatial_vlm_ros.vlm.diagnostics.loudness import loudness
 from spatial_vlm_ros.vlm.diagnostics.permutation import permutation_sensitivity, pooling
 from spatial_vlm_ros.vlm.diagnostics.report import Inside
 from spatial_vlm_ros.vlm.diagnostics.rotary_probe import RotarySensitivity, rotary_sensitivity
 from spatial_vlm_ros.vlm.diagnostics.sheet import attention_strip
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,20 @@ EFFORTS: Mapping[str, Effort] = MappingProxyType({"small": Effort((0,), (4, 1), 
 """Name of an amount of questions → effort."""
 
 
+def why_no_grid(scorer: CandidateScorer) -> str | None:
+    """Why image tokens cannot be pooled nor attention be drawn over a picture; None where they can.
+
+    Args:
+        scorer: that is about to be asked: a question of its own is prepared for it, which is not asked.
+    """
+    plain = draw_items(Amount(1, 0, 0))[0].plain
+    try:
+        scorer.grid(plain.rgb, plain.question, plain.choices)
+    except Exception as error:  # also of a processor
+        return _words(error)
+    return None
+
+
 def look_inside(
     scorer: CandidateScorer,
     examined: Sequence[Examined],
@@ -62,6 +80,9 @@ def look_inside(
     and positions are those of the first questions of each kind: a mean over them for the balance, one after the other
     for the turned keys.
 
+    A measurement that fails, for want of memory or of a grid of image tokens, is left out with its reason, and the
+    others are made: what was asked before is not to be lost.
+
     Args:
         scorer: that was asked.
         examined: its answers.
@@ -73,7 +94,6 @@ def look_inside(
 
     Raises:
         InputError: nothing was examined.
-        ModelError: as the measurements.
     """
     effort, parts = effort or Effort(), scorer.parts
     items = [one.item for one in examined]
@@ -83,17 +103,39 @@ def look_inside(
     passes = len(effort.seeds) + len(effort.sides)
     watched = _Counted(scorer, passes * len(items) + len(chosen), progress)
     right = np.array([one.right for one in examined])
-    permutation = permutation_sensitivity(parts, watched, items, effort.seeds, right)
-    pooled = pooling(parts, watched, items, effort.sides, right)
-    prompts = [scorer.inputs(item.plain.rgb, item.plain.question, item.plain.choices) for item in chosen]
-    balances, turned, pictures = [], [], {}
-    for item, inputs in zip(chosen, prompts, strict=True):
-        balances.append(modality_balance(parts, inputs, 1, _before_picture(scorer, inputs)))
-        turned.append(rotary_sensitivity(parts, inputs))
-        pictures[item.key] = attention_strip(item.plain.rgb, attention_map(parts, inputs))
-        watched.more()
-    inside = Inside(permutation, pooled, loudness(parts, prompts[0]), _mean(balances), _stacked(turned))
-    return inside, pictures
+
+    def prompts() -> Iterator[dict[str, Any]]:
+        for item in chosen:
+            yield scorer.inputs(item.plain.rgb, item.plain.question, item.plain.choices)
+
+    def balance() -> Balance:
+        return _mean([modality_balance(parts, inputs, 1, _before_picture(scorer, inputs)) for inputs in prompts()])
+
+    tried = _Tried()
+    inside = Inside(
+        tried("image tokens permuted", lambda: permutation_sensitivity(parts, watched, items, effort.seeds, right)),
+        tried("image tokens pooled", lambda: pooling(parts, watched, items, effort.sides, right)) or (),
+        tried("norms of image tokens", lambda: loudness(parts, next(prompts()))),
+        tried("attention on the picture", balance),
+        tried("image keys turned", lambda: _stacked([rotary_sensitivity(parts, inputs) for inputs in prompts()])),
+    )
+    drawn = tried("pictures of attention", lambda: _drawn(watched, chosen, prompts()))
+    return dataclasses.replace(inside, left_out=tuple(tried.left_out)), drawn or {}
+
+
+class _Tried:
+    """Makes measurements; of those that fail it keeps the reason."""
+
+    def __init__(self) -> None:
+        self.left_out: list[str] = []
+
+    def __call__(self, what: str, measure: Callable[[], T]) -> T | None:
+        """What is measured; None where it fails."""
+        try:
+            return measure()
+        except Exception as error:  # also of torch, where memory runs out
+            self.left_out.append(f"{what}: {_words(error)}")
+            return None
 
 
 class _Counted:
@@ -102,7 +144,7 @@ class _Counted:
     def __init__(self, scorer: CandidateScorer, of: int, progress: Callable[[int, int], None] | None) -> None:
         self._scorer, self._of, self._progress = scorer, of, progress
         self._done = 0
-        self.grid = scorer.grid
+        self.grid, self.parts = scorer.grid, scorer.parts
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         """As the scorer's."""
@@ -115,6 +157,21 @@ class _Counted:
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._of)
+
+
+def _words(error: Exception) -> str:
+    """An error on one line."""
+    told = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
+    return " ".join(told.split())
+
+
+def _drawn(watched: _Counted, chosen: Sequence[Item], prompts: Iterator[dict[str, Any]]) -> dict[str, Rgb]:
+    """Key of a question → its picture beside where the last token looks."""
+    pictures = {}
+    for item, inputs in zip(chosen, prompts, strict=True):
+        pictures[item.key] = attention_strip(item.plain.rgb, attention_map(watched.parts, inputs))
+        watched.more()
+    return pictures
 
 
 def _before_picture(scorer: CandidateScorer, inputs: dict[str, object]) -> npt.NDArray[np.bool_]:

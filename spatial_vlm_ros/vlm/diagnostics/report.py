@@ -27,13 +27,19 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Inside:
-    """What was measured inside of a model; None or empty where it was not."""
+    """What was measured inside of a model; None or empty where it was not.
+
+    Args:
+        permutation, pooling, loudness, balance, rotary: numbers.
+        left_out: what could not be measured, each with its reason.
+    """
 
     permutation: Permutation | None = None
     pooling: tuple[Pooled, ...] = ()
     loudness: Loudness | None = None
     balance: Balance | None = None
     rotary: RotarySensitivity | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def report(diagnosis: Diagnosis) -> str:
-    """Markdown: the verdict, tables of scores and findings, and what was measured inside."""
+    """Markdown: the verdict, tables of scores and findings, and what was measured inside, or why it was not."""
     parts = [
         f"# {diagnosis.model}: {diagnosis.verdict}",
         "Shares in percent with their 95 % intervals. What each number means: docs/remedies_diagnostics.md.",
@@ -83,6 +89,7 @@ def report(diagnosis: Diagnosis) -> str:
         _findings(diagnosis.findings),
         _pooling(diagnosis.inside.pooling),
         *inside_lines(diagnosis.inside),
+        *(f"Not measured: {reason}" for reason in diagnosis.inside.left_out),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

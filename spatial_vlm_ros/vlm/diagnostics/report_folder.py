@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,23 @@ from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis, as_dict, report
 from spatial_vlm_ros.vlm.diagnostics.sheet import answer_sheet
 
 REPORT, DATA, SHEET = "report.md", "diagnosis.json", "answers.png"
+
+
+def check_folder(folder: Path) -> None:
+    """Find out whether a folder can be written, before there is anything to lose; it is made where it is missing.
+
+    Raises:
+        FileError: the folder cannot be made or written, or a file of a report that is there cannot be replaced.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        for path in (folder / name for name in (REPORT, DATA, SHEET)):
+            if path.exists():
+                path.open("ab").close()
+    except OSError as error:
+        raise _not_written(folder, error) from error
 
 
 def write_folder(
@@ -61,8 +79,12 @@ def write_folder(
         for name, data in contents.items():
             (folder / name).write_bytes(data)
     except OSError as error:
-        raise FileError(folder, str(error), "choose a folder that can be written") from error
+        raise _not_written(folder, error) from error
     return [folder / name for name in contents]
+
+
+def _not_written(folder: Path, error: OSError) -> FileError:
+    return FileError(folder, str(error), "choose a folder that can be written")
 
 
 def _png(rgb: Rgb) -> bytes:

@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
 from spatial_vlm_ros.perception import load_grounder, questioning  # noqa: E402
 from spatial_vlm_ros.perception.backends import scoring  # noqa: E402
 from spatial_vlm_ros.perception.questioning import BlindnessError  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics import inside as measuring  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.examination import examine  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.inside import Effort, look_inside  # noqa: E402
@@ -232,3 +233,66 @@ def test_remedies_that_cannot_be_put_on_are_refused_before_anything_is_asked(tmp
     assert "MODEL_ERROR" in result.stderr
     assert "trained with 'spectacles', a remedy that is not known here" in result.stderr
     assert asked == []
+
+
+# ------------------------------------------------------------------------------------------- what cannot be measured
+
+
+def test_image_tokens_without_a_grid_are_told_of_first_and_all_else_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = small_scorer("llava", draw_items(FEW))  # which keeps the encoder's class token, so 17 tokens
+    made.model.config.vision_feature_select_strategy = "full"
+    made.processor.vision_feature_select_strategy = "full"
+    told: list[str] = []
+    monkeypatch.setattr("click.echo", lambda text, err=False: told.append(text) if err else None)
+    monkeypatch.setattr(CandidateScorer, "answer", lambda _s, _r, _q, choices: (told.append("asked"), choices[0])[1])
+    folder, out = written(made, tmp_path / "model"), tmp_path / "report"
+    arguments = ["probe", str(folder), "--blindness", "--questions", "small", "--out", str(out)]
+    result = CliRunner().invoke(main, [*arguments, "--grounder-options", "device=cpu"])
+    assert result.exit_code == 3, result.output
+    begin = "pooled image tokens and pictures of attention will be left out: prompt: got [17] image tokens"
+    assert told[0].startswith(begin)
+    inside = json.loads((out / "diagnosis.json").read_text())["inside"]
+    assert inside["permutation"]["permuted"]["n"] == len(draw_items(FEW))
+    assert inside["loudness"]["ratio"] > 0
+    assert np.shape(inside["balance"]["with_system"]) == np.shape(inside["rotary"]["change"])[1:] == (4, 4)
+    assert inside["pooling"] == []
+    assert [one.partition(":")[0] for one in inside["left_out"]] == ["image tokens pooled", "pictures of attention"]
+    text = (out / "report.md").read_text(encoding="utf-8")
+    assert "Not measured: image tokens pooled: prompt: got [17] image tokens" in text
+    assert "## Attention" not in text
+    assert told[-2:] == [f"not measured: {one}" for one in inside["left_out"]]
+
+
+def test_answers_are_reported_although_looking_inside_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 64 GiB")
+
+    names = ("permutation_sensitivity", "pooling", "loudness", "modality_balance", "rotary_sensitivity")
+    for name in (*names, "attention_map"):
+        monkeypatch.setattr(measuring, name, full)
+    folder, out = saved("llava", tmp_path / "model"), tmp_path / "report"
+    arguments = ["probe", str(folder), "--blindness", "--questions", "small", "--out", str(out)]
+    result = CliRunner().invoke(main, [*arguments, "--grounder-options", "device=cpu"])
+    assert result.exit_code == 3, result.output
+    inside = json.loads((out / "diagnosis.json").read_text())["inside"]
+    assert len(inside["left_out"]) == 6
+    reason = "image tokens permuted: OutOfMemoryError: CUDA out of memory. Tried to allocate 64 GiB"
+    assert f"not measured: {reason}" in result.stderr.splitlines()
+    text = (out / "report.md").read_text(encoding="utf-8")
+    assert f"Not measured: {reason}" in text
+    assert "| relative |" in text
+    assert "report.md and 2 other files" in result.stdout
+
+
+def test_a_measurement_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = draw_items(Amount(0, 1, 0))
+    made = small_scorer("llava", items)
+    monkeypatch.setattr(measuring, "modality_balance", lambda *_: 1 / 0)
+    found, pictures = look_inside(made, examine(made, items), Effort((0,), (2,), 2))
+    assert found.left_out == ("attention on the picture: ZeroDivisionError: division by zero",)
+    assert found.balance is None
+    assert None not in (found.permutation, found.loudness, found.rotary)
+    assert len(found.pooling) == 1
+    assert list(pictures) == [item.key for item in items[:2]]

@@ -39,7 +39,8 @@ def test_a_diagnosis_goes_through_json_unchanged() -> None:
     assert again["verdict"] == found.verdict
     whole = next(one for one in again["sections"] if one["name"] == "all")
     assert whole["accuracy"]["k"] == found.sections[0].accuracy.k
-    assert again["inside"] == {"permutation": None, "pooling": [], "loudness": None, "balance": None, "rotary": None}
+    numbers = dict.fromkeys(("permutation", "loudness", "balance", "rotary"))
+    assert again["inside"] == {**numbers, "pooling": [], "left_out": []}
 
 
 def test_what_was_measured_inside_is_told_and_what_is_no_number_becomes_none() -> None:
@@ -74,6 +75,12 @@ def test_what_was_measured_inside_is_told_and_what_is_no_number_becomes_none() -
     told = as_dict(found)["inside"]
     assert told["balance"]["with_system"] == [[0.25, 0.75], [0.5, None]]
     json.dumps(told, allow_nan=False)
+
+
+def test_what_could_not_be_measured_is_told_with_its_reason() -> None:
+    found = diagnose("a stub", examine(Oracle(ITEMS), ITEMS), Inside(left_out=("norms: out of memory",)))
+    assert report(found).endswith("\n\nNot measured: norms: out of memory\n")
+    assert as_dict(found)["inside"]["left_out"] == ["norms: out of memory"]
 
 
 def test_attention_is_coloured_where_it_is() -> None:
