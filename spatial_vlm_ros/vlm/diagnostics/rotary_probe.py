@@ -7,7 +7,8 @@ keys and what the tokens hold stay. With a = softmax(l), and α_V and α_T the a
     g_V = sum over turned tokens of (a / α_V) · dl/dφ,    g_T likewise over the others,
 
 the derivative of the softmax is dα_V/dφ = α_V · α_T · (g_V - g_T). Source: Qi et al. (2025), Beyond Semantics. Where
-only image keys turn, g_T is nought. Positions of several axes (time, row, column) all step together.
+only image keys turn, g_T is nought. Positions of several axes (time, row, column) all step together, under the scheme
+that is on the model (`remedies/positions.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.diagnostics.attention import Array, attending_by, one_prompt
 from spatial_vlm_ros.vlm.parts import Parts, finite
+from spatial_vlm_ros.vlm.remedies.positions import speeds_of
 
 _NAME = "spatial_vlm_rows"
 
@@ -99,7 +101,7 @@ def rows_of(parts: Parts, inputs: Mapping[str, Any]) -> list[Row]:
 
 
 def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.0) -> RotarySensitivity:
-    """Of one prompt, with the keys of image tokens turned.
+    """Of one prompt, with the keys of image tokens turned as the scheme that is on the model turns them.
 
     Args:
         parts: of the model.
@@ -108,13 +110,13 @@ def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.
 
     Raises:
         InputError: several prompts, no picture, or a step of nought.
-        ModelError: see `rows_of`.
+        ModelError: see `rows_of` and `speeds_of`.
     """
     turned = parts.image_columns(inputs["input_ids"])[0].cpu()
     if step == 0:
         raise InputError("step", "0", "another number", "turn keys by some part of a position")
     rows = rows_of(parts, inputs)
-    speeds = parts.rotary.inv_freq.double().cpu()  # type: ignore[union-attr, operator]
+    speeds = speeds_of(parts).double().cpu()
     told = [_sensitivity(row, turned, speeds, step) for row in rows]
     image, text, g_image, g_text, slope, change, g_change = (torch.stack(v).numpy() for v in zip(*told, strict=True))
     return RotarySensitivity(image, text, g_image, g_text, slope, change, g_change, step)

@@ -163,6 +163,27 @@ def scheme_angles(
     return sectioned_angles(ids, inverse, axes), scale
 
 
+def step_speeds(parts: Parts, settings: Positions) -> Tensor:
+    """How far tokens turn when they step by one along every axis of a scheme; the same from any place.
+
+    Args:
+        parts: of the model.
+        settings: settled.
+
+    Returns:
+        (D/2,) float32 radians.
+
+    Raises:
+        ModelError: a decoder without one set of frequencies for all layers.
+    """
+    own = _inverse(parts)
+    if not AXES[settings.scheme]:
+        return own.float()
+    places = torch.arange(2, device=own.device)[None]
+    angles, _ = scheme_angles(parts, settings, places, None)
+    return (angles[0, 1] - angles[0, 0])[: len(own)]
+
+
 def _inverse(parts: Parts) -> Tensor:
     """(D/2,) frequencies of the decoder; raises ModelError where layers differ in them."""
     found = getattr(parts.rotary, "inv_freq", None)

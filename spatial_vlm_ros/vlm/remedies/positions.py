@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ from spatial_vlm_ros.vlm.remedies.position_schemes import (
     refuse_untrained,
     scheme_angles,
     settled,
+    step_speeds,
 )
 
 
@@ -85,6 +86,21 @@ def install(
     return Installed(parts, used, table, grid)
 
 
+def installed_positions(parts: Parts) -> Positions:
+    """The scheme that is on a model now, settled; its own where none was installed. Raises as `settled`."""
+    found = _HELD.get(parts.model)
+    return own_positions(parts) if found is None else found
+
+
+def speeds_of(parts: Parts) -> Tensor:
+    """(D/2,) float32 radians: how far each pair of a key turns when its token steps by one along every axis.
+
+    Raises:
+        ModelError: a decoder without one set of frequencies for all layers.
+    """
+    return step_speeds(parts, installed_positions(parts))
+
+
 @dataclass(eq=False)
 class _Prompt:
     """What a cache remembers of the prompt that began it: the scheme, and the picture of each row, if any."""
@@ -112,8 +128,8 @@ class Installed:
         self._order = list(inspect.signature(parts.model.forward).parameters)
         self._stack = ExitStack()
         self._turns = table is None and settings != own_positions(parts)
-        _HELD.add(parts.model)
-        self._stack.callback(_HELD.discard, parts.model)
+        _HELD[parts.model] = settings
+        self._stack.callback(_HELD.pop, parts.model, None)
         if table is None and not self._turns:
             return
         model = parts.model
@@ -196,7 +212,8 @@ class Installed:
                 setattr(part, _REMEMBERED, prompt)
 
 
-_HELD: WeakSet[nn.Module] = WeakSet()
+_HELD: WeakKeyDictionary[nn.Module, Positions] = WeakKeyDictionary()
+"""Model → the scheme that is on it."""
 _REMEMBERED = "spatial_vlm_prompt"
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,13 @@ from spatial_vlm_ros.vlm.diagnostics.rotary_probe import (  # noqa: E402
     rows_of,
 )
 from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, own_positions  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.positions import install, installed_positions, speeds_of  # noqa: E402
 
 HEADS, SIZE = 4, 16
+Angles = Callable[[np.ndarray, float], np.ndarray]
+"""(N,) bool where image tokens stand, and how much farther on they are → (N, D/2) radians."""
 
 
 def kept(seen: dict[tuple[int, str], np.ndarray], at: tuple[int, str]) -> Any:
@@ -32,11 +38,13 @@ def kept(seen: dict[tuple[int, str], np.ndarray], at: tuple[int, str]) -> Any:
     return hook
 
 
-def hooked(parts: Parts, inputs: dict[str, Any], extra: float = 0.0) -> np.ndarray:
+def hooked(parts: Parts, inputs: dict[str, Any], extra: float = 0.0, angles_of: Angles | None = None) -> np.ndarray:
     """(L, heads, N) attention of the last token: hooked projections (and their norms), turned and compared in NumPy.
 
-    `extra` is added to the positions of image tokens as keys. For models whose positions of all axes are 0, 1, 2, ...
+    `extra` is added to the positions of image tokens as keys. Without `angles_of`, for models whose positions of all
+    axes are 0, 1, 2, ...
     """
+    angles_of = angles_of or on_a_line
     seen: dict[tuple[int, str], np.ndarray] = {}
     handles = []
     for i, layer in enumerate(parts.layers):
@@ -48,23 +56,47 @@ def hooked(parts: Parts, inputs: dict[str, Any], extra: float = 0.0) -> np.ndarr
     for handle in handles:
         handle.remove()
     image = (inputs["input_ids"][0] == IMAGE).numpy()
-    places = np.arange(len(image), dtype=float)
     told = []
     for i in range(len(parts.layers)):
-        query = turned(seen[i, "q"], places)[-1]
-        keys = turned(seen[i, "k"], places + extra * image).repeat(2, axis=1)
+        query = turned(seen[i, "q"], angles_of(image, 0.0))[-1]
+        keys = turned(seen[i, "k"], angles_of(image, extra)).repeat(2, axis=1)
         logits = np.einsum("hd,nhd->hn", query, keys) / np.sqrt(SIZE)
         weights = np.exp(logits - logits.max(-1, keepdims=True))
         told.append(weights / weights.sum(-1, keepdims=True))
     return np.stack(told)
 
 
-def turned(x: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(N, heads, D) with pairs (i, i + D/2) as complex numbers, turned by place · 10000^(-2i/D)."""
+def turned(x: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """(N, heads, D) with pairs (i, i + D/2) as complex numbers, turned by angles (N, D/2)."""
     half = SIZE // 2
-    speed = 10000.0 ** (-2.0 * np.arange(half) / SIZE)
-    numbers = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * places[:, None, None] * speed)
+    numbers = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * angles[:, None])
     return np.concatenate([numbers.real, numbers.imag], axis=-1)
+
+
+def on_a_line(image: np.ndarray, extra: float) -> np.ndarray:
+    """(N, D/2) angles at 0, 1, 2, ... and image tokens `extra` farther on: place · 10000^(-2i/D)."""
+    places = np.arange(len(image)) + extra * image
+    return places[:, None] * 10000.0 ** (-2.0 * np.arange(SIZE // 2) / SIZE)
+
+
+def on_a_grid(base: float, axes: str, width: int = 4) -> Angles:
+    """Angles of a prompt with one picture, token by token; `axes` names the axis of each frequency.
+
+    Of axial positions, "hhhhwwww", rows and columns have the same frequencies, base^(-4j/D); else base^(-2j/D).
+    """
+    axial, half = "t" not in axes, SIZE // 2
+    speeds = [base ** (-4 * (j % (half // 2)) / SIZE) if axial else base ** (-2 * j / SIZE) for j in range(half)]
+
+    def angles(image: np.ndarray, extra: float) -> np.ndarray:
+        start, count = int(image.argmax()), int(image.sum())
+        places = [(i, i, i) for i in range(start)]
+        places += [(start, start + i // width, start + i % width) for i in range(count)]
+        onward = start + max(width, count // width)
+        places += [(onward + i,) * 3 for i in range(len(image) - start - count)]
+        at = np.array(places)[:, ["thw".index(axis) for axis in axes]] + extra * image[:, None]
+        return at * np.array(speeds)
+
+    return angles
 
 
 def flat(kind: str) -> tuple[Parts, dict[str, Any]]:
@@ -205,6 +237,41 @@ def test_keys_that_stand_farther_on_are_those_of_other_positions(kind: str, step
     assert np.allclose(found.change, (after - before)[..., image].sum(-1), atol=1e-5)
     assert np.abs(found.change).max() > 1e-3
     assert not found.text_slope.any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "axes", "base"),
+    [
+        (Positions("axial"), "hhhhwwww", 10000.0),
+        (Positions("axial", base=50.0), "hhhhwwww", 50.0),
+        (Positions("mrope-chunked", sections=(2, 3, 3)), "tthhhwww", 10000.0),
+        (Positions("mrope-chunked", sections=(2, 3, 3), base=50.0), "tthhhwww", 50.0),
+    ],
+)
+def test_keys_step_on_under_the_scheme_that_is_on_the_model(settings: Positions, axes: str, base: float) -> None:
+    parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
+    image, angles = (inputs["input_ids"][0] == IMAGE).numpy(), on_a_grid(base, axes)
+    with install(parts, settings, allow_untrained=True):
+        before, after = hooked(parts, inputs, 0.0, angles), hooked(parts, inputs, 1.0, angles)
+        found = rotary_sensitivity(parts, inputs)
+        ends = [rotary_sensitivity(parts, inputs, step).change for step in (1e-4, -1e-4)]
+    assert np.allclose(found.image, before[..., image].sum(-1), atol=1e-5)
+    assert np.allclose(found.change, (after - before)[..., image].sum(-1), atol=1e-5)
+    assert np.allclose(found.slope, (ends[0] - ends[1]) / 2e-4, atol=1e-8)
+    assert np.abs(found.change).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_of_positions_and_the_own_scheme_leave_the_turning_of_keys_as_it_is(kind: str) -> None:
+    parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
+    table = LearnedPositions(4, 4, 64)
+    before = rotary_sensitivity(parts, inputs)
+    for settings, given in ((own_positions(parts), None), (Positions("learned-absolute"), table)):
+        with install(parts, settings, table=given, allow_untrained=True):
+            assert np.array_equal(rotary_sensitivity(parts, inputs).change, before.change)
+            assert torch.equal(speeds_of(parts), parts.rotary.inv_freq)
+            assert installed_positions(parts) == settings
+    assert installed_positions(parts) == own_positions(parts)
 
 
 @pytest.mark.parametrize("kind", KINDS)
