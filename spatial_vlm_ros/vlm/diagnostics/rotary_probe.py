@@ -29,6 +29,8 @@ from spatial_vlm_ros.vlm.parts import Parts, finite
 from spatial_vlm_ros.vlm.remedies.positions import speeds_of
 
 _NAME = "spatial_vlm_rows"
+_found: dict[nn.Module, Row] = {}
+"""Attention of a layer → its row; empty but while `rows_of` runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,23 +83,16 @@ def rows_of(parts: Parts, inputs: Mapping[str, Any]) -> list[Row]:
         ModelError: a layer that does not ask transformers for its attention, or gives no numbers.
     """
     one_prompt(inputs)
-    found: dict[nn.Module, Row] = {}
-
-    def keep(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **named: Any) -> Any:
-        found[module] = _row(module, query, key, mask, named.get("scaling"))
-        return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask, **named)
-
-    AttentionInterface.register(_NAME, keep)
-    AttentionMaskInterface.register(
-        _NAME, sdpa_mask
-    )  # without it no mask is made, and tokens see what comes after them
-    with torch.no_grad(), attending_by(parts, _NAME):
-        parts.model(**inputs)
     try:
-        return [found[layer.self_attn] for layer in parts.layers]  # type: ignore[index]
-    except KeyError as error:
+        with torch.no_grad(), attending_by(parts, _NAME):
+            parts.model(**inputs)
+        found = [_found[layer.self_attn] for layer in parts.layers if layer.self_attn in _found]  # type: ignore[index]
+    finally:
+        _found.clear()
+    if len(found) < len(parts.layers):
         name = type(parts.model).__name__
-        raise ModelError(name, "computes attention on its own", "use a class of transformers 5") from error
+        raise ModelError(name, "computes attention on its own", "use a class of transformers 5")
+    return found
 
 
 def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.0) -> RotarySensitivity:
@@ -143,6 +138,11 @@ def attention_at(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple
     return weights, torch.where(turned, slopes, 0.0)
 
 
+def _keep(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **named: Any) -> Any:
+    _found[module] = _row(module, query, key, mask, named.get("scaling"))
+    return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask, **named)
+
+
 def _sensitivity(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple[Tensor, ...]:
     weights, slopes = attention_at(row, turned, speeds, 0.0)
     later, later_slopes = attention_at(row, turned, speeds, step)
@@ -174,3 +174,7 @@ def _row(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, sca
         bias = torch.where(last, 0.0, -torch.inf).double() if last.dtype == torch.bool else last.double()
     keys = finite(type(module).__name__, key[0]).double().cpu().repeat_interleave(groups, dim=0)
     return Row(query[0, :, -1].double().cpu(), keys, bias, query.shape[-1] ** -0.5 if scaling is None else scaling)
+
+
+AttentionInterface.register(_NAME, _keep)
+AttentionMaskInterface.register(_NAME, sdpa_mask)  # without it no mask is made, and tokens see what comes after them

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -272,6 +274,32 @@ def test_a_table_of_positions_and_the_own_scheme_leave_the_turning_of_keys_as_it
             assert torch.equal(speeds_of(parts), parts.rotary.inv_freq)
             assert installed_positions(parts) == settings
     assert installed_positions(parts) == own_positions(parts)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_a_prompt_stays_alive_once_it_was_looked_at(kind: str) -> None:
+    parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
+    rows = rows_of(parts, inputs)
+    alive = [weakref.ref(rows[0].keys), weakref.ref(parts.layers[0].self_attn), weakref.ref(parts.model)]
+    del rows, parts
+    gc.collect()
+    assert [one() for one in alive] == [None] * 3
+
+
+def test_nothing_stays_alive_after_a_failure_either() -> None:
+    parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
+    last = parts.layers[-1].self_attn
+    last.forward = lambda hidden_states, **_: (hidden_states, None)
+    with pytest.raises(ModelError, match="computes attention on its own"):
+        rows_of(parts, inputs)
+    handle = parts.layers[2].register_forward_pre_hook(lambda *_: {}["a key of its own"])
+    with pytest.raises(KeyError, match="a key of its own"):
+        rows_of(parts, inputs)
+    del handle
+    alive = weakref.ref(parts.layers[0].self_attn)
+    del parts, last
+    gc.collect()
+    assert alive() is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
