@@ -71,18 +71,23 @@ class Pooled:
     change: Interval
 
 
-def permuted(seed: int) -> Change:
-    """A change that moves image tokens; the same for all features of a row, another for each row and seed."""
+def permuted(seed: int, question: int = 0) -> Change:
+    """A change that moves image tokens; the same for all features of a row, another for each question and seed.
+
+    Args:
+        seed: of the permutations, 0 or more.
+        question: number of the one in the first row of the batch, from 0; the next rows are the next questions.
+    """
 
     def change(tokens: Tensor, row: int) -> Tensor:
-        return tokens[order_of(len(tokens), seed, row).to(tokens.device)]
+        return tokens[order_of(len(tokens), seed, question + row).to(tokens.device)]
 
     return change
 
 
-def order_of(count: int, seed: int, row: int = 0) -> Tensor:
+def order_of(count: int, seed: int, question: int = 0) -> Tensor:
     """(count,) int64: slot → token that comes there."""
-    return torch.from_numpy(np.random.default_rng((seed, row)).permutation(count))
+    return torch.from_numpy(np.random.default_rng((seed, question)).permutation(count))
 
 
 def pooled(grid: tuple[int, int], side: int) -> Change:
@@ -123,12 +128,12 @@ def permutation_sensitivity(
     seeds: Sequence[int] = (0, 1, 2),
     original: Answers | None = None,
 ) -> Permutation:
-    """PSI over items.
+    """PSI over items. Each has a permutation of its own, so that intervals over items tell of those, too.
 
     Args:
         parts: of the model that answers.
-        answerer: that asks the same model.
-        items: of `draw_items`.
+        answerer: that asks the same model, one question a batch.
+        items: of `draw_items`; the permutation of one is told by the seed and its number in the list.
         seeds: of the permutations, one pass over all items each.
         original: (N,) right with tokens in order, where that is known; else it is asked.
 
@@ -140,12 +145,13 @@ def permutation_sensitivity(
         raise InputError("permutation test", f"{len(items)} items, {len(seeds)} seeds", "some of both", "give more")
     if original is None:
         original = right(answerer, items)
-    changed = []
-    for seed in seeds:
-        with image_tokens_changed(parts, permuted(seed)):
-            changed.append(right(answerer, items))
+    changed = np.empty((len(seeds), len(items)), bool)
+    for i, seed in enumerate(seeds):
+        for number, item in enumerate(items):
+            with image_tokens_changed(parts, permuted(seed, number)):
+                changed[i, number] = ask(answerer, item.plain) == item.truth
     chance = np.array([item.chance for item in items])
-    return permutation_scores(original, np.stack(changed), chance, tuple(seeds))
+    return permutation_scores(original, changed, chance, tuple(seeds))
 
 
 def pooling(

@@ -52,13 +52,23 @@ def test_a_permutation_and_its_inverse_change_nothing(kind: str) -> None:
     assert (once - before).abs().max() > 1e-3
 
 
-def test_a_permutation_is_that_of_its_seed_and_row_for_all_features() -> None:
+def test_a_permutation_is_that_of_its_seed_and_question_for_all_features() -> None:
     tokens = torch.arange(12.0)[:, None].repeat(1, 3)
     moved = permuted(3)(tokens, 0)
     assert torch.equal(moved.sort(0).values, tokens)
     assert torch.equal(permuted(3)(tokens * 2, 0), moved * 2)
     assert not torch.equal(permuted(3)(tokens, 1), moved)
     assert not torch.equal(permuted(4)(tokens, 0), moved)
+    assert torch.equal(permuted(3, 5)(tokens, 2), permuted(3, 7)(tokens, 0))
+
+
+def test_permutations_stay_the_same_from_release_to_release() -> None:
+    assert [order_of(6, *key).tolist() for key in ((0, 0), (0, 1), (2, 0), (2, 47))] == [
+        [3, 2, 5, 4, 0, 1],
+        [1, 4, 3, 0, 2, 5],
+        [3, 5, 2, 4, 0, 1],
+        [4, 5, 3, 2, 0, 1],
+    ]
 
 
 @pytest.mark.parametrize(("grid", "side"), [((4, 4), 2), ((6, 4), 2), ((5, 7), 3), ((3, 3), 1), ((3, 4), 9)])
@@ -194,10 +204,40 @@ def test_sensitivity_is_that_of_answers_asked_by_hand(kind: str) -> None:
     asked = [answers.answer(i.plain.rgb, i.plain.question, i.plain.choices) == i.truth for i in ITEMS]
     moved = 0
     for seed in (1, 2):
-        with image_tokens_changed(answers.parts, permuted(seed)):
-            moved += sum(answers.answer(i.plain.rgb, i.plain.question, i.plain.choices) == i.truth for i in ITEMS)
+        for number, item in enumerate(ITEMS):
+            with image_tokens_changed(answers.parts, permuted(seed, number)):
+                moved += answers.answer(item.plain.rgb, item.plain.question, item.plain.choices) == item.truth
     assert (found.original.k, found.permuted.k, found.permuted.n) == (sum(asked), moved, 2 * len(ITEMS))
     assert found.seeds == (1, 2)
+
+
+def orders_seen(seeds: Sequence[int], count: int) -> list[tuple[float, ...]]:
+    """Which token stands in each slot, question after question, when the number of a slot is written into its token."""
+    parts, base = parts_of(small_vlm("llava")), prompt("llava")
+    numbers = torch.arange(16.0)[:, None].repeat(1, 64)
+    seen: list[tuple[float, ...]] = []
+
+    class Looker:
+        def answer(self, _rgb: Rgb, _question: str, choices: Sequence[str]) -> str:
+            def look(tokens: torch.Tensor, _row: int) -> torch.Tensor:
+                seen.append(tuple(tokens[:, 0].tolist()))
+                return tokens
+
+            with image_tokens_changed(parts, look), torch.no_grad():
+                hook = parts.projector.register_forward_hook(lambda _m, _i, out: numbers.reshape(out.shape))
+                parts.model(**base)
+                hook.remove()
+            return choices[0]
+
+    permutation_sensitivity(parts, Looker(), ITEMS[:count], seeds, np.ones(count, bool))
+    return seen
+
+
+def test_each_question_is_asked_with_a_permutation_of_its_own_and_the_same_ones_again() -> None:
+    seen = orders_seen((3, 4), 5)
+    assert len(set(seen)) == len(seen) == 10
+    assert seen == [tuple(order_of(16, seed, number).tolist()) for seed in (3, 4) for number in range(5)]
+    assert seen == orders_seen((3, 4), 5)
 
 
 def test_pooling_to_the_whole_grid_changes_no_answer_and_to_one_value_hides_all_places() -> None:

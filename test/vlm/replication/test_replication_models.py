@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ pytest.importorskip("transformers")
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.flat_items import ASKED  # noqa: E402
+from spatial_vlm_ros.vlm.parts import Change, Parts, image_tokens_changed  # noqa: E402
+from spatial_vlm_ros.vlm.replication import examining  # noqa: E402
 from spatial_vlm_ros.vlm.replication.building import Built, new_language  # noqa: E402
 from spatial_vlm_ros.vlm.replication.cells import (  # noqa: E402
     BASE,
@@ -139,6 +142,26 @@ def test_answers_to_permuted_tokens_are_those_of_tokens_in_another_order() -> No
     again = right_answers(model, questions, SIZES, permuted=3)
     assert np.array_equal(again, right_answers(model, questions, SIZES, permuted=3))
     assert not model.model._forward_pre_hooks
+
+
+def test_each_question_has_the_permutation_of_its_number_also_in_later_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn as the committed results were."""
+    model, questions = built(), draw_questions("validation", (2, 2, 1))
+    seen: list[list[int]] = []
+
+    def change(parts: Parts, moved: Change) -> AbstractContextManager[None]:
+        def look(tokens: torch.Tensor, row: int) -> torch.Tensor:
+            numbers = torch.arange(len(tokens))[:, None]
+            seen.append(moved(numbers, row)[:, 0].tolist())
+            return moved(tokens, row)
+
+        return image_tokens_changed(parts, look)
+
+    monkeypatch.setattr(examining, "image_tokens_changed", change)
+    monkeypatch.setattr(examining, "_BATCH", 5)
+    right_answers(model, questions, SIZES, permuted=3)
+    assert len(questions) > 10
+    assert seen == [np.random.default_rng((3, i)).permutation(16).tolist() for i in range(len(questions))]
 
 
 def test_a_model_that_only_guesses_is_right_as_often_as_chance_says() -> None:
