@@ -35,9 +35,9 @@ SCHEMES = {
 }
 
 
-def wrong_angles(at: torch.Tensor) -> torch.Tensor:
+def wrong_angles(at: torch.Tensor, size: int = SIZE) -> torch.Tensor:
     """Frequencies of rows | frequencies of columns, D/2 each, side by side: partners i and i + D/2 turn differently."""
-    return torch.cat([at[0].float()[:, None] * frequencies(SIZE), at[1].float()[:, None] * frequencies(SIZE)], dim=1)
+    return torch.cat([axis.float()[:, None] * frequencies(size) for axis in at], dim=1)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -53,6 +53,22 @@ def test_frequencies_of_both_axes_side_by_side_are_caught() -> None:
     assert found.spread > 0.1
     assert found.shortest < 0.99
     assert found.longest > 1.01
+
+
+def test_the_products_of_the_published_mistake_and_of_axial_positions_are_those_of_the_reference() -> None:
+    """One query and one key of 128 normal numbers, two rows and three columns apart, at four places."""
+    rng = np.random.default_rng(0)
+    query, key = (torch.from_numpy(rng.standard_normal(128))[None] for _ in range(2))
+    at = torch.tensor([(0, 0), (5, 7), (11, 2), (20, 20)]).T
+    moved = at + torch.tensor([[2], [3]])
+    both = [(wrong_angles(one, 128), axial_angles(one[0], one[1], 128)) for one in (at, moved)]
+    wrong, axial = (
+        ((rotate(query, first) * rotate(key, second)).sum(-1)).tolist() for first, second in zip(*both, strict=True)
+    )
+    assert wrong == pytest.approx([-8.02, -5.55, -17.0, -8.38], abs=0.0051)
+    assert axial == pytest.approx([3.828] * 4, abs=5e-4)
+    lengths = (rotate(key, both[1][0]).norm(dim=-1) / key.norm()).tolist()
+    assert lengths == pytest.approx([1.0054, 0.9916, 1.0641, 0.9957], abs=1e-4)
 
 
 def test_the_spread_is_that_of_products_taken_one_by_one() -> None:

@@ -16,6 +16,7 @@ from small_vlms import KINDS, prompt, small_vlm  # noqa: E402
 
 from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
 from spatial_vlm_ros.types import Rgb  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics import permutation  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.permutation import (  # noqa: E402
@@ -250,6 +251,20 @@ def test_pooling_to_the_whole_grid_changes_no_answer_and_to_one_value_hides_all_
         moved = answers.scores(plain.rgb, plain.question, plain.choices)
     with image_tokens_changed(answers.parts, pooled((4, 4), 1)):
         assert answers.scores(plain.rgb, plain.question, plain.choices) == pytest.approx(moved, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("original", "moved", "psi"), [(7820, 7735, 1.09), (8730, 8710, 0.23), (6136, 5862, 4.47), (5659, 5626, 0.58)]
+)
+def test_published_accuracies_give_the_sensitivity_that_follows_from_them(
+    original: int, moved: int, psi: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VQAv2, POPE, GQA and CV-Bench 2D of LLaVA-1.5-7B, right answers of 10000 (arXiv 2503.17349, second hand)."""
+    monkeypatch.setattr(permutation, "_RESAMPLES", 20)
+    right = np.arange(10_000)
+    found = permutation_scores(right < original, right[None] < moved, np.full(10_000, 0.25), (0,)).psi
+    assert found is not None
+    assert 100 * found.value == pytest.approx(psi, abs=0.005)
 
 
 def test_a_model_that_lives_on_places_loses_what_it_knew() -> None:

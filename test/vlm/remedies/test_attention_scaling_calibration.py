@@ -12,11 +12,8 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.vlm.remedies import attention_scaling_calibration as calibration
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (
-    ALPHAS,
-    HIGH_ALPHAS,
-    LOW_ALPHAS,
-    THRESHOLDS,
     AdaptVis,
     Calibration,
     ScalingVis,
@@ -27,6 +24,13 @@ from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (
     write_calibration,
 )
 
+ALPHAS, LOW_ALPHAS, HIGH_ALPHAS = (0.0, 0.5, 0.8, 1.2, 1.5, 2.0), (0.5, 0.8), (1.2, 1.5, 2.0)
+THRESHOLDS = [k / 100 for k in range(101)]
+PUBLISHED = {
+    "Controlled_A": (0.8, 0.5, 1.5, 0.40), "Controlled_B": (0.8, 0.5, 1.5, 0.35), "COCO": (1.2, 0.5, 1.2, 0.30),
+    "VG": (2.0, 0.5, 2.0, 0.20), "VSR": (0.5, 0.5, 1.2, 0.64),
+}  # fmt: skip
+"""Data set → alpha of ScalingVis, and alpha1, alpha2 and beta of AdaptVis, of LLaVA-1.5-7B (arXiv 2503.01773)."""
 SPLIT = Split(cases=100, seed=1)
 NAMES = {"model": "llava-1.5-7b", "data": "on-left-right-under"}
 
@@ -51,6 +55,22 @@ def test_no_other_pair_or_threshold_is_right_more_often(seed: int) -> None:
     assert right_with(tuned, confidences, correct) == best
     one = tune_scaling(SPLIT, correct)
     assert sum(correct[one.alpha]) == max(sum(values) for values in correct.values())
+
+
+def test_the_factors_that_are_tuned_over_are_the_published_ones() -> None:
+    assert calibration.ALPHAS == ALPHAS
+    assert calibration.LOW_ALPHAS == LOW_ALPHAS
+    assert calibration.HIGH_ALPHAS == HIGH_ALPHAS
+
+
+@pytest.mark.parametrize("data", PUBLISHED)
+def test_the_published_settings_are_found_where_they_are_the_only_right_ones(data: str) -> None:
+    alpha, low, high, beta = PUBLISHED[data]
+    confidences = [beta - 0.01] * 10 + [beta] * 10
+    correct = {one: [False] * 20 for one in ALPHAS}
+    correct[low][:10], correct[high][10:] = [True] * 10, [True] * 10
+    assert tune_adaptive(SPLIT, confidences, correct, **NAMES).settings == AdaptVis(low, high, beta)
+    assert tune_scaling(SPLIT, {one: [one == alpha] * 20 for one in ALPHAS}) == ScalingVis(alpha)
 
 
 def test_a_clear_border_is_found_in_its_middle() -> None:
@@ -151,10 +171,10 @@ def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_calibration_of_another_model_is_refused() -> None:
-    calibration = Calibration("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4))
-    assert calibration.settings_for("a") == AdaptVis(0.5, 1.5, 0.4)
+    kept = Calibration("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4))
+    assert kept.settings_for("a") == AdaptVis(0.5, 1.5, 0.4)
     with pytest.raises(InputError, match=r"one of 'a'.*one of 'c'"):
-        calibration.settings_for("c")
+        kept.settings_for("c")
 
 
 @pytest.mark.parametrize(
