@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answerers that err in one known way, and one that does not; none shares code with the drawing of pictures."""
+"""Answerers that err in one known way; none shares code with the drawing of pictures."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from seeing import GREYS, PALETTE, Seer
 
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.vlm.diagnostics.controls import forms_of
-from spatial_vlm_ros.vlm.diagnostics.items import Item
 
-PALETTE = {
-    "red": (214, 39, 40), "green": (30, 140, 50), "blue": (30, 70, 200), "yellow": (235, 205, 30),
-    "purple": (140, 50, 160), "orange": (245, 130, 20), "black": (25, 25, 25), "pink": (240, 150, 190),
-}  # fmt: skip
 OTHER_SIDE = {"left": "right", "right": "left", "above": "below", "below": "above"}
-GREYS = 30  # largest difference of channels of the table, the wall and the stands
 
 
 def middles(rgb: Rgb, colours: Sequence[str]) -> dict[str, tuple[float, float]]:
@@ -38,29 +31,10 @@ def middles(rgb: Rgb, colours: Sequence[str]) -> dict[str, tuple[float, float]]:
     return found
 
 
-def mark(rgb: Rgb) -> bytes:
-    """Enough of a picture to know it again."""
-    return rgb[1::7, 1::5].tobytes()
+class Changed(Seer):
+    """Sees another picture than the one it is shown."""
 
-
-class Oracle:
-    """Knows the truth of each picture; of one that has none it knows nothing and names what sorts first."""
-
-    def __init__(self, items: Sequence[Item], seed: int = 0) -> None:
-        forms = [form for item in items for form in forms_of(item, seed).values() if form.truth is not None]
-        self.truths: dict[bytes, dict[str, str]] = {mark(form.rgb): {} for form in forms}
-        for form in forms:
-            self.truths[mark(form.rgb)][form.question] = form.truth
-
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        return str(self.truths.get(mark(rgb), {}).get(question, min(choices)))
-
-
-class Changed(Oracle):
-    """An oracle that sees another picture than the one it is shown."""
-
-    def __init__(self, items: Sequence[Item], change: Any) -> None:
-        super().__init__(items)
+    def __init__(self, change: Callable[[Rgb], Rgb]) -> None:
         self.change = change
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
@@ -91,8 +65,8 @@ class First:
         return choices[0]
 
 
-class HigherIsFarther(Oracle):
-    """Finds things by their colour; takes the higher one for the farther. An oracle on all other questions."""
+class HigherIsFarther(Seer):
+    """Finds things by their colour and takes the higher one for the farther; sees all else as it is."""
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         wanted = re.search(r"farther|nearer|greater|smaller", question)

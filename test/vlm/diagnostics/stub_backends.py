@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from answering import Deaf, HigherIsFarther, Oracle
+from answering import Deaf, HigherIsFarther
+from seeing import Seer
 
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
 
 
-def honest() -> Oracle:
-    """Knows the truth of each small question."""
-    return Oracle(draw_items(AMOUNTS["small"]))
+def honest() -> Seer:
+    """Answers from the picture."""
+    return Seer()
 
 
 def words_alone() -> Deaf:
@@ -24,7 +24,7 @@ def words_alone() -> Deaf:
 
 def higher_is_farther() -> HigherIsFarther:
     """Takes the higher one for the farther."""
-    return HigherIsFarther(draw_items(AMOUNTS["small"]))
+    return HigherIsFarther()
 
 
 class Grounds:
@@ -51,10 +51,10 @@ class WithParts(Oracle):
 
 
 class GroundsAndAnswers(Grounds):
-    """A grounder that answers from the words alone, or with the truth where it is told to."""
+    """A grounder that answers from the words alone, or from the picture where it is told to."""
 
     def __init__(self, honest: str = "no") -> None:
-        self.inner = Oracle(draw_items(AMOUNTS["small"])) if honest == "yes" else Deaf()
+        self.inner = Seer() if honest == "yes" else Deaf()
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         assert rgb.dtype == np.uint8

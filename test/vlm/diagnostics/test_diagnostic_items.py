@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from answering import OTHER_SIDE, PALETTE, middles
+from seeing import Seer
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.vlm.diagnostics import tabletop_drawing as tabletop
@@ -65,6 +66,13 @@ def test_a_relation_is_what_the_picture_shows(control: str) -> None:
         x, y = np.subtract(places[one], places[other])
         seen = ("right" if x > 0 else "left") if abs(x) > abs(y) else ("below" if y > 0 else "above")
         assert seen == form.truth
+
+
+@pytest.mark.parametrize("kind", ["absolute", "relative", "depth"])
+def test_the_picture_alone_tells_the_answer_of_each_form(kind: str) -> None:
+    forms = [form for item in of_kind(kind) for form in forms_of(item).values() if form.truth is not None]
+    assert len(forms) == 5 * len(of_kind(kind))
+    assert [Seer().answer(form.rgb, form.question, form.choices) for form in forms] == [form.truth for form in forms]
 
 
 def test_both_kinds_of_flat_pictures_have_two_to_six_shapes() -> None:

@@ -7,7 +7,8 @@ import json
 
 import numpy as np
 import pytest
-from answering import Deaf, Guesser, Oracle
+from answering import Deaf, Guesser
+from seeing import Seer
 
 from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.vlm.diagnostics.examination import examine
@@ -61,7 +62,7 @@ def test_what_was_measured_inside_is_told_and_what_is_no_number_becomes_none() -
         Balance(two, two, 3),
         RotarySensitivity(*[np.full((2, 2), 0.125)] * 7, 1.0),
     )
-    found = diagnose("a stub", examine(Oracle(ITEMS), ITEMS), inside)
+    found = diagnose("a stub", examine(Seer(), ITEMS), inside)
     text = report(found)
     for words in (
         "PSI 50.0 (",

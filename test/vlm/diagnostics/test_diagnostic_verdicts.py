@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from answering import Changed, Deaf, First, Guesser, HigherIsFarther, Oracle
+from answering import Changed, Deaf, First, Guesser, HigherIsFarther
+from seeing import Seer
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.proportions import Interval, wilson
@@ -46,8 +47,8 @@ def section(name: str, answerer: Any) -> Section:
     return next(one for one in sections_of(examined(answerer)) if one.name == name)
 
 
-def test_one_that_knows_passes() -> None:
-    told = findings(Oracle(ITEMS))
+def test_one_that_answers_from_the_picture_alone_passes() -> None:
+    told = findings(Seer())
     assert words_of(told) == "no fault found"
     assert {finding.outcome for finding in told} == {"not found"}
 
@@ -60,7 +61,7 @@ def test_one_that_answers_from_the_words_alone_does_not_look_at_the_picture() ->
 
 
 def test_one_that_takes_higher_for_farther_is_told_so() -> None:
-    told = findings(HigherIsFarther(ITEMS))
+    told = findings(HigherIsFarther())
     assert found(told) == {("takes higher for farther", "depth"), (verdicts.GUESSES, "depth")}
     numbers = next(finding.numbers for finding in told if finding.fault == "takes higher for farther")
     assert (numbers["usual"].k, numbers["counter"].k) == (48, 0)
@@ -68,8 +69,8 @@ def test_one_that_takes_higher_for_farther_is_told_so() -> None:
 
 
 def test_one_that_mirrors_is_told_along_which_axis() -> None:
-    assert (verdicts.MIRRORS, "left-right") in found(findings(Changed(ITEMS, lambda rgb: rgb[:, ::-1])))
-    upside_down = found(findings(Changed(ITEMS, lambda rgb: rgb[::-1])))
+    assert (verdicts.MIRRORS, "left-right") in found(findings(Changed(lambda rgb: rgb[:, ::-1])))
+    upside_down = found(findings(Changed(lambda rgb: rgb[::-1])))
     assert (verdicts.UPSIDE_DOWN, "above-below") in upside_down
     assert verdicts.MIRRORS not in {fault for fault, _ in upside_down}
 
@@ -88,14 +89,14 @@ def test_one_that_throws_dice_gains_nothing_and_has_no_other_fault() -> None:
 
 
 def test_one_that_turns_depth_round_is_told_so() -> None:
-    class Turned(Oracle):
+    class Turned(Seer):
         def answer(self, rgb: np.ndarray, question: str, choices: Any) -> str:
             answer = super().answer(rgb, question, choices)
             if "camera" not in question or rgb.std() < 1:
                 return answer
             return next(choice for choice in choices if choice != answer)
 
-    assert (verdicts.INVERTS, "depth") in found(findings(Turned(ITEMS)))
+    assert (verdicts.INVERTS, "depth") in found(findings(Turned()))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_a_rule_of_thumb_is_taken_only_where_it_carries_answers_below_a_guess(
 
 def test_too_few_items_decide_nothing() -> None:
     items = draw_items(Amount(0, 1, 0, seed=1))
-    told = findings(Oracle(items), items)
+    told = findings(Seer(), items)
     assert words_of(told).startswith("undecided (too few): ")
     assert "found" not in {finding.outcome for finding in told}
 
@@ -149,8 +150,8 @@ def test_shares_are_those_of_a_count_by_hand() -> None:
     assert (one.same_shuffled.k, one.same_place.k) == (same, place)
 
 
-def test_an_oracle_turns_with_every_picture_and_a_deaf_one_with_none_of_depth() -> None:
-    assert section("all", Oracle(ITEMS)).turned_along.share == 1.0
+def test_one_that_sees_turns_with_every_picture_and_a_deaf_one_with_none_of_depth() -> None:
+    assert section("all", Seer()).turned_along.share == 1.0
     assert section("depth", Deaf()).turned_along.share == 0.0
     assert section("depth", First()).same_place.share == 1.0
     assert section("all", Deaf()).same_blank.share == 1.0
@@ -181,7 +182,7 @@ def test_a_difference_of_no_cases_may_be_anything() -> None:
 
 @pytest.mark.parametrize(("right", "outcome"), [(22, "found"), (30, "undecided"), (40, "not found")])
 def test_the_rules_look_at_the_ends_of_intervals(right: int, outcome: str) -> None:
-    one = dataclasses.replace(section("relative", Oracle(ITEMS)), accuracy=wilson(right, 96))
+    one = dataclasses.replace(section("relative", Seer()), accuracy=wilson(right, 96))
     told = next(finding for finding in findings_of([one], []) if finding.fault == verdicts.GUESSES)
     assert told.outcome == outcome
     low, high = told.numbers["accuracy"].low, told.numbers["accuracy"].high
@@ -192,6 +193,14 @@ def test_progress_is_told() -> None:
     seen: list[tuple[int, int]] = []
     examine(First(), ITEMS[:3], progress=lambda done, of: seen.append((done, of)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_every_question_is_asked_six_times() -> None:
+    assert {(one.item.kind, len(one.answers)) for one in examined(First())} == {
+        ("absolute", 6),
+        ("relative", 6),
+        ("depth", 6),
+    }
 
 
 def test_no_questions_are_refused() -> None:
