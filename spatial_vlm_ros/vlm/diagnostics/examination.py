@@ -45,7 +45,7 @@ class Examined:
 def examine(
     answerer: Answerer, items: Sequence[Item], seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> list[Examined]:
-    """Ask everything: six or seven questions an item.
+    """Ask everything: six questions an item.
 
     Args:
         answerer: that is asked.
