@@ -41,13 +41,10 @@ class Breaks:
         raise RuntimeError(f"CUDA out of memory at {rgb.shape}")
 
 
-class WithParts(Oracle):
-    """Knows the truth, and has parts that are none of a model of ours."""
+class WithParts(Seer):
+    """Answers from the picture, and has parts that are none of a model of ours."""
 
     parts = ("eye", "brain")
-
-    def __init__(self) -> None:
-        super().__init__(draw_items(AMOUNTS["small"]))
 
 
 class GroundsAndAnswers(Grounds):

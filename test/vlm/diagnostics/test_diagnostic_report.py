@@ -79,7 +79,7 @@ def test_what_was_measured_inside_is_told_and_what_is_no_number_becomes_none() -
 
 
 def test_what_could_not_be_measured_is_told_with_its_reason() -> None:
-    found = diagnose("a stub", examine(Oracle(ITEMS), ITEMS), Inside(left_out=("norms: out of memory",)))
+    found = diagnose("a stub", examine(Seer(), ITEMS), Inside(left_out=("norms: out of memory",)))
     assert report(found).endswith("\n\nNot measured: norms: out of memory\n")
     assert as_dict(found)["inside"]["left_out"] == ["norms: out of memory"]
 
