@@ -12,7 +12,7 @@ demo-arm:
 
 test:
 	@scripts/setup.sh ros sim bags test models arm web browser
-	@$(PY) -m pytest $(ARGS)
+	@scripts/test.sh $(ARGS)
 
 lint:
 	@scripts/setup.sh ros sim bags test web

@@ -50,6 +50,7 @@ setup(
         "opencv": ["opencv-python-headless>=4.6"],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "scipy>=1.11",
             "jsonschema>=4.19",
