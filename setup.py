@@ -25,7 +25,13 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={
-        PACKAGE: ["py.typed", "language/*.lark", "evaluation/templates/*", "approval/templates/*", "approval/static/*"]
+        PACKAGE: [
+            "py.typed",
+            "language/*.lark",
+            "evaluation/templates/*",
+            "manipulation/approval/templates/*",
+            "manipulation/approval/static/*",
+        ]
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
@@ -145,7 +151,7 @@ setup(
         "bench": ["open3d-cpu>=0.19"],
     },
     entry_points={
-        "console_scripts": [f"spatial-vlm = {PACKAGE}.cli:run"],
+        "console_scripts": [f"spatial-vlm = {PACKAGE}.cli.main:run"],
         "spatial_vlm_ros.grounders": ["simulator = spatial_vlm_ros.sim.grounder:load"],
     },
     zip_safe=False,

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from benchmarks.harness import finish, option, table
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.planning.embedded.planner import Planner
-from spatial_vlm_ros.planning.embedded.request import Box, HeldBox, Motion, Request, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.planner import Planner
+from spatial_vlm_ros.manipulation.builtin_planner.request import Box, HeldBox, Motion, Request, Segment
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
 from spatial_vlm_ros.sim.arm.following import Ended, Tolerances

@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks.arm_reach import reaches, within_reach
 from benchmarks.arm_stack import Picking, Stack, StackError, log_folder
 from benchmarks.harness import Claim, finish, option, table, write
-from spatial_vlm_ros.proportions import wilson
 from spatial_vlm_ros.sim.arm.worlds import Layout, layout
+from spatial_vlm_ros.types.proportions import wilson
 
 WORLDS = 100
 FIRST_SEED = 60000  # unlike those of tests, of development and of arm_cell

@@ -33,16 +33,16 @@ import numpy as np
 from benchmarks.harness import Claim, alternate, finish, table
 from benchmarks.simulator import questions
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.cli_train import SPLIT
-from spatial_vlm_ros.config import config_from
+from spatial_vlm_ros.cli.train import SPLIT
+from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.proportions import wilson
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+from spatial_vlm_ros.types.proportions import wilson
 from spatial_vlm_ros.vlm.compact.split import read_split
 
 MASSES = (0.8, 0.6)

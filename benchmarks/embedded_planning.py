@@ -21,10 +21,10 @@ import numpy.typing as npt
 
 from benchmarks.harness import Claim, finish, option, table
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.planning.embedded.collision import Checker
-from spatial_vlm_ros.planning.embedded.planner import Planner
-from spatial_vlm_ros.planning.embedded.request import Box, HeldBox, Request, Segment
-from spatial_vlm_ros.planning.embedded.robot import HOME
+from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
+from spatial_vlm_ros.manipulation.builtin_planner.planner import Planner
+from spatial_vlm_ros.manipulation.builtin_planner.request import Box, HeldBox, Request, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME
 
 TASKS = 60
 BOXES = 10

@@ -14,14 +14,14 @@ from functools import partial
 
 from benchmarks.harness import Claim, alternate, finish, table
 from benchmarks.scenes import camera, tabletop
-from spatial_vlm_ros.config import GripperConfig, PlanningConfig, ResolverConfig, WorkspaceConfig
 from spatial_vlm_ros.errors import GoalError
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.planning.gripper import Tip, links
-from spatial_vlm_ros.planning.pick import pick_goal
-from spatial_vlm_ros.planning.scene import PlanningScene, planning_scene
-from spatial_vlm_ros.planning.solids import Solid
-from spatial_vlm_ros.planning.surroundings import surroundings_of
+from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
+from spatial_vlm_ros.parameters import GripperConfig, PlanningConfig, ResolverConfig, WorkspaceConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Resolution, Scene
 

@@ -158,13 +158,14 @@ def _cell(value: object) -> str:
     )
 
 
-def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> int:
+def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], results: Path = RESULTS) -> int:
     """Print the claims, write `results/NAME.json`, and say how it went.
 
     Args:
         name: of the benchmark.
         measured: what was measured, JSON-like.
         claims: what is promised.
+        results: folder that the JSON is written to.
 
     Returns:
         Exit code: 1 when `--check` was given and a claim was missed, else 0.
@@ -180,15 +181,15 @@ def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> i
             for c in claims
         ],
     )
-    print(f"\nwritten to {write(name, measured, claims)}", file=sys.stderr)
+    print(f"\nwritten to {write(name, measured, claims, results)}", file=sys.stderr)
     return int(options.check and not all(c.met for c in claims))
 
 
-def write(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> Path:
+def write(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], results: Path = RESULTS) -> Path:
     """Write `results/NAME.json`; long runs do so as they go, so that one that is broken off leaves what it did."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    results.mkdir(parents=True, exist_ok=True)
     content = {"benchmark": name, "machine": machine(), "claims": [c.summary() for c in claims], **measured}
-    path, half = RESULTS / f"{name}.json", RESULTS / f"{name}.json.part"
+    path, half = results / f"{name}.json", results / f"{name}.json.part"
     half.write_text(json.dumps(content, indent=2) + "\n")
     half.replace(path)
     return path

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from benchmarks.harness import Claim, Timing, alternate, finish, table
 from benchmarks.scenes import camera, tabletop
-from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.sim.tabletop import Rendering, World
 from spatial_vlm_ros.types import Detection, RgbdFrame
 

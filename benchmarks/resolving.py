@@ -17,15 +17,15 @@ import numpy as np
 
 from benchmarks.harness import REPETITIONS, WARM_UP, Claim, Timing, alternate, finish, table
 from benchmarks.scenes import LABELS, camera, tabletop
-from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import COLOURS, look_at
 from spatial_vlm_ros.spatial.answer import answer
-from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.layout import lay_out
+from spatial_vlm_ros.spatial.phrase_scorer import Believer
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,

@@ -21,7 +21,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
-from spatial_vlm_ros.starter import gazebo, wiring
+from spatial_vlm_ros.launcher import gazebo, wiring
 
 SHARE = Path(__file__).parent.parent
 

@@ -18,8 +18,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
-from spatial_vlm_ros.config import PlayerConfig
-from spatial_vlm_ros.starter import wiring
+from spatial_vlm_ros.launcher import wiring
+from spatial_vlm_ros.parameters import PlayerConfig
 
 SHARE = Path(__file__).parent.parent
 PLAYED = ("folder", "frame", "world", "width", "detector", "detections", "detections_type", "rate", "hold")

@@ -19,10 +19,10 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
-from spatial_vlm_ros.config import GateConfig, SimArmConfig
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.planning.embedded.robot import description_file
-from spatial_vlm_ros.starter import wiring
+from spatial_vlm_ros.launcher import wiring
+from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
+from spatial_vlm_ros.parameters import GateConfig, SimArmConfig
 
 SHARE = Path(__file__).parent.parent
 BASE = "panda_link0"

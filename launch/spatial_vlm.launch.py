@@ -12,7 +12,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
-from spatial_vlm_ros.starter import wiring
+from spatial_vlm_ros.launcher import wiring
 
 SHARE = Path(__file__).parent.parent
 SHOWN = ("annotated/image", "markers", "target")  # topics that RViz shows, absolute in its configuration

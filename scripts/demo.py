@@ -40,7 +40,7 @@ def main() -> int:
     import rclpy
     from sensor_msgs.msg import Image
 
-    from spatial_vlm_ros.nodes.ask import Asker
+    from spatial_vlm_ros.nodes.perception.ask import Asker
 
     OUT.mkdir(exist_ok=True)
     begun = time.monotonic()

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrow, Polygon, Rectangle
 
-from spatial_vlm_ros.config import DecisionConfig, DepthConfig, RelationConfig
+from spatial_vlm_ros.parameters import DecisionConfig, DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two

@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 pytest=(.venv/bin/python -m pytest)
 [ $# -gt 0 ] && exec "${pytest[@]}" "$@"
-live=(test/approval test/launch test/nodes test/nodes_arm test/system)
+live=(test/manipulation/approval test/launcher test/nodes test/nodes_arm test/system)
 "${pytest[@]}" --numprocesses 2 --dist loadfile "${live[@]/#/--ignore=}"
 first=$?
 "${pytest[@]}" "${live[@]}"

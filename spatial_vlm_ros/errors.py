@@ -384,7 +384,7 @@ class ExecutionFailedError(SpatialVlmError):
     """A plan was not carried out to its end. The arm stands where it came to rest, and may hold something.
 
     Args:
-        phase: of the plan, as in planning/planner.py.
+        phase: of the plan, as in manipulation/planning/planner.py.
         reason: why, in words.
         repair: what to do about it.
         number: MoveIt's error number, where it gave one.

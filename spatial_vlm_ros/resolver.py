@@ -10,21 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.language import parse_dialogue
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
-from spatial_vlm_ros.spatial.admission import check_supported, is_for_a_person
 from spatial_vlm_ros.spatial.answer import answer
-from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import Verdict, decide
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.layout import lay_out
+from spatial_vlm_ros.spatial.phrase_scorer import Believer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
+from spatial_vlm_ros.spatial.support_check import check_supported, is_for_a_person
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,

@@ -25,7 +25,7 @@ from xml.etree.ElementTree import Element
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # Isaac Sim's Python does not know this package; the part used here needs nothing else
 
-from spatial_vlm_ros.starter.gazebo import Mount, Quaternion, Vector, camera_mount, multiplied, turn_of  # noqa: E402
+from spatial_vlm_ros.launcher.gazebo import Mount, Quaternion, Vector, camera_mount, multiplied, turn_of  # noqa: E402
 
 APERTURE = 20.955  # mm: of a sensor 35 mm wide, USD's own; only its ratio to the focal length counts
 GRAPH, CAMERA = "/World/RosCamera", "/World/camera"

@@ -11,7 +11,7 @@ import cv2
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scripts.demo_arm.story import Story, checks, others
-from spatial_vlm_ros.approval.audit import verify
+from spatial_vlm_ros.manipulation.approval.audit import verify
 
 _STYLE = Path(__file__).resolve().parents[2] / "spatial_vlm_ros" / "evaluation" / "templates"
 _JPEG = 85

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.bag_reader import Topic
 from spatial_vlm_ros.evaluation.bag_types import (
@@ -22,7 +21,16 @@ from spatial_vlm_ros.evaluation.bag_types import (
     STRING,
     TF_MESSAGE,
 )
-from spatial_vlm_ros.streams.intake import DEPTH, DEPTH_INFO, DETECTIONS, RGB, RGB_INFO, STATIC_TRANSFORMS, TRANSFORMS
+from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.streams.frame_assembler import (
+    DEPTH,
+    DEPTH_INFO,
+    DETECTIONS,
+    RGB,
+    RGB_INFO,
+    STATIC_TRANSFORMS,
+    TRANSFORMS,
+)
 
 INSTRUCTION = "instruction"
 

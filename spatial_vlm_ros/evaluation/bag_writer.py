@@ -30,7 +30,15 @@ from spatial_vlm_ros.evaluation.frame_folder import (
     read_transform,
 )
 from spatial_vlm_ros.streams.compose import Composer, rosbags_composer, told_by_transforms
-from spatial_vlm_ros.streams.intake import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND, STATIC_TRANSFORMS, TRANSFORMS
+from spatial_vlm_ros.streams.frame_assembler import (
+    DEPTH,
+    DETECTIONS,
+    RGB,
+    RGB_INFO,
+    SECOND,
+    STATIC_TRANSFORMS,
+    TRANSFORMS,
+)
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 if TYPE_CHECKING:

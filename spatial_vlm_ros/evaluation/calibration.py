@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.proportions import Interval, Share, wilson
+from spatial_vlm_ros.types.proportions import Interval, Share, wilson
 
 Array = npt.NDArray[np.float64]
 

@@ -16,8 +16,8 @@ import numpy as np
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.runs import StoredAnswer
 from spatial_vlm_ros.evaluation.score import CaseResult, is_expected
-from spatial_vlm_ros.proportions import Interval, Share, mcnemar, wilson
 from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types.proportions import Interval, Share, mcnemar, wilson
 
 _LEVEL = 0.05
 _RESAMPLES = 10_000

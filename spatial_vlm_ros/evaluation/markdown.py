@@ -10,7 +10,7 @@ from spatial_vlm_ros.evaluation.calibration import Calibration
 from spatial_vlm_ros.evaluation.comparison import Comparison, Switch
 from spatial_vlm_ros.evaluation.outcome import Outcome
 from spatial_vlm_ros.evaluation.score import CaseResult
-from spatial_vlm_ros.proportions import Interval, Share
+from spatial_vlm_ros.types.proportions import Interval, Share
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:.-])")
 _MOST_LISTED = 50

@@ -24,8 +24,8 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.frame_folder import read_rgb
-from spatial_vlm_ros.proportions import Interval
 from spatial_vlm_ros.types import Mask
+from spatial_vlm_ros.types.proportions import Interval
 
 Task = Literal["Location", "Placement", "Unseen"]
 Point = tuple[float, float]

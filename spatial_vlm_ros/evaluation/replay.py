@@ -18,13 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, TransformUnavailableError
 from spatial_vlm_ros.evaluation.bag_reader import Bag, BagMessage
 from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION
 from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver, refusal
-from spatial_vlm_ros.streams.intake import (
+from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DETECTIONS,
     RGB,

@@ -19,8 +19,8 @@ from spatial_vlm_ros.evaluation.calibration import Calibration
 from spatial_vlm_ros.evaluation.comparison import Comparison
 from spatial_vlm_ros.evaluation.outcome import Outcome
 from spatial_vlm_ros.evaluation.score import CaseResult
-from spatial_vlm_ros.proportions import Interval, Share
 from spatial_vlm_ros.types import Resolution, Status
+from spatial_vlm_ros.types.proportions import Interval, Share
 
 if TYPE_CHECKING:
     from jinja2 import Environment

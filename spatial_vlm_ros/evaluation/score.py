@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
-from spatial_vlm_ros.proportions import Interval, Share, newcombe, wilson
 from spatial_vlm_ros.types import NounPhrase, Resolution, Status
+from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson
 
 __all__ = ["CaseResult", "Miss", "Score", "Share", "Split", "is_expected", "score", "wilson"]
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.config import Settings
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, TransformUnavailableError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
 from spatial_vlm_ros.evaluation.doctor import Finding, Level, examine
+from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.streams.camera_info import camera_of
-from spatial_vlm_ros.streams.intake import (
+from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DEPTH_INFO,
     DETECTIONS,

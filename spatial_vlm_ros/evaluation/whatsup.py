@@ -23,7 +23,7 @@ from typing import Literal
 import msgspec
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.proportions import Share, wilson
+from spatial_vlm_ros.types.proportions import Share, wilson
 
 Subset = Literal["A", "B"]
 

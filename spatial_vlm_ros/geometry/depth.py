@@ -13,9 +13,9 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig
 from spatial_vlm_ros.errors import DepthError, InputError, ShapeError, UnknownNameError
 from spatial_vlm_ros.geometry.camera import normalised_axes, normalised_grid, project
+from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Depth, Floats, PinholeCamera, Transform
 
 # encoding -> (dtype kind, bytes, metres per unit), REP-118

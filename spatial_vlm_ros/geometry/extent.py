@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.surface import Cut, Surface
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import OrientedBox, PinholeCamera
 
 Array = npt.NDArray[np.float64]

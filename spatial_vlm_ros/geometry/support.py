@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Detection, Floats, Plane, RgbdFrame, UpSource
 
 _SAMPLES = 4000  # points looked at; more changes the plane by less than its noise

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.segmentation import STEEPEST, Patch, depth_gap, support_tolerance
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
 
 Points32 = npt.NDArray[np.float32]

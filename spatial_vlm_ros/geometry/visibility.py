@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.extent import Extent
 from spatial_vlm_ros.geometry.segmentation import depth_gap
 from spatial_vlm_ros.geometry.surface import Surface
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import RgbdFrame
 
 Array = npt.NDArray[np.float64]

@@ -33,32 +33,32 @@ REPAIRS = {
 
 def resolver(args: list[str] | None = None) -> int:
     """Run the node `resolver`."""
-    return _run("resolver", "ResolverNode", args)
+    return _run("perception.resolver", "ResolverNode", args)
 
 
 def frame_player(args: list[str] | None = None) -> int:
     """Run the node `frame_player`."""
-    return _run("frame_player", "FramePlayer", args)
+    return _run("perception.frame_player", "FramePlayer", args)
 
 
 def bag_player(args: list[str] | None = None) -> int:
     """Run the node `bag_player`."""
-    return _run("bag_player", "BagPlayer", args)
+    return _run("perception.bag_player", "BagPlayer", args)
 
 
 def planner_gate(args: list[str] | None = None) -> int:
     """Run the node `planner_gate`."""
-    return _run("planner_gate", "PlannerGate", args)
+    return _run("arm.planner_gate", "PlannerGate", args)
 
 
 def arm_planner(args: list[str] | None = None) -> int:
     """Run the node `arm_planner`."""
-    return _run("arm_planner", "ArmPlanner", args)
+    return _run("arm.arm_planner", "ArmPlanner", args)
 
 
 def sim_arm(args: list[str] | None = None) -> int:
     """Run the node `sim_arm`."""
-    return _run("sim_arm", "SimArmNode", args)
+    return _run("sim.sim_arm", "SimArmNode", args)
 
 
 def _run(module: str, name: str, args: list[str] | None) -> int:

@@ -11,8 +11,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from spatial_vlm_ros.config import NodeConfig, PlanningConfig, Settings, StreamConfig, planning_from, settings_from
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.parameters import NodeConfig, PlanningConfig, Settings, StreamConfig, planning_from, settings_from
 from spatial_vlm_ros.types import FrameOfReference
 
 # An anchor's own frame is asked for by words or requests alone.

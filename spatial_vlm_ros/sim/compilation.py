@@ -13,7 +13,7 @@ import numpy as np
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.model import Colour, Model, Part, Solid
-from spatial_vlm_ros.sim.mujoco_ import load_mujoco
+from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.scenery import Light, Pattern, Scenery
 from spatial_vlm_ros.sim.tabletop import as_bytes
 from spatial_vlm_ros.sim.truth import Placed

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.sim.compilation import SEEN
-from spatial_vlm_ros.sim.mujoco_ import drawing_context, load_mujoco, no_drawing
+from spatial_vlm_ros.sim.mujoco_runtime import drawing_context, load_mujoco, no_drawing
 from spatial_vlm_ros.types import Depth, PinholeCamera, Rgb, Transform
 
 NEAR, FAR = 0.02, 20.0

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.spatial import second_opinion, wording
-from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import Verdict, candidates
 from spatial_vlm_ros.spatial.likelihood import calibrated
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
+from spatial_vlm_ros.spatial.phrase_scorer import Believer
 from spatial_vlm_ros.spatial.placement import place_of
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.typical_sizes import expected_size

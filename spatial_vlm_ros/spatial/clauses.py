@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.config import ResolverConfig
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import order
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint

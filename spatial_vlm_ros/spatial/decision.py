@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DecisionConfig
 from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, PhraseBelief
-from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import state_of
+from spatial_vlm_ros.spatial.phrase_scorer import Believer
 from spatial_vlm_ros.spatial.placement import Placing
 from spatial_vlm_ros.spatial.regions import is_person
 from spatial_vlm_ros.types import (

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.config import DecisionConfig
+from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial import regions
-from spatial_vlm_ros.spatial.admission import is_for_a_person
 from spatial_vlm_ros.spatial.belief import PhraseBelief
-from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import Verdict, phrases_not_found
 from spatial_vlm_ros.spatial.likelihood import state_of
+from spatial_vlm_ros.spatial.phrase_scorer import Believer
 from spatial_vlm_ros.spatial.placement import PlaceRequest, find_places
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.spot_judging import ON
+from spatial_vlm_ros.spatial.support_check import is_for_a_person
 from spatial_vlm_ros.types import ClauseState, NounPhrase, RelationClause, Status
 
 

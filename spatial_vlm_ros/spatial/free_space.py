@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.spatial.layout import Array, Layout
 
 Cells = npt.NDArray[np.bool_]  # (R, C): rows along g1, columns along g2

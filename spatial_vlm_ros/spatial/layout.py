@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig, RelationConfig
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
+from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.viewpoint import Array, Viewpoint, clockwise, is_own_sided, viewpoint_of
 from spatial_vlm_ros.types import FrameOfReference, Scene
 

@@ -21,10 +21,10 @@ import numpy as np
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.spatial import order, wording
-from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import Verdict, other_frames, usable
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import FLOOR, calibrated, state_of
+from spatial_vlm_ros.spatial.phrase_scorer import Believer
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SecondOpinion, Status
@@ -32,7 +32,7 @@ from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, Rel
 NAME = "name"
 """Key of phrases that say no relation and no order."""
 _LARGEST_FILE = 1 << 20  # bytes
-_REPAIR = "measure it with `python -m benchmarks.second_opinions`, or write it as docs/second_opinion.md says"
+_REPAIR = "measure it with `python -m research.experiments.second_opinions`, or write it as docs/second_opinion.md says"
 
 Effect = Literal["reported", "confirmed", "disagreed", "settled"]
 

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig, PlaceConfig
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
+from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig
 from spatial_vlm_ros.spatial.free_space import Stamp, widened
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two

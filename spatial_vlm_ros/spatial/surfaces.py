@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import PlaceConfig
+from spatial_vlm_ros.parameters import PlaceConfig
 from spatial_vlm_ros.spatial.free_space import (
     Cells,
     Grid,

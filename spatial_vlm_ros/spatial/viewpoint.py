@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import RelationConfig
 from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.parameters import RelationConfig
 from spatial_vlm_ros.types import FrameOfReference, Scene, Transform
 
 Array = npt.NDArray[np.float64]

@@ -10,9 +10,9 @@ import numpy as np
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.spatial import questions
 from spatial_vlm_ros.spatial.belief import ClauseBelief
-from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import Verdict
 from spatial_vlm_ros.spatial.occlusion import is_inside
+from spatial_vlm_ros.spatial.phrase_scorer import Believer
 from spatial_vlm_ros.types import HiddenRegion, NounPhrase, SceneObject, Status
 
 _LISTED = 4  # candidates or regions named in a sentence

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.depth import register_depth
+from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.detections import detections_of
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError, NotSynchronisedError, SpatialVlmError, StaleInputError
+from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.decoding import frame_id_of
-from spatial_vlm_ros.streams.intake import (
+from spatial_vlm_ros.streams.frame_assembler import (
     DETECTIONS,
     RGB,
     SECOND,

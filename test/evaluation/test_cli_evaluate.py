@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from spatial_vlm_ros.cli import main
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 

@@ -15,7 +15,7 @@ from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
 from spatial_vlm_ros.evaluation.outcome import judge, outcome_json
 from spatial_vlm_ros.evaluation.runs import StoredAnswer, read_run
 from spatial_vlm_ros.evaluation.score import CaseResult, score
-from spatial_vlm_ros.schema import resolution_json
+from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.types import Resolution, Status
 
 

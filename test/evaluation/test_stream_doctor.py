@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from rosbags.typesys import Stores, get_typestore
 
-from spatial_vlm_ros.config import Settings, StreamConfig
 from spatial_vlm_ros.evaluation.doctor import Finding, Level
 from spatial_vlm_ros.evaluation.stream_doctor import StreamDoctor
+from spatial_vlm_ros.parameters import Settings, StreamConfig
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.streams.compose import rosbags_composer
-from spatial_vlm_ros.streams.intake import DEPTH, RGB, RGB_INFO, SECOND, STATIC_TRANSFORMS
+from spatial_vlm_ros.streams.frame_assembler import DEPTH, RGB, RGB_INFO, SECOND, STATIC_TRANSFORMS
 from spatial_vlm_ros.types import PinholeCamera, Transform
 
 COMPOSE = rosbags_composer(get_typestore(Stores.ROS2_KILTED))

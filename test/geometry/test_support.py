@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig
 from spatial_vlm_ros.geometry.support import find_support, find_up, known_up
+from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Rendering

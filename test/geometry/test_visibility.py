@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import config_from
+from research.constructed.building import build
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.sim.constructed.building import build
+from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 

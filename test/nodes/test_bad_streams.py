@@ -12,8 +12,8 @@ from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
 
 from spatial_vlm_ros.nodes import messages, qos
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import SECOND
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import SECOND
 from spatial_vlm_ros.types import PinholeCamera
 
 INPUTS = (roles.RGB, roles.DEPTH, roles.DETECTIONS)

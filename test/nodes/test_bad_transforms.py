@@ -16,8 +16,8 @@ from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
 
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.geometry.depth import register_depth
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, Transform
 
 MILLISECOND = 1_000_000

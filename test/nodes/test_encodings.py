@@ -16,7 +16,7 @@ from live_graph import Goal, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
 from sensor_msgs.msg import CompressedImage, Image
 
-from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
 
 POSES = {"base_frame": "world", "frame_timeout": 15.0, "transform_timeout": 5.0}

@@ -24,14 +24,14 @@ from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.frame_player import FramePlayer
+from spatial_vlm_ros.nodes.perception.frame_player import FramePlayer
 from spatial_vlm_ros.sim.live import simulated_frames
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at
-from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.detections import detections_of
+from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
-from spatial_vlm_ros.streams.intake import SECOND, stamp_of
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 FORMS = {roles.RGB_INFO: CameraInfo, roles.RGB: Image, roles.DEPTH: Image, roles.DETECTIONS: DetectionArray}

@@ -14,11 +14,11 @@ from live_scene import DETECTIONS, FRAME, SENTENCE
 from vision_msgs.msg import Detection3DArray
 
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.objects import objects_message
-from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.nodes.perception.objects import objects_message
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.types import Resolution, Status
 
 CONFIG = ResolverConfig()

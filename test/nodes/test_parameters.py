@@ -18,10 +18,10 @@ from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
 
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.config import DecisionConfig, ResolverConfig
 from spatial_vlm_ros.nodes import parameters
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.types import FrameOfReference
 
 OURS = sorted(parameters.declared())

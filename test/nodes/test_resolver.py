@@ -18,10 +18,10 @@ from visualization_msgs.msg import Marker
 
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.resolver import ResolverNode
-from spatial_vlm_ros.schema import resolution_json
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
+from spatial_vlm_ros.output.json_schema import resolution_json
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 
 OF_ITS_TIME = ("ms", "timings_ms", "stamp_ns", "dialogue_id")  # of another stamp, another dialogue
 

@@ -21,10 +21,10 @@ from live_graph import Graph
 from live_process import Started
 
 from spatial_vlm_ros.geometry.camera import normalised_grid
-from spatial_vlm_ros.nodes.desk import Outcome
-from spatial_vlm_ros.planning.embedded.planner import Planner
-from spatial_vlm_ros.planning.embedded.request import Request, Segment
-from spatial_vlm_ros.planning.embedded.robot import description_file
+from spatial_vlm_ros.manipulation.builtin_planner.planner import Planner
+from spatial_vlm_ros.manipulation.builtin_planner.request import Request, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
+from spatial_vlm_ros.nodes.perception.request_queue import Outcome
 from spatial_vlm_ros.types import RgbdFrame
 
 PATIENT = {"base_frame": "panda_link0", "frame_timeout": 20.0, "transform_timeout": 10.0}

@@ -22,10 +22,10 @@ from live_graph import Graph
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.sim_arm import LINKS
-from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS, HOME
-from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.nodes.sim.sim_arm import LINKS
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 
 QUICK = {"clock": True, "speed": 5.0, "rate": 0.1, "width": 320}  # as fast as the machine can, hardly a picture
 
@@ -123,8 +123,8 @@ def test_the_gripper_goes_where_it_is_told_and_positions_are_those_of_a_finger(h
 def test_a_thing_is_put_on_the_tray_through_the_actions_and_the_judge_says_when(hands: Any) -> None:
     for package in ("coal", "ompl", "daqp"):
         pytest.importorskip(package)
-    from spatial_vlm_ros.planning.embedded.planner import Planner
-    from spatial_vlm_ros.planning.embedded.request import Request, Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.planner import Planner
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Request, Segment
 
     client, planner = hands(**QUICK), Planner()
     there = {id_: state["position"] for id_, state in client.judge()["things"].items()}

@@ -12,8 +12,8 @@ from live_graph import Goal, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
 
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import SECOND, stamp_of
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Transform
 
 assert FRAME.base_T_camera is not None

@@ -9,9 +9,9 @@ import pytest
 from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.config import ObservationConfig
 from spatial_vlm_ros.errors import InputError, SceneChangedError, TransformUnavailableError
-from spatial_vlm_ros.nodes.transform_watch import TransformWatch
+from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
+from spatial_vlm_ros.parameters import ObservationConfig
 
 SECOND = 1_000_000_000
 MOBILE = ObservationConfig(fixed_frame="odom")

@@ -23,12 +23,12 @@ from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 
-from spatial_vlm_ros.config import PlanningConfig
-from spatial_vlm_ros.nodes.motion_client import MotionClient
-from spatial_vlm_ros.planning.goal import PickGoal, PlaceGoal
-from spatial_vlm_ros.planning.pick import pick_goal
-from spatial_vlm_ros.planning.place import place_goal
-from spatial_vlm_ros.planning.scene import AllowedContact, PlanningScene, Thing
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.place import place_goal
+from spatial_vlm_ros.manipulation.planning.scene import AllowedContact, PlanningScene, Thing
+from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
+from spatial_vlm_ros.parameters import PlanningConfig
 
 JOINTS = tuple(f"panda_joint{k}" for k in range(1, 8))
 FINGERS = ("panda_finger_joint1", "panda_finger_joint2")

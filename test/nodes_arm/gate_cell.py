@@ -29,8 +29,8 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 
+from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.planning.embedded.robot import description_file
 
 SENTENCE = "put the chick behind the cup on the tray"
 OTHER = "other"

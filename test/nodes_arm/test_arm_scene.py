@@ -25,9 +25,8 @@ from shape_msgs.msg import Mesh, Plane, SolidPrimitive
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.nodes.arm_requests import CodedError, check_end, longest, understood
-from spatial_vlm_ros.nodes.arm_scene import ArmScene
-from spatial_vlm_ros.nodes.motion_messages import (
+from spatial_vlm_ros.manipulation.builtin_planner.robot import fixed_links
+from spatial_vlm_ros.nodes.arm.motion_messages import (
     attached_box,
     attached_by_name,
     box_object,
@@ -35,7 +34,8 @@ from spatial_vlm_ros.nodes.motion_messages import (
     removed_object,
     scene_diff,
 )
-from spatial_vlm_ros.planning.embedded.robot import fixed_links
+from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError, check_end, longest, understood
+from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
 
 FRAME, LINK = "panda_link0", "panda_hand_tcp"
 TIP = np.array([[0, 1, 0, 0.5], [1, 0, 0, 0.1], [0, 0, -1, 0.04], [0, 0, 0, 1.0]])  # fingers down

@@ -10,9 +10,9 @@ import pytest
 from arm_graph import CUP, HOME, JOINTS, ArmGraph, goals, scene
 from live_process import Started
 
-from spatial_vlm_ros.nodes.motion_messages import joint_trajectory
-from spatial_vlm_ros.planning.planner import PICK, PLACE, MotionPlan, is_plan_of
-from spatial_vlm_ros.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.planning.planner import PICK, PLACE, MotionPlan, is_plan_of
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.nodes.arm.motion_messages import joint_trajectory
 
 # A server that has not discovered its client yet drops a reply and warns; the client is made for that.
 pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")

@@ -26,10 +26,10 @@ from spatial_vlm_ros.errors import (
     PlannerUnavailableError,
     PlanningFailedError,
 )
-from spatial_vlm_ros.nodes.motion_client import MotionClient
-from spatial_vlm_ros.planning.goal import Grasp, PlaceGoal
-from spatial_vlm_ros.planning.planner import PICK, PLACE
-from spatial_vlm_ros.planning.solids import Solid
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal
+from spatial_vlm_ros.manipulation.planning.planner import PICK, PLACE
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 
 # A server that has not discovered its client yet drops a reply and warns; the client is made for that.
 pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")

@@ -16,7 +16,6 @@ from planning_scenes import box, config
 from scipy.spatial.transform import Rotation
 from shape_msgs.msg import SolidPrimitive
 
-from spatial_vlm_ros.config import PlanningConfig
 from spatial_vlm_ros.errors import (
     GoalError,
     InputError,
@@ -25,9 +24,10 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StaleInputError,
 )
-from spatial_vlm_ros.nodes.motion_messages import matrix_of, robot_trajectory, trajectory_of, with_allowed
-from spatial_vlm_ros.nodes.motion_ways import Refused, Ways
-from spatial_vlm_ros.planning.planner import MotionPlan, Trajectory
+from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Trajectory
+from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, robot_trajectory, trajectory_of, with_allowed
+from spatial_vlm_ros.nodes.arm.strategies import Refused, Ways
+from spatial_vlm_ros.parameters import PlanningConfig
 
 PHASES = ("reach", "approach", "lift", "carry", "lower", "withdraw")
 OWN = AllowedCollisionMatrix(

@@ -26,7 +26,7 @@ from live_domain import free_domain
 from live_process import ROOT, Started
 from std_srvs.srv import Trigger
 
-from spatial_vlm_ros.approval.audit import verify
+from spatial_vlm_ros.manipulation.approval.audit import verify
 
 Program = Callable[..., Started]
 PLANNING, WAITING, MOVING = 3, 4, 6

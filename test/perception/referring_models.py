@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spatial_vlm_ros.errors import ModelError, ModelTimeoutError
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.replies import Found
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import referring_models
 
-from spatial_vlm_ros.config import config_from
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, ShapeError
+from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import worker_wire as wire
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.referring import MOST_FOUND, named, referrer_of
 from spatial_vlm_ros.perception.replies import Found
 from spatial_vlm_ros.perception.worker import WorkerGrounder

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 

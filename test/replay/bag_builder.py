@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
 from spatial_vlm_ros.evaluation.bag_types import default_store
 from spatial_vlm_ros.evaluation.bag_writer import BagWriter
 from spatial_vlm_ros.evaluation.replay import Answer, replay
+from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at, render
-from spatial_vlm_ros.streams.intake import (
+from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DETECTIONS,
     RGB,

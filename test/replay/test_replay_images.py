@@ -17,10 +17,10 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_types import COMPRESSED_IMAGE, DETECTION_2D_ARRAY
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering
-from spatial_vlm_ros.streams.intake import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND
+from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND
 from spatial_vlm_ros.types import Status
 
 CAMERA_FRAME = FIXED.child

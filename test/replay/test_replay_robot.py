@@ -12,16 +12,16 @@ import pytest
 from bag_builder import FIXED, MS, BagBuilder, distance, scene, seconds
 from click.testing import CliRunner
 
-from spatial_vlm_ros.cli import main
-from spatial_vlm_ros.config import DepthConfig, Settings, StreamConfig
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
 from spatial_vlm_ros.evaluation.doctor import Level
 from spatial_vlm_ros.evaluation.replay import Answer, replay
 from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
-from spatial_vlm_ros.planning.hulls import Hull
-from spatial_vlm_ros.planning.robot_model import Robot
+from spatial_vlm_ros.manipulation.planning.hulls import Hull
+from spatial_vlm_ros.manipulation.planning.robot_model import Robot
+from spatial_vlm_ros.parameters import DepthConfig, Settings, StreamConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup
 from spatial_vlm_ros.types import Status, Transform

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spatial_vlm_ros.launcher import wiring
+from spatial_vlm_ros.launcher.gazebo import camera_mount
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.demo_worlds import demo_camera, story
-from spatial_vlm_ros.starter import wiring
-from spatial_vlm_ros.starter.gazebo import camera_mount
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLD = ROOT / "worlds" / "chicks.sdf"

@@ -13,7 +13,7 @@ from spatial_vlm_ros.sim.cameras import HD, VGA
 from spatial_vlm_ros.sim.compilation import Thing, compile_model
 from spatial_vlm_ros.sim.meshes import block
 from spatial_vlm_ros.sim.model import Model, Part, Solid
-from spatial_vlm_ros.sim.mujoco_ import load_mujoco
+from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.renderer import SceneRenderer
 from spatial_vlm_ros.sim.scenery import random_scenery
 from spatial_vlm_ros.sim.tabletop import look_at

@@ -17,8 +17,8 @@ def tip_of(cell: Any) -> Any:
 
 
 def test_the_model_weighs_and_stands_as_the_planner_thinks(cell: Any, planner: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.robot import HOME
-    from spatial_vlm_ros.planning.robot_model import load
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME
+    from spatial_vlm_ros.manipulation.planning.robot_model import load
 
     assert cell.joints().position[:7] == pytest.approx(HOME, abs=1e-4)
     assert tip_of(cell) == pytest.approx(planner.tip(HOME), abs=1e-4)
@@ -39,7 +39,7 @@ def test_it_stays_where_it_is_under_gravity(operator: Any, verdict: Any) -> None
 
 
 def test_it_follows_a_planned_motion_within_a_milliradian_and_its_torques(operator: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.request import Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
 
     errors, efforts = [], []
 
@@ -89,7 +89,7 @@ def test_a_thing_put_beside_the_tray_is_not_done(operator: Any, verdict: Any) ->
 
 
 def test_a_fist_pushes_a_neighbour_and_the_judge_feels_it(operator: Any, verdict: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.request import Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
 
     cell = operator.cell
     x, y, _ = cell.pose("cup").translation
@@ -103,7 +103,7 @@ def test_a_fist_pushes_a_neighbour_and_the_judge_feels_it(operator: Any, verdict
 
 
 def test_what_is_held_touches_for_the_robot(operator: Any, verdict: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.request import Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
 
     cell = operator.cell
     operator.take("bonnet")
@@ -120,7 +120,7 @@ def test_what_is_held_touches_for_the_robot(operator: Any, verdict: Any) -> None
 
 
 def test_an_arm_that_is_blocked_leaves_its_path(operator: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.request import Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
 
     below = operator.down(0.45, -0.1, -0.15)  # the table is at 0
     motion_end = operator.go(Segment(operator.down(0.45, -0.1, 0.15)), Segment(below, straight=True))[-1]

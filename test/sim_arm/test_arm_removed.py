@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
-from spatial_vlm_ros.geometry.own import robot_shares
+from spatial_vlm_ros.geometry.self_filter import robot_shares
 from spatial_vlm_ros.geometry.support import find_support
-from spatial_vlm_ros.planning.robot_model import Robot, read_hulls
+from spatial_vlm_ros.manipulation.planning.robot_model import Robot, read_hulls
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Detection, Mask, RgbdFrame, Transform
 
@@ -48,7 +48,7 @@ class Look:
 
 @pytest.fixture(scope="module")
 def robot(_arm: None) -> Robot:
-    from spatial_vlm_ros.planning.embedded.robot import description_file
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 
     return Robot(read_hulls(description_file()), 0.02, DepthConfig())
 
@@ -56,8 +56,8 @@ def robot(_arm: None) -> Robot:
 @pytest.fixture
 def look(cell: Any, planner: Any, robot: Robot) -> Callable[..., Look]:
     """The cell with the tip at a place over the table, fingers down, as the camera opposite sees it."""
-    from spatial_vlm_ros.planning.embedded.request import Request, Segment
-    from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS, HOME, link_hulls
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Request, Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME, link_hulls
     from spatial_vlm_ros.sim.arm.view import ArmView
     from spatial_vlm_ros.sim.cameras import camera_of
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.planning.embedded.request import WIDEST
+from spatial_vlm_ros.manipulation.builtin_planner.request import WIDEST
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Move, NudgeCamera, Remove, disturbance
 from spatial_vlm_ros.sim.cameras import VGA
@@ -79,9 +79,9 @@ def test_a_world_that_does_not_exist_lists_those_that_do() -> None:
 
 
 def test_the_arm_at_home_hides_nothing_and_its_body_is_masked(cell: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.request import Segment
-    from spatial_vlm_ros.planning.embedded.robot import link_hulls
-    from spatial_vlm_ros.planning.self_mask import self_mask
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
+    from spatial_vlm_ros.manipulation.planning.self_filter import self_mask
     from spatial_vlm_ros.sim.arm.view import ArmView
 
     del Segment

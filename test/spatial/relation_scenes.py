@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from spatial_vlm_ros.config import DepthConfig, RelationConfig
+from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.layout import Array, Layout, lay_out
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import FrameOfReference, Plane, RgbdFrame, Scene, SceneObject, Transform

@@ -9,13 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.labels import label_fit
 from spatial_vlm_ros.spatial.answer import answer
-from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import decide
+from spatial_vlm_ros.spatial.phrase_scorer import Believer
 from spatial_vlm_ros.types import FrameOfReference, Resolution, Status
 
 BOUND = 5.0  # seconds of processor time that no question may take, on the slowest machine

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.spatial.believer import Believer
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial.clauses import NEGLIGIBLE
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
+from spatial_vlm_ros.spatial.phrase_scorer import Believer
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Status
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import ResolverConfig, config_from
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
+from spatial_vlm_ros.parameters import ResolverConfig, config_from
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.sim.random_worlds import random_tabletop

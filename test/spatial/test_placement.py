@@ -11,8 +11,8 @@ import numpy as np
 import placement_truth as truth
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig, PlaceConfig, RelationConfig
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig, RelationConfig
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, look_at
 from spatial_vlm_ros.spatial.answer import target_of
 from spatial_vlm_ros.spatial.layout import Layout, lay_out

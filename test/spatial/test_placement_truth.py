@@ -10,8 +10,8 @@ import numpy as np
 import placement_truth as truth
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig, RelationConfig
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, RelationConfig
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import World, look_at, render

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DecisionConfig, DepthConfig, RelationConfig, ResolverConfig
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.spatial.believer import Believer
+from spatial_vlm_ros.parameters import DecisionConfig, DepthConfig, RelationConfig, ResolverConfig
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.layout import lay_out
+from spatial_vlm_ros.spatial.phrase_scorer import Believer
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, Resolution, Status
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spatial_vlm_ros.config import ResolverConfig, config_from
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
+from spatial_vlm_ros.parameters import ResolverConfig, config_from
 from spatial_vlm_ros.perception.replies import Found
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.spatial.likelihood import calibrated
 from spatial_vlm_ros.spatial.second_opinion import Counts, Reliabilities, load_reliabilities, relations_of
 from spatial_vlm_ros.types import FrameOfReference, Resolution, Rgb, Status
@@ -191,7 +191,7 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, words: str
     path.write_text(text)
     with pytest.raises(FileError, match=words) as refused:
         load_reliabilities(path)
-    assert "benchmarks.second_opinions" in refused.value.repair
+    assert "research.experiments.second_opinions" in refused.value.repair
 
 
 def test_a_missing_file_refuses_the_request_and_is_named(two_sides: Rendering, tmp_path: Path) -> None:

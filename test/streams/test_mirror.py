@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.evaluation.bag_types import default_store
 from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.shapes import Box, Cylinder
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
-from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import rosbags_composer
-from spatial_vlm_ros.streams.intake import Intake, Observation
+from spatial_vlm_ros.streams.frame_assembler import Intake, Observation
 from spatial_vlm_ros.streams.mirror import turned_camera, turned_detection, turned_image
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError, NotSynchronisedError, StaleInputError, TransformUnavailableError
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import SECOND
+from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import SECOND
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from spatial_vlm_ros.approval.audit import verify
+from spatial_vlm_ros.manipulation.approval.audit import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import loading
-from spatial_vlm_ros.perception.backends.asking import (
+from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
+from spatial_vlm_ros.perception.backends.prompts import (
     Probabilities,
     Reply,
     check_rgb,
@@ -29,7 +30,6 @@ from spatial_vlm_ros.perception.backends.asking import (
     quoted,
     token_limit,
 )
-from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.probing_backends import check_convention

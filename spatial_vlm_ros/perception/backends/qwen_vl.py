@@ -19,7 +19,8 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import loading
-from spatial_vlm_ros.perception.backends.asking import (
+from spatial_vlm_ros.perception.backends.onboard import Runner, Settings, option, settings, yes_or_no
+from spatial_vlm_ros.perception.backends.prompts import (
     Probabilities,
     Reply,
     check_rgb,
@@ -29,7 +30,6 @@ from spatial_vlm_ros.perception.backends.asking import (
     quoted,
     token_limit,
 )
-from spatial_vlm_ros.perception.backends.onboard import Runner, Settings, option, settings, yes_or_no
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.probing_backends import check_convention
@@ -124,7 +124,7 @@ def load(
     run = settings(preset, **given)
     runner = Runner(NAME, _one_by_one(run, given.get("batch", "")) if attention else run)
     loading.transformers_class("AttentionMaskInterface", model=NAME)  # what remedies need, or how to get it
-    from spatial_vlm_ros.vlm.remedies.prescription import Prescription, read_attention, treat
+    from spatial_vlm_ros.vlm.remedies.requested import Prescription, read_attention, treat
 
     prescription = Prescription(
         option("norm_dose", norm_dose, float) if norm_dose else None,

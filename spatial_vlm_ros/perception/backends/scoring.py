@@ -38,7 +38,7 @@ def load(
             with is not known here or cannot be put on.
     """
     loading.transformers_class("AttentionMaskInterface", model=model)  # what remedies need, or how to get it
-    from spatial_vlm_ros.vlm.remedies.prescription import Prescription, treat
+    from spatial_vlm_ros.vlm.remedies.requested import Prescription, treat
 
     folder = loading.model_folder(model, model=model)
     kind = str(loading.read_json(folder / "config.json", model).get("model_type"))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS, BASE_LINK, HOME
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, HOME
 from spatial_vlm_ros.sim.arm.control import ArmControl, HandControl, positions_of
 from spatial_vlm_ros.sim.arm.following import Follower
 from spatial_vlm_ros.sim.arm.judge import Judge
@@ -18,7 +18,7 @@ from spatial_vlm_ros.sim.arm.panda import MOST_OPEN, add_panda, at_home
 from spatial_vlm_ros.sim.arm.worlds import Layout
 from spatial_vlm_ros.sim.compilation import compile_model
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.mujoco_ import load_mujoco
+from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.types import Transform, Vector3
 
 STEP = 0.002  # s

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS, BASE_LINK, HOME, description
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, HOME, description
 from spatial_vlm_ros.sim.arm.collada import painted_parts
 from spatial_vlm_ros.sim.compilation import COLLIDES, SEEN
 from spatial_vlm_ros.sim.meshes import Array

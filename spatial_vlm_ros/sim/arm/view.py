@@ -10,9 +10,9 @@ import numpy as np
 
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.grounder import DetectorErrors, degraded
+from spatial_vlm_ros.sim.instances import Owners
 from spatial_vlm_ros.sim.live import in_millimetres
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.owners import Owners
 from spatial_vlm_ros.sim.renderer import SceneRenderer
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.proportions import Interval, Share, wilson
 from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.types.proportions import Interval, Share, wilson
 from spatial_vlm_ros.vlm.diagnostics.items import Answerer, Item, ask
 from spatial_vlm_ros.vlm.diagnostics.scores import paired_difference
 from spatial_vlm_ros.vlm.parts import Change, Parts, image_tokens_changed

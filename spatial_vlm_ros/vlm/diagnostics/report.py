@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spatial_vlm_ros.proportions import Interval, Share
+from spatial_vlm_ros.types.proportions import Interval, Share
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined
 from spatial_vlm_ros.vlm.diagnostics.scores import Cue, Section, cues_of, sections_of
 from spatial_vlm_ros.vlm.diagnostics.verdicts import Finding, Outcome, findings_of, outcome_of, words_of

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from spatial_vlm_ros.proportions import Interval, Share, newcombe_paired, wilson
+from spatial_vlm_ros.types.proportions import Interval, Share, newcombe_paired, wilson
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined
 from spatial_vlm_ros.vlm.diagnostics.items import AXES, KINDS
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from spatial_vlm_ros.proportions import Interval, Share
+from spatial_vlm_ros.types.proportions import Interval, Share
 from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER, LARGER
 from spatial_vlm_ros.vlm.diagnostics.items import AXES, KINDS
 from spatial_vlm_ros.vlm.diagnostics.scores import Cue, Section

@@ -20,7 +20,7 @@ from tiny_vlms import HEIGHT, WIDTH, Lesson, scene
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, ShapeError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import qwen_vl
-from spatial_vlm_ros.perception.backends.asking import grounding, quoted
+from spatial_vlm_ros.perception.backends.prompts import grounding, quoted
 from spatial_vlm_ros.perception.backends.qwen_vl import AGAIN, EVERY, ONE, QwenVl
 from spatial_vlm_ros.perception.replies import Found, ReplyError
 from spatial_vlm_ros.types import NounPhrase, Rgb

@@ -22,7 +22,7 @@ from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.grounding_dino import load as load_detector
 from spatial_vlm_ros.perception.backends.loading import model_folder
 from spatial_vlm_ros.perception.backends.sam2 import MaskedGrounder, Segmenter, preparation, segmenter, with_masks
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, Mask, NounPhrase
 

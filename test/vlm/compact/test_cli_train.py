@@ -17,7 +17,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("mujoco")
 pytest.importorskip("onnxscript")
 
-from spatial_vlm_ros.cli_group import Group
+from spatial_vlm_ros.cli.group import Group
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.compact.shards import Samples

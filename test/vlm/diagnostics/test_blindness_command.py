@@ -11,8 +11,8 @@ import cv2
 import pytest
 from click.testing import CliRunner
 
-from spatial_vlm_ros import cli_probe
-from spatial_vlm_ros.cli import main
+from spatial_vlm_ros.cli import probe as cli_probe
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.questioning import BlindnessError

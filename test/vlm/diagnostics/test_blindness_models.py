@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer  # noqa: E402
 
-from spatial_vlm_ros.cli import main  # noqa: E402
+from spatial_vlm_ros.cli.main import main  # noqa: E402
 from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
 from spatial_vlm_ros.perception import load_grounder, questioning  # noqa: E402
 from spatial_vlm_ros.perception.backends import scoring  # noqa: E402

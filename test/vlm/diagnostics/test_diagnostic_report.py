@@ -46,7 +46,7 @@ def test_a_diagnosis_goes_through_json_unchanged() -> None:
 
 def test_what_was_measured_inside_is_told_and_what_is_no_number_becomes_none() -> None:
     pytest.importorskip("torch")
-    from spatial_vlm_ros.proportions import wilson
+    from spatial_vlm_ros.types.proportions import wilson
     from spatial_vlm_ros.vlm.diagnostics.attention import Balance
     from spatial_vlm_ros.vlm.diagnostics.loudness import Loudness
     from spatial_vlm_ros.vlm.diagnostics.permutation import Pooled, permutation_scores

@@ -12,7 +12,7 @@ from answering import Changed, Deaf, First, Guesser, HigherIsFarther
 from seeing import Seer
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.proportions import Interval, wilson
+from spatial_vlm_ros.types.proportions import Interval, wilson
 from spatial_vlm_ros.vlm.diagnostics import verdicts
 from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine

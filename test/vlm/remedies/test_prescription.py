@@ -20,7 +20,7 @@ from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import ScalingVi
 from spatial_vlm_ros.vlm.remedies.learned import FILE, load_learned, save_learned  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.marking import mark  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_tensors, put_pin  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.prescription import Prescription, treat  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.requested import Prescription, treat  # noqa: E402
 
 
 class Words:

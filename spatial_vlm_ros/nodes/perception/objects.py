@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was measured in the picture of an answer, as vision_msgs/Detection3DArray. Imported where it is published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from geometry_msgs.msg import PoseWithCovariance
+from std_msgs.msg import Header
+from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray, ObjectHypothesis, ObjectHypothesisWithPose
+
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.nodes import messages
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.spatial.answer import target_of
+from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Status, Target
+
+
+def objects_message(
+    frame: RgbdFrame, detections: Sequence[Detection], resolution: Resolution, config: ResolverConfig
+) -> Detection3DArray:
+    """All things of an answer's picture that could be measured, those that were meant first.
+
+    Args:
+        frame: that the answer was found in.
+        detections: that the answer rests on.
+        resolution: the answer.
+        config: of the resolver that gave it.
+
+    Returns:
+        For each thing its box, centre and covariance (m², rad², fixed axes) as in Target, its detector's label and
+        score. What has no trustworthy depth is left out. Empty for a refusal: it has no pose.
+
+    Raises:
+        SpatialVlmError: of build_scene; an answer that is OK has passed it.
+    """
+    if resolution.status is not Status.OK:
+        return Detection3DArray(header=Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame.frame_id))
+    scene = build_scene(frame, detections, config.depth, config.lift)
+    measured = {thing.id: target_of(thing, scene) for thing in scene.objects if thing.depth_problem is None}
+    meant = resolution.targets or ((resolution.target,) if resolution.target else ())
+    ordered = {target.id: target for target in meant} | measured  # a key keeps its first place
+    frame_id = meant[0].pose.frame_id
+    header = Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame_id)
+    scores = {detection.id: detection.score for detection in detections}
+    return Detection3DArray(
+        header=header, detections=[_detection(thing, scores[thing.id], header) for thing in ordered.values()]
+    )
+
+
+def _detection(thing: Target, score: float, header: Header) -> Detection3D:
+    pose = messages.pose_message(thing.pose)
+    return Detection3D(
+        header=header,
+        results=[
+            ObjectHypothesisWithPose(
+                hypothesis=ObjectHypothesis(class_id=thing.label, score=score),
+                pose=PoseWithCovariance(pose=pose, covariance=thing.covariance),
+            )
+        ],
+        bbox=BoundingBox3D(center=pose, size=messages.vector_message(thing.size)),
+        id=thing.id,
+    )
