@@ -22,8 +22,8 @@ import numpy.typing as npt
 from benchmarks.harness import Claim, finish, option, table
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
-from spatial_vlm_ros.manipulation.builtin_planner.planner import Planner
-from spatial_vlm_ros.manipulation.builtin_planner.request import Box, HeldBox, Request, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
+from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, MotionRequest, Segment
 from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME
 
 TASKS = 60
@@ -44,10 +44,10 @@ def upright(x: float, y: float, z: float, yaw: float) -> Floats:
     return pose
 
 
-def task(planner: Planner, seed: int) -> Request:
+def task(planner: BuiltinPlanner, seed: int) -> MotionRequest:
     """A pick among boxes."""
     draw = np.random.default_rng(seed)
-    boxes = [Box("table", upright(0.5, 0, -0.02, 0), np.array([1.2, 1.6, 0.04]))]
+    boxes = [BoxObstacle("table", upright(0.5, 0, -0.02, 0), np.array([1.2, 1.6, 0.04]))]
     places: list[Floats] = []
     while len(places) < BOXES:
         at = draw.uniform((0.3, -0.45), (0.7, 0.45))
@@ -55,7 +55,7 @@ def task(planner: Planner, seed: int) -> Request:
             places.append(at)
             size = draw.uniform((0.03, 0.03, 0.05), (0.06, 0.06, 0.25))
             pose = upright(*at, size[2] / 2, draw.uniform(-np.pi, np.pi))
-            boxes.append(Box(f"box{len(places)}", pose, size))
+            boxes.append(BoxObstacle(f"box{len(places)}", pose, size))
     target = boxes[1 + draw.integers(BOXES)]
     flip = np.diag([1.0, -1.0, -1.0, 1.0])  # fingers down, opening along the y axis of the box
     tip = target.pose @ flip
@@ -76,13 +76,13 @@ def task(planner: Planner, seed: int) -> Request:
     start = HOME
     while not checker.free(start := HOME + draw.uniform(-0.5, 0.5, 7)):
         pass
-    return Request(start, segments, boxes, seed=seed, time_limit=TIME_LIMIT)
+    return MotionRequest(start, segments, boxes, seed=seed, time_limit=TIME_LIMIT)
 
 
 def main() -> int:
     """Measure, print and write."""
     n = int(option("n", TASKS))
-    planner = Planner()
+    planner = BuiltinPlanner()
     walls, processor, lasting = [], [], []
     outcomes: Counter[str] = Counter()
     planner.plan(task(planner, FIRST_SEED - 1))  # the first one loads

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: goals and planning scene of a resolved target take at most 20 ms with 30 things on the table.
+"""Claim: goals and planning scene of a resolved target take at most 20 ms with 30 objects on the table.
 
 Timed is what comes after the answer: exporting the scene (padding, support, keep-outs), and building the pick goal of a
-thing without heading, which has the most candidates. Lifting the scene and resolving are other benchmarks' matter. The
+object without heading, which has the most candidates. Lifting the scene and resolving are other benchmarks' matter. The
 baseline is what a plain loop over pairs of boxes takes for the same collision checks, by the same separating axes.
 """
 
@@ -36,7 +36,7 @@ CONFIG = PlanningConfig(
 
 
 def observed() -> tuple[Scene, Resolution]:
-    """A scene of 30 things, and an answer of which the target has no heading."""
+    """A scene of 30 objects, and an answer of which the target has no heading."""
     _, seen, frame = tabletop(SEED, OBJECTS, LENS, 1.5, region=(1.2, 0.8))
     config = ResolverConfig()
     scene = build_scene(frame, seen.detections, config.depth, config.lift)
@@ -62,9 +62,9 @@ def export_and_goals(scene: Scene, answer: Resolution) -> None:
 
 
 def loop_over_pairs(scene: PlanningScene) -> float:
-    """The least distance of all swept links of as many ways to all things, pair by pair."""
+    """The least distance of all swept links of as many ways to all objects, pair by pair."""
     least, target = math.inf, scene.target.solid
-    around = [thing.padded for thing in (*scene.neighbours, *scene.keep_outs, *scene.support)]
+    around = [obj.padded for obj in (*scene.neighbours, *scene.keep_outs, *scene.support)]
     for number in range(CONFIG.goal.yaws):
         yaw = math.pi * number / CONFIG.goal.yaws
         c, s = math.cos(yaw), math.sin(yaw)

@@ -25,7 +25,7 @@ from spatial_vlm_ros.sim.tabletop import COLOURS, look_at
 from spatial_vlm_ros.spatial.answer import answer
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.layout import lay_out
-from spatial_vlm_ros.spatial.phrase_scorer import Believer
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
@@ -52,7 +52,7 @@ FRAME_INSTRUCTION = "the mug left of the box"
 
 
 def scene_of(n: int) -> Scene:
-    """A Scene of things standing about on a large table, made from numbers instead of pixels."""
+    """A Scene of objects standing about on a large table, made from numbers instead of pixels."""
     rng = np.random.default_rng(n)
     side = math.ceil(math.sqrt(n))
     pose = look_at((0.0, -1.0, 1.0), (0.0, -1.0 + 1.0 / math.tan(TILT), 0.0))
@@ -66,8 +66,8 @@ def scene_of(n: int) -> Scene:
         label, colour = LABELS[k % len(LABELS)], colours[k % len(colours)]
         objects.append(_object(f"o{k}", label, colour, centre, size, rng.uniform(-math.pi / 2, math.pi / 2), pose))
     depth = np.ones((LENS.height, LENS.width), np.float32)
-    picture = np.zeros((LENS.height, LENS.width, 3), np.uint8)
-    frame = RgbdFrame(picture, depth, LENS, 0, pose.child, pose)
+    image = np.zeros((LENS.height, LENS.width, 3), np.uint8)
+    frame = RgbdFrame(image, depth, LENS, 0, pose.child, pose)
     return Scene(tuple(objects), up, UpSource.TF, Plane(up, float(pose.translation[2]), 0.001), frame)
 
 
@@ -105,10 +105,10 @@ def answered(scene: Scene, queries: Sequence[SpatialQuery]) -> Resolution:
     phrases = list(dict.fromkeys(p for query in queries for p in phrases_of(query.target)))
     match = dict(zip(phrases, label_match(phrases, [o.detection for o in scene.objects]), strict=True))
     layout = lay_out(scene, CONFIG.depth, CONFIG.relation)
-    believer = Believer(
+    scorer = PhraseScorer(
         layout, CONFIG, match=match.__getitem__, score=np.ones(len(layout)), default_frame=FrameOfReference.VIEWER
     )
-    return answer(decide(queries, believer), believer, queries[0].instruction)
+    return answer(decide(queries, scorer), scorer, queries[0].instruction)
 
 
 def python_loop(scene: Scene) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gazebo (Harmonic or later) with a table, two chicks, a cup and an RGB-D camera, and the resolver on its pictures.
+"""Gazebo (Harmonic or later) with a table, two chicks, a cup and an RGB-D camera, and the resolver on its images.
 
 ros2 launch spatial_vlm_ros gazebo.launch.py grounder:=compact
 

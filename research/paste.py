@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures with pasted things and sentences that say where they are: what a PIN is trained on (CVPR 2024).
+"""Pictures with pasted objects and sentences that say where they are: what a PIN is trained on (CVPR 2024).
 
-Things are pasted one after the other at chance sizes and places of a grid of 16 x 16 cells of 14 pixels, and any two
+Objects are pasted one after the other at chance sizes and places of a grid of 16 x 16 cells of 14 pixels, and any two
 boxes share at most half of either. A location is four words, multiples of 14 from 0 to 224, so each is one token or
-two. Where a picture has the same thing twice, its name is told apart by "positional referral": before or behind by
+two. Where an image has the same object twice, its name is told apart by "positional referral": before or behind by
 the order of pasting where the boxes share more than 0.7 of one, else left, right, above or below by the larger
 difference of centres, and the middle of three.
 
-By those two numbers nothing is before or behind in a picture of the usual overlap: a set for it needs `overlap` above
-0.7. Where no place is found the published generator drops the bound; here the picture is begun anew.
+By those two numbers nothing is before or behind in an image of the usual overlap: a set for it needs `overlap` above
+0.7. Where no place is found the published generator drops the bound; here the image is begun anew.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _STARTS = 50
 
 @dataclass(frozen=True)
 class PasteSettings:
-    """How pictures are made; the defaults are those published.
+    """How images are made; the defaults are those published.
 
     Args:
-        side: of the square picture, pixels.
+        side: of the square image, pixels.
         cell: of the grid, pixels; divides the side.
-        objects: pasted on each picture.
+        objects: pasted on each image.
         overlap: share of a box that all earlier ones together may cover, and of each of them that it may; 0 to 1.
         depth_overlap: share from which two of a name are before and behind, 0 to 1.
-        smallest: longer side of a thing by that of the picture, above 0.
+        smallest: longer side of an object by that of the image, above 0.
         largest: the same, up to 1.
-        tries: sizes tried for a thing before the picture is begun anew.
+        tries: sizes tried for an object before the image is begun anew.
 
     Raises:
         InputError: a number beyond these bounds.
@@ -73,10 +73,10 @@ class PasteSettings:
 
 @dataclass(frozen=True, eq=False)
 class CutOut:
-    """A thing without its background.
+    """A object without its background.
 
     Args:
-        name: of the thing.
+        name: of the object.
         rgba: (H, W, 4) uint8; alpha 0 is background.
 
     Raises:
@@ -102,13 +102,13 @@ class CutOut:
 
 @dataclass(frozen=True, eq=False)
 class Pasted:
-    """A picture and what is on it.
+    """A image and what is on it.
 
     Args:
         rgb: (side, side, 3) uint8.
-        names: of the things in the order of pasting.
+        names: of the objects in the order of pasting.
         boxes: of each, edges at multiples of the cell.
-        phrases: name of each with its referral, where the picture has the name twice.
+        phrases: name of each with its referral, where the image has the name twice.
     """
 
     rgb: Pixels
@@ -117,24 +117,24 @@ class Pasted:
     phrases: tuple[str, ...]
 
     def sentences(self) -> list[str]:
-        """One of each thing, for training."""
+        """One of each object, for training."""
         return [sentence(phrase, box) for phrase, box in zip(self.phrases, self.boxes, strict=True)]
 
 
 def paste(
     background: Pixels, cut_outs: Sequence[CutOut], rng: np.random.Generator, settings: PasteSettings | None = None
 ) -> Pasted:
-    """Paste things drawn from the cut-outs.
+    """Paste objects drawn from the cut-outs.
 
     Args:
-        background: (H, W, 3) uint8, brought to the size of the picture.
+        background: (H, W, 3) uint8, brought to the size of the image.
         cut_outs: to draw from; one may be drawn again.
         rng: source of chance.
-        settings: how pictures are made.
+        settings: how images are made.
 
     Raises:
-        ShapeError: a background that is no such picture.
-        InputError: no cut-out, or settings that leave no room for so many things.
+        ShapeError: a background that is no such image.
+        InputError: no cut-out, or settings that leave no room for so many objects.
     """
     settings = settings or PasteSettings()
     if background.ndim != 3 or background.shape[2] != 3 or background.dtype != np.uint8:
@@ -142,12 +142,12 @@ def paste(
     if not cut_outs:
         raise InputError("cut-outs", "none", "one or more", "cut things out, or draw them with drawn_shape")
     drawn = [cut_outs[int(number)] for number in rng.integers(len(cut_outs), size=settings.objects)]
-    things = [cut_out.tight() for cut_out in drawn]
-    boxes = _places([thing.shape[1] / thing.shape[0] for thing in things], rng, settings)
+    objects = [cut_out.tight() for cut_out in drawn]
+    boxes = _places([obj.shape[1] / obj.shape[0] for obj in objects], rng, settings)
     rgb = _resized(background.astype(np.float32), settings.side, settings.side)
-    for thing, (x1, y1, x2, y2) in zip(things, boxes, strict=True):
-        alpha = thing[..., 3:].astype(np.float32) / 255
-        resized = _resized(np.concatenate([thing[..., :3] * alpha, alpha], axis=2), x2 - x1, y2 - y1)
+    for obj, (x1, y1, x2, y2) in zip(objects, boxes, strict=True):
+        alpha = obj[..., 3:].astype(np.float32) / 255
+        resized = _resized(np.concatenate([obj[..., :3] * alpha, alpha], axis=2), x2 - x1, y2 - y1)
         rgb[y1:y2, x1:x2] = resized[..., :3] + (1 - resized[..., 3:]) * rgb[y1:y2, x1:x2]
     names = tuple(cut_out.name for cut_out in drawn)
     words = [referral(names, boxes, number, settings.depth_overlap) for number in range(len(names))]
@@ -183,12 +183,12 @@ def shared(a: Box, b: Box) -> float:
 
 
 def referral(names: Sequence[str], boxes: Sequence[Box], number: int, depth_overlap: float = 0.7) -> str | None:
-    """What tells a thing from the others of its name on the picture.
+    """What tells an object from the others of its name on the image.
 
     Args:
-        names: of all things.
-        boxes: of all things, in the order of pasting.
-        number: of the thing.
+        names: of all objects.
+        boxes: of all objects, in the order of pasting.
+        number: of the object.
         depth_overlap: share above which the order of pasting decides.
 
     Returns:
@@ -212,7 +212,7 @@ def referral(names: Sequence[str], boxes: Sequence[Box], number: int, depth_over
 
 
 def sentence(phrase: str, box: Box) -> str:
-    """What the model learns to say, without the token of the picture."""
+    """What the model learns to say, without the token of the image."""
     article = "an" if phrase[:1].lower() in tuple("aeiou") else "a"
     return f"In the image is {article} {phrase} located at [{','.join(map(str, box))}]."
 
@@ -221,8 +221,8 @@ def location(text: str, settings: PasteSettings | None = None) -> Box | None:
     """The first location of a text.
 
     Returns:
-        Pixels of the picture of the settings; None where the text has none, or one that is illegal: a number that is
-        no multiple of the cell or beyond the picture, or a box without inside.
+        Pixels of the image of the settings; None where the text has none, or one that is illegal: a number that is
+        no multiple of the cell or beyond the image, or a box without inside.
     """
     settings = settings or PasteSettings()
     found = _LOCATION.search(text)
@@ -245,7 +245,7 @@ def _centre(box: Box) -> tuple[float, float]:
 
 
 def _places(ratios: Sequence[float], rng: np.random.Generator, settings: PasteSettings) -> list[Box]:
-    """A box for each thing, whose width by height is given."""
+    """A box for each object, whose width by height is given."""
     for _ in range(_STARTS):
         boxes: list[Box] = []
         for ratio in ratios:

@@ -14,17 +14,17 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.demo_worlds import demo_camera, story
 from spatial_vlm_ros.sim.inertia import mass_properties
 from spatial_vlm_ros.sim.meshes import Array, Mesh
-from spatial_vlm_ros.sim.model import Colour, Model, Solid
+from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model
 from spatial_vlm_ros.sim.scenery import Scenery
 from spatial_vlm_ros.types import PinholeCamera, Transform, Vector3
 
 SDF_VERSION = "1.9"
 CAMERA_TOPIC = "camera"
-RATE = 15  # Hz, pictures
+RATE = 15  # Hz, images
 _TABLE: Colour = (176, 138, 98)
 _LEGS: Colour = (90, 80, 72)
 _FLOOR: Colour = (128, 116, 100)
@@ -40,13 +40,13 @@ _OPTICAL_T_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]
 
 def world_files() -> dict[str, str]:
     """Path, beside the world, and text of each file of the world "chicks"."""
-    things, scenery, _ = story()
+    objects, scenery, _ = story()
     made = {
-        f"meshes/{thing.id}_{number}.obj": wavefront(part.mesh)
-        for thing in things
-        for number, part in enumerate(thing.model.parts)
+        f"meshes/{obj.id}_{number}.obj": wavefront(part.mesh)
+        for obj in objects
+        for number, part in enumerate(obj.model.parts)
     }
-    return {"chicks.sdf": world("chicks", things, scenery, VGA, demo_camera()), **made}
+    return {"chicks.sdf": world("chicks", objects, scenery, VGA, demo_camera()), **made}
 
 
 def wavefront(mesh: Mesh) -> str:
@@ -59,13 +59,13 @@ def wavefront(mesh: Mesh) -> str:
 
 
 def world(
-    name: str, things: Sequence[Thing], scenery: Scenery, camera: PinholeCamera, base_T_camera: Transform
+    name: str, objects: Sequence[PlacedModel], scenery: Scenery, camera: PinholeCamera, base_T_camera: Transform
 ) -> str:  # fmt: skip
     """An SDF world.
 
     Args:
         name: of the world.
-        things: let go where they are; their meshes are `meshes/<id>_<part>.obj` beside the world.
+        objects: let go where they are; their meshes are `meshes/<id>_<part>.obj` beside the world.
         scenery: table and floor.
         camera: of the sensor, rectified.
         base_T_camera: its pose, optical frame; Gazebo's axes are laid into it.
@@ -82,8 +82,8 @@ def world(
     _texts(of_world, gravity="0 0 -9.81")
     _lights(of_world)
     _room(of_world, scenery)
-    for thing in things:
-        _thing(of_world, thing)
+    for obj in objects:
+        _obj(of_world, obj)
     _camera(of_world, camera, base_T_camera)
     ElementTree.indent(root, " ")
     return '<?xml version="1.0"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
@@ -141,26 +141,26 @@ def _camera(of_world: Element, camera: PinholeCamera, base_T_camera: Transform) 
     _texts(SubElement(lens, "clip"), near="0.05", far="10.0")
 
 
-# ------------------------------------------------------------------------------------------------ things
+# ------------------------------------------------------------------------------------------------ objects
 
 
-def _thing(of_world: Element, thing: Thing) -> None:
-    model = SubElement(of_world, "model", name=thing.id)
-    _texts(model, pose=f"{_numbers(thing.position)} 0 0 {_numbers([thing.yaw], 6)}")
+def _obj(of_world: Element, obj: PlacedModel) -> None:
+    model = SubElement(of_world, "model", name=obj.id)
+    _texts(model, pose=f"{_numbers(obj.position)} 0 0 {_numbers([obj.yaw], 6)}")
     link = SubElement(model, "link", name="body")
-    _inertial(link, thing.model)
-    for number, part in enumerate(thing.model.parts):
+    _inertial(link, obj.model)
+    for number, part in enumerate(obj.model.parts):
         visual = SubElement(link, "visual", name=f"part_{number}")
         mesh = SubElement(SubElement(visual, "geometry"), "mesh")
-        _texts(mesh, uri=f"meshes/{thing.id}_{number}.obj")
+        _texts(mesh, uri=f"meshes/{obj.id}_{number}.obj")
         _paint(visual, part.colour)
-    for number, solid in enumerate(colliding(thing.model)):
+    for number, solid in enumerate(colliding(obj.model)):
         collision = SubElement(link, "collision", name=f"solid_{number}")
         rotation = np.eye(3) if solid.rotation is None else solid.rotation
         _texts(collision, pose=f"{_numbers(solid.position)} {_numbers(_roll_pitch_yaw(rotation))}")
         _primitive(SubElement(collision, "geometry"), solid)
         ode = SubElement(SubElement(SubElement(collision, "surface"), "friction"), "ode")
-        _texts(ode, mu=_numbers([thing.model.friction]), mu2=_numbers([thing.model.friction]))
+        _texts(ode, mu=_numbers([obj.model.friction]), mu2=_numbers([obj.model.friction]))
 
 
 def _inertial(link: Element, model: Model) -> None:
@@ -172,7 +172,7 @@ def _inertial(link: Element, model: Model) -> None:
     _texts(SubElement(inertial, "inertia"), **{name: _numbers([about[at]], 9) for name, at in names.items()})
 
 
-def colliding(model: Model) -> Iterator[Solid]:
+def colliding(model: Model) -> Iterator[CollisionPiece]:
     """Simple bodies to collide: primitives as they are, all hulls as the one upright cylinder around them.
 
     What is hollow is filled: a cup can be gripped and pushed, and nothing put into it.
@@ -183,10 +183,10 @@ def colliding(model: Model) -> Iterator[Solid]:
         points = np.concatenate(corners)
         low, high = float(points[:, 2].min()), float(points[:, 2].max())
         radius = float(np.linalg.norm(points[:, :2], axis=1).max())
-        yield Solid("cylinder", (radius, (high - low) / 2), (0.0, 0.0, (low + high) / 2))
+        yield CollisionPiece("cylinder", (radius, (high - low) / 2), (0.0, 0.0, (low + high) / 2))
 
 
-def _primitive(geometry: Element, solid: Solid) -> None:
+def _primitive(geometry: Element, solid: CollisionPiece) -> None:
     size = solid.size
     if solid.kind == "ball":
         _texts(SubElement(geometry, "sphere"), radius=_numbers(size))

@@ -21,7 +21,7 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   └── ModelTimeoutError            TIMEOUT
     ├── BusyError                        BUSY
     ├── CancelledError                   CANCELLED
-    ├── GoalError                        UNREACHABLE: no way to take or put down the thing, with the reasons
+    ├── GoalError                        UNREACHABLE: no way to take or put down the object, with the reasons
     │   └── OutOfWorkspaceError          OUT_OF_WORKSPACE
     ├── SceneChangedError                SCENE_CHANGED, with what moved and how far
     ├── UnreachableError                 UNREACHABLE, no configuration of the arm
@@ -62,7 +62,7 @@ class InputError(SpatialVlmError, ValueError):
     """The caller gave something that cannot be used.
 
     Args:
-        what: the thing, for example "camera K".
+        what: the object, for example "camera K".
         got: what was received, short.
         expected: what would have been right.
         repair: what to do about it.
@@ -233,7 +233,7 @@ class CancelledError(SpatialVlmError):
 
 
 class GoalError(SpatialVlmError):
-    """There is no free way for the gripper to take a thing, or to put it down.
+    """There is no free way for the gripper to take an object, or to put it down.
 
     Args:
         what: what was wanted, for example "take the chick (d2)".
@@ -255,7 +255,7 @@ class OutOfWorkspaceError(GoalError):
 
 
 class SceneChangedError(SpatialVlmError):
-    """What was seen is no longer how things are.
+    """What was seen is no longer how objects are.
 
     Args:
         what: what changed, for example "the camera".
@@ -371,7 +371,7 @@ class NoPathError(PlanningFailedError):
 
 
 class StandsWrongError(NoPathError):
-    """The arm stands where it cannot stand, or things are told to be where it stands; no other goal helps."""
+    """The arm stands where it cannot stand, or objects are told to be where it stands; no other goal helps."""
 
 
 class PlannerUnavailableError(PlanningFailedError):

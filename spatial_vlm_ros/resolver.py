@@ -19,10 +19,10 @@ from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import answer
-from spatial_vlm_ros.spatial.decision import Verdict, decide
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.layout import lay_out
-from spatial_vlm_ros.spatial.phrase_scorer import Believer
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
 from spatial_vlm_ros.spatial.support_check import check_supported, is_for_a_person
 from spatial_vlm_ros.types import (
@@ -56,7 +56,7 @@ class Resolver:
 
     Args:
         config: every number it decides by.
-        grounder: finds things by name; not needed where detections are given with each frame. With
+        grounder: finds objects by name; not needed where detections are given with each frame. With
             `second_opinion.ask` it is also asked for the whole phrase, and has to be able to refer.
     """
 
@@ -89,7 +89,7 @@ class Resolver:
         Args:
             frame: colour, registered depth in metres, camera, and base_T_camera where poses are wanted in the base.
             instruction: English, up to 1,000 characters.
-            detections: things found by somebody else; None = ask the grounder.
+            detections: objects found by somebody else; None = ask the grounder.
             frame_of_reference: used where the words state none; None = the configured one.
             follows: what was said before, oldest first, where `instruction` answers a question about it.
 
@@ -147,19 +147,19 @@ class Resolver:
         layout = lay_out(scene, self.config.depth, self.config.relation)
         scores = np.array([d.score for d in grounding.detections]) ** self.config.decision.score_weight
         row_of = {phrase: row for row, phrase in enumerate(phrases)}
-        believer = Believer(
+        scorer = PhraseScorer(
             layout,
             self.config,
             match=lambda phrase: grounding.match[row_of[phrase]],
             score=scores,
             default_frame=_frame(frame_of_reference) or self.config.frame_of_reference,
         )
-        verdict = decide(queries, believer)
+        verdict = decide(queries, scorer)
         if referrer is not None:
             clock.lap("relate")
-            verdict = self._cross_checked(verdict, believer, referrer)
+            verdict = self._cross_checked(verdict, scorer, referrer)
             clock.lap("refer")
-        resolution = answer(with_place(verdict, believer), believer, instruction)
+        resolution = answer(with_place(verdict, scorer), scorer, instruction)
         if scene.of_robot:
             names = ", ".join(f"{d.label} ({d.id})" for d in scene.of_robot)
             words = f"{resolution.message} Left out as the robot itself: {names}."
@@ -193,21 +193,21 @@ class Resolver:
             raise ModelError(name, got + ", or values outside 0..1", "mend the backend")
         return Grounding(detections, match)
 
-    def _cross_checked(self, verdict: Verdict, believer: Believer, referrer: Referrer) -> Verdict:
+    def _cross_checked(self, verdict: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:
         """The verdict after the model was asked for the whole phrase."""
         config = self.config.second_opinion
         if self._reliabilities is None:
             self._reliabilities = load_reliabilities(config.reliability) if config.reliability else Reliabilities()
-        scene, name = believer.layout.scene, type(referrer).__name__
-        words = words_for(verdict.query.target, believer.default_frame)
+        scene, name = scorer.layout.scene, type(referrer).__name__
+        words = words_for(verdict.query.target, scorer.default_frame)
         try:
             found = referrer.refer(scene.frame.rgb, words)
         except (ModelError, CancelledError, InputError):  # the last: a worker whose backend cannot refer
             raise
         except Exception as error:  # as of a grounder: it costs one request
             raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
-        row = named(found, [thing.detection for thing in scene.objects], config.overlap, name)
-        return cross_check(verdict, believer, row, self._reliabilities)
+        row = named(found, [obj.detection for obj in scene.objects], config.overlap, name)
+        return cross_check(verdict, scorer, row, self._reliabilities)
 
 
 def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: str | None = None) -> Resolution:
@@ -253,7 +253,7 @@ def _answerable(queries: Sequence[SpatialQuery]) -> Iterator[SpatialQuery]:
 
 
 def _all_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
-    """Every phrase of a reading that has to be found in the picture."""
+    """Every phrase of a reading that has to be found in the image."""
     yield from _phrases(query.target)
     if query.destination is not None and not is_for_a_person(query.destination):
         for anchor in query.destination.anchors:

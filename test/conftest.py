@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared fixtures: a camera, a table to put things on and ask about, and the folder of real frames."""
+"""Shared fixtures: a camera, a table to put objects on and ask about, and the folder of real frames."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from spatial_vlm_ros.types import Detection, NounPhrase, RgbdFrame, SpatialQuery
 
 _ATTEMPTS, _VIEWS = 150, 3  # scenes drawn; pitches tried of each
 DECOY = "decoy fits"
-"""Tag of a nested question whose other attachment fits another thing: English leaves it open, so it is unclear."""
+"""Tag of a nested question whose other attachment fits another object: English leaves it open, so it is unclear."""
 _LEAST_SURE = 0.2  # of a band: less is no truth at all
 
 
@@ -114,11 +114,11 @@ def _asked_about(phrase: NounPhrase, situation: Situation) -> list[Still]:
         one = phrases.pop()
         ids.update(t.id for t in alike(one, situation))
         phrases += [anchor for clause in one.relations for anchor in clause.anchors]
-    return [t for t in situation.things.values() if t.id in ids]
+    return [t for t in situation.objects.values() if t.id in ids]
 
 
 def _well_seen(seen: Observation, play: Play, asked: list[Still]) -> bool:
-    named = {*play.ids, *anchors_of(play.phrase, seen.situation)} if seen.situation.things else set()
+    named = {*play.ids, *anchors_of(play.phrase, seen.situation)} if seen.situation.objects else set()
     return all(
         s.id in seen.whole and seen.visible[s.id] >= (SEEN_TARGET if s.id in named else SEEN_OTHER) for s in asked
     )
@@ -189,9 +189,9 @@ def _action(phrase: NounPhrase) -> str:
 
 
 def _as_called(situation: Situation, detections: tuple[Detection, ...]) -> Situation:
-    """The true things that are reported, under the names that they are given."""
-    things = {d.id: dataclasses.replace(situation.things[d.id], label=d.label) for d in detections}
-    return dataclasses.replace(situation, things=things)
+    """The true objects that are reported, under the names that they are given."""
+    objects = {d.id: dataclasses.replace(situation.objects[d.id], label=d.label) for d in detections}
+    return dataclasses.replace(situation, objects=objects)
 
 
 def _seen_well_enough(phrase: NounPhrase, found: Meaning, seen: Observation) -> bool:

@@ -37,9 +37,9 @@ class Spread:
 METRIC = Spread((0.01, 0.03), (0.03, 0.15))
 """Directions, distances, heights, orders along the ground."""
 SIZES = Spread((0.008, 0.015), (0.015, 0.05))
-"""Comparisons of lengths of things."""
+"""Comparisons of lengths of objects."""
 PARTS = Spread((0.005, 0.01), (0.01, 0.05))
-"""Parts of a thing, groups, stated distances: where the border is never far."""
+"""Parts of an object, groups, stated distances: where the border is never far."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Band:
     Args:
         holds: least clear margin of what has the relation, metres.
         fails: least clear distance from the border of what has it not, metres.
-        sizes: part of the mean size of both things that either is at least, for the vague words.
+        sizes: part of the mean size of both objects that either is at least, for the vague words.
     """
 
     holds: float
@@ -101,22 +101,22 @@ relation cannot be seen from everywhere (under, inside) the pitch has a part of 
 REACH_M = 0.32
 """Radius of the disc about the anchor that places are drawn in, uniformly: so lateral offsets follow."""
 KIND_SHARES: Mapping[str, float] = MappingProxyType({"answerable": 0.70, "ambiguous": 0.15, "unsatisfied": 0.15})
-"""Of the scenes, by what their first question is; more questions are asked of each, absent things among them."""
+"""Of the scenes, by what their first question is; more questions are asked of each, absent objects among them."""
 MORE_ITEMS = 2
 """Most further questions of a scene."""
 ABSENT_SHARE = 0.3
-"""Of the scenes: one further question names a thing that is not there."""
+"""Of the scenes: one further question names an object that is not there."""
 CLUTTER = (1, 4)
 DISTRACTORS = (1, 3)
 """Numbers of them, uniform."""
 RAISED_SHARE = 0.5
-"""Of the scenes about depth: the nearer thing stands on a crate."""
+"""Of the scenes about depth: the nearer object stands on a crate."""
 SEEN_TARGET, SEEN_OTHER = 0.4, 0.25
 """Least visible fraction of targets and anchors, and of others that the words could mean."""
 EXACT: Mapping[str, float] = MappingProxyType({"noise_floor": 0.0005, "noise_quadratic": 0.0005})
 """What the resolver is told of a sensor without noise (`depth.*`); of the others it has its defaults."""
 BORDER_PX = 4
-"""Pixels that all of these keep from the border of the picture."""
+"""Pixels that all of these keep from the border of the image."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class ErrorShares:
 
     Args:
         boxes: boxes without a mask.
-        misses: things that it does not report.
+        misses: objects that it does not report.
         swaps: labels of a similar kind.
         scores: (a, b) of the beta distribution of scores.
     """

@@ -34,7 +34,7 @@ class Item:
         ids: what is meant; with AMBIGUOUS what could be; empty with other refusals.
         band: whether a true margin lies within the band that is called unclear.
         answerable_after_errors: whether the true answer among what the detector reported, as it called it, is the same.
-        margins: true margin of each thing of that name, metres.
+        margins: true margin of each object of that name, metres.
         settings: values for `config_from` that the question needs.
     """
 
@@ -53,7 +53,7 @@ class Item:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def right(self, answer: Resolution) -> bool:
-        """Whether an answer is the expected one: the very things, or the very refusal."""
+        """Whether an answer is the expected one: the very objects, or the very refusal."""
         if answer.status is not self.status:
             return False
         if self.status is not Status.OK:

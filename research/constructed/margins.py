@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """True margins of every relation, by the words of docs/relations.md, on true outlines and heights.
 
-Written apart from the solver, on purpose: nothing here sees a picture, and no code is shared. `t` is the target, `a`
+Written apart from the solver, on purpose: nothing here sees an image, and no code is shared. `t` is the target, `a`
 the anchor; metres, positive = holds. Depth noise has no part in truth: the σ of contact is left out.
 """
 
@@ -295,9 +295,9 @@ PAIRS: Mapping[str, Pair] = MappingProxyType(
         **{name: _comparison(*compared) for name, compared in _COMPARED.items()},
     }
 )
-"""Relations to one thing at a time."""
+"""Relations to one object at a time."""
 GROUPS: Mapping[str, Group] = MappingProxyType({"between": _between, "among": _among})
-"""Relations to several things at once."""
+"""Relations to several objects at once."""
 ANY = frozenset(
     (
         "on",

@@ -60,7 +60,7 @@ class TimeOfFlight:
         dark: brightness below which noise grows and returns get lost, 0 to 1.
         flying: part of the pixels at edges that lie in the air between both surfaces, 0 to 1.
         edge: step in depth between neighbours that counts as an edge, metres.
-        multipath: bias of range low on things, where light comes by way of the table, metres.
+        multipath: bias of range low on objects, where light comes by way of the table, metres.
         shine_lost: part of shiny surfaces without measurement, in patches, 0 to 1.
         loss: part of all pixels without measurement, 0 to 1.
     """
@@ -124,7 +124,7 @@ def _patches(shape: tuple[int, ...], rng: np.random.Generator, part: float) -> M
 def reported(
     detections: Sequence[Detection], rng: np.random.Generator, shares: ErrorShares | None = None
 ) -> tuple[Detection, ...]:
-    """What an erring detector reports: some things missed, some under another name, some without a mask."""
+    """What an erring detector reports: some objects missed, some under another name, some without a mask."""
     shares = shares or ErrorShares()
     left = []
     for detection in detections:

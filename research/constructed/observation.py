@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a camera sees of a stage: exact picture, exact masks, and the true surface of everything."""
+"""What a camera sees of a stage: exact image, exact masks, and the true surface of everything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from research.constructed.standpoint import Standpoint
 from research.constructed.still import Still
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 from spatial_vlm_ros.sim.scenery import random_scenery
@@ -30,14 +30,14 @@ BASE = "base_link"
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """A picture of a stage.
+    """A image of a stage.
 
     Args:
         frame: exact depth.
         detections: of everything that is seen, in no order that says anything; labels and colours as they are, fronts
             where there are any.
         shiny: (H, W) bool of metal and glass.
-        visible: visible fraction of each thing.
+        visible: visible fraction of each object.
         whole: ids of what the picture's border does not cut.
         situation: true geometry of what is seen, with true mean surfaces.
     """
@@ -58,7 +58,7 @@ class StillWorld(PhysicsWorld):
 
 
 def aim(stage: Stage, named: Sequence[Still]) -> Transform | None:
-    """A camera pose at the stage's eye that has all the named things well in the picture; None where there is none."""
+    """A camera pose at the stage's eye that has all the named objects well in the image; None where there is none."""
     shift = np.array([*stage.rng.uniform(*VIEW["aim_m"], 2), 0.0])
     middle = np.mean([s.centre for s in named], axis=0) + shift
     pose = look_at(_point(stage.eye), _point(middle), BASE)
@@ -77,9 +77,9 @@ def aim(stage: Stage, named: Sequence[Still]) -> Transform | None:
 def set_up(stage: Stage) -> StillWorld:
     """The stage as a world that can be drawn; the caller closes it."""
     order = stage.rng.permutation(len(stage.pieces))
-    things: list[Thing] = [stage.pieces[int(k)].thing for k in order]
+    objects: list[PlacedModel] = [stage.pieces[int(k)].obj for k in order]
     level = look_at(_point(stage.eye), _point(np.array([*stage.middle, 0.1])), BASE)
-    return StillWorld(things, random_scenery(stage.rng), level)
+    return StillWorld(objects, random_scenery(stage.rng), level)
 
 
 def observe(stage: Stage, world: StillWorld, pose: Transform) -> Observation:
@@ -93,7 +93,7 @@ def observe(stage: Stage, world: StillWorld, pose: Transform) -> Observation:
             masks[whole] = masks[whole] | masks[part]
     detections = tuple(_detection(d, masks[d.id], stills[d.id], pose) for d in seen.detections)
     surfaces = {d.id: _mean_surface(seen, masks[d.id]) for d in detections}
-    things = {id_: dataclasses.replace(stills[id_], surface=at) for id_, at in surfaces.items()}
+    objects = {id_: dataclasses.replace(stills[id_], surface=at) for id_, at in surfaces.items()}
     stands = {**stage.situation().stands, FrameOfReference.VIEWER: Standpoint(pose.translation)}
     speaker = _speaker(stage, pose)
     visible = dict(seen.visible_fraction)
@@ -105,7 +105,7 @@ def observe(stage: Stage, world: StillWorld, pose: Transform) -> Observation:
         seen.shiny,
         visible,
         frozenset(d.id for d in detections if _whole(d)),
-        Situation(things, stands, stage.situation().support),
+        Situation(objects, stands, stage.situation().support),
     )
 
 

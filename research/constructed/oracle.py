@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a phrase means among things whose true geometry is known: the answer that a resolver is held against.
+"""What a phrase means among objects whose true geometry is known: the answer that a resolver is held against.
 
 Every decision carries how sure it is: the margin as a multiple of the band that is called unclear. From 1 on it is
 clear.
@@ -40,12 +40,12 @@ class Situation:
     """What there is to choose from.
 
     Args:
-        things: by id; those that are seen, as they are called by whoever reports them.
+        objects: by id; those that are seen, as they are called by whoever reports them.
         stands: standpoint of each frame of reference that is defined, but the objects' own.
-        support: the table top as a thing.
+        support: the table top as an object.
     """
 
-    things: Mapping[str, Still]
+    objects: Mapping[str, Still]
     stands: Mapping[FrameOfReference, Standpoint]
     support: Still
 
@@ -66,7 +66,7 @@ class Meaning:
         status: OK, NOT_FOUND, AMBIGUOUS or RELATION_UNSATISFIED.
         ids: with OK what is meant, else what it could be; sorted.
         sure: least multiple of a band that any decision on the way was clear by.
-        margins: smallest margin of each thing of that name, metres.
+        margins: smallest margin of each object of that name, metres.
     """
 
     status: Status
@@ -77,7 +77,7 @@ class Meaning:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """Of one thing: multiple of the band, signed (positive = fits), and the margin in metres."""
+    """Of one object: multiple of the band, signed (positive = fits), and the margin in metres."""
 
     score: float
     margin: float
@@ -101,7 +101,7 @@ class _NothingFits(Exception):
 
 
 def meaning(phrase: NounPhrase, situation: Situation) -> Meaning:
-    """What a phrase means; where an anchor's own front could be meant and chooses another thing: AMBIGUOUS."""
+    """What a phrase means; where an anchor's own front could be meant and chooses another object: AMBIGUOUS."""
     plain = _meaning(phrase, situation)
     fronted = _with_own_fronts(phrase, situation)
     if fronted == phrase or plain.status is not Status.OK:
@@ -122,7 +122,7 @@ def named(phrase: NounPhrase) -> Iterator[NounPhrase]:
 
 
 def anchors_of(phrase: NounPhrase, situation: Situation) -> set[str]:
-    """Ids of things that the named anchors mean."""
+    """Ids of objects that the named anchors mean."""
     ids: set[str] = set()
     for anchor in named(phrase):
         try:
@@ -135,7 +135,7 @@ def anchors_of(phrase: NounPhrase, situation: Situation) -> set[str]:
 def alike(phrase: NounPhrase, situation: Situation) -> list[Still]:
     """Things that the name and the attributes fit."""
     words = {w for w in phrase.attributes if w not in SIZE_WORDS}
-    return [t for t in situation.things.values() if _called(t, phrase.category, words)]
+    return [t for t in situation.objects.values() if _called(t, phrase.category, words)]
 
 
 def _called(t: Still, category: str, words: set[str]) -> bool:
@@ -166,17 +166,17 @@ def _status(phrase: NounPhrase, number: int) -> Status:
 
 def _verdicts(phrase: NounPhrase, situation: Situation, without: str) -> dict[str, _Verdict]:
     """Of everything that the name fits."""
-    things = [t for t in alike(phrase, situation) if t.id != without]
-    if not things:
+    objects = [t for t in alike(phrase, situation) if t.id != without]
+    if not objects:
         raise _NothingFits(Status.NOT_FOUND)
     orders = [c for c in phrase.relations if c.relation in CLOSENESS]
-    verdicts = {t.id: _YES for t in things}
+    verdicts = {t.id: _YES for t in objects}
     for clause in (c for c in phrase.relations if c.relation not in CLOSENESS):
-        for t in things:
+        for t in objects:
             verdicts[t.id] = _both(verdicts[t.id], _clause(clause, t, situation))
     for clause in orders:
         anchors, sure = _chosen(clause.anchors[0], situation, without)
-        anchor = _only([_thing(situation, id_) for id_ in anchors])
+        anchor = _only([_obj(situation, id_) for id_ in anchors])
         verdicts = _ordered(verdicts, situation, clause.relation, 1, None, anchor, sure)
         verdicts = {id_: v.negated() for id_, v in verdicts.items()} if clause.negated else verdicts
     for word in (SIZE_WORDS[w] for w in phrase.attributes if w in SIZE_WORDS):
@@ -212,7 +212,7 @@ def _ordered(
     """Who is the n-th of those that fit so far; unsure members make the order unsure."""
     members = [id_ for id_, v in verdicts.items() if v.score > 0]
     sure = min([sure, *(abs(v.score) for v in verdicts.values())])
-    places = place_in(order_of(word, [situation.things[i] for i in members], situation.stand(frame), anchor), word, n)
+    places = place_in(order_of(word, [situation.objects[i] for i in members], situation.stand(frame), anchor), word, n)
     placed = {id_: _Verdict(score, margin).no_surer(sure) for id_, (score, margin) in zip(members, places, strict=True)}
     return {id_: placed.get(id_, verdict.no_surer(sure)) for id_, verdict in verdicts.items()}
 
@@ -232,24 +232,24 @@ def _clause(clause: RelationClause, t: Still, situation: Situation) -> _Verdict:
     without = "" if clause.relation == "other than" else t.id
     chosen = [_chosen(anchor, situation, without) for anchor in clause.anchors]
     sure = min(s for _, s in chosen)
-    sets = [[_thing(situation, id_) for id_ in ids] for ids, _ in chosen]
+    sets = [[_obj(situation, id_) for id_ in ids] for ids, _ in chosen]
     verdict = _measured(clause, t, sets, situation).no_surer(sure)
     return verdict.negated() if clause.negated else verdict
 
 
-def _only(things: Sequence[Still]) -> Still:
-    """The one thing of a set that must have one."""
-    if len(things) != 1:
+def _only(objects: Sequence[Still]) -> Still:
+    """The one object of a set that must have one."""
+    if len(objects) != 1:
         raise _NothingFits(Status.AMBIGUOUS)
-    return things[0]
+    return objects[0]
 
 
-def _thing(situation: Situation, id_: str) -> Still:
-    return situation.support if id_ == situation.support.id else situation.things[id_]
+def _obj(situation: Situation, id_: str) -> Still:
+    return situation.support if id_ == situation.support.id else situation.objects[id_]
 
 
 def _measured(clause: RelationClause, t: Still, sets: Sequence[Sequence[Still]], situation: Situation) -> _Verdict:
-    """One clause of one thing, against the things that each of its anchors may be."""
+    """One clause of one object, against the objects that each of its anchors may be."""
     relation = clause.relation
     if relation == "other than":
         return _Verdict(-math.inf, -math.inf) if t.id in [a.id for some in sets for a in some] else _YES
@@ -275,9 +275,9 @@ def _measured(clause: RelationClause, t: Still, sets: Sequence[Sequence[Still]],
 def _of_pair(clause: RelationClause, t: Still, a: Still, situation: Situation) -> _Verdict:
     relation, stand = clause.relation, situation.stand(clause.frame)
     if relation == "opposite":
-        return _judged(opposite(t, a, list(situation.things.values())), relation, t, a)
+        return _judged(opposite(t, a, list(situation.objects.values())), relation, t, a)
     if clause.frame is FrameOfReference.OBJECT and a.front is None:
-        return _Verdict(-math.inf, -math.inf)  # a thing under a wrong name: nothing is left of what has no front
+        return _Verdict(-math.inf, -math.inf)  # an object under a wrong name: nothing is left of what has no front
     near = relation == "at a distance from"
     verdict = _YES if near else _judged(PAIRS[relation](t, a, stand), relation, t, a)
     if clause.distance is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Superlatives, ordinals and closest to: keys of true things, and how clear a place in their order is."""
+"""Superlatives, ordinals and closest to: keys of true objects, and how clear a place in their order is."""
 
 from __future__ import annotations
 
@@ -48,33 +48,33 @@ WORDS: tuple[str, ...] = (*_SIZES, "highest", "lowest", "leftmost", "rightmost",
 
 
 def order_of(
-    word: str, things: Sequence[Still], stand: Standpoint, anchor: Still | None = None
+    word: str, objects: Sequence[Still], stand: Standpoint, anchor: Still | None = None
 ) -> list[tuple[float, ...]]:
-    """Keys of things, the first in the order least. A second key must agree, else the order is unclear.
+    """Keys of objects, the first in the order least. A second key must agree, else the order is unclear.
 
     Args:
         word: a superlative, the place that an ordinal counts from, or one of CLOSENESS with its anchor.
-        things: to be compared.
+        objects: to be compared.
         stand: whose left and near.
         anchor: of CLOSENESS.
 
     Raises:
         UnknownNameError: no such word.
     """
-    if not things:
+    if not objects:
         return []
     if anchor is not None and word in CLOSENESS:
         sign = 1.0 if word == "closest to" else -1.0
-        return [(sign * float(np.linalg.norm(t.centre - anchor.centre)),) for t in things]
+        return [(sign * float(np.linalg.norm(t.centre - anchor.centre)),) for t in objects]
     if word in _SIZES:
         length, sign = _SIZES[word]
-        return [(sign * LENGTHS[length](t),) for t in things]
+        return [(sign * LENGTHS[length](t),) for t in objects]
     if word in _HEIGHTS:
-        return [(_HEIGHTS[word](t),) for t in things]
+        return [(_HEIGHTS[word](t),) for t in objects]
     if word in _SIDES:
-        return [(float(_SIDES[word] * b),) for b in stand.bearings(list(things))]
+        return [(float(_SIDES[word] * b),) for b in stand.bearings(list(objects))]
     if word in _RANGES:
-        return [(_RANGES[word] * stand.distance(t), _RANGES[word] * stand.ground_distance(t)) for t in things]
+        return [(_RANGES[word] * stand.distance(t), _RANGES[word] * stand.ground_distance(t)) for t in objects]
     raise UnknownNameError("order", word, (*_SIZES, *_HEIGHTS, *_SIDES, *_RANGES, *CLOSENESS))
 
 

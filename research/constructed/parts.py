@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""True margins of the parts of a thing: edges, corners, sides, ends, thirds of the height. See margins.py."""
+"""True margins of the parts of an object: edges, corners, sides, ends, thirds of the height. See margins.py."""
 
 from __future__ import annotations
 

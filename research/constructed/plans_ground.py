@@ -21,7 +21,7 @@ _DEPTH_WORDS = ("behind", "in front of", "on the other side of")
 def play(
     stage: Stage, kind: str, clauses: Sequence[RelationClause], fitting: Sequence[Still], tags: Sequence[str] = ()
 ) -> Play:
-    """The question for things of a kind that fit some clauses."""
+    """The question for objects of a kind that fit some clauses."""
     ids = tuple(sorted(s.id for s in fitting))
     world = any(c.frame is FrameOfReference.WORLD for c in clauses)
     phrase = NounPhrase(kind, relations=tuple(clauses))
@@ -29,12 +29,12 @@ def play(
 
 
 def anchor_at(stage: Stage, kind: str, hosts: Sequence[str] = (), raised: Form | None = None) -> Still:
-    """A thing to relate to, near the middle of the table."""
+    """A object to relate to, near the middle of the table."""
     return stage.put(stage.forms(kind, 1)[0], stage.disc(stage.middle, 0.08), hosts=hosts, raised=raised)
 
 
 def label_of(still: Still) -> NounPhrase:
-    """The phrase that names a thing by its label."""
+    """The phrase that names an object by its label."""
     return NounPhrase(still.label)
 
 
@@ -65,7 +65,7 @@ def set_out(
 
 
 def direction(stage: Stage, relation: str, frame: FrameOfReference | None = None) -> Play:
-    """Left, right, behind, in front, on the other side of one thing, as a viewer or the world has it."""
+    """Left, right, behind, in front, on the other side of one object, as a viewer or the world has it."""
     raising = relation in _DEPTH_WORDS and stage.rng.random() < RAISED_SHARE
     nearer_is_anchor = relation != "in front of"
     anchor_kind = stage.choose(ANCHORS, ("crate",) if raising else ())
@@ -98,7 +98,7 @@ def own_side(stage: Stage, relation: str, said: str) -> Play:
 
 
 def fronts_differ(stage: Stage, relation: str) -> Play:
-    """Nothing is said of the frame, and the anchor's own front chooses another thing: a question must come back."""
+    """Nothing is said of the frame, and the anchor's own front chooses another object: a question must come back."""
     kind, anchor_kind = stage.choose(SMALL), stage.choose(("chair", "car"))
     anchor = anchor_at(stage, anchor_kind)
     seen, own = stage.stand(None), stage.stand(FrameOfReference.OBJECT)
@@ -148,7 +148,7 @@ def at_distance(stage: Stage, relation: str) -> Play:
 
 
 def closeness(stage: Stage, relation: str) -> Play:
-    """The one of a kind that is closest to, or farthest from, a thing."""
+    """The one of a kind that is closest to, or farthest from, an object."""
     kind_of_anchor = stage.choose(ANCHORS)
     kind = stage.choose(SMALL, (kind_of_anchor,))
     anchor = anchor_at(stage, kind_of_anchor)
@@ -166,7 +166,7 @@ def closeness(stage: Stage, relation: str) -> Play:
 
 
 def across(stage: Stage) -> Play:
-    """Opposite a thing without a front: across the middle of all that stands there."""
+    """Opposite an object without a front: across the middle of all that stands there."""
     stage.clutter(SMALL[4:], 0.42)
     used = [p.still.label for p in stage.pieces]
     kind_of_anchor = stage.choose(ANCHORS, used)
@@ -178,7 +178,7 @@ def across(stage: Stage) -> Play:
 
 
 def before_front(stage: Stage) -> Play:
-    """Opposite a thing with a front."""
+    """Opposite an object with a front."""
     kind, kind_of_anchor = stage.choose(SMALL), stage.choose(("chair", "car", "cabinet"))
     anchor = anchor_at(stage, kind_of_anchor)
     fitting = set_out(stage, kind, stage.disc(anchor.place, REACH_M), lambda s: opposite(s, anchor, []))
@@ -187,7 +187,7 @@ def before_front(stage: Stage) -> Play:
 
 
 def group(stage: Stage, relation: str, plural: bool) -> Play:
-    """Between two things or among several.
+    """Between two objects or among several.
 
     Args:
         stage: the scene so far.
@@ -214,7 +214,7 @@ def group(stage: Stage, relation: str, plural: bool) -> Play:
 
 
 def _away_from(stage: Stage, others: Sequence[Still]) -> Zone:
-    """Around the middle of the table, 18 to 45 cm from things that are there."""
+    """Around the middle of the table, 18 to 45 cm from objects that are there."""
     disc = stage.disc(stage.middle, 0.28)
 
     def zone(rng: np.random.Generator, form: Form) -> tuple[Vector3, float]:
@@ -229,7 +229,7 @@ def _away_from(stage: Stage, others: Sequence[Still]) -> Zone:
 
 
 def other_side_from(stage: Stage) -> Play:
-    """On the other side of one thing, from another."""
+    """On the other side of one object, from another."""
     kinds = [str(k) for k in stage.rng.permutation(ANCHORS)[:2]]
     anchor = anchor_at(stage, kinds[0])
     origin = stage.put(stage.forms(kinds[1], 1)[0], stage.disc(anchor.place, 0.3, 0.15))
@@ -252,7 +252,7 @@ def fronted(stage: Stage, relation: str) -> Play:
 
 
 def nearness(stage: Stage, relation: str) -> Play:
-    """Closer to the viewer, or farther, than a thing."""
+    """Closer to the viewer, or farther, than an object."""
     kind_of_anchor = stage.choose(ANCHORS)
     kind = stage.choose(SMALL, (kind_of_anchor,))
     anchor = anchor_at(stage, kind_of_anchor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes for heights, contact, containment and parts of a thing."""
+"""Scenes for heights, contact, containment and parts of an object."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from research.constructed.still import Form, Still, clearance, depth_inside
 from spatial_vlm_ros.sim.furniture import drawers_of
 from spatial_vlm_ros.types import NounPhrase, RelationClause, Status, Vector3
 
-_CARRIERS = ("box", "crate", "stool", "board", "tray", "plate")
+_SUPPORTING = ("box", "crate", "stool", "board", "tray", "plate")
 _FLOOR = {"tray": 0.005, "plate": 0.006, "bowl": 0.009, "basket": 0.006}
 _SMALL_ENOUGH = {"plate": ("apple", "orange", "lemon", "pear"), "box": ("can", "cup", "bottle", "apple", "lemon")}
 _IN_BASKET = ("apple", "orange", "lemon", "pear")
@@ -35,15 +35,15 @@ def _clause(relation: str, *anchors: Still) -> RelationClause:
     return RelationClause(relation, tuple(label_of(a) for a in anchors))
 
 
-def carried_on(stage: Stage, carrier: Still, form: Form, inset: float = 0.02) -> Still:
-    """Put a thing on another."""
-    height = carrier.bottom + _FLOOR.get(carrier.label, float(carrier.size[2]))
-    return stage.put(form, stage.over(carrier, height, inset), hosts=[carrier.id])
+def carried_on(stage: Stage, supporting: Still, form: Form, inset: float = 0.02) -> Still:
+    """Put an object on another."""
+    height = supporting.bottom + _FLOOR.get(supporting.label, float(supporting.size[2]))
+    return stage.put(form, stage.over(supporting, height, inset), hosts=[supporting.id])
 
 
-def on_a_thing(stage: Stage, relation: str) -> Play:
-    """On a thing, against others of the kind beside it, or on another thing. "supporting" is asked of the carriers."""
-    kind_of_anchor = stage.choose(_CARRIERS)
+def on_a_object(stage: Stage, relation: str) -> Play:
+    """On an object, against others of the kind beside it, or on another object. "supporting" is asked of what carries it."""
+    kind_of_anchor = stage.choose(_SUPPORTING)
     kind = stage.choose(_SMALL_ENOUGH.get(kind_of_anchor, _UPRIGHT), (kind_of_anchor,))
     if relation == "supporting":
         return _supporting(stage, kind_of_anchor, kind)
@@ -63,27 +63,27 @@ def _supporting(stage: Stage, kind_of_anchor: str, carried: str) -> Play:
     """The box that carries a cup: target and anchor change places."""
     forms = stage.forms(kind_of_anchor, 1 + stage.others())
     zone = stage.disc(stage.middle, 0.32)
-    carriers = [stage.put(form, zone) for form in forms]
-    load = carried_on(stage, carriers[0], stage.forms(carried, 1)[0])
+    supporting_objects = [stage.put(form, zone) for form in forms]
+    load = carried_on(stage, supporting_objects[0], stage.forms(carried, 1)[0])
     stage.clutter((kind_of_anchor, carried))
     clause = _clause("supporting", load)
-    return Play(NounPhrase(kind_of_anchor, relations=(clause,)), Status.OK, (carriers[0].id,))
+    return Play(NounPhrase(kind_of_anchor, relations=(clause,)), Status.OK, (supporting_objects[0].id,))
 
 
 def on_the_table(stage: Stage) -> Play:
     """Directly on the table, which nobody detects, against others of the kind that stand on something."""
-    kind, carrier = stage.choose(_UPRIGHT), "crate"
+    kind, supporting = stage.choose(_UPRIGHT), "crate"
     forms, zone = stage.forms(kind, stage.wanted() + stage.others()), stage.disc(stage.middle, 0.3)
     fitting = [stage.put(form, zone) for form in forms[: stage.wanted()]]
     for form in forms[stage.wanted() :]:
-        stage.put(form, zone, raised=stage.forms(carrier, 1)[0])
-    stage.clutter((kind, carrier))
+        stage.put(form, zone, raised=stage.forms(supporting, 1)[0])
+    stage.clutter((kind, supporting))
     clause = RelationClause("on", (NounPhrase(support().label),))
     return play(stage, kind, [clause], fitting)
 
 
 def over_and_under(stage: Stage, relation: str) -> Play:
-    """Above, below and under: a stool with things on it and beneath it, and others of the kind aside."""
+    """Above, below and under: a stool with objects on it and beneath it, and others of the kind aside."""
     kind, other = (str(k) for k in stage.rng.permutation(("cup", "can", "apple", "lemon", "bowl"))[:2])
     stool = anchor_at(stage, "stool")
     forms = stage.forms(kind, stage.wanted() + stage.others())
@@ -110,7 +110,7 @@ def over_and_under(stage: Stage, relation: str) -> Play:
 
 
 def heights(stage: Stage, relation: str) -> Play:
-    """Higher and lower than a thing: tops, and undersides."""
+    """Higher and lower than an object: tops, and undersides."""
     kind_of_anchor, kind = (
         str(k) for k in stage.rng.permutation(("cup", "can", "apple", "box", "lemon", "bottle"))[:2]
     )
@@ -263,7 +263,7 @@ def drawers(stage: Stage, how: str) -> Play:
         cases.append(case)
     ids: dict[tuple[str, str], str] = {}
     for case in cases:
-        model = next(p.thing.model for p in stage.pieces if p.still.id == case.id)
+        model = next(p.obj.model for p in stage.pieces if p.still.id == case.id)
         for name, drawer, lift in drawers_of(model, float(stage.rng.uniform(0.75, 1.25))):
             ids[case.id, name] = stage.add_part(Form.of(drawer), case, lift).id
     stage.clutter((), 0.4)

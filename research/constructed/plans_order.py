@@ -26,7 +26,7 @@ _KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Kinds that each length is compared of."""
-_SCALES = (0.55, 2.2)  # a thing is stretched by no less and no more
+_SCALES = (0.55, 2.2)  # an object is stretched by no less and no more
 _LENGTH_OF: Mapping[str, str] = MappingProxyType(
     {
         "tallest": "tall",
@@ -56,15 +56,15 @@ _DOWN = ("shortest", "smallest", "narrowest", "thinnest", "shorter than", "small
 
 
 def length_of(form: Form, length: str) -> float:
-    """A length of a thing wherever it stands."""
+    """A length of an object wherever it stands."""
     return LENGTHS[length](form.at("", (0.0, 0.0, 0.0), 0.0))
 
 
 def with_length(form: Form, length: str, metres: float) -> Form:
-    """The thing stretched until a length is as wanted: upwards for tall, all over for the others.
+    """The object stretched until a length is as wanted: upwards for tall, all over for the others.
 
     Raises:
-        NoRoom: it would not be a thing of that kind any more.
+        NoRoom: it would not be an object of that kind any more.
     """
     factor = metres / length_of(form, length)
     if not _SCALES[0] < factor < _SCALES[1]:
@@ -162,7 +162,7 @@ def ordinal(stage: Stage, side: str) -> Play:
 
 
 def high_and_low(stage: Stage, word: str, ranked: bool) -> Play:
-    """Highest and lowest, and the n-th from the top or bottom: things on crates of different heights.
+    """Highest and lowest, and the n-th from the top or bottom: objects on crates of different heights.
 
     Args:
         stage: the scene so far.

@@ -24,7 +24,7 @@ def _two_anchors(stage: Stage) -> tuple[str, Still, Still]:
 
 
 def two_clauses(stage: Stage) -> Play:
-    """Two relations, to two things; distractors lack one of them or both."""
+    """Two relations, to two objects; distractors lack one of them or both."""
     kind, one, other = _two_anchors(stage)
     stand = stage.stand(None)
     first, second = (str(r) for r in stage.rng.permutation(_DIRECTIONS)[:2])
@@ -39,7 +39,7 @@ def two_clauses(stage: Stage) -> Play:
 
 
 def two_anchors(stage: Stage) -> Play:
-    """One relation to two things at once: it must hold of both."""
+    """One relation to two objects at once: it must hold of both."""
     kind, one, other = _two_anchors(stage)
     stand, relation = stage.stand(None), stage.choose(_DIRECTIONS)
     fitting = set_out(stage, kind, stage.disc(stage.middle, 0.38),
@@ -68,7 +68,7 @@ def nested(stage: Stage) -> Play:
 
 
 def plural(stage: Stage, said: str) -> Play:
-    """Several things that fit.
+    """Several objects that fit.
 
     Args:
         stage: the scene so far.
@@ -108,7 +108,7 @@ def other_than(stage: Stage) -> Play:
 
 
 def attribute(stage: Stage, how: str) -> Play:
-    """A bare name, a colour, or a size among things of the kind."""
+    """A bare name, a colour, or a size among objects of the kind."""
     zone = stage.disc(stage.middle, 0.32)
     if how == "size":
         word = str(stage.rng.choice(["big", "small"]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Further questions of a scene, and whether its first one goes against "higher in the picture is farther"."""
+"""Further questions of a scene, and whether its first one goes against "higher in the image is farther"."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def _coloured(phrase: NounPhrase, situation: Situation) -> Iterator[tuple[NounPh
     """The same of the one in a colour that no other of the kind has."""
     if phrase.attributes or phrase.superlative or phrase.ordinal or phrase.count or phrase.choice:
         return
-    things = alike(phrase, situation)
-    if not phrase.relations or len(things) < 2:
+    objects = alike(phrase, situation)
+    if not phrase.relations or len(objects) < 2:
         return
-    for thing in things[:3]:
-        words = [w for w in thing.attributes[:1] if sum(w in t.attributes for t in things) == 1]
+    for obj in objects[:3]:
+        words = [w for w in obj.attributes[:1] if sum(w in t.attributes for t in objects) == 1]
         if words:
             yield dataclasses.replace(phrase, attributes=(words[0],)), "colour added"
 
 
 def _absent(phrase: NounPhrase, situation: Situation, rng: np.random.Generator) -> Iterator[tuple[NounPhrase, str]]:
-    """A kind of thing that is not there, in the target's place or in an anchor's."""
-    there = {t.label for t in situation.things.values()}
+    """A kind of object that is not there, in the target's place or in an anchor's."""
+    there = {t.label for t in situation.objects.values()}
     missing = [k for k in SMALL if k not in there]
     if not missing:
         return
@@ -62,7 +62,7 @@ def _absent(phrase: NounPhrase, situation: Situation, rng: np.random.Generator) 
 
 
 def heuristic_tag(phrase: NounPhrase, ids: tuple[str, ...], situation: Situation, seen: Mapping[str, Detection]) -> str:
-    """USUAL where the place in the picture alone gives the right order, COUNTER where the wrong one; "" else."""
+    """USUAL where the place in the image alone gives the right order, COUNTER where the wrong one; "" else."""
     if len(ids) != 1 or phrase.frame is not None or any(c.frame is not None or c.negated for c in phrase.relations):
         return ""
     others = [t.id for t in alike(phrase, situation) if t.id != ids[0]]

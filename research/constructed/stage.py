@@ -13,7 +13,7 @@ from research.constructed.distribution import CLUTTER, DISTRACTORS, METRIC, REAC
 from research.constructed.oracle import Situation
 from research.constructed.standpoint import Standpoint
 from research.constructed.still import Form, Still, clearance, depth_inside
-from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.furniture import FRONTED
 from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.meshes import Array
@@ -21,15 +21,15 @@ from spatial_vlm_ros.sim.tabletop import COLOURS
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Status, Vector3
 
 TABLE_HEIGHT, TABLE_MIDDLE, TABLE_HALF = 0.1, (0.85, 0.0), (0.56, 0.7)
-"""Of the table in the base frame, and how far from its middle things may stand along x and y, metres."""
+"""Of the table in the base frame, and how far from its middle objects may stand along x and y, metres."""
 SMALL = ("cup", "can", "bottle", "bowl", "box", "apple", "orange", "lemon", "pear", "banana")
-"""Kinds of targets and distractors. No two of them are words for one thing."""
+"""Kinds of targets and distractors. No two of them are words for one object."""
 ANCHORS = ("cup", "can", "bottle", "bowl", "box", "plate", "apple", "ribbon chick", "crate")
 CLUTTERING = ("can", "bottle", "box", "apple", "orange", "lemon", "pear", "banana", "plate", "cup")
 NATURAL = frozenset({"apple", "orange", "lemon", "pear", "banana", "ribbon chick", "bonnet chick", "shelf"})
 LABELS = {"ribbon chick": "chick", "bonnet chick": "chick"}
-_GAP = 0.004  # least gap between things that do not touch on purpose, metres
-_TRIES = 150  # places tried for one thing
+_GAP = 0.004  # least gap between objects that do not touch on purpose, metres
+_TRIES = 150  # places tried for one object
 _CLOSE_ENOUGH = 0.003  # of a margin to the one drawn, metres
 
 Zone = Callable[[np.random.Generator, Form], tuple[Vector3, float]]
@@ -42,9 +42,9 @@ class NoRoom(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """One thing on the stage: how it is drawn, what is true of it, and what may touch it or contain it."""
+    """One object on the stage: how it is drawn, what is true of it, and what may touch it or contain it."""
 
-    thing: Thing
+    obj: PlacedModel
     still: Still
     hosts: frozenset[str] = frozenset()
     part_of: str | None = None
@@ -57,7 +57,7 @@ class Play:
     Args:
         phrase: what is asked for.
         status: the answer's.
-        ids: things meant; with AMBIGUOUS all that could be.
+        ids: objects meant; with AMBIGUOUS all that could be.
         tags: words for reports.
         world_deg: azimuth of ahead in the frame "world", where the question needs one.
     """
@@ -151,7 +151,7 @@ class Stage:
         return spread.draw(self.rng)
 
     def wanted(self) -> int:
-        """Number of things that are to fit: by the kind of the scene."""
+        """Number of objects that are to fit: by the kind of the scene."""
         return {"answerable": 1, "ambiguous": 2, "unsatisfied": 0}[self.kind]
 
     def others(self) -> int:
@@ -175,12 +175,12 @@ class Stage:
         hosts: Sequence[str] = (),
         raised: Form | None = None,
     ) -> Still:
-        """Put a thing where `measure` of it is about `wanted`; anywhere in the zone without a measure.
+        """Put an object where `measure` of it is about `wanted`; anywhere in the zone without a measure.
 
         Args:
-            form: the thing.
+            form: the object.
             zone: draws places.
-            measure: margin of the thing at a place, metres.
+            measure: margin of the object at a place, metres.
             wanted: of the margin; its sign is kept.
             hosts: ids of what it may stand in, on or against.
             raised: a crate that is put below it, or None.
@@ -206,9 +206,9 @@ class Stage:
         if chosen is None:
             raise NoRoom
         if raised is not None:
-            x, y, z = chosen.thing.position
-            below = self._piece(raised, (x, y, z - up), chosen.thing.yaw, number=1)
-            chosen = Piece(chosen.thing, chosen.still, frozenset({*chosen.hosts, below.still.id}))
+            x, y, z = chosen.obj.position
+            below = self._piece(raised, (x, y, z - up), chosen.obj.yaw, number=1)
+            chosen = Piece(chosen.obj, chosen.still, frozenset({*chosen.hosts, below.still.id}))
             self.pieces += [chosen, below]
         else:
             self.pieces.append(chosen)
@@ -217,9 +217,9 @@ class Stage:
     def add_part(self, form: Form, whole: Still, lift: float) -> Still:
         """A part that moves with a whole: its frame is the whole's, `lift` metres higher."""
         host = next(p for p in self.pieces if p.still.id == whole.id)
-        x, y, z = host.thing.position
-        piece = self._piece(form, (x, y, z + lift), host.thing.yaw, (whole.id,))
-        self.pieces.append(Piece(piece.thing, piece.still, piece.hosts, whole.id))
+        x, y, z = host.obj.position
+        piece = self._piece(form, (x, y, z + lift), host.obj.yaw, (whole.id,))
+        self.pieces.append(Piece(piece.obj, piece.still, piece.hosts, whole.id))
         return piece.still
 
     def clutter(self, without: Sequence[str], reach: float = REACH_M) -> None:
@@ -241,9 +241,9 @@ class Stage:
 
         return zone
 
-    def over(self, carrier: Still, height: float, inset: float = 0.01, within: Array | None = None) -> Zone:
+    def over(self, supporting: Still, height: float, inset: float = 0.01, within: Array | None = None) -> Zone:
         """Uniform over a carrier, its centre at least `inset` inside its outline; `height` of the base, base frame."""
-        outline = carrier.outline if within is None else within
+        outline = supporting.outline if within is None else within
         low, high = outline.min(axis=0), outline.max(axis=0)
 
         def zone(rng: np.random.Generator, _: Form) -> tuple[Vector3, float]:
@@ -259,7 +259,7 @@ class Stage:
     def _piece(self, form: Form, position: Vector3, yaw: float, hosts: Sequence[str] = (), number: int = 0) -> Piece:
         id_ = f"o{len(self.pieces) + 1 + number}"
         still = form.at(id_, position, yaw, form.model.label in FRONTED)
-        return Piece(Thing(id_, form.model, position, yaw), still, frozenset(hosts))
+        return Piece(PlacedModel(id_, form.model, position, yaw), still, frozenset(hosts))
 
     def _free(self, piece: Piece) -> bool:
         """Whether it stands on the table and touches nothing but its hosts."""
@@ -273,7 +273,7 @@ class Stage:
 
 
 def support() -> Still:
-    """The table top as a thing that others stand on."""
+    """The table top as an object that others stand on."""
     x, y = TABLE_MIDDLE
     corners = np.array([(x - 0.6, y - 0.75), (x + 0.6, y - 0.75), (x + 0.6, y + 0.75), (x - 0.6, y + 0.75)])
     centre = np.array([x, y, TABLE_HEIGHT - 0.02])

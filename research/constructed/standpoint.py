@@ -41,17 +41,17 @@ class Standpoint:
         ahead = -anchor.front
         return ahead, clockwise(anchor.front) if anchor.label in OWN_SIDED else clockwise(ahead)
 
-    def distance(self, thing: Still) -> float:
-        """From the eye to the mean of what is seen of a thing, metres."""
-        return float(np.linalg.norm(thing.seen_at - self._from()))
+    def distance(self, obj: Still) -> float:
+        """From the eye to the mean of what is seen of an object, metres."""
+        return float(np.linalg.norm(obj.seen_at - self._from()))
 
-    def ground_distance(self, thing: Still) -> float:
+    def ground_distance(self, obj: Still) -> float:
         """The same laid on the ground."""
-        return float(np.linalg.norm((thing.seen_at - self._from())[:2]))
+        return float(np.linalg.norm((obj.seen_at - self._from())[:2]))
 
-    def bearings(self, things: list[Still]) -> Array:
+    def bearings(self, objects: list[Still]) -> Array:
         """(N,) bearing to the right of the middle of all of them, as metres at their mean distance."""
-        rays = np.array([t.place - self._from()[:2] for t in things])
+        rays = np.array([t.place - self._from()[:2] for t in objects])
         ahead = rays.mean(axis=0) / np.linalg.norm(rays.mean(axis=0))
         angles = np.arctan2(rays @ clockwise(ahead), rays @ ahead)
         return np.asarray(angles * np.linalg.norm(rays, axis=1).mean())

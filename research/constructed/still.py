@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thing as it stands, and the plane geometry of convex outlines: all that truth is computed from."""
+"""A object as it stands, and the plane geometry of convex outlines: all that truth is computed from."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from spatial_vlm_ros.sim.truth import outline_of, tight_box
 from spatial_vlm_ros.types import Vector3
 
 ROUND = frozenset({"cup", "mug", "bowl", "plate", "can", "bottle", "apple", "orange", "lemon", "pear"})
-"""Labels of things without corners."""
+"""Labels of objects without corners."""
 OWN_SIDED = frozenset({"chair", "car"})
-"""Labels of things that have a right hand of their own; the others with a front are faced."""
+"""Labels of objects that have a right hand of their own; the others with a front are faced."""
 _LEAST_SIZE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Still:
-    """One thing, base frame (z up), metres.
+    """One object, base frame (z up), metres.
 
     Args:
         id: unique in its scene.
@@ -34,7 +34,7 @@ class Still:
         along: (2,) unit direction of the box's longer side.
         size: (3,) longer side, shorter side, height.
         front: (2,) unit direction of its front, or None.
-        surface: (3,) mean of what the camera sees of it; before a picture was made, a guess.
+        surface: (3,) mean of what the camera sees of it; before an image was made, a guess.
     """
 
     id: str

@@ -36,7 +36,7 @@ from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
-from spatial_vlm_ros.spatial.phrase_scorer import Believer
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.viewpoint import Viewpoint
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Scene, Status
 from spatial_vlm_ros.types.proportions import mcnemar, wilson
@@ -45,7 +45,7 @@ Answer = tuple[Status, frozenset[str]]
 OURS = "ours"
 DIRECTIONS = frozenset({"left of", "right of", "behind", "in front of", "nearest", "farthest", "leftmost", "rightmost"})
 """What needs no size and no contact: the fairest ground for ways that have only places."""
-_POINT = 0.001  # metres: half size of a thing that is taken as a point
+_POINT = 0.001  # metres: half size of an object that is taken as a point
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Outcome:
     Args:
         relation, kind, tags, band: of the item.
         right: by way of answering: whether the answer is as expected.
-        answered: whether a thing was named.
+        answered: whether an object was named.
     """
 
     relation: str
@@ -70,7 +70,7 @@ class Outcome:
 
 
 class _PictureLayout(Layout):
-    """Places read off the picture: right is right, higher up is farther away and higher."""
+    """Places read off the image: right is right, higher up is farther away and higher."""
 
     def viewpoint(self, frame: FrameOfReference) -> Viewpoint:
         if frame is not FrameOfReference.VIEWER:
@@ -79,11 +79,11 @@ class _PictureLayout(Layout):
         return Viewpoint(frame, foot, np.array([1.0, 0.0]), 0.0, parallel=True)
 
 
-class _Greedy(Believer):
+class _Greedy(PhraseScorer):
     """Anchors are settled first, each the likeliest of its own phrase; then the target."""
 
-    def believe(self, phrase: NounPhrase, anchor: bool = False) -> PhraseBelief:
-        belief = super().believe(phrase, anchor)
+    def score_phrase(self, phrase: NounPhrase, anchor: bool = False) -> PhraseBelief:
+        belief = super().score_phrase(phrase, anchor)
         if not anchor or phrase.count not in (None, 1) or not len(belief.weight):
             return belief
         alone = np.zeros_like(belief.weight)
@@ -93,7 +93,7 @@ class _Greedy(Believer):
 
 
 def centres(scene: Scene, config: ResolverConfig) -> Layout:
-    """Every thing is the point in its middle."""
+    """Every object is the point in its middle."""
     layout = lay_out(scene, config.depth, config.relation)
     angles = 2 * np.pi * np.arange(layout.footprint.shape[1]) / layout.footprint.shape[1]
     about = _POINT * np.stack((np.cos(angles), np.sin(angles)), axis=1)
@@ -102,7 +102,7 @@ def centres(scene: Scene, config: ResolverConfig) -> Layout:
 
 
 def image_plane(scene: Scene, config: ResolverConfig) -> Layout:
-    """Every thing is its box in the picture, scaled to metres at the things' mean depth."""
+    """Every object is its box in the image, scaled to metres at the things' mean depth."""
     layout = lay_out(scene, config.depth, config.relation)
     boxes = np.array([o.detection.box_xyxy for o in scene.objects]).reshape(-1, 4)
     depth = float(np.nanmean([o.box.centre[2] for o in scene.objects])) if scene.objects else 1.0
@@ -119,19 +119,19 @@ def image_plane(scene: Scene, config: ResolverConfig) -> Layout:
 
 
 def optical_axis(scene: Scene, config: ResolverConfig) -> Layout:
-    """Up is up in the picture, ahead is along the camera's axis."""
+    """Up is up in the image, ahead is along the camera's axis."""
     return lay_out(dataclasses.replace(scene, up=np.array([0.0, -1.0, 0.0])), config.depth, config.relation)
 
 
 def resolved(item: Item, scene: Scene, match: np.ndarray, phrases: Sequence[NounPhrase], layout: Layout,
-             kind: type[Believer] = Believer) -> Answer:  # fmt: skip
+             kind: type[PhraseScorer] = PhraseScorer) -> Answer:  # fmt: skip
     """The decision on a layout."""
     config = config_from(item.settings)
     row_of = {phrase: row for row, phrase in enumerate(phrases)}
     score = np.array([d.score for d in item.detections]) ** config.decision.score_weight
-    believer = kind(layout, config, lambda p: match[row_of[p]], score, config.frame_of_reference)
+    scorer = kind(layout, config, lambda p: match[row_of[p]], score, config.frame_of_reference)
     try:
-        verdict = decide([item.query], believer)
+        verdict = decide([item.query], scorer)
     except SpatialVlmError as error:
         return Status[error.status_name], frozenset()
     rows = (verdict.several or (verdict.chosen,)) if verdict.status is Status.OK else ()
@@ -139,7 +139,7 @@ def resolved(item: Item, scene: Scene, match: np.ndarray, phrases: Sequence[Noun
 
 
 def by_name(item: Item, match: np.ndarray, scores: np.ndarray) -> Answer:
-    """What is done without relations: one of the things of that name, by a score."""
+    """What is done without relations: one of the objects of that name, by a score."""
     named = np.flatnonzero(match[0] >= ResolverConfig().decision.found)
     if not len(named):
         return Status.NOT_FOUND, frozenset()

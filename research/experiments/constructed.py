@@ -56,7 +56,7 @@ class Outcome:
         usable: whether the true answer is the same among what the detector reported.
         sentence: what was said.
         expected, given: statuses.
-        right: as expected, in status and things.
+        right: as expected, in status and objects.
         answered: whether a pose came back.
         confidence: of the answer.
         text: the failure in words.
@@ -85,10 +85,10 @@ def ask(item: Item, sentence: str) -> Outcome:
         answer = Resolver(config_from(item.settings)).resolve(item.frame, sentence, item.detections)
     except Exception as error:  # a resolver that raises is wrong here, and the other items are still to be asked
         answer = Resolution(sentence, Status.MODEL_ERROR, f"raised {type(error).__name__}: {error}")
-    things = [t.id for t in answer.targets] or ([answer.target.id] if answer.target else [])
+    objects = [t.id for t in answer.targets] or ([answer.target.id] if answer.target else [])
     text = (
         f"{item.relation} seed {item.seed} {'band ' if item.band else ''}{' '.join(item.tags)}: {sentence!r} is "
-        f"{item.status.value} {list(item.ids)}, got {answer.status.value} {things}: {answer.message}"
+        f"{item.status.value} {list(item.ids)}, got {answer.status.value} {objects}: {answer.message}"
     )
     return Outcome(
         item.relation, item.kind, item.tags, item.band, item.seed, item.answerable_after_errors, sentence,
@@ -127,7 +127,7 @@ def speech() -> Say:
 
 
 def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Shares with Wilson intervals; of items whose answer the detector left in the picture."""
+    """Shares with Wilson intervals; of items whose answer the detector left in the image."""
     usable = [o for o in outcomes if o.usable]
     clear, unclear = ([o for o in usable if o.band is band] for band in (False, True))
     return {
@@ -158,7 +158,7 @@ def summary(some: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def against_heuristic(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Right of items where the place in the picture alone is right or wrong, and the difference, by relation."""
+    """Right of items where the place in the image alone is right or wrong, and the difference, by relation."""
     tagged = [o for o in outcomes if o.kind == "answerable" and {USUAL, COUNTER} & set(o.tags)]
     rows: dict[str, Any] = {}
     for name, some in {"all": tagged, **grouped(tagged, lambda o: o.relation)}.items():

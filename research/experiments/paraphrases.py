@@ -151,7 +151,7 @@ def _clause(clause: RelationClause) -> str:
 
 
 def difference(meant: SpatialQuery, got: SpatialQuery) -> str:
-    """The first thing that two meanings have different, from the outside in."""
+    """The first object that two meanings have different, from the outside in."""
     if len(meant.steps) != len(got.steps):
         return "steps"
     if not meant.steps:

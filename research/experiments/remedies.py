@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published remedies for where things are, in a small replication; see docs/remedies_replication.md.
+"""Published remedies for where objects are, in a small replication; see docs/remedies_replication.md.
 
     python -m research.experiments.remedies --list                     all cells, and how many seeds of each are there
     python -m research.experiments.remedies --cell axial-norm-multi --seed 0
     python -m research.experiments.remedies --all --minutes 240  what is missing, one seed of all cells before the next
-    python -m research.experiments.remedies --report  tables, effects and pictures (needs the extra "docs")
+    python -m research.experiments.remedies --report  tables, effects and images (needs the extra "docs")
 
 An interrupted run goes on where it was. Checkpoints are kept under --work, outside the repository.
 """
@@ -23,7 +23,7 @@ from research.experiments import RESULTS
 from research.replication.cells import COMBINATIONS, all_cells, planned, recipe_of
 from research.replication.results import read_results, write_result
 from research.replication.running import run_cell
-from research.replication.settings import FULL, SMALL, Settings
+from research.replication.settings import FULL, SMALL, ReplicationSettings
 from research.replication.stages import Run
 from research.replication.training import Paused, Watch
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def missing(results: Path, seeds: int, settings: Settings) -> list[tuple[str, int]]:
+def missing(results: Path, seeds: int, settings: ReplicationSettings) -> list[tuple[str, int]]:
     """Runs that are not there yet: all cells of a seed before the next seed, so that seeds stay balanced.
 
     CLOC and PIN come when a winner is known: all combinations have been run with as many seeds as are wanted.

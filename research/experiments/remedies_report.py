@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables (Markdown) and pictures (SVG) of the runs of `python -m research.experiments.remedies`."""
+"""Tables (Markdown) and images (SVG) of the runs of `python -m research.experiments.remedies`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from research.replication.questions import KINDS, TYPES
 from research.replication.results import Results
 from spatial_vlm_ros.types.proportions import Interval
 
-PICTURES = {
+IMAGES = {
     "remedies_accuracy.svg": "Accuracy of each cell by kind of question; dotted: chance",
     "remedies_effects.svg": "Effects of the remedies in the factorial",
     "remedies_norms.svg": "What a permutation of image tokens costs, over the norm of image tokens",
@@ -41,8 +41,8 @@ def report(results: Results) -> str:
     if winner:
         parts.append(f"Best combination on the validation questions: `{winner}`.")
     parts += [text for cell in results.cells() if cell.startswith("pin-") for text in [_locations(results, cell)]]
-    shown = [name for name in PICTURES if found or name != "remedies_effects.svg"]
-    parts += [f"![{PICTURES[name]}](images/{name})" for name in shown]
+    shown = [name for name in IMAGES if found or name != "remedies_effects.svg"]
+    parts += [f"![{IMAGES[name]}](images/{name})" for name in shown]
     return "\n\n".join(parts) + "\n"
 
 

@@ -46,12 +46,12 @@ from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.parameters import SecondOpinionConfig, config_from
 from spatial_vlm_ros.perception.referring import named
-from spatial_vlm_ros.perception.replies import Found
+from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.spatial.second_opinion import relations_of
 from spatial_vlm_ros.types import Detection, FrameOfReference, Rgb, Status
 from spatial_vlm_ros.types.proportions import wilson
 
-Refer = Callable[[Item], Sequence[Found]]
+Refer = Callable[[Item], Sequence[NamedObject]]
 Table = dict[str, dict[str, int]]
 """Counts "right", "wrong", "none" by relation: what a file of reliabilities holds."""
 
@@ -85,7 +85,7 @@ class Measured:
 
 
 def flipped(item: Item, _: np.random.Generator) -> str | None:
-    """What has the opposite relation most: of the things of that name the one with the least true margin.
+    """What has the opposite relation most: of the objects of that name the one with the least true margin.
 
     Of "left of" that is the one farthest to the right, of "leftmost" the rightmost.
     """
@@ -94,14 +94,14 @@ def flipped(item: Item, _: np.random.Generator) -> str | None:
 
 
 def honest(item: Item, rng: np.random.Generator, errors: float) -> str | None:
-    """What is meant, or nothing; with probability `errors` another thing of that name, or nothing."""
+    """What is meant, or nothing; with probability `errors` another object of that name, or nothing."""
     others = sorted(set(item.margins) - set(item.ids))
     chosen = others if rng.random() < errors else list(item.ids)
     return str(rng.choice(chosen)) if chosen else None
 
 
 def by_rule_of_thumb(item: Item, _: np.random.Generator) -> str | None:
-    """Of relations of depth the thing of that name highest, or lowest, in the picture; else what is meant.
+    """Of relations of depth the object of that name highest, or lowest, in the image; else what is meant.
 
     So do small vision-language models that were never shown the contrary (docs/remedies.md).
     """
@@ -112,26 +112,28 @@ def by_rule_of_thumb(item: Item, _: np.random.Generator) -> str | None:
     return pick(sorted(middles), key=lambda id_: middles[id_])
 
 
-def pointed(item: Item, name: str, choose: Callable[[Item, np.random.Generator], str | None]) -> tuple[Found, ...]:
-    """An answer as a model draws it: a box whose sides are off by about 4 % of its size, or a point on the thing."""
+def pointed(
+    item: Item, name: str, choose: Callable[[Item, np.random.Generator], str | None]
+) -> tuple[NamedObject, ...]:
+    """An answer as a model draws it: a box whose sides are off by about 4 % of its size, or a point on the object."""
     key = (item.seed, zlib.crc32(repr((name, item.relation, describe(item.query.target))).encode()))
     rng = np.random.default_rng(key)
     id_ = choose(item, rng)
-    thing = next((d for d in item.detections if d.id == id_), None)
-    if thing is None:  # nothing is meant, or nobody detected it: then no box of the scene is the one it draws
+    obj = next((d for d in item.detections if d.id == id_), None)
+    if obj is None:  # nothing is meant, or nobody detected it: then no box of the scene is the one it draws
         return ()
     if rng.random() < 0.5:
-        return (Found(thing.label, None, _point(thing, rng), None),)
-    x0, y0, x1, y1 = thing.box_xyxy
+        return (NamedObject(obj.label, None, _point(obj, rng), None),)
+    x0, y0, x1, y1 = obj.box_xyxy
     wide, high = rng.normal(0.0, 0.04 * (x1 - x0), 2), rng.normal(0.0, 0.04 * (y1 - y0), 2)
-    return (Found(thing.label, (x0 + wide[0], y0 + high[0], x1 + wide[1], y1 + high[1]), None, None),)
+    return (NamedObject(obj.label, (x0 + wide[0], y0 + high[0], x1 + wide[1], y1 + high[1]), None, None),)
 
 
-def _point(thing: Detection, rng: np.random.Generator) -> tuple[float, float]:
-    x0, y0, x1, y1 = thing.box_xyxy
-    if thing.mask is None:
+def _point(obj: Detection, rng: np.random.Generator) -> tuple[float, float]:
+    x0, y0, x1, y1 = obj.box_xyxy
+    if obj.mask is None:
         return (x0 + x1) / 2, (y0 + y1) / 2
-    rows, columns = np.nonzero(thing.mask)
+    rows, columns = np.nonzero(obj.mask)
     k = int(rng.integers(len(rows)))
     return float(columns[k]), float(rows[k])
 
@@ -145,7 +147,7 @@ def models() -> dict[str, Refer]:
 
 
 def made() -> dict[str, Refer]:
-    """All of them: the compared ones, and one that has depth from the place in the picture."""
+    """All of them: the compared ones, and one that has depth from the place in the image."""
     return {**models(), THUMB: partial(pointed, name=THUMB, choose=by_rule_of_thumb)}
 
 
@@ -155,7 +157,7 @@ class Answering:
     def __init__(self, refer: Refer, item: Item) -> None:
         self._refer, self._item = refer, item
 
-    def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """See Referrer.refer."""
         assert rgb.shape == self._item.frame.rgb.shape
         assert words
@@ -172,7 +174,7 @@ def items_of(relation: str, first: int, wanted: int, noise: str, errors: bool) -
 
 
 def measured_key(item: Item) -> str | None:
-    """The one relation that an item measures; None where it cannot: unclear, refused, several things or relations."""
+    """The one relation that an item measures; None where it cannot: unclear, refused, several objects or relations."""
     target = item.query.target
     clear = item.status is Status.OK and not item.band and item.answerable_after_errors
     single = target.count in (None, 1) and target.choice is None and len(item.ids) == 1
@@ -180,7 +182,7 @@ def measured_key(item: Item) -> str | None:
     return keys[0] if clear and single and len(keys) == 1 else None
 
 
-def count(item: Item, key: str, found: Sequence[Found], to: Table) -> None:
+def count(item: Item, key: str, found: Sequence[NamedObject], to: Table) -> None:
     """Count one answer as right, wrong or none."""
     row = named(found, item.detections, SecondOpinionConfig().overlap, "measured")
     outcome = "none" if row is None else "right" if item.detections[row].id in item.ids else "wrong"
@@ -287,7 +289,7 @@ def ask(item: Item, sentence: str, refer: Refer | None, reliability: str) -> dic
 
 
 def score(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Shares of every condition. "clear": outside the band, and the detector left the same answer in the picture."""
+    """Shares of every condition. "clear": outside the band, and the detector left the same answer in the image."""
     names = list(outcomes[0]["given"]) if outcomes else []
     clear = [o for o in outcomes if o["usable"] and not o["band"]]
     answerable = [o for o in clear if o["kind"] == "answerable"]

@@ -51,7 +51,7 @@ def new_language(sizes: Sizes) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the frozen encoder gives for some pictures, so that it need not look again in each step.
+    """What the frozen encoder gives for some images, so that it need not look again in each step.
 
     Args:
         states: its hidden states, (B, N, W) each; None for those that no projector takes.
@@ -63,7 +63,7 @@ class Seen:
         return next(len(state) for state in self.states if state is not None)
 
     def __getitem__(self, chosen: Tensor) -> Seen:
-        """Of some of the pictures; (M,) int."""
+        """Of some of the images; (M,) int."""
         return Seen(tuple(None if state is None else state[chosen] for state in self.states))
 
 
@@ -142,14 +142,14 @@ class Built(nn.Module):
         return Seen(tuple(torch.cat([one[i] for one in found]) if i in kept else None for i in range(count)))
 
     def loss(self, pixels: Tensor | Seen, tokens: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of the labelled tokens, summed; pictures as `logits` takes them, (B, N) and (B, N)."""
+        """Cross-entropy of the labelled tokens, summed; images as `logits` takes them, (B, N) and (B, N)."""
         logits = self.logits(pixels, tokens)[:, :-1].float()
         return nn.functional.cross_entropy(
             logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
         )
 
     def logits(self, pixels: Tensor | Seen, tokens: Tensor) -> Tensor:
-        """(B, N, V) of (B, 3, S, S) pictures, or what was seen of them, and (B, N) tokens.
+        """(B, N, V) of (B, 3, S, S) images, or what was seen of them, and (B, N) tokens.
 
         Padding stands behind all other tokens, so no token that counts sees it and no mask is needed.
         """

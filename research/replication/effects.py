@@ -10,7 +10,7 @@ the factorial. In that table of seeds × groups,
 seed, group and rest drawn at random (two ways crossed, one value a cell). The variance of the mean is
 (MS_seed + MS_group - MS_rest) / (S G), with Satterthwaite's degrees of freedom and Student's t; see Searle, Casella and
 McCulloch (1992), Variance Components. With three seeds such an interval is wide where seeds differ, as it should be.
-A group holds all pictures of one question and counts as one, however many it has.
+A group holds all images of one question and counts as one, however many it has.
 
 Knows numbers alone.
 """

@@ -51,8 +51,8 @@ def right_answers(built: Built, questions: Sequence[Question], sizes: Sizes, per
 def asked(questions: Sequence[Question], sizes: Sizes) -> dict[str, Tensor]:
     """Inputs of the model for some questions."""
     rows = padded([prompt(one.item.plain.question, sizes.side**2) for one in questions])
-    pictures = pixels([one.item.plain.rgb for one in questions], sizes.picture)
-    return {"input_ids": rows, "attention_mask": (rows != PAD).long(), "pixel_values": pictures}
+    images = pixels([one.item.plain.rgb for one in questions], sizes.image)
+    return {"input_ids": rows, "attention_mask": (rows != PAD).long(), "pixel_values": images}
 
 
 def chosen(scores: Tensor, question: Question) -> str:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the encoders are trained for, each after its paper, as far as a small budget goes.
 
-- clip: softmax over the pictures and captions of a batch (Radford et al. 2021), temperature learnt from 0.07.
+- clip: softmax over the images and captions of a batch (Radford et al. 2021), temperature learnt from 0.07.
 - siglip: a sigmoid for each pair (Zhai et al. 2023), scale learnt from 10, bias from -10.
 - siglip2: siglip and captioning all along, and in the last fifth of the steps features of hidden patches foretold
   from a moving mean of the encoder (after Tschannen et al. 2025). Of the original's captioning decoder with boxes,
   local crops and curation of data nothing is here, and hidden patches are painted grey.
 - aimv2: each patch foretold from those before it, with a prefix seen both ways, then the caption, at weights 0.4 and 1
   (after Fini et al. 2024); pixels of a patch are normalised to mean 0 and variance 1.
-- cloc: clip and, at weight 1, two regions of each picture contrasted with their captions and found by them (Chen et
+- cloc: clip and, at weight 1, two regions of each image contrasted with their captions and found by them (Chen et
   al. 2024): prompter, box head and losses are those of `remedies/cloc.py`, and the encoder learns with them.
 """
 
@@ -28,8 +28,8 @@ from transformers import Aimv2VisionModel, CLIPVisionModel, SiglipVisionModel
 
 from research.replication.captions import CaptionEncoder, Teller, caption_tokens
 from research.replication.grammar import caption
-from research.replication.scenes import Scene
-from research.replication.settings import Settings, Sizes
+from research.replication.scenes import DrawnScene
+from research.replication.settings import ReplicationSettings, Sizes
 from spatial_vlm_ros.errors import UnknownNameError
 from spatial_vlm_ros.vlm.remedies.cloc import BoxHead, ClocSizes, Prompter, grounding_loss, region_text_loss
 from spatial_vlm_ros.vlm.remedies.encoders import vision_config
@@ -74,16 +74,20 @@ class Batch:
 
 
 def batch_of(
-    scenes: Sequence[Scene], pictures: Tensor, settings: Settings, progress: float, rng: np.random.Generator
+    scenes: Sequence[DrawnScene],
+    images: Tensor,
+    settings: ReplicationSettings,
+    progress: float,
+    rng: np.random.Generator,
 ) -> Batch:
     """Pictures (B, 3, S, S), -1 to 1, captions and regions of scenes; the same for all objectives."""
     texts = [caption(scene, settings.told_share, rng) for scene in scenes]
-    chosen = [[scene.things[i] for i in rng.permutation(len(scene.things))[:REGIONS]] for scene in scenes]
+    chosen = [[scene.objects[i] for i in rng.permutation(len(scene.objects))[:REGIONS]] for scene in scenes]
     return Batch(
-        pictures,
+        images,
         caption_tokens(texts),
-        torch.tensor([[thing.box for thing in things] for things in chosen]),
-        caption_tokens([f"a {thing.name}" for things in chosen for thing in things]),
+        torch.tensor([[obj.box for obj in objects] for objects in chosen]),
+        caption_tokens([f"a {obj.name}" for objects in chosen for obj in objects]),
         progress,
         rng,
     )
@@ -96,7 +100,7 @@ def new_vision(kind: str, sizes: Sizes) -> Any:
     kind = "clip" if kind == "cloc" else kind
     wide = 4 * sizes.vision_width if kind != "aimv2" else round(8 * sizes.vision_width / 3 / 8) * 8
     config = vision_config(
-        kind, sizes.vision_width, sizes.vision_layers, sizes.vision_heads, sizes.picture, sizes.patch, wide
+        kind, sizes.vision_width, sizes.vision_layers, sizes.vision_heads, sizes.image, sizes.patch, wide
     )
     vision = _CLASSES[kind](config)
     with torch.no_grad():
@@ -135,7 +139,7 @@ class Contrast(nn.Module):
         width = sizes.vision_width
         self.vision, self.kind = vision, kind
         self.text = CaptionEncoder(width, sizes.text_layers, sizes.vision_heads)
-        self.of_picture, self.of_text = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.of_image, self.of_text = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
         self.scale = nn.Parameter(torch.tensor(math.log(10.0 if kind.startswith("siglip") else 1 / 0.07)))
         if kind.startswith("siglip"):
             self.bias = nn.Parameter(torch.tensor(-10.0))
@@ -150,17 +154,17 @@ class Contrast(nn.Module):
         texts = F.normalize(self.of_text(self.text(batch.captions)).float(), dim=-1)
         if self.kind.startswith("siglip"):
             return self.sigmoid_loss(seen.last_hidden_state, texts)
-        images = F.normalize(self.of_picture(seen.pooler_output).float(), dim=-1)
+        images = F.normalize(self.of_image(seen.pooler_output).float(), dim=-1)
         own = torch.arange(len(images))
         logits = images @ texts.T * self.scale.exp().clamp(max=100.0)
         loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
         return loss + self._region_loss(seen.last_hidden_state[:, 1:], batch) if self.kind == "cloc" else loss
 
     def sigmoid_loss(self, tokens: Tensor, texts: Tensor) -> Tensor:
-        """Scalar: sum over pairs, mean over pictures; tokens (B, N, W), texts (B, W) of length 1."""
+        """Scalar: sum over pairs, mean over images; tokens (B, N, W), texts (B, W) of length 1."""
         asked = self.asked.expand(len(tokens), -1, -1).to(tokens)
         pooled = self.pool(asked, tokens, tokens, need_weights=False)[0][:, 0]
-        images = F.normalize(self.of_picture(pooled).float(), dim=-1)
+        images = F.normalize(self.of_image(pooled).float(), dim=-1)
         logits = images @ texts.T * self.scale.exp() + self.bias
         signs = 2 * torch.eye(len(images)) - 1
         return -F.logsigmoid(signs * logits).sum() / len(images)
@@ -228,9 +232,9 @@ class Autoregressive(nn.Module):
         assert foretold is not None
         return told + PIXEL_WEIGHT * F.mse_loss(foretold.float()[behind], wanted[behind])
 
-    def features(self, pictures: Tensor, prefix: Tensor) -> Tensor:
+    def features(self, images: Tensor, prefix: Tensor) -> Tensor:
         """(B, N, W): patch i sees patches up to itself, and all of the prefix; prefix (B,) int."""
-        states = self.vision.embeddings(pictures)
+        states = self.vision.embeddings(images)
         count = torch.arange(states.shape[1])
         mask = (count[None, :] <= count[:, None])[None] | (count[None, None, :] < prefix[:, None, None])
         for layer in self.vision.encoder.layers:
@@ -238,6 +242,6 @@ class Autoregressive(nn.Module):
         return self.vision.rms_norm(states)
 
 
-def patches_of(pictures: Tensor, patch: int) -> Tensor:
+def patches_of(images: Tensor, patch: int) -> Tensor:
     """(B, N, 3 patch²) of (B, 3, S, S), in the order of reading."""
-    return F.unfold(pictures, patch, stride=patch).transpose(1, 2)
+    return F.unfold(images, patch, stride=patch).transpose(1, 2)

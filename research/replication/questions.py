@@ -15,7 +15,7 @@ from research.replication.words import encode
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER, depth_group
 from spatial_vlm_ros.vlm.diagnostics.flat_items import FEWEST, MOST, NAMINGS, PLACES, absolute_group, relative_group
-from spatial_vlm_ros.vlm.diagnostics.items import Item
+from spatial_vlm_ros.vlm.diagnostics.items import ProbeItem
 
 TYPES = (
     *(f"{kind} {naming}" for kind in ("absolute", "relative") for naming in NAMINGS),
@@ -29,7 +29,7 @@ KINDS = ("absolute", "relative", "depth")
 class Question:
     """An item and its type, one of TYPES."""
 
-    item: Item
+    item: ProbeItem
     type: str
 
     @property

@@ -26,14 +26,14 @@ from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (
     HIGH_ALPHAS,
     LOW_ALPHAS,
     AdaptVis,
+    CaseSplit,
     ScalingVis,
-    Split,
     tune_adaptive,
     tune_scaling,
 )
 
 LOCATIONS = 96
-"""Test pictures on which a PIN is asked for a place."""
+"""Test images on which a PIN is asked for a place."""
 
 
 def run_cell(name: str, run: Run) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def attention_scaled(
     Raises:
         InputError: no validation question.
     """
-    split = Split(len(validation), share=1.0)
+    split = CaseSplit(len(validation), share=1.0)
     factors = sorted({*ALPHAS, *LOW_ALPHAS, *HIGH_ALPHAS})
     correct, confidences = {}, []
     for alpha in factors:
@@ -144,7 +144,7 @@ def _scaled(built: Built, question: Question, settings: ScalingVis | AdaptVis, s
 
 
 def location_right(built: Built, sizes: Sizes) -> dict[str, float]:
-    """Share of test pictures in which the row, the column and both of a thing are told rightly after its colour.
+    """Share of test images in which the row, the column and both of an object are told rightly after its colour.
 
     The model goes on from the first word of a description; chance is one by the rows, the columns, and the cells.
     """
@@ -152,11 +152,13 @@ def location_right(built: Built, sizes: Sizes) -> dict[str, float]:
     for start in range(0, LOCATIONS, 32):
         rngs = [rng_of("test", 1, start + i) for i in range(32)]
         scenes = [draw_scene(rng, 0.25) for rng in rngs]
-        things = [scene.things[int(rng.integers(len(scene.things)))] for scene, rng in zip(scenes, rngs, strict=True)]
-        pictures = pixels([scene.picture() for scene in scenes], sizes.picture)
-        best = built.last_logits(pictures, padded([prompt(one.colour, sizes.side**2) for one in things])).argmax(dim=1)
+        objects = [
+            scene.objects[int(rng.integers(len(scene.objects)))] for scene, rng in zip(scenes, rngs, strict=True)
+        ]
+        images = pixels([scene.image() for scene in scenes], sizes.image)
+        best = built.last_logits(images, padded([prompt(one.colour, sizes.side**2) for one in objects])).argmax(dim=1)
         told += [cell_of(token) or (-1, -1) for token in best.tolist()]
-        wanted += [one.cell(sizes.side) for one in things]
+        wanted += [one.cell(sizes.side) for one in objects]
     good = np.array(told) == np.array(wanted)
     return {
         "row": round(float(good[:, 0].mean()), 4),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes that models learn from: things with places, what may be asked about them, and their picture.
+"""Scenes that models learn from: objects with places, what may be asked about them, and their image.
 
-The questions have the words of the diagnostics' items and the pictures come from the same pen, but scenes are free:
+The questions have the words of the diagnostics' items and the images come from the same pen, but scenes are free:
 nothing is balanced, as it is not in the world. On the free tabletop what is farther is mostly also higher in the
-picture.
+image.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from spatial_vlm_ros.vlm.diagnostics.flat_items import (
     PLACES,
     RELATIVE_ASKED,
 )
-from spatial_vlm_ros.vlm.diagnostics.tabletop_drawing import Thing, columns_of, draw_tabletop, outline_of
+from spatial_vlm_ros.vlm.diagnostics.tabletop_drawing import DrawnObject, columns_of, draw_tabletop, outline_of
 
 SOLIDS = ("block", "cylinder")
 _RADII = (20.0, 30.0)  # pixels, as in the items
 _GAP = 6.0
-_CLEAR = 16.0  # pixels by which an outermost thing is asked for; items have 24
+_CLEAR = 16.0  # pixels by which an outermost object is asked for; items have 24
 _SLANT = 0.5  # as in the items
 _TRIES = 40
-_ON_TABLE = 0.7  # share of things without a stand
+_ON_TABLE = 0.7  # share of objects without a stand
 _ALONG, _LIFTS, _SIZES = (0.8, 2.0), (0.1, 0.55), (0.07, 0.26)  # metres, as in the items
 _DEPTH_GAP = 0.25
 _BESIDE, _ROOM = 8.0, 4.0
@@ -51,12 +51,12 @@ class Turn:
 
 @dataclass(frozen=True)
 class Placed:
-    """A thing as a picture shows it.
+    """A object as an image shows it.
 
     Args:
         shape: word.
         colour: word.
-        box: x1, y1, x2, y2, 0 to 1 of the picture.
+        box: x1, y1, x2, y2, 0 to 1 of the image.
     """
 
     shape: str
@@ -75,35 +75,35 @@ class Placed:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class DrawnScene:
     """Things, and all that may be asked about them.
 
     Args:
         kind: "flat" or "depth".
-        things: as they are seen.
+        objects: as they are seen.
         turns: all questions that have a clear answer, in random order; two of them never ask for the same pair.
         told: relations in words, one for each pair with a clear one.
     """
 
     kind: Literal["flat", "depth"]
-    things: tuple[Placed, ...]
+    objects: tuple[Placed, ...]
     turns: tuple[Turn, ...]
     told: tuple[str, ...]
-    _drawn: tuple[Shape, ...] | tuple[Thing, ...]
+    _drawn: tuple[Shape, ...] | tuple[DrawnObject, ...]
 
-    def picture(self) -> Rgb:
+    def image(self) -> Rgb:
         """(SIDE, SIDE, 3) uint8."""
         if self.kind == "flat":
             return draw_shapes([one for one in self._drawn if isinstance(one, Shape)])
-        return draw_tabletop([one for one in self._drawn if isinstance(one, Thing)])
+        return draw_tabletop([one for one in self._drawn if isinstance(one, DrawnObject)])
 
 
-def draw_scene(rng: np.random.Generator, depth_share: float) -> Scene:
+def draw_scene(rng: np.random.Generator, depth_share: float) -> DrawnScene:
     """A tabletop with that chance, else a flat scene."""
     return depth_scene(rng) if rng.uniform() < depth_share else flat_scene(rng)
 
 
-def flat_scene(rng: np.random.Generator) -> Scene:
+def flat_scene(rng: np.random.Generator) -> DrawnScene:
     """Two to six shapes on plain ground, no two alike in shape or colour."""
     count = int(rng.integers(FEWEST, MOST + 1))
     names = list(zip(rng.permutation(list(SHAPES))[:count], rng.permutation(list(COLOURS))[:count], strict=True))
@@ -132,10 +132,10 @@ def flat_scene(rng: np.random.Generator) -> Scene:
         for s in shapes
     ]
     order = rng.permutation(len(turns))
-    return Scene("flat", tuple(placed), tuple(turns[i] for i in order), tuple(told), tuple(shapes))
+    return DrawnScene("flat", tuple(placed), tuple(turns[i] for i in order), tuple(told), tuple(shapes))
 
 
-def depth_scene(rng: np.random.Generator) -> Scene:
+def depth_scene(rng: np.random.Generator) -> DrawnScene:
     """Two or three blocks and cylinders side by side on a table, of different colours, one clearly farther."""
     while True:
         scene = _tabletop(rng)
@@ -143,12 +143,12 @@ def depth_scene(rng: np.random.Generator) -> Scene:
             return scene
 
 
-def _tabletop(rng: np.random.Generator) -> Scene:
+def _tabletop(rng: np.random.Generator) -> DrawnScene:
     count = int(rng.integers(2, 4))
     colours = [str(colour) for colour in rng.permutation(list(COLOURS_ASKED))[:count]]
-    things = _on_table(colours, rng)
+    objects = _on_table(colours, rng)
     turns, told = [], []
-    for one, other in itertools.permutations(things, 2):
+    for one, other in itertools.permutations(objects, 2):
         ways = (one.y - other.y, one.distance - other.distance, one.depth - other.depth)
         if min(ways) < _DEPTH_GAP:
             continue
@@ -158,15 +158,15 @@ def _tabletop(rng: np.random.Generator) -> Scene:
         turns.append(Turn(DEPTH_ASKED[asked].format(*(names[i] for i in order)), names[asked == "nearer"]))
         told.append(f"the {names[0]} is farther than the {names[1]}")
     placed = []
-    for thing in things:
-        outline = outline_of(thing)
-        placed.append(Placed(thing.shape, thing.colour, _boxed(*outline.min(axis=0), *outline.max(axis=0))))
+    for obj in objects:
+        outline = outline_of(obj)
+        placed.append(Placed(obj.shape, obj.colour, _boxed(*outline.min(axis=0), *outline.max(axis=0))))
     shuffled = rng.permutation(len(turns))
-    return Scene("depth", tuple(placed), tuple(turns[i] for i in shuffled), tuple(told), tuple(things))
+    return DrawnScene("depth", tuple(placed), tuple(turns[i] for i in shuffled), tuple(told), tuple(objects))
 
 
 def called(shape: Shape | Placed, naming: str) -> str:
-    """What a thing is called: "red shape", "circle" or "red circle"."""
+    """What an object is called: "red shape", "circle" or "red circle"."""
     return {"colour": f"{shape.colour} shape", "shape": shape.shape, "both": f"{shape.colour} {shape.shape}"}[naming]
 
 
@@ -199,25 +199,25 @@ def _scattered(looks: list[tuple[str, str]], rng: np.random.Generator) -> list[S
     return shapes
 
 
-def _on_table(colours: list[str], rng: np.random.Generator) -> list[Thing]:
-    """Things that are whole in the picture and side by side."""
-    things: list[Thing] = []
+def _on_table(colours: list[str], rng: np.random.Generator) -> list[DrawnObject]:
+    """Things that are whole in the image and side by side."""
+    objects: list[DrawnObject] = []
     columns: list[tuple[float, float]] = []
-    while len(things) < len(colours):
+    while len(objects) < len(colours):
         for _ in range(_TRIES):
             along, size = float(rng.uniform(*_ALONG)), float(rng.uniform(*_SIZES))
             lift = 0.0 if rng.uniform() < _ON_TABLE else float(rng.uniform(*_LIFTS))
             shape = SOLIDS[int(rng.integers(2))]
-            thing = Thing(shape, colours[len(things)], float(rng.uniform(-0.5, 0.5)) * along, along, lift, size)
-            outline, (left, right) = outline_of(thing), columns_of(thing)
+            obj = DrawnObject(shape, colours[len(objects)], float(rng.uniform(-0.5, 0.5)) * along, along, lift, size)
+            outline, (left, right) = outline_of(obj), columns_of(obj)
             within = outline.min() >= _ROOM and outline.max() <= SIDE - 1 - _ROOM
             if within and all(max(left - b, a - right) >= _BESIDE for a, b in columns):
-                things.append(thing)
+                objects.append(obj)
                 columns.append((left, right))
                 break
         else:
-            things, columns = [], []
-    return things
+            objects, columns = [], []
+    return objects
 
 
 def _boxed(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, float, float]:

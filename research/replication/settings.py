@@ -14,8 +14,8 @@ class Sizes:
     """Of the models.
 
     Args:
-        picture: side of the square pictures, pixels.
-        patch: side of a patch, pixels; divides the picture.
+        image: side of the square images, pixels.
+        patch: side of a patch, pixels; divides the image.
         vision_width: of the encoder, in fours.
         vision_layers: of the encoder; the features of the cells "multi" come from its second half.
         vision_heads: of the encoder.
@@ -29,7 +29,7 @@ class Sizes:
         InputError: sizes that make no model.
     """
 
-    picture: int = 144
+    image: int = 144
     patch: int = 24
     vision_width: int = 64
     vision_layers: int = 4
@@ -42,7 +42,7 @@ class Sizes:
 
     def __post_init__(self) -> None:
         divides = (
-            (self.picture, self.patch), (self.vision_width, 4 * self.vision_heads), (self.width, 4 * self.heads)
+            (self.image, self.patch), (self.vision_width, 4 * self.vision_heads), (self.width, 4 * self.heads)
         )  # fmt: skip
         if min(asdict(self).values()) < 1 or self.vision_layers < 2 or any(a % b for a, b in divides):
             expected = "numbers above zero, two vision layers, patch | picture, 4 heads | widths"
@@ -51,7 +51,7 @@ class Sizes:
     @property
     def side(self) -> int:
         """Rows, and columns, of patches."""
-        return self.picture // self.patch
+        return self.image // self.patch
 
     @property
     def several(self) -> tuple[int, ...]:
@@ -65,12 +65,12 @@ class Stage:
 
     Args:
         steps: of the optimiser.
-        batch: pictures or texts a step.
+        batch: images or texts a step.
         rate: highest learning rate.
         decay: of weights.
 
     Raises:
-        InputError: fewer than one step or picture, or a rate that is not above zero.
+        InputError: fewer than one step or image, or a rate that is not above zero.
     """
 
     steps: int
@@ -84,7 +84,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ReplicationSettings:
     """Of all runs.
 
     Args:
@@ -94,10 +94,10 @@ class Settings:
         projector: training of the projector alone.
         tuning: training of projector and language model together.
         pin: training of a PIN on a frozen model.
-        turns: most questions about a training picture.
-        depth_share: of training pictures that are tabletops.
-        told_share: of captions that tell a relation between two things.
-        described_share: of pictures in tuning on which all things are told with their squares before the questions.
+        turns: most questions about a training image.
+        depth_share: of training images that are tabletops.
+        told_share: of captions that tell a relation between two objects.
+        described_share: of images in tuning on which all objects are told with their squares before the questions.
         loud: factor on image tokens in the cells "loud".
         test: groups of questions (absolute, relative, depth) to report on.
         validation: the same, to tune on.
@@ -138,9 +138,9 @@ class Settings:
         return asdict(self)
 
 
-FULL = Settings()
+FULL = ReplicationSettings()
 """What results are reported of."""
-SMALL = Settings(
+SMALL = ReplicationSettings(
     Sizes(48, 12, 32, 3, 2, 48, 2, 2, 64, 1),
     *(Stage(3, 4, 1e-3), Stage(3, 4, 1e-3), Stage(2, 4, 1e-3), Stage(4, 4, 1e-3), Stage(2, 4, 1e-3)),
     test=(3, 3, 1),

@@ -22,9 +22,9 @@ from research.replication.examining import norm_ratio
 from research.replication.grammar import described, lesson
 from research.replication.objectives import batch_of, objective_of
 from research.replication.questions import draw_questions
-from research.replication.scenes import Scene, Turn, draw_scene
+from research.replication.scenes import DrawnScene, Turn, draw_scene
 from research.replication.seeds import rng_of, seed_of
-from research.replication.settings import Settings, Stage
+from research.replication.settings import ReplicationSettings, Stage
 from research.replication.training import Watch, digest, train
 from research.replication.words import (
     IGNORED,
@@ -53,7 +53,7 @@ class Run:
     """
 
     number: int
-    settings: Settings
+    settings: ReplicationSettings
     work: Path
     watch: Watch
 
@@ -81,8 +81,8 @@ def trained_encoder(run: Run, kind: str) -> dict[str, Tensor]:
 
     def loss_of(step: int) -> Tensor:
         rng = _rng(run, "encoder", step)
-        scenes, pictures = _drawn(run, "encoder", stage, rng)
-        return objective.loss(batch_of(scenes, pictures, settings, step / stage.steps, rng))
+        scenes, images = _drawn(run, "encoder", stage, rng)
+        return objective.loss(batch_of(scenes, images, settings, step / stage.steps, rng))
 
     run.train(f"encoder-{kind}", objective, loss_of, stage, told_share=settings.told_share)
     return dict(objective.vision.state_dict())
@@ -126,7 +126,7 @@ def trained_model(run: Run, recipe: Recipe) -> tuple[Built, float]:
 
 
 def trained_pin(run: Run, built: Built, name: str) -> Pin:
-    """A PIN on a frozen model, trained to tell where things are; it is left on the model. Raises as `train`.
+    """A PIN on a frozen model, trained to tell where objects are; it is left on the model. Raises as `train`.
 
     The sentences are those in which the model tells places, as published with sentences that read as captions; loss is
     on the squares alone.
@@ -140,43 +140,43 @@ def trained_pin(run: Run, built: Built, name: str) -> Pin:
 
     def loss_of(step: int) -> Tensor:
         rng = _rng(run, "pin", step)
-        scenes, pictures = _drawn(run, "pin", stage, rng)
+        scenes, images = _drawn(run, "pin", stage, rng)
         rows = []
         for scene in scenes:
             turn = Turn("", described(scene, sizes.side, rng))
             tokens, labels = conversation([turn], built.model.config.image_seq_length)
             rows.append((tokens, [one if one != IGNORED and cell_of(one) else IGNORED for one in labels]))
-        return _mean_loss(built, pictures, rows)
+        return _mean_loss(built, images, rows)
 
     run.train(name, pin, loss_of, stage, cell=name, model=digest(built.state_dict()))
     return pin
 
 
-def conversation_loss(built: Built, pictures: Seen | Tensor, turns: Sequence[Sequence[Turn]]) -> Tensor:
+def conversation_loss(built: Built, images: Seen | Tensor, turns: Sequence[Sequence[Turn]]) -> Tensor:
     """Mean cross-entropy of the answers of a batch.
 
     Args:
         built: the model.
-        pictures: (B, 3, S, S), -1 to 1, or what was seen of them.
+        images: (B, 3, S, S), -1 to 1, or what was seen of them.
         turns: B conversations.
     """
-    return _mean_loss(built, pictures, [conversation(one, built.model.config.image_seq_length) for one in turns])
+    return _mean_loss(built, images, [conversation(one, built.model.config.image_seq_length) for one in turns])
 
 
-def _mean_loss(built: Built, pictures: Seen | Tensor, rows: Sequence[tuple[list[int], list[int]]]) -> Tensor:
+def _mean_loss(built: Built, images: Seen | Tensor, rows: Sequence[tuple[list[int], list[int]]]) -> Tensor:
     """Of B rows of tokens and labels; short rows and long ones apart, for padding costs as much as words."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
     total, learnt = torch.zeros(()), 0
     for part in (order[: len(order) // 2], order[len(order) // 2 :]):
         if part:
             tokens, labels = padded([rows[i][0] for i in part]), padded([rows[i][1] for i in part], IGNORED)
-            total = total + built.loss(pictures[torch.tensor(part)], tokens, labels)
+            total = total + built.loss(images[torch.tensor(part)], tokens, labels)
             learnt += int((labels != IGNORED).sum())
     return total / learnt
 
 
 def _asking(run: Run, built: Built, part: str, stage: Stage) -> Callable[[int], Tensor]:
-    """Loss of a step of stage (c), which describes pictures, or (d), which also asks about them."""
+    """Loss of a step of stage (c), which describes images, or (d), which also asks about them."""
     settings = run.settings
     share = 1.0 if part == "projector" else settings.described_share
     pool = (part, run.number, settings.pool, settings.depth_share)
@@ -184,7 +184,7 @@ def _asking(run: Run, built: Built, part: str, stage: Stage) -> Callable[[int], 
 
     def loss_of(step: int) -> Tensor:
         if not seen:
-            seen.append(built.see(scaled(_pictures(*pool, settings.sizes.picture))))
+            seen.append(built.see(scaled(_images(*pool, settings.sizes.image))))
         rng = _rng(run, part, step)
         chosen = rng.integers(settings.pool, size=stage.batch)
         turns = []
@@ -202,22 +202,22 @@ def _rng(run: Run, part: str, step: int) -> np.random.Generator:
     return rng_of(part, run.number, _STEPS + step)
 
 
-def _drawn(run: Run, part: str, stage: Stage, rng: np.random.Generator) -> tuple[list[Scene], Tensor]:
-    """Scenes of a batch and their pictures, (B, 3, S, S) float32, -1 to 1."""
+def _drawn(run: Run, part: str, stage: Stage, rng: np.random.Generator) -> tuple[list[DrawnScene], Tensor]:
+    """Scenes of a batch and their images, (B, 3, S, S) float32, -1 to 1."""
     settings = run.settings
     pool = (part, run.number, settings.pool, settings.depth_share)
     chosen = rng.integers(settings.pool, size=stage.batch)
     scenes = _scenes(*pool)
-    return [scenes[i] for i in chosen], scaled(_pictures(*pool, settings.sizes.picture)[chosen])
+    return [scenes[i] for i in chosen], scaled(_images(*pool, settings.sizes.image)[chosen])
 
 
 @lru_cache(maxsize=_POOLS)
-def _scenes(part: str, number: int, count: int, share: float) -> tuple[Scene, ...]:
+def _scenes(part: str, number: int, count: int, share: float) -> tuple[DrawnScene, ...]:
     """All that a stage draws from; kept, for the cells of a run learn from the same."""
     return tuple(draw_scene(rng_of(part, number, i), share) for i in range(count))
 
 
 @lru_cache(maxsize=_POOLS)
-def _pictures(part: str, number: int, count: int, share: float, side: int) -> Tensor:
+def _images(part: str, number: int, count: int, share: float, side: int) -> Tensor:
     """(N, 3, side, side) uint8 of `_scenes`."""
-    return torch.stack([small(scene.picture(), side) for scene in _scenes(part, number, count, share)])
+    return torch.stack([small(scene.image(), side) for scene in _scenes(part, number, count, share)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Word-level tokenizer of the grammar, and what a processor makes of pictures and questions."""
+"""Word-level tokenizer of the grammar, and what a processor makes of images and questions."""
 
 from __future__ import annotations
 
@@ -87,29 +87,29 @@ def padded(rows: Sequence[Sequence[int]], fill: int = PAD) -> Tensor:
     return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows])
 
 
-def pixels(pictures: Sequence[Rgb], side: int) -> Tensor:
-    """(B, 3, side, side) float32, -1 to 1, of pictures of any size, made smaller by area."""
-    return scaled(torch.stack([small(rgb, side) for rgb in pictures]))
+def pixels(images: Sequence[Rgb], side: int) -> Tensor:
+    """(B, 3, side, side) float32, -1 to 1, of images of any size, made smaller by area."""
+    return scaled(torch.stack([small(rgb, side) for rgb in images]))
 
 
-def small(picture: Rgb, side: int) -> Tensor:
-    """(3, side, side) uint8 of a picture of any size, made smaller by area."""
-    resized = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+def small(image: Rgb, side: int) -> Tensor:
+    """(3, side, side) uint8 of an image of any size, made smaller by area."""
+    resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
 
 
-def scaled(pictures: Tensor) -> Tensor:
+def scaled(images: Tensor) -> Tensor:
     """float32, -1 to 1, of uint8."""
-    return pictures.float().div(127.5).sub(1.0)
+    return images.float().div(127.5).sub(1.0)
 
 
 def prompt(question: str, image_tokens: int) -> list[int]:
-    """Begin, the picture, the question."""
+    """Begin, the image, the question."""
     return [BEGIN, *[IMAGE] * image_tokens, *encode(question)]
 
 
 def conversation(turns: Sequence[Turn], image_tokens: int) -> tuple[list[int], list[int]]:
-    """Tokens of a picture with several questions, and labels: answers and their ends; all else is IGNORED."""
+    """Tokens of an image with several questions, and labels: answers and their ends; all else is IGNORED."""
     tokens, labels = [BEGIN, *[IMAGE] * image_tokens], [IGNORED] * (1 + image_tokens)
     for turn in turns:
         question, answer = encode(turn.question), [*encode(turn.answer), END]

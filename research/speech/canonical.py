@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One form for every meaning, so that two queries can be compared: what docs/relations.md says is one thing is one."""
+"""One form for every meaning, so that two queries can be compared: what docs/relations.md says is one object is one."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def canonical(query: SpatialQuery) -> SpatialQuery:
     """The query in the form that all of its equals share.
 
     Words, shares and readings are dropped. Order among clauses and among attributes does not matter; "gray" is "grey";
-    the first from the left is the leftmost, the top drawer the highest; on the other side of one thing is behind it;
+    the first from the left is the leftmost, the top drawer the highest; on the other side of one object is behind it;
     what is not inside is out of it, what is not taller is shorter, not less than a metre away is at least one; a frame
-    is kept where something depends on it. "It" is what the step before was about, and to pick a thing up and then put
+    is kept where something depends on it. "It" is what the step before was about, and to pick an object up and then put
     or give it is to put or give it. Where there are several steps, they say all.
     """
     steps = query.steps or (Step(query.action, query.target, query.destination),)
@@ -165,7 +165,7 @@ def _frames_of(clause: RelationClause) -> Iterator[FrameOfReference | None]:
 
 
 def reframed(query: SpatialQuery, frame: FrameOfReference | None) -> SpatialQuery:
-    """The same with this frame for all that depends on one, save what is seen from a thing itself."""
+    """The same with this frame for all that depends on one, save what is seen from an object itself."""
     goal = query.destination
     steps = tuple(
         replace(

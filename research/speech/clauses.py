@@ -46,7 +46,7 @@ Worder = Callable[[NounPhrase, Voice], Anchor]
 
 
 def word_clause(clause: RelationClause, plural: bool, voice: Voice, worder: Worder) -> Wording:
-    """Words for a clause about one thing or (`plural`) several; `worder` words its anchors.
+    """Words for a clause about one object or (`plural`) several; `worder` words its anchors.
 
     Raises:
         UnknownNameError: there are no words for the relation.
@@ -192,9 +192,10 @@ class _Saying:
     def having(self) -> Wording:
         """As in "with it on top", "that has it on top"."""
         place = self.voice.usual(self.forms.having).replace("{it}", "them" if self.plural else "it")
-        things = f"{self.filled()} {place}"
+        objects = f"{self.filled()} {place}"
         return Wording(
-            f"{'without' if self.clause.negated else 'with'} {things}", self._doing(f"has {things}", f"have {things}")
+            f"{'without' if self.clause.negated else 'with'} {objects}",
+            self._doing(f"has {objects}", f"have {objects}"),
         )
 
     def stranded(self) -> Wording:

@@ -22,12 +22,12 @@ class Forms:
         stative: after "is" and after a noun only.
         finite: after "is" only.
         verbs: in place of "is …".
-        having: what follows the anchor after "with" and "that has"; `it` is the thing itself.
+        having: what follows the anchor after "with" and "that has"; `it` is the object itself.
         stranded: prepositions after "that the anchor is".
         measured: templates with {d}, for stated distances.
         goal: more templates after "put X".
         here: as `at`, seen from where nobody in particular stands: only without a stated frame.
-        posture: whether things stand, sit or lie so.
+        posture: whether objects stand, sit or lie so.
     """
 
     at: tuple[str, ...] = ()
@@ -241,7 +241,7 @@ OTHER_SIDE_FROM = (
     "over on the other side of {a} from {b}",
     "on the other side of {a} as seen from {b}",
 )
-"""Ways to say that a thing is on the other side of one thing from another."""
+"""Ways to say that an object is on the other side of one object from another."""
 
 FRAMED = frozenset(
     {

@@ -26,17 +26,17 @@ from spatial_vlm_ros.types import (
     Step,
 )
 
-_THINGS = (*nouns.SMALL, *nouns.SMALL, *nouns.CONTAINERS)
+_OBJECTS = (*nouns.SMALL, *nouns.SMALL, *nouns.CONTAINERS)
 _OFTEN, _SOMETIMES, _SELDOM = 8, 3, 2
 
 
 @dataclass(frozen=True)
 class _Use:
-    """How often a relation is said, of what, to what, and whether things are put so."""
+    """How often a relation is said, of what, to what, and whether objects are put so."""
 
     often: int
-    anchors: tuple[str, ...] = _THINGS
-    targets: tuple[str, ...] = _THINGS
+    anchors: tuple[str, ...] = _OBJECTS
+    targets: tuple[str, ...] = _OBJECTS
     goal: bool = False
     plural: float = 0.08  # share of plural anchors
 
@@ -127,9 +127,9 @@ class _Maker:
 
     # -------------------------------------------------------------------------------------------- phrases
 
-    def thing(self, options: Sequence[str], plain: bool = False) -> NounPhrase:
+    def obj(self, options: Sequence[str], plain: bool = False) -> NounPhrase:
         """A noun with what one sees of it."""
-        if options == _THINGS and not plain and self.chance(0.04):
+        if options == _OBJECTS and not plain and self.chance(0.04):
             return NounPhrase("object", (self.choose(nouns.COLOURS),) if self.chance(0.5) else ())
         noun = self.noun(options)
         attributes = tuple(word for word in self.looks(noun) if word != noun)
@@ -152,7 +152,7 @@ class _Maker:
         return (self.choose(nouns.COLOURS), *made) if kinds < 0.56 else ()
 
     def anchor(self, options: Sequence[str], plural: float) -> NounPhrase:
-        phrase = self.thing(options)
+        phrase = self.obj(options)
         if phrase == NounPhrase("object"):
             return replace(phrase, attributes=(self.choose(nouns.COLOURS),))
         if phrase.category != "object" and self.chance(plural):
@@ -217,17 +217,17 @@ class _Maker:
             return (self.region(relation),)
         if relation == "between":
             if self.chance(use.plural):
-                return (replace(self.thing(use.anchors, plain=True), count=2),)
+                return (replace(self.obj(use.anchors, plain=True), count=2),)
             return self.anchor(use.anchors, 0.0), self.anchor(use.anchors, 0.0)
         if relation == "among":
-            return (replace(self.thing(use.anchors, plain=True), count=-1 if self.chance(0.7) else 3),)
+            return (replace(self.obj(use.anchors, plain=True), count=-1 if self.chance(0.7) else 3),)
         first = self.anchor(use.anchors, use.plural if plurals else 0.0)
         if relation == "on the other side of" and self.chance(0.3):
             return first, self.anchor(use.anchors, 0.0)
         return (first,)
 
     def restricted(self, phrase: NounPhrase) -> NounPhrase:
-        """An anchor with a clause of its own, one that fits most things."""
+        """An anchor with a clause of its own, one that fits most objects."""
         if phrase.count is not None or phrase.relations or phrase.category == "object":
             return phrase
         relation = self.choose((*_FIT_ALL[:6], "on")) if phrase.category in nouns.SMALL else self.choose(_FIT_ALL[:6])
@@ -251,17 +251,17 @@ class _Maker:
         return self.weighted({name: use.often for name, use in _USES.items()})
 
     def target(self, action: str, most: int = 3) -> NounPhrase:
-        """A thing with none to three clauses."""
+        """A object with none to three clauses."""
         count = min(most, int(self.rng.choice(4, p=(0.13, 0.6, 0.21, 0.06))))
         relation = self.relation(action, 1)
         options = _USES[relation].targets if action not in _FITTING else _FITTING[action]
         if count == 0:
-            phrase = self.thing(_FITTING.get(action, _THINGS), plain=True)
+            phrase = self.obj(_FITTING.get(action, _OBJECTS), plain=True)
             kind = self.rng.random()
             return self.ranked(phrase) if kind < 0.6 else self.several(phrase) if kind < 0.85 else phrase
         if relation == "part of":
             return self.part(action in ("pick", "give", "place"))
-        phrase = self.thing(options)
+        phrase = self.obj(options)
         if relation == "other than":
             return self.another(phrase)
         kind = self.rng.random()
@@ -294,7 +294,7 @@ class _Maker:
         return replace(phrase, attributes=(), relations=(replace(clause, anchors=(rival,)), *rest))
 
     def part(self, loose: bool) -> NounPhrase:
-        """A part of a thing, or a region of furniture; `loose`: one that comes off."""
+        """A part of an object, or a region of furniture; `loose`: one that comes off."""
         attributes: tuple[str, ...] = ()
         if not loose and self.chance(0.4):
             name = self.choose(tuple(nouns.REGIONS))
@@ -304,7 +304,7 @@ class _Maker:
             name = self.choose(nouns.LOOSE if loose else tuple(nouns.PARTS))
             owners = nouns.PARTS[name]
         self.used.add(name)
-        whole = self.thing(owners, plain=True)
+        whole = self.obj(owners, plain=True)
         if self.chance(0.15):
             whole = self.restricted(whole)
         return NounPhrase(name, attributes, relations=(RelationClause("part of", (whole,)),))
@@ -322,18 +322,18 @@ class _Maker:
         return Destination(clause.relation, clause.anchors, clause.frame, clause.distance)
 
     def steps(self) -> tuple[Step, ...]:
-        """Two things to do."""
+        """Two objects to do."""
         kind = self.rng.random()
         if kind < 0.35:
-            drawer = self.thing(("drawer", "box", "toolbox", "lunch box", "cupboard"))
-            thing = self.target("place", most=1)
-            return Step("open", drawer), Step("place", thing, Destination("inside", (drawer,)))
+            drawer = self.obj(("drawer", "box", "toolbox", "lunch box", "cupboard"))
+            obj = self.target("place", most=1)
+            return Step("open", drawer), Step("place", obj, Destination("inside", (drawer,)))
         if kind < 0.55:
-            thing = self.target("pick", most=1)
-            return Step("pick", thing), Step("give", thing)
+            obj = self.target("pick", most=1)
+            return Step("pick", obj), Step("give", obj)
         if kind < 0.8:
-            thing, other = self.target("pick", most=1), self.target("place", most=0)
-            return Step("pick", thing), Step("place", other, self.destination())
+            obj, other = self.target("pick", most=1), self.target("place", most=0)
+            return Step("pick", obj), Step("place", other, self.destination())
         first, second = self.target("push", most=1), self.target("pick", most=1)
         return Step(self.choose(("push", "pull", "look", "touch")), first), Step("pick", second)
 
@@ -345,10 +345,10 @@ class _Maker:
         action = self.weighted(_ACTIONS)
         if action != "place":
             return SpatialQuery("", action, self.target(action))
-        thing, goal = self.target(action, most=int(self.chance(0.5))), self.destination()
-        if goal.relation == "around" and thing.count is None:
-            thing = replace(thing, count=-1, superlative=None, ordinal=None, frame=None, choice=None)
-        return SpatialQuery("", action, thing, goal)
+        obj, goal = self.target(action, most=int(self.chance(0.5))), self.destination()
+        if goal.relation == "around" and obj.count is None:
+            obj = replace(obj, count=-1, superlative=None, ordinal=None, frame=None, choice=None)
+        return SpatialQuery("", action, obj, goal)
 
 
 def _one_view(query: SpatialQuery, rng: np.random.Generator) -> SpatialQuery:

@@ -23,10 +23,10 @@ CONTAINERS: tuple[str, ...] = (
     "box", "bowl", "basket", "bin", "crate", "bucket", "pot", "pan", "toolbox", "carton", "hamper", "tray", "jar",
     "bag", "container", "tub", "saucepan", "casserole", "suitcase",
 )  # fmt: skip
-"""What holds things, and can be carried."""
+"""What holds objects, and can be carried."""
 
 HOLDERS: tuple[str, ...] = (*CONTAINERS, *CONTAINERS, "drawer", "sink", "cupboard", "fridge", "microwave", "dishwasher")
-"""What holds things."""
+"""What holds objects."""
 
 GROWN: tuple[str, ...] = (
     "apple", "banana", "orange", "lemon", "pear", "tomato", "potato", "onion", "egg", "carrot", "rice bag", "towel",
@@ -38,7 +38,7 @@ SURFACES: tuple[str, ...] = (
     "table", "tray", "shelf", "desk", "counter", "workbench", "chopping board", "stool", "plate", "mat", "bench",
     "coffee table", "sideboard", "windowsill", "cutting board", "pallet", "trolley", "cart",
 )  # fmt: skip
-"""What carries things."""
+"""What carries objects."""
 
 BORNE: tuple[str, ...] = (
     "tray",
@@ -93,10 +93,10 @@ SEATS: tuple[str, ...] = (
 """Anchors with a front of their own."""
 
 LEANED_ON: tuple[str, ...] = ("wall", "cupboard", "box", "cabinet", "crate", "bookcase", "fence", "door", "toolbox")
-"""What things lean against."""
+"""What objects lean against."""
 
 OVERHEAD: tuple[str, ...] = ("table", "shelf", "desk", "workbench", "lamp", "counter", "hook", "stool", "bench", "sink")
-"""What things are below or under."""
+"""What objects are below or under."""
 
 PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -121,7 +121,7 @@ def pluralise(noun: str) -> str:
 
 
 def word_phrase(phrase: NounPhrase, voice: Voice) -> Anchor:
-    """Words for a thing, with its article and all that restricts it, and whether a plural verb follows.
+    """Words for an object, with its article and all that restricts it, and whether a plural verb follows.
 
     Raises:
         UnknownNameError: there are no words for its superlative, its ordinal or a relation.

@@ -22,14 +22,14 @@ from spatial_vlm_ros.types import FrameOfReference, NounPhrase, SpatialQuery, St
 STYLES: tuple[str, ...] = ("plain", "polite", "question", "blunt", "wish", "topic", "transcript")
 """plain: an order; polite: with please and would; question: can you, where is; blunt: short, articles left out;
 wish: "I
-want you to"; topic: the thing first, then what to do with it; transcript: as a speech recogniser writes it."""
+want you to"; topic: the object first, then what to do with it; transcript: as a speech recogniser writes it."""
 
 _SHARES = (0.3, 0.14, 0.14, 0.12, 0.1, 0.08, 0.12)
 
 
 @dataclass(frozen=True)
 class _Command:
-    """A command in words: as an order, after "would you mind", and its thing alone."""
+    """A command in words: as an order, after "would you mind", and its object alone."""
 
     order: str
     doing: str
@@ -89,24 +89,22 @@ def _said(action: str) -> Said:
     return VERBS[action]
 
 
-def _command(
-    query: SpatialQuery | Step, voice: Voice, thing: Anchor | None = None, goal: str | None = None
-) -> _Command:
+def _command(query: SpatialQuery | Step, voice: Voice, obj: Anchor | None = None, goal: str | None = None) -> _Command:
     """The order and its gerund; `thing` and `goal` in place of the words for the target and the destination."""
     said = _said(query.action)
     if query.destination is not None and query.action not in CARRYING:
         expected, repair = f"one of {', '.join(sorted(CARRYING))}", 'say it in two steps, the second with "place"'
         raise InputError("action with a destination", query.action, expected, repair)
-    thing = thing or word_phrase(query.target, replace(voice, closed=query.destination is not None))
-    light = len(thing.text.split()) <= 5 and _bare(query.target)
+    obj = obj or word_phrase(query.target, replace(voice, closed=query.destination is not None))
+    light = len(obj.text.split()) <= 5 and _bare(query.target)
     template = voice.choose((*said.commands, *(said.short if light else ())))
-    if thing.text in ("it", "them"):
+    if obj.text in ("it", "them"):
         template = voice.choose(
             [t for t in (*said.commands, *said.short) if not any(p in t for p in _HEAVY) and t != "pick {x}"]
         )
     if query.destination is not None and "{to}" not in template:
         template += " {to}"
-    parts = {"{x}": thing.text, "{is}": "are" if thing.plural else "is", "{to}": _goal(query, voice, goal)}
+    parts = {"{x}": obj.text, "{is}": "are" if obj.plural else "is", "{to}": _goal(query, voice, goal)}
     return _Command(_put(template, parts), _put(gerund(template), parts))
 
 
@@ -131,8 +129,8 @@ def _put(template: str, parts: Mapping[str, str]) -> str:
     ).strip()
 
 
-def _pronoun(thing: Anchor) -> Anchor:
-    return Anchor("them" if thing.plural else "it", thing.plural)
+def _pronoun(obj: Anchor) -> Anchor:
+    return Anchor("them" if obj.plural else "it", obj.plural)
 
 
 def _plain(query: SpatialQuery, voice: Voice) -> str:
@@ -144,10 +142,10 @@ def _plain(query: SpatialQuery, voice: Voice) -> str:
 
 
 def _take_and_put(query: SpatialQuery, voice: Voice) -> str:
-    """As in "take the mug and put it on the shelf": one thing to do, in two verbs."""
-    thing = word_phrase(query.target, voice)
-    taken = _command(replace(query, action="pick", destination=None), voice, thing).order
-    put = _command(query, voice, _pronoun(thing)).order
+    """As in "take the mug and put it on the shelf": one object to do, in two verbs."""
+    obj = word_phrase(query.target, voice)
+    taken = _command(replace(query, action="pick", destination=None), voice, obj).order
+    put = _command(query, voice, _pronoun(obj)).order
     return f"{taken} and {put}."
 
 
@@ -170,8 +168,8 @@ def _politely(command: _Command, voice: Voice) -> str:
 def _question(query: SpatialQuery, voice: Voice) -> str:
     said = _said(query.action)
     if said.questions and voice.chance(0.6):
-        thing = word_phrase(query.target, voice)
-        parts = {"{x}": thing.text, "{is}": "are" if thing.plural else "is"}
+        obj = word_phrase(query.target, voice)
+        parts = {"{x}": obj.text, "{is}": "are" if obj.plural else "is"}
         asked = _put(
             voice.choose([q for q in said.questions if _bare(query.target) or not q.endswith(" {x} {is}")]), parts
         )
@@ -201,11 +199,11 @@ def _wish(query: SpatialQuery, voice: Voice) -> str:
     said = _said(query.action)
     stated = query.destination is not None or not said.wishes[:1] or "{to}" not in said.wishes[0]
     if said.wishes and stated and voice.chance(0.6):
-        thing = word_phrase(query.target, replace(voice, closed=query.destination is not None))
+        obj = word_phrase(query.target, replace(voice, closed=query.destination is not None))
         wish = voice.choose(said.wishes)
-        if thing.plural:
+        if obj.plural:
             wish = wish.replace("goes", "go")
-        return _put(wish, {"{x}": thing.text, "{to}": _goal(query, voice)}) + "."
+        return _put(wish, {"{x}": obj.text, "{to}": _goal(query, voice)}) + "."
     return _wishing(_command(query, voice), voice)
 
 
@@ -222,18 +220,18 @@ def _wishing(command: _Command, voice: Voice) -> str:
 
 
 def _topic(query: SpatialQuery, voice: Voice) -> str:
-    """The thing first, as in "the mug behind the box: pick it up"."""
+    """The object first, as in "the mug behind the box: pick it up"."""
     target = query.target
     if target.choice is not None or target.category == "object" or query.action in ("find", "look"):
         return _plain(query, voice)
-    thing = word_phrase(target, voice)
-    if thing.text.startswith(("every", "each")):
-        return _command(query, voice, thing).order + "."
-    command = _command(query, voice, _pronoun(thing)).order
+    obj = word_phrase(target, voice)
+    if obj.text.startswith(("every", "each")):
+        return _command(query, voice, obj).order + "."
+    command = _command(query, voice, _pronoun(obj)).order
     frames = (
-        f"{thing.text}: {command}.", f"you see {thing.text}? {_capital(command)}.",
-        f"see {thing.text}? {_capital(command)}.",
-        f"do you see {thing.text}? {_capital(command)}.", f"{thing.text}, {command}.", f"{thing.text} - {command}.",
+        f"{obj.text}: {command}.", f"you see {obj.text}? {_capital(command)}.",
+        f"see {obj.text}? {_capital(command)}.",
+        f"do you see {obj.text}? {_capital(command)}.", f"{obj.text}, {command}.", f"{obj.text} - {command}.",
     )  # fmt: skip
     return voice.choose(frames)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each action is said. {x} is the thing, {to} where it goes."""
+"""How each action is said. {x} is the object, {to} where it goes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Said:
     """Ways to say one action.
 
     Args:
-        commands: with the thing last, whatever its length; the first word is the verb.
-        short: where the thing is a few words ("pick it up").
+        commands: with the object last, whatever its length; the first word is the verb.
+        short: where the object is a few words ("pick it up").
         questions: sentences that ask for it.
         wishes: sentences that state it.
     """

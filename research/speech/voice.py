@@ -24,9 +24,9 @@ class Voice:
         terse: leaves articles out, as in notes and in shouted commands.
         spoken: numbers are words, nothing depends on punctuation.
         fronted: the frame of reference was already said, before the command.
-        closed: more follows the thing, so that its clauses need their "that".
+        closed: more follows the object, so that its clauses need their "that".
         antecedent: the noun that "one" stands for.
-        role: whether the thing is acted on, related to, or one of a set ("among").
+        role: whether the object is acted on, related to, or one of a set ("among").
     """
 
     rng: np.random.Generator

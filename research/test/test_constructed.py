@@ -26,7 +26,7 @@ from research.constructed.scaling import stretched
 from research.constructed.stage import NATURAL, NoRoom, Play, Stage
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.sim import furniture
-from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
 from spatial_vlm_ros.sim.scenery import random_scenery
 from spatial_vlm_ros.sim.tabletop import look_at
@@ -135,7 +135,7 @@ def test_the_same_seed_is_the_same_scene() -> None:
         ]
 
 
-def test_both_sides_of_the_heuristic_come_up_and_are_told_apart_by_the_picture() -> None:
+def test_both_sides_of_the_heuristic_come_up_and_are_told_apart_by_the_image() -> None:
     tags = set()
     for seed in range(20, 40):
         for item in build(seed, "behind")[:1]:
@@ -193,7 +193,7 @@ def test_what_stays_answerable_after_errors_is_reported_under_its_name() -> None
         )
 
 
-def test_answers_are_judged_by_things_and_status() -> None:
+def test_answers_are_judged_by_objects_and_status() -> None:
     item = dataclasses.replace(build(11, "behind")[0], status=Status.AMBIGUOUS, ids=())
     answer = Resolution("", Status.AMBIGUOUS, "")
     assert item.right(answer)
@@ -219,13 +219,13 @@ def test_furniture_stands_and_is_drawn(kind: str) -> None:
     assert model.attributes == ("red",)
     assert model.vertices[:, 2].min() == pytest.approx(0.0, abs=2e-3)
     pose = look_at((0.0, 0.3, 0.7), (0.85, 0.0, 0.1))
-    with StillWorld([Thing(kind, model, (0.85, 0.0, 0.1), 0.4)], random_scenery(rng), pose) as world:
+    with StillWorld([PlacedModel(kind, model, (0.85, 0.0, 0.1), 0.4)], random_scenery(rng), pose) as world:
         true = world.truth[kind]
         assert true.bottom == pytest.approx(0.1, abs=2e-3)
         assert true.size[2] == pytest.approx(model.size[2], abs=1e-6)
 
 
-def test_drawers_fill_their_cabinet_and_a_stretched_thing_is_as_long_as_said() -> None:
+def test_drawers_fill_their_cabinet_and_a_stretched_object_is_as_long_as_said() -> None:
     carcass = make("cabinet", np.random.default_rng(0), "blue")
     drawers = furniture.drawers_of(carcass)
     assert [name for name, _, _ in drawers] == ["bottom drawer", "middle drawer", "top drawer"]
@@ -235,7 +235,7 @@ def test_drawers_fill_their_cabinet_and_a_stretched_thing_is_as_long_as_said() -
     assert stretched(carcass, (1.0, 1.0, 1.5)).size[2] == pytest.approx(1.5 * carcass.size[2])
 
 
-def test_confused_labels_are_no_words_for_one_thing() -> None:
+def test_confused_labels_are_no_words_for_one_object() -> None:
     assert all(label not in others for label, others in SIMILAR.items())
     assert not {"cup", "mug"} <= set(SIMILAR)
 

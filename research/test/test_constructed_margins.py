@@ -108,17 +108,17 @@ def test_parts_of_a_board(relation: str, place: tuple[float, float], expected: f
 
 
 def test_thirds_of_the_height_and_parts_of_a_box() -> None:
-    case, thing = box(1.0, 0.0, (0.2, 0.3, 0.6)), (0.06, 0.06, 0.06)
-    low, middle, high = (box(1.0, 0.0, thing, bottom) for bottom in (0.0, 0.27, 0.45))
+    case, obj = box(1.0, 0.0, (0.2, 0.3, 0.6)), (0.06, 0.06, 0.06)
+    low, middle, high = (box(1.0, 0.0, obj, bottom) for bottom in (0.0, 0.27, 0.45))
     assert PAIRS["at the bottom of"](low, case, EYE) == pytest.approx(0.13)
     assert PAIRS["in the middle of the height of"](middle, case, EYE) == pytest.approx(0.1)
     assert PAIRS["at the top of"](high, case, EYE) == pytest.approx(0.08)
     assert PAIRS["at the top of"](low, case, EYE) < 0
     assert PAIRS["part of"](high, case, EYE) == pytest.approx(0.115)
-    assert PAIRS["part of"](box(1.2, 0.0, thing), case, EYE) < 0
+    assert PAIRS["part of"](box(1.2, 0.0, obj), case, EYE) < 0
 
 
-def test_a_round_thing_has_no_corner() -> None:
+def test_a_round_object_has_no_corner() -> None:
     plate = box(1.0, 0.0, (0.2, 0.2, 0.02), label="plate")
     assert math.isnan(PAIRS["at the corner of"](box(1.08, 0.08, bottom=0.02), plate, EYE))
 
@@ -141,9 +141,9 @@ def test_own_sides_of_a_chair_and_faced_sides_of_a_cabinet() -> None:
     towards_viewer = (-1.0, 0.0)
     chair = box(1.0, 0.0, label="chair", front=towards_viewer)
     cabinet = box(1.0, 0.0, label="cabinet", front=towards_viewer)
-    left_of_the_picture = box(1.0, 0.1)
-    assert PAIRS["right of"](left_of_the_picture, chair, OWN) == pytest.approx(0.1)  # its own right hand
-    assert PAIRS["left of"](left_of_the_picture, cabinet, OWN) == pytest.approx(0.1)  # as who faces it has it
+    left_of_the_image = box(1.0, 0.1)
+    assert PAIRS["right of"](left_of_the_image, chair, OWN) == pytest.approx(0.1)  # its own right hand
+    assert PAIRS["left of"](left_of_the_image, cabinet, OWN) == pytest.approx(0.1)  # as who faces it has it
     for anchor in (chair, cabinet):
         assert PAIRS["behind"](box(1.1, 0.0), anchor, OWN) == pytest.approx(0.1)
     with pytest.raises(InputError, match="front"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What phrases mean among a few things at known places; the viewer looks along +x."""
+"""What phrases mean among a few objects at known places; the viewer looks along +x."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spatial_vlm_ros.types import Distance, FrameOfReference, NounPhrase, Ordina
 VIEWER, ROBOT = FrameOfReference.VIEWER, FrameOfReference.ROBOT
 
 
-def thing(
+def obj(
     id_: str, label: str, x: float, y: float, height: float = 0.1, words: tuple[str, ...] = (), bottom: float = 0.1,
     front: tuple[float, float] | None = None, side: float = 0.06,
 ) -> Still:  # fmt: skip
@@ -29,14 +29,14 @@ def thing(
     return Still(id_, label, words, corners, np.array([x, y, bottom + height / 2]), np.array([1.0, 0.0]), size, ahead)
 
 
-def scene(*things: Still) -> Situation:
+def scene(*objects: Still) -> Situation:
     """Things before a viewer at the origin, and a robot on the other side of them."""
     stands = {VIEWER: Standpoint(np.array([0.0, 0.0, 0.6])), ROBOT: Standpoint(np.array([2.0, 0.0, 0.0]))}
-    return Situation({t.id: t for t in things}, stands, support())
+    return Situation({t.id: t for t in objects}, stands, support())
 
 
-BOX, BOWL = thing("box", "box", 1.0, 0.0), thing("bowl", "bowl", 1.0, -0.3)
-LEFT, RIGHT = thing("l", "cup", 1.0, 0.12, words=("red",)), thing("r", "cup", 1.0, -0.12, words=("blue",))
+BOX, BOWL = obj("box", "box", 1.0, 0.0), obj("bowl", "bowl", 1.0, -0.3)
+LEFT, RIGHT = obj("l", "cup", 1.0, 0.12, words=("red",)), obj("r", "cup", 1.0, -0.12, words=("blue",))
 TWO = scene(BOX, LEFT, RIGHT)
 
 
@@ -72,12 +72,12 @@ def test_plurals_count_and_any_takes_all_that_fit() -> None:
     assert meaning(NounPhrase("cup", count=-1, relations=clause), TWO).status is Status.OK
     assert meaning(NounPhrase("cup", count=3, relations=clause), TWO).status is Status.RELATION_UNSATISFIED
     assert meaning(NounPhrase("cup", relations=clause, choice="any"), TWO).ids == ("l", "r")
-    three = scene(BOX, LEFT, RIGHT, thing("n", "cup", 0.88, 0.0))
+    three = scene(BOX, LEFT, RIGHT, obj("n", "cup", 0.88, 0.0))
     assert meaning(NounPhrase("cup", count=2, relations=clause), three).status is Status.AMBIGUOUS
 
 
 def test_several_anchors_all_or_any_by_the_relation() -> None:
-    middle = thing("m", "cup", 1.0, -0.15)
+    middle = obj("m", "cup", 1.0, -0.15)
     both = (NounPhrase("box"), NounPhrase("bowl"))
     world = scene(BOX, BOWL, LEFT, middle)
     assert meaning(cup("left of", *both), world).ids == ("l",)
@@ -87,8 +87,8 @@ def test_several_anchors_all_or_any_by_the_relation() -> None:
 
 
 def test_nested_anchors_choose_the_right_box() -> None:
-    far_box = thing("b2", "box", 1.0, -0.6)
-    cups = (thing("c1", "cup", 1.15, 0.0), thing("c2", "cup", 1.15, -0.6))
+    far_box = obj("b2", "box", 1.0, -0.6)
+    cups = (obj("c1", "cup", 1.15, 0.0), obj("c2", "cup", 1.15, -0.6))
     nested = NounPhrase("box", relations=(RelationClause("left of", (NounPhrase("bowl"),)),))
     world = scene(BOX, far_box, BOWL, *cups)
     assert meaning(cup("behind", nested), world).ids == ("c1",)
@@ -97,7 +97,7 @@ def test_nested_anchors_choose_the_right_box() -> None:
 
 
 def test_orders_ordinals_and_closest() -> None:
-    row = scene(BOX, *(thing(f"c{n}", "cup", 1.0, 0.3 - 0.17 * n, 0.1 + 0.03 * n) for n in range(3)))
+    row = scene(BOX, *(obj(f"c{n}", "cup", 1.0, 0.3 - 0.17 * n, 0.1 + 0.03 * n) for n in range(3)))
 
     def ids(phrase: NounPhrase) -> tuple[str, ...]:
         return meaning(phrase, row).ids
@@ -116,14 +116,14 @@ def test_orders_ordinals_and_closest() -> None:
 
 
 def test_a_close_order_is_unsure() -> None:
-    close = scene(thing("a", "cup", 1.0, 0.1, 0.100), thing("b", "cup", 1.0, -0.1, 0.105))
+    close = scene(obj("a", "cup", 1.0, 0.1, 0.100), obj("b", "cup", 1.0, -0.1, 0.105))
     found = meaning(NounPhrase("cup", superlative="tallest"), close)
     assert found.ids == ("b",)
     assert found.sure == pytest.approx(0.005 / (0.15 * 0.1025))  # 5 mm of 15 % of the size
 
 
-def test_an_own_front_that_chooses_another_thing_makes_a_question() -> None:
-    chair = thing("chair", "chair", 1.0, 0.0, front=(-1.0, 0.0))  # looks at the viewer: its left is our right
+def test_an_own_front_that_chooses_another_object_makes_a_question() -> None:
+    chair = obj("chair", "chair", 1.0, 0.0, front=(-1.0, 0.0))  # looks at the viewer: its left is our right
     world = scene(chair, LEFT, RIGHT)
     said = NounPhrase("chair")
     assert meaning(cup("left of", said), world).status is Status.AMBIGUOUS
@@ -134,13 +134,13 @@ def test_an_own_front_that_chooses_another_thing_makes_a_question() -> None:
 
 
 def test_the_table_is_an_anchor_that_nobody_detects() -> None:
-    world = scene(BOX, LEFT, thing("up", "cup", 1.0, 0.0, bottom=0.2))
+    world = scene(BOX, LEFT, obj("up", "cup", 1.0, 0.0, bottom=0.2))
     assert meaning(cup("on", NounPhrase("table")), world).ids == ("l",)
     assert meaning(cup("on"), world).ids == ("up",)
 
 
 def test_stated_distances_and_other_than() -> None:
-    far = thing("f", "cup", 1.0, 0.4)
+    far = obj("f", "cup", 1.0, 0.4)
     world = scene(BOX, LEFT, far)
     assert meaning(cup("left of", distance=Distance(0.34)), world).ids == ("f",)
     assert meaning(cup("at a distance from", distance=Distance(0.1, "at most")), world).ids == ("l",)
@@ -151,21 +151,19 @@ def test_stated_distances_and_other_than() -> None:
 
 
 def test_nothing_is_left_of_what_has_no_front_of_its_own() -> None:
-    """So a thing that was given the name of a car by mistake leaves the question without an answer."""
+    """So an object that was given the name of a car by mistake leaves the question without an answer."""
     assert meaning(cup("left of", frame=FrameOfReference.OBJECT), TWO).status is Status.RELATION_UNSATISFIED
 
 
 def test_a_label_may_say_more_than_the_name() -> None:
-    drawers = [
-        thing(f"d{n}", f"{word} drawer", 1.0, 0.0, bottom=0.1 + 0.2 * n) for n, word in enumerate(("low", "top"))
-    ]
+    drawers = [obj(f"d{n}", f"{word} drawer", 1.0, 0.0, bottom=0.1 + 0.2 * n) for n, word in enumerate(("low", "top"))]
     assert meaning(NounPhrase("drawer", ("top",)), scene(*drawers)).ids == ("d1",)
     assert meaning(NounPhrase("drawer", superlative="lowest"), scene(*drawers)).ids == ("d0",)
 
 
-def test_between_needs_two_things_and_closest_to_one() -> None:
+def test_between_needs_two_objects_and_closest_to_one() -> None:
     boxes = NounPhrase("box", count=2)
     assert meaning(cup("between", boxes), TWO).status is Status.RELATION_UNSATISFIED
-    two_boxes = scene(BOX, thing("b2", "box", 1.0, 0.4), LEFT, RIGHT)
+    two_boxes = scene(BOX, obj("b2", "box", 1.0, 0.4), LEFT, RIGHT)
     assert meaning(cup("between", boxes), two_boxes).ids == ("l",)
     assert meaning(cup("closest to"), two_boxes).status is Status.AMBIGUOUS

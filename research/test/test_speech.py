@@ -183,7 +183,7 @@ def test_most_meanings_have_one_clause_some_two_few_three(meanings: list[Spatial
     assert max(share) <= 4
 
 
-def test_no_noun_stands_for_two_things_of_one_meaning(meanings: list[SpatialQuery]) -> None:
+def test_no_noun_stands_for_two_objects_of_one_meaning(meanings: list[SpatialQuery]) -> None:
     for meaning in meanings:
         if meaning.steps or any(clause.relation.endswith("er than") for clause in meaning.target.relations):
             continue

@@ -3,7 +3,7 @@
 
 `spatial-vlm up sim-arm` runs a simulated Panda, the resolver, the planner and the gate as processes of their own; this
 process asks, approves and watches as a person would, by topics, actions and services alone. Tells each stage, writes a
-film and a page of the decision to out/demo_arm, and exits 0 when physics says that the right thing lies on the tray,
+film and a page of the decision to out/demo_arm, and exits 0 when physics says that the right object lies on the tray,
 nothing else was moved, and no neighbour was touched with more than 5 N.
 """
 
@@ -77,7 +77,7 @@ def main() -> int:
         story.judged(person.judged())
         ended = person.now
         person.wait(lambda: person.seen > ended, "a picture of the end")
-        story.final(person.picture)
+        story.final(person.image)
     film_path = film.path if film.frames else None
     write_page(out / "decision.html", story, film_path, film.encoding)
     good = judged_well(story)
@@ -88,8 +88,8 @@ def main() -> int:
 
 
 def shoot(film: Any, story: Any) -> None:
-    """The camera's latest picture goes into the film."""
-    film.add(story.person.picture, story.caption(), story.person.pictured)
+    """The camera's latest image goes into the film."""
+    film.add(story.person.image, story.caption(), story.person.pictured)
 
 
 def arguments() -> argparse.Namespace:

@@ -34,7 +34,7 @@ _ENDS = {
     GoalStatus.STATUS_CANCELED: "canceled",
     GoalStatus.STATUS_ABORTED: "aborted",
 }
-_KEPT = 8  # annotated pictures
+_KEPT = 8  # annotated images
 
 
 @dataclass(eq=False)
@@ -71,7 +71,7 @@ class Person:
     """A node on a thread of its own; `close` it.
 
     Args:
-        show: called on that thread when there is a new picture of the camera.
+        show: called on that thread when there is a new image of the camera.
         feedback: called with number and words of each stage, likewise.
         moves: called when a controller has begun, or ended, a motion, likewise.
     """
@@ -85,9 +85,9 @@ class Person:
         self.answers: list[dict[str, Any]] = []
         self.motions: list[Motion] = []
         self.verdict: dict[str, Any] = {}
-        self.annotated: dict[int, Any] = {}  # stamp in ns → picture
+        self.annotated: dict[int, Any] = {}  # stamp in ns → image
         self.now = 0.0  # simulated s
-        self.picture: Any = None  # of the camera, height × width × 3, RGB
+        self.image: Any = None  # of the camera, height × width × 3, RGB
         self.pictured = 0.0  # its stamp, s
         self.seen = 0.0  # stamp of the last one that was shown, s
         self._goals: dict[bytes, Motion] = {}
@@ -96,8 +96,8 @@ class Person:
         self._pick = ActionClient(node, PickInstruction, "pick")
         self._approve = node.create_client(Approve, "approve")
         self._judge = node.create_client(Trigger, "judge")
-        node.create_subscription(Image, "rgb/image", self._on_picture, qos.images())
-        node.create_subscription(Image, "annotated/image", self._on_annotated, qos.PICTURES)
+        node.create_subscription(Image, "rgb/image", self._on_image, qos.images())
+        node.create_subscription(Image, "annotated/image", self._on_annotated, qos.IMAGES)
         node.create_subscription(Proposal, "proposal", self.proposals.append, qos.ANSWERS)
         node.create_subscription(Resolution, "resolution", self._on_resolution, qos.ANSWERS)
         node.create_subscription(String, "verdict", self._on_verdict, qos.VERDICTS)
@@ -122,8 +122,8 @@ class Person:
 
     # -------------------------------------------------------------------------------------------- what is heard
 
-    def _on_picture(self, message: Image) -> None:
-        self.picture = decode_rgb(message)
+    def _on_image(self, message: Image) -> None:
+        self.image = decode_rgb(message)
         self.pictured = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
         self._show()
         self.seen = self.pictured

@@ -45,7 +45,7 @@ def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str
     import dataclasses
 
     from spatial_vlm_ros.evaluation import terminal
-    from spatial_vlm_ros.evaluation.doctor import Level
+    from spatial_vlm_ros.evaluation.doctor import Severity
 
     if ros_args and ros_args[0] != "--ros-args":
         raise click.UsageError(f"no such option: {ros_args[0]}; what is for ROS comes after --ros-args")
@@ -69,18 +69,18 @@ def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str
         )
     else:
         terminal.findings(findings)
-    sys.exit(REFUSED if any(finding.level is Level.ERROR for finding in findings) else ANSWERED)
+    sys.exit(REFUSED if any(finding.level is Severity.ERROR for finding in findings) else ANSWERED)
 
 
 def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> list[Finding]:
-    from spatial_vlm_ros.evaluation.doctor import Finding, Level, examine
+    from spatial_vlm_ros.evaluation.doctor import Finding, Severity, examine
     from spatial_vlm_ros.evaluation.frame_folder import load_frame
 
     try:
         return examine(*load_frame(folder), settings.resolver, table_height)
     except InputError as error:
         name = Path(error.path).name if isinstance(error, FileError) else error.what
-        return [Finding(name, Level.ERROR, str(error), error.repair)]
+        return [Finding(name, Severity.ERROR, str(error), error.repair)]
 
 
 def _of_bag(bag: Path, settings: Settings, table_height: float | None) -> list[Finding]:

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
     from spatial_vlm_ros.evaluation.answering import AnsweredCase
     from spatial_vlm_ros.evaluation.frame_folder import Case
-    from spatial_vlm_ros.evaluation.outcome import Outcome
+    from spatial_vlm_ros.evaluation.outcome import RunOutcome
     from spatial_vlm_ros.parameters import ResolverConfig
     from spatial_vlm_ros.types import Resolution, RgbdFrame
 
-_QUALITY = 85  # of JPEG pictures
+_QUALITY = 85  # of JPEG images
 
 
 @dataclass(frozen=True)
 class _Run:
-    """The cases of a folder, their answers, and pictures of the failures by their number among the judged cases."""
+    """The cases of a folder, their answers, and images of the failures by their number among the judged cases."""
 
     cases: list[Case]
     resolutions: list[Resolution]
-    pictures: dict[int, bytes]
+    images: dict[int, bytes]
 
     @property
     def judged(self) -> list[Resolution]:
@@ -68,7 +68,7 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
       spatial-vlm evaluate --frames recordings/ --answers new.jsonl --baseline old.jsonl
     """
     from spatial_vlm_ros.evaluation import terminal
-    from spatial_vlm_ros.evaluation.comparison import Verdict
+    from spatial_vlm_ros.evaluation.comparison import ComparisonVerdict
     from spatial_vlm_ros.evaluation.outcome import judge, outcome_json
     from spatial_vlm_ros.evaluation.report import check_installed
     from spatial_vlm_ros.evaluation.runs import read_run
@@ -77,7 +77,7 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
         raise click.UsageError("--significant compares with a run; give --baseline, too")
     check_installed(html=html is not None, junit=junit is not None)
     before = None if baseline is None else read_run(baseline)
-    run = _answered(frames, read_settings(config_file).resolver, answers, with_pictures=html is not None)
+    run = _answered(frames, read_settings(config_file).resolver, answers, with_images=html is not None)
     outcome = judge(run.cases, run.resolutions, before)
     text = json.dumps(outcome_json(outcome), ensure_ascii=False, allow_nan=False)
     if out is not None:
@@ -85,13 +85,15 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
     _write_reports(frames, run, outcome, html, markdown, junit)
     click.echo(text) if as_json else terminal.outcome(outcome)
     comparison = outcome.comparison
-    if comparison is not None and (comparison.verdict is Verdict.WORSE or (comparison.slipped and not significant)):
+    if comparison is not None and (
+        comparison.verdict is ComparisonVerdict.WORSE or (comparison.slipped and not significant)
+    ):
         click.echo("worse than the baseline", err=True)
         sys.exit(REFUSED)
     sys.exit(ANSWERED)
 
 
-def _answered(folder: Path, config: ResolverConfig, answers: Path | None, with_pictures: bool) -> _Run:
+def _answered(folder: Path, config: ResolverConfig, answers: Path | None, with_images: bool) -> _Run:
     """Answer every case, or take the answers given.
 
     Raises:
@@ -107,10 +109,10 @@ def _answered(folder: Path, config: ResolverConfig, answers: Path | None, with_p
     if answers is None:
         answered = answer_cases(folder, Resolver(config), watch=terminal.progress("evaluating"))
     else:
-        answered = given_answers(folder, _resolutions(answers), with_pictures)
+        answered = given_answers(folder, _resolutions(answers), with_images)
     for one in answered:
-        if with_pictures and one.frame is not None and score([one.case], [one.resolution]).misses:
-            run.pictures[judged] = _picture(one.frame, one, config)
+        if with_images and one.frame is not None and score([one.case], [one.resolution]).misses:
+            run.images[judged] = _image(one.frame, one, config)
         run.cases.append(one.case)
         run.resolutions.append(one.resolution)
         judged += one.case.expect is not None
@@ -139,7 +141,7 @@ def _resolutions(path: Path) -> Iterator[Resolution]:
                 raise FileError(path, str(error), repair, f"line {number}") from error
 
 
-def _picture(frame: RgbdFrame, one: AnsweredCase, config: ResolverConfig) -> bytes:
+def _image(frame: RgbdFrame, one: AnsweredCase, config: ResolverConfig) -> bytes:
     """The answer drawn on its frame, as JPEG."""
     import cv2
 
@@ -150,7 +152,7 @@ def _picture(frame: RgbdFrame, one: AnsweredCase, config: ResolverConfig) -> byt
 
 
 def _write_reports(
-    folder: Path, run: _Run, outcome: Outcome, html: Path | None, markdown: Path | None, junit: Path | None
+    folder: Path, run: _Run, outcome: RunOutcome, html: Path | None, markdown: Path | None, junit: Path | None
 ) -> None:
     from spatial_vlm_ros.evaluation.junit import junit_xml
     from spatial_vlm_ros.evaluation.markdown import markdown_summary
@@ -158,7 +160,7 @@ def _write_reports(
 
     title = f"Evaluation of {folder.resolve().name}"
     if html is not None:
-        _write_text(html, html_report(outcome, run.judged, run.pictures, title))
+        _write_text(html, html_report(outcome, run.judged, run.images, title))
     if markdown is not None:
         _write_text(markdown, markdown_summary(outcome, title))
     if junit is not None:

@@ -59,7 +59,7 @@ class Group(click.Group):
 
 # ------------------------------------------------------------------------------------------------ options, output
 
-PICTURES = (".png", ".jpg", ".jpeg")
+IMAGES = (".png", ".jpg", ".jpeg")
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
@@ -102,20 +102,20 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
-def write_picture(
+def write_image(
     path: Path, frame: RgbdFrame, detections: tuple[Detection, ...], resolution: Resolution, config: ResolverConfig
 ) -> None:
     """An answer drawn on its frame, as a file.
 
     Raises:
-        InputError, FileError: no picture format, or a place that cannot be written.
+        InputError, FileError: no image format, or a place that cannot be written.
     """
     import cv2
 
     from spatial_vlm_ros.output.annotated_image import draw
 
-    picture = draw(frame, detections, resolution, config)
-    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    image = draw(frame, detections, resolution, config)
+    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise InputError("--out", path.name, "a picture format", "name a .png or .jpg file")
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm probe`: how a model writes places in a picture, and whether it looks at it. Loaded when it is called."""
+"""`spatial-vlm probe`: how a model writes places in an image, and whether it looks at it. Loaded when it is called."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ AMOUNTS = ("small", "full")  # item_set.AMOUNTS, which loads NumPy
 def probe(
     grounder: str, grounder_options: str, blindness: bool, questions: str, out: Path | None, as_json: bool
 ) -> None:
-    """Show GROUNDER's model 18 pictures of shapes at known places, and see in which convention its answers fit.
+    """Show GROUNDER's model 18 images of shapes at known places, and see in which convention its answers fit.
 
     Of a model that writes places as text its own words are judged against the convention stated for it; of any other
-    backend, one of your own for example, its boxes, which have to be in pixels of the picture. Ends with 0 where that
+    backend, one of your own for example, its boxes, which have to be in pixels of the image. Ends with 0 where that
     is confirmed, with 3 where it is refuted or the answers do not tell.
 
-    With --blindness it is asked about drawn pictures instead: what lies where, and what is farther away, with the
-    picture, without it, mirrored, with candidates moved. GROUNDER is then a backend that answers questions (qwen-vl,
+    With --blindness it is asked about drawn images instead: what lies where, and what is farther away, with the
+    image, without it, mirrored, with candidates moved. GROUNDER is then a backend that answers questions (qwen-vl,
     server, one of your own with answer(rgb, question, choices)), or the folder of a model: LLaVA, Qwen2-VL, Qwen2.5-VL,
     Qwen3-VL, PaliGemma (which has no chat template: template=<image>{question} is one). What runs here is looked into
     as well. Ends with 0 where no fault is found, with 3 where one is, or where the answers do not tell.
@@ -117,7 +117,7 @@ def _warn_of_grid(scorer: CandidateScorer) -> None:
 
 
 def _looked_inside(scorer: CandidateScorer, examined: list[Examined], questions: str) -> tuple[Inside, dict[str, Rgb]]:
-    """What is measured inside, and pictures of attention; standard error tells what could not be measured."""
+    """What is measured inside, and images of attention; standard error tells what could not be measured."""
     from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.vlm.diagnostics.inside import EFFORTS, look_inside
 

@@ -13,7 +13,7 @@ import click
 
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
-    PICTURES,
+    IMAGES,
     REFUSED,
     config_option,
     frame_option,
@@ -21,12 +21,12 @@ from spatial_vlm_ros.cli.group import (
     print_resolution,
     read_settings,
     slug,
-    write_picture,
+    write_image,
 )
 from spatial_vlm_ros.errors import InputError
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.evaluation.replay import Answer
+    from spatial_vlm_ros.evaluation.replay import ReplayedAnswer
     from spatial_vlm_ros.parameters import ResolverConfig, StreamConfig
 
 
@@ -102,8 +102,8 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     if grounder is not None and topics["detections"] is not None:
         raise click.UsageError("give either --detections or --grounder")
     is_one = len(instructions) == 1 and not every
-    if out is not None and is_one and out.suffix.lower() not in PICTURES:
-        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(PICTURES)}")
+    if out is not None and is_one and out.suffix.lower() not in IMAGES:
+        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
     settings = read_settings(config_file)
     given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "speaker_frame": speaker_frame,
              "robot_description": robot_description, "rectified": rectified}  # fmt: skip
@@ -130,7 +130,7 @@ def _changed(config: StreamConfig, given: dict[str, Any], topics: dict[str, str 
     return dataclasses.replace(config, **changes)
 
 
-def _show(answer: Answer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig) -> int:
+def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig) -> int:
     """Print one answer and draw it; the number of its status."""
     resolution = answer.resolution
     if as_json or is_one:
@@ -141,5 +141,5 @@ def _show(answer: Answer, is_one: bool, as_json: bool, out: Path | None, config:
         click.echo(f"{when:>14}  {resolution.status.value:22} {target:5} {resolution.instruction}")
     if out is not None and answer.frame is not None:
         path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
-        write_picture(path, answer.frame, answer.detections, resolution, config)
+        write_image(path, answer.frame, answer.detections, resolution, config)
     return resolution.code

@@ -13,7 +13,7 @@ from spatial_vlm_ros.cli.group import (
     ANSWERED,
     FILE,
     FOLDER,
-    PICTURES,
+    IMAGES,
     REFUSED,
     config_option,
     frame_option,
@@ -21,7 +21,7 @@ from spatial_vlm_ros.cli.group import (
     print_resolution,
     read_settings,
     slug,
-    write_picture,
+    write_image,
 )
 from spatial_vlm_ros.errors import SpatialVlmError
 
@@ -62,8 +62,8 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
     from spatial_vlm_ros.types import FrameOfReference
 
     chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
-    if out is not None and frames is None and out.suffix.lower() not in PICTURES:
-        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(PICTURES)}")
+    if out is not None and frames is None and out.suffix.lower() not in IMAGES:
+        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
     if frames is not None:
         given = [f"--{name.replace('_', '-')}" for name, value in files.items() if value is not None]
         if given:
@@ -101,7 +101,7 @@ def _resolve_files(
         return refusal(instruction, error)
     resolution, seen, _ = Resolver(config, grounder).resolve_seen(frame, instruction, detections, chosen)
     if out is not None:
-        write_picture(out, frame, seen, resolution, config)
+        write_image(out, frame, seen, resolution, config)
     return resolution
 
 
@@ -138,4 +138,4 @@ def _resolve_frames(
             click.echo(f"{case.frame}  {resolution.status.value:22} {target:5} {case.instruction}")
         if out is not None and one.frame is not None:
             name = f"{case.frame}_{slug(case.instruction)}.png"
-            write_picture(out / name, one.frame, one.detections, resolution, resolver.config)
+            write_image(out / name, one.frame, one.detections, resolution, resolver.config)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm train`: pictures from the simulator, the compact model learnt from them, exported and scored."""
+"""`spatial-vlm train`: images from the simulator, the compact model learnt from them, exported and scored."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.sim.training_frames import TrainingFrame
     from spatial_vlm_ros.vlm.compact.model import CompactModel
     from spatial_vlm_ros.vlm.compact.scoring import Figures
-    from spatial_vlm_ros.vlm.compact.shards import Sample, Vocabulary
+    from spatial_vlm_ros.vlm.compact.shards import LabelledImage, Vocabulary
     from spatial_vlm_ros.vlm.compact.spec import CompactSpec
-    from spatial_vlm_ros.vlm.compact.split import Split
+    from spatial_vlm_ros.vlm.compact.split import WorldSplit
     from spatial_vlm_ros.vlm.compact.training import Told, TrainingSettings, Watcher
 
 SPLIT = Path(__file__).resolve().parents[2] / "models" / "compact" / "split.json"
@@ -36,7 +36,7 @@ CALIBRATION = "calibration"
 """Worlds of the validation seeds as the test part shows its worlds: settled, from the robot's own camera."""
 _SIZE, _TEST_SIZE = (320, 240), (640, 480)
 _WORLDS = 40  # of a shard
-_SHOWN = 60  # validation pictures on which a run is watched
+_SHOWN = 60  # validation images on which a run is watched
 
 
 @click.command()
@@ -67,7 +67,7 @@ _SHOWN = 60  # validation pictures on which a run is watched
 def train(data: Path, out: Path | None, split_file: Path, worlds: int, render_only: bool, part: str, steps: int,
           minutes: float, batch: int, rate: float, every: int, seed: int, start: Path | None, bfloat16: bool,
           size: str, threads: int, device: str, finish_now: bool, on_test: bool, as_json: bool) -> None:  # fmt: skip
-    """Train the compact grounding model on simulated pictures, and export it.
+    """Train the compact grounding model on simulated images, and export it.
 
     The state is kept in OUT/checkpoint; after an interruption the same command goes on where it was.
 
@@ -96,7 +96,7 @@ def train(data: Path, out: Path | None, split_file: Path, worlds: int, render_on
         figures = finish(out, data, on_test, wide)
     else:
         settings = TrainingSettings(steps=steps, seed=seed, batch=batch, rate=rate, bfloat16=bfloat16)
-        figures = run(data, out, settings, Limits(minutes, every, device, threads), on_test, start, wide)
+        figures = run(data, out, settings, RunLimits(minutes, every, device, threads), on_test, start, wide)
     _report(out, figures, as_json)
 
 
@@ -118,11 +118,11 @@ def _finite(values: dict[str, object]) -> dict[str, object]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
-# ------------------------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------------------------ images
 
 
 def render(
-    data: Path, split: Split, worlds: int, part: tuple[int, int], bars: Progress, with_test: bool = True
+    data: Path, split: WorldSplit, worlds: int, part: tuple[int, int], bars: Progress, with_test: bool = True
 ) -> None:
     """Render the shards that are missing.
 
@@ -150,7 +150,7 @@ def render(
         write_shard(data, name, number, [s for seed in range(first, last) for s in _samples(name, seed, split)])
 
 
-def _samples(name: str, seed: int, split: Split) -> Iterator[Sample]:
+def _samples(name: str, seed: int, split: WorldSplit) -> Iterator[LabelledImage]:
     from spatial_vlm_ros.sim.training_frames import settled_frame, training_frames
 
     if name in ("test", CALIBRATION):
@@ -163,11 +163,11 @@ def _samples(name: str, seed: int, split: Split) -> Iterator[Sample]:
         yield _sample(frame)
 
 
-def _sample(frame: TrainingFrame) -> Sample:
-    from spatial_vlm_ros.vlm.compact.shards import Labelled, Sample
+def _sample(frame: TrainingFrame) -> LabelledImage:
+    from spatial_vlm_ros.vlm.compact.shards import Labelled, LabelledImage
 
     objects = tuple(Labelled(o.label, o.attributes, o.box_xyxy, o.visible) for o in frame.objects)
-    return Sample(frame.rgb, frame.numbers, objects)
+    return LabelledImage(frame.rgb, frame.numbers, objects)
 
 
 def _part_of(text: str) -> tuple[int, int]:
@@ -190,7 +190,7 @@ def _size_of(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Limits:
+class RunLimits:
     """What may differ between the parts of one run.
 
     Args:
@@ -207,7 +207,7 @@ class Limits:
 
 
 def run(
-    data: Path, out: Path, settings: TrainingSettings, limits: Limits, on_test: bool, start: Path | None = None,
+    data: Path, out: Path, settings: TrainingSettings, limits: RunLimits, on_test: bool, start: Path | None = None,
     size: tuple[int, int] | None = None,
 ) -> dict[str, Figures]:  # fmt: skip
     """Train; when the steps are done, export the best weights to OUT/model and score them.
@@ -221,12 +221,12 @@ def run(
     from spatial_vlm_ros.vlm.compact.configuration import config_of
     from spatial_vlm_ros.vlm.compact.shards import Samples, read_vocabulary
     from spatial_vlm_ros.vlm.compact.spec import CompactSpec
-    from spatial_vlm_ros.vlm.compact.training import Run
+    from spatial_vlm_ros.vlm.compact.training import TrainingRun
 
     torch.set_num_threads(limits.threads or os.cpu_count() or 1)
     vocabulary = read_vocabulary(data)
     spec = CompactSpec(vocabulary.words)
-    current = Run(config_of(spec), settings, out, _device(limits.device), start)
+    current = TrainingRun(config_of(spec), settings, out, _device(limits.device), start)
     batches = Batches(Samples(data, "training"), vocabulary, spec, settings.seed, settings.batch, settings.phrases)
     with _bars() as bars:
         done = current.train(
@@ -246,7 +246,7 @@ def finish(out: Path, data: Path, on_test: bool, size: tuple[int, int] | None = 
 
     Args:
         out: folder of the run.
-        data: folder of pictures.
+        data: folder of images.
         on_test: score them on the test part, too.
         size: width and height of the exported model's input, pixels; None = as it was trained.
 
@@ -283,10 +283,10 @@ def figures_of(
 
     Args:
         model: with torch.
-        data: folder of pictures.
+        data: folder of images.
         part: of them.
         vocabulary: of the folder.
-        most: pictures; None = all.
+        most: images; None = all.
         spec: names and calibration of the scores; None = the model's own.
         with_masks: whether masks are scored.
         coloured: None = one phrase for each label; "shown" or "held out" = phrases of colour and label.

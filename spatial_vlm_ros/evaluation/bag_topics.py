@@ -69,7 +69,7 @@ _NAMES = {
 }
 _COLOUR_WORDS = frozenset({"rgb", "color", "colour"})
 _REGISTERED_WORDS = frozenset({"aligned", "registered", "to"})  # aligned_depth_to_color, depth_to_rgb
-_NO_PICTURE = frozenset(
+_NO_IMAGE = frozenset(
     {"ir", "infra", "infra1", "infra2", "infrared", "gray", "grey", "confidence", "disparity", "mask", "annotated",
      "debug", "overlay", "heatmap", "labels", "segmentation"}
 )  # fmt: skip
@@ -99,10 +99,10 @@ def choose_roles(
         InputError: a named topic is not there or of another type, a needed role has no topic, or several fit equally;
             lists what is there and the option to name one.
     """
-    return _Choice(topics, config, given or {}).roles(with_detections)
+    return _TopicChoice(topics, config, given or {}).roles(with_detections)
 
 
-class _Choice:
+class _TopicChoice:
     def __init__(self, topics: Sequence[Topic], config: StreamConfig, given: Mapping[str, str]) -> None:
         self._all = sorted(topics, key=lambda topic: topic.name)
         self._topics = [topic for topic in self._all if topic.count]
@@ -133,9 +133,9 @@ class _Choice:
 
     def _cameras(self) -> tuple[Topic, Topic]:
         """The colour and the depth topic of one camera."""
-        images = [t for t in self._topics if t.type in TYPES[RGB] and not _any_word(t.name, _NO_PICTURE)]
-        pictures = [t for t in images if not _is_depth(t.name)]
-        colours = [t for t in pictures if _any_word(t.name, _COLOUR_WORDS)] or pictures
+        images = [t for t in self._topics if t.type in TYPES[RGB] and not _any_word(t.name, _NO_IMAGE)]
+        colour_images = [t for t in images if not _is_depth(t.name)]
+        colours = [t for t in colour_images if _any_word(t.name, _COLOUR_WORDS)] or colour_images
         rgb = self._by_camera(RGB, colours)
         depth = self._by_camera(DEPTH, [t for t in images if _is_depth(t.name) and not _is_colour_in_depth(t.name)])
         for role, found in ((RGB, rgb), (DEPTH, depth)):

@@ -2,7 +2,7 @@
 """Whether confidence means what it says, and what it is worth for choosing when to answer.
 
 Knows pairs of (confidence, right); knows nothing of instructions. Intervals are 95 % percentiles over resampled cases,
-with a fixed seed; the bins stay those of the whole sample. Cases of one picture are not independent, so that true
+with a fixed seed; the bins stay those of the whole sample. Cases of one image are not independent, so that true
 intervals are somewhat wider.
 """
 

@@ -15,12 +15,12 @@ from spatial_vlm_ros.output.terminal import new_console, shown
 if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.calibration import Calibration
     from spatial_vlm_ros.evaluation.comparison import Comparison
-    from spatial_vlm_ros.evaluation.outcome import Outcome
+    from spatial_vlm_ros.evaluation.outcome import RunOutcome
     from spatial_vlm_ros.evaluation.score import Score
     from spatial_vlm_ros.types.proportions import Interval
 
 
-def outcome(result: Outcome) -> None:
+def outcome(result: RunOutcome) -> None:
     """Shares with their intervals, calibration, the confusion of statuses, every miss, and the comparison."""
     console = new_console()
     _shares(console, result.score)

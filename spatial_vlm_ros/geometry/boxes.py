@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes in a picture: left, top, right, bottom."""
+"""Boxes in an image: left, top, right, bottom."""
 
 from __future__ import annotations
 

@@ -22,12 +22,13 @@ def robot_shares(
     """What part of each detection's measured pixels is the robot's own, 0 to 1.
 
     Counted are the pixels of its mask; of a box those above the support, so that the table around a gripper counts for
-    nothing. Pixels that the robot's padding took out of a thing count as the thing's: being near makes no robot of it.
+    nothing. Pixels that the robot's padding took out of an object count as the thing's: being near makes no robot of
+    it.
 
     Args:
         frame: rectified frame.
         detections: with masks or boxes.
-        support: plane under the things, or None.
+        support: plane under the objects, or None.
         lift_config: height above the support.
     """
     robot = frame.robot
@@ -48,7 +49,7 @@ def robot_shares(
 def unplaced_by_robot(surface: Surface, share: float) -> Surface:
     """The surface; without points where a box alone says what it is, and shows more of the robot than of anything else.
 
-    What would be left in the box may be the thing, or another one behind the gripper that was detected.
+    What would be left in the box may be the object, or another one behind the gripper that was detected.
     """
     if surface.detection.mask is not None or share < _MOST:
         return surface

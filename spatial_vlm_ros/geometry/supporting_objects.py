@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands on what: objects reach down to the support plane or to the object that carries them.
 
-The lowest visible point of a partly hidden object is not its bottom; things do not float.
+The lowest visible point of a partly hidden object is not its bottom; objects do not float.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STEEP = 0.966  # sine of 75 degrees: from so high above, sides are not seen
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Carriers:
+class _SupportingObjects:
     """All measured objects as possible carriers, as arrays for a quick look.
 
     Args:
@@ -74,14 +74,17 @@ def standing(
     measured = [(s, e) for s, e in zip(surfaces, extents, strict=True) if e is not None]
     if not measured:
         return list(extents)
-    carriers = _Carriers(
+    supporting_objects = _SupportingObjects(
         surfaces=[s for s, _ in measured],
         extents=[e for _, e in measured],
         place=np.array([_place(e) for _, e in measured]),
         radius=np.array([math.hypot(*e.span().tolist()) / 2 for _, e in measured]),
         middle=np.array([(e.bottom + e.top) / 2 for _, e in measured]),
     )
-    reached = (_reaching_down(row, carriers, support, up, frame, depth_config, config) for row in range(len(measured)))
+    reached = (
+        _reaching_down(row, supporting_objects, support, up, frame, depth_config, config)
+        for row in range(len(measured))
+    )
     return [None if extent is None else next(reached) for extent in extents]
 
 
@@ -93,7 +96,7 @@ def _place(extent: Extent) -> Array:
 def _hidden_below(
     surface: Surface, extent: Extent, frame: RgbdFrame, up: Array, depth_config: DepthConfig, config: LiftConfig
 ) -> float:
-    """Metres of height that may be out of sight below the seen part of an object: covered, off the picture, under it.
+    """Metres of height that may be out of sight below the seen part of an object: covered, off the image, under it.
 
     0 where its foot is in sight. What covers it ends somewhere, and below that its foot would be seen again.
     """
@@ -124,7 +127,7 @@ def _hidden_below(
 
 def _reaching_down(
     row: int,
-    carriers: _Carriers,
+    supporting_objects: _SupportingObjects,
     support: Plane | None,
     up: Array,
     frame: RgbdFrame,
@@ -133,36 +136,36 @@ def _reaching_down(
 ) -> Extent:
     """The extent of one of the objects (by its row), its bottom at the highest level that can carry it."""
     slack = config.gap / 2
-    extent, place = carriers.extents[row], carriers.place[row]
+    extent, place = supporting_objects.extents[row], supporting_objects.place[row]
     levels = [] if support is None else [-(support.offset + float(support.normal @ place)) / float(support.normal @ up)]
-    apart = carriers.place - place
-    near = np.sqrt((apart * apart).sum(axis=1)) <= carriers.radius
-    lower = carriers.middle < (extent.bottom + extent.top) / 2 - _LOWER
+    apart = supporting_objects.place - place
+    near = np.sqrt((apart * apart).sum(axis=1)) <= supporting_objects.radius
+    lower = supporting_objects.middle < (extent.bottom + extent.top) / 2 - _LOWER
     for other in np.flatnonzero(near & lower).tolist():
-        carrier = carriers.extents[other]
-        x, y = (float(c) for c in carrier.basis[:, :2].T @ place)
-        if cv2.pointPolygonTest(carrier.outline, (x, y), False) >= 0:
-            levels.append(_height_around(carriers.surfaces[other], carrier, x, y, extent))
+        supporting = supporting_objects.extents[other]
+        x, y = (float(c) for c in supporting.basis[:, :2].T @ place)
+        if cv2.pointPolygonTest(supporting.outline, (x, y), False) >= 0:
+            levels.append(_height_around(supporting_objects.surfaces[other], supporting, x, y, extent))
     levels = [level for level in levels if level < extent.top - 1e-3 and level <= extent.bottom + slack]
     missing = max(slack, _HIDDEN_BOTTOM * (extent.top - extent.bottom) + 0.02)
     if not levels:
         return extent
     below = extent.bottom - max(levels)
     if below <= missing or below <= slack + _hidden_below(
-        carriers.surfaces[row], extent, frame, up, depth_config, config
+        supporting_objects.surfaces[row], extent, frame, up, depth_config, config
     ):
         return dataclasses.replace(extent, bottom=float(max(levels)))
     return extent
 
 
-def _height_around(surface: Surface, carrier: Extent, x: float, y: float, carried: Extent) -> float:
+def _height_around(surface: Surface, supporting: Extent, x: float, y: float, carried: Extent) -> float:
     """Height of a carrier where something may stand: of what is seen of it around there, else its top.
 
     A bowl carries what is in it on its floor, not on its rim.
     """
     radius = float(carried.span().mean()) / 2 + _AROUND_FOOT
-    local = surface.points @ carrier.basis.astype(np.float32)
+    local = surface.points @ supporting.basis.astype(np.float32)
     heights = np.sort(local[(local[:, 0] - x) ** 2 + (local[:, 1] - y) ** 2 < radius**2, 2])
     if len(heights) < _FEW:
-        return carrier.top
-    return min(float(heights[int(_TOP_SHARE * len(heights))]), carrier.top)
+        return supporting.top
+    return min(float(heights[int(_TOP_SHARE * len(heights))]), supporting.top)

@@ -3,8 +3,8 @@
 
 from spatial_vlm_ros.language.dialogue import parse_dialogue
 from spatial_vlm_ros.language.parser import parse
-from spatial_vlm_ros.language.relations import RELATIONS, Relation
+from spatial_vlm_ros.language.relations import RELATIONS, RelationWord
 from spatial_vlm_ros.language.rendering import describe, render
 from spatial_vlm_ros.language.words import MAX_LENGTH
 
-__all__ = ["MAX_LENGTH", "RELATIONS", "Relation", "describe", "parse", "parse_dialogue", "render"]
+__all__ = ["MAX_LENGTH", "RELATIONS", "RelationWord", "describe", "parse", "parse_dialogue", "render"]

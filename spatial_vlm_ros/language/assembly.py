@@ -15,7 +15,7 @@ from spatial_vlm_ros.language.lexicon import (
     ORDER_OF_SUPERLATIVE,
 )
 from spatial_vlm_ros.language.relations import RELATIONS
-from spatial_vlm_ros.language.sentence import FrameWords, Item, Phrase
+from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
 OTHER_THAN = "other than"
@@ -31,7 +31,7 @@ class Assembled(NamedTuple):
     destination: Destination | None
 
 
-class Plan(NamedTuple):
+class Attachment(NamedTuple):
     """What becomes of one item.
 
     Args:
@@ -74,14 +74,16 @@ class _Node:
 class _Assembly:
     """Builds the query of one plan."""
 
-    def __init__(self, phrases: Sequence[Phrase | None], items: Sequence[Item], instruction: str, later: bool) -> None:
+    def __init__(
+        self, phrases: Sequence[Phrase | None], items: Sequence[Attachable], instruction: str, later: bool
+    ) -> None:
         self.items, self.instruction, self.later = items, instruction, later
         self.above: dict[int, int] = {}  # node → the one it is said of
         self.named_by: dict[int, int] = {}  # node → the one whose noun "one" takes
         self.nodes = {i: self._node(phrase) for i, phrase in enumerate(phrases) if phrase is not None}
         self.clauses: dict[int, _Clause] = {}
         self.destination: _Clause | None = None
-        self.owned: list[FrameWords] = []  # views of things ("from the chair's side")
+        self.owned: list[FrameWords] = []  # views of objects ("from the chair's side")
         self.frame = self._stated_frame()
 
     @staticmethod
@@ -109,7 +111,7 @@ class _Assembly:
         spans = [(item.start, item.end) for item in self.items if item.frame_words == words]
         return spans[-1] if spans else (0, len(self.instruction))
 
-    def apply(self, plan: Plan) -> None:
+    def apply(self, plan: Attachment) -> None:
         item = self.items[plan.item]
         node = plan.item + 1
         if plan.kind in ("clause", "destination"):
@@ -125,7 +127,7 @@ class _Assembly:
         else:
             self._describe(self.nodes[plan.holder], item)
 
-    def _further(self, plan: Plan, node: int) -> None:
+    def _further(self, plan: Attachment, node: int) -> None:
         """A further anchor: of the same clause, or of one more like it."""
         first = self.clauses[plan.holder]
         before = first.anchors[-1]
@@ -151,7 +153,7 @@ class _Assembly:
             if other.count == -1:  # "the red and blue cups": one of each
                 self.nodes[second].phrase = replace(other, count=None)
 
-    def _describe(self, node: _Node, item: Item) -> None:
+    def _describe(self, node: _Node, item: Attachable) -> None:
         if item.kind == "adjective":
             node.attributes += tuple(word for word in item.words if word not in node.attributes)
             return
@@ -215,7 +217,7 @@ class _Assembly:
         return phrase.category
 
     def _apart(self, index: int) -> NounPhrase | None:
-        """What "other" sets a thing apart from; None where the sentence itself does so.
+        """What "other" sets an object apart from; None where the sentence itself does so.
 
         Raises:
             NotUnderstoodError: nothing of the kind was said before.
@@ -244,7 +246,7 @@ class _Assembly:
         )  # fmt: skip
 
     def _nouns_above(self, index: int) -> set[str]:
-        """Nouns of the things that a thing is said of."""
+        """Nouns of the objects that an object is said of."""
         nouns = set()
         while index in self.above:
             index = self.above[index]
@@ -264,7 +266,7 @@ class _Assembly:
         return RelationClause(name, anchors, self._frame(own, framed), clause.negated, clause.distance)
 
     def _own_view_of_clauses(self) -> bool:
-        """Whether the view of a thing was said for relations to it; an order has no thing to look from."""
+        """Whether the view of an object was said for relations to it; an order has no object to look from."""
         own = self.frame is not None and self.frame.frame is FrameOfReference.OBJECT
         return own and any(c.name in RELATIONS and RELATIONS[c.name].framed for c in self.clauses.values())
 
@@ -274,7 +276,7 @@ class _Assembly:
         return self.frame.frame
 
     def check_owner(self) -> None:
-        """Refuse the view of a thing that nothing is related to."""
+        """Refuse the view of an object that nothing is related to."""
         anchors = [self.nodes[anchor].phrase for clause in self.clauses.values() for anchor in clause.anchors]
         for words in self.owned:
             if not any(phrase.category.split()[-1] == words.owner for phrase in anchors):
@@ -289,8 +291,8 @@ class _Assembly:
 def assemble(
     action: str,
     phrases: Sequence[Phrase | None],
-    items: Sequence[Item],
-    plans: Sequence[Plan],
+    items: Sequence[Attachable],
+    plans: Sequence[Attachment],
     instruction: str,
     later: bool = False,
 ) -> Assembled:
@@ -308,7 +310,7 @@ def assemble(
         The reading.
 
     Raises:
-        NotUnderstoodError: two points of view, one of a thing that nothing is related to, or "other" than nothing.
+        NotUnderstoodError: two points of view, one of an object that nothing is related to, or "other" than nothing.
     """
     assembly = _Assembly(phrases, items, instruction, later)
     for plan in plans:

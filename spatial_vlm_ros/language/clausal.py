@@ -53,7 +53,7 @@ class ClauseTagger(RelationTagger):
         return ("PRON THATIS NOT", value) if fits else None
 
     def _predicates(self, i: int) -> bool:
-        """Whether what is said of a thing starts at word `i`, perhaps after "not"."""
+        """Whether what is said of an object starts at word `i`, perhaps after "not"."""
         if "NOT" in self.peek(i):
             i += 1
         return self.relating(i)
@@ -108,7 +108,7 @@ class ClauseTagger(RelationTagger):
         return None if self.nominal(after) else ("FRAME", (*value, False))
 
     def _own_view(self) -> bool:
-        """Give "from its own side" to the relation to the thing that "it" is, the last that has a viewpoint."""
+        """Give "from its own side" to the relation to the object that "it" is, the last that has a viewpoint."""
         for token in reversed(self.tokens):
             if token.kind == "VERB":
                 break

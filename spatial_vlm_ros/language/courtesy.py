@@ -12,7 +12,7 @@ WISHES = ("i|we want|need", "i would like", "i'd like", "id like", "i|we need yo
                       "can|could|may i have|get", "can|could we have|get", "i wish for", "i wanted",
           "i'd like|love to have", "i|we want|need to have", "i would like|love to have", "i'd love",
           "i would love")  # fmt: skip
-"""Wishes that take a thing; they mean "give"."""
+"""Wishes that take an object; they mean "give"."""
 
 VERIFY = ("there is|are", "there's", "theres", "is|are there", "i see", "you see")
 """Openings that state or ask whether something is there."""
@@ -95,7 +95,7 @@ POLITE_BEFORE_VERB = word_set("""
 """)
 """Polite words that are taken so only before a verb or a comma."""
 FILLERS = frozenset({"so", "well", "now"})
-"""Polite words that may also stand before a bare thing ("so the mug …")."""
+"""Polite words that may also stand before a bare object ("so the mug …")."""
 DEGREES = frozenset({"very", "quite", "really", "pretty", "fairly", "rather", "so", "too", "slightly", "a bit",
 "just",
                      "somewhat", "almost", "mostly"})  # fmt: skip

@@ -18,7 +18,7 @@ from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Step
 
 _OTHER_OF_THE_KIND = 0.6  # share of "the other one" being other than what was meant, wherever it is
-_OWN_NAME = 0.85  # share of the reading that another noun names another thing
+_OWN_NAME = 0.85  # share of the reading that another noun names another object
 _GENERIC = "object"  # the category of "one", "it" and "thing"
 _IT = frozenset({"it", "them"})
 _OTHER_THAN = "other than"
@@ -203,7 +203,7 @@ def _others(reading: SpatialQuery, earlier: NounPhrase, added: NounPhrase | None
 
 
 def _bare_relation(phrase: NounPhrase) -> RelationClause | None:
-    """The clause of "not behind the box", where no thing is named."""
+    """The clause of "not behind the box", where no object is named."""
     if phrase != NounPhrase(_GENERIC, relations=phrase.relations) or len(phrase.relations) != 1:
         return None
     (clause,) = phrase.relations
@@ -211,7 +211,7 @@ def _bare_relation(phrase: NounPhrase) -> RelationClause | None:
 
 
 def _apart(phrase: NounPhrase, anchor: NounPhrase) -> NounPhrase:
-    """A phrase, but not that very thing."""
+    """A phrase, but not that very object."""
     return dataclasses.replace(phrase, relations=(*phrase.relations, RelationClause(_OTHER_THAN, (anchor,))))
 
 
@@ -304,7 +304,7 @@ def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:
 
 
 def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase:
-    """What both say of one thing; where they clash, the later words count. Both are seen from one side."""
+    """What both say of one object; where they clash, the later words count. Both are seen from one side."""
     if first.stated_frame is not None:
         added = _seen_from(added, first.stated_frame, whatever_said=False)
     order = added.superlative is not None or added.ordinal is not None
@@ -321,10 +321,10 @@ def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase
 
 
 def _categories(first: str, added: str, one: bool) -> dict[str, float]:
-    """What the thing may be called now, with the share of each reading.
+    """What the object may be called now, with the share of each reading.
 
     "One" and the noun again keep the noun. Another noun with "one" tells its kind: "the bonnet one" of the chicks is a
-    bonnet chick. Without "one" it is rather a thing of its own name ("the mug"), if the scene has one.
+    bonnet chick. Without "one" it is rather an object of its own name ("the mug"), if the scene has one.
     """
     if added in (_GENERIC, first, *_IT):
         return {first: 1.0}

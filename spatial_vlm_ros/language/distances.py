@@ -26,7 +26,7 @@ _MICROMETRES = 6  # decimals of a metre
 _FAR = 10.0  # metres; from there on said in metres
 
 
-class Said(NamedTuple):
+class SaidDistance(NamedTuple):
     """A distance at a place in the words.
 
     `distance` is None where no number was said ("a few cm"); `length` counts words; `bounded` = words such as "at most"
@@ -144,7 +144,7 @@ def _amount(texts: Sequence[str], i: int) -> tuple[float, int] | None:
     return value * metres, used
 
 
-def distance_at(texts: Sequence[str], i: int) -> Said | None:
+def distance_at(texts: Sequence[str], i: int) -> SaidDistance | None:
     """The distance said at word `i`.
 
     Args:
@@ -170,7 +170,7 @@ def distance_at(texts: Sequence[str], i: int) -> Said | None:
     if (found := _found(texts, j, after)) is not None:
         bound, j = _narrower(bound, after[found[0]]), j + found[1]
     distance = None if math.isnan(total) else Distance(round(total, _MICROMETRES), bound)
-    return Said(distance, j - i, bounded)
+    return SaidDistance(distance, j - i, bounded)
 
 
 def _narrower(bound: _Bound, other: _Bound) -> _Bound:

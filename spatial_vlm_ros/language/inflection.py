@@ -50,7 +50,7 @@ _NEVER_PLURAL = word_set("""
 WORN_GLASSES = word_set("""
     reading safety sun eye swimming 3d protective
 """)
-"""What makes "glasses" one thing; "wine glasses" are several."""
+"""What makes "glasses" one object; "wine glasses" are several."""
 
 
 def is_plural(word: str) -> bool:

@@ -96,7 +96,7 @@ ALONE: dict[str, int] = {
     "one of them|these|those": ANY_OF,
     "whichever": ANY_OF, "all three": 3, "all four": 4, "all five": 5, "all six": 6,
 }  # fmt: skip
-"""Quantities that stand without a noun; the thing is then "one"."""
+"""Quantities that stand without a noun; the object is then "one"."""
 OTHERS: dict[str, str] = {
     "other": "other",
     "another": "another",
@@ -107,7 +107,7 @@ OTHERS: dict[str, str] = {
     "any other": "another",
     "some other": "another",
 }
-"""Words for what is not the thing meant so far."""
+"""Words for what is not the object meant so far."""
 NUMBERS = {
     word: value
     for value, word in enumerate(
@@ -168,9 +168,9 @@ MEASURE_PHRASES = ("piece|pieces|bit|slice|item of", "kind|type of")
 PRONOUNS: dict[str, int | None] = {"it": None, "this": None, "something": None, "anything": None, "everything": -1,
                                    "them": -1, "whatever": None}  # fmt: skip
 REFLEXIVES = ("itself", "themselves", "themself", "each other", "one another")
-"""What relates a thing to itself."""
+"""What relates an object to itself."""
 THERE = "there"
-"""Stands for the relation of "put it there" until it is known whether that is in or on a thing."""
+"""Stands for the relation of "put it there" until it is known whether that is in or on an object."""
 STEP_PLACES = {"there": THERE, "over there": THERE, "right there": THERE, "in there": "inside", "inside": "inside",
                "in": "inside", "on there": "on", "on top": "on", "on": "on", "underneath": "under", "beneath": "under",
                "beside": "next to", "alongside": "next to", "nearby": "near", "behind": "behind",
@@ -179,9 +179,9 @@ STEP_PLACES = {"there": THERE, "over there": THERE, "right there": THERE, "in th
                "back": THERE, "back there": THERE, "back in": "inside", "back inside": "inside"}  # fmt: skip
 """Places without an anchor in a later command: in, on or by what the earlier one was about."""
 OPENABLE = frozenset({"open", "close"})
-"""Actions on a thing that others are put into."""
+"""Actions on an object that others are put into."""
 MOVING = frozenset({"pick", "give", "place"})
-"""Actions that move a thing to or from somewhere."""
+"""Actions that move an object to or from somewhere."""
 PLACEHOLDERS = frozenset(["object", "thing", "item", "one", "stuff"])
 """Nouns that say nothing of the kind; their category is "object"."""
 PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "you"}
@@ -243,9 +243,9 @@ TWO_SIDES = ("at|in|on|to the top|bottom|upper|lower|front|back|near|far left|ri
 PARTS_OF_NOTHING = ("in|at|on|near|by the|a corner|edge|rim|border|end|side|brink", "at|on|to one side|end",
                     "off? to the side",
                     "at|in|on the corners|edges|sides|ends")  # fmt: skip
-"""Parts of a thing that is not named ("in the corner")."""
+"""Parts of an object that is not named ("in the corner")."""
 GRIPS = frozenset({"handle", "rim", "lid", "neck", "edge", "side", "stem", "spout", "handles", "knob"})
-"""Parts that a thing is held by."""
+"""Parts that an object is held by."""
 STATED_VERBS = frozenset({"touches|touch", "contains|contain|contained", "holds|hold", "supports|support", "faces|face",
                           "carries|carry"})  # fmt: skip
 """Verbs of relations that also stand without "that" ("the mug touches the box")."""
@@ -279,7 +279,7 @@ VIEWPOINTS: dict[FrameOfReference, str] = {
 }
 """Who may be near or far ("closest to me")."""
 
-PICTURES = "image|picture|photo|photograph|screen|frame|view|scene"
+IMAGES = "image|picture|photo|photograph|screen|frame|view|scene"
 """What has sides that are the camera's ("on the left side of the image")."""
 
 POSSESSORS: dict[FrameOfReference, tuple[str, ...]] = {
@@ -330,4 +330,4 @@ PURE_VERBS = word_set("""
     relocate deposit move lift lay remove choose select identify approach rotate nudge shove carry transfer toss
     pluck push pull pick open close drag turn touch throw reach
 """)  # fmt: skip
-"""Verbs that are no things: at a verb's place they are always verbs."""
+"""Verbs that are no objects: at a verb's place they are always verbs."""

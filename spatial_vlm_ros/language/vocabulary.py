@@ -34,7 +34,7 @@ def _ing(verb: str) -> str:
     return verb + verb[-1] + "ing" if doubled else verb + "ing"
 
 
-class _Table:
+class _PhraseTable:
     """Collects phrases; the first value given for a phrase and kind stays."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class _Table:
                 self.phrases.setdefault(phrase, {}).setdefault(kind, value)
 
 
-def _add_relations(table: _Table) -> None:
+def _add_relations(table: _PhraseTable) -> None:
     _add_corners(table)
     for name, meanings in MEANINGS.items():
         table.add("REL", RelationWords(name), meanings.surfaces)
@@ -86,7 +86,7 @@ def _add_relations(table: _Table) -> None:
         table.add("HALF", RelationWords(name), patterns)
 
 
-def _add_corners(table: _Table) -> None:
+def _add_corners(table: _PhraseTable) -> None:
     """Such as "In the back left corner of" is three relations to one anchor."""
     sides = {"left": "at the left side of", "right": "at the right side of"}
     depths = {"front|near": "at the front of", "back|rear|far": "at the back of"}
@@ -101,7 +101,7 @@ def _add_corners(table: _Table) -> None:
         table.add("REL", RelationWords(corner, also=(other,)), (f"at|in|on|by|near the? {depth} corner of",))
 
 
-def _add_sides(table: _Table) -> None:
+def _add_sides(table: _PhraseTable) -> None:
     for superlative, patterns in lexicon.SIDES.items():
         table.add("SIDE", (superlative, None), patterns)
     for frame, owners in lexicon.POSSESSORS.items():
@@ -122,7 +122,7 @@ def _add_sides(table: _Table) -> None:
                                                 f"most distant from the? {who}"))  # fmt: skip
         table.add("FROM", ("near", frame), (f"from the? {who}",))
     for superlative, side in (*lexicon.OWN_SIDES.items(), ("middle", "middle|centre|center")):
-        where = f"on|at|in|to the {side} hand? side|half|part? of the {lexicon.PICTURES}"
+        where = f"on|at|in|to the {side} hand? side|half|part? of the {lexicon.IMAGES}"
         table.add("SIDE", (superlative, FrameOfReference.VIEWER), (where,))
     for order, sides in lexicon.ORDER_SIDES.items():
         for side in sides:
@@ -136,7 +136,7 @@ def _add_sides(table: _Table) -> None:
     table.add("FROM", ("near", None), ("from the? near end|side",))
 
 
-def _add_frames(table: _Table) -> None:
+def _add_frames(table: _PhraseTable) -> None:
     for frame, patterns in lexicon.FRAME_PHRASES.items():
         table.add("FRAME", (frame, None), patterns)
     for frame, owners in lexicon.POSSESSORS.items():
@@ -144,7 +144,7 @@ def _add_frames(table: _Table) -> None:
             table.add("FRAME", (frame, None), (f"as? seen|viewed|looking? from|in {owner} {view}",))
 
 
-def _add_nominals(table: _Table) -> None:
+def _add_nominals(table: _PhraseTable) -> None:
     for superlative, patterns in lexicon.SUPERLATIVES.items():
         table.add("SUP", (superlative, None), patterns)
     for word, superlative in lexicon.POSITION_WORDS.items():
@@ -195,7 +195,7 @@ def _add_nominals(table: _Table) -> None:
     table.add("SELF", None, lexicon.REFLEXIVES)
 
 
-def _add_frame_words(table: _Table) -> None:
+def _add_frame_words(table: _PhraseTable) -> None:
     """The words that hold a sentence together."""
     for action, patterns in lexicon.ACTIONS.items():
         table.add("VERB", action, patterns)
@@ -276,7 +276,7 @@ def phrase_table() -> tuple[Mapping[str, Kinds], int]:
     Returns:
         Phrase → possible kinds with their values; length of the longest phrase in words.
     """
-    table = _Table()
+    table = _PhraseTable()
     for add in (_add_nominals, _add_relations, _add_sides, _add_frames, _add_frame_words):
         add(table)
     return table.phrases, max(phrase.count(" ") for phrase in table.phrases) + 1

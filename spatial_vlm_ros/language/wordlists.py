@@ -44,7 +44,7 @@ NOUN_COLOURS = word_set("""
     rose peach lime olive plum cherry lemon mint salmon lavender cream mustard coral ivory charcoal chocolate
     cotton wool stone clay cloth
 """)  # fmt: skip
-"""Of those, the ones that are part of the name of the thing ("mustard bottle", "cherry jar")."""
+"""Of those, the ones that are part of the name of the object ("mustard bottle", "cherry jar")."""
 
 COMPOUNDS = (
     "orange juice", "orange soda", "olive oil", "paper towel|towels|clip|clips|plane|bag|cup|plate|roll",
@@ -102,13 +102,13 @@ LOANWORDS = word_set("""
 NOUNS_TOO = word_set("""
     robot well middle center centre
 """)
-"""Words of other tables that may name things."""
+"""Words of other tables that may name objects."""
 
 CONTAINERS = word_set("""
     box bin drawer bowl bag basket bucket cabinet cupboard crate jar tin pot pan sink fridge refrigerator oven
     container case backpack cart dishwasher microwave cup mug pocket toolbox chest hamper trash
 """)  # fmt: skip
-"""Things one takes other things out of."""
+"""Things one takes other objects out of."""
 
 SURFACES = word_set("""
     table desk tray shelf counter board plate mat bench sofa couch bed rug floor stove hob worktop workbench

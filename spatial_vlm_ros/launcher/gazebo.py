@@ -2,7 +2,7 @@
 """Where the camera of a Gazebo world is, as ROS wants it: the optical frame in the frame of the world.
 
 Gazebo's cameras look along x (y left, z up). Pixels follow the optical frame (z forward, x right, y down), which the
-pictures of our worlds name in their headers; Gazebo publishes no transform of it.
+images of our worlds name in their headers; Gazebo publishes no transform of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Mount:
     """Pose of an optical frame.
 
     Args:
-        child: its name, as the pictures carry it.
+        child: its name, as the images carry it.
         position: in the frame of the world, metres.
         orientation: x, y, z, w.
     """

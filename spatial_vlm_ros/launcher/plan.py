@@ -64,7 +64,7 @@ class Process:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LaunchPlan:
     """What a launch file means with some arguments."""
 
     arguments: tuple[Argument, ...]
@@ -112,7 +112,7 @@ def arguments_of(path: Path) -> tuple[Argument, ...]:
         return tuple(_arguments(_described(path)))
 
 
-def plan(path: Path, given: Mapping[str, str]) -> Plan:
+def plan(path: Path, given: Mapping[str, str]) -> LaunchPlan:
     """Walk a launch file.
 
     Args:
@@ -132,7 +132,7 @@ def plan(path: Path, given: Mapping[str, str]) -> Plan:
                 raise UnknownNameError("argument", name, sorted({argument.name for argument in arguments}))
         processes: list[Process] = []
         _walk(description, stand_in.LaunchContext(dict(given)), processes)
-    return Plan(arguments, tuple(processes))
+    return LaunchPlan(arguments, tuple(processes))
 
 
 def _described(path: Path) -> stand_in.LaunchDescription:

@@ -31,7 +31,7 @@ from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Resolution, Status
 
 
-class Stage(enum.IntEnum):
+class PickStage(enum.IntEnum):
     """Where a request stands; numbers as in PickInstruction.action."""
 
     RESOLVING = 1
@@ -58,7 +58,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedAnswer:
     """An answer and what was seen around its target.
 
     Args:
@@ -83,7 +83,7 @@ class Offer:
     """
 
     words: Words
-    seen: Seen
+    seen: ObservedAnswer
     scene: PlanningScene
     goal: PickGoal
     plan: MotionPlan
@@ -106,7 +106,7 @@ class Mover(Planner, Protocol):
 
 
 @dataclass(frozen=True)
-class Ways:
+class PickActors:
     """Who does what.
 
     Args:
@@ -119,12 +119,12 @@ class Ways:
         say: told each stage, in words.
     """
 
-    look: Callable[[Words, Callable[[], bool]], Seen]
+    look: Callable[[Words, Callable[[], bool]], ObservedAnswer]
     mover: Mover
     approve: Callable[[Offer, Callable[[], bool]], None]
     still: Callable[[int], None]
     now_ns: Callable[[], int]
-    say: Callable[[Stage, str], None]
+    say: Callable[[PickStage, str], None]
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,10 @@ class Ending:
     resolution: Resolution | None
     plan: MotionPlan | None
     moved: bool
-    stage: Stage
+    stage: PickStage
 
 
-class Course:
+class PickSequence:
     """One request. `run` may be called once.
 
     Args:
@@ -164,13 +164,13 @@ class Course:
         words: Words,
         plan_only: bool,
         config: PlanningConfig,
-        ways: Ways,
+        ways: PickActors,
         cancelled: Callable[[], bool],
     ) -> None:
         self.words, self.plan_only = words, plan_only
         self._config, self._ways, self._cancelled = config, ways, cancelled
-        self._stage = Stage.RESOLVING
-        self._seen: Seen | None = None
+        self._stage = PickStage.RESOLVING
+        self._seen: ObservedAnswer | None = None
         self._offer: Offer | None = None
         self._moved = False
 
@@ -189,28 +189,28 @@ class Course:
         return Ending(status, message, resolution, plan, self._moved, self._stage)
 
     def _run(self) -> str:
-        self._seen = seen = self._look(Stage.RESOLVING, "looking for what is meant")
+        self._seen = seen = self._look(PickStage.RESOLVING, "looking for what is meant")
         resolution = seen.resolution
         if resolution.status is not Status.OK:
             return resolution.message
         surroundings = self._surroundings(seen)
-        self._begin(Stage.BUILDING_GOAL, "building the goal")
+        self._begin(PickStage.BUILDING_GOAL, "building the goal")
         check_fresh(surroundings.stamp_ns, self._ways.now_ns(), self._config.observation)
         check_tilt(surroundings, self._config.observation)
         self._ways.still(surroundings.stamp_ns)
         scene = planning_scene(surroundings, self._config)
         goal = pick_goal(scene, self._config)
-        self._begin(Stage.PLANNING, f"planning how to take the {scene.target.label}")
+        self._begin(PickStage.PLANNING, f"planning how to take the {scene.target.label}")
         try:
             place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
             plan = self._ways.mover.plan(goal, scene, place, cancelled=self._cancelled)
             self._offer = offer = Offer(self.words, seen, scene, goal, plan)
             if self.plan_only:
                 return f"Planned: {told(offer)}. Nothing moves: plan_only is set."
-            self._begin(Stage.WAITING_FOR_APPROVAL, f"waiting for approval: {told(offer)}")
+            self._begin(PickStage.WAITING_FOR_APPROVAL, f"waiting for approval: {told(offer)}")
             self._ways.approve(offer, self._cancelled)
             seen_ns = self._look_again(seen)
-            self._begin(Stage.MOVING, told(offer))
+            self._begin(PickStage.MOVING, told(offer))
             self._ways.still(seen_ns)
             self._moved = True
             self._ways.mover.execute(offer.plan, self._cancelled)
@@ -218,34 +218,34 @@ class Course:
         finally:
             self._ways.mover.clear()
 
-    def _begin(self, stage: Stage, words: str) -> None:
+    def _begin(self, stage: PickStage, words: str) -> None:
         if self._cancelled():
             raise CancelledError("it was withdrawn")
         self._stage = stage
         self._ways.say(stage, words)
 
-    def _look(self, stage: Stage, words: str) -> Seen:
+    def _look(self, stage: PickStage, words: str) -> ObservedAnswer:
         self._begin(stage, words)
         return self._ways.look(self.words, self._cancelled)
 
     @staticmethod
-    def _surroundings(seen: Seen) -> Surroundings:
+    def _surroundings(seen: ObservedAnswer) -> Surroundings:
         if seen.surroundings is None:
             raise TransformUnavailableError(
                 "base_link", "the camera", "the answer is in the camera's frame", "set base_frame of the resolver"
             )
         return seen.surroundings
 
-    def _look_again(self, before: Seen) -> int:
+    def _look_again(self, before: ObservedAnswer) -> int:
         """Refuse where anything has moved since the plan was made; returns the stamp of the second look, nanoseconds.
 
         Raises:
-            SceneChangedError: base, camera, target or what is around it; or the words mean another thing now.
+            SceneChangedError: base, camera, target or what is around it; or the words mean another object now.
             StaleInputError, TransformUnavailableError: nothing can be seen any more.
         """
         then = self._surroundings(before)
         self._ways.still(then.stamp_ns)
-        now = self._look(Stage.LOOKING_AGAIN, "looking again before anything moves")
+        now = self._look(PickStage.LOOKING_AGAIN, "looking again before anything moves")
         check_same(then, now.resolution, now.surroundings, self._config.observation)
         stamp_ns = self._surroundings(now).stamp_ns
         self._ways.still(stamp_ns)
@@ -260,7 +260,7 @@ def told(offer: Offer) -> str:
 
 
 def done(offer: Offer) -> str:
-    """What has happened: "the chick (c1) was put on the tray"; the gripper's word for it, not a picture's."""
+    """What has happened: "the chick (c1) was put on the tray"; the gripper's word for it, not an image's."""
     target = offer.scene.target
     return f"the {target.label} ({target.id}) was {_carried(offer, 'put on the ') or 'taken'}"
 
@@ -268,6 +268,6 @@ def done(offer: Offer) -> str:
 def _carried(offer: Offer, words: str) -> str:
     if offer.plan.place is None or offer.plan.placement is None:
         return ""
-    carrier = offer.plan.place.placements[offer.plan.placement].carrier_id
-    labels = {thing.id: thing.label for thing in offer.scene.neighbours}
-    return words + labels.get(carrier, "table")
+    supporting = offer.plan.place.placements[offer.plan.placement].carrier_id
+    labels = {obj.id: obj.label for obj in offer.scene.neighbours}
+    return words + labels.get(supporting, "table")

@@ -11,7 +11,7 @@ import numpy as np
 from spatial_vlm_ros.errors import CancelledError, SceneChangedError, StaleInputError, TransformUnavailableError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still
-from spatial_vlm_ros.manipulation.planning.surroundings import Body, Surroundings
+from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.parameters import ObservationConfig
 from spatial_vlm_ros.types import Resolution, Status, Transform
 
@@ -21,8 +21,8 @@ _AGAIN = "resolve the instruction again"
 def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | None, config: ObservationConfig) -> None:
     """Refuse what differs from the first look by more than is allowed.
 
-    Ids hold for one picture, so things are matched by label and place. What the second picture shows more, or no
-    longer, counts as changed: a hand that reaches in is a thing more.
+    Ids hold for one image, so objects are matched by label and place. What the second image shows more, or no
+    longer, counts as changed: a hand that reaches in is an object more.
 
     Args:
         then: of the first look.
@@ -54,8 +54,10 @@ def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | N
     _check_neighbours(then.others, now.others, config)
 
 
-def _check_neighbours(then: Sequence[Body], now: Sequence[Body], config: ObservationConfig) -> None:
-    """Each thing of the one look is near one of its label in the other, and there are as many."""
+def _check_neighbours(
+    then: Sequence[SurroundingObject], now: Sequence[SurroundingObject], config: ObservationConfig
+) -> None:
+    """Each object of the one look is near one of its label in the other, and there are as many."""
     left = list(now)
     for body in then:
         alike = [one for one in left if one.label == body.label]

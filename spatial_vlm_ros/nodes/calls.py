@@ -36,7 +36,7 @@ Asked = Callable[[], bool]
 """Says whether the caller has withdrawn its request."""
 
 
-class Ended(NamedTuple):
+class GoalOutcome(NamedTuple):
     """How a goal ended.
 
     Args:
@@ -231,7 +231,7 @@ class Action(Server):
         cancelled: Asked,
         twice: bool = False,
         feedback: Callable[[Any], None] | None = None,
-    ) -> Ended:
+    ) -> GoalOutcome:
         """Send a goal and wait for its end. Where the caller gives up, it is cancelled first, and its end awaited.
 
         Args:
@@ -252,16 +252,16 @@ class Action(Server):
         self.begin()
         handle = self._accepted(partial(self._client.send_goal_async, goal, feedback), patience, cancelled, twice)
         if not handle.accepted:
-            return Ended(accepted=False)
+            return GoalOutcome(accepted=False)
         result = self._result(handle, seconds, cancelled)
         if result.done():
-            return Ended(True, result.result().status, result.result().result, cancelled())
+            return GoalOutcome(True, result.result().status, result.result().result, cancelled())
         withdrawn = cancelled()
         gone = self.gone()
         if not gone:
             self._stop(handle, result)
         if result.done() and withdrawn:
-            return Ended(True, result.result().status, result.result().result, withdrawn=True)
+            return GoalOutcome(True, result.result().status, result.result().result, withdrawn=True)
         if gone:
             raise self.lost("it has gone while it worked")
         if not result.done():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answer drawn on the picture: boxes, the chosen, anchors, the relation on the ground, poses, places, verdict."""
+"""The answer drawn on the image: boxes, the chosen, anchors, the relation on the ground, poses, places, verdict."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _LINE_HEIGHT = 20
 _AXIS_LENGTH = 0.06  # metres
 _CROSS = 0.015  # metres: half of a spot's cross
-_SMALLEST_WIDTH = 640  # pictures are enlarged to this width, so that the words can be read
+_SMALLEST_WIDTH = 640  # images are enlarged to this width, so that the words can be read
 
 
 def draw(
@@ -63,7 +63,7 @@ def draw(
         config: the resolver's.
 
     Returns:
-        (H', W', 3) uint8: the picture, enlarged to 640 pixels' width if smaller, over a panel of words.
+        (H', W', 3) uint8: the image, enlarged to 640 pixels' width if smaller, over a panel of words.
     """
     config = config or ResolverConfig()
     try:
@@ -81,21 +81,21 @@ def draw(
 
 def _draw_scene(canvas: Rgb, scale: int, layout: Layout, resolution: Resolution) -> None:
     """All detections, then what the answer is about."""
-    objects = {thing.id: thing for thing in layout.scene.objects}
+    objects = {obj.id: obj for obj in layout.scene.objects}
     candidates = [c.id for c in resolution.candidates]
     chosen = {target.id for target in _targets(resolution)}
     first = resolution.candidates[0] if resolution.candidates else None
     anchors = {a for clause in (first.clauses if first else ()) for a in clause.anchor_ids if a in objects}
     pen = _Pen(canvas, scale, layout, resolution.frame_of_reference)
-    for thing in objects.values():
+    for obj in objects.values():
         role = _OTHER
-        if thing.id in chosen:
+        if obj.id in chosen:
             role = _CHOSEN
-        elif thing.id in anchors:
+        elif obj.id in anchors:
             role = _ANCHOR
-        elif thing.id in candidates:
+        elif obj.id in candidates:
             role = _CANDIDATE
-        pen.detection(thing, role)
+        pen.detection(obj, role)
     for number, place in enumerate(_places(resolution), 1):
         pen.place(place, resolution.target, number)
     if first is None or first.id not in objects:
@@ -114,7 +114,7 @@ def _draw_scene(canvas: Rgb, scale: int, layout: Layout, resolution: Resolution)
 
 
 class _Pen:
-    """Draws things of the scene on the canvas."""
+    """Draws objects of the scene on the canvas."""
 
     def __init__(self, canvas: Rgb, scale: int, layout: Layout, frame: FrameOfReference | None) -> None:
         self._canvas, self._scale, self._layout = canvas, scale, layout
@@ -135,11 +135,11 @@ class _Pen:
         heights = np.full(len(places), -self._layout.floor)
         return np.column_stack((places, heights)) @ self._layout.axes.T
 
-    def detection(self, thing: SceneObject, colour: _Colour) -> None:
-        x0, y0, x1, y1 = (round(c * self._scale) for c in thing.detection.box_xyxy)
+    def detection(self, obj: SceneObject, colour: _Colour) -> None:
+        x0, y0, x1, y1 = (round(c * self._scale) for c in obj.detection.box_xyxy)
         cv2.rectangle(self._canvas, (x0, y0), (x1, y1), colour, 1 if colour == _OTHER else 2)
-        text = f"{thing.id} {thing.detection.label}"
-        if thing.depth_problem is not None:
+        text = f"{obj.id} {obj.detection.label}"
+        if obj.depth_problem is not None:
             text += " (no depth)"
         _text(self._canvas, text, (x0 + 2, y0 - 4 if y0 > 14 else y1 + 14), colour)
 
@@ -160,12 +160,12 @@ class _Pen:
         cv2.line(self._canvas, ends[2], ends[3], colour, 2, cv2.LINE_AA)
         _text(self._canvas, str(number), (ends[1][0] + 4, ends[1][1] - 4), colour)
 
-    def _row(self, thing: SceneObject) -> int:
-        return next(row for row, other in enumerate(self._layout.scene.objects) if other is thing)
+    def _row(self, obj: SceneObject) -> int:
+        return next(row for row, other in enumerate(self._layout.scene.objects) if other is obj)
 
-    def _place(self, thing: SceneObject) -> Array:
+    def _place(self, obj: SceneObject) -> Array:
         """(2,) ground place of an object; NaN where it was not measured."""
-        place: Array = self._layout.centre[self._row(thing), :2]
+        place: Array = self._layout.centre[self._row(obj), :2]
         return place
 
     def arrow(self, anchor: SceneObject, subject: SceneObject, words: str, colour: _Colour) -> None:
@@ -192,15 +192,15 @@ class _Pen:
                 cv2.arrowedLine(self._canvas, tip[0], tip[1], shade, 1, cv2.LINE_AA, tipLength=0.2)
                 _text(self._canvas, name, tip[1], shade, 0.35)
 
-    def pose(self, thing: SceneObject) -> None:
+    def pose(self, obj: SceneObject) -> None:
         """Gravity-up box and axes of the pose."""
-        corners = self._pixels(thing.box.corners())
+        corners = self._pixels(obj.box.corners())
         if corners is not None:
             for a in range(8):
                 for step in (1, 2, 4):
                     if not a & step:
                         cv2.line(self._canvas, corners[a], corners[a | step], _CHOSEN, 1, cv2.LINE_AA)
-        tips = thing.box.centre + np.vstack((np.zeros(3), _AXIS_LENGTH * thing.box.axes.T))
+        tips = obj.box.centre + np.vstack((np.zeros(3), _AXIS_LENGTH * obj.box.axes.T))
         pixels = self._pixels(tips)
         if pixels is not None:
             for tip, colour in zip(pixels[1:], _AXES, strict=True):
@@ -270,7 +270,7 @@ def _wrap(line: str, width: int) -> list[str]:
 
 
 def _text(canvas: Rgb, text: str, place: tuple[int, int], colour: _Colour, size: float = 0.42) -> None:
-    """Text on a dark ground, kept inside the picture."""
+    """Text on a dark ground, kept inside the image."""
     text = text.encode("ascii", "replace").decode()
     (width, height), _ = cv2.getTextSize(text, _FONT, size, 1)
     x = min(max(place[0], 2), max(2, canvas.shape[1] - width - 2))

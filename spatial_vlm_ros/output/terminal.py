@@ -150,7 +150,7 @@ def progress(words: str) -> Callable[[Iterable[_Step]], Iterable[_Step]]:
 
 @contextmanager
 def counting(words: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives what is told how many things of how many are done; a bar on standard error, where a person looks at it."""
+    """Gives what is told how many objects of how many are done; a bar on standard error, where a person looks at it."""
     if not sys.stderr.isatty():
         yield lambda _done, _of: None
         return

@@ -10,11 +10,11 @@ from rich.table import Table
 from spatial_vlm_ros.output.terminal import new_console, shown
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.perception.probing import Verdict
+    from spatial_vlm_ros.perception.probing import ConventionVerdict
     from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis
 
 
-def verdict(verdict: Verdict) -> None:
+def verdict(verdict: ConventionVerdict) -> None:
     """How well each convention explains a model's answers, and what that says of the stated one."""
     console, of = new_console(), len(verdict.trials)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -31,7 +31,7 @@ def verdict(verdict: Verdict) -> None:
 
 
 def diagnosis(found: Diagnosis) -> None:
-    """Accuracy of each kind of question with and without the picture, faults with their numbers, and the verdict."""
+    """Accuracy of each kind of question with and without the image, faults with their numbers, and the verdict."""
     from spatial_vlm_ros.vlm.diagnostics.report import inside_lines, interval_text, numbers_text, share_text
 
     console = new_console()

@@ -39,7 +39,7 @@ class GripperConfig(Bounded):
 
 @dataclass(frozen=True)
 class GoalConfig(Bounded):
-    """How a thing is taken and put down."""
+    """How an object is taken and put down."""
 
     approach: float = parameter(0.10, "m", 0.01, 1.0, "straight way to the grasp, and away from a thing put down")
     retreat: float = parameter(0.10, "m", 0.01, 1.0, "straight way up with the thing, and down with it to its place")

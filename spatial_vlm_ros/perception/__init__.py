@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in the picture: detections, the models that give them, and the one protocol they answer."""
+"""What is in the image: detections, the models that give them, and the one protocol they answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLUG_INS = "spatial_vlm_ros.grounders"
 """Entry-point group of installed packages that bring a backend: name → a callable(**options) that gives a Grounder."""
 
 BLINDNESS = "blindness"
-"""Option of all backends: what to do, before a model starts, about one that does not look at pictures."""
+"""Option of all backends: what to do, before a model starts, about one that does not look at images."""
 
 BLINDNESS_MODES = ("off", "warn", "refuse")
 
@@ -56,7 +56,7 @@ def load_grounder(name: str, options: Mapping[str, str] = _NO_OPTIONS) -> Ground
         UnknownNameError: no such backend; lists those that exist. Or another word for `blindness`.
         InputError: the backend does not take these options, or answers no questions and is to be checked.
         ModelError: the backend cannot be imported or loaded.
-        BlindnessError: its model does not look at pictures, or not rightly, and is to be refused.
+        BlindnessError: its model does not look at images, or not rightly, and is to be refused.
     """
     how = options.get(BLINDNESS, "off")
     if how not in BLINDNESS_MODES:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "detections": things found by somebody else, matched to phrases by their labels."""
+"""Backend "detections": objects found by somebody else, matched to phrases by their labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class GivenDetections:
     """A grounder that answers from given detections.
 
     Args:
-        detections: what was found in the picture.
+        detections: what was found in the image.
     """
 
     def __init__(self, detections: Sequence[Detection]) -> None:
@@ -25,7 +25,7 @@ class GivenDetections:
         """Match the labels to the phrases; see Grounder.ground.
 
         Raises:
-            InputError: duplicate ids, a box outside the picture, a mask of another size.
+            InputError: duplicate ids, a box outside the image, a mask of another size.
         """
         detections = check_detections(self._detections, rgb.shape[1], rgb.shape[0])
         return Grounding(detections, label_match(phrases, detections))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does a detector's label name what a phrase names? Parts of labels, synonyms and hypernyms from a reviewed table.
 
-The most specific sense that has any referent wins: with a thing labelled "container" in view, "the container" is that
+The most specific sense that has any referent wins: with an object labelled "container" in view, "the container" is that
 one and not every cup and can; with a green mug and a purple cup in view there is no purple mug.
 """
 
@@ -168,7 +168,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     Args:
         category: noun of a phrase, compounds separated by spaces.
         label: as the detector gives it.
-        attributes: further words the detector gives of the same thing.
+        attributes: further words the detector gives of the same object.
     """
     said, seen = _words(category), _words(label)
     if not said or not seen:
@@ -183,7 +183,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         if not unknown:
             return SAME
         return LESS_SPECIFIC if not seen_modifiers else NONE
-    if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_things()):
+    if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_objects()):
         return PART
     if said_head in seen_modifiers and seen_head in _HOLDERS:
         return LESS_SPECIFIC
@@ -197,8 +197,8 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
 
 
 @lru_cache(maxsize=1)
-def _known_things() -> frozenset[str]:
-    """Nouns of the tables: "can" names a thing of its own, so a can opener is no can."""
+def _known_objects() -> frozenset[str]:
+    """Nouns of the tables: "can" names an object of its own, so a can opener is no can."""
     members = (word for words in _HYPERNYMS.values() for word in words.split())
     return frozenset(_singular(word) for word in members).union(*_SYNONYM_SETS)
 

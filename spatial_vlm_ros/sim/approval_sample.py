@@ -18,9 +18,9 @@ import cv2
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
-from spatial_vlm_ros.manipulation.approval.broker import ApprovalDesk
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.page import serve
-from spatial_vlm_ros.manipulation.approval.proposal import Phase, Preview, Proposal, Question
+from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Phase, Preview, Proposal
 from spatial_vlm_ros.output.annotated_image import draw
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
@@ -30,17 +30,17 @@ SENTENCE = "the chick"
 _WARNING = "This is a sample: the scene is drawn, and no robot is connected."
 
 
-class Sample:
+class ApprovalSample:
     """Asks which chick, proposes to take it, and asks anew.
 
     Args:
-        desk: where it asks.
+        broker: where it asks.
         expires_after: seconds of each question and proposal.
         runs: seconds that what was approved seems to take.
     """
 
-    def __init__(self, desk: ApprovalDesk, expires_after: float = 120.0, runs: float = 8.0) -> None:
-        self._desk, self._expires_after, self._runs = desk, expires_after, runs
+    def __init__(self, broker: ApprovalBroker, expires_after: float = 120.0, runs: float = 8.0) -> None:
+        self._broker, self._expires_after, self._runs = broker, expires_after, runs
         self._frame, self._detections = chicks_and_cup_frame()
 
     def run(self, stopped: Callable[[], bool]) -> None:
@@ -52,30 +52,30 @@ class Sample:
                 self._pause(3.0, stopped)
 
     def once(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """One question, one proposal, one execution; raises what the desk raises."""
+        """One question, one proposal, one execution; raises what the broker raises."""
         asked = self._resolve(SENTENCE)
-        question = Question(
+        question = PersonQuestion(
             uuid.uuid4().hex,
             SENTENCE,
             asked.question or asked.message,
             tuple(answer.text for answer in asked.answers),
             self._expires_after,
-            self._picture(asked),
+            self._image(asked),
             tuple(", ".join(answer.ids) for answer in asked.answers),
         )
-        self._desk.ask(question)
-        answer = self._desk.wait_answer(question.dialogue_id, stopped)
+        self._broker.ask(question)
+        answer = self._broker.wait_answer(question.dialogue_id, stopped)
         resolution = self._resolve(answer.text, (SENTENCE,))
         if resolution.target is None:
             return
         proposal = self._proposal(resolution)
-        self._desk.propose(proposal)
-        decision = self._desk.wait(proposal.goal_id, stopped)
+        self._broker.propose(proposal)
+        decision = self._broker.wait(proposal.goal_id, stopped)
         if decision.approve:
-            self._desk.begin(decision)
-            self._pause(self._runs, lambda: stopped() or self._desk.view.stopping)
-            outcome = "stopped as requested" if self._desk.view.stopping else "a sample, nothing has moved"
-            self._desk.end(proposal.goal_id, outcome)
+            self._broker.begin(decision)
+            self._pause(self._runs, lambda: stopped() or self._broker.view.stopping)
+            outcome = "stopped as requested" if self._broker.view.stopping else "a sample, nothing has moved"
+            self._broker.end(proposal.goal_id, outcome)
         self._pause(3.0, stopped)
 
     def _proposal(self, resolution: Resolution) -> Proposal:
@@ -96,7 +96,7 @@ class Sample:
             self._expires_after,
             resolution.candidates,
             (_WARNING,),
-            self._picture(resolution),
+            self._image(resolution),
             Preview(
                 target.pose.frame_id,
                 (Phase("approach", 2.4), Phase("grasp", 1.1), Phase("lift", 1.6)),
@@ -109,7 +109,7 @@ class Sample:
         frame = dataclasses.replace(self._frame, stamp_ns=time.time_ns())
         return Resolver().resolve(frame, words, self._detections, follows=follows)
 
-    def _picture(self, resolution: Resolution) -> bytes:
+    def _image(self, resolution: Resolution) -> bytes:
         drawn = draw(self._frame, self._detections, resolution)
         return cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes()
 
@@ -126,12 +126,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="0 = a free one")
     port = parser.parse_args(arguments).port
     with tempfile.TemporaryDirectory() as folder, AuditLog(Path(folder) / "audit.jsonl") as audit:
-        desk = ApprovalDesk(audit)
+        broker = ApprovalBroker(audit)
         try:
-            with serve(desk, port=port) as page, contextlib.suppress(KeyboardInterrupt):
+            with serve(broker, port=port) as page, contextlib.suppress(KeyboardInterrupt):
                 sys.stdout.write(f"A sample, no robot is connected: {page.url}\nThe record: {audit.path}\n")
                 sys.stdout.flush()
-                Sample(desk).run(lambda: False)
+                ApprovalSample(broker).run(lambda: False)
         except SpatialVlmError as error:
             sys.stderr.write(f"{error}\n")
             return 1

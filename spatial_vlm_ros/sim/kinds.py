@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalogue of kinds: name → a random thing of that kind."""
+"""The catalogue of kinds: name → a random object of that kind."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ FURNITURE: tuple[str, ...] = tuple(_FURNITURE)
 
 
 def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Model:
-    """A thing of a kind: its size, and its colour where none is given, are drawn.
+    """A object of a kind: its size, and its colour where none is given, are drawn.
 
     Args:
         kind: a name in KINDS or FURNITURE.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random tabletops: known kinds of things at random places, none touching another."""
+"""Random tabletops: known kinds of objects at random places, none touching another."""
 
 from __future__ import annotations
 

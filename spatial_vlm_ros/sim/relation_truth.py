@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a relation hold between two things as they lie? From true outlines and heights alone, by docs/relations.md.
+"""Does a relation hold between two objects as they lie? From true outlines and heights alone, by docs/relations.md.
 
-Written apart from the solver in spatial/, on purpose: it never sees a picture and shares no code with it.
+Written apart from the solver in spatial/, on purpose: it never sees an image and shares no code with it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from spatial_vlm_ros.errors import UnknownNameError
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.truth import TrueObject
 
-_CONTACT = 0.008  # metres between a thing's underside and what carries it
-_NEXT_TO, _LEAST_SIZE = 2.0, 0.05  # gap of "next to" in mean sizes; least size of a thing in that, metres
+_CONTACT = 0.008  # metres between an object's underside and what carries it
+_NEXT_TO, _LEAST_SIZE = 2.0, 0.05  # gap of "next to" in mean sizes; least size of an object in that, metres
 
 
 def margin(relation: str, target: TrueObject, anchor: TrueObject, eye: Array) -> float:
@@ -25,8 +25,8 @@ def margin(relation: str, target: TrueObject, anchor: TrueObject, eye: Array) ->
 
     Args:
         relation: one of RELATIONS.
-        target: the thing placed.
-        anchor: the thing it is related to.
+        target: the object placed.
+        anchor: the object it is related to.
         eye: (3,) place of the viewer, base frame, metres.
 
     Returns:
@@ -117,4 +117,4 @@ _MARGINS: Mapping[str, Callable[[TrueObject, TrueObject, Array], float]] = Mappi
     }
 )
 RELATIONS: tuple[str, ...] = tuple(_MARGINS)
-"""Names of the relations that things are placed by."""
+"""Names of the relations that objects are placed by."""

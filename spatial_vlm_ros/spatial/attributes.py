@@ -78,9 +78,9 @@ def _said(word: str, detection: Detection) -> float:
     return NEAR if any(near_families(family, f) for f in families) else NO
 
 
-def _colour_likelihood(family: str, thing: SceneObject, layout: Layout) -> float:
+def _colour_likelihood(family: str, obj: SceneObject, layout: Layout) -> float:
     """From the share of the object's pixels that have the colour."""
-    shares = colour_shares(thing, layout)
+    shares = colour_shares(obj, layout)
     if not shares or family == "clear":
         return UNKNOWN
     near = sum(s for other, s in shares.items() if near_families(family, other))
@@ -88,9 +88,9 @@ def _colour_likelihood(family: str, thing: SceneObject, layout: Layout) -> float
     return max(NO + (YES - NO) * likelihood, NEAR if near > 2 * _SHARE else NO)
 
 
-def colour_shares(thing: SceneObject, layout: Layout) -> dict[str, float]:
+def colour_shares(obj: SceneObject, layout: Layout) -> dict[str, float]:
     """Share of each colour family among an object's visible pixels; empty when it was not measured."""
-    points = thing.points[:: max(1, len(thing.points) // _SAMPLED_PIXELS)]
+    points = obj.points[:: max(1, len(obj.points) // _SAMPLED_PIXELS)]
     if not len(points):
         return {}
     frame = layout.scene.frame

@@ -25,7 +25,7 @@ from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
 
 
 @dataclass(eq=False)
-class Believer:
+class PhraseScorer:
     """Evaluates phrases on one scene.
 
     Args:
@@ -48,11 +48,11 @@ class Believer:
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
     _known: dict[tuple[NounPhrase, bool], PhraseBelief] = field(default_factory=dict)
 
-    def seen_from(self, frame: FrameOfReference) -> Believer:
+    def seen_from(self, frame: FrameOfReference) -> PhraseScorer:
         """The same scene with another default frame."""
         return dataclasses.replace(self, default_frame=frame, frames_used=[], unsaid=[], _known={}, _views={})
 
-    def believe(self, phrase: NounPhrase, anchor: bool = False) -> PhraseBelief:
+    def score_phrase(self, phrase: NounPhrase, anchor: bool = False) -> PhraseBelief:
         """Belief in a phrase and in all phrases inside it.
 
         Args:
@@ -63,10 +63,10 @@ class Believer:
             FrameUndefinedError: a clause needs a frame of reference that this scene does not define.
         """
         if (phrase, anchor) not in self._known:
-            self._known[phrase, anchor] = self._believe(phrase, anchor)
+            self._known[phrase, anchor] = self._score(phrase, anchor)
         return self._known[phrase, anchor]
 
-    def _believe(self, phrase: NounPhrase, anchor: bool) -> PhraseBelief:
+    def _score(self, phrase: NounPhrase, anchor: bool) -> PhraseBelief:
         fit, weight = self._fit(phrase)
         judged: dict[int, ClauseBelief] = {}
         said = tuple(clauses.each_by_itself(phrase.relations))
@@ -98,11 +98,11 @@ class Believer:
         return fit, weight
 
     def _compares(self, word: str, phrase: NounPhrase) -> bool:
-        """Whether "the small mug" picks the smallest: a size of a single thing that has to be that very one."""
+        """Whether "the small mug" picks the smallest: a size of a single object that has to be that very one."""
         return phrase.count in (None, 1) and phrase.choice is None and is_comparison(word, self.layout)
 
     def _sizes(self, phrase: NounPhrase, member: Array) -> Iterator[ClauseBelief]:
-        """Sizes of a single thing, compared within the set that the other words leave."""
+        """Sizes of a single object, compared within the set that the other words leave."""
         for word in phrase.attributes:
             if self._compares(word, phrase):
                 key = order.size_key(word, self.layout, self._view(FrameOfReference.VIEWER))
@@ -125,7 +125,7 @@ class Believer:
         Args:
             stated: frame said in words, or None.
             depends: whether what is judged depends on it; what does is noted in `frames_used` and `unsaid`.
-            anchors: rows related to; None for an order among things.
+            anchors: rows related to; None for an order among objects.
 
         Raises:
             FrameUndefinedError: this scene does not define that frame.
@@ -150,7 +150,7 @@ class Believer:
 
     def _clause(self, clause: RelationClause, fit: Array, weight: Array, anchor: bool) -> ClauseBelief:
         """One clause for the objects that name and attributes leave; `weight` (N,) counts where it compares."""
-        believed = tuple(self.believe(inner, anchor=True) for inner in clause.anchors)
+        believed = tuple(self.score_phrase(inner, anchor=True) for inner in clause.anchors)
         targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
         found = self.config.decision.found
         region = regions.as_part(clause, believed, found)

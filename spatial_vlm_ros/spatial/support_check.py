@@ -86,7 +86,7 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
 
 
 def is_plural(phrase: NounPhrase) -> bool:
-    """Whether a phrase means several things."""
+    """Whether a phrase means several objects."""
     return phrase.count not in (None, 1)
 
 

@@ -35,7 +35,7 @@ OWN_SIDED = frozenset(
         *("shoe", "boot", "trainer", "sneaker", "sandal", "slipper", "shirt", "jacket", "coat"),
     )
 )
-"""Last words of labels of things whose left is their own left hand; every other front is faced (stove, cabinet, …)."""
+"""Last words of labels of objects whose left is their own left hand; every other front is faced (stove, cabinet, …)."""
 
 
 @dataclass(frozen=True, eq=False)

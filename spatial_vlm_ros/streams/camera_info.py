@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sensor_msgs/CameraInfo to the camera of the picture that was really published.
+"""sensor_msgs/CameraInfo to the camera of the image that was really published.
 
 Knows calibration fields, binning and regions of interest; knows nothing of pixels.
 """
@@ -26,7 +26,7 @@ _RECTIFIED = "subscribe to the rectified topics (image_proc, or the driver's) an
 
 
 class _Window(NamedTuple):
-    """The part of the full picture that was published, and how much it was shrunk."""
+    """The part of the full image that was published, and how much it was shrunk."""
 
     x: int
     y: int
@@ -41,10 +41,10 @@ def camera_of(message: Any, rectified: bool) -> PinholeCamera:
 
     Args:
         message: sensor_msgs/CameraInfo.
-        rectified: whether the topic's pictures are rectified: then P holds for them, else K and D.
+        rectified: whether the topic's images are rectified: then P holds for them, else K and D.
 
     Returns:
-        Intrinsics and size of the picture after cropping (`roi`) and binning. D is empty where it is zero.
+        Intrinsics and size of the image after cropping (`roi`) and binning. D is empty where it is zero.
 
     Raises:
         InputError: the camera is not calibrated, is the second of a stereo pair, is turned against its rectified frame,
@@ -104,7 +104,7 @@ def _rectified_matrix(K: Array, P: Array, D: Array) -> Array:
 
 
 def _check_rotation(message: Any) -> None:
-    """Refuse raw pictures whose frame is another than that of the message: image_geometry turns their rays by R."""
+    """Refuse raw images whose frame is another than that of the message: image_geometry turns their rays by R."""
     R = _numbers(message, "r", 9).reshape(3, 3)
     if R.any() and np.abs(R - np.eye(3)).max() > _LARGEST_TURN:
         raise InputError(
@@ -145,7 +145,7 @@ def _distortion(name: str, D: Array) -> tuple[str, Array]:
 
 
 def _window(message: Any) -> _Window:
-    """The published part of the picture, full-resolution pixels; sizes of 0 mean all of it."""
+    """The published part of the image, full-resolution pixels; sizes of 0 mean all of it."""
     width, height = (_count(message, name) for name in ("width", "height"))
     bins = [_count(message, name) or 1 for name in ("binning_x", "binning_y")]
     roi = getattr(message, "roi", None)

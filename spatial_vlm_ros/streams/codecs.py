@@ -16,21 +16,21 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
 
-LARGEST = 2**26  # pixels, twice 8K video; more is no camera's picture but a damaged or hostile header
+LARGEST = 2**26  # pixels, twice 8K video; more is no camera's image but a damaged or hostile header
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others are tables and extensions
 _LONGEST_RVL_NUMBER = 10  # nibbles of 3 bits each: more than 29 bits are never written
 
 
-def picture_kind(data: bytes) -> str | None:
+def image_kind(data: bytes) -> str | None:
     """Name the format of a file: "png", "jpeg", or None for something else."""
     if data.startswith(PNG_SIGNATURE):
         return "png"
     return "jpeg" if data.startswith(JPEG_SIGNATURE) else None
 
 
-def picture_shape(data: bytes) -> tuple[int, int]:
+def encoded_shape(data: bytes) -> tuple[int, int]:
     """(height, width) that a PNG or JPEG announces, pixels, without decoding it.
 
     Raises:
@@ -38,7 +38,7 @@ def picture_shape(data: bytes) -> tuple[int, int]:
 
     Source: ISO 15948 (IHDR), ITU T.81 (SOF).
     """
-    kind = picture_kind(data)
+    kind = image_kind(data)
     if kind is None:
         raise InputError(
             "compressed image",
@@ -66,7 +66,7 @@ def check_size(height: int, width: int) -> None:
         )
 
 
-def decode_picture(data: bytes) -> npt.NDArray[np.generic]:
+def decode_image(data: bytes) -> npt.NDArray[np.generic]:
     """Pixels of a whole PNG or JPEG.
 
     Args:
@@ -79,8 +79,8 @@ def decode_picture(data: bytes) -> npt.NDArray[np.generic]:
     Raises:
         InputError: another format, a damaged or truncated file, an absurd size.
     """
-    shape = picture_shape(data)
-    damage = _png_damage(data) if picture_kind(data) == "png" else _jpeg_damage(data)
+    shape = encoded_shape(data)
+    damage = _png_damage(data) if image_kind(data) == "png" else _jpeg_damage(data)
     if damage is None:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

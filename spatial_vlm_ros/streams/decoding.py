@@ -67,10 +67,10 @@ def depth_of(
 
 
 def found_of(message: Any, camera: PinholeCamera, config: StreamConfig) -> tuple[Detection, ...]:
-    """The detections of a picture, turned back where the driver mirrors.
+    """The detections of an image, turned back where the driver mirrors.
 
     Raises:
-        InputError: the message is for a picture of another size, or an entry is malformed.
+        InputError: the message is for an image of another size, or an entry is malformed.
     """
     found = detections_of(message, camera.width, camera.height)
     return tuple(turned_detection(one, camera.width) for one in found) if config.mirrored else found

@@ -24,7 +24,7 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.decoding import colour_of, depth_of, found_of, frame_id_of
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
-from spatial_vlm_ros.streams.synchronizer import Match, Stream, Synchronizer
+from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream, Synchronizer
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
@@ -44,7 +44,7 @@ def stamp_of(message: Any) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Observation:
+class PendingFrame:
     """A complete frame that has not been decoded yet, with the transforms as they were when it was accepted.
 
     Args:
@@ -61,7 +61,7 @@ class Observation:
     """
 
     stamp_ns: int
-    match: Match
+    match: MatchedMessages
     rgb_info: Any
     depth_info: Any
     base_T_camera: Transform | None
@@ -71,11 +71,11 @@ class Observation:
     robot: SeenRobot | None = None
     base_T_links: tuple[Transform, ...] = ()
 
-    def with_detections(self, message: Any) -> Observation:
+    def with_detections(self, message: Any) -> PendingFrame:
         """The same frame with the detections of a message in the place of those that came with it."""
         messages = {**self.match.messages, DETECTIONS: message}
         stamps = {**self.match.stamps, DETECTIONS: self.stamp_ns}
-        return replace(self, match=Match(self.stamp_ns, messages, stamps))
+        return replace(self, match=MatchedMessages(self.stamp_ns, messages, stamps))
 
     def decode(self) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
         """The frame in metres, without the robot's points, and its detections, None where none come with it.
@@ -100,12 +100,12 @@ class Observation:
 class Held:
     """A complete frame that waits for its transforms, with its camera infos by role, since a time (ns)."""
 
-    match: Match
+    match: MatchedMessages
     infos: dict[str, Any]
     since_ns: int
 
 
-class Intake:
+class FrameAssembler:
     """Collects messages until they make complete frames.
 
     Args:
@@ -143,7 +143,7 @@ class Intake:
         if not config.depth_registered:
             self._infos[DEPTH_INFO] = Stream(config.sync_queue)
         self._in_step = dict.fromkeys(self._infos, False)
-        self._matched: deque[Match] = deque(maxlen=config.sync_queue)
+        self._matched: deque[MatchedMessages] = deque(maxlen=config.sync_queue)
         self._held: Held | None = None
         self.arrivals: dict[str, int] = {}
         self.camera_frame = ""  # of the newest colour image
@@ -186,7 +186,7 @@ class Intake:
             self._matched.clear()
             self._held = None
 
-    def continue_from(self, other: Intake) -> None:
+    def continue_from(self, other: FrameAssembler) -> None:
         """Go on with what another one heard and may be sent only once: transforms and camera info.
 
         The robot is not taken over: it is of the configuration.
@@ -210,7 +210,7 @@ class Intake:
 
     # -------------------------------------------------------------------------------------------- frames out
 
-    def take(self, after_ns: int, now_ns: int, awaits_speaker: bool = False) -> Observation | None:
+    def take(self, after_ns: int, now_ns: int, awaits_speaker: bool = False) -> PendingFrame | None:
         """The first complete frame stamped at or after a time, with its transforms.
 
         Once a frame is complete it is held until its transforms have come, even where newer frames follow.
@@ -238,7 +238,7 @@ class Intake:
             self._held = Held(match, {role: self._info(role, match) for role in self._infos}, now_ns)
         return self._observed(self._held, now_ns, awaits_speaker)
 
-    def _observed(self, held: Held, now_ns: int, awaits_speaker: bool) -> Observation | None:
+    def _observed(self, held: Held, now_ns: int, awaits_speaker: bool) -> PendingFrame | None:
         """The held frame with its transforms; None while they may still come. Raises as `take` does."""
         patient = now_ns - held.since_ns < self.config.transform_timeout * SECOND
         try:
@@ -264,7 +264,7 @@ class Intake:
         while len(self._matched) > _KEPT:
             self._matched.popleft()
 
-    def _first_complete(self, after_ns: int) -> Match | None:
+    def _first_complete(self, after_ns: int) -> MatchedMessages | None:
         while self._matched:
             match = self._matched[0]
             if match.stamp_ns >= after_ns:
@@ -279,7 +279,7 @@ class Intake:
             self._matched.popleft()
         return None
 
-    def _info(self, role: str, match: Match) -> Any | None:
+    def _info(self, role: str, match: MatchedMessages) -> Any | None:
         """Camera info that holds for a frame, or None while it is not there.
 
         Most drivers publish it with each image: then only that of the very stamp holds, for zoom and binning change it.
@@ -302,23 +302,23 @@ class Intake:
                 other = self._sync.streams[image] if role == info else self._infos[info]
                 self._in_step[info] |= other.newest_ns == stamp_ns
 
-    def _info_lost(self, role: str, match: Match) -> bool:
+    def _info_lost(self, role: str, match: MatchedMessages) -> bool:
         """Whether the camera info of a frame was passed by newer ones and will not come."""
         newest = self._infos[role].newest_ns
         return newest is not None and newest > self._image_stamp(role, match)
 
     @staticmethod
-    def _image_stamp(role: str, match: Match) -> int:
+    def _image_stamp(role: str, match: MatchedMessages) -> int:
         return match.stamps[RGB if role == RGB_INFO else DEPTH]
 
-    def _observe(self, held: Held, awaits_speaker: bool = False) -> Observation:
+    def _observe(self, held: Held, awaits_speaker: bool = False) -> PendingFrame:
         config, match, infos = self.config, held.match, held.infos
         camera_frame = match.messages[RGB].header.frame_id
         base = self._base(camera_frame, match.stamp_ns) if config.base_frame else None
         depth_pose = self._depth_pose(match, camera_frame)
         speaker = self._speaker(camera_frame, match.stamp_ns, awaits_speaker) if config.speaker_frame else None
         links = () if self.robot is None else tuple(self._link(name, match.stamp_ns) for name in self.robot.links)
-        return Observation(
+        return PendingFrame(
             match.stamp_ns, match, infos[RGB_INFO], infos.get(DEPTH_INFO), base, depth_pose, speaker, config,
             self.robot, links,
         )  # fmt: skip
@@ -348,7 +348,7 @@ class Intake:
             )
             raise error.advising(repair) from error
 
-    def _depth_pose(self, match: Match, rgb_frame: str) -> Transform | None:
+    def _depth_pose(self, match: MatchedMessages, rgb_frame: str) -> Transform | None:
         """Pose of the depth camera, at depth's stamp, in the colour camera, at colour's; None = the very same."""
         config, depth_frame = self.config, match.messages[DEPTH].header.frame_id
         if config.depth_registered:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.geometry.depth import ENCODINGS as DEPTH_ENCODINGS
 from spatial_vlm_ros.geometry.depth import depth_from_image
-from spatial_vlm_ros.streams.codecs import check_size, decode_picture, decode_rvl, picture_kind, picture_shape
+from spatial_vlm_ros.streams.codecs import check_size, decode_image, decode_rvl, encoded_shape, image_kind
 from spatial_vlm_ros.types import Depth, Rgb
 
 Octets = npt.NDArray[np.uint8]
@@ -53,11 +53,11 @@ SMALLEST_MOSAIC = 3  # pixels a side: below, OpenCV gives black
 _CONFIG_HEADER = struct.Struct("<iff")  # of compressed_depth_image_transport: format, depthParam[2]
 
 
-# ------------------------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------------------------ images
 
 
 def decode_rgb(message: Any) -> Rgb:
-    """The picture of a colour or grey image message.
+    """The image of a colour or grey image message.
 
     Args:
         message: sensor_msgs/Image of an encoding in RGB_ENCODINGS, or sensor_msgs/CompressedImage holding a PNG or
@@ -92,7 +92,7 @@ def image_shape(message: Any) -> tuple[int, int]:
     """(height, width) of an image message in pixels, without decoding it.
 
     Args:
-        message: sensor_msgs/Image, or sensor_msgs/CompressedImage with a PNG or JPEG of a picture, or compressedDepth.
+        message: sensor_msgs/Image, or sensor_msgs/CompressedImage with a PNG or JPEG of an image, or compressedDepth.
 
     Raises:
         InputError: no such message, or a size that no camera has.
@@ -107,7 +107,7 @@ def image_shape(message: Any) -> tuple[int, int]:
         width, height = struct.unpack_from("<II", data, _CONFIG_HEADER.size)
         check_size(height, width)
         return height, width
-    return picture_shape(data if codec is None else data[_CONFIG_HEADER.size :])
+    return encoded_shape(data if codec is None else data[_CONFIG_HEADER.size :])
 
 
 def _rgb_of_file(message: Any) -> Rgb:
@@ -119,7 +119,7 @@ def _rgb_of_file(message: Any) -> Rgb:
             "a colour or grey image",
             "name the colour topic, not the depth",
         )
-    image = decode_picture(_octets(message).tobytes())
+    image = decode_image(_octets(message).tobytes())
     if image.dtype != np.uint8:
         raise InputError(
             "picture",
@@ -201,15 +201,15 @@ def _depth_of_file(message: Any, scale: float | None) -> Depth:
         encoding = source
     elif source == "png" and not stored:  # the file says the rest
         encoding = "16UC1"
-    elif source in RGB_ENCODINGS or "jp" in source or picture_kind(data) == "jpeg":
+    elif source in RGB_ENCODINGS or "jp" in source or image_kind(data) == "jpeg":
         raise _unit_lost(f"format {format_!r}")
     else:
         raise UnknownNameError("depth encoding", source, DEPTH_ENCODINGS)
-    if "jp" in stored or picture_kind(data) == "jpeg":
+    if "jp" in stored or image_kind(data) == "jpeg":
         raise _unit_lost(f"format {format_!r}")
     codec = _depth_codec(format_)
     if codec is None:
-        image, header = decode_picture(data), (0.0, 0.0)
+        image, header = decode_image(data), (0.0, 0.0)
     else:
         image, header = _compressed_depth(data, codec)
     if image.dtype == np.uint8:
@@ -229,14 +229,14 @@ def _compressed_depth(data: bytes, codec: str) -> tuple[npt.NDArray[np.generic],
         )
     _, a, b = _CONFIG_HEADER.unpack_from(data)
     body = data[_CONFIG_HEADER.size :]
-    if codec == "png" and picture_kind(body) != "png":
+    if codec == "png" and image_kind(body) != "png":
         raise InputError(
             "compressedDepth",
             "no PNG behind the header of 12 bytes",
             "a PNG",
             "let compressed_depth_image_transport write it, or name the codec in the format",
         )
-    return (decode_picture(body) if codec == "png" else decode_rvl(body)), (a, b)
+    return (decode_image(body) if codec == "png" else decode_rvl(body)), (a, b)
 
 
 def _from_inverse(image: npt.NDArray[np.generic], header: tuple[float, float]) -> npt.NDArray[np.float32]:

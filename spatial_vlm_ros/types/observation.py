@@ -314,7 +314,7 @@ class RgbdFrame:
 
     @cached_property
     def with_robot(self) -> Depth:
-        """(H, W) depth of whatever is seen, the robot too: what hides other things does so whosever it is."""
+        """(H, W) depth of whatever is seen, the robot too: what hides other objects does so whosever it is."""
         if self.robot is None:
             return self.depth
         return np.where(self.robot.own, self.robot.depth, self.depth)
@@ -322,7 +322,7 @@ class RgbdFrame:
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """One thing found in the picture, by whatever detector.
+    """One object found in the image, by whatever detector.
 
     Args:
         id: unique within the frame.

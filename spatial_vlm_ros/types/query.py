@@ -19,7 +19,7 @@ class Ordinal:
 
 @dataclass(frozen=True)
 class NounPhrase:
-    """What words say of one thing (or of several, with `count`).
+    """What words say of one object (or of several, with `count`).
 
     Args:
         category: the noun as said, singular, compounds joined by a space; "object" for "thing", "it", "one".
@@ -70,7 +70,7 @@ class RelationClause:
 
     Args:
         relation: canonical plain English name, see docs/relations.md.
-        anchors: the things related to.
+        anchors: the objects related to.
         frame: frame of reference stated in words, or None.
         negated: "not behind".
         distance: distance stated with it, or None.
@@ -85,7 +85,7 @@ class RelationClause:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a moved thing is to go: a relation to anchors, perhaps at a stated distance."""
+    """Where a moved object is to go: a relation to anchors, perhaps at a stated distance."""
 
     relation: str
     anchors: tuple[NounPhrase, ...]
@@ -109,7 +109,7 @@ class SpatialQuery:
     Args:
         instruction: the words, as given.
         action: canonical verb ("pick", "give", "place", "find", …).
-        target: the thing to act on.
+        target: the object to act on.
         destination: where to put it, or None.
         readings: number of readings the instruction has.
         preference: share of this reading from the words alone, 0 to 1; the readings' shares sum to 1.

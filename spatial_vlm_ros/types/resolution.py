@@ -158,12 +158,12 @@ class SecondOpinion:
         geometric_id: the answer of the geometry alone; None without a candidate.
         geometric_probability: of that one by the geometry alone; where it was an answer, how often such answers are
             right.
-        named_id: the thing that the model named; None = nothing, or not one thing of the scene: no opinion.
+        named_id: the object that the model named; None = nothing, or not one object of the scene: no opinion.
         named_probability: of that one by the geometry alone; 0 without an opinion.
         combined_probability: of the geometry's answer, once the opinion is weighed; equal to `geometric_probability`
             where the opinion does not count.
         relations: keys that the model's reliability was looked up by: what the phrase says, "left of (robot)".
-        reliability: measured probability that it names the right thing, of the least reliable of `relations`; None
+        reliability: measured probability that it names the right object, of the least reliable of `relations`; None
             where one of them was not measured.
         effect: what became of the answer: reported (nothing), confirmed, disagreed or settled (a tie).
         reason: why, in words.
@@ -200,7 +200,7 @@ class Resolution:
         question: asked when an answer would settle the matter.
         answers: to the question, each with what it means; empty where other words are needed, and without a question.
         dialogue_id: set with `question` and when OK; an answer ("the red one", "no, the other one") refers to it.
-        hidden_regions: where a thing that was not found could be.
+        hidden_regions: where an object that was not found could be.
         confidence: probability that the answer is right; for refusals the likeliest candidate's share, 0 before any
             measurement.
         query: the reading that was answered; None when the words were not understood.

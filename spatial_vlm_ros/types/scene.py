@@ -63,7 +63,7 @@ class SceneObject:
         truncated: the picture's border cuts it.
         valid_fraction: part of its pixels with measured depth.
         depth_problem: why its depth cannot be trusted, in words; None = it can.
-        cut: metres by which it may go on behind something nearer or off the picture, sideways.
+        cut: metres by which it may go on behind something nearer or off the image, sideways.
         cut_above: the same upwards.
     """
 

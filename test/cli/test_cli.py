@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line as a user meets it: output, JSON lines, exit codes, pictures, repairs."""
+"""The command line as a user meets it: output, JSON lines, exit codes, images, repairs."""
 
 from __future__ import annotations
 
@@ -317,15 +317,15 @@ def test_wrong_calls_say_what_to_do(arguments: list[str], code: int, words: str)
     assert words in done.output
 
 
-def test_a_bad_parameter_file_or_picture_name_is_a_refusal_with_the_repair(recordings: Path, tmp_path: Path) -> None:
+def test_a_bad_parameter_file_or_image_name_is_a_refusal_with_the_repair(recordings: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("/**:\n  ros__parameters:\n    lift: {gapp: 1}\n")
     done = run("resolve", "the cup", *files_of(recordings / "f1"), "--config", bad)
     assert done.exit_code == 3
     assert "one of near" in done.output or "one of erode_px" in done.output
-    picture = run("resolve", "the cup", *files_of(recordings / "f1"), "--out", tmp_path / "a.gif")
-    assert picture.exit_code == 2
-    assert ".png, .jpg" in picture.output
+    image = run("resolve", "the cup", *files_of(recordings / "f1"), "--out", tmp_path / "a.gif")
+    assert image.exit_code == 2
+    assert ".png, .jpg" in image.output
 
 
 @pytest.mark.parametrize("command", [[], ["parse"], ["resolve"], ["evaluate"], ["doctor"]])

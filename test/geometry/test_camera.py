@@ -229,7 +229,7 @@ def test_rectified_depth_mixes_no_surfaces_and_is_nan_outside() -> None:
 
 
 @each_distorted
-def test_masks_and_boxes_move_with_the_picture(camera: PinholeCamera) -> None:
+def test_masks_and_boxes_move_with_the_image(camera: PinholeCamera) -> None:
     pinhole = PinholeCamera(camera.K, 640, 480)
     points = points_in_view(4000)
     blob = points[(np.abs(points[:, :2] / points[:, 2:] - (0.2, -0.1)) < 0.05).all(axis=1)]

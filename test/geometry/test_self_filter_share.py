@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A block that is a link of the robot, on and over a table: as a detection, beside a thing, and before one."""
+"""A block that is a link of the robot, on and over a table: as a detection, beside an object, and before one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.self_filter import robot_shares
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
-from spatial_vlm_ros.manipulation.planning.robot_model import Robot
+from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.sim.sensor import noisy
@@ -36,7 +36,7 @@ def without_link(seen: Rendering, x: float, y: float, z: float = 0.0, padding: f
     frame = noisy(seen.frame, np.random.default_rng(3))
     assert frame.base_T_camera is not None
     link = Transform(frame.base_T_camera.parent, "finger", pose)
-    return Robot({"finger": HULL}, padding, DepthConfig()).removed(frame, [link])
+    return RobotModel({"finger": HULL}, padding, DepthConfig()).removed(frame, [link])
 
 
 def link_body(tabletop: Tabletop, x: float, y: float, z: float = 0.0) -> Body:
@@ -44,12 +44,12 @@ def link_body(tabletop: Tabletop, x: float, y: float, z: float = 0.0) -> Body:
 
 
 def ids(scene: Any) -> set[str]:
-    return {thing.id for thing in scene.objects}
+    return {obj.id for obj in scene.objects}
 
 
 @pytest.mark.parametrize("height", [0.0, 0.1])
 @pytest.mark.parametrize("boxes", [False, True], ids=["masks", "boxes"])
-def test_a_gripper_that_is_called_a_cup_is_no_thing(boxes: bool, height: float, tabletop: Tabletop) -> None:
+def test_a_gripper_that_is_called_a_cup_is_no_object(boxes: bool, height: float, tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("a", -0.15, 0.0), link_body(tabletop, 0.12, 0.05, height))
     given = tabletop.boxes_only(seen.detections) if boxes else seen.detections
     frame = without_link(seen, 0.12, 0.05, height)
@@ -72,7 +72,7 @@ def test_a_gripper_that_is_called_a_cup_is_no_thing(boxes: bool, height: float, 
 
 
 @pytest.mark.parametrize("boxes", [False, True], ids=["masks", "boxes"])
-def test_what_the_robot_is_merely_near_to_stays_a_thing(boxes: bool, tabletop: Tabletop) -> None:
+def test_what_the_robot_is_merely_near_to_stays_a_object(boxes: bool, tabletop: Tabletop) -> None:
     """A can one and a half centimetres beside the link loses points to the padding, not its being."""
     gap = 0.015
     can = tabletop.can("a", 0.12 - SIZE[0] / 2 - 0.02 - gap, 0.05, radius=0.02)
@@ -103,7 +103,7 @@ def test_the_share_is_a_parameter_and_counts_what_is_measured(tabletop: Tabletop
         assert ids(build_scene(frame, (pair,), DepthConfig(), LiftConfig(robot_share=share))) == left
 
 
-def test_a_robot_before_a_thing_hides_it_as_before(tabletop: Tabletop) -> None:
+def test_a_robot_before_a_object_hides_it_as_before(tabletop: Tabletop) -> None:
     """A can whose right half is behind the link is half seen, with the link's points and without."""
     eye = tabletop.pitched(20, 0.9)
     seen = tabletop.see(tabletop.can("a", 0.0, 0.1, 0.04), link_body(tabletop, 0.045, 0.0), eye=eye)
@@ -135,7 +135,7 @@ def test_a_box_that_shows_more_of_the_robot_than_of_anything_else_has_no_place(t
     assert tabletop.lift(seen, can, frame).objects[0].depth_problem is None  # its mask says which pixels are its own
 
 
-def test_the_robot_stays_where_it_is_when_a_picture_is_rectified(tabletop: Tabletop) -> None:
+def test_the_robot_stays_where_it_is_when_a_image_is_rectified(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("a", -0.15, 0.0), link_body(tabletop, 0.12, 0.05))
     camera = PinholeCamera(tabletop.camera.K, 640, 480, D=(-0.05, 0.0, 0.0, 0.0, 0.0))
     frame = dataclasses.replace(without_link(seen, 0.12, 0.05), camera=camera)

@@ -25,7 +25,7 @@ from spatial_vlm_ros.sim.meshes import Mesh, block, ellipsoid
 ROOT = Path(__file__).resolve().parents[2]
 WORLD = ROOT / "worlds" / "chicks.sdf"
 TREE = ElementTree.parse(WORLD).getroot()  # noqa: S314
-THINGS = {thing.id: thing for thing in story()[0]}
+OBJECTS = {obj.id: obj for obj in story()[0]}
 # ros_gz_bridge/README.md: ROS type of each type of Gazebo that is bridged here
 BRIDGED = {"gz.msgs.Clock": "rosgraph_msgs/msg/Clock", "gz.msgs.Image": "sensor_msgs/msg/Image",
            "gz.msgs.CameraInfo": "sensor_msgs/msg/CameraInfo"}  # fmt: skip
@@ -43,21 +43,21 @@ def numbers(element: ElementTree.Element, path: str) -> list[float]:
 
 
 def test_the_world_has_the_table_the_cup_and_both_chicks_where_the_demo_has_them() -> None:
-    assert set(models()) == {"table", "floor", "camera", *THINGS}
-    for id_, thing in THINGS.items():
+    assert set(models()) == {"table", "floor", "camera", *OBJECTS}
+    for id_, obj in OBJECTS.items():
         x, y, z, roll, pitch, yaw = numbers(models()[id_], "pose")
-        assert (x, y, z, yaw) == pytest.approx((*thing.position, thing.yaw), abs=1e-5)
+        assert (x, y, z, yaw) == pytest.approx((*obj.position, obj.yaw), abs=1e-5)
         assert (roll, pitch) == (0, 0)
     top = next(box for box in models()["table"].iterfind("link/collision") if box.get("name") == "top")
     height = numbers(top, "pose")[2] + numbers(top, "geometry/box/size")[2] / 2
-    assert all(0 < thing.position[2] - height < 0.01 for thing in THINGS.values())
+    assert all(0 < obj.position[2] - height < 0.01 for obj in OBJECTS.values())
 
 
-def test_every_mesh_is_there_and_is_the_painted_surface_of_its_thing() -> None:
-    for id_, thing in THINGS.items():
+def test_every_mesh_is_there_and_is_the_painted_surface_of_its_object() -> None:
+    for id_, obj in OBJECTS.items():
         visuals = models()[id_].findall("link/visual")
-        assert len(visuals) == len(thing.model.parts)
-        for visual, part in zip(visuals, thing.model.parts, strict=True):
+        assert len(visuals) == len(obj.model.parts)
+        for visual, part in zip(visuals, obj.model.parts, strict=True):
             mesh = read(WORLD.parent / str(visual.findtext("geometry/mesh/uri")))
             assert mesh.vertices == pytest.approx(part.mesh.vertices, abs=6e-6)
             assert (mesh.faces == part.mesh.faces).all()
@@ -74,7 +74,7 @@ def read(path: Path) -> Mesh:
     return Mesh(vertices, faces)
 
 
-@pytest.mark.parametrize("id_", THINGS)
+@pytest.mark.parametrize("id_", OBJECTS)
 def test_masses_and_inertias_are_those_of_bodies(id_: str) -> None:
     inertial = models()[id_].find("link/inertial")
     assert inertial is not None
@@ -83,17 +83,17 @@ def test_masses_and_inertias_are_those_of_bodies(id_: str) -> None:
     moments = np.linalg.eigvalsh(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
     assert (moments > 0).all()
     assert moments[2] < moments[0] + moments[1]
-    mass, size = numbers(inertial, "mass")[0], np.array(THINGS[id_].model.size)
+    mass, size = numbers(inertial, "mass")[0], np.array(OBJECTS[id_].model.size)
     assert moments[2] < mass * (size @ size) / 4  # all of it at the corners would have no more
     assert (np.abs(numbers(inertial, "pose")[:3]) < size).all()
 
 
-@pytest.mark.parametrize("id_", THINGS)
+@pytest.mark.parametrize("id_", OBJECTS)
 def test_what_collides_encloses_the_body_that_stands_and_stays_near_what_is_seen(id_: str) -> None:
-    solids = list(colliding(THINGS[id_].model))
+    solids = list(colliding(OBJECTS[id_].model))
     foot = min(solid.position[2] - solid.size[1] for solid in solids if solid.kind == "cylinder")
     assert foot == pytest.approx(0, abs=1e-6)
-    reach = THINGS[id_].model.reach
+    reach = OBJECTS[id_].model.reach
     for solid in solids:
         assert np.linalg.norm(solid.position[:2]) + solid.size[0] < reach + 0.012
     written = models()[id_].findall("link/collision")
@@ -134,13 +134,13 @@ def test_the_cup_is_seen_in_the_middle_by_that_transform_and_that_lens() -> None
     assert (width, height) == (VGA.width, VGA.height)
     focal = width / 2 / math.tan(numbers(sensor, "camera/horizontal_fov")[0] / 2)
     assert focal == pytest.approx(VGA.K[0, 0], abs=0.01)
-    x, y, z = rotation.T @ (np.array(THINGS["cup"].position) - mount.position)
+    x, y, z = rotation.T @ (np.array(OBJECTS["cup"].position) - mount.position)
     near, far = numbers(sensor, "camera/clip/near")[0], numbers(sensor, "camera/clip/far")[0]
     assert near < z < far
     assert abs(focal * x / z) < 20
     assert abs(focal * y / z) < 40
-    chick = rotation.T @ (np.array(THINGS["bonnet"].position) - mount.position)
-    assert chick[0] < 0  # y of the base is to the left, x of the picture to the right
+    chick = rotation.T @ (np.array(OBJECTS["bonnet"].position) - mount.position)
+    assert chick[0] < 0  # y of the base is to the left, x of the image to the right
     assert chick[2] > z
 
 

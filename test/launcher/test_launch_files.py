@@ -146,7 +146,7 @@ def test_the_arm_is_seen_in_its_own_base_frame_unless_another_is_said() -> None:
     assert planned("sim_arm", base_frame="world")[0].parameters["base_frame"] == "world"
 
 
-def test_the_arm_is_taken_out_of_its_picture_unless_that_is_said_otherwise() -> None:
+def test_the_arm_is_taken_out_of_its_image_unless_that_is_said_otherwise() -> None:
     pytest.importorskip("pinocchio")
     (resolver, *_) = planned("sim_arm")
     path = Path(resolver.parameters["robot_description"])

@@ -131,7 +131,7 @@ def test_depth_comes_compressed(graph: Graph, encoding: str) -> None:
     assert_answers_as_core(goal, depth=depth)
 
 
-def test_a_compressed_picture_cut_short_is_refused(graph: Graph) -> None:
+def test_a_compressed_image_cut_short_is_refused(graph: Graph) -> None:
     graph.start(**POSES, rgb_transport="compressed")
     graph.camera.tf(FRAME.base_T_camera, static=True)
     data = cv2.imencode(".jpg", BGR)[1].tobytes()

@@ -214,7 +214,7 @@ def test_several_frames_are_shown_in_turn_with_their_poses(
     assert all(shortest <= count <= longest for count in turns()[1:4])
     sent = {stamp_of(message.transforms[0]): message.transforms[0].transform.translation.z for message in ears.moving}
     stamps = [stamp for stamp in ears.stamps if stamp in sent]
-    assert len(stamps) >= 4  # a picture and the pose of its very stamp
+    assert len(stamps) >= 4  # an image and the pose of its very stamp
     assert [sent[stamp] for stamp in stamps] == pytest.approx(
         [EYES[name_of(ears, stamp, folders)].translation[2] for stamp in stamps], abs=1e-9
     )
@@ -299,14 +299,14 @@ def test_a_simulated_world_is_published_bit_by_bit_with_noise_that_changes(
     words = " ".join(f"{name}={value}" for name, value in detector.items())
     play(world=world, width=width, detector=words, rate=10.0)
     shots = list(simulated_frames(world, width, detector, 4))
-    pictures = {frame.rgb.tobytes(): (frame, found) for frame, found in shots}
+    images = {frame.rgb.tobytes(): (frame, found) for frame, found in shots}
     depths = {frame.depth.tobytes(): (frame, found) for frame, found in shots}
     assert len(depths) == 4
     stamps = ears.until(5)
     for stamp in stamps[:5]:
         frame, found = ears.frame(stamp)
         assert_same((frame, found), depths[frame.depth.tobytes()])
-        assert frame.rgb.tobytes() in pictures
+        assert frame.rgb.tobytes() in images
         assert frame.rgb.shape[:2] == {1280: (720, 1280), 320: (240, 320)}[width]
         assert ears.heard[roles.DEPTH][stamp].encoding == "16UC1"
     assert len({ears.frame(stamp)[0].depth.tobytes() for stamp in stamps[:5]}) > 1

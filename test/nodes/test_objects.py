@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that was measured in the picture of an answer, as vision_msgs/Detection3DArray; a refusal has nothing in it."""
+"""All that was measured in the image of an answer, as vision_msgs/Detection3DArray; a refusal has nothing in it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIG = ResolverConfig()
 ANSWER = Resolver().resolve(FRAME, SENTENCE, DETECTIONS)
 
 
-def test_every_thing_has_the_box_that_was_measured_in_the_base_and_the_target_is_first() -> None:
+def test_every_object_has_the_box_that_was_measured_in_the_base_and_the_target_is_first() -> None:
     message = objects_message(FRAME, DETECTIONS, ANSWER, CONFIG)
     assert message.header.frame_id == "world"
     assert message.detections[0].id == "bonnet"
@@ -33,12 +33,12 @@ def test_every_thing_has_the_box_that_was_measured_in_the_base_and_the_target_is
     scene = build_scene(FRAME, DETECTIONS, CONFIG.depth, CONFIG.lift)
     assert FRAME.base_T_camera is not None
     for found in message.detections:
-        thing = next(thing for thing in scene.objects if thing.id == found.id)
+        obj = next(obj for obj in scene.objects if obj.id == found.id)
         centre, size = found.bbox.center.position, found.bbox.size
-        assert (centre.x, centre.y, centre.z) == pytest.approx(FRAME.base_T_camera.apply(thing.box.centre), abs=1e-6)
-        assert (size.x, size.y, size.z) == pytest.approx(thing.box.size, abs=1e-6)
+        assert (centre.x, centre.y, centre.z) == pytest.approx(FRAME.base_T_camera.apply(obj.box.centre), abs=1e-6)
+        assert (size.x, size.y, size.z) == pytest.approx(obj.box.size, abs=1e-6)
         (said,) = found.results
-        assert (said.hypothesis.class_id, said.hypothesis.score) == (thing.detection.label, thing.detection.score)
+        assert (said.hypothesis.class_id, said.hypothesis.score) == (obj.detection.label, obj.detection.score)
         assert said.pose.pose == found.bbox.center
         assert found.header == message.header
 
@@ -47,9 +47,9 @@ def test_covariances_are_turned_into_the_base_and_have_the_variances_of_the_came
     message = objects_message(FRAME, DETECTIONS, ANSWER, CONFIG)
     scene = build_scene(FRAME, DETECTIONS, CONFIG.depth, CONFIG.lift)
     for found in message.detections:
-        thing = next(thing for thing in scene.objects if thing.id == found.id)
+        obj = next(obj for obj in scene.objects if obj.id == found.id)
         covariance = np.array(found.results[0].pose.covariance).reshape(6, 6)
-        assert np.linalg.eigvalsh(covariance) == pytest.approx(np.linalg.eigvalsh(thing.covariance), rel=1e-3, abs=1e-9)
+        assert np.linalg.eigvalsh(covariance) == pytest.approx(np.linalg.eigvalsh(obj.covariance), rel=1e-3, abs=1e-9)
         assert (np.linalg.eigvalsh(covariance) > 0).all()
 
 
@@ -60,7 +60,7 @@ def test_several_targets_come_first_in_their_order() -> None:
     assert [found.id for found in message.detections][:2] == [target.id for target in answer.targets]
 
 
-def test_a_thing_without_trustworthy_depth_is_left_out() -> None:
+def test_a_object_without_trustworthy_depth_is_left_out() -> None:
     cup = next(d for d in DETECTIONS if d.label == "cup")
     assert cup.mask is not None
     depth = FRAME.depth.copy()
@@ -68,7 +68,7 @@ def test_a_thing_without_trustworthy_depth_is_left_out() -> None:
     frame = replace(FRAME, depth=depth)
     answer = Resolver().resolve(frame, "the nearest chick", DETECTIONS)
     assert answer.status is Status.OK, answer.message
-    found = {thing.id for thing in objects_message(frame, DETECTIONS, answer, CONFIG).detections}
+    found = {obj.id for obj in objects_message(frame, DETECTIONS, answer, CONFIG).detections}
     assert found == {d.id for d in DETECTIONS} - {cup.id}
 
 
@@ -107,7 +107,7 @@ def test_objects_are_published_with_each_answer_and_none_with_a_refusal(graph: G
     graph.until(lambda: heard, "its objects are published")
     assert [(list(m.detections), stamp_of(m)) for m in heard] == [([], stamp_of(refused.result))]
     heard.clear()
-    assert graph.ask("", FRAME, DETECTIONS).name == "NOT_UNDERSTOOD"  # no picture was looked at: nothing is said of one
+    assert graph.ask("", FRAME, DETECTIONS).name == "NOT_UNDERSTOOD"  # no image was looked at: nothing is said of one
     assert graph.ask("grab me the chick", FRAME, DETECTIONS).name == "AMBIGUOUS"
     graph.until(lambda: heard, "the objects of the last one are published")
     assert len(heard) == 1

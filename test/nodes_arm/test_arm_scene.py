@@ -74,14 +74,14 @@ def test_objects_are_added_replaced_and_removed() -> None:
 
 
 def test_other_primitives_become_the_boxes_around_them() -> None:
-    thing = CollisionObject(id="thing", operation=CollisionObject.ADD)
-    thing.pose.position.z = 1.0
-    thing.primitives = [
+    obj = CollisionObject(id="thing", operation=CollisionObject.ADD)
+    obj.pose.position.z = 1.0
+    obj.primitives = [
         SolidPrimitive(type=SolidPrimitive.SPHERE, dimensions=[0.1]),
         SolidPrimitive(type=SolidPrimitive.CYLINDER, dimensions=[0.3, 0.05]),
     ]
-    thing.primitive_poses = [Pose(), Pose(position=Point(x=0.2))]
-    one, two = empty().changed(scene_diff([thing]), None).boxes(0)
+    obj.primitive_poses = [Pose(), Pose(position=Point(x=0.2))]
+    one, two = empty().changed(scene_diff([obj]), None).boxes(0)
     assert (one.id, one.size.tolist(), one.pose[2, 3]) == ("thing", [0.2, 0.2, 0.2], 1.0)
     assert (two.id, two.size.tolist()) == ("thing#1", [0.1, 0.1, 0.3])
     assert two.pose[:3, 3] == pytest.approx((0.2, 0, 1))
@@ -130,10 +130,10 @@ def test_contacts_follow_the_matrix_and_its_defaults() -> None:
     )
 
 
-def with_(thing: CollisionObject, **fields: Any) -> PlanningScene:
+def with_(obj: CollisionObject, **fields: Any) -> PlanningScene:
     for name, value in fields.items():
-        setattr(thing, name, value)
-    return scene_diff([thing])
+        setattr(obj, name, value)
+    return scene_diff([obj])
 
 
 def octomap() -> PlanningScene:

@@ -26,7 +26,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Trajectory
 from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, robot_trajectory, trajectory_of, with_allowed
-from spatial_vlm_ros.nodes.arm.strategies import Refused, Ways
+from spatial_vlm_ros.nodes.arm.strategies import Refused, Strategies
 from spatial_vlm_ros.parameters import PlanningConfig
 
 PHASES = ("reach", "approach", "lift", "carry", "lower", "withdraw")
@@ -66,7 +66,7 @@ def asked(settings: PlanningConfig | None = None) -> tuple[AskedClient, MotionPl
     client = AskedClient(settings or config())
     around = scene(CUP)
     pick, place = goals(around, client.config)
-    return client, Ways(client, pick, around, OWN, lambda: False).plan(place, {})  # type: ignore[arg-type]
+    return client, Strategies(client, pick, around, OWN, lambda: False).plan(place, {})  # type: ignore[arg-type]
 
 
 def pairs(matrix: AllowedCollisionMatrix) -> set[frozenset[str]]:
@@ -133,7 +133,7 @@ def test_contacts_are_allowed_in_their_phases_and_the_planners_own_are_kept() ->
         assert own <= pairs(each.planning_options.planning_scene_diff.allowed_collision_matrix)
 
 
-def test_the_thing_is_held_in_the_frame_of_the_tip_and_stands_at_its_place_afterwards() -> None:
+def test_the_object_is_held_in_the_frame_of_the_tip_and_stands_at_its_place_afterwards() -> None:
     client, _ = asked()
     pick, place = goals(scene(CUP), client.config)
     diffs = [each.planning_options.planning_scene_diff for each in client.asked]
@@ -151,7 +151,7 @@ def test_the_thing_is_held_in_the_frame_of_the_tip_and_stands_at_its_place_after
     assert (base_T_tip @ matrix_of(held.object.pose))[:3, 3] == pytest.approx(BLOCK.solid.centre, abs=1e-5)
     assert [[each.id for each in diff.world.collision_objects] for diff in diffs] == [[], [], [], [], [], ["block"]]
     (stands,) = diffs[5].world.collision_objects
-    assert matrix_of(stands.pose)[:3, 3] == pytest.approx(place.placements[0].thing.position)
+    assert matrix_of(stands.pose)[:3, 3] == pytest.approx(place.placements[0].obj.position)
     assert list(stands.primitives[0].dimensions) == pytest.approx(BLOCK.solid.size)
 
 
@@ -216,7 +216,7 @@ def test_moveits_numbers_become_our_errors(refusal: dict[str, int], error: type[
     one = dataclasses.replace(pick, grasps=pick.grasps[:1])
     down = dataclasses.replace(place, placements=place.placements[:1])
     with pytest.raises(error, match=words):
-        Ways(client, one, around, OWN, lambda: False).plan(down, {})  # type: ignore[arg-type]
+        Strategies(client, one, around, OWN, lambda: False).plan(down, {})  # type: ignore[arg-type]
 
 
 def test_how_many_ways_failed_and_how_many_were_not_free_is_told_and_bounded() -> None:
@@ -233,13 +233,13 @@ def test_how_many_ways_failed_and_how_many_were_not_free_is_told_and_bounded() -
     ways, unfree = len(pick.grasps), len(pick.rejected)
     assert min(ways, unfree) > 1
     with pytest.raises(PlanningFailedError) as caught:
-        Ways(Talking(settings), pick, around, OWN, lambda: False).plan(None, {})  # type: ignore[arg-type]
+        Strategies(Talking(settings), pick, around, OWN, lambda: False).plan(None, {})  # type: ignore[arg-type]
     said = str(caught.value)
     assert f"{ways} ways: reach: motion 0: 0.143 m into the cup x" in said
     assert re.search(rf"not asked for: the can \(can\) is in the way \(\d of {unfree} ways\)", said), said
     assert len(said) < 800
     everywhere = AskedClient(settings, **dict.fromkeys(PHASES, -31))
-    nowhere = Ways(everywhere, pick, around, OWN, lambda: False)  # type: ignore[arg-type]
+    nowhere = Strategies(everywhere, pick, around, OWN, lambda: False)  # type: ignore[arg-type]
     with pytest.raises(GoalError) as unreachable:
         nowhere.plan(None, {})
     kinds = [kind for kind, _ in unreachable.value.reasons]
@@ -259,7 +259,7 @@ def test_a_trajectory_that_begins_elsewhere_is_no_plan() -> None:
 
     client, around = Jumping(config()), scene()
     with pytest.raises(PlanningFailedError, match="'approach' does not begin where the one before ended"):
-        Ways(client, goals(around, client.config)[0], around, OWN, lambda: False).plan(None, {})  # type: ignore[arg-type]
+        Strategies(client, goals(around, client.config)[0], around, OWN, lambda: False).plan(None, {})  # type: ignore[arg-type]
 
 
 def test_a_trajectory_survives_the_message() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The drawn answer: what must be on the picture is looked for where geometry says it is."""
+"""The drawn answer: what must be on the image is looked for where geometry says it is."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from spatial_vlm_ros.types import FrameOfReference, Place, Pose, RgbdFrame
 def test_the_chosen_box_and_its_pose_are_drawn_where_they_are() -> None:
     frame, detections = chicks_and_cup_frame()
     resolution = Resolver().resolve(frame, "grab me the chick behind the cup", detections)
-    picture = draw(frame, detections, resolution)
-    assert picture.dtype == np.uint8
-    assert picture.shape[0] > 480
-    assert picture.shape[1:] == (640, 3)
+    image = draw(frame, detections, resolution)
+    assert image.dtype == np.uint8
+    assert image.shape[0] > 480
+    assert image.shape[1:] == (640, 3)
     chosen = next(d for d in detections if d.id == "bonnet")
     x0, _, _, y1 = (round(c) for c in chosen.box_xyxy)
-    green = picture[y1 - 2 : y1 + 3, x0 : x0 + 30].reshape(-1, 3).astype(int)
+    green = image[y1 - 2 : y1 + 3, x0 : x0 + 30].reshape(-1, 3).astype(int)
     assert ((green[:, 1] > 180) & (green[:, 0] < 90)).sum() >= 25
     assert resolution.target is not None
     assert frame.base_T_camera is not None
     centre = frame.base_T_camera.inverse().apply(np.array([resolution.target.pose.position]))
     u, v = project(frame.camera, centre)[0].round().astype(int)
-    around = picture[v - 6 : v + 7, u - 6 : u + 7].astype(int)
+    around = image[v - 6 : v + 7, u - 6 : u + 7].astype(int)
     before = frame.rgb[v - 6 : v + 7, u - 6 : u + 7].astype(int)
     assert (np.abs(around - before).sum(axis=2) > 60).sum() >= 10
 
@@ -53,12 +53,12 @@ def test_a_frame_without_usable_depth_is_still_drawn() -> None:
     np.testing.assert_array_equal(draw(blind, detections, resolution)[:480], frame.rgb)
 
 
-def marked(picture: np.ndarray, frame: RgbdFrame, at: np.ndarray, reach: int = 6) -> np.ndarray:
-    """Difference between picture and frame around a place, metres, base frame."""
+def marked(image: np.ndarray, frame: RgbdFrame, at: np.ndarray, reach: int = 6) -> np.ndarray:
+    """Difference between image and frame around a place, metres, base frame."""
     assert frame.base_T_camera is not None
     u, v = project(frame.camera, frame.base_T_camera.inverse().apply(at)[None])[0].round().astype(int)
     around = np.s_[v - reach : v + reach + 1, u - reach : u + reach + 1]
-    return np.asarray(np.abs(picture[around].astype(int) - frame.rgb[around].astype(int)).sum(axis=2))
+    return np.asarray(np.abs(image[around].astype(int) - frame.rgb[around].astype(int)).sum(axis=2))
 
 
 def test_every_target_is_drawn_with_its_pose() -> None:
@@ -68,13 +68,13 @@ def test_every_target_is_drawn_with_its_pose() -> None:
     assert first is not None
     assert second is not None
     one = Resolver().resolve(frame, "the bonnet chick", detections)
-    picture = draw(frame, detections, dataclasses.replace(one, targets=(first, second)))
+    image = draw(frame, detections, dataclasses.replace(one, targets=(first, second)))
     for target in (first, second):
         box = next(d for d in detections if d.id == target.id).box_xyxy
         x0, _, _, y1 = (round(c) for c in box)
-        green = picture[y1 - 2 : y1 + 3, x0 : x0 + 30].reshape(-1, 3).astype(int)
+        green = image[y1 - 2 : y1 + 3, x0 : x0 + 30].reshape(-1, 3).astype(int)
         assert ((green[:, 1] > 180) & (green[:, 0] < 90)).sum() >= 25
-        assert (marked(picture, frame, np.array(target.pose.position)) > 60).sum() >= 10
+        assert (marked(image, frame, np.array(target.pose.position)) > 60).sum() >= 10
 
 
 @pytest.mark.parametrize("in_base", [True, False])
@@ -93,11 +93,11 @@ def test_places_are_drawn_as_crosses_where_they_are_the_best_in_its_own_colour(i
     for spot in spots:
         x, y, z = spot if in_base else known.inverse().apply(spot)
         places.append(Place(Pose("world" if in_base else frame.frame_id, (x, y, z), turn), "support", probability=0.9))
-    picture = draw(frame, detections, dataclasses.replace(answer, place=places[0], places=tuple(places)))
+    image = draw(frame, detections, dataclasses.replace(answer, place=places[0], places=tuple(places)))
     colours = []
     for spot in spots:
         u, v = project(frame.camera, known.inverse().apply(spot)[None])[0].round().astype(int)
-        colours.append(tuple(int(c) for c in picture[v, u]))
+        colours.append(tuple(int(c) for c in image[v, u]))
     assert colours == [(255, 80, 255), (190, 120, 190)]
 
 
@@ -111,7 +111,7 @@ def test_an_answer_from_an_objects_own_view_is_drawn_with_its_front() -> None:
     assert (draw(frame, detections, answer)[:480] != without[:480]).any()  # behind and right are then the viewer's
 
 
-def test_a_small_picture_is_enlarged() -> None:
+def test_a_small_image_is_enlarged() -> None:
     frame, _ = chicks_and_cup_frame()
     small = dataclasses.replace(
         frame,

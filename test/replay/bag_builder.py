@@ -15,7 +15,7 @@ from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
 from spatial_vlm_ros.evaluation.bag_types import default_store
 from spatial_vlm_ros.evaluation.bag_writer import BagWriter
-from spatial_vlm_ros.evaluation.replay import Answer, replay
+from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup
@@ -131,7 +131,7 @@ class BagBuilder:
 def replayed(
     path: Path, *instructions: str, given: dict[str, str] | None = None, resolver: Resolver | None = None,
     at: float | None = None, every: bool = False, with_detections: bool = True, **config: Any,
-) -> list[Answer]:  # fmt: skip
+) -> list[ReplayedAnswer]:  # fmt: skip
     """All answers on a bag, topics discovered."""
     streams = dataclasses.replace(StreamConfig(), **config)
     with open_bag(path) as bag:

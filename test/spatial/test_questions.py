@@ -95,7 +95,7 @@ def test_three_in_a_row_have_a_middle_and_more_are_counted(tabletop: Tabletop) -
     assert five.answers[1] == ("the second one from the left", (1,))
 
 
-def test_stacked_things_are_upper_and_lower(tabletop: Tabletop) -> None:
+def test_stacked_objects_are_upper_and_lower(tabletop: Tabletop) -> None:
     low = tabletop.block("a", 0, 0, (0.07, 0.07, 0.05))
     high = tabletop.block("b", 0, 0, (0.065, 0.065, 0.05), z=0.05)
     question = asked(tabletop, low, high, phrase=NounPhrase("block"))
@@ -161,14 +161,14 @@ def test_a_frame_that_the_scene_does_not_define_is_not_asked_in(tabletop: Tablet
     assert not {"left", "right", "nearer"} & set(question.text.split(": ")[-1].split()) or not question.answers
 
 
-def test_orders_are_asked_for_as_the_camera_sees_them_where_things_have_their_own_sides(tabletop: Tabletop) -> None:
+def test_orders_are_asked_for_as_the_camera_sees_them_where_objects_have_their_own_sides(tabletop: Tabletop) -> None:
     bodies = tabletop.can("a", -0.2, 0), tabletop.can("b", 0.2, 0)
     question = asked(tabletop, *bodies, frame=FrameOfReference.OBJECT)
     assert question.text == "Which can: the left or the right one?"
     assert [rows for _, rows in question.answers] == [(0,), (1,)]
 
 
-def test_things_that_nothing_tells_apart_still_end_in_a_question(tabletop: Tabletop) -> None:
+def test_objects_that_nothing_tells_apart_still_end_in_a_question(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("a", 0, 0))
     twice = (seen.detections[0], dataclasses.replace(seen.detections[0], id="again"))
     question = ask(CAN, (0, 1), even((0, 1), 2), laid(tabletop, seen, twice))
@@ -196,7 +196,7 @@ def test_hostile_labels_are_neither_asked_for_nor_obeyed(tabletop: Tabletop, lab
 # ------------------------------------------------------------------------------------------------ do you mean
 
 
-def test_a_thing_is_named_by_the_shortest_words_that_fit_no_other(tabletop: Tabletop) -> None:
+def test_a_object_is_named_by_the_shortest_words_that_fit_no_other(tabletop: Tabletop) -> None:
     seen = tabletop.see(
         tabletop.can("a", -0.2, 0, colour="red"), tabletop.can("b", 0.2, 0, colour="blue"),
         tabletop.can("c", 0.0, 0.15, colour="blue"), tabletop.cup("cup", -0.05, -0.2),
@@ -274,7 +274,7 @@ def cases(tabletop: Tabletop) -> list[Case]:
 
 
 def test_every_answer_is_understood_and_leads_on(cases: list[Case]) -> None:
-    """To a thing of the part that the answer named, to doubt of such a thing alone, or to fewer rivals."""
+    """To an object of the part that the answer named, to doubt of such an object alone, or to fewer rivals."""
     tried, wrong, stuck, doubted = 0, [], [], []
     for case in cases:
         for words, rows in case.question.answers:

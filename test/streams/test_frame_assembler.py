@@ -21,7 +21,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.frame_assembler import SECOND, Intake, Observation
+from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler, PendingFrame
 
 MS = 1_000_000
 START = 1000 * SECOND
@@ -35,7 +35,7 @@ def header(stamp_ns: int, frame: str = OPTICAL) -> Any:
     )  # fmt: skip
 
 
-def picture(stamp_ns: int, frame: str = OPTICAL) -> Any:
+def image(stamp_ns: int, frame: str = OPTICAL) -> Any:
     return SimpleNamespace(
         header=header(stamp_ns, frame), encoding="rgb8", height=4, width=4, step=12, is_bigendian=0,
         data=array.array("B", bytes(48)),
@@ -67,16 +67,16 @@ def transform(stamp_ns: int, parent: str = "base_link", child: str = OPTICAL, x:
 
 
 class Feed:
-    """An intake and the time at which things are told to it."""
+    """An intake and the time at which objects are told to it."""
 
     def __init__(self, with_detections: bool = False, **config: Any) -> None:
         settings = {"base_frame": "", "sync_queue": QUEUE, "frame_timeout": 2.0, **config}
-        self.intake = Intake(StreamConfig(**settings), with_detections)
+        self.assembler = FrameAssembler(StreamConfig(**settings), with_detections)
         self.now = START
 
     def add(self, role: str, message: Any, after_ns: int = MS) -> None:
         self.now += after_ns
-        self.intake.add(role, message, self.now)
+        self.assembler.add(role, message, self.now)
 
     def frame(self, stamp_ns: int, focal: float | None = 4.0, parts: str = "irdo", lag: int = 0) -> None:
         """A frame in the order of `parts`: i info, r colour, d depth, o objects."""
@@ -84,20 +84,20 @@ class Feed:
             if part == "i" and focal is not None:
                 self.add(roles.RGB_INFO, info(stamp_ns, focal))
             elif part == "r":
-                self.add(roles.RGB, picture(stamp_ns))
+                self.add(roles.RGB, image(stamp_ns))
             elif part == "d":
                 self.add(roles.DEPTH, depth(stamp_ns + lag))
-            elif part == "o" and roles.DETECTIONS in self.intake.streams:
+            elif part == "o" and roles.DETECTIONS in self.assembler.streams:
                 self.add(roles.DETECTIONS, SimpleNamespace(header=header(stamp_ns), detections=[]))
 
-    def take(self, after_ns: int = START, awaits_speaker: bool = False) -> Observation | None:
-        return self.intake.take(after_ns, self.now, awaits_speaker)
+    def take(self, after_ns: int = START, awaits_speaker: bool = False) -> PendingFrame | None:
+        return self.assembler.take(after_ns, self.now, awaits_speaker)
 
     def why(self, after_ns: int = START) -> SpatialVlmError:
-        return self.intake.why_none(after_ns)
+        return self.assembler.why_none(after_ns)
 
 
-def focal(observation: Observation | None) -> float:
+def focal(observation: PendingFrame | None) -> float:
     assert observation is not None
     return float(observation.rgb_info.k[0])
 
@@ -136,7 +136,7 @@ def test_while_nobody_asks_only_the_newest_frames_are_kept() -> None:
     feed = Feed()
     for n in range(20):
         feed.frame(START + n * 33 * MS)
-        feed.intake.forget_older()
+        feed.assembler.forget_older()
     observation = feed.take(START)
     assert observation is not None
     assert observation.stamp_ns == START + 18 * 33 * MS
@@ -146,14 +146,14 @@ def test_while_nobody_asks_only_the_newest_frames_are_kept() -> None:
 
 
 @pytest.mark.parametrize("order", ["ird", "rid", "rdi", "dri"])
-def test_camera_info_that_comes_with_each_picture_holds_for_that_picture(order: str) -> None:
+def test_camera_info_that_comes_with_each_image_holds_for_that_image(order: str) -> None:
     feed = Feed()
     for n in range(QUEUE):
         feed.frame(START + n * 33 * MS, focal=4.0 + n, parts=order)
     assert [focal(feed.take()) for _ in range(QUEUE)] == [4.0 + n for n in range(QUEUE)]
 
 
-def test_the_first_request_too_waits_for_the_info_of_its_picture() -> None:
+def test_the_first_request_too_waits_for_the_info_of_its_image() -> None:
     feed = Feed()
     feed.frame(START, focal=4.0)  # nobody asked for it
     feed.frame(START + 33 * MS, focal=None, parts="rd")
@@ -170,7 +170,7 @@ def test_camera_info_that_was_sent_once_holds_for_all() -> None:
         assert focal(feed.take()) == 7.0
 
 
-def test_a_picture_whose_info_was_lost_is_used_where_the_camera_did_not_change() -> None:
+def test_a_image_whose_info_was_lost_is_used_where_the_camera_did_not_change() -> None:
     feed = Feed()
     feed.frame(START, focal=4.0)
     feed.frame(START + 33 * MS, focal=None)
@@ -181,7 +181,7 @@ def test_a_picture_whose_info_was_lost_is_used_where_the_camera_did_not_change()
     assert observation.stamp_ns == START + 33 * MS
 
 
-def test_a_picture_whose_info_was_lost_is_left_out_where_the_camera_changed() -> None:
+def test_a_image_whose_info_was_lost_is_left_out_where_the_camera_changed() -> None:
     feed = Feed()
     feed.frame(START, focal=4.0)
     feed.frame(START + 33 * MS, focal=None)
@@ -190,7 +190,7 @@ def test_a_picture_whose_info_was_lost_is_left_out_where_the_camera_changed() ->
     assert focal(observation) == 9.0
     assert observation is not None
     assert observation.stamp_ns == START + 66 * MS
-    assert feed.intake.without_info == 1
+    assert feed.assembler.without_info == 1
 
 
 # ------------------------------------------------------------------------------------------------ transforms
@@ -201,7 +201,7 @@ def test_a_complete_frame_is_held_until_its_transform_comes() -> None:
     feed.add(roles.TRANSFORMS, transform(START - 10 * MS, x=0.0))
     feed.frame(START)
     assert feed.take() is None
-    assert feed.intake.waits_for_transform
+    assert feed.assembler.waits_for_transform
     feed.frame(START + 33 * MS)  # a newer one does not replace it
     assert feed.take() is None
     feed.add(roles.TRANSFORMS, transform(START + 10 * MS, x=1.0))
@@ -210,7 +210,7 @@ def test_a_complete_frame_is_held_until_its_transform_comes() -> None:
     assert observation.stamp_ns == START
     assert observation.base_T_camera is not None
     assert observation.base_T_camera.translation[0] == pytest.approx(0.5)
-    assert not feed.intake.waits_for_transform
+    assert not feed.assembler.waits_for_transform
 
 
 def test_a_frame_that_is_held_keeps_its_camera_info_however_many_others_come() -> None:
@@ -243,13 +243,13 @@ def test_a_transform_that_cannot_come_any_more_is_not_waited_for() -> None:
     feed.frame(START)
     with pytest.raises(TransformUnavailableError, match="oldest sample"):
         feed.take()
-    assert not feed.intake.waits_for_transform
+    assert not feed.assembler.waits_for_transform
 
 
 PERSON = "person"
 
 
-def speaker_of(observation: Observation | None) -> Any:
+def speaker_of(observation: PendingFrame | None) -> Any:
     """Where the decoded frame says that the speaker is, metres, or None."""
     assert observation is not None
     there = observation.decode()[0].camera_T_speaker
@@ -257,7 +257,7 @@ def speaker_of(observation: Observation | None) -> Any:
     return None if there is None else tuple(there.translation.tolist())
 
 
-def test_the_speaker_is_where_it_was_when_the_picture_was_taken() -> None:
+def test_the_speaker_is_where_it_was_when_the_image_was_taken() -> None:
     feed = Feed(speaker_frame=PERSON)
     feed.add(roles.TRANSFORMS, transform(START - 10 * MS, OPTICAL, PERSON, x=1.0))
     feed.add(roles.TRANSFORMS, transform(START + 10 * MS, OPTICAL, PERSON, x=2.0))
@@ -269,7 +269,7 @@ def test_a_missing_speaker_stalls_and_refuses_nobody_who_does_not_need_it() -> N
     feed = Feed(speaker_frame=PERSON, transform_timeout=10.0)
     feed.frame(START)
     assert speaker_of(feed.take()) is None
-    assert not feed.intake.waits_for_transform
+    assert not feed.assembler.waits_for_transform
 
 
 def test_who_needs_the_speaker_waits_for_its_transform() -> None:
@@ -277,7 +277,7 @@ def test_who_needs_the_speaker_waits_for_its_transform() -> None:
     feed.add(roles.TRANSFORMS, transform(START - 10 * MS, OPTICAL, PERSON, x=1.0))
     feed.frame(START)
     assert feed.take(awaits_speaker=True) is None
-    assert feed.intake.waits_for_transform
+    assert feed.assembler.waits_for_transform
     feed.add(roles.TRANSFORMS, transform(START + 10 * MS, OPTICAL, PERSON, x=2.0))
     assert speaker_of(feed.take(awaits_speaker=True)) == pytest.approx((1.5, 0.0, 0.0))
 
@@ -304,11 +304,11 @@ def test_without_a_configured_frame_nobody_speaks() -> None:
     assert speaker_of(feed.take(awaits_speaker=True)) is None
 
 
-def test_a_picture_without_frame_is_spent() -> None:
+def test_a_image_without_frame_is_spent() -> None:
     feed = Feed(base_frame="base_link")
     feed.add(roles.STATIC_TRANSFORMS, transform(0))
     feed.add(roles.RGB_INFO, info(START))
-    feed.add(roles.RGB, picture(START, ""))
+    feed.add(roles.RGB, image(START, ""))
     feed.add(roles.DEPTH, depth(START, ""))
     with pytest.raises(InputError, match="frame id"):
         feed.take()
@@ -382,18 +382,18 @@ def test_after_a_reset_nothing_of_before_is_used_or_counted_as_heard() -> None:
     feed.add(roles.TRANSFORMS, transform(START))
     feed.add(roles.STATIC_TRANSFORMS, transform(0, "map", "base_link"))
     feed.frame(START)
-    feed.intake.reset()
+    feed.assembler.reset()
     assert feed.take(0) is None
-    assert feed.intake.transforms.frames() == {"base_link": "map"}
-    assert "no message on rgb/image, depth/image" in str(feed.intake.why_none(0))
+    assert feed.assembler.transforms.frames() == {"base_link": "map"}
+    assert "no message on rgb/image, depth/image" in str(feed.assembler.why_none(0))
 
 
 def test_a_camera_begun_anew_drops_the_frame_that_was_held() -> None:
     feed = Feed(base_frame="base_link", transform_timeout=10.0)
     feed.frame(START + 100 * SECOND)
     assert feed.take() is None
-    feed.add(roles.RGB, picture(START + SECOND))
-    assert not feed.intake.waits_for_transform
+    feed.add(roles.RGB, image(START + SECOND))
+    assert not feed.assembler.waits_for_transform
     feed.add(roles.STATIC_TRANSFORMS, transform(0))
     feed.add(roles.DEPTH, depth(START + SECOND))
     feed.add(roles.RGB_INFO, info(START + SECOND))
@@ -406,7 +406,7 @@ def test_another_intake_goes_on_with_what_is_sent_only_once() -> None:
     feed, other = Feed(), Feed(base_frame="base_link", sync_slop=0.01)
     feed.add(roles.RGB_INFO, info(START - SECOND, 6.0))
     feed.add(roles.STATIC_TRANSFORMS, transform(0))
-    other.intake.continue_from(feed.intake)
+    other.assembler.continue_from(feed.assembler)
     other.frame(START, focal=None)
     assert focal(other.take()) == 6.0
 
@@ -436,7 +436,7 @@ events = st.lists(
 def test_whatever_comes_frames_are_whole_and_never_from_before_the_request(script: list[tuple[str, int, int]]) -> None:
     feed, after = Feed(with_detections=True), START
     making = {
-        roles.RGB: picture, roles.DEPTH: depth, roles.RGB_INFO: info,
+        roles.RGB: image, roles.DEPTH: depth, roles.RGB_INFO: info,
         roles.DETECTIONS: lambda stamp: SimpleNamespace(header=header(stamp), detections=[]),
     }  # fmt: skip
     for what, stamp, jitter in script:
@@ -455,10 +455,10 @@ def test_whatever_comes_frames_are_whole_and_never_from_before_the_request(scrip
             assert observation.rgb_info is not None
             observation.decode()
         elif what == "forget":
-            feed.intake.forget_older()
+            feed.assembler.forget_older()
         elif what == "ask":
             after = stamp
         else:
-            feed.intake.reset()
-        assert all(len(stream) <= QUEUE for stream in feed.intake.streams.values())
-        assert len(feed.intake._matched) <= QUEUE
+            feed.assembler.reset()
+        assert all(len(stream) <= QUEUE for stream in feed.assembler.streams.values())
+        assert len(feed.assembler._matched) <= QUEUE

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_frame_assembler import MS, START, Feed, depth, info, picture, transform
+from test_frame_assembler import MS, START, Feed, depth, image, info, transform
 
 from spatial_vlm_ros.errors import InputError, TransformUnavailableError
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.frame_assembler import Intake
+from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.streams.recent import RecentFrames
 from spatial_vlm_ros.types import RgbdFrame, Transform
 
@@ -46,7 +46,7 @@ def corner() -> Corner:
 def feed(corner: Corner) -> Feed:
     """An intake with the robot, which knows the camera's pose, and a complete frame in it."""
     made = Feed()
-    made.intake = Intake(CONFIG, with_detections=False, robot=corner)
+    made.assembler = FrameAssembler(CONFIG, with_detections=False, robot=corner)
     made.add(roles.STATIC_TRANSFORMS, transform(0))
     made.frame(START)
     return made
@@ -62,7 +62,7 @@ def links(feed: Feed, *names: str, stamps: Sequence[int] = (START - 10 * MS, STA
 def test_a_frame_waits_for_every_link_at_its_very_stamp(feed: Feed, corner: Corner) -> None:
     links(feed, "upper")
     assert feed.take() is None
-    assert feed.intake.waits_for_transform
+    assert feed.assembler.waits_for_transform
     links(feed, "tool", stamps=(START - 10 * MS,))
     assert feed.take() is None
     links(feed, "tool", stamps=(START - 10 * MS, START + 10 * MS))
@@ -105,24 +105,27 @@ def test_a_link_that_stopped_moving_in_tf_is_refused(feed: Feed) -> None:
 
 
 def test_a_robot_that_is_named_and_not_given_is_no_intake() -> None:
-    for make in (lambda: Intake(CONFIG, with_detections=False), lambda: RecentFrames(CONFIG, Feed().intake.transforms)):
+    for make in (
+        lambda: FrameAssembler(CONFIG, with_detections=False),
+        lambda: RecentFrames(CONFIG, Feed().assembler.transforms),
+    ):
         with pytest.raises(InputError, match=r"robot.urdf.*robot_of"):
             make()
 
 
 def test_recent_frames_are_without_the_robot_and_so_is_what_goes_on_after_a_change(feed: Feed, corner: Corner) -> None:
     links(feed, "upper", "tool")
-    recent = RecentFrames(CONFIG, feed.intake.transforms, corner)
-    for role, message in ((roles.RGB_INFO, info(START)), (roles.RGB, picture(START)), (roles.DEPTH, depth(START))):
+    recent = RecentFrames(CONFIG, feed.assembler.transforms, corner)
+    for role, message in ((roles.RGB_INFO, info(START)), (roles.RGB, image(START)), (roles.DEPTH, depth(START))):
         recent.add(role, message, feed.now)
-    found: Any = picture(START)
+    found: Any = image(START)
     found.detections = []
     observation = recent.take_for(found, feed.now)
     assert observation is not None
     assert np.isnan(observation.decode()[0].depth[0, 0])
-    after = Intake(replace(CONFIG, sync_slop=0.1), with_detections=False, robot=corner)
-    after.continue_from(feed.intake)
-    for role, message in ((roles.RGB, picture(START)), (roles.DEPTH, depth(START))):
+    after = FrameAssembler(replace(CONFIG, sync_slop=0.1), with_detections=False, robot=corner)
+    after.continue_from(feed.assembler)
+    for role, message in ((roles.RGB, image(START)), (roles.DEPTH, depth(START))):
         after.add(role, message, feed.now)
     taken = after.take(START, feed.now)
     assert taken is not None

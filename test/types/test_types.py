@@ -262,7 +262,7 @@ def test_what_was_taken_out_as_the_robot_is_seen_where_it_is_the_robots_own() ->
     depth = np.where(np.isnan(taken), np.float32(1.0), np.float32(np.nan))
     made = frame(depth=depth, robot=RobotPixels(taken, own))
     assert (made.with_robot[0] == 0.5).all()
-    assert np.isnan(made.with_robot[1]).all()  # a thing that is merely near hides nothing for the robot
+    assert np.isnan(made.with_robot[1]).all()  # an object that is merely near hides nothing for the robot
     assert (made.with_robot[2:] == 1.0).all()
     alone = frame()
     assert alone.with_robot is alone.depth

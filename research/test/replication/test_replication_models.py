@@ -27,7 +27,7 @@ from research.replication.objectives import new_vision  # noqa: E402
 from research.replication.questions import draw_questions  # noqa: E402
 from research.replication.running import attention_scaled  # noqa: E402
 from research.replication.scenes import Turn  # noqa: E402
-from research.replication.settings import Settings, Sizes, Stage  # noqa: E402
+from research.replication.settings import ReplicationSettings, Sizes, Stage  # noqa: E402
 from research.replication.stages import conversation_loss  # noqa: E402
 from research.replication.words import (  # noqa: E402
     IGNORED,
@@ -81,7 +81,7 @@ def test_the_loss_is_that_of_the_class() -> None:
 
 
 @pytest.mark.parametrize("cell", ["1d-plain-last", "axial-norm-multi", "siglip", "siglip2", "aimv2"])
-def test_what_was_seen_once_stands_for_the_pictures(cell: str) -> None:
+def test_what_was_seen_once_stands_for_the_images(cell: str) -> None:
     model, inputs = built(cell), some_inputs()
     pixels, tokens = inputs["pixel_values"], inputs["input_ids"]
     chosen = torch.tensor([2, 0])
@@ -197,13 +197,13 @@ def test_cells_are_named_by_their_levels() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Sizes(picture=95),
+        lambda: Sizes(image=95),
         lambda: Sizes(vision_layers=1),
         lambda: Sizes(width=50),
         lambda: Stage(0, 1, 1e-3),
         lambda: Stage(1, 1, 0.0),
-        lambda: Settings(depth_share=1.5),
-        lambda: Settings(validation=(0, 1, 1)),
+        lambda: ReplicationSettings(depth_share=1.5),
+        lambda: ReplicationSettings(validation=(0, 1, 1)),
     ],
 )
 def test_settings_that_make_no_run_are_refused(make: object) -> None:

@@ -29,8 +29,8 @@ SIZES = Sizes(24, 8, 16, 2, 2, 16, 2, 2, 32, 1)
 def a_batch(progress: float = 0.0, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
     scenes = [draw_scene(rng, 0.5) for _ in range(3)]
-    made = batch_of(scenes, pixels([scene.picture() for scene in scenes], SMALL.sizes.picture), SMALL, progress, rng)
-    resized = F.interpolate(made.pixels, SIZES.picture)
+    made = batch_of(scenes, pixels([scene.image() for scene in scenes], SMALL.sizes.image), SMALL, progress, rng)
+    resized = F.interpolate(made.pixels, SIZES.image)
     return Batch(resized, made.captions, made.boxes, made.regions, progress, np.random.default_rng(5))
 
 
@@ -47,7 +47,7 @@ def test_clip_is_the_mean_of_two_softmaxes() -> None:
     model, batch = seeded("clip"), a_batch()
     with torch.no_grad():
         texts = length_one(model.of_text(model.text(batch.captions)).numpy())
-        images = length_one(model.of_picture(model.vision(pixel_values=batch.pixels).pooler_output).numpy())
+        images = length_one(model.of_image(model.vision(pixel_values=batch.pixels).pooler_output).numpy())
         found = float(model.loss(batch))
     total = 0.0
     for i in range(3):
@@ -63,7 +63,7 @@ def test_siglip_is_a_sigmoid_for_each_pair() -> None:
     with torch.no_grad():
         tokens = model.vision(pixel_values=batch.pixels).last_hidden_state
         pooled = model.pool(model.asked.expand(3, -1, -1), tokens, tokens)[0][:, 0]
-        images = length_one(model.of_picture(pooled).numpy())
+        images = length_one(model.of_image(pooled).numpy())
         texts = length_one(model.of_text(model.text(batch.captions)).numpy())
         found = float(model.loss(batch))
     total = 0.0
@@ -116,7 +116,7 @@ def test_aimv2_sees_no_patch_that_it_foretells() -> None:
     prefix = torch.tensor([2, 5])
     changed = pixels.clone()
     changed[:, :, 16:, 16:] += 1.0  # the last of nine patches
-    changed[0, :, 8:16, 16:] += 1.0  # patch 5 of the first picture
+    changed[0, :, 8:16, 16:] += 1.0  # patch 5 of the first image
     with torch.no_grad():
         one, other = model.features(pixels, prefix), model.features(changed, prefix)
     assert torch.allclose(one[0, :5], other[0, :5], atol=1e-5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scenes are asked, against the picture itself; and test questions that nothing but the picture answers."""
+"""What scenes are asked, against the image itself; and test questions that nothing but the image answers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def middle_by_pixels(rgb: np.ndarray, colour: str) -> np.ndarray:
     return np.array([columns.mean(), rows.mean()])
 
 
-def test_relations_of_flat_scenes_hold_in_the_picture() -> None:
+def test_relations_of_flat_scenes_hold_in_the_image() -> None:
     asked = 0
     for seed in range(30):
         scene = flat_scene(np.random.default_rng(seed))
-        rgb = scene.picture()
-        by_name = {t.name: middle_by_pixels(rgb, t.colour) for t in scene.things}
-        by_name |= {f"{t.colour} shape": by_name[t.name] for t in scene.things}
-        by_name |= {t.shape: by_name[t.name] for t in scene.things}
+        rgb = scene.image()
+        by_name = {t.name: middle_by_pixels(rgb, t.colour) for t in scene.objects}
+        by_name |= {f"{t.colour} shape": by_name[t.name] for t in scene.objects}
+        by_name |= {t.shape: by_name[t.name] for t in scene.objects}
         for turn in scene.turns:
             if not turn.question.startswith("Where is the"):
                 continue
@@ -40,12 +40,12 @@ def test_relations_of_flat_scenes_hold_in_the_picture() -> None:
     assert asked > 60
 
 
-def test_outermost_things_of_flat_scenes_are_outermost_in_the_picture() -> None:
+def test_outermost_objects_of_flat_scenes_are_outermost_in_the_image() -> None:
     asked = 0
     for seed in range(30):
         scene = flat_scene(np.random.default_rng(seed))
-        rgb = scene.picture()
-        middles = {t: middle_by_pixels(rgb, t.colour) for t in scene.things}
+        rgb = scene.image()
+        middles = {t: middle_by_pixels(rgb, t.colour) for t in scene.objects}
         for turn in scene.turns:
             for words, axis, sign in (("on the left", 0, -1), ("on the right", 0, 1), ("at the top", 1, -1),
                                       ("at the bottom", 1, 1)):  # fmt: skip
@@ -56,18 +56,18 @@ def test_outermost_things_of_flat_scenes_are_outermost_in_the_picture() -> None:
     assert asked > 40
 
 
-def test_boxes_hold_the_pixels_of_flat_things() -> None:
+def test_boxes_hold_the_pixels_of_flat_objects() -> None:
     for seed in range(10):
         scene = flat_scene(np.random.default_rng(seed))
-        rgb = scene.picture()
-        for thing in scene.things:
-            rows, columns = np.nonzero((rgb == COLOURS[thing.colour]).all(axis=2))
-            x1, y1, x2, y2 = (value * SIDE for value in thing.box)
+        rgb = scene.image()
+        for obj in scene.objects:
+            rows, columns = np.nonzero((rgb == COLOURS[obj.colour]).all(axis=2))
+            x1, y1, x2, y2 = (value * SIDE for value in obj.box)
             assert x1 - 1 <= columns.min()
             assert columns.max() <= x2 + 1
             assert y1 - 1 <= rows.min()
             assert rows.max() <= y2 + 1
-            row, column = thing.cell(8)
+            row, column = obj.cell(8)
             middle = (y1 + y2) / 2 / SIDE * 8, (x1 + x2) / 2 / SIDE * 8
             assert (row, column) == (int(middle[0]), int(middle[1]))
 
@@ -86,7 +86,7 @@ def test_on_free_tabletops_what_is_farther_is_mostly_higher() -> None:
     higher = []
     for seed in range(150):
         scene = depth_scene(np.random.default_rng(seed))
-        box = {t.name: t.box for t in scene.things}
+        box = {t.name: t.box for t in scene.objects}
         for told in scene.told:
             far, near = told.removeprefix("the ").split(" is farther than the ")
             if far != near:
@@ -107,7 +107,7 @@ def test_in_each_group_of_test_questions_each_candidate_is_true_as_often() -> No
     assert {one.type for one in questions} == set(TYPES)
 
 
-def test_validation_and_test_show_other_pictures() -> None:
+def test_validation_and_test_show_other_images() -> None:
     test, validation = (draw_questions(part, (3, 3, 1)) for part in ("test", "validation"))
     assert not {q.item.plain.rgb.tobytes() for q in test} & {q.item.plain.rgb.tobytes() for q in validation}
     again = draw_questions.__wrapped__("test", (3, 3, 1))

@@ -98,25 +98,25 @@ def test_squares_are_those_of_a_chessboard_seen_from_above() -> None:
     assert cell_of(encode("red")[0]) is None
 
 
-def test_a_description_tells_each_thing_with_the_square_of_its_middle() -> None:
+def test_a_description_tells_each_object_with_the_square_of_its_middle() -> None:
     scene = draw_scene(np.random.default_rng(3), 0.0)
     told = described(scene, 6, np.random.default_rng(0)).removesuffix(".").split(". ")
     by_name = {f"{colour} {shape}": where for colour, where, shape in (one.split() for one in told)}
-    assert len(by_name) == len(scene.things)
-    for thing in scene.things:
-        x, y = (thing.box[0] + thing.box[2]) / 2, (thing.box[1] + thing.box[3]) / 2
-        assert by_name[thing.name] == "abcdef"[int(6 * x)] + str(1 + int(6 * y))
+    assert len(by_name) == len(scene.objects)
+    for obj in scene.objects:
+        x, y = (obj.box[0] + obj.box[2]) / 2, (obj.box[1] + obj.box[3]) / 2
+        assert by_name[obj.name] == "abcdef"[int(6 * x)] + str(1 + int(6 * y))
 
 
 def test_some_captions_tell_shapes_alone_and_some_colours_alone() -> None:
     scene = draw_scene(np.random.default_rng(3), 0.0)
     texts = [caption(scene, 0.0, np.random.default_rng(seed)) for seed in range(30)]
-    colours, shapes = ({getattr(thing, kind) for thing in scene.things} for kind in ("colour", "shape"))
+    colours, shapes = ({getattr(obj, kind) for obj in scene.objects} for kind in ("colour", "shape"))
     kinds = {(any(c in text for c in colours), any(s in text.replace(" shape", "") for s in shapes)) for text in texts}
     assert kinds == {(True, True), (True, False), (False, True)}
 
 
-def test_pictures_are_made_smaller_by_the_mean_of_areas() -> None:
+def test_images_are_made_smaller_by_the_mean_of_areas() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     found = pixels([rgb], 2)[0].numpy()
     for row, column, channel in itertools.product(range(2), range(2), range(3)):

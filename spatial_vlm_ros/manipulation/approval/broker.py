@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a plan waits for a person: one proposal or question at a time, decided once, in time, and on the record.
 
-An approval names goal, picture and plan; it is good for one `begin`, until the proposal expires. Whoever plans calls
+An approval names goal, image and plan; it is good for one `begin`, until the proposal expires. Whoever plans calls
 `propose`, `wait`, `begin`, `end`; whoever speaks for a person calls `decide`, `answer`, `request_stop`.
 """
 
@@ -26,15 +26,21 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.facts import content_of, named
-from spatial_vlm_ros.manipulation.approval.proposal import Answer, Decision, Proposal, Question, check_operator
-from spatial_vlm_ros.manipulation.approval.view import Stage, View
+from spatial_vlm_ros.manipulation.approval.proposal import (
+    Decision,
+    PersonAnswer,
+    PersonQuestion,
+    Proposal,
+    check_operator,
+)
+from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
 
 _REMEMBERED = 1000  # goals and questions that are over, for words and against their second use
 _LOOK = 0.05  # s between looks at the clock and at `cancelled`
 _AGAIN = "look at what is proposed now"
 
 
-class ApprovalDesk:
+class ApprovalBroker:
     """One plan or question before a person. All methods may be called from any thread.
 
     Args:
@@ -45,8 +51,8 @@ class ApprovalDesk:
     def __init__(self, audit: AuditLog, clock: Callable[[], float] = time.monotonic) -> None:
         self.audit, self._clock = audit, clock
         self._changed = threading.Condition()
-        self._view = View(Stage.IDLE)
-        self._said: dict[str, Decision | Answer] = {}  # by goal or dialogue
+        self._view = View(ApprovalStage.IDLE)
+        self._said: dict[str, Decision | PersonAnswer] = {}  # by goal or dialogue
         self._over: OrderedDict[str, SpatialVlmError] = OrderedDict()  # goal or dialogue -> why it is over
         self._listeners: tuple[Callable[[str], None], ...] = ()
         self._stops: set[object] = set()  # told to the listeners, and waiting for the lock
@@ -69,19 +75,19 @@ class ApprovalDesk:
         """
         if not isinstance(proposal, Proposal):
             raise InputError("proposal", type(proposal).__name__, "a Proposal", "build one from the plan")
-        self._open(Stage.PROPOSED, proposal, proposal.goal_id)
+        self._open(ApprovalStage.PROPOSED, proposal, proposal.goal_id)
 
-    def ask(self, question: Question) -> None:
-        """Lay a question before a person. The same may be asked again: its id is that of words and picture.
+    def ask(self, question: PersonQuestion) -> None:
+        """Lay a question before a person. The same may be asked again: its id is that of words and image.
 
         Raises:
             BusyError: something else is open.
             AuditError: the record fails.
             InputError: it is no Question.
         """
-        if not isinstance(question, Question):
+        if not isinstance(question, PersonQuestion):
             raise InputError("question", type(question).__name__, "a Question", "build one from the resolution")
-        self._open(Stage.ASKED, question, question.dialogue_id)
+        self._open(ApprovalStage.ASKED, question, question.dialogue_id)
 
     def wait(self, goal_id: str, cancelled: Callable[[], bool] = lambda: False) -> Decision:
         """Wait for the decision; a no is a decision, too.
@@ -100,10 +106,10 @@ class ApprovalDesk:
             raise RejectedError(f"goal {goal_id}", "it is a question", "wait for its answer")
         return said
 
-    def wait_answer(self, dialogue_id: str, cancelled: Callable[[], bool] = lambda: False) -> Answer:
+    def wait_answer(self, dialogue_id: str, cancelled: Callable[[], bool] = lambda: False) -> PersonAnswer:
         """Wait for the answer to the open question; raises as `wait` does."""
         said = self._wait(dialogue_id, cancelled)
-        if not isinstance(said, Answer):
+        if not isinstance(said, PersonAnswer):
             raise RejectedError(f"question {dialogue_id}", "it is a proposal", "wait for its decision")
         return said
 
@@ -111,7 +117,7 @@ class ApprovalDesk:
         """Take back a proposal or question; an approval that was not begun is void. False when it is over already."""
         with self._changed:
             self._expire()
-            if self._view.id != id_ or self._view.stage is Stage.RUNNING:
+            if self._view.id != id_ or self._view.stage is ApprovalStage.RUNNING:
                 return False
             self._record_loosely("WITHDRAWN", reason=why, **self._token())
             self._close(CancelledError(why), f"Withdrawn: {why}")
@@ -129,11 +135,11 @@ class ApprovalDesk:
         """
         with self._changed:
             self._expire()
-            if self._view.id == decision.goal_id and self._view.stage is Stage.RUNNING:
+            if self._view.id == decision.goal_id and self._view.stage is ApprovalStage.RUNNING:
                 raise self._refused(decision, "", RejectedError(_goal(decision), "it was begun already", _AGAIN))
             if self._view.id != decision.goal_id:
                 raise self._refused(decision, "", self._why_not(decision.goal_id, _goal(decision)))
-            if self._view.stage is not Stage.APPROVED or decision != self._said.get(decision.goal_id):
+            if self._view.stage is not ApprovalStage.APPROVED or decision != self._said.get(decision.goal_id):
                 error = RejectedError(_goal(decision), "this is not its approval", "wait for one")
                 raise self._refused(decision, "", error)
             self.audit.add("EXECUTION_BEGUN", sync=True, **named(decision))
@@ -147,7 +153,7 @@ class ApprovalDesk:
                 self._close(stopped, "A stop was requested before anything moved")
                 raise stopped
             self._said.pop(decision.goal_id)
-            self._show(Stage.RUNNING, self._view.item, self._view.words)
+            self._show(ApprovalStage.RUNNING, self._view.item, self._view.words)
 
     def end(self, goal_id: str, outcome: str) -> None:
         """What was begun is over.
@@ -161,7 +167,7 @@ class ApprovalDesk:
             AuditError: the record fails; it has ended all the same.
         """
         with self._changed:
-            if self._view.id != goal_id or self._view.stage is not Stage.RUNNING:
+            if self._view.id != goal_id or self._view.stage is not ApprovalStage.RUNNING:
                 raise RejectedError(f"goal {goal_id}", "it does not run", "call end once, after begin")
             token = self._token()
             self._close(RejectedError(f"goal {goal_id}", f"it is over: {outcome}", _AGAIN), f"Ended: {outcome}")
@@ -190,7 +196,7 @@ class ApprovalDesk:
             remote: where it came from, for the record.
 
         Raises:
-            RejectedError: it names another goal, picture or plan, or it is decided already; AuditError where the
+            RejectedError: it names another goal, image or plan, or it is decided already; AuditError where the
                 record fails.
             ApprovalExpiredError: it is too late.
             CancelledError: it was withdrawn, or a stop was requested.
@@ -207,7 +213,7 @@ class ApprovalDesk:
                 what = "plan" if decision.plan_hash != proposal.plan_hash else "picture"
                 error = RejectedError(_goal(decision), f"another {what} is proposed for it", _AGAIN)
                 raise self._refused(decision, remote, error)
-            if self._view.stage is not Stage.PROPOSED:
+            if self._view.stage is not ApprovalStage.PROPOSED:
                 error = RejectedError(_goal(decision), f"it was decided before: {self._view.words}", _AGAIN)
                 raise self._refused(decision, remote, error)
             event = "APPROVED" if decision.approve else "REJECTED"
@@ -215,20 +221,20 @@ class ApprovalDesk:
             self._said[decision.goal_id] = decision
             words = f"{event.capitalize()} by {decision.operator}" + (f": {decision.reason}" * bool(decision.reason))
             if decision.approve:
-                self._show(Stage.APPROVED, proposal, words)
+                self._show(ApprovalStage.APPROVED, proposal, words)
             else:
                 error = RejectedError(_goal(decision), words, "say it in another way, or change the scene")
                 self._close(error, words, keep_said=True)
 
-    def answer(self, answer: Answer, remote: str = "") -> None:
+    def answer(self, answer: PersonAnswer, remote: str = "") -> None:
         """Answer the open question. The first answer counts; raises as `decide` does."""
-        if not isinstance(answer, Answer):
+        if not isinstance(answer, PersonAnswer):
             raise InputError("answer", type(answer).__name__, "an Answer", "name the question")
         with self._changed:
             self._expire()
             about = f"question {answer.dialogue_id}"
             facts = {"dialogue_id": answer.dialogue_id, "operator": answer.operator, "text": answer.text}
-            if not isinstance(self._view.item, Question) or self._view.id != answer.dialogue_id:
+            if not isinstance(self._view.item, PersonQuestion) or self._view.id != answer.dialogue_id:
                 error = self._why_not(answer.dialogue_id, about)
                 self._record_loosely("REFUSED", remote=remote, outcome=str(error), **facts)
                 raise error
@@ -255,8 +261,8 @@ class ApprovalDesk:
             name = "somebody" if fault else operator
             with self._changed:
                 token = self._token()
-                if self._view.stage is Stage.RUNNING:
-                    self._show(Stage.RUNNING, self._view.item, f"{name} requested a stop", stopping=True)
+                if self._view.stage is ApprovalStage.RUNNING:
+                    self._show(ApprovalStage.RUNNING, self._view.item, f"{name} requested a stop", stopping=True)
                 elif self._view.item is not None:
                     self._close(CancelledError("a stop was requested"), f"{name} requested a stop")
                 outcome = "; ".join(faults) or f"{len(self._listeners)} told"
@@ -282,7 +288,7 @@ class ApprovalDesk:
 
     # -------------------------------------------------------------------------------------------- inside, with the lock
 
-    def _open(self, stage: Stage, item: Proposal | Question, id_: str) -> None:
+    def _open(self, stage: ApprovalStage, item: Proposal | PersonQuestion, id_: str) -> None:
         with self._changed:
             self._expire()
             if self._view.item is not None:
@@ -294,7 +300,7 @@ class ApprovalDesk:
             self._said.pop(id_, None)
             self._show(stage, item, deadline=self._clock() + item.expires_after)
 
-    def _wait(self, id_: str, cancelled: Callable[[], bool]) -> Decision | Answer:
+    def _wait(self, id_: str, cancelled: Callable[[], bool]) -> Decision | PersonAnswer:
         while True:
             # Asked without the lock: what it does is not ours to know.
             gone = cancelled()
@@ -303,7 +309,7 @@ class ApprovalDesk:
                 said = self._said.get(id_)
                 if said is not None:
                     return said
-                if self._view.id != id_ or self._view.stage is Stage.RUNNING:
+                if self._view.id != id_ or self._view.stage is ApprovalStage.RUNNING:
                     raise self._why_not(id_, f"goal or question {id_}")
                 if not gone:
                     self._changed.wait(_LOOK)
@@ -316,10 +322,16 @@ class ApprovalDesk:
             return
         self._record_loosely("EXPIRED", outcome=view.stage.name, **self._token())
         about = f"goal {view.id}" if isinstance(view.item, Proposal) else f"question {view.id}"
-        words = "It was approved, but not begun in time" if view.stage is Stage.APPROVED else "Nobody decided in time"
-        self._close(ApprovalExpiredError(about, view.item.expires_after), words, Stage.EXPIRED)
+        words = (
+            "It was approved, but not begun in time"
+            if view.stage is ApprovalStage.APPROVED
+            else "Nobody decided in time"
+        )
+        self._close(ApprovalExpiredError(about, view.item.expires_after), words, ApprovalStage.EXPIRED)
 
-    def _close(self, error: SpatialVlmError, words: str, stage: Stage = Stage.IDLE, keep_said: bool = False) -> None:
+    def _close(
+        self, error: SpatialVlmError, words: str, stage: ApprovalStage = ApprovalStage.IDLE, keep_said: bool = False
+    ) -> None:
         """What was open is over; who still waits for it, or comes late, is told by `error`."""
         if self._view.id is not None:
             self._over[self._view.id] = error
@@ -331,13 +343,13 @@ class ApprovalDesk:
 
     def _show(
         self,
-        stage: Stage,
-        item: Proposal | Question | None,
+        stage: ApprovalStage,
+        item: Proposal | PersonQuestion | None,
         words: str = "",
         deadline: float | None = None,
         stopping: bool = False,
     ) -> None:
-        if deadline is None and stage is Stage.APPROVED:
+        if deadline is None and stage is ApprovalStage.APPROVED:
             deadline = self._view.deadline
         self._view = View(stage, item, words, deadline, self._view.version + 1, stopping, fault=self._fault)
         self._changed.notify_all()

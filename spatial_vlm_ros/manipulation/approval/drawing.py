@@ -16,7 +16,7 @@ _BARS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # metres
 
 @dataclass(frozen=True)
 class SideView:
-    """One drawing, in pixels of a picture of WIDTH by HEIGHT, y down.
+    """One drawing, in pixels of an image of WIDTH by HEIGHT, y down.
 
     Args:
         title: from where it is seen.

@@ -8,7 +8,7 @@ import hashlib
 import math
 from typing import Any
 
-from spatial_vlm_ros.manipulation.approval.proposal import Decision, Proposal, Question
+from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonQuestion, Proposal
 
 
 def named(decision: Decision) -> dict[str, Any]:
@@ -21,8 +21,8 @@ def named(decision: Decision) -> dict[str, Any]:
     }
 
 
-def content_of(item: Proposal | Question) -> dict[str, Any]:
-    """All of it, with pictures as what they can be recognised by."""
+def content_of(item: Proposal | PersonQuestion) -> dict[str, Any]:
+    """All of it, with images as what they can be recognised by."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, bytes):

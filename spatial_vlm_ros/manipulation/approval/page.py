@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from spatial_vlm_ros.errors import DependencyError, InputError
-from spatial_vlm_ros.manipulation.approval.broker import ApprovalDesk
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.guard import Guard, is_loopback, names_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _REPAIR = "pip install 'spatial_vlm_ros[web]'"
 
 
 class Page:
-    """A page that is being served; made by `serve`. Closing it closes the sessions; the desk stays.
+    """A page that is being served; made by `serve`. Closing it closes the sessions; the broker stays.
 
     Args:
         server: uvicorn's.
@@ -77,7 +77,7 @@ class Page:
 
 
 def serve(
-    desk: ApprovalDesk,
+    broker: ApprovalBroker,
     host: str = "127.0.0.1",
     port: int = 0,
     token: str | None = None,
@@ -85,14 +85,14 @@ def serve(
     allow_network: bool = False,
     names: Iterable[str] = (),
 ) -> Page:
-    """Serve the page of a desk.
+    """Serve the page of a broker.
 
     Args:
-        desk: what it shows, and tells.
+        broker: what it shows, and tells.
         host: address to bind. Others than loopback need `allow_network`.
         port: 0 = a free one.
         token: 32 or more letters, digits, "-" and "_"; None makes one.
-        allow_network: other machines may reach the page. Token, pictures and decisions then cross the network in
+        allow_network: other machines may reach the page. Token, images and decisions then cross the network in
             plain text, and whoever reads them may approve: an SSH tunnel to the loopback address is better.
         names: further names of the page in the browser's address, "robot.lan:8080", where it is reached by a name, a
             wildcard address or a forwarded port.
@@ -124,7 +124,7 @@ def serve(
         got = f"{host} port {port}: {error.strerror or error}"
         raise InputError("address of the page", got, "a free port of this machine", "take another, or 0") from error
     config = Config(
-        application(desk, guard, names_of(host, bound.getsockname()[1], names)),
+        application(broker, guard, names_of(host, bound.getsockname()[1], names)),
         log_config=None,  # and no access log: the first request has the token in it
         access_log=False,
         server_header=False,

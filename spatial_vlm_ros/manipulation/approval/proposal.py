@@ -14,7 +14,7 @@ from spatial_vlm_ros.types import Candidate, Vector3
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST_WORDS = 2000
 _LONGEST_NAME = 80
-_LARGEST_PICTURE = 8 * 1024 * 1024  # bytes
+_LARGEST_IMAGE = 8 * 1024 * 1024  # bytes
 _LONGEST_WAIT = 3600.0  # s; the scene is another one by then
 _MEDIA = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 
@@ -45,17 +45,17 @@ class Preview:
         phases: in order.
         grasp_width: what the fingers close on, metres; None where nothing is grasped.
         tip_path: points that the tip passes, in order, metres in `frame_id`.
-        picture: PNG or JPEG of the plan, or None.
+        image: PNG or JPEG of the plan, or None.
 
     Raises:
-        InputError: a number is not finite, a width or duration negative, or the picture is neither PNG nor JPEG.
+        InputError: a number is not finite, a width or duration negative, or the image is neither PNG nor JPEG.
     """
 
     frame_id: str
     phases: tuple[Phase, ...] = ()
     grasp_width: float | None = None
     tip_path: tuple[Vector3, ...] = ()
-    picture: bytes | None = field(default=None, repr=False)
+    image: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_words("planning frame", self.frame_id, _LONGEST_NAME)
@@ -66,7 +66,7 @@ class Preview:
                 raise InputError("tip path", f"a point of {len(point)} numbers", "x, y and z", "give points in metres")
             for value in point:
                 _check_number("tip path", value)
-        media_type(self.picture)
+        media_type(self.image)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Proposal:
 
     Args:
         goal_id: UUID of the goal, lower case with hyphens; used for one proposal only.
-        scene_stamp_ns: stamp of the picture that the plan rests on, nanoseconds.
+        scene_stamp_ns: stamp of the image that the plan rests on, nanoseconds.
         plan_hash: SHA-256 of goal, scene and trajectory, 64 lower case hexadecimal digits.
         sentence: the instruction, as given.
         answer: what was understood, in words.
@@ -85,7 +85,7 @@ class Proposal:
         expires_after: seconds from `propose` in which it can be approved and begun.
         candidates: what the words may mean, likeliest first, with their clauses.
         warnings: what a person should know before deciding.
-        picture: PNG or JPEG of the scene with the candidates drawn in, or None.
+        image: PNG or JPEG of the scene with the candidates drawn in, or None.
         preview: what the arm would do, or None.
 
     Raises:
@@ -103,7 +103,7 @@ class Proposal:
     expires_after: float
     candidates: tuple[Candidate, ...] = ()
     warnings: tuple[str, ...] = ()
-    picture: bytes | None = field(default=None, repr=False)
+    image: bytes | None = field(default=None, repr=False)
     preview: Preview | None = None
 
     def __post_init__(self) -> None:
@@ -117,12 +117,12 @@ class Proposal:
             raise InputError("candidates", "something else", "types.Candidate", "give those of the resolution")
         if self.preview is not None and not isinstance(self.preview, Preview):
             raise InputError("preview", type(self.preview).__name__, "a Preview or None", "build one from the plan")
-        media_type(self.picture)
+        media_type(self.image)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A person's yes or no to one plan on one picture.
+    """A person's yes or no to one plan on one image.
 
     Args:
         goal_id: of the proposal, as are the next two; a decision that names another is refused.
@@ -152,7 +152,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Question:
+class PersonQuestion:
     """What the resolver asks back.
 
     Args:
@@ -161,8 +161,8 @@ class Question:
         text: the question.
         answers: possible answers, in words that the resolver understands; others may be typed.
         expires_after: seconds from `ask` in which it can be answered.
-        picture: PNG or JPEG of the scene, or None.
-        means: what each of the answers stands for, such as ids in the picture; empty = it is not shown.
+        image: PNG or JPEG of the scene, or None.
+        means: what each of the answers stands for, such as ids in the image; empty = it is not shown.
 
     Raises:
         InputError: a field is not of the form above.
@@ -173,7 +173,7 @@ class Question:
     text: str
     answers: tuple[str, ...] = ()
     expires_after: float = 120.0
-    picture: bytes | None = field(default=None, repr=False)
+    image: bytes | None = field(default=None, repr=False)
     means: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -188,11 +188,11 @@ class Question:
             got, expected = f"{len(self.means)} meanings", f"{len(self.answers)}, one for each answer, or none"
             raise InputError("meanings of answers", got, expected, "give both from the same resolution")
         _check_expiry(self.expires_after)
-        media_type(self.picture)
+        media_type(self.image)
 
 
 @dataclass(frozen=True)
-class Answer:
+class PersonAnswer:
     """What a person said to a question.
 
     Args:
@@ -214,20 +214,20 @@ class Answer:
         check_operator(self.operator)
 
 
-def media_type(picture: bytes | None) -> str | None:
-    """The media type of a picture, from its first bytes; None for none.
+def media_type(image: bytes | None) -> str | None:
+    """The media type of an image, from its first bytes; None for none.
 
     Raises:
         InputError: it is neither PNG nor JPEG, or has more than 8 MiB.
     """
-    if picture is None:
+    if image is None:
         return None
-    name = next((n for start, n in _MEDIA if isinstance(picture, bytes) and picture.startswith(start)), None)
+    name = next((n for start, n in _MEDIA if isinstance(image, bytes) and image.startswith(start)), None)
     if name is None:
         expected, repair = "bytes of a PNG or JPEG file", "encode it, for example by cv2.imencode"
         raise InputError("picture", "other data", expected, repair)
-    if len(picture) > _LARGEST_PICTURE:
-        raise InputError("picture", f"{len(picture)} bytes", f"up to {_LARGEST_PICTURE}", "send a smaller picture")
+    if len(image) > _LARGEST_IMAGE:
+        raise InputError("picture", f"{len(image)} bytes", f"up to {_LARGEST_IMAGE}", "send a smaller picture")
     return name
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person should see at a moment: a frozen picture of the desk, made anew at each change."""
+"""What a person should see at a moment: a frozen image of the broker, made anew at each change."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import dataclasses
 import enum
 from dataclasses import dataclass
 
-from spatial_vlm_ros.manipulation.approval.proposal import Proposal, Question
+from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Proposal
 
 
-class Stage(enum.Enum):
-    """Where the desk stands; the value is said to a person."""
+class ApprovalStage(enum.Enum):
+    """Where the broker stands; the value is said to a person."""
 
     IDLE = "Nothing is waiting for you"
     ASKED = "A question is waiting for your answer"
@@ -23,7 +23,7 @@ class Stage(enum.Enum):
 
 @dataclass(frozen=True)
 class View:
-    """The desk at a moment.
+    """The broker at a moment.
 
     Args:
         stage: where it stands.
@@ -36,8 +36,8 @@ class View:
         fault: why some of what happened is missing in the record; empty where nothing is.
     """
 
-    stage: Stage
-    item: Proposal | Question | None = None
+    stage: ApprovalStage
+    item: Proposal | PersonQuestion | None = None
     words: str = ""
     deadline: float | None = None
     version: int = 0
@@ -62,5 +62,5 @@ class View:
         if self.deadline is None or self.item is None:
             return self
         remaining = max(0.0, self.deadline - now)
-        stage = self.stage if remaining else Stage.EXPIRED
+        stage = self.stage if remaining else ApprovalStage.EXPIRED
         return dataclasses.replace(self, stage=stage, remaining=remaining)

@@ -19,12 +19,12 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from spatial_vlm_ros.errors import AuditError, InputError, SpatialVlmError
-from spatial_vlm_ros.manipulation.approval.broker import ApprovalDesk
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.drawing import side_views
 from spatial_vlm_ros.manipulation.approval.guard import Guard, Session
-from spatial_vlm_ros.manipulation.approval.proposal import Answer, Decision, Proposal, check_operator, media_type
+from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonAnswer, Proposal, check_operator, media_type
 from spatial_vlm_ros.manipulation.approval.shield import Shield
-from spatial_vlm_ros.manipulation.approval.view import Stage, View
+from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
 
 _HERE = Path(__file__).parent
 _LARGEST_FORM = 16 * 1024  # bytes
@@ -35,19 +35,19 @@ _STATUS = {"INVALID_INPUT": 400, "REJECTED": 409, "APPROVAL_EXPIRED": 410, "CANC
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def application(desk: ApprovalDesk, guard: Guard, names: frozenset[str]) -> Shield:
+def application(broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> Shield:
     """The application.
 
     Args:
-        desk: what it shows, and tells.
+        broker: what it shows, and tells.
         guard: who may use it.
         names: values of the Host header that are answered.
     """
-    office = _Office(desk, guard, names)
+    office = _Office(broker, guard, names)
     routes = [
         Route("/", office.show, methods=["GET"]),
         Route("/state", office.state, methods=["GET"]),
-        Route("/picture/{hash}", office.picture, methods=["GET"]),
+        Route("/picture/{hash}", office.image, methods=["GET"]),
         Route("/static/{name}", _static, methods=["GET"]),
         Route("/sign-in", office.sign_in, methods=["POST"]),
         Route("/name", office.post(office.name), methods=["POST"]),
@@ -59,8 +59,8 @@ def application(desk: ApprovalDesk, guard: Guard, names: frozenset[str]) -> Shie
 
 
 class _Office:
-    def __init__(self, desk: ApprovalDesk, guard: Guard, names: frozenset[str]) -> None:
-        self._desk, self._guard = desk, guard
+    def __init__(self, broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> None:
+        self._broker, self._guard = broker, guard
         self._origins = {f"{scheme}://{name}" for name in names for scheme in ("http", "https")}
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE / "templates"),
@@ -70,7 +70,7 @@ class _Office:
             lstrip_blocks=True,
         )
         self._templates.filters["line"] = _printable
-        self._templates.globals.update(Stage=Stage)
+        self._templates.globals.update(ApprovalStage=ApprovalStage)
 
     # -------------------------------------------------------------------------------------------- reading
 
@@ -81,20 +81,20 @@ class _Office:
         session = self._session(request)
         if session is None:
             return self._page("sign_in.html.j2", 401, title="Sign in", problem=None)
-        return self._desk_page(session, self._desk.view)
+        return self._status_page(session, self._broker.view)
 
     async def state(self, request: Request) -> Response:
         if self._session(request) is None:
             return JSONResponse({"error": "sign in"}, 401, {"WWW-Authenticate": "Cookie"})
-        view = self._desk.view
+        view = self._broker.view
         return JSONResponse({"mark": view.mark, "remaining": view.remaining})
 
-    async def picture(self, request: Request) -> Response:
+    async def image(self, request: Request) -> Response:
         if self._session(request) is None:
             return Response(status_code=401, headers={"WWW-Authenticate": "Cookie"})
-        for picture in _pictures(self._desk.view):
-            if _hash(picture) == request.path_params["hash"]:
-                return Response(picture, media_type=media_type(picture))
+        for image in _images(self._broker.view):
+            if _hash(image) == request.path_params["hash"]:
+                return Response(image, media_type=media_type(image))
         return Response("this picture is no longer open", 404, media_type="text/plain")
 
     # -------------------------------------------------------------------------------------------- signing in
@@ -125,7 +125,7 @@ class _Office:
                 "sign_in.html.j2", 403, title="Sign in", problem="This token is not the one of this page."
             )
         try:
-            await run_in_threadpool(self._desk.audit.add, "SIGNED_IN", remote=_remote(request))
+            await run_in_threadpool(self._broker.audit.add, "SIGNED_IN", remote=_remote(request))
         except AuditError as error:
             return self._message("Not signed in", str(error), 503)
         response = RedirectResponse("/", 303)
@@ -165,7 +165,7 @@ class _Office:
         operator = form.get("operator", "").strip()
         check_operator(operator)
         await run_in_threadpool(
-            self._desk.audit.add, "NAMED", operator=operator, before=session.operator, remote=_remote(request)
+            self._broker.audit.add, "NAMED", operator=operator, before=session.operator, remote=_remote(request)
         )
         self._guard.name(request.cookies[_cookie(request)], operator)
 
@@ -182,14 +182,14 @@ class _Office:
             session.operator,
             form.get("reason", "").strip(),
         )
-        await run_in_threadpool(self._desk.decide, decision, _remote(request))
+        await run_in_threadpool(self._broker.decide, decision, _remote(request))
 
     async def answer(self, form: Mapping[str, str], session: Session, request: Request) -> None:
-        answer = Answer(form.get("dialogue_id", ""), form.get("text", "").strip(), session.operator)
-        await run_in_threadpool(self._desk.answer, answer, _remote(request))
+        answer = PersonAnswer(form.get("dialogue_id", ""), form.get("text", "").strip(), session.operator)
+        await run_in_threadpool(self._broker.answer, answer, _remote(request))
 
     async def stop(self, form: Mapping[str, str], session: Session, request: Request) -> None:  # noqa: ARG002
-        await run_in_threadpool(self._desk.request_stop, session.operator or "unnamed", _remote(request))
+        await run_in_threadpool(self._broker.request_stop, session.operator or "unnamed", _remote(request))
 
     # -------------------------------------------------------------------------------------------- inside
 
@@ -202,7 +202,7 @@ class _Office:
         facts["path"] = request.url.path[:200]
         try:
             await run_in_threadpool(
-                self._desk.audit.add, "ACCESS_REFUSED", outcome=why, remote=_remote(request), **facts
+                self._broker.audit.add, "ACCESS_REFUSED", outcome=why, remote=_remote(request), **facts
             )
         except AuditError:
             return
@@ -214,17 +214,17 @@ class _Office:
         """Whether a form came from elsewhere. Browsers name the origin of each form they send."""
         return request.headers.get("origin") not in self._origins
 
-    def _desk_page(self, session: Session, view: View) -> Response:
+    def _status_page(self, session: Session, view: View) -> Response:
         preview = view.item.preview if isinstance(view.item, Proposal) else None
         return self._page(
-            "desk.html.j2",
+            "status.html.j2",
             200,
             title=view.stage.value,
             view=view,
             session=session,
-            picture=_hash(view.item.picture) if view.item and view.item.picture else None,
+            image=_hash(view.item.image) if view.item and view.item.image else None,
             preview=preview,
-            preview_picture=_hash(preview.picture) if preview and preview.picture else None,
+            preview_image=_hash(preview.image) if preview and preview.image else None,
             drawing=side_views(preview.tip_path) if preview and len(preview.tip_path) > 1 else None,
         )
 
@@ -280,14 +280,14 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-def _pictures(view: View) -> list[bytes]:
+def _images(view: View) -> list[bytes]:
     preview = view.item.preview if isinstance(view.item, Proposal) else None
-    both = (view.item.picture if view.item else None, preview.picture if preview else None)
-    return [picture for picture in both if picture is not None]
+    both = (view.item.image if view.item else None, preview.image if preview else None)
+    return [image for image in both if image is not None]
 
 
-def _hash(picture: bytes) -> str:
-    return hashlib.sha256(picture).hexdigest()
+def _hash(image: bytes) -> str:
+    return hashlib.sha256(image).hexdigest()
 
 
 def _cookie(request: Request) -> str:

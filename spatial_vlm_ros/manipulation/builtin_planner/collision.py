@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.manipulation.builtin_planner.request import Box, Floats, Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, HAND_LINKS, WRIST_LINKS, Robot
+from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, Floats, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, HAND_LINKS, WRIST_LINKS, PandaModel
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 HELD = "held"
-IN_THE_BASE = 0.02  # metres: no thing is as deep in the arm's base, not with all that neighbours are padded by
+IN_THE_BASE = 0.02  # metres: no object is as deep in the arm's base, not with all that neighbours are padded by
 
 
 class Checker:
@@ -22,7 +22,7 @@ class Checker:
     The base link is not held against boxes: it does not move. `in_the_base` says what cannot be where it is.
     """
 
-    def __init__(self, robot: Robot, boxes: Sequence[Box], segment: Segment) -> None:
+    def __init__(self, robot: PandaModel, boxes: Sequence[BoxObstacle], segment: Segment) -> None:
         self._pin = load("pinocchio")
         coal = load("coal")
         pin, held = self._pin, segment.held
@@ -80,7 +80,7 @@ class Checker:
         return tuple(sorted(names))
 
 
-def in_the_base(robot: Robot, boxes: Sequence[Box], stands_on: Collection[str] = ()) -> dict[str, float]:
+def in_the_base(robot: PandaModel, boxes: Sequence[BoxObstacle], stands_on: Collection[str] = ()) -> dict[str, float]:
     """How deep boxes lie in the base of the arm, where they can not: their poses, or the arm's, are wrong.
 
     Args:

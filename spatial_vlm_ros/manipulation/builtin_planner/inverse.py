@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
-from spatial_vlm_ros.manipulation.builtin_planner.robot import Robot
+from spatial_vlm_ros.manipulation.builtin_planner.robot import PandaModel
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 STEPS = 60
@@ -42,7 +42,7 @@ class Inverse:
     and of steps as bounds. Source: Levenberg-Marquardt with bounds, Sugihara 2011.
     """
 
-    def __init__(self, robot: Robot) -> None:
+    def __init__(self, robot: PandaModel) -> None:
         self._pin, self._solve = load("pinocchio"), load("daqp").solve
         self.robot, self._data = robot, robot.model.createData()
         self._q: Floats = np.zeros(robot.model.nq)

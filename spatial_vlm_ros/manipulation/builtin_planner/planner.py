@@ -15,10 +15,10 @@ from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker, in_t
 from spatial_vlm_ros.manipulation.builtin_planner.inverse import Inverse
 from spatial_vlm_ros.manipulation.builtin_planner.line import follow
 from spatial_vlm_ros.manipulation.builtin_planner.path import Path, rounded, through
-from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Motion, Request, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Motion, MotionRequest, Segment
 from spatial_vlm_ros.manipulation.builtin_planner.search import search
 from spatial_vlm_ros.manipulation.builtin_planner.timing import timed
-from spatial_vlm_ros.manipulation.builtin_planner.watch import Watch
+from spatial_vlm_ros.manipulation.builtin_planner.watch import PlanningDeadline
 
 GUESSES = 40  # configurations from which a pose is sought
 POSTURES = 3  # different ones of the same pose, to choose from
@@ -42,7 +42,7 @@ class _Posture:
     lines: tuple[Path, ...]
 
 
-class Planner:
+class BuiltinPlanner:
     """Plans motions of a Franka Panda in this process.
 
     Raises:
@@ -59,7 +59,7 @@ class Planner:
         """(4, 4) base_T_tip at (7,) joint positions, metres."""
         return self._inverse.tip(joints)
 
-    def plan(self, request: Request, cancelled: Callable[[], bool] = lambda: False) -> Motion:
+    def plan(self, request: MotionRequest, cancelled: Callable[[], bool] = lambda: False) -> Motion:
         """Find a trajectory for each segment.
 
         Args:
@@ -73,7 +73,7 @@ class Planner:
             StandsWrongError: the arm is too near to something already, or a box lies in its base.
             CancelledError: `cancelled` said so.
         """
-        watch = Watch(request.time_limit, cancelled)
+        watch = PlanningDeadline(request.time_limit, cancelled)
         robot, start = self.robot, request.start
         beyond = np.maximum(robot.lower - start, start - robot.upper).max()
         if beyond > panda.FROM_LIMITS:
@@ -100,8 +100,8 @@ class Planner:
 class _Task:
     """A free segment and the lines after it, or lines alone."""
 
-    def __init__(self, inverse: Inverse, request: Request, checkers: Sequence[Checker], first: int,
-                 draw: np.random.Generator, watch: Watch) -> None:  # fmt: skip
+    def __init__(self, inverse: Inverse, request: MotionRequest, checkers: Sequence[Checker], first: int,
+                 draw: np.random.Generator, watch: PlanningDeadline) -> None:  # fmt: skip
         self.inverse, self.request, self.checkers = inverse, request, checkers
         self.first, self.draw, self.watch = first, draw, watch
         self.free = not request.segments[first].straight

@@ -19,7 +19,7 @@ WIDEST = 0.08  # metres between the fingers of a Franka hand
 
 
 @dataclass(frozen=True, eq=False)
-class Box:
+class BoxObstacle:
     """An obstacle.
 
     Args:
@@ -47,7 +47,7 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class HeldBox:
-    """A thing between the fingers; a box of the same id is left out of the scene while it is held.
+    """A object between the fingers; a box of the same id is left out of the scene while it is held.
 
     Args:
         id: its name.
@@ -73,7 +73,7 @@ class Segment:
         straight: whether the tip goes there in a straight line; else in any way that is free.
         touch: ids of boxes that hand and fingers may touch. The rest of the arm touches nothing, ever.
         held: what is between the fingers.
-        held_touch: ids of boxes that the held thing may touch: what it is lifted from.
+        held_touch: ids of boxes that the held object may touch: what it is lifted from.
         opening: distance between the fingers, metres.
     """
 
@@ -91,7 +91,7 @@ class Segment:
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class MotionRequest:
     """Where the arm is and where it shall go.
 
     Args:
@@ -109,7 +109,7 @@ class Request:
 
     start: Floats
     segments: Sequence[Segment]
-    boxes: Sequence[Box] = ()
+    boxes: Sequence[BoxObstacle] = ()
     seed: int = 0
     time_limit: float = 5.0
     speed: float = 1.0
@@ -140,7 +140,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class PlannedTrajectory:
     """Where the joints are, and when; at rest at both ends.
 
     Args:
@@ -162,7 +162,7 @@ class Trajectory:
 class Motion:
     """A trajectory for each segment, and how long it took to find them, seconds."""
 
-    trajectories: tuple[Trajectory, ...]
+    trajectories: tuple[PlannedTrajectory, ...]
     planning_seconds: float = field(default=0.0)
 
 

@@ -31,7 +31,7 @@ HOME = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4
 
 
 @dataclass(frozen=True, eq=False)
-class Robot:
+class PandaModel:
     """What is known of the arm; shared by all plans, changed by none.
 
     Args:
@@ -80,7 +80,7 @@ def description_file() -> Path:
 
 
 @functools.cache
-def panda() -> Robot:
+def panda() -> PandaModel:
     """Read the description; 0.1 s.
 
     Pairs of links that touch by design, or never can, are those of the SRDF that comes with the description.
@@ -92,7 +92,7 @@ def panda() -> Robot:
     pin.removeCollisionPairs(model, geometry, str(urdf.parents[1] / "srdf" / "panda.srdf"))
     pairs = tuple((pair.first, pair.second) for pair in geometry.collisionPairs)
     geometry.removeAllCollisionPairs()
-    return Robot(
+    return PandaModel(
         model=model,
         geometry=geometry,
         self_pairs=pairs,

@@ -11,7 +11,7 @@ import numpy as np
 
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
-from spatial_vlm_ros.manipulation.builtin_planner.robot import Robot
+from spatial_vlm_ros.manipulation.builtin_planner.robot import PandaModel
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 RESOLUTION = 0.02  # radians between configurations that are checked: under 2 cm of the farthest point of the arm
@@ -21,7 +21,7 @@ _ONE_AT_A_TIME = threading.Lock()  # OMPL's seed is one for the whole process
 
 
 def search(
-    robot: Robot, checker: Checker, start: Floats, goals: Sequence[Floats], seed: int, over: Callable[[], bool]
+    robot: PandaModel, checker: Checker, start: Floats, goals: Sequence[Floats], seed: int, over: Callable[[], bool]
 ) -> Floats | None:
     """Corners of a free path, shortened.
 
@@ -50,7 +50,7 @@ def search(
 def _search(
     base: Any,
     geometric: Any,
-    robot: Robot,
+    robot: PandaModel,
     checker: Checker,
     start: Floats,
     goals: Sequence[Floats],

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from spatial_vlm_ros.manipulation.builtin_planner.path import Path
-from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Trajectory
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, PlannedTrajectory
 
 STEP = 0.01  # radians of length between points at which limits are held
 FEWEST = 50  # steps of a short path
@@ -20,7 +20,9 @@ PERIOD = 0.02  # seconds between points of a trajectory
 STILL = 1e-9  # a joint that moves less by length does not limit u
 
 
-def timed(path: Path, names: tuple[str, ...], velocity: Floats, acceleration: Floats, speed: float) -> Trajectory:
+def timed(
+    path: Path, names: tuple[str, ...], velocity: Floats, acceleration: Floats, speed: float
+) -> PlannedTrajectory:
     """Time a path from rest to rest.
 
     Between the points at which limits were held, they may be passed by a little: the whole motion is then slowed.
@@ -50,7 +52,7 @@ def timed(path: Path, names: tuple[str, ...], velocity: Floats, acceleration: Fl
     n = max(2, int(np.ceil(duration * slower / PERIOD)) + 1)
     times = np.minimum(np.arange(n) * PERIOD, duration * slower)
     q, dq, ddq = _sampled(path, lengths, x, stamps, times / slower)
-    return Trajectory(names, times, q, dq / slower, ddq / slower**2)
+    return PlannedTrajectory(names, times, q, dq / slower, ddq / slower**2)
 
 
 def _paces_squared(path: Path, lengths: Floats, velocity: Floats, acceleration: Floats) -> Floats:
@@ -104,6 +106,6 @@ def _sampled(path: Path, lengths: Floats, x: Floats, stamps: Floats, times: Floa
     return q, d1 * now[:, None], d2 * (now**2)[:, None] + d1 * u[:, None]
 
 
-def _standing(path: Path, names: tuple[str, ...]) -> Trajectory:
+def _standing(path: Path, names: tuple[str, ...]) -> PlannedTrajectory:
     q = path.at(np.zeros(1))[0]
-    return Trajectory(names, np.zeros(1), q, np.zeros_like(q), np.zeros_like(q))
+    return PlannedTrajectory(names, np.zeros(1), q, np.zeros_like(q), np.zeros_like(q))

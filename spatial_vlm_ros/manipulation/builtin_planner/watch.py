@@ -9,7 +9,7 @@ from collections.abc import Callable
 from spatial_vlm_ros.errors import CancelledError, NoPathError
 
 
-class Watch:
+class PlanningDeadline:
     """Started when made; looked at in every loop.
 
     Args:

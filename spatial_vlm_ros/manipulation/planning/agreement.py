@@ -110,7 +110,7 @@ def _transform(frame: RgbdFrame) -> Transform:
 
 def _middle(scene: Scene) -> np.ndarray:
     """Mean place of what stands on the support, camera frame: where its height matters."""
-    centres = [thing.box.centre for thing in scene.objects if thing.depth_problem is None]
+    centres = [obj.box.centre for obj in scene.objects if obj.depth_problem is None]
     if centres:
         return np.asarray(np.mean(centres, axis=0), np.float64)
     assert scene.support is not None  # noqa: S101 - the caller has looked

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a planner is asked for: grasps of a thing, or placements of it, best first. Planning frame, metres."""
+"""What a planner is asked for: grasps of an object, or placements of it, best first. Planning frame, metres."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Rejection:
         way: what was tried: "top_down" or "side".
         kind: why not.
         words: the same for a person.
-        by: id of the thing or volume in the way, or None.
+        by: id of the object or volume in the way, or None.
     """
 
     way: Side
@@ -47,20 +47,20 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Grasp:
-    """One free way to take a thing. Poses are of the tip frame (see manipulation/planning/gripper.py).
+    """One free way to take an object. Poses are of the tip frame (see manipulation/planning/gripper.py).
 
     Args:
         way: from above or from a side.
         closes_on: axis of the target's box that the fingers close along; "outline" where its heading is not known.
         pre_grasp: where the straight approach begins, open.
         grasp: where the fingers close.
-        retreat: straight above it, with the thing.
+        retreat: straight above it, with the object.
         approach: unit direction from `pre_grasp` to `grasp`.
         closing: unit direction the fingers close along.
-        width: of the thing between the fingers.
+        width: of the object between the fingers.
         opening: distance of the fingers until they close.
         width_margin: by which the gripper could open further, each side, beyond the clearance it needs.
-        hold: length of the fingers that lies against the thing.
+        hold: length of the fingers that lies against the object.
         clearance: least distance of what the gripper sweeps from neighbours and keep-outs; infinite without any.
     """
 
@@ -80,12 +80,12 @@ class Grasp:
 
 @dataclass(frozen=True)
 class PickGoal:
-    """Take one thing.
+    """Take one object.
 
     Args:
         frame_id: the planning frame.
         stamp_ns: of the observation.
-        target_id: the thing.
+        target_id: the object.
         grasps: free ones, best first; never empty.
         rejected: what else was tried.
     """
@@ -99,24 +99,24 @@ class PickGoal:
 
 @dataclass(frozen=True)
 class Placement:
-    """One free way to put the thing down. Gripper poses are of the tip frame.
+    """One free way to put the object down. Gripper poses are of the tip frame.
 
     Args:
-        pre_place: straight above the place, with the thing.
+        pre_place: straight above the place, with the object.
         place: where the fingers open.
         retreat: back along the approach, open.
-        thing: of the thing's box when it is let go, as Target.pose: `goal.release` above its place.
+        object: of the thing's box when it is let go, as Target.pose: `goal.release` above its place.
         carrier_id: what will carry it.
         spot: number of the place in Resolution.places.
-        turn: by which the thing is turned against the place's heading, radians.
+        turn: by which the object is turned against the place's heading, radians.
         opening: distance of the fingers after they opened.
-        clearance: least distance of what gripper and thing sweep from neighbours and keep-outs; infinite without any.
+        clearance: least distance of what gripper and object sweep from neighbours and keep-outs; infinite without any.
     """
 
     pre_place: Pose
     place: Pose
     retreat: Pose
-    thing: Pose
+    obj: Pose
     carrier_id: str
     spot: int
     turn: float
@@ -126,12 +126,12 @@ class Placement:
 
 @dataclass(frozen=True)
 class PlaceGoal:
-    """Put down one thing that was taken by a known grasp.
+    """Put down one object that was taken by a known grasp.
 
     Args:
         frame_id: the planning frame.
         stamp_ns: of the observation.
-        target_id: the thing.
+        target_id: the object.
         placements: free ones, best first; never empty.
         rejected: what else was tried.
     """
@@ -146,7 +146,7 @@ class PlaceGoal:
 def refused(what: str, rejected: Sequence[Rejection]) -> GoalError:
     """The refusal of a goal to which no way is free.
 
-    OUT_OF_WORKSPACE where every way by which the gripper fits the thing leaves the workspace, or enters a keep-out.
+    OUT_OF_WORKSPACE where every way by which the gripper fits the object leaves the workspace, or enters a keep-out.
     """
     counts = Counter((r.kind, r.by) for r in rejected)
     reasons = tallied(rejected)

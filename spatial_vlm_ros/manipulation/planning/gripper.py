@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A parallel gripper as boxes, and its frames.
 
-The **tip frame** lies between the fingertips: z is the approach, out of the hand towards the thing; y is the direction
+The **tip frame** lies between the fingertips: z is the approach, out of the hand towards the object; y is the direction
 that the fingers close along; x = y × z. A grasp is a pose of the tip frame. Turned by half a turn about z it is the
 same grasp with the fingers exchanged.
 """

@@ -121,7 +121,7 @@ class Hull:
         return inside
 
     @cached_property
-    def _table(self) -> _Table:
+    def _table(self) -> _DistanceGrid:
         """How far the middle of each cell around the hull is outside it."""
         edge = max(_CELL, 2 * float(self.half.max() + _MARGIN) / _MOST_CELLS)
         counts = np.ceil(2 * (self.half + _MARGIN) / edge).astype(int)
@@ -129,11 +129,11 @@ class Hull:
         axes = [start + (np.arange(n) + 0.5) * edge for start, n in zip(origin, counts, strict=True)]
         middles = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         values = self.outside_by(middles).reshape(*counts)
-        return _Table(origin, edge, values, edge * math.sqrt(3) / 2 * (1 + 1e-6))
+        return _DistanceGrid(origin, edge, values, edge * math.sqrt(3) / 2 * (1 + 1e-6))
 
 
 @dataclass(frozen=True, eq=False)
-class _Table:
+class _DistanceGrid:
     """`Hull.outside_by` at the middles of cells.
 
     A point of the cell differs from its middle by at most `slack`: no distance from a plane or a sphere changes faster

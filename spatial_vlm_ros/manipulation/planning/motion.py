@@ -66,11 +66,11 @@ def check_base_still(then: Transform, now: Transform, config: ObservationConfig)
 def check_target_there(then: Target, now: Iterable[Target], config: ObservationConfig) -> Target:
     """Refuse when the target is no longer where it was.
 
-    Ids hold for one picture, so it is looked for by its label and place.
+    Ids hold for one image, so it is looked for by its label and place.
 
     Args:
         then: the target, as resolved.
-        now: all that a fresh picture shows of its kind, in the same frame; of other labels they are left out.
+        now: all that a fresh image shows of its kind, in the same frame; of other labels they are left out.
         config: limits.
 
     Returns:
@@ -80,12 +80,12 @@ def check_target_there(then: Target, now: Iterable[Target], config: ObservationC
         SceneChangedError: the nearest of its label is farther away than allowed, or there is none (infinitely far).
         TransformError: a fresh one is in another frame.
     """
-    same = [thing for thing in now if thing.label == then.label]
-    for thing in same:
-        if thing.pose.frame_id != then.pose.frame_id:
-            raise TransformError(then.pose.frame_id, thing.pose.frame_id, "targets of two frames were compared")
+    same = [obj for obj in now if obj.label == then.label]
+    for obj in same:
+        if obj.pose.frame_id != then.pose.frame_id:
+            raise TransformError(then.pose.frame_id, obj.pose.frame_id, "targets of two frames were compared")
     moved, nearest = min(
-        ((math.dist(then.pose.position, thing.pose.position), thing) for thing in same),
+        ((math.dist(then.pose.position, obj.pose.position), obj) for obj in same),
         key=lambda pair: pair[0],
         default=(math.inf, None),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.manipulation.planning.goal import Rejection, Side
-from spatial_vlm_ros.manipulation.planning.scene import SUPPORT, PlanningScene, Thing
+from spatial_vlm_ros.manipulation.planning.scene import SUPPORT, PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
 from spatial_vlm_ros.parameters import GoalConfig
 
@@ -24,42 +24,42 @@ class Way:
     Args:
         side: from above or from a side.
         gripper: boxes that it sweeps, one at least.
-        thing: boxes that the thing in it sweeps.
+        object: boxes that the object in it sweeps.
     """
 
     side: Side
     gripper: tuple[Solid, ...]
-    thing: tuple[Solid, ...] = ()
+    obj: tuple[Solid, ...] = ()
 
 
 def judged(
-    scene: PlanningScene, ways: Sequence[Way], neighbours: Sequence[Thing], config: GoalConfig
+    scene: PlanningScene, ways: Sequence[Way], neighbours: Sequence[PlanningObject], config: GoalConfig
 ) -> list[Rejection | float]:
     """Why each way is not free, or its clearance in metres (infinite where nothing is around).
 
     Args:
         scene: the surroundings.
         ways: what is tried.
-        neighbours: things that gripper and thing must stay clear of, of the scene or changed for it.
+        neighbours: objects that gripper and object must stay clear of, of the scene or changed for it.
         config: clearances.
     """
     if not ways:
         return []
     around = [*neighbours, *scene.keep_outs]
-    boxes = [box for way in ways for box in (*way.gripper, *way.thing)]
-    starts = np.cumsum([0, *(len(way.gripper) + len(way.thing) for way in ways)])[:-1]
-    to_things = np.minimum.reduceat(gaps(boxes, [thing.padded for thing in around]), starts, axis=0)
+    boxes = [box for way in ways for box in (*way.gripper, *way.obj)]
+    starts = np.cumsum([0, *(len(way.gripper) + len(way.obj) for way in ways)])[:-1]
+    to_objects = np.minimum.reduceat(gaps(boxes, [obj.padded for obj in around]), starts, axis=0)
     grippers = [box for way in ways for box in way.gripper]
     starts = np.cumsum([0, *(len(way.gripper) for way in ways)])[:-1]
     to_support = np.minimum.reduceat(gaps(grippers, [s.solid for s in scene.support]).min(axis=1), starts)
     return [
         _judged(way, float(support), row, around, len(neighbours), config)
-        for way, support, row in zip(ways, to_support, to_things, strict=True)
+        for way, support, row in zip(ways, to_support, to_objects, strict=True)
     ]
 
 
 def _judged(
-    way: Way, support: float, row: Array, around: Sequence[Thing], neighbours: int, config: GoalConfig
+    way: Way, support: float, row: Array, around: Sequence[PlanningObject], neighbours: int, config: GoalConfig
 ) -> Rejection | float:
     """Of one way: metres to the support and, (M,), to all that is around, of which the last are keep-outs."""
     if support < config.support_clearance - _ROUNDING:
@@ -68,8 +68,8 @@ def _judged(
         volume = around[neighbours + int(row[neighbours:].argmin())]
         return Rejection(way.side, "keep_out", f"it enters the keep-out {volume.label!r}", volume.id)
     if row[:neighbours].min(initial=math.inf) < config.clearance - _ROUNDING:
-        thing = around[int(row[:neighbours].argmin())]
-        return Rejection(way.side, "blocked", f"the {thing.label} ({thing.id}) is in the way", thing.id)
+        obj = around[int(row[:neighbours].argmin())]
+        return Rejection(way.side, "blocked", f"the {obj.label} ({obj.id}) is in the way", obj.id)
     return float(row.min(initial=math.inf))
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grasps of a thing from its box: from above and from its sides, of which the free ones are kept, best first.
+"""Grasps of an object from its box: from above and from its sides, of which the free ones are kept, best first.
 
 A candidate is a level closing direction and an approach: down, or level from either side. The fingers enclose the
-middle of the outline along the closing direction; how deep they reach follows from the thing, the palm and the surface
+middle of the outline along the closing direction; how deep they reach follows from the object, the palm and the surface
 below. docs/planning.md draws it.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Rejection, Side, refused
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
-from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, Thing
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array, gaps
 from spatial_vlm_ros.manipulation.planning.workspace import outside_by
 from spatial_vlm_ros.parameters import PlanningConfig
@@ -31,7 +31,7 @@ _DOWN: Vector3 = (0.0, 0.0, -1.0)
 
 @dataclass(frozen=True)
 class _Hold:
-    """The thing between the fingers that close along one direction.
+    """The object between the fingers that close along one direction.
 
     Args:
         closes_on: as in Grasp.
@@ -54,7 +54,7 @@ class _Hold:
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class _GraspCandidate:
     side: Side
     hold: _Hold
     tip: Tip
@@ -86,9 +86,9 @@ def pick_goal(scene: PlanningScene, config: PlanningConfig) -> PickGoal:
         raise refused(what, [held_down])
     tried = [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
     rejected = [found for found in tried if isinstance(found, Rejection)]
-    candidates = [found for found in tried if isinstance(found, _Candidate)]
+    candidates = [found for found in tried if isinstance(found, _GraspCandidate)]
     ways = [_way(candidate, config) for candidate in candidates]
-    free: list[tuple[_Candidate, float]] = []
+    free: list[tuple[_GraspCandidate, float]] = []
     for candidate, result in zip(candidates, judged(scene, ways, scene.neighbours, config.goal), strict=True):
         if isinstance(result, Rejection):
             rejected.append(result)
@@ -101,7 +101,7 @@ def pick_goal(scene: PlanningScene, config: PlanningConfig) -> PickGoal:
     return PickGoal(scene.frame_id, scene.stamp_ns, scene.target.id, grasps, tuple(rejected))
 
 
-def _rank(candidate: _Candidate, clearance: float, ample: float) -> tuple[float, bool, float]:
+def _rank(candidate: _GraspCandidate, clearance: float, ample: float) -> tuple[float, bool, float]:
     """Least first."""
     return -math.floor(min(clearance, ample) / _STEP + 1e-6), candidate.side != "top_down", -round(candidate.margin, 6)
 
@@ -122,7 +122,7 @@ def _holds(scene: PlanningScene, config: PlanningConfig) -> Iterator[_Hold]:
 
 
 def _hold(
-    closes_on: Literal["x", "y", "outline"], turn: float, target: Thing, outline: Array, least: float = 0.0
+    closes_on: Literal["x", "y", "outline"], turn: float, target: PlanningObject, outline: Array, least: float = 0.0
 ) -> _Hold:
     """Of an outline (K, 2), closing at an angle from the box's x axis."""
     yaw = target.solid.yaw + turn
@@ -135,7 +135,7 @@ def _hold(
     return _Hold(closes_on, (c, s, 0.0), (s, -c, 0.0), max(width, least), doubt, middle, reach)
 
 
-def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> Iterator[_Candidate | Rejection]:
+def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> Iterator[_GraspCandidate | Rejection]:
     """From above and from both sides, or why not."""
     gripper, goal = config.gripper, config.goal
     needed = hold.width + 2 * goal.jaw_clearance
@@ -158,13 +158,13 @@ def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> It
             continue
         tip, depth = found
         side: Side = "top_down" if tip.approach is _DOWN else "side"
-        candidate = _Candidate(side, hold, tip, opening, margin, depth, tip.back(goal.approach))
+        candidate = _GraspCandidate(side, hold, tip, opening, margin, depth, tip.back(goal.approach))
         outside = _outside(candidate, config)
         yield candidate if outside is None else outside
 
 
 def _from_above(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> tuple[Tip, float] | Rejection:
-    """Tip and held length: at the middle of the thing, unless palm or floor keep it higher."""
+    """Tip and held length: at the middle of the object, unless palm or floor keep it higher."""
     gripper, goal, solid = config.gripper, config.goal, scene.target.solid
     reach = gripper.finger_length - gripper.finger_beyond - goal.palm_clearance
     height = max(
@@ -204,9 +204,9 @@ def _floor(scene: PlanningScene, config: PlanningConfig) -> float:
     """Least height for the gripper: clear of the support, and of what carries the target where that is flat enough."""
     goal, solid = config.goal, scene.target.solid
     tops = [
-        thing.padded.top + goal.clearance
-        for thing in scene.neighbours
-        if thing.id in scene.carrier_ids and thing.solid.top < solid.centre[2]
+        obj.padded.top + goal.clearance
+        for obj in scene.neighbours
+        if obj.id in scene.carrier_ids and obj.solid.top < solid.centre[2]
     ]
     return max([support.solid.top + goal.support_clearance for support in scene.support] + tops)
 
@@ -214,7 +214,7 @@ def _floor(scene: PlanningScene, config: PlanningConfig) -> float:
 # ------------------------------------------------------------------------------------------------ freedom
 
 
-def _outside(candidate: _Candidate, config: PlanningConfig) -> Rejection | None:
+def _outside(candidate: _GraspCandidate, config: PlanningConfig) -> Rejection | None:
     """Whether its tip leaves the workspace anywhere."""
     tip, up = candidate.tip, (0.0, 0.0, config.goal.retreat)
     for name, place in (("grasp", tip), ("pre-grasp", tip.moved(candidate.before)), ("retreat", tip.moved(up))):
@@ -226,7 +226,7 @@ def _outside(candidate: _Candidate, config: PlanningConfig) -> Rejection | None:
 
 
 def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None:
-    """What is in the way of the thing itself, straight up.
+    """What is in the way of the object itself, straight up.
 
     There it comes no closer to what stands beside it, so of the neighbours only those above its middle count.
     """
@@ -234,22 +234,22 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
     for volume in scene.keep_outs:
         if gaps(lifted, [volume.solid])[0, 0] < 0:
             return Rejection("top_down", "keep_out", f"it is in the keep-out {volume.label!r}, or below it", volume.id)
-    for thing in scene.neighbours:
-        above = thing.solid.bottom > scene.target.solid.centre[2]
-        if above and gaps(lifted, [thing.padded])[0, 0] < config.goal.clearance:
-            words = f"the {thing.label} ({thing.id}) is on it, or above it"
-            return Rejection("top_down", "blocked", words, thing.id)
+    for obj in scene.neighbours:
+        above = obj.solid.bottom > scene.target.solid.centre[2]
+        if above and gaps(lifted, [obj.padded])[0, 0] < config.goal.clearance:
+            words = f"the {obj.label} ({obj.id}) is on it, or above it"
+            return Rejection("top_down", "blocked", words, obj.id)
     return None
 
 
-def _way(candidate: _Candidate, config: PlanningConfig) -> Way:
+def _way(candidate: _GraspCandidate, config: PlanningConfig) -> Way:
     """What the gripper sweeps: coming, open, and going up, where its fingers are counted as wide open, too."""
     coming = links(config.gripper, candidate.tip, candidate.opening, candidate.before)
     leaving = links(config.gripper, candidate.tip, candidate.opening, (0.0, 0.0, config.goal.retreat))
     return Way(candidate.side, (*coming, *leaving))
 
 
-def _grasp(candidate: _Candidate, clearance: float, scene: PlanningScene, config: PlanningConfig) -> Grasp:
+def _grasp(candidate: _GraspCandidate, clearance: float, scene: PlanningScene, config: PlanningConfig) -> Grasp:
     tip = candidate.tip
     grasp, before, after = tip.poses(scene.frame_id, candidate.before, (0.0, 0.0, config.goal.retreat))
     return Grasp(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Placements of a thing that is held by a known grasp, over the places of a resolution: free ones, best first."""
+"""Placements of an object that is held by a known grasp, over the places of a resolution: free ones, best first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal, Placement, Rejection, refused
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
-from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, Thing
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.workspace import outside_by
 from spatial_vlm_ros.parameters import PlanningConfig
@@ -23,7 +23,7 @@ _STEP = 0.005  # metres: clearances are compared in steps of this
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class _PlaceCandidate:
     """One place, one heading.
 
     Args:
@@ -31,27 +31,27 @@ class _Candidate:
         place: the place.
         turn: against its heading, radians.
         tip: where the fingers open.
-        thing: the thing's box there.
+        object: the thing's box there.
     """
 
     spot: int
     place: Place
     turn: float
     tip: Tip
-    thing: Solid
+    obj: Solid
 
 
 def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, config: PlanningConfig) -> PlaceGoal:
     """Free placements of the target, best first.
 
-    The thing is held as it was taken: the tip frame keeps its pose in the frame of the thing's box. It is put down in
+    The object is held as it was taken: the tip frame keeps its pose in the frame of the thing's box. It is put down in
     the heading of the place, turned by half a turn, or, where it has no heading, in several. First come the better
     places; of one place those with more clearance (5 mm steps, up to `goal.ample`), then those turned least.
 
     Args:
         scene: of the resolution (scene.planning_scene).
         resolution: OK, with places.
-        grasp: by which the thing is held, one of the pick goal's.
+        grasp: by which the object is held, one of the pick goal's.
         config: gripper, clearances, workspace.
 
     Raises:
@@ -65,7 +65,7 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
         repair = "say where it is to go, and take a grasp of the same scene"
         raise InputError("resolution", got, f"a place, and all in {scene.frame_id!r}", repair)
     rejected: list[Rejection] = []
-    free: list[tuple[_Candidate, float]] = []
+    free: list[tuple[_PlaceCandidate, float]] = []
     for number, place in enumerate(places):
         candidates = []
         for candidate in _candidates(number, place, scene, grasp, config):
@@ -74,7 +74,7 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
                 candidates.append(candidate)
             else:
                 rejected.append(outside)
-        around = [_lowered(thing, place) for thing in scene.neighbours]
+        around = [_lowered(obj, place) for obj in scene.neighbours]
         ways = [_way(candidate, grasp, config) for candidate in candidates]
         for candidate, result in zip(candidates, judged(scene, ways, around, config.goal), strict=True):
             if isinstance(result, Rejection):
@@ -88,7 +88,7 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
     return PlaceGoal(scene.frame_id, scene.stamp_ns, scene.target.id, placements, tuple(rejected))
 
 
-def _rank(candidate: _Candidate, clearance: float, ample: float) -> tuple[float, float, float]:
+def _rank(candidate: _PlaceCandidate, clearance: float, ample: float) -> tuple[float, float, float]:
     """Least first."""
     steps = math.floor(min(clearance, ample) / _STEP + 1e-6)
     return candidate.spot, -steps, abs(math.remainder(candidate.turn, math.tau))
@@ -96,8 +96,8 @@ def _rank(candidate: _Candidate, clearance: float, ample: float) -> tuple[float,
 
 def _candidates(
     spot: int, place: Place, scene: PlanningScene, grasp: Grasp, config: PlanningConfig
-) -> Iterator[_Candidate]:
-    """The thing over one place in each heading that is tried, and the gripper as it holds it."""
+) -> Iterator[_PlaceCandidate]:
+    """The object over one place in each heading that is tried, and the gripper as it holds it."""
     solid, tip = scene.target.solid, Tip.of(grasp.grasp)
     x, y, z = place.pose.position
     centre = (x, y, z + config.goal.release + solid.size[2] / 2)
@@ -108,21 +108,21 @@ def _candidates(
         by = math.atan2(heading[1], heading[0]) + turn - solid.yaw
         away = _turned(_difference(tip.position, solid.centre), by)
         moved = Tip(_sum(centre, away), _turned(tip.approach, by), _turned(tip.closing, by))
-        yield _Candidate(spot, place, turn, moved, Solid(centre, solid.yaw + by, solid.size))
+        yield _PlaceCandidate(spot, place, turn, moved, Solid(centre, solid.yaw + by, solid.size))
 
 
-def _lowered(thing: Thing, place: Place) -> Thing:
+def _lowered(obj: PlanningObject, place: Place) -> PlanningObject:
     """What carries the place, up to the place: its rim, where it has one, is not judged."""
-    if thing.id != place.carrier_id:
-        return thing
-    (x, y, _), (sx, sy, _) = thing.solid.centre, thing.solid.size
-    top = max(place.pose.position[2] - thing.padding[2], thing.solid.bottom + 1e-3)
-    bottom = thing.solid.bottom
-    cut = Solid((x, y, (top + bottom) / 2), thing.solid.yaw, (sx, sy, top - bottom))
-    return dataclasses.replace(thing, solid=cut)
+    if obj.id != place.carrier_id:
+        return obj
+    (x, y, _), (sx, sy, _) = obj.solid.centre, obj.solid.size
+    top = max(place.pose.position[2] - obj.padding[2], obj.solid.bottom + 1e-3)
+    bottom = obj.solid.bottom
+    cut = Solid((x, y, (top + bottom) / 2), obj.solid.yaw, (sx, sy, top - bottom))
+    return dataclasses.replace(obj, solid=cut)
 
 
-def _outside(candidate: _Candidate, grasp: Grasp, config: PlanningConfig) -> Rejection | None:
+def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Rejection | None:
     """Whether its tip leaves the workspace anywhere."""
     tip, goal = candidate.tip, config.goal
     for name, way in (("place", (0.0, 0.0, 0.0)), ("pre-place", (0.0, 0.0, goal.retreat)),
@@ -133,30 +133,30 @@ def _outside(candidate: _Candidate, grasp: Grasp, config: PlanningConfig) -> Rej
     return None
 
 
-def _way(candidate: _Candidate, grasp: Grasp, config: PlanningConfig) -> Way:
-    """What is swept: gripper and thing coming down, the open gripper going back."""
+def _way(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Way:
+    """What is swept: gripper and object coming down, the open gripper going back."""
     up = (0.0, 0.0, config.goal.retreat)
     coming = links(config.gripper, candidate.tip, grasp.width, up)
     leaving = links(config.gripper, candidate.tip, grasp.opening, candidate.tip.back(config.goal.approach))
     lift = config.goal.clearance  # the last of its way is that on which it comes to rest
-    x, y, z = candidate.thing.centre
-    above = Solid((x, y, z + lift), candidate.thing.yaw, candidate.thing.size)
+    x, y, z = candidate.obj.centre
+    above = Solid((x, y, z + lift), candidate.obj.yaw, candidate.obj.size)
     return Way(grasp.way, (*coming, *leaving), (above.swept(up),))
 
 
 def _placement(
-    candidate: _Candidate, clearance: float, scene: PlanningScene, grasp: Grasp, config: PlanningConfig
+    candidate: _PlaceCandidate, clearance: float, scene: PlanningScene, grasp: Grasp, config: PlanningConfig
 ) -> Placement:
-    frame, half, back = scene.frame_id, candidate.thing.yaw / 2, candidate.tip.back(config.goal.approach)
+    frame, half, back = scene.frame_id, candidate.obj.yaw / 2, candidate.tip.back(config.goal.approach)
     place, above, away = candidate.tip.poses(frame, (0.0, 0.0, config.goal.retreat), back)
     sign = 1.0 if math.cos(half) >= 0 else -1.0
     orientation = (0.0, 0.0, round(sign * math.sin(half), 6) + 0.0, round(abs(math.cos(half)), 6))
-    x, y, z = (round(v, 6) + 0.0 for v in candidate.thing.centre)
+    x, y, z = (round(v, 6) + 0.0 for v in candidate.obj.centre)
     return Placement(
         pre_place=above,
         place=place,
         retreat=away,
-        thing=Pose(frame, (x, y, z), orientation),
+        obj=Pose(frame, (x, y, z), orientation),
         carrier_id=candidate.place.carrier_id,
         spot=candidate.spot,
         turn=math.remainder(candidate.turn, math.tau),

@@ -2,7 +2,7 @@
 """What a motion planner is to the rest of the package: goals and a scene in, a plan with its fingerprint out.
 
 A plan is a list of phases, each a trajectory of the arm or a width of the gripper, from where the arm stands until the
-thing is in the air, or put down again. It is planned whole before anything moves, so that all of it can be approved.
+object is in the air, or put down again. It is planned whole before anything moves, so that all of it can be approved.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GRIPS: frozenset[Phase] = frozenset(("open", "close", "release"))
 """Phases in which the gripper moves and the arm stands; in all others it is the other way round."""
 
 PlaceFor = Callable[[Grasp], PlaceGoal]
-"""Placements of the thing as one grasp holds it; raises GoalError where there are none."""
+"""Placements of the object as one grasp holds it; raises GoalError where there are none."""
 
 JOINED = 0.01  # radians or metres by which a trajectory may begin beside the end of the one before
 
@@ -88,7 +88,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """One phase of a plan: the arm moves, or the gripper.
 
     Args:
@@ -107,7 +107,7 @@ class MotionPlan:
     """What the arm would do, and what it was planned for. Made by `plan_of`.
 
     Args:
-        target_id: the thing.
+        target_id: the object.
         steps: in order.
         grasp: number of the grasp in PickGoal.grasps.
         place: the goal by which it is put down; None where it is held at the end.
@@ -116,7 +116,7 @@ class MotionPlan:
     """
 
     target_id: str
-    steps: tuple[Step, ...]
+    steps: tuple[PlanStep, ...]
     grasp: int
     place: PlaceGoal | None
     placement: int | None
@@ -147,7 +147,7 @@ class Planner(Protocol):
         """A plan for the first of the goal's ways that can be followed to its end.
 
         Args:
-            goal: how to take the thing.
+            goal: how to take the object.
             scene: what stands where, of the same observation.
             place: how to put it down, for the grasps that it fits or for any; None = it is held at the end.
             start: positions by joint from which to plan; None = where the arm is.
@@ -166,14 +166,14 @@ def plan_of(
     goal: PickGoal,
     scene: PlanningScene,
     place: PlaceGoal | None,
-    steps: Sequence[Step],
+    steps: Sequence[PlanStep],
     grasp: int,
     placement: int | None = None,
 ) -> MotionPlan:
     """A checked plan with its hash.
 
     Raises:
-        InputError: goals of another thing or observation than the scene; phases that are not PICK, or PICK and PLACE;
+        InputError: goals of another object or observation than the scene; phases that are not PICK, or PICK and PLACE;
             a step without its trajectory or width; a trajectory that begins elsewhere than the last one ended; a grasp
             or placement that the goals do not have.
     """
@@ -206,7 +206,7 @@ def plan_of(
 
 
 def check_goals(goal: PickGoal, scene: PlanningScene, place: PlaceGoal | None) -> None:
-    """Whether goals and scene are of one thing and one observation.
+    """Whether goals and scene are of one object and one observation.
 
     Raises:
         InputError: they are not.
@@ -223,7 +223,7 @@ def plan_hash(
     goal: PickGoal,
     scene: PlanningScene,
     place: PlaceGoal | None,
-    steps: Sequence[Step],
+    steps: Sequence[PlanStep],
     grasp: int,
     placement: int | None,
 ) -> str:
@@ -248,7 +248,7 @@ def is_plan_of(plan: MotionPlan, goal: PickGoal, scene: PlanningScene) -> bool:
     return plan.hash == plan_hash(goal, scene, plan.place, plan.steps, plan.grasp, plan.placement)
 
 
-def _check_joined(before: Step, after: Step) -> None:
+def _check_joined(before: PlanStep, after: PlanStep) -> None:
     if before.trajectory is None or after.trajectory is None:
         return
     end, start = before.trajectory.end, after.trajectory.start

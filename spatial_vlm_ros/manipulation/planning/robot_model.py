@@ -46,7 +46,7 @@ def load(package: str) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Robot:
+class RobotModel:
     """The robot that a camera sees, as `streams.intake` takes it.
 
     Args:
@@ -79,7 +79,7 @@ class Robot:
         return remove_self(frame, mask, self_mask(frame, links, min(_OWN, self.padding), self.depth, within=mask))
 
 
-def robot_of(config: StreamConfig, depth: DepthConfig) -> Robot | None:
+def robot_of(config: StreamConfig, depth: DepthConfig) -> RobotModel | None:
     """The robot that the parameters name; None where they name none.
 
     Raises:
@@ -91,7 +91,7 @@ def robot_of(config: StreamConfig, depth: DepthConfig) -> Robot | None:
     if "<" in config.robot_description:
         repair = "write it to a file, and give its path"
         raise InputError("parameter robot_description", "the text of a URDF", "the path of its file", repair)
-    return Robot(read_hulls(Path(config.robot_description).expanduser()), config.robot_padding, depth)
+    return RobotModel(read_hulls(Path(config.robot_description).expanduser()), config.robot_padding, depth)
 
 
 def read_hulls(path: Path) -> dict[str, Hull]:

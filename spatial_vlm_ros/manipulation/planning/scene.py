@@ -16,7 +16,7 @@ import numpy as np
 from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
-from spatial_vlm_ros.manipulation.planning.surroundings import Body, Surroundings
+from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.manipulation.planning.workspace import keep_outs
 from spatial_vlm_ros.parameters import GoalConfig, PlanningConfig
 from spatial_vlm_ros.types import Vector3
@@ -29,7 +29,7 @@ _HIGHER = 0.003  # metres by which the foot of what stands on something is highe
 
 
 @dataclass(frozen=True)
-class Thing:
+class PlanningObject:
     """One collision object.
 
     Args:
@@ -58,9 +58,9 @@ class AllowedContact:
     """Two bodies that may touch in one phase; all others may not, in none.
 
     Args:
-        one: a gripper link (see gripper.LINKS) or the id of a thing.
-        other: id of a thing.
-        phase: "grasp" while the fingers close and until they open again, "lift" while the thing leaves what it stood
+        one: a gripper link (see gripper.LINKS) or the id of an object.
+        other: id of an object.
+        phase: "grasp" while the fingers close and until they open again, "lift" while the object leaves what it stood
             on, "lower" while it comes down on what will carry it.
     """
 
@@ -76,11 +76,11 @@ class PlanningScene:
     Args:
         frame_id: the planning frame.
         stamp_ns: of the observation that it was made from.
-        target: the thing to take; its padding is what is not known of its place, for which the fingers open wider.
+        target: the object to take; its padding is what is not known of its place, for which the fingers open wider.
         yaw_known: whether the target's box has a heading.
         truncated: whether the picture's border cuts the target, so that it is larger than its box.
-        support: surface(s) that things stand on.
-        neighbours: all other things seen.
+        support: surface(s) that objects stand on.
+        neighbours: all other objects seen.
         keep_outs: volumes to keep out of.
         carrier_ids: what the target stands on or in: neighbours, or the support.
         allowed: contacts that are no collisions.
@@ -88,12 +88,12 @@ class PlanningScene:
 
     frame_id: str
     stamp_ns: int
-    target: Thing
+    target: PlanningObject
     yaw_known: bool
     truncated: bool
-    support: tuple[Thing, ...]
-    neighbours: tuple[Thing, ...]
-    keep_outs: tuple[Thing, ...]
+    support: tuple[PlanningObject, ...]
+    neighbours: tuple[PlanningObject, ...]
+    keep_outs: tuple[PlanningObject, ...]
     carrier_ids: tuple[str, ...]
     allowed: tuple[AllowedContact, ...]
 
@@ -116,7 +116,7 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
         )
     own = dataclasses.replace(_padded(seen.target, 0.0, config.goal), outline=seen.outline)
     others = tuple(_padded(body, config.goal.padding, config.goal) for body in seen.others)
-    carriers = _carriers(own, others)
+    supporting_objects = _supporting_objects(own, others)
     return PlanningScene(
         frame_id=seen.frame_id,
         stamp_ns=seen.stamp_ns,
@@ -125,47 +125,49 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
         truncated=seen.truncated,
         support=(_support(seen.support_height, own, others, config.goal),),
         neighbours=others,
-        keep_outs=tuple(Thing(KEEP_OUT + name, name, box) for name, box in keep_outs(config.workspace).items()),
-        carrier_ids=carriers,
-        allowed=_allowed(own.id, carriers, seen.destination_id),
+        keep_outs=tuple(
+            PlanningObject(KEEP_OUT + name, name, box) for name, box in keep_outs(config.workspace).items()
+        ),
+        carrier_ids=supporting_objects,
+        allowed=_allowed(own.id, supporting_objects, seen.destination_id),
     )
 
 
-def _padded(body: Body, least: float, config: GoalConfig) -> Thing:
+def _padded(body: SurroundingObject, least: float, config: GoalConfig) -> PlanningObject:
     """With `least` metres and what is not known of its place around it; of what was not measured, with the most."""
     if body.sigma is None:
         more: tuple[float, ...] = (config.most_padding,) * 3
     else:
         more = tuple(min(least + config.sigmas * value, config.most_padding) for value in body.sigma)
-    return Thing(body.id, body.label, body.solid, (more[0], more[1], more[2]))
+    return PlanningObject(body.id, body.label, body.solid, (more[0], more[1], more[2]))
 
 
-def _carriers(own: Thing, others: tuple[Thing, ...]) -> tuple[str, ...]:
-    """What the target stands on or in: things that lie lower and overlap it seen from above; else the support."""
+def _supporting_objects(own: PlanningObject, others: tuple[PlanningObject, ...]) -> tuple[str, ...]:
+    """What the target stands on or in: objects that lie lower and overlap it seen from above; else the support."""
     upper = own.solid
     lower = [
-        thing
-        for thing in others
-        if upper.bottom - thing.solid.bottom > _HIGHER and upper.centre[2] > thing.solid.centre[2]
+        obj for obj in others if upper.bottom - obj.solid.bottom > _HIGHER and upper.centre[2] > obj.solid.centre[2]
     ]
     flat = [Solid((*s.centre[:2], 0.0), s.yaw, (*s.size[:2], 1.0)) for s in (upper, *(t.solid for t in lower))]
     overlap = gaps(flat[:1], flat[1:])[0]
-    return tuple(thing.id for thing, gap in zip(lower, overlap, strict=True) if gap < _SHARED) or (SUPPORT,)
+    return tuple(obj.id for obj, gap in zip(lower, overlap, strict=True) if gap < _SHARED) or (SUPPORT,)
 
 
-def _allowed(target_id: str, carriers: tuple[str, ...], destination_id: str | None) -> tuple[AllowedContact, ...]:
+def _allowed(
+    target_id: str, supporting_objects: tuple[str, ...], destination_id: str | None
+) -> tuple[AllowedContact, ...]:
     lowered = (destination_id,) if destination_id is not None else ()
     return (
         *(AllowedContact(finger, target_id, "grasp") for finger in FINGERS),
-        *(AllowedContact(target_id, carrier, "lift") for carrier in carriers),
-        *(AllowedContact(target_id, carrier, "lower") for carrier in lowered),
+        *(AllowedContact(target_id, supporting, "lift") for supporting in supporting_objects),
+        *(AllowedContact(target_id, supporting, "lower") for supporting in lowered),
     )
 
 
-def _support(top: float, own: Thing, others: tuple[Thing, ...], config: GoalConfig) -> Thing:
+def _support(top: float, own: PlanningObject, others: tuple[PlanningObject, ...], config: GoalConfig) -> PlanningObject:
     """A level slab at the height that the support has below the target."""
-    corners: Array = np.concatenate([thing.solid.outline() for thing in (own, *others)])
+    corners: Array = np.concatenate([obj.solid.outline() for obj in (own, *others)])
     low, high = corners.min(axis=0) - config.support_reach, corners.max(axis=0) + config.support_reach
     (x, y), (sx, sy) = ((low + high) / 2).tolist(), (high - low).tolist()
     deep = config.support_thickness
-    return Thing(SUPPORT, SUPPORT, Solid((x, y, top - deep / 2), 0.0, (sx, sy, deep)))
+    return PlanningObject(SUPPORT, SUPPORT, Solid((x, y, top - deep / 2), 0.0, (sx, sy, deep)))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Upright boxes, what they sweep, and how far apart they are.
 
-Things are boxed gravity-up and the gripper comes straight down or level, so all boxes have a vertical axis: each is a
+Objects are boxed gravity-up and the gripper comes straight down or level, so all boxes have a vertical axis: each is a
 rectangle on the ground and an interval of heights.
 """
 

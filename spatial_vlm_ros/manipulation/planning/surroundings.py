@@ -18,17 +18,17 @@ from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.types import Pose, Resolution, Scene, SceneObject, Transform, Vector3
 
-_LEVEL = 0.5  # cosine of 60 degrees: a view steeper than this shows little of a thing's height
+_LEVEL = 0.5  # cosine of 60 degrees: a view steeper than this shows little of an object's height
 
 
 @dataclass(frozen=True)
-class Body:
-    """One thing that was seen.
+class SurroundingObject:
+    """One object that was seen.
 
     Args:
         id: of its detection.
         label: what it is called.
-        solid: its box as measured; of what could not be measured (glass, shine) a box where the foot of its picture
+        solid: its box as measured; of what could not be measured (glass, shine) a box where the foot of its image
             meets the support, as deep as wide.
         sigma: standard deviations of the box's centre along its x, y and z, metres; None = not measured.
     """
@@ -41,19 +41,19 @@ class Body:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """A resolved target and all else in its picture.
+    """A resolved target and all else in its image.
 
     Args:
         frame_id: the planning frame.
-        stamp_ns: of the picture.
+        stamp_ns: of the image.
         camera: pose of the camera's optical frame in the planning frame, at the stamp.
         camera_frame: name of that frame.
-        target: the thing to take.
+        target: the object to take.
         yaw_known: whether the target's box has a heading.
         truncated: whether the picture's border cuts the target, so that it is larger than its box.
         outline: (K, 2) corners of the target's estimated outline seen from above.
-        others: all other things that are seen to be somewhere.
-        unplaced: names of things that could not be measured and are not seen to stand anywhere.
+        others: all other objects that are seen to be somewhere.
+        unplaced: names of objects that could not be measured and are not seen to stand anywhere.
         support_height: of the support plane below the target; the target's foot where no plane is seen.
         support_tilt: angle of the plane seen against level, radians; None where no plane is seen.
         destination_id: what the target is to be put on or in, where the words say so.
@@ -63,11 +63,11 @@ class Surroundings:
     stamp_ns: int
     camera: Pose
     camera_frame: str
-    target: Body
+    target: SurroundingObject
     yaw_known: bool
     truncated: bool
     outline: tuple[tuple[float, float], ...]
-    others: tuple[Body, ...]
+    others: tuple[SurroundingObject, ...]
     unplaced: tuple[str, ...]
     support_height: float
     support_tilt: float | None
@@ -94,19 +94,19 @@ def surroundings_of(scene: Scene, resolution: Resolution) -> Surroundings:
         raise TransformUnavailableError(
             "base_link", scene.frame.frame_id, "the frame came without base_T_camera", "set base_frame, and publish TF"
         )
-    chosen = next((thing for thing in scene.objects if thing.id == target.id), None)
+    chosen = next((obj for obj in scene.objects if obj.id == target.id), None)
     same = resolution.stamp_ns == scene.frame.stamp_ns and target.pose.frame_id == base_T_camera.parent
     if chosen is None or not same or chosen.depth_problem is not None:
         got = f"target {target.id!r} in {target.pose.frame_id!r} at {resolution.stamp_ns} ns"
         raise InputError("resolution", got, "of the frame that the scene was made from", "resolve and lift one frame")
     own = _measured(chosen, base_T_camera)
     others, unplaced = [], []
-    for thing in scene.objects:
-        if thing is chosen:
+    for obj in scene.objects:
+        if obj is chosen:
             continue
-        body = _measured(thing, base_T_camera) if thing.depth_problem is None else _unmeasured(thing, scene)
+        body = _measured(obj, base_T_camera) if obj.depth_problem is None else _unmeasured(obj, scene)
         if body is None:
-            unplaced.append(f"the {thing.detection.label} ({thing.id})")
+            unplaced.append(f"the {obj.detection.label} ({obj.id})")
         else:
             others.append(body)
     height, tilt = _support(scene, base_T_camera, own)
@@ -127,23 +127,23 @@ def surroundings_of(scene: Scene, resolution: Resolution) -> Surroundings:
     )
 
 
-def _measured(thing: SceneObject, base_T_camera: Transform) -> Body:
-    axes = base_T_camera.rotation @ thing.box.axes
-    x, y, z = base_T_camera.apply(thing.box.centre).tolist()
-    sx, sy, sz = thing.box.size.tolist()
-    ax, ay, az = np.sqrt(np.diag(thing.box.axes.T @ thing.covariance[:3, :3] @ thing.box.axes)).tolist()
+def _measured(obj: SceneObject, base_T_camera: Transform) -> SurroundingObject:
+    axes = base_T_camera.rotation @ obj.box.axes
+    x, y, z = base_T_camera.apply(obj.box.centre).tolist()
+    sx, sy, sz = obj.box.size.tolist()
+    ax, ay, az = np.sqrt(np.diag(obj.box.axes.T @ obj.covariance[:3, :3] @ obj.box.axes)).tolist()
     solid = Solid((x, y, z), math.atan2(axes[1, 0], axes[0, 0]), (sx, sy, sz))
-    return Body(thing.id, thing.detection.label, solid, (ax, ay, az))
+    return SurroundingObject(obj.id, obj.detection.label, solid, (ax, ay, az))
 
 
-def _unmeasured(thing: SceneObject, scene: Scene) -> Body | None:
-    """A box where the lower edge of its picture meets the support; None where no support is seen there.
+def _unmeasured(obj: SceneObject, scene: Scene) -> SurroundingObject | None:
+    """A box where the lower edge of its image meets the support; None where no support is seen there.
 
-    It is as deep as wide, and as high as it looks, or higher: the picture alone does not tell.
+    It is as deep as wide, and as high as it looks, or higher: the image alone does not tell.
     """
     base_T_camera, plane = scene.frame.base_T_camera, scene.support
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
-    x0, y0, x1, y1 = thing.detection.box_xyxy
+    x0, y0, x1, y1 = obj.detection.box_xyxy
     camera = scene.frame.camera
     ray = np.append(normalise(camera, np.array([[(x0 + x1) / 2, y1]]))[0], 1.0)
     depth = -plane.offset / float(plane.normal @ ray) if plane is not None else math.nan
@@ -156,10 +156,10 @@ def _unmeasured(thing: SceneObject, scene: Scene) -> Body | None:
     yaw = math.atan2(away[1], away[0])
     x, y, z = base_T_camera.apply(ray * depth).tolist()
     centre = (x + math.cos(yaw) * width / 2, y + math.sin(yaw) * width / 2, z + height / 2)
-    return Body(thing.id, thing.detection.label, Solid(centre, yaw, (width, width, height)), None)
+    return SurroundingObject(obj.id, obj.detection.label, Solid(centre, yaw, (width, width, height)), None)
 
 
-def _support(scene: Scene, base_T_camera: Transform, own: Body) -> tuple[float, float | None]:
+def _support(scene: Scene, base_T_camera: Transform, own: SurroundingObject) -> tuple[float, float | None]:
     """Height of the plane below the target and its tilt; without a plane the height of the target's foot."""
     if scene.support is None:
         return own.solid.bottom, None

@@ -22,8 +22,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailableError, SpatialVlmError
-from spatial_vlm_ros.manipulation.builtin_planner.planner import Planner
-from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Request
+from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, MotionRequest
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, fixed_links
 from spatial_vlm_ros.manipulation.planning.moveit_codes import number_of_error
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
@@ -32,7 +32,7 @@ from spatial_vlm_ros.nodes.arm import move_group_requests as arm_requests
 from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
 from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
-from spatial_vlm_ros.nodes.calls import Action, Bridge, Ended
+from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome
 from spatial_vlm_ros.parameters import ArmPlannerConfig
 
 Codes = MoveItErrorCodes
@@ -62,7 +62,7 @@ class ArmPlanner(Node):
         parameters.declare(self, ArmPlannerConfig())
         self._config = config = ArmPlannerConfig(**parameters.values(self, ArmPlannerConfig()))
         self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, ArmPlannerConfig()))
-        self._planner, self._kinematics = Planner(), Planner()  # each is for one thread
+        self._planner, self._kinematics = BuiltinPlanner(), BuiltinPlanner()  # each is for one thread
         self._links = fixed_links()
         self._scene = ArmScene(self._links)
         self._joints: dict[str, tuple[float, float]] = {}  # position, and when it was heard
@@ -173,7 +173,7 @@ class ArmPlanner(Node):
         scene = self._scene.changed(goal.planning_options.planning_scene_diff, self._planner.tip(start))
         number, self._seed = self._seed, self._seed + 1
         self.get_logger().info(f"planning a {'straight' if asked.straight else 'free'} motion (seed {number})")
-        request = Request(
+        request = MotionRequest(
             start,
             [scene.segment(asked.goal, asked.straight, opening)],
             scene.boxes(self._config.padding),
@@ -308,7 +308,7 @@ def _never(_: ServerGoalHandle) -> None:
     """Goals are executed with a callback of their own, when their result is there."""
 
 
-def _check_ended(ended: Ended, name: str) -> None:
+def _check_ended(ended: GoalOutcome, name: str) -> None:
     if ended.withdrawn:
         raise CancelledError("the execution was called off")
     if not ended.accepted:

@@ -28,10 +28,10 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.moveit_codes import SUCCESS, meaning_of, number_of
-from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, PlaceFor, Step, check_goals
+from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, PlaceFor, PlanStep, check_goals
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.nodes import main
-from spatial_vlm_ros.nodes.arm.strategies import Refused, Ways, hold_of
+from spatial_vlm_ros.nodes.arm.strategies import Refused, Strategies, hold_of
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Status
@@ -128,7 +128,7 @@ class MotionClient:
                 server.await_it(self.config.motion.server_timeout, told)
             try:
                 self._show(scene, told)
-                return Ways(self, goal, scene, self._matrix(told), told).plan(place, start or {})
+                return Strategies(self, goal, scene, self._matrix(told), told).plan(place, start or {})
             except SpatialVlmError:
                 self._clear()
                 raise
@@ -153,7 +153,7 @@ class MotionClient:
         return ended.result.planned_trajectory
 
     def placements(self, place: PlaceGoal | PlaceFor | None, grasp: Grasp, scene: PlanningScene) -> PlaceGoal | None:
-        """How a thing held by this grasp is put down; None where it is not.
+        """How an object held by this grasp is put down; None where it is not.
 
         Raises:
             GoalError: not at all.
@@ -197,7 +197,7 @@ class MotionClient:
             finally:
                 self._clear()
 
-    def _follow(self, step: Step, told: Asked) -> None:
+    def _follow(self, step: PlanStep, told: Asked) -> None:
         if step.trajectory is None:
             return
         motion = self.config.motion
@@ -212,7 +212,7 @@ class MotionClient:
             reason, _, repair = meaning.sentence.partition("; ")
             raise ExecutionFailedError(step.phase, f"{reason} ({words})", repair or "see its log", int(code.val))
 
-    def _grip(self, step: Step, told: Asked) -> None:
+    def _grip(self, step: PlanStep, told: Asked) -> None:
         motion = self.config.motion
         goal = self._grip_form.Goal()
         goal.command.position = float(step.width or 0.0) * motion.gripper_scale
@@ -227,7 +227,7 @@ class MotionClient:
             reason = f"the gripper stays {apart:.3f} m away from {float(step.width or 0.0):.3f} m"
             raise ExecutionFailedError(step.phase, reason, "see the log of the gripper's controller")
 
-    def _run(self, action: Action, goal: Any, seconds: float, step: Step, told: Asked) -> Any:
+    def _run(self, action: Action, goal: Any, seconds: float, step: PlanStep, told: Asked) -> Any:
         """One goal that moves something, to its end."""
         try:
             ended = action.run(goal, seconds, self.config.motion.answer_timeout, told)
@@ -256,16 +256,16 @@ class MotionClient:
         """
         with self._running(lambda: False):
             if scene is not None:
-                self._shown |= {thing.id for thing in _things(scene)}
+                self._shown |= {obj.id for obj in _objects(scene)}
             self._clear()
 
     def _show(self, scene: PlanningScene, told: Asked) -> None:
         make, frame = self._messages.box_object, scene.frame_id
         objects = []
-        for thing in _things(scene):
-            solid = thing.solid if thing is scene.target else thing.padded
-            objects.append(make(thing.id, frame, self._messages.solid_matrix(solid), solid.size))
-        names = {thing.id for thing in _things(scene)}
+        for obj in _objects(scene):
+            solid = obj.solid if obj is scene.target else obj.padded
+            objects.append(make(obj.id, frame, self._messages.solid_matrix(solid), solid.size))
+        names = {obj.id for obj in _objects(scene)}
         objects += [self._messages.removed_object(name, frame) for name in sorted(self._shown - names)]
         self._shown |= names
         request = self._apply_form.Request(scene=self._messages.scene_diff(objects))
@@ -324,5 +324,5 @@ class MotionClient:
             self._lock.release()
 
 
-def _things(scene: PlanningScene) -> tuple[Any, ...]:
+def _objects(scene: PlanningScene) -> tuple[Any, ...]:
     return (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)

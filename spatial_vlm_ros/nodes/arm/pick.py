@@ -13,7 +13,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from spatial_vlm_interfaces.action import PickInstruction
 
-from spatial_vlm_ros.nodes.calls import Action, Bridge, Ended
+from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome
 from spatial_vlm_ros.nodes.perception.ask import client_node
 
 _REMEDY = "start it (spatial-vlm up sim-arm, or the node planner_gate), and check namespace and ROS_DOMAIN_ID"
@@ -48,7 +48,7 @@ class Picker:
         plan_only: bool,
         progress: Callable[[str], None],
         cancelled: Callable[[], bool],
-    ) -> Ended:
+    ) -> GoalOutcome:
         """Send one goal, once, and wait for its end for as long as it takes.
 
         Args:

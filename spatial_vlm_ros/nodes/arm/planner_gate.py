@@ -33,9 +33,18 @@ from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.errors import BusyError, InputError, RejectedError, SpatialVlmError, StaleInputError
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
-from spatial_vlm_ros.manipulation.approval.broker import ApprovalDesk
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.proposal import Decision
-from spatial_vlm_ros.manipulation.pick_sequence import Course, Ending, Offer, Seen, Stage, Ways, Words, told
+from spatial_vlm_ros.manipulation.pick_sequence import (
+    Ending,
+    ObservedAnswer,
+    Offer,
+    PickActors,
+    PickSequence,
+    PickStage,
+    Words,
+    told,
+)
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.nodes.arm.proposals import audit_path, proposal_of, question_of, secret_matches, token_of
@@ -64,7 +73,7 @@ class PlannerGate(Node):
         self._config = GateConfig(**parameters.values(self, GateConfig()))
         self._planning = parameters.read_planning(self)
         self.add_on_set_parameters_callback(self._refuse)
-        self._desk = ApprovalDesk(AuditLog(audit_path(self._config.audit_log)))
+        self._broker = ApprovalBroker(AuditLog(audit_path(self._config.audit_log)))
         self._token = token_of(self._config.approval_token_file)
         self._page: Any = None
         bridge = Bridge(self)
@@ -76,9 +85,9 @@ class PlannerGate(Node):
         self._guard = self.create_guard_condition(self._run_jobs)
         self._lock = threading.Lock()
         self._goal: _Goal | None = None
-        self._picture: Image | None = None
+        self._image: Image | None = None
         self._proposal = self.create_publisher(ProposalMessage, "proposal", qos.ANSWERS)
-        self.create_subscription(Image, _ANNOTATED, self._on_picture, qos.PICTURES)
+        self.create_subscription(Image, _ANNOTATED, self._on_image, qos.IMAGES)
         self.create_subscription(TFMessage, "/tf", partial(self._watch.add, static=False), qos.TRANSFORMS)
         self.create_subscription(TFMessage, "/tf_static", partial(self._watch.add, static=True), qos.STATIC_TRANSFORMS)
         self.create_service(Approve, "approve", self._on_approve)
@@ -92,7 +101,7 @@ class PlannerGate(Node):
             handle_accepted_callback=self._on_accepted,
             cancel_callback=self._on_cancel,
         )
-        self._forget_stop = self._desk.on_stop(self._stopped_by)
+        self._forget_stop = self._broker.on_stop(self._stopped_by)
         back = JumpThreshold(min_forward=None, min_backward=ClockDuration(nanoseconds=-1), on_clock_change=True)
         self._jumps = self.get_clock().create_jump_callback(back, post_callback=lambda _: self._watch.time_jumped())
 
@@ -104,11 +113,11 @@ class PlannerGate(Node):
             DependencyError: the packages of the extra `web` are missing.
         """
         mode = "plan_only: nothing will move" if self._config.plan_only else "approved motions will be carried out"
-        self.get_logger().info(f"planner_gate is ready; {mode}; audit log {self._desk.audit.path}")
+        self.get_logger().info(f"planner_gate is ready; {mode}; audit log {self._broker.audit.path}")
         if self._config.page:
             from spatial_vlm_ros.manipulation.approval.page import serve
 
-            self._page = serve(self._desk, port=self._config.page_port)
+            self._page = serve(self._broker, port=self._config.page_port)
             self.get_logger().info(f"approve at {self._page.url}")
 
     def stop(self) -> None:
@@ -126,7 +135,7 @@ class PlannerGate(Node):
         self._server.destroy()
         self._mover.destroy()
         self._resolve.destroy()
-        self._desk.audit.close()
+        self._broker.audit.close()
 
     def _refuse(self, changes: Iterable[Parameter]) -> SetParametersResult:
         """What guards an arm is read once, when the node starts."""
@@ -147,7 +156,7 @@ class PlannerGate(Node):
                 self._goal = goal
         if busy is not None:
             error = BusyError(busy.handle.request.instruction)
-            self._end(goal, Ending(Status.BUSY, str(error), None, None, False, Stage.RESOLVING))
+            self._end(goal, Ending(Status.BUSY, str(error), None, None, False, PickStage.RESOLVING))
             return
         self._watch.forget()
         goal.thread = threading.Thread(target=self._serve, args=(goal,), name="pick", daemon=True)
@@ -173,7 +182,7 @@ class PlannerGate(Node):
         asked = goal.handle.request
         words = Words(asked.instruction, asked.frame_of_reference, asked.dialogue_id)
         goal.words = words
-        ways = Ways(
+        ways = PickActors(
             look=partial(self._look, goal),
             mover=self._mover,
             approve=partial(self._approve, goal),
@@ -183,17 +192,17 @@ class PlannerGate(Node):
         )
         plan_only = asked.plan_only or self._config.plan_only
         try:
-            ending = Course(words, plan_only, self._planning, ways, goal.cancelled.is_set).run()
+            ending = PickSequence(words, plan_only, self._planning, ways, goal.cancelled.is_set).run()
         except Exception as error:  # a fault of ours ends one goal, not the node
             message = f"{type(error).__name__}: {error}; report this"
             self.get_logger().error(message)
-            ending = Ending(Status.MODEL_ERROR, message, None, None, goal.begun, Stage.RESOLVING)
+            ending = Ending(Status.MODEL_ERROR, message, None, None, goal.begun, PickStage.RESOLVING)
         self._close(goal, ending)
         self._wake(lambda: self._finish(goal, ending))
 
     def _close(self, goal: _Goal, ending: Ending) -> None:
-        """Tell the desk how it ended; the record may fail, the goal ends all the same."""
-        end = self._desk.end if goal.begun else self._desk.withdraw
+        """Tell the broker how it ended; the record may fail, the goal ends all the same."""
+        end = self._broker.end if goal.begun else self._broker.withdraw
         self._on_record(end, goal.id, f"{ending.status.value}: {ending.message}")
 
     def _finish(self, goal: _Goal, ending: Ending) -> None:
@@ -226,7 +235,7 @@ class PlannerGate(Node):
 
     # -------------------------------------------------------------------------------------------- eyes
 
-    def _look(self, goal: _Goal, _: Words, cancelled: Callable[[], bool]) -> Seen:
+    def _look(self, goal: _Goal, _: Words, cancelled: Callable[[], bool]) -> ObservedAnswer:
         """Resolve what was said last on a fresh frame; ask on the page where the resolver asks back."""
         while True:
             seen = self._ask(goal.words, cancelled)
@@ -237,13 +246,13 @@ class PlannerGate(Node):
                 if around is not None:
                     self._watch.follow(around.frame_id, around.camera_frame, around.stamp_ns)
                 return seen
-            question = question_of(asked, self._config.approval_timeout, self._picture)
-            self._desk.ask(question)
-            self._say(goal, Stage.RESOLVING, f"asked: {asked.question}")
-            answer = self._desk.wait_answer(question.dialogue_id, cancelled)
+            question = question_of(asked, self._config.approval_timeout, self._image)
+            self._broker.ask(question)
+            self._say(goal, PickStage.RESOLVING, f"asked: {asked.question}")
+            answer = self._broker.wait_answer(question.dialogue_id, cancelled)
             goal.words = Words(answer.text, goal.words.frame_of_reference, question.dialogue_id)
 
-    def _ask(self, words: Words, cancelled: Callable[[], bool]) -> Seen:
+    def _ask(self, words: Words, cancelled: Callable[[], bool]) -> ObservedAnswer:
         config = self._config
         self._resolve.await_it(self._planning.motion.server_timeout, cancelled)
         goal = ResolveInstruction.Goal(
@@ -255,22 +264,22 @@ class PlannerGate(Node):
         if not ended.accepted:
             raise StaleInputError("the resolver is not active", "activate it (ros2 lifecycle set /resolver activate)")
         resolution, surroundings = ended.result.resolution, ended.result.surroundings
-        return Seen(
+        return ObservedAnswer(
             resolution_from_json(messages.json_object(resolution.json)),
             surroundings_from_json(messages.json_object(surroundings)) if surroundings else None,
         )
 
-    def _on_picture(self, picture: Image) -> None:
-        self._picture = picture
+    def _on_image(self, image: Image) -> None:
+        self._image = image
 
     # -------------------------------------------------------------------------------------------- the person
 
     def _approve(self, goal: _Goal, offer: Offer, cancelled: Callable[[], bool]) -> None:
         """Ask a person, and use the approval at once: whoever looks again afterwards moves nothing without it."""
-        proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._picture)
-        self._desk.propose(proposal)
+        proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._image)
+        self._broker.propose(proposal)
         self._proposal.publish(self._proposal_message(goal, offer))
-        decision = self._desk.wait(goal.id, cancelled)
+        decision = self._broker.wait(goal.id, cancelled)
         if not decision.approve:
             why = f"{decision.operator} rejected it{f': {decision.reason}' * bool(decision.reason)}"
             raise RejectedError(f"goal {goal.id}", why, "say it in another way, or change the scene")
@@ -303,18 +312,18 @@ class PlannerGate(Node):
         except (InputError, RejectedError) as error:
             status, message = Status[error.status_name], str(error)
             self._on_record(
-                self._desk.refuse, error, "approve", goal_id=request.goal_id[:80], operator=request.decided_by[:80]
+                self._broker.refuse, error, "approve", goal_id=request.goal_id[:80], operator=request.decided_by[:80]
             )
         else:
             try:
-                self._desk.decide(decision, "approve")
+                self._broker.decide(decision, "approve")
             except SpatialVlmError as error:
                 status, message = Status[error.status_name], str(error)
         response.status = messages.status_message(status, message)
         return response
 
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._on_record(self._desk.request_stop, "service stop")
+        self._on_record(self._broker.request_stop, "service stop")
         response.success, response.message = True, "a stop was requested; this is no emergency stop"
         return response
 
@@ -327,12 +336,12 @@ class PlannerGate(Node):
 
     # -------------------------------------------------------------------------------------------- telling
 
-    def _say(self, goal: _Goal, stage: Stage, words: str) -> None:
+    def _say(self, goal: _Goal, stage: PickStage, words: str) -> None:
         """On the worker's thread. The last stage is told right before anything moves: the approval is used here."""
-        if stage is Stage.MOVING:
+        if stage is PickStage.MOVING:
             if goal.decision is None:  # cannot be; nothing moves without
                 raise RejectedError(f"goal {goal.id}", "it has no approval", "ask again")
-            self._desk.begin(goal.decision)
+            self._broker.begin(goal.decision)
             goal.begun = True
         feedback = PickInstruction.Feedback(stage=int(stage), message=words, goal_id=goal.id)
         self._wake(lambda: goal.handle.publish_feedback(feedback))

@@ -14,20 +14,20 @@ from moveit_msgs.msg import PlanningScene as SceneMessage
 from shape_msgs.msg import SolidPrimitive
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.manipulation.builtin_planner.request import Box, Floats, HeldBox, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, Floats, HeldBox, Segment
 from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, HAND_LINKS
 from spatial_vlm_ros.nodes.arm.motion_messages import box_object, matrix_of
 
 
 @dataclass(frozen=True, eq=False)
-class Body:
+class BoxedObject:
     """An object as boxes: (4, 4) pose of each in its frame, metres, and edge lengths (3,)."""
 
     parts: tuple[tuple[Floats, Floats], ...]
 
-    def moved(self, by: Floats) -> Body:
+    def moved(self, by: Floats) -> BoxedObject:
         """In another frame: (4, 4) new_T_old."""
-        return Body(tuple((by @ pose, size) for pose, size in self.parts))
+        return BoxedObject(tuple((by @ pose, size) for pose, size in self.parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,15 +35,15 @@ class ArmScene:
     """What stands where, what is held, and what may touch. Changing it makes another one.
 
     Args:
-        links: (4, 4) link_T_tip of the links that things can be attached to.
+        links: (4, 4) link_T_tip of the links that objects can be attached to.
         bodies: in the frame of the base, by id.
         held: in the frame of the tip, by id.
         matrix: the allowed collision matrix.
     """
 
     links: Mapping[str, Floats]
-    bodies: Mapping[str, Body] = field(default_factory=dict)
-    held: Mapping[str, Body] = field(default_factory=dict)
+    bodies: Mapping[str, BoxedObject] = field(default_factory=dict)
+    held: Mapping[str, BoxedObject] = field(default_factory=dict)
     matrix: Any = field(default_factory=AllowedCollisionMatrix)
 
     def changed(self, message: SceneMessage, base_T_tip: Floats | None) -> ArmScene:
@@ -95,10 +95,10 @@ class ArmScene:
         told = [defaults[name] for name in (one, other) if name in defaults]
         return bool(told) and all(told)
 
-    def boxes(self, padding: float) -> list[Box]:
+    def boxes(self, padding: float) -> list[BoxObstacle]:
         """Everything to keep away from."""
         return [
-            Box(_part(name, number), pose, size, padding)
+            BoxObstacle(_part(name, number), pose, size, padding)
             for name, body in self.bodies.items()
             for number, (pose, size) in enumerate(body.parts)
         ]
@@ -134,7 +134,11 @@ class ArmScene:
         return frozenset(_part(n, k) for n in names for k in range(len(self.bodies[n].parts)))
 
     def _attach(
-        self, message: AttachedCollisionObject, bodies: dict[str, Body], held: dict[str, Body], tip: Floats | None
+        self,
+        message: AttachedCollisionObject,
+        bodies: dict[str, BoxedObject],
+        held: dict[str, BoxedObject],
+        tip: Floats | None,
     ) -> None:
         """Take an object into the hand, or let go of it where it is."""
         each = message.object
@@ -164,7 +168,7 @@ class ArmScene:
         bodies.pop(each.id, None)
 
 
-def _change(message: CollisionObject, bodies: dict[str, Body]) -> None:
+def _change(message: CollisionObject, bodies: dict[str, BoxedObject]) -> None:
     """Add, move or remove an object of the world."""
     if message.operation == CollisionObject.REMOVE:
         if message.id and message.id not in bodies:
@@ -179,11 +183,11 @@ def _change(message: CollisionObject, bodies: dict[str, Body]) -> None:
         raise InputError("operation of a collision object", "MOVE", "ADD, APPEND or REMOVE", "add it again")
     body = _body(message)
     if message.operation == CollisionObject.APPEND and message.id in bodies:
-        body = Body((*bodies[message.id].parts, *body.parts))
+        body = BoxedObject((*bodies[message.id].parts, *body.parts))
     bodies[message.id] = body
 
 
-def _body(message: CollisionObject) -> Body:
+def _body(message: CollisionObject) -> BoxedObject:
     """An object as boxes, in the frame of its header."""
     shapes, poses = message.primitives, message.primitive_poses
     if message.meshes or message.planes or not shapes or len(poses) not in (0, len(shapes)) or not message.id:
@@ -194,7 +198,7 @@ def _body(message: CollisionObject) -> Body:
         (frame @ matrix_of(poses[number]) if len(poses) else frame, _edges(message.id, shape))
         for number, shape in enumerate(shapes)
     ]
-    return Body(tuple(parts))
+    return BoxedObject(tuple(parts))
 
 
 def _edges(name: str, shape: SolidPrimitive) -> Floats:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person is shown of an offer, made from answers, plans and pictures."""
+"""What a person is shown of an offer, made from answers, plans and images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.manipulation.approval.proposal import Phase, Preview, Proposal, Question
+from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Phase, Preview, Proposal
 from spatial_vlm_ros.manipulation.pick_sequence import Offer, told
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS
 from spatial_vlm_ros.types import Resolution
@@ -51,14 +51,14 @@ def secret_matches(wanted: str, given: str) -> bool:
     return not wanted or hmac.compare_digest(wanted.encode(), given.encode())
 
 
-def proposal_of(goal_id: str, offer: Offer, expires_after: float, picture: Any) -> Proposal:
+def proposal_of(goal_id: str, offer: Offer, expires_after: float, image: Any) -> Proposal:
     """The proposal of an offer.
 
     Args:
         goal_id: UUID.
         offer: what was understood and planned.
         expires_after: seconds.
-        picture: sensor_msgs/Image, rgb8, of the same stamp, or None.
+        image: sensor_msgs/Image, rgb8, of the same stamp, or None.
     """
     resolution = offer.seen.resolution
     target = offer.scene.target
@@ -75,38 +75,38 @@ def proposal_of(goal_id: str, offer: Offer, expires_after: float, picture: Any) 
         expires_after=expires_after,
         candidates=resolution.candidates,
         warnings=_warnings(resolution, offer),
-        picture=png_of(picture, offer.scene.stamp_ns),
+        image=png_of(image, offer.scene.stamp_ns),
         preview=_preview(offer),
     )
 
 
-def question_of(asked: Resolution, expires_after: float, picture: Any) -> Question:
+def question_of(asked: Resolution, expires_after: float, image: Any) -> PersonQuestion:
     """The question of a resolution that has one, with an answer to press for each that it offers.
 
     Args:
         asked: with question and dialogue_id.
         expires_after: seconds.
-        picture: sensor_msgs/Image, rgb8, of the same stamp, or None.
+        image: sensor_msgs/Image, rgb8, of the same stamp, or None.
     """
-    return Question(
+    return PersonQuestion(
         asked.dialogue_id or "",
         asked.instruction,
         asked.question or "",
         tuple(answer.text for answer in asked.answers),
         expires_after,
-        png_of(picture, asked.stamp_ns),
+        png_of(image, asked.stamp_ns),
         tuple(", ".join(answer.ids) for answer in asked.answers),
     )
 
 
-def png_of(picture: Any, stamp_ns: int) -> bytes | None:
+def png_of(image: Any, stamp_ns: int) -> bytes | None:
     """An rgb8 image message as PNG; None where there is none, or it is of another stamp."""
-    if picture is None or picture.encoding != "rgb8":
+    if image is None or image.encoding != "rgb8":
         return None
-    if picture.header.stamp.sec * 1_000_000_000 + picture.header.stamp.nanosec != stamp_ns:
+    if image.header.stamp.sec * 1_000_000_000 + image.header.stamp.nanosec != stamp_ns:
         return None
-    rows = np.frombuffer(picture.data, np.uint8).reshape(picture.height, picture.step)[:, : 3 * picture.width]
-    rgb = rows.reshape(picture.height, picture.width, 3)
+    rows = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)[:, : 3 * image.width]
+    rgb = rows.reshape(image.height, image.width, 3)
     done, data = cv2.imencode(".png", np.ascontiguousarray(rgb[:, :, ::-1]))
     return data.tobytes() if done else None
 

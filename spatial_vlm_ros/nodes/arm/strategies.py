@@ -28,7 +28,15 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose
 from spatial_vlm_ros.manipulation.planning.moveit_codes import meaning_of
-from spatial_vlm_ros.manipulation.planning.planner import JOINED, MotionPlan, Phase, PlaceFor, Step, Trajectory, plan_of
+from spatial_vlm_ros.manipulation.planning.planner import (
+    JOINED,
+    MotionPlan,
+    Phase,
+    PlaceFor,
+    PlanStep,
+    Trajectory,
+    plan_of,
+)
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.types import Pose, Status
 
@@ -94,15 +102,15 @@ class Refused(Exception):
 
 
 def hold_of(grasp: Grasp, scene: PlanningScene, placement: Placement) -> bool:
-    """Whether a placement is of the thing as this grasp holds it."""
+    """Whether a placement is of the object as this grasp holds it."""
     from spatial_vlm_ros.nodes.arm.motion_messages import pose_matrix, solid_matrix
 
     box_T_tip = np.linalg.inv(solid_matrix(scene.target.solid)) @ pose_matrix(grasp.grasp)
-    expected = pose_matrix(placement.thing) @ box_T_tip
+    expected = pose_matrix(placement.obj) @ box_T_tip
     return bool(np.abs(expected - pose_matrix(placement.place)).max() < _SAME_PLACE)
 
 
-class Ways:
+class Strategies:
     """Plans one goal.
 
     Args:
@@ -150,7 +158,7 @@ class Ways:
                         return plan_of(self._goal, self._scene, placing, [*taken, *put], number, choice)
         raise self._failure("")
 
-    def _tried(self, name: str, chain: Callable[[], list[Step]]) -> list[Step] | None:
+    def _tried(self, name: str, chain: Callable[[], list[PlanStep]]) -> list[PlanStep] | None:
         """The steps of a chain, or None where a motion of it was refused."""
         try:
             return chain()
@@ -164,8 +172,8 @@ class Ways:
 
     # -------------------------------------------------------------------------------------------- chains
 
-    def _take(self, grasp: Grasp, start: Mapping[str, float]) -> list[Step]:
-        """From where the arm is to above the thing, to it, and up with it."""
+    def _take(self, grasp: Grasp, start: Mapping[str, float]) -> list[PlanStep]:
+        """From where the arm is to above the object, to it, and up with it."""
         begin = {**self._fingers(grasp.opening), **start}
         reach = self._ask("reach", grasp.pre_grasp, begin, known=set(start))
         approach = self._ask("approach", grasp.grasp, {**begin, **reach.end}, known=set(reach.end))
@@ -173,14 +181,14 @@ class Ways:
         lift = self._ask("lift", grasp.retreat, holding, known=set(approach.end), held=grasp)
         closed = max(self._config.gripper.opening_min, grasp.width - self._motion.squeeze)
         return [
-            Step("open", width=grasp.opening),
-            Step("reach", reach),
-            Step("approach", approach),
-            Step("close", width=closed),
-            Step("lift", lift),
+            PlanStep("open", width=grasp.opening),
+            PlanStep("reach", reach),
+            PlanStep("approach", approach),
+            PlanStep("close", width=closed),
+            PlanStep("lift", lift),
         ]
 
-    def _put(self, grasp: Grasp, placement: Placement, taken: list[Step]) -> list[Step]:
+    def _put(self, grasp: Grasp, placement: Placement, taken: list[PlanStep]) -> list[PlanStep]:
         """From above the thing's old place to its new one, and away from it."""
         lift = taken[-1].trajectory
         at = {} if lift is None else lift.end
@@ -190,10 +198,10 @@ class Ways:
         opened = {**self._fingers(placement.opening), **lower.end}
         withdraw = self._ask("withdraw", placement.retreat, opened, known=set(lower.end), moved=placement)
         return [
-            Step("carry", carry),
-            Step("lower", lower),
-            Step("release", width=placement.opening),
-            Step("withdraw", withdraw),
+            PlanStep("carry", carry),
+            PlanStep("lower", lower),
+            PlanStep("release", width=placement.opening),
+            PlanStep("withdraw", withdraw),
         ]
 
     def _ask(
@@ -212,8 +220,8 @@ class Ways:
             tip: where the tip frame ends.
             joints: positions at the start.
             known: those of them at which the trajectory has to begin.
-            held: the grasp by which the thing is between the fingers.
-            moved: where the thing has been put down.
+            held: the grasp by which the object is between the fingers.
+            moved: where the object has been put down.
         """
         if self._told():
             raise CancelledError("planning was called off")
@@ -254,7 +262,7 @@ class Ways:
             link = self._motion.tip_link
             attached = [messages.attached_box(target.id, link, link_T_box, target.solid.size, fingers)]
         if moved is not None:
-            where = messages.pose_matrix(moved.thing)
+            where = messages.pose_matrix(moved.obj)
             objects = [messages.box_object(target.id, self._scene.frame_id, where, target.solid.size)]
         return messages.scene_diff(objects, attached, messages.with_allowed(self._matrix, pairs))
 

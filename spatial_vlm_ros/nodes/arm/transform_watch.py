@@ -15,7 +15,7 @@ from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
 from spatial_vlm_ros.types import Transform
 
 PATIENCE = 2.0  # s by the wall's clock: transforms may come later than what was seen by them
-_KEPT = (10.0, 60.0)  # s: transforms are kept for max_age within these, for an answer comes later than its picture
+_KEPT = (10.0, 60.0)  # s: transforms are kept for max_age within these, for an answer comes later than its image
 
 
 class TransformWatch:
@@ -46,7 +46,7 @@ class TransformWatch:
         Args:
             base: the planning frame.
             camera: the camera's optical frame.
-            stamp_ns: of the picture, nanoseconds.
+            stamp_ns: of the image, nanoseconds.
 
         Raises:
             InputError: the frame that stands still is the base itself.

@@ -26,7 +26,7 @@ _ACCEPTANCE = 5.0  # s: longer than any request that waits for a frame, so that 
 
 
 @dataclass(frozen=True)
-class Ended:
+class AskOutcome:
     """How a goal ended: rejected (the node is inactive), or with an answer."""
 
     accepted: bool
@@ -71,7 +71,7 @@ class Asker:
         frame_of_reference: str = "",
         dialogue_id: str = "",
         progress: Callable[[str], None] = lambda _: None,
-    ) -> Ended:
+    ) -> AskOutcome:
         """Send one goal and wait for its end; an interrupt cancels the goal.
 
         Args:
@@ -102,8 +102,8 @@ class Asker:
         try:
             handle = self._reply(send)
             if not handle.accepted:
-                return Ended(accepted=False)
-            return Ended(True, self._reply(handle.get_result_async).result.resolution)
+                return AskOutcome(accepted=False)
+            return AskOutcome(True, self._reply(handle.get_result_async).result.resolution)
         except KeyboardInterrupt:
             with contextlib.suppress(StaleInputError, ExternalShutdownException, KeyboardInterrupt):
                 self._take_back()

@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from spatial_vlm_interfaces.msg import DetectionArray
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.evaluation.doctor import Finding, Level
+from spatial_vlm_ros.evaluation.doctor import Finding, Severity
 from spatial_vlm_ros.evaluation.stream_doctor import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.nodes import messages, qos
@@ -64,7 +64,7 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
             executor.spin_once(timeout_sec=0.05)
         graph = [finding for role, topic in topics.items() for finding in _publishers(node, role, topic, settings)]
         executor.shutdown(timeout_sec=1.0)
-        said = {finding.check for finding in graph if finding.level is Level.ERROR}
+        said = {finding.check for finding in graph if finding.level is Severity.ERROR}
         heard = [f for f in doctor.findings(seconds, table_height) if not (f.found == NO_MESSAGE and f.check in said)]
         return [*_versions(), *graph, *heard]
 
@@ -109,21 +109,21 @@ def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterat
         near = f"; there are {', '.join(sorted(others)[:_LISTED])}" if others else ""
         if role != roles.DETECTIONS:
             repair = "start the driver, or remap: --ros-args -r " + f"{role}:=TOPIC"
-            yield Finding(topic, Level.ERROR, f"nobody publishes it{near}", repair)
+            yield Finding(topic, Severity.ERROR, f"nobody publishes it{near}", repair)
         return
     for info in found:
         if info.topic_type != wanted:
             repair = "set rgb_transport or depth_transport, or remap the right topic"
-            yield Finding(topic, Level.ERROR, f"it is a {info.topic_type}, not a {wanted}", repair)
+            yield Finding(topic, Severity.ERROR, f"it is a {info.topic_type}, not a {wanted}", repair)
         asked = qos.images(settings.node.reliability)
         verdict, reason = qos_check_compatible(info.qos_profile, asked)
         if verdict == QoSCompatibility.ERROR:
             offered = f"{_word(info.qos_profile.reliability)}, {_word(info.qos_profile.durability)}"
             text = f"QoS does not match: {info.node_name} offers {offered}; {reason.strip()}"
-            yield Finding(topic, Level.ERROR, text, "set reliability: best_effort, or change the publisher's QoS")
+            yield Finding(topic, Severity.ERROR, text, "set reliability: best_effort, or change the publisher's QoS")
     if len(found) > 1 and role != roles.DETECTIONS:
         names = ", ".join(sorted(info.node_name for info in found))
-        yield Finding(topic, Level.WARNING, f"{len(found)} publishers: {names}", "leave one: frames would be mixed")
+        yield Finding(topic, Severity.WARNING, f"{len(found)} publishers: {names}", "leave one: frames would be mixed")
 
 
 def _type_name(form: Any) -> str:
@@ -141,7 +141,7 @@ def _versions() -> Iterator[Finding]:
         f"Python {platform.python_version()}, NumPy {np.__version__}, OpenCV {cv2.__version__}, "
         f"ROS {os.environ.get('ROS_DISTRO', 'from wheels')}, {rclpy.get_rmw_implementation_identifier()}"
     )
-    yield Finding("versions", Level.OK, text)
+    yield Finding("versions", Severity.OK, text)
     if rclpy.get_rmw_implementation_identifier().startswith("rmw_fastrtps") and not profile:
         repair = "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process"
-        yield Finding("DDS profile", Level.WARNING, "Fast DDS's default loses most of a 720p stream", repair)
+        yield Finding("DDS profile", Severity.WARNING, "Fast DDS's default loses most of a 720p stream", repair)

@@ -27,7 +27,7 @@ from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import Composer, told_by_transforms
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
-_NOISY = 4  # different noise of one simulated picture, shown in turn
+_NOISY = 4  # different noise of one simulated image, shown in turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class FramePlayer(Node):
     """Node `frame_player`.
 
     Publishes: rgb/image, depth/image, rgb/camera_info, detections, /clock, and where frames have poses (camera,
-        speaker) /tf_static, or /tf with each frame where they differ: a static transform holds for every picture.
+        speaker) /tf_static, or /tf with each frame where they differ: a static transform holds for every image.
     """
 
     def __init__(self, **kwargs: Any) -> None:

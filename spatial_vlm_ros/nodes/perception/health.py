@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.nodes.perception.request_queue import Desk
+from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, SECOND
 
 _SILENT = 1.0  # s without a message
@@ -25,12 +25,12 @@ class Health:
 
     Args:
         node: whose name the statuses carry.
-        desk: requests and frames.
+        queue: requests and frames.
         grounder: worker of the grounder, or None.
     """
 
-    def __init__(self, node: Node, desk: Desk, grounder: Any) -> None:
-        self._node, self._desk, self._grounder = node, desk, grounder
+    def __init__(self, node: Node, queue: RequestQueue, grounder: Any) -> None:
+        self._node, self._queue, self._grounder = node, queue, grounder
         self._lost: dict[str, int] = {}
         self._counts: dict[str, tuple[int, int]] = {}
 
@@ -42,9 +42,9 @@ class Health:
             f"a publisher of {name} offers another {policy} than this node asks for: "
             "set reliability: best_effort, or change the publisher"
         )
-        if name not in self._desk.unheard:
+        if name not in self._queue.unheard:
             self._node.get_logger().error(fix)
-        self._desk.unheard[name] = fix
+        self._queue.unheard[name] = fix
 
     def lost(self, topic: str, event: Any) -> None:
         """The middleware says it lost messages."""
@@ -65,10 +65,10 @@ class Health:
         return DiagnosticStatus(level=level, name=full, message=message, hardware_id=HARDWARE, values=pairs)
 
     def _streams(self, now_ns: int, active: bool) -> DiagnosticStatus:
-        intake = self._desk.intake
+        assembler = self._queue.assembler
         silent, problems = [], []
         values: dict[str, Any] = {}
-        for role, stream in intake.streams.items():
+        for role, stream in assembler.streams.items():
             received, missed = self._counts.get(role, (0, 0))
             if stream.received < received:  # another intake, since a parameter was changed
                 received = missed = 0
@@ -78,18 +78,18 @@ class Health:
             values[f"{role} received / missed / repeated / restarts"] = (
                 f"{stream.received} / {stream.missed} / {stream.repeated} / {stream.restarts}"
             )
-            age = (now_ns - intake.arrivals.get(role, 0)) / SECOND
-            unused = role == DETECTIONS and self._desk.recent is not None and not stream.received
+            age = (now_ns - assembler.arrivals.get(role, 0)) / SECOND
+            unused = role == DETECTIONS and self._queue.recent is not None and not stream.received
             if active and not fresh and age > _SILENT and not unused:  # with requests alone, then
-                why = self._desk.unheard.get(
-                    self._desk.topics.get(role, role), "check the driver, the remapping and QoS"
+                why = self._queue.unheard.get(
+                    self._queue.topics.get(role, role), "check the driver, the remapping and QoS"
                 )
                 silent.append(f"{role} is silent: {why}")
             elif lost > _MISSED * (fresh + lost):
                 problems.append(f"{role} loses messages: use the DDS profile of config/ in every process")
             if stream.newest_ns is not None:
                 values[f"{role} newest stamp, age [s]"] = f"{(now_ns - stream.newest_ns) / SECOND:.3f}"
-        values["colour images without partner"] = intake.unmatched
+        values["colour images without partner"] = assembler.unmatched
         values.update({f"{topic} lost by the middleware": count for topic, count in self._lost.items()})
         if not active:
             return self._status("streams", DiagnosticStatus.OK, "inactive", values)
@@ -99,10 +99,10 @@ class Health:
         return self._status("streams", DiagnosticStatus.OK, "all streams arrive", values)
 
     def _transforms(self) -> DiagnosticStatus:
-        intake = self._desk.intake
-        base, camera_frame = intake.config.base_frame, intake.camera_frame
-        values = {"base frame": base, "camera frame": camera_frame, "rejected": intake.transforms.rejected}
-        speaker = intake.config.speaker_frame
+        assembler = self._queue.assembler
+        base, camera_frame = assembler.config.base_frame, assembler.camera_frame
+        values = {"base frame": base, "camera frame": camera_frame, "rejected": assembler.transforms.rejected}
+        speaker = assembler.config.speaker_frame
         if speaker:
             values["speaker frame"] = speaker
         if not base and not speaker:
@@ -116,26 +116,26 @@ class Health:
         ):
             try:
                 if parent and child:
-                    intake.transforms.lookup(parent, child, 0)
+                    assembler.transforms.lookup(parent, child, 0)
                     known.append(f"{parent} <- {child}")
             except SpatialVlmError as error:
                 return self._status("transforms", level, str(error), values)
-        if intake.robot is not None:
+        if assembler.robot is not None:
             try:
-                for link in intake.robot.links:
-                    intake.transforms.lookup(base, link, 0)
+                for link in assembler.robot.links:
+                    assembler.transforms.lookup(base, link, 0)
             except SpatialVlmError as error:
                 return self._status("transforms", DiagnosticStatus.ERROR, str(error), values)
-            known.append(f"the robot's {len(intake.robot.links)} links")
+            known.append(f"the robot's {len(assembler.robot.links)} links")
         words = f"{' and '.join(known)} {'are' if len(known) > 1 else 'is'} known"
         return self._status("transforms", DiagnosticStatus.OK, words, values)
 
     def _requests(self) -> DiagnosticStatus:
-        values: dict[str, Any] = {f"ended {status}": count for status, count in sorted(self._desk.ends.items())}
-        if self._desk.latencies:
+        values: dict[str, Any] = {f"ended {status}": count for status, count in sorted(self._queue.ends.items())}
+        if self._queue.latencies:
             for share in (50, 95):
-                values[f"latency p{share} [ms]"] = f"{np.percentile(self._desk.latencies, share) * 1e3:.1f}"
-        return self._status("requests", DiagnosticStatus.OK, "busy" if self._desk.busy else "ready", values)
+                values[f"latency p{share} [ms]"] = f"{np.percentile(self._queue.latencies, share) * 1e3:.1f}"
+        return self._status("requests", DiagnosticStatus.OK, "busy" if self._queue.busy else "ready", values)
 
     def _worker(self) -> DiagnosticStatus:
         alive = self._grounder.alive

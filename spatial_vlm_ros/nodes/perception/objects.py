@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was measured in the picture of an answer, as vision_msgs/Detection3DArray. Imported where it is published."""
+"""What was measured in the image of an answer, as vision_msgs/Detection3DArray. Imported where it is published."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Status, Targ
 def objects_message(
     frame: RgbdFrame, detections: Sequence[Detection], resolution: Resolution, config: ResolverConfig
 ) -> Detection3DArray:
-    """All things of an answer's picture that could be measured, those that were meant first.
+    """All objects of an answer's image that could be measured, those that were meant first.
 
     Args:
         frame: that the answer was found in.
@@ -28,7 +28,7 @@ def objects_message(
         config: of the resolver that gave it.
 
     Returns:
-        For each thing its box, centre and covariance (m², rad², fixed axes) as in Target, its detector's label and
+        For each object its box, centre and covariance (m², rad², fixed axes) as in Target, its detector's label and
         score. What has no trustworthy depth is left out. Empty for a refusal: it has no pose.
 
     Raises:
@@ -37,27 +37,27 @@ def objects_message(
     if resolution.status is not Status.OK:
         return Detection3DArray(header=Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame.frame_id))
     scene = build_scene(frame, detections, config.depth, config.lift)
-    measured = {thing.id: target_of(thing, scene) for thing in scene.objects if thing.depth_problem is None}
+    measured = {obj.id: target_of(obj, scene) for obj in scene.objects if obj.depth_problem is None}
     meant = resolution.targets or ((resolution.target,) if resolution.target else ())
     ordered = {target.id: target for target in meant} | measured  # a key keeps its first place
     frame_id = meant[0].pose.frame_id
     header = Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame_id)
     scores = {detection.id: detection.score for detection in detections}
     return Detection3DArray(
-        header=header, detections=[_detection(thing, scores[thing.id], header) for thing in ordered.values()]
+        header=header, detections=[_detection(obj, scores[obj.id], header) for obj in ordered.values()]
     )
 
 
-def _detection(thing: Target, score: float, header: Header) -> Detection3D:
-    pose = messages.pose_message(thing.pose)
+def _detection(obj: Target, score: float, header: Header) -> Detection3D:
+    pose = messages.pose_message(obj.pose)
     return Detection3D(
         header=header,
         results=[
             ObjectHypothesisWithPose(
-                hypothesis=ObjectHypothesis(class_id=thing.label, score=score),
-                pose=PoseWithCovariance(pose=pose, covariance=thing.covariance),
+                hypothesis=ObjectHypothesis(class_id=obj.label, score=score),
+                pose=PoseWithCovariance(pose=pose, covariance=obj.covariance),
             )
         ],
-        bbox=BoundingBox3D(center=pose, size=messages.vector_message(thing.size)),
-        id=thing.id,
+        bbox=BoundingBox3D(center=pose, size=messages.vector_message(obj.size)),
+        id=obj.id,
     )

@@ -25,7 +25,7 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver, refusal
-from spatial_vlm_ros.streams.frame_assembler import SECOND, Intake, Observation
+from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
 from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene
@@ -37,7 +37,7 @@ _LATENCIES = 200  # answers that percentiles are taken over
 
 
 @dataclass(eq=False)
-class Request:
+class InstructionRequest:
     """One instruction and where its reply goes.
 
     Args:
@@ -60,7 +60,7 @@ class Request:
     instruction: str
     frame_of_reference: str
     dialogue_id: str
-    reply: Callable[[Outcome], None]
+    reply: Callable[[RequestOutcome], None]
     progress: Callable[[int, str], None]
     follows: tuple[str, ...] = ()
     needs_speaker: bool = False
@@ -73,7 +73,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class RequestOutcome:
     """How a request ended.
 
     Args:
@@ -81,7 +81,7 @@ class Outcome:
         frame: what it was found in; None where nothing was resolved.
         detections: those that the answer rests on.
         begun: when the last message of the frame came in, seconds of time.perf_counter; None where none was resolved.
-        scene: all things of the frame; None where it was refused before they were lifted.
+        scene: all objects of the frame; None where it was refused before they were lifted.
     """
 
     resolution: Resolution
@@ -91,13 +91,13 @@ class Outcome:
     scene: Scene | None = None
 
 
-class Desk:
+class RequestQueue:
     """Serves requests from the frames of an intake.
 
     Args:
         settings: everything.
         intake: where frames come from.
-        grounder: finds things, or None where detections come with the frames.
+        grounder: finds objects, or None where detections come with the frames.
         now: the node's time, nanoseconds.
         wake: runs a function on the executor's thread, callable from any thread.
         topics: role → name of its topic, for messages.
@@ -109,7 +109,7 @@ class Desk:
     def __init__(
         self,
         settings: Settings,
-        intake: Intake,
+        assembler: FrameAssembler,
         grounder: Any,
         now: Callable[[], int],
         wake: Callable[[Callable[[], None]], None],
@@ -117,11 +117,11 @@ class Desk:
         recent: RecentFrames | None = None,
     ) -> None:
         self.recent = recent
-        self.intake, self._grounder, self._now, self._wake, self.topics = intake, grounder, now, wake, topics
+        self.assembler, self._grounder, self._now, self._wake, self.topics = assembler, grounder, now, wake, topics
         self.unheard: dict[str, str] = {}  # topic -> why a publisher of it cannot be heard, and the fix
         self._settings, self._resolver = settings, Resolver(settings.resolver, grounder)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="resolve")
-        self._request: Request | None = None
+        self._request: InstructionRequest | None = None
         self._dialogues: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._clock_ns, self._clock_moved = now(), time.monotonic()
         self.ends: Counter[str] = Counter()
@@ -132,14 +132,14 @@ class Desk:
         """Whether a request is being served."""
         return self._request is not None
 
-    def change(self, settings: Settings, intake: Intake, recent: RecentFrames | None = None) -> None:
+    def change(self, settings: Settings, assembler: FrameAssembler, recent: RecentFrames | None = None) -> None:
         """Use other settings from the next frame on."""
-        self._settings, self.intake, self.recent = settings, intake, recent
+        self._settings, self.assembler, self.recent = settings, assembler, recent
         self._resolver = Resolver(settings.resolver, self._grounder)
 
     # -------------------------------------------------------------------------------------------- requests
 
-    def accept(self, request: Request, after_ns: int | None = None) -> None:
+    def accept(self, request: InstructionRequest, after_ns: int | None = None) -> None:
         """Serve a request, or refuse it at once: another one is served, or its words are not understood.
 
         Args:
@@ -156,7 +156,7 @@ class Desk:
             # Words alone may settle it: then no frame is awaited.
             queries = parse_dialogue(request.instruction, request.follows)
         except SpatialVlmError as error:
-            self._reply(request, Outcome(refusal(request.instruction, error)))
+            self._reply(request, RequestOutcome(refusal(request.instruction, error)))
             return
         config = self._settings.resolver
         default = request.frame_of_reference or config.frame_of_reference
@@ -168,13 +168,13 @@ class Desk:
         self._advance(request, self.WAITING_FOR_FRAME, "waiting for a complete frame")
         self.step()
 
-    def cancel(self, request: Request, reason: str) -> None:
+    def cancel(self, request: InstructionRequest, reason: str) -> None:
         """End a request with CANCELLED, wherever it stands."""
         if request is not self._request:
             return
         if request.stage == self.RESOLVING and hasattr(self._grounder, "cancel"):
             self._grounder.cancel()
-        self._end(request, Outcome(refusal(request.instruction, CancelledError(reason))))
+        self._end(request, RequestOutcome(refusal(request.instruction, CancelledError(reason))))
 
     def cancel_all(self, reason: str) -> None:
         """End the request that is being served, if any."""
@@ -186,7 +186,7 @@ class Desk:
 
         A waiting request waits anew; one that is being resolved ends, for its answer would be of a time that is over.
         """
-        self.intake.reset()
+        self.assembler.reset()
         if self.recent is not None:
             self.recent.reset()
         if self._request is not None and (self._request.stage == self.RESOLVING or self._request.found is not None):
@@ -195,7 +195,7 @@ class Desk:
             self._request.after_ns = self._request.since_ns = self._now()
             self._request.passed_over = None
 
-    def sent(self, outcome: Outcome) -> None:
+    def sent(self, outcome: RequestOutcome) -> None:
         """The answer is out: how long it took, from the last message of its frame, is kept for diagnostics."""
         if outcome.begun is not None:
             self.latencies.append(time.perf_counter() - outcome.begun)
@@ -215,7 +215,7 @@ class Desk:
         """
         request = self._request
         if request is None:
-            self.intake.forget_older()
+            self.assembler.forget_older()
             return
         if request.stage == self.RESOLVING:
             return
@@ -228,7 +228,7 @@ class Desk:
             if observation is None:
                 self._check_patience(request, now_ns)
         except SpatialVlmError as error:
-            self._end(request, Outcome(refusal(request.instruction, error)))
+            self._end(request, RequestOutcome(refusal(request.instruction, error)))
             return
         if observation is not None:
             self._advance(request, self.RESOLVING, "resolving")
@@ -238,13 +238,13 @@ class Desk:
         elif request.stage == self.WAITING_FOR_FRAME:
             self._advance(request, self.WAITING_FOR_FRAME, "waiting for a complete frame")
 
-    def _source(self, request: Request) -> Intake:
-        return self.intake if request.found is None or self.recent is None else self.recent
+    def _source(self, request: InstructionRequest) -> FrameAssembler:
+        return self.assembler if request.found is None or self.recent is None else self.recent
 
-    def _take(self, request: Request, now_ns: int, awaits_speaker: bool) -> Observation | None:
+    def _take(self, request: InstructionRequest, now_ns: int, awaits_speaker: bool) -> PendingFrame | None:
         while request.found is None:
             try:
-                return self.intake.take(request.after_ns, now_ns, awaits_speaker)
+                return self.assembler.take(request.after_ns, now_ns, awaits_speaker)
             except TransformUnavailableError as error:
                 if not error.is_past:
                     raise
@@ -253,7 +253,7 @@ class Desk:
             raise InputError("detections", "with the request", "on their topic", "set selection: true")
         return self.recent.take_for(request.found, now_ns, awaits_speaker)
 
-    def _check_patience(self, request: Request, now_ns: int) -> None:
+    def _check_patience(self, request: InstructionRequest, now_ns: int) -> None:
         """Raise what a request that has waited too long is refused with. Simulated time may stand still."""
         timeout = self._settings.streams.frame_timeout
         if now_ns != self._clock_ns:
@@ -266,19 +266,19 @@ class Desk:
         if now_ns - request.since_ns >= timeout * SECOND:
             raise self._why_none(request)
 
-    def _why_none(self, request: Request) -> SpatialVlmError:
+    def _why_none(self, request: InstructionRequest) -> SpatialVlmError:
         if request.passed_over is not None:
             return request.passed_over
         if request.found is not None and self.recent is not None:
             error = self.recent.why_none_for(request.found, request.since_ns, self.topics)
         else:
-            error = self.intake.why_none(request.since_ns, self.topics)
+            error = self.assembler.why_none(request.since_ns, self.topics)
         if not isinstance(error, StaleInputError):
             return error
         fixes = [fix for topic, fix in self.unheard.items() if topic in error.reason]
         return StaleInputError(error.reason, "; ".join(fixes) or error.repair)
 
-    def _advance(self, request: Request, stage: int, words: str) -> None:
+    def _advance(self, request: InstructionRequest, stage: int, words: str) -> None:
         """Tell a stage; one that lasts is told again, for feedback is lost on a client just being discovered."""
         now = time.monotonic()
         if request.stage != stage or now - request.told >= _TOLD_AGAIN:
@@ -287,18 +287,18 @@ class Desk:
 
     # -------------------------------------------------------------------------------------------- resolving
 
-    def _resolve(self, request: Request, observation: Observation, begun: float) -> None:
+    def _resolve(self, request: InstructionRequest, observation: PendingFrame, begun: float) -> None:
         """Resolve here and now with given detections, some milliseconds; beside the executor with a grounder."""
         if self._grounder is None:
             self._end(request, self._outcome(request, observation, begun))
         else:
             self._pool.submit(self._resolve_aside, request, observation, begun)
 
-    def _resolve_aside(self, request: Request, observation: Observation, begun: float) -> None:
+    def _resolve_aside(self, request: InstructionRequest, observation: PendingFrame, begun: float) -> None:
         outcome = self._outcome(request, observation, begun)
         self._wake(lambda: self._end(request, outcome))
 
-    def _outcome(self, request: Request, observation: Observation, begun: float) -> Outcome:
+    def _outcome(self, request: InstructionRequest, observation: PendingFrame, begun: float) -> RequestOutcome:
         """Decode and resolve; whatever happens, there is an outcome."""
         try:
             frame, detections = observation.decode()
@@ -307,19 +307,19 @@ class Desk:
             resolution, seen, scene = self._resolver.resolve_seen(
                 frame, request.instruction, detections, request.frame_of_reference or None, request.follows
             )
-            return Outcome(resolution, frame, seen, begun, scene)
+            return RequestOutcome(resolution, frame, seen, begun, scene)
         except SpatialVlmError as error:
-            return Outcome(refusal(request.instruction, error, observation.stamp_ns))
+            return RequestOutcome(refusal(request.instruction, error, observation.stamp_ns))
         except Exception as error:  # a fault of ours costs one request, not the node
             fault = ModelError("resolver", f"{type(error).__name__}: {error}", "report this with the frame")
-            return Outcome(refusal(request.instruction, fault, observation.stamp_ns))
+            return RequestOutcome(refusal(request.instruction, fault, observation.stamp_ns))
 
-    def _end(self, request: Request, outcome: Outcome) -> None:
+    def _end(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
         if request is self._request:  # else it has been cancelled meanwhile
             self._request = None
             self._reply(request, outcome)
 
-    def _reply(self, request: Request, outcome: Outcome) -> None:
+    def _reply(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
         resolution = outcome.resolution
         self.ends[resolution.status.value] += 1
         said = (*request.follows, request.instruction)

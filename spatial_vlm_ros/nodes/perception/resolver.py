@@ -30,20 +30,20 @@ from visualization_msgs.msg import MarkerArray
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.manipulation.planning.robot_model import Robot, robot_of
+from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, robot_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.perception.health import Health
-from spatial_vlm_ros.nodes.perception.request_queue import Desk, Outcome, Request
+from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
 from spatial_vlm_ros.output.annotated_image import draw
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.frame_assembler import Intake
+from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.streams.recent import RecentFrames
 from spatial_vlm_ros.types import RgbdFrame, Status
 
-NOT_PICTURED = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that recent frames do not keep
+NOT_SHOWN = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that recent frames do not keep
 POLL = 0.02  # s: how often a waiting request looks at the time
 DIAGNOSTICS_PERIOD = 1.0  # s
 
@@ -79,15 +79,15 @@ class ResolverNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._use_parameters)
         self._settings = parameters.read(self)
-        self._desk: Desk | None = None
+        self._queue: RequestQueue | None = None
         self._grounder: WorkerGrounder | None = None
-        self._robot: Robot | None = None
+        self._robot: RobotModel | None = None
         self._active = self._stopped = False
         self._came_ns = 0
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._guard = self.create_guard_condition(self._run_jobs)
         self._drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draw")
-        self._goals: dict[bytes, Request] = {}
+        self._goals: dict[bytes, InstructionRequest] = {}
         self._made: list[Callable[[], Any]] = []  # how to take down what configure made
         self._inputs: list[Any] = []
         self._composer = messages.composer()
@@ -121,12 +121,12 @@ class ResolverNode(LifecycleNode):
             self.get_logger().error(str(error))
             self._take_down()
             return TransitionCallbackReturn.FAILURE
-        collected = Intake(settings.streams, not settings.node.grounder, robot=self._robot)
+        collected = FrameAssembler(settings.streams, not settings.node.grounder, robot=self._robot)
         recent = RecentFrames(settings.streams, collected.transforms, self._robot) if settings.node.selection else None
         topics = self._resolved_topics()
-        self._desk = Desk(settings, collected, self._grounder, self._now_ns, self._wake, topics, recent)
+        self._queue = RequestQueue(settings, collected, self._grounder, self._now_ns, self._wake, topics, recent)
         parse("the cup")  # the grammar is loaded now, not with the first request
-        self._health = Health(self, self._desk, self._grounder)
+        self._health = Health(self, self._queue, self._grounder)
         self._publish()
         self._listen_to_transforms()
         if settings.node.selection:
@@ -156,8 +156,8 @@ class ResolverNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Drop what is being asked, stop listening to images and instructions."""
         self._active = False
-        if self._desk is not None:
-            self._desk.cancel_all("the resolver was deactivated")
+        if self._queue is not None:
+            self._queue.cancel_all("the resolver was deactivated")
         self._deafen()
         return super().on_deactivate(state)
 
@@ -169,8 +169,8 @@ class ResolverNode(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """As clean-up, from any state; first the client that waits gets its result."""
         self._active = False
-        if self._desk is not None:
-            self._desk.close()
+        if self._queue is not None:
+            self._queue.close()
         self._deafen()
         self._wake(lambda: self._wake(self._take_down))
         return super().on_shutdown(state)
@@ -182,9 +182,9 @@ class ResolverNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _take_down(self) -> None:
-        if self._desk is not None:
-            self._desk.close()
-            self._desk = None
+        if self._queue is not None:
+            self._queue.close()
+            self._queue = None
         self._deafen()
         for take_down in reversed(self._made):
             take_down()
@@ -199,7 +199,7 @@ class ResolverNode(LifecycleNode):
         self._resolution = self.create_lifecycle_publisher(ResolutionMessage, "resolution", qos.ANSWERS)
         self._target = self.create_lifecycle_publisher(PoseWithCovarianceStamped, "target", qos.ANSWERS)
         self._markers = self.create_lifecycle_publisher(MarkerArray, "markers", qos.ANSWERS)
-        self._annotated = self.create_lifecycle_publisher(Image, "annotated/image", qos.PICTURES)
+        self._annotated = self.create_lifecycle_publisher(Image, "annotated/image", qos.IMAGES)
         diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.ANSWERS)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         report = self.create_timer(
@@ -217,10 +217,10 @@ class ResolverNode(LifecycleNode):
     def _offer_selection(self) -> None:
         from spatial_vlm_ros.nodes.perception.selection import Selection
 
-        def desk() -> Callable[[Request], None] | None:
-            return self._desk.accept if self._desk is not None and self._active else None
+        def queue() -> Callable[[InstructionRequest], None] | None:
+            return self._queue.accept if self._queue is not None and self._active else None
 
-        self._made.append(Selection(self, desk, self._publish_outcome, self._wake).close)
+        self._made.append(Selection(self, queue, self._publish_outcome, self._wake).close)
 
     def _listen_to_transforms(self) -> None:
         for role, profile in ((roles.TRANSFORMS, qos.TRANSFORMS), (roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)):
@@ -274,29 +274,29 @@ class ResolverNode(LifecycleNode):
 
         def take(message: Any) -> None:
             begun = time.perf_counter()
-            if self._desk is not None:
+            if self._queue is not None:
                 now_ns = self._now_ns()
-                self._desk.intake.add(role, message, now_ns)
-                if self._desk.recent is not None and role not in NOT_PICTURED:
-                    self._desk.recent.add(role, message, now_ns)
-                self._desk.step(begun)
+                self._queue.assembler.add(role, message, now_ns)
+                if self._queue.recent is not None and role not in NOT_SHOWN:
+                    self._queue.recent.add(role, message, now_ns)
+                self._queue.step(begun)
 
         return take
 
     def _poll(self) -> None:
-        if self._desk is not None and self._desk.busy:
-            self._desk.step()
+        if self._queue is not None and self._queue.busy:
+            self._queue.step()
 
     def _on_instruction(self, message: String) -> None:
-        if self._desk is not None and self._active:
-            self._desk.accept(Request(message.data, "", "", self._publish_outcome, lambda *_: None))
+        if self._queue is not None and self._active:
+            self._queue.accept(InstructionRequest(message.data, "", "", self._publish_outcome, lambda *_: None))
 
     def _on_goal(self, _: ResolveInstruction.Goal) -> GoalResponse:
         self._came_ns = self._now_ns()  # the client hears of acceptance before _on_accepted runs
         return GoalResponse.ACCEPT if self._active else GoalResponse.REJECT
 
     def _on_accepted(self, goal: ServerGoalHandle) -> None:
-        def reply(outcome: Outcome) -> None:
+        def reply(outcome: RequestOutcome) -> None:
             if self._stopped:
                 return
             goal.execute(lambda handle: self._execute(handle, outcome))
@@ -306,10 +306,10 @@ class ResolverNode(LifecycleNode):
             goal.publish_feedback(ResolveInstruction.Feedback(stage=stage, message=words))
 
         asked = goal.request
-        request = Request(asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress)
-        if self._desk is not None:
+        request = InstructionRequest(asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress)
+        if self._queue is not None:
             self._goals[bytes(goal.goal_id.uuid)] = request
-            self._desk.accept(request, self._came_ns)
+            self._queue.accept(request, self._came_ns)
 
     def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
         request = self._goals.get(bytes(goal.goal_id.uuid))
@@ -319,13 +319,13 @@ class ResolverNode(LifecycleNode):
         self._wake(lambda: self._withdraw(request))
         return CancelResponse.ACCEPT
 
-    def _withdraw(self, request: Request) -> None:
-        if self._desk is not None:
-            self._desk.cancel(request, "the client cancelled the goal")
+    def _withdraw(self, request: InstructionRequest) -> None:
+        if self._queue is not None:
+            self._queue.cancel(request, "the client cancelled the goal")
 
     # -------------------------------------------------------------------------------------------- out
 
-    def _execute(self, goal: ServerGoalHandle, outcome: Outcome) -> ResolveInstruction.Result:
+    def _execute(self, goal: ServerGoalHandle, outcome: RequestOutcome) -> ResolveInstruction.Result:
         """End a goal: the answer is there already."""
         self._goals.pop(bytes(goal.goal_id.uuid), None)
         status = outcome.resolution.status
@@ -338,15 +338,15 @@ class ResolverNode(LifecycleNode):
             goal.succeed()
         else:
             goal.abort()
-        if self._desk is not None:
-            self._desk.sent(outcome)
+        if self._queue is not None:
+            self._queue.sent(outcome)
         return result
 
-    def _message(self, outcome: Outcome) -> ResolutionMessage:
+    def _message(self, outcome: RequestOutcome) -> ResolutionMessage:
         return messages.resolution_message(outcome.resolution, outcome.frame.frame_id if outcome.frame else "")
 
-    def _publish_outcome(self, outcome: Outcome) -> None:
-        if self._desk is None or self._stopped:  # taken down meanwhile
+    def _publish_outcome(self, outcome: RequestOutcome) -> None:
+        if self._queue is None or self._stopped:  # taken down meanwhile
             return
         message = self._message(outcome)
         self._resolution.publish(message)
@@ -360,8 +360,10 @@ class ResolverNode(LifecycleNode):
             self._drawer.submit(self._aside, "the objects could not be listed", self._listed, self._objects, outcome)
         self.get_logger().info(f"{message.status.name}: {message.status.message}")
 
-    def _aside(self, what: str, make: Callable[[RgbdFrame, Outcome], Any], publisher: Any, outcome: Outcome) -> None:
-        """Make a message about an answer's picture on a thread of its own; publish it from the executor's."""
+    def _aside(
+        self, what: str, make: Callable[[RgbdFrame, RequestOutcome], Any], publisher: Any, outcome: RequestOutcome
+    ) -> None:
+        """Make a message about an answer's image on a thread of its own; publish it from the executor's."""
         if outcome.frame is None:
             return
         try:
@@ -371,11 +373,11 @@ class ResolverNode(LifecycleNode):
             return
         self._wake(lambda: publisher.publish(message))
 
-    def _drawn(self, frame: RgbdFrame, outcome: Outcome) -> Image:
-        picture = draw(frame, outcome.detections, outcome.resolution, self._settings.resolver)
-        return self._composer.image_rgb(picture, self._composer.header(frame.stamp_ns, frame.frame_id))
+    def _drawn(self, frame: RgbdFrame, outcome: RequestOutcome) -> Image:
+        image = draw(frame, outcome.detections, outcome.resolution, self._settings.resolver)
+        return self._composer.image_rgb(image, self._composer.header(frame.stamp_ns, frame.frame_id))
 
-    def _listed(self, frame: RgbdFrame, outcome: Outcome) -> Any:
+    def _listed(self, frame: RgbdFrame, outcome: RequestOutcome) -> Any:
         from spatial_vlm_ros.nodes.perception.objects import objects_message
 
         return objects_message(frame, outcome.detections, outcome.resolution, self._settings.resolver)
@@ -397,30 +399,30 @@ class ResolverNode(LifecycleNode):
             self._guard.trigger()
 
     def _on_jump(self, jump: TimeJump) -> None:
-        if self._desk is not None and (jump.delta.nanoseconds < 0 or jump.clock_change):
-            self._desk.time_jumped()
+        if self._queue is not None and (jump.delta.nanoseconds < 0 or jump.clock_change):
+            self._queue.time_jumped()
 
     # -------------------------------------------------------------------------------------------- parameters
 
     def _check_parameters(self, changes: list[Parameter]) -> Any:
-        return parameters.check(self, changes, configured=self._desk is not None)
+        return parameters.check(self, changes, configured=self._queue is not None)
 
     def _use_parameters(self, _: list[Parameter]) -> None:
-        if self._desk is None:
+        if self._queue is None:
             return
         topics, before, self._settings = self._topics(), self._settings, parameters.read(self)
-        collected, recent = self._desk.intake, self._desk.recent
+        collected, recent = self._queue.assembler, self._queue.recent
         streams, depth = self._settings.streams, self._settings.resolver.depth
         if before.streams != streams or (self._robot is not None and before.resolver.depth != depth):
             if self._robot is not None:
                 self._robot = replace(self._robot, padding=streams.robot_padding, depth=depth)
-            collected = Intake(streams, not self._settings.node.grounder, robot=self._robot)
-            collected.continue_from(self._desk.intake)
+            collected = FrameAssembler(streams, not self._settings.node.grounder, robot=self._robot)
+            collected.continue_from(self._queue.assembler)
             if recent is not None:
                 recent = RecentFrames(streams, collected.transforms, self._robot)
-                recent.continue_from(self._desk.intake)
-        self._desk.change(self._settings, collected, recent)
-        self._desk.topics = self._resolved_topics()
+                recent.continue_from(self._queue.assembler)
+        self._queue.change(self._settings, collected, recent)
+        self._queue.topics = self._resolved_topics()
         if self._grounder is not None:
             self._grounder.timeout_s = self._settings.node.grounder_timeout
         if self._active and topics != self._topics():

@@ -13,7 +13,7 @@ from spatial_vlm_interfaces.srv import SelectDetection
 
 from spatial_vlm_ros.errors import CancelledError
 from spatial_vlm_ros.nodes import messages
-from spatial_vlm_ros.nodes.perception.request_queue import Outcome, Request
+from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome
 from spatial_vlm_ros.resolver import refusal
 from spatial_vlm_ros.streams.detections import names_of
 
@@ -21,11 +21,11 @@ NAME = "select_detection"
 
 
 class Selection:
-    """Serves `select_detection` from a desk.
+    """Serves `select_detection` from a queue.
 
     Args:
         node: that offers it.
-        accept: takes a request to the desk; None while the node is not active.
+        accept: takes a request to the queue; None while the node is not active.
         publish: publishes an answer, after the caller has it.
         wake: runs a function on the executor's thread.
     """
@@ -33,8 +33,8 @@ class Selection:
     def __init__(
         self,
         node: Node,
-        accept: Callable[[], Callable[[Request], None] | None],
-        publish: Callable[[Outcome], None],
+        accept: Callable[[], Callable[[InstructionRequest], None] | None],
+        publish: Callable[[RequestOutcome], None],
         wake: Callable[[Callable[[], Any]], None],
     ) -> None:
         self._node, self._accept, self._publish, self._wake = node, accept, publish, wake
@@ -47,21 +47,21 @@ class Selection:
 
     async def _serve(self, asked: SelectDetection.Request, _: SelectDetection.Response) -> SelectDetection.Response:
         answered: Future = Future(executor=self._node.executor)
-        request = Request(
+        request = InstructionRequest(
             asked.instruction, asked.frame_of_reference, asked.dialogue_id, answered.set_result, lambda *_: None,
             found=asked.detections,
         )  # fmt: skip
         accept = self._accept()
         if accept is None:
             error = CancelledError("the resolver is not active")
-            return response(Outcome(refusal(asked.instruction, error)), asked.detections)
+            return response(RequestOutcome(refusal(asked.instruction, error)), asked.detections)
         accept(request)
         outcome = await answered
         self._wake(lambda: self._publish(outcome))
         return response(outcome, asked.detections)
 
 
-def response(outcome: Outcome, detections: Any) -> SelectDetection.Response:
+def response(outcome: RequestOutcome, detections: Any) -> SelectDetection.Response:
     """An answer as the response to the detections of a vision_msgs/Detection2DArray."""
     answer = outcome.resolution
     frame_id = outcome.frame.frame_id if outcome.frame else ""

@@ -46,7 +46,7 @@ LINKS = (
     "panda_rightfinger",
 )
 WRIST = "wrist/"
-_HEIGHTS = {640: 480, 1280: 720}  # width → height of the usual pictures; others are 4:3
+_HEIGHTS = {640: 480, 1280: 720}  # width → height of the usual images; others are 4:3
 _TICK = 0.01  # s of simulated time between two messages on /clock
 _VERDICTS = 0.5  # s of simulated time between two verdicts
 _BEGUN_NS = messages.SECOND  # simulated time at the start: 0 means that there is no time yet

@@ -21,7 +21,7 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.sim.arm.cell import ArmCell
-from spatial_vlm_ros.sim.arm.following import GOAL_TIME, STOPPED, Ended, Tolerances
+from spatial_vlm_ros.sim.arm.following import GOAL_TIME, STOPPED, Tolerances, TrajectoryOutcome
 from spatial_vlm_ros.sim.arm.running import RunningCell
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory, in_order
 
@@ -66,7 +66,7 @@ class TrajectoryServer:
             node,
             FollowJointTrajectory,
             name,
-            execute_callback=lambda handle: self._end(handle, Ended(_INVALID_GOAL, "never begun")),
+            execute_callback=lambda handle: self._end(handle, TrajectoryOutcome(_INVALID_GOAL, "never begun")),
             goal_callback=self._on_goal,
             handle_accepted_callback=self._on_accepted,
             cancel_callback=self._on_cancel,
@@ -109,7 +109,7 @@ class TrajectoryServer:
         try:
             self._running.ask(begin)
         except SpatialVlmError as error:
-            self._finish(goal, Ended(_INVALID_GOAL, str(error)))
+            self._finish(goal, TrajectoryOutcome(_INVALID_GOAL, str(error)))
 
     def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
         if goal is not self._goal:
@@ -134,7 +134,7 @@ class TrajectoryServer:
         position, velocity = joints.position[:_ARM], joints.velocity[:_ARM]
         ended = cell.follower.ended(cell.time, position, velocity)
         if ended is None and self._withdrawn and not cell.follower.moving and np.abs(velocity).max() <= STOPPED:
-            ended = Ended(FollowJointTrajectory.Result.SUCCESSFUL, "withdrawn; the arm stands still")
+            ended = TrajectoryOutcome(FollowJointTrajectory.Result.SUCCESSFUL, "withdrawn; the arm stands still")
         if ended is not None:
             self._goal = None
             self._wake(partial(self._finish, goal, ended))
@@ -156,12 +156,12 @@ class TrajectoryServer:
 
     # -------------------------------------------------------------------------------------------- ends
 
-    def _finish(self, goal: ServerGoalHandle, ended: Ended) -> None:
+    def _finish(self, goal: ServerGoalHandle, ended: TrajectoryOutcome) -> None:
         if goal is self._goal:
             self._goal = None
         goal.execute(lambda handle: self._end(handle, ended))
 
-    def _end(self, goal: ServerGoalHandle, ended: Ended) -> Any:
+    def _end(self, goal: ServerGoalHandle, ended: TrajectoryOutcome) -> Any:
         result = FollowJointTrajectory.Result(error_code=ended.code, error_string=ended.words)
         if goal.is_cancel_requested:
             goal.canceled()

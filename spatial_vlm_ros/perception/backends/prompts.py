@@ -17,13 +17,13 @@ from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.onboard import option
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import LESS_SPECIFIC, NONE, SAME, label_fit
-from spatial_vlm_ros.perception.replies import Found, printable
+from spatial_vlm_ros.perception.replies import NamedObject, printable
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 MOST_TOKENS = 8192  # of a reply; a hundred boxes take half of it
-LONGEST_PHRASE = 200  # characters; what names a thing is shorter, what gives orders is often longer
-SAME_BOX = 0.8  # IoU from which boxes that were asked for by different names are one thing
+LONGEST_PHRASE = 200  # characters; what names an object is shorter, what gives orders is often longer
+SAME_BOX = 0.8  # IoU from which boxes that were asked for by different names are one object
 
 _TOKEN_LIKE = re.compile(r"<[^<>]*>|\[/?[A-Z_]{2,}\]")
 _NOT_IN_PHRASES = re.compile(r"[^\w\s\-'’.,%/&+]|_")
@@ -55,12 +55,14 @@ def quoted(words: str) -> str:
     return kept
 
 
-def grounding(asked: Mapping[str, tuple[Found, ...]], phrases: Sequence[NounPhrase], rgb: Rgb, model: str) -> Grounding:
+def grounding(
+    asked: Mapping[str, tuple[NamedObject, ...]], phrases: Sequence[NounPhrase], rgb: Rgb, model: str
+) -> Grounding:
     """Detections and match matrix from boxes that were asked for by name.
 
-    Boxes asked for by different names are one thing where they overlap by SAME_BOX. A thing fits the phrases that it
+    Boxes asked for by different names are one object where they overlap by SAME_BOX. An object fits the phrases that it
     was found for: wholly, or in part (labels.LESS_SPECIFIC) if the model called it something else in that reply. Its
-    label never makes it fit another phrase, for a label may be no more than a word that is written on the thing.
+    label never makes it fit another phrase, for a label may be no more than a word that is written on the object.
     Everything fits "object".
 
     Args:
@@ -70,18 +72,18 @@ def grounding(asked: Mapping[str, tuple[Found, ...]], phrases: Sequence[NounPhra
         model: for messages.
 
     Raises:
-        ModelError: a box lies outside the picture or has no area.
+        ModelError: a box lies outside the image or has no area.
     """
-    things = _things(asked)
+    objects = _objects(asked)
     try:
-        given = [_detection(number, one, next(iter(labels))) for number, (one, labels) in enumerate(things, 1)]
+        given = [_detection(number, one, next(iter(labels))) for number, (one, labels) in enumerate(objects, 1)]
         detections = check_detections(given, rgb.shape[1], rgb.shape[0])
     except InputError as error:
         raise ModelError(model, f"its boxes cannot be used: {error}", "try another model or picture size") from error
-    match = np.zeros((len(phrases), len(things)))
+    match = np.zeros((len(phrases), len(objects)))
     for p, phrase in enumerate(phrases):
         category = quoted(phrase.category)
-        for n, (_, labels) in enumerate(things):
+        for n, (_, labels) in enumerate(objects):
             if category in labels:
                 fits = label_fit(phrase.category, labels[category] or phrase.category) > NONE
                 match[p, n] = SAME if fits else LESS_SPECIFIC
@@ -90,30 +92,30 @@ def grounding(asked: Mapping[str, tuple[Found, ...]], phrases: Sequence[NounPhra
     return Grounding(detections, match)
 
 
-def _things(asked: Mapping[str, tuple[Found, ...]]) -> list[tuple[Found, dict[str, str]]]:
-    """Different things: the surest box of each, and the label that it was given for each name it was asked for by."""
-    things: list[tuple[Found, dict[str, str]]] = []
+def _objects(asked: Mapping[str, tuple[NamedObject, ...]]) -> list[tuple[NamedObject, dict[str, str]]]:
+    """Different objects: the surest box of each, and the label that it was given for each name it was asked for by."""
+    objects: list[tuple[NamedObject, dict[str, str]]] = []
     for category, found in asked.items():
-        before = len(things)
+        before = len(objects)
         for one in found:
-            best = max(range(before), key=lambda n: overlap(things[n][0], one), default=None)
-            if best is None or overlap(things[best][0], one) < SAME_BOX or category in things[best][1]:
-                things.append((one, {category: one.label}))
+            best = max(range(before), key=lambda n: overlap(objects[n][0], one), default=None)
+            if best is None or overlap(objects[best][0], one) < SAME_BOX or category in objects[best][1]:
+                objects.append((one, {category: one.label}))
             else:
-                kept, labels = things[best]
+                kept, labels = objects[best]
                 surer = max(kept, one, key=lambda either: either.score or 0.0)
-                things[best] = (surer, {**labels, category: one.label})
-    return things
+                objects[best] = (surer, {**labels, category: one.label})
+    return objects
 
 
-def _detection(number: int, found: Found, category: str) -> Detection:
+def _detection(number: int, found: NamedObject, category: str) -> Detection:
     box = found.box_xyxy
     if box is None:
         raise InputError(f"thing {number} of {category!r}", "no box", "a box", "ask for boxes")
     return Detection(f"{category} {number}", found.label or category, found.score or 0.0, box)
 
 
-def overlap(one: Found, other: Found) -> float:
+def overlap(one: NamedObject, other: NamedObject) -> float:
     """Intersection over union of two boxes, 0 to 1; 0 where one has none."""
     if one.box_xyxy is None or other.box_xyxy is None:
         return 0.0
@@ -218,7 +220,7 @@ def check_whole(reply: Reply, settings: Any, model: str) -> None:
 
 
 def check_rgb(rgb: Rgb) -> None:
-    """Refuse what is no picture.
+    """Refuse what is no image.
 
     Raises:
         ShapeError: not (H, W, 3) uint8, or without pixels.

@@ -23,7 +23,7 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Move:
-    """Put a thing elsewhere at once: its foot at `to`, metres in `panda_link0`, turned by `yaw` radians."""
+    """Put an object elsewhere at once: its foot at `to`, metres in `panda_link0`, turned by `yaw` radians."""
 
     id: str
     to: Vector3
@@ -32,7 +32,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Remove:
-    """Take a thing away."""
+    """Take an object away."""
 
     id: str
 

@@ -51,7 +51,7 @@ def _vague(pairs: Pairs) -> Array:
 
 
 def space_between(pairs: Pairs) -> Array:
-    """(T, A) gap between two things in whatever direction."""
+    """(T, A) gap between two objects in whatever direction."""
     return pairs.space
 
 

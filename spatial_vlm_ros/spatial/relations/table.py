@@ -23,7 +23,7 @@ _BLOCK = 65_536  # pairs of target and anchor measured at once: their arrays sta
 
 
 @dataclass(frozen=True, eq=False)
-class Relation:
+class RelationMeasure:
     """One relation; called with pairs it gives (T, A) margins in metres and their standard deviations.
 
     Args:
@@ -94,20 +94,22 @@ class Relation:
 
 
 def _all(name: str, measure: Measure, *, framed: bool = False, gap: Callable[[Pairs], Array] | None = None,
-         only_stated: bool = False) -> Relation:  # fmt: skip
-    return Relation(name, "all", measure, framed=framed, gap=gap, only_stated=only_stated)
+         only_stated: bool = False) -> RelationMeasure:  # fmt: skip
+    return RelationMeasure(name, "all", measure, framed=framed, gap=gap, only_stated=only_stated)
 
 
-def _any(name: str, measure: Measure, *, framed: bool = False, gap: Callable[[Pairs], Array] | None = None) -> Relation:
-    return Relation(name, "any", measure, framed=framed, gap=gap)
+def _any(
+    name: str, measure: Measure, *, framed: bool = False, gap: Callable[[Pairs], Array] | None = None
+) -> RelationMeasure:
+    return RelationMeasure(name, "any", measure, framed=framed, gap=gap)
 
 
 def _between(layout: Layout, _: Viewpoint, targets: Indices, first: Indices, second: Indices) -> Measured:
     return groups.between(layout, targets, first, second)
 
 
-def _one(name: str, measure: Measure, *, framed: bool = False, two: MeasureTwo | None = None) -> Relation:
-    return Relation(name, "one", measure, framed=framed, two=two)
+def _one(name: str, measure: Measure, *, framed: bool = False, two: MeasureTwo | None = None) -> RelationMeasure:
+    return RelationMeasure(name, "one", measure, framed=framed, two=two)
 
 
 _TABLE = (
@@ -134,8 +136,8 @@ _TABLE = (
     _all("far from", distances.far_from),
     _all("at a distance from", distances.at_a_distance, gap=distances.space_between, only_stated=True),
     _any("around", distances.around),
-    Relation("between", "two", two=_between),
-    Relation("among", "set", group=groups.among),
+    RelationMeasure("between", "two", two=_between),
+    RelationMeasure("among", "set", group=groups.among),
     _any("at the edge of", parts.at_the_edge),
     _any("at the corner of", parts.at_the_corner),
     _any("at the centre of", parts.at_the_centre),
@@ -156,7 +158,7 @@ _TABLE = (
     ),
 )
 
-RELATIONS: Mapping[str, Relation] = MappingProxyType({relation.name: relation for relation in _TABLE})
+RELATIONS: Mapping[str, RelationMeasure] = MappingProxyType({relation.name: relation for relation in _TABLE})
 """Every relation that is measured, by canonical name. Closest to, farthest from and other than compare or exclude."""
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained model as ONNX: fixed picture size, any number of phrases."""
+"""A trained model as ONNX: fixed image size, any number of phrases."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ OUTPUTS = ("heat", "box", "kernel", "prototypes")
 OPSET = 18
 
 
-class _OnePicture(nn.Module):
-    """The model asked of one picture, its output as a plain tuple."""
+class _OneImage(nn.Module):
+    """The model asked of one image, its output as a plain tuple."""
 
     def __init__(self, model: CompactModel) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter about itself
             torch.onnx.export(
-                _OnePicture(model.cpu()),
+                _OneImage(model.cpu()),
                 (pixels, words),
                 path,
                 input_names=["pixels", "words"],

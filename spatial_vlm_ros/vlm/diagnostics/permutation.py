@@ -18,7 +18,7 @@ from torch import Tensor
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.types.proportions import Interval, Share, wilson
-from spatial_vlm_ros.vlm.diagnostics.items import Answerer, Item, ask
+from spatial_vlm_ros.vlm.diagnostics.items import Answerer, ProbeItem, ask
 from spatial_vlm_ros.vlm.diagnostics.scores import paired_difference
 from spatial_vlm_ros.vlm.parts import Change, Parts, image_tokens_changed
 
@@ -124,7 +124,7 @@ def pooled(grid: tuple[int, int], side: int) -> Change:
 def permutation_sensitivity(
     parts: Parts,
     answerer: Answerer,
-    items: Sequence[Item],
+    items: Sequence[ProbeItem],
     seeds: Sequence[int] = (0, 1, 2),
     original: Answers | None = None,
 ) -> Permutation:
@@ -157,7 +157,7 @@ def permutation_sensitivity(
 def pooling(
     parts: Parts,
     answerer: GridAnswerer,
-    items: Sequence[Item],
+    items: Sequence[ProbeItem],
     sides: Sequence[int] = (16, 8, 4, 1),
     original: Answers | None = None,
 ) -> tuple[Pooled, ...]:
@@ -190,7 +190,7 @@ def pooling(
     return tuple(told)
 
 
-def right(answerer: Answerer, items: Sequence[Item]) -> Answers:
+def right(answerer: Answerer, items: Sequence[ProbeItem]) -> Answers:
     """(N,) whether plain questions are answered rightly."""
     return np.array([ask(answerer, item.plain) == item.truth for item in items])
 

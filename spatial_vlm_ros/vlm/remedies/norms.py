@@ -89,7 +89,7 @@ def image_norms(parts: Parts, batches: Iterable[Mapping[str, Any]]) -> Norms:
         batches: what its processor gave, for one call of the model each.
 
     Raises:
-        InputError: no batch, or one without a picture.
+        InputError: no batch, or one without an image.
         ModelError: a token is no number.
     """
     found: list[Tensor] = []

@@ -25,13 +25,13 @@ from spatial_vlm_ros.vlm.remedies.positions import Installed, install
 
 
 @dataclass(frozen=True)
-class Prescription:
+class RequestedRemedies:
     """What one asks for; nothing by default. What a checkpoint was trained with comes without being asked for.
 
     Args:
         norm_dose: of `norms.MeanNorm`, 0 to 1; above 0 to be allowed.
         positions: name of a scheme, one of `position_schemes.AXES`.
-        attention: factors that attention to the picture is scaled by; prompts then go through the model one by one.
+        attention: factors that attention to the image is scaled by; prompts then go through the model one by one.
         allow_untrained: although the checkpoint was trained with other positions, or with other norms.
 
     Raises:
@@ -69,7 +69,7 @@ def read_attention(text: str, model: str) -> Settings:
     return ScalingVis(alpha)
 
 
-class Treatment:
+class AppliedRemedies:
     """Remedies on a model; made by `treat`."""
 
     def __init__(self, parts: Parts, attention: Settings | None, taking_off: ExitStack) -> None:
@@ -92,12 +92,12 @@ class Treatment:
         self._taking_off.close()
 
 
-def treat(model: nn.Module, prescription: Prescription, folder: Path, tokenizer: Any) -> Treatment:
+def treat(model: nn.Module, requested: RequestedRemedies, folder: Path, tokenizer: Any) -> AppliedRemedies:
     """Put remedies on a model as it was loaded; where one of them cannot be, none is.
 
     Args:
         model: of transformers.
-        prescription: what is asked for.
+        requested: what is asked for.
         folder: of the checkpoint, where what its remedies learnt is.
         tokenizer: of the model: tells which rows of its table of embeddings are words, for the mean of their norms.
 
@@ -109,7 +109,7 @@ def treat(model: nn.Module, prescription: Prescription, folder: Path, tokenizer:
             besides those it was trained with, unless allowed; a decoder in which attention cannot be scaled.
         InputError: a scheme that does not fit the model.
     """
-    parts, marks, wanted = parts_of(model), trained_with(model), prescription.positions
+    parts, marks, wanted = parts_of(model), trained_with(model), requested.positions
     moved = wanted is not None and wanted != trained_positions(parts).scheme
     with ExitStack() as stack:
         for name, value in marks.items():
@@ -117,12 +117,12 @@ def treat(model: nn.Module, prescription: Prescription, folder: Path, tokenizer:
                 stack.callback(_put_marked(parts, name, value, folder).remove)
         if wanted is not None and moved:
             settings = Positions(wanted)
-            stack.callback(_put_positions(parts, settings, folder, prescription.allow_untrained).remove)
-        if prescription.norm_dose is not None:
-            stack.callback(_put_dose(parts, prescription.norm_dose, tokenizer, prescription.allow_untrained).remove)
-        if prescription.attention is not None:
+            stack.callback(_put_positions(parts, settings, folder, requested.allow_untrained).remove)
+        if requested.norm_dose is not None:
+            stack.callback(_put_dose(parts, requested.norm_dose, tokenizer, requested.allow_untrained).remove)
+        if requested.attention is not None:
             check_decoder(parts)
-        return Treatment(parts, prescription.attention, stack.pop_all())
+        return AppliedRemedies(parts, requested.attention, stack.pop_all())
 
 
 def _put_dose(parts: Parts, dose: float, tokenizer: Any, allow_untrained: bool) -> Any:

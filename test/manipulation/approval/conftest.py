@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A desk with a record and a clock that tests set, and things to lay on it."""
+"""A broker with a record and a clock that tests set, and objects to lay on it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
-from spatial_vlm_ros.manipulation.approval.broker import ApprovalDesk
-from spatial_vlm_ros.manipulation.approval.proposal import Decision, Phase, Preview, Proposal, Question
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
+from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonQuestion, Phase, Preview, Proposal
 from spatial_vlm_ros.types import Candidate, ClauseMeasurement, ClauseState
 
 
 def png(width: int = 64, height: int = 48, grey: int = 120) -> bytes:
-    """A grey picture."""
+    """A grey image."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -45,9 +45,9 @@ class Clock:
 
 @dataclasses.dataclass
 class Office:
-    """A desk, its record and its clock."""
+    """A broker, its record and its clock."""
 
-    desk: ApprovalDesk
+    broker: ApprovalBroker
     audit: AuditLog
     clock: Clock
     numbers: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1))
@@ -79,7 +79,7 @@ class Office:
         }
         return Proposal(**(fields | changed))
 
-    def question(self, **changed: Any) -> Question:
+    def question(self, **changed: Any) -> PersonQuestion:
         fields: dict[str, Any] = {
             "dialogue_id": f"q{next(self.numbers)}",
             "sentence": "the chick",
@@ -87,7 +87,7 @@ class Office:
             "answers": ("the bonnet one", "the ribbon one"),
             "picture": png(),
         }
-        return Question(**(fields | changed))
+        return PersonQuestion(**(fields | changed))
 
     @staticmethod
     def says(proposal: Proposal, approve: bool = True, operator: str = "Ann", **changed: Any) -> Decision:
@@ -102,13 +102,13 @@ class Office:
 
     def proposed(self, **changed: Any) -> Proposal:
         proposal = self.proposal(**changed)
-        self.desk.propose(proposal)
+        self.broker.propose(proposal)
         return proposal
 
     def approved(self, **changed: Any) -> tuple[Proposal, Decision]:
         proposal = self.proposed(**changed)
-        self.desk.decide(self.says(proposal))
-        return proposal, self.desk.wait(proposal.goal_id)
+        self.broker.decide(self.says(proposal))
+        return proposal, self.broker.wait(proposal.goal_id)
 
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.audit.path.read_text("ascii").splitlines()]
@@ -121,7 +121,7 @@ class Office:
 def office(tmp_path: Path) -> Iterator[Office]:
     clock = Clock()
     with AuditLog(tmp_path / "audit.jsonl", clock, lambda: 1_800_000_000.0) as audit:
-        yield Office(ApprovalDesk(audit, clock), audit, clock)
+        yield Office(ApprovalBroker(audit, clock), audit, clock)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spatial_vlm_ros.manipulation.approval.view import Stage
+from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -40,7 +40,7 @@ def browser(chromium: Browser) -> Browser:
 
 @pytest.fixture
 def page(office: Any) -> Iterator[Page]:
-    with serve(office.desk) as page:
+    with serve(office.broker) as page:
         yield page
 
 
@@ -67,7 +67,7 @@ def test_signing_in_and_approving_by_keyboard_alone(browser: Browser, page: Page
     browser.until("the way back", lambda: browser.focused == APPROVE)
     browser.press(Keys.ENTER)
     browser.until_says("Approved by Ann")
-    assert office.desk.wait(proposal.goal_id) == office.says(proposal)
+    assert office.broker.wait(proposal.goal_id) == office.says(proposal)
 
 
 def test_the_first_tab_leads_past_the_header(browser: Browser, page: Page, office: Any) -> None:
@@ -86,7 +86,7 @@ def test_enter_in_a_field_never_approves(browser: Browser, page: Page, office: A
     browser.until("the plan can be decided", lambda: (b := browser.button(REJECT)) and b.is_enabled())
     browser.driver.find_element("id", "reason").send_keys("the wrong cup", Keys.ENTER)
     browser.until_says("Rejected by Ann: the wrong cup")
-    assert not office.desk.wait(proposal.goal_id).approve
+    assert not office.broker.wait(proposal.goal_id).approve
 
 
 @pytest.mark.parametrize("key", [Keys.ENTER, Keys.SPACE])
@@ -100,18 +100,18 @@ def test_a_key_pressed_before_one_has_looked_does_nothing(browser: Browser, page
     browser.press(key)
     browser.until("the plan can be decided", lambda: browser.button(APPROVE).is_enabled())
     browser.press(key)
-    assert office.desk.view.stage is Stage.PROPOSED
+    assert office.broker.view.stage is ApprovalStage.PROPOSED
     assert office.events().count("REFUSED") == 0
 
 
 def test_answering_in_words(browser: Browser, page: Page, office: Any) -> None:
     sign_in(browser, page)
     question = office.question()
-    office.desk.ask(question)
+    office.broker.ask(question)
     browser.until("the question can be answered", lambda: (b := browser.button("Send answer")) and b.is_enabled())
     browser.driver.find_element("id", "text").send_keys("the ribbon one", Keys.ENTER)
     browser.until_says("Ann answered: the ribbon one")
-    assert office.desk.wait_answer(question.dialogue_id).text == "the ribbon one"
+    assert office.broker.wait_answer(question.dialogue_id).text == "the ribbon one"
 
 
 # ------------------------------------------------------------------------------------------------ live
@@ -126,9 +126,9 @@ def test_an_open_page_follows_the_desk(browser: Browser, page: Page, office: Any
     assert browser.driver.title.startswith("A plan is waiting")
     browser.click(APPROVE)
     browser.until_says("Approved by Ann")
-    office.desk.begin(office.desk.wait(proposal.goal_id))
+    office.broker.begin(office.broker.wait(proposal.goal_id))
     browser.until_says("is being carried out")
-    office.desk.end(proposal.goal_id, "the chick is held")
+    office.broker.end(proposal.goal_id, "the chick is held")
     browser.until_says("the chick is held")
 
 
@@ -161,7 +161,7 @@ def test_focus_is_not_lost_when_the_page_changes(browser: Browser, page: Page, o
     proposal = office.proposed()
     browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
     browser.tab_to(APPROVE)
-    office.desk.withdraw(proposal.goal_id, "the scene has changed")
+    office.broker.withdraw(proposal.goal_id, "the scene has changed")
     browser.until_says("the scene has changed")
     browser.until("the heading has the focus", lambda: browser.focused == "Nothing is waiting for you")
 
@@ -178,8 +178,8 @@ def test_a_lost_connection_is_said_and_nothing_can_be_decided(browser: Browser, 
 def test_requesting_a_stop_while_it_runs(browser: Browser, page: Page, office: Any) -> None:
     sign_in(browser, page)
     heard: list[str] = []
-    office.desk.on_stop(heard.append)
-    office.desk.begin(office.approved()[1])
+    office.broker.on_stop(heard.append)
+    office.broker.begin(office.approved()[1])
     browser.until_says("is being carried out")
     assert "not an emergency stop" in browser.text("header")
     browser.click("Request stop")
@@ -191,7 +191,7 @@ def test_two_operators_see_what_the_other_decided(browser: Browser, page: Page, 
     sign_in(browser, page)
     proposal = office.proposed()
     browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
-    office.desk.decide(office.says(proposal, approve=False, operator="Bob", reason="no"))
+    office.broker.decide(office.says(proposal, approve=False, operator="Bob", reason="no"))
     browser.until_says("Rejected by Bob: no")
 
 
@@ -207,13 +207,13 @@ def test_everything_works_without_scripts(page: Page, office: Any) -> None:
         assert browser.text("#live") == ""  # no script has run
         browser.click(APPROVE)
         browser.until_says("Approved by Ann")
-        office.desk.begin(office.desk.wait(proposal.goal_id))
+        office.broker.begin(office.broker.wait(proposal.goal_id))
         browser.until_says("is being carried out")
         browser.click("Request stop")
         browser.until_says("A stop was requested")
-        office.desk.end(proposal.goal_id, "stopped")
+        office.broker.end(proposal.goal_id, "stopped")
         question = office.question()
-        office.desk.ask(question)
+        office.broker.ask(question)
         browser.until_says("A question is waiting")
         browser.click("the ribbon one")
         browser.until_says("Ann answered")
@@ -225,7 +225,7 @@ def test_everything_works_without_scripts(page: Page, office: Any) -> None:
 
 
 def _asked(office: Any) -> None:
-    office.desk.ask(office.question())
+    office.broker.ask(office.question())
 
 
 def _proposed(office: Any) -> None:
@@ -237,12 +237,12 @@ def _approved(office: Any) -> None:
 
 
 def _running(office: Any) -> None:
-    office.desk.begin(office.approved()[1])
+    office.broker.begin(office.approved()[1])
 
 
 def _stopping(office: Any) -> None:
     _running(office)
-    office.desk.request_stop("Ann")
+    office.broker.request_stop("Ann")
 
 
 def _expired(office: Any) -> None:
@@ -251,13 +251,13 @@ def _expired(office: Any) -> None:
 
 
 def _rejected(office: Any) -> None:
-    office.desk.decide(office.says(office.proposed(), approve=False, reason="the wrong cup"))
+    office.broker.decide(office.says(office.proposed(), approve=False, reason="the wrong cup"))
 
 
 def _unrecorded(office: Any) -> None:
     office.proposed()
     office.audit.close()
-    office.desk.withdraw(office.desk.view.id, "the scene has changed")
+    office.broker.withdraw(office.broker.view.id, "the scene has changed")
 
 
 STATES: dict[str, Callable[[Any], None]] = {
@@ -313,7 +313,7 @@ def test_a_refusal_is_accessible(browser: Browser, page: Page, office: Any, axe_
     proposal = office.proposed()
     browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
     browser.script("window.fetch = () => new Promise(() => {})")  # the page does not hear that Bob was first
-    office.desk.decide(office.says(proposal, approve=False, operator="Bob"))
+    office.broker.decide(office.says(proposal, approve=False, operator="Bob"))
     browser.button(APPROVE).click()
     browser.until_says("Rejected by Bob")
     assert browser.text("h1") == "Not accepted"

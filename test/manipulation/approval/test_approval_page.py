@@ -15,7 +15,7 @@ from approval_visitor import Visitor
 from spatial_vlm_ros.errors import ApprovalExpiredError, InputError
 from spatial_vlm_ros.manipulation.approval.drawing import HEIGHT, WIDTH, side_views
 from spatial_vlm_ros.manipulation.approval.guard import Guard, is_loopback, names_of
-from spatial_vlm_ros.manipulation.approval.view import Stage
+from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -27,7 +27,7 @@ TOKEN = "t" * 43
 
 @pytest.fixture
 def page(office: Any) -> Iterator[Page]:
-    with serve(office.desk, token=TOKEN) as page:
+    with serve(office.broker, token=TOKEN) as page:
         yield page
 
 
@@ -150,7 +150,7 @@ def test_nothing_of_the_page_needs_an_inline_script_or_style(ann: Visitor, offic
 
 
 def test_two_pages_on_one_machine_have_cookies_of_their_own(office: Any, ann: Visitor) -> None:
-    with serve(office.desk, token=TOKEN) as other:
+    with serve(office.broker, token=TOKEN) as other:
         bob = Visitor(other.host, other.port)
         bob.cookies = dict(ann.cookies)
         bob.sign_in(TOKEN, "Bob")
@@ -165,7 +165,7 @@ def test_two_pages_on_one_machine_have_cookies_of_their_own(office: Any, ann: Vi
 def test_approving_by_the_page(ann: Visitor, office: Any) -> None:
     proposal = office.proposed()
     assert ann.press("Approve this plan").status == 303
-    assert office.desk.wait(proposal.goal_id) == office.says(proposal)
+    assert office.broker.wait(proposal.goal_id) == office.says(proposal)
     record = next(r for r in office.records() if r["event"] == "APPROVED")
     assert record["remote"].startswith("127.0.0.1:")
     assert "Approve this plan" not in ann.get().text
@@ -174,29 +174,29 @@ def test_approving_by_the_page(ann: Visitor, office: Any) -> None:
 def test_rejecting_by_the_page(ann: Visitor, office: Any) -> None:
     proposal = office.proposed()
     assert ann.press("Reject this plan", reason=" the <b>wrong</b> cup ").status == 303
-    assert office.desk.wait(proposal.goal_id).reason == "the <b>wrong</b> cup"
+    assert office.broker.wait(proposal.goal_id).reason == "the <b>wrong</b> cup"
     assert "&lt;b&gt;wrong&lt;/b&gt;" in ann.get().text
 
 
 def test_answering_by_a_button_or_in_words(ann: Visitor, office: Any) -> None:
     for press in (lambda: ann.press("the ribbon one"), lambda: ann.press("Send answer", text="the ribbon one")):
         question = office.question()
-        office.desk.ask(question)
+        office.broker.ask(question)
         assert press().status == 303
-        assert office.desk.wait_answer(question.dialogue_id).text == "the ribbon one"
+        assert office.broker.wait_answer(question.dialogue_id).text == "the ribbon one"
 
 
 def test_what_an_answer_means_is_on_its_button_and_is_not_sent(ann: Visitor, office: Any) -> None:
     question = office.question(answers=("the left one", "the right one"), means=("c1", "<b>c2</b>\x07"))
-    office.desk.ask(question)
+    office.broker.ask(question)
     assert "the right one (&lt;b&gt;c2&lt;/b&gt;" in ann.get().text
     assert ann.press("the left one (c1)").status == 303
-    assert office.desk.wait_answer(question.dialogue_id).text == "the left one"
+    assert office.broker.wait_answer(question.dialogue_id).text == "the left one"
 
 
 def test_requesting_a_stop_by_the_page(ann: Visitor, page: Page, office: Any) -> None:
     heard: list[str] = []
-    office.desk.on_stop(heard.append)
+    office.broker.on_stop(heard.append)
     assert ann.press("Request stop").status == 303
     nameless = Visitor(page.host, page.port).sign_in(TOKEN, operator="")
     assert nameless.press("Request stop").status == 303
@@ -212,7 +212,7 @@ def test_without_a_name_nothing_is_decided(page: Page, office: Any) -> None:
     reply = nameless.post("/decide", form | named | {"plan_hash": proposal.plan_hash, "decision": "approve"})
     assert reply.status == 400
     assert "operator" in reply.text
-    assert office.desk.view.stage is Stage.PROPOSED
+    assert office.broker.view.stage is ApprovalStage.PROPOSED
 
 
 def test_a_second_operator_is_told_who_was_first(page: Page, ann: Visitor, office: Any) -> None:
@@ -223,18 +223,18 @@ def test_a_second_operator_is_told_who_was_first(page: Page, ann: Visitor, offic
     reply = bob.post(action, form)
     assert reply.status == 409
     assert "Approved by Ann" in reply.text
-    assert office.desk.wait(proposal.goal_id).approve
+    assert office.broker.wait(proposal.goal_id).approve
 
 
 def test_a_form_sent_again_decides_nothing(ann: Visitor, office: Any) -> None:
     proposal = office.proposed()
     action, form = ann.form("Approve this plan")
     assert [ann.post(action, form).status for _ in range(2)] == [303, 409]
-    office.desk.begin(office.desk.wait(proposal.goal_id))
-    office.desk.end(proposal.goal_id, "done")
+    office.broker.begin(office.broker.wait(proposal.goal_id))
+    office.broker.end(proposal.goal_id, "done")
     office.proposed()
     assert ann.post(action, form).status == 409
-    assert office.desk.view.stage is Stage.PROPOSED
+    assert office.broker.view.stage is ApprovalStage.PROPOSED
 
 
 def test_a_form_for_another_plan_decides_nothing(ann: Visitor, office: Any) -> None:
@@ -242,7 +242,7 @@ def test_a_form_for_another_plan_decides_nothing(ann: Visitor, office: Any) -> N
     action, form = ann.form("Approve this plan")
     for changed in ({"plan_hash": "f" * 64}, {"scene_stamp_ns": "5"}):
         assert ann.post(action, form | changed).status == 409
-    assert office.desk.view.stage is Stage.PROPOSED
+    assert office.broker.view.stage is ApprovalStage.PROPOSED
 
 
 def test_a_late_form_is_told_so(ann: Visitor, office: Any) -> None:
@@ -254,7 +254,7 @@ def test_a_late_form_is_told_so(ann: Visitor, office: Any) -> None:
     reply = ann.post(action, form)
     assert (reply.status, "expired after 10 s" in reply.text) == (410, True)
     with pytest.raises(ApprovalExpiredError):
-        office.desk.wait(proposal.goal_id)
+        office.broker.wait(proposal.goal_id)
 
 
 # ------------------------------------------------------------------------------------------------ forged forms
@@ -265,12 +265,12 @@ def test_a_late_form_is_told_so(ann: Visitor, office: Any) -> None:
 def test_a_form_of_another_site_does_nothing(page: Page, office: Any, origin: str | None, button: str) -> None:
     visitor = Visitor(page.host, page.port).sign_in(TOKEN, operator="" if button == "Save name" else "Ann")
     heard: list[str] = []
-    office.desk.on_stop(heard.append)
+    office.broker.on_stop(heard.append)
     office.proposed()
     action, form = visitor.form(button)
     reply = visitor.post(action, form | {"operator": "Eve"}, origin=origin)
     assert reply.status == 403
-    assert (office.desk.view.stage, heard) == (Stage.PROPOSED, [])
+    assert (office.broker.view.stage, heard) == (ApprovalStage.PROPOSED, [])
     assert "Eve" not in visitor.get().text
     assert office.records()[-1]["event"] == "ACCESS_REFUSED"
 
@@ -287,7 +287,7 @@ def test_a_form_without_its_sessions_token_does_nothing(ann: Visitor, office: An
     assert ann.post(action, form | {"form_token": token}).status == 403
     del form["form_token"]
     assert ann.post(action, form).status == 403
-    assert office.desk.view.stage is Stage.PROPOSED
+    assert office.broker.view.stage is ApprovalStage.PROPOSED
 
 
 def test_a_form_of_another_session_does_nothing(page: Page, ann: Visitor, office: Any) -> None:
@@ -295,14 +295,14 @@ def test_a_form_of_another_session_does_nothing(page: Page, ann: Visitor, office
     office.proposed()
     action, form = bob.form("Approve this plan")
     assert ann.post(action, form).status == 403
-    assert office.desk.view.stage is Stage.PROPOSED
+    assert office.broker.view.stage is ApprovalStage.PROPOSED
 
 
 def test_a_form_without_a_session_does_nothing(ann: Visitor, stranger: Visitor, office: Any) -> None:
     office.proposed()
     action, form = ann.form("Approve this plan")
     assert stranger.post(action, form).status == 401
-    assert office.desk.view.stage is Stage.PROPOSED
+    assert office.broker.view.stage is ApprovalStage.PROPOSED
 
 
 def test_nothing_is_decided_by_a_link(ann: Visitor, office: Any) -> None:
@@ -313,7 +313,7 @@ def test_nothing_is_decided_by_a_link(ann: Visitor, office: Any) -> None:
     for method in ("GET", "HEAD", "PUT", "OPTIONS"):
         assert ann.send(method, f"{action}?{urlencode(form)}").status == 405
     assert ann.send("POST", f"{action}?{urlencode(form)}", b"").status == 403
-    assert office.desk.view.stage is Stage.PROPOSED
+    assert office.broker.view.stage is ApprovalStage.PROPOSED
 
 
 MALFORMED: dict[str, Callable[[dict[str, str]], dict[str, str]]] = {
@@ -339,7 +339,7 @@ def test_a_malformed_form_is_refused_and_on_record(ann: Visitor, office: Any, ki
     assert reply.status == 400
     assert "Not accepted" in reply.text
     assert (office.records()[-1]["event"], office.records()[-1]["operator"]) == ("ACCESS_REFUSED", "Ann")
-    assert office.desk.view.stage is Stage.PROPOSED
+    assert office.broker.view.stage is ApprovalStage.PROPOSED
 
 
 @pytest.mark.parametrize(
@@ -377,9 +377,9 @@ def test_a_proposal_is_shown_with_all_that_matters(ann: Visitor, office: Any) ->
                   proposal.goal_id, "95.0 %", "+0.210 m", "behind d2: holds", "approach: 2.5 s", "5.0 s in all",
                   "50 mm", "(0.500, 0.100, 0.050) m", "60 s", "not an emergency stop"):  # fmt: skip
         assert words in text, words
-    picture = hashlib.sha256(proposal.picture).hexdigest()
-    reply = ann.get(f"/picture/{picture}")
-    assert (reply.status, reply.headers["content-type"], reply.body) == (200, "image/png", proposal.picture)
+    image = hashlib.sha256(proposal.image).hexdigest()
+    reply = ann.get(f"/picture/{image}")
+    assert (reply.status, reply.headers["content-type"], reply.body) == (200, "image/png", proposal.image)
 
 
 def test_words_from_outside_are_only_words(ann: Visitor, office: Any) -> None:
@@ -392,15 +392,15 @@ def test_words_from_outside_are_only_words(ann: Visitor, office: Any) -> None:
     assert "{{ 7 * 7 }}" in text
 
 
-def test_a_picture_is_shown_only_while_it_is_open(ann: Visitor, office: Any) -> None:
+def test_a_image_is_shown_only_while_it_is_open(ann: Visitor, office: Any) -> None:
     proposal = office.proposed()
-    office.desk.withdraw(proposal.goal_id, "the scene has changed")
-    assert ann.get(f"/picture/{hashlib.sha256(proposal.picture).hexdigest()}").status == 404
+    office.broker.withdraw(proposal.goal_id, "the scene has changed")
+    assert ann.get(f"/picture/{hashlib.sha256(proposal.image).hexdigest()}").status == 404
     assert "the scene has changed" in ann.get().text
 
 
 def test_a_bare_proposal_is_shown_too(ann: Visitor, office: Any) -> None:
-    office.proposed(picture=None, preview=None, candidates=(), warnings=())
+    office.proposed(image=None, preview=None, candidates=(), warnings=())
     assert "Approve this plan" in ann.get().text
 
 
@@ -418,7 +418,7 @@ def test_the_state_tells_when_to_look_again(ann: Visitor, office: Any) -> None:
     assert waiting["remaining"] == 60.0
     office.clock.now += 60
     assert state()["mark"] != waiting["mark"]
-    assert not office.desk.withdraw(proposal.goal_id, "over")
+    assert not office.broker.withdraw(proposal.goal_id, "over")
 
 
 def test_without_scripts_the_page_comes_anew_by_itself(ann: Visitor, office: Any) -> None:
@@ -435,7 +435,7 @@ def test_a_full_disk_shows(ann: Visitor, office: Any) -> None:
     reply = ann.press("Approve this plan")
     assert (reply.status, "audit log" in reply.text) == (503, True)
     assert ann.press("Request stop").status == 503
-    assert office.desk.view.stage is Stage.IDLE
+    assert office.broker.view.stage is ApprovalStage.IDLE
 
 
 # ------------------------------------------------------------------------------------------------ serving
@@ -443,41 +443,41 @@ def test_a_full_disk_shows(ann: Visitor, office: Any) -> None:
 
 def test_a_port_in_use_is_said(office: Any, page: Page) -> None:
     with pytest.raises(InputError, match="in use") as caught:
-        serve(office.desk, port=page.port)
+        serve(office.broker, port=page.port)
     assert str(page.port) in caught.value.got
 
 
 @pytest.mark.parametrize(("host", "port"), [("203.0.113.7", 0), ("127.0.0.1", 70_000), ("no such host", 0)])
 def test_an_address_that_cannot_be_bound_is_said(office: Any, host: str, port: int) -> None:
     with pytest.raises(InputError, match="address of the page"):
-        serve(office.desk, host, port, allow_network=True)
+        serve(office.broker, host, port, allow_network=True)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])  # noqa: S104
 def test_other_machines_reach_it_only_when_that_is_said(office: Any, host: str) -> None:
     with pytest.raises(InputError, match="without encryption") as caught:
-        serve(office.desk, host)
+        serve(office.broker, host)
     assert "allow_network" in caught.value.repair
 
 
 def test_on_all_addresses_only_given_names_are_answered(office: Any) -> None:
-    with serve(office.desk, "0.0.0.0", allow_network=True, names=["Robot.lan:8080"]) as page:  # noqa: S104
+    with serve(office.broker, "0.0.0.0", allow_network=True, names=["Robot.lan:8080"]) as page:  # noqa: S104
         visitor = Visitor("127.0.0.1", page.port)
         assert visitor.get().status == 400
         assert visitor.get(host="robot.lan:8080").status == 401
 
 
 def test_closing_frees_the_port_and_is_soon_over(office: Any) -> None:
-    page = serve(office.desk, token=TOKEN)
+    page = serve(office.broker, token=TOKEN)
     held = socket.create_connection((page.host, page.port))
     page.close()
     page.close()
     held.close()
-    serve(office.desk, port=page.port).close()
+    serve(office.broker, port=page.port).close()
 
 
 def test_each_page_has_a_token_of_its_own_that_nothing_prints(office: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    with serve(office.desk) as one, serve(office.desk) as other:
+    with serve(office.broker) as one, serve(office.broker) as other:
         tokens = {page.url.partition("?token=")[2] for page in (one, other)}
         assert len(tokens) == 2
         assert all(len(token) >= 43 for token in tokens)
@@ -489,7 +489,7 @@ def test_each_page_has_a_token_of_its_own_that_nothing_prints(office: Any, capfd
 @pytest.mark.parametrize("token", ["", "short", "x" * 31, "x" * 40 + "&", "ü" * 40])
 def test_a_weak_token_is_refused(office: Any, token: str) -> None:
     with pytest.raises(InputError, match="32 or more"):
-        serve(office.desk, token=token)
+        serve(office.broker, token=token)
 
 
 # ------------------------------------------------------------------------------------------------ pieces

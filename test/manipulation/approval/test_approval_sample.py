@@ -15,28 +15,28 @@ import pytest
 from approval_visitor import Visitor
 
 from spatial_vlm_ros.manipulation.approval.audit import verify
-from spatial_vlm_ros.manipulation.approval.proposal import Answer, Proposal
-from spatial_vlm_ros.manipulation.approval.view import Stage
-from spatial_vlm_ros.sim.approval_sample import Sample
+from spatial_vlm_ros.manipulation.approval.proposal import PersonAnswer, Proposal
+from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
+from spatial_vlm_ros.sim.approval_sample import ApprovalSample
 
 
 def test_the_sample_asks_proposes_and_ends(office: Any, aside: Callable[..., Callable[[], Any]]) -> None:
-    going = aside(lambda: Sample(office.desk, runs=0.0).once())
+    going = aside(lambda: ApprovalSample(office.broker, runs=0.0).once())
 
-    def reached(stage: Stage) -> bool:
-        with office.desk._changed:
-            return bool(office.desk._changed.wait_for(lambda: office.desk.view.stage is stage, 60))
+    def reached(stage: ApprovalStage) -> bool:
+        with office.broker._changed:
+            return bool(office.broker._changed.wait_for(lambda: office.broker.view.stage is stage, 60))
 
-    assert reached(Stage.ASKED)
-    question = office.desk.view.item
+    assert reached(ApprovalStage.ASKED)
+    question = office.broker.view.item
     assert "Which chick" in question.text
-    office.desk.answer(Answer(question.dialogue_id, question.answers[1], "Ann"))
-    assert reached(Stage.PROPOSED)
-    proposal = office.desk.view.item
+    office.broker.answer(PersonAnswer(question.dialogue_id, question.answers[1], "Ann"))
+    assert reached(ApprovalStage.PROPOSED)
+    proposal = office.broker.view.item
     assert isinstance(proposal, Proposal)
     assert proposal.target_id == "ribbon"
     assert "sample" in proposal.warnings[0]
-    office.desk.decide(office.says(proposal))
+    office.broker.decide(office.says(proposal))
     going()
     assert office.events()[-1] == "EXECUTION_ENDED"
     assert verify(office.audit.path)

@@ -13,24 +13,24 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from spatial_vlm_ros.errors import ApprovalExpiredError, BusyError, CancelledError, RejectedError
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
-from spatial_vlm_ros.manipulation.approval.broker import ApprovalDesk
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, Proposal
-from spatial_vlm_ros.manipulation.approval.view import Stage
+from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 
 REFUSALS = (RejectedError, ApprovalExpiredError, CancelledError)
 LIFE = 10.0
 GOALS = st.integers(0, 4)
 
 
-class Desk(RuleBasedStateMachine):
-    """The desk beside a model of it: what is open, since when, and what was said."""
+class RequestQueue(RuleBasedStateMachine):
+    """The broker beside a model of it: what is open, since when, and what was said."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.now = 0.0
         self.log = AuditLog(Path(self.folder.name) / "a", lambda: self.now)
-        self.desk = ApprovalDesk(self.log, lambda: self.now)
+        self.broker = ApprovalBroker(self.log, lambda: self.now)
         self.begun: list[int] = []
         self.used: set[int] = set()
         self.clear()
@@ -57,7 +57,7 @@ class Desk(RuleBasedStateMachine):
         token = (str(uuid.UUID(int=goal)), goal, f"{goal:064x}")
         proposal = Proposal(*token, "take it", "it", "from here", "d", "d", LIFE)
         try:
-            self.desk.propose(proposal)
+            self.broker.propose(proposal)
         except BusyError:
             assert not free
             return
@@ -76,7 +76,7 @@ class Desk(RuleBasedStateMachine):
     def decide(self, goal: int, plan: int, approve: bool) -> None:
         right = goal == plan == self.open and self.alive and not self.approved and not self.running
         try:
-            self.desk.decide(self.decision(goal, plan, approve))
+            self.broker.decide(self.decision(goal, plan, approve))
         except REFUSALS:
             assert not right
             return
@@ -90,7 +90,7 @@ class Desk(RuleBasedStateMachine):
     def begin(self, goal: int, plan: int, approve: bool) -> None:
         right = goal == plan == self.open and approve and self.alive and self.approved and not self.running
         try:
-            self.desk.begin(self.decision(goal, plan, approve))
+            self.broker.begin(self.decision(goal, plan, approve))
         except REFUSALS:
             assert not right
             return
@@ -115,7 +115,7 @@ class Desk(RuleBasedStateMachine):
     def end(self, goal: int) -> None:
         right = goal == self.open and self.running
         try:
-            self.desk.end(str(uuid.UUID(int=goal)), "done")
+            self.broker.end(str(uuid.UUID(int=goal)), "done")
         except RejectedError:
             assert not right
             return
@@ -125,13 +125,13 @@ class Desk(RuleBasedStateMachine):
     @rule(goal=GOALS)
     def withdraw(self, goal: int) -> None:
         right = goal == self.open and self.alive and not self.running
-        assert self.desk.withdraw(str(uuid.UUID(int=goal)), "no more") == right
+        assert self.broker.withdraw(str(uuid.UUID(int=goal)), "no more") == right
         if right:
             self.clear()
 
     @rule()
     def stop(self) -> None:
-        self.desk.request_stop("Bob")
+        self.broker.request_stop("Bob")
         if not self.running:
             self.clear()
 
@@ -142,14 +142,20 @@ class Desk(RuleBasedStateMachine):
 
     @invariant()
     def what_a_person_sees_is_so(self) -> None:
-        stage = self.desk.view.stage
+        stage = self.broker.view.stage
         if self.open is None or not self.alive:
-            assert stage in (Stage.IDLE, Stage.EXPIRED)
+            assert stage in (ApprovalStage.IDLE, ApprovalStage.EXPIRED)
         else:
-            expected = Stage.RUNNING if self.running else Stage.APPROVED if self.approved else Stage.PROPOSED
+            expected = (
+                ApprovalStage.RUNNING
+                if self.running
+                else ApprovalStage.APPROVED
+                if self.approved
+                else ApprovalStage.PROPOSED
+            )
             assert stage is expected
-            assert self.desk.view.id == str(uuid.UUID(int=self.open))
+            assert self.broker.view.id == str(uuid.UUID(int=self.open))
 
 
-TestStates = Desk.TestCase
+TestStates = RequestQueue.TestCase
 TestStates.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

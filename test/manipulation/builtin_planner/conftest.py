@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from spatial_vlm_ros.manipulation.builtin_planner.request import Box, HeldBox, Request, Segment, Trajectory
+from spatial_vlm_ros.manipulation.builtin_planner.request import (
+    BoxObstacle,
+    HeldBox,
+    MotionRequest,
+    PlannedTrajectory,
+    Segment,
+)
 
 Floats = npt.NDArray[np.float64]
 HOME = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])
@@ -36,15 +42,15 @@ class Bench:
         return pose
 
     @staticmethod
-    def box(id_: str, centre: Sequence[float], size: Sequence[float], padding: float = 0.01) -> Box:
+    def box(id_: str, centre: Sequence[float], size: Sequence[float], padding: float = 0.01) -> BoxObstacle:
         pose = np.eye(4)
         pose[:3, 3] = centre
-        return Box(id_, pose, np.array(size, float), padding)
+        return BoxObstacle(id_, pose, np.array(size, float), padding)
 
-    def table(self) -> Box:
+    def table(self) -> BoxObstacle:
         return self.box("table", (0.5, 0, -0.02), (1.2, 1.6, 0.04))
 
-    def clutter(self, seed: int, n: int = 9) -> list[Box]:
+    def clutter(self, seed: int, n: int = 9) -> list[BoxObstacle]:
         """A table, the box "target", and others at least 13 cm from each other."""
         draw = np.random.default_rng(seed)
         places: list[Floats] = []
@@ -58,7 +64,7 @@ class Bench:
                 places.append(at)
         return boxes
 
-    def pick(self, boxes: Sequence[Box], start: Floats = HOME, **request: Any) -> Request:
+    def pick(self, boxes: Sequence[BoxObstacle], start: Floats = HOME, **request: Any) -> MotionRequest:
         """To above "target", straight down to it, and straight up with it."""
         target = next(box for box in boxes if box.id == "target")
         x, y, z = target.pose[:3, 3] + (0, 0, target.size[2] / 2)
@@ -69,9 +75,9 @@ class Bench:
             Segment(grasp, straight=True, touch={"target"}),
             Segment(self.down(x, y, z + 0.13), straight=True, held=held, held_touch={"table"}, opening=target.size[1]),
         ]
-        return Request(start, segments, boxes, **request)
+        return MotionRequest(start, segments, boxes, **request)
 
-    def cage(self, time_limit: float) -> Request:
+    def cage(self, time_limit: float) -> MotionRequest:
         """A goal that the hand fits, in a chest whose lid has a hole that the wrist fits and the hand does not."""
         x, z, half = 0.5, 0.12, 0.17
         top, hole_x, hole_y, near = z + 0.143, 0.075, 0.095, 0.005
@@ -85,7 +91,7 @@ class Bench:
                 ),
                 self.box(f"lid y{side}", (x, side * (half + hole_y) / 2, top), (2 * half, half - hole_y, 0.01), 0),
             ]
-        return Request(HOME, [Segment(self.down(x, 0, z), opening=0.02)], boxes, time_limit=time_limit)
+        return MotionRequest(HOME, [Segment(self.down(x, 0, z), opening=0.02)], boxes, time_limit=time_limit)
 
 
 @pytest.fixture(scope="session")
@@ -97,15 +103,15 @@ def bench() -> Bench:
 def planner() -> Any:
     for package in ("pinocchio", "coal", "ompl", "daqp"):
         pytest.importorskip(package)
-    from spatial_vlm_ros.manipulation.builtin_planner.planner import Planner
+    from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 
-    return Planner()
+    return BuiltinPlanner()
 
 
 class Witness:
     """The arm and boxes as MuJoCo reads and measures them; from the URDF and the SRDF, not from the planner."""
 
-    def __init__(self, boxes: Sequence[Box], held: HeldBox | None) -> None:
+    def __init__(self, boxes: Sequence[BoxObstacle], held: HeldBox | None) -> None:
         import mujoco
 
         from spatial_vlm_ros.manipulation.builtin_planner.robot import description
@@ -177,7 +183,7 @@ def witness() -> Any:
 def between() -> Any:
     """(M, 7) positions of a trajectory, `apart` rad or less from each other, straight between its points."""
 
-    def positions(trajectory: Trajectory, apart: float = 0.02) -> Floats:
+    def positions(trajectory: PlannedTrajectory, apart: float = 0.02) -> Floats:
         rows = [trajectory.positions[:1]]
         for one, two in zip(trajectory.positions[:-1], trajectory.positions[1:], strict=True):
             n = int(np.ceil(np.abs(two - one).max() / apart)) or 1

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.manipulation.builtin_planner.request import Request, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
 from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME
 
 SEEDS = range(3)
@@ -65,7 +65,7 @@ def test_the_arm_goes_through_a_wood_of_posts(seed: int, bench: Any, planner: An
     places = [(x, y) for x in (0.35, 0.65) for y in (-0.45, -0.15, 0.15, 0.45)]
     posts = [bench.box(f"post {x} {y}", (x, y, 0.15), (0.03, 0.03, 0.3)) for x, y in places]
     goals = [Segment(bench.down(0.5, y, 0.1), opening=0.02) for y in (0.3, -0.3, 0.0)]
-    asked = Request(HOME, goals, [bench.table(), *posts], seed=seed, time_limit=60)
+    asked = MotionRequest(HOME, goals, [bench.table(), *posts], seed=seed, time_limit=60)
     assert_apart(asked, planner.plan(asked), witness, between)
 
 
@@ -137,7 +137,7 @@ def test_half_the_speed_takes_twice_as_long(bench: Any, planner: Any) -> None:
 def test_a_way_round_a_wall_is_found(bench: Any, planner: Any, witness: Any, between: Any) -> None:
     wall = bench.box("wall", (0.55, 0.0, 0.2), (0.5, 0.03, 0.4))
     goals = [Segment(bench.down(0.5, side * 0.35, 0.2)) for side in (1, -1)]
-    asked = Request(HOME, goals, [bench.table(), wall], seed=3, time_limit=60)
+    asked = MotionRequest(HOME, goals, [bench.table(), wall], seed=3, time_limit=60)
     motion = planner.plan(asked)
     assert_apart(asked, motion, witness, between)
     judge = witness(asked.boxes, None)

@@ -19,7 +19,7 @@ from spatial_vlm_ros.errors import (
     TransformError,
     UnreachableError,
 )
-from spatial_vlm_ros.manipulation.builtin_planner.request import Box, HeldBox, Request, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, MotionRequest, Segment
 from spatial_vlm_ros.types import Status
 
 HOME = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])
@@ -27,7 +27,7 @@ HOME = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])
 
 def test_a_goal_out_of_reach_is_unreachable(bench: Any, planner: Any) -> None:
     with pytest.raises(UnreachableError) as caught:
-        planner.plan(Request(HOME, [Segment(bench.down(1.3, 0, 0.3))], [bench.table()], time_limit=60))
+        planner.plan(MotionRequest(HOME, [Segment(bench.down(1.3, 0, 0.3))], [bench.table()], time_limit=60))
     assert Status(caught.value.status_name) is Status.UNREACHABLE
     assert caught.value.segment == 0
     # Stretched out, the tip is 0.855 m from the shoulder and 0.107 + 0.1034 m of hand (the maker's data sheet) at most.
@@ -37,7 +37,7 @@ def test_a_goal_out_of_reach_is_unreachable(bench: Any, planner: Any) -> None:
 def test_a_line_that_leaves_the_reach_is_unreachable(bench: Any, planner: Any) -> None:
     segments = [Segment(bench.down(0.6, 0, 0.3)), Segment(bench.down(1.3, 0, 0.3), straight=True)]
     with pytest.raises(UnreachableError) as caught:
-        planner.plan(Request(HOME, segments, [bench.table()], time_limit=60))
+        planner.plan(MotionRequest(HOME, segments, [bench.table()], time_limit=60))
     assert caught.value.segment == 1
 
 
@@ -54,7 +54,7 @@ def test_a_walled_in_goal_fails_within_the_time_limit(bench: Any, planner: Any) 
 def test_what_takes_the_goal_is_named(bench: Any, planner: Any) -> None:
     taken = bench.box("crate", (0.5, 0, 0.2), (0.3, 0.3, 0.4))
     with pytest.raises(NoPathError) as caught:
-        planner.plan(Request(HOME, [Segment(bench.down(0.5, 0, 0.2))], [bench.table(), taken], time_limit=60))
+        planner.plan(MotionRequest(HOME, [Segment(bench.down(0.5, 0, 0.2))], [bench.table(), taken], time_limit=60))
     assert "crate" in caught.value.touched
 
 
@@ -75,7 +75,7 @@ def test_what_blocks_a_line_is_named(bench: Any, planner: Any) -> None:
 def test_a_start_in_a_box_is_refused(bench: Any, planner: Any) -> None:
     around = bench.box("crate", planner.tip(HOME)[:3, 3], (0.2, 0.2, 0.2))
     with pytest.raises(NoPathError, match="too near") as caught:
-        planner.plan(Request(HOME, [Segment(bench.down(0.5, 0.2, 0.2))], [around], time_limit=60))
+        planner.plan(MotionRequest(HOME, [Segment(bench.down(0.5, 0.2, 0.2))], [around], time_limit=60))
     assert caught.value.touched == ("crate",)
 
 
@@ -92,7 +92,7 @@ def test_a_box_in_the_base_of_the_arm_is_refused_by_name(
     bench: Any, planner: Any, centre: tuple[float, ...], size: tuple[float, ...], depth: str
 ) -> None:
     wrong = bench.box("wrong", centre, size)
-    asked = Request(HOME, [Segment(bench.down(0.5, 0.2, 0.3))], [wrong], time_limit=60)
+    asked = MotionRequest(HOME, [Segment(bench.down(0.5, 0.2, 0.3))], [wrong], time_limit=60)
     with pytest.raises(StandsWrongError, match=rf"base stands {depth}\d* m deep in .*\(wrong\); .*TF") as caught:
         planner.plan(asked)
     assert caught.value.touched == ("wrong",)
@@ -102,7 +102,7 @@ def test_a_box_in_the_base_of_the_arm_is_refused_by_name(
 
 def test_what_the_base_is_mounted_on_may_reach_into_it_where_that_is_said(bench: Any, planner: Any) -> None:
     stand = bench.box("stand", (-0.05, 0.0, -0.02), (0.3, 0.3, 0.14))
-    asked = Request(HOME, [Segment(bench.down(0.5, 0.2, 0.3))], [bench.table(), stand], time_limit=60)
+    asked = MotionRequest(HOME, [Segment(bench.down(0.5, 0.2, 0.3))], [bench.table(), stand], time_limit=60)
     with pytest.raises(StandsWrongError):
         planner.plan(asked)
     planner.plan(dataclasses.replace(asked, stands_on={"stand"}))
@@ -111,7 +111,7 @@ def test_what_the_base_is_mounted_on_may_reach_into_it_where_that_is_said(bench:
 @pytest.mark.parametrize("up", [-0.001, 0.0, 0.015])
 def test_a_table_that_touches_the_base_is_what_it_stands_on(bench: Any, planner: Any, up: float) -> None:
     table = bench.box("table", (0.5, 0.0, up - 0.02), (1.2, 1.6, 0.04))
-    planner.plan(Request(HOME, [Segment(bench.down(0.5, 0.2, 0.3))], [table], time_limit=60))
+    planner.plan(MotionRequest(HOME, [Segment(bench.down(0.5, 0.2, 0.3))], [table], time_limit=60))
 
 
 def shifted(pose: Any, x: float) -> Any:
@@ -122,7 +122,7 @@ def shifted(pose: Any, x: float) -> Any:
 
 def test_a_start_beyond_the_joint_limits_is_refused(bench: Any, planner: Any) -> None:
     with pytest.raises(InputError, match="beyond a limit"):
-        planner.plan(Request(np.degrees(HOME), [Segment(bench.down(0.5, 0, 0.3))]))
+        planner.plan(MotionRequest(np.degrees(HOME), [Segment(bench.down(0.5, 0, 0.3))]))
 
 
 def test_cancelling_stops_within_half_a_second(bench: Any, planner: Any) -> None:
@@ -143,22 +143,22 @@ def test_cancelling_stops_within_half_a_second(bench: Any, planner: Any) -> None
 def test_requests_that_make_no_sense_are_refused() -> None:
     goal, cube = np.eye(4), np.ones(3)
     with pytest.raises(InputError, match="7 finite"):
-        Request(np.zeros(6), [Segment(goal)])
+        MotionRequest(np.zeros(6), [Segment(goal)])
     with pytest.raises(InputError, match="segments"):
-        Request(HOME, [])
+        MotionRequest(HOME, [])
     with pytest.raises(InputError, match="'a' twice"):
-        Request(HOME, [Segment(goal)], [Box("a", goal, cube), Box("a", goal, cube)])
+        MotionRequest(HOME, [Segment(goal)], [BoxObstacle("a", goal, cube), BoxObstacle("a", goal, cube)])
     with pytest.raises(InputError, match="stands_on"):
-        Request(HOME, [Segment(goal)], [Box("a", goal, cube)], stands_on={"b"})
+        MotionRequest(HOME, [Segment(goal)], [BoxObstacle("a", goal, cube)], stands_on={"b"})
     with pytest.raises(InputError, match="touch"):
-        Request(HOME, [Segment(goal, touch={"b"})], [Box("a", goal, cube)])
+        MotionRequest(HOME, [Segment(goal, touch={"b"})], [BoxObstacle("a", goal, cube)])
     for wrong in ({"speed": 0.0}, {"time_limit": -1.0}, {"seed": -1}):
         with pytest.raises(InputError):
-            Request(HOME, [Segment(goal)], **wrong)  # type: ignore[arg-type]
+            MotionRequest(HOME, [Segment(goal)], **wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="opening"):
         Segment(goal, opening=0.2)
     with pytest.raises(InputError, match="padding"):
-        Box("a", goal, cube, -0.1)
+        BoxObstacle("a", goal, cube, -0.1)
     with pytest.raises(InputError, match="size"):
         HeldBox("a", goal, np.array([1.0, 0.0, 1.0]))
     with pytest.raises(TransformError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arm in a depth picture whose rays MuJoCo casts on the same URDF: what they hit first is known."""
+"""The arm in a depth image whose rays MuJoCo casts on the same URDF: what they hit first is known."""
 
 from __future__ import annotations
 

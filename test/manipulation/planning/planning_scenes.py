@@ -11,22 +11,28 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, Thing
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.parameters import GripperConfig, PlanningConfig, planning_from
 from spatial_vlm_ros.types import Place, Pose, Resolution, Status, Target
 
 Array = npt.NDArray[np.float64]
-TABLE = Thing("support", "support", Solid((0.0, 0.0, -0.025), 0.0, (2.0, 2.0, 0.05)))
-WIDE = GripperConfig(opening_max=0.12)  # of the Franka Hand's form, for things as wide as chicks
+TABLE = PlanningObject("support", "support", Solid((0.0, 0.0, -0.025), 0.0, (2.0, 2.0, 0.05)))
+WIDE = GripperConfig(opening_max=0.12)  # of the Franka Hand's form, for objects as wide as chicks
 
 
-def box(id_: str, x: float, y: float, size: tuple[float, float, float], yaw: float = 0.0, bottom: float = 0.0) -> Thing:
-    return Thing(id_, id_, Solid((x, y, bottom + size[2] / 2), yaw, size))
+def box(
+    id_: str, x: float, y: float, size: tuple[float, float, float], yaw: float = 0.0, bottom: float = 0.0
+) -> PlanningObject:
+    return PlanningObject(id_, id_, Solid((x, y, bottom + size[2] / 2), yaw, size))
 
 
 def table_with(
-    target: Thing, *neighbours: Thing, yaw_known: bool = True, keep_outs: Sequence[Thing] = (), truncated: bool = False
+    target: PlanningObject,
+    *neighbours: PlanningObject,
+    yaw_known: bool = True,
+    keep_outs: Sequence[PlanningObject] = (),
+    truncated: bool = False,
 ) -> PlanningScene:
     """A table whose top is z = 0."""
     return PlanningScene(
@@ -38,10 +44,12 @@ def config(**groups: dict[str, object]) -> PlanningConfig:
     return planning_from(groups)
 
 
-def placed(target: Thing, *spots: tuple[float, float, float, float], carrier: str = "support") -> Resolution:
+def placed(
+    target: PlanningObject, *spots: tuple[float, float, float, float], supporting: str = "support"
+) -> Resolution:
     """A resolution with places (x, y, z, yaw)."""
     places = tuple(
-        Place(Pose("base_link", (x, y, z), (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))), "support", carrier)
+        Place(Pose("base_link", (x, y, z), (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))), "support", supporting)
         for x, y, z, yaw in spots
     )
     solid = target.solid

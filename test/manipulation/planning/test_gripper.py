@@ -75,7 +75,7 @@ def test_a_pose_gives_its_tip_back() -> None:
     [
         ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0)),  # from below
         ((0.6, 0.0, -0.8), (0.0, 1.0, 0.0)),  # askew
-        ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)),  # one finger under the thing
+        ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)),  # one finger under the object
     ],
 )
 def test_a_tip_that_stands_askew_is_refused(approach: tuple, closing: tuple) -> None:

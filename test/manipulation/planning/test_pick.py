@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from spatial_vlm_ros.errors import GoalError, OutOfWorkspaceError
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
-from spatial_vlm_ros.manipulation.planning.scene import KEEP_OUT, PlanningScene, Thing
+from spatial_vlm_ros.manipulation.planning.scene import KEEP_OUT, PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 
 BLOCK = box("block", 0.5, 0.1, (0.12, 0.05, 0.08))
@@ -56,7 +56,7 @@ def test_the_longer_side_is_too_wide_and_said_to_be() -> None:
     assert "0.120 m wide" in goal.rejected[0].words
 
 
-def test_from_a_side_the_palm_stays_clear_of_the_thing_and_of_the_table() -> None:
+def test_from_a_side_the_palm_stays_clear_of_the_object_and_of_the_table() -> None:
     sides = only(pick_goal(table_with(BLOCK), ANY), "side")
     assert {round(grasp.approach[0]) for grasp in sides} == {-1, 1}
     grasp = next(g for g in sides if g.approach[0] > 0)
@@ -68,7 +68,7 @@ def test_from_a_side_the_palm_stays_clear_of_the_thing_and_of_the_table() -> Non
     assert grasp.hold == pytest.approx(0.0324 + 0.0095)
 
 
-def test_a_low_thing_is_held_above_its_middle_from_a_side_and_a_flat_one_not_at_all() -> None:
+def test_a_low_object_is_held_above_its_middle_from_a_side_and_a_flat_one_not_at_all() -> None:
     low = only(pick_goal(table_with(box("bar", 0.5, 0.0, (0.05, 0.05, 0.05))), ANY), "side")
     assert low[0].grasp.position[2] == pytest.approx(0.032 + 0.005)
     flat = box("card", 0.5, 0.0, (0.05, 0.05, 0.012))
@@ -89,15 +89,15 @@ def test_what_stands_on_a_plate_is_held_above_the_plate() -> None:
 
 
 def test_a_heading_of_the_box_turns_the_grasp() -> None:
-    turned = Thing("block", "block", dataclasses.replace(BLOCK.solid, yaw=0.4))
+    turned = PlanningObject("block", "block", dataclasses.replace(BLOCK.solid, yaw=0.4))
     grasp = pick_goal(table_with(turned), ANY).grasps[0]
     assert abs(np.dot(grasp.closing, (-math.sin(0.4), math.cos(0.4), 0.0))) == pytest.approx(1.0)
 
 
-def test_a_thing_without_heading_is_tried_in_several_and_measured_in_each() -> None:
+def test_a_object_without_heading_is_tried_in_several_and_measured_in_each() -> None:
     angles = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     outline = tuple((0.5 + 0.035 * math.cos(a), 0.025 * math.sin(a)) for a in angles)  # an oval of 7 by 5 cm
-    can = Thing("can", "can", Solid((0.5, 0.0, 0.05), 0.0, (0.07, 0.055, 0.1)), outline=outline)
+    can = PlanningObject("can", "can", Solid((0.5, 0.0, 0.05), 0.0, (0.07, 0.055, 0.1)), outline=outline)
     goal = pick_goal(table_with(can, yaw_known=False), config(goal={"yaws": 6, "most": 100}))
     above = only(goal, "top_down")
     assert len(above) == 6
@@ -162,13 +162,13 @@ def test_padding_counts() -> None:
     assert not only(pick_goal(table_with(BLOCK, dataclasses.replace(away, padding=(0.02, 0.02, 0.0))), ANY), "top_down")
 
 
-def test_what_lies_on_the_thing_blocks_every_way() -> None:
+def test_what_lies_on_the_object_blocks_every_way() -> None:
     lid = box("lid", 0.5, 0.1, (0.1, 0.04, 0.01), bottom=0.08)
     with pytest.raises(GoalError, match=r"the lid \(lid\) is on it"):
         pick_goal(table_with(BLOCK, lid), ANY)
 
 
-def test_a_thing_beside_it_may_touch_it() -> None:
+def test_a_object_beside_it_may_touch_it() -> None:
     near = box("near", 0.5 + 0.06 + 0.03, 0.1, (0.06, 0.05, 0.04))
     assert only(pick_goal(table_with(BLOCK, near), ANY), "top_down")
 
@@ -186,25 +186,25 @@ def test_a_pre_grasp_outside_the_workspace_is_not_taken() -> None:
     assert {g.way for g in goal.grasps} == {"side"}
 
 
-def test_a_thing_in_a_keep_out_is_out_of_the_workspace() -> None:
-    person = Thing(KEEP_OUT + "person", "person", Solid((0.5, 0.1, 0.5), 0.0, (0.5, 0.5, 1.0)))
+def test_a_object_in_a_keep_out_is_out_of_the_workspace() -> None:
+    person = PlanningObject(KEEP_OUT + "person", "person", Solid((0.5, 0.1, 0.5), 0.0, (0.5, 0.5, 1.0)))
     with pytest.raises(OutOfWorkspaceError, match="in the keep-out 'person'"):
         pick_goal(table_with(BLOCK, keep_outs=[person]), ANY)
 
 
 def test_a_keep_out_above_leaves_the_sides() -> None:
-    shelf = Thing(KEEP_OUT + "shelf", "shelf", Solid((0.5, 0.1, 0.3), 0.0, (1.0, 1.0, 0.1)))
+    shelf = PlanningObject(KEEP_OUT + "shelf", "shelf", Solid((0.5, 0.1, 0.3), 0.0, (1.0, 1.0, 0.1)))
     goal = pick_goal(table_with(BLOCK, keep_outs=[shelf]), ANY)
     assert {g.way for g in goal.grasps} == {"side"}
     assert {(r.kind, r.by) for r in goal.rejected if r.way == "top_down"} >= {("keep_out", "keep_out/shelf")}
 
 
-def test_a_thing_narrower_than_the_gripper_closes_is_refused() -> None:
+def test_a_object_narrower_than_the_gripper_closes_is_refused() -> None:
     with pytest.raises(GoalError, match=r"closes to 0\.06 m only"):
         pick_goal(table_with(box("b", 0.5, 0.0, (0.05, 0.05, 0.08))), config(gripper={"opening_min": 0.06}))
 
 
-def test_a_thing_that_the_picture_cuts_is_refused() -> None:
+def test_a_object_that_the_image_cuts_is_refused() -> None:
     with pytest.raises(GoalError, match="picture's border") as caught:
         pick_goal(table_with(BLOCK, truncated=True), ANY)
     assert kinds(caught.value) == {"cut_off"}
@@ -240,8 +240,8 @@ def test_how_many_ways_failed_for_which_reason_is_told_and_bounded() -> None:
 # ------------------------------------------------------------------------------------------------ laws
 
 near = st.floats(-0.3, 0.3)
-thing_sizes = st.tuples(st.floats(0.02, 0.12), st.floats(0.02, 0.12), st.floats(0.02, 0.2))
-neighbours = st.lists(st.tuples(near, near, thing_sizes, st.floats(-3, 3)), max_size=5)
+object_sizes = st.tuples(st.floats(0.02, 0.12), st.floats(0.02, 0.12), st.floats(0.02, 0.2))
+neighbours = st.lists(st.tuples(near, near, object_sizes, st.floats(-3, 3)), max_size=5)
 FREE = config(
     workspace={name: value for axis in "xyz" for name, value in ((f"{axis}_min", -9.0), (f"{axis}_max", 9.0))}
 )
@@ -253,7 +253,7 @@ def scene_of(size: tuple[float, float, float], around: list, yaw: float = 0.3) -
 
 
 @settings(max_examples=12, deadline=None)
-@given(thing_sizes, neighbours)
+@given(object_sizes, neighbours)
 def test_no_kept_grasp_meets_anything_on_its_way_by_sampling(size: tuple, around: list) -> None:
     scene = scene_of(size, around)
     try:
@@ -264,14 +264,14 @@ def test_no_kept_grasp_meets_anything_on_its_way_by_sampling(size: tuple, around
         points = gripper_points(FREE.gripper, grasp.opening)
         for there in path(points, grasp.pre_grasp, grasp.grasp, grasp.retreat):
             assert (there[:, 2] >= FREE.goal.support_clearance - 2e-5).all()
-            for thing in scene.neighbours:
-                assert not inside(there, thing.solid).any(), (grasp, thing.id)
+            for obj in scene.neighbours:
+                assert not inside(there, obj.solid).any(), (grasp, obj.id)
         for there in path(points, grasp.pre_grasp, grasp.grasp):  # coming, it does not touch the target either
             assert not inside(there, scene.target.solid, shrink=1e-5).any()
 
 
 @settings(max_examples=12, deadline=None)
-@given(thing_sizes, neighbours)
+@given(object_sizes, neighbours)
 def test_every_kept_grasp_has_the_target_between_its_fingers(size: tuple, around: list) -> None:
     scene = scene_of(size, around)
     try:
@@ -289,19 +289,19 @@ def test_every_kept_grasp_has_the_target_between_its_fingers(size: tuple, around
 
 
 @settings(max_examples=12, deadline=None)
-@given(thing_sizes, neighbours, near, near, st.floats(-math.pi, math.pi))
+@given(object_sizes, neighbours, near, near, st.floats(-math.pi, math.pi))
 def test_a_scene_that_moves_about_up_moves_its_grasps_alike(
     size: tuple, around: list, x: float, y: float, turn: float
 ) -> None:
     scene = scene_of(size, around)
     rotation = Rotation.from_euler("z", turn)
 
-    def moved(thing: Thing) -> Thing:
-        cx, cy, cz = (rotation.apply(thing.solid.centre) + np.array([x, y, 0.0])).tolist()
-        return dataclasses.replace(thing, solid=Solid((cx, cy, cz), thing.solid.yaw + turn, thing.solid.size))
+    def moved(obj: PlanningObject) -> PlanningObject:
+        cx, cy, cz = (rotation.apply(obj.solid.centre) + np.array([x, y, 0.0])).tolist()
+        return dataclasses.replace(obj, solid=Solid((cx, cy, cz), obj.solid.yaw + turn, obj.solid.size))
 
     other = dataclasses.replace(
-        scene, target=moved(scene.target), neighbours=tuple(moved(thing) for thing in scene.neighbours)
+        scene, target=moved(scene.target), neighbours=tuple(moved(obj) for obj in scene.neighbours)
     )
     results = []
     for given_scene in (scene, other):

@@ -18,18 +18,35 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
     UnreachableError,
 )
-from spatial_vlm_ros.manipulation.pick_sequence import Course, Ending, Offer, Seen, Stage, Ways, Words, told
+from spatial_vlm_ros.manipulation.pick_sequence import (
+    Ending,
+    ObservedAnswer,
+    Offer,
+    PickActors,
+    PickSequence,
+    PickStage,
+    Words,
+    told,
+)
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
-from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, MotionPlan, PlaceFor, Step, Trajectory, plan_of
+from spatial_vlm_ros.manipulation.planning.planner import (
+    GRIPS,
+    PICK,
+    MotionPlan,
+    PlaceFor,
+    PlanStep,
+    Trajectory,
+    plan_of,
+)
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
-from spatial_vlm_ros.manipulation.planning.surroundings import Body, Surroundings
+from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose, Resolution, Status, Target
 
 NOW = 2_000_000_000
-CHICK = Body("c1", "chick", Solid((0.45, 0.0, 0.03), 0.3, (0.05, 0.04, 0.06)), (0.001, 0.001, 0.001))
-CUP = Body("u1", "cup", Solid((0.3, 0.2, 0.05), 0.0, (0.07, 0.07, 0.1)), (0.001, 0.001, 0.001))
+CHICK = SurroundingObject("c1", "chick", Solid((0.45, 0.0, 0.03), 0.3, (0.05, 0.04, 0.06)), (0.001, 0.001, 0.001))
+CUP = SurroundingObject("u1", "cup", Solid((0.3, 0.2, 0.05), 0.0, (0.07, 0.07, 0.1)), (0.001, 0.001, 0.001))
 SEEN = Surroundings(
     frame_id="base", stamp_ns=NOW, camera=Pose("base", (0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)), camera_frame="camera",
     target=CHICK, yaw_known=True, truncated=False, outline=((0.43, -0.02), (0.47, -0.02), (0.47, 0.02), (0.43, 0.02)),
@@ -40,19 +57,19 @@ TARGET = Target("c1", "chick", POSE, POSE.position, (0.05, 0.04, 0.06), (0.0,) *
 ANSWER = Resolution("the chick", Status.OK, "it is the chick", target=TARGET, stamp_ns=NOW)
 
 
-def seen(surroundings: Surroundings | None = SEEN, resolution: Resolution = ANSWER) -> Seen:
-    return Seen(resolution, surroundings)
+def seen(surroundings: Surroundings | None = SEEN, resolution: Resolution = ANSWER) -> ObservedAnswer:
+    return ObservedAnswer(resolution, surroundings)
 
 
 class Cell:
     """Looks that were prepared, and a recorder in place of planner, person and arm."""
 
-    def __init__(self, *looks: Seen) -> None:
+    def __init__(self, *looks: ObservedAnswer) -> None:
         self.looks = list(looks)
         self.log: list[str] = []
         self.fails: dict[str, list[SpatialVlmError | None]] = {}
         self.stopped = False
-        self.stop_at: Stage | None = None
+        self.stop_at: PickStage | None = None
         self.offers: list[Offer] = []
 
     def _may_fail(self, step: str) -> None:
@@ -60,7 +77,7 @@ class Cell:
         if left and (error := left.pop(0)) is not None:
             raise error
 
-    def look(self, _: Words, __: Callable[[], bool]) -> Seen:
+    def look(self, _: Words, __: Callable[[], bool]) -> ObservedAnswer:
         self.log.append("look")
         return self.looks.pop(0)
 
@@ -79,7 +96,7 @@ class Cell:
         self.log.append("plan")
         self._may_fail("plan")
         rest = Trajectory(("joint",), (0.0,), ((0.0,),))
-        steps = [Step(p, None, 0.05) if p in GRIPS else Step(p, rest) for p in PICK]
+        steps = [PlanStep(p, None, 0.05) if p in GRIPS else PlanStep(p, rest) for p in PICK]
         return plan_of(goal, scene, None, steps, len(goal.grasps) - 1)
 
     def approve(self, offer: Offer, _: Callable[[], bool]) -> None:
@@ -101,18 +118,18 @@ class Cell:
     def clear(self) -> None:
         self.log.append("clear")
 
-    def say(self, stage: Stage, _: str) -> None:
+    def say(self, stage: PickStage, _: str) -> None:
         self.stopped = self.stopped or stage is self.stop_at
 
     def run(self, plan_only: bool = False, now_ns: int = NOW) -> Ending:
-        ways: Ways = Ways(self.look, self, self.approve, self.still, lambda: now_ns, self.say)
-        return Course(Words("the chick"), plan_only, PlanningConfig(), ways, lambda: self.stopped).run()
+        ways: PickActors = PickActors(self.look, self, self.approve, self.still, lambda: now_ns, self.say)
+        return PickSequence(Words("the chick"), plan_only, PlanningConfig(), ways, lambda: self.stopped).run()
 
 
 def test_it_moves_what_was_approved_after_a_second_look() -> None:
     cell = Cell(seen(), seen())
     ending = cell.run()
-    assert (ending.status, ending.moved, ending.stage) == (Status.OK, True, Stage.MOVING), ending.message
+    assert (ending.status, ending.moved, ending.stage) == (Status.OK, True, PickStage.MOVING), ending.message
     assert cell.log == ["look", "plan", "approve", "look", "move", "clear"]
     assert ending.message == "Done: the chick (c1) was taken."
     assert ending.plan == cell.offers[0].plan
@@ -129,7 +146,7 @@ def test_plan_only_asks_nobody_and_moves_nothing() -> None:
 
 def test_a_refusal_is_handed_on_with_its_question() -> None:
     asked = Resolution("the chick", Status.AMBIGUOUS, "two chicks", question="Which chick?", dialogue_id="d1")
-    cell = Cell(Seen(asked, None))
+    cell = Cell(ObservedAnswer(asked, None))
     ending = cell.run()
     assert (ending.status, ending.resolution) == (Status.AMBIGUOUS, asked)
     assert cell.log == ["look"]
@@ -157,7 +174,7 @@ def test_what_stands_against_a_goal_ends_before_a_plan(change: dict[str, Any], s
     assert "plan" not in cell.log
 
 
-def test_an_old_picture_is_not_planned_in() -> None:
+def test_an_old_image_is_not_planned_in() -> None:
     cell = Cell(seen())
     assert cell.run(now_ns=NOW + 60_000_000_000).status is Status.STALE_INPUT
     assert "plan" not in cell.log
@@ -187,7 +204,7 @@ def test_an_absent_planner_is_told_apart_from_one_that_finds_nothing() -> None:
     assert cell.log == ["look", "plan", "clear"]
 
 
-def moved(body: Body, by: float) -> Body:
+def moved(body: SurroundingObject, by: float) -> SurroundingObject:
     x, y, z = body.solid.centre
     return dataclasses.replace(body, id="other", solid=Solid((x + by, y, z), body.solid.yaw, body.solid.size))
 
@@ -206,11 +223,11 @@ STALE = Resolution("the chick", Status.STALE_INPUT, "no frame for 2 s")
         (seen(dataclasses.replace(SEEN, others=(CUP, moved(CUP, 0.3)))), Status.SCENE_CHANGED, "has come"),
         (seen(dataclasses.replace(SEEN, camera=Pose("base", (0.01, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)))),
          Status.SCENE_CHANGED, "the camera"),
-        (Seen(GONE, None), Status.SCENE_CHANGED, "NOT_FOUND"),
-        (Seen(STALE, None), Status.STALE_INPUT, "second look"),
+        (ObservedAnswer(GONE, None), Status.SCENE_CHANGED, "NOT_FOUND"),
+        (ObservedAnswer(STALE, None), Status.STALE_INPUT, "second look"),
     ],
 )  # fmt: skip
-def test_what_changed_since_is_not_acted_on(second: Seen, status: Status, words: str) -> None:
+def test_what_changed_since_is_not_acted_on(second: ObservedAnswer, status: Status, words: str) -> None:
     cell = Cell(seen(), second)
     ending = cell.run()
     assert (ending.status, ending.moved) == (status, False)
@@ -249,12 +266,12 @@ def test_camera_and_base_are_watched_from_before_the_plan_until_the_motion(
     assert cell.log == done
 
 
-@pytest.mark.parametrize("stage", list(Stage))
-def test_a_stop_at_any_stage_begins_nothing_more(stage: Stage) -> None:
+@pytest.mark.parametrize("stage", list(PickStage))
+def test_a_stop_at_any_stage_begins_nothing_more(stage: PickStage) -> None:
     cell = Cell(seen(), seen())
     cell.stop_at = stage
     ending = cell.run()
     assert ending.status is Status.CANCELLED
-    told_to_move = stage is Stage.MOVING  # then it is the mover who stops
+    told_to_move = stage is PickStage.MOVING  # then it is the mover who stops
     assert (ending.moved, "move" in cell.log) == (told_to_move, told_to_move)
     assert "clear" in cell.log or "plan" not in cell.log

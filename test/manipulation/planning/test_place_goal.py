@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from spatial_vlm_ros.errors import GoalError, InputError, OutOfWorkspaceError
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
-from spatial_vlm_ros.manipulation.planning.scene import KEEP_OUT, Thing
+from spatial_vlm_ros.manipulation.planning.scene import KEEP_OUT, PlanningObject
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.types import Pose, Resolution, Status
 
@@ -23,7 +23,7 @@ ANY = config()
 FROM_ABOVE = pick_goal(table_with(BLOCK), ANY).grasps[0]
 
 
-def relative(gripper: Pose, thing: Pose) -> np.ndarray:
+def relative(gripper: Pose, obj: Pose) -> np.ndarray:
     """(4, 4) pose of the tip frame in the thing's."""
 
     def matrix(pose: Pose) -> np.ndarray:
@@ -32,14 +32,14 @@ def relative(gripper: Pose, thing: Pose) -> np.ndarray:
         m[:3, 3] = pose.position
         return m
 
-    return np.linalg.inv(matrix(thing)) @ matrix(gripper)
+    return np.linalg.inv(matrix(obj)) @ matrix(gripper)
 
 
 def test_a_block_is_put_down_where_it_was_asked_for_as_it_was_held() -> None:
     goal = place_goal(table_with(BLOCK), placed(BLOCK, (0.3, -0.2, 0.0, 0.0)), FROM_ABOVE, ANY)
     best = goal.placements[0]
     assert (goal.target_id, best.carrier_id, best.spot, best.turn) == ("block", "support", 0, 0.0)
-    assert best.thing.position == pytest.approx((0.3, -0.2, 0.045))  # half its height, and let go 5 mm above
+    assert best.obj.position == pytest.approx((0.3, -0.2, 0.045))  # half its height, and let go 5 mm above
     assert best.place.position == pytest.approx((0.3, -0.2, 0.0476 + 0.005))
     assert best.pre_place.position == pytest.approx((0.3, -0.2, 0.1526))
     assert best.retreat.position == pytest.approx((0.3, -0.2, 0.1526))
@@ -50,15 +50,15 @@ def test_a_block_is_put_down_where_it_was_asked_for_as_it_was_held() -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(st.floats(-0.4, 0.4), st.floats(-0.4, 0.4), st.floats(-3.1, 3.1), st.integers(0, 2))
-def test_the_thing_stays_in_the_hand_as_it_was_taken(x: float, y: float, yaw: float, number: int) -> None:
+def test_the_object_stays_in_the_hand_as_it_was_taken(x: float, y: float, yaw: float, number: int) -> None:
     grasp = pick_goal(table_with(BLOCK), ANY).grasps[number]
     start = Pose("base_link", BLOCK.solid.centre, (0.0, 0.0, 0.0, 1.0))
     for placement in place_goal(table_with(BLOCK), placed(BLOCK, (x, y, 0.0, yaw)), grasp, ANY).placements:
-        held, let_go = relative(grasp.grasp, start), relative(placement.place, placement.thing)
+        held, let_go = relative(grasp.grasp, start), relative(placement.place, placement.obj)
         np.testing.assert_allclose(let_go, held, atol=1e-5)
 
 
-def test_a_thing_without_heading_may_be_turned() -> None:
+def test_a_object_without_heading_may_be_turned() -> None:
     scene = table_with(BLOCK, yaw_known=False)
     goal = place_goal(scene, placed(BLOCK, (0.3, -0.2, 0.0, 0.0)), FROM_ABOVE, config(goal={"yaws": 4, "most": 50}))
     assert sorted(round(math.degrees(p.turn) % 360) for p in goal.placements) == [0, 45, 90, 135, 180, 225, 270, 315]
@@ -97,10 +97,10 @@ def test_no_kept_placement_meets_anything_by_sampling() -> None:
             kept += 1
             closed, opened = (gripper_points(ANY.gripper, o) for o in (FROM_ABOVE.width, p.opening))
             ways = [*path(closed, p.pre_place, p.place), *path(opened, p.place, p.retreat)]
-            turn = Rotation.from_quat(p.thing.orientation).as_euler("xyz")[2]
+            turn = Rotation.from_quat(p.obj.orientation).as_euler("xyz")[2]
             corners = np.array([(a, b, c) for a in (-1, 0, 1) for b in (-1, 0, 1) for c in (-1, 0, 1)]) / 2
-            thing = corners * BLOCK.solid.size @ Rotation.from_euler("z", turn).as_matrix().T + p.thing.position
-            ways += [thing + np.array([0, 0, h]) for h in np.linspace(0, 0.1, 9)]
+            obj = corners * BLOCK.solid.size @ Rotation.from_euler("z", turn).as_matrix().T + p.obj.position
+            ways += [obj + np.array([0, 0, h]) for h in np.linspace(0, 0.1, 9)]
             for there in ways:
                 assert (there[:, 2] > 0.0).all()
                 assert not any(inside(there, neighbour.solid).any() for neighbour in around)
@@ -109,14 +109,16 @@ def test_no_kept_placement_meets_anything_by_sampling() -> None:
 
 def test_what_carries_it_counts_up_to_the_place() -> None:
     tray = box("tray", -0.2, -0.2, (0.3, 0.3, 0.03))  # its rim is higher than its floor
-    goal = place_goal(table_with(BLOCK, tray), placed(BLOCK, (-0.2, -0.2, 0.01, 0.0), carrier="tray"), FROM_ABOVE, ANY)
-    assert goal.placements[0].thing.position[2] == pytest.approx(0.01 + 0.005 + 0.04)
+    goal = place_goal(
+        table_with(BLOCK, tray), placed(BLOCK, (-0.2, -0.2, 0.01, 0.0), supporting="tray"), FROM_ABOVE, ANY
+    )
+    assert goal.placements[0].obj.position[2] == pytest.approx(0.01 + 0.005 + 0.04)
     with pytest.raises(GoalError, match="tray"):  # of anything else the rim counts
         place_goal(table_with(BLOCK, tray), placed(BLOCK, (-0.2, -0.2, 0.01, 0.0)), FROM_ABOVE, ANY)
 
 
 def test_a_keep_out_over_the_place_and_a_place_out_of_reach_are_out_of_the_workspace() -> None:
-    person = Thing(KEEP_OUT + "person", "person", Solid((0.3, -0.2, 0.5), 0.0, (0.2, 0.2, 0.9)))
+    person = PlanningObject(KEEP_OUT + "person", "person", Solid((0.3, -0.2, 0.5), 0.0, (0.2, 0.2, 0.9)))
     with pytest.raises(OutOfWorkspaceError, match=r"put down the block.*keep-out 'person'"):
         place_goal(table_with(BLOCK, keep_outs=[person]), placed(BLOCK, (0.3, -0.2, 0.0, 0.0)), FROM_ABOVE, ANY)
     with pytest.raises(OutOfWorkspaceError, match=r"its place lies 0\.500 m outside"):

@@ -17,7 +17,7 @@ from spatial_vlm_ros.manipulation.planning.planner import (
     GRIPS,
     PICK,
     PLACE,
-    Step,
+    PlanStep,
     Trajectory,
     is_plan_of,
     plan_hash,
@@ -31,15 +31,15 @@ DOWN = place_goal(SCENE, placed(BLOCK, (0.4, -0.2, 0.0, 0.0)), GOAL.grasps[0], c
 JOINTS, TIMES, ROWS = ("a", "b"), (0.0, 0.5, 1.0), ((0.0, 0.0), (0.1, -0.1), (0.2, -0.2))
 
 
-def steps(place: bool = False) -> list[Step]:
+def steps(place: bool = False) -> list[PlanStep]:
     """A chain in which each motion goes on where the last one ended."""
     made, at = [], 0.0
     for phase in PICK + PLACE if place else PICK:
         if phase in GRIPS:
-            made.append(Step(phase, width=0.04))
+            made.append(PlanStep(phase, width=0.04))
         else:
             rows = tuple((at + a, -at + b) for a, b in ROWS)
-            made.append(Step(phase, Trajectory(JOINTS, TIMES, rows, rows)))
+            made.append(PlanStep(phase, Trajectory(JOINTS, TIMES, rows, rows)))
             at += 0.2
     return made
 
@@ -47,12 +47,12 @@ def steps(place: bool = False) -> list[Step]:
 PLAN = plan_of(GOAL, SCENE, None, steps(), 0)
 
 
-def changed(number: int, **fields: Any) -> list[Step]:
+def changed(number: int, **fields: Any) -> list[PlanStep]:
     """The chain with one motion changed."""
     made = steps()
     trajectory = made[number].trajectory
     assert trajectory is not None
-    made[number] = Step(made[number].phase, dataclasses.replace(trajectory, **fields))
+    made[number] = PlanStep(made[number].phase, dataclasses.replace(trajectory, **fields))
     return made
 
 
@@ -71,7 +71,7 @@ def test_a_plan_is_that_of_its_goal_and_scene() -> None:
 def test_whatever_changes_the_plan_or_its_goals_changes_the_hash() -> None:
     later = dataclasses.replace(SCENE, stamp_ns=SCENE.stamp_ns + 1)
     wider = steps()
-    wider[0] = Step("open", width=math.nextafter(0.04, 1.0))
+    wider[0] = PlanStep("open", width=math.nextafter(0.04, 1.0))
     last = steps()[-1].trajectory
     assert last is not None
     tiny = (*last.positions[:2], (last.positions[2][0], math.nextafter(last.positions[2][1], 0.0)))
@@ -98,7 +98,7 @@ def test_equal_plans_have_equal_hashes_however_they_are_written() -> None:
     first = made[1].trajectory
     assert first is not None
     rows = [[-0.0, 0], *([float(v) for v in row] for row in first.positions[1:])]
-    made[1] = Step("reach", Trajectory(list(JOINTS), [0, 0.5, 1], rows, first.velocities))  # type: ignore[arg-type]
+    made[1] = PlanStep("reach", Trajectory(list(JOINTS), [0, 0.5, 1], rows, first.velocities))  # type: ignore[arg-type]
     assert plan_of(GOAL, SCENE, None, made, 0).hash == PLAN.hash
     assert plan_hash(GOAL, SCENE, None, made, 0, None) == PLAN.hash
 
@@ -131,7 +131,7 @@ def test_velocities_and_accelerations_have_the_form_of_positions() -> None:
         Trajectory(JOINTS, TIMES, ROWS, (), (*ROWS[:2], (0.0, math.inf)))
 
 
-def away(by: float) -> list[Step]:
+def away(by: float) -> list[PlanStep]:
     """A chain whose approach begins beside the end of what was before."""
     return changed(2, positions=tuple((0.2 + by + a, -0.2 + b) for a, b in ROWS))
 
@@ -144,15 +144,15 @@ def away(by: float) -> list[Step]:
         (steps(), None, (99, None), "grasp 99"),
         (steps(), None, (0, 0), "placement 0"),
         (steps(place=True), DOWN, (0, None), "placement None"),
-        ([Step("open"), *steps()[1:]], None, (0, None), "phase open: got width None"),
-        ([Step("open", width=-0.01), *steps()[1:]], None, (0, None), "phase open: got width -0.01"),
-        ([steps()[0], Step("reach", width=0.04), *steps()[2:]], None, (0, None), "phase reach"),
+        ([PlanStep("open"), *steps()[1:]], None, (0, None), "phase open: got width None"),
+        ([PlanStep("open", width=-0.01), *steps()[1:]], None, (0, None), "phase open: got width -0.01"),
+        ([steps()[0], PlanStep("reach", width=0.04), *steps()[2:]], None, (0, None), "phase reach"),
         (away(0.02), None, (0, None), "phase approach: got its start 0.020 away, expected the end of phase reach"),
         (changed(2, joint_names=("a", "c")), None, (0, None), "other joints: a, c"),
     ],
 )
 def test_a_chain_that_is_no_plan_is_refused(
-    made: list[Step], place: PlaceGoal | None, choice: tuple[int, int | None], words: str
+    made: list[PlanStep], place: PlaceGoal | None, choice: tuple[int, int | None], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
         plan_of(GOAL, SCENE, place, made, *choice)
@@ -162,7 +162,7 @@ def test_a_start_within_the_tolerance_goes_on() -> None:
     assert is_plan_of(plan_of(GOAL, SCENE, None, away(0.009), 0), GOAL, SCENE)
 
 
-def test_goals_of_another_thing_or_observation_are_refused() -> None:
+def test_goals_of_another_object_or_observation_are_refused() -> None:
     other = dataclasses.replace(SCENE, stamp_ns=SCENE.stamp_ns + 1)
     with pytest.raises(InputError, match=r"goal: got 'block' .* at 1000 ns, expected 'block'.* at 1001 ns"):
         plan_of(GOAL, other, None, steps(), 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Freshness, motion since the observation, and agreement of picture and TF."""
+"""Freshness, motion since the observation, and agreement of image and TF."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def tilted(frame: RgbdFrame, degrees: float = 0.0, up: float = 0.0, aside: float
 
 
 def scene_of(frame: RgbdFrame, scene: Scene) -> Scene:
-    return build_scene(frame, [thing.detection for thing in scene.objects], DepthConfig(), LiftConfig())
+    return build_scene(frame, [obj.detection for obj in scene.objects], DepthConfig(), LiftConfig())
 
 
 def test_a_true_camera_pose_agrees_with_the_table(seen: tuple) -> None:

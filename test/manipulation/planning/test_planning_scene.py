@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From pictures to the planning scene and to goals, against the truth of simulated worlds."""
+"""From images to the planning scene and to goals, against the truth of simulated worlds."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def chicks() -> Seen:
 # ------------------------------------------------------------------------------------------------ scene
 
 
-def test_every_thing_is_there_once_at_its_true_place(chicks: Seen) -> None:
+def test_every_object_is_there_once_at_its_true_place(chicks: Seen) -> None:
     _, scene, answer = chicks
     exported = planning_scene(surroundings_of(scene, answer), FOR_CHICKS)
     assert (exported.frame_id, exported.stamp_ns) == ("world", answer.stamp_ns)
     assert exported.target.id == "bonnet"
-    assert {thing.id for thing in exported.neighbours} == {"ribbon", "cup", "box"}
-    for thing in (exported.target, *exported.neighbours):
-        true = chicks_and_cup()[thing.id]
-        assert np.linalg.norm(np.subtract(thing.solid.centre, true.centre)) < 0.015, thing.id
-        assert np.abs(np.sort(thing.solid.size[:2]) - np.sort(true.size[:2])).max() < 0.02, thing.id
-    box = next(thing for thing in exported.neighbours if thing.id == "box")
+    assert {obj.id for obj in exported.neighbours} == {"ribbon", "cup", "box"}
+    for obj in (exported.target, *exported.neighbours):
+        true = chicks_and_cup()[obj.id]
+        assert np.linalg.norm(np.subtract(obj.solid.centre, true.centre)) < 0.015, obj.id
+        assert np.abs(np.sort(obj.solid.size[:2]) - np.sort(true.size[:2])).max() < 0.02, obj.id
+    box = next(obj for obj in exported.neighbours if obj.id == "box")
     assert math.sin(2 * (box.solid.yaw - math.pi / 2 - 0.4)) == pytest.approx(0.0, abs=0.2)  # its long side is y
 
 
@@ -64,13 +64,13 @@ def test_the_target_is_as_resolved_and_neighbours_are_padded(chicks: Seen) -> No
     yaw = Rotation.from_quat(answer.target.pose.orientation).as_euler("xyz")[2]
     assert math.cos(exported.target.solid.yaw - yaw) == pytest.approx(1.0)
     assert 0 < min(exported.target.padding) <= max(exported.target.padding) <= 0.02
-    for thing, lifted in zip(exported.neighbours, (o for o in scene.objects if o.id != "bonnet"), strict=True):
+    for obj, lifted in zip(exported.neighbours, (o for o in scene.objects if o.id != "bonnet"), strict=True):
         sigma = math.sqrt(float(lifted.box.axes[:, 0] @ lifted.covariance[:3, :3] @ lifted.box.axes[:, 0]))
-        assert thing.padding[0] == pytest.approx(min(0.003 + sigma, 0.02))
-        assert thing.padded.size[0] == pytest.approx(thing.solid.size[0] + 2 * thing.padding[0])
+        assert obj.padding[0] == pytest.approx(min(0.003 + sigma, 0.02))
+        assert obj.padded.size[0] == pytest.approx(obj.solid.size[0] + 2 * obj.padding[0])
 
 
-def test_the_support_lies_under_all_things_at_the_height_of_the_table(chicks: Seen) -> None:
+def test_the_support_lies_under_all_objects_at_the_height_of_the_table(chicks: Seen) -> None:
     _, scene, answer = chicks
     (support,) = planning_scene(surroundings_of(scene, answer), FOR_CHICKS).support
     assert support.solid.top == pytest.approx(0.0, abs=0.004)
@@ -92,7 +92,7 @@ def test_keep_outs_have_names_of_their_own(chicks: Seen) -> None:
     _, scene, answer = chicks
     volumes = config(workspace={"keep_out": "support -1 -1 0 -0.9 1 1; shelf -1 -1 1 1 1 1.1"})
     exported = planning_scene(surroundings_of(scene, answer), volumes)
-    assert [thing.id for thing in exported.keep_outs] == ["keep_out/support", "keep_out/shelf"]
+    assert [obj.id for obj in exported.keep_outs] == ["keep_out/support", "keep_out/shelf"]
     assert exported.keep_outs[1].solid == Solid((0.0, 0.0, 1.05), 0.0, (2.0, 2.0, pytest.approx(0.1)))
 
 
@@ -107,12 +107,12 @@ def test_a_keep_out_that_is_no_box_is_refused_by_name(chicks: Seen, text: str) -
 
 
 def unmeasured(scene: Scene, id_: str) -> Scene:
-    """The scene as it would be if one thing were of glass."""
+    """The scene as it would be if one object were of glass."""
 
-    def glass(thing: SceneObject) -> SceneObject:
+    def glass(obj: SceneObject) -> SceneObject:
         nothing = np.full(3, np.nan)
-        box = dataclasses.replace(thing.box, centre=nothing, size=nothing)
-        return dataclasses.replace(thing, box=box, depth_problem="it is see-through")
+        box = dataclasses.replace(obj.box, centre=nothing, size=nothing)
+        return dataclasses.replace(obj, box=box, depth_problem="it is see-through")
 
     return dataclasses.replace(scene, objects=tuple(glass(o) if o.id == id_ else o for o in scene.objects))
 
@@ -121,7 +121,7 @@ def unmeasured(scene: Scene, id_: str) -> Scene:
 def test_what_could_not_be_measured_stands_where_it_is_seen_to_stand(chicks: Seen, id_: str) -> None:
     _, scene, answer = chicks
     exported = planning_scene(surroundings_of(unmeasured(scene, id_), answer), FOR_CHICKS)
-    glass = next(thing for thing in exported.neighbours if thing.id == id_)
+    glass = next(obj for obj in exported.neighbours if obj.id == id_)
     true = chicks_and_cup()[id_]
     inner = true.centre + (true.corners() - true.centre) * (0.7, 0.7, 0.85)
     assert inside(inner, glass.padded).all()
@@ -146,7 +146,7 @@ def test_refusals_other_frames_and_frames_without_a_base_have_no_scene(chicks: S
         planning_scene(surroundings_of(scene, Resolution("take it", Status.NOT_FOUND, "")), FOR_CHICKS)
     with pytest.raises(InputError, match="resolve and lift one frame"):
         planning_scene(surroundings_of(scene, dataclasses.replace(answer, stamp_ns=5)), FOR_CHICKS)
-    fewer = tuple(thing for thing in scene.objects if thing.id != "bonnet")
+    fewer = tuple(obj for obj in scene.objects if obj.id != "bonnet")
     with pytest.raises(InputError, match="target 'bonnet'"):
         planning_scene(surroundings_of(dataclasses.replace(scene, objects=fewer), answer), FOR_CHICKS)
     loose = dataclasses.replace(scene, frame=dataclasses.replace(frame, base_T_camera=None))
@@ -181,14 +181,14 @@ def test_it_is_put_where_it_was_asked_for(chicks: Seen) -> None:
     grasp = pick_goal(exported, FOR_CHICKS).grasps[0]
     goal = place_goal(exported, answer, grasp, FOR_CHICKS)
     best = goal.placements[0]
-    assert best.thing.position[:2] == pytest.approx(answer.places[best.spot].pose.position[:2], abs=1e-5)
+    assert best.obj.position[:2] == pytest.approx(answer.places[best.spot].pose.position[:2], abs=1e-5)
     for there in path(gripper_points(WIDE, grasp.width), best.pre_place, best.place):
         assert (there[:, 2] > 0.0).all()
 
 
 def test_the_franka_hand_is_too_narrow_for_what_is_wider_and_says_so(chicks: Seen) -> None:
     frame, scene, _ = chicks
-    detections = [thing.detection for thing in scene.objects]
+    detections = [obj.detection for obj in scene.objects]
     answer = Resolver().resolve(frame, "the cup", detections)
     with pytest.raises(GoalError, match=r"gripper opens 0\.08 m"):
         pick_goal(planning_scene(surroundings_of(scene, answer), PlanningConfig()), PlanningConfig())
@@ -233,10 +233,10 @@ def test_in_a_settled_world_the_true_chick_is_between_the_fingers(settled_scene:
     assert np.abs(across).max() <= best.opening / 2
 
 
-def test_things_in_the_settled_world_hold_the_truth_in_their_padded_boxes(settled_scene: tuple) -> None:
+def test_objects_in_the_settled_world_hold_the_truth_in_their_padded_boxes(settled_scene: tuple) -> None:
     world, exported, _ = settled_scene
-    for thing in exported.neighbours:
-        true = world.truth[thing.id]
-        assert inside(true.centre[None], thing.padded).all(), thing.id
-    bowl = next(thing for thing in exported.neighbours if thing.id == "bowl")
+    for obj in exported.neighbours:
+        true = world.truth[obj.id]
+        assert inside(true.centre[None], obj.padded).all(), obj.id
+    bowl = next(obj for obj in exported.neighbours if obj.id == "bowl")
     assert bowl.solid.size[0] == pytest.approx(world.truth["bowl"].size[0], abs=0.03)

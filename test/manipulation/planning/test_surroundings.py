@@ -14,7 +14,7 @@ from planning_scenes import WIDE
 from spatial_vlm_ros.errors import DepthError, InputError
 from spatial_vlm_ros.manipulation.planning.scene import planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
-from spatial_vlm_ros.manipulation.planning.surroundings import Body, Surroundings
+from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.output.json_schema import surroundings_from_json, surroundings_json
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose
@@ -25,13 +25,13 @@ SEEN = Surroundings(
     stamp_ns=7,
     camera=Pose("world", (0.1, 0.2, 0.9), (1.0, 0.0, 0.0, 0.0)),
     camera_frame="camera",
-    target=Body("chick", "chick", Solid((0.4, 0.0, 0.03), 0.2, (0.05, 0.04, 0.06)), (0.002, 0.001, 0.003)),
+    target=SurroundingObject("chick", "chick", Solid((0.4, 0.0, 0.03), 0.2, (0.05, 0.04, 0.06)), (0.002, 0.001, 0.003)),
     yaw_known=True,
     truncated=False,
     outline=((0.38, -0.02), (0.42, -0.02), (0.42, 0.02)),
     others=(
-        Body("cup", "cup", Solid((0.3, 0.1, 0.05), 0.0, (0.08, 0.08, 0.1)), (0.004, 0.004, 0.004)),
-        Body("glass", "glass", Solid((0.5, 0.1, 0.05), 0.0, (0.06, 0.06, 0.1)), None),
+        SurroundingObject("cup", "cup", Solid((0.3, 0.1, 0.05), 0.0, (0.08, 0.08, 0.1)), (0.004, 0.004, 0.004)),
+        SurroundingObject("glass", "glass", Solid((0.5, 0.1, 0.05), 0.0, (0.06, 0.06, 0.1)), None),
     ),
     unplaced=(),
     support_height=0.001,

@@ -32,8 +32,8 @@ from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (  # noqa: E402
     AdaptVis,
-    Calibration,
-    Split,
+    AdaptVisSettings,
+    CaseSplit,
     write_calibration,
 )
 from spatial_vlm_ros.vlm.remedies.learned import FILE, save_learned  # noqa: E402
@@ -133,7 +133,7 @@ def noted(folder: Path, marks: dict[str, Any] | None) -> Path:
 
 
 def answers(grounder: QwenVl) -> list[tuple[str, float | None]]:
-    """What it writes of both pictures, and its score where that can be read."""
+    """What it writes of both images, and its score where that can be read."""
     results: list[tuple[str, float | None]] = []
     for rgb in (CUP_LEFT, CUP_RIGHT):
         text, _ = grounder.written(rgb, "cup")
@@ -148,13 +148,13 @@ def answers(grounder: QwenVl) -> list[tuple[str, float | None]]:
 def by_hand(folder: Path, put: Putting) -> list[tuple[str, float]]:
     """The same from the classes of transformers alone, and the score of every text."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    pictures = Qwen2VLImageProcessorPil.from_pretrained(folder)
+    images = Qwen2VLImageProcessorPil.from_pretrained(folder)
     kind = json.loads((folder / "config.json").read_text())["model_type"]
     model = getattr(transformers, qwen_vl.FAMILIES[kind].model_class).from_pretrained(folder).eval()
     results = []
     for rgb in (CUP_LEFT, CUP_RIGHT):
-        seen = dict(pictures(images=[Image.fromarray(rgb)], return_tensors="pt"))
-        pads = "<|image_pad|>" * int(seen["image_grid_thw"].prod() // pictures.merge_size**2)
+        seen = dict(images(images=[Image.fromarray(rgb)], return_tensors="pt"))
+        pads = "<|image_pad|>" * int(seen["image_grid_thw"].prod() // images.merge_size**2)
         start = f"<|im_start|>user\n<|vision_start|>{pads}<|vision_end|>{ONE.format('cup')}<|im_end|>\n"
         ids = torch.tensor([tokenizer.encode(start + "<|im_start|>assistant\n")])
         of_image = (ids == tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
@@ -209,12 +209,12 @@ def scaled(alpha: float) -> Putting:
 
 
 def calibration(path: Path, model: str, low: float, high: float, threshold: float) -> str:
-    write_calibration(Calibration(model, "drawn", Split(20), AdaptVis(low, high, threshold)), path)
+    write_calibration(AdaptVisSettings(model, "drawn", CaseSplit(20), AdaptVis(low, high, threshold)), path)
     return str(path)
 
 
 def confidences(folder: Path) -> list[float]:
-    """Probability of the first token of the plain answer about each picture."""
+    """Probability of the first token of the plain answer about each image."""
     found: list[float] = []
 
     def put(parts: Parts, _: dict[str, Any]) -> AbstractContextManager[Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm train` from the first picture to an exported model that answers, on a very small split."""
+"""`spatial-vlm train` from the first image to an exported model that answers, on a very small split."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def train(*words: object) -> Result:
     return CliRunner().invoke(group, ["train", *map(str, words)], catch_exceptions=False)
 
 
-def test_from_pictures_to_a_model_that_answers(tmp_path: Path) -> None:
+def test_from_images_to_a_model_that_answers(tmp_path: Path) -> None:
     split, data, out = tmp_path / "split.json", tmp_path / "data", tmp_path / "out"
     split.write_text(json.dumps(SPLIT))
     every = ["--data", data, "--split", split, "--worlds", 3]

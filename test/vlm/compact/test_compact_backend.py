@@ -27,30 +27,32 @@ from spatial_vlm_ros.vlm.compact.batches import make_batch  # noqa: E402
 from spatial_vlm_ros.vlm.compact.decoding import Instance  # noqa: E402
 from spatial_vlm_ros.vlm.compact.export import export  # noqa: E402
 from spatial_vlm_ros.vlm.compact.model import CompactModel  # noqa: E402
-from spatial_vlm_ros.vlm.compact.phrasing import Phrase, label_phrases, modified_phrases  # noqa: E402
-from spatial_vlm_ros.vlm.compact.shards import Sample  # noqa: E402
+from spatial_vlm_ros.vlm.compact.phrasing import TrainingPhrase, label_phrases, modified_phrases  # noqa: E402
+from spatial_vlm_ros.vlm.compact.shards import LabelledImage  # noqa: E402
 from spatial_vlm_ros.vlm.compact.tokens import encode  # noqa: E402
-from spatial_vlm_ros.vlm.compact.training import Run, TrainingSettings  # noqa: E402
+from spatial_vlm_ros.vlm.compact.training import TrainingRun, TrainingSettings  # noqa: E402
 
 BACKEND = "spatial_vlm_ros.perception.backends.compact:load"
 
 
-def striped(sample: Sample) -> Sample:
-    """The same picture, whose first thing is called striped."""
+def striped(sample: LabelledImage) -> LabelledImage:
+    """The same image, whose first object is called striped."""
     first, *others = sample.objects
     return replace(sample, objects=(replace(first, attributes=(*first.attributes, "striped")), *others))
 
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompactModel]:
-    """A small model that knows one picture by heart, exported."""
+    """A small model that knows one image by heart, exported."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("compact")
     sample = striped(cases.drawn(1))
     phrases = [*label_phrases([sample]), *(p for p in modified_phrases([sample]) if "striped" in p.modifiers)]
-    phrases += [Phrase(f"striped {label}", frozenset({label}), frozenset({"striped"})) for label in ("ball", "box")]
+    phrases += [
+        TrainingPhrase(f"striped {label}", frozenset({label}), frozenset({"striped"})) for label in ("ball", "box")
+    ]
     batch = make_batch([sample], [list({p.text: p for p in phrases}.values())], cases.SPEC)
-    run = Run(cases.small_config(), TrainingSettings(steps=150, rate=4e-3), folder / "run", torch.device("cpu"))
+    run = TrainingRun(cases.small_config(), TrainingSettings(steps=150, rate=4e-3), folder / "run", torch.device("cpu"))
     for _ in range(150):
         run.one_step(batch)
     export(run.model, folder / "model")
@@ -103,7 +105,7 @@ def test_words_that_are_no_colours_are_looked_for_and_colours_are_left_to_the_me
         assert one.attributes == (("striped",) if is_first else ())
 
 
-def test_boxes_and_masks_are_in_pixels_of_the_picture(learnt: tuple[Path, CompactModel], noun: type) -> None:
+def test_boxes_and_masks_are_in_pixels_of_the_image(learnt: tuple[Path, CompactModel], noun: type) -> None:
     sample = cases.drawn(1)
     label = sample.objects[0].label
     large = np.repeat(np.repeat(sample.rgb, 3, axis=0), 3, axis=1)
@@ -126,7 +128,7 @@ def test_no_phrase_and_no_masks(learnt: tuple[Path, CompactModel], noun: type) -
     assert all(d.mask is None for d in found.detections)
 
 
-def test_bad_pictures_and_phrases_are_refused(learnt: tuple[Path, CompactModel], noun: type) -> None:
+def test_bad_images_and_phrases_are_refused(learnt: tuple[Path, CompactModel], noun: type) -> None:
     grounder = load_grounder(BACKEND, {"model": str(learnt[0])})
     with pytest.raises(ShapeError):
         grounder.ground(np.zeros((4, 4), np.uint8), [noun("ball")])
@@ -180,7 +182,7 @@ print(grounder.ground(np.zeros((112, 160, 3), np.uint8), [NounPhrase("ball")]).m
     assert done.stdout.strip() == "1"
 
 
-def test_a_thing_of_two_phrases_is_one_and_two_things_of_one_phrase_are_two() -> None:
+def test_a_object_of_two_phrases_is_one_and_two_objects_of_one_phrase_are_two() -> None:
     a = Instance(0, 0.9, (0, 0, 10, 10), (0, 0), (2.0, 0.0), (0, 0, 10, 10))
     b = Instance(1, 0.6, (0, 0, 10, 9), (0, 0), (0.4, 0.0), (0, 0, 10, 9))
     c = Instance(0, 0.5, (0, 0, 9, 10), (0, 1), (0.0, 0.0), (0, 0, 9, 10))

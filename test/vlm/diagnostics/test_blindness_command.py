@@ -34,7 +34,7 @@ def blindness(stub: str, *more: str) -> tuple[int, str]:
     return probe(f"stub_backends:{stub}", "--blindness", "--questions", "small", *more)
 
 
-def test_one_that_answers_from_the_picture_passes() -> None:
+def test_one_that_answers_from_the_image_passes() -> None:
     code, said = blindness("honest")
     assert code == 0
     assert said.splitlines()[-1] == "stub_backends:honest: no fault found"

@@ -25,7 +25,7 @@ from spatial_vlm_ros.vlm.diagnostics.scores import (
     paired_difference,
     sections_of,
 )
-from spatial_vlm_ros.vlm.diagnostics.verdicts import Finding, findings_of, words_of
+from spatial_vlm_ros.vlm.diagnostics.verdicts import BlindnessFinding, findings_of, words_of
 
 ITEMS = draw_items(Amount(seed=1))
 
@@ -34,12 +34,12 @@ def examined(answerer: Any, items: Any = None) -> list[Examined]:
     return examine(answerer, ITEMS if items is None else items)
 
 
-def findings(answerer: Any, items: Any = None) -> tuple[Finding, ...]:
+def findings(answerer: Any, items: Any = None) -> tuple[BlindnessFinding, ...]:
     done = examined(answerer, items)
     return findings_of(sections_of(done), cues_of(done))
 
 
-def found(told: tuple[Finding, ...]) -> set[tuple[str, str]]:
+def found(told: tuple[BlindnessFinding, ...]) -> set[tuple[str, str]]:
     return {(finding.fault, finding.where) for finding in told if finding.outcome == "found"}
 
 
@@ -47,13 +47,13 @@ def section(name: str, answerer: Any) -> Section:
     return next(one for one in sections_of(examined(answerer)) if one.name == name)
 
 
-def test_one_that_answers_from_the_picture_alone_passes() -> None:
+def test_one_that_answers_from_the_image_alone_passes() -> None:
     told = findings(Seer())
     assert words_of(told) == "no fault found"
     assert {finding.outcome for finding in told} == {"not found"}
 
 
-def test_one_that_answers_from_the_words_alone_does_not_look_at_the_picture() -> None:
+def test_one_that_answers_from_the_words_alone_does_not_look_at_the_image() -> None:
     told = findings(Deaf())
     assert {("does not look at the picture", axis) for axis in ("left-right", "above-below", "depth")} <= found(told)
     assert not {fault for fault, _ in found(told)} - {verdicts.BLIND, verdicts.GUESSES}
@@ -150,7 +150,7 @@ def test_shares_are_those_of_a_count_by_hand() -> None:
     assert (one.same_shuffled.k, one.same_place.k) == (same, place)
 
 
-def test_one_that_sees_turns_with_every_picture_and_a_deaf_one_with_none_of_depth() -> None:
+def test_one_that_sees_turns_with_every_image_and_a_deaf_one_with_none_of_depth() -> None:
     assert section("all", Seer()).turned_along.share == 1.0
     assert section("depth", Deaf()).turned_along.share == 0.0
     assert section("depth", First()).same_place.share == 1.0

@@ -20,7 +20,7 @@ from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import ScalingVi
 from spatial_vlm_ros.vlm.remedies.learned import FILE, load_learned, save_learned  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.marking import mark  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_tensors, put_pin  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.requested import Prescription, treat  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, treat  # noqa: E402
 
 
 class Words:
@@ -55,11 +55,11 @@ def test_a_pin_and_a_normaliser_come_from_one_file_and_go_again(tmp_path: Path) 
     first.remove()
     mark(model, pin.NAME, {"patches": 16})
     mark(model, norms.NAME, norms.PUBLISHED)
-    treatment = treat(model, Prescription(), tmp_path, Words())
+    applied = treat(model, RequestedRemedies(), tmp_path, Words())
     assert torch.equal(logits(model), expected)
     assert float((expected - before).abs().max()) > 1e-3
-    treatment.remove()
-    treatment.remove()
+    applied.remove()
+    applied.remove()
     assert torch.equal(logits(model), before)
 
 
@@ -68,7 +68,7 @@ def test_layers_of_the_encoder_come_from_the_mark_alone(tmp_path: Path) -> None:
     before = logits(model)
     expected = by_hand(model, lambda parts: features.put_layers(parts, [3], allow_untrained=True))
     mark(model, features.NAME, {"layers": [3], "post_layernorm": True})
-    treat(model, Prescription(), tmp_path, Words())
+    treat(model, RequestedRemedies(), tmp_path, Words())
     assert torch.equal(logits(model), expected)
     assert float((expected - before).abs().max()) > 1e-3
 
@@ -80,13 +80,13 @@ def test_where_one_cannot_be_put_on_none_is(tmp_path: Path) -> None:
     mark(model, norms.NAME, norms.PUBLISHED)
     mark(model, pin.NAME, {"patches": 16})
     with pytest.raises(ModelError, match="trained with pin"):
-        treat(model, Prescription(), tmp_path, Words())
+        treat(model, RequestedRemedies(), tmp_path, Words())
     assert torch.equal(logits(model), before)
 
 
 def test_attention_of_a_prefix_language_model_is_refused_when_it_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="prefix language model"):
-        treat(small_vlm("paligemma"), Prescription(attention=ScalingVis(1.2)), tmp_path, Words())
+        treat(small_vlm("paligemma"), RequestedRemedies(attention=ScalingVis(1.2)), tmp_path, Words())
 
 
 def test_what_was_learnt_is_read_as_it_was_saved(tmp_path: Path) -> None:

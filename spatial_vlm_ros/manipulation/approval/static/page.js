@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps the page as the desk is. Without it the page works, too: its forms are plain, and it is loaded anew by itself.
+// Keeps the page as the broker is. Without it the page works, too: its forms are plain, and it is loaded anew by itself.
 "use strict";
 (() => {
   const PERIOD = 1000; // ms between looks

@@ -39,8 +39,8 @@ _BOX_TAG = re.compile(r"<box>|<\|box_start\|>")
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A plain picture with one shape.
+class ProbeImage:
+    """A plain image with one shape.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -53,17 +53,15 @@ class Picture:
     box_xyxy: Box
 
 
-def probe_pictures() -> tuple[Picture, ...]:
-    """Eighteen pictures: every size with three of the places."""
+def probe_images() -> tuple[ProbeImage, ...]:
+    """Eighteen images: every size with three of the places."""
     colours = itertools.cycle(_COLOURS)
     shapes = itertools.cycle(_SHAPES)
     pairs = [(size, PLACES[(k + turn) % len(PLACES)]) for turn in (0, 2, 4) for k, size in enumerate(SIZES)]
-    return tuple(
-        picture(size, place, next(colours), shape) for (size, place), shape in zip(pairs, shapes, strict=False)
-    )
+    return tuple(image(size, place, next(colours), shape) for (size, place), shape in zip(pairs, shapes, strict=False))
 
 
-def picture(size: Size, place: tuple[float, float], colour: str, shape: str) -> Picture:
+def image(size: Size, place: tuple[float, float], colour: str, shape: str) -> ProbeImage:
     """One shape on a plain background.
 
     Args:
@@ -82,7 +80,7 @@ def picture(size: Size, place: tuple[float, float], colour: str, shape: str) -> 
     else:
         u, v = (np.linspace(-1.0, 1.0, 2 * side + 1)[1::2] for side in (x1 - x0, y1 - y0))
         inside[u[None, :] ** 2 + v[:, None] ** 2 <= 1.0] = _COLOURS[colour]
-    return Picture(rgb, f"the {colour} {shape}", (x0, y0, x1, y1))
+    return ProbeImage(rgb, f"the {colour} {shape}", (x0, y0, x1, y1))
 
 
 def read_numbers(reply: str) -> tuple[tuple[float, ...], str]:
