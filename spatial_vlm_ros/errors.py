@@ -397,6 +397,26 @@ class ExecutionFailedError(SpatialVlmError):
         super().__init__(f"execution failed in phase {phase!r}: {reason}; {repair}")
 
 
+class InternalError(SpatialVlmError):
+    """An exception that nobody expected: a fault of this package. It costs one request; its trace is in the log.
+
+    Args:
+        reason: type and words of the exception.
+        repair: what to do about it.
+    """
+
+    status_name = "INTERNAL_ERROR"
+
+    def __init__(self, reason: str, repair: str = "report it with the instruction, the frame and the log") -> None:
+        self.reason, self.repair = reason, repair
+        super().__init__(f"internal error: {reason}; {repair}")
+
+    @classmethod
+    def of(cls, error: Exception) -> InternalError:
+        """The error for an unexpected exception."""
+        return cls(f"{type(error).__name__}: {error}")
+
+
 class DependencyError(SpatialVlmError):
     """A package that this function needs is not installed."""
 

@@ -77,8 +77,8 @@ def _table() -> dict[str, Plan]:
 
 def _heights() -> dict[str, Plan]:
     plans = {
-        "on": Plan(partial(height.on_a_object, relation="on")),
-        "supporting": Plan(partial(height.on_a_object, relation="supporting"), refuses=False),
+        "on": Plan(partial(height.on_an_object, relation="on")),
+        "supporting": Plan(partial(height.on_an_object, relation="supporting"), refuses=False),
         "on (table)": Plan(height.on_the_table),
     }
     for r in ("above", "below", "under"):

@@ -41,8 +41,8 @@ def carried_on(stage: Stage, supporting: Still, form: Form, inset: float = 0.02)
     return stage.put(form, stage.over(supporting, height, inset), hosts=[supporting.id])
 
 
-def on_a_object(stage: Stage, relation: str) -> Play:
-    """On an object, against others of the kind beside it, or on another object. "supporting" is asked of what carries it."""
+def on_an_object(stage: Stage, relation: str) -> Play:
+    """On an object, against others of the kind beside it, or on another. "supporting" is asked of what carries it."""
     kind_of_anchor = stage.choose(_SUPPORTING)
     kind = stage.choose(_SMALL_ENOUGH.get(kind_of_anchor, _UPRIGHT), (kind_of_anchor,))
     if relation == "supporting":

@@ -66,7 +66,7 @@ def test_the_background_is_seen_through_what_is_not_opaque() -> None:
     assert circle.rgb[(y1 + y2) // 2, (x1 + x2) // 2].tolist() == [255, 0, 0]
 
 
-def test_a_object_keeps_its_proportions_to_a_cell() -> None:
+def test_an_object_keeps_its_proportions_to_a_cell() -> None:
     wide = CutOut("spoon", np.full((20, 80, 4), 255, np.uint8))
     settings = PasteSettings(objects=1, smallest=0.5)
     for seed in range(20):
@@ -103,7 +103,7 @@ def test_the_one_pasted_later_is_before() -> None:
     assert referral(["cup", "cup"], [(0, 0, 28, 28), (0, 0, 28, 42)], 1) == "before"
 
 
-def test_a_object_that_is_there_once_or_in_the_same_place_has_no_referral() -> None:
+def test_an_object_that_is_there_once_or_in_the_same_place_has_no_referral() -> None:
     assert referral(["cup", "pan"], [(0, 0, 28, 28), (100, 0, 128, 28)], 0) is None
     assert referral(["cup", "cup"], [(0, 0, 28, 28), (0, 0, 28, 28)], 0, depth_overlap=1.0) is None
 

@@ -147,7 +147,7 @@ def _image(frame: RgbdFrame, one: AnsweredCase, config: ResolverConfig) -> bytes
 
     from spatial_vlm_ros.output.annotated_image import draw
 
-    drawn = cv2.cvtColor(draw(frame, one.detections, one.resolution, config), cv2.COLOR_RGB2BGR)
+    drawn = cv2.cvtColor(draw(frame, one.detections, one.resolution, config, one.scene), cv2.COLOR_RGB2BGR)
     return bytes(cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
 
 

@@ -15,7 +15,7 @@ from spatial_vlm_ros.errors import DependencyError, FileError, InputError, Spati
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import ResolverConfig, Settings
-    from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame
+    from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene
 
 ANSWERED, FAILED, REFUSED = 0, 1, 3
 
@@ -103,7 +103,12 @@ def print_json(value: Any) -> None:
 
 
 def write_image(
-    path: Path, frame: RgbdFrame, detections: tuple[Detection, ...], resolution: Resolution, config: ResolverConfig
+    path: Path,
+    frame: RgbdFrame,
+    detections: tuple[Detection, ...],
+    resolution: Resolution,
+    config: ResolverConfig,
+    scene: Scene | None = None,
 ) -> None:
     """An answer drawn on its frame, as a file.
 
@@ -114,7 +119,7 @@ def write_image(
 
     from spatial_vlm_ros.output.annotated_image import draw
 
-    image = draw(frame, detections, resolution, config)
+    image = draw(frame, detections, resolution, config, scene)
     done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise InputError("--out", path.name, "a picture format", "name a .png or .jpg file")

@@ -141,5 +141,5 @@ def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None,
         click.echo(f"{when:>14}  {resolution.status.value:22} {target:5} {resolution.instruction}")
     if out is not None and answer.frame is not None:
         path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
-        write_image(path, answer.frame, answer.detections, resolution, config)
+        write_image(path, answer.frame, answer.detections, resolution, config, answer.scene)
     return resolution.code

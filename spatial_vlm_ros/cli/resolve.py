@@ -99,9 +99,9 @@ def _resolve_files(
         frame, detections = _read(files)
     except SpatialVlmError as error:
         return refusal(instruction, error)
-    resolution, seen, _ = Resolver(config, grounder).resolve_seen(frame, instruction, detections, chosen)
+    resolution, seen, scene = Resolver(config, grounder).look_at(frame, detections).ask(instruction, chosen)
     if out is not None:
-        write_image(out, frame, seen, resolution, config)
+        write_image(out, frame, seen, resolution, config, scene)
     return resolution
 
 
@@ -138,4 +138,4 @@ def _resolve_frames(
             click.echo(f"{case.frame}  {resolution.status.value:22} {target:5} {case.instruction}")
         if out is not None and one.frame is not None:
             name = f"{case.frame}_{slug(case.instruction)}.png"
-            write_image(out / name, one.frame, one.detections, resolution, resolver.config)
+            write_image(out / name, one.frame, one.detections, resolution, resolver.config, one.scene)

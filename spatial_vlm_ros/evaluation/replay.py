@@ -36,7 +36,7 @@ from spatial_vlm_ros.streams.frame_assembler import (
 )
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.speaker import needs_speaker
-from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, SpatialQuery
+from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Scene, SpatialQuery
 
 WITHOUT_BASE = "--base-frame ''"
 _LONGEST = 1e9  # seconds; no bag is longer
@@ -51,12 +51,14 @@ class ReplayedAnswer:
         frame: what it was resolved on; None where there was none.
         detections: the bag's; none where a grounder found the objects.
         log_ns: when the live node would have answered, time of recording, nanoseconds.
+        scene: what the answer rests on; None where it was refused before.
     """
 
     resolution: Resolution
     frame: RgbdFrame | None
     detections: tuple[Detection, ...]
     log_ns: int
+    scene: Scene | None = None
 
 
 def replay(
@@ -266,6 +268,7 @@ class _Player:
         except SpatialVlmError as error:
             yield from (self._refused(words, error, observation.stamp_ns) for words in instructions)
             return
+        observed = self._resolver.look_at(frame, detections)
         for words in instructions:
             self._answered = True
             try:
@@ -273,8 +276,8 @@ class _Player:
             except SpatialVlmError as error:  # as live: words that are not understood wait for no frame
                 yield ReplayedAnswer(refusal(words, error), None, (), self._now_ns)
                 continue
-            resolution, seen, _ = self._resolver.resolve_seen(frame, words, detections, self._frame_of_reference)
-            yield ReplayedAnswer(resolution, frame, seen, self._now_ns)
+            resolution, seen, scene = observed.ask(words, self._frame_of_reference)
+            yield ReplayedAnswer(resolution, frame, seen, self._now_ns, scene)
 
     def _refused(self, instruction: str, error: SpatialVlmError, stamp_ns: int = 0) -> ReplayedAnswer:
         """A refusal for want of a frame, but for words that no frame would help."""

@@ -25,6 +25,7 @@ from spatial_vlm_ros.types import (
     Resolution,
     Rgb,
     RgbdFrame,
+    Scene,
     SceneObject,
     Status,
     Target,
@@ -53,6 +54,7 @@ def draw(
     detections: Sequence[Detection],
     resolution: Resolution,
     config: ResolverConfig | None = None,
+    scene: Scene | None = None,
 ) -> Rgb:
     """Draw a resolution on its frame.
 
@@ -61,14 +63,17 @@ def draw(
         detections: the detections it was resolved with.
         resolution: the answer.
         config: the resolver's.
+        scene: that the answer rests on; None = lifted from the detections where that is possible.
 
     Returns:
         (H', W', 3) uint8: the image, enlarged to 640 pixels' width if smaller, over a panel of words.
     """
     config = config or ResolverConfig()
     try:
-        checked = check_detections(detections, frame.camera.width, frame.camera.height)
-        layout = lay_out(build_scene(frame, checked, config.depth, config.lift), config.depth, config.relation)
+        if scene is None:
+            checked = check_detections(detections, frame.camera.width, frame.camera.height)
+            scene = build_scene(frame, checked, config.depth, config.lift)
+        layout = lay_out(scene, config.depth, config.relation)
     except SpatialVlmError:
         layout = None
     rgb = frame.rgb if layout is None else layout.scene.frame.rgb

@@ -9,7 +9,8 @@ import enum
 class Status(str, enum.Enum):
     """Outcome of a request. Append only: names and numbers are shared with JSON and the ROS action.
 
-    The value is the name; `code` is the number. Tens group them: answers, input, scene, model, request, acting.
+    The value is the name; `code` is the number. Tens group them: answers, input, scene, model, request, acting,
+    and faults of this package.
     """
 
     code: int
@@ -54,6 +55,8 @@ class Status(str, enum.Enum):
     PLANNER_UNAVAILABLE = ("PLANNER_UNAVAILABLE", 76)
     PLANNING_FAILED = ("PLANNING_FAILED", 77)
     EXECUTION_FAILED = ("EXECUTION_FAILED", 78)
+
+    INTERNAL_ERROR = ("INTERNAL_ERROR", 90)
 
 
 class FrameOfReference(str, enum.Enum):

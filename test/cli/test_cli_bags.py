@@ -71,7 +71,7 @@ def test_json_is_one_valid_object_a_line_and_exits_with_0(bag: Path) -> None:
     assert [entry["stamp_ns"] for entry in made[::2]] == [T0 + n * 100_000_000 for n in (1, 2, 3)]
 
 
-def test_several_answers_are_a_line_each_and_a_image_each(bag: Path, tmp_path: Path) -> None:
+def test_several_answers_are_a_line_each_and_an_image_each(bag: Path, tmp_path: Path) -> None:
     done = run("replay", bag, WORDS, "the duck", "--base-frame", "world", "--out", tmp_path / "pictures")
     assert done.exit_code == 0
     assert [line.split()[1:3] for line in done.stdout.splitlines()] == [["OK", "bonnet"], ["NOT_FOUND", "-"]]

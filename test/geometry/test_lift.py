@@ -350,7 +350,7 @@ def test_glass_with_the_depth_of_the_table_is_a_depth_problem(tabletop: Tabletop
     assert objects[1].depth_problem is None
 
 
-def test_a_object_on_a_lower_level_is_not_called_see_through(tabletop: Tabletop) -> None:
+def test_an_object_on_a_lower_level_is_not_called_see_through(tabletop: Tabletop) -> None:
     """A box stands on the floor beside the table; the support is the table, on which most objects stand."""
     low = tabletop.block("low", 0.6, 0.1, (0.14, 0.14, 0.12), z=-0.3)
     rest = tabletop.can("c", -0.1, 0.0), tabletop.block("b", 0.1, -0.1), tabletop.can("d", 0.1, 0.1)

@@ -72,7 +72,7 @@ def test_a_gripper_that_is_called_a_cup_is_no_object(boxes: bool, height: float,
 
 
 @pytest.mark.parametrize("boxes", [False, True], ids=["masks", "boxes"])
-def test_what_the_robot_is_merely_near_to_stays_a_object(boxes: bool, tabletop: Tabletop) -> None:
+def test_what_the_robot_is_merely_near_to_stays_an_object(boxes: bool, tabletop: Tabletop) -> None:
     """A can one and a half centimetres beside the link loses points to the padding, not its being."""
     gap = 0.015
     can = tabletop.can("a", 0.12 - SIZE[0] / 2 - 0.02 - gap, 0.05, radius=0.02)
@@ -103,7 +103,7 @@ def test_the_share_is_a_parameter_and_counts_what_is_measured(tabletop: Tabletop
         assert ids(build_scene(frame, (pair,), DepthConfig(), LiftConfig(robot_share=share))) == left
 
 
-def test_a_robot_before_a_object_hides_it_as_before(tabletop: Tabletop) -> None:
+def test_a_robot_before_an_object_hides_it_as_before(tabletop: Tabletop) -> None:
     """A can whose right half is behind the link is half seen, with the link's points and without."""
     eye = tabletop.pitched(20, 0.9)
     seen = tabletop.see(tabletop.can("a", 0.0, 0.1, 0.04), link_body(tabletop, 0.045, 0.0), eye=eye)
@@ -135,7 +135,7 @@ def test_a_box_that_shows_more_of_the_robot_than_of_anything_else_has_no_place(t
     assert tabletop.lift(seen, can, frame).objects[0].depth_problem is None  # its mask says which pixels are its own
 
 
-def test_the_robot_stays_where_it_is_when_a_image_is_rectified(tabletop: Tabletop) -> None:
+def test_the_robot_stays_where_it_is_when_an_image_is_rectified(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("a", -0.15, 0.0), link_body(tabletop, 0.12, 0.05))
     camera = PinholeCamera(tabletop.camera.K, 640, 480, D=(-0.05, 0.0, 0.0, 0.0, 0.0))
     frame = dataclasses.replace(without_link(seen, 0.12, 0.05), camera=camera)

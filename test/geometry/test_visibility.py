@@ -98,7 +98,7 @@ def test_the_border_of_the_image_cuts(tabletop: Tabletop) -> None:
 # ------------------------------------------------------------------------------------------------ what may go on
 
 
-def test_a_object_goes_on_no_farther_than_what_covers_it(tabletop: Tabletop) -> None:
+def test_an_object_goes_on_no_farther_than_what_covers_it(tabletop: Tabletop) -> None:
     """A post hides at most its own width of a long box; a wall hides as much as the box could be long."""
     box = tabletop.block("box", 0.0, 0.12, (0.3, 0.1, 0.08), "box")
     wall = tabletop.block("wall", 0.2, -0.05, (0.25, 0.02, 0.16))

@@ -173,7 +173,7 @@ def test_the_other_one_is_any_other_of_the_kind_or_one_that_the_earlier_words_fi
         assert [clause.relation for clause in meant.relations] == ["behind"]
 
 
-def test_the_other_object_of_another_name_is_a_object_of_that_name_or_a_kind() -> None:
+def test_the_other_object_of_another_name_is_an_object_of_that_name_or_a_kind() -> None:
     readings = parse_dialogue("the other cereal box", ["grab the chick behind the cup"])
     assert {query.target.category for query in readings} == {"cereal box", "cereal box chick"}
     assert sum(query.preference for query in readings) == pytest.approx(1.0)

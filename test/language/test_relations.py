@@ -193,7 +193,7 @@ def test_several_relations_at_once(words: str, outlines: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("said", "name"), INVERSE.items())
-def test_what_a_object_has_about_it_is_said_the_other_way_round(said: str, name: str) -> None:
+def test_what_an_object_has_about_it_is_said_the_other_way_round(said: str, name: str) -> None:
     assert [clause_outline(c) for c in parse(f"the tray with a cup {said} it")[0].target.relations] == [f"{name} cup"]
 
 

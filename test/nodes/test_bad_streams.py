@@ -272,7 +272,7 @@ def test_an_image_without_frame_is_refused(impatient: Graph) -> None:
     assert_recovers(impatient)
 
 
-def test_a_image_without_depth_is_no_measurement(impatient: Graph) -> None:
+def test_an_image_without_depth_is_no_measurement(impatient: Graph) -> None:
     def blind(parts: dict[str, Any]) -> None:
         header = parts[roles.DEPTH].header
         parts[roles.DEPTH] = impatient.camera.composer.image_depth(np.full_like(FRAME.depth, np.nan), header)
@@ -281,5 +281,5 @@ def test_a_image_without_depth_is_no_measurement(impatient: Graph) -> None:
     impatient.assert_refused(goal, "DEPTH_INVALID")
 
 
-def test_a_image_in_which_nothing_was_found_is_not_waited_out(impatient: Graph) -> None:
+def test_an_image_in_which_nothing_was_found_is_not_waited_out(impatient: Graph) -> None:
     impatient.assert_refused(impatient.ask(SENTENCE, FRAME, ()), "NOT_FOUND")

@@ -95,7 +95,7 @@ def test_a_question_is_answered_on_the_same_detections_while_their_image_is_kept
     assert reply.id == left.id
 
 
-def test_nothing_found_is_not_found_and_a_object_without_depth_is_not_answered(caller: Caller) -> None:
+def test_nothing_found_is_not_found_and_an_object_without_depth_is_not_answered(caller: Caller) -> None:
     assert_refused(caller.ask_on_image(SENTENCE, ()), "NOT_FOUND")
     depth = FRAME.depth.copy()
     depth[:] = math.nan

@@ -120,7 +120,7 @@ def test_the_gripper_goes_where_it_is_told_and_positions_are_those_of_a_finger(h
     assert client.judge()["goals"]["gripper"]["succeeded"] == 2
 
 
-def test_a_object_is_put_on_the_tray_through_the_actions_and_the_judge_says_when(hands: Any) -> None:
+def test_an_object_is_put_on_the_tray_through_the_actions_and_the_judge_says_when(hands: Any) -> None:
     for package in ("coal", "ompl", "daqp"):
         pytest.importorskip(package)
     from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner

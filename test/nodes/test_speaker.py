@@ -12,9 +12,10 @@ from live_graph import Goal, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
 
 from spatial_vlm_ros import Resolver
+from spatial_vlm_ros.resolver import ObservedFrame
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
-from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Transform
+from spatial_vlm_ros.types import FrameOfReference, Resolution, RgbdFrame, Transform
 
 assert FRAME.base_T_camera is not None
 POSE = FRAME.base_T_camera
@@ -93,13 +94,13 @@ def test_a_speaker_who_walks_is_where_he_was_when_the_image_was_taken(graph: Gra
     graph.camera.tf(POSE, static=True)
     begin = graph.camera.now()
     seen: list[Any] = []
-    decode = graph.resolver._queue._resolver.resolve_seen  # type: ignore[union-attr]
+    look_at = graph.resolver._queue._resolver.look_at  # type: ignore[union-attr]
 
-    def noted(frame: RgbdFrame, *words: Any) -> tuple[Resolution, tuple[Detection, ...]]:
+    def noted(frame: RgbdFrame, detections: Any) -> ObservedFrame:
         seen.append(frame)
-        return decode(frame, *words)
+        return look_at(frame, detections)
 
-    graph.resolver._queue._resolver.resolve_seen = noted  # type: ignore[union-attr,method-assign]
+    graph.resolver._queue._resolver.look_at = noted  # type: ignore[union-attr,method-assign]
 
     def walking(parts: dict[str, Any]) -> None:
         stamp = stamp_of(parts[roles.RGB])

@@ -33,7 +33,7 @@ def planned(client: Any, around: PlanningScene, put: bool = True) -> MotionPlan:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_object_is_taken_and_put_down_as_planned(arm: ArmGraph, planner: Start, threads: int) -> None:
+def test_an_object_is_taken_and_put_down_as_planned(arm: ArmGraph, planner: Start, threads: int) -> None:
     planner()
     client, around = arm.client(threads=threads), scene(CUP)
     plan = planned(client, around)
@@ -64,7 +64,7 @@ def test_a_round_object_is_held_though_it_is_narrower_between_the_fingers(arm: A
     assert len(arm.controllers.order) == len(PICK)
 
 
-def test_a_object_is_taken_and_held(arm: ArmGraph, planner: Start) -> None:
+def test_an_object_is_taken_and_held(arm: ArmGraph, planner: Start) -> None:
     planner()
     client = arm.client()
     plan = planned(client, scene(), put=False)

@@ -99,7 +99,7 @@ def test_no_way_is_told_with_what_stands_in_it(arm: ArmGraph, planner: Start) ->
     assert world_of(client) == (set(), set())
 
 
-def test_a_object_in_the_base_of_the_arm_ends_it_at_once_and_the_support_may_be_there(
+def test_an_object_in_the_base_of_the_arm_ends_it_at_once_and_the_support_may_be_there(
     arm: ArmGraph, planner: Start
 ) -> None:
     running = planner()

@@ -260,7 +260,7 @@ def test_words_that_cannot_be_sent_are_refused_here(words: str) -> None:
         wire.refer(1, IMAGE, words)
 
 
-def test_a_image_of_another_shape_is_refused_here() -> None:
+def test_an_image_of_another_shape_is_refused_here() -> None:
     with pytest.raises(ShapeError):
         wire.refer(1, IMAGE[..., 0], "the cup")  # type: ignore[arg-type]
     header, body = wire.refer(1, IMAGE, "the cup")

@@ -110,7 +110,7 @@ def test_a_detector_that_misses_everything_finds_nothing(demo: Seen) -> None:
     assert resolver.resolve(seen.frame, "the chick behind the cup").status is Status.NOT_FOUND
 
 
-def test_a_image_of_another_size_is_refused(demo: Seen) -> None:
+def test_an_image_of_another_size_is_refused(demo: Seen) -> None:
     _, seen = demo
     with pytest.raises(InputError, match="width and height"):
         SimulatorGrounder(seen).ground(np.zeros((10, 10, 3), np.uint8), [])

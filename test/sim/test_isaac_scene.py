@@ -127,7 +127,7 @@ def test_the_camera_looks_along_the_optical_axis_with_the_same_lens(stage: Any, 
 
 
 @pytest.mark.parametrize("id_", OBJECTS)
-def test_a_object_stands_where_it_does_and_is_painted_and_heavy(stage: Any, id_: str) -> None:
+def test_an_object_stands_where_it_does_and_is_painted_and_heavy(stage: Any, id_: str) -> None:
     geom, physics = pytest.importorskip("pxr.UsdGeom"), pytest.importorskip("pxr.UsdPhysics")
     obj = OBJECTS[id_]
     prim = stage.GetPrimAtPath(f"/World/{id_}")

@@ -80,7 +80,7 @@ def test_the_chick_is_taken_and_put_on_the_tray_and_only_then_it_is_done(operato
     assert set(told.forces) <= {target, "table", "tray"}
 
 
-def test_a_object_put_beside_the_tray_is_not_done(operator: Any, verdict: Any) -> None:
+def test_an_object_put_beside_the_tray_is_not_done(operator: Any, verdict: Any) -> None:
     operator.take("bonnet")
     operator.put(0.42, 0.12, 0.035)
     operator.wait(0.7)

@@ -109,7 +109,7 @@ def test_a_chairs_left_is_its_own_and_a_stoves_is_that_of_who_faces_it(
     assert margins(layout, "in front of", OBJECT)[2, 1] == pytest.approx(0.2, **EXACT)
 
 
-def test_behind_a_object_that_looks_away_is_between_it_and_the_camera(ground: Ground, obj: MakeThing) -> None:
+def test_behind_an_object_that_looks_away_is_between_it_and_the_camera(ground: Ground, obj: MakeThing) -> None:
     layout = lay(with_front(ground.scene((obj(0.8, 0.0), obj(1.0, 0.0))), 1, 1.0, 0.0, "chair"))
     assert margins(layout, "behind", OBJECT)[0, 1] == pytest.approx(0.2, **EXACT)
     assert margins(layout, "behind", VIEWER)[0, 1] == pytest.approx(-0.2, **EXACT)

@@ -69,7 +69,7 @@ def test_flat_tiny_and_giant_objects_are_measured_as_any_other(size, ground, obj
     assert asked(layout, "the cup left of the odd").candidates[0].id == "t1"
 
 
-def test_a_object_detected_twice_is_ambiguous_and_not_two_objects(ground, obj) -> None:  # noqa: ANN001
+def test_an_object_detected_twice_is_ambiguous_and_not_two_objects(ground, obj) -> None:  # noqa: ANN001
     layout = ground.layout([obj(0.8, -0.2, label="cup"), obj(0.8, -0.2, label="cup"), obj(0.8, 0.1, label="box")])
     assert asked(layout, "the cup left of the box").status is Status.AMBIGUOUS
 

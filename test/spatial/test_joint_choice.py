@@ -68,7 +68,7 @@ def test_a_chain_of_two_is_the_best_of_every_choice_of_three_different_objects(s
     assert weight[clear] == pytest.approx(best[clear], abs=1e-9)
 
 
-def test_a_object_at_both_ends_of_a_chain_is_not_meant(ground, obj) -> None:  # noqa: ANN001
+def test_an_object_at_both_ends_of_a_chain_is_not_meant(ground, obj) -> None:  # noqa: ANN001
     layout = ground.layout([obj(0.8, -0.2, label="cup"), obj(0.8, 0.0, label="box")])
     inner = NounPhrase("box", relations=(RelationClause("right of", (NounPhrase("cup"),)),))
     query = NounPhrase("cup", relations=(RelationClause("left of", (inner,)),))

@@ -243,7 +243,7 @@ def test_the_same_scene_has_the_same_regions(tabletop: Tabletop) -> None:
 # ------------------------------------------------------------------------------------------------ how large it may be
 
 
-def test_a_object_is_as_large_as_its_like_in_the_scene(tabletop: Tabletop) -> None:
+def test_an_object_is_as_large_as_its_like_in_the_scene(tabletop: Tabletop) -> None:
     layout = laid(
         tabletop, tabletop.see(tabletop.can("a", -0.2, 0, radius=0.045, height=0.16), tabletop.cup("c", 0.2, 0))
     )

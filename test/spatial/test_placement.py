@@ -131,7 +131,7 @@ def test_what_no_detection_covers_is_in_the_way_all_the_same(tabletop: Tabletop)
     assert np.hypot(*(alone.xyz[:, :2] - (-0.12, 0)).T).min() < 0.03
 
 
-def test_a_object_without_depth_keeps_its_box_free(tabletop: Tabletop) -> None:
+def test_an_object_without_depth_keeps_its_box_free(tabletop: Tabletop) -> None:
     can, glass = tabletop.can("can", 0, 0), tabletop.cup("glass", -0.14, 0, label="glass")
     seen = tabletop.see(can, glass, **STEEP)
     depth = seen.frame.depth.copy()

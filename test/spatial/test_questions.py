@@ -196,7 +196,7 @@ def test_hostile_labels_are_neither_asked_for_nor_obeyed(tabletop: Tabletop, lab
 # ------------------------------------------------------------------------------------------------ do you mean
 
 
-def test_a_object_is_named_by_the_shortest_words_that_fit_no_other(tabletop: Tabletop) -> None:
+def test_an_object_is_named_by_the_shortest_words_that_fit_no_other(tabletop: Tabletop) -> None:
     seen = tabletop.see(
         tabletop.can("a", -0.2, 0, colour="red"), tabletop.can("b", 0.2, 0, colour="blue"),
         tabletop.can("c", 0.0, 0.15, colour="blue"), tabletop.cup("cup", -0.05, -0.2),

@@ -208,7 +208,7 @@ def test_an_anchor_without_depth_cannot_carry_a_relation(tabletop: Tabletop) -> 
     assert answer.status in {Status.LOW_CONFIDENCE, Status.DEPTH_INVALID}
 
 
-def test_a_object_hidden_beyond_the_configured_part_is_occluded(tabletop: Tabletop) -> None:
+def test_an_object_hidden_beyond_the_configured_part_is_occluded(tabletop: Tabletop) -> None:
     seen = tabletop.see(
         tabletop.can("can", 0.0, 0.05, height=0.12),
         tabletop.block("wall", 0.0, -0.08, (0.16, 0.04, 0.07)),
@@ -295,7 +295,7 @@ def test_what_is_moved_is_found_before_its_place(tabletop: Tabletop) -> None:
      ("put the can behind the teapot on the table", Status.NOT_FOUND),
      ("put the can on the table", Status.AMBIGUOUS), ("put the can next to the cup", Status.AMBIGUOUS)],
 )  # fmt: skip
-def test_a_place_by_a_object_that_is_not_there_is_said_before_which_object_is_asked(
+def test_a_place_by_an_object_that_is_not_there_is_said_before_which_object_is_asked(
     tabletop: Tabletop, words: str, status: Status
 ) -> None:
     seen = tabletop.see(

@@ -88,7 +88,7 @@ def test_heights_do_not_decide_what_is_behind(ground: Ground, obj: MakeThing, pi
 
 
 @pytest.mark.parametrize("pitch", [15, 35, 60, 74])
-def test_a_object_high_up_is_not_farther_for_being_higher_in_the_image(
+def test_an_object_high_up_is_not_farther_for_being_higher_in_the_image(
     ground: Ground, obj: MakeThing, pitch: float
 ) -> None:
     near_shelf, far_block = obj(0.9, 0.0, base=0.35), obj(1.0, 0.05)

@@ -75,7 +75,7 @@ def test_what_is_in_the_middle_has_no_opposite(ground: Ground, obj: MakeThing) -
     assert margin(ground, "opposite", obj(1.0, 0.2), obj(1.0, 0.0), *frame) == pytest.approx(-0.03, **EXACT)
 
 
-def test_opposite_a_object_with_a_front_is_before_it(ground: Ground, obj: MakeThing) -> None:
+def test_opposite_an_object_with_a_front_is_before_it(ground: Ground, obj: MakeThing) -> None:
     scene = with_front(ground.scene((obj(1.0, 0.3), obj(1.0, 0.0), obj(0.5, 0.2))), 1, 0.0, 1.0)
     got = margins(lay(scene), "opposite")
     assert got[0, 1] == pytest.approx(0.3, **EXACT)  # farther right than the front that faces right

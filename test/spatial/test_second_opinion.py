@@ -277,7 +277,7 @@ def test_no_opinion_is_no_disagreement(asked: Asked, two_sides: Rendering) -> No
     assert answer.second_opinion.named_id is None
 
 
-def test_a_object_of_another_kind_is_asked_about_in_words(asked: Asked, two_sides: Rendering) -> None:
+def test_an_object_of_another_kind_is_asked_about_in_words(asked: Asked, two_sides: Rendering) -> None:
     answer = asked(two_sides, "the can behind the cup", "cup", {"behind": (9990, 5, 5)})
     assert answer.status is Status.DISAGREEMENT
     assert answer.question is not None

@@ -87,7 +87,7 @@ def test_the_size_of_the_image_may_be_unsaid() -> None:
 
 
 @pytest.mark.parametrize("size", [(WIDTH + 1, HEIGHT), (WIDTH, HEIGHT - 1), (0, 3)])
-def test_detections_of_a_image_of_another_size_are_refused(size: tuple[int, int]) -> None:
+def test_detections_of_an_image_of_another_size_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="8x6, that of the colour topic"):
         detections_of(detection_array(entry(), width=size[0], height=size[1]), WIDTH, HEIGHT)
 
@@ -147,7 +147,7 @@ def test_messages_of_vision_msgs_of_every_version_are_read(new: bool) -> None:
     assert found.box_xyxy == (3, 1, 5, 5)
 
 
-def test_a_object_without_hypothesis_is_an_object() -> None:
+def test_an_object_without_hypothesis_is_an_object() -> None:
     message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, 2, 4))])
     (found,) = detections_of(message, WIDTH, HEIGHT)
     assert (found.id, found.label, found.score) == ("7", "object", 1.0)

@@ -170,7 +170,7 @@ def test_camera_info_that_was_sent_once_holds_for_all() -> None:
         assert focal(feed.take()) == 7.0
 
 
-def test_a_image_whose_info_was_lost_is_used_where_the_camera_did_not_change() -> None:
+def test_an_image_whose_info_was_lost_is_used_where_the_camera_did_not_change() -> None:
     feed = Feed()
     feed.frame(START, focal=4.0)
     feed.frame(START + 33 * MS, focal=None)
@@ -181,7 +181,7 @@ def test_a_image_whose_info_was_lost_is_used_where_the_camera_did_not_change() -
     assert observation.stamp_ns == START + 33 * MS
 
 
-def test_a_image_whose_info_was_lost_is_left_out_where_the_camera_changed() -> None:
+def test_an_image_whose_info_was_lost_is_left_out_where_the_camera_changed() -> None:
     feed = Feed()
     feed.frame(START, focal=4.0)
     feed.frame(START + 33 * MS, focal=None)
@@ -304,7 +304,7 @@ def test_without_a_configured_frame_nobody_speaks() -> None:
     assert speaker_of(feed.take(awaits_speaker=True)) is None
 
 
-def test_a_image_without_frame_is_spent() -> None:
+def test_an_image_without_frame_is_spent() -> None:
     feed = Feed(base_frame="base_link")
     feed.add(roles.STATIC_TRANSFORMS, transform(0))
     feed.add(roles.RGB_INFO, info(START))

@@ -74,7 +74,7 @@ def test_grey_is_the_same_in_all_channels() -> None:
     np.testing.assert_array_equal(rgb, np.repeat(IMAGE[..., 1:2], 3, axis=2))
 
 
-def test_a_image_shares_no_memory_with_its_message() -> None:
+def test_an_image_shares_no_memory_with_its_message() -> None:
     message = image(IMAGE, "rgb8")
     rgb = decode_rgb(message)
     message.data[0] ^= 255

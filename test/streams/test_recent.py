@@ -103,7 +103,7 @@ def test_a_stamp_between_two_images_is_no_image() -> None:
     assert feed.take(9) is None  # it may come
 
 
-def test_a_image_without_depth_is_not_replaced_by_another() -> None:
+def test_an_image_without_depth_is_not_replaced_by_another() -> None:
     feed = Feed(sync_slop=0.001)
     feed.frames(0, 1)
     feed.frames(1, 1, "ir")

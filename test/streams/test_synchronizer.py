@@ -71,7 +71,7 @@ def test_the_nearer_of_two_partners_is_taken() -> None:
     assert stamps(fed(arrivals)) == [(100 * MS, 103 * MS, 100 * MS)]
 
 
-def test_a_image_without_partner_is_passed_over_and_counted() -> None:
+def test_an_image_without_partner_is_passed_over_and_counted() -> None:
     sync = synchronizer()
     for name, stamp in [("rgb", 0), ("rgb", PERIOD), ("depth", PERIOD), ("things", 0), ("things", PERIOD)]:
         matches = sync.add(name, stamp, None)

@@ -45,6 +45,7 @@ def test_status_numbers_are_those_that_other_programs_rely_on() -> None:
         60: "BUSY CANCELLED",
         70: "OUT_OF_WORKSPACE UNREACHABLE NEEDS_APPROVAL REJECTED APPROVAL_EXPIRED SCENE_CHANGED PLANNER_UNAVAILABLE "
         "PLANNING_FAILED EXECUTION_FAILED",
+        90: "INTERNAL_ERROR",
     }
     expected = {name: first + n for first, names in groups.items() for n, name in enumerate(names.split())}
     assert {status.name: status.code for status in Status} == expected

@@ -3,46 +3,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from geometry_msgs.msg import PoseWithCovariance
 from std_msgs.msg import Header
 from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray, ObjectHypothesis, ObjectHypothesisWithPose
 
-from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.nodes import messages
-from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial.answer import target_of
-from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Status, Target
+from spatial_vlm_ros.types import Resolution, RgbdFrame, Scene, Status, Target
 
 
-def objects_message(
-    frame: RgbdFrame, detections: Sequence[Detection], resolution: Resolution, config: ResolverConfig
-) -> Detection3DArray:
+def objects_message(frame: RgbdFrame, scene: Scene | None, resolution: Resolution) -> Detection3DArray:
     """All objects of an answer's image that could be measured, those that were meant first.
 
     Args:
         frame: that the answer was found in.
-        detections: that the answer rests on.
+        scene: that the answer rests on; None where it was refused before.
         resolution: the answer.
-        config: of the resolver that gave it.
 
     Returns:
         For each object its box, centre and covariance (m², rad², fixed axes) as in Target, its detector's label and
         score. What has no trustworthy depth is left out. Empty for a refusal: it has no pose.
-
-    Raises:
-        SpatialVlmError: of build_scene; an answer that is OK has passed it.
     """
-    if resolution.status is not Status.OK:
+    if resolution.status is not Status.OK or scene is None:
         return Detection3DArray(header=Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame.frame_id))
-    scene = build_scene(frame, detections, config.depth, config.lift)
     measured = {obj.id: target_of(obj, scene) for obj in scene.objects if obj.depth_problem is None}
     meant = resolution.targets or ((resolution.target,) if resolution.target else ())
     ordered = {target.id: target for target in meant} | measured  # a key keeps its first place
     frame_id = meant[0].pose.frame_id
     header = Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame_id)
-    scores = {detection.id: detection.score for detection in detections}
+    scores = {obj.id: obj.detection.score for obj in scene.objects}
     return Detection3DArray(
         header=header, detections=[_detection(obj, scores[obj.id], header) for obj in ordered.values()]
     )

@@ -6,6 +6,7 @@ Knows requests and their ends; knows nothing of topics. Everything runs on the e
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from spatial_vlm_ros.errors import (
     BusyError,
     CancelledError,
     InputError,
-    ModelError,
+    InternalError,
     SpatialVlmError,
     StaleInputError,
     TransformUnavailableError,
@@ -29,6 +30,8 @@ from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler, Pend
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
 from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene
+
+_log = logging.getLogger(__name__)
 
 _DIALOGUES = 200  # answers and questions that later words may refer to
 _TURNS = 20  # of one dialogue; a person begins anew long before
@@ -304,15 +307,15 @@ class RequestQueue:
             frame, detections = observation.decode()
             if request is not self._request:  # withdrawn meanwhile: the grounder is not asked
                 raise CancelledError("the request was withdrawn")
-            resolution, seen, scene = self._resolver.resolve_seen(
-                frame, request.instruction, detections, request.frame_of_reference or None, request.follows
+            resolution, seen, scene = self._resolver.look_at(frame, detections).ask(
+                request.instruction, request.frame_of_reference or None, request.follows
             )
             return RequestOutcome(resolution, frame, seen, begun, scene)
         except SpatialVlmError as error:
             return RequestOutcome(refusal(request.instruction, error, observation.stamp_ns))
         except Exception as error:  # a fault of ours costs one request, not the node
-            fault = ModelError("resolver", f"{type(error).__name__}: {error}", "report this with the frame")
-            return RequestOutcome(refusal(request.instruction, fault, observation.stamp_ns))
+            _log.exception("unexpected exception while answering %r", request.instruction)
+            return RequestOutcome(refusal(request.instruction, InternalError.of(error), observation.stamp_ns))
 
     def _end(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
         if request is self._request:  # else it has been cancelled meanwhile

@@ -374,13 +374,13 @@ class ResolverNode(LifecycleNode):
         self._wake(lambda: publisher.publish(message))
 
     def _drawn(self, frame: RgbdFrame, outcome: RequestOutcome) -> Image:
-        image = draw(frame, outcome.detections, outcome.resolution, self._settings.resolver)
+        image = draw(frame, outcome.detections, outcome.resolution, self._settings.resolver, outcome.scene)
         return self._composer.image_rgb(image, self._composer.header(frame.stamp_ns, frame.frame_id))
 
     def _listed(self, frame: RgbdFrame, outcome: RequestOutcome) -> Any:
         from spatial_vlm_ros.nodes.perception.objects import objects_message
 
-        return objects_message(frame, outcome.detections, outcome.resolution, self._settings.resolver)
+        return objects_message(frame, outcome.scene, outcome.resolution)
 
     # -------------------------------------------------------------------------------------------- time, threads
 

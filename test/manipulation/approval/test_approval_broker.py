@@ -43,7 +43,7 @@ def test_what_is_approved_is_begun_once_and_all_of_it_is_on_record(office: Any) 
     assert verify(office.audit.path).lines == 5
 
 
-def test_a_image_is_on_record_by_its_hash_alone(office: Any) -> None:
+def test_an_image_is_on_record_by_its_hash_alone(office: Any) -> None:
     proposal = office.proposed()
     content = office.records()[1]["content"]
     assert content["picture"]["sha256"] == hashlib.sha256(proposal.image).hexdigest()

@@ -392,7 +392,7 @@ def test_words_from_outside_are_only_words(ann: Visitor, office: Any) -> None:
     assert "{{ 7 * 7 }}" in text
 
 
-def test_a_image_is_shown_only_while_it_is_open(ann: Visitor, office: Any) -> None:
+def test_an_image_is_shown_only_while_it_is_open(ann: Visitor, office: Any) -> None:
     proposal = office.proposed()
     office.broker.withdraw(proposal.goal_id, "the scene has changed")
     assert ann.get(f"/picture/{hashlib.sha256(proposal.image).hexdigest()}").status == 404

@@ -94,7 +94,7 @@ def test_a_heading_of_the_box_turns_the_grasp() -> None:
     assert abs(np.dot(grasp.closing, (-math.sin(0.4), math.cos(0.4), 0.0))) == pytest.approx(1.0)
 
 
-def test_a_object_without_heading_is_tried_in_several_and_measured_in_each() -> None:
+def test_an_object_without_heading_is_tried_in_several_and_measured_in_each() -> None:
     angles = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     outline = tuple((0.5 + 0.035 * math.cos(a), 0.025 * math.sin(a)) for a in angles)  # an oval of 7 by 5 cm
     can = PlanningObject("can", "can", Solid((0.5, 0.0, 0.05), 0.0, (0.07, 0.055, 0.1)), outline=outline)
@@ -168,7 +168,7 @@ def test_what_lies_on_the_object_blocks_every_way() -> None:
         pick_goal(table_with(BLOCK, lid), ANY)
 
 
-def test_a_object_beside_it_may_touch_it() -> None:
+def test_an_object_beside_it_may_touch_it() -> None:
     near = box("near", 0.5 + 0.06 + 0.03, 0.1, (0.06, 0.05, 0.04))
     assert only(pick_goal(table_with(BLOCK, near), ANY), "top_down")
 
@@ -186,7 +186,7 @@ def test_a_pre_grasp_outside_the_workspace_is_not_taken() -> None:
     assert {g.way for g in goal.grasps} == {"side"}
 
 
-def test_a_object_in_a_keep_out_is_out_of_the_workspace() -> None:
+def test_an_object_in_a_keep_out_is_out_of_the_workspace() -> None:
     person = PlanningObject(KEEP_OUT + "person", "person", Solid((0.5, 0.1, 0.5), 0.0, (0.5, 0.5, 1.0)))
     with pytest.raises(OutOfWorkspaceError, match="in the keep-out 'person'"):
         pick_goal(table_with(BLOCK, keep_outs=[person]), ANY)
@@ -199,12 +199,12 @@ def test_a_keep_out_above_leaves_the_sides() -> None:
     assert {(r.kind, r.by) for r in goal.rejected if r.way == "top_down"} >= {("keep_out", "keep_out/shelf")}
 
 
-def test_a_object_narrower_than_the_gripper_closes_is_refused() -> None:
+def test_an_object_narrower_than_the_gripper_closes_is_refused() -> None:
     with pytest.raises(GoalError, match=r"closes to 0\.06 m only"):
         pick_goal(table_with(box("b", 0.5, 0.0, (0.05, 0.05, 0.08))), config(gripper={"opening_min": 0.06}))
 
 
-def test_a_object_that_the_image_cuts_is_refused() -> None:
+def test_an_object_that_the_image_cuts_is_refused() -> None:
     with pytest.raises(GoalError, match="picture's border") as caught:
         pick_goal(table_with(BLOCK, truncated=True), ANY)
     assert kinds(caught.value) == {"cut_off"}

@@ -58,7 +58,7 @@ def test_the_object_stays_in_the_hand_as_it_was_taken(x: float, y: float, yaw: f
         np.testing.assert_allclose(let_go, held, atol=1e-5)
 
 
-def test_a_object_without_heading_may_be_turned() -> None:
+def test_an_object_without_heading_may_be_turned() -> None:
     scene = table_with(BLOCK, yaw_known=False)
     goal = place_goal(scene, placed(BLOCK, (0.3, -0.2, 0.0, 0.0)), FROM_ABOVE, config(goal={"yaws": 4, "most": 50}))
     assert sorted(round(math.degrees(p.turn) % 360) for p in goal.placements) == [0, 45, 90, 135, 180, 225, 270, 315]

@@ -208,10 +208,8 @@ def settled_scene() -> Iterator[tuple[object, PlanningScene, Resolution]]:
     with DEMO_WORLDS["behind"]() as world:
         seen = world.render(VGA, stamp_ns=7)
         frame = noisy(seen.frame, np.random.default_rng(1), STEREO, seen.shiny)
-        answer, detections, _ = Resolver(grounder=SimulatorGrounder(seen)).resolve_seen(
-            frame, "the chick behind the cup"
-        )
-        scene = build_scene(frame, detections, DepthConfig(), LiftConfig())
+        answer, _, scene = Resolver(grounder=SimulatorGrounder(seen)).look_at(frame).ask("the chick behind the cup")
+        assert scene is not None
         yield world, planning_scene(surroundings_of(scene, answer), FOR_CHICKS), answer
 
 

@@ -169,7 +169,7 @@ def test_a_processor_of_another_task_set_is_a_model_error(folder: Path, tmp_path
         florence2.load(model=str(tmp_path / "copy")).ground(CUP_LEFT, [NounPhrase("cup")])
 
 
-def test_a_image_must_be_one(taught: Florence2) -> None:
+def test_an_image_must_be_one(taught: Florence2) -> None:
     with pytest.raises(ShapeError, match="picture"):
         taught.ground(np.zeros((4, 4)), [NounPhrase("cup")])  # type: ignore[arg-type]
 

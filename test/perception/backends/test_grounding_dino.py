@@ -137,7 +137,7 @@ def test_a_box_that_no_phrase_reaches_is_dropped(folder: Path) -> None:
     assert loaded(folder, text_threshold="1").ground(image(), [CAT, CAN]).detections == ()
 
 
-def test_a_image_that_may_not_be_written_to_or_is_a_view_is_read(plain_folder: Path) -> None:
+def test_an_image_that_may_not_be_written_to_or_is_a_view_is_read(plain_folder: Path) -> None:
     grounder = loaded(plain_folder, threshold="0", text_threshold="0")
     view = np.repeat(image(), 2, axis=1)[:, ::2]
     view.setflags(write=False)

@@ -211,13 +211,13 @@ def test_weights_that_are_no_numbers_end_in_a_model_error(kind: str, tmp_path: P
         qwen_vl.load(model=str(folder)).ground(CUP_LEFT, [NounPhrase("cup")])
 
 
-def test_a_image_must_be_one(taught: QwenVl) -> None:
+def test_an_image_must_be_one(taught: QwenVl) -> None:
     for image in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ShapeError, match="picture"):
             taught.ground(image, [NounPhrase("cup")])  # type: ignore[arg-type]
 
 
-def test_a_image_far_too_narrow_for_the_processor_is_a_model_error(taught: QwenVl) -> None:
+def test_an_image_far_too_narrow_for_the_processor_is_a_model_error(taught: QwenVl) -> None:
     with pytest.raises(ModelError, match="aspect ratio"):
         taught.ground(np.zeros((2, 600, 3), np.uint8), [NounPhrase("cup")])
 
@@ -240,7 +240,7 @@ def test_options_are_checked_before_anything_is_loaded(options: dict[str, str]) 
         qwen_vl.load(model="nowhere", **options)
 
 
-def test_a_image_made_smaller_for_memory_changes_the_grid_that_pixels_are_counted_in(folder: Path, kind: str) -> None:
+def test_an_image_made_smaller_for_memory_changes_the_grid_that_pixels_are_counted_in(folder: Path, kind: str) -> None:
     """The model says of the smaller image the numbers that it learnt for it, whatever the picture's own size."""
     small = qwen_vl.load(model=str(folder), device="cpu", longest_px="256", max_new_tokens="80")
     (cup,) = small.ground(LARGE, [NounPhrase("cup")]).detections
@@ -301,7 +301,7 @@ def test_boxes_of_two_questions_are_one_object_only_where_they_agree() -> None:
     np.testing.assert_array_equal(grounded.match, [[1, 0], [0, 1], [1, 0]])
 
 
-def test_a_object_that_is_called_otherwise_fits_in_part() -> None:
+def test_an_object_that_is_called_otherwise_fits_in_part() -> None:
     asked = {"cup": (box("dog", 0, 0, 20, 20),), "vase": (box("", 60, 0, 90, 20),)}
     grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("vase")], IMAGE, "m")
     assert [one.label for one in grounded.detections] == ["dog", "vase"]

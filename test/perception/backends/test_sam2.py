@@ -207,7 +207,7 @@ def test_other_masks_or_none_named_are_refused(folder: Path) -> None:
 # ------------------------------------------------------------------------------------------------ preparation
 
 
-def test_a_image_of_the_right_size_is_only_normalised() -> None:
+def test_an_image_of_the_right_size_is_only_normalised() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (SAM_SIDE, SAM_SIDE, 3), np.uint8)
     made = SAM_PREPARATION(rgb, torch.device("cpu"))
     expected = (rgb / 255 - np.array(SAM_PREPARATION.mean)) / np.array(SAM_PREPARATION.std)

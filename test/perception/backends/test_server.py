@@ -160,7 +160,7 @@ def test_a_single_name_labels_places_that_carry_none(rgb: Rgb) -> None:
             grounder.ground(rgb, [MUG, BOWL])
 
 
-def test_a_object_given_under_two_names_is_one_that_fits_both(rgb: Rgb) -> None:
+def test_an_object_given_under_two_names_is_one_that_fits_both(rgb: Rgb) -> None:
     same, other = (100, 200, 300, 400), (600, 200, 800, 400)
     with serving(finds(("vase", same), ("lamp", (102, 200, 300, 402)), ("vase", other), ("vase", same))) as server:
         grounding = client(server.url).ground(rgb, [NounPhrase("lamp"), NounPhrase("vase")])

@@ -182,7 +182,7 @@ print(grounder.ground(np.zeros((112, 160, 3), np.uint8), [NounPhrase("ball")]).m
     assert done.stdout.strip() == "1"
 
 
-def test_a_object_of_two_phrases_is_one_and_two_objects_of_one_phrase_are_two() -> None:
+def test_an_object_of_two_phrases_is_one_and_two_objects_of_one_phrase_are_two() -> None:
     a = Instance(0, 0.9, (0, 0, 10, 10), (0, 0), (2.0, 0.0), (0, 0, 10, 10))
     b = Instance(1, 0.6, (0, 0, 10, 9), (0, 0), (0.4, 0.0), (0, 0, 10, 9))
     c = Instance(0, 0.5, (0, 0, 9, 10), (0, 1), (0.0, 0.0), (0, 0, 9, 10))

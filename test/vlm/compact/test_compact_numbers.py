@@ -74,7 +74,7 @@ def test_values_that_make_no_model_are_refused(values: dict[str, object]) -> Non
 
 
 @pytest.mark.parametrize("size", [(480, 640), (240, 320), (720, 1280), (100, 90), (3, 2)])
-def test_a_image_of_one_colour_keeps_it_and_lies_in_the_corner(size: tuple[int, int]) -> None:
+def test_an_image_of_one_colour_keeps_it_and_lies_in_the_corner(size: tuple[int, int]) -> None:
     pixels, box = letterbox(np.full((*size, 3), 200, np.uint8), 320, 240)
     assert pixels.shape == (1, 3, 240, 320)
     inside = pixels[0, :, : box.inner_height, : box.inner_width]

@@ -109,7 +109,7 @@ def test_cues_of_depth_hold_where_they_are_said_to(cue: str) -> None:
         assert (areas[near.split()[0]] > areas[far.split()[0]]) == item.cues[cue]
 
 
-def test_a_object_is_drawn_where_a_pinhole_camera_sees_it() -> None:
+def test_an_object_is_drawn_where_a_pinhole_camera_sees_it() -> None:
     obj = DrawnObject("cylinder", "red", 0.2, 1.2, 0.3, 0.1)
     pitch, height = math.radians(24.0), 0.75
     forward = np.array([0.0, math.cos(pitch), -math.sin(pitch)])

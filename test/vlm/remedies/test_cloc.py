@@ -132,7 +132,7 @@ def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
         assert torch.allclose(found[row, number], wanted, atol=1e-9)
 
 
-def test_regions_of_a_image_do_not_see_each_other() -> None:
+def test_regions_of_an_image_do_not_see_each_other() -> None:
     torch.manual_seed(0)
     prompter, tokens = Prompter(SIZES).double(), drawn(1, 9, 16)
     boxes, texts = boxes_of(3).double()[None], drawn(1, 3, 12)

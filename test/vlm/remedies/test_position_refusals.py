@@ -231,7 +231,7 @@ def test_several_images_are_refused_in_generate_too() -> None:
         parts.model.generate(**four_images_that_make_a_square(), max_new_tokens=2, do_sample=False)
 
 
-def test_tokens_of_a_image_that_are_apart_are_refused() -> None:
+def test_tokens_of_an_image_that_are_apart_are_refused() -> None:
     parts = parts_of(small_vlm("llava"))
     ids = torch.tensor([[1, *[IMAGE] * 8, 2, *[IMAGE] * 8, 3]])
     with (
