@@ -120,7 +120,7 @@ def parameter_table() -> str:
         "Made by `scripts/generate.py` from `spatial_vlm_ros/parameters/`, the one place where they are declared.",
         "`config/resolver.yaml` holds those of the resolver as a ROS parameter file; the command line reads it with",
         "`--config`, the node with `--params-file`. Those of [planning](planning.md) are in `config/planning.yaml`;",
-        "no node reads them yet. † is read when the node is configured, or when another node starts.",
+        "the node `planner_gate` reads them. † is read when the node is configured, or when another node starts.",
         "",
         f"`frame_of_reference` ({DEFAULT_FRAMES}; default {ResolverConfig().frame_of_reference.value}): used where",
         "neither the words nor the request say one.",

@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from benchmarks import remedies  # noqa: E402
+from research.experiments import remedies  # noqa: E402
 from research.experiments.remedies_report import report  # noqa: E402
 from research.replication.cells import COMBINATIONS, planned  # noqa: E402
 from research.replication.questions import draw_questions  # noqa: E402
