@@ -2,7 +2,7 @@
 """The simulated arm: what it costs, and whether grasps that fit hold. No gate, and no perception in the grasps.
 
 `python -m benchmarks.arm_cell --n 100`: in each random world the target is taken from above where it truly stands, with
-the first of eight headings for which the embedded planner finds a way, put on the middle of the tray, and let go. What
+the first of eight headings for which the built-in planner finds a way, put on the middle of the tray, and let go. What
 became of it is what the judge says. Beside that, the resolver is asked for the world's instruction on one noisy frame
 with perfect detections. Nothing is left out.
 """

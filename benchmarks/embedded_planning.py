@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: the embedded planner finds a pick among ten boxes in at most 1 s (median) and 4 s (95th percentile).
+"""Claim: the built-in planner finds a pick among ten boxes in at most 1 s (median) and 4 s (95th percentile).
 
 `python -m benchmarks.embedded_planning --n 60`: each task has a table and ten boxes of random size and place; the arm
 starts at a random free posture about its home, goes above one of the boxes, straight down to it with the fingers round

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the files that are made from the code: parameters, their page, JSON schemas, the world for other simulators.
 
-Run it after changing config.py, types.py or the shapes of sim/; a test compares the files with what this makes.
+Run it after changing `parameters/`, `types/` or the shapes of sim/; a test compares the files with what this makes.
 """
 
 from __future__ import annotations

@@ -355,7 +355,7 @@ class PlanningFailedError(SpatialVlmError):
 
 
 class NoPathError(PlanningFailedError):
-    """The embedded planner can reach the pose, but found no free way to it.
+    """The built-in planner can reach the pose, but found no free way to it.
 
     Args:
         segment: which motion of the request, from 0.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS parameters, declared from config.py: names, defaults, ranges and reasons live there."""
+"""ROS parameters, declared from `parameters/`: names, defaults, ranges and reasons live there."""
 
 from __future__ import annotations
 

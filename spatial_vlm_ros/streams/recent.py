@@ -57,7 +57,7 @@ class RecentFrames(FrameAssembler):
         Args:
             detections: a message whose header is that of the image; an empty frame_id stands for any camera's.
             now_ns: the time.
-            awaits_speaker: as in `Intake.take`.
+            awaits_speaker: as in `FrameAssembler.take`.
 
         Returns:
             The frame; None while it, or its transforms, may still come.

@@ -246,7 +246,7 @@ class RgbdFrame:
         up: (3,) direction against gravity in `frame_id` as an IMU gives it; None = unknown.
         camera_T_speaker: where the person who speaks is (x ahead, z up), at `stamp_ns`; its parent is `frame_id`.
             None = not known: "my left" is FRAME_UNDEFINED.
-        robot: what `depth` leaves out as the robot's own (planning.self_mask); None = nothing was taken out.
+        robot: what `depth` leaves out as the robot's own (manipulation.planning.self_filter); None = nothing was taken out.
 
     Raises:
         ShapeError: an array has the wrong shape or dtype, or sizes differ.
@@ -279,7 +279,9 @@ class RgbdFrame:
         if self.robot is not None:
             if not isinstance(self.robot, RobotPixels):
                 got = type(self.robot).__name__
-                raise InputError("robot", got, "RobotPixels", "take the robot out with planning.self_mask.remove_self")
+                raise InputError(
+                    "robot", got, "RobotPixels", "take the robot out with manipulation.planning.self_filter.remove_self"
+                )
             images += [
                 ("robot.depth", self.robot.depth, size, np.float32),
                 ("robot.own", self.robot.own, size, np.bool_),

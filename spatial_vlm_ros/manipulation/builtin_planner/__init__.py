@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A motion planner in this process, for where no MoveIt runs. See docs/embedded_planner.md; its extra is `arm`.
+"""A motion planner in this process, for where no MoveIt runs. See docs/builtin_planner.md; its extra is `arm`.
 
 Its files, in order of use:
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded planner behind MoveIt's actions, for where no MoveIt runs. docs/motion.md says what it takes."""
+"""The built-in planner behind MoveIt's actions, for where no MoveIt runs. docs/motion.md says what it takes."""
 
 from __future__ import annotations
 

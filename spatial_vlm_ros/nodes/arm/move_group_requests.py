@@ -37,7 +37,7 @@ class CodedError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Understood:
-    """A request as the embedded planner takes it.
+    """A request as the built-in planner takes it.
 
     Args:
         goal: (4, 4) base_T_tip, metres.

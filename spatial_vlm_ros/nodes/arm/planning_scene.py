@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The planning scene that `arm_planner` keeps: MoveIt's messages as boxes for the embedded planner."""
+"""The planning scene that `arm_planner` keeps: MoveIt's messages as boxes for the built-in planner."""
 
 from __future__ import annotations
 

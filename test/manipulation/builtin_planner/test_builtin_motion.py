@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the embedded planner promises of a motion, judged by MuJoCo on the same URDF."""
+"""What the built-in planner promises of a motion, judged by MuJoCo on the same URDF."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the embedded planner refuses, with which status, and how soon."""
+"""When the built-in planner refuses, with which status, and how soon."""
 
 from __future__ import annotations
 
