@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,10 @@ from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.types import Detection, PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Vector3
+
+# A run that a script starts in the background ignores SIGINT. Every process it starts would, too, and Ctrl-C is tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where a change is judged, the examples are the same for everyone; elsewhere they are drawn anew each time. How long
 # drawing them takes tells of the machine alone.

@@ -246,7 +246,7 @@ class RgbdFrame:
         up: (3,) direction against gravity in `frame_id` as an IMU gives it; None = unknown.
         camera_T_speaker: where the person who speaks is (x ahead, z up), at `stamp_ns`; its parent is `frame_id`.
             None = not known: "my left" is FRAME_UNDEFINED.
-        robot: what `depth` leaves out as the robot's own (manipulation.planning.self_filter); None = nothing was taken out.
+        robot: what `depth` leaves out as the robot's own (manipulation.planning.self_filter); None = nothing.
 
     Raises:
         ShapeError: an array has the wrong shape or dtype, or sizes differ.

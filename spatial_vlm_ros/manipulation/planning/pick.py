@@ -182,7 +182,10 @@ def _from_above(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> tu
 def _from_the_sides(
     scene: PlanningScene, hold: _Hold, config: PlanningConfig
 ) -> Iterator[tuple[Tip, float] | Rejection]:
-    """The same from both sides across the closing direction: as deep as the middle, unless the palm comes first."""
+    """The same from both sides across the closing direction: as deep as the middle, unless the palm comes first.
+
+    The object must reach the middle of the fingers: their pads are narrower than `finger_width`, and centred there.
+    """
     gripper, goal, solid = config.gripper, config.goal, scene.target.solid
     palm = gripper.finger_length - gripper.finger_beyond - goal.palm_clearance
     short = max(0.0, hold.reach - palm)  # of the middle
@@ -191,7 +194,7 @@ def _from_the_sides(
     height = max(solid.centre[2], _floor(scene, config) + gripper.palm_thickness / 2)
     shared = min(solid.top, height + half) - max(solid.bottom, height - half)
     for sign in (1.0, -1.0):
-        if min(held, shared) < goal.hold:
+        if min(held, shared) < goal.hold or height > solid.top + _ROUNDING:
             words = f"the palm keeps the fingers {height - solid.centre[2]:.3f} m above its middle"
             yield Rejection("side", "below_support", f"{words}, to stay off what is below", scene.carrier_ids[0])
             continue

@@ -11,6 +11,7 @@ from typing import Any
 
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 from spatial_vlm_interfaces.action import PickInstruction
 
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome
@@ -96,15 +97,18 @@ def picker(namespace: str = "") -> Iterator[Picker]:
         executor = SingleThreadedExecutor(context=node.context)
         executor.add_node(node)
 
+        closed: Future[None] = Future()
+
         def spin() -> None:
             with contextlib.suppress(ExternalShutdownException):
-                executor.spin()
+                executor.spin_until_future_complete(closed)
 
         thread = threading.Thread(target=spin, name="spin", daemon=True)
         thread.start()
         try:
             yield client
         finally:
-            executor.shutdown()
+            closed.set_result(None)
             thread.join()
+            executor.shutdown()  # it takes away what a spinning thread uses
             client.destroy()

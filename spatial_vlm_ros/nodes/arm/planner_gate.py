@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gate between an answer and an arm: the only node of this package that has anything moved.
 
-It serves the action `pick`. Each goal is one `manipulation.pick_sequence.PickSequence` on a worker thread; here it gets its eyes (the
-action `resolve`), its planner and controllers (`MotionClient`), and its person (`ApprovalBroker`: the service `approve`
-and a local page). docs/planner_gate.md.
+It serves the action `pick`. Each goal is one `manipulation.pick_sequence.PickSequence` on a worker thread; here it gets
+its eyes (the action `resolve`), its planner and controllers (`MotionClient`), and its person (`ApprovalBroker`: the
+service `approve` and a local page). docs/planner_gate.md.
 """
 
 from __future__ import annotations

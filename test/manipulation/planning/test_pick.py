@@ -79,6 +79,20 @@ def test_a_low_object_is_held_above_its_middle_from_a_side_and_a_flat_one_not_at
     assert "goal.hold" in caught.value.repair
 
 
+@pytest.mark.parametrize(("height", "middle"), [(0.0367, None), (0.037, 0.037), (0.0373, 0.037), (0.08, 0.04)])
+def test_from_a_side_the_object_reaches_up_to_the_middle_of_the_fingers(height: float, middle: float | None) -> None:
+    """The palm, 6.4 cm thick, stays 5 mm above the table, so the middle of the fingers is at 3.7 cm or higher.
+
+    A bar of 3.67 cm ends 0.3 mm below it, beside the lower 10.7 mm of 22 mm of finger, of which the pad is narrower.
+    """
+    goal = pick_goal(table_with(box("bar", 0.5, 0.0, (0.05, 0.05, height))), ANY)
+    assert [g.grasp.position[2] for g in only(goal, "side")] == pytest.approx([middle] * 4 if middle else [])
+    assert len(only(goal, "top_down")) == 2
+    told = {(r.way, r.kind, r.words) for r in goal.rejected}
+    above = "the palm keeps the fingers 0.019 m above its middle, to stay off what is below"  # 37 - 36.7 / 2 = 18.65 mm
+    assert told == (set() if middle else {("side", "below_support", above)})
+
+
 def test_what_stands_on_a_plate_is_held_above_the_plate() -> None:
     cup = box("cup", 0.5, 0.0, (0.05, 0.05, 0.02), bottom=0.02)
     plate = box("plate", 0.5, 0.0, (0.2, 0.2, 0.02))
@@ -238,6 +252,26 @@ def test_how_many_ways_failed_for_which_reason_is_told_and_bounded() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ laws
+
+
+@pytest.mark.parametrize("palm", [0.04, 0.064, 0.09])
+@pytest.mark.parametrize("plate", [0.0, 0.02])
+def test_of_every_height_the_fingers_close_on_the_object_or_no_side_is_offered(palm: float, plate: float) -> None:
+    """From 15 to 80 mm in steps of 0.1 mm, on the table and on a plate, with thin and thick palms."""
+    measures, least = config(gripper={"palm_thickness": palm}), round((palm / 2 + 0.005) * 1e4)
+    supporting = [box("plate", 0.5, 0.0, (0.2, 0.2, plate))] if plate else []
+    for tenths in range(150, 801):
+        bar = box("bar", 0.5, 0.0, (0.05, 0.04, tenths / 1e4), bottom=plate)
+        scene = dataclasses.replace(table_with(bar, *supporting), carrier_ids=("plate" if plate else "support",))
+        goal = pick_goal(scene, measures)
+        assert len(only(goal, "side")) == (4 if tenths >= least else 0), tenths
+        assert len(only(goal, "top_down")) == 2, tenths
+        for grasp in only(goal, "side"):
+            z = grasp.grasp.position[2]
+            assert plate <= z <= bar.solid.top + 1e-6, tenths
+            assert min(bar.solid.top, z + 0.011) - max(plate, z - 0.011) >= 0.01, tenths
+            assert z - palm / 2 >= plate + 0.005 - 1e-6, tenths
+
 
 near = st.floats(-0.3, 0.3)
 object_sizes = st.tuples(st.floats(0.02, 0.12), st.floats(0.02, 0.12), st.floats(0.02, 0.2))
