@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ from spatial_vlm_ros.vlm.replication.stages import Run
 from spatial_vlm_ros.vlm.replication.training import Paused, Watch
 
 ROOT = Path(__file__).resolve().parent.parent
-WORK = Path.home() / ".cache" / "spatial_vlm_ros" / "remedies"
+WORK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spatial_vlm_ros" / "remedies"
 SEEDS = 3
 
 
