@@ -289,7 +289,7 @@ def _line(name: str, result: dict) -> str:  # type: ignore[type-arg]
 
 
 def _keep(name: str, result: dict[str, object]) -> None:
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"machine": machine(), **result}, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n")
 

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, alternate, finish, table
+from benchmarks.harness import REPETITIONS, Claim, alternate, finish, table
 from benchmarks.simulator import questions
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.cli.train import SPLIT
@@ -169,8 +169,8 @@ def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def speed(model: str) -> dict[str, Any]:
-    """Milliseconds of a 640x480 image on two threads, by number of phrases; private memory of a process, MB."""
+def speed(model: str, repetitions: int) -> dict[str, Any]:
+    """Milliseconds of a 640x480 picture on two threads, by number of phrases; private memory of a process, MB."""
     grounder = load_grounder("compact", {"model": model, "threads": "2"})
     with settled_tabletop(read_split(SPLIT).validation.first) as world:
         rgb = world.render(VGA).frame.rgb
@@ -182,7 +182,7 @@ def speed(model: str) -> dict[str, Any]:
     options = json.dumps({"model": model, "threads": "2"})
     told = subprocess.run([sys.executable, "-c", _MEASURE, options], capture_output=True, text=True, check=True)
     return {
-        "times": {name: timing.summary() for name, timing in alternate(rivals).items()},
+        "times": {name: timing.summary() for name, timing in alternate(rivals, repetitions).items()},
         "private_mb": round(float(json.loads(told.stdout)), 1),
     }
 
@@ -194,6 +194,7 @@ def main() -> int:
     parser.add_argument("--model", default="", help="folder; the shipped one by default")
     parser.add_argument("--first-seed", type=int, default=split.test.first)
     parser.add_argument("--worlds", type=int, default=split.test.worlds)
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS, help="timed runs for each number of phrases")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     options, rest = parser.parse_known_args()
     model = str(Path(options.model).resolve()) if options.model else ""
@@ -214,7 +215,7 @@ def main() -> int:
         print(*(o.text for o in outcomes if not o.right and o.mass == CHOSEN), sep="\n")
         return 0
     chosen = score[str(CHOSEN)]["pairs_shown"]
-    measured = speed(model)
+    measured = speed(model, options.repetitions)
     table("compact: time", ("phrases", "median ms", "p95 ms"),
           [(name, t["median_ms"], t["p95_ms"]) for name, t in measured["times"].items()])  # fmt: skip
     claims = [

@@ -12,7 +12,7 @@ import math
 import sys
 from functools import partial
 
-from benchmarks.harness import Claim, alternate, finish, table
+from benchmarks.harness import Claim, alternate, finish, repetitions, table
 from benchmarks.scenes import camera, tabletop
 from spatial_vlm_ros.errors import GoalError
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -56,9 +56,14 @@ def goals(scene: PlanningScene) -> int:
         return 0
 
 
+def export(scene: Scene, answer: Resolution) -> PlanningScene:
+    """The planning scene of an answer."""
+    return planning_scene(surroundings_of(scene, answer), CONFIG)
+
+
 def export_and_goals(scene: Scene, answer: Resolution) -> None:
     """What is claimed."""
-    goals(planning_scene(surroundings_of(scene, answer), CONFIG))
+    goals(export(scene, answer))
 
 
 def loop_over_pairs(scene: PlanningScene) -> float:
@@ -91,15 +96,17 @@ def _gap(one: Solid, other: Solid) -> float:
 
 def main() -> int:
     """Measure, print and write."""
+    rounds = repetitions()
     scene, answer = observed()
-    exported = planning_scene(surroundings_of(scene, answer), CONFIG)
+    exported = export(scene, answer)
     found = goals(exported)
     times = alternate(
         {
             "export and pick goal": partial(export_and_goals, scene, answer),
-            "export alone": partial(planning_scene, scene, answer, CONFIG),
+            "export alone": partial(export, scene, answer),
             "collisions, pair by pair": partial(loop_over_pairs, exported),
-        }
+        },
+        rounds,
     )
     table(
         f"goals for one of {len(exported.neighbours) + 1} things; {found} grasps are free",

@@ -20,7 +20,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-RESULTS = Path(os.environ.get("SPATIAL_VLM_BENCH_RESULTS") or Path(__file__).parent / "results")
+from benchmarks import RESULTS_VARIABLE
+
+RESULTS = Path(os.environ.get(RESULTS_VARIABLE) or Path(__file__).parent / "results")
 REPETITIONS = 31
 WARM_UP = 3
 
@@ -89,11 +91,12 @@ def alternate(
     Args:
         rivals: what to run, by name.
         repetitions: timed runs of each.
-        warm_up: runs of each before, not timed.
+        warm_up: runs of each before, not timed; no more than are timed.
 
     Returns:
         The times by name.
     """
+    warm_up = min(warm_up, repetitions)
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     for turn in range(warm_up + repetitions):
         for name, run in rivals.items():
@@ -116,11 +119,16 @@ def option(name: str, default: float) -> float:
     return value
 
 
+def repetitions(default: int = REPETITIONS) -> int:
+    """`--repetitions N`: timed runs of each rival; fewer than the default are a look, and no measurement."""
+    return int(option("repetitions", default))
+
+
 def machine() -> dict[str, str | int]:
     """What the numbers hold for."""
     return {
         "cpu": _cpu_model(),
-        "cores": os.cpu_count() or 0,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "opencv": cv2.__version__,

@@ -7,7 +7,8 @@ define the words: left and right from 35 pixels between centres, behind and in f
 every pair whose depths are the other way round. Boxes contain what is before an object, too: the expectation is rough,
 and independent of how the package segments and lifts.
 
-    python -m benchmarks.real_pairs      frames from SPATIAL_VLM_REAL_RGBD
+    python -m benchmarks.real_pairs               frames from SPATIAL_VLM_REAL_RGBD
+    python -m benchmarks.real_pairs --frames 1    the first of them
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import RESULTS
+from benchmarks.harness import RESULTS, option
 from spatial_vlm_ros import Detection, Resolver, RgbdFrame, load_frame
 from spatial_vlm_ros.evaluation.score import wilson
 
@@ -74,7 +75,8 @@ def main() -> int:
         print(f"real RGB-D frames not found at {FOLDER}; set SPATIAL_VLM_REAL_RGBD")
         return 1
     resolver, given = Resolver(), Counter[tuple[str, str]]()
-    for folder in sorted(path for path in FOLDER.iterdir() if (path / "rgb.png").is_file()):
+    folders = sorted(path for path in FOLDER.iterdir() if (path / "rgb.png").is_file())
+    for folder in folders[: int(option("frames", len(folders)))]:
         frame, objects = load_frame(folder)
         for words, expected in questions(frame, objects):
             status = resolver.resolve(frame, words, objects).status.value
@@ -88,6 +90,7 @@ def main() -> int:
     for (expected, status), k in sorted(given.items()):
         print(f"  expected {expected:22} got {status:22} {k}")
     kept = {"n": n, "confusion": {f"{e} -> {s}": k for (e, s), k in sorted(given.items())}}
+    RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "real_pairs.json").write_text(json.dumps(kept, indent=1) + "\n")
     return 0
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import REPETITIONS, WARM_UP, Claim, Timing, alternate, finish, table
+from benchmarks.harness import WARM_UP, Claim, Timing, alternate, finish, repetitions, table
 from benchmarks.scenes import LABELS, camera, tabletop
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -140,6 +140,7 @@ def python_loop(scene: Scene) -> int:
 
 def main() -> int:
     """Measure, print and write."""
+    rounds = repetitions()
     counts: dict[str, Any] = {}
     for n in COUNTS:
         scene = scene_of(n)
@@ -149,7 +150,8 @@ def main() -> int:
                 "ours, every pair": partial(answered, scene, worst),
                 "ours, a sentence": partial(answered, scene, sentence),
                 "Python loop": partial(python_loop, scene),
-            }
+            },
+            rounds,
         )
         counts[str(n)] = _summary(times)
         table(
@@ -157,7 +159,7 @@ def main() -> int:
             ("route", "median ms", "p95 ms", "time / every pair", "n"),
             [(name, r["median_ms"], r["p95_ms"], r["ratio"], r["n"]) for name, r in counts[str(n)].items()],
         )
-    steps = whole_resolve()
+    steps = whole_resolve(rounds)
     claims = [
         Claim("100 objects, every pair, 3 clauses", counts["100"]["ours, every pair"]["median_ms"], 5.0, "ms"),
         Claim("1,000 objects, every pair, 3 clauses", counts["1000"]["ours, every pair"]["median_ms"], 150.0, "ms"),
@@ -172,11 +174,11 @@ def _summary(times: dict[str, Timing]) -> dict[str, Any]:
     return {name: {**time.summary(), "ratio": round(time.median_ms / base, 2)} for name, time in times.items()}
 
 
-def whole_resolve() -> dict[str, Any]:
-    """`Resolver.resolve` on a 640x480 frame with 10 masks given, by step."""
+def whole_resolve(rounds: int) -> dict[str, Any]:
+    """`Resolver.resolve` on a 640x480 frame with 10 masks given, by step; so many timed runs."""
     _, seen, frame = tabletop(4, 10, LENS, 1.0)
     resolver = Resolver(CONFIG)
-    runs = [resolver.resolve(frame, FRAME_INSTRUCTION, seen.detections) for _ in range(WARM_UP + REPETITIONS)][WARM_UP:]
+    runs = [resolver.resolve(frame, FRAME_INSTRUCTION, seen.detections) for _ in range(WARM_UP + rounds)][WARM_UP:]
     times = {step: Timing(tuple(run.timings_ms[step] / 1e3 for run in runs)) for step in runs[0].timings_ms}
     times["whole"] = Timing(tuple(run.ms / 1e3 for run in runs))
     table(

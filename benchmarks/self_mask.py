@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import Claim, alternate, finish, table
+from benchmarks.harness import Claim, alternate, finish, repetitions, table
 from benchmarks.scenes import camera
 from spatial_vlm_ros.evaluation.bag_types import default_store
 from spatial_vlm_ros.geometry.camera import normalised_grid
@@ -105,6 +105,7 @@ def received(frame: RgbdFrame, links: Sequence[LinkHull], robot: RobotModel | No
 
 def main() -> int:
     """Measure, print and write."""
+    rounds = repetitions()
     links = link_hulls(HOME)
     frame = observed(links)
     mask, plain = self_mask(frame, links, PADDING), every_face(frame, links)
@@ -116,7 +117,8 @@ def main() -> int:
             "every face": partial(every_face, frame, links),
             "decode": received(frame, links, None).decode,
             "decode without the arm": received(frame, links, robot).decode,
-        }
+        },
+        rounds,
     )
     faces, differ = sum(len(link.hull.planes) for link in links), int(np.sum(mask != plain))
     table(

@@ -4,5 +4,7 @@
 import os
 from pathlib import Path
 
-RESULTS = Path(os.environ.get("SPATIAL_VLM_BENCH_RESULTS") or Path(__file__).parents[1] / "results")
+from benchmarks import RESULTS_VARIABLE
+
+RESULTS = Path(os.environ.get(RESULTS_VARIABLE) or Path(__file__).parents[1] / "results")
 """Folder of the figures; the variable names another one, so that tests leave the kept figures alone."""

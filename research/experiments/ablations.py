@@ -111,11 +111,10 @@ def image_plane(scene: Scene, config: ResolverConfig) -> Layout:
     half_u, half_v = (boxes[:, 2] - boxes[:, 0]) / 2 * scale, (boxes[:, 3] - boxes[:, 1]) / 2 * scale
     signs = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])[np.arange(layout.footprint.shape[1]) // 4]
     centre = np.stack((v, u, v), axis=1)
-    return _PictureLayout(
-        scene, layout.axes, layout.floor, centre, centre,
-        centre[:, None, :2] + signs * np.stack((half_v, half_u), axis=1)[:, None],
-        v - half_v, v + half_v, layout.sigma, layout.down_deg, layout.relation,
-    )  # fmt: skip
+    footprint = centre[:, None, :2] + signs * np.stack((half_v, half_u), axis=1)[:, None]
+    placed = {"centre": centre, "surface": centre, "footprint": footprint, "bottom": v - half_v, "top": v + half_v}
+    kept = {field.name: getattr(layout, field.name) for field in dataclasses.fields(layout)}
+    return _PictureLayout(**{**kept, **placed})
 
 
 def optical_axis(scene: Scene, config: ResolverConfig) -> Layout:

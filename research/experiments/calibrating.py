@@ -8,12 +8,16 @@ detector). Both runs come first:
     python -m research.experiments.constructed --noise tof --errors --first-seed 150000 --items 16
     python -m research.experiments.constructed --noise stereo --errors
     python -m research.experiments.calibrating
+    python -m research.experiments.calibrating --items 16 --only behind  makes both runs first; kept apart
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +30,33 @@ from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.types.proportions import wilson
 
 FITTED, REPORTED = "constructed_tof_errors", "constructed_stereo_errors"
+RUNS = {
+    FITTED: ("--noise", "tof", "--errors", "--first-seed", "150000"),
+    REPORTED: ("--noise", "stereo", "--errors"),
+}
+PART = "_part"
+"""What is added to the names of runs of some relations."""
 LEAST_SLOPE = 0.2  # a surer posterior is a surer answer, even where most errors are the detector's and not its own
 _FAR = 30.0  # log-odds beyond which a probability is one
 _STEPS = 50  # of Newton's method; five do
+
+
+def make(items: int, relations: Sequence[str]) -> None:
+    """Make both runs: so many items of each relation; no relations = all."""
+    of = [word for relation in relations for word in ("--only", relation)]
+    kept = ["--name", PART.removeprefix("_")] if relations else []
+    for options in RUNS.values():
+        command = [
+            sys.executable,
+            "-m",
+            "research.experiments.constructed",
+            *options,
+            "--items",
+            str(items),
+            *of,
+            *kept,
+        ]
+        subprocess.run(command, check=True)
 
 
 def answers(name: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
@@ -105,9 +133,16 @@ def figures(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
 
 def main() -> int:
     """Fit, report, write."""
-    fitted, right, told = answers(FITTED)
+    parser = argparse.ArgumentParser(prog="python -m research.experiments.calibrating")
+    parser.add_argument("--items", type=int, default=0, help="make both runs first, of so many items of each relation")
+    parser.add_argument("--only", metavar="RELATION", action="append", default=[], help="of --items; may be repeated")
+    options, sys.argv[1:] = parser.parse_known_args()
+    if options.items:
+        make(options.items, options.only)
+    suffix = PART if options.only else ""
+    fitted, right, told = answers(FITTED + suffix)
     slope, offset = fit(fitted, right)
-    reported, truth, reported_told = answers(REPORTED)
+    reported, truth, reported_told = answers(REPORTED + suffix)
     config = DecisionConfig()
 
     def moved(p: np.ndarray, a: float, b: float) -> np.ndarray:
@@ -119,7 +154,7 @@ def main() -> int:
         "fitted on time of flight": figures(moved(reported, slope, offset), truth),
     }
     table(
-        f"calibration on {REPORTED}; fitted on {FITTED}: slope {slope:.3f}, offset {offset:.3f}",
+        f"calibration on {REPORTED}{suffix}; fitted on {FITTED}{suffix}: slope {slope:.3f}, offset {offset:.3f}",
         ("confidence", "n", "mean", "right", "ECE", "low", "high", "Brier", "constant", "AURC"),
         [(name, row["n"], row["mean_confidence"], row["right"], *row["ece"], row["brier"], row["brier_constant"],
           row["aurc"]) for name, row in ways.items()],
@@ -146,9 +181,8 @@ def main() -> int:
         name: {k: v.__dict__ if hasattr(v, "__dict__") else v for k, v in one.items()}
         for name, one in (("fitted_on", told), ("reported_on", reported_told))
     }
-    return finish(
-        "calibrating", {"slope": round(slope, 4), "offset": round(offset, 4), "ways": ways, **shares}, claims, RESULTS
-    )
+    name = f"calibrating{suffix}"
+    return finish(name, {"slope": round(slope, 4), "offset": round(offset, 4), "ways": ways, **shares}, claims, RESULTS)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ from research.replication.training import Paused, Watch
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 
 ROOT = Path(__file__).resolve().parents[2]
-WORK = Path.home() / ".cache" / "spatial_vlm_ros" / "remedies"
+WORK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spatial_vlm_ros" / "remedies"
 SEEDS = 3
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from spatial_vlm_ros.perception import load_grounder  # noqa: E402
 from spatial_vlm_ros.perception.backends.compact import merged  # noqa: E402
 from spatial_vlm_ros.vlm.compact.batches import make_batch  # noqa: E402
 from spatial_vlm_ros.vlm.compact.decoding import Instance  # noqa: E402
-from spatial_vlm_ros.vlm.compact.export import export  # noqa: E402
+from spatial_vlm_ros.vlm.compact.export import export, strip_traces  # noqa: E402
 from spatial_vlm_ros.vlm.compact.model import CompactModel  # noqa: E402
 from spatial_vlm_ros.vlm.compact.phrasing import TrainingPhrase, label_phrases, modified_phrases  # noqa: E402
 from spatial_vlm_ros.vlm.compact.shards import LabelledImage  # noqa: E402
@@ -33,6 +34,7 @@ from spatial_vlm_ros.vlm.compact.tokens import encode  # noqa: E402
 from spatial_vlm_ros.vlm.compact.training import TrainingRun, TrainingSettings  # noqa: E402
 
 BACKEND = "spatial_vlm_ros.perception.backends.compact:load"
+SHIPPED = Path(__file__).resolve().parents[3] / "models" / "compact"
 
 
 def striped(sample: LabelledImage) -> LabelledImage:
@@ -71,6 +73,61 @@ def test_torch_and_onnx_runtime_say_the_same(learnt: tuple[Path, CompactModel], 
     for mine, theirs in zip(said, expected, strict=True):
         assert mine.shape == theirs.shape
         assert np.abs(mine - theirs).max() < 1e-3 * max(1.0, float(np.abs(theirs).max()))
+
+
+def test_an_export_and_the_shipped_model_have_no_traces_of_the_exporter(
+    learnt: tuple[Path, CompactModel], tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    for folder in (learnt[0], SHIPPED):
+        file = tmp_path / "model.onnx"
+        shutil.copy(folder / "model.onnx", file)
+        strip_traces(file)
+        assert file.read_bytes() == (folder / "model.onnx").read_bytes()
+        graph = onnx.load(file).graph
+        assert not [one for one in (*graph.node, *graph.value_info, *graph.input) if one.metadata_props]
+
+
+def test_stripping_removes_documentation_everywhere_and_nothing_else(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    make, floats = onnx.helper, onnx.TensorProto.FLOAT
+
+    def model(told: dict[str, str]) -> Any:
+        half = make.make_tensor("half", floats, [1], [0.5])
+        if told:
+            half.doc_string = told["doc_string"]
+        branches = {}
+        for name, operation in (("then_branch", "Neg"), ("else_branch", "Abs")):
+            output = make.make_tensor_value_info(name, floats, [1])
+            node = make.make_node(operation, ["x"], [name], name=operation, **told)
+            branches[name] = make.make_graph([node], name, [], [output], **told)
+        truth = make.make_node("Greater", ["x", "half"], ["truth"], **told)
+        choice = make.make_node("If", ["truth"], ["y"], name="choice", **branches, **told)
+        x = make.make_tensor_value_info("x", floats, [1], **told)
+        y = make.make_tensor_value_info("y", floats, [1], **told)
+        graph = make.make_graph([truth, choice], "graph", [x], [y], [half], **told)
+        made = make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=10, **told)
+        inner = made.graph.node[1].attribute[0].g.node[0]
+        for part in (made, made.graph, *made.graph.node, *made.graph.input, inner) if told else ():
+            part.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=told["doc_string"])
+        return made
+
+    file = tmp_path / "model.onnx"
+    onnx.save(model({"doc_string": "made by layers.py, line 3"}), file)
+    assert file.read_bytes().count(b"layers.py") > 12
+    strip_traces(file)
+    assert b"layers.py" not in file.read_bytes()
+    assert onnx.load(file) == model({})
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    assert [session.run(None, {"x": np.array([x], np.float32)})[0].item() for x in (2.0, -3.0)] == [-2.0, 3.0]
+
+
+def test_what_is_no_model_is_not_stripped(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    for name in ("model.onnx", "absent.onnx"):
+        with pytest.raises(FileError, match=name):
+            strip_traces(tmp_path / name)
+    assert (tmp_path / "model.onnx").read_bytes() == b"no model"
 
 
 def test_the_backend_finds_what_the_model_has_learnt(learnt: tuple[Path, CompactModel], noun: type) -> None:

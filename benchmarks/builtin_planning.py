@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claim: the built-in planner finds a pick among ten boxes in at most 1 s (median) and 4 s (95th percentile).
 
-`python -m benchmarks.embedded_planning --n 60`: each task has a table and ten boxes of random size and place; the arm
+`python -m benchmarks.builtin_planning --n 60`: each task has a table and ten boxes of random size and place; the arm
 starts at a random free posture about its home, goes above one of the boxes, straight down to it with the fingers round
 it, and straight up with it. Nothing is left out: a task that is refused counts with the time until its refusal. Wall
 time is what is claimed; processor time stands beside it, for on a machine that others use wall time is theirs, too.
@@ -115,7 +115,7 @@ def main() -> int:
         Claim("planning, median", rows[0][1], 1.0, "s"),
         Claim("planning, 95th percentile", rows[0][2], 4.0, "s"),
     ]
-    return finish("embedded_planning", measured, claims)
+    return finish("builtin_planning", measured, claims)
 
 
 if __name__ == "__main__":
