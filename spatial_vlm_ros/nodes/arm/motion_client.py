@@ -115,12 +115,9 @@ class MotionClient:
         """
         check_goals(goal, scene, place if isinstance(place, PlaceGoal) else None)
         if scene.frame_id != self.config.motion.planning_frame:
-            raise InputError(
-                "frame of the goal",
-                repr(scene.frame_id),
-                f"motion.planning_frame ({self.config.motion.planning_frame!r})",
-                "set the resolver's base_frame to the frame of the planner's model",
-            )
+            expected = f"motion.planning_frame ({self.config.motion.planning_frame!r})"
+            repair = "set the resolver's base_frame to the frame of the planner's model"
+            raise InputError("frame of the goal", repr(scene.frame_id), expected, repair)
         with self._running(cancelled) as told:
             for server in (self._apply, self._get, self._move):
                 server.await_it(self.config.motion.server_timeout, told)
