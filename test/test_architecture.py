@@ -109,6 +109,25 @@ def test_a_class_name_is_used_once() -> None:
     assert not {name: files for name, files in homes.items() if len(files) > 1}
 
 
+def test_no_modules_import_each_other() -> None:
+    """Counted are imports inside functions and for type checkers alone, too; a package is its `__init__.py`."""
+    dotted = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PACKAGE.rglob("*.py")}
+    names = {name.removesuffix(".__init__"): path for path, name in dotted.items()}
+    imported: dict[str, set[str]] = {}
+    for name, path in names.items():
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                below = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {each if each in names else str(node.module) for each in below}
+        imported[name] = found & names.keys()
+    while low := {name for name, needs in imported.items() if not needs & imported.keys()}:
+        imported = {name: needs for name, needs in imported.items() if name not in low}
+    assert not imported, f"in circles, or importing from one: {sorted(imported)}"
+
+
 def run_python(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return done.stdout

@@ -154,11 +154,9 @@ def read_frame(
     colour, metres = read_rgb(rgb), read_depth(depth)
     _check_size(rgb, colour.shape, camera_info, camera, "give the camera_info of this very image")
     if (depth_camera_info is None) != (rgb_T_depth is None):
-        raise FileError(
-            depth_camera_info or rgb_T_depth,
-            "depth intrinsics and depth pose were not given together",
-            "give both for depth that is not registered to colour, neither for depth that is",
-        )
+        reason = "depth intrinsics and depth pose were not given together"
+        repair = "give both for depth that is not registered to colour, neither for depth that is"
+        raise FileError(depth_camera_info or rgb_T_depth, reason, repair)
     if depth_camera_info is None or rgb_T_depth is None:
         _check_size(
             depth, metres.shape, camera_info, camera, "register depth to colour, or give the depth camera's own"
@@ -213,11 +211,8 @@ def read_depth(path: Path) -> Depth:
     if raw.ndim != 2:
         raise FileError(path, f"a {kind} is no depth image", "give one channel: 16-bit millimetres or float metres")
     if raw.dtype.itemsize == 1:
-        raise FileError(
-            path,
-            "an 8-bit depth image has lost its unit and most of its steps (JPEG, or a picture made for viewing)",
-            "save depth as 16-bit PNG in millimetres",
-        )
+        reason = "an 8-bit depth image has lost its unit and most of its steps (JPEG, or a picture made for viewing)"
+        raise FileError(path, reason, "save depth as 16-bit PNG in millimetres")
     if raw.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what is too large for float32 is no distance either
             return depth_from_image(raw.astype(np.float32), "32FC1")
@@ -284,12 +279,8 @@ def read_detections(path: Path, image_size: tuple[int, int]) -> tuple[Detection,
     found = _json(path, _Detections)
     width, height = image_size
     if found.image is not None and (found.image.width, found.image.height) != image_size:
-        raise FileError(
-            path,
-            f"made for an image of {found.image.width}x{found.image.height} pixels, the image has {width}x{height}",
-            "give the detections of this very image",
-            "$.image",
-        )
+        reason = f"made for an image of {found.image.width}x{found.image.height} pixels, the image has {width}x{height}"
+        raise FileError(path, reason, "give the detections of this very image", "$.image")
     detections = [_detection(path, n, entry, image_size) for n, entry in enumerate(found.detections)]
     return check_detections(detections, width, height)
 
@@ -307,11 +298,8 @@ def _mask(path: Path, image_size: tuple[int, int]) -> Mask:
     mask: Mask = np.not_equal(_image(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH), 0)
     size = mask.shape[::-1]
     if size != image_size:
-        raise FileError(
-            path,
-            f"the mask has {size[0]}x{size[1]} pixels, the image {image_size[0]}x{image_size[1]}",
-            "give masks of the whole image",
-        )
+        reason = f"the mask has {size[0]}x{size[1]} pixels, the image {image_size[0]}x{image_size[1]}"
+        raise FileError(path, reason, "give masks of the whole image")
     if not mask.any():
         raise FileError(path, "the mask has no pixel set", "drop the detection, or give its box without a mask")
     return mask
@@ -368,9 +356,8 @@ def _decode(text: bytes, form: type[_T], path: Path, place: str = "") -> _T:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason, _, inner = str(error).partition(" - at `")
         field = " ".join(part for part in (place, inner.rstrip("`")) if part)
-        raise FileError(
-            path, reason, "correct the file; the module frame_folder describes its form", field or None
-        ) from error
+        repair = "correct the file; the module frame_folder describes its form"
+        raise FileError(path, reason, repair, field or None) from error
 
 
 # ------------------------------------------------------------------------------------------------ bytes and images
@@ -442,8 +429,5 @@ def _png_damage(data: bytes) -> str | None:
 
 def _check_size(path: Path, shape: tuple[int, ...], info: Path, camera: PinholeCamera, repair: str) -> None:
     if shape[:2] != (camera.height, camera.width):
-        raise FileError(
-            path,
-            f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}",
-            repair,
-        )
+        reason = f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}"
+        raise FileError(path, reason, repair)

@@ -170,9 +170,8 @@ def score_refspatial(items: Sequence[PointItem], points: Sequence[Sequence[Point
         FileError: a mask cannot be read.
     """
     if len(items) != len(points) or not items:
-        raise InputError(
-            "points", f"{len(points)} answers to {len(items)} questions", "one for each", "give [] for none"
-        )
+        got = f"{len(points)} answers to {len(items)} questions"
+        raise InputError("points", got, "one for each", "give [] for none")
     shares = np.array([share_inside(given, item.read_mask()) for item, given in zip(items, points, strict=True)])
     drawn = np.random.default_rng(_SEED).choice(shares, (_RESAMPLES, len(shares))).mean(axis=1)
     low, high = (round(float(v), 6) for v in np.percentile(drawn, (2.5, 97.5)))

@@ -111,9 +111,8 @@ def normalised_axes(camera: PinholeCamera) -> tuple[Array, Array]:
         InputError: the camera has distortion, so columns and rows do not separate.
     """
     if not camera.is_rectified:
-        raise InputError(
-            "camera", f"distortion {camera.D}", "a rectified camera", "call rectified() first, or use normalised_grid()"
-        )
+        repair = "call rectified() first, or use normalised_grid()"
+        raise InputError("camera", f"distortion {camera.D}", "a rectified camera", repair)
     lens = _Lens.of(camera)
     columns, rows = np.arange(lens.width, dtype=np.float64), np.arange(lens.height, dtype=np.float64)
     axes = (columns - lens.cx) / lens.fx, (rows - lens.cy) / lens.fy

@@ -41,12 +41,9 @@ def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
         or not np.allclose(R @ R.T, np.eye(3), atol=ORTHOGONALITY_TOLERANCE)
         or np.linalg.det(R) < 0
     ):
-        raise InputError(
-            "rotation matrix",
-            np.array2string(R.reshape(-1), precision=4),
-            "orthogonal with determinant 1",
-            "take the rotation part of a rigid transform",
-        )
+        got = np.array2string(R.reshape(-1), precision=4)
+        repair = "take the rotation part of a rigid transform"
+        raise InputError("rotation matrix", got, "orthogonal with determinant 1", repair)
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = R
     symmetric = np.array(
         [
@@ -80,9 +77,8 @@ def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[
         raise ShapeError("quaternion", expected="(4,) x, y, z, w", received=str(q.shape))
     norm = float(np.linalg.norm(q))
     if not abs(norm - 1.0) <= NORM_TOLERANCE:
-        raise InputError(
-            "quaternion", f"{q} of norm {norm:.4g}", "norm 1", "set the orientation; identity is 0, 0, 0, 1"
-        )
+        repair = "set the orientation; identity is 0, 0, 0, 1"
+        raise InputError("quaternion", f"{q} of norm {norm:.4g}", "norm 1", repair)
     x, y, z, w = q / norm
     return np.array(
         [

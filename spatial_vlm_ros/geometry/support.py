@@ -96,12 +96,9 @@ def check_up(
     if plane is None or float(plane.normal @ up) > _FACING_DOWN:
         return
     angle = float(np.degrees(np.arccos(np.clip(plane.normal @ up, -1, 1))))
-    raise InputError(
-        f"up from {source.value}",
-        f"the surface around the things is tilted by {angle:.0f}° against it",
-        "a surface that faces upwards",
-        "check that base_T_camera's parent has z up and maps camera to base, or that `up` is minus gravity",
-    )
+    got = f"the surface around the things is tilted by {angle:.0f}° against it"
+    repair = "check that base_T_camera's parent has z up and maps camera to base, or that `up` is minus gravity"
+    raise InputError(f"up from {source.value}", got, "a surface that faces upwards", repair)
 
 
 def _points_around(frame: RgbdFrame, detections: tuple[Detection, ...]) -> npt.NDArray[np.float64]:

@@ -98,12 +98,8 @@ class _Assembly:
         said = [words for words in said if words.owner is None]
         for words in said[1:]:
             if words != said[0]:
-                raise NotUnderstoodError(
-                    self.instruction,
-                    self._span_of(words),
-                    "a second point of view in one sentence",
-                    "say one point of view",
-                )
+                reason = "a second point of view in one sentence"
+                raise NotUnderstoodError(self.instruction, self._span_of(words), reason, "say one point of view")
         return said[0] if said else None
 
     def _span_of(self, words: FrameWords) -> tuple[int, int]:
@@ -280,12 +276,9 @@ class _Assembly:
         anchors = [self.nodes[anchor].phrase for clause in self.clauses.values() for anchor in clause.anchors]
         for words in self.owned:
             if not any(phrase.category.split()[-1] == words.owner for phrase in anchors):
-                raise NotUnderstoodError(
-                    self.instruction,
-                    self._span_of(words),
-                    "this is the view of a thing that nothing is related to",
-                    f'relate something to it: "left of the {words.owner}"',
-                )
+                reason = "this is the view of a thing that nothing is related to"
+                repair = f'relate something to it: "left of the {words.owner}"'
+                raise NotUnderstoodError(self.instruction, self._span_of(words), reason, repair)
 
 
 def assemble(

@@ -83,9 +83,8 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
 def _with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[SpatialQuery, ...]:
     bare = " ".join(answer.lower().replace("’", "'").strip(" \t\n.,!?").split())
     if bare in _REFUSED_ANSWERS:
-        raise NotUnderstoodError(
-            answer, (0, len(answer)), "this leaves nothing to choose", "say which thing is meant, in other words"
-        )
+        repair = "say which thing is meant, in other words"
+        raise NotUnderstoodError(answer, (0, len(answer)), "this leaves nothing to choose", repair)
     if bare.isdigit() or bare in NUMBERS:
         raise NotUnderstoodError(
             answer, (0, len(answer)), "a number alone says neither which nor how many",

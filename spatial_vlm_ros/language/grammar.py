@@ -154,12 +154,9 @@ class _Flattener(Transformer[LarkToken, Sentence]):
     def side(self, children: list[LarkToken]) -> Attachable:
         token = self._of(children[-1])
         if children[0].type == "NOT":
-            raise NotUnderstoodError(
-                self.instruction,
-                (self._of(children[0]).start, token.end),
-                "a superlative cannot be negated",
-                'say which one it is: "the mug on the right"',
-            )
+            reason = "a superlative cannot be negated"
+            repair = 'say which one it is: "the mug on the right"'
+            raise NotUnderstoodError(self.instruction, (self._of(children[0]).start, token.end), reason, repair)
         return Attachable("side", token.start, token.end, name=token.value[0], frame=token.value[1])
 
     def placed(self, children: list[LarkToken]) -> Attachable:
@@ -169,12 +166,9 @@ class _Flattener(Transformer[LarkToken, Sentence]):
     def adjective(self, children: list[LarkToken]) -> Attachable:
         tokens = [self._of(leaf) for leaf in children]
         if tokens[0].kind == "NOT":
-            raise NotUnderstoodError(
-                self.instruction,
-                (tokens[0].start, tokens[-1].end),
-                "a describing word cannot be negated",
-                'say what the thing is, or "any mug but the red one"',
-            )
+            reason = "a describing word cannot be negated"
+            repair = 'say what the thing is, or "any mug but the red one"'
+            raise NotUnderstoodError(self.instruction, (tokens[0].start, tokens[-1].end), reason, repair)
         return Attachable("adjective", tokens[0].start, tokens[-1].end, words=tuple(token.value for token in tokens))
 
     def frame(self, children: list[LarkToken]) -> Attachable:

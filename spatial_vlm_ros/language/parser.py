@@ -51,12 +51,8 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     if readings[0].action == "place" and readings[0].destination is None:
         _check_place(tokens, instruction)
     if tagger.deictic is not None and readings[0].action == "place" and readings[0].destination is None:
-        raise NotUnderstoodError(
-            instruction,
-            tagger.deictic,
-            "this place cannot be seen in words",
-            'say it as "on the tray" or "next to the box"',
-        )
+        repair = 'say it as "on the tray" or "next to the box"'
+        raise NotUnderstoodError(instruction, tagger.deictic, "this place cannot be seen in words", repair)
     return readings
 
 
@@ -64,9 +60,6 @@ def _check_place(tokens: list[Token], instruction: str) -> None:
     """Refuse "move the cup to the left", which says no place; it does not mean the leftmost cup."""
     for token in tokens:
         if token.kind == "SIDE" and token.text.startswith("to "):
-            raise NotUnderstoodError(
-                instruction,
-                (token.start, token.end),
-                "this place cannot be seen in words",
-                'name a thing: "to the left of the box"',
-            )
+            reason = "this place cannot be seen in words"
+            repair = 'name a thing: "to the left of the box"'
+            raise NotUnderstoodError(instruction, (token.start, token.end), reason, repair)

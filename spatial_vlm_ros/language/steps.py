@@ -145,12 +145,9 @@ def _check_number(tasks: Sequence[Task], instruction: str) -> None:
     """Refuse more commands and additions than anybody says."""
     items = [item for task in tasks for item in task.items]
     if len(items) > MAX_ITEMS:
-        raise NotUnderstoodError(
-            instruction,
-            (items[MAX_ITEMS].start, len(instruction)),
-            f"more than {MAX_ITEMS} relations in one sentence",
-            "say only what is needed to tell the thing apart",
-        )
+        reason = f"more than {MAX_ITEMS} relations in one sentence"
+        repair = "say only what is needed to tell the thing apart"
+        raise NotUnderstoodError(instruction, (items[MAX_ITEMS].start, len(instruction)), reason, repair)
     if len(tasks) > MAX_STEPS:
         raise NotUnderstoodError(
             instruction,

@@ -231,9 +231,8 @@ class PickSequence:
     @staticmethod
     def _surroundings(seen: ObservedAnswer) -> Surroundings:
         if seen.surroundings is None:
-            raise TransformUnavailableError(
-                "base_link", "the camera", "the answer is in the camera's frame", "set base_frame of the resolver"
-            )
+            reason = "the answer is in the camera's frame"
+            raise TransformUnavailableError("base_link", "the camera", reason, "set base_frame of the resolver")
         return seen.surroundings
 
     def _look_again(self, before: ObservedAnswer) -> int:

@@ -51,12 +51,8 @@ class Bounded:
             if isinstance(value, bool) or not isinstance(value, wanted):
                 raise InputError(f"parameter {f.name}", repr(value), wanted[-1].__name__, "give a plain number")
             if "low" in f.metadata and not f.metadata["low"] <= value <= f.metadata["high"]:
-                raise InputError(
-                    f"parameter {f.name}",
-                    str(value),
-                    f"{f.metadata['low']} to {f.metadata['high']} {f.metadata['unit']}".strip(),
-                    f.metadata["doc"],
-                )
+                expected = f"{f.metadata['low']} to {f.metadata['high']} {f.metadata['unit']}".strip()
+                raise InputError(f"parameter {f.name}", str(value), expected, f.metadata["doc"])
 
     @staticmethod
     def _check_option(f: dataclasses.Field[Any], value: object) -> None:

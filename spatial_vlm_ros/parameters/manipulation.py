@@ -183,9 +183,8 @@ class PlanningConfig:
         ):
             low, high = getattr(group, least), getattr(group, greatest)
             if low >= high:
-                raise InputError(
-                    f"parameter {least}", f"{low} against {greatest} {high}", f"less than {greatest}", "correct them"
-                )
+                got = f"{low} against {greatest} {high}"
+                raise InputError(f"parameter {least}", got, f"less than {greatest}", "correct them")
 
 
 def planning_from(values: Mapping[str, Any]) -> PlanningConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, SpatialVlmError
-from spatial_vlm_ros.perception import BACKENDS, load_backend, takes_option
+from spatial_vlm_ros.perception.backends import BACKENDS, load_backend, takes_option
 from spatial_vlm_ros.perception.backends.loading import model_folder
 from spatial_vlm_ros.perception.verdict_cache import Known, key_of, remember, remembered
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine

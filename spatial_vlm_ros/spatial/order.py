@@ -77,11 +77,8 @@ def _distance(layout: Layout, view: Viewpoint) -> Key:
 
 def _check_somebody_looks(view: Viewpoint) -> None:
     if view.frame is FrameOfReference.OBJECT:
-        raise FrameUndefinedError(
-            view.frame.value,
-            "an order among things needs somebody who looks at them",
-            "say whose left or right: 'from my side', 'as seen from the camera'",
-        )
+        repair = "say whose left or right: 'from my side', 'as seen from the camera'"
+        raise FrameUndefinedError(view.frame.value, "an order among things needs somebody who looks at them", repair)
 
 
 def _height(layout: Layout, _: Viewpoint) -> Key:

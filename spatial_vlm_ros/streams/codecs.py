@@ -40,12 +40,9 @@ def encoded_shape(data: bytes) -> tuple[int, int]:
     """
     kind = image_kind(data)
     if kind is None:
-        raise InputError(
-            "compressed image",
-            f"{len(data)} bytes beginning with {data[:4].hex(' ') or 'nothing'}",
-            "a PNG or a JPEG",
-            "set the format of the image transport to png or jpeg",
-        )
+        got = f"{len(data)} bytes beginning with {data[:4].hex(' ') or 'nothing'}"
+        repair = "set the format of the image transport to png or jpeg"
+        raise InputError("compressed image", got, "a PNG or a JPEG", repair)
     shape = _png_shape(data) if kind == "png" else _jpeg_shape(data)
     check_size(*shape)
     return shape
@@ -58,12 +55,8 @@ def check_size(height: int, width: int) -> None:
         InputError: height or width (pixels) is not positive, or there are more than LARGEST pixels.
     """
     if min(height, width) <= 0 or height * width > LARGEST:
-        raise InputError(
-            "image size",
-            f"{width}x{height}",
-            f"at least one and at most {LARGEST} pixels",
-            "check the publisher; the message is damaged or was never filled",
-        )
+        repair = "check the publisher; the message is damaged or was never filled"
+        raise InputError("image size", f"{width}x{height}", f"at least one and at most {LARGEST} pixels", repair)
 
 
 def decode_image(data: bytes) -> npt.NDArray[np.generic]:
@@ -89,9 +82,8 @@ def decode_image(data: bytes) -> npt.NDArray[np.generic]:
         if image is not None and image.shape[:2] == shape:
             return np.asarray(image)
         damage = "no decoder understands it"
-    raise InputError(
-        "compressed image", damage, "a whole PNG or JPEG", "drop the message; if all are so, check the publisher"
-    )
+    repair = "drop the message; if all are so, check the publisher"
+    raise InputError("compressed image", damage, "a whole PNG or JPEG", repair)
 
 
 def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
@@ -171,9 +163,8 @@ def _jpeg_shape(data: bytes) -> tuple[int, int]:
             height, width = struct.unpack_from(">HH", data, at + 5)
             return height, width
         at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # fill bytes, or a segment
-    raise InputError(
-        "JPEG", f"no frame in {len(data)} bytes", "a whole file", "drop the message, or check the publisher"
-    )
+    repair = "drop the message, or check the publisher"
+    raise InputError("JPEG", f"no frame in {len(data)} bytes", "a whole file", repair)
 
 
 def _png_damage(data: bytes) -> str | None:

@@ -78,20 +78,14 @@ def found_of(message: Any, camera: PinholeCamera, config: StreamConfig) -> tuple
 
 def _check_size(what: str, shape: tuple[int, ...], camera: PinholeCamera, repair: str = "") -> None:
     if shape[:2] != (camera.height, camera.width):
-        raise InputError(
-            what,
-            f"{shape[1]}x{shape[0]} pixels",
-            f"{camera.width}x{camera.height} as its camera info says",
-            repair or "remap the camera info of this very image",
-        )
+        got = f"{shape[1]}x{shape[0]} pixels"
+        expected = f"{camera.width}x{camera.height} as its camera info says"
+        raise InputError(what, got, expected, repair or "remap the camera info of this very image")
 
 
 def _check_registered(depth_frame: str, rgb_frame: str) -> None:
     """Depth that is registered to colour is in its frame; drivers that align it say so in the header."""
     if depth_frame and rgb_frame and depth_frame != rgb_frame:
-        raise InputError(
-            "frame of the depth image",
-            repr(depth_frame),
-            f"{rgb_frame!r}, that of colour: depth in another frame is not registered to it",
-            "use the driver's aligned depth topic, or set depth_registered: false with its own camera info",
-        )
+        expected = f"{rgb_frame!r}, that of colour: depth in another frame is not registered to it"
+        repair = "use the driver's aligned depth topic, or set depth_registered: false with its own camera info"
+        raise InputError("frame of the depth image", repr(depth_frame), expected, repair)

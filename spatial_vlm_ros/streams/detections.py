@@ -39,12 +39,9 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
     """
     entries = getattr(message, "detections", None)
     if entries is None:
-        raise InputError(
-            type(message).__name__,
-            "no field detections",
-            "a DetectionArray or a Detection2DArray",
-            "check the type of the detections' topic",
-        )
+        got = "no field detections"
+        expected = "a DetectionArray or a Detection2DArray"
+        raise InputError(type(message).__name__, got, expected, "check the type of the detections' topic")
     ours = hasattr(message, "image_width")
     if ours:
         _check_image(int(message.image_width), int(message.image_height), width, height)
@@ -88,12 +85,9 @@ def mask_crop(mask: Mask) -> tuple[int, int, npt.NDArray[np.uint8]]:
 
 def _check_image(said_width: int, said_height: int, width: int, height: int) -> None:
     if any(said not in (0, real) for said, real in ((said_width, width), (said_height, height))):
-        raise InputError(
-            "picture of the detections",
-            f"{said_width}x{said_height}",
-            f"{width}x{height}, that of the colour topic",
-            "run the detector on that topic, or scale its boxes and masks",
-        )
+        expected = f"{width}x{height}, that of the colour topic"
+        repair = "run the detector on that topic, or scale its boxes and masks"
+        raise InputError("picture of the detections", f"{said_width}x{said_height}", expected, repair)
 
 
 # ------------------------------------------------------------------------------------------------ our own messages
@@ -127,9 +121,8 @@ def _mask(message: Any, x: int, y: int, width: int, height: int) -> Mask:
     crop = raw_view(message, np.dtype(np.uint8), 1)
     h, w = crop.shape
     if not (x >= 0 and y >= 0 and x + w <= width and y + h <= height):
-        raise InputError(
-            "mask", f"{w}x{h} at ({x}, {y})", f"a part of {width}x{height}", "give mask_x and mask_y in the picture"
-        )
+        repair = "give mask_x and mask_y in the picture"
+        raise InputError("mask", f"{w}x{h} at ({x}, {y})", f"a part of {width}x{height}", repair)
     mask = np.zeros((height, width), np.bool_)
     np.not_equal(crop, 0, out=mask[y : y + h, x : x + w])
     return mask

@@ -81,17 +81,14 @@ class PinholeCamera:
         try:
             object.__setattr__(self, "D", tuple(float(d) for d in self.D))
         except (TypeError, ValueError) as error:
-            raise InputError(
-                "distortion D", repr(self.D), "numbers", "copy D from CameraInfo, or leave it out"
-            ) from error
+            what = "distortion D"
+            raise InputError(what, repr(self.D), "numbers", "copy D from CameraInfo, or leave it out") from error
         if not all(isinstance(n, (int, np.integer)) for n in (self.width, self.height)):
-            raise InputError(
-                "camera size", f"{self.width!r}x{self.height!r}", "whole numbers", "copy them from CameraInfo"
-            )
+            got = f"{self.width!r}x{self.height!r}"
+            raise InputError("camera size", got, "whole numbers", "copy them from CameraInfo")
         if self.width <= 0 or self.height <= 0:
-            raise InputError(
-                "camera size", f"{self.width}x{self.height}", "both positive", "read width and height from CameraInfo"
-            )
+            repair = "read width and height from CameraInfo"
+            raise InputError("camera size", f"{self.width}x{self.height}", "both positive", repair)
         if (
             not np.isfinite(K).all()
             or K[0, 0] <= 0
@@ -210,11 +207,8 @@ class Transform:
             TransformError: this transform's child is not the other's parent.
         """
         if self.child != other.parent:
-            raise TransformError(
-                self.parent,
-                other.child,
-                f"{self.parent}_T_{self.child} does not chain with {other.parent}_T_{other.child}",
-            )
+            reason = f"{self.parent}_T_{self.child} does not chain with {other.parent}_T_{other.child}"
+            raise TransformError(self.parent, other.child, reason)
         return Transform(self.parent, other.child, self.matrix @ other.matrix)
 
 
@@ -288,17 +282,13 @@ class RgbdFrame:
             ]
         for name, array, shape, dtype in images:
             if not isinstance(array, np.ndarray):
-                raise InputError(
-                    name, type(array).__name__, f"a NumPy array {shape}", f"pass the {name} image; none was given"
-                )
+                repair = f"pass the {name} image; none was given"
+                raise InputError(name, type(array).__name__, f"a NumPy array {shape}", repair)
             if array.shape != shape or array.dtype != dtype:
                 raise ShapeError(name, expected=f"{shape} {np.dtype(dtype)}", received=f"{array.shape} {array.dtype}")
         if self.base_T_camera is not None and self.base_T_camera.child != self.frame_id:
-            raise TransformError(
-                self.base_T_camera.parent,
-                self.base_T_camera.child,
-                f"the frame's images are in {self.frame_id!r}, not in its child",
-            )
+            reason = f"the frame's images are in {self.frame_id!r}, not in its child"
+            raise TransformError(self.base_T_camera.parent, self.base_T_camera.child, reason)
         if self.camera_T_speaker is not None and self.camera_T_speaker.parent != self.frame_id:
             raise TransformError(
                 self.camera_T_speaker.parent,
@@ -368,25 +358,14 @@ class Detection:
             raise InputError(f"attributes of detection {self.id!r}", got, "strings", 'give a list of words: ("red",)')
         object.__setattr__(self, "attributes", tuple(self.attributes or ()))
         if len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
-            raise InputError(
-                f"box of detection {self.id!r}",
-                str(box),
-                "four finite numbers, left < right, top < bottom",
-                "give pixels as x0, y0, x1, y1",
-            )
+            expected = "four finite numbers, left < right, top < bottom"
+            raise InputError(f"box of detection {self.id!r}", str(box), expected, "give pixels as x0, y0, x1, y1")
         if not 0.0 <= self.score <= 1.0:
             raise InputError(f"score of detection {self.id!r}", str(self.score), "0 to 1", "give a probability")
         if self.mask is not None:
             if not isinstance(self.mask, np.ndarray) or self.mask.ndim != 2 or self.mask.dtype != np.bool_:
-                raise ShapeError(
-                    f"mask of detection {self.id!r}",
-                    "(H, W) bool",
-                    f"{np.shape(self.mask)} {np.asarray(self.mask).dtype}",
-                )
+                received = f"{np.shape(self.mask)} {np.asarray(self.mask).dtype}"
+                raise ShapeError(f"mask of detection {self.id!r}", "(H, W) bool", received)
             if not self.mask.any():
-                raise InputError(
-                    f"mask of detection {self.id!r}",
-                    "no pixel set",
-                    "at least one pixel",
-                    "drop the detection, or give its box without a mask",
-                )
+                repair = "drop the detection, or give its box without a mask"
+                raise InputError(f"mask of detection {self.id!r}", "no pixel set", "at least one pixel", repair)

@@ -53,10 +53,6 @@ class AskedClient:
         end = [at + 0.1 for at in start]
         return robot_trajectory(Trajectory(JOINTS, (0.0, 1.0), (tuple(start), tuple(end))))
 
-    @staticmethod
-    def placements(place: Any, *_: Any) -> Any:
-        return place
-
     def joints(self, number: int) -> tuple[list[str], list[float]]:
         state = self.asked[number].request.start_state.joint_state
         return list(state.name), list(state.position)
@@ -66,7 +62,7 @@ def asked(settings: PlanningConfig | None = None) -> tuple[AskedClient, MotionPl
     client = AskedClient(settings or config())
     around = scene(CUP)
     pick, place = goals(around, client.config)
-    return client, Strategies(client, pick, around, OWN, lambda: False).plan(place, {})  # type: ignore[arg-type]
+    return client, Strategies(client.config, client.motion, pick, around, OWN, lambda: False).plan(place, {})
 
 
 def pairs(matrix: AllowedCollisionMatrix) -> set[frozenset[str]]:
@@ -216,7 +212,7 @@ def test_moveits_numbers_become_our_errors(refusal: dict[str, int], error: type[
     one = dataclasses.replace(pick, grasps=pick.grasps[:1])
     down = dataclasses.replace(place, placements=place.placements[:1])
     with pytest.raises(error, match=words):
-        Strategies(client, one, around, OWN, lambda: False).plan(down, {})  # type: ignore[arg-type]
+        Strategies(client.config, client.motion, one, around, OWN, lambda: False).plan(down, {})
 
 
 def test_how_many_ways_failed_and_how_many_were_not_free_is_told_and_bounded() -> None:
@@ -233,13 +229,13 @@ def test_how_many_ways_failed_and_how_many_were_not_free_is_told_and_bounded() -
     ways, unfree = len(pick.grasps), len(pick.rejected)
     assert min(ways, unfree) > 1
     with pytest.raises(PlanningFailedError) as caught:
-        Strategies(Talking(settings), pick, around, OWN, lambda: False).plan(None, {})  # type: ignore[arg-type]
+        Strategies(settings, Talking(settings).motion, pick, around, OWN, lambda: False).plan(None, {})
     said = str(caught.value)
     assert f"{ways} ways: reach: motion 0: 0.143 m into the cup x" in said
     assert re.search(rf"not asked for: the can \(can\) is in the way \(\d of {unfree} ways\)", said), said
     assert len(said) < 800
     everywhere = AskedClient(settings, **dict.fromkeys(PHASES, -31))
-    nowhere = Strategies(everywhere, pick, around, OWN, lambda: False)  # type: ignore[arg-type]
+    nowhere = Strategies(everywhere.config, everywhere.motion, pick, around, OWN, lambda: False)
     with pytest.raises(GoalError) as unreachable:
         nowhere.plan(None, {})
     kinds = [kind for kind, _ in unreachable.value.reasons]
@@ -258,8 +254,9 @@ def test_a_trajectory_that_begins_elsewhere_is_no_plan() -> None:
             return answer
 
     client, around = Jumping(config()), scene()
+    ways = Strategies(client.config, client.motion, goals(around, client.config)[0], around, OWN, lambda: False)
     with pytest.raises(PlanningFailedError, match="'approach' does not begin where the one before ended"):
-        Strategies(client, goals(around, client.config)[0], around, OWN, lambda: False).plan(None, {})  # type: ignore[arg-type]
+        ways.plan(None, {})
 
 
 def test_a_trajectory_survives_the_message() -> None:

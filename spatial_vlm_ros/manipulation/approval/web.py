@@ -258,9 +258,8 @@ async def _form(request: Request) -> dict[str, str]:
             body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=20
         )
     except (asyncio.TimeoutError, ClientDisconnect) as error:
-        raise InputError(
-            "form", "an unfinished one", f"all of it within {_FORM_WITHIN:g} s", "send it again"
-        ) from error
+        expected = f"all of it within {_FORM_WITHIN:g} s"
+        raise InputError("form", "an unfinished one", expected, "send it again") from error
     except ValueError as error:
         if isinstance(error, InputError):
             raise

@@ -40,6 +40,5 @@ class PlanningDeadline:
         if self._cancelled():
             raise CancelledError("planning was called off")
         if self.elapsed > self.seconds:
-            raise NoPathError(
-                segment, f"no path in {self.seconds:g} s", (), "clear the way, take another grasp, or give more time"
-            )
+            repair = "clear the way, take another grasp, or give more time"
+            raise NoPathError(segment, f"no path in {self.seconds:g} s", (), repair)

@@ -102,9 +102,8 @@ def check_point_agrees(
 
 def _transform(frame: RgbdFrame) -> Transform:
     if frame.base_T_camera is None:
-        raise TransformUnavailableError(
-            "base_link", frame.frame_id, "the frame came without base_T_camera", "set base_frame, and publish TF"
-        )
+        reason = "the frame came without base_T_camera"
+        raise TransformUnavailableError("base_link", frame.frame_id, reason, "set base_frame, and publish TF")
     return frame.base_T_camera
 
 

@@ -20,11 +20,8 @@ def check_fresh(stamp_ns: int, now_ns: int, config: ObservationConfig) -> None:
     """
     age = (now_ns - stamp_ns) / 1e9
     if age > config.max_age:
-        raise StaleInputError(
-            f"the observation is {age:.2f} s old, {config.max_age:g} s are allowed", "resolve the instruction again"
-        )
+        reason = f"the observation is {age:.2f} s old, {config.max_age:g} s are allowed"
+        raise StaleInputError(reason, "resolve the instruction again")
     if -age > config.max_ahead:
-        raise StaleInputError(
-            f"the observation is stamped {-age:.2f} s ahead of the clock",
-            "synchronise the clocks of camera and robot, and set use_sim_time alike",
-        )
+        repair = "synchronise the clocks of camera and robot, and set use_sim_time alike"
+        raise StaleInputError(f"the observation is stamped {-age:.2f} s ahead of the clock", repair)

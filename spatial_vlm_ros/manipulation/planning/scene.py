@@ -110,10 +110,8 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
     """
     seen = surroundings
     if seen.unplaced:
-        raise DepthError(
-            f"{', '.join(seen.unplaced)} could not be measured, and where it stands is not seen",
-            "move the camera, or take the thing away",
-        )
+        reason = f"{', '.join(seen.unplaced)} could not be measured, and where it stands is not seen"
+        raise DepthError(reason, "move the camera, or take the thing away")
     own = dataclasses.replace(_padded(seen.target, 0.0, config.goal), outline=seen.outline)
     others = tuple(_padded(body, config.goal.padding, config.goal) for body in seen.others)
     supporting_objects = _supporting_objects(own, others)

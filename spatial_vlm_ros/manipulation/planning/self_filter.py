@@ -67,9 +67,8 @@ def self_mask(
         InputError: the padding is negative, or above `MOST_PADDING`.
     """
     if frame.base_T_camera is None:
-        raise TransformUnavailableError(
-            "base_link", frame.frame_id, "the frame came without base_T_camera", "set base_frame, and publish TF"
-        )
+        reason = "the frame came without base_T_camera"
+        raise TransformUnavailableError("base_link", frame.frame_id, reason, "set base_frame, and publish TF")
     if not 0 <= padding <= MOST_PADDING:
         repair = "two centimetres are usual; give metres"
         raise InputError("padding of the robot", str(padding), f"0 to {MOST_PADDING:g} m", repair)

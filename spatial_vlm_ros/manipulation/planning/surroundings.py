@@ -91,9 +91,8 @@ def surroundings_of(scene: Scene, resolution: Resolution) -> Surroundings:
         raise InputError("resolution", got, "one with a target", "ask again; refusals have no goal")
     base_T_camera = scene.frame.base_T_camera
     if base_T_camera is None:
-        raise TransformUnavailableError(
-            "base_link", scene.frame.frame_id, "the frame came without base_T_camera", "set base_frame, and publish TF"
-        )
+        reason = "the frame came without base_T_camera"
+        raise TransformUnavailableError("base_link", scene.frame.frame_id, reason, "set base_frame, and publish TF")
     chosen = next((obj for obj in scene.objects if obj.id == target.id), None)
     same = resolution.stamp_ns == scene.frame.stamp_ns and target.pose.frame_id == base_T_camera.parent
     if chosen is None or not same or chosen.depth_problem is not None:

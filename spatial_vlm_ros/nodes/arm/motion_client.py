@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from rclpy.node import Node
@@ -20,18 +20,17 @@ from spatial_vlm_ros.errors import (
     CancelledError,
     DependencyError,
     ExecutionFailedError,
-    GoalError,
     InputError,
     PlannerUnavailableError,
     PlanningFailedError,
     SpatialVlmError,
 )
-from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.moveit_codes import SUCCESS, meaning_of, number_of
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, PlaceFor, PlanStep, check_goals
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.nodes import main
-from spatial_vlm_ros.nodes.arm.strategies import Refused, Strategies, hold_of
+from spatial_vlm_ros.nodes.arm.strategies import Asked, Refused, Strategies
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Status
@@ -43,7 +42,6 @@ _START_PLANNER = (
 )
 _START_GRIPPER = "start the gripper's controller, and check motion.gripper_action"
 _REACHED = 0.002  # metres: fingers this near to where they were sent are there
-Asked = Callable[[], bool]
 
 
 class MotionClient:
@@ -117,18 +115,17 @@ class MotionClient:
         """
         check_goals(goal, scene, place if isinstance(place, PlaceGoal) else None)
         if scene.frame_id != self.config.motion.planning_frame:
-            raise InputError(
-                "frame of the goal",
-                repr(scene.frame_id),
-                f"motion.planning_frame ({self.config.motion.planning_frame!r})",
-                "set the resolver's base_frame to the frame of the planner's model",
-            )
+            expected = f"motion.planning_frame ({self.config.motion.planning_frame!r})"
+            repair = "set the resolver's base_frame to the frame of the planner's model"
+            raise InputError("frame of the goal", repr(scene.frame_id), expected, repair)
         with self._running(cancelled) as told:
             for server in (self._apply, self._get, self._move):
                 server.await_it(self.config.motion.server_timeout, told)
             try:
                 self._show(scene, told)
-                return Strategies(self, goal, scene, self._matrix(told), told).plan(place, start or {})
+                return Strategies(self.config, self.motion, goal, scene, self._matrix(told), told).plan(
+                    place, start or {}
+                )
             except SpatialVlmError:
                 self._clear()
                 raise
@@ -151,19 +148,6 @@ class MotionClient:
         if code.val != SUCCESS:
             raise Refused(int(code.val), self._messages.words_of(code), self._move.name)
         return ended.result.planned_trajectory
-
-    def placements(self, place: PlaceGoal | PlaceFor | None, grasp: Grasp, scene: PlanningScene) -> PlaceGoal | None:
-        """How an object held by this grasp is put down; None where it is not.
-
-        Raises:
-            GoalError: not at all.
-        """
-        if not isinstance(place, PlaceGoal):
-            return None if place is None else place(grasp)
-        if hold_of(grasp, scene, place.placements[0]):
-            return place
-        repair = "give placements for each grasp (planning.planner.PlaceFor)"
-        raise GoalError("put it down", [("grasp", "the placements are those of another grasp")], repair)
 
     # -------------------------------------------------------------------------------------------- execution
 

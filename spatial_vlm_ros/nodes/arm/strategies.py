@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -38,11 +38,10 @@ from spatial_vlm_ros.manipulation.planning.planner import (
     plan_of,
 )
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose, Status
 
-if TYPE_CHECKING:
-    from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
-
+Asked = Callable[[], bool]
 _SAME_PLACE = 1e-4  # metres, and parts of an axis: poses are rounded to 1e-6
 _TOLD = 3  # reasons that are told in words
 _LONGEST = 160  # characters of one that a planner says
@@ -110,23 +109,40 @@ def hold_of(grasp: Grasp, scene: PlanningScene, placement: Placement) -> bool:
     return bool(np.abs(expected - pose_matrix(placement.place)).max() < _SAME_PLACE)
 
 
+def placements(place: PlaceGoal | PlaceFor | None, grasp: Grasp, scene: PlanningScene) -> PlaceGoal | None:
+    """How an object held by this grasp is put down; None where it is not.
+
+    Raises:
+        GoalError: not at all.
+    """
+    if not isinstance(place, PlaceGoal):
+        return None if place is None else place(grasp)
+    if hold_of(grasp, scene, place.placements[0]):
+        return place
+    repair = "give placements for each grasp (planning.planner.PlaceFor)"
+    raise GoalError("put it down", [("grasp", "the placements are those of another grasp")], repair)
+
+
 class Strategies:
     """Plans one goal.
 
     Args:
-        client: asks the planner.
+        config: names, tolerances and times (`motion`), measures of the gripper (`gripper`).
+        ask: gives the planned trajectory of one motion, or raises Refused; it is passed `told`, too.
         goal: the grasps.
         scene: what the planner has been shown.
         matrix: what may touch in its scene as it is.
         told: whether to end.
     """
 
-    def __init__(self, client: MotionClient, goal: PickGoal, scene: PlanningScene, matrix: Any,
-                 told: Callable[[], bool]) -> None:  # fmt: skip
+    def __init__(
+        self, config: PlanningConfig, ask: Callable[[Any, Asked], Any], goal: PickGoal, scene: PlanningScene,
+        matrix: Any, told: Asked,
+    ) -> None:  # fmt: skip
         from spatial_vlm_ros.nodes.arm import motion_messages
 
-        self._messages, self._client, self._goal, self._scene, self._told = motion_messages, client, goal, scene, told
-        self._config, self._motion = client.config, client.config.motion
+        self._messages, self._motion_of, self._goal, self._scene, self._told = motion_messages, ask, goal, scene, told
+        self._config, self._motion = config, config.motion
         self._refused: list[Refused] = []
         self._unplaced: list[GoalError] = []
         self._end = time.monotonic() + self._motion.most_time
@@ -137,7 +153,7 @@ class Strategies:
         """The first way that can be followed to its end."""
         for number, grasp in enumerate(self._goal.grasps):
             try:
-                placing = self._client.placements(place, grasp, self._scene)
+                placing = placements(place, grasp, self._scene)
             except GoalError as error:
                 self._unplaced.append(error)
                 continue
@@ -230,7 +246,7 @@ class Strategies:
             self._motion, self._link(tip), straight, joints, self._difference(phase, held, moved)
         )
         try:
-            message = self._client.motion(request, self._told)
+            message = self._motion_of(request, self._told)
         except Refused as error:
             error.phase = phase
             raise

@@ -122,9 +122,8 @@ class Asker:
             future = send()
             if self._done(future, min(_ACCEPTANCE, self._patience)):
                 return future.result()
-        raise StaleInputError(
-            f"no reply of {self._action} for {self._patience:g} s", "check that the resolver still runs"
-        )
+        reason = f"no reply of {self._action} for {self._patience:g} s"
+        raise StaleInputError(reason, "check that the resolver still runs")
 
     def _done(self, future: Any, seconds: float) -> bool:
         """Whether a future is done within some seconds.

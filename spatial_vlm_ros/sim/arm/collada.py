@@ -38,9 +38,8 @@ def painted_parts(path: Path) -> tuple[PaintedSurface, ...]:
                 Mesh(mesh.vertices @ pose[:3, :3].T + pose[:3, 3], mesh.faces)
             )
     except (OSError, ET.ParseError, KeyError, ValueError) as error:
-        raise FileError(
-            path, f"{type(error).__name__}: {error}", "install example-robot-data from its wheel"
-        ) from error
+        repair = "install example-robot-data from its wheel"
+        raise FileError(path, f"{type(error).__name__}: {error}", repair) from error
     return tuple(PaintedSurface(join(*meshes), colour) for colour, meshes in found.items())
 
 

@@ -82,9 +82,8 @@ def check_output(output: RawOutput, phrases: int, spec: CompactSpec, model: str)
     for name, shape in expected.items():
         values = getattr(output, name)
         if values.shape != shape:
-            raise ModelError(
-                model, f"its {name} is {values.shape}, not {shape}", "export it again; spec and weights differ"
-            )
+            reason = f"its {name} is {values.shape}, not {shape}"
+            raise ModelError(model, reason, "export it again; spec and weights differ")
         if not np.isfinite(values).all():
             raise ModelError(model, f"its {name} is not finite", "train it again with a lower rate")
 

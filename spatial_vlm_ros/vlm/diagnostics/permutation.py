@@ -110,9 +110,8 @@ def pooled(grid: tuple[int, int], side: int) -> Change:
 
     def change(tokens: Tensor, _row: int) -> Tensor:
         if len(tokens) != len(cells):
-            raise InputError(
-                "image tokens", str(len(tokens)), f"{grid[0]} x {grid[1]}", "give the grid of this picture"
-            )
+            repair = "give the grid of this picture"
+            raise InputError("image tokens", str(len(tokens)), f"{grid[0]} x {grid[1]}", repair)
         own = cells.to(tokens.device)
         sums = torch.zeros(int(own.max()) + 1, tokens.shape[1], device=tokens.device).index_add_(0, own, tokens.float())
         counts = torch.bincount(own, minlength=len(sums)).clamp(min=1)
