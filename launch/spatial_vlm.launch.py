@@ -83,7 +83,7 @@ def nodes(context: LaunchContext) -> list[Node]:
         executable="resolver",
         name="resolver",
         namespace=said["namespace"],
-        parameters=[said["params_file"], *([typed] if typed else [])],
+        parameters=[wiring.parameter_file(said), *([typed] if typed else [])],
         remappings=[*camera.remappings, ("detections", said["detections_topic"])],
         ros_arguments=["--log-level", said["log_level"]],
         output="screen",

@@ -6,8 +6,9 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene
 
 ANSWERED, FAILED, REFUSED = 0, 1, 3
+
+PLUG_INS = "spatial_vlm_ros.commands"
+"""Entry-point group of installed packages that bring a command: name → a click.Command. Our own names stay ours."""
 
 
 class Group(click.Group):
@@ -33,12 +37,12 @@ class Group(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands."""
-        return sorted([*super().list_commands(ctx), *self._verbs])
+        return sorted({*super().list_commands(ctx), *self._verbs, *entry_points(group=PLUG_INS).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command by its name."""
         if cmd_name not in self._verbs:
-            return super().get_command(ctx, cmd_name)
+            return super().get_command(ctx, cmd_name) or _plug_in(cmd_name)
         module = importlib.import_module(f"spatial_vlm_ros.cli.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
@@ -55,6 +59,31 @@ class Group(click.Group):
             ctx.exit(REFUSED)
         except BrokenPipeError:
             ctx.exit(FAILED)
+
+
+def _plug_in(name: str) -> click.Command | None:
+    """A command of another package; in place of one that cannot be loaded, a command that says why."""
+    for found in entry_points(group=PLUG_INS, name=name):
+        try:
+            command = found.load()
+            if not isinstance(command, click.Command):
+                raise TypeError(f"{found.value} is of type {type(command).__name__}, not click.Command")
+        except (Exception, SystemExit) as error:
+            return _broken(found, f"{type(error).__name__}: {error}")
+        return command
+    return None
+
+
+def _broken(found: EntryPoint, reason: str) -> click.Command:
+    package = found.dist.name if found.dist is not None else "an installed package"
+
+    def fail() -> NoReturn:
+        repair = f"Install what it needs, or uninstall {package}."
+        raise click.ClickException(f"command {found.name!r} of {package} cannot be loaded: {reason}. {repair}")
+
+    anything: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
+    short = f"(of {package}; cannot be loaded: {reason})"
+    return click.Command(found.name, anything, fail, short_help=short, add_help_option=False)
 
 
 # ------------------------------------------------------------------------------------------------ options, output

@@ -37,7 +37,7 @@ class AnsweredCase:
 
 
 def answer_cases(
-    folder: Path,
+    folder: str | Path,
     resolver: Resolver,
     frame_of_reference: FrameOfReference | None = None,
     watch: Callable[[Iterable[Case]], Iterable[Case]] = iter,
@@ -67,7 +67,9 @@ def answer_cases(
         yield AnsweredCase(case, frame, detections, dataclasses.replace(resolution, frame=case.frame), scene)
 
 
-def given_answers(folder: Path, resolutions: Iterable[Resolution], with_frames: bool = False) -> Iterator[AnsweredCase]:
+def given_answers(
+    folder: str | Path, resolutions: Iterable[Resolution], with_frames: bool = False
+) -> Iterator[AnsweredCase]:
     """The cases of a folder with answers given before. A case is found by its frame and words, repeated ones in order.
 
     Args:
@@ -96,8 +98,8 @@ def given_answers(folder: Path, resolutions: Iterable[Resolution], with_frames: 
 class _Frames:
     """Frames of a folder; only the latest is kept, for they are large and cases come frame by frame."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
         self._name: str | None = None
         self._latest: tuple[RgbdFrame, tuple[Detection, ...]] | SpatialVlmError
 

@@ -82,7 +82,7 @@ class Bag:
         DependencyError: rosbags is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         check_rosbags()
         self._reader = _opened(self.path)
@@ -161,7 +161,7 @@ class Bag:
         self.close()
 
 
-def open_bag(path: Path) -> Bag:
+def open_bag(path: str | Path) -> Bag:
     """Open a bag; see Bag."""
     return Bag(path)
 

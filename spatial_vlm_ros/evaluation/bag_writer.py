@@ -89,7 +89,7 @@ class BagWriter:
         DependencyError: rosbags is not installed.
     """
 
-    def __init__(self, out: Path, storage: str = "mcap", namespace: str = "") -> None:
+    def __init__(self, out: str | Path, storage: str = "mcap", namespace: str = "") -> None:
         if storage not in STORAGES:
             raise InputError("storage", repr(storage), " or ".join(STORAGES), "name one of them")
         self._out, self._namespace = Path(out), namespace.strip("/")
@@ -187,7 +187,7 @@ class BagWriter:
             raise _unwritable(self._out, problem) from problem
 
 
-def record(folder: Path, out: Path, storage: str = "mcap", namespace: str = "") -> Recorded:
+def record(folder: str | Path, out: str | Path, storage: str = "mcap", namespace: str = "") -> Recorded:
     """Write a folder of frames as a bag.
 
     Each case gives an instruction and, a tenth of a second later, its frame; cases are a second apart. Poses that

@@ -74,7 +74,7 @@ class Case:
 # ------------------------------------------------------------------------------------------------ whole frames
 
 
-def load_cases(folder: Path) -> tuple[Case, ...]:
+def load_cases(folder: str | Path) -> tuple[Case, ...]:
     """The cases of a folder, one for each line of its cases.jsonl that is not blank.
 
     Args:
@@ -91,7 +91,7 @@ def load_cases(folder: Path) -> tuple[Case, ...]:
     return tuple(_decode(line, Case, path, f"line {n}") for n, line in enumerate(lines, 1) if line.strip())
 
 
-def load_frame(folder: Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
+def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
     """The frame and the detections of one folder.
 
     Args:
@@ -123,14 +123,14 @@ def load_frame(folder: Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
 
 
 def read_frame(
-    rgb: Path,
-    depth: Path,
-    camera_info: Path,
+    rgb: str | Path,
+    depth: str | Path,
+    camera_info: str | Path,
     *,
-    base_T_camera: Path | None = None,
-    camera_T_speaker: Path | None = None,
-    depth_camera_info: Path | None = None,
-    rgb_T_depth: Path | None = None,
+    base_T_camera: str | Path | None = None,
+    camera_T_speaker: str | Path | None = None,
+    depth_camera_info: str | Path | None = None,
+    rgb_T_depth: str | Path | None = None,
 ) -> RgbdFrame:
     """A frame from single files.
 
@@ -176,7 +176,7 @@ def read_frame(
 # ------------------------------------------------------------------------------------------------ single files
 
 
-def read_rgb(path: Path) -> Rgb:
+def read_rgb(path: str | Path) -> Rgb:
     """A colour image.
 
     Args:
@@ -192,7 +192,7 @@ def read_rgb(path: Path) -> Rgb:
     return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
 
 
-def read_depth(path: Path) -> Depth:
+def read_depth(path: str | Path) -> Depth:
     """A depth image.
 
     Args:
@@ -221,7 +221,7 @@ def read_depth(path: Path) -> Depth:
     return depth_from_image(raw, "16UC1")
 
 
-def read_camera_info(path: Path) -> tuple[PinholeCamera, str]:
+def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
     """Intrinsics, as the fields of sensor_msgs/CameraInfo.
 
     Args:
@@ -244,7 +244,7 @@ def read_camera_info(path: Path) -> tuple[PinholeCamera, str]:
         raise FileError(path, f"{error.what} is {error.got}, expected {error.expected}", error.repair) from error
 
 
-def read_transform(path: Path) -> Transform:
+def read_transform(path: str | Path) -> Transform:
     """A rigid transform.
 
     Args:
@@ -261,7 +261,7 @@ def read_transform(path: Path) -> Transform:
     return Transform(info.parent, info.child, np.array(info.matrix))
 
 
-def read_detections(path: Path, image_size: tuple[int, int]) -> tuple[Detection, ...]:
+def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Detection, ...]:
     """Detections of one image.
 
     Args:
@@ -346,11 +346,11 @@ class _Detections(msgspec.Struct):
     image: _Size | None = None
 
 
-def _json(path: Path, form: type[_T]) -> _T:
+def _json(path: str | Path, form: type[_T]) -> _T:
     return _decode(_bytes(path, "give a JSON file of the documented form"), form, path)
 
 
-def _decode(text: bytes, form: type[_T], path: Path, place: str = "") -> _T:
+def _decode(text: bytes, form: type[_T], path: str | Path, place: str = "") -> _T:
     try:
         return msgspec.json.decode(text, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -367,14 +367,14 @@ def _present(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def _bytes(path: Path, repair: str) -> bytes:
+def _bytes(path: str | Path, repair: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         raise FileError(path, getattr(error, "strerror", None) or str(error), repair) from error
 
 
-def _array(path: Path) -> npt.NDArray[np.generic]:
+def _array(path: str | Path) -> npt.NDArray[np.generic]:
     data = _bytes(path, "give a NumPy .npy file")
     try:
         return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
@@ -382,7 +382,7 @@ def _array(path: Path) -> npt.NDArray[np.generic]:
         raise FileError(path, f"no NumPy array: {error}", "save it again with numpy.save, numbers only") from error
 
 
-def _image(path: Path, flags: int) -> npt.NDArray[np.generic]:
+def _image(path: str | Path, flags: int) -> npt.NDArray[np.generic]:
     """Decode an image file that is whole."""
     data = _bytes(path, "give an image file")
     problem = _damage(data)
@@ -427,7 +427,7 @@ def _png_damage(data: bytes) -> str | None:
     return f"the PNG ends after {len(data)} bytes, before its end marker"
 
 
-def _check_size(path: Path, shape: tuple[int, ...], info: Path, camera: PinholeCamera, repair: str) -> None:
+def _check_size(path: str | Path, shape: tuple[int, ...], info: str | Path, camera: PinholeCamera, repair: str) -> None:
     if shape[:2] != (camera.height, camera.width):
         reason = f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}"
         raise FileError(path, reason, repair)

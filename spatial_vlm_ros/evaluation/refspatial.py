@@ -98,7 +98,7 @@ class _RefSpatialEntry(msgspec.Struct):
     step: int
 
 
-def read_refspatial(folder: Path, task: Task) -> tuple[PointItem, ...]:
+def read_refspatial(folder: str | Path, task: Task) -> tuple[PointItem, ...]:
     """The questions of one task, in the order of its file.
 
     Args:

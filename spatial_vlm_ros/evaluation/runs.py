@@ -66,7 +66,7 @@ class _Result(msgspec.Struct):
     cases: list[_Case]
 
 
-def read_run(path: Path) -> tuple[StoredAnswer, ...]:
+def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
     """The answers of a stored run, in its order.
 
     Args:
@@ -102,7 +102,7 @@ def _form(text: bytes, lines: Sequence[tuple[int, bytes]]) -> type[object]:
     return _Resolution if isinstance(first, dict) and "instruction" in first else _Result
 
 
-def _answers(path: Path, found: Sequence[tuple[str, _Resolution]]) -> tuple[StoredAnswer, ...]:
+def _answers(path: str | Path, found: Sequence[tuple[str, _Resolution]]) -> tuple[StoredAnswer, ...]:
     answers = []
     for place, one in found:
         if one.frame is None:
@@ -113,7 +113,7 @@ def _answers(path: Path, found: Sequence[tuple[str, _Resolution]]) -> tuple[Stor
     return tuple(answers)
 
 
-def _decode(text: bytes, form: type[_T], path: Path, place: str = "") -> _T:
+def _decode(text: bytes, form: type[_T], path: str | Path, place: str = "") -> _T:
     try:
         return msgspec.json.decode(text, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

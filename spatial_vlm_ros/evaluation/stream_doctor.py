@@ -225,7 +225,7 @@ class StreamDoctor:
 
 
 def examine_bag(
-    path: Path, settings: Settings, table_height: float | None = None, robot: SeenRobot | None = None
+    path: str | Path, settings: Settings, table_height: float | None = None, robot: SeenRobot | None = None
 ) -> list[Finding]:
     """What is wrong with the camera of a bag.
 

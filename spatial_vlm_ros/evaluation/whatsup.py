@@ -83,7 +83,7 @@ class _WhatsUpEntry(msgspec.Struct):
     caption_options: tuple[str, str, str, str]
 
 
-def read_whatsup(folder: Path, subset: Subset) -> tuple[CaptionItem, ...]:
+def read_whatsup(folder: str | Path, subset: Subset) -> tuple[CaptionItem, ...]:
     """The items of one controlled set, in the order of its file.
 
     Args:

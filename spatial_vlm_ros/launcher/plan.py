@@ -198,8 +198,6 @@ def _process(node: stand_in.Node, environment: Mapping[str, str]) -> Process:
     files, parameters = [], {}
     for entry in node.parameters:
         if isinstance(entry, str):
-            if not Path(entry).is_file():
-                raise FileError(entry, "there is no such parameter file", "correct the path")
             files.append(Path(entry))
         else:
             parameters.update({name: value.value for name, value in entry.items()})

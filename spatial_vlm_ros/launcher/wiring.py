@@ -129,6 +129,19 @@ def given(said: Mapping[str, str], *names: str) -> dict[str, Any]:
     }
 
 
+def parameter_file(said: Mapping[str, str]) -> str:
+    """The parameter file of the argument `params_file`; launch itself would only warn of one that is not there.
+
+    Raises:
+        FileError: there is no such file.
+    """
+    path = Path(said["params_file"])
+    if not path.is_file():
+        reason = "this is no file" if path.exists() else "no such file"
+        raise FileError(path, reason, "pass params_file:=FILE with its whole path, or leave the argument out")
+    return str(path)
+
+
 def use_sim_time(share: Path, said: Mapping[str, str]) -> bool:
     """Whether time comes from /clock: by the argument, else by the camera's preset."""
     both = {**camera(share, said).parameters, **given(said, "use_sim_time")}

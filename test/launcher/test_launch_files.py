@@ -245,9 +245,22 @@ def test_an_argument_without_default_must_be_given() -> None:
         plan.plan(FILES["replay"], {})
 
 
-def test_a_parameter_file_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(FileError, match=r"nowhere\.yaml.*no such parameter file"):
-        planned("spatial_vlm", params_file="nowhere.yaml")
+@pytest.mark.parametrize("name", FILES)
+def test_a_parameter_file_that_does_not_exist_is_refused_before_there_is_a_node(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stand_in.Node, "__init__", lambda *_, **__: pytest.fail("a node was described"))
+    with pytest.raises(FileError, match=r"^nowhere\.yaml: got no such file.*pass params_file:=FILE"):
+        planned(name, params_file="nowhere.yaml")
+    with pytest.raises(FileError, match="this is no file"):
+        planned(name, params_file=str(ROOT))
+
+
+def test_the_command_line_refuses_a_parameter_file_that_does_not_exist(tmp_path: Path) -> None:
+    done = CliRunner().invoke(up, ["sim", f"params_file:={tmp_path / 'x.yaml'}"])
+    assert done.exit_code == 2
+    assert "x.yaml: got no such file" in done.output
+    assert "starting" not in done.output
 
 
 def test_a_preset_that_does_not_exist_is_named_with_those_that_do() -> None:

@@ -94,7 +94,7 @@ def robot_of(config: StreamConfig, depth: DepthConfig) -> RobotModel | None:
     return RobotModel(read_hulls(Path(config.robot_description).expanduser()), config.robot_padding, depth)
 
 
-def read_hulls(path: Path) -> dict[str, Hull]:
+def read_hulls(path: str | Path) -> dict[str, Hull]:
     """The hull of each link that has collision geometry, in the link's own frame, metres, by its name.
 
     A link is one hull: around all its meshes, boxes, cylinders, capsules, cones and spheres together.
@@ -115,13 +115,13 @@ def read_hulls(path: Path) -> dict[str, Hull]:
     return {str(model.frames[frame].name): hull for frame, hull in hulls.items()}
 
 
-def model_and_geometry(path: Path) -> tuple[Any, Any]:
+def model_and_geometry(path: str | Path) -> tuple[Any, Any]:
     """Pinocchio's model and its collision geometry, whose meshes are made convex.
 
     Raises:
         DependencyError, FileError: as `read_hulls` does.
     """
-    pin = load("pinocchio")
+    pin, path = load("pinocchio"), Path(path)
     folders = package_folders(path)
     _check_meshes(path, folders)
     try:
@@ -158,9 +158,9 @@ def link_hulls(model: Any, geometry: Any) -> dict[int, Hull]:
     return {frame: _hull(str(model.frames[frame].name), points) for frame, points in corners.items()}
 
 
-def package_folders(path: Path) -> list[str]:
+def package_folders(path: str | Path) -> list[str]:
     """Folders that `package://NAME/` may lie in, for a description: those above the file, nearest first, then ROS's."""
-    folders = [*path.resolve().parents]
+    folders = [*Path(path).resolve().parents]
     folders += [
         Path(prefix) / "share" for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix
     ]

@@ -43,7 +43,7 @@ class LearnedPositions(nn.Module):
         fitted = F.interpolate(self.table.permute(2, 0, 1)[None], (height, width), mode="bilinear", align_corners=False)
         return fitted[0].permute(1, 2, 0).flatten(0, 1)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the table into a folder, that of the checkpoint.
 
         Raises:
@@ -52,7 +52,7 @@ class LearnedPositions(nn.Module):
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        path = folder / FILE
+        path = Path(folder) / FILE
         try:
             save_file({"table": self.table.detach().contiguous()}, str(path))
         except (OSError, SafetensorError) as error:
@@ -60,7 +60,7 @@ class LearnedPositions(nn.Module):
             raise FileError(path, str(error), repair) from error
 
     @classmethod
-    def load(cls, folder: Path) -> LearnedPositions:
+    def load(cls, folder: str | Path) -> LearnedPositions:
         """Read what `save` wrote.
 
         Raises:
@@ -69,7 +69,7 @@ class LearnedPositions(nn.Module):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        path = folder / FILE
+        path = Path(folder) / FILE
         try:
             table = load_file(str(path)).get("table")
         except (OSError, SafetensorError) as error:

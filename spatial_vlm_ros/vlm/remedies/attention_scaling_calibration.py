@@ -221,7 +221,7 @@ def _change(alpha: float) -> float:
     return abs(math.log(alpha)) if alpha > 0.0 else math.inf
 
 
-def write_calibration(calibration: AdaptVisSettings, path: Path) -> None:
+def write_calibration(calibration: AdaptVisSettings, path: str | Path) -> None:
     """Write it as JSON: model, data, n, split, alpha1, alpha2, beta.
 
     Raises:
@@ -234,12 +234,12 @@ def write_calibration(calibration: AdaptVisSettings, path: Path) -> None:
         **{"alpha1": settings.alpha_low, "alpha2": settings.alpha_high, "beta": settings.threshold},
     }
     try:
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        Path(path).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise FileError(path, str(error), "choose a place that can be written") from error
 
 
-def read_calibration(path: Path) -> AdaptVisSettings:
+def read_calibration(path: str | Path) -> AdaptVisSettings:
     """A calibration as `write_calibration` has it.
 
     Raises:
@@ -247,7 +247,7 @@ def read_calibration(path: Path) -> AdaptVisSettings:
             validation cases; names the field.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
     model, data = (_field(path, values, name, str) for name in ("model", "data"))
@@ -268,7 +268,7 @@ def read_calibration(path: Path) -> AdaptVisSettings:
     return AdaptVisSettings(model, data, split, settings)
 
 
-def _field(path: Path, values: Any, name: str, kind: type) -> Any:
+def _field(path: str | Path, values: Any, name: str, kind: type) -> Any:
     """A value of a kind; a whole number also stands for a float."""
     value = values.get(name) if isinstance(values, dict) else None
     allowed = (int, float) if kind is float else (kind,)

@@ -21,7 +21,7 @@ FILE = "spatial_vlm_remedies.safetensors"
 """In the checkpoint's folder; its keys are "<mark>.<tensor>"."""
 
 
-def save_learned(folder: Path, learned: Mapping[str, Mapping[str, Tensor]]) -> None:
+def save_learned(folder: str | Path, learned: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Write the tensors of all remedies of a checkpoint; what the file held before is gone.
 
     Args:
@@ -34,7 +34,7 @@ def save_learned(folder: Path, learned: Mapping[str, Mapping[str, Tensor]]) -> N
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path = folder / FILE
+    path = Path(folder) / FILE
     tensors = {f"{mark}.{name}": value for mark, parts in learned.items() for name, value in parts.items()}
     try:
         save_file(tensors, str(path))
@@ -42,7 +42,7 @@ def save_learned(folder: Path, learned: Mapping[str, Mapping[str, Tensor]]) -> N
         raise FileError(path, str(error), "save the checkpoint there first, in a place that can be written") from error
 
 
-def load_learned(folder: Path, mark: str) -> dict[str, Tensor]:
+def load_learned(folder: str | Path, mark: str) -> dict[str, Tensor]:
     """The tensors of one remedy, on the CPU, by the names that `save_learned` was given.
 
     Raises:
@@ -51,7 +51,7 @@ def load_learned(folder: Path, mark: str) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path, start = folder / FILE, f"{mark}."
+    path, start = Path(folder) / FILE, f"{mark}."
     try:
         tensors = load_file(str(path))
     except (OSError, SafetensorError) as error:

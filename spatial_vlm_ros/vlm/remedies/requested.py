@@ -92,7 +92,7 @@ class AppliedRemedies:
         self._taking_off.close()
 
 
-def treat(model: nn.Module, requested: RequestedRemedies, folder: Path, tokenizer: Any) -> AppliedRemedies:
+def treat(model: nn.Module, requested: RequestedRemedies, folder: str | Path, tokenizer: Any) -> AppliedRemedies:
     """Put remedies on a model as it was loaded; where one of them cannot be, none is.
 
     Args:
@@ -109,7 +109,7 @@ def treat(model: nn.Module, requested: RequestedRemedies, folder: Path, tokenize
             besides those it was trained with, unless allowed; a decoder in which attention cannot be scaled.
         InputError: a scheme that does not fit the model.
     """
-    parts, marks, wanted = parts_of(model), trained_with(model), requested.positions
+    folder, parts, marks, wanted = Path(folder), parts_of(model), trained_with(model), requested.positions
     moved = wanted is not None and wanted != trained_positions(parts).scheme
     with ExitStack() as stack:
         for name, value in marks.items():

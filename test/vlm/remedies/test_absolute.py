@@ -54,8 +54,8 @@ def test_it_begins_with_zeros_that_learn() -> None:
 
 def test_it_is_read_as_it_was_saved(tmp_path: Path) -> None:
     made = filled(3, 4, 5)
-    made.save(tmp_path)
-    assert torch.equal(LearnedPositions.load(tmp_path).table, made.table)
+    made.save(str(tmp_path))
+    assert torch.equal(LearnedPositions.load(str(tmp_path)).table, made.table)
 
 
 def test_files_without_a_table_are_refused(tmp_path: Path) -> None:

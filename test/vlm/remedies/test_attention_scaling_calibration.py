@@ -155,7 +155,7 @@ def test_impossible_splits_are_refused(values: tuple[int, int, float]) -> None:
 def written(path: Path, **change: Any) -> Path:
     """A calibration file with some fields changed; None leaves one out."""
     confidences, correct = answers()
-    write_calibration(tune_adaptive(SPLIT, confidences, correct, **NAMES), path)
+    write_calibration(tune_adaptive(SPLIT, confidences, correct, **NAMES), str(path))
     values = {**json.loads(path.read_text()), **change}
     path.write_text(json.dumps({name: value for name, value in values.items() if value is not None}))
     return path
@@ -163,7 +163,7 @@ def written(path: Path, **change: Any) -> Path:
 
 def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
     confidences, correct = answers()
-    read = read_calibration(written(tmp_path / "a.json"))
+    read = read_calibration(str(written(tmp_path / "a.json")))
     assert read == tune_adaptive(SPLIT, confidences, correct, **NAMES)
     assert set(json.loads((tmp_path / "a.json").read_text())) == {
         "model", "data", "n", "split", "alpha1", "alpha2", "beta"

@@ -48,14 +48,14 @@ def test_a_pin_and_a_normaliser_come_from_one_file_and_go_again(tmp_path: Path) 
     model = small_vlm("llava")
     torch.manual_seed(1)
     insert, norm = Pin(16, 32), norms.PublishedNorm(64, 0.4, 2.0)
-    save_learned(tmp_path, {pin.NAME: pin_tensors(insert), norms.NAME: norms.norm_tensors(norm)})
+    save_learned(str(tmp_path), {pin.NAME: pin_tensors(insert), norms.NAME: norms.norm_tensors(norm)})
     before = logits(model)
     first = put_pin(parts_of(model), insert, allow_untrained=True)
     expected = by_hand(model, lambda parts: norms.put_norm(parts, norm, allow_untrained=True))
     first.remove()
     mark(model, pin.NAME, {"patches": 16})
     mark(model, norms.NAME, norms.PUBLISHED)
-    applied = treat(model, RequestedRemedies(), tmp_path, Words())
+    applied = treat(model, RequestedRemedies(), str(tmp_path), Words())
     assert torch.equal(logits(model), expected)
     assert float((expected - before).abs().max()) > 1e-3
     applied.remove()
@@ -92,7 +92,7 @@ def test_attention_of_a_prefix_language_model_is_refused_when_it_is_asked_for(tm
 def test_what_was_learnt_is_read_as_it_was_saved(tmp_path: Path) -> None:
     tensors = {"gamma": torch.arange(3.0), "mean": torch.tensor(0.5)}
     save_learned(tmp_path, {"norm": tensors, "normal": {"mean": torch.tensor(7.0)}})
-    read = load_learned(tmp_path, "norm")
+    read = load_learned(str(tmp_path), "norm")
     assert set(read) == {"gamma", "mean"}
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
 
