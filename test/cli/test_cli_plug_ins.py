@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from spatial_vlm_ros.cli import main
+from spatial_vlm_ros.cli.main import main
 
 
 def run(*words: str) -> Result:
