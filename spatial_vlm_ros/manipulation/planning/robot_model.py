@@ -47,7 +47,7 @@ def load(package: str) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class RobotModel:
-    """The robot that a camera sees, as `streams.intake` takes it.
+    """The robot that a camera sees, as `streams.frame_assembler` takes it.
 
     Args:
         hulls: of each link in the link's own frame, by its name.
