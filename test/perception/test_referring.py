@@ -269,7 +269,7 @@ def test_an_image_of_another_shape_is_refused_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "thing_",
+    "object_",
     [
         wire.Named("", (0.0, 0.0, float("nan"), 1.0), None, None),
         wire.Named("", None, (float("inf"), 0.0), None),

@@ -272,7 +272,7 @@ def framed(header: object, body: bytes = b"", header_size: int | None = None, bo
     return (lead + encoded + body).hex()
 
 
-OBJECT = wire.Object("a", "cup", 0.5, (0.0, 0.0, 1.0, 1.0), (), False)
+OBJECT = wire.WireDetection("a", "cup", 0.5, (0.0, 0.0, 1.0, 1.0), (), False)
 NONSENSE = {
     "text": b"Traceback (most recent call last)".hex(),
     "an endless header": framed(b"", header_size=1 << 31),
@@ -282,13 +282,13 @@ NONSENSE = {
     "a header of another form": framed({"type": "WorkerReply", "number": "one"}),
     "deeply nested": framed(b"\x91" * 100_000),
     "ready again": framed(wire.Ready()),
-    "another request's number": framed(wire.Found(999, 1, 0, ())),
+    "another request's number": framed(wire.WorkerReply(999, 1, 0, ())),
     "a failure without words": framed(wire.Failed(1, "model", ())),
-    "too short a body": framed(wire.Found(1, 1, 1, (OBJECT,)), b"1234"),
+    "too short a body": framed(wire.WorkerReply(1, 1, 1, (OBJECT,)), b"1234"),
     "negative sizes": framed({"type": "WorkerReply", "number": 1, "rows": -1, "columns": -1, "objects": []}),
-    "a mask that is not there": framed(wire.Found(1, 0, 0, (msgspec.structs.replace(OBJECT, masked=True),))),
-    "an empty mask": framed(wire.Found(1, 0, 0, (msgspec.structs.replace(OBJECT, masked=True),)), bytes(384)),
-    "an inverted box": framed(wire.Found(1, 0, 0, (msgspec.structs.replace(OBJECT, box=(5.0, 5.0, 1.0, 1.0)),))),
+    "a mask that is not there": framed(wire.WorkerReply(1, 0, 0, (msgspec.structs.replace(OBJECT, masked=True),))),
+    "an empty mask": framed(wire.WorkerReply(1, 0, 0, (msgspec.structs.replace(OBJECT, masked=True),)), bytes(384)),
+    "an inverted box": framed(wire.WorkerReply(1, 0, 0, (msgspec.structs.replace(OBJECT, box=(5.0, 5.0, 1.0, 1.0)),))),
 }
 
 

@@ -56,7 +56,7 @@ def compressed(builder: BagBuilder, frame: Any, stamp_ns: int, image: str) -> No
         builder.message(topic, COMPRESSED_IMAGE, stamp_ns, message)
 
 
-@pytest.mark.parametrize("picture", ["png", "jpeg"])
+@pytest.mark.parametrize("image", ["png", "jpeg"])
 def test_compressed_images_give_the_same_answer(image: str, bag: BagBuilder, real_frames: Path) -> None:
     frame, detections = load_frame(real_frames / "f01")
     with bag:
