@@ -32,7 +32,8 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   ├── NoPathError                  PLANNING_FAILED, something in the way or no time
     │   └── PlannerUnavailableError      PLANNER_UNAVAILABLE
     ├── ExecutionFailedError             EXECUTION_FAILED, in which phase of a plan
-    └── DependencyError                  MODEL_ERROR, a package that is not installed
+    ├── DependencyError                  MODEL_ERROR, a package that is not installed
+    └── PlugInError                      MODEL_ERROR, a relation of an installed package that cannot be used
 """
 
 from __future__ import annotations
@@ -423,3 +424,18 @@ class DependencyError(SpatialVlmError):
     def __init__(self, package: str, repair: str) -> None:
         self.package, self.repair = package, repair
         super().__init__(f"the package {package!r} is not installed; {repair}")
+
+
+class PlugInError(SpatialVlmError):
+    """A relation that an installed package brings cannot be used; other relations are not touched by that.
+
+    Args:
+        name: of the relation.
+        source: the package and its entry point.
+        reason: why, in words.
+        repair: what to do about it.
+    """
+
+    def __init__(self, name: str, source: str, reason: str, repair: str) -> None:
+        self.name, self.source, self.reason, self.repair = name, source, reason, repair
+        super().__init__(f"relation {name!r} of {source}: {reason}; {repair}")

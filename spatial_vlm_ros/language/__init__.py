@@ -5,6 +5,17 @@ from spatial_vlm_ros.language.dialogue import parse_dialogue
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.relations import RELATIONS, RelationWord
 from spatial_vlm_ros.language.rendering import describe, render
+from spatial_vlm_ros.language.vocabulary import Plugged, plugged
 from spatial_vlm_ros.language.words import MAX_LENGTH
 
-__all__ = ["MAX_LENGTH", "RELATIONS", "RelationWord", "describe", "parse", "parse_dialogue", "render"]
+__all__ = [
+    "MAX_LENGTH",
+    "RELATIONS",
+    "Plugged",
+    "RelationWord",
+    "describe",
+    "parse",
+    "parse_dialogue",
+    "plugged",
+    "render",
+]

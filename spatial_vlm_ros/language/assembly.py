@@ -14,7 +14,7 @@ from spatial_vlm_ros.language.lexicon import (
     OPPOSITE,
     ORDER_OF_SUPERLATIVE,
 )
-from spatial_vlm_ros.language.relations import RELATIONS
+from spatial_vlm_ros.language.relations import is_framed, takes_two
 from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
@@ -130,7 +130,8 @@ class _Assembly:
         self.above[node], self.named_by[node] = self.above[before], before
         self._share_noun(before, node)
         if plan.kind == "pair":
-            first.name = first.name if first.name == "on the other side of" else "between"
+            kept = first.name == "on the other side of" or takes_two(first.name)
+            first.name = first.name if kept else "between"
             first.anchors.append(node)
             self.clauses[plan.item] = first
             return
@@ -254,7 +255,7 @@ class _Assembly:
         anchors = tuple(self.phrase(anchor) for anchor in clause.anchors)
         if name == "at the centre of" and len(anchors) == 1 and (anchors[0].count or 0) not in (0, 1):
             name = "between" if anchors[0].count == 2 else "among"
-        framed = name in RELATIONS and RELATIONS[name].framed
+        framed = is_framed(name)
         nouns = {anchor.category.split()[-1] for anchor in anchors}
         own = clause.frame
         if own is None and any(words.owner in nouns for words in self.owned):
@@ -264,7 +265,7 @@ class _Assembly:
     def _own_view_of_clauses(self) -> bool:
         """Whether the view of an object was said for relations to it; an order has no object to look from."""
         own = self.frame is not None and self.frame.frame is FrameOfReference.OBJECT
-        return own and any(c.name in RELATIONS and RELATIONS[c.name].framed for c in self.clauses.values())
+        return own and any(is_framed(c.name) for c in self.clauses.values())
 
     def _frame(self, own: FrameOfReference | None, framed: bool) -> FrameOfReference | None:
         if not framed or own is not None or self.frame is None:

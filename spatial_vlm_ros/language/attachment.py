@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import Assembled, Attachment, assemble
-from spatial_vlm_ros.language.relations import MEANINGS
+from spatial_vlm_ros.language.relations import MEANINGS, takes_two
 from spatial_vlm_ros.language.sentence import Attachable, Phrase, Task
 
 MAX_READINGS = 64
@@ -233,7 +233,7 @@ class _Enumeration:
     def _with_pair(self, state: _State, i: int, name: str) -> _State:
         """Note that a "between" with one singular anchor needs another."""
         phrase = self.phrases[i + 1]
-        if name == "between" and phrase is not None and (phrase.count is None or phrase.count == 1):
+        if takes_two(name) and phrase is not None and (phrase.count is None or phrase.count == 1):
             return state._replace(single=state.single | _bit(i + 1))
         return state
 
@@ -303,7 +303,7 @@ class _Enumeration:
         for rank, p, plan, name in self._continuable(state):
             node = state.frontier[p]
             share = _place_share(rank, len(state.frontier))
-            if name == "between" or (name in _BOTH_OR_EACH and self._both_single(node, i + 1)):
+            if takes_two(name) or (name in _BOTH_OR_EACH and self._both_single(node, i + 1)):
                 if plan.item not in paired:
                     bonus = _WAITED_FOR if state.single & _bit(node) else 1.0
                     yield share * bonus, partial(self._pair, i, p, plan.item, state)
@@ -324,8 +324,8 @@ class _Enumeration:
         item = self.items[i] if i < len(self.items) else None
         if single and (item is None or item.kind != "also"):
             clause = self.items[single[0] - 1]
-            span, reason = (clause.start, clause.end), '"between" needs two things'
-            repair = 'say "between the mug and the bowl" or "between the two mugs"'
+            span, reason = (clause.start, clause.end), f'"{clause.name}" needs two things'
+            repair = f'say "{clause.name} the mug and the bowl" or "{clause.name} the two mugs"'
         elif counting:
             phrase = self.phrases[counting[0]] or Phrase("object")
             span, reason = (phrase.start, phrase.end), "from which side is this counted?"

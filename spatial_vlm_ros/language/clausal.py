@@ -6,7 +6,7 @@ from __future__ import annotations
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, PREDICATING
 from spatial_vlm_ros.language.relating import RelationTagger, Verdict
-from spatial_vlm_ros.language.relations import FRAMED
+from spatial_vlm_ros.language.relations import is_framed
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -112,7 +112,7 @@ class ClauseTagger(RelationTagger):
         for token in reversed(self.tokens):
             if token.kind == "VERB":
                 break
-            if token.kind == "REL" and token.value.frame is None and token.value.name in FRAMED:
+            if token.kind == "REL" and token.value.frame is None and is_framed(token.value.name):
                 token.value = token.value._replace(frame=FrameOfReference.OBJECT)
                 return True
         return False

@@ -16,6 +16,7 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import Assembled
 from spatial_vlm_ros.language.attachment import MAX_READINGS, attachments
 from spatial_vlm_ros.language.lexicon import MOVING, OPENABLE, THERE
+from spatial_vlm_ros.language.relations import takes_two
 from spatial_vlm_ros.language.sentence import TOPIC, Sentence, Task, VerbPhrase
 from spatial_vlm_ros.language.wordlists import CONTAINERS
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
@@ -30,7 +31,7 @@ _JOINED = {("pick", "place"): "place", ("find", "place"): "place", ("find", "pic
            ("pick", "give"): "give", ("pick", "pick"): "pick", ("look", "pick"): "pick",
            ("go", "pick"): "pick"}  # fmt: skip
 _VERB_LEFT_OUT = 0.6
-_OF_TWO = frozenset({"between", "among", "at the centre of"})
+_OF_TWO = frozenset({"among", "at the centre of"})
 _PRONOUNS = frozenset({"it", "them"})
 
 
@@ -55,7 +56,7 @@ def _split(step: VerbPhrase) -> list[VerbPhrase]:
             continue
         before = [place for place in places if place < i]
         follows = i + 1 in places and not (step.items[i + 1].relative or step.items[i + 1].negated)
-        if not before or not follows or step.items[before[-1]].name in _OF_TWO:
+        if not before or not follows or _of_two(step.items[before[-1]].name):
             continue
         head = item.phrase
         if head.one and head.category == "object":
@@ -63,6 +64,11 @@ def _split(step: VerbPhrase) -> list[VerbPhrase]:
         first = replace(step, items=step.items[:i], end=step.items[i - 1].end)
         return [first, *_split(replace(step, head=head, items=step.items[i + 1 :], start=item.start))]
     return [step]
+
+
+def _of_two(name: str) -> bool:
+    """Whether two objects joined by "and" may stand in a relation together."""
+    return name in _OF_TWO or takes_two(name)
 
 
 def _tasks(steps: Sequence[VerbPhrase]) -> list[Task]:

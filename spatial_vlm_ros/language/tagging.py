@@ -10,7 +10,7 @@ from spatial_vlm_ros.language.clausal import ClauseTagger
 from spatial_vlm_ros.language.inflection import is_plural
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, PhraseMatch, Token
 from spatial_vlm_ros.language.relating import Verdict
-from spatial_vlm_ros.language.relations import FRAMED
+from spatial_vlm_ros.language.relations import is_framed, takes_two
 from spatial_vlm_ros.language.sentence import RelationWords
 from spatial_vlm_ros.language.vocabulary import Kinds
 from spatial_vlm_ros.types import FrameOfReference
@@ -69,7 +69,7 @@ class Tagger(ClauseTagger):
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
         """Append the token (or tokens) of the words from `first` on."""
-        if self.own_view_next and isinstance(value, RelationWords) and value.name in FRAMED and value.frame is None:
+        if self.own_view_next and isinstance(value, RelationWords) and is_framed(value.name) and value.frame is None:
             value, self.own_view_next = value._replace(frame=FrameOfReference.OBJECT), False
         super().emit(kind, value, first, length, text)
         if kind not in ("FRAME", "COMMA", "STOP"):
@@ -333,7 +333,7 @@ class Tagger(ClauseTagger):
         describing = self.peek(after) & {"ADJ", "ADJNOUN"} and self.nominal(after) and self.previous() == "ADJ"
         if describing:
             anchor = len(self.tokens) > 2 and self.tokens[-2].kind == "DET" and self.tokens[-3].kind == "REL"
-            between = anchor and self.tokens[-3].value[0] == "between"
+            between = anchor and takes_two(self.tokens[-3].value[0])
             if not between or any(word.text == "and" for word in self.words[after:]):
                 return True
         return ("AND", value)

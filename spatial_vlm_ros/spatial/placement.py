@@ -24,13 +24,13 @@ from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
     PARTS,
-    PLACEABLE,
     RIMS,
     UNDER,
     Moved,
     PlaceRequest,
     judged,
     nearness,
+    placeable,
     room_of,
     thinned,
 )
@@ -178,7 +178,7 @@ def _assumes(layout: Layout, request: PlaceRequest) -> bool:
 
 def _problem(layout: Layout, request: PlaceRequest) -> str | None:
     """Why such a place is not even looked for, or None."""
-    if request.relation not in PLACEABLE or request.relation not in RELATIONS:
+    if request.relation not in placeable() or request.relation not in RELATIONS:
         return f"things are not put '{request.relation}' something here"
     relation = RELATIONS[request.relation]
     if request.distance is not None and not relation.metric:

@@ -40,7 +40,7 @@ ON = PARTS | {"on"}
 UNDER = frozenset({"under", "below"})
 CLOSE = frozenset({"touching", "against"})
 PLACEABLE = frozenset(AHEAD_RIGHT) | BESIDE | ON | UNDER | {"inside", "between", "among", "far from", "opposite"}
-"""Relations that an object can be put in."""
+"""Own relations that an object can be put in."""
 RIMS = frozenset(("at the edge of", "at the corner of", "at the end of"))
 """Parts that are there only where the object ends."""
 
@@ -121,6 +121,11 @@ class _Imagined(Layout):
     def middle(self) -> Array:
         """(2,) of what is really there."""
         return self.real.middle
+
+
+def placeable() -> frozenset[str]:
+    """Relations that an object can be put in, those of installed packages too."""
+    return PLACEABLE | {name for name, relation in RELATIONS.items() if relation.placeable}
 
 
 # ------------------------------------------------------------------------------------------------ judging

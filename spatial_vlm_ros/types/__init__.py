@@ -32,6 +32,7 @@ from spatial_vlm_ros.types.query import (
     SpatialQuery,
     Step,
 )
+from spatial_vlm_ros.types.relation import Relation
 from spatial_vlm_ros.types.resolution import (
     Candidate,
     ClauseMeasurement,
@@ -83,6 +84,7 @@ __all__ = [
     "Points",
     "Pose",
     "Quaternion",
+    "Relation",
     "RelationClause",
     "Resolution",
     "Rgb",

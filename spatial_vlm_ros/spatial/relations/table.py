@@ -4,15 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
+from spatial_vlm_ros.language import plugged
+from spatial_vlm_ros.language.plug_ins import Extended
 from spatial_vlm_ros.spatial import order
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.relations import comparison, contact, directions, distances, fronts, groups, parts
+from spatial_vlm_ros.spatial.relations import (
+    comparison,
+    contact,
+    directions,
+    distances,
+    fronts,
+    groups,
+    parts,
+    plug_in_measures,
+)
 from spatial_vlm_ros.spatial.relations.pairs import Indices, Measure, Measured, Pairs
 from spatial_vlm_ros.types import Distance
 
@@ -35,6 +46,7 @@ class RelationMeasure:
         framed: whether it depends on the frame of reference.
         gap: (T, A) metres between outlines that a distance stated with it is compared with; None where none can be.
         only_stated: whether it says nothing but the distance that is stated with it.
+        placeable: of another package's relation, whether an object can be put so (`spot_judging.placeable`).
     """
 
     name: str
@@ -45,6 +57,7 @@ class RelationMeasure:
     framed: bool = False
     gap: Callable[[Pairs], Array] | None = None
     only_stated: bool = False
+    placeable: bool = False
 
     @property
     def metric(self) -> bool:
@@ -158,8 +171,23 @@ _TABLE = (
     ),
 )
 
-RELATIONS: Mapping[str, RelationMeasure] = MappingProxyType({relation.name: relation for relation in _TABLE})
-"""Every relation that is measured, by canonical name. Closest to, farthest from and other than compare or exclude."""
+
+@lru_cache(maxsize=1)
+def _of_packages() -> Mapping[str, RelationMeasure]:
+    """The relations of installed packages."""
+    found: dict[str, RelationMeasure] = {}
+    for name, (relation, source) in plugged().relations.items():
+        if relation.anchors == 2:
+            measured = RelationMeasure(name, "two", two=plug_in_measures.of_two(relation, source))
+        else:
+            measured = RelationMeasure(name, relation.several, plug_in_measures.of_pairs(relation, source))
+        found[name] = replace(measured, framed=relation.framed, placeable=relation.placeable)
+    return found
+
+
+RELATIONS: Mapping[str, RelationMeasure] = Extended({relation.name: relation for relation in _TABLE}, _of_packages)
+"""Every relation that is measured, by canonical name, those of installed packages too. Closest to, farthest from and
+other than compare or exclude."""
 
 
 def measure(name: str, pairs: Pairs, distance: Distance | None = None) -> Measured:
