@@ -80,9 +80,6 @@ def load_cases(folder: Path) -> tuple[Case, ...]:
     Args:
         folder: holds cases.jsonl and the frame folders it names.
 
-    Returns:
-        The cases in the order of the file.
-
     Raises:
         FileError: the file is missing, or a line is no case; names the line.
     """
@@ -193,14 +190,11 @@ def read_rgb(path: Path) -> Rgb:
 
 
 def read_depth(path: Path) -> Depth:
-    """A depth image.
+    """A depth image: (H, W) float32, metres, NaN where not measured.
 
     Args:
         path: 16-bit PNG or TIFF (millimetres, 0 = not measured), 32-bit float TIFF (metres), or .npy of uint16
             (millimetres) or floats (metres).
-
-    Returns:
-        (H, W) float32, metres, NaN where not measured.
 
     Raises:
         FileError: missing, damaged, or of another depth than 16-bit integers or floats.
@@ -249,9 +243,6 @@ def read_transform(path: Path) -> Transform:
 
     Args:
         path: JSON {"parent", "child", "matrix"}, 4 rows of 4, maps child to parent, metres.
-
-    Returns:
-        The transform.
 
     Raises:
         FileError: missing or not of that form; names the field.

@@ -299,9 +299,6 @@ def assemble(
         instruction: the instruction as given.
         later: whether something was said before: "it" and "them" are then kept as categories.
 
-    Returns:
-        The reading.
-
     Raises:
         NotUnderstoodError: two points of view, one of an object that nothing is related to, or "other" than nothing.
     """

@@ -137,28 +137,22 @@ _SYNONYM_SETS = tuple(frozenset(_singular(word) for word in group.split()) for g
 
 
 def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) -> npt.NDArray[np.float64]:
-    """How well each label fits the category of each phrase.
+    """How well each label fits the category of each phrase: (P, N) float64 in 0..1.
 
     Args:
         phrases: P phrases.
         detections: N detections; a word of the category may also stand among a detection's attributes.
-
-    Returns:
-        (P, N) float64 in 0..1.
     """
     match = np.zeros((len(phrases), len(detections)))
     for p, phrase in enumerate(phrases):
         for n, detection in enumerate(detections):
             match[p, n] = label_fit(phrase.category, detection.label, tuple(detection.attributes))
         best = match[p].max(initial=0.0)
-        looser = match[p] < _tier_floor(best)
+        # of the same specificity as the best one: naming outright, then by kind, then vaguely
+        tier = next((floor for floor in (SAME, PART, SYNONYM, HYPERNYM, LESS_SPECIFIC) if best >= floor), 0.0)
+        looser = match[p] < tier
         match[p, looser] *= _LESS_SPECIFIC_BESIDE_BETTER
     return match
-
-
-def _tier_floor(best: float) -> float:
-    """Least fit of the same specificity as the best one: naming outright, then by kind, then vaguely."""
-    return next((floor for floor in (SAME, PART, SYNONYM, HYPERNYM, LESS_SPECIFIC) if best >= floor), 0.0)
 
 
 @lru_cache(maxsize=4096)

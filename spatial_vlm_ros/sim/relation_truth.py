@@ -21,16 +21,13 @@ _NEXT_TO, _LEAST_SIZE = 2.0, 0.05  # gap of "next to" in mean sizes; least size 
 
 
 def margin(relation: str, target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    """How far a relation is from its border.
+    """How far a relation is from its border: metres; positive = it holds.
 
     Args:
         relation: one of RELATIONS.
         target: the object placed.
         anchor: the object it is related to.
         eye: (3,) place of the viewer, base frame, metres.
-
-    Returns:
-        Metres; positive = it holds.
 
     Raises:
         UnknownNameError: no such relation.
