@@ -51,7 +51,7 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
     try:
         rclpy.init(args=args)
     except RuntimeError as error:  # rcl's words for arguments that it cannot read
-        print(f"{module}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"{module.rpartition('.')[2]}: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
     node = None
     try:
@@ -63,7 +63,7 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (SpatialVlmError, ParameterException) as error:
-        print(f"{module}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"{module.rpartition('.')[2]}: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
     except (RuntimeError, NotInitializedException):  # what rclpy raises of a context that has been shut down, and
         if rclpy.ok() and not told.to_end:  # where the interrupt came while it converted a message
