@@ -78,10 +78,7 @@ _MOST_LISTED = 40
 
 
 def choose_roles(
-    topics: Sequence[Topic],
-    config: StreamConfig,
-    given: Mapping[str, str] | None = None,
-    with_detections: bool = True,
+    topics: Sequence[Topic], config: StreamConfig, given: Mapping[str, str] | None = None, with_detections: bool = True
 ) -> dict[str, str]:
     """The topic of each role that a bag can fill.
 

@@ -152,9 +152,7 @@ def _check_number(tasks: Sequence[Task], instruction: str) -> None:
         )
 
 
-def _likeliest(
-    readings: Sequence[list[tuple[float, Assembled]]],
-) -> list[tuple[float, tuple[Assembled, ...]]]:
+def _likeliest(readings: Sequence[list[tuple[float, Assembled]]]) -> list[tuple[float, tuple[Assembled, ...]]]:
     """The likeliest combinations of the readings of each command."""
     each = max(1, round((4 * MAX_READINGS) ** (1.0 / len(readings))))
     combined = [

@@ -49,10 +49,7 @@ _SMALLEST_WIDTH = 640  # images are enlarged to this width, so that the words ca
 
 
 def draw(
-    frame: RgbdFrame,
-    detections: Sequence[Detection],
-    resolution: Resolution,
-    config: ResolverConfig | None = None,
+    frame: RgbdFrame, detections: Sequence[Detection], resolution: Resolution, config: ResolverConfig | None = None
 ) -> Rgb:
     """Draw a resolution on its frame.
 

@@ -34,14 +34,7 @@ from spatial_vlm_ros.spatial.spot_judging import (
     room_of,
     thinned,
 )
-from spatial_vlm_ros.spatial.surfaces import (
-    SUPPORT,
-    SupportContext,
-    SupportingSurface,
-    inside_of,
-    open_ground,
-    top_of,
-)
+from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportContext, SupportingSurface, inside_of, open_ground, top_of
 from spatial_vlm_ros.types import Place, Pose, Vector3
 
 __all__ = ["PlaceRequest", "Placing", "Spot", "find_places", "place_of"]

@@ -254,9 +254,7 @@ class PlannerGate(Node):
         config = self._config
         self._resolve.await_it(self._planning.motion.server_timeout, cancelled)
         goal = ResolveInstruction.Goal(
-            instruction=words.instruction,
-            frame_of_reference=words.frame_of_reference,
-            dialogue_id=words.dialogue_id,
+            instruction=words.instruction, frame_of_reference=words.frame_of_reference, dialogue_id=words.dialogue_id
         )
         ended = self._resolve.run(goal, config.resolve_timeout, config.resolve_timeout, cancelled, twice=True)
         if not ended.accepted:
