@@ -43,6 +43,7 @@ CASES_FILE = "cases.jsonl"
 
 DEFAULT_FRAME_ID = "camera_color_optical_frame"
 
+_FORM = "correct the file; the module frame_folder describes its form"
 _T = TypeVar("_T")
 
 
@@ -84,8 +85,8 @@ def load_cases(folder: Path) -> tuple[Case, ...]:
         FileError: the file is missing, or a line is no case; names the line.
     """
     path = Path(folder) / CASES_FILE
-    lines = _bytes(path, "give a folder with cases.jsonl").splitlines()
-    return tuple(_decode(line, Case, path, f"line {n}") for n, line in enumerate(lines, 1) if line.strip())
+    lines = file_bytes(path, "give a folder with cases.jsonl").splitlines()
+    return tuple(decode_json(line, Case, path, f"line {n}") for n, line in enumerate(lines, 1) if line.strip())
 
 
 def load_frame(folder: Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
@@ -338,16 +339,20 @@ class _Detections(msgspec.Struct):
 
 
 def _json(path: Path, form: type[_T]) -> _T:
-    return _decode(_bytes(path, "give a JSON file of the documented form"), form, path)
+    return decode_json(file_bytes(path, "give a JSON file of the documented form"), form, path)
 
 
-def _decode(text: bytes, form: type[_T], path: Path, place: str = "") -> _T:
+def decode_json(text: bytes, form: type[_T], path: Path, place: str = "", repair: str = _FORM) -> _T:
+    """JSON as a type that msgspec knows.
+
+    Raises:
+        FileError: it is none of that form; names `place` and the field.
+    """
     try:
         return msgspec.json.decode(text, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason, _, inner = str(error).partition(" - at `")
         field = " ".join(part for part in (place, inner.rstrip("`")) if part)
-        repair = "correct the file; the module frame_folder describes its form"
         raise FileError(path, reason, repair, field or None) from error
 
 
@@ -358,7 +363,12 @@ def _present(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def _bytes(path: Path, repair: str) -> bytes:
+def file_bytes(path: Path, repair: str) -> bytes:
+    """All of a file.
+
+    Raises:
+        FileError: it cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
@@ -366,7 +376,7 @@ def _bytes(path: Path, repair: str) -> bytes:
 
 
 def _array(path: Path) -> npt.NDArray[np.generic]:
-    data = _bytes(path, "give a NumPy .npy file")
+    data = file_bytes(path, "give a NumPy .npy file")
     try:
         return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
@@ -375,7 +385,7 @@ def _array(path: Path) -> npt.NDArray[np.generic]:
 
 def _image(path: Path, flags: int) -> npt.NDArray[np.generic]:
     """Decode an image file that is whole."""
-    data = _bytes(path, "give an image file")
+    data = file_bytes(path, "give an image file")
     problem = _damage(data)
     if problem is None:
         try:
