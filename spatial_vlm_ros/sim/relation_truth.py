@@ -7,6 +7,7 @@ Written apart from the solver in spatial/, on purpose: it never sees an image an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import cv2
@@ -47,18 +48,6 @@ def _directions(anchor: TrueObject, eye: Array) -> tuple[Array, Array]:
 def _right_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
     _, right = _directions(anchor, eye)
     return float((target.centre[:2] - anchor.centre[:2]) @ right)
-
-
-def _left_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    return -_right_of(target, anchor, eye)
-
-
-def _behind(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    return _along(target, anchor, eye, 1.0)
-
-
-def _in_front_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    return _along(target, anchor, eye, -1.0)
 
 
 def _along(target: TrueObject, anchor: TrueObject, eye: Array, sign: float) -> float:
@@ -104,10 +93,10 @@ def _inside(place: Array, outline: Array) -> float:
 
 _MARGINS: Mapping[str, Callable[[TrueObject, TrueObject, Array], float]] = MappingProxyType(
     {
-        "left of": _left_of,
+        "left of": lambda target, anchor, eye: -_right_of(target, anchor, eye),
         "right of": _right_of,
-        "behind": _behind,
-        "in front of": _in_front_of,
+        "behind": partial(_along, sign=1.0),
+        "in front of": partial(_along, sign=-1.0),
         "on": _on,
         "in": _in,
         "next to": _next_to,
