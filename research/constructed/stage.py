@@ -14,7 +14,6 @@ from research.constructed.oracle import Situation
 from research.constructed.standpoint import Standpoint
 from research.constructed.still import Form, Still, clearance, depth_inside
 from spatial_vlm_ros.sim.compilation import PlacedModel
-from spatial_vlm_ros.sim.furniture import FRONTED
 from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.tabletop import COLOURS
@@ -27,6 +26,8 @@ SMALL = ("cup", "can", "bottle", "bowl", "box", "apple", "orange", "lemon", "pea
 ANCHORS = ("cup", "can", "bottle", "bowl", "box", "plate", "apple", "ribbon chick", "crate")
 CLUTTERING = ("can", "bottle", "box", "apple", "orange", "lemon", "pear", "banana", "plate", "cup")
 NATURAL = frozenset({"apple", "orange", "lemon", "pear", "banana", "ribbon chick", "bonnet chick", "shelf"})
+FRONTED = frozenset({"chair", "car", "cabinet"})
+"""Labels of objects whose front is known; chair and car have sides of their own, a cabinet is faced."""
 LABELS = {"ribbon chick": "chick", "bonnet chick": "chick"}
 _GAP = 0.004  # least gap between objects that do not touch on purpose, metres
 _TRIES = 150  # places tried for one object

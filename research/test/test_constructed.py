@@ -23,7 +23,7 @@ from research.constructed.oracle import meaning
 from research.constructed.plans import PLANS, RELATIONS
 from research.constructed.questions import COUNTER, USUAL
 from research.constructed.scaling import stretched
-from research.constructed.stage import NATURAL, NoRoom, Play, Stage
+from research.constructed.stage import FRONTED, NATURAL, NoRoom, Play, Stage
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.sim import furniture
 from spatial_vlm_ros.sim.compilation import PlacedModel
@@ -117,7 +117,7 @@ def test_what_is_asked_about_is_seen_and_whole(scene: tuple[Item, ...]) -> None:
 
 def test_what_has_a_front_is_reported_with_it(scene: tuple[Item, ...]) -> None:
     for detection in scene[0].detections:
-        assert (detection.front is not None) == (detection.label in furniture.FRONTED)
+        assert (detection.front is not None) == (detection.label in FRONTED)
         if detection.front is not None and scene[0].frame.base_T_camera is not None:
             up = scene[0].frame.base_T_camera.rotation @ detection.front
             assert up[2] == pytest.approx(0.0, abs=1e-6)  # level in the base frame

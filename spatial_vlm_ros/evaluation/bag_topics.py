@@ -78,10 +78,7 @@ _MOST_LISTED = 40
 
 
 def choose_roles(
-    topics: Sequence[Topic],
-    config: StreamConfig,
-    given: Mapping[str, str] | None = None,
-    with_detections: bool = True,
+    topics: Sequence[Topic], config: StreamConfig, given: Mapping[str, str] | None = None, with_detections: bool = True
 ) -> dict[str, str]:
     """The topic of each role that a bag can fill.
 
@@ -179,7 +176,9 @@ class _TopicChoice:
         if role in self._given:
             return self._given[role].name
         infos = [t for t in self._topics if t.type == CAMERA_INFO]
-        beside = [f"{_parent(_base(topic.name))}/camera_info" for topic in (image, registered) if topic is not None]
+        beside = [
+            f"{_base(topic.name).rpartition('/')[0]}/camera_info" for topic in (image, registered) if topic is not None
+        ]
         found = next((t for name in beside for t in infos if t.name == name), None)
         if found is None and self._config.depth_registered:  # else the only one may be the other camera's
             found = self._only(infos)
@@ -219,12 +218,8 @@ class _TopicChoice:
         there = ", ".join(listed) + (f" and {more} more" if more else "") or "no topic at all"
         options = " and ".join(f"{OPTIONS[r]} TOPIC" for r in (role, other) if r is not None)
         kinds = " or ".join(TYPES[role])
-        return InputError(
-            f"topic of {_NAMES[role]}",
-            got,
-            f"one of type {kinds}",
-            f"name it by {options}{extra}; the bag has: {there}",
-        )
+        repair = f"name it by {options}{extra}; the bag has: {there}"
+        return InputError(f"topic of {_NAMES[role]}", got, f"one of type {kinds}", repair)
 
 
 # ------------------------------------------------------------------------------------------------ names
@@ -243,10 +238,6 @@ def _base(name: str) -> str:
     """The name without that of its transport."""
     parent, _, last = name.rpartition("/")
     return parent if last in _TRANSPORTS else name
-
-
-def _parent(name: str) -> str:
-    return name.rpartition("/")[0]
 
 
 def _is_depth(name: str) -> bool:

@@ -199,9 +199,6 @@ def record(folder: str | Path, out: str | Path, storage: str = "mcap", namespace
         storage: "mcap" or "sqlite3".
         namespace: put before the topics.
 
-    Returns:
-        What was written.
-
     Raises:
         FileError: a frame cannot be read, `out` exists or cannot be written.
         InputError: some frames have a base_T_camera or a camera_T_speaker and others of the same camera have none, or

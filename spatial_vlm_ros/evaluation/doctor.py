@@ -82,16 +82,14 @@ def _camera(frame: RgbdFrame) -> Iterator[Finding]:
     if frame.base_T_camera is not None and np.linalg.norm(frame.base_T_camera.translation) > _FAR_OFF:
         place = ", ".join(f"{t:.0f}" for t in frame.base_T_camera.translation)
         text_t = f"the camera is at ({place}) m in {frame.base_T_camera.parent}"
-        yield Finding(
-            "base_T_camera", Severity.WARNING, text_t, "give metres; these look like millimetres, or a map frame"
-        )
+        check = "base_T_camera"
+        yield Finding(check, Severity.WARNING, text_t, "give metres; these look like millimetres, or a map frame")
     if 20 <= fov <= 130 and centred:
         yield Finding("camera", Severity.OK, text)
     else:
         repair = "check that K belongs to this resolution; scale it with the image"
-        yield Finding(
-            "camera", Severity.WARNING, text + ("" if centred else ", principal point far off centre"), repair
-        )
+        found = text + ("" if centred else ", principal point far off centre")
+        yield Finding("camera", Severity.WARNING, found, repair)
     if not frame.frame_id.endswith(("optical", "optical_frame")):
         repair = "use the optical frame of the camera (z forward, x right, y down), usually named *_optical_frame"
         yield Finding("frame id", Severity.WARNING, f"{frame.frame_id!r} does not look like an optical frame", repair)
@@ -107,9 +105,8 @@ def _depth(frame: RgbdFrame, config: ResolverConfig) -> Iterator[Finding]:
     share, median = float(valid.mean()), float(np.median(frame.depth[valid]))
     text = f"{share:.0%} of the pixels measured, median {median:.2f} m"
     if frame.depth[valid].min() == frame.depth[valid].max():
-        yield Finding(
-            "depth", Severity.WARNING, text + ", every one the same", "restart the depth stream: no scene is so flat"
-        )
+        repair = "restart the depth stream: no scene is so flat"
+        yield Finding("depth", Severity.WARNING, text + ", every one the same", repair)
     elif share < _LOW_VALID:
         yield Finding("depth", Severity.WARNING, text, "move closer, raise the exposure, or switch the projector on")
     elif share < _GOOD_VALID:
@@ -126,9 +123,8 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
         if tilted is not None:
             tilt = float(np.degrees(np.arccos(np.clip(tilted.normal @ scene.up, -1, 1))))
             text = f"a plane is seen, but tilted by {tilt:.0f}° against up from {scene.up_from.value}"
-            yield Finding(
-                "support plane", Severity.WARNING, text, "check the camera's mounting transform, or what it looks at"
-            )
+            check = "support plane"
+            yield Finding(check, Severity.WARNING, text, "check the camera's mounting transform, or what it looks at")
             return
     if scene.support is None:
         yield Finding(
@@ -181,9 +177,8 @@ def _objects(scene: Scene) -> Iterator[Finding]:
     for obj in scene.objects:
         name = f"{obj.detection.label} ({obj.id})"
         if obj.depth_problem is not None:
-            yield Finding(
-                name, Severity.WARNING, obj.depth_problem, "see it from another side, or light it differently"
-            )
+            repair = "see it from another side, or light it differently"
+            yield Finding(name, Severity.WARNING, obj.depth_problem, repair)
             continue
         x, y, z = obj.box.size
         text = f"{x * 100:.1f} × {y * 100:.1f} × {z * 100:.1f} cm at {obj.surface_centre[2]:.2f} m"

@@ -43,6 +43,7 @@ CASES_FILE = "cases.jsonl"
 
 DEFAULT_FRAME_ID = "camera_color_optical_frame"
 
+_FORM = "correct the file; the module frame_folder describes its form"
 _T = TypeVar("_T")
 
 
@@ -80,15 +81,12 @@ def load_cases(folder: str | Path) -> tuple[Case, ...]:
     Args:
         folder: holds cases.jsonl and the frame folders it names.
 
-    Returns:
-        The cases in the order of the file.
-
     Raises:
         FileError: the file is missing, or a line is no case; names the line.
     """
     path = Path(folder) / CASES_FILE
-    lines = _bytes(path, "give a folder with cases.jsonl").splitlines()
-    return tuple(_decode(line, Case, path, f"line {n}") for n, line in enumerate(lines, 1) if line.strip())
+    lines = file_bytes(path, "give a folder with cases.jsonl").splitlines()
+    return tuple(decode_json(line, Case, path, f"line {n}") for n, line in enumerate(lines, 1) if line.strip())
 
 
 def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
@@ -193,14 +191,11 @@ def read_rgb(path: str | Path) -> Rgb:
 
 
 def read_depth(path: str | Path) -> Depth:
-    """A depth image.
+    """A depth image: (H, W) float32, metres, NaN where not measured.
 
     Args:
         path: 16-bit PNG or TIFF (millimetres, 0 = not measured), 32-bit float TIFF (metres), or .npy of uint16
             (millimetres) or floats (metres).
-
-    Returns:
-        (H, W) float32, metres, NaN where not measured.
 
     Raises:
         FileError: missing, damaged, or of another depth than 16-bit integers or floats.
@@ -249,9 +244,6 @@ def read_transform(path: str | Path) -> Transform:
 
     Args:
         path: JSON {"parent", "child", "matrix"}, 4 rows of 4, maps child to parent, metres.
-
-    Returns:
-        The transform.
 
     Raises:
         FileError: missing or not of that form; names the field.
@@ -347,16 +339,20 @@ class _Detections(msgspec.Struct):
 
 
 def _json(path: str | Path, form: type[_T]) -> _T:
-    return _decode(_bytes(path, "give a JSON file of the documented form"), form, path)
+    return decode_json(file_bytes(path, "give a JSON file of the documented form"), form, path)
 
 
-def _decode(text: bytes, form: type[_T], path: str | Path, place: str = "") -> _T:
+def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", repair: str = _FORM) -> _T:
+    """JSON as a type that msgspec knows.
+
+    Raises:
+        FileError: it is none of that form; names `place` and the field.
+    """
     try:
         return msgspec.json.decode(text, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason, _, inner = str(error).partition(" - at `")
         field = " ".join(part for part in (place, inner.rstrip("`")) if part)
-        repair = "correct the file; the module frame_folder describes its form"
         raise FileError(path, reason, repair, field or None) from error
 
 
@@ -367,7 +363,12 @@ def _present(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def _bytes(path: str | Path, repair: str) -> bytes:
+def file_bytes(path: str | Path, repair: str) -> bytes:
+    """All of a file.
+
+    Raises:
+        FileError: it cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
@@ -375,7 +376,7 @@ def _bytes(path: str | Path, repair: str) -> bytes:
 
 
 def _array(path: str | Path) -> npt.NDArray[np.generic]:
-    data = _bytes(path, "give a NumPy .npy file")
+    data = file_bytes(path, "give a NumPy .npy file")
     try:
         return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
@@ -384,7 +385,7 @@ def _array(path: str | Path) -> npt.NDArray[np.generic]:
 
 def _image(path: str | Path, flags: int) -> npt.NDArray[np.generic]:
     """Decode an image file that is whole."""
-    data = _bytes(path, "give an image file")
+    data = file_bytes(path, "give an image file")
     problem = _damage(data)
     if problem is None:
         try:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.evaluation import plots
 from spatial_vlm_ros.evaluation.calibration import Calibration
-from spatial_vlm_ros.evaluation.comparison import Comparison
 from spatial_vlm_ros.evaluation.outcome import RunOutcome
 from spatial_vlm_ros.evaluation.score import CaseResult
 from spatial_vlm_ros.types import Resolution, Status
@@ -118,17 +117,13 @@ def html_report(outcome: RunOutcome, resolutions: Sequence[Resolution], images: 
 
 def _failures(outcome: RunOutcome, resolutions: Sequence[Resolution], images: Mapping[int, bytes]) -> Iterator[Failure]:
     """Cases not as expected, those that are new against the baseline first."""
-    new = _new(outcome.comparison)
+    new = set() if outcome.comparison is None else {(s.frame, s.instruction) for s in outcome.comparison.lost}
     found = [
         Failure(n + 1, case, resolution, _data_url(images.get(n)), (case.frame, case.instruction) in new)
         for n, (case, resolution) in enumerate(zip(outcome.score.cases, resolutions, strict=True))
         if not case.as_expected
     ]
     yield from sorted(found, key=lambda failure: not failure.is_new)
-
-
-def _new(comparison: Comparison | None) -> set[tuple[str, str]]:
-    return set() if comparison is None else {(s.frame, s.instruction) for s in comparison.lost}
 
 
 def _data_url(jpeg: bytes | None) -> str | None:

@@ -109,9 +109,6 @@ def findings(findings: Iterable[Finding]) -> None:
     for finding in findings:
         repair = f"\n→ {finding.repair}" if finding.repair else ""
         table.add_row(
-            finding.level.value,
-            shown(finding.check),
-            shown(finding.found) + repair,
-            style=colours[finding.level.value],
+            finding.level.value, shown(finding.check), shown(finding.found) + repair, style=colours[finding.level.value]
         )
     new_console().print(table)

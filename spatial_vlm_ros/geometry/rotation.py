@@ -58,13 +58,10 @@ def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
 
 
 def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[np.float64]:
-    """Rotation matrix of a unit quaternion.
+    """Rotation matrix of a unit quaternion: (3, 3) float64.
 
     Args:
         quaternion: (4,) x, y, z, w, of norm 1 to within 1 %; the rest is normalised away.
-
-    Returns:
-        (3, 3) float64.
 
     Raises:
         ShapeError: not (4,).

@@ -77,7 +77,7 @@ def standing(
     supporting_objects = _SupportingObjects(
         surfaces=[s for s, _ in measured],
         extents=[e for _, e in measured],
-        place=np.array([_place(e) for _, e in measured]),
+        place=np.array([e.basis[:, :2] @ e.outline.mean(axis=0).astype(np.float64) for _, e in measured]),
         radius=np.array([math.hypot(*e.span().tolist()) / 2 for _, e in measured]),
         middle=np.array([(e.bottom + e.top) / 2 for _, e in measured]),
     )
@@ -86,11 +86,6 @@ def standing(
         for row in range(len(measured))
     )
     return [None if extent is None else next(reached) for extent in extents]
-
-
-def _place(extent: Extent) -> Array:
-    """(3,) middle of the outline, camera frame, at height 0 along up."""
-    return extent.basis[:, :2] @ extent.outline.mean(axis=0).astype(np.float64)
 
 
 def _hidden_below(

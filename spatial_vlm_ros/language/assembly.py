@@ -8,12 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.lexicon import (
-    FRAMED_ORDERS,
-    FRAMED_SUPERLATIVES,
-    OPPOSITE,
-    ORDER_OF_SUPERLATIVE,
-)
+from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE
 from spatial_vlm_ros.language.relations import is_framed, takes_two
 from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
@@ -299,9 +294,6 @@ def assemble(
         plans: what becomes of the items.
         instruction: the instruction as given.
         later: whether something was said before: "it" and "them" are then kept as categories.
-
-    Returns:
-        The reading.
 
     Raises:
         NotUnderstoodError: two points of view, one of an object that nothing is related to, or "other" than nothing.

@@ -98,7 +98,7 @@ def _with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatia
         return _without(queries, negated["what"].strip(" \t\n.,!?"), answer)
     said = parse_answer(answer)
     if said[0].action not in _ACTIONS_OF_A_PHRASE or said[0].steps:
-        return tuple(_about(query, queries[0].target) for query in said)
+        return tuple(_mapped(query, lambda phrase: _replaced(phrase, queries[0].target)) for query in said)
     added = said[0].target
     one = re.search(r"\bones?\b", answer, re.IGNORECASE) is not None
     readings: list[SpatialQuery] = []
@@ -281,11 +281,6 @@ def _with_target(query: SpatialQuery, answer: str, target: NounPhrase) -> Spatia
         dataclasses.replace(step, target=target) if step.target == query.target else step for step in query.steps
     )
     return dataclasses.replace(query, instruction=answer, target=target, steps=steps)
-
-
-def _about(query: SpatialQuery, earlier: NounPhrase) -> SpatialQuery:
-    """A new instruction with what was said before in the place of "it"."""
-    return _mapped(query, lambda phrase: _replaced(phrase, earlier))
 
 
 def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:

@@ -184,9 +184,6 @@ def range_at(texts: Sequence[str], i: int) -> int:
     Args:
         texts: lower-case words; an empty string for a sign.
         i: index of the first word.
-
-    Returns:
-        The number of words.
     """
     if i < len(texts) and _RANGE.fullmatch(texts[i]):
         unit = _found(texts, i + 1, _tables()[0])
@@ -208,9 +205,6 @@ def mentions_unit(texts: Sequence[str]) -> bool:
 
     Args:
         texts: lower-case words.
-
-    Returns:
-        False where no distance is said.
     """
     units = _unit_words()
     return any(text in units or _GLUED.fullmatch(text) for text in texts)
@@ -223,13 +217,10 @@ def _unit_words() -> frozenset[str]:
 
 
 def say_distance(distance: Distance) -> str:
-    """A distance in words that `distance_at` reads as the same.
+    """A distance in words that `distance_at` reads as the same: for example "at most 20 cm".
 
     Args:
         distance: the distance.
-
-    Returns:
-        For example "at most 20 cm".
     """
     number = _decimal(distance.metres * 100)
     words = f"{number} cm"

@@ -84,11 +84,6 @@ def _flat(children: list[Any]) -> list[Any]:
     return [each for child in children for each in (child if isinstance(child, list) else [child])]
 
 
-def _is_word(child: object) -> bool:
-    """Whether a child is the tokens of a `word`."""
-    return isinstance(child, list) and isinstance(child[0], LarkToken)
-
-
 class _Flattener(Transformer[LarkToken, Sentence]):
     """Turns the parse tree into a `Sentence`."""
 
@@ -256,7 +251,9 @@ class _Flattener(Transformer[LarkToken, Sentence]):
                 [VerbPhrase("find", head, [child for child in _flat(rest) if isinstance(child, Attachable)])]
             )
         leaves = [child for child in _flat(rest) if isinstance(child, LarkToken) and child.type != "IS"]
-        items = self._said_of_head([child for child in rest if not _is_word(child)])
+        items = self._said_of_head(
+            [child for child in rest if not (isinstance(child, list) and isinstance(child[0], LarkToken))]
+        )
         token = self._of(which)
         several = " of " in token.text
         determiner = Token("QTY" if several else "DET", ONE_OF, token.start, token.end, "the")
@@ -270,9 +267,6 @@ def flatten(tokens: list[Token], instruction: str) -> Sentence:
     Args:
         tokens: tokens of one instruction.
         instruction: the instruction, for messages.
-
-    Returns:
-        The sentence in its flat form.
 
     Raises:
         NotUnderstoodError: the tokens are no sentence of the grammar.

@@ -70,9 +70,6 @@ def singular(word: str) -> str:
 
     Args:
         word: one word, lower case.
-
-    Returns:
-        The singular.
     """
     if word in _IRREGULAR:
         return _IRREGULAR[word]
@@ -98,9 +95,6 @@ def plural(word: str) -> str:
 
     Args:
         word: one word, lower case, singular.
-
-    Returns:
-        The plural.
     """
     for many, one in _IRREGULAR.items():
         if one == word:

@@ -38,9 +38,6 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
         later: whether something was said before. Then "it" is a phrase of the category "it" for the caller to replace,
             and "the other mug" is other than that.
 
-    Returns:
-        As `parse`.
-
     Raises:
         InputError, NotUnderstoodError: as `parse`.
     """

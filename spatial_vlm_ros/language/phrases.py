@@ -23,9 +23,6 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
         tokens: tokens of one noun phrase, as grammar.lark allows them.
         instruction: the whole instruction, for messages.
 
-    Returns:
-        The phrase.
-
     Raises:
         NotUnderstoodError: two superlatives, an order that nothing counts, no noun, or a string of unknown words.
     """
@@ -116,9 +113,8 @@ def _quantify(phrase: Phrase, token: Token) -> None:
 
 
 def _twice(token: Token, instruction: str, what: str) -> NotUnderstoodError:
-    return NotUnderstoodError(
-        instruction, (token.start, token.end), f"{what} in one phrase", "say one superlative or ordinal for each thing"
-    )
+    repair = "say one superlative or ordinal for each thing"
+    return NotUnderstoodError(instruction, (token.start, token.end), f"{what} in one phrase", repair)
 
 
 def _check_name(nouns: Sequence[Token], determined: bool, instruction: str) -> None:

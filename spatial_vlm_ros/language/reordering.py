@@ -202,13 +202,10 @@ class _Order(Lookahead):
             length = self._longest(i, _WISHED if wish else _GOES)
             if self.words[i - 1].kind != "word" or self.texts[i : i + 2] == ["go", "to"]:
                 continue
-            if length and self._goes_on(i + length) and self.texts[i - 1] not in _RELATIVES:
+            if length and self.relating(i + length) and self.texts[i - 1] not in _RELATIVES:
                 self._put(i, length, ",", "put", "it")
                 self._put(0, first + wish)
                 return
-
-    def _goes_on(self, i: int) -> bool:
-        return self.relating(i)
 
     def _give_a_push(self) -> None:
         """Write "push the mug" for "give the mug a push"."""

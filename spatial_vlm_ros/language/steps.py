@@ -78,18 +78,13 @@ def _tasks(steps: Sequence[VerbPhrase]) -> list[Task]:
         action = _JOINED.get((tasks[-1].action, step.action)) if tasks else None
         if tasks and tasks[-1].action == TOPIC:
             action = step.action
-        if action is None or not _about_it(step) or tasks[-1].second is not None:
+        if action is None or step.head.refers is None or tasks[-1].second is not None:
             tasks.append(Task(step.action, step.head, list(step.items), None, step.start, step.end))
             continue
         last = tasks[-1]
         second = len(last.items) if step.action == "place" else None
         tasks[-1] = Task(action, last.head, [*last.items, *step.items], second, last.start, step.end)
     return tasks
-
-
-def _about_it(step: VerbPhrase) -> bool:
-    """Whether a command is about the object of the one before it."""
-    return step.head.refers is not None
 
 
 def _share_frames(tasks: Sequence[Task]) -> None:
@@ -163,9 +158,7 @@ def _check_number(tasks: Sequence[Task], instruction: str) -> None:
         )
 
 
-def _likeliest(
-    readings: Sequence[list[tuple[float, Assembled]]],
-) -> list[tuple[float, tuple[Assembled, ...]]]:
+def _likeliest(readings: Sequence[list[tuple[float, Assembled]]]) -> list[tuple[float, tuple[Assembled, ...]]]:
     """The likeliest combinations of the readings of each command."""
     each = max(1, round((4 * MAX_READINGS) ** (1.0 / len(readings))))
     combined = [

@@ -171,13 +171,7 @@ def _add_nominals(table: _PhraseTable) -> None:
     }:
         table.phrases.pop(word, None)
         table.add("ADJNOUN", word, (word,))
-    for colour in (
-        wordlists.BASE_COLOURS
-        | wordlists.NOUN_COLOURS
-        | {
-            "light",
-        }
-    ):
+    for colour in wordlists.BASE_COLOURS | wordlists.NOUN_COLOURS | {"light"}:
         table.add("ADJ", colour, (f"{colour} coloured|colored|colour|color|ish|tinted",))
     table.add("ADJ", "multicoloured", ("multi coloured|colored|colour|color",))
     table.add("COMPOUND", None, wordlists.COMPOUNDS)
@@ -222,11 +216,7 @@ def _add_frame_words(table: _PhraseTable) -> None:
     table.add("OUTSIDE", None, wordlists.OUTSIDE)
     table.add("FOREIGN", None, wordlists.FOREIGN)
     table.add("AND", None, ("and", "and also", "as well as", "and both"))
-    table.add(
-        "THEN",
-        None,
-        ("and? then|finally|afterwards", "and then also", "and? after that"),
-    )
+    table.add("THEN", None, ("and? then|finally|afterwards", "and then also", "and? after that"))
     table.add("BUT", None, ("but", "but also", "yet"))
     table.add("THAN", None, ("than",))
     table.add("OR", None, ("or", "either or", "and or"))

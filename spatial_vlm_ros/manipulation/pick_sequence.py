@@ -13,11 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from spatial_vlm_ros.errors import (
-    CancelledError,
-    SpatialVlmError,
-    TransformUnavailableError,
-)
+from spatial_vlm_ros.errors import CancelledError, SpatialVlmError, TransformUnavailableError
 from spatial_vlm_ros.manipulation.planning.agreement import check_tilt
 from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal
@@ -160,12 +156,7 @@ class PickSequence:
     """
 
     def __init__(
-        self,
-        words: Words,
-        plan_only: bool,
-        config: PlanningConfig,
-        ways: PickActors,
-        cancelled: Callable[[], bool],
+        self, words: Words, plan_only: bool, config: PlanningConfig, ways: PickActors, cancelled: Callable[[], bool]
     ) -> None:
         self.words, self.plan_only = words, plan_only
         self._config, self._ways, self._cancelled = config, ways, cancelled

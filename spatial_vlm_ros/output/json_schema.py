@@ -66,10 +66,7 @@ def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
 def error_json(instruction: str, error: SpatialVlmError) -> dict[str, Any]:
     """An instruction that was not understood: code (status name), message, span of characters."""
     span = error.span if isinstance(error, NotUnderstoodError) else (0, len(instruction))
-    return {
-        "instruction": instruction,
-        "error": {"code": error.status_name, "message": str(error), "span": list(span)},
-    }
+    return {"instruction": instruction, "error": {"code": error.status_name, "message": str(error), "span": list(span)}}
 
 
 def json_schema(name: str) -> dict[str, Any]:

@@ -7,15 +7,8 @@ A constant that is not here is not tunable and follows from a definition or a fo
 
 from __future__ import annotations
 
-from spatial_vlm_ros.parameters.arm import (
-    ArmPlannerConfig,
-    GateConfig,
-    SimArmConfig,
-)
-from spatial_vlm_ros.parameters.bounds import (
-    option,
-    parameter,
-)
+from spatial_vlm_ros.parameters.arm import ArmPlannerConfig, GateConfig, SimArmConfig
+from spatial_vlm_ros.parameters.bounds import option, parameter
 from spatial_vlm_ros.parameters.manipulation import (
     GoalConfig,
     GripperConfig,
@@ -25,11 +18,7 @@ from spatial_vlm_ros.parameters.manipulation import (
     WorkspaceConfig,
     planning_from,
 )
-from spatial_vlm_ros.parameters.nodes import (
-    BagConfig,
-    NodeConfig,
-    PlayerConfig,
-)
+from spatial_vlm_ros.parameters.nodes import BagConfig, NodeConfig, PlayerConfig
 from spatial_vlm_ros.parameters.resolver import (
     DecisionConfig,
     DepthConfig,
@@ -40,13 +29,8 @@ from spatial_vlm_ros.parameters.resolver import (
     SecondOpinionConfig,
     config_from,
 )
-from spatial_vlm_ros.parameters.settings import (
-    Settings,
-    settings_from,
-)
-from spatial_vlm_ros.parameters.streams import (
-    StreamConfig,
-)
+from spatial_vlm_ros.parameters.settings import Settings, settings_from
+from spatial_vlm_ros.parameters.streams import StreamConfig
 
 __all__ = [
     "ArmPlannerConfig",

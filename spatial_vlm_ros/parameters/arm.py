@@ -69,11 +69,7 @@ class SimArmConfig(Bounded):
         "", 'errors of the simulated detector: "name=value name=value"; empty = a perfect one', fixed=True
     )
     detections: bool = option(True, "publish the detections that belong to the frames", fixed=True)
-    wrist_camera: bool = option(
-        False,
-        "a second camera, on the hand; drawing then takes twice as long",
-        fixed=True,
-    )
+    wrist_camera: bool = option(False, "a second camera, on the hand; drawing then takes twice as long", fixed=True)
     noise: bool = option(True, "noise of a depth sensor; false: exact depth", fixed=True)
     seed: int = parameter(0, "", 0, 2147483647, "of noise and errors of the detector", fixed=True)
     state_rate: float = parameter(100.0, "Hz", 1.0, 500.0, "joint states and transforms a second", fixed=True)

@@ -25,9 +25,6 @@ def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounde
         name: of the backend.
         options: passed to the backend's loader as keywords, all of them texts.
 
-    Returns:
-        The loaded backend.
-
     Raises:
         UnknownNameError: no such backend; lists those that exist. Or another word for `blindness`.
         InputError: the backend does not take these options, or answers no questions and is to be checked.

@@ -22,72 +22,28 @@ a label that says less than the phrase; nothing."""
 _LESS_SPECIFIC_BESIDE_BETTER = 0.05  # what is left of a looser match once a more specific one is in view
 
 _SYNONYMS = (
-    "cup mug",
-    "can tin",
-    "box carton package packet",
-    "bottle flask",
-    "jar pot",
-    "jug pitcher carafe",
-    "marker felt-tip pen",
-    "cloth rag towel",
-    "sponge scrubber",
-    "flashlight torch",
-    "eraser rubber",
-    "sweet candy",
-    "cookie biscuit",
-    "chips crisps",
-    "couch sofa settee",
-    "television tv telly",
-    "phone cellphone smartphone mobile telephone",
-    "remote controller",
-    "laptop notebook computer",
-    "trash rubbish garbage",
-    "bin trashcan wastebasket dustbin",
-    "cupboard cabinet closet",
-    "tap faucet",
-    "stove cooker hob range",
-    "fridge refrigerator",
-    "pan skillet",
-    "plate dish",
-    "bowl dish",
-    "lid cap",
-    "spanner wrench",
-    "screwdriver driver",
-    "rabbit bunny",
-    "chick chicken",
-    "dog puppy",
-    "cat kitten",
-    "bear teddy",
-    "car automobile",
-    "bike bicycle",
-    "block brick cube",
-    "ball sphere",
-    "tablet pill",
-    "bag sack pouch",
-    "glasses spectacles",
-    "picture photo photograph",
-    "tissue wipe kleenex",
-    "aubergine eggplant",
-    "courgette zucchini",
-    "soda pop",
-    "canister tub",
-    "case etui",
-    "toy figure figurine",
-    "scissors shears",
-    "wineglass goblet",
-)
+    "cup mug", "can tin", "box carton package packet", "bottle flask", "jar pot", "jug pitcher carafe",
+    "marker felt-tip pen", "cloth rag towel", "sponge scrubber", "flashlight torch", "eraser rubber", "sweet candy",
+    "cookie biscuit", "chips crisps", "couch sofa settee", "television tv telly",
+    "phone cellphone smartphone mobile telephone", "remote controller", "laptop notebook computer",
+    "trash rubbish garbage", "bin trashcan wastebasket dustbin", "cupboard cabinet closet", "tap faucet",
+    "stove cooker hob range", "fridge refrigerator", "pan skillet", "plate dish", "bowl dish", "lid cap",
+    "spanner wrench", "screwdriver driver", "rabbit bunny", "chick chicken", "dog puppy", "cat kitten", "bear teddy",
+    "car automobile", "bike bicycle", "block brick cube", "ball sphere", "tablet pill", "bag sack pouch",
+    "glasses spectacles", "picture photo photograph", "tissue wipe kleenex", "aubergine eggplant", "courgette zucchini",
+    "soda pop", "canister tub", "case etui", "toy figure figurine", "scissors shears", "wineglass goblet",
+)  # fmt: skip
 _HYPERNYMS = {
-    "fruit": "apple banana orange pear lemon lime peach plum strawberry grape grapes mango kiwi cherry melon pineapple "
-    "apricot nectarine tangerine mandarin",
-    "vegetable": "carrot tomato potato onion pepper cucumber lettuce broccoli cabbage garlic eggplant "
-    "aubergine zucchini "
-    "courgette corn mushroom celery radish",
-    "food": "apple banana orange pear lemon lime peach plum strawberry bread cereal cookie cracker crackers chips soup "
-    "sandwich cheese egg meat sausage pizza cake donut candy chocolate spam tuna noodles rice pasta carrot tomato",
+    "fruit": "apple banana orange pear lemon lime peach plum strawberry grape grapes mango kiwi cherry melon "
+    "pineapple apricot nectarine tangerine mandarin",
+    "vegetable": "carrot tomato potato onion pepper cucumber lettuce broccoli cabbage garlic eggplant aubergine "
+    "zucchini courgette corn mushroom celery radish",
+    "food": "apple banana orange pear lemon lime peach plum strawberry bread cereal cookie cracker crackers chips "
+    "soup sandwich cheese egg meat sausage pizza cake donut candy chocolate spam tuna noodles rice pasta carrot "
+    "tomato",
     "drink": "water juice milk coffee tea cola coke soda beer wine lemonade",
-    "container": "cup mug can tin jar box bottle bowl carton canister tub bin basket bucket pot jug pitcher "
-    "case packet "
-    "glass vase tray crate bag flask carafe tupperware",
+    "container": "cup mug can tin jar box bottle bowl carton canister tub bin basket bucket pot jug pitcher case "
+    "packet glass vase tray crate bag flask carafe tupperware",
     "vessel": "cup mug bowl jar bottle jug pitcher pot vase glass carafe",
     "dish": "plate bowl saucer",
     "dishes": "plate bowl saucer cup mug",
@@ -137,28 +93,22 @@ _SYNONYM_SETS = tuple(frozenset(_singular(word) for word in group.split()) for g
 
 
 def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) -> npt.NDArray[np.float64]:
-    """How well each label fits the category of each phrase.
+    """How well each label fits the category of each phrase: (P, N) float64 in 0..1.
 
     Args:
         phrases: P phrases.
         detections: N detections; a word of the category may also stand among a detection's attributes.
-
-    Returns:
-        (P, N) float64 in 0..1.
     """
     match = np.zeros((len(phrases), len(detections)))
     for p, phrase in enumerate(phrases):
         for n, detection in enumerate(detections):
             match[p, n] = label_fit(phrase.category, detection.label, tuple(detection.attributes))
         best = match[p].max(initial=0.0)
-        looser = match[p] < _tier_floor(best)
+        # of the same specificity as the best one: naming outright, then by kind, then vaguely
+        tier = next((floor for floor in (SAME, PART, SYNONYM, HYPERNYM, LESS_SPECIFIC) if best >= floor), 0.0)
+        looser = match[p] < tier
         match[p, looser] *= _LESS_SPECIFIC_BESIDE_BETTER
     return match
-
-
-def _tier_floor(best: float) -> float:
-    """Least fit of the same specificity as the best one: naming outright, then by kind, then vaguely."""
-    return next((floor for floor in (SAME, PART, SYNONYM, HYPERNYM, LESS_SPECIFIC) if best >= floor), 0.0)
 
 
 @lru_cache(maxsize=4096)

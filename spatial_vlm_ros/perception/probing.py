@@ -325,10 +325,7 @@ def _to_multiples(of: int) -> Callable[[Size], Size]:
 
 
 def _to_longest(side: int) -> Callable[[Size], Size]:
-    return lambda size: (
-        max(1, round(size[0] * side / max(size))),
-        max(1, round(size[1] * side / max(size))),
-    )
+    return lambda size: (max(1, round(size[0] * side / max(size))), max(1, round(size[1] * side / max(size))))
 
 
 def _to_square(side: int) -> Callable[[Size], Size]:

@@ -59,9 +59,6 @@ def probe_grounder(grounder: Grounder) -> ConventionVerdict:
     Args:
         grounder: a Writer's words are probed; of any other its best box for each shape, which has to be in pixels.
 
-    Returns:
-        The verdict.
-
     Raises:
         ModelError: the model failed.
     """

@@ -183,11 +183,6 @@ def _check_corners(
     raise Unreadable(f"the box {_shown(place.box)} {fault}{_hint(place.box or (), size, resized)}", _CHECK)
 
 
-def _inside(point: tuple[float, ...], box: tuple[float, ...]) -> bool:
-    """Whether a point lies in a box, or one pixel from it at most."""
-    return box[0] - 1 <= point[0] <= box[2] + 1 and box[1] - 1 <= point[1] <= box[3] + 1
-
-
 def _hint(values: tuple[float, ...], size: tuple[int, int], resized: tuple[int, int] | None) -> str:
     names = fitting(values, size, resized)
     return f"; they would fit {' or '.join(names)}" if names else "; they fit no convention known here"
@@ -195,3 +190,8 @@ def _hint(values: tuple[float, ...], size: tuple[int, int], resized: tuple[int, 
 
 def _shown(values: tuple[float, ...] | None) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values or ()) + ")"
+
+
+def _inside(point: tuple[float, ...], box: tuple[float, ...]) -> bool:
+    """Whether a point lies in a box, or one pixel from it at most."""
+    return box[0] - 1 <= point[0] <= box[2] + 1 and box[1] - 1 <= point[1] <= box[3] + 1

@@ -33,7 +33,7 @@ _BETWEEN = " \t\r\n,;`*-"
 
 
 def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[WrittenPlace, ...]:
-    """What lists, objects and tuples of one reply say.
+    """What lists, objects and tuples of one reply say: places in the order written; none where the list is empty.
 
     One list is the answer; objects or tuples without a list around them must follow each other directly. The same
     list twice (a draft and its fair copy) counts once.
@@ -41,9 +41,6 @@ def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[WrittenPlace, .
     Args:
         text: the reply.
         pieces: its parts of the kinds list, object and tuple, in order.
-
-    Returns:
-        Places in the order written; none where the list is empty.
 
     Raises:
         Unreadable: not JSON, not of the schema, several answers, or no answer.

@@ -66,11 +66,7 @@ def _on_head(azimuth: float, elevation: float, part: float) -> Vector3:
     """A point at `part` of the head's radius, metres; angles in radians from straight ahead."""
     x, y, z = _HEAD_AT
     flat = part * _HEAD * math.cos(elevation)
-    return (
-        x + flat * math.cos(azimuth),
-        y + flat * math.sin(azimuth),
-        z + part * _HEAD * math.sin(elevation),
-    )
+    return (x + flat * math.cos(azimuth), y + flat * math.sin(azimuth), z + part * _HEAD * math.sin(elevation))
 
 
 def _ribbon() -> tuple[PaintedSurface, ...]:

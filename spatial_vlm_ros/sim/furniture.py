@@ -10,8 +10,6 @@ from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Holder, Model, Pai
 from spatial_vlm_ros.types import Vector3
 
 Board = tuple[Vector3, Vector3]  # size and centre, metres
-FRONTED = frozenset({"chair", "car", "cabinet"})
-"""Labels of objects whose front is known; chair and car have sides of their own, a cabinet is faced."""
 _RUBBER: Colour = (38, 38, 42)
 _GLASS: Colour = (150, 175, 190)
 _LAMP: Colour = (250, 240, 190)

@@ -56,11 +56,9 @@ def drawing_context() -> Any:
 
 def no_drawing(error: Exception) -> ModelError:
     """What to say when no off-screen drawing context can be had."""
-    return ModelError(
-        _NAME,
-        f"no drawing with MUJOCO_GL={os.environ.get('MUJOCO_GL')}: {type(error).__name__}: {error}",
-        "apt install libegl1 libegl-mesa0 libgl1-mesa-dri (MUJOCO_GL=egl) or libosmesa6 (MUJOCO_GL=osmesa)",
-    )
+    reason = f"no drawing with MUJOCO_GL={os.environ.get('MUJOCO_GL')}: {type(error).__name__}: {error}"
+    repair = "apt install libegl1 libegl-mesa0 libgl1-mesa-dri (MUJOCO_GL=egl) or libosmesa6 (MUJOCO_GL=osmesa)"
+    return ModelError(_NAME, reason, repair)
 
 
 def _has(library: str) -> bool:

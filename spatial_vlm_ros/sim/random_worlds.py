@@ -50,9 +50,6 @@ def random_tabletop(
         colours: drawn from, names in COLOURS.
         distinct: whether no two bodies share label and colour.
 
-    Returns:
-        The world.
-
     Raises:
         InputError: the region is too small for that many, there are too few kinds of them, or a label or colour is
             unknown.

@@ -7,6 +7,7 @@ Written apart from the solver in spatial/, on purpose: it never sees an image an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import cv2
@@ -21,16 +22,13 @@ _NEXT_TO, _LEAST_SIZE = 2.0, 0.05  # gap of "next to" in mean sizes; least size 
 
 
 def margin(relation: str, target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    """How far a relation is from its border.
+    """How far a relation is from its border: metres; positive = it holds.
 
     Args:
         relation: one of RELATIONS.
         target: the object placed.
         anchor: the object it is related to.
         eye: (3,) place of the viewer, base frame, metres.
-
-    Returns:
-        Metres; positive = it holds.
 
     Raises:
         UnknownNameError: no such relation.
@@ -50,18 +48,6 @@ def _directions(anchor: TrueObject, eye: Array) -> tuple[Array, Array]:
 def _right_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
     _, right = _directions(anchor, eye)
     return float((target.centre[:2] - anchor.centre[:2]) @ right)
-
-
-def _left_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    return -_right_of(target, anchor, eye)
-
-
-def _behind(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    return _along(target, anchor, eye, 1.0)
-
-
-def _in_front_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    return _along(target, anchor, eye, -1.0)
 
 
 def _along(target: TrueObject, anchor: TrueObject, eye: Array, sign: float) -> float:
@@ -107,10 +93,10 @@ def _inside(place: Array, outline: Array) -> float:
 
 _MARGINS: Mapping[str, Callable[[TrueObject, TrueObject, Array], float]] = MappingProxyType(
     {
-        "left of": _left_of,
+        "left of": lambda target, anchor, eye: -_right_of(target, anchor, eye),
         "right of": _right_of,
-        "behind": _behind,
-        "in front of": _in_front_of,
+        "behind": partial(_along, sign=1.0),
+        "in front of": partial(_along, sign=-1.0),
         "on": _on,
         "in": _in,
         "next to": _next_to,

@@ -21,15 +21,7 @@ from spatial_vlm_ros.sim.truth import TrueObject
 from spatial_vlm_ros.types import Transform
 
 CLEAR: Mapping[str, float] = MappingProxyType(
-    {
-        "left of": 0.03,
-        "right of": 0.03,
-        "behind": 0.03,
-        "in front of": 0.03,
-        "on": 0.002,
-        "in": 0.002,
-        "next to": 0.03,
-    }
+    {"left of": 0.03, "right of": 0.03, "behind": 0.03, "in front of": 0.03, "on": 0.002, "in": 0.002, "next to": 0.03}
 )
 """Least margin (metres) that a recorded relation keeps after settling."""
 _TILT_DEG = 8.0  # more than this an object has tipped

@@ -30,7 +30,7 @@ _HUES = (
 
 
 def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
-    """(N,) probability that an attribute fits each object.
+    """(N,) probability, 0..1, that an attribute fits each object; rows outside `members` are judged too.
 
     Args:
         word: the attribute as said.
@@ -38,9 +38,6 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
         view: viewpoint, for sizes that depend on one.
         members: (N,) bool: objects of the right name; sizes are compared among these, and a word that fits one of
             them better is taken to be meant as a contrast.
-
-    Returns:
-        (N,) in 0..1; rows outside `members` are judged too.
     """
     objects = layout.scene.objects
     said = np.array([_said(word, o.detection) for o in objects])

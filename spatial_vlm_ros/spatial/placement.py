@@ -34,14 +34,7 @@ from spatial_vlm_ros.spatial.spot_judging import (
     room_of,
     thinned,
 )
-from spatial_vlm_ros.spatial.surfaces import (
-    SUPPORT,
-    SupportContext,
-    SupportingSurface,
-    inside_of,
-    open_ground,
-    top_of,
-)
+from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportContext, SupportingSurface, inside_of, open_ground, top_of
 from spatial_vlm_ros.types import Place, Pose, Vector3
 
 __all__ = ["PlaceRequest", "Placing", "Spot", "find_places", "place_of"]
@@ -116,7 +109,7 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
     Raises:
         FrameUndefinedError: the relation has no meaning in the frame of reference in force.
     """
-    assumed = _ASSUMED if _assumes(layout, request) else None
+    assumed = _ASSUMED if request.moved is None or not layout.measured[request.moved] else None
     problem = _problem(layout, request)
     if problem is not None:
         return Placing((), problem, assumed)
@@ -170,10 +163,6 @@ def _rounded(values: Array) -> Vector3:
 
 def _id(layout: Layout, row: int) -> str:
     return SUPPORT_ID if row == SUPPORT else layout.scene.objects[row].id
-
-
-def _assumes(layout: Layout, request: PlaceRequest) -> bool:
-    return request.moved is None or not layout.measured[request.moved]
 
 
 def _problem(layout: Layout, request: PlaceRequest) -> str | None:
@@ -289,6 +278,7 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     score = probability * ample * nearness(layout, request, supporting, obj, places) * np.exp(-away / _BEYOND)
     score = np.round(score, 9)
     inside = None if supporting.outline is None else depth_inside(supporting.outline, places)
+    apart = max(float(obj.size[:2].mean()) / 2, 2 * supporting.grid.step)  # between spots that differ: half the size
     return tuple(
         Spot(
             place=places[best],
@@ -303,13 +293,8 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
             stability=None if inside is None else float(inside[best]),
             score=float(score[best]),
         )
-        for best in _different(places, score, _least_apart(supporting, obj), request.config.most)
+        for best in _different(places, score, apart, request.config.most)
     )
-
-
-def _least_apart(supporting: SupportingSurface, obj: Moved) -> float:
-    """Metres between two spots that differ: half the size of the object."""
-    return max(float(obj.size[:2].mean()) / 2, 2 * supporting.grid.step)
 
 
 def _different(places: Array, score: Array, apart: float, most: int) -> Iterator[int]:

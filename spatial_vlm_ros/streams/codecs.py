@@ -87,13 +87,10 @@ def decode_image(data: bytes) -> npt.NDArray[np.generic]:
 
 
 def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
-    """Pixels of a 16-bit image that compressed_depth_image_transport wrote with its codec "rvl".
+    """Pixels of a 16-bit image that compressed_depth_image_transport wrote with its codec "rvl": (H, W) uint16.
 
     Args:
         data: width and height (uint32), then 32-bit words; all little endian.
-
-    Returns:
-        (H, W) uint16.
 
     Raises:
         InputError: truncated or damaged.

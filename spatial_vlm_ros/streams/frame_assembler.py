@@ -374,7 +374,7 @@ class FrameAssembler:
             StaleInputError, NotSynchronisedError, InputError (no camera info) or TransformUnavailableError.
         """
         name = {role: (topics or {}).get(role, role) for role in (*self._sync.streams, *self._infos)}
-        silent = [role for role in self._sync.streams if self._arrived(role) < after_ns]
+        silent = [role for role in self._sync.streams if self.arrivals.get(role, -math.inf) < after_ns]
         if silent:
             return StaleInputError(
                 f"no message on {', '.join(name[role] for role in silent)} since the request",
@@ -389,17 +389,15 @@ class FrameAssembler:
                 return StaleInputError(
                     f"the messages on {name[role]} are not stamped", "the driver must set header.stamp"
                 )
-            return StaleInputError(
-                f"the newest message on {name[role]} is stamped {lag_ns / SECOND:.2f} s before the request",
-                "check the clocks (chrony, PTP), use_sim_time, and that the driver stamps its images",
-            )
+            reason = f"the newest message on {name[role]} is stamped {lag_ns / SECOND:.2f} s before the request"
+            repair = "check the clocks (chrony, PTP), use_sim_time, and that the driver stamps its images"
+            return StaleInputError(reason, repair)
         if self._held is not None:
             return self._missing_transform(self._held)
         absent = [role for role, stream in self._infos.items() if not len(stream)]
         if absent:
-            return InputError(
-                name[absent[0]], "no message", "sensor_msgs/CameraInfo", "run the driver's camera info, or remap it"
-            )
+            expected = "sensor_msgs/CameraInfo"
+            return InputError(name[absent[0]], "no message", expected, "run the driver's camera info, or remap it")
         if self._matched:
             role = next((r for r in self._infos if self._info(r, self._matched[-1]) is None), RGB_INFO)
             return StaleInputError(f"{name[role]} has stopped while images still come", "restart the driver")
@@ -412,13 +410,10 @@ class FrameAssembler:
         if late is not None and (late.newest_ns or 0) < after_ns:
             return StaleInputError(f"{name[DETECTIONS]} lies behind the images", "raise sync_queue or frame_timeout")
         if self._sync.missed_by == DETECTIONS:
-            return NotSynchronisedError(
-                f"{name[DETECTIONS]} never have the stamp of an image{apart}", "copy the picture's header into them"
-            )
-        return NotSynchronisedError(
-            f"stamps of {name[RGB]} and {name[DEPTH]} never fit within {self.config.sync_slop:g} s{apart}",
-            "let one driver stamp both, synchronise the clocks, or raise sync_slop",
-        )
+            repair = "copy the picture's header into them"
+            return NotSynchronisedError(f"{name[DETECTIONS]} never have the stamp of an image{apart}", repair)
+        reason = f"stamps of {name[RGB]} and {name[DEPTH]} never fit within {self.config.sync_slop:g} s{apart}"
+        return NotSynchronisedError(reason, "let one driver stamp both, synchronise the clocks, or raise sync_slop")
 
     def _missing_transform(self, held: Held) -> SpatialVlmError:
         try:
@@ -426,9 +421,6 @@ class FrameAssembler:
         except SpatialVlmError as error:
             return error
         return StaleInputError("the frame came at the last moment", "raise frame_timeout")
-
-    def _arrived(self, role: str) -> float:
-        return self.arrivals.get(role, -math.inf)
 
 
 def _same_camera(one: Any, other: Any) -> bool:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.geometry.depth import ENCODINGS as DEPTH_ENCODINGS
 from spatial_vlm_ros.geometry.depth import depth_from_image
-from spatial_vlm_ros.streams.codecs import check_size, decode_image, decode_rvl, encoded_shape, image_kind
+from spatial_vlm_ros.streams.codecs import check_size, decode_image, decode_rvl, image_kind
 from spatial_vlm_ros.types import Depth, Rgb
 
 Octets = npt.NDArray[np.uint8]
@@ -85,28 +85,6 @@ def decode_rgb(message: Any) -> Rgb:
         what = f"width of a {encoding} image"
         raise InputError(what, str(view.shape[1]), "an even number", "two pixels share their colour")
     return _converted(view, code, encoding)
-
-
-def image_shape(message: Any) -> tuple[int, int]:
-    """(height, width) of an image message in pixels, without decoding it.
-
-    Args:
-        message: sensor_msgs/Image, or sensor_msgs/CompressedImage with a PNG or JPEG of an image, or compressedDepth.
-
-    Raises:
-        InputError: no such message, or a size that no camera has.
-    """
-    if not _is_compressed(message):
-        shape = _whole(message, "height"), _whole(message, "width")
-        check_size(*shape)
-        return shape
-    data = _octets(message).tobytes()
-    codec = _depth_codec(_text(message, "format"))
-    if codec == "rvl" and len(data) >= _CONFIG_HEADER.size + 8:
-        width, height = struct.unpack_from("<II", data, _CONFIG_HEADER.size)
-        check_size(height, width)
-        return height, width
-    return encoded_shape(data if codec is None else data[_CONFIG_HEADER.size :])
 
 
 def _rgb_of_file(message: Any) -> Rgb:
@@ -245,12 +223,8 @@ def _depth_codec(format_: str) -> str | None:
 
 
 def _unit_lost(got: str) -> InputError:
-    return InputError(
-        "depth image",
-        got,
-        "16UC1, mono16 or 32FC1, raw or compressedDepth",
-        "8-bit and JPEG images of depth lost their unit: subscribe to the raw or compressedDepth topic",
-    )
+    repair = "8-bit and JPEG images of depth lost their unit: subscribe to the raw or compressedDepth topic"
+    return InputError("depth image", got, "16UC1, mono16 or 32FC1, raw or compressedDepth", repair)
 
 
 # ------------------------------------------------------------------------------------------------ fields

@@ -8,13 +8,7 @@ docs/conventions.md: metres, radians, optical frames with z forward, depth along
 
 from __future__ import annotations
 
-from spatial_vlm_ros.types.arrays import (
-    Depth,
-    Floats,
-    Mask,
-    Points,
-    Rgb,
-)
+from spatial_vlm_ros.types.arrays import Depth, Floats, Mask, Points, Rgb
 from spatial_vlm_ros.types.observation import (
     DISTORTION_LENGTHS,
     Detection,
@@ -23,15 +17,7 @@ from spatial_vlm_ros.types.observation import (
     RobotPixels,
     Transform,
 )
-from spatial_vlm_ros.types.query import (
-    Destination,
-    Distance,
-    NounPhrase,
-    Ordinal,
-    RelationClause,
-    SpatialQuery,
-    Step,
-)
+from spatial_vlm_ros.types.query import Destination, Distance, NounPhrase, Ordinal, RelationClause, SpatialQuery, Step
 from spatial_vlm_ros.types.relation import Relation
 from spatial_vlm_ros.types.resolution import (
     Candidate,
@@ -47,18 +33,8 @@ from spatial_vlm_ros.types.resolution import (
     Target,
     Vector3,
 )
-from spatial_vlm_ros.types.scene import (
-    OrientedBox,
-    Plane,
-    Scene,
-    SceneObject,
-)
-from spatial_vlm_ros.types.status import (
-    ClauseState,
-    FrameOfReference,
-    Status,
-    UpSource,
-)
+from spatial_vlm_ros.types.scene import OrientedBox, Plane, Scene, SceneObject
+from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, UpSource
 
 __all__ = [
     "DISTORTION_LENGTHS",

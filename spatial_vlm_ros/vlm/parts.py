@@ -87,13 +87,10 @@ class Parts:
     axes: int
 
     def image_columns(self, input_ids: Tensor) -> Tensor:
-        """Where image tokens stand.
+        """Where image tokens stand: (B, N) bool.
 
         Args:
             input_ids: (B, N) int.
-
-        Returns:
-            (B, N) bool.
 
         Raises:
             InputError: a row without any.

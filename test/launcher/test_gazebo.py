@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from scripts.gazebo_world import CAMERA_TOPIC, colliding
+from scripts.inertia import mass_properties
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.launcher import gazebo, plan, wiring
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.demo_worlds import demo_camera, story
-from spatial_vlm_ros.sim.inertia import mass_properties
 from spatial_vlm_ros.sim.meshes import Mesh, block, ellipsoid
 
 ROOT = Path(__file__).resolve().parents[2]

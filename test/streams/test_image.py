@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image as RclpyImage
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.streams import codecs
-from spatial_vlm_ros.streams.image import RGB_ENCODINGS, decode_depth, decode_rgb, image_shape
+from spatial_vlm_ros.streams.image import RGB_ENCODINGS, decode_depth, decode_rgb
 
 IMAGE = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
 DEPTH = np.array([[0, 1, 1500], [65535, 2, 300]], np.uint16)
@@ -196,7 +196,6 @@ def test_padding_behind_a_jpeg_does_no_harm() -> None:
 def test_fill_bytes_inside_a_jpeg_do_no_harm() -> None:
     jpeg = file(np.zeros((16, 16, 3), np.uint8), ".jpg")
     filled = jpeg[:2] + b"\xff\xff" + jpeg[2:]
-    assert image_shape(compressed(filled, "jpeg")) == (16, 16)
     assert not decode_rgb(compressed(filled, "jpeg")).any()
 
 
@@ -303,7 +302,6 @@ def config_header(a: float = 0.0, b: float = 0.0) -> bytes:
 def test_lossless_files_of_millimetres_become_metres(data: bytes, format_: str) -> None:
     message = compressed(data, format_)
     np.testing.assert_array_equal(decode_depth(message), METRES)
-    assert image_shape(message) == (2, 3)
 
 
 def stored_inverse(depth: np.ndarray, quantization: float, farthest: float) -> tuple[np.ndarray, bytes]:
@@ -403,7 +401,6 @@ def test_rvl_gives_the_numbers_worked_by_hand() -> None:
     np.testing.assert_array_equal(codecs.decode_rvl(data), [[0, 1, 9]])
     message = compressed(config_header() + data, "16UC1; compressedDepth rvl")
     np.testing.assert_array_equal(decode_depth(message), np.array([[np.nan, 0.001, 0.009]], np.float32))
-    assert image_shape(message) == (1, 3)
 
 
 @pytest.mark.parametrize("words", [[], [0x12282000][:0], [0x90000000], [0xFFFFFFFF] * 4, [0x70000000], [0x0F700000]])
@@ -436,8 +433,6 @@ def test_messages_of_a_bag_give_the_same_pixels() -> None:
     data = np.frombuffer(file(IMAGE[..., ::-1]), np.uint8)  # read-only, as rosbags gives it
     stored = types["sensor_msgs/msg/CompressedImage"](header=None, format="png", data=data)
     np.testing.assert_array_equal(decode_rgb(stored), IMAGE)
-    assert image_shape(stored) == (6, 8)
-    assert image_shape(raw) == (2, 3)
 
 
 # ------------------------------------------------------------------------------------------------ damaged messages
@@ -497,8 +492,6 @@ def survives(message: Any) -> bool:
     for decode in (decode_rgb, decode_depth):
         with contextlib.suppress(SpatialVlmError):
             images.append(decode(message))
-    with contextlib.suppress(SpatialVlmError):
-        assert min(image_shape(message)) > 0
     return all((p.dtype, p.ndim) in ((np.uint8, 3), (np.float32, 2)) and p.size for p in images)
 
 

@@ -58,10 +58,7 @@ class AuditLog:
     """
 
     def __init__(
-        self,
-        path: str | Path,
-        clock: Callable[[], float] = time.monotonic,
-        utc: Callable[[], float] = time.time,
+        self, path: str | Path, clock: Callable[[], float] = time.monotonic, utc: Callable[[], float] = time.time
     ) -> None:
         self.path = Path(path)
         self._clock, self._utc, self._lock = clock, utc, threading.Lock()

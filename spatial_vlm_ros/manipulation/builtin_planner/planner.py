@@ -24,14 +24,7 @@ GUESSES = 40  # configurations from which a pose is sought
 POSTURES = 3  # different ones of the same pose, to choose from
 DIFFERENT = 0.1  # radians in some joint
 CHECKED = 0.01  # radians of length between configurations of a finished path that are checked
-ROUNDING = (
-    0.4,
-    0.2,
-    0.1,
-    0.05,
-    0.02,
-    0.005,
-)  # radians before a corner that are rounded; the first that is free
+ROUNDING = (0.4, 0.2, 0.1, 0.05, 0.02, 0.005)  # radians before a corner that are rounded; the first that is free
 
 
 @dataclass(frozen=True, eq=False)

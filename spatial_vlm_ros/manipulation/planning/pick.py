@@ -167,11 +167,7 @@ def _from_above(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> tu
     """Tip and held length: at the middle of the object, unless palm or floor keep it higher."""
     gripper, goal, solid = config.gripper, config.goal, scene.target.solid
     reach = gripper.finger_length - gripper.finger_beyond - goal.palm_clearance
-    height = max(
-        solid.centre[2],
-        solid.top - reach,
-        _floor(scene, config) + gripper.finger_beyond,
-    )
+    height = max(solid.centre[2], solid.top - reach, _floor(scene, config) + gripper.finger_beyond)
     held = solid.top - max(height - gripper.finger_beyond, solid.bottom)
     if held < goal.hold:
         words = f"the fingers would hold the uppermost {max(held, 0.0):.3f} m of it only, to stay off what is below"

@@ -213,7 +213,8 @@ def _corners(shape: Any, name: str) -> Floats:
     if hasattr(shape, "points"):
         return np.asarray(shape.points(), np.float64)
     if hasattr(shape, "halfSide"):
-        return _box(np.asarray(shape.halfSide, np.float64))
+        sides = ([-side, side] for side in np.asarray(shape.halfSide, np.float64))
+        return np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 3)
     if hasattr(shape, "halfLength"):  # cylinder, capsule, cone
         beyond = shape.radius if type(shape).__name__ == "Capsule" else 0.0
         return _prism(float(shape.radius), float(shape.halfLength) + beyond)
@@ -221,10 +222,6 @@ def _corners(shape: Any, name: str) -> Floats:
         return _ball(float(shape.radius))
     repair = "use a mesh, box, cylinder or sphere"
     raise InputError(f"collision geometry {name!r}", type(shape).__name__, "a form that URDF has", repair)
-
-
-def _box(half: Floats) -> Floats:
-    return np.stack(np.meshgrid(*([-side, side] for side in half)), axis=-1).reshape(-1, 3)
 
 
 def _prism(radius: float, half_length: float) -> Floats:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -32,7 +31,7 @@ from spatial_vlm_ros.nodes.arm import move_group_requests as arm_requests
 from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
 from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
-from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome
+from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Jobs
 from spatial_vlm_ros.parameters import ArmPlannerConfig
 
 Codes = MoveItErrorCodes
@@ -72,8 +71,7 @@ class ArmPlanner(Node):
         self._executing: _Job | None = None
         self._plans = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plan")
         self._moves = ThreadPoolExecutor(max_workers=1, thread_name_prefix="execute")
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._guard = self.create_guard_condition(self._run_jobs)
+        self._wake = Jobs(self).put
         remedy = "start the arm's controller, and check the parameter controller"
         self._controller = Action(
             Bridge(self), FollowJointTrajectory, config.controller, remedy, config.controller_timeout
@@ -289,19 +287,6 @@ class ArmPlanner(Node):
     def _on_get(self, _: Any, response: Any) -> Any:
         response.scene = self._scene.message()
         return response
-
-    # -------------------------------------------------------------------------------------------- threads
-
-    def _wake(self, job: Callable[[], Any]) -> None:
-        """Run a job on the executor's thread; callable from any thread."""
-        self._jobs.put(job)
-        self._guard.trigger()
-
-    def _run_jobs(self) -> None:
-        for _ in range(self._jobs.qsize()):
-            self._jobs.get()()
-        if not self._jobs.empty():
-            self._guard.trigger()
 
 
 def _never(_: ServerGoalHandle) -> None:

@@ -73,10 +73,7 @@ class Picker:
                 progress(words)
 
         goal = PickInstruction.Goal(
-            instruction=instruction,
-            frame_of_reference=frame_of_reference,
-            dialogue_id=dialogue_id,
-            plan_only=plan_only,
+            instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id, plan_only=plan_only
         )
         return self._action.run(goal, math.inf, _ACCEPTANCE, cancelled, feedback=tell)
 

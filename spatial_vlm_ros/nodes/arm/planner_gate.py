@@ -8,14 +8,13 @@ service `approve` and a local page). docs/planner_gate.md.
 
 from __future__ import annotations
 
-import queue
 import threading
 import uuid
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from builtin_interfaces.msg import Duration, Time
+from builtin_interfaces.msg import Duration
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
@@ -49,7 +48,7 @@ from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.nodes.arm.proposals import audit_path, proposal_of, question_of, secret_matches, token_of
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
-from spatial_vlm_ros.nodes.calls import Action, Bridge
+from spatial_vlm_ros.nodes.calls import Action, Bridge, Jobs
 from spatial_vlm_ros.output.json_schema import resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig
 from spatial_vlm_ros.types import Resolution, Status
@@ -81,8 +80,7 @@ class PlannerGate(Node):
         self._resolve = Action(bridge, ResolveInstruction, "resolve", _START_RESOLVER, patience)
         self._mover = MotionClient(self, self._planning)
         self._watch = TransformWatch(self._planning.observation)
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._guard = self.create_guard_condition(self._run_jobs)
+        self._wake = Jobs(self).put
         self._lock = threading.Lock()
         self._goal: _Goal | None = None
         self._image: Image | None = None
@@ -256,9 +254,7 @@ class PlannerGate(Node):
         config = self._config
         self._resolve.await_it(self._planning.motion.server_timeout, cancelled)
         goal = ResolveInstruction.Goal(
-            instruction=words.instruction,
-            frame_of_reference=words.frame_of_reference,
-            dialogue_id=words.dialogue_id,
+            instruction=words.instruction, frame_of_reference=words.frame_of_reference, dialogue_id=words.dialogue_id
         )
         ended = self._resolve.run(goal, config.resolve_timeout, config.resolve_timeout, cancelled, twice=True)
         if not ended.accepted:
@@ -305,7 +301,7 @@ class PlannerGate(Node):
             if not secret_matches(self._token, request.token):
                 repair = "give what is in the node's approval_token_file"
                 raise RejectedError(f"goal {request.goal_id}", "the token is missing or wrong", repair)
-            stamp_ns = _nanoseconds(request.scene_stamp)
+            stamp_ns = int(request.scene_stamp.sec) * messages.SECOND + int(request.scene_stamp.nanosec)
             decision = Decision(
                 request.goal_id, stamp_ns, request.plan_hash, request.approve, request.decided_by, request.reason
             )
@@ -346,16 +342,6 @@ class PlannerGate(Node):
         feedback = PickInstruction.Feedback(stage=int(stage), message=words, goal_id=goal.id)
         self._wake(lambda: goal.handle.publish_feedback(feedback))
 
-    def _wake(self, job: Callable[[], None]) -> None:
-        self._jobs.put(job)
-        self._guard.trigger()
-
-    def _run_jobs(self) -> None:
-        for _ in range(self._jobs.qsize()):
-            self._jobs.get()()
-        if not self._jobs.empty():
-            self._guard.trigger()
-
 
 class _Goal:
     """A goal of `pick` that is being served.
@@ -372,7 +358,3 @@ class _Goal:
         self.words = Words("")
         self.looked = self.begun = False
         self.decision: Decision | None = None
-
-
-def _nanoseconds(stamp: Time) -> int:
-    return int(stamp.sec) * messages.SECOND + int(stamp.nanosec)

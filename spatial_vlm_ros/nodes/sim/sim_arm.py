@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import json
-import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +20,7 @@ from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes.calls import Jobs
 from spatial_vlm_ros.nodes.sim.gripper_controller import GripperServer
 from spatial_vlm_ros.nodes.sim.trajectory_controller import TrajectoryServer
 from spatial_vlm_ros.parameters import SimArmConfig
@@ -110,8 +110,7 @@ class SimArmNode(Node):
         self._static = self.create_publisher(TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
         self._verdicts = self.create_publisher(String, "verdict", qos.VERDICTS)
         self._ticks = self.create_publisher(ClockMessage, "/clock", qos.CLOCK) if config.clock else None
-        self._jobs: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
-        self._guard = self.create_guard_condition(self._run_jobs)
+        self._wake = Jobs(self).put
         self._running: RunningCell | None = None
         self._servers: list[Any] = []
         self._ends = threading.Event()
@@ -169,17 +168,6 @@ class SimArmNode(Node):
     def _tick(self) -> None:
         if self._ticks is not None:
             self._ticks.publish(ClockMessage(clock=messages.time_of(self._now_ns())))
-
-    def _wake(self, job: Callable[[], Any]) -> None:
-        """Run a job on the executor's thread; callable from any thread."""
-        self._jobs.put(job)
-        self._guard.trigger()
-
-    def _run_jobs(self) -> None:
-        for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
-            self._jobs.get()()
-        if not self._jobs.empty():
-            self._guard.trigger()
 
     def _fail(self, error: Exception) -> None:
         """A thread has ended: the node ends with its words."""

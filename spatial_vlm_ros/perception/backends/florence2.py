@@ -78,9 +78,6 @@ def load(
         **given: device, dtype, batch, budget_s, warm_up: see onboard.Settings. The model takes images of one size
             only, so longest_px changes nothing.
 
-    Returns:
-        The grounder.
-
     Raises:
         InputError: an option is out of its range.
         UnknownNameError: no such task, preset, setting or model.

@@ -32,10 +32,7 @@ Array = npt.NDArray[np.float64]
 
 NAME = "grounding-dino"
 CLASSES = MappingProxyType(
-    {
-        "grounding-dino": "GroundingDinoForObjectDetection",
-        "mm-grounding-dino": "MMGroundingDinoForObjectDetection",
-    }
+    {"grounding-dino": "GroundingDinoForObjectDetection", "mm-grounding-dino": "MMGroundingDinoForObjectDetection"}
 )
 """model_type of a config → class."""
 ANYTHING = "object"  # category of "thing", "it", "one"

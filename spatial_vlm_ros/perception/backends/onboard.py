@@ -200,14 +200,11 @@ class Runner:
         self.top = Rung(settings.batch, settings.longest_px)
 
     def warm_up(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> float:
-        """Run once with no limit of time; requests then start at the rung that fitted.
+        """Run once with no limit of time; requests then start at the rung that fitted; gives the seconds it took.
 
         Args:
             items: as many as a full batch, to see that it fits.
             forward: as in `over`.
-
-        Returns:
-            Seconds it took.
 
         Raises:
             ModelError: as `over`.
@@ -217,14 +214,11 @@ class Runner:
         return self._clock() - started
 
     def over(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> list[Result]:
-        """Answer one request.
+        """Answer one request: N results in the same order.
 
         Args:
             items: N items.
             forward: (batch of items, longest side in pixels) → one result for each; runs without gradients.
-
-        Returns:
-            N results in the same order.
 
         Raises:
             ModelTimeoutError: the budget was spent before all items were through.

@@ -108,9 +108,6 @@ def load(
         **given: device, dtype, batch, longest_px, budget_s, warm_up: see onboard.Settings. `batch` phrases are asked at
             once.
 
-    Returns:
-        The grounder.
-
     Raises:
         InputError: an option is out of its range, or does not fit another or the model.
         FileError: a calibration cannot be read.

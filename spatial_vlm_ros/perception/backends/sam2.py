@@ -161,7 +161,7 @@ class MaskedGrounder:
 
 
 def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "auto", **given: str) -> Grounder:
-    """A grounder with masks as options ask for them.
+    """A grounder with masks as options ask for them: the same grounder where no masks are wanted.
 
     Args:
         grounder: that finds the objects.
@@ -169,9 +169,6 @@ def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "
         masks_model: folder or id of the hub, for example "facebook/sam2.1-hiera-tiny".
         preset: see onboard.PRESETS.
         **given: see onboard.Settings; longest_px is not used.
-
-    Returns:
-        The same grounder where no masks are wanted.
 
     Raises:
         UnknownNameError: no such kind of masks, preset, setting or model.

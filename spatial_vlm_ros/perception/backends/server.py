@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -247,15 +247,15 @@ def load(
         schema=_chosen("schema", schema, _SCHEMAS),
         logprobs=_chosen("logprobs", logprobs, _ANSWERS),
         image=cast("chat.ImageFormat", image),
-        longest_side=_whole("longest_side", longest_side),
-        multiple=_whole("multiple", multiple),
-        max_tokens=_whole("max_tokens", max_tokens),
+        longest_side=_number("longest_side", longest_side, int),
+        multiple=_number("multiple", multiple, int),
+        max_tokens=_number("max_tokens", max_tokens, int),
     )
     limits = RequestLimits(
-        connect_s=_number("connect_timeout", connect_timeout),
-        read_s=_number("read_timeout", read_timeout),
-        budget_s=_number("budget", budget),
-        retries=_whole("retries", retries),
+        connect_s=_number("connect_timeout", connect_timeout, float),
+        read_s=_number("read_timeout", read_timeout, float),
+        budget_s=_number("budget", budget, float),
+        retries=_number("retries", retries, int),
     )
     client = Client(address, limits, name, _credential(key_env, address), _certificates(ca_file, address))
     other = load_grounder(fallback, parse_options(fallback_options)) if fallback else None
@@ -317,15 +317,9 @@ def _chosen(option: str, name: str, choices: Mapping[str, _T]) -> _T:
     return choices[name]
 
 
-def _number(option: str, text: str) -> float:
+def _number(option: str, text: str, kind: Callable[[str], _T]) -> _T:
     try:
-        return float(text)
+        return kind(text)
     except ValueError as error:
-        raise InputError(option, repr(text), "a number", "correct the option") from error
-
-
-def _whole(option: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise InputError(option, repr(text), "a whole number", "correct the option") from error
+        wanted = "a whole number" if kind is int else "a number"
+        raise InputError(option, repr(text), wanted, "correct the option") from error

@@ -222,10 +222,7 @@ def _chat(
             {"role": "system", "content": system},
             {
                 "role": "user",
-                "content": [
-                    {"type": "image_url", "image_url": {"url": sent.url}},
-                    {"type": "text", "text": words},
-                ],
+                "content": [{"type": "image_url", "image_url": {"url": sent.url}}, {"type": "text", "text": words}],
             },
         ],
         "temperature": 0,

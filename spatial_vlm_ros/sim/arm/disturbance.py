@@ -13,12 +13,7 @@ from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.sim.meshes import turn
 from spatial_vlm_ros.types import Transform, Vector3
 
-_KEYS = {
-    "move": {"id", "to", "yaw_deg"},
-    "remove": {"id"},
-    "camera": {"by", "turn_deg", "told"},
-    "world": {"name"},
-}
+_KEYS = {"move": {"id", "to", "yaw_deg"}, "remove": {"id"}, "camera": {"by", "turn_deg", "told"}, "world": {"name"}}
 
 
 @dataclass(frozen=True)

@@ -212,16 +212,12 @@ def _within(spot: tuple[float, float] | np.ndarray) -> bool:
 
 
 def _free(obj: PlacedModel, objects: list[PlacedModel]) -> bool:
-    """Whether a finger goes between it and every other."""
+    """Whether a finger goes between it and every other; the circle around a tray is much larger than the tray."""
     return all(
-        math.dist(obj.position[:2], other.position[:2]) >= obj.model.reach + other.model.reach + _room_of(other)
+        math.dist(obj.position[:2], other.position[:2])
+        >= obj.model.reach + other.model.reach + (-0.02 if other.id == TRAY else _APART)
         for other in objects
     )
-
-
-def _room_of(other: PlacedModel) -> float:
-    """The circle around a tray is much larger than the tray."""
-    return -0.02 if other.id == TRAY else _APART
 
 
 def _seen(obj: PlacedModel, eye: np.ndarray, to: np.ndarray) -> bool:

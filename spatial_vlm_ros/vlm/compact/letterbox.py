@@ -38,15 +38,12 @@ class Letterbox:
 
 
 def letterbox(rgb: Rgb, width: int, height: int) -> tuple[npt.NDArray[np.float32], Letterbox]:
-    """A image as the model takes it.
+    """An image as the model takes it: (1, 3, height, width) float32, 0 to 255; how it was put there.
 
     Args:
         rgb: (H, W, 3) uint8.
         width: of the input, pixels.
         height: of the input, pixels.
-
-    Returns:
-        (1, 3, height, width) float32, 0 to 255; how it was put there.
 
     Raises:
         ShapeError: no image.

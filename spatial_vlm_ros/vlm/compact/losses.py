@@ -88,15 +88,12 @@ def _corners(box: Tensor) -> Tensor:
 
 
 def mask_logits(kernels: Tensor, prototypes: Tensor, boxes: Tensor) -> Tensor:
-    """Masks at the prototypes' resolution.
+    """Masks at the prototypes' resolution: (M, H/4, W/4) logits.
 
     Args:
         kernels: (M, K): weights of the K - 3 prototypes, of the place across and down, and a constant.
         prototypes: (M, K - 3, H/4, W/4), of each mask's image.
         boxes: (M, 4) x0, y0, x1, y1, pixels: the place is -1 to 1 from side to side of the box.
-
-    Returns:
-        (M, H/4, W/4) logits.
     """
     x, y = _places(boxes, prototypes.shape[-2], prototypes.shape[-1])
     seen = torch.einsum("mk,mkhw->mhw", kernels[:, :-3], prototypes)

@@ -66,13 +66,10 @@ class DrawnObject:
 
 
 def in_camera(points: Floats) -> Floats:
-    """Points of the table's frame in the optical frame.
+    """Points of the table's frame in the optical frame: (N, 3) metres: right, down, forward.
 
     Args:
         points: (N, 3) metres.
-
-    Returns:
-        (N, 3) metres: right, down, forward.
     """
     x, y, z = points[:, 0], points[:, 1], points[:, 2] - CAMERA_HEIGHT
     sine, cosine = math.sin(PITCH), math.cos(PITCH)

@@ -79,14 +79,11 @@ class Prompter(nn.Module):
         self.project = nn.Linear(sizes.width, sizes.text)
 
     def of_boxes(self, tokens: Tensor, boxes: Tensor) -> Tensor:
-        """Embeddings of regions.
+        """Embeddings of regions: (B, M, T).
 
         Args:
             tokens: (B, N, W) of the encoder, before its pooling.
             boxes: (B, M, 4) x1, y1, x2, y2, 0 to 1.
-
-        Returns:
-            (B, M, T).
 
         Raises:
             ShapeError: other shapes.
@@ -167,9 +164,6 @@ def grounding_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
     Args:
         predicted: (..., 4) of the box head.
         boxes: (..., 4) x1, y1, x2, y2, 0 to 1.
-
-    Returns:
-        Scalar.
 
     Raises:
         ShapeError: other shapes.

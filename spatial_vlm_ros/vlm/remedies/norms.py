@@ -114,14 +114,11 @@ def loudness(image: Norms, text: Norms) -> float:
 
 
 def norm_of(tokens: Tensor, name: str) -> Tensor:
-    """L2 norms in float32.
+    """L2 norms, (...) float32.
 
     Args:
         tokens: (..., D) of any floating type.
         name: of the model, for errors.
-
-    Returns:
-        (...) float32.
 
     Raises:
         ModelError: a token, or its norm, is no number.

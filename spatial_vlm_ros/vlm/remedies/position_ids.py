@@ -68,15 +68,12 @@ def running_ids(mask: Tensor) -> Tensor:
 
 
 def grid_ids(running: Tensor, images: Images | None, following: str = "grid") -> Tensor:
-    """Time, row and column of tokens.
+    """Time, row and column of tokens: (3, B, N) int64; its rows and columns, [1:], are the axial form.
 
     Args:
         running: (B, N) int64 running index; a part of a prompt, or what is decoded behind it, is as good as all.
         images: of the rows, or None: text alone.
         following: one of FOLLOWING.
-
-    Returns:
-        (3, B, N) int64; its rows and columns, [1:], are the axial form.
 
     Raises:
         UnknownNameError: no such `following`.

@@ -55,9 +55,6 @@ def install(
         allow_untrained: although the checkpoint was not trained with it.
         allow_fewer_axes: although the model's own positions have more axes than the scheme.
 
-    Returns:
-        The handle.
-
     Raises:
         InputError: options that do not fit each other or the model; fewer axes than the model's own.
         ShapeError: a table for tokens of another size.

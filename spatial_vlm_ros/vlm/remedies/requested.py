@@ -101,9 +101,6 @@ def treat(model: nn.Module, requested: RequestedRemedies, folder: str | Path, to
         folder: of the checkpoint, where what its remedies learnt is.
         tokenizer: of the model: tells which rows of its table of embeddings are words, for the mean of their norms.
 
-    Returns:
-        The treatment.
-
     Raises:
         ModelError: a mark that is not known here or whose tensors are missing or do not fit; positions or a normaliser
             besides those it was trained with, unless allowed; a decoder in which attention cannot be scaled.

@@ -107,7 +107,7 @@ LENSES = (
 @pytest.mark.parametrize("lens", LENSES, ids=("pinhole", "plumb bob", "fisheye"))
 @pytest.mark.parametrize("seed", range(6))
 def test_turned_links_in_random_depth_are_those_of_qhull(lens: PinholeCamera, seed: int) -> None:
-    from spatial_vlm_ros.geometry.camera import unproject
+    from spatial_vlm_ros.geometry.camera import normalise
 
     draw = np.random.default_rng(seed)
     level = Rotation.from_euler("z", draw.uniform(-3, 3)) * Rotation.from_euler("y", draw.uniform(-1, 1))
@@ -119,7 +119,8 @@ def test_turned_links_in_random_depth_are_those_of_qhull(lens: PinholeCamera, se
         near = (camera @ [*draw.uniform(-0.4, 0.4, 2), draw.uniform(-0.2, 1.2), 1.0])[:3]
         links.append(link(at(*near, Rotation.random(random_state=seed * 9 + number)), Hull(vertices)))
     pixels = np.stack(np.meshgrid(np.arange(81), np.arange(61)), axis=-1).reshape(-1, 2).astype(np.float64)
-    points = unproject(lens, pixels, frame.depth.reshape(-1)) @ camera[:3, :3].T + camera[:3, 3]
+    ahead = np.concatenate([normalise(lens, pixels), np.ones((len(pixels), 1))], axis=1)
+    points = (ahead * frame.depth.reshape(-1, 1)) @ camera[:3, :3].T + camera[:3, 3]
     away = np.full(len(points), np.inf)
     for each in links:
         own = (points - each.base_T_link.translation) @ each.base_T_link.rotation
