@@ -212,7 +212,7 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         return Sentence([VerbPhrase("find", head, _flat(posts))])
 
     def topic(self, children: list[Any]) -> Sentence:
-        """A object, and commands about it."""
+        """An object, and commands about it."""
         head, *posts, steps = children
         items = _flat(posts)
         first: VerbPhrase = steps[0]

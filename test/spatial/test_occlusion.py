@@ -84,7 +84,7 @@ class Trial:
 
 @pytest.fixture(scope="module")
 def trials(tabletop: Tabletop) -> dict[str, list[Trial]]:
-    """A object put into every region, and onto the table elsewhere, in scenes that were measured with noise."""
+    """An object put into every region, and onto the table elsewhere, in scenes that were measured with noise."""
     found: dict[str, list[Trial]] = {"behind": [], "inside": [], "elsewhere": []}
     for seed in range(SCENES):
         rng = np.random.default_rng(seed)
