@@ -39,7 +39,7 @@ setup(
     ],
     install_requires=[
         "numpy>=1.26",
-        "lark>=1.1.1",
+        "lark>=1.0",  # lark-parser 0.12, which ROS's wheels bring under the same import name, serves as well
         "click>=8.0",
         "rich>=11.2",
         "msgspec>=0.18",
