@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -135,6 +138,60 @@ def test_type_checkers_follow_an_editable_install(source: Path, tmp_path: Path) 
         'users.py:6: error: "Resolution" has no attribute "nonsense"  [attr-defined]',
         "Found 1 error in 1 file (checked 1 source file)",
     ], done.stderr
+
+
+# ------------------------------------------------------------------------------------------------ manifests
+
+
+def dependencies(manifest: Path, tags: tuple[str, ...]) -> dict[str, str]:
+    """Key → condition, of a package.xml."""
+    root = ElementTree.parse(manifest).getroot()  # noqa: S314 - our own
+    return {str(each.text): each.get("condition", "") for tag in tags for each in root.iter(tag)}
+
+
+def imports(folder: Path) -> set[str]:
+    """Top-level names that modules import anywhere in them."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(str(node.module).partition(".")[0])
+    return found
+
+
+def test_every_ros_package_that_is_imported_is_in_the_manifest() -> None:
+    keys = dependencies(ROOT / "package.xml", ("depend", "exec_depend"))
+    found = imports(ROOT / "spatial_vlm_ros") | imports(ROOT / "launch")
+    ros = {name for name in found if re.fullmatch(r"\w+_(msgs|srvs|interfaces)|rclpy|launch|launch_ros", name)}
+    assert {"sensor_msgs", "action_msgs", "std_srvs", "launch_ros"} <= ros
+    assert not ros - {key for key, condition in keys.items() if not condition}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what reads conditions
+def test_rosdep_installs_the_parts_that_not_every_robot_has_only_where_it_is_told() -> None:
+    package = pytest.importorskip("catkin_pkg.package").parse_package(str(ROOT / "package.xml"))
+
+    def chosen(**variables: str) -> set[str]:
+        package.evaluate_conditions(variables)
+        return {each.name for each in package.exec_depends if each.evaluated_condition}
+
+    assert not {name for name in chosen() if name.endswith("-pip")}
+    assert chosen(SPATIAL_VLM_BAGS="1") - chosen() == {"python3-rosbags-pip"}
+    assert chosen(SPATIAL_VLM_SIM="1") - chosen() == {"python3-mujoco-pip"}
+    assert chosen(SPATIAL_VLM_COMPACT="1") - chosen() == {"python3-onnxruntime-pip"}
+    assert chosen(SPATIAL_VLM_WEB="1") - chosen() == {"python3-uvicorn", "python3-jinja2"}
+    assert chosen(SPATIAL_VLM_REPORT="1") - chosen() == {"python3-junitparser", "python3-jinja2"}
+
+
+def test_the_changelog_of_the_interfaces_names_each_of_them_and_their_version() -> None:
+    text = (ROOT / "interfaces" / "CHANGELOG.rst").read_text(encoding="utf-8")
+    version = ElementTree.parse(ROOT / "interfaces" / "package.xml").findtext("version")  # noqa: S314 - our own
+    assert re.findall(r"^(\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)$", text, re.MULTILINE)[0] == version
+    for folder in ("msg", "srv", "action"):
+        for path in (ROOT / "interfaces" / folder).iterdir():
+            assert f"``{path.stem}``" in text, path.name
 
 
 # ------------------------------------------------------------------------------------------------ colcon test
