@@ -192,7 +192,7 @@ def checked(path: str, headers: dict[str, str], data: bytes) -> Received:
         strict(body["response_format"]["json_schema"]["schema"])
     kind, _, coded = body["messages"][1]["content"][0]["image_url"]["url"].partition(";base64,")
     encoded = base64.b64decode(coded, validate=True)
-    if encoded[:3] != (b"\xff\xd8\xff" if kind == "data:encoded/jpeg" else b"\x89PN"):
+    if encoded[:3] != (b"\xff\xd8\xff" if kind == "data:image/jpeg" else b"\x89PN"):
         raise ValueError(f"a picture that is no {kind}")
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
