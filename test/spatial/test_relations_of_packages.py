@@ -257,10 +257,17 @@ def test_of_two_packages_with_the_same_words_neither_is_taken(site: Path) -> Non
     install(site, "first", LEVEL, {"coplanar-with": "first:RELATION"})
     second = LEVEL.replace("coplanar with", "level as").replace("rises|rise", "goes|go")
     install(site, "second", second, {"level-as": "second:RELATION"})
+    line = "from spatial_vlm_ros.types import Relation\nRELATION = Relation({!r}, len, ({!r},))\n"
+    install(site, "third", line.format("in line with", "in file with"), {"in-line-with": "third:RELATION"})
+    install(site, "fourth", line.format("lined up with", "lined up as"), {"lined-up-with": "fourth:RELATION"})
+    install(site, "fifth", line.format("next to", "strung along"), {"next-to": "fifth:RELATION"})
+    install(site, "sixth", line.format("threaded with", "strung along"), {"threaded-with": "sixth:RELATION"})
     errors, (contested, uncontested) = ask(
         site, "grab the mug of a height with the cup", "grab the mug level as the cup"
     )
-    assert set(errors) == {"coplanar with", "level as"}
+    assert set(errors) == {"coplanar with", "level as", "in line with", "lined up with", "next to"}
+    assert "'lined up with' is also said for relation 'lined up with' of fourth" in errors["in line with"]
+    assert "'next to' is said for the relation 'next to' already" in errors["next to"]
     said = "'of a height with' is also said for relation"
     assert f"{said} 'level as' of second 1.0 (second:RELATION); uninstall one" in errors["coplanar with"]
     assert f"{said} 'coplanar with' of first 1.0 (first:RELATION); uninstall one" in errors["level as"]
