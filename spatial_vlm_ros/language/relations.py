@@ -297,8 +297,9 @@ _TABLE = (
 OWN: Mapping[str, RelationWord] = MappingProxyType({relation.name: relation for relation in _TABLE})
 """The package's own relations by canonical name, those that are refused too."""
 
-GRAMMATICAL = frozenset({"with", "without", "for", "at", "off", "from", "to", "like", "made of", "labelled"})
-"""Refused relations whose words hold sentences together; no installed package can bring them."""
+_GRAMMATICAL = frozenset({"with", "without", "for", "at", "off", "from", "to", "like", "made of", "labelled"})
+FREE = frozenset(name for name, relation in OWN.items() if not relation.supported) - _GRAMMATICAL
+"""Refused relations that an installed package can bring; the words of the others hold sentences together."""
 
 
 MEANINGS: Mapping[str, Meanings] = MappingProxyType(
