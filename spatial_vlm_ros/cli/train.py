@@ -109,6 +109,8 @@ def _report(out: Path, figures: dict[str, Figures], as_json: bool) -> None:
         click.echo(f"{out}: interrupted; the same command goes on")
         return
     values = {name: dataclasses.asdict(one) for name, one in figures.items()}
+    for part in values.values():
+        part["things"] = part.pop("objects")  # published under this name
     text = json.dumps({name: _finite(value) for name, value in values.items()}, indent=1)
     (out / "figures.json").write_text(text + "\n", encoding="utf-8")
     for name, one in figures.items():
