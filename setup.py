@@ -48,7 +48,7 @@ setup(
         (f"lib/{PACKAGE}", files("executables")),
     ],
     install_requires=[
-        "numpy>=1.26",
+        "numpy>=1.21.5",  # Ubuntu 22.04, for ROS 2 Humble
         "lark>=1.0",  # lark-parser 0.12, which ROS's wheels bring under the same import name, serves as well
         "click>=8.0",
         "rich>=11.2",
@@ -87,6 +87,7 @@ setup(
             "colcon-python-setup-py",
             "colcon-recursive-crawl",
             "colcon-ros",
+            "colcon-test-result",
         ],
         # ROS 2 from wheels, where no distribution is installed; never needed beside one.
         "ros": [

@@ -24,6 +24,25 @@ LEFT_OUT = {"approval", "launch", "nodes", "nodes_arm", "system",  # a live grap
             "perception", "vlm", "planning_embedded", "sim", "sim_arm", "replay"}  # fmt: skip
 """Folders of tests that `colcon test` leaves out: what they need is not on every robot, or they take long."""
 
+NUMPY = "1.21.5"
+"""The oldest NumPy that is declared; the names below are what NumPy 2.4 has and it has not."""
+NEWER_NAMES = {
+    *("acos", "acosh", "asin", "asinh", "astype", "atan", "atan2", "atanh", "bitwise_count", "bitwise_invert", "bool"),
+    *(
+        "bitwise_left_shift",
+        "bitwise_right_shift",
+        "concat",
+        "cumulative_prod",
+        "cumulative_sum",
+        "dtypes",
+        "exceptions",
+    ),
+    *("from_dlpack", "isdtype", "long", "matrix_transpose", "matvec", "permute_dims", "pow", "strings", "trapezoid"),
+    *("ulong", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unstack", "vecdot", "vecmat"),
+    *(f"linalg.{name}" for name in ("cross", "diagonal", "matmul", "matrix_norm", "matrix_transpose", "outer")),
+    *(f"linalg.{name}" for name in ("svdvals", "tensordot", "trace", "vecdot", "vector_norm")),
+}
+
 
 def python(*words: str | Path, cwd: Path, executable: str | Path = sys.executable) -> str:
     """What a Python says that sees neither this checkout nor its settings."""
@@ -122,6 +141,7 @@ def test_commands_of_a_wheel_find_what_came_with_it(wheel: Path, tmp_path: Path)
 
 
 def test_type_checkers_follow_an_editable_install(source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
     wheel = tmp_path / backend(source, f"build_editable({str(tmp_path)!r})")
     interpreter = environment(tmp_path / "env", wheel, dependencies=False)  # which are read for seconds
     (tmp_path / "users.py").write_text(
@@ -167,6 +187,16 @@ def test_every_ros_package_that_is_imported_is_in_the_manifest() -> None:
     ros = {name for name in found if re.fullmatch(r"\w+_(msgs|srvs|interfaces)|rclpy|launch|launch_ros", name)}
     assert {"sensor_msgs", "action_msgs", "std_srvs", "launch_ros"} <= ros
     assert not ros - {key for key, condition in keys.items() if not condition}
+
+
+def test_nothing_is_used_that_the_oldest_numpy_does_not_have() -> None:
+    assert f'"numpy>={NUMPY}"' in (ROOT / "setup.py").read_text(encoding="utf-8")
+    for path in (ROOT / "spatial_vlm_ros").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute):
+                module, _, name = ast.unparse(node).partition(".")
+                assert module != "np" or name not in NEWER_NAMES, f"{path}: np.{name}"
+                assert node.attr != "spawn" or name.startswith("random.SeedSequence"), f"{path}: Generator.spawn"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what reads conditions

@@ -127,7 +127,7 @@ def _well_seen(seen: Observation, play: Play, asked: list[Still]) -> bool:
 def _items(
     seed: int, relation: str, play: Play, seen: Observation, *, rng: np.random.Generator, noise: str, errors: bool
 ) -> tuple[Item, ...]:
-    of_sensor, of_detector = np.random.default_rng((seed, _code(relation))).spawn(2)
+    of_sensor, of_detector = map(np.random.default_rng, np.random.SeedSequence((seed, _code(relation))).spawn(2))
     frame = measured(seen.frame, noise, of_sensor, seen.shiny)
     detections = reported(seen.detections, of_detector) if errors else seen.detections
     called = _as_called(seen.situation, detections)

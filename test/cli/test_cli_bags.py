@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+pytest.importorskip("rosbags")
+
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.evaluation.bag_writer import BagWriter
 from spatial_vlm_ros.output.json_schema import json_schema

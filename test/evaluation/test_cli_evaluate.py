@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+pytest.importorskip("jinja2")
+pytest.importorskip("junitparser")
+
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 

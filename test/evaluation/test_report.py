@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from evaluation_cases import HOSTILE, case, some_run
 
+pytest.importorskip("jinja2")
+pytest.importorskip("junitparser")
+
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.evaluation import plots
 from spatial_vlm_ros.evaluation.calibration import calibrate

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("rosbags")
+
 from rosbags.typesys import Stores, get_typestore
 
 from spatial_vlm_ros.evaluation.doctor import Finding, Severity

@@ -128,6 +128,7 @@ def test_heights_are_known_where_only_a_side_is_covered(tabletop: Tabletop) -> N
 
 def test_a_foot_out_of_sight_is_no_deeper_than_what_hides_it() -> None:
     """The front edge of a shelf hides the feet of the apples on it, and not that they reached down to the table."""
+    pytest.importorskip("mujoco")
     heights = []
     for seed in (70001, 70005):
         item = build(seed, "in the middle of the height of")[0]

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+pytest.importorskip("rosbags")
+
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 

@@ -110,6 +110,7 @@ def mirrored(seen: Rendering) -> tuple[RgbdFrame, tuple[Detection, ...]]:
 
 
 def through_the_intake(frame: RgbdFrame, detections: tuple[Detection, ...], **config: Any) -> PendingFrame:
+    pytest.importorskip("rosbags")
     make = rosbags_composer(default_store())
     header = make.header(STAMP, frame.frame_id)
     assembler = FrameAssembler(StreamConfig(**config), with_detections=True)

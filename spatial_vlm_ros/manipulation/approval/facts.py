@@ -10,7 +10,6 @@ from typing import Any
 
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonQuestion, Proposal
 
-
 _RECORDED_AS = {"image": "picture"}
 """Fields that the record has under another name; it is read by other programs."""
 
