@@ -6,24 +6,28 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = "spatial_vlm_ros"
+HERE = Path(__file__).resolve().parent
+"""Where the sources are: `colcon build --symlink-install` runs a link to this file, from its build folder."""
 
 
 def files(folder: str) -> list[str]:
-    """The files of a folder."""
-    return [str(path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+    """The files of a folder, relative to HERE as setuptools wants them."""
+    return [f"{folder}/{path.name}" for path in sorted((HERE / folder).iterdir()) if path.is_file()]
 
 
 setup(
     name=PACKAGE,
     version="0.1.0",
     description="Resolves spatial language on RGB-D frames to metric poses, or refuses with a reason",
-    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     maintainer="spatial_vlm_ros maintainers",
     maintainer_email="maintainers@spatial-vlm-ros.invalid",
     python_requires=">=3.10",
-    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    # Said although it is the default: only then is an editable install a plain .pth file, which type checkers follow.
+    package_dir={"": "."},
+    packages=find_packages(str(HERE), include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={
         PACKAGE: [
             "py.typed",
@@ -45,7 +49,7 @@ setup(
     ],
     install_requires=[
         "numpy>=1.26",
-        "lark>=1.1.1",
+        "lark>=1.0",  # lark-parser 0.12, which ROS's wheels bring under the same import name, serves as well
         "click>=8.0",
         "rich>=11.2",
         "msgspec>=0.18",

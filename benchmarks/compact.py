@@ -33,9 +33,9 @@ import numpy as np
 from benchmarks.harness import REPETITIONS, Claim, alternate, finish, table
 from benchmarks.simulator import questions
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.cli.train import SPLIT
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.backends.compact import shipped
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
@@ -172,7 +172,7 @@ def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 def speed(model: str, repetitions: int) -> dict[str, Any]:
     """Milliseconds of a 640x480 picture on two threads, by number of phrases; private memory of a process, MB."""
     grounder = load_grounder("compact", {"model": model, "threads": "2"})
-    with settled_tabletop(read_split(SPLIT).validation.first) as world:
+    with settled_tabletop(read_split(shipped() / "split.json").validation.first) as world:
         rgb = world.render(VGA).frame.rgb
     names = ("chick", "cup", "can", "box", "bowl", "apple", "bottle", "plate")
     rivals = {
@@ -189,7 +189,7 @@ def speed(model: str, repetitions: int) -> dict[str, Any]:
 
 def main() -> int:
     """Run and write benchmarks/results/compact.json; of other worlds than the test part nothing is kept."""
-    split = read_split(SPLIT)
+    split = read_split(shipped() / "split.json")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="", help="folder; the shipped one by default")
     parser.add_argument("--first-seed", type=int, default=split.test.first)

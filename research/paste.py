@@ -73,7 +73,7 @@ class PasteSettings:
 
 @dataclass(frozen=True, eq=False)
 class CutOut:
-    """A object without its background.
+    """An object without its background.
 
     Args:
         name: of the object.
@@ -102,7 +102,7 @@ class CutOut:
 
 @dataclass(frozen=True, eq=False)
 class Pasted:
-    """A image and what is on it.
+    """An image and what is on it.
 
     Args:
         rgb: (side, side, 3) uint8.

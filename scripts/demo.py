@@ -105,7 +105,7 @@ def show(world: str, answer: dict[str, Any]) -> str | None:
 
 
 def save(image: Any, path: Path) -> None:
-    """A image message as a file."""
+    """An image message as a file."""
     import cv2
 
     from spatial_vlm_ros.streams.image import decode_rgb

@@ -144,7 +144,7 @@ def images() -> Iterator[Image]:
 
 
 def lifted(obj: Object, number: int) -> SceneObject:
-    """A object in the frame of a camera that looks level: x right, y down, z ahead."""
+    """An object in the frame of a camera that looks level: x right, y down, z ahead."""
     width, depth, height = obj.size
     centre = np.array([obj.right, EYE - obj.base - height / 2, AWAY + obj.ahead])
     if obj.disc:

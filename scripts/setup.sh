@@ -85,12 +85,6 @@ if has browser && [ ! -f "$venv/share/axe-core-$axe/axe.min.js" ]; then
 fi
 
 if has ros; then
-  # The wheels pull in lark-parser, an old edition of lark under the same import name: the last one installed wins.
-  site=$("$venv/bin/python" -c "import sysconfig; print(sysconfig.get_path('purelib'))")
-  if ! "$venv/bin/python" -c "import sys, lark; sys.exit(lark.__version__.startswith('0.'))" 2>/dev/null || [ -d "$site/lark-stubs" ]; then
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "lark>=1.1.1"
-    rm -rf "$site/lark-stubs"
-  fi
   scripts/build_interfaces.sh --missing "$venv" interfaces/vendor/tf2_msgs interfaces/vendor/vision_msgs
   # What planners and controllers of an arm speak, in the order of their dependencies; minutes of compiling.
   if has arm; then

@@ -30,7 +30,7 @@ BASE = "base_link"
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """A image of a stage.
+    """An image of a stage.
 
     Args:
         frame: exact depth.

@@ -29,7 +29,7 @@ def play(
 
 
 def anchor_at(stage: Stage, kind: str, hosts: Sequence[str] = (), raised: Form | None = None) -> Still:
-    """A object to relate to, near the middle of the table."""
+    """An object to relate to, near the middle of the table."""
     return stage.put(stage.forms(kind, 1)[0], stage.disc(stage.middle, 0.08), hosts=hosts, raised=raised)
 
 

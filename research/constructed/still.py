@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A object as it stands, and the plane geometry of convex outlines: all that truth is computed from."""
+"""An object as it stands, and the plane geometry of convex outlines: all that truth is computed from."""
 
 from __future__ import annotations
 

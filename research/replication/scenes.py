@@ -51,7 +51,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Placed:
-    """A object as an image shows it.
+    """An object as an image shows it.
 
     Args:
         shape: word.

@@ -251,7 +251,7 @@ class _Maker:
         return self.weighted({name: use.often for name, use in _USES.items()})
 
     def target(self, action: str, most: int = 3) -> NounPhrase:
-        """A object with none to three clauses."""
+        """An object with none to three clauses."""
         count = min(most, int(self.rng.choice(4, p=(0.13, 0.6, 0.21, 0.06))))
         relation = self.relation(action, 1)
         options = _USES[relation].targets if action not in _FITTING else _FITTING[action]

@@ -77,7 +77,7 @@ def printable(value: Any) -> Any:
 
 
 def image_url(rgb: Any) -> str:
-    """A image as a data URL."""
+    """An image as a data URL."""
     done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG])
     return data_url("image/jpeg", data.tobytes()) if done else ""
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.vlm.compact.split import WorldSplit
     from spatial_vlm_ros.vlm.compact.training import Told, TrainingSettings, Watcher
 
-SPLIT = Path(__file__).resolve().parents[2] / "models" / "compact" / "split.json"
 INSTALL = 'pip install "spatial_vlm_ros[train]"'
 CALIBRATION = "calibration"
 """Worlds of the validation seeds as the test part shows its worlds: settled, from the robot's own camera."""
@@ -42,7 +41,8 @@ _SHOWN = 60  # validation images on which a run is watched
 @click.command()
 @click.option("--data", type=FOLDER, required=True, help="Folder of pictures; what is missing is rendered into it.")
 @click.option("--out", type=FOLDER, help="Folder of the run: checkpoint, best weights, logs, the exported model.")
-@click.option("--split", "split_file", type=FILE, default=SPLIT, help="Seeds of the parts, and the pairs held out.")
+@click.option("--split", "split_file", type=FILE, help="Seeds of the parts, and the pairs held out. "
+              "Default: those of the shipped model.")  # fmt: skip
 @click.option(
     "--worlds", type=click.IntRange(1), default=1600, show_default=True, help="Training worlds, 6 views each."
 )
@@ -64,7 +64,7 @@ _SHOWN = 60  # validation images on which a run is watched
 @click.option("--finish", "finish_now", is_flag=True, help="No further training: export and score the best so far.")
 @click.option("--test", "on_test", is_flag=True, help="When the run is finished, score it on the test part.")
 @json_option
-def train(data: Path, out: Path | None, split_file: Path, worlds: int, render_only: bool, part: str, steps: int,
+def train(data: Path, out: Path | None, split_file: Path | None, worlds: int, render_only: bool, part: str, steps: int,
           minutes: float, batch: int, rate: float, every: int, seed: int, start: Path | None, bfloat16: bool,
           size: str, threads: int, device: str, finish_now: bool, on_test: bool, as_json: bool) -> None:  # fmt: skip
     """Train the compact grounding model on simulated images, and export it.
@@ -77,21 +77,24 @@ def train(data: Path, out: Path | None, split_file: Path, worlds: int, render_on
       spatial-vlm train --data frames --out run --steps 6000 --minutes 90 --test
       spatial-vlm resolve "the cup" --grounder compact ...
     """
+    from spatial_vlm_ros.perception.backends.compact import shipped
     from spatial_vlm_ros.vlm.compact.split import read_split
 
-    split, share, wide = read_split(split_file), _part_of(part), _size_of(size)
+    split = read_split(split_file or shipped() / "split.json")
+    share, wide = _part_of(part), _size_of(size)
     if not render_only and out is None:
         raise click.UsageError("give --out, or --render-only")
     if worlds > split.training.worlds:
         raise InputError("--worlds", str(worlds), f"{split.training.worlds} at most", "the split has no more seeds")
+    if not render_only:
+        try:
+            from spatial_vlm_ros.vlm.compact.training import TrainingSettings
+        except ModuleNotFoundError as error:
+            raise DependencyError(str(error.name), INSTALL) from error
     with _bars() as bars:
         render(data, split, worlds, share, bars, with_test=on_test or render_only)
     if render_only or out is None:
         raise SystemExit(ANSWERED)
-    try:
-        from spatial_vlm_ros.vlm.compact.training import TrainingSettings
-    except ModuleNotFoundError as error:
-        raise DependencyError(str(error.name), INSTALL) from error
     if finish_now:
         figures = finish(out, data, on_test, wide)
     else:
@@ -106,6 +109,8 @@ def _report(out: Path, figures: dict[str, Figures], as_json: bool) -> None:
         click.echo(f"{out}: interrupted; the same command goes on")
         return
     values = {name: dataclasses.asdict(one) for name, one in figures.items()}
+    for part in values.values():
+        part["things"] = part.pop("objects")  # published under this name
     text = json.dumps({name: _finite(value) for name, value in values.items()}, indent=1)
     (out / "figures.json").write_text(text + "\n", encoding="utf-8")
     for name, one in figures.items():

@@ -2,8 +2,9 @@
 """Instructions in English to spatial queries, and back to words. See docs/language.md."""
 
 from spatial_vlm_ros.language.dialogue import parse_dialogue
+from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.parser import parse
-from spatial_vlm_ros.language.relations import RELATIONS, RelationWord
+from spatial_vlm_ros.language.relations import RelationWord
 from spatial_vlm_ros.language.rendering import describe, render
 from spatial_vlm_ros.language.vocabulary import Plugged, plugged
 from spatial_vlm_ros.language.words import MAX_LENGTH

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.known_relations import is_framed, takes_two
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE
-from spatial_vlm_ros.language.relations import is_framed, takes_two
 from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import Assembled, Attachment, assemble
-from spatial_vlm_ros.language.relations import MEANINGS, takes_two
+from spatial_vlm_ros.language.known_relations import takes_two
+from spatial_vlm_ros.language.relations import MEANINGS
 from spatial_vlm_ros.language.sentence import Attachable, Phrase, Task
 
 MAX_READINGS = 64

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language.known_relations import is_framed
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, PREDICATING
 from spatial_vlm_ros.language.relating import RelationTagger, Verdict
-from spatial_vlm_ros.language.relations import is_framed
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 

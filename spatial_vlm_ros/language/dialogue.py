@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse, parse_after
-from spatial_vlm_ros.language.relations import RELATIONS
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Step
 

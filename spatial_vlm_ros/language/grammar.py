@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens to the flat form of a sentence, by the LALR(1) grammar in grammar.lark."""
+"""Tokens to the flat form of a sentence, by the LALR(1) grammar in grammar.lark.
+
+Uses what lark (1.0 and newer) and lark-parser 0.12 have alike: both install the module `lark`, and the last one wins.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class _TokenLexer(Lexer):
     def __init__(self, lexer_conf: object) -> None:
         pass
 
-    def lex(self, data: Sequence[LarkToken]) -> Iterator[LarkToken]:  # type: ignore[override]
+    def lex(self, data: Sequence[LarkToken]) -> Iterator[LarkToken]:
         return iter(data)
 
 
@@ -212,7 +215,7 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         return Sentence([VerbPhrase("find", head, _flat(posts))])
 
     def topic(self, children: list[Any]) -> Sentence:
-        """A object, and commands about it."""
+        """An object, and commands about it."""
         head, *posts, steps = children
         items = _flat(posts)
         first: VerbPhrase = steps[0]

@@ -84,8 +84,11 @@ def installed() -> list[PlugIn]:
     return [_load(entry) for entry in found]
 
 
-def judged(plug_ins: Iterable[PlugIn], phrases_of: Callable[[Relation], Iterable[str]],
-           taken: Callable[[str], str | None]) -> list[PlugIn]:  # fmt: skip
+def judged(
+    plug_ins: Iterable[PlugIn],
+    phrases_of: Callable[[Relation], Iterable[str]],
+    taken: Callable[[str], str | None],
+) -> list[PlugIn]:
     """The plug-ins, those refused whose words are not free.
 
     Of two that want the same words neither is taken: nobody can tell which one is meant, and the order of two packages
@@ -96,26 +99,26 @@ def judged(plug_ins: Iterable[PlugIn], phrases_of: Callable[[Relation], Iterable
         phrases_of: every phrase that a relation is said by.
         taken: what a phrase means already, in words; None for one that is free.
     """
-    plug_ins = list(plug_ins)
+    found: list[tuple[PlugIn, list[str]]] = []
     wanted: dict[str, list[PlugIn]] = {}
-    phrases = [set() if each.relation is None else {each.name, *phrases_of(each.relation)} for each in plug_ins]
-    for each, said in zip(plug_ins, phrases, strict=True):
-        for phrase in said:
-            wanted.setdefault(phrase, []).append(each)
-    return [_judged(each, sorted(said), wanted, taken) for each, said in zip(plug_ins, phrases, strict=True)]
+    for plug_in in plug_ins:
+        phrases = [] if plug_in.relation is None else sorted(phrases_of(plug_in.relation))
+        clash = next(((phrase, taken(phrase)) for phrase in phrases if taken(phrase) is not None), None)
+        if clash is not None:
+            reason = f"{clash[0]!r} is {clash[1]} already"
+            plug_in, phrases = plug_in.refused(reason, "say it in other words in the package"), []
+        found.append((plug_in, phrases))
+        for phrase in phrases:
+            wanted.setdefault(phrase, []).append(plug_in)
+    return [_uncontested(plug_in, phrases, wanted) for plug_in, phrases in found]
 
 
-def _judged(
-    plug_in: PlugIn, phrases: list[str], wanted: Mapping[str, list[PlugIn]], taken: Callable[[str], str | None]
-) -> PlugIn:
+def _uncontested(plug_in: PlugIn, phrases: Iterable[str], wanted: Mapping[str, list[PlugIn]]) -> PlugIn:
+    """A plug-in, refused where another one wants one of its phrases."""
     for phrase in phrases:
-        meaning = taken(phrase)
-        if meaning is not None:
-            return plug_in.refused(f"{phrase!r} is {meaning} already", "say it in other words in the package")
-    for phrase in phrases:
-        rivals = [other for other in wanted[phrase] if other is not plug_in]
-        if rivals:
-            reason = f"{phrase!r} is also said for relation {rivals[0].name!r} of {rivals[0].source}"
+        rival = next((other for other in wanted[phrase] if other is not plug_in), None)
+        if rival is not None:
+            reason = f"{phrase!r} is also said for relation {rival.name!r} of {rival.source}"
             return plug_in.refused(reason, "uninstall one of the two packages")
     return plug_in
 

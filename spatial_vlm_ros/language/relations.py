@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from types import MappingProxyType
 
-from spatial_vlm_ros.language.plug_ins import Extended
 from spatial_vlm_ros.language.wordlists import CONTAINERS, FURNITURE, SURFACES
 
 
@@ -299,40 +297,9 @@ _TABLE = (
 OWN: Mapping[str, RelationWord] = MappingProxyType({relation.name: relation for relation in _TABLE})
 """The package's own relations by canonical name, those that are refused too."""
 
-GRAMMATICAL = frozenset({"with", "without", "for", "at", "off", "from", "to", "like", "made of", "labelled"})
-"""Refused relations whose words hold sentences together; no installed package can bring them."""
-
-
-def _others() -> Mapping[str, RelationWord]:
-    """Relations of installed packages, and own ones that are refused and that no package brings."""
-    from spatial_vlm_ros.language.vocabulary import plugged  # which is made of OWN
-
-    return {**{name: relation for name, relation in OWN.items() if not relation.supported}, **plugged().words}
-
-
-RELATIONS: Mapping[str, RelationWord] = Extended(
-    {name: relation for name, relation in OWN.items() if relation.supported}, lru_cache(maxsize=1)(_others)
-)
-"""Every relation by its canonical name, those of installed packages too."""
-
-_FRAMED_MEANINGS = frozenset(
-    {
-        "on the left of", "on the right of", "on the left side of", "on the right side of",
-        "on the near side of", "in the front of", "in the back of",
-    }
-)  # fmt: skip
-
-
-@cache
-def is_framed(name: str) -> bool:
-    """Whether what stands under a name depends on a frame of reference."""
-    return name in _FRAMED_MEANINGS or (name in RELATIONS and RELATIONS[name].framed)
-
-
-@cache
-def takes_two(name: str) -> bool:
-    """Whether a relation relates to two objects at once ("between")."""
-    return name in RELATIONS and RELATIONS[name].anchors == 2
+_GRAMMATICAL = frozenset({"with", "without", "for", "at", "off", "from", "to", "like", "made of", "labelled"})
+FREE = frozenset(name for name, relation in OWN.items() if not relation.supported) - _GRAMMATICAL
+"""Refused relations that an installed package can bring; the words of the others hold sentences together."""
 
 
 MEANINGS: Mapping[str, Meanings] = MappingProxyType(

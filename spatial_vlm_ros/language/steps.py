@@ -15,8 +15,8 @@ from math import prod
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import Assembled
 from spatial_vlm_ros.language.attachment import MAX_READINGS, attachments
+from spatial_vlm_ros.language.known_relations import takes_two
 from spatial_vlm_ros.language.lexicon import MOVING, OPENABLE, THERE
-from spatial_vlm_ros.language.relations import takes_two
 from spatial_vlm_ros.language.sentence import TOPIC, Sentence, Task, VerbPhrase
 from spatial_vlm_ros.language.wordlists import CONTAINERS
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery

@@ -16,7 +16,7 @@ from spatial_vlm_ros.errors import PlugInError
 from spatial_vlm_ros.language import courtesy, lexicon, wordlists
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.plug_ins import installed, judged
-from spatial_vlm_ros.language.relations import EQUALS, GRAMMATICAL, MEANINGS, OWN, RelationWord
+from spatial_vlm_ros.language.relations import EQUALS, FREE, MEANINGS, OWN, RelationWord
 from spatial_vlm_ros.language.sentence import RelationWords
 from spatial_vlm_ros.types import FrameOfReference, Relation
 
@@ -274,10 +274,10 @@ class Plugged(NamedTuple):
 
 
 def _words_of(name: str, relation: Relation | None, supported: bool) -> RelationWord:
-    """The line of the table for a relation of another package."""
+    """The line of the table for a relation of another package; one that is refused here is given its words here."""
     if relation is None:
         return RelationWord(name, (name,), supported=False)
-    surfaces = (name, *relation.surfaces)
+    surfaces = (name, *relation.surfaces, *(OWN[name].surfaces if name in FREE else ()))
     return RelationWord(name, surfaces, (), relation.verbs, relation.anchors, relation.framed, supported)
 
 
@@ -294,8 +294,7 @@ def _meaning(phrase: str, kinds: Kinds) -> str | None:
     for value in kinds.values():
         if not isinstance(value, RelationWords):
             return "a word of the grammar"
-        known = OWN.get(value.name)
-        if known is None or known.supported or value.name in GRAMMATICAL:
+        if value.name not in FREE:
             return f"said for the relation {value.name!r}"
     return None
 

@@ -42,7 +42,7 @@ FURNITURE: tuple[str, ...] = tuple(_FURNITURE)
 
 
 def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Model:
-    """A object of a kind: its size, and its colour where none is given, are drawn.
+    """An object of a kind: its size, and its colour where none is given, are drawn.
 
     Args:
         kind: a name in KINDS or FURNITURE.

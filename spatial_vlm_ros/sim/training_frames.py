@@ -61,7 +61,7 @@ class SeenObject:
 
 @dataclass(frozen=True, eq=False)
 class TrainingFrame:
-    """A image and what is in it.
+    """An image and what is in it.
 
     Args:
         seed: of its world.

@@ -83,7 +83,7 @@ class Trial:
 
 @pytest.fixture(scope="module", params=[20, pytest.param(100, marks=pytest.mark.slow)], ids="{} scenes".format)
 def trials(request: pytest.FixtureRequest, tabletop: Tabletop) -> dict[str, list[Trial]]:
-    """A object put into every region, and onto the table elsewhere, in scenes that were measured with noise."""
+    """An object put into every region, and onto the table elsewhere, in scenes that were measured with noise."""
     found: dict[str, list[Trial]] = {"behind": [], "inside": [], "elsewhere": []}
     for seed in range(request.param):
         rng = np.random.default_rng(seed)

@@ -11,6 +11,10 @@ from typing import Any
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonQuestion, Proposal
 
 
+_RECORDED_AS = {"image": "picture"}
+"""Fields that the record has under another name; it is read by other programs."""
+
+
 def named(decision: Decision) -> dict[str, Any]:
     """What a decision names, and who."""
     return {
@@ -30,7 +34,7 @@ def content_of(item: Proposal | PersonQuestion) -> dict[str, Any]:
         if isinstance(value, float) and not math.isfinite(value):
             return str(value)  # JSON has no such number
         if isinstance(value, dict):
-            return {key: plain(part) for key, part in value.items()}
+            return {_RECORDED_AS.get(key, key): plain(part) for key, part in value.items()}
         if isinstance(value, (tuple, list)):
             return [plain(part) for part in value]
         return value

@@ -225,9 +225,9 @@ def media_type(image: bytes | None) -> str | None:
     name = next((n for start, n in _MEDIA if isinstance(image, bytes) and image.startswith(start)), None)
     if name is None:
         expected, repair = "bytes of a PNG or JPEG file", "encode it, for example by cv2.imencode"
-        raise InputError("picture", "other data", expected, repair)
+        raise InputError("image", "other data", expected, repair)
     if len(image) > _LARGEST_IMAGE:
-        raise InputError("picture", f"{len(image)} bytes", f"up to {_LARGEST_IMAGE}", "send a smaller picture")
+        raise InputError("image", f"{len(image)} bytes", f"up to {_LARGEST_IMAGE}", "send a smaller image")
     return name
 
 

@@ -47,7 +47,7 @@ class BoxObstacle:
 
 @dataclass(frozen=True, eq=False)
 class HeldBox:
-    """A object between the fingers; a box of the same id is left out of the scene while it is held.
+    """An object between the fingers; a box of the same id is left out of the scene while it is held.
 
     Args:
         id: its name.

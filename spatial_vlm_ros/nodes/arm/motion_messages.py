@@ -117,7 +117,7 @@ def scene_diff(
 def attached_box(
     name: str, link: str, link_T_box: Array, size: Vector3, touch_links: Sequence[str]
 ) -> AttachedCollisionObject:
-    """A object held at a link."""
+    """An object held at a link."""
     return AttachedCollisionObject(
         link_name=link, object=box_object(name, link, link_T_box, size), touch_links=list(touch_links)
     )

@@ -155,13 +155,17 @@ def load(model: str = "", score: str = "0.3", masks: str = "yes", threads: str =
     least, number = _number("score", score, 0.0, 1.0), _number("threads", threads, 0, _MOST_THREADS)
     if masks not in ("yes", "no"):
         raise InputError("option masks", repr(masks), "yes or no", "correct the option")
-    folder = Path(model).expanduser() if model else _shipped()
+    folder = Path(model).expanduser() if model else shipped()
     spec = read_spec(folder)
     return CompactGrounder(_session(folder / ONNX_FILE, int(number)), spec, least, masks == "yes")
 
 
-def _shipped() -> Path:
-    """The folder of the shipped model: the checkout's, else that of an overlay, else that of this environment."""
+def shipped() -> Path:
+    """The folder of the shipped model: the checkout's, else that of an overlay, else that of this environment.
+
+    Raises:
+        ModelError: none of them has it.
+    """
     prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sysconfig.get_path("data")]
     tried = [Path(__file__).resolve().parents[3], *(Path(p) / "share" / "spatial_vlm_ros" for p in prefixes)]
     for place in tried:

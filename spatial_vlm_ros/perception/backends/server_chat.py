@@ -83,7 +83,7 @@ class ChatPrompt:
 
 @dataclass(frozen=True)
 class SentImage:
-    """A image as it is sent: a data URL and its (width, height), pixels."""
+    """An image as it is sent: a data URL and its (width, height), pixels."""
 
     url: str
     size: tuple[int, int]

@@ -107,12 +107,12 @@ class Judge:
         self._start = {id_: self._pose(id_, data) for id_ in self._ids}
 
     def displaced(self, id_: str, data: Any) -> None:
-        """A object was put elsewhere by hand: it is judged from there."""
+        """An object was put elsewhere by hand: it is judged from there."""
         self._start[id_] = self._pose(id_, data)
         self._still[self._ids.index(id_)] = 0.0
 
     def removed(self, id_: str) -> None:
-        """A object was taken away by hand."""
+        """An object was taken away by hand."""
         self._gone.add(id_)
 
     def all_still(self, seconds: float) -> bool:

@@ -134,7 +134,7 @@ def learnt_numbers(sample: LabelledImage) -> frozenset[int]:
 
 
 def fitted(sample: LabelledImage, size: tuple[int, int]) -> LabelledImage:
-    """A image and its instance numbers in another size of the same shape; the same where it has that size."""
+    """An image and its instance numbers in another size of the same shape; the same where it has that size."""
     height, width = sample.numbers.shape
     if (width, height) == size:
         return sample

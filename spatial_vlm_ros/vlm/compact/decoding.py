@@ -47,7 +47,7 @@ class RawOutput:
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """A object found under one phrase.
+    """An object found under one phrase.
 
     Args:
         phrase: number of the phrase.

@@ -37,7 +37,7 @@ class PhraseDetections:
 
 
 Detector = Callable[[Rgb, Sequence[str]], Sequence[PhraseDetections]]
-"""A image and phrases → an answer for each phrase."""
+"""An image and phrases → an answer for each phrase."""
 
 
 @dataclass(frozen=True)

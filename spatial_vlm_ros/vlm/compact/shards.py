@@ -43,7 +43,7 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """A image and what is in it.
+    """An image and what is in it.
 
     Args:
         rgb: (H, W, 3) uint8.

@@ -48,7 +48,7 @@ def attention_image(rgb: Rgb, weights: npt.NDArray[np.floating], share: float = 
 
 
 def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
-    """A image, and beside it where the last token looks in the first, middle and last third of the layers.
+    """An image, and beside it where the last token looks in the first, middle and last third of the layers.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -105,7 +105,7 @@ def _spread(examined: Sequence[Examined], most: int) -> list[Examined]:
 
 
 def _headed(rgb: Rgb, *lines: str) -> Rgb:
-    """A image of _SIDE pixels' height below lines of text, with a margin."""
+    """An image of _SIDE pixels' height below lines of text, with a margin."""
     width = round(rgb.shape[1] * _SIDE / rgb.shape[0])
     tile = np.full((_SIDE + _HEAD + _MARK, width + 2 * _MARK, 3), 255, np.uint8)
     tile[_HEAD : _HEAD + _SIDE, _MARK:-_MARK] = cv2.resize(rgb, (width, _SIDE), interpolation=cv2.INTER_AREA)

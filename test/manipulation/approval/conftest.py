@@ -69,7 +69,7 @@ class Office:
                 Candidate("d3", "chick", 0.05, (ClauseMeasurement("behind", ("d2",), -0.18, ClauseState.FAILS, 0.01),)),
             ),
             "warnings": ("the box stands 3 cm from the way",),
-            "picture": png(),
+            "image": png(),
             "preview": Preview(
                 "panda_link0",
                 (Phase("approach", 2.5), Phase("grasp", 1.0), Phase("lift", 1.5)),
@@ -85,7 +85,7 @@ class Office:
             "sentence": "the chick",
             "text": "Which chick: the bonnet one or the ribbon one?",
             "answers": ("the bonnet one", "the ribbon one"),
-            "picture": png(),
+            "image": png(),
         }
         return PersonQuestion(**(fields | changed))
 

@@ -472,7 +472,7 @@ def test_a_malformed_decision_is_refused_by_the_name_of_its_field(office: Any, f
         ("expires_after", 0),
         ("expires_after", float("nan")),
         ("expires_after", 1e9),
-        ("picture", b"GIF89a"),
+        ("image", b"GIF89a"),
         ("candidates", ("d1",)),
         ("preview", "fast"),
     ],

@@ -73,7 +73,7 @@ def test_from_images_to_a_model_that_answers(tmp_path: Path) -> None:
     assert '{"scored on": "validation", "mAP@50": ' in done.output
     figures = json.loads((out / "figures.json").read_text())
     assert list(figures)[:3] == ["validation", "calibration", "test"]
-    assert all(0 <= figures[part]["map50"] <= 1 and figures[part]["objects"] for part in ("validation", "test"))
+    assert all(0 <= figures[part]["map50"] <= 1 and figures[part]["things"] for part in ("validation", "test"))
     config = json.loads((out / "model" / "config.json").read_text())
     assert config["names"]["bird"] == ["chick"]
     assert (config["width"], config["height"]) == (336, 256)
