@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from spatial_vlm_ros.sim.tabletop import Body
 
-SCENES = 70
+SAMPLE, SWEEP = 24, 70  # scenes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,32 +34,40 @@ class Part:
         return abs(self.measured - self.true)
 
 
-@pytest.fixture(scope="module", params=["exact", "noisy"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        *(("exact", SAMPLE), ("noisy", SAMPLE)),
+        *(pytest.param((depth, SWEEP), marks=pytest.mark.slow) for depth in ("exact", "noisy")),
+    ],
+    ids=lambda case: f"{case[0]}, {case[1]} scenes",
+)
 def parts(request: pytest.FixtureRequest, tabletop: Tabletop) -> list[Part]:
     found = []
-    for seed in range(SCENES):
+    depth, scenes = request.param
+    for seed in range(scenes):
         rng = np.random.default_rng(1000 + seed)
         world = random_tabletop(rng, int(rng.integers(5, 9)), gap=0.0)
         seen = tabletop.see(*world.bodies, eye=tabletop.pitched(float(rng.uniform(15, 45)), 1.0))
-        frame = noisy(seen.frame, rng) if request.param == "noisy" else seen.frame
+        frame = noisy(seen.frame, rng) if depth == "noisy" else seen.frame
         for obj in tabletop.lift(seen, frame=frame).objects:
             if obj.depth_problem is None:
                 where = f"seed {1000 + seed} {obj.id} {obj.detection.label}"
                 found.append(Part(where, obj.visible_fraction, seen.visible_fraction[obj.id]))
+    assert len(found) >= 4 * scenes
     return found
 
 
 def test_visible_parts_are_those_of_the_truth(parts: list[Part]) -> None:
     errors = np.array([part.error for part in parts])
     worst = sorted(parts, key=lambda part: -part.error)[:5]
-    assert len(parts) >= 300
     assert np.median(errors) < 0.01
     assert np.quantile(errors, 0.95) < 0.15, worst
 
 
 def test_what_is_mostly_hidden_is_called_so(parts: list[Part]) -> None:
     hidden = [part for part in parts if part.true < 0.5]
-    assert len(hidden) >= 10
+    assert len(hidden) >= len(parts) // 30
     assert np.median([part.error for part in hidden]) < 0.15, hidden
     assert np.mean([part.measured < 0.6 for part in hidden]) >= 0.7, hidden
 

@@ -10,6 +10,7 @@ import pytest
 from scipy.spatial import ConvexHull
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.sim import settled as settling
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import KINDS, make
@@ -97,7 +98,10 @@ def test_kinds_number_and_frame_can_be_chosen() -> None:
         ({"seed": 0, "objects": 60, "kinds": ("plate",)}, InputError, "ask for fewer"),
     ],
 )
-def test_worlds_that_cannot_be_made_are_refused(options: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_worlds_that_cannot_be_made_are_refused(
+    options: dict[str, Any], error: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "_ATTEMPTS", 2)
     with pytest.raises(error, match=words):
         settled_tabletop(**options)
 

@@ -24,7 +24,6 @@ from spatial_vlm_ros.types import HiddenRegion, NounPhrase
 if TYPE_CHECKING:
     from conftest import Tabletop
 
-SCENES = 100
 HIDDEN = 0.1  # part of an object that may be seen where it is called hidden
 
 
@@ -82,11 +81,11 @@ class Trial:
     visible: float
 
 
-@pytest.fixture(scope="module")
-def trials(tabletop: Tabletop) -> dict[str, list[Trial]]:
+@pytest.fixture(scope="module", params=[20, pytest.param(100, marks=pytest.mark.slow)], ids="{} scenes".format)
+def trials(request: pytest.FixtureRequest, tabletop: Tabletop) -> dict[str, list[Trial]]:
     """An object put into every region, and onto the table elsewhere, in scenes that were measured with noise."""
     found: dict[str, list[Trial]] = {"behind": [], "inside": [], "elsewhere": []}
-    for seed in range(SCENES):
+    for seed in range(request.param):
         rng = np.random.default_rng(seed)
         world = random_tabletop(rng, int(rng.integers(3, 8)))
         pitch = float(rng.uniform(20, 50))
@@ -97,6 +96,8 @@ def trials(tabletop: Tabletop) -> dict[str, list[Trial]]:
         for kind, body in (*placed(regions, seen, world, obj, rng), *elsewhere(regions, seen, world, obj, rng)):
             where = f"seed {seed}, {kind}: {np.round(body.position, 3)} {np.round(obj.size, 3)}"
             found[kind].append(Trial(where, visible_part(seen, body)))
+    least = {"behind": 2.0, "inside": 0.15, "elsewhere": 5.0}  # of a scene
+    assert all(len(found[kind]) >= share * request.param for kind, share in least.items())
     return found
 
 
@@ -139,19 +140,16 @@ def wrong(trials: Sequence[Trial], *, hidden: bool) -> list[str]:
 
 def test_what_stands_in_a_region_behind_objects_is_hidden(trials: dict[str, list[Trial]]) -> None:
     errors = wrong(trials["behind"], hidden=True)
-    assert len(trials["behind"]) >= 200
     assert len(errors) <= 0.05 * len(trials["behind"]), "\n".join(errors)
 
 
 def test_what_stands_in_an_open_object_that_hides_it_is_hidden(trials: dict[str, list[Trial]]) -> None:
     errors = wrong(trials["inside"], hidden=True)
-    assert len(trials["inside"]) >= 15
     assert len(errors) <= 0.05 * len(trials["inside"]), "\n".join(errors)
 
 
 def test_what_stands_in_no_region_is_seen(trials: dict[str, list[Trial]]) -> None:
     errors = wrong(trials["elsewhere"], hidden=False)
-    assert len(trials["elsewhere"]) >= 500
     assert len(errors) <= 0.01 * len(trials["elsewhere"]), "\n".join(errors)
 
 

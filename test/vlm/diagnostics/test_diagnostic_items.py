@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -21,12 +22,15 @@ from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 from spatial_vlm_ros.vlm.diagnostics.tabletop_drawing import DrawnObject
 
-ITEMS = draw_items(Amount(absolute=60, relative=30, depth=6, seed=3))
-"""Every side with every naming and number of shapes."""
+
+@functools.cache
+def items() -> list[ProbeItem]:
+    """Every side with every naming and number of shapes."""
+    return draw_items(Amount(absolute=60, relative=30, depth=6, seed=3))
 
 
 def of_kind(kind: str) -> list[ProbeItem]:
-    return [item for item in ITEMS if item.kind == kind]
+    return [item for item in items() if item.kind == kind]
 
 
 def exact(rgb: np.ndarray) -> dict[str, tuple[float, float]]:
@@ -146,12 +150,12 @@ def test_truth_of_depth_is_the_distance_of_the_objects(monkeypatch: pytest.Monke
 
 def test_each_candidate_is_the_truth_once_in_a_group_or_equally_often() -> None:
     groups = defaultdict(list)
-    for item in ITEMS:
+    for item in items():
         groups[item.group].append(item)
-    for items in groups.values():
-        assert len({(item.plain.question, item.plain.choices, item.paraphrase) for item in items}) == 1
-        counts = Counter(item.truth for item in items)
-        assert set(counts) == set(items[0].plain.choices)
+    for alike in groups.values():
+        assert len({(item.plain.question, item.plain.choices, item.paraphrase) for item in alike}) == 1
+        counts = Counter(item.truth for item in alike)
+        assert set(counts) == set(alike[0].plain.choices)
         assert len(set(counts.values())) == 1
 
 
