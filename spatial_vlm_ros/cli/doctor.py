@@ -14,7 +14,7 @@ from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, config_option, 
 from spatial_vlm_ros.errors import FileError, InputError
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.evaluation.doctor import Finding
+    from spatial_vlm_ros.evaluation.frame_doctor import Finding
     from spatial_vlm_ros.parameters import Settings
 
 
@@ -45,7 +45,7 @@ def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str
     import dataclasses
 
     from spatial_vlm_ros.evaluation import terminal
-    from spatial_vlm_ros.evaluation.doctor import Severity
+    from spatial_vlm_ros.evaluation.frame_doctor import Severity
 
     if ros_args and ros_args[0] != "--ros-args":
         raise click.UsageError(f"no such option: {ros_args[0]}; what is for ROS comes after --ros-args")
@@ -73,7 +73,7 @@ def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str
 
 
 def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> list[Finding]:
-    from spatial_vlm_ros.evaluation.doctor import Finding, Severity, examine
+    from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity, examine
     from spatial_vlm_ros.evaluation.frame_folder import load_frame
 
     try:

@@ -108,7 +108,7 @@ class BagWriter:
         """Write one message.
 
         Args:
-            role: what it is, see streams.intake.
+            role: what it is, see streams.frame_assembler.
             message: made by `composer`.
             log_ns: when it is sent, nanoseconds.
             type_: where it is another than the role's usual one.

@@ -12,7 +12,7 @@ import numpy as np
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, TransformUnavailableError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
-from spatial_vlm_ros.evaluation.doctor import Finding, Severity, examine
+from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity, examine
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.frame_assembler import (
@@ -63,7 +63,7 @@ class StreamDoctor:
         self._detections = Stream(2)
 
     def add(self, role: str, message: Any, now_ns: int) -> None:
-        """Take in a message of a role of streams.intake."""
+        """Take in a message of a role of streams.frame_assembler."""
         if role in self._lags:
             self._lags[role].append((now_ns - stamp_of(message)) / SECOND)
             self._arrivals[role] = (self._arrivals.get(role, (now_ns,))[0], now_ns)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from spatial_vlm_ros.evaluation.doctor import Finding
+from spatial_vlm_ros.evaluation.frame_doctor import Finding
 from spatial_vlm_ros.output.terminal import new_console, shown
 
 if TYPE_CHECKING:

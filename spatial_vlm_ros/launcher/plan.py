@@ -178,7 +178,7 @@ def _walk(description: stand_in.LaunchDescription, context: stand_in.LaunchConte
         elif isinstance(entity, stand_in.Node):
             processes.append(_process(entity, context.environment))
         else:
-            raise InputError("launch file", type(entity).__name__, "an action that the starter knows", "extend it")
+            raise InputError("launch file", type(entity).__name__, "an action that the launcher knows", "extend it")
 
 
 def _settle(declared: stand_in.DeclareLaunchArgument, values: dict[str, str]) -> None:

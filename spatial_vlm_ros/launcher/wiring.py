@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the launch files need beside launch itself: camera presets, parameters from words, the transport's profile.
 
-Plain data in, plain data out; imports neither launch nor rclpy, so that it serves `ros2 launch` and the starter alike.
+Plain data in, plain data out; imports neither launch nor rclpy, so that it serves `ros2 launch` and the launcher alike.
 """
 
 from __future__ import annotations

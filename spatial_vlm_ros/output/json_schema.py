@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON of queries and resolutions, and its schema: both made from the dataclasses in types.py, from nothing else.
+"""JSON of queries and resolutions, and its schema: both made from the dataclasses in `types/`, from nothing else.
 
 Writing needs the standard library alone, so that a node can do it on every robot; reading and schemas need msgspec.
 """

@@ -14,7 +14,7 @@ from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.spatial.colours import colour_family, near_families
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
-from spatial_vlm_ros.spatial.order import SIZE_WORDS
+from spatial_vlm_ros.spatial.superlatives import SIZE_WORDS
 from spatial_vlm_ros.types import Detection, SceneObject
 
 YES, NEAR, UNKNOWN, NO = 0.97, 0.4, 0.5, 0.02

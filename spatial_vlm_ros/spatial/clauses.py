@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
@@ -213,9 +213,9 @@ def by_distance(asked: Asked, member: Array) -> ClauseBelief:
         row = int(np.argmax(anchor.weight))
         distance = np.linalg.norm(layout.centre - layout.centre[row], axis=1)
         sigma = np.hypot(layout.sigma, asked.config.relation.size_blur * layout.reach)
-        key = order.Key(distance if COMPARED[name] else -distance, sigma)
+        key = superlatives.Key(distance if COMPARED[name] else -distance, sigma)
         itself = np.arange(len(member)) == row
-        likelihood, out.margin = order.place_in_order(key, np.where(itself, 0.0, member), 1)
+        likelihood, out.margin = superlatives.place_in_order(key, np.where(itself, 0.0, member), 1)
         likelihood = np.clip(1.0 - likelihood if asked.clause.negated else likelihood, FLOOR, 1.0)
         out.margin = -out.margin if asked.clause.negated else out.margin
         out.likelihood = np.where(itself, FLOOR, likelihood)

@@ -19,7 +19,7 @@ from spatial_vlm_ros.errors import FrameUndefinedError, InputError, NotUnderstoo
 from spatial_vlm_ros.language.dialogue import parse_answer
 from spatial_vlm_ros.language.inflection import plural
 from spatial_vlm_ros.language.lexicon import ORDINALS
-from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.attributes import NO, YES, attribute_likelihood, colour_shares
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
@@ -193,32 +193,33 @@ class Describer:
         few, two = len(self.rows) <= 3, len(self.rows) == 2
         for kind, pair in PAIRS:
             for word, of_two, of_more in pair:
-                key = order.key_of(word, self.layout, self._onlooker)
-                fits = order.place_in_order(key, self.members, 1)[0][self.rows]
+                key = superlatives.key_of(word, self.layout, self._onlooker)
+                fits = superlatives.place_in_order(key, self.members, 1)[0][self.rows]
                 meaning = (NounPhrase(GENERIC, superlative=word),)
                 short = few if kind == "across" else two  # of three: the left, the middle, the right one
                 yield Description(kind, of_two if short else of_more, _BEFORE, meaning, fits, self._gap(key))
         if len(self.rows) == 3:
-            key = order.key_of("leftmost", self.layout, self._onlooker)
-            fits = order.in_the_middle(key, self.members)[0][self.rows]
-            yield Description("across", order.MIDDLE, _BEFORE, (NounPhrase(GENERIC, superlative=order.MIDDLE),), fits,
-                              self._gap(key))  # fmt: skip
+            key = superlatives.key_of("leftmost", self.layout, self._onlooker)
+            fits = superlatives.in_the_middle(key, self.members)[0][self.rows]
+            word = superlatives.MIDDLE
+            meaning = (NounPhrase(GENERIC, superlative=word),)
+            yield Description("across", word, _BEFORE, meaning, fits, self._gap(key))
 
     def counted(self, side: str, words: str) -> list[Description]:
         """The place of each object in the order, one description for each place, first to last."""
         if self._onlooker is None:
             return []
-        key = order.key_of(order.ORDINAL_SIDES[side], self.layout, self._onlooker)
+        key = superlatives.key_of(superlatives.ORDINAL_SIDES[side], self.layout, self._onlooker)
         found = []
         places = int(np.count_nonzero(self.members > _MEMBER))
         for n in range(1, places + 1) if places <= _MOST_COUNTED else ():
-            fits = order.place_in_order(key, self.members, n)[0][self.rows]
+            fits = superlatives.place_in_order(key, self.members, n)[0][self.rows]
             if fits.max() > 1.0 - CLEAR:
                 meaning: tuple[NounPhrase, ...] = (NounPhrase(GENERIC, ordinal=Ordinal(n, side)),)
                 found.append(Description("count", f"{ordinal(n)} {words}", _BEFORE, meaning, fits, self._gap(key)))
         return found
 
-    def _gap(self, key: order.Key) -> float:
+    def _gap(self, key: superlatives.Key) -> float:
         """Least difference between two neighbours in an order, metres."""
         values = np.sort(key.value[self.rows])
         gap = float(np.diff(values).min()) if len(values) > 1 else 0.0

@@ -15,7 +15,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.spatial import clauses, order, regions
+from spatial_vlm_ros.spatial import clauses, regions, superlatives
 from spatial_vlm_ros.spatial.attributes import NO, UNKNOWN, YES, attribute_likelihood, is_comparison
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
@@ -105,8 +105,8 @@ class PhraseScorer:
         """Sizes of a single object, compared within the set that the other words leave."""
         for word in phrase.attributes:
             if self._compares(word, phrase):
-                key = order.size_key(word, self.layout, self._view(FrameOfReference.VIEWER))
-                likelihood, margin = order.place_in_order(key, member, 1)
+                key = superlatives.size_key(word, self.layout, self._view(FrameOfReference.VIEWER))
+                likelihood, margin = superlatives.place_in_order(key, member, 1)
                 likelihood = np.clip(likelihood, FLOOR, 1.0)
                 nobody = np.empty((len(member), 0), np.intp)
                 yield ClauseBelief(word, False, margin, likelihood, likelihood, nobody, is_order=True)
@@ -172,7 +172,7 @@ class PhraseScorer:
 
     def _named_by_place(self, word: str, member: Array) -> Array | None:
         """(N,) by labels that say the place themselves ("middle drawer"); None where no member's label does."""
-        said = order.PLACE_WORDS.get(word, frozenset())
+        said = superlatives.PLACE_WORDS.get(word, frozenset())
         labels = [o.detection.label.lower().split() for o in self.layout.scene.objects]
         has = np.array([bool(said.intersection(words)) for words in labels], np.bool_)
         return np.where(has, YES, NO) if (has & (member > clauses.NEGLIGIBLE)).any() else None
@@ -180,7 +180,7 @@ class PhraseScorer:
     def _order(self, phrase: NounPhrase, member: Array) -> ClauseBelief | None:
         """The superlative or ordinal, over the set that the other words leave."""
         if phrase.ordinal is not None:
-            word, n = order.ORDINAL_SIDES[phrase.ordinal.from_], phrase.ordinal.n
+            word, n = superlatives.ORDINAL_SIDES[phrase.ordinal.from_], phrase.ordinal.n
             name = f"number {n} from the {phrase.ordinal.from_}"
         elif phrase.superlative is not None:
             word, n, name = phrase.superlative, 1, phrase.superlative
@@ -190,15 +190,15 @@ class PhraseScorer:
         if named is not None:
             nobody = np.empty((len(member), 0), np.intp)
             return ClauseBelief(name, False, np.full(len(member), np.nan), named, named, nobody, is_order=True)
-        view = self.view_for(phrase.frame, word in order.FRAME_DEPENDENT)
+        view = self.view_for(phrase.frame, word in superlatives.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
-        if word == order.MIDDLE:
-            likelihood, margin = order.in_the_middle(order.key_of("leftmost", self.layout, view), member)
+        if word == superlatives.MIDDLE:
+            likelihood, margin = superlatives.in_the_middle(superlatives.key_of("leftmost", self.layout, view), member)
         else:
-            key = order.key_of(word, self.layout, view)
-            likelihood, margin = order.place_in_order(key, member, n)
+            key = superlatives.key_of(word, self.layout, view)
+            likelihood, margin = superlatives.place_in_order(key, member, n)
             for further in range(n + 1, n + places):  # "the two leftmost mugs": the first place, or the second
-                likelihood = likelihood + order.place_in_order(key, member, further)[0]
+                likelihood = likelihood + superlatives.place_in_order(key, member, further)[0]
         likelihood = np.clip(likelihood, FLOOR, 1.0)
         nobody = np.empty((len(member), 0), np.intp)
         return ClauseBelief(name, False, margin, likelihood, likelihood, nobody, is_order=True, place=places)

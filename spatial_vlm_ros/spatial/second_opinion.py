@@ -20,7 +20,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.language import describe
-from spatial_vlm_ros.spatial import order, wording
+from spatial_vlm_ros.spatial import superlatives, wording
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, other_frames, usable
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import FLOOR, calibrated, state_of
@@ -147,9 +147,9 @@ def _keys(phrase: NounPhrase, default: FrameOfReference) -> Iterator[str]:
             yield from _keys(anchor, default)
     word, name = phrase.superlative, phrase.superlative
     if phrase.ordinal is not None:
-        word, name = order.ORDINAL_SIDES[phrase.ordinal.from_], f"n-th from the {phrase.ordinal.from_}"
+        word, name = superlatives.ORDINAL_SIDES[phrase.ordinal.from_], f"n-th from the {phrase.ordinal.from_}"
     if word is not None and name is not None:
-        yield _with_tags(name, phrase.frame or default, word in order.FRAME_DEPENDENT, stated=False)
+        yield _with_tags(name, phrase.frame or default, word in superlatives.FRAME_DEPENDENT, stated=False)
 
 
 def _key_of(clause: RelationClause, default: FrameOfReference) -> str:
@@ -178,8 +178,8 @@ def _stated(phrase: NounPhrase, default: FrameOfReference) -> NounPhrase:
         frame = clause.frame or (default if relation is not None and relation.framed else None)
         anchors = tuple(_stated(anchor, default) for anchor in clause.anchors)
         clauses.append(dataclasses.replace(clause, frame=frame, anchors=anchors))
-    word = order.ORDINAL_SIDES[phrase.ordinal.from_] if phrase.ordinal is not None else phrase.superlative
-    own = phrase.frame or (default if word in order.FRAME_DEPENDENT else None)
+    word = superlatives.ORDINAL_SIDES[phrase.ordinal.from_] if phrase.ordinal is not None else phrase.superlative
+    own = phrase.frame or (default if word in superlatives.FRAME_DEPENDENT else None)
     return dataclasses.replace(phrase, frame=own, relations=tuple(clauses))
 
 

@@ -7,7 +7,7 @@ import copy
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import plugged
-from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.clauses import COMPARED, OTHER_THAN
 from spatial_vlm_ros.spatial.regions import is_person
 from spatial_vlm_ros.spatial.relations import RELATIONS
@@ -45,11 +45,13 @@ def _check_destination(query: SpatialQuery, destination: Destination) -> None:
 def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
     if is_person(phrase):
         raise _refusal(query, f"where '{phrase.category}' is cannot be measured", "relate it to a thing that is seen")
-    if phrase.superlative is not None and phrase.superlative not in (*order.KEYS, order.MIDDLE):
-        raise _refusal(query, f"superlative '{phrase.superlative}' is not known", "known are " + ", ".join(order.KEYS))
-    if phrase.ordinal is not None and phrase.ordinal.from_ not in order.ORDINAL_SIDES:
+    if phrase.superlative is not None and phrase.superlative not in (*superlatives.KEYS, superlatives.MIDDLE):
+        raise _refusal(
+            query, f"superlative '{phrase.superlative}' is not known", "known are " + ", ".join(superlatives.KEYS)
+        )
+    if phrase.ordinal is not None and phrase.ordinal.from_ not in superlatives.ORDINAL_SIDES:
         raise _refusal(query, f"counting from '{phrase.ordinal.from_}' is not known",
-                       "known are " + ", ".join(order.ORDINAL_SIDES))  # fmt: skip
+                       "known are " + ", ".join(superlatives.ORDINAL_SIDES))  # fmt: skip
     for clause in phrase.relations:
         _check_clause(query, clause)
         for anchor in clause.anchors:

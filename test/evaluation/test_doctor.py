@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros import Detection, PinholeCamera, RgbdFrame
-from spatial_vlm_ros.evaluation.doctor import Finding, Severity, examine
+from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity, examine
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("rosbags")
 
 from rosbags.typesys import Stores, get_typestore
 
-from spatial_vlm_ros.evaluation.doctor import Finding, Severity
+from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.evaluation.stream_doctor import StreamDoctor
 from spatial_vlm_ros.parameters import Settings, StreamConfig
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame

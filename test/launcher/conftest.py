@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live graph of test/nodes, and the starter as a process of its own."""
+"""The live graph of test/nodes, and the launcher as a process of its own."""
 
 from __future__ import annotations
 

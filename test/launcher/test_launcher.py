@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The starter with real processes: they come up, answer, and none is left, whatever happens."""
+"""The launcher with real processes: they come up, answer, and none is left, whatever happens."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ while True:
 
 
 def programs(*entries: tuple[str, str] | tuple[str, str, bool]) -> tuple[str, str]:
-    """A starter of small Python programs: name, text, and whether the others end with it."""
+    """A launcher of small Python programs: name, text, and whether the others end with it."""
     return "-c", DRIVER.format(programs=[entry if len(entry) == 3 else (*entry, True) for entry in entries])
 
 
@@ -109,7 +109,7 @@ def test_a_robots_resolver_listens_to_its_camera_in_its_namespace(up: ANY, graph
     assert robot.ends() == 0, robot.output
 
 
-def test_no_node_is_left_when_the_starter_is_killed(up: ANY) -> None:
+def test_no_node_is_left_when_the_launcher_is_killed(up: ANY) -> None:
     robot = up("spatial_vlm")
     robot.says("resolver is active")
     children = robot.children()

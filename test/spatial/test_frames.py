@@ -12,7 +12,7 @@ import pytest
 from relation_scenes import LIMITS, VIEWER, lay, margins, rotation, seen_by_another_camera, with_front
 
 from spatial_vlm_ros.errors import FrameUndefinedError
-from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.viewpoint import is_own_sided
 from spatial_vlm_ros.types import FrameOfReference, Scene, Transform
 
@@ -81,9 +81,9 @@ def test_in_the_world_orders_go_along_its_axes(ground: Ground, obj: MakeThing) -
     objects = (obj(0.6, -0.25), obj(2.0, -0.3), obj(1.0, 0.0))
     layout = lay(ground.scene(objects, base_T_camera=ground.looking_from(0.0, 0.0, 0.0)), WORLD_LIMITS)
     view = layout.viewpoint(WORLD)
-    assert np.argmin(order.key_of("leftmost", layout, view).value) == 1
-    assert np.argmin(order.key_of("nearest", layout, view).value) == 0
-    assert order.key_of("nearest", layout, view).value[1] == pytest.approx(2.0, abs=1e-6)
+    assert np.argmin(superlatives.key_of("leftmost", layout, view).value) == 1
+    assert np.argmin(superlatives.key_of("nearest", layout, view).value) == 0
+    assert superlatives.key_of("nearest", layout, view).value[1] == pytest.approx(2.0, abs=1e-6)
 
 
 @pytest.mark.parametrize(("defined", "has_base"), [(False, True), (True, False)])
@@ -139,7 +139,7 @@ def test_an_order_has_no_object_to_look_from(ground: Ground, obj: MakeThing) -> 
     layout = lay(with_front(ground.scene((obj(1.0, 0.0), obj(1.2, 0.0))), 0, -1.0, 0.0))
     for word in ("leftmost", "nearest"):
         with pytest.raises(FrameUndefinedError, match="order"):
-            order.key_of(word, layout, layout.viewpoint(OBJECT))
+            superlatives.key_of(word, layout, layout.viewpoint(OBJECT))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_straight_down_a_side_of_the_image_can_be_ahead(
 def test_straight_down_orders_go_along_the_image(ground: Ground, obj: MakeThing) -> None:
     objects = (obj(0.3, 0.1), obj(-0.3, -0.2), obj(0.0, 0.2))
     layout = lay(ground.scene(objects, pitch_deg=90.0))
-    assert order.key_of("leftmost", layout, layout.viewpoint(VIEWER)).value == pytest.approx([0.1, -0.2, 0.2])
+    assert superlatives.key_of("leftmost", layout, layout.viewpoint(VIEWER)).value == pytest.approx([0.1, -0.2, 0.2])
 
 
 @pytest.mark.parametrize("relation", ["behind", "at the front of", "at the back of", "on the other side of"])

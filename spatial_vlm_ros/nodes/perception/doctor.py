@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from spatial_vlm_interfaces.msg import DetectionArray
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.evaluation.doctor import Finding, Severity
+from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.evaluation.stream_doctor import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.nodes import messages, qos

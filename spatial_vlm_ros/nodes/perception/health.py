@@ -70,7 +70,7 @@ class Health:
         values: dict[str, Any] = {}
         for role, stream in assembler.streams.items():
             received, missed = self._counts.get(role, (0, 0))
-            if stream.received < received:  # another intake, since a parameter was changed
+            if stream.received < received:  # another assembler, since a parameter was changed
                 received = missed = 0
             self._counts[role] = (stream.received, stream.missed)
             fresh, lost = stream.received - received, stream.missed - missed

@@ -95,11 +95,11 @@ class RequestOutcome:
 
 
 class RequestQueue:
-    """Serves requests from the frames of an intake.
+    """Serves requests from the frames of an assembler.
 
     Args:
         settings: everything.
-        intake: where frames come from.
+        assembler: where frames come from.
         grounder: finds objects, or None where detections come with the frames.
         now: the node's time, nanoseconds.
         wake: runs a function on the executor's thread, callable from any thread.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.relations.pairs import Measure, Measured, Pairs
 
 COMPARATIVES = {
@@ -28,7 +28,7 @@ def compared(superlative: str) -> Measure:
     """The relation of having more of what a superlative compares."""
 
     def measure(pairs: Pairs) -> Measured:
-        key = order.key_of(superlative, pairs.layout, pairs.view)  # smallest first
+        key = superlatives.key_of(superlative, pairs.layout, pairs.view)  # smallest first
         margin = -pairs.difference(key.value, key.value)
         return margin, np.hypot(key.sigma[pairs.targets, None], key.sigma[pairs.anchors])
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from spatial_vlm_ros.language import plugged
 from spatial_vlm_ros.language.plug_ins import Extended
-from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relations import (
     comparison,
@@ -166,7 +166,7 @@ _TABLE = (
     _one("facing", fronts.facing),
     _one("facing away from", fronts.facing_away_from),
     *(
-        _all(name, comparison.compared(superlative), framed=superlative in order.FRAME_DEPENDENT)
+        _all(name, comparison.compared(superlative), framed=superlative in superlatives.FRAME_DEPENDENT)
         for name, superlative in comparison.COMPARATIVES.items()
     ),
 )

@@ -8,7 +8,7 @@ keys and what the tokens hold stay. With a = softmax(l), and α_V and α_T the a
 
 the derivative of the softmax is dα_V/dφ = α_V · α_T · (g_V - g_T). Source: Qi et al. (2025), Beyond Semantics. Where
 only image keys turn, g_T is nought. Positions of several axes (time, row, column) all step together, under the scheme
-that is on the model (`remedies/positions.py`).
+that is on the model (`vlm/remedies/positions.py`).
 """
 
 from __future__ import annotations

@@ -396,9 +396,7 @@ def test_it_answers_as_before_it_was_saved(remedied: Path, trained: Answers) -> 
 
 
 @pytest.mark.parametrize("lost", [norms.NAME, "positions"])
-def test_without_a_mark_it_computes_something_else(
-    remedied: Path, trained: Answers, tmp_path: Path, lost: str
-) -> None:
+def test_without_a_mark_it_computes_something_else(remedied: Path, trained: Answers, tmp_path: Path, lost: str) -> None:
     marks = json.loads((remedied / "config.json").read_text())[FIELD]
     assert set(marks) == {norms.NAME, "positions"}
     other = noted(copied(remedied, tmp_path / "other"), {name: marks[name] for name in marks if name != lost})

@@ -30,7 +30,6 @@ from spatial_vlm_ros.vlm.diagnostics.scores import (
 from spatial_vlm_ros.vlm.diagnostics.verdicts import BlindnessFinding, findings_of, words_of
 
 
-
 @functools.cache
 def items() -> list[ProbeItem]:
     return draw_items(Amount(seed=1))
