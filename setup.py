@@ -29,7 +29,13 @@ setup(
     package_dir={"": "."},
     packages=find_packages(str(HERE), include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={
-        PACKAGE: ["py.typed", "language/*.lark", "evaluation/templates/*", "approval/templates/*", "approval/static/*"]
+        PACKAGE: [
+            "py.typed",
+            "language/*.lark",
+            "evaluation/templates/*",
+            "manipulation/approval/templates/*",
+            "manipulation/approval/static/*",
+        ]
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
@@ -110,7 +116,7 @@ setup(
         ],
         "bags": ["rosbags>=0.10"],
         "sim": ["mujoco>=3.4"],
-        # The embedded planner. pin brings NumPy 2: beside a distribution with NumPy 1, in an environment of its own.
+        # The built-in planner. pin brings NumPy 2: beside a distribution with NumPy 1, in an environment of its own.
         "arm": ["pin>=4.0", "coal>=3.0", "ompl>=2.0", "daqp>=0.11", "example-robot-data>=4.3,<4.4"],
         # Detectors and vision-language models on board.
         "vlm": ["torch>=2.5", "transformers>=5.0", "safetensors>=0.4", "pillow>=9.0", "jinja2>=3.1"],
@@ -150,7 +156,7 @@ setup(
         "bench": ["open3d-cpu>=0.19"],
     },
     entry_points={
-        "console_scripts": [f"spatial-vlm = {PACKAGE}.cli:run"],
+        "console_scripts": [f"spatial-vlm = {PACKAGE}.cli.main:run"],
         "spatial_vlm_ros.grounders": ["simulator = spatial_vlm_ros.sim.grounder:load"],
     },
     zip_safe=False,

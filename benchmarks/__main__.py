@@ -1,21 +1,153 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m benchmarks`: every benchmark in a process of its own, so that none warms or slows another."""
+"""Every benchmark in a process of its own, so that none warms or slows another.
+
+    python -m benchmarks                     all parts that `make bench` promises; --check goes to the parts of speed
+    python -m benchmarks NAME [OPTION...]    one part, as `python -m benchmarks.NAME [OPTION...]` runs it
+    python -m benchmarks --smallest [NAME]   whether they run: each at its smallest size, in a folder that is removed
+    python -m benchmarks --list              the names
+
+It ends with 0, with 1 when a part failed or, with --check, missed a target of speed, and with 2 for an unknown name.
+"""
 
 from __future__ import annotations
 
+import ast
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 
-SPEED = ("parsing", "resolving", "goals", "importing", "lifting", "live")
-ACCURACY = ("accuracy", "simulator", "constructed", "ablations", "paraphrases", "second_opinions")
+from benchmarks import RESULTS_VARIABLE
+
+USAGE = "python -m benchmarks [--check | --list | --smallest | NAME [OPTION...]]"
 
 
-def main() -> int:
-    """Run all; 1 when one could not run or, with --check, missed a target of speed."""
-    commands = [(name, *sys.argv[1:]) for name in SPEED] + [(name,) for name in ACCURACY]
-    codes = [subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *rest]).returncode for name, *rest in commands]
-    return int(any(codes))
+@dataclass(frozen=True)
+class Part:
+    """A benchmark that can be run by name.
+
+    Args:
+        smallest: options of its smallest size, at which it shows that it runs and measures nothing of worth.
+        needs: packages that it imports beside those of the package itself.
+        slow: whether it takes long at its smallest size, too: a live graph, or training.
+        package: that holds its module.
+    """
+
+    smallest: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    slow: bool = False
+    package: str = "benchmarks"
+
+
+_RESEARCH = "research.experiments"
+_ONCE = ("--repetitions", "1")
+_LIVE = ("rclpy", "spatial_vlm_interfaces", "mujoco")
+_ARM = ("pinocchio", "coal", "ompl", "daqp")
+SPEED = {
+    "parsing": Part((*_ONCE, "--n", "20")),
+    "resolving": Part(_ONCE),
+    "goals": Part(_ONCE),
+    "importing": Part(_ONCE),
+    "lifting": Part((*_ONCE, "--worlds", "1", "--masks", "3"), ("open3d",)),
+    "live": Part(("--requests", "5", "--seconds", "2"), _LIVE, slow=True),
+}
+ACCURACY = {
+    "accuracy": Part(("--seeds", "1")),
+    "simulator": Part(("--seeds", "1"), ("mujoco",)),
+    "constructed": Part(("--items", "2", "--only", "behind", "--name", "smallest"), package=_RESEARCH),
+    "ablations": Part(("--items", "2", "--only", "behind"), package=_RESEARCH),
+    "paraphrases": Part(("--n", "50"), package=_RESEARCH),
+    "second_opinions": Part(("--measured", "1", "--reported", "1", "--only", "behind"), package=_RESEARCH),
+}
+ALONE = {
+    "adaptvis": Part(("--layers", "1", "--rounds", "1"), ("torch", "transformers"), slow=True),
+    "arm_cell": Part(("--n", "1"), (*_ARM, "mujoco")),
+    "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
+    "calibrating": Part(("--items", "6", "--only", "behind"), package=_RESEARCH),
+    "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime")),
+    "builtin_planning": Part(("--n", "1"), _ARM),
+    "real_pairs": Part(("--frames", "1")),
+    "remedies": Part(("--small", "--cell", "1d-plain-last"), ("torch", "transformers"), slow=True, package=_RESEARCH),
+    "replies": Part(("--n", "100")),
+    "self_mask": Part(_ONCE, (*_ARM, "rosbags")),
+    "sentences": Part(("--n", "20")),
+    "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),
+}
+PARTS = {**SPEED, **ACCURACY, **ALONE}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is asked for.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        The exit code.
+    """
+    asked = list(arguments)
+    smallest = "--smallest" in asked
+    if smallest:
+        asked.remove("--smallest")
+    if asked == ["--list"]:
+        print(listing())
+        return 0
+    if not asked or asked == ["--check"]:
+        commands = [(name, *asked) for name in SPEED] + [(name,) for name in ACCURACY]
+    elif asked[0] in PARTS:
+        commands = [tuple(asked)]
+    else:
+        print(f"{asked[0]}: no such benchmark. Usage: {USAGE}, where NAME is one of\n{listing()}", file=sys.stderr)
+        return 2
+    if smallest:
+        commands = [(name, *PARTS[name].smallest, *rest) for name, *rest in commands]
+    codes = {name: code for name, code in zip((c[0] for c in commands), run(commands, smallest), strict=True) if code}
+    if codes:
+        ended = ", ".join(f"{name} with {code}" for name, code in codes.items())
+        print(f"{len(codes)} of {len(commands)} benchmarks failed: {ended}", file=sys.stderr)
+    return int(any(codes.values()))
+
+
+def run(commands: Sequence[Sequence[str]], smallest: bool) -> list[int]:
+    """Run parts, one after the other.
+
+    Args:
+        commands: name and options of each.
+        smallest: whether results and caches go to a folder that is removed at the end, unless the caller names one for
+            results.
+
+    Returns:
+        Their exit codes.
+    """
+    with tempfile.TemporaryDirectory() if smallest else nullcontext() as folder:
+        environment = {**os.environ}
+        if folder is not None:
+            environment["XDG_CACHE_HOME"] = folder
+            environment.setdefault(RESULTS_VARIABLE, folder)
+        return [
+            subprocess.run([sys.executable, "-m", f"{PARTS[name].package}.{name}", *rest], env=environment).returncode
+            for name, *rest in commands
+        ]
+
+
+def listing() -> str:
+    """Every name with the first line of what its file says of itself."""
+    width = max(map(len, PARTS))
+    return "\n".join(f"  {name:{width}}  {_first_line(name)}" for name in PARTS)
+
+
+def _file_of(name: str) -> Path:
+    return Path(__file__).parents[1].joinpath(*PARTS[name].package.split("."), f"{name}.py")
+
+
+def _first_line(name: str) -> str:
+    text = ast.get_docstring(ast.parse(_file_of(name).read_text(encoding="utf-8"))) or ""
+    return text.splitlines()[0]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

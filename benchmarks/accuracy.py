@@ -68,7 +68,7 @@ class View:
         return tuple(dataclasses.replace(d, mask=None) for d in self.seen.detections)
 
     def well_seen(self) -> list[Body]:
-        """Bodies that are at least 60 % in sight and inside the picture."""
+        """Bodies that are at least 60 % in sight and inside the image."""
         inside = {d.id for d in self.seen.detections if d.box_xyxy[0] > 2 and d.box_xyxy[1] > 2
                   and d.box_xyxy[2] < 637 and d.box_xyxy[3] < 477}  # fmt: skip
         return [b for b in self.world.bodies if b.id in inside and self.seen.visible_fraction[b.id] >= 0.6]
@@ -213,11 +213,11 @@ def measure(views: Sequence[View], config: ResolverConfig, show: bool = False) -
                 given.append(right)
         scene = build_scene(one.frame, one.detections, config.depth, config.lift)
         clear = {b.id for b in one.well_seen()}
-        for thing in scene.objects:
-            if thing.id in clear and thing.depth_problem is None:
-                body = one.world[thing.id]
+        for obj in scene.objects:
+            if obj.id in clear and obj.depth_problem is None:
+                body = one.world[obj.id]
                 assert one.frame.base_T_camera is not None
-                error = np.linalg.norm(one.frame.base_T_camera.apply(thing.box.centre) - np.array(body.centre))
+                error = np.linalg.norm(one.frame.base_T_camera.apply(obj.box.centre) - np.array(body.centre))
                 errors["boxes" if one.boxed else "masks"].append(1000 * float(error))
                 errors[body.label].append(1000 * float(error))
     return {
@@ -247,8 +247,8 @@ def _real_frames(config: ResolverConfig) -> dict[str, int] | None:
     for case in cases:
         if case.frame not in loaded:
             loaded[case.frame] = load_frame(FOLDER / case.frame)
-        frame, things = loaded[case.frame]
-        answer = resolver.resolve(frame, case.instruction, things)
+        frame, objects = loaded[case.frame]
+        answer = resolver.resolve(frame, case.instruction, objects)
         assert case.expect is not None
         good += answer.status is case.expect.status and case.expect.id in (None, answer.target and answer.target.id)
         posed += answer.status is Status.OK and case.expect.status is not Status.OK
@@ -289,7 +289,7 @@ def _line(name: str, result: dict) -> str:  # type: ignore[type-arg]
 
 
 def _keep(name: str, result: dict[str, object]) -> None:
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"machine": machine(), **result}, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n")
 

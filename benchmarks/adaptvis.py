@@ -49,7 +49,7 @@ def model_of(layers: int) -> Any:
 
 
 def inputs_of() -> dict[str, torch.Tensor]:
-    """A picture of noise, as many words before it as after it."""
+    """An image of noise, as many words before it as after it."""
     rng = torch.Generator().manual_seed(0)
     words = torch.randint(0, IMAGE, (1, TEXT), generator=rng)
     image = torch.full((1, GRID * GRID), IMAGE)

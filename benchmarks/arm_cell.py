@@ -2,7 +2,7 @@
 """The simulated arm: what it costs, and whether grasps that fit hold. No gate, and no perception in the grasps.
 
 `python -m benchmarks.arm_cell --n 100`: in each random world the target is taken from above where it truly stands, with
-the first of eight headings for which the embedded planner finds a way, put on the middle of the tray, and let go. What
+the first of eight headings for which the built-in planner finds a way, put on the middle of the tray, and let go. What
 became of it is what the judge says. Beside that, the resolver is asked for the world's instruction on one noisy frame
 with perfect detections. Nothing is left out.
 """
@@ -20,11 +20,11 @@ import numpy.typing as npt
 
 from benchmarks.harness import finish, option, table
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.planning.embedded.planner import Planner
-from spatial_vlm_ros.planning.embedded.request import Box, HeldBox, Motion, Request, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
+from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
-from spatial_vlm_ros.sim.arm.following import Ended, Tolerances
+from spatial_vlm_ros.sim.arm.following import Tolerances, TrajectoryOutcome
 from spatial_vlm_ros.sim.arm.judge import State
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 from spatial_vlm_ros.sim.arm.view import ArmView
@@ -34,7 +34,7 @@ from spatial_vlm_ros.sim.cameras import VGA
 WORLDS = 100
 FIRST_SEED = 1000  # tests and development use smaller ones
 TIME_LIMIT = 3.0
-GRASP, ABOVE = 0.03, 0.12  # metres above what carries it that the tip takes the thing, and from how far above it comes
+GRASP, ABOVE = 0.03, 0.12  # metres above what carries it that the tip takes the object, and from how far above it comes
 FORCE = 30.0  # N
 HEADINGS = np.arange(8) * np.pi / 8
 
@@ -49,23 +49,23 @@ def down(place: Floats, height: float, yaw: float) -> Floats:
     return pose
 
 
-def boxes_of(cell: ArmCell) -> list[Box]:
+def boxes_of(cell: ArmCell) -> list[BoxObstacle]:
     """Everything as it truly stands; 5 mm of padding."""
     scenery, under = cell.layout.scenery, np.eye(4)
     under[:3, 3] = (*scenery.table_centre, -0.02)
-    found = [Box("table", under, np.array([*scenery.table_size, 0.04]), 0.005)]
-    for thing in cell.layout.things:
-        low, high = thing.model.vertices.min(axis=0), thing.model.vertices.max(axis=0)
-        pose = cell.pose(thing.id).matrix.copy()
+    found = [BoxObstacle("table", under, np.array([*scenery.table_size, 0.04]), 0.005)]
+    for obj in cell.layout.objects:
+        low, high = obj.model.vertices.min(axis=0), obj.model.vertices.max(axis=0)
+        pose = cell.pose(obj.id).matrix.copy()
         pose[:3, 3] += pose[:3, :3] @ ((low + high) / 2)
-        found.append(Box(thing.id, pose, high - low, 0.005))
+        found.append(BoxObstacle(obj.id, pose, high - low, 0.005))
     return found
 
 
 class Run:
     """One world from beginning to end."""
 
-    def __init__(self, planner: Planner, seed: int) -> None:
+    def __init__(self, planner: BuiltinPlanner, seed: int) -> None:
         self.planner, self.seed, self.cell = planner, seed, ArmCell(layout(str(seed)))
         self.steps, self.seconds, self.worst = 0, 0.0, 0.0
 
@@ -76,10 +76,10 @@ class Run:
         self.seconds += time.process_time() - begun
         self.steps += 1
 
-    def plan(self, *segments: Segment, boxes: list[Box]) -> Motion:
+    def plan(self, *segments: Segment, boxes: list[BoxObstacle]) -> Motion:
         """From where the arm is."""
         start = self.cell.joints().position[:7]
-        return self.planner.plan(Request(start, segments, boxes, seed=self.seed, time_limit=TIME_LIMIT))
+        return self.planner.plan(MotionRequest(start, segments, boxes, seed=self.seed, time_limit=TIME_LIMIT))
 
     def follow(self, motion: Motion) -> None:
         """All trajectories of a motion."""
@@ -87,7 +87,7 @@ class Run:
         for t in motion.trajectories:
             sent = JointTrajectory(t.times, t.positions, t.velocities, t.accelerations)
             cell.follower.begin(sent, cell.time, cell.joints().position[:7], Tolerances())
-            ended: Ended | None = None
+            ended: TrajectoryOutcome | None = None
             while ended is None:
                 self.step()
                 state = cell.joints()
@@ -127,9 +127,9 @@ class Run:
         self.follow(self.plan(away, boxes=others))
         for _ in range(int(1.0 / STEP)):
             self.step()
-        return cell.judge.verdict(cell.data).things[target]
+        return cell.judge.verdict(cell.data).objects[target]
 
-    def _approach(self, place: Floats, target: str, boxes: list[Box]) -> tuple[Motion, float]:
+    def _approach(self, place: Floats, target: str, boxes: list[BoxObstacle]) -> tuple[Motion, float]:
         """The first heading that can be planned."""
         refused: SpatialVlmError | None = None
         for yaw in HEADINGS:
@@ -160,7 +160,7 @@ def seen(cell: ArmCell) -> tuple[str, float]:
 
 def main() -> int:
     """Measure, print and write."""
-    n, planner = int(option("n", WORLDS)), Planner()
+    n, planner = int(option("n", WORLDS)), BuiltinPlanner()
     outcomes: Counter[str] = Counter()
     answers: Counter[str] = Counter()
     worlds, steps, follows, neighbours, grips, drawings = [], [], [], [], [], []
@@ -183,7 +183,7 @@ def main() -> int:
         outcomes[outcome] += 1
         verdict = run.cell.judge.verdict(run.cell.data)
         if outcome != "delivered":
-            print(f"{seed}: {outcome}: {verdict.things[target]} {verdict.forces}", file=sys.stderr)
+            print(f"{seed}: {outcome}: {verdict.objects[target]} {verdict.forces}", file=sys.stderr)
         moved_others += len(set(verdict.moved) - {target}) > 0
         others = [
             force for name, force in verdict.forces.items() if name not in (target, "table", run.cell.layout.tray)

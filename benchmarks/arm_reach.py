@@ -82,10 +82,10 @@ def reaches(place: Floats, down: bool = True, starts: int = STARTS, seed: int = 
 
 
 def within_reach(target: Floats, tray: Floats, above: float = 0.1) -> dict[str, bool]:
-    """Of the places of a task, which the tip reaches with the fingers down; and whether it reaches the thing at all.
+    """Of the places of a task, which the tip reaches with the fingers down; and whether it reaches the object at all.
 
     Args:
-        target: (3,) centre of the thing, metres.
+        target: (3,) centre of the object, metres.
         tray: (3,) where that centre will be on the tray.
         above: metres above either that the tip comes from and goes to.
     """

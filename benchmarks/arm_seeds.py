@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks.arm_reach import reaches, within_reach
 from benchmarks.arm_stack import Picking, Stack, StackError, log_folder
 from benchmarks.harness import Claim, finish, option, table, write
-from spatial_vlm_ros.proportions import wilson
-from spatial_vlm_ros.sim.arm.worlds import Layout, layout
+from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout
+from spatial_vlm_ros.types.proportions import wilson
 
 WORLDS = 100
 FIRST_SEED = 60000  # unlike those of tests, of development and of arm_cell
@@ -31,28 +31,28 @@ FORCE = 5.0  # N on a neighbour
 RESTS = 4.0  # simulated seconds after the end in which what was let go comes to rest
 OUT_OF_REACH = 10  # one in so many
 _TURNED = 40.0  # degrees that the camera looks aside to see a target out of reach
-_FLOOR = 0.009  # metres from the tray's foot to where things are let go: its floor is 5 mm thick
+_FLOOR = 0.009  # metres from the tray's foot to where objects are let go: its floor is 5 mm thick
 
 Record = dict[str, Any]
 
 
-def centre_height(world: Layout, id_: str) -> float:
-    """Of a thing's middle above its foot, metres."""
-    vertices = next(thing for thing in world.things if thing.id == id_).model.vertices
+def centre_height(world: TableLayout, id_: str) -> float:
+    """Of an object's middle above its foot, metres."""
+    vertices = next(obj for obj in world.objects if obj.id == id_).model.vertices
     return float(vertices[:, 2].min() + vertices[:, 2].max()) / 2
 
 
-def reach_of(world: Layout, verdict: Record) -> dict[str, bool]:
-    """What the map says of the task, from where things truly stand."""
+def reach_of(world: TableLayout, verdict: Record) -> dict[str, bool]:
+    """What the map says of the task, from where objects truly stand."""
     up = np.array([0.0, 0.0, centre_height(world, world.target)])
     target, tray = (np.array(verdict["things"][id_]["position"]) for id_ in (world.target, world.tray))
     return within_reach(target + up, tray + up + [0.0, 0.0, _FLOOR])
 
 
-def put_out_of_reach(stack: Stack, world: Layout, seed: int) -> None:
+def put_out_of_reach(stack: Stack, world: TableLayout, seed: int) -> None:
     """Move the target to where no posture gets, the cup between it and the camera, and let the camera look there."""
     rng = np.random.default_rng((seed, 1))
-    tray = next(thing for thing in world.things if thing.id == world.tray)
+    tray = next(obj for obj in world.objects if obj.id == world.tray)
     side, eye = np.sign(tray.position[1]), world.base_T_camera.translation[:2]
     while True:
         target = np.array([rng.uniform(0.70, 0.80), side * rng.uniform(0.56, 0.64)])
@@ -106,7 +106,7 @@ def one(stack: Stack, seed: int, far: bool = False) -> Record:
     if picking.result.moved:
         stack.until(lambda: stack.verdict()["time_s"] > before["time_s"] + RESTS, "it has come to rest")
     verdict = stack.verdict()
-    others = {thing.id for thing in world.things} - {world.target, world.tray}
+    others = {obj.id for obj in world.objects} - {world.target, world.tray}
     chicks = others & {"bonnet", "ribbon"}
     record |= {
         "goals": stack.accepted() - accepted,

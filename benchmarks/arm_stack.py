@@ -79,8 +79,8 @@ class Stack:
         from std_msgs.msg import String
         from std_srvs.srv import Trigger
 
+        from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
         from spatial_vlm_ros.nodes import qos
-        from spatial_vlm_ros.planning.embedded.robot import description_file
 
         self._rclpy, self._forms, self._log = rclpy, (PickInstruction, Approve, Trigger, String), log
         self._running: dict[str, subprocess.Popen[bytes]] = {}

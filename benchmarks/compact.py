@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compact model from picture and sentence to pose, on worlds it has not seen; its time and memory.
+"""The compact model from image and sentence to pose, on worlds it has not seen; its time and memory.
 
 Questions and truth are those of benchmarks/simulator.py, on the test part of models/compact/split.json, with stereo
-noise. The resolver gets the picture alone: what is there comes from the model. An answer is right when the mask of what
-was chosen lies most on the thing that is meant. Pairs of colour and kind that were never shown are scored apart, and
+noise. The resolver gets the image alone: what is there comes from the model. An answer is right when the mask of what
+was chosen lies most on the object that is meant. Pairs of colour and kind that were never shown are scored apart, and
 so are two values of `decision.mass`, what an answer needs: the default, and 0.6, which was chosen on worlds beside the
 split (seeds 4,000,000 to 4,000,059; no wrong answer in 179). The claims are on pairs that were shown, at 0.6.
 
@@ -30,25 +30,25 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, alternate, finish, table
+from benchmarks.harness import REPETITIONS, Claim, alternate, finish, table
 from benchmarks.simulator import questions
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.cli_train import SPLIT
-from spatial_vlm_ros.config import config_from
+from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.backends.compact import shipped
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.proportions import wilson
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+from spatial_vlm_ros.types.proportions import wilson
 from spatial_vlm_ros.vlm.compact.split import read_split
 
 MASSES = (0.8, 0.6)
 CHOSEN = 0.6
 LEAST_OVERLAP = 0.3
-"""Intersection over union of masks from which a detection is a thing."""
+"""Intersection over union of masks from which a detection is an object."""
 _MEASURE = """
 import json, sys
 from pathlib import Path
@@ -76,7 +76,7 @@ class Outcome:
         asked_for: whether something fits.
         unseen: whether the question is about a pair of colour and kind that was never shown.
         answered: whether a pose came back.
-        right: of the thing that is meant, or a refusal where nothing fits.
+        right: of the object that is meant, or a refusal where nothing fits.
         text: in words.
     """
 
@@ -90,7 +90,7 @@ class Outcome:
 
 
 class Watched:
-    """A grounder whose last detections can be read, for one picture: asked again, it remembers."""
+    """A grounder whose last detections can be read, for one image: asked again, it remembers."""
 
     def __init__(self, grounder: Grounder) -> None:
         self._grounder = grounder
@@ -119,7 +119,7 @@ def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> li
             given = None
             if answer.target is not None:
                 chosen = next(one for one in watched.last if one.id == answer.target.id)
-                given = thing_of(chosen, seen) or "nothing"
+                given = object_of(chosen, seen) or "nothing"
             unseen = question.id is not None and is_withheld(question.id, question.words, world, withheld)
             text = f"seed {seed}: {question.words!r} means {question.id}, got {answer.status.value} {given}"
             outcomes.append(
@@ -130,8 +130,8 @@ def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> li
     return outcomes
 
 
-def thing_of(detection: Detection, seen: PhysicsRendering) -> str | None:
-    """The thing that a detection's mask lies most on, or None."""
+def object_of(detection: Detection, seen: PhysicsRendering) -> str | None:
+    """The object that a detection's mask lies most on, or None."""
     assert detection.mask is not None
     shares = {
         id_: float((mask & detection.mask).sum() / max(1, (mask | detection.mask).sum()))
@@ -142,7 +142,7 @@ def thing_of(detection: Detection, seen: PhysicsRendering) -> str | None:
 
 
 def is_withheld(id_: str, words: str, world: PhysicsWorld, withheld: frozenset[tuple[str, str]]) -> bool:
-    """Whether the thing that is meant, or one that the words name, is of a pair that was never shown."""
+    """Whether the object that is meant, or one that the words name, is of a pair that was never shown."""
     named = [true for true in world.truth.values() if true.id == id_ or true.label in words]
     return any((word, true.label) in withheld for true in named for word in true.attributes)
 
@@ -169,10 +169,10 @@ def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def speed(model: str) -> dict[str, Any]:
+def speed(model: str, repetitions: int) -> dict[str, Any]:
     """Milliseconds of a 640x480 picture on two threads, by number of phrases; private memory of a process, MB."""
     grounder = load_grounder("compact", {"model": model, "threads": "2"})
-    with settled_tabletop(read_split(SPLIT).validation.first) as world:
+    with settled_tabletop(read_split(shipped() / "split.json").validation.first) as world:
         rgb = world.render(VGA).frame.rgb
     names = ("chick", "cup", "can", "box", "bowl", "apple", "bottle", "plate")
     rivals = {
@@ -182,18 +182,19 @@ def speed(model: str) -> dict[str, Any]:
     options = json.dumps({"model": model, "threads": "2"})
     told = subprocess.run([sys.executable, "-c", _MEASURE, options], capture_output=True, text=True, check=True)
     return {
-        "times": {name: timing.summary() for name, timing in alternate(rivals).items()},
+        "times": {name: timing.summary() for name, timing in alternate(rivals, repetitions).items()},
         "private_mb": round(float(json.loads(told.stdout)), 1),
     }
 
 
 def main() -> int:
     """Run and write benchmarks/results/compact.json; of other worlds than the test part nothing is kept."""
-    split = read_split(SPLIT)
+    split = read_split(shipped() / "split.json")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="", help="folder; the shipped one by default")
     parser.add_argument("--first-seed", type=int, default=split.test.first)
     parser.add_argument("--worlds", type=int, default=split.test.worlds)
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS, help="timed runs for each number of phrases")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     options, rest = parser.parse_known_args()
     model = str(Path(options.model).resolve()) if options.model else ""
@@ -214,7 +215,7 @@ def main() -> int:
         print(*(o.text for o in outcomes if not o.right and o.mass == CHOSEN), sep="\n")
         return 0
     chosen = score[str(CHOSEN)]["pairs_shown"]
-    measured = speed(model)
+    measured = speed(model, options.repetitions)
     table("compact: time", ("phrases", "median ms", "p95 ms"),
           [(name, t["median_ms"], t["p95_ms"]) for name, t in measured["times"].items()])  # fmt: skip
     claims = [

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: goals and planning scene of a resolved target take at most 20 ms with 30 things on the table.
+"""Claim: goals and planning scene of a resolved target take at most 20 ms with 30 objects on the table.
 
 Timed is what comes after the answer: exporting the scene (padding, support, keep-outs), and building the pick goal of a
-thing without heading, which has the most candidates. Lifting the scene and resolving are other benchmarks' matter. The
+object without heading, which has the most candidates. Lifting the scene and resolving are other benchmarks' matter. The
 baseline is what a plain loop over pairs of boxes takes for the same collision checks, by the same separating axes.
 """
 
@@ -12,16 +12,16 @@ import math
 import sys
 from functools import partial
 
-from benchmarks.harness import Claim, alternate, finish, table
+from benchmarks.harness import Claim, alternate, finish, repetitions, table
 from benchmarks.scenes import camera, tabletop
-from spatial_vlm_ros.config import GripperConfig, PlanningConfig, ResolverConfig, WorkspaceConfig
 from spatial_vlm_ros.errors import GoalError
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.planning.gripper import Tip, links
-from spatial_vlm_ros.planning.pick import pick_goal
-from spatial_vlm_ros.planning.scene import PlanningScene, planning_scene
-from spatial_vlm_ros.planning.solids import Solid
-from spatial_vlm_ros.planning.surroundings import surroundings_of
+from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
+from spatial_vlm_ros.parameters import GripperConfig, PlanningConfig, ResolverConfig, WorkspaceConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Resolution, Scene
 
@@ -36,7 +36,7 @@ CONFIG = PlanningConfig(
 
 
 def observed() -> tuple[Scene, Resolution]:
-    """A scene of 30 things, and an answer of which the target has no heading."""
+    """A scene of 30 objects, and an answer of which the target has no heading."""
     _, seen, frame = tabletop(SEED, OBJECTS, LENS, 1.5, region=(1.2, 0.8))
     config = ResolverConfig()
     scene = build_scene(frame, seen.detections, config.depth, config.lift)
@@ -56,15 +56,20 @@ def goals(scene: PlanningScene) -> int:
         return 0
 
 
+def export(scene: Scene, answer: Resolution) -> PlanningScene:
+    """The planning scene of an answer."""
+    return planning_scene(surroundings_of(scene, answer), CONFIG)
+
+
 def export_and_goals(scene: Scene, answer: Resolution) -> None:
     """What is claimed."""
-    goals(planning_scene(surroundings_of(scene, answer), CONFIG))
+    goals(export(scene, answer))
 
 
 def loop_over_pairs(scene: PlanningScene) -> float:
-    """The least distance of all swept links of as many ways to all things, pair by pair."""
+    """The least distance of all swept links of as many ways to all objects, pair by pair."""
     least, target = math.inf, scene.target.solid
-    around = [thing.padded for thing in (*scene.neighbours, *scene.keep_outs, *scene.support)]
+    around = [obj.padded for obj in (*scene.neighbours, *scene.keep_outs, *scene.support)]
     for number in range(CONFIG.goal.yaws):
         yaw = math.pi * number / CONFIG.goal.yaws
         c, s = math.cos(yaw), math.sin(yaw)
@@ -91,15 +96,17 @@ def _gap(one: Solid, other: Solid) -> float:
 
 def main() -> int:
     """Measure, print and write."""
+    rounds = repetitions()
     scene, answer = observed()
-    exported = planning_scene(surroundings_of(scene, answer), CONFIG)
+    exported = export(scene, answer)
     found = goals(exported)
     times = alternate(
         {
             "export and pick goal": partial(export_and_goals, scene, answer),
-            "export alone": partial(planning_scene, scene, answer, CONFIG),
+            "export alone": partial(export, scene, answer),
             "collisions, pair by pair": partial(loop_over_pairs, exported),
-        }
+        },
+        rounds,
     )
     table(
         f"goals for one of {len(exported.neighbours) + 1} things; {found} grasps are free",

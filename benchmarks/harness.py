@@ -20,7 +20,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-RESULTS = Path(os.environ.get("SPATIAL_VLM_BENCH_RESULTS") or Path(__file__).parent / "results")
+from benchmarks import RESULTS_VARIABLE
+
+RESULTS = Path(os.environ.get(RESULTS_VARIABLE) or Path(__file__).parent / "results")
 REPETITIONS = 31
 WARM_UP = 3
 
@@ -89,11 +91,12 @@ def alternate(
     Args:
         rivals: what to run, by name.
         repetitions: timed runs of each.
-        warm_up: runs of each before, not timed.
+        warm_up: runs of each before, not timed; no more than are timed.
 
     Returns:
         The times by name.
     """
+    warm_up = min(warm_up, repetitions)
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     for turn in range(warm_up + repetitions):
         for name, run in rivals.items():
@@ -116,11 +119,16 @@ def option(name: str, default: float) -> float:
     return value
 
 
+def repetitions(default: int = REPETITIONS) -> int:
+    """`--repetitions N`: timed runs of each rival; fewer than the default are a look, and no measurement."""
+    return int(option("repetitions", default))
+
+
 def machine() -> dict[str, str | int]:
     """What the numbers hold for."""
     return {
         "cpu": _cpu_model(),
-        "cores": os.cpu_count() or 0,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
@@ -158,13 +166,14 @@ def _cell(value: object) -> str:
     )
 
 
-def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> int:
+def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], results: Path = RESULTS) -> int:
     """Print the claims, write `results/NAME.json`, and say how it went.
 
     Args:
         name: of the benchmark.
         measured: what was measured, JSON-like.
         claims: what is promised.
+        results: folder that the JSON is written to.
 
     Returns:
         Exit code: 1 when `--check` was given and a claim was missed, else 0.
@@ -180,15 +189,15 @@ def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> i
             for c in claims
         ],
     )
-    print(f"\nwritten to {write(name, measured, claims)}", file=sys.stderr)
+    print(f"\nwritten to {write(name, measured, claims, results)}", file=sys.stderr)
     return int(options.check and not all(c.met for c in claims))
 
 
-def write(name: str, measured: Mapping[str, Any], claims: Sequence[Claim]) -> Path:
+def write(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], results: Path = RESULTS) -> Path:
     """Write `results/NAME.json`; long runs do so as they go, so that one that is broken off leaves what it did."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    results.mkdir(parents=True, exist_ok=True)
     content = {"benchmark": name, "machine": machine(), "claims": [c.summary() for c in claims], **measured}
-    path, half = RESULTS / f"{name}.json", RESULTS / f"{name}.json.part"
+    path, half = results / f"{name}.json", results / f"{name}.json.part"
     half.write_text(json.dumps(content, indent=2) + "\n")
     half.replace(path)
     return path

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, alternate, finish, table
+from benchmarks.harness import Claim, alternate, finish, repetitions, table
 from benchmarks.scenes import camera, tabletop
 
 STATEMENTS = {
@@ -64,8 +64,12 @@ def interpreter(statement: str) -> None:
     subprocess.run([sys.executable, "-c", statement], check=True)
 
 
-def private_memory() -> dict[str, Any]:
-    """Private memory (USS: Private_Clean + Private_Dirty) along a process that resolves one 640x480 frame, MB."""
+def private_memory(processes: int) -> dict[str, Any]:
+    """Private memory (USS: Private_Clean + Private_Dirty) along a process that resolves one 640x480 frame, MB.
+
+    Args:
+        processes: that are measured; their median counts.
+    """
     _, seen, frame = tabletop(4, 10, camera(640, 480, 525.0), 1.0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frame.npz"
@@ -77,21 +81,21 @@ def private_memory() -> dict[str, Any]:
         )  # fmt: skip
         command = [sys.executable, "-c", MEMORY, str(path), INSTRUCTION]
         runs = [
-            subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-            for _ in range(MEMORY_RUNS)
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() for _ in range(processes)
         ]
     stages = np.median([[float(mb) for mb in run[:4]] for run in runs], axis=0).tolist()
     names = ("interpreter", "imports", "frame_loaded", "resolved")
     return {
         **{name: round(mb, 1) for name, mb in zip(names, stages, strict=True)},
-        "n": MEMORY_RUNS,
+        "n": processes,
         "status": runs[0][4],
     }
 
 
 def main() -> int:
     """Measure, print and write."""
-    times = alternate({name: partial(interpreter, code) for name, code in STATEMENTS.items()}, INTERPRETERS, 2)
+    rounds = repetitions(INTERPRETERS)
+    times = alternate({name: partial(interpreter, code) for name, code in STATEMENTS.items()}, rounds, 2)
     base = times[BASELINE].median_ms
     imports = {name: {**time.summary(), "ratio": round(time.median_ms / base, 2)} for name, time in times.items()}
     table(
@@ -102,7 +106,7 @@ def main() -> int:
     claims = [Claim("import spatial_vlm_ros, whole interpreter", times["spatial_vlm_ros"].median_ms / 1e3, 0.2, "s")]
     memory: dict[str, Any] | None = None
     if Path("/proc/self/smaps_rollup").exists():
-        memory = private_memory()
+        memory = private_memory(min(MEMORY_RUNS, rounds))
         table(
             f"private memory of a process that resolves one 640x480 frame ({memory['status']})",
             ("after", "MB"),
@@ -111,7 +115,7 @@ def main() -> int:
         claims.append(Claim("private memory after one 640x480 frame", memory["resolved"], 200.0, "MB"))
     else:
         print("\nprivate memory is not measured: /proc/self/smaps_rollup exists on Linux only")
-    setting = {"baseline": "python -c pass", "interpreters": INTERPRETERS}
+    setting = {"baseline": "python -c pass", "interpreters": rounds}
     return finish("importing", {"setting": setting, "imports": imports, "private_mb": memory}, claims)
 
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from benchmarks.harness import Claim, Timing, alternate, finish, table
 from benchmarks.scenes import camera, tabletop
-from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.sim.tabletop import Rendering, World
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
@@ -32,7 +32,7 @@ OBJECTS = 20
 WORLDS = 5  # the first of them is timed, all are judged
 FIRST_SEED = 10_000  # tests and development use smaller ones
 LENS = camera(1280, 720, 640.0)  # as a D435's depth module
-MIN_VISIBLE = 0.5  # things hidden by more than this, or cut by the border, are not judged
+MIN_VISIBLE = 0.5  # objects hidden by more than this, or cut by the border, are not judged
 FAR = 5.0
 NEIGHBOURS, DEVIATIONS = 20, 2.0
 
@@ -87,7 +87,7 @@ def open3d_routes() -> dict[str, Lift]:
 
 
 def centre_errors(lift: Lift, worlds: Sequence[tuple[World, Rendering, RgbdFrame]]) -> list[float]:
-    """Distances to the true centres, metres, of all things that are judged; infinite where no place was given."""
+    """Distances to the true centres, metres, of all objects that are judged; infinite where no place was given."""
     errors = []
     for world, seen, frame in worlds:
         centres = lift(frame, seen.detections)

@@ -60,7 +60,7 @@ class Bench:
         from tf2_msgs.msg import TFMessage
 
         from spatial_vlm_ros.nodes import messages, qos
-        from spatial_vlm_ros.nodes.ask import Asker
+        from spatial_vlm_ros.nodes.perception.ask import Asker
         from spatial_vlm_ros.sim.live import simulated_frames
 
         self._rclpy = rclpy

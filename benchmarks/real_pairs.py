@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every ordered pair of things in the real frames, asked about four relations, against what the pixels say.
+"""Every ordered pair of objects in the real frames, asked about four relations, against what the pixels say.
 
 The expectation is made of box centres and the median depth inside boxes or masks alone, as the notes of those frames
 define the words: left and right from 35 pixels between centres, behind and in front from 4 cm between median depths.
 "Behind" and "in front of" are expected to hold only where the boxes overlap sideways; that they fail is expected of
-every pair whose depths are the other way round. Boxes contain what is before a thing, too: the expectation is rough,
+every pair whose depths are the other way round. Boxes contain what is before an object, too: the expectation is rough,
 and independent of how the package segments and lifts.
 
-    python -m benchmarks.real_pairs      frames from SPATIAL_VLM_REAL_RGBD
+    python -m benchmarks.real_pairs               frames from SPATIAL_VLM_REAL_RGBD
+    python -m benchmarks.real_pairs --frames 1    the first of them
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import RESULTS
+from benchmarks.harness import RESULTS, option
 from spatial_vlm_ros import Detection, Resolver, RgbdFrame, load_frame
 from spatial_vlm_ros.evaluation.score import wilson
 
@@ -29,33 +30,33 @@ FOLDER = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] 
 CLEAR_PIXELS, CLEAR_METRES = 35.0, 0.04
 
 
-def _name(thing: Detection, things: Sequence[Detection]) -> str | None:
-    """Words that name one thing alone: its label, or a colour and the label."""
-    alike = [other for other in things if other.label == thing.label]
+def _name(obj: Detection, objects: Sequence[Detection]) -> str | None:
+    """Words that name one object alone: its label, or a colour and the label."""
+    alike = [other for other in objects if other.label == obj.label]
     if len(alike) == 1:
-        return thing.label
-    for word in thing.attributes:
+        return obj.label
+    for word in obj.attributes:
         if sum(word in other.attributes for other in alike) == 1:
-            return f"{word} {thing.label}"
+            return f"{word} {obj.label}"
     return None
 
 
-def _median_depth(thing: Detection, frame: RgbdFrame) -> float:
-    x0, y0, x1, y1 = (int(c) for c in thing.box_xyxy)
+def _median_depth(obj: Detection, frame: RgbdFrame) -> float:
+    x0, y0, x1, y1 = (int(c) for c in obj.box_xyxy)
     depth = frame.depth[y0:y1, x0:x1]
-    return float(np.nanmedian(depth if thing.mask is None else depth[thing.mask[y0:y1, x0:x1]]))
+    return float(np.nanmedian(depth if obj.mask is None else depth[obj.mask[y0:y1, x0:x1]]))
 
 
-def questions(frame: RgbdFrame, things: Sequence[Detection]) -> Iterator[tuple[str, str]]:
+def questions(frame: RgbdFrame, objects: Sequence[Detection]) -> Iterator[tuple[str, str]]:
     """Sentence and expected status for every pair that is clear."""
-    for thing in things:
-        for anchor in things:
-            names = (_name(thing, things), _name(anchor, things))
-            if thing is anchor or None in names:
+    for obj in objects:
+        for anchor in objects:
+            names = (_name(obj, objects), _name(anchor, objects))
+            if obj is anchor or None in names:
                 continue
-            a, b = thing.box_xyxy, anchor.box_xyxy
+            a, b = obj.box_xyxy, anchor.box_xyxy
             aside = (a[0] + a[2] - b[0] - b[2]) / 2
-            deeper = _median_depth(thing, frame) - _median_depth(anchor, frame)
+            deeper = _median_depth(obj, frame) - _median_depth(anchor, frame)
             overlap = min(a[2], b[2]) > max(a[0], b[0])
             for relation, value, clear in (
                 ("to the left of", -aside, CLEAR_PIXELS),
@@ -74,10 +75,11 @@ def main() -> int:
         print(f"real RGB-D frames not found at {FOLDER}; set SPATIAL_VLM_REAL_RGBD")
         return 1
     resolver, given = Resolver(), Counter[tuple[str, str]]()
-    for folder in sorted(path for path in FOLDER.iterdir() if (path / "rgb.png").is_file()):
-        frame, things = load_frame(folder)
-        for words, expected in questions(frame, things):
-            status = resolver.resolve(frame, words, things).status.value
+    folders = sorted(path for path in FOLDER.iterdir() if (path / "rgb.png").is_file())
+    for folder in folders[: int(option("frames", len(folders)))]:
+        frame, objects = load_frame(folder)
+        for words, expected in questions(frame, objects):
+            status = resolver.resolve(frame, words, objects).status.value
             given[expected, status] += 1
             if status != expected:
                 print(f"{folder.name}  {words}: expected {expected}, got {status}")
@@ -88,6 +90,7 @@ def main() -> int:
     for (expected, status), k in sorted(given.items()):
         print(f"  expected {expected:22} got {status:22} {k}")
     kept = {"n": n, "confusion": {f"{e} -> {s}": k for (e, s), k in sorted(given.items())}}
+    RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "real_pairs.json").write_text(json.dumps(kept, indent=1) + "\n")
     return 0
 

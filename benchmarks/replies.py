@@ -3,7 +3,7 @@
 
 `python -m benchmarks.replies --n 50000`: replies of every form are damaged with a fixed seed: parts dropped, doubled,
 swapped, cut off, spliced with other replies, numbers replaced, foreign signs put in. A crash is any exception but
-ReplyError; a reply is unsound when a place that was read lies outside the picture, has no area, or has a label that
+ReplyError; a reply is unsound when a place that was read lies outside the image, has no area, or has a label that
 cannot be printed.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.harness import Claim, finish, option, table
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
-from spatial_vlm_ros.perception.replies import Found, ReplyError, parse_reply
+from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, parse_reply
 
 SLOWEST_MS = 100.0
 SIZE, RESIZED = (640, 480), (644, 476)
@@ -175,8 +175,8 @@ def soak(n: int, seed: int) -> Soak:
     return found
 
 
-def _sound(place: Found) -> bool:
-    """Whether a place lies in the picture and can be shown."""
+def _sound(place: NamedObject) -> bool:
+    """Whether a place lies in the image and can be shown."""
     points = [] if place.point_xy is None else [place.point_xy]
     if place.box_xyxy is not None:
         x0, y0, x1, y1 = place.box_xyxy

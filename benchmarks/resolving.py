@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import REPETITIONS, WARM_UP, Claim, Timing, alternate, finish, table
+from benchmarks.harness import WARM_UP, Claim, Timing, alternate, finish, repetitions, table
 from benchmarks.scenes import LABELS, camera, tabletop
-from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import COLOURS, look_at
 from spatial_vlm_ros.spatial.answer import answer
-from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.layout import lay_out
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
@@ -52,7 +52,7 @@ FRAME_INSTRUCTION = "the mug left of the box"
 
 
 def scene_of(n: int) -> Scene:
-    """A Scene of things standing about on a large table, made from numbers instead of pixels."""
+    """A Scene of objects standing about on a large table, made from numbers instead of pixels."""
     rng = np.random.default_rng(n)
     side = math.ceil(math.sqrt(n))
     pose = look_at((0.0, -1.0, 1.0), (0.0, -1.0 + 1.0 / math.tan(TILT), 0.0))
@@ -66,8 +66,8 @@ def scene_of(n: int) -> Scene:
         label, colour = LABELS[k % len(LABELS)], colours[k % len(colours)]
         objects.append(_object(f"o{k}", label, colour, centre, size, rng.uniform(-math.pi / 2, math.pi / 2), pose))
     depth = np.ones((LENS.height, LENS.width), np.float32)
-    picture = np.zeros((LENS.height, LENS.width, 3), np.uint8)
-    frame = RgbdFrame(picture, depth, LENS, 0, pose.child, pose)
+    image = np.zeros((LENS.height, LENS.width, 3), np.uint8)
+    frame = RgbdFrame(image, depth, LENS, 0, pose.child, pose)
     return Scene(tuple(objects), up, UpSource.TF, Plane(up, float(pose.translation[2]), 0.001), frame)
 
 
@@ -105,10 +105,10 @@ def answered(scene: Scene, queries: Sequence[SpatialQuery]) -> Resolution:
     phrases = list(dict.fromkeys(p for query in queries for p in phrases_of(query.target)))
     match = dict(zip(phrases, label_match(phrases, [o.detection for o in scene.objects]), strict=True))
     layout = lay_out(scene, CONFIG.depth, CONFIG.relation)
-    believer = Believer(
+    scorer = PhraseScorer(
         layout, CONFIG, match=match.__getitem__, score=np.ones(len(layout)), default_frame=FrameOfReference.VIEWER
     )
-    return answer(decide(queries, believer), believer, queries[0].instruction)
+    return answer(decide(queries, scorer), scorer, queries[0].instruction)
 
 
 def python_loop(scene: Scene) -> int:
@@ -140,6 +140,7 @@ def python_loop(scene: Scene) -> int:
 
 def main() -> int:
     """Measure, print and write."""
+    rounds = repetitions()
     counts: dict[str, Any] = {}
     for n in COUNTS:
         scene = scene_of(n)
@@ -149,7 +150,8 @@ def main() -> int:
                 "ours, every pair": partial(answered, scene, worst),
                 "ours, a sentence": partial(answered, scene, sentence),
                 "Python loop": partial(python_loop, scene),
-            }
+            },
+            rounds,
         )
         counts[str(n)] = _summary(times)
         table(
@@ -157,7 +159,7 @@ def main() -> int:
             ("route", "median ms", "p95 ms", "time / every pair", "n"),
             [(name, r["median_ms"], r["p95_ms"], r["ratio"], r["n"]) for name, r in counts[str(n)].items()],
         )
-    steps = whole_resolve()
+    steps = whole_resolve(rounds)
     claims = [
         Claim("100 objects, every pair, 3 clauses", counts["100"]["ours, every pair"]["median_ms"], 5.0, "ms"),
         Claim("1,000 objects, every pair, 3 clauses", counts["1000"]["ours, every pair"]["median_ms"], 150.0, "ms"),
@@ -172,11 +174,11 @@ def _summary(times: dict[str, Timing]) -> dict[str, Any]:
     return {name: {**time.summary(), "ratio": round(time.median_ms / base, 2)} for name, time in times.items()}
 
 
-def whole_resolve() -> dict[str, Any]:
-    """`Resolver.resolve` on a 640x480 frame with 10 masks given, by step."""
+def whole_resolve(rounds: int) -> dict[str, Any]:
+    """`Resolver.resolve` on a 640x480 frame with 10 masks given, by step; so many timed runs."""
     _, seen, frame = tabletop(4, 10, LENS, 1.0)
     resolver = Resolver(CONFIG)
-    runs = [resolver.resolve(frame, FRAME_INSTRUCTION, seen.detections) for _ in range(WARM_UP + REPETITIONS)][WARM_UP:]
+    runs = [resolver.resolve(frame, FRAME_INSTRUCTION, seen.detections) for _ in range(WARM_UP + rounds)][WARM_UP:]
     times = {step: Timing(tuple(run.timings_ms[step] / 1e3 for run in runs)) for step in runs[0].timings_ms}
     times["whole"] = Timing(tuple(run.ms / 1e3 for run in runs))
     table(

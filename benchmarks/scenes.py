@@ -16,7 +16,7 @@ LABELS = ("cup", "mug", "can", "box")
 
 
 def camera(width: int, height: int, focal: float) -> PinholeCamera:
-    """A pinhole camera with its axis through the middle of the picture."""
+    """A pinhole camera with its axis through the middle of the image."""
     return PinholeCamera(
         np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]]), width, height
     )
@@ -34,7 +34,7 @@ def tabletop(
 
     Args:
         seed: of places, sizes and sensor noise.
-        n: number of things.
+        n: number of objects.
         lens: the camera.
         distance: from the camera to the middle of the table, metres.
         down_deg: how steeply it looks down.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claim: which pixels of a 640×480 frame show the arm is known in at most 30 ms.
 
-A Panda of 11 links stands before a floor and a wall, and fills about a fifth of the picture; depth has noise. Hulls are
+A Panda of 11 links stands before a floor and a wall, and fills about a fifth of the image; depth has noise. Hulls are
 made before, as they are live: once. The baseline makes the same test, half-spaces after a sphere around each link, but
 holds each point that is left against each face. Live, a frame's messages are decoded without the arm: what that costs
 stands beside decoding alone. It needs the extras `arm` and `bags`.
@@ -17,19 +17,19 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import Claim, alternate, finish, table
+from benchmarks.harness import Claim, alternate, finish, repetitions, table
 from benchmarks.scenes import camera
-from spatial_vlm_ros.config import DepthConfig, StreamConfig
 from spatial_vlm_ros.evaluation.bag_types import default_store
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.geometry.depth import depth_noise
-from spatial_vlm_ros.planning.embedded.robot import BASE_LINK, HOME, link_hulls
-from spatial_vlm_ros.planning.robot_model import Robot
-from spatial_vlm_ros.planning.self_mask import SIGMAS, LinkHull, self_mask
+from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, HOME, link_hulls
+from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
+from spatial_vlm_ros.manipulation.planning.self_filter import SIGMAS, LinkHull, self_mask
+from spatial_vlm_ros.parameters import DepthConfig, StreamConfig
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.streams.compose import rosbags_composer
-from spatial_vlm_ros.streams.intake import DEPTH, RGB, Observation
-from spatial_vlm_ros.streams.synchronizer import Match
+from spatial_vlm_ros.streams.frame_assembler import DEPTH, RGB, PendingFrame
+from spatial_vlm_ros.streams.synchronizer import MatchedMessages
 from spatial_vlm_ros.types import Mask, RgbdFrame, Transform
 
 LIMIT_MS = 30.0
@@ -84,14 +84,14 @@ def every_face(frame: RgbdFrame, links: Sequence[LinkHull]) -> Mask:
     return mask.reshape(frame.depth.shape)
 
 
-def received(frame: RgbdFrame, links: Sequence[LinkHull], robot: Robot | None) -> Observation:
+def received(frame: RgbdFrame, links: Sequence[LinkHull], robot: RobotModel | None) -> PendingFrame:
     """The frame as messages that an intake has accepted, with the robot to be removed, or without."""
     compose = rosbags_composer(default_store())
     header = compose.header(frame.stamp_ns, frame.frame_id)
     messages = {RGB: compose.image_rgb(frame.rgb, header), DEPTH: compose.image_depth(frame.depth, header)}
-    return Observation(
+    return PendingFrame(
         stamp_ns=frame.stamp_ns,
-        match=Match(frame.stamp_ns, messages, dict.fromkeys(messages, frame.stamp_ns)),
+        match=MatchedMessages(frame.stamp_ns, messages, dict.fromkeys(messages, frame.stamp_ns)),
         rgb_info=compose.camera_info(frame.camera, header),
         depth_info=None,
         base_T_camera=frame.base_T_camera,
@@ -105,10 +105,11 @@ def received(frame: RgbdFrame, links: Sequence[LinkHull], robot: Robot | None) -
 
 def main() -> int:
     """Measure, print and write."""
+    rounds = repetitions()
     links = link_hulls(HOME)
     frame = observed(links)
     mask, plain = self_mask(frame, links, PADDING), every_face(frame, links)
-    robot = Robot({link.name: link.hull for link in links}, PADDING, DepthConfig())
+    robot = RobotModel({link.name: link.hull for link in links}, PADDING, DepthConfig())
     times = alternate(
         {
             "self mask": partial(self_mask, frame, links, PADDING),
@@ -116,7 +117,8 @@ def main() -> int:
             "every face": partial(every_face, frame, links),
             "decode": received(frame, links, None).decode,
             "decode without the arm": received(frame, links, robot).decode,
-        }
+        },
+        rounds,
     )
     faces, differ = sum(len(link.hull.planes) for link in links), int(np.sum(mask != plain))
     table(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Right instances and position errors on tabletops settled by physics, with sensor noise and the simulator's masks.
 
-What is true comes from where the things lie after settling: the relations that they were put in, checked from their
-outlines by sim/relation_truth.py, and the centres of their tight gravity-up boxes, hollow things and handles included.
+What is true comes from where the objects lie after settling: the relations that they were put in, checked from their
+outlines by sim/relation_truth.py, and the centres of their tight gravity-up boxes, hollow objects and handles included.
 Nothing of it is computed by the solver. Only clear cases are asked. Seeds from 10,000 on are for reporting; tests and
 development use smaller ones.
 
@@ -36,7 +36,7 @@ from spatial_vlm_ros.sim.truth import TrueObject
 
 FIRST_SEED = 10_000
 SEEN = 0.6  # least visible fraction of what is asked for, related to, or measured
-BORDER = 3  # pixels that a measured thing keeps from the picture's border
+BORDER = 3  # pixels that a measured object keeps from the picture's border
 ATTRIBUTES = 2  # questions of each world that name an attribute alone
 CLEARLY_NOT = 0.03  # metres by which a relation must fail for the others of a kind
 
@@ -52,7 +52,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a question: answered with a thing (right or not), or refused with a status."""
+    """What came of a question: answered with an object (right or not), or refused with a status."""
 
     kind: str
     asked_for: bool
@@ -63,7 +63,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Measured:
-    """Errors of one thing, metres: of the volume's centre (ahead, left, up as the camera sees it), of the surface's."""
+    """Errors of one object, metres: of the volume's centre (ahead, left, up as the camera sees), of the surface's."""
 
     label: str
     volume: tuple[float, float, float]
@@ -72,7 +72,7 @@ class Measured:
 
 
 def well_seen(world: PhysicsWorld, seen: PhysicsRendering) -> dict[str, TrueObject]:
-    """Things that are SEEN in sight and whole in the picture."""
+    """Things that are SEEN in sight and whole in the image."""
     height, width = seen.frame.depth.shape
     inside = {
         d.id for d in seen.detections
@@ -82,32 +82,32 @@ def well_seen(world: PhysicsWorld, seen: PhysicsRendering) -> dict[str, TrueObje
 
 
 def questions(world: PhysicsWorld, seen: PhysicsRendering) -> Iterator[Question]:
-    """Clear questions about one world, from the relations that its things were put in."""
+    """Clear questions about one world, from the relations that its objects were put in."""
     clear, eye = well_seen(world, seen), world.base_T_camera.translation
-    in_picture = [world.truth[d.id] for d in seen.detections]
+    in_image = [world.truth[d.id] for d in seen.detections]
     for target in clear.values():
         if target.placed is None:
             continue
         relation, anchor = target.placed.relation, world.truth[target.placed.anchor_ids[0]]
-        same_anchor = [o for o in in_picture if o.label == anchor.label]
+        same_anchor = [o for o in in_image if o.label == anchor.label]
         if anchor.id not in clear or target.label == anchor.label:
             continue
         name = anchor.label if len(same_anchor) == 1 else _told_apart(anchor, same_anchor)
         if name is None:
             continue
-        others = [o for o in in_picture if o.label == target.label and o.id != target.id]
+        others = [o for o in in_image if o.label == target.label and o.id != target.id]
         words = {"in": "in", "next to": "next to"}.get(relation, relation)
         if all(margin(relation, o, anchor, eye) < -CLEARLY_NOT for o in others):
             kind = relation if others else f"{relation} (one of its kind)"
             yield Question(kind, f"grab the {target.label} {words} the {name}", target.id)
         yield from _opposite(world, target, anchor, name, others)
-    yield from itertools.islice(_by_attribute(clear, in_picture), ATTRIBUTES)
+    yield from itertools.islice(_by_attribute(clear, in_image), ATTRIBUTES)
 
 
-def _by_attribute(clear: Mapping[str, TrueObject], in_picture: Sequence[TrueObject]) -> Iterator[Question]:
+def _by_attribute(clear: Mapping[str, TrueObject], in_image: Sequence[TrueObject]) -> Iterator[Question]:
     """One of several of a kind, by a word that is true of it alone."""
     for target in clear.values():
-        same = [o for o in in_picture if o.label == target.label]
+        same = [o for o in in_image if o.label == target.label]
         name = _told_apart(target, same) if len(same) > 1 else None
         if name is not None:
             yield Question("attribute", f"pick up the {name}", target.id)
@@ -154,13 +154,13 @@ def errors(world: PhysicsWorld, seen: PhysicsRendering, frame: RgbdFrame) -> Ite
     config = ResolverConfig()
     pose = world.base_T_camera
     clear = well_seen(world, seen)
-    for thing in build_scene(frame, seen.detections, config.depth, config.lift).objects:
-        if thing.id not in clear or thing.depth_problem is not None:
+    for obj in build_scene(frame, seen.detections, config.depth, config.lift).objects:
+        if obj.id not in clear or obj.depth_problem is not None:
             continue
-        true = clear[thing.id]
+        true = clear[obj.id]
         axes = view_axes(true.centre - pose.translation)
-        ahead, left, up = ((pose.apply(thing.box.centre) - true.centre) @ axes).tolist()
-        surface = float(np.linalg.norm(pose.apply(thing.surface_centre) - surface_truth(seen, thing.id, axes)))
+        ahead, left, up = ((pose.apply(obj.box.centre) - true.centre) @ axes).tolist()
+        surface = float(np.linalg.norm(pose.apply(obj.surface_centre) - surface_truth(seen, obj.id, axes)))
         yield Measured(true.label, (ahead, left, up), surface, float(np.linalg.norm(true.centre - pose.translation)))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A consumer of vision_msgs/Detection3DArray: what was measured in the picture of an answer, what was meant first.
+"""A consumer of vision_msgs/Detection3DArray: what was measured in the image of an answer, what was meant first.
 
     python examples/list_objects.py --ask "grab me the chick behind the cup"
 
@@ -49,18 +49,18 @@ class Listener(Node):
 
 
 def told(found: Detection3DArray) -> list[str]:
-    """A line for each thing; a refusal has none."""
+    """A line for each object; a refusal has none."""
     if not found.detections:
         return ["refused: nothing to act on"]
-    return [line(thing) for thing in found.detections]
+    return [line(obj) for obj in found.detections]
 
 
-def line(thing: Detection3D) -> str:
+def line(obj: Detection3D) -> str:
     """Name, centre with its standard deviation, and size."""
-    said, at, size = thing.results[0], thing.bbox.center.position, thing.bbox.size
+    said, at, size = obj.results[0], obj.bbox.center.position, obj.bbox.size
     sigmas = [1000 * math.sqrt(said.pose.covariance[axis * 7]) for axis in range(3)]
     return (
-        f"{thing.id} ({said.hypothesis.class_id}): {at.x:.3f} {at.y:.3f} {at.z:.3f} m in {thing.header.frame_id}, "
+        f"{obj.id} ({said.hypothesis.class_id}): {at.x:.3f} {at.y:.3f} {at.z:.3f} m in {obj.header.frame_id}, "
         f"± {max(sigmas):.0f} mm, {size.x:.3f} x {size.y:.3f} x {size.z:.3f} m"
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A behaviour tree that asks which thing is meant, or has it taken, and answers the question that may come back.
+"""A behaviour tree that asks which object is meant, or has it taken, and answers the question that may come back.
 
     python examples/py_trees_pick.py "grab me the chick" --answer "the bonnet one"
     python examples/py_trees_pick.py --action pick --plan-only "put the chick on the tray" --answer "the bonnet one"
@@ -182,7 +182,7 @@ class WasAsked(py_trees.behaviour.Behaviour):
         return Status.SUCCESS if self.feedback_message else Status.FAILURE
 
 
-def which_thing(instruction: str, answer: str, action: str = "resolve", **more: Any) -> py_trees.behaviour.Behaviour:
+def which_object(instruction: str, answer: str, action: str = "resolve", **more: Any) -> py_trees.behaviour.Behaviour:
     """Call the action with the words; where that ends in a question, answer it once.
 
     Args:
@@ -241,7 +241,7 @@ def main(words: Sequence[str] | None = None) -> int:
     more = {"plan_only": True} if options.plan_only else {}
     rclpy.init(args=said, signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C has to leave time to cancel
     node = Node("py_trees_pick_example")
-    tree = py_trees.trees.BehaviourTree(which_thing(options.instruction, options.answer, options.action, **more))
+    tree = py_trees.trees.BehaviourTree(which_object(options.instruction, options.answer, options.action, **more))
     tree.setup(node=node)
     stage = ""
     try:

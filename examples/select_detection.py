@@ -23,7 +23,7 @@ from spatial_vlm_interfaces.srv import SelectDetection
 from vision_msgs.msg import Detection2DArray
 
 ANSWERED, FAILED, REFUSED = 0, 1, 3
-PICTURE_LOST = ("STALE_INPUT", "NOT_SYNCHRONISED")
+IMAGE_LOST = ("STALE_INPUT", "NOT_SYNCHRONISED")
 
 
 class Asker(Node):
@@ -63,7 +63,7 @@ class Asker(Node):
             self.newest = None  # those that came before are too old by now
             if not self.wait_for(lambda: self.newest is not None, "detections", seconds):
                 return None
-            # The header goes with them as it is: it names the picture that they were found in.
+            # The header goes with them as it is: it names the image that they were found in.
             request = SelectDetection.Request(
                 instruction=instruction, dialogue_id=dialogue_id, detections=self.newest
             )  # fmt: skip
@@ -71,8 +71,8 @@ class Asker(Node):
             if not self.wait_for(answer.done, "an answer", seconds):
                 return None
             reply = answer.result()
-            # A picture may get lost on its way to the resolver; that of the next detections may not.
-            if reply.resolution.status.name not in PICTURE_LOST or self.get_clock().now().nanoseconds > end:
+            # An image may get lost on its way to the resolver; that of the next detections may not.
+            if reply.resolution.status.name not in IMAGE_LOST or self.get_clock().now().nanoseconds > end:
                 return reply
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gazebo (Harmonic or later) with a table, two chicks, a cup and an RGB-D camera, and the resolver on its pictures.
+"""Gazebo (Harmonic or later) with a table, two chicks, a cup and an RGB-D camera, and the resolver on its images.
 
 ros2 launch spatial_vlm_ros gazebo.launch.py grounder:=compact
 
@@ -8,55 +8,39 @@ docs/simulators.md says what was tried and what was not.
 """
 
 from pathlib import Path
+from typing import Any
 
-from launch.actions import (
-    DeclareLaunchArgument,
-    IncludeLaunchDescription,
-    OpaqueFunction,
-    SetEnvironmentVariable,
-    Shutdown,
-)
-from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.actions import Shutdown
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from launch import LaunchContext, LaunchDescription
-from spatial_vlm_ros.starter import gazebo, wiring
+from spatial_vlm_ros.launcher import actions, gazebo, wiring
 
 SHARE = Path(__file__).parent.parent
 
 
-def generate_launch_description() -> LaunchDescription:
+def generate_launch_description() -> Any:
     """The world's argument and the camera's preset, the resolver with its own arguments, then Gazebo and its bridge."""
-    variables = wiring.transport_environment(SHARE).items()
-    resolver = PythonLaunchDescriptionSource(str(Path(__file__).with_name("spatial_vlm.launch.py")))
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(
-                "world_file",
-                default_value=str(SHARE / "worlds" / "chicks.sdf"),
-                description="SDF world whose frame is base_frame, with one rgbd_camera on the topic camera",
-            ),
-            DeclareLaunchArgument(
-                "server",
-                default_value="true",
-                description="start Gazebo's server; false: it runs already, as without a display",
-                choices=["true", "false"],
-            ),
-            DeclareLaunchArgument(
-                "camera",
-                default_value="gazebo",
-                description="preset of the camera's topics",
-                choices=wiring.camera_names(SHARE),
-            ),
-            *(SetEnvironmentVariable(name, value) for name, value in variables),
-            IncludeLaunchDescription(resolver),
-            OpaqueFunction(function=simulator),
-        ]
-    )
+    arguments = {
+        "world_file": {
+            "default_value": str(SHARE / "worlds" / "chicks.sdf"),
+            "description": "SDF world whose frame is base_frame, with one rgbd_camera on the topic camera",
+        },
+        "server": {
+            "default_value": "true",
+            "description": "start Gazebo's server; false: it runs already, as without a display",
+            "choices": ["true", "false"],
+        },
+        "camera": {
+            "default_value": "gazebo",
+            "description": "preset of the camera's topics",
+            "choices": wiring.camera_names(SHARE),
+        },
+    }
+    return actions.beside_resolver(__file__, arguments, simulator)
 
 
-def simulator(context: LaunchContext) -> list[Node]:
+def simulator(context: Any) -> list[Node]:
     """Gazebo's server, the bridge of its topics, and the transform that Gazebo does not publish."""
     said = context.launch_configurations
     world = Path(said["world_file"]).resolve()

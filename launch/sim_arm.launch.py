@@ -7,22 +7,10 @@ ros2 launch spatial_vlm_ros sim_arm.launch.py world:=behind
 from pathlib import Path
 from typing import Any
 
-from launch.actions import (
-    DeclareLaunchArgument,
-    IncludeLaunchDescription,
-    OpaqueFunction,
-    SetEnvironmentVariable,
-    Shutdown,
-)
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
-
-from launch import LaunchContext, LaunchDescription
-from spatial_vlm_ros.config import GateConfig, SimArmConfig
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.planning.embedded.robot import description_file
-from spatial_vlm_ros.starter import wiring
+from spatial_vlm_ros.launcher import actions, wiring
+from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
+from spatial_vlm_ros.parameters import GateConfig, SimArmConfig
 
 SHARE = Path(__file__).parent.parent
 BASE = "panda_link0"
@@ -40,22 +28,16 @@ HALF_OPENING = 0.5  # GripperCommand of the simulated hand means one finger
 SLOW = 20.0  # simulated time may pass this much slower than the time of who waits for it
 
 
-def generate_launch_description() -> LaunchDescription:
+def generate_launch_description() -> Any:
     """The simulation's arguments, the resolver with its own in the arm's base frame, then the nodes of `TOGETHER`."""
-    variables = wiring.transport_environment(SHARE).items()
-    resolver = PythonLaunchDescriptionSource(str(Path(__file__).with_name("spatial_vlm.launch.py")))
-    return LaunchDescription(
-        [
-            *(DeclareLaunchArgument(name, **wiring.argument(SimArmConfig(), name)) for name in SIMULATED),
-            *(DeclareLaunchArgument(name, **wiring.argument(GateConfig(), name)) for name in GUARDED),
-            DeclareLaunchArgument("base_frame", default_value=BASE, description="frame of the answers"),
-            DeclareLaunchArgument("robot_description", default_value=_panda(), description=ROBOT),
-            DeclareLaunchArgument("use_sim_time", default_value="true", description=TIME, choices=["true", "false"]),
-            *(SetEnvironmentVariable(name, value) for name, value in variables),
-            IncludeLaunchDescription(resolver),
-            *(OpaqueFunction(function=make) for make in TOGETHER),
-        ]
-    )
+    arguments = {
+        **{name: wiring.argument(SimArmConfig(), name) for name in SIMULATED},
+        **{name: wiring.argument(GateConfig(), name) for name in GUARDED},
+        "base_frame": {"default_value": BASE, "description": "frame of the answers"},
+        "robot_description": {"default_value": _panda(), "description": ROBOT},
+        "use_sim_time": {"default_value": "true", "description": TIME, "choices": ["true", "false"]},
+    }
+    return actions.beside_resolver(__file__, arguments, *TOGETHER)
 
 
 def _panda() -> str:
@@ -66,34 +48,22 @@ def _panda() -> str:
         return ""
 
 
-def sim_arm(context: LaunchContext) -> list[Node]:
+def sim_arm(context: Any) -> list[Any]:
     """The simulation under the names that the resolver listens to; it gives the time where that is wanted."""
     said = context.launch_configurations
     simulated = {name: said[name] for name in SIMULATED}
     parameters = {**wiring.all_given(simulated, SimArmConfig()), "clock": wiring.use_sim_time(SHARE, said)}
     remappings = [*wiring.camera(SHARE, said).topics.items(), ("detections", said["detections_topic"])]
-    return [
-        Node(
-            package="spatial_vlm_ros",
-            executable="sim_arm",
-            name="sim_arm",
-            namespace=said["namespace"],
-            parameters=[{name: ParameterValue(value, value_type=type(value)) for name, value in parameters.items()}],
-            remappings=remappings,
-            ros_arguments=["--log-level", said["log_level"]],
-            output="screen",
-            on_exit=Shutdown(),
-        )
-    ]
+    return [actions.node("sim_arm", said, parameters, remappings=remappings)]
 
 
-def arm_planner(context: LaunchContext) -> list[Node]:
+def arm_planner(context: Any) -> list[Any]:
     """The planner, which has the arm moved by the simulation's controllers."""
     said = context.launch_configurations
     return [_beside("arm_planner", said, {"controller": said["arm_action"], "duration_scaling": SLOW})]
 
 
-def planner_gate(context: LaunchContext) -> list[Node]:
+def planner_gate(context: Any) -> list[Any]:
     """The gate, which has plans made and, where that is allowed and a person approves, carried out."""
     said = context.launch_configurations
     guarded = wiring.all_given({name: said[name] for name in GUARDED}, GateConfig())
@@ -106,18 +76,8 @@ def planner_gate(context: LaunchContext) -> list[Node]:
     return [_beside("planner_gate", said, {**guarded, **motion})]
 
 
-def _beside(name: str, said: dict[str, str], parameters: dict[str, Any]) -> Node:
-    values = {**parameters, "use_sim_time": wiring.use_sim_time(SHARE, said)}
-    return Node(
-        package="spatial_vlm_ros",
-        executable=name,
-        name=name,
-        namespace=said["namespace"],
-        parameters=[{key: ParameterValue(value, value_type=type(value)) for key, value in values.items()}],
-        ros_arguments=["--log-level", said["log_level"]],
-        output="screen",
-        on_exit=Shutdown(),
-    )
+def _beside(name: str, said: dict[str, str], parameters: dict[str, Any]) -> Any:
+    return actions.node(name, said, {**parameters, "use_sim_time": wiring.use_sim_time(SHARE, said)})
 
 
 TOGETHER = (sim_arm, arm_planner, planner_gate)

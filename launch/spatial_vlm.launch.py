@@ -7,12 +7,12 @@ ros2 launch spatial_vlm_ros spatial_vlm.launch.py camera:=realsense base_frame:=
 from pathlib import Path
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
-from spatial_vlm_ros.starter import wiring
+from spatial_vlm_ros.launcher import actions, wiring
 
 SHARE = Path(__file__).parent.parent
 SHOWN = ("annotated/image", "markers", "target")  # topics that RViz shows, absolute in its configuration
@@ -77,18 +77,8 @@ def nodes(context: LaunchContext) -> list[Node]:
     said = context.launch_configurations
     camera = wiring.camera(SHARE, said)
     parameters = {**camera.parameters, **wiring.given(said, *GIVEN)}
-    typed = {name: ParameterValue(value, value_type=type(value)) for name, value in parameters.items()}
-    resolver = Node(
-        package="spatial_vlm_ros",
-        executable="resolver",
-        name="resolver",
-        namespace=said["namespace"],
-        parameters=[wiring.parameter_file(said), *([typed] if typed else [])],
-        remappings=[*camera.remappings, ("detections", said["detections_topic"])],
-        ros_arguments=["--log-level", said["log_level"]],
-        output="screen",
-        on_exit=Shutdown(),
-    )
+    remappings = [*camera.remappings, ("detections", said["detections_topic"])]
+    resolver = actions.node("resolver", said, parameters, [wiring.parameter_file(said)], remappings)
     return [resolver, _rviz(said)] if said["rviz"] == "true" else [resolver]
 
 

@@ -2,7 +2,7 @@
 """The demo: "grab me the chick behind the cup", live.
 
 A simulated camera and the resolver run as processes of their own, DDS between them; this process asks, as a robot's
-program would. What is in the picture is found by the compact model, in a process of the resolver's; the simulator tells
+program would. What is in the image is found by the compact model, in a process of the resolver's; the simulator tells
 the resolver nothing. Three worlds: a chick behind the cup, the same with the chicks swapped, and both chicks in front.
 Prints each answer beside the simulator's truth, writes out/demo_*.png, and exits 0 when all three are as expected.
 """
@@ -26,7 +26,7 @@ OUT = ROOT / "out"
 SENTENCE = "grab me the chick behind the cup"
 WORLDS = (("behind", "OK", "bonnet"), ("swapped", "OK", "ribbon"), ("both_in_front", "RELATION_UNSATISFIED", None))
 PATIENCE = 30.0  # s for anything that should take one
-NEAR = 0.03  # m from the centre of a thing, within which a pose is its pose
+NEAR = 0.03  # m from the centre of an object, within which a pose is its pose
 
 # Set before rclpy is loaded: a graph of our own on this machine, big images in shared memory.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
@@ -40,14 +40,14 @@ def main() -> int:
     import rclpy
     from sensor_msgs.msg import Image
 
-    from spatial_vlm_ros.nodes.ask import Asker
+    from spatial_vlm_ros.nodes.perception.ask import Asker
 
     OUT.mkdir(exist_ok=True)
     begun = time.monotonic()
     rclpy.init(args=[])
     node = rclpy.create_node("demo")
-    pictures: list[Image] = []
-    node.create_subscription(Image, "annotated/image", pictures.append, 1)
+    images: list[Image] = []
+    node.create_subscription(Image, "annotated/image", images.append, 1)
     good = []
     with process("resolver", "-p", "base_frame:=base_link", "-p", "grounder:=compact"):
         client = Asker(node, patience=PATIENCE)
@@ -55,11 +55,11 @@ def main() -> int:
             with process("frame_player", "-p", f"world:={world}", "-p", "detections:=false"):
                 client.wait_for_server(PATIENCE)
                 wait(node, lambda: node.count_publishers("/rgb/image") == 1, "the camera")
-                pictures.clear()
+                images.clear()
                 answer = ask(client)
-                wait(node, lambda: pictures, "the picture of the answer")
+                wait(node, lambda: images, "the picture of the answer")
             found = show(world, answer)
-            save(pictures[-1], OUT / f"demo_{world}.png")
+            save(images[-1], OUT / f"demo_{world}.png")
             good.append((answer["status"], found) == (status, target))
             wait(node, lambda: node.count_publishers("/rgb/image") == 0, "the camera to leave")
     node.destroy_node()
@@ -79,7 +79,7 @@ def ask(client: Any) -> dict[str, Any]:
 
 
 def show(world: str, answer: dict[str, Any]) -> str | None:
-    """The answer in words, beside the truth; the thing that is truly at the pose, or None."""
+    """The answer in words, beside the truth; the object that is truly at the pose, or None."""
     from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 
     print(f'\n[{world}] "{SENTENCE}"')
@@ -94,18 +94,18 @@ def show(world: str, answer: dict[str, Any]) -> str | None:
         return None
     pose = answer["target"]["pose"]
     with DEMO_WORLDS[world]() as simulated:
-        off = {id_: math.dist(pose["position"], thing.centre) for id_, thing in simulated.truth.items()}
+        off = {id_: math.dist(pose["position"], obj.centre) for id_, obj in simulated.truth.items()}
         found = min(off, key=lambda id_: off[id_])
-        thing = simulated.truth[found]
+        obj = simulated.truth[found]
     x, y, z = pose["position"]
-    true = ", ".join(f"{value:.3f}" for value in thing.centre)
+    true = ", ".join(f"{value:.3f}" for value in obj.centre)
     print(f"  {answer['target']['id']} at ({x:.3f}, {y:.3f}, {z:.3f}) m in {pose['frame_id']}; in truth "
-          f"{found}, a {thing.label}, at ({true}), {off[found] * 1000:.0f} mm off")  # fmt: skip
+          f"{found}, a {obj.label}, at ({true}), {off[found] * 1000:.0f} mm off")  # fmt: skip
     return found if off[found] < NEAR else None
 
 
 def save(image: Any, path: Path) -> None:
-    """A picture message as a file."""
+    """An image message as a file."""
     import cv2
 
     from spatial_vlm_ros.streams.image import decode_rgb

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw what the relations mean: one picture each for docs/relations.md, from the functions that judge.
+"""Draw what the relations mean: one image each for docs/relations.md, from the functions that judge.
 
 A target of 6 cm is put at every place of a grid and the relation's likelihood is contoured: green where it holds, red
 where it fails, white where it is unclear. Needs matplotlib. Run: python -m scripts.draw_relations
@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrow, Polygon, Rectangle
 
-from spatial_vlm_ros.config import DecisionConfig, DepthConfig, RelationConfig
+from spatial_vlm_ros.parameters import DecisionConfig, DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two
@@ -41,10 +41,10 @@ from spatial_vlm_ros.types import (
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "relations"
 
-HOLDS, FAILS, UNCLEAR, THING = "#7fbf9b", "#f0b3a6", "#ffffff", "#3b4252"
+HOLDS, FAILS, UNCLEAR, OBJECT = "#7fbf9b", "#f0b3a6", "#ffffff", "#3b4252"
 LINE = "#6b7280"
 TARGET = 0.06  # metres
-AWAY = 0.8  # metres from the viewer to the middle of a picture
+AWAY = 0.8  # metres from the viewer to the middle of an image
 EYE = 0.5  # metres of the viewer above the ground
 STEPS = 61  # places along each side of a grid
 
@@ -52,12 +52,12 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Thing:
+class Object:
     """A block or a disc.
 
     Args:
-        right: metres from the middle of the picture.
-        ahead: metres from the middle of the picture, away from the viewer.
+        right: metres from the middle of the image.
+        ahead: metres from the middle of the image, away from the viewer.
         base: metres above the ground.
         size: metres across, along the view and up.
         disc: whether it is round.
@@ -73,88 +73,88 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture.
+class Image:
+    """One image.
 
     Args:
         name: its file.
         relation: canonical name.
-        things: the anchors.
+        objects: the anchors.
         target: what is put at every place; its own place is not used.
         half: metres from the middle to the sides.
         side: seen from the side, and not from above.
-        middle: height of the middle of a picture from the side, metres.
+        middle: height of the middle of an image from the side, metres.
         distance: stated with the relation.
     """
 
     name: str
     relation: str
-    things: tuple[Thing, ...]
-    target: Thing = Thing(size=(TARGET, TARGET, TARGET))
+    objects: tuple[Object, ...]
+    target: Object = Object(size=(TARGET, TARGET, TARGET))
     half: float = 0.35
     side: bool = False
     middle: float = 0.0
     distance: Distance | None = None
 
 
-CUP = Thing(disc=True)
-TRAY = Thing(size=(0.36, 0.26, 0.02))
-SHELF = Thing(base=0.2, size=(0.24, 0.16, 0.02))
-BOWL = Thing(size=(0.18, 0.18, 0.1))
-CABINET = Thing(size=(0.3, 0.3, 0.36))
-CROWD = (Thing(-0.16, -0.1, disc=True), Thing(0.14, -0.14, disc=True), Thing(0.16, 0.12, disc=True),
-         Thing(-0.1, 0.15, disc=True))  # fmt: skip
-BLOCK = Thing(size=(TARGET, TARGET, TARGET))
-ON_TRAY = Thing(base=0.02, size=(TARGET, TARGET, TARGET))
-TO_THE_RIGHT = Thing(size=(TARGET, TARGET, TARGET), front=(1.0, 0.0))
+CUP = Object(disc=True)
+TRAY = Object(size=(0.36, 0.26, 0.02))
+SHELF = Object(base=0.2, size=(0.24, 0.16, 0.02))
+BOWL = Object(size=(0.18, 0.18, 0.1))
+CABINET = Object(size=(0.3, 0.3, 0.36))
+CROWD = (Object(-0.16, -0.1, disc=True), Object(0.14, -0.14, disc=True), Object(0.16, 0.12, disc=True),
+         Object(-0.1, 0.15, disc=True))  # fmt: skip
+BLOCK = Object(size=(TARGET, TARGET, TARGET))
+ON_TRAY = Object(base=0.02, size=(TARGET, TARGET, TARGET))
+TO_THE_RIGHT = Object(size=(TARGET, TARGET, TARGET), front=(1.0, 0.0))
 
 
-def pictures() -> Iterator[Picture]:
-    """All pictures, in the order of the document."""
+def images() -> Iterator[Image]:
+    """All images, in the order of the document."""
     for name in ("left of", "right of", "behind", "in front of", "next to", "near", "touching", "against"):
-        yield Picture(name, name, (CUP,))
-    yield Picture("around", "around", (CUP,), Thing(size=(0.26, 0.26, 0.02), disc=True), half=0.7)
-    yield Picture("far from", "far from", (CUP,), half=0.7)
-    yield Picture("closer than", "closer than", (CUP,))
-    yield Picture("farther than", "farther than", (CUP,))
-    yield Picture("20 cm from", "at a distance from", (CUP,), distance=Distance(0.2))
-    yield Picture("10 cm right of", "right of", (CUP,), distance=Distance(0.1))
-    yield Picture("within 10 cm behind", "behind", (CUP,), distance=Distance(0.1, "at most"))
-    yield Picture("on the other side of", "on the other side of", (CUP, Thing(-0.25, -0.1, size=(0.05, 0.05, 0.05))))
-    yield Picture("opposite", "opposite", (Thing(-0.2, 0.05, disc=True),))
-    yield Picture("between", "between", (Thing(-0.2, 0.0, disc=True), Thing(0.2, 0.08, disc=True)))
-    yield Picture("among", "among", CROWD)
+        yield Image(name, name, (CUP,))
+    yield Image("around", "around", (CUP,), Object(size=(0.26, 0.26, 0.02), disc=True), half=0.7)
+    yield Image("far from", "far from", (CUP,), half=0.7)
+    yield Image("closer than", "closer than", (CUP,))
+    yield Image("farther than", "farther than", (CUP,))
+    yield Image("20 cm from", "at a distance from", (CUP,), distance=Distance(0.2))
+    yield Image("10 cm right of", "right of", (CUP,), distance=Distance(0.1))
+    yield Image("within 10 cm behind", "behind", (CUP,), distance=Distance(0.1, "at most"))
+    yield Image("on the other side of", "on the other side of", (CUP, Object(-0.25, -0.1, size=(0.05, 0.05, 0.05))))
+    yield Image("opposite", "opposite", (Object(-0.2, 0.05, disc=True),))
+    yield Image("between", "between", (Object(-0.2, 0.0, disc=True), Object(0.2, 0.08, disc=True)))
+    yield Image("among", "among", CROWD)
     for place in ("edge", "corner", "centre", "end", "left side", "right side", "front", "back"):
-        yield Picture(f"at the {place} of", f"at the {place} of", (TRAY,), ON_TRAY, half=0.25)
-    yield Picture("facing", "facing", (CUP,), TO_THE_RIGHT)
-    yield Picture("facing away from", "facing away from", (CUP,), TO_THE_RIGHT)
-    for name, thing in (("on", BOWL), ("above", BOWL), ("below", SHELF), ("under", SHELF), ("higher than", BOWL),
+        yield Image(f"at the {place} of", f"at the {place} of", (TRAY,), ON_TRAY, half=0.25)
+    yield Image("facing", "facing", (CUP,), TO_THE_RIGHT)
+    yield Image("facing away from", "facing away from", (CUP,), TO_THE_RIGHT)
+    for name, obj in (("on", BOWL), ("above", BOWL), ("below", SHELF), ("under", SHELF), ("higher than", BOWL),
                         ("lower than", SHELF)):  # fmt: skip
-        yield Picture(name, name, (thing,), side=True, middle=0.2)
+        yield Image(name, name, (obj,), side=True, middle=0.2)
     for name in ("inside", "out of"):
-        yield Picture(name, name, (BOWL,), Thing(size=(0.04, 0.04, 0.04)), half=0.16, side=True, middle=0.09)
-    held = Thing(base=0.06, size=(0.03, 0.03, 0.03))
-    yield Picture("containing", "containing", (held,), half=0.16, side=True, middle=0.09)
-    yield Picture("supporting", "supporting", (held,), half=0.16, side=True, middle=0.09)
+        yield Image(name, name, (BOWL,), Object(size=(0.04, 0.04, 0.04)), half=0.16, side=True, middle=0.09)
+    held = Object(base=0.06, size=(0.03, 0.03, 0.03))
+    yield Image("containing", "containing", (held,), half=0.16, side=True, middle=0.09)
+    yield Image("supporting", "supporting", (held,), half=0.16, side=True, middle=0.09)
     for name in ("at the top of", "in the middle of the height of", "at the bottom of", "part of"):
-        yield Picture(name, name, (CABINET,), half=0.3, side=True, middle=0.24)
+        yield Image(name, name, (CABINET,), half=0.3, side=True, middle=0.24)
 
 
 # ------------------------------------------------------------------------------------------------ the scene
 
 
-def lifted(thing: Thing, number: int) -> SceneObject:
-    """A thing in the frame of a camera that looks level: x right, y down, z ahead."""
-    width, depth, height = thing.size
-    centre = np.array([thing.right, EYE - thing.base - height / 2, AWAY + thing.ahead])
-    if thing.disc:
+def lifted(obj: Object, number: int) -> SceneObject:
+    """An object in the frame of a camera that looks level: x right, y down, z ahead."""
+    width, depth, height = obj.size
+    centre = np.array([obj.right, EYE - obj.base - height / 2, AWAY + obj.ahead])
+    if obj.disc:
         angles = 2 * np.pi * np.arange(16) / 16
         corners = np.stack((np.sin(angles) * width / 2, 0 * angles, np.cos(angles) * depth / 2), axis=1)
     else:
         corners = np.repeat(((1, 0, 1), (-1, 0, 1), (-1, 0, -1), (1, 0, -1)), 4, axis=0) * (width / 2, 0.0, depth / 2)
     long = np.array([1.0, 0.0, 0.0] if width > depth else [0.0, 0.0, 1.0])
     up = np.array([0.0, -1.0, 0.0])
-    front = None if thing.front is None else (thing.front[0], 0.0, thing.front[1])
+    front = None if obj.front is None else (obj.front[0], 0.0, obj.front[1])
     return SceneObject(
         detection=Detection(str(number), "thing", 1.0, (0.0, 0.0, 1.0, 1.0), front=front),
         points=centre[None].astype(np.float32),
@@ -169,17 +169,17 @@ def lifted(thing: Thing, number: int) -> SceneObject:
     )
 
 
-def layout_of(picture: Picture) -> tuple[Layout, Array, Array]:
-    """The scene of a picture, targets first; and the places of its grid along both axes."""
-    across = np.linspace(-picture.half, picture.half, STEPS)
-    along = across + picture.middle if picture.side else across
-    target = picture.target
-    things = []
+def layout_of(image: Image) -> tuple[Layout, Array, Array]:
+    """The scene of an image, targets first; and the places of its grid along both axes."""
+    across = np.linspace(-image.half, image.half, STEPS)
+    along = across + image.middle if image.side else across
+    target = image.target
+    targets = []
     for second in along:
         for right in across:
-            ahead, base = (0.0, second - target.size[2] / 2) if picture.side else (second, target.base)
-            things.append(Thing(float(right), float(ahead), float(base), target.size, target.disc, target.front))
-    objects = tuple(lifted(thing, n) for n, thing in enumerate((*things, *picture.things)))
+            ahead, base = (0.0, second - target.size[2] / 2) if image.side else (second, target.base)
+            targets.append(Object(float(right), float(ahead), float(base), target.size, target.disc, target.front))
+    objects = tuple(lifted(obj, n) for n, obj in enumerate((*targets, *image.objects)))
     camera = PinholeCamera(np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]]), 640, 480)
     frame = RgbdFrame(np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32), camera)
     up = np.array([0.0, -1.0, 0.0])
@@ -187,18 +187,18 @@ def layout_of(picture: Picture) -> tuple[Layout, Array, Array]:
     return lay_out(scene, DepthConfig(), RelationConfig()), across, along
 
 
-def likelihood_of(picture: Picture, layout: Layout) -> Array:
+def likelihood_of(image: Image, layout: Layout) -> Array:
     """(STEPS, STEPS) likelihood of the relation at each place of the grid; NaN where it is not measured."""
     targets = np.arange(STEPS * STEPS)
     anchors = np.arange(STEPS * STEPS, len(layout))
     view = layout.viewpoint(FrameOfReference.VIEWER)
-    relation = RELATIONS[picture.relation]
+    relation = RELATIONS[image.relation]
     if relation.group is not None:
-        margin, sigma = measure_set(picture.relation, layout, targets, anchors)
+        margin, sigma = measure_set(image.relation, layout, targets, anchors)
     elif len(anchors) == 2:
-        margin, sigma = measure_two(picture.relation, layout, view, targets, anchors[:1], anchors[1:])
+        margin, sigma = measure_two(image.relation, layout, view, targets, anchors[:1], anchors[1:])
     else:
-        margin, sigma = measure(picture.relation, Pairs(layout, view, targets, anchors), picture.distance)
+        margin, sigma = measure(image.relation, Pairs(layout, view, targets, anchors), image.distance)
     margin = margin.reshape(STEPS, STEPS)
     return np.where(np.isnan(margin), np.nan, clause_likelihood(margin, sigma.reshape(STEPS, STEPS)))
 
@@ -206,24 +206,24 @@ def likelihood_of(picture: Picture, layout: Layout) -> Array:
 # ------------------------------------------------------------------------------------------------ drawing
 
 
-def drawn(picture: Picture) -> bytes:
-    """The picture as SVG, always the same bytes."""
-    layout, across, along = layout_of(picture)
-    likelihood = likelihood_of(picture, layout)
+def drawn(image: Image) -> bytes:
+    """The image as SVG, always the same bytes."""
+    layout, across, along = layout_of(image)
+    likelihood = likelihood_of(image, layout)
     figure = Figure(figsize=(2.4, 2.4))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     clear = DecisionConfig().holds
     axes.contourf(across, along, likelihood, (0.0, 1.0 - clear, clear, 1.0), colors=(FAILS, UNCLEAR, HOLDS))
-    for thing in picture.things:
-        _draw_thing(axes, thing, picture.side)
+    for obj in image.objects:
+        _draw_object(axes, obj, image.side)
     low = along[0]
-    if picture.side:
+    if image.side:
         axes.plot(across[[0, -1]], (0.0, 0.0), color=LINE, linewidth=1.0)
     else:
-        low -= 0.14 * picture.half
-        _draw_viewer(axes, picture, low)
-    _draw_scale(axes, picture, across, along)
+        low -= 0.14 * image.half
+        _draw_viewer(axes, image, low)
+    _draw_scale(axes, image, across, along)
     axes.set(xlim=(across[0], across[-1]), ylim=(low, along[-1]), aspect="equal")
     out = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "relations", "svg.fonttype": "none", "path.simplify_threshold": 0.3}):
@@ -231,51 +231,51 @@ def drawn(picture: Picture) -> bytes:
     return re.sub(rb"\d+\.\d{3,}", lambda number: b"%.2f" % float(number[0]), out.getvalue())
 
 
-def _draw_thing(axes: Axes, thing: Thing, side: bool) -> None:
-    width, depth, height = thing.size
-    if thing.disc and not side:
-        axes.add_patch(Circle((thing.right, thing.ahead), width / 2, color=THING, lw=0))
+def _draw_object(axes: Axes, obj: Object, side: bool) -> None:
+    width, depth, height = obj.size
+    if obj.disc and not side:
+        axes.add_patch(Circle((obj.right, obj.ahead), width / 2, color=OBJECT, lw=0))
         return
-    corner = (thing.right - width / 2, thing.base if side else thing.ahead - depth / 2)
+    corner = (obj.right - width / 2, obj.base if side else obj.ahead - depth / 2)
     tall = height if side else depth
     if width * tall > 0.01:  # what is in or on a large one shows
-        axes.add_patch(Rectangle(corner, width, tall, facecolor="none", edgecolor=THING, lw=1.5))
+        axes.add_patch(Rectangle(corner, width, tall, facecolor="none", edgecolor=OBJECT, lw=1.5))
     else:
-        axes.add_patch(Rectangle(corner, width, tall, color=THING, lw=0))
+        axes.add_patch(Rectangle(corner, width, tall, color=OBJECT, lw=0))
 
 
-def _draw_viewer(axes: Axes, picture: Picture, low: float) -> None:
-    """The viewer's mark below the middle, looking up the picture."""
-    size = 0.1 * picture.half
+def _draw_viewer(axes: Axes, image: Image, low: float) -> None:
+    """The viewer's mark below the middle, looking up the image."""
+    size = 0.1 * image.half
     axes.add_patch(Polygon(((-size, low), (size, low), (0.0, low + 1.3 * size)), color=LINE, lw=0))
 
 
-def _draw_scale(axes: Axes, picture: Picture, across: Array, along: Array) -> None:
+def _draw_scale(axes: Axes, image: Image, across: Array, along: Array) -> None:
     """The target, with its front where it has one, in the upper left corner; 10 cm in the upper right one."""
-    width, _, height = picture.target.size
-    tall = height if picture.side else width
-    inset = 0.05 * picture.half
+    width, _, height = image.target.size
+    tall = height if image.side else width
+    inset = 0.05 * image.half
     left, top = float(across[0]) + inset, float(along[-1]) - inset
     axes.add_patch(Rectangle((left, top - tall), width, tall, fill=False, edgecolor=LINE, lw=1.0))
-    if picture.target.front is not None:
+    if image.target.front is not None:
         start = (left + width / 2, top - tall / 2)
         axes.add_patch(FancyArrow(*start, 0.05, 0.0, width=0.004, head_width=0.02, color=LINE, lw=0))
     right = float(across[-1]) - inset
     axes.plot((right - 0.1, right), (top, top), color=LINE, linewidth=1.5)
-    axes.text(right - 0.05, top - 0.02 * picture.half, "10 cm", ha="center", va="top", fontsize=7, color=LINE)
+    axes.text(right - 0.05, top - 0.02 * image.half, "10 cm", ha="center", va="top", fontsize=7, color=LINE)
 
 
-def file_of(picture: Picture) -> Path:
-    """Where a picture lies."""
-    return FOLDER / (picture.name.replace(" ", "_") + ".svg")
+def file_of(image: Image) -> Path:
+    """Where an image lies."""
+    return FOLDER / (image.name.replace(" ", "_") + ".svg")
 
 
 def main() -> int:
-    """Write all pictures, and remove those that are no longer drawn."""
+    """Write all images, and remove those that are no longer drawn."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     wanted = {}
-    for picture in pictures():
-        wanted[file_of(picture)] = drawn(picture)
+    for image in images():
+        wanted[file_of(image)] = drawn(image)
     for path in FOLDER.glob("*.svg"):
         if path not in wanted:
             path.unlink()

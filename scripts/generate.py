@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the files that are made from the code: parameters, their page, JSON schemas, the world for other simulators.
 
-Run it after changing config.py, types.py or the shapes of sim/; a test compares the files with what this makes.
+Run it after changing `parameters/`, `types/` or the shapes of sim/; a test compares the files with what this makes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any
 
 import yaml
 
-from spatial_vlm_ros.config import (
+from scripts.gazebo_world import world_files
+from spatial_vlm_ros.output.json_schema import json_schema
+from spatial_vlm_ros.parameters import (
     ArmPlannerConfig,
     BagConfig,
     GateConfig,
@@ -25,8 +27,6 @@ from spatial_vlm_ros.config import (
     SimArmConfig,
     StreamConfig,
 )
-from spatial_vlm_ros.schema import json_schema
-from spatial_vlm_ros.sim.gazebo import world_files
 from spatial_vlm_ros.types import FrameOfReference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,7 +55,7 @@ def entries(config: Any) -> list[Entry]:
 def parameter_yaml() -> str:
     """All parameters with their defaults, as a ROS parameter file."""
     lines = [
-        "# Every parameter with its default. Made by scripts/generate.py from spatial_vlm_ros/config.py.",
+        "# Every parameter with its default. Made by scripts/generate.py from spatial_vlm_ros/parameters/.",
         "/**:",
         "  ros__parameters:",
         f"    # used where neither the words nor the request say one ({DEFAULT_FRAMES})",
@@ -117,10 +117,10 @@ def parameter_table() -> str:
     lines = [
         "# Parameters",
         "",
-        "Made by `scripts/generate.py` from `spatial_vlm_ros/config.py`, the one place where they are declared.",
+        "Made by `scripts/generate.py` from `spatial_vlm_ros/parameters/`, the one place where they are declared.",
         "`config/resolver.yaml` holds those of the resolver as a ROS parameter file; the command line reads it with",
         "`--config`, the node with `--params-file`. Those of [planning](planning.md) are in `config/planning.yaml`;",
-        "no node reads them yet. † is read when the node is configured, or when another node starts.",
+        "the node `planner_gate` reads them. † is read when the node is configured, or when another node starts.",
         "",
         f"`frame_of_reference` ({DEFAULT_FRAMES}; default {ResolverConfig().frame_of_reference.value}): used where",
         "neither the words nor the request say one.",

@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.config import ResolverConfig
     from spatial_vlm_ros.errors import SpatialVlmError
     from spatial_vlm_ros.evaluation.frame_folder import load_frame
     from spatial_vlm_ros.language import parse
+    from spatial_vlm_ros.parameters import ResolverConfig
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import (
         Detection,
@@ -34,7 +34,7 @@ _HOME = {
     "PinholeCamera": "types",
     "Resolution": "types",
     "Resolver": "resolver",
-    "ResolverConfig": "config",
+    "ResolverConfig": "parameters",
     "RgbdFrame": "types",
     "SpatialQuery": "types",
     "SpatialVlmError": "errors",

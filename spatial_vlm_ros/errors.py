@@ -21,7 +21,7 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   └── ModelTimeoutError            TIMEOUT
     ├── BusyError                        BUSY
     ├── CancelledError                   CANCELLED
-    ├── GoalError                        UNREACHABLE: no way to take or put down the thing, with the reasons
+    ├── GoalError                        UNREACHABLE: no way to take or put down the object, with the reasons
     │   └── OutOfWorkspaceError          OUT_OF_WORKSPACE
     ├── SceneChangedError                SCENE_CHANGED, with what moved and how far
     ├── UnreachableError                 UNREACHABLE, no configuration of the arm
@@ -32,7 +32,8 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   ├── NoPathError                  PLANNING_FAILED, something in the way or no time
     │   └── PlannerUnavailableError      PLANNER_UNAVAILABLE
     ├── ExecutionFailedError             EXECUTION_FAILED, in which phase of a plan
-    └── DependencyError                  MODEL_ERROR, a package that is not installed
+    ├── DependencyError                  MODEL_ERROR, a package that is not installed
+    └── PlugInError                      MODEL_ERROR, a relation of an installed package that cannot be used
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class InputError(SpatialVlmError, ValueError):
     """The caller gave something that cannot be used.
 
     Args:
-        what: the thing, for example "camera K".
+        what: the object, for example "camera K".
         got: what was received, short.
         expected: what would have been right.
         repair: what to do about it.
@@ -233,7 +234,7 @@ class CancelledError(SpatialVlmError):
 
 
 class GoalError(SpatialVlmError):
-    """There is no free way for the gripper to take a thing, or to put it down.
+    """There is no free way for the gripper to take an object, or to put it down.
 
     Args:
         what: what was wanted, for example "take the chick (d2)".
@@ -255,7 +256,7 @@ class OutOfWorkspaceError(GoalError):
 
 
 class SceneChangedError(SpatialVlmError):
-    """What was seen is no longer how things are.
+    """What was seen is no longer how objects are.
 
     Args:
         what: what changed, for example "the camera".
@@ -355,7 +356,7 @@ class PlanningFailedError(SpatialVlmError):
 
 
 class NoPathError(PlanningFailedError):
-    """The embedded planner can reach the pose, but found no free way to it.
+    """The built-in planner can reach the pose, but found no free way to it.
 
     Args:
         segment: which motion of the request, from 0.
@@ -371,7 +372,7 @@ class NoPathError(PlanningFailedError):
 
 
 class StandsWrongError(NoPathError):
-    """The arm stands where it cannot stand, or things are told to be where it stands; no other goal helps."""
+    """The arm stands where it cannot stand, or objects are told to be where it stands; no other goal helps."""
 
 
 class PlannerUnavailableError(PlanningFailedError):
@@ -384,7 +385,7 @@ class ExecutionFailedError(SpatialVlmError):
     """A plan was not carried out to its end. The arm stands where it came to rest, and may hold something.
 
     Args:
-        phase: of the plan, as in planning/planner.py.
+        phase: of the plan, as in manipulation/planning/planner.py.
         reason: why, in words.
         repair: what to do about it.
         number: MoveIt's error number, where it gave one.
@@ -397,9 +398,44 @@ class ExecutionFailedError(SpatialVlmError):
         super().__init__(f"execution failed in phase {phase!r}: {reason}; {repair}")
 
 
+class InternalError(SpatialVlmError):
+    """An exception that nobody expected: a fault of this package. It costs one request; its trace is in the log.
+
+    Args:
+        reason: type and words of the exception.
+        repair: what to do about it.
+    """
+
+    status_name = "INTERNAL_ERROR"
+
+    def __init__(self, reason: str, repair: str = "report it with the instruction, the frame and the log") -> None:
+        self.reason, self.repair = reason, repair
+        super().__init__(f"internal error: {reason}; {repair}")
+
+    @classmethod
+    def of(cls, error: Exception) -> InternalError:
+        """The error for an unexpected exception."""
+        return cls(f"{type(error).__name__}: {error}")
+
+
 class DependencyError(SpatialVlmError):
     """A package that this function needs is not installed."""
 
     def __init__(self, package: str, repair: str) -> None:
         self.package, self.repair = package, repair
         super().__init__(f"the package {package!r} is not installed; {repair}")
+
+
+class PlugInError(SpatialVlmError):
+    """A relation that an installed package brings cannot be used; other relations are not touched by that.
+
+    Args:
+        name: of the relation.
+        source: the package and its entry point.
+        reason: why, in words.
+        repair: what to do about it.
+    """
+
+    def __init__(self, name: str, source: str, reason: str, repair: str) -> None:
+        self.name, self.source, self.reason, self.repair = name, source, reason, repair
+        super().__init__(f"relation {name!r} of {source}: {reason}; {repair}")

@@ -1,30 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole story: sentence → readings → detections → objects → relations → target or refusal. Start reading here."""
+"""The whole story: sentence → readings → detections → objects → relations → target or refusal. Start reading here.
+
+Scene first: a frame is lifted once, and every sentence is asked of the scene. `Resolver.resolve` is the one-call form.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from spatial_vlm_ros.config import ResolverConfig
-from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.errors import (
+    CancelledError,
+    InputError,
+    InternalError,
+    ModelError,
+    SpatialVlmError,
+    UnknownNameError,
+)
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.language import parse_dialogue
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
-from spatial_vlm_ros.spatial.admission import check_supported, is_for_a_person
 from spatial_vlm_ros.spatial.answer import answer
-from spatial_vlm_ros.spatial.believer import Believer
-from spatial_vlm_ros.spatial.decision import Verdict, decide
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
 from spatial_vlm_ros.spatial.destination import with_place
-from spatial_vlm_ros.spatial.layout import lay_out
+from spatial_vlm_ros.spatial.layout import Layout, lay_out
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
+from spatial_vlm_ros.spatial.support_check import check_supported, is_for_a_person
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
@@ -35,6 +46,8 @@ from spatial_vlm_ros.types import (
     SpatialQuery,
     Status,
 )
+
+_log = logging.getLogger(__name__)
 
 
 class Answered(NamedTuple):
@@ -56,14 +69,15 @@ class Resolver:
 
     Args:
         config: every number it decides by.
-        grounder: finds things by name; not needed where detections are given with each frame. With
+        grounder: finds objects by name; not needed where detections are given with each frame. With
             `second_opinion.ask` it is also asked for the whole phrase, and has to be able to refer.
     """
 
     def __init__(self, config: ResolverConfig | None = None, grounder: Grounder | None = None) -> None:
         self.config = config or ResolverConfig()
-        self._grounder = grounder
+        self.grounder = grounder
         self._reliabilities: Reliabilities | None = None  # read at the first request, which a missing file refuses
+        self._latest: tuple[Scene, Layout] | None = None
 
     def resolve(
         self,
@@ -73,141 +87,255 @@ class Resolver:
         frame_of_reference: FrameOfReference | str | None = None,
         follows: Sequence[str] = (),
     ) -> Resolution:
-        """As `resolve_seen`, the answer alone."""
-        return self.resolve_seen(frame, instruction, detections, frame_of_reference, follows).resolution
-
-    def resolve_seen(
-        self,
-        frame: RgbdFrame,
-        instruction: str,
-        detections: Sequence[Detection] | None = None,
-        frame_of_reference: FrameOfReference | str | None = None,
-        follows: Sequence[str] = (),
-    ) -> Answered:
         """Answer one instruction on one frame. Never raises for what the world or the words are like: it refuses.
 
         Args:
             frame: colour, registered depth in metres, camera, and base_T_camera where poses are wanted in the base.
             instruction: English, up to 1,000 characters.
-            detections: things found by somebody else; None = ask the grounder.
+            detections: objects found by somebody else; None = ask the grounder.
             frame_of_reference: used where the words state none; None = the configured one.
             follows: what was said before, oldest first, where `instruction` answers a question about it.
 
         Returns:
-            The target in metres, or a refusal with its reason, and what it rests on.
+            The target in metres, or a refusal with its reason.
 
         Raises:
             InputError: `frame` is no RgbdFrame.
         """
-        if not isinstance(frame, RgbdFrame):
-            raise InputError("frame", type(frame).__name__, "an RgbdFrame", "build one, or use load_frame")
-        start = time.perf_counter()
-        timings: dict[str, float] = {}
-        seen: list[Detection] = []
-        scenes: list[Scene] = []
-        try:
-            resolution = self._resolve(
-                frame, instruction, detections, frame_of_reference, follows, timings, seen, scenes
-            )
-        except SpatialVlmError as error:
-            resolution = refusal(instruction, error, frame.stamp_ns)
-        total = round((time.perf_counter() - start) * 1e3, 3)
-        resolution = dataclasses.replace(resolution, ms=total, timings_ms=timings)
-        return Answered(resolution, tuple(seen or detections or ()), scenes[0] if scenes else None)
+        return self.look_at(frame, detections).ask(instruction, frame_of_reference, follows).resolution
 
-    def _resolve(
+    def look_at(self, frame: RgbdFrame, detections: Sequence[Detection] | None = None) -> ObservedFrame:
+        """A frame to ask several instructions of; it is lifted at the first one that is understood.
+
+        Args:
+            frame: as in `resolve`.
+            detections: as in `resolve`; None = each instruction asks the grounder.
+
+        Raises:
+            InputError: `frame` is no RgbdFrame.
+        """
+        return ObservedFrame(self, frame, detections)
+
+    def observe(self, frame: RgbdFrame, detections: Sequence[Detection]) -> Scene:
+        """Lift the detections of a frame to objects in metres.
+
+        Args:
+            frame: as in `resolve`.
+            detections: found in its image, by whatever detector.
+
+        Returns:
+            The scene, in the camera frame.
+
+        Raises:
+            InputError: `frame` is no RgbdFrame; or detections that do not fit it; or "up" must be wrong.
+            DepthError: the depth image as a whole cannot be a measurement.
+        """
+        _check_frame(frame)
+        checked = check_detections(detections, frame.camera.width, frame.camera.height)
+        return build_scene(frame, checked, self.config.depth, self.config.lift)
+
+    def answer(
         self,
-        frame: RgbdFrame,
+        scene: Scene,
         instruction: str,
-        detections: Sequence[Detection] | None,
-        frame_of_reference: FrameOfReference | str | None,
-        follows: Sequence[str],
-        timings: dict[str, float],
-        seen: list[Detection],
-        scenes: list[Scene],
+        grounding: Grounding | None = None,
+        referrer: Referrer | None = None,
+        frame_of_reference: FrameOfReference | str | None = None,
+        follows: Sequence[str] = (),
     ) -> Resolution:
-        clock = _Clock(timings)
-        referrer = referrer_of(self._grounder) if self.config.second_opinion.ask else None
-        queries = parse_dialogue(instruction, follows)
-        for query in queries[:1]:
-            check_supported(query)
-        queries = tuple(_answerable(queries))
-        clock.lap("parse")
+        """Answer one instruction on a scene. Never raises for what the world or the words are like: it refuses.
 
-        phrases = tuple(dict.fromkeys(p for query in queries for p in _all_phrases(query)))
-        grounding = self._ground(frame, phrases, detections)
-        seen += grounding.detections
-        clock.lap("ground")
+        Args:
+            scene: from `observe`.
+            instruction: English, up to 1,000 characters.
+            grounding: how well the scene's detections fit `phrases_of(instruction)`; None = by their labels.
+            referrer: asked for the whole phrase, too; None = no second opinion.
+            frame_of_reference: as in `resolve`.
+            follows: as in `resolve`.
 
-        scene = build_scene(frame, grounding.detections, self.config.depth, self.config.lift)
-        scenes.append(scene)
-        grounding = _without(grounding, scene.of_robot)
-        clock.lap("lift")
+        Returns:
+            The target in metres, or a refusal with its reason.
+        """
+        observed = ObservedFrame.of_scene(self, scene, grounding, referrer)
+        return observed.ask(instruction, frame_of_reference, follows).resolution
 
-        layout = lay_out(scene, self.config.depth, self.config.relation)
+    # -------------------------------------------------------------------------------------------- steps of an answer
+
+    def scorer_of(
+        self, scene: Scene, phrases: Sequence[NounPhrase], grounding: Grounding, frame: FrameOfReference | None
+    ) -> PhraseScorer:
+        """What scores phrases on a scene; `grounding` has a row for each phrase and a column for each object."""
         scores = np.array([d.score for d in grounding.detections]) ** self.config.decision.score_weight
         row_of = {phrase: row for row, phrase in enumerate(phrases)}
-        believer = Believer(
-            layout,
+        return PhraseScorer(
+            self._layout_of(scene),
             self.config,
             match=lambda phrase: grounding.match[row_of[phrase]],
             score=scores,
-            default_frame=_frame(frame_of_reference) or self.config.frame_of_reference,
+            default_frame=frame or self.config.frame_of_reference,
         )
-        verdict = decide(queries, believer)
-        if referrer is not None:
-            clock.lap("relate")
-            verdict = self._cross_checked(verdict, believer, referrer)
-            clock.lap("refer")
-        resolution = answer(with_place(verdict, believer), believer, instruction)
-        if scene.of_robot:
-            names = ", ".join(f"{d.label} ({d.id})" for d in scene.of_robot)
-            words = f"{resolution.message} Left out as the robot itself: {names}."
-            resolution = dataclasses.replace(resolution, message=words)
-        clock.lap("relate")
-        return resolution
 
-    def _ground(
-        self, frame: RgbdFrame, phrases: Sequence[NounPhrase], detections: Sequence[Detection] | None
-    ) -> Grounding:
-        if detections is not None:
-            return GivenDetections(detections).ground(frame.rgb, phrases)
-        if self._grounder is None:
-            raise InputError(
-                "detections", "none", "detections or a grounder",
-                "pass detections= to resolve, or a grounder to Resolver",
-            )  # fmt: skip
-        name = type(self._grounder).__name__
-        try:
-            grounding = self._grounder.ground(frame.rgb, phrases)
-            detections = check_detections(grounding.detections, frame.camera.width, frame.camera.height)
-            match = np.asarray(grounding.match, np.float64)
-        except (ModelError, CancelledError):  # a model's own words, its timeout and a cancellation keep their status
-            raise
-        except SpatialVlmError as error:
-            raise ModelError(name, str(error), "mend the backend; its answer cannot be used") from error
-        except Exception as error:  # whatever a model does, it costs one request and is never "not found"
-            raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
-        if match.shape != (len(phrases), len(detections)) or not ((match >= 0) & (match <= 1)).all():
-            got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(detections)} things"
-            raise ModelError(name, got + ", or values outside 0..1", "mend the backend")
-        return Grounding(detections, match)
+    def cross_checked(self, choice: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:
+        """The choice after a model was asked for the whole phrase.
 
-    def _cross_checked(self, verdict: Verdict, believer: Believer, referrer: Referrer) -> Verdict:
-        """The verdict after the model was asked for the whole phrase."""
+        Raises:
+            ModelError: the model failed. CancelledError, InputError: as it raises them.
+        """
         config = self.config.second_opinion
         if self._reliabilities is None:
             self._reliabilities = load_reliabilities(config.reliability) if config.reliability else Reliabilities()
-        scene, name = believer.layout.scene, type(referrer).__name__
-        words = words_for(verdict.query.target, believer.default_frame)
+        scene, name = scorer.layout.scene, type(referrer).__name__
+        words = words_for(choice.query.target, scorer.default_frame)
         try:
             found = referrer.refer(scene.frame.rgb, words)
         except (ModelError, CancelledError, InputError):  # the last: a worker whose backend cannot refer
             raise
         except Exception as error:  # as of a grounder: it costs one request
             raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
-        row = named(found, [thing.detection for thing in scene.objects], config.overlap, name)
-        return cross_check(verdict, believer, row, self._reliabilities)
+        row = named(found, [obj.detection for obj in scene.objects], config.overlap, name)
+        return cross_check(choice, scorer, row, self._reliabilities)
+
+    def _layout_of(self, scene: Scene) -> Layout:
+        """The scene as arrays; kept for the next sentence."""
+        latest = self._latest
+        if latest is None or latest[0] is not scene:
+            latest = self._latest = scene, lay_out(scene, self.config.depth, self.config.relation)
+        return latest[1]
+
+
+class ObservedFrame:
+    """A frame that instructions are asked of. It is lifted once; with a grounder, once for each set of phrases.
+
+    Made by `Resolver.look_at`. Not for several threads at once.
+    """
+
+    def __init__(self, resolver: Resolver, frame: RgbdFrame, detections: Sequence[Detection] | None) -> None:
+        _check_frame(frame)
+        self._resolver, self.frame = resolver, frame
+        self._given = None if detections is None else tuple(detections)
+        self._checked: tuple[Detection, ...] | None = None  # the given detections, once they were checked
+        self._scene: Scene | SpatialVlmError | None = None  # of the given detections, or why there is none
+        self._latest: tuple[tuple[NounPhrase, ...], Grounding, Scene] | None = None  # of the grounder
+        self._grounding: Grounding | None = None
+        self._referrer: Referrer | None = None
+
+    @classmethod
+    def of_scene(
+        cls, resolver: Resolver, scene: Scene, grounding: Grounding | None, referrer: Referrer | None
+    ) -> ObservedFrame:
+        """A frame that was lifted before."""
+        observed = cls(resolver, scene.frame, tuple(obj.detection for obj in scene.objects))
+        observed._scene, observed._grounding, observed._referrer = scene, grounding, referrer
+        return observed
+
+    def ask(
+        self,
+        instruction: str,
+        frame_of_reference: FrameOfReference | str | None = None,
+        follows: Sequence[str] = (),
+    ) -> Answered:
+        """Answer one instruction. Never raises for what the world or the words are like: it refuses.
+
+        Args:
+            instruction: as in `Resolver.resolve`.
+            frame_of_reference: as in `Resolver.resolve`.
+            follows: as in `Resolver.resolve`.
+
+        Returns:
+            The target in metres, or a refusal with its reason, and what it rests on. An exception that nobody expected
+            is INTERNAL_ERROR, with its trace in the log.
+        """
+        watch = _Stopwatch()
+        detections, scene = self._given or (), None
+        try:
+            referrer = self._who_refers()
+            queries = understood(instruction, follows)
+            phrases = phrases_of(queries)
+            watch.lap("parse")
+            grounding = self._ground(phrases)
+            detections = grounding.detections
+            watch.lap("ground")
+            scene = self._lift(phrases, grounding)
+            watch.lap("lift")
+            frame = _frame(frame_of_reference)
+            scorer = self._resolver.scorer_of(scene, phrases, _of_objects(grounding, scene), frame)
+            choice = decide(queries, scorer)
+            if referrer is not None:
+                watch.lap("relate")
+                choice = self._resolver.cross_checked(choice, scorer, referrer)
+                watch.lap("refer")
+            resolution = _without_robot(answer(with_place(choice, scorer), scorer, instruction), scene)
+            watch.lap("relate")
+        except SpatialVlmError as error:
+            resolution = refusal(instruction, error, self.frame.stamp_ns)
+        except Exception as error:
+            _log.exception("unexpected exception while resolving %r", instruction)
+            resolution = refusal(instruction, InternalError.of(error), self.frame.stamp_ns)
+        resolution = dataclasses.replace(resolution, ms=watch.total(), timings_ms=watch.laps)
+        return Answered(resolution, detections, scene)
+
+    def _who_refers(self) -> Referrer | None:
+        if self._referrer is not None or not self._resolver.config.second_opinion.ask:
+            return self._referrer
+        return referrer_of(self._resolver.grounder)
+
+    def _ground(self, phrases: tuple[NounPhrase, ...]) -> Grounding:
+        """The given detections matched by their labels, or what the grounder finds."""
+        if self._grounding is not None:
+            return _checked(self._grounding, phrases, self.frame, "grounding")
+        if self._given is not None:
+            if self._checked is None:
+                self._checked = check_detections(self._given, self.frame.camera.width, self.frame.camera.height)
+            return Grounding(self._checked, label_match(phrases, self._checked))
+        if self._latest is not None and self._latest[0] == phrases:
+            return self._latest[1]
+        grounder = self._resolver.grounder
+        if grounder is None:
+            raise InputError(
+                "detections", "none", "detections or a grounder",
+                "pass detections= to resolve, or a grounder to Resolver",
+            )  # fmt: skip
+        name = type(grounder).__name__
+        try:
+            return _checked(grounder.ground(self.frame.rgb, phrases), phrases, self.frame, name)
+        except (ModelError, CancelledError):  # a model's own words, its timeout and a cancellation keep their status
+            raise
+        except SpatialVlmError as error:
+            raise ModelError(name, str(error), "fix the backend: its output is invalid") from error
+        except Exception as error:  # whatever a model does, it costs one request and is never "not found"
+            raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
+
+    def _lift(self, phrases: tuple[NounPhrase, ...], grounding: Grounding) -> Scene:
+        """The scene of the detections; of given ones it, or why there is none, holds for every instruction."""
+        if self._given is None:
+            if self._latest is None or self._latest[1] is not grounding:
+                self._latest = phrases, grounding, self._resolver.observe(self.frame, grounding.detections)
+            return self._latest[2]
+        if self._scene is None:
+            try:
+                self._scene = self._resolver.observe(self.frame, grounding.detections)
+            except SpatialVlmError as error:
+                self._scene = error
+        if isinstance(self._scene, SpatialVlmError):
+            raise self._scene.with_traceback(None)
+        return self._scene
+
+
+def understood(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQuery, ...]:
+    """The readings of an instruction whose relations are all known, the preferred one first.
+
+    Raises:
+        NotUnderstoodError: the words are not understood, or the preferred reading needs what is not known.
+    """
+    queries = parse_dialogue(instruction, follows)
+    for query in queries[:1]:
+        check_supported(query)
+    return tuple(_answerable(queries))
+
+
+def phrases_of(queries: Sequence[SpatialQuery]) -> tuple[NounPhrase, ...]:
+    """Every phrase of some readings that has to be found in the image, each once, in the order met."""
+    return tuple(dict.fromkeys(phrase for query in queries for phrase in _all_phrases(query)))
 
 
 def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: str | None = None) -> Resolution:
@@ -221,13 +349,47 @@ def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: 
     )
 
 
-def _without(grounding: Grounding, left_out: Sequence[Detection]) -> Grounding:
-    """What was found, but for some of it."""
-    if not left_out:
-        return grounding
-    ids = {detection.id for detection in left_out}
-    rows = [row for row, detection in enumerate(grounding.detections) if detection.id not in ids]
-    return Grounding(tuple(grounding.detections[row] for row in rows), grounding.match[:, rows])
+def _check_frame(frame: object) -> None:
+    if not isinstance(frame, RgbdFrame):
+        raise InputError("frame", type(frame).__name__, "an RgbdFrame", "build one, or use load_frame")
+
+
+def _checked(grounding: Grounding, phrases: Sequence[NounPhrase], frame: RgbdFrame, name: str) -> Grounding:
+    """A grounding with checked detections and a row for each phrase.
+
+    Raises:
+        InputError: detections that do not fit the frame.
+        ModelError: its match matrix does not fit.
+    """
+    detections = check_detections(grounding.detections, frame.camera.width, frame.camera.height)
+    match = np.asarray(grounding.match, np.float64)
+    if match.shape != (len(phrases), len(detections)) or not ((match >= 0) & (match <= 1)).all():
+        got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(detections)} objects"
+        raise ModelError(name, got + ", or values outside 0..1", "fix the backend")
+    return Grounding(detections, match)
+
+
+def _of_objects(grounding: Grounding, scene: Scene) -> Grounding:
+    """What was found, but for detections of the robot: a column for each object of the scene.
+
+    Raises:
+        InputError: it is the grounding of other detections.
+    """
+    column_of = {detection.id: column for column, detection in enumerate(grounding.detections)}
+    columns = [column_of.get(obj.id, -1) for obj in scene.objects]
+    if -1 in columns or len(columns) + len(scene.of_robot) < len(column_of):
+        got, expected = ", ".join(column_of) or "none", ", ".join(obj.id for obj in scene.objects) or "none"
+        raise InputError("detections of the grounding", got, expected, "observe the frame with these detections")
+    return Grounding(tuple(grounding.detections[column] for column in columns), grounding.match[:, columns])
+
+
+def _without_robot(resolution: Resolution, scene: Scene) -> Resolution:
+    """The answer, saying which detections were left out as the robot itself."""
+    if not scene.of_robot:
+        return resolution
+    names = ", ".join(f"{d.label} ({d.id})" for d in scene.of_robot)
+    message = f"{resolution.message} Left out as the robot itself: {names}."
+    return dataclasses.replace(resolution, message=message)
 
 
 def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:
@@ -253,7 +415,7 @@ def _answerable(queries: Sequence[SpatialQuery]) -> Iterator[SpatialQuery]:
 
 
 def _all_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
-    """Every phrase of a reading that has to be found in the picture."""
+    """Every phrase of a reading that has to be found in the image."""
     yield from _phrases(query.target)
     if query.destination is not None and not is_for_a_person(query.destination):
         for anchor in query.destination.anchors:
@@ -268,13 +430,17 @@ def _phrases(phrase: NounPhrase) -> Iterator[NounPhrase]:
             yield from _phrases(anchor)
 
 
-class _Clock:
+class _Stopwatch:
     """Wall time between laps, milliseconds."""
 
-    def __init__(self, timings: dict[str, float]) -> None:
-        self._timings, self._last = timings, time.perf_counter()
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self.laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self._timings[name] = round(self._timings.get(name, 0.0) + (now - self._last) * 1e3, 3)
+        self.laps[name] = round(self.laps.get(name, 0.0) + (now - self._last) * 1e3, 3)
         self._last = now
+
+    def total(self) -> float:
+        return round((time.perf_counter() - self._start) * 1e3, 3)

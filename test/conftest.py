@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared fixtures: a camera, a table to put things on and ask about, and the folder of real frames."""
+"""Shared fixtures: a camera, a table to put objects on and ask about, and the folder of real frames."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +20,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig, ResolverConfig
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.types import Detection, PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Vector3
+
+# A run that a script starts in the background ignores SIGINT. Every process it starts would, too, and Ctrl-C is tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where a change is judged, the examples are the same for everyone; elsewhere they are drawn anew each time. How long
 # drawing them takes tells of the machine alone.

@@ -17,56 +17,48 @@ import spatial_vlm_ros
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "spatial_vlm_ros"
 
-BASE = {"types", "errors", "config"}
-CORE = BASE | {"language", "geometry", "spatial", "perception", "resolver"}
-EDGE = CORE | {"approval", "planning", "proportions", "streams", "sim", "evaluation", "picture", "schema", "terminal"}
-MAY_IMPORT = {
+BASE = {"types", "errors", "parameters"}
+SEEN = BASE | {"language", "geometry", "spatial"}
+CORE = SEEN | {"perception", "resolver"}
+EDGE = CORE | {"streams", "manipulation", "output", "sim", "evaluation"}
+MAY_IMPORT = {  # low to high
     "errors": set(),
     "types": {"errors"},
-    "config": BASE,
-    "proportions": set(),
+    "parameters": BASE,
     "language": BASE,
     "geometry": BASE,
     "spatial": BASE | {"language", "geometry"},
-    "vlm": BASE | {"proportions", "geometry"},
-    "perception": BASE | {"language", "geometry", "spatial", "vlm"},
+    "vlm": BASE | {"geometry"},
+    "perception": SEEN | {"vlm"},
     "resolver": CORE,
-    "planning": BASE | {"geometry", "spatial", "resolver"},
     "streams": BASE | {"geometry"},
-    "sim": CORE | {"planning"},
-    "evaluation": CORE | {"proportions", "streams"},
-    "picture": CORE,
-    "schema": CORE | {"planning"},
-    "approval": CORE | {"picture", "sim"},  # its sample resolves a drawn scene; desk, record and page need BASE alone
-    "terminal": CORE | {"proportions", "evaluation", "vlm"},
+    "manipulation": BASE | {"geometry", "spatial"},
+    "output": CORE | {"manipulation", "vlm"},
+    "sim": CORE | {"manipulation", "output"},
+    "evaluation": CORE | {"manipulation", "output", "streams"},
     "nodes": EDGE,
-    "starter": BASE,
-    "cli_group": EDGE,
-    "cli": EDGE | {"cli_group"},
-    "cli_bags": EDGE | {"cli_group"},
-    "cli_evaluate": EDGE | {"cli_group"},
-    "cli_probe": EDGE | {"cli_group", "vlm"},
-    "cli_ros": EDGE | {"cli_group", "nodes"},
-    "cli_train": EDGE | {"cli_group", "vlm"},
-    "cli_up": BASE | {"cli_group", "starter"},
+    "launcher": BASE,
+    "cli": EDGE | {"launcher", "nodes", "vlm"},
     "__init__": CORE | {"evaluation"},
 }
-COMMANDS = {"cli", "cli_bags", "cli_evaluate", "cli_group", "cli_probe", "cli_ros", "cli_train", "cli_up"}
+"""Room → the rooms that it may import. Layers are in CONTRIBUTING.md."""
+NODE_ROOMS = {"perception": set(), "arm": {"perception"}, "sim": set()}
+"""Room of nodes → the rooms of nodes that it may import; all import the files of `nodes/` itself."""
 ONLY_AT_EDGES = {
-    "msgspec": {"schema", "evaluation", "perception", "cli"},
-    "click": COMMANDS,
-    "rich": {"terminal", *COMMANDS},
-    "yaml": {"starter", *COMMANDS},
+    "msgspec": {"output", "evaluation", "perception"},
+    "click": {"cli"},
+    "rich": {"output", "evaluation", "cli"},
+    "yaml": {"launcher", "cli"},
     "rclpy": {"nodes"},
     "rosbags": {"evaluation"},
-    "jinja2": {"approval", "evaluation"},
-    "starlette": {"approval"},
-    "uvicorn": {"approval"},
+    "jinja2": {"manipulation", "evaluation"},
+    "starlette": {"manipulation"},
+    "uvicorn": {"manipulation"},
     "junitparser": {"evaluation"},
     "mujoco": {"sim"},
 }
 NEVER_IN_CORE = {"torch", "transformers", "safetensors", "onnx", "onnxruntime", "PIL", "open3d", "scipy"}
-WITH_MODELS = ("vlm/", "perception/backends/", "cli_train.py")
+WITH_MODELS = ("vlm/", "perception/backends/", "cli/train.py")
 """Where models are: modules that nothing imports until a backend is loaded or a model is trained."""
 NEVER = {"pickle", "dill", "marshal", "shelve"}
 
@@ -106,6 +98,34 @@ def test_every_module_imports_only_from_below(path: Path, room: str, rooms: set[
     assert not messages or room == "nodes", f"{path} imports {messages}"
     if room == "language":
         assert not outside & {"numpy", "cv2"}
+
+
+def test_a_class_name_is_used_once() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert not {name: files for name, files in homes.items() if len(files) > 1}
+
+
+def test_no_modules_import_each_other() -> None:
+    """Counted are imports inside functions and for type checkers alone, too; a package is its `__init__.py`."""
+    dotted = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PACKAGE.rglob("*.py")}
+    names = {name.removesuffix(".__init__"): path for path, name in dotted.items()}
+    imported: dict[str, set[str]] = {}
+    for name, path in names.items():
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                below = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {each if each in names else str(node.module) for each in below}
+        imported[name] = found & names.keys()
+    while low := {name for name, needs in imported.items() if not needs & imported.keys()}:
+        imported = {name: needs for name, needs in imported.items() if name not in low}
+    assert not imported, f"in circles, or importing from one: {sorted(imported)}"
 
 
 def run_python(code: str) -> str:
@@ -174,7 +194,7 @@ def test_version_is_the_same_everywhere() -> None:
 
 
 def test_every_source_file_names_its_licence() -> None:
-    for folder in ("spatial_vlm_ros", "test", "scripts", "benchmarks", "examples"):
+    for folder in ("spatial_vlm_ros", "test", "research", "scripts", "benchmarks", "examples"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text()
             assert not text or text.startswith("# SPDX-License-Identifier: Apache-2.0"), path

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random tables with noisy depth; sentences and answers come from the true places, by the definitions of the relations.
 
-Left and right are offsets from the ray viewer → anchor; behind and in front go along it within 45°, by where things
+Left and right are offsets from the ray viewer → anchor; behind and in front go along it within 45°, by where objects
 begin; orders go by distance from the camera and by bearing. A sentence is asked only if all its margins exceed 4 cm.
 """
 
@@ -123,19 +123,19 @@ def asked(tabletop: Tabletop) -> list[tuple[Question, Resolution, str]]:
         kinds = LABELS[: int(rng.integers(3, len(LABELS) + 1))]
         world = random_tabletop(rng, int(rng.integers(3, 8)), labels=kinds)
         eye: Vector3 = (float(rng.uniform(-0.4, 0.4)), float(rng.uniform(-1.1, -0.7)), float(rng.uniform(0.4, 0.9)))
-        picture = tabletop.see(*world.bodies, eye=eye)
-        if len(picture.detections) < len(world.bodies):
+        image = tabletop.see(*world.bodies, eye=eye)
+        if len(image.detections) < len(world.bodies):
             continue
-        frame = noisy(picture.frame, rng)
+        frame = noisy(image.frame, rng)
         masks = bool(seed % 2)
-        given = picture.detections if masks else tabletop.boxes_only(picture.detections)
-        plain = tuple(d.id for d in picture.detections if picture.visible_fraction[d.id] > 0.5)
+        given = image.detections if masks else tabletop.boxes_only(image.detections)
+        plain = tuple(d.id for d in image.detections if image.visible_fraction[d.id] > 0.5)
         questions = [
             *relation_questions(world, np.array(eye), frozenset(plain)),
             *order_questions(world, np.array(eye), frozenset(plain)),
         ]
         for row in rng.permutation(len(questions))[:QUESTIONS]:
-            answer = tabletop.ask(picture, questions[row].words, given, frame)
+            answer = tabletop.ask(image, questions[row].words, given, frame)
             results.append((questions[row], answer, f"seed {seed}, {'masks' if masks else 'boxes'}"))
     return results
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros import Resolver, load_frame
-from spatial_vlm_ros.approval.audit import AuditLog, verify
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation import frame_folder as frames
 from spatial_vlm_ros.evaluation.answering import answer_cases, given_answers
@@ -24,7 +23,8 @@ from spatial_vlm_ros.evaluation.refspatial import read_refspatial
 from spatial_vlm_ros.evaluation.runs import read_run
 from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
 from spatial_vlm_ros.evaluation.whatsup import read_whatsup
-from spatial_vlm_ros.planning.robot_model import read_hulls
+from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
+from spatial_vlm_ros.manipulation.planning.robot_model import read_hulls
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.spatial.second_opinion import load_reliabilities
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.evaluation.frame_folder import Case, load_cases, load_frame
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Status
 
@@ -64,21 +64,21 @@ def test_no_answer_is_another_object(answers: list[tuple[Case, Resolution]]) -> 
     assert len(other) <= 0.02 * len(answers), "\n".join(other)
 
 
-def test_sizes_and_places_are_those_of_things_on_a_table(frames: Frames) -> None:
+def test_sizes_and_places_are_those_of_objects_on_a_table(frames: Frames) -> None:
     measured = 0
     for name, (frame, detections) in frames.items():
         scene = build_scene(frame, detections, DepthConfig(), LiftConfig())
         assert [o.id for o in scene.objects] == [d.id for d in detections]
-        for thing in scene.objects:
-            if thing.depth_problem is not None:
+        for obj in scene.objects:
+            if obj.depth_problem is not None:
                 continue
             measured += 1
-            where = f"{name} {thing.id} {thing.detection.label}"
-            assert (thing.box.size >= 0.001).all(), where
-            assert (thing.box.size <= 1.0).all(), where
-            assert 0.1 < thing.box.centre[2] < 5.0, where
-            assert 0.0 <= thing.visible_fraction <= 1.0, where
-            assert np.linalg.eigvalsh(thing.covariance).min() > 0, where
+            where = f"{name} {obj.id} {obj.detection.label}"
+            assert (obj.box.size >= 0.001).all(), where
+            assert (obj.box.size <= 1.0).all(), where
+            assert 0.1 < obj.box.centre[2] < 5.0, where
+            assert 0.0 <= obj.visible_fraction <= 1.0, where
+            assert np.linalg.eigvalsh(obj.covariance).min() > 0, where
     assert measured >= 1
 
 

@@ -25,7 +25,7 @@ from xml.etree.ElementTree import Element
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # Isaac Sim's Python does not know this package; the part used here needs nothing else
 
-from spatial_vlm_ros.starter.gazebo import Mount, Quaternion, Vector, camera_mount, multiplied, turn_of  # noqa: E402
+from spatial_vlm_ros.launcher.gazebo import Mount, Quaternion, Vector, camera_mount, multiplied, turn_of  # noqa: E402
 
 APERTURE = 20.955  # mm: of a sensor 35 mm wide, USD's own; only its ratio to the focal length counts
 GRAPH, CAMERA = "/World/RosCamera", "/World/camera"
@@ -55,7 +55,7 @@ class Surface:
 
 
 @dataclass(frozen=True)
-class Thing:
+class Object:
     """A model of the world; `mass` None = it stands still."""
 
     name: str
@@ -80,10 +80,10 @@ class Lens:
 # ------------------------------------------------------------------------------------------------ the world's file
 
 
-def read_things(path: Path) -> list[Thing]:
+def read_objects(path: Path) -> list[Object]:
     """The models of an SDF world of ours, but its camera."""
     root = ElementTree.parse(path).getroot()  # noqa: S314 (a file of this repository)
-    return [_thing(model, path.parent) for model in root.iterfind("world/model") if model.find("link/sensor") is None]
+    return [_obj(model, path.parent) for model in root.iterfind("world/model") if model.find("link/sensor") is None]
 
 
 def read_lens(path: Path) -> Lens:
@@ -95,7 +95,7 @@ def read_lens(path: Path) -> Lens:
     return Lens(width, height, width / 2 / math.tan(_numbers(camera, "horizontal_fov")[0] / 2))
 
 
-def _thing(model: Element, folder: Path) -> Thing:
+def _obj(model: Element, folder: Path) -> Object:
     position, orientation = _pose(model)
     link = model.find("link")
     if link is None:
@@ -105,8 +105,8 @@ def _thing(model: Element, folder: Path) -> Thing:
     shapes = tuple(_shape(part, painted.get(part.get("name"))) for part in link.iterfind("collision"))
     name = str(model.get("name"))
     if still:
-        return Thing(name, position, orientation, shapes)
-    return Thing(
+        return Object(name, position, orientation, shapes)
+    return Object(
         name,
         position,
         orientation,
@@ -168,8 +168,8 @@ def _three(numbers: Sequence[float]) -> Vector:
 # ------------------------------------------------------------------------------------------------ the stage (USD)
 
 
-def build_stage(stage: Any, things: Sequence[Thing], mount: Mount, lens: Lens) -> None:
-    """Light, physics, things and camera on an empty stage; metres, z up, as in the base frame."""
+def build_stage(stage: Any, objects: Sequence[Object], mount: Mount, lens: Lens) -> None:
+    """Light, physics, objects and camera on an empty stage; metres, z up, as in the base frame."""
     from pxr import Gf, UsdGeom, UsdLux, UsdPhysics
 
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z)
@@ -182,8 +182,8 @@ def build_stage(stage: Any, things: Sequence[Thing], mount: Mount, lens: Lens) -
     sun = UsdLux.DistantLight.Define(stage, "/World/sun")
     sun.CreateIntensityAttr(1500.0)
     UsdGeom.Xformable(sun).AddRotateXYZOp().Set(Gf.Vec3f(20.0, -20.0, 0.0))
-    for thing in things:
-        _add_thing(stage, thing)
+    for obj in objects:
+        _add_object(stage, obj)
     camera = UsdGeom.Camera.Define(stage, CAMERA)
     _place(camera, mount.position, multiplied(mount.orientation, _OPTICAL_R_USD))
     camera.CreateHorizontalApertureAttr(APERTURE)
@@ -192,26 +192,26 @@ def build_stage(stage: Any, things: Sequence[Thing], mount: Mount, lens: Lens) -
     camera.CreateClippingRangeAttr(Gf.Vec2f(0.05, 10.0))
 
 
-def _add_thing(stage: Any, thing: Thing) -> None:
+def _add_object(stage: Any, obj: Object) -> None:
     from pxr import Gf, UsdGeom, UsdPhysics, UsdShade
 
-    path = f"/World/{thing.name}"
+    path = f"/World/{obj.name}"
     body = UsdGeom.Xform.Define(stage, path)
-    _place(body, thing.position, thing.orientation)
-    for number, shape in enumerate(thing.shapes):
-        _add_shape(stage, f"{path}/solid_{number}", shape, shown=thing.mass is None)
-    for number, surface in enumerate(thing.surfaces):
+    _place(body, obj.position, obj.orientation)
+    for number, shape in enumerate(obj.shapes):
+        _add_shape(stage, f"{path}/solid_{number}", shape, shown=obj.mass is None)
+    for number, surface in enumerate(obj.surfaces):
         _add_surface(stage, f"{path}/part_{number}", surface)
-    if thing.mass is not None:
+    if obj.mass is not None:
         UsdPhysics.RigidBodyAPI.Apply(body.GetPrim())
         mass = UsdPhysics.MassAPI.Apply(body.GetPrim())
-        mass.CreateMassAttr(thing.mass)
-        mass.CreateCenterOfMassAttr(Gf.Vec3f(*thing.centre_of_mass))
+        mass.CreateMassAttr(obj.mass)
+        mass.CreateCenterOfMassAttr(Gf.Vec3f(*obj.centre_of_mass))
         # no inertia: the simulator takes that of the solids
         grip = UsdShade.Material.Define(stage, f"{path}/grip")
         friction = UsdPhysics.MaterialAPI.Apply(grip.GetPrim())
-        friction.CreateStaticFrictionAttr(thing.friction)
-        friction.CreateDynamicFrictionAttr(thing.friction)
+        friction.CreateStaticFrictionAttr(obj.friction)
+        friction.CreateDynamicFrictionAttr(obj.friction)
         bound = UsdShade.MaterialBindingAPI.Apply(body.GetPrim())
         bound.Bind(grip, UsdShade.Tokens.weakerThanDescendants, "physics")
 
@@ -339,7 +339,7 @@ def run(world: Path, base_frame: str, headless: bool) -> None:
     app.update()
     omni.usd.get_context().new_stage()
     mount, lens = camera_mount(world), read_lens(world)
-    build_stage(omni.usd.get_context().get_stage(), read_things(world), mount, lens)
+    build_stage(omni.usd.get_context().get_stage(), read_objects(world), mount, lens)
     app.update()
     graph, keys = camera_graph(mount, lens, base_frame), og.Controller.Keys
     camera = ("RenderProduct.inputs:cameraPrim", [usdrt.Sdf.Path(CAMERA)])

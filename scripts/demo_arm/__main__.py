@@ -3,7 +3,7 @@
 
 `spatial-vlm up sim-arm` runs a simulated Panda, the resolver, the planner and the gate as processes of their own; this
 process asks, approves and watches as a person would, by topics, actions and services alone. Tells each stage, writes a
-film and a page of the decision to out/demo_arm, and exits 0 when physics says that the right thing lies on the tray,
+film and a page of the decision to out/demo_arm, and exits 0 when physics says that the right object lies on the tray,
 nothing else was moved, and no neighbour was touched with more than 5 N.
 """
 
@@ -12,15 +12,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from scripts.demo_arm.story import page_address
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "out" / "demo_arm"
@@ -29,7 +30,7 @@ OPEN_SENTENCE, ANSWER = "put the chick on the tray", "the ribbon one"  # two chi
 SCRIPTED = "demo"  # who approves, where nobody does by hand
 SOON = ("STALE_INPUT", "TF_UNAVAILABLE", "PLANNER_UNAVAILABLE")  # a cell that has just started may need another request
 WAITING = 4  # stage of the action pick
-STARTING, APPROVING, WORKING, SETTLING = 60.0, 300.0, 900.0, 20.0  # s
+STARTING, APPROVING, WORKING, SETTLING = 300.0, 300.0, 900.0, 20.0  # s; a busy machine takes a minute to start
 
 # Set before rclpy is loaded: a graph of our own on this machine, big images in shared memory.
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
@@ -53,12 +54,12 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         story = Story(out / "audit.jsonl", by_hand=said.by_hand)
         print(f"starting a simulated Panda (world {said.world}), resolver, planner and gate ...", flush=True)
-        stack.enter_context(cell(said, out))
+        alive = stack.enter_context(cell(said, out))
         film = stack.enter_context(Film(out))
-        person = Person(lambda: shoot(film, story) if story.filming else None, story.stage, story.motion)
+        person = Person(lambda: shoot(film, story) if story.filming else None, story.stage, story.motion, alive)
         stack.callback(person.close)
         story.person = person
-        person.wait_for_cell()
+        person.wait_for_cell(STARTING)
         goal = ask(person, story, said.sentence)
         if said.ambiguous and goal.result is not None and goal.result.resolution.question:
             asked = goal.result.resolution
@@ -77,7 +78,7 @@ def main() -> int:
         story.judged(person.judged())
         ended = person.now
         person.wait(lambda: person.seen > ended, "a picture of the end")
-        story.final(person.picture)
+        story.final(person.image)
     film_path = film.path if film.frames else None
     write_page(out / "decision.html", story, film_path, film.encoding)
     good = judged_well(story)
@@ -88,8 +89,8 @@ def main() -> int:
 
 
 def shoot(film: Any, story: Any) -> None:
-    """The camera's latest picture goes into the film."""
-    film.add(story.person.picture, story.caption(), story.person.pictured)
+    """The camera's latest image goes into the film."""
+    film.add(story.person.image, story.caption(), story.person.pictured)
 
 
 def arguments() -> argparse.Namespace:
@@ -115,8 +116,8 @@ def who(said: argparse.Namespace) -> str:
 
 
 @contextlib.contextmanager
-def cell(said: argparse.Namespace, out: Path) -> Iterator[None]:
-    """All of the cell's processes, ended at the end; what they say goes to cell.log."""
+def cell(said: argparse.Namespace, out: Path) -> Iterator[Callable[[], bool]]:
+    """All of the cell's processes, ended at the end; what they say goes to cell.log. Tells whether they run."""
     given = {
         "world": said.world,
         "speed": said.speed,
@@ -131,7 +132,7 @@ def cell(said: argparse.Namespace, out: Path) -> Iterator[None]:
         command = [sys.executable, "-m", "spatial_vlm_ros.cli", *words]
         running = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
         try:
-            yield
+            yield lambda: running.poll() is None
         finally:
             running.terminate()
             try:
@@ -165,9 +166,9 @@ def decide(person: Any, story: Any, said: argparse.Namespace, out: Path) -> None
         story.say("APPROVE", f"{who(said)} says yes without looking; --by-hand leaves it to you")
         story.say("", person.decide(proposal, SCRIPTED))
         return
-    address = re.search(r"approve at (http\S+)", (out / "cell.log").read_text())
-    if address:
-        print(f"           on the page: {address[1]}")
+    log = out / "cell.log"
+    person.wait(lambda: page_address(log), "the page's address in cell.log")
+    print(f"           on the page: {page_address(log)}")
     print('           or here: "yes", or "no" with a reason', flush=True)
     threading.Thread(target=read_decision, args=(person, story, proposal), daemon=True).start()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small film of the camera's pictures, each with a line of words below it, evenly in simulated time."""
+"""A small film of the camera's images, each with a line of words below it, evenly in simulated time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy as np
 WIDTH = 480  # px
 FPS = 10.0
 PACE = 2.0  # simulated seconds a second of film
-HOLD = 15  # times that the last picture is shown
-_LONGEST_GAP = 5  # times that a picture is shown where the next one is late
+HOLD = 15  # times that the last image is shown
+_LONGEST_GAP = 5  # times that an image is shown where the next one is late
 _BAR = 32  # px, the height of the line of words
 _ENCODINGS = ("vp09", "mp4v")  # VP9 is shown by browsers; the other one is everywhere in OpenCV
 
 
 class Film:
-    """Writes as it is shown pictures; `close` it, or use it as a context.
+    """Writes as it is shown images; `close` it, or use it as a context.
 
     Args:
         folder: where `film.mp4` goes.
@@ -37,22 +37,22 @@ class Film:
         self._lock = threading.Lock()
 
     def add(self, rgb: Any, words: str, now: float) -> None:
-        """One picture, and what is said of it; the one before is shown until its time.
+        """One image, and what is said of it; the one before is shown until its time.
 
         Args:
             rgb: height × width × 3, RGB.
             words: for the line below it.
-            now: simulated seconds; a picture before its turn is left out.
+            now: simulated seconds; an image before its turn is left out.
 
         Raises:
             SystemExit: OpenCV has no encoder for it.
         """
         height = round(rgb.shape[0] * WIDTH / rgb.shape[1])
         small = cv2.resize(rgb, (WIDTH, height), interpolation=cv2.INTER_AREA)
-        picture = np.full((height + _BAR, WIDTH, 3), 24, np.uint8)
-        picture[:height] = small[:, :, ::-1]
+        image = np.full((height + _BAR, WIDTH, 3), 24, np.uint8)
+        image[:height] = small[:, :, ::-1]
         at = (10, height + 21)
-        cv2.putText(picture, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.46, (235, 235, 235), 1, cv2.LINE_AA)
+        cv2.putText(image, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.46, (235, 235, 235), 1, cv2.LINE_AA)
         with self._lock:
             if self._writer is None:
                 self._open((WIDTH, height + _BAR))
@@ -63,7 +63,7 @@ class Film:
             for _ in range(late):
                 self._write(self._last)
             self._due = now + PACE / FPS
-            self._write(picture)
+            self._write(image)
 
     def _open(self, size: tuple[int, int]) -> None:
         for encoding in _ENCODINGS:
@@ -73,13 +73,13 @@ class Film:
                 return
         raise SystemExit("OpenCV here has no encoder for MP4; install opencv-python-headless")
 
-    def _write(self, picture: Any) -> None:
-        self._writer.write(picture)
-        self._last = picture
+    def _write(self, image: Any) -> None:
+        self._writer.write(image)
+        self._last = image
         self.frames += 1
 
     def close(self) -> None:
-        """Show the last picture for a while, and finish the file."""
+        """Show the last image for a while, and finish the file."""
         with self._lock:
             if self._writer is None:
                 return

@@ -11,7 +11,7 @@ import cv2
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scripts.demo_arm.story import Story, checks, others
-from spatial_vlm_ros.approval.audit import verify
+from spatial_vlm_ros.manipulation.approval.audit import verify
 
 _STYLE = Path(__file__).resolve().parents[2] / "spatial_vlm_ros" / "evaluation" / "templates"
 _JPEG = 85
@@ -42,7 +42,7 @@ def write_page(path: Path, story: Story, film: Path | None, encoding: str) -> No
         verdict=story.verdict,
         checks=checks(story),
         neighbours=others(story.verdict),
-        pictures={name: picture_url(rgb) for name, rgb in story.pictures.items()},
+        images={name: image_url(rgb) for name, rgb in story.images.items()},
         motions=motions_of(story),
         decisions=[line for line in record if line["event"] in ("APPROVED", "REJECTED", "EXPIRED")],
         record=[(line, {name: line[name] for name in _NAMED if line.get(name)}) for line in record],
@@ -76,8 +76,8 @@ def printable(value: Any) -> Any:
     return "".join(sign if sign.isprintable() else " " if sign.isspace() else "?" for sign in value)
 
 
-def picture_url(rgb: Any) -> str:
-    """A picture as a data URL."""
+def image_url(rgb: Any) -> str:
+    """An image as a data URL."""
     done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG])
     return data_url("image/jpeg", data.tobytes()) if done else ""
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,9 +15,9 @@ from typing import Any
 
 import rclpy
 from action_msgs.msg import GoalStatus, GoalStatusArray
-from rclpy.action import ActionClient
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from spatial_vlm_interfaces.action import PickInstruction
@@ -24,7 +26,9 @@ from spatial_vlm_interfaces.srv import Approve
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.calls import Action, Bridge
 from spatial_vlm_ros.streams.image import decode_rgb
 
 ARM, GRIPPER = "/arm_controller/follow_joint_trajectory", "/gripper_controller/gripper_cmd"
@@ -34,7 +38,7 @@ _ENDS = {
     GoalStatus.STATUS_CANCELED: "canceled",
     GoalStatus.STATUS_ABORTED: "aborted",
 }
-_KEPT = 8  # annotated pictures
+_KEPT = 8  # annotated images
 
 
 @dataclass(eq=False)
@@ -64,20 +68,37 @@ class Goal:
     def __init__(self, words: str) -> None:
         self.words = words
         self.stage = 0
-        self.result: Any = None
+        self.answer: Any = None
+        self.failure = ""  # why there will be no result
+
+    @property
+    def result(self) -> Any:
+        """Of the action; None until it has ended.
+
+        Raises:
+            SystemExit: the gate did not take the goal, or has gone.
+        """
+        if self.failure:
+            raise SystemExit(f"{self.failure}; see cell.log")
+        return self.answer
 
 
 class Person:
     """A node on a thread of its own; `close` it.
 
     Args:
-        show: called on that thread when there is a new picture of the camera.
+        show: called on that thread when there is a new image of the camera.
         feedback: called with number and words of each stage, likewise.
         moves: called when a controller has begun, or ended, a motion, likewise.
+        alive: whether the cell still runs; without it nothing is waited for.
     """
 
     def __init__(
-        self, show: Callable[[], None], feedback: Callable[[int, str], None], moves: Callable[[Motion], None]
+        self,
+        show: Callable[[], None],
+        feedback: Callable[[int, str], None],
+        moves: Callable[[Motion], None],
+        alive: Callable[[], bool],
     ) -> None:
         rclpy.init(args=[])
         self.node: Node = rclpy.create_node("demo")
@@ -85,19 +106,20 @@ class Person:
         self.answers: list[dict[str, Any]] = []
         self.motions: list[Motion] = []
         self.verdict: dict[str, Any] = {}
-        self.annotated: dict[int, Any] = {}  # stamp in ns → picture
+        self.annotated: dict[int, Any] = {}  # stamp in ns → image
         self.now = 0.0  # simulated s
-        self.picture: Any = None  # of the camera, height × width × 3, RGB
+        self.image: Any = None  # of the camera, height × width × 3, RGB
         self.pictured = 0.0  # its stamp, s
         self.seen = 0.0  # stamp of the last one that was shown, s
         self._goals: dict[bytes, Motion] = {}
-        self._show, self._feedback, self._moves = show, feedback, moves
+        self._show, self._feedback, self._moves, self._alive = show, feedback, moves, alive
         node = self.node
-        self._pick = ActionClient(node, PickInstruction, "pick")
+        self._bridge = Bridge(node)
+        self._pick = Action(self._bridge, PickInstruction, "pick", "see cell.log", PATIENCE)
         self._approve = node.create_client(Approve, "approve")
         self._judge = node.create_client(Trigger, "judge")
-        node.create_subscription(Image, "rgb/image", self._on_picture, qos.images())
-        node.create_subscription(Image, "annotated/image", self._on_annotated, qos.PICTURES)
+        node.create_subscription(Image, "rgb/image", self._on_image, qos.images())
+        node.create_subscription(Image, "annotated/image", self._on_annotated, qos.IMAGES)
         node.create_subscription(Proposal, "proposal", self.proposals.append, qos.ANSWERS)
         node.create_subscription(Resolution, "resolution", self._on_resolution, qos.ANSWERS)
         node.create_subscription(String, "verdict", self._on_verdict, qos.VERDICTS)
@@ -107,23 +129,27 @@ class Person:
             node.create_subscription(GoalStatusArray, f"{action}/_action/status", heard, qos.VERDICTS)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
+        self._closed: Future[None] = Future()
         self._thread = threading.Thread(target=self._spin, name="person", daemon=True)
         self._thread.start()
 
     def _spin(self) -> None:
-        self._executor.spin()
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin_until_future_complete(self._closed)
 
     def close(self) -> None:
         """End the thread and the node."""
-        self._executor.shutdown(timeout_sec=PATIENCE)
+        self._closed.set_result(None)
         self._thread.join(PATIENCE)
+        self._executor.shutdown()  # it takes away what a spinning thread uses
+        self._pick.destroy()
         self.node.destroy_node()
         rclpy.try_shutdown()
 
     # -------------------------------------------------------------------------------------------- what is heard
 
-    def _on_picture(self, message: Image) -> None:
-        self.picture = decode_rgb(message)
+    def _on_image(self, message: Image) -> None:
+        self.image = decode_rgb(message)
         self.pictured = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
         self._show()
         self.seen = self.pictured
@@ -162,36 +188,42 @@ class Person:
         """Wait until a condition holds.
 
         Raises:
-            SystemExit: it does not within `patience` seconds.
+            SystemExit: it does not within `patience` seconds, or the cell has ended.
         """
         end, gate = time.monotonic() + patience, threading.Event()
         while not condition():
+            if not self._alive():
+                raise SystemExit(f"the cell has ended, and with it the wait for {what}; see cell.log")
             if time.monotonic() > end:
                 raise SystemExit(f"waited {patience:.0f} s in vain for {what}; see cell.log")
             gate.wait(0.01)
 
-    def wait_for_cell(self) -> None:
-        """Wait until everything that the demo asks is there."""
-        self.wait(self._pick.server_is_ready, "the action pick")
-        self.wait(self._approve.service_is_ready, "the service approve")
-        self.wait(self._judge.service_is_ready, "the service judge")
-        self.wait(lambda: self.verdict and self.now > 0, "the simulation")
+    def wait_for_cell(self, patience: float) -> None:
+        """Wait until everything that the demo asks or shows is there, for each at most `patience` seconds."""
+        self.wait(self._pick.ready, "the action pick", patience)
+        self.wait(self._approve.service_is_ready, "the service approve", patience)
+        self.wait(self._judge.service_is_ready, "the service judge", patience)
+        self.wait(lambda: self.verdict and self.now > 0, "the simulation", patience)
+        self.wait(lambda: self.node.count_publishers("annotated/image"), "the resolver", patience)
 
     def send(self, words: str, dialogue_id: str = "") -> Goal:
-        """Ask for something."""
+        """Ask for something; a thread of its own waits for the end."""
         goal = Goal(words)
 
         def stage(message: Any) -> None:
             self._feedback(message.feedback.stage, message.feedback.message)
             goal.stage = message.feedback.stage
 
+        def run() -> None:
+            try:
+                ended = self._pick.run(request, math.inf, PATIENCE, lambda: False, feedback=stage)
+            except SpatialVlmError as error:
+                goal.failure = str(error)
+                return
+            goal.answer, goal.failure = ended.result, "" if ended.accepted else "the gate rejected the goal"
+
         request = PickInstruction.Goal(instruction=words, dialogue_id=dialogue_id)
-        handle = self._answer(self._pick.send_goal_async(request, feedback_callback=stage), "pick takes the goal")
-
-        def ended(future: Any) -> None:
-            goal.result = future.result().result
-
-        handle.get_result_async().add_done_callback(ended)
+        threading.Thread(target=run, name="goal", daemon=True).start()
         return goal
 
     def decide(self, proposal: Proposal, operator: str, approve: bool = True, reason: str = "") -> str:
@@ -204,16 +236,15 @@ class Person:
             decided_by=operator,
             reason=reason,
         )
-        status = self._answer(self._approve.call_async(request), "approve answers").status
+        status = self._answer(partial(self._approve.call_async, request), "an answer of approve").status
         return f"{status.name}: {status.message}"
 
     def judged(self) -> dict[str, Any]:
         """What physics says now."""
-        answer = self._answer(self._judge.call_async(Trigger.Request()), "the judge answers")
+        answer = self._answer(partial(self._judge.call_async, Trigger.Request()), "an answer of the judge")
         return dict(json.loads(answer.message))
 
-    def _answer(self, future: Any, what: str) -> Any:
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
-        self.wait(done.is_set, what)
-        return future.result()
+    def _answer(self, ask: Callable[[], Any], what: str) -> Any:
+        answer = self._bridge.ask(ask)
+        self.wait(answer.done, what)
+        return answer.result()

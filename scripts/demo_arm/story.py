@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,7 +47,7 @@ class Story:
         self.phases: list[dict[str, Any]] = []  # of the plan: name and duration in s
         self.preview: dict[str, Any] = {}
         self.shown: dict[str, Any] = {}  # all that was laid before the person
-        self.pictures: dict[str, Any] = {}
+        self.images: dict[str, Any] = {}
         self.second: dict[str, Any] | None = None  # the answer of the second look
         self.begun = clock()
         self.filming = False
@@ -85,8 +87,9 @@ class Story:
         """A plan waits for approval: show what a person has to know."""
         self.proposal = proposal
         stamp = proposal.scene_stamp.sec * 1_000_000_000 + proposal.scene_stamp.nanosec
-        self.person.wait(lambda: stamp in self.person.annotated, "the picture of the proposal", 10.0)
-        self.pictures["decided"] = self.person.annotated[stamp]
+        with contextlib.suppress(SystemExit):  # the page does without a picture that was lost on its way
+            self.person.wait(lambda: stamp in self.person.annotated, "the picture of the proposal", 10.0)
+            self.images["decided"] = self.person.annotated[stamp]
         proposals = [line for line in self.record() if line["event"] == "PROPOSED"]
         self.shown = proposals[-1]["content"]
         self.preview = self.shown["preview"] or {}
@@ -112,9 +115,9 @@ class Story:
         later = [answer for answer in self.person.answers if answer["stamp_ns"] > stamp]
         if later:
             self.second = later[-1]
-            picture = self.person.annotated.get(self.second["stamp_ns"])
-            if picture is not None:
-                self.pictures["second"] = picture
+            image = self.person.annotated.get(self.second["stamp_ns"])
+            if image is not None:
+                self.images["second"] = image
 
     def ended(self, result: Any) -> None:
         """The goal has ended."""
@@ -129,15 +132,15 @@ class Story:
         forces = ", ".join(f"{name} {force:.2f} N" for name, force in others(verdict).items())
         self.say("", f"greatest contact forces on neighbours: {forces or 'none was touched'}")
 
-    def final(self, picture: Any) -> None:
-        """The last picture."""
+    def final(self, image: Any) -> None:
+        """The last image."""
         self.filming = False
-        self.pictures["end"] = picture
+        self.images["end"] = image
 
     # -------------------------------------------------------------------------------------------- what is known
 
     def caption(self) -> str:
-        """What a picture of this moment is called."""
+        """What an image of this moment is called."""
         now = f"{self.person.pictured:6.1f} s"
         motions = self.person.motions
         if self._stage != MOVING or not motions:
@@ -189,6 +192,12 @@ class Story:
         if not first or not second:
             return None
         return math.dist(first["pose"]["position"], second["pose"]["position"])
+
+
+def page_address(log: Path) -> str | None:
+    """Where the page is, with its token; None until the gate's whole line has come through to the log."""
+    found = re.search(r"approve at (http\S+)\n", log.read_text())
+    return found[1] if found else None
 
 
 def told_candidate(candidate: dict[str, Any]) -> str:

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from spatial_vlm_ros.errors import InputError, SpatialVlmError
+from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import Case, load_cases, load_frame
-from spatial_vlm_ros.resolver import Resolver, refusal
-from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame
+from spatial_vlm_ros.resolver import ObservedFrame, Resolver, refusal
+from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Scene
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,12 +26,14 @@ class AnsweredCase:
         frame: the observation; None where it could not be read.
         detections: what was found in it.
         resolution: the answer, with the frame's name.
+        scene: what the answer rests on; None where it was refused before, or was given.
     """
 
     case: Case
     frame: RgbdFrame | None
     detections: tuple[Detection, ...]
     resolution: Resolution
+    scene: Scene | None = None
 
 
 def answer_cases(
@@ -49,14 +54,17 @@ def answer_cases(
         FileError: cases.jsonl is missing or of the wrong form.
     """
     frames = _Frames(folder)
+    observed: tuple[RgbdFrame, ObservedFrame] | None = None  # cases come frame by frame: each is lifted once
     for case in watch(load_cases(folder)):
         there = frames.load(case.frame)
         if isinstance(there, SpatialVlmError):
             yield AnsweredCase(case, None, (), refusal(case.instruction, there, frame=case.frame))
-        else:
-            frame, detections = there
-            resolution = resolver.resolve(frame, case.instruction, detections, frame_of_reference)
-            yield AnsweredCase(case, frame, detections, dataclasses.replace(resolution, frame=case.frame))
+            continue
+        frame, detections = there
+        if observed is None or observed[0] is not frame:
+            observed = frame, resolver.look_at(frame, detections)
+        resolution, _, scene = observed[1].ask(case.instruction, frame_of_reference)
+        yield AnsweredCase(case, frame, detections, dataclasses.replace(resolution, frame=case.frame), scene)
 
 
 def given_answers(
@@ -102,5 +110,8 @@ class _Frames:
                 self._latest = load_frame(self._folder / name)
             except SpatialVlmError as error:
                 self._latest = error
+            except Exception as error:  # a fault of ours costs the cases of one frame, not the batch
+                _log.exception("unexpected exception while reading %s", self._folder / name)
+                self._latest = InternalError.of(error)
             self._name = name
         return self._latest

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.bag_reader import Topic
 from spatial_vlm_ros.evaluation.bag_types import (
@@ -22,7 +21,16 @@ from spatial_vlm_ros.evaluation.bag_types import (
     STRING,
     TF_MESSAGE,
 )
-from spatial_vlm_ros.streams.intake import DEPTH, DEPTH_INFO, DETECTIONS, RGB, RGB_INFO, STATIC_TRANSFORMS, TRANSFORMS
+from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.streams.frame_assembler import (
+    DEPTH,
+    DEPTH_INFO,
+    DETECTIONS,
+    RGB,
+    RGB_INFO,
+    STATIC_TRANSFORMS,
+    TRANSFORMS,
+)
 
 INSTRUCTION = "instruction"
 
@@ -61,7 +69,7 @@ _NAMES = {
 }
 _COLOUR_WORDS = frozenset({"rgb", "color", "colour"})
 _REGISTERED_WORDS = frozenset({"aligned", "registered", "to"})  # aligned_depth_to_color, depth_to_rgb
-_NO_PICTURE = frozenset(
+_NO_IMAGE = frozenset(
     {"ir", "infra", "infra1", "infra2", "infrared", "gray", "grey", "confidence", "disparity", "mask", "annotated",
      "debug", "overlay", "heatmap", "labels", "segmentation"}
 )  # fmt: skip
@@ -70,10 +78,7 @@ _MOST_LISTED = 40
 
 
 def choose_roles(
-    topics: Sequence[Topic],
-    config: StreamConfig,
-    given: Mapping[str, str] | None = None,
-    with_detections: bool = True,
+    topics: Sequence[Topic], config: StreamConfig, given: Mapping[str, str] | None = None, with_detections: bool = True
 ) -> dict[str, str]:
     """The topic of each role that a bag can fill.
 
@@ -91,10 +96,10 @@ def choose_roles(
         InputError: a named topic is not there or of another type, a needed role has no topic, or several fit equally;
             lists what is there and the option to name one.
     """
-    return _Choice(topics, config, given or {}).roles(with_detections)
+    return _TopicChoice(topics, config, given or {}).roles(with_detections)
 
 
-class _Choice:
+class _TopicChoice:
     def __init__(self, topics: Sequence[Topic], config: StreamConfig, given: Mapping[str, str]) -> None:
         self._all = sorted(topics, key=lambda topic: topic.name)
         self._topics = [topic for topic in self._all if topic.count]
@@ -125,9 +130,9 @@ class _Choice:
 
     def _cameras(self) -> tuple[Topic, Topic]:
         """The colour and the depth topic of one camera."""
-        images = [t for t in self._topics if t.type in TYPES[RGB] and not _any_word(t.name, _NO_PICTURE)]
-        pictures = [t for t in images if not _is_depth(t.name)]
-        colours = [t for t in pictures if _any_word(t.name, _COLOUR_WORDS)] or pictures
+        images = [t for t in self._topics if t.type in TYPES[RGB] and not _any_word(t.name, _NO_IMAGE)]
+        colour_images = [t for t in images if not _is_depth(t.name)]
+        colours = [t for t in colour_images if _any_word(t.name, _COLOUR_WORDS)] or colour_images
         rgb = self._by_camera(RGB, colours)
         depth = self._by_camera(DEPTH, [t for t in images if _is_depth(t.name) and not _is_colour_in_depth(t.name)])
         for role, found in ((RGB, rgb), (DEPTH, depth)):
@@ -171,7 +176,9 @@ class _Choice:
         if role in self._given:
             return self._given[role].name
         infos = [t for t in self._topics if t.type == CAMERA_INFO]
-        beside = [f"{_parent(_base(topic.name))}/camera_info" for topic in (image, registered) if topic is not None]
+        beside = [
+            f"{_base(topic.name).rpartition('/')[0]}/camera_info" for topic in (image, registered) if topic is not None
+        ]
         found = next((t for name in beside for t in infos if t.name == name), None)
         if found is None and self._config.depth_registered:  # else the only one may be the other camera's
             found = self._only(infos)
@@ -211,12 +218,8 @@ class _Choice:
         there = ", ".join(listed) + (f" and {more} more" if more else "") or "no topic at all"
         options = " and ".join(f"{OPTIONS[r]} TOPIC" for r in (role, other) if r is not None)
         kinds = " or ".join(TYPES[role])
-        return InputError(
-            f"topic of {_NAMES[role]}",
-            got,
-            f"one of type {kinds}",
-            f"name it by {options}{extra}; the bag has: {there}",
-        )
+        repair = f"name it by {options}{extra}; the bag has: {there}"
+        return InputError(f"topic of {_NAMES[role]}", got, f"one of type {kinds}", repair)
 
 
 # ------------------------------------------------------------------------------------------------ names
@@ -235,10 +238,6 @@ def _base(name: str) -> str:
     """The name without that of its transport."""
     parent, _, last = name.rpartition("/")
     return parent if last in _TRANSPORTS else name
-
-
-def _parent(name: str) -> str:
-    return name.rpartition("/")[0]
 
 
 def _is_depth(name: str) -> bool:

@@ -30,7 +30,15 @@ from spatial_vlm_ros.evaluation.frame_folder import (
     read_transform,
 )
 from spatial_vlm_ros.streams.compose import Composer, rosbags_composer, told_by_transforms
-from spatial_vlm_ros.streams.intake import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND, STATIC_TRANSFORMS, TRANSFORMS
+from spatial_vlm_ros.streams.frame_assembler import (
+    DEPTH,
+    DETECTIONS,
+    RGB,
+    RGB_INFO,
+    SECOND,
+    STATIC_TRANSFORMS,
+    TRANSFORMS,
+)
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 if TYPE_CHECKING:
@@ -190,9 +198,6 @@ def record(folder: str | Path, out: str | Path, storage: str = "mcap", namespace
         out: the bag's folder; must not exist.
         storage: "mcap" or "sqlite3".
         namespace: put before the topics.
-
-    Returns:
-        What was written.
 
     Raises:
         FileError: a frame cannot be read, `out` exists or cannot be written.

@@ -2,7 +2,7 @@
 """Whether confidence means what it says, and what it is worth for choosing when to answer.
 
 Knows pairs of (confidence, right); knows nothing of instructions. Intervals are 95 % percentiles over resampled cases,
-with a fixed seed; the bins stay those of the whole sample. Cases of one picture are not independent, so that true
+with a fixed seed; the bins stay those of the whole sample. Cases of one image are not independent, so that true
 intervals are somewhat wider.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.proportions import Interval, Share, wilson
+from spatial_vlm_ros.types.proportions import Interval, Share, wilson
 
 Array = npt.NDArray[np.float64]
 
@@ -108,9 +108,8 @@ def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration
     """
     p, y = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
     if p.shape != y.shape or not ((p >= 0.0) & (p <= 1.0)).all():
-        raise InputError(
-            "confidences", f"{p.size} for {y.size} cases", "one from 0 to 1 for each case", "give probabilities"
-        )
+        got = f"{p.size} for {y.size} cases"
+        raise InputError("confidences", got, "one from 0 to 1 for each case", "give probabilities")
     if not len(p):
         return None
     order = np.argsort(-p, kind="stable")

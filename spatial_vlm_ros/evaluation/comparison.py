@@ -16,15 +16,15 @@ import numpy as np
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.runs import StoredAnswer
 from spatial_vlm_ros.evaluation.score import CaseResult, is_expected
-from spatial_vlm_ros.proportions import Interval, Share, mcnemar, wilson
 from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types.proportions import Interval, Share, mcnemar, wilson
 
 _LEVEL = 0.05
 _RESAMPLES = 10_000
 _SEED = 19470618
 
 
-class Verdict(str, enum.Enum):
+class ComparisonVerdict(str, enum.Enum):
     """What can be said of one run against another."""
 
     BETTER = "better"
@@ -57,7 +57,7 @@ class Change:
     gained: int
     difference: Interval
     p: float
-    verdict: Verdict
+    verdict: ComparisonVerdict
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Comparison:
     only_now: int
     only_before: int
     changes: tuple[Change, ...]
-    verdict: Verdict
+    verdict: ComparisonVerdict
     lost: tuple[Switch, ...]
     gained: tuple[Switch, ...]
 
@@ -134,7 +134,10 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
         only_now=len(now) - len(pairs),
         only_before=len(before) - len(pairs),
         changes=changes,
-        verdict=next((v for v in (Verdict.WORSE, Verdict.BETTER) if v in verdicts), Verdict.CANNOT_TELL),
+        verdict=next(
+            (v for v in (ComparisonVerdict.WORSE, ComparisonVerdict.BETTER) if v in verdicts),
+            ComparisonVerdict.CANNOT_TELL,
+        ),
         lost=tuple(_switch(pair) for pair in pairs if _good_before(pair) and not pair[0].as_expected),
         gained=tuple(_switch(pair) for pair in pairs if pair[0].as_expected and not _good_before(pair)),
     )
@@ -180,7 +183,13 @@ def _change(
     down = sum(before and not now for now, before in both)
     gained, lost = (up, down) if more_is_better else (down, up)
     p = mcnemar(lost, gained)
-    verdict = Verdict.CANNOT_TELL if p >= _LEVEL else Verdict.WORSE if lost > gained else Verdict.BETTER
+    verdict = (
+        ComparisonVerdict.CANNOT_TELL
+        if p >= _LEVEL
+        else ComparisonVerdict.WORSE
+        if lost > gained
+        else ComparisonVerdict.BETTER
+    )
     return Change(
         metric=metric,
         more_is_better=more_is_better,

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.depth import check_depth
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.support import find_support
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, RgbdFrame, Scene, UpSource
 
 
-class Level(str, enum.Enum):
+class Severity(str, enum.Enum):
     """How bad a finding is."""
 
     OK = "ok"
@@ -31,7 +31,7 @@ class Finding:
     """One check: what was found, and what to do about it ("" when nothing is)."""
 
     check: str
-    level: Level
+    level: Severity
     found: str
     repair: str = ""
 
@@ -64,13 +64,13 @@ def examine(
     """
     config = config or ResolverConfig()
     findings = [*_camera(frame), *_depth(frame, config)]
-    if any(finding.level is Level.ERROR for finding in findings):
+    if any(finding.level is Severity.ERROR for finding in findings):
         return findings
     try:
         checked = check_detections(detections, frame.camera.width, frame.camera.height)
         scene = build_scene(frame, checked, config.depth, config.lift)
     except SpatialVlmError as error:
-        return [*findings, Finding("detections", Level.ERROR, str(error), "mend the detections as the message says")]
+        return [*findings, Finding("detections", Severity.ERROR, str(error), "mend the detections as the message says")]
     return [*findings, *_support(scene, config), *_height(scene, table_height), *_objects(scene)]
 
 
@@ -82,40 +82,39 @@ def _camera(frame: RgbdFrame) -> Iterator[Finding]:
     if frame.base_T_camera is not None and np.linalg.norm(frame.base_T_camera.translation) > _FAR_OFF:
         place = ", ".join(f"{t:.0f}" for t in frame.base_T_camera.translation)
         text_t = f"the camera is at ({place}) m in {frame.base_T_camera.parent}"
-        yield Finding(
-            "base_T_camera", Level.WARNING, text_t, "give metres; these look like millimetres, or a map frame"
-        )
+        check = "base_T_camera"
+        yield Finding(check, Severity.WARNING, text_t, "give metres; these look like millimetres, or a map frame")
     if 20 <= fov <= 130 and centred:
-        yield Finding("camera", Level.OK, text)
+        yield Finding("camera", Severity.OK, text)
     else:
         repair = "check that K belongs to this resolution; scale it with the image"
-        yield Finding("camera", Level.WARNING, text + ("" if centred else ", principal point far off centre"), repair)
+        found = text + ("" if centred else ", principal point far off centre")
+        yield Finding("camera", Severity.WARNING, found, repair)
     if not frame.frame_id.endswith(("optical", "optical_frame")):
         repair = "use the optical frame of the camera (z forward, x right, y down), usually named *_optical_frame"
-        yield Finding("frame id", Level.WARNING, f"{frame.frame_id!r} does not look like an optical frame", repair)
+        yield Finding("frame id", Severity.WARNING, f"{frame.frame_id!r} does not look like an optical frame", repair)
 
 
 def _depth(frame: RgbdFrame, config: ResolverConfig) -> Iterator[Finding]:
     try:
         check_depth(frame.depth, config.depth)
     except SpatialVlmError as error:
-        yield Finding("depth", Level.ERROR, str(error), getattr(error, "repair", ""))
+        yield Finding("depth", Severity.ERROR, str(error), getattr(error, "repair", ""))
         return
     valid = np.isfinite(frame.depth) & (frame.depth > 0)
     share, median = float(valid.mean()), float(np.median(frame.depth[valid]))
     text = f"{share:.0%} of the pixels measured, median {median:.2f} m"
     if frame.depth[valid].min() == frame.depth[valid].max():
-        yield Finding(
-            "depth", Level.WARNING, text + ", every one the same", "restart the depth stream: no scene is so flat"
-        )
+        repair = "restart the depth stream: no scene is so flat"
+        yield Finding("depth", Severity.WARNING, text + ", every one the same", repair)
     elif share < _LOW_VALID:
-        yield Finding("depth", Level.WARNING, text, "move closer, raise the exposure, or switch the projector on")
+        yield Finding("depth", Severity.WARNING, text, "move closer, raise the exposure, or switch the projector on")
     elif share < _GOOD_VALID:
         yield Finding(
-            "depth", Level.WARNING, text, "expect objects without depth; black, shiny or far surfaces measure badly"
+            "depth", Severity.WARNING, text, "expect objects without depth; black, shiny or far surfaces measure badly"
         )
     else:
-        yield Finding("depth", Level.OK, text)
+        yield Finding("depth", Severity.OK, text)
 
 
 def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
@@ -124,13 +123,12 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
         if tilted is not None:
             tilt = float(np.degrees(np.arccos(np.clip(tilted.normal @ scene.up, -1, 1))))
             text = f"a plane is seen, but tilted by {tilt:.0f}° against up from {scene.up_from.value}"
-            yield Finding(
-                "support plane", Level.WARNING, text, "check the camera's mounting transform, or what it looks at"
-            )
+            check = "support plane"
+            yield Finding(check, Severity.WARNING, text, "check the camera's mounting transform, or what it looks at")
             return
     if scene.support is None:
         yield Finding(
-            "support plane", Level.WARNING, "none seen around the detections",
+            "support plane", Severity.WARNING, "none seen around the detections",
             "give base_T_camera or an IMU's up; without a plane heights count from the camera",
         )  # fmt: skip
         return
@@ -140,24 +138,24 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
     )
     if scene.up_from is UpSource.SUPPORT_PLANE and down > _FACING:
         repair = "a table from above and a wall look alike: give base_T_camera or an IMU's up"
-        yield Finding("support plane", Level.WARNING, text, repair)
+        yield Finding("support plane", Severity.WARNING, text, repair)
     elif scene.support.rms > _ROUGH_PLANE:
         yield Finding(
-            "support plane", Level.WARNING, text, "depth is noisy or misregistered; check its unit and alignment"
+            "support plane", Severity.WARNING, text, "depth is noisy or misregistered; check its unit and alignment"
         )
     elif down > _STEEP:
         yield Finding(
-            "support plane", Level.WARNING, text, "so steep a view has no behind and in front; use the frame 'robot'"
+            "support plane", Severity.WARNING, text, "so steep a view has no behind and in front; use the frame 'robot'"
         )
     else:
-        yield Finding("support plane", Level.OK, text)
+        yield Finding("support plane", Severity.OK, text)
     if scene.up_from in (UpSource.TF, UpSource.IMU):
         tilt = float(np.degrees(np.arccos(np.clip(scene.support.normal @ scene.up, -1, 1))))
         told = f"the plane seen is tilted by {tilt:.1f}° against up from {scene.up_from.value}"
         if tilt > _TILTED:
-            yield Finding("up", Level.WARNING, told, "check the camera's mounting transform (hand-eye calibration)")
+            yield Finding("up", Severity.WARNING, told, "check the camera's mounting transform (hand-eye calibration)")
         else:
-            yield Finding("up", Level.OK, told)
+            yield Finding("up", Severity.OK, told)
 
 
 def _height(scene: Scene, told: float | None) -> Iterator[Finding]:
@@ -170,23 +168,24 @@ def _height(scene: Scene, told: float | None) -> Iterator[Finding]:
     text = f"the support lies at z = {height:.3f} m in {scene.frame.base_T_camera.parent}"
     if told is not None and abs(height - told) > _OFF_HEIGHT:
         repair = "check the camera's mounting transform, the depth unit, and which surface the camera looks at"
-        yield Finding("support height", Level.WARNING, f"{text}, told is {told:.3f} m", repair)
+        yield Finding("support height", Severity.WARNING, f"{text}, told is {told:.3f} m", repair)
     else:
-        yield Finding("support height", Level.OK, text)
+        yield Finding("support height", Severity.OK, text)
 
 
 def _objects(scene: Scene) -> Iterator[Finding]:
-    for thing in scene.objects:
-        name = f"{thing.detection.label} ({thing.id})"
-        if thing.depth_problem is not None:
-            yield Finding(name, Level.WARNING, thing.depth_problem, "see it from another side, or light it differently")
+    for obj in scene.objects:
+        name = f"{obj.detection.label} ({obj.id})"
+        if obj.depth_problem is not None:
+            repair = "see it from another side, or light it differently"
+            yield Finding(name, Severity.WARNING, obj.depth_problem, repair)
             continue
-        x, y, z = thing.box.size
-        text = f"{x * 100:.1f} × {y * 100:.1f} × {z * 100:.1f} cm at {thing.surface_centre[2]:.2f} m"
-        text += f", {thing.visible_fraction:.0%} in sight"
-        if thing.valid_fraction < _LOW_VALID + 0.2:
-            text += f", {thing.valid_fraction:.0%} of it measured"
-        notes = [f"hidden by {thing.occluder}"] if thing.occluder and thing.visible_fraction < 0.9 else []
-        if thing.truncated:
+        x, y, z = obj.box.size
+        text = f"{x * 100:.1f} × {y * 100:.1f} × {z * 100:.1f} cm at {obj.surface_centre[2]:.2f} m"
+        text += f", {obj.visible_fraction:.0%} in sight"
+        if obj.valid_fraction < _LOW_VALID + 0.2:
+            text += f", {obj.valid_fraction:.0%} of it measured"
+        notes = [f"hidden by {obj.occluder}"] if obj.occluder and obj.visible_fraction < 0.9 else []
+        if obj.truncated:
             notes.append("cut by the picture's border")
-        yield Finding(name, Level.WARNING if thing.truncated else Level.OK, ", ".join((text, *notes)))
+        yield Finding(name, Severity.WARNING if obj.truncated else Severity.OK, ", ".join((text, *notes)))

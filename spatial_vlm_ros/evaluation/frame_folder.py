@@ -43,6 +43,7 @@ CASES_FILE = "cases.jsonl"
 
 DEFAULT_FRAME_ID = "camera_color_optical_frame"
 
+_FORM = "correct the file; the module frame_folder describes its form"
 _T = TypeVar("_T")
 
 
@@ -80,15 +81,12 @@ def load_cases(folder: str | Path) -> tuple[Case, ...]:
     Args:
         folder: holds cases.jsonl and the frame folders it names.
 
-    Returns:
-        The cases in the order of the file.
-
     Raises:
         FileError: the file is missing, or a line is no case; names the line.
     """
     path = Path(folder) / CASES_FILE
-    lines = _bytes(path, "give a folder with cases.jsonl").splitlines()
-    return tuple(_decode(line, Case, path, f"line {n}") for n, line in enumerate(lines, 1) if line.strip())
+    lines = file_bytes(path, "give a folder with cases.jsonl").splitlines()
+    return tuple(decode_json(line, Case, path, f"line {n}") for n, line in enumerate(lines, 1) if line.strip())
 
 
 def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
@@ -154,11 +152,9 @@ def read_frame(
     colour, metres = read_rgb(rgb), read_depth(depth)
     _check_size(rgb, colour.shape, camera_info, camera, "give the camera_info of this very image")
     if (depth_camera_info is None) != (rgb_T_depth is None):
-        raise FileError(
-            depth_camera_info or rgb_T_depth,
-            "depth intrinsics and depth pose were not given together",
-            "give both for depth that is not registered to colour, neither for depth that is",
-        )
+        reason = "depth intrinsics and depth pose were not given together"
+        repair = "give both for depth that is not registered to colour, neither for depth that is"
+        raise FileError(depth_camera_info or rgb_T_depth, reason, repair)
     if depth_camera_info is None or rgb_T_depth is None:
         _check_size(
             depth, metres.shape, camera_info, camera, "register depth to colour, or give the depth camera's own"
@@ -195,14 +191,11 @@ def read_rgb(path: str | Path) -> Rgb:
 
 
 def read_depth(path: str | Path) -> Depth:
-    """A depth image.
+    """A depth image: (H, W) float32, metres, NaN where not measured.
 
     Args:
         path: 16-bit PNG or TIFF (millimetres, 0 = not measured), 32-bit float TIFF (metres), or .npy of uint16
             (millimetres) or floats (metres).
-
-    Returns:
-        (H, W) float32, metres, NaN where not measured.
 
     Raises:
         FileError: missing, damaged, or of another depth than 16-bit integers or floats.
@@ -213,11 +206,8 @@ def read_depth(path: str | Path) -> Depth:
     if raw.ndim != 2:
         raise FileError(path, f"a {kind} is no depth image", "give one channel: 16-bit millimetres or float metres")
     if raw.dtype.itemsize == 1:
-        raise FileError(
-            path,
-            "an 8-bit depth image has lost its unit and most of its steps (JPEG, or a picture made for viewing)",
-            "save depth as 16-bit PNG in millimetres",
-        )
+        reason = "an 8-bit depth image has lost its unit and most of its steps (JPEG, or a picture made for viewing)"
+        raise FileError(path, reason, "save depth as 16-bit PNG in millimetres")
     if raw.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what is too large for float32 is no distance either
             return depth_from_image(raw.astype(np.float32), "32FC1")
@@ -255,9 +245,6 @@ def read_transform(path: str | Path) -> Transform:
     Args:
         path: JSON {"parent", "child", "matrix"}, 4 rows of 4, maps child to parent, metres.
 
-    Returns:
-        The transform.
-
     Raises:
         FileError: missing or not of that form; names the field.
         TransformError: the matrix is not rigid.
@@ -284,12 +271,8 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
     found = _json(path, _Detections)
     width, height = image_size
     if found.image is not None and (found.image.width, found.image.height) != image_size:
-        raise FileError(
-            path,
-            f"made for an image of {found.image.width}x{found.image.height} pixels, the image has {width}x{height}",
-            "give the detections of this very image",
-            "$.image",
-        )
+        reason = f"made for an image of {found.image.width}x{found.image.height} pixels, the image has {width}x{height}"
+        raise FileError(path, reason, "give the detections of this very image", "$.image")
     detections = [_detection(path, n, entry, image_size) for n, entry in enumerate(found.detections)]
     return check_detections(detections, width, height)
 
@@ -307,11 +290,8 @@ def _mask(path: Path, image_size: tuple[int, int]) -> Mask:
     mask: Mask = np.not_equal(_image(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH), 0)
     size = mask.shape[::-1]
     if size != image_size:
-        raise FileError(
-            path,
-            f"the mask has {size[0]}x{size[1]} pixels, the image {image_size[0]}x{image_size[1]}",
-            "give masks of the whole image",
-        )
+        reason = f"the mask has {size[0]}x{size[1]} pixels, the image {image_size[0]}x{image_size[1]}"
+        raise FileError(path, reason, "give masks of the whole image")
     if not mask.any():
         raise FileError(path, "the mask has no pixel set", "drop the detection, or give its box without a mask")
     return mask
@@ -359,18 +339,21 @@ class _Detections(msgspec.Struct):
 
 
 def _json(path: str | Path, form: type[_T]) -> _T:
-    return _decode(_bytes(path, "give a JSON file of the documented form"), form, path)
+    return decode_json(file_bytes(path, "give a JSON file of the documented form"), form, path)
 
 
-def _decode(text: bytes, form: type[_T], path: str | Path, place: str = "") -> _T:
+def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", repair: str = _FORM) -> _T:
+    """JSON as a type that msgspec knows.
+
+    Raises:
+        FileError: it is none of that form; names `place` and the field.
+    """
     try:
         return msgspec.json.decode(text, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason, _, inner = str(error).partition(" - at `")
         field = " ".join(part for part in (place, inner.rstrip("`")) if part)
-        raise FileError(
-            path, reason, "correct the file; the module frame_folder describes its form", field or None
-        ) from error
+        raise FileError(path, reason, repair, field or None) from error
 
 
 # ------------------------------------------------------------------------------------------------ bytes and images
@@ -380,7 +363,12 @@ def _present(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def _bytes(path: str | Path, repair: str) -> bytes:
+def file_bytes(path: str | Path, repair: str) -> bytes:
+    """All of a file.
+
+    Raises:
+        FileError: it cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
@@ -388,7 +376,7 @@ def _bytes(path: str | Path, repair: str) -> bytes:
 
 
 def _array(path: str | Path) -> npt.NDArray[np.generic]:
-    data = _bytes(path, "give a NumPy .npy file")
+    data = file_bytes(path, "give a NumPy .npy file")
     try:
         return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
@@ -397,7 +385,7 @@ def _array(path: str | Path) -> npt.NDArray[np.generic]:
 
 def _image(path: str | Path, flags: int) -> npt.NDArray[np.generic]:
     """Decode an image file that is whole."""
-    data = _bytes(path, "give an image file")
+    data = file_bytes(path, "give an image file")
     problem = _damage(data)
     if problem is None:
         try:
@@ -442,8 +430,5 @@ def _png_damage(data: bytes) -> str | None:
 
 def _check_size(path: str | Path, shape: tuple[int, ...], info: str | Path, camera: PinholeCamera, repair: str) -> None:
     if shape[:2] != (camera.height, camera.width):
-        raise FileError(
-            path,
-            f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}",
-            repair,
-        )
+        reason = f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}"
+        raise FileError(path, reason, repair)

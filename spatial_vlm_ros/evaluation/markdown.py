@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from spatial_vlm_ros.evaluation.calibration import Calibration
 from spatial_vlm_ros.evaluation.comparison import Comparison, Switch
-from spatial_vlm_ros.evaluation.outcome import Outcome
+from spatial_vlm_ros.evaluation.outcome import RunOutcome
 from spatial_vlm_ros.evaluation.score import CaseResult
-from spatial_vlm_ros.proportions import Interval, Share
+from spatial_vlm_ros.types.proportions import Interval, Share
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:.-])")
 _MOST_LISTED = 50
 
 
-def markdown_summary(outcome: Outcome, title: str) -> str:
+def markdown_summary(outcome: RunOutcome, title: str) -> str:
     """Headline figures, comparison, groups, calibration and misses, as GitHub-flavoured Markdown.
 
     Args:
@@ -26,7 +26,7 @@ def markdown_summary(outcome: Outcome, title: str) -> str:
     return "\n".join(_lines(outcome, title)) + "\n"
 
 
-def _lines(outcome: Outcome, title: str) -> Iterator[str]:
+def _lines(outcome: RunOutcome, title: str) -> Iterator[str]:
     result = outcome.score
     yield f"# {escape(title)}"
     yield ""

@@ -18,7 +18,7 @@ from spatial_vlm_ros.types import Resolution, Status
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What is said of a run.
 
     Args:
@@ -38,7 +38,7 @@ class Outcome:
 
 def judge(
     cases: Sequence[Case], resolutions: Sequence[Resolution], baseline: Sequence[StoredAnswer] | None = None
-) -> Outcome:
+) -> RunOutcome:
     """Everything that is said of the answers to some cases.
 
     Args:
@@ -51,7 +51,7 @@ def judge(
     """
     result = score(cases, resolutions)
     given = [case for case in result.cases if case.status is Status.OK]
-    return Outcome(
+    return RunOutcome(
         score=result,
         answered=calibrate([c.confidence for c in given], [c.as_expected for c in given]),
         all_cases=calibrate([c.confidence for c in result.cases], [c.likeliest_is_right for c in result.cases]),
@@ -59,7 +59,7 @@ def judge(
     )
 
 
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
+def outcome_json(outcome: RunOutcome) -> dict[str, Any]:
     """JSON values: the fields of the score, and beside them "calibration" and "comparison"; no times are in it."""
     return {
         **msgspec.to_builtins(outcome.score),

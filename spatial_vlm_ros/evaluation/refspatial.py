@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """RefSpatial-Bench: "point at what these words mean", with the right pixels as a mask.
 
-Knows the layout of the published raw data and the published score; knows nothing of models. The pictures are colour
+Knows the layout of the published raw data and the published score; knows nothing of models. The images are colour
 alone: without depth the geometric resolver cannot answer them, so this reader serves models that point.
 
     Location/question.json    [{"id", "object", "prompt", "suffix", "rgb_path", "mask_path", "category", "step"}, …]
-    Location/image/, mask/    pictures, named relative to Location/; a mask is an image, not 0 = right
+    Location/image/, mask/    images, named relative to Location/; a mask is an image, not 0 = right
     Placement/, Unseen/       the same; Unseen holds samples of both kinds that its training data does not cover
 
 Source: Zhou et al. (2025), RoboRefer (data under Apache-2.0).
@@ -24,8 +24,8 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.frame_folder import read_rgb
-from spatial_vlm_ros.proportions import Interval
 from spatial_vlm_ros.types import Mask
+from spatial_vlm_ros.types.proportions import Interval
 
 Task = Literal["Location", "Placement", "Unseen"]
 Point = tuple[float, float]
@@ -88,7 +88,7 @@ class PointScore:
     by_step: Mapping[int, tuple[int, float]]
 
 
-class _Entry(msgspec.Struct):
+class _RefSpatialEntry(msgspec.Struct):
     id: int
     object: str
     prompt: str
@@ -111,7 +111,7 @@ def read_refspatial(folder: str | Path, task: Task) -> tuple[PointItem, ...]:
     root = Path(folder) / task
     listing = root / "question.json"
     try:
-        entries = msgspec.json.decode(listing.read_bytes(), type=list[_Entry])
+        entries = msgspec.json.decode(listing.read_bytes(), type=list[_RefSpatialEntry])
     except OSError as error:
         raise FileError(listing, error.strerror or str(error), _REPAIR) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -138,7 +138,7 @@ def _inside(root: Path, listing: Path, n: int, name: str) -> Path:
 
 
 def share_inside(points: Sequence[Point], mask: Mask) -> float:
-    """Share of points that lie in a mask; those outside the picture do not, and without a point it is 0.
+    """Share of points that lie in a mask; those outside the image do not, and without a point it is 0.
 
     Args:
         points: (x, y) as fractions of the picture's width and height, 0 to 1.
@@ -170,9 +170,8 @@ def score_refspatial(items: Sequence[PointItem], points: Sequence[Sequence[Point
         FileError: a mask cannot be read.
     """
     if len(items) != len(points) or not items:
-        raise InputError(
-            "points", f"{len(points)} answers to {len(items)} questions", "one for each", "give [] for none"
-        )
+        got = f"{len(points)} answers to {len(items)} questions"
+        raise InputError("points", got, "one for each", "give [] for none")
     shares = np.array([share_inside(given, item.read_mask()) for item, given in zip(items, points, strict=True)])
     drawn = np.random.default_rng(_SEED).choice(shares, (_RESAMPLES, len(shares))).mean(axis=1)
     low, high = (round(float(v), 6) for v in np.percentile(drawn, (2.5, 97.5)))

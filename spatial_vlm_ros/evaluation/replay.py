@@ -7,7 +7,7 @@ elsewhere. The time is that at which a message was recorded, so a replay gives t
 An instruction is answered on the first complete frame stamped at or after the moment it was asked, and refused where
 none comes within `frame_timeout`. The live node answers one instruction at a time and says BUSY to others; here, those
 that wait at the same time are all answered. Instructions without a time are asked when the camera begins: they look at
-the first complete frame, and pass over frames without transforms, for a recording begins in the middle of things.
+the first complete frame, and pass over frames without transforms, for a recording begins in the middle of objects.
 """
 
 from __future__ import annotations
@@ -18,45 +18,47 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, TransformUnavailableError
 from spatial_vlm_ros.evaluation.bag_reader import Bag, BagMessage
 from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION
 from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver, refusal
-from spatial_vlm_ros.streams.intake import (
+from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DETECTIONS,
     RGB,
     SECOND,
     STATIC_TRANSFORMS,
     TRANSFORMS,
-    Intake,
-    Observation,
+    FrameAssembler,
+    PendingFrame,
 )
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.speaker import needs_speaker
-from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, SpatialQuery
+from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Scene, SpatialQuery
 
 WITHOUT_BASE = "--base-frame ''"
 _LONGEST = 1e9  # seconds; no bag is longer
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class ReplayedAnswer:
     """One instruction answered or refused.
 
     Args:
         resolution: the outcome; its `stamp_ns` is the frame's.
         frame: what it was resolved on; None where there was none.
-        detections: the bag's; none where a grounder found the things.
+        detections: the bag's; none where a grounder found the objects.
         log_ns: when the live node would have answered, time of recording, nanoseconds.
+        scene: what the answer rests on; None where it was refused before.
     """
 
     resolution: Resolution
     frame: RgbdFrame | None
     detections: tuple[Detection, ...]
     log_ns: int
+    scene: Scene | None = None
 
 
 def replay(
@@ -70,7 +72,7 @@ def replay(
     every: bool = False,
     frame_of_reference: FrameOfReference | str | None = None,
     robot: SeenRobot | None = None,
-) -> Iterator[Answer]:
+) -> Iterator[ReplayedAnswer]:
     """Play a bag and answer.
 
     Args:
@@ -154,7 +156,7 @@ class _Player:
         self._has_transforms = TRANSFORMS in roles or STATIC_TRANSFORMS in roles
         if not self._has_transforms:  # then none is worth waiting for
             config = dataclasses.replace(config, transform_timeout=0.0)
-        self._intake = Intake(config, DETECTIONS in roles, robot=robot)
+        self._assembler = FrameAssembler(config, DETECTIONS in roles, robot=robot)
         self._resolver, self._config, self._frame_of_reference = resolver, config, frame_of_reference
         self._topic_of = dict(roles)
         self._roles_of: dict[str, list[str]] = {}
@@ -175,7 +177,7 @@ class _Player:
 
     # -------------------------------------------------------------------------------------------- messages in
 
-    def hear(self, message: BagMessage) -> Iterator[Answer]:
+    def hear(self, message: BagMessage) -> Iterator[ReplayedAnswer]:
         """Take in a message; the answers that it makes possible."""
         roles = self._roles_of.get(message.topic, [])
         self._now_ns = message.log_ns
@@ -185,7 +187,7 @@ class _Player:
             if role == INSTRUCTION:
                 self._waiting.append(_Request(message.decode().data, self._now_ns, self._now_ns, is_patient=False))
             else:
-                self._intake.add(role, message.decode(), self._now_ns)
+                self._assembler.add(role, message.decode(), self._now_ns)
         if self._every:
             yield from self._on_every_frame()
         else:
@@ -205,26 +207,26 @@ class _Player:
 
     # -------------------------------------------------------------------------------------------- answers out
 
-    def _on_every_frame(self) -> Iterator[Answer]:
+    def _on_every_frame(self) -> Iterator[ReplayedAnswer]:
         while self._asked:
             try:
                 awaits_speaker = self._need_speaker(self._instructions)
-                observation = self._intake.take(self._after_ns, self._now_ns, awaits_speaker)
+                observation = self._assembler.take(self._after_ns, self._now_ns, awaits_speaker)
             except SpatialVlmError as error:
                 yield from (self._refused(words, error) for words in self._instructions)
                 continue
             if observation is None:
                 return
             yield from self._resolved(observation, self._instructions)
-        self._intake.forget_older()
+        self._assembler.forget_older()
 
-    def _on_first_frames(self) -> Iterator[Answer]:
+    def _on_first_frames(self) -> Iterator[ReplayedAnswer]:
         while self._waiting:
             first = self._waiting[0]
             try:
                 in_time = self._now_ns - first.asked_ns < self._config.frame_timeout * SECOND
                 awaits_speaker = in_time and self._need_speaker(request.instruction for request in self._waiting)
-                observation = self._intake.take(first.after_ns, self._now_ns, awaits_speaker)
+                observation = self._assembler.take(first.after_ns, self._now_ns, awaits_speaker)
             except SpatialVlmError as error:
                 asked = self._popped(first.after_ns)
                 for request in asked:
@@ -238,7 +240,7 @@ class _Player:
             yield from self._resolved(observation, [request.instruction for request in asked])
         yield from self._given_up(round(self._config.frame_timeout * SECOND))
         if not self._waiting:
-            self._intake.forget_older()
+            self._assembler.forget_older()
 
     def _need_speaker(self, instructions: Iterable[str]) -> bool:
         """Whether a frame is to wait for the speaker's transform, too; as live, by the words."""
@@ -254,35 +256,36 @@ class _Player:
         self._waiting = deque(request for request in self._waiting if request.after_ns > stamp_ns)
         return asked
 
-    def _given_up(self, patience_ns: int) -> Iterator[Answer]:
+    def _given_up(self, patience_ns: int) -> Iterator[ReplayedAnswer]:
         """Refusals of what has waited that long."""
         while self._waiting and self._now_ns - self._waiting[0].asked_ns >= patience_ns:
             request = self._waiting.popleft()
             yield self._refused(request.instruction, request.passed_over or self._why_none(request.after_ns))
 
-    def _resolved(self, observation: Observation, instructions: Sequence[str]) -> Iterator[Answer]:
+    def _resolved(self, observation: PendingFrame, instructions: Sequence[str]) -> Iterator[ReplayedAnswer]:
         try:
             frame, detections = observation.decode()
         except SpatialVlmError as error:
             yield from (self._refused(words, error, observation.stamp_ns) for words in instructions)
             return
+        observed = self._resolver.look_at(frame, detections)
         for words in instructions:
             self._answered = True
             try:
                 parse(words)
             except SpatialVlmError as error:  # as live: words that are not understood wait for no frame
-                yield Answer(refusal(words, error), None, (), self._now_ns)
+                yield ReplayedAnswer(refusal(words, error), None, (), self._now_ns)
                 continue
-            resolution, seen, _ = self._resolver.resolve_seen(frame, words, detections, self._frame_of_reference)
-            yield Answer(resolution, frame, seen, self._now_ns)
+            resolution, seen, scene = observed.ask(words, self._frame_of_reference)
+            yield ReplayedAnswer(resolution, frame, seen, self._now_ns, scene)
 
-    def _refused(self, instruction: str, error: SpatialVlmError, stamp_ns: int = 0) -> Answer:
+    def _refused(self, instruction: str, error: SpatialVlmError, stamp_ns: int = 0) -> ReplayedAnswer:
         """A refusal for want of a frame, but for words that no frame would help."""
         self._answered = True
         try:
             parse(instruction)
         except SpatialVlmError as misunderstood:
-            return Answer(refusal(instruction, misunderstood), None, (), self._now_ns)
+            return ReplayedAnswer(refusal(instruction, misunderstood), None, (), self._now_ns)
         if isinstance(error, TransformUnavailableError) and not self._has_transforms:
             error = TransformUnavailableError(
                 error.parent,
@@ -290,12 +293,12 @@ class _Player:
                 "the bag holds no transforms (nothing on /tf and /tf_static)",
                 f"give {WITHOUT_BASE} for poses in the camera's own frame, or record them",
             )
-        return Answer(refusal(instruction, error, stamp_ns), None, (), self._now_ns)
+        return ReplayedAnswer(refusal(instruction, error, stamp_ns), None, (), self._now_ns)
 
     def _why_none(self, after_ns: int) -> SpatialVlmError:
-        return self._intake.why_none(after_ns, self._topic_of)
+        return self._assembler.why_none(after_ns, self._topic_of)
 
-    def end(self) -> Iterator[Answer]:
+    def end(self) -> Iterator[ReplayedAnswer]:
         """The bag is over: what still waits is refused."""
         if not self._asked and not self._listens:
             if self._at is not None:
@@ -306,6 +309,6 @@ class _Player:
             self._ask()
         self._is_over = True  # what only waited for the speaker goes on without
         yield from self._on_every_frame() if self._every else self._on_first_frames()
-        if self._every and (not self._answered or self._intake.waits_for_transform):
+        if self._every and (not self._answered or self._assembler.waits_for_transform):
             yield from (self._refused(words, self._why_none(self._after_ns)) for words in self._instructions)
         yield from self._given_up(0)

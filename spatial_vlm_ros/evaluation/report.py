@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run as one HTML file: figures with intervals, plots, every failure with its picture, candidates and margins.
+"""A run as one HTML file: figures with intervals, plots, every failure with its image, candidates and margins.
 
 The file needs nothing else: no script, no font, no other file. Words and labels come from outside; they are escaped,
 and the page's policy lets no script run. Jinja2 is imported when it is needed, never before.
@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.evaluation import plots
 from spatial_vlm_ros.evaluation.calibration import Calibration
-from spatial_vlm_ros.evaluation.comparison import Comparison
-from spatial_vlm_ros.evaluation.outcome import Outcome
+from spatial_vlm_ros.evaluation.outcome import RunOutcome
 from spatial_vlm_ros.evaluation.score import CaseResult
-from spatial_vlm_ros.proportions import Interval, Share
 from spatial_vlm_ros.types import Resolution, Status
+from spatial_vlm_ros.types.proportions import Interval, Share
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -43,14 +42,14 @@ class Failure:
         number: among the judged cases, from 1.
         case: what was expected and given.
         resolution: the answer, with candidates and margins.
-        picture: the annotated frame as a data URL, or None.
+        image: the annotated frame as a data URL, or None.
         is_new: whether it ended as expected in the baseline.
     """
 
     number: int
     case: CaseResult
     resolution: Resolution
-    picture: str | None
+    image: str | None
     is_new: bool
 
 
@@ -83,13 +82,13 @@ def check_installed(html: bool, junit: bool) -> None:
         raise DependencyError("junitparser", _REPAIR.format("junitparser (python3-junitparser)")) from error
 
 
-def html_report(outcome: Outcome, resolutions: Sequence[Resolution], pictures: Mapping[int, bytes], title: str) -> str:
+def html_report(outcome: RunOutcome, resolutions: Sequence[Resolution], images: Mapping[int, bytes], title: str) -> str:
     """The report as one HTML file.
 
     Args:
         outcome: what is said of the run.
         resolutions: the answer to each judged case.
-        pictures: by number of the judged case, from 0: the annotated frame as JPEG.
+        images: by number of the judged case, from 0: the annotated frame as JPEG.
         title: of the page.
 
     Raises:
@@ -110,25 +109,21 @@ def html_report(outcome: Outcome, resolutions: Sequence[Resolution], pictures: M
         ],
         width=plots.WIDTH,
         height=plots.HEIGHT,
-        failures=list(_failures(outcome, resolutions, pictures)),
+        failures=list(_failures(outcome, resolutions, images)),
         statuses=[s.value for s in Status if any(s.value in given for given in outcome.score.confusion.values())],
         numbers={(c.frame, c.instruction): n for n, c in enumerate(outcome.score.cases, 1)},
     )  # fmt: skip
 
 
-def _failures(outcome: Outcome, resolutions: Sequence[Resolution], pictures: Mapping[int, bytes]) -> Iterator[Failure]:
+def _failures(outcome: RunOutcome, resolutions: Sequence[Resolution], images: Mapping[int, bytes]) -> Iterator[Failure]:
     """Cases not as expected, those that are new against the baseline first."""
-    new = _new(outcome.comparison)
+    new = set() if outcome.comparison is None else {(s.frame, s.instruction) for s in outcome.comparison.lost}
     found = [
-        Failure(n + 1, case, resolution, _data_url(pictures.get(n)), (case.frame, case.instruction) in new)
+        Failure(n + 1, case, resolution, _data_url(images.get(n)), (case.frame, case.instruction) in new)
         for n, (case, resolution) in enumerate(zip(outcome.score.cases, resolutions, strict=True))
         if not case.as_expected
     ]
     yield from sorted(found, key=lambda failure: not failure.is_new)
-
-
-def _new(comparison: Comparison | None) -> set[tuple[str, str]]:
-    return set() if comparison is None else {(s.frame, s.instruction) for s in comparison.lost}
 
 
 def _data_url(jpeg: bytes | None) -> str | None:

@@ -13,16 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation.frame_folder import decode_json, file_bytes
 from spatial_vlm_ros.types import Status
 
 _REPAIR = "give what `spatial-vlm evaluate --out` or `spatial-vlm resolve --frames --json` wrote"
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -75,20 +73,19 @@ def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
     Raises:
         FileError: missing, of another form, or without answers; names the line or the field.
     """
-    try:
-        text = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise FileError(path, getattr(error, "strerror", None) or str(error), _REPAIR) from error
+    text = file_bytes(path, _REPAIR)
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise FileError(path, "the file is empty", _REPAIR)
     form = _form(text, lines)
     if form is _Result:
-        cases = _decode(text, _Result, path).cases
+        cases = decode_json(text, _Result, path, repair=_REPAIR).cases
         return tuple(StoredAnswer(case.frame, case.instruction, case.status, case.id) for case in cases)
     if form is list:
-        return _answers(path, [(f"$[{n}]", one) for n, one in enumerate(_decode(text, list[_Resolution], path))])
-    return _answers(path, [(f"line {n}", _decode(line, _Resolution, path, f"line {n}")) for n, line in lines])
+        listed = decode_json(text, list[_Resolution], path, repair=_REPAIR)
+        return _answers(path, [(f"$[{n}]", one) for n, one in enumerate(listed)])
+    found = ((f"line {n}", line) for n, line in lines)
+    return _answers(path, [(at, decode_json(line, _Resolution, path, at, _REPAIR)) for at, line in found])
 
 
 def _form(text: bytes, lines: Sequence[tuple[int, bytes]]) -> type[object]:
@@ -111,12 +108,3 @@ def _answers(path: str | Path, found: Sequence[tuple[str, _Resolution]]) -> tupl
         id_ = one.target.id if one.target is not None else None
         answers.append(StoredAnswer(one.frame, one.instruction, one.status, id_))
     return tuple(answers)
-
-
-def _decode(text: bytes, form: type[_T], path: str | Path, place: str = "") -> _T:
-    try:
-        return msgspec.json.decode(text, type=form)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason, _, inner = str(error).partition(" - at `")
-        field = " ".join(part for part in (place, inner.rstrip("`")) if part)
-        raise FileError(path, reason, _REPAIR, field or None) from error

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
-from spatial_vlm_ros.proportions import Interval, Share, newcombe, wilson
 from spatial_vlm_ros.types import NounPhrase, Resolution, Status
+from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson
 
-__all__ = ["CaseResult", "Miss", "Score", "Share", "Split", "is_expected", "score", "wilson"]
+__all__ = ["CaseResult", "HeuristicSplit", "Miss", "Score", "Share", "is_expected", "score", "wilson"]
 
 USUAL, COUNTER_HEURISTIC = "usual", "counter-heuristic"
-"""Kinds of cases that a rule of thumb (higher in the picture is farther away) gets right, and wrong."""
+"""Kinds of cases that a rule of thumb (higher in the image is farther away) gets right, and wrong."""
 
 NO_RELATION, NOT_UNDERSTOOD, NO_SCENE = "(no relation)", "(not understood)", "(no scene)"
 
@@ -75,7 +75,7 @@ class CaseResult:
 
 
 @dataclass(frozen=True)
-class Split:
+class HeuristicSplit:
     """Cases that agree with a rule of thumb against those that contradict it.
 
     Args:
@@ -121,7 +121,7 @@ class Score:
     by_frame_of_reference: Mapping[str, Share]
     by_expected_status: Mapping[str, Share]
     by_given_status: Mapping[str, Share]
-    split: Split | None
+    split: HeuristicSplit | None
     cases: tuple[CaseResult, ...]
     unjudged: int
 
@@ -196,7 +196,7 @@ def _by(named: Iterable[tuple[str, CaseResult]]) -> dict[str, Share]:
     return {name: _good(results) for name, results in sorted(groups.items())}
 
 
-def _split(results: Sequence[CaseResult]) -> Split | None:
+def _split(results: Sequence[CaseResult]) -> HeuristicSplit | None:
     """Cases that are said to be both, or neither, belong to neither side."""
     sides: dict[str, list[CaseResult]] = {USUAL: [], COUNTER_HEURISTIC: []}
     for result in results:
@@ -206,7 +206,7 @@ def _split(results: Sequence[CaseResult]) -> Split | None:
     if not any(sides.values()):
         return None
     usual, counter = _good(sides[USUAL]), _good(sides[COUNTER_HEURISTIC])
-    return Split(usual, counter, newcombe(usual.k, usual.n, counter.k, counter.n))
+    return HeuristicSplit(usual, counter, newcombe(usual.k, usual.n, counter.k, counter.n))
 
 
 def _relations(answer: Resolution) -> tuple[str, ...]:

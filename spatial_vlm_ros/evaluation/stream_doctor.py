@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.config import Settings
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, TransformUnavailableError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
-from spatial_vlm_ros.evaluation.doctor import Finding, Level, examine
+from spatial_vlm_ros.evaluation.doctor import Finding, Severity, examine
+from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.streams.camera_info import camera_of
-from spatial_vlm_ros.streams.intake import (
+from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DEPTH_INFO,
     DETECTIONS,
@@ -24,8 +24,8 @@ from spatial_vlm_ros.streams.intake import (
     SECOND,
     STATIC_TRANSFORMS,
     TRANSFORMS,
-    Intake,
-    Observation,
+    FrameAssembler,
+    PendingFrame,
     stamp_of,
 )
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
@@ -50,7 +50,7 @@ class StreamDoctor:
 
     def __init__(self, settings: Settings, topics: Mapping[str, str], robot: SeenRobot | None = None) -> None:
         self._settings, self._topics = settings, dict(topics)
-        self._intake = Intake(settings.streams, with_detections=False, robot=robot)
+        self._assembler = FrameAssembler(settings.streams, with_detections=False, robot=robot)
         self._lags: dict[str, list[float]] = {role: [] for role in topics}
         self._arrivals: dict[str, tuple[int, int]] = {}  # time of the first and of the last message
         self._skews: list[float] = []
@@ -58,7 +58,7 @@ class StreamDoctor:
         self._waits: list[float] = []
         self._missing: TransformUnavailableError | None = None
         self._missed_transforms = 0
-        self._last: Observation | None = None
+        self._last: PendingFrame | None = None
         self._frame_ids: dict[str, str] = {}
         self._detections = Stream(2)
 
@@ -71,10 +71,10 @@ class StreamDoctor:
         if role == DETECTIONS:
             self._detections.add(stamp_of(message), message)
             return
-        self._intake.add(role, message, now_ns)
+        self._assembler.add(role, message, now_ns)
         self._look_up(role, message, now_ns)
         try:
-            observation = self._intake.take(0, now_ns)
+            observation = self._assembler.take(0, now_ns)
         except SpatialVlmError:
             return  # said below, with its count
         if observation is not None:
@@ -85,7 +85,7 @@ class StreamDoctor:
     def _look_up(self, role: str, message: Any, now_ns: int) -> None:
         """Measure how long each colour image waits for its transform, and for those of the robot's links."""
         base = self._settings.streams.base_frame
-        links = self._intake.robot.links if self._intake.robot is not None else ()
+        links = self._assembler.robot.links if self._assembler.robot is not None else ()
         if not base:
             return
         if role == RGB:
@@ -96,7 +96,7 @@ class StreamDoctor:
         for stamp_ns, frame_id, since_ns in self._waiting:
             try:
                 for child in (frame_id, *links):
-                    self._intake.transforms.lookup(base, child, stamp_ns)
+                    self._assembler.transforms.lookup(base, child, stamp_ns)
             except TransformUnavailableError as error:
                 self._missing = error
                 if now_ns - since_ns < self._settings.streams.transform_timeout * SECOND and error.may_come:
@@ -130,21 +130,23 @@ class StreamDoctor:
     def _stream(self, role: str, seconds: float) -> Iterator[Finding]:
         topic, lags = self._topics[role], self._lags[role]
         if not lags:
-            level = Level.WARNING if role == DETECTIONS else Level.ERROR
+            level = Severity.WARNING if role == DETECTIONS else Severity.ERROR
             yield Finding(topic, level, NO_MESSAGE, "start the driver, or remap the topic to it")
             return
         heard = (self._arrivals[role][1] - self._arrivals[role][0]) / SECOND
         rate = (len(lags) - 1) / heard if heard > 0 else len(lags) / max(seconds, 1e-9)
-        stream = self._detections if role == DETECTIONS else self._intake.streams.get(role)
+        stream = self._detections if role == DETECTIONS else self._assembler.streams.get(role)
         text = f"{rate:.1f} Hz"
         if stream is not None and stream.missed > _LOST * (stream.received + stream.missed):
             lost = stream.missed / (stream.received + stream.missed)
             repair = "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process, the driver's too"
-            yield Finding(topic, Level.WARNING, f"{text}, {lost:.0%} of the messages are lost", repair)
+            yield Finding(topic, Severity.WARNING, f"{text}, {lost:.0%} of the messages are lost", repair)
         elif rate < _SLOW and role in (RGB, DEPTH):
-            yield Finding(topic, Level.WARNING, text, "raise the driver's frame rate: each request waits for a frame")
+            yield Finding(
+                topic, Severity.WARNING, text, "raise the driver's frame rate: each request waits for a frame"
+            )
         else:
-            yield Finding(topic, Level.OK, text)
+            yield Finding(topic, Severity.OK, text)
         yield from self._clock(topic, role, lags)
 
     def _clock(self, topic: str, role: str, lags: list[float]) -> Iterator[Finding]:
@@ -153,31 +155,31 @@ class StreamDoctor:
         lag = float(np.median(lags))
         if lag < _AHEAD:
             repair = "synchronise the clocks of camera host and this machine (chrony, PTP), or set use_sim_time"
-            yield Finding("clock", Level.ERROR, f"{topic} is stamped {-lag:.3f} s in the future", repair)
+            yield Finding("clock", Severity.ERROR, f"{topic} is stamped {-lag:.3f} s in the future", repair)
         elif lag > _LATE:
             repair = "synchronise the clocks, set use_sim_time where time is simulated, or look for a slow link"
-            yield Finding("clock", Level.ERROR, f"{topic} arrives {lag:.3f} s after its stamp", repair)
+            yield Finding("clock", Severity.ERROR, f"{topic} arrives {lag:.3f} s after its stamp", repair)
 
     def _camera_info(self) -> Iterator[Finding]:
-        for _, message in list(self._intake.streams[RGB_INFO])[-1:]:
+        for _, message in list(self._assembler.streams[RGB_INFO])[-1:]:
             try:
                 camera_of(message, self._settings.streams.rectified)
             except SpatialVlmError as error:
-                yield Finding(self._topics[RGB_INFO], Level.ERROR, str(error), getattr(error, "repair", ""))
+                yield Finding(self._topics[RGB_INFO], Severity.ERROR, str(error), getattr(error, "repair", ""))
 
     def _pairs(self) -> Iterator[Finding]:
         if not (self._lags[RGB] and self._lags[DEPTH]):
             return
-        unmatched = self._intake.unmatched
+        unmatched = self._assembler.unmatched
         if not self._skews and (unmatched or not self._settings.streams.base_frame):
-            error = self._intake.why_none(0, self._topics)
-            yield Finding("synchronisation", Level.ERROR, str(error), getattr(error, "repair", ""))
+            error = self._assembler.why_none(0, self._topics)
+            yield Finding("synchronisation", Severity.ERROR, str(error), getattr(error, "repair", ""))
         elif self._skews:
             skew = float(np.median(self._skews))
             text = f"colour and depth {skew * 1000:.1f} ms apart (median), {unmatched} colour images without partner"
             moving = skew > 0.001 and not self._settings.streams.fixed_frame
             repair = "let the driver stamp both alike, or set fixed_frame where the camera moves" if moving else ""
-            yield Finding("synchronisation", Level.WARNING if moving else Level.OK, text, repair)
+            yield Finding("synchronisation", Severity.WARNING if moving else Severity.OK, text, repair)
 
     def _frames(self) -> Iterator[Finding]:
         rgb, depth = self._frame_ids.get(RGB), self._frame_ids.get(DEPTH)
@@ -186,26 +188,29 @@ class StreamDoctor:
         if self._settings.streams.depth_registered and rgb != depth:
             text = f"depth is in {depth!r}, colour in {rgb!r}: it does not look registered"
             repair = "use the aligned depth topic (align_depth, depth_registration), or set depth_registered: false"
-            yield Finding("registration", Level.WARNING, text, repair)
+            yield Finding("registration", Severity.WARNING, text, repair)
         else:
-            yield Finding("registration", Level.OK, f"colour in {rgb!r}, depth in {depth!r}")
+            yield Finding("registration", Severity.OK, f"colour in {rgb!r}, depth in {depth!r}")
 
     def _transforms(self) -> Iterator[Finding]:
         base = self._settings.streams.base_frame
         if not base or RGB not in self._frame_ids:
             return
         text = f"{base} <- {self._frame_ids[RGB]}"
-        rejected = self._intake.transforms.rejected
+        rejected = self._assembler.transforms.rejected
         if rejected:
-            yield Finding("tf", Level.WARNING, f"rejected: {dict(rejected)}", "mend the publisher of these transforms")
+            repair = "mend the publisher of these transforms"
+            yield Finding("tf", Severity.WARNING, f"rejected: {dict(rejected)}", repair)
         if not self._waits and self._missing is not None:
-            yield Finding("tf", Level.ERROR, str(self._missing), self._missing.repair)
+            yield Finding("tf", Severity.ERROR, str(self._missing), self._missing.repair)
         elif self._missed_transforms:
             text += f": {self._missed_transforms} images without a transform at their stamp"
-            yield Finding("tf", Level.WARNING, text, "raise the rate of the transform's publisher or transform_timeout")
+            yield Finding(
+                "tf", Severity.WARNING, text, "raise the rate of the transform's publisher or transform_timeout"
+            )
         elif self._waits:
             late = float(np.percentile(self._waits, 95))
-            yield Finding("tf", Level.OK, f"{text}, at most {late * 1000:.0f} ms after the image (95 %)")
+            yield Finding("tf", Severity.OK, f"{text}, at most {late * 1000:.0f} ms after the image (95 %)")
 
     def _scene(self, table_height: float | None) -> Iterator[Finding]:
         if self._last is None:
@@ -213,7 +218,7 @@ class StreamDoctor:
         try:
             frame, _ = self._last.decode()
         except SpatialVlmError as error:
-            yield Finding("frame", Level.ERROR, str(error), getattr(error, "repair", ""))
+            yield Finding("frame", Severity.ERROR, str(error), getattr(error, "repair", ""))
             return
         yield from examine(frame, (), self._settings.resolver, table_height)
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What'sUp, the controlled sets A and B: a photograph of two things and four captions, of which the first is true.
+"""What'sUp, the controlled sets A and B: a photograph of two objects and four captions, of which the first is true.
 
-Knows the published layout and the published scores; knows nothing of models. The pictures are colour alone: without
+Knows the published layout and the published scores; knows nothing of models. The images are colour alone: without
 depth the geometric resolver cannot answer them, so this reader serves models that choose among captions.
 
     controlled_images_dataset.json   set A: [{"image_path", "caption_options" (4, the first is true)}, …]
-    controlled_images/               pictures, "thing_left_of_anchor.jpeg": left_of, right_of, on, under
+    controlled_images/               images, "thing_left_of_anchor.jpeg": left_of, right_of, on, under
     controlled_clevr_dataset.json    set B, with controlled_clevr/: left_of, right_of, in-front_of, behind
 
 Source: Kamath, Hessel and Chang (2023), What's "up" with vision-language models? (data and code under MIT).
@@ -23,7 +23,7 @@ from typing import Literal
 import msgspec
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.proportions import Share, wilson
+from spatial_vlm_ros.types.proportions import Share, wilson
 
 Subset = Literal["A", "B"]
 
@@ -41,19 +41,19 @@ _REPAIR = "download the controlled sets as the authors' repository whatsup_vlms 
 
 @dataclass(frozen=True)
 class CaptionItem:
-    """One picture with its captions.
+    """One image with its captions.
 
     Args:
         image: the picture's file.
         captions: four; the first is true. Shuffle them before a model sees them in order.
-        thing: first noun of the file's name.
+        object: first noun of the file's name.
         relation: "left_of", "right_of", "on", "under", "in-front_of" or "behind".
         anchor: second noun of the file's name.
     """
 
     image: Path
     captions: tuple[str, str, str, str]
-    thing: str
+    obj: str
     relation: str
     anchor: str
 
@@ -64,11 +64,11 @@ class CaptionScore:
 
     Args:
         accuracy: the true caption was chosen.
-        pairs: both of two opposites of the same things were (left and right; on and under, or in front and behind).
-        sets: all four relations of the same things were.
+        pairs: both of two opposites of the same objects were (left and right; on and under, or in front and behind).
+        sets: all four relations of the same objects were.
         by_relation: `accuracy` by relation.
 
-    The authors divide pairs by half, and sets by a quarter, of the number of pictures; 411 and 407 pictures are not
+    The authors divide pairs by half, and sets by a quarter, of the number of images; 411 and 407 images are not
     whole sets. Here n counts the pairs and sets that are complete, so that 100 % can be reached.
     """
 
@@ -78,7 +78,7 @@ class CaptionScore:
     by_relation: Mapping[str, Share]
 
 
-class _Entry(msgspec.Struct):
+class _WhatsUpEntry(msgspec.Struct):
     image_path: str
     caption_options: tuple[str, str, str, str]
 
@@ -87,28 +87,28 @@ def read_whatsup(folder: str | Path, subset: Subset) -> tuple[CaptionItem, ...]:
     """The items of one controlled set, in the order of its file.
 
     Args:
-        folder: holds the JSON file and the folder of pictures.
+        folder: holds the JSON file and the folder of images.
         subset: "A" or "B".
 
     Raises:
         FileError: the data is not there, or not of the published form; names the entry.
     """
-    listing, pictures = (Path(folder) / name for name in _FILES[subset])
+    listing, images = (Path(folder) / name for name in _FILES[subset])
     try:
-        entries = msgspec.json.decode(listing.read_bytes(), type=list[_Entry])
+        entries = msgspec.json.decode(listing.read_bytes(), type=list[_WhatsUpEntry])
     except OSError as error:
         raise FileError(listing, error.strerror or str(error), _REPAIR) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileError(listing, str(error), _REPAIR) from error
-    return tuple(_item(listing, n, entry, pictures, subset) for n, entry in enumerate(entries))
+    return tuple(_item(listing, n, entry, images, subset) for n, entry in enumerate(entries))
 
 
-def _item(listing: Path, n: int, entry: _Entry, pictures: Path, subset: Subset) -> CaptionItem:
+def _item(listing: Path, n: int, entry: _WhatsUpEntry, images: Path, subset: Subset) -> CaptionItem:
     name = PurePosixPath(entry.image_path).name  # the folder before it is that of the authors' machine
-    image = pictures / name
+    image = images / name
     for relation in _RELATIONS[subset]:
-        thing, between, anchor = PurePosixPath(name).stem.partition(f"_{relation}_")
-        if between and thing and anchor:
+        obj, between, anchor = PurePosixPath(name).stem.partition(f"_{relation}_")
+        if between and obj and anchor:
             break
     else:
         known = ", ".join(_RELATIONS[subset])
@@ -117,7 +117,7 @@ def _item(listing: Path, n: int, entry: _Entry, pictures: Path, subset: Subset) 
         raise FileError(listing, f"two captions of {name!r} are the same", _REPAIR, f"$[{n}].caption_options")
     if not image.is_file():
         raise FileError(image, "there is no such picture", _REPAIR)
-    return CaptionItem(image, entry.caption_options, thing, relation, anchor)
+    return CaptionItem(image, entry.caption_options, obj, relation, anchor)
 
 
 def score_whatsup(items: Sequence[CaptionItem], chosen: Sequence[int | None]) -> CaptionScore:
@@ -138,7 +138,7 @@ def score_whatsup(items: Sequence[CaptionItem], chosen: Sequence[int | None]) ->
     groups: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
     for item, good in zip(items, right, strict=True):
         relations[item.relation].append(good)
-        groups[item.thing, item.anchor][item.relation] = good
+        groups[item.obj, item.anchor][item.relation] = good
     pairs = [
         group[one] and group[other]
         for group in groups.values()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes in a picture: left, top, right, bottom."""
+"""Boxes in an image: left, top, right, bottom."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import numpy.typing as npt
 
 
 def overlaps(boxes: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Intersection over union of each box with each other.
+    """Intersection over union of each box with each other: (N, M), 0 to 1; 0 where both have no area.
 
     Args:
         boxes: (N, 4) or (4,), any unit.
         others: (M, 4) or (4,), the same unit.
-
-    Returns:
-        (N, M), 0 to 1; 0 where both have no area.
     """
     a, b = (np.asarray(some, np.float64).reshape(-1, 4) for some in (boxes, others))
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])

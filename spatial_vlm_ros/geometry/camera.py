@@ -53,33 +53,6 @@ def project(camera: PinholeCamera, points: Points) -> Array:
     return lens.pixels(_distort(lens, normalised))
 
 
-def unproject(camera: PinholeCamera, pixels: Floats, depth: Floats) -> Array:
-    """Lift pixels with known depth to points.
-
-    Args:
-        camera: intrinsics and distortion.
-        pixels: (N, 2), pixels (u, v); (0, 0) is the centre of the top-left pixel.
-        depth: (N,), metres along the optical z axis; NaN where unknown.
-
-    Returns:
-        (N, 3) float64, metres, optical frame. A depth that is NaN or not positive, and a pixel outside the range of the
-        distortion model, give a NaN row.
-
-    Raises:
-        ShapeError: `pixels` is not (N, 2) or `depth` is not (N,).
-
-    Source: pinhole model of sensor_msgs/CameraInfo.
-    """
-    normalised = normalise(camera, pixels)
-    depth = np.asarray(depth, np.float64)
-    if depth.shape != normalised.shape[:1]:
-        raise ShapeError("depth of pixels", expected=str(normalised.shape[:1]), received=str(depth.shape))
-    z = np.where(depth > 0, depth, np.nan)[:, None]
-    points = np.concatenate([normalised * z, z], axis=1)  # (N, 3)
-    points[np.isnan(points).any(axis=1)] = np.nan
-    return points
-
-
 def normalise(camera: PinholeCamera, pixels: Floats) -> Array:
     """Normalised coordinates of pixels, distortion removed.
 
@@ -111,9 +84,8 @@ def normalised_axes(camera: PinholeCamera) -> tuple[Array, Array]:
         InputError: the camera has distortion, so columns and rows do not separate.
     """
     if not camera.is_rectified:
-        raise InputError(
-            "camera", f"distortion {camera.D}", "a rectified camera", "call rectified() first, or use normalised_grid()"
-        )
+        repair = "call rectified() first, or use normalised_grid()"
+        raise InputError("camera", f"distortion {camera.D}", "a rectified camera", repair)
     lens = _Lens.of(camera)
     columns, rows = np.arange(lens.width, dtype=np.float64), np.arange(lens.height, dtype=np.float64)
     axes = (columns - lens.cx) / lens.fx, (rows - lens.cy) / lens.fy
@@ -185,14 +157,11 @@ def rectify(frame: RgbdFrame) -> RgbdFrame:
 
 
 def rectify_mask(camera: PinholeCamera, mask: Mask) -> Mask:
-    """A mask in distorted pixels, resampled to rectified ones.
+    """A mask in distorted pixels, resampled to rectified ones: (H, W) bool, False where the source has no pixel.
 
     Args:
         camera: intrinsics and distortion of the image the mask belongs to.
         mask: (H, W) bool.
-
-    Returns:
-        (H, W) bool, False where the source has no pixel.
 
     Raises:
         ShapeError: the mask has another size than the image.

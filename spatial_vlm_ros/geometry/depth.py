@@ -13,9 +13,9 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig
 from spatial_vlm_ros.errors import DepthError, InputError, ShapeError, UnknownNameError
 from spatial_vlm_ros.geometry.camera import normalised_axes, normalised_grid, project
+from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Depth, Floats, PinholeCamera, Transform
 
 # encoding -> (dtype kind, bytes, metres per unit), REP-118
@@ -97,15 +97,11 @@ def check_depth(depth: Depth, config: DepthConfig) -> None:
     sample = _sample(depth)
     median = float(np.median(sample))
     if median > LARGEST_PLAUSIBLE_MEDIAN:
-        raise DepthError(
-            f"the median depth is {median:.0f} m: it looks like millimetres given as metres",
-            "divide by 1000, or give the encoding 16UC1",
-        )
+        reason = f"the median depth is {median:.0f} m: it looks like millimetres given as metres"
+        raise DepthError(reason, "divide by 1000, or give the encoding 16UC1")
     if median < SMALLEST_PLAUSIBLE_MEDIAN:
-        raise DepthError(
-            f"the median depth is {median * 1000:.2f} mm: it looks like metres divided by 1000",
-            "do not scale depth of encoding 32FC1",
-        )
+        repair = "do not scale depth of encoding 32FC1"
+        raise DepthError(f"the median depth is {median * 1000:.2f} mm: it looks like metres divided by 1000", repair)
     if config.near <= median <= config.far:
         return
     if np.mean((config.near <= sample) & (sample <= config.far)) < MIN_IN_RANGE_FRACTION:
@@ -121,10 +117,8 @@ def _check_measured(depth: Depth) -> None:
     if measured == 0:
         raise DepthError("no pixel measured a depth", "check that the depth stream runs and the lens is uncovered")
     if measured < MIN_VALID_FRACTION * depth.size:
-        raise DepthError(
-            f"only {measured} of {depth.size} pixels measured a depth",
-            "check exposure, the emitter, and whether the camera looks at glass or is too near",
-        )
+        repair = "check exposure, the emitter, and whether the camera looks at glass or is too near"
+        raise DepthError(f"only {measured} of {depth.size} pixels measured a depth", repair)
 
 
 def _measured(depth: Depth) -> npt.NDArray[np.bool_]:

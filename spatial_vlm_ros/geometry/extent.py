@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.surface import Cut, Surface
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import OrientedBox, PinholeCamera
 
 Array = npt.NDArray[np.float64]
@@ -40,15 +40,15 @@ _EACH = np.arange(3)
 _NOISE_PUSH = 1.8  # standard deviations by which the trimmed extremes of a noisy surface lie outside it
 _ABOUT_ROUND = 1.3  # depth seen over width up to which a receding outline is taken to be round or a corner
 _OUTMOST = 0.03  # part of the points that are taken for the upper, and for the lower, line of what is seen
-_NOT_ROUND = 0.15  # by how much, in widths, a lying round thing is longer or shorter than wide to be taken for long
-_FLAT = 0.12  # height seen over width up to which a thing is flat
-_WHOLE_LINES = 0.1  # part of its upper or lower side up to which a thing that something covers there shows that line
+_NOT_ROUND = 0.15  # by how much, in widths, a lying round object is longer or shorter than wide to be taken for long
+_FLAT = 0.12  # height seen over width up to which an object is flat
+_WHOLE_LINES = 0.1  # part of its upper or lower side up to which an object that something covers there shows that line
 _TOP_BAND = 0.15  # part of the height, from the top, that is looked at for a top face
 _FLAT_TOP = 0.04  # the same, for a flat one
 _TOP_SPAN = 0.6  # part of the depth range that a seen top face spans
 _FRONT_ONLY_DEPTH = 0.6  # depth assumed, in widths, where only a flat front is seen
 _MIRRORED = 0.05  # part of its depth out of sight from which it is taken to be alike from both sides
-_CUT_SHARE = 0.75  # part of its seen size by which a thing may go on where it is cut
+_CUT_SHARE = 0.75  # part of its seen size by which an object may go on where it is cut
 _UNMEASURED_SIDE = 0.25  # part of the width without depth from which a heading means nothing
 _SHAPE_DOUBT = 0.03  # standard deviation of the centre's place along the view, in lengths
 _RECTANGLE_FILL = 0.93  # of its bounding rectangle, from which an outline is taken to be all there
@@ -173,7 +173,7 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
 
 
 def _pixels_wide(surface: Surface) -> float:
-    """Width of the thing in the picture: of its mask, or of its box where the mask was cut out of depth."""
+    """Width of the object in the image: of its mask, or of its box where the mask was cut out of depth."""
     x0, _, x1, _ = surface.detection.box_xyxy
     return float(surface.mask.shape[1]) if surface.detection.mask is not None else x1 - x0
 
@@ -216,7 +216,7 @@ def _whole_length(
     A view at elevation φ (`steepness` = sin φ) hides at most height / tan φ behind what is seen, and (1 - sin φ) / 2
     of a ball's width; `far_edge` was lost with the rim.
 
-    What lies, is round and lets both of its lines in the picture be seen is measured by them, where depth is calm
+    What lies, is round and lets both of its lines in the image be seen is measured by them, where depth is calm
     enough (`_round_length`): fruit may be longer or shorter than it is wide.
     Outlines that recede to both sides (round ones, corners) are as deep as wide, if what is seen is about that and as
     much can be out of sight: half of what is narrow above, as bottles and fruit are, and nothing where the top is flat
@@ -246,7 +246,7 @@ def _whole_length(
 
 
 def _round_length(local: npt.NDArray[np.float32], steepness: float, lost: float) -> float:
-    """Length along e1 of a lying round thing of which both the upper and the lower line in the picture are seen.
+    """Length along e1 of a lying round object of which both the upper and the lower line in the image are seen.
 
     Opposite points of the line that bounds what is seen of an ellipsoid are each other's reflections, so its middle
     lies midway between the highest and the lowest. Of both `lost` metres are gone with the rim; there the surface runs
@@ -258,7 +258,7 @@ def _round_length(local: npt.NDArray[np.float32], steepness: float, lost: float)
         lost: metres across the ray between the mask's edge and the outermost point, above 0.
 
     Returns:
-        Metres. Exact for ellipsoids seen from afar; bent things and things with corners come out too long.
+        Metres. Exact for ellipsoids seen from afar; bent objects and objects with corners come out too long.
     """
     ahead, _, heights = local
     raised = steepness * ahead + math.sqrt(1.0 - steepness**2) * heights
@@ -269,7 +269,7 @@ def _round_length(local: npt.NDArray[np.float32], steepness: float, lost: float)
     )
     radius = float(raised[order[-1]] - raised[order[0]]) / 2 + lost
     lost = radius - (high - low) / 2  # what the average over some points takes, too
-    radius = min(radius, max(float(np.ptp(heights)), lost))  # what is long and bent is rounder than its picture
+    radius = min(radius, max(float(np.ptp(heights)), lost))  # what is long and bent is rounder than its image
     hidden = math.sqrt(lost * (2 * radius - lost) * (1.0 - steepness**2))
     return 2 * ((below + above) / 2 + hidden - float(ahead.min()))
 

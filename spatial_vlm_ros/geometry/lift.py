@@ -11,16 +11,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.camera import rectified
-from spatial_vlm_ros.geometry.carriers import standing
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of
-from spatial_vlm_ros.geometry.own import robot_shares, unplaced_by_robot
 from spatial_vlm_ros.geometry.segmentation import masks_from_boxes
+from spatial_vlm_ros.geometry.self_filter import robot_shares, unplaced_by_robot
 from spatial_vlm_ros.geometry.support import check_up, find_support, find_up, known_up
+from spatial_vlm_ros.geometry.supporting_objects import standing
 from spatial_vlm_ros.geometry.surface import Surface, visible_surface
-from spatial_vlm_ros.geometry.visibility import Owners, expected_widths, owner_image, raised, touches_border, visibility
+from spatial_vlm_ros.geometry.visibility import (
+    Instances,
+    expected_widths,
+    owner_image,
+    raised,
+    touches_border,
+    visibility,
+)
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Detection, OrientedBox, RgbdFrame, Scene, SceneObject
 
 
@@ -42,7 +49,7 @@ def build_scene(
     Raises:
         DepthError: the depth image as a whole cannot be a measurement.
         InputError: the support is seen from below, so that "up" must be wrong; or a detection lies outside what is left
-            of a distorted picture once it is rectified.
+            of a distorted image once it is rectified.
     """
     check_depth(frame.depth, depth_config)
     frame, checked = rectified(frame, tuple(detections))
@@ -81,7 +88,7 @@ def _measured(
     surface: Surface,
     extent: Extent,
     width: float,
-    owners: Owners,
+    owners: Instances,
     detections: Sequence[Detection],
     frame: RgbdFrame,
     depth_config: DepthConfig,

@@ -41,12 +41,9 @@ def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
         or not np.allclose(R @ R.T, np.eye(3), atol=ORTHOGONALITY_TOLERANCE)
         or np.linalg.det(R) < 0
     ):
-        raise InputError(
-            "rotation matrix",
-            np.array2string(R.reshape(-1), precision=4),
-            "orthogonal with determinant 1",
-            "take the rotation part of a rigid transform",
-        )
+        got = np.array2string(R.reshape(-1), precision=4)
+        repair = "take the rotation part of a rigid transform"
+        raise InputError("rotation matrix", got, "orthogonal with determinant 1", repair)
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = R
     symmetric = np.array(
         [
@@ -61,13 +58,10 @@ def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
 
 
 def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[np.float64]:
-    """Rotation matrix of a unit quaternion.
+    """Rotation matrix of a unit quaternion: (3, 3) float64.
 
     Args:
         quaternion: (4,) x, y, z, w, of norm 1 to within 1 %; the rest is normalised away.
-
-    Returns:
-        (3, 3) float64.
 
     Raises:
         ShapeError: not (4,).
@@ -80,9 +74,8 @@ def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[
         raise ShapeError("quaternion", expected="(4,) x, y, z, w", received=str(q.shape))
     norm = float(np.linalg.norm(q))
     if not abs(norm - 1.0) <= NORM_TOLERANCE:
-        raise InputError(
-            "quaternion", f"{q} of norm {norm:.4g}", "norm 1", "set the orientation; identity is 0, 0, 0, 1"
-        )
+        repair = "set the orientation; identity is 0, 0, 0, 1"
+        raise InputError("quaternion", f"{q} of norm {norm:.4g}", "norm 1", repair)
     x, y, z, w = q / norm
     return np.array(
         [

@@ -14,28 +14,28 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Detection, Floats, Mask, Plane, RgbdFrame
 
 PixelBox = tuple[int, int, int, int]  # left, top, right, bottom; the last two exclusive
 
 _OWNED = 0.7  # part of a piece inside a box that makes it a piece of that box
 _SHARED, _FILLED = 0.15, 0.15  # part of a piece inside a box, or of the box filled by it, that makes a claim on it
-STEEPEST = 6.0  # slope of a surface against the picture (80 degrees) from which it is a depth edge
+STEEPEST = 6.0  # slope of a surface against the image (80 degrees) from which it is a depth edge
 _MIN_PIECE = 8  # pixels; smaller pieces are noise
 _MIN_MODEL = 30  # pixels of a box alone from which its depth and colour are learnt
 _LEAST_SPREAD = (0.01, 12.0, 6.0, 6.0)  # metres; lightness and two colour axes, 8-bit Lab
 _CORE = 0.5  # part of a box, about its centre, that shows its object when nothing lies in it alone
-_UNLIKE = 6.0  # squared deviation from which the middle of a box shows another thing than the piece's owner
-_MIN_FILL = 0.04  # part of a box that its pieces must fill; less is a flat or unmeasured thing
-_FLAT_CORE = 0.6  # part of a box, about its centre, taken for a flat thing of its surroundings' colour
+_UNLIKE = 6.0  # squared deviation from which the middle of a box shows another object than the piece's owner
+_MIN_FILL = 0.04  # part of a box that its pieces must fill; less is a flat or unmeasured object
+_FLAT_CORE = 0.6  # part of a box, about its centre, taken for a flat object of its surroundings' colour
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A mask of a part of the picture: rows and columns, and (h, w) bool within them."""
+    """A mask of a part of the image: rows and columns, and (h, w) bool within them."""
 
     window: tuple[slice, slice]
     mask: Mask
@@ -44,7 +44,7 @@ class Patch:
     def around(cls, mask: Mask) -> Patch:
         """The smallest patch that holds all set pixels of a mask that has some.
 
-        cv2.boundingRect takes three times as long on a whole picture.
+        cv2.boundingRect takes three times as long on a whole image.
         """
         top = int(mask.argmax()) // mask.shape[1]
         bottom = top + int(np.flatnonzero(mask[top:].any(axis=1))[-1]) + 1
@@ -62,7 +62,7 @@ class Patch:
         return Patch((moved[0], moved[1]), inner.mask)
 
     def full(self, shape: tuple[int, ...]) -> Mask:
-        """(H, W) bool of the whole picture."""
+        """(H, W) bool of the whole image."""
         mask = np.zeros(shape, np.bool_)
         mask[self.window] = self.mask
         return mask
@@ -79,7 +79,7 @@ def masks_from_boxes(
 
     Args:
         frame: rectified frame.
-        detections: boxes inside the picture; those with masks keep them, and their pixels are nobody else's.
+        detections: boxes inside the image; those with masks keep them, and their pixels are nobody else's.
         support: plane under the objects, or None.
         depth_config: noise of depth.
         lift_config: heights and gaps that separate surfaces.
@@ -128,7 +128,7 @@ def depth_gap(depth: Floats | float, depth_config: DepthConfig, lift_config: Lif
 
 
 def _pixel_box(detection: Detection, shape: tuple[int, ...]) -> PixelBox:
-    """Whole pixels of a box, inside the picture: left, top, right, bottom (last ones exclusive)."""
+    """Whole pixels of a box, inside the image: left, top, right, bottom (last ones exclusive)."""
     x0, y0, x1, y1 = detection.box_xyxy
     left, top = min(max(0, round(x0)), shape[1] - 1), min(max(0, round(y0)), shape[0] - 1)
     return left, top, max(left + 1, min(shape[1], round(x1) + 1)), max(top + 1, min(shape[0], round(y1) + 1))
@@ -234,7 +234,7 @@ class _Pixels:
 
 
 def _apart(frame: RgbdFrame, piece: Mask, boxes: Sequence[PixelBox], owner: int, others: Sequence[int]) -> list[int]:
-    """Boxes whose middle looks unlike the owner's part of a piece: things that stand on it or before it.
+    """Boxes whose middle looks unlike the owner's part of a piece: objects that stand on it or before it.
 
     The middle of a box behind the owner shows the owner, and makes no claim.
     """
@@ -280,7 +280,7 @@ def _flat_mask(frame: RgbdFrame, box: PixelBox, claimed: Mask, raised: Mask) -> 
     Args:
         frame: the frame.
         box: the box.
-        claimed: (h, w) bool of the box: pixels of things with masks of their own.
+        claimed: (h, w) bool of the box: pixels of objects with masks of their own.
         raised: (h, w) bool of the box: its few pixels above the support.
     """
     x0, y0, x1, y1 = box

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Detection, Floats, Plane, RgbdFrame, UpSource
 
 _SAMPLES = 4000  # points looked at; more changes the plane by less than its noise
@@ -20,10 +20,10 @@ _TRIALS = 256  # triples drawn; with a third of the points on the plane, one in 
 _FEW, _LIKELY = 800, 16  # points that all planes are tried on; planes that are tried on all points
 _BLOCK = 32_000  # residuals at once: more would not stay in the cache, and would wake BLAS threads for little
 _MIN_POINTS = 100
-_MIN_SHARE = 0.15  # part of the points around the things that the plane they stand on must hold
+_MIN_SHARE = 0.15  # part of the points around the objects that the plane they stand on must hold
 _PEAK = 1.6  # points in twice the thickness over those in the plane, above which there is no plane
 _MIN_CAMERA_HEIGHT = 0.05  # metres; a plane through the lens is seen edge-on and holds any points
-_MAX_TILT_FROM_UP_DEG = 15.0  # a support surface steeper than this lets things slide
+_MAX_TILT_FROM_UP_DEG = 15.0  # a support surface steeper than this lets objects slide
 _FACING_DOWN = -0.26  # cosine of 105 degrees: beyond, a surface that the camera sees faces down
 _RING = 0.5  # the ring around a box, as part of the box's size
 
@@ -33,8 +33,8 @@ def find_support(
 ) -> Plane | None:
     """Fit the plane around the detections.
 
-    The surface that things stand on is what surrounds them in the picture, so the points come from rings around the
-    boxes; where these hold too few, from the whole picture.
+    The surface that objects stand on is what surrounds them in the image, so the points come from rings around the
+    boxes; where these hold too few, from the whole image.
 
     Args:
         frame: rectified frame; depth in metres.
@@ -87,7 +87,7 @@ def check_up(
     up: npt.NDArray[np.float64],
     source: UpSource,
 ) -> None:
-    """Refuse an "up" against which things would hang from below a surface that faces the camera.
+    """Refuse an "up" against which objects would hang from below a surface that faces the camera.
 
     Raises:
         InputError: the surface around the detections faces downwards by that "up".
@@ -96,12 +96,9 @@ def check_up(
     if plane is None or float(plane.normal @ up) > _FACING_DOWN:
         return
     angle = float(np.degrees(np.arccos(np.clip(plane.normal @ up, -1, 1))))
-    raise InputError(
-        f"up from {source.value}",
-        f"the surface around the things is tilted by {angle:.0f}° against it",
-        "a surface that faces upwards",
-        "check that base_T_camera's parent has z up and maps camera to base, or that `up` is minus gravity",
-    )
+    got = f"the surface around the things is tilted by {angle:.0f}° against it"
+    repair = "check that base_T_camera's parent has z up and maps camera to base, or that `up` is minus gravity"
+    raise InputError(f"up from {source.value}", got, "a surface that faces upwards", repair)
 
 
 def _points_around(frame: RgbdFrame, detections: tuple[Detection, ...]) -> npt.NDArray[np.float64]:
@@ -118,7 +115,7 @@ def _points_around(frame: RgbdFrame, detections: tuple[Detection, ...]) -> npt.N
         rings.append(ring)
         sparse = depth[box][::4, ::4]
         own = sparse[np.isfinite(sparse)]
-        if len(own):  # what lies much farther than the thing is not what it stands on: the floor past a table's edge
+        if len(own):  # what lies much farther than the object is not what it stands on: the floor past a table's edge
             z = float(np.partition(own, len(own) // 2)[len(own) // 2])
             reach = z + max(y1 - y0, x1 - x0) * z / frame.camera.K[0, 0]
             wanted[ring] |= depth[ring] < reach
@@ -152,7 +149,7 @@ def _consensus(
     offsets = -np.einsum("ij,ij->i", normals, triples[keep, 0])
     normals *= np.sign(offsets)[:, None]  # the camera, at the origin, lies on the positive side
     offsets = np.abs(offsets)
-    # Without a known up any plane counts but a ceiling: what things stand on is what surrounds them.
+    # Without a known up any plane counts but a ceiling: what objects stand on is what surrounds them.
     usable = normals[:, 1] < 0.1 if up is None else normals @ up > np.cos(np.radians(_MAX_TILT_FROM_UP_DEG))
     usable &= offsets > _MIN_CAMERA_HEIGHT
     normals, offsets = normals[usable], offsets[usable]

@@ -12,20 +12,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.segmentation import STEEPEST, Patch, depth_gap, support_tolerance
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
 
 Points32 = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
 
 _KERNEL = np.ones((3, 3), np.uint8)
-_CORE_KEEP = 0.3  # part of a mask that must be left when its rim is removed; thin things are all rim
-_CALM_KEEP = 0.5  # part of the pixels that must be left when smeared ones are removed; thin things are all edge
+_CORE_KEEP = 0.3  # part of a mask that must be left when its rim is removed; thin objects are all rim
+_CALM_KEEP = 0.5  # part of the pixels that must be left when smeared ones are removed; thin objects are all edge
 _SIDE_CLUSTER = 0.15  # part of the points from which a second depth cluster belongs to the object
-_FLAT_KEEP = 0.25  # part of an object's points above the support below which it is a flat thing
+_FLAT_KEEP = 0.25  # part of an object's points above the support below which it is a flat object
 _SCATTER = 20.0  # times the stated noise: no sensor, however badly described, is as far off
 _ROWS = 40  # rows of a mask looked at for noise
 _LINES = 64  # lines of a side that are followed, about
@@ -38,7 +38,7 @@ class Cut:
     """Where something nearer, or the picture's border, cuts a mask off.
 
     Args:
-        left, right, above: part of that side behind something nearer or off the picture, 0 to 1.
+        left, right, above: part of that side behind something nearer or off the image, 0 to 1.
         across: pixels to the left or right, whichever is more, by which it may go on beyond what is seen of it: what is
             nearer ends there, or elsewhere on that side it is seen to end itself.
         upwards: the same above.
@@ -64,7 +64,7 @@ class Surface:
 
     Args:
         detection: what was detected.
-        window: rows and columns of the picture that hold the mask.
+        window: rows and columns of the image that hold the mask.
         mask: (h, w) bool, of the window.
         points: (N, 3) float32, metres, camera frame; empty where `problem` is set.
         rim: pixels eroded from the mask before measuring.
@@ -221,7 +221,7 @@ def nearer_run(
     limit: npt.NDArray[np.float32],
     reach: int,
 ) -> Indices:
-    """(N,) pixels from (v, u) on that are not as far as `limit`, unmeasured or off the picture; at most `reach`."""
+    """(N,) pixels from (v, u) on that are not as far as `limit`, unmeasured or off the image; at most `reach`."""
     ahead = np.arange(reach)
     v, u = v[:, None] + direction[0] * ahead, u[:, None] + direction[1] * ahead
     rows, columns = depth.shape
@@ -296,7 +296,7 @@ def _seen_through(
     """Why the depth is not the object's own but that of what lies behind it, or None.
 
     Args:
-        frame: the picture around it.
+        frame: the image around it.
         detection: its words.
         patch: its mask.
         z: (N,) depth of its points.
@@ -330,7 +330,7 @@ def _behind(z: npt.NDArray[np.float32], heights: npt.NDArray[np.float32], suppor
 
 
 def _stands_out(frame: RgbdFrame, patch: Patch, depth_config: DepthConfig, config: LiftConfig) -> bool:
-    """Whether the object is nearer than what surrounds its mask: a real thing on a lower level, not a view through."""
+    """Whether the object is nearer than what surrounds its mask: a real object on a lower level, not a view through."""
     rows, columns = patch.window
     top, left = max(0, rows.start - _AROUND), max(0, columns.start - _AROUND)
     depth = frame.depth[top : rows.stop + _AROUND, left : columns.stop + _AROUND]

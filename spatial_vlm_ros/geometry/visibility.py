@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What hides what: the part of each object that nothing nearer covers, by what, and whether the picture cuts it.
+"""What hides what: the part of each object that nothing nearer covers, by what, and whether the image cuts it.
 
 What is hidden beside an object's visible part is reckoned with, too: of a cup whose left half stands behind a can only
 the right half is measured, and its visible part is a half, not all of it.
@@ -14,23 +14,23 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.extent import Extent
 from spatial_vlm_ros.geometry.segmentation import depth_gap
 from spatial_vlm_ros.geometry.surface import Surface
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import RgbdFrame
 
 Array = npt.NDArray[np.float64]
-Owners = npt.NDArray[np.signedinteger]
+Instances = npt.NDArray[np.signedinteger]
 
 _OUTSIDE, _INSIDE = 6, 4  # pixels beside a mask's edge that are compared: edges are where depth is missing
 _ROWS = 40  # rows of a mask that are looked at
-_CUT = 0.5  # part of a side behind something nearer from which the thing goes on there
-_WHOLE = 0.1  # the same up to which a thing is seen in its whole width
-_WIDTH_OF_HEIGHT = 0.8  # width over height of a thing of unknown kind: cups, tins, cartons, toys
+_CUT = 0.5  # part of a side behind something nearer from which the object goes on there
+_WHOLE = 0.1  # the same up to which an object is seen in its whole width
+_WIDTH_OF_HEIGHT = 0.8  # width over height of an object of unknown kind: cups, tins, cartons, toys
 
 
-def owner_image(shape: tuple[int, ...], surfaces: Sequence[Surface], extents: Sequence[Extent | None]) -> Owners:
+def owner_image(shape: tuple[int, ...], surfaces: Sequence[Surface], extents: Sequence[Extent | None]) -> Instances:
     """(H, W): index of the object that a pixel belongs to (the nearest one), -1 for none."""
     owners = np.full(shape, -1, np.min_scalar_type(-1 - len(surfaces)))  # small: to claim and fill memory takes time
     depths = [(-extent.near_z, index) for index, extent in enumerate(extents) if extent is not None]
@@ -42,7 +42,7 @@ def owner_image(shape: tuple[int, ...], surfaces: Sequence[Surface], extents: Se
 def expected_widths(surfaces: Sequence[Surface], extents: Sequence[Extent | None]) -> list[float]:
     """Width of each whole object, metres, as far as can be told: that of its like, else guessed from what is seen.
 
-    Its like are objects of the same label that nothing cuts. Else a thing is about as wide as what is seen of its
+    Its like are objects of the same label that nothing cuts. Else an object is about as wide as what is seen of its
     depth, or as `_WIDTH_OF_HEIGHT` of its height, whichever is more.
     """
     whole: dict[str, list[float]] = {}
@@ -65,7 +65,7 @@ def visibility(
     surface: Surface,
     extent: Extent,
     width: float,
-    owners: Owners,
+    owners: Instances,
     frame: RgbdFrame,
     depth_config: DepthConfig,
     config: LiftConfig,
@@ -164,7 +164,7 @@ def _filled(pixels: Array, shape: tuple[int, int], origin: tuple[int, int]) -> n
 
 
 def _window_of(pixels: Array, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Whole pixels around pixels (N, 2), within the picture: left, top, right, bottom."""
+    """Whole pixels around pixels (N, 2), within the image: left, top, right, bottom."""
     (u0, v0), (u1, v1) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
     last_v, last_u = shape[0] - 1, shape[1] - 1
     left, top = min(max(0, math.floor(u0)), last_u), min(max(0, math.floor(v0)), last_v)

@@ -2,9 +2,21 @@
 """Instructions in English to spatial queries, and back to words. See docs/language.md."""
 
 from spatial_vlm_ros.language.dialogue import parse_dialogue
+from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.parser import parse
-from spatial_vlm_ros.language.relations import RELATIONS, Relation
+from spatial_vlm_ros.language.relations import RelationWord
 from spatial_vlm_ros.language.rendering import describe, render
+from spatial_vlm_ros.language.vocabulary import Plugged, plugged
 from spatial_vlm_ros.language.words import MAX_LENGTH
 
-__all__ = ["MAX_LENGTH", "RELATIONS", "Relation", "describe", "parse", "parse_dialogue", "render"]
+__all__ = [
+    "MAX_LENGTH",
+    "RELATIONS",
+    "Plugged",
+    "RelationWord",
+    "describe",
+    "parse",
+    "parse_dialogue",
+    "plugged",
+    "render",
+]

@@ -8,14 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.lexicon import (
-    FRAMED_ORDERS,
-    FRAMED_SUPERLATIVES,
-    OPPOSITE,
-    ORDER_OF_SUPERLATIVE,
-)
-from spatial_vlm_ros.language.relations import RELATIONS
-from spatial_vlm_ros.language.sentence import FrameWords, Item, Phrase
+from spatial_vlm_ros.language.known_relations import is_framed, takes_two
+from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE
+from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
 OTHER_THAN = "other than"
@@ -31,7 +26,7 @@ class Assembled(NamedTuple):
     destination: Destination | None
 
 
-class Plan(NamedTuple):
+class Attachment(NamedTuple):
     """What becomes of one item.
 
     Args:
@@ -74,14 +69,16 @@ class _Node:
 class _Assembly:
     """Builds the query of one plan."""
 
-    def __init__(self, phrases: Sequence[Phrase | None], items: Sequence[Item], instruction: str, later: bool) -> None:
+    def __init__(
+        self, phrases: Sequence[Phrase | None], items: Sequence[Attachable], instruction: str, later: bool
+    ) -> None:
         self.items, self.instruction, self.later = items, instruction, later
         self.above: dict[int, int] = {}  # node → the one it is said of
         self.named_by: dict[int, int] = {}  # node → the one whose noun "one" takes
         self.nodes = {i: self._node(phrase) for i, phrase in enumerate(phrases) if phrase is not None}
         self.clauses: dict[int, _Clause] = {}
         self.destination: _Clause | None = None
-        self.owned: list[FrameWords] = []  # views of things ("from the chair's side")
+        self.owned: list[FrameWords] = []  # views of objects ("from the chair's side")
         self.frame = self._stated_frame()
 
     @staticmethod
@@ -96,12 +93,8 @@ class _Assembly:
         said = [words for words in said if words.owner is None]
         for words in said[1:]:
             if words != said[0]:
-                raise NotUnderstoodError(
-                    self.instruction,
-                    self._span_of(words),
-                    "a second point of view in one sentence",
-                    "say one point of view",
-                )
+                reason = "a second point of view in one sentence"
+                raise NotUnderstoodError(self.instruction, self._span_of(words), reason, "say one point of view")
         return said[0] if said else None
 
     def _span_of(self, words: FrameWords) -> tuple[int, int]:
@@ -109,7 +102,7 @@ class _Assembly:
         spans = [(item.start, item.end) for item in self.items if item.frame_words == words]
         return spans[-1] if spans else (0, len(self.instruction))
 
-    def apply(self, plan: Plan) -> None:
+    def apply(self, plan: Attachment) -> None:
         item = self.items[plan.item]
         node = plan.item + 1
         if plan.kind in ("clause", "destination"):
@@ -125,14 +118,15 @@ class _Assembly:
         else:
             self._describe(self.nodes[plan.holder], item)
 
-    def _further(self, plan: Plan, node: int) -> None:
+    def _further(self, plan: Attachment, node: int) -> None:
         """A further anchor: of the same clause, or of one more like it."""
         first = self.clauses[plan.holder]
         before = first.anchors[-1]
         self.above[node], self.named_by[node] = self.above[before], before
         self._share_noun(before, node)
         if plan.kind == "pair":
-            first.name = first.name if first.name == "on the other side of" else "between"
+            kept = first.name == "on the other side of" or takes_two(first.name)
+            first.name = first.name if kept else "between"
             first.anchors.append(node)
             self.clauses[plan.item] = first
             return
@@ -151,7 +145,7 @@ class _Assembly:
             if other.count == -1:  # "the red and blue cups": one of each
                 self.nodes[second].phrase = replace(other, count=None)
 
-    def _describe(self, node: _Node, item: Item) -> None:
+    def _describe(self, node: _Node, item: Attachable) -> None:
         if item.kind == "adjective":
             node.attributes += tuple(word for word in item.words if word not in node.attributes)
             return
@@ -215,7 +209,7 @@ class _Assembly:
         return phrase.category
 
     def _apart(self, index: int) -> NounPhrase | None:
-        """What "other" sets a thing apart from; None where the sentence itself does so.
+        """What "other" sets an object apart from; None where the sentence itself does so.
 
         Raises:
             NotUnderstoodError: nothing of the kind was said before.
@@ -244,7 +238,7 @@ class _Assembly:
         )  # fmt: skip
 
     def _nouns_above(self, index: int) -> set[str]:
-        """Nouns of the things that a thing is said of."""
+        """Nouns of the objects that an object is said of."""
         nouns = set()
         while index in self.above:
             index = self.above[index]
@@ -256,7 +250,7 @@ class _Assembly:
         anchors = tuple(self.phrase(anchor) for anchor in clause.anchors)
         if name == "at the centre of" and len(anchors) == 1 and (anchors[0].count or 0) not in (0, 1):
             name = "between" if anchors[0].count == 2 else "among"
-        framed = name in RELATIONS and RELATIONS[name].framed
+        framed = is_framed(name)
         nouns = {anchor.category.split()[-1] for anchor in anchors}
         own = clause.frame
         if own is None and any(words.owner in nouns for words in self.owned):
@@ -264,9 +258,9 @@ class _Assembly:
         return RelationClause(name, anchors, self._frame(own, framed), clause.negated, clause.distance)
 
     def _own_view_of_clauses(self) -> bool:
-        """Whether the view of a thing was said for relations to it; an order has no thing to look from."""
+        """Whether the view of an object was said for relations to it; an order has no object to look from."""
         own = self.frame is not None and self.frame.frame is FrameOfReference.OBJECT
-        return own and any(c.name in RELATIONS and RELATIONS[c.name].framed for c in self.clauses.values())
+        return own and any(is_framed(c.name) for c in self.clauses.values())
 
     def _frame(self, own: FrameOfReference | None, framed: bool) -> FrameOfReference | None:
         if not framed or own is not None or self.frame is None:
@@ -274,23 +268,20 @@ class _Assembly:
         return self.frame.frame
 
     def check_owner(self) -> None:
-        """Refuse the view of a thing that nothing is related to."""
+        """Refuse the view of an object that nothing is related to."""
         anchors = [self.nodes[anchor].phrase for clause in self.clauses.values() for anchor in clause.anchors]
         for words in self.owned:
             if not any(phrase.category.split()[-1] == words.owner for phrase in anchors):
-                raise NotUnderstoodError(
-                    self.instruction,
-                    self._span_of(words),
-                    "this is the view of a thing that nothing is related to",
-                    f'relate something to it: "left of the {words.owner}"',
-                )
+                reason = "this is the view of a thing that nothing is related to"
+                repair = f'relate something to it: "left of the {words.owner}"'
+                raise NotUnderstoodError(self.instruction, self._span_of(words), reason, repair)
 
 
 def assemble(
     action: str,
     phrases: Sequence[Phrase | None],
-    items: Sequence[Item],
-    plans: Sequence[Plan],
+    items: Sequence[Attachable],
+    plans: Sequence[Attachment],
     instruction: str,
     later: bool = False,
 ) -> Assembled:
@@ -304,11 +295,8 @@ def assemble(
         instruction: the instruction as given.
         later: whether something was said before: "it" and "them" are then kept as categories.
 
-    Returns:
-        The reading.
-
     Raises:
-        NotUnderstoodError: two points of view, one of a thing that nothing is related to, or "other" than nothing.
+        NotUnderstoodError: two points of view, one of an object that nothing is related to, or "other" than nothing.
     """
     assembly = _Assembly(phrases, items, instruction, later)
     for plan in plans:

@@ -12,9 +12,10 @@ from functools import partial
 from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.assembly import Assembled, Plan, assemble
+from spatial_vlm_ros.language.assembly import Assembled, Attachment, assemble
+from spatial_vlm_ros.language.known_relations import takes_two
 from spatial_vlm_ros.language.relations import MEANINGS
-from spatial_vlm_ros.language.sentence import Item, Phrase, Task
+from spatial_vlm_ros.language.sentence import Attachable, Phrase, Task
 
 MAX_READINGS = 64
 """Most readings kept while attaching, and returned."""
@@ -27,13 +28,13 @@ _DESTINATION_NOW = 0.4  # "put the cup on the tray in the box": the last phrase 
 _DESTINATION_BEFORE_MOTION = 0.05  # "put the cup on the tray into the box"
 _CLEARLY_LIKELIER = 0.85  # "on the left side of the tray" is on it; what is "not on the left of the cup" is beside it
 _PARALLEL_BONUS = 3.0  # "that is … and that is …"
-_WAITED_FOR = 10.0  # the second thing of "between the mug …"
+_WAITED_FOR = 10.0  # the second object of "between the mug …"
 
 _NEVER_DESTINATION = frozenset(
     {"with", "without", "part of", "containing", "supporting", "made of", "labelled", "like", "for", "from", "off",
      "facing", "facing away from", "other than"}
 )  # fmt: skip
-_BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # of two single things: between them
+_BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # of two single objects: between them
 _FROM_A_SECOND = frozenset({"on the other side of"})  # "… of the box from the cup"
 
 
@@ -42,7 +43,7 @@ class _State(NamedTuple):
 
     weight: float = 1.0
     frontier: tuple[int, ...] = (0,)
-    plan: tuple[Plan, ...] = ()
+    plan: tuple[Attachment, ...] = ()
     described: int = 0  # nodes with something attached
     related: int = 0  # nodes with a "that is" attached
     picked: int = 0  # nodes with a superlative or a complete ordinal
@@ -66,8 +67,8 @@ def _place_share(rank: int, places: int) -> float:
     return rest if rank == places - 1 else rest * _PREFERRED_SHARE
 
 
-def _meanings(item: Item, taken: bool) -> list[tuple[float, str]]:
-    """What the words of a clause can mean, with the share of each; `taken` = the thing is taken from there."""
+def _meanings(item: Attachable, taken: bool) -> list[tuple[float, str]]:
+    """What the words of a clause can mean, with the share of each; `taken` = the object is taken from there."""
     meanings = MEANINGS.get(item.name)
     if meanings is None or (meanings.taken and not taken):
         return [(1.0, (meanings.otherwise if meanings else "") or item.name)]
@@ -160,7 +161,7 @@ class _Enumeration:
         for share, build in options:
             yield state.weight * share / total, build
 
-    def _options(self, i: int, item: Item, state: _State) -> _Options:
+    def _options(self, i: int, item: Attachable, state: _State) -> _Options:
         if item.kind == "also":
             yield from self._further_phrase(i, state)
             return
@@ -180,11 +181,11 @@ class _Enumeration:
     def _send(self, i: int, state: _State, name: str) -> _State:
         """The state in which item `i` is the destination."""
         new = state._replace(
-            frontier=(i + 1,), plan=(*state.plan, Plan(i, "destination", name=name)), destination=i
+            frontier=(i + 1,), plan=(*state.plan, Attachment(i, "destination", name=name)), destination=i
         )  # fmt: skip
         return self._with_node(self._with_pair(new, i, name), i + 1)
 
-    def _shared(self, i: int, item: Item, state: _State) -> _Options:
+    def _shared(self, i: int, item: Attachable, state: _State) -> _Options:
         """Attach to each open noun; shares by how far up it is."""
         places = [p for p in range(len(state.frontier)) if self._open(item, state, p)]
         high = item.link == "comma"
@@ -203,7 +204,7 @@ class _Enumeration:
             else:
                 yield share, partial(self._describe, i, p, state)
 
-    def _open(self, item: Item, state: _State, p: int) -> bool:
+    def _open(self, item: Attachable, state: _State, p: int) -> bool:
         """Whether `item` may attach to the noun at place `p` of the frontier."""
         node = state.frontier[p]
         phrase = self.phrases[node]
@@ -233,7 +234,7 @@ class _Enumeration:
     def _with_pair(self, state: _State, i: int, name: str) -> _State:
         """Note that a "between" with one singular anchor needs another."""
         phrase = self.phrases[i + 1]
-        if name == "between" and phrase is not None and (phrase.count is None or phrase.count == 1):
+        if takes_two(name) and phrase is not None and (phrase.count is None or phrase.count == 1):
             return state._replace(single=state.single | _bit(i + 1))
         return state
 
@@ -242,7 +243,7 @@ class _Enumeration:
         node = state.frontier[p]
         new = state._replace(
             frontier=(*state.frontier[: p + 1], i + 1),
-            plan=(*state.plan, Plan(i, "clause", node, name)),
+            plan=(*state.plan, Attachment(i, "clause", node, name)),
             described=state.described | _bit(node),
             related=state.related | (_bit(node) if self.items[i].relative else 0),
         )
@@ -253,7 +254,7 @@ class _Enumeration:
         node, item = state.frontier[p], self.items[i]
         new = state._replace(
             frontier=state.frontier[: p + 1],
-            plan=(*state.plan, Plan(i, "adjective" if item.kind == "adjective" else "side", node)),
+            plan=(*state.plan, Attachment(i, "adjective" if item.kind == "adjective" else "side", node)),
             described=state.described | _bit(node),
             related=state.related | (_bit(node) if item.relative else 0),
         )
@@ -261,7 +262,7 @@ class _Enumeration:
             return new
         return new._replace(picked=state.picked | _bit(node), counting=state.counting & ~_bit(node))
 
-    def _continuable(self, state: _State) -> Iterator[tuple[int, int, Plan, str]]:
+    def _continuable(self, state: _State) -> Iterator[tuple[int, int, Attachment, str]]:
         """Anchors on the frontier that a further one may follow: rank from the right, place, plan and relation."""
         holders = {plan.item + 1: plan for plan in state.plan if plan.kind in ("clause", "destination")}
         for rank, p in enumerate(reversed(range(len(state.frontier)))):
@@ -283,15 +284,15 @@ class _Enumeration:
         """The state in which item `i` is the second anchor of item `first`."""
         new = state._replace(
             frontier=(*state.frontier[:p], i + 1),
-            plan=(*state.plan, Plan(i, "pair", first)),
+            plan=(*state.plan, Attachment(i, "pair", first)),
             single=state.single & ~_bit(first + 1),
         )
         return self._with_node(new, i + 1)
 
-    def _repeat(self, i: int, p: int, first: Plan, name: str, state: _State) -> _State:
-        """The state in which item `i` names a further thing for the relation of item `first`."""
+    def _repeat(self, i: int, p: int, first: Attachment, name: str, state: _State) -> _State:
+        """The state in which item `i` names a further object for the relation of item `first`."""
         new = state._replace(
-            frontier=(*state.frontier[:p], i + 1), plan=(*state.plan, Plan(i, "repeat", first.item, name))
+            frontier=(*state.frontier[:p], i + 1), plan=(*state.plan, Attachment(i, "repeat", first.item, name))
         )
         return self._with_node(new, i + 1)
 
@@ -303,7 +304,7 @@ class _Enumeration:
         for rank, p, plan, name in self._continuable(state):
             node = state.frontier[p]
             share = _place_share(rank, len(state.frontier))
-            if name == "between" or (name in _BOTH_OR_EACH and self._both_single(node, i + 1)):
+            if takes_two(name) or (name in _BOTH_OR_EACH and self._both_single(node, i + 1)):
                 if plan.item not in paired:
                     bonus = _WAITED_FOR if state.single & _bit(node) else 1.0
                     yield share * bonus, partial(self._pair, i, p, plan.item, state)
@@ -311,7 +312,7 @@ class _Enumeration:
                 yield share, partial(self._repeat, i, p, plan, name, state)
 
     def _both_single(self, first: int, second: int) -> bool:
-        """Whether two phrases are one thing each."""
+        """Whether two phrases are one object each."""
         return all(phrase is not None and phrase.count in (None, 1) for phrase in
                    (self.phrases[first], self.phrases[second]))  # fmt: skip
 
@@ -324,8 +325,8 @@ class _Enumeration:
         item = self.items[i] if i < len(self.items) else None
         if single and (item is None or item.kind != "also"):
             clause = self.items[single[0] - 1]
-            span, reason = (clause.start, clause.end), '"between" needs two things'
-            repair = 'say "between the mug and the bowl" or "between the two mugs"'
+            span, reason = (clause.start, clause.end), f'"{clause.name}" needs two things'
+            repair = f'say "{clause.name} the mug and the bowl" or "{clause.name} the two mugs"'
         elif counting:
             phrase = self.phrases[counting[0]] or Phrase("object")
             span, reason = (phrase.start, phrase.end), "from which side is this counted?"

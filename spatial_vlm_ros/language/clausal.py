@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language.known_relations import is_framed
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, PREDICATING
 from spatial_vlm_ros.language.relating import RelationTagger, Verdict
-from spatial_vlm_ros.language.relations import FRAMED
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -53,7 +53,7 @@ class ClauseTagger(RelationTagger):
         return ("PRON THATIS NOT", value) if fits else None
 
     def _predicates(self, i: int) -> bool:
-        """Whether what is said of a thing starts at word `i`, perhaps after "not"."""
+        """Whether what is said of an object starts at word `i`, perhaps after "not"."""
         if "NOT" in self.peek(i):
             i += 1
         return self.relating(i)
@@ -108,11 +108,11 @@ class ClauseTagger(RelationTagger):
         return None if self.nominal(after) else ("FRAME", (*value, False))
 
     def _own_view(self) -> bool:
-        """Give "from its own side" to the relation to the thing that "it" is, the last that has a viewpoint."""
+        """Give "from its own side" to the relation to the object that "it" is, the last that has a viewpoint."""
         for token in reversed(self.tokens):
             if token.kind == "VERB":
                 break
-            if token.kind == "REL" and token.value.frame is None and token.value.name in FRAMED:
+            if token.kind == "REL" and token.value.frame is None and is_framed(token.value.name):
                 token.value = token.value._replace(frame=FrameOfReference.OBJECT)
                 return True
         return False

@@ -12,39 +12,31 @@ WISHES = ("i|we want|need", "i would like", "i'd like", "id like", "i|we need yo
                       "can|could|may i have|get", "can|could we have|get", "i wish for", "i wanted",
           "i'd like|love to have", "i|we want|need to have", "i would like|love to have", "i'd love",
           "i would love")  # fmt: skip
-"""Wishes that take a thing; they mean "give"."""
+"""Wishes that take an object; they mean "give"."""
 
 VERIFY = ("there is|are", "there's", "theres", "is|are there", "i see", "you see")
 """Openings that state or ask whether something is there."""
 
 POLITE = (
     "please", "kindly", "pls", "can|could|would|will you", "can|could|would|will you please", "would|do you mind",
-    "how about", "what about",
-    "i|we want|need|wish you to", "i would like you to", "i'd like you to", "id like you to", "i'd like to",
-    "id like to",
-    "i would like to", "let's", "lets", "let us", "you should|must|can|could|may", "you need|have to",
-    "i|we want|need to", "i|we have to",
-    "robot", "hey|hi|hello|ok|okay|yo robot?", "dear? robot", "now", "so", "well", "alright", "all right", "next",
-    "first of all", "then", "go ahead and", "try to", "be so kind as to", "be so kind and", "if you please",
-    "if possible",
-    "gonna", "wanna", "like", "maybe", "perhaps", "finally", "can|could ya", "couldja", "lemme", "okay so", "so now",
-    "you know", "i mean",
+    "how about", "what about", "i|we want|need|wish you to", "i would like you to", "i'd like you to", "id like you to",
+    "i'd like to", "id like to", "i would like to", "let's", "lets", "let us", "you should|must|can|could|may",
+    "you need|have to", "i|we want|need to", "i|we have to", "robot", "hey|hi|hello|ok|okay|yo robot?", "dear? robot",
+    "now", "so", "well", "alright", "all right", "next", "first of all", "then", "go ahead and", "try to",
+    "be so kind as to", "be so kind and", "if you please", "if possible", "gonna", "wanna", "like", "maybe", "perhaps",
+    "finally", "can|could ya", "couldja", "lemme", "okay so", "so now", "you know", "i mean",
     "would you be so kind as to", "may i ask you to", "i ask you to", "your task is to", "can the robot",
-    "have the robot",
-    "excuse me", "help me", "help me to", "make sure to", "be a dear and", "just", "simply", "go", "go and", "um",
-    "uh",
-    "er", "oh", "hmm", "yes", "good morning", "good evening", "do me a favor|favour and", "it would be nice if you",
-    "it would|it'd be great|nice|good|lovely|kind if you could", "could you possibly", "are you able to", "do",
-    "do you think you could|can|might", "would|will you be able to", "would|will you be kind|good enough to",
-    "i'd be grateful|thankful|obliged|glad|happy if you could|would|can",
+    "have the robot", "excuse me", "help me", "help me to", "make sure to", "be a dear and", "just", "simply", "go",
+    "go and", "um", "uh", "er", "oh", "hmm", "yes", "good morning", "good evening", "do me a favor|favour and",
+    "it would be nice if you", "it would|it'd be great|nice|good|lovely|kind if you could", "could you possibly",
+    "are you able to", "do", "do you think you could|can|might", "would|will you be able to",
+    "would|will you be kind|good enough to", "i'd be grateful|thankful|obliged|glad|happy if you could|would|can",
     "i would be grateful|thankful|obliged|glad|happy if you could|would|can", "if you don't|dont mind",
     "if you do not mind", "if you wouldn't mind", "i'd appreciate it if you could|would",
-    "i would appreciate it if you could|would",
-    "if you would|could|can", "if it's not too much trouble", "would it be possible to", "is it possible to",
-    "do you mind if i ask you to", "could|can i ask you to", "could|can i get you to", "would you like to",
-    "i'd love you to", "i would love you to", "i|we want|need you to please", "first", "firstly",
-    "to begin|start with", "start by",
-    "begin by",
+    "i would appreciate it if you could|would", "if you would|could|can", "if it's not too much trouble",
+    "would it be possible to", "is it possible to", "do you mind if i ask you to", "could|can i ask you to",
+    "could|can i get you to", "would you like to", "i'd love you to", "i would love you to",
+    "i|we want|need you to please", "first", "firstly", "to begin|start with", "start by", "begin by",
 )  # fmt: skip
 """Words before the command that change nothing."""
 
@@ -65,26 +57,21 @@ ADVERBS = ("carefully", "gently", "slowly", "quickly", "safely", "softly", "plea
 PARTICLES = ("up", "down", "away", "back", "over", "out", "off", "over|right? here|there")
 """Left over from split verbs ("pick the cup up")."""
 
-INTENSIFIERS = ("just", "right", "directly", "immediately", "slightly", "a bit", "a little bit?", "somewhat",
-"exactly",
-                "quite", "really", "very", "way", "anywhere", "someplace", "diagonally", "straight", "a little",
-                "well", "pretty",
-                "so", "too", "somewhere",
-                "located",
-                "clearly", "all the way", "over", "up", "down", "back", "out", "far", "far back", "precisely",
-                "rather",
-                "fairly", "shortly", "almost", "kind of", "sort of", "more or less", "roughly", "about")  # fmt: skip
+INTENSIFIERS = (
+    "just", "right", "directly", "immediately", "slightly", "a bit", "a little bit?", "somewhat", "exactly", "quite",
+    "really", "very", "way", "anywhere", "someplace", "diagonally", "straight", "a little", "well", "pretty", "so",
+    "too", "somewhere", "located", "clearly", "all the way", "over", "up", "down", "back", "out", "far", "far back",
+    "precisely", "rather", "fairly", "shortly", "almost", "kind of", "sort of", "more or less", "roughly", "about",
+)  # fmt: skip
 """Swallowed before a relation or a describing word."""
 
 POSTURES = (
     "standing", "sitting", "lying", "laying", "resting", "located", "placed", "situated", "positioned", "stands",
-    "sits",
-    "lies", "rests", "set", "kept", "stacked", "seated", "found", "put", "to be found", "stored", "that you can see",
-    "which you can see", "you can see", "you see", "that you see", "that i see", "i see", "that can be seen",
-    "visible",
-    "stuck", "left", "leaning", "hanging", "hidden", "balanced", "perched", "appearing", "stays", "staying",
-    "which can be seen",
-    "appears", "seen", "being", "remaining", "parked", "floating", "sat", "stood",
+    "sits", "lies", "rests", "set", "kept", "stacked", "seated", "found", "put", "to be found", "stored",
+    "that you can see", "which you can see", "you can see", "you see", "that you see", "that i see", "i see",
+    "that can be seen", "visible", "stuck", "left", "leaning", "hanging", "hidden", "balanced", "perched", "appearing",
+    "stays", "staying", "which can be seen", "appears", "seen", "being", "remaining", "parked", "floating", "sat",
+    "stood",
 )  # fmt: skip
 """Swallowed before a relation ("standing behind the box")."""
 
@@ -95,7 +82,7 @@ POLITE_BEFORE_VERB = word_set("""
 """)
 """Polite words that are taken so only before a verb or a comma."""
 FILLERS = frozenset({"so", "well", "now"})
-"""Polite words that may also stand before a bare thing ("so the mug …")."""
+"""Polite words that may also stand before a bare object ("so the mug …")."""
 DEGREES = frozenset({"very", "quite", "really", "pretty", "fairly", "rather", "so", "too", "slightly", "a bit",
 "just",
                      "somewhat", "almost", "mostly"})  # fmt: skip

@@ -11,14 +11,14 @@ import re
 from collections.abc import Callable, Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse, parse_after
-from spatial_vlm_ros.language.relations import RELATIONS
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Step
 
 _OTHER_OF_THE_KIND = 0.6  # share of "the other one" being other than what was meant, wherever it is
-_OWN_NAME = 0.85  # share of the reading that another noun names another thing
+_OWN_NAME = 0.85  # share of the reading that another noun names another object
 _GENERIC = "object"  # the category of "one", "it" and "thing"
 _IT = frozenset({"it", "them"})
 _OTHER_THAN = "other than"
@@ -83,9 +83,8 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
 def _with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[SpatialQuery, ...]:
     bare = " ".join(answer.lower().replace("’", "'").strip(" \t\n.,!?").split())
     if bare in _REFUSED_ANSWERS:
-        raise NotUnderstoodError(
-            answer, (0, len(answer)), "this leaves nothing to choose", "say which thing is meant, in other words"
-        )
+        repair = "say which thing is meant, in other words"
+        raise NotUnderstoodError(answer, (0, len(answer)), "this leaves nothing to choose", repair)
     if bare.isdigit() or bare in NUMBERS:
         raise NotUnderstoodError(
             answer, (0, len(answer)), "a number alone says neither which nor how many",
@@ -99,7 +98,7 @@ def _with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatia
         return _without(queries, negated["what"].strip(" \t\n.,!?"), answer)
     said = parse_answer(answer)
     if said[0].action not in _ACTIONS_OF_A_PHRASE or said[0].steps:
-        return tuple(_about(query, queries[0].target) for query in said)
+        return tuple(_mapped(query, lambda phrase: _replaced(phrase, queries[0].target)) for query in said)
     added = said[0].target
     one = re.search(r"\bones?\b", answer, re.IGNORECASE) is not None
     readings: list[SpatialQuery] = []
@@ -203,7 +202,7 @@ def _others(reading: SpatialQuery, earlier: NounPhrase, added: NounPhrase | None
 
 
 def _bare_relation(phrase: NounPhrase) -> RelationClause | None:
-    """The clause of "not behind the box", where no thing is named."""
+    """The clause of "not behind the box", where no object is named."""
     if phrase != NounPhrase(_GENERIC, relations=phrase.relations) or len(phrase.relations) != 1:
         return None
     (clause,) = phrase.relations
@@ -211,7 +210,7 @@ def _bare_relation(phrase: NounPhrase) -> RelationClause | None:
 
 
 def _apart(phrase: NounPhrase, anchor: NounPhrase) -> NounPhrase:
-    """A phrase, but not that very thing."""
+    """A phrase, but not that very object."""
     return dataclasses.replace(phrase, relations=(*phrase.relations, RelationClause(_OTHER_THAN, (anchor,))))
 
 
@@ -284,11 +283,6 @@ def _with_target(query: SpatialQuery, answer: str, target: NounPhrase) -> Spatia
     return dataclasses.replace(query, instruction=answer, target=target, steps=steps)
 
 
-def _about(query: SpatialQuery, earlier: NounPhrase) -> SpatialQuery:
-    """A new instruction with what was said before in the place of "it"."""
-    return _mapped(query, lambda phrase: _replaced(phrase, earlier))
-
-
 def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:
     """A phrase with `earlier` for every "it" in it; "the other one" takes its noun."""
     if phrase.category in _IT:
@@ -304,7 +298,7 @@ def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:
 
 
 def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase:
-    """What both say of one thing; where they clash, the later words count. Both are seen from one side."""
+    """What both say of one object; where they clash, the later words count. Both are seen from one side."""
     if first.stated_frame is not None:
         added = _seen_from(added, first.stated_frame, whatever_said=False)
     order = added.superlative is not None or added.ordinal is not None
@@ -321,10 +315,10 @@ def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase
 
 
 def _categories(first: str, added: str, one: bool) -> dict[str, float]:
-    """What the thing may be called now, with the share of each reading.
+    """What the object may be called now, with the share of each reading.
 
     "One" and the noun again keep the noun. Another noun with "one" tells its kind: "the bonnet one" of the chicks is a
-    bonnet chick. Without "one" it is rather a thing of its own name ("the mug"), if the scene has one.
+    bonnet chick. Without "one" it is rather an object of its own name ("the mug"), if the scene has one.
     """
     if added in (_GENERIC, first, *_IT):
         return {first: 1.0}

@@ -26,7 +26,7 @@ _MICROMETRES = 6  # decimals of a metre
 _FAR = 10.0  # metres; from there on said in metres
 
 
-class Said(NamedTuple):
+class SaidDistance(NamedTuple):
     """A distance at a place in the words.
 
     `distance` is None where no number was said ("a few cm"); `length` counts words; `bounded` = words such as "at most"
@@ -144,7 +144,7 @@ def _amount(texts: Sequence[str], i: int) -> tuple[float, int] | None:
     return value * metres, used
 
 
-def distance_at(texts: Sequence[str], i: int) -> Said | None:
+def distance_at(texts: Sequence[str], i: int) -> SaidDistance | None:
     """The distance said at word `i`.
 
     Args:
@@ -170,7 +170,7 @@ def distance_at(texts: Sequence[str], i: int) -> Said | None:
     if (found := _found(texts, j, after)) is not None:
         bound, j = _narrower(bound, after[found[0]]), j + found[1]
     distance = None if math.isnan(total) else Distance(round(total, _MICROMETRES), bound)
-    return Said(distance, j - i, bounded)
+    return SaidDistance(distance, j - i, bounded)
 
 
 def _narrower(bound: _Bound, other: _Bound) -> _Bound:
@@ -184,9 +184,6 @@ def range_at(texts: Sequence[str], i: int) -> int:
     Args:
         texts: lower-case words; an empty string for a sign.
         i: index of the first word.
-
-    Returns:
-        The number of words.
     """
     if i < len(texts) and _RANGE.fullmatch(texts[i]):
         unit = _found(texts, i + 1, _tables()[0])
@@ -208,9 +205,6 @@ def mentions_unit(texts: Sequence[str]) -> bool:
 
     Args:
         texts: lower-case words.
-
-    Returns:
-        False where no distance is said.
     """
     units = _unit_words()
     return any(text in units or _GLUED.fullmatch(text) for text in texts)
@@ -223,13 +217,10 @@ def _unit_words() -> frozenset[str]:
 
 
 def say_distance(distance: Distance) -> str:
-    """A distance in words that `distance_at` reads as the same.
+    """A distance in words that `distance_at` reads as the same: for example "at most 20 cm".
 
     Args:
         distance: the distance.
-
-    Returns:
-        For example "at most 20 cm".
     """
     number = _decimal(distance.metres * 100)
     words = f"{number} cm"

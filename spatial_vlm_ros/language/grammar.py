@@ -22,7 +22,7 @@ from spatial_vlm_ros.language.lexicon import ONE_OF
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.phrases import phrase_of
 from spatial_vlm_ros.language.refusals import unexpected
-from spatial_vlm_ros.language.sentence import TOPIC, FrameWords, Item, Phrase, RelationWords, Sentence, Step
+from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
 
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
 _COMMA_MEANS_NOTHING_AFTER = frozenset(
@@ -87,11 +87,6 @@ def _flat(children: list[Any]) -> list[Any]:
     return [each for child in children for each in (child if isinstance(child, list) else [child])]
 
 
-def _is_word(child: object) -> bool:
-    """Whether a child is the tokens of a `word`."""
-    return isinstance(child, list) and isinstance(child[0], LarkToken)
-
-
 class _Flattener(Transformer[LarkToken, Sentence]):
     """Turns the parse tree into a `Sentence`."""
 
@@ -119,12 +114,12 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         kinds = [child.type for child in children]
         return next((_LINKS[kind] for kind in kinds if kind in _LINKS), ""), "THATIS" in kinds
 
-    def clause(self, children: list[Any]) -> list[Item]:
+    def clause(self, children: list[Any]) -> list[Attachable]:
         negated = children[0].type == "NOT"
         leaf, *frames = children[negated:-1]
         return self._clauses(leaf, frames, children[-1], negated)
 
-    def _clauses(self, leaf: LarkToken, frames: list[LarkToken], phrase: Phrase, negated: bool) -> list[Item]:
+    def _clauses(self, leaf: LarkToken, frames: list[LarkToken], phrase: Phrase, negated: bool) -> list[Attachable]:
         """The clause of a relation token; more than one where the words say several ("in the left corner of")."""
         token = self._of(leaf)
         words: RelationWords = token.value
@@ -135,14 +130,16 @@ class _Flattener(Transformer[LarkToken, Sentence]):
                 'say it of the corner alone: "not at the corner of the tray"',
             )  # fmt: skip
         items = [
-            Item("clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
-                 phrase=phrase, distance=words.distance, tight=words.name == "part of" and token.text == "of")
+            Attachable(
+                "clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
+                phrase=phrase, distance=words.distance, tight=words.name == "part of" and token.text == "of",
+            )
         ]  # fmt: skip
         for name in words.also:
             items.append(replace(items[0], name=name, phrase=replace(phrase), link="and", joined=True, motion=False))
         return items
 
-    def two_clauses(self, children: list[Any]) -> list[Item]:
+    def two_clauses(self, children: list[Any]) -> list[Attachable]:
         phrase: Phrase = children[-1]
         leaves: list[LarkToken] = children[:-1]
         kinds = [leaf.type for leaf in leaves]
@@ -152,46 +149,40 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         joined[0].link, joined[0].joined = "and", True
         return items + joined
 
-    def side(self, children: list[LarkToken]) -> Item:
+    def side(self, children: list[LarkToken]) -> Attachable:
         token = self._of(children[-1])
         if children[0].type == "NOT":
-            raise NotUnderstoodError(
-                self.instruction,
-                (self._of(children[0]).start, token.end),
-                "a superlative cannot be negated",
-                'say which one it is: "the mug on the right"',
-            )
-        return Item("side", token.start, token.end, name=token.value[0], frame=token.value[1])
+            reason = "a superlative cannot be negated"
+            repair = 'say which one it is: "the mug on the right"'
+            raise NotUnderstoodError(self.instruction, (self._of(children[0]).start, token.end), reason, repair)
+        return Attachable("side", token.start, token.end, name=token.value[0], frame=token.value[1])
 
-    def placed(self, children: list[LarkToken]) -> Item:
+    def placed(self, children: list[LarkToken]) -> Attachable:
         order, side = (self._of(leaf) for leaf in children)
-        return Item("placed", order.start, side.end, name=side.value[0], frame=side.value[1], order=order.value)
+        return Attachable("placed", order.start, side.end, name=side.value[0], frame=side.value[1], order=order.value)
 
-    def adjective(self, children: list[LarkToken]) -> Item:
+    def adjective(self, children: list[LarkToken]) -> Attachable:
         tokens = [self._of(leaf) for leaf in children]
         if tokens[0].kind == "NOT":
-            raise NotUnderstoodError(
-                self.instruction,
-                (tokens[0].start, tokens[-1].end),
-                "a describing word cannot be negated",
-                'say what the thing is, or "any mug but the red one"',
-            )
-        return Item("adjective", tokens[0].start, tokens[-1].end, words=tuple(token.value for token in tokens))
+            reason = "a describing word cannot be negated"
+            repair = 'say what the thing is, or "any mug but the red one"'
+            raise NotUnderstoodError(self.instruction, (tokens[0].start, tokens[-1].end), reason, repair)
+        return Attachable("adjective", tokens[0].start, tokens[-1].end, words=tuple(token.value for token in tokens))
 
-    def frame(self, children: list[LarkToken]) -> Item:
+    def frame(self, children: list[LarkToken]) -> Attachable:
         token = self._of(children[0])
-        return Item("frame", token.start, token.end, frame_words=FrameWords(*token.value[:2]))
+        return Attachable("frame", token.start, token.end, frame_words=FrameWords(*token.value[:2]))
 
-    def from_side(self, children: list[LarkToken]) -> Item:
+    def from_side(self, children: list[LarkToken]) -> Attachable:
         token = self._of(children[0])
-        return Item("from", token.start, token.end, name=token.value[0], frame=token.value[1])
+        return Attachable("from", token.start, token.end, name=token.value[0], frame=token.value[1])
 
-    def also(self, children: list[Any]) -> Item:
+    def also(self, children: list[Any]) -> Attachable:
         leaf, phrase = children
-        return Item("also", phrase.start, phrase.end, link=_LINKS[leaf.type], phrase=phrase)
+        return Attachable("also", phrase.start, phrase.end, link=_LINKS[leaf.type], phrase=phrase)
 
-    def post(self, children: list[Any]) -> Item | list[Item]:
-        item: Item | list[Item] = children[-1]
+    def post(self, children: list[Any]) -> Attachable | list[Attachable]:
+        item: Attachable | list[Attachable] = children[-1]
         first = item[0] if isinstance(item, list) else item
         if len(children) == 2:
             first.link, first.relative = children[0]
@@ -199,51 +190,51 @@ class _Flattener(Transformer[LarkToken, Sentence]):
 
     # ---- sentences
 
-    def step(self, children: list[Any]) -> list[Step]:
+    def step(self, children: list[Any]) -> list[VerbPhrase]:
         return self._steps(children[1:])
 
-    def _steps(self, children: list[Any]) -> list[Step]:
+    def _steps(self, children: list[Any]) -> list[VerbPhrase]:
         """One command and those that follow it."""
         last = children[-1]
-        if isinstance(last, list) and last and isinstance(last[0], Step):
+        if isinstance(last, list) and last and isinstance(last[0], VerbPhrase):
             return [self._step(children[:-1]), *last]
         return [self._step(children)]
 
-    def _step(self, children: list[Any]) -> Step:
+    def _step(self, children: list[Any]) -> VerbPhrase:
         verb, head, *posts = children
         items = _flat(posts)
         token = self._of(verb)
         end = items[-1].end if items else head.end
-        return Step(token.value, head, items, token.start, end)
+        return VerbPhrase(token.value, head, items, token.start, end)
 
     def command(self, children: list[Any]) -> Sentence:
         return Sentence(self._steps(children))
 
     def fragment(self, children: list[Any]) -> Sentence:
         head, *posts = children
-        return Sentence([Step("find", head, _flat(posts))])
+        return Sentence([VerbPhrase("find", head, _flat(posts))])
 
     def topic(self, children: list[Any]) -> Sentence:
-        """A thing, and commands about it."""
+        """An object, and commands about it."""
         head, *posts, steps = children
         items = _flat(posts)
-        first: Step = steps[0]
+        first: VerbPhrase = steps[0]
         if first.head.refers not in ("it", "them"):
             raise NotUnderstoodError(
                 self.instruction, (first.head.start, first.head.end), "this names a second thing",
                 'say one thing, for example "the mug behind the box, pick it up"',
             )  # fmt: skip
-        return Sentence([Step(TOPIC, head, items, head.start, items[-1].end if items else head.end), *steps])
+        return Sentence([VerbPhrase(TOPIC, head, items, head.start, items[-1].end if items else head.end), *steps])
 
     def answer(self, children: list[Any]) -> Sentence:
         items = _flat(children)
-        return Sentence([Step("find", Phrase("object", start=items[0].start, end=items[0].start), items)])
+        return Sentence([VerbPhrase("find", Phrase("object", start=items[0].start, end=items[0].start), items)])
 
-    def _said_of_head(self, children: list[Any]) -> list[Item]:
+    def _said_of_head(self, children: list[Any]) -> list[Attachable]:
         """Items in order; the one after "is" is said of the head."""
         items, predicate = [], False
         for child in _flat(children):
-            if isinstance(child, Item):
+            if isinstance(child, Attachable):
                 child.predicate, predicate = predicate, False
                 items.append(child)
             else:
@@ -253,20 +244,24 @@ class _Flattener(Transformer[LarkToken, Sentence]):
     def statement(self, children: list[Any]) -> Sentence:
         if not isinstance(children[0], Phrase):
             children = children[1:]
-        return Sentence([Step("verify", children[0], self._said_of_head(children[1:]))])
+        return Sentence([VerbPhrase("verify", children[0], self._said_of_head(children[1:]))])
 
     def question(self, children: list[Any]) -> Sentence:
         which, *rest = children
         head = next((child for child in rest if isinstance(child, Phrase)), None)
         if head is not None:
-            return Sentence([Step("find", head, [child for child in _flat(rest) if isinstance(child, Item)])])
+            return Sentence(
+                [VerbPhrase("find", head, [child for child in _flat(rest) if isinstance(child, Attachable)])]
+            )
         leaves = [child for child in _flat(rest) if isinstance(child, LarkToken) and child.type != "IS"]
-        items = self._said_of_head([child for child in rest if not _is_word(child)])
+        items = self._said_of_head(
+            [child for child in rest if not (isinstance(child, list) and isinstance(child[0], LarkToken))]
+        )
         token = self._of(which)
         several = " of " in token.text
         determiner = Token("QTY" if several else "DET", ONE_OF, token.start, token.end, "the")
         words = [determiner, *map(self._of, leaves)]
-        return Sentence([Step("find", phrase_of(words, self.instruction), items)])
+        return Sentence([VerbPhrase("find", phrase_of(words, self.instruction), items)])
 
 
 def flatten(tokens: list[Token], instruction: str) -> Sentence:
@@ -275,9 +270,6 @@ def flatten(tokens: list[Token], instruction: str) -> Sentence:
     Args:
         tokens: tokens of one instruction.
         instruction: the instruction, for messages.
-
-    Returns:
-        The sentence in its flat form.
 
     Raises:
         NotUnderstoodError: the tokens are no sentence of the grammar.

@@ -50,7 +50,7 @@ _NEVER_PLURAL = word_set("""
 WORN_GLASSES = word_set("""
     reading safety sun eye swimming 3d protective
 """)
-"""What makes "glasses" one thing; "wine glasses" are several."""
+"""What makes "glasses" one object; "wine glasses" are several."""
 
 
 def is_plural(word: str) -> bool:
@@ -70,9 +70,6 @@ def singular(word: str) -> str:
 
     Args:
         word: one word, lower case.
-
-    Returns:
-        The singular.
     """
     if word in _IRREGULAR:
         return _IRREGULAR[word]
@@ -98,9 +95,6 @@ def plural(word: str) -> str:
 
     Args:
         word: one word, lower case, singular.
-
-    Returns:
-        The plural.
     """
     for many, one in _IRREGULAR.items():
         if one == word:

@@ -32,16 +32,15 @@ LENGTHS: tuple[tuple[float, tuple[str, ...]], ...] = (
 """Units of length in metres, and what they are called."""
 BOUNDS: dict[Literal["about", "at most", "at least"], tuple[str, ...]] = {
     "at most": ("at the? most", "no|not more|further|farther|greater than", "no|not further|farther away than",
-                "less|fewer|closer|nearer|smaller than", "within", "within|in a distance|radius of", "up to", "under",
-                "just|a little|slightly under", "a maximum of", "max|maximum|maximally",
-                "inside of", "not quite", "within no more than"),
+        "less|fewer|closer|nearer|smaller than", "within", "within|in a distance|radius of", "up to", "under",
+        "just|a little|slightly under", "a maximum of", "max|maximum|maximally", "inside of", "not quite",
+        "within no more than"),
     "at least": ("at the? least", "no|not less|fewer|closer|nearer than", "more|further|farther|greater|longer than",
-                 "over", "just|a little|slightly|well over", "a little|slightly more than", "a minimum of",
-                 "min|minimum|minimally", "in excess of", "upwards of", "beyond", "farther|further away than"),
+        "over", "just|a little|slightly|well over", "a little|slightly more than", "a minimum of",
+        "min|minimum|minimally", "in excess of", "upwards of", "beyond", "farther|further away than"),
     "about": ("about", "around", "approximately", "approx", "roughly", "nearly", "almost", "exactly", "precisely",
-              "circa", "ca", "some", "only", "just", "something like", "a distance of", "at a distance of",
-              "round about",
-              "maybe", "perhaps", "more or less", "a good", "just about", "at about|around"),
+        "circa", "ca", "some", "only", "just", "something like", "a distance of", "at a distance of", "round about",
+        "maybe", "perhaps", "more or less", "a good", "just about", "at about|around"),
 }  # fmt: skip
 """What is said before a distance, and how it binds."""
 BOUNDS_AFTER: dict[Literal["about", "at most", "at least"], tuple[str, ...]] = {

@@ -13,39 +13,25 @@ from spatial_vlm_ros.types import FrameOfReference
 # ------------------------------------------------------------------------------------------------ actions
 
 ACTIONS: dict[str, tuple[str, ...]] = {
-    "pick": (
-        "pick up?", "grab", "get", "take", "fetch", "grasp", "lift up?", "collect", "retrieve", "seize", "snatch",
+    "pick": ("pick up?", "grab", "get", "take", "fetch", "grasp", "lift up?", "collect", "retrieve", "seize", "snatch",
         "pick out", "take hold of", "get hold of", "grab hold of", "raise", "grab onto", "gather up?", "choose",
-        "select",
-        "remove",
-        "take out|away", "pull out", "go get", "grip", "scoop up", "pluck", "catch", "hold",
-    ),
-    "give": (
-        "hand|give|pass|bring|get|fetch|grab|deliver|hold me|us", "gimme", "give", "bring", "deliver", "pass over?",
-        "hand over?",
-        "bring over|back", "hand out",
-    ),
-    "place": (
-        "put", "place", "set", "move", "drop", "stack", "lay", "put down|back|away", "set down", "lay down",
-        "position",
-        "deposit", "drop off", "relocate", "shift", "transfer", "stick", "insert", "leave", "rest", "stow", "store",
-        "carry", "return", "tuck", "slot", "park", "hang", "pop", "place down", "pop down", "lay out", "rest down",
-        "plonk", "situate",
-    ),
-    "find": (
-        "find", "locate", "look for", "search for", "show me|us?", "where is|are|did", "where's", "wheres", "where",
-        "do you see", "can you see", "identify", "detect", "spot", "find me|us", "tell me|us where",
+        "select", "remove", "take out|away", "pull out", "go get", "grip", "scoop up", "pluck", "catch", "hold"),
+    "give": ("hand|give|pass|bring|get|fetch|grab|deliver|hold me|us", "gimme", "give", "bring", "deliver",
+        "pass over?", "hand over?", "bring over|back", "hand out"),
+    "place": ("put", "place", "set", "move", "drop", "stack", "lay", "put down|back|away", "set down", "lay down",
+        "position", "deposit", "drop off", "relocate", "shift", "transfer", "stick", "insert", "leave", "rest", "stow",
+        "store", "carry", "return", "tuck", "slot", "park", "hang", "pop", "place down", "pop down", "lay out",
+        "rest down", "plonk", "situate"),
+    "find": ("find", "locate", "look for", "search for", "show me|us?", "where is|are|did", "where's", "wheres",
+        "where", "do you see", "can you see", "identify", "detect", "spot", "find me|us", "tell me|us where",
         "i'm|we're looking|searching for", "i am looking|searching for", "we are looking|searching for",
-        "i|we can't|cannot|cant find|see|spot|locate",
-        "where can|could|do|would|might i|we|you find|see", "where do|would i|we look for", "i|we can|could not find",
-                "do you know where", "show me|us where", "find out? where", "seek", "recognise",
-        "recognize", "highlight", "mark", "localise|localize",
-    ),
+        "i|we can't|cannot|cant find|see|spot|locate", "where can|could|do|would|might i|we|you find|see",
+        "where do|would i|we look for", "i|we can|could not find", "do you know where", "show me|us where",
+        "find out? where", "seek", "recognise", "recognize", "highlight", "mark", "localise|localize"),
     "point": ("point at|to|out|towards|toward", "point me to|at", "indicate",
-            "point your|a finger at|to|towards|toward",
-              "point the gripper|arm|hand at|to|towards|toward", "point"),
+        "point your|a finger at|to|towards|toward", "point the gripper|arm|hand at|to|towards|toward", "point"),
     "look": ("look at", "take|have a? good|quick|close? look at", "look over at|to|towards|toward", "inspect",
-            "examine", "focus on", "watch", "observe", "check out?"),
+        "examine", "focus on", "watch", "observe", "check out?"),
     "push": ("push", "shove", "nudge", "slide", "press against"),
     "pull": ("pull", "pull on|at", "tug on|at", "yank on?", "drag", "tug"),
     "press": ("press", "press on|down", "press down on", "push down on"),
@@ -55,8 +41,8 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "turn": ("turn", "rotate", "spin", "flip over?", "turn over|around"),
     "turn on": ("turn|switch on",),
     "turn off": ("turn|switch off",),
-    "go": ("go|drive|walk|navigate|head|move|travel|roll over|up? to", "make your way over? to", "approach",
-            "come to", "go near"),
+    "go": ("go|drive|walk|navigate|head|move|travel|roll over|up? to", "make your way over? to", "approach", "come to",
+        "go near"),
     "reach": ("reach for|to",),
     "release": ("release", "let go of"),
     "throw": ("throw away|out?", "get rid of", "toss", "discard"),
@@ -93,10 +79,9 @@ ALONE: dict[str, int] = {
     "both": 2, "both of them|these|those": 2, "the two of them": 2, "all of them|these|those": -1, "all": -1,
     "each of them": -1, "every one of them|these|those": -1, "either": ANY_OF, "any": ANY_OF, "any one": ANY_OF,
     "either|any of them|these|those": ANY_OF, "either|any one of? them|these|those?": ANY_OF,
-    "one of them|these|those": ANY_OF,
-    "whichever": ANY_OF, "all three": 3, "all four": 4, "all five": 5, "all six": 6,
+    "one of them|these|those": ANY_OF, "whichever": ANY_OF, "all three": 3, "all four": 4, "all five": 5, "all six": 6,
 }  # fmt: skip
-"""Quantities that stand without a noun; the thing is then "one"."""
+"""Quantities that stand without a noun; the object is then "one"."""
 OTHERS: dict[str, str] = {
     "other": "other",
     "another": "another",
@@ -107,70 +92,25 @@ OTHERS: dict[str, str] = {
     "any other": "another",
     "some other": "another",
 }
-"""Words for what is not the thing meant so far."""
-NUMBERS = {
-    word: value
-    for value, word in enumerate(
-        [
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-        ],
-        2,
-    )
-}
-ORDINALS = {
-    word: value
-    for value, word in enumerate(
-        [
-            "first",
-            "second",
-            "third",
-            "fourth",
-            "fifth",
-            "sixth",
-            "seventh",
-            "eighth",
-            "ninth",
-            "tenth",
-            "eleventh",
-            "twelfth",
-            "thirteenth",
-            "fourteenth",
-            "fifteenth",
-            "sixteenth",
-            "seventeenth",
-            "eighteenth",
-            "nineteenth",
-            "twentieth",
-        ],
-        1,
-    )
-}
+"""Words for what is not the object meant so far."""
+_NUMBERS = (
+    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+NUMBERS = {word: value for value, word in enumerate(_NUMBERS.split(), 2)}
+_ORDINALS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
+    "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
+)
+ORDINALS = {word: value for value, word in enumerate(_ORDINALS.split(), 1)}
 MEASURE_PHRASES = ("piece|pieces|bit|slice|item of", "kind|type of")
 """Swallowed before a noun ("a piece of paper")."""
 PRONOUNS: dict[str, int | None] = {"it": None, "this": None, "something": None, "anything": None, "everything": -1,
                                    "them": -1, "whatever": None}  # fmt: skip
 REFLEXIVES = ("itself", "themselves", "themself", "each other", "one another")
-"""What relates a thing to itself."""
+"""What relates an object to itself."""
 THERE = "there"
-"""Stands for the relation of "put it there" until it is known whether that is in or on a thing."""
+"""Stands for the relation of "put it there" until it is known whether that is in or on an object."""
 STEP_PLACES = {"there": THERE, "over there": THERE, "right there": THERE, "in there": "inside", "inside": "inside",
                "in": "inside", "on there": "on", "on top": "on", "on": "on", "underneath": "under", "beneath": "under",
                "beside": "next to", "alongside": "next to", "nearby": "near", "behind": "behind",
@@ -179,9 +119,9 @@ STEP_PLACES = {"there": THERE, "over there": THERE, "right there": THERE, "in th
                "back": THERE, "back there": THERE, "back in": "inside", "back inside": "inside"}  # fmt: skip
 """Places without an anchor in a later command: in, on or by what the earlier one was about."""
 OPENABLE = frozenset({"open", "close"})
-"""Actions on a thing that others are put into."""
+"""Actions on an object that others are put into."""
 MOVING = frozenset({"pick", "give", "place"})
-"""Actions that move a thing to or from somewhere."""
+"""Actions that move an object to or from somewhere."""
 PLACEHOLDERS = frozenset(["object", "thing", "item", "one", "stuff"])
 """Nouns that say nothing of the kind; their category is "object"."""
 PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "you"}
@@ -191,16 +131,13 @@ PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "yo
 
 SUPERLATIVES: dict[str, tuple[str, ...]] = {
     "leftmost": ("leftmost", "left most", "furthest|farthest to the? left", "furthest|farthest left", "far left",
-    "lefthand",
-                 "left hand", "left hand side", "left handed"),
-    "rightmost": ("rightmost", "right most", "furthest|farthest to the? right", "furthest|farthest right",
-    "far right",
-                  "righthand", "right hand", "right hand side"),
+        "lefthand", "left hand", "left hand side", "left handed"),
+    "rightmost": ("rightmost", "right most", "furthest|farthest to the? right", "furthest|farthest right", "far right",
+        "righthand", "right hand", "right hand side"),
     "nearest": ("nearest", "closest", "frontmost", "front most", "foremost", "most near", "nearmost", "least distant",
-                "closer", "nearer"),
-    "farthest": ("farthest", "furthest", "most distant", "rearmost", "backmost", "back most", "hindmost",
-    "furthermost",
-                 "most remote", "further", "farther", "far away", "furthest|farthest|furthermost away|off|out"),
+        "closer", "nearer"),
+    "farthest": ("farthest", "furthest", "most distant", "rearmost", "backmost", "back most", "hindmost", "furthermost",
+        "most remote", "further", "farther", "far away", "furthest|farthest|furthermost away|off|out"),
     "highest": ("highest", "highest up", "topmost", "top most", "uppermost", "upper", "higher", "upmost"),
     "lowest": ("lowest", "lowest down", "bottommost", "bottom most", "lowermost", "undermost", "lower"),
     "tallest": ("tallest", "taller"),
@@ -223,14 +160,13 @@ POSITION_WORDS = {"left": "leftmost", "right": "rightmost", "top": "highest", "b
 
 SIDES: dict[str, tuple[str, ...]] = {
     "leftmost": ("on|at|to the very|far|extreme? left hand? side|end|edge?", "on|to|at the lefthand side",
-                 "on left side?", "to left", "at left", "all the way to|on the left", "on the leftmost side"),
+        "on left side?", "to left", "at left", "all the way to|on the left", "on the leftmost side"),
     "rightmost": ("on|at|to the very|far|extreme? right hand? side|end|edge?", "on|to|at the righthand side",
-                  "on right side?", "to right", "at right", "all the way to|on the right", "on the rightmost side"),
+        "on right side?", "to right", "at right", "all the way to|on the right", "on the rightmost side"),
     "nearest": ("in|at the very? front", "in front", "up front", "in|at|to the foreground", "at the near end",
-                "on the near side"),
-    "farthest": ("in|at|to the very? back|rear", "in|at|to the background", "farthest|furthest away",
-    "at the far end",
-                 "on the far side", "far away", "furthest back", "farthest back"),
+        "on the near side"),
+    "farthest": ("in|at|to the very? back|rear", "in|at|to the background", "farthest|furthest away", "at the far end",
+        "on the far side", "far away", "furthest back", "farthest back"),
     "highest": ("at|on the very? top", "on top"),
     "lowest": ("at|on the very? bottom",),
     "middle": ("in|at the very? middle|center|centre", "in between"),
@@ -243,9 +179,9 @@ TWO_SIDES = ("at|in|on|to the top|bottom|upper|lower|front|back|near|far left|ri
 PARTS_OF_NOTHING = ("in|at|on|near|by the|a corner|edge|rim|border|end|side|brink", "at|on|to one side|end",
                     "off? to the side",
                     "at|in|on the corners|edges|sides|ends")  # fmt: skip
-"""Parts of a thing that is not named ("in the corner")."""
+"""Parts of an object that is not named ("in the corner")."""
 GRIPS = frozenset({"handle", "rim", "lid", "neck", "edge", "side", "stem", "spout", "handles", "knob"})
-"""Parts that a thing is held by."""
+"""Parts that an object is held by."""
 STATED_VERBS = frozenset({"touches|touch", "contains|contain|contained", "holds|hold", "supports|support", "faces|face",
                           "carries|carry"})  # fmt: skip
 """Verbs of relations that also stand without "that" ("the mug touches the box")."""
@@ -279,7 +215,7 @@ VIEWPOINTS: dict[FrameOfReference, str] = {
 }
 """Who may be near or far ("closest to me")."""
 
-PICTURES = "image|picture|photo|photograph|screen|frame|view|scene"
+IMAGES = "image|picture|photo|photograph|screen|frame|view|scene"
 """What has sides that are the camera's ("on the left side of the image")."""
 
 POSSESSORS: dict[FrameOfReference, tuple[str, ...]] = {
@@ -289,32 +225,25 @@ POSSESSORS: dict[FrameOfReference, tuple[str, ...]] = {
 }
 FRAME_PHRASES: dict[FrameOfReference, tuple[str, ...]] = {
     FrameOfReference.SPEAKER: ("as? seen|viewed? from where i stand|am|sit|look",
-            "as? seen|viewed? from where i'm standing|sitting|looking",
-    "as i see it|things", "the way i see it",
-                               "as seen by me", "as seen from me", "seen from me", "from where i am standing|sitting",
-                               "as seen from here", "seen from here", "from here", "from the speaker's perspective"),
+        "as? seen|viewed? from where i'm standing|sitting|looking", "as i see it|things", "the way i see it",
+        "as seen by me", "as seen from me", "seen from me", "from where i am standing|sitting", "as seen from here",
+        "seen from here", "from here", "from the speaker's perspective"),
     FrameOfReference.ROBOT: ("as you see it|things", "the way you see it",
-            "as? seen|viewed? from where you stand|are|sit|look", "as seen by you|yourself",
-                             "as? seen|viewed from the? robot", "as seen by the robot", "as? seen from you",
-                             "from where you're standing", "in the? robot frame", "in the base frame",
-                             "as the robot sees it", "the way the robot sees it", "from where the robot stands|is|sits",
-                             "from the robot perspective", "from robot perspective"),
+        "as? seen|viewed? from where you stand|are|sit|look", "as seen by you|yourself",
+        "as? seen|viewed from the? robot", "as seen by the robot", "as? seen from you", "from where you're standing",
+        "in the? robot frame", "in the base frame", "as the robot sees it", "the way the robot sees it",
+        "from where the robot stands|is|sits", "from the robot perspective", "from robot perspective"),
     FrameOfReference.VIEWER: ("as? seen|viewed|looking from|by|through the? camera|viewer",
-                              "as the? camera|viewer sees it|things", "the way the camera|viewer sees it",
-                              "from where the camera stands|is|sits",
-    "in the? camera image|picture|view|frame",
-                              "in the image|picture|photo|view", "in the camera's image|picture|view|frame",
-                              "as? seen in the image|picture", "on the screen",
-                              "as? seen in the camera image|picture|view",
-                              "from the camera view|perspective|viewpoint",
-                              "from the viewpoint|perspective|view of the camera|viewer"),
+        "as the? camera|viewer sees it|things", "the way the camera|viewer sees it",
+        "from where the camera stands|is|sits", "in the? camera image|picture|view|frame",
+        "in the image|picture|photo|view", "in the camera's image|picture|view|frame", "as? seen in the image|picture",
+        "on the screen", "as? seen in the camera image|picture|view", "from the camera view|perspective|viewpoint",
+        "from the viewpoint|perspective|view of the camera|viewer"),
     FrameOfReference.WORLD: ("in the world|map frame?", "in world|map coordinates|frame", "in the world coordinates",
-                             "in the world coordinate system",
-                             "with respect to the world|map frame|coordinates?",
-                             "relative to the world|map frame|coordinates?",
-                             "in the world|map frame of reference|coordinates?",
-                             "in terms of the world|map frame|coordinates",
-                             "in the world's frame of? reference?", "going by the world frame|coordinates"),
+        "in the world coordinate system", "with respect to the world|map frame|coordinates?",
+        "relative to the world|map frame|coordinates?", "in the world|map frame of reference|coordinates?",
+        "in terms of the world|map frame|coordinates", "in the world's frame of? reference?",
+        "going by the world frame|coordinates"),
     FrameOfReference.OBJECT: ("from its own? perspective|view|viewpoint|side", "from its own? point of view"),
 }  # fmt: skip
 VIEW_NOUNS = "point of view|perspective|view|viewpoint|side|angle|standpoint|position|vantage point|seat|eyes|place"
@@ -330,4 +259,4 @@ PURE_VERBS = word_set("""
     relocate deposit move lift lay remove choose select identify approach rotate nudge shove carry transfer toss
     pluck push pull pick open close drag turn touch throw reach
 """)  # fmt: skip
-"""Verbs that are no things: at a verb's place they are always verbs."""
+"""Verbs that are no objects: at a verb's place they are always verbs."""

@@ -40,7 +40,7 @@ class Token:
 
 
 @dataclass
-class Match:
+class PhraseMatch:
     """A phrase of the tables found at a place."""
 
     kinds: Kinds
@@ -73,11 +73,11 @@ class Lookahead:
         """Forget what was looked up, after the words changed."""
         self.texts = [word.text if word.kind == "word" else "" for word in self.words]
         self.measurable = mentions_unit(self.texts)
-        self._found: dict[int, list[Match]] = {}
+        self._found: dict[int, list[PhraseMatch]] = {}
         self._kinds: dict[int, frozenset[str]] = {}
         self.tail = self._tail()
 
-    def matches(self, i: int) -> list[Match]:
+    def matches(self, i: int) -> list[PhraseMatch]:
         """Phrases of the tables that start at word `i`, longest first."""
         if i in self._found:
             return self._found[i]
@@ -90,7 +90,7 @@ class Lookahead:
             text = word.text if length == 1 else f"{text} {word.text}"
             kinds = self.phrases.get(text)
             if kinds:
-                found.append(Match(kinds, length, text))
+                found.append(PhraseMatch(kinds, length, text))
         self._found[i] = found[::-1]
         return self._found[i]
 

@@ -38,9 +38,6 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
         later: whether something was said before. Then "it" is a phrase of the category "it" for the caller to replace,
             and "the other mug" is other than that.
 
-    Returns:
-        As `parse`.
-
     Raises:
         InputError, NotUnderstoodError: as `parse`.
     """
@@ -51,12 +48,8 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     if readings[0].action == "place" and readings[0].destination is None:
         _check_place(tokens, instruction)
     if tagger.deictic is not None and readings[0].action == "place" and readings[0].destination is None:
-        raise NotUnderstoodError(
-            instruction,
-            tagger.deictic,
-            "this place cannot be seen in words",
-            'say it as "on the tray" or "next to the box"',
-        )
+        repair = 'say it as "on the tray" or "next to the box"'
+        raise NotUnderstoodError(instruction, tagger.deictic, "this place cannot be seen in words", repair)
     return readings
 
 
@@ -64,9 +57,6 @@ def _check_place(tokens: list[Token], instruction: str) -> None:
     """Refuse "move the cup to the left", which says no place; it does not mean the leftmost cup."""
     for token in tokens:
         if token.kind == "SIDE" and token.text.startswith("to "):
-            raise NotUnderstoodError(
-                instruction,
-                (token.start, token.end),
-                "this place cannot be seen in words",
-                'name a thing: "to the left of the box"',
-            )
+            reason = "this place cannot be seen in words"
+            repair = 'name a thing: "to the left of the box"'
+            raise NotUnderstoodError(instruction, (token.start, token.end), reason, repair)

@@ -12,9 +12,6 @@ def word_set(words: str) -> frozenset[str]:
 
     Args:
         words: words separated by white space.
-
-    Returns:
-        The words.
     """
     return frozenset(words.split())
 

@@ -23,9 +23,6 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
         tokens: tokens of one noun phrase, as grammar.lark allows them.
         instruction: the whole instruction, for messages.
 
-    Returns:
-        The phrase.
-
     Raises:
         NotUnderstoodError: two superlatives, an order that nothing counts, no noun, or a string of unknown words.
     """
@@ -41,12 +38,9 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
     _check_name(heads + complements, determined, instruction)
     if not heads:
         if not determined:
-            raise NotUnderstoodError(
-                instruction,
-                (first.start, last.end),
-                "these words describe a thing but do not name it",
-                f'add a noun: "the {last.text} object"',
-            )
+            reason = "these words describe a thing but do not name it"
+            repair = f'add a noun: "the {last.text} object"'
+            raise NotUnderstoodError(instruction, (first.start, last.end), reason, repair)
         phrase.elliptic = phrase.one = True
         phrase.count = None if phrase.count == ONE_OF else phrase.count
         return phrase
@@ -101,12 +95,9 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
     if order is not None and phrase.superlative is not None:
         side = ORDER_OF_SUPERLATIVE.get(phrase.superlative)
         if side is None or phrase.order == -1:
-            raise NotUnderstoodError(
-                instruction,
-                (order.start, order.end),
-                f"an ordinal cannot count along {phrase.superlative!r}",
-                'count from a side: "the second mug from the left"',
-            )
+            reason = f"an ordinal cannot count along {phrase.superlative!r}"
+            repair = 'count from a side: "the second mug from the left"'
+            raise NotUnderstoodError(instruction, (order.start, order.end), reason, repair)
         phrase.order_from, phrase.superlative = side, None
     return heads, complements
 
@@ -122,20 +113,16 @@ def _quantify(phrase: Phrase, token: Token) -> None:
 
 
 def _twice(token: Token, instruction: str, what: str) -> NotUnderstoodError:
-    return NotUnderstoodError(
-        instruction, (token.start, token.end), f"{what} in one phrase", "say one superlative or ordinal for each thing"
-    )
+    repair = "say one superlative or ordinal for each thing"
+    return NotUnderstoodError(instruction, (token.start, token.end), f"{what} in one phrase", repair)
 
 
 def _check_name(nouns: Sequence[Token], determined: bool, instruction: str) -> None:
     """Refuse strings of unknown words that are no name."""
     if len(nouns) > (_LONGEST_NAME if determined else _LONGEST_BARE_NAME):
-        raise NotUnderstoodError(
-            instruction,
-            (nouns[0].start, nouns[-1].end),
-            "this is too long for the name of a thing",
-            'say it as a command about one thing, for example "pick up the red cup behind the box"',
-        )
+        reason = "this is too long for the name of a thing"
+        repair = 'say it as a command about one thing, for example "pick up the red cup behind the box"'
+        raise NotUnderstoodError(instruction, (nouns[0].start, nouns[-1].end), reason, repair)
 
 
 def _number(names: list[str], complements: list[str], count: int | None) -> tuple[str, int | None]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from spatial_vlm_ros.language import lexicon, wordlists
-from spatial_vlm_ros.language.distances import Said, distance_at, range_at
+from spatial_vlm_ros.language.distances import SaidDistance, distance_at, range_at
 from spatial_vlm_ros.language.lengths import DISTANCE_ENDS
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, Lookahead, Token
 from spatial_vlm_ros.language.relations import INVERSE, MEASURED
@@ -82,7 +82,7 @@ class RelationTagger(Lookahead):
         found = next((match.kinds["REL"] for match in self.matches(i) if "REL" in match.kinds), None)
         return _AT_A_DISTANCE if found is None else str(found.name)
 
-    def _misplaced(self, i: int, after: int, said: Said) -> int | None:
+    def _misplaced(self, i: int, after: int, said: SaidDistance) -> int | None:
         """Refuse "the 10 cm mug", where the number would count mugs."""
         if not self.nominal(after) or self.texts[i] in ("a", "an") or said.distance is None:
             return None
@@ -107,7 +107,7 @@ class RelationTagger(Lookahead):
                 return length
         return 0
 
-    def _append_distance(self, said: Said, fits: bool) -> bool:
+    def _append_distance(self, said: SaidDistance, fits: bool) -> bool:
         """Give the last relation a distance said after it."""
         relation = next((token for token in reversed(self.tokens) if token.kind in ("REL", "VERB")), None)
         if not fits or relation is None or relation.kind == "VERB":
@@ -148,7 +148,7 @@ class RelationTagger(Lookahead):
         return ("REL", value) if fits or not others else None
 
     def _grips(self, after: int) -> bool:
-        """Whether "by" says where to hold a thing ("grab the mug by the handle")."""
+        """Whether "by" says where to hold an object ("grab the mug by the handle")."""
         verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "THATIS")), None)
         if verb is None or verb.value not in _HELD_BY_PARTS:
             return False
@@ -160,7 +160,7 @@ class RelationTagger(Lookahead):
         return found and self.texts[after + 1 : after + 2] != ["of"] and not self.nominal(after + 1)
 
     def _moves_closer(self, text: str) -> bool:
-        """Whether a comparative is said of where a thing is to go ("bring the cup closer to me")."""
+        """Whether a comparative is said of where an object is to go ("bring the cup closer to me")."""
         verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "THATIS")), None)
         if verb is None or verb.kind != "VERB" or text.split(" ")[0] not in _COMPARATIVES or text.endswith(" than"):
             return False

@@ -16,15 +16,15 @@ from spatial_vlm_ros.language.wordlists import CONTAINERS, FURNITURE, SURFACES
 
 
 @dataclass(frozen=True)
-class Relation:
-    """One relation between things.
+class RelationWord:
+    """One relation between objects.
 
     Args:
         name: canonical plain English name.
         surfaces: ways of saying it.
         motion: ways of saying it that only name where something is to go ("onto").
         verbs: ways of saying it as a verb ("that touches").
-        anchors: number of things it relates to, 1 or 2.
+        anchors: number of objects it relates to, 1 or 2.
         framed: whether it depends on a frame of reference.
         supported: whether the resolver knows it; an unsupported one parses, and is refused by name later.
     """
@@ -47,7 +47,7 @@ class Meanings:
         surfaces: ways of saying them.
         reversed_by: nouns whose anchor clearly prefers the last meaning.
         likelier: share of the first meaning with other nouns.
-        taken: whether they mean this only of a thing that is taken from somewhere ("off the table").
+        taken: whether they mean this only of an object that is taken from somewhere ("off the table").
         otherwise: what they mean of others; empty = the name itself.
     """
 
@@ -66,14 +66,14 @@ def _known(
     verbs: tuple[str, ...] = (),
     anchors: int = 1,
     framed: bool = False,
-) -> Relation:
+) -> RelationWord:
     """A relation the resolver knows."""
-    return Relation(name, surfaces or (name,), motion, verbs, anchors, framed, supported=True)
+    return RelationWord(name, surfaces or (name,), motion, verbs, anchors, framed, supported=True)
 
 
-def _refused(name: str, *surfaces: str, motion: tuple[str, ...] = (), framed: bool = False) -> Relation:
+def _refused(name: str, *surfaces: str, motion: tuple[str, ...] = (), framed: bool = False) -> RelationWord:
     """A relation that parses under its own name and is refused by the resolver."""
-    return Relation(name, surfaces or (name,), motion, framed=framed, supported=False)
+    return RelationWord(name, surfaces or (name,), motion, framed=framed, supported=False)
 
 
 _COMPARED = {
@@ -102,7 +102,7 @@ _UNSEEN = ("deeper", "heavier", "lighter", "darker", "brighter", "newer", "older
 """Comparatives that nobody measures."""
 
 
-def _comparison(name: str, words: str, framed: bool = False) -> Relation:
+def _comparison(name: str, words: str, framed: bool = False) -> RelationWord:
     """The taller-than kind: all words of `words`, each before "than"; "of greater height than" too."""
     patterns = [f"{word} than" for word in words.split("|")]
     for measure, (more, less) in _MEASURES.items():
@@ -294,17 +294,13 @@ _TABLE = (
     *(_refused(f"{word} than") for word in _UNSEEN),
 )  # fmt: skip
 
-RELATIONS: Mapping[str, Relation] = MappingProxyType({relation.name: relation for relation in _TABLE})
-"""Every relation by its canonical name."""
+OWN: Mapping[str, RelationWord] = MappingProxyType({relation.name: relation for relation in _TABLE})
+"""The package's own relations by canonical name, those that are refused too."""
 
-FRAMED = frozenset(
-    {
-        *(relation.name for relation in _TABLE if relation.framed),
-        "on the left of", "on the right of", "on the left side of", "on the right side of",
-        "on the near side of", "in the front of", "in the back of",
-    }
-)  # fmt: skip
-"""Names of what depends on a frame of reference."""
+_GRAMMATICAL = frozenset({"with", "without", "for", "at", "off", "from", "to", "like", "made of", "labelled"})
+FREE = frozenset(name for name, relation in OWN.items() if not relation.supported) - _GRAMMATICAL
+"""Refused relations that an installed package can bring; the words of the others hold sentences together."""
+
 
 MEANINGS: Mapping[str, Meanings] = MappingProxyType(
     {
@@ -352,4 +348,4 @@ INVERSE: Mapping[str, str] = MappingProxyType(
         "above": "below", "below": "above", "under": "above", "against": "touching",
     }
 )  # fmt: skip
-"""What a thing is to another that stands so to it: "the box with the cup in it" contains the cup."""
+"""What an object is to another that stands so to it: "the box with the cup in it" contains the cup."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from spatial_vlm_ros.language.distances import say_distance
 from spatial_vlm_ros.language.inflection import plural
+from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import ACTIONS, NUMBERS, ORDINALS, PERSONS
 from spatial_vlm_ros.language.patterns import expand
-from spatial_vlm_ros.language.relations import RELATIONS
 from spatial_vlm_ros.types import (
     Destination,
     Distance,

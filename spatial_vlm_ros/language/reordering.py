@@ -21,7 +21,7 @@ _ENDS = frozenset(
     {"END", "STOP", "COMMA", "AND", "NOR", "BUT", "THATIS", "THATIS NOT", "THEN", "CLOSE", "WHICH", "THAT", "FRAME"}
 )
 _MOST_REWRITTEN = 24  # changes of words in one sentence; nobody says as many
-_LONGEST_BETWEEN = 30  # words of the thing in "the tray that the mug … is on"
+_LONGEST_BETWEEN = 30  # words of the object in "the tray that the mug … is on"
 _Phrases = Mapping[str, Sequence[tuple[str, ...]]]
 """Phrases as words, longest first, by their first word."""
 
@@ -41,7 +41,7 @@ _GOES = _phrases("goes", "should|must|shall go|be|stand|sit|lie|end", "should|mu
                     "needs|has|ought|is|are|need|have to go|be|stand|sit",
                     "needs|has|need|have to be put|placed|set|moved",
                     "is|are to be put|placed|set|moved", "go", "wants to go|be", "will go", "can go")  # fmt: skip
-"""What says of a thing where it is to go."""
+"""What says of an object where it is to go."""
 _WISHED = _phrases("to go|be|stand|sit|lie|end", "to be put|placed|set|moved")  # fmt: skip
 """The same after a wish ("I want the mug to go …")."""
 _ONE_SIDE = _phrases("on|to|at one side|hand")
@@ -52,7 +52,7 @@ _INSIDE = {"inside": "containing", "inside it": "containing", "within": "contain
            "in it": "containing", "inside them": "containing", "in them": "containing", "inside of it": "containing",
            "on top": "supporting", "on it": "supporting", "on top of it": "supporting", "on them": "supporting",
            "upon it": "supporting", "on its top": "supporting"}  # fmt: skip
-"""Where a thing is that another has."""
+"""Where an object is that another has."""
 _HELD = _phrases(*_INSIDE)
 _WISHES = frozenset(phrase for pattern in courtesy.WISHES for phrase in expand(pattern))
 _NOUN_ACTIONS = {
@@ -202,13 +202,10 @@ class _Order(Lookahead):
             length = self._longest(i, _WISHED if wish else _GOES)
             if self.words[i - 1].kind != "word" or self.texts[i : i + 2] == ["go", "to"]:
                 continue
-            if length and self._goes_on(i + length) and self.texts[i - 1] not in _RELATIVES:
+            if length and self.relating(i + length) and self.texts[i - 1] not in _RELATIVES:
                 self._put(i, length, ",", "put", "it")
                 self._put(0, first + wish)
                 return
-
-    def _goes_on(self, i: int) -> bool:
-        return self.relating(i)
 
     def _give_a_push(self) -> None:
         """Write "push the mug" for "give the mug a push"."""

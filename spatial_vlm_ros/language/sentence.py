@@ -25,7 +25,7 @@ class RelationWords(NamedTuple):
 class FrameWords(NamedTuple):
     """A frame of reference said in words.
 
-    `owner` is the thing whose own view it is ("from the chair's side"); `local` = it holds only where it stands.
+    `owner` is the object whose own view it is ("from the chair's side"); `local` = it holds only where it stands.
     """
 
     frame: FrameOfReference
@@ -79,8 +79,8 @@ class Phrase:
 
 
 @dataclass
-class Item:
-    """One thing that follows a phrase.
+class Attachable:
+    """One object that follows a phrase.
 
     Args:
         kind: "clause" (relation and anchor), "also" (a further phrase after "and"), "side" (superlative phrase),
@@ -123,30 +123,30 @@ class Item:
 
 
 @dataclass
-class Step:
+class VerbPhrase:
     """One verb with what follows it."""
 
     action: str
     head: Phrase
-    items: list[Item] = field(default_factory=list)
+    items: list[Attachable] = field(default_factory=list)
     start: int = 0
     end: int = 0
 
 
 TOPIC = "topic"
-"""What stands for the verb of a thing that is named before the command about it."""
+"""What stands for the verb of an object that is named before the command about it."""
 
 
 @dataclass
 class Sentence:
     """A sentence: its commands in order, or the one step of a question, statement or bare phrase."""
 
-    steps: list[Step]
+    steps: list[VerbPhrase]
 
 
 @dataclass
 class Task:
-    """One command after commands about the same thing are joined ("pick up the mug and put it on the tray").
+    """One command after commands about the same object are joined ("pick up the mug and put it on the tray").
 
     Args:
         action: canonical verb.
@@ -159,7 +159,7 @@ class Task:
 
     action: str
     head: Phrase
-    items: list[Item]
+    items: list[Attachable]
     second: int | None = None
     start: int = 0
     end: int = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several commands in one sentence: joins those about the same thing, and finds what "it" and "there" are.
+"""Several commands in one sentence: joins those about the same object, and finds what "it" and "there" are.
 
 "Pick up the mug and put it on the tray" is one command; "open the drawer and put the bowl in it" are two, and "it" is
 the drawer.
@@ -15,8 +15,9 @@ from math import prod
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import Assembled
 from spatial_vlm_ros.language.attachment import MAX_READINGS, attachments
+from spatial_vlm_ros.language.known_relations import takes_two
 from spatial_vlm_ros.language.lexicon import MOVING, OPENABLE, THERE
-from spatial_vlm_ros.language.sentence import TOPIC, Sentence, Step, Task
+from spatial_vlm_ros.language.sentence import TOPIC, Sentence, Task, VerbPhrase
 from spatial_vlm_ros.language.wordlists import CONTAINERS
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
 from spatial_vlm_ros.types import Step as Command
@@ -30,14 +31,14 @@ _JOINED = {("pick", "place"): "place", ("find", "place"): "place", ("find", "pic
            ("pick", "give"): "give", ("pick", "pick"): "pick", ("look", "pick"): "pick",
            ("go", "pick"): "pick"}  # fmt: skip
 _VERB_LEFT_OUT = 0.6
-_OF_TWO = frozenset({"between", "among", "at the centre of"})
+_OF_TWO = frozenset({"among", "at the centre of"})
 _PRONOUNS = frozenset({"it", "them"})
 
 
-def _variants(sentence: Sentence) -> list[tuple[float, list[Step]]]:
+def _variants(sentence: Sentence) -> list[tuple[float, list[VerbPhrase]]]:
     """The commands as said and, preferred, with the verb once more where it was left out, each with its share.
 
-    "Put the cup on the tray and the bowl in the box" moves two things.
+    "Put the cup on the tray and the bowl in the box" moves two objects.
     """
     split = [part for step in sentence.steps for part in _split(step)]
     if len(split) == len(sentence.steps):
@@ -45,8 +46,8 @@ def _variants(sentence: Sentence) -> list[tuple[float, list[Step]]]:
     return [(_VERB_LEFT_OUT, split), (1.0 - _VERB_LEFT_OUT, sentence.steps)]
 
 
-def _split(step: Step) -> list[Step]:
-    """A command to place things, one for each thing that has a place of its own."""
+def _split(step: VerbPhrase) -> list[VerbPhrase]:
+    """A command to place objects, one for each object that has a place of its own."""
     places = [i for i, item in enumerate(step.items) if item.kind == "clause" and item.link in ("", "comma")]
     if step.action != "place" or step.head.refers is not None:
         return [step]
@@ -55,7 +56,7 @@ def _split(step: Step) -> list[Step]:
             continue
         before = [place for place in places if place < i]
         follows = i + 1 in places and not (step.items[i + 1].relative or step.items[i + 1].negated)
-        if not before or not follows or step.items[before[-1]].name in _OF_TWO:
+        if not before or not follows or _of_two(step.items[before[-1]].name):
             continue
         head = item.phrase
         if head.one and head.category == "object":
@@ -65,25 +66,25 @@ def _split(step: Step) -> list[Step]:
     return [step]
 
 
-def _tasks(steps: Sequence[Step]) -> list[Task]:
-    """The commands, those about the same thing joined."""
+def _of_two(name: str) -> bool:
+    """Whether two objects joined by "and" may stand in a relation together."""
+    return name in _OF_TWO or takes_two(name)
+
+
+def _tasks(steps: Sequence[VerbPhrase]) -> list[Task]:
+    """The commands, those about the same object joined."""
     tasks: list[Task] = []
     for step in steps:
         action = _JOINED.get((tasks[-1].action, step.action)) if tasks else None
         if tasks and tasks[-1].action == TOPIC:
             action = step.action
-        if action is None or not _about_it(step) or tasks[-1].second is not None:
+        if action is None or step.head.refers is None or tasks[-1].second is not None:
             tasks.append(Task(step.action, step.head, list(step.items), None, step.start, step.end))
             continue
         last = tasks[-1]
         second = len(last.items) if step.action == "place" else None
         tasks[-1] = Task(action, last.head, [*last.items, *step.items], second, last.start, step.end)
     return tasks
-
-
-def _about_it(step: Step) -> bool:
-    """Whether a command is about the thing of the one before it."""
-    return step.head.refers is not None
 
 
 def _share_frames(tasks: Sequence[Task]) -> None:
@@ -145,12 +146,9 @@ def _check_number(tasks: Sequence[Task], instruction: str) -> None:
     """Refuse more commands and additions than anybody says."""
     items = [item for task in tasks for item in task.items]
     if len(items) > MAX_ITEMS:
-        raise NotUnderstoodError(
-            instruction,
-            (items[MAX_ITEMS].start, len(instruction)),
-            f"more than {MAX_ITEMS} relations in one sentence",
-            "say only what is needed to tell the thing apart",
-        )
+        reason = f"more than {MAX_ITEMS} relations in one sentence"
+        repair = "say only what is needed to tell the thing apart"
+        raise NotUnderstoodError(instruction, (items[MAX_ITEMS].start, len(instruction)), reason, repair)
     if len(tasks) > MAX_STEPS:
         raise NotUnderstoodError(
             instruction,
@@ -160,9 +158,7 @@ def _check_number(tasks: Sequence[Task], instruction: str) -> None:
         )
 
 
-def _likeliest(
-    readings: Sequence[list[tuple[float, Assembled]]],
-) -> list[tuple[float, tuple[Assembled, ...]]]:
+def _likeliest(readings: Sequence[list[tuple[float, Assembled]]]) -> list[tuple[float, tuple[Assembled, ...]]]:
     """The likeliest combinations of the readings of each command."""
     each = max(1, round((4 * MAX_READINGS) ** (1.0 / len(readings))))
     combined = [
@@ -173,7 +169,7 @@ def _likeliest(
 
 
 def _query(instruction: str, commands: tuple[Assembled, ...]) -> SpatialQuery:
-    """The query of one reading: about the command that moves a thing, else the first."""
+    """The query of one reading: about the command that moves an object, else the first."""
     moving = [c for c in commands if c.action in MOVING and c.target != NounPhrase("object")]
     main = moving[-1] if moving else commands[0]
     steps = tuple(Command(*command) for command in commands) if len(commands) > 1 else ()
@@ -189,7 +185,7 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
     for command, task in zip(commands, tasks, strict=True):
         target = command.target
         if done and target.category in _PRONOUNS:
-            target = _with_more(_thing_before(done, command.action), target)
+            target = _with_more(_object_before(done, command.action), target)
         place = _place_before(done, target) if done else None
         target = _replaced(target, place)
         destination = command.destination
@@ -204,8 +200,8 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
     return tuple(done)
 
 
-def _thing_before(done: Sequence[Assembled], action: str) -> NounPhrase:
-    """What "it" is as the thing of a command: what was last moved; of a lid or door, what it was put into."""
+def _object_before(done: Sequence[Assembled], action: str) -> NounPhrase:
+    """What "it" is as the object of a command: what was last moved; of a lid or door, what it was put into."""
     opened = [command.target for command in done if command.action == "open"]
     if action == "close" and opened:
         return opened[-1]
@@ -218,7 +214,7 @@ def _thing_before(done: Sequence[Assembled], action: str) -> NounPhrase:
 
 
 def _place_before(done: Sequence[Assembled], target: NounPhrase) -> NounPhrase | None:
-    """What "it" is as an anchor: what was last mentioned and is not the thing itself."""
+    """What "it" is as an anchor: what was last mentioned and is not the object itself."""
     for command in reversed(done):
         anchors = command.destination.anchors if command.destination is not None else ()
         for phrase in (command.target, *anchors):

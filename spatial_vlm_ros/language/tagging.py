@@ -8,9 +8,9 @@ import re
 from spatial_vlm_ros.language import courtesy, lexicon, wordlists
 from spatial_vlm_ros.language.clausal import ClauseTagger
 from spatial_vlm_ros.language.inflection import is_plural
-from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, Match, Token
+from spatial_vlm_ros.language.known_relations import is_framed, takes_two
+from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, PhraseMatch, Token
 from spatial_vlm_ros.language.relating import Verdict
-from spatial_vlm_ros.language.relations import FRAMED
 from spatial_vlm_ros.language.sentence import RelationWords
 from spatial_vlm_ros.language.vocabulary import Kinds
 from spatial_vlm_ros.types import FrameOfReference
@@ -69,7 +69,7 @@ class Tagger(ClauseTagger):
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
         """Append the token (or tokens) of the words from `first` on."""
-        if self.own_view_next and isinstance(value, RelationWords) and value.name in FRAMED and value.frame is None:
+        if self.own_view_next and isinstance(value, RelationWords) and is_framed(value.name) and value.frame is None:
             value, self.own_view_next = value._replace(frame=FrameOfReference.OBJECT), False
         super().emit(kind, value, first, length, text)
         if kind not in ("FRAME", "COMMA", "STOP"):
@@ -120,7 +120,7 @@ class Tagger(ClauseTagger):
             return "NOUN"
         return "OUTSIDE"
 
-    def _take(self, kind: str, match: Match, i: int) -> bool:
+    def _take(self, kind: str, match: PhraseMatch, i: int) -> bool:
         """Take a phrase as `kind` if it fits here; the words are then consumed."""
         after = i + match.length
         value, text = match.kinds[kind], match.text
@@ -151,7 +151,7 @@ class Tagger(ClauseTagger):
         return True
 
     def _verb_is_noun(self, i: int) -> bool:
-        """Whether a word that can be a verb stands for a thing ("watch behind the box")."""
+        """Whether a word that can be a verb stands for an object ("watch behind the box")."""
         match = self.matches(i)[0]
         return match.length == 1 and match.text not in lexicon.PURE_VERBS and not self.opens(i + 1)
 
@@ -244,7 +244,7 @@ class Tagger(ClauseTagger):
         if self._named(after) or self.peek(after) & {"OPEN"}:
             return ("SUP", value)
         if text in lexicon.POSITION_WORDS:
-            return ("SUP", value) if self.previous() == "DET" and self._of_several_things(after) else None
+            return ("SUP", value) if self.previous() == "DET" and self._of_several_objects(after) else None
         if text.split()[-1] in ("hand", "side"):
             return ("SUP", value) if self.previous() == "DET" and self.peek(after) & {"OF"} else None
         if self.previous() in JOINTS and value[0] in ("nearest", "farthest") and self.peek(after) & {"DET"}:
@@ -256,7 +256,7 @@ class Tagger(ClauseTagger):
         self._drop_predicated_article()
         return ("SIDE" if self.previous() in PREDICATING else "SUP", value)
 
-    def _of_several_things(self, i: int) -> bool:
+    def _of_several_objects(self, i: int) -> bool:
         """Whether "of" and a plural stand at word `i` ("the middle of the mugs")."""
         if "OF" not in self.peek(i):
             return False
@@ -333,7 +333,7 @@ class Tagger(ClauseTagger):
         describing = self.peek(after) & {"ADJ", "ADJNOUN"} and self.nominal(after) and self.previous() == "ADJ"
         if describing:
             anchor = len(self.tokens) > 2 and self.tokens[-2].kind == "DET" and self.tokens[-3].kind == "REL"
-            between = anchor and self.tokens[-3].value[0] == "between"
+            between = anchor and takes_two(self.tokens[-3].value[0])
             if not between or any(word.text == "and" for word in self.words[after:]):
                 return True
         return ("AND", value)
@@ -360,7 +360,7 @@ class Tagger(ClauseTagger):
         return ("FROM", value)
 
     def _counts(self) -> bool:
-        """Whether the last thing named, or its place, is an ordinal that may lack its side."""
+        """Whether the last object named, or its place, is an ordinal that may lack its side."""
         for token in reversed(self.tokens):
             if token.kind not in ("NOUN", "ADJ", "COMMA"):
                 return token.kind in ("ORD", "PLACED")
@@ -381,12 +381,9 @@ class Tagger(ClauseTagger):
 
 _PRIORITY = (
     "POLITE", "THERE", "HALF", "THATIS NOT REL", "THATIS REL", "IS NOT REL", "VERB", "GERUND", "WHICH IS",
-    "PRON THATIS NOT", "PRON THATIS",
-    "COMPOUND", "IS NOT", "IS", "IS REL", "THATIS NOT", "THATIS", "STANDS", "WHICH", "THAT", "MEASURE", "ADVERB",
-    "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS", "TWO_SIDES",
-    "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN",
-    "BUT", "NOR", "NOT", "OR", "THAN", "OF", "ALONE", "QTY", "OTHER", "DET", "PRON", "PERSON", "SELF", "NUM", "ORD",
-    "ONE",
-    "ADJNOUN", "ADJ",
+    "PRON THATIS NOT", "PRON THATIS", "COMPOUND", "IS NOT", "IS", "IS REL", "THATIS NOT", "THATIS", "STANDS", "WHICH",
+    "THAT", "MEASURE", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS", "TWO_SIDES",
+    "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT", "NOR", "NOT", "OR", "THAN", "OF", "ALONE", "QTY",
+    "OTHER", "DET", "PRON", "PERSON", "SELF", "NUM", "ORD", "ONE", "ADJNOUN", "ADJ",
 )  # fmt: skip
 """Order in which the kinds of a phrase are tried."""

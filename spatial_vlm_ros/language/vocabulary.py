@@ -7,15 +7,18 @@ The kinds given here are possible ones; `tagging` picks one by the neighbours.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
+from spatial_vlm_ros.errors import PlugInError
 from spatial_vlm_ros.language import courtesy, lexicon, wordlists
 from spatial_vlm_ros.language.patterns import expand
-from spatial_vlm_ros.language.relations import EQUALS, MEANINGS, RELATIONS
+from spatial_vlm_ros.language.plug_ins import installed, judged
+from spatial_vlm_ros.language.relations import EQUALS, FREE, MEANINGS, OWN, RelationWord
 from spatial_vlm_ros.language.sentence import RelationWords
-from spatial_vlm_ros.types import FrameOfReference
+from spatial_vlm_ros.types import FrameOfReference, Relation
 
 Kinds = dict[str, Any]
 """Possible kinds of a phrase, each with its value."""
@@ -34,7 +37,7 @@ def _ing(verb: str) -> str:
     return verb + verb[-1] + "ing" if doubled else verb + "ing"
 
 
-class _Table:
+class _PhraseTable:
     """Collects phrases; the first value given for a phrase and kind stays."""
 
     def __init__(self) -> None:
@@ -46,7 +49,7 @@ class _Table:
                 self.phrases.setdefault(phrase, {}).setdefault(kind, value)
 
 
-def _add_relations(table: _Table) -> None:
+def _add_relations(table: _PhraseTable) -> None:
     _add_corners(table)
     for name, meanings in MEANINGS.items():
         table.add("REL", RelationWords(name), meanings.surfaces)
@@ -55,19 +58,8 @@ def _add_relations(table: _Table) -> None:
         if not negated:
             table.add("REL", RelationWords(name), (f"less {compared} than",))
     table.add("EQUAL", ("other than", False), ("the same one|thing? as",))
-    for relation in RELATIONS.values():
-        words = RelationWords(relation.name)
-        table.add("REL", words, relation.surfaces)
-        table.add("REL", RelationWords(relation.name, motion=True), relation.motion)
-        for verb in relation.verbs:
-            table.add("THATIS REL", words, (f"that|which|who {verb}",))
-            table.add(
-                "THATIS NOT REL", words, (f"that|which|who does|do not {verb}", f"that|which|who doesn't|don't {verb}")
-            )
-            first, *rest = verb.split()
-            if first in lexicon.STATED_VERBS:
-                table.add("IS REL", words, (" ".join((first.split("|")[0], *rest)),))
-            table.add("IS NOT REL", words, (f"does|do not {verb}", f"doesn't|don't|doesnt {verb}"))
+    for relation in OWN.values():
+        _add_relation(table, relation)
     sides = (("left of", "left"), ("right of", "right"))
     for frame, owners in lexicon.POSSESSORS.items():
         for owner, (name, side) in itertools.product(owners, sides):
@@ -86,7 +78,22 @@ def _add_relations(table: _Table) -> None:
         table.add("HALF", RelationWords(name), patterns)
 
 
-def _add_corners(table: _Table) -> None:
+def _add_relation(table: _PhraseTable, relation: RelationWord) -> None:
+    words = RelationWords(relation.name)
+    table.add("REL", words, relation.surfaces)
+    table.add("REL", RelationWords(relation.name, motion=True), relation.motion)
+    for verb in relation.verbs:
+        table.add("THATIS REL", words, (f"that|which|who {verb}",))
+        table.add(
+            "THATIS NOT REL", words, (f"that|which|who does|do not {verb}", f"that|which|who doesn't|don't {verb}")
+        )
+        first, *rest = verb.split()
+        if first in lexicon.STATED_VERBS:
+            table.add("IS REL", words, (" ".join((first.split("|")[0], *rest)),))
+        table.add("IS NOT REL", words, (f"does|do not {verb}", f"doesn't|don't|doesnt {verb}"))
+
+
+def _add_corners(table: _PhraseTable) -> None:
     """Such as "In the back left corner of" is three relations to one anchor."""
     sides = {"left": "at the left side of", "right": "at the right side of"}
     depths = {"front|near": "at the front of", "back|rear|far": "at the back of"}
@@ -101,7 +108,7 @@ def _add_corners(table: _Table) -> None:
         table.add("REL", RelationWords(corner, also=(other,)), (f"at|in|on|by|near the? {depth} corner of",))
 
 
-def _add_sides(table: _Table) -> None:
+def _add_sides(table: _PhraseTable) -> None:
     for superlative, patterns in lexicon.SIDES.items():
         table.add("SIDE", (superlative, None), patterns)
     for frame, owners in lexicon.POSSESSORS.items():
@@ -122,7 +129,7 @@ def _add_sides(table: _Table) -> None:
                                                 f"most distant from the? {who}"))  # fmt: skip
         table.add("FROM", ("near", frame), (f"from the? {who}",))
     for superlative, side in (*lexicon.OWN_SIDES.items(), ("middle", "middle|centre|center")):
-        where = f"on|at|in|to the {side} hand? side|half|part? of the {lexicon.PICTURES}"
+        where = f"on|at|in|to the {side} hand? side|half|part? of the {lexicon.IMAGES}"
         table.add("SIDE", (superlative, FrameOfReference.VIEWER), (where,))
     for order, sides in lexicon.ORDER_SIDES.items():
         for side in sides:
@@ -136,7 +143,7 @@ def _add_sides(table: _Table) -> None:
     table.add("FROM", ("near", None), ("from the? near end|side",))
 
 
-def _add_frames(table: _Table) -> None:
+def _add_frames(table: _PhraseTable) -> None:
     for frame, patterns in lexicon.FRAME_PHRASES.items():
         table.add("FRAME", (frame, None), patterns)
     for frame, owners in lexicon.POSSESSORS.items():
@@ -144,7 +151,7 @@ def _add_frames(table: _Table) -> None:
             table.add("FRAME", (frame, None), (f"as? seen|viewed|looking? from|in {owner} {view}",))
 
 
-def _add_nominals(table: _Table) -> None:
+def _add_nominals(table: _PhraseTable) -> None:
     for superlative, patterns in lexicon.SUPERLATIVES.items():
         table.add("SUP", (superlative, None), patterns)
     for word, superlative in lexicon.POSITION_WORDS.items():
@@ -164,13 +171,7 @@ def _add_nominals(table: _Table) -> None:
     }:
         table.phrases.pop(word, None)
         table.add("ADJNOUN", word, (word,))
-    for colour in (
-        wordlists.BASE_COLOURS
-        | wordlists.NOUN_COLOURS
-        | {
-            "light",
-        }
-    ):
+    for colour in wordlists.BASE_COLOURS | wordlists.NOUN_COLOURS | {"light"}:
         table.add("ADJ", colour, (f"{colour} coloured|colored|colour|color|ish|tinted",))
     table.add("ADJ", "multicoloured", ("multi coloured|colored|colour|color",))
     table.add("COMPOUND", None, wordlists.COMPOUNDS)
@@ -195,7 +196,7 @@ def _add_nominals(table: _Table) -> None:
     table.add("SELF", None, lexicon.REFLEXIVES)
 
 
-def _add_frame_words(table: _Table) -> None:
+def _add_frame_words(table: _PhraseTable) -> None:
     """The words that hold a sentence together."""
     for action, patterns in lexicon.ACTIONS.items():
         table.add("VERB", action, patterns)
@@ -215,11 +216,7 @@ def _add_frame_words(table: _Table) -> None:
     table.add("OUTSIDE", None, wordlists.OUTSIDE)
     table.add("FOREIGN", None, wordlists.FOREIGN)
     table.add("AND", None, ("and", "and also", "as well as", "and both"))
-    table.add(
-        "THEN",
-        None,
-        ("and? then|finally|afterwards", "and then also", "and? after that"),
-    )
+    table.add("THEN", None, ("and? then|finally|afterwards", "and then also", "and? after that"))
     table.add("BUT", None, ("but", "but also", "yet"))
     table.add("THAN", None, ("than",))
     table.add("OR", None, ("or", "either or", "and or"))
@@ -259,11 +256,89 @@ def _add_frame_words(table: _Table) -> None:
     )
 
 
+# ------------------------------------------------------------------------------------------------ other packages
+
+
+class Plugged(NamedTuple):
+    """Relations of installed packages, by canonical name.
+
+    Args:
+        relations: those that can be used, each with its package and entry point in words.
+        words: how these are said; and those that cannot be used, as far as they are known, as refused ones.
+        errors: why the others cannot be used.
+    """
+
+    relations: Mapping[str, tuple[Relation, str]]
+    words: Mapping[str, RelationWord]
+    errors: Mapping[str, PlugInError]
+
+
+def _words_of(name: str, relation: Relation | None, supported: bool) -> RelationWord:
+    """The line of the table for a relation of another package; one that is refused here is given its words here."""
+    if relation is None:
+        return RelationWord(name, (name,), supported=False)
+    surfaces = (name, *relation.surfaces, *(OWN[name].surfaces if name in FREE else ()))
+    return RelationWord(name, surfaces, (), relation.verbs, relation.anchors, relation.framed, supported)
+
+
+def _phrases(words: RelationWord) -> dict[str, Kinds]:
+    table = _PhraseTable()
+    _add_relation(table, words)
+    return table.phrases
+
+
+def _meaning(phrase: str, kinds: Kinds) -> str | None:
+    """What a phrase means by the package's own tables; None where that is nothing, or a relation that is refused."""
+    if phrase in MEANINGS:
+        return "said for a relation"
+    for value in kinds.values():
+        if not isinstance(value, RelationWords):
+            return "a word of the grammar"
+        if value.name not in FREE:
+            return f"said for the relation {value.name!r}"
+    return None
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> tuple[Mapping[str, Kinds], Plugged]:
+    """All phrases, and what installed packages brought of them."""
+    table = _PhraseTable()
+    for add in (_add_nominals, _add_relations, _add_sides, _add_frames, _add_frame_words):
+        add(table)
+    phrases = table.phrases
+    found = judged(
+        installed(),
+        lambda relation: _phrases(_words_of(relation.name, relation, True)),
+        lambda phrase: _meaning(phrase, phrases.get(phrase, {})),
+    )
+    usable = ((each.relation, each.source) for each in found if each.error is None)
+    relations = {relation.name: (relation, source) for relation, source in usable if relation is not None}
+    words = {name: _words_of(name, relation, True) for name, (relation, _) in relations.items()}
+    for of_one in words.values():
+        phrases.update(_phrases(of_one))
+    errors: dict[str, PlugInError] = {}
+    for each in found:
+        if each.error is None:
+            continue
+        logging.getLogger(__name__).warning("%s", each.error)
+        errors[each.name] = each.error
+        if each.name and each.name not in OWN and each.name not in words:  # refused by name, and by this error
+            words[each.name] = _words_of(each.name, each.relation, False)
+            for phrase, kinds in _phrases(words[each.name]).items():
+                phrases.setdefault(phrase, kinds)
+    return phrases, Plugged(relations, words, errors)
+
+
+def plugged() -> Plugged:
+    """Relations of installed packages; loads them."""
+    return _vocabulary()[1]
+
+
 @lru_cache(maxsize=1)
 def longest_phrases() -> Mapping[str, int]:
     """The first word of phrases → number of words of the longest that begins with it."""
     longest: dict[str, int] = {}
-    for phrase in phrase_table()[0]:
+    for phrase in _vocabulary()[0]:
         first = phrase.split(" ", 1)[0]
         longest[first] = max(longest.get(first, 0), phrase.count(" ") + 1)
     return longest
@@ -276,7 +351,4 @@ def phrase_table() -> tuple[Mapping[str, Kinds], int]:
     Returns:
         Phrase → possible kinds with their values; length of the longest phrase in words.
     """
-    table = _Table()
-    for add in (_add_nominals, _add_relations, _add_sides, _add_frames, _add_frame_words):
-        add(table)
-    return table.phrases, max(phrase.count(" ") for phrase in table.phrases) + 1
+    return _vocabulary()[0], max(longest_phrases().values())

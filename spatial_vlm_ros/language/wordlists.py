@@ -44,22 +44,18 @@ NOUN_COLOURS = word_set("""
     rose peach lime olive plum cherry lemon mint salmon lavender cream mustard coral ivory charcoal chocolate
     cotton wool stone clay cloth
 """)  # fmt: skip
-"""Of those, the ones that are part of the name of the thing ("mustard bottle", "cherry jar")."""
+"""Of those, the ones that are part of the name of the object ("mustard bottle", "cherry jar")."""
 
 COMPOUNDS = (
-    "orange juice", "orange soda", "olive oil", "paper towel|towels|clip|clips|plane|bag|cup|plate|roll",
-    "tin opener",
+    "orange juice", "orange soda", "olive oil", "paper towel|towels|clip|clips|plane|bag|cup|plate|roll", "tin opener",
     "tin foil", "glass cleaner", "green tea", "black tea", "red|white wine", "black|red|green pepper", "brown sugar",
     "red bull", "hot sauce|dog|chocolate|glue", "gold fish", "ice cream", "sour cream", "cream cheese", "rubber duck",
-    "rubber band|bands", "light bulb|switch", "dry erase marker|markers", "plastic wrap", "white board",
-    "black board",
-    "soft drink|toy", "hard disk|drive|hat", "flat screwdriver|iron", "metal detector", "square ruler",
-    "master chef", "rubik's cube", "rubiks cube", "silver fish", "iron board", "open sign", "clear tape",
-    "stainless steel", "solid state drive", "dry ice", "short bread", "cold brew", "wet wipe|wipes",
-    "long grain rice",
-    "straight edge", "stop sign|watch", "can opener", "big mac", "mini fridge", "clean wipes",
-    "new york", "deep fryer",
-    "broad beans", "full cream", "empty space", "round table", "water colour|color", "orange peel",
+    "rubber band|bands", "light bulb|switch", "dry erase marker|markers", "plastic wrap", "white board", "black board",
+    "soft drink|toy", "hard disk|drive|hat", "flat screwdriver|iron", "metal detector", "square ruler", "master chef",
+    "rubik's cube", "rubiks cube", "silver fish", "iron board", "open sign", "clear tape", "stainless steel",
+    "solid state drive", "dry ice", "short bread", "cold brew", "wet wipe|wipes", "long grain rice", "straight edge",
+    "stop sign|watch", "can opener", "big mac", "mini fridge", "clean wipes", "new york", "deep fryer", "broad beans",
+    "full cream", "empty space", "round table", "water colour|color", "orange peel",
 )  # fmt: skip
 """Compounds whose first word would otherwise be taken for a describing word."""
 
@@ -102,13 +98,13 @@ LOANWORDS = word_set("""
 NOUNS_TOO = word_set("""
     robot well middle center centre
 """)
-"""Words of other tables that may name things."""
+"""Words of other tables that may name objects."""
 
 CONTAINERS = word_set("""
     box bin drawer bowl bag basket bucket cabinet cupboard crate jar tin pot pan sink fridge refrigerator oven
     container case backpack cart dishwasher microwave cup mug pocket toolbox chest hamper trash
 """)  # fmt: skip
-"""Things one takes other things out of."""
+"""Things one takes other objects out of."""
 
 SURFACES = word_set("""
     table desk tray shelf counter board plate mat bench sofa couch bed rug floor stove hob worktop workbench

@@ -59,9 +59,8 @@ def check(instruction: str) -> None:
     if not isinstance(instruction, str):
         raise InputError("instruction", type(instruction).__name__, "a string", "pass the words as one str")
     if len(instruction) > MAX_LENGTH:
-        raise InputError(
-            "instruction", f"{len(instruction)} characters", f"at most {MAX_LENGTH}", "say one command in one sentence"
-        )
+        got = f"{len(instruction)} characters"
+        raise InputError("instruction", got, f"at most {MAX_LENGTH}", "say one command in one sentence")
     for position, character in enumerate(instruction):
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
             raise InputError(
@@ -71,9 +70,8 @@ def check(instruction: str) -> None:
                 "remove control characters before passing the text on",
             )
     if not instruction.strip():
-        raise NotUnderstoodError(
-            instruction, (0, len(instruction)), "there are no words", 'say a command, for example "pick up the red cup"'
-        )
+        repair = 'say a command, for example "pick up the red cup"'
+        raise NotUnderstoodError(instruction, (0, len(instruction)), "there are no words", repair)
 
 
 def _fold(text: str) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from action_msgs.msg import GoalStatus, GoalStatusArray
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import qos_profile_action_status_default
 from unique_identifier_msgs.msg import UUID
@@ -36,7 +36,7 @@ Asked = Callable[[], bool]
 """Says whether the caller has withdrawn its request."""
 
 
-class Ended(NamedTuple):
+class GoalOutcome(NamedTuple):
     """How a goal ended.
 
     Args:
@@ -52,6 +52,30 @@ class Ended(NamedTuple):
     withdrawn: bool = False
 
 
+class Jobs:
+    """Runs functions of other threads on the executor's thread.
+
+    Args:
+        node: that the executor spins.
+        group: of callbacks that the functions belong to; None = the node's own.
+    """
+
+    def __init__(self, node: Node, group: CallbackGroup | None = None) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+        self._guard = node.create_guard_condition(self._run, group)
+
+    def put(self, job: Callable[[], Any]) -> None:
+        """Run a job soon; callable from any thread."""
+        self._jobs.put(job)
+        self._guard.trigger()
+
+    def _run(self) -> None:
+        for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
+            self._jobs.get()()
+        if not self._jobs.empty():
+            self._guard.trigger()
+
+
 class Bridge:
     """Runs functions of clients on the executor's thread; makes the clients, too, so that they share a callback group.
 
@@ -64,8 +88,7 @@ class Bridge:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.group = MutuallyExclusiveCallbackGroup()
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._guard = node.create_guard_condition(self._run, self.group)
+        self._jobs = Jobs(node, self.group)
 
     def ask(self, begin: Callable[[], Any]) -> Future[Any]:
         """The result of an rclpy future that `begin` returns; `begin` is run on the executor's thread."""
@@ -86,14 +109,7 @@ class Bridge:
                 answer.set_exception(error)
 
         self._jobs.put(job)
-        self._guard.trigger()
         return answer
-
-    def _run(self) -> None:
-        for _ in range(self._jobs.qsize()):
-            self._jobs.get()()
-        if not self._jobs.empty():
-            self._guard.trigger()
 
     def wait(self, answer: Future[Any], seconds: float, stop: Asked = lambda: False) -> bool:
         """Whether an answer is there within some seconds; earlier, and not, where `stop` says so.
@@ -231,7 +247,7 @@ class Action(Server):
         cancelled: Asked,
         twice: bool = False,
         feedback: Callable[[Any], None] | None = None,
-    ) -> Ended:
+    ) -> GoalOutcome:
         """Send a goal and wait for its end. Where the caller gives up, it is cancelled first, and its end awaited.
 
         Args:
@@ -252,16 +268,16 @@ class Action(Server):
         self.begin()
         handle = self._accepted(partial(self._client.send_goal_async, goal, feedback), patience, cancelled, twice)
         if not handle.accepted:
-            return Ended(accepted=False)
+            return GoalOutcome(accepted=False)
         result = self._result(handle, seconds, cancelled)
         if result.done():
-            return Ended(True, result.result().status, result.result().result, cancelled())
+            return GoalOutcome(True, result.result().status, result.result().result, cancelled())
         withdrawn = cancelled()
         gone = self.gone()
         if not gone:
             self._stop(handle, result)
         if result.done() and withdrawn:
-            return Ended(True, result.result().status, result.result().result, withdrawn=True)
+            return GoalOutcome(True, result.result().status, result.result().result, withdrawn=True)
         if gone:
             raise self.lost("it has gone while it worked")
         if not result.done():

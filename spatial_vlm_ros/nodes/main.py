@@ -7,6 +7,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -31,37 +32,7 @@ REPAIRS = {
 }
 
 
-def resolver(args: list[str] | None = None) -> int:
-    """Run the node `resolver`."""
-    return _run("resolver", "ResolverNode", args)
-
-
-def frame_player(args: list[str] | None = None) -> int:
-    """Run the node `frame_player`."""
-    return _run("frame_player", "FramePlayer", args)
-
-
-def bag_player(args: list[str] | None = None) -> int:
-    """Run the node `bag_player`."""
-    return _run("bag_player", "BagPlayer", args)
-
-
-def planner_gate(args: list[str] | None = None) -> int:
-    """Run the node `planner_gate`."""
-    return _run("planner_gate", "PlannerGate", args)
-
-
-def arm_planner(args: list[str] | None = None) -> int:
-    """Run the node `arm_planner`."""
-    return _run("arm_planner", "ArmPlanner", args)
-
-
-def sim_arm(args: list[str] | None = None) -> int:
-    """Run the node `sim_arm`."""
-    return _run("sim_arm", "SimArmNode", args)
-
-
-def _run(module: str, name: str, args: list[str] | None) -> int:
+def _run(module: str, name: str, args: list[str] | None = None) -> int:
     """Import, make and spin a node until it ends or is told to; 0 on a clean end."""
     try:
         import rclpy
@@ -80,7 +51,7 @@ def _run(module: str, name: str, args: list[str] | None) -> int:
     try:
         rclpy.init(args=args)
     except RuntimeError as error:  # rcl's words for arguments that it cannot read
-        print(f"{module}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"{module.rpartition('.')[2]}: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
     node = None
     try:
@@ -92,7 +63,7 @@ def _run(module: str, name: str, args: list[str] | None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (SpatialVlmError, ParameterException) as error:
-        print(f"{module}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"{module.rpartition('.')[2]}: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
     except (RuntimeError, NotInitializedException):  # what rclpy raises of a context that has been shut down, and
         if rclpy.ok() and not told.to_end:  # where the interrupt came while it converted a message
@@ -103,6 +74,14 @@ def _run(module: str, name: str, args: list[str] | None) -> int:
             node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+resolver = partial(_run, "perception.resolver", "ResolverNode")
+frame_player = partial(_run, "perception.frame_player", "FramePlayer")
+bag_player = partial(_run, "perception.bag_player", "BagPlayer")
+planner_gate = partial(_run, "arm.planner_gate", "PlannerGate")
+arm_planner = partial(_run, "arm.arm_planner", "ArmPlanner")
+sim_arm = partial(_run, "sim.sim_arm", "SimArmNode")
 
 
 class _Told:

@@ -18,9 +18,9 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from spatial_vlm_ros.errors import DependencyError, InputError
+from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.nodes.main import REPAIRS
-from spatial_vlm_ros.planning.surroundings import surroundings_of
-from spatial_vlm_ros.schema import resolution_json, surroundings_json
+from spatial_vlm_ros.output.json_schema import resolution_json, surroundings_json
 from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
 from spatial_vlm_ros.types import Candidate as CandidateData
 from spatial_vlm_ros.types import Place as PlaceData

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS parameters, declared from config.py: names, defaults, ranges and reasons live there."""
+"""ROS parameters, declared from `parameters/`: names, defaults, ranges and reasons live there."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from spatial_vlm_ros.config import NodeConfig, PlanningConfig, Settings, StreamConfig, planning_from, settings_from
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.parameters import NodeConfig, PlanningConfig, Settings, StreamConfig, planning_from, settings_from
 from spatial_vlm_ros.types import FrameOfReference
 
 # An anchor's own frame is asked for by words or requests alone.

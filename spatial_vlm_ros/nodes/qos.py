@@ -23,7 +23,7 @@ def images(reliability: str = "best_effort") -> QoSProfile:
 TRANSFORMS = _profile(100, True)
 STATIC_TRANSFORMS = _profile(100, True, latched=True)
 ANSWERS = _profile(10, True)
-PICTURES = _profile(1, True)
+IMAGES = _profile(1, True)
 INSTRUCTIONS = _profile(10, True)
 CLOCK = _profile(1, True)
 VERDICTS = _profile(1, True, latched=True)

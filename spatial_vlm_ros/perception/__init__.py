@@ -1,43 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in the picture: detections, the models that give them, and the one protocol they answer."""
+"""What is in the image: detections, the models that give them, and the one protocol they answer."""
 
 from __future__ import annotations
 
-import functools
-import importlib
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Mapping
 
-from spatial_vlm_ros.errors import InputError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.perception.backends import BLINDNESS, NO_OPTIONS, load_backend
 from spatial_vlm_ros.perception.grounder import Grounder
-
-BACKENDS: dict[str, str] = {
-    "compact": "spatial_vlm_ros.perception.backends.compact:load",
-    "florence-2": "spatial_vlm_ros.perception.backends.florence2:load",
-    "grounding-dino": "spatial_vlm_ros.perception.backends.grounding_dino:load",
-    "qwen-vl": "spatial_vlm_ros.perception.backends.qwen_vl:load",
-    "sam2": "spatial_vlm_ros.perception.backends.sam2:load",
-    "server": "spatial_vlm_ros.perception.backends.server:load",
-}
-"""Backend name → "module:function" that loads it; what the module needs is imported then and never before.
-
-Given detections are no entry here: they come with each frame (`Resolver.resolve(..., detections=...)`).
-"""
-
-PLUG_INS = "spatial_vlm_ros.grounders"
-"""Entry-point group of installed packages that bring a backend: name → a callable(**options) that gives a Grounder."""
-
-BLINDNESS = "blindness"
-"""Option of all backends: what to do, before a model starts, about one that does not look at pictures."""
 
 BLINDNESS_MODES = ("off", "warn", "refuse")
 
-_NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
-
-def load_grounder(name: str, options: Mapping[str, str] = _NO_OPTIONS) -> Grounder:
-    """Load a backend by name: one of BACKENDS, else an installed plug-in, else "module.path:attribute".
+def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounder:
+    """Load a backend by name: one of `backends.BACKENDS`, else an installed plug-in, else "module.path:attribute".
 
     The last form names code of the user's own. It is imported and run only because the user named it, so the name must
     come from where other settings come from, never from an instruction.
@@ -49,14 +25,11 @@ def load_grounder(name: str, options: Mapping[str, str] = _NO_OPTIONS) -> Ground
         name: of the backend.
         options: passed to the backend's loader as keywords, all of them texts.
 
-    Returns:
-        The loaded backend.
-
     Raises:
         UnknownNameError: no such backend; lists those that exist. Or another word for `blindness`.
         InputError: the backend does not take these options, or answers no questions and is to be checked.
         ModelError: the backend cannot be imported or loaded.
-        BlindnessError: its model does not look at pictures, or not rightly, and is to be refused.
+        BlindnessError: its model does not look at images, or not rightly, and is to be refused.
     """
     how = options.get(BLINDNESS, "off")
     if how not in BLINDNESS_MODES:
@@ -69,23 +42,6 @@ def load_grounder(name: str, options: Mapping[str, str] = _NO_OPTIONS) -> Ground
 
         check_blindness(name, grounder, options, how)
     return grounder
-
-
-def load_backend(name: str, options: Mapping[str, str] = _NO_OPTIONS) -> Any:
-    """What a backend's loader gives; see `load_grounder`, which also looks whether it is a grounder.
-
-    Raises:
-        UnknownNameError, InputError, ModelError: as `load_grounder`.
-    """
-    loader = _loader(name)
-    given = {option: value for option, value in options.items() if option != BLINDNESS}
-    _check_options(name, loader, given)
-    try:
-        return loader(**given)
-    except SpatialVlmError:
-        raise
-    except Exception as error:
-        raise ModelError(name, f"loading it failed: {_words(error)}", "see the backend's own documentation") from error
 
 
 def parse_options(text: str) -> dict[str, str]:
@@ -116,52 +72,3 @@ def parse_options(text: str) -> dict[str, str]:
             raise InputError("grounder options", f"{name!r} twice", "each name once", "remove one of them")
         options[name] = value
     return options
-
-
-def takes_option(name: str, option: str) -> bool:
-    """Whether a backend names an option; raises as load_grounder where there is no such backend."""
-    import inspect
-
-    try:
-        return option in inspect.signature(_loader(name)).parameters
-    except (TypeError, ValueError):  # no function, or one written in C that does not tell
-        return False
-
-
-def _loader(name: str) -> Callable[..., Any]:
-    """The function that loads a backend; imports the backend's module where it is no entry of BACKENDS."""
-    from importlib.metadata import entry_points
-
-    plug_ins = {plug_in.name: plug_in for plug_in in entry_points(group=PLUG_INS)} if name not in BACKENDS else {}
-    module, colon, attribute = BACKENDS.get(name, name).partition(":")
-    own = colon and all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")])
-    if name not in plug_ins and not own:
-        known = sorted({*BACKENDS, *plug_ins})
-        raise UnknownNameError("grounder", name, [*known, '"module.path:function" of your own'])
-    try:
-        if name in plug_ins:
-            return plug_ins[name].load()
-        target: Any = importlib.import_module(module)
-        return functools.reduce(getattr, attribute.split("."), target)
-    except Exception as error:
-        repair = "install what it needs into this environment, or put its folder on PYTHONPATH"
-        raise ModelError(name, f"it cannot be imported: {_words(error)}", repair) from error
-
-
-def _check_options(name: str, loader: Callable[..., Any], options: Mapping[str, str]) -> None:
-    import inspect
-
-    try:
-        signature = inspect.signature(loader)
-    except (TypeError, ValueError):  # no function, or one written in C that does not tell; calling it will show
-        return
-    try:
-        signature.bind(**options)
-    except TypeError as error:
-        given = " ".join(f"{option}={value}" for option, value in options.items()) or "none"
-        repair = f"correct the options ({error})"
-        raise InputError(f"options of grounder {name!r}", given, f"those of {signature}", repair) from error
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

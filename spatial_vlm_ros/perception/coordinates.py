@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways in which models write places in a picture, and their pixels.
+"""The ways in which models write places in an image, and their pixels.
 
 A convention is a fact about a model, stated by whoever loads it and tested by `perception.probing`; numbers alone
-never decide it. Pixels are continuous: a picture of width W spans 0..W, and (0, 0) is its top-left corner.
+never decide it. Pixels are continuous: an image of width W spans 0..W, and (0, 0) is its top-left corner.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Convention:
 
     Args:
         name: as messages call it.
-        unit: "pixel" of the picture as given; "resized": pixel of the picture as the model's processor resized it;
+        unit: "pixel" of the image as given; "resized": pixel of the image as the model's processor resized it;
             "fraction" of width and height; "thousand": thousandths of them; "percent" of them; "bin": number of one
             of `bins` equal strips.
         order: "xy": x first; "yx": y first.
@@ -81,21 +81,21 @@ def to_pixels(
     """Pixels of places as a model writes them.
 
     A bin stands for its middle, (n + 0.5) / bins of the side, as Florence-2's own processor has it. Values up to one
-    pixel, or one step of the unit where that is more, outside the picture are rounding and are clipped to it; a bin
+    pixel, or one step of the unit where that is more, outside the image are rounding and are clipped to it; a bin
     that does not exist never is.
 
     Args:
         values: (N, 2) points or (N, 4) boxes, float64, in the convention's unit and order.
         convention: of the values.
-        size: (width, height) of the picture, pixels.
+        size: (width, height) of the image, pixels.
         resized: (width, height) that the model's processor made of it, for the unit "resized".
 
     Returns:
-        (N, 2) x, y or (N, 4) x, y, x, y, float64, pixels of the picture as given, inside it.
+        (N, 2) x, y or (N, 4) x, y, x, y, float64, pixels of the image as given, inside it.
 
     Raises:
         ShapeError: not (N, 2) or (N, 4) numbers.
-        InputError: a value is not finite or lies outside the picture, a size is not positive, or `resized` is missing;
+        InputError: a value is not finite or lies outside the image, a size is not positive, or `resized` is missing;
             for values outside, the message names the conventions they would fit.
     """
     numbers = _numbers(values)
@@ -115,7 +115,7 @@ def fitting(values: Sequence[float], size: tuple[int, int], resized: tuple[int, 
 
     Args:
         values: (2,) point or (4,) box as written.
-        size: (width, height) of the picture, pixels.
+        size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor; None leaves the unit "resized" out.
 
     Returns:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one question asked of every model or detector: where are the things that these phrases name?"""
+"""The one question asked of every model or detector: where are the objects that these phrases name?"""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Grounding:
     """What a grounder found.
 
     Args:
-        detections: N things.
-        match: (P, N) float64, 0..1: probability that a thing is what a phrase's category names. Attributes,
+        detections: N objects.
+        match: (P, N) float64, 0..1: probability that an object is what a phrase's category names. Attributes,
             relations and orders are judged later, from measurements.
     """
 
@@ -28,17 +28,17 @@ class Grounding:
 
 
 class Grounder(Protocol):
-    """Finds things by name in a picture. Implementations live one in a file and are loaded by name."""
+    """Finds objects by name in an image. Implementations live one in a file and are loaded by name."""
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Find all things that the phrases name.
+        """Find all objects that the phrases name.
 
         Args:
             rgb: (H, W, 3) uint8.
             phrases: P phrases: the target's and all anchors'.
 
         Returns:
-            Detections with boxes inside the picture, and how well each fits each phrase.
+            Detections with boxes inside the image, and how well each fits each phrase.
 
         Raises:
             ModelError: the model failed; finding nothing is no failure.

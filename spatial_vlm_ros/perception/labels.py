@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does a detector's label name what a phrase names? Parts of labels, synonyms and hypernyms from a reviewed table.
 
-The most specific sense that has any referent wins: with a thing labelled "container" in view, "the container" is that
+The most specific sense that has any referent wins: with an object labelled "container" in view, "the container" is that
 one and not every cup and can; with a green mug and a purple cup in view there is no purple mug.
 """
 
@@ -22,72 +22,28 @@ a label that says less than the phrase; nothing."""
 _LESS_SPECIFIC_BESIDE_BETTER = 0.05  # what is left of a looser match once a more specific one is in view
 
 _SYNONYMS = (
-    "cup mug",
-    "can tin",
-    "box carton package packet",
-    "bottle flask",
-    "jar pot",
-    "jug pitcher carafe",
-    "marker felt-tip pen",
-    "cloth rag towel",
-    "sponge scrubber",
-    "flashlight torch",
-    "eraser rubber",
-    "sweet candy",
-    "cookie biscuit",
-    "chips crisps",
-    "couch sofa settee",
-    "television tv telly",
-    "phone cellphone smartphone mobile telephone",
-    "remote controller",
-    "laptop notebook computer",
-    "trash rubbish garbage",
-    "bin trashcan wastebasket dustbin",
-    "cupboard cabinet closet",
-    "tap faucet",
-    "stove cooker hob range",
-    "fridge refrigerator",
-    "pan skillet",
-    "plate dish",
-    "bowl dish",
-    "lid cap",
-    "spanner wrench",
-    "screwdriver driver",
-    "rabbit bunny",
-    "chick chicken",
-    "dog puppy",
-    "cat kitten",
-    "bear teddy",
-    "car automobile",
-    "bike bicycle",
-    "block brick cube",
-    "ball sphere",
-    "tablet pill",
-    "bag sack pouch",
-    "glasses spectacles",
-    "picture photo photograph",
-    "tissue wipe kleenex",
-    "aubergine eggplant",
-    "courgette zucchini",
-    "soda pop",
-    "canister tub",
-    "case etui",
-    "toy figure figurine",
-    "scissors shears",
-    "wineglass goblet",
-)
+    "cup mug", "can tin", "box carton package packet", "bottle flask", "jar pot", "jug pitcher carafe",
+    "marker felt-tip pen", "cloth rag towel", "sponge scrubber", "flashlight torch", "eraser rubber", "sweet candy",
+    "cookie biscuit", "chips crisps", "couch sofa settee", "television tv telly",
+    "phone cellphone smartphone mobile telephone", "remote controller", "laptop notebook computer",
+    "trash rubbish garbage", "bin trashcan wastebasket dustbin", "cupboard cabinet closet", "tap faucet",
+    "stove cooker hob range", "fridge refrigerator", "pan skillet", "plate dish", "bowl dish", "lid cap",
+    "spanner wrench", "screwdriver driver", "rabbit bunny", "chick chicken", "dog puppy", "cat kitten", "bear teddy",
+    "car automobile", "bike bicycle", "block brick cube", "ball sphere", "tablet pill", "bag sack pouch",
+    "glasses spectacles", "picture photo photograph", "tissue wipe kleenex", "aubergine eggplant", "courgette zucchini",
+    "soda pop", "canister tub", "case etui", "toy figure figurine", "scissors shears", "wineglass goblet",
+)  # fmt: skip
 _HYPERNYMS = {
-    "fruit": "apple banana orange pear lemon lime peach plum strawberry grape grapes mango kiwi cherry melon pineapple "
-    "apricot nectarine tangerine mandarin",
-    "vegetable": "carrot tomato potato onion pepper cucumber lettuce broccoli cabbage garlic eggplant "
-    "aubergine zucchini "
-    "courgette corn mushroom celery radish",
-    "food": "apple banana orange pear lemon lime peach plum strawberry bread cereal cookie cracker crackers chips soup "
-    "sandwich cheese egg meat sausage pizza cake donut candy chocolate spam tuna noodles rice pasta carrot tomato",
+    "fruit": "apple banana orange pear lemon lime peach plum strawberry grape grapes mango kiwi cherry melon "
+    "pineapple apricot nectarine tangerine mandarin",
+    "vegetable": "carrot tomato potato onion pepper cucumber lettuce broccoli cabbage garlic eggplant aubergine "
+    "zucchini courgette corn mushroom celery radish",
+    "food": "apple banana orange pear lemon lime peach plum strawberry bread cereal cookie cracker crackers chips "
+    "soup sandwich cheese egg meat sausage pizza cake donut candy chocolate spam tuna noodles rice pasta carrot "
+    "tomato",
     "drink": "water juice milk coffee tea cola coke soda beer wine lemonade",
-    "container": "cup mug can tin jar box bottle bowl carton canister tub bin basket bucket pot jug pitcher "
-    "case packet "
-    "glass vase tray crate bag flask carafe tupperware",
+    "container": "cup mug can tin jar box bottle bowl carton canister tub bin basket bucket pot jug pitcher case "
+    "packet glass vase tray crate bag flask carafe tupperware",
     "vessel": "cup mug bowl jar bottle jug pitcher pot vase glass carafe",
     "dish": "plate bowl saucer",
     "dishes": "plate bowl saucer cup mug",
@@ -137,28 +93,22 @@ _SYNONYM_SETS = tuple(frozenset(_singular(word) for word in group.split()) for g
 
 
 def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) -> npt.NDArray[np.float64]:
-    """How well each label fits the category of each phrase.
+    """How well each label fits the category of each phrase: (P, N) float64 in 0..1.
 
     Args:
         phrases: P phrases.
         detections: N detections; a word of the category may also stand among a detection's attributes.
-
-    Returns:
-        (P, N) float64 in 0..1.
     """
     match = np.zeros((len(phrases), len(detections)))
     for p, phrase in enumerate(phrases):
         for n, detection in enumerate(detections):
             match[p, n] = label_fit(phrase.category, detection.label, tuple(detection.attributes))
         best = match[p].max(initial=0.0)
-        looser = match[p] < _tier_floor(best)
+        # of the same specificity as the best one: naming outright, then by kind, then vaguely
+        tier = next((floor for floor in (SAME, PART, SYNONYM, HYPERNYM, LESS_SPECIFIC) if best >= floor), 0.0)
+        looser = match[p] < tier
         match[p, looser] *= _LESS_SPECIFIC_BESIDE_BETTER
     return match
-
-
-def _tier_floor(best: float) -> float:
-    """Least fit of the same specificity as the best one: naming outright, then by kind, then vaguely."""
-    return next((floor for floor in (SAME, PART, SYNONYM, HYPERNYM, LESS_SPECIFIC) if best >= floor), 0.0)
 
 
 @lru_cache(maxsize=4096)
@@ -168,7 +118,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     Args:
         category: noun of a phrase, compounds separated by spaces.
         label: as the detector gives it.
-        attributes: further words the detector gives of the same thing.
+        attributes: further words the detector gives of the same object.
     """
     said, seen = _words(category), _words(label)
     if not said or not seen:
@@ -183,7 +133,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         if not unknown:
             return SAME
         return LESS_SPECIFIC if not seen_modifiers else NONE
-    if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_things()):
+    if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_objects()):
         return PART
     if said_head in seen_modifiers and seen_head in _HOLDERS:
         return LESS_SPECIFIC
@@ -197,8 +147,8 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
 
 
 @lru_cache(maxsize=1)
-def _known_things() -> frozenset[str]:
-    """Nouns of the tables: "can" names a thing of its own, so a can opener is no can."""
+def _known_objects() -> frozenset[str]:
+    """Nouns of the tables: "can" names an object of its own, so a can opener is no can."""
     members = (word for words in _HYPERNYMS.values() for word in words.split())
     return frozenset(_singular(word) for word in members).union(*_SYNONYM_SETS)
 

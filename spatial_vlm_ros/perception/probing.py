@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds out how a model writes places: pictures with one shape at a known place, and what the model answers.
+"""Finds out how a model writes places: images with one shape at a known place, and what the model answers.
 
 Conventions differ by factors or by the order of x and y, so the numbers of a model that sees the shape fit one of them
-and no other. The pictures of `probing_pictures` are chosen so that this holds.
+and no other. The images of `probing_pictures` are chosen so that this holds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, to_pixels
-from spatial_vlm_ros.perception.probing_pictures import EXTENT, Box, Picture, Size, probe_pictures, read_numbers
+from spatial_vlm_ros.perception.probing_images import EXTENT, Box, ProbeImage, Size, probe_images, read_numbers
 from spatial_vlm_ros.types import Rgb
 
 Errors = Mapping[int, tuple[float, ...]]
@@ -28,7 +28,7 @@ Refer = Callable[[Rgb, str], Answer]
 LEAST_IOU = 0.4
 """From which overlap with the true box on a box is explained; a point is explained where it lies on the shape."""
 LEAST_SHARE = 0.75
-"""Of the pictures, that a convention must explain."""
+"""Of the images, that a convention must explain."""
 LEAST_EVIDENCE = 8.0
 """Natural logarithm of how much likelier the answers must be in one convention than in another that explains them."""
 SUSPICION = 3.0
@@ -54,7 +54,7 @@ class Trial:
     """One answer.
 
     Args:
-        size: (width, height) of the picture, pixels.
+        size: (width, height) of the image, pixels.
         resized: the same after the model's processor; None where it is not known.
         phrase: what was asked for.
         box_xyxy: where it is, pixels.
@@ -89,7 +89,7 @@ class Support:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ConventionVerdict:
     """What the answers say of a stated convention.
 
     Args:
@@ -120,35 +120,35 @@ def probe(
     convention: Convention,
     *,
     resize: Callable[[Size], Size] | None = None,
-    pictures: Sequence[Picture] | None = None,
-) -> Verdict:
+    images: Sequence[ProbeImage] | None = None,
+) -> ConventionVerdict:
     """Ask a model for shapes at known places and say whether its answers keep to a convention.
 
-    A convention counts when it explains LEAST_SHARE of the answers. Where several do, as pixels of a picture and of
-    its slightly resized copy, the likelihood of the errors decides, taken as normal with one spread for all pictures:
+    A convention counts when it explains LEAST_SHARE of the answers. Where several do, as pixels of an image and of
+    its slightly resized copy, the likelihood of the errors decides, taken as normal with one spread for all images:
     its logarithm must differ by LEAST_EVIDENCE.
 
     Args:
         refer: asks the model.
         convention: the one it is said to use.
-        resize: (width, height) of a picture → (width, height) that the model's processor makes of it; without it pixels
-            of the resized picture are not tried, and absolute pixels only as far as sizes from 97 to 1288 pixels tell.
-        pictures: to ask with; those of `probe_pictures` by default.
+        resize: (width, height) of an image → (width, height) that the model's processor makes of it; without it pixels
+            of the resized image are not tried, and absolute pixels only as far as sizes from 97 to 1288 pixels tell.
+        images: to ask with; those of `probe_pictures` by default.
 
     Returns:
         The verdict with its evidence.
 
     Raises:
-        InputError: fewer than eight pictures, the unit "resized" without `resize`, or an answer that is neither a text
+        InputError: fewer than eight images, the unit "resized" without `resize`, or an answer that is neither a text
             nor numbers.
     """
-    shown = tuple(probe_pictures() if pictures is None else pictures)
+    shown = tuple(probe_images() if images is None else images)
     if len(shown) < 8:
         raise InputError("pictures", str(len(shown)), "eight at least", "leave them out, or draw more")
     if convention.unit == "resized" and resize is None:
         repair = "pass the function that gives the size after the model's processor"
         raise InputError("resize", "none", f"one, for the convention {convention.name!r}", repair)
-    trials = tuple(_trial(picture, refer(picture.rgb, picture.phrase), resize) for picture in shown)
+    trials = tuple(_trial(image, refer(image.rgb, image.phrase), resize) for image in shown)
     tried, untested = _hypotheses(convention, trials)
     errors = {hypothesis: _errors(hypothesis, trials) for hypothesis in tried}
     ranked = sorted(tried, key=lambda one: (-len(errors[one]), _rms(errors[one]) or 0.0))
@@ -159,10 +159,12 @@ def probe(
         confirmed = convention in tried and _same(actual, convention, trials)
         outcome = "confirmed" if confirmed else "refuted"
         actual = convention if confirmed else actual
-    return Verdict(outcome, convention.name, actual, reason, support, tuple(one.name for one in untested), trials)
+    return ConventionVerdict(
+        outcome, convention.name, actual, reason, support, tuple(one.name for one in untested), trials
+    )
 
 
-def _trial(shown: Picture, answer: Answer, resize: Callable[[Size], Size] | None) -> Trial:
+def _trial(shown: ProbeImage, answer: Answer, resize: Callable[[Size], Size] | None) -> Trial:
     size = (shown.rgb.shape[1], shown.rgb.shape[0])
     if isinstance(answer, str):
         numbers, tokens = read_numbers(answer)
@@ -196,7 +198,7 @@ def _kind(convention: Convention) -> tuple[str, str, int]:
 
 
 def _errors(convention: Convention, trials: Sequence[Trial]) -> Errors:
-    """Errors of the answers that a convention explains, by number of the picture."""
+    """Errors of the answers that a convention explains, by number of the image."""
     errors = {}
     for k, trial in enumerate(trials):
         placed = _placed(convention, trial)
@@ -323,10 +325,7 @@ def _to_multiples(of: int) -> Callable[[Size], Size]:
 
 
 def _to_longest(side: int) -> Callable[[Size], Size]:
-    return lambda size: (
-        max(1, round(size[0] * side / max(size))),
-        max(1, round(size[1] * side / max(size))),
-    )
+    return lambda size: (max(1, round(size[0] * side / max(size))), max(1, round(size[1] * side / max(size))))
 
 
 def _to_square(side: int) -> Callable[[Size], Size]:

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounder
-from spatial_vlm_ros.perception.probing import Answer, Verdict, probe
+from spatial_vlm_ros.perception.probing import Answer, ConventionVerdict, probe
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Writer(Protocol):
             words: for example "the red rectangle".
 
         Returns:
-            The model's own words; (width, height) of the picture that it was given, pixels.
+            The model's own words; (width, height) of the image that it was given, pixels.
 
         Raises:
             ModelError: the model failed.
@@ -43,7 +43,7 @@ class Writer(Protocol):
 class ConventionError(ModelError):
     """A model writes places in another way than stated; `verdict` has the evidence."""
 
-    def __init__(self, model: str, verdict: Verdict) -> None:
+    def __init__(self, model: str, verdict: ConventionVerdict) -> None:
         self.verdict = verdict
         actual = verdict.actual.name if verdict.actual else "unknown"
         super().__init__(
@@ -53,14 +53,11 @@ class ConventionError(ModelError):
         )
 
 
-def probe_grounder(grounder: Grounder) -> Verdict:
+def probe_grounder(grounder: Grounder) -> ConventionVerdict:
     """Ask a backend for the shapes of `probing_pictures`.
 
     Args:
         grounder: a Writer's words are probed; of any other its best box for each shape, which has to be in pixels.
-
-    Returns:
-        The verdict.
 
     Raises:
         ModelError: the model failed.

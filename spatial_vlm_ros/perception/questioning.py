@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a loaded backend whether its model looks at pictures, before it starts. See docs/remedies_diagnostics.md."""
+"""Asks a loaded backend whether its model looks at images, before it starts. See docs/remedies_diagnostics.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, SpatialVlmError
-from spatial_vlm_ros.perception import BACKENDS, load_backend, takes_option
+from spatial_vlm_ros.perception.backends import BACKENDS, load_backend, takes_option
 from spatial_vlm_ros.perception.backends.loading import model_folder
 from spatial_vlm_ros.perception.verdict_cache import Known, key_of, remember, remembered
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class BlindnessError(ModelError):
-    """A model does not look at pictures, or not rightly; `verdict` tells in words."""
+    """A model does not look at images, or not rightly; `verdict` tells in words."""
 
     def __init__(self, model: str, verdict: str) -> None:
         self.verdict = verdict

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The other question that a model may be asked: which thing does the whole phrase mean? And which one it named.
+"""The other question that a model may be asked: which object does the whole phrase mean? And which one it named.
 
 Knows boxes and points of replies, and detections; what an answer counts for is in `spatial.second_opinion`.
 """
@@ -14,18 +14,18 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.perception.replies import Found
+from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection, Rgb
 
 MOST_FOUND = 1000
 """Boxes and points that an answer may have."""
-_DISTINCT = 0.1  # overlap by which the thing that is meant beats every other one: less lies between two
+_DISTINCT = 0.1  # overlap by which the object that is meant beats every other one: less lies between two
 
 
 class Referrer(Protocol):
     """Points at what a whole phrase means. A grounder that can do it has this method beside `ground`."""
 
-    def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """Find what a phrase with all its relations means.
 
         Args:
@@ -33,7 +33,7 @@ class Referrer(Protocol):
             words: for example "the chick behind the cup".
 
         Returns:
-            Boxes or points, pixels of `rgb`; empty where the model sees no such thing.
+            Boxes or points, pixels of `rgb`; empty where the model sees no such object.
 
         Raises:
             ModelError: the model failed, or its answer cannot be read.
@@ -60,21 +60,21 @@ def cannot_refer(name: str) -> InputError:
     )  # fmt: skip
 
 
-def named(found: Sequence[Found], detections: Sequence[Detection], overlap: float, model: str) -> int | None:
-    """The one thing that an answer names.
+def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap: float, model: str) -> int | None:
+    """The one object that an answer names.
 
-    A box names the thing whose box it overlaps (intersection over union) by `overlap` or more and by 0.1 more than any
-    other; a point the only thing whose mask, or box where it has none, it lies in. All that was found must name the
-    same thing.
+    A box names the object whose box it overlaps (intersection over union) by `overlap` or more and by 0.1 more than any
+    other; a point the only object whose mask, or box where it has none, it lies in. All that was found must name the
+    same object.
 
     Args:
         found: answer of a Referrer.
-        detections: N things of the same picture.
+        detections: N objects of the same image.
         overlap: least overlap, 0 to 1.
         model: name, for errors.
 
     Returns:
-        Its row among `detections`; None where nothing, several things or something between things is named.
+        Its row among `detections`; None where nothing, several objects or something between objects is named.
 
     Raises:
         ModelError: the answer is no answer of a Referrer.
@@ -91,7 +91,7 @@ def named(found: Sequence[Found], detections: Sequence[Detection], overlap: floa
 
 def _check(found: Any, model: str) -> None:
     repair = "mend the backend; its answer cannot be used"
-    if not isinstance(found, (tuple, list)) or not all(isinstance(one, Found) for one in found):
+    if not isinstance(found, (tuple, list)) or not all(isinstance(one, NamedObject) for one in found):
         raise ModelError(model, f"it referred with {type(found).__name__}, not with a tuple of Found", repair)
     if len(found) > MOST_FOUND:
         raise ModelError(model, f"it named {len(found)} things, more than {MOST_FOUND}", repair)
@@ -117,7 +117,7 @@ def _by_point(point: tuple[float, float], detections: Sequence[Detection]) -> in
 
 
 def _covers(detection: Detection, point: tuple[float, float]) -> bool:
-    """Whether a point, (0, 0) being the middle of the first pixel, lies on a thing."""
+    """Whether a point, (0, 0) being the middle of the first pixel, lies on an object."""
     x, y = point
     if detection.mask is None:
         x0, y0, x1, y1 = detection.box_xyxy

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.coordinates import Convention, fitting, looks_like_fractions, to_pixels
 from spatial_vlm_ros.perception.replies_json import read_spans
-from spatial_vlm_ros.perception.replies_scan import MOST_CHARACTERS, Piece, Place, Unreadable, final_part, scan
+from spatial_vlm_ros.perception.replies_scan import (
+    MOST_CHARACTERS,
+    ReplyPiece,
+    Unreadable,
+    WrittenPlace,
+    final_part,
+    scan,
+)
 from spatial_vlm_ros.perception.replies_tags import read_locations, read_tags, without_special
 
 LONGEST_LABEL = 80  # characters
@@ -25,13 +32,13 @@ _SPANS = ("list", "object", "tuple")
 
 
 @dataclass(frozen=True)
-class Found:
-    """One thing that a reply names.
+class NamedObject:
+    """One object that a reply names.
 
     Args:
         label: printable, LONGEST_LABEL characters at most; empty where the reply gives none.
-        box_xyxy: left, top, right, bottom, pixels of the picture; None where the reply gives a point only.
-        point_xy: x, y, pixels of the picture; None where the reply gives a box only.
+        box_xyxy: left, top, right, bottom, pixels of the image; None where the reply gives a point only.
+        point_xy: x, y, pixels of the image; None where the reply gives a box only.
         score: 0 to 1; None where the reply gives none.
     """
 
@@ -58,7 +65,7 @@ def parse_reply(
     size: tuple[int, int],
     resized: tuple[int, int] | None = None,
     most: int = 100,
-) -> tuple[Found, ...]:
+) -> tuple[NamedObject, ...]:
     """Read the places that a model's reply names.
 
     Known forms: JSON objects in a list, alone or one after the other, in prose or in a code fence; lists and tuples of
@@ -69,12 +76,12 @@ def parse_reply(
         text: the reply.
         model: its name, for messages.
         convention: in which the model writes places.
-        size: (width, height) of the picture, pixels.
+        size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
         most: places, at most.
 
     Returns:
-        Places in the order written, inside the picture, each once; none where the reply says that there are none.
+        Places in the order written, inside the image, each once; none where the reply says that there are none.
 
     Raises:
         ReplyError: the reply is cut off, of no known form, against the schema or out of bounds, names more than
@@ -103,7 +110,7 @@ def printable(text: str, longest: int) -> str:
     return clean if len(clean) <= longest else clean[: longest - 1].rstrip() + "…"
 
 
-def _places(text: str, convention: Convention) -> tuple[Place, ...]:
+def _places(text: str, convention: Convention) -> tuple[WrittenPlace, ...]:
     pieces = scan(text)
     families = {_family(piece) for piece in pieces}
     if len(families) > 1:
@@ -119,15 +126,15 @@ def _places(text: str, convention: Convention) -> tuple[Place, ...]:
     return read_spans(text, pieces)
 
 
-def _family(piece: Piece) -> str:
+def _family(piece: ReplyPiece) -> str:
     if piece.kind == "locations":
         return "locations"
     return "spans" if piece.kind in _SPANS else "tags"
 
 
 def _found(
-    places: tuple[Place, ...], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
-) -> Iterator[Found]:
+    places: tuple[WrittenPlace, ...], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
+) -> Iterator[NamedObject]:
     for place in places:
         box = None if place.box is None else _pixels(place.box, convention, size, resized)
         point = None if place.point is None else _pixels(place.point, convention, size, resized)
@@ -135,7 +142,7 @@ def _found(
             _check_corners(box, place, size, resized)
         if box is not None and point is not None and not _inside(point, box):
             raise Unreadable(f"a point {_shown(place.point)} lies outside its own box {_shown(place.box)}")
-        yield Found(
+        yield NamedObject(
             printable(without_special(place.label[:_MOST_OF_A_LABEL]), LONGEST_LABEL),
             None if box is None else (box[0], box[1], box[2], box[3]),
             None if point is None else (point[0], point[1]),
@@ -143,9 +150,9 @@ def _found(
         )
 
 
-def _each_once(places: Iterable[Found]) -> tuple[Found, ...]:
+def _each_once(places: Iterable[NamedObject]) -> tuple[NamedObject, ...]:
     """Places without those whose label, box and point have come before."""
-    first: dict[object, Found] = {}
+    first: dict[object, NamedObject] = {}
     for place in places:
         first.setdefault((place.label, place.box_xyxy, place.point_xy), place)
     return tuple(first.values())
@@ -168,17 +175,12 @@ def _pixels(
 
 
 def _check_corners(
-    box: tuple[float, ...], place: Place, size: tuple[int, int], resized: tuple[int, int] | None
+    box: tuple[float, ...], place: WrittenPlace, size: tuple[int, int], resized: tuple[int, int] | None
 ) -> None:
     if box[0] < box[2] and box[1] < box[3]:
         return
     fault = "has no area" if box[0] <= box[2] and box[1] <= box[3] else "has its corners in another order"
     raise Unreadable(f"the box {_shown(place.box)} {fault}{_hint(place.box or (), size, resized)}", _CHECK)
-
-
-def _inside(point: tuple[float, ...], box: tuple[float, ...]) -> bool:
-    """Whether a point lies in a box, or one pixel from it at most."""
-    return box[0] - 1 <= point[0] <= box[2] + 1 and box[1] - 1 <= point[1] <= box[3] + 1
 
 
 def _hint(values: tuple[float, ...], size: tuple[int, int], resized: tuple[int, int] | None) -> str:
@@ -188,3 +190,8 @@ def _hint(values: tuple[float, ...], size: tuple[int, int], resized: tuple[int, 
 
 def _shown(values: tuple[float, ...] | None) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values or ()) + ")"
+
+
+def _inside(point: tuple[float, ...], box: tuple[float, ...]) -> bool:
+    """Whether a point lies in a box, or one pixel from it at most."""
+    return box[0] - 1 <= point[0] <= box[2] + 1 and box[1] - 1 <= point[1] <= box[3] + 1

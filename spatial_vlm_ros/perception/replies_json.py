@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from spatial_vlm_ros.perception.replies_scan import DEEPEST, Piece, Place, Unreadable
+from spatial_vlm_ros.perception.replies_scan import DEEPEST, ReplyPiece, Unreadable, WrittenPlace
 
 BOX_KEYS = ("bbox_2d", "box_2d", "bbox", "box")
 POINT_KEYS = ("point_2d", "point")
@@ -25,15 +25,15 @@ SCORE_KEYS = ("score", "confidence")
 WRAPPERS = ("objects", "detections", "boxes", "points", "items", "results")
 """Keys under which a model that may only write objects puts its list."""
 
-LARGEST = 1e6  # no picture has so many pixels a side
+LARGEST = 1e6  # no image has so many pixels a side
 _LONGEST_NUMBER = 32  # characters
 _NUMERIC = re.compile(r"[\s\[\](),0-9.eE+-]*")
 _ROUND_TO_SQUARE = str.maketrans("()", "[]")
 _BETWEEN = " \t\r\n,;`*-"
 
 
-def read_spans(text: str, pieces: Iterable[Piece]) -> tuple[Place, ...]:
-    """What lists, objects and tuples of one reply say.
+def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[WrittenPlace, ...]:
+    """What lists, objects and tuples of one reply say: places in the order written; none where the list is empty.
 
     One list is the answer; objects or tuples without a list around them must follow each other directly. The same
     list twice (a draft and its fair copy) counts once.
@@ -42,15 +42,12 @@ def read_spans(text: str, pieces: Iterable[Piece]) -> tuple[Place, ...]:
         text: the reply.
         pieces: its parts of the kinds list, object and tuple, in order.
 
-    Returns:
-        Places in the order written; none where the list is empty.
-
     Raises:
         Unreadable: not JSON, not of the schema, several answers, or no answer.
     """
-    lists: list[tuple[Place, ...]] = []
-    singles: list[Place] = []
-    last: Piece | None = None
+    lists: list[tuple[WrittenPlace, ...]] = []
+    singles: list[WrittenPlace] = []
+    last: ReplyPiece | None = None
     for piece in pieces:
         places, is_list = _read(piece)
         if is_list:
@@ -88,7 +85,7 @@ def number(value: object, what: str = "a coordinate") -> float:
     """A finite number that may be a coordinate.
 
     Raises:
-        Unreadable: another type, not finite, or larger than any picture.
+        Unreadable: another type, not finite, or larger than any image.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unreadable(f"{what} is {_shown(value)}, not a number")
@@ -110,7 +107,7 @@ def numbers(value: object, count: int, what: str) -> tuple[float, ...]:
     return tuple(number(one, f"a value of {what}") for one in value)
 
 
-def _read(piece: Piece) -> tuple[tuple[Place, ...], bool]:
+def _read(piece: ReplyPiece) -> tuple[tuple[WrittenPlace, ...], bool]:
     """Places of one piece, and whether it is a list of them."""
     value = nested_numbers(piece.body) if piece.kind == "tuple" or is_numeric(piece.body) else _decoded(piece.body)
     if isinstance(value, dict):
@@ -123,7 +120,7 @@ def _read(piece: Piece) -> tuple[tuple[Place, ...], bool]:
     return _read_list(value), True
 
 
-def _read_list(value: list[Any]) -> tuple[Place, ...]:
+def _read_list(value: list[Any]) -> tuple[WrittenPlace, ...]:
     if all(isinstance(one, dict) for one in value):
         return tuple(_item(one) for one in value)
     if not all(isinstance(one, list) for one in value):
@@ -134,15 +131,15 @@ def _read_list(value: list[Any]) -> tuple[Place, ...]:
     return places
 
 
-def _bare(values: list[Any]) -> Place:
+def _bare(values: list[Any]) -> WrittenPlace:
     """A place of numbers alone: two make a point, four a box."""
     if len(values) not in (2, 4):
         raise Unreadable(f"a place has {len(values)} values, neither 2 nor 4")
     read = numbers(values, len(values), "a place")
-    return Place("", box=read) if len(read) == 4 else Place("", point=read)
+    return WrittenPlace("", box=read) if len(read) == 4 else WrittenPlace("", point=read)
 
 
-def _item(item: dict[str, Any]) -> Place:
+def _item(item: dict[str, Any]) -> WrittenPlace:
     box_key, point_key = _only(item, BOX_KEYS), _only(item, POINT_KEYS)
     if box_key is None and point_key is None:
         known = ", ".join((*BOX_KEYS, *POINT_KEYS))
@@ -152,7 +149,7 @@ def _item(item: dict[str, Any]) -> Place:
         raise Unreadable(f"a label is {_shown(next(x for x in labels if not isinstance(x, str)))}, not a text")
     if len(set(labels)) > 1:
         raise Unreadable("an object has several labels that differ")
-    return Place(
+    return WrittenPlace(
         labels[0] if labels else "",
         box=None if box_key is None else numbers(item[box_key], 4, box_key),
         point=None if point_key is None else numbers(item[point_key], 2, point_key),

@@ -26,7 +26,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class WrittenPlace:
     """One answer as the model wrote it, not converted.
 
     Args:
@@ -43,7 +43,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ReplyPiece:
     """A part of a reply.
 
     Args:
@@ -118,7 +118,7 @@ def final_part(text: str) -> str:
     return answer
 
 
-def scan(text: str) -> list[Piece]:
+def scan(text: str) -> list[ReplyPiece]:
     """All parts of a reply that can hold places; prose between them is left out.
 
     Args:
@@ -128,7 +128,7 @@ def scan(text: str) -> list[Piece]:
         Unreadable: a bracket or tag is never closed, brackets do not pair, they nest deeper than DEEPEST, or a tag of
             unknown form stands where places are.
     """
-    pieces: list[Piece] = []
+    pieces: list[ReplyPiece] = []
     at = 0
     while opening := _OPENING.search(text, at):
         start = opening.start()
@@ -139,7 +139,7 @@ def scan(text: str) -> list[Piece]:
     return pieces
 
 
-def _bracket(text: str, start: int) -> tuple[Piece | None, int]:
+def _bracket(text: str, start: int) -> tuple[ReplyPiece | None, int]:
     """From a square or curly bracket to the one that closes it; texts in double quotes are passed over."""
     stack: list[str] = []
     at = start
@@ -158,18 +158,18 @@ def _bracket(text: str, start: int) -> tuple[Piece | None, int]:
             raise Unreadable(f"the bracket {sign} at character {mark.start()} closes one of another kind")
         if not stack:
             body = text[start:at]
-            piece = Piece("list" if body[0] == "[" else "object", start, at, body)
+            piece = ReplyPiece("list" if body[0] == "[" else "object", start, at, body)
             return (None if _is_prose(body) else piece), at
     raise Unreadable(f"it was cut off: the bracket {text[start]} at character {start} is never closed")
 
 
-def _round(text: str, start: int) -> tuple[Piece | None, int]:
+def _round(text: str, start: int) -> tuple[ReplyPiece | None, int]:
     """A round bracket with numbers in it; others are prose."""
     whole = _ROUND.match(text, start)
     if whole is not None:
         parts = whole.group(1).split(",")
         tuple_like = len(parts) > 1 and any(_is_number_like(part) for part in parts)
-        return (Piece("tuple", start, whole.end(), whole.group()) if tuple_like else None), whole.end()
+        return (ReplyPiece("tuple", start, whole.end(), whole.group()) if tuple_like else None), whole.end()
     following = _IN_BRACKETS_OR_TAG.search(text, start + 1)
     stop = following.start() if following else len(text)
     if following and following.group() in "([{" and not text[start + 1 : stop].strip():
@@ -192,13 +192,13 @@ def _is_number_like(part: str) -> bool:
     return bool(_NUMBER_LIKE.fullmatch(part) and _A_NUMBER.search(part))
 
 
-def _tag(text: str, start: int) -> tuple[Piece | None, int]:
+def _tag(text: str, start: int) -> tuple[ReplyPiece | None, int]:
     """A tag or token of a known form; any other < is prose."""
     if text.startswith("<loc", start) and not text.startswith("<location", start):
         run = _LOCATIONS.match(text, start)
         if run is None:
             raise Unreadable(f"the location token at character {start} is cut off or of no known form")
-        return Piece("locations", start, run.end(), run.group()), run.end()
+        return ReplyPiece("locations", start, run.end(), run.group()), run.end()
     pair = _PAIR.match(text, start)
     if pair is not None:
         kind, closing = _PAIRS[pair.group()]
@@ -212,7 +212,7 @@ def _tag(text: str, start: int) -> tuple[Piece | None, int]:
     return None, start + 1
 
 
-def _point(text: str, opening: re.Match[str]) -> tuple[Piece | None, int]:
+def _point(text: str, opening: re.Match[str]) -> tuple[ReplyPiece | None, int]:
     attributes: list[tuple[str, str]] = []
     at = opening.end()
     while found := _ATTRIBUTE.match(text, at):
@@ -222,15 +222,15 @@ def _point(text: str, opening: re.Match[str]) -> tuple[Piece | None, int]:
     if end is None:
         raise Unreadable(f"the tag at character {opening.start()} is cut off or broken")
     if end.group(1):
-        return Piece("point", opening.start(), end.end(), "", tuple(attributes)), end.end()
+        return ReplyPiece("point", opening.start(), end.end(), "", tuple(attributes)), end.end()
     return _until("point", f"</{opening.group(1)}>", text, opening.start(), end.end(), tuple(attributes))
 
 
 def _until(
     kind: Kind, closing: str, text: str, start: int, inner: int, attributes: tuple[tuple[str, str], ...]
-) -> tuple[Piece, int]:
+) -> tuple[ReplyPiece, int]:
     stop = text.find(closing, inner)
     if stop < 0:
         raise Unreadable(f"it was cut off: the tag at character {start} is never closed by {closing}")
     end = stop + len(closing)
-    return Piece(kind, start, end, text[inner:stop], attributes), end
+    return ReplyPiece(kind, start, end, text[inner:stop], attributes), end

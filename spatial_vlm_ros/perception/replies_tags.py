@@ -6,7 +6,7 @@
     <points coords="1 1 073 160 2 173 600">mugs</points>   <point>[[x, y]]</point>
     mug<loc_1><loc_2><loc_3><loc_4>box<loc_5>…   <loc0001><loc0002><loc0003><loc0004> mug ; <loc…> box
 
-In this order: InternVL and Qwen-VL; Molmo; Molmo2 (picture, then number, x, y of each point) and Embodied-R1;
+In this order: InternVL and Qwen-VL; Molmo; Molmo2 (image, then number, x, y of each point) and Embodied-R1;
 Florence-2 (label before its boxes) and PaliGemma (label after its box).
 """
 
@@ -17,16 +17,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from spatial_vlm_ros.perception.replies_json import is_numeric, nested_numbers, number, numbers
-from spatial_vlm_ros.perception.replies_scan import Piece, Place, Unreadable
+from spatial_vlm_ros.perception.replies_scan import ReplyPiece, Unreadable, WrittenPlace
 
 _DECIMAL = re.compile(r"\s*(-?[0-9]{1,7}(?:\.[0-9]{1,16})?)\s*")
 _COORDINATE = re.compile(r"([xy])([0-9]*)")
 _LOCATION = re.compile(r"<loc_?([0-9]+)>")
 _SPECIAL = re.compile(r"<(?:/?s|pad|eos|bos|/?od|ground|obj)>|<\|[a-z_]{1,24}\|>")
-_FIRST_PICTURE = (0, 1)  # of the one that was shown, whichever number counting begins with
+_FIRST_IMAGE = (0, 1)  # of the one that was shown, whichever number counting begins with
 
 
-def read_tags(pieces: Iterable[Piece]) -> tuple[Place, ...]:
+def read_tags(pieces: Iterable[ReplyPiece]) -> tuple[WrittenPlace, ...]:
     """What the tags of one reply say.
 
     Args:
@@ -35,7 +35,7 @@ def read_tags(pieces: Iterable[Piece]) -> tuple[Place, ...]:
     Raises:
         Unreadable: not of the form of its tag, or labels without places.
     """
-    places: list[Place] = []
+    places: list[WrittenPlace] = []
     label, used = "", True
     for piece in pieces:
         if piece.kind == "label":
@@ -45,7 +45,7 @@ def read_tags(pieces: Iterable[Piece]) -> tuple[Place, ...]:
             continue
         used = True
         if piece.kind == "box":
-            places.extend(Place(label, box=box) for box in _boxes(piece.body))
+            places.extend(WrittenPlace(label, box=box) for box in _boxes(piece.body))
         else:
             places.extend(_points(piece, label))
     if not used:
@@ -53,7 +53,7 @@ def read_tags(pieces: Iterable[Piece]) -> tuple[Place, ...]:
     return tuple(places)
 
 
-def read_locations(text: str, pieces: Sequence[Piece]) -> tuple[Place, ...]:
+def read_locations(text: str, pieces: Sequence[ReplyPiece]) -> tuple[WrittenPlace, ...]:
     """What the location tokens of one reply say: four to a box.
 
     Args:
@@ -74,14 +74,14 @@ def read_locations(text: str, pieces: Sequence[Piece]) -> tuple[Place, ...]:
     stray = words[-1] if before else words[0]
     if stray.strip():
         raise Unreadable(f"words stand where no label belongs: {stray.strip()[:40]!r}")
-    places: list[Place] = []
+    places: list[WrittenPlace] = []
     for k, (label, piece) in enumerate(zip(labels, pieces, strict=True)):
         values = [float(token) for token in _LOCATION.findall(piece.body)]
         if len(values) % 4 or (not before and len(values) != 4):
             raise Unreadable(f"{len(values)} location tokens stand together, not four to a box")
         if not before:
             label = _closed(label, last=k + 1 == len(pieces))
-        places.extend(Place(label, box=tuple(values[i : i + 4])) for i in range(0, len(values), 4))
+        places.extend(WrittenPlace(label, box=tuple(values[i : i + 4])) for i in range(0, len(values), 4))
     return tuple(places)
 
 
@@ -120,7 +120,7 @@ def _lists(value: list[Any]) -> list[Any]:
     return value if value and all(isinstance(one, list) for one in value) else [value]
 
 
-def _points(piece: Piece, label: str) -> Iterator[Place]:
+def _points(piece: ReplyPiece, label: str) -> Iterator[WrittenPlace]:
     names = [name for name, _ in piece.attributes]
     if len(set(names)) != len(names):
         raise Unreadable("a point tag has the same attribute twice")
@@ -130,12 +130,12 @@ def _points(piece: Piece, label: str) -> Iterator[Place]:
         raise Unreadable("a point tag has coords and single coordinates")
     if "coords" not in given and not places:
         for one in _lists(_inside(piece.body, "a <point>")):
-            yield Place(label, point=numbers(one, 2, "a <point>"))
+            yield WrittenPlace(label, point=numbers(one, 2, "a <point>"))
         return
     name = given.get("alt") or piece.body or label
     pairs = _listed(given["coords"]) if "coords" in given else _paired(places)
     for point in pairs:
-        yield Place(name, point=point)
+        yield WrittenPlace(name, point=point)
 
 
 def _paired(places: dict[str, str]) -> Iterator[tuple[float, float]]:
@@ -154,7 +154,7 @@ def _listed(coords: str) -> Iterator[tuple[float, float]]:
     values = [_decimal(word) for word in coords.split()]
     if len(values) < 4 or (len(values) - 1) % 3:
         raise Unreadable(f"coords has {len(values)} values, not one and then three to a point")
-    if values[0] not in _FIRST_PICTURE:
+    if values[0] not in _FIRST_IMAGE:
         raise Unreadable(f"coords speaks of picture {values[0]:g}, and one was shown")
     if len(set(values[1::3])) != len(values[1::3]):
         raise Unreadable("coords numbers two points alike")

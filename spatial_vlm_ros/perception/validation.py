@@ -39,9 +39,8 @@ def check_detections(detections: Iterable[Detection], width: int, height: int) -
         raise InputError("detections", type(detections).__name__, "a list of Detection", "put it in a list") from error
     for detection in detections:
         if not isinstance(detection, Detection):
-            raise InputError(
-                "detections", type(detection).__name__, "Detection objects", "build Detection(...) of each"
-            )
+            repair = "build Detection(...) of each"
+            raise InputError("detections", type(detection).__name__, "Detection objects", repair)
     if len(detections) > MOST_DETECTIONS:
         raise InputError("detections", str(len(detections)), f"{MOST_DETECTIONS} at most", "raise the score threshold")
     _check_ids(detections)
@@ -60,11 +59,9 @@ def _check_ids(detections: tuple[Detection, ...]) -> None:
 def _fitted(detection: Detection, width: int, height: int) -> Detection:
     if detection.mask is not None and detection.mask.shape != (height, width):
         mask_height, mask_width = detection.mask.shape
-        raise ShapeError(
-            f"mask of detection {detection.id!r}",
-            expected=f"{width}x{height} pixels as the image",
-            received=f"{mask_width}x{mask_height} pixels",
-        )
+        what = f"mask of detection {detection.id!r}"
+        expected = f"{width}x{height} pixels as the image"
+        raise ShapeError(what, expected=expected, received=f"{mask_width}x{mask_height} pixels")
     x0, y0, x1, y1 = detection.box_xyxy
     clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
     if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
@@ -77,10 +74,7 @@ def _fitted(detection: Detection, width: int, height: int) -> Detection:
     if detection.mask is not None:
         window = detection.mask[int(clipped[1]) : int(clipped[3]) + 1, int(clipped[0]) : int(clipped[2]) + 1]
         if not window.any():
-            raise InputError(
-                f"mask of detection {detection.id!r}",
-                "no pixel inside its box",
-                "the mask of the thing in the box",
-                "check that mask and box belong together and to this picture",
-            )
+            got = "no pixel inside its box"
+            repair = "check that mask and box belong together and to this picture"
+            raise InputError(f"mask of detection {detection.id!r}", got, "the mask of the thing in the box", repair)
     return detection if clipped == detection.box_xyxy else replace(detection, box_xyxy=clipped)

@@ -38,7 +38,7 @@ SAMPLE = 4096
 """Bytes of each tensor."""
 
 _WEIGHTS, _SMALL = ".safetensors", (".json", ".txt", ".jinja", ".model")
-_APART = frozenset({"compact", "replication"})  # folders of vlm whose models answer no questions of a backend
+_APART = frozenset({"compact"})  # folder of vlm whose model answers no questions of a backend
 _LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
 _log = logging.getLogger(__name__)
 

@@ -20,13 +20,13 @@ from spatial_vlm_ros.perception.worker_wire import (
     Ask,
     Body,
     Failed,
-    Found,
     FromWorker,
     Load,
     Ready,
     Refer,
     Referred,
     WireError,
+    WorkerReply,
     ask,
     error_of,
     grounding_of,
@@ -150,13 +150,13 @@ class WorkerGrounder:
         header, body = ask(next(self._numbers), rgb, phrases)
         with self._own_turn():
             reply, data = self._answered(header, body)
-            if not isinstance(reply, Found):
+            if not isinstance(reply, WorkerReply):
                 raise WireError(f"it answered with {type(reply).__name__} what was asked for phrases")
             grounding = grounding_of(reply, data, rgb.shape[:2])
             self._failures = 0
             return grounding
 
-    def refer(self, rgb: Rgb, words: str) -> tuple[replies.Found, ...]:
+    def refer(self, rgb: Rgb, words: str) -> tuple[replies.NamedObject, ...]:
         """Ask the backend for a whole phrase; see Referrer.refer. It has timeout_s of its own, as `ground` has.
 
         Raises:
@@ -172,7 +172,7 @@ class WorkerGrounder:
             self._failures = 0
             return references
 
-    def _answered(self, header: Ask | Refer, body: Sequence[memoryview | bytes]) -> tuple[Found | Referred, Body]:
+    def _answered(self, header: Ask | Refer, body: Sequence[memoryview | bytes]) -> tuple[WorkerReply | Referred, Body]:
         """Post a request and wait for its answer, in one's own turn; a failure of the backend is raised."""
         process = self._started()
         if isinstance(header, Refer) and not self._refers:
@@ -191,7 +191,9 @@ class WorkerGrounder:
             self._end()
         raise error
 
-    def _reply(self, process: WorkerProcess, number: int, deadline: float) -> tuple[Found | Referred | Failed, Body]:
+    def _reply(
+        self, process: WorkerProcess, number: int, deadline: float
+    ) -> tuple[WorkerReply | Referred | Failed, Body]:
         """Wait for the answer to the request of this number."""
         reply, body = self._frame(process, deadline)
         if isinstance(reply, Ready) or reply.number != number:

@@ -69,7 +69,7 @@ class Refer(msgspec.Struct, tag=True, frozen=True):
     words: str
 
 
-class Thing(msgspec.Struct, frozen=True):
+class WireDetection(msgspec.Struct, frozen=True):
     """One detection; its mask, where it has one, is in the body."""
 
     id: str
@@ -81,13 +81,13 @@ class Thing(msgspec.Struct, frozen=True):
     front: tuple[float, float, float] | None = None
 
 
-class Found(msgspec.Struct, tag=True, frozen=True):
+class WorkerReply(msgspec.Struct, tag=True, frozen=True):
     """The answer to a request; its body is the match matrix (float64), then the masks, a bit for each pixel."""
 
     number: Count
     rows: Count
     columns: Count
-    things: tuple[Thing, ...]
+    objects: tuple[WireDetection, ...]
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -103,7 +103,7 @@ class Referred(msgspec.Struct, tag=True, frozen=True):
     """The answer to a request for a whole phrase; it has no body."""
 
     number: Count
-    things: tuple[Named, ...]
+    objects: tuple[Named, ...]
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
@@ -115,7 +115,7 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 
 ToWorker = Load | Ask | Refer
-FromWorker = Ready | Found | Referred | Failed
+FromWorker = Ready | WorkerReply | Referred | Failed
 
 
 class Channel:
@@ -273,7 +273,7 @@ def asked(header: Ask, body: Body) -> tuple[Rgb, tuple[NounPhrase, ...]]:
 # ------------------------------------------------------------------------------------------------ answers
 
 
-def found(number: int, grounding: Grounding, size: tuple[int, int]) -> tuple[Found, list[memoryview | bytes]]:
+def found(number: int, grounding: Grounding, size: tuple[int, int]) -> tuple[WorkerReply, list[memoryview | bytes]]:
     """Header and body of an answer on an image of `size` (height, width).
 
     Raises:
@@ -283,7 +283,7 @@ def found(number: int, grounding: Grounding, size: tuple[int, int]) -> tuple[Fou
     match = np.ascontiguousarray(grounding.match, np.float64)
     if match.ndim != 2:
         raise ShapeError("match", "(P, N)", str(match.shape))
-    things, masks = [], []
+    objects, masks = [], []
     for one in grounding.detections:
         if not isinstance(one, Detection):
             raise InputError("detections", type(one).__name__, "Detection objects", "build Detection(...) of each")
@@ -293,72 +293,70 @@ def found(number: int, grounding: Grounding, size: tuple[int, int]) -> tuple[Fou
             masks.append(np.packbits(one.mask).data)
         words = tuple(str(word) for word in one.attributes)
         masked = one.mask is not None
-        things.append(Thing(str(one.id), str(one.label), one.score, one.box_xyxy, words, masked, one.front))
+        objects.append(WireDetection(str(one.id), str(one.label), one.score, one.box_xyxy, words, masked, one.front))
     if match.nbytes + sum(len(mask) for mask in masks) > LONGEST_BODY:
         raise InputError("masks", f"{len(masks)} of them", f"{LONGEST_BODY} bytes at most", "raise the score threshold")
     rows, columns = match.shape
-    return Found(number, rows, columns, tuple(things)), [*([match.data] if match.size else []), *masks]
+    return WorkerReply(number, rows, columns, tuple(objects)), [*([match.data] if match.size else []), *masks]
 
 
-def grounding_of(header: Found, body: Body, size: tuple[int, int]) -> Grounding:
+def grounding_of(header: WorkerReply, body: Body, size: tuple[int, int]) -> Grounding:
     """The grounding that an answer on an image of `size` (height, width) holds.
 
     Raises:
         WireError: the body is not of the size that the header says, or a detection cannot be one.
     """
     numbers, pixels = header.rows * header.columns, size[0] * size[1]
-    step, masked = (pixels + 7) // 8, sum(thing.masked for thing in header.things)
+    step, masked = (pixels + 7) // 8, sum(obj.masked for obj in header.objects)
     if len(body) != numbers * 8 + masked * step:
         raise WireError(f"an answer of {len(body)} bytes for {numbers} numbers and {masked} masks")
     match: npt.NDArray[np.float64] = np.frombuffer(body[: numbers * 8], np.float64).copy()
     bits = np.frombuffer(body[numbers * 8 :], np.uint8)
     detections, at = [], 0
-    for thing in header.things:
+    for obj in header.objects:
         mask = None
-        if thing.masked:
+        if obj.masked:
             mask = np.unpackbits(bits[at : at + step], count=pixels).view(np.bool_).reshape(size)
             at += step
         try:
-            detections.append(
-                Detection(thing.id, thing.label, thing.score, thing.box, mask, thing.attributes, thing.front)
-            )
+            detections.append(Detection(obj.id, obj.label, obj.score, obj.box, mask, obj.attributes, obj.front))
         except InputError as error:
             raise WireError(f"a detection that cannot be one: {error}") from error
     return Grounding(tuple(detections), match.reshape(header.rows, header.columns))
 
 
-def referred(number: int, answer: Sequence[replies.Found]) -> Referred:
+def referred(number: int, answer: Sequence[replies.NamedObject]) -> Referred:
     """Header of an answer to a whole phrase.
 
     Raises:
         InputError: something is no Found, or there is too much of it.
     """
-    things = []
+    objects = []
     for one in answer:
-        if not isinstance(one, replies.Found):
+        if not isinstance(one, replies.NamedObject):
             raise InputError("what was found", type(one).__name__, "Found objects", "build Found(...) of each")
         box = None if one.box_xyxy is None else tuple(float(v) for v in one.box_xyxy)
         point = None if one.point_xy is None else tuple(float(v) for v in one.point_xy)
         score = None if one.score is None else float(one.score)
-        things.append(Named(str(one.label), box, point, score))  # type: ignore[arg-type]  # lengths are checked there
-    if len(things) > MOST_FOUND:
-        raise InputError("what was found", f"{len(things)} things", f"{MOST_FOUND} at most", "ask for one thing")
-    return Referred(number, tuple(things))
+        objects.append(Named(str(one.label), box, point, score))  # type: ignore[arg-type]  # lengths are checked there
+    if len(objects) > MOST_FOUND:
+        raise InputError("what was found", f"{len(objects)} things", f"{MOST_FOUND} at most", "ask for one thing")
+    return Referred(number, tuple(objects))
 
 
-def references_of(header: Referred, body: Body) -> tuple[replies.Found, ...]:
+def references_of(header: Referred, body: Body) -> tuple[replies.NamedObject, ...]:
     """What an answer to a whole phrase holds.
 
     Raises:
-        WireError: it has a body, too many things, or a number that is none.
+        WireError: it has a body, too many objects, or a number that is none.
     """
-    if len(body) or len(header.things) > MOST_FOUND:
-        raise WireError(f"an answer of {len(header.things)} references and {len(body)} bytes")
-    for thing in header.things:
-        numbers = (*(thing.box or ()), *(thing.point or ()), *(() if thing.score is None else (thing.score,)))
+    if len(body) or len(header.objects) > MOST_FOUND:
+        raise WireError(f"an answer of {len(header.objects)} references and {len(body)} bytes")
+    for obj in header.objects:
+        numbers = (*(obj.box or ()), *(obj.point or ()), *(() if obj.score is None else (obj.score,)))
         if not all(math.isfinite(number) for number in numbers):
-            raise WireError(f"a reference that cannot be one: {thing}")
-    return tuple(replies.Found(t.label, t.box, t.point, t.score) for t in header.things)
+            raise WireError(f"a reference that cannot be one: {obj}")
+    return tuple(replies.NamedObject(t.label, t.box, t.point, t.score) for t in header.objects)
 
 
 # ------------------------------------------------------------------------------------------------ failures

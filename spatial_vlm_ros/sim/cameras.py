@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cameras of the usual kind: rectified, 55° wide, principal point in the middle of the picture."""
+"""Cameras of the usual kind: rectified, 55° wide, principal point in the middle of the image."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from spatial_vlm_ros.sim.meshes import cone, ellipsoid, join, revolve, torus, turn
-from spatial_vlm_ros.sim.model import Colour, Model, Part, Solid
+from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model, PaintedSurface
 from spatial_vlm_ros.types import Vector3
 
 _YELLOW: Colour = (245, 205, 45)
@@ -37,15 +37,15 @@ def chick(rng: np.random.Generator, wears: str) -> Model:
     paint = (round(_YELLOW[0] * min(shade, 1.0)), round(_YELLOW[1] * shade), _YELLOW[2])
     bodies, solids = _feathers(paint), _solids(s)
     worn = _DRESSES[wears]()
-    parts = tuple(Part(p.mesh.scaled((s, s, s)), p.colour) for p in (*bodies, *worn))
+    parts = tuple(PaintedSurface(p.mesh.scaled((s, s, s)), p.colour) for p in (*bodies, *worn))
     if wears == "bonnet":
         at = np.array(_HEAD_AT) + _HAT_BACK @ (0.0, 0.0, _HAT_UP)
-        brim = Solid("cylinder", (0.033 * s, 0.0015 * s), (at[0] * s, 0.0, at[2] * s), _HAT_BACK)
-        solids = (*solids, brim, Solid("ball", (0.024 * s,), (at[0] * s, 0.0, at[2] * s)))
+        brim = CollisionPiece("cylinder", (0.033 * s, 0.0015 * s), (at[0] * s, 0.0, at[2] * s), _HAT_BACK)
+        solids = (*solids, brim, CollisionPiece("ball", (0.024 * s,), (at[0] * s, 0.0, at[2] * s)))
     return Model("chick", ("yellow", wears), parts, solids, 0.09 * s**3, (0.0, 0.0, 0.026 * s), friction=0.8)
 
 
-def _feathers(paint: Colour) -> tuple[Part, ...]:
+def _feathers(paint: Colour) -> tuple[PaintedSurface, ...]:
     """The bird itself."""
     belly = [(0.0, 0.0), (0.024, 0.0), (0.031, 0.006), (0.035, 0.016), (0.0355, 0.026), (0.032, 0.04), (0.024, 0.053)]
     body = revolve([*belly, (0.012, 0.062), (0.0, 0.064)]).scaled((1.1, 0.97, 1.0))
@@ -55,21 +55,21 @@ def _feathers(paint: Colour) -> tuple[Part, ...]:
     beak = cone(0.0075, 0.015).scaled((0.75, 1.0, 1.0)).moved(_on_head(0.0, -0.1, 0.97), turn("y", math.pi / 2))
     eyes = [ellipsoid((0.0034,) * 3, 12).moved(_on_head(side, 0.22, 0.97)) for side in (-0.62, 0.62)]
     plumage = (body, head, tail, *wings)
-    return *(Part(mesh, paint) for mesh in plumage), Part(beak, _BEAK), *(Part(eye, _EYE) for eye in eyes)
+    return (
+        *(PaintedSurface(mesh, paint) for mesh in plumage),
+        PaintedSurface(beak, _BEAK),
+        *(PaintedSurface(eye, _EYE) for eye in eyes),
+    )
 
 
 def _on_head(azimuth: float, elevation: float, part: float) -> Vector3:
     """A point at `part` of the head's radius, metres; angles in radians from straight ahead."""
     x, y, z = _HEAD_AT
     flat = part * _HEAD * math.cos(elevation)
-    return (
-        x + flat * math.cos(azimuth),
-        y + flat * math.sin(azimuth),
-        z + part * _HEAD * math.sin(elevation),
-    )
+    return (x + flat * math.cos(azimuth), y + flat * math.sin(azimuth), z + part * _HEAD * math.sin(elevation))
 
 
-def _ribbon() -> tuple[Part, ...]:
+def _ribbon() -> tuple[PaintedSurface, ...]:
     """A ring about the neck, a bow of two loops and a knot in front, two ends."""
     x, _, z = _HEAD_AT
     ring = torus(0.0245, 0.0034).scaled((1, 1, 1.6)).moved((x - 0.003, 0, z - 0.0155), turn("y", 0.2))
@@ -85,26 +85,28 @@ def _ribbon() -> tuple[Part, ...]:
         .moved((at[0] + 0.006, side * 0.01, at[2] - 0.019), turn("x", side * 0.5))
         for side in (-1, 1)
     ]
-    return (Part(join(ring, *loops, knot, *ends), _RIBBON),)
+    return (PaintedSurface(join(ring, *loops, knot, *ends), _RIBBON),)
 
 
-def _bonnet() -> tuple[Part, ...]:
+def _bonnet() -> tuple[PaintedSurface, ...]:
     """A dome over the crown, a brim, a band above the brim; pushed back, to leave the face free."""
     dome = [(0.0245 * math.cos(a), 0.0225 * math.sin(a)) for a in np.linspace(0, math.pi / 2, 9)]
     crown = revolve([(0, 0), *dome[:-1], (0, dome[-1][1])])
     brim = revolve([(0, 0), (0.034, -0.002), (0.0345, -0.0005), (0.02, 0.003), (0, 0.003)])
     band = revolve([(0, 0.0025), (0.0255, 0.0025), (0.0245, 0.0085), (0, 0.0085)])
     hat, around = (m.moved((0, 0, _HAT_UP)).moved(_HEAD_AT, _HAT_BACK) for m in (join(crown, brim), band))
-    return Part(hat, _BONNET), Part(around, _BAND)
+    return PaintedSurface(hat, _BONNET), PaintedSurface(around, _BAND)
 
 
-def _solids(s: float) -> tuple[Solid, ...]:
+def _solids(s: float) -> tuple[CollisionPiece, ...]:
     """Convex pieces of the bird, scaled by `s`."""
     angles = np.arange(16) * 2 * math.pi / 16
     rings = [(0.024, 0.0), (0.0355, 0.02), (0.032, 0.04), (0.014, 0.06)]
     belly = np.array([(1.1 * r * math.cos(a), 0.97 * r * math.sin(a), z) for r, z in rings for a in angles])
     x, y, z = _HEAD_AT
-    return Solid("hull", corners=belly * s), Solid("ball", (_HEAD * s,), (x * s, y, z * s))
+    return CollisionPiece("hull", corners=belly * s), CollisionPiece("ball", (_HEAD * s,), (x * s, y, z * s))
 
 
-_DRESSES: Mapping[str, Callable[[], tuple[Part, ...]]] = MappingProxyType({"ribbon": _ribbon, "bonnet": _bonnet})
+_DRESSES: Mapping[str, Callable[[], tuple[PaintedSurface, ...]]] = MappingProxyType(
+    {"ribbon": _ribbon, "bonnet": _bonnet}
+)

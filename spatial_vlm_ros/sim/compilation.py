@@ -12,8 +12,8 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.model import Colour, Model, Part, Solid
-from spatial_vlm_ros.sim.mujoco_ import load_mujoco
+from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model, PaintedSurface
+from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.scenery import Light, Pattern, Scenery
 from spatial_vlm_ros.sim.tabletop import as_bytes
 from spatial_vlm_ros.sim.truth import Placed
@@ -31,7 +31,7 @@ _MOTTLE = "mottle"
 
 
 @dataclass(frozen=True, eq=False)
-class Thing:
+class PlacedModel:
     """A model and where it is let go, base frame: its foot at `position` (metres), turned by `yaw` (radians).
 
     `placed` is the relation it is put in, or None.
@@ -44,19 +44,21 @@ class Thing:
     placed: Placed | None = None
 
 
-def compile_model(things: Sequence[Thing], scenery: Scenery, extend: Callable[[Any, Any], None] | None = None) -> Any:
-    """A MuJoCo model: one free body for each thing, named by its id; geoms that are seen are named "id/number".
+def compile_model(
+    objects: Sequence[PlacedModel], scenery: Scenery, extend: Callable[[Any, Any], None] | None = None
+) -> Any:
+    """A MuJoCo model: one free body for each object, named by its id; geoms that are seen are named "id/number".
 
     Args:
-        things: what lies on the table.
+        objects: what lies on the table.
         scenery: what stands around.
         extend: given the module and the specification before it is compiled, adds what else there is: an arm.
 
     Raises:
-        InputError: two things share an id.
+        InputError: two objects share an id.
         ModelError: MuJoCo is not installed.
     """
-    ids = [thing.id for thing in things]
+    ids = [obj.id for obj in objects]
     if len(set(ids)) != len(ids):
         raise InputError("ids of things", ", ".join(ids), "each id once", "number the things")
     mj = load_mujoco()
@@ -65,8 +67,8 @@ def compile_model(things: Sequence[Thing], scenery: Scenery, extend: Callable[[A
     _add_room(mj, spec, scenery)
     for light in scenery.lights:
         _add_light(mj, spec, light)
-    for thing in things:
-        _add_thing(mj, spec, thing)
+    for obj in objects:
+        _add_object(mj, spec, obj)
     if extend is not None:
         extend(mj, spec)
     model = spec.compile()
@@ -131,7 +133,7 @@ def _add_pattern(mj: Any, spec: Any, name: str, pattern: Pattern, metres: float)
 
 
 def _add_mottle(mj: Any, spec: Any) -> None:
-    """The faint pattern of printed, grown and wooden things."""
+    """The faint pattern of printed, grown and wooden objects."""
     rng = np.random.default_rng(0)
     grey = 1 - np.abs(0.05 * rng.standard_normal((6 * 32, 32)))
     texture = spec.add_texture(name=_MOTTLE, type=mj.mjtTexture.mjTEXTURE_CUBE, width=32, height=192, nchannel=3)
@@ -153,22 +155,22 @@ def _add_light(mj: Any, spec: Any, light: Light) -> None:
     )
 
 
-def _add_thing(mj: Any, spec: Any, thing: Thing) -> None:
-    model = thing.model
-    half = thing.yaw / 2
+def _add_object(mj: Any, spec: Any, obj: PlacedModel) -> None:
+    model = obj.model
+    half = obj.yaw / 2
     quaternion = [math.cos(half), 0.0, 0.0, math.sin(half)]
-    body = spec.worldbody.add_body(name=thing.id, pos=thing.position, quat=quaternion)
+    body = spec.worldbody.add_body(name=obj.id, pos=obj.position, quat=quaternion)
     body.add_freejoint()
     x, y, z = model.size
     body.mass, body.ipos, body.explicitinertial = model.mass, model.centre_of_mass, True
     body.inertia = model.mass / 12 * np.array([y * y + z * z, x * x + z * z, x * x + y * y])
     for number, part in enumerate(model.parts):
-        _add_part(mj, spec, body, f"{thing.id}/{number}", part)
+        _add_part(mj, spec, body, f"{obj.id}/{number}", part)
     for number, solid in enumerate(model.solids):
-        _add_solid(mj, spec, body, f"{thing.id}#{number}", solid, model)
+        _add_solid(mj, spec, body, f"{obj.id}#{number}", solid, model)
 
 
-def _add_part(mj: Any, spec: Any, body: Any, name: str, part: Part) -> None:
+def _add_part(mj: Any, spec: Any, body: Any, name: str, part: PaintedSurface) -> None:
     vertices, faces = part.mesh.vertices, part.mesh.faces
     mesh = spec.add_mesh(name=name, uservert=vertices.ravel(), userface=faces.ravel())
     mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are the body's
@@ -180,7 +182,7 @@ def _add_part(mj: Any, spec: Any, body: Any, name: str, part: Part) -> None:
     body.add_geom(name=name, material=name, group=SEEN, contype=0, conaffinity=0, mass=0.0, **shape)
 
 
-def _add_solid(mj: Any, spec: Any, body: Any, name: str, solid: Solid, model: Model) -> None:
+def _add_solid(mj: Any, spec: Any, body: Any, name: str, solid: CollisionPiece, model: Model) -> None:
     kinds = {"box": "BOX", "cylinder": "CYLINDER", "ball": "SPHERE", "ellipsoid": "ELLIPSOID", "capsule": "CAPSULE"}
     friction = [model.friction, _TORSION, model.rolling]
     grip = {"friction": friction, "condim": 6 if model.rolling else 4, "solref": [0.008, 1.0], "mass": 0.0}

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.physics import PhysicsWorld
 from spatial_vlm_ros.sim.scenery import Scenery, random_scenery
@@ -46,35 +46,39 @@ def demo_camera() -> Transform:
 
 
 def chicks_world(bonnet: Spot, ribbon: Spot, seed: int = 3) -> PhysicsWorld:
-    """The two chicks at two places beside the cup, with a few other things.
+    """The two chicks at two places beside the cup, with a few other objects.
 
     Args:
         bonnet: place of the chick with the bonnet.
         ribbon: place of the one with the ribbon.
         seed: of sizes, patterns and light.
     """
-    things, scenery, rng = story(bonnet, ribbon, seed)
+    objects, scenery, rng = story(bonnet, ribbon, seed)
     height = scenery.table_height + 0.002
     for id_, (kind, colour, spot, yaw) in _OTHERS.items():
         within = id_ == "orange"
         place = (*spot, height + (0.016 if within else 0.0))
-        things.append(Thing(id_, make(kind, rng, colour), place, yaw, Placed("in", ("bowl",)) if within else None))
-    return PhysicsWorld(things, scenery, demo_camera())
+        objects.append(
+            PlacedModel(id_, make(kind, rng, colour), place, yaw, Placed("in", ("bowl",)) if within else None)
+        )
+    return PhysicsWorld(objects, scenery, demo_camera())
 
 
 def story(
     bonnet: Spot = BEHIND, ribbon: Spot = IN_FRONT, seed: int = 3
-) -> tuple[list[Thing], Scenery, np.random.Generator]:
-    """The cup and the two chicks just above the table, the room, and the chance that is left for more things."""
+) -> tuple[list[PlacedModel], Scenery, np.random.Generator]:
+    """The cup and the two chicks just above the table, the room, and the chance that is left for more objects."""
     rng = np.random.default_rng(seed)
     scenery = random_scenery(rng)
     height = scenery.table_height + 0.002
-    things = [Thing("cup", make("cup", rng, "blue"), (*_CUP, height))]
+    objects = [PlacedModel("cup", make("cup", rng, "blue"), (*_CUP, height))]
     for id_, spot in (("bonnet", bonnet), ("ribbon", ribbon)):
         relation = "behind" if spot[0] > _CUP[0] else "in front of"
         towards = math.atan2(-spot[1], -spot[0]) + (0.35 if id_ == "bonnet" else -0.3)
-        things.append(Thing(id_, make(f"{id_} chick", rng), (*spot, height), towards, Placed(relation, ("cup",))))
-    return things, scenery, rng
+        objects.append(
+            PlacedModel(id_, make(f"{id_} chick", rng), (*spot, height), towards, Placed(relation, ("cup",)))
+        )
+    return objects, scenery, rng
 
 
 DEMO_WORLDS: Mapping[str, Callable[[], PhysicsWorld]] = MappingProxyType(

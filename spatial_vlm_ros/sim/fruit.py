@@ -8,10 +8,10 @@ import math
 import numpy as np
 
 from spatial_vlm_ros.sim.meshes import Array, revolve, sweep
-from spatial_vlm_ros.sim.model import Colour, Model, Part, Solid
+from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model, PaintedSurface
 
 _STEM: Colour = (90, 62, 38)
-_ROLLING = 0.0012  # rolling friction of things that are not quite round, metres
+_ROLLING = 0.0012  # rolling friction of objects that are not quite round, metres
 
 
 def apple(rng: np.random.Generator) -> Model:
@@ -26,8 +26,8 @@ def apple(rng: np.random.Generator) -> Model:
     dip = profile[-1][1]
     top = max(z for _, z in profile)
     stem = sweep(np.array([[0, 0, dip], [0.001, 0, dip + 0.006], [0.003, 0, top + 0.006]]), np.full(3, 0.0014))
-    parts = (Part(revolve(profile), paint, mottled=True), Part(stem, _STEM))
-    solid = Solid("ellipsoid", (r, r, top / 2), (0, 0, top / 2))
+    parts = (PaintedSurface(revolve(profile), paint, mottled=True), PaintedSurface(stem, _STEM))
+    solid = CollisionPiece("ellipsoid", (r, r, top / 2), (0, 0, top / 2))
     return _fruit("apple", colour, parts, (solid,), rng.uniform(0.13, 0.19), top / 2)
 
 
@@ -40,8 +40,8 @@ def orange(rng: np.random.Generator) -> Model:
     profile = [(x, z - low) for x, z in profile]
     top = profile[-1][1]
     navel = revolve([(0, top - 0.001), (0.004, top - 0.001), (0.003, top + 0.0008), (0, top + 0.0008)], 16)
-    parts = (Part(revolve(profile), (238, 130, 30), mottled=True), Part(navel, (110, 120, 50)))
-    solid = Solid("ellipsoid", (r, r, top / 2), (0, 0, top / 2))
+    parts = (PaintedSurface(revolve(profile), (238, 130, 30), mottled=True), PaintedSurface(navel, (110, 120, 50)))
+    solid = CollisionPiece("ellipsoid", (r, r, top / 2), (0, 0, top / 2))
     return _fruit("orange", "orange", parts, (solid,), rng.uniform(0.14, 0.2), top / 2)
 
 
@@ -53,10 +53,12 @@ def lemon(rng: np.random.Generator) -> Model:
     path = np.stack([half * t, np.zeros(21), np.full(21, r)], axis=1)
     body = sweep(path, np.maximum(radius, 0.0035), sides=28)
     solids = (
-        Solid("ellipsoid", (0.85 * half, r, r), (0, 0, r)),
-        *(Solid("ball", (0.006,), (x * (half - 0.006), 0.0, r)) for x in (-1, 1)),
+        CollisionPiece("ellipsoid", (0.85 * half, r, r), (0, 0, r)),
+        *(CollisionPiece("ball", (0.006,), (x * (half - 0.006), 0.0, r)) for x in (-1, 1)),
     )
-    return _fruit("lemon", "yellow", (Part(body, (238, 215, 60), mottled=True),), solids, rng.uniform(0.09, 0.12), r)
+    return _fruit(
+        "lemon", "yellow", (PaintedSurface(body, (238, 215, 60), mottled=True),), solids, rng.uniform(0.09, 0.12), r
+    )
 
 
 def pear(rng: np.random.Generator) -> Model:
@@ -65,11 +67,14 @@ def pear(rng: np.random.Generator) -> Model:
     outline = [(0, 0.03), (0.35, 0.0), (0.8, 0.08), (1.0, 0.28), (0.93, 0.45), (0.68, 0.62), (0.48, 0.76), (0.42, 0.88)]
     profile = [(x * r, z * height) for x, z in [*outline, (0.28, 0.97), (0.0, 1.0)]]
     tip = np.array([[0, 0, height - 0.002], [0.001, 0, height + 0.006], [0.004, 0, height + 0.013]])
-    parts = (Part(revolve(profile), (165, 185, 70), mottled=True), Part(sweep(tip, np.full(3, 0.0015)), _STEM))
+    parts = (
+        PaintedSurface(revolve(profile), (165, 185, 70), mottled=True),
+        PaintedSurface(sweep(tip, np.full(3, 0.0015)), _STEM),
+    )
     ring = np.arange(16) * 2 * math.pi / 16
     corners = np.array([(x * math.cos(a), x * math.sin(a), z) for x, z in profile[1:-1] for a in ring])
     lower, upper = corners[corners[:, 2] <= 0.63 * height], corners[corners[:, 2] >= 0.6 * height]
-    solids = (Solid("hull", corners=lower), Solid("hull", corners=upper))
+    solids = (CollisionPiece("hull", corners=lower), CollisionPiece("hull", corners=upper))
     return _fruit("pear", "green", parts, solids, rng.uniform(0.14, 0.18), 0.38 * height)
 
 
@@ -81,9 +86,9 @@ def banana(rng: np.random.Generator) -> Model:
     radii = r * (1 - 0.72 * np.abs(t) ** 4)
     tips = [sweep(_arc(bend, angle * e / 2, r), np.full(5, 0.32 * r), up=(0, 0, 1)) for e in _ends()]
     body = sweep(path, radii, up=(0, 0, 1), sides=18)
-    parts = (Part(body, (240, 208, 55), mottled=True), *(Part(tip, (80, 60, 35)) for tip in tips))
+    parts = (PaintedSurface(body, (240, 208, 55), mottled=True), *(PaintedSurface(tip, (80, 60, 35)) for tip in tips))
     pieces = [sweep(path[k : k + 5], radii[k : k + 5], up=(0, 0, 1), sides=14) for k in range(0, 26, 4)]
-    solids = tuple(Solid("hull", corners=piece.vertices) for piece in (*pieces, *tips))
+    solids = tuple(CollisionPiece("hull", corners=piece.vertices) for piece in (*pieces, *tips))
     return _fruit("banana", "yellow", parts, solids, rng.uniform(0.11, 0.15), r)
 
 
@@ -99,7 +104,12 @@ def _arc(bend: float, angles: Array, height: float) -> Array:
 
 
 def _fruit(
-    label: str, colour: str, parts: tuple[Part, ...], solids: tuple[Solid, ...], mass: float, height: float
+    label: str,
+    colour: str,
+    parts: tuple[PaintedSurface, ...],
+    solids: tuple[CollisionPiece, ...],
+    mass: float,
+    height: float,
 ) -> Model:
     centre = (0.0, 0.0, float(height))
     return Model(label, (colour,), parts, solids, float(mass), centre, rolling=_ROLLING, may_tip=True)

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Furniture of a doll's house, and things to set others on: all made of blocks. What has a front shows it to its +x."""
+"""Furniture of a doll's house, and objects to set others on: all made of blocks. A front faces +x."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from spatial_vlm_ros.sim.meshes import Mesh, block, join, revolve, turn
-from spatial_vlm_ros.sim.model import Colour, Holder, Model, Part, Solid, shaded
+from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Holder, Model, PaintedSurface, shaded
 from spatial_vlm_ros.types import Vector3
 
 Board = tuple[Vector3, Vector3]  # size and centre, metres
-FRONTED = frozenset({"chair", "car", "cabinet"})
-"""Labels of things whose front is known; chair and car have sides of their own, a cabinet is faced."""
 _RUBBER: Colour = (38, 38, 42)
 _GLASS: Colour = (150, 175, 190)
 _LAMP: Colour = (250, 240, 190)
@@ -21,8 +19,8 @@ _KNOB: Colour = (60, 56, 52)
 def crate(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     """A closed crate with a lath around its lid."""
     x, y, z = rng.uniform(0.1, 0.13), rng.uniform(0.1, 0.13), rng.uniform(0.07, 0.2)
-    lath = Part(_mesh([((x + 0.004, y + 0.004, 0.012), (0, 0, z - 0.006))]), shaded(paint, 0.75))
-    body = Part(_mesh([((x, y, z - 0.012), (0, 0, (z - 0.012) / 2))]), paint, mottled=True)
+    lath = PaintedSurface(_mesh([((x + 0.004, y + 0.004, 0.012), (0, 0, z - 0.006))]), shaded(paint, 0.75))
+    body = PaintedSurface(_mesh([((x, y, z - 0.012), (0, 0, (z - 0.012) / 2))]), paint, mottled=True)
     holder = Holder("on", z, (0.4 * x, 0.4 * y))
     return Model("crate", (colour,), (body, lath), _solids([((x, y, z), (0, 0, z / 2))]), 0.6, (0, 0, z / 2),
                  holder=holder)  # fmt: skip
@@ -33,12 +31,12 @@ def board(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     x, y, z = rng.uniform(0.4, 0.5), rng.uniform(0.27, 0.33), rng.uniform(0.015, 0.025)
     boards: list[Board] = [((x, y, z), (0, 0, z / 2))]
     holder = Holder("on", z, (0.5 * x, 0.5 * y))
-    return Model("board", (colour,), (Part(_mesh(boards), paint),), _solids(boards), 1.2, (0, 0, z / 2),
+    return Model("board", (colour,), (PaintedSurface(_mesh(boards), paint),), _solids(boards), 1.2, (0, 0, z / 2),
                  holder=holder)  # fmt: skip
 
 
 def stool(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
-    """A seat on four thin legs, high enough to hold things under it."""
+    """A seat on four thin legs, high enough to hold objects under it."""
     x, y, z, seat, leg = rng.uniform(0.2, 0.26), rng.uniform(0.2, 0.26), rng.uniform(0.15, 0.24), 0.014, 0.014
     legs: list[Board] = [
         ((leg, leg, z - seat), (sx * (x - 1.2 * leg) / 2, sy * (y - 1.2 * leg) / 2, (z - seat) / 2))
@@ -46,7 +44,7 @@ def stool(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
         for sy in (-1, 1)
     ]
     top: Board = ((x, y, seat), (0, 0, z - seat / 2))
-    parts = (Part(_mesh([top]), paint, mottled=True), Part(_mesh(legs), shaded(paint, 0.7)))
+    parts = (PaintedSurface(_mesh([top]), paint, mottled=True), PaintedSurface(_mesh(legs), shaded(paint, 0.7)))
     holder = Holder("on", z, (0.5 * x, 0.5 * y))
     return Model("stool", (colour,), parts, _solids([top, *legs]), 0.7, (0, 0, 0.7 * z), holder=holder)
 
@@ -56,7 +54,7 @@ def basket(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     x, y, z, wall = rng.uniform(0.17, 0.21), rng.uniform(0.15, 0.19), rng.uniform(0.085, 0.11), 0.006
     boards = _open_box(x, y, z, wall)
     holder = Holder("in", wall, (x / 2 - wall, y / 2 - wall))
-    return Model("basket", (colour,), (Part(_mesh(boards), paint),), _solids(boards), 0.5, (0, 0, 0.4 * z),
+    return Model("basket", (colour,), (PaintedSurface(_mesh(boards), paint),), _solids(boards), 0.5, (0, 0, 0.4 * z),
                  holder=holder)  # fmt: skip
 
 
@@ -67,7 +65,7 @@ def bookcase(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     boards: list[Board] = [((x, y, wall), (0, 0, h)) for h in levels]
     boards += [((x, wall, z), (0, s * (y - wall) / 2, z / 2)) for s in (-1, 1)]
     back: Board = ((wall, y, z), (-(x - wall) / 2, 0, z / 2))
-    parts = (Part(_mesh(boards), paint), Part(_mesh([back]), shaded(paint, 1.3)))
+    parts = (PaintedSurface(_mesh(boards), paint), PaintedSurface(_mesh([back]), shaded(paint, 1.3)))
     holder = Holder("in", wall, (x / 2 - 2 * wall, y / 2 - 2 * wall))
     return Model("bookcase", (colour,), parts, _solids([*boards, back]), 3.0, (0, 0, z / 2), holder=holder)
 
@@ -79,7 +77,7 @@ def cabinet(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     boards += [((x, wall, z), (0, s * (y - wall) / 2, z / 2)) for s in (-1, 1)]
     boards += [((wall, y, z), (-(x - wall) / 2, 0, z / 2))]
     holder = Holder("on", z, (0.4 * x, 0.4 * y))
-    return Model("cabinet", (colour,), (Part(_mesh(boards), paint, mottled=True),), _solids(boards), 4.0,
+    return Model("cabinet", (colour,), (PaintedSurface(_mesh(boards), paint, mottled=True),), _solids(boards), 4.0,
                  (0, 0, z / 2), holder=holder)  # fmt: skip
 
 
@@ -103,7 +101,7 @@ def drawers_of(carcass: Model, shade: float = 1.2) -> tuple[tuple[str, Model, fl
         front: Board = ((x - wall, y - 2 * wall - 2 * rim, high - 2 * rim), (wall / 2 + 0.004, 0, high / 2))
         knob = revolve([(0, 0), (0.011, 0), (0.011, 0.012), (0, 0.012)], 16)
         handle = knob.moved((front[1][0] + front[0][0] / 2, 0, high / 2), turn("y", np.pi / 2))
-        parts = (Part(_mesh([front]), paint), Part(handle, _KNOB))
+        parts = (PaintedSurface(_mesh([front]), paint), PaintedSurface(handle, _KNOB))
         made.append((name, Model(name, (), parts, _solids([front]), 0.5, (0, 0, high / 2)), wall + number * high))
     return tuple(made)
 
@@ -119,7 +117,7 @@ def chair(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     ]
     top: Board = ((x, y, thick), (0, 0, seat - thick / 2))
     back: Board = ((thick, y, z - seat), (-(x - thick) / 2, 0, (z + seat) / 2))
-    parts = (Part(_mesh([top, back]), paint), Part(_mesh(legs), shaded(paint, 0.6)))
+    parts = (PaintedSurface(_mesh([top, back]), paint), PaintedSurface(_mesh(legs), shaded(paint, 0.6)))
     return Model("chair", (colour,), parts, _solids([top, back, *legs]), 0.4, (-0.01, 0, seat))
 
 
@@ -135,8 +133,8 @@ def car(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     wheels = join(*(
         wheel.moved((sx * 0.3 * x, sy * (y / 2 - 0.006), r), turn("x", np.pi / 2)) for sx in (-1, 1) for sy in (-1, 1)
     ))  # fmt: skip
-    parts = (Part(_mesh([body, cabin]), paint), Part(_mesh([glass]), _GLASS), Part(_mesh(lamps), _LAMP),
-             Part(wheels, _RUBBER))  # fmt: skip
+    painted = ((_mesh([body, cabin]), paint), (_mesh([glass]), _GLASS), (_mesh(lamps), _LAMP), (wheels, _RUBBER))
+    parts = tuple(PaintedSurface(mesh, colouring) for mesh, colouring in painted)
     return Model("car", (colour,), parts, _solids([((x, y, z), (0, 0, z / 2))]), 0.2, (0, 0, 0.4 * z))
 
 
@@ -154,5 +152,5 @@ def _mesh(boards: list[Board]) -> Mesh:
     return join(*(block(size).moved(centre) for size, centre in boards))
 
 
-def _solids(boards: list[Board]) -> tuple[Solid, ...]:
-    return tuple(Solid("box", (s[0] / 2, s[1] / 2, s[2] / 2), centre) for s, centre in boards)
+def _solids(boards: list[Board]) -> tuple[CollisionPiece, ...]:
+    return tuple(CollisionPiece("box", (s[0] / 2, s[1] / 2, s[2] / 2), centre) for s, centre in boards)

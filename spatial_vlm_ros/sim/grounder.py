@@ -40,8 +40,8 @@ class DetectorErrors:
     """How a detector errs; by default not at all.
 
     Args:
-        misses: probability that a thing is not reported, 0 to 1.
-        swaps: probability that a thing gets the label of a similar kind (SIMILAR), 0 to 1.
+        misses: probability that an object is not reported, 0 to 1.
+        swaps: probability that an object gets the label of a similar kind (SIMILAR), 0 to 1.
         jitter: standard deviation of each side of a box, as part of the box's size, 0 to 0.5.
         masks: "exact", "none" (boxes only), "eroded" or "dilated".
         mask_px: pixels by which masks are eroded or dilated, 1 to 50.
@@ -71,7 +71,7 @@ class SimulatorGrounder:
     """Answers from a rendering, with the errors it is given. The same seed errs the same way each time.
 
     Args:
-        seen: what is in the picture.
+        seen: what is in the image.
         errors: how it errs; None = not at all.
         seed: of the errors, 0 or more.
     """
@@ -81,14 +81,14 @@ class SimulatorGrounder:
         self._detections = degraded(seen.detections, errors or DetectorErrors(), np.random.default_rng(seed))
 
     def detections(self) -> tuple[Detection, ...]:
-        """All that this detector reports of the picture, in the rendering's order."""
+        """All that this detector reports of the image, in the rendering's order."""
         return self._detections
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Match what was reported to the phrases; see Grounder.ground.
 
         Raises:
-            InputError: the picture has another size than the rendering.
+            InputError: the image has another size than the rendering.
         """
         if rgb.shape != self.rendering.frame.rgb.shape:
             expected = f"one of {self.rendering.frame.rgb.shape}"
@@ -104,7 +104,7 @@ def degraded(
     Args:
         detections: with masks.
         errors: how it errs.
-        rng: the only source of chance; draws as often whatever happens, so a thing errs apart from the others.
+        rng: the only source of chance; draws as often whatever happens, so an object errs apart from the others.
 
     Returns:
         Those not missed, in the same order. A box holds what is left of its mask.
@@ -174,11 +174,11 @@ def load(**options: str) -> SimulatorGrounder:
 
     Args:
         **options: words. `world` (a name of DEMO_WORLDS) or `seed` and `objects` of a random one (0, 9); `width` and
-            `height` of the picture (640, 480); `misses`, `swaps`, `jitter`, `masks`, `mask_px` as in DetectorErrors;
+            `height` of the image (640, 480); `misses`, `swaps`, `jitter`, `masks`, `mask_px` as in DetectorErrors;
             `error_seed` (0).
 
     Returns:
-        The grounder; its `rendering` is the picture it knows, with exact depth.
+        The grounder; its `rendering` is the image it knows, with exact depth.
 
     Raises:
         InputError: an option that does not exist, is no number where one is wanted, or is out of range.

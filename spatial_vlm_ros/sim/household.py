@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes, trays and shelves: things made of boards."""
+"""Boxes, trays and shelves: objects made of boards."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from spatial_vlm_ros.sim.meshes import Mesh, block, join
-from spatial_vlm_ros.sim.model import Colour, Holder, Model, Part, Solid, shaded
+from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Holder, Model, PaintedSurface, shaded
 from spatial_vlm_ros.types import Vector3
 
 Board = tuple[Vector3, Vector3]  # size and centre, metres
@@ -20,11 +20,11 @@ def box(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     stripe = block((x + 0.0006, y + 0.0006, 0.12 * z)).moved((0, 0, 0.84 * z))
     panel = block((0.55 * x, y + 0.0008, 0.42 * z)).moved((0, 0, 0.42 * z))
     parts = (
-        Part(_boards([((x, y, z), (0, 0, z / 2))]), paint, mottled=True),
-        Part(stripe, shaded(paint, 0.6)),
-        Part(panel, _PAPER),
+        PaintedSurface(_boards([((x, y, z), (0, 0, z / 2))]), paint, mottled=True),
+        PaintedSurface(stripe, shaded(paint, 0.6)),
+        PaintedSurface(panel, _PAPER),
     )
-    solid = Solid("box", (x / 2, y / 2, z / 2), (0, 0, z / 2))
+    solid = CollisionPiece("box", (x / 2, y / 2, z / 2), (0, 0, z / 2))
     mass = 400 * x * y * z
     holder = Holder("on", z, (0.4 * x, 0.4 * y))
     return Model("box", (colour,), parts, (solid,), mass, (0, 0, z / 2), holder=holder)
@@ -41,7 +41,7 @@ def tray(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
         ((board, y - 2 * board, rim), (-(x - board) / 2, 0, rim / 2)),
     ]
     holder = Holder("on", board, (x / 2 - 0.02, y / 2 - 0.02))
-    part = Part(_boards(boards), paint)
+    part = PaintedSurface(_boards(boards), paint)
     return Model("tray", (colour,), (part,), _solids(boards), 0.5, (0, 0, 0.004), holder=holder)
 
 
@@ -58,7 +58,7 @@ def shelf(rng: np.random.Generator) -> Model:
     ]
     shade = shaded(_WOOD, float(rng.uniform(0.8, 1.2)))
     holder = Holder("on", z, (x / 2 - 0.015, y / 2 - 0.02))
-    parts = (Part(_boards(boards[:-1]), shade), Part(_boards(boards[-1:]), shaded(shade, 1.35)))
+    parts = (PaintedSurface(_boards(boards[:-1]), shade), PaintedSurface(_boards(boards[-1:]), shaded(shade, 1.35)))
     return Model("shelf", ("brown", "wooden"), parts, _solids(boards), 1.2, (0.01, 0, z / 2), holder=holder)
 
 
@@ -66,5 +66,5 @@ def _boards(boards: list[Board]) -> Mesh:
     return join(*(block(size).moved(centre) for size, centre in boards))
 
 
-def _solids(boards: list[Board]) -> tuple[Solid, ...]:
-    return tuple(Solid("box", (s[0] / 2, s[1] / 2, s[2] / 2), centre) for s, centre in boards)
+def _solids(boards: list[Board]) -> tuple[CollisionPiece, ...]:
+    return tuple(CollisionPiece("box", (s[0] / 2, s[1] / 2, s[2] / 2), centre) for s, centre in boards)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalogue of kinds: name → a random thing of that kind."""
+"""The catalogue of kinds: name → a random object of that kind."""
 
 from __future__ import annotations
 
@@ -15,29 +15,13 @@ from spatial_vlm_ros.sim.model import Colour, Model
 from spatial_vlm_ros.sim.tabletop import COLOURS
 
 _PAINTED: Mapping[str, Callable[[np.random.Generator, str, Colour], Model]] = MappingProxyType(
-    {
-        "cup": vessels.cup,
-        "mug": vessels.mug,
-        "bowl": vessels.bowl,
-        "plate": vessels.plate,
-        "can": vessels.can,
-        "bottle": vessels.bottle,
-        "box": household.box,
-        "tray": household.tray,
-    }
-)
+    {make.__name__: make for make in (vessels.cup, vessels.mug, vessels.bowl, vessels.plate, vessels.can,
+                                     vessels.bottle, household.box, household.tray)}
+)  # fmt: skip
 _FURNITURE: Mapping[str, Callable[[np.random.Generator, str, Colour], Model]] = MappingProxyType(
-    {
-        "crate": furniture.crate,
-        "board": furniture.board,
-        "stool": furniture.stool,
-        "basket": furniture.basket,
-        "bookcase": furniture.bookcase,
-        "cabinet": furniture.cabinet,
-        "chair": furniture.chair,
-        "car": furniture.car,
-    }
-)
+    {make.__name__: make for make in (furniture.crate, furniture.board, furniture.stool, furniture.basket,
+                                     furniture.bookcase, furniture.cabinet, furniture.chair, furniture.car)}
+)  # fmt: skip
 _NATURAL: Mapping[str, Callable[[np.random.Generator], Model]] = MappingProxyType(
     {
         "ribbon chick": partial(chick.chick, wears="ribbon"),
@@ -58,7 +42,7 @@ FURNITURE: tuple[str, ...] = tuple(_FURNITURE)
 
 
 def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Model:
-    """A thing of a kind: its size, and its colour where none is given, are drawn.
+    """An object of a kind: its size, and its colour where none is given, are drawn.
 
     Args:
         kind: a name in KINDS or FURNITURE.

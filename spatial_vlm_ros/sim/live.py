@@ -16,7 +16,7 @@ from spatial_vlm_ros.sim.physics import PhysicsRendering
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.types import Depth, Detection, RgbdFrame
 
-_SHAPES = {640: 480, 1280: 720}  # width → height of the usual pictures; others are 4:3
+_SHAPES = {640: 480, 1280: 720}  # width → height of the usual images; others are 4:3
 
 
 def simulated_frames(
@@ -26,7 +26,7 @@ def simulated_frames(
 
     Args:
         world: a name in DEMO_WORLDS, or the seed of a random world.
-        width: of the picture, pixels.
+        width: of the image, pixels.
         detector: errors of the detector, as options of `grounder.load`.
         shots: number of frames, each with its own noise.
 

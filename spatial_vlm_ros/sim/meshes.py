@@ -58,15 +58,12 @@ def turn(axis: str, angle: float) -> Array:
 
 
 def revolve(profile: Profile, segments: int = 40) -> Mesh:
-    """Turned on a lathe.
+    """Turned on a lathe: a closed surface about the z axis.
 
     Args:
         profile: (radius, height) from the axis at the bottom, around the outside, to the axis again; a hollow thing's
             profile comes back down the inside. Radii of 0 only at both ends.
         segments: number of sides.
-
-    Returns:
-        A closed surface about the z axis.
     """
     rings = np.array(profile[1:-1], np.float64)
     angles = np.arange(segments) * 2 * math.pi / segments
@@ -104,7 +101,7 @@ def block(size: Vector3) -> Mesh:
 
 
 def sweep(path: Array, radii: Array, up: Vector3 = (0.0, 1.0, 0.0), flat: float = 1.0, sides: int = 14) -> Mesh:
-    """A round bar along a path.
+    """A round bar along a path: a closed surface with flat ends.
 
     Args:
         path: (N, 3) metres.
@@ -112,9 +109,6 @@ def sweep(path: Array, radii: Array, up: Vector3 = (0.0, 1.0, 0.0), flat: float 
         up: a direction that the path is never along; the bar's section is laid out from it.
         flat: section's extent along `up` as part of the other one.
         sides: of the section.
-
-    Returns:
-        A closed surface with flat ends.
     """
     ahead = np.gradient(path, axis=0)
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a kind of thing is made of: parts that are seen, convex solids that collide, mass and grip."""
+"""What a kind of object is made of: parts that are seen, convex solids that collide, mass and grip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class PaintedSurface:
     """One painted surface.
 
     Args:
@@ -33,7 +33,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Solid:
+class CollisionPiece:
     """One convex piece that collides, in the model's frame.
 
     Args:
@@ -53,7 +53,7 @@ class Solid:
 
 @dataclass(frozen=True)
 class Holder:
-    """Where a thing carries others.
+    """Where an object carries others.
 
     Args:
         relation: "on" or "in".
@@ -68,13 +68,13 @@ class Holder:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One thing, in its own frame: origin in the middle of its base, z up; metres, kilograms.
+    """One object, in its own frame: origin in the middle of its base, z up; metres, kilograms.
 
     Args:
         label: what it is called.
         attributes: further words that are true of it.
         parts: what is seen.
-        solids: what collides; hollow things are hollow here, too.
+        solids: what collides; hollow objects are hollow here, too.
         mass: of the whole.
         centre_of_mass: in its frame.
         friction: sliding friction coefficient.
@@ -88,8 +88,8 @@ class Model:
 
     label: str
     attributes: tuple[str, ...]
-    parts: tuple[Part, ...]
-    solids: tuple[Solid, ...]
+    parts: tuple[PaintedSurface, ...]
+    solids: tuple[CollisionPiece, ...]
     mass: float
     centre_of_mass: Vector3
     friction: float = 0.6
@@ -119,15 +119,15 @@ class Model:
         return float(np.linalg.norm(self.vertices[:, :2], axis=1).max())
 
 
-def hulls(pieces: Sequence[Array]) -> tuple[Solid, ...]:
+def hulls(pieces: Sequence[Array]) -> tuple[CollisionPiece, ...]:
     """Convex hulls of sets of corners (N, 3) as solids."""
-    return tuple(Solid("hull", corners=corners) for corners in pieces)
+    return tuple(CollisionPiece("hull", corners=corners) for corners in pieces)
 
 
 def scaled(model: Model, factor: float) -> Model:
-    """The same thing `factor` times as large, of the same stuff."""
+    """The same object `factor` times as large, of the same stuff."""
 
-    def larger(solid: Solid) -> Solid:
+    def larger(solid: CollisionPiece) -> CollisionPiece:
         x, y, z = solid.position
         corners = None if solid.corners is None else solid.corners * factor
         size = tuple(length * factor for length in solid.size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tabletop whose things have come to rest under gravity, and what a depth camera sees of it from anywhere."""
+"""A tabletop whose objects have come to rest under gravity, and what a depth camera sees of it from anywhere."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from types import MappingProxyType
 import numpy as np
 
 from spatial_vlm_ros.geometry.camera import project
-from spatial_vlm_ros.sim.compilation import TIME_STEP, Thing, compile_model
+from spatial_vlm_ros.sim.compilation import TIME_STEP, PlacedModel, compile_model
+from spatial_vlm_ros.sim.instances import Instances
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.mujoco_ import load_mujoco
-from spatial_vlm_ros.sim.owners import Owners
+from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.renderer import SceneRenderer
 from spatial_vlm_ros.sim.scenery import Scenery
 from spatial_vlm_ros.sim.tabletop import Rendering
@@ -21,7 +21,7 @@ from spatial_vlm_ros.sim.truth import TrueObject, outline_of, tight_box
 from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, Transform
 
 STILL_SPEED, STILL_TURN = 0.003, 0.06
-"""Slower than this (m/s, rad/s) a thing is at rest."""
+"""Slower than this (m/s, rad/s) an object is at rest."""
 _STILL_STEPS, _LONGEST = 40, 3.0  # steps at rest in a row that end settling; seconds after which it ends anyway
 
 
@@ -42,26 +42,26 @@ class PhysicsWorld:
     The base frame has z up; MuJoCo's world frame is the base frame.
 
     Args:
-        things: what is let go, in the order of their detections.
+        objects: what is let go, in the order of their detections.
         scenery: what stands around.
         base_T_camera: the camera pose that the world was laid out for; `render` uses it by default.
 
     Raises:
-        InputError: two things share an id.
+        InputError: two objects share an id.
         ModelError: MuJoCo is not installed.
     """
 
-    def __init__(self, things: Sequence[Thing], scenery: Scenery, base_T_camera: Transform) -> None:
+    def __init__(self, objects: Sequence[PlacedModel], scenery: Scenery, base_T_camera: Transform) -> None:
         self.scenery, self.base_T_camera = scenery, base_T_camera
-        self.things = {thing.id: thing for thing in things}
+        self.objects = {obj.id: obj for obj in objects}
         self._mj = load_mujoco()
-        self._model = compile_model(things, scenery)
+        self._model = compile_model(objects, scenery)
         self._data = self._mj.MjData(self._model)
         self._renderer: SceneRenderer | None = None
         self._settle()
-        self._bodies = {id_: self._model.body(id_).id for id_ in self.things}
-        self.truth: Mapping[str, TrueObject] = MappingProxyType({id_: self._true(id_) for id_ in self.things})
-        self._owners = Owners(self._model, self.things)
+        self._bodies = {id_: self._model.body(id_).id for id_ in self.objects}
+        self.truth: Mapping[str, TrueObject] = MappingProxyType({id_: self._true(id_) for id_ in self.objects})
+        self._owners = Instances(self._model, self.objects)
 
     def __enter__(self) -> PhysicsWorld:
         return self
@@ -114,14 +114,14 @@ class PhysicsWorld:
         return Transform(self.base_T_camera.parent, id_, matrix)
 
     def _true(self, id_: str) -> TrueObject:
-        thing, pose = self.things[id_], self._pose(id_)
-        points = pose.apply(thing.model.vertices)
+        obj, pose = self.objects[id_], self._pose(id_)
+        points = pose.apply(obj.model.vertices)
         outline = outline_of(points)
         centre, axes, size = tight_box(points, outline)
-        label, attributes = thing.model.label, thing.model.attributes
-        return TrueObject(id_, label, attributes, pose, centre, axes, size, outline, thing.placed)
+        label, attributes = obj.model.label, obj.model.attributes
+        return TrueObject(id_, label, attributes, pose, centre, axes, size, outline, obj.placed)
 
-    # -------------------------------------------------------------------------------------------- pictures
+    # -------------------------------------------------------------------------------------------- images
 
     def render(
         self, camera: PinholeCamera, base_T_camera: Transform | None = None, stamp_ns: int = 0
@@ -143,24 +143,24 @@ class PhysicsWorld:
         pose = self.base_T_camera if base_T_camera is None else base_T_camera
         if self._renderer is None:
             self._renderer = SceneRenderer(self._model, self._data)
-        picture = self._renderer.draw(camera, pose)
-        masks = self._owners.masks(picture.geom)
-        count = self._owners.counted(picture.geom)
-        depth = np.where(picture.depth <= self.scenery.max_range, picture.depth, np.float32(np.nan))
+        image = self._renderer.draw(camera, pose)
+        masks = self._owners.masks(image.geom)
+        count = self._owners.counted(image.geom)
+        depth = np.where(image.depth <= self.scenery.max_range, image.depth, np.float32(np.nan))
         return PhysicsRendering(
-            RgbdFrame(picture.rgb, depth, camera, stamp_ns, pose.child, pose),
+            RgbdFrame(image.rgb, depth, camera, stamp_ns, pose.child, pose),
             self._owners.detections(masks),
             MappingProxyType(masks),
             MappingProxyType(self._visible_fractions(self._renderer, camera, pose, count)),
-            self._owners.shiny(picture.geom),
+            self._owners.shiny(image.geom),
         )
 
     def _visible_fractions(
         self, renderer: SceneRenderer, camera: PinholeCamera, pose: Transform, count: Mapping[str, int]
     ) -> dict[str, float]:
-        """Visible pixels as part of those each thing would have without the others.
+        """Visible pixels as part of those each object would have without the others.
 
-        Things whose windows in the picture lie apart are drawn together, so that few pictures are enough.
+        Objects whose windows in the image lie apart are drawn together, so that few images are enough.
         """
         whole: dict[str, int] = {}
         for group in _apart({id_: self._window(id_, camera, pose) for id_ in count}):
@@ -170,7 +170,7 @@ class PhysicsWorld:
         return {id_: min(n / max(whole[id_], 1), 1.0) for id_, n in count.items()}
 
     def _window(self, id_: str, camera: PinholeCamera, pose: Transform) -> Array:
-        """(4,) left, top, right, bottom that its picture lies in; endless where a corner is behind the camera."""
+        """(4,) left, top, right, bottom that its image lies in; endless where a corner is behind the camera."""
         pixels = project(camera, pose.inverse().apply(self.truth[id_].corners()))
         if not np.isfinite(pixels).all():
             return np.array([-np.inf, -np.inf, np.inf, np.inf])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where to let things go: beside, before, behind, on and in others as a camera sees it, or anywhere that is free."""
+"""Where to let objects go: beside, before, behind, on and in others as a camera sees it, or anywhere that is free."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.model import Holder, Model
 from spatial_vlm_ros.sim.scenery import Scenery
 from spatial_vlm_ros.sim.truth import Placed
 from spatial_vlm_ros.types import Transform
 
-_LIFT = 0.002  # metres above what carries it that a thing is let go
+_LIFT = 0.002  # metres above what carries it that an object is let go
 _GAP = 0.008  # least distance between the circles around two outlines, metres
-_TRIES = 40  # places tried for one thing
-_BORDER = 40  # pixels of a VGA picture that a thing's middle keeps from its border
+_TRIES = 40  # places tried for one object
+_BORDER = 40  # pixels of a VGA image that an object's middle keeps from its border
 _BESIDE: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"left of": (0.0, -1.0), "right of": (0.0, 1.0), "behind": (1.0, 0.0), "in front of": (-1.0, 0.0)}
 )
@@ -29,7 +29,7 @@ _BESIDE: Mapping[str, tuple[float, float]] = MappingProxyType(
 
 
 class Placer:
-    """Finds places for things one after another; none touches another except what carries it.
+    """Finds places for objects one after another; none touches another except what carries it.
 
     Args:
         rng: the only source of chance.
@@ -40,22 +40,22 @@ class Placer:
     def __init__(self, rng: np.random.Generator, scenery: Scenery, base_T_camera: Transform) -> None:
         self._rng, self.scenery, self.base_T_camera = rng, scenery, base_T_camera
         self._eye = base_T_camera.translation
-        self.things: list[Thing] = []
+        self.objects: list[PlacedModel] = []
 
     def place(self, id_: str, model: Model, related: bool) -> bool:
-        """Put one more thing, in a relation to one that is there (or, where that fails, anywhere).
+        """Put one more object, in a relation to one that is there (or, where that fails, anywhere).
 
         Returns:
             Whether there was room.
         """
-        anchors = [self.things[int(n)] for n in self._rng.permutation(len(self.things))] if related else []
+        anchors = [self.objects[int(n)] for n in self._rng.permutation(len(self.objects))] if related else []
         for anchor in anchors[:4]:
             for relation in self._relations(model, anchor):
                 if self._put(id_, model, relation, anchor):
                     return True
         return self._put_anywhere(id_, model)
 
-    def _relations(self, model: Model, anchor: Thing) -> list[str]:
+    def _relations(self, model: Model, anchor: PlacedModel) -> list[str]:
         """Relations to try to this anchor, in a random order, carrying first where it can."""
         if anchor.placed is not None and anchor.placed.relation in ("on", "in"):
             return []
@@ -64,11 +64,11 @@ class Placer:
         carries = holder is not None and _fits(model, holder) and not self._carrying(anchor)
         return [holder.relation, *beside] if holder is not None and carries else beside
 
-    def _carrying(self, anchor: Thing) -> bool:
+    def _carrying(self, anchor: PlacedModel) -> bool:
         return any(t.placed and t.placed.relation in ("on", "in") and anchor.id in t.placed.anchor_ids
-                   for t in self.things)  # fmt: skip
+                   for t in self.objects)  # fmt: skip
 
-    def _put(self, id_: str, model: Model, relation: str, anchor: Thing) -> bool:
+    def _put(self, id_: str, model: Model, relation: str, anchor: PlacedModel) -> bool:
         """Try some places that have this relation."""
         for _ in range(_TRIES // 4):
             if relation in ("on", "in"):
@@ -91,7 +91,7 @@ class Placer:
                 return True
         return False
 
-    def _beside(self, model: Model, relation: str, anchor: Thing) -> Array:
+    def _beside(self, model: Model, relation: str, anchor: PlacedModel) -> Array:
         """(2,) a place beside the anchor."""
         at = np.array(anchor.position[:2])
         ahead = (at - self._eye[:2]) / np.linalg.norm(at - self._eye[:2])
@@ -106,7 +106,7 @@ class Placer:
         far, off = reach + self._rng.uniform(0.015, 0.1), self._rng.uniform(-0.03, 0.03)
         return np.asarray(at + far * (along * ahead + aside * right) + off * (aside * ahead + along * right))
 
-    def _carried(self, model: Model, anchor: Thing) -> tuple[Array, float]:
+    def _carried(self, model: Model, anchor: PlacedModel) -> tuple[Array, float]:
         """(2,) a place on or in the anchor, and the height of what carries there, metres."""
         holder = anchor.model.holder or Holder("on", anchor.model.size[2], (0.0, 0.0))
         height = self.scenery.table_height + holder.height + (0.006 if holder.relation == "in" else 0.0)
@@ -120,7 +120,7 @@ class Placer:
         (x, y), (w, d) = self.scenery.table_centre, self.scenery.table_size
         if not (abs(place[0] - x) < w / 2 - reach - 0.03 and abs(place[1] - y) < d / 2 - reach - 0.03):
             return False
-        apart = all(math.dist(place, t.position[:2]) > reach + t.model.reach + _GAP for t in self.things)
+        apart = all(math.dist(place, t.position[:2]) > reach + t.model.reach + _GAP for t in self.objects)
         return apart and self._in_view(place, self.scenery.table_height)
 
     def _in_view(self, place: Array, height: float) -> bool:
@@ -130,7 +130,7 @@ class Placer:
 
     def _add(self, id_: str, model: Model, place: Array, height: float, placed: Placed | None) -> None:
         position = (float(place[0]), float(place[1]), height + _LIFT)
-        self.things.append(Thing(id_, model, position, self._yaw(model, place), placed))
+        self.objects.append(PlacedModel(id_, model, position, self._yaw(model, place), placed))
 
     def _yaw(self, model: Model, place: Array) -> float:
         """Chicks look at the camera and shelves open towards it, more or less; the rest lie as they may."""
@@ -143,17 +143,17 @@ class Placer:
 
 
 def _fits(model: Model, holder: Holder) -> bool:
-    """Whether a thing can be put there with a hope that it stays."""
+    """Whether an object can be put there with a hope that it stays."""
     if holder.relation == "in":
         return model.may_tip and max(model.size) < 2.1 * min(holder.reach)
     return model.holder is None and model.reach <= min(holder.reach) + 0.012
 
 
-def kept(things: Sequence[Thing], bad: set[str]) -> list[Thing]:
-    """The things without the bad ones and whatever those carried or anchored."""
+def kept(objects: Sequence[PlacedModel], bad: set[str]) -> list[PlacedModel]:
+    """The objects without the bad ones and whatever those carried or anchored."""
     gone = set(bad)
     while True:
-        more = {t.id for t in things if t.placed and gone & set(t.placed.anchor_ids)} - gone
+        more = {t.id for t in objects if t.placed and gone & set(t.placed.anchor_ids)} - gone
         if not more:
-            return [t for t in things if t.id not in gone]
+            return [t for t in objects if t.id not in gone]
         gone |= more

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random tabletops: known kinds of things at random places, none touching another."""
+"""Random tabletops: known kinds of objects at random places, none touching another."""
 
 from __future__ import annotations
 
@@ -49,9 +49,6 @@ def random_tabletop(
         labels: drawn from, names in CATALOGUE.
         colours: drawn from, names in COLOURS.
         distinct: whether no two bodies share label and colour.
-
-    Returns:
-        The world.
 
     Raises:
         InputError: the region is too small for that many, there are too few kinds of them, or a label or colour is

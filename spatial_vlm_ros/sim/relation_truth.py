@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a relation hold between two things as they lie? From true outlines and heights alone, by docs/relations.md.
+"""Does a relation hold between two objects as they lie? From true outlines and heights alone, by docs/relations.md.
 
-Written apart from the solver in spatial/, on purpose: it never sees a picture and shares no code with it.
+Written apart from the solver in spatial/, on purpose: it never sees an image and shares no code with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import cv2
@@ -16,21 +17,18 @@ from spatial_vlm_ros.errors import UnknownNameError
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.truth import TrueObject
 
-_CONTACT = 0.008  # metres between a thing's underside and what carries it
-_NEXT_TO, _LEAST_SIZE = 2.0, 0.05  # gap of "next to" in mean sizes; least size of a thing in that, metres
+_CONTACT = 0.008  # metres between an object's underside and what carries it
+_NEXT_TO, _LEAST_SIZE = 2.0, 0.05  # gap of "next to" in mean sizes; least size of an object in that, metres
 
 
 def margin(relation: str, target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    """How far a relation is from its border.
+    """How far a relation is from its border: metres; positive = it holds.
 
     Args:
         relation: one of RELATIONS.
-        target: the thing placed.
-        anchor: the thing it is related to.
+        target: the object placed.
+        anchor: the object it is related to.
         eye: (3,) place of the viewer, base frame, metres.
-
-    Returns:
-        Metres; positive = it holds.
 
     Raises:
         UnknownNameError: no such relation.
@@ -50,18 +48,6 @@ def _directions(anchor: TrueObject, eye: Array) -> tuple[Array, Array]:
 def _right_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
     _, right = _directions(anchor, eye)
     return float((target.centre[:2] - anchor.centre[:2]) @ right)
-
-
-def _left_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    return -_right_of(target, anchor, eye)
-
-
-def _behind(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    return _along(target, anchor, eye, 1.0)
-
-
-def _in_front_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    return _along(target, anchor, eye, -1.0)
 
 
 def _along(target: TrueObject, anchor: TrueObject, eye: Array, sign: float) -> float:
@@ -107,14 +93,14 @@ def _inside(place: Array, outline: Array) -> float:
 
 _MARGINS: Mapping[str, Callable[[TrueObject, TrueObject, Array], float]] = MappingProxyType(
     {
-        "left of": _left_of,
+        "left of": lambda target, anchor, eye: -_right_of(target, anchor, eye),
         "right of": _right_of,
-        "behind": _behind,
-        "in front of": _in_front_of,
+        "behind": partial(_along, sign=1.0),
+        "in front of": partial(_along, sign=-1.0),
         "on": _on,
         "in": _in,
         "next to": _next_to,
     }
 )
 RELATIONS: tuple[str, ...] = tuple(_MARGINS)
-"""Names of the relations that things are placed by."""
+"""Names of the relations that objects are placed by."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.sim.compilation import SEEN
-from spatial_vlm_ros.sim.mujoco_ import drawing_context, load_mujoco, no_drawing
+from spatial_vlm_ros.sim.mujoco_runtime import drawing_context, load_mujoco, no_drawing
 from spatial_vlm_ros.types import Depth, PinholeCamera, Rgb, Transform
 
 NEAR, FAR = 0.02, 20.0
@@ -23,7 +23,7 @@ _MOST_GEOMS = 4000
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class RenderedImage:
     """What a camera sees.
 
     Args:
@@ -78,7 +78,7 @@ class SceneRenderer:
             self._gl.free()
             self._gl = None
 
-    def draw(self, camera: PinholeCamera, base_T_camera: Transform) -> Picture:
+    def draw(self, camera: PinholeCamera, base_T_camera: Transform) -> RenderedImage:
         """Colour, depth and instance numbers.
 
         Args:
@@ -92,7 +92,7 @@ class SceneRenderer:
         self._prepare(camera, base_T_camera)
         rgb, _ = self._read(camera, numbers=False)
         codes, depth = self._read(camera, numbers=True)
-        return Picture(rgb, depth, self._geoms(codes))
+        return RenderedImage(rgb, depth, self._geoms(codes))
 
     def alone(self, camera: PinholeCamera, base_T_camera: Transform, drawn: Sequence[int]) -> npt.NDArray[np.int32]:
         """(H, W) geom numbers, -1 = none, with only the geoms `drawn` in the world; raises as `draw`."""
@@ -152,7 +152,7 @@ class SceneRenderer:
 def _aim(eye: Any, camera: PinholeCamera, base_T_camera: Transform) -> None:
     """Give one of the scene's eyes a pose and a frustum whose pixel centres are those of `camera`.
 
-    (0, 0) is the centre of the top-left pixel, so the picture reaches from -0.5 to width - 0.5.
+    (0, 0) is the centre of the top-left pixel, so the image reaches from -0.5 to width - 0.5.
     """
     R, t = base_T_camera.rotation, base_T_camera.translation
     eye.pos, eye.forward, eye.up = t, R[:, 2], -R[:, 1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands around the things: table, floor, wall, light and their patterns, drawn by chance."""
+"""What stands around the objects: table, floor, wall, light and their patterns, drawn by chance."""
 
 from __future__ import annotations
 

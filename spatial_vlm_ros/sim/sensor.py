@@ -100,7 +100,7 @@ def _by_disparity(depth: Array, step: float) -> Array:
 
 
 def _patches(shape: tuple[int, ...], rng: np.random.Generator, patch: int, part: float) -> Mask:
-    """Blobs of about `patch` pixels that cover `part` of the picture."""
+    """Blobs of about `patch` pixels that cover `part` of the image."""
     field = _smooth_field(shape, rng, max(patch, 1))
     return np.less_equal(field, np.quantile(field, part))
 

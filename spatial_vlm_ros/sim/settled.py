@@ -21,19 +21,11 @@ from spatial_vlm_ros.sim.truth import TrueObject
 from spatial_vlm_ros.types import Transform
 
 CLEAR: Mapping[str, float] = MappingProxyType(
-    {
-        "left of": 0.03,
-        "right of": 0.03,
-        "behind": 0.03,
-        "in front of": 0.03,
-        "on": 0.002,
-        "in": 0.002,
-        "next to": 0.03,
-    }
+    {"left of": 0.03, "right of": 0.03, "behind": 0.03, "in front of": 0.03, "on": 0.002, "in": 0.002, "next to": 0.03}
 )
 """Least margin (metres) that a recorded relation keeps after settling."""
-_TILT_DEG = 8.0  # more than this a thing has tipped
-_ATTEMPTS, _ROUNDS, _FREE = 20, 4, 2  # whole worlds drawn; settlings of each; things put anywhere before the others
+_TILT_DEG = 8.0  # more than this an object has tipped
+_ATTEMPTS, _ROUNDS, _FREE = 20, 4, 2  # whole worlds drawn; settlings of each; objects put anywhere before the others
 _ONCE = ("shelf", "tray", "ribbon chick", "bonnet chick")
 
 
@@ -44,12 +36,12 @@ def settled_tabletop(
 
     Args:
         seed: the only source of chance; the same world each time on the same machine.
-        objects: number of things that are put on the table; some may be missing in the end, a third at most.
+        objects: number of objects that are put on the table; some may be missing in the end, a third at most.
         kinds: drawn from, names in kinds.KINDS.
         frame: name of the base frame, which has z up and its origin beside the table, 0.1 m below its top.
 
     Returns:
-        The world. Relations of its things hold, seen from its `base_T_camera`, by CLEAR or more.
+        The world. Relations of its objects hold, seen from its `base_T_camera`, by CLEAR or more.
 
     Raises:
         UnknownNameError: a kind that does not exist.
@@ -84,13 +76,13 @@ def random_view(rng: np.random.Generator, frame: str = "base_link") -> Transform
 
 
 def broken(world: PhysicsWorld) -> set[str]:
-    """Ids of things that fell off, tipped, or lost the relation they were put in."""
+    """Ids of objects that fell off, tipped, or lost the relation they were put in."""
     return {id_ for id_, true in world.truth.items() if _fell(true, world.scenery) or _tipped(world, id_)
             or not relation_holds(world, id_)}  # fmt: skip
 
 
 def relation_holds(world: PhysicsWorld, id_: str) -> bool:
-    """Whether a thing keeps its recorded relation to every anchor by CLEAR; True where none is recorded."""
+    """Whether an object keeps its recorded relation to every anchor by CLEAR; True where none is recorded."""
     true, eye = world.truth[id_], world.base_T_camera.translation
     if true.placed is None:
         return True
@@ -106,7 +98,7 @@ def _fell(true: TrueObject, scenery: Scenery) -> bool:
 
 def _tipped(world: PhysicsWorld, id_: str) -> bool:
     upright = float(world.truth[id_].base_T_object.rotation[2, 2])
-    return not world.things[id_].model.may_tip and upright < math.cos(math.radians(_TILT_DEG))
+    return not world.objects[id_].model.may_tip and upright < math.cos(math.radians(_TILT_DEG))
 
 
 def _placed(
@@ -117,13 +109,13 @@ def _placed(
         model = make(kind, rng)
         numbers[model.label] += 1
         placer.place(f"{model.label}_{numbers[model.label]}", model, related=count >= _FREE)
-        if 3 * (count + 1 - len(placer.things)) > objects:
+        if 3 * (count + 1 - len(placer.objects)) > objects:
             break  # too many found no room
     return placer
 
 
 def _drawn(rng: np.random.Generator, objects: int, kinds: Sequence[str]) -> list[str]:
-    """Kinds of the things, big ones first; both chicks or none, where there are two places."""
+    """Kinds of the objects, big ones first; both chicks or none, where there are two places."""
     pool, drawn = [str(k) for k in rng.permutation(list(kinds))], []
     if {"ribbon chick", "bonnet chick"} <= set(pool) and objects > 1 and rng.random() < 0.6:
         drawn += ["ribbon chick", "bonnet chick"]
@@ -140,13 +132,13 @@ def _drawn(rng: np.random.Generator, objects: int, kinds: Sequence[str]) -> list
 
 def _settled(placer: Placer, fewest: int) -> PhysicsWorld | None:
     """Let go, take away what went wrong, and let the rest go again; None where too little is left."""
-    things = placer.things
+    objects = placer.objects
     for _ in range(_ROUNDS):
-        if len(things) < fewest:
+        if len(objects) < fewest:
             return None
-        world = PhysicsWorld(things, placer.scenery, placer.base_T_camera)
+        world = PhysicsWorld(objects, placer.scenery, placer.base_T_camera)
         bad = broken(world)
         if not bad and world.at_rest():
             return world
-        things = kept(things, bad)
+        objects = kept(objects, bad)
     return None

@@ -47,7 +47,7 @@ _AMBIENT = 0.45  # share of light from everywhere, so that sides turned away kee
 
 @dataclass(frozen=True)
 class Body:
-    """One thing in the world.
+    """One object in the world.
 
     Args:
         id: unique in its world.
@@ -113,7 +113,7 @@ class World:
     """Bodies on a table.
 
     Args:
-        bodies: the things, in the order of their detections.
+        bodies: the objects, in the order of their detections.
         table_size: extent along x and y, metres; its top is z = 0, its middle the origin.
         floor: height of the floor, metres.
         max_range: depth beyond which the camera measures nothing, metres.

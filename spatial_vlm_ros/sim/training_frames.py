@@ -2,7 +2,7 @@
 """Pictures to learn from: random tabletops of all kinds, seen from all round, with exact instance numbers.
 
 Wider than what is met later: more tables, lights and views than `settled_tabletop`, furniture among the crockery, and
-things that fell over stay as they lie.
+objects that fell over stay as they lie.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Pair = tuple[str, str]
 _NATURAL = frozenset({"ribbon chick", "bonnet chick", "apple", "banana", "orange", "lemon", "pear", "shelf"})
 _STORY = ("ribbon chick", "bonnet chick", "cup")
 _STORY_SHARE, _FURNITURE_SHARE = 0.35, 0.3
-_NUMBER = (3, 12)  # of things put on the table
+_NUMBER = (3, 12)  # of objects put on the table
 _NEAR, _STEEP, _ROUND = (0.65, 1.35), (18.0, 65.0), math.pi  # metres, degrees, radians either way
 _ROLL_DEG = 8.0
 _OWN_VIEW = 0.4  # share of views from the robot's side, as the settled tabletops have
@@ -44,13 +44,13 @@ SYNONYMS = (
 
 @dataclass(frozen=True)
 class SeenObject:
-    """One thing in a picture; its instance number is its place in the list plus one.
+    """One object in an image; its instance number is its place in the list plus one.
 
     Args:
         label: what it is called.
         attributes: further words that are true of it, its colour among them.
         box_xyxy: (4,) of its visible pixels, pixels.
-        visible: visible part of what is inside the picture, 0 to 1.
+        visible: visible part of what is inside the image, 0 to 1.
     """
 
     label: str
@@ -61,13 +61,13 @@ class SeenObject:
 
 @dataclass(frozen=True, eq=False)
 class TrainingFrame:
-    """A picture and what is in it.
+    """An image and what is in it.
 
     Args:
         seed: of its world.
         rgb: (H, W, 3) uint8.
         numbers: (H, W) uint8, instance number of each pixel; 0 = none.
-        objects: the things seen.
+        objects: the objects seen.
     """
 
     seed: int
@@ -83,7 +83,7 @@ def training_frames(
 
     Args:
         seed: the only source of chance.
-        views: number of pictures.
+        views: number of images.
         size: width and height, pixels.
         without: pairs of colour and kind that must not occur.
 
@@ -112,7 +112,7 @@ def vocabulary() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """Words that models learn.
 
     Returns:
-        Words that say more of a thing (colours, dresses, materials); names of things, each with the labels it means.
+        Words that say more of an object (colours, dresses, materials); names of objects, each with the labels it means.
     """
     rng = np.random.default_rng(0)
     models = [make(kind, rng) for kind in (*KINDS, *FURNITURE)]
@@ -135,7 +135,7 @@ def _world(rng: np.random.Generator, without: frozenset[Pair]) -> PhysicsWorld:
         model = make(kind, rng, _colour(rng, kind, without))
         numbers[model.label] += 1
         placer.place(f"{model.label}_{numbers[model.label]}", model, related=bool(rng.random() < 0.7))
-    return PhysicsWorld(placer.things, scenery, placer.base_T_camera)
+    return PhysicsWorld(placer.objects, scenery, placer.base_T_camera)
 
 
 def _kinds(rng: np.random.Generator) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is true of every thing in a world: pose, tight gravity-up box, outline, and what it was placed by."""
+"""What is true of every object in a world: pose, tight gravity-up box, outline, and what it was placed by."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spatial_vlm_ros.types import Transform
 
 @dataclass(frozen=True)
 class Placed:
-    """The relation a thing was put in: one of relation_truth.RELATIONS, to the things with these ids."""
+    """The relation an object was put in: one of relation_truth.RELATIONS, to the objects with these ids."""
 
     relation: str
     anchor_ids: tuple[str, ...]
@@ -22,7 +22,7 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class TrueObject:
-    """One thing as it lies, in the base frame (z up), metres.
+    """One object as it lies, in the base frame (z up), metres.
 
     Args:
         id: unique in its world.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cups, mugs, bowls, plates, cans and bottles: turned things, most of them hollow."""
+"""Cups, mugs, bowls, plates, cans and bottles: turned objects, most of them hollow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from spatial_vlm_ros.sim.meshes import Array, Mesh, revolve, sweep, wedges
-from spatial_vlm_ros.sim.model import Colour, Holder, Model, Part, Solid, hulls, shaded
+from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Holder, Model, PaintedSurface, hulls, shaded
 
 Profile = list[tuple[float, float]]
 _RIM = 0.0015  # rounding of a rim, metres
@@ -32,7 +32,9 @@ def mug(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     grip = sweep(path, np.full(len(path), thickness), flat=1.4)
     bars = tuple(_bar(path[k], path[k + 3], thickness) for k in range(0, len(path) - 3, 3))
     mass = rng.uniform(0.28, 0.35)
-    return Model("mug", (colour,), (*parts, Part(grip, paint)), (*solids, *bars), mass, (0.004, 0, 0.45 * height))
+    return Model(
+        "mug", (colour,), (*parts, PaintedSurface(grip, paint)), (*solids, *bars), mass, (0.004, 0, 0.45 * height)
+    )
 
 
 def bowl(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
@@ -66,8 +68,8 @@ def can(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     low, high = 0.08 * height, 0.92 * height
     label = _band(radius + 0.0003, low, high)
     stripe = _band(radius + 0.0005, 0.4 * height, 0.6 * height)
-    parts = (Part(metal, _METAL, shiny=True), Part(label, paint), Part(stripe, _PAPER))
-    solid = Solid("cylinder", (radius, height / 2), (0, 0, height / 2))
+    parts = (PaintedSurface(metal, _METAL, shiny=True), PaintedSurface(label, paint), PaintedSurface(stripe, _PAPER))
+    solid = CollisionPiece("cylinder", (radius, height / 2), (0, 0, height / 2))
     return Model("can", (colour,), parts, (solid,), rng.uniform(0.3, 0.42), (0, 0, height / 2))
 
 
@@ -82,29 +84,31 @@ def bottle(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     body = [(0, 0), (radius - 0.004, 0), (radius, 0.004), *curve, (neck, 0.9 * height), (0, 0.9 * height)]
     cap = [(0, 0.88 * height), (neck + 0.002, 0.88 * height), (neck + 0.002, height - 0.001), (neck, height)]
     parts = (
-        Part(revolve(body), paint, shiny=True),
-        Part(revolve([*cap, (0, height)]), shaded(paint, 0.45)),
-        Part(_band(radius + 0.0004, 0.15 * height, 0.5 * height), _PAPER),
+        PaintedSurface(revolve(body), paint, shiny=True),
+        PaintedSurface(revolve([*cap, (0, height)]), shaded(paint, 0.45)),
+        PaintedSurface(_band(radius + 0.0004, 0.15 * height, 0.5 * height), _PAPER),
     )
     solids = (
-        Solid("cylinder", (radius, shoulder / 2), (0, 0, shoulder / 2)),
-        Solid("cylinder", (neck + 0.002, 0.2 * height), (0, 0, 0.8 * height)),
+        CollisionPiece("cylinder", (radius, shoulder / 2), (0, 0, shoulder / 2)),
+        CollisionPiece("cylinder", (neck + 0.002, 0.2 * height), (0, 0, 0.8 * height)),
     )
     return Model("bottle", (colour,), parts, solids, rng.uniform(0.45, 0.6), (0, 0, 0.36 * height), friction=0.7)
 
 
-def _hollow(outer: Profile, wall: float, floor: float, paint: Colour) -> tuple[tuple[Part, ...], tuple[Solid, ...]]:
+def _hollow(
+    outer: Profile, wall: float, floor: float, paint: Colour
+) -> tuple[tuple[PaintedSurface, ...], tuple[CollisionPiece, ...]]:
     """A vessel from its outside (radius, height) upwards: what is seen, and a floor and convex pieces of the wall."""
     height = outer[-1][1]
     inner = _inside(outer, wall, floor)
     rim_r = outer[-1][0] - wall / 2
     shell = [(0.0, 0.0), *outer[:-1], (outer[-1][0], height - _RIM), (rim_r + wall / 4, height), (rim_r, height)]
     shell += [*reversed([*inner[:-1], (inner[-1][0], height - _RIM)]), (0.0, floor)]
-    base = Solid("cylinder", (outer[0][0], floor / 2), (0, 0, floor / 2))
+    base = CollisionPiece("cylinder", (outer[0][0], floor / 2), (0, 0, floor / 2))
     step = max(1, (len(outer) - 1) // 3)
     rows = sorted({*range(0, len(outer), step), len(outer) - 1})
     pieces = wedges([outer[r] for r in rows], [inner[r] for r in rows])
-    return (Part(revolve(shell, 48), paint),), (base, *hulls(pieces))
+    return (PaintedSurface(revolve(shell, 48), paint),), (base, *hulls(pieces))
 
 
 def _inside(outer: Profile, wall: float, floor: float) -> Profile:
@@ -119,7 +123,7 @@ def _inside(outer: Profile, wall: float, floor: float) -> Profile:
 
 
 def _band(radius: float, low: float, high: float) -> Mesh:
-    """Paper around a turned thing."""
+    """Paper around a turned object."""
     return revolve([(0, low), (radius, low), (radius, high), (0, high)])
 
 
@@ -131,7 +135,7 @@ def _handle(radius: float, height: float) -> Array:
     return np.stack([x, np.zeros(len(angles)), 0.52 * height + half * np.sin(angles)], axis=1)
 
 
-def _bar(start: Array, end: Array, radius: float) -> Solid:
+def _bar(start: Array, end: Array, radius: float) -> CollisionPiece:
     """A capsule between two points (3,)."""
     ahead = end - start
     length = float(np.linalg.norm(ahead))
@@ -140,4 +144,4 @@ def _bar(start: Array, end: Array, radius: float) -> Solid:
     x = np.cross(y, z)
     middle = (start + end) / 2
     position = (float(middle[0]), float(middle[1]), float(middle[2]))
-    return Solid("capsule", (radius, length / 2), position, np.stack([x, y, z], axis=1))
+    return CollisionPiece("capsule", (radius, length / 2), position, np.stack([x, y, z], axis=1))

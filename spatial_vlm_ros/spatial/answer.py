@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.spatial import second_opinion, wording
-from spatial_vlm_ros.spatial.believer import Believer
-from spatial_vlm_ros.spatial.decision import Verdict, candidates
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
 from spatial_vlm_ros.spatial.likelihood import calibrated
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import place_of
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.typical_sizes import expected_size
@@ -31,18 +31,18 @@ from spatial_vlm_ros.types import (
 )
 
 
-def answer(verdict: Verdict, believer: Believer, instruction: str) -> Resolution:
+def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> Resolution:
     """The resolution of a verdict: rounded to 1e-6, the same for the same input."""
-    layout = believer.layout
+    layout = scorer.layout
     scene = layout.scene
-    config = believer.config.decision
+    config = scorer.config.decision
     answered = verdict.status is Status.OK
     hidden: tuple[HiddenRegion, ...] = ()
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
-        size = expected_size(verdict.phrase, layout, config.hidden_size, believer.match(verdict.phrase))
+        size = expected_size(verdict.phrase, layout, config.hidden_size, scorer.match(verdict.phrase))
         hidden = hidden_regions(layout, size)
     disagreed = verdict.status is Status.DISAGREEMENT
-    asked = second_opinion.question(verdict, believer) if disagreed else wording.question(verdict, believer)
+    asked = second_opinion.question(verdict, scorer) if disagreed else wording.question(verdict, scorer)
     chosen = scene.objects[verdict.chosen] if verdict.chosen >= 0 else None
     spots = verdict.placing.spots if answered and verdict.placing is not None else ()
     places = tuple(place_of(spot, layout) for spot in spots)
@@ -52,15 +52,13 @@ def answer(verdict: Verdict, believer: Believer, instruction: str) -> Resolution
     return Resolution(
         instruction=instruction,
         status=verdict.status,
-        message=(
-            second_opinion.message(verdict, believer) if disagreed else wording.message(verdict, believer, hidden)
-        ),
+        message=(second_opinion.message(verdict, scorer) if disagreed else wording.message(verdict, scorer, hidden)),
         target=target_of(chosen, scene) if answered and chosen is not None else None,
         targets=tuple(target_of(scene.objects[row], scene) for row in verdict.several) if answered else (),
         place=places[0] if places else None,
         places=places,
-        candidates=candidates(verdict, believer),
-        frame_of_reference=believer.frames_used[0] if believer.frames_used else believer.default_frame,
+        candidates=candidates(verdict, scorer),
+        frame_of_reference=scorer.frames_used[0] if scorer.frames_used else scorer.default_frame,
         up_from=scene.up_from,
         question=asked.text if asked is not None else None,
         dialogue_id=_dialogue_id(instruction, scene) if asked is not None or answered else None,
@@ -74,34 +72,34 @@ def answer(verdict: Verdict, believer: Believer, instruction: str) -> Resolution
 
 
 def _offered(asked: Question, scene: Scene) -> tuple[OfferedAnswer, ...]:
-    """Answers to choose from; none where it is not clear which things they mean."""
+    """Answers to choose from; none where it is not clear which objects they mean."""
     answers = asked.answers if asked.clear else ()
     return tuple(OfferedAnswer(words, tuple(scene.objects[row].id for row in rows)) for words, rows in answers)
 
 
-def target_of(thing: SceneObject, scene: Scene) -> Target:
+def target_of(obj: SceneObject, scene: Scene) -> Target:
     """Pose, size, covariance and grasp hint of an object, in base_T_camera's parent or else the camera frame."""
     transform = scene.frame.base_T_camera
     rotation = transform.rotation if transform is not None else np.eye(3)
     translation = transform.translation if transform is not None else np.zeros(3)
     both = np.kron(np.eye(2), rotation)
-    axes = rotation @ thing.box.axes
+    axes = rotation @ obj.box.axes
     pose = Pose(
         frame_id=transform.parent if transform is not None else scene.frame.frame_id,
-        position=_vector(rotation @ thing.box.centre + translation),
+        position=_vector(rotation @ obj.box.centre + translation),
         orientation=tuple(round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(axes)),  # type: ignore[arg-type]
     )
     return Target(
-        id=thing.id,
-        label=thing.detection.label,
+        id=obj.id,
+        label=obj.detection.label,
         pose=pose,
-        surface_position=_vector(rotation @ thing.surface_centre + translation),
-        size=_vector(thing.box.size),
-        covariance=tuple(round(float(c), 12) for c in (both @ thing.covariance @ both.T).reshape(-1)),
-        yaw_known=thing.yaw_known,
-        grasp=GraspHint(_closing_yaw(axes) if thing.yaw_known else None, round(float(thing.box.size[1]), 6)),
-        visible_fraction=round(thing.visible_fraction, 6),
-        truncated=thing.truncated,
+        surface_position=_vector(rotation @ obj.surface_centre + translation),
+        size=_vector(obj.box.size),
+        covariance=tuple(round(float(c), 12) for c in (both @ obj.covariance @ both.T).reshape(-1)),
+        yaw_known=obj.yaw_known,
+        grasp=GraspHint(_closing_yaw(axes) if obj.yaw_known else None, round(float(obj.box.size[1]), 6)),
+        visible_fraction=round(obj.visible_fraction, 6),
+        truncated=obj.truncated,
     )
 
 

@@ -30,7 +30,7 @@ _HUES = (
 
 
 def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
-    """(N,) probability that an attribute fits each object.
+    """(N,) probability, 0..1, that an attribute fits each object; rows outside `members` are judged too.
 
     Args:
         word: the attribute as said.
@@ -38,9 +38,6 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
         view: viewpoint, for sizes that depend on one.
         members: (N,) bool: objects of the right name; sizes are compared among these, and a word that fits one of
             them better is taken to be meant as a contrast.
-
-    Returns:
-        (N,) in 0..1; rows outside `members` are judged too.
     """
     objects = layout.scene.objects
     said = np.array([_said(word, o.detection) for o in objects])
@@ -78,9 +75,9 @@ def _said(word: str, detection: Detection) -> float:
     return NEAR if any(near_families(family, f) for f in families) else NO
 
 
-def _colour_likelihood(family: str, thing: SceneObject, layout: Layout) -> float:
+def _colour_likelihood(family: str, obj: SceneObject, layout: Layout) -> float:
     """From the share of the object's pixels that have the colour."""
-    shares = colour_shares(thing, layout)
+    shares = colour_shares(obj, layout)
     if not shares or family == "clear":
         return UNKNOWN
     near = sum(s for other, s in shares.items() if near_families(family, other))
@@ -88,9 +85,9 @@ def _colour_likelihood(family: str, thing: SceneObject, layout: Layout) -> float
     return max(NO + (YES - NO) * likelihood, NEAR if near > 2 * _SHARE else NO)
 
 
-def colour_shares(thing: SceneObject, layout: Layout) -> dict[str, float]:
+def colour_shares(obj: SceneObject, layout: Layout) -> dict[str, float]:
     """Share of each colour family among an object's visible pixels; empty when it was not measured."""
-    points = thing.points[:: max(1, len(thing.points) // _SAMPLED_PIXELS)]
+    points = obj.points[:: max(1, len(obj.points) // _SAMPLED_PIXELS)]
     if not len(points):
         return {}
     frame = layout.scene.frame

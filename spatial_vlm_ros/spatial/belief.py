@@ -31,7 +31,7 @@ class ClauseBelief:
         inner: beliefs in the anchors' own phrases.
         on_support: the anchor is the support plane.
         is_order: a superlative, an ordinal or "closest to": it compares, where a relation can be false of all.
-        place: how many places of an order are asked for ("the two leftmost mugs"); 1 for a single thing.
+        place: how many places of an order are asked for ("the two leftmost mugs"); 1 for a single object.
         runner_up: (N,) `chance` without the best anchor, for phrases that are anchors themselves; else None.
     """
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.config import ResolverConfig
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import order
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
@@ -89,7 +89,7 @@ class _Blank:
 
 
 def each_by_itself(relations: Iterable[RelationClause]) -> Iterator[RelationClause]:
-    """Clauses to several things of different names, one by one: "behind the cup and the box" is behind each."""
+    """Clauses to several objects of different names, one by one: "behind the cup and the box" is behind each."""
     for clause in relations:
         relation = RELATIONS.get(clause.relation)
         if len(clause.anchors) > 1 and relation is not None and relation.most_anchors < 2 and relation.several != "set":
@@ -250,12 +250,12 @@ def by_support(asked: Asked, view: Viewpoint) -> ClauseBelief:
     out = asked.blank(0)
     noise = 2.0 * layout.sigma[targets]
     out.margin[targets] = asked.config.relation.contact + noise - np.abs(layout.bottom[targets])
-    # What lies in or on another thing is not on the surface itself, however thin the other thing is.
-    carriers = np.flatnonzero(layout.measured)
-    for some in _blocks(targets, len(carriers)):
-        pairs = Pairs(layout, view, some, carriers)
+    # What lies in or on another object is not on the surface itself, however thin the other object is.
+    supporting_objects = np.flatnonzero(layout.measured)
+    for some in _blocks(targets, len(supporting_objects)):
+        pairs = Pairs(layout, view, some, supporting_objects)
         carried = np.maximum(measure("inside", pairs)[0], measure("on", pairs)[0])
-        carried[some[:, None] == carriers[None, :]] = -np.inf
+        carried[some[:, None] == supporting_objects[None, :]] = -np.inf
         out.margin[some] = np.minimum(out.margin[some], -carried.max(axis=1, initial=-np.inf))
     if asked.clause.negated:
         out.margin = -out.margin

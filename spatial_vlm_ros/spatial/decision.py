@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DecisionConfig
 from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, PhraseBelief
-from spatial_vlm_ros.spatial.believer import Believer
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import state_of
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import Placing
 from spatial_vlm_ros.spatial.regions import is_person
 from spatial_vlm_ros.types import (
@@ -41,7 +41,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class ResolvedChoice:
     """The decision, before it is put into words and frames.
 
     Args:
@@ -82,23 +82,23 @@ class Verdict:
         return self.several or (self.chosen,)
 
 
-def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
+def decide(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedChoice:
     """Weigh all readings on the scene, decide, and look whether another frame of reference decides otherwise.
 
     Args:
         queries: all readings, preferred first.
-        believer: the scene.
+        scorer: the scene.
 
     Raises:
         FrameUndefinedError: a reading needs a frame of reference that is not defined.
     """
-    verdict = _weigh(queries, believer)
+    verdict = _weigh(queries, scorer)
     if verdict.status is not Status.OK:
         return verdict
-    frames, meant, chosen = [believer.default_frame], [set(verdict.meant)], [verdict.chosen]
-    for frame in other_frames(believer):
+    frames, meant, chosen = [scorer.default_frame], [set(verdict.meant)], [verdict.chosen]
+    for frame in other_frames(scorer):
         try:
-            other = _weigh(queries, believer.seen_from(frame))
+            other = _weigh(queries, scorer.seen_from(frame))
         except FrameUndefinedError:
             continue
         if other.status is Status.OK and set(other.meant) not in meant:
@@ -110,24 +110,24 @@ def decide(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
     return dataclasses.replace(verdict, status=Status.AMBIGUOUS, rivals=tuple(chosen), frames=tuple(frames), several=())
 
 
-def other_frames(believer: Believer) -> Iterator[FrameOfReference]:
+def other_frames(scorer: PhraseScorer) -> Iterator[FrameOfReference]:
     """Frames that may have been meant where none was said: a second configured one, and an anchor's own."""
-    second = believer.config.relation.second_frame
-    if believer.unsaid and second and FrameOfReference(second) is not believer.default_frame:
+    second = scorer.config.relation.second_frame
+    if scorer.unsaid and second and FrameOfReference(second) is not scorer.default_frame:
         yield FrameOfReference(second)
-    objects = believer.layout.scene.objects
-    if any(objects[row].detection.front is not None for rows in believer.unsaid for row in rows):
+    objects = scorer.layout.scene.objects
+    if any(objects[row].detection.front is not None for rows in scorer.unsaid for row in rows):
         yield FrameOfReference.OBJECT
 
 
-def _weigh(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
+def _weigh(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedChoice:
     """The verdict under the believer's default frame.
 
     A reading counts by its preference from the words times how well the scene can satisfy it, so that geometry
     settles attachments; then each object's probability is summed over the readings.
     """
-    beliefs = [believer.believe(query.target) for query in queries]
-    shares = np.array([q.preference * _satisfied(q, b, believer) for q, b in zip(queries, beliefs, strict=True)])
+    beliefs = [scorer.score_phrase(query.target) for query in queries]
+    shares = np.array([q.preference * _satisfied(q, b, scorer) for q, b in zip(queries, beliefs, strict=True)])
     shares /= shares.sum()
     first = int(np.argmax(shares))
     weights = shares[:, None] * np.array([b.weight for b in beliefs])
@@ -135,22 +135,22 @@ def _weigh(queries: Sequence[SpatialQuery], believer: Believer) -> Verdict:
     probability = weight / (weight.sum() + np.prod(1.0 - np.minimum(weight, 1.0)))
     if not np.isfinite(probability).all():
         raise ValueError("a belief is not a number")  # a bug: nothing measured may turn the choice into NaN
-    config = believer.config.decision
+    config = scorer.config.decision
     alive = np.zeros(len(weight), np.bool_)
     for share, belief in zip(shares, beliefs, strict=True):
         if share >= min(_READS, shares[first]):
             alive |= (belief.fit >= config.found) & ~_fails(belief, config)
     readings = tuple(int(r) for r in np.argmax(weights, axis=0)) if len(weight) else ()
     by_row = tuple(beliefs[r] for r in readings)
-    return _Ladder(queries[first], beliefs[first], by_row, alive, believer, probability, weight).verdict()
+    return _Ladder(queries[first], beliefs[first], by_row, alive, scorer, probability, weight).verdict()
 
 
-def _satisfied(query: SpatialQuery, belief: PhraseBelief, believer: Believer) -> float:
+def _satisfied(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) -> float:
     """How well the scene can satisfy a reading: by its target, and by the anchors of its destination."""
     share = max(float(belief.weight.max(initial=0.0)), 1e-6)
     for anchor in () if query.destination is None else query.destination.anchors:
         if not is_person(anchor):
-            share *= max(float(believer.believe(anchor, anchor=True).weight.max(initial=0.0)), 0.05)
+            share *= max(float(scorer.score_phrase(anchor, anchor=True).weight.max(initial=0.0)), 0.05)
     return share
 
 
@@ -165,24 +165,24 @@ class _Ladder:
     belief: PhraseBelief
     by_row: tuple[PhraseBelief, ...]
     alive: Flags
-    believer: Believer
+    scorer: PhraseScorer
     probability: Array
     weight: Array
 
     @property
     def _config(self) -> DecisionConfig:
-        return self.believer.config.decision
+        return self.scorer.config.decision
 
     def _end(self, status: Status, chosen: int, *, rivals: Sequence[int] = (), phrase: NounPhrase | None = None,
-             clause: ClauseBelief | None = None, several: Sequence[int] = ()) -> Verdict:  # fmt: skip
+             clause: ClauseBelief | None = None, several: Sequence[int] = ()) -> ResolvedChoice:  # fmt: skip
         each = self.query.target.choice == "any" or bool(several)
         rows = list(several) or [chosen]
         of = self.weight if each and status is Status.OK else self.probability
         sure = float(of[rows].min()) if chosen >= 0 else 0.0
-        return Verdict(status, self.query, self.belief, self.by_row, chosen, tuple(rivals), phrase, clause,
+        return ResolvedChoice(status, self.query, self.belief, self.by_row, chosen, tuple(rivals), phrase, clause,
                        self.probability, tuple(several), sure=min(sure, 1.0))  # fmt: skip
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ResolvedChoice:
         likeliest = int(np.argmax(self.probability)) if len(self.probability) else -1
         missing = next(phrases_not_found(self.belief, self._config.found), None)
         if missing is not None:
@@ -199,8 +199,8 @@ class _Ladder:
             return self._several(self.query.target.count or -1)
         return self._one()
 
-    def _one(self) -> Verdict:
-        """A single thing: enough of the mass on it, every clause clear, fit to be acted on."""
+    def _one(self) -> ResolvedChoice:
+        """A single object: enough of the mass on it, every clause clear, fit to be acted on."""
         config, probability = self._config, self.probability
         ranked = [int(row) for row in np.argsort(-probability, kind="stable") if self.alive[row]]
         likeliest = ranked[0]
@@ -214,7 +214,7 @@ class _Ladder:
             return self._end(Status.LOW_CONFIDENCE, likeliest, clause=unclear[0] if unclear else None)
         return self._end(self._usable(likeliest), likeliest)
 
-    def _any(self) -> Verdict:
+    def _any(self) -> ResolvedChoice:
         """Whichever will do: the nearest one that clearly fits and can be acted on."""
         clear, unclear = self._fitting()
         usable = [row for row in clear if self._usable(row) is Status.OK]
@@ -224,7 +224,7 @@ class _Ladder:
             return self._end(self._usable(clear[0]), clear[0])
         return self._end(Status.LOW_CONFIDENCE, unclear[0], clause=next(iter(self._unclear(unclear[0])), None))
 
-    def _several(self, said: int) -> Verdict:
+    def _several(self, said: int) -> ResolvedChoice:
         """All that fit, as many as said (-1: however many)."""
         clear, unclear = self._fitting()
         rows = clear or unclear
@@ -244,9 +244,9 @@ class _Ladder:
     def _fitting(self) -> tuple[list[int], list[int]]:
         """Rows that fit clearly, and rows of which it is not clear; the nearest first.
 
-        Each has to reach by itself the mass that a single thing needs: name, attributes and anchors decided.
+        Each has to reach by itself the mass that a single object needs: name, attributes and anchors decided.
         """
-        distance = np.nan_to_num(np.linalg.norm(self.believer.layout.centre, axis=1), nan=np.inf)
+        distance = np.nan_to_num(np.linalg.norm(self.scorer.layout.centre, axis=1), nan=np.inf)
         rows = sorted(np.flatnonzero(self.alive).tolist(), key=lambda row: float(distance[row]))
         clear = [row for row in rows if self.weight[row] >= self._config.mass and not self._unclear(row)]
         return clear, [row for row in rows if row not in clear]
@@ -257,15 +257,15 @@ class _Ladder:
         return [c for c in clauses if state_of(float(c.likelihood[row]), holds) is ClauseState.UNCLEAR]
 
     def _usable(self, row: int) -> Status:
-        return usable(row, self.believer)
+        return usable(row, self.scorer)
 
 
-def usable(row: int, believer: Believer) -> Status:
-    """Whether a thing that is meant can be acted on: OK, OCCLUDED or DEPTH_INVALID."""
-    thing = believer.layout.scene.objects[row]
-    if thing.visible_fraction < believer.config.decision.min_visible:
+def usable(row: int, scorer: PhraseScorer) -> Status:
+    """Whether an object that is meant can be acted on: OK, OCCLUDED or DEPTH_INVALID."""
+    obj = scorer.layout.scene.objects[row]
+    if obj.visible_fraction < scorer.config.decision.min_visible:
         return Status.OCCLUDED
-    return Status.OK if thing.depth_problem is None else Status.DEPTH_INVALID
+    return Status.OK if obj.depth_problem is None else Status.DEPTH_INVALID
 
 
 def phrases_not_found(belief: PhraseBelief, found: float) -> Iterator[NounPhrase]:
@@ -304,26 +304,26 @@ def _worst(belief: PhraseBelief, row: int) -> ClauseBelief | None:
     return min(relations, key=lambda clause: float(clause.chance[row])) if relations and row >= 0 else None
 
 
-def candidates(verdict: Verdict, believer: Believer) -> tuple[Candidate, ...]:
+def candidates(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Candidate, ...]:
     """What the phrase may mean, likeliest first, with every clause measured."""
-    config = believer.config.decision
+    config = scorer.config.decision
     belief = verdict.belief
     rows = [int(r) for r in np.argsort(-verdict.probability, kind="stable") if belief.fit[r] >= config.found]
-    objects = believer.layout.scene.objects
+    objects = scorer.layout.scene.objects
     return tuple(
         Candidate(
             id=objects[row].id,
             label=objects[row].detection.label,
             probability=round(float(verdict.probability[row]), 6),
-            clauses=tuple(_measurements(verdict.by_row[row], row, believer)),
+            clauses=tuple(_measurements(verdict.by_row[row], row, scorer)),
         )
         for row in rows[:_MOST_CANDIDATES]
     )
 
 
-def _measurements(belief: PhraseBelief, row: int, believer: Believer) -> Iterator[ClauseMeasurement]:
+def _measurements(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> Iterator[ClauseMeasurement]:
     """The phrase's clauses at one row, then those of the anchors chosen there."""
-    objects = believer.layout.scene.objects
+    objects = scorer.layout.scene.objects
     for clause in belief.clauses:
         anchors = [int(a) for a in clause.anchors[row] if a >= 0]
         margin = float(clause.margin[row])
@@ -331,8 +331,8 @@ def _measurements(belief: PhraseBelief, row: int, believer: Believer) -> Iterato
             relation=("not " if clause.negated else "") + clause.name,
             anchor_ids=(SUPPORT_ID,) if clause.on_support else tuple(objects[a].id for a in anchors),
             margin_m=round(margin, 6) if np.isfinite(margin) else None,
-            state=state_of(float(clause.likelihood[row]), believer.config.decision.holds),
+            state=state_of(float(clause.likelihood[row]), scorer.config.decision.holds),
             likelihood=round(float(clause.likelihood[row]), 6),
         )
         for inner, anchor in zip(clause.inner, anchors, strict=False):
-            yield from _measurements(inner, anchor, believer)
+            yield from _measurements(inner, anchor, scorer)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said of some things to tell them apart: words, what the parser reads in them, and how well they fit each.
+"""What can be said of some objects to tell them apart: words, what the parser reads in them, how well they fit each.
 
 Only what holds clearly of one part and fails clearly of the rest is worth saying; how well each description fits is
 measured by the very functions that will judge the answer.
@@ -28,12 +28,12 @@ from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Ordinal, RelationClause, SceneObject
 
 CLEAR = 0.9
-"""Fit from which a description holds clearly of a thing; below one minus it, it clearly does not."""
+"""Fit from which a description holds clearly of an object; below one minus it, it clearly does not."""
 
 GENERIC = "object"
-_MOSTLY = 0.5  # share of its pixels that makes a thing "the red one" when nobody gave a colour word
-_MOST_COUNTED = 20  # things in a row: nobody counts more
-_MEMBER = 0.3  # weight from which a thing is one of those that sizes and colours are compared among
+_MOSTLY = 0.5  # share of its pixels that makes an object "the red one" when nobody gave a colour word
+_MOST_COUNTED = 20  # objects in a row: nobody counts more
+_MEMBER = 0.3  # weight from which an object is one of those that sizes and colours are compared among
 _LONGEST = 30  # characters of a label or attribute that is spoken
 
 _BEFORE, _AFTER, _NOUN = "before", "after", "noun"
@@ -48,7 +48,7 @@ PAIRS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 """Kind → its two orders: canonical superlative, the word for one of two, the word for one of more."""
 
 COUNTED = (("left", "from the left"), ("near", "from the front"), ("top", "from the top"))
-"""Sides that things are counted from, and the words."""
+"""Sides that objects are counted from, and the words."""
 
 LANDMARKS = (
     ("inside", "in"),
@@ -66,19 +66,19 @@ KINDS = ("attribute", "label", "across", "away", "height", "tallness", "bulk", "
 """In the order in which they are preferred where nothing else tells."""
 
 POSITIONS = ("across", "away", "height")
-"""Kinds that say where a thing is; among these the wider gap counts."""
+"""Kinds that say where an object is; among these the wider gap counts."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Description:
-    """One thing that can be said.
+    """One object that can be said.
 
     Args:
         kind: one of KINDS, or "count".
         core: the words that tell apart: "red", "mug", "next to the bowl".
         place: where they stand: before the noun, after it, or instead of it.
         meaning: what the parser has to read in them.
-        fits: (R,) probability for each of the things.
+        fits: (R,) probability for each of the objects.
         gap: metres by which an order separates, 0 elsewhere.
     """
 
@@ -120,14 +120,14 @@ class Description:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Describer:
-    """Finds what can be said of some of a scene's things.
+    """Finds what can be said of some of a scene's objects.
 
     Args:
         layout: the scene.
-        rows: (R,) the things to tell apart.
-        members: (N,) how far each thing of the scene belongs to the set that an order counts.
+        rows: (R,) the objects to tell apart.
+        members: (N,) how far each object of the scene belongs to the set that an order counts.
         frame: frame of reference in force.
-        noun: what the things are called; "object" for just anything.
+        noun: what the objects are called; "object" for just anything.
     """
 
     layout: Layout
@@ -145,13 +145,13 @@ class Describer:
 
     @cached_property
     def _onlooker(self) -> Viewpoint | None:
-        """Who sees an order among things: with each seen by its own side, the camera."""
+        """Who sees an order among objects: with each seen by its own side, the camera."""
         own = self.frame is FrameOfReference.OBJECT
         return self.layout.viewpoint(FrameOfReference.VIEWER) if own else self._view
 
     @cached_property
-    def things(self) -> list[SceneObject]:
-        """The things to tell apart."""
+    def objects(self) -> list[SceneObject]:
+        """The objects to tell apart."""
         return [self.layout.scene.objects[int(row)] for row in self.rows]
 
     # -------------------------------------------------------------------------------------------- what is seen
@@ -160,28 +160,28 @@ class Describer:
         """The detector's words and, where it gives no colour, colours measured from pixels."""
         some = _only(self.layout, self.rows)
         everyone = np.ones(len(self.rows), np.bool_)
-        for word in dict.fromkeys(word for thing in self.things for word in self._attribute_words(thing)):
+        for word in dict.fromkeys(word for obj in self.objects for word in self._attribute_words(obj)):
             if colour_family(word) is not None or _is_adjective(word):
                 fits = attribute_likelihood(word, some, some.viewpoint(FrameOfReference.VIEWER), everyone)
                 yield Description("attribute", word, _BEFORE, (NounPhrase(GENERIC, (word,)),), fits)
             elif self.noun != GENERIC:  # "the bonnet one" of the chicks is a bonnet chick
-                fits = np.array([YES if word in words_of(t) else NO for t in self.things])
+                fits = np.array([YES if word in words_of(t) else NO for t in self.objects])
                 yield Description("attribute", word, _BEFORE, (NounPhrase(word),), fits)
 
-    def _attribute_words(self, thing: SceneObject) -> Iterator[str]:
-        given = [word.lower() for word in thing.detection.attributes]
+    def _attribute_words(self, obj: SceneObject) -> Iterator[str]:
+        given = [word.lower() for word in obj.detection.attributes]
         yield from (word for word in given if _speakable(word))
         if not any(colour_family(word) for word in given):
-            shares = colour_shares(thing, self.layout)
+            shares = colour_shares(obj, self.layout)
             yield from (family for family, share in shares.items() if share > _MOSTLY)
 
     def labels(self) -> Iterator[Description]:
         """What the detector calls them, where that is another name than the one in use."""
-        for label in dict.fromkeys(thing.detection.label for thing in self.things):
+        for label in dict.fromkeys(obj.detection.label for obj in self.objects):
             name = spoken(label)
             if name is not None and name != self.noun:
                 own = frozenset(name.split())
-                fits = np.array([YES if own <= words_of(thing) else NO for thing in self.things])
+                fits = np.array([YES if own <= words_of(obj) else NO for obj in self.objects])
                 yield Description("label", name, _NOUN, (NounPhrase(name),), fits)
 
     # -------------------------------------------------------------------------------------------- orders
@@ -205,7 +205,7 @@ class Describer:
                               self._gap(key))  # fmt: skip
 
     def counted(self, side: str, words: str) -> list[Description]:
-        """The place of each thing in the order, one description for each place, first to last."""
+        """The place of each object in the order, one description for each place, first to last."""
         if self._onlooker is None:
             return []
         key = order.key_of(order.ORDINAL_SIDES[side], self.layout, self._onlooker)
@@ -227,7 +227,7 @@ class Describer:
     # -------------------------------------------------------------------------------------------- landmarks
 
     def landmarks(self) -> Iterator[Description]:
-        """Relations to a thing of which there is only one, as said and as denied."""
+        """Relations to an object of which there is only one, as said and as denied."""
         marks = list(self._unique())
         anchors = np.array([row for row, _ in marks], np.intp)
         if self._view is None or not len(anchors):
@@ -242,12 +242,12 @@ class Describer:
                 yield from _said_and_denied(relation, f"{word} {the(mark)}", mark, likelihood[:, column])
 
     def _unique(self) -> Iterator[tuple[int, NounPhrase]]:
-        """Measured things, none of those in question, that one name fits and no other: by label, or attribute too."""
+        """Measured objects, none of those in question, that one name fits and no other: by label, or attribute too."""
         objects = self.layout.scene.objects
-        told = [words_of(thing) for thing in objects]
+        told = [words_of(obj) for obj in objects]
         asked = {int(row) for row in self.rows}
-        for row, thing in enumerate(objects):
-            name = spoken(thing.detection.label)
+        for row, obj in enumerate(objects):
+            name = spoken(obj.detection.label)
             if row in asked or name is None or not self.layout.measured[row]:
                 continue
             own = frozenset(name.split())
@@ -255,7 +255,7 @@ class Describer:
             if not same:
                 yield row, NounPhrase(name)
                 continue
-            words = (word.lower() for word in thing.detection.attributes)
+            words = (word.lower() for word in obj.detection.attributes)
             unlike = (w for w in words if _speakable(w) and _is_adjective(w) and all(w not in told[o] for o in same))
             word = next(unlike, None)
             if word is not None:
@@ -290,9 +290,9 @@ def spoken(label: str) -> str | None:
     return name if _speakable(name) else None
 
 
-def words_of(thing: SceneObject) -> frozenset[str]:
-    """All words that the detector gives of a thing."""
-    given = (thing.detection.label, *thing.detection.attributes)
+def words_of(obj: SceneObject) -> frozenset[str]:
+    """All words that the detector gives of an object."""
+    given = (obj.detection.label, *obj.detection.attributes)
     return frozenset(word for text in given for word in text.lower().replace("_", " ").split())
 
 
@@ -309,7 +309,7 @@ def _is_adjective(word: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _read(answer: str) -> NounPhrase | None:
-    """What the parser reads in an answer, its number aside; None where that is nothing, or not one thing."""
+    """What the parser reads in an answer, its number aside; None where that is nothing, or not one object."""
     try:
         readings = parse_answer(answer)
     except (InputError, NotUnderstoodError):
@@ -326,11 +326,11 @@ def plural_of(noun: str) -> str:
 
 
 def _only(layout: Layout, rows: npt.NDArray[np.intp]) -> Layout:
-    """The layout of some of a scene's things."""
+    """The layout of some of a scene's objects."""
     n = len(layout)
     scene = dataclasses.replace(layout.scene, objects=tuple(layout.scene.objects[int(row)] for row in rows))
     values = {f.name: getattr(layout, f.name) for f in dataclasses.fields(layout) if f.name not in ("scene", "axes")}
-    per_thing: dict[str, Any] = {
+    per_object: dict[str, Any] = {
         name: v[rows] for name, v in values.items() if isinstance(v, np.ndarray) and v.shape[:1] == (n,)
     }
-    return dataclasses.replace(layout, scene=scene, **per_thing)
+    return dataclasses.replace(layout, scene=scene, **per_object)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where what was chosen is to go: which things the destination names, then free spots by them."""
+"""Where what was chosen is to go: which objects the destination names, then free spots by them."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.config import DecisionConfig
+from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial import regions
-from spatial_vlm_ros.spatial.admission import is_for_a_person
 from spatial_vlm_ros.spatial.belief import PhraseBelief
-from spatial_vlm_ros.spatial.believer import Believer
-from spatial_vlm_ros.spatial.decision import Verdict, phrases_not_found
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, phrases_not_found
 from spatial_vlm_ros.spatial.likelihood import state_of
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import PlaceRequest, find_places
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.spot_judging import ON
+from spatial_vlm_ros.spatial.support_check import is_for_a_person
 from spatial_vlm_ros.types import ClauseState, NounPhrase, RelationClause, Status
 
 
 @dataclass(frozen=True, eq=False)
 class _Refused:
-    """Why the destination's own words do not settle which thing is meant."""
+    """Why the destination's own words do not settle which object is meant."""
 
     status: Status
     phrase: NounPhrase
     rivals: tuple[int, ...] = ()
 
 
-def with_place(verdict: Verdict, believer: Believer) -> Verdict:
+def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     """The verdict with spots where a place was asked for; a refusal where none can be told or there is none.
 
-    A refusal stays what it is, except that a place by a thing that is not there comes before it: no answer about what
+    A refusal stays what it is, except that a place by an object that is not there comes before it: no answer about what
     is to be moved would help.
 
     Args:
         verdict: the decision about what is to be moved.
-        believer: the scene.
+        scorer: the scene.
 
     Raises:
         FrameUndefinedError: the destination's relation needs a frame of reference that is not defined.
@@ -49,16 +49,16 @@ def with_place(verdict: Verdict, believer: Believer) -> Verdict:
         return verdict
     relation = "next to" if destination.relation == "to" else destination.relation
     clause = RelationClause(relation, destination.anchors, destination.frame, distance=destination.distance)
-    beliefs = tuple(believer.believe(anchor, anchor=True) for anchor in destination.anchors)
+    beliefs = tuple(scorer.score_phrase(anchor, anchor=True) for anchor in destination.anchors)
     rows: list[int] = []
-    on_support = _is_support(clause, beliefs[0], believer)
+    on_support = _is_support(clause, beliefs[0], scorer)
     if verdict.status is not Status.OK:
-        found = believer.config.decision.found
+        found = scorer.config.decision.found
         missing = next((p for b in beliefs for p in phrases_not_found(b, found)), None) if not on_support else None
         return verdict if missing is None else dataclasses.replace(verdict, status=Status.NOT_FOUND, phrase=missing)
     if not on_support:
         for belief in beliefs:
-            meant = _meant(belief, verdict.meant, believer)
+            meant = _meant(belief, verdict.meant, scorer)
             if isinstance(meant, _Refused):
                 return dataclasses.replace(
                     verdict, status=meant.status, phrase=meant.phrase, rivals=meant.rivals, several=()
@@ -66,26 +66,26 @@ def with_place(verdict: Verdict, believer: Believer) -> Verdict:
             rows += [row for row in meant if row not in rows]
     framed = clause.relation in RELATIONS and RELATIONS[clause.relation].framed
     request = PlaceRequest(
-        clause.relation, tuple(rows), believer.view_for(clause.frame, framed, np.array(rows, np.intp)),
-        verdict.chosen, clause.distance, believer.config.place, believer.config.depth,
+        clause.relation, tuple(rows), scorer.view_for(clause.frame, framed, np.array(rows, np.intp)),
+        verdict.chosen, clause.distance, scorer.config.place, scorer.config.depth,
     )  # fmt: skip
-    placing = find_places(believer.layout, request)
+    placing = find_places(scorer.layout, request)
     return dataclasses.replace(verdict, placing=placing, status=Status.OK if placing.spots else Status.NO_PLACE)
 
 
-def _is_support(clause: RelationClause, belief: PhraseBelief, believer: Believer) -> bool:
+def _is_support(clause: RelationClause, belief: PhraseBelief, scorer: PhraseScorer) -> bool:
     """Whether the support plane is meant, which no detection names."""
-    found = believer.config.decision.found
+    found = scorer.config.decision.found
     as_on = dataclasses.replace(clause, relation="on") if clause.relation in ON else clause
-    return regions.is_support(as_on, belief, believer.layout, found)
+    return regions.is_support(as_on, belief, scorer.layout, found)
 
 
-def _meant(belief: PhraseBelief, moved: Sequence[int], believer: Believer) -> tuple[int, ...] | _Refused:
-    """The one thing that a destination's words name, or all of a plural; never what is moved.
+def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> tuple[int, ...] | _Refused:
+    """The one object that a destination's words name, or all of a plural; never what is moved.
 
     A drawer that nobody detected is not found, for its place is not known well enough to put something there.
     """
-    config = believer.config.decision
+    config = scorer.config.decision
     weight = belief.weight.copy()
     weight[list(moved)] = 0.0
     missing = next(phrases_not_found(belief, config.found), None)

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.spatial.layout import Array, Layout
 
 Cells = npt.NDArray[np.bool_]  # (R, C): rows along g1, columns along g2
@@ -29,7 +29,7 @@ _SHIFT = 4  # binary places of a cell that polygons are drawn with
 _STRAY = 2  # points in a cell that are no obstacle yet: depth smears over edges
 _STRAY_SHARE = 0.2
 _FAR = 1.0  # metres of clearance beyond which it is not looked for
-_MARGIN = 0.02  # metres around a lifted thing within which points are its own
+_MARGIN = 0.02  # metres around a lifted object within which points are its own
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig, RelationConfig
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
+from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.viewpoint import Array, Viewpoint, clockwise, is_own_sided, viewpoint_of
 from spatial_vlm_ros.types import FrameOfReference, Scene
 
@@ -82,7 +82,7 @@ class Layout:
     def bearing_places(self) -> Array:
         """(N, 2) points on the ground on the rays from the camera through the middles of the boxes.
 
-        Only their bearing from the camera means something. It is that of the picture, whatever part of an object has
+        Only their bearing from the camera means something. It is that of the image, whatever part of an object has
         depth.
         """
         K = self.scene.frame.camera.K
@@ -186,7 +186,7 @@ class Layout:
 
     @cached_property
     def front(self) -> Array:
-        """(N, 2) unit direction on the ground that a thing's front faces; NaN where it is not known."""
+        """(N, 2) unit direction on the ground that an object's front faces; NaN where it is not known."""
         given = [(np.nan,) * 3 if o.detection.front is None else o.detection.front for o in self.scene.objects]
         flat = np.array(given, np.float64).reshape(-1, 3) @ self.axes[:, :2]
         length = np.linalg.norm(flat, axis=1, keepdims=True)
@@ -194,7 +194,7 @@ class Layout:
 
     @cached_property
     def _right_hand(self) -> Array:
-        """(N,) -1 for things whose right is their own right hand: opposite to that of somebody who faces them."""
+        """(N,) -1 for objects whose right is their own right hand: opposite to that of somebody who faces them."""
         return np.array([-1.0 if is_own_sided(o.detection.label) else 1.0 for o in self.scene.objects])
 
     def viewpoint(self, frame: FrameOfReference) -> Viewpoint:

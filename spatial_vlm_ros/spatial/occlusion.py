@@ -2,7 +2,7 @@
 """Where something could be that was not seen: ground that nothing of a size can be seen on. See docs/occlusion.md.
 
 Worked out on a grid on the ground: the shadows that objects cast as seen from the camera, less the ground that the
-objects cover; a thing can hide where all of its outline fits in.
+objects cover; an object can hide where all of its outline fits in.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, Mask
 
 _LONGEST = 1.0  # metres; behind something taller than the camera a shadow has no end of its own
-_CELLS = 7  # of the grid across the thing
+_CELLS = 7  # of the grid across the object
 _FINEST, _MOST_CELLS = 0.004, 200  # metres of a cell; cells along a side of the grid
 _BOX_CELLS = 16  # along the longer side of a region, where its largest box is looked for
 _ALL_BUT = 0.95  # part of its width that has to fit in: a little may look out
@@ -27,7 +27,7 @@ _OPEN = frozenset(
     ("bowl", "cup", "mug", "basket", "bucket", "bin", "pot", "saucepan", "vase", "glass", "tumbler", "crate", "basin",
      "tub", "beaker", "pan", "container", "drawer", "bag")
 )  # fmt: skip
-"""Nouns of things that are open at the top; others are where the middle of a top is missing."""
+"""Nouns of objects that are open at the top; others are where the middle of a top is missing."""
 _CORE, _SUNK = 0.6, 0.35  # part of an outline about its middle; part of the height that counts as the top
 _SAMPLED, _FEW, _MISSING = 400, 12, 0.3  # points looked at; expected at least; part of these that would show a top
 _BASE, _RIM = 0.004, 0.01  # metres: thickness of a bottom; of a wall and what an outline is wrong by
@@ -71,14 +71,14 @@ class _Grid:
 
 
 def hidden_regions(layout: Layout, size: tuple[float, float]) -> tuple[HiddenRegion, ...]:
-    """Regions of the ground, within the picture, where a thing of a size could stand without being seen.
+    """Regions of the ground, within the image, where an object of a size could stand without being seen.
 
     Args:
         layout: the scene.
-        size: width and height of the thing, metres.
+        size: width and height of the object, metres.
 
     Returns:
-        Boxes that are hidden throughout, along and across the view, in the camera frame, largest first: behind things,
+        Boxes that are hidden throughout, along and across the view, in the camera frame, largest first: behind objects,
         where those of several that overlap are one, and inside open ones. None without a support plane.
     """
     eye = layout.viewpoint(FrameOfReference.VIEWER).origin
@@ -98,8 +98,8 @@ def hidden_regions(layout: Layout, size: tuple[float, float]) -> tuple[HiddenReg
 
 
 def is_inside(layout: Layout, region: HiddenRegion) -> bool:
-    """Whether a region lies inside the open thing that hides it ("in the bowl"), not behind it."""
-    row = [thing.id for thing in layout.scene.objects].index(region.occluder_id)
+    """Whether a region lies inside the open object that hides it ("in the bowl"), not behind it."""
+    row = [obj.id for obj in layout.scene.objects].index(region.occluder_id)
     x, y = (np.array(region.position) @ layout.axes)[:2].tolist()
     outline = cv2.convexHull(layout.footprint[row].astype(np.float32))
     return bool(cv2.pointPolygonTest(outline, (x, y), False) > 0)
@@ -108,18 +108,18 @@ def is_inside(layout: Layout, region: HiddenRegion) -> bool:
 def is_open(layout: Layout, row: int) -> bool:
     """Whether an object is open at the top: by its name, or because the middle of a top is not seen.
 
-    Of a solid thing seen from above, as many points lie high in the middle as its top takes of the picture.
+    Of a solid object seen from above, as many points lie high in the middle as its top takes of the image.
     """
-    thing = layout.scene.objects[row]
-    words = thing.detection.label.lower().replace("_", " ").split()
+    obj = layout.scene.objects[row]
+    words = obj.detection.label.lower().replace("_", " ").split()
     if words and words[-1] in _OPEN:
         return True
-    points = thing.points[:: max(1, len(thing.points) // _SAMPLED)].astype(np.float64)
-    local = (points - thing.box.centre) @ thing.box.axes / thing.box.size
+    points = obj.points[:: max(1, len(obj.points) // _SAMPLED)].astype(np.float64)
+    local = (points - obj.box.centre) @ obj.box.axes / obj.box.size
     in_the_middle = (np.abs(local[:, :2]) < _CORE / 2).all(axis=1) & (local[:, 2] > 0.5 - _SUNK)
     eye = layout.viewpoint(FrameOfReference.VIEWER).origin - layout.centre[row]
-    over, beside = max(0.0, float(eye[2] - thing.box.size[2] / 2)), float(np.linalg.norm(eye[:2]))
-    length, width, height = thing.box.size.tolist()
+    over, beside = max(0.0, float(eye[2] - obj.box.size[2] / 2)), float(np.linalg.norm(eye[:2]))
+    length, width, height = obj.box.size.tolist()
     flat, upright = length * width * over, (length + width) / 2 * height * beside
     expected = _CORE**2 * flat / max(flat + upright, 1e-9) * len(points)
     return bool(expected >= _FEW and np.count_nonzero(in_the_middle) < _MISSING * expected)
@@ -129,11 +129,11 @@ def is_open(layout: Layout, row: int) -> bool:
 
 
 def _shadow(layout: Layout, row: int, eye: float, height: float) -> Array | None:
-    """(2K, 2) corners of the ground on which an object hides a thing of that height, its own ground included.
+    """(2K, 2) corners of the ground on which an object hides an object of that height, its own ground included.
 
     The line of sight over the far edge of its top, d away, comes down to that height at d (H - height) / (H - top),
     with the camera H above the ground; the shadow is the object's outline drawn out by that factor, away from the
-    point below the camera. None where it is lower than the thing.
+    point below the camera. None where it is lower than the object.
     """
     outline, top = layout.footprint[row], float(layout.top[row])
     if top <= height:
@@ -191,7 +191,7 @@ def _regions(
     disk = grid.disk(share * size[0])
     spots = cv2.erode(hidden.view(np.uint8), disk, borderType=cv2.BORDER_CONSTANT, borderValue=0).view(np.bool_)
     i, j, places = grid.places(spots)
-    spots[i, j] = _in_picture(layout, places, floor + size[1] / 2)
+    spots[i, j] = _in_image(layout, places, floor + size[1] / 2)
     if not spots.any():
         return
     room = cv2.dilate(spots.view(np.uint8), disk) & hidden.view(np.uint8)
@@ -204,8 +204,8 @@ def _regions(
         yield _region(layout, grid.window(x, y, (rows, columns)), spots[window] & held, row, size, floor)
 
 
-def _in_picture(layout: Layout, places: Array, height: float) -> Mask:
-    """(N,) whether (N, 2) places, at that height, are within the picture."""
+def _in_image(layout: Layout, places: Array, height: float) -> Mask:
+    """(N,) whether (N, 2) places, at that height, are within the image."""
     camera = layout.scene.frame.camera
     rays = np.column_stack((places, np.full(len(places), height - layout.floor))) @ (camera.K @ layout.axes).T
     ahead = rays[:, 2] > 1e-6
@@ -217,7 +217,7 @@ def _in_picture(layout: Layout, places: Array, height: float) -> Mask:
 def _region(
     layout: Layout, grid: _Grid, spots: Mask, row: int, size: tuple[float, float], floor: float
 ) -> HiddenRegion:
-    """The largest box along and across the view that the thing can move in: that of its centres, grown by its width."""
+    """The largest box along and across the view that the object can move in: its centres, grown by its width."""
     places = grid.places(spots)[2]
     view = layout.viewpoint(FrameOfReference.VIEWER)
     ahead = view.towards(places.mean(axis=0)[None], layout.relation.straight_down_deg)[0]

@@ -19,7 +19,7 @@ _SIDE_NOISE = np.array(
     (0.05, 0.05, 0.02)
 )  # relative errors of its sides: unseen ones; of a height top and foot are seen
 _SMALLEST = 1e-250  # that shares of a place are worked out from
-_ROUND = 0.6  # width over length from which a thing without a heading is taken for round
+_ROUND = 0.6  # width over length from which an object without a heading is taken for round
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ def _bearing(layout: Layout, view: Viewpoint) -> Key:
     is the same everywhere (straight down, and in the frame `world`), the lateral offset.
     """
     _check_somebody_looks(view)
-    # The ray through the box of an unmeasured thing is a bearing from the camera, and no place for anyone else.
+    # The ray through the box of an unmeasured object is a bearing from the camera, and no place for anyone else.
     places = (
         layout.centre[:, :2] if view.parallel or view.frame is not FrameOfReference.VIEWER else layout.bearing_places
     )
@@ -77,11 +77,8 @@ def _distance(layout: Layout, view: Viewpoint) -> Key:
 
 def _check_somebody_looks(view: Viewpoint) -> None:
     if view.frame is FrameOfReference.OBJECT:
-        raise FrameUndefinedError(
-            view.frame.value,
-            "an order among things needs somebody who looks at them",
-            "say whose left or right: 'from my side', 'as seen from the camera'",
-        )
+        repair = "say whose left or right: 'from my side', 'as seen from the camera'"
+        raise FrameUndefinedError(view.frame.value, "an order among things needs somebody who looks at them", repair)
 
 
 def _height(layout: Layout, _: Viewpoint) -> Key:
@@ -109,7 +106,7 @@ def _size_key(length: Callable[[Array], Array]) -> Callable[[Layout, Viewpoint],
 
 
 def _whole_sizes(layout: Layout) -> Array:
-    """(N, 3) box sizes; a round thing is as deep as it is wide, and its depth is the side that is not seen."""
+    """(N, 3) box sizes; a round object is as deep as it is wide, and its depth is the side that is not seen."""
     size = layout.size.copy()
     turns = np.array([not o.yaw_known for o in layout.scene.objects], np.bool_)
     turns &= layout.cornerless & (size[:, 1] > _ROUND * size[:, 0])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where to put a thing: free, steady spots that have a stated relation, best first, or why there is none.
+"""Where to put an object: free, steady spots that have a stated relation, best first, or why there is none.
 
-Every cell of a surface is tried: the thing stands there as one more object of the scene, and the very functions that
+Every cell of a surface is tried: the object stands there as one more object of the scene, and the very functions that
 judge what is seen judge it. docs/placement.md tells the whole search.
 """
 
@@ -24,29 +24,22 @@ from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
     PARTS,
-    PLACEABLE,
     RIMS,
     UNDER,
     Moved,
     PlaceRequest,
     judged,
     nearness,
+    placeable,
     room_of,
     thinned,
 )
-from spatial_vlm_ros.spatial.surfaces import (
-    SUPPORT,
-    Carrier,
-    Surroundings,
-    inside_of,
-    open_ground,
-    top_of,
-)
+from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportContext, SupportingSurface, inside_of, open_ground, top_of
 from spatial_vlm_ros.types import Place, Pose, Vector3
 
 __all__ = ["PlaceRequest", "Placing", "Spot", "find_places", "place_of"]
 
-_ASSUMED = 0.06  # metres: size of a thing that was not measured
+_ASSUMED = 0.06  # metres: size of an object that was not measured
 _AROUND = 0.6  # metres about the anchors that are searched, and what the relation needs besides
 _BEYOND = 5.0  # metres over which a spot is out of reach
 _AMPLE = 3.0  # clearances from which more of it is no better
@@ -64,13 +57,13 @@ class Spot:
     Args:
         place: (2,) where the middle of the footprint goes.
         height: of what carries it there.
-        axes: (3, 3) columns x, y and z of the thing put there, camera frame.
-        outline: (16, 2) of the thing put there.
-        anchor: row of the thing it was found from, SUPPORT for the support plane.
+        axes: (3, 3) columns x, y and z of the object put there, camera frame.
+        outline: (16, 2) of the object put there.
+        anchor: row of the object it was found from, SUPPORT for the support plane.
         carrier: row of what carries it, or SUPPORT.
         margin: metres by which the relation holds.
         probability: that it does.
-        clearance: metres to the next thing.
+        clearance: metres to the next object.
         stability: metres by which the middle lies inside what carries it; None on the open support plane.
         score: what the spots are sorted by.
     """
@@ -80,7 +73,7 @@ class Spot:
     axes: Array
     outline: Array
     anchor: int
-    carrier: int
+    supporting: int
     margin: float
     probability: float
     clearance: float
@@ -95,7 +88,7 @@ class Placing:
     Args:
         spots: at most `config.most`, no two at the same place.
         reason: why there is none, else None.
-        assumed: metres that were assumed as size of the thing; None where it was measured.
+        assumed: metres that were assumed as size of the object; None where it was measured.
     """
 
     spots: tuple[Spot, ...]
@@ -107,7 +100,7 @@ class Placing:
 
 
 def find_places(layout: Layout, request: PlaceRequest) -> Placing:
-    """Spots for a thing, best first, or why there is none.
+    """Spots for an object, best first, or why there is none.
 
     Args:
         layout: the scene.
@@ -116,29 +109,29 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
     Raises:
         FrameUndefinedError: the relation has no meaning in the frame of reference in force.
     """
-    assumed = _ASSUMED if _assumes(layout, request) else None
+    assumed = _ASSUMED if request.moved is None or not layout.measured[request.moved] else None
     problem = _problem(layout, request)
     if problem is not None:
         return Placing((), problem, assumed)
-    thing = _moved(layout, request)
-    around = Surroundings(
+    obj = _moved(layout, request)
+    around = SupportContext(
         layout=layout,
         relief=Relief.of(layout, request.depth, None if assumed else request.moved),
         config=request.config,
         lifted=_lifted(layout, request.moved),
-        reach=thing.reach,
-        ceiling=float(thing.size[2]) + request.config.clearance if request.relation in UNDER else math.inf,
+        reach=obj.reach,
+        ceiling=float(obj.size[2]) + request.config.clearance if request.relation in UNDER else math.inf,
     )
     reasons = []
-    for carrier in _carriers(around, request):
-        if isinstance(carrier, str):
-            reasons.append(carrier)
+    for supporting in _supporting_objects(around, request):
+        if isinstance(supporting, str):
+            reasons.append(supporting)
             continue
-        for way in (thing, thing.turned()) if thing.size[0] > _ELONGATED * thing.size[1] else (thing,):
-            spots = _spots(layout, request, carrier, way)
+        for way in (obj, obj.turned()) if obj.size[0] > _ELONGATED * obj.size[1] else (obj,):
+            spots = _spots(layout, request, supporting, way)
             if spots:
                 return Placing(spots, None, assumed)
-        reasons.append(why_none(layout, request, carrier, thing))
+        reasons.append(why_none(layout, request, supporting, obj))
     return Placing((), reasons[0], assumed)
 
 
@@ -155,7 +148,7 @@ def place_of(spot: Spot, layout: Layout) -> Place:
     return Place(
         pose=Pose(frame_id, _rounded(position), (x, y, z, w)),
         anchor_id=_id(layout, spot.anchor),
-        carrier_id=_id(layout, spot.carrier),
+        carrier_id=_id(layout, spot.supporting),
         margin_m=round(spot.margin, 6),
         clearance_m=round(spot.clearance, 6),
         stability_m=None if spot.stability is None else round(spot.stability, 6),
@@ -172,13 +165,9 @@ def _id(layout: Layout, row: int) -> str:
     return SUPPORT_ID if row == SUPPORT else layout.scene.objects[row].id
 
 
-def _assumes(layout: Layout, request: PlaceRequest) -> bool:
-    return request.moved is None or not layout.measured[request.moved]
-
-
 def _problem(layout: Layout, request: PlaceRequest) -> str | None:
     """Why such a place is not even looked for, or None."""
-    if request.relation not in PLACEABLE or request.relation not in RELATIONS:
+    if request.relation not in placeable() or request.relation not in RELATIONS:
         return f"things are not put '{request.relation}' something here"
     relation = RELATIONS[request.relation]
     if request.distance is not None and not relation.metric:
@@ -199,7 +188,7 @@ def _problem(layout: Layout, request: PlaceRequest) -> str | None:
 
 
 def _moved(layout: Layout, request: PlaceRequest) -> Moved:
-    """The thing that is put down, or a round one of the assumed size."""
+    """The object that is put down, or a round one of the assumed size."""
     row = request.moved
     if row is not None and layout.measured[row]:
         box = layout.scene.objects[row].box
@@ -214,7 +203,7 @@ def _moved(layout: Layout, request: PlaceRequest) -> Moved:
 
 
 def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
-    """The row of the moved thing and those of what it carries: that goes with it."""
+    """The row of the moved object and those of what it carries: that goes with it."""
     if moved is None or not layout.measured[moved]:
         return () if moved is None else (moved,)
     middles = np.nan_to_num(layout.centre[:, :2], nan=np.inf)
@@ -224,7 +213,7 @@ def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
     return (moved, *(row for row in np.flatnonzero(carried).tolist() if row != moved))
 
 
-def _carriers(around: Surroundings, request: PlaceRequest) -> Iterator[Carrier | str]:
+def _supporting_objects(around: SupportContext, request: PlaceRequest) -> Iterator[SupportingSurface | str]:
     """What may carry it, in the order tried."""
     layout = around.layout
     if not request.anchors:
@@ -240,9 +229,9 @@ def _carriers(around: Surroundings, request: PlaceRequest) -> Iterator[Carrier |
     else:
         under = _carrying(layout, request)
         if under is not None and request.relation not in UNDER:
-            carrier = top_of(around, under, name_of(layout, under))
-            if not isinstance(carrier, str):
-                yield carrier
+            supporting = top_of(around, under, name_of(layout, under))
+            if not isinstance(supporting, str):
+                yield supporting
         yield open_ground(around, request.anchors, _searched(layout, request))
 
 
@@ -266,17 +255,17 @@ def _carrying(layout: Layout, request: PlaceRequest) -> int | None:
     return int(rows[best]) if carried[best] > 0 else None
 
 
-def _spots(layout: Layout, request: PlaceRequest, carrier: Carrier, thing: Moved) -> tuple[Spot, ...]:
+def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> tuple[Spot, ...]:
     """The best spots on a carrier."""
-    room = room_of(layout, request, carrier, thing)
+    room = room_of(layout, request, supporting, obj)
     free = room.free
-    if carrier.row == SUPPORT and request.relation in RIMS:  # the end of what is seen is no edge
-        free &= Stamp.of(thing.outline, carrier.grid.step).distance(carrier.rim) <= _AT_THE_EDGE
-    index = thinned(np.flatnonzero(free), carrier)
+    if supporting.row == SUPPORT and request.relation in RIMS:  # the end of what is seen is no edge
+        free &= Stamp.of(obj.outline, supporting.grid.step).distance(supporting.rim) <= _AT_THE_EDGE
+    index = thinned(np.flatnonzero(free), supporting)
     if not len(index):
         return ()
-    places = carrier.grid.places(index)
-    margin, sigma, anchor = judged(layout, request, carrier, thing, places)
+    places = supporting.grid.places(index)
+    margin, sigma, anchor = judged(layout, request, supporting, obj, places)
     probability = clause_likelihood(margin, sigma)
     keep = np.isfinite(margin) & (probability >= request.config.holds)
     if not keep.any():
@@ -286,30 +275,26 @@ def _spots(layout: Layout, request: PlaceRequest, carrier: Carrier, thing: Moved
     clearance = room.clearance.reshape(-1)[index].astype(np.float64)
     ample = np.minimum(1.0, clearance / max(_AMPLE * request.config.clearance, 1e-3))
     away = np.hypot(*(places - request.view.origin[:2]).T)
-    score = probability * ample * nearness(layout, request, carrier, thing, places) * np.exp(-away / _BEYOND)
+    score = probability * ample * nearness(layout, request, supporting, obj, places) * np.exp(-away / _BEYOND)
     score = np.round(score, 9)
-    inside = None if carrier.outline is None else depth_inside(carrier.outline, places)
+    inside = None if supporting.outline is None else depth_inside(supporting.outline, places)
+    apart = max(float(obj.size[:2].mean()) / 2, 2 * supporting.grid.step)  # between spots that differ: half the size
     return tuple(
         Spot(
             place=places[best],
-            height=float(carrier.level.at(places[best : best + 1])[0]),
-            axes=thing.axes,
-            outline=places[best] + thing.outline,
+            height=float(supporting.level.at(places[best : best + 1])[0]),
+            axes=obj.axes,
+            outline=places[best] + obj.outline,
             anchor=int(anchor[best]),
-            carrier=carrier.row,
+            supporting=supporting.row,
             margin=float(margin[best]),
             probability=float(probability[best]),
             clearance=float(clearance[best]),
             stability=None if inside is None else float(inside[best]),
             score=float(score[best]),
         )
-        for best in _different(places, score, _least_apart(carrier, thing), request.config.most)
+        for best in _different(places, score, apart, request.config.most)
     )
-
-
-def _least_apart(carrier: Carrier, thing: Moved) -> float:
-    """Metres between two spots that differ: half the size of the thing."""
-    return max(float(thing.size[:2].mean()) / 2, 2 * carrier.grid.step)
 
 
 def _different(places: Array, score: Array, apart: float, most: int) -> Iterator[int]:

@@ -30,7 +30,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase
 
 _MOST_PARTS = 4  # that a question names; more are counted
-_MOST_COUNTED = 20  # things that are looked at one by one; more are told apart by kind alone
+_MOST_COUNTED = 20  # objects that are looked at one by one; more are told apart by kind alone
 _MOST_SPLITS = 200  # looked at for one kind of words
 _IN_A_ROW = {"left": -1, "right": 1}  # order of speaking
 _SUREST = 0.03, 0.95  # fits beyond these are not told apart: colours from pixels reach them, orders exceed them
@@ -52,9 +52,9 @@ class Question:
 
     Args:
         text: the question.
-        answers: (words, rows) for each answer: words that the parser understands, and the things that they mean.
-        bits: what the answer is expected to tell about which thing is meant.
-        clear: whether each answer clearly fits its things and no others; else it stands for what it fits best.
+        answers: (words, rows) for each answer: words that the parser understands, and the objects that they mean.
+        bits: what the answer is expected to tell about which object is meant.
+        clear: whether each answer clearly fits its objects and no others; else it stands for what it fits best.
     """
 
     text: str
@@ -65,7 +65,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class _Split:
-    """One way to divide the things: a description for each part, and which of the things (by number) it holds."""
+    """One way to divide the objects: a description for each part, and which of the objects (by number) it holds."""
 
     kind: str
     parts: tuple[tuple[Description, tuple[int, ...]], ...]
@@ -94,13 +94,13 @@ def ask(
     """The question that splits the rivals best.
 
     Args:
-        phrase: what was said of the thing.
+        phrase: what was said of the object.
         rows: the rivals, likeliest first; at least two.
-        probability: (N,) posterior of every thing of the scene.
+        probability: (N,) posterior of every object of the scene.
         layout: the scene.
         frames: names of the frames of reference that choose rows[0], rows[1], … where it is they that disagree.
         frame: the one in force, in which an answer will be judged.
-        members: (N,) how far each thing fits the phrase, superlative and ordinal aside, for an order in the answer
+        members: (N,) how far each object fits the phrase, superlative and ordinal aside, for an order in the answer
             replaces that of the phrase; None = as `probability` says, where the phrase has neither, else no order is
             asked for.
 
@@ -140,16 +140,16 @@ def ask_frame(frames: Sequence[str], phrase: NounPhrase | None = None) -> str:
 
 
 def confirm(row: int, layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> str:
-    """The question whether one thing is meant, in the shortest words that fit no other: "Do you mean the red cup?"."""
+    """The question whether one object is meant, in the shortest words that fit no other: "Do you mean the red cup?"."""
     return f"Do you mean {distinguished(row, layout, frame=frame)}?"
 
 
 def distinguished(row: int, layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> str:
-    """The shortest description that fits one thing of the scene and no other: "the red cup", "the can on the box"."""
-    thing = layout.scene.objects[row]
-    name = spoken(thing.detection.label)
+    """The shortest description that fits one object of the scene and no other: "the red cup", "the can on the box"."""
+    obj = layout.scene.objects[row]
+    name = spoken(obj.detection.label)
     if name is None:
-        return f"the {printable(thing.detection.label)} ({printable(thing.id)})"
+        return f"the {printable(obj.detection.label)} ({printable(obj.id)})"
     own = frozenset(name.split())
     alike = [other for other, o in enumerate(layout.scene.objects) if own <= words_of(o)]
     if len(alike) == 1:
@@ -161,7 +161,7 @@ def distinguished(row: int, layout: Layout, *, frame: FrameOfReference = FrameOf
     found = [d for d in (*_sayable(describer, ordered=True), *_places(describer)) if _holds_of(d) == {one}]
     found.sort(key=lambda d: (d.words, (*KINDS, "count").index(d.kind), -d.gap))
     said = next((d.naming(name) for d in found if d.understood()), None)
-    return said or f"the {name} ({printable(thing.id)})"
+    return said or f"the {name} ({printable(obj.id)})"
 
 
 def printable(text: str) -> str:
@@ -189,7 +189,7 @@ def _splits(describer: Describer, prior: Array, several: bool, ordered: bool) ->
 
 
 def _sayable(describer: Describer, ordered: bool) -> list[Description]:
-    """Descriptions that hold clearly of some of the things and fail clearly of all others, shortest of each kind."""
+    """Descriptions that hold clearly of some of the objects and fail clearly of all others, shortest of each kind."""
     best: dict[tuple[str, frozenset[int]], Description] = {}
     orders = describer.orders() if ordered else ()
     few = len(describer.rows) <= _MOST_COUNTED
@@ -208,7 +208,7 @@ def _places(describer: Describer) -> Iterator[Description]:
 
 
 def _holds_of(description: Description) -> set[int]:
-    """Numbers of the things that a description clearly holds of; none where it is unclear of any."""
+    """Numbers of the objects that a description clearly holds of; none where it is unclear of any."""
     fits = description.fits
     if (np.isfinite(fits) & ((fits >= CLEAR) | (fits <= 1.0 - CLEAR))).all():
         return {int(n) for n in np.flatnonzero(fits >= CLEAR)}
@@ -216,7 +216,7 @@ def _holds_of(description: Description) -> set[int]:
 
 
 def _covers(descriptions: Sequence[Description], n: int) -> list[tuple[tuple[Description, tuple[int, ...]], ...]]:
-    """Ways to say each of n things by exactly one of two to four descriptions; shortest words tried first."""
+    """Ways to say each of n objects by exactly one of two to four descriptions; shortest words tried first."""
     held = [(d, frozenset(_holds_of(d))) for d in sorted(descriptions, key=lambda d: (d.words, KINDS.index(d.kind)))]
     found: list[tuple[tuple[Description, tuple[int, ...]], ...]] = []
 
@@ -286,8 +286,8 @@ def _unclear(describer: Describer, prior: Array, several: bool) -> Question:
     rows = [int(row) for row in describer.rows]
     orders = [] if several or len(rows) > _MOST_COUNTED else _orders(describer)
     if not orders:
-        things = f"{number(len(rows))} {plural_of(_noun(describer.noun, 'thing'))}"
-        return Question(f"Which of the {things}?", (), 0.0)
+        objects = f"{number(len(rows))} {plural_of(_noun(describer.noun, 'thing'))}"
+        return Question(f"Which of the {objects}?", (), 0.0)
     text, places = max(orders, key=lambda told: round(_bits(prior, told[1]) / _STEP))
     best = np.argmax([d.fits for d in places], axis=0)
     if len(rows) == 2:
@@ -299,7 +299,7 @@ def _unclear(describer: Describer, prior: Array, several: bool) -> Question:
 
 
 def _orders(describer: Describer) -> list[tuple[str, list[Description]]]:
-    """Orders with a place for each of the things, and the question that asks for it."""
+    """Orders with a place for each of the objects, and the question that asks for it."""
     orders: list[tuple[str, list[Description]]] = []
     if len(describer.rows) == 2:
         pairs = [d for d in describer.orders() if d.kind in POSITIONS]

@@ -19,7 +19,7 @@ SUPPORT_NOUNS = frozenset(
 )
 LOWEST_NOUNS = frozenset({"floor", "ground"})
 _CLEARLY_LOWER = 0.15  # metres below the support plane from which something else is the floor
-_LOWER_SHARE = 0.03  # part of the picture that shows it
+_LOWER_SHARE = 0.03  # part of the image that shows it
 
 _STACKED = frozenset({"drawer", "shelf", "level", "tier", "rack", "layer", "deck"})
 _SIDE_BY_SIDE = frozenset({"compartment", "section", "half", "part", "area", "side", "slot", "division"})
@@ -40,7 +40,7 @@ def as_part(
     """The same clause about a part of the furniture, where its anchor is a region that nothing is labelled as.
 
     "in the top drawer of the cabinet" becomes "at the top of the cabinet". "on the upper shelf" too, where one single
-    thing is called a shelf: an upper one needs several, so the thing is a rack of them.
+    object is called a shelf: an upper one needs several, so the object is a rack of them.
 
     Args:
         clause: what was said.
@@ -74,7 +74,7 @@ def as_part(
 
 
 def is_person(phrase: NounPhrase) -> bool:
-    """Whether a phrase is the speaker or the robot: viewpoints and recipients, but no things with a measured place."""
+    """Whether a phrase is the speaker or the robot: viewpoints and recipients, but no objects with a measured place."""
     return phrase.category in ("me", "you")
 
 
@@ -95,7 +95,7 @@ def is_support(clause: RelationClause, anchor: PhraseBelief, layout: Layout, fou
 
 
 def _shows_lower_ground(layout: Layout) -> bool:
-    """Whether the picture shows a surface well below the support plane: then that one is the floor."""
+    """Whether the image shows a surface well below the support plane: then that one is the floor."""
     scene = layout.scene
     if scene.support is None:
         return False

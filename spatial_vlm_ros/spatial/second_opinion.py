@@ -2,7 +2,7 @@
 """What a model's answer to the whole phrase counts for beside the answer of the geometry.
 
 The geometry is the judge. How often the model is right is measured, relation by relation; where it was not measured, or
-where it names another thing too often, its answer is reported and changes nothing. docs/second_opinion.md has the
+where it names another object too often, its answer is reported and changes nothing. docs/second_opinion.md has the
 formulas and figures.
 """
 
@@ -21,10 +21,10 @@ import numpy as np
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.spatial import order, wording
-from spatial_vlm_ros.spatial.believer import Believer
-from spatial_vlm_ros.spatial.decision import Verdict, other_frames, usable
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, other_frames, usable
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import FLOOR, calibrated, state_of
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SecondOpinion, Status
@@ -32,7 +32,7 @@ from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, Rel
 NAME = "name"
 """Key of phrases that say no relation and no order."""
 _LARGEST_FILE = 1 << 20  # bytes
-_REPAIR = "measure it with `python -m benchmarks.second_opinions`, or write it as docs/second_opinion.md says"
+_REPAIR = "measure it with `python -m research.experiments.second_opinions`, or write it as docs/second_opinion.md says"
 
 Effect = Literal["reported", "confirmed", "disagreed", "settled"]
 
@@ -42,7 +42,7 @@ Effect = Literal["reported", "confirmed", "disagreed", "settled"]
 
 @dataclass(frozen=True)
 class Counts:
-    """How often a model, asked for a phrase of one relation, named the right thing, another one, or none."""
+    """How often a model, asked for a phrase of one relation, named the right object, another one, or none."""
 
     right: int
     wrong: int
@@ -51,14 +51,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Probabilities that a model names the right thing, another one, or none; they sum to 1."""
+    """Probabilities that a model names the right object, another one, or none; they sum to 1."""
 
     right: float
     wrong: float
     none: float
 
     def counts(self, most_wrong: float) -> bool:
-        """Whether its answers may change anything: seldom another thing, and more often the right one."""
+        """Whether its answers may change anything: seldom another object, and more often the right one."""
         return self.wrong <= most_wrong and self.right > self.wrong
 
 
@@ -186,26 +186,28 @@ def _stated(phrase: NounPhrase, default: FrameOfReference) -> NounPhrase:
 # ------------------------------------------------------------------------------------------------ the rule
 
 
-def cross_check(verdict: Verdict, believer: Believer, row: int | None, reliabilities: Reliabilities) -> Verdict:
+def cross_check(
+    verdict: ResolvedChoice, scorer: PhraseScorer, row: int | None, reliabilities: Reliabilities
+) -> ResolvedChoice:
     """The verdict once a model's answer to the whole phrase is weighed; every other verdict than these stays.
 
-    OK becomes DISAGREEMENT where the model names another thing, its answers count, and the geometry's answer is left
-    with less than `decision.mass`. AMBIGUOUS becomes an answer where its answers count, the thing named is left with
+    OK becomes DISAGREEMENT where the model names another object, its answers count, and the geometry's answer is left
+    with less than `decision.mass`. AMBIGUOUS becomes an answer where its answers count, the object named is left with
     `decision.mass` or more, its relations clearly hold, and those of no other rival do.
 
     Args:
         verdict: of the geometry, before any place is looked for.
-        believer: the scene.
+        scorer: the scene.
         row: the object that the model named, asked `words_for` the target; None = no opinion.
         reliabilities: measured ones of that model.
 
     Returns:
         The verdict, with what the model said in `opinion`.
     """
-    config = believer.config
-    relations = relations_of(verdict.query.target, believer.default_frame)
+    config = scorer.config
+    relations = relations_of(verdict.query.target, scorer.default_frame)
     confusion = reliabilities.of(relations, config.second_opinion.prior)
-    prior = _prior(verdict, believer)
+    prior = _prior(verdict, scorer)
     posterior = prior
     effect: Effect = "reported"
     single = verdict.query.target.count in (None, 1) and verdict.query.target.choice is None
@@ -219,15 +221,15 @@ def cross_check(verdict: Verdict, believer: Believer, row: int | None, reliabili
         reason = f"it names another thing in {confusion.wrong:.0%} of such cases: that is too often to count"
     else:
         posterior = _posterior(prior, row, confusion)
-        effect, reason = _effect(verdict, believer, row, posterior)
+        effect, reason = _effect(verdict, scorer, row, posterior)
     opinion = dataclasses.replace(
-        _report(verdict, believer, prior, posterior, row), relations=relations, effect=effect, reason=reason,
+        _report(verdict, scorer, prior, posterior, row), relations=relations, effect=effect, reason=reason,
         reliability=None if confusion is None else round(confusion.right, 6),
     )  # fmt: skip
-    return _changed(dataclasses.replace(verdict, opinion=opinion), believer, row, posterior)
+    return _changed(dataclasses.replace(verdict, opinion=opinion), scorer, row, posterior)
 
 
-def _prior(verdict: Verdict, believer: Believer) -> Array:
+def _prior(verdict: ResolvedChoice, scorer: PhraseScorer) -> Array:
     """(N + 1,) probability by the geometry that each object is the right one; the last: that none of them is.
 
     An answer has the probability that such answers are right, which was measured; what it leaves is shared among the
@@ -236,7 +238,7 @@ def _prior(verdict: Verdict, believer: Believer) -> Array:
     prior = np.append(verdict.probability, max(0.0, 1.0 - float(verdict.probability.sum())))
     if verdict.status is not Status.OK or verdict.chosen < 0:
         return prior
-    config = believer.config.decision
+    config = scorer.config.decision
     sure = calibrated(verdict.sure, config.calibration_slope, config.calibration_offset)
     rest = prior + FLOOR
     rest[verdict.chosen] = 0.0
@@ -256,9 +258,9 @@ def _posterior(prior: Array, row: int, confusion: Confusion) -> Array:
     return weighed / weighed.sum()
 
 
-def _effect(verdict: Verdict, believer: Believer, row: int, posterior: Array) -> tuple[Effect, str]:
+def _effect(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior: Array) -> tuple[Effect, str]:
     """What an opinion that counts does, and why."""
-    mass = believer.config.decision.mass
+    mass = scorer.config.decision.mass
     if verdict.status is Status.OK:
         if row == verdict.chosen:
             return "confirmed", "it names the same thing"
@@ -268,33 +270,33 @@ def _effect(verdict: Verdict, believer: Believer, row: int, posterior: Array) ->
         return "reported", f"it names another thing, but {left:.2f} is left for the answer of the geometry"
     if verdict.status is not Status.AMBIGUOUS:
         return "reported", f"{verdict.status.value} is for the geometry alone to say"
-    return _settling(verdict, believer, row, posterior)
+    return _settling(verdict, scorer, row, posterior)
 
 
-def _settling(verdict: Verdict, believer: Believer, row: int, posterior: Array) -> tuple[Effect, str]:
-    """Whether a tie is broken: only where measurement left it open, never where the words fit two things."""
-    mass = believer.config.decision.mass
-    if verdict.frames or verdict.phrase is not None or any(True for _ in other_frames(believer)):
+def _settling(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior: Array) -> tuple[Effect, str]:
+    """Whether a tie is broken: only where measurement left it open, never where the words fit two objects."""
+    mass = scorer.config.decision.mass
+    if verdict.frames or verdict.phrase is not None or any(True for _ in other_frames(scorer)):
         return "reported", "whose left, or which anchor, was meant is for the person to say"
     if row not in verdict.rivals:
         return "reported", "it names none of the things between which it is unclear"
-    if not _clear(verdict, believer, row, orders=False):
+    if not _clear(verdict, scorer, row, orders=False):
         return "reported", "it is not clear that what was said holds of the thing it names"
-    if any(_clear(verdict, believer, other, orders=True) for other in verdict.rivals if other != row):
+    if any(_clear(verdict, scorer, other, orders=True) for other in verdict.rivals if other != row):
         return "reported", "what was said clearly holds of another thing, too: a person has to say more"
     if float(posterior[row]) < mass:
         return "reported", f"with its opinion {float(posterior[row]):.2f} is left for the thing it names"
     return "settled", f"what it names has {float(posterior[row]):.2f} with its opinion"
 
 
-def _clear(verdict: Verdict, believer: Believer, row: int, *, orders: bool) -> bool:
+def _clear(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, *, orders: bool) -> bool:
     """Whether every relation of the phrase, and with `orders` every order, clearly holds of an object."""
-    holds = believer.config.decision.holds
+    holds = scorer.config.decision.holds
     clauses = [clause for clause in verdict.by_row[row].clauses if orders or not clause.is_order]
     return all(state_of(float(clause.likelihood[row]), holds) is ClauseState.HOLDS for clause in clauses)
 
 
-def _changed(verdict: Verdict, believer: Believer, row: int | None, posterior: Array) -> Verdict:
+def _changed(verdict: ResolvedChoice, scorer: PhraseScorer, row: int | None, posterior: Array) -> ResolvedChoice:
     effect = verdict.opinion.effect if verdict.opinion is not None else "reported"
     if row is None or effect not in ("disagreed", "settled"):
         return verdict
@@ -304,16 +306,18 @@ def _changed(verdict: Verdict, believer: Believer, row: int | None, posterior: A
             verdict, status=Status.DISAGREEMENT, rivals=(verdict.chosen, row), several=(), sure=left
         )
     return dataclasses.replace(
-        verdict, status=usable(row, believer), chosen=row, rivals=(), probability=posterior[:-1],
+        verdict, status=usable(row, scorer), chosen=row, rivals=(), probability=posterior[:-1],
         sure=float(posterior[row]),
     )  # fmt: skip
 
 
-def _report(verdict: Verdict, believer: Believer, prior: Array, posterior: Array, row: int | None) -> SecondOpinion:
-    ids = [thing.id for thing in believer.layout.scene.objects]
+def _report(
+    verdict: ResolvedChoice, scorer: PhraseScorer, prior: Array, posterior: Array, row: int | None
+) -> SecondOpinion:
+    ids = [obj.id for obj in scorer.layout.scene.objects]
     chosen = verdict.chosen
     return SecondOpinion(
-        words=words_for(verdict.query.target, believer.default_frame),
+        words=words_for(verdict.query.target, scorer.default_frame),
         geometric_id=ids[chosen] if chosen >= 0 else None,
         geometric_probability=round(float(prior[chosen]), 6) if chosen >= 0 else 0.0,
         named_id=None if row is None else ids[row],
@@ -329,9 +333,9 @@ def _report(verdict: Verdict, believer: Believer, prior: Array, posterior: Array
 # ------------------------------------------------------------------------------------------------ words
 
 
-def message(verdict: Verdict, believer: Believer) -> str:
+def message(verdict: ResolvedChoice, scorer: PhraseScorer) -> str:
     """A DISAGREEMENT in one sentence."""
-    objects = believer.layout.scene.objects
+    objects = scorer.layout.scene.objects
     ours, theirs = (wording.name_of(objects[row]) for row in verdict.rivals)
     return (
         f"By the depth it is the {ours}, but the model that was asked for the whole phrase names the {theirs}, and is "
@@ -339,9 +343,9 @@ def message(verdict: Verdict, believer: Believer) -> str:
     )
 
 
-def question(verdict: Verdict, believer: Believer) -> Question | None:
+def question(verdict: ResolvedChoice, scorer: PhraseScorer) -> Question | None:
     """What to ask on a DISAGREEMENT: which of both, where both are of the kind; else whether ours is meant."""
-    found = believer.config.decision.found
+    found = scorer.config.decision.found
     alike = all(verdict.belief.fit[row] >= found for row in verdict.rivals)
     status = Status.AMBIGUOUS if alike else Status.LOW_CONFIDENCE
-    return wording.question(dataclasses.replace(verdict, status=status, frames=(), phrase=None), believer)
+    return wording.question(dataclasses.replace(verdict, status=status, frames=(), phrase=None), scorer)

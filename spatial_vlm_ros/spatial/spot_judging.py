@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well imagined things have a relation: judged by the very functions that judge what is seen.
+"""How well imagined objects have a relation: judged by the very functions that judge what is seen.
 
 The only module of the search that calls the relations.
 """
@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import DepthConfig, PlaceConfig
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
+from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig
 from spatial_vlm_ros.spatial.free_space import Stamp, widened
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
-from spatial_vlm_ros.spatial.surfaces import SUPPORT, Carrier, Room, room_for, whole_outline
+from spatial_vlm_ros.spatial.surfaces import SUPPORT, Room, SupportingSurface, room_for, whole_outline
 from spatial_vlm_ros.types import Detection, Distance, OrientedBox, SceneObject
 
 AHEAD_RIGHT = {
@@ -40,9 +40,9 @@ ON = PARTS | {"on"}
 UNDER = frozenset({"under", "below"})
 CLOSE = frozenset({"touching", "against"})
 PLACEABLE = frozenset(AHEAD_RIGHT) | BESIDE | ON | UNDER | {"inside", "between", "among", "far from", "opposite"}
-"""Relations that a thing can be put in."""
+"""Own relations that an object can be put in."""
 RIMS = frozenset(("at the edge of", "at the corner of", "at the end of"))
-"""Parts that are there only where the thing ends."""
+"""Parts that are there only where the object ends."""
 
 _TRIED = 6000  # spots judged at once; of more every second cell, or every third
 _LEAST_SCALE = 0.1  # metres over which a spot loses its nearness
@@ -55,10 +55,10 @@ class PlaceRequest:
 
     Args:
         relation: canonical name.
-        anchors: rows of the things it relates to; empty = the support plane ("on the table", "at the edge of the
+        anchors: rows of the objects it relates to; empty = the support plane ("on the table", "at the edge of the
             table").
         view: viewpoint of the frame of reference in force.
-        moved: row of the thing that is put there, None for one that is not seen: then 6 cm are assumed.
+        moved: row of the object that is put there, None for one that is not seen: then 6 cm are assumed.
         distance: stated with it, or None.
         config: distances kept.
         depth: noise of depth.
@@ -75,7 +75,7 @@ class PlaceRequest:
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """The thing that is put down.
+    """The object that is put down.
 
     Args:
         outline: (16, 2) about its middle.
@@ -102,7 +102,7 @@ class Moved:
 
 @dataclass(frozen=True, eq=False)
 class _Imagined(Layout):
-    """A scene with things in it that are only imagined: they have no `scene.objects` of their own.
+    """A scene with objects in it that are only imagined: they have no `scene.objects` of their own.
 
     Args:
         sizes: (N, 3) of all.
@@ -123,13 +123,18 @@ class _Imagined(Layout):
         return self.real.middle
 
 
+def placeable() -> frozenset[str]:
+    """Relations that an object can be put in, those of installed packages too."""
+    return PLACEABLE | {name for name, relation in RELATIONS.items() if relation.placeable}
+
+
 # ------------------------------------------------------------------------------------------------ judging
 
 
 def judged(
-    layout: Layout, request: PlaceRequest, carrier: Carrier, thing: Moved, places: Array
+    layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, places: Array
 ) -> tuple[Array, Array, npt.NDArray[np.intp]]:
-    """How well the thing has the relation with its middle at places (T, 2).
+    """How well the object has the relation with its middle at places (T, 2).
 
     Returns:
         Margins and standard deviations (T,), metres, and the rows of the anchors (T,); SUPPORT for the support plane.
@@ -137,12 +142,12 @@ def judged(
     count = len(places)
     nobody = np.full(count, SUPPORT, np.intp)
     if not request.anchors and request.relation == "on":  # it was looked for nowhere else
-        return np.full(count, carrier.grid.step), np.full(count, 1e-6), nobody
-    scene, anchors = _imagined(layout, request, carrier, thing, places)
+        return np.full(count, supporting.grid.step), np.full(count, 1e-6), nobody
+    scene, anchors = _imagined(layout, request, supporting, obj, places)
     targets = np.arange(len(scene) - count, len(scene), dtype=np.intp)
     margin, sigma = _measured(scene, request, targets, anchors)
     certain = margin / np.maximum(sigma, 1e-6)
-    # A relation to several things holds of one of them, or of every one.
+    # A relation to several objects holds of one of them, or of every one.
     pick = (np.argmax if RELATIONS[request.relation].several == "any" else np.argmin)(certain, axis=1)
     rows = np.arange(count)
     return margin[rows, pick], sigma[rows, pick], anchors[pick] if request.anchors else nobody
@@ -161,29 +166,29 @@ def _measured(scene: Layout, request: PlaceRequest, targets: Indices, anchors: I
 
 
 def _imagined(
-    layout: Layout, request: PlaceRequest, carrier: Carrier, thing: Moved, places: Array
+    layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, places: Array
 ) -> tuple[Layout, Indices]:
-    """The scene with the thing at all places as its last rows, and the rows of the anchors.
+    """The scene with the object at all places as its last rows, and the rows of the anchors.
 
     The support plane is an anchor, too, and gets a row before them. A carrier is as high as where it carries: the rim
     of a tray is not its top.
     """
     count, n = len(places), len(layout)
-    objects = (*layout.scene.objects, _as_object(layout, carrier)) if not request.anchors else layout.scene.objects
+    objects = (*layout.scene.objects, _as_object(layout, supporting)) if not request.anchors else layout.scene.objects
     anchors = np.array(request.anchors or (n,), np.intp)
-    ground = carrier.level.at(places)
-    height = float(thing.size[2])
+    ground = supporting.level.at(places)
+    height = float(obj.size[2])
     top = layout.top
-    if carrier.row != SUPPORT and not carrier.within:
+    if supporting.row != SUPPORT and not supporting.within:
         top = top.copy()
-        top[carrier.row] = carrier.level.at(layout.centre[carrier.row : carrier.row + 1, :2])[0]
+        top[supporting.row] = supporting.level.at(layout.centre[supporting.row : supporting.row + 1, :2])[0]
     boxes = [o.box for o in objects[n:]]
     own_centre = np.array([b.centre for b in boxes]).reshape(-1, 3) @ layout.axes + (0.0, 0.0, layout.floor)
     own_half = np.array([b.size[2] / 2 for b in boxes])
     footprints = (np.array([o.footprint for o in objects[n:]]).reshape(-1, FOOTPRINT_CORNERS, 3) @ layout.axes)[..., :2]
     centre = np.column_stack((places, ground + height / 2))
     # A pen that sticks out of a cup is in the cup: what counts is where it rests.
-    surface = np.column_stack((places, ground)) if carrier.within else centre
+    surface = np.column_stack((places, ground)) if supporting.within else centre
     known = layout.sigma[[row for row in request.anchors if layout.measured[row]]]
     sigma = float(known.max(initial=0.0)) or float(np.nanmax(np.append(layout.sigma, 0.005)))
     return _Imagined(
@@ -192,7 +197,7 @@ def _imagined(
         floor=layout.floor,
         centre=np.concatenate((layout.centre, own_centre, centre)),
         surface=np.concatenate((layout.surface, own_centre, surface)),
-        footprint=np.concatenate((layout.footprint, footprints, places[:, None] + thing.outline)),
+        footprint=np.concatenate((layout.footprint, footprints, places[:, None] + obj.outline)),
         bottom=np.concatenate((layout.bottom, own_centre[:, 2] - own_half, ground)),
         top=np.concatenate((top, own_centre[:, 2] + own_half, ground + height)),
         sigma=np.concatenate((layout.sigma, np.full(len(boxes) + count, sigma))),
@@ -200,22 +205,22 @@ def _imagined(
         noise=np.concatenate((layout.noise, np.full(len(boxes) + count, sigma))),
         down_deg=layout.down_deg,
         relation=layout.relation,
-        sizes=np.concatenate((layout.size, [b.size for b in boxes], np.tile(thing.size, (count, 1))))
+        sizes=np.concatenate((layout.size, [b.size for b in boxes], np.tile(obj.size, (count, 1))))
         if boxes
-        else np.concatenate((layout.size, np.tile(thing.size, (count, 1)))),
+        else np.concatenate((layout.size, np.tile(obj.size, (count, 1)))),
         real=layout,
     ), anchors
 
 
-def _as_object(layout: Layout, carrier: Carrier) -> SceneObject:
+def _as_object(layout: Layout, supporting: SupportingSurface) -> SceneObject:
     """The seen part of the support plane as an object, so that it has an edge, corners and sides."""
-    outline = whole_outline(carrier)
+    outline = whole_outline(supporting)
     angles = 2 * np.pi * np.arange(FOOTPRINT_CORNERS) / FOOTPRINT_CORNERS
     corners = outline[np.argmax(outline @ np.stack((np.cos(angles), np.sin(angles))), axis=0)]
     (g1, g2), (length, width), angle = cv2.minAreaRect(outline.astype(np.float32))
     yaw = np.radians(angle) + (np.pi / 2 if width > length else 0.0)
     middle = np.array([g1, g2])
-    level = float(carrier.level.at(middle[None])[0]) - _THICK / 2 - layout.floor
+    level = float(supporting.level.at(middle[None])[0]) - _THICK / 2 - layout.floor
     up = layout.axes[:, 2]
     x = layout.axes[:, :2] @ (np.cos(yaw), np.sin(yaw))
     centre = layout.axes @ (g1, g2, level)
@@ -233,31 +238,31 @@ def _as_object(layout: Layout, carrier: Carrier) -> SceneObject:
 # ------------------------------------------------------------------------------------------------ room
 
 
-def room_of(layout: Layout, request: PlaceRequest, carrier: Carrier, thing: Moved) -> Room:
-    """Where the thing fits; what it is to touch is no obstacle but for its own outline."""
+def room_of(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> Room:
+    """Where the object fits; what it is to touch is no obstacle but for its own outline."""
     if request.relation not in CLOSE:
-        return room_for(carrier, thing.outline, request.config)
-    touched = carrier.grid.filled(layout.footprint[list(request.anchors)])
-    stamp = Stamp.of(thing.outline, carrier.grid.step)
-    taken = carrier.taken & ~widened(touched, 2)
-    room = room_for(dataclasses.replace(carrier, taken=taken), thing.outline, request.config)
+        return room_for(supporting, obj.outline, request.config)
+    touched = supporting.grid.filled(layout.footprint[list(request.anchors)])
+    stamp = Stamp.of(obj.outline, supporting.grid.step)
+    taken = supporting.taken & ~widened(touched, 2)
+    room = room_for(dataclasses.replace(supporting, taken=taken), obj.outline, request.config)
     gap = stamp.distance(touched)
     return dataclasses.replace(room, clear=room.clear & (gap > 0), clearance=np.minimum(room.clearance, gap))
 
 
-def thinned(index: Indices, carrier: Carrier) -> Indices:
+def thinned(index: Indices, supporting: SupportingSurface) -> Indices:
     """The cells that are judged: all, or every second of each row and column, or every third."""
     every = math.ceil(math.sqrt(len(index) / _TRIED))
     if every <= 1:
         return index
-    row, column = np.divmod(index, carrier.grid.shape[1])
+    row, column = np.divmod(index, supporting.grid.shape[1])
     return index[(row % every == every // 2) & (column % every == every // 2)]
 
 
 # ------------------------------------------------------------------------------------------------ nearness
 
 
-def nearness(layout: Layout, request: PlaceRequest, carrier: Carrier, thing: Moved, places: Array) -> Array:
+def nearness(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, places: Array) -> Array:
     """(T,) how near places are to where people would put it, 0 to 1: exp(-distance / size), 1 where nothing is said.
 
     Beside the anchor in the direction said, the nearest place around it, the middle between two, the middle of what it
@@ -266,24 +271,24 @@ def nearness(layout: Layout, request: PlaceRequest, carrier: Carrier, thing: Mov
     rows = np.array(request.anchors, np.intp)
     if not len(rows) or request.relation in PARTS | {"far from", "opposite"}:
         return np.ones(len(places))
-    size = (float(layout.size[rows, :2].mean()) + float(thing.size[:2].mean())) / 2
+    size = (float(layout.size[rows, :2].mean()) + float(obj.size[:2].mean())) / 2
     scale = max(size, _LEAST_SCALE)
     gap = 2 * request.config.clearance if request.distance is None else request.distance.metres
     centres = layout.centre[rows, :2]
     if request.relation in AHEAD_RIGHT:
-        wanted = _beside(layout, request, thing, rows, gap)
+        wanted = _beside(layout, request, obj, rows, gap)
         away = np.linalg.norm(places[:, None] - wanted, axis=2).min(axis=1)
     elif request.relation in BESIDE:
-        radii = (layout.size[rows, :2].mean(axis=1) + float(thing.size[:2].mean())) / 2
+        radii = (layout.size[rows, :2].mean(axis=1) + float(obj.size[:2].mean())) / 2
         between_centres = np.linalg.norm(places[:, None] - centres, axis=2)
         away = np.abs(between_centres - radii - gap).min(axis=1)
     else:
-        middle = layout.centre[carrier.row, :2] if carrier.row in rows else centres.mean(axis=0)
+        middle = layout.centre[supporting.row, :2] if supporting.row in rows else centres.mean(axis=0)
         away = np.linalg.norm(places - middle, axis=1)
     return np.asarray(np.exp(-away / scale))
 
 
-def _beside(layout: Layout, request: PlaceRequest, thing: Moved, rows: Indices, gap: float) -> Array:
+def _beside(layout: Layout, request: PlaceRequest, obj: Moved, rows: Indices, gap: float) -> Array:
     """(A, 2) places beside each anchor in the direction of the relation."""
     if len(rows) == 2 and RELATIONS[request.relation].two is not None:  # of the first one, seen from the second
         line = layout.centre[rows[0], :2] - layout.centre[rows[1], :2]
@@ -294,5 +299,5 @@ def _beside(layout: Layout, request: PlaceRequest, thing: Moved, rows: Indices, 
     along, across = AHEAD_RIGHT[request.relation]
     direction = along * ahead + across * right
     outline = layout.footprint[rows] - layout.centre[rows, None, :2]
-    reach = np.einsum("akc,ac->ak", outline, direction).max(axis=1) - (thing.outline @ direction.T).min(axis=0)
+    reach = np.einsum("akc,ac->ak", outline, direction).max(axis=1) - (obj.outline @ direction.T).min(axis=0)
     return np.asarray(layout.centre[rows, :2] + direction * (reach + gap)[:, None])

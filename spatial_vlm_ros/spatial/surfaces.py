@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can carry a thing that is put down: the open support plane, the top of an object, the inside of a container.
+"""What can carry an object that is put down: the open support plane, the top of an object, the inside of a container.
 
 Each is a grid of cells with what is known of them; or there is none, and the reason is said in words.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import PlaceConfig
+from spatial_vlm_ros.parameters import PlaceConfig
 from spatial_vlm_ros.spatial.free_space import (
     Cells,
     Grid,
@@ -33,7 +33,7 @@ SUPPORT = -1
 """Stands for the support plane where a row is asked for."""
 
 _RISE = 0.015  # metres over a surface from which something is in the way
-_FLUSH = 0.005  # metres over a surface up to which a detected thing is as good as part of it
+_FLUSH = 0.005  # metres over a surface up to which a detected object is as good as part of it
 _WIDEST = 3.0  # metres; farther parts of a support plane are not looked at
 _ON_OPEN_GROUND, _ON_TOP, _IN = 0.97, 0.85, 0.999  # part of the outline that must lie on what was seen to carry
 _BIN = 0.005  # metres of height that a top is looked for in
@@ -52,7 +52,7 @@ _CONTENT = 0.5  # part of a container's depth from which what is seen in it is i
 
 
 @dataclass(frozen=True, eq=False)
-class Carrier:
+class SupportingSurface:
     """A surface that something may be put on.
 
     Args:
@@ -60,7 +60,7 @@ class Carrier:
         grid: the cells.
         level: its height.
         sound: cells that were seen to carry.
-        taken: cells of other things: the clearance is kept from them.
+        taken: cells of other objects: the clearance is kept from them.
         rim: cells of its own rim, or beyond its edge: `inside_edge` is kept from them.
         outline: (K, 2) of the top or of the opening; None for the open support plane.
         needed: part of what is put down that must lie on sound cells.
@@ -86,10 +86,10 @@ class Room:
 
     Args:
         seen: enough of the surface under it was seen.
-        clear: the clearance is kept from other things.
+        clear: the clearance is kept from other objects.
         off_rim: the distance is kept from the carrier's own rim or edge.
         steady: it would stand: its middle well inside, most of it carried.
-        clearance: metres to the next thing.
+        clearance: metres to the next object.
     """
 
     seen: Cells
@@ -105,16 +105,16 @@ class Room:
 
 
 @dataclass(frozen=True, eq=False)
-class Surroundings:
+class SupportContext:
     """What all carriers of a request have in common.
 
     Args:
         layout: the scene.
-        relief: measured points, without those of the moved thing.
+        relief: measured points, without those of the moved object.
         config: distances kept.
-        lifted: rows of the moved thing and of what goes with it.
-        reach: metres that the outline of the moved thing reaches from its middle.
-        ceiling: metres over a surface from which nothing is in the way; infinite where things come from above.
+        lifted: rows of the moved object and of what goes with it.
+        reach: metres that the outline of the moved object reaches from its middle.
+        ceiling: metres over a surface from which nothing is in the way; infinite where objects come from above.
     """
 
     layout: Layout
@@ -130,22 +130,25 @@ class Surroundings:
         return self.reach + self.config.clearance
 
 
-def room_for(carrier: Carrier, outline: Array, config: PlaceConfig) -> Room:
+def room_for(supporting: SupportingSurface, outline: Array, config: PlaceConfig) -> Room:
     """Where on a carrier an outline (K, 2) about its middle fits."""
-    stamp = Stamp.of(outline, carrier.grid.step)
-    clearance = stamp.distance(carrier.taken)
+    stamp = Stamp.of(outline, supporting.grid.step)
+    clearance = stamp.distance(supporting.taken)
     clear = clearance >= config.clearance
-    off_rim = stamp.distance(carrier.rim) >= config.inside_edge
-    if carrier.outline is None:
-        seen = Stamp.of(_larger(outline, config.inside_edge), carrier.grid.step).share(carrier.sound) >= carrier.needed
+    off_rim = stamp.distance(supporting.rim) >= config.inside_edge
+    if supporting.outline is None:
+        seen = (
+            Stamp.of(_larger(outline, config.inside_edge), supporting.grid.step).share(supporting.sound)
+            >= supporting.needed
+        )
         steady = np.zeros_like(seen)
-        strip = len(stamp.pattern) // 2 + math.ceil(config.clearance / carrier.grid.step)
+        strip = len(stamp.pattern) // 2 + math.ceil(config.clearance / supporting.grid.step)
         steady[strip:-strip, strip:-strip] = True  # nearer to the grid's end obstacles are not known
         return Room(seen, clear, off_rim, steady, clearance)
-    seen = stamp.share(carrier.sound) >= carrier.needed
-    covered = stamp.share(carrier.grid.filled([carrier.outline])) >= carrier.needed
-    places = carrier.grid.places(np.arange(clear.size))
-    inside = depth_inside(carrier.outline, places).reshape(clear.shape) >= config.inside_edge
+    seen = stamp.share(supporting.sound) >= supporting.needed
+    covered = stamp.share(supporting.grid.filled([supporting.outline])) >= supporting.needed
+    places = supporting.grid.places(np.arange(clear.size))
+    inside = depth_inside(supporting.outline, places).reshape(clear.shape) >= config.inside_edge
     return Room(seen, clear, off_rim, covered & inside, clearance)
 
 
@@ -158,7 +161,7 @@ def _larger(outline: Array, by: float) -> Array:
 # ------------------------------------------------------------------------------------------------ support plane
 
 
-def open_ground(around: Surroundings, rows: Sequence[int], reach: float) -> Carrier | str:
+def open_ground(around: SupportContext, rows: Sequence[int], reach: float) -> SupportingSurface | str:
     """The support plane.
 
     Args:
@@ -189,10 +192,12 @@ def open_ground(around: Surroundings, rows: Sequence[int], reach: float) -> Carr
     taken = seen.higher | grid.filled(layout.footprint[list(others)]) | _unmeasured(around, grid, level)
     own = _stood_on(around, level)
     sound = seen.surface | grid.filled(layout.footprint[list(own)])
-    return Carrier(SUPPORT, grid, level, sound, taken, seen.lower & ~sound, None, _ON_OPEN_GROUND, False, others)
+    return SupportingSurface(
+        SUPPORT, grid, level, sound, taken, seen.lower & ~sound, None, _ON_OPEN_GROUND, False, others
+    )
 
 
-def _in_the_way(around: Surroundings, row: int, level: Level) -> tuple[int, ...]:
+def _in_the_way(around: SupportContext, row: int, level: Level) -> tuple[int, ...]:
     """Measured objects that rise over a level, without what is lifted, the carrier itself, and what holds that."""
     layout = around.layout
     ground = level.at(layout.centre[:, :2])
@@ -208,8 +213,8 @@ def _in_the_way(around: Surroundings, row: int, level: Level) -> tuple[int, ...]
     return tuple(np.flatnonzero(higher).tolist())
 
 
-def _stood_on(around: Surroundings, level: Level) -> tuple[int, ...]:
-    """The moved thing, where it stands on that level: what is under it carries, though it is not seen."""
+def _stood_on(around: SupportContext, level: Level) -> tuple[int, ...]:
+    """The moved object, where it stands on that level: what is under it carries, though it is not seen."""
     layout = around.layout
     return tuple(
         row
@@ -218,8 +223,8 @@ def _stood_on(around: Surroundings, level: Level) -> tuple[int, ...]:
     )
 
 
-def _unmeasured(around: Surroundings, grid: Grid, level: Level) -> Cells:
-    """(R, C) cells that are seen in the boxes of things without a measured place: glass may stand there."""
+def _unmeasured(around: SupportContext, grid: Grid, level: Level) -> Cells:
+    """(R, C) cells that are seen in the boxes of objects without a measured place: glass may stand there."""
     layout = around.layout
     boxes = [
         o.detection.box_xyxy
@@ -242,7 +247,7 @@ def _unmeasured(around: Surroundings, grid: Grid, level: Level) -> Cells:
 # ------------------------------------------------------------------------------------------------ top of an object
 
 
-def _own_points(around: Surroundings, row: int) -> Array:
+def _own_points(around: SupportContext, row: int) -> Array:
     """(N, 3) visible surface of an object in ground coordinates."""
     layout = around.layout
     points = layout.scene.objects[row].points
@@ -251,7 +256,7 @@ def _own_points(around: Surroundings, row: int) -> Array:
     return own
 
 
-def _grid_over(around: Surroundings, row: int) -> Grid:
+def _grid_over(around: SupportContext, row: int) -> Grid:
     outline = around.layout.footprint[row]
     width = float(around.layout.size[row, :2].min())
     step = min(around.config.step, max(_LEAST_STEP, width / _CELLS_ACROSS))
@@ -259,7 +264,7 @@ def _grid_over(around: Surroundings, row: int) -> Grid:
     return Grid.around(outline.min(axis=0) - strip, outline.max(axis=0) + strip, step)
 
 
-def top_of(around: Surroundings, row: int, name: str) -> Carrier | str:
+def top_of(around: SupportContext, row: int, name: str) -> SupportingSurface | str:
     """The flat top of an object.
 
     Args:
@@ -297,7 +302,7 @@ def top_of(around: Surroundings, row: int, name: str) -> Carrier | str:
     taken = (seen.higher & ~own_high) | grid.filled(layout.footprint[list(others)]) | _unmeasured(around, grid, level)
     sound |= grid.filled(layout.footprint[list(_stood_on(around, level))]) & outline_cells
     outline = layout.footprint[row]
-    return Carrier(row, grid, level, sound, taken, own_high, outline, _ON_TOP, False, others)
+    return SupportingSurface(row, grid, level, sound, taken, own_high, outline, _ON_TOP, False, others)
 
 
 def _drop(grid: Grid, offset: Array, sound: Cells, reach: float) -> float:
@@ -335,7 +340,7 @@ def _widest_height(index: npt.NDArray[np.int32], over: Array) -> float:
 # ------------------------------------------------------------------------------------------------ inside of an object
 
 
-def inside_of(around: Surroundings, row: int, name: str) -> Carrier | str:
+def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface | str:
     """The inside of a container whose opening is seen.
 
     Args:
@@ -372,7 +377,7 @@ def inside_of(around: Surroundings, row: int, name: str) -> Carrier | str:
     content = survey(relief, grid, level, _RISE, max(_RISE, _CONTENT * (rim - floor))).higher & inner
     others = _in_the_way(around, row, level)
     taken = content | grid.filled(layout.footprint[list(others)])
-    return Carrier(row, grid, level, within, taken, ~within, opening, _IN, True, others)
+    return SupportingSurface(row, grid, level, within, taken, ~within, opening, _IN, True, others)
 
 
 def _seen_through(relief: Relief, grid: Grid, rim: float) -> tuple[Relief, Cells]:
@@ -397,8 +402,8 @@ def _has_rim(own: Array, outline: Array, middle: Array, rim: float, layout: Layo
     return bool((highest > rim - slack).mean() >= _RIM_SEEN)
 
 
-def whole_outline(carrier: Carrier) -> Array:
+def whole_outline(supporting: SupportingSurface) -> Array:
     """(M, 2) convex outline of what is seen of a carrier, about which its parts lie."""
-    if carrier.outline is not None:
-        return carrier.outline
-    return hull(carrier.grid.places(np.flatnonzero(carrier.sound)))
+    if supporting.outline is not None:
+        return supporting.outline
+    return hull(supporting.grid.places(np.flatnonzero(supporting.sound)))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.config import RelationConfig
 from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.parameters import RelationConfig
 from spatial_vlm_ros.types import FrameOfReference, Scene, Transform
 
 Array = npt.NDArray[np.float64]
@@ -35,7 +35,7 @@ OWN_SIDED = frozenset(
         *("shoe", "boot", "trainer", "sneaker", "sandal", "slipper", "shirt", "jacket", "coat"),
     )
 )
-"""Last words of labels of things whose left is their own left hand; every other front is faced (stove, cabinet, …)."""
+"""Last words of labels of objects whose left is their own left hand; every other front is faced (stove, cabinet, …)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,23 +10,23 @@ import numpy as np
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.spatial import questions
 from spatial_vlm_ros.spatial.belief import ClauseBelief
-from spatial_vlm_ros.spatial.believer import Believer
-from spatial_vlm_ros.spatial.decision import Verdict
+from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.occlusion import is_inside
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import HiddenRegion, NounPhrase, SceneObject, Status
 
 _LISTED = 4  # candidates or regions named in a sentence
 
 
-def name_of(thing: SceneObject) -> str:
+def name_of(obj: SceneObject) -> str:
     """Label and id, for people: "soup can (d1)"."""
-    return questions.printable(f"{thing.detection.label} ({thing.id})")
+    return questions.printable(f"{obj.detection.label} ({obj.id})")
 
 
-def question(verdict: Verdict, believer: Believer) -> questions.Question | None:
+def question(verdict: ResolvedChoice, scorer: PhraseScorer) -> questions.Question | None:
     """What to ask, where an answer would settle the matter."""
-    layout = believer.layout
-    frame = verdict.query.target.stated_frame or believer.default_frame  # the one an answer will be judged in
+    layout = scorer.layout
+    frame = verdict.query.target.stated_frame or scorer.default_frame  # the one an answer will be judged in
     if verdict.status is Status.AMBIGUOUS and verdict.phrase is None:
         frames = [one.value for one in verdict.frames]
         # An order in the answer replaces the one that was said: it counts among those that the other words leave.
@@ -42,26 +42,26 @@ def question(verdict: Verdict, believer: Believer) -> questions.Question | None:
     return None
 
 
-def message(verdict: Verdict, believer: Believer, hidden: Sequence[HiddenRegion]) -> str:
+def message(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[HiddenRegion]) -> str:
     """The outcome in one sentence.
 
     Args:
         verdict: what was decided.
-        believer: the scene.
+        scorer: the scene.
         hidden: where what was not found could be.
     """
-    objects = believer.layout.scene.objects
+    objects = scorer.layout.scene.objects
     said = describe(verdict.query.target)
     chosen = objects[verdict.chosen] if verdict.chosen >= 0 else None
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
         text = f"I see no {_bare(verdict.phrase)}"
         if hidden:
-            text += f"; one could be hidden {_hiding(hidden, believer)}"
+            text += f"; one could be hidden {_hiding(hidden, scorer)}"
         return text + "."
     if chosen is None:
         return f"Nothing was found for '{said}'."
     if verdict.status is Status.RELATION_UNSATISFIED and not verdict.several:
-        return f"No {_bare(verdict.query.target)} is {_clause_words(verdict.clause, verdict.chosen, believer)}"
+        return f"No {_bare(verdict.query.target)} is {_clause_words(verdict.clause, verdict.chosen, scorer)}"
     if verdict.frames:
         each = [f"the {name_of(objects[row])} in the frame '{frame.value}'"
                 for row, frame in zip(verdict.rivals, verdict.frames, strict=True)]  # fmt: skip
@@ -81,7 +81,7 @@ def message(verdict: Verdict, believer: Believer, hidden: Sequence[HiddenRegion]
         return f"'{said}' fits {len(verdict.rivals)} things: {names}{f' and {more} more' if more > 0 else ''}."
     if verdict.status is Status.LOW_CONFIDENCE:
         if verdict.clause is not None:
-            unclear = _clause_words(verdict.clause, verdict.chosen, believer)
+            unclear = _clause_words(verdict.clause, verdict.chosen, scorer)
             return f"It is not clear that the {name_of(chosen)} is {unclear}"
         return f"The {name_of(chosen)} fits '{said}' only with probability {verdict.probability[verdict.chosen]:.2f}."
     if verdict.status is Status.DEPTH_INVALID:
@@ -101,21 +101,20 @@ def message(verdict: Verdict, believer: Believer, hidden: Sequence[HiddenRegion]
     return f"'{said}' is the {name_of(chosen)}."
 
 
-def _hiding(hidden: Sequence[HiddenRegion], believer: Believer) -> str:
+def _hiding(hidden: Sequence[HiddenRegion], scorer: PhraseScorer) -> str:
     """Behind or in what something could be hidden, the largest places first."""
-    names = {thing.id: name_of(thing) for thing in believer.layout.scene.objects}
+    names = {obj.id: name_of(obj) for obj in scorer.layout.scene.objects}
     places = [
-        f"{'in' if is_inside(believer.layout, region) else 'behind'} the {names[region.occluder_id]}"
-        for region in hidden
+        f"{'in' if is_inside(scorer.layout, region) else 'behind'} the {names[region.occluder_id]}" for region in hidden
     ]
     return " or ".join(list(dict.fromkeys(places))[:_LISTED])
 
 
-def _clause_words(clause: ClauseBelief | None, row: int, believer: Believer) -> str:
+def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -> str:
     """A clause in words for the object at `row`, for example: behind the cup (d2): short by 0.12 m."""
     if clause is None:
         return "as described."
-    objects = believer.layout.scene.objects
+    objects = scorer.layout.scene.objects
     if clause.is_order:
         return f"the {clause.name} one."
     anchors = [f"the {name_of(objects[int(a)])}" for a in clause.anchors[row] if a >= 0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sensor_msgs/CameraInfo to the camera of the picture that was really published.
+"""sensor_msgs/CameraInfo to the camera of the image that was really published.
 
 Knows calibration fields, binning and regions of interest; knows nothing of pixels.
 """
@@ -26,7 +26,7 @@ _RECTIFIED = "subscribe to the rectified topics (image_proc, or the driver's) an
 
 
 class _Window(NamedTuple):
-    """The part of the full picture that was published, and how much it was shrunk."""
+    """The part of the full image that was published, and how much it was shrunk."""
 
     x: int
     y: int
@@ -41,10 +41,10 @@ def camera_of(message: Any, rectified: bool) -> PinholeCamera:
 
     Args:
         message: sensor_msgs/CameraInfo.
-        rectified: whether the topic's pictures are rectified: then P holds for them, else K and D.
+        rectified: whether the topic's images are rectified: then P holds for them, else K and D.
 
     Returns:
-        Intrinsics and size of the picture after cropping (`roi`) and binning. D is empty where it is zero.
+        Intrinsics and size of the image after cropping (`roi`) and binning. D is empty where it is zero.
 
     Raises:
         InputError: the camera is not calibrated, is the second of a stereo pair, is turned against its rectified frame,
@@ -74,19 +74,12 @@ def camera_of(message: Any, rectified: bool) -> PinholeCamera:
 def _check_calibrated(K: Array, P: Array) -> None:
     """Refuse what has no intrinsics, and what is seen from elsewhere than the frame of the message."""
     if K[0, 0] == 0:  # what CameraInfo.msg promises of an uncalibrated camera
-        raise InputError(
-            "CameraInfo",
-            "K[0] = 0: the camera is not calibrated",
-            "a calibrated camera",
-            "calibrate it (camera_calibration) or give the driver its camera_info_url",
-        )
+        repair = "calibrate it (camera_calibration) or give the driver its camera_info_url"
+        raise InputError("CameraInfo", "K[0] = 0: the camera is not calibrated", "a calibrated camera", repair)
     if P[:, 3].any():
-        raise InputError(
-            "CameraInfo P",
-            f"Tx, Ty, Tz = {P[0, 3]:.4g}, {P[1, 3]:.4g}, {P[2, 3]:.4g}",
-            "zeros: this is the second camera of a stereo pair",
-            "use the first (left) camera, to which the depth is registered",
-        )
+        got = f"Tx, Ty, Tz = {P[0, 3]:.4g}, {P[1, 3]:.4g}, {P[2, 3]:.4g}"
+        expected = "zeros: this is the second camera of a stereo pair"
+        raise InputError("CameraInfo P", got, expected, "use the first (left) camera, to which the depth is registered")
 
 
 def _rectified_matrix(K: Array, P: Array, D: Array) -> Array:
@@ -95,21 +88,16 @@ def _rectified_matrix(K: Array, P: Array, D: Array) -> Array:
         return P[:, :3]
     if not D.any():
         return K
-    raise InputError(
-        "CameraInfo P",
-        "zeros, but D is not zero",
-        "the matrix of the rectified picture",
-        "publish P (camera_calibration writes it), or use the raw topics and say that they are not rectified",
-    )
+    repair = "publish P (camera_calibration writes it), or use the raw topics and say that they are not rectified"
+    raise InputError("CameraInfo P", "zeros, but D is not zero", "the matrix of the rectified picture", repair)
 
 
 def _check_rotation(message: Any) -> None:
-    """Refuse raw pictures whose frame is another than that of the message: image_geometry turns their rays by R."""
+    """Refuse raw images whose frame is another than that of the message: image_geometry turns their rays by R."""
     R = _numbers(message, "r", 9).reshape(3, 3)
     if R.any() and np.abs(R - np.eye(3)).max() > _LARGEST_TURN:
-        raise InputError(
-            "CameraInfo R", "a camera turned against its rectified frame", "the identity for raw pictures", _RECTIFIED
-        )
+        got = "a camera turned against its rectified frame"
+        raise InputError("CameraInfo R", got, "the identity for raw pictures", _RECTIFIED)
 
 
 def _distortion(name: str, D: Array) -> tuple[str, Array]:
@@ -123,41 +111,32 @@ def _distortion(name: str, D: Array) -> tuple[str, Array]:
     if model not in _MOST_COEFFICIENTS:
         raise UnknownNameError("distortion model", name, _MOST_COEFFICIENTS)
     if model == "equidistant" and len(D) and not D.any():
-        raise InputError(
-            "equidistant coefficients D",
-            "zeros, which are a fisheye lens and not a pinhole",
-            "its coefficients",
-            "for pictures without distortion publish plumb_bob; for a fisheye lens rectify them",
-        )
+        got = "zeros, which are a fisheye lens and not a pinhole"
+        repair = "for pictures without distortion publish plumb_bob; for a fisheye lens rectify them"
+        raise InputError("equidistant coefficients D", got, "its coefficients", repair)
     if model == "rational_polynomial" and len(D) in (4, 5):  # the first five mean the same in both
         model = "plumb_bob"
     if not D.any():
         return model, np.zeros(0)
     most = _MOST_COEFFICIENTS[model]
     if D[most:].any():
-        raise InputError(
-            f"{model} coefficients D",
-            f"{len(D)}, those after the first {most} not zero",
-            f"at most {most}: thin prism and tilt are not modelled",
-            _RECTIFIED,
-        )
+        what = f"{model} coefficients D"
+        expected = f"at most {most}: thin prism and tilt are not modelled"
+        raise InputError(what, f"{len(D)}, those after the first {most} not zero", expected, _RECTIFIED)
     return model, D[:most]
 
 
 def _window(message: Any) -> _Window:
-    """The published part of the picture, full-resolution pixels; sizes of 0 mean all of it."""
+    """The published part of the image, full-resolution pixels; sizes of 0 mean all of it."""
     width, height = (_count(message, name) for name in ("width", "height"))
     bins = [_count(message, name) or 1 for name in ("binning_x", "binning_y")]
     roi = getattr(message, "roi", None)
     x, y = _count(roi, "x_offset"), _count(roi, "y_offset")
     part = _Window(x, y, _count(roi, "width") or width, _count(roi, "height") or height, bins[0], bins[1])
     if x + part.width > width or y + part.height > height:
-        raise InputError(
-            "roi of CameraInfo",
-            f"{part.width}x{part.height} at ({x}, {y})",
-            f"a part of {width}x{height}",
-            "width and height of CameraInfo are those of the full picture, roi is in its pixels",
-        )
+        got = f"{part.width}x{part.height} at ({x}, {y})"
+        repair = "width and height of CameraInfo are those of the full picture, roi is in its pixels"
+        raise InputError("roi of CameraInfo", got, f"a part of {width}x{height}", repair)
     return part
 
 

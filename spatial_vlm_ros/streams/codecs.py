@@ -16,21 +16,21 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
 
-LARGEST = 2**26  # pixels, twice 8K video; more is no camera's picture but a damaged or hostile header
+LARGEST = 2**26  # pixels, twice 8K video; more is no camera's image but a damaged or hostile header
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others are tables and extensions
 _LONGEST_RVL_NUMBER = 10  # nibbles of 3 bits each: more than 29 bits are never written
 
 
-def picture_kind(data: bytes) -> str | None:
+def image_kind(data: bytes) -> str | None:
     """Name the format of a file: "png", "jpeg", or None for something else."""
     if data.startswith(PNG_SIGNATURE):
         return "png"
     return "jpeg" if data.startswith(JPEG_SIGNATURE) else None
 
 
-def picture_shape(data: bytes) -> tuple[int, int]:
+def encoded_shape(data: bytes) -> tuple[int, int]:
     """(height, width) that a PNG or JPEG announces, pixels, without decoding it.
 
     Raises:
@@ -38,14 +38,11 @@ def picture_shape(data: bytes) -> tuple[int, int]:
 
     Source: ISO 15948 (IHDR), ITU T.81 (SOF).
     """
-    kind = picture_kind(data)
+    kind = image_kind(data)
     if kind is None:
-        raise InputError(
-            "compressed image",
-            f"{len(data)} bytes beginning with {data[:4].hex(' ') or 'nothing'}",
-            "a PNG or a JPEG",
-            "set the format of the image transport to png or jpeg",
-        )
+        got = f"{len(data)} bytes beginning with {data[:4].hex(' ') or 'nothing'}"
+        repair = "set the format of the image transport to png or jpeg"
+        raise InputError("compressed image", got, "a PNG or a JPEG", repair)
     shape = _png_shape(data) if kind == "png" else _jpeg_shape(data)
     check_size(*shape)
     return shape
@@ -58,15 +55,11 @@ def check_size(height: int, width: int) -> None:
         InputError: height or width (pixels) is not positive, or there are more than LARGEST pixels.
     """
     if min(height, width) <= 0 or height * width > LARGEST:
-        raise InputError(
-            "image size",
-            f"{width}x{height}",
-            f"at least one and at most {LARGEST} pixels",
-            "check the publisher; the message is damaged or was never filled",
-        )
+        repair = "check the publisher; the message is damaged or was never filled"
+        raise InputError("image size", f"{width}x{height}", f"at least one and at most {LARGEST} pixels", repair)
 
 
-def decode_picture(data: bytes) -> npt.NDArray[np.generic]:
+def decode_image(data: bytes) -> npt.NDArray[np.generic]:
     """Pixels of a whole PNG or JPEG.
 
     Args:
@@ -79,8 +72,8 @@ def decode_picture(data: bytes) -> npt.NDArray[np.generic]:
     Raises:
         InputError: another format, a damaged or truncated file, an absurd size.
     """
-    shape = picture_shape(data)
-    damage = _png_damage(data) if picture_kind(data) == "png" else _jpeg_damage(data)
+    shape = encoded_shape(data)
+    damage = _png_damage(data) if image_kind(data) == "png" else _jpeg_damage(data)
     if damage is None:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -89,19 +82,15 @@ def decode_picture(data: bytes) -> npt.NDArray[np.generic]:
         if image is not None and image.shape[:2] == shape:
             return np.asarray(image)
         damage = "no decoder understands it"
-    raise InputError(
-        "compressed image", damage, "a whole PNG or JPEG", "drop the message; if all are so, check the publisher"
-    )
+    repair = "drop the message; if all are so, check the publisher"
+    raise InputError("compressed image", damage, "a whole PNG or JPEG", repair)
 
 
 def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
-    """Pixels of a 16-bit image that compressed_depth_image_transport wrote with its codec "rvl".
+    """Pixels of a 16-bit image that compressed_depth_image_transport wrote with its codec "rvl": (H, W) uint16.
 
     Args:
         data: width and height (uint32), then 32-bit words; all little endian.
-
-    Returns:
-        (H, W) uint16.
 
     Raises:
         InputError: truncated or damaged.
@@ -171,9 +160,8 @@ def _jpeg_shape(data: bytes) -> tuple[int, int]:
             height, width = struct.unpack_from(">HH", data, at + 5)
             return height, width
         at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # fill bytes, or a segment
-    raise InputError(
-        "JPEG", f"no frame in {len(data)} bytes", "a whole file", "drop the message, or check the publisher"
-    )
+    repair = "drop the message, or check the publisher"
+    raise InputError("JPEG", f"no frame in {len(data)} bytes", "a whole file", repair)
 
 
 def _png_damage(data: bytes) -> str | None:

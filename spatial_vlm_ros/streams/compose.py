@@ -115,9 +115,9 @@ class Composer:
         )
 
     def camera_info(self, camera: PinholeCamera, header: Any) -> Any:
-        """sensor_msgs/CameraInfo of a picture that is neither cropped nor binned.
+        """sensor_msgs/CameraInfo of an image that is neither cropped nor binned.
 
-        Rectified pictures of it have the same K, unturned: what P and R say. D of zeros stands for no distortion.
+        Rectified images of it have the same K, unturned: what P and R say. D of zeros stands for no distortion.
         """
         model, D = ("plumb_bob", (0.0,) * 5) if camera.is_rectified else (camera.distortion_model, camera.D)
         P = np.concatenate([camera.K, np.zeros((3, 1))], axis=1)
@@ -170,10 +170,10 @@ class Composer:
     # --------------------------------------------------------------------------------------------------- detections
 
     def detection_array(self, detections: Iterable[Detection], header: Any, width: int, height: int) -> Any:
-        """spatial_vlm_interfaces/DetectionArray of a picture of width × height pixels; masks are cropped tightly.
+        """spatial_vlm_interfaces/DetectionArray of an image of width × height pixels; masks are cropped tightly.
 
         Raises:
-            ShapeError: a mask has another size than the picture.
+            ShapeError: a mask has another size than the image.
         """
         return self._make(
             "spatial_vlm_interfaces/msg/DetectionArray",
@@ -213,7 +213,7 @@ class Composer:
         )
 
     def _unknown_pose(self) -> Any:
-        """geometry_msgs/PoseWithCovariance of zeros: a detection in a picture has no pose."""
+        """geometry_msgs/PoseWithCovariance of zeros: a detection in an image has no pose."""
         pose = {
             "position": self._make("geometry_msgs/msg/Point", {"x": 0.0, "y": 0.0, "z": 0.0}),
             "orientation": self._make("geometry_msgs/msg/Quaternion", {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.depth import register_depth
+from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.detections import detections_of
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
@@ -67,10 +67,10 @@ def depth_of(
 
 
 def found_of(message: Any, camera: PinholeCamera, config: StreamConfig) -> tuple[Detection, ...]:
-    """The detections of a picture, turned back where the driver mirrors.
+    """The detections of an image, turned back where the driver mirrors.
 
     Raises:
-        InputError: the message is for a picture of another size, or an entry is malformed.
+        InputError: the message is for an image of another size, or an entry is malformed.
     """
     found = detections_of(message, camera.width, camera.height)
     return tuple(turned_detection(one, camera.width) for one in found) if config.mirrored else found
@@ -78,20 +78,14 @@ def found_of(message: Any, camera: PinholeCamera, config: StreamConfig) -> tuple
 
 def _check_size(what: str, shape: tuple[int, ...], camera: PinholeCamera, repair: str = "") -> None:
     if shape[:2] != (camera.height, camera.width):
-        raise InputError(
-            what,
-            f"{shape[1]}x{shape[0]} pixels",
-            f"{camera.width}x{camera.height} as its camera info says",
-            repair or "remap the camera info of this very image",
-        )
+        got = f"{shape[1]}x{shape[0]} pixels"
+        expected = f"{camera.width}x{camera.height} as its camera info says"
+        raise InputError(what, got, expected, repair or "remap the camera info of this very image")
 
 
 def _check_registered(depth_frame: str, rgb_frame: str) -> None:
     """Depth that is registered to colour is in its frame; drivers that align it say so in the header."""
     if depth_frame and rgb_frame and depth_frame != rgb_frame:
-        raise InputError(
-            "frame of the depth image",
-            repr(depth_frame),
-            f"{rgb_frame!r}, that of colour: depth in another frame is not registered to it",
-            "use the driver's aligned depth topic, or set depth_registered: false with its own camera info",
-        )
+        expected = f"{rgb_frame!r}, that of colour: depth in another frame is not registered to it"
+        repair = "use the driver's aligned depth topic, or set depth_registered: false with its own camera info"
+        raise InputError("frame of the depth image", repr(depth_frame), expected, repair)

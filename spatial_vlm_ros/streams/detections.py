@@ -26,28 +26,25 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
 
     Args:
         message: spatial_vlm_interfaces/DetectionArray, or vision_msgs/Detection2DArray of any version.
-        width: of the picture they belong to, pixels.
-        height: of the picture they belong to, pixels.
+        width: of the image they belong to, pixels.
+        height: of the image they belong to, pixels.
 
     Returns:
-        Detections with masks of the whole picture. Those without id are called d0, d1, ... by their place. Of several
+        Detections with masks of the whole image. Those without id are called d0, d1, ... by their place. Of several
         hypotheses of vision_msgs the most likely one counts; without any, the label is "object" and the score 1. A
         turned box becomes the one that encloses it; vision_msgs knows no fronts.
 
     Raises:
-        InputError: the message is for a picture of another size, or an entry is malformed; it names the entry.
+        InputError: the message is for an image of another size, or an entry is malformed; it names the entry.
     """
     entries = getattr(message, "detections", None)
     if entries is None:
-        raise InputError(
-            type(message).__name__,
-            "no field detections",
-            "a DetectionArray or a Detection2DArray",
-            "check the type of the detections' topic",
-        )
+        got = "no field detections"
+        expected = "a DetectionArray or a Detection2DArray"
+        raise InputError(type(message).__name__, got, expected, "check the type of the detections' topic")
     ours = hasattr(message, "image_width")
     if ours:
-        _check_picture(int(message.image_width), int(message.image_height), width, height)
+        _check_image(int(message.image_width), int(message.image_height), width, height)
     found = []
     for number, entry in enumerate(entries):
         try:
@@ -86,14 +83,11 @@ def mask_crop(mask: Mask) -> tuple[int, int, npt.NDArray[np.uint8]]:
     return x, y, part.astype(np.uint8) * np.uint8(255)
 
 
-def _check_picture(said_width: int, said_height: int, width: int, height: int) -> None:
+def _check_image(said_width: int, said_height: int, width: int, height: int) -> None:
     if any(said not in (0, real) for said, real in ((said_width, width), (said_height, height))):
-        raise InputError(
-            "picture of the detections",
-            f"{said_width}x{said_height}",
-            f"{width}x{height}, that of the colour topic",
-            "run the detector on that topic, or scale its boxes and masks",
-        )
+        expected = f"{width}x{height}, that of the colour topic"
+        repair = "run the detector on that topic, or scale its boxes and masks"
+        raise InputError("picture of the detections", f"{said_width}x{said_height}", expected, repair)
 
 
 # ------------------------------------------------------------------------------------------------ our own messages
@@ -121,15 +115,14 @@ def _front(vectors: Sequence[Any]) -> tuple[float, float, float] | None:
 
 
 def _mask(message: Any, x: int, y: int, width: int, height: int) -> Mask:
-    """The mask of the whole picture (H, W) of a crop whose top-left pixel lies at (x, y)."""
+    """The mask of the whole image (H, W) of a crop whose top-left pixel lies at (x, y)."""
     if message.encoding not in _MASK_ENCODINGS:
         raise UnknownNameError("mask encoding", str(message.encoding), _MASK_ENCODINGS)
     crop = raw_view(message, np.dtype(np.uint8), 1)
     h, w = crop.shape
     if not (x >= 0 and y >= 0 and x + w <= width and y + h <= height):
-        raise InputError(
-            "mask", f"{w}x{h} at ({x}, {y})", f"a part of {width}x{height}", "give mask_x and mask_y in the picture"
-        )
+        repair = "give mask_x and mask_y in the picture"
+        raise InputError("mask", f"{w}x{h} at ({x}, {y})", f"a part of {width}x{height}", repair)
     mask = np.zeros((height, width), np.bool_)
     np.not_equal(crop, 0, out=mask[y : y + h, x : x + w])
     return mask

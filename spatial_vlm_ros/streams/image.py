@@ -19,7 +19,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.geometry.depth import ENCODINGS as DEPTH_ENCODINGS
 from spatial_vlm_ros.geometry.depth import depth_from_image
-from spatial_vlm_ros.streams.codecs import check_size, decode_picture, decode_rvl, picture_kind, picture_shape
+from spatial_vlm_ros.streams.codecs import check_size, decode_image, decode_rvl, image_kind
 from spatial_vlm_ros.types import Depth, Rgb
 
 Octets = npt.NDArray[np.uint8]
@@ -53,11 +53,11 @@ SMALLEST_MOSAIC = 3  # pixels a side: below, OpenCV gives black
 _CONFIG_HEADER = struct.Struct("<iff")  # of compressed_depth_image_transport: format, depthParam[2]
 
 
-# ------------------------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------------------------ images
 
 
 def decode_rgb(message: Any) -> Rgb:
-    """The picture of a colour or grey image message.
+    """The image of a colour or grey image message.
 
     Args:
         message: sensor_msgs/Image of an encoding in RGB_ENCODINGS, or sensor_msgs/CompressedImage holding a PNG or
@@ -82,51 +82,20 @@ def decode_rgb(message: Any) -> Rgb:
     channels, code = RGB_ENCODINGS[encoding]
     view = raw_view(message, np.dtype(np.uint8), channels)
     if encoding in _YUV and view.shape[1] % 2:
-        raise InputError(
-            f"width of a {encoding} image", str(view.shape[1]), "an even number", "two pixels share their colour"
-        )
+        what = f"width of a {encoding} image"
+        raise InputError(what, str(view.shape[1]), "an even number", "two pixels share their colour")
     return _converted(view, code, encoding)
-
-
-def image_shape(message: Any) -> tuple[int, int]:
-    """(height, width) of an image message in pixels, without decoding it.
-
-    Args:
-        message: sensor_msgs/Image, or sensor_msgs/CompressedImage with a PNG or JPEG of a picture, or compressedDepth.
-
-    Raises:
-        InputError: no such message, or a size that no camera has.
-    """
-    if not _is_compressed(message):
-        shape = _whole(message, "height"), _whole(message, "width")
-        check_size(*shape)
-        return shape
-    data = _octets(message).tobytes()
-    codec = _depth_codec(_text(message, "format"))
-    if codec == "rvl" and len(data) >= _CONFIG_HEADER.size + 8:
-        width, height = struct.unpack_from("<II", data, _CONFIG_HEADER.size)
-        check_size(height, width)
-        return height, width
-    return picture_shape(data if codec is None else data[_CONFIG_HEADER.size :])
 
 
 def _rgb_of_file(message: Any) -> Rgb:
     source, _, stored = (part.strip() for part in _text(message, "format").partition(";"))
     if stored.startswith("compressedDepth"):
-        raise InputError(
-            "picture",
-            f"format {source}; {stored}",
-            "a colour or grey image",
-            "name the colour topic, not the depth",
-        )
-    image = decode_picture(_octets(message).tobytes())
+        repair = "name the colour topic, not the depth"
+        raise InputError("picture", f"format {source}; {stored}", "a colour or grey image", repair)
+    image = decode_image(_octets(message).tobytes())
     if image.dtype != np.uint8:
-        raise InputError(
-            "picture",
-            f"{image.dtype} pixels",
-            "8 bits a channel",
-            "publish 8 bits; a depth topic is no picture",
-        )
+        got = f"{image.dtype} pixels"
+        raise InputError("picture", got, "8 bits a channel", "publish 8 bits; a depth topic is no picture")
     pixels = np.asarray(image, np.uint8)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     as_rgb = "compressed rgb" in stored
@@ -143,20 +112,15 @@ def _rgb_of_file(message: Any) -> Rgb:
 def _converted(view: Octets, code: int | None, encoding: str) -> Rgb:
     """RGB of pixels (H, W) or (H, W, C), a new contiguous array."""
     if encoding in _BAYER and min(view.shape) < SMALLEST_MOSAIC:
-        raise InputError(
-            f"{encoding} image",
-            f"{view.shape[1]}x{view.shape[0]}",
-            f"at least {SMALLEST_MOSAIC} pixels a side",
-            "check width and height",
-        )
+        expected = f"at least {SMALLEST_MOSAIC} pixels a side"
+        raise InputError(f"{encoding} image", f"{view.shape[1]}x{view.shape[0]}", expected, "check width and height")
     if code is None:
         return np.array(view, np.uint8, order="C")
     try:
         return np.ascontiguousarray(cv2.cvtColor(view, code), np.uint8)
     except cv2.error as error:
-        raise InputError(
-            "image", f"{view.shape} that OpenCV does not convert", "a picture", "check the publisher"
-        ) from error
+        got = f"{view.shape} that OpenCV does not convert"
+        raise InputError("image", got, "a picture", "check the publisher") from error
 
 
 # ------------------------------------------------------------------------------------------------ depth
@@ -201,15 +165,15 @@ def _depth_of_file(message: Any, scale: float | None) -> Depth:
         encoding = source
     elif source == "png" and not stored:  # the file says the rest
         encoding = "16UC1"
-    elif source in RGB_ENCODINGS or "jp" in source or picture_kind(data) == "jpeg":
+    elif source in RGB_ENCODINGS or "jp" in source or image_kind(data) == "jpeg":
         raise _unit_lost(f"format {format_!r}")
     else:
         raise UnknownNameError("depth encoding", source, DEPTH_ENCODINGS)
-    if "jp" in stored or picture_kind(data) == "jpeg":
+    if "jp" in stored or image_kind(data) == "jpeg":
         raise _unit_lost(f"format {format_!r}")
     codec = _depth_codec(format_)
     if codec is None:
-        image, header = decode_picture(data), (0.0, 0.0)
+        image, header = decode_image(data), (0.0, 0.0)
     else:
         image, header = _compressed_depth(data, codec)
     if image.dtype == np.uint8:
@@ -224,35 +188,26 @@ def _compressed_depth(data: bytes, codec: str) -> tuple[npt.NDArray[np.generic],
     if codec not in ("png", "rvl"):
         raise UnknownNameError("codec of compressedDepth", codec, ("png", "rvl"))
     if len(data) <= _CONFIG_HEADER.size:
-        raise InputError(
-            "compressedDepth", f"{len(data)} bytes", "a header of 12 bytes and an image", "drop the message"
-        )
+        expected = "a header of 12 bytes and an image"
+        raise InputError("compressedDepth", f"{len(data)} bytes", expected, "drop the message")
     _, a, b = _CONFIG_HEADER.unpack_from(data)
     body = data[_CONFIG_HEADER.size :]
-    if codec == "png" and picture_kind(body) != "png":
-        raise InputError(
-            "compressedDepth",
-            "no PNG behind the header of 12 bytes",
-            "a PNG",
-            "let compressed_depth_image_transport write it, or name the codec in the format",
-        )
-    return (decode_picture(body) if codec == "png" else decode_rvl(body)), (a, b)
+    if codec == "png" and image_kind(body) != "png":
+        repair = "let compressed_depth_image_transport write it, or name the codec in the format"
+        raise InputError("compressedDepth", "no PNG behind the header of 12 bytes", "a PNG", repair)
+    return (decode_image(body) if codec == "png" else decode_rvl(body)), (a, b)
 
 
 def _from_inverse(image: npt.NDArray[np.generic], header: tuple[float, float]) -> npt.NDArray[np.float32]:
     """Depth (float32) of stored inverse depth (uint16) and the header's two parameters."""
     a, b = header
     if not (0 < a < math.inf and -math.inf < b < math.inf):
-        raise InputError(
-            "depthParam of a 32FC1 compressedDepth header",
-            f"{a:g}, {b:g}",
-            "a positive and a finite number",
-            "let compressed_depth_image_transport write it",
-        )
+        what = "depthParam of a 32FC1 compressedDepth header"
+        repair = "let compressed_depth_image_transport write it"
+        raise InputError(what, f"{a:g}, {b:g}", "a positive and a finite number", repair)
     if image.ndim != 2 or image.dtype != np.uint16:
-        raise InputError(
-            "compressedDepth", f"{image.shape} {image.dtype}", "(H, W) uint16", "use compressed_depth_image_transport"
-        )
+        got = f"{image.shape} {image.dtype}"
+        raise InputError("compressedDepth", got, "(H, W) uint16", "use compressed_depth_image_transport")
     stored = np.asarray(image, np.float32)
     with np.errstate(divide="ignore", over="ignore"):
         depth = np.float32(a) / (stored - np.float32(b))
@@ -268,12 +223,8 @@ def _depth_codec(format_: str) -> str | None:
 
 
 def _unit_lost(got: str) -> InputError:
-    return InputError(
-        "depth image",
-        got,
-        "16UC1, mono16 or 32FC1, raw or compressedDepth",
-        "8-bit and JPEG images of depth lost their unit: subscribe to the raw or compressedDepth topic",
-    )
+    repair = "8-bit and JPEG images of depth lost their unit: subscribe to the raw or compressedDepth topic"
+    return InputError("depth image", got, "16UC1, mono16 or 32FC1, raw or compressedDepth", repair)
 
 
 # ------------------------------------------------------------------------------------------------ fields
@@ -298,16 +249,11 @@ def raw_view(message: Any, dtype: np.dtype[Any], channels: int) -> npt.NDArray[A
     row = width * channels * dtype.itemsize
     check_size(height, width)
     if step < row:
-        raise InputError(
-            "step of an image", f"{step} bytes", f"{row} or more for {width} pixels", "check the encoding and the step"
-        )
+        expected = f"{row} or more for {width} pixels"
+        raise InputError("step of an image", f"{step} bytes", expected, "check the encoding and the step")
     if len(data) < height * step:
-        raise InputError(
-            "data of an image",
-            f"{len(data)} bytes",
-            f"{height} rows of {step}",
-            "the message is truncated: raise the transport's limits, or check the publisher",
-        )
+        repair = "the message is truncated: raise the transport's limits, or check the publisher"
+        raise InputError("data of an image", f"{len(data)} bytes", f"{height} rows of {step}", repair)
     shape, strides = (height, width, channels), (step, channels * dtype.itemsize, dtype.itemsize)
     n = 2 if channels == 1 else 3
     return np.ndarray(shape[:n], dtype, buffer=data, strides=strides[:n])
@@ -321,9 +267,8 @@ def _field(message: Any, name: str) -> Any:
     try:
         return getattr(message, name)
     except AttributeError as error:
-        raise InputError(
-            type(message).__name__, f"no field {name}", "sensor_msgs/Image or CompressedImage", "check the topic's type"
-        ) from error
+        expected = "sensor_msgs/Image or CompressedImage"
+        raise InputError(type(message).__name__, f"no field {name}", expected, "check the topic's type") from error
 
 
 def _text(message: Any, name: str) -> str:

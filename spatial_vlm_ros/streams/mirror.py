@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures that were mirrored left to right, and what was measured in them, turned back.
 
-Knows the mirror alone: column u of a picture w pixels wide lies at column w - 1 - u of the other one, and a direction
+Knows the mirror alone: column u of an image w pixels wide lies at column w - 1 - u of the other one, and a direction
 (x, y, z) of the one camera is (-x, y, z) of the other.
 """
 
@@ -26,7 +26,7 @@ def turned_image(image: npt.NDArray[_T]) -> npt.NDArray[_T]:
 
 
 def turned_camera(camera: PinholeCamera) -> PinholeCamera:
-    """The camera of the turned picture.
+    """The camera of the turned image.
 
     The principal point moves to w - 1 - cx. Of the lens only p2 changes its sign: x' = -x in
     x g + 2 p1 x y + p2 (r² + 2 x²) and y g + p1 (r² + 2 y²) + 2 p2 x y gives the same terms with -p2, for the radial
@@ -41,7 +41,7 @@ def turned_camera(camera: PinholeCamera) -> PinholeCamera:
 
 
 def turned_detection(detection: Detection, width: int) -> Detection:
-    """A detection of the mirrored picture, `width` pixels wide, in the turned one: its box, its mask and its front.
+    """A detection of the mirrored image, `width` pixels wide, in the turned one: its box, its mask and its front.
 
     The sides of a box are borders, from 0 to `width`: [x0, x1) becomes [width - x1, width - x0).
     """

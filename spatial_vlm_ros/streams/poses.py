@@ -69,11 +69,7 @@ def _turned(q: Quaternion, v: Vector3) -> Vector3:
     ux, uy, uz, w = q
     vx, vy, vz = v
     cx, cy, cz = uy * vz - uz * vy + w * vx, uz * vx - ux * vz + w * vy, ux * vy - uy * vx + w * vz
-    return (
-        vx + 2 * (uy * cz - uz * cy),
-        vy + 2 * (uz * cx - ux * cz),
-        vz + 2 * (ux * cy - uy * cx),
-    )
+    return (vx + 2 * (uy * cz - uz * cy), vy + 2 * (uz * cx - ux * cz), vz + 2 * (ux * cy - uy * cx))
 
 
 def inverse(pose: Pose) -> Pose:

@@ -1,34 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last complete frames, to be asked for by their stamp: for detections that come with a request.
 
-A detector has a picture longer than the camera takes for the next one; what it found belongs to that very picture.
+A detector has an image longer than the camera takes for the next one; what it found belongs to that very image.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError, NotSynchronisedError, SpatialVlmError, StaleInputError
+from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.decoding import frame_id_of
-from spatial_vlm_ros.streams.intake import (
+from spatial_vlm_ros.streams.frame_assembler import (
     DETECTIONS,
     RGB,
     SECOND,
+    FrameAssembler,
     Held,
-    Intake,
-    Observation,
+    PendingFrame,
     stamp_of,
 )
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
-from spatial_vlm_ros.streams.synchronizer import Match, Stream
+from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 
 _COPY = "copy the picture's header into the detections"
 
 
 def check_stamped(detections: Any) -> None:
-    """Whether detections say which picture they belong to.
+    """Whether detections say which image they belong to.
 
     Raises:
         InputError: their stamp is zero.
@@ -37,7 +37,7 @@ def check_stamped(detections: Any) -> None:
         raise InputError("detections", "no stamp", "the stamp of the picture that they were found in", _COPY)
 
 
-class RecentFrames(Intake):
+class RecentFrames(FrameAssembler):
     """Keeps the last `sync_queue` complete frames; being asked for one does not use it up.
 
     Args:
@@ -48,16 +48,16 @@ class RecentFrames(Intake):
 
     def __init__(self, config: StreamConfig, transforms: TransformBuffer, robot: SeenRobot | None = None) -> None:
         super().__init__(config, with_detections=False, transforms=transforms, robot=robot)
-        # the oldest frame's camera info may have come before its picture
+        # the oldest frame's camera info may have come before its image
         self._infos = {role: Stream(2 * config.sync_queue) for role in self._infos}
 
-    def take_for(self, detections: Any, now_ns: int, awaits_speaker: bool = False) -> Observation | None:
+    def take_for(self, detections: Any, now_ns: int, awaits_speaker: bool = False) -> PendingFrame | None:
         """The frame that detections were found in, with them.
 
         Args:
-            detections: a message whose header is that of the picture; an empty frame_id stands for any camera's.
+            detections: a message whose header is that of the image; an empty frame_id stands for any camera's.
             now_ns: the time.
-            awaits_speaker: as in `Intake.take`.
+            awaits_speaker: as in `FrameAssembler.take`.
 
         Returns:
             The frame; None while it, or its transforms, may still come.
@@ -98,25 +98,25 @@ class RecentFrames(Intake):
 
     def _check_may_come(self, stamp_ns: int) -> None:
         """Raise where a frame of that stamp is not among those kept and will not be any more."""
-        pictures = self._sync.streams[RGB]
-        if pictures.newest_ns is None or stamp_ns > pictures.newest_ns or pictures.at(stamp_ns) is not None:
+        images = self._sync.streams[RGB]
+        if images.newest_ns is None or stamp_ns > images.newest_ns or images.at(stamp_ns) is not None:
             return
         oldest_ns = self._matched[0].stamp_ns if self._matched else None
         if oldest_ns is None or stamp_ns < oldest_ns:
             raise StaleInputError(
-                f"the detections are {(pictures.newest_ns - stamp_ns) / SECOND:.2f} s older than the newest picture, "
+                f"the detections are {(images.newest_ns - stamp_ns) / SECOND:.2f} s older than the newest picture, "
                 "and their picture is not kept",
                 "send the next ones, or raise sync_queue (pictures kept) where the detector takes long",
             )
         raise NotSynchronisedError("no complete frame has the stamp of the detections", _COPY)
 
     @staticmethod
-    def _check_camera(detections: Any, match: Match) -> None:
+    def _check_camera(detections: Any, match: MatchedMessages) -> None:
         said, real = str(detections.header.frame_id), frame_id_of(match.messages[RGB])
         if said and said != real:
             raise InputError(f"frame_id of {DETECTIONS}", repr(said), repr(real), _COPY)
 
-    def _check_info(self, infos: dict[str, Any], match: Match) -> None:
+    def _check_info(self, infos: dict[str, Any], match: MatchedMessages) -> None:
         for role, info in infos.items():
             if info is None and self._info_lost(role, match):
                 raise InputError(role, "none of the picture's stamp", "sensor_msgs/CameraInfo", "run the driver's own")

@@ -17,7 +17,7 @@ RESTART = 1_000_000_000  # ns: a stamp this far before the newest one is no late
 
 
 @dataclass(frozen=True, eq=False)
-class Match:
+class MatchedMessages:
     """One message of each stream.
 
     Args:
@@ -138,7 +138,7 @@ class Synchronizer:
         self.largest_gap_ns: int | None = None
         self.missed_by: str | None = None
 
-    def add(self, name: str, stamp_ns: int, message: Any) -> list[Match]:
+    def add(self, name: str, stamp_ns: int, message: Any) -> list[MatchedMessages]:
         """Take a message in.
 
         Args:
@@ -158,7 +158,7 @@ class Synchronizer:
                     other.clear()
         return list(self._matches())
 
-    def _matches(self) -> Iterator[Match]:
+    def _matches(self) -> Iterator[MatchedMessages]:
         for stamp_ns, message in self.streams[self.pivot]:
             partners = {name: self._partner(name, stamp_ns) for name in self._slops}
             if any(partner is None for partner in partners.values()):
@@ -170,7 +170,7 @@ class Synchronizer:
                 continue
             for name, (stamp, _) in chosen.items():
                 self.streams[name].drop_until(stamp)
-            yield Match(
+            yield MatchedMessages(
                 stamp_ns,
                 {self.pivot: message, **{name: found for name, (_, found) in chosen.items()}},
                 {self.pivot: stamp_ns, **{name: stamp for name, (stamp, _) in chosen.items()}},

@@ -333,9 +333,8 @@ def _unavailable(target: str, source: str, *gaps: _Gap | None) -> TransformUnava
 
 def _loop(target: str, source: str, chain: dict[str, Any]) -> TransformUnavailableError:
     around = " <- ".join(list(chain)[:_MOST_NAMED])
-    return TransformUnavailableError(
-        target, source, f"the tree has a loop: {around}", "find the two publishers that disagree about a parent"
-    )
+    repair = "find the two publishers that disagree about a parent"
+    return TransformUnavailableError(target, source, f"the tree has a loop: {around}", repair)
 
 
 # ------------------------------------------------------------------------------------------------ samples

@@ -87,13 +87,10 @@ class Parts:
     axes: int
 
     def image_columns(self, input_ids: Tensor) -> Tensor:
-        """Where image tokens stand.
+        """Where image tokens stand: (B, N) bool.
 
         Args:
             input_ids: (B, N) int.
-
-        Returns:
-            (B, N) bool.
 
         Raises:
             InputError: a row without any.
@@ -126,7 +123,7 @@ def parts_of(model: nn.Module) -> Parts:
 
 
 def grids_of(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Rows and columns of the image tokens of each row of a batch, which has one picture a row.
+    """Rows and columns of the image tokens of each row of a batch, which has one image a row.
 
     Args:
         parts: of the model.
@@ -134,7 +131,7 @@ def grids_of(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
             there they are read from the position ids of models that count in rows and columns.
 
     Raises:
-        InputError: several pictures in a row, a number of tokens that is no square where the model's grids are
+        InputError: several images in a row, a number of tokens that is no square where the model's grids are
             squares, or no grid told where they are not.
     """
     counts = parts.image_columns(inputs["input_ids"]).sum(dim=-1).tolist()
@@ -174,7 +171,7 @@ def image_tokens_changed(parts: Parts, change: Change, later: bool = True) -> It
     """While it lasts, image tokens enter the language model changed; positions and text stay as they are.
 
     Features that a model adds to the same tokens in later layers (Qwen3-VL) are changed in the same way. Decoding
-    steps, which bring no picture, are left alone.
+    steps, which bring no image, are left alone.
 
     Args:
         parts: of the model.

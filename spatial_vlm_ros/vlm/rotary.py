@@ -28,14 +28,11 @@ def frequencies(size: int, base: float = BASE, device: torch.device | None = Non
 
 
 def line_angles(positions: Tensor, inverse: Tensor) -> Tensor:
-    """Angles of tokens on a line.
+    """Angles of tokens on a line: (..., N, D) float32, radians.
 
     Args:
         positions: (..., N) running index.
         inverse: (D/2,) float32 of `frequencies`.
-
-    Returns:
-        (..., N, D) float32, radians.
     """
     theta = positions.float()[..., None] * inverse
     return torch.cat([theta, theta], dim=-1)
@@ -59,15 +56,12 @@ def axial_angles(rows: Tensor, columns: Tensor, size: int, base: float = BASE) -
 
 
 def sectioned_angles(ids: Tensor, inverse: Tensor, axes: Tensor) -> Tensor:
-    """Angles of tokens in time, row and column, each frequency at one of them.
+    """Angles of tokens in time, row and column, each frequency at one of them: (..., N, D) float32, radians.
 
     Args:
         ids: (3, ..., N) time, row and column of each token.
         inverse: (D/2,) float32 of `frequencies`.
         axes: (D/2,) int, 0 to 2, of `chunked_axes` or `interleaved_axes`.
-
-    Returns:
-        (..., N, D) float32, radians.
     """
     theta = ids.movedim(0, -1).float()[..., axes] * inverse
     return torch.cat([theta, theta], dim=-1)
@@ -116,14 +110,11 @@ def grid_angles(height: int, width: int, size: int, device: torch.device) -> Ten
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Turn queries or keys.
+    """Turn queries or keys: (..., N, D).
 
     Args:
         x: (..., N, D).
         angles: (N, D) or (..., N, D).
-
-    Returns:
-        (..., N, D).
     """
     half = x.shape[-1] // 2
     turned = torch.cat([-x[..., half:], x[..., :half]], dim=-1)

@@ -7,7 +7,6 @@ import itertools
 
 import pytest
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.bag_reader import Topic
 from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION, choose_roles
@@ -20,7 +19,16 @@ from spatial_vlm_ros.evaluation.bag_types import (
     STRING,
     TF_MESSAGE,
 )
-from spatial_vlm_ros.streams.intake import DEPTH, DEPTH_INFO, DETECTIONS, RGB, RGB_INFO, STATIC_TRANSFORMS, TRANSFORMS
+from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.streams.frame_assembler import (
+    DEPTH,
+    DEPTH_INFO,
+    DETECTIONS,
+    RGB,
+    RGB_INFO,
+    STATIC_TRANSFORMS,
+    TRANSFORMS,
+)
 
 
 def images(*names: str) -> list[Topic]:

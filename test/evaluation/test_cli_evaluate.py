@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 pytest.importorskip("jinja2")
 pytest.importorskip("junitparser")
 
-from spatial_vlm_ros.cli import main
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 
@@ -37,8 +37,8 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(folder / "depth.png"), depth)
         camera = {"width": frame.camera.width, "height": frame.camera.height, "k": frame.camera.K.reshape(-1).tolist()}
         (folder / "camera_info.json").write_text(json.dumps(camera))
-        things = [{"id": d.id, "label": d.label, "box": d.box_xyxy} for d in detections]
-        (folder / "detections.json").write_text(json.dumps({"detections": things}))
+        objects = [{"id": d.id, "label": d.label, "box": d.box_xyxy} for d in detections]
+        (folder / "detections.json").write_text(json.dumps({"detections": objects}))
         cases.append(_case(number, "the chick behind the cup", {"status": "OK", "id": "bonnet"}, "usual"))
         cases.append(_case(number, "the chick", {"status": "AMBIGUOUS"}, "negative"))
     cases.append({"frame": "f0", "instruction": "the cup"})

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.comparison import Comparison, Verdict, compare
+from spatial_vlm_ros.evaluation.comparison import Comparison, ComparisonVerdict, compare
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
 from spatial_vlm_ros.evaluation.outcome import judge, outcome_json
 from spatial_vlm_ros.evaluation.runs import StoredAnswer, read_run
 from spatial_vlm_ros.evaluation.score import CaseResult, score
-from spatial_vlm_ros.schema import resolution_json
+from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.types import Resolution, Status
 
 
@@ -40,15 +40,15 @@ def against(lost: int, gained: int, same: int) -> Comparison:
 @pytest.mark.parametrize(
     ("lost", "gained", "verdict"),
     [
-        (0, 0, Verdict.CANNOT_TELL),
-        (5, 0, Verdict.CANNOT_TELL),
-        (6, 0, Verdict.WORSE),
-        (0, 6, Verdict.BETTER),
-        (9, 10, Verdict.CANNOT_TELL),
-        (20, 5, Verdict.WORSE),
+        (0, 0, ComparisonVerdict.CANNOT_TELL),
+        (5, 0, ComparisonVerdict.CANNOT_TELL),
+        (6, 0, ComparisonVerdict.WORSE),
+        (0, 6, ComparisonVerdict.BETTER),
+        (9, 10, ComparisonVerdict.CANNOT_TELL),
+        (20, 5, ComparisonVerdict.WORSE),
     ],
 )
-def test_the_verdict_needs_pairs_that_differ(lost: int, gained: int, verdict: Verdict) -> None:
+def test_the_verdict_needs_pairs_that_differ(lost: int, gained: int, verdict: ComparisonVerdict) -> None:
     found = against(lost, gained, 40)
     assert found.verdict is verdict
     assert (len(found.lost), len(found.gained)) == (lost, gained)
@@ -92,8 +92,8 @@ def test_more_poses_where_none_should_be_are_worse_though_the_share_rises() -> N
     found = compare(now, [stored(n, Status.NOT_FOUND) for n in range(6)])
     change = found.changes[3]
     assert change.difference.value == 1.0
-    assert change.verdict is Verdict.WORSE
-    assert found.verdict is Verdict.WORSE
+    assert change.verdict is ComparisonVerdict.WORSE
+    assert found.verdict is ComparisonVerdict.WORSE
 
 
 def test_cases_are_paired_by_frame_and_words_and_repeated_ones_in_order() -> None:
@@ -117,7 +117,7 @@ def test_a_run_can_be_stored_as_a_result_as_lines_or_as_a_list(tmp_path: Path) -
     runs = [read_run(path) for path in (lines, listed, result_file)]
     assert runs[0] == runs[1] == runs[2]
     assert runs[0][1] == StoredAnswer("f2", "the can", Status.AMBIGUOUS, None)
-    assert compare(score(cases, answers).cases, runs[0]).verdict is Verdict.CANNOT_TELL
+    assert compare(score(cases, answers).cases, runs[0]).verdict is ComparisonVerdict.CANNOT_TELL
 
 
 @pytest.mark.parametrize(

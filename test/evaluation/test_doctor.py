@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros import Detection, PinholeCamera, RgbdFrame
-from spatial_vlm_ros.evaluation.doctor import Finding, Level, examine
+from spatial_vlm_ros.evaluation.doctor import Finding, Severity, examine
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 
@@ -27,7 +27,7 @@ def worst(findings: list[Finding], check: str) -> Finding:
 
 def test_a_healthy_frame_has_nothing_to_mend(healthy: tuple[RgbdFrame, tuple[Detection, ...]]) -> None:
     findings = examine(*healthy)
-    assert {finding.level for finding in findings} == {Level.OK}
+    assert {finding.level for finding in findings} == {Severity.OK}
     assert {"camera", "depth", "support plane", "up", "cup (cup)"} <= {finding.check for finding in findings}
 
 
@@ -36,7 +36,7 @@ def test_millimetres_taken_for_metres_are_an_error_with_the_repair(
 ) -> None:
     frame, detections = healthy
     finding = worst(examine(dataclasses.replace(frame, depth=frame.depth * 1000), detections), "depth")
-    assert finding.level is Level.ERROR
+    assert finding.level is Severity.ERROR
     assert "millimetres" in finding.found
 
 
@@ -49,7 +49,7 @@ def test_a_transform_that_disagrees_with_the_table_is_a_warning(
     tilt = np.array([[1, 0, 0, 0], [0, c, -s, 0], [0, s, c, 0], [0, 0, 0, 1]])
     pose = dataclasses.replace(frame.base_T_camera, matrix=tilt @ frame.base_T_camera.matrix)
     finding = worst(examine(dataclasses.replace(frame, base_T_camera=pose), detections), "up")
-    assert finding.level is Level.WARNING
+    assert finding.level is Severity.WARNING
     assert re.search(r"tilted by 8\.[3-9]°", finding.found)  # 0.15 rad are 8.6 degrees
     assert "calibration" in finding.repair
 
@@ -64,7 +64,7 @@ def test_intrinsics_of_another_resolution_are_a_warning(healthy: tuple[RgbdFrame
     frame, _ = healthy
     K = frame.camera.K * np.array([[3.0], [3.0], [1.0]])
     finding = worst(examine(dataclasses.replace(frame, camera=PinholeCamera(K, 640, 480))), "camera")
-    assert finding.level is Level.WARNING
+    assert finding.level is Severity.WARNING
     assert "principal point" in finding.found
 
 
@@ -77,12 +77,12 @@ def test_sparse_depth_and_lost_objects_are_warnings(healthy: tuple[RgbdFrame, tu
     assert cup.mask is not None
     depth[cup.mask] = np.nan
     findings = examine(dataclasses.replace(frame, depth=depth), detections)
-    assert worst(findings, "depth").level is Level.WARNING
+    assert worst(findings, "depth").level is Severity.WARNING
     assert "have measured depth" in worst(findings, "cup (cup)").found
 
 
-def test_detections_of_another_picture_are_an_error(healthy: tuple[RgbdFrame, tuple[Detection, ...]]) -> None:
+def test_detections_of_another_image_are_an_error(healthy: tuple[RgbdFrame, tuple[Detection, ...]]) -> None:
     frame, _ = healthy
     finding = worst(examine(frame, [Detection("a", "cup", 1.0, (900, 900, 950, 950))]), "detections")
-    assert finding.level is Level.ERROR
+    assert finding.level is Severity.ERROR
     assert "outside" in finding.found or "inside the image" in finding.found

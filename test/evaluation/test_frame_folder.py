@@ -117,7 +117,7 @@ def test_a_speaker_seen_from_another_camera_is_refused(folder: Path) -> None:
         load_frame(folder)
 
 
-def test_the_front_of_a_thing_is_read_as_a_direction(folder: Path) -> None:
+def test_the_front_of_an_object_is_read_as_a_direction(folder: Path) -> None:
     chairs = [{**CUP, "id": "c0", "front": [0, 3, -4]}, {**CUP, "id": "c1", "front": None}, CUP]
     write_json(folder / "detections.json", {"detections": chairs})
     assert [d.front for d in load_frame(folder)[1]] == [pytest.approx((0.0, 0.6, -0.8)), None, None]

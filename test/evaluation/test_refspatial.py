@@ -22,13 +22,13 @@ def entry(n: int, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Path:
-    """Three questions on pictures of 20 by 10 pixels; the left half is right."""
+    """Three questions on images of 20 by 10 pixels; the left half is right."""
     mask = np.zeros((10, 20), np.uint8)
     mask[:, :10] = 255
-    for folder, picture in (("image", np.full((10, 20, 3), 90, np.uint8)), ("mask", mask)):
+    for folder, image in (("image", np.full((10, 20, 3), 90, np.uint8)), ("mask", mask)):
         (tmp_path / "Location" / folder).mkdir(parents=True)
         for n in range(3):
-            cv2.imwrite(str(tmp_path / "Location" / folder / f"{n}.png"), picture)
+            cv2.imwrite(str(tmp_path / "Location" / folder / f"{n}.png"), image)
     (tmp_path / "Location" / "question.json").write_text(json.dumps([entry(n) for n in range(3)]))
     return tmp_path
 

@@ -21,7 +21,7 @@ from spatial_vlm_ros.evaluation import plots
 from spatial_vlm_ros.evaluation.calibration import calibrate
 from spatial_vlm_ros.evaluation.junit import junit_xml
 from spatial_vlm_ros.evaluation.markdown import escape, markdown_summary
-from spatial_vlm_ros.evaluation.outcome import Outcome, judge
+from spatial_vlm_ros.evaluation.outcome import RunOutcome, judge
 from spatial_vlm_ros.evaluation.report import check_installed, html_report
 from spatial_vlm_ros.evaluation.runs import StoredAnswer
 from spatial_vlm_ros.types import Resolution, Status
@@ -57,14 +57,14 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
+def outcome() -> RunOutcome:
     cases, answers = some_run()
     before = [StoredAnswer(c.frame, c.instruction, c.expect.status, c.expect.id) for c in cases[:-1] if c.expect]
     return judge(cases, answers, before)
 
 
 @pytest.fixture(scope="module")
-def page(outcome: Outcome) -> str:
+def page(outcome: RunOutcome) -> str:
     return html_report(outcome, some_run()[1], {12: JPEG, 14: JPEG}, f"Evaluation of {HOSTILE}")
 
 
@@ -109,7 +109,7 @@ def test_hostile_words_are_shown_as_they_are_but_for_what_cannot_be_seen(page: s
     assert "\x1b" not in page
 
 
-def test_every_failure_has_its_words_candidates_and_picture(page: str, outcome: Outcome) -> None:
+def test_every_failure_has_its_words_candidates_and_image(page: str, outcome: RunOutcome) -> None:
     read = Page(page)
     assert len(read.all("article")) == len(outcome.score.misses) == 3
     assert len(read.all("img")) == 2
@@ -120,7 +120,7 @@ def test_every_failure_has_its_words_candidates_and_picture(page: str, outcome: 
     assert 'class="tag bad">new' not in re.findall(r"<article.*?</article>", page, re.DOTALL)[2]
 
 
-def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: Outcome) -> None:
+def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: RunOutcome) -> None:
     text = re.sub(r"<[^>]+>", " ", page).replace("\u00a0", " ")
     share = outcome.score.as_expected
     assert f"{share.k} of {share.n}" in text
@@ -158,7 +158,7 @@ def test_marks_of_plots_stay_inside_their_frames() -> None:
 # ------------------------------------------------------------------------------------------------ Markdown, JUnit
 
 
-def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome: Outcome) -> None:
+def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome: RunOutcome) -> None:
     text = markdown_summary(outcome, "Run")
     assert text.startswith("# Run\n")
     assert "**Against the baseline: cannot tell** (14 common cases; 1 only here, 0 only there)" in text
@@ -177,7 +177,7 @@ def test_escaped_words_are_one_line() -> None:
     assert escape("[x](http://y)") == "\\[x\\]\\(http\\://y\\)"
 
 
-def test_junit_has_one_test_case_for_each_case_and_failures_in_words(outcome: Outcome) -> None:
+def test_junit_has_one_test_case_for_each_case_and_failures_in_words(outcome: RunOutcome) -> None:
     junitparser: Any = pytest.importorskip("junitparser")
     cases = outcome.score.cases
     text = junit_xml(cases, [0.0125] * len(cases), "evaluate")

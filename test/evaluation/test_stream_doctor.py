@@ -13,12 +13,12 @@ pytest.importorskip("rosbags")
 
 from rosbags.typesys import Stores, get_typestore
 
-from spatial_vlm_ros.config import Settings, StreamConfig
-from spatial_vlm_ros.evaluation.doctor import Finding, Level
+from spatial_vlm_ros.evaluation.doctor import Finding, Severity
 from spatial_vlm_ros.evaluation.stream_doctor import StreamDoctor
+from spatial_vlm_ros.parameters import Settings, StreamConfig
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.streams.compose import rosbags_composer
-from spatial_vlm_ros.streams.intake import DEPTH, RGB, RGB_INFO, SECOND, STATIC_TRANSFORMS
+from spatial_vlm_ros.streams.frame_assembler import DEPTH, RGB, RGB_INFO, SECOND, STATIC_TRANSFORMS
 from spatial_vlm_ros.types import PinholeCamera, Transform
 
 COMPOSE = rosbags_composer(get_typestore(Stores.ROS2_KILTED))
@@ -65,21 +65,21 @@ def listen(
 
 def test_a_healthy_camera_has_nothing_to_mend() -> None:
     findings = listen()
-    assert {finding.level for finding in findings.values()} == {Level.OK}
+    assert {finding.level for finding in findings.values()} == {Severity.OK}
     assert findings["/rgb"].found == "20.0 Hz"
     assert "0.0 ms apart" in findings["synchronisation"].found
 
 
 def test_a_silent_stream_is_an_error() -> None:
     findings = listen(roles=(RGB_INFO, RGB))
-    assert findings["/depth"].level is Level.ERROR
+    assert findings["/depth"].level is Severity.ERROR
     assert findings["/depth"].found == "no message"
-    assert findings["/rgb"].level is Level.OK
+    assert findings["/rgb"].level is Severity.OK
 
 
 def test_lost_messages_are_counted_and_the_dds_profile_named() -> None:
     finding = listen(count=60, keep=lambda number: number % 5 != 3)["/rgb"]
-    assert finding.level is Level.WARNING
+    assert finding.level is Severity.WARNING
     assert "20% of the messages are lost" in finding.found
     assert "fastdds_images.xml" in finding.repair
 
@@ -87,31 +87,31 @@ def test_lost_messages_are_counted_and_the_dds_profile_named() -> None:
 @pytest.mark.parametrize(("lag", "words"), [(-0.5, "0.500 s in the future"), (0.7, "0.700 s after its stamp")])
 def test_clocks_apart_are_an_error(lag: float, words: str) -> None:
     finding = listen(lag=lag)["clock"]
-    assert finding.level is Level.ERROR
+    assert finding.level is Severity.ERROR
     assert words in finding.found
 
 
 def test_stamps_that_never_fit_are_named_with_their_distance() -> None:
     finding = listen(depth_shift=0.024)["synchronisation"]
-    assert finding.level is Level.ERROR
+    assert finding.level is Severity.ERROR
     assert "0.024 s apart" in finding.found
     assert "sync_slop" in finding.repair
 
 
 def test_colour_and_depth_a_little_apart_are_a_warning_for_a_moving_camera() -> None:
     finding = listen(depth_shift=0.008)["synchronisation"]
-    assert finding.level is Level.WARNING
+    assert finding.level is Severity.WARNING
     assert "8.0 ms apart" in finding.found
 
 
 def test_depth_in_another_frame_does_not_look_registered() -> None:
     finding = listen(depth_frame="camera_depth_optical_frame")["registration"]
-    assert finding.level is Level.WARNING
+    assert finding.level is Severity.WARNING
     assert "depth_registered: false" in finding.repair
 
 
 def test_a_missing_transform_is_an_error_and_none_is_needed_without_a_base_frame() -> None:
-    assert listen(pose=None)["tf"].level is Level.ERROR
+    assert listen(pose=None)["tf"].level is Severity.ERROR
     assert "tf" not in listen(StreamConfig(base_frame=""), pose=None)
 
 
@@ -121,14 +121,14 @@ def test_an_uncalibrated_camera_info_is_an_error() -> None:
     info.k[:] = 0.0
     doctor = StreamDoctor(Settings(), TOPICS)
     doctor.add(RGB_INFO, info, START)
-    finding = next(f for f in doctor.findings(1.0) if f.check == "/info" and f.level is Level.ERROR)
+    finding = next(f for f in doctor.findings(1.0) if f.check == "/info" and f.level is Severity.ERROR)
     assert "K" in finding.found
 
 
 def test_the_table_is_measured_against_what_is_told() -> None:
-    assert listen(table_height=0.0)["support height"].level is Level.OK
+    assert listen(table_height=0.0)["support height"].level is Severity.OK
     finding = listen(table_height=0.1)["support height"]
-    assert finding.level is Level.WARNING
+    assert finding.level is Severity.WARNING
     assert "told is 0.100 m" in finding.found
 
 
@@ -139,5 +139,5 @@ def test_a_tilted_mounting_transform_is_seen_on_the_table() -> None:
     assert FRAME.base_T_camera is not None
     told = Transform("world", FRAME.frame_id, FRAME.base_T_camera.matrix @ turn)
     finding = listen(pose=told)["up"]
-    assert finding.level is Level.WARNING
+    assert finding.level is Severity.WARNING
     assert "8." in finding.found or "7.9" in finding.found

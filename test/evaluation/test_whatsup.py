@@ -15,19 +15,19 @@ A = ("left_of", "right_of", "on", "under")
 
 
 def write(folder: Path, names: list[str], listing: str = "controlled_images_dataset.json",
-          pictures: str = "controlled_images") -> Path:  # fmt: skip
-    (folder / pictures).mkdir(parents=True)
+          images: str = "controlled_images") -> Path:  # fmt: skip
+    (folder / images).mkdir(parents=True)
     entries = []
     for name in names:
-        (folder / pictures / name).write_bytes(b"picture")
-        entries.append({"image_path": f"data/{pictures}/{name}", "caption_options": [f"{w} {name}" for w in "abcd"]})
+        (folder / images / name).write_bytes(b"picture")
+        entries.append({"image_path": f"data/{images}/{name}", "caption_options": [f"{w} {name}" for w in "abcd"]})
     (folder / listing).write_text(json.dumps(entries))
     return folder
 
 
-def test_items_name_their_things_and_relation(tmp_path: Path) -> None:
+def test_items_name_their_objects_and_relation(tmp_path: Path) -> None:
     items = read_whatsup(write(tmp_path, [f"beer-bottle_{r}_armchair.jpeg" for r in A]), "A")
-    assert [(i.thing, i.relation, i.anchor) for i in items] == [("beer-bottle", r, "armchair") for r in A]
+    assert [(i.obj, i.relation, i.anchor) for i in items] == [("beer-bottle", r, "armchair") for r in A]
     assert items[0].image == tmp_path / "controlled_images" / "beer-bottle_left_of_armchair.jpeg"
     assert items[0].captions[0].startswith("a ")
 
@@ -40,7 +40,7 @@ def test_set_b_has_front_and_behind(tmp_path: Path) -> None:
     assert (found.pairs.k, found.pairs.n, found.sets.n) == (1, 1, 0)
 
 
-def test_pairs_and_sets_need_all_their_pictures_right(tmp_path: Path) -> None:
+def test_pairs_and_sets_need_all_their_images_right(tmp_path: Path) -> None:
     names = [f"cup_{r}_table.jpeg" for r in A] + [f"can_{r}_chair.jpeg" for r in A] + ["hat_on_box.jpeg"]
     items = read_whatsup(write(tmp_path, names), "A")
     found = score_whatsup(items, [0, 0, 0, 0, 0, 0, 3, 0, None])

@@ -8,10 +8,10 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import binary_erosion
 from scipy.spatial.transform import Rotation
 
-from spatial_vlm_ros.config import DepthConfig
 from spatial_vlm_ros.errors import DepthError, InputError, ShapeError, UnknownNameError
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth, depth_from_image, depth_noise, register_depth
+from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import PinholeCamera, Transform
 
 CONFIG = DepthConfig(near=0.1, far=5.0)

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import SensorNoise, noisy
 from spatial_vlm_ros.sim.shapes import Sphere
@@ -24,9 +24,9 @@ DEPTH, LIFT = DepthConfig(), LiftConfig()
 ANGLE_1_DEG = np.radians(1.0)
 
 
-def centre_error(thing: SceneObject, seen: Rendering, truth: Any) -> float:
+def centre_error(obj: SceneObject, seen: Rendering, truth: Any) -> float:
     """Distance of the estimated volume centre from the true one, metres."""
-    return float(np.linalg.norm(seen.frame.base_T_camera.apply(thing.box.centre) - truth))
+    return float(np.linalg.norm(seen.frame.base_T_camera.apply(obj.box.centre) - truth))
 
 
 def angle_between(a: np.ndarray, b: np.ndarray) -> float:
@@ -128,22 +128,22 @@ def test_boxes_are_gravity_up_right_handed_and_longest_along_x(tabletop: Tableto
     up = seen.frame.base_T_camera.rotation[2]
     scene = tabletop.lift(seen)
     assert len(scene.objects) >= 5
-    for thing in scene.objects:
-        axes = thing.box.axes
+    for obj in scene.objects:
+        axes = obj.box.axes
         np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
         assert np.linalg.det(axes) == pytest.approx(1.0)
         assert angle_between(axes[:, 2], up) < 1e-5
-        assert thing.box.size[0] >= thing.box.size[1]
-        assert axes[:, 0] @ thing.box.centre >= -0.01, "x points away from the camera, or across"
+        assert obj.box.size[0] >= obj.box.size[1]
+        assert axes[:, 0] @ obj.box.centre >= -0.01, "x points away from the camera, or across"
 
 
 @pytest.mark.parametrize("pitch", [25, 40, 55, 70])
 @pytest.mark.parametrize("height", [0.05, 0.1, 0.2])
 def test_sizes_follow_the_body_whatever_the_pitch(tabletop: Tabletop, pitch: float, height: float) -> None:
     body = tabletop.block("a", 0, 0, (0.08, 0.08, height))
-    thing, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(pitch))
-    np.testing.assert_allclose(thing.box.size, body.size, atol=0.012)
-    assert centre_error(thing, seen, body.centre) < 0.012
+    obj, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(pitch))
+    np.testing.assert_allclose(obj.box.size, body.size, atol=0.012)
+    assert centre_error(obj, seen, body.centre) < 0.012
 
 
 class Ellipsoid:
@@ -166,35 +166,35 @@ def test_what_lies_round_and_long_is_measured_whichever_way_it_points(
 ) -> None:
     """Its far side is found from where the near side turns away, and not from its width."""
     lemon = Body("lemon", "lemon", cast(Any, Ellipsoid(0.08, 0.054)), (0.0, 0.0, 0.0), "yellow", np.radians(yaw_deg))
-    thing, _, seen = tabletop.lift_one(lemon, eye=tabletop.pitched(pitch, 0.8))
-    footprint = seen.frame.base_T_camera.apply(thing.footprint)
+    obj, _, seen = tabletop.lift_one(lemon, eye=tabletop.pitched(pitch, 0.8))
+    footprint = seen.frame.base_T_camera.apply(obj.footprint)
     along = 0.5 * np.hypot(0.08 * np.sin(lemon.yaw), 0.054 * np.cos(lemon.yaw))  # half of it, away from the camera
     assert footprint[:, 1].max() == pytest.approx(along, abs=0.008)
-    assert centre_error(thing, seen, lemon.centre) < 0.006
+    assert centre_error(obj, seen, lemon.centre) < 0.006
 
 
 @pytest.mark.parametrize("yaw_deg", [-60, -25, 0, 30, 75])
 def test_the_heading_of_a_long_box_is_measured(tabletop: Tabletop, yaw_deg: float) -> None:
     body = tabletop.block("a", 0.05, 0.0, (0.16, 0.05, 0.04), yaw=np.radians(yaw_deg))
-    thing, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(50))
-    assert thing.yaw_known
-    heading = seen.frame.base_T_camera.rotation @ thing.box.axes[:, 0]
+    obj, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(50))
+    assert obj.yaw_known
+    heading = seen.frame.base_T_camera.rotation @ obj.box.axes[:, 0]
     assert abs(heading @ body.world_R_body[:, 0]) > np.cos(np.radians(6))
-    assert thing.covariance[3:, 3:].trace() < np.radians(10) ** 2
+    assert obj.covariance[3:, 3:].trace() < np.radians(10) ** 2
 
 
 @pytest.mark.parametrize("pitch", [25, 40, 60])
-def test_the_heading_of_a_round_thing_is_said_to_be_unknown(tabletop: Tabletop, pitch: float) -> None:
-    thing, scene, _ = tabletop.lift_one(tabletop.can("a", 0.05, 0.02), eye=tabletop.pitched(pitch))
-    assert not thing.yaw_known
-    about_up = scene.up @ thing.covariance[3:, 3:] @ scene.up
+def test_the_heading_of_a_round_object_is_said_to_be_unknown(tabletop: Tabletop, pitch: float) -> None:
+    obj, scene, _ = tabletop.lift_one(tabletop.can("a", 0.05, 0.02), eye=tabletop.pitched(pitch))
+    assert not obj.yaw_known
+    about_up = scene.up @ obj.covariance[3:, 3:] @ scene.up
     assert about_up >= np.pi**2 / 3 - 1e-6, "a heading that may be anything has the variance of a uniform angle"
 
 
 def test_the_surface_centre_lies_on_the_near_side_and_the_volume_centre_inside(tabletop: Tabletop) -> None:
     body = tabletop.can("a", 0, 0)
-    thing, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(20))
-    surface, volume = (seen.frame.base_T_camera.apply(p) for p in (thing.surface_centre, thing.box.centre))
+    obj, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(20))
+    surface, volume = (seen.frame.base_T_camera.apply(p) for p in (obj.surface_centre, obj.box.centre))
     assert surface[1] < volume[1] - 0.015, "a can's front is nearer than its axis"
     np.testing.assert_allclose(volume, body.centre, atol=0.008)
 
@@ -205,10 +205,10 @@ def test_the_surface_centre_lies_on_the_near_side_and_the_volume_centre_inside(t
 def test_a_stacked_body_begins_where_the_lower_one_ends(tabletop: Tabletop) -> None:
     lower = tabletop.block("lower", 0, 0, (0.12, 0.1, 0.06))
     upper = tabletop.can("upper", 0, 0, z=0.06)
-    thing, scene, seen = tabletop.lift_one(upper, lower)
-    bottom = seen.frame.base_T_camera.apply(thing.box.centre)[2] - thing.box.size[2] / 2
+    obj, scene, seen = tabletop.lift_one(upper, lower)
+    bottom = seen.frame.base_T_camera.apply(obj.box.centre)[2] - obj.box.size[2] / 2
     assert bottom == pytest.approx(0.06, abs=0.006)
-    assert thing.box.size[2] == pytest.approx(0.1, abs=0.008)
+    assert obj.box.size[2] == pytest.approx(0.1, abs=0.008)
     below = next(o for o in scene.objects if o.id == "lower")
     assert seen.frame.base_T_camera.apply(below.box.centre)[2] == pytest.approx(0.03, abs=0.005)
 
@@ -218,19 +218,19 @@ def test_a_body_whose_foot_is_hidden_still_reaches_the_table(tabletop: Tabletop,
     """A wall in front hides the lower part of a can; its bottom is not the lowest point seen."""
     wall = tabletop.block("wall", 0, -0.08, (0.16, 0.04, wall_height), colour="grey")
     can = tabletop.can("a", 0, 0.05, height=0.12)
-    thing, _, seen = tabletop.lift_one(can, wall, eye=tabletop.pitched(22))
+    obj, _, seen = tabletop.lift_one(can, wall, eye=tabletop.pitched(22))
     assert 0.5 < seen.visible_fraction["a"] < 0.95
-    world_centre = seen.frame.base_T_camera.apply(thing.box.centre)
-    assert world_centre[2] - thing.box.size[2] / 2 == pytest.approx(0.0, abs=0.006)
+    world_centre = seen.frame.base_T_camera.apply(obj.box.centre)
+    assert world_centre[2] - obj.box.size[2] / 2 == pytest.approx(0.0, abs=0.006)
     assert world_centre[2] == pytest.approx(0.06, abs=0.006)
 
 
-def test_flat_things_on_the_table_have_a_place(tabletop: Tabletop) -> None:
+def test_flat_objects_on_the_table_have_a_place(tabletop: Tabletop) -> None:
     body = tabletop.block("card", 0.05, 0.0, (0.09, 0.06, 0.001), label="card")
-    thing, _, seen = tabletop.lift_one(body)
-    assert thing.depth_problem is None
-    assert centre_error(thing, seen, body.centre) < 0.008
-    assert thing.box.size[2] < 0.01
+    obj, _, seen = tabletop.lift_one(body)
+    assert obj.depth_problem is None
+    assert centre_error(obj, seen, body.centre) < 0.008
+    assert obj.box.size[2] < 0.01
 
 
 # ------------------------------------------------------------------------------------------------ what hides what
@@ -241,8 +241,8 @@ def test_visible_fractions_follow_the_truth_and_name_the_occluder(tabletop: Tabl
     for offset in (0.0, 0.03, 0.05, 0.06, 0.2):
         behind = tabletop.can("a", 0, 0.05, height=0.1)
         front = tabletop.block("front", offset, -0.1, (0.09, 0.05, 0.06))
-        thing, _, seen = tabletop.lift_one(behind, front, eye=tabletop.pitched(22))
-        pairs.append((thing.visible_fraction, seen.visible_fraction["a"], thing.occluder))
+        obj, _, seen = tabletop.lift_one(behind, front, eye=tabletop.pitched(22))
+        pairs.append((obj.visible_fraction, seen.visible_fraction["a"], obj.occluder))
     for estimate, truth, occluder in pairs:
         assert estimate == pytest.approx(truth, abs=0.1), pairs
         assert occluder == (None if truth == 1.0 else "front"), pairs
@@ -251,14 +251,14 @@ def test_visible_fractions_follow_the_truth_and_name_the_occluder(tabletop: Tabl
 
 
 def test_the_nearer_of_two_is_not_hidden_by_the_farther(tabletop: Tabletop) -> None:
-    thing, _, _ = tabletop.lift_one(tabletop.can("near", 0, -0.1), tabletop.can("far", 0, 0.1, height=0.2))
-    assert thing.visible_fraction > 0.98
+    obj, _, _ = tabletop.lift_one(tabletop.can("near", 0, -0.1), tabletop.can("far", 0, 0.1, height=0.2))
+    assert obj.visible_fraction > 0.98
 
 
-def test_a_body_at_the_border_of_the_picture_is_truncated(tabletop: Tabletop) -> None:
+def test_a_body_at_the_border_of_the_image_is_truncated(tabletop: Tabletop) -> None:
     cut, whole = tabletop.can("cut", -0.58, 0), tabletop.can("whole", 0, 0)
-    thing, scene, _ = tabletop.lift_one(cut, whole)
-    assert thing.truncated
+    obj, scene, _ = tabletop.lift_one(cut, whole)
+    assert obj.truncated
     assert not next(o for o in scene.objects if o.id == "whole").truncated
 
 
@@ -303,19 +303,19 @@ def test_ragged_masks_move_the_centre_by_less_than_a_centimetre(lone_can: Render
 def test_holes_in_the_depth_of_a_mask_do_not_move_its_centre(lone_can: Rendering) -> None:
     true = lone_can.masks["a"]
     holes = true & (np.random.default_rng(0).random(true.shape) < 0.5)
-    thing = lifted_with(lone_can, true, with_depth(lone_can, holes, np.nan))
-    assert thing.valid_fraction == pytest.approx(0.5, abs=0.05)
-    assert np.linalg.norm(thing.box.centre - lifted_with(lone_can, true).box.centre) < 0.004
+    obj = lifted_with(lone_can, true, with_depth(lone_can, holes, np.nan))
+    assert obj.valid_fraction == pytest.approx(0.5, abs=0.05)
+    assert np.linalg.norm(obj.box.centre - lifted_with(lone_can, true).box.centre) < 0.004
 
 
 # ------------------------------------------------------------------------------------------------ depth that is not
 
 
-def assert_unmeasured(thing: SceneObject, words: str) -> None:
-    assert words in thing.depth_problem
-    assert np.isnan(thing.box.centre).all()
-    assert np.isnan(thing.surface_centre).all()
-    assert len(thing.points) == 0
+def assert_unmeasured(obj: SceneObject, words: str) -> None:
+    assert words in obj.depth_problem
+    assert np.isnan(obj.box.centre).all()
+    assert np.isnan(obj.surface_centre).all()
+    assert len(obj.points) == 0
 
 
 def test_a_mask_without_measured_depth_is_a_depth_problem(lone_can: Rendering) -> None:
@@ -325,7 +325,7 @@ def test_a_mask_without_measured_depth_is_a_depth_problem(lone_can: Rendering) -
     assert_unmeasured(lifted_with(lone_can, true, with_depth(lone_can, true, np.nan)), "pixels have measured depth")
 
 
-def test_depth_of_the_floor_beyond_the_table_is_no_depth_of_the_thing(tabletop: Tabletop) -> None:
+def test_depth_of_the_floor_beyond_the_table_is_no_depth_of_the_object(tabletop: Tabletop) -> None:
     """A glass near the far edge of the table: its pixels show the floor behind the table."""
     size, bodies = (1.0, 0.5), (tabletop.can("a", 0.0, 0.2, height=0.16, label="cup"), tabletop.block("b", -0.2, -0.05))
     seen = tabletop.see(*bodies, eye=tabletop.pitched(35), table_size=size)
@@ -334,8 +334,8 @@ def test_depth_of_the_floor_beyond_the_table_is_no_depth_of_the_thing(tabletop: 
     behind = empty.frame.depth[mask]
     assert np.median(behind) > np.median(seen.frame.depth[mask]) + 0.3
     frame = with_depth(seen, mask, behind)
-    thing = next(o for o in tabletop.lift(seen, frame=frame).objects if o.id == "a")
-    assert_unmeasured(thing, "behind the surface it stands on")
+    obj = next(o for o in tabletop.lift(seen, frame=frame).objects if o.id == "a")
+    assert_unmeasured(obj, "behind the surface it stands on")
 
 
 @pytest.mark.parametrize("kind", ["attribute", "label"])
@@ -345,19 +345,19 @@ def test_glass_with_the_depth_of_the_table_is_a_depth_problem(tabletop: Tabletop
     frame = with_depth(seen, seen.masks["a"], empty.frame.depth[seen.masks["a"]])
     glass = {"attribute": {"attributes": ("glass",)}, "label": {"label": "glass cup"}}[kind]
     given = (dataclasses.replace(seen.detections[0], **glass), seen.detections[1])
-    things = build_scene(frame, given, DEPTH, LIFT).objects
-    assert_unmeasured(things[0], "see-through")
-    assert things[1].depth_problem is None
+    objects = build_scene(frame, given, DEPTH, LIFT).objects
+    assert_unmeasured(objects[0], "see-through")
+    assert objects[1].depth_problem is None
 
 
-def test_a_thing_on_a_lower_level_is_not_called_see_through(tabletop: Tabletop) -> None:
-    """A box stands on the floor beside the table; the support is the table, on which most things stand."""
+def test_an_object_on_a_lower_level_is_not_called_see_through(tabletop: Tabletop) -> None:
+    """A box stands on the floor beside the table; the support is the table, on which most objects stand."""
     low = tabletop.block("low", 0.6, 0.1, (0.14, 0.14, 0.12), z=-0.3)
     rest = tabletop.can("c", -0.1, 0.0), tabletop.block("b", 0.1, -0.1), tabletop.can("d", 0.1, 0.1)
-    thing, _, seen = tabletop.lift_one(low, *rest, table_size=(0.8, 0.7), floor=-0.3, eye=tabletop.pitched(50, 1.1))
+    obj, _, seen = tabletop.lift_one(low, *rest, table_size=(0.8, 0.7), floor=-0.3, eye=tabletop.pitched(50, 1.1))
     assert seen.visible_fraction["low"] > 0.6
-    assert thing.depth_problem is None
-    assert centre_error(thing, seen, low.centre) < 0.02
+    assert obj.depth_problem is None
+    assert centre_error(obj, seen, low.centre) < 0.02
 
 
 def test_a_depth_image_that_cannot_be_a_measurement_is_refused_as_a_whole(lone_can: Rendering) -> None:
@@ -403,7 +403,7 @@ def test_up_comes_from_the_pose_else_the_imu_else_the_table(tabletop: Tabletop, 
 # ------------------------------------------------------------------------------------------------ distorted cameras
 
 
-def test_a_distorted_picture_gives_the_same_places(tabletop: Tabletop) -> None:
+def test_a_distorted_image_gives_the_same_places(tabletop: Tabletop) -> None:
     bodies = (
         tabletop.can("a", -0.2, 0.05),
         tabletop.block("b", 0.2, -0.05, (0.08, 0.05, 0.06)),
@@ -414,8 +414,8 @@ def test_a_distorted_picture_gives_the_same_places(tabletop: Tabletop) -> None:
     seen = bent.see(*bodies)
     scene = bent.lift(seen)
     assert scene.frame.camera.is_rectified
-    for body, thing in zip(bodies, scene.objects, strict=True):
-        assert centre_error(thing, seen, body.centre) < 0.01
+    for body, obj in zip(bodies, scene.objects, strict=True):
+        assert centre_error(obj, seen, body.centre) < 0.01
 
 
 # ------------------------------------------------------------------------------------------------ covariance
@@ -448,23 +448,23 @@ def with_noise_of_the_config(seen: Rendering, rng: np.random.Generator) -> RgbdF
 
 
 @pytest.fixture(scope="module", params=SHAPES)
-def many_pictures(tabletop: Tabletop, request: pytest.FixtureRequest) -> tuple[np.ndarray, list[SceneObject]]:
-    """True volume centre in the camera frame, and one body as lifted from many noisy pictures of a small camera."""
+def many_images(tabletop: Tabletop, request: pytest.FixtureRequest) -> tuple[np.ndarray, list[SceneObject]]:
+    """True volume centre in the camera frame, and one body as lifted from many noisy images of a small camera."""
     small = type(tabletop)(PinholeCamera(np.array([[400.0, 0, 159.5], [0, 400, 119.5], [0, 0, 1]]), 320, 240))
     body = shape_of(tabletop, request.param)
     seen = small.see(body)
     rng = np.random.default_rng(7)
-    things = [small.lift(seen, frame=with_noise_of_the_config(seen, rng)).objects[0] for _ in range(DRAWS)]
-    return seen.frame.base_T_camera.inverse().apply(np.array(body.centre)), things
+    objects = [small.lift(seen, frame=with_noise_of_the_config(seen, rng)).objects[0] for _ in range(DRAWS)]
+    return seen.frame.base_T_camera.inverse().apply(np.array(body.centre)), objects
 
 
-def test_covariances_cover_the_errors_of_many_noisy_pictures_and_are_not_vain(
-    many_pictures: tuple[np.ndarray, list[SceneObject]],
+def test_covariances_cover_the_errors_of_many_noisy_images_and_are_not_vain(
+    many_images: tuple[np.ndarray, list[SceneObject]],
 ) -> None:
     """The normalised squared error of a 3-vector has mean 3; the doubts of the model about shapes may make it less."""
-    truth, things = many_pictures
-    centres = np.array([t.box.centre for t in things])
-    covariances = np.array([t.covariance[:3, :3] for t in things])
+    truth, objects = many_images
+    centres = np.array([t.box.centre for t in objects])
+    covariances = np.array([t.covariance[:3, :3] for t in objects])
     errors = centres - truth
     nees = np.einsum("ni,nij,nj->n", errors, np.linalg.inv(covariances), errors)
     assert 0.3 <= nees.mean() <= 6.0
@@ -476,10 +476,10 @@ def test_covariances_cover_the_errors_of_many_noisy_pictures_and_are_not_vain(
 
 
 def test_surface_centres_scatter_by_what_the_depth_noise_explains(
-    many_pictures: tuple[np.ndarray, list[SceneObject]],
+    many_images: tuple[np.ndarray, list[SceneObject]],
 ) -> None:
-    _, things = many_pictures
-    surfaces = np.array([t.surface_centre for t in things])
+    _, objects = many_images
+    surfaces = np.array([t.surface_centre for t in objects])
     mean = surfaces.mean(axis=0)
     shared = DEPTH.correlated_fraction * (DEPTH.noise_floor + DEPTH.noise_quadratic * mean[2] ** 2)
     along = surfaces @ (mean / np.linalg.norm(mean))
@@ -488,9 +488,9 @@ def test_surface_centres_scatter_by_what_the_depth_noise_explains(
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_covariances_are_symmetric_and_positive(tabletop: Tabletop, shape: str) -> None:
-    thing, _, _ = tabletop.lift_one(shape_of(tabletop, shape))
-    np.testing.assert_allclose(thing.covariance, thing.covariance.T, atol=1e-12)
-    assert np.linalg.eigvalsh(thing.covariance).min() > 0
+    obj, _, _ = tabletop.lift_one(shape_of(tabletop, shape))
+    np.testing.assert_allclose(obj.covariance, obj.covariance.T, atol=1e-12)
+    assert np.linalg.eigvalsh(obj.covariance).min() > 0
 
 
 def test_noisier_depth_gives_larger_covariances(tabletop: Tabletop) -> None:
@@ -508,8 +508,8 @@ def test_lifting_does_not_depend_on_the_order_of_detections(tabletop: Tabletop) 
     frame = noisy(seen.frame, np.random.default_rng(0), SensorNoise())
     for given in (seen.detections, tabletop.boxes_only(seen.detections)):
         forwards, backwards = (_by_id(tabletop.lift(seen, d, frame)) for d in (given, given[::-1]))
-        for id_, thing in forwards.items():
-            np.testing.assert_allclose(thing.box.centre, backwards[id_].box.centre, atol=2e-4)
+        for id_, obj in forwards.items():
+            np.testing.assert_allclose(obj.box.centre, backwards[id_].box.centre, atol=2e-4)
 
 
 def _by_id(scene: Scene) -> dict[str, SceneObject]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.config import DepthConfig
 from spatial_vlm_ros.geometry.support import find_support
+from spatial_vlm_ros.parameters import DepthConfig
 
 
 def test_scattered_depth_has_no_plane_when_up_is_unknown(tabletop: Any) -> None:

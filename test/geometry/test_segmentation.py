@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
 from spatial_vlm_ros.geometry.segmentation import masks_from_boxes
 from spatial_vlm_ros.geometry.support import find_support
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Rendering
@@ -36,7 +36,7 @@ def frames(seen: Rendering) -> dict[str, RgbdFrame]:
 
 
 @pytest.mark.parametrize("kind", ["exact", "noisy"])
-def test_masks_cut_from_boxes_are_those_of_the_things(tabletop: Tabletop, kind: str) -> None:
+def test_masks_cut_from_boxes_are_those_of_the_objects(tabletop: Tabletop, kind: str) -> None:
     overlaps = []
     for seed in range(8):
         seen = tabletop.see(*random_tabletop(np.random.default_rng(seed), 6).bodies)
@@ -96,7 +96,7 @@ def test_given_masks_are_kept_and_are_nobody_elses(tabletop: Tabletop) -> None:
     assert not (masks["block"] & masks["bottle"]).any()
 
 
-def test_touching_things_are_divided(tabletop: Tabletop) -> None:
+def test_touching_objects_are_divided(tabletop: Tabletop) -> None:
     left = tabletop.block("left", -0.03, 0.0, (0.06, 0.06, 0.06), colour="red")
     right = tabletop.block("right", 0.03, 0.0, (0.06, 0.06, 0.06), colour="blue")
     seen = tabletop.see(left, right)
@@ -105,7 +105,7 @@ def test_touching_things_are_divided(tabletop: Tabletop) -> None:
         assert iou(masks[id_], seen.masks[id_]) > 0.8
 
 
-def test_a_flat_thing_is_cut_out_by_its_colour(tabletop: Tabletop) -> None:
+def test_a_flat_object_is_cut_out_by_its_colour(tabletop: Tabletop) -> None:
     seen = tabletop.see(
         tabletop.block("card", 0.0, 0.0, (0.12, 0.08, 0.001), colour="blue"), tabletop.can("b", 0.25, 0.1)
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig
 from spatial_vlm_ros.geometry.support import find_support, find_up, known_up
+from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Rendering
@@ -33,7 +33,7 @@ def assert_is_table(plane: Plane | None, seen: Rendering, *, degrees: float = 1.
 @pytest.mark.parametrize("noise", [False, True], ids=["exact", "noisy"])
 @pytest.mark.parametrize("up_known", [True, False], ids=["up known", "up unknown"])
 @pytest.mark.parametrize("pitch", [20, 45, 80])
-def test_the_table_is_found_among_things(tabletop: Tabletop, pitch: float, up_known: bool, noise: bool) -> None:
+def test_the_table_is_found_among_objects(tabletop: Tabletop, pitch: float, up_known: bool, noise: bool) -> None:
     for seed in range(3):
         seen = tabletop.see(*random_tabletop(np.random.default_rng(seed), 7).bodies, eye=tabletop.pitched(pitch))
         frame = noisy(seen.frame, np.random.default_rng(seed)) if noise else seen.frame
@@ -58,7 +58,7 @@ def test_the_normal_points_to_the_side_of_the_camera(tabletop: Tabletop) -> None
 
 @pytest.mark.parametrize("up_known", [True, False], ids=["up known", "up unknown"])
 def test_the_floor_beyond_a_small_table_is_not_taken_for_the_support(tabletop: Tabletop, up_known: bool) -> None:
-    """The floor fills most of the picture; the things stand on the table."""
+    """The floor fills most of the image; the objects stand on the table."""
     bodies = tabletop.can("a", -0.1, 0.05), tabletop.block("b", 0.1, 0.0), tabletop.cup("c", 0.0, -0.1)
     seen = tabletop.see(*bodies, table_size=(0.45, 0.4), floor=-0.7, eye=tabletop.pitched(50))
     on_table = seen.frame.base_T_camera.apply(_points(seen))[:, 2] > -0.01
@@ -96,7 +96,7 @@ def test_a_wall_is_no_support_when_up_is_known(tabletop: Tabletop) -> None:
     assert find_support(seen.frame, (), DEPTH, up) is None
 
 
-def test_the_same_picture_gives_the_same_plane(tabletop: Tabletop) -> None:
+def test_the_same_image_gives_the_same_plane(tabletop: Tabletop) -> None:
     seen = tabletop.see(*random_tabletop(np.random.default_rng(3), 5).bodies)
     frame = noisy(seen.frame, np.random.default_rng(0))
     first, again = (find_support(frame, seen.detections, DEPTH, None) for _ in range(2))
@@ -120,7 +120,7 @@ def test_known_up_is_the_poses_z_before_the_imus(tabletop: Tabletop) -> None:
     assert known_up(tabletop.without_pose(seen.frame)) is None
 
 
-def test_up_falls_back_to_the_plane_and_then_to_the_picture(tabletop: Tabletop) -> None:
+def test_up_falls_back_to_the_plane_and_then_to_the_image(tabletop: Tabletop) -> None:
     frame = tabletop.without_pose(tabletop.see().frame)
     plane = Plane(np.array([0.0, -0.8, -0.6]), 0.5, 0.001)
     up, source = find_up(frame, plane)

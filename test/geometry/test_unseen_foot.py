@@ -19,20 +19,20 @@ def test_a_body_seen_straight_from_above_reaches_down_to_the_table(tabletop: Any
         else tabletop.can("a", 0, 0, height=height, label=kind)
     )
     other = tabletop.block("b", 0.2, 0.1)
-    thing, _, seen = tabletop.lift_one(body, other, eye=(0, -0.02, 0.9), target=(0, 0, 0))
-    centre = seen.frame.base_T_camera.apply(thing.box.centre)
+    obj, _, seen = tabletop.lift_one(body, other, eye=(0, -0.02, 0.9), target=(0, 0, 0))
+    centre = seen.frame.base_T_camera.apply(obj.box.centre)
     assert centre[2] == pytest.approx(height / 2, abs=0.01)
-    assert thing.box.size[2] == pytest.approx(height, abs=0.01)
+    assert obj.box.size[2] == pytest.approx(height, abs=0.01)
 
 
 @pytest.mark.parametrize("wall", [0.09, 0.1, 0.11])
 def test_a_can_of_which_a_third_is_seen_above_a_wall_reaches_the_table(tabletop: Any, wall: float) -> None:
     front = tabletop.block("front", 0, -0.08, (0.16, 0.04, wall), colour="grey")
-    thing, _, seen = tabletop.lift_one(tabletop.can("a", 0, 0.05, height=0.12), front, eye=tabletop.pitched(22))
-    centre = seen.frame.base_T_camera.apply(thing.box.centre)
-    assert centre[2] - thing.box.size[2] / 2 == pytest.approx(0, abs=0.01)
-    assert thing.visible_fraction == pytest.approx(seen.visible_fraction["a"], abs=0.1)
-    assert thing.occluder == "front"
+    obj, _, seen = tabletop.lift_one(tabletop.can("a", 0, 0.05, height=0.12), front, eye=tabletop.pitched(22))
+    centre = seen.frame.base_T_camera.apply(obj.box.centre)
+    assert centre[2] - obj.box.size[2] / 2 == pytest.approx(0, abs=0.01)
+    assert obj.visible_fraction == pytest.approx(seen.visible_fraction["a"], abs=0.1)
+    assert obj.occluder == "front"
 
 
 def test_a_bottle_of_which_a_twentieth_is_seen_is_occluded(tabletop: Any) -> None:
@@ -43,7 +43,7 @@ def test_a_bottle_of_which_a_twentieth_is_seen_is_occluded(tabletop: Any) -> Non
 
 
 @pytest.mark.parametrize("pitch", [15, 20, 25])
-def test_round_things_at_flat_angles_do_not_claim_a_heading(tabletop: Any, pitch: float) -> None:
+def test_round_objects_at_flat_angles_do_not_claim_a_heading(tabletop: Any, pitch: float) -> None:
     from spatial_vlm_ros.sim.random_worlds import random_tabletop
     from spatial_vlm_ros.sim.sensor import noisy
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import config_from
+from research.constructed.building import build
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.sim.constructed.building import build
+from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from spatial_vlm_ros.sim.tabletop import Body
 
-SCENES = 70
+SAMPLE, SWEEP = 24, 70  # scenes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,32 +34,40 @@ class Part:
         return abs(self.measured - self.true)
 
 
-@pytest.fixture(scope="module", params=["exact", "noisy"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        *(("exact", SAMPLE), ("noisy", SAMPLE)),
+        *(pytest.param((depth, SWEEP), marks=pytest.mark.slow) for depth in ("exact", "noisy")),
+    ],
+    ids=lambda case: f"{case[0]}, {case[1]} scenes",
+)
 def parts(request: pytest.FixtureRequest, tabletop: Tabletop) -> list[Part]:
     found = []
-    for seed in range(SCENES):
+    depth, scenes = request.param
+    for seed in range(scenes):
         rng = np.random.default_rng(1000 + seed)
         world = random_tabletop(rng, int(rng.integers(5, 9)), gap=0.0)
         seen = tabletop.see(*world.bodies, eye=tabletop.pitched(float(rng.uniform(15, 45)), 1.0))
-        frame = noisy(seen.frame, rng) if request.param == "noisy" else seen.frame
-        for thing in tabletop.lift(seen, frame=frame).objects:
-            if thing.depth_problem is None:
-                where = f"seed {1000 + seed} {thing.id} {thing.detection.label}"
-                found.append(Part(where, thing.visible_fraction, seen.visible_fraction[thing.id]))
+        frame = noisy(seen.frame, rng) if depth == "noisy" else seen.frame
+        for obj in tabletop.lift(seen, frame=frame).objects:
+            if obj.depth_problem is None:
+                where = f"seed {1000 + seed} {obj.id} {obj.detection.label}"
+                found.append(Part(where, obj.visible_fraction, seen.visible_fraction[obj.id]))
+    assert len(found) >= 4 * scenes
     return found
 
 
 def test_visible_parts_are_those_of_the_truth(parts: list[Part]) -> None:
     errors = np.array([part.error for part in parts])
     worst = sorted(parts, key=lambda part: -part.error)[:5]
-    assert len(parts) >= 300
     assert np.median(errors) < 0.01
     assert np.quantile(errors, 0.95) < 0.15, worst
 
 
 def test_what_is_mostly_hidden_is_called_so(parts: list[Part]) -> None:
     hidden = [part for part in parts if part.true < 0.5]
-    assert len(hidden) >= 10
+    assert len(hidden) >= len(parts) // 30
     assert np.median([part.error for part in hidden]) < 0.15, hidden
     assert np.mean([part.measured < 0.6 for part in hidden]) >= 0.7, hidden
 
@@ -76,21 +84,21 @@ def test_half_a_can_beside_another_is_half_visible(tabletop: Tabletop) -> None:
         tabletop.block("wall", -0.1, -0.05, (0.2, 0.04, 0.25)),
         tabletop.can("whole", 0.2, 0.1, radius=0.04, label="can"),
     )
-    thing, _, seen = tabletop.lift_one(*bodies, eye=tabletop.pitched(25))
+    obj, _, seen = tabletop.lift_one(*bodies, eye=tabletop.pitched(25))
     assert 0.3 < seen.visible_fraction["half"] < 0.7
-    assert thing.visible_fraction == pytest.approx(seen.visible_fraction["half"], abs=0.08)
-    assert thing.occluder == "wall"
+    assert obj.visible_fraction == pytest.approx(seen.visible_fraction["half"], abs=0.08)
+    assert obj.occluder == "wall"
 
 
 def test_what_is_covered_by_nothing_detected_has_no_occluder(tabletop: Tabletop) -> None:
     bodies = tabletop.can("half", 0.0, 0.1, radius=0.04), tabletop.block("wall", -0.1, -0.05, (0.2, 0.04, 0.25))
     seen = tabletop.see(*bodies, eye=tabletop.pitched(25))
-    (thing,) = tabletop.lift(seen, [d for d in seen.detections if d.id == "half"]).objects
-    assert thing.visible_fraction < 0.8
-    assert thing.occluder is None
+    (obj,) = tabletop.lift(seen, [d for d in seen.detections if d.id == "half"]).objects
+    assert obj.visible_fraction < 0.8
+    assert obj.occluder is None
 
 
-def test_the_border_of_the_picture_cuts(tabletop: Tabletop) -> None:
+def test_the_border_of_the_image_cuts(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("in", 0.0, 0.0), tabletop.can("cut", 0.57, 0.0))
     assert {o.id: o.truncated for o in tabletop.lift(seen).objects} == {"in": False, "cut": True}
 
@@ -98,7 +106,7 @@ def test_the_border_of_the_picture_cuts(tabletop: Tabletop) -> None:
 # ------------------------------------------------------------------------------------------------ what may go on
 
 
-def test_a_thing_goes_on_no_farther_than_what_covers_it(tabletop: Tabletop) -> None:
+def test_an_object_goes_on_no_farther_than_what_covers_it(tabletop: Tabletop) -> None:
     """A post hides at most its own width of a long box; a wall hides as much as the box could be long."""
     box = tabletop.block("box", 0.0, 0.12, (0.3, 0.1, 0.08), "box")
     wall = tabletop.block("wall", 0.2, -0.05, (0.25, 0.02, 0.16))
@@ -114,16 +122,16 @@ def test_a_thing_goes_on_no_farther_than_what_covers_it(tabletop: Tabletop) -> N
 
 def test_a_side_that_is_seen_to_end_does_not_go_on_behind_what_covers_the_rest_of_it(tabletop: Tabletop) -> None:
     board = tabletop.block("board", 0.0, 0.1, (0.4, 0.3, 0.02), "board")
-    thing, _, _ = tabletop.lift_one(board, tabletop.can("can", 0.2, 0.1, z=0.02, height=0.06))
-    assert thing.occluder == "can"
-    assert thing.cut < 0.03
+    obj, _, _ = tabletop.lift_one(board, tabletop.can("can", 0.2, 0.1, z=0.02, height=0.06))
+    assert obj.occluder == "can"
+    assert obj.cut < 0.03
 
 
 def test_heights_are_known_where_only_a_side_is_covered(tabletop: Tabletop) -> None:
     cover = tabletop.block("cover", 0.05, -0.1, (0.06, 0.02, 0.2))
-    thing, _, _ = tabletop.lift_one(tabletop.can("can", 0.02, 0.1, height=0.12), cover)
-    assert thing.cut > 0.01
-    assert thing.cut_above < 0.01
+    obj, _, _ = tabletop.lift_one(tabletop.can("can", 0.02, 0.1, height=0.12), cover)
+    assert obj.cut > 0.01
+    assert obj.cut_above < 0.01
 
 
 def test_a_foot_out_of_sight_is_no_deeper_than_what_hides_it() -> None:
@@ -134,9 +142,7 @@ def test_a_foot_out_of_sight_is_no_deeper_than_what_hides_it() -> None:
         item = build(seed, "in the middle of the height of")[0]
         config = config_from(item.settings)
         scene = build_scene(item.frame, item.detections, config.depth, config.lift)
-        heights += [
-            thing.box.size[2] for thing in scene.objects if thing.detection.label in ("apple", "orange", "lemon")
-        ]
+        heights += [obj.box.size[2] for obj in scene.objects if obj.detection.label in ("apple", "orange", "lemon")]
     assert len(heights) >= 2
     assert max(heights) < 0.085
 
@@ -144,5 +150,5 @@ def test_a_foot_out_of_sight_is_no_deeper_than_what_hides_it() -> None:
 def test_what_is_narrow_above_is_as_deep_as_wide(tabletop: Tabletop) -> None:
     """The far half of a ball is out of sight."""
     for elevation in (20, 35, 50):
-        thing, _, _ = tabletop.lift_one(tabletop.ball("ball", 0.0, 0.0, 0.05), eye=tabletop.pitched(elevation))
-        assert thing.box.size[:2] == pytest.approx([0.1, 0.1], abs=0.005)
+        obj, _, _ = tabletop.lift_one(tabletop.ball("ball", 0.0, 0.0, 0.05), eye=tabletop.pitched(elevation))
+        assert obj.box.size[:2] == pytest.approx([0.1, 0.1], abs=0.005)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers, "any", "other", "one" and parts of things: what the words before and after a noun make of it."""
+"""Numbers, "any", "other", "one" and parts of objects: what the words before and after a noun make of it."""
 
 import pytest
 from language_outline import outline
@@ -76,7 +76,7 @@ SENTENCES = [
     ("the jar's lid", "find: lid [part of jar]"),
     ("box of cereal", "find: cereal box"),
     ("the can of soup", "find: soup can"),
-    # what is in or on a thing
+    # what is in or on an object
     ("the bowl with the apple in it", "find: bowl [containing apple]"),
     ("the tray that has a cup on it", "find: tray [supporting cup]"),
     ("the box that contains the apple", "find: box [containing apple]"),
@@ -93,7 +93,7 @@ SENTENCES = [
     ("i want the cup thats closest to me", "give: ^nearest @speaker cup"),
     ("the mug on the left left of the box", "find: ^leftmost mug [left of box]"),
     ("gimme the mug", "give: mug"),
-    # sides of the picture
+    # sides of the image
     ("the mug in the left half of the image", "find: ^leftmost @viewer mug"),
     ("the mug on the right side of the picture", "find: ^rightmost @viewer mug"),
 ]
@@ -130,7 +130,7 @@ def test_the_left_side_of_a_surface_is_rather_a_part_of_it() -> None:
         ("put the mug in the box or on the tray", "or", "choice"),
     ],
 )
-def test_what_leaves_open_which_thing_is_meant_is_refused(instruction: str, part: str, reason: str) -> None:
+def test_what_leaves_open_which_object_is_meant_is_refused(instruction: str, part: str, reason: str) -> None:
     with pytest.raises(NotUnderstoodError, match=reason) as caught:
         parse(instruction)
     assert instruction[slice(*caught.value.span)] == part

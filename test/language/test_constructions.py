@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ways of building a sentence other than "do this to that thing there"."""
+"""Ways of building a sentence other than "do this to that object there"."""
 
 import pytest
 from language_outline import outline
@@ -109,7 +109,7 @@ NOT_UNDERSTOOD = [
 
 
 @pytest.mark.parametrize(("instruction", "expected"), TOPICS + PLACES, ids=[said for said, _ in TOPICS + PLACES])
-def test_a_thing_may_be_named_before_what_is_done_with_it(instruction: str, expected: str) -> None:
+def test_an_object_may_be_named_before_what_is_done_with_it(instruction: str, expected: str) -> None:
     assert outline(parse(instruction)[0]) == expected
 
 
@@ -121,7 +121,7 @@ def test_commands_may_be_joined_in_several_ways(instruction: str, expected: str)
 
 
 @pytest.mark.parametrize(("instruction", "expected"), CLAUSES + VIEWS, ids=[said for said, _ in CLAUSES + VIEWS])
-def test_what_is_said_of_a_thing_may_be_said_in_several_ways(instruction: str, expected: str) -> None:
+def test_what_is_said_of_an_object_may_be_said_in_several_ways(instruction: str, expected: str) -> None:
     assert f"find: {expected}" in [outline(query) for query in parse(instruction)]
 
 
@@ -135,7 +135,7 @@ def test_what_only_looks_like_them_is_refused(instruction: str, words: str, reas
     assert reason in refusal.value.reason
 
 
-def test_where_a_thing_is_may_be_beside_a_handle() -> None:
+def test_where_an_object_is_may_be_beside_a_handle() -> None:
     assert outline(parse("grab the mug next to the handle")[0]) == "pick: mug [next to handle]"
 
 

@@ -48,7 +48,7 @@ def test_a_clause_is_added_to_those_that_were_said() -> None:
     assert [(c.relation, c.anchors[0].category) for c in target.relations] == [("behind", "cup"), ("left of", "box")]
 
 
-def test_a_noun_tells_the_kind_or_is_the_things_own_name() -> None:
+def test_a_noun_tells_the_kind_or_is_the_objects_own_name() -> None:
     assert [q.target.category for q in parse_dialogue("the bonnet one", ["grab the chick"])] == ["bonnet chick"]
     readings = parse_dialogue("the bonnet", ["grab the chick"])
     assert [query.target.category for query in readings] == ["bonnet", "bonnet chick"]
@@ -173,7 +173,7 @@ def test_the_other_one_is_any_other_of_the_kind_or_one_that_the_earlier_words_fi
         assert [clause.relation for clause in meant.relations] == ["behind"]
 
 
-def test_the_other_thing_of_another_name_is_a_thing_of_that_name_or_a_kind() -> None:
+def test_the_other_object_of_another_name_is_an_object_of_that_name_or_a_kind() -> None:
     readings = parse_dialogue("the other cereal box", ["grab the chick behind the cup"])
     assert {query.target.category for query in readings} == {"cereal box", "cereal box chick"}
     assert sum(query.preference for query in readings) == pytest.approx(1.0)

@@ -120,7 +120,7 @@ def test_a_distance_that_says_nothing_is_refused(instruction: str, part: str, re
 @pytest.mark.parametrize(
     "instruction", ["take two feet from the box", "grab a foot next to the box", "take the two feet"]
 )
-def test_what_is_taken_is_a_thing_and_no_distance(instruction: str) -> None:
+def test_what_is_taken_is_an_object_and_no_distance(instruction: str) -> None:
     assert parse(instruction)[0].target.category == "foot"
 
 

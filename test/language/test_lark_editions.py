@@ -19,7 +19,7 @@ import lark
 from benchmarks.sentences import FORMS, mutated
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.schema import error_json, query_json
+from spatial_vlm_ros.output.json_schema import error_json, query_json
 
 def read(text):
     try:

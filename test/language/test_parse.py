@@ -104,7 +104,7 @@ SENTENCES = [
     ("the open box", "find: <open> box"),
     ("the box that is open", "find: <open> box"),
     ("brown leather wallet", "find: <brown> <leather> wallet"),
-    # names of things
+    # names of objects
     ("the wipes canister", "find: wipes canister"),
     ("the rubik's cube", "find: rubik's cube"),
     ("the t-shirt", "find: t-shirt"),

@@ -32,7 +32,7 @@ REFUSALS = [
     ("pick up the mug @ home", "@", "sign"),
     ("pick up the mug \U0001f600", "\U0001f600", "sign"),
     ("the mug behind the box (the red one)", "(", "parentheses"),
-    # several things, several steps
+    # several objects, several steps
     ("pick up the mug and the bowl", "the bowl", "second thing"),
     ("Pick up the mug. Put it on the tray.", ".", "several sentences"),
     # unfinished

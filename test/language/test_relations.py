@@ -108,7 +108,7 @@ def test_every_supported_place_can_be_a_destination(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NO_DESTINATION))
-def test_what_is_no_place_says_which_thing_is_meant(name: str) -> None:
+def test_what_is_no_place_says_which_object_is_meant(name: str) -> None:
     query = parse(f"put the mug {name} the box on the tray")[0]
     assert [clause.relation for clause in query.target.relations] == [name]
     assert query.destination is not None
@@ -193,7 +193,7 @@ def test_several_relations_at_once(words: str, outlines: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("said", "name"), INVERSE.items())
-def test_what_a_thing_has_about_it_is_said_the_other_way_round(said: str, name: str) -> None:
+def test_what_an_object_has_about_it_is_said_the_other_way_round(said: str, name: str) -> None:
     assert [clause_outline(c) for c in parse(f"the tray with a cup {said} it")[0].target.relations] == [f"{name} cup"]
 
 

@@ -99,7 +99,7 @@ def destinations(draw: st.DrawFn) -> Destination:
 
 @st.composite
 def commands(draw: st.DrawFn) -> tuple[Step, ...]:
-    """Two or three commands about different things."""
+    """Two or three commands about different objects."""
     opened = Step("open", draw(phrases(1)))
     placed = Step("place", draw(phrases(1)), draw(destinations()))
     last = Step(draw(st.sampled_from(("close", "push", "wipe"))), draw(phrases(1)))

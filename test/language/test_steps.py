@@ -68,7 +68,7 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("instruction", "expected"), STEPS, ids=[sentence for sentence, _ in STEPS])
-def test_all_commands_are_kept_and_the_one_that_moves_a_thing_is_resolved(instruction: str, expected: str) -> None:
+def test_all_commands_are_kept_and_the_one_that_moves_an_object_is_resolved(instruction: str, expected: str) -> None:
     assert expected in [outline(query) for query in parse(instruction)]
     assert outline(parse(instruction)[0]).split(" {")[0] == expected.split(" {")[0]
 
@@ -85,7 +85,7 @@ def test_all_commands_are_kept_and_the_one_that_moves_a_thing_is_resolved(instru
         ("put the bowl in it", "place: bowl -> inside object"),
     ],
 )
-def test_commands_about_one_thing_are_one_command(instruction: str, expected: str) -> None:
+def test_commands_about_one_object_are_one_command(instruction: str, expected: str) -> None:
     assert outline(parse(instruction)[0]) == expected
     assert parse(instruction)[0].steps == ()
 

@@ -27,7 +27,7 @@ def test_plurals_become_singular(many: str, one: str) -> None:
     ["glass", "bus", "scissors", "tongs", "pliers", "jeans", "hummus", "asparagus", "cactus", "lens", "canvas",
      "tennis", "compass", "lay's", "gas", "fish", "mug", "as", "octopus", "thermos"],
 )  # fmt: skip
-def test_singulars_and_paired_things_stay_as_they_are(word: str) -> None:
+def test_singulars_and_paired_objects_stay_as_they_are(word: str) -> None:
     assert singular(word) == word
 
 

@@ -21,10 +21,10 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.sim_arm import SimArmNode
-from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS
-from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.nodes.sim.sim_arm import SimArmNode
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 
 SERVICES = ("send_goal", "get_result", "cancel_goal")
 ARM, GRIPPER = "/arm_controller/follow_joint_trajectory", "/gripper_controller/gripper_cmd"

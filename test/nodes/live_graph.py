@@ -29,8 +29,8 @@ from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 from visualization_msgs.msg import MarkerArray
 
 from spatial_vlm_ros.nodes import messages, qos
-from spatial_vlm_ros.nodes.resolver import ResolverNode
-from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 # s: no condition of a test takes that long unless something is broken

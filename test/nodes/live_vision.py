@@ -36,8 +36,8 @@ class Caller:
         assert resolver is not None
         graph.until(lambda: resolver.count_clients(name), "select_detection knows its client")
 
-    def picture(self) -> int:
-        """Send one picture with its depth until the resolver has it; best effort may lose one. Its stamp."""
+    def image(self) -> int:
+        """Send one image with its depth until the resolver has it; best effort may lose one. Its stamp."""
         stamp_ns = self.graph.camera.now()
         self.send_until(lambda: self.is_kept(stamp_ns), "the picture is kept", stamp_ns)
         return stamp_ns
@@ -45,12 +45,12 @@ class Caller:
     def is_kept(self, stamp_ns: int) -> bool:
         resolver = self.graph.resolver
         assert resolver is not None
-        assert resolver._desk is not None
-        assert resolver._desk.recent is not None
-        return any(match.stamp_ns == stamp_ns for match in tuple(resolver._desk.recent._matched))
+        assert resolver._queue is not None
+        assert resolver._queue.recent is not None
+        return any(match.stamp_ns == stamp_ns for match in tuple(resolver._queue.recent._matched))
 
     def send_until(self, condition: Callable[[], bool], what: str, stamp_ns: int) -> None:
-        """Send a picture of this stamp, without detections, again and again."""
+        """Send an image of this stamp, without detections, again and again."""
         end, gate = time.monotonic() + DEADLINE, threading.Event()
         parts = self.graph.camera.parts(self.frame, (), stamp_ns)
         del parts["detections"]
@@ -69,9 +69,9 @@ class Caller:
     def ask(self, instruction: str, detections: Detection2DArray, **words: str) -> SelectDetection.Response:
         return self.graph.call(self.begin(instruction, detections, **words))
 
-    def ask_on_picture(
+    def ask_on_image(
         self, instruction: str, found: Sequence[Detection], with_ids: bool = True, **words: str
     ) -> SelectDetection.Response:
-        """Send a picture, then what was found in it."""
-        header = self.header(self.picture())
+        """Send an image, then what was found in it."""
+        header = self.header(self.image())
         return self.ask(instruction, detections_2d(found, header, with_ids), **words)

@@ -12,8 +12,8 @@ from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
 
 from spatial_vlm_ros.nodes import messages, qos
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import SECOND
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import SECOND
 from spatial_vlm_ros.types import PinholeCamera
 
 INPUTS = (roles.RGB, roles.DEPTH, roles.DETECTIONS)
@@ -73,7 +73,7 @@ def test_a_publisher_that_cannot_be_heard_is_named_with_its_policy_and_fix(graph
     graph.camera.tf(FRAME.base_T_camera, static=True)
     parts = graph.camera.parts(FRAME, DETECTIONS, graph.camera.now())
     graph.camera.publish(roles.DEPTH, parts[roles.DEPTH], qos.images("best_effort"))
-    graph.until(lambda: graph.resolver._desk.unheard, "the node notices")  # type: ignore[union-attr]
+    graph.until(lambda: graph.resolver._queue.unheard, "the node notices")  # type: ignore[union-attr]
     goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
     graph.assert_refused(
         goal, "STALE_INPUT", "depth/image", "offers another reliability", "set reliability: best_effort"
@@ -94,7 +94,7 @@ def test_stamps_within_the_slop_are_synchronised(live: Graph) -> None:
     assert goal.name == "OK"
 
 
-def test_detections_of_other_pictures_are_not_used(impatient: Graph) -> None:
+def test_detections_of_other_images_are_not_used(impatient: Graph) -> None:
     goal = impatient.ask(SENTENCE, FRAME, DETECTIONS, lambda p: restamped(p, 1, (roles.DETECTIONS,)))
     impatient.assert_refused(goal, "NOT_SYNCHRONISED", "detections")
     assert_recovers(impatient)
@@ -179,7 +179,7 @@ def test_depth_of_another_size_is_refused(impatient: Graph) -> None:
 
 
 def test_the_pose_follows_the_camera_info_of_its_own_frame(live: Graph) -> None:
-    """A zoom lens: every other picture is taken with a longer focal length. The info comes last."""
+    """A zoom lens: every other image is taken with a longer focal length. The info comes last."""
     zoomed = PinholeCamera(np.diag([1.02, 1.02, 1.0]) @ FRAME.camera.K, 640, 480)
     expected = {
         camera.K[0, 0]: core_position(dataclasses.replace(FRAME, camera=camera)) for camera in (FRAME.camera, zoomed)
@@ -213,7 +213,7 @@ def test_camera_info_that_is_sent_once_holds(live: Graph) -> None:
 
     def come() -> bool:
         live.camera.publish(roles.RGB_INFO, parts[roles.RGB_INFO])
-        return bool(live.resolver._desk.intake.streams[roles.RGB_INFO].received)  # type: ignore[union-attr]
+        return bool(live.resolver._queue.assembler.streams[roles.RGB_INFO].received)  # type: ignore[union-attr]
 
     live.until(come, "it has come")
     for slop in (0.02, 0.03, 0.04):
@@ -256,7 +256,7 @@ def test_damaged_messages_are_refused_and_the_node_answers_on(
     assert_recovers(impatient)
 
 
-def test_a_mask_outside_of_the_picture_is_refused(impatient: Graph) -> None:
+def test_a_mask_outside_of_the_image_is_refused(impatient: Graph) -> None:
     def outside(parts: dict[str, Any]) -> None:
         parts[roles.DETECTIONS].detections[0].mask_x = 639
 
@@ -272,7 +272,7 @@ def test_an_image_without_frame_is_refused(impatient: Graph) -> None:
     assert_recovers(impatient)
 
 
-def test_a_picture_without_depth_is_no_measurement(impatient: Graph) -> None:
+def test_an_image_without_depth_is_no_measurement(impatient: Graph) -> None:
     def blind(parts: dict[str, Any]) -> None:
         header = parts[roles.DEPTH].header
         parts[roles.DEPTH] = impatient.camera.composer.image_depth(np.full_like(FRAME.depth, np.nan), header)
@@ -281,5 +281,5 @@ def test_a_picture_without_depth_is_no_measurement(impatient: Graph) -> None:
     impatient.assert_refused(goal, "DEPTH_INVALID")
 
 
-def test_a_picture_in_which_nothing_was_found_is_not_waited_out(impatient: Graph) -> None:
+def test_an_image_in_which_nothing_was_found_is_not_waited_out(impatient: Graph) -> None:
     impatient.assert_refused(impatient.ask(SENTENCE, FRAME, ()), "NOT_FOUND")

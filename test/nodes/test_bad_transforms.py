@@ -16,8 +16,8 @@ from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
 
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.geometry.depth import register_depth
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, Transform
 
 MILLISECOND = 1_000_000
@@ -94,7 +94,7 @@ def test_a_transform_that_comes_too_late_is_not_waited_for(graph: Graph) -> None
     graph.start(**PATIENT, transform_timeout=0.3)
     graph.camera.tf(POSE, stamp_ns=graph.camera.now())
     graph.heard("/tf")
-    while graph.resolver._desk.intake.transforms.frames() == {}:  # type: ignore[union-attr]
+    while graph.resolver._queue.assembler.transforms.frames() == {}:  # type: ignore[union-attr]
         graph.camera.tf(POSE, stamp_ns=graph.camera.now())
     goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
     graph.assert_refused(goal, "TF_UNAVAILABLE", "before the stamp asked for", "clocks agree")
@@ -122,7 +122,7 @@ def test_where_all_frames_lie_before_the_first_transform_it_is_said(graph: Graph
     ahead = graph.camera.now() + 60_000 * MILLISECOND
     graph.camera.tf(POSE, stamp_ns=ahead)
     graph.heard("/tf")
-    while graph.resolver._desk.intake.transforms.frames() == {}:  # type: ignore[union-attr]
+    while graph.resolver._queue.assembler.transforms.frames() == {}:  # type: ignore[union-attr]
         graph.camera.tf(POSE, stamp_ns=ahead)
     graph.assert_refused(graph.ask(SENTENCE, FRAME, DETECTIONS), "TF_UNAVAILABLE", "oldest sample", "after the stamp")
 
@@ -141,7 +141,7 @@ def test_a_broken_transform_is_not_used(graph: Graph) -> None:
 # ------------------------------------------------------------------------------------------------ moving cameras
 
 
-def test_the_pose_is_that_at_the_pictures_stamp_while_the_camera_moves(graph: Graph) -> None:
+def test_the_pose_is_that_at_the_images_stamp_while_the_camera_moves(graph: Graph) -> None:
     graph.start(**PATIENT, transform_timeout=10.0)
     begin = graph.camera.now()
     speed = 0.2  # m/s and rad/s
@@ -259,14 +259,14 @@ def test_rectified_topics_follow_p(graph: Graph) -> None:
 
     def rectified(parts: dict[str, Any]) -> None:
         info = parts[roles.RGB_INFO]
-        info.k = [k * 0.9 if k > 1 else k for k in info.k]  # of the raw picture: another one
+        info.k = [k * 0.9 if k > 1 else k for k in info.k]  # of the raw image: another one
         info.d = [0.2, -0.1, 0.0, 0.0, 0.0]
 
     assert answered(graph, rectified) == pytest.approx(core_position(), abs=1e-6)
 
 
 def test_a_region_of_interest_and_binning_move_the_intrinsics(live: Graph) -> None:
-    """The sensor is larger than the picture: 1480x1120 pixels, cropped by 100 and 80, two by two binned."""
+    """The sensor is larger than the image: 1480x1120 pixels, cropped by 100 and 80, two by two binned."""
 
     def cropped(parts: dict[str, Any]) -> None:
         info = parts[roles.RGB_INFO]

@@ -20,10 +20,10 @@ from sensor_msgs.msg import Image
 
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.nodes import messages, qos
-from spatial_vlm_ros.nodes.bag_player import BagPlayer
-from spatial_vlm_ros.schema import resolution_json
+from spatial_vlm_ros.nodes.perception.bag_player import BagPlayer
+from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.sim.tabletop import Rendering
-from spatial_vlm_ros.streams.intake import SECOND, stamp_of
+from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
 from spatial_vlm_ros.types import Transform
 
 TF = "tf2_msgs/msg/TFMessage"

@@ -16,7 +16,7 @@ from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
 
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.types import Transform
 
 HERE = Path(__file__).parent

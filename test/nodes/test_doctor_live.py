@@ -17,8 +17,8 @@ from live_scene import DETECTIONS, FRAME
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import SECOND
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import SECOND
 
 WORLD = ("--base-frame", "world")
 STREAMS = {"/rgb/image", "/depth/image", "/rgb/camera_info", "/detections"}

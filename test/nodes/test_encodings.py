@@ -16,7 +16,7 @@ from live_graph import Goal, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
 from sensor_msgs.msg import CompressedImage, Image
 
-from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
 
 POSES = {"base_frame": "world", "frame_timeout": 15.0, "transform_timeout": 5.0}
@@ -131,7 +131,7 @@ def test_depth_comes_compressed(graph: Graph, encoding: str) -> None:
     assert_answers_as_core(goal, depth=depth)
 
 
-def test_a_compressed_picture_cut_short_is_refused(graph: Graph) -> None:
+def test_a_compressed_image_cut_short_is_refused(graph: Graph) -> None:
     graph.start(**POSES, rgb_transport="compressed")
     graph.camera.tf(FRAME.base_T_camera, static=True)
     data = cv2.imencode(".jpg", BGR)[1].tobytes()

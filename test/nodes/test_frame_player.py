@@ -24,14 +24,14 @@ from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.frame_player import FramePlayer
+from spatial_vlm_ros.nodes.perception.frame_player import FramePlayer
 from spatial_vlm_ros.sim.live import simulated_frames
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at
-from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.detections import detections_of
+from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
-from spatial_vlm_ros.streams.intake import SECOND, stamp_of
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 FORMS = {roles.RGB_INFO: CameraInfo, roles.RGB: Image, roles.DEPTH: Image, roles.DETECTIONS: DetectionArray}
@@ -214,7 +214,7 @@ def test_several_frames_are_shown_in_turn_with_their_poses(
     assert all(shortest <= count <= longest for count in turns()[1:4])
     sent = {stamp_of(message.transforms[0]): message.transforms[0].transform.translation.z for message in ears.moving}
     stamps = [stamp for stamp in ears.stamps if stamp in sent]
-    assert len(stamps) >= 4  # a picture and the pose of its very stamp
+    assert len(stamps) >= 4  # an image and the pose of its very stamp
     assert [sent[stamp] for stamp in stamps] == pytest.approx(
         [EYES[name_of(ears, stamp, folders)].translation[2] for stamp in stamps], abs=1e-9
     )
@@ -299,14 +299,14 @@ def test_a_simulated_world_is_published_bit_by_bit_with_noise_that_changes(
     words = " ".join(f"{name}={value}" for name, value in detector.items())
     play(world=world, width=width, detector=words, rate=10.0)
     shots = list(simulated_frames(world, width, detector, 4))
-    pictures = {frame.rgb.tobytes(): (frame, found) for frame, found in shots}
+    images = {frame.rgb.tobytes(): (frame, found) for frame, found in shots}
     depths = {frame.depth.tobytes(): (frame, found) for frame, found in shots}
     assert len(depths) == 4
     stamps = ears.until(5)
     for stamp in stamps[:5]:
         frame, found = ears.frame(stamp)
         assert_same((frame, found), depths[frame.depth.tobytes()])
-        assert frame.rgb.tobytes() in pictures
+        assert frame.rgb.tobytes() in images
         assert frame.rgb.shape[:2] == {1280: (720, 1280), 320: (240, 320)}[width]
         assert ears.heard[roles.DEPTH][stamp].encoding == "16UC1"
     assert len({ears.frame(stamp)[0].depth.tobytes() for stamp in stamps[:5]}) > 1

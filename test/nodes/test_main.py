@@ -131,7 +131,8 @@ def test_it_ends_cleanly_while_a_grounder_computes_and_takes_it_along(
 
 INTERRUPTED = """
 import os, signal
-from spatial_vlm_ros.nodes import main, resolver
+from spatial_vlm_ros.nodes import main
+from spatial_vlm_ros.nodes.perception import resolver
 def convert(node):  # as a compiled module does: whatever happens within comes out as this
     try:
         os.kill(os.getpid(), signal.{})

@@ -11,7 +11,7 @@ from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 from visualization_msgs.msg import Marker
 
 from spatial_vlm_ros.nodes.messages import markers, resolution_message
-from spatial_vlm_ros.schema import resolution_from_json
+from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.types import (
     FrameOfReference,
     GraspHint,

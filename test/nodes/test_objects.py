@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that was measured in the picture of an answer, as vision_msgs/Detection3DArray; a refusal has nothing in it."""
+"""All that was measured in the image of an answer, as vision_msgs/Detection3DArray; a refusal has nothing in it."""
 
 from __future__ import annotations
 
@@ -14,67 +14,64 @@ from live_scene import DETECTIONS, FRAME, SENTENCE
 from vision_msgs.msg import Detection3DArray
 
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.config import ResolverConfig
-from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.objects import objects_message
-from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.nodes.perception.objects import objects_message
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.types import Resolution, Status
 
-CONFIG = ResolverConfig()
-ANSWER = Resolver().resolve(FRAME, SENTENCE, DETECTIONS)
+SCENE = Resolver().observe(FRAME, DETECTIONS)
+ANSWER = Resolver().answer(SCENE, SENTENCE)
 
 
-def test_every_thing_has_the_box_that_was_measured_in_the_base_and_the_target_is_first() -> None:
-    message = objects_message(FRAME, DETECTIONS, ANSWER, CONFIG)
+def test_every_object_has_the_box_that_was_measured_in_the_base_and_the_target_is_first() -> None:
+    message = objects_message(FRAME, SCENE, ANSWER)
     assert message.header.frame_id == "world"
     assert message.detections[0].id == "bonnet"
     assert {found.id for found in message.detections} == {d.id for d in DETECTIONS}
-    scene = build_scene(FRAME, DETECTIONS, CONFIG.depth, CONFIG.lift)
     assert FRAME.base_T_camera is not None
     for found in message.detections:
-        thing = next(thing for thing in scene.objects if thing.id == found.id)
+        obj = next(obj for obj in SCENE.objects if obj.id == found.id)
         centre, size = found.bbox.center.position, found.bbox.size
-        assert (centre.x, centre.y, centre.z) == pytest.approx(FRAME.base_T_camera.apply(thing.box.centre), abs=1e-6)
-        assert (size.x, size.y, size.z) == pytest.approx(thing.box.size, abs=1e-6)
+        assert (centre.x, centre.y, centre.z) == pytest.approx(FRAME.base_T_camera.apply(obj.box.centre), abs=1e-6)
+        assert (size.x, size.y, size.z) == pytest.approx(obj.box.size, abs=1e-6)
         (said,) = found.results
-        assert (said.hypothesis.class_id, said.hypothesis.score) == (thing.detection.label, thing.detection.score)
+        assert (said.hypothesis.class_id, said.hypothesis.score) == (obj.detection.label, obj.detection.score)
         assert said.pose.pose == found.bbox.center
         assert found.header == message.header
 
 
 def test_covariances_are_turned_into_the_base_and_have_the_variances_of_the_camera() -> None:
-    message = objects_message(FRAME, DETECTIONS, ANSWER, CONFIG)
-    scene = build_scene(FRAME, DETECTIONS, CONFIG.depth, CONFIG.lift)
+    message = objects_message(FRAME, SCENE, ANSWER)
     for found in message.detections:
-        thing = next(thing for thing in scene.objects if thing.id == found.id)
+        obj = next(obj for obj in SCENE.objects if obj.id == found.id)
         covariance = np.array(found.results[0].pose.covariance).reshape(6, 6)
-        assert np.linalg.eigvalsh(covariance) == pytest.approx(np.linalg.eigvalsh(thing.covariance), rel=1e-3, abs=1e-9)
+        assert np.linalg.eigvalsh(covariance) == pytest.approx(np.linalg.eigvalsh(obj.covariance), rel=1e-3, abs=1e-9)
         assert (np.linalg.eigvalsh(covariance) > 0).all()
 
 
 def test_several_targets_come_first_in_their_order() -> None:
-    answer = Resolver().resolve(FRAME, "both chicks", DETECTIONS)
+    answer = Resolver().answer(SCENE, "both chicks")
     assert answer.status is Status.OK
-    message = objects_message(FRAME, DETECTIONS, answer, CONFIG)
+    message = objects_message(FRAME, SCENE, answer)
     assert [found.id for found in message.detections][:2] == [target.id for target in answer.targets]
 
 
-def test_a_thing_without_trustworthy_depth_is_left_out() -> None:
+def test_an_object_without_trustworthy_depth_is_left_out() -> None:
     cup = next(d for d in DETECTIONS if d.label == "cup")
     assert cup.mask is not None
     depth = FRAME.depth.copy()
     depth[cup.mask] = math.nan
     frame = replace(FRAME, depth=depth)
-    answer = Resolver().resolve(frame, "the nearest chick", DETECTIONS)
+    scene = Resolver().observe(frame, DETECTIONS)
+    answer = Resolver().answer(scene, "the nearest chick")
     assert answer.status is Status.OK, answer.message
-    found = {thing.id for thing in objects_message(frame, DETECTIONS, answer, CONFIG).detections}
+    found = {obj.id for obj in objects_message(frame, scene, answer).detections}
     assert found == {d.id for d in DETECTIONS} - {cup.id}
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
 def test_a_refusal_has_no_object(status: Status) -> None:
-    message = objects_message(FRAME, DETECTIONS, Resolution("w", status, "no"), CONFIG)
+    message = objects_message(FRAME, None, Resolution("w", status, "no"))
     assert (list(message.detections), message.header.frame_id) == ([], FRAME.frame_id)
 
 
@@ -107,7 +104,7 @@ def test_objects_are_published_with_each_answer_and_none_with_a_refusal(graph: G
     graph.until(lambda: heard, "its objects are published")
     assert [(list(m.detections), stamp_of(m)) for m in heard] == [([], stamp_of(refused.result))]
     heard.clear()
-    assert graph.ask("", FRAME, DETECTIONS).name == "NOT_UNDERSTOOD"  # no picture was looked at: nothing is said of one
+    assert graph.ask("", FRAME, DETECTIONS).name == "NOT_UNDERSTOOD"  # no image was looked at: nothing is said of one
     assert graph.ask("grab me the chick", FRAME, DETECTIONS).name == "AMBIGUOUS"
     graph.until(lambda: heard, "the objects of the last one are published")
     assert len(heard) == 1

@@ -18,10 +18,10 @@ from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
 
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.config import DecisionConfig, ResolverConfig
 from spatial_vlm_ros.nodes import parameters
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.types import FrameOfReference
 
 OURS = sorted(parameters.declared())
@@ -164,23 +164,23 @@ def test_options_of_a_group_take_effect_with_the_next_goal(live: Graph) -> None:
     changed = {"down_ahead": "up", "second_frame": "robot", "world_defined": True, "world_azimuth_deg": 90.0}
     assert live.set(**{f"relation__{name}": value for name, value in changed.items()})[0]
     assert live.resolver is not None
-    relation = live.resolver._desk._resolver.config.relation  # type: ignore[union-attr]
+    relation = live.resolver._queue._resolver.config.relation  # type: ignore[union-attr]
     assert {name: getattr(relation, name) for name in changed} == changed
 
 
 def test_a_mirrored_driver_is_heard_as_such_with_the_next_goal(live: Graph) -> None:
-    """Its pictures are turned back: what stands on the left is on the left."""
+    """Its images are turned back: what stands on the left is on the left."""
     camera = FRAME.camera
     K = camera.K.copy()
     K[0, 2] = camera.width - 1 - K[0, 2]
     rgb, depth = (np.ascontiguousarray(image[:, ::-1]) for image in (FRAME.rgb, FRAME.depth))
     published = dataclasses.replace(FRAME, rgb=rgb, depth=depth, camera=dataclasses.replace(camera, K=K))
     found = []
-    for thing in DETECTIONS:
-        assert thing.mask is not None
-        x0, y0, x1, y1 = thing.box_xyxy
-        box, mask = (camera.width - x1, y0, camera.width - x0, y1), np.ascontiguousarray(thing.mask[:, ::-1])
-        found.append(dataclasses.replace(thing, box_xyxy=box, mask=mask))
+    for obj in DETECTIONS:
+        assert obj.mask is not None
+        x0, y0, x1, y1 = obj.box_xyxy
+        box, mask = (camera.width - x1, y0, camera.width - x0, y1), np.ascontiguousarray(obj.mask[:, ::-1])
+        found.append(dataclasses.replace(obj, box_xyxy=box, mask=mask))
     assert live.set(mirrored=True)[0]
     goal = live.ask(SENTENCE, published, found)
     assert goal.result is not None

@@ -93,7 +93,7 @@ def board_of(name: str) -> dict[str, Any]:
 
 
 def test_an_answer_is_success_and_its_result_is_on_the_blackboard(live: Graph, example: Any) -> None:
-    tree = Tree(live, example.which_thing(SENTENCE, ""))
+    tree = Tree(live, example.which_object(SENTENCE, ""))
     assert tree.tick() is Status.RUNNING
     assert board_of("resolve") == {"result": None, "status": "", "message": "", "question": "", "dialogue_id": ""}
     assert tree.ended() is Status.SUCCESS
@@ -104,7 +104,7 @@ def test_an_answer_is_success_and_its_result_is_on_the_blackboard(live: Graph, e
 
 
 def test_a_refusal_is_failure_with_its_question_which_the_tree_answers(live: Graph, example: Any) -> None:
-    alone = Tree(live, example.which_thing("grab me the chick", ""))
+    alone = Tree(live, example.which_object("grab me the chick", ""))
     assert alone.ended() is Status.FAILURE
     asked = board_of("resolve")
     assert (asked["status"], asked["question"]) == ("AMBIGUOUS", "Which chick: the bonnet one or the ribbon one?")
@@ -113,14 +113,14 @@ def test_a_refusal_is_failure_with_its_question_which_the_tree_answers(live: Gra
 
 
 def test_a_question_is_answered_with_the_dialogue_it_belongs_to(live: Graph, example: Any) -> None:
-    tree = Tree(live, example.which_thing("grab me the chick", "the bonnet one"))
+    tree = Tree(live, example.which_object("grab me the chick", "the bonnet one"))
     assert tree.ended() is Status.SUCCESS
     assert board_of("again")["result"].resolution.target[0].id == "bonnet"
     assert example.last_result() is board_of("again")["result"]
 
 
 def test_a_refusal_without_question_is_not_asked_about(live: Graph, example: Any) -> None:
-    tree = Tree(live, example.which_thing("grab me the wrench", "the red one"))
+    tree = Tree(live, example.which_object("grab me the wrench", "the red one"))
     assert tree.ended() is Status.FAILURE
     assert board_of("resolve")["status"] == "NOT_FOUND"
     assert "again" not in {key.split("/")[1] for key in py_trees.blackboard.Blackboard.storage}
@@ -134,7 +134,7 @@ def test_of_a_pick_its_own_status_is_told_beside_the_question_of_its_resolution(
     Ended.result.status.name, Ended.result.status.message = "PLANNING_FAILED", "no path"
     Ended.result.resolution.status.name, Ended.result.resolution.dialogue_id = "OK", "d1"
     Ended.result.resolution.target = [Target(id="bonnet")]
-    behaviour = example.which_thing("take the chick", "", "pick", plan_only=True)
+    behaviour = example.which_object("take the chick", "", "pick", plan_only=True)
     assert behaviour.name == "pick"
     assert behaviour._goal() == PickInstruction.Goal(instruction="take the chick", plan_only=True)
     assert behaviour._judge(Ended) is Status.FAILURE
@@ -152,8 +152,8 @@ def test_what_makes_no_sense_is_refused_before_anything_is_called(example: Any, 
 
 
 def test_a_tree_that_is_interrupted_cancels_its_goal_and_can_begin_again(live: Graph, example: Any) -> None:
-    tree = Tree(live, example.which_thing(SENTENCE, ""))
-    desk = live.resolver._desk  # type: ignore[union-attr]
+    tree = Tree(live, example.which_object(SENTENCE, ""))
+    desk = live.resolver._queue  # type: ignore[union-attr]
     assert desk is not None
     tree.until(lambda: desk.busy, "the goal waits for a frame", frames=False)
     tree.tree.root.stop(Status.INVALID)
@@ -197,7 +197,7 @@ def test_a_server_that_is_not_there_is_failure_after_a_while_and_no_tick_waits(g
 
 def test_a_node_that_is_not_active_rejects_and_that_is_failure(live: Graph, example: Any) -> None:
     assert live.change(Transition.TRANSITION_DEACTIVATE)
-    tree = Tree(live, example.which_thing(SENTENCE, ""))
+    tree = Tree(live, example.which_object(SENTENCE, ""))
     assert tree.ended(frames=False) is Status.FAILURE
     assert "rejected" in board_of("resolve")["message"]
 

@@ -18,10 +18,10 @@ from visualization_msgs.msg import Marker
 
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.resolver import ResolverNode
-from spatial_vlm_ros.schema import resolution_json
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
+from spatial_vlm_ros.output.json_schema import resolution_json
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 
 OF_ITS_TIME = ("ms", "timings_ms", "stamp_ns", "dialogue_id")  # of another stamp, another dialogue
 
@@ -41,9 +41,9 @@ def test_an_answer_has_the_pose_that_the_core_finds(live: Graph) -> None:
     assert target.id == "bonnet"
 
 
-def test_an_answer_is_stamped_as_its_picture_on_every_topic(live: Graph) -> None:
-    pictures: list[Image] = []
-    live.node.create_subscription(Image, "annotated/image", pictures.append, qos.PICTURES)
+def test_an_answer_is_stamped_as_its_image_on_every_topic(live: Graph) -> None:
+    images: list[Image] = []
+    live.node.create_subscription(Image, "annotated/image", images.append, qos.IMAGES)
     name = live.node.resolve_topic_name("annotated/image")
     live.until(lambda: live.node.count_publishers(name), "pictures are offered")
     sent: list[int] = []
@@ -58,14 +58,14 @@ def test_an_answer_is_stamped_as_its_picture_on_every_topic(live: Graph) -> None
     kinds = [marker.type for marker in live.markers[0].markers if marker.action == Marker.ADD]
     assert kinds == [Marker.CUBE, Marker.ARROW, Marker.TEXT_VIEW_FACING]
     assert {stamp_of(marker) for marker in live.markers[0].markers} == {stamp}
-    while not pictures:  # the first may have been drawn before the subscription was matched
+    while not images:  # the first may have been drawn before the subscription was matched
         goal = live.ask(SENTENCE, FRAME, DETECTIONS)
         assert goal.result is not None
         stamp = stamp_of(goal.result)
-    live.until(lambda: stamp_of(pictures[-1]) == stamp, "the last answer is drawn")
-    picture = pictures[-1]
-    assert (picture.width, picture.encoding, picture.header.frame_id) == (640, "rgb8", FRAME.frame_id)
-    drawn = np.frombuffer(picture.data, np.uint8).reshape(picture.height, 640, 3)[:480]  # words stand below
+    live.until(lambda: stamp_of(images[-1]) == stamp, "the last answer is drawn")
+    image = images[-1]
+    assert (image.width, image.encoding, image.header.frame_id) == (640, "rgb8", FRAME.frame_id)
+    drawn = np.frombuffer(image.data, np.uint8).reshape(image.height, 640, 3)[:480]  # words stand below
     assert 0.5 < (drawn == FRAME.rgb).all(axis=2).mean() < 1.0
 
 
@@ -123,7 +123,7 @@ def test_no_refusal_has_a_pose(live: Graph, words: str, status: str) -> None:
     assert goal.name == status
 
 
-def test_several_things_are_sent_nearest_first_and_all_are_shown(live: Graph) -> None:
+def test_several_objects_are_sent_nearest_first_and_all_are_shown(live: Graph) -> None:
     expected = Resolver().resolve(FRAME, "grab both chicks", DETECTIONS)
     goal = live.ask("grab both chicks", FRAME, DETECTIONS)
     assert goal.result is not None

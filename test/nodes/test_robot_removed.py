@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arm in the resolver's picture: with its description it is neither thing nor support, and nothing else is lost."""
+"""The arm in the resolver's image: with its description it is neither object nor support, and nothing else is lost."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from live_graph import Graph
 from live_process import Started
 
 from spatial_vlm_ros.geometry.camera import normalised_grid
-from spatial_vlm_ros.nodes.desk import Outcome
-from spatial_vlm_ros.planning.embedded.planner import Planner
-from spatial_vlm_ros.planning.embedded.request import Request, Segment
-from spatial_vlm_ros.planning.embedded.robot import description_file
+from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
+from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
+from spatial_vlm_ros.nodes.perception.request_queue import RequestOutcome
 from spatial_vlm_ros.types import RgbdFrame
 
 PATIENT = {"base_frame": "panda_link0", "frame_timeout": 20.0, "transform_timeout": 10.0}
 SENTENCE = "put the chick behind the cup on the tray"
-TALLEST = 0.2  # metres over the table: no thing on it is as high
+TALLEST = 0.2  # metres over the table: no object on it is as high
 
 
 def high_points(frame: RgbdFrame) -> int:
@@ -40,13 +40,13 @@ def high_points(frame: RgbdFrame) -> int:
     return int(np.count_nonzero((points[:, 2] > TALLEST) & (np.abs(points[:, 1]) < 0.7) & (points[:, 0] < 1.0)))
 
 
-def outcomes(graph: Graph) -> list[Outcome]:
+def outcomes(graph: Graph) -> list[RequestOutcome]:
     """All that the resolver answers from now on, with its frames."""
     resolver, heard = graph.resolver, []
     assert resolver is not None
     publish = resolver._publish_outcome
 
-    def keep(outcome: Outcome) -> None:
+    def keep(outcome: RequestOutcome) -> None:
         heard.append(outcome)
         publish(outcome)
 
@@ -58,7 +58,7 @@ def bring(client: Hands, x: float, y: float, z: float) -> None:
     """The tip to a place over the table, fingers down."""
     pose = np.diag([1.0, -1.0, -1.0, 1.0])
     pose[:3, 3] = x, y, z
-    plan = Planner().plan(Request(client.joints, [Segment(pose)], seed=1, time_limit=60.0))
+    plan = BuiltinPlanner().plan(MotionRequest(client.joints, [Segment(pose)], seed=1, time_limit=60.0))
     there = plan.trajectories[-1].positions[-1]
     done = client.result(client.send(client.arm, motion((0.0, client.joints), (3.0, there))))
     assert done.result.error_code == 0, done.result.error_string
@@ -86,7 +86,7 @@ def test_an_arm_over_the_table_is_not_there_for_the_resolver(hands: Callable[...
     frame = heard[0].frame
     assert frame is not None
     assert frame.robot is not None
-    assert frame.robot.own.mean() > 0.05  # of the picture
+    assert frame.robot.own.mean() > 0.05  # of the image
     assert high_points(frame) == 0
     ok, reason = graph.set(robot_description="")
     assert not ok
@@ -137,7 +137,7 @@ def live_frame() -> Any:
     return FRAME, DETECTIONS
 
 
-def test_the_camera_on_the_hand_finds_things_in_the_base_frame(
+def test_the_camera_on_the_hand_finds_objects_in_the_base_frame(
     hands: Callable[..., Hands], graph: Graph, node: Callable[..., Started]
 ) -> None:
     client = hands(rate=2.0, wrist_camera=True)

@@ -49,7 +49,7 @@ def assert_pose_of_the_core(reply: SelectDetection.Response, instruction: str, f
 
 
 def test_the_chosen_detection_is_named_by_its_place_and_id_and_has_the_pose_of_the_core(caller: Caller) -> None:
-    reply = caller.ask_on_picture(SENTENCE, BOXES)
+    reply = caller.ask_on_image(SENTENCE, BOXES)
     assert reply.resolution.status.name == "OK", reply.resolution.status.message
     assert [BOXES[i].id for i in reply.index] == ["bonnet"]
     assert reply.id == "bonnet"
@@ -58,7 +58,7 @@ def test_the_chosen_detection_is_named_by_its_place_and_id_and_has_the_pose_of_t
 
 
 def test_the_answer_is_published_as_every_answer(caller: Caller) -> None:
-    reply = caller.ask_on_picture(SENTENCE, BOXES)
+    reply = caller.ask_on_image(SENTENCE, BOXES)
     graph = caller.graph
     graph.until(lambda: graph.answers and graph.targets and graph.markers, "the answer is published")
     assert graph.answers[-1] == reply.resolution
@@ -67,22 +67,22 @@ def test_the_answer_is_published_as_every_answer(caller: Caller) -> None:
 
 def test_detections_without_ids_are_named_by_their_place(caller: Caller) -> None:
     turned = BOXES[::-1]
-    reply = caller.ask_on_picture(SENTENCE, turned, with_ids=False)
+    reply = caller.ask_on_image(SENTENCE, turned, with_ids=False)
     assert [turned[i].id for i in reply.index] == ["bonnet"]
     assert reply.id == ""
     assert reply.resolution.target[0].id == f"d{reply.index[0]}"
 
 
-def test_several_things_that_are_meant_have_a_place_each(caller: Caller) -> None:
-    reply = caller.ask_on_picture("both chicks", BOXES)
+def test_several_objects_that_are_meant_have_a_place_each(caller: Caller) -> None:
+    reply = caller.ask_on_image("both chicks", BOXES)
     assert reply.resolution.status.name == "OK", reply.resolution.status.message
     assert {BOXES[i].id for i in reply.indices} == {"bonnet", "ribbon"}
     assert list(reply.index) == list(reply.indices[:1])
     assert [target.id for target in reply.resolution.targets] == [BOXES[i].id for i in reply.indices]
 
 
-def test_a_question_is_answered_on_the_same_detections_while_their_picture_is_kept(caller: Caller) -> None:
-    header = caller.header(caller.picture())
+def test_a_question_is_answered_on_the_same_detections_while_their_image_is_kept(caller: Caller) -> None:
+    header = caller.header(caller.image())
     found = detections_2d(BOXES, header)
     asked = caller.ask("grab me the chick", found)
     assert_refused(asked, "AMBIGUOUS")
@@ -95,18 +95,18 @@ def test_a_question_is_answered_on_the_same_detections_while_their_picture_is_ke
     assert reply.id == left.id
 
 
-def test_nothing_found_is_not_found_and_a_thing_without_depth_is_not_answered(caller: Caller) -> None:
-    assert_refused(caller.ask_on_picture(SENTENCE, ()), "NOT_FOUND")
+def test_nothing_found_is_not_found_and_an_object_without_depth_is_not_answered(caller: Caller) -> None:
+    assert_refused(caller.ask_on_image(SENTENCE, ()), "NOT_FOUND")
     depth = FRAME.depth.copy()
     depth[:] = math.nan
     caller.frame = replace(FRAME, depth=depth)
-    assert_refused(caller.ask_on_picture("the cup", BOXES), "DEPTH_INVALID")
+    assert_refused(caller.ask_on_image("the cup", BOXES), "DEPTH_INVALID")
 
 
-def test_detections_of_no_picture_are_refused(caller: Caller) -> None:
+def test_detections_of_no_image_are_refused(caller: Caller) -> None:
     assert_refused(caller.ask(SENTENCE, detections_2d(BOXES, caller.header(0))), "INVALID_INPUT", "stamp")
-    stamp_ns = caller.picture()
-    caller.picture()
+    stamp_ns = caller.image()
+    caller.image()
     other_camera = detections_2d(BOXES, caller.header(stamp_ns, "another_camera"))
     assert_refused(caller.ask(SENTENCE, other_camera), "INVALID_INPUT", "another_camera", FRAME.frame_id)
     between = detections_2d(BOXES, caller.header(stamp_ns + 1))
@@ -115,10 +115,10 @@ def test_detections_of_no_picture_are_refused(caller: Caller) -> None:
     assert_refused(caller.ask(SENTENCE, long_ago), "STALE_INPUT", "sync_queue")
 
 
-def test_detections_whose_picture_has_not_arrived_wait_for_it(caller: Caller) -> None:
+def test_detections_whose_image_has_not_arrived_wait_for_it(caller: Caller) -> None:
     graph, stamp_ns = caller.graph, caller.graph.camera.now()
     pending = caller.begin(SENTENCE, detections_2d(BOXES, caller.header(stamp_ns)))
-    desk = graph.resolver._desk  # type: ignore[union-attr]
+    desk = graph.resolver._queue  # type: ignore[union-attr]
     assert desk is not None
     graph.until(lambda: desk.busy, "the request waits")
     caller.send_until(pending.done, "it is answered", stamp_ns)
@@ -129,7 +129,7 @@ def test_detections_from_the_future_are_refused_after_a_while(graph: Graph) -> N
     graph.start(base_frame="world", selection=True, frame_timeout=0.5)
     graph.camera.tf(FRAME.base_T_camera, static=True)
     caller = Caller(graph, FRAME)
-    ahead = detections_2d(BOXES, caller.header(caller.picture() + 3_600_000_000_000))
+    ahead = detections_2d(BOXES, caller.header(caller.image() + 3_600_000_000_000))
     pending = caller.begin(SENTENCE, ahead)
     graph.feed(pending.done, "it is refused", FRAME, BOXES, lambda parts: parts.pop("detections"))
     assert_refused(pending.result(), "STALE_INPUT", "after the newest message", "clocks")
@@ -138,7 +138,7 @@ def test_detections_from_the_future_are_refused_after_a_while(graph: Graph) -> N
 def test_one_request_at_a_time(caller: Caller) -> None:
     graph = caller.graph
     waiting = caller.begin(SENTENCE, detections_2d(BOXES, caller.header(graph.camera.now())))
-    desk = graph.resolver._desk  # type: ignore[union-attr]
+    desk = graph.resolver._queue  # type: ignore[union-attr]
     assert desk is not None
     graph.until(lambda: desk.busy, "the request waits")
     second = caller.ask("the cup", detections_2d(BOXES, caller.header(graph.camera.now())))
@@ -151,29 +151,29 @@ def test_one_request_at_a_time(caller: Caller) -> None:
     assert graph.change(Transition.TRANSITION_CONFIGURE)
     assert graph.change(Transition.TRANSITION_ACTIVATE)
     again = Caller(graph, FRAME)
-    assert again.ask_on_picture(SENTENCE, BOXES).id == "bonnet"
+    assert again.ask_on_image(SENTENCE, BOXES).id == "bonnet"
 
 
 def test_the_action_goes_on_with_the_detections_topic(caller: Caller) -> None:
     goal = caller.graph.ask(SENTENCE, FRAME, DETECTIONS)
     assert goal.result is not None
     assert goal.name == "OK", goal.result.status.message
-    assert caller.ask_on_picture(SENTENCE, BOXES).id == "bonnet"
+    assert caller.ask_on_image(SENTENCE, BOXES).id == "bonnet"
 
 
 def test_a_changed_stream_parameter_keeps_the_service(caller: Caller) -> None:
     assert caller.graph.set(sync_slop=0.05) == (True, "")
-    assert caller.ask_on_picture(SENTENCE, BOXES).id == "bonnet"
+    assert caller.ask_on_image(SENTENCE, BOXES).id == "bonnet"
 
 
 def test_malformed_detections_are_refused_by_their_place(caller: Caller) -> None:
     twice = (BOXES[0], BOXES[0])
-    assert_refused(caller.ask_on_picture(SENTENCE, twice), "INVALID_INPUT", "2 times")
-    flat = detections_2d(BOXES, caller.header(caller.picture()))
+    assert_refused(caller.ask_on_image(SENTENCE, twice), "INVALID_INPUT", "2 times")
+    flat = detections_2d(BOXES, caller.header(caller.image()))
     flat.detections[1].bbox.size_x = -1.0
     assert_refused(caller.ask(SENTENCE, flat), "INVALID_INPUT", "box")
-    assert_refused(caller.ask_on_picture("", BOXES), "NOT_UNDERSTOOD")
-    assert_refused(caller.ask_on_picture(SENTENCE, BOXES, frame_of_reference="martian"), "INVALID_INPUT", "martian")
+    assert_refused(caller.ask_on_image("", BOXES), "NOT_UNDERSTOOD")
+    assert_refused(caller.ask_on_image(SENTENCE, BOXES, frame_of_reference="martian"), "INVALID_INPUT", "martian")
 
 
 def test_diagnostics_do_not_miss_a_detections_topic_that_nobody_uses(caller: Caller) -> None:
@@ -182,7 +182,7 @@ def test_diagnostics_do_not_miss_a_detections_topic_that_nobody_uses(caller: Cal
         assert resolver is not None
         return str(resolver._health.report(True).status[0].message)
 
-    caller.picture()
+    caller.image()
     assert "detections" not in streams()
     caller.graph.ask(SENTENCE, FRAME, DETECTIONS)  # now somebody uses it
     caller.graph.until(lambda: "detections is silent" in streams(), "its silence is told")

@@ -22,12 +22,12 @@ from live_graph import Graph
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.sim_arm import LINKS
-from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS, HOME
-from spatial_vlm_ros.streams.intake import stamp_of
+from spatial_vlm_ros.nodes.sim.sim_arm import LINKS
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 
-QUICK = {"clock": True, "speed": 5.0, "rate": 0.1, "width": 320}  # as fast as the machine can, hardly a picture
+QUICK = {"clock": True, "speed": 5.0, "rate": 0.1, "width": 320}  # as fast as the machine can, hardly an image
 
 
 def aside(by: float) -> np.ndarray:
@@ -120,13 +120,13 @@ def test_the_gripper_goes_where_it_is_told_and_positions_are_those_of_a_finger(h
     assert client.judge()["goals"]["gripper"]["succeeded"] == 2
 
 
-def test_a_thing_is_put_on_the_tray_through_the_actions_and_the_judge_says_when(hands: Any) -> None:
+def test_an_object_is_put_on_the_tray_through_the_actions_and_the_judge_says_when(hands: Any) -> None:
     for package in ("coal", "ompl", "daqp"):
         pytest.importorskip(package)
-    from spatial_vlm_ros.planning.embedded.planner import Planner
-    from spatial_vlm_ros.planning.embedded.request import Request, Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
+    from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
 
-    client, planner = hands(**QUICK), Planner()
+    client, planner = hands(**QUICK), BuiltinPlanner()
     there = {id_: state["position"] for id_, state in client.judge()["things"].items()}
 
     def down(id_: str, height: float) -> np.ndarray:
@@ -135,7 +135,7 @@ def test_a_thing_is_put_on_the_tray_through_the_actions_and_the_judge_says_when(
         return pose
 
     def go(*segments: Segment) -> None:
-        for sent in planner.plan(Request(client.joints, segments, seed=1, time_limit=60.0)).trajectories:
+        for sent in planner.plan(MotionRequest(client.joints, segments, seed=1, time_limit=60.0)).trajectories:
             points = [
                 JointTrajectoryPoint(
                     positions=q.tolist(),

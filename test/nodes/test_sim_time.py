@@ -16,7 +16,7 @@ from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
 from rosgraph_msgs.msg import Clock
 
 from spatial_vlm_ros.nodes import messages, qos
-from spatial_vlm_ros.streams.intake import SECOND, stamp_of
+from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
 from spatial_vlm_ros.types import Transform
 
 STEP = SECOND // 20

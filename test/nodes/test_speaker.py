@@ -12,9 +12,10 @@ from live_graph import Goal, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
 
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import SECOND, stamp_of
-from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Transform
+from spatial_vlm_ros.resolver import ObservedFrame
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
+from spatial_vlm_ros.types import FrameOfReference, Resolution, RgbdFrame, Transform
 
 assert FRAME.base_T_camera is not None
 POSE = FRAME.base_T_camera
@@ -69,7 +70,7 @@ def test_without_the_speaker_others_are_answered_at_once_and_my_left_is_undefine
 def test_with_a_speaker_my_left_is_his(spoken: Graph) -> None:
     spoken.camera.tf(facing_the_robot(), static=True)
     spoken.heard("/tf_static")
-    spoken.until(lambda: PERSON in spoken.resolver._desk.intake.transforms.frames(), "it is known")  # type: ignore[union-attr]
+    spoken.until(lambda: PERSON in spoken.resolver._queue.assembler.transforms.frames(), "it is known")  # type: ignore[union-attr]
     left, right = (expected(words, facing_the_robot()) for words in (MY_LEFT, MY_LEFT.replace("left", "right")))
     assert left.target is not None
     assert right.target is not None
@@ -82,24 +83,24 @@ def test_with_a_speaker_my_left_is_his(spoken: Graph) -> None:
 def test_the_request_may_name_the_speakers_view(spoken: Graph) -> None:
     spoken.camera.tf(facing_the_robot(), static=True)
     spoken.heard("/tf_static")
-    spoken.until(lambda: PERSON in spoken.resolver._desk.intake.transforms.frames(), "it is known")  # type: ignore[union-attr]
+    spoken.until(lambda: PERSON in spoken.resolver._queue.assembler.transforms.frames(), "it is known")  # type: ignore[union-attr]
     words = "grab me the chick left of the cup"
     goal = spoken.ask(words, FRAME, DETECTIONS, frame_of_reference="speaker")
     assert_as(goal, expected(words, facing_the_robot(), frame_of_reference="speaker"))
 
 
-def test_a_speaker_who_walks_is_where_he_was_when_the_picture_was_taken(graph: Graph) -> None:
+def test_a_speaker_who_walks_is_where_he_was_when_the_image_was_taken(graph: Graph) -> None:
     graph.start(base_frame="world", frame_timeout=15.0, transform_timeout=10.0, speaker_frame=PERSON)
     graph.camera.tf(POSE, static=True)
     begin = graph.camera.now()
     seen: list[Any] = []
-    decode = graph.resolver._desk._resolver.resolve_seen  # type: ignore[union-attr]
+    look_at = graph.resolver._queue._resolver.look_at  # type: ignore[union-attr]
 
-    def noted(frame: RgbdFrame, *words: Any) -> tuple[Resolution, tuple[Detection, ...]]:
+    def noted(frame: RgbdFrame, detections: Any) -> ObservedFrame:
         seen.append(frame)
-        return decode(frame, *words)
+        return look_at(frame, detections)
 
-    graph.resolver._desk._resolver.resolve_seen = noted  # type: ignore[union-attr,method-assign]
+    graph.resolver._queue._resolver.look_at = noted  # type: ignore[union-attr,method-assign]
 
     def walking(parts: dict[str, Any]) -> None:
         stamp = stamp_of(parts[roles.RGB])
@@ -115,7 +116,7 @@ def test_a_speaker_who_walks_is_where_he_was_when_the_picture_was_taken(graph: G
 
 def test_the_speakers_frame_takes_effect_with_the_next_goal(live: Graph) -> None:
     live.camera.tf(POSE, facing_the_robot(), static=True)
-    live.until(lambda: PERSON in live.resolver._desk.intake.transforms.frames(), "it is known")  # type: ignore[union-attr]
+    live.until(lambda: PERSON in live.resolver._queue.assembler.transforms.frames(), "it is known")  # type: ignore[union-attr]
     assert live.ask("grab the chick on my left", FRAME, DETECTIONS).name == "FRAME_UNDEFINED"
     assert live.set(speaker_frame=PERSON)[0]
     words = "grab the chick on my left"

@@ -9,9 +9,9 @@ import pytest
 from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.config import ObservationConfig
 from spatial_vlm_ros.errors import InputError, SceneChangedError, TransformUnavailableError
-from spatial_vlm_ros.nodes.transform_watch import TransformWatch
+from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
+from spatial_vlm_ros.parameters import ObservationConfig
 
 SECOND = 1_000_000_000
 MOBILE = ObservationConfig(fixed_frame="odom")
@@ -86,7 +86,7 @@ def test_it_is_compared_with_the_first_look_not_with_the_last(watch: TransformWa
         watch.check(4 * SECOND)
 
 
-def test_a_move_between_the_picture_and_its_answer_counts() -> None:
+def test_a_move_between_the_image_and_its_answer_counts() -> None:
     watch = TransformWatch(MOBILE, SOON)
     watch.add(odom(2.0), static=False)
     watch.add(odom(3.0, 0.05), static=False)
@@ -119,7 +119,7 @@ def test_odometry_that_fell_silent_is_no_rest(watch: TransformWatch) -> None:
         watch.check(int(4.5 * SECOND))
 
 
-def test_odometry_that_began_after_the_picture_is_no_rest() -> None:
+def test_odometry_that_began_after_the_image_is_no_rest() -> None:
     watch = TransformWatch(MOBILE, SOON)
     watch.follow("base", "camera", 2 * SECOND)
     watch.add(odom(3.0), static=False)

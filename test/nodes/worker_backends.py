@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.types import NounPhrase, Rgb
 

@@ -23,12 +23,12 @@ from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 
-from spatial_vlm_ros.config import PlanningConfig
-from spatial_vlm_ros.nodes.motion_client import MotionClient
-from spatial_vlm_ros.planning.goal import PickGoal, PlaceGoal
-from spatial_vlm_ros.planning.pick import pick_goal
-from spatial_vlm_ros.planning.place import place_goal
-from spatial_vlm_ros.planning.scene import AllowedContact, PlanningScene, Thing
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.place import place_goal
+from spatial_vlm_ros.manipulation.planning.scene import AllowedContact, PlanningObject, PlanningScene
+from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
+from spatial_vlm_ros.parameters import PlanningConfig
 
 JOINTS = tuple(f"panda_joint{k}" for k in range(1, 8))
 FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
@@ -56,7 +56,7 @@ class ControllerDouble(Node):
         self.hold: set[int] = set()
         self.reject: set[int] = set()
         self.fail: set[int] = set()
-        self.thing = 0.04  # width of what is between the fingers when they close
+        self.obj = 0.04  # width of what is between the fingers when they close
         self._asked = 0
         self._gates: dict[bytes, Future] = {}
         self._states = self.create_publisher(JointState, "joint_states", 10)
@@ -131,8 +131,8 @@ class ControllerDouble(Node):
         self.widths.append(wanted)
         if not await self._served(goal, "gripper"):
             return GripperCommand.Result(position=sum(self.joints[name] for name in FINGERS))
-        stalls = wanted < self.thing
-        position = self.thing if stalls else wanted
+        stalls = wanted < self.obj
+        position = self.obj if stalls else wanted
         self.joints |= dict.fromkeys(FINGERS, position / 2)
         self.tell()
         goal.succeed()
@@ -238,7 +238,7 @@ class Aside:
         return self
 
 
-def scene(*neighbours: Thing, target: Thing = BLOCK, contacts: bool = True) -> PlanningScene:
+def scene(*neighbours: PlanningObject, target: PlanningObject = BLOCK, contacts: bool = True) -> PlanningScene:
     """A block on a table before the arm, in the frame of the planner."""
     allowed = (
         AllowedContact("left_finger", target.id, "grasp"),
@@ -261,7 +261,7 @@ def goals(around: PlanningScene, settings: PlanningConfig) -> tuple[PickGoal, Pl
     return picked, place_goal(around, resolution, picked.grasps[0], settings)
 
 
-def chest(goal: PickGoal) -> tuple[Thing, ...]:
+def chest(goal: PickGoal) -> tuple[PlanningObject, ...]:
     """Walls and a lid around the first pre-grasp: the hand fits inside, and not through the hole of the lid."""
     (x, y, z), half, hole = goal.grasps[0].pre_grasp.position, 0.17, (0.075, 0.095)
     top = z + 0.143

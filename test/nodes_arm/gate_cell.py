@@ -29,14 +29,14 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 
+from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.planning.embedded.robot import description_file
 
 SENTENCE = "put the chick behind the cup on the tray"
 OTHER = "other"
 FIXED, BASE = "odom", "panda_link0"
 ODOMETRY_NS = 100_000_000
-PASSED_NS = 2_000_000_000  # of simulated time, in which pictures from before are done with
+PASSED_NS = 2_000_000_000  # of simulated time, in which images from before are done with
 CLOCK = {"use_sim_time": True}
 GATE = {
     "plan_only": False, "page": False, "motion.planning_frame": "panda_link0", "motion.gripper_scale": 0.5,
@@ -199,7 +199,7 @@ class Cell:
         return str(self.wait(self.approving.call_async(request), "approve answers").status.name)
 
     def disturb(self, **what: Any) -> None:
-        """Change the world; returns when it is changed and no new picture is from before."""
+        """Change the world; returns when it is changed and no new image is from before."""
         simulation = self.processes["sim_arm"]
         before = simulation.output.count("disturbed: ")
         self.disturber.publish(String(data=json.dumps(what)))
@@ -236,13 +236,13 @@ class Cell:
             self.until(lambda heard=heard: len(self.static) > heard, "the transform is told")
 
     def base_is(self, at: float | None) -> None:
-        """Its odometry tells another place from now on, or none; returns when no new picture is from before."""
+        """Its odometry tells another place from now on, or none; returns when no new image is from before."""
         self.base = at
         self._goes_on()
         assert at is None or self.odometry[-1][1] == at
 
     def _goes_on(self) -> None:
-        """Wait until pictures are of the world as it is now: nodes of a loaded machine hear the clock late."""
+        """Wait until images are of the world as it is now: nodes of a loaded machine hear the clock late."""
         begun = stamp_ns(self.joints[-1].header.stamp)
         self.until(lambda: stamp_ns(self.joints[-1].header.stamp) > begun + PASSED_NS, "the simulation goes on")
 
@@ -251,7 +251,7 @@ class Cell:
         return sum(counts.get("accepted", 0) for counts in self.verdict()["goals"].values())
 
     def again(self) -> None:
-        """The world as it was; its things are where they were when a picture was taken after it."""
+        """The world as it was; its objects are where they were when an image was taken after it."""
         before = len(self.verdicts)
         self.disturb(world={"name": "behind"})
         self.until(lambda: any(not v["moved"] for v in self.verdicts[before + 1 :]), "the world is as it was")

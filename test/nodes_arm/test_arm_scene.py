@@ -25,9 +25,8 @@ from shape_msgs.msg import Mesh, Plane, SolidPrimitive
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.nodes.arm_requests import CodedError, check_end, longest, understood
-from spatial_vlm_ros.nodes.arm_scene import ArmScene
-from spatial_vlm_ros.nodes.motion_messages import (
+from spatial_vlm_ros.manipulation.builtin_planner.robot import fixed_links
+from spatial_vlm_ros.nodes.arm.motion_messages import (
     attached_box,
     attached_by_name,
     box_object,
@@ -35,7 +34,8 @@ from spatial_vlm_ros.nodes.motion_messages import (
     removed_object,
     scene_diff,
 )
-from spatial_vlm_ros.planning.embedded.robot import fixed_links
+from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError, check_end, longest, understood
+from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
 
 FRAME, LINK = "panda_link0", "panda_hand_tcp"
 TIP = np.array([[0, 1, 0, 0.5], [1, 0, 0, 0.1], [0, 0, -1, 0.04], [0, 0, 0, 1.0]])  # fingers down
@@ -74,14 +74,14 @@ def test_objects_are_added_replaced_and_removed() -> None:
 
 
 def test_other_primitives_become_the_boxes_around_them() -> None:
-    thing = CollisionObject(id="thing", operation=CollisionObject.ADD)
-    thing.pose.position.z = 1.0
-    thing.primitives = [
+    obj = CollisionObject(id="thing", operation=CollisionObject.ADD)
+    obj.pose.position.z = 1.0
+    obj.primitives = [
         SolidPrimitive(type=SolidPrimitive.SPHERE, dimensions=[0.1]),
         SolidPrimitive(type=SolidPrimitive.CYLINDER, dimensions=[0.3, 0.05]),
     ]
-    thing.primitive_poses = [Pose(), Pose(position=Point(x=0.2))]
-    one, two = empty().changed(scene_diff([thing]), None).boxes(0)
+    obj.primitive_poses = [Pose(), Pose(position=Point(x=0.2))]
+    one, two = empty().changed(scene_diff([obj]), None).boxes(0)
     assert (one.id, one.size.tolist(), one.pose[2, 3]) == ("thing", [0.2, 0.2, 0.2], 1.0)
     assert (two.id, two.size.tolist()) == ("thing#1", [0.1, 0.1, 0.3])
     assert two.pose[:3, 3] == pytest.approx((0.2, 0, 1))
@@ -130,10 +130,10 @@ def test_contacts_follow_the_matrix_and_its_defaults() -> None:
     )
 
 
-def with_(thing: CollisionObject, **fields: Any) -> PlanningScene:
+def with_(obj: CollisionObject, **fields: Any) -> PlanningScene:
     for name, value in fields.items():
-        setattr(thing, name, value)
-    return scene_diff([thing])
+        setattr(obj, name, value)
+    return scene_diff([obj])
 
 
 def octomap() -> PlanningScene:

@@ -10,9 +10,9 @@ import pytest
 from arm_graph import CUP, HOME, JOINTS, ArmGraph, goals, scene
 from live_process import Started
 
-from spatial_vlm_ros.nodes.motion_messages import joint_trajectory
-from spatial_vlm_ros.planning.planner import PICK, PLACE, MotionPlan, is_plan_of
-from spatial_vlm_ros.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.planning.planner import PICK, PLACE, MotionPlan, is_plan_of
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.nodes.arm.motion_messages import joint_trajectory
 
 # A server that has not discovered its client yet drops a reply and warns; the client is made for that.
 pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
@@ -33,7 +33,7 @@ def planned(client: Any, around: PlanningScene, put: bool = True) -> MotionPlan:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_thing_is_taken_and_put_down_as_planned(arm: ArmGraph, planner: Start, threads: int) -> None:
+def test_an_object_is_taken_and_put_down_as_planned(arm: ArmGraph, planner: Start, threads: int) -> None:
     planner()
     client, around = arm.client(threads=threads), scene(CUP)
     plan = planned(client, around)
@@ -55,16 +55,16 @@ def test_a_thing_is_taken_and_put_down_as_planned(arm: ArmGraph, planner: Start,
     assert {name: arm.controllers.joints[name] for name in JOINTS} == pytest.approx(end)
 
 
-def test_a_round_thing_is_held_though_it_is_narrower_between_the_fingers(arm: ArmGraph, planner: Start) -> None:
+def test_a_round_object_is_held_though_it_is_narrower_between_the_fingers(arm: ArmGraph, planner: Start) -> None:
     planner()
     client = arm.client()
     plan = planned(client, scene(), put=False)
-    arm.controllers.thing = 0.02  # at the height of the pads; its outline from above is 4 cm wide
+    arm.controllers.obj = 0.02  # at the height of the pads; its outline from above is 4 cm wide
     client.execute(plan)
     assert len(arm.controllers.order) == len(PICK)
 
 
-def test_a_thing_is_taken_and_held(arm: ArmGraph, planner: Start) -> None:
+def test_an_object_is_taken_and_held(arm: ArmGraph, planner: Start) -> None:
     planner()
     client = arm.client()
     plan = planned(client, scene(), put=False)

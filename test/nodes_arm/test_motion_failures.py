@@ -26,10 +26,10 @@ from spatial_vlm_ros.errors import (
     PlannerUnavailableError,
     PlanningFailedError,
 )
-from spatial_vlm_ros.nodes.motion_client import MotionClient
-from spatial_vlm_ros.planning.goal import Grasp, PlaceGoal
-from spatial_vlm_ros.planning.planner import PICK, PLACE
-from spatial_vlm_ros.planning.solids import Solid
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal
+from spatial_vlm_ros.manipulation.planning.planner import PICK, PLACE
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 
 # A server that has not discovered its client yet drops a reply and warns; the client is made for that.
 pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
@@ -99,7 +99,7 @@ def test_no_way_is_told_with_what_stands_in_it(arm: ArmGraph, planner: Start) ->
     assert world_of(client) == (set(), set())
 
 
-def test_a_thing_in_the_base_of_the_arm_ends_it_at_once_and_the_support_may_be_there(
+def test_an_object_in_the_base_of_the_arm_ends_it_at_once_and_the_support_may_be_there(
     arm: ArmGraph, planner: Start
 ) -> None:
     running = planner()
@@ -115,8 +115,8 @@ def test_a_thing_in_the_base_of_the_arm_ends_it_at_once_and_the_support_may_be_t
     assert planned(client, mounted, put=False).grasp == 0
 
 
-def test_the_thing_may_be_touched_only_where_the_scene_allows_it(arm: ArmGraph, planner: Start) -> None:
-    planner(padding=0.006)  # more than the fingers are clear of the thing: without leave they may not reach for it
+def test_the_object_may_be_touched_only_where_the_scene_allows_it(arm: ArmGraph, planner: Start) -> None:
+    planner(padding=0.006)  # more than the fingers are clear of the object: without leave they may not reach for it
     client, around = arm.client(attempts=1), scene()
     for phase, words in (("grasp", r"approach: .*line is blocked.*\(block\)"), ("lift", r"lift: .*\(support\)")):
         fewer = tuple(contact for contact in around.allowed if contact.phase != phase)
@@ -218,7 +218,7 @@ def test_fingers_that_meet_nothing_end_the_execution(arm: ArmGraph, planner: Sta
     planner()
     client = arm.client()
     plan = planned(client, scene())
-    arm.controllers.thing = 0.0
+    arm.controllers.obj = 0.0
     with pytest.raises(ExecutionFailedError, match=r"phase 'close': the fingers met nothing until 0\.000 m"):
         client.execute(plan)
     assert arm.controllers.order == ["gripper", "arm", "arm", "gripper"]

@@ -16,7 +16,6 @@ from planning_scenes import box, config
 from scipy.spatial.transform import Rotation
 from shape_msgs.msg import SolidPrimitive
 
-from spatial_vlm_ros.config import PlanningConfig
 from spatial_vlm_ros.errors import (
     GoalError,
     InputError,
@@ -25,9 +24,10 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StaleInputError,
 )
-from spatial_vlm_ros.nodes.motion_messages import matrix_of, robot_trajectory, trajectory_of, with_allowed
-from spatial_vlm_ros.nodes.motion_ways import Refused, Ways
-from spatial_vlm_ros.planning.planner import MotionPlan, Trajectory
+from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Trajectory
+from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, robot_trajectory, trajectory_of, with_allowed
+from spatial_vlm_ros.nodes.arm.strategies import Refused, Strategies
+from spatial_vlm_ros.parameters import PlanningConfig
 
 PHASES = ("reach", "approach", "lift", "carry", "lower", "withdraw")
 OWN = AllowedCollisionMatrix(
@@ -53,10 +53,6 @@ class AskedClient:
         end = [at + 0.1 for at in start]
         return robot_trajectory(Trajectory(JOINTS, (0.0, 1.0), (tuple(start), tuple(end))))
 
-    @staticmethod
-    def placements(place: Any, *_: Any) -> Any:
-        return place
-
     def joints(self, number: int) -> tuple[list[str], list[float]]:
         state = self.asked[number].request.start_state.joint_state
         return list(state.name), list(state.position)
@@ -66,7 +62,7 @@ def asked(settings: PlanningConfig | None = None) -> tuple[AskedClient, MotionPl
     client = AskedClient(settings or config())
     around = scene(CUP)
     pick, place = goals(around, client.config)
-    return client, Ways(client, pick, around, OWN, lambda: False).plan(place, {})  # type: ignore[arg-type]
+    return client, Strategies(client.config, client.motion, pick, around, OWN, lambda: False).plan(place, {})
 
 
 def pairs(matrix: AllowedCollisionMatrix) -> set[frozenset[str]]:
@@ -133,7 +129,7 @@ def test_contacts_are_allowed_in_their_phases_and_the_planners_own_are_kept() ->
         assert own <= pairs(each.planning_options.planning_scene_diff.allowed_collision_matrix)
 
 
-def test_the_thing_is_held_in_the_frame_of_the_tip_and_stands_at_its_place_afterwards() -> None:
+def test_the_object_is_held_in_the_frame_of_the_tip_and_stands_at_its_place_afterwards() -> None:
     client, _ = asked()
     pick, place = goals(scene(CUP), client.config)
     diffs = [each.planning_options.planning_scene_diff for each in client.asked]
@@ -151,7 +147,7 @@ def test_the_thing_is_held_in_the_frame_of_the_tip_and_stands_at_its_place_after
     assert (base_T_tip @ matrix_of(held.object.pose))[:3, 3] == pytest.approx(BLOCK.solid.centre, abs=1e-5)
     assert [[each.id for each in diff.world.collision_objects] for diff in diffs] == [[], [], [], [], [], ["block"]]
     (stands,) = diffs[5].world.collision_objects
-    assert matrix_of(stands.pose)[:3, 3] == pytest.approx(place.placements[0].thing.position)
+    assert matrix_of(stands.pose)[:3, 3] == pytest.approx(place.placements[0].obj.position)
     assert list(stands.primitives[0].dimensions) == pytest.approx(BLOCK.solid.size)
 
 
@@ -216,7 +212,7 @@ def test_moveits_numbers_become_our_errors(refusal: dict[str, int], error: type[
     one = dataclasses.replace(pick, grasps=pick.grasps[:1])
     down = dataclasses.replace(place, placements=place.placements[:1])
     with pytest.raises(error, match=words):
-        Ways(client, one, around, OWN, lambda: False).plan(down, {})  # type: ignore[arg-type]
+        Strategies(client.config, client.motion, one, around, OWN, lambda: False).plan(down, {})
 
 
 def test_how_many_ways_failed_and_how_many_were_not_free_is_told_and_bounded() -> None:
@@ -233,13 +229,13 @@ def test_how_many_ways_failed_and_how_many_were_not_free_is_told_and_bounded() -
     ways, unfree = len(pick.grasps), len(pick.rejected)
     assert min(ways, unfree) > 1
     with pytest.raises(PlanningFailedError) as caught:
-        Ways(Talking(settings), pick, around, OWN, lambda: False).plan(None, {})  # type: ignore[arg-type]
+        Strategies(settings, Talking(settings).motion, pick, around, OWN, lambda: False).plan(None, {})
     said = str(caught.value)
     assert f"{ways} ways: reach: motion 0: 0.143 m into the cup x" in said
     assert re.search(rf"not asked for: the can \(can\) is in the way \(\d of {unfree} ways\)", said), said
     assert len(said) < 800
     everywhere = AskedClient(settings, **dict.fromkeys(PHASES, -31))
-    nowhere = Ways(everywhere, pick, around, OWN, lambda: False)  # type: ignore[arg-type]
+    nowhere = Strategies(everywhere.config, everywhere.motion, pick, around, OWN, lambda: False)
     with pytest.raises(GoalError) as unreachable:
         nowhere.plan(None, {})
     kinds = [kind for kind, _ in unreachable.value.reasons]
@@ -258,8 +254,9 @@ def test_a_trajectory_that_begins_elsewhere_is_no_plan() -> None:
             return answer
 
     client, around = Jumping(config()), scene()
+    ways = Strategies(client.config, client.motion, goals(around, client.config)[0], around, OWN, lambda: False)
     with pytest.raises(PlanningFailedError, match="'approach' does not begin where the one before ended"):
-        Ways(client, goals(around, client.config)[0], around, OWN, lambda: False).plan(None, {})  # type: ignore[arg-type]
+        ways.plan(None, {})
 
 
 def test_a_trajectory_survives_the_message() -> None:

@@ -26,7 +26,7 @@ from live_domain import free_domain
 from live_process import ROOT, Started
 from std_srvs.srv import Trigger
 
-from spatial_vlm_ros.approval.audit import verify
+from spatial_vlm_ros.manipulation.approval.audit import verify
 
 Program = Callable[..., Started]
 PLANNING, WAITING, MOVING = 3, 4, 6
@@ -104,7 +104,7 @@ def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page(cell: Cell) -> None
     assert cell.accepted() == 0
 
 
-def test_a_behaviour_tree_has_a_thing_planned_as_the_guide_says(cell: Cell, program: Program) -> None:
+def test_a_behaviour_tree_has_an_object_planned_as_the_guide_says(cell: Cell, program: Program) -> None:
     pytest.importorskip("py_trees")
     guide = (ROOT / "docs" / "drop_in.md").read_text(encoding="utf-8")
     calls = re.findall(r"^python (examples/py_trees_pick\.py --action .*)\n((?:# .*\n)+)", guide, re.MULTILINE)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replies as models write them, well and badly, and what must come of each: places in pixels, or a refusal.
 
-The picture is 1000x500 pixels, so that a thousandth of it is one pixel across and half a pixel down; the model's
+The image is 1000x500 pixels, so that a thousandth of it is one pixel across and half a pixel down; the model's
 processor made 500x250 of it, so that a resized pixel is two. Expected pixels are worked by hand.
 """
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from spatial_vlm_ros.errors import ModelError, ModelTimeoutError
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.replies import Found
+from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 
@@ -25,12 +25,12 @@ class Mute:
 class Echoing(Mute):
     """Refers with numbers made of all that came in, so that a bit that changed on the way shows."""
 
-    def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         if words == "nothing":
             return ()
         total = float(rgb.astype(np.int64).sum())
-        box = Found(words, (0.1, 1 / 3, total / 7, float(rgb.shape[0])), None, None)
-        return (box, Found("", None, (total / 3, float(len(words))), 1 / 3))
+        box = NamedObject(words, (0.1, 1 / 3, total / 7, float(rgb.shape[0])), None, None)
+        return (box, NamedObject("", None, (total / 3, float(len(words))), 1 / 3))
 
 
 class Failing(Mute):
@@ -39,7 +39,7 @@ class Failing(Mute):
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
-    def refer(self, _: Rgb, words: str) -> tuple[Found, ...]:
+    def refer(self, _: Rgb, words: str) -> tuple[NamedObject, ...]:
         if self.kind == "model":
             raise ModelError("weights", "no memory left", "buy some")
         if self.kind == "timeout":
@@ -52,14 +52,14 @@ class Failing(Mute):
 
 
 class Pointing(GivenDetections):
-    """Names the thing called "bonnet", whatever it is asked for."""
+    """Names the object called "bonnet", whatever it is asked for."""
 
     def __init__(self, detections: Sequence[Detection]) -> None:
         super().__init__(detections)
         self.box = next(d.box_xyxy for d in detections if d.id == "bonnet")
 
-    def refer(self, _: Rgb, words: str) -> tuple[Found, ...]:
-        return (Found(words, self.box, None, None),)
+    def refer(self, _: Rgb, words: str) -> tuple[NamedObject, ...]:
+        return (NamedObject(words, self.box, None, None),)
 
 
 def chicks() -> Pointing:

@@ -84,7 +84,7 @@ def test_rounding_is_clipped_and_more_is_refused(
     width=st.integers(1, 5000),
     height=st.integers(1, 5000),
 )
-def test_every_place_in_the_picture_stays_in_it(name: str, x: float, y: float, width: int, height: int) -> None:
+def test_every_place_in_the_image_stays_in_it(name: str, x: float, y: float, width: int, height: int) -> None:
     convention = CONVENTIONS[name]
     sides: Any = {"pixel": (width, height), "resized": (7, 9), "fraction": (1, 1), "percent": (100, 100)}
     span = sides.get(convention.unit, (convention.bins - 1 or 1000,) * 2 if convention.bins else (1000, 1000))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of every convention, played by functions that see the very picture and write what such a model writes."""
+"""Models of every convention, played by functions that see the very image and write what such a model writes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
-from spatial_vlm_ros.perception.probing import Refer, Verdict, probe
-from spatial_vlm_ros.perception.probing_pictures import EXTENT, PLACES, SIZES, probe_pictures, read_numbers
+from spatial_vlm_ros.perception.probing import ConventionVerdict, Refer, probe
+from spatial_vlm_ros.perception.probing_images import EXTENT, PLACES, SIZES, probe_images, read_numbers
 from spatial_vlm_ros.types import Rgb
 
 Size = tuple[int, int]
@@ -29,7 +29,7 @@ def unchanged(size: Size) -> Size:
 
 
 def seen(rgb: Rgb) -> tuple[float, ...]:
-    """The shape's box as fractions of the picture, from its pixels."""
+    """The shape's box as fractions of the image, from its pixels."""
     shape = rgb[..., 1] != rgb[0, 0, 1]
     rows, columns = np.flatnonzero(shape.any(axis=1)), np.flatnonzero(shape.any(axis=0))
     height, width = rgb.shape[:2]
@@ -62,7 +62,7 @@ def model(
     resize: Callable[[Size], Size] = patches,
     misses: int = 0,
 ) -> Refer:
-    """One that finds the shape to within `noise` of the sides, and something else in the first few pictures."""
+    """One that finds the shape to within `noise` of the sides, and something else in the first few images."""
     rng = np.random.default_rng(seed)
     asked = iter(range(10_000))
 
@@ -80,15 +80,15 @@ def model(
     return refer
 
 
-def names(verdict: Verdict) -> tuple[str, str | None]:
+def names(verdict: ConventionVerdict) -> tuple[str, str | None]:
     return verdict.outcome, None if verdict.actual is None else verdict.actual.name
 
 
-# ------------------------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------------------------ images
 
 
-def test_pictures_show_the_shape_where_they_say() -> None:
-    shown = probe_pictures()
+def test_images_show_the_shape_where_they_say() -> None:
+    shown = probe_images()
     assert len(shown) == 18
     assert {(p.rgb.shape[1], p.rgb.shape[0]) for p in shown} == set(SIZES)
     for one in shown:
@@ -106,7 +106,7 @@ def test_pictures_show_the_shape_where_they_say() -> None:
 
 
 def test_places_lie_off_the_diagonal_and_the_centre() -> None:
-    """So that y first, and the middle of the picture, never fall on the shape."""
+    """So that y first, and the middle of the image, never fall on the shape."""
     for x, y in PLACES:
         assert abs(x - y) > EXTENT
         assert max(abs(x - 0.5), abs(y - 0.5)) > EXTENT / 2
@@ -251,8 +251,8 @@ def test_a_box_of_corner_and_size_is_no_known_convention() -> None:
 # ------------------------------------------------------------------------------------------------ resizing
 
 
-def test_pixels_of_a_resized_picture_are_not_taken_for_absolute_ones() -> None:
-    """They differ by a patch's rounding only; small pictures tell."""
+def test_pixels_of_a_resized_image_are_not_taken_for_absolute_ones() -> None:
+    """They differ by a patch's rounding only; small images tell."""
     resized = model(CONVENTIONS["resized-absolute"], noise=0.02)
     assert names(probe(resized, CONVENTIONS["absolute"], resize=patches)) == ("refuted", "resized-absolute")
     without = probe(model(CONVENTIONS["resized-absolute"], noise=0.02), CONVENTIONS["absolute"])
@@ -274,7 +274,7 @@ def test_absolute_pixels_are_confirmed_without_the_processors_size() -> None:
     assert names(verdict) == ("confirmed", "absolute"), verdict.reason
 
 
-def test_pictures_that_are_never_resized_need_no_decision() -> None:
+def test_images_that_are_never_resized_need_no_decision() -> None:
     true = model(CONVENTIONS["absolute"], noise=0.02)
     assert names(probe(true, CONVENTIONS["absolute"], resize=unchanged)) == ("confirmed", "absolute")
     again = model(CONVENTIONS["absolute"], noise=0.02)
@@ -325,9 +325,9 @@ def test_the_evidence_is_a_table_that_json_takes() -> None:
     assert all(trial.answer.isprintable() for trial in verdict.trials)
 
 
-def test_too_few_pictures_and_other_answers_are_refused() -> None:
+def test_too_few_images_and_other_answers_are_refused() -> None:
     with pytest.raises(InputError, match="eight at least"):
-        probe(model(CONVENTIONS["thousand"]), CONVENTIONS["thousand"], pictures=probe_pictures()[:7])
+        probe(model(CONVENTIONS["thousand"]), CONVENTIONS["thousand"], images=probe_images()[:7])
     with pytest.raises(InputError, match="a text or numbers"):
         probe(lambda _rgb, _phrase: None, CONVENTIONS["thousand"])  # type: ignore[arg-type, return-value]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from spatial_vlm_ros.cli import main
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which thing an answer names; and the same question put through a worker's process."""
+"""Which object an answer names; and the same question put through a worker's process."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import numpy as np
 import pytest
 import referring_models
 
-from spatial_vlm_ros.config import config_from
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, ShapeError
+from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import worker_wire as wire
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.referring import MOST_FOUND, named, referrer_of
-from spatial_vlm_ros.perception.replies import Found
+from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Detection, NounPhrase, Status
 
 HERE = Path(__file__).parent
-PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 Box = tuple[float, float, float, float]
 ASK = {"second_opinion": {"ask": True}}
 
 
-def thing(id_: str, box: Box, masked: bool = False) -> Detection:
+def obj(id_: str, box: Box, masked: bool = False) -> Detection:
     mask = None
     if masked:  # the lower right half of its box
         mask = np.zeros((48, 64), bool)
@@ -39,19 +39,19 @@ def thing(id_: str, box: Box, masked: bool = False) -> Detection:
     return Detection(id_, "can", 1.0, box, mask)
 
 
-def boxed(*boxes: Box) -> tuple[Found, ...]:
-    return tuple(Found("can", box, None, None) for box in boxes)
+def boxed(*boxes: Box) -> tuple[NamedObject, ...]:
+    return tuple(NamedObject("can", box, None, None) for box in boxes)
 
 
-def pointed(*points: tuple[float, float]) -> tuple[Found, ...]:
-    return tuple(Found("", None, point, None) for point in points)
+def pointed(*points: tuple[float, float]) -> tuple[NamedObject, ...]:
+    return tuple(NamedObject("", None, point, None) for point in points)
 
 
-def row_of(found: Sequence[Found], *things: Detection, overlap: float = 0.5) -> int | None:
-    return named(found, things, overlap, "model")
+def row_of(found: Sequence[NamedObject], *objects: Detection, overlap: float = 0.5) -> int | None:
+    return named(found, objects, overlap, "model")
 
 
-LEFT, RIGHT = thing("l", (0, 10, 20, 30)), thing("r", (22, 10, 42, 30))
+LEFT, RIGHT = obj("l", (0, 10, 20, 30)), obj("r", (22, 10, 42, 30))
 
 
 # ------------------------------------------------------------------------------------------------ boxes and points
@@ -70,7 +70,7 @@ LEFT, RIGHT = thing("l", (0, 10, 20, 30)), thing("r", (22, 10, 42, 30))
         ((5, 15, 5, 15), None),  # no area
     ],
 )
-def test_a_box_names_the_thing_that_it_overlaps(box: Box, row: int | None) -> None:
+def test_a_box_names_the_object_that_it_overlaps(box: Box, row: int | None) -> None:
     assert row_of(boxed(box), LEFT, RIGHT) == row
 
 
@@ -80,20 +80,20 @@ def test_the_least_overlap_is_a_parameter() -> None:
     assert row_of(boxed(half), LEFT, RIGHT, overlap=0.51) is None
 
 
-def test_of_two_things_in_nearly_one_place_a_box_names_neither() -> None:
-    inner, outer = thing("in", (0, 10, 20, 29)), thing("out", (0, 10, 20, 30))
+def test_of_two_objects_in_nearly_one_place_a_box_names_neither() -> None:
+    inner, outer = obj("in", (0, 10, 20, 29)), obj("out", (0, 10, 20, 30))
     assert row_of(boxed((0, 10, 20, 30)), inner, outer) is None
-    small = thing("in", (5, 15, 15, 25))
+    small = obj("in", (5, 15, 15, 25))
     assert row_of(boxed((0, 10, 20, 30)), small, outer) == 1
     assert row_of(boxed((5, 15, 15, 25)), small, outer) == 0
 
 
-def test_a_point_names_the_only_thing_whose_mask_or_box_it_is_in() -> None:
-    half = thing("l", (0, 10, 20, 30), masked=True)
+def test_a_point_names_the_only_object_whose_mask_or_box_it_is_in() -> None:
+    half = obj("l", (0, 10, 20, 30), masked=True)
     assert row_of(pointed((15.0, 25.0)), half, RIGHT) == 0
     assert row_of(pointed((3.0, 12.0)), half, RIGHT) is None
     assert row_of(pointed((30.0, 20.0)), half, RIGHT) == 1
-    assert row_of(pointed((15.0, 25.0)), half, thing("over", (10, 20, 30, 40))) is None
+    assert row_of(pointed((15.0, 25.0)), half, obj("over", (10, 20, 30, 40))) is None
     assert row_of(pointed((-0.6, 25.0)), half, RIGHT) is None
     assert row_of(pointed((63.9, 47.9)), half, RIGHT) is None
 
@@ -106,13 +106,13 @@ def test_half_a_pixel_off_its_middle_is_still_that_pixel() -> None:
     assert row_of(pointed((7.6, 5.0)), one) is None
 
 
-def test_all_that_was_found_must_name_one_thing() -> None:
+def test_all_that_was_found_must_name_one_object() -> None:
     left, right = boxed((0, 10, 20, 30)), boxed((22, 10, 42, 30))
     assert row_of((*left, *left), LEFT, RIGHT) == 0
     assert row_of((*left, *pointed((5.0, 15.0))), LEFT, RIGHT) == 0
     assert row_of((*left, *right), LEFT, RIGHT) is None
     assert row_of((*left, *boxed((50, 10, 60, 30))), LEFT, RIGHT) is None
-    assert row_of((Found("", (0, 10, 20, 30), (30.0, 20.0), None),), LEFT, RIGHT) is None
+    assert row_of((NamedObject("", (0, 10, 20, 30), (30.0, 20.0), None),), LEFT, RIGHT) is None
     assert row_of((), LEFT, RIGHT) is None
     assert row_of(left) is None
 
@@ -120,11 +120,11 @@ def test_all_that_was_found_must_name_one_thing() -> None:
 @pytest.mark.parametrize(
     "found",
     [
-        None, "the left one", [(0, 0, 5, 5)], (Found("", None, None, None),), boxed((0, 0, float("nan"), 5)),
+        None, "the left one", [(0, 0, 5, 5)], (NamedObject("", None, None, None),), boxed((0, 0, float("nan"), 5)),
         pointed((float("inf"), 0.0)), boxed((0, 0, 5, 5)) * (MOST_FOUND + 1),
     ],
 )  # fmt: skip
-def test_what_is_no_answer_is_the_models_error(found: Sequence[Found]) -> None:
+def test_what_is_no_answer_is_the_models_error(found: Sequence[NamedObject]) -> None:
     with pytest.raises(ModelError, match="model 'model'"):
         row_of(found, LEFT, RIGHT)
 
@@ -191,19 +191,19 @@ def started() -> Iterator[Callable[..., WorkerGrounder]]:
 def test_a_worker_refers_as_its_backend_does(started: Callable[..., WorkerGrounder]) -> None:
     grounder, own = started("Echoing"), referring_models.Echoing()
     for words in ("the chick behind the cup", "größte Dose", ""):
-        assert grounder.refer(PICTURE, words) == own.refer(PICTURE, words)
-    assert grounder.refer(PICTURE, "nothing") == ()
+        assert grounder.refer(IMAGE, words) == own.refer(IMAGE, words)
+    assert grounder.refer(IMAGE, "nothing") == ()
     phrases = [NounPhrase("cup")]
-    assert grounder.ground(PICTURE, phrases).detections == ()
-    assert grounder.refer(PICTURE, "again") == own.refer(PICTURE, "again")
+    assert grounder.ground(IMAGE, phrases).detections == ()
+    assert grounder.refer(IMAGE, "again") == own.refer(IMAGE, "again")
 
 
 def test_a_backend_that_cannot_refer_is_said_so_and_lives_on(started: Callable[..., WorkerGrounder]) -> None:
     grounder = started("Mute")
     pid = grounder.pid
     with pytest.raises(InputError, match=r"second_opinion\.ask.*Mute"):
-        grounder.refer(PICTURE, "the cup")
-    assert grounder.ground(PICTURE, [NounPhrase("cup")]).detections == ()
+        grounder.refer(IMAGE, "the cup")
+    assert grounder.ground(IMAGE, [NounPhrase("cup")]).detections == ()
     assert grounder.pid == pid
     frame, detections = chicks_and_cup_frame()
     answer = Resolver(config_from(ASK), grounder).resolve(frame, "the chick behind the cup", detections)
@@ -215,19 +215,19 @@ def test_failures_while_referring_keep_their_kind_and_the_process(started: Calla
     pid = grounder.pid
     for _ in range(2):
         with pytest.raises(ModelError, match="no memory left"):
-            grounder.refer(PICTURE, "the cup")
+            grounder.refer(IMAGE, "the cup")
     assert grounder.pid == pid
     with pytest.raises(ModelError, match="what was found"):
-        started("Failing", kind="strange").refer(PICTURE, "the cup")
+        started("Failing", kind="strange").refer(IMAGE, "the cup")
 
 
 def test_referring_has_the_time_limit_of_a_request(started: Callable[..., WorkerGrounder]) -> None:
     grounder = started("Failing", timeout_s=0.3, kind="hang")
     with pytest.raises(ModelTimeoutError):
-        grounder.refer(PICTURE, "the cup")
+        grounder.refer(IMAGE, "the cup")
     assert not grounder.alive
     grounder.timeout_s = 20.0
-    assert grounder.ground(PICTURE, [NounPhrase("cup")]).detections == ()
+    assert grounder.ground(IMAGE, [NounPhrase("cup")]).detections == ()
 
 
 def test_the_whole_way_through_a_worker(started: Callable[..., WorkerGrounder]) -> None:
@@ -245,11 +245,11 @@ def test_the_whole_way_through_a_worker(started: Callable[..., WorkerGrounder]) 
 
 
 def test_a_request_and_its_answer_are_the_same_after_the_wire() -> None:
-    header, body = wire.refer(7, PICTURE, "the cup")
+    header, body = wire.refer(7, IMAGE, "the cup")
     sent = msgspec.msgpack.Decoder(wire.ToWorker).decode(msgspec.msgpack.encode(header))
     assert (sent.number, sent.words) == (7, "the cup")
-    assert np.array_equal(wire.image_of(sent, memoryview(bytes(body[0]))), PICTURE)
-    found = (*boxed((0, 1, 2, 3.5)), *pointed((0.1, 0.2)), Found("both", (0, 0, 1, 1), (0.5, 0.5), 0.25))
+    assert np.array_equal(wire.image_of(sent, memoryview(bytes(body[0]))), IMAGE)
+    found = (*boxed((0, 1, 2, 3.5)), *pointed((0.1, 0.2)), NamedObject("both", (0, 0, 1, 1), (0.5, 0.5), 0.25))
     answer = msgspec.msgpack.Decoder(wire.FromWorker).decode(msgspec.msgpack.encode(wire.referred(7, found)))
     assert wire.references_of(answer, memoryview(b"")) == found
 
@@ -257,28 +257,28 @@ def test_a_request_and_its_answer_are_the_same_after_the_wire() -> None:
 @pytest.mark.parametrize("words", ["x" * 5000, "\ud800", 3])
 def test_words_that_cannot_be_sent_are_refused_here(words: str) -> None:
     with pytest.raises(InputError, match="words"):
-        wire.refer(1, PICTURE, words)
+        wire.refer(1, IMAGE, words)
 
 
-def test_a_picture_of_another_shape_is_refused_here() -> None:
+def test_an_image_of_another_shape_is_refused_here() -> None:
     with pytest.raises(ShapeError):
-        wire.refer(1, PICTURE[..., 0], "the cup")  # type: ignore[arg-type]
-    header, body = wire.refer(1, PICTURE, "the cup")
+        wire.refer(1, IMAGE[..., 0], "the cup")  # type: ignore[arg-type]
+    header, body = wire.refer(1, IMAGE, "the cup")
     with pytest.raises(wire.WireError, match="bytes for 64x48"):
         wire.image_of(header, memoryview(bytes(body[0]))[:-1])
 
 
 @pytest.mark.parametrize(
-    "thing_",
+    "object_",
     [
         wire.Named("", (0.0, 0.0, float("nan"), 1.0), None, None),
         wire.Named("", None, (float("inf"), 0.0), None),
         wire.Named("", None, (0.0, 0.0), float("nan")),
     ],
 )
-def test_numbers_that_are_none_are_nonsense(thing_: wire.Named) -> None:
+def test_numbers_that_are_none_are_nonsense(object_: wire.Named) -> None:
     with pytest.raises(wire.WireError, match="cannot be one"):
-        wire.references_of(wire.Referred(1, (thing_,)), memoryview(b""))
+        wire.references_of(wire.Referred(1, (object_,)), memoryview(b""))
 
 
 def test_too_much_is_nonsense() -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from benchmarks.replies import SLOWEST_MS, soak
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
-from spatial_vlm_ros.perception.replies import LONGEST_LABEL, Found, ReplyError, parse_reply
+from spatial_vlm_ros.perception.replies import LONGEST_LABEL, NamedObject, ReplyError, parse_reply
 
 
-def read(text: str, convention: str = "thousand", most: int = 100) -> tuple[Found, ...]:
+def read(text: str, convention: str = "thousand", most: int = 100) -> tuple[NamedObject, ...]:
     return parse_reply(text, model="a model", convention=CONVENTIONS[convention], size=SIZE, resized=RESIZED, most=most)
 
 

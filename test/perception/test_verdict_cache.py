@@ -142,7 +142,7 @@ def test_a_new_file_among_that_code_asks_anew(folder: Path, code: Path) -> None:
     assert key_of("qwen-vl", folder, OPTIONS) != before
 
 
-@pytest.mark.parametrize("name", ["vlm/replication/training.py", "vlm/compact/model.py", "vlm/parts.pyc"])
+@pytest.mark.parametrize("name", ["vlm/compact/model.py", "vlm/parts.pyc"])
 def test_code_that_no_backend_asks_with_asks_nothing_anew(folder: Path, code: Path, name: str) -> None:
     before = key_of("qwen-vl", folder, OPTIONS)
     with (code / name).open("a") as file:

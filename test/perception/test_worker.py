@@ -26,7 +26,7 @@ from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Ordinal, RelationClause, Status
 
 HERE = Path(__file__).parent
-PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 CUP = NounPhrase("cup")
 
 
@@ -61,7 +61,7 @@ def gone(pid: int) -> bool:
 
 
 def assert_works(grounder: WorkerGrounder) -> None:
-    assert_same(grounder.ground(PICTURE, [CUP]), worker_models.look(PICTURE, [CUP]))
+    assert_same(grounder.ground(IMAGE, [CUP]), worker_models.look(IMAGE, [CUP]))
 
 
 def assert_same(one: Grounding, other: Grounding) -> None:
@@ -87,7 +87,7 @@ class Asking(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.grounder.ground(PICTURE, self.phrases)
+            self.grounder.ground(IMAGE, self.phrases)
         except Exception as error:
             self.error = error
         self.ended = time.monotonic()
@@ -121,16 +121,16 @@ PHRASES = [
 
 @pytest.mark.parametrize("shape", [(48, 64), (1080, 1920), (7, 5), (1, 1)])
 def test_an_answer_is_the_same_as_without_a_process(obedient: WorkerGrounder, shape: tuple[int, int]) -> None:
-    picture = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
-    assert_same(obedient.ground(picture, PHRASES), worker_models.look(picture, PHRASES))
-    assert_same(obedient.ground(picture[::-1, ::-1], PHRASES[1:]), worker_models.look(picture[::-1, ::-1], PHRASES[1:]))
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+    assert_same(obedient.ground(image, PHRASES), worker_models.look(image, PHRASES))
+    assert_same(obedient.ground(image[::-1, ::-1], PHRASES[1:]), worker_models.look(image[::-1, ::-1], PHRASES[1:]))
 
 
 def test_no_phrases_and_nothing_found_are_an_answer(obedient: WorkerGrounder) -> None:
     phrase = [CUP] * 2
-    assert_same(obedient.ground(PICTURE, phrase), worker_models.look(PICTURE, phrase))
+    assert_same(obedient.ground(IMAGE, phrase), worker_models.look(IMAGE, phrase))
     with pytest.raises(ModelError, match="IndexError"):
-        obedient.ground(PICTURE, [])
+        obedient.ground(IMAGE, [])
     empty = Grounding((), np.zeros((3, 0)))
     header, body = wire.found(1, empty, (4, 4))
     assert_same(wire.grounding_of(header, memoryview(b"".join(body)), (4, 4)), empty)
@@ -146,7 +146,7 @@ def test_a_resolver_gives_the_same_answer_through_a_process() -> None:
 def test_a_model_that_prints_is_understood_and_heard(
     obedient: WorkerGrounder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert_same(obedient.ground(PICTURE, order("print")), worker_models.look(PICTURE, order("print")))
+    assert_same(obedient.ground(IMAGE, order("print")), worker_models.look(IMAGE, order("print")))
     obedient.close()
     heard = capfd.readouterr()
     assert heard.out == ""
@@ -167,7 +167,7 @@ def test_a_worker_killed_between_requests_costs_one_request(obedient: WorkerGrou
     assert obedient.alive
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(ModelError, match="killed by SIGKILL") as failure:
-        obedient.ground(PICTURE, [CUP])
+        obedient.ground(IMAGE, [CUP])
     assert failure.value.status_name == "MODEL_ERROR"
     assert_works(obedient)
     assert obedient.pid != pid
@@ -189,7 +189,7 @@ def test_a_model_that_ends_its_process_is_named_with_its_last_words(
     obedient: WorkerGrounder, noun: str, words: str
 ) -> None:
     with pytest.raises(ModelError, match="(?s)" + words) as failure:
-        obedient.ground(PICTURE, order(noun))
+        obedient.ground(IMAGE, order(noun))
     assert len(str(failure.value)) < 8000
     assert_works(obedient)
 
@@ -200,7 +200,7 @@ def test_a_model_that_hangs_is_ended_and_the_next_request_works(tmp_path: Path, 
         pid = grounder.pid
         assert pid is not None
         with pytest.raises(ModelTimeoutError, match=r"0\.5 s") as failure:
-            grounder.ground(PICTURE, order(noun, tmp_path / "started"))
+            grounder.ground(IMAGE, order(noun, tmp_path / "started"))
         assert failure.value.status_name == "TIMEOUT"
         assert gone(pid)
         if noun == "spawn":
@@ -211,12 +211,12 @@ def test_a_model_that_hangs_is_ended_and_the_next_request_works(tmp_path: Path, 
 
 
 def test_a_stopped_worker_times_out_even_before_it_takes_the_image() -> None:
-    picture = np.zeros((1080, 1920, 3), np.uint8)
+    image = np.zeros((1080, 1920, 3), np.uint8)
     with WorkerGrounder("worker_models:Obedient", timeout_s=0.3) as grounder:
         assert grounder.pid is not None
         os.kill(grounder.pid, signal.SIGSTOP)
         with pytest.raises(ModelTimeoutError):
-            grounder.ground(picture, [CUP])
+            grounder.ground(image, [CUP])
 
 
 def test_ctrl_c_and_a_terminated_worker(obedient: WorkerGrounder) -> None:
@@ -226,7 +226,7 @@ def test_ctrl_c_and_a_terminated_worker(obedient: WorkerGrounder) -> None:
     assert_works(obedient)
     os.kill(obedient.pid, signal.SIGTERM)
     with pytest.raises(ModelError, match="SIGTERM"):
-        obedient.ground(PICTURE, [CUP])
+        obedient.ground(IMAGE, [CUP])
 
 
 # ------------------------------------------------------------------------------------------------ errors inside
@@ -235,13 +235,13 @@ def test_ctrl_c_and_a_terminated_worker(obedient: WorkerGrounder) -> None:
 def test_an_error_in_the_model_keeps_the_worker(obedient: WorkerGrounder) -> None:
     pid = obedient.pid
     with pytest.raises(ModelError, match="ValueError: no idea") as failure:
-        obedient.ground(PICTURE, order("raise"))
+        obedient.ground(IMAGE, order("raise"))
     assert len(str(failure.value)) < 5000
     with pytest.raises(ModelError, match=r"^model 'weights': no memory left; buy some$"):
-        obedient.ground(PICTURE, order("raise", "model"))
+        obedient.ground(IMAGE, order("raise", "model"))
     assert_works(obedient)
     with pytest.raises(ModelTimeoutError, match=r"^model 'weights': too slow; buy a faster one$"):
-        obedient.ground(PICTURE, order("raise", "timeout"))
+        obedient.ground(IMAGE, order("raise", "timeout"))
     assert_works(obedient)
     assert obedient.pid == pid
 
@@ -251,7 +251,7 @@ def test_a_worker_that_fails_three_times_in_a_row_is_replaced(obedient: WorkerGr
     for _ in range(3):
         assert obedient.pid == pid
         with pytest.raises(ModelError, match="ValueError"):
-            obedient.ground(PICTURE, order("raise"))
+            obedient.ground(IMAGE, order("raise"))
     assert_works(obedient)
     assert obedient.pid != pid
 
@@ -260,9 +260,9 @@ def test_an_answer_that_is_no_grounding_is_an_error_of_the_model() -> None:
     with WorkerGrounder("worker_models:Careless") as grounder:
         for noun, words in (("flat", r"\(P, N\)"), ("strange", "got str"), ("small", "mask of detection 'a'")):
             with pytest.raises(ModelError, match=words):
-                grounder.ground(PICTURE, order(noun))
+                grounder.ground(IMAGE, order(noun))
         with pytest.raises(ModelError, match="AttributeError"):
-            grounder.ground(PICTURE, order("none"))
+            grounder.ground(IMAGE, order("none"))
 
 
 def framed(header: object, body: bytes = b"", header_size: int | None = None, body_size: int | None = None) -> str:
@@ -272,23 +272,23 @@ def framed(header: object, body: bytes = b"", header_size: int | None = None, bo
     return (lead + encoded + body).hex()
 
 
-THING = wire.Thing("a", "cup", 0.5, (0.0, 0.0, 1.0, 1.0), (), False)
+OBJECT = wire.WireDetection("a", "cup", 0.5, (0.0, 0.0, 1.0, 1.0), (), False)
 NONSENSE = {
     "text": b"Traceback (most recent call last)".hex(),
     "an endless header": framed(b"", header_size=1 << 31),
     "an endless body": framed(b"x", body_size=1 << 60),
     "no header": framed(b""),
     "a header that is no MessagePack": framed(b"\xc1\xc1"),
-    "a header of another form": framed({"type": "Found", "number": "one"}),
+    "a header of another form": framed({"type": "WorkerReply", "number": "one"}),
     "deeply nested": framed(b"\x91" * 100_000),
     "ready again": framed(wire.Ready()),
-    "another request's number": framed(wire.Found(999, 1, 0, ())),
+    "another request's number": framed(wire.WorkerReply(999, 1, 0, ())),
     "a failure without words": framed(wire.Failed(1, "model", ())),
-    "too short a body": framed(wire.Found(1, 1, 1, (THING,)), b"1234"),
-    "negative sizes": framed({"type": "Found", "number": 1, "rows": -1, "columns": -1, "things": []}),
-    "a mask that is not there": framed(wire.Found(1, 0, 0, (msgspec.structs.replace(THING, masked=True),))),
-    "an empty mask": framed(wire.Found(1, 0, 0, (msgspec.structs.replace(THING, masked=True),)), bytes(384)),
-    "an inverted box": framed(wire.Found(1, 0, 0, (msgspec.structs.replace(THING, box=(5.0, 5.0, 1.0, 1.0)),))),
+    "too short a body": framed(wire.WorkerReply(1, 1, 1, (OBJECT,)), b"1234"),
+    "negative sizes": framed({"type": "WorkerReply", "number": 1, "rows": -1, "columns": -1, "objects": []}),
+    "a mask that is not there": framed(wire.WorkerReply(1, 0, 0, (msgspec.structs.replace(OBJECT, masked=True),))),
+    "an empty mask": framed(wire.WorkerReply(1, 0, 0, (msgspec.structs.replace(OBJECT, masked=True),)), bytes(384)),
+    "an inverted box": framed(wire.WorkerReply(1, 0, 0, (msgspec.structs.replace(OBJECT, box=(5.0, 5.0, 1.0, 1.0)),))),
 }
 
 
@@ -296,7 +296,7 @@ NONSENSE = {
 def test_nonsense_from_the_worker_costs_one_request(said: str) -> None:
     with WorkerGrounder("worker_models:Obedient") as grounder:
         with pytest.raises(ModelError, match="sent nonsense"):
-            grounder.ground(PICTURE, order("say", said))
+            grounder.ground(IMAGE, order("say", said))
         assert not grounder.alive
 
 
@@ -304,14 +304,14 @@ def test_a_worker_that_hangs_up_is_ended(obedient: WorkerGrounder) -> None:
     pid = obedient.pid
     assert pid is not None
     with pytest.raises(ModelError, match="hung up"):
-        obedient.ground(PICTURE, order("mute"))
+        obedient.ground(IMAGE, order("mute"))
     assert gone(pid)
     assert_works(obedient)
 
 
 def test_after_nonsense_the_next_request_works(obedient: WorkerGrounder) -> None:
     with pytest.raises(ModelError, match="sent nonsense"):
-        obedient.ground(PICTURE, order("say", NONSENSE["text"]))
+        obedient.ground(IMAGE, order("say", NONSENSE["text"]))
     assert_works(obedient)
 
 
@@ -387,14 +387,14 @@ def test_a_time_limit_is_a_positive_number(seconds: float) -> None:
         WorkerGrounder("x", startup_timeout_s=seconds)
 
 
-def test_what_is_no_picture_or_no_phrase_never_reaches_the_worker() -> None:
+def test_what_is_no_image_or_no_phrase_never_reaches_the_worker() -> None:
     grounder = WorkerGrounder("x")
-    for picture in (PICTURE[..., 0], PICTURE.astype(float), None):
+    for image in (IMAGE[..., 0], IMAGE.astype(float), None):
         with pytest.raises(ShapeError, match="rgb"):
-            grounder.ground(picture, [CUP])  # type: ignore[arg-type]
+            grounder.ground(image, [CUP])  # type: ignore[arg-type]
     for phrase in ("cup", NounPhrase("cup \ud800"), NounPhrase("cup", count=1 << 70)):
         with pytest.raises(InputError, match="phrases"):
-            grounder.ground(PICTURE, [phrase])  # type: ignore[list-item]
+            grounder.ground(IMAGE, [phrase])  # type: ignore[list-item]
     assert grounder.pid is None
 
 
@@ -426,7 +426,7 @@ def test_a_request_after_a_cancelled_one_waits_no_longer_than_its_own_limit(tmp_
         assert isinstance(asking.outcome(), CancelledError)
         grounder.timeout_s = 0.2
         with pytest.raises(ModelTimeoutError):
-            grounder.ground(PICTURE, [CUP])
+            grounder.ground(IMAGE, [CUP])
         grounder.timeout_s = 20.0
         assert_works(grounder)
 
@@ -472,7 +472,7 @@ def test_closing_leaves_no_process_no_zombie_and_no_descriptor(tmp_path: Path) -
     assert not grounder.alive
     assert grounder.pid is None
     with pytest.raises(ModelError, match="closed"):
-        grounder.ground(PICTURE, [CUP])
+        grounder.ground(IMAGE, [CUP])
     assert (descriptors(), threading.active_count()) == before
 
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import worker_models
 
-from spatial_vlm_ros import perception
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
-from spatial_vlm_ros.perception import load_grounder, parse_options
+from spatial_vlm_ros.perception import backends, load_grounder, parse_options
 
 
 def installed(folder: Path, entry_points: str) -> None:
@@ -34,7 +33,7 @@ def test_a_plug_in_is_loaded_by_its_entry_point(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_backend_of_the_table_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(perception.BACKENDS, "mine", "worker_models:Obedient")
+    monkeypatch.setitem(backends.BACKENDS, "mine", "worker_models:Obedient")
     assert isinstance(load_grounder("mine"), worker_models.Obedient)
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 
 def look(rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-    """One thing for each phrase, made of all that came in, so that a bit that changed on the way shows."""
+    """One object for each phrase, made of all that came in, so that a bit that changed on the way shows."""
     height, width = rgb.shape[:2]
     detections = []
     for n, phrase in enumerate(phrases):
@@ -93,7 +93,7 @@ class Obedient:
 
 
 class Careless:
-    """Answers with things that are no grounding."""
+    """Answers with objects that are no grounding."""
 
     def ground(self, _: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         whole = Detection("a", "cup", 1.0, (0, 0, 5, 5), np.ones((3, 3), bool))

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
 from spatial_vlm_ros.evaluation.bag_types import default_store
 from spatial_vlm_ros.evaluation.bag_writer import BagWriter
-from spatial_vlm_ros.evaluation.replay import Answer, replay
+from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
+from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at, render
-from spatial_vlm_ros.streams.intake import (
+from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DETECTIONS,
     RGB,
@@ -131,7 +131,7 @@ class BagBuilder:
 def replayed(
     path: Path, *instructions: str, given: dict[str, str] | None = None, resolver: Resolver | None = None,
     at: float | None = None, every: bool = False, with_detections: bool = True, **config: Any,
-) -> list[Answer]:  # fmt: skip
+) -> list[ReplayedAnswer]:  # fmt: skip
     """All answers on a bag, topics discovered."""
     streams = dataclasses.replace(StreamConfig(), **config)
     with open_bag(path) as bag:

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from bag_builder import FIXED, MS, SMALL, WORDS, BagBuilder, distance, make, replayed, scene, seconds
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
-from spatial_vlm_ros.evaluation.replay import Answer, replay
+from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
+from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering
-from spatial_vlm_ros.streams.intake import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND
+from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND
 from spatial_vlm_ros.types import PinholeCamera, Status, Transform
 
 CAMERA_FRAME = FIXED.child
@@ -236,7 +236,7 @@ def person(x: float) -> Transform:
     return Transform("base_link", "person", matrix)
 
 
-def where(answer: Answer) -> float | None:
+def where(answer: ReplayedAnswer) -> float | None:
     """How far before the base the speaker of an answer's frame is."""
     assert answer.frame is not None
     assert answer.frame.base_T_camera is not None

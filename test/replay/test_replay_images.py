@@ -17,10 +17,10 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_types import COMPRESSED_IMAGE, DETECTION_2D_ARRAY
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering
-from spatial_vlm_ros.streams.intake import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND
+from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND
 from spatial_vlm_ros.types import Status
 
 CAMERA_FRAME = FIXED.child
@@ -36,15 +36,15 @@ def bag(tmp_path: Path) -> BagBuilder:
     return BagBuilder(tmp_path / "bag")
 
 
-def compressed(builder: BagBuilder, frame: Any, stamp_ns: int, picture: str) -> None:
+def compressed(builder: BagBuilder, frame: Any, stamp_ns: int, image: str) -> None:
     """The two image topics as their transports would have compressed them."""
-    done, colour = cv2.imencode(f".{picture}", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
+    done, colour = cv2.imencode(f".{image}", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
     millimetres = np.nan_to_num(frame.depth * 1000).round().astype(np.uint16)
     also_done, depth = cv2.imencode(".png", millimetres)
     assert done
     assert also_done
     for topic, format_, data in (
-        ("/camera/color/image_raw/compressed", f"rgb8; {picture} compressed bgr8", colour.tobytes()),
+        ("/camera/color/image_raw/compressed", f"rgb8; {image} compressed bgr8", colour.tobytes()),
         ("/camera/depth/image_raw/compressedDepth", "16UC1; compressedDepth png",
          struct.pack("<iff", 0, 0, 0) + depth.tobytes()),
     ):  # fmt: skip
@@ -56,11 +56,11 @@ def compressed(builder: BagBuilder, frame: Any, stamp_ns: int, picture: str) -> 
         builder.message(topic, COMPRESSED_IMAGE, stamp_ns, message)
 
 
-@pytest.mark.parametrize("picture", ["png", "jpeg"])
-def test_compressed_images_give_the_same_answer(picture: str, bag: BagBuilder, real_frames: Path) -> None:
+@pytest.mark.parametrize("image", ["png", "jpeg"])
+def test_compressed_images_give_the_same_answer(image: str, bag: BagBuilder, real_frames: Path) -> None:
     frame, detections = load_frame(real_frames / "f01")
     with bag:
-        compressed(bag, frame, T0, picture)
+        compressed(bag, frame, T0, image)
         bag.frame((frame, detections), T0, leave_out=(RGB, DEPTH))
     given = {RGB_INFO: "/rgb/camera_info"}
     (answer,) = replayed(bag.out, "grab the can behind the cup", given=given, base_frame="")
@@ -68,7 +68,7 @@ def test_compressed_images_give_the_same_answer(picture: str, bag: BagBuilder, r
     assert answer.resolution.target.id == "d1"
     assert answer.frame is not None
     assert np.array_equal(answer.frame.depth, frame.depth, equal_nan=True)
-    if picture == "png":
+    if image == "png":
         stamped = dataclasses.replace(frame, stamp_ns=T0)
         assert answer.resolution == Resolver().resolve(stamped, "grab the can behind the cup", detections)
 

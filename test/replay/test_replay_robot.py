@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag with a robot in its pictures: replayed with its description it gives what the frame without the robot gives."""
+"""A bag with a robot in its images: replayed with its description it gives what the frame without the robot gives."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pytest
 from bag_builder import FIXED, MS, BagBuilder, distance, scene, seconds
 from click.testing import CliRunner
 
-from spatial_vlm_ros.cli import main
-from spatial_vlm_ros.config import DepthConfig, Settings, StreamConfig
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
-from spatial_vlm_ros.evaluation.doctor import Level
-from spatial_vlm_ros.evaluation.replay import Answer, replay
+from spatial_vlm_ros.evaluation.doctor import Severity
+from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
-from spatial_vlm_ros.planning.hulls import Hull
-from spatial_vlm_ros.planning.robot_model import Robot
+from spatial_vlm_ros.manipulation.planning.hulls import Hull
+from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
+from spatial_vlm_ros.parameters import DepthConfig, Settings, StreamConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup
 from spatial_vlm_ros.types import Status, Transform
 
 SIZE = 0.13
 CUBE = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * SIZE
-ROBOT = Robot({"base_link": Hull(CUBE * 0.1), "hand": Hull(CUBE)}, 0.0, DepthConfig())
+ROBOT = RobotModel({"base_link": Hull(CUBE * 0.1), "hand": Hull(CUBE)}, 0.0, DepthConfig())
 CONFIG = StreamConfig(robot_description="robot.urdf", robot_padding=0.0)
 WORDS = "the chick"
 URDF = f"""<robot name="two">
@@ -59,13 +59,13 @@ def bag(tmp_path: Path) -> Path:
     return made.out
 
 
-def answers(path: Path, config: StreamConfig = CONFIG, robot: Robot | None = ROBOT) -> list[Answer]:
+def answers(path: Path, config: StreamConfig = CONFIG, robot: RobotModel | None = ROBOT) -> list[ReplayedAnswer]:
     with open_bag(path) as opened:
         roles = choose_roles(opened.contents, config, None)
         return list(replay(opened, Resolver(), roles, config, [WORDS], robot=robot))
 
 
-def test_the_robot_is_removed_at_the_stamp_of_each_picture(bag: Path) -> None:
+def test_the_robot_is_removed_at_the_stamp_of_each_image(bag: Path) -> None:
     (found,) = answers(bag)
     seen = scene()
     alone = ROBOT.removed(seen.frame, [Transform("base_link", "base_link", np.eye(4)), hand()])
@@ -81,14 +81,14 @@ def test_the_robot_is_removed_at_the_stamp_of_each_picture(bag: Path) -> None:
 
 
 def test_a_link_that_the_bag_does_not_have_refuses_and_a_robot_has_to_be_given(bag: Path) -> None:
-    absent = Robot({**ROBOT.hulls, "gripper": ROBOT.hulls["hand"]}, 0.0, DepthConfig())
+    absent = RobotModel({**ROBOT.hulls, "gripper": ROBOT.hulls["hand"]}, 0.0, DepthConfig())
     (found,) = answers(bag, robot=absent)
     assert found.resolution.status is Status.TF_UNAVAILABLE
     assert "gripper" in found.resolution.message
     with pytest.raises(InputError, match="robot_of"):
         answers(bag, robot=None)
     findings = {f.check: f for f in examine_bag(bag, Settings(streams=CONFIG), robot=absent)}
-    assert findings["tf"].level is Level.ERROR
+    assert findings["tf"].level is Severity.ERROR
     assert "gripper" in findings["tf"].found
 
 

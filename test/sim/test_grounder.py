@@ -75,7 +75,7 @@ def test_masks_are_eroded_and_dilated_by_the_pixels_asked() -> None:
     assert gone.mask.any(), "a mask that would vanish stays"
 
 
-def test_whatever_the_errors_detections_fit_their_picture(demo: Seen) -> None:
+def test_whatever_the_errors_detections_fit_their_image(demo: Seen) -> None:
     _, seen = demo
     for masks in ("none", "eroded", "dilated", "exact"):
         errors = DetectorErrors(0.1, 0.2, 0.2, masks, 4)
@@ -110,7 +110,7 @@ def test_a_detector_that_misses_everything_finds_nothing(demo: Seen) -> None:
     assert resolver.resolve(seen.frame, "the chick behind the cup").status is Status.NOT_FOUND
 
 
-def test_a_picture_of_another_size_is_refused(demo: Seen) -> None:
+def test_an_image_of_another_size_is_refused(demo: Seen) -> None:
     _, seen = demo
     with pytest.raises(InputError, match="width and height"):
         SimulatorGrounder(seen).ground(np.zeros((10, 10, 3), np.uint8), [])

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spatial_vlm_ros.launcher import wiring
+from spatial_vlm_ros.launcher.gazebo import camera_mount
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.demo_worlds import demo_camera, story
-from spatial_vlm_ros.starter import wiring
-from spatial_vlm_ros.starter.gazebo import camera_mount
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLD = ROOT / "worlds" / "chicks.sdf"
-THINGS = {thing.id: thing for thing in story()[0]}
+OBJECTS = {obj.id: obj for obj in story()[0]}
 # Inputs and outputs used here, with the kinds of their values: .ogn files of isaacsim.core.nodes and
 # isaacsim.ros2.bridge in https://github.com/isaac-sim/IsaacSim, the same at v5.1.0 and v6.0.1.
 KNOWN: dict[str, dict[str, Any]] = {
@@ -64,7 +64,7 @@ def scene() -> Any:
 def stage(scene: Any) -> Any:
     usd = pytest.importorskip("pxr.Usd")
     made = usd.Stage.CreateInMemory()
-    scene.build_stage(made, scene.read_things(WORLD), camera_mount(WORLD), scene.read_lens(WORLD))
+    scene.build_stage(made, scene.read_objects(WORLD), camera_mount(WORLD), scene.read_lens(WORLD))
     return made
 
 
@@ -126,21 +126,21 @@ def test_the_camera_looks_along_the_optical_axis_with_the_same_lens(stage: Any, 
     assert geom.GetStageMetersPerUnit(stage) == 1.0
 
 
-@pytest.mark.parametrize("id_", THINGS)
-def test_a_thing_stands_where_it_does_and_is_painted_and_heavy(stage: Any, id_: str) -> None:
+@pytest.mark.parametrize("id_", OBJECTS)
+def test_an_object_stands_where_it_does_and_is_painted_and_heavy(stage: Any, id_: str) -> None:
     geom, physics = pytest.importorskip("pxr.UsdGeom"), pytest.importorskip("pxr.UsdPhysics")
-    thing = THINGS[id_]
+    obj = OBJECTS[id_]
     prim = stage.GetPrimAtPath(f"/World/{id_}")
     matrix = matrix_of(stage, f"/World/{id_}")
-    assert matrix[:3, 3] == pytest.approx(thing.position, abs=1e-5)
-    assert np.arctan2(matrix[1, 0], matrix[0, 0]) == pytest.approx(thing.yaw, abs=1e-5)
+    assert matrix[:3, 3] == pytest.approx(obj.position, abs=1e-5)
+    assert np.arctan2(matrix[1, 0], matrix[0, 0]) == pytest.approx(obj.yaw, abs=1e-5)
     assert prim.HasAPI(physics.RigidBodyAPI)
-    assert physics.MassAPI(prim).GetMassAttr().Get() == pytest.approx(thing.model.mass, abs=1e-5)
+    assert physics.MassAPI(prim).GetMassAttr().Get() == pytest.approx(obj.model.mass, abs=1e-5)
     grip = physics.MaterialAPI(stage.GetPrimAtPath(f"/World/{id_}/grip"))
-    assert grip.GetDynamicFrictionAttr().Get() == pytest.approx(thing.model.friction)
+    assert grip.GetDynamicFrictionAttr().Get() == pytest.approx(obj.model.friction)
     parts = [child for child in prim.GetChildren() if child.IsA(geom.Mesh)]
-    assert len(parts) == len(thing.model.parts)
-    for child, part in zip(parts, thing.model.parts, strict=True):
+    assert len(parts) == len(obj.model.parts)
+    for child, part in zip(parts, obj.model.parts, strict=True):
         mesh = geom.Mesh(child)
         assert np.array(mesh.GetPointsAttr().Get()) == pytest.approx(part.mesh.vertices, abs=6e-6)
         assert mesh.ValidateTopology(
@@ -151,11 +151,11 @@ def test_a_thing_stands_where_it_does_and_is_painted_and_heavy(stage: Any, id_: 
     assert all(geom.Imageable(child).GetPurposeAttr().Get() == "guide" for child in colliding)
 
 
-def test_the_table_stands_still_and_its_top_carries_the_things(stage: Any) -> None:
+def test_the_table_stands_still_and_its_top_carries_the_objects(stage: Any) -> None:
     geom, physics = pytest.importorskip("pxr.UsdGeom"), pytest.importorskip("pxr.UsdPhysics")
     table = stage.GetPrimAtPath("/World/table")
     assert not table.HasAPI(physics.RigidBodyAPI)
     box = geom.BBoxCache(0, [geom.Tokens.default_]).ComputeWorldBound(table).ComputeAlignedRange()
     assert box.GetMax()[2] == pytest.approx(0.1, abs=1e-5)
-    assert all(0 < thing.position[2] - box.GetMax()[2] < 0.01 for thing in THINGS.values())
+    assert all(0 < obj.position[2] - box.GetMax()[2] < 0.01 for obj in OBJECTS.values())
     assert all(child.HasAPI(physics.CollisionAPI) for child in table.GetChildren())

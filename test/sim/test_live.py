@@ -44,7 +44,7 @@ def test_the_demo_worlds_are_as_they_are_called(world: str, status: str, target:
     assert (answer.target.id if answer.target else None) == target
 
 
-def test_a_wide_picture_is_sixteen_to_nine_and_others_are_four_to_three() -> None:
+def test_a_wide_image_is_sixteen_to_nine_and_others_are_four_to_three() -> None:
     for width, height in ((1280, 720), (640, 480), (320, 240)):
         ((frame, found),) = simulated_frames("behind", width, {}, 1)
         assert frame.rgb.shape == (height, width, 3)
@@ -53,7 +53,7 @@ def test_a_wide_picture_is_sixteen_to_nine_and_others_are_four_to_three() -> Non
         assert all(d.mask is not None and d.mask.shape == (height, width) for d in found)
 
 
-def test_a_seed_is_a_world_of_its_own_with_a_number_of_things() -> None:
+def test_a_seed_is_a_world_of_its_own_with_a_number_of_objects() -> None:
     ((seven, of_seven),) = simulated_frames("7", 320, {"objects": "5"}, 1)
     ((eight, _),) = simulated_frames("8", 320, {"objects": "5"}, 1)
     assert not np.array_equal(seven.rgb, eight.rgb)

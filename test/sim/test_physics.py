@@ -7,7 +7,7 @@ import pytest
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.demo_worlds import demo_camera
 from spatial_vlm_ros.sim.kinds import KINDS, make
 from spatial_vlm_ros.sim.model import Model
@@ -19,15 +19,15 @@ pytestmark = pytest.mark.usefixtures("_mujoco")
 Seen = tuple[PhysicsWorld, PhysicsRendering]
 
 
-def world_of(*things: tuple[str, Model, float, float, float]) -> PhysicsWorld:
+def world_of(*objects: tuple[str, Model, float, float, float]) -> PhysicsWorld:
     """Models let go at x, y and a height above the table."""
     scenery = random_scenery(np.random.default_rng(0))
-    put = [Thing(id_, model, (x, y, scenery.table_height + up)) for id_, model, x, y, up in things]
+    put = [PlacedModel(id_, model, (x, y, scenery.table_height + up)) for id_, model, x, y, up in objects]
     return PhysicsWorld(put, scenery, demo_camera())
 
 
 def points_of(seen: PhysicsRendering, id_: str) -> np.ndarray:
-    """(N, 3) exact visible points of a thing, base frame."""
+    """(N, 3) exact visible points of an object, base frame."""
     mask, frame = seen.masks[id_], seen.frame
     z = frame.depth[mask][:, None].astype(np.float64)
     assert frame.base_T_camera is not None
@@ -92,9 +92,9 @@ def test_detections_are_tight_and_tell_what_is_true(settled: Seen) -> None:
         assert (detection.label, detection.attributes, detection.score) == (true.label, true.attributes, 1.0)
 
 
-def test_visible_fractions_agree_with_a_world_of_one_thing(demo: Seen) -> None:
+def test_visible_fractions_agree_with_a_world_of_one_object(demo: Seen) -> None:
     world, seen = demo
-    alone = world_of(("cup", world.things["cup"].model, 0.74, 0.0, 0.002))
+    alone = world_of(("cup", world.objects["cup"].model, 0.74, 0.0, 0.002))
     with alone:
         whole = alone.render(VGA).masks["cup"].sum()
     assert seen.visible_fraction["cup"] == pytest.approx(seen.masks["cup"].sum() / whole, abs=0.01)
@@ -111,7 +111,7 @@ def test_what_is_behind_the_camera_is_not_detected(demo: Seen) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cup", "mug", "bowl"])
-def test_hollow_things_are_hollow_to_the_eye_and_to_the_touch(kind: str) -> None:
+def test_hollow_objects_are_hollow_to_the_eye_and_to_the_touch(kind: str) -> None:
     model, ball = make(kind, np.random.default_rng(1), "white"), make("orange", np.random.default_rng(0))
     small = Model("ball", (), tuple(type(p)(p.mesh.scaled((0.4,) * 3), p.colour) for p in ball.parts),
                   tuple(type(s)(s.kind, tuple(0.4 * v for v in s.size), tuple(0.4 * v for v in s.position))
@@ -139,7 +139,7 @@ def test_every_kind_stands_where_it_is_put(kind: str) -> None:
             assert true.base_T_object.rotation[2, 2] > 0.999
 
 
-def test_attached_parts_belong_to_the_box_of_their_thing() -> None:
+def test_attached_parts_belong_to_the_box_of_their_object() -> None:
     mug, cup = (make(kind, np.random.default_rng(2), "red") for kind in ("mug", "cup"))
     assert mug.size[0] > 1.2 * mug.size[1], "the handle sticks out along x"
     assert cup.size[0] == pytest.approx(cup.size[1], rel=0.01)
@@ -153,19 +153,19 @@ def test_attached_parts_belong_to_the_box_of_their_thing() -> None:
     assert hat.size[2] > bare.size[2] + 0.002, "the bonnet makes it taller"
 
 
-def test_metal_shines_and_bread_and_butter_things_do_not(demo: Seen) -> None:
+def test_metal_shines_and_bread_and_butter_objects_do_not(demo: Seen) -> None:
     _, seen = demo
     assert 0.05 < (seen.shiny & seen.masks["can"]).sum() / seen.masks["can"].sum() < 0.6
     assert not (seen.shiny & ~seen.masks["can"]).any()
 
 
-def test_a_world_without_things_is_a_table() -> None:
+def test_a_world_without_objects_is_a_table() -> None:
     with world_of() as world:
         assert world.render(VGA).detections == ()
         assert world.at_rest()
 
 
-def test_things_with_one_id_are_refused() -> None:
+def test_objects_with_one_id_are_refused() -> None:
     model = make("apple", np.random.default_rng(0))
     with pytest.raises(InputError, match="ids of things"):
         world_of(("a", model, 0.7, 0, 0), ("a", model, 0.9, 0, 0))

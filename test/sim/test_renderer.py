@@ -10,10 +10,10 @@ import pytest
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
 from spatial_vlm_ros.sim.cameras import HD, VGA
-from spatial_vlm_ros.sim.compilation import Thing, compile_model
+from spatial_vlm_ros.sim.compilation import PlacedModel, compile_model
 from spatial_vlm_ros.sim.meshes import block
-from spatial_vlm_ros.sim.model import Model, Part, Solid
-from spatial_vlm_ros.sim.mujoco_ import load_mujoco
+from spatial_vlm_ros.sim.model import CollisionPiece, Model, PaintedSurface
+from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.renderer import SceneRenderer
 from spatial_vlm_ros.sim.scenery import random_scenery
 from spatial_vlm_ros.sim.tabletop import look_at
@@ -27,23 +27,23 @@ DOT = 0.004  # side of the cubes that mark points, metres
 SPOTS = [(0.7, 0.2, 0.3), (0.9, -0.15, 0.25), (0.62, 0.0, 0.4), (1.05, 0.1, 0.15), (0.8, -0.02, 0.2)]
 VIEW = look_at((0.1, -0.1, 0.7), (0.8, 0.03, 0.2), "base_link")
 
-Make = Callable[[list[Thing]], SceneRenderer]
+Make = Callable[[list[PlacedModel]], SceneRenderer]
 
 
-def cube(id_: str, at: tuple[float, float, float], side: float) -> Thing:
-    part = Part(block((side,) * 3), (200, 30, 30))
-    solid = Solid("box", (side / 2,) * 3)
-    return Thing(id_, Model("cube", (), (part,), (solid,), 0.1, (0, 0, 0)), at)
+def cube(id_: str, at: tuple[float, float, float], side: float) -> PlacedModel:
+    part = PaintedSurface(block((side,) * 3), (200, 30, 30))
+    solid = CollisionPiece("box", (side / 2,) * 3)
+    return PlacedModel(id_, Model("cube", (), (part,), (solid,), 0.1, (0, 0, 0)), at)
 
 
 @pytest.fixture
 def renderer_of() -> Iterator[Make]:
-    """Renderers of things that hang in the air where they are put, for nothing is simulated."""
+    """Renderers of objects that hang in the air where they are put, for nothing is simulated."""
     made: list[SceneRenderer] = []
 
-    def make(things: list[Thing]) -> SceneRenderer:
+    def make(objects: list[PlacedModel]) -> SceneRenderer:
         mj = load_mujoco()
-        model = compile_model(things, random_scenery(np.random.default_rng(0)))
+        model = compile_model(objects, random_scenery(np.random.default_rng(0)))
         data = mj.MjData(model)
         mj.mj_forward(model, data)
         made.append(SceneRenderer(model, data))
@@ -89,8 +89,8 @@ def test_the_edge_of_a_plate_divides_pixels_at_their_centres(renderer_of: Make) 
     # Seen from straight above: the top of a cube of 0.2 m, from 100.3 to 300.3 pixels of u, from 80.4 to 280.4 of v
     camera = PinholeCamera(np.array([[1000.0, 0, 200.3], [0, 1000.0, 180.4], [0, 0, 1]]), 420, 340)
     above = look_at((0.8, 0.0, 1.4), (0.8, 0.0, 0.0), "base_link")
-    thing = cube("c", (0.8, 0.0, 0.3), 0.2)  # its top is 1 m below the camera
-    seen = renderer_of([thing]).draw(camera, above)
+    obj = cube("c", (0.8, 0.0, 0.3), 0.2)  # its top is 1 m below the camera
+    seen = renderer_of([obj]).draw(camera, above)
     rows, columns = np.nonzero(seen.depth < 1.05)
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (101, 300, 81, 280)
     np.testing.assert_allclose(seen.depth[rows, columns], 1.0, atol=2e-5)
@@ -115,7 +115,7 @@ def test_nothing_is_measured_where_nothing_is(renderer_of: Make) -> None:
     assert np.isfinite(seen.depth[~sky]).all()
 
 
-def test_sizes_can_change_from_picture_to_picture_and_pictures_stay_the_same(renderer_of: Make) -> None:
+def test_sizes_can_change_from_image_to_image_and_images_stay_the_same(renderer_of: Make) -> None:
     renderer = renderer_of([cube("c", (0.8, 0.0, 0.3), 0.1)])
     first = renderer.draw(VGA, VIEW)
     assert renderer.draw(HD, VIEW).rgb.shape == (720, 1280, 3)

@@ -10,8 +10,9 @@ import pytest
 from scipy.spatial import ConvexHull
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.sim import settled as settling
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import KINDS, make
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 from spatial_vlm_ros.sim.placing import kept
@@ -40,7 +41,7 @@ def holds(relation: str, target: TrueObject, anchor: TrueObject, eye: np.ndarray
     }[relation]
 
 
-def test_recorded_relations_hold_as_the_things_lie(settled: Seen) -> None:
+def test_recorded_relations_hold_as_the_objects_lie(settled: Seen) -> None:
     world, _ = settled
     related = [true for true in world.truth.values() if true.placed is not None]
     assert len(related) >= 3
@@ -97,7 +98,10 @@ def test_kinds_number_and_frame_can_be_chosen() -> None:
         ({"seed": 0, "objects": 60, "kinds": ("plate",)}, InputError, "ask for fewer"),
     ],
 )
-def test_worlds_that_cannot_be_made_are_refused(options: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_worlds_that_cannot_be_made_are_refused(
+    options: dict[str, Any], error: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "_ATTEMPTS", 2)
     with pytest.raises(error, match=words):
         settled_tabletop(**options)
 
@@ -106,16 +110,18 @@ def test_what_fell_tipped_or_moved_away_is_found(demo: Seen) -> None:
     world, _ = demo
     scenery, camera, rng = world.scenery, world.base_T_camera, np.random.default_rng(0)
     top = scenery.table_height
-    things = [
-        Thing("fallen", make("can", rng, "red"), (3.0, 0.0, top)),
-        Thing("halfway", make("can", rng, "red"), (1.44, 0.3, top + 0.002)),
-        Thing("stands", make("can", rng, "blue"), (0.8, 0.0, top + 0.002)),
-        Thing("wrong", make("cup", rng, "blue"), (0.6, 0.0, top + 0.002), placed=Placed("behind", ("stands",))),
-        Thing("right", make("cup", rng, "green"), (1.0, 0.02, top + 0.002), placed=Placed("behind", ("stands",))),
+    objects = [
+        PlacedModel("fallen", make("can", rng, "red"), (3.0, 0.0, top)),
+        PlacedModel("halfway", make("can", rng, "red"), (1.44, 0.3, top + 0.002)),
+        PlacedModel("stands", make("can", rng, "blue"), (0.8, 0.0, top + 0.002)),
+        PlacedModel("wrong", make("cup", rng, "blue"), (0.6, 0.0, top + 0.002), placed=Placed("behind", ("stands",))),
+        PlacedModel("right", make("cup", rng, "green"), (1.0, 0.02, top + 0.002), placed=Placed("behind", ("stands",))),
     ]
-    with PhysicsWorld(things, scenery, camera) as bad:
+    with PhysicsWorld(objects, scenery, camera) as bad:
         assert broken(bad) == {"fallen", "halfway", "wrong"}
-    assert [t.id for t in kept(things, {"stands"})] == ["fallen", "halfway"], "what was put in relation to it goes, too"
+    assert [t.id for t in kept(objects, {"stands"})] == ["fallen", "halfway"], (
+        "what was put in relation to it goes, too"
+    )
 
 
 def test_views_are_level_and_about_a_metre_away() -> None:

@@ -250,13 +250,13 @@ def test_a_distorted_camera_sees_the_same_world_bent() -> None:
     assert (np.abs(straight - bent.depth)[on_table] < 0.01).mean() < 0.9
 
 
-def test_the_picture_is_the_same_each_time() -> None:
+def test_the_image_is_the_same_each_time() -> None:
     first, second = (render(random_tabletop(np.random.default_rng(5), 6), CAMERA, FROM_FRONT) for _ in range(2))
     np.testing.assert_array_equal(first.frame.rgb, second.frame.rgb)
     np.testing.assert_array_equal(first.frame.depth, second.frame.depth)
 
 
-def test_ten_bodies_in_a_vga_picture_take_less_than_a_second_and_a_half() -> None:
+def test_ten_bodies_in_a_vga_image_take_less_than_a_second_and_a_half() -> None:
     camera = PinholeCamera(np.array([[610.0, 0, 319.5], [0, 610, 239.5], [0, 0, 1]]), 640, 480)
     world = random_tabletop(np.random.default_rng(0), 10)
     start = time.perf_counter()

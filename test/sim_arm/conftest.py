@@ -25,9 +25,9 @@ def _arm() -> None:
 
 @pytest.fixture(scope="session")
 def planner(_arm: None) -> Any:
-    from spatial_vlm_ros.planning.embedded.planner import Planner
+    from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 
-    return Planner()
+    return BuiltinPlanner()
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def cell(_arm: None) -> Any:
 
 @dataclasses.dataclass
 class Operator:
-    """Makes an arm do things, a step at a time."""
+    """Makes an arm do objects, a step at a time."""
 
     cell: Any
     planner: Any
@@ -85,9 +85,9 @@ class Operator:
 
     def go(self, *segments: Any, boxes: Any = ()) -> list[Any]:
         """Plan the segments from where the arm is, and follow them."""
-        from spatial_vlm_ros.planning.embedded.request import Request
+        from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest
 
-        motion = self.planner.plan(Request(self.joints, segments, boxes, seed=1, time_limit=60.0))
+        motion = self.planner.plan(MotionRequest(self.joints, segments, boxes, seed=1, time_limit=60.0))
         return [self.move(trajectory) for trajectory in motion.trajectories]
 
     def grip(self, position: float, force: float = 30.0) -> Any:
@@ -102,8 +102,8 @@ class Operator:
         raise AssertionError("the gripper did not end")
 
     def take(self, id_: str, height: float = 0.03, force: float = 30.0) -> Any:
-        """Close the fingers around a thing from above, and lift it 12 cm; returns how the fingers ended."""
-        from spatial_vlm_ros.planning.embedded.request import Segment
+        """Close the fingers around an object from above, and lift it 12 cm; returns how the fingers ended."""
+        from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
 
         x, y, _ = self.cell.pose(id_).translation
         self.go(Segment(self.down(x, y, height + 0.12)), Segment(self.down(x, y, height), straight=True))
@@ -113,7 +113,7 @@ class Operator:
 
     def put(self, x: float, y: float, height: float) -> None:
         """Carry what is held over a place, down to `height` of the tip, open, and go up again."""
-        from spatial_vlm_ros.planning.embedded.request import Segment
+        from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
 
         above = self.down(x, y, height + 0.12)
         self.go(Segment(above), Segment(self.down(x, y, height), straight=True))

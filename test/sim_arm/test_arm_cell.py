@@ -17,8 +17,8 @@ def tip_of(cell: Any) -> Any:
 
 
 def test_the_model_weighs_and_stands_as_the_planner_thinks(cell: Any, planner: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.robot import HOME
-    from spatial_vlm_ros.planning.robot_model import load
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME
+    from spatial_vlm_ros.manipulation.planning.robot_model import load
 
     assert cell.joints().position[:7] == pytest.approx(HOME, abs=1e-4)
     assert tip_of(cell) == pytest.approx(planner.tip(HOME), abs=1e-4)
@@ -35,11 +35,11 @@ def test_it_stays_where_it_is_under_gravity(operator: Any, verdict: Any) -> None
     told = verdict(operator.cell)
     assert told.forces == {}
     assert told.moved == ()
-    assert all(state.at_rest and state.on_table for state in told.things.values())
+    assert all(state.at_rest and state.on_table for state in told.objects.values())
 
 
 def test_it_follows_a_planned_motion_within_a_milliradian_and_its_torques(operator: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.request import Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
 
     errors, efforts = [], []
 
@@ -59,37 +59,37 @@ def test_it_follows_a_planned_motion_within_a_milliradian_and_its_torques(operat
 def test_the_chick_is_taken_and_put_on_the_tray_and_only_then_it_is_done(operator: Any, verdict: Any) -> None:
     cell, target = operator.cell, "bonnet"
     done = []
-    operator.watch = lambda cell: done.append(verdict(cell).things[target].delivered) if len(done) % 50 == 0 else None
+    operator.watch = lambda cell: done.append(verdict(cell).objects[target].delivered) if len(done) % 50 == 0 else None
     start = cell.pose(target).translation.copy()
     gripped = operator.take(target)
     assert gripped.stalled
     assert not gripped.reached
     assert gripped.effort == pytest.approx(30.0, abs=0.5)
     assert cell.pose(target).translation[2] - start[2] > 0.11
-    assert verdict(cell).things[target].held
+    assert verdict(cell).objects[target].held
     operator.wait(1.0)  # it does not slip
     assert cell.pose(target).translation[2] - start[2] > 0.11
     x, y, z = cell.pose("tray").translation
     operator.put(x, y, z + 0.04)
     operator.wait(0.7)
     told = verdict(cell)
-    assert told.things[target].delivered
+    assert told.objects[target].delivered
     assert not any(done)  # not while it was held, in the air or still
     assert told.moved == (target,)
     assert 20 < told.forces[target] < 60  # the grip
     assert set(told.forces) <= {target, "table", "tray"}
 
 
-def test_a_thing_put_beside_the_tray_is_not_done(operator: Any, verdict: Any) -> None:
+def test_an_object_put_beside_the_tray_is_not_done(operator: Any, verdict: Any) -> None:
     operator.take("bonnet")
     operator.put(0.42, 0.12, 0.035)
     operator.wait(0.7)
-    state = verdict(operator.cell).things["bonnet"]
+    state = verdict(operator.cell).objects["bonnet"]
     assert (state.at_rest, state.on_table, state.on_tray, state.delivered) == (True, True, False, False)
 
 
 def test_a_fist_pushes_a_neighbour_and_the_judge_feels_it(operator: Any, verdict: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.request import Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
 
     cell = operator.cell
     x, y, _ = cell.pose("cup").translation
@@ -97,13 +97,13 @@ def test_a_fist_pushes_a_neighbour_and_the_judge_feels_it(operator: Any, verdict
     operator.go(Segment(operator.down(x, y - 0.12, 0.05)), Segment(operator.down(x, y - 0.02, 0.05), straight=True))
     told = verdict(cell)
     assert "cup" in told.moved
-    assert told.things["cup"].touched
+    assert told.objects["cup"].touched
     assert told.forces["cup"] > 0.1
     assert "ribbon" not in told.forces
 
 
 def test_what_is_held_touches_for_the_robot(operator: Any, verdict: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.request import Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
 
     cell = operator.cell
     operator.take("bonnet")
@@ -120,7 +120,7 @@ def test_what_is_held_touches_for_the_robot(operator: Any, verdict: Any) -> None
 
 
 def test_an_arm_that_is_blocked_leaves_its_path(operator: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.request import Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
 
     below = operator.down(0.45, -0.1, -0.15)  # the table is at 0
     motion_end = operator.go(Segment(operator.down(0.45, -0.1, 0.15)), Segment(below, straight=True))[-1]
@@ -141,15 +141,15 @@ def test_the_gripper_goes_where_it_is_told_and_grips_no_harder(operator: Any) ->
     assert gripped.effort == pytest.approx(12.0, abs=0.5)
 
 
-def test_things_are_moved_and_taken_away_by_hand(operator: Any, verdict: Any) -> None:
+def test_objects_are_moved_and_taken_away_by_hand(operator: Any, verdict: Any) -> None:
     cell = operator.cell
     cell.move("cup", (0.5, -0.1, 0.002), 0.5)
     cell.remove("orange")
     operator.wait(0.8)
     told = verdict(cell)
-    assert told.things["cup"].position == pytest.approx((0.5, -0.1, 0.0), abs=0.003)
-    assert told.things["cup"].moved < 0.005  # judged from where it was put
-    assert not told.things["orange"].there
+    assert told.objects["cup"].position == pytest.approx((0.5, -0.1, 0.0), abs=0.003)
+    assert told.objects["cup"].moved < 0.005  # judged from where it was put
+    assert not told.objects["orange"].there
     assert told.moved == ("orange",)
     with pytest.raises(UnknownNameError, match="kettle"):
         cell.move("kettle", (0.0, 0.0, 0.0))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The drawn arm over the table, at postures over and around things: all of it is removed, and no thing is taken for it.
+"""The drawn arm over the table, at postures over and around objects: all of it is removed, and no object is taken for
+it.
 
 What MuJoCo draws are the meshes for the eye; the hulls are made of those for collision. The limit between robot and
-things (`lift.robot_share`) lies between what is seen here.
+objects (`lift.robot_share`) lies between what is seen here.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig, LiftConfig
-from spatial_vlm_ros.geometry.own import robot_shares
+from spatial_vlm_ros.geometry.self_filter import robot_shares
 from spatial_vlm_ros.geometry.support import find_support
-from spatial_vlm_ros.planning.robot_model import Robot, read_hulls
+from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, read_hulls
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Detection, Mask, RgbdFrame, Transform
 
@@ -47,24 +48,26 @@ class Look:
 
 
 @pytest.fixture(scope="module")
-def robot(_arm: None) -> Robot:
-    from spatial_vlm_ros.planning.embedded.robot import description_file
+def robot(_arm: None) -> RobotModel:
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 
-    return Robot(read_hulls(description_file()), 0.02, DepthConfig())
+    return RobotModel(read_hulls(description_file()), 0.02, DepthConfig())
 
 
 @pytest.fixture
-def look(cell: Any, planner: Any, robot: Robot) -> Callable[..., Look]:
+def look(cell: Any, planner: Any, robot: RobotModel) -> Callable[..., Look]:
     """The cell with the tip at a place over the table, fingers down, as the camera opposite sees it."""
-    from spatial_vlm_ros.planning.embedded.request import Request, Segment
-    from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS, HOME, link_hulls
+    from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME, link_hulls
     from spatial_vlm_ros.sim.arm.view import ArmView
     from spatial_vlm_ros.sim.cameras import camera_of
 
     def seen(x: float, y: float, z: float, opening: float = 0.08, mount: Transform | None = None) -> Look:
         pose = np.diag([1.0, -1.0, -1.0, 1.0])
         pose[:3, 3] = x, y, z
-        joints = planner.plan(Request(HOME, [Segment(pose)], seed=1, time_limit=60.0)).trajectories[-1].positions[-1]
+        joints = (
+            planner.plan(MotionRequest(HOME, [Segment(pose)], seed=1, time_limit=60.0)).trajectories[-1].positions[-1]
+        )
         qpos = cell.data.qpos.copy()
         fingers = dict.fromkeys(("panda_finger_joint1", "panda_finger_joint2"), opening / 2)
         for name, value in (dict(zip(ARM_JOINTS, joints, strict=True)) | fingers).items():
@@ -103,7 +106,7 @@ def shifted(poses: tuple[Transform, ...], by: float) -> list[Transform]:
 
 
 @pytest.mark.parametrize("at", OVER)
-def test_all_of_the_arm_goes_and_the_answer_stays(at: tuple[float, float, float], look: Any, robot: Robot) -> None:
+def test_all_of_the_arm_goes_and_the_answer_stays(at: tuple[float, float, float], look: Any, robot: RobotModel) -> None:
     seen = look(*at)
     arm = np.char.startswith(seen.bodies.astype(str), "panda")
     assert arm.mean() > 0.03
@@ -126,7 +129,9 @@ def test_all_of_the_arm_goes_and_the_answer_stays(at: tuple[float, float, float]
         assert "Left out as the robot itself: cup (gripper)." in again.message
 
 
-def test_a_camera_on_the_hand_that_sees_the_fingers_sees_the_things_alone(look: Any, robot: Robot, cell: Any) -> None:
+def test_a_camera_on_the_hand_that_sees_the_fingers_sees_the_objects_alone(
+    look: Any, robot: RobotModel, cell: Any
+) -> None:
     """Mounted 20 cm before the hand, at the height of its flange, and tilted so that the fingers are in its view."""
     tilt = np.radians(30)
     mount = np.eye(4)
@@ -141,7 +146,7 @@ def test_a_camera_on_the_hand_that_sees_the_fingers_sees_the_things_alone(look: 
     assert np.isfinite(frame.depth)[hand].mean() < 0.001
     assert min(shares(frame, seen.detection(*HAND))) >= LIMIT
     answer = Resolver().resolve(frame, "the cup", (*seen.found, seen.detection(*HAND)))
-    true = next(thing.position for thing in cell.layout.things if thing.id == "cup")
+    true = next(obj.position for obj in cell.layout.objects if obj.id == "cup")
     assert answer.target is not None, answer.message
     assert (answer.target.id, answer.target.pose.frame_id) == ("cup", "panda_link0")
     assert np.hypot(*np.subtract(answer.target.pose.position[:2], true[:2])) < 0.02
@@ -151,7 +156,7 @@ def test_a_camera_on_the_hand_that_sees_the_fingers_sees_the_things_alone(look: 
 
 @pytest.mark.parametrize("at", AROUND)
 def test_what_the_fingers_hold_is_not_the_robot_and_is_refused_rather_than_misplaced(
-    at: tuple[float, float, float], look: Any, robot: Robot
+    at: tuple[float, float, float], look: Any, robot: RobotModel
 ) -> None:
     seen = look(*at, CLOSED)
     frame = robot.removed(seen.frame, seen.links)

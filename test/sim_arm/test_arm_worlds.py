@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.planning.embedded.request import WIDEST
+from spatial_vlm_ros.manipulation.builtin_planner.request import WIDEST
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Move, NudgeCamera, Remove, disturbance
 from spatial_vlm_ros.sim.cameras import VGA
@@ -37,11 +37,11 @@ def test_everything_fits_the_hand_and_the_target_stands_behind_the_cup(shown: An
     from spatial_vlm_ros.sim.physics import PhysicsWorld
 
     layout = shown[0].layout
-    for thing in layout.things:
-        if thing.id != layout.tray:
-            assert min(thing.model.size[:2]) < WIDEST - 0.01, thing.id
-        assert 0.3 < np.hypot(*thing.position[:2]) < 0.8, thing.id
-    with PhysicsWorld(layout.things, layout.scenery, layout.base_T_camera) as world:
+    for obj in layout.objects:
+        if obj.id != layout.tray:
+            assert min(obj.model.size[:2]) < WIDEST - 0.01, obj.id
+        assert 0.3 < np.hypot(*obj.position[:2]) < 0.8, obj.id
+    with PhysicsWorld(layout.objects, layout.scenery, layout.base_T_camera) as world:
         eye = layout.base_T_camera.translation
         others = [id_ for id_ in ("bonnet", "ribbon") if id_ != layout.target]
         assert margin("behind", world.truth[layout.target], world.truth["cup"], eye) > 0.03
@@ -51,7 +51,7 @@ def test_everything_fits_the_hand_and_the_target_stands_behind_the_cup(shown: An
 def test_the_resolver_finds_the_target_and_a_place_on_the_tray(shown: Any) -> None:
     cell, frame, detections = shown
     assert (frame.stamp_ns, frame.base_T_camera.parent) == (7, "panda_link0")
-    assert {d.id for d in detections} == {thing.id for thing in cell.layout.things}
+    assert {d.id for d in detections} == {obj.id for obj in cell.layout.objects}
     told = Resolver().resolve(frame, cell.layout.instruction, detections)
     assert told.target is not None, told.message
     assert told.target.id == cell.layout.target
@@ -65,8 +65,8 @@ def test_the_same_seed_is_the_same_world_and_another_is_not() -> None:
     from spatial_vlm_ros.sim.arm.worlds import random_layout
 
     one, again, other = random_layout(4), random_layout(4), random_layout(5)
-    assert [t.position for t in one.things] == [t.position for t in again.things]
-    assert [t.position for t in one.things] != [t.position for t in other.things]
+    assert [t.position for t in one.objects] == [t.position for t in again.objects]
+    assert [t.position for t in one.objects] != [t.position for t in other.objects]
     with pytest.raises(InputError, match="0 or more"):
         random_layout(-1)
 
@@ -79,9 +79,9 @@ def test_a_world_that_does_not_exist_lists_those_that_do() -> None:
 
 
 def test_the_arm_at_home_hides_nothing_and_its_body_is_masked(cell: Any) -> None:
-    from spatial_vlm_ros.planning.embedded.request import Segment
-    from spatial_vlm_ros.planning.embedded.robot import link_hulls
-    from spatial_vlm_ros.planning.self_mask import self_mask
+    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
+    from spatial_vlm_ros.manipulation.planning.self_filter import self_mask
     from spatial_vlm_ros.sim.arm.view import ArmView
 
     del Segment

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig, RelationConfig
+from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import (
@@ -38,7 +38,7 @@ RELATION = RelationConfig(
 
 
 @dataclasses.dataclass(frozen=True)
-class Thing:
+class Object:
     """An upright block.
 
     Args:
@@ -62,7 +62,9 @@ class Ground:
 
     height: float = 0.6
 
-    def scene(self, things: Sequence[Thing], pitch_deg: float = 35.0, base_T_camera: Transform | None = None) -> Scene:
+    def scene(
+        self, objects: Sequence[Object], pitch_deg: float = 35.0, base_T_camera: Transform | None = None
+    ) -> Scene:
         p = np.radians(pitch_deg)
         # Rows of the ground axes (ahead, right, up) in the camera frame (x right, y down, z forward).
         ahead, right, up = (0, -np.sin(p), np.cos(p)), (1, 0, 0), (0, -np.cos(p), -np.sin(p))
@@ -71,14 +73,14 @@ class Ground:
         frame = RgbdFrame(
             np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32), camera, base_T_camera=base_T_camera
         )
-        objects = tuple(self._object(f"t{n}", thing, camera_R_ground) for n, thing in enumerate(things))
+        lifted = tuple(self._object(f"t{n}", obj, camera_R_ground) for n, obj in enumerate(objects))
         return Scene(
-            objects, camera_R_ground[:, 2], UpSource.TF, Plane(camera_R_ground[:, 2], self.height, 0.001), frame
+            lifted, camera_R_ground[:, 2], UpSource.TF, Plane(camera_R_ground[:, 2], self.height, 0.001), frame
         )
 
-    def _object(self, id_: str, thing: Thing, camera_R_ground: np.ndarray) -> SceneObject:
-        length, width, height = thing.size
-        centre = np.array([thing.ahead, thing.right, thing.base + height / 2 - self.height])
+    def _object(self, id_: str, obj: Object, camera_R_ground: np.ndarray) -> SceneObject:
+        length, width, height = obj.size
+        centre = np.array([obj.ahead, obj.right, obj.base + height / 2 - self.height])
         angles = 2 * np.pi * np.arange(16) / 16
         sides = np.stack(
             (np.sign(np.cos(angles + 0.1)) * length / 2, np.sign(np.sin(angles + 0.1)) * width / 2, 0 * angles), 1
@@ -92,7 +94,7 @@ class Ground:
         size = np.array([max(length, width), min(length, width), height])
         place = camera_R_ground @ centre
         return SceneObject(
-            detection=Detection(id_, thing.label, 1.0, (10.0, 10.0, 60.0, 60.0)),
+            detection=Detection(id_, obj.label, 1.0, (10.0, 10.0, 60.0, 60.0)),
             points=np.tile(place, (50, 1)).astype(np.float32),
             surface_centre=place,
             box=OrientedBox(place, axes, size),
@@ -100,12 +102,12 @@ class Ground:
             covariance=np.eye(6) * 1e-6,
         )
 
-    def layout(self, things: Sequence[Thing], **view: object) -> Layout:
-        return lay_out(self.scene(things, **view), DepthConfig(), RELATION)  # type: ignore[arg-type]
+    def layout(self, objects: Sequence[Object], **view: object) -> Layout:
+        return lay_out(self.scene(objects, **view), DepthConfig(), RELATION)  # type: ignore[arg-type]
 
-    def margin(self, relation: str, target: Thing, anchor: Thing, frame: FrameOfReference = FrameOfReference.VIEWER,
+    def margin(self, relation: str, target: Object, anchor: Object, frame: FrameOfReference = FrameOfReference.VIEWER,
                **view: object) -> float:  # fmt: skip
-        """Signed margin of one relation between two things, metres."""
+        """Signed margin of one relation between two objects, metres."""
         layout = self.layout((target, anchor), **view)
         pairs = Pairs(layout, layout.viewpoint(frame), np.array([0]), np.array([1]))
         return float(RELATIONS[relation](pairs)[0][0, 0])
@@ -128,5 +130,5 @@ def ground() -> Ground:
 
 
 @pytest.fixture(scope="session")
-def thing() -> Callable[..., Thing]:
-    return Thing
+def obj() -> Callable[..., Object]:
+    return Object

@@ -64,9 +64,9 @@ def yaw(quaternion: Sequence[float]) -> float:
     return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
 
 
-def margin(relation: str, thing: Body, anchors: Sequence[Body], eye: Sequence[float]) -> float:
+def margin(relation: str, obj: Body, anchors: Sequence[Body], eye: Sequence[float]) -> float:
     """How far a relation is from its border, metres, positive = it holds; by docs/relations.md."""
-    a, t = anchors[0], thing
+    a, t = anchors[0], obj
     to_anchor = np.subtract(a.centre, eye)[:2]
     ahead = to_anchor / np.linalg.norm(to_anchor)
     right = np.array([ahead[1], -ahead[0]])

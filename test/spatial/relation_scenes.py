@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes put together by hand, changed: turned things, fronts, round outlines, other cameras, the mirror."""
+"""Scenes put together by hand, changed: turned objects, fronts, round outlines, other cameras, the mirror."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from spatial_vlm_ros.config import DepthConfig, RelationConfig
+from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.layout import Array, Layout, lay_out
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import FrameOfReference, Plane, RgbdFrame, Scene, SceneObject, Transform
@@ -29,32 +29,32 @@ def lay(scene: Scene, limits: RelationConfig = LIMITS) -> Layout:
 
 
 def margins(layout: Layout, relation: str, frame: FrameOfReference = VIEWER) -> Array:
-    """(N, N) margins of a relation between all things of a layout, [target, anchor]."""
+    """(N, N) margins of a relation between all objects of a layout, [target, anchor]."""
     rows = np.arange(len(layout))
     return RELATIONS[relation](Pairs(layout, layout.viewpoint(frame), rows, rows))[0]
 
 
 def changed(scene: Scene, row: int, change: Callable[[SceneObject], SceneObject]) -> Scene:
-    """The scene with one thing changed."""
-    things = tuple(change(thing) if n == row else thing for n, thing in enumerate(scene.objects))
-    return dataclasses.replace(scene, objects=things)
+    """The scene with one object changed."""
+    objects = tuple(change(obj) if n == row else obj for n, obj in enumerate(scene.objects))
+    return dataclasses.replace(scene, objects=objects)
 
 
 def turned(scene: Scene, yaws: Sequence[float]) -> Scene:
-    """The scene with each thing turned about its own vertical axis, radians."""
-    things = (_turned(thing, scene.up, yaw) for thing, yaw in zip(scene.objects, yaws, strict=True))
-    return dataclasses.replace(scene, objects=tuple(things))
+    """The scene with each object turned about its own vertical axis, radians."""
+    objects = (_turned(obj, scene.up, yaw) for obj, yaw in zip(scene.objects, yaws, strict=True))
+    return dataclasses.replace(scene, objects=tuple(objects))
 
 
-def _turned(thing: SceneObject, up: Array, yaw: float) -> SceneObject:
+def _turned(obj: SceneObject, up: Array, yaw: float) -> SceneObject:
     R = rotation(up, yaw)
-    footprint = (thing.footprint - thing.box.centre) @ R.T + thing.box.centre
-    box = dataclasses.replace(thing.box, axes=R @ thing.box.axes)
-    front = thing.detection.front
-    detection = thing.detection
+    footprint = (obj.footprint - obj.box.centre) @ R.T + obj.box.centre
+    box = dataclasses.replace(obj.box, axes=R @ obj.box.axes)
+    front = obj.detection.front
+    detection = obj.detection
     if front is not None:
         detection = dataclasses.replace(detection, front=tuple(R @ np.array(front)))
-    return dataclasses.replace(thing, footprint=footprint, box=box, detection=detection)
+    return dataclasses.replace(obj, footprint=footprint, box=box, detection=detection)
 
 
 def rotation(axis: Array, angle: float) -> Array:
@@ -65,32 +65,32 @@ def rotation(axis: Array, angle: float) -> Array:
 
 
 def with_front(scene: Scene, row: int, ahead: float, right: float, label: str | None = None) -> Scene:
-    """The scene with a thing whose front faces a direction on the ground, given in the camera's ahead and right."""
+    """The scene with an object whose front faces a direction on the ground, given in the camera's ahead and right."""
     direction = lay(scene).axes @ np.array([ahead, right, 0.0])
 
-    def change(thing: SceneObject) -> SceneObject:
-        name = thing.detection.label if label is None else label
+    def change(obj: SceneObject) -> SceneObject:
+        name = obj.detection.label if label is None else label
         return dataclasses.replace(
-            thing, detection=dataclasses.replace(thing.detection, front=tuple(direction), label=name)
+            obj, detection=dataclasses.replace(obj.detection, front=tuple(direction), label=name)
         )
 
     return changed(scene, row, change)
 
 
 def rounded(scene: Scene, row: int) -> Scene:
-    """The scene with a thing whose outline is a disc of 16 corners, as wide as its longer side."""
+    """The scene with an object whose outline is a disc of 16 corners, as wide as its longer side."""
     axes = lay(scene).axes
     angles = 2 * np.pi * np.arange(16) / 16
     circle = np.outer(np.cos(angles), axes[:, 0]) + np.outer(np.sin(angles), axes[:, 1])
 
-    def change(thing: SceneObject) -> SceneObject:
-        return dataclasses.replace(thing, footprint=thing.box.centre + circle * thing.box.size[0] / 2)
+    def change(obj: SceneObject) -> SceneObject:
+        return dataclasses.replace(obj, footprint=obj.box.centre + circle * obj.box.size[0] / 2)
 
     return changed(scene, row, change)
 
 
 def seen_by_another_camera(scene: Scene, camera_T_other: Transform) -> Scene:
-    """The same things, the same robot and the same speaker, in the frame of another camera."""
+    """The same objects, the same robot and the same speaker, in the frame of another camera."""
     other_T_camera = np.linalg.inv(camera_T_other.matrix)
     R, t = other_T_camera[:3, :3], other_T_camera[:3, 3]
     frame = _with_frames(
@@ -102,31 +102,31 @@ def seen_by_another_camera(scene: Scene, camera_T_other: Transform) -> Scene:
 
 
 def mirrored(scene: Scene) -> Scene:
-    """The mirror image of a scene without robot or speaker: what was right in the picture is left."""
+    """The mirror image of a scene without robot or speaker: what was right in the image is left."""
     return _moved(scene, np.diag([-1.0, 1.0, 1.0]), np.zeros(3), scene.frame)
 
 
 def _moved(scene: Scene, R: Array, t: Array, frame: RgbdFrame) -> Scene:
-    things = tuple(_thing_moved(thing, R, t) for thing in scene.objects)
+    objects = tuple(_object_moved(obj, R, t) for obj in scene.objects)
     support = scene.support
     if support is not None:
         normal = R @ support.normal
         support = Plane(normal, support.offset - float(normal @ t), support.rms)
-    return Scene(things, R @ scene.up, scene.up_from, support, frame)
+    return Scene(objects, R @ scene.up, scene.up_from, support, frame)
 
 
-def _thing_moved(thing: SceneObject, R: Array, t: Array) -> SceneObject:
-    given = thing.detection.front
+def _object_moved(obj: SceneObject, R: Array, t: Array) -> SceneObject:
+    given = obj.detection.front
     front = None if given is None else tuple(R @ np.array(given))
-    axes = R @ thing.box.axes
+    axes = R @ obj.box.axes
     axes[:, 1] = np.cross(axes[:, 2], axes[:, 0])
     return dataclasses.replace(
-        thing,
-        detection=dataclasses.replace(thing.detection, front=front),
-        points=(thing.points @ R.T + t).astype(np.float32),
-        surface_centre=R @ thing.surface_centre + t,
-        box=dataclasses.replace(thing.box, centre=R @ thing.box.centre + t, axes=axes),
-        footprint=thing.footprint @ R.T + t,
+        obj,
+        detection=dataclasses.replace(obj.detection, front=front),
+        points=(obj.points @ R.T + t).astype(np.float32),
+        surface_centre=R @ obj.surface_centre + t,
+        box=dataclasses.replace(obj.box, centre=R @ obj.box.centre + t, axes=axes),
+        footprint=obj.footprint @ R.T + t,
     )
 
 

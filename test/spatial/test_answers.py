@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spatial_vlm_ros.config import ResolverConfig
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
@@ -69,7 +69,7 @@ def test_a_tall_bottle_in_front_of_a_low_block_keeps_its_order(tabletop: Tableto
     assert chosen(tabletop.ask(seen, "the block in front of the bottle")) == "RELATION_UNSATISFIED"
 
 
-def test_higher_in_the_picture_is_not_farther(tabletop: Tabletop) -> None:
+def test_higher_in_the_image_is_not_farther(tabletop: Tabletop) -> None:
     """A can on a tall box near the camera is seen above a can that stands farther away."""
     bodies = (
         tabletop.block("tower", 0.08, -0.05, (0.1, 0.1, 0.22), label="box"),
@@ -133,7 +133,7 @@ def test_the_order_of_detections_changes_nothing(tabletop: Tabletop, order: list
 
 @pytest.mark.parametrize("turn_deg", [35, 90, 180, -120])
 def test_turning_and_moving_the_world_with_the_camera_leaves_the_answers(tabletop: Tabletop, turn_deg: float) -> None:
-    """The base frame is another one; the picture is the same."""
+    """The base frame is another one; the image is the same."""
     seen = tabletop.see(*around_a_cup(tabletop))
     t = np.radians(turn_deg)
     moved = np.array([[np.cos(t), -np.sin(t), 0, 1.5], [np.sin(t), np.cos(t), 0, -0.7], [0, 0, 1, 0.4], [0, 0, 0, 1]])
@@ -157,7 +157,7 @@ def test_the_same_input_gives_the_same_resolution(tabletop: Tabletop) -> None:
             assert first.stamp_ns == 17
 
 
-def test_unrelated_things_do_not_change_the_answer(tabletop: Tabletop) -> None:
+def test_unrelated_objects_do_not_change_the_answer(tabletop: Tabletop) -> None:
     bodies = around_a_cup(tabletop)
     crowd = (*bodies, tabletop.ball("x", -0.35, 0.2), tabletop.block("y", 0.3, -0.2))
     for words, id_ in DIRECTIONS.items():
@@ -193,7 +193,7 @@ def row_of_cans(tabletop: Tabletop) -> Rendering:
         ("the leftmost object", "cup"),
     ],
 )
-def test_orders_are_over_the_things_of_that_name(
+def test_orders_are_over_the_objects_of_that_name(
     tabletop: Tabletop, row_of_cans: Rendering, words: str, id_: str
 ) -> None:
     assert chosen(tabletop.ask(row_of_cans, words)) == id_
@@ -228,7 +228,7 @@ def test_the_margin_of_an_order_is_in_metres_at_any_distance(tabletop: Tabletop,
     assert answer.candidates[0].clauses[0].margin_m == pytest.approx(0.2, rel=0.05)
 
 
-def test_things_one_behind_the_other_tie_for_leftmost(tabletop: Tabletop) -> None:
+def test_objects_one_behind_the_other_tie_for_leftmost(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("a", 0.0, -0.1, height=0.05), tabletop.can("b", 0.0, 0.2))
     assert tabletop.ask(seen, "the leftmost can").status is Status.AMBIGUOUS
     assert tabletop.ask(seen, "the second can from the left").status is Status.AMBIGUOUS
@@ -302,7 +302,7 @@ def test_next_to_near_and_far(tabletop: Tabletop, words: str, id_: str) -> None:
     ["the can between the cups", "the can between the two cups", "the can between the cup and the bowl",
      "the can between the bowl and the cup"],
 )  # fmt: skip
-def test_between_two_things_and_between_two_of_a_kind(tabletop: Tabletop, words: str) -> None:
+def test_between_two_objects_and_between_two_of_a_kind(tabletop: Tabletop, words: str) -> None:
     other = tabletop.cup("b", 0.2, 0.0, label="bowl" if "bowl" in words else "cup")
     cans = tabletop.can("mid", 0.0, 0.02), tabletop.can("off", 0.0, 0.25)
     assert chosen(tabletop.ask(tabletop.see(tabletop.cup("a", -0.2, 0.0), other, *cans), words)) == "mid"
@@ -434,7 +434,7 @@ def test_without_a_pose_the_robots_side_is_undefined(tabletop: Tabletop) -> None
     assert "base_T_camera" in answer.message
 
 
-def test_looking_straight_down_left_is_the_pictures_and_behind_is_undefined(tabletop: Tabletop) -> None:
+def test_looking_straight_down_left_is_the_images_and_behind_is_undefined(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.block("l", -0.15, 0.1), tabletop.can("r", 0.15, 0.1),
                         eye=(0.0, -0.1, 1.0), target=(0, 0, 0))  # fmt: skip
     assert chosen(tabletop.ask(seen, "the object to the left of the cup")) == "l"
@@ -504,7 +504,7 @@ def test_a_grasp_closes_on_the_shorter_side(tabletop: Tabletop) -> None:
         assert abs(closing @ (-np.sin(yaw), np.cos(yaw))) > np.cos(np.radians(6))
 
 
-def test_a_round_thing_may_be_grasped_from_any_side(tabletop: Tabletop) -> None:
+def test_a_round_object_may_be_grasped_from_any_side(tabletop: Tabletop) -> None:
     target = tabletop.ask(tabletop.see(tabletop.can("a", 0, 0)), "the can").target
     assert not target.yaw_known
     assert target.grasp.yaw is None
@@ -542,7 +542,7 @@ def test_the_floor_is_not_the_table_where_a_lower_ground_is_seen(tabletop: Table
     assert tabletop.ask(seen, "the can on the floor").target is None
 
 
-def test_of_three_things_at_most_one_is_between_the_others(tabletop: Tabletop) -> None:
+def test_of_three_objects_at_most_one_is_between_the_others(tabletop: Tabletop) -> None:
     rng = np.random.default_rng(3)
     for _ in range(12):
         places = rng.uniform((-0.25, -0.15), (0.25, 0.25), (3, 2))
@@ -561,7 +561,7 @@ def test_of_three_things_at_most_one_is_between_the_others(tabletop: Tabletop) -
         assert len(held) <= 1
 
 
-def test_an_unmeasured_thing_never_makes_an_order_sure(tabletop: Tabletop) -> None:
+def test_an_unmeasured_object_never_makes_an_order_sure(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.cup("a", -0.15, 0.0), tabletop.cup("b", 0.15, 0.0), tabletop.can("glass", 0.0, 0.1),
                         eye=(0.0, -0.01, 1.0))  # fmt: skip
     depth = seen.frame.depth.copy()

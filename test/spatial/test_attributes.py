@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig, RelationConfig
+from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import COLOURS, Body, Rendering
 from spatial_vlm_ros.spatial.attributes import (
@@ -176,7 +176,7 @@ def test_alone_any_size_fits(tabletop: Tabletop) -> None:
     assert judged("small", layout)[0] > 0.9
 
 
-def test_a_thing_without_depth_is_not_judged_by_pixels(tabletop: Tabletop) -> None:
+def test_an_object_without_depth_is_not_judged_by_pixels(tabletop: Tabletop) -> None:
     seen = tabletop.see(*cans(tabletop, "blue", "red"))
     depth = seen.frame.depth.copy()
     depth[seen.masks["blue"]] = np.nan

@@ -17,9 +17,9 @@ from spatial_vlm_ros.spatial.viewpoint import is_own_sided
 from spatial_vlm_ros.types import FrameOfReference, Scene, Transform
 
 if TYPE_CHECKING:
-    from spatial.conftest import Ground, Thing
+    from spatial.conftest import Ground, Object
 
-    MakeThing = Callable[..., Thing]
+    MakeThing = Callable[..., Object]
 
 EXACT = {"abs": 1e-9}
 ROBOT, SPEAKER, WORLD, OBJECT = (FrameOfReference(name) for name in ("robot", "speaker", "world", "object"))
@@ -36,15 +36,15 @@ def with_speaker(scene: Scene, ground: Ground, ahead: float, right: float, turne
 # ------------------------------------------------------------------------------------------------ speaker, world
 
 
-def test_from_across_the_table_my_left_is_your_right(ground: Ground, thing: MakeThing) -> None:
-    scene = with_speaker(ground.scene((thing(1.0, 0.2), thing(1.0, 0.0))), ground, 2.0, 0.0, 180.0)
+def test_from_across_the_table_my_left_is_your_right(ground: Ground, obj: MakeThing) -> None:
+    scene = with_speaker(ground.scene((obj(1.0, 0.2), obj(1.0, 0.0))), ground, 2.0, 0.0, 180.0)
     layout = lay(scene)
     assert margins(layout, "left of", SPEAKER)[0, 1] == pytest.approx(0.2, **EXACT)
     assert margins(layout, "right of", VIEWER)[0, 1] == pytest.approx(0.2, **EXACT)
 
 
-def test_a_speaker_who_looks_straight_up_still_stands_somewhere(ground: Ground, thing: MakeThing) -> None:
-    scene = ground.scene((thing(1.0, 0.2), thing(1.0, 0.0)))
+def test_a_speaker_who_looks_straight_up_still_stands_somewhere(ground: Ground, obj: MakeThing) -> None:
+    scene = ground.scene((obj(1.0, 0.2), obj(1.0, 0.0)))
     matrix = np.eye(4)
     up = scene.up
     side = np.array([1.0, 0.0, 0.0])
@@ -59,27 +59,27 @@ def test_a_speaker_who_looks_straight_up_still_stands_somewhere(ground: Ground, 
     ("azimuth_deg", "relation"), [(0.0, "behind"), (90.0, "right of"), (180.0, "in front of"), (-90.0, "left of")]
 )
 def test_in_the_world_ahead_is_an_azimuth_of_the_base_frame(
-    ground: Ground, thing: MakeThing, azimuth_deg: float, relation: str
+    ground: Ground, obj: MakeThing, azimuth_deg: float, relation: str
 ) -> None:
     """The base looks the camera's way; azimuth turns ahead to its left (counter-clockwise about z)."""
     limits = dataclasses.replace(WORLD_LIMITS, world_azimuth_deg=azimuth_deg)
-    things = (thing(1.2, 0.0), thing(1.0, 0.0))
-    layout = lay(ground.scene(things, base_T_camera=ground.looking_from(0.3, 0.2, 0.0)), limits)
+    objects = (obj(1.2, 0.0), obj(1.0, 0.0))
+    layout = lay(ground.scene(objects, base_T_camera=ground.looking_from(0.3, 0.2, 0.0)), limits)
     assert margins(layout, relation, WORLD)[0, 1] == pytest.approx(0.2, **EXACT)
 
 
-def test_in_the_world_ahead_is_the_same_everywhere(ground: Ground, thing: MakeThing) -> None:
+def test_in_the_world_ahead_is_the_same_everywhere(ground: Ground, obj: MakeThing) -> None:
     base = ground.looking_from(0.0, 0.0, 0.0)
     for aside in (-2.0, 0.0, 1.0):
-        layout = lay(ground.scene((thing(1.2, aside), thing(1.0, aside)), base_T_camera=base), WORLD_LIMITS)
+        layout = lay(ground.scene((obj(1.2, aside), obj(1.0, aside)), base_T_camera=base), WORLD_LIMITS)
         assert margins(layout, "behind", WORLD)[0, 1] == pytest.approx(0.2, **EXACT)
         assert margins(layout, "left of", WORLD)[0, 1] == pytest.approx(0.0, **EXACT)
 
 
-def test_in_the_world_orders_go_along_its_axes(ground: Ground, thing: MakeThing) -> None:
+def test_in_the_world_orders_go_along_its_axes(ground: Ground, obj: MakeThing) -> None:
     """Leftmost is the least far right in metres, not in bearing; nearest the least far ahead."""
-    things = (thing(0.6, -0.25), thing(2.0, -0.3), thing(1.0, 0.0))
-    layout = lay(ground.scene(things, base_T_camera=ground.looking_from(0.0, 0.0, 0.0)), WORLD_LIMITS)
+    objects = (obj(0.6, -0.25), obj(2.0, -0.3), obj(1.0, 0.0))
+    layout = lay(ground.scene(objects, base_T_camera=ground.looking_from(0.0, 0.0, 0.0)), WORLD_LIMITS)
     view = layout.viewpoint(WORLD)
     assert np.argmin(order.key_of("leftmost", layout, view).value) == 1
     assert np.argmin(order.key_of("nearest", layout, view).value) == 0
@@ -87,10 +87,10 @@ def test_in_the_world_orders_go_along_its_axes(ground: Ground, thing: MakeThing)
 
 
 @pytest.mark.parametrize(("defined", "has_base"), [(False, True), (True, False)])
-def test_the_world_needs_an_azimuth_and_a_base(ground: Ground, thing: MakeThing, defined: bool, has_base: bool) -> None:
+def test_the_world_needs_an_azimuth_and_a_base(ground: Ground, obj: MakeThing, defined: bool, has_base: bool) -> None:
     base = ground.looking_from(0.0, 0.0, 0.0) if has_base else None
     limits = dataclasses.replace(LIMITS, world_defined=defined)
-    layout = lay(ground.scene((thing(1.0, 0.0),), base_T_camera=base), limits)
+    layout = lay(ground.scene((obj(1.0, 0.0),), base_T_camera=base), limits)
     with pytest.raises(FrameUndefinedError, match="world"):
         layout.viewpoint(WORLD)
 
@@ -100,25 +100,25 @@ def test_the_world_needs_an_azimuth_and_a_base(ground: Ground, thing: MakeThing,
 
 @pytest.mark.parametrize(("label", "left_is"), [("office chair", -0.2), ("stove", 0.2)])
 def test_a_chairs_left_is_its_own_and_a_stoves_is_that_of_who_faces_it(
-    ground: Ground, thing: MakeThing, label: str, left_is: float
+    ground: Ground, obj: MakeThing, label: str, left_is: float
 ) -> None:
     """Both face the camera: who sits in the chair has his left on the camera's right."""
-    things = (thing(1.0, -0.2), thing(1.0, 0.0), thing(0.8, 0.0))
-    layout = lay(with_front(ground.scene(things), 1, -1.0, 0.0, label))
+    objects = (obj(1.0, -0.2), obj(1.0, 0.0), obj(0.8, 0.0))
+    layout = lay(with_front(ground.scene(objects), 1, -1.0, 0.0, label))
     assert margins(layout, "left of", OBJECT)[0, 1] == pytest.approx(left_is, **EXACT)
     assert margins(layout, "in front of", OBJECT)[2, 1] == pytest.approx(0.2, **EXACT)
 
 
-def test_behind_a_thing_that_looks_away_is_between_it_and_the_camera(ground: Ground, thing: MakeThing) -> None:
-    layout = lay(with_front(ground.scene((thing(0.8, 0.0), thing(1.0, 0.0))), 1, 1.0, 0.0, "chair"))
+def test_behind_an_object_that_looks_away_is_between_it_and_the_camera(ground: Ground, obj: MakeThing) -> None:
+    layout = lay(with_front(ground.scene((obj(0.8, 0.0), obj(1.0, 0.0))), 1, 1.0, 0.0, "chair"))
     assert margins(layout, "behind", OBJECT)[0, 1] == pytest.approx(0.2, **EXACT)
     assert margins(layout, "behind", VIEWER)[0, 1] == pytest.approx(-0.2, **EXACT)
 
 
 def test_anchors_without_a_front_are_not_measured_and_without_any_it_is_said_which(
-    ground: Ground, thing: MakeThing
+    ground: Ground, obj: MakeThing
 ) -> None:
-    scene = ground.scene((thing(0.8, 0.0), thing(1.0, 0.0, label="sofa"), thing(1.2, 0.0, label="sofa")))
+    scene = ground.scene((obj(0.8, 0.0), obj(1.0, 0.0, label="sofa"), obj(1.2, 0.0, label="sofa")))
     with pytest.raises(FrameUndefinedError, match=r"any of block, sofa|the sofa"):
         margins(lay(scene), "behind", OBJECT)
     got = margins(lay(with_front(scene, 1, -1.0, 0.0)), "behind", OBJECT)
@@ -126,8 +126,8 @@ def test_anchors_without_a_front_are_not_measured_and_without_any_it_is_said_whi
     assert np.isnan(got[:, [0, 2]]).all()
 
 
-def test_a_front_that_faces_up_is_none(ground: Ground, thing: MakeThing) -> None:
-    scene = with_front(ground.scene((thing(1.0, 0.0), thing(1.2, 0.0))), 0, -1.0, 0.0)
+def test_a_front_that_faces_up_is_none(ground: Ground, obj: MakeThing) -> None:
+    scene = with_front(ground.scene((obj(1.0, 0.0), obj(1.2, 0.0))), 0, -1.0, 0.0)
     book = dataclasses.replace(scene.objects[0].detection, front=tuple(scene.up))
     scene = dataclasses.replace(
         scene, objects=(dataclasses.replace(scene.objects[0], detection=book), scene.objects[1])
@@ -135,8 +135,8 @@ def test_a_front_that_faces_up_is_none(ground: Ground, thing: MakeThing) -> None
     assert np.isnan(margins(lay(scene), "facing")).all()
 
 
-def test_an_order_has_no_object_to_look_from(ground: Ground, thing: MakeThing) -> None:
-    layout = lay(with_front(ground.scene((thing(1.0, 0.0), thing(1.2, 0.0))), 0, -1.0, 0.0))
+def test_an_order_has_no_object_to_look_from(ground: Ground, obj: MakeThing) -> None:
+    layout = lay(with_front(ground.scene((obj(1.0, 0.0), obj(1.2, 0.0))), 0, -1.0, 0.0))
     for word in ("leftmost", "nearest"):
         with pytest.raises(FrameUndefinedError, match="order"):
             order.key_of(word, layout, layout.viewpoint(OBJECT))
@@ -156,46 +156,46 @@ def test_the_last_word_of_a_label_says_whose_sides_it_has(label: str, own: bool)
 @pytest.mark.parametrize(
     ("ahead", "relation"), [("up", "behind"), ("down", "in front of"), ("left", "right of"), ("right", "left of")]
 )
-def test_straight_down_a_side_of_the_picture_can_be_ahead(
-    ground: Ground, thing: MakeThing, ahead: str, relation: str
+def test_straight_down_a_side_of_the_image_can_be_ahead(
+    ground: Ground, obj: MakeThing, ahead: str, relation: str
 ) -> None:
-    """The target is 0.2 up the picture from the anchor; right is always clockwise of ahead."""
+    """The target is 0.2 up the image from the anchor; right is always clockwise of ahead."""
     layout = lay(
-        ground.scene((thing(0.2, 0.1), thing(0.0, 0.1)), pitch_deg=90.0),
+        ground.scene((obj(0.2, 0.1), obj(0.0, 0.1)), pitch_deg=90.0),
         dataclasses.replace(LIMITS, down_ahead=ahead),
     )
     assert margins(layout, relation)[0, 1] == pytest.approx(0.2, **EXACT)
 
 
-def test_straight_down_orders_go_along_the_picture(ground: Ground, thing: MakeThing) -> None:
-    things = (thing(0.3, 0.1), thing(-0.3, -0.2), thing(0.0, 0.2))
-    layout = lay(ground.scene(things, pitch_deg=90.0))
+def test_straight_down_orders_go_along_the_image(ground: Ground, obj: MakeThing) -> None:
+    objects = (obj(0.3, 0.1), obj(-0.3, -0.2), obj(0.0, 0.2))
+    layout = lay(ground.scene(objects, pitch_deg=90.0))
     assert order.key_of("leftmost", layout, layout.viewpoint(VIEWER)).value == pytest.approx([0.1, -0.2, 0.2])
 
 
 @pytest.mark.parametrize("relation", ["behind", "at the front of", "at the back of", "on the other side of"])
-def test_straight_down_nothing_is_ahead_unless_configured(ground: Ground, thing: MakeThing, relation: str) -> None:
-    layout = lay(ground.scene((thing(0.2, 0.0), thing(0.0, 0.0)), pitch_deg=85.0))
+def test_straight_down_nothing_is_ahead_unless_configured(ground: Ground, obj: MakeThing, relation: str) -> None:
+    layout = lay(ground.scene((obj(0.2, 0.0), obj(0.0, 0.0)), pitch_deg=85.0))
     with pytest.raises(FrameUndefinedError, match="down_ahead"):
         margins(layout, relation)
 
 
 @pytest.mark.parametrize("roll_deg", [0.0, 45.0, 180.0])
-def test_straight_down_right_is_the_pictures_x_axis_however_it_is_rolled(
-    ground: Ground, thing: MakeThing, roll_deg: float
+def test_straight_down_right_is_the_images_x_axis_however_it_is_rolled(
+    ground: Ground, obj: MakeThing, roll_deg: float
 ) -> None:
     roll = np.radians(roll_deg)
     matrix = np.eye(4)
     matrix[:3, :3] = rotation(np.array([0.0, 0.0, 1.0]), roll)
-    scene = ground.scene((thing(0.2, 0.1), thing(0.0, 0.0)), pitch_deg=90.0)
+    scene = ground.scene((obj(0.2, 0.1), obj(0.0, 0.0)), pitch_deg=90.0)
     rolled = seen_by_another_camera(scene, Transform(scene.frame.frame_id, "rolled", matrix))
-    picture = [float(o.box.centre[0] / o.box.centre[2]) for o in rolled.objects]
+    image = [float(o.box.centre[0] / o.box.centre[2]) for o in rolled.objects]
     got = margins(lay(rolled), "right of")[0, 1]
-    assert np.sign(got) == np.sign(picture[0] - picture[1])
+    assert np.sign(got) == np.sign(image[0] - image[1])
     assert got == pytest.approx(0.1 * np.cos(roll) - 0.2 * np.sin(roll), **EXACT)
 
 
-def test_over_the_viewer_ahead_is_its_own_forward(ground: Ground, thing: MakeThing) -> None:
+def test_over_the_viewer_ahead_is_its_own_forward(ground: Ground, obj: MakeThing) -> None:
     """An anchor 4 cm off the camera's foot has no direction of its own."""
-    layout = lay(ground.scene((thing(0.0, 0.24), thing(0.0, 0.04)), pitch_deg=60.0))
+    layout = lay(ground.scene((obj(0.0, 0.24), obj(0.0, 0.04)), pitch_deg=60.0))
     assert margins(layout, "right of")[0, 1] == pytest.approx(0.2, **EXACT)

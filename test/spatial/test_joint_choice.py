@@ -10,12 +10,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import ResolverConfig
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.spatial.believer import Believer
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial.clauses import NEGLIGIBLE
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Status
 
@@ -23,18 +23,18 @@ NAMES = ("cup", "box", "can")
 WORDS = ("left of", "right of", "behind", "in front of", "near", "far from")
 
 
-def random_scene(ground, thing: Callable, seed: int, n: int):  # noqa: ANN001, ANN201
+def random_scene(ground, obj: Callable, seed: int, n: int):  # noqa: ANN001, ANN201
     rng = np.random.default_rng(seed)
-    things = [
-        thing(rng.uniform(0.5, 1.1), rng.uniform(-0.4, 0.4), label=str(rng.choice(NAMES)), size=(0.05, 0.05, 0.08))
+    objects = [
+        obj(rng.uniform(0.5, 1.1), rng.uniform(-0.4, 0.4), label=str(rng.choice(NAMES)), size=(0.05, 0.05, 0.08))
         for _ in range(n)
     ]
-    return things, ground.layout(things)
+    return objects, ground.layout(objects)
 
 
-def believer_of(layout) -> Believer:  # noqa: ANN001
+def believer_of(layout) -> PhraseScorer:  # noqa: ANN001
     labels = np.array([o.detection.label for o in layout.scene.objects])
-    return Believer(
+    return PhraseScorer(
         layout, ResolverConfig(relation=layout.relation), match=lambda p: (labels == p.category).astype(float),
         score=np.ones(len(layout)), default_frame=FrameOfReference.VIEWER,
     )  # fmt: skip
@@ -47,9 +47,9 @@ def likelihoods(layout, relation: str) -> np.ndarray:  # noqa: ANN001
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_a_chain_of_two_is_the_best_of_every_choice_of_three_different_things(seed, ground, thing) -> None:  # noqa: ANN001
+def test_a_chain_of_two_is_the_best_of_every_choice_of_three_different_objects(seed, ground, obj) -> None:  # noqa: ANN001
     rng = np.random.default_rng(seed)
-    _, layout = random_scene(ground, thing, seed, 7)
+    _, layout = random_scene(ground, obj, seed, 7)
     outer, inner = (str(word) for word in rng.choice(WORDS, 2))
     t, a, b = (str(name) for name in rng.choice(NAMES, 3))
     query = NounPhrase(
@@ -61,37 +61,37 @@ def test_a_chain_of_two_is_the_best_of_every_choice_of_three_different_things(se
     for i, j, k in itertools.permutations(range(len(layout)), 3):
         if (labels[i], labels[j], labels[k]) == (t, a, b):
             best[i] = max(best[i], first[i, j] * max(second[j, k], FLOOR))
-    weight = believer_of(layout).believe(query).weight
+    weight = believer_of(layout).score_phrase(query).weight
     # Chances below the floor, and anchors of negligible weight, are not told apart.
     assert np.abs(weight - best).max() <= NEGLIGIBLE
     clear = best > NEGLIGIBLE
     assert weight[clear] == pytest.approx(best[clear], abs=1e-9)
 
 
-def test_a_thing_at_both_ends_of_a_chain_is_not_meant(ground, thing) -> None:  # noqa: ANN001
-    layout = ground.layout([thing(0.8, -0.2, label="cup"), thing(0.8, 0.0, label="box")])
+def test_an_object_at_both_ends_of_a_chain_is_not_meant(ground, obj) -> None:  # noqa: ANN001
+    layout = ground.layout([obj(0.8, -0.2, label="cup"), obj(0.8, 0.0, label="box")])
     inner = NounPhrase("box", relations=(RelationClause("right of", (NounPhrase("cup"),)),))
     query = NounPhrase("cup", relations=(RelationClause("left of", (inner,)),))
-    believer = believer_of(layout)
-    assert believer.believe(query).weight.max() <= FLOOR
-    assert decide([SpatialQuery("", "find", query)], believer).status is Status.RELATION_UNSATISFIED
+    scorer = believer_of(layout)
+    assert scorer.score_phrase(query).weight.max() <= FLOOR
+    assert decide([SpatialQuery("", "find", query)], scorer).status is Status.RELATION_UNSATISFIED
 
 
-def test_many_anchors_do_not_outvote_one(ground, thing) -> None:  # noqa: ANN001
+def test_many_anchors_do_not_outvote_one(ground, obj) -> None:  # noqa: ANN001
     """One cup has three boxes to its right, the other has one: both are left of a box."""
-    things = [thing(0.8, -0.3, label="cup"), thing(0.8, -0.15, label="box"), thing(0.95, -0.15, label="box"),
-              thing(0.65, -0.15, label="box"), thing(0.8, 0.2, label="cup"), thing(0.8, 0.35, label="box")]  # fmt: skip
+    objects = [obj(0.8, -0.3, label="cup"), obj(0.8, -0.15, label="box"), obj(0.95, -0.15, label="box"),
+              obj(0.65, -0.15, label="box"), obj(0.8, 0.2, label="cup"), obj(0.8, 0.35, label="box")]  # fmt: skip
     query = NounPhrase("cup", relations=(RelationClause("left of", (NounPhrase("box"),)),))
-    verdict = decide([SpatialQuery("", "find", query)], believer_of(ground.layout(things)))
+    verdict = decide([SpatialQuery("", "find", query)], believer_of(ground.layout(objects)))
     assert verdict.status is Status.AMBIGUOUS
     assert verdict.probability[0] == pytest.approx(verdict.probability[4], abs=0.02)
 
 
-def test_not_behind_the_box_is_behind_no_box_that_may_be_meant(ground, thing) -> None:  # noqa: ANN001
-    things = [thing(0.9, -0.2, label="cup"), thing(0.7, -0.2, label="box"), thing(0.7, 0.2, label="box"),
-              thing(0.6, 0.0, label="cup")]  # fmt: skip
+def test_not_behind_the_box_is_behind_no_box_that_may_be_meant(ground, obj) -> None:  # noqa: ANN001
+    objects = [obj(0.9, -0.2, label="cup"), obj(0.7, -0.2, label="box"), obj(0.7, 0.2, label="box"),
+              obj(0.6, 0.0, label="cup")]  # fmt: skip
     query = NounPhrase("cup", relations=(RelationClause("behind", (NounPhrase("box"),), negated=True),))
-    verdict = decide([SpatialQuery("", "find", query)], believer_of(ground.layout(things)))
+    verdict = decide([SpatialQuery("", "find", query)], believer_of(ground.layout(objects)))
     assert (verdict.status, verdict.chosen) == (Status.OK, 3)
 
 
@@ -110,10 +110,10 @@ def test_not_behind_the_box_is_behind_no_box_that_may_be_meant(ground, thing) ->
         (NounPhrase("can", count=-1), Status.OK, {5}),
     ],
 )
-def test_several_things(phrase: NounPhrase, status: Status, meant: set[int] | None, ground, thing) -> None:  # noqa: ANN001
-    things = [thing(0.6, -0.3, label="cup"), thing(0.6, 0.3, label="cup"), thing(0.8, -0.25, label="box"),
-              thing(0.8, 0.05, label="box"), thing(0.8, 0.3, label="box"), thing(1.0, -0.1, label="can")]  # fmt: skip
-    layout = ground.layout(things)
+def test_several_objects(phrase: NounPhrase, status: Status, meant: set[int] | None, ground, obj) -> None:  # noqa: ANN001
+    objects = [obj(0.6, -0.3, label="cup"), obj(0.6, 0.3, label="cup"), obj(0.8, -0.25, label="box"),
+              obj(0.8, 0.05, label="box"), obj(0.8, 0.3, label="box"), obj(1.0, -0.1, label="can")]  # fmt: skip
+    layout = ground.layout(objects)
     verdict = decide([SpatialQuery("", "find", phrase)], believer_of(layout))
     assert verdict.status is status
     if meant is not None:
@@ -126,38 +126,38 @@ def test_several_things(phrase: NounPhrase, status: Status, meant: set[int] | No
     ("relation", "boxes", "meant"),
     [("left of", -1, {0}), ("left of", 2, {0}), ("near", -1, {0, 1}), ("near", 2, set()), ("left of", 3, set())],
 )
-def test_several_anchors(relation: str, boxes: int, meant: set[int], ground, thing) -> None:  # noqa: ANN001
+def test_several_anchors(relation: str, boxes: int, meant: set[int], ground, obj) -> None:  # noqa: ANN001
     """The first cup is left of both boxes, the second between them: left of all, near any."""
-    things = [thing(0.8, -0.3, label="cup"), thing(0.8, 0.0, label="cup"), thing(0.8, -0.2, label="box"),
-              thing(0.8, 0.1, label="box")]  # fmt: skip
+    objects = [obj(0.8, -0.3, label="cup"), obj(0.8, 0.0, label="cup"), obj(0.8, -0.2, label="box"),
+              obj(0.8, 0.1, label="box")]  # fmt: skip
     query = NounPhrase("cup", count=-1, relations=(RelationClause(relation, (NounPhrase("box", count=boxes),)),))
-    verdict = decide([SpatialQuery("", "find", query)], believer_of(ground.layout(things)))
+    verdict = decide([SpatialQuery("", "find", query)], believer_of(ground.layout(objects)))
     assert set(verdict.several) == meant
     assert (verdict.status is Status.OK) == bool(meant)
 
 
-def test_other_than_is_whatever_is_left(ground, thing) -> None:  # noqa: ANN001
-    things = [thing(0.8, -0.3, label="cup"), thing(0.8, 0.0, label="cup")]
+def test_other_than_is_whatever_is_left(ground, obj) -> None:  # noqa: ANN001
+    objects = [obj(0.8, -0.3, label="cup"), obj(0.8, 0.0, label="cup")]
     left = NounPhrase("cup", superlative="farthest")
     query = NounPhrase("cup", relations=(RelationClause("other than", (left,)),))
-    believer = believer_of(ground.layout(things))
-    verdict = decide([SpatialQuery("", "find", query)], believer)
+    scorer = believer_of(ground.layout(objects))
+    verdict = decide([SpatialQuery("", "find", query)], scorer)
     assert (verdict.status, verdict.chosen) == (Status.OK, 1)
     vague = NounPhrase("cup", relations=(RelationClause("other than", (NounPhrase("cup"),)),))
-    assert decide([SpatialQuery("", "find", vague)], believer).status is Status.AMBIGUOUS
+    assert decide([SpatialQuery("", "find", vague)], scorer).status is Status.AMBIGUOUS
 
 
-def test_a_label_may_say_the_place_itself(ground, thing) -> None:  # noqa: ANN001
+def test_a_label_may_say_the_place_itself(ground, obj) -> None:  # noqa: ANN001
     """The lower one is labelled as the top drawer of another cabinet; a top hat beside it says nothing of drawers."""
-    things = [thing(0.8, -0.2, label="top drawer"), thing(0.8, 0.2, label="bottom drawer", base=0.3),
-              thing(1.0, 0.0, label="top hat")]  # fmt: skip
-    layout = ground.layout(things)
+    objects = [obj(0.8, -0.2, label="top drawer"), obj(0.8, 0.2, label="bottom drawer", base=0.3),
+              obj(1.0, 0.0, label="top hat")]  # fmt: skip
+    layout = ground.layout(objects)
     labels = [o.detection.label.split()[-1] for o in layout.scene.objects]
-    believer = Believer(
+    scorer = PhraseScorer(
         layout, ResolverConfig(relation=layout.relation), score=np.ones(3), default_frame=FrameOfReference.VIEWER,
         match=lambda p: np.array([float(label == p.category) for label in labels]),
     )  # fmt: skip
-    verdict = decide([SpatialQuery("", "find", NounPhrase("drawer", superlative="highest"))], believer)
+    verdict = decide([SpatialQuery("", "find", NounPhrase("drawer", superlative="highest"))], scorer)
     assert (verdict.status, verdict.chosen) == (Status.OK, 0)
 
 
@@ -168,28 +168,28 @@ LOOSE = [("the cups left of the wooden box", Status.LOW_CONFIDENCE),
 
 
 @pytest.mark.parametrize(("words", "status"), LOOSE)
-def test_nothing_is_related_to_things_that_may_not_be_meant(words, status, ground, thing) -> None:  # noqa: ANN001
+def test_nothing_is_related_to_objects_that_may_not_be_meant(words, status, ground, obj) -> None:  # noqa: ANN001
     """Nobody can tell that a box is wooden, and no box is behind a can."""
-    things = [thing(0.8, -0.5, label="cup"), thing(0.8, -0.4, label="cup"), thing(0.8, 0.0, label="box"),
-              thing(0.8, 0.2, label="box"), thing(1.2, 0.0, label="can"), thing(0.8, 0.5, label="cup")]  # fmt: skip
-    verdict = decide(parse(words), believer_of(ground.layout(things)))
+    objects = [obj(0.8, -0.5, label="cup"), obj(0.8, -0.4, label="cup"), obj(0.8, 0.0, label="box"),
+              obj(0.8, 0.2, label="box"), obj(1.2, 0.0, label="can"), obj(0.8, 0.5, label="cup")]  # fmt: skip
+    verdict = decide(parse(words), believer_of(ground.layout(objects)))
     assert verdict.status is not Status.OK
     assert status in (None, verdict.status)
 
 
-def test_each_of_several_is_as_sure_as_the_least_of_them(ground, thing) -> None:  # noqa: ANN001
-    layout = ground.layout([thing(0.8, -0.3, label="cup"), thing(0.8, 0.3, label="cup")])
+def test_each_of_several_is_as_sure_as_the_least_of_them(ground, obj) -> None:  # noqa: ANN001
+    layout = ground.layout([obj(0.8, -0.3, label="cup"), obj(0.8, 0.3, label="cup")])
     for phrase in (NounPhrase("cup", count=2), NounPhrase("cup", choice="any")):
         verdict = decide([SpatialQuery("", "find", phrase)], believer_of(layout))
         assert verdict.sure == pytest.approx(1.0)
         assert verdict.probability.max() < 0.6
 
 
-def test_a_frame_that_means_other_things_of_several_is_asked_about(ground, thing) -> None:  # noqa: ANN001
+def test_a_frame_that_means_other_objects_of_several_is_asked_about(ground, obj) -> None:  # noqa: ANN001
     """From the robot, which looks the other way, all cups left of the box are those right of it for the camera."""
-    things = [thing(0.8, -0.3, label="cup"), thing(0.8, 0.0, label="box"), thing(0.85, 0.3, label="cup"),
-              thing(0.8, 0.35, label="cup")]  # fmt: skip
-    layout = ground.layout(things, base_T_camera=ground.looking_from(1.6, 0.0, 180.0))
+    objects = [obj(0.8, -0.3, label="cup"), obj(0.8, 0.0, label="box"), obj(0.85, 0.3, label="cup"),
+              obj(0.8, 0.35, label="cup")]  # fmt: skip
+    layout = ground.layout(objects, base_T_camera=ground.looking_from(1.6, 0.0, 180.0))
     layout = dataclasses.replace(layout, relation=dataclasses.replace(layout.relation, second_frame="robot"))
     phrase = NounPhrase("cup", count=-1, relations=(RelationClause("left of", (NounPhrase("box"),)),))
     verdict = decide([SpatialQuery("", "find", phrase)], believer_of(layout))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in a thing is not next to it."""
+"""What is in an object is not next to it."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig, RelationConfig
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
+from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Box, Cylinder
@@ -24,8 +24,7 @@ from spatial_vlm_ros.types import HiddenRegion, NounPhrase
 if TYPE_CHECKING:
     from conftest import Tabletop
 
-SCENES = 100
-HIDDEN = 0.1  # part of a thing that may be seen where it is called hidden
+HIDDEN = 0.1  # part of an object that may be seen where it is called hidden
 
 
 def laid(tabletop: Tabletop, seen: Rendering, frame: object = None) -> Layout:
@@ -68,7 +67,7 @@ class Spot:
 
 
 def collides(body: Body, world: World) -> bool:
-    """Whether it is where something else stands; what stands in an open thing is not asked for here."""
+    """Whether it is where something else stands; what stands in an open object is not asked for here."""
     return any(
         np.hypot(body.position[0] - b.position[0], body.position[1] - b.position[1])
         < (body.size[0] + min(b.size[:2])) / 2 - 0.003
@@ -82,51 +81,53 @@ class Trial:
     visible: float
 
 
-@pytest.fixture(scope="module")
-def trials(tabletop: Tabletop) -> dict[str, list[Trial]]:
-    """A thing put into every region, and onto the table elsewhere, in scenes that were measured with noise."""
+@pytest.fixture(scope="module", params=[20, pytest.param(100, marks=pytest.mark.slow)], ids="{} scenes".format)
+def trials(request: pytest.FixtureRequest, tabletop: Tabletop) -> dict[str, list[Trial]]:
+    """An object put into every region, and onto the table elsewhere, in scenes that were measured with noise."""
     found: dict[str, list[Trial]] = {"behind": [], "inside": [], "elsewhere": []}
-    for seed in range(SCENES):
+    for seed in range(request.param):
         rng = np.random.default_rng(seed)
         world = random_tabletop(rng, int(rng.integers(3, 8)))
         pitch = float(rng.uniform(20, 50))
         seen = tabletop.see(*world.bodies, eye=tabletop.pitched(pitch, 1.0))
         layout = laid(tabletop, seen, noisy(seen.frame, rng))
-        thing = Cylinder(float(rng.uniform(0.02, 0.04)), float(rng.uniform(0.03, 0.07)))
-        regions = hidden_regions(layout, (thing.size[0], thing.height))
-        for kind, body in (*placed(regions, seen, world, thing, rng), *elsewhere(regions, seen, world, thing, rng)):
-            where = f"seed {seed}, {kind}: {np.round(body.position, 3)} {np.round(thing.size, 3)}"
+        obj = Cylinder(float(rng.uniform(0.02, 0.04)), float(rng.uniform(0.03, 0.07)))
+        regions = hidden_regions(layout, (obj.size[0], obj.height))
+        for kind, body in (*placed(regions, seen, world, obj, rng), *elsewhere(regions, seen, world, obj, rng)):
+            where = f"seed {seed}, {kind}: {np.round(body.position, 3)} {np.round(obj.size, 3)}"
             found[kind].append(Trial(where, visible_part(seen, body)))
+    least = {"behind": 2.0, "inside": 0.15, "elsewhere": 5.0}  # of a scene
+    assert all(len(found[kind]) >= share * request.param for kind, share in least.items())
     return found
 
 
 def placed(
-    regions: Sequence[HiddenRegion], seen: Rendering, world: World, thing: Cylinder, rng: np.random.Generator
+    regions: Sequence[HiddenRegion], seen: Rendering, world: World, obj: Cylinder, rng: np.random.Generator
 ) -> Iterator[tuple[str, Body]]:
     for region in regions:
         spot = Spot.of(region, seen)
-        room = np.maximum(spot.half[:2] - thing.radius, 0.0)
+        room = np.maximum(spot.half[:2] - obj.radius, 0.0)
         for _ in range(2):
             x, y = spot.place[:2] + (rng.uniform(-1, 1, 2) * room) @ spot.turn
             base = max(0.0, float(spot.place[2] - spot.half[2]))
-            body = Body("new", "new", thing, (float(x), float(y), base))
+            body = Body("new", "new", obj, (float(x), float(y), base))
             holder = world[region.occluder_id]
-            if np.hypot(x - holder.position[0], y - holder.position[1]) + thing.radius < holder.size[0] / 2:
+            if np.hypot(x - holder.position[0], y - holder.position[1]) + obj.radius < holder.size[0] / 2:
                 yield "inside", body
             elif not collides(body, world):
                 yield "behind", body
 
 
 def elsewhere(
-    regions: Sequence[HiddenRegion], seen: Rendering, world: World, thing: Cylinder, rng: np.random.Generator
+    regions: Sequence[HiddenRegion], seen: Rendering, world: World, obj: Cylinder, rng: np.random.Generator
 ) -> Iterator[tuple[str, Body]]:
-    """Places on the table, many of them behind things, that are in no region and wholly in the picture."""
+    """Places on the table, many of them behind objects, that are in no region and wholly in the image."""
     spots = [Spot.of(region, seen) for region in regions]
     pose = seen.frame.base_T_camera
     assert pose is not None
     for _ in range(12):
         x, y = (float(c) for c in rng.uniform((-0.4, -0.3), (0.4, 0.4)))
-        body = Body("new", "new", thing, (x, y, 0.0))
+        body = Body("new", "new", obj, (x, y, 0.0))
         pixels = project(seen.frame.camera, pose.inverse().apply(body.corners()))
         inside = (pixels >= 0).all() and (pixels < (seen.frame.camera.width, seen.frame.camera.height)).all()
         if inside and not collides(body, world) and not any(spot.holds(x, y) for spot in spots):
@@ -137,21 +138,18 @@ def wrong(trials: Sequence[Trial], *, hidden: bool) -> list[str]:
     return [f"{t.where}: {t.visible:.2f} visible" for t in trials if (t.visible <= HIDDEN) is not hidden]
 
 
-def test_what_stands_in_a_region_behind_things_is_hidden(trials: dict[str, list[Trial]]) -> None:
+def test_what_stands_in_a_region_behind_objects_is_hidden(trials: dict[str, list[Trial]]) -> None:
     errors = wrong(trials["behind"], hidden=True)
-    assert len(trials["behind"]) >= 200
     assert len(errors) <= 0.05 * len(trials["behind"]), "\n".join(errors)
 
 
-def test_what_stands_in_an_open_thing_that_hides_it_is_hidden(trials: dict[str, list[Trial]]) -> None:
+def test_what_stands_in_an_open_object_that_hides_it_is_hidden(trials: dict[str, list[Trial]]) -> None:
     errors = wrong(trials["inside"], hidden=True)
-    assert len(trials["inside"]) >= 15
     assert len(errors) <= 0.05 * len(trials["inside"]), "\n".join(errors)
 
 
 def test_what_stands_in_no_region_is_seen(trials: dict[str, list[Trial]]) -> None:
     errors = wrong(trials["elsewhere"], hidden=False)
-    assert len(trials["elsewhere"]) >= 500
     assert len(errors) <= 0.01 * len(trials["elsewhere"]), "\n".join(errors)
 
 
@@ -188,7 +186,7 @@ def test_the_largest_region_comes_first(tabletop: Tabletop) -> None:
     assert [region.occluder_id for region in regions] == ["large", "small"]
 
 
-def test_a_bowl_hides_low_things_behind_its_near_wall_and_a_block_none_inside(tabletop: Tabletop) -> None:
+def test_a_bowl_hides_low_objects_behind_its_near_wall_and_a_block_none_inside(tabletop: Tabletop) -> None:
     eye = tabletop.pitched(15)
     bowl = tabletop.see(tabletop.cup("a", 0.0, 0.0, radius=0.08, height=0.09, label="bowl"), eye=eye)
     block = tabletop.see(tabletop.block("a", 0.0, 0.0, (0.14, 0.14, 0.09)), eye=eye)
@@ -200,7 +198,7 @@ def test_a_bowl_hides_low_things_behind_its_near_wall_and_a_block_none_inside(ta
 
 
 @pytest.mark.parametrize("pitch", [30, 50])
-def test_an_open_thing_is_known_by_its_name_or_its_missing_top(tabletop: Tabletop, pitch: float) -> None:
+def test_an_open_object_is_known_by_its_name_or_its_missing_top(tabletop: Tabletop, pitch: float) -> None:
     bodies = (
         tabletop.cup("named", -0.25, 0.0, radius=0.06, height=0.1, label="bowl"),
         tabletop.cup("seen", 0.0, 0.0, radius=0.08, height=0.08, label="thing"),
@@ -212,7 +210,7 @@ def test_an_open_thing_is_known_by_its_name_or_its_missing_top(tabletop: Tableto
     assert [is_open(layout, row) for row in range(5)] == [True, True, False, False, False]
 
 
-def test_without_ground_or_things_nothing_is_hidden(tabletop: Tabletop) -> None:
+def test_without_ground_or_objects_nothing_is_hidden(tabletop: Tabletop) -> None:
     layout = laid(tabletop, tabletop.see(tabletop.can("a", 0, 0)))
     nowhere = dataclasses.replace(layout, scene=dataclasses.replace(layout.scene, support=None))
     assert hidden_regions(nowhere, (0.03, 0.03)) == ()
@@ -243,7 +241,7 @@ def test_the_same_scene_has_the_same_regions(tabletop: Tabletop) -> None:
 # ------------------------------------------------------------------------------------------------ how large it may be
 
 
-def test_a_thing_is_as_large_as_its_like_in_the_scene(tabletop: Tabletop) -> None:
+def test_an_object_is_as_large_as_its_like_in_the_scene(tabletop: Tabletop) -> None:
     layout = laid(
         tabletop, tabletop.see(tabletop.can("a", -0.2, 0, radius=0.045, height=0.16), tabletop.cup("c", 0.2, 0))
     )
@@ -257,6 +255,6 @@ def test_a_thing_is_as_large_as_its_like_in_the_scene(tabletop: Tabletop) -> Non
     [("banana", (0.12, 0.04)), ("soup bowl", (0.15, 0.06)), ("fruit", (0.08, 0.08)), ("gizmo", (0.06, 0.06)),
      ("object", (0.06, 0.06))],
 )  # fmt: skip
-def test_else_as_such_things_usually_are(tabletop: Tabletop, noun: str, size: tuple[float, float]) -> None:
+def test_else_as_such_objects_usually_are(tabletop: Tabletop, noun: str, size: tuple[float, float]) -> None:
     layout = laid(tabletop, tabletop.see(tabletop.can("a", 0, 0)))
     assert expected_size(NounPhrase(noun), layout, 0.06) == size

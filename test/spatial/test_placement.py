@@ -11,8 +11,8 @@ import numpy as np
 import placement_truth as truth
 import pytest
 
-from spatial_vlm_ros.config import DepthConfig, PlaceConfig, RelationConfig
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig, RelationConfig
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, look_at
 from spatial_vlm_ros.spatial.answer import target_of
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
@@ -54,9 +54,9 @@ class Asked:
 def ask(
     tabletop: Tabletop, seen: Rendering, relation: str, *anchors: str, moved: str | None = None,
     frame: FrameOfReference = FrameOfReference.VIEWER, detections: tuple[Detection, ...] | None = None,
-    picture: RgbdFrame | None = None, **request: Any,
+    image: RgbdFrame | None = None, **request: Any,
 ) -> Asked:  # fmt: skip
-    scene = tabletop.lift(seen, detections, picture)
+    scene = tabletop.lift(seen, detections, image)
     layout = lay_out(scene, DepthConfig(), RelationConfig())
     rows = {o.id: row for row, o in enumerate(scene.objects)}
     wanted = PlaceRequest(
@@ -92,7 +92,7 @@ def test_without_a_surface_there_is_no_place(tabletop: Tabletop) -> None:
 
 
 def test_an_empty_table_has_places(tabletop: Tabletop) -> None:
-    seen = tabletop.see(tabletop.can("far", 0, 2.0))  # off the table, and not in the picture
+    seen = tabletop.see(tabletop.can("far", 0, 2.0))  # off the table, and not in the image
     asked = ask(tabletop, seen, "on", detections=())
     assert len(asked.places) == PlaceConfig().most
 
@@ -103,10 +103,10 @@ def test_a_table_that_is_covered_has_none(tabletop: Tabletop) -> None:
     assert ask(tabletop, seen, "on").reason.startswith("there is no free place that is large enough: the can (")
 
 
-def test_a_moved_thing_without_depth_is_taken_to_be_small(tabletop: Tabletop) -> None:
+def test_a_moved_object_without_depth_is_taken_to_be_small(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("can", 0, 0), tabletop.cup("glass", -0.14, 0, label="glass"), **STEEP)
     depth = np.where(seen.masks["glass"], np.float32(np.nan), seen.frame.depth)
-    asked = ask(tabletop, seen, "left of", "can", moved="glass", picture=dataclasses.replace(seen.frame, depth=depth))
+    asked = ask(tabletop, seen, "left of", "can", moved="glass", image=dataclasses.replace(seen.frame, depth=depth))
     assert asked.placing.assumed == 0.06
     assert len(asked.places) >= 1
 
@@ -115,7 +115,7 @@ def test_a_surface_that_is_not_quite_level_carries_all_the_same(tabletop: Tablet
     seen = tabletop.see(tabletop.can("can", 0, 0), **STEEP)
     world_up = seen.frame.base_T_camera.inverse().rotation[:, 2]
     tilted = world_up + np.tan(np.radians(4.0)) * np.array([1.0, 0.0, 0.0])
-    asked = ask(tabletop, seen, "far from", "can", picture=tabletop.without_pose(seen.frame, up=tilted))
+    asked = ask(tabletop, seen, "far from", "can", image=tabletop.without_pose(seen.frame, up=tilted))
     heights = asked.layout.scene.support.height(asked.xyz)
     assert len(heights) >= 3
     assert np.abs(heights).max() < 0.004
@@ -131,13 +131,13 @@ def test_what_no_detection_covers_is_in_the_way_all_the_same(tabletop: Tabletop)
     assert np.hypot(*(alone.xyz[:, :2] - (-0.12, 0)).T).min() < 0.03
 
 
-def test_a_thing_without_depth_keeps_its_box_free(tabletop: Tabletop) -> None:
+def test_an_object_without_depth_keeps_its_box_free(tabletop: Tabletop) -> None:
     can, glass = tabletop.can("can", 0, 0), tabletop.cup("glass", -0.14, 0, label="glass")
     seen = tabletop.see(can, glass, **STEEP)
     depth = seen.frame.depth.copy()
     without = tabletop.see(can, **STEEP).frame.depth
     depth[seen.masks["glass"]] = without[seen.masks["glass"]]  # the table is measured through it
-    asked = ask(tabletop, seen, "left of", "can", picture=dataclasses.replace(seen.frame, depth=depth))
+    asked = ask(tabletop, seen, "left of", "can", image=dataclasses.replace(seen.frame, depth=depth))
     assert not asked.layout.measured[1]
     assert np.hypot(*(asked.xyz[:, :2] - (-0.14, 0)).T).min() > 0.04 + 0.03
 
@@ -160,7 +160,7 @@ def test_what_is_moved_is_in_nobodys_way(tabletop: Tabletop) -> None:
     assert "the can (can) is in the way" in ask(tabletop, seen, "between", "left", "right").reason
 
 
-def test_what_stands_in_the_moved_thing_goes_with_it(tabletop: Tabletop) -> None:
+def test_what_stands_in_the_moved_object_goes_with_it(tabletop: Tabletop) -> None:
     bowl, ball = tabletop.cup("bowl", 0, 0, 0.07, 0.05, "bowl"), tabletop.ball("ball", 0, 0, 0.03, z=0.004)
     left, right = tabletop.block("left", -0.2, 0), tabletop.block("right", 0.2, 0)
     seen = tabletop.see(bowl, ball, left, right, eye=(0.0, -0.4, 1.0))
@@ -168,12 +168,12 @@ def test_what_stands_in_the_moved_thing_goes_with_it(tabletop: Tabletop) -> None
     assert np.abs(best.pose.position[:2]).max() < 0.03
 
 
-def test_two_things_too_close_have_nothing_between_them(tabletop: Tabletop) -> None:
+def test_two_objects_too_close_have_nothing_between_them(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.block("a", -0.05, 0), tabletop.block("b", 0.05, 0), **STEEP)
     assert "between the block (a) and the block (b)" in ask(tabletop, seen, "between", "a", "b").reason
 
 
-def test_a_place_between_two_things_is_in_their_middle(tabletop: Tabletop) -> None:
+def test_a_place_between_two_objects_is_in_their_middle(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.block("a", -0.15, 0), tabletop.block("b", 0.15, 0), **STEEP)
     assert ask(tabletop, seen, "between", "a", "b").best.pose.position == pytest.approx((0, 0, 0), abs=0.02)
 
@@ -238,7 +238,7 @@ def test_under_a_shelf_there_is_room_for_what_is_lower(tabletop: Tabletop) -> No
     assert not ask(tabletop, seen, "under", "shelf", moved="mast").placing.spots
 
 
-def test_among_three_things(tabletop: Tabletop) -> None:
+def test_among_three_objects(tabletop: Tabletop) -> None:
     angles = {"a": 0.5, "b": 2.5, "c": 4.5}
     seen = tabletop.see(*(tabletop.can(i, 0.2 * math.cos(t), 0.2 * math.sin(t)) for i, t in angles.items()), **STEEP)
     asked = ask(tabletop, seen, "among", "a", "b", "c")
@@ -258,7 +258,7 @@ def test_the_edge_of_the_table_is_where_it_is_seen_to_end(tabletop: Tabletop) ->
     assert ask(tabletop, endless, "at the edge of").reason == "the surface is not seen to end anywhere"
 
 
-# ------------------------------------------------------------------------------------------------ on things
+# ------------------------------------------------------------------------------------------------ on objects
 
 
 def test_on_a_block_is_at_its_top(tabletop: Tabletop) -> None:
@@ -342,7 +342,7 @@ def test_parts_of_a_tray(tabletop: Tabletop, part: str, right: int | None, ahead
                 assert math.hypot(x, y) < 0.075
 
 
-def test_a_long_thing_is_turned_where_it_fits_only_so(tabletop: Tabletop) -> None:
+def test_a_long_object_is_turned_where_it_fits_only_so(tabletop: Tabletop) -> None:
     shelf = tabletop.block("shelf", 0, 0, (0.3, 0.08, 0.05))
     bar = tabletop.block("bar", 0.3, 0.05, (0.05, 0.2, 0.04), "bar")
     asked = ask(tabletop, tabletop.see(shelf, bar, **STEEP), "on", "shelf", moved="bar")
@@ -354,7 +354,7 @@ def test_a_long_thing_is_turned_where_it_fits_only_so(tabletop: Tabletop) -> Non
     assert np.abs(there[:, 1]).max() < 0.05
 
 
-# ------------------------------------------------------------------------------------------------ in things
+# ------------------------------------------------------------------------------------------------ in objects
 
 
 def bowl(tabletop: Tabletop, x: float = 0.0) -> Body:
@@ -377,7 +377,7 @@ def test_a_bowl_that_holds_enough_is_full(tabletop: Tabletop) -> None:
     assert "full" in asked.reason
 
 
-def test_a_bowl_smaller_than_the_thing(tabletop: Tabletop) -> None:
+def test_a_bowl_smaller_than_the_object(tabletop: Tabletop) -> None:
     seen = tabletop.see(bowl(tabletop), tabletop.block("brick", 0.3, 0, (0.16, 0.12, 0.05)), **STEEP)
     asked = ask(tabletop, seen, "inside", "bowl", moved="brick")
     assert asked.reason == "the bowl (bowl) is smaller than the block (brick)"
@@ -424,7 +424,7 @@ def test_requests_that_make_no_sense(
 def test_an_anchor_without_a_place_is_named(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.block("a", 0, 0), tabletop.cup("glass", 0.2, 0, label="glass"))
     depth = np.where(seen.masks["glass"], np.float32(np.nan), seen.frame.depth)
-    asked = ask(tabletop, seen, "left of", "glass", picture=dataclasses.replace(seen.frame, depth=depth))
+    asked = ask(tabletop, seen, "left of", "glass", image=dataclasses.replace(seen.frame, depth=depth))
     assert asked.reason == "the place of the glass (glass) cannot be measured"
 
 
@@ -443,7 +443,7 @@ def test_the_pose_is_upright_in_either_frame_and_the_same_each_time(tabletop: Ta
     assert known.best.pose.orientation == pytest.approx(target.pose.orientation, abs=1e-5)
     assert known.places == ask(tabletop, seen, "left of", "a", moved="bar").places
     bare = tabletop.without_pose(seen.frame, up=seen.frame.base_T_camera.inverse().rotation[:, 2])
-    unknown = ask(tabletop, seen, "left of", "a", moved="bar", picture=bare)
+    unknown = ask(tabletop, seen, "left of", "a", moved="bar", image=bare)
     assert unknown.best.pose.frame_id == seen.frame.frame_id
     back = look_at((0.0, -0.65, 0.85), (0.0, 0.0, 0.03)).apply(np.array(unknown.best.pose.position))
     assert back == pytest.approx(known.best.pose.position, abs=0.01)

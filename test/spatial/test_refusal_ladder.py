@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.config import DecisionConfig, DepthConfig, RelationConfig, ResolverConfig
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.spatial.believer import Believer
+from spatial_vlm_ros.parameters import DecisionConfig, DepthConfig, RelationConfig, ResolverConfig
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.layout import lay_out
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, Resolution, Status
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def test_nothing_tall_hides_nothing(tabletop: Tabletop) -> None:
 
 
 def test_not_found_comes_before_any_relation(tabletop: Tabletop) -> None:
-    """The can is in front of the cup, and there is no banana: the missing thing is what is said."""
+    """The can is in front of the cup, and there is no banana: the missing object is what is said."""
     seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("can", 0.0, -0.2))
     assert_refused(tabletop.ask(seen, "the can behind the cup next to the banana"), Status.NOT_FOUND)
 
@@ -111,9 +111,9 @@ def test_readings_that_all_count_little_still_choose(tabletop: Tabletop) -> None
     """A sentence with many attachments shares its preference among many readings, none of them likely."""
     layout = lay_out(tabletop.lift(tabletop.see(tabletop.can("only", 0, 0))), DepthConfig(), RelationConfig())
     one = np.ones(1)
-    believer = Believer(layout, ResolverConfig(), lambda _: one, one, FrameOfReference.VIEWER)
+    scorer = PhraseScorer(layout, ResolverConfig(), lambda _: one, one, FrameOfReference.VIEWER)
     query = parse("the can")[0]
-    verdict = decide([dataclasses.replace(query, preference=1 / 40)] * 40, believer)
+    verdict = decide([dataclasses.replace(query, preference=1 / 40)] * 40, scorer)
     assert (verdict.status, verdict.chosen) == (Status.OK, 0)
 
 
@@ -176,7 +176,7 @@ def test_a_lone_candidate_on_the_border_of_its_relation_is_low_confidence(tablet
 # ------------------------------------------------------------------------------------------------ depth, occlusion
 
 
-def test_the_chosen_thing_without_depth_has_no_pose(tabletop: Tabletop) -> None:
+def test_the_chosen_object_without_depth_has_no_pose(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("can", 0.2, 0.0))
     depth = seen.frame.depth.copy()
     depth[seen.masks["cup"]] = np.nan
@@ -208,7 +208,7 @@ def test_an_anchor_without_depth_cannot_carry_a_relation(tabletop: Tabletop) -> 
     assert answer.status in {Status.LOW_CONFIDENCE, Status.DEPTH_INVALID}
 
 
-def test_a_thing_hidden_beyond_the_configured_part_is_occluded(tabletop: Tabletop) -> None:
+def test_an_object_hidden_beyond_the_configured_part_is_occluded(tabletop: Tabletop) -> None:
     seen = tabletop.see(
         tabletop.can("can", 0.0, 0.05, height=0.12),
         tabletop.block("wall", 0.0, -0.08, (0.16, 0.04, 0.07)),
@@ -272,7 +272,7 @@ def test_several_are_moved_and_none_of_them_is_where_they_go(tabletop: Tabletop)
     assert_refused(tabletop.ask(seen, "put both cans next to the can"), Status.NOT_FOUND)
 
 
-def test_a_place_beside_things_that_may_not_be_meant_is_refused(tabletop: Tabletop) -> None:
+def test_a_place_beside_objects_that_may_not_be_meant_is_refused(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("can", 0, -0.2), tabletop.cup("a", -0.15, 0.1), tabletop.cup("b", 0.15, 0.1))
     assert_refused(tabletop.ask(seen, "put the can left of the wooden cups"), Status.LOW_CONFIDENCE)
     assert_refused(tabletop.ask(seen, "put the can next to the three cups"), Status.NOT_FOUND)
@@ -295,7 +295,7 @@ def test_what_is_moved_is_found_before_its_place(tabletop: Tabletop) -> None:
      ("put the can behind the teapot on the table", Status.NOT_FOUND),
      ("put the can on the table", Status.AMBIGUOUS), ("put the can next to the cup", Status.AMBIGUOUS)],
 )  # fmt: skip
-def test_a_place_by_a_thing_that_is_not_there_is_said_before_which_thing_is_asked(
+def test_a_place_by_an_object_that_is_not_there_is_said_before_which_object_is_asked(
     tabletop: Tabletop, words: str, status: Status
 ) -> None:
     seen = tabletop.see(

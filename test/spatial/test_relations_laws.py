@@ -28,9 +28,9 @@ from spatial_vlm_ros.spatial.relations import Pairs, measure_set, measure_two
 from spatial_vlm_ros.types import FrameOfReference, Scene, Transform
 
 if TYPE_CHECKING:
-    from spatial.conftest import Ground, Thing
+    from spatial.conftest import Ground, Object
 
-    MakeThing = Callable[..., Thing]
+    MakeThing = Callable[..., Object]
 
 SEEDS = range(12)
 EXACT = {"atol": 1e-9}
@@ -43,17 +43,17 @@ SIDES = {
 }
 
 
-def random_scene(ground: Ground, thing: MakeThing, seed: int, pitch_deg: float = 35.0, **frames: object) -> Scene:
-    """Seven things, some of them on each other or in each other, turned; the third is round; three have fronts."""
+def random_scene(ground: Ground, obj: MakeThing, seed: int, pitch_deg: float = 35.0, **frames: object) -> Scene:
+    """Seven objects, some of them on each other or in each other, turned; the third is round; three have fronts."""
     rng = np.random.default_rng(seed)
-    things = []
+    objects = []
     for _ in range(7):
         ahead, right = rng.uniform((0.6, -0.5), (1.6, 0.5))
         size = rng.uniform((0.02, 0.02, 0.01), (0.25, 0.25, 0.3))
-        things.append(thing(float(ahead), float(right), tuple(size), base=float(rng.choice((0.0, 0.0, 0.1, 0.3)))))
-    first = things[0]
-    things[1] = thing(first.ahead, first.right, (0.03, 0.03, 0.03), base=first.size[2])
-    scene = turned(ground.scene(things, pitch_deg=pitch_deg, **frames), rng.uniform(-3, 3, 7))
+        objects.append(obj(float(ahead), float(right), tuple(size), base=float(rng.choice((0.0, 0.0, 0.1, 0.3)))))
+    first = objects[0]
+    objects[1] = obj(first.ahead, first.right, (0.03, 0.03, 0.03), base=first.size[2])
+    scene = turned(ground.scene(objects, pitch_deg=pitch_deg, **frames), rng.uniform(-3, 3, 7))
     for row in (0, 2, 4):
         scene = with_front(
             scene, row, *(float(v) for v in rng.normal(size=2)), label=str(rng.choice(("chair", "stove")))
@@ -78,8 +78,8 @@ def all_margins(scene: Scene, frame: FrameOfReference = VIEWER) -> dict[str, np.
 
 
 @pytest.fixture(params=SEEDS)
-def scene(ground: Ground, thing: MakeThing, request: pytest.FixtureRequest) -> Scene:
-    return random_scene(ground, thing, request.param)
+def scene(ground: Ground, obj: MakeThing, request: pytest.FixtureRequest) -> Scene:
+    return random_scene(ground, obj, request.param)
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_what_excludes_each_other(found: dict[str, np.ndarray], one: str, other:
     assert not (both > 0.0).any()
 
 
-def test_of_three_things_one_is_between_the_others(found: dict[str, np.ndarray]) -> None:
+def test_of_three_objects_one_is_between_the_others(found: dict[str, np.ndarray]) -> None:
     between = found["between, two"]
     np.testing.assert_allclose(between, between.transpose(0, 2, 1), **EXACT)
     for t, a, b in np.argwhere(between > 0):
@@ -192,7 +192,7 @@ def test_where_no_front_decides_opposite_is_mutual_for_what_is_off_the_middle(
 
 
 @pytest.mark.parametrize("relation", ["at the edge of", "at the corner of", "at the centre of", "at the end of"])
-def test_at_a_part_is_over_the_thing(found: dict[str, np.ndarray], scene: Scene, relation: str) -> None:
+def test_at_a_part_is_over_the_object(found: dict[str, np.ndarray], scene: Scene, relation: str) -> None:
     layout = lay(scene)
     t, a = np.nonzero(found[relation] > 0)
     apart = np.linalg.norm(layout.centre[t, :2] - layout.centre[a, :2], axis=1)
@@ -252,11 +252,11 @@ def test_a_rolled_or_upside_down_camera_changes_nothing(
 @pytest.mark.parametrize("frame", [f for f in FrameOfReference if f is not VIEWER])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_where_the_camera_is_means_nothing_to_others(
-    ground: Ground, thing: MakeThing, seed: int, frame: FrameOfReference
+    ground: Ground, obj: MakeThing, seed: int, frame: FrameOfReference
 ) -> None:
-    """The robot, the speaker, the world and the things themselves keep their sides, however the camera is moved."""
+    """The robot, the speaker, the world and the objects themselves keep their sides, however the camera is moved."""
     rng = np.random.default_rng(seed)
-    scene = random_scene(ground, thing, seed, base_T_camera=ground.looking_from(0.3, 0.4, -40.0))
+    scene = random_scene(ground, obj, seed, base_T_camera=ground.looking_from(0.3, 0.4, -40.0))
     speaker = ground.looking_from(1.8, 0.5, 160.0).inverse()
     speaker = Transform(speaker.parent, "person", speaker.matrix)
     scene = dataclasses.replace(scene, frame=dataclasses.replace(scene.frame, camera_T_speaker=speaker))
@@ -278,11 +278,11 @@ def _framed(scene: Scene, frame: FrameOfReference) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("relation", ["left of", "right of", "behind", "in front of", "at the left side of"])
-def test_heights_decide_nothing_on_the_ground(ground: Ground, thing: MakeThing, relation: str) -> None:
+def test_heights_decide_nothing_on_the_ground(ground: Ground, obj: MakeThing, relation: str) -> None:
     rng = np.random.default_rng(5)
     places = rng.uniform((0.6, -0.5), (1.6, 0.5), (6, 2))
-    flat = [thing(float(a), float(r), base=0.4) for a, r in places]
+    flat = [obj(float(a), float(r), base=0.4) for a, r in places]
     tall = [
         dataclasses.replace(t, size=(0.06, 0.06, float(h))) for t, h in zip(flat, rng.uniform(0, 1, 6), strict=True)
     ]
-    np.testing.assert_allclose(*(margins(lay(ground.scene(things)), relation) for things in (flat, tall)), **EXACT)
+    np.testing.assert_allclose(*(margins(lay(ground.scene(objects)), relation) for objects in (flat, tall)), **EXACT)

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spatial_vlm_ros.config import ResolverConfig, config_from
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.perception.replies import Found
+from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
+from spatial_vlm_ros.parameters import ResolverConfig, config_from
+from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.spatial.likelihood import calibrated
 from spatial_vlm_ros.spatial.second_opinion import Counts, Reliabilities, load_reliabilities, relations_of
 from spatial_vlm_ros.types import FrameOfReference, Resolution, Rgb, Status
@@ -33,16 +33,16 @@ PRIOR = ResolverConfig().second_opinion.prior
 
 
 class Names:
-    """A model that names one thing of a rendering, or nothing; and remembers what it was asked."""
+    """A model that names one object of a rendering, or nothing; and remembers what it was asked."""
 
     def __init__(self, seen: Rendering, id_: str | None) -> None:
         self.box = next((d.box_xyxy for d in seen.detections if d.id == id_), None)
         self.asked: list[str] = []
 
-    def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         assert rgb.ndim == 3
         self.asked.append(words)
-        return () if self.box is None else (Found("", self.box, None, None),)
+        return () if self.box is None else (NamedObject("", self.box, None, None),)
 
 
 def written(folder: Path, relations: Mapping[str, tuple[int, int, int]]) -> str:
@@ -191,7 +191,7 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, words: str
     path.write_text(text)
     with pytest.raises(FileError, match=words) as refused:
         load_reliabilities(path)
-    assert "benchmarks.second_opinions" in refused.value.repair
+    assert "research.experiments.second_opinions" in refused.value.repair
 
 
 def test_a_missing_file_refuses_the_request_and_is_named(two_sides: Rendering, tmp_path: Path) -> None:
@@ -277,14 +277,14 @@ def test_no_opinion_is_no_disagreement(asked: Asked, two_sides: Rendering) -> No
     assert answer.second_opinion.named_id is None
 
 
-def test_a_thing_of_another_kind_is_asked_about_in_words(asked: Asked, two_sides: Rendering) -> None:
+def test_an_object_of_another_kind_is_asked_about_in_words(asked: Asked, two_sides: Rendering) -> None:
     answer = asked(two_sides, "the can behind the cup", "cup", {"behind": (9990, 5, 5)})
     assert answer.status is Status.DISAGREEMENT
     assert answer.question is not None
     assert answer.question.startswith("Do you mean the")
 
 
-def test_several_things_are_left_to_the_geometry(asked: Asked, two_sides: Rendering) -> None:
+def test_several_objects_are_left_to_the_geometry(asked: Asked, two_sides: Rendering) -> None:
     answer = asked(two_sides, "both cans", "near", {"name": GOOD})
     assert answer.status is Status.OK
     assert len(answer.targets) == 2

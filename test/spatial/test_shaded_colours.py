@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colours from pixels: the shaded side of a thing does not change its colour."""
+"""Colours from pixels: the shaded side of an object does not change its colour."""
 
 from __future__ import annotations
 

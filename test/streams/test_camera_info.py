@@ -38,13 +38,13 @@ def numbers(camera: PinholeCamera) -> tuple[float, ...]:
 # ------------------------------------------------------------------------------------------------ which matrix
 
 
-def test_raw_pictures_follow_k_and_d() -> None:
+def test_raw_images_follow_k_and_d() -> None:
     camera = camera_of(info(), rectified=False)
     assert numbers(camera) == (600, 610, 321, 241, 640, 480)
     assert (camera.distortion_model, camera.D) == ("plumb_bob", tuple(PLUMB_BOB))
 
 
-def test_rectified_pictures_follow_p_and_have_no_distortion() -> None:
+def test_rectified_images_follow_p_and_have_no_distortion() -> None:
     camera = camera_of(info(), rectified=True)
     assert numbers(camera) == (580, 585, 318, 239, 640, 480)
     assert camera.D == ()
@@ -54,7 +54,7 @@ def test_without_p_a_camera_without_distortion_follows_k() -> None:
     assert numbers(camera_of(info(p=[0.0] * 12, d=[0.0] * 5), rectified=True))[:4] == (600, 610, 321, 241)
 
 
-def test_without_p_a_distorted_camera_has_no_rectified_picture() -> None:
+def test_without_p_a_distorted_camera_has_no_rectified_image() -> None:
     with pytest.raises(InputError, match="publish P"):
         camera_of(info(p=[0.0] * 12), rectified=True)
 
@@ -91,13 +91,13 @@ def test_no_binning_and_no_window_change_nothing(binning: int) -> None:
     assert numbers(camera_of(info(binning_x=binning, binning_y=binning), rectified=False))[:3] == (600, 610, 321)
 
 
-def test_a_window_without_size_reaches_over_the_whole_picture() -> None:
+def test_a_window_without_size_reaches_over_the_whole_image() -> None:
     roi = RegionOfInterest(x_offset=0, y_offset=100, width=0, height=380)
     assert numbers(camera_of(info(roi=roi), rectified=False)) == (600, 610, 321, 141, 640, 380)
 
 
 @pytest.mark.parametrize("roi", [(100, 0, 600, 480), (0, 400, 640, 100), (10, 0, 0, 0)])
-def test_a_window_that_leaves_the_picture_is_refused(roi: tuple[int, int, int, int]) -> None:
+def test_a_window_that_leaves_the_image_is_refused(roi: tuple[int, int, int, int]) -> None:
     x, y, width, height = roi
     with pytest.raises(InputError, match="roi"):
         camera_of(info(roi=RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)), rectified=False)
@@ -162,7 +162,7 @@ def test_an_unknown_lens_model_is_refused_with_those_that_are_known() -> None:
         camera_of(info(distortion_model="ftheta"), rectified=False)
 
 
-def test_the_lens_model_does_not_matter_for_rectified_pictures() -> None:
+def test_the_lens_model_does_not_matter_for_rectified_images() -> None:
     assert camera_of(info(distortion_model="ftheta", d=[0.1] * 14), rectified=True).D == ()
 
 
@@ -184,7 +184,7 @@ def test_the_second_camera_of_a_stereo_pair_is_refused(rectified: bool, place: i
         camera_of(info(p=second), rectified)
 
 
-def test_raw_pictures_of_a_camera_turned_against_its_frame_are_refused() -> None:
+def test_raw_images_of_a_camera_turned_against_its_frame_are_refused() -> None:
     angle = 0.01
     turned = [np.cos(angle), 0, np.sin(angle), 0, 1, 0, -np.sin(angle), 0, np.cos(angle)]
     with pytest.raises(InputError, match="rectified topics"):

@@ -79,7 +79,7 @@ def test_a_header_splits_nanoseconds_exactly(way: Way) -> None:
     assert (header.stamp.sec, header.stamp.nanosec, header.frame_id) == (1_700_000_000, 123_456_789, "camera")
 
 
-def test_pictures_come_back_as_they_were(way: Way) -> None:
+def test_images_come_back_as_they_were(way: Way) -> None:
     composer, sent = way
     rgb = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)[:, 1:, ::-1]  # neither whole nor contiguous
     message = sent(composer.image_rgb(rgb, composer.header(STAMP, "camera")))
@@ -213,7 +213,7 @@ def test_a_bag_carries_several_transforms_in_one_message() -> None:
 
 @st.composite
 def detections(draw: st.DrawFn) -> tuple[int, int, list[Detection]]:
-    """Width and height of a picture, and what was found in it."""
+    """Width and height of an image, and what was found in it."""
     width, height = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     masks = hnp.arrays(bool, (height, width)).filter(np.any) | st.none()
     numbers = st.floats(-1e3, 1e3)
@@ -243,7 +243,7 @@ def test_detections_come_back_as_they_were(name: str, given_: tuple[int, int, li
         assert ours.front == (None if theirs.front is None else pytest.approx(theirs.front, abs=1e-12))
 
 
-def test_a_mask_of_another_size_than_the_picture_is_refused(way: Way) -> None:
+def test_a_mask_of_another_size_than_the_image_is_refused(way: Way) -> None:
     composer, _ = way
     found = Detection("a", "cup", 0.5, (0, 0, 1, 1), np.ones((3, 3), bool))
     with pytest.raises(ShapeError, match="mask of detection 'a'"):

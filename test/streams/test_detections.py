@@ -43,7 +43,7 @@ def test_fields_become_those_of_a_detection() -> None:
     assert found.mask is None
 
 
-def test_a_crop_is_laid_into_the_whole_picture() -> None:
+def test_a_crop_is_laid_into_the_whole_image() -> None:
     crop = np.array([[0, 1], [255, 0], [7, 7]], np.uint8)
     (found,) = detections_of(detection_array(entry(mask=[mono8(crop)], mask_x=5, mask_y=2)), WIDTH, HEIGHT)
     expected = np.zeros((HEIGHT, WIDTH), bool)
@@ -82,12 +82,12 @@ def test_what_has_no_id_is_numbered_by_its_place() -> None:
     assert [d.id for d in found] == ["a", "d1", "d2"]
 
 
-def test_the_size_of_the_picture_may_be_unsaid() -> None:
+def test_the_size_of_the_image_may_be_unsaid() -> None:
     assert len(detections_of(detection_array(entry(), width=0, height=0), WIDTH, HEIGHT)) == 1
 
 
 @pytest.mark.parametrize("size", [(WIDTH + 1, HEIGHT), (WIDTH, HEIGHT - 1), (0, 3)])
-def test_detections_of_a_picture_of_another_size_are_refused(size: tuple[int, int]) -> None:
+def test_detections_of_an_image_of_another_size_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="8x6, that of the colour topic"):
         detections_of(detection_array(entry(), width=size[0], height=size[1]), WIDTH, HEIGHT)
 
@@ -147,7 +147,7 @@ def test_messages_of_vision_msgs_of_every_version_are_read(new: bool) -> None:
     assert found.box_xyxy == (3, 1, 5, 5)
 
 
-def test_a_thing_without_hypothesis_is_an_object() -> None:
+def test_an_object_without_hypothesis_is_an_object() -> None:
     message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, 2, 4))])
     (found,) = detections_of(message, WIDTH, HEIGHT)
     assert (found.id, found.label, found.score) == ("7", "object", 1.0)

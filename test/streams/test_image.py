@@ -22,9 +22,9 @@ from sensor_msgs.msg import Image as RclpyImage
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.streams import codecs
-from spatial_vlm_ros.streams.image import RGB_ENCODINGS, decode_depth, decode_rgb, image_shape
+from spatial_vlm_ros.streams.image import RGB_ENCODINGS, decode_depth, decode_rgb
 
-PICTURE = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
+IMAGE = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
 DEPTH = np.array([[0, 1, 1500], [65535, 2, 300]], np.uint16)
 METRES = np.array([[np.nan, 0.001, 1.5], [65.535, 0.002, 0.3]], np.float32)
 
@@ -51,37 +51,37 @@ def file(pixels: np.ndarray, extension: str = ".png") -> bytes:
     return data.tobytes()
 
 
-# ------------------------------------------------------------------------------------------------ raw pictures
+# ------------------------------------------------------------------------------------------------ raw images
 
 
 @pytest.mark.parametrize("padding", [0, 5])
 @pytest.mark.parametrize(
     ("encoding", "stored"),
     [
-        ("rgb8", PICTURE),
-        ("bgr8", PICTURE[..., ::-1]),
-        ("rgba8", np.dstack([PICTURE, PICTURE[..., :1]])),
-        ("bgra8", np.dstack([PICTURE[..., ::-1], PICTURE[..., :1]])),
+        ("rgb8", IMAGE),
+        ("bgr8", IMAGE[..., ::-1]),
+        ("rgba8", np.dstack([IMAGE, IMAGE[..., :1]])),
+        ("bgra8", np.dstack([IMAGE[..., ::-1], IMAGE[..., :1]])),
     ],
 )
 def test_colours_of_every_order_become_rgb(encoding: str, stored: np.ndarray, padding: int) -> None:
     rgb = decode_rgb(image(stored, encoding, padding))
-    np.testing.assert_array_equal(rgb, PICTURE)
+    np.testing.assert_array_equal(rgb, IMAGE)
     assert rgb.flags.c_contiguous
     assert rgb.flags.writeable
     assert rgb.dtype == np.uint8
 
 
 def test_grey_is_the_same_in_all_channels() -> None:
-    rgb = decode_rgb(image(PICTURE[..., 1], "mono8", padding=3))
-    np.testing.assert_array_equal(rgb, np.repeat(PICTURE[..., 1:2], 3, axis=2))
+    rgb = decode_rgb(image(IMAGE[..., 1], "mono8", padding=3))
+    np.testing.assert_array_equal(rgb, np.repeat(IMAGE[..., 1:2], 3, axis=2))
 
 
-def test_a_picture_shares_no_memory_with_its_message() -> None:
-    message = image(PICTURE, "rgb8")
+def test_an_image_shares_no_memory_with_its_message() -> None:
+    message = image(IMAGE, "rgb8")
     rgb = decode_rgb(message)
     message.data[0] ^= 255
-    np.testing.assert_array_equal(rgb, PICTURE)
+    np.testing.assert_array_equal(rgb, IMAGE)
 
 
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
@@ -120,13 +120,13 @@ def test_yuv_of_odd_width_is_refused() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["16UC1", "rgb16", "", "nonsense"])
-def test_an_unknown_picture_encoding_is_refused_with_those_that_are_known(encoding: str) -> None:
+def test_an_unknown_image_encoding_is_refused_with_those_that_are_known(encoding: str) -> None:
     with pytest.raises(UnknownNameError, match="rgb8") as caught:
         decode_rgb(image(np.zeros((4, 4, 2), np.uint8), encoding))
     assert set(caught.value.available) == set(RGB_ENCODINGS)
 
 
-# ------------------------------------------------------------------------------------------------ compressed pictures
+# ------------------------------------------------------------------------------------------------ compressed images
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_an_unknown_picture_encoding_is_refused_with_those_that_are_known(encodi
     ],
 )
 def test_a_png_holds_true_colours_whatever_the_camera_published(format_: str) -> None:
-    np.testing.assert_array_equal(decode_rgb(compressed(file(PICTURE[..., ::-1]), format_)), PICTURE)
+    np.testing.assert_array_equal(decode_rgb(compressed(file(IMAGE[..., ::-1]), format_)), IMAGE)
 
 
 @pytest.mark.parametrize("format_", ["jpeg", "jpg", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8"])
@@ -151,24 +151,24 @@ def test_a_jpeg_holds_true_colours_whatever_the_camera_published(format_: str) -
 
 
 def test_only_a_file_that_says_so_holds_swapped_colours() -> None:
-    swapped = file(PICTURE)  # imencode was given RGB where it takes BGR
-    np.testing.assert_array_equal(decode_rgb(compressed(swapped, "rgb8; png compressed rgb8")), PICTURE)
+    swapped = file(IMAGE)  # imencode was given RGB where it takes BGR
+    np.testing.assert_array_equal(decode_rgb(compressed(swapped, "rgb8; png compressed rgb8")), IMAGE)
 
 
 def test_an_alpha_channel_is_dropped() -> None:
-    with_alpha = np.dstack([PICTURE[..., ::-1], PICTURE[..., 0]])
-    np.testing.assert_array_equal(decode_rgb(compressed(file(with_alpha), "png")), PICTURE)
+    with_alpha = np.dstack([IMAGE[..., ::-1], IMAGE[..., 0]])
+    np.testing.assert_array_equal(decode_rgb(compressed(file(with_alpha), "png")), IMAGE)
 
 
 @pytest.mark.parametrize("format_", ["mono8; png compressed ", "mono8; png compressed mono8", "png"])
-def test_a_compressed_grey_picture_becomes_rgb(format_: str) -> None:
-    rgb = decode_rgb(compressed(file(PICTURE[..., 0]), format_))
-    np.testing.assert_array_equal(rgb, np.repeat(PICTURE[..., :1], 3, axis=2))
+def test_a_compressed_grey_image_becomes_rgb(format_: str) -> None:
+    rgb = decode_rgb(compressed(file(IMAGE[..., 0]), format_))
+    np.testing.assert_array_equal(rgb, np.repeat(IMAGE[..., :1], 3, axis=2))
 
 
 @pytest.mark.parametrize("format_", ["bayer_rggb8; png compressed bayer_rggb8", "bayer_rggb8; png compressed "])
 def test_a_compressed_mosaic_is_read_like_a_raw_one(format_: str) -> None:
-    mosaic = PICTURE[..., 0]
+    mosaic = IMAGE[..., 0]
     expected = decode_rgb(image(mosaic, "bayer_rggb8"))
     np.testing.assert_array_equal(decode_rgb(compressed(file(mosaic), format_)), expected)
 
@@ -199,7 +199,6 @@ def test_padding_behind_a_jpeg_does_no_harm() -> None:
 def test_fill_bytes_inside_a_jpeg_do_no_harm() -> None:
     jpeg = file(np.zeros((16, 16, 3), np.uint8), ".jpg")
     filled = jpeg[:2] + b"\xff\xff" + jpeg[2:]
-    assert image_shape(compressed(filled, "jpeg")) == (16, 16)
     assert not decode_rgb(compressed(filled, "jpeg")).any()
 
 
@@ -209,7 +208,7 @@ def test_a_png_that_is_only_a_signature_is_refused() -> None:
 
 
 def test_a_png_with_a_flipped_bit_is_refused() -> None:
-    data = bytearray(file(PICTURE))
+    data = bytearray(file(IMAGE))
     data[60] ^= 4
     with pytest.raises(InputError, match="checksum"):
         decode_rgb(compressed(bytes(data), "png"))
@@ -243,7 +242,7 @@ def test_a_png_with_too_few_pixels_but_right_checksums_is_refused() -> None:
         (b"\0" * 12 + file(DEPTH), "16UC1; compressedDepth png", "colour topic"),
     ],
 )
-def test_what_is_no_picture_is_refused_by_name(data: bytes, format_: str, reason: str) -> None:
+def test_what_is_no_image_is_refused_by_name(data: bytes, format_: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         decode_rgb(compressed(data, format_))
 
@@ -306,7 +305,6 @@ def config_header(a: float = 0.0, b: float = 0.0) -> bytes:
 def test_lossless_files_of_millimetres_become_metres(data: bytes, format_: str) -> None:
     message = compressed(data, format_)
     np.testing.assert_array_equal(decode_depth(message), METRES)
-    assert image_shape(message) == (2, 3)
 
 
 def stored_inverse(depth: np.ndarray, quantization: float, farthest: float) -> tuple[np.ndarray, bytes]:
@@ -339,11 +337,11 @@ def test_a_header_that_is_no_quantisation_is_refused(parameters: tuple[float, fl
 @pytest.mark.parametrize(
     ("data", "format_", "reason"),
     [
-        (file(PICTURE, ".jpg"), "16UC1; jpeg compressed ", "lost their unit"),
-        (file(PICTURE, ".jpg"), "jpeg", "lost their unit"),
-        (file(PICTURE, ".jpg"), "16UC1; compressedDepth png", "lost their unit"),
-        (file(PICTURE[..., 0]), "mono8; png compressed ", "lost their unit"),
-        (config_header() + file(PICTURE[..., 0]), "16UC1; compressedDepth png", "lost their unit"),
+        (file(IMAGE, ".jpg"), "16UC1; jpeg compressed ", "lost their unit"),
+        (file(IMAGE, ".jpg"), "jpeg", "lost their unit"),
+        (file(IMAGE, ".jpg"), "16UC1; compressedDepth png", "lost their unit"),
+        (file(IMAGE[..., 0]), "mono8; png compressed ", "lost their unit"),
+        (config_header() + file(IMAGE[..., 0]), "16UC1; compressedDepth png", "lost their unit"),
         (config_header()[:7], "16UC1; compressedDepth png", "header of 12 bytes"),
         (file(DEPTH), "16UC1; compressedDepth png", "header of 12 bytes"),
         (config_header() + file(DEPTH)[:-5], "16UC1; compressedDepth png", "ends after"),
@@ -351,8 +349,8 @@ def test_a_header_that_is_no_quantisation_is_refused(parameters: tuple[float, fl
         (config_header() + file(DEPTH), "16UC1; compressedDepth zstd", "zstd"),
         (config_header() + file(DEPTH), "64FC1; compressedDepth png", "64FC1"),
         (file(DEPTH), "32FC1; png compressed ", "depthParam"),
-        (config_header(1, 0) + file(PICTURE.astype(np.uint16)), "32FC1; compressedDepth png", "uint16"),
-        (config_header() + file(PICTURE.astype(np.uint16)), "16UC1; compressedDepth png", "uint16"),
+        (config_header(1, 0) + file(IMAGE.astype(np.uint16)), "32FC1; compressedDepth png", "uint16"),
+        (config_header() + file(IMAGE.astype(np.uint16)), "16UC1; compressedDepth png", "uint16"),
     ],
 )
 def test_compressed_depth_that_cannot_be_trusted_is_refused_by_name(data: bytes, format_: str, reason: str) -> None:
@@ -406,7 +404,6 @@ def test_rvl_gives_the_numbers_worked_by_hand() -> None:
     np.testing.assert_array_equal(codecs.decode_rvl(data), [[0, 1, 9]])
     message = compressed(config_header() + data, "16UC1; compressedDepth rvl")
     np.testing.assert_array_equal(decode_depth(message), np.array([[np.nan, 0.001, 0.009]], np.float32))
-    assert image_shape(message) == (1, 3)
 
 
 @pytest.mark.parametrize("words", [[], [0x12282000][:0], [0x90000000], [0xFFFFFFFF] * 4, [0x70000000], [0x0F700000]])
@@ -436,11 +433,9 @@ def test_messages_of_a_bag_give_the_same_pixels() -> None:
         header=None, height=2, width=3, encoding="16UC1", is_bigendian=0, step=6, data=DEPTH.view(np.uint8).reshape(-1)
     )
     np.testing.assert_array_equal(decode_depth(raw), METRES)
-    data = np.frombuffer(file(PICTURE[..., ::-1]), np.uint8)  # read-only, as rosbags gives it
+    data = np.frombuffer(file(IMAGE[..., ::-1]), np.uint8)  # read-only, as rosbags gives it
     stored = types["sensor_msgs/msg/CompressedImage"](header=None, format="png", data=data)
-    np.testing.assert_array_equal(decode_rgb(stored), PICTURE)
-    assert image_shape(stored) == (6, 8)
-    assert image_shape(raw) == (2, 3)
+    np.testing.assert_array_equal(decode_rgb(stored), IMAGE)
 
 
 # ------------------------------------------------------------------------------------------------ damaged messages
@@ -460,7 +455,7 @@ def test_messages_of_a_bag_give_the_same_pixels() -> None:
 )
 def test_fields_that_contradict_each_other_are_refused(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        decode_rgb(image(PICTURE, "rgb8", **fields))
+        decode_rgb(image(IMAGE, "rgb8", **fields))
 
 
 @pytest.mark.parametrize(
@@ -482,7 +477,7 @@ def test_what_is_no_image_message_is_refused(message: Any) -> None:
 
 FIELD = st.one_of(st.integers(0, 40), st.sampled_from([2**32 - 1, 2**16, 1000]))
 NAMES = [*RGB_ENCODINGS, "16UC1", "mono16", "32FC1", "8UC1", "", "x"]
-BEGINNINGS = [b"", codecs.PNG_SIGNATURE, b"\xff\xd8\xff", file(PICTURE), file(PICTURE, ".jpg"), config_header(1, 0)]
+BEGINNINGS = [b"", codecs.PNG_SIGNATURE, b"\xff\xd8\xff", file(IMAGE), file(IMAGE, ".jpg"), config_header(1, 0)]
 FORMATS = [
     "jpeg",
     "png",
@@ -495,14 +490,12 @@ FORMATS = [
 
 
 def survives(message: Any) -> bool:
-    """Whether each decoder either refuses a message with a typed error or gives a whole picture."""
-    pictures = []
+    """Whether each decoder either refuses a message with a typed error or gives a whole image."""
+    images = []
     for decode in (decode_rgb, decode_depth):
         with contextlib.suppress(SpatialVlmError):
-            pictures.append(decode(message))
-    with contextlib.suppress(SpatialVlmError):
-        assert min(image_shape(message)) > 0
-    return all((p.dtype, p.ndim) in ((np.uint8, 3), (np.float32, 2)) and p.size for p in pictures)
+            images.append(decode(message))
+    return all((p.dtype, p.ndim) in ((np.uint8, 3), (np.float32, 2)) and p.size for p in images)
 
 
 @given(FIELD, FIELD, FIELD, st.sampled_from(NAMES), st.integers(0, 255), st.binary(max_size=400))
@@ -524,7 +517,7 @@ def test_no_compressed_message_crashes(format_: str, beginning: bytes, cut: int,
 
 @given(st.sampled_from([".png", ".jpg"]), st.data())
 def test_no_bit_flip_crashes(extension: str, data: st.DataObject) -> None:
-    damaged = bytearray(file(PICTURE, extension))
+    damaged = bytearray(file(IMAGE, extension))
     for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=4)):
         damaged[place] ^= 1 << data.draw(st.integers(0, 7))
     assert survives(SimpleNamespace(format="png", data=bytes(damaged)))

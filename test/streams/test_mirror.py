@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.evaluation.bag_types import default_store
 from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.shapes import Box, Cylinder
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
-from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import rosbags_composer
-from spatial_vlm_ros.streams.intake import Intake, Observation
+from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.mirror import turned_camera, turned_detection, turned_image
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 
@@ -58,10 +58,10 @@ def test_turning_twice_changes_nothing(lens: str) -> None:
     back = turned_camera(turned_camera(seen))
     np.testing.assert_allclose(back.K, seen.K, atol=1e-12)
     assert (back.D, back.distortion_model) == (seen.D, seen.distortion_model)
-    thing = Detection("a", "chair", 0.5, (1, 2, 30, 40), np.tri(240, 320, dtype=bool), ("red",), (0.6, 0.0, -0.8))
-    again = turned_detection(turned_detection(thing, 320), 320)
-    assert (again.box_xyxy, again.front, again.attributes) == (thing.box_xyxy, thing.front, thing.attributes)
-    np.testing.assert_array_equal(again.mask, thing.mask)
+    obj = Detection("a", "chair", 0.5, (1, 2, 30, 40), np.tri(240, 320, dtype=bool), ("red",), (0.6, 0.0, -0.8))
+    again = turned_detection(turned_detection(obj, 320), 320)
+    assert (again.box_xyxy, again.front, again.attributes) == (obj.box_xyxy, obj.front, obj.attributes)
+    np.testing.assert_array_equal(again.mask, obj.mask)
 
 
 @given(left=st.integers(0, 318), width=st.integers(1, 319))
@@ -75,7 +75,7 @@ def test_the_box_of_a_mask_stays_the_box_of_the_turned_mask(left: int, width: in
     assert turned.box_xyxy == (columns[0], 10, columns[-1] + 1, 20)
 
 
-def test_a_front_is_turned_with_its_thing() -> None:
+def test_a_front_is_turned_with_its_object() -> None:
     turned = turned_detection(Detection("a", "chair", 1.0, (1, 2, 3, 4), front=(0.6, 0.0, -0.8)), 320)
     assert turned.front == pytest.approx((-0.6, 0.0, -0.8))
 
@@ -92,31 +92,31 @@ BLOCKS = (
 
 
 def mirrored(seen: Rendering) -> tuple[RgbdFrame, tuple[Detection, ...]]:
-    """What a driver publishes that mirrors `seen`, calibrated on its own pictures, and a detector that saw those."""
+    """What a driver publishes that mirrors `seen`, calibrated on its own images, and a detector that saw those."""
     width = seen.frame.camera.width
     K = seen.frame.camera.K.copy()
     K[0, 2] = width - 1 - K[0, 2]
     D = seen.frame.camera.D
     published = PinholeCamera(K, width, seen.frame.camera.height, "plumb_bob", (D[0], D[1], D[2], -D[3], D[4]))
     found = []
-    for thing in seen.detections:
-        assert thing.mask is not None
-        mask = np.ascontiguousarray(np.fliplr(thing.mask))
+    for obj in seen.detections:
+        assert obj.mask is not None
+        mask = np.ascontiguousarray(np.fliplr(obj.mask))
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-        found.append(dataclasses.replace(thing, mask=mask, box_xyxy=box))
+        found.append(dataclasses.replace(obj, mask=mask, box_xyxy=box))
     rgb, depth = (np.ascontiguousarray(np.fliplr(image)) for image in (seen.frame.rgb, seen.frame.depth))
     return dataclasses.replace(seen.frame, rgb=rgb, depth=depth, camera=published), tuple(found)
 
 
-def through_the_intake(frame: RgbdFrame, detections: tuple[Detection, ...], **config: Any) -> Observation:
+def through_the_intake(frame: RgbdFrame, detections: tuple[Detection, ...], **config: Any) -> PendingFrame:
     pytest.importorskip("rosbags")
     make = rosbags_composer(default_store())
     header = make.header(STAMP, frame.frame_id)
-    intake = Intake(StreamConfig(**config), with_detections=True)
+    assembler = FrameAssembler(StreamConfig(**config), with_detections=True)
     pose = make.tf_message([make.transform_stamped(BASE_T_CAMERA, 0)])
     depth_header, depth_info = header, ()
-    if not intake.config.depth_registered:
+    if not assembler.config.depth_registered:
         depth_header = make.header(STAMP, "depth_optical_frame")
         still = Transform(frame.frame_id, "depth_optical_frame", np.eye(4))
         pose.transforms.append(make.transform_stamped(still, 0))
@@ -129,8 +129,8 @@ def through_the_intake(frame: RgbdFrame, detections: tuple[Detection, ...], **co
         (roles.DEPTH, make.image_depth(frame.depth, depth_header)),
         (roles.DETECTIONS, make.detection_array(detections, header, frame.camera.width, frame.camera.height)),
     ):
-        intake.add(role, message, STAMP)
-    observation = intake.take(0, STAMP)
+        assembler.add(role, message, STAMP)
+    observation = assembler.take(0, STAMP)
     assert observation is not None
     return observation
 
@@ -154,7 +154,7 @@ def test_a_mirrored_stream_becomes_the_very_frame_that_was_seen(seen: Rendering)
 
 
 @pytest.mark.parametrize("words", ["the block left of the cup", "the leftmost block"])
-def test_left_of_a_mirrored_picture_is_left_of_the_world(seen: Rendering, words: str) -> None:
+def test_left_of_a_mirrored_image_is_left_of_the_world(seen: Rendering, words: str) -> None:
     frame, found = through_the_intake(*mirrored(seen), mirrored=True).decode()
     answer = Resolver().resolve(frame, words, found)
     assert answer.target is not None, answer.message

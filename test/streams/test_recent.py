@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from spatial_vlm_ros.config import StreamConfig
 from spatial_vlm_ros.errors import InputError, NotSynchronisedError, StaleInputError, TransformUnavailableError
-from spatial_vlm_ros.streams import intake as roles
-from spatial_vlm_ros.streams.intake import SECOND
+from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import SECOND
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 
@@ -24,7 +24,7 @@ def header(stamp_ns: int, frame: str = "optical") -> Any:
     return SimpleNamespace(stamp=SimpleNamespace(sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND), frame_id=frame)
 
 
-def picture(stamp_ns: int, encoding: str, pixel: bytes) -> Any:
+def image(stamp_ns: int, encoding: str, pixel: bytes) -> Any:
     return SimpleNamespace(
         header=header(stamp_ns), encoding=encoding, height=4, width=4, step=4 * len(pixel), is_bigendian=0,
         data=array.array("B", pixel * 16),
@@ -56,8 +56,8 @@ class Feed:
     def frames(self, first: int, count: int, parts: str = "ird") -> None:
         for number in range(first, first + count):
             at = START + number * PERIOD
-            messages = {"i": (roles.RGB_INFO, info(at)), "r": (roles.RGB, picture(at, "rgb8", b"\1\2\3")),
-                        "d": (roles.DEPTH, picture(at, "16UC1", b"\xe8\x03"))}  # fmt: skip
+            messages = {"i": (roles.RGB_INFO, info(at)), "r": (roles.RGB, image(at, "rgb8", b"\1\2\3")),
+                        "d": (roles.DEPTH, image(at, "16UC1", b"\xe8\x03"))}  # fmt: skip
             for part in parts:
                 self.recent.add(*messages[part], at + MS)
 
@@ -77,7 +77,7 @@ def test_the_frame_of_the_stamp_comes_with_the_detections_and_can_be_had_again()
             assert [(d.id, d.label, d.box_xyxy) for d in detections] == [("d0", "cup", (1, 1, 3, 3))]
 
 
-def test_a_frame_is_kept_for_as_many_pictures_as_are_configured() -> None:
+def test_a_frame_is_kept_for_as_many_images_as_are_configured() -> None:
     feed = Feed()
     feed.frames(0, QUEUE + 1)
     assert feed.take(1) is not None
@@ -95,7 +95,7 @@ def test_what_is_missing_of_a_frame_is_waited_for(late: str) -> None:
     assert feed.take(2) is not None
 
 
-def test_a_stamp_between_two_pictures_is_no_picture() -> None:
+def test_a_stamp_between_two_images_is_no_image() -> None:
     feed = Feed()
     feed.frames(0, 3)
     with pytest.raises(NotSynchronisedError, match="header"):
@@ -103,7 +103,7 @@ def test_a_stamp_between_two_pictures_is_no_picture() -> None:
     assert feed.take(9) is None  # it may come
 
 
-def test_a_picture_without_depth_is_not_replaced_by_another() -> None:
+def test_an_image_without_depth_is_not_replaced_by_another() -> None:
     feed = Feed(sync_slop=0.001)
     feed.frames(0, 1)
     feed.frames(1, 1, "ir")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from spatial_vlm_ros.streams.synchronizer import RESTART, Match, Stream, Synchronizer
+from spatial_vlm_ros.streams.synchronizer import RESTART, MatchedMessages, Stream, Synchronizer
 
 MS = 1_000_000
 PERIOD, SLOP, SIZE = 33 * MS, 10 * MS, 10
@@ -23,13 +23,13 @@ def synchronizer(size: int = SIZE) -> Synchronizer:
     return Synchronizer("rgb", {"depth": SLOP, "things": 0}, size)
 
 
-def fed(arrivals: Sequence[Arrival], size: int = SIZE) -> list[Match]:
+def fed(arrivals: Sequence[Arrival], size: int = SIZE) -> list[MatchedMessages]:
     """The matches; the message of a stamp is its stream and stamp."""
     sync = synchronizer(size)
     return [match for name, stamp in arrivals for match in sync.add(name, stamp, (name, stamp))]
 
 
-def stamps(matches: Sequence[Match]) -> list[tuple[int, int, int]]:
+def stamps(matches: Sequence[MatchedMessages]) -> list[tuple[int, int, int]]:
     return [(m.stamps["rgb"], m.stamps["depth"], m.stamps["things"]) for m in matches]
 
 
@@ -71,7 +71,7 @@ def test_the_nearer_of_two_partners_is_taken() -> None:
     assert stamps(fed(arrivals)) == [(100 * MS, 103 * MS, 100 * MS)]
 
 
-def test_a_picture_without_partner_is_passed_over_and_counted() -> None:
+def test_an_image_without_partner_is_passed_over_and_counted() -> None:
     sync = synchronizer()
     for name, stamp in [("rgb", 0), ("rgb", PERIOD), ("depth", PERIOD), ("things", 0), ("things", PERIOD)]:
         matches = sync.add(name, stamp, None)
@@ -169,7 +169,7 @@ def test_the_order_in_which_streams_interleave_does_not_matter(
 
 
 @given(cameras, st.lists(st.integers(0, 2), max_size=75))
-def test_of_a_camera_that_loses_nothing_no_picture_is_lost(
+def test_of_a_camera_that_loses_nothing_no_image_is_lost(
     camera: tuple[int, list[int], list[bool]], order: list[int]
 ) -> None:
     streams = streams_of(camera, dropping=False)

@@ -18,8 +18,8 @@ WORLDS = ("behind", "swapped", "both_in_front")
 
 def test_the_demo_finds_the_chick_behind_the_cup_in_every_world_and_draws_it() -> None:
     pytest.importorskip("mujoco")
-    pictures = [ROOT / "out" / f"demo_{world}.png" for world in WORLDS]
-    for path in pictures:
+    images = [ROOT / "out" / f"demo_{world}.png" for world in WORLDS]
+    for path in images:
         path.unlink(missing_ok=True)
     done = subprocess.run(
         [sys.executable, "scripts/demo.py"], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -30,12 +30,12 @@ def test_the_demo_finds_the_chick_behind_the_cup_in_every_world_and_draws_it() -
     off = [int(mm) for mm in re.findall(r"(\d+) mm off", done.stdout)]
     assert len(off) == 2, done.stdout
     assert max(off) < 30
-    for path in pictures:
-        picture = cv2.imread(str(path))
-        assert picture is not None
-        assert picture.shape[1] == 640
-        assert picture.std() > 10
-    answered = cv2.imread(str(pictures[0]))
+    for path in images:
+        image = cv2.imread(str(path))
+        assert image is not None
+        assert image.shape[1] == 640
+        assert image.std() > 10
+    answered = cv2.imread(str(images[0]))
     assert answered is not None
     b, g, r = (answered[:480, :, channel].astype(int) for channel in range(3))
     assert ((g > 180) & (g - r > 90) & (g - b > 60)).sum() > 100  # the box of the answer

@@ -8,13 +8,16 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import pytest
 
-from spatial_vlm_ros.approval.audit import verify
+from scripts.demo_arm.story import page_address
+from spatial_vlm_ros.manipulation.approval.audit import verify
 
+Demo = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,16 +27,22 @@ def _installed() -> None:
         pytest.importorskip(needed)
 
 
-def demo(folder: Path, *words: str, said: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "scripts.demo_arm", "--out", str(folder), "--speed", "4", "--rate", "2", *words],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, input=said, capture_output=True, text=True,
-        timeout=600, check=False,
-    )  # fmt: skip
+@pytest.fixture
+def demo(tmp_path: Path, domain: int) -> Demo:
+    """Runs the demo to its end in a ROS domain of its own; its files are in `tmp_path`."""
+
+    def run(*words: str, said: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "scripts.demo_arm", "--out", str(tmp_path), "--speed", "4", "--rate", "2", *words],
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "ROS_DOMAIN_ID": str(domain)}, input=said,
+            capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+
+    return run
 
 
-def test_the_demo_puts_the_chick_on_the_tray_and_shows_how_it_was_decided(tmp_path: Path) -> None:
-    done = demo(tmp_path)
+def test_the_demo_puts_the_chick_on_the_tray_and_shows_how_it_was_decided(demo: Demo, tmp_path: Path) -> None:
+    done = demo()
     assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "cell.log").read_text()
     stages = ["RESOLVING", "PLANNING", "WAITING_FOR_APPROVAL", "APPROVE", "LOOKING_AGAIN", "MOVING", "OK", "JUDGE"]
     told = [line.split("]")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("[")]
@@ -64,10 +73,34 @@ def test_the_demo_puts_the_chick_on_the_tray_and_shows_how_it_was_decided(tmp_pa
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
 
 
-def test_what_is_rejected_by_hand_ends_without_motion_and_not_well(tmp_path: Path) -> None:
+def test_what_is_rejected_by_hand_ends_without_motion_and_not_well(demo: Demo, tmp_path: Path) -> None:
     pytest.importorskip("starlette")
-    done = demo(tmp_path, "--by-hand", said="no not today\n")
+    done = demo("--by-hand", said="no not today\n")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "on the page: http://127.0.0.1:" in done.stdout
+    assert "on the page: http://127.0.0.1:" in done.stdout, done.stdout + done.stderr
     assert "not today" in (tmp_path / "decision.html").read_text()
     assert "MOVING" not in done.stdout
+
+
+def test_a_cell_that_does_not_start_ends_the_demo_and_not_a_deadline(demo: Demo, tmp_path: Path) -> None:
+    done = demo("--world", "nowhere")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the cell has ended" in done.stderr
+    assert "nowhere" in (tmp_path / "cell.log").read_text()
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("log", "address"),
+    [
+        ("", None),
+        ("[planner_gate] approve at http://127.0.0.1:80", None),
+        (
+            "[planner_gate] approve at http://127.0.0.1:8080/?token=a-_1\n[sim_arm] x\n",
+            "http://127.0.0.1:8080/?token=a-_1",
+        ),
+    ],
+)
+def test_the_address_of_the_page_is_told_when_its_line_is_whole(tmp_path: Path, log: str, address: str | None) -> None:
+    (tmp_path / "cell.log").write_text(log)
+    assert page_address(tmp_path / "cell.log") == address

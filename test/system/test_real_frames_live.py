@@ -20,8 +20,8 @@ from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_writer import record
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.nodes import messages, qos
-from spatial_vlm_ros.schema import resolution_from_json
-from spatial_vlm_ros.streams import intake as roles
+from spatial_vlm_ros.output.json_schema import resolution_from_json
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.types import Resolution
 
 SECOND = 1_000_000_000

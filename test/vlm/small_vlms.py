@@ -36,7 +36,7 @@ TOKENS = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_
 def small_vlm(kind: str, seed: int = 0, dtype: torch.dtype = torch.float32, **text: Any) -> Any:
     """A model of a kind, a key of `ARCHITECTURES`, ready to answer; `text` changes its decoder.
 
-    Its pictures give a grid of 4 x 4 image tokens.
+    Its images give a grid of 4 x 4 image tokens.
     """
     torch.manual_seed(seed)
     made = {"llava": _llava, "paligemma": _paligemma, "qwen2_vl": _qwen2, "qwen2_5_vl": _qwen2_5, "qwen3_vl": _qwen3}
@@ -44,7 +44,7 @@ def small_vlm(kind: str, seed: int = 0, dtype: torch.dtype = torch.float32, **te
 
 
 def prompt(kind: str, words: int = 6, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    """One picture of noise between some words, as a processor would give it to `model(**inputs)`."""
+    """One image of noise between some words, as a processor would give it to `model(**inputs)`."""
     rng = torch.Generator().manual_seed(seed)
     before, after = torch.randint(0, 50, (2, words), generator=rng).tolist()
     image = [IMAGE] * 16

@@ -128,7 +128,7 @@ def test_a_missing_part_is_named() -> None:
         parts_of(model)
 
 
-def test_a_prompt_without_a_picture_is_refused() -> None:
+def test_a_prompt_without_an_image_is_refused() -> None:
     parts = parts_of(small_vlm("llava"))
     with pytest.raises(InputError, match="no image token"):
         parts.image_columns(torch.tensor([[1, IMAGE], [1, 2]]))

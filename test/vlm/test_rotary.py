@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch")
 
 from small_vlms import small_vlm  # noqa: E402
 
+from research.offsets import offset_spread  # noqa: E402
 from spatial_vlm_ros.errors import InputError, ShapeError  # noqa: E402
-from spatial_vlm_ros.vlm.offsets import offset_spread  # noqa: E402
 from spatial_vlm_ros.vlm.rotary import (  # noqa: E402
     axial_angles,
     chunked_axes,

@@ -1,2 +1,96 @@
 # SPDX-License-Identifier: Apache-2.0
 """Grounders that need a heavy library, one in a file; a file here is imported only when its backend is loaded."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from spatial_vlm_ros.errors import InputError, ModelError, SpatialVlmError, UnknownNameError
+
+BACKENDS: dict[str, str] = {
+    "compact": "spatial_vlm_ros.perception.backends.compact:load",
+    "florence-2": "spatial_vlm_ros.perception.backends.florence2:load",
+    "grounding-dino": "spatial_vlm_ros.perception.backends.grounding_dino:load",
+    "qwen-vl": "spatial_vlm_ros.perception.backends.qwen_vl:load",
+    "sam2": "spatial_vlm_ros.perception.backends.sam2:load",
+    "server": "spatial_vlm_ros.perception.backends.server:load",
+}
+"""Backend name → "module:function" that loads it; what the module needs is imported then and never before.
+
+Given detections are no entry here: they come with each frame (`Resolver.resolve(..., detections=...)`).
+"""
+
+PLUG_INS = "spatial_vlm_ros.grounders"
+"""Entry-point group of installed packages that bring a backend: name → a callable(**options) that gives a Grounder."""
+
+BLINDNESS = "blindness"
+"""Option of all backends: what to do, before a model starts, about one that does not look at images."""
+
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
+def load_backend(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Any:
+    """What a backend's loader gives; see `perception.load_grounder`, which also looks whether it is a grounder.
+
+    Raises:
+        UnknownNameError, InputError, ModelError: as `perception.load_grounder`.
+    """
+    loader = _loader(name)
+    given = {option: value for option, value in options.items() if option != BLINDNESS}
+    _check_options(name, loader, given)
+    try:
+        return loader(**given)
+    except SpatialVlmError:
+        raise
+    except Exception as error:
+        raise ModelError(name, f"loading it failed: {_words(error)}", "see the backend's own documentation") from error
+
+
+def takes_option(name: str, option: str) -> bool:
+    """Whether a backend names an option; raises as perception.load_grounder where there is no such backend."""
+    try:
+        return option in inspect.signature(_loader(name)).parameters
+    except (TypeError, ValueError):  # no function, or one written in C that does not tell
+        return False
+
+
+def _loader(name: str) -> Callable[..., Any]:
+    """The function that loads a backend; imports the backend's module where it is no entry of BACKENDS."""
+    from importlib.metadata import entry_points
+
+    plug_ins = {plug_in.name: plug_in for plug_in in entry_points(group=PLUG_INS)} if name not in BACKENDS else {}
+    module, colon, attribute = BACKENDS.get(name, name).partition(":")
+    own = colon and all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")])
+    if name not in plug_ins and not own:
+        known = sorted({*BACKENDS, *plug_ins})
+        raise UnknownNameError("grounder", name, [*known, '"module.path:function" of your own'])
+    try:
+        if name in plug_ins:
+            return plug_ins[name].load()
+        target: Any = importlib.import_module(module)
+        return functools.reduce(getattr, attribute.split("."), target)
+    except Exception as error:
+        repair = "install what it needs into this environment, or put its folder on PYTHONPATH"
+        raise ModelError(name, f"it cannot be imported: {_words(error)}", repair) from error
+
+
+def _check_options(name: str, loader: Callable[..., Any], options: Mapping[str, str]) -> None:
+    try:
+        signature = inspect.signature(loader)
+    except (TypeError, ValueError):  # no function, or one written in C that does not tell; calling it will show
+        return
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        given = " ".join(f"{option}={value}" for option, value in options.items()) or "none"
+        repair = f"correct the options ({error})"
+        raise InputError(f"options of grounder {name!r}", given, f"those of {signature}", repair) from error
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

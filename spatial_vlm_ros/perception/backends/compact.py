@@ -18,7 +18,7 @@ from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 from spatial_vlm_ros.vlm.compact.decoding import (
-    SAME_THING,
+    SAME_OBJECT,
     Instance,
     RawOutput,
     asked,
@@ -41,7 +41,7 @@ SHIPPED = Path("models") / "compact"
 _OUTPUTS = ("heat", "box", "kernel", "prototypes")
 _MOST_PHRASES, _MOST_THREADS = 64, 256
 _SURE = 0.8
-"""Of the probability that a thing is a chick, what must be left for "ribbon chick" to give it that attribute."""
+"""Of the probability that an object is a chick, what must be left for "ribbon chick" to give it that attribute."""
 
 
 class CompactGrounder:
@@ -50,7 +50,7 @@ class CompactGrounder:
     Args:
         session: of the exported model.
         spec: of the same model.
-        score: probability from which a thing is reported, 0 to 1.
+        score: probability from which an object is reported, 0 to 1.
         with_masks: whether detections have masks.
     """
 
@@ -60,13 +60,13 @@ class CompactGrounder:
         self._session, self.spec, self._score, self._with_masks = session, spec, score, with_masks
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Find all things that the phrases' categories name; see Grounder.ground.
+        """Find all objects that the phrases' categories name; see Grounder.ground.
 
-        A thing found under several phrases is one detection; its label is the phrase that fits best.
+        An object found under several phrases is one detection; its label is the phrase that fits best.
 
         Raises:
             InputError: too many phrases, or one without a word.
-            ShapeError: no picture.
+            ShapeError: no image.
             ModelError: the network failed, or says something that its spec does not allow.
         """
         if len(phrases) > _MOST_PHRASES:
@@ -80,10 +80,10 @@ class CompactGrounder:
         output = self._run(pixels, encode(everything, self.spec))
         check_output(output, len(everything), self.spec, NAME)
         output = with_rivals(output, phrased, self.spec)
-        things = merged([one for one in instances(output, box, self.spec, self._score) if one.phrase < len(said)])
-        best = [max(thing, key=lambda one: one.score) for thing in things]
+        objects = merged([one for one in instances(output, box, self.spec, self._score) if one.phrase < len(said)])
+        best = [max(obj, key=lambda one: one.score) for obj in objects]
         seen = masks(best, output, box) if self._with_masks else [None] * len(best)
-        match = self._match(things, output, len(phrased))
+        match = self._match(objects, output, len(phrased))
         attributes = [
             tuple(word for (_, word), chance in zip(looks, match[len(said) :, n], strict=True)
                   if chance >= _SURE * one.score) for n, one in enumerate(best)
@@ -108,13 +108,13 @@ class CompactGrounder:
             raise ModelError(NAME, f"{type(error).__name__}: {error}", "export the model again") from error
         return RawOutput(heat, box, kernel, prototypes[0] if prototypes.ndim == 4 else prototypes)
 
-    def _match(self, things: list[list[Instance]], output: RawOutput, phrases: int) -> npt.NDArray[np.float64]:
-        """(P, N): under a phrase that found a thing its score there, else what the heat-map says at its centre."""
-        chance, match = probabilities(output, self.spec), np.zeros((phrases, len(things)))
-        for n, thing in enumerate(things):
-            best = max(thing, key=lambda one: one.score)
+    def _match(self, objects: list[list[Instance]], output: RawOutput, phrases: int) -> npt.NDArray[np.float64]:
+        """(P, N): under a phrase that found an object its score there, else what the heat-map says at its centre."""
+        chance, match = probabilities(output, self.spec), np.zeros((phrases, len(objects)))
+        for n, obj in enumerate(objects):
+            best = max(obj, key=lambda one: one.score)
             match[:, n] = chance[:, best.cell[0], best.cell[1]]
-            for one in thing:
+            for one in obj:
                 match[one.phrase, n] = max(match[one.phrase, n], one.score)
         return match
 
@@ -123,18 +123,18 @@ def merged(found: Sequence[Instance]) -> list[list[Instance]]:
     """Things found under several phrases taken together by their boxes, best first."""
     ordered = sorted(found, key=lambda one: -one.score)
     boxes = np.array([one.box_xyxy for one in ordered], np.float64).reshape(-1, 4)
-    same = overlaps(boxes, boxes) >= SAME_THING
-    things: list[list[Instance]] = []
+    same = overlaps(boxes, boxes) >= SAME_OBJECT
+    objects: list[list[Instance]] = []
     leaders: list[int] = []
     for n, one in enumerate(ordered):
         of = next((t for t, leader in enumerate(leaders) if same[n, leader]
-                   and all(other.phrase != one.phrase for other in things[t])), None)  # fmt: skip
+                   and all(other.phrase != one.phrase for other in objects[t])), None)  # fmt: skip
         if of is None:
-            things.append([one])
+            objects.append([one])
             leaders.append(n)
         else:
-            things[of].append(one)
-    return things
+            objects[of].append(one)
+    return objects
 
 
 def load(model: str = "", score: str = "0.3", masks: str = "yes", threads: str = "0") -> CompactGrounder:
@@ -142,7 +142,7 @@ def load(model: str = "", score: str = "0.3", masks: str = "yes", threads: str =
 
     Args:
         model: folder with config.json and model.onnx, as `spatial-vlm train` writes it; "" = the one that is shipped.
-        score: probability from which a thing is reported, 0 to 1.
+        score: probability from which an object is reported, 0 to 1.
         masks: "yes" or "no".
         threads: of the CPU, 0 = all cores.
 

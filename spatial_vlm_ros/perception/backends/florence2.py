@@ -2,7 +2,7 @@
 """Backend "florence-2": a small encoder-decoder model that is asked by task tokens and answers in location tokens.
 
 An answer is words and tokens <loc_0> to <loc_999>: the number of the strip, of a thousand equal ones across or down the
-picture, in which an edge lies; x before y, left and top before right and bottom. The processor's own
+image, in which an edge lies; x before y, left and top before right and bottom. The processor's own
 post_process_generation turns them into pixels (strip centres). It passes over what it does not know, so the form of the
 whole answer is checked before: what is no answer is an error, never "nothing found".
 """
@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import loading
-from spatial_vlm_ros.perception.backends.asking import (
+from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
+from spatial_vlm_ros.perception.backends.prompts import (
     Probabilities,
     Reply,
     check_rgb,
@@ -29,11 +30,10 @@ from spatial_vlm_ros.perception.backends.asking import (
     quoted,
     token_limit,
 )
-from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.probing_backends import check_convention
-from spatial_vlm_ros.perception.replies import LONGEST_LABEL, Found, printable
+from spatial_vlm_ros.perception.replies import LONGEST_LABEL, NamedObject, printable
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 NAME = "florence-2"
@@ -42,7 +42,7 @@ MODEL_CLASS = "Florence2ForConditionalGeneration"
 TASKS: Mapping[str, str] = MappingProxyType(
     {"detection": "<OPEN_VOCABULARY_DETECTION>", "grounding": "<CAPTION_TO_PHRASE_GROUNDING>"}
 )
-"""Option → task token by which things of a category are asked for."""
+"""Option → task token by which objects of a category are asked for."""
 
 REFERRING = "<REFERRING_EXPRESSION_SEGMENTATION>"
 """Task token by which a whole phrase is asked for; the answer is an outline."""
@@ -75,11 +75,8 @@ def load(
         preset: see onboard.PRESETS.
         probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
             another way; as warm_up where it is left out.
-        **given: device, dtype, batch, budget_s, warm_up: see onboard.Settings. The model takes pictures of one size
+        **given: device, dtype, batch, budget_s, warm_up: see onboard.Settings. The model takes images of one size
             only, so longest_px changes nothing.
-
-    Returns:
-        The grounder.
 
     Raises:
         InputError: an option is out of its range.
@@ -104,7 +101,7 @@ def load(
 class Florence2:
     """A grounder that asks Florence-2 for one category per question.
 
-    Decoding is greedy. The model gives no scores; the score of a thing is the geometric mean probability, 0 to 1, of
+    Decoding is greedy. The model gives no scores; the score of an object is the geometric mean probability, 0 to 1, of
     the tokens of the answer that names it, its end included: the probability of the sequence, made independent of its
     length. It is not calibrated.
 
@@ -130,7 +127,7 @@ class Florence2:
         """Ask for every category once, and match the boxes to the phrases; see asking.grounding.
 
         Raises:
-            ShapeError: the picture is no (H, W, 3) uint8.
+            ShapeError: the image is no (H, W, 3) uint8.
             InputError: nothing is left of a category once it is quoted.
             ModelError: the model failed, or its answer is none.
             ModelTimeoutError: the time budget is spent.
@@ -139,7 +136,7 @@ class Florence2:
         asked = self._ask(rgb, self._task, categories, _NAMED)
         return grounding(dict(zip(categories, asked, strict=True)), phrases, rgb, NAME)
 
-    def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """Ask what a whole phrase refers to, relations and all: "the chick behind the cup".
 
         Args:
@@ -170,7 +167,7 @@ class Florence2:
         return reply.text, (int(rgb.shape[1]), int(rgb.shape[0]))
 
     def warm_up(self) -> float:
-        """Ask a full batch about a grey picture; gives the seconds it took.
+        """Ask a full batch about a grey image; gives the seconds it took.
 
         Raises:
             ModelError: the model does not run here.
@@ -178,7 +175,7 @@ class Florence2:
         grey = np.full((480, 640, 3), 127, np.uint8)
         return self.runner.warm_up([f"{self._task}object"] * self.runner.settings.batch, self._forward(grey))
 
-    def _ask(self, rgb: Rgb, task: str, words: Sequence[str], form: re.Pattern[str]) -> list[tuple[Found, ...]]:
+    def _ask(self, rgb: Rgb, task: str, words: Sequence[str], form: re.Pattern[str]) -> list[tuple[NamedObject, ...]]:
         """What is found for each of the words."""
         check_rgb(rgb)
         replies = self.runner.over([task + asked for asked in words], self._forward(rgb))
@@ -187,7 +184,7 @@ class Florence2:
 
     def _found(
         self, reply: Reply, task: str, words: str, form: re.Pattern[str], size: tuple[int, int]
-    ) -> tuple[Found, ...]:
+    ) -> tuple[NamedObject, ...]:
         """What an answer names; `size` is (width, height) in pixels."""
         check_whole(reply, self._model.generation_config, NAME)
         answer = _PADDING.sub("", reply.text).strip()
@@ -202,7 +199,7 @@ class Florence2:
             reason = f"its processor cannot read {printable(answer, 120)!r}: {type(error).__name__}: {error}"
             raise ModelError(NAME, reason, "give the processor that belongs to the model") from error
         found = tuple(
-            Found(printable(label, LONGEST_LABEL) or words, box, None, reply.score)
+            NamedObject(printable(label, LONGEST_LABEL) or words, box, None, reply.score)
             for label, box in _boxes(parsed, answer)
         )
         if answer and not found:
@@ -213,11 +210,11 @@ class Florence2:
         """What the runner calls with a batch of prompts; answers keep their special tokens."""
         from PIL import Image
 
-        picture = Image.fromarray(np.ascontiguousarray(rgb))
+        image = Image.fromarray(np.ascontiguousarray(rgb))
 
         def forward(prompts: Sequence[str], _: int) -> list[Reply]:
             inputs = self._processor(
-                images=[picture] * len(prompts), text=list(prompts), return_tensors="pt", padding=True
+                images=[image] * len(prompts), text=list(prompts), return_tensors="pt", padding=True
             ).to(self._model.device, dtype=self._model.dtype)
             recorder = Probabilities(NAME)
             rows = self._model.generate(**inputs, logits_processor=[recorder])[:, 1:].tolist()

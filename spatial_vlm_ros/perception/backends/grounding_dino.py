@@ -32,10 +32,7 @@ Array = npt.NDArray[np.float64]
 
 NAME = "grounding-dino"
 CLASSES = MappingProxyType(
-    {
-        "grounding-dino": "GroundingDinoForObjectDetection",
-        "mm-grounding-dino": "MMGroundingDinoForObjectDetection",
-    }
+    {"grounding-dino": "GroundingDinoForObjectDetection", "mm-grounding-dino": "MMGroundingDinoForObjectDetection"}
 )
 """model_type of a config → class."""
 ANYTHING = "object"  # category of "thing", "it", "one"
@@ -50,9 +47,9 @@ class Thresholds:
     Args:
         score: least score of a box, 0 to 1.
         text: least score of a phrase for a box, 0 to 1; a box that no phrase reaches is dropped.
-        iou: boxes that overlap more than this, intersection over union, are one thing, 0 to 1.
+        iou: boxes that overlap more than this, intersection over union, are one object, 0 to 1.
         at_once: most categories asked at once.
-        most: most boxes of a picture, the best ones.
+        most: most boxes of an image, the best ones.
 
     Raises:
         InputError: a number out of its range.
@@ -107,9 +104,9 @@ def load(
         model: folder, or id of the hub such as "IDEA-Research/grounding-dino-tiny".
         threshold: least score of a box.
         text_threshold: least score of a phrase for a box.
-        iou: overlap from which boxes are one thing.
+        iou: overlap from which boxes are one object.
         at_once: most categories asked at once.
-        most: most boxes of a picture.
+        most: most boxes of an image.
         masks: "" or "sam2".
         masks_model: folder or id of the SAM 2 model, where masks are wanted.
         preset: see onboard.PRESETS.
@@ -196,7 +193,7 @@ class GroundingDino:
         return Grounding(detections, match.reshape(len(said), len(detections)))
 
     def warm_up(self) -> float:
-        """Run once on a grey picture with a full batch; gives the seconds it took.
+        """Run once on a grey image with a full batch; gives the seconds it took.
 
         Raises:
             ModelError: the model does not run here.
@@ -206,7 +203,7 @@ class GroundingDino:
         return self.runner.warm_up(prompts, self._forward(grey, (ANYTHING,)))
 
     def _found(self, rgb: Rgb, categories: tuple[str, ...]) -> Boxes:
-        """Boxes of all categories, clipped to the picture, before thresholds of text and merging."""
+        """Boxes of all categories, clipped to the image, before thresholds of text and merging."""
         prompts = self._prompts(categories)
         parts = self.runner.over(prompts, self._forward(rgb, categories))
         return Boxes(
@@ -237,12 +234,12 @@ class GroundingDino:
         self, rgb: Rgb, categories: tuple[str, ...]
     ) -> Callable[[Sequence[tuple[str, ...]], int], list[Boxes]]:
         """What the runner calls with a batch of prompts and a longest side."""
-        picture = np.ascontiguousarray(rgb)
+        image = np.ascontiguousarray(rgb)
 
         def forward(prompts: Sequence[tuple[str, ...]], longest_px: int) -> list[Boxes]:
             device, dtype = self.runner.device, self.runner.dtype
             size = capped(dict(self._processor.image_processor.size), longest_px)
-            images = self._processor.image_processor(images=[picture], size=size, return_tensors="pt").to(device)
+            images = self._processor.image_processor(images=[image], size=size, return_tensors="pt").to(device)
             texts = self._processor.tokenizer(
                 [joined(prompt) for prompt in prompts], padding=True, return_token_type_ids=True, return_tensors="pt"
             ).to(device)
@@ -252,7 +249,7 @@ class GroundingDino:
                 pixel_mask=images["pixel_mask"].expand(n, -1, -1),
                 **texts,
             )
-            return self._read(output, texts, prompts, categories, (picture.shape[0], picture.shape[1]))
+            return self._read(output, texts, prompts, categories, (image.shape[0], image.shape[1]))
 
         return forward
 
@@ -315,7 +312,7 @@ def joined(categories: Sequence[str]) -> str:
 
 
 def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
-    """One box for each thing: a box that overlaps a better one gives it its fits and goes.
+    """One box for each object: a box that overlaps a better one gives it its fits and goes.
 
     Args:
         boxes: K boxes.

@@ -82,7 +82,7 @@ def pretrained(
 
 
 def processor(path_or_id: str, *, model: str, cls: str | type[Any] = "AutoProcessor") -> Any:
-    """Load the processor (picture and text preparation) that belongs to a model.
+    """Load the processor (image and text preparation) that belongs to a model.
 
     Args:
         path_or_id: as in `pretrained`.
@@ -90,7 +90,7 @@ def processor(path_or_id: str, *, model: str, cls: str | type[Any] = "AutoProces
         cls: class of transformers, or its name.
 
     Returns:
-        The processor; with AutoProcessor never a bare tokenizer or picture processor.
+        The processor; with AutoProcessor never a bare tokenizer or image processor.
 
     Raises:
         DependencyError, UnknownNameError, ModelError: as `pretrained`.

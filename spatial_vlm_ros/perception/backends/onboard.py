@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model on the robot's own computer: device, number format, batches, picture size, memory that runs out, time.
+"""A model on the robot's own computer: device, number format, batches, image size, memory that runs out, time.
 
-A request is a list of items (prompts, boxes) for one picture. `Runner.over` takes them through the model in batches:
+A request is a list of items (prompts, boxes) for one image. `Runner.over` takes them through the model in batches:
 before each it looks at the clock, and where memory runs out it frees what it can and goes one rung down, first with
-smaller batches, then with a smaller picture. The next request starts at the top again.
+smaller batches, then with a smaller image. The next request starts at the top again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-SMALLER_PICTURE = 0.75  # each such rung needs about half the memory of the one before
-LEAST_LONGEST_PX = 256  # below it, things on a table fall under a few patches of any of the models
+SMALLER_IMAGE = 0.75  # each such rung needs about half the memory of the one before
+LEAST_LONGEST_PX = 256  # below it, objects on a table fall under a few patches of any of the models
 _TEGRA = Path("/etc/nv_tegra_release")  # present on Jetson boards only
 _OUT_OF_MEMORY = (
     "out of memory",
@@ -40,14 +40,14 @@ _OUT_OF_MEMORY = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class RuntimeSettings:
     """How a model runs on this computer.
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:1".
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch: items that go through the model at once, 1 or more.
-        longest_px: longest side of the picture given to the model, pixels, LEAST_LONGEST_PX or more; a picture is never
+        longest_px: longest side of the image given to the model, pixels, LEAST_LONGEST_PX or more; an image is never
             made larger than the model's own size.
         budget_s: seconds that a request may take; checked between batches, so one batch is never cut off.
         warm_up: run once at load, so that the first request does not pay for it, and find out how much fits in memory.
@@ -72,17 +72,17 @@ class Settings:
             raise InputError("budget_s", str(self.budget_s), "seconds, more than 0", "correct the option")
 
 
-PRESETS: Mapping[str, Settings] = MappingProxyType(
+PRESETS: Mapping[str, RuntimeSettings] = MappingProxyType(
     {
-        "cpu": Settings("cpu", "float32", batch=1, longest_px=800, budget_s=60.0, warm_up=False),
-        "desktop-cuda": Settings("cuda", "auto", batch=8, longest_px=1333, budget_s=10.0),
-        "jetson-orin": Settings("cuda", "float16", batch=2, longest_px=800, budget_s=20.0),
+        "cpu": RuntimeSettings("cpu", "float32", batch=1, longest_px=800, budget_s=60.0, warm_up=False),
+        "desktop-cuda": RuntimeSettings("cuda", "auto", batch=8, longest_px=1333, budget_s=10.0),
+        "jetson-orin": RuntimeSettings("cuda", "float16", batch=2, longest_px=800, budget_s=20.0),
     }
 )
 """Starting points by name; any field can be set apart. Sizes and batches are choices of caution, not measurements."""
 
 
-def settings(preset: str = "auto", **given: str) -> Settings:
+def settings(preset: str = "auto", **given: str) -> RuntimeSettings:
     """Settings of a preset, with fields of one's own.
 
     Args:
@@ -134,7 +134,7 @@ _READERS: Mapping[str, Callable[[str], object]] = MappingProxyType(
 
 
 def capped(own: Mapping[str, int], longest_px: int) -> dict[str, int]:
-    """A processor's size, scaled down as a whole so that no side of the picture becomes longer than `longest_px`.
+    """A processor's size, scaled down as a whole so that no side of the image becomes longer than `longest_px`.
 
     Args:
         own: the processor's: shortest_edge and longest_edge, or height and width, pixels.
@@ -154,19 +154,19 @@ class Rung:
 
     Args:
         batch: items at once.
-        longest_px: longest side of the picture, pixels.
+        longest_px: longest side of the image, pixels.
     """
 
     batch: int
     longest_px: int
 
     def lower(self, resizes: bool = True) -> Rung | None:
-        """The next smaller one: half the batch, then a smaller picture where that helps; None at the bottom."""
+        """The next smaller one: half the batch, then a smaller image where that helps; None at the bottom."""
         if self.batch > 1:
             return Rung(self.batch // 2, self.longest_px)
         if not resizes or self.longest_px <= LEAST_LONGEST_PX:
             return None
-        return Rung(1, max(LEAST_LONGEST_PX, round(self.longest_px * SMALLER_PICTURE)))
+        return Rung(1, max(LEAST_LONGEST_PX, round(self.longest_px * SMALLER_IMAGE)))
 
     def __str__(self) -> str:
         return f"batch {self.batch} at {self.longest_px} px"
@@ -178,7 +178,7 @@ class Runner:
     Args:
         model: the backend's name, for messages.
         settings: of this computer.
-        resizes: whether the model takes pictures of any size, so that a smaller one saves memory.
+        resizes: whether the model takes images of any size, so that a smaller one saves memory.
         clock: seconds that only grow.
 
     Raises:
@@ -186,7 +186,12 @@ class Runner:
     """
 
     def __init__(
-        self, model: str, settings: Settings, *, resizes: bool = True, clock: Callable[[], float] = time.monotonic
+        self,
+        model: str,
+        settings: RuntimeSettings,
+        *,
+        resizes: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model, self.settings, self.resizes = model, settings, resizes
         self.device: torch.device = best_device(settings.device)
@@ -195,14 +200,11 @@ class Runner:
         self.top = Rung(settings.batch, settings.longest_px)
 
     def warm_up(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> float:
-        """Run once with no limit of time; requests then start at the rung that fitted.
+        """Run once with no limit of time; requests then start at the rung that fitted; gives the seconds it took.
 
         Args:
             items: as many as a full batch, to see that it fits.
             forward: as in `over`.
-
-        Returns:
-            Seconds it took.
 
         Raises:
             ModelError: as `over`.
@@ -212,14 +214,11 @@ class Runner:
         return self._clock() - started
 
     def over(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> list[Result]:
-        """Answer one request.
+        """Answer one request: N results in the same order.
 
         Args:
             items: N items.
             forward: (batch of items, longest side in pixels) → one result for each; runs without gradients.
-
-        Returns:
-            N results in the same order.
 
         Raises:
             ModelTimeoutError: the budget was spent before all items were through.
@@ -298,7 +297,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def check_finite(model: str, **outputs: torch.Tensor) -> None:
-    """Refuse outputs that are no numbers; a picture in which nothing is found looks the same after a threshold.
+    """Refuse outputs that are no numbers; an image in which nothing is found looks the same after a threshold.
 
     Args:
         model: the backend's name, for messages.

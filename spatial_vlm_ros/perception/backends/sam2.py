@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backend "sam2": masks by SAM 2 (2408.00714) for the boxes of any other grounder.
 
-The picture is prepared here and not by the model's own image processor, which needs torchvision; the steps and their
-numbers are those of its preprocessor_config.json. The picture is encoded once for each request, the boxes are decoded
+The image is prepared here and not by the model's own image processor, which needs torchvision; the steps and their
+numbers are those of its preprocessor_config.json. The image is encoded once for each request, the boxes are decoded
 in batches. A box is no ambiguous prompt, so one mask is asked for and not the three of a point.
 """
 
@@ -32,15 +32,15 @@ Box = tuple[float, float, float, float]
 
 NAME = "sam2"
 KINDS = (NAME,)
-_SAME_WEIGHTS = ("sam2_video",)  # published folders are of the video model, which holds the picture model whole
+_SAME_WEIGHTS = ("sam2_video",)  # published folders are of the video model, which holds the image model whole
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a picture becomes the model's input.
+    """How an image becomes the model's input.
 
     Args:
-        side: of the square the picture is stretched to, pixels.
+        side: of the square the image is stretched to, pixels.
         factor: that 8-bit values are multiplied by.
         mean: of each channel, subtracted.
         std: of each channel, divided by.
@@ -55,9 +55,9 @@ class Preparation:
         """(H, W, 3) uint8 → (1, 3, side, side) float32: bilinear with antialiasing, rounded to 8 bits, normalised."""
         import torch
 
-        picture = torch.tensor(rgb, device=device).permute(2, 0, 1)[None].float()
+        image = torch.tensor(rgb, device=device).permute(2, 0, 1)[None].float()
         sized = torch.nn.functional.interpolate(
-            picture, (self.side, self.side), mode="bilinear", align_corners=False, antialias=True
+            image, (self.side, self.side), mode="bilinear", align_corners=False, antialias=True
         )
         mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (self.mean, self.std))
         return (sized.round().clamp(0.0, 255.0) * self.factor - mean) / std
@@ -69,7 +69,7 @@ class Segmenter:
     Args:
         model: Sam2Model on the runner's device.
         prepare: of its folder.
-        runner: memory and time; its picture size is not used, for the model takes one size only.
+        runner: memory and time; its image size is not used, for the model takes one size only.
 
     Raises:
         ModelError: the preparation is for another size than the model's.
@@ -100,7 +100,7 @@ class Segmenter:
         return tuple(self.runner.over(boxes, self._forward(rgb)))
 
     def warm_up(self) -> float:
-        """Run once on a grey picture with a full batch; gives the seconds it took.
+        """Run once on a grey image with a full batch; gives the seconds it took.
 
         Raises:
             ModelError: the model does not run here.
@@ -110,7 +110,7 @@ class Segmenter:
         return self.runner.warm_up(boxes, self._forward(grey))
 
     def _forward(self, rgb: Rgb) -> Callable[[Sequence[Box], int], list[Mask | None]]:
-        """What the runner calls with a batch of boxes; the picture is encoded at the first call."""
+        """What the runner calls with a batch of boxes; the image is encoded at the first call."""
         height, width = rgb.shape[:2]
         encoded: list[Any] = []
 
@@ -137,7 +137,7 @@ class MaskedGrounder:
     """A grounder whose boxes get masks; masks that it gives itself stay.
 
     Args:
-        grounder: that finds the things.
+        grounder: that finds the objects.
         segmenter: that gives the masks.
     """
 
@@ -161,17 +161,14 @@ class MaskedGrounder:
 
 
 def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "auto", **given: str) -> Grounder:
-    """A grounder with masks as options ask for them.
+    """A grounder with masks as options ask for them: the same grounder where no masks are wanted.
 
     Args:
-        grounder: that finds the things.
+        grounder: that finds the objects.
         masks: "" for none, or a name of KINDS.
         masks_model: folder or id of the hub, for example "facebook/sam2.1-hiera-tiny".
         preset: see onboard.PRESETS.
         **given: see onboard.Settings; longest_px is not used.
-
-    Returns:
-        The same grounder where no masks are wanted.
 
     Raises:
         UnknownNameError: no such kind of masks, preset, setting or model.
@@ -203,7 +200,7 @@ def load(*, grounder: str, model: str, options: str = "", preset: str = "auto", 
     """Load the backend: another one, with masks.
 
     Args:
-        grounder: name of the backend that finds the things.
+        grounder: name of the backend that finds the objects.
         model: folder or id of the SAM 2 model.
         options: of that backend, "name=value name=value".
         preset: see onboard.PRESETS.
@@ -216,7 +213,7 @@ def load(*, grounder: str, model: str, options: str = "", preset: str = "auto", 
 
 
 def preparation(folder: Path) -> Preparation:
-    """Read how the pictures of a model are prepared.
+    """Read how the images of a model are prepared.
 
     Raises:
         ModelError: no preprocessor_config.json or processor_config.json, or one that cannot be followed.

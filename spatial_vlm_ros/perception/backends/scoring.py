@@ -27,7 +27,7 @@ def load(
         model: folder with config, safetensors weights and processor, or a hub id.
         device: see loading.best_device.
         dtype: see loading.best_dtype.
-        template: prompt with "{question}" and the mark of the picture; empty = the chat template of the processor.
+        template: prompt with "{question}" and the mark of the image; empty = the chat template of the processor.
         lead: put before each candidate.
 
     Raises:
@@ -38,7 +38,7 @@ def load(
             with is not known here or cannot be put on.
     """
     loading.transformers_class("AttentionMaskInterface", model=model)  # what remedies need, or how to get it
-    from spatial_vlm_ros.vlm.remedies.prescription import Prescription, treat
+    from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, treat
 
     folder = loading.model_folder(model, model=model)
     kind = str(loading.read_json(folder / "config.json", model).get("model_type"))
@@ -50,5 +50,5 @@ def load(
     )
     cls = without_videos(loading.transformers_class(_QWEN[kind], model=model)) if kind in _QWEN else "AutoProcessor"
     processor = loading.processor(model, model=model, cls=cls)
-    treat(weights, Prescription(), folder, processor.tokenizer)
+    treat(weights, RequestedRemedies(), folder, processor.tokenizer)
     return CandidateScorer(weights, processor, template, lead)

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -30,18 +30,18 @@ from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends import server_chat as chat
 from spatial_vlm_ros.perception.backends.server_address import Address
-from spatial_vlm_ros.perception.backends.server_http import Client, Credential, Limits, ServerDownError
+from spatial_vlm_ros.perception.backends.server_http import Client, Credential, RequestLimits, ServerDownError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.probing_backends import check_convention
-from spatial_vlm_ros.perception.replies import Found, parse_reply
+from spatial_vlm_ros.perception.replies import NamedObject, parse_reply
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
-SAME_BOX = 0.8  # overlap (IoU) from which boxes with different labels are one thing
-_UNKNOWN = 1.0  # score of a thing where the server tells no probabilities: it weighs nothing in the choice
+SAME_BOX = 0.8  # overlap (IoU) from which boxes with different labels are one object
+_UNKNOWN = 1.0  # score of an object where the server tells no probabilities: it weighs nothing in the choice
 _ANSWERS: Mapping[str, bool] = {"yes": True, "no": False}
 _SCHEMAS: Mapping[str, bool] = {"strict": True, "none": False}
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ _T = TypeVar("_T")
 
 
 class ServerGrounder:
-    """Asks a model server where things are; a Grounder. Nothing is kept between requests; threads may share it.
+    """Asks a model server where objects are; a Grounder. Nothing is kept between requests; threads may share it.
 
     Args:
         client: of the server.
@@ -62,7 +62,7 @@ class ServerGrounder:
     def __init__(
         self,
         client: Client,
-        asking: chat.Asking,
+        asking: chat.ChatPrompt,
         name: str,
         fallback: Grounder | None = None,
         fallback_name: str = "",
@@ -71,7 +71,7 @@ class ServerGrounder:
         self._client, self._asking, self._fallback = client, asking, fallback
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Ask for all things that the phrases' categories name, in one request; see Grounder.ground.
+        """Ask for all objects that the phrases' categories name, in one request; see Grounder.ground.
 
         Args:
             rgb: (H, W, 3) uint8.
@@ -80,19 +80,19 @@ class ServerGrounder:
         Returns:
             Detections with boxes in pixels of `rgb`. Their score is the model's confidence in its whole answer, 1 where
             the server does not tell it. The match is that of labels; what was given under two names, with boxes that
-            overlap by SAME_BOX, is one thing that fits both.
+            overlap by SAME_BOX, is one object that fits both.
 
         Raises:
             ShapeError: `rgb` is no image.
             InputError: a phrase cannot be quoted, or there are too many.
             ServerTimeoutError: no answer within the limits of time, and no fallback.
             ServerDownError: no server that answers, and no fallback.
-            ReplyError: the model's text is no list of places in the picture.
+            ReplyError: the model's text is no list of places in the image.
             ModelError: the server refuses or answers what cannot be used, or the fallback failed too.
             CancelledError: the fallback was cancelled.
         """
         names = tuple(dict.fromkeys(phrase.category for phrase in phrases))
-        sent = chat.picture(rgb, self._asking)
+        sent = chat.image(rgb, self._asking)
         if not names:
             return Grounding((), label_match(phrases, ()))
         request = chat.find_request(names, sent, self._asking)
@@ -102,7 +102,7 @@ class ServerGrounder:
             return self._by_fallback(down, rgb, phrases)
         return self._grounding(found, rgb, phrases)
 
-    def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """Ask for what a description means; the fallback is not asked, for its opinion has another reliability.
 
         Args:
@@ -117,25 +117,25 @@ class ServerGrounder:
             InputError: the words cannot be quoted.
             ServerTimeoutError: no answer within the limits of time.
             ServerDownError: no server that answers.
-            ReplyError: the model's text is no list of places in the picture.
+            ReplyError: the model's text is no list of places in the image.
             ModelError: the server refuses or answers what cannot be used.
         """
-        sent = chat.picture(rgb, self._asking)
+        sent = chat.image(rgb, self._asking)
         return self._ask(chat.refer_request(words, sent, self._asking), rgb, sent)
 
     @property
     def convention(self) -> Convention:
-        """In which its answers are read; pixels that a model writes are those of the picture that was sent."""
+        """In which its answers are read; pixels that a model writes are those of the image that was sent."""
         stated = self._asking.convention
         return dataclasses.replace(stated, unit="resized") if stated.unit == "pixel" else stated
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-        """The model's own words for a description, and the size of the picture that was sent; see Writer.written.
+        """The model's own words for a description, and the size of the image that was sent; see Writer.written.
 
         Raises:
             InputError, ServerTimeoutError, ServerDownError, ModelError: as `refer`.
         """
-        sent = chat.picture(rgb, self._asking)
+        sent = chat.image(rgb, self._asking)
         return self._said(chat.refer_request(words, sent, self._asking)).text, sent.size
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
@@ -150,15 +150,15 @@ class ServerGrounder:
             ServerTimeoutError, ServerDownError: as `refer`.
             ModelError: the server refuses, or its reply does not name one of them.
         """
-        sent = chat.picture(rgb, self._asking)
+        sent = chat.image(rgb, self._asking)
         return chat.named(
             self._said(chat.answer_request(question, choices, sent, self._asking)).text, choices, self.name
         )
 
-    def _said(self, request: dict[str, Any]) -> chat.Said:
+    def _said(self, request: dict[str, Any]) -> chat.ChatReply:
         return chat.said(self._client.post("/chat/completions", json.dumps(request).encode("ascii")), self.name)
 
-    def _ask(self, request: dict[str, Any], rgb: Rgb, sent: chat.SentPicture) -> tuple[Found, ...]:
+    def _ask(self, request: dict[str, Any], rgb: Rgb, sent: chat.SentImage) -> tuple[NamedObject, ...]:
         said = self._said(request)
         found = parse_reply(
             said.text,
@@ -170,13 +170,13 @@ class ServerGrounder:
         )
         return tuple(dataclasses.replace(one, score=said.confidence) for one in found)
 
-    def _grounding(self, found: Sequence[Found], rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+    def _grounding(self, found: Sequence[NamedObject], rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         try:
-            things = [self._detection(number, one, phrases) for number, one in enumerate(found)]
-            detections = check_detections(things, rgb.shape[1], rgb.shape[0])
+            objects = [self._detection(number, one, phrases) for number, one in enumerate(found)]
+            detections = check_detections(objects, rgb.shape[1], rgb.shape[0])
         except InputError as error:
             raise ModelError(self.name, str(error), "check the option convention against the model's card") from error
-        groups = _same_things(detections)
+        groups = _same_objects(detections)
         match = label_match(phrases, detections)
         fit = [match[:, group].max(axis=1) for group in groups]
         return Grounding(
@@ -184,7 +184,7 @@ class ServerGrounder:
             np.stack(fit, axis=1) if fit else np.zeros((len(phrases), 0)),
         )
 
-    def _detection(self, number: int, one: Found, phrases: Sequence[NounPhrase]) -> Detection:
+    def _detection(self, number: int, one: NamedObject, phrases: Sequence[NounPhrase]) -> Detection:
         asked = {phrase.category for phrase in phrases}
         label = one.label or (asked.pop() if len(asked) == 1 else "")
         if one.box_xyxy is None or not label:
@@ -241,21 +241,21 @@ def load(
     """
     address = Address.parse(url)
     name = f"{model} at {address.origin}"
-    asking = chat.Asking(
+    asking = chat.ChatPrompt(
         model=model,
         convention=_chosen("convention", convention, CONVENTIONS),
         schema=_chosen("schema", schema, _SCHEMAS),
         logprobs=_chosen("logprobs", logprobs, _ANSWERS),
         image=cast("chat.ImageFormat", image),
-        longest_side=_whole("longest_side", longest_side),
-        multiple=_whole("multiple", multiple),
-        max_tokens=_whole("max_tokens", max_tokens),
+        longest_side=_number("longest_side", longest_side, int),
+        multiple=_number("multiple", multiple, int),
+        max_tokens=_number("max_tokens", max_tokens, int),
     )
-    limits = Limits(
-        connect_s=_number("connect_timeout", connect_timeout),
-        read_s=_number("read_timeout", read_timeout),
-        budget_s=_number("budget", budget),
-        retries=_whole("retries", retries),
+    limits = RequestLimits(
+        connect_s=_number("connect_timeout", connect_timeout, float),
+        read_s=_number("read_timeout", read_timeout, float),
+        budget_s=_number("budget", budget, float),
+        retries=_number("retries", retries, int),
     )
     client = Client(address, limits, name, _credential(key_env, address), _certificates(ca_file, address))
     other = load_grounder(fallback, parse_options(fallback_options)) if fallback else None
@@ -268,8 +268,8 @@ def load(
     return grounder
 
 
-def _same_things(detections: Sequence[Detection]) -> list[list[int]]:
-    """Positions of detections that are one thing under different labels, each group in order."""
+def _same_objects(detections: Sequence[Detection]) -> list[list[int]]:
+    """Positions of detections that are one object under different labels, each group in order."""
     groups: list[list[int]] = []
     for n, one in enumerate(detections):
         for group in groups:
@@ -317,15 +317,9 @@ def _chosen(option: str, name: str, choices: Mapping[str, _T]) -> _T:
     return choices[name]
 
 
-def _number(option: str, text: str) -> float:
+def _number(option: str, text: str, kind: Callable[[str], _T]) -> _T:
     try:
-        return float(text)
+        return kind(text)
     except ValueError as error:
-        raise InputError(option, repr(text), "a number", "correct the option") from error
-
-
-def _whole(option: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise InputError(option, repr(text), "a whole number", "correct the option") from error
+        wanted = "a whole number" if kind is int else "a number"
+        raise InputError(option, repr(text), wanted, "correct the option") from error

@@ -43,18 +43,18 @@ ANSWER = (
 
 
 @dataclass(frozen=True)
-class Asking:
+class ChatPrompt:
     """How a model is asked.
 
     Args:
         model: its name on the server.
-        convention: how it writes places; "pixel" and "resized" both mean pixels of the picture that is sent.
+        convention: how it writes places; "pixel" and "resized" both mean pixels of the image that is sent.
         schema: whether the answer is bound to a JSON schema (response_format).
         logprobs: whether the probabilities of its tokens are asked for.
-        image: how the picture is sent.
-        longest_side: of the sent picture, pixels; a larger one is reduced.
-        multiple: both sides of the sent picture are multiples of this, pixels, so that a model that rounds them so
-            (Qwen2.5-VL: 28) sees the very picture that was sent.
+        image: how the image is sent.
+        longest_side: of the sent image, pixels; a larger one is reduced.
+        multiple: both sides of the sent image are multiples of this, pixels, so that a model that rounds them so
+            (Qwen2.5-VL: 28) sees the very image that was sent.
         max_tokens: of an answer.
 
     Raises:
@@ -82,23 +82,23 @@ class Asking:
 
 
 @dataclass(frozen=True)
-class SentPicture:
-    """A picture as it is sent: a data URL and its (width, height), pixels."""
+class SentImage:
+    """An image as it is sent: a data URL and its (width, height), pixels."""
 
     url: str
     size: tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Said:
+class ChatReply:
     """What a model said: its text, and the geometric mean of its tokens' probabilities, 0 to 1; None = not told."""
 
     text: str
     confidence: float | None
 
 
-def picture(rgb: Rgb, asking: Asking) -> SentPicture:
-    """Encode a picture, reduced where it is larger than asked for.
+def image(rgb: Rgb, asking: ChatPrompt) -> SentImage:
+    """Encode an image, reduced where it is larger than asked for.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -120,15 +120,15 @@ def picture(rgb: Rgb, asking: Asking) -> SentPicture:
     done, data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), settings)
     if not done:
         raise ShapeError("rgb", f"an image that can be written as {asking.image}", f"{rgb.shape}")
-    return SentPicture(f"data:image/{asking.image};base64,{base64.b64encode(data.tobytes()).decode('ascii')}", size)
+    return SentImage(f"data:image/{asking.image};base64,{base64.b64encode(data.tobytes()).decode('ascii')}", size)
 
 
-def find_request(names: Sequence[str], sent: SentPicture, asking: Asking) -> dict[str, Any]:
-    """The request that asks for every thing that one of the names names.
+def find_request(names: Sequence[str], sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
+    """The request that asks for every object that one of the names names.
 
     Args:
         names: 1 to MOST_NAMES different ones.
-        sent: the picture.
+        sent: the image.
         asking: how.
 
     Raises:
@@ -144,7 +144,7 @@ def find_request(names: Sequence[str], sent: SentPicture, asking: Asking) -> dic
     return _request(words, names, sent, asking)
 
 
-def refer_request(words: str, sent: SentPicture, asking: Asking) -> dict[str, Any]:
+def refer_request(words: str, sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
     """The request that asks for what a description means.
 
     Raises:
@@ -157,13 +157,13 @@ def refer_request(words: str, sent: SentPicture, asking: Asking) -> dict[str, An
     return _request(asked, [words], sent, asking)
 
 
-def answer_request(question: str, choices: Sequence[str], sent: SentPicture, asking: Asking) -> dict[str, Any]:
+def answer_request(question: str, choices: Sequence[str], sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
     """The request for one of some answers; `named` reads what comes back.
 
     Args:
         question: in our own words; it is not quoted.
         choices: two or more, in our own words.
-        sent: the picture.
+        sent: the image.
         asking: how.
     """
     words = f"{question} Answer with one of: {', '.join(choices)}."
@@ -195,13 +195,13 @@ def _escaped(c: str) -> str:
     return json.dumps(c, ensure_ascii=not c.isprintable())[1:-1]
 
 
-def _side(length: float, asking: Asking) -> int:
+def _side(length: float, asking: ChatPrompt) -> int:
     """The side nearest to `length` that is a multiple of what is asked for and no longer than allowed, pixels."""
     most = max(1, asking.longest_side // asking.multiple)
     return min(max(1, round(length / asking.multiple)), most) * asking.multiple
 
 
-def _request(words: str, labels: Sequence[str], sent: SentPicture, asking: Asking) -> dict[str, Any]:
+def _request(words: str, labels: Sequence[str], sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
     convention = asking.convention
     box, corners = ("bbox_2d", "left, top, right, bottom") if convention.order == "xy" else (
         "box_2d", "top, left, bottom, right",
@@ -214,7 +214,7 @@ def _request(words: str, labels: Sequence[str], sent: SentPicture, asking: Askin
 
 
 def _chat(
-    system: str, words: str, sent: SentPicture, asking: Asking, name: str, schema: dict[str, Any]
+    system: str, words: str, sent: SentImage, asking: ChatPrompt, name: str, schema: dict[str, Any]
 ) -> dict[str, Any]:
     request: dict[str, Any] = {
         "model": asking.model,
@@ -222,10 +222,7 @@ def _chat(
             {"role": "system", "content": system},
             {
                 "role": "user",
-                "content": [
-                    {"type": "image_url", "image_url": {"url": sent.url}},
-                    {"type": "text", "text": words},
-                ],
+                "content": [{"type": "image_url", "image_url": {"url": sent.url}}, {"type": "text", "text": words}],
             },
         ],
         "temperature": 0,
@@ -260,8 +257,8 @@ def _schema(labels: Sequence[str], box: str, convention: Convention) -> dict[str
     """What an answer looks like; the root is an object, as OpenAI's strict mode wants it. Bounds are checked here."""
     number = "number" if convention.unit in ("fraction", "percent") else "integer"
     corners = {"type": "array", "items": {"type": number}, "minItems": 4, "maxItems": 4}
-    thing = _object({"label": {"type": "string", "enum": list(labels)}, box: corners})
-    return _object({_PLACES: {"type": "array", "items": thing, "maxItems": MOST_PLACES}})
+    obj = _object({"label": {"type": "string", "enum": list(labels)}, box: corners})
+    return _object({_PLACES: {"type": "array", "items": obj, "maxItems": MOST_PLACES}})
 
 
 def _object(fields: dict[str, Any]) -> dict[str, Any]:
@@ -284,17 +281,17 @@ class _Message(msgspec.Struct):
     refusal: str | None = None
 
 
-class _Choice(msgspec.Struct):
+class _ChatChoice(msgspec.Struct):
     message: _Message
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
 
 class _Completion(msgspec.Struct):
-    choices: list[_Choice]
+    choices: list[_ChatChoice]
 
 
-def said(data: bytes, model: str) -> Said:
+def said(data: bytes, model: str) -> ChatReply:
     """Read the body of an answer 200.
 
     Args:
@@ -321,7 +318,7 @@ def said(data: bytes, model: str) -> Said:
         raise ModelError(model, reason, "see the server's own log")
     if not choice.message.content or not choice.message.content.strip():
         raise ModelError(model, "its answer is empty", "see the server's own log, and its chat template")
-    return Said(choice.message.content, _confidence(choice.logprobs, model))
+    return ChatReply(choice.message.content, _confidence(choice.logprobs, model))
 
 
 def _confidence(logprobs: _Logprobs | None, model: str) -> float | None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One JSON request to one HTTP server, within limits of time and size that no behaviour of the server can exceed.
 
-Knows HTTP, time and secrets; knows nothing of pictures and models. Every attempt has a connection of its own, so that
-no failure reaches into the next request. Proxies of the environment are not used: a picture goes to the named host
+Knows HTTP, time and secrets; knows nothing of images and models. Every attempt has a connection of its own, so that
+no failure reaches into the next request. Proxies of the environment are not used: an image goes to the named host
 or nowhere.
 """
 
@@ -55,7 +55,7 @@ class ServerTimeoutError(ServerDownError, ModelTimeoutError):
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """What one request may take.
 
     Args:
@@ -106,7 +106,7 @@ class Client:
     def __init__(
         self,
         address: Address,
-        limits: Limits,
+        limits: RequestLimits,
         name: str,
         credential: Credential | None = None,
         tls: ssl.SSLContext | None = None,

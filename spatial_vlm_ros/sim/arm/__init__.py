@@ -10,5 +10,5 @@ Needs the extras `sim` and `arm` (for the robot's description). World frame: `pa
 - `control.py`: torques that follow a trajectory; the force of the gripper
 - `trajectory.py`, `following.py`: a trajectory by its points, and whether it is kept to
 - `view.py`: what the camera and the detector see
-- `judge.py`: contact forces, and what became of each thing
+- `judge.py`: contact forces, and what became of each object
 """

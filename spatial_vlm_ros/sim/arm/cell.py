@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arm, the table and the things in one model, stepped in simulated time."""
+"""The arm, the table and the objects in one model, stepped in simulated time."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS, BASE_LINK, HOME
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, HOME
 from spatial_vlm_ros.sim.arm.control import ArmControl, HandControl, positions_of
 from spatial_vlm_ros.sim.arm.following import Follower
 from spatial_vlm_ros.sim.arm.judge import Judge
 from spatial_vlm_ros.sim.arm.panda import MOST_OPEN, add_panda, at_home
-from spatial_vlm_ros.sim.arm.worlds import Layout
+from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.compilation import compile_model
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.mujoco_ import load_mujoco
+from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.types import Transform, Vector3
 
 STEP = 0.002  # s
-_SLIP_ROUNDS = 4  # of the solver that keeps held things from creeping; MuJoCo's manual, "noslip"
-_IMPRATIO = 10.0  # friction that much stiffer than what keeps things apart; MuJoCo's manual, "slip"
+_SLIP_ROUNDS = 4  # of the solver that keeps held objects from creeping; MuJoCo's manual, "noslip"
+_IMPRATIO = 10.0  # friction that much stiffer than what keeps objects apart; MuJoCo's manual, "slip"
 _SETTLES = 4.0  # s after which settling ends anyway
-_FAR = (0.0, 0.0, -50.0)  # where things are that were taken away: below the floor, out of sight and reach
+_FAR = (0.0, 0.0, -50.0)  # where objects are that were taken away: below the floor, out of sight and reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,16 +55,16 @@ class ArmCell:
         ModelError: MuJoCo is not installed.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: TableLayout) -> None:
         self.layout = layout
         self.mj = mj = load_mujoco()
-        self.model = compile_model(layout.things, layout.scenery, _extended)
+        self.model = compile_model(layout.objects, layout.scenery, _extended)
         self.data = mj.MjData(self.model)
         at_home(self.model, self.data)
         self._arm, self.hand = ArmControl(mj, self.model), HandControl(self.model, MOST_OPEN)
         lower, upper = (np.array([self.model.joint(name).range[k] for name in ARM_JOINTS]) for k in (0, 1))
         self.follower = Follower(ARM_JOINTS, lower, upper, HOME)
-        ids = [thing.id for thing in layout.things]
+        ids = [obj.id for obj in layout.objects]
         self.judge = Judge(mj, self.model, ids, layout.tray)
         self._gone: set[str] = set()
         self._settle()
@@ -91,7 +91,7 @@ class ArmCell:
         return JointState(*positions_of(self._arm, self.hand, self.data))
 
     def pose(self, body: str) -> Transform:
-        """Where a link or thing is, in `panda_link0`, as of the last step.
+        """Where a link or object is, in `panda_link0`, as of the last step.
 
         Raises:
             UnknownNameError: there is none of that name.
@@ -99,7 +99,7 @@ class ArmCell:
         try:
             at = self.data.body(body)
         except KeyError as error:
-            raise UnknownNameError("body", body, [thing.id for thing in self.layout.things]) from error
+            raise UnknownNameError("body", body, [obj.id for obj in self.layout.objects]) from error
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = at.xmat.reshape(3, 3), at.xpos
         return Transform(BASE_LINK, body, matrix)
@@ -107,10 +107,10 @@ class ArmCell:
     # -------------------------------------------------------------------------------------------- faults
 
     def move(self, id_: str, position: Vector3, yaw: float = 0.0) -> None:
-        """Put a thing elsewhere at once, upright and at rest: its foot at `position`, metres; `yaw` in radians.
+        """Put an object elsewhere at once, upright and at rest: its foot at `position`, metres; `yaw` in radians.
 
         Raises:
-            UnknownNameError: there is no such thing.
+            UnknownNameError: there is no such object.
             InputError: numbers that are not finite.
         """
         joint = self._joint(id_)
@@ -121,10 +121,10 @@ class ArmCell:
         self.judge.displaced(id_, self.data)
 
     def remove(self, id_: str) -> None:
-        """Take a thing away.
+        """Take an object away.
 
         Raises:
-            UnknownNameError: there is no such thing.
+            UnknownNameError: there is no such object.
         """
         self._joint(id_)
         geoms = self.model.geom_bodyid == self.model.body(id_).id
@@ -134,8 +134,8 @@ class ArmCell:
         self.judge.removed(id_)
 
     def _joint(self, id_: str) -> int:
-        if id_ not in {thing.id for thing in self.layout.things}:
-            raise UnknownNameError("thing", id_, [thing.id for thing in self.layout.things])
+        if id_ not in {obj.id for obj in self.layout.objects}:
+            raise UnknownNameError("thing", id_, [obj.id for obj in self.layout.objects])
         return int(self.model.body(id_).jntadr[0])
 
     def _put(self, joint: int, position: Vector3, yaw: float = 0.0) -> None:

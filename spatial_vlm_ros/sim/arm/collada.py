@@ -10,12 +10,12 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.sim.meshes import Array, Mesh, join
-from spatial_vlm_ros.sim.model import Colour, Part
+from spatial_vlm_ros.sim.model import Colour, PaintedSurface
 
 _C = "{http://www.collada.org/2005/11/COLLADASchema}"
 
 
-def painted_parts(path: Path) -> tuple[Part, ...]:
+def painted_parts(path: Path) -> tuple[PaintedSurface, ...]:
     """The surfaces of a file, one for each colour, in metres.
 
     Args:
@@ -38,10 +38,9 @@ def painted_parts(path: Path) -> tuple[Part, ...]:
                 Mesh(mesh.vertices @ pose[:3, :3].T + pose[:3, 3], mesh.faces)
             )
     except (OSError, ET.ParseError, KeyError, ValueError) as error:
-        raise FileError(
-            path, f"{type(error).__name__}: {error}", "install example-robot-data from its wheel"
-        ) from error
-    return tuple(Part(join(*meshes), colour) for colour, meshes in found.items())
+        repair = "install example-robot-data from its wheel"
+        raise FileError(path, f"{type(error).__name__}: {error}", repair) from error
+    return tuple(PaintedSurface(join(*meshes), colour) for colour, meshes in found.items())
 
 
 def _colours(root: ET.Element) -> dict[str, Colour]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS
 from spatial_vlm_ros.sim.arm.panda import FINGER_JOINTS, MOST_FORCE, MOST_OPEN
 from spatial_vlm_ros.sim.arm.trajectory import Desired
 from spatial_vlm_ros.sim.meshes import Array

@@ -13,17 +13,12 @@ from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.sim.meshes import turn
 from spatial_vlm_ros.types import Transform, Vector3
 
-_KEYS = {
-    "move": {"id", "to", "yaw_deg"},
-    "remove": {"id"},
-    "camera": {"by", "turn_deg", "told"},
-    "world": {"name"},
-}
+_KEYS = {"move": {"id", "to", "yaw_deg"}, "remove": {"id"}, "camera": {"by", "turn_deg", "told"}, "world": {"name"}}
 
 
 @dataclass(frozen=True)
 class Move:
-    """Put a thing elsewhere at once: its foot at `to`, metres in `panda_link0`, turned by `yaw` radians."""
+    """Put an object elsewhere at once: its foot at `to`, metres in `panda_link0`, turned by `yaw` radians."""
 
     id: str
     to: Vector3
@@ -32,7 +27,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Remove:
-    """Take a thing away."""
+    """Take an object away."""
 
     id: str
 

@@ -36,7 +36,7 @@ class Tolerances:
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrajectoryOutcome:
     """How a trajectory ended: a code of control_msgs, and words for people."""
 
     code: int
@@ -126,7 +126,7 @@ class Follower:
             self._braking, self._held = None, Desired.still(at)
         return self._held
 
-    def ended(self, now: float, position: Array, velocity: Array) -> Ended | None:
+    def ended(self, now: float, position: Array, velocity: Array) -> TrajectoryOutcome | None:
         """How the trajectory ended, once: the joints then stay. None while it goes on, or where there is none.
 
         Args:
@@ -141,17 +141,17 @@ class Follower:
             off = np.abs(position - self.desired(now).position) - self._path
             if (off > 0).any():
                 self.stay(position)
-                return Ended(PATH_VIOLATED, self._worst(off, self._path))
+                return TrajectoryOutcome(PATH_VIOLATED, self._worst(off, self._path))
             return None
         off = np.abs(position - self._trajectory.end) - self._goal
         if (off <= 0).all() and np.abs(velocity).max() <= STOPPED:
             self.stay(self._trajectory.end)
-            return Ended(SUCCESSFUL, "")
+            return TrajectoryOutcome(SUCCESSFUL, "")
         if late > self._goal_time:
             self.stay(position)
             if (off <= 0).all():
-                return Ended(GOAL_VIOLATED, f"a joint still moves at {np.abs(velocity).max():.3f} rad/s")
-            return Ended(GOAL_VIOLATED, self._worst(off, self._goal))
+                return TrajectoryOutcome(GOAL_VIOLATED, f"a joint still moves at {np.abs(velocity).max():.3f} rad/s")
+            return TrajectoryOutcome(GOAL_VIOLATED, self._worst(off, self._goal))
         return None
 
     def _worst(self, off: Array, tolerance: Array) -> str:

@@ -13,14 +13,14 @@ from spatial_vlm_ros.sim.arm.panda import FINGERS
 from spatial_vlm_ros.sim.physics import STILL_SPEED, STILL_TURN
 
 TABLE = "table"
-RESTS = 0.5  # s: so long a thing has been still before it is said to be at rest
-MOVED, TURNED = 0.005, 10.0  # metres, degrees: by more a thing has been moved
+RESTS = 0.5  # s: so long an object has been still before it is said to be at rest
+MOVED, TURNED = 0.005, 10.0  # metres, degrees: by more an object has been moved
 _LIGHT = 0.01  # N: less is no touch
 
 
 @dataclass(frozen=True)
 class State:
-    """What became of one thing.
+    """What became of one object.
 
     Args:
         position: of its foot, metres in `panda_link0`.
@@ -51,26 +51,26 @@ class State:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PhysicsVerdict:
     """What is true now, and was since the start.
 
     Args:
         time: simulated seconds.
-        things: by id.
-        forces: by what the robot, or what it held, touched: greatest force of one link on it, N. Things, "table", and
+        objects: by id.
+        forces: by what the robot, or what it held, touched: greatest force of one link on it, N. Objects, "table", and
             "robot" for the robot itself.
         by_held: the part of that which something held between the fingers did.
     """
 
     time: float
-    things: dict[str, State]
+    objects: dict[str, State]
     forces: dict[str, float]
     by_held: dict[str, float]
 
     @property
     def moved(self) -> tuple[str, ...]:
         """Ids of what was moved or turned, and of what was taken away."""
-        return tuple(id_ for id_, s in self.things.items() if not s.there or s.moved > MOVED or s.turned_deg > TURNED)
+        return tuple(id_ for id_, s in self.objects.items() if not s.there or s.moved > MOVED or s.turned_deg > TURNED)
 
 
 class Judge:
@@ -78,9 +78,9 @@ class Judge:
 
     Args:
         mj: the module.
-        model: MuJoCo model with the arm and the things.
-        ids: of the things.
-        tray: id of what things are to be put on.
+        model: MuJoCo model with the arm and the objects.
+        ids: of the objects.
+        tray: id of what objects are to be put on.
     """
 
     def __init__(self, mj: Any, model: Any, ids: Sequence[str], tray: str) -> None:
@@ -107,12 +107,12 @@ class Judge:
         self._start = {id_: self._pose(id_, data) for id_ in self._ids}
 
     def displaced(self, id_: str, data: Any) -> None:
-        """A thing was put elsewhere by hand: it is judged from there."""
+        """An object was put elsewhere by hand: it is judged from there."""
         self._start[id_] = self._pose(id_, data)
         self._still[self._ids.index(id_)] = 0.0
 
     def removed(self, id_: str) -> None:
-        """A thing was taken away by hand."""
+        """An object was taken away by hand."""
         self._gone.add(id_)
 
     def all_still(self, seconds: float) -> bool:
@@ -151,17 +151,17 @@ class Judge:
                     self._note(self._by_held, self._names[other], force)
                     self._touched.add(other)
 
-    def verdict(self, data: Any) -> Verdict:
+    def verdict(self, data: Any) -> PhysicsVerdict:
         """What is true now."""
         under = self._supports(data)
-        things = {}
+        objects = {}
         for number, id_ in enumerate(self._ids):
             position, axes = self._pose(id_, data)
             at, stood = self._start.get(id_, (position, axes))
             turned = float(np.degrees(np.arccos(np.clip((np.trace(stood.T @ axes) - 1) / 2, -1.0, 1.0))))
             body = int(self._bodies[number])
             x, y, z = (round(float(value), 5) for value in position)
-            things[id_] = State(
+            objects[id_] = State(
                 position=(x, y, z),
                 moved=float(np.linalg.norm(position - at)),
                 turned_deg=turned,
@@ -172,7 +172,7 @@ class Judge:
                 on_table=0 in under[body],
                 there=id_ not in self._gone,
             )
-        return Verdict(float(data.time), things, dict(self._forces), dict(self._by_held))
+        return PhysicsVerdict(float(data.time), objects, dict(self._forces), dict(self._by_held))
 
     # -------------------------------------------------------------------------------------------- inside
 
@@ -199,7 +199,7 @@ class Judge:
         return found
 
     def _on_tray(self, body: int, under: dict[int, set[int]], seen: set[int]) -> bool:
-        """Whether it touches the tray and neither table nor robot, or only things of which that is true."""
+        """Whether it touches the tray and neither table nor robot, or only objects of which that is true."""
         tray = int(self._model.body(self._tray).id)
         others = under[body] - seen
         if 0 in under[body] or any(self._robot[other] for other in under[body]):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.planning.embedded.robot import ARM_JOINTS, BASE_LINK, HOME, description
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, HOME, description
 from spatial_vlm_ros.sim.arm.collada import painted_parts
 from spatial_vlm_ros.sim.compilation import COLLIDES, SEEN
 from spatial_vlm_ros.sim.meshes import Array
@@ -27,7 +27,7 @@ _ROTOR = 0.1  # kg m²: of motors and gears behind each joint of the arm; the de
 _SPINDLE = 0.5  # kg: of the motor and belt behind the fingers
 _FRICTION, _TORSION = 1.0, 0.004  # rubber on paint; metres, of a pad 18 mm wide that turns on the spot
 _SHELL = (0.4, _TORSION)  # of painted covers
-_SOLREF = (0.008, 1.0)  # s: softness of contacts, as of the things
+_SOLREF = (0.008, 1.0)  # s: softness of contacts, as of the objects
 
 
 @dataclass(frozen=True, eq=False)

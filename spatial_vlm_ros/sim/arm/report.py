@@ -28,8 +28,8 @@ def verdict_data(cell: ArmCell, goals: Mapping[str, Mapping[str, int]]) -> dict[
         "target": layout.target,
         "tray": layout.tray,
         "time_s": round(verdict.time, 3),
-        "done": verdict.things[layout.target].delivered,
-        "delivered": [id_ for id_, state in verdict.things.items() if state.delivered],
+        "done": verdict.objects[layout.target].delivered,
+        "delivered": [id_ for id_, state in verdict.objects.items() if state.delivered],
         "moved": list(verdict.moved),
         "forces_n": _rounded(verdict.forces),
         "forces_by_held_n": _rounded(verdict.by_held),
@@ -41,7 +41,7 @@ def verdict_data(cell: ArmCell, goals: Mapping[str, Mapping[str, int]]) -> dict[
                 "turned_deg": round(state.turned_deg, 2),
                 "delivered": state.delivered,
             }
-            for id_, state in verdict.things.items()
+            for id_, state in verdict.objects.items()
         },
         "goals": {name: dict(counts) for name, counts in goals.items()},
     }

@@ -10,9 +10,9 @@ import numpy as np
 
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.grounder import DetectorErrors, degraded
+from spatial_vlm_ros.sim.instances import Instances
 from spatial_vlm_ros.sim.live import in_millimetres
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.owners import Owners
 from spatial_vlm_ros.sim.renderer import SceneRenderer
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
@@ -40,7 +40,7 @@ class ArmView:
         self._data = cell.mj.MjData(cell.model)
         self.camera, self._errors, self._seed, self._noise = camera, errors or DetectorErrors(), seed, noise
         self._range = cell.layout.scenery.max_range
-        self._owners = Owners(cell.model, {thing.id: thing for thing in cell.layout.things})
+        self._owners = Instances(cell.model, {obj.id: obj for obj in cell.layout.objects})
         self._renderer: Any = SceneRenderer(cell.model, self._data)
         self._shots = 0
 
@@ -65,14 +65,14 @@ class ArmView:
         self._mj.mj_kinematics(self._model, self._data)
         self._mj.mj_comPos(self._model, self._data)
         self._mj.mj_camlight(self._model, self._data)
-        picture = self._renderer.draw(self.camera, base_T_camera)
+        image = self._renderer.draw(self.camera, base_T_camera)
         pose = told or base_T_camera
-        depth = np.where(picture.depth <= self._range, picture.depth, np.float32(np.nan))
-        frame = RgbdFrame(picture.rgb, depth, self.camera, stamp_ns, pose.child, pose)
+        depth = np.where(image.depth <= self._range, image.depth, np.float32(np.nan))
+        frame = RgbdFrame(image.rgb, depth, self.camera, stamp_ns, pose.child, pose)
         self._shots += 1
         rng = np.random.default_rng((self._seed, self._shots))
         if self._noise:
-            frame = noisy(frame, rng, STEREO, self._owners.shiny(picture.geom))
+            frame = noisy(frame, rng, STEREO, self._owners.shiny(image.geom))
             frame = replace(frame, depth=in_millimetres(frame.depth))
-        found = self._owners.detections(self._owners.masks(picture.geom))
+        found = self._owners.detections(self._owners.masks(image.geom))
         return frame, degraded(found, self._errors, rng)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables that the arm can clear: small chicks, a cup, other things and a tray; the camera stands opposite the arm.
+"""Tables that the arm can clear: small chicks, a cup, other objects and a tray; the camera stands opposite the arm.
 
 The camera looks back at the arm, so that what is behind the cup is nearer to the arm and within its reach. Everything
 is small enough for a hand that opens 80 mm, but the tray.
@@ -16,8 +16,8 @@ from types import MappingProxyType
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.planning.embedded.robot import BASE_LINK
-from spatial_vlm_ros.sim.compilation import Thing
+from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK
+from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.model import Model, scaled
 from spatial_vlm_ros.sim.physics import PhysicsWorld
@@ -35,19 +35,19 @@ _SCALES: Mapping[str, float] = MappingProxyType(
      "lemon": 0.85, "banana": 0.9, "apple": 0.8}
 )  # fmt: skip
 _OTHERS = ("box", "can", "orange", "lemon", "apple")
-_REACH = ((0.36, 0.72), (-0.38, 0.38))  # x and y in which things are put, metres
-_APART = 0.045  # metres between the circles around two things: a finger goes in between
-_VIEW = 0.07  # metres that a thing before the target stands aside from its line of sight
+_REACH = ((0.36, 0.72), (-0.38, 0.38))  # x and y in which objects are put, metres
+_APART = 0.045  # metres between the circles around two objects: a finger goes in between
+_VIEW = 0.07  # metres that an object before the target stands aside from its line of sight
 _ATTEMPTS, _PLACES = 40, 200
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class TableLayout:
     """A table before it is let go.
 
     Args:
         name: of the world.
-        things: what lies on it, in the frame `panda_link0`.
+        objects: what lies on it, in the frame `panda_link0`.
         scenery: the table, whose top is at z = 0, and the room.
         base_T_camera: where the camera is.
         target: id of what is to be taken.
@@ -56,7 +56,7 @@ class Layout:
     """
 
     name: str
-    things: tuple[Thing, ...]
+    objects: tuple[PlacedModel, ...]
     scenery: Scenery
     base_T_camera: Transform
     target: str
@@ -64,7 +64,7 @@ class Layout:
     instruction: str
 
 
-def layout(name: str) -> Layout:
+def layout(name: str) -> TableLayout:
     """A world by its name in ARM_WORLDS, or by a seed.
 
     Raises:
@@ -79,8 +79,8 @@ def layout(name: str) -> Layout:
     raise UnknownNameError("world of the arm", name, (*ARM_WORLDS, "a seed such as 7"))
 
 
-def chicks(name: str, bonnet: tuple[float, float], ribbon: tuple[float, float], target: str) -> Layout:
-    """The two chicks at two places beside the cup, with other things and a tray; `target` is the one behind it."""
+def chicks(name: str, bonnet: tuple[float, float], ribbon: tuple[float, float], target: str) -> TableLayout:
+    """The two chicks at two places beside the cup, with other objects and a tray; `target` is the one behind it."""
     rng = np.random.default_rng(5)
     cup = (0.57, 0.0)
     places: Mapping[str, tuple[str, str | None, tuple[float, float], float]] = {
@@ -93,15 +93,15 @@ def chicks(name: str, bonnet: tuple[float, float], ribbon: tuple[float, float], 
         "can": ("can", "purple", (0.46, -0.36), 0.0),
         "lemon": ("lemon", None, (0.72, -0.12), 0.9),
     }
-    things = [
-        Thing(id_, _small(kind, rng, colour), (*place, _LET_GO), yaw)
+    objects = [
+        PlacedModel(id_, _small(kind, rng, colour), (*place, _LET_GO), yaw)
         for id_, (kind, colour, place, yaw) in places.items()
     ]
-    return Layout(name, tuple(things), _room(rng), arm_camera(), target, TRAY, _INSTRUCTION)
+    return TableLayout(name, tuple(objects), _room(rng), arm_camera(), target, TRAY, _INSTRUCTION)
 
 
-def random_layout(seed: int) -> Layout:
-    """A world by chance: one chick behind the cup, the other not, three to five other things, a tray.
+def random_layout(seed: int) -> TableLayout:
+    """A world by chance: one chick behind the cup, the other not, three to five other objects, a tray.
 
     It was let go and has come to rest: nothing tipped or fell, and the chick is behind the cup by 3 cm or more.
 
@@ -116,7 +116,7 @@ def random_layout(seed: int) -> Layout:
         drawn = _drawn(rng, str(seed))
         if drawn is None:
             continue
-        with PhysicsWorld(drawn.things, drawn.scenery, drawn.base_T_camera) as world:
+        with PhysicsWorld(drawn.objects, drawn.scenery, drawn.base_T_camera) as world:
             if world.at_rest() and not broken(world):
                 return drawn
     raise InputError("seed", str(seed), "one with a world that stands", "take another seed")
@@ -128,13 +128,13 @@ def arm_camera(side: float = 0.0, height: float = 0.66) -> Transform:
 
 
 def wrist_camera() -> Transform:
-    """The camera on the hand: 6 cm before it, looking along the fingers, which stay out of its picture."""
+    """The camera on the hand: 6 cm before it, looking along the fingers, which stay out of its image."""
     matrix = np.array([[0.0, -1.0, 0.0, 0.06], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.02], [0.0, 0.0, 0.0, 1.0]])
     return Transform("panda_hand", "wrist_camera_optical_frame", matrix)
 
 
 _INSTRUCTION = "put the chick behind the cup on the tray"
-ARM_WORLDS: Mapping[str, Callable[[], Layout]] = MappingProxyType(
+ARM_WORLDS: Mapping[str, Callable[[], TableLayout]] = MappingProxyType(
     {
         "behind": partial(chicks, "behind", (0.42, 0.03), (0.69, 0.06), "bonnet"),
         "swapped": partial(chicks, "swapped", (0.69, 0.06), (0.42, 0.03), "ribbon"),
@@ -161,7 +161,7 @@ def _small(kind: str, rng: np.random.Generator, colour: str | None = None) -> Mo
     return scaled(make(kind, rng, colour), _SCALES[kind])
 
 
-def _drawn(rng: np.random.Generator, name: str) -> Layout | None:
+def _drawn(rng: np.random.Generator, name: str) -> TableLayout | None:
     """A layout by chance; None where something found no place."""
     scenery, camera = _room(rng), arm_camera(float(rng.uniform(-0.12, 0.12)), float(rng.uniform(0.6, 0.72)))
     eye = camera.translation[:2]
@@ -176,31 +176,33 @@ def _drawn(rng: np.random.Generator, name: str) -> Layout | None:
     spots = [("cup", "cup", cup), (TRAY, "tray", tray), (dressed[0].split()[0], dressed[0], behind),
              (dressed[1].split()[0], dressed[1], before)]  # fmt: skip
     target = dressed[0].split()[0]
-    things: list[Thing] = []
+    objects: list[PlacedModel] = []
     for id_, kind, spot in spots:
         relation = {target: "behind", dressed[1].split()[0]: "in front of"}.get(id_)
         yaw = 0.0 if kind == "tray" else float(rng.uniform(-math.pi, math.pi))
         placed = Placed(relation, ("cup",)) if relation else None
-        thing = Thing(id_, _small(kind, rng), (float(spot[0]), float(spot[1]), _LET_GO), yaw, placed)
-        if (not _within(spot) and kind != "tray") or not _free(thing, things):
+        obj = PlacedModel(id_, _small(kind, rng), (float(spot[0]), float(spot[1]), _LET_GO), yaw, placed)
+        if (not _within(spot) and kind != "tray") or not _free(obj, objects):
             return None
-        things.append(thing)
+        objects.append(obj)
     for kind in rng.permutation(list(_OTHERS))[: int(rng.integers(3, 6))]:
-        if not _add_anywhere(rng, str(kind), things, eye, behind):
+        if not _add_anywhere(rng, str(kind), objects, eye, behind):
             return None
-    if not _seen(things[3], eye, behind):
+    if not _seen(objects[3], eye, behind):
         return None
-    return Layout(name, tuple(things), scenery, camera, target, TRAY, _INSTRUCTION)
+    return TableLayout(name, tuple(objects), scenery, camera, target, TRAY, _INSTRUCTION)
 
 
-def _add_anywhere(rng: np.random.Generator, kind: str, things: list[Thing], eye: np.ndarray, to: np.ndarray) -> bool:
-    """Put one more thing where it is free and hides the target from nobody."""
+def _add_anywhere(
+    rng: np.random.Generator, kind: str, objects: list[PlacedModel], eye: np.ndarray, to: np.ndarray
+) -> bool:
+    """Put one more object where it is free and hides the target from nobody."""
     model, yaw = _small(kind, rng), float(rng.uniform(-math.pi, math.pi))
     for _ in range(_PLACES):
         (x0, x1), (y0, y1) = _REACH
-        thing = Thing(kind, model, (float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1)), _LET_GO), yaw)
-        if _free(thing, things) and _seen(thing, eye, to):
-            things.append(thing)
+        obj = PlacedModel(kind, model, (float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1)), _LET_GO), yaw)
+        if _free(obj, objects) and _seen(obj, eye, to):
+            objects.append(obj)
             return True
     return False
 
@@ -209,23 +211,19 @@ def _within(spot: tuple[float, float] | np.ndarray) -> bool:
     return all(low <= value <= high for value, (low, high) in zip(spot, _REACH, strict=True))
 
 
-def _free(thing: Thing, things: list[Thing]) -> bool:
-    """Whether a finger goes between it and every other."""
+def _free(obj: PlacedModel, objects: list[PlacedModel]) -> bool:
+    """Whether a finger goes between it and every other; the circle around a tray is much larger than the tray."""
     return all(
-        math.dist(thing.position[:2], other.position[:2]) >= thing.model.reach + other.model.reach + _room_of(other)
-        for other in things
+        math.dist(obj.position[:2], other.position[:2])
+        >= obj.model.reach + other.model.reach + (-0.02 if other.id == TRAY else _APART)
+        for other in objects
     )
 
 
-def _room_of(other: Thing) -> float:
-    """The circle around a tray is much larger than the tray."""
-    return -0.02 if other.id == TRAY else _APART
-
-
-def _seen(thing: Thing, eye: np.ndarray, to: np.ndarray) -> bool:
-    """Whether a thing leaves the line of sight from the eye to a place free."""
+def _seen(obj: PlacedModel, eye: np.ndarray, to: np.ndarray) -> bool:
+    """Whether an object leaves the line of sight from the eye to a place free."""
     way = to - eye
     length = float(np.linalg.norm(way))
-    offset = np.asarray(thing.position[:2]) - eye
+    offset = np.asarray(obj.position[:2]) - eye
     along, across = float(offset @ way) / length, abs(float(way[0] * offset[1] - way[1] * offset[0])) / length
     return along > length + 0.03 or across > _VIEW

@@ -8,7 +8,7 @@ from spatial_vlm_ros.spatial.relations.groups import between
 from spatial_vlm_ros.spatial.relations.pairs import Indices, Measure, Measured, Pairs
 from spatial_vlm_ros.spatial.relations.table import (
     RELATIONS,
-    Relation,
+    RelationMeasure,
     measure,
     measure_set,
     measure_two,
@@ -21,7 +21,7 @@ __all__ = [
     "Measure",
     "Measured",
     "Pairs",
-    "Relation",
+    "RelationMeasure",
     "between",
     "measure",
     "measure_set",

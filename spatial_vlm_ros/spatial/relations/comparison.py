@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taller than, closer than: the lengths that superlatives compare, for two things."""
+"""Taller than, closer than: the lengths that superlatives compare, for two objects."""
 
 from __future__ import annotations
 

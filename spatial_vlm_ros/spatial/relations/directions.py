@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Left, right, behind, in front, on the other side, opposite: where a thing is about an anchor, on the ground."""
+"""Left, right, behind, in front, on the other side, opposite: where an object is about an anchor, on the ground."""
 
 from __future__ import annotations
 
@@ -44,29 +44,27 @@ def in_front_of(pairs: Pairs) -> Measured:
 
 
 def ahead_of(pairs: Pairs) -> Array:
-    """(A, 2) directions ahead, where there is such a thing.
+    """(A, 2) directions ahead, where there is such an object.
 
     Raises:
         FrameUndefinedError: the view is straight down, and no direction on the ground is configured to be ahead.
     """
     if not pairs.view.has_ahead:
-        raise FrameUndefinedError(
-            pairs.view.frame.value,
-            f"a view {pairs.view.down_deg:.0f}° downwards has no behind and in front",
-            "say left, right or nearest, use the frame 'robot', or set relation.down_ahead",
-        )
+        reason = f"a view {pairs.view.down_deg:.0f}° downwards has no behind and in front"
+        repair = "say left, right or nearest, use the frame 'robot', or set relation.down_ahead"
+        raise FrameUndefinedError(pairs.view.frame.value, reason, repair)
     return pairs.rays[0]
 
 
 def _begun(pairs: Pairs) -> Array:
-    """(T, A) deviation of where things begin ahead: seen, as long as it is the camera that looks."""
+    """(T, A) deviation of where objects begin ahead: seen, as long as it is the camera that looks."""
     return pairs.noise_seen if pairs.view.frame is FrameOfReference.VIEWER else pairs.noise
 
 
 def _along_ray(pairs: Pairs, ahead: Array, sign: float, begun: Array) -> Measured:
     """(T, A) margins of being farther (1) or nearer (-1) along (A, 2) directions than the anchors, and deviations.
 
-    Where things begin there is known to a deviation of `begun`.
+    Where objects begin there is known to a deviation of `begun`.
     """
     farther = pairs.target_begin(ahead) - pairs.anchor_span(ahead)[0]
     centres = pairs.along(ahead)
@@ -127,23 +125,23 @@ def on_the_other_side(pairs: Pairs) -> Measured:
 
 
 def on_the_other_side_from(
-    layout: Layout, view: Viewpoint, targets: Indices, things: Indices, seen_from: Indices
+    layout: Layout, view: Viewpoint, targets: Indices, objects: Indices, seen_from: Indices
 ) -> Measured:
-    """Behind a thing, seen from another one: (T, A, B) margins and deviations.
+    """Behind an object, seen from another one: (T, A, B) margins and deviations.
 
     Args:
         layout: the scene.
-        view: the viewpoint in force; here the second thing is the viewpoint.
+        view: the viewpoint in force; here the second object is the viewpoint.
         targets: (T,) rows.
-        things: (A,) rows of what is between.
-        seen_from: (B,) rows of what is on the near side; at the very place of the thing it is not measured.
+        objects: (A,) rows of what is between.
+        seen_from: (B,) rows of what is on the near side; at the very place of the object it is not measured.
     """
-    first, second = np.repeat(things, len(seen_from)), np.tile(seen_from, len(things))
+    first, second = np.repeat(objects, len(seen_from)), np.tile(seen_from, len(objects))
     line = layout.centre[first, :2] - layout.centre[second, :2]
     length = np.linalg.norm(line, axis=1, keepdims=True)
     ahead = np.where(length > SAME_PLACE, line / np.maximum(length, SAME_PLACE), np.nan)
     pairs = Pairs(layout, view, targets, first)
-    shape = (len(targets), len(things), len(seen_from))
+    shape = (len(targets), len(objects), len(seen_from))
     margin, noise = _along_ray(pairs, ahead, 1.0, pairs.noise)
     return margin.reshape(shape), noise.reshape(shape)
 
@@ -161,7 +159,7 @@ def opposite(pairs: Pairs) -> Measured:
 
 
 def _across_the_middle(pairs: Pairs) -> Array:
-    """(T, A) as far beyond the middle of all things as inside a right angle there; the anchor must be off it, too."""
+    """(T, A) as far beyond the middle of all objects as inside a right angle there; the anchor must be off it, too."""
     layout = pairs.layout
     from_middle = layout.centre[:, :2] - layout.middle
     anchors, targets = from_middle[pairs.anchors], from_middle[pairs.targets]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spatial_vlm_ros.config import RelationConfig
+from spatial_vlm_ros.parameters import RelationConfig
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, hypotenuse
 from spatial_vlm_ros.types import Distance
@@ -51,7 +51,7 @@ def _vague(pairs: Pairs) -> Array:
 
 
 def space_between(pairs: Pairs) -> Array:
-    """(T, A) gap between two things in whatever direction."""
+    """(T, A) gap between two objects in whatever direction."""
     return pairs.space
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a thing's own front faces."""
+"""What an object's own front faces."""
 
 from __future__ import annotations
 

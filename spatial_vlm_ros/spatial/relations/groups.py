@@ -17,7 +17,7 @@ def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -
 
     The lesser of: how far the centre lies beyond the outlines of both anchors along the line between their centres,
     and how far it lies inside the double cone about that line (an angle of 120 degrees or more at the target, so that
-    of three things at most one is between the others).
+    of three objects at most one is between the others).
 
     Args:
         layout: the scene.

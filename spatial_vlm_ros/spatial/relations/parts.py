@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a thing: its edge, corner, centre, sides, ends, top and bottom; and what is a part of it.
+"""Parts of an object: its edge, corner, centre, sides, ends, top and bottom; and what is a part of it.
 
 The target is on, over or in the anchor there. What is below the anchor is at none of its parts.
 """

@@ -4,15 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
+from spatial_vlm_ros.language import plugged
+from spatial_vlm_ros.language.plug_ins import Extended
 from spatial_vlm_ros.spatial import order
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.relations import comparison, contact, directions, distances, fronts, groups, parts
+from spatial_vlm_ros.spatial.relations import (
+    comparison,
+    contact,
+    directions,
+    distances,
+    fronts,
+    groups,
+    parts,
+    plug_in_measures,
+)
 from spatial_vlm_ros.spatial.relations.pairs import Indices, Measure, Measured, Pairs
 from spatial_vlm_ros.types import Distance
 
@@ -23,7 +34,7 @@ _BLOCK = 65_536  # pairs of target and anchor measured at once: their arrays sta
 
 
 @dataclass(frozen=True, eq=False)
-class Relation:
+class RelationMeasure:
     """One relation; called with pairs it gives (T, A) margins in metres and their standard deviations.
 
     Args:
@@ -35,6 +46,7 @@ class Relation:
         framed: whether it depends on the frame of reference.
         gap: (T, A) metres between outlines that a distance stated with it is compared with; None where none can be.
         only_stated: whether it says nothing but the distance that is stated with it.
+        placeable: of another package's relation, whether an object can be put so (`spot_judging.placeable`).
     """
 
     name: str
@@ -45,6 +57,7 @@ class Relation:
     framed: bool = False
     gap: Callable[[Pairs], Array] | None = None
     only_stated: bool = False
+    placeable: bool = False
 
     @property
     def metric(self) -> bool:
@@ -94,20 +107,22 @@ class Relation:
 
 
 def _all(name: str, measure: Measure, *, framed: bool = False, gap: Callable[[Pairs], Array] | None = None,
-         only_stated: bool = False) -> Relation:  # fmt: skip
-    return Relation(name, "all", measure, framed=framed, gap=gap, only_stated=only_stated)
+         only_stated: bool = False) -> RelationMeasure:  # fmt: skip
+    return RelationMeasure(name, "all", measure, framed=framed, gap=gap, only_stated=only_stated)
 
 
-def _any(name: str, measure: Measure, *, framed: bool = False, gap: Callable[[Pairs], Array] | None = None) -> Relation:
-    return Relation(name, "any", measure, framed=framed, gap=gap)
+def _any(
+    name: str, measure: Measure, *, framed: bool = False, gap: Callable[[Pairs], Array] | None = None
+) -> RelationMeasure:
+    return RelationMeasure(name, "any", measure, framed=framed, gap=gap)
 
 
 def _between(layout: Layout, _: Viewpoint, targets: Indices, first: Indices, second: Indices) -> Measured:
     return groups.between(layout, targets, first, second)
 
 
-def _one(name: str, measure: Measure, *, framed: bool = False, two: MeasureTwo | None = None) -> Relation:
-    return Relation(name, "one", measure, framed=framed, two=two)
+def _one(name: str, measure: Measure, *, framed: bool = False, two: MeasureTwo | None = None) -> RelationMeasure:
+    return RelationMeasure(name, "one", measure, framed=framed, two=two)
 
 
 _TABLE = (
@@ -134,8 +149,8 @@ _TABLE = (
     _all("far from", distances.far_from),
     _all("at a distance from", distances.at_a_distance, gap=distances.space_between, only_stated=True),
     _any("around", distances.around),
-    Relation("between", "two", two=_between),
-    Relation("among", "set", group=groups.among),
+    RelationMeasure("between", "two", two=_between),
+    RelationMeasure("among", "set", group=groups.among),
     _any("at the edge of", parts.at_the_edge),
     _any("at the corner of", parts.at_the_corner),
     _any("at the centre of", parts.at_the_centre),
@@ -156,8 +171,23 @@ _TABLE = (
     ),
 )
 
-RELATIONS: Mapping[str, Relation] = MappingProxyType({relation.name: relation for relation in _TABLE})
-"""Every relation that is measured, by canonical name. Closest to, farthest from and other than compare or exclude."""
+
+@lru_cache(maxsize=1)
+def _of_packages() -> Mapping[str, RelationMeasure]:
+    """The relations of installed packages."""
+    found: dict[str, RelationMeasure] = {}
+    for name, (relation, source) in plugged().relations.items():
+        if relation.anchors == 2:
+            measured = RelationMeasure(name, "two", two=plug_in_measures.of_two(relation, source))
+        else:
+            measured = RelationMeasure(name, relation.several, plug_in_measures.of_pairs(relation, source))
+        found[name] = replace(measured, framed=relation.framed, placeable=relation.placeable)
+    return found
+
+
+RELATIONS: Mapping[str, RelationMeasure] = Extended({relation.name: relation for relation in _TABLE}, _of_packages)
+"""Every relation that is measured, by canonical name, those of installed packages too. Closest to, farthest from and
+other than compare or exclude."""
 
 
 def measure(name: str, pairs: Pairs, distance: Distance | None = None) -> Measured:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches to train on: pictures changed by chance, phrases drawn for them, and what the model should say.
+"""Batches to train on: images changed by chance, phrases drawn for them, and what the model should say.
 
 A batch follows from the seed and its step alone, so a run that was interrupted goes on with the batches it would have
 had.
@@ -15,37 +15,37 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.vlm.compact.phrasing import Phrase, draw_phrases
-from spatial_vlm_ros.vlm.compact.shards import Labelled, Sample, Samples, Vocabulary
+from spatial_vlm_ros.vlm.compact.phrasing import TrainingPhrase, draw_phrases
+from spatial_vlm_ros.vlm.compact.shards import Labelled, LabelledImage, Samples, Vocabulary
 from spatial_vlm_ros.vlm.compact.spec import STRIDE, CompactSpec
 from spatial_vlm_ros.vlm.compact.tokens import encode
 
 Floats = npt.NDArray[np.float32]
 LEAST_PIXELS, LEAST_VISIBLE = 16, 0.15
-"""Of things that are learnt; of smaller or more hidden ones nothing is said."""
+"""Of objects that are learnt; of smaller or more hidden ones nothing is said."""
 _SPREAD, _LEAST_SPREAD = 0.54 / 6, 0.45  # of a centre's bell: part of the box's side, and cells
-_INSTANCES = 4  # masks learnt of each pair of picture and phrase
+_INSTANCES = 4  # masks learnt of each pair of image and phrase
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class TrainingBatch:
     """Pictures, phrases and targets.
 
     Args:
         pixels: (B, 3, H, W) float32, 0 to 255.
         words: (Q, L) int64.
-        picture: (Q,) int64, picture of each phrase.
+        image: (Q,) int64, image of each phrase.
         heat: (Q, h, w) float32, 0 to 1; exactly 1 at centres; -1 where nothing is said.
         box: (Q, 4, h, w) float32, as CompactOutput.box.
-        box_weight: (Q, h, w) float32, sums to 1 for each thing.
-        mask_at: (M, 4) int64: pair, row and column of the centre's cell, picture.
+        box_weight: (Q, h, w) float32, sums to 1 for each object.
+        mask_at: (M, 4) int64: pair, row and column of the centre's cell, image.
         mask_box: (M, 4) float32 boxes, pixels.
         mask: (M, H/4, W/4) float32, 0 or 1.
     """
 
     pixels: Floats
     words: npt.NDArray[np.int64]
-    picture: npt.NDArray[np.int64]
+    image: npt.NDArray[np.int64]
     heat: Floats
     box: Floats
     box_weight: Floats
@@ -55,42 +55,45 @@ class Batch:
 
 
 class Batches:
-    """Batches of a part of the pictures.
+    """Batches of a part of the images.
 
     Args:
-        samples: the pictures.
+        samples: the images.
         vocabulary: what may be said of them.
         spec: of the model.
         seed: the only source of chance.
-        size: pictures of a batch.
-        phrases: of each picture.
+        size: images of a batch.
+        phrases: of each image.
     """
 
     def __init__(
-        self, samples: Samples | Sequence[Sample], vocabulary: Vocabulary, spec: CompactSpec, seed: int, size: int = 16,
+        self, samples: Samples | Sequence[LabelledImage], vocabulary: Vocabulary, spec: CompactSpec, seed: int,
+        size: int = 16,
         phrases: int = 6,
     ) -> None:  # fmt: skip
         self._samples, self._vocabulary, self._spec = samples, vocabulary, spec
         self._seed, self._size, self._phrases = seed, size, phrases
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> TrainingBatch:
         """The batch of one step."""
         rng = np.random.default_rng((self._seed, step))
         changed = [self._changed(rng) for _ in range(self._size)]
         phrases = [draw_phrases(rng, _learnt(sample), self._vocabulary, self._phrases) for sample in changed]
         return make_batch(changed, phrases, self._spec)
 
-    def _changed(self, rng: np.random.Generator) -> Sample:
+    def _changed(self, rng: np.random.Generator) -> LabelledImage:
         sample = fitted(self._samples[int(rng.integers(len(self._samples)))], (self._spec.width, self._spec.height))
         return _moved(rng, replace(sample, rgb=_relit(rng, sample.rgb)))
 
 
-def make_batch(samples: Sequence[Sample], phrases: Sequence[Sequence[Phrase]], spec: CompactSpec) -> Batch:
+def make_batch(
+    samples: Sequence[LabelledImage], phrases: Sequence[Sequence[TrainingPhrase]], spec: CompactSpec
+) -> TrainingBatch:
     """Pictures and the phrases of each, with what the model should say.
 
     Args:
         samples: of the spec's size.
-        phrases: for each picture, as many as you like.
+        phrases: for each image, as many as you like.
         spec: of the model.
     """
     pairs = [(b, phrase) for b, asked in enumerate(phrases) for phrase in asked]
@@ -109,7 +112,7 @@ def make_batch(samples: Sequence[Sample], phrases: Sequence[Sequence[Phrase]], s
         masks += [((q, *cell, b), one, _coarse(sample.numbers == n)) for n, one, cell in centres[:_INSTANCES]]
     pixels = np.stack([sample.rgb for sample in samples]).transpose(0, 3, 1, 2).astype(np.float32)
     shape = (spec.height // 4, spec.width // 4)
-    return Batch(
+    return TrainingBatch(
         pixels,
         encode([phrase.text for _, phrase in pairs], spec),
         np.array([b for b, _ in pairs], np.int64),
@@ -122,16 +125,16 @@ def make_batch(samples: Sequence[Sample], phrases: Sequence[Sequence[Phrase]], s
     )
 
 
-def learnt_numbers(sample: Sample) -> frozenset[int]:
-    """Instance numbers of the things of which enough is seen to learn from, or to be scored on."""
+def learnt_numbers(sample: LabelledImage) -> frozenset[int]:
+    """Instance numbers of the objects of which enough is seen to learn from, or to be scored on."""
     pixels = np.bincount(sample.numbers.ravel(), minlength=len(sample.objects) + 1)
     return frozenset(
         n for n, one in enumerate(sample.objects, 1) if pixels[n] >= LEAST_PIXELS and one.visible >= LEAST_VISIBLE
     )
 
 
-def fitted(sample: Sample, size: tuple[int, int]) -> Sample:
-    """A picture and its instance numbers in another size of the same shape; the same where it has that size."""
+def fitted(sample: LabelledImage, size: tuple[int, int]) -> LabelledImage:
+    """An image and its instance numbers in another size of the same shape; the same where it has that size."""
     height, width = sample.numbers.shape
     if (width, height) == size:
         return sample
@@ -139,7 +142,7 @@ def fitted(sample: Sample, size: tuple[int, int]) -> Sample:
     objects = tuple(replace(one, box_xyxy=_four(np.array(one.box_xyxy) * scale)) for one in sample.objects)
     rgb = np.asarray(cv2.resize(sample.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     numbers = np.asarray(cv2.resize(sample.numbers, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-    return Sample(rgb, numbers, objects)
+    return LabelledImage(rgb, numbers, objects)
 
 
 # ------------------------------------------------------------------------------------------------ targets
@@ -172,7 +175,7 @@ def _paint(heat: Floats, box: Floats, weight: Floats, one: Labelled) -> tuple[in
 
 
 def _say_nothing(heat: Floats, one: Labelled) -> None:
-    """Neither centre nor background where a thing is that is too small or too hidden."""
+    """Neither centre nor background where an object is that is too small or too hidden."""
     x0, y0, x1, y1 = (int(v) // STRIDE for v in one.box_xyxy)
     heat[y0 : y1 + 1, x0 : x1 + 1] = -1.0
 
@@ -186,7 +189,7 @@ def _coarse(mask: npt.NDArray[np.bool_]) -> Floats:
 # ------------------------------------------------------------------------------------------------ chance
 
 
-def _learnt(sample: Sample) -> list[Labelled]:
+def _learnt(sample: LabelledImage) -> list[Labelled]:
     numbers = learnt_numbers(sample)
     return [one for n, one in enumerate(sample.objects, 1) if n in numbers]
 
@@ -202,7 +205,7 @@ def _relit(rng: np.random.Generator, rgb: Rgb) -> Rgb:
     return np.asarray(cv2.add(lit, grain, dtype=cv2.CV_8U), np.uint8)
 
 
-def _moved(rng: np.random.Generator, sample: Sample) -> Sample:
+def _moved(rng: np.random.Generator, sample: LabelledImage) -> LabelledImage:
     """Mirrored, zoomed and shifted; boxes follow the pixels that are left."""
     height, width = sample.numbers.shape
     zoom, flip = rng.uniform(0.85, 1.25), rng.random() < 0.5
@@ -213,11 +216,11 @@ def _moved(rng: np.random.Generator, sample: Sample) -> Sample:
     grey = tuple(int(v) for v in sample.rgb.mean(axis=(0, 1)))
     rgb = cv2.warpAffine(sample.rgb, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=grey)
     numbers = cv2.warpAffine(sample.numbers, matrix, (width, height), flags=cv2.INTER_NEAREST)
-    return reboxed(Sample(np.asarray(rgb, np.uint8), np.asarray(numbers, np.uint8), sample.objects))
+    return reboxed(LabelledImage(np.asarray(rgb, np.uint8), np.asarray(numbers, np.uint8), sample.objects))
 
 
-def reboxed(sample: Sample) -> Sample:
-    """The things with boxes around the pixels they have; those without pixels keep none and count as hidden."""
+def reboxed(sample: LabelledImage) -> LabelledImage:
+    """The objects with boxes around the pixels they have; those without pixels keep none and count as hidden."""
     objects = []
     for n, one in enumerate(sample.objects, 1):
         left, top, w, h = cv2.boundingRect((sample.numbers == n).astype(np.uint8))

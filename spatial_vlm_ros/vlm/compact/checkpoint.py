@@ -33,7 +33,7 @@ class Progress:
     Args:
         step: steps done.
         settings: of the run; a run goes on only with the same.
-        best: highest mean average precision on the validation pictures so far.
+        best: highest mean average precision on the validation images so far.
     """
 
     step: int

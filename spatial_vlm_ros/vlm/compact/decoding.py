@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From heat-maps, boxes and kernels to things with boxes and masks in pixels of the picture. NumPy alone."""
+"""From heat-maps, boxes and kernels to objects with boxes and masks in pixels of the image. NumPy alone."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE, STRIDE, CompactSpec
 from spatial_vlm_ros.vlm.compact.tokens import meant
 
 Array = npt.NDArray[np.float32]
-SAME_THING = 0.6
-"""Intersection over union from which two boxes of one phrase are one thing."""
-_MOST = 50  # things of one phrase
+SAME_OBJECT = 0.6
+"""Intersection over union from which two boxes of one phrase are one object."""
+_MOST = 50  # objects of one phrase
 _LEAST_RIVAL = -3.0  # logit; less, under 5 %, is no rival, and where nothing is nothing should seem to be something
 _MARGIN = 0.05  # of a box's sides that a mask may reach beyond it
 _LARGEST_LOG = 6.0  # of a side in cells
@@ -27,7 +27,7 @@ _LARGEST_LOG = 6.0  # of a side in cells
 
 @dataclass(frozen=True, eq=False)
 class RawOutput:
-    """What the network says of P phrases; shapes as in model.CompactOutput, for one picture.
+    """What the network says of P phrases; shapes as in model.CompactOutput, for one image.
 
     Args:
         heat: (P, h, w) logits.
@@ -47,12 +47,12 @@ class RawOutput:
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """A thing found under one phrase.
+    """An object found under one phrase.
 
     Args:
         phrase: number of the phrase.
         score: probability that it is what the phrase names.
-        box_xyxy: (4,) pixels of the picture, inside it.
+        box_xyxy: (4,) pixels of the image, inside it.
         cell: row and column of its centre's cell.
         evidence: logit of the phrase there, and of its best rival (0 where none was asked for).
         input_box: (4,) the same box in pixels of the model's input.
@@ -82,9 +82,8 @@ def check_output(output: RawOutput, phrases: int, spec: CompactSpec, model: str)
     for name, shape in expected.items():
         values = getattr(output, name)
         if values.shape != shape:
-            raise ModelError(
-                model, f"its {name} is {values.shape}, not {shape}", "export it again; spec and weights differ"
-            )
+            reason = f"its {name} is {values.shape}, not {shape}"
+            raise ModelError(model, reason, "export it again; spec and weights differ")
         if not np.isfinite(values).all():
             raise ModelError(model, f"its {name} is not finite", "train it again with a lower rate")
 
@@ -114,7 +113,7 @@ def with_rivals(output: RawOutput, phrases: Sequence[str], spec: CompactSpec) ->
 
 
 def probabilities(output: RawOutput, spec: CompactSpec) -> npt.NDArray[np.float64]:
-    """(P, h, w) probabilities that a thing of a phrase is centred in a cell.
+    """(P, h, w) probabilities that an object of a phrase is centred in a cell.
 
     The logistic function of a line in two logits, the phrase's and its best rival's: what looks like a bowl, and like a
     plate as well, is less surely a bowl.
@@ -126,16 +125,16 @@ def probabilities(output: RawOutput, spec: CompactSpec) -> npt.NDArray[np.float6
 
 
 def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float) -> list[Instance]:
-    """The things found, best first for each phrase.
+    """The objects found, best first for each phrase.
 
     Args:
-        output: of one picture.
-        box: how the picture was put into the input.
+        output: of one image.
+        box: how the image was put into the input.
         spec: of the model.
-        least: probability from which a thing is reported.
+        least: probability from which an object is reported.
 
     Returns:
-        Local maxima of the heat-maps, those of one phrase that are one thing taken together.
+        Local maxima of the heat-maps, those of one phrase that are one object taken together.
     """
     found: list[Instance] = []
     chance = probabilities(output, spec)
@@ -150,17 +149,17 @@ def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float
             inner = _four(boxes[kept])
             rival = 0.0 if output.rival is None else float(output.rival[phrase, row, column])
             evidence = (float(heat[row, column]), rival)
-            found.append(Instance(phrase, score, _in_picture(inner, box), (row, column), evidence, inner))
+            found.append(Instance(phrase, score, _in_image(inner, box), (row, column), evidence, inner))
     return found
 
 
 def masks(found: list[Instance], output: RawOutput, box: Letterbox) -> list[Mask]:
-    """The mask of each thing in the picture's size, inside its box; the whole box where nothing of it is left.
+    """The mask of each object in the picture's size, inside its box; the whole box where nothing of it is left.
 
     Args:
         found: of `instances`.
         output: the same.
-        box: how the picture was put into the input.
+        box: how the image was put into the input.
 
     Returns:
         (H, W) bool each.
@@ -213,14 +212,14 @@ def _boxes(said: Array, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp
 def _distinct(boxes: npt.NDArray[np.float64]) -> list[int]:
     """Places of boxes, in their order, without those that overlap an earlier one too much."""
     kept: list[int] = []
-    close = overlaps(boxes, boxes) >= SAME_THING
+    close = overlaps(boxes, boxes) >= SAME_OBJECT
     for n in range(len(boxes)):
         if not close[n, kept].any():
             kept.append(n)
     return kept
 
 
-def _in_picture(inner: tuple[float, float, float, float], box: Letterbox) -> tuple[float, float, float, float]:
+def _in_image(inner: tuple[float, float, float, float], box: Letterbox) -> tuple[float, float, float, float]:
     (sx, sy), (x0, y0, x1, y1) = box.scale, inner
     return sx * x0, sy * y0, min(sx * x1, float(box.width)), min(sy * y1, float(box.height))
 

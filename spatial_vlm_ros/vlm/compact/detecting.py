@@ -13,7 +13,7 @@ from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.compact.decoding import RawOutput, asked, instances, masks, with_rivals
 from spatial_vlm_ros.vlm.compact.letterbox import letterbox
 from spatial_vlm_ros.vlm.compact.model import CompactModel
-from spatial_vlm_ros.vlm.compact.scoring import Answer, Detector
+from spatial_vlm_ros.vlm.compact.scoring import Detector, PhraseDetections
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec
 from spatial_vlm_ros.vlm.compact.tokens import encode
 
@@ -41,11 +41,11 @@ def detector(network: Network, spec: CompactSpec, least: float = 0.05, with_mask
     Args:
         network: that computes.
         spec: of its model.
-        least: probability from which a thing is reported.
+        least: probability from which an object is reported.
         with_masks: whether masks are made, which takes time.
     """
 
-    def detect(rgb: Rgb, phrases: Sequence[str]) -> list[Answer]:
+    def detect(rgb: Rgb, phrases: Sequence[str]) -> list[PhraseDetections]:
         pixels, box = letterbox(rgb, spec.width, spec.height)
         output = with_rivals(network(pixels, encode(asked(phrases, spec), spec)), phrases, spec)
         found = instances(output, box, spec, least)
@@ -56,7 +56,7 @@ def detector(network: Network, spec: CompactSpec, least: float = 0.05, with_mask
             boxes = np.array([found[n].box_xyxy for n in mine], np.float64).reshape(-1, 4)
             scores = np.array([found[n].score for n in mine], np.float64)
             evidence = np.array([found[n].evidence for n in mine], np.float64).reshape(-1, 2)
-            answers.append(Answer(scores, boxes, evidence, tuple(made[n] for n in mine) if made else ()))
+            answers.append(PhraseDetections(scores, boxes, evidence, tuple(made[n] for n in mine) if made else ()))
         return answers
 
     return detect

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained model as ONNX: fixed picture size, any number of phrases."""
+"""A trained model as ONNX: fixed image size, any number of phrases."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spatial_vlm_ros.errors import DependencyError
+from spatial_vlm_ros.errors import DependencyError, FileError
 from spatial_vlm_ros.vlm.compact.model import CompactModel
 from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec
 
@@ -17,8 +18,8 @@ OUTPUTS = ("heat", "box", "kernel", "prototypes")
 OPSET = 18
 
 
-class _OnePicture(nn.Module):
-    """The model asked of one picture, its output as a plain tuple."""
+class _OneImage(nn.Module):
+    """The model asked of one image, its output as a plain tuple."""
 
     def __init__(self, model: CompactModel) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
         The ONNX file: pixels (1, 3, H, W) float32 and words (P, L) int64 → OUTPUTS.
 
     Raises:
-        DependencyError: onnxscript is not installed.
+        DependencyError: onnxscript or onnx is not installed.
     """
     if spec is not None:
         model.config.names = {name: list(labels) for name, labels in spec.names.items()}
@@ -58,7 +59,7 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter about itself
             torch.onnx.export(
-                _OnePicture(model.cpu()),
+                _OneImage(model.cpu()),
                 (pixels, words),
                 path,
                 input_names=["pixels", "words"],
@@ -71,4 +72,40 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
             )
     except ModuleNotFoundError as error:
         raise DependencyError(str(error.name), f"pip install {error.name}") from error
+    strip_traces(path)
     return path
+
+
+def strip_traces(path: Path) -> None:
+    """Remove documentation and metadata from an ONNX file, in place; what it computes stays the same to the bit.
+
+    The exporter writes the Python stack of each operation into them, with the paths of the machine that it ran on.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DependencyError: onnx is not installed.
+        FileError: there is no such file, or it is no ONNX model.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ModuleNotFoundError as error:
+        raise DependencyError(str(error.name), f"pip install {error.name}") from error
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+        _strip(model)
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    except (OSError, DecodeError) as error:
+        raise FileError(path, str(error).splitlines()[0], "name an ONNX file that can be written") from error
+
+
+def _strip(message: Any) -> None:
+    """Clear those fields of a protobuf message and of all messages within it."""
+    for field, value in message.ListFields():
+        if field.name in ("doc_string", "metadata_props"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                _strip(part)

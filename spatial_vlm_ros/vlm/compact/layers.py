@@ -69,9 +69,9 @@ class Backbone(nn.Module):
         self.up_again = nn.Conv2d(middle, fine, 1)
         self.joined_again = Residual(fine)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
-        fine = self.stem(pictures)
+        fine = self.stem(images)
         middle = self.down(fine)
         coarse = self.further(middle)
         batch, size, height, width = coarse.shape
@@ -102,7 +102,7 @@ class PhraseEncoder(nn.Module):
 
 
 class ConditionedHead(nn.Module):
-    """Features of pictures under phrases → heat-map, box and mask kernel of each cell.
+    """Features of images under phrases → heat-map, box and mask kernel of each cell.
 
     The phrase scales and shifts channels (FiLM, Perez et al. 2018) before and after a mixing layer.
     """

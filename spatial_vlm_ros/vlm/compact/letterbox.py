@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of any size into the model's, and coordinates back. The picture lies top left, grey beside it."""
+"""Pictures of any size into the model's, and coordinates back. The image lies top left, grey beside it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _GREY = 114.0
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How a picture was put into the model's input.
+    """How an image was put into the model's input.
 
     Args:
-        width: of the picture, pixels.
-        height: of the picture, pixels.
+        width: of the image, pixels.
+        height: of the image, pixels.
         inner_width: of the part of the input that it fills, pixels.
         inner_height: of the same part, pixels.
     """
@@ -33,23 +33,20 @@ class Letterbox:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Pixels of the picture to one of the input, across and down."""
+        """Pixels of the image to one of the input, across and down."""
         return self.width / self.inner_width, self.height / self.inner_height
 
 
 def letterbox(rgb: Rgb, width: int, height: int) -> tuple[npt.NDArray[np.float32], Letterbox]:
-    """A picture as the model takes it.
+    """An image as the model takes it: (1, 3, height, width) float32, 0 to 255; how it was put there.
 
     Args:
         rgb: (H, W, 3) uint8.
         width: of the input, pixels.
         height: of the input, pixels.
 
-    Returns:
-        (1, 3, height, width) float32, 0 to 255; how it was put there.
-
     Raises:
-        ShapeError: no picture.
+        ShapeError: no image.
     """
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         got = f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}"

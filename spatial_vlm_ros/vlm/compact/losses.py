@@ -71,14 +71,14 @@ def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _boxes(box: Tensor, targets: Targets) -> dict[str, Tensor]:
-    """GIoU and smooth L1 of offsets and sides, over the bells of the things; each thing weighs the same."""
+    """GIoU and smooth L1 of offsets and sides, over the bells of the objects; each object weighs the same."""
     q, y, x = targets.box_weight.nonzero(as_tuple=True)
     weight = targets.box_weight[q, y, x]
-    things = weight.sum().clamp(min=1.0)
+    objects = weight.sum().clamp(min=1.0)
     said, wanted = box[q, :, y, x], targets.box[q, :, y, x]
     iou = generalised_iou(_corners(said), _corners(wanted))
     sides = F.smooth_l1_loss(said, wanted, reduction="none", beta=0.2).sum(1)
-    return {"box": (weight * (1 - iou)).sum() / things, "sides": (weight * sides).sum() / things}
+    return {"box": (weight * (1 - iou)).sum() / objects, "sides": (weight * sides).sum() / objects}
 
 
 def _corners(box: Tensor) -> Tensor:
@@ -88,15 +88,12 @@ def _corners(box: Tensor) -> Tensor:
 
 
 def mask_logits(kernels: Tensor, prototypes: Tensor, boxes: Tensor) -> Tensor:
-    """Masks at the prototypes' resolution.
+    """Masks at the prototypes' resolution: (M, H/4, W/4) logits.
 
     Args:
         kernels: (M, K): weights of the K - 3 prototypes, of the place across and down, and a constant.
-        prototypes: (M, K - 3, H/4, W/4), of each mask's picture.
+        prototypes: (M, K - 3, H/4, W/4), of each mask's image.
         boxes: (M, 4) x0, y0, x1, y1, pixels: the place is -1 to 1 from side to side of the box.
-
-    Returns:
-        (M, H/4, W/4) logits.
     """
     x, y = _places(boxes, prototypes.shape[-2], prototypes.shape[-1])
     seen = torch.einsum("mk,mkhw->mhw", kernels[:, :-3], prototypes)
@@ -108,8 +105,8 @@ def mask_loss(output: CompactOutput, targets: Targets) -> Tensor:
     """Cross-entropy and Dice loss (Milletari et al. 2016) of masks in and around their boxes; scalar."""
     if not len(targets.mask_at):
         return output.kernel.sum() * 0.0
-    q, row, column, picture = targets.mask_at.unbind(1)
-    logits = mask_logits(output.kernel[q, :, row, column], output.prototypes[picture], targets.mask_box)
+    q, row, column, image = targets.mask_at.unbind(1)
+    logits = mask_logits(output.kernel[q, :, row, column], output.prototypes[image], targets.mask_box)
     x, y = _places(targets.mask_box, logits.shape[-2], logits.shape[-1])
     reach = 1 + 2 * _MARGIN
     near = ((x.abs() <= reach)[:, None] & (y.abs() <= reach)[:, :, None]).to(logits.dtype)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compact grounding model: the picture is encoded once, then looked at under each phrase.
+"""The compact grounding model: the image is encoded once, then looked at under each phrase.
 
 Heat-maps of centres with offsets and sizes follow CenterNet (Zhou, Wang & Krähenbühl 2019); masks are linear in
 prototypes and place (prototypes: YOLACT, Bolya et al. 2019; relative place: CondInst, Tian et al. 2020).
@@ -21,10 +21,10 @@ _PRIOR = 0.01  # share of cells that are a centre, at the start (Lin et al. 2017
 
 
 class CompactOutput(NamedTuple):
-    """What the model says of Q pairs of picture and phrase, in cells of h × w = (H/8) × (W/8).
+    """What the model says of Q pairs of image and phrase, in cells of h × w = (H/8) × (W/8).
 
     Args:
-        heat: (Q, h, w) logits that a thing of the phrase has its centre in the cell.
+        heat: (Q, h, w) logits that an object of the phrase has its centre in the cell.
         box: (Q, 4, h, w) centre minus cell centre (x, y; cells), logarithm of width and height (cells).
         kernel: (Q, K, h, w) numbers that make a mask of the prototypes.
         prototypes: (B, K - 3, H/4, W/4).
@@ -77,18 +77,18 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             _biases(head.heat)[:] = -math.log((1 - _PRIOR) / _PRIOR)
             _biases(head.box)[2:] = math.log(3.0)
 
-    def forward(self, pixels: Tensor, words: Tensor, picture: Tensor | None = None) -> CompactOutput:
-        """Look at pictures under phrases.
+    def forward(self, pixels: Tensor, words: Tensor, image: Tensor | None = None) -> CompactOutput:
+        """Look at images under phrases.
 
         Args:
             pixels: (B, 3, H, W) float32, 0 to 255, RGB, letterboxed to the spec's size.
             words: (Q, L) int64 of `tokens.encode`.
-            picture: (Q,) int64, which picture each phrase is asked of; None = all of the only one.
+            image: (Q,) int64, which image each phrase is asked of; None = all of the only one.
         """
         middle, fine = self.backbone(pixels / 127.5 - 1.0)
         projected = self.head.project_once(middle)
-        if picture is not None:
-            projected = projected[picture]
+        if image is not None:
+            projected = projected[image]
         heat, box, kernel = self.head(projected, self.phrases(words))
         return CompactOutput(heat[:, 0], box, kernel, self.prototypes(fine))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Phrases about a picture, true and false, drawn for training."""
+"""Phrases about an image, true and false, drawn for training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.vlm.compact.shards import Labelled, Sample, Vocabulary
+from spatial_vlm_ros.vlm.compact.shards import Labelled, LabelledImage, Vocabulary
 
 _PLAIN = 0.7  # share of names that are the label itself
 _STRANGE_MODIFIER, _STRANGE_NOUN = 0.15, 0.35
@@ -16,12 +16,12 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
-class Phrase:
+class TrainingPhrase:
     """A phrase whose meaning is known.
 
     Args:
         text: "red cup".
-        labels: of the things that its noun names.
+        labels: of the objects that its noun names.
         modifiers: that they must have.
     """
 
@@ -30,7 +30,7 @@ class Phrase:
     modifiers: frozenset[str] = frozenset()
 
     def names(self, one: Labelled) -> bool:
-        """Whether it is true of a thing."""
+        """Whether it is true of an object."""
         return one.label in self.labels and self.modifiers <= set(one.attributes)
 
     @property
@@ -39,30 +39,30 @@ class Phrase:
         return (*self.modifiers, *self.labels) if len(self.modifiers) == len(self.labels) == 1 else None  # type: ignore[return-value]
 
 
-def label_phrases(samples: Iterable[Sample]) -> list[Phrase]:
+def label_phrases(samples: Iterable[LabelledImage]) -> list[TrainingPhrase]:
     """A phrase for each label that occurs, in alphabetical order."""
     labels = {one.label for sample in samples for one in sample.objects}
-    return [Phrase(label, frozenset({label})) for label in sorted(labels)]
+    return [TrainingPhrase(label, frozenset({label})) for label in sorted(labels)]
 
 
-def modified_phrases(samples: Iterable[Sample]) -> list[Phrase]:
+def modified_phrases(samples: Iterable[LabelledImage]) -> list[TrainingPhrase]:
     """A phrase for each pair of attribute and label that occurs, in alphabetical order."""
     objects = [one for sample in samples for one in sample.objects]
     pairs = {(modifier, one.label) for one in objects for modifier in one.attributes}
-    return [Phrase(f"{m} {label}", frozenset({label}), frozenset({m})) for m, label in sorted(pairs)]
+    return [TrainingPhrase(f"{m} {label}", frozenset({label}), frozenset({m})) for m, label in sorted(pairs)]
 
 
 def draw_phrases(
     rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary, number: int
-) -> list[Phrase]:
-    """Phrases to train on with one picture.
+) -> list[TrainingPhrase]:
+    """Phrases to train on with one image.
 
     Half name something seen; a sixth each: seen with a modifier that is true, seen with one that is false, and absent
-    or unknown things.
+    or unknown objects.
 
     Args:
         rng: the only source of chance.
-        objects: of the picture.
+        objects: of the image.
         vocabulary: what may be said.
         number: of phrases.
     """
@@ -74,46 +74,46 @@ def _pick(rng: np.random.Generator, objects: Sequence[Labelled]) -> Labelled:
     return objects[int(rng.integers(len(objects)))]
 
 
-def _true(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> Phrase:
+def _true(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
     if not objects:
         return _absent(rng, objects, vocabulary)
     name = _pick(rng, objects).label
     if rng.random() > _PLAIN:
         name = str(rng.choice([other for other, labels in vocabulary.names.items() if name in labels]))
     text = f"{_strange(rng)} {name}" if rng.random() < _STRANGE_MODIFIER else name
-    return Phrase(text, frozenset(vocabulary.names[name]))
+    return TrainingPhrase(text, frozenset(vocabulary.names[name]))
 
 
-def _modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> Phrase:
+def _modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
     if not objects:
         return _absent(rng, objects, vocabulary)
     one = _pick(rng, objects)
     if not one.attributes:
-        return Phrase(one.label, frozenset({one.label}))
+        return TrainingPhrase(one.label, frozenset({one.label}))
     modifier = str(rng.choice(list(one.attributes)))
-    return Phrase(f"{modifier} {one.label}", frozenset({one.label}), frozenset({modifier}))
+    return TrainingPhrase(f"{modifier} {one.label}", frozenset({one.label}), frozenset({modifier}))
 
 
-def _wrongly_modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> Phrase:
-    """A label that is seen with a modifier that few or none of its things have."""
+def _wrongly_modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
+    """A label that is seen with a modifier that few or none of its objects have."""
     if not objects:
         return _absent(rng, objects, vocabulary)
     label = _pick(rng, objects).label
     said = [modifier for modifier in vocabulary.modifiers if (modifier, label) not in vocabulary.withheld]
     modifier = str(rng.choice(said))
-    return Phrase(f"{modifier} {label}", frozenset({label}), frozenset({modifier}))
+    return TrainingPhrase(f"{modifier} {label}", frozenset({label}), frozenset({modifier}))
 
 
-def _absent(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> Phrase:
+def _absent(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
     """The name of something that is not there; sometimes a word that names nothing."""
     if rng.random() < _STRANGE_NOUN:
-        return Phrase(_strange(rng), frozenset())
+        return TrainingPhrase(_strange(rng), frozenset())
     seen = {one.label for one in objects}
     absent = [name for name, labels in vocabulary.names.items() if not seen & set(labels)]
     if not absent:
-        return Phrase(_strange(rng), frozenset())
+        return TrainingPhrase(_strange(rng), frozenset())
     name = str(rng.choice(absent))
-    return Phrase(name, frozenset(vocabulary.names[name]))
+    return TrainingPhrase(name, frozenset(vocabulary.names[name]))
 
 
 def _strange(rng: np.random.Generator) -> str:

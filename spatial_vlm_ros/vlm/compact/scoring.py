@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Mask, Rgb
-from spatial_vlm_ros.vlm.compact.phrasing import Phrase
-from spatial_vlm_ros.vlm.compact.shards import Sample
+from spatial_vlm_ros.vlm.compact.phrasing import TrainingPhrase
+from spatial_vlm_ros.vlm.compact.shards import LabelledImage
 
 LEAST_OVERLAP = 0.5
 LEAST_VISIBLE, LEAST_PART = 0.15, 16 / (320 * 240)
@@ -20,7 +20,7 @@ LEAST_VISIBLE, LEAST_PART = 0.15, 16 / (320 * 240)
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class PhraseDetections:
     """What a detector reports for one phrase.
 
     Args:
@@ -36,35 +36,35 @@ class Answer:
     masks: Sequence[Mask] = ()
 
 
-Detector = Callable[[Rgb, Sequence[str]], Sequence[Answer]]
-"""A picture and phrases → an answer for each phrase."""
+Detector = Callable[[Rgb, Sequence[str]], Sequence[PhraseDetections]]
+"""An image and phrases → an answer for each phrase."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Scores over pictures.
+    """Scores over images.
 
     Args:
         ap50: phrase → average precision at an overlap of 0.5.
         map50: their mean.
-        things: phrase → number of things that were to be found.
-        mask_iou: mean intersection over union of the masks of found things; NaN without any.
+        objects: phrase → number of objects that were to be found.
+        mask_iou: mean intersection over union of the masks of found objects; NaN without any.
         line: weights of the phrase's logit and of its best rival's, and the shift, that make probabilities of them.
     """
 
     ap50: dict[str, float]
     map50: float
-    things: dict[str, int]
+    objects: dict[str, int]
     mask_iou: float
     line: tuple[float, float, float]
 
 
-def score(detector: Detector, samples: Iterable[Sample], phrases: Sequence[Phrase]) -> Figures:
-    """Ask a detector for all phrases on all pictures.
+def score(detector: Detector, samples: Iterable[LabelledImage], phrases: Sequence[TrainingPhrase]) -> Figures:
+    """Ask a detector for all phrases on all images.
 
     Args:
-        detector: what is scored; it should report things of low score, too.
-        samples: pictures with truth.
+        detector: what is scored; it should report objects of low score, too.
+        samples: images with truth.
         phrases: each counts in the mean if anything was to be found.
     """
     hits: list[list[Hit]] = [[] for _ in phrases]
@@ -97,7 +97,7 @@ def average_precision(hits: Sequence[tuple[float, float]], wanted: int) -> float
 
     Args:
         hits: score and 1 (right) or 0 (wrong) of each report.
-        wanted: number of things to be found, 1 or more.
+        wanted: number of objects to be found, 1 or more.
     """
     if not hits:
         return 0.0
@@ -159,8 +159,10 @@ class Hit:
     right: float
 
 
-def _match(answer: Answer, sample: Sample, phrase: Phrase) -> tuple[list[Hit], int, list[float]]:
-    """Reports with whether they are right, number of things wanted, overlaps of masks; best score chooses first."""
+def _match(
+    answer: PhraseDetections, sample: LabelledImage, phrase: TrainingPhrase
+) -> tuple[list[Hit], int, list[float]]:
+    """Reports with whether they are right, number of objects wanted, overlaps of masks; best score chooses first."""
     least = LEAST_PART * sample.numbers.size
     meant = [(n, one) for n, one in enumerate(sample.objects, 1) if phrase.names(one)]
     wanted = [one.visible >= LEAST_VISIBLE and int((sample.numbers == n).sum()) >= least for n, one in meant]

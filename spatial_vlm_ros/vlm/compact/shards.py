@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled pictures in a folder: NumPy arrays without pickle, and JSON. A shard is whole or is not there.
+"""Labelled images in a folder: NumPy arrays without pickle, and JSON. A shard is whole or is not there.
 
 DIR/vocabulary.json                 {"modifiers": [...], "names": {"tin": ["can"], ...}, "withheld": [...]}
 DIR/training_00003.rgb.npy          (N, H, W, 3) uint8
@@ -26,12 +26,12 @@ _REPAIR = "remove the shard and render it again with `spatial-vlm train`"
 
 @dataclass(frozen=True)
 class Labelled:
-    """One thing in a picture.
+    """One object in an image.
 
     Args:
         label: what it is called.
         attributes: further words that are true of it.
-        box_xyxy: (4,) of its visible pixels, pixels of the picture.
+        box_xyxy: (4,) of its visible pixels, pixels of the image.
         visible: visible part, 0 to 1.
     """
 
@@ -42,13 +42,13 @@ class Labelled:
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """A picture and what is in it.
+class LabelledImage:
+    """An image and what is in it.
 
     Args:
         rgb: (H, W, 3) uint8.
         numbers: (H, W) uint8, instance number of each pixel; 0 = none.
-        objects: the things; their instance numbers are their places plus one.
+        objects: the objects; their instance numbers are their places plus one.
     """
 
     rgb: Rgb
@@ -61,9 +61,9 @@ class Vocabulary:
     """Words that are learnt.
 
     Args:
-        modifiers: words that say more of a thing.
-        names: name of things → the labels it means.
-        withheld: pairs of modifier and label that no picture shows and no phrase of the training says.
+        modifiers: words that say more of an object.
+        names: name of objects → the labels it means.
+        withheld: pairs of modifier and label that no image shows and no phrase of the training says.
     """
 
     modifiers: tuple[str, ...]
@@ -103,11 +103,11 @@ def shard_path(folder: Path, part: str, number: int) -> Path:
     return folder / f"{part}_{number:05d}.json"
 
 
-def write_shard(folder: Path, part: str, number: int, samples: Sequence[Sample]) -> None:
+def write_shard(folder: Path, part: str, number: int, samples: Sequence[LabelledImage]) -> None:
     """Write a shard.
 
     Raises:
-        InputError: no samples, or pictures of different sizes.
+        InputError: no samples, or images of different sizes.
         FileError: the folder cannot be written.
     """
     if not samples or len({sample.rgb.shape for sample in samples}) > 1:
@@ -123,7 +123,7 @@ def write_shard(folder: Path, part: str, number: int, samples: Sequence[Sample])
 
 
 class Samples:
-    """The pictures of one part of a folder, read as they are asked for.
+    """The images of one part of a folder, read as they are asked for.
 
     Args:
         folder: with shards.
@@ -143,8 +143,8 @@ class Samples:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def __getitem__(self, number: int) -> Sample:
-        """One picture; IndexError beyond the last."""
+    def __getitem__(self, number: int) -> LabelledImage:
+        """One image; IndexError beyond the last."""
         if not 0 <= number < len(self):
             raise IndexError(number)
         shard = int(np.searchsorted(self._ends, number, side="right"))
@@ -173,8 +173,8 @@ class _Shard:
             got = f"{self._rgb.shape} and {self._numbers.shape} for {n} pictures"
             raise FileError(path, got, _REPAIR)
 
-    def sample(self, number: int) -> Sample:
-        return Sample(np.array(self._rgb[number]), np.array(self._numbers[number]), self.objects[number])
+    def sample(self, number: int) -> LabelledImage:
+        return LabelledImage(np.array(self._rgb[number]), np.array(self._numbers[number]), self.objects[number])
 
 
 def _labelled(values: Mapping[str, Any]) -> Labelled:

@@ -28,7 +28,7 @@ class CompactSpec:
         buckets: numbers after the words, for words that are not in the list.
         length: most words of a phrase; the head noun and those nearest to it are kept.
         prototypes: mask prototypes.
-        names: name of a thing → the labels it means; () = the model is not asked for what else a thing could be.
+        names: name of an object → the labels it means; () = the model is not asked for what else an object could be.
         score_scale: of the line that makes heat-map logits probabilities.
         score_rival: weight in that line of what the best other label has in the same cell.
         score_shift: of the same line.
@@ -65,7 +65,7 @@ class CompactSpec:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names that mean themselves alone: the kinds of things that the model tells apart."""
+        """Names that mean themselves alone: the kinds of objects that the model tells apart."""
         return tuple(name for name, labels in self.names.items() if labels == (name,))
 
     @property

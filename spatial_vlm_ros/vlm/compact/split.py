@@ -15,13 +15,13 @@ PARTS = ("training", "validation", "test")
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitPart:
     """Worlds of one use.
 
     Args:
         first: seed of the first world.
         last: seed of the last world, included.
-        views: pictures of each.
+        views: images of each.
     """
 
     first: int
@@ -35,23 +35,23 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Split:
+class WorldSplit:
     """All parts.
 
     Args:
         training: worlds to learn from.
         validation: to choose and calibrate by.
         test: to report on, once.
-        withheld: pairs of colour and kind that stand in no training or validation picture.
+        withheld: pairs of colour and kind that stand in no training or validation image.
     """
 
-    training: Part
-    validation: Part
-    test: Part
+    training: SplitPart
+    validation: SplitPart
+    test: SplitPart
     withheld: frozenset[tuple[str, str]]
 
 
-def read_split(path: Path) -> Split:
+def read_split(path: Path) -> WorldSplit:
     """A split as models/compact/split.json has it.
 
     Raises:
@@ -66,12 +66,12 @@ def read_split(path: Path) -> Split:
     ranges = sorted((part.first, part.last) for part in parts.values())
     if any(last >= first for (_, last), (first, _) in itertools.pairwise(ranges)):
         raise FileError(path, "parts that share seeds", "give each part seeds of its own")
-    return Split(**parts, withheld=withheld)
+    return WorldSplit(**parts, withheld=withheld)
 
 
-def _part(values: Any) -> Part:
+def _part(values: Any) -> SplitPart:
     first, last = (int(seed) for seed in values["seeds"])
     views = int(values["views"])
     if not (0 <= first <= last and views > 0):
         raise ValueError(f"seeds {first} to {last}, {views} views")
-    return Part(first, last, views)
+    return SplitPart(first, last, views)

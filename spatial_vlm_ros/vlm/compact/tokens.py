@@ -47,14 +47,11 @@ def _forms(word: str) -> tuple[str, ...]:
 
 
 def encode(phrases: Sequence[str], spec: CompactSpec) -> npt.NDArray[np.int64]:
-    """Numbers of phrases.
+    """Numbers of phrases: (P, length) int64, PADDING after the last word.
 
     Args:
         phrases: P phrases such as "red cup"; the last word is the head.
         spec: of the model.
-
-    Returns:
-        (P, length) int64, PADDING after the last word.
 
     Raises:
         InputError: a phrase without a word.

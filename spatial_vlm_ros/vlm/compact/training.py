@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.compact import checkpoint
-from spatial_vlm_ros.vlm.compact.batches import Batch, Batches
+from spatial_vlm_ros.vlm.compact.batches import Batches, TrainingBatch
 from spatial_vlm_ros.vlm.compact.configuration import CompactConfig
 from spatial_vlm_ros.vlm.compact.losses import Targets, losses
 from spatial_vlm_ros.vlm.compact.model import CompactModel, CompactOutput
@@ -32,9 +32,9 @@ class TrainingSettings:
 
     Args:
         steps: of the whole run; the rate follows a half cosine over them.
-        seed: of the first weights, of batches and of what changes pictures.
-        batch: pictures of a step.
-        phrases: of each picture.
+        seed: of the first weights, of batches and of what changes images.
+        batch: images of a step.
+        phrases: of each image.
         rate: highest learning rate.
         decay: of weights (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
         warm: part of the steps in which the rate rises.
@@ -69,7 +69,7 @@ class Told:
     Args:
         step: steps done.
         losses: parts of the loss by name, means since the last time; empty when only a score is told.
-        map50: on the validation pictures, where it was measured.
+        map50: on the validation images, where it was measured.
     """
 
     step: int
@@ -80,7 +80,7 @@ class Told:
 Watcher = Callable[[Told], None]
 
 
-class Run:
+class TrainingRun:
     """One training run in a folder.
 
     Args:
@@ -151,13 +151,13 @@ class Run:
         self.save()
         return self.step >= self.settings.steps
 
-    def one_step(self, batch: Batch) -> dict[str, float]:
+    def one_step(self, batch: TrainingBatch) -> dict[str, float]:
         """One step of the optimiser; the parts of its loss."""
         self.model.train()
         for group in self._optimizer.param_groups:
             group["lr"] = rate_at(self.step, self.settings)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
-            output = self.model(*self._tensors(batch.pixels, batch.words, batch.picture))
+            output = self.model(*self._tensors(batch.pixels, batch.words, batch.image))
         output = CompactOutput(*(part.float() for part in output))
         names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
         parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
@@ -222,7 +222,7 @@ def _groups(model: CompactModel, decay: float) -> list[dict[str, Any]]:
     return [{"params": decayed, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-def _ahead(batches: Batches, first: int, end: int) -> Generator[Batch, None, None]:
+def _ahead(batches: Batches, first: int, end: int) -> Generator[TrainingBatch, None, None]:
     """The batches of the steps from `first` on, each made while the one before is learnt."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(batches.batch, first)

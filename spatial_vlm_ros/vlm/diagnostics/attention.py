@@ -51,9 +51,8 @@ def last_rows(parts: Parts) -> Iterator[list[list[Tensor]]]:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
             weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
             if weights is None:
-                raise ModelError(
-                    type(module).__name__, "gives no attention weights", "use a class with eager attention"
-                )
+                repair = "use a class with eager attention"
+                raise ModelError(type(module).__name__, "gives no attention weights", repair)
             rows[layer].append(finite(type(module).__name__, weights[:, :, -1].float()).detach().cpu())
 
         return hook
@@ -68,17 +67,17 @@ def last_rows(parts: Parts) -> Iterator[list[list[Tensor]]]:
 
 
 def attention_map(parts: Parts, inputs: Mapping[str, Any]) -> Array:
-    """Attention of the last token of one prompt over the picture, mean over heads.
+    """Attention of the last token of one prompt over the image, mean over heads.
 
     Args:
         parts: of the model.
-        inputs: of one prompt with one picture, from the processor.
+        inputs: of one prompt with one image, from the processor.
 
     Returns:
-        (L, rows, columns) float64; a layer sums to the share of its attention that goes to the picture.
+        (L, rows, columns) float64; a layer sums to the share of its attention that goes to the image.
 
     Raises:
-        InputError: several prompts, no picture, or several.
+        InputError: several prompts, no image, or several.
         ModelError: no weights, or weights that are no numbers.
     """
     one_prompt(inputs)
@@ -92,7 +91,7 @@ def attention_map(parts: Parts, inputs: Mapping[str, Any]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Balance:
-    """Share of attention that goes to the picture, among picture and text.
+    """Share of attention that goes to the image, among image and text.
 
     CMB = sum over image tokens of a / sum over image and text tokens of a, of the last query, mean over decoding steps.
     Source: Qi et al. (2025), Beyond Semantics, who leave the system prompt out. It can take most of the attention, so
@@ -117,12 +116,12 @@ def modality_balance(
 
     Args:
         parts: of the model.
-        inputs: of one prompt with one picture, from the processor.
+        inputs: of one prompt with one image, from the processor.
         steps: tokens said at most, greedily.
         system: (N,) bool, tokens of the system prompt.
 
     Raises:
-        InputError: several prompts, no picture, fewer than one step, a mask of another length or over the picture.
+        InputError: several prompts, no image, fewer than one step, a mask of another length or over the image.
         ModelError: no weights, or weights that are no numbers.
     """
     one_prompt(inputs)

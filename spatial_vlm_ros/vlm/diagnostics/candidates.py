@@ -25,7 +25,7 @@ class CandidateScorer:
     Args:
         model: of a class that `parts_of` knows.
         processor: its processor, with `tokenizer`.
-        template: prompt with the field "{question}" and the mark of the picture; empty = the processor's chat template.
+        template: prompt with the field "{question}" and the mark of the image; empty = the processor's chat template.
         lead: put before each candidate, for tokenizers that mind a space there.
 
     Raises:

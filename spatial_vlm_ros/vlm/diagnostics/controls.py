@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changed forms of a question, each of which changes one thing and has a known effect on the truth."""
+"""Changed forms of a question, each of which changes one object and has a known effect on the truth."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from spatial_vlm_ros.vlm.diagnostics.items import Asking, Item
+from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 
 GREY = 127
-"""Value of all pixels of a blank picture, as in Decodable Is Not Grounded (2026)."""
+"""Value of all pixels of a blank image, as in Decodable Is Not Grounded (2026)."""
 CONTROLS = ("picture", "blank", "mirrored", "flipped", "shuffled", "paraphrased", "swapped")
 
 
-def forms_of(item: Item, seed: int = 0) -> dict[str, Asking]:
+def forms_of(item: ProbeItem, seed: int = 0) -> dict[str, ItemPrompt]:
     """Control → the question in that form; those that mean nothing for the item are left out.
 
-    - picture: as it is.
-    - blank: a grey picture of the same size; no truth.
-    - mirrored: left and right of the picture exchanged.
-    - flipped: top and bottom of the picture exchanged.
+    - image: as it is.
+    - blank: a grey image of the same size; no truth.
+    - mirrored: left and right of the image exchanged.
+    - flipped: top and bottom of the image exchanged.
     - shuffled: candidates moved on in a circle, so that each has another place in the list.
     - paraphrased: other words.
-    - swapped: the two things in each other's place along depth.
+    - swapped: the two objects in each other's place along depth.
 
     Args:
         item: to be changed.

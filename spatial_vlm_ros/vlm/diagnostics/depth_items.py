@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions about which of two things is farther away, for and against the rules of thumb of a flat picture.
+"""Questions about which of two objects is farther away, for and against the rules of thumb of a flat image.
 
-On bare ground what is farther is also higher in the picture, and things of one size look smaller when far. A model may
-know only that. So each group holds every combination of three: which thing is the answer, whether the farther one is
-higher in the picture ("usual") or lower, and whether the nearer one looks larger or smaller. After Why Far Looks Up
-(2026), which splits accuracy by the first of the two; pictures are our own.
+On bare ground what is farther is also higher in the image, and objects of one size look smaller when far. A model may
+know only that. So each group holds every combination of three: which object is the answer, whether the farther one is
+higher in the image ("usual") or lower, and whether the nearer one looks larger or smaller. After Why Far Looks Up
+(2026), which splits accuracy by the first of the two; images are our own.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import numpy as np
 
 from spatial_vlm_ros.types import Floats
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import SIDE
-from spatial_vlm_ros.vlm.diagnostics.items import Asking, Item
-from spatial_vlm_ros.vlm.diagnostics.tabletop_drawing import Thing, columns_of, draw_tabletop, outline_of
+from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
+from spatial_vlm_ros.vlm.diagnostics.tabletop_drawing import DrawnObject, columns_of, draw_tabletop, outline_of
 
 HIGHER, LARGER = "higher in the picture = farther", "larger in the picture = nearer"
 COLOURS_ASKED = ("red", "green", "blue", "yellow", "purple", "orange")
 _GAP = 0.25  # metres between the two distances, and between the two depths
-_RISE = 18.0  # pixels between the two heights in the picture
-_LOOKS_LARGER = 1.3  # ratio of the two areas in the picture
+_RISE = 18.0  # pixels between the two heights in the image
+_LOOKS_LARGER = 1.3  # ratio of the two areas in the image
 _BESIDE = 8.0  # pixels between the two, sideways: none hides the other
-_ROOM = 4.0  # pixels to the edge of the picture
+_ROOM = 4.0  # pixels to the edge of the image
 _ALONG, _LIFTS, _SIZES = (0.8, 2.0), (0.1, 0.55), (0.07, 0.26)  # metres
-_FLAT = 0.4  # share of things that stand on the table itself
+_FLAT = 0.4  # share of objects that stand on the table itself
 
 ASKED = {
     "farther": "Which is farther from the camera, the {} or the {}?",
@@ -41,8 +41,8 @@ _AGAIN = {
 }
 
 
-def depth_group(key: str, rng: np.random.Generator) -> list[Item]:
-    """Eight items with the same question: which thing is the answer × HIGHER holds or not × LARGER holds or not."""
+def depth_group(key: str, rng: np.random.Generator) -> list[ProbeItem]:
+    """Eight items with the same question: which object is the answer × HIGHER holds or not × LARGER holds or not."""
     first, second = (str(colour) for colour in rng.permutation(list(COLOURS_ASKED))[:2])
     shapes = [str(shape) for shape in rng.choice(["block", "cylinder"], 2)]
     names = (f"{first} {shapes[0]}", f"{second} {shapes[1]}")
@@ -52,22 +52,24 @@ def depth_group(key: str, rng: np.random.Generator) -> list[Item]:
     for truth, higher, larger in itertools.product((0, 1), (True, False), (True, False)):
         far = truth if asked == "farther" else 1 - truth
         looks = [(shapes[far], (first, second)[far]), (shapes[1 - far], (first, second)[1 - far])]
-        things = _placed(looks, higher, larger, rng)
+        objects = _placed(looks, higher, larger, rng)
         items.append(
-            Item(
+            ProbeItem(
                 f"{key}-{truth}{int(higher)}{int(larger)}", key, "depth", "depth",
-                Asking(draw_tabletop(things), ASKED[asked].format(*names), choices, names[truth]),
+                ItemPrompt(draw_tabletop(objects), ASKED[asked].format(*names), choices, names[truth]),
                 _AGAIN[asked].format(*names),
                 flip=None,
-                swapped=draw_tabletop(_exchanged(things)),
+                swapped=draw_tabletop(_exchanged(objects)),
                 cues=MappingProxyType({HIGHER: higher, LARGER: larger}),
             )
         )  # fmt: skip
     return items
 
 
-def _placed(looks: list[tuple[str, str]], higher: bool, larger: bool, rng: np.random.Generator) -> tuple[Thing, Thing]:
-    """The farther thing and the nearer one, and so that they may change places."""
+def _placed(
+    looks: list[tuple[str, str]], higher: bool, larger: bool, rng: np.random.Generator
+) -> tuple[DrawnObject, DrawnObject]:
+    """The farther object and the nearer one, and so that they may change places."""
     while True:
         far, near = (_anywhere(*look, rng) for look in looks)
         if not _far_enough(far, near) or not _suits((far, near), higher):
@@ -80,34 +82,34 @@ def _placed(looks: list[tuple[str, str]], higher: bool, larger: bool, rng: np.ra
             return far, near
 
 
-def _anywhere(shape: str, colour: str, rng: np.random.Generator) -> Thing:
+def _anywhere(shape: str, colour: str, rng: np.random.Generator) -> DrawnObject:
     lift = 0.0 if rng.uniform() < _FLAT else float(rng.uniform(*_LIFTS))
     along, size = float(rng.uniform(*_ALONG)), float(rng.uniform(*_SIZES))
-    return Thing(shape, colour, float(rng.uniform(-0.5, 0.5)) * along, along, lift, size)
+    return DrawnObject(shape, colour, float(rng.uniform(-0.5, 0.5)) * along, along, lift, size)
 
 
-def _exchanged(things: tuple[Thing, Thing]) -> tuple[Thing, Thing]:
+def _exchanged(objects: tuple[DrawnObject, DrawnObject]) -> tuple[DrawnObject, DrawnObject]:
     """Each at the other's distance along the table and on the other's stand; sideways it stays where it was seen."""
-    one, other = things
+    one, other = objects
     return (
         replace(one, x=one.x * other.y / one.y, y=other.y, lift=other.lift),
         replace(other, x=other.x * one.y / other.y, y=one.y, lift=one.lift),
     )
 
 
-def _far_enough(far: Thing, near: Thing) -> bool:
+def _far_enough(far: DrawnObject, near: DrawnObject) -> bool:
     """Whether the first is farther by every measure: along the table, straight, and along the optical axis."""
     ways = (far.y - near.y, far.distance - near.distance, far.depth - near.depth)
     return min(ways) >= _GAP
 
 
-def _suits(things: tuple[Thing, Thing], higher: bool) -> bool:
-    """Whether both are in the picture, side by side, and the first is higher or lower in it as wanted."""
-    outlines = [outline_of(thing) for thing in things]
+def _suits(objects: tuple[DrawnObject, DrawnObject], higher: bool) -> bool:
+    """Whether both are in the image, side by side, and the first is higher or lower in it as wanted."""
+    outlines = [outline_of(obj) for obj in objects]
     points = np.concatenate(outlines)
     if points.min() < _ROOM or points.max() > SIDE - 1 - _ROOM:
         return False
-    (left, right), (other_left, other_right) = (columns_of(thing) for thing in things)
+    (left, right), (other_left, other_right) = (columns_of(obj) for obj in objects)
     if max(left - other_right, other_left - right) < _BESIDE:
         return False
     rows = [float((outline[:, 1].min() + outline[:, 1].max()) / 2) for outline in outlines]
@@ -115,5 +117,5 @@ def _suits(things: tuple[Thing, Thing], higher: bool) -> bool:
     return (rise if higher else -rise) >= _RISE
 
 
-def _flat(thing: Thing) -> Floats:
-    return outline_of(thing).astype(np.float32)
+def _flat(obj: DrawnObject) -> Floats:
+    return outline_of(obj).astype(np.float32)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.vlm.diagnostics.controls import forms_of
-from spatial_vlm_ros.vlm.diagnostics.items import Answerer, Item, ask
+from spatial_vlm_ros.vlm.diagnostics.items import Answerer, ProbeItem, ask
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Examined:
         shuffled: candidates in the order of the control "shuffled".
     """
 
-    item: Item
+    item: ProbeItem
     answers: Mapping[str, str]
     shuffled: tuple[str, ...]
 
@@ -32,7 +32,7 @@ class Examined:
 
     @property
     def right_when_blank(self) -> bool:
-        """Whether the answer to the grey picture is what is true in the real one."""
+        """Whether the answer to the grey image is what is true in the real one."""
         return self.answers["blank"] == self.item.truth
 
     @property
@@ -43,7 +43,7 @@ class Examined:
 
 
 def examine(
-    answerer: Answerer, items: Sequence[Item], seed: int = 0, progress: Callable[[int, int], None] | None = None
+    answerer: Answerer, items: Sequence[ProbeItem], seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> list[Examined]:
     """Ask everything: six questions an item.
 

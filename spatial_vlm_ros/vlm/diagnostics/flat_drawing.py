@@ -14,7 +14,7 @@ import numpy as np
 from spatial_vlm_ros.types import Floats, Rgb
 
 SIDE = 336
-"""Pixels of a picture, both ways."""
+"""Pixels of an image, both ways."""
 GROUND = (245, 245, 245)
 COLOURS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     {
@@ -33,7 +33,7 @@ SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape in a picture.
+    """A shape in an image.
 
     Args:
         shape: one of SHAPES.

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions about where shapes lie in a picture, and where from one another.
+"""Questions about where shapes lie in an image, and where from one another.
 
 In the manner of the two-dimensional set of Qi et al. (2025), Beyond Semantics: two to six shapes; named by colour, by
-shape or by both; absolute ("What colour is the shape at the bottom?") and relative. Pictures and words are our own.
+shape or by both; absolute ("What colour is the shape at the bottom?") and relative. Images and words are our own.
 
 Items come in groups. All items of a group have the same question and the same candidates in the same order, and each
-candidate is the truth of exactly one of them, so nothing but the picture tells the answer.
+candidate is the truth of exactly one of them, so nothing but the image tells the answer.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Literal
 import numpy as np
 
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SHAPES, SIDE, Shape, draw_shapes
-from spatial_vlm_ros.vlm.diagnostics.items import NOTHING, Asking, Item
+from spatial_vlm_ros.vlm.diagnostics.items import NOTHING, ItemPrompt, ProbeItem
 
 Naming = Literal["colour", "shape", "both"]
 NAMINGS: tuple[Naming, ...] = ("colour", "shape", "both")
 PLACES: Mapping[str, tuple[int, int]] = MappingProxyType(
     {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}
 )
-"""Word of a relation → its direction in the picture, x to the right, y down."""
+"""Word of a relation → its direction in the image, x to the right, y down."""
 EDGES = MappingProxyType(
     {"left": "on the left", "right": "on the right", "above": "at the top", "below": "at the bottom"}
 )
@@ -44,14 +44,14 @@ _AGAIN = {
 }
 
 
-def absolute_group(key: str, place: str, naming: Naming, count: int, rng: np.random.Generator) -> list[Item]:
+def absolute_group(key: str, place: str, naming: Naming, count: int, rng: np.random.Generator) -> list[ProbeItem]:
     """As many items as shapes: "What colour is the shape on the left?".
 
     Args:
         key: of the group.
         place: a key of PLACES.
-        naming: what the candidates say of a thing.
-        count: shapes in each picture, FEWEST to MOST.
+        naming: what the candidates say of an object.
+        count: shapes in each image, FEWEST to MOST.
         rng: of the drawing.
     """
     kinds = _looks(count, rng)
@@ -65,9 +65,9 @@ def absolute_group(key: str, place: str, naming: Naming, count: int, rng: np.ran
         exchange = {names[which]: far_end, far_end: names[which]}
         across = place in ("left", "right")
         items.append(
-            Item(
+            ProbeItem(
                 f"{key}-{which}", key, "absolute", "left-right" if across else "above-below",
-                Asking(draw_shapes(shapes), ASKED[naming].format(EDGES[place]), choices, names[which]),
+                ItemPrompt(draw_shapes(shapes), ASKED[naming].format(EDGES[place]), choices, names[which]),
                 _AGAIN[naming].format(EDGES[place]),
                 mirror=exchange if across else NOTHING,
                 flip=NOTHING if across else exchange,
@@ -76,13 +76,13 @@ def absolute_group(key: str, place: str, naming: Naming, count: int, rng: np.ran
     return items
 
 
-def relative_group(key: str, naming: Naming, count: int, rng: np.random.Generator) -> list[Item]:
+def relative_group(key: str, naming: Naming, count: int, rng: np.random.Generator) -> list[ProbeItem]:
     """Four items: "Where is the red shape, seen from the blue shape?"; left, right, above, below.
 
     Args:
         key: of the group.
-        naming: how the two things are called.
-        count: shapes in each picture, FEWEST to MOST; the first two are asked for.
+        naming: how the two objects are called.
+        count: shapes in each image, FEWEST to MOST; the first two are asked for.
         rng: of the drawing.
     """
     kinds = _looks(count, rng)
@@ -93,9 +93,9 @@ def relative_group(key: str, naming: Naming, count: int, rng: np.random.Generato
         rgb = draw_shapes(_related(kinds, truth, rng))
         across = truth in ("left", "right")
         items.append(
-            Item(
+            ProbeItem(
                 f"{key}-{truth}", key, "relative", "left-right" if across else "above-below",
-                Asking(rgb, RELATIVE_ASKED.format(one, other), choices, truth),
+                ItemPrompt(rgb, RELATIVE_ASKED.format(one, other), choices, truth),
                 f"In the picture, on which side of the {other} is the {one}?",
                 mirror={"left": "right", "right": "left"},
                 flip={"above": "below", "below": "above"},
@@ -105,7 +105,7 @@ def relative_group(key: str, naming: Naming, count: int, rng: np.random.Generato
 
 
 def _looks(count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Shape and colour of each thing; no two are alike in either."""
+    """Shape and colour of each object; no two are alike in either."""
     shapes = rng.permutation(list(SHAPES))[:count]
     colours = rng.permutation(list(COLOURS))[:count]
     return [(str(shape), str(colour)) for shape, colour in zip(shapes, colours, strict=True)]
@@ -116,7 +116,7 @@ def _name(shape: str, colour: str, naming: Naming) -> str:
 
 
 def _scattered(kinds: list[tuple[str, str]], rng: np.random.Generator) -> list[Shape]:
-    """Shapes anywhere in the picture that do not touch."""
+    """Shapes anywhere in the image that do not touch."""
     while True:
         shapes: list[Shape] = []
         for shape, colour in kinds:

@@ -18,7 +18,7 @@ from spatial_vlm_ros.vlm.diagnostics.attention import Balance, attention_map, mo
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined
 from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
-from spatial_vlm_ros.vlm.diagnostics.items import KINDS, Item
+from spatial_vlm_ros.vlm.diagnostics.items import KINDS, ProbeItem
 from spatial_vlm_ros.vlm.diagnostics.loudness import loudness
 from spatial_vlm_ros.vlm.diagnostics.permutation import permutation_sensitivity, pooling
 from spatial_vlm_ros.vlm.diagnostics.report import Inside
@@ -55,7 +55,7 @@ EFFORTS: Mapping[str, Effort] = MappingProxyType({"small": Effort((0,), (4, 1), 
 
 
 def why_no_grid(scorer: CandidateScorer) -> str | None:
-    """Why image tokens cannot be pooled nor attention be drawn over a picture; None where they can.
+    """Why image tokens cannot be pooled nor attention be drawn over an image; None where they can.
 
     Args:
         scorer: that is about to be asked: a question of its own is prepared for it, which is not asked.
@@ -74,9 +74,9 @@ def look_inside(
     effort: Effort | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Inside, dict[str, Rgb]]:
-    """All measurements of `Inside`, and pictures of attention.
+    """All measurements of `Inside`, and images of attention.
 
-    What stands before the picture in a prompt counts as system prompt: these words are the template's own. Attention
+    What stands before the image in a prompt counts as system prompt: these words are the template's own. Attention
     and positions are those of the first questions of each kind: a mean over them for the balance, one after the other
     for the turned keys.
 
@@ -90,7 +90,7 @@ def look_inside(
         progress: called with questions and prompts that are done, and with all of them.
 
     Returns:
-        The numbers, and key of a question → its picture beside where the last token looks.
+        The numbers, and key of a question → its image beside where the last token looks.
 
     Raises:
         InputError: nothing was examined.
@@ -109,7 +109,7 @@ def look_inside(
             yield scorer.inputs(item.plain.rgb, item.plain.question, item.plain.choices)
 
     def balance() -> Balance:
-        return _mean([modality_balance(parts, inputs, 1, _before_picture(scorer, inputs)) for inputs in prompts()])
+        return _mean([modality_balance(parts, inputs, 1, _before_image(scorer, inputs)) for inputs in prompts()])
 
     tried = _Tried()
     inside = Inside(
@@ -153,7 +153,7 @@ class _Counted:
         return answer
 
     def more(self) -> None:
-        """Tell that one thing more is done."""
+        """Tell that one object more is done."""
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._of)
@@ -165,16 +165,16 @@ def _words(error: Exception) -> str:
     return " ".join(told.split())
 
 
-def _drawn(watched: _Counted, chosen: Sequence[Item], prompts: Iterator[dict[str, Any]]) -> dict[str, Rgb]:
-    """Key of a question → its picture beside where the last token looks."""
-    pictures = {}
+def _drawn(watched: _Counted, chosen: Sequence[ProbeItem], prompts: Iterator[dict[str, Any]]) -> dict[str, Rgb]:
+    """Key of a question → its image beside where the last token looks."""
+    images = {}
     for item, inputs in zip(chosen, prompts, strict=True):
-        pictures[item.key] = attention_strip(item.plain.rgb, attention_map(watched.parts, inputs))
+        images[item.key] = attention_strip(item.plain.rgb, attention_map(watched.parts, inputs))
         watched.more()
-    return pictures
+    return images
 
 
-def _before_picture(scorer: CandidateScorer, inputs: dict[str, object]) -> npt.NDArray[np.bool_]:
+def _before_image(scorer: CandidateScorer, inputs: dict[str, object]) -> npt.NDArray[np.bool_]:
     """(N,) bool, tokens of a prompt that stand before its first image token."""
     image = scorer.parts.image_columns(inputs["input_ids"])[0].cpu().numpy()  # type: ignore[arg-type]
     return np.asarray(np.cumsum(image) == 0)

@@ -12,7 +12,7 @@ import numpy as np
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.vlm.diagnostics.depth_items import depth_group
 from spatial_vlm_ros.vlm.diagnostics.flat_items import FEWEST, MOST, NAMINGS, PLACES, absolute_group, relative_group
-from spatial_vlm_ros.vlm.diagnostics.items import Item
+from spatial_vlm_ros.vlm.diagnostics.items import ProbeItem
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ AMOUNTS: Mapping[str, Amount] = MappingProxyType({"small": Amount(8, 10, 5), "fu
 """Name → amount. The small one is near the least by which one that knows is told from one that does not look."""
 
 
-def draw_items(amount: Amount | None = None) -> list[Item]:
+def draw_items(amount: Amount | None = None) -> list[ProbeItem]:
     """Items of all kinds, group after group; the same amount and seed give the same items."""
     amount = amount or Amount()
-    items: list[Item] = []
+    items: list[ProbeItem] = []
     for i in range(amount.absolute):
         place, naming = list(PLACES)[i % 4], NAMINGS[i // 4 % 3]
         rng = np.random.default_rng((amount.seed, 0, i))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A question about a picture with candidates, what answers it, and an item: a question with what its controls need.
+"""A question about an image with candidates, what answers it, and an item: a question with what its controls need.
 
-Knows the shape of a test; knows nothing of how pictures are drawn and nothing of torch.
+Knows the shape of a test; knows nothing of how images are drawn and nothing of torch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = ("absolute", "relative", "depth")
 
 
 class Answerer(Protocol):
-    """Anything that answers a question about a picture with one of given candidates: a model, a server, a stub."""
+    """Anything that answers a question about an image with one of given candidates: a model, a server, a stub."""
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         """One of the choices.
@@ -36,14 +36,14 @@ class Answerer(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Asking:
+class ItemPrompt:
     """One question.
 
     Args:
         rgb: (H, W, 3) uint8.
         question: without the candidates.
         choices: two or more, all different.
-        truth: one of the choices; None where the picture does not tell.
+        truth: one of the choices; None where the image does not tell.
 
     Raises:
         InputError: fewer than two choices, two that are the same, a truth that is none of them.
@@ -62,20 +62,20 @@ class Asking:
 
 
 @dataclass(frozen=True, eq=False)
-class Item:
+class ProbeItem:
     """A question with what its controls need.
 
     Args:
         key: its name, unique in a set.
         group: items of one group ask the same question with the same candidates, each with another truth.
-        kind: "absolute" (where in the picture), "relative" (where from another thing), "depth" (which is farther).
+        kind: "absolute" (where in the image), "relative" (where from another object), "depth" (which is farther).
         axis: along which the truth lies.
         plain: the question; its truth is known.
         paraphrase: the question in other words.
         mirror: answer → the answer that a model which gave it must give once left and right are exchanged; answers that
             are not named stay.
-        flip: likewise with top and bottom exchanged; None where such a picture means nothing.
-        swapped: the picture with its two things in each other's place along depth, where the other answer is true.
+        flip: likewise with top and bottom exchanged; None where such an image means nothing.
+        swapped: the image with its two objects in each other's place along depth, where the other answer is true.
         cues: rule of thumb → whether it gives the truth here.
     """
 
@@ -83,7 +83,7 @@ class Item:
     group: str
     kind: Kind
     axis: Axis
-    plain: Asking
+    plain: ItemPrompt
     paraphrase: str
     mirror: Mapping[str, str] = field(default_factory=dict)
     flip: Mapping[str, str] | None = field(default_factory=dict)
@@ -97,12 +97,12 @@ class Item:
 
     @property
     def mirrored(self) -> str:
-        """Truth in the picture with left and right exchanged."""
+        """Truth in the image with left and right exchanged."""
         return self.mirror.get(self.truth, self.truth)
 
     @property
     def flipped(self) -> str | None:
-        """Truth in the picture with top and bottom exchanged; None where that picture means nothing."""
+        """Truth in the image with top and bottom exchanged; None where that image means nothing."""
         return None if self.flip is None else self.flip.get(self.truth, self.truth)
 
     @property
@@ -111,7 +111,7 @@ class Item:
         return 1.0 / len(self.plain.choices)
 
 
-def ask(answerer: Answerer, asking: Asking) -> str:
+def ask(answerer: Answerer, asking: ItemPrompt) -> str:
     """The answer.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How loud the picture is beside the text."""
+"""How loud the image is beside the text."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Loudness:
 
 
 def loudness(parts: Parts, inputs: Mapping[str, Any]) -> Loudness:
-    """Of a batch of prompts with pictures. Source: Qi et al. (2025), Beyond Semantics.
+    """Of a batch of prompts with images. Source: Qi et al. (2025), Beyond Semantics.
 
     Raises:
-        InputError: a prompt without a picture.
+        InputError: a prompt without an image.
         ModelError: tokens that are no numbers.
     """
     parts.image_columns(inputs["input_ids"])

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.proportions import Interval, Share, wilson
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.vlm.diagnostics.items import Answerer, Item, ask
+from spatial_vlm_ros.types.proportions import Interval, Share, wilson
+from spatial_vlm_ros.vlm.diagnostics.items import Answerer, ProbeItem, ask
 from spatial_vlm_ros.vlm.diagnostics.scores import paired_difference
 from spatial_vlm_ros.vlm.parts import Change, Parts, image_tokens_changed
 
@@ -110,9 +110,8 @@ def pooled(grid: tuple[int, int], side: int) -> Change:
 
     def change(tokens: Tensor, _row: int) -> Tensor:
         if len(tokens) != len(cells):
-            raise InputError(
-                "image tokens", str(len(tokens)), f"{grid[0]} x {grid[1]}", "give the grid of this picture"
-            )
+            repair = "give the grid of this picture"
+            raise InputError("image tokens", str(len(tokens)), f"{grid[0]} x {grid[1]}", repair)
         own = cells.to(tokens.device)
         sums = torch.zeros(int(own.max()) + 1, tokens.shape[1], device=tokens.device).index_add_(0, own, tokens.float())
         counts = torch.bincount(own, minlength=len(sums)).clamp(min=1)
@@ -124,7 +123,7 @@ def pooled(grid: tuple[int, int], side: int) -> Change:
 def permutation_sensitivity(
     parts: Parts,
     answerer: Answerer,
-    items: Sequence[Item],
+    items: Sequence[ProbeItem],
     seeds: Sequence[int] = (0, 1, 2),
     original: Answers | None = None,
 ) -> Permutation:
@@ -157,7 +156,7 @@ def permutation_sensitivity(
 def pooling(
     parts: Parts,
     answerer: GridAnswerer,
-    items: Sequence[Item],
+    items: Sequence[ProbeItem],
     sides: Sequence[int] = (16, 8, 4, 1),
     original: Answers | None = None,
 ) -> tuple[Pooled, ...]:
@@ -190,7 +189,7 @@ def pooling(
     return tuple(told)
 
 
-def right(answerer: Answerer, items: Sequence[Item]) -> Answers:
+def right(answerer: Answerer, items: Sequence[ProbeItem]) -> Answers:
     """(N,) whether plain questions are answered rightly."""
     return np.array([ask(answerer, item.plain) == item.truth for item in items])
 

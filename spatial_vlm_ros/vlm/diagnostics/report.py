@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spatial_vlm_ros.proportions import Interval, Share
+from spatial_vlm_ros.types.proportions import Interval, Share
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined
 from spatial_vlm_ros.vlm.diagnostics.scores import Cue, Section, cues_of, sections_of
-from spatial_vlm_ros.vlm.diagnostics.verdicts import Finding, Outcome, findings_of, outcome_of, words_of
+from spatial_vlm_ros.vlm.diagnostics.verdicts import BlindnessFinding, Outcome, findings_of, outcome_of, words_of
 
 if TYPE_CHECKING:  # they need torch
     from spatial_vlm_ros.vlm.diagnostics.attention import Balance
@@ -61,7 +61,7 @@ class Diagnosis:
     outcome: Outcome
     sections: tuple[Section, ...]
     cues: tuple[Cue, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[BlindnessFinding, ...]
     inside: Inside = Inside()
 
 
@@ -94,7 +94,7 @@ def report(diagnosis: Diagnosis) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def numbers_text(finding: Finding) -> str:
+def numbers_text(finding: BlindnessFinding) -> str:
     """The numbers that a rule looked at, by their names."""
     told = ((name, share_text(x) if isinstance(x, Share) else interval_text(x)) for name, x in finding.numbers.items())
     return ", ".join(f"{name} {number}" for name, number in told)
@@ -135,13 +135,13 @@ def _turns(sections: Sequence[Section]) -> str:
     return _table((*header, "same in other words"), rows)
 
 
-def _findings(findings: Sequence[Finding]) -> str:
+def _findings(findings: Sequence[BlindnessFinding]) -> str:
     rows = [(f.fault, f.where, f.outcome, numbers_text(f)) for f in findings]
     return _table(("fault", "questions", "outcome", "numbers"), rows)
 
 
 def inside_lines(inside: Inside) -> list[str]:
-    """A sentence for each thing that was measured inside, but for pooled tokens."""
+    """A sentence for each object that was measured inside, but for pooled tokens."""
     lines: list[str] = []
     if (p := inside.permutation) is not None:
         lines.append(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A diagnosis as a folder of files: report.md, diagnosis.json, and pictures."""
+"""A diagnosis as a folder of files: report.md, diagnosis.json, and images."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def write_folder(
         folder: made where it is missing.
         diagnosis: what was found.
         examined: what was answered; most wrong answers come on the sheet.
-        attention: key of a question → picture.
+        attention: key of a question → image.
 
     Returns:
-        The files: the report, the JSON, the sheet, the pictures of attention.
+        The files: the report, the JSON, the sheet, the images of attention.
 
     Raises:
         FileError: the folder cannot be written.
     """
     by_key = {one.item.key: one for one in examined}
-    pictures = {SHEET: answer_sheet(examined)}
+    images = {SHEET: answer_sheet(examined)}
     told = [
         report(diagnosis),
         "## Answers\n",
@@ -64,15 +64,15 @@ def write_folder(
     if attention:
         told.append("## Attention of the last token of the prompt\n")
         told.append("The strongest place of each picture is red, none is blue.\n")
-    for key, picture in (attention or {}).items():
+    for key, image in (attention or {}).items():
         one, name = by_key[key], f"attention-{key}.png"
-        pictures[name] = picture
+        images[name] = image
         answer = one.answers["picture"] + ("" if one.right else f"; it is: {one.item.truth}")
         told.append(f"{one.item.plain.question} {answer}\n\n![{key}]({name})\n")
     contents = {
         REPORT: "\n".join(told).encode(),
         DATA: (json.dumps(as_dict(diagnosis), indent=1, allow_nan=False) + "\n").encode(),
-        **{name: _png(rgb) for name, rgb in pictures.items()},
+        **{name: _png(rgb) for name, rgb in images.items()},
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

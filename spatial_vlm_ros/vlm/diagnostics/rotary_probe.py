@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much attention to the picture changes when its keys stand a little farther on.
+"""How much attention to the image changes when its keys stand a little farther on.
 
 At the last row of a prompt the keys of image tokens are turned by an extra step φ of position; the query, all other
 keys and what the tokens hold stay. With a = softmax(l), and α_V and α_T the attention on turned and on other tokens,
@@ -100,11 +100,11 @@ def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.
 
     Args:
         parts: of the model.
-        inputs: of one prompt with one picture, from the processor.
+        inputs: of one prompt with one image, from the processor.
         step: positions, for the finite differences.
 
     Raises:
-        InputError: several prompts, no picture, or a step of nought.
+        InputError: several prompts, no image, or a step of nought.
         ModelError: see `rows_of` and `speeds_of`.
     """
     turned = parts.image_columns(inputs["input_ids"])[0].cpu()

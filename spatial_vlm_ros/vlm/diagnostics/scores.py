@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from spatial_vlm_ros.proportions import Interval, Share, newcombe_paired, wilson
+from spatial_vlm_ros.types.proportions import Interval, Share, newcombe_paired, wilson
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined
 from spatial_vlm_ros.vlm.diagnostics.items import AXES, KINDS
 
@@ -22,14 +22,14 @@ class Section:
         accuracy: of the plain question.
         corrected: (accuracy - chance) / (1 - chance), ends from the Wilson interval: 0 = a guess, 1 = all right. None
             for an axis: "left-right" is no balanced set, for one constant answer is right in half of its relations.
-        blank: accuracy with the grey picture, by what is true in the real one.
-        gain: accuracy minus that with the grey picture, paired.
-        same_blank: answers that the grey picture does not change.
-        mirrored: accuracy in the mirrored picture.
-        flipped: accuracy in the picture upside down.
-        turned_along: of items whose truth lies along left-right, answers that turn with the mirrored picture; of those
-            along above-below, with the picture upside down; of depth, with the things exchanged.
-        opposite: of items along left-right or above-below, answers that are true in the picture turned round that axis.
+        blank: accuracy with the grey image, by what is true in the real one.
+        gain: accuracy minus that with the grey image, paired.
+        same_blank: answers that the grey image does not change.
+        mirrored: accuracy in the mirrored image.
+        flipped: accuracy in the image upside down.
+        turned_along: of items whose truth lies along left-right, answers that turn with the mirrored image; of those
+            along above-below, with the image upside down; of depth, with the objects exchanged.
+        opposite: of items along left-right or above-below, answers that are true in the image turned round that axis.
         same_shuffled: answers that stay when candidates move.
         same_place: answers that stay at their place in the list when candidates move.
         same_paraphrased: answers that stay in other words.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people: attention laid over a picture, and a sheet of questions with their answers."""
+"""Pictures for people: attention laid over an image, and a sheet of questions with their answers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from spatial_vlm_ros.vlm.diagnostics.examination import Examined
 _SIDE, _TEXT, _LINE, _WIDTH = 240, 76, 15, 36  # pixels, pixels, pixels, characters
 _RIGHT, _WRONG, _INK = (20, 130, 40), (200, 30, 30), (40, 40, 40)
 _MARK = 5  # pixels of the coloured edge
-_HEAD = 36  # pixels for two lines above a picture
+_HEAD = 36  # pixels for two lines above an image
 
 
-def attention_picture(rgb: Rgb, weights: npt.NDArray[np.floating], share: float = 0.5) -> Rgb:
-    """Attention over a picture: each cell where its image token looks, the strongest in red, none in blue.
+def attention_image(rgb: Rgb, weights: npt.NDArray[np.floating], share: float = 0.5) -> Rgb:
+    """Attention over an image: each cell where its image token looks, the strongest in red, none in blue.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -48,14 +48,14 @@ def attention_picture(rgb: Rgb, weights: npt.NDArray[np.floating], share: float 
 
 
 def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
-    """A picture, and beside it where the last token looks in the first, middle and last third of the layers.
+    """An image, and beside it where the last token looks in the first, middle and last third of the layers.
 
     Args:
         rgb: (H, W, 3) uint8.
         weights: (L, rows, columns), none below 0: `attention_map`.
 
     Returns:
-        (H', W', 3) uint8; above each picture what it is, and which share of attention goes to the picture there.
+        (H', W', 3) uint8; above each image what it is, and which share of attention goes to the image there.
 
     Raises:
         ShapeError: weights that are no layers of grids.
@@ -68,12 +68,12 @@ def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
         mean = weights[layers].mean(axis=0)
         first, last = int(layers[0]) + 1, int(layers[-1]) + 1
         name = f"layer {first}" if first == last else f"layers {first} to {last}"
-        tiles.append(_headed(attention_picture(rgb, mean), name, f"{mean.sum():.1%} on the picture"))
+        tiles.append(_headed(attention_image(rgb, mean), name, f"{mean.sum():.1%} on the picture"))
     return np.hstack(tiles)
 
 
 def answer_sheet(examined: Sequence[Examined], columns: int = 4, most: int = 24) -> Rgb:
-    """Questions with their pictures and answers, wrong ones first: a green edge for right, a red one for wrong.
+    """Questions with their images and answers, wrong ones first: a green edge for right, a red one for wrong.
 
     Where there are more than find room, the shown ones are spread evenly over all, so that each kind is seen.
 
@@ -105,7 +105,7 @@ def _spread(examined: Sequence[Examined], most: int) -> list[Examined]:
 
 
 def _headed(rgb: Rgb, *lines: str) -> Rgb:
-    """A picture of _SIDE pixels' height below lines of text, with a margin."""
+    """An image of _SIDE pixels' height below lines of text, with a margin."""
     width = round(rgb.shape[1] * _SIDE / rgb.shape[0])
     tile = np.full((_SIDE + _HEAD + _MARK, width + 2 * _MARK, 3), 255, np.uint8)
     tile[_HEAD : _HEAD + _SIDE, _MARK:-_MARK] = cv2.resize(rgb, (width, _SIDE), interpolation=cv2.INTER_AREA)

@@ -30,7 +30,7 @@ _SIDE_SHADE, _FRONT_SHADE = 0.72, 0.86
 
 
 @dataclass(frozen=True)
-class Thing:
+class DrawnObject:
     """A block or a cylinder.
 
     Args:
@@ -66,13 +66,10 @@ class Thing:
 
 
 def in_camera(points: Floats) -> Floats:
-    """Points of the table's frame in the optical frame.
+    """Points of the table's frame in the optical frame: (N, 3) metres: right, down, forward.
 
     Args:
         points: (N, 3) metres.
-
-    Returns:
-        (N, 3) metres: right, down, forward.
     """
     x, y, z = points[:, 0], points[:, 1], points[:, 2] - CAMERA_HEIGHT
     sine, cosine = math.sin(PITCH), math.cos(PITCH)
@@ -85,33 +82,33 @@ def pixels_of(points: Floats) -> Floats:
     return seen[:, :2] / seen[:, 2:] * FOCAL + (SIDE - 1) / 2
 
 
-def outline_of(thing: Thing) -> Floats:
-    """(N, 2) pixels: convex outline of a thing without its stand."""
-    return _hull(_corners(thing, thing.lift, thing.size))
+def outline_of(obj: DrawnObject) -> Floats:
+    """(N, 2) pixels: convex outline of an object without its stand."""
+    return _hull(_corners(obj, obj.lift, obj.size))
 
 
-def columns_of(thing: Thing) -> tuple[float, float]:
-    """First and last column that a thing with its stand covers."""
-    outlines = [outline_of(thing)]
-    if thing.lift:
-        outlines.append(_hull(_corners(thing, 0.0, thing.lift)))
+def columns_of(obj: DrawnObject) -> tuple[float, float]:
+    """First and last column that an object with its stand covers."""
+    outlines = [outline_of(obj)]
+    if obj.lift:
+        outlines.append(_hull(_corners(obj, 0.0, obj.lift)))
     columns = np.concatenate(outlines)[:, 0]
     return float(columns.min()), float(columns.max())
 
 
-def draw_tabletop(things: Sequence[Thing]) -> Rgb:
-    """(SIDE, SIDE, 3) uint8: a chequered table, a wall, and the things, far ones first."""
+def draw_tabletop(objects: Sequence[DrawnObject]) -> Rgb:
+    """(SIDE, SIDE, 3) uint8: a chequered table, a wall, and the objects, far ones first."""
     rgb = _empty_table().copy()
-    for thing in sorted(things, key=lambda one: -one.y):
-        if thing.lift:
-            _draw_solid(rgb, thing, 0.0, thing.lift, _STAND)
-        _draw_solid(rgb, thing, thing.lift, thing.size, COLOURS[thing.colour])
+    for obj in sorted(objects, key=lambda one: -one.y):
+        if obj.lift:
+            _draw_solid(rgb, obj, 0.0, obj.lift, _STAND)
+        _draw_solid(rgb, obj, obj.lift, obj.size, COLOURS[obj.colour])
     return rgb
 
 
 @cache
 def _empty_table() -> Rgb:
-    """Wall and table, drawn once, for they are the same in all pictures."""
+    """Wall and table, drawn once, for they are the same in all images."""
     rgb = np.full((SIDE, SIDE, 3), _WALL, np.uint8)
     columns = range(-15, 15)
     rows = range(round((FARTHEST_GROUND - NEAREST_GROUND) / _TILE))
@@ -123,27 +120,27 @@ def _empty_table() -> Rgb:
     return rgb
 
 
-def _draw_solid(rgb: Rgb, thing: Thing, foot: float, height: float, colour: tuple[int, int, int]) -> None:
+def _draw_solid(rgb: Rgb, obj: DrawnObject, foot: float, height: float, colour: tuple[int, int, int]) -> None:
     """Outline in a dark shade, front in a middle one, top in the full colour where the camera looks down on it."""
-    corners = _corners(thing, foot, height)
-    _fill(rgb, _hull(corners), _shade(colour, _SIDE_SHADE if thing.shape == "block" else _FRONT_SHADE))
+    corners = _corners(obj, foot, height)
+    _fill(rgb, _hull(corners), _shade(colour, _SIDE_SHADE if obj.shape == "block" else _FRONT_SHADE))
     half = len(corners) // 2
-    if thing.shape == "block":
+    if obj.shape == "block":
         front = np.concatenate([corners[:2], corners[half + 1 : half - 1 : -1]])
         _fill(rgb, pixels_of(front), _shade(colour, _FRONT_SHADE))
     if foot + height < CAMERA_HEIGHT:
         _fill(rgb, pixels_of(corners[half:]), colour)
 
 
-def _corners(thing: Thing, foot: float, height: float) -> Floats:
+def _corners(obj: DrawnObject, foot: float, height: float) -> Floats:
     """(2 N, 3) corners of the foot, then those of the top; a block's first two are its front."""
-    half = thing.size / 2
-    if thing.shape == "block":
+    half = obj.size / 2
+    if obj.shape == "block":
         ring = np.array([(-half, -half), (half, -half), (half, half), (-half, half)])
     else:
         angles = np.arange(_EDGES) * 2 * math.pi / _EDGES
         ring = half * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    flat = ring + np.array([thing.x, thing.y])
+    flat = ring + np.array([obj.x, obj.y])
     return np.concatenate([np.column_stack([flat, np.full(len(flat), z)]) for z in (foot, foot + height)])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from spatial_vlm_ros.proportions import Interval, Share
+from spatial_vlm_ros.types.proportions import Interval, Share
 from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER, LARGER
 from spatial_vlm_ros.vlm.diagnostics.items import AXES, KINDS
 from spatial_vlm_ros.vlm.diagnostics.scores import Cue, Section
@@ -34,7 +34,7 @@ _CUES = {HIGHER: "higher for farther", LARGER: "larger for nearer"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class BlindnessFinding:
     """One rule on one section.
 
     Args:
@@ -50,20 +50,20 @@ class Finding:
     numbers: dict[str, Share | Interval]
 
 
-def findings_of(sections: Sequence[Section], cues: Sequence[Cue]) -> tuple[Finding, ...]:
+def findings_of(sections: Sequence[Section], cues: Sequence[Cue]) -> tuple[BlindnessFinding, ...]:
     """All rules on all sections that they are for."""
     named = {section.name: section for section in sections}
     return tuple(_findings(named, cues))
 
 
-def outcome_of(findings: Sequence[Finding]) -> Outcome:
+def outcome_of(findings: Sequence[BlindnessFinding]) -> Outcome:
     """Of all rules: "found" where one of them found a fault, else "undecided" where one is, else "not found"."""
     outcomes = {finding.outcome for finding in findings}
     order: tuple[Outcome, ...] = ("found", "undecided")
     return next((outcome for outcome in order if outcome in outcomes), "not found")
 
 
-def words_of(findings: Sequence[Finding]) -> str:
+def words_of(findings: Sequence[BlindnessFinding]) -> str:
     """The verdict in one line: faults that were found and where, then what is undecided; or that there is none."""
     found, open_ = _told(findings, "found"), _told(findings, "undecided")
     if found:
@@ -71,7 +71,7 @@ def words_of(findings: Sequence[Finding]) -> str:
     return f"{TOO_FEW}: {open_}" if open_ else NO_FAULT
 
 
-def _findings(named: dict[str, Section], cues: Sequence[Cue]) -> Iterator[Finding]:
+def _findings(named: dict[str, Section], cues: Sequence[Cue]) -> Iterator[BlindnessFinding]:
     yield from (_looking(named[axis]) for axis in AXES if axis in named)
     yield from (_heuristic(cue) for cue in cues if cue.cue in _CUES)
     for axis, fault in (("left-right", MIRRORS), ("above-below", UPSIDE_DOWN)):
@@ -82,8 +82,8 @@ def _findings(named: dict[str, Section], cues: Sequence[Cue]) -> Iterator[Findin
     yield from (_guessing(named[kind]) for kind in KINDS if kind in named)
 
 
-def _looking(section: Section) -> Finding:
-    """Whether accuracy rises with the picture; where it does not, whether answers heed it at all."""
+def _looking(section: Section) -> BlindnessFinding:
+    """Whether accuracy rises with the image; where it does not, whether answers heed it at all."""
     gain, same = section.gain, section.same_blank
     outcome: Outcome = "undecided"
     if gain.low > 0:
@@ -92,10 +92,10 @@ def _looking(section: Section) -> Finding:
         outcome = "found"
     fault = USELESS if outcome == "found" and same.low <= HALF else BLIND
     shares = {"with the picture": section.accuracy, "without": section.blank, "same answers": same}
-    return Finding(fault, section.name, outcome, {**shares, "gain": gain})
+    return BlindnessFinding(fault, section.name, outcome, {**shares, "gain": gain})
 
 
-def _heuristic(cue: Cue) -> Finding:
+def _heuristic(cue: Cue) -> BlindnessFinding:
     """Whether a rule of thumb carries the accuracy, and carries it below a guess where it is wrong."""
     difference, words = cue.difference, _CUES[cue.cue]
     outcome: Outcome = "undecided"
@@ -106,30 +106,30 @@ def _heuristic(cue: Cue) -> Finding:
     elif difference.high < WELL:
         outcome = "not found"
     numbers: dict[str, Share | Interval] = {"usual": cue.usual, "counter": cue.counter, "usual - counter": difference}
-    return Finding(fault, "depth", outcome, numbers)
+    return BlindnessFinding(fault, "depth", outcome, numbers)
 
 
-def _inverting(cue: Cue) -> Finding:
+def _inverting(cue: Cue) -> BlindnessFinding:
     """Whether most answers are wrong both where the rule of thumb helps and where it misleads."""
     outcome: Outcome = "undecided"
     if cue.usual.high < 1 - HALF and cue.counter.high < 1 - HALF:
         outcome = "found"
     elif max(cue.usual.low, cue.counter.low) > 1 - GROSS:
         outcome = "not found"
-    return Finding(INVERTS, "depth", outcome, {"usual": cue.usual, "counter": cue.counter})
+    return BlindnessFinding(INVERTS, "depth", outcome, {"usual": cue.usual, "counter": cue.counter})
 
 
-def _gross(fault: str, where: str, name: str, share: Share) -> Finding:
+def _gross(fault: str, where: str, name: str, share: Share) -> BlindnessFinding:
     """Whether most answers show a fault."""
     outcome: Outcome = "undecided"
     if share.low > HALF:
         outcome = "found"
     elif share.high < GROSS:
         outcome = "not found"
-    return Finding(fault, where, outcome, {name: share})
+    return BlindnessFinding(fault, where, outcome, {name: share})
 
 
-def _guessing(section: Section) -> Finding:
+def _guessing(section: Section) -> BlindnessFinding:
     """Whether accuracy is above chance."""
     outcome: Outcome = "undecided"
     if section.accuracy.low > section.chance:
@@ -137,10 +137,10 @@ def _guessing(section: Section) -> Finding:
     elif section.accuracy.high < section.chance + LITTLE:
         outcome = "found"
     chance = Interval(section.chance, section.chance, section.chance)
-    return Finding(GUESSES, section.name, outcome, {"accuracy": section.accuracy, "chance": chance})
+    return BlindnessFinding(GUESSES, section.name, outcome, {"accuracy": section.accuracy, "chance": chance})
 
 
-def _told(findings: Sequence[Finding], outcome: Outcome) -> str:
+def _told(findings: Sequence[BlindnessFinding], outcome: Outcome) -> str:
     places: dict[str, list[str]] = {}
     for finding in findings:
         if finding.outcome == outcome:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers of a model whose attention to the picture is scaled at the end of the prompt: ScalingVis and AdaptVis.
+"""Answers of a model whose attention to the image is scaled at the end of the prompt: ScalingVis and AdaptVis.
 
 In every layer and head, before the softmax, the logits A[n, j] = q_n·k_j / sqrt(d) of the last prompt token n at the
 image tokens j become alpha A[n, j]; other rows, other columns and all decoding steps stay (Chen et al. 2025, arXiv
@@ -42,7 +42,7 @@ _scaled: weakref.WeakKeyDictionary[nn.Module, tuple[Tensor, float]] = weakref.We
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class ScaledAnswer:
     """What a model said.
 
     Args:
@@ -62,7 +62,7 @@ class Answer:
 
 @dataclass(eq=False)
 class FirstToken:
-    """What the prefill sees of the first token, as in `Answer`; empty until then."""
+    """What the prefill sees of the first token, as in `ScaledAnswer`; empty until then."""
 
     plain: Tensor = field(default_factory=lambda: torch.zeros(0))
     scaled: Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -78,7 +78,7 @@ def generate(
     *,
     eos_token_id: int | Sequence[int] | None = None,
     two_prefills: bool = False,
-) -> Answer:
+) -> ScaledAnswer:
     """Answer one prompt by greedy decoding with scaled attention, through the model's own `generate`.
 
     Probabilities are those of the model's logits, before a repetition penalty or the like that its generation
@@ -86,14 +86,14 @@ def generate(
 
     Args:
         parts: of the model.
-        inputs: of one prompt with a picture, as its processor gave them.
+        inputs: of one prompt with an image, as its processor gave them.
         settings: factors; those of AdaptVis come from a calibration.
         max_new_tokens: most of them.
         eos_token_id: what ends an answer; None for what the model's generation configuration says.
         two_prefills: the reference form, which costs about twice as much.
 
     Raises:
-        InputError: several prompts, one without a picture or that ends in it, no `input_ids`, or inputs that go on from
+        InputError: several prompts, one without an image or that ends in it, no `input_ids`, or inputs that go on from
             a cache.
         ModelError: a prefix language model, layers that do not attend to all that came before, or values that are no
             numbers.
@@ -117,7 +117,7 @@ def generate(
     else:
         with one_row(parts, ids, settings) as seen:
             tokens = model.generate(**inputs, **told, max_new_tokens=max_new_tokens)
-    return Answer(tokens[0, ids.shape[1] :], seen.confidence, seen.alpha, seen.plain, seen.scaled)
+    return ScaledAnswer(tokens[0, ids.shape[1] :], seen.confidence, seen.alpha, seen.plain, seen.scaled)
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much attention to the picture is scaled, and how that is tuned: ScalingVis and AdaptVis.
+"""How much attention to the image is scaled, and how that is tuned: ScalingVis and AdaptVis.
 
 Both are of Chen et al. 2025, arXiv 2503.01773. ScalingVis has one factor. AdaptVis takes the confidence C of the plain
 answer, the largest probability of its first token, rounded to two decimals as the authors do: below a threshold one
@@ -87,7 +87,7 @@ def _check_alpha(name: str, alpha: float) -> None:
 
 
 @dataclass(frozen=True)
-class Split:
+class CaseSplit:
     """Which cases of a data set are to tune on, and which to report on: drawn at random, fixed by the seed.
 
     Args:
@@ -125,7 +125,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class AdaptVisSettings:
     """Settings of AdaptVis, and what they were tuned on.
 
     Args:
@@ -137,7 +137,7 @@ class Calibration:
 
     model: str
     data: str
-    split: Split
+    split: CaseSplit
     settings: AdaptVis
 
     def settings_for(self, model: str) -> AdaptVis:
@@ -148,7 +148,7 @@ class Calibration:
         return self.settings
 
 
-def tune_scaling(split: Split, correct: Mapping[float, Sequence[bool]]) -> ScalingVis:
+def tune_scaling(split: CaseSplit, correct: Mapping[float, Sequence[bool]]) -> ScalingVis:
     """The factor of `ALPHAS` with most right answers; of several, the one nearest to 1.
 
     Args:
@@ -163,8 +163,8 @@ def tune_scaling(split: Split, correct: Mapping[float, Sequence[bool]]) -> Scali
 
 
 def tune_adaptive(
-    split: Split, confidences: Sequence[float], correct: Mapping[float, Sequence[bool]], *, model: str, data: str
-) -> Calibration:
+    split: CaseSplit, confidences: Sequence[float], correct: Mapping[float, Sequence[bool]], *, model: str, data: str
+) -> AdaptVisSettings:
     """The pair of factors and the threshold with most right answers, over LOW_ALPHAS, HIGH_ALPHAS and THRESHOLDS.
 
     Of pairs that are equally right the one nearest to 1 is taken, and of thresholds the middle one. Only cases of the
@@ -194,11 +194,11 @@ def tune_adaptive(
         merit = float(counts.max()), -_change(low) - _change(high)
         found.append((merit, AdaptVis(low, high, THRESHOLDS[int(tied[len(tied) // 2])])))
     _, settings = max(found, key=lambda one: one[0])
-    return Calibration(model, data, split, settings)
+    return AdaptVisSettings(model, data, split, settings)
 
 
 def _checked(
-    split: Split, alphas: Sequence[float], correct: Mapping[float, Sequence[bool]]
+    split: CaseSplit, alphas: Sequence[float], correct: Mapping[float, Sequence[bool]]
 ) -> dict[float, np.ndarray[Any, np.dtype[np.bool_]]]:
     """(N,) bool for each factor."""
     count = len(split.validation)
@@ -221,7 +221,7 @@ def _change(alpha: float) -> float:
     return abs(math.log(alpha)) if alpha > 0.0 else math.inf
 
 
-def write_calibration(calibration: Calibration, path: str | Path) -> None:
+def write_calibration(calibration: AdaptVisSettings, path: str | Path) -> None:
     """Write it as JSON: model, data, n, split, alpha1, alpha2, beta.
 
     Raises:
@@ -239,7 +239,7 @@ def write_calibration(calibration: Calibration, path: str | Path) -> None:
         raise FileError(path, str(error), "choose a place that can be written") from error
 
 
-def read_calibration(path: str | Path) -> Calibration:
+def read_calibration(path: str | Path) -> AdaptVisSettings:
     """A calibration as `write_calibration` has it.
 
     Raises:
@@ -253,7 +253,7 @@ def read_calibration(path: str | Path) -> Calibration:
     model, data = (_field(path, values, name, str) for name in ("model", "data"))
     drawn = _field(path, values, "split", dict)
     try:
-        split = Split(
+        split = CaseSplit(
             _field(path, drawn, "cases", int), _field(path, drawn, "seed", int), _field(path, drawn, "share", float)
         )
         settings = AdaptVis(*(_field(path, values, name, float) for name in ("alpha1", "alpha2", "beta")))
@@ -265,7 +265,7 @@ def read_calibration(path: str | Path) -> Calibration:
     if n != len(split.validation) or n == 0:
         reason = f"{n}, where the split has {len(split.validation)} validation cases"
         raise FileError(path, reason, _REPAIR, "n")
-    return Calibration(model, data, split, settings)
+    return AdaptVisSettings(model, data, split, settings)
 
 
 def _field(path: str | Path, values: Any, name: str, kind: type) -> Any:

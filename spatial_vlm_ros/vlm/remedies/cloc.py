@@ -54,7 +54,7 @@ def corner_encoding(boxes: Tensor, width: int) -> Tensor:
     """Corners as sines and cosines: each axis has half of the numbers, at W/4 frequencies 2 pi / BASE^(k / (W/4)).
 
     Args:
-        boxes: (..., 4) x1, y1, x2, y2, 0 to 1 of the picture.
+        boxes: (..., 4) x1, y1, x2, y2, 0 to 1 of the image.
         width: W, a multiple of four.
 
     Returns:
@@ -67,7 +67,7 @@ def corner_encoding(boxes: Tensor, width: int) -> Tensor:
 
 
 class Prompter(nn.Module):
-    """Embedding of a region of a picture, asked by box or by caption."""
+    """Embedding of a region of an image, asked by box or by caption."""
 
     def __init__(self, sizes: ClocSizes) -> None:
         super().__init__()
@@ -79,14 +79,11 @@ class Prompter(nn.Module):
         self.project = nn.Linear(sizes.width, sizes.text)
 
     def of_boxes(self, tokens: Tensor, boxes: Tensor) -> Tensor:
-        """Embeddings of regions.
+        """Embeddings of regions: (B, M, T).
 
         Args:
             tokens: (B, N, W) of the encoder, before its pooling.
             boxes: (B, M, 4) x1, y1, x2, y2, 0 to 1.
-
-        Returns:
-            (B, M, T).
 
         Raises:
             ShapeError: other shapes.
@@ -133,7 +130,7 @@ def region_text_loss(regions: Tensor, texts: Tensor, temperature: Tensor | float
     """L_CLOC: mean of the cross-entropies region → text and text → region over all regions of a batch.
 
     Args:
-        regions: (R, T) of the prompter asked with boxes; R = all regions of all pictures.
+        regions: (R, T) of the prompter asked with boxes; R = all regions of all images.
         texts: (R, T) embeddings of their captions.
         temperature: tau, above 0.
         conflict: a negative whose caption has a cosine above this with the positive's is left out; the filter passes
@@ -168,9 +165,6 @@ def grounding_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
         predicted: (..., 4) of the box head.
         boxes: (..., 4) x1, y1, x2, y2, 0 to 1.
 
-    Returns:
-        Scalar.
-
     Raises:
         ShapeError: other shapes.
     """
@@ -179,13 +173,13 @@ def grounding_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
     return F.mse_loss(predicted, boxes)
 
 
-def cloc_weight(with_regions: int, pictures: int) -> float:
-    """Weight w of L_CLOC + L_grounding: the share of pictures of the batch that have captions of regions.
+def cloc_weight(with_regions: int, images: int) -> float:
+    """Weight w of L_CLOC + L_grounding: the share of images of the batch that have captions of regions.
 
     Raises:
         InputError: counts that are no share.
     """
-    if not 0 <= with_regions <= pictures or pictures < 1:
-        got = f"{with_regions} of {pictures} pictures"
+    if not 0 <= with_regions <= images or images < 1:
+        got = f"{with_regions} of {images} pictures"
         raise InputError("pictures with regions", got, "a share of one picture or more", "count those of the batch")
-    return with_regions / pictures
+    return with_regions / images

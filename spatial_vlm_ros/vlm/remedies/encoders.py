@@ -2,16 +2,16 @@
 """LLaVA models with one vision encoder in place of another and everything else fixed.
 
 Compared so, what the encoder learnt from tells in spatial tests ("Spatial Blindspot", arXiv 2601.09954: CLIP, SigLIP,
-SigLIP 2, AIMv2). Three things differ between the classes of transformers and are settled here:
+SigLIP 2, AIMv2). Three objects differ between the classes of transformers and are settled here:
 
 - CLIP alone has a class token; the strategy "default" cuts the first token off and "full" keeps all. With the right
   one the number of image tokens is the same for all.
 - SigLIP and AIMv2 have a pooling head that LLaVA never uses; here they are made without it.
 - SigLIP 2 has two forms. Checkpoints of a fixed size are of the class of SigLIP (`siglip_vision_model`) with other
-  weights. Those of a variable size ("NaFlex", `Siglip2VisionModel`) want pictures cut into patches with a mask and
+  weights. Those of a variable size ("NaFlex", `Siglip2VisionModel`) want images cut into patches with a mask and
   the shape of each grid, which `LlavaForConditionalGeneration` does not hand on; they cannot be used in it.
 
-Each checkpoint wants pictures with the mean and deviation of its own image processor.
+Each checkpoint wants images with the mean and deviation of its own image processor.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def vision_config(
         hidden_size: width, a multiple of the heads.
         layers: depth.
         heads: of attention.
-        image_size: side of the square pictures, pixels.
+        image_size: side of the square images, pixels.
         patch_size: side of a patch, pixels; what is left at the right and bottom is not seen.
         intermediate_size: of the feed-forward part. None: four times the width; for AIMv2, whose part is gated and
             has three matrices, two thirds of that, up to a multiple of 256, as in its checkpoints.
@@ -103,7 +103,7 @@ def select_strategy(config: Any) -> str:
 
 
 def image_tokens(config: Any) -> int:
-    """Image tokens of a picture: patches across times patches down."""
+    """Image tokens of an image: patches across times patches down."""
     return int(config.image_size // config.patch_size) ** 2
 
 

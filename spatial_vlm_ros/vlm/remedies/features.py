@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Visual features of several layers of the encoder, side by side on channels, for models of the LLaVA class.
 
-The last layers of an encoder trained on captions keep little of where things are; "Beyond Semantics" (arXiv
+The last layers of an encoder trained on captions keep little of where objects are; "Beyond Semantics" (arXiv
 2503.17349) takes layers 12, 16, 20 and 24 of CLIP ViT-L/14-336, CLIP's `post_layernorm` on each, without the class
 token. Its projector is four times as wide at its entrance and *trained* for it.
 
@@ -36,7 +36,7 @@ def checked_layers(layers: Sequence[int], depth: int) -> list[int]:
         depth: layers of the encoder.
 
     Raises:
-        InputError: none, one that does not exist, or one twice; transformers would say so only on a picture.
+        InputError: none, one that does not exist, or one twice; transformers would say so only on an image.
     """
     within = [layer % (depth + 1) for layer in layers if -(depth + 1) <= layer <= depth]
     if not within or len(within) < len(layers) or len(set(within)) < len(within):

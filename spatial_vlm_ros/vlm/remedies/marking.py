@@ -68,11 +68,8 @@ def check_trained(
     wanted, noted = _as_json(name, value), trained_with(model).get(name, _as_json(name, unmarked))
     if wanted != noted and not allow_untrained:
         told = "without it" if noted is None else f"with {json.dumps(noted)}"
-        raise ModelError(
-            type(model).__name__,
-            f"was trained {told}, not with {name} {json.dumps(wanted)}",
-            "load a checkpoint trained with it, or pass allow_untrained=True to train or study it",
-        )
+        repair = "load a checkpoint trained with it, or pass allow_untrained=True to train or study it"
+        raise ModelError(type(model).__name__, f"was trained {told}, not with {name} {json.dumps(wanted)}", repair)
 
 
 def _config(model: nn.Module) -> object:

@@ -89,7 +89,7 @@ def image_norms(parts: Parts, batches: Iterable[Mapping[str, Any]]) -> Norms:
         batches: what its processor gave, for one call of the model each.
 
     Raises:
-        InputError: no batch, or one without a picture.
+        InputError: no batch, or one without an image.
         ModelError: a token is no number.
     """
     found: list[Tensor] = []
@@ -114,14 +114,11 @@ def loudness(image: Norms, text: Norms) -> float:
 
 
 def norm_of(tokens: Tensor, name: str) -> Tensor:
-    """L2 norms in float32.
+    """L2 norms, (...) float32.
 
     Args:
         tokens: (..., D) of any floating type.
         name: of the model, for errors.
-
-    Returns:
-        (...) float32.
 
     Raises:
         ModelError: a token, or its norm, is no number.

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PIN, a positional insert: a small learnt offset at each patch that lets a frozen model say where things are.
+"""PIN, a positional insert: a small learnt offset at each patch that lets a frozen model say where objects are.
 
     x* = x + psi(S)        x: patch tokens of the frozen encoder; S: fixed table of sinusoids over the patch number
 
 psi is a perceptron 64 -> 512 -> 768 -> d with SiLU and LayerNorm after each hidden layer; it does not look at the
-picture (Dorkenwald et al., CVPR 2024, arXiv 2402.08657). For d = 1024 it has 1,217,280 parameters, and they are all
-that is trained: Adam, rate 1e-3, no decay, on pasted pictures (`paste.py`), with next-token cross-entropy on the
+image (Dorkenwald et al., CVPR 2024, arXiv 2402.08657). For d = 1024 it has 1,217,280 parameters, and they are all
+that is trained: Adam, rate 1e-3, no decay, on pasted images (`paste.py`), with next-token cross-entropy on the
 words of the location. Published for OpenFlamingo (patch tokens alone) and BLIP-2; here it goes before the projector.
 
 At first psi is not zero, as published: a PIN that was not trained disturbs a model.
@@ -48,7 +48,7 @@ class Pin(nn.Module):
     """The offset of each patch.
 
     Args:
-        patches: N, of a picture.
+        patches: N, of an image.
         size: d, of a patch token.
 
     Raises:
@@ -72,7 +72,7 @@ class Pin(nn.Module):
         return int(self.psi[-1].out_features)
 
     def forward(self) -> Tensor:
-        """(N, d), the same for each picture; raises ModelError where it is no number."""
+        """(N, d), the same for each image; raises ModelError where it is no number."""
         return finite("PIN", self.psi(self.table))
 
 
@@ -82,7 +82,7 @@ def put_pin(parts: Parts, pin: Pin, *, allow_untrained: bool = False) -> Any:
     Where the projector takes features of several layers, each gets the same offset.
 
     Args:
-        parts: of a model whose pictures have a fixed number of patches.
+        parts: of a model whose images have a fixed number of patches.
         pin: stays the caller's: freeze the model (`model.requires_grad_(False)`) and train its parameters alone.
         allow_untrained: put it on a model that is not marked as trained with a PIN, as for training.
 

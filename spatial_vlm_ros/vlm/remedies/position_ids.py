@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Positions of the tokens of prompts with a picture: on a line, and in time, row and column.
+"""Positions of the tokens of prompts with an image: on a line, and in time, row and column.
 
 Everything is told from the running index, so it holds for a prompt and for each later step of decoding alike. For a
-picture of H rows and W columns whose first token has running index s (Wang et al. 2024, Qwen2-VL):
+image of H rows and W columns whose first token has running index s (Wang et al. 2024, Qwen2-VL):
 
 - text before it: time = row = column = running index;
 - its token at (r, c): time s, row s + r, column s + c;
@@ -23,12 +23,12 @@ from torch import Tensor
 from spatial_vlm_ros.errors import InputError, ShapeError, UnknownNameError
 
 FOLLOWING = ("grid", "running")
-"""Where text behind a picture goes on: behind the longer side of the grid, or at its running index."""
+"""Where text behind an image goes on: behind the longer side of the grid, or at its running index."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """Where the picture of each row of a batch is; each (B, 1) int64.
+class Images:
+    """Where the image of each row of a batch is; each (B, 1) int64.
 
     Args:
         starts: running index of its first token.
@@ -52,7 +52,7 @@ class Pictures:
             raise InputError("pictures", "a side without tokens", "at least 1 row and 1 column", "check the grids")
 
     @classmethod
-    def at(cls, starts: Tensor, grids: Iterable[tuple[int, int]]) -> Pictures:
+    def at(cls, starts: Tensor, grids: Iterable[tuple[int, int]]) -> Images:
         """Pictures that start at (B,) running indices, with the rows and columns of each."""
         sides = torch.tensor(list(grids), dtype=torch.int64, device=starts.device).view(-1, 2)
         return cls(starts.long()[:, None], sides[:, :1], sides[:, 1:])
@@ -67,25 +67,22 @@ def running_ids(mask: Tensor) -> Tensor:
     return (mask.long().cumsum(-1) - 1).masked_fill(mask == 0, 0)
 
 
-def grid_ids(running: Tensor, pictures: Pictures | None, following: str = "grid") -> Tensor:
-    """Time, row and column of tokens.
+def grid_ids(running: Tensor, images: Images | None, following: str = "grid") -> Tensor:
+    """Time, row and column of tokens: (3, B, N) int64; its rows and columns, [1:], are the axial form.
 
     Args:
         running: (B, N) int64 running index; a part of a prompt, or what is decoded behind it, is as good as all.
-        pictures: of the rows, or None: text alone.
+        images: of the rows, or None: text alone.
         following: one of FOLLOWING.
-
-    Returns:
-        (3, B, N) int64; its rows and columns, [1:], are the axial form.
 
     Raises:
         UnknownNameError: no such `following`.
     """
     if following not in FOLLOWING:
         raise UnknownNameError("place of the text behind a picture", following, FOLLOWING)
-    if pictures is None:
+    if images is None:
         return running.expand(3, *running.shape)
-    starts, heights, widths = pictures.starts, pictures.heights, pictures.widths
+    starts, heights, widths = images.starts, images.heights, images.widths
     inside = running - starts
     within = (inside >= 0) & (inside < heights * widths)
     saved = heights * widths - torch.maximum(heights, widths) if following == "grid" else 0
@@ -95,20 +92,20 @@ def grid_ids(running: Tensor, pictures: Pictures | None, following: str = "grid"
     return torch.stack([torch.where(within, starts + place, text) for place in places])
 
 
-def line_ids(ids: Tensor, pictures: Pictures | None) -> Tensor:
+def line_ids(ids: Tensor, images: Images | None) -> Tensor:
     """The running index from time, row and column: what `grid_ids` undoes, for models that count in three axes.
 
     Args:
         ids: (3, B, N) int64 of `grid_ids` with "grid", as Qwen's classes give them.
-        pictures: of the rows, or None: text alone.
+        images: of the rows, or None: text alone.
 
     Returns:
         (B, N) int64.
     """
     time, row, column = ids
-    if pictures is None:
+    if images is None:
         return time
-    starts, heights, widths = pictures.starts, pictures.heights, pictures.widths
+    starts, heights, widths = images.starts, images.heights, images.widths
     saved = heights * widths - torch.maximum(heights, widths)
     inside = starts + (row - starts) * widths + (column - starts)
     return torch.where(time < starts, time, torch.where(time == starts, inside, time + saved))

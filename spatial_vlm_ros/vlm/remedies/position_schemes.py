@@ -15,7 +15,7 @@ from torch import Tensor
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.vlm.parts import Parts
 from spatial_vlm_ros.vlm.remedies.marking import check_trained, mark, trained_with
-from spatial_vlm_ros.vlm.remedies.position_ids import FOLLOWING, Pictures, grid_ids
+from spatial_vlm_ros.vlm.remedies.position_ids import FOLLOWING, Images, grid_ids
 from spatial_vlm_ros.vlm.rotary import (
     axial_angles,
     chunked_axes,
@@ -45,7 +45,7 @@ class Positions:
 
     Args:
         scheme: one of AXES.
-        following: where text behind a picture goes on, one of `position_ids.FOLLOWING`; for axial and M-RoPE.
+        following: where text behind an image goes on, one of `position_ids.FOLLOWING`; for axial and M-RoPE.
         sections: of M-RoPE: frequencies of time, rows and columns; None = the model's own if it is of this scheme,
             else in the published proportion.
         base: of the frequencies, for axial and M-RoPE; None = the decoder's own.
@@ -135,16 +135,14 @@ def refuse_untrained(parts: Parts, settings: Positions, allow_untrained: bool) -
     check_trained(parts.model, NAME, asdict(settings), allow_untrained, asdict(own_positions(parts)))
 
 
-def scheme_angles(
-    parts: Parts, settings: Positions, running: Tensor, pictures: Pictures | None
-) -> tuple[Tensor, float]:
+def scheme_angles(parts: Parts, settings: Positions, running: Tensor, images: Images | None) -> tuple[Tensor, float]:
     """Angles of tokens under a scheme that turns.
 
     Args:
         parts: of the model, whose frequencies are taken where the settings state no base.
         settings: settled.
         running: (B, N) running index.
-        pictures: of the rows; None: text alone.
+        images: of the rows; None: text alone.
 
     Returns:
         (B, N, D) float32 radians; what cosines and sines are multiplied by (decoders with scaled frequencies).
@@ -154,7 +152,7 @@ def scheme_angles(
     scale = float(rotary.attention_scaling) if settings.base is None else 1.0
     if settings.scheme == "1d":
         return line_angles(running, own), scale
-    ids = grid_ids(running, pictures, settings.following)
+    ids = grid_ids(running, images, settings.following)
     if settings.scheme == "axial":
         base = settings.base or float(rotary.config.rope_parameters["rope_theta"])
         return axial_angles(ids[1], ids[2], 2 * len(own), base), scale

@@ -5,8 +5,8 @@
         model.generate(**inputs)
 
 The cosines and sines that all layers of the decoder share are replaced where they are made; weights, masks and the
-position ids that the model counts with stay. A scheme holds for the whole prompt, with and without a picture, and for
-what is decoded behind it: the cache remembers where the picture of its prompt was. See docs/remedies_positions.md.
+position ids that the model counts with stay. A scheme holds for the whole prompt, with and without an image, and for
+what is decoded behind it: the cache remembers where the image of its prompt was. See docs/remedies_positions.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.vlm.parts import Parts, grids_of, image_tokens_changed
 from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
-from spatial_vlm_ros.vlm.remedies.position_ids import Pictures, line_ids
+from spatial_vlm_ros.vlm.remedies.position_ids import Images, line_ids
 from spatial_vlm_ros.vlm.remedies.position_schemes import (
     AXES,
     Positions,
@@ -51,21 +51,18 @@ def install(
         parts: of the model.
         settings: the scheme.
         table: of learned-absolute; its parameters learn with the model, and are saved beside it (`table.save`).
-        grid: rows and columns of every picture, where the model does not tell them and they are no square.
+        grid: rows and columns of every image, where the model does not tell them and they are no square.
         allow_untrained: although the checkpoint was not trained with it.
         allow_fewer_axes: although the model's own positions have more axes than the scheme.
-
-    Returns:
-        The handle.
 
     Raises:
         InputError: options that do not fit each other or the model; fewer axes than the model's own.
         ShapeError: a table for tokens of another size.
         ModelError: a checkpoint not trained with it, one that has a scheme on it already, or as `settled`.
         InputError: (of the model, called with it, before it computes) a prompt without input_ids or, where the model
-            counts in three axes, mm_token_type_ids; with several pictures in a row, a video, or a grid that is neither
-            told nor square; with a picture behind the beginning of a cache; a cache that was begun without the scheme,
-            has other rows, or was cut within the picture.
+            counts in three axes, mm_token_type_ids; with several images in a row, a video, or a grid that is neither
+            told nor square; with an image behind the beginning of a cache; a cache that was begun without the scheme,
+            has other rows, or was cut within the image.
         ModelError: (of the model) an inner part of it is called by itself.
     """
     used, model = settled(parts, settings), parts.model
@@ -103,7 +100,7 @@ def speeds_of(parts: Parts) -> Tensor:
 
 @dataclass(eq=False)
 class _Prompt:
-    """What a cache remembers of the prompt that began it: the scheme, and the picture of each row, if any."""
+    """What a cache remembers of the prompt that began it: the scheme, and the image of each row, if any."""
 
     settings: Positions
     rows: int
@@ -112,7 +109,7 @@ class _Prompt:
     """(B,) column of each row's first image token."""
     end: int = 0
     """Column behind the last image token of all rows."""
-    pictures: Pictures | None = None
+    images: Images | None = None
     """Known when the model has counted its position ids."""
 
 
@@ -155,7 +152,7 @@ class Installed:
         self.remove()
 
     def _look(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Before the model: where the picture of each row is, or was."""
+        """Before the model: where the image of each row is, or was."""
         self._current = None
         asked = {**dict(zip(self._order, given, strict=False)), **named}
         ids, cache = asked.get("input_ids"), asked.get("past_key_values")
@@ -190,11 +187,11 @@ class Installed:
         ids = named["position_ids"] if "position_ids" in named else given[1]
         counted = ids.expand(*ids.shape[:-2], prompt.rows if len(prompt.grids) else ids.shape[-2], ids.shape[-1])
         line = counted[0] if counted.ndim == 3 else counted
-        if prompt.first is not None and prompt.pictures is None:
+        if prompt.first is not None and prompt.images is None:
             starts = line.gather(1, prompt.first.to(line.device)[:, None])[:, 0]
-            prompt.pictures = Pictures.at(starts, prompt.grids)
-        running = line_ids(counted, prompt.pictures) if counted.ndim == 3 else counted
-        angles, scale = scheme_angles(self._parts, self.settings, running, prompt.pictures)
+            prompt.images = Images.at(starts, prompt.grids)
+        running = line_ids(counted, prompt.images) if counted.ndim == 3 else counted
+        angles, scale = scheme_angles(self._parts, self.settings, running, prompt.images)
         return (angles.cos() * scale).to(out[0].dtype), (angles.sin() * scale).to(out[1].dtype)
 
     def _add(self, tokens: Tensor, row: int) -> Tensor:
@@ -218,7 +215,7 @@ _REMEMBERED = "spatial_vlm_prompt"
 
 
 def _begun(parts: Parts, settings: Positions, asked: Mapping[str, Any], grid: tuple[int, int] | None) -> _Prompt:
-    """The prompt of a call with an empty cache, its picture found; raises InputError where it cannot be."""
+    """The prompt of a call with an empty cache, its image found; raises InputError where it cannot be."""
     ids = asked.get("input_ids")
     if ids is None:
         raise InputError("prompt", "embeddings alone", "input_ids, which tell where the picture is", "give input_ids")
@@ -233,16 +230,16 @@ def _begun(parts: Parts, settings: Positions, asked: Mapping[str, Any], grid: tu
     grids = grids_of(parts, asked) if grid is None else [grid] * len(ids)
     counts, first = parts.image_columns(ids).sum(dim=-1), columns.int().argmax(dim=-1)
     last = ids.shape[1] - 1 - columns.flip(-1).int().argmax(dim=-1)
-    pictures = len(ids) if parts.axes > 1 else _pictures_of(asked, len(ids))
+    images = len(ids) if parts.axes > 1 else _images_of(asked, len(ids))
     together = torch.equal(last - first + 1, counts)
-    if counts.tolist() != [h * w for h, w in grids] or not together or pictures != len(ids):
+    if counts.tolist() != [h * w for h, w in grids] or not together or images != len(ids):
         apart = "" if together else ", apart from each other"
-        got = f"{counts.tolist()} image tokens of {pictures} pictures in {len(ids)} rows{apart}, for grids {grids}"
+        got = f"{counts.tolist()} image tokens of {images} pictures in {len(ids)} rows{apart}, for grids {grids}"
         raise InputError("prompt", got, "one picture a row, its tokens one behind another", "give one picture a row")
     return _Prompt(settings, len(ids), grids, first, int(last.max()) + 1)
 
 
-def _pictures_of(asked: Mapping[str, Any], otherwise: int) -> int:
+def _images_of(asked: Mapping[str, Any], otherwise: int) -> int:
     """Pictures of a call, as pixels or, from `generate`, as features."""
     features = (asked.get("mm_encoder_outputs") or {}).get("image")
     given = asked.get("pixel_values") if features is None else features.pooler_output

@@ -110,12 +110,12 @@ Answer = Callable[["Handler"], None]
 
 @dataclass
 class Received:
-    """One request: its path, headers, body and decoded picture."""
+    """One request: its path, headers, body and decoded image."""
 
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
-    picture: npt.NDArray[np.uint8]
+    image: npt.NDArray[np.uint8]
 
     @property
     def text(self) -> str:
@@ -191,13 +191,13 @@ def checked(path: str, headers: dict[str, str], data: bytes) -> Received:
         jsonschema.Draft202012Validator.check_schema(body["response_format"]["json_schema"]["schema"])
         strict(body["response_format"]["json_schema"]["schema"])
     kind, _, coded = body["messages"][1]["content"][0]["image_url"]["url"].partition(";base64,")
-    image = base64.b64decode(coded, validate=True)
-    if image[:3] != (b"\xff\xd8\xff" if kind == "data:image/jpeg" else b"\x89PN"):
+    encoded = base64.b64decode(coded, validate=True)
+    if encoded[:3] != (b"\xff\xd8\xff" if kind == "data:image/jpeg" else b"\x89PN"):
         raise ValueError(f"a picture that is no {kind}")
-    picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
         raise ValueError("a picture that cannot be decoded")
-    return Received(path, headers, body, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8))
+    return Received(path, headers, body, cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8))
 
 
 def strict(schema: dict[str, Any]) -> None:
@@ -229,9 +229,9 @@ def says(text: str | None, finish: str | None = "stop", **more: Any) -> Answer:
     return lambda handler: handler.reply(200, completion(text, finish, **more))
 
 
-def finds(*things: tuple[str, Sequence[float]], logprobs: Sequence[float] | None = None) -> Answer:
+def finds(*objects: tuple[str, Sequence[float]], logprobs: Sequence[float] | None = None) -> Answer:
     """The answer of the requested schema with these labels and boxes."""
-    text = json.dumps({"objects": [{"label": label, "bbox_2d": list(box)} for label, box in things]})
+    text = json.dumps({"objects": [{"label": label, "bbox_2d": list(box)} for label, box in objects]})
     told = None if logprobs is None else {"content": [{"token": "t", "logprob": p, "bytes": None} for p in logprobs]}
     return says(text, logprobs=told)
 

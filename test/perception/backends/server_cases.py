@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the model-server client share: a picture, phrases, a right answer, an address without a server."""
+"""What the tests of the model-server client share: an image, phrases, a right answer, an address without a server."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MUG, BOWL = NounPhrase("mug"), NounPhrase("salad bowl")
 RIGHT = finds(("mug", (100, 200, 300, 400)))
 
 
-def picture() -> Rgb:
+def image() -> Rgb:
     """Left half red, right half blue, so that order of channels and sides can be told."""
-    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    image[:, : WIDTH // 2] = (220, 30, 30)
-    image[:, WIDTH // 2 :] = (30, 30, 220)
-    return image
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[:, : WIDTH // 2] = (220, 30, 30)
+    pixels[:, WIDTH // 2 :] = (30, 30, 220)
+    return pixels
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ def test_a_box_comes_back_at_the_centres_of_its_strips(
     assert 0.9 < cup.score < 1.0  # known by heart, to the surety at which its training ends
 
 
-def test_several_boxes_of_one_name_are_several_things_and_one_box_of_two_names_is_one(taught: Florence2) -> None:
+def test_several_boxes_of_one_name_are_several_objects_and_one_box_of_two_names_is_one(taught: Florence2) -> None:
     grounded = taught.ground(CUP_LEFT, [NounPhrase("cup"), NounPhrase("mug"), NounPhrase("can")])
     assert len(grounded.detections) == 2
     cup, other = (np.array(one.box_xyxy) for one in grounded.detections)
@@ -169,7 +169,7 @@ def test_a_processor_of_another_task_set_is_a_model_error(folder: Path, tmp_path
         florence2.load(model=str(tmp_path / "copy")).ground(CUP_LEFT, [NounPhrase("cup")])
 
 
-def test_a_picture_must_be_one(taught: Florence2) -> None:
+def test_an_image_must_be_one(taught: Florence2) -> None:
     with pytest.raises(ShapeError, match="picture"):
         taught.ground(np.zeros((4, 4)), [NounPhrase("cup")])  # type: ignore[arg-type]
 
@@ -186,7 +186,7 @@ def test_what_it_writes_can_be_probed(taught: Florence2) -> None:
     assert taught.convention.bins == 1000
 
 
-def test_a_model_that_says_the_same_of_every_picture_is_loaded_with_a_warning(
+def test_a_model_that_says_the_same_of_every_image_is_loaded_with_a_warning(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     florence2.load(model=str(folder), device="cpu", max_new_tokens="40", probe="yes")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grounding DINO on real classes that learned two pictures: words, boxes, scores, and what goes wrong."""
+"""Grounding DINO on real classes that learned two images: words, boxes, scores, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 import torch
-from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, picture, saved_detector
+from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, image, saved_detector
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.geometry.boxes import overlaps
@@ -70,7 +70,7 @@ def iou(detection: Detection, box: Sequence[float]) -> float:
 
 @pytest.mark.parametrize(("left", "right"), [(RED, BLUE), (BLUE, RED)])
 def test_boxes_follow_the_pixels_and_labels_the_words(taught: GroundingDino, left: Any, right: Any) -> None:
-    found = taught.ground(picture(left, right), [CAT, CAN, DOG])
+    found = taught.ground(image(left, right), [CAT, CAN, DOG])
     by_label = {detection.label: detection for detection in found.detections}
     assert len(found.detections) == 2
     assert iou(by_label["cat"], LEFT if left == RED else RIGHT) > 0.7
@@ -83,21 +83,21 @@ def test_boxes_follow_the_pixels_and_labels_the_words(taught: GroundingDino, lef
 
 def test_the_order_of_phrases_changes_only_the_rows(folder: Path) -> None:
     taught = loaded(folder, at_once="1")
-    there, back = taught.ground(picture(), [CAT, CAN, DOG]), taught.ground(picture(), [DOG, CAN, CAT])
+    there, back = taught.ground(image(), [CAT, CAN, DOG]), taught.ground(image(), [DOG, CAN, CAT])
     assert told(there) == told(back)
     np.testing.assert_allclose(there.match, back.match[::-1], atol=1e-3)
 
 
 def test_phrases_of_one_category_share_its_answer(taught: GroundingDino) -> None:
     phrases = [CAN, CAT, DOG, NounPhrase("Soup-can"), NounPhrase("CAT", attributes=("red",), count=2)]
-    found = taught.ground(picture(), [*phrases, NounPhrase("soup can", count=2)])
+    found = taught.ground(image(), [*phrases, NounPhrase("soup can", count=2)])
     np.testing.assert_array_equal(found.match[1], found.match[4])
     np.testing.assert_array_equal(found.match[0], found.match[5])
     assert found.match.shape == (6, len(found.detections))
 
 
-def test_asked_one_at_a_time_no_thing_is_reported_twice(folder: Path) -> None:
-    apart = loaded(folder, at_once="1", batch="2", iou="0.5").ground(picture(), [CAT, CAN, DOG])
+def test_asked_one_at_a_time_no_object_is_reported_twice(folder: Path) -> None:
+    apart = loaded(folder, at_once="1", batch="2", iou="0.5").ground(image(), [CAT, CAN, DOG])
     assert apart.detections
     for one, other in itertools.combinations(apart.detections, 2):
         assert iou(one, other.box_xyxy) <= 0.5
@@ -105,58 +105,58 @@ def test_asked_one_at_a_time_no_thing_is_reported_twice(folder: Path) -> None:
 
 
 def test_the_batch_changes_nothing(folder: Path) -> None:
-    one = loaded(folder, at_once="1", batch="1").ground(picture(), [CAT, CAN])
-    two = loaded(folder, at_once="1", batch="2").ground(picture(), [CAT, CAN])
+    one = loaded(folder, at_once="1", batch="1").ground(image(), [CAT, CAN])
+    two = loaded(folder, at_once="1", batch="2").ground(image(), [CAT, CAN])
     assert [d.label for d in one.detections] == [d.label for d in two.detections]
     np.testing.assert_allclose(one.match, two.match, atol=1e-3)
     for a, b in zip(one.detections, two.detections, strict=True):
         np.testing.assert_allclose(a.box_xyxy, b.box_xyxy, atol=0.05)
 
 
-def test_boxes_are_in_pixels_of_the_picture_given(taught: GroundingDino) -> None:
-    larger = np.kron(picture(), np.ones((3, 3, 1), np.uint8))
+def test_boxes_are_in_pixels_of_the_image_given(taught: GroundingDino) -> None:
+    larger = np.kron(image(), np.ones((3, 3, 1), np.uint8))
     found = taught.ground(larger, [CAT, CAN, DOG])
     by_label = {detection.label: detection for detection in found.detections}
     assert iou(by_label["cat"], tuple(3 * side for side in LEFT)) > 0.7
     assert all(d.box_xyxy[2] <= 3 * WIDTH and d.box_xyxy[3] <= 3 * HEIGHT for d in found.detections)
 
 
-def test_the_thing_matches_whatever_was_found(taught: GroundingDino) -> None:
-    found = taught.ground(picture(), [NounPhrase("object"), CAT, CAN, DOG])
+def test_the_object_matches_whatever_was_found(taught: GroundingDino) -> None:
+    found = taught.ground(image(), [NounPhrase("object"), CAT, CAN, DOG])
     assert found.detections
     np.testing.assert_array_equal(found.match[0], 1.0)
 
 
 def test_nothing_above_the_threshold_is_nothing_found(folder: Path) -> None:
-    found = loaded(folder, threshold="1").ground(picture(), [CAT, CAN])
+    found = loaded(folder, threshold="1").ground(image(), [CAT, CAN])
     assert found.detections == ()
     assert found.match.shape == (2, 0)
 
 
 def test_a_box_that_no_phrase_reaches_is_dropped(folder: Path) -> None:
-    assert loaded(folder, text_threshold="1").ground(picture(), [CAT, CAN]).detections == ()
+    assert loaded(folder, text_threshold="1").ground(image(), [CAT, CAN]).detections == ()
 
 
-def test_a_picture_that_may_not_be_written_to_or_is_a_view_is_read(plain_folder: Path) -> None:
+def test_an_image_that_may_not_be_written_to_or_is_a_view_is_read(plain_folder: Path) -> None:
     grounder = loaded(plain_folder, threshold="0", text_threshold="0")
-    view = np.repeat(picture(), 2, axis=1)[:, ::2]
+    view = np.repeat(image(), 2, axis=1)[:, ::2]
     view.setflags(write=False)
-    assert told(grounder.ground(view, [CAT])) == told(grounder.ground(picture(), [CAT]))
+    assert told(grounder.ground(view, [CAT])) == told(grounder.ground(image(), [CAT]))
 
 
 def test_no_phrase_asks_nothing(taught: GroundingDino) -> None:
-    assert taught.ground(picture(), []).match.shape == (0, 0)
+    assert taught.ground(image(), []).match.shape == (0, 0)
 
 
 def test_the_same_question_has_the_same_answer(taught: GroundingDino) -> None:
-    first, second = (taught.ground(picture(), [CAT, CAN]) for _ in range(2))
+    first, second = (taught.ground(image(), [CAT, CAN]) for _ in range(2))
     assert told(first) == told(second)
     np.testing.assert_array_equal(first.match, second.match)
 
 
 def test_half_precision_finds_the_same(folder: Path) -> None:
-    whole = loaded(folder).ground(picture(), [CAT, CAN, DOG])
-    half = loaded(folder, dtype="bfloat16").ground(picture(), [CAT, CAN, DOG])
+    whole = loaded(folder).ground(image(), [CAT, CAN, DOG])
+    half = loaded(folder, dtype="bfloat16").ground(image(), [CAT, CAN, DOG])
     assert [d.label for d in whole.detections] == [d.label for d in half.detections]
     assert all(iou(a, b.box_xyxy) > 0.9 for a, b in zip(whole.detections, half.detections, strict=True))
 
@@ -165,7 +165,7 @@ def test_every_kind_and_number_of_words_gives_a_row_each(plain_folder: Path) -> 
     grounder = loaded(plain_folder, threshold="0", text_threshold="0", at_once="3", batch="2")
     words = ["cat", "cats", "red box", "soup-can", "dog", "can opener", "unheard of thing", "a", "box", "cup"]
     phrases = [NounPhrase(word) for word in words]
-    found = grounder.ground(picture(), phrases)
+    found = grounder.ground(image(), phrases)
     assert found.match.shape == (len(words), len(found.detections))
     assert found.detections
     assert ((found.match >= 0) & (found.match <= 1)).all()
@@ -180,12 +180,12 @@ def test_nan_is_a_model_error_and_not_an_empty_table(taught: GroundingDino) -> N
     with torch.no_grad():
         taught._model.model.text_projection.weight[0] = torch.nan
     with pytest.raises(ModelError, match="NaN"):
-        taught.ground(picture(), [CAT])
+        taught.ground(image(), [CAT])
 
 
 def test_out_of_memory_in_the_backbone_is_survived(folder: Path) -> None:
     taught = loaded(folder, at_once="1", batch="3")
-    expected = taught.ground(picture(), [CAT, CAN, DOG])
+    expected = taught.ground(image(), [CAT, CAN, DOG])
     seen = []
 
     def allocate(_: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -194,24 +194,24 @@ def test_out_of_memory_in_the_backbone_is_survived(folder: Path) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     hook = taught._model.model.backbone.register_forward_pre_hook(allocate)
-    found = taught.ground(picture(), [CAT, CAN, DOG])
+    found = taught.ground(image(), [CAT, CAN, DOG])
     assert seen == [3, 1, 1, 1]
     assert [d.label for d in found.detections] == [d.label for d in expected.detections]
     hook.remove()
-    assert told(taught.ground(picture(), [CAT, CAN, DOG])) == told(expected)
+    assert told(taught.ground(image(), [CAT, CAN, DOG])) == told(expected)
 
 
 def test_the_time_budget_ends_a_long_request(plain_folder: Path) -> None:
     with pytest.raises(ModelTimeoutError, match="of 3 items"):
-        loaded(plain_folder, at_once="1", budget_s="1e-9").ground(picture(), [CAT, CAN, DOG])
+        loaded(plain_folder, at_once="1", budget_s="1e-9").ground(image(), [CAT, CAN, DOG])
 
 
 def test_a_category_that_is_no_word_or_too_long_is_refused(plain_folder: Path) -> None:
     grounder = loaded(plain_folder)
     with pytest.raises(InputError, match="noun"):
-        grounder.ground(picture(), [NounPhrase("?!")])
+        grounder.ground(image(), [NounPhrase("?!")])
     with pytest.raises(InputError, match="16 tokens"):
-        grounder.ground(picture(), [NounPhrase("cat " * 20)])
+        grounder.ground(image(), [NounPhrase("cat " * 20)])
 
 
 def test_many_categories_are_split_by_the_longest_text(plain_folder: Path) -> None:
@@ -219,7 +219,7 @@ def test_many_categories_are_split_by_the_longest_text(plain_folder: Path) -> No
     seen: list[int] = []
     grounder._model.model.text_backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
     nouns = [" ".join(pair) for pair in itertools.product(("red", "soup"), ("cat", "cup", "dog", "can", "box"))]
-    grounder.ground(picture(), [NounPhrase(noun) for noun in nouns])
+    grounder.ground(image(), [NounPhrase(noun) for noun in nouns])
     assert len(seen) > 1
     assert max(seen) <= 16
 
@@ -278,7 +278,7 @@ def test_categories_are_joined_as_the_processor_does(plain_folder: Path) -> None
     assert joined(["cat", "soup can"]) == prepared_by._preprocess_input_text(["cat", "soup can"]) == "cat. soup can."
 
 
-def test_overlapping_boxes_are_one_thing_with_the_best_score_and_all_fits() -> None:
+def test_overlapping_boxes_are_one_object_with_the_best_score_and_all_fits() -> None:
     xyxy = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10], [0, 0, 5, 5]], np.float64)
     fit = np.array([[0.3, 0.1], [0.1, 0.6], [0.2, 0.0], [0.4, 0.0]])
     kept = merged(Boxes(xyxy, np.array([0.3, 0.6, 0.2, 0.4]), fit), iou=0.8, most=10)
@@ -307,7 +307,7 @@ def test_merging_leaves_no_two_that_overlap_and_loses_no_place(boxes: list[list[
 def test_boxes_beyond_the_border_are_cut_and_slivers_go(plain_folder: Path) -> None:
     grounder = loaded(plain_folder, threshold="0", text_threshold="0", iou="1")
     shift = spread(grounder._model)
-    found = grounder.ground(picture(), [CAT])
+    found = grounder.ground(image(), [CAT])
     shift.remove()
     assert found.detections
     for detection in found.detections:

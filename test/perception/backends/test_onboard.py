@@ -22,14 +22,14 @@ from spatial_vlm_ros.perception.backends.onboard import (
     PRESETS,
     Rung,
     Runner,
-    Settings,
+    RuntimeSettings,
     capped,
     check_finite,
     is_out_of_memory,
     settings,
 )
 
-PIXELS_PER_SIDE = 8  # of the picture for each pixel that the small network sees
+PIXELS_PER_SIDE = 8  # of the image for each pixel that the small network sees
 
 
 class Bench:
@@ -41,7 +41,7 @@ class Bench:
         self.network.register_forward_pre_hook(self.allocate)
         self.most_values, self.seen, self.held = most_values, [], weakref.WeakSet()
         self.now = 0.0
-        chosen = Settings("cpu", "float32", **{"batch": 4, "longest_px": 1024, **fields})  # type: ignore[arg-type]
+        chosen = RuntimeSettings("cpu", "float32", **{"batch": 4, "longest_px": 1024, **fields})  # type: ignore[arg-type]
         self.runner = Runner("bench", chosen, clock=lambda: self.now)
 
     def allocate(self, _: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
@@ -86,13 +86,13 @@ def test_out_of_memory_makes_batches_smaller_and_loses_nothing() -> None:
     assert tight.batches() == [4, 2, 2, 1]
 
 
-def test_then_the_picture_gets_smaller() -> None:
+def test_then_the_image_gets_smaller() -> None:
     bench = Bench(most_values=values_at(600))
     assert len(bench.runner.over([1.0, 2.0], bench.forward)) == 2
     assert [shape[2] * PIXELS_PER_SIDE for shape in bench.seen] == [1024, 1024, 1024, 768, 576, 576]
 
 
-def test_a_model_of_one_size_is_not_asked_for_a_smaller_picture() -> None:
+def test_a_model_of_one_size_is_not_asked_for_a_smaller_image() -> None:
     bench = Bench(most_values=0)
     bench.runner.resizes = False
     with pytest.raises(ModelError, match="out of memory"):

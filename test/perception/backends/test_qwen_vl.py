@@ -20,9 +20,9 @@ from tiny_vlms import HEIGHT, WIDTH, Lesson, scene
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, ShapeError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import qwen_vl
-from spatial_vlm_ros.perception.backends.asking import grounding, quoted
+from spatial_vlm_ros.perception.backends.prompts import grounding, quoted
 from spatial_vlm_ros.perception.backends.qwen_vl import AGAIN, EVERY, ONE, QwenVl
-from spatial_vlm_ros.perception.replies import Found, ReplyError
+from spatial_vlm_ros.perception.replies import NamedObject, ReplyError
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 KINDS = ("qwen2_5_vl", "qwen3_vl")
@@ -91,7 +91,7 @@ def found(taught: QwenVl, rgb: Rgb, *categories: str) -> list[tuple[str, tuple[f
     return [(one.label, one.box_xyxy) for one in grounded.detections]
 
 
-def test_a_box_comes_back_in_pixels_of_the_given_picture(taught: QwenVl, kind: str) -> None:
+def test_a_box_comes_back_in_pixels_of_the_given_image(taught: QwenVl, kind: str) -> None:
     for rgb, box in ((CUP_LEFT, LEFT), (CUP_RIGHT, RIGHT)):
         ((label, seen),) = found(taught, rgb, "cup")
         assert label == "cup"
@@ -100,7 +100,7 @@ def test_a_box_comes_back_in_pixels_of_the_given_picture(taught: QwenVl, kind: s
 
 def test_questions_of_different_length_are_asked_in_one_batch_and_keep_their_answers(taught: QwenVl, kind: str) -> None:
     grounded = taught.ground(CUP_LEFT, [NounPhrase("can"), NounPhrase("cup"), NounPhrase("red mug")])
-    (cup,) = grounded.detections  # the mug's box is the cup's: one thing, asked for by two names
+    (cup,) = grounded.detections  # the mug's box is the cup's: one object, asked for by two names
     assert cup.box_xyxy == pytest.approx(LEFT, abs=tolerance(kind))
     assert grounded.match.tolist() == [[0.0], [1.0], [1.0]]
 
@@ -211,13 +211,13 @@ def test_weights_that_are_no_numbers_end_in_a_model_error(kind: str, tmp_path: P
         qwen_vl.load(model=str(folder)).ground(CUP_LEFT, [NounPhrase("cup")])
 
 
-def test_a_picture_must_be_one(taught: QwenVl) -> None:
-    for picture in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
+def test_an_image_must_be_one(taught: QwenVl) -> None:
+    for image in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ShapeError, match="picture"):
-            taught.ground(picture, [NounPhrase("cup")])  # type: ignore[arg-type]
+            taught.ground(image, [NounPhrase("cup")])  # type: ignore[arg-type]
 
 
-def test_a_picture_far_too_narrow_for_the_processor_is_a_model_error(taught: QwenVl) -> None:
+def test_an_image_far_too_narrow_for_the_processor_is_a_model_error(taught: QwenVl) -> None:
     with pytest.raises(ModelError, match="aspect ratio"):
         taught.ground(np.zeros((2, 600, 3), np.uint8), [NounPhrase("cup")])
 
@@ -240,8 +240,8 @@ def test_options_are_checked_before_anything_is_loaded(options: dict[str, str]) 
         qwen_vl.load(model="nowhere", **options)
 
 
-def test_a_picture_made_smaller_for_memory_changes_the_grid_that_pixels_are_counted_in(folder: Path, kind: str) -> None:
-    """The model says of the smaller picture the numbers that it learnt for it, whatever the picture's own size."""
+def test_an_image_made_smaller_for_memory_changes_the_grid_that_pixels_are_counted_in(folder: Path, kind: str) -> None:
+    """The model says of the smaller image the numbers that it learnt for it, whatever the picture's own size."""
     small = qwen_vl.load(model=str(folder), device="cpu", longest_px="256", max_new_tokens="80")
     (cup,) = small.ground(LARGE, [NounPhrase("cup")]).detections
     grid = np.array(SMALL[kind] if kind == "qwen2_5_vl" else [1000, 1000])
@@ -255,10 +255,10 @@ def test_a_checkpoint_whose_processor_also_takes_videos_loads_without_what_video
     """Newer checkpoints describe all parts of the processor in one file; the part for videos needs torchvision."""
     newer = tmp_path / "newer"
     shutil.copytree(folder, newer)
-    pictures = json.loads((newer / "preprocessor_config.json").read_text())
+    images = json.loads((newer / "preprocessor_config.json").read_text())
     (newer / "preprocessor_config.json").unlink()
-    videos = {**pictures, "video_processor_type": "Qwen2VLVideoProcessor"}
-    parts = {"image_processor": pictures, "video_processor": videos, "processor_class": "Qwen2_5_VLProcessor"}
+    videos = {**images, "video_processor_type": "Qwen2VLVideoProcessor"}
+    parts = {"image_processor": images, "video_processor": videos, "processor_class": "Qwen2_5_VLProcessor"}
     (newer / "processor_config.json").write_text(json.dumps(parts))
     grounder = qwen_vl.load(model=str(newer), device="cpu", max_new_tokens="80")
     (cup,) = grounder.ground(CUP_LEFT, [NounPhrase("cup")]).detections
@@ -281,55 +281,55 @@ def test_a_spent_budget_is_a_timeout(folder: Path) -> None:
 # ------------------------------------------------------------------------------------------- boxes to detections
 
 
-def box(label: str, *corners: float, score: float = 0.8) -> Found:
-    return Found(label, (corners[0], corners[1], corners[2], corners[3]), None, score)
+def box(label: str, *corners: float, score: float = 0.8) -> NamedObject:
+    return NamedObject(label, (corners[0], corners[1], corners[2], corners[3]), None, score)
 
 
-PICTURE = scene(*LEFT)
+IMAGE = scene(*LEFT)
 
 
 def test_boxes_of_one_question_stay_apart_however_much_they_overlap() -> None:
     asked = {"cup": (box("cup", 0, 0, 50, 50), box("cup", 0, 0, 50, 51))}
-    assert len(grounding(asked, [NounPhrase("cup")], PICTURE, "m").detections) == 2
+    assert len(grounding(asked, [NounPhrase("cup")], IMAGE, "m").detections) == 2
 
 
-def test_boxes_of_two_questions_are_one_thing_only_where_they_agree() -> None:
+def test_boxes_of_two_questions_are_one_object_only_where_they_agree() -> None:
     asked = {"jar": (box("jar", 0, 0, 50, 90),), "lid": (box("lid", 0, 0, 50, 20),), "pot": (box("pot", 0, 0, 50, 85),)}
     phrases = [NounPhrase("jar"), NounPhrase("lid"), NounPhrase("pot")]
-    grounded = grounding(asked, phrases, PICTURE, "m")
+    grounded = grounding(asked, phrases, IMAGE, "m")
     assert [one.label for one in grounded.detections] == ["jar", "lid"]
     np.testing.assert_array_equal(grounded.match, [[1, 0], [0, 1], [1, 0]])
 
 
-def test_a_thing_that_is_called_otherwise_fits_in_part() -> None:
+def test_an_object_that_is_called_otherwise_fits_in_part() -> None:
     asked = {"cup": (box("dog", 0, 0, 20, 20),), "vase": (box("", 60, 0, 90, 20),)}
-    grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("vase")], PICTURE, "m")
+    grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("vase")], IMAGE, "m")
     assert [one.label for one in grounded.detections] == ["dog", "vase"]
     np.testing.assert_array_equal(grounded.match, [[0.5, 0.0], [0.0, 1.0]])
 
 
 def test_a_label_makes_nothing_fit_a_phrase_that_it_was_not_found_for() -> None:
-    """A word that is written on a thing can get into its label; what was asked decides."""
+    """A word that is written on an object can get into its label; what was asked decides."""
     asked = {"cup": (box("knife", 0, 0, 20, 20),), "knife": ()}
-    grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("knife")], PICTURE, "m")
+    grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("knife")], IMAGE, "m")
     np.testing.assert_array_equal(grounded.match, [[0.5], [0.0]])
 
 
 def test_everything_is_an_object() -> None:
     asked = {"cup": (box("cup", 0, 0, 20, 20),), "object": (box("vase", 60, 0, 90, 20),)}
-    grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("object")], PICTURE, "m")
+    grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("object")], IMAGE, "m")
     np.testing.assert_array_equal(grounded.match, [[1.0, 0.0], [1.0, 1.0]])
 
 
-def test_the_surer_of_two_boxes_of_one_thing_is_kept() -> None:
+def test_the_surer_of_two_boxes_of_one_object_is_kept() -> None:
     asked = {"cup": (box("cup", 0, 0, 50, 50, score=0.4),), "mug": (box("mug", 1, 0, 50, 50, score=0.9),)}
-    (kept,) = grounding(asked, [NounPhrase("cup"), NounPhrase("mug")], PICTURE, "m").detections
+    (kept,) = grounding(asked, [NounPhrase("cup"), NounPhrase("mug")], IMAGE, "m").detections
     assert (kept.label, kept.score, kept.box_xyxy) == ("mug", 0.9, (1.0, 0.0, 50.0, 50.0))
 
 
-def test_a_box_outside_the_picture_is_the_models_error() -> None:
+def test_a_box_outside_the_image_is_the_models_error() -> None:
     with pytest.raises(ModelError, match="inside the image"):
-        grounding({"cup": (box("cup", 200, 0, 250, 50),)}, [NounPhrase("cup")], PICTURE, "m")
+        grounding({"cup": (box("cup", 200, 0, 250, 50),)}, [NounPhrase("cup")], IMAGE, "m")
 
 
 def test_what_it_writes_can_be_probed(taught: QwenVl, kind: str) -> None:
@@ -339,7 +339,7 @@ def test_what_it_writes_can_be_probed(taught: QwenVl, kind: str) -> None:
     assert taught.convention.name == qwen_vl.FAMILIES[kind].convention
 
 
-def test_a_model_that_says_the_same_of_every_picture_is_loaded_with_a_warning(
+def test_a_model_that_says_the_same_of_every_image_is_loaded_with_a_warning(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     qwen_vl.load(model=str(folder), device="cpu", max_new_tokens="80", probe="yes")

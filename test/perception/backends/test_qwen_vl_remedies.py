@@ -32,8 +32,8 @@ from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (  # noqa: E402
     AdaptVis,
-    Calibration,
-    Split,
+    AdaptVisSettings,
+    CaseSplit,
     write_calibration,
 )
 from spatial_vlm_ros.vlm.remedies.learned import FILE, save_learned  # noqa: E402
@@ -41,6 +41,7 @@ from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
 
+SLOW = pytest.mark.slow
 KINDS = ("qwen2_5_vl", "qwen3_vl")
 LEFT, RIGHT = (20, 30, 60, 80), (110, 10, 170, 50)
 CUP_LEFT, CUP_RIGHT = scene(*LEFT, colour=(220, 40, 40)), scene(*RIGHT, colour=(40, 220, 240))
@@ -102,8 +103,15 @@ def remedied(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(folder: Path) -> QwenVl:
-    return load(folder)
+def plain(folder: Path) -> Answers:
+    """Of the model as it is."""
+    return answers(load(folder))
+
+
+@pytest.fixture(scope="module")
+def trained(remedied: Path) -> Answers:
+    """Of the checkpoint with what it learnt with."""
+    return answers(load(remedied))
 
 
 def published() -> norms.PublishedNorm:
@@ -132,9 +140,12 @@ def noted(folder: Path, marks: dict[str, Any] | None) -> Path:
     return folder
 
 
-def answers(grounder: QwenVl) -> list[tuple[str, float | None]]:
-    """What it writes of both pictures, and its score where that can be read."""
-    results: list[tuple[str, float | None]] = []
+Answers = list[tuple[str, float | None]]
+
+
+def answers(grounder: QwenVl) -> Answers:
+    """What it writes of both images, and its score where that can be read."""
+    results: Answers = []
     for rgb in (CUP_LEFT, CUP_RIGHT):
         text, _ = grounder.written(rgb, "cup")
         try:
@@ -148,13 +159,13 @@ def answers(grounder: QwenVl) -> list[tuple[str, float | None]]:
 def by_hand(folder: Path, put: Putting) -> list[tuple[str, float]]:
     """The same from the classes of transformers alone, and the score of every text."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    pictures = Qwen2VLImageProcessorPil.from_pretrained(folder)
+    images = Qwen2VLImageProcessorPil.from_pretrained(folder)
     kind = json.loads((folder / "config.json").read_text())["model_type"]
     model = getattr(transformers, qwen_vl.FAMILIES[kind].model_class).from_pretrained(folder).eval()
     results = []
     for rgb in (CUP_LEFT, CUP_RIGHT):
-        seen = dict(pictures(images=[Image.fromarray(rgb)], return_tensors="pt"))
-        pads = "<|image_pad|>" * int(seen["image_grid_thw"].prod() // pictures.merge_size**2)
+        seen = dict(images(images=[Image.fromarray(rgb)], return_tensors="pt"))
+        pads = "<|image_pad|>" * int(seen["image_grid_thw"].prod() // images.merge_size**2)
         start = f"<|im_start|>user\n<|vision_start|>{pads}<|vision_end|>{ONE.format('cup')}<|im_end|>\n"
         ids = torch.tensor([tokenizer.encode(start + "<|im_start|>assistant\n")])
         of_image = (ids == tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
@@ -171,16 +182,16 @@ def by_hand(folder: Path, put: Putting) -> list[tuple[str, float]]:
     return results
 
 
-def assert_same(grounder: QwenVl, folder: Path, put: Putting) -> None:
+def assert_same(found: Answers, folder: Path, put: Putting) -> None:
     """Texts are equal; so are scores, where there are any."""
-    for (text, score), (expected, by) in zip(answers(grounder), by_hand(folder, put), strict=True):
+    for (text, score), (expected, by) in zip(found, by_hand(folder, put), strict=True):
         assert text == expected
         assert score is None or score == pytest.approx(by, rel=1e-4)
 
 
-def scores(grounder: QwenVl) -> list[float]:
+def scores(found: Answers) -> list[float]:
     """Of replies that can all be read."""
-    return [score for _, score in answers(grounder) if score is not None]
+    return [score for _, score in found if score is not None]
 
 
 def without(_: Parts, __: dict[str, Any]) -> AbstractContextManager[Any]:
@@ -209,12 +220,12 @@ def scaled(alpha: float) -> Putting:
 
 
 def calibration(path: Path, model: str, low: float, high: float, threshold: float) -> str:
-    write_calibration(Calibration(model, "drawn", Split(20), AdaptVis(low, high, threshold)), path)
+    write_calibration(AdaptVisSettings(model, "drawn", CaseSplit(20), AdaptVis(low, high, threshold)), path)
     return str(path)
 
 
 def confidences(folder: Path) -> list[float]:
-    """Probability of the first token of the plain answer about each picture."""
+    """Probability of the first token of the plain answer about each image."""
     found: list[float] = []
 
     def put(parts: Parts, _: dict[str, Any]) -> AbstractContextManager[Any]:
@@ -234,25 +245,25 @@ def confidences(folder: Path) -> list[float]:
 # ------------------------------------------------------------------------------------------- asked for
 
 
-def test_nothing_is_put_on_unless_asked_for(plain: QwenVl, folder: Path) -> None:
+def test_nothing_is_put_on_unless_asked_for(plain: Answers, folder: Path) -> None:
     assert_same(plain, folder, without)
     assert len(scores(plain)) == 2
 
 
 @pytest.mark.parametrize("options", [{"norm_dose": "0"}, {"attention": "1"}, {"norm_dose": "0", "attention": "1.0"}])
-def test_dose_0_and_factor_1_change_nothing(plain: QwenVl, folder: Path, options: dict[str, str]) -> None:
-    for (text, score), (expected, by) in zip(answers(load(folder, **options)), answers(plain), strict=True):
+def test_dose_0_and_factor_1_change_nothing(plain: Answers, folder: Path, options: dict[str, str]) -> None:
+    for (text, score), (expected, by) in zip(answers(load(folder, **options)), plain, strict=True):
         assert text == expected
         assert score == pytest.approx(by, rel=1e-6)
 
 
 @pytest.mark.parametrize("dose", [0.1, 1.0])
-def test_a_dose_is_the_mean_norm_put_on_by_hand(plain: QwenVl, folder: Path, dose: float) -> None:
+def test_a_dose_is_the_mean_norm_put_on_by_hand(plain: Answers, folder: Path, dose: float) -> None:
     with pytest.raises(ModelError, match=rf'trained without it, not with norm {{"dose": {dose}}}'):
         load(folder, norm_dose=str(dose))
-    dosed = load(folder, norm_dose=str(dose), allow_untrained="yes")
+    dosed = answers(load(folder, norm_dose=str(dose), allow_untrained="yes"))
     assert_same(dosed, folder, at_mean(folder, dose))
-    assert answers(dosed) != answers(plain)
+    assert dosed != plain
 
 
 def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, kind: str, tmp_path: Path) -> None:
@@ -264,14 +275,14 @@ def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, ki
         model.get_output_embeddings().weight[words:] = 0.0
     padded = copied(folder, tmp_path / "padded")
     model.save_pretrained(padded)
-    assert scores(load(padded, norm_dose="0.1", allow_untrained="yes")) == pytest.approx(
+    assert scores(answers(load(padded, norm_dose="0.1", allow_untrained="yes"))) == pytest.approx(
         [score for _, score in by_hand(padded, at_mean(folder, 0.1))], rel=1e-4
     )
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.2, 4.0])
-def test_a_factor_is_the_reference_form_of_scaled_attention(plain: QwenVl, folder: Path, alpha: float) -> None:
-    attentive = load(folder, attention=str(alpha))
+@pytest.mark.parametrize("alpha", [0.0, pytest.param(0.5, marks=SLOW), 1.2, pytest.param(4.0, marks=SLOW)])
+def test_a_factor_is_the_reference_form_of_scaled_attention(plain: Answers, folder: Path, alpha: float) -> None:
+    attentive = answers(load(folder, attention=str(alpha)))
     assert_same(attentive, folder, scaled(alpha))
     assert scores(attentive) != scores(plain)
 
@@ -325,20 +336,25 @@ def test_a_larger_batch_does_not_go_with_scaled_attention() -> None:
         qwen_vl.load(model="nowhere", attention="0.9", batch="2")
 
 
-def test_the_scheme_of_its_own_class_changes_nothing(plain: QwenVl, folder: Path, kind: str) -> None:
+def test_the_scheme_of_its_own_class_changes_nothing(plain: Answers, folder: Path, kind: str) -> None:
     own = "mrope-chunked" if kind == "qwen2_5_vl" else "mrope-interleaved"
-    assert answers(load(folder, positions=own)) == answers(plain)
+    assert answers(load(folder, positions=own)) == plain
 
 
-@pytest.mark.parametrize("scheme", ["1d", "axial", "mrope"])
-@pytest.mark.parametrize("alpha", [None, 1.5])
+@pytest.mark.parametrize(
+    ("scheme", "alpha"),
+    [
+        *(("1d", None), ("axial", None), ("mrope", None), ("axial", 1.5)),
+        *(pytest.param(scheme, 1.5, marks=SLOW) for scheme in ("1d", "mrope")),
+    ],
+)
 def test_a_scheme_is_the_one_put_on_by_hand(
-    plain: QwenVl, folder: Path, kind: str, scheme: str, alpha: float | None
+    plain: Answers, folder: Path, kind: str, scheme: str, alpha: float | None
 ) -> None:
     if scheme == "mrope":
         scheme = "mrope-interleaved" if kind == "qwen2_5_vl" else "mrope-chunked"
     attention = {} if alpha is None else {"attention": str(alpha)}
-    moved = load(folder, positions=scheme, allow_untrained="yes", **attention)
+    moved = answers(load(folder, positions=scheme, allow_untrained="yes", **attention))
 
     def put(parts: Parts, inputs: dict[str, Any]) -> AbstractContextManager[Any]:
         stack = ExitStack()
@@ -348,7 +364,7 @@ def test_a_scheme_is_the_one_put_on_by_hand(
         return stack
 
     assert_same(moved, folder, put)
-    assert answers(moved) != answers(plain)
+    assert moved != plain
 
 
 @pytest.mark.parametrize("scheme", ["1d", "axial", "learned-absolute"])
@@ -360,47 +376,49 @@ def test_a_scheme_that_a_checkpoint_was_not_trained_for_is_refused(folder: Path,
 # ------------------------------------------------------------------------------------------- trained with
 
 
-def test_a_checkpoint_gets_what_it_was_trained_with(remedied: Path, kind: str) -> None:
-    trained = load(remedied)
+def test_a_checkpoint_gets_what_it_was_trained_with(remedied: Path, trained: Answers, kind: str) -> None:
+    grounder = load(remedied)
     for lesson in lessons(kind)[:2]:
-        (cup,) = trained.ground(lesson.rgb, [NounPhrase("cup")]).detections
+        (cup,) = grounder.ground(lesson.rgb, [NounPhrase("cup")]).detections
         assert cup.box_xyxy == pytest.approx(LEFT if lesson.rgb is CUP_LEFT else RIGHT, abs=0.55)
         assert cup.score > 0.9
-    assert [text for text, _ in answers(trained)] == [lesson.reply for lesson in lessons(kind)[2:4]]
+    assert [text for text, _ in trained] == [lesson.reply for lesson in lessons(kind)[2:4]]
 
 
-def test_it_answers_as_before_it_was_saved(remedied: Path) -> None:
+def test_it_answers_as_before_it_was_saved(remedied: Path, trained: Answers) -> None:
     def put(parts: Parts, _: dict[str, Any]) -> AbstractContextManager[Any]:
         stack = ExitStack()
         stack.callback(norms.put_norm(parts, published()).remove)
         stack.enter_context(install(parts, Positions("axial"), allow_fewer_axes=True))
         return stack
 
-    assert_same(load(remedied), remedied, put)
+    assert_same(trained, remedied, put)
 
 
 @pytest.mark.parametrize("lost", [norms.NAME, "positions"])
-def test_without_a_mark_it_computes_something_else(remedied: Path, tmp_path: Path, lost: str) -> None:
+def test_without_a_mark_it_computes_something_else(
+    remedied: Path, trained: Answers, tmp_path: Path, lost: str
+) -> None:
     marks = json.loads((remedied / "config.json").read_text())[FIELD]
     assert set(marks) == {norms.NAME, "positions"}
     other = noted(copied(remedied, tmp_path / "other"), {name: marks[name] for name in marks if name != lost})
-    assert answers(load(other)) != answers(load(remedied))
+    assert answers(load(other)) != trained
 
 
-def test_its_scheme_may_be_named_and_another_one_is_refused(remedied: Path) -> None:
-    assert answers(load(remedied, positions="axial")) == answers(load(remedied))
+def test_its_scheme_may_be_named_and_another_one_is_refused(remedied: Path, trained: Answers) -> None:
+    assert answers(load(remedied, positions="axial")) == trained
     with pytest.raises(ModelError, match=r'with .*"axial".*, not with positions .*"1d"'):
         load(remedied, positions="1d")
-    assert answers(load(remedied, positions="1d", allow_untrained="yes")) != answers(load(remedied))
+    assert answers(load(remedied, positions="1d", allow_untrained="yes")) != trained
 
 
-def test_a_dose_on_top_of_its_own_normaliser_is_refused_unless_allowed(remedied: Path) -> None:
+def test_a_dose_on_top_of_its_own_normaliser_is_refused_unless_allowed(remedied: Path, trained: Answers) -> None:
     with pytest.raises(ModelError, match="normaliser of its own"):
         load(remedied, norm_dose="0.5")
-    assert answers(load(remedied, norm_dose="0.5", allow_untrained="yes")) != answers(load(remedied))
+    assert answers(load(remedied, norm_dose="0.5", allow_untrained="yes")) != trained
 
 
-def test_learned_positions_are_put_on_from_their_own_file(plain: QwenVl, folder: Path, tmp_path: Path) -> None:
+def test_learned_positions_are_put_on_from_their_own_file(plain: Answers, folder: Path, tmp_path: Path) -> None:
     table = LearnedPositions(4, 6, 64)
     with torch.no_grad():
         table.table.copy_(3 * torch.randn(4, 6, 64, generator=torch.Generator().manual_seed(1)))
@@ -409,9 +427,9 @@ def test_learned_positions_are_put_on_from_their_own_file(plain: QwenVl, folder:
     with pytest.raises(ModelError, match=r"trained with positions.*spatial_vlm_positions\.safetensors"):
         load(marked)
     table.save(marked)
-    learned = load(marked)
+    learned = answers(load(marked))
     assert_same(learned, marked, lambda parts, _: install(parts, Positions("learned-absolute"), table=table))
-    assert answers(learned) != answers(plain)
+    assert learned != plain
 
 
 MARKS = {

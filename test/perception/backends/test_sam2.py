@@ -22,7 +22,7 @@ from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.grounding_dino import load as load_detector
 from spatial_vlm_ros.perception.backends.loading import model_folder
 from spatial_vlm_ros.perception.backends.sam2 import MaskedGrounder, Segmenter, preparation, segmenter, with_masks
-from spatial_vlm_ros.perception.detections_ import GivenDetections
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, Mask, NounPhrase
 
@@ -76,7 +76,7 @@ def test_half_precision_gives_the_same_shapes(folder: Path) -> None:
 
 
 def test_a_mask_ends_at_its_box(taught: Segmenter) -> None:
-    with shifted(taught, 1e4):  # the model fills the whole picture
+    with shifted(taught, 1e4):  # the model fills the whole image
         (mask,) = taught.masks(shapes()[0], [(15.5, 20.0, 34.0, 30.2)])
     assert mask is not None
     assert mask.sum() == mask[20:31, 15:34].sum() == 11 * 19
@@ -130,7 +130,7 @@ def test_nothing_found_is_nothing_to_mask(taught: Segmenter) -> None:
     assert not seen
 
 
-def test_the_picture_is_encoded_once_for_all_boxes(folder: Path) -> None:
+def test_the_image_is_encoded_once_for_all_boxes(folder: Path) -> None:
     one_by_one = segmenter(str(folder), "cpu", batch="1")
     seen = []
     one_by_one._model.vision_encoder.register_forward_pre_hook(lambda *_: seen.append(1))
@@ -174,7 +174,7 @@ def test_nan_is_a_model_error(taught: Segmenter) -> None:
         taught.masks(shapes()[0], [LEFT_BOX])
 
 
-def test_out_of_memory_takes_fewer_boxes_and_never_a_smaller_picture(folder: Path) -> None:
+def test_out_of_memory_takes_fewer_boxes_and_never_a_smaller_image(folder: Path) -> None:
     tight = segmenter(str(folder), "cpu", batch="2")
     seen: list[int] = []
 
@@ -207,7 +207,7 @@ def test_other_masks_or_none_named_are_refused(folder: Path) -> None:
 # ------------------------------------------------------------------------------------------------ preparation
 
 
-def test_a_picture_of_the_right_size_is_only_normalised() -> None:
+def test_an_image_of_the_right_size_is_only_normalised() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (SAM_SIDE, SAM_SIDE, 3), np.uint8)
     made = SAM_PREPARATION(rgb, torch.device("cpu"))
     expected = (rgb / 255 - np.array(SAM_PREPARATION.mean)) / np.array(SAM_PREPARATION.std)

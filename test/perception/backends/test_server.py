@@ -15,7 +15,7 @@ import pytest
 from contract_server import completion, fails, finds, raw, says, serving
 from hypothesis import given
 from hypothesis import strategies as st
-from server_cases import BOWL, HEIGHT, MUG, RIGHT, WIDTH, client, picture, unused_address
+from server_cases import BOWL, HEIGHT, MUG, RIGHT, WIDTH, client, image, unused_address
 
 from spatial_vlm_ros.errors import (
     FileError,
@@ -27,10 +27,10 @@ from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import server_chat as chat
 from spatial_vlm_ros.perception.backends.server import load
 from spatial_vlm_ros.perception.backends.server_address import Address
-from spatial_vlm_ros.perception.backends.server_http import Limits
+from spatial_vlm_ros.perception.backends.server_http import RequestLimits
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.probing_backends import ConventionError
-from spatial_vlm_ros.perception.replies import Found, ReplyError
+from spatial_vlm_ros.perception.replies import NamedObject, ReplyError
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
@@ -39,7 +39,7 @@ from spatial_vlm_ros.types import NounPhrase, Rgb, Status
 
 @pytest.fixture(scope="module")
 def rgb() -> Rgb:
-    return picture()
+    return image()
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def away() -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------ right answers
 
 
-def test_boxes_come_back_in_pixels_of_the_picture(rgb: Rgb) -> None:
+def test_boxes_come_back_in_pixels_of_the_image(rgb: Rgb) -> None:
     answer = finds(("mug", (100, 200, 300, 400)), ("salad bowl", (0, 0, 1000, 1000)))
     with serving(answer) as server:
         grounding = client(server.url).ground(rgb, [MUG, BOWL])
@@ -63,7 +63,7 @@ def test_boxes_come_back_in_pixels_of_the_picture(rgb: Rgb) -> None:
     assert len({d.id for d in grounding.detections}) == 2
 
 
-def test_the_request_carries_the_picture_the_names_and_the_schema(rgb: Rgb) -> None:
+def test_the_request_carries_the_image_the_names_and_the_schema(rgb: Rgb) -> None:
     with serving(RIGHT) as server:
         client(server.url).ground(rgb, [MUG, BOWL, NounPhrase("mug", ("red",))])
     (request,) = server.received
@@ -73,8 +73,8 @@ def test_the_request_carries_the_picture_the_names_and_the_schema(rgb: Rgb) -> N
     assert request.body["logprobs"] is True
     assert 'these names names: ["mug", "salad bowl"]' in request.text
     assert "0 to 1000" in request.text
-    assert request.picture.shape == (HEIGHT, WIDTH, 3)
-    assert np.abs(request.picture.astype(int) - rgb)[:, [10, 310, 330, 630]].max() < 12  # JPEG
+    assert request.image.shape == (HEIGHT, WIDTH, 3)
+    assert np.abs(request.image.astype(int) - rgb)[:, [10, 310, 330, 630]].max() < 12  # JPEG
     jsonschema.validate({"objects": [{"label": "mug", "bbox_2d": [1, 2, 3, 4]}]}, request.answer_schema)
     for wrong in ({"label": "jug", "bbox_2d": [1, 2, 3, 4]}, {"label": "mug", "bbox_2d": [1, 2, 3]}):
         with pytest.raises(jsonschema.ValidationError):
@@ -102,14 +102,14 @@ def test_an_empty_list_is_nothing_found(rgb: Rgb) -> None:
         ("thousand-yx", "box_2d", (250, 250, 500, 500)),
     ],
 )
-def test_a_reduced_picture_gives_boxes_of_the_whole_one(
+def test_a_reduced_image_gives_boxes_of_the_whole_one(
     rgb: Rgb, convention: str, key: str, values: tuple[float, ...]
 ) -> None:
     text = f'```json\n[{{"{key}": {list(values)}, "label": "mug"}}]\n```'
     with serving(says(text)) as server:
         grounder = client(server.url, convention=convention, longest_side="320", image="png", schema="none")
         grounding = grounder.ground(rgb, [MUG])
-    assert server.received[0].picture.shape == (240, 320, 3)
+    assert server.received[0].image.shape == (240, 320, 3)
     assert "response_format" not in server.received[0].body
     assert grounding.detections[0].box_xyxy == (160.0, 120.0, 320.0, 240.0)
 
@@ -117,7 +117,7 @@ def test_a_reduced_picture_gives_boxes_of_the_whole_one(
 def test_sides_are_rounded_to_a_multiple_and_the_scale_is_remembered(rgb: Rgb) -> None:
     with serving(finds(("mug", (0, 0, 308, 224)))) as server:
         grounding = client(server.url, convention="absolute", longest_side="310", multiple="28").ground(rgb, [MUG])
-    assert server.received[0].picture.shape == (224, 308, 3)
+    assert server.received[0].image.shape == (224, 308, 3)
     assert "308 wide and 224 high" in server.received[0].text
     assert grounding.detections[0].box_xyxy == pytest.approx((0.0, 0.0, 640.0, 480.0))
 
@@ -133,7 +133,9 @@ def test_confidence_is_the_geometric_mean_of_token_probabilities(rgb: Rgb) -> No
 def test_without_logprobs_a_description_has_no_score(rgb: Rgb) -> None:
     with serving(finds(("the red mug", (100, 100, 200, 200)))) as server:
         grounder = client(server.url, logprobs="no")
-        assert grounder.refer(rgb, "the red mug") == (Found("the red mug", (64.0, 48.0, 128.0, 96.0), None, None),)
+        assert grounder.refer(rgb, "the red mug") == (
+            NamedObject("the red mug", (64.0, 48.0, 128.0, 96.0), None, None),
+        )
     assert "logprobs" not in server.received[0].body
     assert '"the red mug"' in server.received[0].text
 
@@ -158,7 +160,7 @@ def test_a_single_name_labels_places_that_carry_none(rgb: Rgb) -> None:
             grounder.ground(rgb, [MUG, BOWL])
 
 
-def test_a_thing_given_under_two_names_is_one_that_fits_both(rgb: Rgb) -> None:
+def test_an_object_given_under_two_names_is_one_that_fits_both(rgb: Rgb) -> None:
     same, other = (100, 200, 300, 400), (600, 200, 800, 400)
     with serving(finds(("vase", same), ("lamp", (102, 200, 300, 402)), ("vase", other), ("vase", same))) as server:
         grounding = client(server.url).ground(rgb, [NounPhrase("lamp"), NounPhrase("vase")])
@@ -184,7 +186,7 @@ WRONG = {
     "empty": (says("  "), "answer is empty"),
     "a logprob above 0": (finds(logprobs=(0.5,)), "logprob is above 0"),
     "an endless reply": (contract.endless, "longer than"),
-    "a long reply": (raw(b" " * (Limits().most_bytes + 1)), "longer than 4194304 bytes"),
+    "a long reply": (raw(b" " * (RequestLimits().most_bytes + 1)), "longer than 4194304 bytes"),
     "500": (fails(500, "CUDA out of memory"), "500 Internal Server Error: CUDA out of memory"),
     "another status": (raw(b"", 204), "answered 204 No Content"),
 }
@@ -294,15 +296,15 @@ def test_too_many_names_are_refused(rgb: Rgb, away: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), None])
-def test_what_is_no_picture_is_refused(away: str, wrong: object) -> None:
+def test_what_is_no_image_is_refused(away: str, wrong: object) -> None:
     with pytest.raises(ShapeError, match="rgb"):
         client(away).ground(wrong, [MUG])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_every_convention_is_put_into_words_of_its_own(name: str) -> None:
-    asking = chat.Asking("tiny", CONVENTIONS[name])
-    sent = chat.picture(np.zeros((48, 64, 3), np.uint8), asking)
+    asking = chat.ChatPrompt("tiny", CONVENTIONS[name])
+    sent = chat.image(np.zeros((48, 64, 3), np.uint8), asking)
     text = chat.refer_request("it", sent, asking)["messages"][1]["content"][1]["text"]
     corners = "[top, left, bottom, right]" if CONVENTIONS[name].order == "yx" else "[left, top, right, bottom]"
     assert corners in text
@@ -374,8 +376,8 @@ def test_a_dead_server_is_a_model_error_of_the_resolver_and_never_not_found(away
 
 
 def sees(handler: contract.Handler) -> None:
-    """Finds the one shape in the picture that was sent, and writes its box in thousandths."""
-    rgb = handler.server.contract.received[-1].picture.astype(int)
+    """Finds the one shape in the image that was sent, and writes its box in thousandths."""
+    rgb = handler.server.contract.received[-1].image.astype(int)
     rows, columns = (np.flatnonzero((np.abs(rgb - rgb[0, 0]) > 60).any(axis=2).any(axis=axis)) for axis in (1, 0))
     box = (
         columns[0] / rgb.shape[1],
@@ -412,10 +414,10 @@ def test_a_server_that_refuses_is_not_loaded() -> None:
 
 
 def shows_where(handler: contract.Handler) -> None:
-    """Names the side of the picture on which the dark thing is; an answer of the requested schema."""
+    """Names the side of the image on which the dark object is; an answer of the requested schema."""
     received = handler.server.contract.received[-1]
-    columns = np.flatnonzero((received.picture < 60).all(axis=2).any(axis=0))
-    side = "left" if columns.mean() < received.picture.shape[1] / 2 else "right"
+    columns = np.flatnonzero((received.image < 60).all(axis=2).any(axis=0))
+    side = "left" if columns.mean() < received.image.shape[1] / 2 else "right"
     assert received.answer_schema["properties"]["answer"]["enum"] == ["right", "left"]
     says(json.dumps({"answer": side}))(handler)
 
@@ -425,9 +427,9 @@ def test_a_question_is_asked_with_its_candidates_and_the_named_one_is_the_answer
     with serving(shows_where) as server:
         asked = client(server.url)
         for side in ("left", "right"):
-            picture = white.copy()
-            picture[20:40, 10:30] = 0
-            mirrored = picture if side == "left" else np.ascontiguousarray(picture[:, ::-1])
+            image = white.copy()
+            image[20:40, 10:30] = 0
+            mirrored = image if side == "left" else np.ascontiguousarray(image[:, ::-1])
             assert asked.answer(mirrored, "On which side is the dark thing?", ("right", "left")) == side
     assert server.violations == []
     assert "On which side is the dark thing? Answer with one of: right, left." in server.received[0].text

@@ -16,7 +16,7 @@ import contract_server as contract
 import numpy as np
 import pytest
 from contract_server import fails, raw, says, serving
-from server_cases import MUG, RIGHT, client, picture, unused_address
+from server_cases import MUG, RIGHT, client, image, unused_address
 
 from spatial_vlm_ros.errors import (
     CancelledError,
@@ -29,7 +29,7 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.perception.backends.server import ServerGrounder, load
 from spatial_vlm_ros.perception.backends.server_http import ServerDownError, ServerTimeoutError
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.replies import Found
+from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 KEY = "sk-very-secret-0123456789"
@@ -38,7 +38,7 @@ PROMPT_S = 5.0  # far more than an answer on this machine takes, far less than t
 
 @pytest.fixture(scope="module")
 def rgb() -> Rgb:
-    return picture()
+    return image()
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ class Other:
     def ground(self, rgb: Rgb, phrases: list[NounPhrase]) -> Grounding:  # noqa: ARG002 - the protocol's
         return Grounding((Detection("other", "mug", 0.5, (1.0, 2.0, 3.0, 4.0)),), np.ones((len(phrases), 1)))
 
-    def refer(self, rgb: Rgb, words: str) -> tuple[Found, ...]:  # noqa: ARG002 - the protocol's
-        return (Found(words, (1.0, 2.0, 3.0, 4.0), None, None),)
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:  # noqa: ARG002 - the protocol's
+        return (NamedObject(words, (1.0, 2.0, 3.0, 4.0), None, None),)
 
 
 class Broken:

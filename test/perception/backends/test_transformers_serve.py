@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client against `transformers serve` in a process of its own, with a real LLaVA of tiny size.
 
-The model learns two answers by ordinary training steps: where the mug is in a picture with the mug on the left, and in
+The model learns two answers by ordinary training steps: where the mug is in an image with the mug on the left, and in
 one with it on the right. That it tells them apart shows that words and pixels arrive; of accuracy it shows nothing.
 """
 
@@ -66,7 +66,7 @@ BOX_LEFT, BOX_RIGHT = (100, 200, 300, 400), (700, 250, 900, 650)  # thousandths
 
 
 def scene(box: tuple[int, int, int, int]) -> Rgb:
-    """A grey picture of 64 x 48 pixels with a red rectangle, its corners in thousandths."""
+    """A grey image of 64 x 48 pixels with a red rectangle, its corners in thousandths."""
     rgb = np.full((48, 64, 3), 90, np.uint8)
     x0, y0, x1, y1 = (np.array(box) * (64, 48, 64, 48) // 1000).tolist()
     rgb[y0:y1, x0:x1] = (230, 20, 20)
@@ -85,8 +85,8 @@ def reply(box: tuple[int, ...]) -> str:
 
 def prompt(rgb: Rgb) -> list[dict[str, Any]]:
     """What the client asks about the mug, as the server hands it to the processor."""
-    asking = chat.Asking("tiny", CONVENTIONS["thousand"])
-    system, user = chat.find_request(["mug"], chat.picture(rgb, asking), asking)["messages"]
+    asking = chat.ChatPrompt("tiny", CONVENTIONS["thousand"])
+    system, user = chat.find_request(["mug"], chat.image(rgb, asking), asking)["messages"]
     text = user["content"][1]
     return [
         {"role": "system", "content": [{"type": "text", "text": system["content"]}]},
@@ -139,14 +139,14 @@ def tiny_llava(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
 
 def teach(model: LlavaForConditionalGeneration, processor: LlavaProcessor, answers: list[tuple[Rgb, str]]) -> None:
     """Train on all answers at once until every token of them is known by heart, or fail."""
-    pictures = [Image.fromarray(rgb) for rgb, _ in answers]
+    images = [Image.fromarray(rgb) for rgb, _ in answers]
     prompts = [processor.apply_chat_template(prompt(rgb), add_generation_prompt=True) for rgb, _ in answers]
     whole = [f"{asked}{answer}<eos>" for asked, (_, answer) in zip(prompts, answers, strict=True)]
-    inputs = processor(images=pictures, text=whole, padding=True, padding_side="right", return_tensors="pt")
+    inputs = processor(images=images, text=whole, padding=True, padding_side="right", return_tensors="pt")
     labels = inputs["input_ids"].clone()
     labels[inputs["attention_mask"] == 0] = IGNORED
-    for row, (picture, asked) in enumerate(zip(pictures, prompts, strict=True)):
-        labels[row, : len(processor(images=picture, text=asked)["input_ids"][0])] = IGNORED
+    for row, (image, asked) in enumerate(zip(images, prompts, strict=True)):
+        labels[row, : len(processor(images=image, text=asked)["input_ids"][0])] = IGNORED
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     learnt = labels[:, 1:] != IGNORED
     for _ in range(MOST_STEPS):
@@ -256,7 +256,7 @@ def test_words_and_pixels_arrive_and_boxes_come_back(served: Served) -> None:
         assert detection.score == 1.0  # this server tells no probabilities, though it is asked for them
 
 
-def test_a_larger_picture_arrives_reduced(served: Served) -> None:
+def test_a_larger_image_arrives_reduced(served: Served) -> None:
     large = RIGHT.repeat(10, axis=0).repeat(10, axis=1)
     (detection,) = served.client(longest_side="64").ground(large, [MUG]).detections
     assert detection.box_xyxy == pytest.approx([10 * value for value in pixels(BOX_RIGHT)])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real model classes at a size that trains in seconds, with their processors; nothing is downloaded.
 
-The detectors learn two pictures that differ only in which side is red and which is blue: words decide about boxes, and
+The detectors learn two images that differ only in which side is red and which is blue: words decide about boxes, and
 pixels decide where they are.
 """
 
@@ -46,7 +46,7 @@ RED, BLUE = (220, 40, 40), (40, 60, 220)
 SAM_SIDE = 128
 
 
-def picture(left: tuple[int, int, int] = RED, right: tuple[int, int, int] = BLUE) -> Rgb:
+def image(left: tuple[int, int, int] = RED, right: tuple[int, int, int] = BLUE) -> Rgb:
     """A rectangle at LEFT and one at RIGHT on grey; (HEIGHT, WIDTH, 3) uint8."""
     rgb = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
     for (x0, y0, x1, y1), colour in ((LEFT, left), (RIGHT, right)):
@@ -70,7 +70,7 @@ def bert_tokenizer(folder: Path, words: Sequence[str] = WORDS) -> BertTokenizer:
 
 
 def grounding_dino(kind: str, seed: int = 0) -> Any:
-    """A detector of random weights; `kind` is its model_type. Each patch of the picture is a query."""
+    """A detector of random weights; `kind` is its model_type. Each patch of the image is a query."""
     backbone = SwinConfig(
         image_size=64, patch_size=4, embed_dim=16, depths=[1, 1, 1], num_heads=[2, 2, 2], window_size=4,
         out_indices=[3], drop_path_rate=0.0,
@@ -99,7 +99,7 @@ def grounding_dino_processor(folder: Path) -> GroundingDinoProcessor:
 def teach_detector(model: Any, processor: Any, steps: int = 250) -> None:
     """Teach that the red rectangle is a cat, the blue one a soup can, and that there is no dog."""
     texts = [["cat", "soup can", "dog"]] * 2
-    inputs = processor(images=[picture(RED, BLUE), picture(BLUE, RED)], text=texts, return_tensors="pt")
+    inputs = processor(images=[image(RED, BLUE), image(BLUE, RED)], text=texts, return_tensors="pt")
     boxes = torch.tensor([_relative(LEFT), _relative(RIGHT)])
     labels = [{"class_labels": torch.tensor(order), "boxes": boxes} for order in ([0, 1], [1, 0])]
     _teach(model, lambda: model(**inputs, labels=labels).loss, steps)

@@ -57,7 +57,7 @@ PIECE = r"[A-Za-z]+|[\s\S]"  # a word, or any other single character
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:
-    """What the model is to answer to a question about a picture."""
+    """What the model is to answer to a question about an image."""
 
     rgb: Rgb
     question: str
@@ -65,7 +65,7 @@ class Lesson:
 
 
 def scene(left: int, top: int, right: int, bottom: int, colour: tuple[int, int, int] = (200, 40, 40)) -> Rgb:
-    """A grey picture of WIDTH x HEIGHT with one filled rectangle."""
+    """A grey image of WIDTH x HEIGHT with one filled rectangle."""
     rgb = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     rgb[top:bottom, left:right] = colour
     return rgb
@@ -97,7 +97,7 @@ def qwen_folder(
     tokenizer.chat_template = QWEN_TEMPLATE
     patch = 14 if kind == "qwen2_5_vl" else 16
     edges = {"shortest_edge": (4 * patch) ** 2, "longest_edge": 1280 * (2 * patch) ** 2}
-    pictures = Qwen2VLImageProcessorPil(patch_size=patch, size=edges)
+    images = Qwen2VLImageProcessorPil(patch_size=patch, size=edges)
     model = _qwen2_5(tokenizer) if kind == "qwen2_5_vl" else _qwen3(tokenizer)
     model.generation_config = GenerationConfig(
         eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id],
@@ -107,10 +107,10 @@ def qwen_folder(
         repetition_penalty=1.5,
     )
     tokenizer.save_pretrained(folder)
-    pictures.save_pretrained(folder)
+    images.save_pretrained(folder)
     prepare(model)
     if steps:
-        _teach(model, lambda: _qwen_batch(tokenizer, pictures, lessons), steps)
+        _teach(model, lambda: _qwen_batch(tokenizer, images, lessons), steps)
     return _saved(model, folder, spoil)
 
 
@@ -159,12 +159,12 @@ def _tokens(tokenizer: Any) -> dict[str, int]:
     return {key: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
 
 
-def _qwen_batch(tokenizer: Any, pictures: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
+def _qwen_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
     """Whole conversations with labels, padded on the right; written without the code under test."""
-    seen = pictures(images=[Image.fromarray(lesson.rgb) for lesson in lessons], return_tensors="pt")
+    seen = images(images=[Image.fromarray(lesson.rgb) for lesson in lessons], return_tensors="pt")
     ids, labels = [], []
     for lesson, grid in zip(lessons, seen["image_grid_thw"], strict=True):
-        pads = "<|image_pad|>" * int(grid.prod() // pictures.merge_size**2)
+        pads = "<|image_pad|>" * int(grid.prod() // images.merge_size**2)
         start = f"<|im_start|>user\n<|vision_start|>{pads}<|vision_end|>{lesson.question}<|im_end|>\n"
         prompt = tokenizer.encode(start + "<|im_start|>assistant\n")
         answer = tokenizer.encode(lesson.reply + "<|im_end|>")
@@ -197,11 +197,11 @@ def florence_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 300, s
         },
     )
     tokenizer.add_tokens([*locations, "<poly>", "</poly>", "<sep>"])
-    pictures = CLIPImageProcessorPil(
+    images = CLIPImageProcessorPil(
         size={"height": 64, "width": 64}, do_center_crop=False, do_resize=True, image_seq_length=5
     )
     processor = Florence2Processor(
-        pictures, tokenizer, post_processor_config={name: {} for name in _FLORENCE_POST_PROCESSING}
+        images, tokenizer, post_processor_config={name: {} for name in _FLORENCE_POST_PROCESSING}
     )
     model = Florence2ForConditionalGeneration(_florence(tokenizer))
     ends = {"decoder_start_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawn pictures with truth, and a small model, for the tests of the compact model."""
+"""Drawn images with truth, and a small model, for the tests of the compact model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from spatial_vlm_ros.vlm.compact.configuration import CompactConfig, config_of
-from spatial_vlm_ros.vlm.compact.shards import Labelled, Sample, Vocabulary
+from spatial_vlm_ros.vlm.compact.shards import Labelled, LabelledImage, Vocabulary
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec
 
 WIDTH, HEIGHT = 160, 112
@@ -23,14 +23,14 @@ def small_config() -> CompactConfig:
     return config_of(SPEC, channels=[16, 32, 32], attention_layers=1, attention_heads=2, phrase_size=32, head_size=32)
 
 
-def drawn(seed: int, things: int = 3) -> Sample:
+def drawn(seed: int, count: int = 3) -> LabelledImage:
     """Balls and boxes on a grey ground, none over another."""
     rng = np.random.default_rng(seed)
     rgb = np.full((HEIGHT, WIDTH, 3), int(rng.integers(90, 160)), np.uint8)
     numbers = np.zeros((HEIGHT, WIDTH), np.uint8)
     objects: list[Labelled] = []
     places = [(int(x), int(y)) for x in (28, 80, 132) for y in (28, 84)]
-    for place in rng.permutation(len(places))[:things]:
+    for place in rng.permutation(len(places))[:count]:
         (x, y), radius = places[int(place)], int(rng.integers(10, 20))
         label, colour = str(rng.choice(["ball", "box"])), str(rng.choice(sorted(PAINTS)))
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -42,4 +42,4 @@ def drawn(seed: int, things: int = 3) -> Sample:
         numbers[mask > 0] = len(objects) + 1
         left, top, w, h = cv2.boundingRect(mask)
         objects.append(Labelled(label, (colour,), (left, top, left + w, top + h), 1.0))
-    return Sample(rgb, numbers, tuple(objects))
+    return LabelledImage(rgb, numbers, tuple(objects))

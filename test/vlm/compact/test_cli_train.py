@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm train` from the first picture to an exported model that answers, on a very small split."""
+"""`spatial-vlm train` from the first image to an exported model that answers, on a very small split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("mujoco")
 pytest.importorskip("onnxscript")
 
-from spatial_vlm_ros.cli_group import Group
+from spatial_vlm_ros.cli.group import Group
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.compact.shards import Samples
@@ -38,11 +38,11 @@ def _quiet() -> Iterator[None]:
 
 
 def train(*words: object) -> Result:
-    group = Group(elsewhere={"train": "cli_train"})
+    group = Group(verbs=("train",))
     return CliRunner().invoke(group, ["train", *map(str, words)], catch_exceptions=False)
 
 
-def test_from_pictures_to_a_model_that_answers(tmp_path: Path) -> None:
+def test_from_images_to_a_model_that_answers(tmp_path: Path) -> None:
     split, data, out = tmp_path / "split.json", tmp_path / "data", tmp_path / "out"
     split.write_text(json.dumps(SPLIT))
     every = ["--data", data, "--split", split, "--worlds", 3]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,32 +26,35 @@ from spatial_vlm_ros.perception import load_grounder  # noqa: E402
 from spatial_vlm_ros.perception.backends.compact import merged  # noqa: E402
 from spatial_vlm_ros.vlm.compact.batches import make_batch  # noqa: E402
 from spatial_vlm_ros.vlm.compact.decoding import Instance  # noqa: E402
-from spatial_vlm_ros.vlm.compact.export import export  # noqa: E402
+from spatial_vlm_ros.vlm.compact.export import export, strip_traces  # noqa: E402
 from spatial_vlm_ros.vlm.compact.model import CompactModel  # noqa: E402
-from spatial_vlm_ros.vlm.compact.phrasing import Phrase, label_phrases, modified_phrases  # noqa: E402
-from spatial_vlm_ros.vlm.compact.shards import Sample  # noqa: E402
+from spatial_vlm_ros.vlm.compact.phrasing import TrainingPhrase, label_phrases, modified_phrases  # noqa: E402
+from spatial_vlm_ros.vlm.compact.shards import LabelledImage  # noqa: E402
 from spatial_vlm_ros.vlm.compact.tokens import encode  # noqa: E402
-from spatial_vlm_ros.vlm.compact.training import Run, TrainingSettings  # noqa: E402
+from spatial_vlm_ros.vlm.compact.training import TrainingRun, TrainingSettings  # noqa: E402
 
 BACKEND = "spatial_vlm_ros.perception.backends.compact:load"
+SHIPPED = Path(__file__).resolve().parents[3] / "models" / "compact"
 
 
-def striped(sample: Sample) -> Sample:
-    """The same picture, whose first thing is called striped."""
+def striped(sample: LabelledImage) -> LabelledImage:
+    """The same image, whose first object is called striped."""
     first, *others = sample.objects
     return replace(sample, objects=(replace(first, attributes=(*first.attributes, "striped")), *others))
 
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompactModel]:
-    """A small model that knows one picture by heart, exported."""
+    """A small model that knows one image by heart, exported."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("compact")
     sample = striped(cases.drawn(1))
     phrases = [*label_phrases([sample]), *(p for p in modified_phrases([sample]) if "striped" in p.modifiers)]
-    phrases += [Phrase(f"striped {label}", frozenset({label}), frozenset({"striped"})) for label in ("ball", "box")]
+    phrases += [
+        TrainingPhrase(f"striped {label}", frozenset({label}), frozenset({"striped"})) for label in ("ball", "box")
+    ]
     batch = make_batch([sample], [list({p.text: p for p in phrases}.values())], cases.SPEC)
-    run = Run(cases.small_config(), TrainingSettings(steps=150, rate=4e-3), folder / "run", torch.device("cpu"))
+    run = TrainingRun(cases.small_config(), TrainingSettings(steps=150, rate=4e-3), folder / "run", torch.device("cpu"))
     for _ in range(150):
         run.one_step(batch)
     export(run.model, folder / "model")
@@ -69,6 +73,61 @@ def test_torch_and_onnx_runtime_say_the_same(learnt: tuple[Path, CompactModel], 
     for mine, theirs in zip(said, expected, strict=True):
         assert mine.shape == theirs.shape
         assert np.abs(mine - theirs).max() < 1e-3 * max(1.0, float(np.abs(theirs).max()))
+
+
+def test_an_export_and_the_shipped_model_have_no_traces_of_the_exporter(
+    learnt: tuple[Path, CompactModel], tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    for folder in (learnt[0], SHIPPED):
+        file = tmp_path / "model.onnx"
+        shutil.copy(folder / "model.onnx", file)
+        strip_traces(file)
+        assert file.read_bytes() == (folder / "model.onnx").read_bytes()
+        graph = onnx.load(file).graph
+        assert not [one for one in (*graph.node, *graph.value_info, *graph.input) if one.metadata_props]
+
+
+def test_stripping_removes_documentation_everywhere_and_nothing_else(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    make, floats = onnx.helper, onnx.TensorProto.FLOAT
+
+    def model(told: dict[str, str]) -> Any:
+        half = make.make_tensor("half", floats, [1], [0.5])
+        if told:
+            half.doc_string = told["doc_string"]
+        branches = {}
+        for name, operation in (("then_branch", "Neg"), ("else_branch", "Abs")):
+            output = make.make_tensor_value_info(name, floats, [1])
+            node = make.make_node(operation, ["x"], [name], name=operation, **told)
+            branches[name] = make.make_graph([node], name, [], [output], **told)
+        truth = make.make_node("Greater", ["x", "half"], ["truth"], **told)
+        choice = make.make_node("If", ["truth"], ["y"], name="choice", **branches, **told)
+        x = make.make_tensor_value_info("x", floats, [1], **told)
+        y = make.make_tensor_value_info("y", floats, [1], **told)
+        graph = make.make_graph([truth, choice], "graph", [x], [y], [half], **told)
+        made = make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=10, **told)
+        inner = made.graph.node[1].attribute[0].g.node[0]
+        for part in (made, made.graph, *made.graph.node, *made.graph.input, inner) if told else ():
+            part.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=told["doc_string"])
+        return made
+
+    file = tmp_path / "model.onnx"
+    onnx.save(model({"doc_string": "made by layers.py, line 3"}), file)
+    assert file.read_bytes().count(b"layers.py") > 12
+    strip_traces(file)
+    assert b"layers.py" not in file.read_bytes()
+    assert onnx.load(file) == model({})
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    assert [session.run(None, {"x": np.array([x], np.float32)})[0].item() for x in (2.0, -3.0)] == [-2.0, 3.0]
+
+
+def test_what_is_no_model_is_not_stripped(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    for name in ("model.onnx", "absent.onnx"):
+        with pytest.raises(FileError, match=name):
+            strip_traces(tmp_path / name)
+    assert (tmp_path / "model.onnx").read_bytes() == b"no model"
 
 
 def test_the_backend_finds_what_the_model_has_learnt(learnt: tuple[Path, CompactModel], noun: type) -> None:
@@ -103,7 +162,7 @@ def test_words_that_are_no_colours_are_looked_for_and_colours_are_left_to_the_me
         assert one.attributes == (("striped",) if is_first else ())
 
 
-def test_boxes_and_masks_are_in_pixels_of_the_picture(learnt: tuple[Path, CompactModel], noun: type) -> None:
+def test_boxes_and_masks_are_in_pixels_of_the_image(learnt: tuple[Path, CompactModel], noun: type) -> None:
     sample = cases.drawn(1)
     label = sample.objects[0].label
     large = np.repeat(np.repeat(sample.rgb, 3, axis=0), 3, axis=1)
@@ -126,7 +185,7 @@ def test_no_phrase_and_no_masks(learnt: tuple[Path, CompactModel], noun: type) -
     assert all(d.mask is None for d in found.detections)
 
 
-def test_bad_pictures_and_phrases_are_refused(learnt: tuple[Path, CompactModel], noun: type) -> None:
+def test_bad_images_and_phrases_are_refused(learnt: tuple[Path, CompactModel], noun: type) -> None:
     grounder = load_grounder(BACKEND, {"model": str(learnt[0])})
     with pytest.raises(ShapeError):
         grounder.ground(np.zeros((4, 4), np.uint8), [noun("ball")])
@@ -180,7 +239,7 @@ print(grounder.ground(np.zeros((112, 160, 3), np.uint8), [NounPhrase("ball")]).m
     assert done.stdout.strip() == "1"
 
 
-def test_a_thing_of_two_phrases_is_one_and_two_things_of_one_phrase_are_two() -> None:
+def test_an_object_of_two_phrases_is_one_and_two_objects_of_one_phrase_are_two() -> None:
     a = Instance(0, 0.9, (0, 0, 10, 10), (0, 0), (2.0, 0.0), (0, 0, 10, 10))
     b = Instance(1, 0.6, (0, 0, 10, 9), (0, 0), (0.4, 0.0), (0, 0, 10, 9))
     c = Instance(0, 0.5, (0, 0, 9, 10), (0, 1), (0.0, 0.0), (0, 0, 9, 10))

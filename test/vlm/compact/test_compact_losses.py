@@ -19,7 +19,7 @@ from spatial_vlm_ros.vlm.compact.letterbox import Letterbox  # noqa: E402
 from spatial_vlm_ros.vlm.compact.losses import focal, generalised_iou  # noqa: E402
 from spatial_vlm_ros.vlm.compact.losses import mask_logits as torch_mask_logits  # noqa: E402
 from spatial_vlm_ros.vlm.compact.phrasing import label_phrases  # noqa: E402
-from spatial_vlm_ros.vlm.compact.shards import Labelled, Sample  # noqa: E402
+from spatial_vlm_ros.vlm.compact.shards import Labelled, LabelledImage  # noqa: E402
 
 
 def test_focal_loss_of_three_cells() -> None:
@@ -60,16 +60,18 @@ def test_perfect_output_decodes_to_the_truth(seed: int) -> None:
     assert said == sorted((one.label, tuple(round(v) for v in one.box_xyxy)) for one in sample.objects)
 
 
-def test_hardly_visible_things_are_neither_demanded_nor_forbidden() -> None:
+def test_hardly_visible_objects_are_neither_demanded_nor_forbidden() -> None:
     sample = cases.drawn(1)
     hidden = [Labelled(one.label, one.attributes, one.box_xyxy, 0.01) for one in sample.objects]
-    batch = make_batch([Sample(sample.rgb, sample.numbers, tuple(hidden))], [label_phrases([sample])], cases.SPEC)
+    batch = make_batch(
+        [LabelledImage(sample.rgb, sample.numbers, tuple(hidden))], [label_phrases([sample])], cases.SPEC
+    )
     assert not (batch.heat == 1.0).any()
     assert (batch.heat == -1.0).any()
     assert len(batch.mask) == 0
 
 
-def test_each_thing_has_one_centre_and_its_mask() -> None:
+def test_each_object_has_one_centre_and_its_mask() -> None:
     sample = cases.drawn(2)
     batch = make_batch([sample], [label_phrases([sample])], cases.SPEC)
     assert int((batch.heat == 1.0).sum()) == len(sample.objects) == len(batch.mask)

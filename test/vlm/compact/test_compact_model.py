@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shapes, size, saving, and that the picture is encoded once for all phrases."""
+"""Shapes, size, saving, and that the image is encoded once for all phrases."""
 
 from __future__ import annotations
 

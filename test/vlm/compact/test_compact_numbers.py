@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What needs NumPy alone: words, the letterbox, decoding, scores, pictures in folders."""
+"""What needs NumPy alone: words, the letterbox, decoding, scores, images in folders."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import compact_cases as cases
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.vlm.compact.decoding import RawOutput, asked, check_output, instances, masks, with_rivals
 from spatial_vlm_ros.vlm.compact.letterbox import letterbox, resampled
-from spatial_vlm_ros.vlm.compact.phrasing import Phrase, draw_phrases, label_phrases, modified_phrases
-from spatial_vlm_ros.vlm.compact.scoring import Answer, average_precision, calibrated, score
+from spatial_vlm_ros.vlm.compact.phrasing import TrainingPhrase, draw_phrases, label_phrases, modified_phrases
+from spatial_vlm_ros.vlm.compact.scoring import PhraseDetections, average_precision, calibrated, score
 from spatial_vlm_ros.vlm.compact.shards import Samples, Vocabulary, read_vocabulary, write_shard, write_vocabulary
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec, spec_from
 from spatial_vlm_ros.vlm.compact.split import read_split
@@ -70,11 +70,11 @@ def test_values_that_make_no_model_are_refused(values: dict[str, object]) -> Non
         spec_from(values)
 
 
-# ------------------------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------------------------ images
 
 
 @pytest.mark.parametrize("size", [(480, 640), (240, 320), (720, 1280), (100, 90), (3, 2)])
-def test_a_picture_of_one_colour_keeps_it_and_lies_in_the_corner(size: tuple[int, int]) -> None:
+def test_an_image_of_one_colour_keeps_it_and_lies_in_the_corner(size: tuple[int, int]) -> None:
     pixels, box = letterbox(np.full((*size, 3), 200, np.uint8), 320, 240)
     assert pixels.shape == (1, 3, 240, 320)
     inside = pixels[0, :, : box.inner_height, : box.inner_width]
@@ -104,7 +104,7 @@ def raw(heat: np.ndarray, sides: float = 16.0) -> RawOutput:
     return RawOutput(heat.astype(np.float32), box, kernel, np.full((SPEC.prototypes, 28, 40), -1.0, np.float32))
 
 
-def test_peaks_become_boxes_in_pixels_of_the_picture() -> None:
+def test_peaks_become_boxes_in_pixels_of_the_image() -> None:
     heat = np.full((2, *SPEC.cells), -9.0)
     heat[0, 5, 4], heat[0, 5, 5], heat[1, 9, 16] = 3.0, 2.0, 1.0
     _, box = letterbox(np.zeros((224, 320, 3), np.uint8), cases.WIDTH, cases.HEIGHT)
@@ -191,21 +191,21 @@ def test_a_perfect_detector_has_full_marks_and_a_doubled_one_has_not() -> None:
     phrases = label_phrases(samples)
 
     def perfect(copies: int) -> object:
-        def detect(rgb: np.ndarray, asked: list[str]) -> list[Answer]:
+        def detect(rgb: np.ndarray, asked: list[str]) -> list[PhraseDetections]:
             sample = next(s for s in samples if s.rgb is rgb)
             answers = []
             for label in asked:
                 mine = [(n, one) for n, one in enumerate(sample.objects, 1) if one.label == label] * copies
                 boxes = np.array([one.box_xyxy for _, one in mine], np.float64).reshape(-1, 4)
                 shown = tuple(sample.numbers == n for n, _ in mine)
-                answers.append(Answer(np.full(len(mine), 0.9), boxes, np.zeros((len(mine), 2)), shown))
+                answers.append(PhraseDetections(np.full(len(mine), 0.9), boxes, np.zeros((len(mine), 2)), shown))
             return answers
 
         return detect
 
     figures = score(perfect(1), samples, phrases)  # type: ignore[arg-type]
     assert figures.map50 == figures.mask_iou == 1.0
-    assert sum(figures.things.values()) == sum(len(s.objects) for s in samples)
+    assert sum(figures.objects.values()) == sum(len(s.objects) for s in samples)
     assert score(perfect(2), samples, phrases).map50 < 0.8  # type: ignore[arg-type]
 
 
@@ -230,7 +230,7 @@ def test_without_rivals_calibration_is_platts_line_and_a_rival_never_speaks_for_
 # ------------------------------------------------------------------------------------------------ phrases, folders
 
 
-def test_no_phrase_says_a_withheld_pair_of_things_it_does_not_show() -> None:
+def test_no_phrase_says_a_withheld_pair_of_objects_it_does_not_show() -> None:
     withheld = frozenset({("blue", "ball"), ("green", "box")})
     vocabulary = Vocabulary(cases.VOCABULARY.modifiers, cases.VOCABULARY.names, withheld)
     rng = np.random.default_rng(0)
@@ -248,10 +248,10 @@ def test_phrases_mean_what_they_say() -> None:
         meant = [one for one in sample.objects if phrase.names(one)]
         assert meant
         assert all(phrase.text == f"{one.attributes[0]} {one.label}" for one in meant)
-    assert Phrase("zebra", frozenset()).pair is None
+    assert TrainingPhrase("zebra", frozenset()).pair is None
 
 
-def test_pictures_come_back_from_their_folder(tmp_path: Path) -> None:
+def test_images_come_back_from_their_folder(tmp_path: Path) -> None:
     samples = [cases.drawn(seed) for seed in range(5)]
     write_shard(tmp_path, "training", 0, samples[:2])
     write_shard(tmp_path, "training", 1, samples[2:])

@@ -16,7 +16,7 @@ import compact_cases as cases  # noqa: E402
 
 from spatial_vlm_ros.errors import FileError, InputError  # noqa: E402
 from spatial_vlm_ros.vlm.compact.batches import Batches  # noqa: E402
-from spatial_vlm_ros.vlm.compact.training import Run, Told, TrainingSettings, rate_at  # noqa: E402
+from spatial_vlm_ros.vlm.compact.training import Told, TrainingRun, TrainingSettings, rate_at  # noqa: E402
 
 SETTINGS = TrainingSettings(steps=6, batch=2, phrases=3)
 
@@ -26,8 +26,8 @@ def batches() -> Batches:
     return Batches(samples, cases.VOCABULARY, cases.SPEC, 0, SETTINGS.batch, SETTINGS.phrases)
 
 
-def run(folder: Path, settings: TrainingSettings = SETTINGS) -> Run:
-    return Run(cases.small_config(), settings, folder, torch.device("cpu"))
+def run(folder: Path, settings: TrainingSettings = SETTINGS) -> TrainingRun:
+    return TrainingRun(cases.small_config(), settings, folder, torch.device("cpu"))
 
 
 def test_an_interrupted_run_goes_on_bit_by_bit(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     first.one_step(batches().batch(0))
     first.model.save_pretrained(tmp_path / "first" / "best")
     cpu = torch.device("cpu")
-    second = Run(cases.small_config(), SETTINGS, tmp_path / "second", cpu, tmp_path / "first" / "best")
+    second = TrainingRun(cases.small_config(), SETTINGS, tmp_path / "second", cpu, tmp_path / "first" / "best")
     state, again = first.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(state[name], again[name]) for name in state)
     assert second.step == 0
@@ -82,10 +82,10 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
 def test_a_start_of_another_model_or_without_weights_is_refused(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     with pytest.raises(FileError, match="same words"):
-        Run(cases.small_config(), SETTINGS, tmp_path, cpu, tmp_path / "none")
+        TrainingRun(cases.small_config(), SETTINGS, tmp_path, cpu, tmp_path / "none")
     (tmp_path / "model.safetensors").write_bytes(b"\x80\x04damaged")
     with pytest.raises(FileError, match="same words"):
-        Run(cases.small_config(), SETTINGS, tmp_path, cpu, tmp_path)
+        TrainingRun(cases.small_config(), SETTINGS, tmp_path, cpu, tmp_path)
 
 
 def test_bfloat16_learns_nearly_the_same_with_weights_in_float32(tmp_path: Path) -> None:

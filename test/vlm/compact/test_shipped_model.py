@@ -40,7 +40,7 @@ def test_it_is_small_and_has_a_card() -> None:
     assert sum(weight.numel() for weight in model.parameters()) < MOST_PARAMETERS
 
 
-def test_torch_and_onnx_runtime_say_the_same_of_a_picture(grounder: Grounder) -> None:
+def test_torch_and_onnx_runtime_say_the_same_of_an_image(grounder: Grounder) -> None:
     spec = read_spec(FOLDER)
     with DEMO_WORLDS["behind"]() as world:
         pixels, _ = letterbox(world.render(VGA).frame.rgb, spec.width, spec.height)

@@ -14,7 +14,7 @@ from spatial_vlm_ros.sim.training_frames import training_frames, vocabulary
 SIZE = (160, 120)
 
 
-def test_the_same_seed_gives_the_same_pictures() -> None:
+def test_the_same_seed_gives_the_same_images() -> None:
     one, again = (list(training_frames(41, 2, SIZE)) for _ in range(2))
     assert len(one) == 2
     for a, b in zip(one, again, strict=True):

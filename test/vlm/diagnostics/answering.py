@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answerers that err in one known way; none shares code with the drawing of pictures."""
+"""Answerers that err in one known way; none shares code with the drawing of images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def middles(rgb: Rgb, colours: Sequence[str]) -> dict[str, tuple[float, float]]:
 
 
 class Changed(Seer):
-    """Sees another picture than the one it is shown."""
+    """Sees another image than the one it is shown."""
 
     def __init__(self, change: Callable[[Rgb], Rgb]) -> None:
         self.change = change
@@ -66,7 +66,7 @@ class First:
 
 
 class HigherIsFarther(Seer):
-    """Finds things by their colour and takes the higher one for the farther; sees all else as it is."""
+    """Finds objects by their colour and takes the higher one for the farther; sees all else as it is."""
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         wanted = re.search(r"farther|nearer|greater|smaller", question)

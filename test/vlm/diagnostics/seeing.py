@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An answerer that looks: it knows the paints, the shapes and the camera, and nothing of how questions are drawn.
 
-Where shapes lie it takes from the pixels of each paint; which shape it is, from its outline; how far a thing is, from
+Where shapes lie it takes from the pixels of each paint; which shape it is, from its outline; how far an object is, from
 the row in which it, or the grey stand below it, meets the table.
 """
 
@@ -29,7 +29,7 @@ PITCH, HEIGHT = math.radians(24.0), 0.75  # below the horizon; metres above the 
 
 
 class Seer:
-    """Answers from the picture alone; names what sorts first where the picture does not tell."""
+    """Answers from the image alone; names what sorts first where the image does not tell."""
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         nothing = min(choices)
@@ -82,7 +82,7 @@ def outlined(inside: np.ndarray) -> str:
 
 
 def place_of(seen: Sequence[tuple[str, str, float, float]], phrase: str) -> tuple[float, float] | None:
-    """Where the only thing is that some words fit; None where it is not there."""
+    """Where the only object is that some words fit; None where it is not there."""
     words = set(re.findall(r"[a-z]+", phrase))
     colours, kinds = words & set(PALETTE), words & set(SHAPES)
     fits = [one[2:] for one in seen if (not kinds or one[0] in kinds) and (not colours or one[1] in colours)]
@@ -90,22 +90,22 @@ def place_of(seen: Sequence[tuple[str, str, float, float]], phrase: str) -> tupl
 
 
 def named(choices: Sequence[str], shape: str, colour: str, nothing: str) -> str:
-    """The choice that names a thing by its colour, its shape or both."""
+    """The choice that names an object by its colour, its shape or both."""
     return next((choice for choice in choices if set(choice.split()) <= {shape, colour}), nothing)
 
 
 def distance(rgb: Rgb, colour: str) -> float | None:
-    """Metres along the table to the front edge of a thing or its stand; None where nothing of its colour is seen.
+    """Metres along the table to the front edge of an object or its stand; None where nothing of its colour is seen.
 
-    Things are at most 0.26 m deep and a quarter of a metre apart, so that the nearer thing has the nearer edge.
+    Objects are at most 0.26 m deep and a quarter of a metre apart, so that the nearer object has the nearer edge.
     """
-    thing = coloured(rgb, colour)
-    columns = np.nonzero(thing.any(axis=0))[0]
+    obj = coloured(rgb, colour)
+    columns = np.nonzero(obj.any(axis=0))[0]
     if not len(columns):
         return None
     within = slice(int(columns.min()), int(columns.max()) + 1)
     stands = np.any([(rgb[:, within] == grey).all(-1) for grey in STANDS], axis=0)
-    rows = np.nonzero((thing[:, within] | stands).any(axis=1))[0]
+    rows = np.nonzero((obj[:, within] | stands).any(axis=1))[0]
     below_horizon = PITCH + math.atan((float(rows.max()) - MIDDLE) / FOCAL)
     return HEIGHT / math.tan(below_horizon) if below_horizon > 0 else math.inf
 

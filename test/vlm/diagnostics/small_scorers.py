@@ -11,7 +11,7 @@ from small_vlms import small_vlm
 
 from spatial_vlm_ros.perception.backends.qwen_vl import without_videos
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-from spatial_vlm_ros.vlm.diagnostics.items import Item
+from spatial_vlm_ros.vlm.diagnostics.items import ProbeItem
 
 SPECIAL = ("<pad>", "<unk>", "<image>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 PALIGEMMA = "<image>{question}"
@@ -21,7 +21,7 @@ PALIGEMMA_WARNS = "ignore:__array__ implementation doesn't accept a copy keyword
 PIECE = r"[A-Za-z]+|[\s\S]"
 
 
-def tokenizer(items: Sequence[Item]) -> Any:
+def tokenizer(items: Sequence[ProbeItem]) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -44,7 +44,7 @@ def template(kind: str) -> str:
     )
 
 
-def small_scorer(kind: str, items: Sequence[Item], seed: int = 0) -> CandidateScorer:
+def small_scorer(kind: str, items: Sequence[ProbeItem], seed: int = 0) -> CandidateScorer:
     """The class of a published checkpoint with its processor, of few random weights."""
     from transformers import LlavaProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -58,9 +58,9 @@ def small_scorer(kind: str, items: Sequence[Item], seed: int = 0) -> CandidateSc
     model.config.image_token_id = words.convert_tokens_to_ids(names[0])
     if kind == "llava":
         roles = {"chat_template": template(kind), "image_token": SPECIAL[2]}
-        pictures = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False)
+        images = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False)
         processor = LlavaProcessor(
-            pictures,
+            images,
             words,
             patch_size=8,
             vision_feature_select_strategy="default",
@@ -72,22 +72,22 @@ def small_scorer(kind: str, items: Sequence[Item], seed: int = 0) -> CandidateSc
     for name, token in {**ids, "vision_end_token_id": "<|vision_end|>"}.items():
         setattr(model.config, name, words.convert_tokens_to_ids(token))
     patch = 16 if kind == "qwen3_vl" else 14
-    pictures = Qwen2VLImageProcessorPil(
+    images = Qwen2VLImageProcessorPil(
         patch_size=patch, size={"shortest_edge": (8 * patch) ** 2, "longest_edge": (8 * patch) ** 2}
     )
     made = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}[kind]
-    return CandidateScorer(model, without_videos(made)(pictures, words, chat_template=template(kind)))
+    return CandidateScorer(model, without_videos(made)(images, words, chat_template=template(kind)))
 
 
-def _small_paligemma(items: Sequence[Item], seed: int) -> CandidateScorer:
+def _small_paligemma(items: Sequence[ProbeItem], seed: int) -> CandidateScorer:
     """Without chat template, as published; its processor puts words for places and pieces into the tokenizer."""
     from transformers import PaliGemmaProcessor
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
     words = tokenizer(items)
     words.add_special_tokens({"bos_token": "<bos>"})
-    pictures = SiglipImageProcessorPil(size={"height": 32, "width": 32}, image_seq_length=16)
-    processor = PaliGemmaProcessor(pictures, words)
+    images = SiglipImageProcessorPil(size={"height": 32, "width": 32}, image_seq_length=16)
+    processor = PaliGemmaProcessor(images, words)
     model = small_vlm("paligemma", seed, vocab_size=len(words))
     model.config.image_token_id = processor.image_token_id
     return CandidateScorer(model, processor, PALIGEMMA)

@@ -13,12 +13,12 @@ from spatial_vlm_ros.types import Rgb
 
 
 def honest() -> Seer:
-    """Answers from the picture."""
+    """Answers from the image."""
     return Seer()
 
 
 def words_alone() -> Deaf:
-    """Looks at no picture."""
+    """Looks at no image."""
     return Deaf()
 
 
@@ -42,13 +42,13 @@ class Breaks:
 
 
 class WithParts(Seer):
-    """Answers from the picture, and has parts that are none of a model of ours."""
+    """Answers from the image, and has parts that are none of a model of ours."""
 
     parts = ("eye", "brain")
 
 
 class GroundsAndAnswers(Grounds):
-    """A grounder that answers from the words alone, or from the picture where it is told to."""
+    """A grounder that answers from the words alone, or from the image where it is told to."""
 
     def __init__(self, honest: str = "no") -> None:
         self.inner = Seer() if honest == "yes" else Deaf()

@@ -11,8 +11,8 @@ import cv2
 import pytest
 from click.testing import CliRunner
 
-from spatial_vlm_ros import cli_probe
-from spatial_vlm_ros.cli import main
+from spatial_vlm_ros.cli import probe as cli_probe
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.questioning import BlindnessError
@@ -34,7 +34,7 @@ def blindness(stub: str, *more: str) -> tuple[int, str]:
     return probe(f"stub_backends:{stub}", "--blindness", "--questions", "small", *more)
 
 
-def test_one_that_answers_from_the_picture_passes() -> None:
+def test_one_that_answers_from_the_image_passes() -> None:
     code, said = blindness("honest")
     assert code == 0
     assert said.splitlines()[-1] == "stub_backends:honest: no fault found"

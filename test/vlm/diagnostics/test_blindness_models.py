@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer  # noqa: E402
 
-from spatial_vlm_ros.cli import main  # noqa: E402
+from spatial_vlm_ros.cli.main import main  # noqa: E402
 from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
 from spatial_vlm_ros.perception import load_grounder, questioning  # noqa: E402
 from spatial_vlm_ros.perception.backends import scoring  # noqa: E402
@@ -34,8 +34,8 @@ from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_traine
 from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(PALIGEMMA_WARNS)
-FEW = Amount(2, 4, 4, seed=3)
-"""Fewer than the small amount, for time."""
+FEW = Amount(2, 2, 1, seed=3)
+"""Fewer than the small amount, for time: the fewest that tell one that answers by place in each kind of question."""
 
 
 @pytest.fixture(scope="module", params=["llava", "qwen2_vl", "qwen3_vl", "paligemma"])
@@ -98,12 +98,12 @@ def test_a_folder_goes_through_the_whole_command(folder: Path, tmp_path: Path) -
     assert np.shape(inside["balance"]["with_system"]) == (4, 4)
     assert np.shape(inside["rotary"]["change"]) == (3, 4, 4)
     text = (out / "report.md").read_text(encoding="utf-8")
-    pictures = sorted(path.name for path in out.glob("*.png"))
-    assert len(pictures) == 4
-    for name in pictures:
+    images = sorted(path.name for path in out.glob("*.png"))
+    assert len(images) == 4
+    for name in images:
         assert f"]({name})" in text
         assert cv2.imread(str(out / name)).std() > 1
-    assert cv2.imread(str(out / pictures[1])).shape[1] > 4 * 240  # the picture and three thirds of the layers
+    assert cv2.imread(str(out / images[1])).shape[1] > 4 * 240  # the image and three thirds of the layers
 
 
 def test_a_second_start_asks_nothing_and_a_changed_model_is_asked_anew(
@@ -165,11 +165,11 @@ def test_what_cannot_be_looked_into_is_refused() -> None:
 def test_progress_inside_counts_to_its_end() -> None:
     items = draw_items(Amount(0, 1, 0))
     made, seen = small_scorer("llava", items), list[tuple[int, int]]()
-    inside, pictures = look_inside(
+    inside, images = look_inside(
         made, examine(made, items), Effort((0,), (2,), 2), lambda done, of: seen.append((done, of))
     )
     assert seen == [(i, 2 * len(items) + 2) for i in range(1, 2 * len(items) + 3)]
-    assert list(pictures) == [item.key for item in items[:2]]
+    assert list(images) == [item.key for item in items[:2]]
     assert inside.balance is not None
     assert inside.balance.without_system is not None
     assert (inside.balance.without_system >= inside.balance.with_system - 1e-9).all()
@@ -290,9 +290,9 @@ def test_a_measurement_that_fails_takes_no_other_with_it(monkeypatch: pytest.Mon
     items = draw_items(Amount(0, 1, 0))
     made = small_scorer("llava", items)
     monkeypatch.setattr(measuring, "modality_balance", lambda *_: 1 / 0)
-    found, pictures = look_inside(made, examine(made, items), Effort((0,), (2,), 2))
+    found, images = look_inside(made, examine(made, items), Effort((0,), (2,), 2))
     assert found.left_out == ("attention on the picture: ZeroDivisionError: division by zero",)
     assert found.balance is None
     assert None not in (found.permutation, found.loudness, found.rotary)
     assert len(found.pooling) == 1
-    assert list(pictures) == [item.key for item in items[:2]]
+    assert list(images) == [item.key for item in items[:2]]

@@ -82,7 +82,7 @@ def on_a_line(image: np.ndarray, extra: float) -> np.ndarray:
 
 
 def on_a_grid(base: float, axes: str, width: int = 4) -> Angles:
-    """Angles of a prompt with one picture, token by token; `axes` names the axis of each frequency.
+    """Angles of a prompt with one image, token by token; `axes` names the axis of each frequency.
 
     Of axial positions, "hhhhwwww", rows and columns have the same frequencies, base^(-4j/D); else base^(-2j/D).
     """
@@ -165,7 +165,7 @@ def test_balance_is_the_mean_over_the_tokens_that_are_said(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_map_lies_as_the_picture_does(kind: str) -> None:
+def test_a_map_lies_as_the_image_does(kind: str) -> None:
     parts, inputs = flat(kind)
     image = (inputs["input_ids"][0] == IMAGE).numpy()
     found = attention_map(parts, inputs)

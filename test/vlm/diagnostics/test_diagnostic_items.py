@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test questions: that their truth is in the picture, and that nothing else tells it."""
+"""Test questions: that their truth is in the image, and that nothing else tells it."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -18,15 +19,18 @@ from spatial_vlm_ros.vlm.diagnostics.controls import GREY, forms_of
 from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER, LARGER
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import SHAPES, Shape, draw_shapes
 from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
-from spatial_vlm_ros.vlm.diagnostics.items import Asking, Item
-from spatial_vlm_ros.vlm.diagnostics.tabletop_drawing import Thing
-
-ITEMS = draw_items(Amount(absolute=60, relative=30, depth=6, seed=3))
-"""Every side with every naming and number of shapes."""
+from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
+from spatial_vlm_ros.vlm.diagnostics.tabletop_drawing import DrawnObject
 
 
-def of_kind(kind: str) -> list[Item]:
-    return [item for item in ITEMS if item.kind == kind]
+@functools.cache
+def items() -> list[ProbeItem]:
+    """Every side with every naming and number of shapes."""
+    return draw_items(Amount(absolute=60, relative=30, depth=6, seed=3))
+
+
+def of_kind(kind: str) -> list[ProbeItem]:
+    return [item for item in items() if item.kind == kind]
 
 
 def exact(rgb: np.ndarray) -> dict[str, tuple[float, float]]:
@@ -46,7 +50,7 @@ def outermost(places: dict[str, tuple[float, float]], side: str) -> str:
 
 
 @pytest.mark.parametrize("control", ["picture", "mirrored", "flipped", "paraphrased", "shuffled"])
-def test_what_lies_outermost_is_what_the_picture_shows(control: str) -> None:
+def test_what_lies_outermost_is_what_the_image_shows(control: str) -> None:
     asked = [item for item in of_kind("absolute") if {"colour", "Colour"} & set(item.plain.question.split())]
     assert len(asked) == 80
     for item in asked:
@@ -56,7 +60,7 @@ def test_what_lies_outermost_is_what_the_picture_shows(control: str) -> None:
 
 
 @pytest.mark.parametrize("control", ["picture", "mirrored", "flipped", "paraphrased", "shuffled"])
-def test_a_relation_is_what_the_picture_shows(control: str) -> None:
+def test_a_relation_is_what_the_image_shows(control: str) -> None:
     asked = [item for item in of_kind("relative") if " shape" in item.plain.question]
     assert len(asked) == 40
     for item in asked:
@@ -69,13 +73,13 @@ def test_a_relation_is_what_the_picture_shows(control: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["absolute", "relative", "depth"])
-def test_the_picture_alone_tells_the_answer_of_each_form(kind: str) -> None:
+def test_the_image_alone_tells_the_answer_of_each_form(kind: str) -> None:
     forms = [form for item in of_kind(kind) for form in forms_of(item).values() if form.truth is not None]
     assert len(forms) == 5 * len(of_kind(kind))
     assert [Seer().answer(form.rgb, form.question, form.choices) for form in forms] == [form.truth for form in forms]
 
 
-def test_both_kinds_of_flat_pictures_have_two_to_six_shapes() -> None:
+def test_both_kinds_of_flat_images_have_two_to_six_shapes() -> None:
     for kind in ("absolute", "relative"):
         assert {len(exact(item.plain.rgb)) for item in of_kind(kind)} == {2, 3, 4, 5, 6}
 
@@ -109,26 +113,26 @@ def test_cues_of_depth_hold_where_they_are_said_to(cue: str) -> None:
         assert (areas[near.split()[0]] > areas[far.split()[0]]) == item.cues[cue]
 
 
-def test_a_thing_is_drawn_where_a_pinhole_camera_sees_it() -> None:
-    thing = Thing("cylinder", "red", 0.2, 1.2, 0.3, 0.1)
+def test_an_object_is_drawn_where_a_pinhole_camera_sees_it() -> None:
+    obj = DrawnObject("cylinder", "red", 0.2, 1.2, 0.3, 0.1)
     pitch, height = math.radians(24.0), 0.75
     forward = np.array([0.0, math.cos(pitch), -math.sin(pitch)])
     down = np.array([0.0, -math.sin(pitch), -math.cos(pitch)])
     offset = np.array([0.2, 1.2, 0.35 - height])
     u, v = 0.95 * 336 * np.array([offset[0], offset @ down]) / (offset @ forward) + 167.5
-    seen = middles(tabletop.draw_tabletop([thing]), ["red"])["red"]
+    seen = middles(tabletop.draw_tabletop([obj]), ["red"])["red"]
     assert seen == pytest.approx((u, v), abs=2.0)
-    assert thing.distance == pytest.approx(np.linalg.norm(offset))
-    assert thing.depth == pytest.approx(offset @ forward)
+    assert obj.distance == pytest.approx(np.linalg.norm(offset))
+    assert obj.depth == pytest.approx(offset @ forward)
 
 
-def test_truth_of_depth_is_the_distance_of_the_things(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truth_of_depth_is_the_distance_of_the_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     from spatial_vlm_ros.vlm.diagnostics import depth_items
 
-    drawn: list[tuple[Thing, Thing]] = []
+    drawn: list[tuple[DrawnObject, DrawnObject]] = []
 
-    def keep(things: tuple[Thing, Thing]) -> np.ndarray:
-        drawn.append(things)
+    def keep(objects: tuple[DrawnObject, DrawnObject]) -> np.ndarray:
+        drawn.append(objects)
         return np.zeros((4, 4, 3), np.uint8)
 
     monkeypatch.setattr(depth_items, "draw_tabletop", keep)
@@ -136,26 +140,26 @@ def test_truth_of_depth_is_the_distance_of_the_things(monkeypatch: pytest.Monkey
     assert len(drawn) == 2 * len(items)
     for item, plain, swapped in zip(items, drawn[::2], drawn[1::2], strict=True):
         other = next(choice for choice in item.plain.choices if choice != item.truth)
-        for things, truth in ((plain, item.truth), (swapped, other)):
-            away = [math.dist((0, 0, 0.75), (t.x, t.y, t.lift + t.size / 2)) for t in things]
+        for objects, truth in ((plain, item.truth), (swapped, other)):
+            away = [math.dist((0, 0, 0.75), (t.x, t.y, t.lift + t.size / 2)) for t in objects]
             pick = np.argmax(away) if "farther" in item.plain.question else np.argmin(away)
-            assert f"{things[pick].colour} {things[pick].shape}" == truth
+            assert f"{objects[pick].colour} {objects[pick].shape}" == truth
             assert abs(away[0] - away[1]) > 0.2
         assert sorted(t.lift for t in plain) == sorted(t.lift for t in swapped)
 
 
 def test_each_candidate_is_the_truth_once_in_a_group_or_equally_often() -> None:
     groups = defaultdict(list)
-    for item in ITEMS:
+    for item in items():
         groups[item.group].append(item)
-    for items in groups.values():
-        assert len({(item.plain.question, item.plain.choices, item.paraphrase) for item in items}) == 1
-        counts = Counter(item.truth for item in items)
-        assert set(counts) == set(items[0].plain.choices)
+    for alike in groups.values():
+        assert len({(item.plain.question, item.plain.choices, item.paraphrase) for item in alike}) == 1
+        counts = Counter(item.truth for item in alike)
+        assert set(counts) == set(alike[0].plain.choices)
         assert len(set(counts.values())) == 1
 
 
-def combinations(item: Item) -> tuple[bool, ...]:
+def combinations(item: ProbeItem) -> tuple[bool, ...]:
     return (item.truth == item.plain.choices[0], item.cues[HIGHER], item.cues[LARGER])
 
 
@@ -165,28 +169,28 @@ def test_cues_and_truth_are_crossed() -> None:
     assert set(counts.values()) == {6}
 
 
-def by_question(item: Item) -> object:
+def by_question(item: ProbeItem) -> object:
     return item.plain.question
 
 
-def by_question_and_candidates(item: Item) -> object:
+def by_question_and_candidates(item: ProbeItem) -> object:
     return item.plain.question, item.plain.choices
 
 
-def by_candidates(item: Item) -> object:
+def by_candidates(item: ProbeItem) -> object:
     return item.plain.choices
 
 
-def by_nothing(item: Item) -> object:
+def by_nothing(item: ProbeItem) -> object:
     return item.kind
 
 
 @pytest.mark.parametrize("cue", [by_question, by_question_and_candidates, by_candidates, by_nothing])
 @pytest.mark.parametrize("told", ["answer", "place in the list"])
-def test_the_words_alone_do_not_tell_the_answer(cue: Callable[[Item], object], told: str) -> None:
+def test_the_words_alone_do_not_tell_the_answer(cue: Callable[[ProbeItem], object], told: str) -> None:
     """A predictor that knows all other items' answers and names the most frequent one is at a guess, or below."""
 
-    def answer(item: Item) -> object:
+    def answer(item: ProbeItem) -> object:
         return item.truth if told == "answer" else item.plain.choices.index(item.truth)
 
     for kind in ("absolute", "relative", "depth"):
@@ -227,7 +231,7 @@ def test_the_same_seed_draws_the_same_items_and_another_others() -> None:
     assert len({i.key for i in first}) == len(first)
 
 
-def test_each_control_changes_one_thing() -> None:
+def test_each_control_changes_one_object() -> None:
     for item in [*of_kind("relative")[:8], *of_kind("depth")[:8]]:
         plain, forms = item.plain, forms_of(item)
         assert (forms["blank"].rgb == GREY).all()
@@ -246,11 +250,11 @@ def test_each_control_changes_one_thing() -> None:
 def test_a_question_needs_candidates_and_a_truth_among_them() -> None:
     rgb = np.zeros((2, 2, 3), np.uint8)
     with pytest.raises(InputError, match="two or more"):
-        Asking(rgb, "?", ("a",), "a")
+        ItemPrompt(rgb, "?", ("a",), "a")
     with pytest.raises(InputError, match="all different"):
-        Asking(rgb, "?", ("a", "a"), "a")
+        ItemPrompt(rgb, "?", ("a", "a"), "a")
     with pytest.raises(InputError, match="truth"):
-        Asking(rgb, "?", ("a", "b"), "c")
+        ItemPrompt(rgb, "?", ("a", "b"), "c")
 
 
 @pytest.mark.parametrize("counts", [(0, 0, 0, 0), (-1, 1, 1, 0), (1, 1, 1, -1)])

@@ -187,7 +187,7 @@ def test_the_prompt_is_run_once_and_its_cache_is_left_as_it_was(kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", PROBED)
-def test_the_model_sees_the_picture_the_question_and_the_candidates_in_their_order(kind: str) -> None:
+def test_the_model_sees_the_image_the_question_and_the_candidates_in_their_order(kind: str) -> None:
     answers, plain = scorer(kind), ITEMS[0].plain
     inputs = answers.inputs(plain.rgb, plain.question, ("below", "left"))
     words = answers.processor.tokenizer.decode(inputs["input_ids"][0], skip_special_tokens=True)

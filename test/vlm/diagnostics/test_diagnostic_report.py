@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports, JSON and pictures of a diagnosis."""
+"""Reports, JSON and images of a diagnosis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.vlm.diagnostics.examination import examine
 from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
 from spatial_vlm_ros.vlm.diagnostics.report import Inside, as_dict, diagnose, report
-from spatial_vlm_ros.vlm.diagnostics.sheet import answer_sheet, attention_picture
+from spatial_vlm_ros.vlm.diagnostics.sheet import answer_sheet, attention_image
 
 ITEMS = draw_items(Amount(8, 6, 2, seed=9))
 
@@ -46,7 +46,7 @@ def test_a_diagnosis_goes_through_json_unchanged() -> None:
 
 def test_what_was_measured_inside_is_told_and_what_is_no_number_becomes_none() -> None:
     pytest.importorskip("torch")
-    from spatial_vlm_ros.proportions import wilson
+    from spatial_vlm_ros.types.proportions import wilson
     from spatial_vlm_ros.vlm.diagnostics.attention import Balance
     from spatial_vlm_ros.vlm.diagnostics.loudness import Loudness
     from spatial_vlm_ros.vlm.diagnostics.permutation import Pooled, permutation_scores
@@ -88,23 +88,23 @@ def test_attention_is_coloured_where_it_is() -> None:
     rgb = np.full((40, 60, 3), 100, np.uint8)
     weights = np.zeros((2, 3))
     weights[1, 2] = 0.4
-    found = attention_picture(rgb, weights, share=1.0)
+    found = attention_image(rgb, weights, share=1.0)
     assert found.shape == rgb.shape
     red = (found[..., 0] > 100) & (found[..., 2] < 20)
     assert red[20:, 40:].all()
     assert not red[:20].any()
     assert not red[:, :40].any()
-    assert np.array_equal(attention_picture(rgb, weights, share=0.0), rgb)
-    assert (attention_picture(rgb, np.zeros((2, 2))) == attention_picture(rgb, np.zeros((2, 2)))[0, 0]).all()
+    assert np.array_equal(attention_image(rgb, weights, share=0.0), rgb)
+    assert (attention_image(rgb, np.zeros((2, 2))) == attention_image(rgb, np.zeros((2, 2)))[0, 0]).all()
 
 
 def test_attention_that_is_no_grid_of_weights_is_refused() -> None:
     rgb = np.zeros((4, 4, 3), np.uint8)
     with pytest.raises(ShapeError, match="attention"):
-        attention_picture(rgb, np.zeros(4))
+        attention_image(rgb, np.zeros(4))
     for weights, share in ((-np.ones((2, 2)), 0.5), (np.full((2, 2), np.nan), 0.5), (np.ones((2, 2)), 1.5)):
         with pytest.raises(InputError, match="attention"):
-            attention_picture(rgb, weights, share)
+            attention_image(rgb, weights, share)
 
 
 def test_a_sheet_shows_wrong_answers_first_with_their_colour() -> None:

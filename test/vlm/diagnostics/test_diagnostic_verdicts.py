@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from answering import Changed, Deaf, First, Guesser, HigherIsFarther
 from seeing import Seer
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.proportions import Interval, wilson
+from spatial_vlm_ros.types.proportions import Interval, wilson
 from spatial_vlm_ros.vlm.diagnostics import verdicts
 from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine
 from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
+from spatial_vlm_ros.vlm.diagnostics.items import ProbeItem
 from spatial_vlm_ros.vlm.diagnostics.scores import (
     Cue,
     Section,
@@ -25,43 +27,49 @@ from spatial_vlm_ros.vlm.diagnostics.scores import (
     paired_difference,
     sections_of,
 )
-from spatial_vlm_ros.vlm.diagnostics.verdicts import Finding, findings_of, words_of
-
-ITEMS = draw_items(Amount(seed=1))
+from spatial_vlm_ros.vlm.diagnostics.verdicts import BlindnessFinding, findings_of, words_of
 
 
-def examined(answerer: Any, items: Any = None) -> list[Examined]:
-    return examine(answerer, ITEMS if items is None else items)
+
+@functools.cache
+def items() -> list[ProbeItem]:
+    return draw_items(Amount(seed=1))
 
 
-def findings(answerer: Any, items: Any = None) -> tuple[Finding, ...]:
-    done = examined(answerer, items)
+@functools.cache
+def examined(answerer: type, *given: Any) -> list[Examined]:
+    """What a new answerer of a class says to all questions; it is asked once."""
+    return examine(answerer(*given), items())
+
+
+def findings(answerer: type, *given: Any) -> tuple[BlindnessFinding, ...]:
+    done = examined(answerer, *given)
     return findings_of(sections_of(done), cues_of(done))
 
 
-def found(told: tuple[Finding, ...]) -> set[tuple[str, str]]:
+def found(told: tuple[BlindnessFinding, ...]) -> set[tuple[str, str]]:
     return {(finding.fault, finding.where) for finding in told if finding.outcome == "found"}
 
 
-def section(name: str, answerer: Any) -> Section:
+def section(name: str, answerer: type) -> Section:
     return next(one for one in sections_of(examined(answerer)) if one.name == name)
 
 
-def test_one_that_answers_from_the_picture_alone_passes() -> None:
-    told = findings(Seer())
+def test_one_that_answers_from_the_image_alone_passes() -> None:
+    told = findings(Seer)
     assert words_of(told) == "no fault found"
     assert {finding.outcome for finding in told} == {"not found"}
 
 
-def test_one_that_answers_from_the_words_alone_does_not_look_at_the_picture() -> None:
-    told = findings(Deaf())
+def test_one_that_answers_from_the_words_alone_does_not_look_at_the_image() -> None:
+    told = findings(Deaf)
     assert {("does not look at the picture", axis) for axis in ("left-right", "above-below", "depth")} <= found(told)
     assert not {fault for fault, _ in found(told)} - {verdicts.BLIND, verdicts.GUESSES}
     assert words_of(told).startswith("does not look at the picture (left-right, above-below, depth)")
 
 
 def test_one_that_takes_higher_for_farther_is_told_so() -> None:
-    told = findings(HigherIsFarther())
+    told = findings(HigherIsFarther)
     assert found(told) == {("takes higher for farther", "depth"), (verdicts.GUESSES, "depth")}
     numbers = next(finding.numbers for finding in told if finding.fault == "takes higher for farther")
     assert (numbers["usual"].k, numbers["counter"].k) == (48, 0)
@@ -69,21 +77,21 @@ def test_one_that_takes_higher_for_farther_is_told_so() -> None:
 
 
 def test_one_that_mirrors_is_told_along_which_axis() -> None:
-    assert (verdicts.MIRRORS, "left-right") in found(findings(Changed(lambda rgb: rgb[:, ::-1])))
-    upside_down = found(findings(Changed(lambda rgb: rgb[::-1])))
+    assert (verdicts.MIRRORS, "left-right") in found(findings(Changed, lambda rgb: rgb[:, ::-1]))
+    upside_down = found(findings(Changed, lambda rgb: rgb[::-1]))
     assert (verdicts.UPSIDE_DOWN, "above-below") in upside_down
     assert verdicts.MIRRORS not in {fault for fault, _ in upside_down}
 
 
 def test_one_that_names_the_first_candidate_is_told_so() -> None:
-    told = found(findings(First()))
+    told = found(findings(First))
     assert {(verdicts.BY_PLACE, kind) for kind in ("absolute", "relative", "depth")} <= told
     assert {fault for fault, _ in told} <= {verdicts.BY_PLACE, verdicts.BLIND, verdicts.GUESSES}
 
 
 def test_one_that_throws_dice_gains_nothing_and_has_no_other_fault() -> None:
     for seed in range(5):
-        told = findings(Guesser(seed))
+        told = findings(Guesser, seed)
         assert {fault for fault, _ in found(told)} <= {verdicts.USELESS, verdicts.GUESSES}
         assert words_of(told) != verdicts.NO_FAULT
 
@@ -96,7 +104,7 @@ def test_one_that_turns_depth_round_is_told_so() -> None:
                 return answer
             return next(choice for choice in choices if choice != answer)
 
-    assert (verdicts.INVERTS, "depth") in found(findings(Turned()))
+    assert (verdicts.INVERTS, "depth") in found(findings(Turned))
 
 
 @pytest.mark.parametrize(
@@ -113,15 +121,14 @@ def test_a_rule_of_thumb_is_taken_only_where_it_carries_answers_below_a_guess(
 
 
 def test_too_few_items_decide_nothing() -> None:
-    items = draw_items(Amount(0, 1, 0, seed=1))
-    told = findings(Seer(), items)
+    done = examine(Seer(), draw_items(Amount(0, 1, 0, seed=1)))
+    told = findings_of(sections_of(done), cues_of(done))
     assert words_of(told).startswith("undecided (too few): ")
     assert "found" not in {finding.outcome for finding in told}
 
 
 def test_shares_are_those_of_a_count_by_hand() -> None:
-    answerer, items = Guesser(3), ITEMS
-    done = examined(answerer, items)
+    done = examined(Guesser, 3)
     picked = [e for e in done if e.item.kind == "relative"]
     one = next(s for s in sections_of(done) if s.name == "relative")
     right = sum(e.answers["picture"] == e.item.truth for e in picked)
@@ -150,11 +157,11 @@ def test_shares_are_those_of_a_count_by_hand() -> None:
     assert (one.same_shuffled.k, one.same_place.k) == (same, place)
 
 
-def test_one_that_sees_turns_with_every_picture_and_a_deaf_one_with_none_of_depth() -> None:
-    assert section("all", Seer()).turned_along.share == 1.0
-    assert section("depth", Deaf()).turned_along.share == 0.0
-    assert section("depth", First()).same_place.share == 1.0
-    assert section("all", Deaf()).same_blank.share == 1.0
+def test_one_that_sees_turns_with_every_image_and_a_deaf_one_with_none_of_depth() -> None:
+    assert section("all", Seer).turned_along.share == 1.0
+    assert section("depth", Deaf).turned_along.share == 0.0
+    assert section("depth", First).same_place.share == 1.0
+    assert section("all", Deaf).same_blank.share == 1.0
 
 
 def test_an_axis_is_not_corrected_for_chance_because_a_constant_answer_is_right_in_half_of_it() -> None:
@@ -162,7 +169,7 @@ def test_an_axis_is_not_corrected_for_chance_because_a_constant_answer_is_right_
         def answer(self, _rgb: np.ndarray, _question: str, choices: Any) -> str:
             return "left" if "left" in choices else choices[0]
 
-    done = [e for e in examined(Left()) if e.item.kind == "relative"]
+    done = [e for e in examined(Left) if e.item.kind == "relative"]
     by_name = {one.name: one for one in sections_of(done)}
     assert by_name["left-right"].accuracy.share == 0.5
     assert by_name["left-right"].corrected is None
@@ -182,7 +189,7 @@ def test_a_difference_of_no_cases_may_be_anything() -> None:
 
 @pytest.mark.parametrize(("right", "outcome"), [(22, "found"), (30, "undecided"), (40, "not found")])
 def test_the_rules_look_at_the_ends_of_intervals(right: int, outcome: str) -> None:
-    one = dataclasses.replace(section("relative", Seer()), accuracy=wilson(right, 96))
+    one = dataclasses.replace(section("relative", Seer), accuracy=wilson(right, 96))
     told = next(finding for finding in findings_of([one], []) if finding.fault == verdicts.GUESSES)
     assert told.outcome == outcome
     low, high = told.numbers["accuracy"].low, told.numbers["accuracy"].high
@@ -191,12 +198,12 @@ def test_the_rules_look_at_the_ends_of_intervals(right: int, outcome: str) -> No
 
 def test_progress_is_told() -> None:
     seen: list[tuple[int, int]] = []
-    examine(First(), ITEMS[:3], progress=lambda done, of: seen.append((done, of)))
+    examine(First(), items()[:3], progress=lambda done, of: seen.append((done, of)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_every_question_is_asked_six_times() -> None:
-    assert {(one.item.kind, len(one.answers)) for one in examined(First())} == {
+    assert {(one.item.kind, len(one.answers)) for one in examined(First)} == {
         ("absolute", 6),
         ("relative", 6),
         ("depth", 6),
@@ -214,4 +221,4 @@ def test_an_answer_that_is_no_candidate_is_an_error_of_the_model() -> None:
             return f"It is {choices[0]}."
 
     with pytest.raises(ModelError, match=r"Talker.*'It is .*not one of"):
-        examine(Talker(), ITEMS[:1])
+        examine(Talker(), items()[:1])

@@ -16,7 +16,7 @@ TURNING = ("axial", "mrope-chunked", "mrope-interleaved")
 
 
 def llava_rows(words: list[tuple[int, int]], left: bool = True) -> dict[str, torch.Tensor]:
-    """Prompts with words before and behind a picture of noise (4 x 4 tokens), padded at one side."""
+    """Prompts with words before and behind an image of noise (4 x 4 tokens), padded at one side."""
     rng = torch.Generator().manual_seed(7)
     rows = [
         torch.cat([torch.randint(0, 49, (a,), generator=rng), torch.full((16,), IMAGE), torch.arange(b) + 10])
@@ -28,7 +28,7 @@ def llava_rows(words: list[tuple[int, int]], left: bool = True) -> dict[str, tor
 
 
 def qwen_rows(words: list[tuple[int, int]], grids: list[tuple[int, int]], left: bool = True) -> dict[str, torch.Tensor]:
-    """The same for Qwen2.5-VL, each picture of its own grid of tokens."""
+    """The same for Qwen2.5-VL, each image of its own grid of tokens."""
     rng = torch.Generator().manual_seed(8)
     rows = [
         torch.tensor([*range(a), START, *[IMAGE] * (h * w), END, *range(10, 10 + b)])
@@ -80,7 +80,7 @@ def logits(parts: Parts, given: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def greedy_anew(parts: Parts, given: dict[str, torch.Tensor], steps: int) -> torch.Tensor:
-    """(B, N + steps) the likeliest next token, each from the whole prompt and picture anew."""
+    """(B, N + steps) the likeliest next token, each from the whole prompt and image anew."""
     given = dict(given)
     for _ in range(steps):
         mask = given["attention_mask"]

@@ -60,7 +60,7 @@ def padded(inputs: Inputs, count: int = 3) -> Inputs:
 
 
 def with_image_first(inputs: Inputs, words: int) -> Inputs:
-    """The same prompt without the words before its picture."""
+    """The same prompt without the words before its image."""
     by_token = ("input_ids", "attention_mask", "mm_token_type_ids")
     return {name: x[:, words:] if name in by_token else x for name, x in inputs.items()}
 
@@ -82,7 +82,7 @@ def test_one_row_run_again_is_a_second_prefill(kind: str, alpha: float, dtype: t
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("change", ["masked", "first", "long"])
-def test_it_holds_behind_masked_tokens_with_the_picture_first_and_with_long_text(kind: str, change: str) -> None:
+def test_it_holds_behind_masked_tokens_with_the_image_first_and_with_long_text(kind: str, change: str) -> None:
     inputs = prompt(kind, words=40 if change == "long" else 6, seed=3, dtype=torch.float64)
     inputs = padded(inputs) if change == "masked" else with_image_first(inputs, 6) if change == "first" else inputs
     parts = parts_of(small_vlm(kind, seed=5, dtype=torch.float64))

@@ -15,9 +15,9 @@ from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.vlm.remedies import attention_scaling_calibration as calibration
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (
     AdaptVis,
-    Calibration,
+    AdaptVisSettings,
+    CaseSplit,
     ScalingVis,
-    Split,
     read_calibration,
     tune_adaptive,
     tune_scaling,
@@ -31,7 +31,7 @@ PUBLISHED = {
     "VG": (2.0, 0.5, 2.0, 0.20), "VSR": (0.5, 0.5, 1.2, 0.64),
 }  # fmt: skip
 """Data set → alpha of ScalingVis, and alpha1, alpha2 and beta of AdaptVis, of LLaVA-1.5-7B (arXiv 2503.01773)."""
-SPLIT = Split(cases=100, seed=1)
+SPLIT = CaseSplit(cases=100, seed=1)
 NAMES = {"model": "llava-1.5-7b", "data": "on-left-right-under"}
 
 
@@ -91,16 +91,16 @@ def test_where_all_are_as_good_the_least_change_is_taken() -> None:
 
 
 def test_parts_share_no_case_and_stay_the_same() -> None:
-    split = Split(411, seed=1)
+    split = CaseSplit(411, seed=1)
     assert len(split.validation) == 82
     assert sorted({*split.validation, *split.test}) == list(range(411))
     assert len(split.test) == 411 - 82
-    assert Split(411, seed=1).validation == split.validation != Split(411, seed=2).validation
+    assert CaseSplit(411, seed=1).validation == split.validation != CaseSplit(411, seed=2).validation
 
 
 def test_an_empty_part_is_refused() -> None:
     confidences, correct = answers()
-    for split in (Split(0), Split(100, share=0.0)):
+    for split in (CaseSplit(0), CaseSplit(100, share=0.0)):
         with pytest.raises(InputError, match="validation part: got none"):
             tune_adaptive(split, confidences, correct, **NAMES)
         with pytest.raises(InputError, match="validation part: got none"):
@@ -149,7 +149,7 @@ def test_thresholds_that_are_no_probability_are_refused(threshold: float) -> Non
 @pytest.mark.parametrize("values", [(-1, 1, 0.2), (10, -1, 0.2), (10, 1, 1.2)])
 def test_impossible_splits_are_refused(values: tuple[int, int, float]) -> None:
     with pytest.raises(InputError, match="split"):
-        Split(*values)
+        CaseSplit(*values)
 
 
 def written(path: Path, **change: Any) -> Path:
@@ -171,7 +171,7 @@ def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_calibration_of_another_model_is_refused() -> None:
-    kept = Calibration("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4))
+    kept = AdaptVisSettings("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4))
     assert kept.settings_for("a") == AdaptVis(0.5, 1.5, 0.4)
     with pytest.raises(InputError, match=r"one of 'a'.*one of 'c'"):
         kept.settings_for("c")
@@ -203,4 +203,4 @@ def test_files_that_are_missing_no_json_or_cannot_be_written_are_refused(tmp_pat
     with pytest.raises(FileError, match="model"):
         read_calibration(tmp_path / "b.json")
     with pytest.raises(FileError, match="can be written"):
-        write_calibration(Calibration("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4)), tmp_path / "none" / "a.json")
+        write_calibration(AdaptVisSettings("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4)), tmp_path / "none" / "a.json")

@@ -132,7 +132,7 @@ def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
         assert torch.allclose(found[row, number], wanted, atol=1e-9)
 
 
-def test_regions_of_a_picture_do_not_see_each_other() -> None:
+def test_regions_of_an_image_do_not_see_each_other() -> None:
     torch.manual_seed(0)
     prompter, tokens = Prompter(SIZES).double(), drawn(1, 9, 16)
     boxes, texts = boxes_of(3).double()[None], drawn(1, 3, 12)
@@ -142,18 +142,18 @@ def test_regions_of_a_picture_do_not_see_each_other() -> None:
         assert torch.pdist(together[0]).min().item() > 1e-3
 
 
-class Pictures:
-    """What a frozen encoder could give: 4 x 4 tokens that tell their places, different things at chance cells."""
+class Images:
+    """What a frozen encoder could give: 4 x 4 tokens that tell their places, different objects at chance cells."""
 
-    def __init__(self, things: int, width: int) -> None:
+    def __init__(self, objects: int, width: int) -> None:
         self.rng = torch.Generator().manual_seed(0)
-        self.things, self.sizes = things, ClocSizes(width, text=16)
+        self.objects, self.sizes = objects, ClocSizes(width, text=16)
         self.captions = torch.nn.functional.normalize(torch.randn(8, 16, generator=self.rng), dim=-1)
         self.seen, self.places = (torch.randn(count, width, generator=self.rng) for count in (8, 16))
 
     def some(self, count: int) -> torch.Tensor:
-        """Numbers below `count`, different ones on each of 16 pictures."""
-        rows = [torch.randperm(count, generator=self.rng)[: self.things] for _ in range(16)]
+        """Numbers below `count`, different ones on each of 16 images."""
+        rows = [torch.randperm(count, generator=self.rng)[: self.objects] for _ in range(16)]
         return torch.stack(rows)
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -166,7 +166,7 @@ class Pictures:
 
 
 def learnt(modules: list[torch.nn.Module], steps: int, loss_of: Callable[[], torch.Tensor]) -> float:
-    """Mean loss of the last ten steps, each on new pictures."""
+    """Mean loss of the last ten steps, each on new images."""
     optimizer = torch.optim.Adam([value for module in modules for value in module.parameters()], 3e-3)
     losses = []
     for _ in range(steps):
@@ -180,31 +180,31 @@ def learnt(modules: list[torch.nn.Module], steps: int, loss_of: Callable[[], tor
 
 def test_the_prompter_learns_which_caption_a_box_has() -> None:
     torch.manual_seed(0)
-    pictures = Pictures(things=4, width=32)
-    prompter = Prompter(pictures.sizes)
+    images = Images(objects=4, width=32)
+    prompter = Prompter(images.sizes)
 
     def loss_of() -> torch.Tensor:
-        tokens, boxes, texts = pictures.batch()
+        tokens, boxes, texts = images.batch()
         return region_text_loss(prompter.of_boxes(tokens, boxes).flatten(0, 1), texts.flatten(0, 1), 0.1)
 
     without_looking = math.log(64 - 7)  # 64 regions; the same caption is eight times there on average
     assert learnt([prompter], 150, loss_of) < 0.5 * without_looking
 
 
-def test_prompter_and_head_learn_where_the_thing_of_a_caption_is() -> None:
+def test_prompter_and_head_learn_where_the_object_of_a_caption_is() -> None:
     torch.manual_seed(0)
-    pictures = Pictures(things=2, width=64)
-    prompter, head = Prompter(pictures.sizes), BoxHead(pictures.sizes)
+    images = Images(objects=2, width=64)
+    prompter, head = Prompter(images.sizes), BoxHead(images.sizes)
 
     def loss_of() -> torch.Tensor:
-        tokens, boxes, texts = pictures.batch()
+        tokens, boxes, texts = images.batch()
         return grounding_loss(head(prompter.of_texts(tokens, texts)), boxes)
 
     without_looking = float(np.var([0, 0.25, 0.5, 0.75]))  # the mean box, always
     assert learnt([prompter, head], 250, loss_of) < 0.5 * without_looking
 
 
-def test_the_weight_is_the_share_of_pictures_with_regions() -> None:
+def test_the_weight_is_the_share_of_images_with_regions() -> None:
     assert [cloc_weight(0, 8), cloc_weight(6, 8), cloc_weight(8, 8)] == [0.0, 0.75, 1.0]
     for wrong in ((9, 8), (-1, 8), (0, 0)):
         with pytest.raises(InputError, match="pictures with regions"):

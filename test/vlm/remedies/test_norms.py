@@ -201,7 +201,7 @@ def test_image_norms_are_those_of_the_tokens_that_enter_the_decoder(kind: str) -
     assert not parts.projector._forward_hooks
 
 
-def test_pictures_are_needed_to_measure_them() -> None:
+def test_images_are_needed_to_measure_them() -> None:
     parts = parts_of(small_vlm("llava"))
     with pytest.raises(InputError, match="one picture or more"):
         image_norms(parts, [])

@@ -8,13 +8,13 @@ torch = pytest.importorskip("torch")
 from small_vlms import END, IMAGE, START, small_vlm  # noqa: E402
 
 from spatial_vlm_ros.errors import InputError, ShapeError, UnknownNameError  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.position_ids import Pictures, grid_ids, line_ids, running_ids  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.position_ids import Images, grid_ids, line_ids, running_ids  # noqa: E402
 
 GRIDS = [(4, 4), (2, 7), (5, 1), (1, 1), (1, 6)]
 
 
 def batch(words: tuple[tuple[int, int], ...], grids: list[tuple[int, int]], left: bool) -> dict[str, torch.Tensor]:
-    """Prompts with words before and behind a picture, padded on one side, as a processor of Qwen gives them."""
+    """Prompts with words before and behind an image, padded on one side, as a processor of Qwen gives them."""
     rows = [
         [1] * before + [START] + [IMAGE] * (height * width) + [END] + [2] * behind
         for (before, behind), (height, width) in zip(words, grids, strict=True)
@@ -38,13 +38,13 @@ def test_ids_are_those_of_the_published_classes(kind: str, left: bool) -> None:
     theirs, deltas = published(kind).get_rope_index(**given)
     running = running_ids(given["attention_mask"])
     starts = running[(given["input_ids"] == IMAGE).int().argmax(-1)[:, None] == torch.arange(running.shape[1])]
-    pictures = Pictures.at(starts, GRIDS)
-    ours, seen = grid_ids(running, pictures), given["attention_mask"].bool()
+    images = Images.at(starts, GRIDS)
+    ours, seen = grid_ids(running, images), given["attention_mask"].bool()
     assert torch.equal(ours[:, seen], theirs[:, seen])
-    assert torch.equal(line_ids(theirs, pictures)[seen], running[seen])
+    assert torch.equal(line_ids(theirs, images)[seen], running[seen])
     # a token decoded next: the classes add their deltas to its running index
     next_one = given["attention_mask"].sum(-1, keepdim=True)
-    assert torch.equal(grid_ids(next_one, pictures), (next_one + deltas).expand(3, -1, -1))
+    assert torch.equal(grid_ids(next_one, images), (next_one + deltas).expand(3, -1, -1))
 
 
 def published(kind: str) -> torch.nn.Module:
@@ -67,10 +67,10 @@ def test_ids_are_those_counted_token_by_token(height: int, width: int, following
     onward = before + (max(height, width) if following == "grid" else height * width)
     expected += [(onward + i,) * 3 for i in range(behind)]
     running = torch.arange(before + height * width + behind)[None]
-    pictures = Pictures.at(torch.tensor([before]), [(height, width)])
-    ids = grid_ids(running, pictures, following)
+    images = Images.at(torch.tensor([before]), [(height, width)])
+    ids = grid_ids(running, images, following)
     assert ids[:, 0].T.tolist() == [list(place) for place in expected]
-    parts = torch.cat([grid_ids(running[:, i : i + 1], pictures, following) for i in range(running.shape[1])], dim=2)
+    parts = torch.cat([grid_ids(running[:, i : i + 1], images, following) for i in range(running.shape[1])], dim=2)
     assert torch.equal(parts, ids)
 
 
@@ -90,8 +90,8 @@ def test_a_place_of_text_that_does_not_exist_is_refused() -> None:
         grid_ids(torch.arange(3)[None], None, "behind")
 
 
-def test_pictures_without_tokens_or_of_other_shapes_are_refused() -> None:
+def test_images_without_tokens_or_of_other_shapes_are_refused() -> None:
     with pytest.raises(InputError, match="a side without tokens"):
-        Pictures.at(torch.tensor([1]), [(0, 4)])
+        Images.at(torch.tensor([1]), [(0, 4)])
     with pytest.raises(ShapeError, match=r"starts, heights and widths of \(B, 1\)"):
-        Pictures.at(torch.tensor([1, 2]), [(4, 4)])
+        Images.at(torch.tensor([1, 2]), [(4, 4)])

@@ -175,14 +175,14 @@ def test_two_schemes_at_once_are_refused() -> None:
     install(parts, Positions("1d")).remove()
 
 
-def two_pictures() -> dict[str, Any]:
+def two_images() -> dict[str, Any]:
     """Of 4 x 4 and 3 x 3 tokens: together as many as one of 5 x 5."""
     given = prompt("llava", words=2)
     ids = torch.tensor([[1, *[IMAGE] * 16, 2, *[IMAGE] * 9]])
     return {**given, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def four_pictures_that_make_a_square() -> dict[str, Any]:
+def four_images_that_make_a_square() -> dict[str, Any]:
     ids = torch.tensor([[1, *[IMAGE] * 64, 2]])
     return {"input_ids": ids, "pixel_values": torch.randn(4, 3, 32, 32)}
 
@@ -202,8 +202,8 @@ def a_row_without() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (two_pictures, "one picture a row"),
-        (four_pictures_that_make_a_square, "64. image tokens of 4 pictures in 1 rows"),
+        (two_images, "one picture a row"),
+        (four_images_that_make_a_square, "64. image tokens of 4 pictures in 1 rows"),
         (no_square, "15. image tokens"),
         (embeddings, "embeddings alone"),
         (a_row_without, "no image token"),
@@ -225,13 +225,13 @@ def test_a_prompt_that_cannot_be_placed_is_refused_before_anything_is_computed(
     assert not computed
 
 
-def test_several_pictures_are_refused_in_generate_too() -> None:
+def test_several_images_are_refused_in_generate_too() -> None:
     parts = parts_of(small_vlm("llava"))
     with install(parts, Positions("axial"), allow_untrained=True), pytest.raises(InputError, match="of 4 pictures"):
-        parts.model.generate(**four_pictures_that_make_a_square(), max_new_tokens=2, do_sample=False)
+        parts.model.generate(**four_images_that_make_a_square(), max_new_tokens=2, do_sample=False)
 
 
-def test_tokens_of_a_picture_that_are_apart_are_refused() -> None:
+def test_tokens_of_an_image_that_are_apart_are_refused() -> None:
     parts = parts_of(small_vlm("llava"))
     ids = torch.tensor([[1, *[IMAGE] * 8, 2, *[IMAGE] * 8, 3]])
     with (

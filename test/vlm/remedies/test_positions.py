@@ -179,7 +179,7 @@ def test_several_beams_are_those_of_the_whole_prompt_anew() -> None:
     assert torch.equal(cached, anew)
 
 
-def test_pictures_of_several_sizes_in_a_batch_are_turned_each_by_its_grid() -> None:
+def test_images_of_several_sizes_in_a_batch_are_turned_each_by_its_grid() -> None:
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     parts = parts_of(small_vlm("llava"))
@@ -228,7 +228,7 @@ def test_axes_of_qwen_can_be_taken_away() -> None:
 
 
 def test_a_prefix_model_is_turned_from_where_it_counts() -> None:
-    """Whatever number its first token has, pictures begin there."""
+    """Whatever number its first token has, images begin there."""
     parts, given = parts_of(small_vlm("paligemma")), prompt("paligemma", words=2)
     with turns_seen(parts) as seen:
         logits(parts, given)
@@ -273,7 +273,7 @@ def test_a_learned_table_learns_and_fits_other_grids() -> None:
     assert (table.table.grad.abs().sum(-1) > 0).all()
 
 
-def test_a_copied_cache_goes_on_with_its_own_picture() -> None:
+def test_a_copied_cache_goes_on_with_its_own_image() -> None:
     """Two prompts are begun, then decoded in turn, one from a copy of its cache."""
     parts = parts_of(small_vlm("llava"))
     prompts = [llava_rows([(2, 9)]), llava_rows([(8, 1)])]

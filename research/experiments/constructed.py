@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Right instances and refusals on scenes built by construction, for every relation of docs/relations.md.
+
+The truth needs no solver. Scenes, margins, bands and noises are described in docs/constructed.md. Each question's
+meaning is a SpatialQuery; its words come from `research/speech/`. Seeds from REPORTING_FROM on are for reports;
+failures are printed of smaller ones only.
+
+    python -m research.experiments.constructed --items 52 --noise stereo --errors      a report
+    python -m research.experiments.constructed --first-seed 0 --only behind --verbose  development
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.harness import Claim, finish, table
+from research.constructed.building import build
+from research.constructed.distribution import REPORTING_FROM
+from research.constructed.item import Item
+from research.constructed.noise import NOISES
+from research.constructed.plans import RELATIONS
+from research.constructed.questions import COUNTER, USUAL
+from research.experiments import RESULTS
+from spatial_vlm_ros import Resolver
+from spatial_vlm_ros.parameters import config_from
+from spatial_vlm_ros.types import Resolution, SpatialQuery, Status
+from spatial_vlm_ros.types.proportions import newcombe, wilson
+
+Say = Callable[[SpatialQuery, np.random.Generator], str]
+ITEMS = 52
+"""Items of each relation: about 6,000 together."""
+MOST_SEEDS = 4  # seeds tried for each item that is wanted, at most
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one item.
+
+    Args:
+        relation, kind, tags, band, seed: of the item.
+        usable: whether the true answer is the same among what the detector reported.
+        sentence: what was said.
+        expected, given: statuses.
+        right: as expected, in status and objects.
+        answered: whether a pose came back.
+        confidence: of the answer.
+        text: the failure in words.
+        ms: time of the resolver.
+    """
+
+    relation: str
+    kind: str
+    tags: tuple[str, ...]
+    band: bool
+    seed: int
+    usable: bool
+    sentence: str
+    expected: str
+    given: str
+    right: bool
+    answered: bool
+    confidence: float
+    text: str
+    ms: float
+
+
+def ask(item: Item, sentence: str) -> Outcome:
+    """Put one question."""
+    try:
+        answer = Resolver(config_from(item.settings)).resolve(item.frame, sentence, item.detections)
+    except Exception as error:  # a resolver that raises is wrong here, and the other items are still to be asked
+        answer = Resolution(sentence, Status.MODEL_ERROR, f"raised {type(error).__name__}: {error}")
+    objects = [t.id for t in answer.targets] or ([answer.target.id] if answer.target else [])
+    text = (
+        f"{item.relation} seed {item.seed} {'band ' if item.band else ''}{' '.join(item.tags)}: {sentence!r} is "
+        f"{item.status.value} {list(item.ids)}, got {answer.status.value} {objects}: {answer.message}"
+    )
+    return Outcome(
+        item.relation, item.kind, item.tags, item.band, item.seed, item.answerable_after_errors, sentence,
+        item.status.value, answer.status.value, item.right(answer), answer.target is not None, answer.confidence, text,
+        answer.ms,
+    )  # fmt: skip
+
+
+def one_relation(
+    relation: str, say: Say | None, items: int, first: int, noise: str, errors: bool
+) -> tuple[list[Outcome], int, float]:
+    """So many items of a relation; returns their outcomes, the seed after the last one used, and seconds of making."""
+    cv2.setNumThreads(1)
+    say = say or speech()
+    outcomes: list[Outcome] = []
+    making, seed = 0.0, first
+    while len(outcomes) < items and seed < first + MOST_SEEDS * items:
+        start = time.perf_counter()
+        made = build(seed, relation, noise, errors)
+        making += time.perf_counter() - start
+        for number, item in enumerate(made[: items - len(outcomes)]):
+            rng = np.random.default_rng((seed, number, zlib.crc32(relation.encode())))
+            outcomes.append(ask(item, say(item.query, rng)))
+        seed += 1
+    return outcomes, seed, making
+
+
+def speech() -> Say:
+    """The module that puts queries into words."""
+    from research.speech import say
+
+    return say
+
+
+# ------------------------------------------------------------------------------------------------ scores
+
+
+def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Shares with Wilson intervals; of items whose answer the detector left in the image."""
+    usable = [o for o in outcomes if o.usable]
+    clear, unclear = ([o for o in usable if o.band is band] for band in (False, True))
+    return {
+        "items": len(outcomes),
+        "usable_after_errors": share([o.usable for o in outcomes]),
+        "outside_the_band": summary(clear),
+        "inside_the_band": summary(unclear),
+        "by_relation": {name: summary(some) for name, some in grouped(clear, lambda o: o.relation).items()},
+        "by_kind": {kind: share([o.right for o in some]) for kind, some in grouped(clear, lambda o: o.kind).items()},
+        "usual_and_counter_heuristic": against_heuristic(clear),
+        "statuses_given": {
+            kind: dict(Counter(o.given for o in some).most_common())
+            for kind, some in grouped(clear, lambda o: f"{o.kind}, {o.expected} expected").items()
+        },
+    }
+
+
+def summary(some: Sequence[Outcome]) -> dict[str, Any]:
+    """Of any set of outcomes: right instances, poses on refusals, and refusals as expected."""
+    answerable = [o for o in some if o.kind == "answerable"]
+    others = [o for o in some if o.kind != "answerable"]
+    return {
+        "right_of_answerable": share([o.right for o in answerable]),
+        "wrong_pose_of_answerable": share([o.answered and not o.right for o in answerable]),
+        "pose_where_to_be_refused": share([o.answered for o in others]),
+        "refused_as_expected": share([o.right for o in others]),
+    }
+
+
+def against_heuristic(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Right of items where the place in the image alone is right or wrong, and the difference, by relation."""
+    tagged = [o for o in outcomes if o.kind == "answerable" and {USUAL, COUNTER} & set(o.tags)]
+    rows: dict[str, Any] = {}
+    for name, some in {"all": tagged, **grouped(tagged, lambda o: o.relation)}.items():
+        usual, counter = ([o.right for o in some if tag in o.tags] for tag in (USUAL, COUNTER))
+        difference = newcombe(sum(usual), len(usual), sum(counter), len(counter))
+        rows[name] = {
+            "usual": share(usual),
+            "counter_heuristic": share(counter),
+            "usual_minus_counter": dataclasses.asdict(difference) if difference else None,
+        }
+    return rows
+
+
+def grouped(outcomes: Sequence[Outcome], key: Callable[[Outcome], str]) -> dict[str, list[Outcome]]:
+    """Outcomes by a word, sorted."""
+    groups: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        groups[key(outcome)].append(outcome)
+    return dict(sorted(groups.items()))
+
+
+def share(oks: Sequence[bool]) -> dict[str, float]:
+    """As kept in JSON."""
+    return dataclasses.asdict(wilson(sum(oks), len(oks)))
+
+
+# ------------------------------------------------------------------------------------------------ report
+
+
+def report(score: Mapping[str, Any]) -> list[Claim]:
+    """Print the tables; returns the claims."""
+    header = ("what", "k", "n", "share", "low", "high")
+    rows = [(f"{band}: {name}", *numbers(value)) for band in ("outside_the_band", "inside_the_band")
+            for name, value in score[band].items()]  # fmt: skip
+    rows += [(f"kind {kind}", *numbers(value)) for kind, value in score["by_kind"].items()]
+    table("constructed: all", header, rows)
+    parts = ("right_of_answerable", "pose_where_to_be_refused", "refused_as_expected")
+    table(
+        "constructed: by relation, outside the band (k/n)",
+        ("relation", *parts),
+        [(name, *(f"{row[p]['k']}/{row[p]['n']}" for p in parts)) for name, row in score["by_relation"].items()],
+    )
+    table(
+        "constructed: usual against counter-heuristic",
+        ("relation", "usual", "counter", "difference", "low", "high"),
+        [
+            (name, *(f"{row[w]['k']}/{row[w]['n']}" for w in ("usual", "counter_heuristic")),
+             *((d["value"], d["low"], d["high"]) if (d := row["usual_minus_counter"]) else ("", "", "")))
+            for name, row in score["usual_and_counter_heuristic"].items()
+        ],
+    )  # fmt: skip
+    clear = score["outside_the_band"]
+    return [
+        Claim("right instance, answerable, clear", 100 * clear["right_of_answerable"]["share"], 95, "%", least=True),
+        Claim("pose where to be refused, clear", 100 * clear["pose_where_to_be_refused"]["share"], 2, "%"),
+    ]
+
+
+def numbers(value: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A share's columns."""
+    return tuple(value[name] for name in ("k", "n", "share", "low", "high"))
+
+
+def kept_before(names: Sequence[str]) -> list[Outcome]:
+    """Outcomes of earlier runs, without sentences and messages; a run that is not there ends the program."""
+    outcomes = []
+    for name in names:
+        path = RESULTS / f"{name}.jsonl"
+        if not path.exists():
+            raise SystemExit(f"{path} is missing: run it again with --name")
+        for row in map(json.loads, path.read_text().splitlines()):
+            row["tags"] = tuple(row["tags"])
+            outcomes.append(Outcome(**row, sentence="", text="", ms=float("nan")))
+    return outcomes
+
+
+def keep_confidences(name: str, outcomes: Sequence[Outcome]) -> None:
+    """One line of JSON for each item: what calibration needs."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    kept = (
+        "relation",
+        "kind",
+        "tags",
+        "band",
+        "usable",
+        "seed",
+        "expected",
+        "given",
+        "answered",
+        "right",
+        "confidence",
+    )
+    lines = (json.dumps({k: getattr(o, k) for k in kept}) for o in outcomes)
+    (RESULTS / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def options_of(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """What the command line says, and what is left for the harness."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--items", type=int, default=ITEMS, help="of each relation")
+    parser.add_argument("--first-seed", type=int, default=REPORTING_FROM)
+    parser.add_argument("--only", metavar="RELATION", action="append", help="its scenes only; may be repeated")
+    parser.add_argument("--name", help="where a run of some relations is kept: constructed_NAME")
+    parser.add_argument(
+        "--with",
+        dest="earlier",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="score together with an earlier run of other seeds, kept under this name; may be repeated",
+    )
+    parser.add_argument("--noise", choices=NOISES, default="none")
+    parser.add_argument("--errors", action="store_true", help="the detector errs")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--verbose", action="store_true", help="print failures; of development seeds only")
+    options, rest = parser.parse_known_args(arguments)
+    unknown = [name for name in options.only or () if name not in RELATIONS]
+    if unknown:
+        parser.error(f"no relation {unknown[0]!r}; there are: {', '.join(RELATIONS)}")
+    return options, rest
+
+
+def main() -> int:
+    """Run and write research/results/constructed….json and .jsonl; development and unnamed parts write nothing."""
+    options, rest = options_of(sys.argv[1:])
+    os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's threads would fight with the other processes
+    start = time.perf_counter()
+    earlier = kept_before(options.earlier)
+    run = partial(one_relation, say=None, items=options.items, first=options.first_seed, noise=options.noise,
+                  errors=options.errors)  # fmt: skip
+    with ProcessPoolExecutor(options.jobs) as pool:
+        results = list(pool.map(run, options.only or RELATIONS))
+    outcomes = [o for some, _, _ in results for o in some]
+    used = options.first_seed, max(last for _, last, _ in results)
+    if {o.seed for o in earlier} & {o.seed for o in outcomes}:
+        raise SystemExit("the earlier runs have seeds of this one: choose another --first-seed")
+    score = scores([*outcomes, *earlier])
+    claims = report(score)
+    if options.first_seed < REPORTING_FROM:
+        failures = [o.text for o in outcomes if o.usable and not o.right and o.seed < REPORTING_FROM]
+        print(*(failures if options.verbose else [f"{len(failures)} failures"]), sep="\n")
+        return 0
+    if options.only and not options.name:
+        return 0
+    if options.verbose:
+        print("failures of reporting seeds are not shown: who looks at one makes its seed a development seed")
+    name = "_".join(
+        [
+            "constructed",
+            *([options.noise] if options.noise != "none" else []),
+            *["errors"][: options.errors],
+            *([options.name] if options.name else []),
+        ]
+    )
+    keep_confidences(name, outcomes)
+    sys.argv = [sys.argv[0], *rest]  # what is left is for the harness
+    measured = {
+        "noise": options.noise,
+        "errors": options.errors,
+        "seeds": list(used),
+        "with": options.earlier,
+        "seconds": round(time.perf_counter() - start, 1),
+        "seconds_making": round(sum(making for _, _, making in results), 1),
+        "resolver_ms_median": round(float(np.median([o.ms for o in outcomes])), 2),
+        "scores": score,
+    }
+    return finish(name, measured, claims, RESULTS)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

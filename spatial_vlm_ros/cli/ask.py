@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm ask`: a running resolver is asked."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, frame_option
+from spatial_vlm_ros.cli.live import INTERRUPTED, print_message
+from spatial_vlm_ros.errors import SpatialVlmError
+
+
+@click.command()
+@click.argument("instruction")
+@frame_option
+@click.option("--dialogue-id", default="", help="Of the answer or question that these words follow, from its JSON.")
+@click.option("--namespace", default="", help="Namespace of the resolver.")
+@click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for the resolver.")
+@click.option("--no-questions", is_flag=True, help="End with the refusal instead of asking back.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs; asks nothing back.")
+def ask(instruction: str, frame_of_reference: str | None, dialogue_id: str, namespace: str, wait: float,
+        no_questions: bool, as_json: bool) -> None:  # fmt: skip
+    """Ask a running resolver what an INSTRUCTION means; answer its question if it has one.
+
+    \b
+    Example:
+      spatial-vlm ask "grab me the chick behind the cup"
+      spatial-vlm ask "no, the other one" --dialogue-id 3f2a91c07b55
+    """
+    try:
+        from spatial_vlm_ros.nodes.perception.ask import Asker, asker, refused
+    except ModuleNotFoundError as error:
+        from spatial_vlm_ros.nodes.main import missing
+
+        click.echo(missing(error), err=True)
+        sys.exit(FAILED)
+
+    def once(client: Asker, words: str, dialogue_id: str) -> Any:
+        ended = client.ask(
+            words, frame_of_reference or "", dialogue_id, lambda stage: click.echo(f"… {stage}", err=True)
+        )
+        if not ended.accepted:
+            click.echo("the resolver is not active: activate it (ros2 lifecycle set /resolver activate)", err=True)
+            sys.exit(FAILED)
+        return ended.resolution
+
+    try:
+        with asker(namespace) as client:
+            client.wait_for_server(wait)
+            resolution = once(client, instruction, dialogue_id)
+            print_message(resolution, as_json)
+            while resolution.question and not (as_json or no_questions) and sys.stdin.isatty():
+                reply = click.prompt("  answer", default="", show_default=False)
+                if not reply.strip():
+                    break
+                resolution = once(client, reply, resolution.dialogue_id)
+                print_message(resolution, as_json)
+            sys.exit(REFUSED if refused(resolution) else ANSWERED)
+    except SpatialVlmError as error:
+        click.echo(str(error), err=True)
+        sys.exit(FAILED)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("cancelled", err=True)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm doctor`: what is wrong with a camera, a bag or a frame, and the repair."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, config_option, read_settings
+from spatial_vlm_ros.errors import FileError, InputError
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.evaluation.doctor import Finding
+    from spatial_vlm_ros.parameters import Settings
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--frame", "folder", type=click.Path(file_okay=False, path_type=Path),
+              help="A frame folder instead of a live camera.")  # fmt: skip
+@click.option("--bag", type=click.Path(path_type=Path), help="A bag instead of a live camera.")
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="How long to listen.")
+@click.option("--namespace", default="", help="Namespace of the resolver's topics.")
+@config_option
+@click.option("--base-frame", help="Frame that poses are given in; '' for the camera's.")
+@click.option("--table-height", type=float, help="Height of the table in the base frame as told, metres.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.argument("ros_args", nargs=-1, type=click.UNPROCESSED)
+def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str, config_file: Path | None,
+           base_frame: str | None, table_height: float | None, as_json: bool,
+           ros_args: tuple[str, ...]) -> None:  # fmt: skip
+    """Say what is wrong with a camera's streams, a bag or a frame, and the repair.
+
+    Topics are those of the resolver; give its remappings after --ros-args. Exit code 3 when something is an error.
+
+    \b
+    Examples:
+      spatial-vlm doctor --ros-args -r rgb/image:=/camera/camera/color/image_raw
+      spatial-vlm doctor --bag run1
+      spatial-vlm doctor --frame recordings/f01
+    """
+    import dataclasses
+
+    from spatial_vlm_ros.evaluation import terminal
+    from spatial_vlm_ros.evaluation.doctor import Severity
+
+    if ros_args and ros_args[0] != "--ros-args":
+        raise click.UsageError(f"no such option: {ros_args[0]}; what is for ROS comes after --ros-args")
+    if folder is not None and bag is not None:
+        raise click.UsageError("give one of --frame and --bag")
+    settings = read_settings(config_file)
+    if base_frame is not None:
+        settings = dataclasses.replace(settings, streams=dataclasses.replace(settings.streams, base_frame=base_frame))
+    if folder is not None:
+        findings, source = _of_frame(folder, settings, table_height), folder.name
+    elif bag is not None:
+        findings, source = _of_bag(bag, settings, table_height), bag.name
+    else:
+        findings, source = _live(settings, seconds, namespace, list(ros_args), table_height), "live"
+    if as_json:
+        click.echo(
+            json.dumps(
+                {"source": source, "findings": [dataclasses.asdict(finding) for finding in findings]},
+                ensure_ascii=False,
+            )
+        )
+    else:
+        terminal.findings(findings)
+    sys.exit(REFUSED if any(finding.level is Severity.ERROR for finding in findings) else ANSWERED)
+
+
+def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> list[Finding]:
+    from spatial_vlm_ros.evaluation.doctor import Finding, Severity, examine
+    from spatial_vlm_ros.evaluation.frame_folder import load_frame
+
+    try:
+        return examine(*load_frame(folder), settings.resolver, table_height)
+    except InputError as error:
+        name = Path(error.path).name if isinstance(error, FileError) else error.what
+        return [Finding(name, Severity.ERROR, str(error), error.repair)]
+
+
+def _of_bag(bag: Path, settings: Settings, table_height: float | None) -> list[Finding]:
+    from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
+    from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+
+    return examine_bag(bag, settings, table_height, robot_of(settings.streams, settings.resolver.depth))
+
+
+def _live(
+    settings: Settings, seconds: float, namespace: str, ros_args: list[str], table_height: float | None
+) -> list[Finding]:
+    try:
+        from spatial_vlm_ros.nodes.perception.doctor import examine_live
+    except ModuleNotFoundError as error:
+        from spatial_vlm_ros.nodes.main import missing
+
+        click.echo(missing(error), err=True)
+        sys.exit(FAILED)
+    click.echo(f"listening for {seconds:g} s …", err=True)
+    return examine_live(settings, seconds, namespace, ros_args, table_height)

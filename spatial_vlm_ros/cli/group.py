@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for every command: exit codes, errors in words, shared options and output, commands loaded when called."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from spatial_vlm_ros.errors import DependencyError, FileError, InputError, SpatialVlmError
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.parameters import ResolverConfig, Settings
+    from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene
+
+ANSWERED, FAILED, REFUSED = 0, 1, 3
+
+PLUG_INS = "spatial_vlm_ros.commands"
+"""Entry-point group of installed packages that bring a command: name → a click.Command. Our own names stay ours."""
+
+
+class Group(click.Group):
+    """Translates what is left of our errors, once: a status means refused, anything else failed.
+
+    Args:
+        verbs: names of the commands; `cli/VERB.py` holds each as a function of its name, loaded when it is called.
+    """
+
+    def __init__(self, *args: Any, verbs: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._verbs = tuple(verbs)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        return sorted({*super().list_commands(ctx), *self._verbs, *entry_points(group=PLUG_INS).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name."""
+        if cmd_name not in self._verbs:
+            return super().get_command(ctx, cmd_name) or _plug_in(cmd_name)
+        module = importlib.import_module(f"spatial_vlm_ros.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except DependencyError as error:
+            click.echo(str(error), err=True)
+            ctx.exit(FAILED)
+        except SpatialVlmError as error:
+            click.echo(f"{error.status_name}: {error}", err=True)
+            ctx.exit(REFUSED)
+        except BrokenPipeError:
+            ctx.exit(FAILED)
+
+
+def _plug_in(name: str) -> click.Command | None:
+    """A command of another package; in place of one that cannot be loaded, a command that says why."""
+    for found in entry_points(group=PLUG_INS, name=name):
+        try:
+            command = found.load()
+            if not isinstance(command, click.Command):
+                raise TypeError(f"{found.value} is of type {type(command).__name__}, not click.Command")
+        except (Exception, SystemExit) as error:
+            return _broken(found, f"{type(error).__name__}: {error}")
+        return command
+    return None
+
+
+def _broken(found: EntryPoint, reason: str) -> click.Command:
+    package = found.dist.name if found.dist is not None else "an installed package"
+
+    def fail() -> NoReturn:
+        repair = f"Install what it needs, or uninstall {package}."
+        raise click.ClickException(f"command {found.name!r} of {package} cannot be loaded: {reason}. {repair}")
+
+    anything: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
+    short = f"(of {package}; cannot be loaded: {reason})"
+    return click.Command(found.name, anything, fail, short_help=short, add_help_option=False)
+
+
+# ------------------------------------------------------------------------------------------------ options, output
+
+IMAGES = (".png", ".jpg", ".jpeg")
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+config_option = click.option("--config", "config_file", type=FILE, help="Parameters, as config/resolver.yaml.")
+FRAMES_OF_REFERENCE = ("viewer", "robot", "world", "speaker", "object")  # FrameOfReference, which loads NumPy
+frame_option = click.option(
+    "--frame-of-reference",
+    type=click.Choice(FRAMES_OF_REFERENCE),
+    help="Whose left and behind, where the words do not say. Default: viewer (the camera).",
+)
+
+
+def read_settings(path: Path | None) -> Settings:
+    """Parameters from a ROS parameter file, or the defaults."""
+    from spatial_vlm_ros.parameters import Settings, settings_from
+
+    if path is None:
+        return Settings()
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise FileError(path, repr(error), "write it as config/resolver.yaml is") from error
+    if not isinstance(values, dict):
+        raise FileError(path, "no parameters below ros__parameters", "write it as config/resolver.yaml is")
+    return settings_from(values)
+
+
+def print_resolution(resolution: Resolution, as_json: bool) -> None:
+    """An answer for people or, as one line, for programs."""
+    from spatial_vlm_ros.output import terminal
+    from spatial_vlm_ros.output.json_schema import resolution_json
+
+    print_json(resolution_json(resolution)) if as_json else terminal.resolution(resolution)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line, flushed: a program may be reading along."""
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def write_image(
+    path: Path,
+    frame: RgbdFrame,
+    detections: tuple[Detection, ...],
+    resolution: Resolution,
+    config: ResolverConfig,
+    scene: Scene | None = None,
+) -> None:
+    """An answer drawn on its frame, as a file.
+
+    Raises:
+        InputError, FileError: no image format, or a place that cannot be written.
+    """
+    import cv2
+
+    from spatial_vlm_ros.output.annotated_image import draw
+
+    image = draw(frame, detections, resolution, config, scene)
+    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise InputError("--out", path.name, "a picture format", "name a .png or .jpg file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise FileError(path, str(error), "choose a place that can be written") from error
+
+
+def slug(text: str) -> str:
+    """A file name that tells of a text."""
+    return "".join(c if c.isalnum() and c.isascii() else "_" for c in text)[:60]

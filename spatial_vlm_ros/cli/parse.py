@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm parse`: how an instruction is understood."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, json_option, print_json
+from spatial_vlm_ros.errors import InternalError, SpatialVlmError
+
+_log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.argument("instruction", required=False)
+@click.option("--all-readings", is_flag=True, help="Show every reading, not only the preferred one.")
+@json_option
+def parse(instruction: str | None, all_readings: bool, as_json: bool) -> None:
+    """Show how an INSTRUCTION is understood; without one, every line of standard input.
+
+    \b
+    Examples:
+      spatial-vlm parse "put the red cup left of the plate"
+      spatial-vlm parse --json < instructions.txt
+    """
+    if instruction is not None:
+        sys.exit(ANSWERED if _parse_one(instruction, all_readings, as_json) else REFUSED)
+    for line in sys.stdin.buffer:
+        _parse_one(line.decode("utf-8", "replace").rstrip("\r\n"), all_readings, as_json)
+
+
+def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
+    """Print one instruction's reading or error; whether it was understood."""
+    from spatial_vlm_ros.language import parse as parse_instruction
+    from spatial_vlm_ros.output import terminal
+    from spatial_vlm_ros.output.json_schema import query_json
+
+    try:
+        queries = parse_instruction(instruction)
+    except SpatialVlmError as error:
+        return _refuse(instruction, error, as_json)
+    except Exception as error:  # a fault of ours costs one line, not the rest
+        _log.exception("unexpected exception while parsing %r", instruction)
+        return _refuse(instruction, InternalError.of(error), as_json)
+    for query in queries if all_readings else queries[:1]:
+        print_json(query_json(query)) if as_json else terminal.reading(query)
+    return True
+
+
+def _refuse(instruction: str, error: SpatialVlmError, as_json: bool) -> bool:
+    from spatial_vlm_ros.output.json_schema import error_json
+
+    print_json(error_json(instruction, error)) if as_json else click.echo(f"{error.status_name}: {error}")
+    return False

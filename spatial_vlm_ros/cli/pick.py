@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm pick`: an arm executes an instruction through a running planner_gate."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, frame_option
+from spatial_vlm_ros.cli.live import INTERRUPTED, interrupts, print_message
+from spatial_vlm_ros.errors import SpatialVlmError
+
+
+@click.command()
+@click.argument("instruction")
+@frame_option
+@click.option("--dialogue-id", default="", help="Of the answer or question that these words follow, from its JSON.")
+@click.option("--plan-only", is_flag=True, help="End when a plan is there, whatever the gate allows.")
+@click.option("--namespace", default="", help="Namespace of the gate.")
+@click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for the gate.")
+def pick(instruction: str, frame_of_reference: str | None, dialogue_id: str, plan_only: bool, namespace: str,
+         wait: float) -> None:  # fmt: skip
+    """Have an arm do what an INSTRUCTION says, by a running planner_gate; answer its question if it has one.
+
+    What is going to move waits for a person's approval, at the gate's page or by its service. Ctrl-C takes the
+    instruction back, and stops the arm where it moves.
+
+    \b
+    Example:
+      spatial-vlm up sim-arm plan_only:=false       # in another terminal; its log tells the page's address
+      spatial-vlm pick "put the chick behind the cup on the tray"
+    """
+    try:
+        from spatial_vlm_ros.nodes.arm.pick import picker
+    except ModuleNotFoundError as error:
+        from spatial_vlm_ros.nodes.main import missing
+
+        click.echo(missing(error), err=True)
+        sys.exit(FAILED)
+    try:
+        with picker(namespace) as client:
+            while True:
+                words = (instruction, frame_of_reference or "", dialogue_id, plan_only)
+                with interrupts() as cancelled:
+                    client.wait_for_server(wait, cancelled)
+                    ended = client.pick(*words, lambda stage: click.echo(f"… {stage}", err=True), cancelled)
+                if not ended.accepted:
+                    click.echo("the gate did not take it", err=True)
+                    sys.exit(FAILED)
+                result = ended.result
+                print_message(result.resolution, as_json=False)
+                if result.status.message != result.resolution.status.message:
+                    click.echo(f"{result.status.name}  {result.status.message}")
+                if not (result.resolution.question and sys.stdin.isatty()) or ended.withdrawn:
+                    break
+                reply = click.prompt("  answer", default="", show_default=False)
+                if not reply.strip():
+                    break
+                instruction, dialogue_id = reply, result.resolution.dialogue_id
+            done = result.status.code == result.status.OK
+            sys.exit(INTERRUPTED if ended.withdrawn else ANSWERED if done else REFUSED)
+    except SpatialVlmError as error:
+        click.echo(str(error), err=True)
+        sys.exit(FAILED)
+    except click.Abort:
+        click.echo("cancelled", err=True)
+        sys.exit(INTERRUPTED)

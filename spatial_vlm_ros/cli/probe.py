@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm probe`: how a model writes places in an image, and whether it looks at it. Loaded when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spatial_vlm_ros.cli.group import ANSWERED, FOLDER, REFUSED, json_option, print_json
+from spatial_vlm_ros.errors import FileError
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.types import Rgb
+    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+    from spatial_vlm_ros.vlm.diagnostics.examination import Examined
+    from spatial_vlm_ros.vlm.diagnostics.report import Inside
+
+AMOUNTS = ("small", "full")  # item_set.AMOUNTS, which loads NumPy
+
+
+@click.command()
+@click.argument("grounder")
+@click.option("--grounder-options", default="", help="Its options: name=value, separated by spaces.")
+@click.option("--blindness", is_flag=True, help="Find out whether it looks at pictures, and knows where things are.")
+@click.option("--questions", type=click.Choice(AMOUNTS), default="full", show_default=True, help="With --blindness: "
+              "100 questions in all their forms, or 280.")  # fmt: skip
+@click.option("--out", type=FOLDER, help="With --blindness: folder for report.md, diagnosis.json and pictures.")
+@json_option
+def probe(
+    grounder: str, grounder_options: str, blindness: bool, questions: str, out: Path | None, as_json: bool
+) -> None:
+    """Show GROUNDER's model 18 images of shapes at known places, and see in which convention its answers fit.
+
+    Of a model that writes places as text its own words are judged against the convention stated for it; of any other
+    backend, one of your own for example, its boxes, which have to be in pixels of the image. Ends with 0 where that
+    is confirmed, with 3 where it is refuted or the answers do not tell.
+
+    With --blindness it is asked about drawn images instead: what lies where, and what is farther away, with the
+    image, without it, mirrored, with candidates moved. GROUNDER is then a backend that answers questions (qwen-vl,
+    server, one of your own with answer(rgb, question, choices)), or the folder of a model: LLaVA, Qwen2-VL, Qwen2.5-VL,
+    Qwen3-VL, PaliGemma (which has no chat template: template=<image>{question} is one). What runs here is looked into
+    as well. Ends with 0 where no fault is found, with 3 where one is, or where the answers do not tell.
+
+    \b
+    Examples:
+      spatial-vlm probe server --grounder-options "model=Qwen3-VL url=http://127.0.0.1:8000/v1 convention=thousand"
+      spatial-vlm probe qwen-vl --grounder-options "model=/models/Qwen2.5-VL-3B-Instruct"
+      spatial-vlm probe my_package.eyes:load
+      spatial-vlm probe /models/llava-1.5-7b-hf --blindness --out report
+      spatial-vlm probe qwen-vl --blindness --questions small --grounder-options "model=/models/Qwen2.5-VL-3B-Instruct"
+    """
+    from spatial_vlm_ros.perception import parse_options
+
+    options = parse_options(grounder_options)
+    if blindness:
+        _blindness(grounder, options, questions, out, as_json)
+    if out is not None:
+        raise click.UsageError("--out goes with --blindness")
+    _convention(grounder, options, as_json)
+
+
+def _convention(grounder: str, options: dict[str, str], as_json: bool) -> None:
+    from spatial_vlm_ros.output import terminal_models
+    from spatial_vlm_ros.perception import load_grounder
+    from spatial_vlm_ros.perception.backends import takes_option
+    from spatial_vlm_ros.perception.probing_backends import probe_grounder
+
+    if takes_option(grounder, "probe"):
+        options["probe"] = "no"  # done here, and told in full
+    verdict = probe_grounder(load_grounder(grounder, options))
+    print_json(verdict.summary()) if as_json else terminal_models.verdict(verdict)
+    raise SystemExit(ANSWERED if verdict.outcome == "confirmed" else REFUSED)
+
+
+def _blindness(grounder: str, options: dict[str, str], questions: str, out: Path | None, as_json: bool) -> None:
+    from spatial_vlm_ros.output import terminal, terminal_models
+    from spatial_vlm_ros.perception.questioning import ASKED, examine_model, keep_verdict, load_answerer, scorer_of
+    from spatial_vlm_ros.vlm.diagnostics.report import Inside, as_dict, diagnose
+    from spatial_vlm_ros.vlm.diagnostics.report_folder import check_folder, write_folder
+
+    if out is not None:
+        check_folder(out)
+    answerer = load_answerer(grounder, options)
+    scorer = scorer_of(answerer)
+    if scorer is not None:
+        _warn_of_grid(scorer)
+    with terminal.counting("asking") as progress:
+        examined = examine_model(grounder, answerer, questions, progress)
+    inside, attention = (Inside(), {}) if scorer is None else _looked_inside(scorer, examined, questions)
+    found = diagnose(" ".join(filter(None, (grounder, options.get("model")))), examined, inside)
+    if questions == ASKED:
+        keep_verdict(grounder, options, found)
+    files, unwritten = list[Path](), None
+    try:
+        files = [] if out is None else write_folder(out, found, examined, attention)
+    except FileError as error:
+        unwritten = error
+    if as_json:
+        print_json(as_dict(found))
+    else:
+        terminal_models.diagnosis(found)
+        if files:
+            click.echo(f"{files[0]} and {len(files) - 1} other files")
+    if unwritten is not None:
+        raise unwritten
+    raise SystemExit(ANSWERED if found.outcome == "not found" else REFUSED)
+
+
+def _warn_of_grid(scorer: CandidateScorer) -> None:
+    """Tell before anything is asked what will be missing from the report."""
+    from spatial_vlm_ros.vlm.diagnostics.inside import why_no_grid
+
+    reason = why_no_grid(scorer)
+    if reason is not None:
+        click.echo(f"pooled image tokens and pictures of attention will be left out: {reason}", err=True)
+
+
+def _looked_inside(scorer: CandidateScorer, examined: list[Examined], questions: str) -> tuple[Inside, dict[str, Rgb]]:
+    """What is measured inside, and images of attention; standard error tells what could not be measured."""
+    from spatial_vlm_ros.output import terminal
+    from spatial_vlm_ros.vlm.diagnostics.inside import EFFORTS, look_inside
+
+    with terminal.counting("looking inside") as progress:
+        inside, attention = look_inside(scorer, examined, EFFORTS[questions], progress)
+    for reason in inside.left_out:
+        click.echo(f"not measured: {reason}", err=True)
+    return inside, attention

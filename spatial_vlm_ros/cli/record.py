@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm record`: frame folders as a bag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spatial_vlm_ros.cli.group import FOLDER
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--storage", type=click.Choice(["mcap", "sqlite3"]), default="mcap", show_default=True, help="Format.")
+@click.option("--namespace", default="", help="Put before the topics, but not before /tf.")
+def record(folder: Path, out: Path, storage: str, namespace: str) -> None:
+    """Write a DIR of frames (with cases.jsonl, or a single frame) as a bag that replay and `ros2 bag play` can play.
+
+    \b
+    Example:
+      spatial-vlm record recordings/ recordings_bag
+    """
+    from spatial_vlm_ros.evaluation import bag_writer
+
+    done = bag_writer.record(folder, out, storage, namespace)
+    click.echo(f"{out}: {done.frames} frames, {done.instructions} instructions, {done.messages} messages")

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm replay`: what the live node would have answered, from a bag and without ROS."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spatial_vlm_ros.cli.group import (
+    ANSWERED,
+    IMAGES,
+    REFUSED,
+    config_option,
+    frame_option,
+    json_option,
+    print_resolution,
+    read_settings,
+    slug,
+    write_image,
+)
+from spatial_vlm_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.evaluation.replay import ReplayedAnswer
+    from spatial_vlm_ros.parameters import ResolverConfig, StreamConfig
+
+
+_PATH = click.Path(path_type=Path)
+
+
+_TOPICS = {  # option → role, as evaluation.bag_topics names them
+    "rgb": "rgb/image",
+    "depth": "depth/image",
+    "camera_info": "rgb/camera_info",
+    "depth_camera_info": "depth/camera_info",
+    "detections": "detections",
+    "instruction_topic": "instruction",
+}
+
+
+def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for each topic that can be named."""
+    words = {
+        "rgb": "Colour images, raw or compressed.",
+        "depth": "Depth images, raw or compressedDepth.",
+        "camera_info": "Camera info of colour.",
+        "depth_camera_info": "Camera info of depth, where it is not registered.",
+        "detections": "DetectionArray, or Detection2DArray of vision_msgs.",
+        "instruction_topic": "std_msgs/String: what is asked where no INSTRUCTION is given.",
+    }
+    for name, text in reversed(words.items()):
+        command = click.option(f"--{name.replace('_', '-')}", name, metavar="TOPIC", help=text)(command)
+    return command
+
+
+@click.command()
+@click.argument("bag", type=_PATH)
+@click.argument("instructions", metavar="[INSTRUCTION]...", nargs=-1)
+@_topic_options
+@click.option("--grounder", help="Backend that finds the things, instead of a topic of detections.")
+@click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
+@click.option("--every", is_flag=True, help="Answer on every complete frame, not only on the first.")
+@click.option("--at", type=float, metavar="SECONDS", help="Ask this long after the bag's beginning.")
+@click.option("--base-frame", help="Frame that poses are given in, z up; '' = the camera's own.")
+@click.option("--fixed-frame", help="Frame that stands still while the camera moves, such as odom.")
+@click.option("--speaker-frame", help="Frame of the person who speaks, for 'my left'.")
+@click.option("--robot-description", help="URDF of the robot: its points are removed from depth; '' = nothing is.")
+@click.option("--rectified/--raw", default=None, help="Whether the images are rectified; as in the parameter file.")
+@click.option("--out", type=_PATH, help="Picture of the answer; of several answers, a folder of them.")
+@config_option
+@frame_option
+@json_option
+def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, grounder_options: str | None, every: bool,
+           at: float | None, base_frame: str | None, fixed_frame: str | None, speaker_frame: str | None,
+           robot_description: str | None, rectified: bool | None, out: Path | None, config_file: Path | None,
+           frame_of_reference: str | None, as_json: bool, **topics: str | None) -> None:  # fmt: skip
+    """Answer INSTRUCTIONs on a recorded BAG as the live node would: a folder of rosbag2, or a .mcap or .db3 file.
+
+    Without --at they are asked when the camera begins; without any, those of the bag's own topic are, each at its time.
+    Exit code of one INSTRUCTION: 0 answered, 3 refused; of several answers: 0 when each got its line.
+
+    \b
+    Examples:
+      spatial-vlm replay run1 "the can behind the cup" --out answer.png
+      spatial-vlm replay run1 "the can behind the cup" --every --json > answers.jsonl
+      spatial-vlm replay run1.mcap "the nearest cup" --rgb /cam1/color/image_raw --base-frame '' --at 3.5
+    """
+    from spatial_vlm_ros.evaluation import bag_topics
+    from spatial_vlm_ros.evaluation import replay as bag_replay
+    from spatial_vlm_ros.evaluation.bag_reader import open_bag
+    from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+    from spatial_vlm_ros.perception import load_grounder, parse_options
+    from spatial_vlm_ros.resolver import Resolver
+
+    if grounder_options is not None and grounder is None:
+        raise click.UsageError("--grounder-options are of a --grounder")
+    if grounder is not None and topics["detections"] is not None:
+        raise click.UsageError("give either --detections or --grounder")
+    is_one = len(instructions) == 1 and not every
+    if out is not None and is_one and out.suffix.lower() not in IMAGES:
+        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
+    settings = read_settings(config_file)
+    given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "speaker_frame": speaker_frame,
+             "robot_description": robot_description, "rectified": rectified}  # fmt: skip
+    config = _changed(settings.streams, given, topics)
+    model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
+    resolver = Resolver(settings.resolver, model)
+    with open_bag(bag) as opened:
+        named = {_TOPICS[option]: name for option, name in topics.items() if name is not None}
+        roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)
+        answers = bag_replay.replay(opened, resolver, roles, config, instructions, at=at, every=every,
+                                    frame_of_reference=frame_of_reference,
+                                    robot=robot_of(config, settings.resolver.depth))  # fmt: skip
+        codes = [_show(answer, is_one, as_json, out, settings.resolver) for answer in answers]
+    if not codes:
+        raise InputError("instructions of the bag", "none", "at least one", "give one on the command line")
+    sys.exit(REFUSED if is_one and codes != [0] else ANSWERED)
+
+
+def _changed(config: StreamConfig, given: dict[str, Any], topics: dict[str, str | None]) -> StreamConfig:
+    """The parameter file's values but for those of the command line."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    if topics["depth_camera_info"] is not None:
+        changes["depth_registered"] = False
+    return dataclasses.replace(config, **changes)
+
+
+def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig) -> int:
+    """Print one answer and draw it; the number of its status."""
+    resolution = answer.resolution
+    if as_json or is_one:
+        print_resolution(resolution, as_json)
+    else:
+        target = resolution.target.id if resolution.target else "-"
+        when = f"{resolution.stamp_ns / 1e9:.3f}" if resolution.stamp_ns else "-"
+        click.echo(f"{when:>14}  {resolution.status.value:22} {target:5} {resolution.instruction}")
+    if out is not None and answer.frame is not None:
+        path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
+        write_image(path, answer.frame, answer.detections, resolution, config, answer.scene)
+    return resolution.code

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm resolve`: what an instruction means in a frame, or in every case of a folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spatial_vlm_ros.cli.group import (
+    ANSWERED,
+    FILE,
+    FOLDER,
+    IMAGES,
+    REFUSED,
+    config_option,
+    frame_option,
+    json_option,
+    print_resolution,
+    read_settings,
+    slug,
+    write_image,
+)
+from spatial_vlm_ros.errors import SpatialVlmError
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.parameters import ResolverConfig
+    from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame
+
+
+@click.command()
+@click.argument("instruction", required=False)
+@click.option("--rgb", type=FILE, help="Colour image, 8 bit.")
+@click.option("--depth", type=FILE, help="Depth: 16-bit PNG in millimetres (0 = none), or .npy / float TIFF in metres.")
+@click.option("--camera-info", type=FILE, help="Intrinsics of the colour image as JSON.")
+@click.option("--depth-camera-info", type=FILE, help="Intrinsics of the depth image, where it is not registered.")
+@click.option("--rgb-t-depth", type=FILE, help="Pose of the depth camera in the colour camera, JSON 4×4.")
+@click.option("--base-t-camera", type=FILE, help="Pose of the camera in the robot's base, JSON 4×4.")
+@click.option("--camera-t-speaker", type=FILE, help="Place of the person who speaks, seen from the camera, JSON 4×4.")
+@click.option("--detections", type=FILE, help="Detections of the colour image as JSON.")
+@click.option("--grounder", help="Backend that finds the things, where no detections are given.")
+@click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
+@click.option("--frames", type=FOLDER, help="Resolve every line of DIR/cases.jsonl.")
+@click.option("--out", type=click.Path(path_type=Path), help="Picture of the answer; with --frames a folder of them.")
+@config_option
+@frame_option
+@json_option
+def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None,
+            frame_of_reference: str | None, config_file: Path | None, **files: Any) -> None:  # fmt: skip
+    """Find what an INSTRUCTION means in a frame: a pose, or a refusal with its reason.
+
+    \b
+    Examples:
+      spatial-vlm resolve "the can behind the cup" --rgb rgb.png --depth depth.png \\
+          --camera-info camera_info.json --detections detections.json --out answer.png
+      spatial-vlm resolve --frames recordings/ --json > answers.jsonl
+    """
+    from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.types import FrameOfReference
+
+    chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
+    if out is not None and frames is None and out.suffix.lower() not in IMAGES:
+        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
+    if frames is not None:
+        given = [f"--{name.replace('_', '-')}" for name, value in files.items() if value is not None]
+        if given:
+            raise click.UsageError(f"--frames reads its files from DIR; leave {', '.join(given)} out")
+        if instruction is not None:
+            raise click.UsageError("--frames takes its instructions from cases.jsonl; leave the INSTRUCTION out")
+        _resolve_frames(frames, Resolver(read_settings(config_file).resolver), chosen, out, as_json)
+        return
+    if instruction is None:
+        raise click.UsageError("give an INSTRUCTION, or --frames DIR")
+    resolution = _resolve_files(instruction, files, read_settings(config_file).resolver, chosen, out)
+    print_resolution(resolution, as_json)
+    sys.exit(ANSWERED if resolution.status.code == 0 else REFUSED)
+
+
+def _resolve_files(
+    instruction: str, files: dict[str, Any], config: ResolverConfig, chosen: FrameOfReference | None, out: Path | None
+) -> Resolution:
+    """Resolve one instruction on files; what cannot be read is a refusal, too."""
+    from spatial_vlm_ros.perception import load_grounder, parse_options
+    from spatial_vlm_ros.resolver import Resolver, refusal
+
+    missing = [f"--{name.replace('_', '-')}" for name in ("rgb", "depth", "camera_info") if files[name] is None]
+    if missing:
+        raise click.UsageError(f"missing {', '.join(missing)}")
+    if (files["detections"] is None) == (files["grounder"] is None):
+        raise click.UsageError("give either --detections or --grounder")
+    if files["grounder_options"] is not None and files["grounder"] is None:
+        raise click.UsageError("--grounder-options are of a --grounder")
+    try:
+        options = parse_options(files["grounder_options"] or "")
+        grounder = load_grounder(files["grounder"], options) if files["grounder"] is not None else None
+        frame, detections = _read(files)
+    except SpatialVlmError as error:
+        return refusal(instruction, error)
+    resolution, seen, scene = Resolver(config, grounder).look_at(frame, detections).ask(instruction, chosen)
+    if out is not None:
+        write_image(out, frame, seen, resolution, config, scene)
+    return resolution
+
+
+def _read(files: dict[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
+    from spatial_vlm_ros.evaluation.frame_folder import read_detections, read_frame
+
+    frame = read_frame(
+        files["rgb"],
+        files["depth"],
+        files["camera_info"],
+        base_T_camera=files["base_t_camera"],
+        camera_T_speaker=files["camera_t_speaker"],
+        depth_camera_info=files["depth_camera_info"],
+        rgb_T_depth=files["rgb_t_depth"],
+    )
+    if files["detections"] is None:
+        return frame, None
+    return frame, read_detections(files["detections"], (frame.camera.width, frame.camera.height))
+
+
+def _resolve_frames(
+    folder: Path, resolver: Resolver, chosen: FrameOfReference | None, out: Path | None, as_json: bool
+) -> None:
+    """Every case of a folder, one answer each."""
+    from spatial_vlm_ros.evaluation.answering import answer_cases
+    from spatial_vlm_ros.output import terminal
+
+    for one in answer_cases(folder, resolver, chosen, watch=terminal.progress("resolving")):
+        case, resolution = one.case, one.resolution
+        if as_json:
+            print_resolution(resolution, as_json)
+        else:
+            target = resolution.target.id if resolution.target else "-"
+            click.echo(f"{case.frame}  {resolution.status.value:22} {target:5} {case.instruction}")
+        if out is not None and one.frame is not None:
+            name = f"{case.frame}_{slug(case.instruction)}.png"
+            write_image(out / name, one.frame, one.detections, resolution, resolver.config, one.scene)

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm schema`: the JSON Schema of what `--json` prints."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command()
+@click.argument("name", type=click.Choice(["query", "resolution"]))
+def schema(name: str) -> None:
+    """Print the JSON Schema of a query or a resolution."""
+    from spatial_vlm_ros.output.json_schema import json_schema
+
+    click.echo(json.dumps(json_schema(name), indent=1, ensure_ascii=False))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm up`: the nodes of a launch file, where `ros2 launch` is not installed. Loaded when it is called."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spatial_vlm_ros.errors import SpatialVlmError
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.launcher.plan import Argument
+
+
+@click.command()
+@click.argument("preset")
+@click.argument("arguments", nargs=-1, metavar="[NAME:=VALUE]...")
+@click.option("-s", "--show-args", is_flag=True, help="Show the arguments of PRESET and end.")
+@click.option("-p", "--print", "only_print", is_flag=True, help="Show the commands and end.")
+def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: bool) -> None:
+    """Start the nodes of launch/PRESET.launch.py; PRESET may be a camera, for the resolver on a robot.
+
+    Ctrl-C ends them all; when one ends, the others end, too. docs/launch.md has the presets and their arguments.
+
+    \b
+    Examples:
+      spatial-vlm up sim
+      spatial-vlm up sim-arm world:=7
+      spatial-vlm up realsense base_frame:=base_link
+      spatial-vlm up replay bag:=recording camera:=zed
+    """
+    from spatial_vlm_ros.launcher import commands, plan, supervisor, wiring
+
+    with tempfile.TemporaryDirectory(prefix="spatial_vlm_up_") as scratch:
+        try:
+            share = plan.share_folder()
+            path, implied = plan.launch_file(share, preset, wiring.camera_names(share))
+            if show_args:
+                _show_arguments(plan.arguments_of(path))
+                return
+            processes = plan.plan(path, {**implied, **_pairs(arguments)}).processes
+            ready = [commands.command(process, None if only_print else Path(scratch)) for process in processes]
+        except SpatialVlmError as error:
+            raise click.UsageError(str(error)) from error
+        if only_print:
+            for process, command in zip(processes, ready, strict=True):
+                variables = [f"{name}={shlex.quote(value)}" for name, value in process.environment.items()]
+                click.echo(" ".join([*variables, shlex.join(command.words)]))
+            return
+        click.echo(f"starting {', '.join(command.name for command in ready)}; Ctrl-C ends them", err=True)
+        code = supervisor.run(ready)
+    sys.exit(code)
+
+
+def _pairs(arguments: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for argument in arguments:
+        name, separator, value = argument.partition(":=")
+        if not separator or not name:
+            raise click.UsageError(f"{argument!r}: write arguments as NAME:=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+def _show_arguments(arguments: tuple[Argument, ...]) -> None:
+    for argument in arguments:
+        choices = f" ({' or '.join(repr(choice) for choice in argument.choices)})" if argument.choices else ""
+        default = "must be given" if argument.default is None else f"default {argument.default!r}"
+        click.echo(f"{argument.name}:={choices}\n    {argument.description}; {default}")

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores and findings as people read them at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from spatial_vlm_ros.evaluation.doctor import Finding
+from spatial_vlm_ros.output.terminal import new_console, shown
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.evaluation.calibration import Calibration
+    from spatial_vlm_ros.evaluation.comparison import Comparison
+    from spatial_vlm_ros.evaluation.outcome import RunOutcome
+    from spatial_vlm_ros.evaluation.score import Score
+    from spatial_vlm_ros.types.proportions import Interval
+
+
+def outcome(result: RunOutcome) -> None:
+    """Shares with their intervals, calibration, the confusion of statuses, every miss, and the comparison."""
+    console = new_console()
+    _shares(console, result.score)
+    _calibration(console, {"answers given": result.answered, "likeliest of all cases": result.all_cases})
+    for expected, given in result.score.confusion.items():
+        console.print(f"expected {expected}: " + ", ".join(f"{n} {status}" for status, n in given.items()))
+    for miss in result.score.misses:
+        console.print(
+            f"miss {shown(miss.frame)} '{shown(miss.instruction)}': "
+            f"expected {miss.expected_status.value} {shown(miss.expected_id or '')}, "
+            f"got {miss.status.value} {shown(miss.id or '')}: {shown(miss.message)}",
+            style="yellow",
+        )
+    if result.comparison is not None:
+        _comparison(console, result.comparison)
+
+
+def _shares(console: Console, result: Score) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "k", "n", "share", "95 % interval"):
+        table.add_column(column, justify="left" if not column else "right")
+    split = result.split
+    rows = {
+        "as expected": result.as_expected,
+        "right instance": result.right_instance,
+        "wrong pose among answers": result.wrong_pose,
+        "pose where a refusal was expected": result.pose_on_refusal,
+        **({} if split is None else {"usual": split.usual, "counter-heuristic": split.counter_heuristic}),
+        **{f"  {shown(kind)}": share for kind, share in result.by_kind.items()},
+        **{f"  '{shown(relation)}'": share for relation, share in result.by_relation.items()},
+        **{f"  {frame} frame": share for frame, share in result.by_frame_of_reference.items()},
+    }
+    for name, s in rows.items():
+        table.add_row(name, str(s.k), str(s.n), f"{s.share:.1%}", f"{s.low:.1%} to {s.high:.1%}")
+    console.print(table)
+    if split is not None and split.difference is not None:
+        console.print(f"usual less counter-heuristic: {_points(split.difference)}")
+
+
+def _calibration(console: Console, parts: Mapping[str, Calibration | None]) -> None:
+    table = Table(box=None, pad_edge=False)
+    heads = ("confidence of", "n", "right", "mean confidence", "ECE", "Brier", "constant's Brier", "AURC", "by chance")
+    for column in heads:
+        table.add_column(column, justify="left" if column == heads[0] else "right")
+    for name, c in parts.items():
+        if c is not None:
+            measures = (f"{m.value:.3f} ({m.low:.3f} to {m.high:.3f})" for m in (c.ece, c.brier, c.aurc))
+            ece, brier, aurc = measures
+            table.add_row(name, str(c.n), f"{c.right.share:.1%}", f"{c.confidence:.3f}", ece, brier,
+                          f"{c.brier_constant:.3f}", aurc, f"{c.aurc_random:.3f}")  # fmt: skip
+    if table.row_count:
+        console.print(table)
+
+
+def _comparison(console: Console, comparison: Comparison) -> None:
+    table = Table(box=None, pad_edge=False)
+    heads = ("against the baseline", "before", "now", "n", "difference", "lost", "gained", "p", "verdict")
+    for column in heads:
+        table.add_column(column, justify="left" if column in (heads[0], heads[-1]) else "right")
+    for c in comparison.changes:
+        table.add_row(c.metric, str(c.before.k), str(c.now.k), str(c.now.n), _points(c.difference), str(c.lost),
+                      str(c.gained), f"{c.p:.3g}", c.verdict.value)  # fmt: skip
+    console.print(table)
+    for words, switches in (("no longer as expected", comparison.lost), ("as expected again", comparison.gained)):
+        for s in switches:
+            was, now = f"{s.before_status.value} {s.before_id or ''}", f"{s.status.value} {s.id or ''}"
+            told = f"{words}: {s.frame} '{s.instruction}': {was.strip()} before, {now.strip()} now"
+            console.print(shown(told), style="yellow" if switches is comparison.lost else "green")
+    if comparison.only_now or comparison.only_before:
+        console.print(f"not compared: {comparison.only_now} cases that the baseline lacks, "
+                      f"{comparison.only_before} of its answers to other cases", style="yellow")  # fmt: skip
+    console.print(f"against the baseline: {comparison.verdict.value}")
+
+
+def _points(change: Interval) -> str:
+    """A difference of shares in percentage points."""
+    return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f}) points"
+
+
+def findings(findings: Iterable[Finding]) -> None:
+    """One line a check, with its repair."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in ("level", "check", "found"):
+        table.add_column(overflow="fold")
+    colours = {"ok": "green", "warning": "yellow", "error": "red"}
+    for finding in findings:
+        repair = f"\n→ {finding.repair}" if finding.repair else ""
+        table.add_row(
+            finding.level.value, shown(finding.check), shown(finding.found) + repair, style=colours[finding.level.value]
+        )
+    new_console().print(table)

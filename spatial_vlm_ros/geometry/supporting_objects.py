@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands on what: objects reach down to the support plane or to the object that carries them.
+
+The lowest visible point of a partly hidden object is not its bottom; objects do not float.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.geometry.extent import Extent
+from spatial_vlm_ros.geometry.segmentation import depth_gap
+from spatial_vlm_ros.geometry.surface import Surface, nearer_run
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
+from spatial_vlm_ros.types import Plane, RgbdFrame
+
+Array = npt.NDArray[np.float64]
+
+_AROUND_FOOT = 0.02  # metres around an object within which the surface that carries it is looked at
+_FEW = 10  # points from which the height of a carrier is taken as seen
+_TOP_SHARE = 0.9  # of those points the part that may be the carrier's sides
+_LOWER = 0.002  # metres by which a carrier's middle is lower, at least, than that of what it carries
+_HIDDEN_BOTTOM = 0.5  # part of its height, beyond 2 cm, that may be missing below what is seen of an object
+_FOOT_COVERED = 0.3  # part of a lower edge behind something nearer, from which the foot is out of sight
+_STEEP = 0.966  # sine of 75 degrees: from so high above, sides are not seen
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _SupportingObjects:
+    """All measured objects as possible carriers, as arrays for a quick look.
+
+    Args:
+        surfaces, extents: M of each.
+        place: (M, 3) middle of the outline, camera frame.
+        radius: (M,) of a circle around the outline.
+        middle: (M,) heights.
+    """
+
+    surfaces: Sequence[Surface]
+    extents: Sequence[Extent]
+    place: Array
+    radius: Array
+    middle: Array
+
+
+def standing(
+    surfaces: Sequence[Surface],
+    extents: Sequence[Extent | None],
+    support: Plane | None,
+    up: Array,
+    frame: RgbdFrame,
+    depth_config: DepthConfig,
+    config: LiftConfig,
+) -> list[Extent | None]:
+    """The extents with their bottoms at what carries them.
+
+    Where the foot is in sight, only a little may be missing below it: what stands on an unseen shelf is left there.
+
+    Args:
+        surfaces: of all objects.
+        extents: of the measured ones, None for the others.
+        support: the plane under all, or None.
+        up: (3,) unit, camera frame.
+        frame: rectified frame.
+        depth_config: noise of depth.
+        config: gaps that separate surfaces.
+    """
+    measured = [(s, e) for s, e in zip(surfaces, extents, strict=True) if e is not None]
+    if not measured:
+        return list(extents)
+    supporting_objects = _SupportingObjects(
+        surfaces=[s for s, _ in measured],
+        extents=[e for _, e in measured],
+        place=np.array([e.basis[:, :2] @ e.outline.mean(axis=0).astype(np.float64) for _, e in measured]),
+        radius=np.array([math.hypot(*e.span().tolist()) / 2 for _, e in measured]),
+        middle=np.array([(e.bottom + e.top) / 2 for _, e in measured]),
+    )
+    reached = (
+        _reaching_down(row, supporting_objects, support, up, frame, depth_config, config)
+        for row in range(len(measured))
+    )
+    return [None if extent is None else next(reached) for extent in extents]
+
+
+def _hidden_below(
+    surface: Surface, extent: Extent, frame: RgbdFrame, up: Array, depth_config: DepthConfig, config: LiftConfig
+) -> float:
+    """Metres of height that may be out of sight below the seen part of an object: covered, off the image, under it.
+
+    0 where its foot is in sight. What covers it ends somewhere, and below that its foot would be seen again.
+    """
+    middle = extent.basis @ extent.median
+    steepness = float(-(middle @ up) / np.linalg.norm(middle))
+    if steepness > _STEEP:
+        return math.inf
+    columns = np.flatnonzero(surface.mask.any(axis=0))
+    lowest = surface.mask.shape[0] - 1 - np.argmax(surface.mask[::-1, columns], axis=0)
+    rows, columns = lowest + surface.window[0].start + 1 + surface.rim, columns + surface.window[1].start
+    own = frame.depth.take((rows - 1 - surface.rim) * frame.depth.shape[1] + columns, mode="clip")
+    own = np.where(np.isfinite(own), own, np.float32(extent.near_z))
+    limit = own - depth_gap(own, depth_config, config)
+    inside = rows < frame.depth.shape[0]
+    covered = ~inside
+    covered[inside] = frame.with_robot[rows[inside], columns[inside]] < limit[inside]
+    if np.count_nonzero(covered) <= _FOOT_COVERED * len(covered):
+        return 0.0
+    if not inside.all():
+        return math.inf
+    runs = nearer_run(frame.with_robot, rows[covered], columns[covered], (1, 0), limit[covered], len(frame.depth))
+    hidden = float(np.median(runs))
+    if float(rows[covered].max()) + hidden >= len(frame.depth):
+        return math.inf
+    per_pixel = extent.middle_z / frame.camera.K[1, 1] / math.sqrt(1.0 - steepness**2)
+    return (hidden + surface.rim + 1) * per_pixel
+
+
+def _reaching_down(
+    row: int,
+    supporting_objects: _SupportingObjects,
+    support: Plane | None,
+    up: Array,
+    frame: RgbdFrame,
+    depth_config: DepthConfig,
+    config: LiftConfig,
+) -> Extent:
+    """The extent of one of the objects (by its row), its bottom at the highest level that can carry it."""
+    slack = config.gap / 2
+    extent, place = supporting_objects.extents[row], supporting_objects.place[row]
+    levels = [] if support is None else [-(support.offset + float(support.normal @ place)) / float(support.normal @ up)]
+    apart = supporting_objects.place - place
+    near = np.sqrt((apart * apart).sum(axis=1)) <= supporting_objects.radius
+    lower = supporting_objects.middle < (extent.bottom + extent.top) / 2 - _LOWER
+    for other in np.flatnonzero(near & lower).tolist():
+        supporting = supporting_objects.extents[other]
+        x, y = (float(c) for c in supporting.basis[:, :2].T @ place)
+        if cv2.pointPolygonTest(supporting.outline, (x, y), False) >= 0:
+            levels.append(_height_around(supporting_objects.surfaces[other], supporting, x, y, extent))
+    levels = [level for level in levels if level < extent.top - 1e-3 and level <= extent.bottom + slack]
+    missing = max(slack, _HIDDEN_BOTTOM * (extent.top - extent.bottom) + 0.02)
+    if not levels:
+        return extent
+    below = extent.bottom - max(levels)
+    if below <= missing or below <= slack + _hidden_below(
+        supporting_objects.surfaces[row], extent, frame, up, depth_config, config
+    ):
+        return dataclasses.replace(extent, bottom=float(max(levels)))
+    return extent
+
+
+def _height_around(surface: Surface, supporting: Extent, x: float, y: float, carried: Extent) -> float:
+    """Height of a carrier where something may stand: of what is seen of it around there, else its top.
+
+    A bowl carries what is in it on its floor, not on its rim.
+    """
+    radius = float(carried.span().mean()) / 2 + _AROUND_FOOT
+    local = surface.points @ supporting.basis.astype(np.float32)
+    heights = np.sort(local[(local[:, 0] - x) ** 2 + (local[:, 1] - y) ** 2 < radius**2, 2])
+    if len(heights) < _FEW:
+        return supporting.top
+    return min(float(heights[int(_TOP_SHARE * len(heights))]), supporting.top)

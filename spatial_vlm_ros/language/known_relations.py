@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every relation that may be said: the package's own and those of installed packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache, lru_cache
+
+from spatial_vlm_ros.language.plug_ins import Extended
+from spatial_vlm_ros.language.relations import OWN, RelationWord
+from spatial_vlm_ros.language.vocabulary import plugged
+
+
+def _others() -> Mapping[str, RelationWord]:
+    """Relations of installed packages, and own ones that are refused and that no package brings."""
+    return {**{name: relation for name, relation in OWN.items() if not relation.supported}, **plugged().words}
+
+
+RELATIONS: Mapping[str, RelationWord] = Extended(
+    {name: relation for name, relation in OWN.items() if relation.supported}, lru_cache(maxsize=1)(_others)
+)
+"""Every relation by its canonical name, those of installed packages too."""
+
+_FRAMED_MEANINGS = frozenset(
+    {
+        "on the left of", "on the right of", "on the left side of", "on the right side of",
+        "on the near side of", "in the front of", "in the back of",
+    }
+)  # fmt: skip
+
+
+@cache
+def is_framed(name: str) -> bool:
+    """Whether what stands under a name depends on a frame of reference."""
+    return name in _FRAMED_MEANINGS or (name in RELATIONS and RELATIONS[name].framed)
+
+
+@cache
+def takes_two(name: str) -> bool:
+    """Whether a relation relates to two objects at once ("between")."""
+    return name in RELATIONS and RELATIONS[name].anchors == 2

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the launch files beside spatial_vlm.launch.py have in common, as actions of launch.
+
+launch is imported when a launch file calls these functions: the real one, or the stand-in that is in its place then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.launcher import wiring
+
+
+def beside_resolver(file: str, arguments: Mapping[str, Mapping[str, Any]], *make: Callable[[Any], list[Any]]) -> Any:
+    """The description of a launch file: its arguments, the transport's profile, the resolver with its own, its nodes.
+
+    Args:
+        file: the launch file, `launch/*.launch.py`.
+        arguments: name → what DeclareLaunchArgument takes beside it.
+        make: each gives nodes for a LaunchContext.
+    """
+    from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, SetEnvironmentVariable
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    from launch import LaunchDescription
+
+    variables = wiring.transport_environment(Path(file).parent.parent).items()
+    resolver = PythonLaunchDescriptionSource(str(Path(file).with_name("spatial_vlm.launch.py")))
+    return LaunchDescription(
+        [
+            *(DeclareLaunchArgument(name, **form) for name, form in arguments.items()),
+            *(SetEnvironmentVariable(name, value) for name, value in variables),
+            IncludeLaunchDescription(resolver),
+            *(OpaqueFunction(function=each) for each in make),
+        ]
+    )
+
+
+def node(name: str, said: Mapping[str, str], parameters: Mapping[str, Any], files: Sequence[str] = (),
+         remappings: Sequence[tuple[str, str]] = ()) -> Any:  # fmt: skip
+    """A node of this package in the namespace that was said; everything ends with it.
+
+    Args:
+        name: of the node and its executable.
+        said: the arguments `namespace` and `log_level`.
+        parameters: set after those of the files; they keep their types.
+        files: of parameters.
+        remappings: pairs of names.
+    """
+    from launch.actions import Shutdown
+    from launch_ros.actions import Node
+    from launch_ros.parameter_descriptions import ParameterValue
+
+    typed = {key: ParameterValue(value, value_type=type(value)) for key, value in parameters.items()}
+    return Node(
+        package="spatial_vlm_ros",
+        executable=name,
+        name=name,
+        namespace=said["namespace"],
+        parameters=[*files, *([typed] if typed else [])],
+        remappings=list(remappings),
+        ros_arguments=["--log-level", said["log_level"]],
+        output="screen",
+        on_exit=Shutdown(),
+    )

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A planned process as a command line and an environment, as ros2 launch would give them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.launcher.plan import PACKAGE, Process
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is run.
+
+    Args:
+        name: shown before its output.
+        words: the command line.
+        environment: all of it.
+        essential: whether everything ends with it.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    environment: dict[str, str]
+    essential: bool = True
+
+
+def command(process: Process, scratch: Path | None = None) -> Command:
+    """The command of a process.
+
+    Args:
+        process: what to start.
+        scratch: folder for its parameters: a file with the node's own name, so that they win over any other file;
+            None = on the command line, for people to read.
+
+    Raises:
+        InputError: its program is not installed.
+    """
+    words = [*_program(process), *process.arguments, "--ros-args", "-r", f"__node:={process.name}"]
+    if process.namespace.strip("/"):
+        words += ["-r", f"__ns:=/{process.namespace.strip('/')}"]
+    for ours, theirs in process.remappings:
+        words += ["-r", f"{ours}:={theirs}"]
+    for path in process.parameter_files:
+        words += ["--params-file", str(path)]
+    if scratch is not None and process.parameters:
+        words += ["--params-file", str(_written(process, scratch))]
+    else:
+        words += [word for name, value in process.parameters.items() for word in ("-p", f"{name}:={json.dumps(value)}")]
+    environment = {**os.environ, **process.environment, "PYTHONUNBUFFERED": "1"}
+    return Command(process.name, (*words, *process.ros_arguments), environment, process.essential)
+
+
+def _program(process: Process) -> list[str]:
+    if process.package == PACKAGE:
+        return [sys.executable, "-m", f"{PACKAGE}.nodes", process.executable]
+    found = shutil.which(process.executable)
+    if found is None:
+        repair = f"install {process.package} of your ROS distribution and source it, or leave it out"
+        raise InputError(f"program {process.executable}", "nothing of that name", "a program on the path", repair)
+    return [found]
+
+
+def _written(process: Process, scratch: Path) -> Path:
+    """The parameters as a file; JSON is YAML, and keeps the types of values."""
+    path = scratch / f"{process.full_name.strip('/').replace('/', '.')}.yaml"
+    content = {process.full_name: {"ros__parameters": dict(process.parameters)}}
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return path

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the camera of a Gazebo world is, as ROS wants it: the optical frame in the frame of the world.
+
+Gazebo's cameras look along x (y left, z up). Pixels follow the optical frame (z forward, x right, y down), which the
+images of our worlds name in their headers; Gazebo publishes no transform of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from spatial_vlm_ros.errors import FileError
+
+Vector = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
+"""x, y, z, w."""
+_BODY_R_OPTICAL: Quaternion = (-0.5, 0.5, -0.5, 0.5)
+_FRAMES = ("frame_id", "gz_frame_id", "ignition_frame_id")  # from the newest name to the oldest
+_REPAIR = "write it as worlds/chicks.sdf is"
+
+
+@dataclass(frozen=True)
+class Mount:
+    """Pose of an optical frame.
+
+    Args:
+        child: its name, as the images carry it.
+        position: in the frame of the world, metres.
+        orientation: x, y, z, w.
+    """
+
+    child: str
+    position: Vector
+    orientation: Quaternion
+
+    def arguments(self, parent: str) -> list[str]:
+        """Words for tf2_ros' static_transform_publisher."""
+        names = ("--x", "--y", "--z", "--qx", "--qy", "--qz", "--qw")
+        numbers = (*self.position, *self.orientation)
+        words = [word for name, number in zip(names, numbers, strict=True) for word in (name, f"{number:.9f}")]
+        return [*words, "--frame-id", parent, "--child-frame-id", self.child]
+
+
+def camera_mount(path: Path) -> Mount:
+    """The optical frame of the one rgbd_camera of a world.
+
+    Args:
+        path: of an SDF world, whose poses are given without `relative_to` along model, link and sensor.
+
+    Raises:
+        FileError: it cannot be read, has none or several such sensors, or a pose that is not six numbers.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()  # noqa: S314 (a file that the user names, of a world to be run)
+    except (OSError, ElementTree.ParseError) as error:
+        raise FileError(path, str(error), _REPAIR) from error
+    chains = [
+        (model, link, sensor)
+        for model in root.iterfind("world/model")
+        for link in model.iterfind("link")
+        for sensor in link.iterfind("sensor[@type='rgbd_camera']")
+    ]
+    if len(chains) != 1:
+        raise FileError(path, f"{len(chains)} sensors of type rgbd_camera", "have one", "world/model/link/sensor")
+    sensor = chains[0][2]
+    named = next((text for name in _FRAMES if (text := sensor.findtext(name, "").strip())), "")
+    if not named:
+        raise FileError(path, "pictures without a frame", "name the optical frame in gz_frame_id", "sensor/gz_frame_id")
+    position, orientation = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
+    for element in chains[0]:
+        offset, turn = _pose(path, element)
+        x, y, z = _turned(orientation, offset)
+        position = (position[0] + x, position[1] + y, position[2] + z)
+        orientation = multiplied(orientation, turn)
+    return Mount(named, position, multiplied(orientation, _BODY_R_OPTICAL))
+
+
+def _pose(path: Path, element: Element) -> tuple[Vector, Quaternion]:
+    place = f"{element.tag} {element.get('name', '')}/pose"
+    pose = element.find("pose")
+    if pose is None:
+        return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
+    if pose.attrib:
+        raise FileError(path, f"attributes {', '.join(pose.attrib)}", "give x y z roll pitch yaw", place)
+    try:
+        x, y, z, roll, pitch, yaw = (float(word) for word in (pose.text or "").split())
+    except ValueError as error:
+        raise FileError(path, repr(pose.text), "give x y z roll pitch yaw", place) from error
+    return (x, y, z), turn_of(roll, pitch, yaw)
+
+
+def turn_of(roll: float, pitch: float, yaw: float) -> Quaternion:
+    """The turn of an SDF pose: radians about fixed x, then y, then z."""
+    return multiplied(multiplied(_about(2, yaw), _about(1, pitch)), _about(0, roll))
+
+
+def _about(axis: int, angle: float) -> Quaternion:
+    part = [0.0, 0.0, 0.0]
+    part[axis] = math.sin(angle / 2)
+    return part[0], part[1], part[2], math.cos(angle / 2)
+
+
+def multiplied(a: Quaternion, b: Quaternion) -> Quaternion:
+    """The turn b, then the turn a."""
+    ax, ay, az, aw = a
+    bx, by, bz, bw = b
+    return (
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+        aw * bw - ax * bx - ay * by - az * bz,
+    )
+
+
+def _turned(turn: Quaternion, vector: Vector) -> Vector:
+    x, y, z, w = turn
+    rx, ry, rz, _ = multiplied(multiplied(turn, (*vector, 0.0)), (-x, -y, -z, w))
+    return rx, ry, rz

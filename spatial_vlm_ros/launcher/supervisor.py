@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that live and end together.
+
+Each has a session of its own, so that Ctrl-C in the terminal reaches this process only, which passes it on. When this
+process is gone, whatever way, the kernel sends them SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+from spatial_vlm_ros.launcher.commands import Command
+
+STOPPED = (signal.SIGINT, signal.SIGTERM)  # what ends everything, and cleanly
+
+_PATIENCE = 5.0  # s between two ways of telling a process to end
+_LAST_WORDS = 1.0  # s for output that comes after the end: a grandchild may hold the pipe
+_ESCALATION = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
+
+
+def run(commands: Sequence[Command], out: IO[str] | None = None) -> int:
+    """Run commands until an essential one ends or a signal comes; none is left then.
+
+    Args:
+        commands: what to run; their output appears line by line behind their name.
+        out: where; None = standard output.
+
+    Returns:
+        0 after SIGINT or SIGTERM. Else the code of the essential one that ended first, 128 + n where signal n ended it;
+        where it ended well, that of the first other one that failed while it was being ended.
+    """
+    return asyncio.run(_Supervisor(commands, out or sys.stdout).run())
+
+
+class _Child:
+    """One running process and the reader of its output."""
+
+    def __init__(self, command: Command, process: asyncio.subprocess.Process, say: Callable[[str, str], None]) -> None:
+        self.command, self.process, self._say = command, process, say
+        self.ended = asyncio.ensure_future(self._live())
+
+    async def _live(self) -> int:
+        reading = asyncio.ensure_future(self._read())
+        code = await self.process.wait()
+        await asyncio.wait([reading], timeout=_LAST_WORDS)
+        reading.cancel()
+        return code if code >= 0 else 128 - code
+
+    async def _read(self) -> None:
+        """Pass lines on, however long they are."""
+        rest, stream = b"", self.process.stdout
+        while stream is not None and (chunk := await stream.read(65536)):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._say(self.command.name, line.decode("utf-8", "replace"))
+        if rest:
+            self._say(self.command.name, rest.decode("utf-8", "replace"))
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal, where it still lives."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+
+class _Supervisor:
+    def __init__(self, commands: Sequence[Command], out: IO[str]) -> None:
+        self._commands = commands
+        self._out: IO[str] | None = out
+        self._children: list[_Child] = []
+        self._told = 0  # how far the escalation has come
+        self._interrupted = False
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in STOPPED:
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            code = await self._live()
+        finally:
+            await self._end_all()
+        return 0 if self._interrupted else code or self._failed_at_the_end()
+
+    async def _live(self) -> int:
+        """Start all; wait for the first end that matters."""
+        for command in self._commands:
+            if not self._stop.is_set():
+                self._children.append(_Child(command, await _started(command), self._say))
+        stop: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
+        running = list(self._children)
+        while not stop.done():
+            await asyncio.wait([stop, *(child.ended for child in running)], return_when=asyncio.FIRST_COMPLETED)
+            for child in [child for child in running if child.ended.done()]:
+                running.remove(child)
+                self._say(child.command.name, f"has ended with code {child.ended.result()}")
+                if child.command.essential and not self._stop.is_set():
+                    stop.cancel()
+                    return child.ended.result()
+        return 0
+
+    async def _end_all(self) -> None:
+        """Ask, insist, force."""
+        while waiting := [child for child in self._children if not child.ended.done()]:
+            number = _ESCALATION[min(self._told, len(_ESCALATION) - 1)]
+            for child in waiting:
+                child.tell(number)
+            self._told += 1
+            self._stop.clear()
+            again: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
+            everyone: asyncio.Future[Any] = asyncio.gather(*(child.ended for child in waiting))
+            await asyncio.wait([again, everyone], timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            again.cancel()
+            if not everyone.done():
+                names = ", ".join(child.command.name for child in waiting if not child.ended.done())
+                self._say("spatial-vlm", f"still running: {names}")
+
+    def _failed_at_the_end(self) -> int:
+        """Code of the first essential one that failed otherwise than by the signals it was sent; 0 = none."""
+        told = {128 + number for number in _ESCALATION}
+        ends = [child.ended.result() for child in self._children if child.command.essential]
+        return next((code for code in ends if code and code not in told), 0)
+
+    def _on_signal(self) -> None:
+        """The first one ends everything, further ones do it faster."""
+        self._interrupted = True
+        self._stop.set()
+
+    def _say(self, name: str, line: str) -> None:
+        if self._out is None:
+            return
+        try:
+            self._out.write(f"[{name}] {line}\n")
+            self._out.flush()
+        except (BrokenPipeError, ValueError):  # nobody reads any more
+            self._out = None
+            self._stop.set()
+
+
+async def _started(command: Command) -> asyncio.subprocess.Process:
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        """In the child, before it becomes the program: ask the kernel; the parent may be gone already."""
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return await asyncio.create_subprocess_exec(
+        *command.words,
+        env=command.environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the launch files need beside launch itself: camera presets, parameters from words, the transport's profile.
+
+Plain data in, plain data out; imports neither launch nor rclpy, so that it serves `ros2 launch` and the starter alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
+from spatial_vlm_ros.parameters import NodeConfig, StreamConfig
+
+NO_CAMERA = "none"
+NOTHING = "/"  # stands for an empty text where an empty argument means that nothing was said
+PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
+OLD_PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"  # its name up to Iron; newer ones warn of it
+
+_OLD_DISTRIBUTIONS = ("humble", "iron")
+_FASTDDS = ("", "rmw_fastrtps_cpp", "rmw_fastrtps_dynamic_cpp")  # values of RMW_IMPLEMENTATION that read the profile
+_KEYS = ("camera_namespace", "camera_name", "topics", "parameters")
+_TRANSPORTS = {"rgb/image": "rgb_transport", "depth/image": "depth_transport"}  # topic → the parameter of its transport
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What is known of a camera's driver.
+
+    Args:
+        topics: the resolver's topic → the driver's.
+        parameters: of the resolver, as this driver needs them.
+    """
+
+    topics: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def remappings(self) -> list[tuple[str, str]]:
+        """Every topic that the resolver may use, compressed ones too: ROS 2 does not remap them with their image."""
+        pairs = []
+        for ours, theirs in self.topics.items():
+            pairs.append((ours, theirs))
+            pairs += [(f"{ours}/{way}", f"{theirs}/{way}") for way in _transports(ours) if way != "raw"]
+        return pairs
+
+
+def camera_names(share: Path) -> list[str]:
+    """Names of the camera presets, `none` first."""
+    return [NO_CAMERA, *sorted(path.stem for path in (share / "config" / "cameras").glob("*.yaml"))]
+
+
+def camera(share: Path, said: Mapping[str, str]) -> Camera:
+    """The camera that launch arguments mean.
+
+    Args:
+        share: folder that holds config/.
+        said: the arguments `camera`, or `camera_file` in its place, `camera_namespace` and `camera_name`; empty ones
+            leave what the preset says, "/" stands for no name.
+
+    Raises:
+        UnknownNameError: no such preset, or a key in it that does not exist.
+        FileError: the preset cannot be read.
+    """
+    name, path = said["camera"], Path(said["camera_file"])
+    if not said["camera_file"]:
+        if name not in camera_names(share):
+            raise UnknownNameError("camera", name, camera_names(share))
+        if name == NO_CAMERA:
+            return Camera()
+        path = share / "config" / "cameras" / f"{name}.yaml"
+    preset = _preset(path)
+    levels = {key: said[key] or preset.get(key, "") for key in ("camera_namespace", "camera_name")}
+    topics = {ours: _topic(path, theirs, levels) for ours, theirs in preset["topics"].items()}
+    return Camera(topics, preset.get("parameters", {}))
+
+
+def _preset(path: Path) -> dict[str, Any]:
+    repair = "write it as the files in config/cameras are"
+    try:
+        preset = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise FileError(path, str(error), repair) from error
+    if not isinstance(preset, dict) or not isinstance(preset.get("topics"), dict):
+        raise FileError(path, "no topics", repair, "topics")
+    if not isinstance(preset.get("parameters", {}), dict):
+        raise FileError(path, "no names with values", repair, "parameters")
+    for key in preset:
+        if key not in _KEYS:
+            raise UnknownNameError(f"key of {path}", str(key), _KEYS)
+    return preset
+
+
+def _topic(path: Path, template: str, levels: Mapping[str, str]) -> str:
+    """A topic's full name; levels that are empty leave no slash behind."""
+    try:
+        return re.sub("/+", "/", template.format_map(levels))
+    except (KeyError, ValueError, AttributeError) as error:
+        repair = f"use {' and '.join(f'{{{name}}}' for name in levels)} only"
+        raise FileError(path, f"{template!r}: {error!r}", repair, "topics") from error
+
+
+def _transports(topic: str) -> tuple[str, ...]:
+    fields = {f.name: f for f in dataclasses.fields(NodeConfig)}
+    return fields[_TRANSPORTS[topic]].metadata["choices"] if topic in _TRANSPORTS else ()
+
+
+# ------------------------------------------------------------------------------------------------ parameters
+
+
+def given(said: Mapping[str, str], *names: str) -> dict[str, Any]:
+    """Parameters of the resolver from launch arguments.
+
+    An empty argument leaves what the parameter file says; "/" stands for an empty text.
+
+    Raises:
+        InputError: words that are no value of the parameter's type.
+    """
+    defaults = {"use_sim_time": False, **_values(StreamConfig()), **_values(NodeConfig())}
+    return {
+        name: _value(name, "" if said[name] == NOTHING else said[name], defaults[name]) for name in names if said[name]
+    }
+
+
+def parameter_file(said: Mapping[str, str]) -> str:
+    """The parameter file of the argument `params_file`; launch itself would only warn of one that is not there.
+
+    Raises:
+        FileError: there is no such file.
+    """
+    path = Path(said["params_file"])
+    if not path.is_file():
+        reason = "this is no file" if path.exists() else "no such file"
+        raise FileError(path, reason, "pass params_file:=FILE with its whole path, or leave the argument out")
+    return str(path)
+
+
+def use_sim_time(share: Path, said: Mapping[str, str]) -> bool:
+    """Whether time comes from /clock: by the argument, else by the camera's preset."""
+    both = {**camera(share, said).parameters, **given(said, "use_sim_time")}
+    return bool(both.get("use_sim_time", False))
+
+
+def all_given(said: Mapping[str, str], config: Any) -> dict[str, Any]:
+    """Every parameter of a configuration that is a launch argument.
+
+    Raises:
+        InputError: words that are no value of the parameter's type.
+    """
+    return {name: _value(name, said[name], default) for name, default in _values(config).items() if name in said}
+
+
+def argument(config: Any, name: str) -> dict[str, Any]:
+    """Default, description and choices of the launch argument for a parameter."""
+    form = next(f for f in dataclasses.fields(config) if f.name == name)
+    value = getattr(config, name)
+    unit = f" [{form.metadata['unit']}]" if form.metadata["unit"] else ""
+    choices = ("true", "false") if isinstance(value, bool) else form.metadata.get("choices", ())
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return {
+        "default_value": text,
+        "description": form.metadata["doc"] + unit,
+        **({"choices": list(choices)} if choices else {}),
+    }
+
+
+def _values(config: Any) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+
+
+def _value(name: str, text: str, default: Any) -> Any:
+    """A launch argument's words as a value of the parameter's type."""
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise InputError(f"argument {name}", repr(text), "true or false", "correct it")
+        return text.lower() == "true"
+    try:
+        return type(default)(text)
+    except ValueError as error:
+        wanted = "a whole number" if isinstance(default, int) else "a number"
+        raise InputError(f"argument {name}", repr(text), wanted, "correct it") from error
+
+
+# ------------------------------------------------------------------------------------------------ transport
+
+
+def transport_environment(share: Path, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables that give Fast DDS room for images, where it is used and the user has chosen no profile.
+
+    Args:
+        share: folder that holds config/.
+        environ: the environment; None = this process's.
+    """
+    environ = os.environ if environ is None else environ
+    chosen = environ.get(PROFILE_VARIABLE) or environ.get(OLD_PROFILE_VARIABLE)
+    if chosen or environ.get("RMW_IMPLEMENTATION", "") not in _FASTDDS:
+        return {}
+    name = OLD_PROFILE_VARIABLE if environ.get("ROS_DISTRO") in _OLD_DISTRIBUTIONS else PROFILE_VARIABLE
+    return {name: str((share / "config" / "fastdds_images.xml").resolve())}

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record: JSON lines that are only ever added, each with the SHA-256 of the line before it.
+
+An edit, a deletion or a swap in the middle shows in `verify`. Lines cut off at the end do not, nor does a file that was
+written anew as a whole: there is no secret in it. Keep the last hash elsewhere where that matters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.errors import AuditError, FileError
+
+FIRST = "0" * 64
+"""What the first line names as the hash of the line before it."""
+_OPENED = "LOG_OPENED"
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A record that is whole.
+
+    Args:
+        lines: how many.
+        last: SHA-256 of the last one; keep it elsewhere to notice lines that are cut off later.
+        cut_short: numbers, from 1, of lines that a crash or a power cut left unfinished, and that a restart noted.
+    """
+
+    lines: int
+    last: str
+    cut_short: tuple[int, ...] = ()
+
+
+class AuditLog:
+    """Adds lines to a file that nobody else writes; threads may share it.
+
+    Args:
+        path: the file, made with its folder where it is missing; readable by its owner only.
+        clock: monotonic seconds.
+        utc: seconds since 1970, UTC.
+
+    Raises:
+        FileError: it cannot be written (folder, permission, disk), is no ordinary file or not ours, or another
+            process writes it.
+    """
+
+    def __init__(
+        self, path: str | Path, clock: Callable[[], float] = time.monotonic, utc: Callable[[], float] = time.time
+    ) -> None:
+        self.path = Path(path)
+        self._clock, self._utc, self._lock = clock, utc, threading.Lock()
+        self._broken: str | None = None
+        self._fd = _opened(self.path)
+        try:
+            self._previous, cut_short = _last_hash(self._fd)
+            if cut_short:
+                _write_all(self._fd, b"\n")
+            self.add(_OPENED, pid=os.getpid(), cut_short=cut_short, sync=True)
+        except AuditError as error:
+            self.close()
+            raise FileError(self.path, error.reason, "make room, or choose another disk") from error
+        except OSError as error:
+            self.close()
+            raise FileError(self.path, str(error.strerror), "make room, or choose another disk") from error
+
+    def add(self, event: str, *, sync: bool = False, **facts: Any) -> None:
+        """Add one line: what happened, when, and facts that JSON can hold.
+
+        Args:
+            event: what happened, in capitals.
+            sync: come back only when the disk has it.
+            facts: of the event; names are keys of the line.
+
+        Raises:
+            AuditError: it could not be written. The file is as before; after a failed sync nothing more is written.
+        """
+        with self._lock:
+            if self._broken is not None:
+                raise AuditError(self.path, self._broken, "see to the disk, then start anew")
+            now = datetime.datetime.fromtimestamp(self._utc(), datetime.timezone.utc)
+            record = {
+                "event": event,
+                "utc": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                "monotonic_s": round(self._clock(), 6),
+                **facts,
+                "previous": self._previous,
+            }
+            line = json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+            size, written = os.fstat(self._fd).st_size, False
+            try:
+                _write_all(self._fd, line + b"\n")
+                written = True
+                if sync:
+                    os.fsync(self._fd)
+            except OSError as error:
+                self._take_back(size)
+                if written:  # what a disk holds after it failed once is not known
+                    self._broken = f"the disk failed: {error.strerror}"
+                    raise AuditError(self.path, self._broken, "see to the disk, then start anew") from error
+                raise AuditError(self.path, str(error.strerror), "make room, then decide again") from error
+            self._previous = hashlib.sha256(line).hexdigest()
+
+    def _take_back(self, size: int) -> None:
+        """Let the file be as it was."""
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError:
+            self._broken = "it ends in a line that does not count"
+
+    def close(self) -> None:
+        """Give the file back; adding afterwards fails. Closing twice is fine."""
+        with self._lock:
+            if self._fd >= 0:
+                self._broken = "it is closed"
+                os.close(self._fd)
+                self._fd = -1
+
+    def __enter__(self) -> AuditLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def verify(path: str | Path) -> Verified:
+    """See that every line follows from the one before it.
+
+    Raises:
+        FileError: the file cannot be read, or a line does not follow, is no record, or was left unfinished without
+            a restart that notes it; `field` names the line.
+    """
+    repair = "what follows was edited, deleted, swapped or damaged: compare with a copy"
+    previous, number, unfinished = FIRST, 0, None
+    cut_short: list[int] = []
+    try:
+        with Path(path).open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                line = raw.removesuffix(b"\n")
+                record = _record(line)
+                if unfinished is not None:
+                    if record is None or record.get("event") != _OPENED or record.get("cut_short") is not True:
+                        raise FileError(path, unfinished, repair, f"line {number - 1}")
+                    cut_short.append(number - 1)
+                    unfinished = None
+                if record is None:
+                    unfinished = "no JSON object"
+                elif record.get("previous") != previous:
+                    raise FileError(path, "it does not follow from the line before", repair, f"line {number}")
+                elif raw == line:
+                    unfinished = "it is cut short"
+                elif record.get("event") == _OPENED and record.get("cut_short") is True and number - 1 not in cut_short:
+                    cut_short.append(number - 1)  # cut between its last letter and its line feed
+                previous = hashlib.sha256(line).hexdigest()
+    except OSError as error:
+        raise FileError(path, str(error.strerror), "name the record's file") from error
+    if unfinished is not None:
+        raise FileError(path, unfinished, repair, f"line {number}")
+    return Verified(number, previous, tuple(cut_short))
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    with contextlib.suppress(ValueError, RecursionError):
+        record = json.loads(line)
+        if isinstance(record, dict):
+            return record
+    return None
+
+
+def _opened(path: Path) -> int:
+    """A descriptor that adds to the file, which is locked for this process."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        # Non-blocking: a pipe without a reader fails instead of waiting for one.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise FileError(path, str(error.strerror), "choose a path that can be written") from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise FileError(path, "it is no ordinary file", "choose another path")
+        os.fchmod(fd, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_new:
+            _sync_folder(path.parent)
+    except FileError:
+        os.close(fd)
+        raise
+    except BlockingIOError as error:
+        os.close(fd)
+        raise FileError(path, "another process writes it", "give each its own path, or stop the other") from error
+    except OSError as error:
+        os.close(fd)
+        raise FileError(path, str(error.strerror), "choose a path that can be written") from error
+    return fd
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _last_hash(fd: int) -> tuple[str, bool]:
+    """SHA-256 of the last line, and whether that line has no end."""
+    size = os.fstat(fd).st_size
+    if size == 0:
+        return FIRST, False
+    tail, start = b"", size
+    while start > 0 and b"\n" not in tail[:-1]:
+        step = min(_CHUNK, start)
+        start -= step
+        tail = os.pread(fd, step, start) + tail
+    last = tail.removesuffix(b"\n").rpartition(b"\n")[2]
+    return hashlib.sha256(last).hexdigest(), not tail.endswith(b"\n")
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """Write all of it, or raise OSError."""
+    while data:
+        data = data[os.write(fd, data) :]

@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a plan waits for a person: one proposal or question at a time, decided once, in time, and on the record.
+
+An approval names goal, image and plan; it is good for one `begin`, until the proposal expires. Whoever plans calls
+`propose`, `wait`, `begin`, `end`; whoever speaks for a person calls `decide`, `answer`, `request_stop`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from spatial_vlm_ros.errors import (
+    ApprovalExpiredError,
+    AuditError,
+    BusyError,
+    CancelledError,
+    InputError,
+    RejectedError,
+    SpatialVlmError,
+)
+from spatial_vlm_ros.manipulation.approval.audit import AuditLog
+from spatial_vlm_ros.manipulation.approval.facts import content_of, named
+from spatial_vlm_ros.manipulation.approval.proposal import (
+    Decision,
+    PersonAnswer,
+    PersonQuestion,
+    Proposal,
+    check_operator,
+)
+from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
+
+_REMEMBERED = 1000  # goals and questions that are over, for words and against their second use
+_LOOK = 0.05  # s between looks at the clock and at `cancelled`
+_AGAIN = "look at what is proposed now"
+
+
+class ApprovalBroker:
+    """One plan or question before a person. All methods may be called from any thread.
+
+    Args:
+        audit: the record; what it cannot hold is not accepted.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, audit: AuditLog, clock: Callable[[], float] = time.monotonic) -> None:
+        self.audit, self._clock = audit, clock
+        self._changed = threading.Condition()
+        self._view = View(ApprovalStage.IDLE)
+        self._said: dict[str, Decision | PersonAnswer] = {}  # by goal or dialogue
+        self._over: OrderedDict[str, SpatialVlmError] = OrderedDict()  # goal or dialogue -> why it is over
+        self._listeners: tuple[Callable[[str], None], ...] = ()
+        self._stops: set[object] = set()  # told to the listeners, and waiting for the lock
+        self._fault = ""
+
+    @property
+    def view(self) -> View:
+        """What a person should see now. Waits for nobody, not even for the disk."""
+        return self._view.at(self._clock())
+
+    # -------------------------------------------------------------------------------------------- who plans
+
+    def propose(self, proposal: Proposal) -> None:
+        """Lay a plan before a person.
+
+        Raises:
+            BusyError: something else is open.
+            RejectedError: this goal was proposed before; AuditError where the record fails.
+            InputError: it is no Proposal.
+        """
+        if not isinstance(proposal, Proposal):
+            raise InputError("proposal", type(proposal).__name__, "a Proposal", "build one from the plan")
+        self._open(ApprovalStage.PROPOSED, proposal, proposal.goal_id)
+
+    def ask(self, question: PersonQuestion) -> None:
+        """Lay a question before a person. The same may be asked again: its id is that of words and image.
+
+        Raises:
+            BusyError: something else is open.
+            AuditError: the record fails.
+            InputError: it is no Question.
+        """
+        if not isinstance(question, PersonQuestion):
+            raise InputError("question", type(question).__name__, "a Question", "build one from the resolution")
+        self._open(ApprovalStage.ASKED, question, question.dialogue_id)
+
+    def wait(self, goal_id: str, cancelled: Callable[[], bool] = lambda: False) -> Decision:
+        """Wait for the decision; a no is a decision, too.
+
+        Args:
+            goal_id: of the open proposal.
+            cancelled: asked every 50 ms; once true, the proposal is withdrawn.
+
+        Raises:
+            ApprovalExpiredError: nobody decided in time.
+            CancelledError: it was withdrawn, or a stop was requested.
+            RejectedError: no such proposal is open.
+        """
+        said = self._wait(goal_id, cancelled)
+        if not isinstance(said, Decision):
+            raise RejectedError(f"goal {goal_id}", "it is a question", "wait for its answer")
+        return said
+
+    def wait_answer(self, dialogue_id: str, cancelled: Callable[[], bool] = lambda: False) -> PersonAnswer:
+        """Wait for the answer to the open question; raises as `wait` does."""
+        said = self._wait(dialogue_id, cancelled)
+        if not isinstance(said, PersonAnswer):
+            raise RejectedError(f"question {dialogue_id}", "it is a proposal", "wait for its decision")
+        return said
+
+    def withdraw(self, id_: str, why: str) -> bool:
+        """Take back a proposal or question; an approval that was not begun is void. False when it is over already."""
+        with self._changed:
+            self._expire()
+            if self._view.id != id_ or self._view.stage is ApprovalStage.RUNNING:
+                return False
+            self._record_loosely("WITHDRAWN", reason=why, **self._token())
+            self._close(CancelledError(why), f"Withdrawn: {why}")
+            return True
+
+    def begin(self, decision: Decision) -> None:
+        """Use an approval, once: what it names may be executed from now on. Call it right before.
+
+        Register with `on_stop` before, and heed a stop that comes between `begin` and the first motion.
+
+        Raises:
+            ApprovalExpiredError: it is too late.
+            RejectedError: it is no approval of what is open, or was used; AuditError where the record fails.
+            CancelledError: it was withdrawn, or a stop was requested.
+        """
+        with self._changed:
+            self._expire()
+            if self._view.id == decision.goal_id and self._view.stage is ApprovalStage.RUNNING:
+                raise self._refused(decision, "", RejectedError(_goal(decision), "it was begun already", _AGAIN))
+            if self._view.id != decision.goal_id:
+                raise self._refused(decision, "", self._why_not(decision.goal_id, _goal(decision)))
+            if self._view.stage is not ApprovalStage.APPROVED or decision != self._said.get(decision.goal_id):
+                error = RejectedError(_goal(decision), "this is not its approval", "wait for one")
+                raise self._refused(decision, "", error)
+            self.audit.add("EXECUTION_BEGUN", sync=True, **named(decision))
+            self._expire()  # the disk may have been slow
+            if self._view.id != decision.goal_id:
+                self._record_loosely("EXECUTION_ENDED", outcome="expired before anything moved", **named(decision))
+                raise self._why_not(decision.goal_id, _goal(decision))
+            if self._stops:
+                self._record_loosely("EXECUTION_ENDED", outcome="stopped before anything moved", **named(decision))
+                stopped = CancelledError("a stop was requested")
+                self._close(stopped, "A stop was requested before anything moved")
+                raise stopped
+            self._said.pop(decision.goal_id)
+            self._show(ApprovalStage.RUNNING, self._view.item, self._view.words)
+
+    def end(self, goal_id: str, outcome: str) -> None:
+        """What was begun is over.
+
+        Args:
+            goal_id: of it.
+            outcome: in words, for the record and for a person.
+
+        Raises:
+            RejectedError: it was not begun, or has ended.
+            AuditError: the record fails; it has ended all the same.
+        """
+        with self._changed:
+            if self._view.id != goal_id or self._view.stage is not ApprovalStage.RUNNING:
+                raise RejectedError(f"goal {goal_id}", "it does not run", "call end once, after begin")
+            token = self._token()
+            self._close(RejectedError(f"goal {goal_id}", f"it is over: {outcome}", _AGAIN), f"Ended: {outcome}")
+            self.audit.add("EXECUTION_ENDED", sync=True, outcome=outcome, **token)
+
+    def on_stop(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Call a function with the operator's name whenever a stop is requested, on the thread of whoever requests it.
+
+        Returns:
+            A function that ends this.
+        """
+        self._listeners = (*self._listeners, listener)
+
+        def forget() -> None:
+            self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return forget
+
+    # -------------------------------------------------------------------------------------------- who decides
+
+    def decide(self, decision: Decision, remote: str = "") -> None:
+        """Say yes or no to the open proposal. The first who does decides.
+
+        Args:
+            decision: of a person.
+            remote: where it came from, for the record.
+
+        Raises:
+            RejectedError: it names another goal, image or plan, or it is decided already; AuditError where the
+                record fails.
+            ApprovalExpiredError: it is too late.
+            CancelledError: it was withdrawn, or a stop was requested.
+            InputError: it is no Decision.
+        """
+        if not isinstance(decision, Decision):
+            raise InputError("decision", type(decision).__name__, "a Decision", "name goal, picture and plan")
+        with self._changed:
+            self._expire()
+            proposal = self._view.item
+            if not isinstance(proposal, Proposal) or proposal.goal_id != decision.goal_id:
+                raise self._refused(decision, remote, self._why_not(decision.goal_id, _goal(decision)))
+            if decision.plan_hash != proposal.plan_hash or decision.scene_stamp_ns != proposal.scene_stamp_ns:
+                what = "plan" if decision.plan_hash != proposal.plan_hash else "picture"
+                error = RejectedError(_goal(decision), f"another {what} is proposed for it", _AGAIN)
+                raise self._refused(decision, remote, error)
+            if self._view.stage is not ApprovalStage.PROPOSED:
+                error = RejectedError(_goal(decision), f"it was decided before: {self._view.words}", _AGAIN)
+                raise self._refused(decision, remote, error)
+            event = "APPROVED" if decision.approve else "REJECTED"
+            self.audit.add(event, sync=True, remote=remote, reason=decision.reason, **named(decision))
+            self._said[decision.goal_id] = decision
+            words = f"{event.capitalize()} by {decision.operator}" + (f": {decision.reason}" * bool(decision.reason))
+            if decision.approve:
+                self._show(ApprovalStage.APPROVED, proposal, words)
+            else:
+                error = RejectedError(_goal(decision), words, "say it in another way, or change the scene")
+                self._close(error, words, keep_said=True)
+
+    def answer(self, answer: PersonAnswer, remote: str = "") -> None:
+        """Answer the open question. The first answer counts; raises as `decide` does."""
+        if not isinstance(answer, PersonAnswer):
+            raise InputError("answer", type(answer).__name__, "an Answer", "name the question")
+        with self._changed:
+            self._expire()
+            about = f"question {answer.dialogue_id}"
+            facts = {"dialogue_id": answer.dialogue_id, "operator": answer.operator, "text": answer.text}
+            if not isinstance(self._view.item, PersonQuestion) or self._view.id != answer.dialogue_id:
+                error = self._why_not(answer.dialogue_id, about)
+                self._record_loosely("REFUSED", remote=remote, outcome=str(error), **facts)
+                raise error
+            self.audit.add("ANSWERED", sync=True, remote=remote, **facts)
+            self._said[answer.dialogue_id] = answer
+            words = f"{answer.operator} answered: {answer.text}"
+            self._close(RejectedError(about, f"it was answered before: {words}", _AGAIN), words, keep_said=True)
+
+    def request_stop(self, operator: str, remote: str = "") -> None:
+        """Ask whoever executes to stop, whatever is open; the listeners are called first, and then all the rest.
+
+        What waits for approval, and an approval that was not begun, is void. This is a request by software, no
+        emergency stop.
+
+        Raises:
+            InputError: the name cannot stand in the record; the stop was requested all the same.
+            AuditError: the record fails; the stop was requested all the same.
+        """
+        pending = object()
+        self._stops.add(pending)
+        try:
+            faults = self._tell(operator)
+            fault = _fault_of_name(operator)
+            name = "somebody" if fault else operator
+            with self._changed:
+                token = self._token()
+                if self._view.stage is ApprovalStage.RUNNING:
+                    self._show(ApprovalStage.RUNNING, self._view.item, f"{name} requested a stop", stopping=True)
+                elif self._view.item is not None:
+                    self._close(CancelledError("a stop was requested"), f"{name} requested a stop")
+                outcome = "; ".join(faults) or f"{len(self._listeners)} told"
+                self.audit.add("STOP_REQUESTED", sync=True, operator=name, remote=remote, outcome=outcome, **token)
+        finally:
+            self._stops.discard(pending)
+        if fault is not None:
+            raise fault
+
+    def _tell(self, operator: str) -> list[str]:
+        """Call the listeners; what is wrong with them, in words."""
+        faults = []
+        for listener in self._listeners:
+            try:
+                listener(operator)
+            except Exception as error:  # the others hear it all the same
+                faults.append(f"{type(error).__name__}: {error}")
+        return faults
+
+    def refuse(self, error: SpatialVlmError, remote: str = "", **facts: Any) -> None:
+        """Put on record what was said in no proper form. Raises AuditError where the record fails."""
+        self.audit.add("REFUSED", sync=True, remote=remote, outcome=str(error), **facts)
+
+    # -------------------------------------------------------------------------------------------- inside, with the lock
+
+    def _open(self, stage: ApprovalStage, item: Proposal | PersonQuestion, id_: str) -> None:
+        with self._changed:
+            self._expire()
+            if self._view.item is not None:
+                raise BusyError(self._view.item.sentence)
+            if id_ in self._over and isinstance(item, Proposal):
+                raise RejectedError(f"goal {id_}", "it was used before", "make a new id for each proposal")
+            self.audit.add(stage.name, sync=True, content=content_of(item))
+            self._over.pop(id_, None)
+            self._said.pop(id_, None)
+            self._show(stage, item, deadline=self._clock() + item.expires_after)
+
+    def _wait(self, id_: str, cancelled: Callable[[], bool]) -> Decision | PersonAnswer:
+        while True:
+            # Asked without the lock: what it does is not ours to know.
+            gone = cancelled()
+            with self._changed:
+                self._expire()
+                said = self._said.get(id_)
+                if said is not None:
+                    return said
+                if self._view.id != id_ or self._view.stage is ApprovalStage.RUNNING:
+                    raise self._why_not(id_, f"goal or question {id_}")
+                if not gone:
+                    self._changed.wait(_LOOK)
+                    continue
+            self.withdraw(id_, "whoever asked for it has cancelled it")
+
+    def _expire(self) -> None:
+        view = self._view
+        if view.deadline is None or self._clock() < view.deadline or view.item is None:
+            return
+        self._record_loosely("EXPIRED", outcome=view.stage.name, **self._token())
+        about = f"goal {view.id}" if isinstance(view.item, Proposal) else f"question {view.id}"
+        words = (
+            "It was approved, but not begun in time"
+            if view.stage is ApprovalStage.APPROVED
+            else "Nobody decided in time"
+        )
+        self._close(ApprovalExpiredError(about, view.item.expires_after), words, ApprovalStage.EXPIRED)
+
+    def _close(
+        self, error: SpatialVlmError, words: str, stage: ApprovalStage = ApprovalStage.IDLE, keep_said: bool = False
+    ) -> None:
+        """What was open is over; who still waits for it, or comes late, is told by `error`."""
+        if self._view.id is not None:
+            self._over[self._view.id] = error
+            if not keep_said:
+                self._said.pop(self._view.id, None)
+            while len(self._over) > _REMEMBERED:
+                self._said.pop(self._over.popitem(last=False)[0], None)
+        self._show(stage, None, words)
+
+    def _show(
+        self,
+        stage: ApprovalStage,
+        item: Proposal | PersonQuestion | None,
+        words: str = "",
+        deadline: float | None = None,
+        stopping: bool = False,
+    ) -> None:
+        if deadline is None and stage is ApprovalStage.APPROVED:
+            deadline = self._view.deadline
+        self._view = View(stage, item, words, deadline, self._view.version + 1, stopping, fault=self._fault)
+        self._changed.notify_all()
+
+    def _why_not(self, id_: str, about: str) -> SpatialVlmError:
+        """Why something is not open: an error to raise, a new one each time."""
+        known = self._over.get(id_)
+        if known is None:
+            return RejectedError(about, "it is not what is open", _AGAIN)
+        return copy.copy(known)
+
+    def _refused(self, decision: Decision, remote: str, error: SpatialVlmError) -> SpatialVlmError:
+        self._record_loosely("REFUSED", remote=remote, outcome=str(error), approve=decision.approve,
+                             reason=decision.reason, **named(decision))  # fmt: skip
+        return error
+
+    def _record_loosely(self, event: str, **facts: Any) -> None:
+        """Record what is so whether or not it can be recorded: time passes on a full disk, too."""
+        try:
+            self.audit.add(event, sync=True, **facts)
+        except AuditError as error:
+            self._fault = str(error)
+            self._view = dataclasses.replace(self._view, version=self._view.version + 1, fault=self._fault)
+
+    def _token(self) -> dict[str, Any]:
+        item = self._view.item
+        if isinstance(item, Proposal):
+            return {"goal_id": item.goal_id, "scene_stamp_ns": item.scene_stamp_ns, "plan_hash": item.plan_hash}
+        return {} if item is None else {"dialogue_id": item.dialogue_id}
+
+
+def _fault_of_name(operator: object) -> InputError | None:
+    try:
+        check_operator(operator)
+    except InputError as error:
+        return error
+    return None
+
+
+def _goal(decision: Decision) -> str:
+    return f"goal {decision.goal_id}"

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is laid before a person, and what the person says: frozen data, checked when it is made."""
+
+from __future__ import annotations
+
+import math
+import re
+import uuid
+from dataclasses import dataclass, field
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.types import Candidate, Vector3
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_LONGEST_WORDS = 2000
+_LONGEST_NAME = 80
+_LARGEST_IMAGE = 8 * 1024 * 1024  # bytes
+_LONGEST_WAIT = 3600.0  # s; the scene is another one by then
+_MEDIA = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One motion of a plan.
+
+    Args:
+        name: for a person, for example "approach".
+        duration: seconds.
+    """
+
+    name: str
+    duration: float
+
+    def __post_init__(self) -> None:
+        _check_text("name of a phase", self.name)
+        _check_number(f"duration of the phase {self.name!r}", self.duration, 0.0)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the arm would do.
+
+    Args:
+        frame_id: the planning frame, z up.
+        phases: in order.
+        grasp_width: what the fingers close on, metres; None where nothing is grasped.
+        tip_path: points that the tip passes, in order, metres in `frame_id`.
+        image: PNG or JPEG of the plan, or None.
+
+    Raises:
+        InputError: a number is not finite, a width or duration negative, or the image is neither PNG nor JPEG.
+    """
+
+    frame_id: str
+    phases: tuple[Phase, ...] = ()
+    grasp_width: float | None = None
+    tip_path: tuple[Vector3, ...] = ()
+    image: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_words("planning frame", self.frame_id, _LONGEST_NAME)
+        if self.grasp_width is not None:
+            _check_number("grasp width", self.grasp_width, 0.0)
+        for point in self.tip_path:
+            if len(point) != 3:
+                raise InputError("tip path", f"a point of {len(point)} numbers", "x, y and z", "give points in metres")
+            for value in point:
+                _check_number("tip path", value)
+        media_type(self.image)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan that waits for a person's word.
+
+    Args:
+        goal_id: UUID of the goal, lower case with hyphens; used for one proposal only.
+        scene_stamp_ns: stamp of the image that the plan rests on, nanoseconds.
+        plan_hash: SHA-256 of goal, scene and trajectory, 64 lower case hexadecimal digits.
+        sentence: the instruction, as given.
+        answer: what was understood, in words.
+        seen_from: the frame of reference, in words, for example "as seen from the camera".
+        target_id: detection id of what is to be taken.
+        target_label: what the detector calls it.
+        expires_after: seconds from `propose` in which it can be approved and begun.
+        candidates: what the words may mean, likeliest first, with their clauses.
+        warnings: what a person should know before deciding.
+        image: PNG or JPEG of the scene with the candidates drawn in, or None.
+        preview: what the arm would do, or None.
+
+    Raises:
+        InputError: a field is not of the form above.
+    """
+
+    goal_id: str
+    scene_stamp_ns: int
+    plan_hash: str
+    sentence: str
+    answer: str
+    seen_from: str
+    target_id: str
+    target_label: str
+    expires_after: float
+    candidates: tuple[Candidate, ...] = ()
+    warnings: tuple[str, ...] = ()
+    image: bytes | None = field(default=None, repr=False)
+    preview: Preview | None = None
+
+    def __post_init__(self) -> None:
+        _check_token(self.goal_id, self.scene_stamp_ns, self.plan_hash)
+        _check_expiry(self.expires_after)
+        for what in ("sentence", "answer", "seen_from", "target_id", "target_label"):
+            _check_text(what, getattr(self, what))
+        for warning in self.warnings:
+            _check_text("warning", warning)
+        if not all(isinstance(candidate, Candidate) for candidate in self.candidates):
+            raise InputError("candidates", "something else", "types.Candidate", "give those of the resolution")
+        if self.preview is not None and not isinstance(self.preview, Preview):
+            raise InputError("preview", type(self.preview).__name__, "a Preview or None", "build one from the plan")
+        media_type(self.image)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A person's yes or no to one plan on one image.
+
+    Args:
+        goal_id: of the proposal, as are the next two; a decision that names another is refused.
+        scene_stamp_ns: nanoseconds.
+        plan_hash: 64 lower case hexadecimal digits.
+        approve: yes or no.
+        operator: who says so. A name, not a proof: nothing here authenticates persons.
+        reason: in words; may be empty.
+
+    Raises:
+        InputError: a field is not of the form above.
+    """
+
+    goal_id: str
+    scene_stamp_ns: int
+    plan_hash: str
+    approve: bool
+    operator: str
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        _check_token(self.goal_id, self.scene_stamp_ns, self.plan_hash)
+        if not isinstance(self.approve, bool):
+            raise InputError("approve", repr(self.approve), "true or false", "say yes or no")
+        check_operator(self.operator)
+        _check_words("reason", self.reason, may_be_empty=True)
+
+
+@dataclass(frozen=True)
+class PersonQuestion:
+    """What the resolver asks back.
+
+    Args:
+        dialogue_id: of the question, as in `Resolution.dialogue_id`.
+        sentence: the instruction that it belongs to.
+        text: the question.
+        answers: possible answers, in words that the resolver understands; others may be typed.
+        expires_after: seconds from `ask` in which it can be answered.
+        image: PNG or JPEG of the scene, or None.
+        means: what each of the answers stands for, such as ids in the image; empty = it is not shown.
+
+    Raises:
+        InputError: a field is not of the form above.
+    """
+
+    dialogue_id: str
+    sentence: str
+    text: str
+    answers: tuple[str, ...] = ()
+    expires_after: float = 120.0
+    image: bytes | None = field(default=None, repr=False)
+    means: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_words("dialogue_id", self.dialogue_id, _LONGEST_NAME)
+        _check_text("sentence", self.sentence)
+        _check_text("question", self.text)
+        for answer in self.answers:
+            _check_words("answer", answer)
+        for words in self.means:
+            _check_text("meaning of an answer", words)
+        if len(self.means) not in (0, len(self.answers)):
+            got, expected = f"{len(self.means)} meanings", f"{len(self.answers)}, one for each answer, or none"
+            raise InputError("meanings of answers", got, expected, "give both from the same resolution")
+        _check_expiry(self.expires_after)
+        media_type(self.image)
+
+
+@dataclass(frozen=True)
+class PersonAnswer:
+    """What a person said to a question.
+
+    Args:
+        dialogue_id: of the question; an answer to another one is refused.
+        text: the words. They are data: whoever reads them parses them like any instruction.
+        operator: who says so.
+
+    Raises:
+        InputError: a field is empty, too long, or has control characters.
+    """
+
+    dialogue_id: str
+    text: str
+    operator: str
+
+    def __post_init__(self) -> None:
+        _check_words("dialogue_id", self.dialogue_id, _LONGEST_NAME)
+        _check_words("answer", self.text)
+        check_operator(self.operator)
+
+
+def media_type(image: bytes | None) -> str | None:
+    """The media type of an image, from its first bytes; None for none.
+
+    Raises:
+        InputError: it is neither PNG nor JPEG, or has more than 8 MiB.
+    """
+    if image is None:
+        return None
+    name = next((n for start, n in _MEDIA if isinstance(image, bytes) and image.startswith(start)), None)
+    if name is None:
+        expected, repair = "bytes of a PNG or JPEG file", "encode it, for example by cv2.imencode"
+        raise InputError("image", "other data", expected, repair)
+    if len(image) > _LARGEST_IMAGE:
+        raise InputError("image", f"{len(image)} bytes", f"up to {_LARGEST_IMAGE}", "send a smaller image")
+    return name
+
+
+def check_operator(name: object) -> None:
+    """See that a name can stand in the record.
+
+    Raises:
+        InputError: it is empty, longer than 80 characters, or has control characters or blanks around it.
+    """
+    _check_words("operator", name, _LONGEST_NAME)
+
+
+def _check_token(goal_id: object, scene_stamp_ns: object, plan_hash: object) -> None:
+    """See that what an approval names has the right form."""
+    try:
+        is_uuid = isinstance(goal_id, str) and str(uuid.UUID(goal_id)) == goal_id
+    except ValueError:
+        is_uuid = False
+    if not is_uuid:
+        raise InputError("goal_id", _shown(goal_id), "a UUID, lower case with hyphens", "copy it from the proposal")
+    if not isinstance(scene_stamp_ns, int) or isinstance(scene_stamp_ns, bool) or not 0 <= scene_stamp_ns < 1 << 63:
+        got, repair = _shown(scene_stamp_ns), "copy it from the proposal"
+        raise InputError("scene_stamp_ns", got, "nanoseconds, a whole number from 0", repair)
+    if not isinstance(plan_hash, str) or not _HASH.fullmatch(plan_hash):
+        expected = "64 lower case hexadecimal digits"
+        raise InputError("plan_hash", _shown(plan_hash), expected, "copy it from the proposal")
+
+
+def _check_text(what: str, words: object) -> None:
+    """See that there are words to show; what cannot be printed is replaced where they are shown."""
+    if not isinstance(words, str) or not words.strip() or len(words) > _LONGEST_WORDS:
+        raise InputError(what, _shown(words), f"1 to {_LONGEST_WORDS} characters", "say it in words")
+
+
+def _check_words(what: str, words: object, longest: int = _LONGEST_WORDS, may_be_empty: bool = False) -> None:
+    expected = f"{'up to' if may_be_empty else '1 to'} {longest} printable characters without blanks around them"
+    if (
+        not isinstance(words, str)
+        or len(words) > longest
+        or not words.isprintable()
+        or words != words.strip()
+        or not (words or may_be_empty)
+    ):
+        raise InputError(what, _shown(words), expected, "write it in one line")
+
+
+def _check_number(what: str, value: object, least: float = -math.inf) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value < least:
+        expected = "a finite number" + ("" if least == -math.inf else f" from {least:g}")
+        raise InputError(what, _shown(value), expected, "correct it where it is computed")
+
+
+def _check_expiry(expires_after: object) -> None:
+    _check_number("expires_after", expires_after, 0.0)
+    if not 0 < float(expires_after) <= _LONGEST_WAIT:  # type: ignore[arg-type]
+        raise InputError("expires_after", _shown(expires_after), f"seconds, up to {_LONGEST_WAIT:g}", "choose another")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page as a web application: what each address answers. Imported by `page.serve` alone, for it needs Starlette."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import jinja2
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from spatial_vlm_ros.errors import AuditError, InputError, SpatialVlmError
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
+from spatial_vlm_ros.manipulation.approval.drawing import side_views
+from spatial_vlm_ros.manipulation.approval.guard import Guard, Session
+from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonAnswer, Proposal, check_operator, media_type
+from spatial_vlm_ros.manipulation.approval.shield import Shield
+from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
+
+_HERE = Path(__file__).parent
+_LARGEST_FORM = 16 * 1024  # bytes
+_FORM_WITHIN = 10.0  # s
+_STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_STATUS = {"INVALID_INPUT": 400, "REJECTED": 409, "APPROVAL_EXPIRED": 410, "CANCELLED": 410}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def application(broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> Shield:
+    """The application.
+
+    Args:
+        broker: what it shows, and tells.
+        guard: who may use it.
+        names: values of the Host header that are answered.
+    """
+    office = _Office(broker, guard, names)
+    routes = [
+        Route("/", office.show, methods=["GET"]),
+        Route("/state", office.state, methods=["GET"]),
+        Route("/picture/{hash}", office.image, methods=["GET"]),
+        Route("/static/{name}", _static, methods=["GET"]),
+        Route("/sign-in", office.sign_in, methods=["POST"]),
+        Route("/name", office.post(office.name), methods=["POST"]),
+        Route("/decide", office.post(office.decide), methods=["POST"]),
+        Route("/answer", office.post(office.answer), methods=["POST"]),
+        Route("/stop", office.post(office.stop), methods=["POST"]),
+    ]
+    return Shield(Starlette(routes=routes), names, office.refused)
+
+
+class _Office:
+    def __init__(self, broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> None:
+        self._broker, self._guard = broker, guard
+        self._origins = {f"{scheme}://{name}" for name in names for scheme in ("http", "https")}
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters["line"] = _printable
+        self._templates.globals.update(ApprovalStage=ApprovalStage)
+
+    # -------------------------------------------------------------------------------------------- reading
+
+    async def show(self, request: Request) -> Response:
+        token = request.query_params.get("token")
+        if token is not None:
+            return await self._signed_in(request, token)
+        session = self._session(request)
+        if session is None:
+            return self._page("sign_in.html.j2", 401, title="Sign in", problem=None)
+        return self._status_page(session, self._broker.view)
+
+    async def state(self, request: Request) -> Response:
+        if self._session(request) is None:
+            return JSONResponse({"error": "sign in"}, 401, {"WWW-Authenticate": "Cookie"})
+        view = self._broker.view
+        return JSONResponse({"mark": view.mark, "remaining": view.remaining})
+
+    async def image(self, request: Request) -> Response:
+        if self._session(request) is None:
+            return Response(status_code=401, headers={"WWW-Authenticate": "Cookie"})
+        for image in _images(self._broker.view):
+            if _hash(image) == request.path_params["hash"]:
+                return Response(image, media_type=media_type(image))
+        return Response("this picture is no longer open", 404, media_type="text/plain")
+
+    # -------------------------------------------------------------------------------------------- signing in
+
+    async def sign_in(self, request: Request) -> Response:
+        if self._is_foreign(request):
+            await self.refused("another site sent it", request)
+            return self._message("Not accepted", "This form came from another site.", 403)
+        try:
+            form = await _form(request)
+        except InputError as error:
+            return self._message("Not accepted", str(error), 400)
+        return await self._signed_in(request, form.get("token", ""))
+
+    async def _signed_in(self, request: Request, token: str) -> Response:
+        # By address alone: each connection has a port of its own.
+        address = request.client.host if request.client else "unknown"
+        wait = self._guard.wait_before(address)
+        if wait:
+            words = f"Too many wrong tokens from this machine. Try again in {math.ceil(wait)} s."
+            response = self._page("sign_in.html.j2", 429, title="Sign in", problem=words)
+            response.headers["Retry-After"] = str(math.ceil(wait))
+            return response
+        secret = self._guard.sign_in(token, address)
+        if secret is None:
+            await self.refused("a wrong token", request)
+            return self._page(
+                "sign_in.html.j2", 403, title="Sign in", problem="This token is not the one of this page."
+            )
+        try:
+            await run_in_threadpool(self._broker.audit.add, "SIGNED_IN", remote=_remote(request))
+        except AuditError as error:
+            return self._message("Not signed in", str(error), 503)
+        response = RedirectResponse("/", 303)
+        response.set_cookie(_cookie(request), secret, httponly=True, samesite="strict", path="/")
+        return response
+
+    # -------------------------------------------------------------------------------------------- saying something
+
+    def post(self, action: Callable[[Mapping[str, str], Session, Request], Awaitable[None]]) -> Handler:
+        """A handler of a form: only from our own page, of a session, with that session's token."""
+
+        async def handle(request: Request) -> Response:
+            session = self._session(request)
+            if session is None:
+                await self.refused("a form without a session", request)
+                return self._page("sign_in.html.j2", 401, title="Sign in", problem="Sign in, then decide again.")
+            if self._is_foreign(request):
+                await self.refused("another site sent it", request)
+                return self._message("Not accepted", "This form came from another site.", 403)
+            try:
+                form = await _form(request)
+                if not self._guard.is_form_of(session, form.get("form_token", "")):
+                    await self.refused("a form with a wrong token", request)
+                    return self._message("Not accepted", "This form is not of your session; open the page anew.", 403)
+                await action(form, session, request)
+            except AuditError as error:
+                return self._message("Not accepted", str(error), 503)
+            except SpatialVlmError as error:
+                if isinstance(error, InputError):
+                    await self.refused(str(error), request, operator=session.operator)
+                return self._message("Not accepted", str(error), _STATUS.get(error.status_name, 400))
+            return RedirectResponse("/", 303)
+
+        return handle
+
+    async def name(self, form: Mapping[str, str], session: Session, request: Request) -> None:
+        operator = form.get("operator", "").strip()
+        check_operator(operator)
+        await run_in_threadpool(
+            self._broker.audit.add, "NAMED", operator=operator, before=session.operator, remote=_remote(request)
+        )
+        self._guard.name(request.cookies[_cookie(request)], operator)
+
+    async def decide(self, form: Mapping[str, str], session: Session, request: Request) -> None:
+        said = {"approve": True, "reject": False}.get(form.get("decision", ""))
+        if said is None:
+            raise InputError("decision", repr(form.get("decision")), "approve or reject", "use the page's buttons")
+        stamp = form.get("scene_stamp_ns", "")
+        decision = Decision(
+            form.get("goal_id", ""),
+            int(stamp) if stamp.isascii() and stamp.isdigit() and len(stamp) < 20 else -1,
+            form.get("plan_hash", ""),
+            said,
+            session.operator,
+            form.get("reason", "").strip(),
+        )
+        await run_in_threadpool(self._broker.decide, decision, _remote(request))
+
+    async def answer(self, form: Mapping[str, str], session: Session, request: Request) -> None:
+        answer = PersonAnswer(form.get("dialogue_id", ""), form.get("text", "").strip(), session.operator)
+        await run_in_threadpool(self._broker.answer, answer, _remote(request))
+
+    async def stop(self, form: Mapping[str, str], session: Session, request: Request) -> None:  # noqa: ARG002
+        await run_in_threadpool(self._broker.request_stop, session.operator or "unnamed", _remote(request))
+
+    # -------------------------------------------------------------------------------------------- inside
+
+    async def refused(self, why: str, request: Request, **facts: Any) -> None:
+        """Record that a request was refused, unless many are; a full disk does not change that it was."""
+        unrecorded = self._guard.recordable()
+        if unrecorded is None:
+            return
+        facts["unrecorded_before"] = unrecorded
+        facts["path"] = request.url.path[:200]
+        try:
+            await run_in_threadpool(
+                self._broker.audit.add, "ACCESS_REFUSED", outcome=why, remote=_remote(request), **facts
+            )
+        except AuditError:
+            return
+
+    def _session(self, request: Request) -> Session | None:
+        return self._guard.session(request.cookies.get(_cookie(request)))
+
+    def _is_foreign(self, request: Request) -> bool:
+        """Whether a form came from elsewhere. Browsers name the origin of each form they send."""
+        return request.headers.get("origin") not in self._origins
+
+    def _status_page(self, session: Session, view: View) -> Response:
+        preview = view.item.preview if isinstance(view.item, Proposal) else None
+        return self._page(
+            "status.html.j2",
+            200,
+            title=view.stage.value,
+            view=view,
+            session=session,
+            image=_hash(view.item.image) if view.item and view.item.image else None,
+            preview=preview,
+            preview_image=_hash(preview.image) if preview and preview.image else None,
+            drawing=side_views(preview.tip_path) if preview and len(preview.tip_path) > 1 else None,
+        )
+
+    def _message(self, title: str, words: str, status: int) -> Response:
+        return self._page("message.html.j2", status, title=title, words=words)
+
+    def _page(self, template: str, status: int, **values: Any) -> Response:
+        text = self._templates.get_template(template).render(values)
+        headers = {"WWW-Authenticate": "Cookie"} if status == 401 else None
+        return Response(text, status, headers, media_type="text/html")
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _STATIC:
+        return Response("no such file", 404, media_type="text/plain")
+    return Response((_HERE / "static" / name).read_bytes(), media_type=_STATIC[name])
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form.
+
+    Raises:
+        InputError: it is no form, too large, too slow, names a field twice, or is no UTF-8.
+    """
+    if request.headers.get("content-type", "").split(";")[0].strip() != "application/x-www-form-urlencoded":
+        raise InputError("form", "another content type", "application/x-www-form-urlencoded", "use the page's forms")
+    try:
+        body = await asyncio.wait_for(_body(request), _FORM_WITHIN)
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=20
+        )
+    except (asyncio.TimeoutError, ClientDisconnect) as error:
+        expected = f"all of it within {_FORM_WITHIN:g} s"
+        raise InputError("form", "an unfinished one", expected, "send it again") from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("form", "other bytes", "URL-encoded UTF-8", "use the page's forms") from error
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise InputError("form", "a field twice", "each field once", "use the page's forms")
+    return form
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST_FORM:
+            raise InputError("form", "more bytes", f"up to {_LARGEST_FORM}", "write less")
+    return body
+
+
+def _images(view: View) -> list[bytes]:
+    preview = view.item.preview if isinstance(view.item, Proposal) else None
+    both = (view.item.image if view.item else None, preview.image if preview else None)
+    return [image for image in both if image is not None]
+
+
+def _hash(image: bytes) -> str:
+    return hashlib.sha256(image).hexdigest()
+
+
+def _cookie(request: Request) -> str:
+    """Cookies are not kept apart by port: two pages on one machine need two names."""
+    return f"spatial_vlm_approval_{request.url.port or 0}"
+
+
+def _remote(request: Request) -> str:
+    return f"{request.client.host}:{request.client.port}" if request.client else "unknown"
+
+
+def _printable(words: str) -> str:
+    """Words in which every character shows, as text that cannot turn its neighbours around."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in words)

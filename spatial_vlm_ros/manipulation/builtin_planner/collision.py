@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a configuration is free: hulls of the arm against each other, the boxes, and what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, Floats, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, HAND_LINKS, WRIST_LINKS, PandaModel
+from spatial_vlm_ros.manipulation.planning.robot_model import load
+
+HELD = "held"
+IN_THE_BASE = 0.02  # metres: no object is as deep in the arm's base, not with all that neighbours are padded by
+
+
+class Checker:
+    """Collisions of the arm in one segment.
+
+    The base link is not held against boxes: it does not move. `in_the_base` says what cannot be where it is.
+    """
+
+    def __init__(self, robot: PandaModel, boxes: Sequence[BoxObstacle], segment: Segment) -> None:
+        self._pin = load("pinocchio")
+        coal = load("coal")
+        pin, held = self._pin, segment.held
+        self.robot = robot
+        geometry = robot.geometry.copy()
+        links = [robot.link_of(hull) for hull in range(geometry.ngeoms)]
+        pairs = list(robot.self_pairs)
+        held_at = None
+        if held is not None:
+            tip = robot.model.frames[robot.tip]
+            placement = tip.placement * pin.SE3(held.pose)
+            held_at = geometry.addGeometryObject(
+                pin.GeometryObject(HELD, tip.parentJoint, placement, coal.Box(*held.size))
+            )
+            pairs += [(hull, held_at) for hull, link in enumerate(links) if link not in WRIST_LINKS]
+        self._names: dict[int, str] = {}
+        for box in boxes:
+            if held is not None and box.id == held.id:
+                continue
+            shape = coal.Box(*(box.size + 2 * box.padding))
+            number = geometry.addGeometryObject(pin.GeometryObject(f"box {box.id}", 0, pin.SE3(box.pose), shape))
+            self._names[number] = box.id
+            for hull, link in enumerate(links):
+                if link != BASE_LINK and not (link in HAND_LINKS and box.id in segment.touch):
+                    pairs.append((hull, number))
+            if held_at is not None and box.id not in segment.held_touch:
+                pairs.append((held_at, number))
+        geometry.removeAllCollisionPairs()
+        for first, second in pairs:
+            geometry.addCollisionPair(pin.CollisionPair(first, second))
+        self._geometry, self._data, self._found = geometry, robot.model.createData(), geometry.createData()
+        self._tree = pin.BroadPhaseManager_DynamicAABBTreeCollisionManager(robot.model, geometry, self._found)
+        self._q: Floats = np.full(robot.model.nq, segment.opening / 2)
+
+    def free(self, joints: Any) -> bool:
+        """Whether nothing touches at `joints`, seven numbers that can be indexed, radians."""
+        q = self._q
+        for k in range(7):
+            q[k] = joints[k]
+        return not self._pin.computeCollisions(self.robot.model, self._data, self._tree, q, True)
+
+    def all_free(self, configurations: Floats) -> bool:
+        """Whether each of (N, 7) configurations is free."""
+        return all(self.free(joints) for joints in configurations)
+
+    def touched(self, joints: Floats) -> tuple[str, ...]:
+        """Everything that touches at `joints`: ids of boxes, and "the arm itself"."""
+        self._q[:7] = joints
+        self._pin.computeCollisions(self.robot.model, self._data, self._geometry, self._found, self._q, False)
+        names = {
+            self._names.get(pair.second, "the arm itself")
+            for pair, result in zip(self._geometry.collisionPairs, self._found.collisionResults, strict=True)
+            if result.isCollision()
+        }
+        return tuple(sorted(names))
+
+
+def in_the_base(robot: PandaModel, boxes: Sequence[BoxObstacle], stands_on: Collection[str] = ()) -> dict[str, float]:
+    """How deep boxes lie in the base of the arm, where they can not: their poses, or the arm's, are wrong.
+
+    Args:
+        robot: the arm; its base link does not move.
+        boxes: without their padding.
+        stands_on: ids of those that may be there.
+
+    Returns:
+        Metres that a box would have to be moved by to be clear of the base, by id; boxes that are less than 2 cm deep
+        in it are left out, as what touches the base, or was measured a little too large, may be true.
+    """
+    coal = load("coal")
+    hulls = [
+        (part.geometry, coal.Transform3s(part.placement.rotation, part.placement.translation))
+        for number, part in enumerate(robot.geometry.geometryObjects)
+        if robot.link_of(number) == BASE_LINK
+    ]
+    found: dict[str, float] = {}
+    for box in boxes:
+        if box.id in stands_on:
+            continue
+        shape, place = coal.Box(*box.size), coal.Transform3s(box.pose[:3, :3], box.pose[:3, 3])
+        for hull, at in hulls:
+            away = coal.distance(hull, at, shape, place, coal.DistanceRequest(), coal.DistanceResult())
+            if away < -IN_THE_BASE:
+                found[box.id] = max(-float(away), found.get(box.id, 0.0))
+    return found

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configurations whose tip is at a pose."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
+from spatial_vlm_ros.manipulation.builtin_planner.robot import PandaModel
+from spatial_vlm_ros.manipulation.planning.robot_model import load
+
+STEPS = 60
+PATIENCE = 8  # steps after which the twist must be smaller by a tenth: else this is the nearest that this walk comes
+LONGEST_STEP = 0.5  # radians a joint may move in one step
+DAMPING = 1e-6
+POSITION = 1e-5  # metres; far below what is asked of the end of a trajectory
+ROTATION = 1e-5  # radians
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Where a search ended, and how far from the pose: metres and radians."""
+
+    joints: Floats
+    position_error: float
+    rotation_error: float
+
+    @property
+    def there(self) -> bool:
+        """Whether this is the pose."""
+        return self.position_error <= POSITION and self.rotation_error <= ROTATION
+
+
+class Inverse:
+    """Inverse kinematics within the joint limits.
+
+    Each step is a small quadratic program, as in differential inverse kinematics: the change dq of least
+    |J dq - e|^2 + damping |dq|^2, where e is the twist to the pose in the frame of the tip, with limits of joints
+    and of steps as bounds. Source: Levenberg-Marquardt with bounds, Sugihara 2011.
+    """
+
+    def __init__(self, robot: PandaModel) -> None:
+        self._pin, self._solve = load("pinocchio"), load("daqp").solve
+        self.robot, self._data = robot, robot.model.createData()
+        self._q: Floats = np.zeros(robot.model.nq)
+        self._no_rows = np.zeros((0, 7))
+        self._sense = np.zeros(7, np.intc)
+
+    def tip(self, joints: Floats) -> Floats:
+        """(4, 4) base_T_tip at (7,) joint positions, metres."""
+        self._q[:7] = joints
+        self._pin.forwardKinematics(self.robot.model, self._data, self._q)
+        return np.array(self._pin.updateFramePlacement(self.robot.model, self._data, self.robot.tip).homogeneous)
+
+    def miss(self, joints: Floats, goal: Floats) -> tuple[float, float]:
+        """How far the tip at `joints` is from `goal`, (4, 4): metres, radians."""
+        tip = self.tip(joints)
+        turn = self._pin.log3(tip[:3, :3].T @ goal[:3, :3])
+        return float(np.linalg.norm(goal[:3, 3] - tip[:3, 3])), float(np.linalg.norm(turn))
+
+    def reach(self, goal: Floats, near: Floats, steps: int = STEPS) -> Reached:
+        """Walk from the configuration `near` to one whose tip is at `goal`, (4, 4) base_T_tip, metres."""
+        pin, robot = self._pin, self.robot
+        wanted, marked = pin.SE3(goal), math.inf
+        q = np.clip(near, robot.lower, robot.upper)
+        for step in range(steps + 1):
+            self._q[:7] = q
+            pin.computeJointJacobians(robot.model, self._data, self._q)
+            placement = pin.updateFramePlacement(robot.model, self._data, robot.tip)
+            error = pin.log6(placement.actInv(wanted)).vector
+            square = float(error @ error)
+            away, turned = math.sqrt(error[:3] @ error[:3]), math.sqrt(error[3:] @ error[3:])
+            reached = Reached(q, away, turned)
+            if reached.there or step == steps:
+                return reached
+            if step % PATIENCE == 0:
+                if square > 0.81 * marked:
+                    return reached
+                marked = square
+            J = pin.getFrameJacobian(robot.model, self._data, robot.tip, pin.LOCAL)[:, :7]
+            H = J.T @ J
+            H.flat[::8] += DAMPING + 1e-3 * square
+            least = np.maximum(robot.lower - q, -LONGEST_STEP)
+            most = np.minimum(robot.upper - q, LONGEST_STEP)
+            change, _, done, _ = self._solve(H, -J.T @ error, self._no_rows, most, least, self._sense)
+            if done < 1:
+                return reached
+            q = np.clip(q + change, robot.lower, robot.upper)
+        return reached

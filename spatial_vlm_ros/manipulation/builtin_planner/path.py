@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Curves through joint space without kinks: polynomials of a length s, twice continuously differentiable."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
+
+SHORTEST = 1e-9  # radians
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """A curve.
+
+    Args:
+        knots: (M + 1,) lengths at which its pieces begin and end, radians.
+        pieces: (M, 6, J) coefficients of each, of powers 0 to 5 of the length since its knot.
+    """
+
+    knots: Floats
+    pieces: Floats
+
+    @property
+    def length(self) -> float:
+        """Radians."""
+        return float(self.knots[-1])
+
+    def at(self, lengths: Floats) -> tuple[Floats, Floats, Floats]:
+        """Positions, first and second derivatives by length at (N,) lengths; (N, J) each."""
+        piece = np.clip(np.searchsorted(self.knots, lengths, side="right") - 1, 0, len(self.pieces) - 1)
+        s, c = (lengths - self.knots[piece])[:, None], self.pieces[piece].transpose(1, 0, 2)
+        q = ((((c[5] * s + c[4]) * s + c[3]) * s + c[2]) * s + c[1]) * s + c[0]
+        dq = (((5 * c[5] * s + 4 * c[4]) * s + 3 * c[3]) * s + 2 * c[2]) * s + c[1]
+        ddq = ((20 * c[5] * s + 12 * c[4]) * s + 6 * c[3]) * s + 2 * c[2]
+        return q, dq, ddq
+
+    def samples(self, apart: float) -> Floats:
+        """(N, J) positions no farther apart than `apart` radians of length, ends included."""
+        return self.at(np.linspace(0.0, self.length, max(2, int(np.ceil(self.length / apart)) + 1)))[0]
+
+
+def rounded(corners: Floats, reach: float) -> Path:
+    """Straight lines between (N, J) corners, rounded by a quintic that begins at most `reach` before each.
+
+    The quintic takes over position, direction and zero curvature of the lines at both ends; it stays within
+    3/16 |t2 - t1| of the corner at its middle, times how far before the corner it begins.
+    """
+    corners = _distinct(corners)
+    if len(corners) < 2:
+        return _standing(corners[0])
+    ways = np.diff(corners, axis=0)
+    lengths = np.linalg.norm(ways, axis=1)
+    tangents = ways / lengths[:, None]
+    before = [0.0, *(min(reach, 0.5 * a, 0.5 * b) for a, b in itertools.pairwise(lengths)), 0.0]
+    durations, pieces = [], []
+    for k, length in enumerate(lengths):
+        straight = length - before[k] - before[k + 1]
+        if straight > SHORTEST:
+            durations.append(straight)
+            pieces.append(_line(corners[k] + before[k] * tangents[k], tangents[k]))
+        if k + 1 < len(lengths):
+            d = before[k + 1]
+            durations.append(2 * d)
+            enter, leave = corners[k + 1] - d * tangents[k], corners[k + 1] + d * tangents[k + 1]
+            pieces.append(_quintic(enter, tangents[k], leave, tangents[k + 1], 2 * d))
+    return Path(np.concatenate([[0.0], np.cumsum(durations)]), np.array(pieces))
+
+
+def through(points: Floats) -> Path:
+    """The cubic spline through (N, J) points, by length of chords; slopes at its ends are those of a parabola."""
+    points = _distinct(points)
+    n = len(points)
+    if n < 3:
+        return rounded(points, 0.0)
+    h = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    chords = np.diff(points, axis=0) / h[:, None]
+    A, right = np.zeros((n, n)), np.zeros_like(points)
+    for k in range(1, n - 1):  # equal second derivatives on both sides
+        A[k, k - 1 : k + 2] = 1 / h[k - 1], 2 * (1 / h[k - 1] + 1 / h[k]), 1 / h[k]
+        right[k] = 3 * (chords[k - 1] / h[k - 1] + chords[k] / h[k])
+    A[0, 0] = A[-1, -1] = 1.0
+    right[0] = chords[0] + (chords[0] - chords[1]) * h[0] / (h[0] + h[1])
+    right[-1] = chords[-1] + (chords[-1] - chords[-2]) * h[-1] / (h[-1] + h[-2])
+    slopes = np.linalg.solve(A, right)
+    pieces = np.zeros((n - 1, 6, points.shape[1]))
+    pieces[:, 0], pieces[:, 1] = points[:-1], slopes[:-1]
+    pieces[:, 2] = (3 * chords - 2 * slopes[:-1] - slopes[1:]) / h[:, None]
+    pieces[:, 3] = (slopes[:-1] + slopes[1:] - 2 * chords) / h[:, None] ** 2
+    return Path(np.concatenate([[0.0], np.cumsum(h)]), pieces)
+
+
+def _distinct(points: Floats) -> Floats:
+    """Without points that repeat the one before; the last point is kept."""
+    kept: list[Floats] = [points[0]]
+    for point in points[1:]:
+        if np.linalg.norm(point - kept[-1]) > SHORTEST:
+            kept.append(point)
+    return np.array(kept)
+
+
+def _standing(point: Floats) -> Path:
+    piece = np.zeros((1, 6, len(point)))
+    piece[0, 0] = point
+    return Path(np.zeros(2), piece)
+
+
+def _line(begin: Floats, tangent: Floats) -> Floats:
+    rows: Sequence[Floats] = [begin, tangent, *np.zeros((4, len(begin)))]
+    return np.array(rows)
+
+
+def _quintic(begin: Floats, slope: Floats, end: Floats, end_slope: Floats, length: float) -> Floats:
+    """(6, J) coefficients of the quintic with given ends and slopes, and no second derivative at its ends."""
+    L, way = length, end - begin
+    return np.array(
+        [
+            begin,
+            slope,
+            np.zeros_like(begin),
+            (10 * way - (6 * slope + 4 * end_slope) * L) / L**3,
+            (-15 * way + (8 * slope + 7 * end_slope) * L) / L**4,
+            (6 * way - 3 * (slope + end_slope) * L) / L**5,
+        ]
+    )

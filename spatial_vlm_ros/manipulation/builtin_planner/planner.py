@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a request to trajectories: postures first, lines next, then the way to the first posture, then times."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError, NoPathError, StandsWrongError, UnreachableError
+from spatial_vlm_ros.manipulation.builtin_planner import robot as panda
+from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker, in_the_base
+from spatial_vlm_ros.manipulation.builtin_planner.inverse import Inverse
+from spatial_vlm_ros.manipulation.builtin_planner.line import follow
+from spatial_vlm_ros.manipulation.builtin_planner.path import Path, rounded, through
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Motion, MotionRequest, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.search import search
+from spatial_vlm_ros.manipulation.builtin_planner.timing import timed
+from spatial_vlm_ros.manipulation.builtin_planner.watch import PlanningDeadline
+
+GUESSES = 40  # configurations from which a pose is sought
+POSTURES = 3  # different ones of the same pose, to choose from
+DIFFERENT = 0.1  # radians in some joint
+CHECKED = 0.01  # radians of length between configurations of a finished path that are checked
+ROUNDING = (0.4, 0.2, 0.1, 0.05, 0.02, 0.005)  # radians before a corner that are rounded; the first that is free
+
+
+@dataclass(frozen=True, eq=False)
+class _Posture:
+    """A configuration at the end of a free segment, and the lines that go on from it."""
+
+    joints: Floats
+    lines: tuple[Path, ...]
+
+
+class BuiltinPlanner:
+    """Plans motions of a Franka Panda in this process.
+
+    Raises:
+        DependencyError: a package of the extra `arm` is not installed.
+    """
+
+    joint_names = panda.ARM_JOINTS
+
+    def __init__(self) -> None:
+        self.robot = panda.panda()
+        self._inverse = Inverse(self.robot)
+
+    def tip(self, joints: Floats) -> Floats:
+        """(4, 4) base_T_tip at (7,) joint positions, metres."""
+        return self._inverse.tip(joints)
+
+    def plan(self, request: MotionRequest, cancelled: Callable[[], bool] = lambda: False) -> Motion:
+        """Find a trajectory for each segment.
+
+        Args:
+            request: where from, where to, around what.
+            cancelled: asked in every loop, about every millisecond.
+
+        Raises:
+            InputError: the start is beyond a limit of a joint.
+            UnreachableError: no configuration has its tip at a goal, or on the line to it.
+            NoPathError: something is in the way, or the time limit has passed.
+            StandsWrongError: the arm is too near to something already, or a box lies in its base.
+            CancelledError: `cancelled` said so.
+        """
+        watch = PlanningDeadline(request.time_limit, cancelled)
+        robot, start = self.robot, request.start
+        beyond = np.maximum(robot.lower - start, start - robot.upper).max()
+        if beyond > panda.FROM_LIMITS:
+            raise InputError("start", f"{beyond:.3f} rad beyond a limit", "radians within limits", "check the units")
+        if deep := in_the_base(robot, request.boxes, request.stands_on):
+            words = f"the arm's base stands {max(deep.values()):.2f} m deep in what is said to be there"
+            repair = "check where TF has camera and base; what the base is mounted on may touch it (stands_on)"
+            raise StandsWrongError(0, words, tuple(sorted(deep)), repair)
+        draw = np.random.default_rng(request.seed)
+        checkers = [Checker(robot, request.boxes, segment) for segment in request.segments]
+        paths: list[Path] = []
+        while len(paths) < len(request.segments):
+            first = len(paths)
+            task = _Task(self._inverse, request, checkers, first, draw, watch)
+            paths += task.paths(start)
+            start = paths[-1].samples(np.inf)[-1]
+        watch.check(len(paths) - 1)
+        trajectories = [
+            timed(path, self.joint_names, robot.velocity, panda.ACCELERATION, request.speed) for path in paths
+        ]
+        return Motion(tuple(trajectories), watch.elapsed)
+
+
+class _Task:
+    """A free segment and the lines after it, or lines alone."""
+
+    def __init__(self, inverse: Inverse, request: MotionRequest, checkers: Sequence[Checker], first: int,
+                 draw: np.random.Generator, watch: PlanningDeadline) -> None:  # fmt: skip
+        self.inverse, self.request, self.checkers = inverse, request, checkers
+        self.first, self.draw, self.watch = first, draw, watch
+        self.free = not request.segments[first].straight
+        after = first + self.free
+        self.lines: list[tuple[int, Segment]] = []
+        for number in range(after, len(request.segments)):
+            if not request.segments[number].straight:
+                break
+            self.lines.append((number, request.segments[number]))
+
+    def paths(self, start: Floats) -> list[Path]:
+        """A free path for each segment, from the configuration `start`."""
+        if not self.free:
+            return self._follow(start)
+        if touched := self.checkers[self.first].touched(start):
+            raise StandsWrongError(self.first, "the arm stands too near", touched, "move it away by hand")
+        postures = self._postures(start)
+        corners = self._search(start, [posture.joints for posture in postures])
+        chosen = min(postures, key=lambda posture: float(np.abs(posture.joints - corners[-1]).max()))
+        return [self._round(corners), *chosen.lines]
+
+    def _postures(self, start: Floats) -> list[_Posture]:
+        """Postures at the goal of the free segment from which all lines can be followed, the nearest first."""
+        found: list[_Posture] = []
+        refused: list[UnreachableError | NoPathError] = []
+        for joints in self._configurations(start, refused):
+            try:
+                found.append(_Posture(joints, tuple(self._follow(joints))))
+            except (UnreachableError, NoPathError) as error:
+                self.watch.check(self.first)
+                refused.append(error)
+            if len(found) == POSTURES:
+                break
+        if not found:  # the last words of whoever got farthest
+            raise max(refused, key=lambda error: (error.segment, isinstance(error, NoPathError)))
+        return sorted(found, key=lambda posture: float(np.linalg.norm(posture.joints - start)))
+
+    def _configurations(self, start: Floats, refused: list[UnreachableError | NoPathError]) -> Iterator[Floats]:
+        """Different free configurations at the goal of the free segment; why others are not goes to `refused`."""
+        robot, goal, checker = self.inverse.robot, self.request.segments[self.first].goal, self.checkers[self.first]
+        known: list[Floats] = []
+        nearest = (np.inf, np.inf)
+        for guess in range(GUESSES):
+            self.watch.check(self.first)
+            near = start if guess == 0 else panda.HOME if guess == 1 else self.draw.uniform(robot.lower, robot.upper)
+            reached = self.inverse.reach(goal, near)
+            nearest = min(nearest, (reached.position_error, reached.rotation_error))
+            if not reached.there or any(np.abs(reached.joints - other).max() < DIFFERENT for other in known):
+                continue
+            known.append(reached.joints)
+            if checker.free(reached.joints):
+                yield reached.joints
+            else:
+                refused.append(
+                    NoPathError(self.first, "the goal is taken", checker.touched(reached.joints),
+                                        "clear it, or come from another side")
+                )  # fmt: skip
+        if not known:
+            refused.append(UnreachableError(self.first, *nearest))
+
+    def _follow(self, start: Floats) -> list[Path]:
+        """The lines, one after another.
+
+        Raises:
+            UnreachableError: the arm cannot go on.
+            NoPathError: something is in the way.
+        """
+        paths: list[Path] = []
+        for number, segment in self.lines:
+            checker = self.checkers[number]
+            line = follow(self.inverse, checker, start, segment.goal, functools.partial(self.watch.check, number))
+            if line.touched:
+                raise NoPathError(number, f"the line is blocked after {line.fraction:.0%}", line.touched,
+                                          "clear the way, or come from another side")  # fmt: skip
+            start = line.joints[-1]
+            if not line.whole:
+                raise UnreachableError(number, *self.inverse.miss(start, segment.goal))
+            path = through(line.joints)
+            if not checker.all_free(path.samples(CHECKED)):
+                raise NoPathError(number, "the line is too narrow", (), "clear the way, or lower the padding")
+            paths.append(path)
+        return paths
+
+    def _search(self, start: Floats, goals: Sequence[Floats]) -> Floats:
+        at = [goal for goal in goals if np.abs(goal - start).max() < 1e-6]
+        if at:
+            return np.array([start, at[0]])
+        seed = int(self.draw.integers(2**31 - 2))
+        corners = search(self.inverse.robot, self.checkers[self.first], start, goals, seed, self.watch.over)
+        if corners is None:
+            self.watch.check(self.first)
+            raise NoPathError(self.first, "no path", (), "clear the way, or take another grasp")
+        return corners
+
+    def _round(self, corners: Floats) -> Path:
+        """The roundest of the paths that are free."""
+        checker = self.checkers[self.first]
+        for reach in ROUNDING:
+            self.watch.check(self.first)
+            path = rounded(corners, reach)
+            if checker.all_free(path.samples(CHECKED)):
+                return path
+        raise NoPathError(self.first, "the path is too narrow", (), "clear the way, or lower the padding")

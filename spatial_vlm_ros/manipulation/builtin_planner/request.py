@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of the planner, and what it gives back: metres, radians, seconds, in the base frame of the arm."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.types import Transform
+
+Floats = npt.NDArray[np.float64]
+
+WIDEST = 0.08  # metres between the fingers of a Franka hand
+
+
+@dataclass(frozen=True, eq=False)
+class BoxObstacle:
+    """An obstacle.
+
+    Args:
+        id: its name; unique in a request.
+        pose: (4, 4) base_T_box, metres; the origin is the middle of the box.
+        size: (3,) edge lengths, metres.
+        padding: how far the arm keeps away from each face, metres.
+
+    Raises:
+        TransformError: the pose is not rigid.
+        InputError: an edge is not positive, or the padding is negative.
+    """
+
+    id: str
+    pose: Floats
+    size: Floats
+    padding: float = 0.01
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pose", Transform("base", f"box {self.id}", self.pose).matrix)
+        object.__setattr__(self, "size", _edges(self.id, self.size))
+        if not 0 <= self.padding < np.inf:
+            raise InputError(f"padding of box {self.id!r}", str(self.padding), "metres, at least 0", "give 0 for none")
+
+
+@dataclass(frozen=True, eq=False)
+class HeldBox:
+    """An object between the fingers; a box of the same id is left out of the scene while it is held.
+
+    Args:
+        id: its name.
+        pose: (4, 4) tip_T_box, metres.
+        size: (3,) edge lengths, metres.
+    """
+
+    id: str
+    pose: Floats
+    size: Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pose", Transform("tip", f"box {self.id}", self.pose).matrix)
+        object.__setattr__(self, "size", _edges(self.id, self.size))
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """One motion, from rest to rest.
+
+    Args:
+        goal: (4, 4) base_T_tip, metres, at its end.
+        straight: whether the tip goes there in a straight line; else in any way that is free.
+        touch: ids of boxes that hand and fingers may touch. The rest of the arm touches nothing, ever.
+        held: what is between the fingers.
+        held_touch: ids of boxes that the held object may touch: what it is lifted from.
+        opening: distance between the fingers, metres.
+    """
+
+    goal: Floats
+    straight: bool = False
+    touch: Collection[str] = frozenset()
+    held: HeldBox | None = None
+    held_touch: Collection[str] = frozenset()
+    opening: float = WIDEST
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "goal", Transform("base", "tip", self.goal).matrix)
+        if not 0 <= self.opening <= WIDEST:
+            raise InputError("opening", str(self.opening), f"0 to {WIDEST} m", "the hand opens no wider")
+
+
+@dataclass(frozen=True, eq=False)
+class MotionRequest:
+    """Where the arm is and where it shall go.
+
+    Args:
+        start: (7,) joint positions, radians.
+        segments: one after another.
+        boxes: everything to keep away from; the floor or table top too.
+        stands_on: ids of boxes that the arm's base may reach into: what it is mounted on.
+        seed: same request and seed, same trajectory, as long as the time limit is not reached.
+        time_limit: seconds for all segments together.
+        speed: fraction of the fastest motion, above 0 and at most 1.
+
+    Raises:
+        InputError: a value is out of range, an id is there twice, or a name in `touch` or `stands_on` is no box.
+    """
+
+    start: Floats
+    segments: Sequence[Segment]
+    boxes: Sequence[BoxObstacle] = ()
+    seed: int = 0
+    time_limit: float = 5.0
+    speed: float = 1.0
+    stands_on: Collection[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        start = np.array(self.start, np.float64)
+        if start.shape != (7,) or not np.isfinite(start).all():
+            raise InputError("start", str(self.start), "7 finite joint positions", "copy them from the joint states")
+        object.__setattr__(self, "start", start)
+        if not self.segments:
+            raise InputError("segments", "none", "at least one", "say where to go")
+        if not 0 < self.speed <= 1:
+            raise InputError("speed", str(self.speed), "above 0, at most 1", "give 1 for as fast as the limits allow")
+        if not 0 < self.time_limit < np.inf:
+            raise InputError("time limit", str(self.time_limit), "seconds above 0", "five seconds are usual")
+        if not 0 <= self.seed < 2**31:
+            raise InputError("seed", str(self.seed), "0 to 2147483647", "any such number")
+        twice = [id_ for id_, n in Counter(box.id for box in self.boxes).items() if n > 1]
+        if twice:
+            raise InputError("boxes", f"{twice[0]!r} twice", "unique ids", "give each box a name of its own")
+        known = {box.id for box in self.boxes}
+        touched = [name for segment in self.segments for name in (*segment.touch, *segment.held_touch)]
+        for what, names in (("touch", touched), ("stands_on", self.stands_on)):
+            for name in names:
+                if name not in known:
+                    raise InputError(what, repr(name), f"one of {sorted(known)}", "name a box of this request")
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedTrajectory:
+    """Where the joints are, and when; at rest at both ends.
+
+    Args:
+        names: of the joints.
+        times: (N,) seconds from its start.
+        positions: (N, 7) radians.
+        velocities: (N, 7) radians a second.
+        accelerations: (N, 7) radians a second squared.
+    """
+
+    names: tuple[str, ...]
+    times: Floats
+    positions: Floats
+    velocities: Floats
+    accelerations: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """A trajectory for each segment, and how long it took to find them, seconds."""
+
+    trajectories: tuple[PlannedTrajectory, ...]
+    planning_seconds: float = field(default=0.0)
+
+
+def _edges(name: str, size: object) -> Floats:
+    edges = np.array(size, np.float64)
+    if edges.shape != (3,) or not (np.isfinite(edges).all() and (edges > 0).all()):
+        raise InputError(f"size of box {name!r}", str(size), "3 edge lengths above 0, metres", "measure it again")
+    return edges

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A free path from one configuration to one of several others, by OMPL's RRT-Connect (Kuffner and LaValle 2000)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
+from spatial_vlm_ros.manipulation.builtin_planner.robot import PandaModel
+from spatial_vlm_ros.manipulation.planning.robot_model import load
+
+RESOLUTION = 0.02  # radians between configurations that are checked: under 2 cm of the farthest point of the arm
+LONGEST_EDGE = 1.5  # radians
+SHORTCUTS = 60
+_ONE_AT_A_TIME = threading.Lock()  # OMPL's seed is one for the whole process
+
+
+def search(
+    robot: PandaModel, checker: Checker, start: Floats, goals: Sequence[Floats], seed: int, over: Callable[[], bool]
+) -> Floats | None:
+    """Corners of a free path, shortened.
+
+    Args:
+        robot: its limits.
+        checker: says which configurations are free.
+        start: (7,) radians, free.
+        goals: (7,) each, free.
+        seed: of the samples.
+        over: whether to stop.
+
+    Returns:
+        (N, 7) corners from `start` to one of `goals`, or None when none was found before `over`.
+    """
+    base, geometric, util = load("ompl.base"), load("ompl.geometric"), load("ompl.util")
+    with _ONE_AT_A_TIME:
+        level = util.getLogLevel()
+        util.setLogLevel(util.LogLevel.LOG_NONE)  # a second seed in one process is called an error, and works
+        try:
+            util.RNG.setSeed(seed + 1)
+            return _search(base, geometric, robot, checker, start, goals, over)
+        finally:
+            util.setLogLevel(level)
+
+
+def _search(
+    base: Any,
+    geometric: Any,
+    robot: PandaModel,
+    checker: Checker,
+    start: Floats,
+    goals: Sequence[Floats],
+    over: Callable[[], bool],
+) -> Floats | None:
+    space = base.RealVectorStateSpace(7)
+    bounds = base.RealVectorBounds(7)
+    for k in range(7):
+        bounds.setLow(k, float(min(robot.lower[k], start[k])))
+        bounds.setHigh(k, float(max(robot.upper[k], start[k])))
+    space.setBounds(bounds)
+    setup = geometric.SimpleSetup(space)
+    # Nothing is free once time is up: this also ends the shortening, which keeps what it has.
+    setup.setStateValidityChecker(lambda state: not over() and checker.free(state))
+    info = setup.getSpaceInformation()
+    info.setStateValidityCheckingResolution(RESOLUTION / space.getMaximumExtent())
+
+    def state_of(joints: Floats) -> Any:
+        state = space.allocState()
+        for k in range(7):
+            state[k] = float(joints[k])
+        return state
+
+    ends = base.GoalStates(info)
+    for goal in goals:
+        ends.addState(state_of(goal))
+    setup.addStartState(state_of(start))
+    setup.setGoal(ends)
+    planner = geometric.RRTConnect(info)
+    planner.setRange(LONGEST_EDGE)
+    setup.setPlanner(planner)
+    setup.solve(base.PlannerTerminationCondition(over))
+    if not setup.haveExactSolutionPath():
+        return None
+    path = setup.getSolutionPath()
+    simplifier = geometric.PathSimplifier(info)
+    simplifier.reduceVertices(path)
+    simplifier.partialShortcutPath(path, SHORTCUTS, SHORTCUTS)
+    simplifier.reduceVertices(path)
+    corners = np.array([[state[k] for k in range(7)] for state in path.getStates()])
+    corners[0] = start
+    corners[-1] = min(goals, key=lambda goal: float(np.abs(goal - corners[-1]).max()))
+    return corners

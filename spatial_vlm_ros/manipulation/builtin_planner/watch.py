@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether to go on: a time limit and somebody who may call it off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from spatial_vlm_ros.errors import CancelledError, NoPathError
+
+
+class PlanningDeadline:
+    """Started when made; looked at in every loop.
+
+    Args:
+        seconds: the time limit.
+        cancelled: says whether the request was withdrawn.
+    """
+
+    def __init__(self, seconds: float, cancelled: Callable[[], bool]) -> None:
+        self.seconds, self._cancelled = seconds, cancelled
+        self._start = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._start
+
+    def over(self) -> bool:
+        """Whether to stop."""
+        return self.elapsed > self.seconds or self._cancelled()
+
+    def check(self, segment: int) -> None:
+        """Stop where it is over.
+
+        Raises:
+            CancelledError: the request was withdrawn.
+            NoPathError: the time limit has passed.
+        """
+        if self._cancelled():
+            raise CancelledError("planning was called off")
+        if self.elapsed > self.seconds:
+            repair = "clear the way, take another grasp, or give more time"
+            raise NoPathError(segment, f"no path in {self.seconds:g} s", (), repair)

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of one instruction from words to motion: look, build the goal, plan, ask a person, look again, move.
+
+It knows no ROS. Who looks, who plans and moves, and who approves are given to it; what it adds is the order, and that
+nothing moves unless each step before it has succeeded.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from spatial_vlm_ros.errors import CancelledError, SpatialVlmError, TransformUnavailableError
+from spatial_vlm_ros.manipulation.planning.agreement import check_tilt
+from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.place import place_goal
+from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Planner
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
+from spatial_vlm_ros.manipulation.recheck import check_same
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Resolution, Status
+
+
+class PickStage(enum.IntEnum):
+    """Where a request stands; numbers as in PickInstruction.action."""
+
+    RESOLVING = 1
+    BUILDING_GOAL = 2
+    PLANNING = 3
+    WAITING_FOR_APPROVAL = 4
+    LOOKING_AGAIN = 5
+    MOVING = 6
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is asked for.
+
+    Args:
+        instruction: English.
+        frame_of_reference: where the words state none; "" = the configured one.
+        dialogue_id: of the question that they answer, or "".
+    """
+
+    instruction: str
+    frame_of_reference: str = ""
+    dialogue_id: str = ""
+
+
+@dataclass(frozen=True)
+class ObservedAnswer:
+    """An answer and what was seen around its target.
+
+    Args:
+        resolution: the answer.
+        surroundings: None for a refusal, and where no base frame is known.
+    """
+
+    resolution: Resolution
+    surroundings: Surroundings | None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a person is asked to approve.
+
+    Args:
+        words: that were said.
+        seen: what they were taken to mean.
+        scene: that was planned in.
+        goal: how the target can be taken.
+        plan: the motion, with its hash and which of the goal's ways it is.
+    """
+
+    words: Words
+    seen: ObservedAnswer
+    scene: PlanningScene
+    goal: PickGoal
+    plan: MotionPlan
+
+
+class Mover(Planner, Protocol):
+    """Plans motions, and makes exactly those."""
+
+    def execute(self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Make a motion; when it returns or raises, nothing moves any more.
+
+        Raises:
+            ExecutionFailedError: it was not made to its end.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Take back from the planner what it was told of scenes."""
+        ...
+
+
+@dataclass(frozen=True)
+class PickActors:
+    """Who does what.
+
+    Args:
+        look: resolves words on a fresh frame.
+        mover: plans and moves.
+        approve: asks a person; returns where it was approved. Raises RejectedError, ApprovalExpiredError.
+        still: raises SceneChangedError where the camera's pose jumped, or the base moved, since the first look, and
+            TransformUnavailableError where that is not known up to a stamp (nanoseconds).
+        now_ns: the clock that stamps are of.
+        say: told each stage, in words.
+    """
+
+    look: Callable[[Words, Callable[[], bool]], ObservedAnswer]
+    mover: Mover
+    approve: Callable[[Offer, Callable[[], bool]], None]
+    still: Callable[[int], None]
+    now_ns: Callable[[], int]
+    say: Callable[[PickStage, str], None]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a request ended.
+
+    Args:
+        status: OK where all that was asked for was done.
+        message: the same for a person, with the repair where there is one.
+        resolution: the last answer; None where there was none.
+        plan: that was made; None before.
+        moved: whether motion was begun.
+        stage: the last one begun.
+    """
+
+    status: Status
+    message: str
+    resolution: Resolution | None
+    plan: MotionPlan | None
+    moved: bool
+    stage: PickStage
+
+
+class PickSequence:
+    """One request. `run` may be called once.
+
+    Args:
+        words: what is asked for.
+        plan_only: end when a plan is there; nobody is asked and nothing moves.
+        config: gripper, clearances, workspace, limits of change.
+        ways: who does what.
+        cancelled: whether the request was withdrawn, or a person asked to stop.
+    """
+
+    def __init__(
+        self, words: Words, plan_only: bool, config: PlanningConfig, ways: PickActors, cancelled: Callable[[], bool]
+    ) -> None:
+        self.words, self.plan_only = words, plan_only
+        self._config, self._ways, self._cancelled = config, ways, cancelled
+        self._stage = PickStage.RESOLVING
+        self._seen: ObservedAnswer | None = None
+        self._offer: Offer | None = None
+        self._moved = False
+
+    def run(self) -> Ending:
+        """To the end; whatever happens is told in the ending."""
+        try:
+            message = self._run()
+            status = Status.OK if self._seen is None else self._seen.resolution.status
+            return self._ending(status, message)
+        except SpatialVlmError as error:
+            return self._ending(Status[error.status_name], str(error))
+
+    def _ending(self, status: Status, message: str) -> Ending:
+        resolution = self._seen.resolution if self._seen is not None else None
+        plan = self._offer.plan if self._offer is not None else None
+        return Ending(status, message, resolution, plan, self._moved, self._stage)
+
+    def _run(self) -> str:
+        self._seen = seen = self._look(PickStage.RESOLVING, "looking for what is meant")
+        resolution = seen.resolution
+        if resolution.status is not Status.OK:
+            return resolution.message
+        surroundings = self._surroundings(seen)
+        self._begin(PickStage.BUILDING_GOAL, "building the goal")
+        check_fresh(surroundings.stamp_ns, self._ways.now_ns(), self._config.observation)
+        check_tilt(surroundings, self._config.observation)
+        self._ways.still(surroundings.stamp_ns)
+        scene = planning_scene(surroundings, self._config)
+        goal = pick_goal(scene, self._config)
+        self._begin(PickStage.PLANNING, f"planning how to take the {scene.target.label}")
+        try:
+            place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
+            plan = self._ways.mover.plan(goal, scene, place, cancelled=self._cancelled)
+            self._offer = offer = Offer(self.words, seen, scene, goal, plan)
+            if self.plan_only:
+                return f"Planned: {told(offer)}. Nothing moves: plan_only is set."
+            self._begin(PickStage.WAITING_FOR_APPROVAL, f"waiting for approval: {told(offer)}")
+            self._ways.approve(offer, self._cancelled)
+            seen_ns = self._look_again(seen)
+            self._begin(PickStage.MOVING, told(offer))
+            self._ways.still(seen_ns)
+            self._moved = True
+            self._ways.mover.execute(offer.plan, self._cancelled)
+            return f"Done: {done(offer)}."
+        finally:
+            self._ways.mover.clear()
+
+    def _begin(self, stage: PickStage, words: str) -> None:
+        if self._cancelled():
+            raise CancelledError("it was withdrawn")
+        self._stage = stage
+        self._ways.say(stage, words)
+
+    def _look(self, stage: PickStage, words: str) -> ObservedAnswer:
+        self._begin(stage, words)
+        return self._ways.look(self.words, self._cancelled)
+
+    @staticmethod
+    def _surroundings(seen: ObservedAnswer) -> Surroundings:
+        if seen.surroundings is None:
+            reason = "the answer is in the camera's frame"
+            raise TransformUnavailableError("base_link", "the camera", reason, "set base_frame of the resolver")
+        return seen.surroundings
+
+    def _look_again(self, before: ObservedAnswer) -> int:
+        """Refuse where anything has moved since the plan was made; returns the stamp of the second look, nanoseconds.
+
+        Raises:
+            SceneChangedError: base, camera, target or what is around it; or the words mean another object now.
+            StaleInputError, TransformUnavailableError: nothing can be seen any more.
+        """
+        then = self._surroundings(before)
+        self._ways.still(then.stamp_ns)
+        now = self._look(PickStage.LOOKING_AGAIN, "looking again before anything moves")
+        check_same(then, now.resolution, now.surroundings, self._config.observation)
+        stamp_ns = self._surroundings(now).stamp_ns
+        self._ways.still(stamp_ns)
+        return stamp_ns
+
+
+def told(offer: Offer) -> str:
+    """What is going to happen, for a person: "take the chick (c1) from above and put it on the tray"."""
+    target, grasp = offer.scene.target, offer.goal.grasps[offer.plan.grasp]
+    way = "from above" if grasp.way == "top_down" else "from the side"
+    return f"take the {target.label} ({target.id}) {way}{_carried(offer, ' and put it on the ')}"
+
+
+def done(offer: Offer) -> str:
+    """What has happened: "the chick (c1) was put on the tray"; the gripper's word for it, not an image's."""
+    target = offer.scene.target
+    return f"the {target.label} ({target.id}) was {_carried(offer, 'put on the ') or 'taken'}"
+
+
+def _carried(offer: Offer, words: str) -> str:
+    if offer.plan.place is None or offer.plan.placement is None:
+        return ""
+    supporting = offer.plan.place.placements[offer.plan.placement].carrier_id
+    labels = {obj.id: obj.label for obj in offer.scene.neighbours}
+    return words + labels.get(supporting, "table")

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether what the camera sees agrees with what TF says: the support plane, and a point whose place is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from spatial_vlm_ros.errors import DepthError, InputError, TransformError, TransformUnavailableError
+from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
+from spatial_vlm_ros.parameters import ObservationConfig
+from spatial_vlm_ros.types import RgbdFrame, Scene, Transform, Vector3
+
+
+def check_support_agrees(scene: Scene, config: ObservationConfig, known_height: float | None = None) -> None:
+    """Refuse a camera pose by which the support surface seen would be tilted, or at another height than it is.
+
+    Args:
+        scene: of a frame with base_T_camera.
+        config: limits.
+        known_height: of the support in base_T_camera's parent, metres; None = only its tilt is looked at.
+
+    Raises:
+        TransformUnavailableError: the frame came without base_T_camera.
+        DepthError: no support plane is seen.
+        TransformError: plane and transform disagree; says by how much.
+    """
+    transform = _transform(scene.frame)
+    if scene.support is None:
+        raise DepthError("no support plane is seen, so the camera's pose cannot be checked", "look at the table")
+    normal = transform.rotation @ scene.support.normal
+    tilt = math.degrees(math.acos(min(1.0, max(-1.0, float(normal[2])))))
+    if not tilt <= config.support_tilt_deg:
+        raise _disagreement(
+            transform, f"the support plane seen is tilted by {tilt:.1f}°, {config.support_tilt_deg:g}° are allowed"
+        )
+    if known_height is None:
+        return
+    middle = _middle(scene)
+    x, y, _ = transform.apply(middle)
+    offset = scene.support.offset - float(normal @ transform.translation)
+    height = -(offset + float(normal[0] * x + normal[1] * y)) / float(normal[2])
+    if not abs(height - known_height) <= config.support_error:
+        raise _disagreement(
+            transform,
+            f"the support plane is seen at {height:.3f} m and known at {known_height:.3f} m, "
+            f"{config.support_error:g} m of difference are allowed",
+        )
+
+
+def check_tilt(seen: Surroundings, config: ObservationConfig) -> None:
+    """Refuse a camera pose by which the support surface that was seen would be tilted; without a surface nothing.
+
+    Args:
+        seen: around a target.
+        config: limits.
+
+    Raises:
+        TransformError: plane and transform disagree; says by how much.
+    """
+    if seen.support_tilt is None:
+        return
+    tilt = math.degrees(seen.support_tilt)
+    if not tilt <= config.support_tilt_deg:
+        reason = f"the support plane seen is tilted by {tilt:.1f}°, {config.support_tilt_deg:g}° are allowed"
+        raise TransformError(seen.frame_id, seen.camera_frame, f"it disagrees with the picture: {reason}")
+
+
+def check_point_agrees(
+    frame: RgbdFrame, known: Vector3, pixel: tuple[float, float], config: ObservationConfig, name: str = "the gripper"
+) -> None:
+    """Refuse a camera pose by which a point of known place, such as the gripper's tip or a marker, is seen elsewhere.
+
+    Args:
+        frame: with base_T_camera; distorted or not.
+        known: the point in base_T_camera's parent, metres, from joint angles or a survey.
+        pixel: where it is seen, (u, v).
+        config: limits.
+        name: what it is called in the refusal.
+
+    Raises:
+        TransformUnavailableError: the frame came without base_T_camera.
+        InputError: the pixel is not finite.
+        TransformError: by the transform the point is not in front of the camera, or the ray through the pixel passes
+            it at a greater distance than allowed; measured at the point's depth.
+    """
+    transform = _transform(frame)
+    if not np.isfinite(pixel).all():
+        raise InputError(f"pixel of {name}", str(pixel), "two finite numbers", "leave it out where it is not seen")
+    point = transform.inverse().apply(np.array([known]))
+    expected = project(frame.camera, point)[0]
+    if not np.isfinite(expected).all():
+        raise _disagreement(transform, f"{name} would not be in front of the camera, and is seen at pixel {pixel}")
+    error = float(np.linalg.norm((expected - pixel) * point[0, 2] / frame.camera.K[[0, 1], [0, 1]]))
+    if not error <= config.point_error:
+        raise _disagreement(
+            transform, f"{name} is seen {error:.3f} m from its known place, {config.point_error:g} m are allowed"
+        )
+
+
+def _transform(frame: RgbdFrame) -> Transform:
+    if frame.base_T_camera is None:
+        reason = "the frame came without base_T_camera"
+        raise TransformUnavailableError("base_link", frame.frame_id, reason, "set base_frame, and publish TF")
+    return frame.base_T_camera
+
+
+def _middle(scene: Scene) -> np.ndarray:
+    """Mean place of what stands on the support, camera frame: where its height matters."""
+    centres = [obj.box.centre for obj in scene.objects if obj.depth_problem is None]
+    if centres:
+        return np.asarray(np.mean(centres, axis=0), np.float64)
+    assert scene.support is not None  # noqa: S101 - the caller has looked
+    return -scene.support.offset * scene.support.normal
+
+
+def _disagreement(transform: Transform, reason: str) -> TransformError:
+    return TransformError(transform.parent, transform.child, f"it disagrees with the picture: {reason}")

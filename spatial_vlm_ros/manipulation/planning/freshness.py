@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How old an observation may be."""
+
+from __future__ import annotations
+
+from spatial_vlm_ros.errors import StaleInputError
+from spatial_vlm_ros.parameters import ObservationConfig
+
+
+def check_fresh(stamp_ns: int, now_ns: int, config: ObservationConfig) -> None:
+    """Refuse an observation that is too old, or from the future.
+
+    Args:
+        stamp_ns: of the observation, nanoseconds.
+        now_ns: the same clock now.
+        config: limits.
+
+    Raises:
+        StaleInputError: its age is above `max_age`, or it is stamped more than `max_ahead` ahead of now.
+    """
+    age = (now_ns - stamp_ns) / 1e9
+    if age > config.max_age:
+        reason = f"the observation is {age:.2f} s old, {config.max_age:g} s are allowed"
+        raise StaleInputError(reason, "resolve the instruction again")
+    if -age > config.max_ahead:
+        repair = "synchronise the clocks of camera and robot, and set use_sim_time alike"
+        raise StaleInputError(f"the observation is stamped {-age:.2f} s ahead of the clock", repair)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a planner is asked for: grasps of an object, or placements of it, best first. Planning frame, metres."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from spatial_vlm_ros.errors import GoalError, OutOfWorkspaceError
+from spatial_vlm_ros.types import Pose, Vector3
+
+Side = Literal["top_down", "side"]
+Kind = Literal["cut_off", "too_wide", "too_narrow", "below_support", "blocked", "out_of_workspace", "keep_out"]
+"""Why a way is not taken; docs/planning.md says what each means."""
+_OF_THE_WORKSPACE = {"out_of_workspace", "keep_out"}
+_OF_THE_SIZE = {"too_wide", "too_narrow"}
+_REPAIRS = {
+    "cut_off": "move the camera until the whole thing is in the picture",
+    "too_wide": "use a gripper that opens wider",
+    "too_narrow": "use a gripper that closes further",
+    "below_support": "raise the thing, or lower goal.support_clearance or goal.hold where the gripper allows it",
+    "blocked": "clear the way, or ask for what is in the way first",
+    "out_of_workspace": "bring the thing nearer, or widen the workspace where the robot allows it",
+    "keep_out": "move the thing out of that volume",
+}
+_TOLD = 4  # kinds of reasons that are told in words
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A way that was tried and is not free.
+
+    Args:
+        way: what was tried: "top_down" or "side".
+        kind: why not.
+        words: the same for a person.
+        by: id of the object or volume in the way, or None.
+    """
+
+    way: Side
+    kind: Kind
+    words: str
+    by: str | None = None
+
+
+@dataclass(frozen=True)
+class Grasp:
+    """One free way to take an object. Poses are of the tip frame (see manipulation/planning/gripper.py).
+
+    Args:
+        way: from above or from a side.
+        closes_on: axis of the target's box that the fingers close along; "outline" where its heading is not known.
+        pre_grasp: where the straight approach begins, open.
+        grasp: where the fingers close.
+        retreat: straight above it, with the object.
+        approach: unit direction from `pre_grasp` to `grasp`.
+        closing: unit direction the fingers close along.
+        width: of the object between the fingers.
+        opening: distance of the fingers until they close.
+        width_margin: by which the gripper could open further, each side, beyond the clearance it needs.
+        hold: length of the fingers that lies against the object.
+        clearance: least distance of what the gripper sweeps from neighbours and keep-outs; infinite without any.
+    """
+
+    way: Side
+    closes_on: Literal["x", "y", "outline"]
+    pre_grasp: Pose
+    grasp: Pose
+    retreat: Pose
+    approach: Vector3
+    closing: Vector3
+    width: float
+    opening: float
+    width_margin: float
+    hold: float
+    clearance: float
+
+
+@dataclass(frozen=True)
+class PickGoal:
+    """Take one object.
+
+    Args:
+        frame_id: the planning frame.
+        stamp_ns: of the observation.
+        target_id: the object.
+        grasps: free ones, best first; never empty.
+        rejected: what else was tried.
+    """
+
+    frame_id: str
+    stamp_ns: int
+    target_id: str
+    grasps: tuple[Grasp, ...]
+    rejected: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One free way to put the object down. Gripper poses are of the tip frame.
+
+    Args:
+        pre_place: straight above the place, with the object.
+        place: where the fingers open.
+        retreat: back along the approach, open.
+        object: of the thing's box when it is let go, as Target.pose: `goal.release` above its place.
+        carrier_id: what will carry it.
+        spot: number of the place in Resolution.places.
+        turn: by which the object is turned against the place's heading, radians.
+        opening: distance of the fingers after they opened.
+        clearance: least distance of what gripper and object sweep from neighbours and keep-outs; infinite without any.
+    """
+
+    pre_place: Pose
+    place: Pose
+    retreat: Pose
+    obj: Pose
+    carrier_id: str
+    spot: int
+    turn: float
+    opening: float
+    clearance: float
+
+
+@dataclass(frozen=True)
+class PlaceGoal:
+    """Put down one object that was taken by a known grasp.
+
+    Args:
+        frame_id: the planning frame.
+        stamp_ns: of the observation.
+        target_id: the object.
+        placements: free ones, best first; never empty.
+        rejected: what else was tried.
+    """
+
+    frame_id: str
+    stamp_ns: int
+    target_id: str
+    placements: tuple[Placement, ...]
+    rejected: tuple[Rejection, ...] = ()
+
+
+def refused(what: str, rejected: Sequence[Rejection]) -> GoalError:
+    """The refusal of a goal to which no way is free.
+
+    OUT_OF_WORKSPACE where every way by which the gripper fits the object leaves the workspace, or enters a keep-out.
+    """
+    counts = Counter((r.kind, r.by) for r in rejected)
+    reasons = tallied(rejected)
+    fitting = {r.kind for r in rejected} - _OF_THE_SIZE
+    if fitting and fitting <= _OF_THE_WORKSPACE:
+        first = next(kind for kind, _ in counts if kind in fitting)
+        return OutOfWorkspaceError(what, reasons, _REPAIRS[first])
+    return GoalError(what, reasons, _REPAIRS[reasons[0][0]])
+
+
+def tallied(rejected: Sequence[Rejection]) -> list[tuple[str, str]]:
+    """Why ways are not free, as (kind, words): how many of them for each reason, the most frequent first.
+
+    No more than four reasons are told in words; how many ways the others stand against is said by the last.
+    """
+    counts = Counter((r.kind, r.by) for r in rejected)
+    words = {(r.kind, r.by): r.words for r in reversed(rejected)}  # of the first of each
+    told = counts.most_common(_TOLD)
+    total = _ways(len(rejected))
+    reasons: list[tuple[str, str]] = [(kind, f"{words[kind, by]} ({n} of {total})") for (kind, by), n in told]
+    left = len(rejected) - sum(n for _, n in told)
+    if left:
+        kind, last = reasons[-1]
+        reasons[-1] = kind, f"{last}; {_ways(left)} for other reasons"
+    return reasons
+
+
+def _ways(n: int) -> str:
+    return "1 way" if n == 1 else f"{n} ways"

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A parallel gripper as boxes, and its frames.
+
+The **tip frame** lies between the fingertips: z is the approach, out of the hand towards the object; y is the direction
+that the fingers close along; x = y × z. A grasp is a pose of the tip frame. Turned by half a turn about z it is the
+same grasp with the fingers exchanged.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
+from spatial_vlm_ros.parameters import GripperConfig
+from spatial_vlm_ros.types import Pose, Transform, Vector3
+
+FINGERS = ("left_finger", "right_finger")
+PALM = "palm"
+LINKS = (PALM, *FINGERS)
+
+_UPRIGHT = 1e-3  # of an axis: by how much it may be off vertical or level
+
+
+@dataclass(frozen=True)
+class Tip:
+    """Where the tip frame is, and which way it looks: straight down, or level.
+
+    Args:
+        position: metres, in a frame with z up.
+        approach: unit, its z axis.
+        closing: unit and level, its y axis.
+
+    Raises:
+        InputError: it does neither come straight down or level nor close level, so that its boxes would stand askew.
+    """
+
+    position: Vector3
+    approach: Vector3
+    closing: Vector3
+
+    def __post_init__(self) -> None:
+        slant = min(abs(self.approach[2]), abs(1 + self.approach[2]))
+        if slant > _UPRIGHT or abs(self.closing[2]) > _UPRIGHT:
+            got = f"approach {self.approach}, closing {self.closing}"
+            raise InputError("gripper", got, "straight down or level, closing level", "take a grasp as it was given")
+
+    def rotation(self) -> Array:
+        """(3, 3) columns x, y, z of the tip frame."""
+        y, z = np.array(self.closing), np.array(self.approach)
+        return np.stack((np.cross(y, z), y, z), axis=1)
+
+    def moved(self, way: Vector3) -> Tip:
+        """The same way round, elsewhere: `way` metres on."""
+        x, y, z = (at + step for at, step in zip(self.position, way, strict=True))
+        return Tip((x, y, z), self.approach, self.closing)
+
+    def back(self, distance: float) -> Vector3:
+        """The way against the approach, metres."""
+        x, y, z = (-distance * a for a in self.approach)
+        return x, y, z
+
+    def poses(self, frame_id: str, *ways: Vector3) -> tuple[Pose, ...]:
+        """As a pose, and as poses so many metres on; rounded to 1e-6."""
+        x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(self.rotation()))
+        places = (self.position, *(self.moved(way).position for way in ways))
+        return tuple(Pose(frame_id, _rounded(place), (x, y, z, w)) for place in places)
+
+    @staticmethod
+    def of(pose: Pose) -> Tip:
+        """Of a pose of the tip frame.
+
+        Raises:
+            InputError: as the class.
+        """
+        axes = matrix_from_quaternion_xyzw(pose.orientation)
+        return Tip(pose.position, _vector(axes[:, 2]), _vector(axes[:, 1]))
+
+
+def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0, 0.0, 0.0)) -> tuple[Solid, ...]:
+    """The gripper's palm and two fingers as boxes, or what they sweep.
+
+    Args:
+        gripper: its measures.
+        tip: where it is.
+        opening: distance between its fingers, metres.
+        way: along which it goes from there, metres.
+
+    Returns:
+        Boxes in the order of LINKS. Each holds the whole way.
+    """
+    palm_face = gripper.finger_beyond - gripper.finger_length
+    aside = (opening + gripper.finger_thickness) / 2
+    finger = (gripper.finger_width, gripper.finger_thickness, gripper.finger_length)
+    palm = (gripper.palm_thickness, gripper.palm_width, gripper.palm_depth)
+    boxes = (  # place along closing and approach, size along the tip frame's axes
+        (0.0, palm_face - gripper.palm_depth / 2, palm),
+        (aside, palm_face + gripper.finger_length / 2, finger),
+        (-aside, palm_face + gripper.finger_length / 2, finger),
+    )
+    (px, py, pz), (ax, ay, az), (cx, cy, cz) = tip.position, tip.approach, tip.closing
+    down = abs(tip.approach[2]) > 0.5
+    ahead = tip.closing if down else tip.approach  # the level axis that the boxes' x is laid along
+    yaw = math.atan2(ahead[1], ahead[0])
+    solids = []
+    for across, along, (x, y, z) in boxes:
+        centre = (px + across * cx + along * ax, py + across * cy + along * ay, pz + across * cz + along * az)
+        solids.append(Solid(centre, yaw, (y, x, z) if down else (z, y, x)).swept(way))
+    return tuple(solids)
+
+
+def flange_T_tip(gripper: GripperConfig, flange: str = "flange", tip: str = "tip") -> Transform:
+    """The tip frame in the flange's: fixed turns about x, then y, then z, as in URDF."""
+    (cr, sr), (cp, sp), (cy, sy) = (
+        (math.cos(math.radians(a)), math.sin(math.radians(a)))
+        for a in (gripper.tip_roll_deg, gripper.tip_pitch_deg, gripper.tip_yaw_deg)
+    )
+    matrix = np.eye(4)
+    matrix[:3, :3] = (
+        np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+        @ np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+        @ np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+    )
+    matrix[:3, 3] = (gripper.tip_x, gripper.tip_y, gripper.tip_z)
+    return Transform(flange, tip, matrix)
+
+
+def flange_pose(gripper: GripperConfig, tip: Pose) -> Pose:
+    """Where the arm's flange is while the tip frame is there; what a planner of an arm without gripper is asked for."""
+    parent_T_tip = np.eye(4)
+    parent_T_tip[:3, :3] = matrix_from_quaternion_xyzw(tip.orientation)
+    parent_T_tip[:3, 3] = tip.position
+    matrix = parent_T_tip @ flange_T_tip(gripper).inverse().matrix
+    x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(matrix[:3, :3]))
+    return Pose(tip.frame_id, _rounded(_vector(matrix[:3, 3])), (x, y, z, w))
+
+
+def _vector(values: Array) -> Vector3:
+    x, y, z = values.tolist()
+    return x, y, z
+
+
+def _rounded(values: Vector3) -> Vector3:
+    x, y, z = (round(float(v), 6) + 0.0 for v in values)
+    return x, y, z

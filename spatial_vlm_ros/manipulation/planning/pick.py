@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grasps of an object from its box: from above and from its sides, of which the free ones are kept, best first.
+
+A candidate is a level closing direction and an approach: down, or level from either side. The fingers enclose the
+middle of the outline along the closing direction; how deep they reach follows from the object, the palm and the surface
+below. docs/planning.md draws it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Rejection, Side, refused
+from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
+from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Array, gaps
+from spatial_vlm_ros.manipulation.planning.workspace import outside_by
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Vector3
+
+_STEP = 0.005  # metres: clearances are compared in steps of this
+_ROUNDING = 1e-9  # metres: what fits exactly fits
+_DOWN: Vector3 = (0.0, 0.0, -1.0)
+
+
+@dataclass(frozen=True)
+class _Hold:
+    """The object between the fingers that close along one direction.
+
+    Args:
+        closes_on: as in Grasp.
+        closing: unit, level.
+        across: unit, level, at right angles to it.
+        width: along `closing`; of what has no heading at least the shorter side of its box, for of several headings
+            the one that measures least is likely to be measured too narrow.
+        doubt: by which its place along `closing` is not known, either way.
+        middle: (x, y) of its extents along both.
+        reach: half its extent along `across`.
+    """
+
+    closes_on: Literal["x", "y", "outline"]
+    closing: Vector3
+    across: Vector3
+    width: float
+    doubt: float
+    middle: tuple[float, float]
+    reach: float
+
+
+@dataclass(frozen=True)
+class _GraspCandidate:
+    side: Side
+    hold: _Hold
+    tip: Tip
+    opening: float
+    margin: float
+    depth: float
+    before: Vector3  # the way from the grasp back to the pre-grasp
+
+
+def pick_goal(scene: PlanningScene, config: PlanningConfig) -> PickGoal:
+    """Free grasps of the target, best first.
+
+    First come grasps with more clearance, in steps of 5 mm and up to `goal.ample`; of these, from above before from a
+    side; of these, those that leave the gripper the greater margin of opening.
+
+    Args:
+        scene: about the target (scene.planning_scene).
+        config: gripper, clearances, workspace.
+
+    Raises:
+        GoalError: no way is free; OutOfWorkspaceError where only the workspace and its keep-outs stand against it.
+    """
+    what = f"take the {scene.target.label} ({scene.target.id})"
+    if scene.truncated:
+        words = "the picture's border cuts it, so its size is not known"
+        raise refused(what, [Rejection("top_down", "cut_off", words)])
+    held_down = _held_down(scene, config)
+    if held_down is not None:
+        raise refused(what, [held_down])
+    tried = [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
+    rejected = [found for found in tried if isinstance(found, Rejection)]
+    candidates = [found for found in tried if isinstance(found, _GraspCandidate)]
+    ways = [_way(candidate, config) for candidate in candidates]
+    free: list[tuple[_GraspCandidate, float]] = []
+    for candidate, result in zip(candidates, judged(scene, ways, scene.neighbours, config.goal), strict=True):
+        if isinstance(result, Rejection):
+            rejected.append(result)
+        else:
+            free.append((candidate, result))
+    if not free:
+        raise refused(what, rejected)
+    order = sorted(free, key=lambda pair: _rank(pair[0], pair[1], config.goal.ample))[: config.goal.most]
+    grasps = tuple(_grasp(candidate, clearance, scene, config) for candidate, clearance in order)
+    return PickGoal(scene.frame_id, scene.stamp_ns, scene.target.id, grasps, tuple(rejected))
+
+
+def _rank(candidate: _GraspCandidate, clearance: float, ample: float) -> tuple[float, bool, float]:
+    """Least first."""
+    return -math.floor(min(clearance, ample) / _STEP + 1e-6), candidate.side != "top_down", -round(candidate.margin, 6)
+
+
+# ------------------------------------------------------------------------------------------------ candidates
+
+
+def _holds(scene: PlanningScene, config: PlanningConfig) -> Iterator[_Hold]:
+    """Closing directions: the sides of the box, the shorter first; or headings over half a turn where it has none."""
+    target = scene.target
+    if scene.yaw_known or not target.outline:
+        yield _hold("y", math.pi / 2, target, target.solid.outline())
+        yield _hold("x", 0.0, target, target.solid.outline())
+        return
+    outline, least = np.array(target.outline), min(target.solid.size[:2])
+    for number in range(config.goal.yaws):
+        yield _hold("outline", math.pi / 2 + math.pi * number / config.goal.yaws, target, outline, least)
+
+
+def _hold(
+    closes_on: Literal["x", "y", "outline"], turn: float, target: PlanningObject, outline: Array, least: float = 0.0
+) -> _Hold:
+    """Of an outline (K, 2), closing at an angle from the box's x axis."""
+    yaw = target.solid.yaw + turn
+    c, s = math.cos(yaw), math.sin(yaw)
+    along, aside = outline @ (c, s), outline @ (s, -c)
+    a, b = float(along.max() + along.min()) / 2, float(aside.max() + aside.min()) / 2
+    width, reach = float(along.max() - along.min()), float(aside.max() - aside.min()) / 2
+    doubt = math.hypot(target.padding[0] * math.cos(turn), target.padding[1] * math.sin(turn))
+    middle = (a * c + b * s, a * s - b * c)
+    return _Hold(closes_on, (c, s, 0.0), (s, -c, 0.0), max(width, least), doubt, middle, reach)
+
+
+def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> Iterator[_GraspCandidate | Rejection]:
+    """From above and from both sides, or why not."""
+    gripper, goal = config.gripper, config.goal
+    needed = hold.width + 2 * goal.jaw_clearance
+    opening = max(min(needed + 2 * hold.doubt, gripper.opening_max), gripper.opening_min)
+    ways: tuple[Side, ...] = ("top_down", "side", "side")
+    if needed > gripper.opening_max + _ROUNDING:
+        words = f"it is {hold.width:.3f} m wide, and the gripper opens {gripper.opening_max:g} m"
+        yield from (
+            Rejection(way, "too_wide", f"{words}, {goal.jaw_clearance:g} m clear of each finger") for way in ways
+        )
+        return
+    if hold.width < gripper.opening_min:
+        words = f"it is {hold.width:.3f} m wide, and the gripper closes to {gripper.opening_min:g} m only"
+        yield from (Rejection(way, "too_narrow", words) for way in ways)
+        return
+    margin = (gripper.opening_max - needed) / 2
+    for found in (_from_above(scene, hold, config), *_from_the_sides(scene, hold, config)):
+        if isinstance(found, Rejection):
+            yield found
+            continue
+        tip, depth = found
+        side: Side = "top_down" if tip.approach is _DOWN else "side"
+        candidate = _GraspCandidate(side, hold, tip, opening, margin, depth, tip.back(goal.approach))
+        outside = _outside(candidate, config)
+        yield candidate if outside is None else outside
+
+
+def _from_above(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> tuple[Tip, float] | Rejection:
+    """Tip and held length: at the middle of the object, unless palm or floor keep it higher."""
+    gripper, goal, solid = config.gripper, config.goal, scene.target.solid
+    reach = gripper.finger_length - gripper.finger_beyond - goal.palm_clearance
+    height = max(solid.centre[2], solid.top - reach, _floor(scene, config) + gripper.finger_beyond)
+    held = solid.top - max(height - gripper.finger_beyond, solid.bottom)
+    if held < goal.hold:
+        words = f"the fingers would hold the uppermost {max(held, 0.0):.3f} m of it only, to stay off what is below"
+        return Rejection("top_down", "below_support", f"{words}; {goal.hold:g} m are needed", scene.carrier_ids[0])
+    return Tip((*hold.middle, height), _DOWN, hold.closing), held
+
+
+def _from_the_sides(
+    scene: PlanningScene, hold: _Hold, config: PlanningConfig
+) -> Iterator[tuple[Tip, float] | Rejection]:
+    """The same from both sides across the closing direction: as deep as the middle, unless the palm comes first.
+
+    The object must reach the middle of the fingers: their pads are narrower than `finger_width`, and centred there.
+    """
+    gripper, goal, solid = config.gripper, config.goal, scene.target.solid
+    palm = gripper.finger_length - gripper.finger_beyond - goal.palm_clearance
+    short = max(0.0, hold.reach - palm)  # of the middle
+    held = hold.reach - short + gripper.finger_beyond
+    half = gripper.finger_width / 2
+    height = max(solid.centre[2], _floor(scene, config) + gripper.palm_thickness / 2)
+    shared = min(solid.top, height + half) - max(solid.bottom, height - half)
+    for sign in (1.0, -1.0):
+        if min(held, shared) < goal.hold or height > solid.top + _ROUNDING:
+            words = f"the palm keeps the fingers {height - solid.centre[2]:.3f} m above its middle"
+            yield Rejection("side", "below_support", f"{words}, to stay off what is below", scene.carrier_ids[0])
+            continue
+        x, y, _ = (sign * v for v in hold.across)
+        at = (hold.middle[0] - short * x, hold.middle[1] - short * y, height)
+        yield Tip(at, (x, y, 0.0), hold.closing), min(held, 2 * hold.reach)
+
+
+def _floor(scene: PlanningScene, config: PlanningConfig) -> float:
+    """Least height for the gripper: clear of the support, and of what carries the target where that is flat enough."""
+    goal, solid = config.goal, scene.target.solid
+    tops = [
+        obj.padded.top + goal.clearance
+        for obj in scene.neighbours
+        if obj.id in scene.carrier_ids and obj.solid.top < solid.centre[2]
+    ]
+    return max([support.solid.top + goal.support_clearance for support in scene.support] + tops)
+
+
+# ------------------------------------------------------------------------------------------------ freedom
+
+
+def _outside(candidate: _GraspCandidate, config: PlanningConfig) -> Rejection | None:
+    """Whether its tip leaves the workspace anywhere."""
+    tip, up = candidate.tip, (0.0, 0.0, config.goal.retreat)
+    for name, place in (("grasp", tip), ("pre-grasp", tip.moved(candidate.before)), ("retreat", tip.moved(up))):
+        beyond = outside_by(config.workspace, place.position)
+        if beyond > 0:
+            words = f"its {name} lies {beyond:.3f} m outside the workspace"
+            return Rejection(candidate.side, "out_of_workspace", words)
+    return None
+
+
+def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None:
+    """What is in the way of the object itself, straight up.
+
+    There it comes no closer to what stands beside it, so of the neighbours only those above its middle count.
+    """
+    lifted = [scene.target.solid.swept((0.0, 0.0, config.goal.retreat))]
+    for volume in scene.keep_outs:
+        if gaps(lifted, [volume.solid])[0, 0] < 0:
+            return Rejection("top_down", "keep_out", f"it is in the keep-out {volume.label!r}, or below it", volume.id)
+    for obj in scene.neighbours:
+        above = obj.solid.bottom > scene.target.solid.centre[2]
+        if above and gaps(lifted, [obj.padded])[0, 0] < config.goal.clearance:
+            words = f"the {obj.label} ({obj.id}) is on it, or above it"
+            return Rejection("top_down", "blocked", words, obj.id)
+    return None
+
+
+def _way(candidate: _GraspCandidate, config: PlanningConfig) -> Way:
+    """What the gripper sweeps: coming, open, and going up, where its fingers are counted as wide open, too."""
+    coming = links(config.gripper, candidate.tip, candidate.opening, candidate.before)
+    leaving = links(config.gripper, candidate.tip, candidate.opening, (0.0, 0.0, config.goal.retreat))
+    return Way(candidate.side, (*coming, *leaving))
+
+
+def _grasp(candidate: _GraspCandidate, clearance: float, scene: PlanningScene, config: PlanningConfig) -> Grasp:
+    tip = candidate.tip
+    grasp, before, after = tip.poses(scene.frame_id, candidate.before, (0.0, 0.0, config.goal.retreat))
+    return Grasp(
+        way=candidate.side,
+        closes_on=candidate.hold.closes_on,
+        pre_grasp=before,
+        grasp=grasp,
+        retreat=after,
+        approach=tip.approach,
+        closing=tip.closing,
+        width=candidate.hold.width,
+        opening=candidate.opening,
+        width_margin=candidate.margin,
+        hold=candidate.depth,
+        clearance=clearance,
+    )

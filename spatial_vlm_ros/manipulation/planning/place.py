@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Placements of an object that is held by a known grasp, over the places of a resolution: free ones, best first."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal, Placement, Rejection, refused
+from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
+from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.manipulation.planning.workspace import outside_by
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Place, Pose, Resolution, Vector3
+
+_STEP = 0.005  # metres: clearances are compared in steps of this
+
+
+@dataclass(frozen=True)
+class _PlaceCandidate:
+    """One place, one heading.
+
+    Args:
+        spot: number of the place.
+        place: the place.
+        turn: against its heading, radians.
+        tip: where the fingers open.
+        object: the thing's box there.
+    """
+
+    spot: int
+    place: Place
+    turn: float
+    tip: Tip
+    obj: Solid
+
+
+def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, config: PlanningConfig) -> PlaceGoal:
+    """Free placements of the target, best first.
+
+    The object is held as it was taken: the tip frame keeps its pose in the frame of the thing's box. It is put down in
+    the heading of the place, turned by half a turn, or, where it has no heading, in several. First come the better
+    places; of one place those with more clearance (5 mm steps, up to `goal.ample`), then those turned least.
+
+    Args:
+        scene: of the resolution (scene.planning_scene).
+        resolution: OK, with places.
+        grasp: by which the object is held, one of the pick goal's.
+        config: gripper, clearances, workspace.
+
+    Raises:
+        InputError: the resolution has no place, or the grasp is of another frame.
+        GoalError: no way is free; OutOfWorkspaceError where only the workspace and its keep-outs stand against it.
+    """
+    places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
+    frames = {grasp.grasp.frame_id, *(place.pose.frame_id for place in places)}
+    if not places or frames != {scene.frame_id}:
+        got = f"{len(places)} places, frames {', '.join(sorted(frames))}"
+        repair = "say where it is to go, and take a grasp of the same scene"
+        raise InputError("resolution", got, f"a place, and all in {scene.frame_id!r}", repair)
+    rejected: list[Rejection] = []
+    free: list[tuple[_PlaceCandidate, float]] = []
+    for number, place in enumerate(places):
+        candidates = []
+        for candidate in _candidates(number, place, scene, grasp, config):
+            outside = _outside(candidate, grasp, config)
+            if outside is None:
+                candidates.append(candidate)
+            else:
+                rejected.append(outside)
+        around = [_lowered(obj, place) for obj in scene.neighbours]
+        ways = [_way(candidate, grasp, config) for candidate in candidates]
+        for candidate, result in zip(candidates, judged(scene, ways, around, config.goal), strict=True):
+            if isinstance(result, Rejection):
+                rejected.append(result)
+            else:
+                free.append((candidate, result))
+    if not free:
+        raise refused(f"put down the {scene.target.label} ({scene.target.id})", rejected)
+    order = sorted(free, key=lambda pair: _rank(pair[0], pair[1], config.goal.ample))[: config.goal.most]
+    placements = tuple(_placement(candidate, clearance, scene, grasp, config) for candidate, clearance in order)
+    return PlaceGoal(scene.frame_id, scene.stamp_ns, scene.target.id, placements, tuple(rejected))
+
+
+def _rank(candidate: _PlaceCandidate, clearance: float, ample: float) -> tuple[float, float, float]:
+    """Least first."""
+    steps = math.floor(min(clearance, ample) / _STEP + 1e-6)
+    return candidate.spot, -steps, abs(math.remainder(candidate.turn, math.tau))
+
+
+def _candidates(
+    spot: int, place: Place, scene: PlanningScene, grasp: Grasp, config: PlanningConfig
+) -> Iterator[_PlaceCandidate]:
+    """The object over one place in each heading that is tried, and the gripper as it holds it."""
+    solid, tip = scene.target.solid, Tip.of(grasp.grasp)
+    x, y, z = place.pose.position
+    centre = (x, y, z + config.goal.release + solid.size[2] / 2)
+    heading = matrix_from_quaternion_xyzw(place.pose.orientation)[:, 0]
+    count = 2 if scene.yaw_known else 2 * config.goal.yaws
+    for number in range(count):
+        turn = math.tau * number / count
+        by = math.atan2(heading[1], heading[0]) + turn - solid.yaw
+        away = _turned(_difference(tip.position, solid.centre), by)
+        moved = Tip(_sum(centre, away), _turned(tip.approach, by), _turned(tip.closing, by))
+        yield _PlaceCandidate(spot, place, turn, moved, Solid(centre, solid.yaw + by, solid.size))
+
+
+def _lowered(obj: PlanningObject, place: Place) -> PlanningObject:
+    """What carries the place, up to the place: its rim, where it has one, is not judged."""
+    if obj.id != place.carrier_id:
+        return obj
+    (x, y, _), (sx, sy, _) = obj.solid.centre, obj.solid.size
+    top = max(place.pose.position[2] - obj.padding[2], obj.solid.bottom + 1e-3)
+    bottom = obj.solid.bottom
+    cut = Solid((x, y, (top + bottom) / 2), obj.solid.yaw, (sx, sy, top - bottom))
+    return dataclasses.replace(obj, solid=cut)
+
+
+def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Rejection | None:
+    """Whether its tip leaves the workspace anywhere."""
+    tip, goal = candidate.tip, config.goal
+    for name, way in (("place", (0.0, 0.0, 0.0)), ("pre-place", (0.0, 0.0, goal.retreat)),
+                      ("retreat", tip.back(goal.approach))):  # fmt: skip
+        beyond = outside_by(config.workspace, tip.moved(way).position)
+        if beyond > 0:
+            return Rejection(grasp.way, "out_of_workspace", f"its {name} lies {beyond:.3f} m outside the workspace")
+    return None
+
+
+def _way(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Way:
+    """What is swept: gripper and object coming down, the open gripper going back."""
+    up = (0.0, 0.0, config.goal.retreat)
+    coming = links(config.gripper, candidate.tip, grasp.width, up)
+    leaving = links(config.gripper, candidate.tip, grasp.opening, candidate.tip.back(config.goal.approach))
+    lift = config.goal.clearance  # the last of its way is that on which it comes to rest
+    x, y, z = candidate.obj.centre
+    above = Solid((x, y, z + lift), candidate.obj.yaw, candidate.obj.size)
+    return Way(grasp.way, (*coming, *leaving), (above.swept(up),))
+
+
+def _placement(
+    candidate: _PlaceCandidate, clearance: float, scene: PlanningScene, grasp: Grasp, config: PlanningConfig
+) -> Placement:
+    frame, half, back = scene.frame_id, candidate.obj.yaw / 2, candidate.tip.back(config.goal.approach)
+    place, above, away = candidate.tip.poses(frame, (0.0, 0.0, config.goal.retreat), back)
+    sign = 1.0 if math.cos(half) >= 0 else -1.0
+    orientation = (0.0, 0.0, round(sign * math.sin(half), 6) + 0.0, round(abs(math.cos(half)), 6))
+    x, y, z = (round(v, 6) + 0.0 for v in candidate.obj.centre)
+    return Placement(
+        pre_place=above,
+        place=place,
+        retreat=away,
+        obj=Pose(frame, (x, y, z), orientation),
+        carrier_id=candidate.place.carrier_id,
+        spot=candidate.spot,
+        turn=math.remainder(candidate.turn, math.tau),
+        opening=grasp.opening,
+        clearance=clearance,
+    )
+
+
+def _turned(vector: Vector3, by: float) -> Vector3:
+    c, s = math.cos(by), math.sin(by)
+    return c * vector[0] - s * vector[1], s * vector[0] + c * vector[1], vector[2]
+
+
+def _sum(one: Vector3, other: Vector3) -> Vector3:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+
+def _difference(one: Vector3, other: Vector3) -> Vector3:
+    return one[0] - other[0], one[1] - other[1], one[2] - other[2]

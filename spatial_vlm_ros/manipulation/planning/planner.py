@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a motion planner is to the rest of the package: goals and a scene in, a plan with its fingerprint out.
+
+A plan is a list of phases, each a trajectory of the arm or a width of the gripper, from where the arm stands until the
+object is in the air, or put down again. It is planned whole before anything moves, so that all of it can be approved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+
+Phase = Literal["open", "reach", "approach", "close", "lift", "carry", "lower", "release", "withdraw"]
+PICK: tuple[Phase, ...] = ("open", "reach", "approach", "close", "lift")
+PLACE: tuple[Phase, ...] = ("carry", "lower", "release", "withdraw")
+GRIPS: frozenset[Phase] = frozenset(("open", "close", "release"))
+"""Phases in which the gripper moves and the arm stands; in all others it is the other way round."""
+
+PlaceFor = Callable[[Grasp], PlaceGoal]
+"""Placements of the object as one grasp holds it; raises GoalError where there are none."""
+
+JOINED = 0.01  # radians or metres by which a trajectory may begin beside the end of the one before
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Where the joints are, and when.
+
+    Args:
+        joint_names: J names, each once.
+        times: (N,) seconds from its start, increasing from 0 or later; N is at least 1.
+        positions: (N, J) radians, or metres for sliding joints.
+        velocities: (N, J) the same a second, or empty where the planner gave none.
+        accelerations: (N, J) the same a second squared, or empty.
+
+    Raises:
+        InputError: no joint, or one twice; a number that is not finite; times that do not increase from 0 or later.
+        ShapeError: an array is not (N, J), N being the number of times.
+    """
+
+    joint_names: tuple[str, ...]
+    times: tuple[float, ...]
+    positions: tuple[tuple[float, ...], ...]
+    velocities: tuple[tuple[float, ...], ...] = ()
+    accelerations: tuple[tuple[float, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        names, times = tuple(self.joint_names), tuple(float(t) for t in self.times)
+        object.__setattr__(self, "joint_names", names)
+        object.__setattr__(self, "times", times)
+        if not names or len(set(names)) != len(names):
+            raise InputError("joint names", ", ".join(names) or "none", "each joint once", "name the joints of the arm")
+        for field in ("positions", "velocities", "accelerations"):
+            rows = tuple(tuple(float(v) for v in row) for row in getattr(self, field))
+            object.__setattr__(self, field, rows)
+            absent = not rows and field != "positions"
+            if not absent and (len(rows) != len(times) or not rows or any(len(row) != len(names) for row in rows)):
+                widths = sorted({len(row) for row in rows})
+                expected = f"({len(times)}, {len(names)}), one row at least"
+                raise ShapeError(f"{field} of a trajectory", expected, f"({len(rows)}, {widths})")
+        numbers = itertools.chain(times, *self.positions, *self.velocities, *self.accelerations)
+        if not all(math.isfinite(value) for value in numbers):
+            repair = "the planner has failed"
+            raise InputError("trajectory", "a number that is not finite", "finite numbers", repair)
+        if times[0] < 0 or any(later <= earlier for earlier, later in itertools.pairwise(times)):
+            repair = "parametrise it anew"
+            raise InputError("times of the trajectory", str(times[:4]), "increasing from 0 or later", repair)
+
+    @property
+    def start(self) -> dict[str, float]:
+        """Its first positions by joint."""
+        return dict(zip(self.joint_names, self.positions[0], strict=True))
+
+    @property
+    def end(self) -> dict[str, float]:
+        """Its last positions by joint."""
+        return dict(zip(self.joint_names, self.positions[-1], strict=True))
+
+
+@dataclass(frozen=True)
+class PlanStep:
+    """One phase of a plan: the arm moves, or the gripper.
+
+    Args:
+        phase: what it is for.
+        trajectory: of the arm, or None.
+        width: distance between the fingers that the gripper is told, metres, or None.
+    """
+
+    phase: Phase
+    trajectory: Trajectory | None = None
+    width: float | None = None
+
+
+@dataclass(frozen=True)
+class MotionPlan:
+    """What the arm would do, and what it was planned for. Made by `plan_of`.
+
+    Args:
+        target_id: the object.
+        steps: in order.
+        grasp: number of the grasp in PickGoal.grasps.
+        place: the goal by which it is put down; None where it is held at the end.
+        placement: number of the placement in `place.placements`, or None.
+        hash: of goals, scene, steps and choice; what was approved is what has this hash.
+    """
+
+    target_id: str
+    steps: tuple[PlanStep, ...]
+    grasp: int
+    place: PlaceGoal | None
+    placement: int | None
+    hash: str
+
+    @property
+    def trajectories(self) -> tuple[Trajectory, ...]:
+        """Those of the arm, in order."""
+        return tuple(step.trajectory for step in self.steps if step.trajectory is not None)
+
+    @property
+    def duration(self) -> float:
+        """Seconds that the arm moves; the gripper's time is not known."""
+        return sum(trajectory.times[-1] for trajectory in self.trajectories)
+
+
+class Planner(Protocol):
+    """Plans motions; never executes them."""
+
+    def plan(
+        self,
+        goal: PickGoal,
+        scene: PlanningScene,
+        place: PlaceGoal | PlaceFor | None = None,
+        start: dict[str, float] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> MotionPlan:
+        """A plan for the first of the goal's ways that can be followed to its end.
+
+        Args:
+            goal: how to take the object.
+            scene: what stands where, of the same observation.
+            place: how to put it down, for the grasps that it fits or for any; None = it is held at the end.
+            start: positions by joint from which to plan; None = where the arm is.
+            cancelled: asked while planning.
+
+        Raises:
+            InputError: goals and scene that do not belong together.
+            PlanningFailedError: no plan was found; PlannerUnavailableError where nobody answers.
+            GoalError: none of the ways can be reached.
+            CancelledError: the request was withdrawn.
+        """
+        ...
+
+
+def plan_of(
+    goal: PickGoal,
+    scene: PlanningScene,
+    place: PlaceGoal | None,
+    steps: Sequence[PlanStep],
+    grasp: int,
+    placement: int | None = None,
+) -> MotionPlan:
+    """A checked plan with its hash.
+
+    Raises:
+        InputError: goals of another object or observation than the scene; phases that are not PICK, or PICK and PLACE;
+            a step without its trajectory or width; a trajectory that begins elsewhere than the last one ended; a grasp
+            or placement that the goals do not have.
+    """
+    check_goals(goal, scene, place)
+    expected = PICK if place is None else PICK + PLACE
+    if tuple(step.phase for step in steps) != expected:
+        got = ", ".join(step.phase for step in steps) or "none"
+        raise InputError("phases of a plan", got, ", ".join(expected), "plan them all, in order")
+    placements = 0 if place is None else len(place.placements)
+    chosen = placement is None if place is None else placement is not None and 0 <= placement < placements
+    if not 0 <= grasp < len(goal.grasps) or not chosen:
+        got = f"grasp {grasp}, placement {placement}"
+        known = f"one of {len(goal.grasps)} and of {placements}"
+        raise InputError("choice of a plan", got, known, "name what was planned")
+    for step in steps:
+        grips = step.phase in GRIPS
+        if grips:
+            fits = step.trajectory is None and step.width is not None and 0 <= step.width < math.inf
+        else:
+            fits = step.trajectory is not None and step.width is None
+        if not fits:
+            got = f"width {step.width}, {'no trajectory' if step.trajectory is None else 'a trajectory'}"
+            raise InputError(f"phase {step.phase}", got, "a width" if grips else "a trajectory", "plan it anew")
+    arm = [step for step in steps if step.trajectory is not None]
+    for before, after in itertools.pairwise(arm):
+        _check_joined(before, after)
+    chosen_steps = tuple(steps)
+    number = plan_hash(goal, scene, place, chosen_steps, grasp, placement)
+    return MotionPlan(goal.target_id, chosen_steps, grasp, place, placement, number)
+
+
+def check_goals(goal: PickGoal, scene: PlanningScene, place: PlaceGoal | None) -> None:
+    """Whether goals and scene are of one object and one observation.
+
+    Raises:
+        InputError: they are not.
+    """
+    wanted = (scene.frame_id, scene.stamp_ns, scene.target.id)
+    for each in (goal, *(() if place is None else (place,))):
+        if (each.frame_id, each.stamp_ns, each.target_id) != wanted:
+            got = f"{each.target_id!r} in {each.frame_id!r} at {each.stamp_ns} ns"
+            expected = f"{wanted[2]!r} in {wanted[0]!r} at {wanted[1]} ns, as the scene"
+            raise InputError("goal", got, expected, "make goals and scene from one answer")
+
+
+def plan_hash(
+    goal: PickGoal,
+    scene: PlanningScene,
+    place: PlaceGoal | None,
+    steps: Sequence[PlanStep],
+    grasp: int,
+    placement: int | None,
+) -> str:
+    """SHA-256, hexadecimal, over the canonical bytes of goals, scene's frame and stamp, steps and choice.
+
+    Canonical: JSON in ASCII with sorted keys and no blanks; every number in the shortest form that reads back, and no
+    negative zero.
+    """
+    content = {
+        "goal": dataclasses.asdict(goal),
+        "place": None if place is None else dataclasses.asdict(place),
+        "scene": {"frame_id": scene.frame_id, "stamp_ns": scene.stamp_ns},
+        "choice": {"grasp": grasp, "placement": placement},
+        "steps": [dataclasses.asdict(step) for step in steps],
+    }
+    text = json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def is_plan_of(plan: MotionPlan, goal: PickGoal, scene: PlanningScene) -> bool:
+    """Whether a plan is what was planned for this goal in this scene, unchanged."""
+    return plan.hash == plan_hash(goal, scene, plan.place, plan.steps, plan.grasp, plan.placement)
+
+
+def _check_joined(before: PlanStep, after: PlanStep) -> None:
+    if before.trajectory is None or after.trajectory is None:
+        return
+    end, start = before.trajectory.end, after.trajectory.start
+    apart = max((abs(end[name] - at) for name, at in start.items() if name in end), default=math.inf)
+    if set(end) != set(start) or apart > JOINED:
+        got = f"its start {apart:.3f} away" if set(end) == set(start) else f"other joints: {', '.join(start)}"
+        expected = f"the end of phase {before.phase}, within {JOINED:g}"
+        raise InputError(f"trajectory of phase {after.phase}", got, expected, "plan it from there")
+
+
+def _canonical(value: Any) -> Any:
+    """With -0.0 as 0.0, and sequences alike."""
+    if isinstance(value, float):
+        return value + 0.0
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_canonical(item) for item in value]
+    return value

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any robot from its URDF: the convex hull of each link's collision geometry, and frames without the robot.
+
+Needs the extra `arm` (Pinocchio), which is loaded when a description is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import DependencyError, FileError, InputError
+from spatial_vlm_ros.manipulation.planning.hulls import Hull
+from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull, remove_self, self_mask
+from spatial_vlm_ros.parameters import DepthConfig, StreamConfig
+from spatial_vlm_ros.types import RgbdFrame, Transform
+
+Floats = npt.NDArray[np.float64]
+
+_OWN = 0.005  # metres that a link may be from where TF has it: what is seen this near to its hull is the robot itself
+_AROUND = 24  # corners of the prism around a cylinder: it stands out of it by 0.9 % of its radius
+_PACKAGE = "package://"
+
+
+def load(package: str) -> Any:
+    """A package of the extra `arm`.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise DependencyError(package, "install the extra: pip install 'spatial_vlm_ros[arm]'") from error
+
+
+@dataclass(frozen=True, eq=False)
+class RobotModel:
+    """The robot that a camera sees, as `streams.frame_assembler` takes it.
+
+    Args:
+        hulls: of each link in the link's own frame, by its name.
+        padding: metres that hulls grow by, as in `self_mask`.
+        depth: noise of depth, by which they grow further.
+    """
+
+    hulls: Mapping[str, Hull]
+    padding: float
+    depth: DepthConfig
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """Names of the links, which are their TF frames."""
+        return tuple(self.hulls)
+
+    def removed(self, frame: RgbdFrame, base_T_links: Sequence[Transform]) -> RgbdFrame:
+        """The frame without the robot's points; `RgbdFrame.robot` keeps them.
+
+        Args:
+            frame: with `base_T_camera`.
+            base_T_links: poses of `links`, in their order, at the frame's stamp.
+
+        Raises:
+            As `self_mask` does.
+        """
+        links = [LinkHull(pose, hull) for pose, hull in zip(base_T_links, self.hulls.values(), strict=True)]
+        mask = self_mask(frame, links, self.padding, self.depth)
+        return remove_self(frame, mask, self_mask(frame, links, min(_OWN, self.padding), self.depth, within=mask))
+
+
+def robot_of(config: StreamConfig, depth: DepthConfig) -> RobotModel | None:
+    """The robot that the parameters name; None where they name none.
+
+    Raises:
+        InputError: the parameter holds a URDF's text, as a parameter of that name does elsewhere.
+        As `read_hulls` does.
+    """
+    if not config.robot_description:
+        return None
+    if "<" in config.robot_description:
+        repair = "write it to a file, and give its path"
+        raise InputError("parameter robot_description", "the text of a URDF", "the path of its file", repair)
+    return RobotModel(read_hulls(Path(config.robot_description).expanduser()), config.robot_padding, depth)
+
+
+def read_hulls(path: str | Path) -> dict[str, Hull]:
+    """The hull of each link that has collision geometry, in the link's own frame, metres, by its name.
+
+    A link is one hull: around all its meshes, boxes, cylinders, capsules, cones and spheres together.
+
+    Args:
+        path: of a URDF file; xacro has to be expanded before.
+
+    Raises:
+        DependencyError: the extra `arm` is not installed.
+        FileError: no such file, no URDF, or a mesh that cannot be found or read.
+        InputError: nothing in it has collision geometry, or that of a link is flat.
+    """
+    model, geometry = model_and_geometry(path)
+    hulls = link_hulls(model, geometry)
+    if not hulls:
+        repair = "give the URDF with its <collision> elements, not one for display alone"
+        raise InputError(f"robot description {path}", "no link with collision geometry", "at least one", repair)
+    return {str(model.frames[frame].name): hull for frame, hull in hulls.items()}
+
+
+def model_and_geometry(path: str | Path) -> tuple[Any, Any]:
+    """Pinocchio's model and its collision geometry, whose meshes are made convex.
+
+    Raises:
+        DependencyError, FileError: as `read_hulls` does.
+    """
+    pin, path = load("pinocchio"), Path(path)
+    folders = package_folders(path)
+    _check_meshes(path, folders)
+    try:
+        model = pin.buildModelFromUrdf(str(path))
+        with warnings.catch_warnings():  # about having been told where the meshes are
+            warnings.simplefilter("ignore")
+            geometry = pin.buildGeomFromUrdf(model, str(path), pin.GeometryType.COLLISION, folders)
+    except (ValueError, RuntimeError, TypeError) as error:
+        repair = "check it with check_urdf; meshes have to be STL, DAE or OBJ files"
+        raise FileError(path, f"Pinocchio cannot read it: {error}", repair) from error
+    for part in geometry.geometryObjects:
+        if hasattr(part.geometry, "buildConvexRepresentation"):  # a mesh
+            part.geometry.buildConvexRepresentation(False)
+            part.geometry = part.geometry.convex
+    return model, geometry
+
+
+def link_hulls(model: Any, geometry: Any) -> dict[int, Hull]:
+    """The hull of each link in its own frame, by index of its frame in Pinocchio's model.
+
+    Args:
+        model: Pinocchio's.
+        geometry: its collision geometry, without meshes that are not convex.
+
+    Raises:
+        InputError: the geometry of a link lies in a plane, or is of a form that is not known.
+    """
+    corners: dict[int, list[Floats]] = {}
+    for part in geometry.geometryObjects:
+        link = model.frames[part.parentFrame]
+        link_T_part = (link.placement.inverse() * part.placement).homogeneous
+        placed = _corners(part.geometry, str(part.name)) @ link_T_part[:3, :3].T + link_T_part[:3, 3]
+        corners.setdefault(part.parentFrame, []).append(placed)
+    return {frame: _hull(str(model.frames[frame].name), points) for frame, points in corners.items()}
+
+
+def package_folders(path: str | Path) -> list[str]:
+    """Folders that `package://NAME/` may lie in, for a description: those above the file, nearest first, then ROS's."""
+    folders = [*Path(path).resolve().parents]
+    folders += [
+        Path(prefix) / "share" for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix
+    ]
+    folders += [Path(folder) for folder in os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep) if folder]
+    return [str(folder) for folder in folders]
+
+
+def _check_meshes(path: Path, folders: Sequence[str]) -> None:
+    """Whether the file is a URDF and its collision meshes are there; Pinocchio's own words do not say where it looked.
+
+    Raises:
+        FileError: not so.
+    """
+    if not path.is_file():
+        raise FileError(path, "there is no such file", "give the path of the robot's URDF in robot_description")
+    try:
+        root = ElementTree.parse(path).getroot()  # noqa: S314 - a file that the user names, without entities to expand
+    except (ElementTree.ParseError, UnicodeDecodeError, OSError) as error:
+        raise FileError(path, f"it is no XML: {error}", "give a URDF; expand xacro: xacro FILE > robot.urdf") from error
+    if root.tag != "robot" or any("xacro" in str(element.tag) for element in root.iter()):
+        raise FileError(path, "it is no URDF", "give the URDF itself; expand xacro: xacro FILE > robot.urdf")
+    for link in root.iter("link"):
+        for mesh in link.findall("collision/geometry/mesh"):
+            name = mesh.get("filename", "")
+            if not any(place.is_file() for place in _places(name, path, folders)):
+                repair = (
+                    "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
+                )
+                field = f"link {link.get('name')!r}"
+                raise FileError(path, f"mesh {name!r} is not found", repair, field)
+
+
+def _places(name: str, path: Path, folders: Sequence[str]) -> list[Path]:
+    """Where a mesh may lie."""
+    if name.startswith(_PACKAGE):
+        return [Path(folder) / name.removeprefix(_PACKAGE) for folder in folders]
+    return [path.resolve().parent / re.sub("^file://", "", name)]
+
+
+def _hull(link: str, points: Sequence[Floats]) -> Hull:
+    try:
+        return Hull(np.concatenate(points))
+    except InputError as error:
+        repair = "give the link a collision geometry with a volume"
+        raise InputError(f"collision geometry of link {link!r}", error.got, error.expected, repair) from error
+
+
+def _corners(shape: Any, name: str) -> Floats:
+    """(N, 3) points whose convex hull holds a shape, in its own frame, metres."""
+    if hasattr(shape, "points"):
+        return np.asarray(shape.points(), np.float64)
+    if hasattr(shape, "halfSide"):
+        sides = ([-side, side] for side in np.asarray(shape.halfSide, np.float64))
+        return np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 3)
+    if hasattr(shape, "halfLength"):  # cylinder, capsule, cone
+        beyond = shape.radius if type(shape).__name__ == "Capsule" else 0.0
+        return _prism(float(shape.radius), float(shape.halfLength) + beyond)
+    if hasattr(shape, "radius"):
+        return _ball(float(shape.radius))
+    repair = "use a mesh, box, cylinder or sphere"
+    raise InputError(f"collision geometry {name!r}", type(shape).__name__, "a form that URDF has", repair)
+
+
+def _prism(radius: float, half_length: float) -> Floats:
+    """Corners of an upright prism around a cylinder about z."""
+    angles = np.arange(_AROUND) * 2 * np.pi / _AROUND
+    ring = np.column_stack([np.cos(angles), np.sin(angles)]) * radius / np.cos(np.pi / _AROUND)
+    return np.concatenate([np.column_stack([ring, np.full(_AROUND, z)]) for z in (-half_length, half_length)])
+
+
+def _ball(radius: float) -> Floats:
+    """Corners of a body with flat faces around a ball; it stands out of it by 2.6 % of its radius at most."""
+    corners, reach = _unit_ball()
+    return corners * (radius / reach)
+
+
+@cache
+def _unit_ball() -> tuple[Floats, float]:
+    """Points spread evenly on the unit sphere, and the distance of the nearest face of their hull from its middle.
+
+    Source: the golden spiral.
+    """
+    n = 150
+    heights, turns = 1 - (2 * np.arange(n) + 1) / n, np.arange(n) * np.pi * (3 - 5**0.5)
+    wide = np.sqrt(1 - heights**2)
+    points = np.column_stack([wide * np.cos(turns), wide * np.sin(turns), heights])
+    return points, float(Hull(points).planes[:, 3].min())

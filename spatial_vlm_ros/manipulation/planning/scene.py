@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planning scene as data: what a planner must not run into, and which contacts it may allow.
+
+All in the planning frame, the parent of `base_T_camera`, which has z up; metres. Ids are those of the detections, so
+they hold for one observation. Nothing here knows a message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from spatial_vlm_ros.errors import DepthError
+from spatial_vlm_ros.manipulation.planning.gripper import FINGERS
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
+from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
+from spatial_vlm_ros.manipulation.planning.workspace import keep_outs
+from spatial_vlm_ros.parameters import GoalConfig, PlanningConfig
+from spatial_vlm_ros.types import Vector3
+
+SUPPORT = "support"
+KEEP_OUT = "keep_out/"  # before the name of a volume, so that no detection has its id
+
+_SHARED = -0.002  # metres: what overlaps seen from above by this much may stand on one another
+_HIGHER = 0.003  # metres by which the foot of what stands on something is higher than that one's own
+
+
+@dataclass(frozen=True)
+class PlanningObject:
+    """One collision object.
+
+    Args:
+        id: of its detection; "support"; or "keep_out/" and its name.
+        label: what it is called.
+        solid: its box as measured.
+        padding: metres to add on both sides along the box's x, y and z, for what is not known of its place (the
+            standard deviation of its centre, times `goal.sigmas`), and for neighbours `goal.padding`.
+        outline: (K, 2) corners of its estimated outline seen from above; of the target only.
+    """
+
+    id: str
+    label: str
+    solid: Solid
+    padding: Vector3 = (0.0, 0.0, 0.0)
+    outline: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def padded(self) -> Solid:
+        """The box with its padding: what to stay clear of."""
+        return self.solid.grown(self.padding)
+
+
+@dataclass(frozen=True)
+class AllowedContact:
+    """Two bodies that may touch in one phase; all others may not, in none.
+
+    Args:
+        one: a gripper link (see gripper.LINKS) or the id of an object.
+        other: id of an object.
+        phase: "grasp" while the fingers close and until they open again, "lift" while the object leaves what it stood
+            on, "lower" while it comes down on what will carry it.
+    """
+
+    one: str
+    other: str
+    phase: Literal["grasp", "lift", "lower"]
+
+
+@dataclass(frozen=True)
+class PlanningScene:
+    """Everything a planner has to know of the surroundings.
+
+    Args:
+        frame_id: the planning frame.
+        stamp_ns: of the observation that it was made from.
+        target: the object to take; its padding is what is not known of its place, for which the fingers open wider.
+        yaw_known: whether the target's box has a heading.
+        truncated: whether the picture's border cuts the target, so that it is larger than its box.
+        support: surface(s) that objects stand on.
+        neighbours: all other objects seen.
+        keep_outs: volumes to keep out of.
+        carrier_ids: what the target stands on or in: neighbours, or the support.
+        allowed: contacts that are no collisions.
+    """
+
+    frame_id: str
+    stamp_ns: int
+    target: PlanningObject
+    yaw_known: bool
+    truncated: bool
+    support: tuple[PlanningObject, ...]
+    neighbours: tuple[PlanningObject, ...]
+    keep_outs: tuple[PlanningObject, ...]
+    carrier_ids: tuple[str, ...]
+    allowed: tuple[AllowedContact, ...]
+
+
+def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> PlanningScene:
+    """Export what was seen about a resolved target.
+
+    Args:
+        surroundings: of the frame that was resolved (surroundings.surroundings_of).
+        config: padding, the support's extent, keep-outs.
+
+    Raises:
+        DepthError: something is there that could not be measured, and not even seen to stand anywhere.
+    """
+    seen = surroundings
+    if seen.unplaced:
+        reason = f"{', '.join(seen.unplaced)} could not be measured, and where it stands is not seen"
+        raise DepthError(reason, "move the camera, or take the thing away")
+    own = dataclasses.replace(_padded(seen.target, 0.0, config.goal), outline=seen.outline)
+    others = tuple(_padded(body, config.goal.padding, config.goal) for body in seen.others)
+    supporting_objects = _supporting_objects(own, others)
+    return PlanningScene(
+        frame_id=seen.frame_id,
+        stamp_ns=seen.stamp_ns,
+        target=own,
+        yaw_known=seen.yaw_known,
+        truncated=seen.truncated,
+        support=(_support(seen.support_height, own, others, config.goal),),
+        neighbours=others,
+        keep_outs=tuple(
+            PlanningObject(KEEP_OUT + name, name, box) for name, box in keep_outs(config.workspace).items()
+        ),
+        carrier_ids=supporting_objects,
+        allowed=_allowed(own.id, supporting_objects, seen.destination_id),
+    )
+
+
+def _padded(body: SurroundingObject, least: float, config: GoalConfig) -> PlanningObject:
+    """With `least` metres and what is not known of its place around it; of what was not measured, with the most."""
+    if body.sigma is None:
+        more: tuple[float, ...] = (config.most_padding,) * 3
+    else:
+        more = tuple(min(least + config.sigmas * value, config.most_padding) for value in body.sigma)
+    return PlanningObject(body.id, body.label, body.solid, (more[0], more[1], more[2]))
+
+
+def _supporting_objects(own: PlanningObject, others: tuple[PlanningObject, ...]) -> tuple[str, ...]:
+    """What the target stands on or in: objects that lie lower and overlap it seen from above; else the support."""
+    upper = own.solid
+    lower = [
+        obj for obj in others if upper.bottom - obj.solid.bottom > _HIGHER and upper.centre[2] > obj.solid.centre[2]
+    ]
+    flat = [Solid((*s.centre[:2], 0.0), s.yaw, (*s.size[:2], 1.0)) for s in (upper, *(t.solid for t in lower))]
+    overlap = gaps(flat[:1], flat[1:])[0]
+    return tuple(obj.id for obj, gap in zip(lower, overlap, strict=True) if gap < _SHARED) or (SUPPORT,)
+
+
+def _allowed(
+    target_id: str, supporting_objects: tuple[str, ...], destination_id: str | None
+) -> tuple[AllowedContact, ...]:
+    lowered = (destination_id,) if destination_id is not None else ()
+    return (
+        *(AllowedContact(finger, target_id, "grasp") for finger in FINGERS),
+        *(AllowedContact(target_id, supporting, "lift") for supporting in supporting_objects),
+        *(AllowedContact(target_id, supporting, "lower") for supporting in lowered),
+    )
+
+
+def _support(top: float, own: PlanningObject, others: tuple[PlanningObject, ...], config: GoalConfig) -> PlanningObject:
+    """A level slab at the height that the support has below the target."""
+    corners: Array = np.concatenate([obj.solid.outline() for obj in (own, *others)])
+    low, high = corners.min(axis=0) - config.support_reach, corners.max(axis=0) + config.support_reach
+    (x, y), (sx, sy) = ((low + high) / 2).tolist(), (high - low).tolist()
+    deep = config.support_thickness
+    return PlanningObject(SUPPORT, SUPPORT, Solid((x, y, top - deep / 2), 0.0, (sx, sy, deep)))

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which pixels show the robot itself, and a frame without them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, ShapeError, TransformUnavailableError
+from spatial_vlm_ros.geometry.camera import normalised_axes, normalised_grid
+from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.manipulation.planning.hulls import Array, Hull
+from spatial_vlm_ros.parameters import DepthConfig
+from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, RobotPixels, Transform
+
+MOST_PADDING = 1.0  # metres: more is millimetres taken for metres
+SIGMAS = 3.0  # standard deviations of depth that the hulls grow by, on top of their padding
+
+
+@dataclass(frozen=True, eq=False)
+class LinkHull:
+    """A part of the robot, and where it is at the stamp of a frame.
+
+    Args:
+        base_T_link: its pose; its child is the name of the link.
+        hull: in the frame of the link. It does not change with the pose: keep it, for making it takes longest.
+    """
+
+    base_T_link: Transform
+    hull: Hull
+
+    @property
+    def name(self) -> str:
+        """Of the link."""
+        return self.base_T_link.child
+
+
+def self_mask(
+    frame: RgbdFrame,
+    links: Sequence[LinkHull],
+    padding: float,
+    config: DepthConfig | None = None,
+    within: Mask | None = None,
+) -> Mask:
+    """Which pixels measured the robot.
+
+    Args:
+        frame: with or without distortion.
+        links: where they were at its stamp.
+        padding: metres that each hull grows by on all sides, for errors of its pose and what its mesh leaves out.
+        config: noise of depth; it grows hulls further, by `SIGMAS` standard deviations at the depth of the pixel. Depth
+            beyond its `far` is not trusted.
+        within: (H, W) bool, pixels that are looked at; None = all.
+
+    Returns:
+        (H, W) bool. True where the measured point lies in a grown hull: every face of the hull, of the box around it
+        along the axes of its link, and the sphere around it are moved outwards. That holds all points nearer to the
+        hull than what it grows by, and some more before sharp edges. False where nothing was measured, or beyond `far`.
+
+    Raises:
+        TransformUnavailableError: the frame has no `base_T_camera`.
+        TransformError: links are posed in another frame than the parent of `base_T_camera`.
+        InputError: the padding is negative, or above `MOST_PADDING`.
+    """
+    if frame.base_T_camera is None:
+        reason = "the frame came without base_T_camera"
+        raise TransformUnavailableError("base_link", frame.frame_id, reason, "set base_frame, and publish TF")
+    if not 0 <= padding <= MOST_PADDING:
+        repair = "two centimetres are usual; give metres"
+        raise InputError("padding of the robot", str(padding), f"0 to {MOST_PADDING:g} m", repair)
+    camera_T_base = frame.base_T_camera.inverse()
+    poses = [camera_T_base @ link.base_T_link for link in links]
+    mask = np.zeros(frame.depth.shape, np.bool_)
+    config = config or DepthConfig()
+    measured = (frame.depth > 0) & (frame.depth <= config.far)
+    if within is not None:
+        measured &= within
+    if measured.any():
+        view = _View.of(frame, np.where(measured, frame.depth, np.float32(np.nan)), padding, config)
+        for link, camera_T_link in zip(links, poses, strict=True):
+            _mark(mask, view, link.hull, camera_T_link)
+    return mask
+
+
+def remove_self(frame: RgbdFrame, mask: Mask, own: Mask | None = None) -> RgbdFrame:
+    """The frame with what is masked not measured; `RgbdFrame.robot` keeps it. The frame given stays as it is.
+
+    Args:
+        frame: the observation.
+        mask: (H, W) bool, from `self_mask`.
+        own: (H, W) bool, the part of it that is the robot itself and not merely near to it, from `self_mask` with less
+            padding; None = all of it.
+
+    Raises:
+        ShapeError: a mask is no bool image of the frame's size.
+    """
+    for given in (mask, mask if own is None else own):
+        if not isinstance(given, np.ndarray) or given.dtype != np.bool_ or given.shape != frame.depth.shape:
+            received = f"{given.shape} {given.dtype}" if isinstance(given, np.ndarray) else type(given).__name__
+            raise ShapeError("mask of the robot", expected=f"{frame.depth.shape} bool", received=received)
+    nothing = np.float32(np.nan)
+    taken, own = np.where(mask, frame.depth, nothing), mask if own is None else mask & own
+    if frame.robot is not None:  # another robot before this one
+        taken, own = np.where(mask, taken, frame.robot.depth), own | (frame.robot.own & ~mask)
+    return replace(frame, depth=np.where(mask, nothing, frame.depth), robot=RobotPixels(taken, own))
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What all links are held against: (H, W) each.
+
+    Args:
+        points: x, y and z in the optical frame, metres; NaN where not measured.
+        grown: what a hull grows by at that depth, metres.
+        columns, rows: (2, W) and (2, H), least and greatest x/z of each column and y/z of each row.
+        farthest: greatest z, metres.
+        padding, config: what `grown` is made from.
+    """
+
+    points: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
+    grown: npt.NDArray[np.float32]
+    columns: Array
+    rows: Array
+    farthest: float
+    padding: float
+    config: DepthConfig
+
+    @staticmethod
+    def of(frame: RgbdFrame, z: npt.NDArray[np.float32], padding: float, config: DepthConfig) -> _View:
+        x, y = _rays(frame.camera)
+        return _View(
+            points=(np.multiply(x, z, dtype=np.float32), np.multiply(y, z, dtype=np.float32), z),
+            grown=_grown(z, padding, config).astype(np.float32, copy=False),
+            columns=np.stack([np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)]),
+            rows=np.stack([np.fmin.reduce(y, axis=1), np.fmax.reduce(y, axis=1)]),
+            farthest=float(np.nanmax(z)),
+            padding=padding,
+            config=config,
+        )
+
+    def window(self, centre: Array, radius: float) -> tuple[slice, slice]:
+        """Rows and columns around all pixels whose point may lie in a sphere of the optical frame, grown."""
+        beyond = float(centre[2]) + radius + float(_grown(self.farthest, self.padding, self.config))
+        most = float(_grown(min(max(beyond, 0.0), self.farthest), self.padding, self.config))  # it grows with depth
+        x, y, z = (float(value) for value in centre)
+        return _span(self.rows, _seen(y, z, radius + most)), _span(self.columns, _seen(x, z, radius + most))
+
+
+def _grown(z: npt.NDArray[np.float32] | float, padding: float, config: DepthConfig) -> npt.NDArray[np.floating]:
+    """What hulls grow by at a depth, metres."""
+    return padding + SIGMAS * depth_noise(z, config)
+
+
+def _rays(camera: PinholeCamera) -> tuple[Array, Array]:
+    """x/z and y/z of each pixel, (H, W)."""
+    if not camera.is_rectified:
+        grid = normalised_grid(camera)
+        return grid[..., 0], grid[..., 1]
+    xs, ys = normalised_axes(camera)
+    shape = (camera.height, camera.width)
+    return np.broadcast_to(xs, shape), np.broadcast_to(ys[:, None], shape)
+
+
+def _seen(across: float, ahead: float, radius: float) -> tuple[float, float]:
+    """Least and greatest slope of lines through the origin that meet a circle, before the camera.
+
+    Source: tangents of a circle, from (across - slope * ahead)^2 = radius^2 (1 + slope^2).
+    """
+    if ahead <= -radius:
+        return math.inf, -math.inf
+    below = ahead * ahead - radius * radius
+    if ahead <= radius or below <= 0:
+        return -math.inf, math.inf
+    half = radius * math.sqrt(across * across + below)
+    return (across * ahead - half) / below, (across * ahead + half) / below
+
+
+def _span(least_and_greatest: Array, seen: tuple[float, float]) -> slice:
+    """From the first to the last whose interval meets another."""
+    hit = np.flatnonzero((least_and_greatest[1] >= seen[0]) & (least_and_greatest[0] <= seen[1]))
+    return slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, 0)
+
+
+def _mark(mask: Mask, view: _View, hull: Hull, camera_T_link: Transform) -> None:
+    """Set the pixels of one link that no other has set."""
+    centre = camera_T_link.apply(hull.centre)
+    window = view.window(centre, hull.radius)
+    marked, grown = mask[window], view.grown[window]
+    away = np.zeros(marked.shape, np.float32)
+    for axis, middle in zip(view.points, centre, strict=True):
+        step = axis[window] - np.float32(middle)
+        away += step * step
+    around = grown + np.float32(hull.radius)
+    near = (away <= around * around) & ~marked
+    points = np.stack([axis[window][near] for axis in view.points]) - camera_T_link.translation[:, None]  # (3, N)
+    marked[near] = hull.within((camera_T_link.rotation.T @ points).T, grown[near])

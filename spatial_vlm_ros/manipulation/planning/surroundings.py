@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was seen about a resolved target, as data that can be sent: boxes, how well they are known, and the camera.
+
+Planning frame, the parent of `base_T_camera`, which has z up; metres. It knows no gripper and no padding: those are of
+whoever plans (scene.planning_scene).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError, TransformUnavailableError
+from spatial_vlm_ros.geometry.camera import normalise
+from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.types import Pose, Resolution, Scene, SceneObject, Transform, Vector3
+
+_LEVEL = 0.5  # cosine of 60 degrees: a view steeper than this shows little of an object's height
+
+
+@dataclass(frozen=True)
+class SurroundingObject:
+    """One object that was seen.
+
+    Args:
+        id: of its detection.
+        label: what it is called.
+        solid: its box as measured; of what could not be measured (glass, shine) a box where the foot of its image
+            meets the support, as deep as wide.
+        sigma: standard deviations of the box's centre along its x, y and z, metres; None = not measured.
+    """
+
+    id: str
+    label: str
+    solid: Solid
+    sigma: Vector3 | None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """A resolved target and all else in its image.
+
+    Args:
+        frame_id: the planning frame.
+        stamp_ns: of the image.
+        camera: pose of the camera's optical frame in the planning frame, at the stamp.
+        camera_frame: name of that frame.
+        target: the object to take.
+        yaw_known: whether the target's box has a heading.
+        truncated: whether the picture's border cuts the target, so that it is larger than its box.
+        outline: (K, 2) corners of the target's estimated outline seen from above.
+        others: all other objects that are seen to be somewhere.
+        unplaced: names of objects that could not be measured and are not seen to stand anywhere.
+        support_height: of the support plane below the target; the target's foot where no plane is seen.
+        support_tilt: angle of the plane seen against level, radians; None where no plane is seen.
+        destination_id: what the target is to be put on or in, where the words say so.
+    """
+
+    frame_id: str
+    stamp_ns: int
+    camera: Pose
+    camera_frame: str
+    target: SurroundingObject
+    yaw_known: bool
+    truncated: bool
+    outline: tuple[tuple[float, float], ...]
+    others: tuple[SurroundingObject, ...]
+    unplaced: tuple[str, ...]
+    support_height: float
+    support_tilt: float | None
+    destination_id: str | None
+
+
+def surroundings_of(scene: Scene, resolution: Resolution) -> Surroundings:
+    """What a scene shows about a resolved target.
+
+    Args:
+        scene: all objects of the frame that was resolved (geometry.lift.build_scene).
+        resolution: OK, of that frame.
+
+    Raises:
+        InputError: a refusal has no target; the resolution is of another frame or scene.
+        TransformUnavailableError: the frame came without `base_T_camera`: nothing can be planned in the camera's frame.
+    """
+    target = resolution.target
+    if target is None:
+        got = f"a refusal ({resolution.status.value})"
+        raise InputError("resolution", got, "one with a target", "ask again; refusals have no goal")
+    base_T_camera = scene.frame.base_T_camera
+    if base_T_camera is None:
+        reason = "the frame came without base_T_camera"
+        raise TransformUnavailableError("base_link", scene.frame.frame_id, reason, "set base_frame, and publish TF")
+    chosen = next((obj for obj in scene.objects if obj.id == target.id), None)
+    same = resolution.stamp_ns == scene.frame.stamp_ns and target.pose.frame_id == base_T_camera.parent
+    if chosen is None or not same or chosen.depth_problem is not None:
+        got = f"target {target.id!r} in {target.pose.frame_id!r} at {resolution.stamp_ns} ns"
+        raise InputError("resolution", got, "of the frame that the scene was made from", "resolve and lift one frame")
+    own = _measured(chosen, base_T_camera)
+    others, unplaced = [], []
+    for obj in scene.objects:
+        if obj is chosen:
+            continue
+        body = _measured(obj, base_T_camera) if obj.depth_problem is None else _unmeasured(obj, scene)
+        if body is None:
+            unplaced.append(f"the {obj.detection.label} ({obj.id})")
+        else:
+            others.append(body)
+    height, tilt = _support(scene, base_T_camera, own)
+    return Surroundings(
+        frame_id=base_T_camera.parent,
+        stamp_ns=resolution.stamp_ns,
+        camera=_pose(base_T_camera),
+        camera_frame=base_T_camera.child,
+        target=own,
+        yaw_known=chosen.yaw_known,
+        truncated=chosen.truncated,
+        outline=tuple((float(x), float(y)) for x, y, _ in base_T_camera.apply(chosen.footprint)),
+        others=tuple(others),
+        unplaced=tuple(unplaced),
+        support_height=height,
+        support_tilt=tilt,
+        destination_id=resolution.place.carrier_id if resolution.place is not None else None,
+    )
+
+
+def _measured(obj: SceneObject, base_T_camera: Transform) -> SurroundingObject:
+    axes = base_T_camera.rotation @ obj.box.axes
+    x, y, z = base_T_camera.apply(obj.box.centre).tolist()
+    sx, sy, sz = obj.box.size.tolist()
+    ax, ay, az = np.sqrt(np.diag(obj.box.axes.T @ obj.covariance[:3, :3] @ obj.box.axes)).tolist()
+    solid = Solid((x, y, z), math.atan2(axes[1, 0], axes[0, 0]), (sx, sy, sz))
+    return SurroundingObject(obj.id, obj.detection.label, solid, (ax, ay, az))
+
+
+def _unmeasured(obj: SceneObject, scene: Scene) -> SurroundingObject | None:
+    """A box where the lower edge of its image meets the support; None where no support is seen there.
+
+    It is as deep as wide, and as high as it looks, or higher: the image alone does not tell.
+    """
+    base_T_camera, plane = scene.frame.base_T_camera, scene.support
+    assert base_T_camera is not None  # noqa: S101 - the caller has looked
+    x0, y0, x1, y1 = obj.detection.box_xyxy
+    camera = scene.frame.camera
+    ray = np.append(normalise(camera, np.array([[(x0 + x1) / 2, y1]]))[0], 1.0)
+    depth = -plane.offset / float(plane.normal @ ray) if plane is not None else math.nan
+    if not 0.0 < depth < math.inf:
+        return None
+    width, tall = (x1 - x0) * depth / camera.K[0, 0], (y1 - y0) * depth / camera.K[1, 1]
+    level = math.sqrt(max(0.0, 1.0 - float(scene.up @ ray) ** 2 / float(ray @ ray)))
+    height = tall / max(level, _LEVEL)
+    away = base_T_camera.rotation @ ray
+    yaw = math.atan2(away[1], away[0])
+    x, y, z = base_T_camera.apply(ray * depth).tolist()
+    centre = (x + math.cos(yaw) * width / 2, y + math.sin(yaw) * width / 2, z + height / 2)
+    return SurroundingObject(obj.id, obj.detection.label, Solid(centre, yaw, (width, width, height)), None)
+
+
+def _support(scene: Scene, base_T_camera: Transform, own: SurroundingObject) -> tuple[float, float | None]:
+    """Height of the plane below the target and its tilt; without a plane the height of the target's foot."""
+    if scene.support is None:
+        return own.solid.bottom, None
+    normal = base_T_camera.rotation @ scene.support.normal
+    offset = scene.support.offset - float(normal @ base_T_camera.translation)
+    height = -(offset + float(normal[:2] @ own.solid.centre[:2])) / float(normal[2])
+    return height, math.acos(min(1.0, max(-1.0, float(normal[2]))))
+
+
+def _pose(transform: Transform) -> Pose:
+    x, y, z = transform.translation.tolist()
+    return Pose(transform.parent, (x, y, z), quaternion_xyzw_from_matrix(transform.rotation))

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the gripper may be: a box for its tip, and volumes to keep out of. Planning frame, metres."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.parameters import WorkspaceConfig
+from spatial_vlm_ros.types import Vector3
+
+_REPAIR = 'write "name x0 y0 z0 x1 y1 z1", metres, least corner first, volumes parted by ";"'
+
+
+def outside_by(workspace: WorkspaceConfig, point: Vector3) -> float:
+    """How far a point lies outside the workspace, metres; 0 or less inside it. A point that is not finite: infinite."""
+    if not all(math.isfinite(value) for value in point):
+        return math.inf
+    low = (workspace.x_min, workspace.y_min, workspace.z_min)
+    high = (workspace.x_max, workspace.y_max, workspace.z_max)
+    return max(max(a - p, p - b) for a, p, b in zip(low, point, high, strict=True))
+
+
+def keep_outs(workspace: WorkspaceConfig) -> Mapping[str, Solid]:
+    """The volumes to keep out of, by name.
+
+    Raises:
+        InputError: the text is not a list of named boxes; or a name stands twice.
+    """
+    volumes: dict[str, Solid] = {}
+    for entry in filter(None, (part.strip() for part in workspace.keep_out.split(";"))):
+        name, *words = entry.split()
+        try:
+            numbers = [float(word) for word in words]
+        except ValueError as error:
+            raise InputError(f"keep-out {name!r}", entry, "a name and six numbers", _REPAIR) from error
+        if len(numbers) != 6 or not all(math.isfinite(n) for n in numbers):
+            raise InputError(f"keep-out {name!r}", entry, "a name and six finite numbers", _REPAIR)
+        low, high = numbers[:3], numbers[3:]
+        if not all(a < b for a, b in zip(low, high, strict=True)) or name in volumes:
+            raise InputError(f"keep-out {name!r}", entry, "a least corner, then a greatest, once each", _REPAIR)
+        cx, cy, cz = ((a + b) / 2 for a, b in zip(low, high, strict=True))
+        x, y, z = (b - a for a, b in zip(low, high, strict=True))
+        volumes[name] = Solid((cx, cy, cz), 0.0, (x, y, z))
+    return volumes

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The built-in planner behind MoveIt's actions, for where no MoveIt runs. docs/motion.md says what it takes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+from control_msgs.action import FollowJointTrajectory
+from moveit_msgs.action import ExecuteTrajectory, MoveGroup
+from moveit_msgs.msg import MoveItErrorCodes, RobotState
+from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+
+from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailableError, SpatialVlmError
+from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, MotionRequest
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, fixed_links
+from spatial_vlm_ros.manipulation.planning.moveit_codes import number_of_error
+from spatial_vlm_ros.manipulation.planning.planner import Trajectory
+from spatial_vlm_ros.nodes import parameters, qos
+from spatial_vlm_ros.nodes.arm import move_group_requests as arm_requests
+from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
+from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError
+from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
+from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Jobs
+from spatial_vlm_ros.parameters import ArmPlannerConfig
+
+Codes = MoveItErrorCodes
+_LOOK = 0.01  # s: how often joint states are looked at
+_FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
+
+
+class _Job:
+    """A goal that is being served."""
+
+    def __init__(self, handle: ServerGoalHandle) -> None:
+        self.handle, self.cancelled = handle, threading.Event()
+
+
+class ArmPlanner(Node):
+    """Node `arm_planner`.
+
+    Serves: move_action (plans only), execute_trajectory, apply_planning_scene, get_planning_scene.
+    Listens to: joint_states. Asks: the controller's FollowJointTrajectory.
+
+    Raises:
+        DependencyError: the extra `arm` is not installed.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("arm_planner", **kwargs)
+        parameters.declare(self, ArmPlannerConfig())
+        self._config = config = ArmPlannerConfig(**parameters.values(self, ArmPlannerConfig()))
+        self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, ArmPlannerConfig()))
+        self._planner, self._kinematics = BuiltinPlanner(), BuiltinPlanner()  # each is for one thread
+        self._links = fixed_links()
+        self._scene = ArmScene(self._links)
+        self._joints: dict[str, tuple[float, float]] = {}  # position, and when it was heard
+        self._seed = config.seed
+        self._running: dict[bytes, _Job] = {}
+        self._planning: _Job | None = None
+        self._executing: _Job | None = None
+        self._plans = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plan")
+        self._moves = ThreadPoolExecutor(max_workers=1, thread_name_prefix="execute")
+        self._wake = Jobs(self).put
+        remedy = "start the arm's controller, and check the parameter controller"
+        self._controller = Action(
+            Bridge(self), FollowJointTrajectory, config.controller, remedy, config.controller_timeout
+        )
+        self.create_subscription(JointState, "joint_states", self._on_joints, qos.images())
+        self.create_service(ApplyPlanningScene, "apply_planning_scene", self._on_apply)
+        self.create_service(GetPlanningScene, "get_planning_scene", self._on_get)
+        self._servers = [
+            ActionServer(
+                self,
+                form,
+                name,
+                execute_callback=_never,
+                goal_callback=partial(self._on_goal, form),
+                handle_accepted_callback=accept,
+                cancel_callback=self._on_cancel,
+            )
+            for form, name, accept in (
+                (MoveGroup, "move_action", self._accept_plan),
+                (ExecuteTrajectory, "execute_trajectory", self._accept_execution),
+            )
+        ]
+
+    def start(self) -> None:
+        """Say that it is there."""
+        name = self.resolve_topic_name("joint_states")
+        self.get_logger().info(f"arm_planner plans for a Panda; joint states from {name}")
+
+    def stop(self) -> None:
+        """End what runs."""
+        for job in list(self._running.values()):
+            job.cancelled.set()
+        for pool in (self._plans, self._moves):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    # -------------------------------------------------------------------------------------------- goals
+
+    def _on_goal(self, form: Any, _: Any) -> GoalResponse:
+        """Plans replace each other, as in MoveIt; what executes is not replaced."""
+        busy = form is ExecuteTrajectory and self._executing is not None
+        return GoalResponse.REJECT if busy else GoalResponse.ACCEPT
+
+    def _accept_plan(self, handle: ServerGoalHandle) -> None:
+        if self._planning is not None:
+            self._planning.cancelled.set()
+        self._planning = self._begin(handle, self._plans, self._plan, MoveGroup)
+
+    def _accept_execution(self, handle: ServerGoalHandle) -> None:
+        self._executing = self._begin(handle, self._moves, self._execute, ExecuteTrajectory)
+
+    def _begin(self, handle: ServerGoalHandle, pool: ThreadPoolExecutor, work: Any, form: Any) -> _Job:
+        job = self._running[bytes(handle.goal_id.uuid)] = _Job(handle)
+        pool.submit(self._work, job, work, form)
+        return job
+
+    def _work(self, job: _Job, work: Any, form: Any) -> None:
+        """On a pool's thread: whatever happens, there is a result."""
+        try:
+            result = form.Result()
+            work(job.handle.request, result, job.cancelled.is_set)
+            result.error_code.val = Codes.SUCCESS
+        except CodedError as error:
+            result = _failed(form, error.number, str(error))
+        except SpatialVlmError as error:
+            result = _failed(form, number_of_error(error), str(error))
+        except Exception as error:  # a fault of ours costs one request, not the node
+            result = _failed(form, Codes.FAILURE, f"{type(error).__name__}: {error}")
+        self._wake(lambda: job.handle.execute(lambda _: self._end(job, result)))
+
+    def _end(self, job: _Job, result: Any) -> Any:
+        """On the executor's thread."""
+        self._running.pop(bytes(job.handle.goal_id.uuid), None)
+        self._planning = None if self._planning is job else self._planning
+        self._executing = None if self._executing is job else self._executing
+        if result.error_code.val == Codes.SUCCESS:
+            job.handle.succeed()
+        elif job.handle.is_cancel_requested and result.error_code.val == Codes.PREEMPTED:
+            job.handle.canceled()
+        else:
+            job.handle.abort()
+            self.get_logger().info(f"refused ({result.error_code.val}): {result.error_code.message}")
+        return result
+
+    def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
+        job = self._running.get(bytes(handle.goal_id.uuid))
+        if job is None:
+            return CancelResponse.REJECT
+        self._wake(job.cancelled.set)  # only after this returns is the goal marked as cancelling
+        return CancelResponse.ACCEPT
+
+    # -------------------------------------------------------------------------------------------- planning
+
+    def _plan(self, goal: Any, result: Any, cancelled: Callable[[], bool]) -> None:
+        begun = time.monotonic()
+        asked = arm_requests.understood(goal, self._links)
+        start, opening = self._start(goal.request.start_state)
+        scene = self._scene.changed(goal.planning_options.planning_scene_diff, self._planner.tip(start))
+        number, self._seed = self._seed, self._seed + 1
+        self.get_logger().info(f"planning a {'straight' if asked.straight else 'free'} motion (seed {number})")
+        request = MotionRequest(
+            start,
+            [scene.segment(asked.goal, asked.straight, opening)],
+            scene.boxes(self._config.padding),
+            seed=number % 2**31,
+            time_limit=asked.time_limit,
+            speed=asked.speed,
+            stands_on=scene.stands_on(),
+        )
+        planned = self._planner.plan(request, cancelled).trajectories[0]
+        arm_requests.check_end(asked, self._planner.tip(planned.positions[-1]))
+        rows = [
+            tuple(map(tuple, each.tolist())) for each in (planned.positions, planned.velocities, planned.accelerations)
+        ]
+        trajectory = Trajectory(planned.names, tuple(planned.times.tolist()), *rows)
+        result.planned_trajectory = robot_trajectory(trajectory)
+        result.trajectory_start.joint_state.name = list(ARM_JOINTS)
+        result.trajectory_start.joint_state.position = [float(at) for at in start]
+        result.planning_time = time.monotonic() - begun
+
+    def _start(self, state: RobotState) -> tuple[Floats, float]:
+        """(7,) joints and the opening from which to plan: as told, else as heard.
+
+        Raises:
+            CodedError: neither.
+        """
+        told = dict(zip(state.joint_state.name, state.joint_state.position, strict=False))
+        now = {} if set(ARM_JOINTS) <= set(told) else self._current()
+        fingers = {**self._heard(_FINGERS), **told}
+        opening = sum(float(fingers.get(name, 0.04)) for name in _FINGERS)
+        joints = np.array([told.get(name, now.get(name, 0.0)) for name in ARM_JOINTS], np.float64)
+        return joints, min(max(opening, 0.0), 0.08)
+
+    def _heard(self, names: tuple[str, ...], since: float = 0.0) -> dict[str, float]:
+        """Positions that are young enough, and came since a time (time.monotonic)."""
+        oldest = max(since, time.monotonic() - self._config.joint_state_age)
+        joints = dict(self._joints)
+        return {name: joints[name][0] for name in names if name in joints and joints[name][1] >= oldest}
+
+    def _current(self) -> dict[str, float]:
+        """Where the arm is.
+
+        Raises:
+            CodedError: nobody says it.
+        """
+        heard = self._heard(ARM_JOINTS)
+        silent = [name for name in ARM_JOINTS if name not in heard]
+        if silent:
+            topic = self.resolve_topic_name("joint_states")
+            words = f"{topic} has told nothing of {silent[0]} for {self._config.joint_state_age:g} s"
+            raise CodedError(Codes.ROBOT_STATE_STALE, f"{words}; start its publisher")
+        return heard
+
+    def _on_joints(self, message: JointState) -> None:
+        now = time.monotonic()
+        for name, at in zip(message.name, message.position, strict=False):
+            self._joints[name] = (float(at), now)
+
+    # -------------------------------------------------------------------------------------------- execution
+
+    def _execute(self, goal: Any, _: Any, cancelled: Callable[[], bool]) -> None:
+        joint = goal.trajectory.joint_trajectory
+        if goal.trajectory.multi_dof_joint_trajectory.points or set(joint.joint_names) != set(ARM_JOINTS):
+            words = f"a trajectory of {', '.join(joint.joint_names) or 'no joints'}"
+            raise CodedError(Codes.INVALID_MOTION_PLAN, f"{words}; those of the Panda's arm are executed, all of them")
+        if not joint.points:
+            return
+        self._await_start(dict(zip(joint.joint_names, joint.points[0].positions, strict=True)), cancelled)
+        try:
+            self._controller.await_it(self._config.controller_timeout, cancelled)
+            seconds = arm_requests.longest(joint, self._config.duration_scaling)
+            request = FollowJointTrajectory.Goal(trajectory=joint)
+            ended = self._controller.run(request, seconds, self._config.controller_timeout, cancelled)
+        except PlannerUnavailableError as error:
+            raise CodedError(Codes.CONTROL_FAILED, str(error)) from error
+        _check_ended(ended, self._controller.name)
+
+    def _await_start(self, start: dict[str, float], cancelled: Callable[[], bool]) -> None:
+        """Wait until the arm is said to be where a trajectory begins, by joint states that come after it was asked for.
+
+        They may come later than the result of the motion before.
+
+        Raises:
+            CodedError: it is not, or nobody says it, within `joint_state_age`.
+        """
+        gate, begun = threading.Event(), time.monotonic()
+        while not cancelled():
+            is_over = time.monotonic() > begun + self._config.joint_state_age
+            now = self._current() if is_over else self._heard(ARM_JOINTS, begun)
+            apart = {name: abs(now[name] - at) for name, at in start.items() if name in now}
+            worst = max(apart, key=lambda name: apart[name], default="")
+            if len(apart) == len(start) and apart[worst] <= self._config.start_tolerance:
+                return
+            if is_over:
+                words = f"the trajectory begins {apart[worst]:.3f} rad from where {worst} is"
+                raise CodedError(Codes.CONTROL_FAILED, f"{words}; plan it anew from there")
+            gate.wait(_LOOK)
+        raise CancelledError("the execution was called off")
+
+    # -------------------------------------------------------------------------------------------- scene
+
+    def _on_apply(self, request: Any, response: Any) -> Any:
+        heard = self._heard(ARM_JOINTS)
+        whole = len(heard) == len(ARM_JOINTS)
+        tip = self._kinematics.tip(np.array([heard[name] for name in ARM_JOINTS])) if whole else None
+        try:
+            self._scene = self._scene.changed(request.scene, tip)
+            response.success = True
+        except (InputError, ValueError) as error:
+            self.get_logger().warning(f"the scene was not changed: {error}")
+            response.success = False
+        return response
+
+    def _on_get(self, _: Any, response: Any) -> Any:
+        response.scene = self._scene.message()
+        return response
+
+
+def _never(_: ServerGoalHandle) -> None:
+    """Goals are executed with a callback of their own, when their result is there."""
+
+
+def _check_ended(ended: GoalOutcome, name: str) -> None:
+    if ended.withdrawn:
+        raise CancelledError("the execution was called off")
+    if not ended.accepted:
+        raise CodedError(Codes.CONTROL_FAILED, f"{name} does not take the trajectory; see its log")
+    if ended.result.error_code != FollowJointTrajectory.Result.SUCCESSFUL or ended.status != arm_requests.SUCCEEDED:
+        words = ended.result.error_string or "no reason given"
+        raise CodedError(Codes.CONTROL_FAILED, f"{name}: {words} (error {ended.result.error_code})")
+
+
+def _failed(form: Any, number: int, words: str) -> Any:
+    result = form.Result()
+    result.error_code.val = number
+    result.error_code.message, result.error_code.source = words, "arm_planner"
+    return result

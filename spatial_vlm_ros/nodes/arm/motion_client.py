@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks a motion planner for whole plans by MoveIt's own actions, and carries out exactly what was planned.
+
+`MotionClient` lives on a node that an executor spins; its methods are called from a worker thread. Of planners it knows
+MoveGroup, ExecuteTrajectory and the services of the planning scene; of controllers GripperCommand. docs/motion.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from rclpy.node import Node
+
+from spatial_vlm_ros.errors import (
+    BusyError,
+    CancelledError,
+    DependencyError,
+    ExecutionFailedError,
+    InputError,
+    PlannerUnavailableError,
+    PlanningFailedError,
+    SpatialVlmError,
+)
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
+from spatial_vlm_ros.manipulation.planning.moveit_codes import SUCCESS, meaning_of, number_of
+from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, PlaceFor, PlanStep, check_goals
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.nodes import main
+from spatial_vlm_ros.nodes.arm.strategies import Asked, Refused, Strategies
+from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Status
+
+PACKAGES = ("moveit_msgs", "control_msgs", "shape_msgs", "trajectory_msgs")
+_START_PLANNER = (
+    "start MoveIt's move_group, or the planner of this package (python -m spatial_vlm_ros.nodes arm_planner), and "
+    "check the names in motion.*, ROS_DOMAIN_ID and namespaces"
+)
+_START_GRIPPER = "start the gripper's controller, and check motion.gripper_action"
+_REACHED = 0.002  # metres: fingers this near to where they were sent are there
+
+
+class MotionClient:
+    """A planner and the controllers behind it. One call at a time.
+
+    Args:
+        node: that the clients live on. Make this before the node spins, and call it from a thread that does not spin.
+        config: names, tolerances and times (`motion`), measures of the gripper (`gripper`).
+
+    Raises:
+        DependencyError: the message packages of planners and controllers are not installed.
+    """
+
+    def __init__(self, node: Node, config: PlanningConfig) -> None:
+        for package in PACKAGES:
+            try:
+                importlib.import_module(f"{package}.msg")
+            except ModuleNotFoundError as error:
+                raise DependencyError(package, main.REPAIRS.get(package, f"install {package}")) from error
+        from control_msgs.action import GripperCommand
+        from moveit_msgs.action import ExecuteTrajectory, MoveGroup
+        from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
+
+        from spatial_vlm_ros.nodes.arm import motion_messages
+
+        self._messages, self._execute_form, self._grip_form = motion_messages, ExecuteTrajectory, GripperCommand
+        self._apply_form, self._get_form = ApplyPlanningScene, GetPlanningScene
+        self.node, self.config = node, config
+        motion = config.motion
+        bridge = Bridge(node)
+        self._move = Action(bridge, MoveGroup, motion.move_action, _START_PLANNER, motion.stop_timeout)
+        self._execute = Action(bridge, ExecuteTrajectory, motion.execute_action, _START_PLANNER, motion.stop_timeout)
+        self._gripper = Action(bridge, GripperCommand, motion.gripper_action, _START_GRIPPER, motion.stop_timeout)
+        self._apply = Service(bridge, ApplyPlanningScene, motion.apply_scene, _START_PLANNER)
+        self._get = Service(bridge, GetPlanningScene, motion.get_scene, _START_PLANNER)
+        self._lock, self._stopped = threading.Lock(), threading.Event()
+        self._shown: set[str] = set()
+        self._held: str | None = None
+
+    def stop(self) -> None:
+        """End what runs, as if its `cancelled` had said so; returns at once. Callable from any thread."""
+        self._stopped.set()
+
+    def destroy(self) -> None:
+        """Give the clients back; nobody may spin the node any more."""
+        for action in (self._move, self._execute, self._gripper):
+            action.destroy()
+
+    # -------------------------------------------------------------------------------------------- planning
+
+    def plan(
+        self,
+        goal: PickGoal,
+        scene: PlanningScene,
+        place: PlaceGoal | PlaceFor | None = None,
+        start: dict[str, float] | None = None,
+        cancelled: Asked = lambda: False,
+    ) -> MotionPlan:
+        """A plan for the first of the goal's ways that can be followed to its end; as `planning.planner.Planner`.
+
+        The planner is shown the scene first. It stays there until the plan is executed or `clear` is called; where
+        there is no plan it is taken away again.
+
+        Raises:
+            InputError: goals of another scene, or not in the planner's frame; a group or link that it does not know.
+            PlannerUnavailableError: nobody plans, or the planner does not answer; it says how to start it.
+            PlanningFailedError: there is no plan for any of the ways.
+            GoalError: the arm cannot reach any of them.
+            CancelledError: `cancelled` or `stop` said so.
+            BusyError: another call is running.
+        """
+        check_goals(goal, scene, place if isinstance(place, PlaceGoal) else None)
+        if scene.frame_id != self.config.motion.planning_frame:
+            expected = f"motion.planning_frame ({self.config.motion.planning_frame!r})"
+            repair = "set the resolver's base_frame to the frame of the planner's model"
+            raise InputError("frame of the goal", repr(scene.frame_id), expected, repair)
+        with self._running(cancelled) as told:
+            for server in (self._apply, self._get, self._move):
+                server.await_it(self.config.motion.server_timeout, told)
+            try:
+                self._show(scene, told)
+                return Strategies(self.config, self.motion, goal, scene, self._matrix(told), told).plan(
+                    place, start or {}
+                )
+            except SpatialVlmError:
+                self._clear()
+                raise
+
+    def motion(self, request: Any, told: Asked) -> Any:
+        """The planned trajectory of one motion, and where the planner says that it begins.
+
+        Raises:
+            Refused: there is no way for this motion.
+            PlanningFailedError: the planner cannot be used like this.
+        """
+        limit = self.config.motion
+        patience = limit.answer_timeout
+        ended = self._move.run(request, limit.planning_time + patience, patience, told, twice=True)
+        if ended.withdrawn:
+            raise CancelledError("planning was called off")
+        if not ended.accepted:
+            raise PlanningFailedError(self._move.name, "it does not take the request", "see its log")
+        code = ended.result.error_code
+        if code.val != SUCCESS:
+            raise Refused(int(code.val), self._messages.words_of(code), self._move.name)
+        return ended.result.planned_trajectory
+
+    # -------------------------------------------------------------------------------------------- execution
+
+    def execute(self, plan: MotionPlan, cancelled: Asked = lambda: False) -> None:
+        """Carry out exactly the trajectories of a plan, and the gripper's widths between them.
+
+        Told to end, it cancels what runs at once and waits until it has ended. However it ends, the planner's scene is
+        cleared of what `plan` has put there.
+
+        Raises:
+            PlannerUnavailableError: a server is missing; nothing has moved.
+            ExecutionFailedError: a controller refused or failed, or the gripper closed on nothing.
+            CancelledError: `cancelled` or `stop` said so.
+            BusyError: another call is running.
+        """
+        with self._running(cancelled) as told:
+            try:
+                for server in (self._execute, self._gripper, self._apply):
+                    server.await_it(self.config.motion.server_timeout, told)
+                for step in plan.steps:
+                    if told():
+                        raise CancelledError(f"execution was stopped before phase {step.phase!r}")
+                    if step.phase in GRIPS:
+                        self._grip(step, told)
+                    else:
+                        self._follow(step, told)
+                    if step.phase == "close":
+                        self._hold(plan.target_id)
+                    elif step.phase == "release":
+                        self._let_go()
+            finally:
+                self._clear()
+
+    def _follow(self, step: PlanStep, told: Asked) -> None:
+        if step.trajectory is None:
+            return
+        motion = self.config.motion
+        goal = self._execute_form.Goal(trajectory=self._messages.robot_trajectory(step.trajectory))
+        seconds = step.trajectory.times[-1] * motion.duration_scaling + motion.answer_timeout
+        ended = self._run(self._execute, goal, seconds, step, told)
+        code = ended.result.error_code
+        if code.val != SUCCESS:
+            meaning = meaning_of(int(code.val))
+            said = self._messages.words_of(code)
+            words = ": ".join(part for part in (meaning.name, said) if part)
+            reason, _, repair = meaning.sentence.partition("; ")
+            raise ExecutionFailedError(step.phase, f"{reason} ({words})", repair or "see its log", int(code.val))
+
+    def _grip(self, step: PlanStep, told: Asked) -> None:
+        motion = self.config.motion
+        goal = self._grip_form.Goal()
+        goal.command.position = float(step.width or 0.0) * motion.gripper_scale
+        goal.command.max_effort = motion.gripper_effort
+        result = self._run(self._gripper, goal, motion.answer_timeout, step, told).result
+        apart = abs(result.position - goal.command.position) / motion.gripper_scale
+        there = result.reached_goal or apart <= _REACHED
+        if step.phase == "close" and there and not result.stalled:
+            reason = f"the fingers met nothing until {float(step.width or 0.0):.3f} m"
+            raise ExecutionFailedError(step.phase, reason, "resolve the instruction again: the thing may have moved")
+        if not there and not (step.phase == "close" and result.stalled):
+            reason = f"the gripper stays {apart:.3f} m away from {float(step.width or 0.0):.3f} m"
+            raise ExecutionFailedError(step.phase, reason, "see the log of the gripper's controller")
+
+    def _run(self, action: Action, goal: Any, seconds: float, step: PlanStep, told: Asked) -> Any:
+        """One goal that moves something, to its end."""
+        try:
+            ended = action.run(goal, seconds, self.config.motion.answer_timeout, told)
+        except PlannerUnavailableError as error:
+            repair = f"look whether the arm still moves; {error.repair}"
+            raise ExecutionFailedError(step.phase, f"{action.name}: {error.reason}", repair) from error
+        if ended.withdrawn and self._stopped_well(ended.result):
+            raise CancelledError(f"execution was stopped in phase {step.phase!r}")
+        if not ended.accepted:
+            raise ExecutionFailedError(step.phase, f"{action.name} does not take the goal", "see its log")
+        return ended
+
+    @staticmethod
+    def _stopped_well(result: Any) -> bool:
+        """Whether what was cancelled has ended as told; a planner that could not stop its controller says so."""
+        code = getattr(result, "error_code", None)
+        return code is None or code.val in (SUCCESS, number_of(Status.CANCELLED))
+
+    # -------------------------------------------------------------------------------------------- the planner's scene
+
+    def clear(self, scene: PlanningScene | None = None) -> None:
+        """Take away what this client has put into the planner's scene, and all of `scene`; what is held is let go of.
+
+        Raises:
+            BusyError: another call is running.
+        """
+        with self._running(lambda: False):
+            if scene is not None:
+                self._shown |= {obj.id for obj in _objects(scene)}
+            self._clear()
+
+    def _show(self, scene: PlanningScene, told: Asked) -> None:
+        make, frame = self._messages.box_object, scene.frame_id
+        objects = []
+        for obj in _objects(scene):
+            solid = obj.solid if obj is scene.target else obj.padded
+            objects.append(make(obj.id, frame, self._messages.solid_matrix(solid), solid.size))
+        names = {obj.id for obj in _objects(scene)}
+        objects += [self._messages.removed_object(name, frame) for name in sorted(self._shown - names)]
+        self._shown |= names
+        request = self._apply_form.Request(scene=self._messages.scene_diff(objects))
+        if not self._apply.call(request, self.config.motion.answer_timeout, told).success:
+            repair = "see its log; motion.planning_frame has to be a frame it knows"
+            raise PlanningFailedError(self._apply.name, "the planner does not take the scene", repair)
+        self._shown = names
+
+    def _matrix(self, told: Asked) -> Any:
+        """What may touch in the planner's scene as it is: a change of it replaces all of it."""
+        request = self._get_form.Request()
+        request.components.components = request.components.ALLOWED_COLLISION_MATRIX
+        return self._get.call(request, self.config.motion.answer_timeout, told).scene.allowed_collision_matrix
+
+    def _hold(self, name: str) -> None:
+        motion = self.config.motion
+        if name in self._shown:
+            held = self._messages.attached_by_name(name, motion.tip_link, motion.finger_links.split())
+            self._held = name
+            self._tell(self._messages.scene_diff(attached=[held]), "hold")
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            motion = self.config.motion
+            body = self._messages.attached_by_name(self._held, motion.tip_link, (), attach=False)
+            self._held = None
+            self._tell(self._messages.scene_diff(attached=[body]), "let go of")
+
+    def _clear(self) -> None:
+        self._let_go()
+        frame, names = self.config.motion.planning_frame, sorted(self._shown)
+        self._shown = set()
+        if names and self._apply.ready():
+            self._tell(self._messages.scene_diff([self._messages.removed_object(n, frame) for n in names]), "remove")
+
+    def _tell(self, diff: Any, what: str) -> None:
+        """Change the planner's scene; a scene that stays behind is no reason to fail, and is said."""
+        try:
+            done = self._apply.call(self._apply_form.Request(scene=diff), self.config.motion.answer_timeout).success
+            if not done:
+                self.node.get_logger().warning(f"the planner could not {what} what this node put into its scene")
+        except (PlannerUnavailableError, CancelledError) as error:
+            self.node.get_logger().warning(f"the planner was not told to {what} what is in its scene: {error}")
+
+    # -------------------------------------------------------------------------------------------- turns
+
+    @contextlib.contextmanager
+    def _running(self, cancelled: Asked) -> Iterator[Asked]:
+        """One call at a time; yields whether it is to end."""
+        if not self._lock.acquire(blocking=False):
+            raise BusyError("a motion")
+        try:
+            self._stopped.clear()
+            yield lambda: self._stopped.is_set() or cancelled()
+        finally:
+            self._lock.release()
+
+
+def _objects(scene: PlanningScene) -> tuple[Any, ...]:
+    return (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goals, scenes and trajectories as MoveIt's messages and back. Imported only where a planner is asked or served."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point, Quaternion
+from geometry_msgs.msg import Pose as PoseMessage
+from moveit_msgs.action import MoveGroup
+from moveit_msgs.msg import (
+    AllowedCollisionEntry,
+    AllowedCollisionMatrix,
+    AttachedCollisionObject,
+    CollisionObject,
+    Constraints,
+    MotionPlanRequest,
+    OrientationConstraint,
+    PositionConstraint,
+    RobotState,
+    RobotTrajectory,
+)
+from moveit_msgs.msg import PlanningScene as SceneMessage
+from sensor_msgs.msg import JointState
+from shape_msgs.msg import SolidPrimitive
+from std_msgs.msg import Header
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
+from spatial_vlm_ros.manipulation.planning.planner import Trajectory
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
+from spatial_vlm_ros.parameters import MotionConfig
+from spatial_vlm_ros.types import Pose, Vector3
+
+SECOND = 1_000_000_000
+
+# ------------------------------------------------------------------------------------------------ poses
+
+
+def matrix_of(pose: PoseMessage) -> Array:
+    """(4, 4) of a pose.
+
+    Raises:
+        InputError: its quaternion is none.
+    """
+    p, q = pose.position, pose.orientation
+    matrix = np.eye(4)
+    matrix[:3, :3] = matrix_from_quaternion_xyzw((q.x, q.y, q.z, q.w))
+    matrix[:3, 3] = (p.x, p.y, p.z)
+    return matrix
+
+
+def pose_message(matrix: Array) -> PoseMessage:
+    """A pose of a (4, 4) matrix."""
+    x, y, z = (float(v) for v in matrix[:3, 3])
+    qx, qy, qz, qw = (float(v) for v in quaternion_xyzw_from_matrix(matrix[:3, :3]))
+    return PoseMessage(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
+
+
+def solid_matrix(solid: Solid) -> Array:
+    """(4, 4) frame_T_box."""
+    c, s = math.cos(solid.yaw), math.sin(solid.yaw)
+    matrix = np.eye(4)
+    matrix[:2, :2] = ((c, -s), (s, c))
+    matrix[:3, 3] = solid.centre
+    return matrix
+
+
+def pose_matrix(pose: Pose) -> Array:
+    """(4, 4) of our own pose."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = matrix_from_quaternion_xyzw(pose.orientation)
+    matrix[:3, 3] = pose.position
+    return matrix
+
+
+# ------------------------------------------------------------------------------------------------ scene
+
+
+def box_object(name: str, frame_id: str, frame_T_box: Array, size: Vector3) -> CollisionObject:
+    """A box to add."""
+    shape = SolidPrimitive(type=SolidPrimitive.BOX, dimensions=[float(edge) for edge in size])
+    return CollisionObject(
+        header=Header(frame_id=frame_id),
+        id=name,
+        pose=pose_message(frame_T_box),
+        primitives=[shape],
+        primitive_poses=[PoseMessage()],
+        operation=CollisionObject.ADD,
+    )
+
+
+def removed_object(name: str, frame_id: str) -> CollisionObject:
+    """The removal of an object."""
+    return CollisionObject(header=Header(frame_id=frame_id), id=name, operation=CollisionObject.REMOVE)
+
+
+def scene_diff(
+    objects: Iterable[CollisionObject] = (),
+    attached: Iterable[AttachedCollisionObject] = (),
+    allowed: AllowedCollisionMatrix | None = None,
+) -> SceneMessage:
+    """A change of the planning scene. `allowed` replaces MoveIt's whole matrix."""
+    message = SceneMessage(is_diff=True)
+    message.robot_state.is_diff = True
+    message.world.collision_objects = list(objects)
+    message.robot_state.attached_collision_objects = list(attached)
+    if allowed is not None:
+        message.allowed_collision_matrix = allowed
+    return message
+
+
+def attached_box(
+    name: str, link: str, link_T_box: Array, size: Vector3, touch_links: Sequence[str]
+) -> AttachedCollisionObject:
+    """An object held at a link."""
+    return AttachedCollisionObject(
+        link_name=link, object=box_object(name, link, link_T_box, size), touch_links=list(touch_links)
+    )
+
+
+def attached_by_name(name: str, link: str, touch_links: Sequence[str], attach: bool = True) -> AttachedCollisionObject:
+    """What is in the planner's scene is held from now on, or let go where it is."""
+    operation = CollisionObject.ADD if attach else CollisionObject.REMOVE
+    body = CollisionObject(header=Header(frame_id=link), id=name, operation=operation)
+    return AttachedCollisionObject(link_name=link, object=body, touch_links=list(touch_links))
+
+
+def with_allowed(matrix: AllowedCollisionMatrix, pairs: Iterable[tuple[str, str]]) -> AllowedCollisionMatrix:
+    """A copy of a matrix in which these pairs may touch as well."""
+    names = list(matrix.entry_names)
+    rows = [list(entry.enabled) for entry in matrix.entry_values]
+    defaults = dict(zip(matrix.default_entry_names, matrix.default_entry_values, strict=True))
+    for pair in pairs:
+        for name in pair:
+            if name not in names:
+                for other, row in zip(names, rows, strict=True):
+                    row.append(defaults.get(name, False) and defaults.get(other, True))
+                names.append(name)
+                rows.append([row[-1] for row in rows] + [False])
+        one, two = (names.index(name) for name in pair)
+        rows[one][two] = rows[two][one] = True
+    return AllowedCollisionMatrix(
+        entry_names=names,
+        entry_values=[AllowedCollisionEntry(enabled=row) for row in rows],
+        default_entry_names=list(matrix.default_entry_names),
+        default_entry_values=list(matrix.default_entry_values),
+    )
+
+
+# ------------------------------------------------------------------------------------------------ motions
+
+
+def robot_state(joints: Mapping[str, float]) -> RobotState:
+    """Where these joints are; all others are where the planner knows them."""
+    state = JointState(name=list(joints), position=[float(at) for at in joints.values()])
+    return RobotState(joint_state=state, is_diff=True)
+
+
+def motion_goal(
+    config: MotionConfig, link_pose: Pose, straight: bool, joints: Mapping[str, float], diff: SceneMessage
+) -> MoveGroup.Goal:
+    """One motion to be planned, and not executed.
+
+    Args:
+        config: names, tolerances, scaling.
+        link_pose: of `tip_link` at the end, in the planning frame.
+        straight: whether the tip goes there in a line.
+        joints: where they are at the start; those that are left out are where the planner knows them.
+        diff: what differs from the planner's own scene.
+    """
+    header = Header(frame_id=link_pose.frame_id)
+    x, y, z, w = link_pose.orientation
+    (px, py, pz), angle = link_pose.position, math.radians(config.angle_tolerance_deg)
+    region = PositionConstraint(header=header, link_name=config.tip_link, weight=1.0)
+    sphere = SolidPrimitive(type=SolidPrimitive.SPHERE, dimensions=[config.position_tolerance])
+    region.constraint_region.primitives = [sphere]
+    centre = PoseMessage(position=Point(x=px, y=py, z=pz))
+    region.constraint_region.primitive_poses = [centre]
+    turn = OrientationConstraint(
+        header=header,
+        orientation=Quaternion(x=x, y=y, z=z, w=w),
+        link_name=config.tip_link,
+        absolute_x_axis_tolerance=angle,
+        absolute_y_axis_tolerance=angle,
+        absolute_z_axis_tolerance=angle,
+        weight=1.0,
+    )
+    request = MotionPlanRequest(
+        group_name=config.group,
+        pipeline_id=config.straight_pipeline if straight else config.free_pipeline,
+        planner_id=config.straight_planner if straight else config.free_planner,
+        num_planning_attempts=1,
+        allowed_planning_time=config.planning_time,
+        max_velocity_scaling_factor=config.velocity_scaling,
+        max_acceleration_scaling_factor=config.acceleration_scaling,
+        start_state=robot_state(joints),
+        goal_constraints=[Constraints(position_constraints=[region], orientation_constraints=[turn])],
+    )
+    goal = MoveGroup.Goal(request=request)
+    goal.planning_options.plan_only = True
+    goal.planning_options.planning_scene_diff = diff
+    return goal
+
+
+def trajectory_of(message: RobotTrajectory) -> Trajectory:
+    """A planned trajectory.
+
+    Raises:
+        InputError, ShapeError: it is none.
+    """
+    joint = message.joint_trajectory
+    points = joint.points
+    return Trajectory(
+        joint_names=tuple(joint.joint_names),
+        times=tuple(p.time_from_start.sec + p.time_from_start.nanosec / SECOND for p in points),
+        positions=tuple(tuple(p.positions) for p in points),
+        velocities=tuple(tuple(p.velocities) for p in points) if any(len(p.velocities) for p in points) else (),
+        accelerations=(
+            tuple(tuple(p.accelerations) for p in points) if any(len(p.accelerations) for p in points) else ()
+        ),
+    )
+
+
+def joint_trajectory(trajectory: Trajectory) -> JointTrajectory:
+    """The same as a message; it begins when it is taken."""
+    points = []
+    for number, at in enumerate(trajectory.times):
+        nanoseconds = round(at * SECOND)
+        point = JointTrajectoryPoint(
+            positions=list(trajectory.positions[number]),
+            time_from_start=Duration(sec=nanoseconds // SECOND, nanosec=nanoseconds % SECOND),
+        )
+        if trajectory.velocities:
+            point.velocities = list(trajectory.velocities[number])
+        if trajectory.accelerations:
+            point.accelerations = list(trajectory.accelerations[number])
+        points.append(point)
+    return JointTrajectory(joint_names=list(trajectory.joint_names), points=points)
+
+
+def robot_trajectory(trajectory: Trajectory) -> RobotTrajectory:
+    """The same as what ExecuteTrajectory takes."""
+    return RobotTrajectory(joint_trajectory=joint_trajectory(trajectory))
+
+
+def words_of(code: Any) -> str:
+    """What a planner says beside its error number; older distributions have no such field."""
+    return str(getattr(code, "message", "") or "")

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of MoveGroup's requests `arm_planner` understands; all else is refused with MoveIt's number for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from action_msgs.msg import GoalStatus
+from geometry_msgs.msg import Pose
+from moveit_msgs.msg import Constraints, MoveItErrorCodes
+from trajectory_msgs.msg import JointTrajectory
+
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
+from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK
+from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of
+
+SUCCEEDED = GoalStatus.STATUS_SUCCEEDED
+GROUPS = ("", "panda_arm")
+STRAIGHT = ("LIN",)
+UNKNOWN = ("PTP", "CIRC")  # motions that have another form than asked for would come out
+Codes = MoveItErrorCodes
+_TIME = 5.0  # s where the request gives none, as in MoveIt
+_ROUNDING = 1e-9
+_SLACK = 10.0  # s that a controller may take beyond `duration_scaling` times the time of a trajectory
+
+
+class CodedError(Exception):
+    """A refusal with MoveIt's number; passes to the result of an action, never to a caller."""
+
+    def __init__(self, number: int, words: str) -> None:
+        self.number = number
+        super().__init__(words)
+
+
+@dataclass(frozen=True, eq=False)
+class Understood:
+    """A request as the built-in planner takes it.
+
+    Args:
+        goal: (4, 4) base_T_tip, metres.
+        straight: whether the tip keeps to the line.
+        position_tolerance: metres from the goal, of the tip.
+        angles: (3,) radians about the tip's axes.
+        time_limit: seconds.
+        speed: part of the greatest velocities and accelerations.
+    """
+
+    goal: Floats
+    straight: bool
+    position_tolerance: float
+    angles: Floats
+    time_limit: float
+    speed: float
+
+
+def understood(goal: Any, links: Mapping[str, Floats]) -> Understood:
+    """What a goal of MoveGroup asks for.
+
+    Args:
+        goal: the action's.
+        links: (4, 4) link_T_tip of the links that a pose may be given for.
+
+    Raises:
+        CodedError: it asks for something else than one motion of the tip to one pose, planned only.
+    """
+    request = goal.request
+    if not goal.planning_options.plan_only:
+        raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, "this planner plans only: set plan_only, then ExecuteTrajectory")
+    if request.group_name not in GROUPS:
+        words = f"there is no group {request.group_name!r}; it is {GROUPS[-1]!r}"
+        raise CodedError(Codes.INVALID_GROUP_NAME, words)
+    if request.planner_id in UNKNOWN:
+        words = f"there is no planner {request.planner_id!r}: LIN is straight, all others are free"
+        raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, words)
+    if _constrains(request.path_constraints) or request.trajectory_constraints.constraints:
+        raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, "constraints along the way are not kept; give none")
+    if len(request.goal_constraints) != 1:
+        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, f"{len(request.goal_constraints)} goals; give one")
+    pose, place_by, angles = _pose(request.goal_constraints[0], links)
+    scales = [s if 0 < s <= 1 else 1.0
+              for s in (request.max_velocity_scaling_factor, request.max_acceleration_scaling_factor)]  # fmt: skip
+    return Understood(
+        pose,
+        request.planner_id in STRAIGHT,
+        place_by,
+        angles,
+        request.allowed_planning_time if request.allowed_planning_time > 0 else _TIME,
+        min(scales),
+    )
+
+
+def check_end(asked: Understood, base_T_tip: Floats) -> None:
+    """Whether a planned motion ends where it was asked to.
+
+    Raises:
+        CodedError: the tolerances are narrower than this planner keeps.
+    """
+    away = float(np.linalg.norm(base_T_tip[:3, 3] - asked.goal[:3, 3]))
+    turn = asked.goal[:3, :3].T @ base_T_tip[:3, :3]
+    turned = np.abs([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]) / 2  # small angles
+    if away > asked.position_tolerance + _ROUNDING or (turned > asked.angles + _ROUNDING).any():
+        words = f"the tip ends {away * 1000:.2f} mm and up to {np.degrees(turned.max()):.2f} degrees beside the goal"
+        raise CodedError(Codes.GOAL_CONSTRAINTS_VIOLATED, f"{words}; it keeps to 1 mm and 0.5 degrees")
+
+
+def _constrains(constraints: Constraints) -> bool:
+    c = constraints
+    return bool(c.joint_constraints or c.position_constraints or c.orientation_constraints or c.visibility_constraints)
+
+
+def _pose(constraints: Constraints, links: Mapping[str, Floats]) -> tuple[Floats, float, Floats]:
+    """base_T_tip, and how far from it the tip may end."""
+    places, turns = constraints.position_constraints, constraints.orientation_constraints
+    if len(places) != 1 or len(turns) != 1 or constraints.joint_constraints or constraints.visibility_constraints:
+        words = "a goal is one position and one orientation of one link"
+        raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, words)
+    place, turn = places[0], turns[0]
+    region = place.constraint_region
+    if place.link_name != turn.link_name or place.link_name not in links:
+        words = f"goals are for one of {', '.join(sorted(links))}, not {place.link_name!r} and {turn.link_name!r}"
+        raise CodedError(Codes.INVALID_LINK_NAME, words)
+    for frame in (place.header.frame_id, turn.header.frame_id):
+        if frame not in ("", BASE_LINK):
+            raise CodedError(Codes.FRAME_TRANSFORM_FAILURE, f"goals are in {BASE_LINK!r}, not in {frame!r}")
+    offset = place.target_point_offset
+    shapes = region.primitives
+    if any((offset.x, offset.y, offset.z)) or region.meshes or len(shapes) != 1 or len(region.primitive_poses) != 1:
+        words = "a position is the middle of one primitive, without an offset"
+        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, words)
+    dimensions = [float(v) for v in shapes[0].dimensions]
+    if not dimensions or shapes[0].type not in (shapes[0].SPHERE, shapes[0].BOX):
+        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, "the region of a position is a sphere or a box")
+    reach = dimensions[0] if shapes[0].type == shapes[0].SPHERE else min(dimensions) / 2
+    try:
+        base_T_link = matrix_of(Pose(position=region.primitive_poses[0].position, orientation=turn.orientation))
+    except ValueError as error:
+        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, str(error)) from error
+    angles = np.array([getattr(turn, f"absolute_{axis}_axis_tolerance") for axis in "xyz"], np.float64)
+    return base_T_link @ links[place.link_name], reach, angles
+
+
+def longest(trajectory: JointTrajectory, scaling: float) -> float:
+    """Seconds by the wall's clock that a controller may take for a trajectory.
+
+    Args:
+        trajectory: one point or more.
+        scaling: wall seconds for one of the controller's own, which may be a slow simulation's.
+    """
+    last = trajectory.points[-1].time_from_start
+    return float(scaling * (last.sec + last.nanosec * 1e-9) + _SLACK)

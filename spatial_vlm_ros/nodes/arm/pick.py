@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client of the action `pick`: sends an instruction, tells where it stands, takes it back where it is told to."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.task import Future
+from spatial_vlm_interfaces.action import PickInstruction
+
+from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome
+from spatial_vlm_ros.nodes.perception.ask import client_node
+
+_REMEDY = "start it (spatial-vlm up sim-arm, or the node planner_gate), and check namespace and ROS_DOMAIN_ID"
+_ACCEPTANCE = 10.0  # s
+_STOPPED = 30.0  # s: an arm that moves is stopped first
+
+
+class Picker:
+    """A client with a node that spins beside it.
+
+    Args:
+        node: that the client belongs to; it is spun here.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._action = Action(Bridge(node), PickInstruction, "pick", _REMEDY, _STOPPED)
+
+    def wait_for_server(self, patience: float, cancelled: Callable[[], bool]) -> None:
+        """Wait until the action is offered.
+
+        Raises:
+            PlannerUnavailableError: it is not, within `patience` seconds.
+            CancelledError: `cancelled` said so.
+        """
+        self._action.await_it(patience, cancelled)
+
+    def pick(
+        self,
+        instruction: str,
+        frame_of_reference: str,
+        dialogue_id: str,
+        plan_only: bool,
+        progress: Callable[[str], None],
+        cancelled: Callable[[], bool],
+    ) -> GoalOutcome:
+        """Send one goal, once, and wait for its end for as long as it takes.
+
+        Args:
+            instruction: the words.
+            frame_of_reference: "" = the resolver's default.
+            dialogue_id: of the question that this answers, or "".
+            plan_only: end when a plan is there.
+            progress: called with the words of each stage, on another thread.
+            cancelled: asked while waiting; then the goal is cancelled, and its end awaited.
+
+        Raises:
+            PlannerUnavailableError: nobody takes the goal, or who took it has gone.
+            CancelledError: taken back before it was sent.
+        """
+        told: list[str] = []
+
+        def tell(message: Any) -> None:
+            words = str(message.feedback.message)
+            if words and words not in told[-1:]:
+                told.append(words)
+                progress(words)
+
+        goal = PickInstruction.Goal(
+            instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id, plan_only=plan_only
+        )
+        return self._action.run(goal, math.inf, _ACCEPTANCE, cancelled, feedback=tell)
+
+    def destroy(self) -> None:
+        """Give the client back; the node does not spin any more."""
+        self._action.destroy()
+
+
+@contextlib.contextmanager
+def picker(namespace: str = "") -> Iterator[Picker]:
+    """A client in a context of its own.
+
+    Raises:
+        InputError: a namespace that ROS does not allow.
+    """
+    with client_node("spatial_vlm_pick", namespace, []) as node:
+        client = Picker(node)
+        executor = SingleThreadedExecutor(context=node.context)
+        executor.add_node(node)
+
+        closed: Future[None] = Future()
+
+        def spin() -> None:
+            with contextlib.suppress(ExternalShutdownException):
+                executor.spin_until_future_complete(closed)
+
+        thread = threading.Thread(target=spin, name="spin", daemon=True)
+        thread.start()
+        try:
+            yield client
+        finally:
+            closed.set_result(None)
+            thread.join()
+            executor.shutdown()  # it takes away what a spinning thread uses
+            client.destroy()

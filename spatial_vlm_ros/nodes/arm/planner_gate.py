@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate between an answer and an arm: the only node of this package that has anything moved.
+
+It serves the action `pick`. Each goal is one `manipulation.pick_sequence.PickSequence` on a worker thread; here it gets
+its eyes (the action `resolve`), its planner and controllers (`MotionClient`), and its person (`ApprovalBroker`: the
+service `approve` and a local page). docs/planner_gate.md.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from builtin_interfaces.msg import Duration
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration as ClockDuration
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
+from spatial_vlm_interfaces.msg import Proposal as ProposalMessage
+from spatial_vlm_interfaces.srv import Approve
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
+from spatial_vlm_ros.errors import BusyError, InputError, RejectedError, SpatialVlmError, StaleInputError
+from spatial_vlm_ros.manipulation.approval.audit import AuditLog
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
+from spatial_vlm_ros.manipulation.approval.proposal import Decision
+from spatial_vlm_ros.manipulation.pick_sequence import (
+    Ending,
+    ObservedAnswer,
+    Offer,
+    PickActors,
+    PickSequence,
+    PickStage,
+    Words,
+    told,
+)
+from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
+from spatial_vlm_ros.nodes.arm.proposals import audit_path, proposal_of, question_of, secret_matches, token_of
+from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
+from spatial_vlm_ros.nodes.calls import Action, Bridge, Jobs
+from spatial_vlm_ros.output.json_schema import resolution_from_json, surroundings_from_json
+from spatial_vlm_ros.parameters import GateConfig, PlanningConfig
+from spatial_vlm_ros.types import Resolution, Status
+
+_START_RESOLVER = "start the resolver (python -m spatial_vlm_ros.nodes resolver), and check namespace and ROS_DOMAIN_ID"
+_ANNOTATED = "annotated/image"
+
+
+class PlannerGate(Node):
+    """Node `planner_gate`.
+
+    Subscribes: annotated/image, /tf, /tf_static.
+    Publishes: proposal.
+    Serves: the action pick, the services approve and stop; a page on loopback where `page` is set.
+    Asks: the action resolve; planner and controllers of `motion`.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("planner_gate", **kwargs)
+        parameters.declare(self, GateConfig(), PlanningConfig())
+        self._config = GateConfig(**parameters.values(self, GateConfig()))
+        self._planning = parameters.read_planning(self)
+        self.add_on_set_parameters_callback(self._refuse)
+        self._broker = ApprovalBroker(AuditLog(audit_path(self._config.audit_log)))
+        self._token = token_of(self._config.approval_token_file)
+        self._page: Any = None
+        bridge = Bridge(self)
+        patience = self._config.resolve_timeout
+        self._resolve = Action(bridge, ResolveInstruction, "resolve", _START_RESOLVER, patience)
+        self._mover = MotionClient(self, self._planning)
+        self._watch = TransformWatch(self._planning.observation)
+        self._wake = Jobs(self).put
+        self._lock = threading.Lock()
+        self._goal: _Goal | None = None
+        self._image: Image | None = None
+        self._proposal = self.create_publisher(ProposalMessage, "proposal", qos.ANSWERS)
+        self.create_subscription(Image, _ANNOTATED, self._on_image, qos.IMAGES)
+        self.create_subscription(TFMessage, "/tf", partial(self._watch.add, static=False), qos.TRANSFORMS)
+        self.create_subscription(TFMessage, "/tf_static", partial(self._watch.add, static=True), qos.STATIC_TRANSFORMS)
+        self.create_service(Approve, "approve", self._on_approve)
+        self.create_service(Trigger, "stop", self._on_stop)
+        self._server = ActionServer(
+            self,
+            PickInstruction,
+            "pick",
+            execute_callback=lambda _: PickInstruction.Result(),
+            goal_callback=lambda _: GoalResponse.ACCEPT,
+            handle_accepted_callback=self._on_accepted,
+            cancel_callback=self._on_cancel,
+        )
+        self._forget_stop = self._broker.on_stop(self._stopped_by)
+        back = JumpThreshold(min_forward=None, min_backward=ClockDuration(nanoseconds=-1), on_clock_change=True)
+        self._jumps = self.get_clock().create_jump_callback(back, post_callback=lambda _: self._watch.time_jumped())
+
+    def start(self) -> None:
+        """Open the page, where one is wanted.
+
+        Raises:
+            InputError: its port is in use, or its address is no loopback and that was not allowed.
+            DependencyError: the packages of the extra `web` are missing.
+        """
+        mode = "plan_only: nothing will move" if self._config.plan_only else "approved motions will be carried out"
+        self.get_logger().info(f"planner_gate is ready; {mode}; audit log {self._broker.audit.path}")
+        if self._config.page:
+            from spatial_vlm_ros.manipulation.approval.page import serve
+
+            self._page = serve(self._broker, port=self._config.page_port)
+            self.get_logger().info(f"approve at {self._page.url}")
+
+    def stop(self) -> None:
+        """End what runs and give everything back; nobody spins any more."""
+        goal = self._goal
+        if goal is not None:
+            goal.cancelled.set()
+            self._mover.stop()
+        if self._page is not None:
+            self._page.close()
+        self._forget_stop()
+        self._jumps.unregister()
+        if goal is not None and goal.thread is not None:
+            goal.thread.join(timeout=self._planning.motion.stop_timeout)
+        self._server.destroy()
+        self._mover.destroy()
+        self._resolve.destroy()
+        self._broker.audit.close()
+
+    def _refuse(self, changes: Iterable[Parameter]) -> SetParametersResult:
+        """What guards an arm is read once, when the node starts."""
+        known = parameters.declared(GateConfig(), PlanningConfig())
+        for change in changes:
+            if change.name in known and change.value != self.get_parameter(change.name).value:
+                reason = f"{change.name} is read when the node starts; start it again with another one"
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+    # -------------------------------------------------------------------------------------------- goals
+
+    def _on_accepted(self, handle: ServerGoalHandle) -> None:
+        goal = _Goal(handle)
+        with self._lock:
+            busy = self._goal
+            if busy is None:
+                self._goal = goal
+        if busy is not None:
+            error = BusyError(busy.handle.request.instruction)
+            self._end(goal, Ending(Status.BUSY, str(error), None, None, False, PickStage.RESOLVING))
+            return
+        self._watch.forget()
+        goal.thread = threading.Thread(target=self._serve, args=(goal,), name="pick", daemon=True)
+        goal.thread.start()
+
+    def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
+        goal = self._goal
+        if goal is None or goal.handle.goal_id != handle.goal_id:
+            return CancelResponse.REJECT
+        goal.cancelled.set()
+        return CancelResponse.ACCEPT
+
+    def _stopped_by(self, operator: str) -> None:
+        """A stop was requested; on any thread."""
+        self.get_logger().warning(f"{operator} requested a stop")
+        goal = self._goal
+        if goal is not None:
+            goal.cancelled.set()
+            self._mover.stop()
+
+    def _serve(self, goal: _Goal) -> None:
+        """One goal, on its own thread."""
+        asked = goal.handle.request
+        words = Words(asked.instruction, asked.frame_of_reference, asked.dialogue_id)
+        goal.words = words
+        ways = PickActors(
+            look=partial(self._look, goal),
+            mover=self._mover,
+            approve=partial(self._approve, goal),
+            still=self._watch.check,
+            now_ns=lambda: self.get_clock().now().nanoseconds,
+            say=partial(self._say, goal),
+        )
+        plan_only = asked.plan_only or self._config.plan_only
+        try:
+            ending = PickSequence(words, plan_only, self._planning, ways, goal.cancelled.is_set).run()
+        except Exception as error:  # a fault of ours ends one goal, not the node
+            message = f"{type(error).__name__}: {error}; report this"
+            self.get_logger().error(message)
+            ending = Ending(Status.MODEL_ERROR, message, None, None, goal.begun, PickStage.RESOLVING)
+        self._close(goal, ending)
+        self._wake(lambda: self._finish(goal, ending))
+
+    def _close(self, goal: _Goal, ending: Ending) -> None:
+        """Tell the broker how it ended; the record may fail, the goal ends all the same."""
+        end = self._broker.end if goal.begun else self._broker.withdraw
+        self._on_record(end, goal.id, f"{ending.status.value}: {ending.message}")
+
+    def _finish(self, goal: _Goal, ending: Ending) -> None:
+        with self._lock:
+            self._goal = None
+        self._end(goal, ending)
+
+    def _end(self, goal: _Goal, ending: Ending) -> None:
+        """Send the result; on the executor's thread."""
+        resolution = ending.resolution or Resolution(goal.handle.request.instruction, ending.status, ending.message)
+        result = PickInstruction.Result(
+            status=messages.status_message(ending.status, ending.message),
+            resolution=messages.resolution_message(resolution),
+            goal_id=goal.id,
+            plan_hash=ending.plan.hash if ending.plan is not None else "",
+            moved=ending.moved,
+        )
+
+        def execute(handle: ServerGoalHandle) -> PickInstruction.Result:
+            if handle.is_cancel_requested:
+                handle.canceled()
+            elif ending.status is Status.OK:
+                handle.succeed()
+            else:
+                handle.abort()
+            return result
+
+        goal.handle.execute(execute)
+        self.get_logger().info(f"{ending.status.value}: {ending.message}")
+
+    # -------------------------------------------------------------------------------------------- eyes
+
+    def _look(self, goal: _Goal, _: Words, cancelled: Callable[[], bool]) -> ObservedAnswer:
+        """Resolve what was said last on a fresh frame; ask on the page where the resolver asks back."""
+        while True:
+            seen = self._ask(goal.words, cancelled)
+            asked = seen.resolution
+            if self._config.questions != "page" or not asked.question or not asked.dialogue_id or goal.looked:
+                goal.looked = True
+                around = seen.surroundings
+                if around is not None:
+                    self._watch.follow(around.frame_id, around.camera_frame, around.stamp_ns)
+                return seen
+            question = question_of(asked, self._config.approval_timeout, self._image)
+            self._broker.ask(question)
+            self._say(goal, PickStage.RESOLVING, f"asked: {asked.question}")
+            answer = self._broker.wait_answer(question.dialogue_id, cancelled)
+            goal.words = Words(answer.text, goal.words.frame_of_reference, question.dialogue_id)
+
+    def _ask(self, words: Words, cancelled: Callable[[], bool]) -> ObservedAnswer:
+        config = self._config
+        self._resolve.await_it(self._planning.motion.server_timeout, cancelled)
+        goal = ResolveInstruction.Goal(
+            instruction=words.instruction, frame_of_reference=words.frame_of_reference, dialogue_id=words.dialogue_id
+        )
+        ended = self._resolve.run(goal, config.resolve_timeout, config.resolve_timeout, cancelled, twice=True)
+        if not ended.accepted:
+            raise StaleInputError("the resolver is not active", "activate it (ros2 lifecycle set /resolver activate)")
+        resolution, surroundings = ended.result.resolution, ended.result.surroundings
+        return ObservedAnswer(
+            resolution_from_json(messages.json_object(resolution.json)),
+            surroundings_from_json(messages.json_object(surroundings)) if surroundings else None,
+        )
+
+    def _on_image(self, image: Image) -> None:
+        self._image = image
+
+    # -------------------------------------------------------------------------------------------- the person
+
+    def _approve(self, goal: _Goal, offer: Offer, cancelled: Callable[[], bool]) -> None:
+        """Ask a person, and use the approval at once: whoever looks again afterwards moves nothing without it."""
+        proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._image)
+        self._broker.propose(proposal)
+        self._proposal.publish(self._proposal_message(goal, offer))
+        decision = self._broker.wait(goal.id, cancelled)
+        if not decision.approve:
+            why = f"{decision.operator} rejected it{f': {decision.reason}' * bool(decision.reason)}"
+            raise RejectedError(f"goal {goal.id}", why, "say it in another way, or change the scene")
+        goal.decision = decision
+
+    def _proposal_message(self, goal: _Goal, offer: Offer) -> ProposalMessage:
+        resolved = messages.resolution_message(offer.seen.resolution)
+        seconds = self._config.approval_timeout
+        return ProposalMessage(
+            goal_id=goal.id,
+            scene_stamp=messages.time_of(offer.scene.stamp_ns),
+            plan_hash=offer.plan.hash,
+            instruction=offer.words.instruction,
+            motion=told(offer),
+            target=resolved.target[0],
+            header=Header(stamp=messages.time_of(offer.scene.stamp_ns), frame_id=offer.scene.frame_id),
+            valid_for=Duration(sec=int(seconds), nanosec=int(seconds % 1 * messages.SECOND)),
+        )
+
+    def _on_approve(self, request: Approve.Request, response: Approve.Response) -> Approve.Response:
+        status, message = Status.OK, "approved" if request.approve else "rejected"
+        try:
+            if not secret_matches(self._token, request.token):
+                repair = "give what is in the node's approval_token_file"
+                raise RejectedError(f"goal {request.goal_id}", "the token is missing or wrong", repair)
+            stamp_ns = int(request.scene_stamp.sec) * messages.SECOND + int(request.scene_stamp.nanosec)
+            decision = Decision(
+                request.goal_id, stamp_ns, request.plan_hash, request.approve, request.decided_by, request.reason
+            )
+        except (InputError, RejectedError) as error:
+            status, message = Status[error.status_name], str(error)
+            self._on_record(
+                self._broker.refuse, error, "approve", goal_id=request.goal_id[:80], operator=request.decided_by[:80]
+            )
+        else:
+            try:
+                self._broker.decide(decision, "approve")
+            except SpatialVlmError as error:
+                status, message = Status[error.status_name], str(error)
+        response.status = messages.status_message(status, message)
+        return response
+
+    def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._on_record(self._broker.request_stop, "service stop")
+        response.success, response.message = True, "a stop was requested; this is no emergency stop"
+        return response
+
+    def _on_record(self, act: Callable[..., Any], *words: Any, **facts: Any) -> None:
+        """Do what is done whether or not it can be recorded; a record that fails is told."""
+        try:
+            act(*words, **facts)
+        except SpatialVlmError as error:
+            self.get_logger().error(str(error))
+
+    # -------------------------------------------------------------------------------------------- telling
+
+    def _say(self, goal: _Goal, stage: PickStage, words: str) -> None:
+        """On the worker's thread. The last stage is told right before anything moves: the approval is used here."""
+        if stage is PickStage.MOVING:
+            if goal.decision is None:  # cannot be; nothing moves without
+                raise RejectedError(f"goal {goal.id}", "it has no approval", "ask again")
+            self._broker.begin(goal.decision)
+            goal.begun = True
+        feedback = PickInstruction.Feedback(stage=int(stage), message=words, goal_id=goal.id)
+        self._wake(lambda: goal.handle.publish_feedback(feedback))
+
+
+class _Goal:
+    """A goal of `pick` that is being served.
+
+    Args:
+        handle: of the action.
+    """
+
+    def __init__(self, handle: ServerGoalHandle) -> None:
+        self.handle = handle
+        self.id = str(uuid.UUID(bytes=bytes(handle.goal_id.uuid)))
+        self.cancelled = threading.Event()
+        self.thread: threading.Thread | None = None
+        self.words = Words("")
+        self.looked = self.begun = False
+        self.decision: Decision | None = None

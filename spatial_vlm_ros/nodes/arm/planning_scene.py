@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planning scene that `arm_planner` keeps: MoveIt's messages as boxes for the built-in planner."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from moveit_msgs.msg import AllowedCollisionMatrix, AttachedCollisionObject, CollisionObject
+from moveit_msgs.msg import PlanningScene as SceneMessage
+from shape_msgs.msg import SolidPrimitive
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, Floats, HeldBox, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, HAND_LINKS
+from spatial_vlm_ros.nodes.arm.motion_messages import box_object, matrix_of
+
+
+@dataclass(frozen=True, eq=False)
+class BoxedObject:
+    """An object as boxes: (4, 4) pose of each in its frame, metres, and edge lengths (3,)."""
+
+    parts: tuple[tuple[Floats, Floats], ...]
+
+    def moved(self, by: Floats) -> BoxedObject:
+        """In another frame: (4, 4) new_T_old."""
+        return BoxedObject(tuple((by @ pose, size) for pose, size in self.parts))
+
+
+@dataclass(frozen=True, eq=False)
+class ArmScene:
+    """What stands where, what is held, and what may touch. Changing it makes another one.
+
+    Args:
+        links: (4, 4) link_T_tip of the links that objects can be attached to.
+        bodies: in the frame of the base, by id.
+        held: in the frame of the tip, by id.
+        matrix: the allowed collision matrix.
+    """
+
+    links: Mapping[str, Floats]
+    bodies: Mapping[str, BoxedObject] = field(default_factory=dict)
+    held: Mapping[str, BoxedObject] = field(default_factory=dict)
+    matrix: Any = field(default_factory=AllowedCollisionMatrix)
+
+    def changed(self, message: SceneMessage, base_T_tip: Floats | None) -> ArmScene:
+        """The scene after a message.
+
+        Args:
+            message: whole, or what differs (`is_diff`).
+            base_T_tip: (4, 4) where the tip is now; None where it is not known.
+
+        Raises:
+            InputError: a frame, link, shape or id that cannot be used.
+        """
+        scene = self if message.is_diff else ArmScene(self.links)
+        bodies, held = dict(scene.bodies), dict(scene.held)
+        if len(message.world.octomap.octomap.data):
+            raise InputError("planning scene", "an octomap", "objects", "send boxes")
+        for attached in message.robot_state.attached_collision_objects:
+            self._attach(attached, bodies, held, base_T_tip)
+        for each in message.world.collision_objects:
+            _change(each, bodies)
+        matrix = message.allowed_collision_matrix
+        chosen = matrix if matrix.entry_names or matrix.default_entry_names else scene.matrix
+        _check(chosen)
+        return dataclasses.replace(scene, bodies=bodies, held=held, matrix=chosen)
+
+    def message(self) -> SceneMessage:
+        """The whole scene."""
+        scene = SceneMessage(name="arm_planner", robot_model_name="panda", allowed_collision_matrix=self.matrix)
+        for name, body in self.bodies.items():
+            pose, size = body.parts[0]
+            each = box_object(name, BASE_LINK, pose, tuple(size))
+            for further, edges in body.parts[1:]:
+                other = box_object(name, BASE_LINK, np.linalg.inv(pose) @ further, tuple(edges))
+                each.primitives.extend(other.primitives)
+                each.primitive_poses.append(other.pose)
+            scene.world.collision_objects.append(each)
+        for name in self.held:
+            scene.robot_state.attached_collision_objects.append(
+                AttachedCollisionObject(link_name=next(iter(self.links)), object=CollisionObject(id=name))
+            )
+        return scene
+
+    def allows(self, one: str, other: str) -> bool:
+        """Whether two links or objects may touch."""
+        names = list(self.matrix.entry_names)
+        if one in names and other in names:
+            return bool(self.matrix.entry_values[names.index(one)].enabled[names.index(other)])
+        defaults = dict(zip(self.matrix.default_entry_names, self.matrix.default_entry_values, strict=True))
+        told = [defaults[name] for name in (one, other) if name in defaults]
+        return bool(told) and all(told)
+
+    def boxes(self, padding: float) -> list[BoxObstacle]:
+        """Everything to keep away from."""
+        return [
+            BoxObstacle(_part(name, number), pose, size, padding)
+            for name, body in self.bodies.items()
+            for number, (pose, size) in enumerate(body.parts)
+        ]
+
+    def stands_on(self) -> frozenset[str]:
+        """What the base of the arm may touch."""
+        return self._parts(n for n in self.bodies if self.allows(BASE_LINK, n))
+
+    def segment(self, goal: Floats, straight: bool, opening: float) -> Segment:
+        """One motion in this scene.
+
+        Hand and fingers may touch what any link of the hand may touch; links of the arm touch nothing.
+
+        Raises:
+            InputError: more is held than one box.
+        """
+        held = None
+        if self.held:
+            (name, body), *more = self.held.items()
+            if more or len(body.parts) != 1:
+                raise InputError("what is held", ", ".join(self.held), "one thing of one box", "attach a box around it")
+            held = HeldBox(name, *body.parts[0])
+        return Segment(
+            goal,
+            straight,
+            touch=self._parts(n for n in self.bodies if any(self.allows(link, n) for link in HAND_LINKS)),
+            held=held,
+            held_touch=self._parts(n for n in self.bodies if held is not None and self.allows(held.id, n)),
+            opening=opening,
+        )
+
+    def _parts(self, names: Iterable[str]) -> frozenset[str]:
+        return frozenset(_part(n, k) for n in names for k in range(len(self.bodies[n].parts)))
+
+    def _attach(
+        self,
+        message: AttachedCollisionObject,
+        bodies: dict[str, BoxedObject],
+        held: dict[str, BoxedObject],
+        tip: Floats | None,
+    ) -> None:
+        """Take an object into the hand, or let go of it where it is."""
+        each = message.object
+        if each.operation == CollisionObject.REMOVE:
+            for name in [each.id] if each.id else list(held):
+                if name not in held:
+                    raise InputError("attached object", repr(name), f"one of {sorted(held)}", "attach it first")
+                if tip is None:
+                    raise InputError("attached object", "the tip is not known", "joint states", "publish joint_states")
+                bodies[name] = held.pop(name).moved(tip)
+            return
+        if message.link_name not in self.links:
+            raise InputError("link of an attached object", repr(message.link_name), f"one of {sorted(self.links)}",
+                             "attach it to the hand")  # fmt: skip
+        if not (each.primitives or each.meshes or each.planes) and each.id in bodies:
+            body, frame = bodies[each.id], BASE_LINK
+        else:
+            body, frame = _body(each), each.header.frame_id or BASE_LINK
+        if frame in self.links:
+            held[each.id] = body.moved(_inverse(self.links[frame]))
+        elif frame != BASE_LINK or tip is None:
+            got = repr(frame) if frame != BASE_LINK else "the tip is not known"
+            expected = f"{BASE_LINK} or one of {sorted(self.links)}"
+            raise InputError("frame of an attached object", got, expected, "give it in the frame of its link")
+        else:
+            held[each.id] = body.moved(_inverse(tip))
+        bodies.pop(each.id, None)
+
+
+def _change(message: CollisionObject, bodies: dict[str, BoxedObject]) -> None:
+    """Add, move or remove an object of the world."""
+    if message.operation == CollisionObject.REMOVE:
+        if message.id and message.id not in bodies:
+            raise InputError("collision object", repr(message.id), f"one of {sorted(bodies)}", "add it first")
+        for name in [message.id] if message.id else list(bodies):
+            del bodies[name]
+        return
+    if message.header.frame_id not in ("", BASE_LINK):
+        got = repr(message.header.frame_id)
+        raise InputError("frame of a collision object", got, BASE_LINK, "give it in the frame of the arm's base")
+    if message.operation == CollisionObject.MOVE:
+        raise InputError("operation of a collision object", "MOVE", "ADD, APPEND or REMOVE", "add it again")
+    body = _body(message)
+    if message.operation == CollisionObject.APPEND and message.id in bodies:
+        body = BoxedObject((*bodies[message.id].parts, *body.parts))
+    bodies[message.id] = body
+
+
+def _body(message: CollisionObject) -> BoxedObject:
+    """An object as boxes, in the frame of its header."""
+    shapes, poses = message.primitives, message.primitive_poses
+    if message.meshes or message.planes or not shapes or len(poses) not in (0, len(shapes)) or not message.id:
+        got = f"{len(message.meshes)} meshes, {len(message.planes)} planes, {len(shapes)} primitives"
+        raise InputError(f"collision object {message.id!r}", got, "an id and primitives with their poses", "send boxes")
+    frame = matrix_of(message.pose)
+    parts = [
+        (frame @ matrix_of(poses[number]) if len(poses) else frame, _edges(message.id, shape))
+        for number, shape in enumerate(shapes)
+    ]
+    return BoxedObject(tuple(parts))
+
+
+def _edges(name: str, shape: SolidPrimitive) -> Floats:
+    """Edge lengths of the box around a primitive, metres."""
+    d = [float(v) for v in shape.dimensions]
+    count = {SolidPrimitive.BOX: 3, SolidPrimitive.SPHERE: 1, SolidPrimitive.CYLINDER: 2, SolidPrimitive.CONE: 2}
+    if len(d) != count.get(shape.type):
+        raise InputError(f"collision object {name!r}", f"shape {shape.type} of {d}", "box, sphere, cylinder or cone",
+                         "send boxes")  # fmt: skip
+    edges = d if len(d) == 3 else [2 * d[0]] * 3 if len(d) == 1 else [2 * d[1], 2 * d[1], d[0]]
+    size = np.array(edges)
+    if not (np.isfinite(size).all() and (size > 0).all()):
+        raise InputError(f"collision object {name!r}", str(edges), "edges above 0, metres", "measure it again")
+    return size
+
+
+def _check(matrix: Any) -> None:
+    n = len(matrix.entry_names)
+    square = len(matrix.entry_values) == n and all(len(entry.enabled) == n for entry in matrix.entry_values)
+    if not square or len(matrix.default_entry_names) != len(matrix.default_entry_values):
+        raise InputError("allowed collision matrix", f"{n} names", "as many rows and columns", "send it whole")
+
+
+def _inverse(pose: Floats) -> Floats:
+    return np.asarray(np.linalg.inv(pose), np.float64)
+
+
+def _part(name: str, number: int) -> str:
+    return name if number == 0 else f"{name}#{number}"

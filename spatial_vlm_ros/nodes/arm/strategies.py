@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways of a goal, one after another, each as a chain of motions that a planner is asked for.
+
+Each motion begins where the one before ends. What may touch, and what is held, goes out with the motion it is for, so
+that the planner's own scene allows no contact.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.errors import (
+    CancelledError,
+    GoalError,
+    InputError,
+    PlannerUnavailableError,
+    PlanningFailedError,
+    SpatialVlmError,
+    StaleInputError,
+)
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement, tallied
+from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose
+from spatial_vlm_ros.manipulation.planning.moveit_codes import meaning_of
+from spatial_vlm_ros.manipulation.planning.planner import (
+    JOINED,
+    MotionPlan,
+    Phase,
+    PlaceFor,
+    PlanStep,
+    Trajectory,
+    plan_of,
+)
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Pose, Status
+
+Asked = Callable[[], bool]
+_SAME_PLACE = 1e-4  # metres, and parts of an axis: poses are rounded to 1e-6
+_TOLD = 3  # reasons that are told in words
+_LONGEST = 160  # characters of one that a planner says
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_STANDS_WRONG = (-10, -11, -26)  # START_STATE_…: no other way helps
+_CONTACTS: Mapping[Phase, str] = {"approach": "grasp", "lift": "lift", "lower": "lower", "withdraw": "grasp"}
+"""Phase of a plan → phase of the scene's allowed contacts."""
+
+
+class Refused(Exception):
+    """A planner found no way for one motion.
+
+    Args:
+        number: MoveIt's.
+        said: by the planner itself, or "".
+        planner: its name.
+    """
+
+    def __init__(self, number: int, said: str, planner: str) -> None:
+        self.number, self.said, self.planner = number, said, planner
+        self.phase: str = ""
+        self.way: str = ""
+        super().__init__(said)
+
+    @property
+    def status(self) -> Status:
+        """What it is here."""
+        return meaning_of(self.number).status
+
+    @property
+    def alike(self) -> tuple[str, int, str]:
+        """The same for refusals that differ in their way and in numbers alone."""
+        return self.phase, self.number, _NUMBER.sub("#", self.said)
+
+    def words(self, ways: int) -> str:
+        """For a person; of so many ways that were refused like this one."""
+        meaning = meaning_of(self.number)
+        reason = (self.said or meaning.sentence).partition("; ")[0]
+        reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}…"
+        who = self.way if ways == 1 else f"{ways} ways"
+        return f"{who}: {self.phase}: {reason} ({meaning.name or self.number})"
+
+    def final(self) -> SpatialVlmError | None:
+        """The error where no other way can help; else None."""
+        meaning = meaning_of(self.number)
+        reason, _, repair = meaning.sentence.partition("; ")
+        reason, repair = self.said or reason, repair or "see the planner's log"
+        if meaning.status is Status.PLANNER_UNAVAILABLE:
+            return PlannerUnavailableError(self.planner, reason, repair, self.number)
+        if meaning.status in (Status.INVALID_INPUT, Status.TF_UNAVAILABLE):
+            return InputError(f"motion for {self.planner}", meaning.name, "one that it takes", f"{reason}; {repair}")
+        if meaning.status is Status.STALE_INPUT:
+            return StaleInputError(reason, repair)
+        if self.phase == "reach" and self.number in _STANDS_WRONG:
+            return PlanningFailedError(self.planner, reason, repair, self.number)
+        return None
+
+
+def hold_of(grasp: Grasp, scene: PlanningScene, placement: Placement) -> bool:
+    """Whether a placement is of the object as this grasp holds it."""
+    from spatial_vlm_ros.nodes.arm.motion_messages import pose_matrix, solid_matrix
+
+    box_T_tip = np.linalg.inv(solid_matrix(scene.target.solid)) @ pose_matrix(grasp.grasp)
+    expected = pose_matrix(placement.obj) @ box_T_tip
+    return bool(np.abs(expected - pose_matrix(placement.place)).max() < _SAME_PLACE)
+
+
+def placements(place: PlaceGoal | PlaceFor | None, grasp: Grasp, scene: PlanningScene) -> PlaceGoal | None:
+    """How an object held by this grasp is put down; None where it is not.
+
+    Raises:
+        GoalError: not at all.
+    """
+    if not isinstance(place, PlaceGoal):
+        return None if place is None else place(grasp)
+    if hold_of(grasp, scene, place.placements[0]):
+        return place
+    repair = "give placements for each grasp (planning.planner.PlaceFor)"
+    raise GoalError("put it down", [("grasp", "the placements are those of another grasp")], repair)
+
+
+class Strategies:
+    """Plans one goal.
+
+    Args:
+        config: names, tolerances and times (`motion`), measures of the gripper (`gripper`).
+        ask: gives the planned trajectory of one motion, or raises Refused; it is passed `told`, too.
+        goal: the grasps.
+        scene: what the planner has been shown.
+        matrix: what may touch in its scene as it is.
+        told: whether to end.
+    """
+
+    def __init__(
+        self, config: PlanningConfig, ask: Callable[[Any, Asked], Any], goal: PickGoal, scene: PlanningScene,
+        matrix: Any, told: Asked,
+    ) -> None:  # fmt: skip
+        from spatial_vlm_ros.nodes.arm import motion_messages
+
+        self._messages, self._motion_of, self._goal, self._scene, self._told = motion_messages, ask, goal, scene, told
+        self._config, self._motion = config, config.motion
+        self._refused: list[Refused] = []
+        self._unplaced: list[GoalError] = []
+        self._end = time.monotonic() + self._motion.most_time
+        base = self._motion.base_link
+        self._matrix = self._messages.with_allowed(matrix, [(base, s.id) for s in scene.support] if base else [])
+
+    def plan(self, place: PlaceGoal | PlaceFor | None, start: Mapping[str, float]) -> MotionPlan:
+        """The first way that can be followed to its end."""
+        for number, grasp in enumerate(self._goal.grasps):
+            try:
+                placing = placements(place, grasp, self._scene)
+            except GoalError as error:
+                self._unplaced.append(error)
+                continue
+            for _ in range(self._motion.attempts):
+                if time.monotonic() > self._end:
+                    raise self._failure(f"; the {self._motion.most_time:g} s for all ways are over")
+                name = f"grasp {number}"
+                taken = self._tried(name, partial(self._take, grasp, start))
+                if taken is None:
+                    if self._refused[-1].phase == "reach" and self._refused[-1].status is Status.UNREACHABLE:
+                        break
+                    continue
+                if placing is None:
+                    return plan_of(self._goal, self._scene, None, taken, number)
+                for choice, placement in enumerate(placing.placements):
+                    put = self._tried(f"{name}, placement {choice}", partial(self._put, grasp, placement, taken))
+                    if put is not None:
+                        return plan_of(self._goal, self._scene, placing, [*taken, *put], number, choice)
+        raise self._failure("")
+
+    def _tried(self, name: str, chain: Callable[[], list[PlanStep]]) -> list[PlanStep] | None:
+        """The steps of a chain, or None where a motion of it was refused."""
+        try:
+            return chain()
+        except Refused as error:
+            error.way = name
+            final = error.final()
+            if final is not None:
+                raise final from error
+            self._refused.append(error)
+            return None
+
+    # -------------------------------------------------------------------------------------------- chains
+
+    def _take(self, grasp: Grasp, start: Mapping[str, float]) -> list[PlanStep]:
+        """From where the arm is to above the object, to it, and up with it."""
+        begin = {**self._fingers(grasp.opening), **start}
+        reach = self._ask("reach", grasp.pre_grasp, begin, known=set(start))
+        approach = self._ask("approach", grasp.grasp, {**begin, **reach.end}, known=set(reach.end))
+        holding = {**self._fingers(grasp.width), **approach.end}
+        lift = self._ask("lift", grasp.retreat, holding, known=set(approach.end), held=grasp)
+        closed = max(self._config.gripper.opening_min, grasp.width - self._motion.squeeze)
+        return [
+            PlanStep("open", width=grasp.opening),
+            PlanStep("reach", reach),
+            PlanStep("approach", approach),
+            PlanStep("close", width=closed),
+            PlanStep("lift", lift),
+        ]
+
+    def _put(self, grasp: Grasp, placement: Placement, taken: list[PlanStep]) -> list[PlanStep]:
+        """From above the thing's old place to its new one, and away from it."""
+        lift = taken[-1].trajectory
+        at = {} if lift is None else lift.end
+        fingers = self._fingers(grasp.width)
+        carry = self._ask("carry", placement.pre_place, {**fingers, **at}, known=set(at), held=grasp)
+        lower = self._ask("lower", placement.place, {**fingers, **carry.end}, known=set(carry.end), held=grasp)
+        opened = {**self._fingers(placement.opening), **lower.end}
+        withdraw = self._ask("withdraw", placement.retreat, opened, known=set(lower.end), moved=placement)
+        return [
+            PlanStep("carry", carry),
+            PlanStep("lower", lower),
+            PlanStep("release", width=placement.opening),
+            PlanStep("withdraw", withdraw),
+        ]
+
+    def _ask(
+        self,
+        phase: Phase,
+        tip: Pose,
+        joints: Mapping[str, float],
+        known: set[str],
+        held: Grasp | None = None,
+        moved: Placement | None = None,
+    ) -> Trajectory:
+        """One motion.
+
+        Args:
+            phase: of the plan.
+            tip: where the tip frame ends.
+            joints: positions at the start.
+            known: those of them at which the trajectory has to begin.
+            held: the grasp by which the object is between the fingers.
+            moved: where the object has been put down.
+        """
+        if self._told():
+            raise CancelledError("planning was called off")
+        straight = phase not in ("reach", "carry")
+        request = self._messages.motion_goal(
+            self._motion, self._link(tip), straight, joints, self._difference(phase, held, moved)
+        )
+        try:
+            message = self._motion_of(request, self._told)
+        except Refused as error:
+            error.phase = phase
+            raise
+        name, repair = self._motion.move_action, "see its log, and motion.group"
+        try:
+            trajectory = self._messages.trajectory_of(message)
+        except InputError as error:
+            raise PlanningFailedError(name, f"its trajectory of phase {phase!r} is none: {error}", repair) from error
+        apart = [abs(trajectory.start[joint] - joints[joint]) for joint in known if joint in trajectory.start]
+        if known and max(apart, default=np.inf) > JOINED:
+            reason = f"its trajectory of phase {phase!r} does not begin where the one before ended"
+            raise PlanningFailedError(name, reason, repair)
+        return trajectory
+
+    # -------------------------------------------------------------------------------------------- what goes with them
+
+    def _difference(self, phase: Phase, held: Grasp | None, moved: Placement | None) -> Any:
+        """How the planner's scene differs while this motion is made: contacts, what is held, what was put down."""
+        target, messages = self._scene.target, self._messages
+        allowed = [(contact.one, contact.other) for contact in self._scene.allowed
+                   if contact.phase == _CONTACTS.get(phase)]  # fmt: skip
+        fingers = self._motion.finger_links.split()
+        pairs = [(link, other) for one, other in allowed for link in (fingers if one in FINGERS else [one])]
+        attached, objects = [], []
+        if held is not None:
+            link_T_box = np.linalg.inv(messages.pose_matrix(self._link(held.grasp))) @ messages.solid_matrix(
+                target.solid
+            )
+            link = self._motion.tip_link
+            attached = [messages.attached_box(target.id, link, link_T_box, target.solid.size, fingers)]
+        if moved is not None:
+            where = messages.pose_matrix(moved.obj)
+            objects = [messages.box_object(target.id, self._scene.frame_id, where, target.solid.size)]
+        return messages.scene_diff(objects, attached, messages.with_allowed(self._matrix, pairs))
+
+    def _link(self, tip: Pose) -> Pose:
+        """Where the planner's link is while the tip frame is there."""
+        return flange_pose(self._config.gripper, tip) if self._motion.at_flange else tip
+
+    def _fingers(self, width: float) -> dict[str, float]:
+        names = self._motion.finger_joints.split()
+        return {name: width / len(names) for name in names}
+
+    def _failure(self, more: str) -> SpatialVlmError:
+        """Why there is no plan."""
+        if not self._refused:
+            if self._unplaced:
+                return self._unplaced[0]
+            raise PlanningFailedError(self._motion.move_action, f"no way was tried{more}", "give it more time")
+        reasons, unfree = self._reasons(), tallied(self._goal.rejected)
+        if all(error.status is Status.UNREACHABLE for error in self._refused):
+            what = f"take the {self._scene.target.label} ({self._scene.target.id})"
+            return GoalError(what, [*(("unreachable", words) for words in reasons), *unfree], "bring the thing nearer")
+        name, number = self._refused[-1].planner, Counter(e.number for e in self._refused).most_common(1)[0][0]
+        repair = "clear the way, or ask again: a search may find another one"
+        if unfree:
+            more += f"; not asked for: {'; '.join(words for _, words in unfree)}"
+        return PlanningFailedError(name, "; ".join(reasons) + more, repair, number)
+
+    def _reasons(self) -> list[str]:
+        """What the planner said, and of how many ways: what it said of the most ways first."""
+        ways: dict[tuple[str, int, str], set[str]] = {}
+        first: dict[tuple[str, int, str], Refused] = {}
+        for error in self._refused:
+            ways.setdefault(error.alike, set()).add(error.way)
+            first.setdefault(error.alike, error)
+        order = sorted(ways, key=lambda alike: -len(ways[alike]))
+        left = [f"{len(order) - _TOLD} more reasons"] if len(order) > _TOLD else []
+        return [first[alike].words(len(ways[alike])) for alike in order[:_TOLD]] + left

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the camera's pose jumped, or the base moved, also for a moment, until a motion begins."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import Any
+
+from spatial_vlm_ros.errors import InputError, SceneChangedError, SpatialVlmError, TransformUnavailableError
+from spatial_vlm_ros.manipulation.planning.motion import check_base_still, check_no_jump
+from spatial_vlm_ros.parameters import ObservationConfig
+from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
+from spatial_vlm_ros.types import Transform
+
+PATIENCE = 2.0  # s by the wall's clock: transforms may come later than what was seen by them
+_KEPT = (10.0, 60.0)  # s: transforms are kept for max_age within these, for an answer comes later than its image
+
+
+class TransformWatch:
+    """Listens to transforms. `add` is called on the executor's thread, the others on any.
+
+    The camera is watched against the base: a transform that is faster than anything can be has jumped, and a static one
+    when it changes at all. The base is watched where `fixed_frame` names something that stands still: it has moved
+    when it is, or was in between, farther from where it was at the first look than allowed.
+
+    Args:
+        config: limits, and the frame that stands still.
+        patience: seconds for which a transform that may come is awaited.
+    """
+
+    def __init__(self, config: ObservationConfig, patience: float = PATIENCE) -> None:
+        self._config, self._patience = config, patience
+        self._buffer = TransformBuffer(int(min(max(config.max_age, _KEPT[0]), _KEPT[1]) * SECOND))
+        self._changed = threading.Condition()
+        self._frames: tuple[str, str] | None = None
+        self._last: tuple[int, Transform] | None = None
+        self._begun: tuple[str, int] | None = None  # the base, and the stamp of the first look
+        self._then: Transform | None = None  # fixed_T_base at that stamp, once it is known
+        self._moved: SceneChangedError | None = None
+
+    def follow(self, base: str, camera: str, stamp_ns: int) -> None:
+        """Watch from now on; what was seen stays seen, and the base is compared with the first look after `forget`.
+
+        Args:
+            base: the planning frame.
+            camera: the camera's optical frame.
+            stamp_ns: of the image, nanoseconds.
+
+        Raises:
+            InputError: the frame that stands still is the base itself.
+        """
+        if self._config.fixed_frame.removeprefix("/") == base.removeprefix("/"):
+            expected = "a frame that stands still, such as odom or map"
+            raise InputError("observation.fixed_frame", repr(base), expected, 'set it to one, or to ""')
+        with self._changed:
+            if self._frames != (base, camera):
+                self._frames, self._last = (base, camera), None
+            if self._begun is None:
+                self._begun = (base, stamp_ns)
+            self._look()
+
+    def forget(self) -> None:
+        """A new request begins: what was seen before it is of no matter."""
+        with self._changed:
+            self._frames = self._last = self._begun = self._then = self._moved = None
+
+    def time_jumped(self) -> None:
+        """The clock was set back: transforms are forgotten, and what was planned is of a time that is over."""
+        with self._changed:
+            self._buffer.clear()
+            self._last = None
+            if self._begun is not None and self._moved is None:
+                happened, again = "was set back", "resolve the instruction again"
+                self._moved = SceneChangedError("the clock", math.inf, 0.0, 0.0, 0.0, again, happened)
+            self._changed.notify_all()
+
+    def add(self, message: Any, static: bool) -> None:
+        """Take a TFMessage; transforms that cannot be used are left out, as by the resolver."""
+        with self._changed:
+            self._buffer.add_message(message, static)
+            self._look()
+            self._changed.notify_all()
+
+    def check(self, stamp_ns: int) -> None:
+        """Refuse where the camera jumped or the base moved since the first look.
+
+        Args:
+            stamp_ns: up to which it has to be known where the base was, nanoseconds.
+
+        Raises:
+            SceneChangedError: one did; says how far.
+            TransformUnavailableError: there is a frame that stands still, and where the base was in it is not known.
+        """
+        with self._changed:
+            self._raise_what_moved()
+            if not self._config.fixed_frame or self._begun is None:
+                return
+            base, first_ns = self._begun
+            if self._then is None:
+                self._then = self._base(base, first_ns)
+            self._note(self._base(base, stamp_ns))
+            self._look()
+            self._raise_what_moved()
+
+    def _raise_what_moved(self) -> None:
+        if self._moved is not None:
+            raise self._moved
+
+    def _base(self, base: str, stamp_ns: int) -> Transform:
+        """fixed_T_base at a stamp; waits for it, where it may come."""
+        fixed, end = self._config.fixed_frame, time.monotonic() + self._patience
+        while True:
+            try:
+                return self._buffer.lookup(fixed, base, stamp_ns)
+            except TransformUnavailableError as error:
+                left = end - time.monotonic()
+                if not error.may_come or left <= 0:
+                    reason = f"whether the base stands still is not known: {error.reason}"
+                    repair = f'{error.repair}; where the base cannot move, set observation.fixed_frame to ""'
+                    raise TransformUnavailableError(fixed, base, reason, repair, may_come=error.may_come) from error
+                self._changed.wait(left)
+
+    def _look(self) -> None:
+        """What the newest transforms say; those that are missing are missed by `check` and by the second look."""
+        if self._frames is None or self._moved is not None:
+            return
+        self._look_at_the_camera(*self._frames)
+        if self._config.fixed_frame and self._begun is not None:
+            self._look_at_the_base(*self._begun)
+
+    def _look_at_the_camera(self, base: str, camera: str) -> None:
+        try:
+            now = self._buffer.lookup(base, camera)
+            sample = (self._buffer.latest_stamp(base, camera) or 0, now)
+        except SpatialVlmError:
+            return
+        try:
+            if self._last is not None:
+                check_no_jump([self._last, sample], self._config)
+        except SceneChangedError as error:
+            self._moved = error
+        self._last = sample
+
+    def _look_at_the_base(self, base: str, first_ns: int) -> None:
+        fixed = self._config.fixed_frame
+        try:
+            if self._then is None:
+                self._then = self._buffer.lookup(fixed, base, first_ns)
+            now = self._buffer.lookup(fixed, base)
+        except SpatialVlmError:
+            return
+        self._note(now)
+
+    def _note(self, now: Transform) -> None:
+        """Keep the first move of the base that is too far."""
+        try:
+            if self._then is not None and self._moved is None:
+                check_base_still(self._then, now, self._config)
+        except SceneChangedError as error:
+            self._moved = error

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client of the action `resolve`: sends an instruction, shows what happens, asks the question, takes the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from rclpy.action import ActionClient
+from rclpy.exceptions import NameValidationException
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from spatial_vlm_interfaces.action import ResolveInstruction
+from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
+
+from spatial_vlm_ros.errors import InputError, StaleInputError
+
+_STEP = 0.1  # s: how often it looks whether it has been interrupted
+_GONE = 1.0  # s without the action's server
+_LAST_WORDS = 1.0  # s for taking a goal back
+_ACCEPTANCE = 5.0  # s: longer than any request that waits for a frame, so that a goal sent again finds the node free
+
+
+@dataclass(frozen=True)
+class AskOutcome:
+    """How a goal ended: rejected (the node is inactive), or with an answer."""
+
+    accepted: bool
+    resolution: ResolutionMessage | None = None
+
+
+class Asker:
+    """A client with a node of its own.
+
+    Args:
+        node: that the client belongs to.
+        action: name of the action.
+        patience: seconds to wait for the action server, and for an answer beyond the node's own timeouts.
+    """
+
+    def __init__(self, node: Node, action: str = "resolve", patience: float = 60.0) -> None:
+        self._node, self._action, self._patience = node, action, patience
+        self._seen = time.monotonic()  # when the server was last there
+        self._goal: Any = None  # the reply to the goal that was sent last
+        self._client = ActionClient(node, ResolveInstruction, action)
+
+    def wait_for_server(self, patience: float) -> None:
+        """Wait until the action is offered.
+
+        Raises:
+            StaleInputError: it is not, within `patience` seconds.
+        """
+        end = time.monotonic() + patience
+        while not self._client.server_is_ready():
+            rclpy.spin_once(self._node, timeout_sec=_STEP)
+            if time.monotonic() > end:
+                name = self._node.resolve_service_name(self._action)
+                raise StaleInputError(
+                    f"no action {name} within {patience:g} s",
+                    "start the resolver (ros2 launch spatial_vlm_ros spatial_vlm.launch.py, or spatial-vlm up sim), "
+                    "and check namespace and ROS_DOMAIN_ID",
+                )
+
+    def ask(
+        self,
+        instruction: str,
+        frame_of_reference: str = "",
+        dialogue_id: str = "",
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> AskOutcome:
+        """Send one goal and wait for its end; an interrupt cancels the goal.
+
+        Args:
+            instruction: the words.
+            frame_of_reference: "" = the node's default.
+            dialogue_id: of the question that this answers, or "".
+            progress: called with the words of each feedback that says something new.
+
+        Raises:
+            StaleInputError: no answer within the client's patience.
+        """
+        goal = ResolveInstruction.Goal(
+            instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
+        )
+
+        told = ""
+
+        def tell(message: Any) -> None:
+            nonlocal told
+            if message.feedback.message != told:
+                told = message.feedback.message
+                progress(told)
+
+        def send() -> Any:
+            self._goal = self._client.send_goal_async(goal, feedback_callback=tell)
+            return self._goal
+
+        try:
+            handle = self._reply(send)
+            if not handle.accepted:
+                return AskOutcome(accepted=False)
+            return AskOutcome(True, self._reply(handle.get_result_async).result.resolution)
+        except KeyboardInterrupt:
+            with contextlib.suppress(StaleInputError, ExternalShutdownException, KeyboardInterrupt):
+                self._take_back()
+            raise
+
+    def _take_back(self) -> None:
+        """Cancel the goal that was sent last, also one that may just have been accepted."""
+        if self._goal is not None and self._done(self._goal, _LAST_WORDS) and self._goal.result().accepted:
+            self._done(self._goal.result().cancel_goal_async(), _LAST_WORDS)
+
+    def _reply(self, send: Callable[[], Any]) -> Any:
+        """What the server replies. One that has not discovered this client yet drops its reply: it is asked again."""
+        self._seen = time.monotonic()
+        end = self._seen + self._patience
+        while time.monotonic() < end:
+            future = send()
+            if self._done(future, min(_ACCEPTANCE, self._patience)):
+                return future.result()
+        reason = f"no reply of {self._action} for {self._patience:g} s"
+        raise StaleInputError(reason, "check that the resolver still runs")
+
+    def _done(self, future: Any, seconds: float) -> bool:
+        """Whether a future is done within some seconds.
+
+        Raises:
+            StaleInputError: the server has left the graph.
+        """
+        end = time.monotonic() + seconds
+        while not future.done() and time.monotonic() < end:
+            rclpy.spin_once(self._node, timeout_sec=_STEP)
+            if self._client.server_is_ready():
+                self._seen = time.monotonic()
+            elif time.monotonic() - self._seen > _GONE:
+                raise StaleInputError(f"the resolver has gone while {self._action} was asked", "start it again")
+        return bool(future.done())
+
+
+@contextlib.contextmanager
+def asker(namespace: str = "") -> Iterator[Asker]:
+    """A client in a context of its own; Ctrl-C reaches the caller as KeyboardInterrupt.
+
+    Raises:
+        InputError: a namespace that ROS does not allow.
+    """
+    with client_node("spatial_vlm_ask", namespace, []) as node:
+        yield Asker(node)
+
+
+@contextlib.contextmanager
+def client_node(name: str, namespace: str, arguments: list[str]) -> Iterator[Node]:
+    """A node of a command line program in a context of its own; Ctrl-C reaches the caller as KeyboardInterrupt.
+
+    Args:
+        name: of the node.
+        namespace: of its topics.
+        arguments: "--ros-args …".
+
+    Raises:
+        InputError: arguments or a namespace that ROS does not allow.
+    """
+    try:
+        rclpy.init(args=arguments, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    except RuntimeError as error:  # rcl's words
+        reason = " ".join(str(error).split())
+        raise InputError("ROS arguments", " ".join(arguments), "--ros-args -r name:=topic", reason) from error
+    node = None
+    try:
+        try:
+            node = rclpy.create_node(name, namespace=namespace)
+        except NameValidationException as error:
+            reason = " ".join(str(error).split())
+            raise InputError("namespace", repr(namespace), "letters, digits, _ and /", reason) from error
+        yield node
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def refused(resolution: ResolutionMessage) -> bool:
+    """Whether an answer has no target: the status alone does not tell, for an empty message says OK."""
+    return not resolution.target

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bag played to topics, for machines without `ros2 bag play`: the very bytes that were recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock as ClockMessage
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.parameters import BagConfig
+from spatial_vlm_ros.streams import frame_assembler as roles
+
+_TICK = 0.002  # s: how often it looks for messages that are due
+_IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+_CLOCK = "/clock"
+_CLOCK_STEP = 10_000_000  # ns between two messages on /clock
+_SETTLED = 0.5  # s without a new subscription: who listens to the images has all its others by then
+_DELIVERED = 1.0  # s: who has not heard the last messages by then is gone
+_LONGEST = 0.05  # s that time goes on at once: where this machine is slow, it is not ahead of what is yet to be sent
+
+
+class BagPlayer(Node):
+    """Node `bag_player`.
+
+    Publishes: every topic of the bag whose message class is installed, and /clock.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("bag_player", **kwargs)
+        parameters.declare(self, BagConfig())
+        self._config = BagConfig(**parameters.values(self, BagConfig()))
+        self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, BagConfig()))
+        self._topics: dict[str, Any] = {}
+        self._ticks: Any = None
+        self._bag: Any = None
+
+    def start(self) -> None:
+        """Open the bag, offer its topics, and play once somebody listens to its images.
+
+        Raises:
+            InputError: no bag is named.
+            FileError: the bag cannot be read.
+            DependencyError: rosbags is not installed.
+        """
+        if not self._config.bag:
+            raise InputError("parameter bag", "none", "the folder of a bag, or its .mcap or .db3 file", "-p bag:=run1")
+        self._bag = open_bag(Path(self._config.bag))
+        if self._config.clock and _CLOCK not in self._bag.topics:  # a simulator's time is that of its stamps
+            self._ticks = self.create_publisher(ClockMessage, _CLOCK, qos.CLOCK)
+        for topic, form in self._bag.topics.items():
+            try:
+                self._topics[topic] = self.create_publisher(messages.message_class(form), topic, _profile(topic, form))
+            except (ModuleNotFoundError, AttributeError):
+                self.get_logger().warning(f"{topic} is left out: {form} is not installed")
+        images = [topic for topic in self._topics if self._bag.topics[topic] in _IMAGES]
+        self._awaited = images or list(self._topics)  # a resolver hears /tf before it is active
+        self._created = self._changed = time.monotonic()
+        self._listeners = 0
+        self._played: float | None = None
+        self._restart()
+        self.create_timer(_TICK, self._play, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def stop(self) -> None:
+        """Close the bag."""
+        if self._bag is not None:
+            self._bag.close()
+
+    def _restart(self) -> None:
+        self._messages: Iterator[tuple[str, int, bytes]] = self._bag.raw()
+        self._next = next(self._messages, None)
+        self._now_ns = self._last_ns = self._next[1] if self._next else 0
+        self._told_ns = 0
+
+    def _is_awaited(self, now: float) -> bool:
+        """Whether to begin: somebody hears the images and has found its other topics, or nobody came in time."""
+        count = sum(publisher.get_subscription_count() for publisher in self._topics.values())
+        if count != self._listeners:
+            self._listeners, self._changed = count, now
+        if any(self._topics[topic].get_subscription_count() for topic in self._awaited):
+            return now - self._changed >= _SETTLED
+        return now - self._created >= self._config.wait
+
+    def _tell(self) -> None:
+        """Say what is played, and which images nobody hears: names of topics are what goes wrong first."""
+        self.get_logger().info(f"playing {', '.join(sorted(self._topics))}")
+        deaf = [topic for topic in self._awaited if not self._topics[topic].get_subscription_count()]
+        if deaf:
+            self.get_logger().warning(f"nobody subscribes to {', '.join(sorted(deaf))}")
+
+    def _play(self) -> None:
+        """Publish what is due."""
+        now = time.monotonic()
+        if self._played is None:
+            if not self._is_awaited(now):
+                return
+            self._played = now
+            self._tell()
+        self._now_ns += int(min(now - self._played, _LONGEST) * self._config.rate * messages.SECOND)
+        self._played = now
+        if self._ticks is not None and self._now_ns - self._told_ns >= _CLOCK_STEP:
+            self._ticks.publish(ClockMessage(clock=messages.time_of(self._now_ns)))
+            self._told_ns = self._now_ns
+        while self._next is not None and self._next[1] <= self._now_ns:
+            topic, _, data = self._next
+            if topic in self._topics:
+                self._topics[topic].publish(data)
+            self._last_ns = self._next[1]
+            self._next = next(self._messages, None)
+        lingers_ns = self._config.linger * self._config.rate * messages.SECOND
+        if self._next is None and self._now_ns >= self._last_ns + lingers_ns:
+            self._end()
+
+    def _end(self) -> None:
+        if self.get_parameter("loop").value:
+            self._restart()
+            return
+        end = time.monotonic() + _DELIVERED
+        for publisher in self._topics.values():  # what is on its way arrives
+            publisher.wait_for_all_acked(Duration(seconds=max(0.0, end - time.monotonic())))
+        self.get_logger().info("the bag has ended")
+        self.context.try_shutdown()
+
+
+def _profile(topic: str, form: str) -> Any:
+    if topic == roles.STATIC_TRANSFORMS:
+        return qos.STATIC_TRANSFORMS
+    return qos.images("reliable") if form in _IMAGES else qos.TRANSFORMS  # small ones may come in bursts

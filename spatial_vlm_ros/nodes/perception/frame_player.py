@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames or a simulated world as a camera: what a driver would publish, for tests, demos and first experiments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import CameraInfo, Image
+from spatial_vlm_interfaces.msg import DetectionArray
+from tf2_msgs.msg import TFMessage
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.evaluation.frame_folder import RGB_FILE, load_frame
+from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.parameters import PlayerConfig
+from spatial_vlm_ros.perception import parse_options
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.compose import Composer, told_by_transforms
+from spatial_vlm_ros.types import Detection, RgbdFrame
+
+_NOISY = 4  # different noise of one simulated image, shown in turn
+
+
+@dataclass(frozen=True, eq=False)
+class _Shot:
+    """The messages of one frame; they share one header, so that stamping it stamps them all."""
+
+    name: str
+    header: Any
+    rgb: Image
+    depth: Image
+    camera_info: CameraInfo
+    detections: Any  # DetectionArray or Detection2DArray
+    transforms: TFMessage | None
+
+
+class FramePlayer(Node):
+    """Node `frame_player`.
+
+    Publishes: rgb/image, depth/image, rgb/camera_info, detections, /clock, and where frames have poses (camera,
+        speaker) /tf_static, or /tf with each frame where they differ: a static transform holds for every image.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Raises DependencyError where vision_msgs is wanted and not installed."""
+        super().__init__("frame_player", **kwargs)
+        parameters.declare(self, PlayerConfig())
+        self._config = PlayerConfig(**parameters.values(self, PlayerConfig()))
+        self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, PlayerConfig()))
+        image_qos = qos.images("reliable")
+        self._rgb = self.create_publisher(Image, roles.RGB, image_qos)
+        self._depth = self.create_publisher(Image, roles.DEPTH, image_qos)
+        self._info = self.create_publisher(CameraInfo, roles.RGB_INFO, image_qos)
+        self._in_2d = self._config.detections_type == "vision_msgs"
+        form = messages.vision_class(messages.DETECTIONS_2D) if self._in_2d else DetectionArray
+        self._found = self.create_publisher(form, roles.DETECTIONS, image_qos)
+        self._static = self.create_publisher(TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
+        self._ticks = self.create_publisher(ClockMessage, "/clock", qos.CLOCK) if self._config.clock else None
+        self._shots: list[_Shot] = []
+        self._moving = self.create_publisher(TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
+        self._begun, self._turn = 0.0, -1
+
+    def start(self) -> None:
+        """Load the frames and begin to play.
+
+        Raises:
+            InputError: nothing to play.
+        """
+        composer = messages.composer()
+        self._shots = [_shot(composer, self._in_2d, *entry) for entry in self._frames()]
+        poses = [shot.transforms for shot in self._shots if shot.transforms is not None]
+        self._moves = any(pose != poses[0] for pose in poses)
+        if poses and not self._moves:
+            self._static.publish(poses[0])
+        names = sorted({shot.name for shot in self._shots})
+        self.get_logger().info(f"playing {', '.join(names)} at {self._config.rate:g} Hz")
+        self._begun = time.monotonic()
+        self.create_timer(1.0 / self._config.rate, self._play, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def stop(self) -> None:
+        """Nothing is held that destroy_node does not give back."""
+
+    # -------------------------------------------------------------------------------------------- frames
+
+    def _frames(self) -> Iterator[tuple[str, RgbdFrame, tuple[Detection, ...]]]:
+        config = self._config
+        if not config.folder:
+            yield from _simulated(config)
+            return
+        folder = Path(config.folder)
+        folders = [folder] if (folder / RGB_FILE).is_file() else sorted(p.parent for p in folder.glob(f"*/{RGB_FILE}"))
+        if not folders:
+            raise InputError("folder", str(folder), f"a frame folder, or folders with {RGB_FILE}", "correct the path")
+        for path in folders:
+            yield path.name, *load_frame(path)
+
+    # -------------------------------------------------------------------------------------------- playing
+
+    def _play(self) -> None:
+        elapsed = time.monotonic() - self._begun
+        shot = self._shown(elapsed)
+        if shot is None:
+            return
+        now_ns = int(elapsed * messages.SECOND) + messages.SECOND if self._ticks else self.get_clock().now().nanoseconds
+        stamp = messages.time_of(now_ns)
+        if self._ticks is not None:
+            self._ticks.publish(ClockMessage(clock=stamp))
+        self._publish(shot, stamp)
+
+    def _shown(self, elapsed: float) -> _Shot | None:
+        """The frame of this moment: the one that is named, or one after another."""
+        wanted = self.get_parameter("frame").value
+        shots = [shot for shot in self._shots if shot.name == wanted] if wanted else self._shots
+        if not shots:
+            self.get_logger().warning(f"there is no frame {wanted!r}", throttle_duration_sec=5.0)
+            return None
+        self._turn += 1
+        several = len({shot.name for shot in shots}) > 1
+        hold = self.get_parameter("hold").value if several else 0.0
+        return shots[(int(elapsed / hold) if hold else self._turn) % len(shots)]
+
+    def _publish(self, shot: _Shot, stamp: Time) -> None:
+        shot.header.stamp = stamp
+        if shot.transforms is not None and self._moves:
+            for transform in shot.transforms.transforms:
+                transform.header.stamp = stamp
+            self._moving.publish(shot.transforms)
+        self._info.publish(shot.camera_info)
+        self._rgb.publish(shot.rgb)
+        self._depth.publish(shot.depth)
+        if self._config.detections:
+            self._found.publish(shot.detections)
+
+
+def _shot(
+    composer: Composer, in_2d: bool, name: str, frame: RgbdFrame, detections: tuple[Detection, ...]
+) -> _Shot:  # fmt: skip
+    header = composer.header(0, frame.frame_id)
+    size = (frame.camera.width, frame.camera.height)
+    poses = told_by_transforms(frame.base_T_camera, frame.camera_T_speaker)
+    return _Shot(
+        name,
+        header,
+        composer.image_rgb(frame.rgb, header),
+        composer.image_depth(frame.depth, header),
+        composer.camera_info(frame.camera, header),
+        composer.detection_2d_array(detections, header)
+        if in_2d
+        else composer.detection_array(detections, header, *size),
+        composer.tf_message([composer.transform_stamped(pose, 0) for pose in poses]) if poses else None,
+    )
+
+
+def _simulated(config: PlayerConfig) -> Iterator[tuple[str, RgbdFrame, tuple[Detection, ...]]]:
+    """One world as a noisy camera and an imperfect detector see it."""
+    from spatial_vlm_ros.sim.live import simulated_frames
+
+    for frame, detections in simulated_frames(config.world, config.width, parse_options(config.detector), _NOISY):
+        yield config.world, frame, detections

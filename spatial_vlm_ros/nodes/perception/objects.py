@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was measured in the image of an answer, as vision_msgs/Detection3DArray. Imported where it is published."""
+
+from __future__ import annotations
+
+from geometry_msgs.msg import PoseWithCovariance
+from std_msgs.msg import Header
+from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray, ObjectHypothesis, ObjectHypothesisWithPose
+
+from spatial_vlm_ros.nodes import messages
+from spatial_vlm_ros.spatial.answer import target_of
+from spatial_vlm_ros.types import Resolution, RgbdFrame, Scene, Status, Target
+
+
+def objects_message(frame: RgbdFrame, scene: Scene | None, resolution: Resolution) -> Detection3DArray:
+    """All objects of an answer's image that could be measured, those that were meant first.
+
+    Args:
+        frame: that the answer was found in.
+        scene: that the answer rests on; None where it was refused before.
+        resolution: the answer.
+
+    Returns:
+        For each object its box, centre and covariance (m², rad², fixed axes) as in Target, its detector's label and
+        score. What has no trustworthy depth is left out. Empty for a refusal: it has no pose.
+    """
+    if resolution.status is not Status.OK or scene is None:
+        return Detection3DArray(header=Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame.frame_id))
+    measured = {obj.id: target_of(obj, scene) for obj in scene.objects if obj.depth_problem is None}
+    meant = resolution.targets or ((resolution.target,) if resolution.target else ())
+    ordered = {target.id: target for target in meant} | measured  # a key keeps its first place
+    frame_id = meant[0].pose.frame_id
+    header = Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame_id)
+    scores = {obj.id: obj.detection.score for obj in scene.objects}
+    return Detection3DArray(
+        header=header, detections=[_detection(obj, scores[obj.id], header) for obj in ordered.values()]
+    )
+
+
+def _detection(obj: Target, score: float, header: Header) -> Detection3D:
+    pose = messages.pose_message(obj.pose)
+    return Detection3D(
+        header=header,
+        results=[
+            ObjectHypothesisWithPose(
+                hypothesis=ObjectHypothesis(class_id=obj.label, score=score),
+                pose=PoseWithCovariance(pose=pose, covariance=obj.covariance),
+            )
+        ],
+        bbox=BoundingBox3D(center=pose, size=messages.vector_message(obj.size)),
+        id=obj.id,
+    )

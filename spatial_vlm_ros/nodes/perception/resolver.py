@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The live resolver: camera topics and an instruction in, a target or a refusal out."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from spatial_vlm_interfaces.action import ResolveInstruction
+from spatial_vlm_interfaces.msg import DetectionArray
+from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
+
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, robot_of
+from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes.perception.health import Health
+from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
+from spatial_vlm_ros.output.annotated_image import draw
+from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.perception import parse_options
+from spatial_vlm_ros.perception.worker import WorkerGrounder
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
+from spatial_vlm_ros.streams.recent import RecentFrames
+from spatial_vlm_ros.types import RgbdFrame, Status
+
+NOT_SHOWN = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that recent frames do not keep
+POLL = 0.02  # s: how often a waiting request looks at the time
+DIAGNOSTICS_PERIOD = 1.0  # s
+
+
+def topics_of(settings: Settings) -> dict[str, str]:
+    """Role → topic of every image stream in use; compressed ones have image_transport's names."""
+    node, suffix = settings.node, {"raw": "", "compressed": "/compressed", "compressedDepth": "/compressedDepth"}
+    topics = {
+        roles.RGB: roles.RGB + suffix[node.rgb_transport],
+        roles.DEPTH: roles.DEPTH + suffix[node.depth_transport],
+        roles.RGB_INFO: roles.RGB_INFO,
+    }
+    if not settings.streams.depth_registered:
+        topics[roles.DEPTH_INFO] = roles.DEPTH_INFO
+    if not node.grounder:
+        topics[roles.DETECTIONS] = roles.DETECTIONS
+    return topics
+
+
+class ResolverNode(LifecycleNode):
+    """Lifecycle node `resolver`. docs/ros_api.md describes topics, action, parameters and diagnostics.
+
+    Subscribes: rgb/image, depth/image (or their transports), rgb/camera_info, depth/camera_info (depth not registered),
+        detections (no grounder), instruction, /tf, /tf_static.
+    Publishes: resolution, target, markers, annotated/image, /diagnostics.
+    Serves: the action resolve.
+    With objects: true it publishes objects, with selection: true it serves select_detection.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("resolver", **kwargs)
+        parameters.declare(self)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._use_parameters)
+        self._settings = parameters.read(self)
+        self._queue: RequestQueue | None = None
+        self._grounder: WorkerGrounder | None = None
+        self._robot: RobotModel | None = None
+        self._active = self._stopped = False
+        self._came_ns = 0
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._guard = self.create_guard_condition(self._run_jobs)
+        self._drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draw")
+        self._goals: dict[bytes, InstructionRequest] = {}
+        self._made: list[Callable[[], Any]] = []  # how to take down what configure made
+        self._inputs: list[Any] = []
+        self._composer = messages.composer()
+
+    def start(self) -> None:
+        """Configure and activate, unless a lifecycle manager does."""
+        if self.get_parameter("autostart").value and self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def stop(self) -> None:
+        """Give everything back; safe in any state. Nobody spins any more: a client that waits hears nothing."""
+        self._stopped = True
+        self._take_down()
+        self._drawer.shutdown(wait=False, cancel_futures=True)
+
+    # -------------------------------------------------------------------------------------------- lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the parameters and the robot, load the grounder, listen to transforms, offer the action."""
+        try:
+            self._settings = settings = parameters.read(self)
+            self._robot = robot_of(settings.streams, settings.resolver.depth)
+            if settings.node.selection or settings.node.objects or self._hears_vision_msgs(settings):
+                messages.vision_class(messages.DETECTIONS_2D)
+            if settings.node.grounder:
+                self.get_logger().info(f"loading grounder {settings.node.grounder!r}")
+                options = parse_options(settings.node.grounder_options)
+                self._grounder = WorkerGrounder(settings.node.grounder, options, settings.node.grounder_timeout)
+                self._grounder.start()
+        except SpatialVlmError as error:
+            self.get_logger().error(str(error))
+            self._take_down()
+            return TransitionCallbackReturn.FAILURE
+        collected = FrameAssembler(settings.streams, not settings.node.grounder, robot=self._robot)
+        recent = RecentFrames(settings.streams, collected.transforms, self._robot) if settings.node.selection else None
+        topics = self._resolved_topics()
+        self._queue = RequestQueue(settings, collected, self._grounder, self._now_ns, self._wake, topics, recent)
+        parse("the cup")  # the grammar is loaded now, not with the first request
+        self._health = Health(self, self._queue, self._grounder)
+        self._publish()
+        self._listen_to_transforms()
+        if settings.node.selection:
+            self._offer_selection()
+        server = ActionServer(
+            self,
+            ResolveInstruction,
+            "resolve",
+            execute_callback=self._execute,
+            goal_callback=self._on_goal,
+            handle_accepted_callback=self._on_accepted,
+            cancel_callback=self._on_cancel,
+        )
+        jumps = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
+        handle = self.get_clock().create_jump_callback(jumps, post_callback=self._on_jump)
+        self._made += [server.destroy, handle.unregister]
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen to images and instructions."""
+        result = super().on_activate(state)
+        self._listen_to_images()
+        self._active = True
+        self.get_logger().info(f"resolver is active; waiting for {', '.join(sorted(self._resolved_topics().values()))}")
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Drop what is being asked, stop listening to images and instructions."""
+        self._active = False
+        if self._queue is not None:
+            self._queue.cancel_all("the resolver was deactivated")
+        self._deafen()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back the grounder's memory and everything configured."""
+        self._take_down()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As clean-up, from any state; first the client that waits gets its result."""
+        self._active = False
+        if self._queue is not None:
+            self._queue.close()
+        self._deafen()
+        self._wake(lambda: self._wake(self._take_down))
+        return super().on_shutdown(state)
+
+    def on_error(self, _: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured after a fault in a transition."""
+        self._active = False
+        self._take_down()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _take_down(self) -> None:
+        if self._queue is not None:
+            self._queue.close()
+            self._queue = None
+        self._deafen()
+        for take_down in reversed(self._made):
+            take_down()
+        self._made.clear()
+        if self._grounder is not None:
+            self._grounder.close()
+            self._grounder = None
+
+    # -------------------------------------------------------------------------------------------- wiring
+
+    def _publish(self) -> None:
+        self._resolution = self.create_lifecycle_publisher(ResolutionMessage, "resolution", qos.ANSWERS)
+        self._target = self.create_lifecycle_publisher(PoseWithCovarianceStamped, "target", qos.ANSWERS)
+        self._markers = self.create_lifecycle_publisher(MarkerArray, "markers", qos.ANSWERS)
+        self._annotated = self.create_lifecycle_publisher(Image, "annotated/image", qos.IMAGES)
+        diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.ANSWERS)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        report = self.create_timer(
+            DIAGNOSTICS_PERIOD, lambda: diagnostics.publish(self._health.report(self._active)), clock=steady
+        )
+        poll = self.create_timer(POLL, self._poll, clock=steady)
+        publishers = (self._resolution, self._target, self._markers, self._annotated, diagnostics)
+        self._made += [partial(self.destroy_lifecycle_publisher, publisher) for publisher in publishers]
+        self._made += [partial(self.destroy_timer, timer) for timer in (report, poll)]
+        if self._settings.node.objects:
+            form = messages.vision_class(messages.DETECTIONS_3D)
+            self._objects = self.create_lifecycle_publisher(form, "objects", qos.ANSWERS)
+            self._made.append(partial(self.destroy_lifecycle_publisher, self._objects))
+
+    def _offer_selection(self) -> None:
+        from spatial_vlm_ros.nodes.perception.selection import Selection
+
+        def queue() -> Callable[[InstructionRequest], None] | None:
+            return self._queue.accept if self._queue is not None and self._active else None
+
+        self._made.append(Selection(self, queue, self._publish_outcome, self._wake).close)
+
+    def _listen_to_transforms(self) -> None:
+        for role, profile in ((roles.TRANSFORMS, qos.TRANSFORMS), (roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)):
+            subscription = self.create_subscription(TFMessage, role, self._taker(role), profile)
+            self._made.append(partial(self.destroy_subscription, subscription))
+
+    def _listen_to_images(self) -> None:
+        node = self._settings.node
+        for role, topic in self._topics().items():
+            form: Any = CameraInfo
+            if role in (roles.RGB, roles.DEPTH):
+                raw = (node.rgb_transport if role == roles.RGB else node.depth_transport) == "raw"
+                form = Image if raw else CompressedImage
+            elif role == roles.DETECTIONS:
+                in_2d = self._hears_vision_msgs(self._settings)
+                form = messages.message_class(messages.DETECTIONS_2D) if in_2d else DetectionArray
+            self._inputs.append(
+                self.create_subscription(
+                    form,
+                    topic,
+                    self._taker(role),
+                    qos.images(node.reliability),
+                    event_callbacks=SubscriptionEventCallbacks(
+                        incompatible_qos=partial(self._health.incompatible, topic),
+                        message_lost=partial(self._health.lost, topic),
+                    ),
+                )
+            )
+        self._inputs.append(self.create_subscription(String, "instruction", self._on_instruction, qos.INSTRUCTIONS))
+
+    def _deafen(self) -> None:
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs.clear()
+
+    @staticmethod
+    def _hears_vision_msgs(settings: Settings) -> bool:
+        return not settings.node.grounder and settings.node.detections_type == "vision_msgs"
+
+    def _topics(self) -> dict[str, str]:
+        return topics_of(self._settings)
+
+    def _resolved_topics(self) -> dict[str, str]:
+        """Role → full name of its topic, after remapping."""
+        return {role: self.resolve_topic_name(topic) for role, topic in self._topics().items()}
+
+    # -------------------------------------------------------------------------------------------- in
+
+    def _taker(self, role: str) -> Callable[[Any], None]:
+        """A subscription's callback: keep the message, and see whether a request can go on."""
+
+        def take(message: Any) -> None:
+            begun = time.perf_counter()
+            if self._queue is not None:
+                now_ns = self._now_ns()
+                self._queue.assembler.add(role, message, now_ns)
+                if self._queue.recent is not None and role not in NOT_SHOWN:
+                    self._queue.recent.add(role, message, now_ns)
+                self._queue.step(begun)
+
+        return take
+
+    def _poll(self) -> None:
+        if self._queue is not None and self._queue.busy:
+            self._queue.step()
+
+    def _on_instruction(self, message: String) -> None:
+        if self._queue is not None and self._active:
+            self._queue.accept(InstructionRequest(message.data, "", "", self._publish_outcome, lambda *_: None))
+
+    def _on_goal(self, _: ResolveInstruction.Goal) -> GoalResponse:
+        self._came_ns = self._now_ns()  # the client hears of acceptance before _on_accepted runs
+        return GoalResponse.ACCEPT if self._active else GoalResponse.REJECT
+
+    def _on_accepted(self, goal: ServerGoalHandle) -> None:
+        def reply(outcome: RequestOutcome) -> None:
+            if self._stopped:
+                return
+            goal.execute(lambda handle: self._execute(handle, outcome))
+            self._wake(lambda: self._publish_outcome(outcome))  # the result first
+
+        def progress(stage: int, words: str) -> None:
+            goal.publish_feedback(ResolveInstruction.Feedback(stage=stage, message=words))
+
+        asked = goal.request
+        request = InstructionRequest(asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress)
+        if self._queue is not None:
+            self._goals[bytes(goal.goal_id.uuid)] = request
+            self._queue.accept(request, self._came_ns)
+
+    def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
+        request = self._goals.get(bytes(goal.goal_id.uuid))
+        if request is None:
+            return CancelResponse.REJECT
+        # The goal is marked as cancelling only after this returns: end it just then.
+        self._wake(lambda: self._withdraw(request))
+        return CancelResponse.ACCEPT
+
+    def _withdraw(self, request: InstructionRequest) -> None:
+        if self._queue is not None:
+            self._queue.cancel(request, "the client cancelled the goal")
+
+    # -------------------------------------------------------------------------------------------- out
+
+    def _execute(self, goal: ServerGoalHandle, outcome: RequestOutcome) -> ResolveInstruction.Result:
+        """End a goal: the answer is there already."""
+        self._goals.pop(bytes(goal.goal_id.uuid), None)
+        status = outcome.resolution.status
+        surroundings = messages.surroundings_text(outcome.resolution, outcome.scene)
+        # Before the goal says that it succeeded.
+        result = ResolveInstruction.Result(resolution=self._message(outcome), surroundings=surroundings)
+        if goal.is_cancel_requested and status is Status.CANCELLED:
+            goal.canceled()
+        elif status is Status.OK:
+            goal.succeed()
+        else:
+            goal.abort()
+        if self._queue is not None:
+            self._queue.sent(outcome)
+        return result
+
+    def _message(self, outcome: RequestOutcome) -> ResolutionMessage:
+        return messages.resolution_message(outcome.resolution, outcome.frame.frame_id if outcome.frame else "")
+
+    def _publish_outcome(self, outcome: RequestOutcome) -> None:
+        if self._queue is None or self._stopped:  # taken down meanwhile
+            return
+        message = self._message(outcome)
+        self._resolution.publish(message)
+        if message.target:
+            self._target.publish(messages.target_message(message))
+        self._markers.publish(messages.markers(message))
+        node = self._settings.node
+        if node.annotate and self._annotated.get_subscription_count():
+            self._drawer.submit(self._aside, "the answer could not be drawn", self._drawn, self._annotated, outcome)
+        if node.objects:
+            self._drawer.submit(self._aside, "the objects could not be listed", self._listed, self._objects, outcome)
+        self.get_logger().info(f"{message.status.name}: {message.status.message}")
+
+    def _aside(
+        self, what: str, make: Callable[[RgbdFrame, RequestOutcome], Any], publisher: Any, outcome: RequestOutcome
+    ) -> None:
+        """Make a message about an answer's image on a thread of its own; publish it from the executor's."""
+        if outcome.frame is None:
+            return
+        try:
+            message = make(outcome.frame, outcome)
+        except Exception as error:  # nobody waits for this thread: say it, and go on
+            self.get_logger().error(f"{what}: {type(error).__name__}: {error}")
+            return
+        self._wake(lambda: publisher.publish(message))
+
+    def _drawn(self, frame: RgbdFrame, outcome: RequestOutcome) -> Image:
+        image = draw(frame, outcome.detections, outcome.resolution, self._settings.resolver, outcome.scene)
+        return self._composer.image_rgb(image, self._composer.header(frame.stamp_ns, frame.frame_id))
+
+    def _listed(self, frame: RgbdFrame, outcome: RequestOutcome) -> Any:
+        from spatial_vlm_ros.nodes.perception.objects import objects_message
+
+        return objects_message(frame, outcome.scene, outcome.resolution)
+
+    # -------------------------------------------------------------------------------------------- time, threads
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    def _wake(self, job: Callable[[], Any]) -> None:
+        """Run a job on the executor's thread; callable from any thread."""
+        self._jobs.put(job)
+        self._guard.trigger()
+
+    def _run_jobs(self) -> None:
+        for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
+            self._jobs.get()()
+        if not self._jobs.empty():
+            self._guard.trigger()
+
+    def _on_jump(self, jump: TimeJump) -> None:
+        if self._queue is not None and (jump.delta.nanoseconds < 0 or jump.clock_change):
+            self._queue.time_jumped()
+
+    # -------------------------------------------------------------------------------------------- parameters
+
+    def _check_parameters(self, changes: list[Parameter]) -> Any:
+        return parameters.check(self, changes, configured=self._queue is not None)
+
+    def _use_parameters(self, _: list[Parameter]) -> None:
+        if self._queue is None:
+            return
+        topics, before, self._settings = self._topics(), self._settings, parameters.read(self)
+        collected, recent = self._queue.assembler, self._queue.recent
+        streams, depth = self._settings.streams, self._settings.resolver.depth
+        if before.streams != streams or (self._robot is not None and before.resolver.depth != depth):
+            if self._robot is not None:
+                self._robot = replace(self._robot, padding=streams.robot_padding, depth=depth)
+            collected = FrameAssembler(streams, not self._settings.node.grounder, robot=self._robot)
+            collected.continue_from(self._queue.assembler)
+            if recent is not None:
+                recent = RecentFrames(streams, collected.transforms, self._robot)
+                recent.continue_from(self._queue.assembler)
+        self._queue.change(self._settings, collected, recent)
+        self._queue.topics = self._resolved_topics()
+        if self._grounder is not None:
+            self._grounder.timeout_s = self._settings.node.grounder_timeout
+        if self._active and topics != self._topics():
+            self._deafen()
+            self._listen_to_images()

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service select_detection: one of the caller's own detections by a sentence. Imported where it is offered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+from rclpy.task import Future
+from spatial_vlm_interfaces.srv import SelectDetection
+
+from spatial_vlm_ros.errors import CancelledError
+from spatial_vlm_ros.nodes import messages
+from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome
+from spatial_vlm_ros.resolver import refusal
+from spatial_vlm_ros.streams.detections import names_of
+
+NAME = "select_detection"
+
+
+class Selection:
+    """Serves `select_detection` from a queue.
+
+    Args:
+        node: that offers it.
+        accept: takes a request to the queue; None while the node is not active.
+        publish: publishes an answer, after the caller has it.
+        wake: runs a function on the executor's thread.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        accept: Callable[[], Callable[[InstructionRequest], None] | None],
+        publish: Callable[[RequestOutcome], None],
+        wake: Callable[[Callable[[], Any]], None],
+    ) -> None:
+        self._node, self._accept, self._publish, self._wake = node, accept, publish, wake
+        # A group of its own: a request that waits must not keep the node from hearing images.
+        self._service = node.create_service(SelectDetection, NAME, self._serve, callback_group=ReentrantCallbackGroup())
+
+    def close(self) -> None:
+        """Take the service down, once the responses that are on their way are out: those go first in each turn."""
+        self._wake(lambda: self._wake(lambda: self._node.destroy_service(self._service)))
+
+    async def _serve(self, asked: SelectDetection.Request, _: SelectDetection.Response) -> SelectDetection.Response:
+        answered: Future = Future(executor=self._node.executor)
+        request = InstructionRequest(
+            asked.instruction, asked.frame_of_reference, asked.dialogue_id, answered.set_result, lambda *_: None,
+            found=asked.detections,
+        )  # fmt: skip
+        accept = self._accept()
+        if accept is None:
+            error = CancelledError("the resolver is not active")
+            return response(RequestOutcome(refusal(asked.instruction, error)), asked.detections)
+        accept(request)
+        outcome = await answered
+        self._wake(lambda: self._publish(outcome))
+        return response(outcome, asked.detections)
+
+
+def response(outcome: RequestOutcome, detections: Any) -> SelectDetection.Response:
+    """An answer as the response to the detections of a vision_msgs/Detection2DArray."""
+    answer = outcome.resolution
+    frame_id = outcome.frame.frame_id if outcome.frame else ""
+    reply = SelectDetection.Response(resolution=messages.resolution_message(answer, frame_id))
+    if answer.target is not None:
+        place_of = {name: place for place, name in enumerate(names_of(detections))}
+        reply.index = [place_of[answer.target.id]]
+        reply.id = detections.detections[reply.index[0]].id
+        reply.indices = [place_of[target.id] for target in answer.targets]
+    return reply

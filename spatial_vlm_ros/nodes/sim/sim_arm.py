@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated arm before a table: its camera, its joints, its controllers, and what physics says of what it does."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from spatial_vlm_interfaces.msg import DetectionArray
+from std_msgs.msg import Header, String
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
+from spatial_vlm_ros.errors import InputError, SpatialVlmError
+from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes.calls import Jobs
+from spatial_vlm_ros.nodes.sim.gripper_controller import GripperServer
+from spatial_vlm_ros.nodes.sim.trajectory_controller import TrajectoryServer
+from spatial_vlm_ros.parameters import SimArmConfig
+from spatial_vlm_ros.perception import parse_options
+from spatial_vlm_ros.sim.arm.cell import ArmCell
+from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Disturbance, Move, NudgeCamera, disturbance
+from spatial_vlm_ros.sim.arm.panda import JOINTS
+from spatial_vlm_ros.sim.arm.report import verdict_data
+from spatial_vlm_ros.sim.arm.running import RunningCell
+from spatial_vlm_ros.sim.arm.view import ArmView
+from spatial_vlm_ros.sim.arm.worlds import layout, wrist_camera
+from spatial_vlm_ros.sim.cameras import camera_of
+from spatial_vlm_ros.sim.grounder import errors_of
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.compose import Composer
+from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
+
+LINKS = (
+    *(f"panda_link{k}" for k in range(1, 9)),
+    "panda_hand",
+    "panda_hand_tcp",
+    "panda_leftfinger",
+    "panda_rightfinger",
+)
+WRIST = "wrist/"
+_HEIGHTS = {640: 480, 1280: 720}  # width → height of the usual images; others are 4:3
+_TICK = 0.01  # s of simulated time between two messages on /clock
+_VERDICTS = 0.5  # s of simulated time between two verdicts
+_BEGUN_NS = messages.SECOND  # simulated time at the start: 0 means that there is no time yet
+
+
+@dataclass(frozen=True, eq=False)
+class _Snapshot:
+    """A moment of the cell: state, stamp, where the camera is and is said to be, and where the hand is."""
+
+    cell: ArmCell
+    now: float
+    stamp_ns: int
+    qpos: Any
+    eye: Transform
+    told: Transform
+    hand: Transform
+
+
+class _Outlet:
+    """The topics of one camera and its detector, under a prefix."""
+
+    def __init__(self, node: Node, composer: Composer, prefix: str, detections: bool) -> None:
+        self._composer, image_qos = composer, qos.images("reliable")
+        self._rgb = node.create_publisher(Image, prefix + roles.RGB, image_qos)
+        self._depth = node.create_publisher(Image, prefix + roles.DEPTH, image_qos)
+        self._info = node.create_publisher(CameraInfo, prefix + roles.RGB_INFO, image_qos)
+        self._found = (
+            node.create_publisher(DetectionArray, prefix + roles.DETECTIONS, image_qos) if detections else None
+        )
+
+    def publish(self, frame: RgbdFrame, detections: Sequence[Detection]) -> None:
+        """A frame and what is detected in it."""
+        header = self._composer.header(frame.stamp_ns, frame.frame_id)
+        self._info.publish(self._composer.camera_info(frame.camera, header))
+        self._rgb.publish(self._composer.image_rgb(frame.rgb, header))
+        self._depth.publish(self._composer.image_depth(frame.depth, header))
+        if self._found is not None:
+            size = (frame.camera.width, frame.camera.height)
+            self._found.publish(self._composer.detection_array(detections, header, *size))
+
+
+class SimArmNode(Node):
+    """Node `sim_arm`. docs/sim_arm.md describes it.
+
+    Publishes: rgb/image, depth/image, rgb/camera_info, detections, the same under wrist/, /joint_states, /tf,
+        /tf_static, verdict, /clock.
+    Subscribes: disturb.
+    Serves: judge, and the actions of the arm's and the gripper's controllers.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("sim_arm", **kwargs)
+        parameters.declare(self, SimArmConfig())
+        self._config = config = SimArmConfig(**parameters.values(self, SimArmConfig()))
+        self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, SimArmConfig()))
+        self._composer = messages.composer()
+        self._outlet = _Outlet(self, self._composer, "", config.detections)
+        self._wrist = _Outlet(self, self._composer, WRIST, config.detections) if config.wrist_camera else None
+        self._joints = self.create_publisher(JointState, "/joint_states", qos.TRANSFORMS)
+        self._moving = self.create_publisher(TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
+        self._static = self.create_publisher(TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
+        self._verdicts = self.create_publisher(String, "verdict", qos.VERDICTS)
+        self._ticks = self.create_publisher(ClockMessage, "/clock", qos.CLOCK) if config.clock else None
+        self._wake = Jobs(self).put
+        self._running: RunningCell | None = None
+        self._servers: list[Any] = []
+        self._ends = threading.Event()
+        self._film = threading.Thread(target=self._run_film, name="camera", daemon=True)
+
+    def start(self) -> None:
+        """Make the world and begin.
+
+        Raises:
+            InputError: a parameter that is out of range, or parameters that do not fit together.
+            DependencyError: the extra `arm` is not installed.
+            ModelError: MuJoCo is not installed.
+        """
+        config = self._config
+        if config.speed > 1 and not config.clock:
+            raise InputError("parameter speed", f"{config.speed:g}", "1 or less without clock", "set clock: true")
+        self._errors = errors_of(parse_options(config.detector))
+        cell = ArmCell(layout(config.world))
+        self._camera = camera_of(config.width, _HEIGHTS.get(config.width, config.width * 3 // 4))
+        self._eye = self._told = cell.layout.base_T_camera  # where it is; where it is said to be
+        self._running = running = RunningCell(cell, config.speed, self._fail)
+        self._arm = TrajectoryServer(self, config.arm_action, running, self._wake, self._now_ns)
+        self._hand = GripperServer(self, config.gripper_action, running, self._wake)
+        self._servers = [self._arm, self._hand]
+        running.every(1 / config.state_rate, self._tell_joints)
+        running.every(_VERDICTS, lambda cell: self._verdicts.publish(String(data=self._verdict(cell))))
+        if self._ticks is not None:
+            running.every(_TICK, lambda _: self._tick())
+        self._tell_camera()
+        self.create_service(Trigger, "judge", self._on_judge)
+        self.create_subscription(String, "disturb", self._on_disturb, qos.INSTRUCTIONS)
+        running.start()
+        self._film.start()
+        self.get_logger().info(f"sim_arm plays {cell.layout.name}: {cell.layout.instruction!r}")
+
+    def stop(self) -> None:
+        """End both threads."""
+        self._ends.set()
+        if self._running is not None:
+            self._running.stop()
+        if self._film.is_alive():
+            self._film.join()
+        for server in self._servers:
+            server.destroy()
+        self._servers.clear()
+
+    # -------------------------------------------------------------------------------------------- time, threads
+
+    def _now_ns(self) -> int:
+        """Stamp of what is true now; on the physics thread."""
+        if self._ticks is not None and self._running is not None:
+            return _BEGUN_NS + int(self._running.now * messages.SECOND)
+        return int(self.get_clock().now().nanoseconds)
+
+    def _tick(self) -> None:
+        if self._ticks is not None:
+            self._ticks.publish(ClockMessage(clock=messages.time_of(self._now_ns())))
+
+    def _fail(self, error: Exception) -> None:
+        """A thread has ended: the node ends with its words."""
+
+        def end() -> None:
+            raise error
+
+        self._ends.set()
+        self._wake(end)
+
+    # -------------------------------------------------------------------------------------------- out
+
+    def _tell_joints(self, cell: ArmCell) -> None:
+        """Joint states and links, on the physics thread."""
+        stamp = self._now_ns()
+        cell.mj.mj_kinematics(cell.model, cell.data)  # of the positions after the last step
+        links = [self._composer.transform_stamped(cell.pose(name), stamp) for name in LINKS]
+        state = cell.joints()
+        self._joints.publish(
+            JointState(
+                header=Header(stamp=messages.time_of(stamp)),
+                name=list(JOINTS),
+                position=state.position.tolist(),
+                velocity=state.velocity.tolist(),
+                effort=state.effort.tolist(),
+            )
+        )
+        self._moving.publish(self._composer.tf_message(links))
+
+    def _tell_camera(self) -> None:
+        mounted = [self._told, *([wrist_camera()] if self._wrist is not None else [])]
+        self._static.publish(self._composer.tf_message([self._composer.transform_stamped(t, 0) for t in mounted]))
+
+    def _snapshot(self, cell: ArmCell) -> _Snapshot:
+        """What the cameras' thread needs, between two steps."""
+        cell.mj.mj_kinematics(cell.model, cell.data)
+        now = 0.0 if self._running is None else self._running.now
+        return _Snapshot(
+            cell, now, self._now_ns(), cell.data.qpos.copy(), self._eye, self._told, cell.pose("panda_hand")
+        )
+
+    def _run_film(self) -> None:
+        """The cameras' thread: it draws what it has a copy of, while physics goes on."""
+        running, config = self._running, self._config
+        if running is None:
+            return
+        view: ArmView | None = None
+        drawn: ArmCell | None = None
+        due, period = 0.0, 1 / config.rate
+        try:
+            while not self._ends.is_set():
+                seen = running.ask(self._snapshot)
+                if seen.now < due:
+                    self._ends.wait(min(due - seen.now, period) / max(config.speed, 1.0))
+                    continue
+                due = max(due + period, seen.now)
+                if view is None or seen.cell is not drawn:
+                    if view is not None:
+                        view.close()
+                    view, drawn = ArmView(seen.cell, self._camera, self._errors, config.seed, config.noise), seen.cell
+                self._outlet.publish(*view.look(seen.qpos, seen.eye, seen.stamp_ns, seen.told))
+                if self._wrist is not None:
+                    self._wrist.publish(*view.look(seen.qpos, seen.hand @ wrist_camera(), seen.stamp_ns))
+        except Exception as error:  # nobody waits for this thread
+            if not self._ends.is_set():
+                self._fail(error)
+        finally:
+            if view is not None:
+                view.close()
+
+    # -------------------------------------------------------------------------------------------- judge, faults
+
+    def _verdict(self, cell: ArmCell) -> str:
+        goals = {"arm": self._arm.counts, "gripper": self._hand.counts}
+        return json.dumps(verdict_data(cell, goals))
+
+    def _on_judge(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """The verdict of this moment; `success` is its `done`."""
+        try:
+            if self._running is not None:
+                response.message = self._running.ask(self._verdict)
+                response.success = bool(json.loads(response.message)["done"])
+        except SpatialVlmError as error:
+            response.message = json.dumps({"error": str(error)})
+        return response
+
+    def _on_disturb(self, message: String) -> None:
+        try:
+            told = disturbance(message.data)
+            self._disturb(told)
+        except SpatialVlmError as error:
+            self.get_logger().error(str(error))
+            return
+        self.get_logger().info(f"disturbed: {told}")
+
+    def _disturb(self, told: Disturbance) -> None:
+        if self._running is None:
+            return
+        if isinstance(told, ChangeWorld):
+            self._change_world(told.name)
+        elif isinstance(told, NudgeCamera):
+            self._eye = told.applied(self._eye)
+            if told.told:
+                self._told = told.applied(self._told)
+                self._tell_camera()
+        elif isinstance(told, Move):
+            self._running.ask(lambda cell: cell.move(told.id, told.to, told.yaw))
+        else:
+            self._running.ask(lambda cell: cell.remove(told.id))
+
+    def _change_world(self, name: str) -> None:
+        if self._running is None or self._arm.busy or self._hand.busy:
+            raise InputError("world", name, "no goal that is executed", "wait for its end, or cancel it")
+        cell = ArmCell(layout(name))
+        self._running.replace(cell)
+        self._eye = self._told = cell.layout.base_T_camera
+        self._tell_camera()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON of queries and resolutions, and its schema: both made from the dataclasses in types.py, from nothing else.
+
+Writing needs the standard library alone, so that a node can do it on every robot; reading and schemas need msgspec.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+from spatial_vlm_ros.errors import InputError, NotUnderstoodError, SpatialVlmError
+from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
+from spatial_vlm_ros.types import Ordinal, Resolution, SpatialQuery
+
+VERSION = 1
+"""Raised when a field changes its meaning or goes; new fields do not raise it."""
+
+
+def query_json(query: SpatialQuery) -> dict[str, Any]:
+    """One reading as a JSON object."""
+    return _as_json(query)
+
+
+def resolution_json(resolution: Resolution) -> dict[str, Any]:
+    """A resolution as a JSON object. `ms` and `timings_ms` are the only fields that differ between equal runs."""
+    return _as_json(resolution)
+
+
+def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
+    """The resolution that `resolution_json` wrote.
+
+    Raises:
+        InputError: it is no resolution; names the field.
+    """
+    import msgspec
+
+    try:
+        return msgspec.convert(_with_keyword(dict(value)), Resolution)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InputError("resolution", str(error), "JSON as `resolution_json` writes it", "compare versions") from error
+
+
+def surroundings_json(surroundings: Surroundings) -> dict[str, Any]:
+    """What was seen about a target, for whoever plans, as a JSON object."""
+    return _as_json(surroundings)
+
+
+def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
+    """What `surroundings_json` wrote.
+
+    Raises:
+        InputError: it is no such object; names the field.
+    """
+    import msgspec
+
+    try:
+        return msgspec.convert(dict(value), Surroundings)
+    except (msgspec.ValidationError, ValueError) as error:
+        expected = "JSON as `surroundings_json` writes it"
+        raise InputError("surroundings", str(error), expected, "compare versions") from error
+
+
+def error_json(instruction: str, error: SpatialVlmError) -> dict[str, Any]:
+    """An instruction that was not understood: code (status name), message, span of characters."""
+    span = error.span if isinstance(error, NotUnderstoodError) else (0, len(instruction))
+    return {"instruction": instruction, "error": {"code": error.status_name, "message": str(error), "span": list(span)}}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """JSON Schema (2020-12) of "query" or "resolution".
+
+    Raises:
+        InputError: another name.
+    """
+    import msgspec
+
+    types = {"query": SpatialQuery, "resolution": Resolution}
+    if name not in types:
+        raise InputError("schema", name, " or ".join(types), "correct the name")
+    schema = msgspec.json.schema(types[name])
+    ordinal = schema["$defs"]["Ordinal"]
+    ordinal["properties"]["from"] = ordinal["properties"].pop("from_")
+    ordinal["required"] = ["from" if field == "from_" else field for field in ordinal["required"]]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, "version": VERSION, **schema}
+
+
+def _as_json(value: Any) -> Any:
+    """Dataclasses to JSON values; the keyword `from_` of an ordinal becomes "from"."""
+    if isinstance(value, Ordinal):
+        return {"n": value.n, "from": value.from_}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_as_json(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    return value
+
+
+def _with_keyword(value: Any) -> Any:
+    """JSON values with the "from" of ordinals as the field `from_`."""
+    if isinstance(value, dict):
+        if set(value) == {"n", "from"}:
+            return {"n": value["n"], "from_": value["from"]}
+        return {key: _with_keyword(item) for key, item in value.items()}
+    return [_with_keyword(item) for item in value] if isinstance(value, list) else value

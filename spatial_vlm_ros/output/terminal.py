@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Readings and answers as people read them at a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+
+from spatial_vlm_ros.language import describe
+from spatial_vlm_ros.types import (
+    Candidate,
+    Destination,
+    NounPhrase,
+    Place,
+    RelationClause,
+    Resolution,
+    SpatialQuery,
+    Target,
+)
+
+_Step = TypeVar("_Step")
+_PIPE_WIDTH = 160  # columns where the output goes to a file or another program
+
+
+def new_console() -> Console:
+    """A console that takes text as it is; wide where the output goes to a file or another program."""
+    console = Console(markup=False, highlight=False)
+    return console if console.is_terminal else Console(markup=False, highlight=False, width=_PIPE_WIDTH)
+
+
+def shown(text: str) -> str:
+    """Ids and labels come from outside: what a terminal would obey is shown as a question mark."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def reading(query: SpatialQuery) -> None:
+    """One reading as an indented tree."""
+    title = f"{query.action}: {describe(query.target)}  ({query.preference:.0%} of {query.readings} readings)"
+    tree = Tree(title, highlight=False)
+    _grow(tree.add(_head(query.target), highlight=False), query.target)
+    if query.destination is not None:
+        _grow_relation(tree, "to: ", query.destination)
+    for number, step in enumerate(query.steps, 1):
+        branch = tree.add(f"step {number}: {step.action}", highlight=False)
+        _grow(branch.add(_head(step.target), highlight=False), step.target)
+        if step.destination is not None:
+            _grow_relation(branch, "to: ", step.destination)
+    new_console().print(tree)
+
+
+def _grow(tree: Tree, phrase: NounPhrase) -> None:
+    for clause in phrase.relations:
+        _grow_relation(tree, "not " if clause.negated else "", clause)
+
+
+def _grow_relation(tree: Tree, before: str, clause: RelationClause | Destination) -> None:
+    far = clause.distance
+    distance = "" if far is None else f"  [{far.bound} {far.metres:g} m]"
+    frame = f"  [{clause.frame.value} frame]" if clause.frame else ""
+    branch = tree.add(f"{before}{clause.relation}{distance}{frame}", highlight=False)
+    for anchor in clause.anchors:
+        _grow(branch.add(_head(anchor), highlight=False), anchor)
+
+
+def _head(phrase: NounPhrase) -> str:
+    ordinal = phrase.ordinal
+    order = phrase.superlative or (f"number {ordinal.n} from the {ordinal.from_}" if ordinal else "")
+    count = {None: "", -1: "all"}.get(phrase.count, str(phrase.count))
+    frame = f"  [{phrase.frame.value} frame]" if phrase.frame else ""
+    return " ".join(filter(None, (phrase.choice, count, order, *phrase.attributes, phrase.category))) + frame
+
+
+def resolution(resolution: Resolution) -> None:
+    """The outcome, poses, spots, candidates with their margins, and the question."""
+    console = new_console()
+    console.print(
+        f"{resolution.status.value}  {shown(resolution.message)}", style="green" if resolution.target else "yellow"
+    )
+    targets = resolution.targets or ((resolution.target,) if resolution.target is not None else ())
+    for target in targets:
+        if len(targets) > 1:
+            console.print(f"  {shown(f'{target.id} {target.label}')}")
+        _print_target(console, target)
+    places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
+    for number, place in enumerate(places, 1):
+        _print_place(console, number, place)
+    if resolution.frame_of_reference is not None and resolution.up_from is not None:
+        console.print(
+            f"  frame of reference: {resolution.frame_of_reference.value}; up from {resolution.up_from.value}"
+        )
+    if resolution.candidates:
+        console.print(_candidates(resolution.candidates))
+    if resolution.question:
+        console.print(f"  question  {resolution.question}", style="cyan")
+
+
+def _print_target(console: Console, target: Target) -> None:
+    x, y, z = target.pose.position
+    sigma = [target.covariance[7 * i] ** 0.5 * 1000 for i in range(3)]
+    console.print(f"  position  ({x:.3f}, {y:.3f}, {z:.3f}) m in {target.pose.frame_id}"
+                  f"   ± ({sigma[0]:.0f}, {sigma[1]:.0f}, {sigma[2]:.0f}) mm")  # fmt: skip
+    console.print(f"  size      {' × '.join(f'{s * 100:.1f}' for s in target.size)} cm")
+
+
+def _print_place(console: Console, number: int, place: Place) -> None:
+    x, y, z = place.pose.position
+    stable = "" if place.stability_m is None else f", {place.stability_m:.3f} m from the rim"
+    console.print(
+        f"  place {number:<3} ({x:.3f}, {y:.3f}, {z:.3f}) m in {place.pose.frame_id} on {shown(place.carrier_id)}: "
+        f"margin {place.margin_m:+.3f} m, clearance {place.clearance_m:.3f} m{stable}, p = {place.probability:.2f}"
+    )
+
+
+def _candidates(candidates: Iterable[Candidate]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+    for column in ("candidate", "probability", "clause", "anchors", "margin", "state"):
+        table.add_column(column, justify="right" if column in ("probability", "margin") else "left")
+    for c in candidates:
+        rows = c.clauses or (None,)
+        for number, clause in enumerate(rows):
+            first = (shown(f"{c.id} {c.label}"), f"{c.probability:.3f}") if number == 0 else ("", "")
+            rest = ("", "", "", "") if clause is None else (
+                clause.relation,
+                shown(", ".join(clause.anchor_ids)),
+                "" if clause.margin_m is None else f"{clause.margin_m:+.3f} m",
+                clause.state.value,
+            )  # fmt: skip
+            table.add_row(*first, *rest)
+    return table
+
+
+def progress(words: str) -> Callable[[Iterable[_Step]], Iterable[_Step]]:
+    """What shows a bar on standard error while cases go by, where a person looks at it."""
+
+    def watch(cases: Iterable[_Step]) -> Iterable[_Step]:
+        if not sys.stderr.isatty():
+            return cases
+        from rich.progress import track
+
+        return track(list(cases), description=words, console=Console(stderr=True), transient=True)
+
+    return watch
+
+
+@contextmanager
+def counting(words: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives what is told how many objects of how many are done; a bar on standard error, where a person looks at it."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _of: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(words, total=None)
+        yield lambda done, of: bars.update(task, completed=done, total=of)

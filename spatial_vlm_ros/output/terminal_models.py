@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was found out about a model, as people read it at a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from spatial_vlm_ros.output.terminal import new_console, shown
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.perception.probing import ConventionVerdict
+    from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis
+
+
+def verdict(verdict: ConventionVerdict) -> None:
+    """How well each convention explains a model's answers, and what that says of the stated one."""
+    console, of = new_console(), len(verdict.trials)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("convention", "answers explained", "error of a side"):
+        table.add_column(column, justify="left" if column == "convention" else "right")
+    for one in verdict.support:
+        table.add_row(one.convention, f"{one.explained} of {of}", "" if one.rms is None else f"{one.rms:.1%}")
+    console.print(table)
+    for trial in verdict.trials[:3]:
+        console.print(shown(f"asked for {trial.phrase} in {trial.size[0]}x{trial.size[1]}: {trial.answer}"))
+    if verdict.untested:
+        console.print(f"not tried, for want of the size after the model's processor: {', '.join(verdict.untested)}")
+    console.print(shown(f"{verdict.stated}: {verdict.outcome}: {verdict.reason}"))
+
+
+def diagnosis(found: Diagnosis) -> None:
+    """Accuracy of each kind of question with and without the image, faults with their numbers, and the verdict."""
+    from spatial_vlm_ros.vlm.diagnostics.report import inside_lines, interval_text, numbers_text, share_text
+
+    console = new_console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("questions", "n", "guess", "accuracy", "with a blank picture", "gain", "turns with the picture"):
+        table.add_column(column, justify="left" if column == "questions" else "right")
+    for s in found.sections:
+        numbers = (share_text(s.accuracy), share_text(s.blank), interval_text(s.gain), share_text(s.turned_along))
+        table.add_row(s.name, str(s.n), f"{100 * s.chance:.1f}", *numbers)
+    console.print(table)
+    console.print("in percent, with 95 % intervals")
+    for line in inside_lines(found.inside):
+        console.print(line, soft_wrap=True)
+    for fault in found.findings:
+        if fault.outcome != "not found":
+            colour = "red" if fault.outcome == "found" else "yellow"
+            told = f"{fault.outcome}: {fault.fault} ({fault.where}): {numbers_text(fault)}"
+            console.print(told, style=colour, soft_wrap=True)
+    colour = "green" if found.outcome == "not found" else "red"
+    console.print(shown(f"{found.model}: {found.verdict}"), style=colour, soft_wrap=True)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every number the package decides by, with its unit, bounds and reason: the one source of parameters.
+
+Declaration (ROS), YAML files and the parameter table in the docs are made from these dataclasses, one file per owner.
+A constant that is not here is not tunable and follows from a definition or a formula beside it.
+"""
+
+from __future__ import annotations
+
+from spatial_vlm_ros.parameters.arm import ArmPlannerConfig, GateConfig, SimArmConfig
+from spatial_vlm_ros.parameters.bounds import option, parameter
+from spatial_vlm_ros.parameters.manipulation import (
+    GoalConfig,
+    GripperConfig,
+    MotionConfig,
+    ObservationConfig,
+    PlanningConfig,
+    WorkspaceConfig,
+    planning_from,
+)
+from spatial_vlm_ros.parameters.nodes import BagConfig, NodeConfig, PlayerConfig
+from spatial_vlm_ros.parameters.resolver import (
+    DecisionConfig,
+    DepthConfig,
+    LiftConfig,
+    PlaceConfig,
+    RelationConfig,
+    ResolverConfig,
+    SecondOpinionConfig,
+    config_from,
+)
+from spatial_vlm_ros.parameters.settings import Settings, settings_from
+from spatial_vlm_ros.parameters.streams import StreamConfig
+
+__all__ = [
+    "ArmPlannerConfig",
+    "BagConfig",
+    "DecisionConfig",
+    "DepthConfig",
+    "GateConfig",
+    "GoalConfig",
+    "GripperConfig",
+    "LiftConfig",
+    "MotionConfig",
+    "NodeConfig",
+    "ObservationConfig",
+    "PlaceConfig",
+    "PlanningConfig",
+    "PlayerConfig",
+    "RelationConfig",
+    "ResolverConfig",
+    "SecondOpinionConfig",
+    "Settings",
+    "SimArmConfig",
+    "StreamConfig",
+    "WorkspaceConfig",
+    "config_from",
+    "option",
+    "parameter",
+    "planning_from",
+    "settings_from",
+]

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the nodes of an arm need: the gate, the built-in planner, the simulated arm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spatial_vlm_ros.parameters.bounds import Bounded, option, parameter
+
+
+@dataclass(frozen=True)
+class GateConfig(Bounded):
+    """How the node `planner_gate` gets a person's yes."""
+
+    plan_only: bool = option(True, "make plans and carry none out, whatever a request says", fixed=True)
+    approval_timeout: float = parameter(
+        60.0, "s", 1.0, 3600.0, "a plan can be approved and begun for this long", fixed=True
+    )
+    approval_token_file: str = option(
+        "", "file with the token that the service approve has to be told; empty = it asks for none", fixed=True
+    )
+    audit_log: str = option("", "file of the record; empty = ~/.local/state/spatial_vlm_ros/audit.jsonl", fixed=True)
+    page: bool = option(True, "serve the approval page on loopback; needs the extra web", fixed=True)
+    page_port: int = parameter(0, "", 0, 65535, "port of the page; 0 = a free one, told in the log", fixed=True)
+    questions: str = option(
+        "client", "who answers the resolver's questions: whoever sent the goal, or a person at the page",
+        choices=("client", "page"), fixed=True,
+    )  # fmt: skip
+    resolve_timeout: float = parameter(60.0, "s", 1.0, 3600.0, "the resolver has to answer within this", fixed=True)
+
+
+@dataclass(frozen=True)
+class ArmPlannerConfig(Bounded):
+    """What the node `arm_planner` plans and executes with, in the names of a Franka Panda."""
+
+    controller: str = option(
+        "/arm_controller/follow_joint_trajectory", "action control_msgs/FollowJointTrajectory that moves", fixed=True
+    )
+    padding: float = parameter(
+        0.002, "m", 0.0, 0.1, "the arm keeps off every box by this; grasps leave 5 mm to what is below", fixed=True
+    )
+    seed: int = parameter(0, "", 0, 1000000, "first seed of the search; each request takes the next", fixed=True)
+    joint_state_age: float = parameter(1.0, "s", 0.05, 60.0, "joint states older than this are not used", fixed=True)
+    start_tolerance: float = parameter(
+        0.01, "rad", 1e-4, 0.5, "a trajectory that begins farther from where the arm is, is not executed", fixed=True
+    )
+    controller_timeout: float = parameter(
+        5.0, "s", 0.1, 600.0, "the controller is waited for this long, and to stop", fixed=True
+    )
+    duration_scaling: float = parameter(
+        2.0, "", 1.0, 20.0,
+        "an execution may take this many times as long as its trajectory by the wall's clock, plus 10 s; more where "
+        "simulated time is slower",
+        fixed=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SimArmConfig(Bounded):
+    """What the node `sim_arm` simulates: an arm before a table, its camera and its controllers."""
+
+    world: str = option("behind", "what stands on the table: behind, swapped, or a seed of a random world", fixed=True)
+    width: int = parameter(
+        640, "px", 320, 1920, "width of the pictures; 1280 is 16:9, others are 4:3; drawing takes most of the time",
+        fixed=True,
+    )  # fmt: skip
+    rate: float = parameter(5.0, "Hz", 0.1, 60.0, "frames published a second, where the machine can", fixed=True)
+    detector: str = option(
+        "", 'errors of the simulated detector: "name=value name=value"; empty = a perfect one', fixed=True
+    )
+    detections: bool = option(True, "publish the detections that belong to the frames", fixed=True)
+    wrist_camera: bool = option(False, "a second camera, on the hand; drawing then takes twice as long", fixed=True)
+    noise: bool = option(True, "noise of a depth sensor; false: exact depth", fixed=True)
+    seed: int = parameter(0, "", 0, 2147483647, "of noise and errors of the detector", fixed=True)
+    state_rate: float = parameter(100.0, "Hz", 1.0, 500.0, "joint states and transforms a second", fixed=True)
+    speed: float = parameter(
+        1.0, "", 0.01, 100.0, "simulated seconds a second at most; more only with clock", fixed=True
+    )
+    clock: bool = option(False, "publish /clock and stamp with it, for nodes with use_sim_time", fixed=True)
+    arm_action: str = option(
+        "/arm_controller/follow_joint_trajectory", "name of the action of the arm's controller", fixed=True
+    )
+    gripper_action: str = option("/gripper_controller/gripper_cmd", "name of the action of the gripper", fixed=True)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How parameters are declared and checked: numbers with unit, bounds and reason; switches; groups of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+
+
+def parameter(default: Any, unit: str, low: float, high: float, doc: str, fixed: bool = False) -> Any:
+    """A bounded number with its unit and reason, read back through `dataclasses.fields(...).metadata`.
+
+    Args:
+        default: its value where nothing is said.
+        unit: "" for a plain number.
+        low: least value allowed.
+        high: greatest value allowed.
+        doc: what it is.
+        fixed: as in `option`.
+    """
+    return field(default=default, metadata={"unit": unit, "low": low, "high": high, "doc": doc, "fixed": fixed})
+
+
+def option(default: bool | str, doc: str, choices: tuple[str, ...] = (), fixed: bool = False) -> Any:
+    """A switch or a word with its reason.
+
+    Args:
+        default: its value where nothing is said.
+        doc: what it does.
+        choices: the words it may be; empty = any.
+        fixed: read when the node is configured: it cannot change while the node runs.
+    """
+    return field(default=default, metadata={"unit": "", "doc": doc, "choices": choices, "fixed": fixed})
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """Checks every field that carries bounds or choices."""
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(f.default, (bool, str)):
+                self._check_option(f, value)
+                continue
+            wanted = (int,) if isinstance(f.default, int) else (int, float)
+            if isinstance(value, bool) or not isinstance(value, wanted):
+                raise InputError(f"parameter {f.name}", repr(value), wanted[-1].__name__, "give a plain number")
+            if "low" in f.metadata and not f.metadata["low"] <= value <= f.metadata["high"]:
+                expected = f"{f.metadata['low']} to {f.metadata['high']} {f.metadata['unit']}".strip()
+                raise InputError(f"parameter {f.name}", str(value), expected, f.metadata["doc"])
+
+    @staticmethod
+    def _check_option(f: dataclasses.Field[Any], value: object) -> None:
+        wanted = "true or false" if isinstance(f.default, bool) else " or ".join(f.metadata["choices"]) or "a text"
+        if type(value) is not type(f.default) or (f.metadata["choices"] and value not in f.metadata["choices"]):
+            raise InputError(f"parameter {f.name}", repr(value), wanted, f.metadata["doc"])
+
+
+def group_from(name: str, default: Any, values: Any) -> Any:
+    """A group of parameters with some values changed.
+
+    Raises:
+        InputError: `values` is no mapping, or a value is of the wrong type or out of its bounds.
+        UnknownNameError: a name that is no parameter of the group.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"parameter {name}", repr(values), "a group of parameters", "indent its parameters below it")
+    check_names(f"parameter of {name}", values, (f.name for f in dataclasses.fields(default)))
+    return dataclasses.replace(default, **values)
+
+
+def check_names(kind: str, names: Iterable[Any], known: Iterable[str]) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        UnknownNameError: names the first one.
+    """
+    known = tuple(known)
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(kind, str(name), known)

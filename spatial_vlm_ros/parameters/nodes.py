@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only nodes need: the resolver, and the players of frames and bags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spatial_vlm_ros.parameters.bounds import Bounded, option, parameter
+
+
+@dataclass(frozen=True)
+class NodeConfig(Bounded):
+    """What only the live node needs."""
+
+    autostart: bool = option(True, "configure and activate at start; false: a lifecycle manager does", fixed=True)
+    rgb_transport: str = option("raw", "transport of colour", ("raw", "compressed"), fixed=True)
+    depth_transport: str = option("raw", "transport of depth", ("raw", "compressedDepth"), fixed=True)
+    reliability: str = option(
+        "best_effort",
+        "of the image subscriptions; best_effort hears every publisher",
+        ("best_effort", "reliable"),
+        fixed=True,
+    )
+    detections_type: str = option(
+        "spatial_vlm_interfaces",
+        "message package of the detections topic",
+        ("spatial_vlm_interfaces", "vision_msgs"),
+        fixed=True,
+    )
+    selection: bool = option(
+        False,
+        "offer the service select_detection: one of the caller's own detections by a sentence. Keeps the last "
+        "sync_queue frames",
+        fixed=True,
+    )
+    objects: bool = option(
+        False,
+        "publish objects: all that was measured in the picture of an answer, as vision_msgs/Detection3DArray",
+        fixed=True,
+    )
+    grounder: str = option(
+        "", "backend that finds the things, in a process of its own; empty = the detections topic", fixed=True
+    )
+    grounder_options: str = option("", 'options of that backend: "name=value name=value"', fixed=True)
+    grounder_timeout: float = parameter(30.0, "s", 0.1, 600.0, "a grounder that takes longer is ended")
+    annotate: bool = option(True, "publish annotated/image, where somebody listens")
+
+
+@dataclass(frozen=True)
+class PlayerConfig(Bounded):
+    """What the node `frame_player` plays as a camera: frame folders, or a simulated world."""
+
+    folder: str = option("", "folder of frame folders, or one frame folder; empty = a simulated world", fixed=True)
+    frame: str = option("", "name of the frame folder that is shown; empty = one after another")
+    world: str = option(
+        "behind", "simulated world: behind, swapped, both_in_front, or a seed of a random one", fixed=True
+    )
+    width: int = parameter(
+        640, "px", 320, 1920, "width of the simulated pictures; 1280 is 16:9, others are 4:3", fixed=True
+    )
+    detector: str = option(
+        "", 'errors of the simulated detector: "name=value name=value"; empty = a perfect one', fixed=True
+    )
+    detections: bool = option(True, "publish the detections that belong to the frames", fixed=True)
+    detections_type: str = option(
+        "spatial_vlm_interfaces",
+        "message package of those detections; vision_msgs has no masks",
+        ("spatial_vlm_interfaces", "vision_msgs"),
+        fixed=True,
+    )
+    rate: float = parameter(10.0, "Hz", 0.1, 60.0, "frames published a second", fixed=True)
+    hold: float = parameter(2.0, "s", 0.0, 3600.0, "time for which each of several frames is shown")
+    clock: bool = option(False, "publish /clock, for nodes with use_sim_time", fixed=True)
+
+
+@dataclass(frozen=True)
+class BagConfig(Bounded):
+    """What the node `bag_player` plays, where `ros2 bag play` is not installed."""
+
+    bag: str = option("", "folder of a bag, or its .mcap or .db3 file", fixed=True)
+    rate: float = parameter(1.0, "", 0.01, 100.0, "speed against the recorded one", fixed=True)
+    loop: bool = option(False, "begin again at the end")
+    clock: bool = option(True, "publish /clock, for nodes with use_sim_time", fixed=True)
+    linger: float = parameter(
+        3.0, "s", 0.0, 60.0, "time goes on for this long after the last message, so that the last request is answered"
+    )
+    wait: float = parameter(5.0, "s", 0.0, 600.0, "wait this long for a subscriber of its images before playing")

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the resolver decides by: depth, lifting, relations, decision, placement, second opinion."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.parameters.bounds import Bounded, check_names, group_from, option, parameter
+from spatial_vlm_ros.types import FrameOfReference
+
+
+@dataclass(frozen=True)
+class DepthConfig(Bounded):
+    """How far measured depth is to be trusted."""
+
+    near: float = parameter(0.1, "m", 0.01, 10.0, "nearest depth taken as measured")
+    far: float = parameter(5.0, "m", 0.1, 100.0, "farthest depth taken as measured")
+    noise_floor: float = parameter(0.001, "m", 0.0, 0.1, "standard deviation of depth at zero range")
+    noise_quadratic: float = parameter(
+        0.003,
+        "1/m",
+        0.0,
+        0.1,
+        "growth of the standard deviation with range squared; 0.001 to 0.004 for structured light and stereo",
+    )
+    correlated_fraction: float = parameter(
+        0.5,
+        "",
+        0.0,
+        1.0,
+        "part of that deviation shared by a whole object (calibration, stereo matching): averaging does not remove it",
+    )
+
+
+@dataclass(frozen=True)
+class LiftConfig(Bounded):
+    """How pixels become objects."""
+
+    erode_px: int = parameter(1, "px", 0, 10, "rim removed from a given mask, where depth mixes object and background")
+    min_pixels: int = parameter(20, "px", 1, 10000, "fewest measured pixels that make an object")
+    min_valid_fraction: float = parameter(
+        0.2, "", 0.0, 1.0, "least part of a mask with measured depth: less is glass, shine or black"
+    )
+    robot_share: float = parameter(
+        0.9, "", 0.01, 1.0,
+        "a detection with this part of its measured pixels on the robot itself, not merely near it, is no thing",
+    )  # fmt: skip
+    gap: float = parameter(
+        0.025, "m", 0.001, 0.5, "jump in depth that separates two surfaces, on top of 6 standard deviations"
+    )
+    support_height: float = parameter(
+        0.004, "m", 0.0, 0.1, "least height above the support that is not the support, on top of its roughness"
+    )
+    trim: float = parameter(
+        0.01, "", 0.0, 0.2, "part of the points cut at each end of an extent; less where depth has no noise"
+    )
+    see_through_fraction: float = parameter(
+        0.5, "", 0.0, 1.0, "part of an object's depth behind its support that makes it see-through"
+    )
+
+
+@dataclass(frozen=True)
+class RelationConfig(Bounded):
+    """Where relations begin and end. docs/relations.md explains each."""
+
+    cone_deg: float = parameter(
+        45.0, "deg", 5.0, 85.0, "half opening of the cone of behind and in front of, and of above and below"
+    )
+    size_blur: float = parameter(
+        0.05, "", 0.0, 1.0, "uncertainty of an object's place in a relation, as part of its size"
+    )
+    contact: float = parameter(0.015, "m", 0.0, 0.2, "gap that still counts as resting on")
+    next_to_sizes: float = parameter(2.0, "", 0.1, 10.0, "largest gap of 'next to', in mean object sizes")
+    near_sizes: float = parameter(3.0, "", 0.1, 20.0, "largest gap of 'near', in mean object sizes")
+    far_sizes: float = parameter(4.0, "", 0.1, 50.0, "smallest gap of 'far from', in mean object sizes")
+    min_reach: float = parameter(
+        0.05, "m", 0.0, 1.0, "least size used in gaps of next to, near and far: a pen is not next to nothing"
+    )
+    straight_down_deg: float = parameter(75.0, "deg", 30.0, 90.0, "steeper than this a view has no behind and in front")
+    down_ahead: str = option(
+        "none",
+        "side of the picture that is ahead where the camera looks straight down: behind is towards it",
+        ("none", "up", "down", "left", "right"),
+    )
+    second_frame: str = option(
+        "",
+        "frame of reference that people may mean besides the default one: where it chooses another object, it is asked",
+        ("", "viewer", "robot", "speaker", "world"),
+    )
+    world_defined: bool = option(False, "the frame of reference 'world' may be used, with world_azimuth_deg")
+    world_azimuth_deg: float = parameter(
+        0.0, "deg", -180.0, 180.0, "direction of ahead in the frame 'world', about z of the base frame from its x"
+    )
+    metric_tolerance: float = parameter(0.02, "m", 0.0, 0.5, "least deviation allowed from a stated distance")
+    metric_share: float = parameter(0.2, "", 0.0, 1.0, "deviation allowed from a stated distance, as part of it")
+
+
+@dataclass(frozen=True)
+class DecisionConfig(Bounded):
+    """When an answer is given."""
+
+    holds: float = parameter(0.85, "", 0.5, 1.0, "likelihood above which a clause holds; below one minus it, it fails")
+    mass: float = parameter(0.8, "", 0.5, 1.0, "share of the posterior the answer needs; less is ambiguous")
+    found: float = parameter(0.3, "", 0.0, 1.0, "fit of name and attributes below which a phrase matches nothing seen")
+    score_weight: float = parameter(
+        0.1, "", 0.0, 1.0, "exponent of detector scores: 0 ignores them, 1 takes them for probabilities"
+    )
+    calibration_slope: float = parameter(
+        0.2,
+        "",
+        0.0,
+        10.0,
+        "confidence = logistic(slope * log-odds of the posterior + offset); fitted for a detector that misses and "
+        "mislabels a twentieth each; 1 and 0 = the posterior of the geometry alone",
+    )
+    calibration_offset: float = parameter(1.84, "", -10.0, 10.0, "see calibration_slope")
+    min_visible: float = parameter(0.1, "", 0.0, 1.0, "visible fraction below which an object is too hidden to act on")
+    hidden_size: float = parameter(0.06, "m", 0.0, 2.0, "smallest thing that a hidden region is reported for")
+
+
+@dataclass(frozen=True)
+class PlaceConfig(Bounded):
+    """Where something may be put down."""
+
+    clearance: float = parameter(0.02, "m", 0.0, 0.5, "least free distance around what is put down")
+    step: float = parameter(0.01, "m", 0.002, 0.1, "distance between the spots that are tried")
+    inside_edge: float = parameter(
+        0.01, "m", 0.0, 0.5, "least distance of what is put down from the rim of what carries it"
+    )
+    holds: float = parameter(0.85, "", 0.5, 1.0, "least probability that the stated relation holds at the spot")
+    most: int = parameter(5, "spots", 1, 50, "most spots given")
+
+
+@dataclass(frozen=True)
+class SecondOpinionConfig(Bounded):
+    """When a model is asked for the whole phrase, too, and what its answer counts for."""
+
+    ask: bool = option(False, "ask the grounder for the whole phrase, too; only grounders that can refer are asked")
+    reliability: str = option(
+        "",
+        "JSON file of how often the model was right, by relation; empty = its answer is reported and changes nothing",
+    )
+    most_wrong: float = parameter(
+        0.05, "", 0.0, 0.5, "measured probability of naming another thing, above which its answer changes nothing"
+    )
+    prior: float = parameter(
+        1.0, "cases", 0.01, 100.0, "cases of each outcome (right, another, none) that count as measured beforehand"
+    )
+    overlap: float = parameter(0.5, "", 0.1, 1.0, "least overlap (IoU) of a box with that of the thing it names")
+
+
+@dataclass(frozen=True)
+class ResolverConfig:
+    """Configuration of the resolver.
+
+    Args:
+        frame_of_reference: used when neither the words nor the request say one: viewer (default), robot, speaker or
+            world.
+        depth, lift, relation, decision, place, second_opinion: the numbers of each step.
+    """
+
+    frame_of_reference: FrameOfReference = FrameOfReference.VIEWER
+    depth: DepthConfig = field(default_factory=DepthConfig)
+    lift: LiftConfig = field(default_factory=LiftConfig)
+    relation: RelationConfig = field(default_factory=RelationConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
+    place: PlaceConfig = field(default_factory=PlaceConfig)
+    second_opinion: SecondOpinionConfig = field(default_factory=SecondOpinionConfig)
+
+    def __post_init__(self) -> None:
+        names = [frame.value for frame in FrameOfReference if frame is not FrameOfReference.OBJECT]
+        check_names("frame_of_reference", [getattr(self.frame_of_reference, "value", self.frame_of_reference)], names)
+        object.__setattr__(self, "frame_of_reference", FrameOfReference(self.frame_of_reference))
+        if self.depth.near >= self.depth.far:
+            got = f"near {self.depth.near}, far {self.depth.far}"
+            raise InputError("parameter depth", got, "near below far", "exchange them")
+
+
+def config_from(values: Mapping[str, Any]) -> ResolverConfig:
+    """A configuration of the core from nested values by parameter name; what is left out keeps its default.
+
+    Raises:
+        UnknownNameError: a name that is no parameter.
+        InputError: a value of the wrong type or out of its bounds.
+    """
+    defaults = ResolverConfig()
+    check_names("parameter", values, (f.name for f in dataclasses.fields(defaults)))
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        default = getattr(defaults, name)
+        if isinstance(default, FrameOfReference):
+            changed[name] = value
+        else:
+            changed[name] = group_from(name, default, value)
+    return dataclasses.replace(defaults, **changed)

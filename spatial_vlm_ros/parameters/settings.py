@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that a parameter file of the resolver can hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from spatial_vlm_ros.parameters.bounds import check_names
+from spatial_vlm_ros.parameters.nodes import NodeConfig
+from spatial_vlm_ros.parameters.resolver import ResolverConfig, config_from
+from spatial_vlm_ros.parameters.streams import StreamConfig
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a parameter file can hold.
+
+    Args:
+        resolver: the numbers of the core.
+        streams: how messages become frames.
+        node: what only the live node needs.
+    """
+
+    resolver: ResolverConfig = field(default_factory=ResolverConfig)
+    streams: StreamConfig = field(default_factory=StreamConfig)
+    node: NodeConfig = field(default_factory=NodeConfig)
+
+
+def settings_from(values: Mapping[str, Any]) -> Settings:
+    """All settings from the nested values of a parameter file; what is left out keeps its default.
+
+    Raises:
+        UnknownNameError: a name that is no parameter.
+        InputError: a value of the wrong type or out of its bounds.
+    """
+    rooms = {"resolver": ResolverConfig, "streams": StreamConfig, "node": NodeConfig}
+    room_of = {f.name: room for room, form in rooms.items() for f in dataclasses.fields(form)}
+    check_names("parameter", values, room_of)
+    parts: dict[str, dict[str, Any]] = {room: {} for room in rooms}
+    for name, value in values.items():
+        parts[room_of[name]][name] = value
+    return Settings(config_from(parts["resolver"]), StreamConfig(**parts["streams"]), NodeConfig(**parts["node"]))

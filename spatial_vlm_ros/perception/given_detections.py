@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backend "detections": objects found by somebody else, matched to phrases by their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+
+
+class GivenDetections:
+    """A grounder that answers from given detections.
+
+    Args:
+        detections: what was found in the image.
+    """
+
+    def __init__(self, detections: Sequence[Detection]) -> None:
+        self._detections = tuple(detections)
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Match the labels to the phrases; see Grounder.ground.
+
+        Raises:
+            InputError: duplicate ids, a box outside the image, a mask of another size.
+        """
+        detections = check_detections(self._detections, rgb.shape[1], rgb.shape[0])
+        return Grounding(detections, label_match(phrases, detections))

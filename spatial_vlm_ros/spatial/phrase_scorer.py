@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far each object is what a phrase describes: name, attributes, clauses over jointly chosen anchors, and order.
+
+The anchors of a phrase form a tree, so the best joint choice of target and anchors is found exactly by working from
+the innermost phrase outwards: each anchor's weight enters the clause of the phrase that names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.spatial import clauses, order, regions
+from spatial_vlm_ros.spatial.attributes import NO, UNKNOWN, YES, attribute_likelihood, is_comparison
+from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.likelihood import FLOOR
+from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
+
+
+@dataclass(eq=False)
+class PhraseScorer:
+    """Evaluates phrases on one scene.
+
+    Args:
+        layout: the scene.
+        config: limits and deviations.
+        match: (phrase) → (N,) probability that each object is what the phrase's category names.
+        score: (N,) what each object's detector score counts for.
+        default_frame: used where the words state none.
+        frames_used: frames of reference that the answer depends on, in the order met.
+        unsaid: rows of anchors of clauses that depend on a frame and state none; orders count without rows.
+    """
+
+    layout: Layout
+    config: ResolverConfig
+    match: Callable[[NounPhrase], Array]
+    score: Array
+    default_frame: FrameOfReference
+    frames_used: list[FrameOfReference] = field(default_factory=list)
+    unsaid: list[Rows] = field(default_factory=list)
+    _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
+    _known: dict[tuple[NounPhrase, bool], PhraseBelief] = field(default_factory=dict)
+
+    def seen_from(self, frame: FrameOfReference) -> PhraseScorer:
+        """The same scene with another default frame."""
+        return dataclasses.replace(self, default_frame=frame, frames_used=[], unsaid=[], _known={}, _views={})
+
+    def score_phrase(self, phrase: NounPhrase, anchor: bool = False) -> PhraseBelief:
+        """Belief in a phrase and in all phrases inside it.
+
+        Args:
+            phrase: the phrase.
+            anchor: it is an anchor itself: then its clauses also know their second best anchors.
+
+        Raises:
+            FrameUndefinedError: a clause needs a frame of reference that this scene does not define.
+        """
+        if (phrase, anchor) not in self._known:
+            self._known[phrase, anchor] = self._score(phrase, anchor)
+        return self._known[phrase, anchor]
+
+    def _score(self, phrase: NounPhrase, anchor: bool) -> PhraseBelief:
+        fit, weight = self._fit(phrase)
+        judged: dict[int, ClauseBelief] = {}
+        said = tuple(clauses.each_by_itself(phrase.relations))
+        # What compares does so among those that the other words leave.
+        for compares in (False, True):
+            for i, clause in enumerate(said):
+                if (clause.relation in clauses.COMPARED) is compares:
+                    judged[i] = self._clause(clause, fit, weight, anchor)
+                    weight = weight * judged[i].chance
+        found = [judged[i] for i in sorted(judged)]
+        for ordered in (*self._sizes(phrase, weight), self._order(phrase, weight)):
+            if ordered is not None:
+                weight = weight * ordered.chance
+                found.append(ordered)
+        return PhraseBelief(phrase, fit, weight, tuple(found))
+
+    def _fit(self, phrase: NounPhrase) -> tuple[Array, Array]:
+        """(N,) fit of name and attributes, and the same with detector scores and undecided attributes."""
+        fit = self.match(phrase)
+        weight = fit * self.score
+        members = fit >= self.config.decision.found
+        view = self._view(FrameOfReference.VIEWER)
+        for word in phrase.attributes:
+            if self._compares(word, phrase):
+                continue
+            likelihood = attribute_likelihood(word, self.layout, view, members)
+            fit = fit * np.where(likelihood == UNKNOWN, 1.0, likelihood)
+            weight = weight * likelihood
+        return fit, weight
+
+    def _compares(self, word: str, phrase: NounPhrase) -> bool:
+        """Whether "the small mug" picks the smallest: a size of a single object that has to be that very one."""
+        return phrase.count in (None, 1) and phrase.choice is None and is_comparison(word, self.layout)
+
+    def _sizes(self, phrase: NounPhrase, member: Array) -> Iterator[ClauseBelief]:
+        """Sizes of a single object, compared within the set that the other words leave."""
+        for word in phrase.attributes:
+            if self._compares(word, phrase):
+                key = order.size_key(word, self.layout, self._view(FrameOfReference.VIEWER))
+                likelihood, margin = order.place_in_order(key, member, 1)
+                likelihood = np.clip(likelihood, FLOOR, 1.0)
+                nobody = np.empty((len(member), 0), np.intp)
+                yield ClauseBelief(word, False, margin, likelihood, likelihood, nobody, is_order=True)
+                member = member * likelihood
+
+    # -------------------------------------------------------------------------------------------- frames
+
+    def _view(self, frame: FrameOfReference) -> Viewpoint:
+        if frame not in self._views:
+            self._views[frame] = self.layout.viewpoint(frame)
+        return self._views[frame]
+
+    def view_for(self, stated: FrameOfReference | None, depends: bool, anchors: Rows | None = None) -> Viewpoint:
+        """The viewpoint of the words' own frame, else of the request's or configured one.
+
+        Args:
+            stated: frame said in words, or None.
+            depends: whether what is judged depends on it; what does is noted in `frames_used` and `unsaid`.
+            anchors: rows related to; None for an order among objects.
+
+        Raises:
+            FrameUndefinedError: this scene does not define that frame.
+        """
+        if not depends:
+            return self._view(FrameOfReference.VIEWER)
+        frame = stated or self.default_frame
+        if anchors is None and frame is FrameOfReference.OBJECT:
+            if stated is not None:
+                raise FrameUndefinedError(
+                    frame.value, "an order among things needs somebody who looks at them",
+                    "say whose left or right: 'from my side', 'as seen from the camera'",
+                )  # fmt: skip
+            frame = FrameOfReference.VIEWER
+        if stated is None:
+            self.unsaid.append(np.empty(0, np.intp) if anchors is None else anchors)
+        if frame not in self.frames_used:
+            self.frames_used.append(frame)
+        return self._view(frame)
+
+    # -------------------------------------------------------------------------------------------- clauses
+
+    def _clause(self, clause: RelationClause, fit: Array, weight: Array, anchor: bool) -> ClauseBelief:
+        """One clause for the objects that name and attributes leave; `weight` (N,) counts where it compares."""
+        believed = tuple(self.score_phrase(inner, anchor=True) for inner in clause.anchors)
+        targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
+        found = self.config.decision.found
+        region = regions.as_part(clause, believed, found)
+        if region is not None:
+            clause, believed = region
+        relation = RELATIONS.get(clause.relation)
+        rows = np.flatnonzero(believed[0].fit >= found)
+        view = self.view_for(clause.frame, relation is not None and relation.framed, rows)
+        asked = clauses.Asked(self.layout, self.config, view, clause, believed, targets, runner_up=anchor)
+        if clause.relation in clauses.COMPARED:
+            return clauses.by_distance(asked, weight)
+        if clause.relation == clauses.OTHER_THAN:
+            return clauses.by_identity(asked)
+        if regions.is_support(clause, believed[0], self.layout, found):
+            return clauses.by_support(asked, self._view(FrameOfReference.VIEWER))
+        return clauses.judge(asked)
+
+    # -------------------------------------------------------------------------------------------- order
+
+    def _named_by_place(self, word: str, member: Array) -> Array | None:
+        """(N,) by labels that say the place themselves ("middle drawer"); None where no member's label does."""
+        said = order.PLACE_WORDS.get(word, frozenset())
+        labels = [o.detection.label.lower().split() for o in self.layout.scene.objects]
+        has = np.array([bool(said.intersection(words)) for words in labels], np.bool_)
+        return np.where(has, YES, NO) if (has & (member > clauses.NEGLIGIBLE)).any() else None
+
+    def _order(self, phrase: NounPhrase, member: Array) -> ClauseBelief | None:
+        """The superlative or ordinal, over the set that the other words leave."""
+        if phrase.ordinal is not None:
+            word, n = order.ORDINAL_SIDES[phrase.ordinal.from_], phrase.ordinal.n
+            name = f"number {n} from the {phrase.ordinal.from_}"
+        elif phrase.superlative is not None:
+            word, n, name = phrase.superlative, 1, phrase.superlative
+        else:
+            return None
+        named = self._named_by_place(word, member) if phrase.ordinal is None else None
+        if named is not None:
+            nobody = np.empty((len(member), 0), np.intp)
+            return ClauseBelief(name, False, np.full(len(member), np.nan), named, named, nobody, is_order=True)
+        view = self.view_for(phrase.frame, word in order.FRAME_DEPENDENT)
+        places = max(phrase.count or 1, 1)
+        if word == order.MIDDLE:
+            likelihood, margin = order.in_the_middle(order.key_of("leftmost", self.layout, view), member)
+        else:
+            key = order.key_of(word, self.layout, view)
+            likelihood, margin = order.place_in_order(key, member, n)
+            for further in range(n + 1, n + places):  # "the two leftmost mugs": the first place, or the second
+                likelihood = likelihood + order.place_in_order(key, member, further)[0]
+        likelihood = np.clip(likelihood, FLOOR, 1.0)
+        nobody = np.empty((len(member), 0), np.intp)
+        return ClauseBelief(name, False, margin, likelihood, likelihood, nobody, is_order=True, place=places)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be parsed and not be judged is refused by its name, before anything is measured."""
+
+from __future__ import annotations
+
+import copy
+
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language import plugged
+from spatial_vlm_ros.spatial import order
+from spatial_vlm_ros.spatial.clauses import COMPARED, OTHER_THAN
+from spatial_vlm_ros.spatial.regions import is_person
+from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.spatial.spot_judging import placeable
+from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
+
+
+def check_supported(query: SpatialQuery) -> None:
+    """Refuse by name what can be parsed but not be judged.
+
+    Raises:
+        NotUnderstoodError: a relation, superlative or ordinal side that does not exist here, or anchors that a relation
+            cannot take.
+        PlugInError: a relation of an installed package that cannot be used.
+    """
+    _check_phrase(query, query.target)
+    if query.destination is not None and not is_for_a_person(query.destination):
+        _check_destination(query, query.destination)
+
+
+def is_for_a_person(destination: Destination) -> bool:
+    """Whether something is brought to somebody, and not put somewhere."""
+    return destination.relation == "to" and is_person(destination.anchors[0])
+
+
+def _check_destination(query: SpatialQuery, destination: Destination) -> None:
+    known = (*sorted(placeable()), "to")
+    if destination.relation not in known:
+        _check_plug_in(destination.relation)
+        raise _refusal(query, f"nothing is put '{destination.relation}' a thing here", "known are " + ", ".join(known))
+    for anchor in destination.anchors:
+        _check_phrase(query, anchor)
+
+
+def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
+    if is_person(phrase):
+        raise _refusal(query, f"where '{phrase.category}' is cannot be measured", "relate it to a thing that is seen")
+    if phrase.superlative is not None and phrase.superlative not in (*order.KEYS, order.MIDDLE):
+        raise _refusal(query, f"superlative '{phrase.superlative}' is not known", "known are " + ", ".join(order.KEYS))
+    if phrase.ordinal is not None and phrase.ordinal.from_ not in order.ORDINAL_SIDES:
+        raise _refusal(query, f"counting from '{phrase.ordinal.from_}' is not known",
+                       "known are " + ", ".join(order.ORDINAL_SIDES))  # fmt: skip
+    for clause in phrase.relations:
+        _check_clause(query, clause)
+        for anchor in clause.anchors:
+            _check_phrase(query, anchor)
+
+
+def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
+    """A known relation with as many anchors as it takes."""
+    known = _known()
+    if clause.relation not in known:
+        _check_plug_in(clause.relation)
+        raise _refusal(query, f"relation '{clause.relation}' is not known", "known are " + ", ".join(known))
+    if any(anchor == NounPhrase("object") for anchor in clause.anchors):
+        raise _refusal(query, f"'{clause.relation}' needs a thing that is described", "name it: 'behind the cup'")
+    if clause.negated and clause.relation == OTHER_THAN:
+        raise _refusal(query, f"'not {clause.relation}' is not known", "say which one it is")
+    plural = [is_plural(anchor) for anchor in clause.anchors]
+    if clause.relation in COMPARED:
+        if len(plural) != 1 or plural[0]:
+            raise _refusal(query, f"'{clause.relation}' needs one thing to compare with", "name one thing")
+        return
+    if clause.relation == OTHER_THAN:
+        return
+    relation = RELATIONS[clause.relation]
+    if clause.distance is not None and not relation.metric:
+        raise _refusal(query, f"a stated distance does not go with '{clause.relation}'", "say 'left of' or 'from'")
+    if clause.distance is None and clause.relation == "at a distance from":
+        raise _refusal(query, "a distance is missing", "say it: '20 cm from the plate'")
+    if relation.several == "two":
+        # What is between three cups is among them; of a package's relation nobody says what three of them mean.
+        of_a_kind = plural == [True] and (clause.relation == "between" or clause.anchors[0].count == 2)
+        if plural != [False, False] and not of_a_kind:
+            raise _refusal(query, f"'{clause.relation}' needs two things",
+                           f"name both: '{clause.relation} the cup and the box'")  # fmt: skip
+    elif not plural:
+        raise _refusal(query, f"'{clause.relation}' needs a thing to relate to", "name it: 'behind the cup'")
+    elif any(plural) and (relation.several == "one" or len(plural) > 1):
+        raise _refusal(query, f"'{clause.relation}' relates to one thing", "name one thing at a time")
+    elif relation.several == "set" and not plural[0]:
+        raise _refusal(query, f"'{clause.relation}' needs several things", f"say '{clause.relation} the cups'")
+
+
+def _known() -> tuple[str, ...]:
+    """Every relation that can be judged."""
+    return (*RELATIONS, *COMPARED, OTHER_THAN)
+
+
+def _check_plug_in(name: str) -> None:
+    """Refuse a relation that an installed package would bring if it could be used."""
+    error = plugged().errors.get(name)
+    if error is not None and name not in _known():
+        raise copy.copy(error)  # the same one again would keep every place where it was raised
+
+
+def is_plural(phrase: NounPhrase) -> bool:
+    """Whether a phrase means several objects."""
+    return phrase.count not in (None, 1)
+
+
+def _refusal(query: SpatialQuery, reason: str, repair: str) -> NotUnderstoodError:
+    return NotUnderstoodError(query.instruction, (0, len(query.instruction)), reason, repair)

@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages in, complete frames out: the one state machine behind the live node and the replay of bags.
+
+No threads, no clock of its own, no ROS: whoever drives it says what time it is. All times are nanoseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.errors import (
+    InputError,
+    NotSynchronisedError,
+    SpatialVlmError,
+    StaleInputError,
+    StreamError,
+    TransformUnavailableError,
+)
+from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.streams.decoding import colour_of, depth_of, found_of, frame_id_of
+from spatial_vlm_ros.streams.seen_robot import SeenRobot
+from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream, Synchronizer
+from spatial_vlm_ros.streams.transforms import TransformBuffer
+from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
+
+RGB, DEPTH, DETECTIONS = "rgb/image", "depth/image", "detections"
+RGB_INFO, DEPTH_INFO = "rgb/camera_info", "depth/camera_info"
+TRANSFORMS, STATIC_TRANSFORMS = "/tf", "/tf_static"
+
+SECOND = 1_000_000_000
+_KEPT = 2  # complete frames kept while nobody asks: the newest wins
+_STILL = (1e-4, 1e-4)  # m, rad: a camera that moved less between depth and colour stood still
+
+
+def stamp_of(message: Any) -> int:
+    """Stamp of a message with a header, nanoseconds."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * SECOND + int(stamp.nanosec)
+
+
+@dataclass(frozen=True, eq=False)
+class PendingFrame:
+    """A complete frame that has not been decoded yet, with the transforms as they were when it was accepted.
+
+    Args:
+        stamp_ns: of the colour image.
+        match: the messages.
+        rgb_info: camera info of colour.
+        depth_info: camera info of depth where it is not registered, else None.
+        base_T_camera: or None where no base frame is configured.
+        rgb_T_depth: pose of the depth camera, where depth has to be registered or moved; else None.
+        camera_T_speaker: where the person who speaks is; None where that is not configured, or not known.
+        config: how to read the messages.
+        robot: what is to be taken out of depth; None = nothing.
+        base_T_links: where its links were, in their order.
+    """
+
+    stamp_ns: int
+    match: MatchedMessages
+    rgb_info: Any
+    depth_info: Any
+    base_T_camera: Transform | None
+    rgb_T_depth: Transform | None
+    camera_T_speaker: Transform | None
+    config: StreamConfig
+    robot: SeenRobot | None = None
+    base_T_links: tuple[Transform, ...] = ()
+
+    def with_detections(self, message: Any) -> PendingFrame:
+        """The same frame with the detections of a message in the place of those that came with it."""
+        messages = {**self.match.messages, DETECTIONS: message}
+        stamps = {**self.match.stamps, DETECTIONS: self.stamp_ns}
+        return replace(self, match=MatchedMessages(self.stamp_ns, messages, stamps))
+
+    def decode(self) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
+        """The frame in metres, without the robot's points, and its detections, None where none come with it.
+
+        Raises:
+            InputError: a message cannot be read, or sizes do not fit.
+        """
+        messages, config = self.match.messages, self.config
+        rgb, camera = colour_of(messages[RGB], self.rgb_info, config)
+        frame_id = frame_id_of(messages[RGB])
+        depth = depth_of(messages[DEPTH], frame_id, camera, self.depth_info, self.rgb_T_depth, config)
+        frame = RgbdFrame(
+            rgb, depth, camera, self.stamp_ns, frame_id, self.base_T_camera, camera_T_speaker=self.camera_T_speaker
+        )
+        if self.robot is not None:
+            frame = self.robot.removed(frame, self.base_T_links)
+        found = messages.get(DETECTIONS)
+        return frame, None if found is None else found_of(found, camera, config)
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A complete frame that waits for its transforms, with its camera infos by role, since a time (ns)."""
+
+    match: MatchedMessages
+    infos: dict[str, Any]
+    since_ns: int
+
+
+class FrameAssembler:
+    """Collects messages until they make complete frames.
+
+    Args:
+        config: tolerances and frames.
+        with_detections: whether a frame is complete only with the detections of its very stamp.
+        transforms: a buffer to go on with; None = an empty one.
+        robot: what is taken out of depth; None = nothing. A frame waits for the transforms of its links as for the
+            camera's.
+
+    Raises:
+        InputError: the configuration names a robot, and none is given.
+
+    Attributes:
+        transforms: what /tf and /tf_static brought.
+        arrivals: role → when its last message came, nanoseconds.
+        camera_frame: of the newest colour image, "" before the first.
+        without_info: frames that were passed over for want of camera info.
+    """
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        with_detections: bool,
+        transforms: TransformBuffer | None = None,
+        robot: SeenRobot | None = None,
+    ) -> None:
+        if config.robot_description and robot is None:
+            expected = f"the robot that robot_description names, {config.robot_description!r}"
+            raise InputError("robot", "none", expected, "give robot=planning.robot_model.robot_of(config, depth)")
+        self.config, self.robot = config, robot
+        self.transforms = transforms or TransformBuffer(int(config.transform_cache * SECOND))
+        slops = {DEPTH: int(config.sync_slop * SECOND), **({DETECTIONS: 0} if with_detections else {})}
+        self._sync = Synchronizer(RGB, slops, config.sync_queue)
+        self._infos = {RGB_INFO: Stream(config.sync_queue)}
+        if not config.depth_registered:
+            self._infos[DEPTH_INFO] = Stream(config.sync_queue)
+        self._in_step = dict.fromkeys(self._infos, False)
+        self._matched: deque[MatchedMessages] = deque(maxlen=config.sync_queue)
+        self._held: Held | None = None
+        self.arrivals: dict[str, int] = {}
+        self.camera_frame = ""  # of the newest colour image
+        self.without_info = 0
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """Every stream that a frame needs, by role."""
+        return {**self._sync.streams, **self._infos}
+
+    @property
+    def unmatched(self) -> int:
+        """Colour images that found no partner."""
+        return self._sync.unmatched
+
+    # -------------------------------------------------------------------------------------------- messages in
+
+    def add(self, role: str, message: Any, now_ns: int) -> None:
+        """Take in a message of one of the roles named in this module.
+
+        Args:
+            role: what the message is.
+            message: rclpy's or rosbags'.
+            now_ns: time of arrival.
+        """
+        if role in (TRANSFORMS, STATIC_TRANSFORMS):
+            self.transforms.add_message(message, static=role == STATIC_TRANSFORMS)
+            return
+        self.arrivals[role] = now_ns
+        stamp_ns = stamp_of(message)
+        self._note_step(role, stamp_ns)
+        if role == RGB:
+            self.camera_frame = frame_id_of(message)
+        if role in self._infos:
+            self._infos[role].add(stamp_ns, message)
+            return
+        restarts = self._sync.streams[role].restarts
+        self._matched.extend(self._sync.add(role, stamp_ns, message))
+        if self._sync.streams[role].restarts > restarts:
+            self._matched.clear()
+            self._held = None
+
+    def continue_from(self, other: FrameAssembler) -> None:
+        """Go on with what another one heard and may be sent only once: transforms and camera info.
+
+        The robot is not taken over: it is of the configuration.
+        """
+        self.transforms, self.camera_frame = other.transforms, other.camera_frame
+        self.transforms.cache_ns = int(self.config.transform_cache * SECOND)
+        for role in self._infos.keys() & other._infos.keys():
+            self._in_step[role] = other._in_step[role]
+            for stamp_ns, message in other._infos[role]:
+                self._infos[role].add(stamp_ns, message)
+
+    def reset(self) -> None:
+        """Forget all messages and moving transforms: time has jumped back."""
+        self._sync.clear()
+        for stream in self._infos.values():
+            stream.clear()
+        self.transforms.clear()
+        self._matched.clear()
+        self._held = None
+        self.arrivals.clear()
+
+    # -------------------------------------------------------------------------------------------- frames out
+
+    def take(self, after_ns: int, now_ns: int, awaits_speaker: bool = False) -> PendingFrame | None:
+        """The first complete frame stamped at or after a time, with its transforms.
+
+        Once a frame is complete it is held until its transforms have come, even where newer frames follow.
+
+        Args:
+            after_ns: older frames are passed over.
+            now_ns: the time.
+            awaits_speaker: the speaker's transform is waited for, too; where it does not come, the frame goes on
+                without, for it costs no request more than the words that need it.
+
+        Returns:
+            The frame; None while none is complete or its transforms may still come.
+
+        Raises:
+            TransformUnavailableError: the transforms of the complete frame are not there and will not come.
+            InputError: they cannot be looked up: the image names no frame, or a transform is none. Either way the frame
+                is spent: the next call goes on to the next one.
+        """
+        if self._held is not None and self._held.match.stamp_ns < after_ns:
+            self._held = None
+        if self._held is None:
+            match = self._first_complete(after_ns)
+            if match is None:
+                return None
+            self._held = Held(match, {role: self._info(role, match) for role in self._infos}, now_ns)
+        return self._observed(self._held, now_ns, awaits_speaker)
+
+    def _observed(self, held: Held, now_ns: int, awaits_speaker: bool) -> PendingFrame | None:
+        """The held frame with its transforms; None while they may still come. Raises as `take` does."""
+        patient = now_ns - held.since_ns < self.config.transform_timeout * SECOND
+        try:
+            observation = self._observe(held, awaits_speaker and patient)
+        except TransformUnavailableError as error:
+            if error.may_come and patient:
+                return None
+            self._held = None
+            raise
+        except SpatialVlmError:
+            self._held = None
+            raise
+        self._held = None
+        return observation
+
+    @property
+    def waits_for_transform(self) -> bool:
+        """Whether a complete frame is there and only its transforms are missing."""
+        return self._held is not None
+
+    def forget_older(self) -> None:
+        """Keep only the newest complete frames: nobody has asked for the others."""
+        while len(self._matched) > _KEPT:
+            self._matched.popleft()
+
+    def _first_complete(self, after_ns: int) -> MatchedMessages | None:
+        while self._matched:
+            match = self._matched[0]
+            if match.stamp_ns >= after_ns:
+                known = [self._info(role, match) for role in self._infos]
+                if all(info is not None for info in known):
+                    self._matched.popleft()
+                    return match
+                if not all(info is not None or self._info_lost(role, match) for role, info in zip(
+                    self._infos, known, strict=True)):  # fmt: skip
+                    return None
+                self.without_info += 1
+            self._matched.popleft()
+        return None
+
+    def _info(self, role: str, match: MatchedMessages) -> Any | None:
+        """Camera info that holds for a frame, or None while it is not there.
+
+        Most drivers publish it with each image: then only that of the very stamp holds, for zoom and binning change it.
+        One that comes seldom (latched) holds until the next.
+        """
+        stream, stamp_ns = self._infos[role], self._image_stamp(role, match)
+        exact = stream.at(stamp_ns)
+        if exact is not None:
+            return exact
+        before = stream.before(stamp_ns)
+        if not self._in_step[role]:
+            return before if before is not None else next((message for _, message in stream), None)
+        after = next((message for stamp, message in stream if stamp > stamp_ns), None)
+        return before if before is not None and after is not None and _same_camera(before, after) else None
+
+    def _note_step(self, role: str, stamp_ns: int) -> None:
+        """Learn from the stamps whether camera info comes with each image, before a frame needs to know."""
+        for info, image in ((RGB_INFO, RGB), (DEPTH_INFO, DEPTH)):
+            if role in (info, image) and info in self._infos:
+                other = self._sync.streams[image] if role == info else self._infos[info]
+                self._in_step[info] |= other.newest_ns == stamp_ns
+
+    def _info_lost(self, role: str, match: MatchedMessages) -> bool:
+        """Whether the camera info of a frame was passed by newer ones and will not come."""
+        newest = self._infos[role].newest_ns
+        return newest is not None and newest > self._image_stamp(role, match)
+
+    @staticmethod
+    def _image_stamp(role: str, match: MatchedMessages) -> int:
+        return match.stamps[RGB if role == RGB_INFO else DEPTH]
+
+    def _observe(self, held: Held, awaits_speaker: bool = False) -> PendingFrame:
+        config, match, infos = self.config, held.match, held.infos
+        camera_frame = match.messages[RGB].header.frame_id
+        base = self._base(camera_frame, match.stamp_ns) if config.base_frame else None
+        depth_pose = self._depth_pose(match, camera_frame)
+        speaker = self._speaker(camera_frame, match.stamp_ns, awaits_speaker) if config.speaker_frame else None
+        links = () if self.robot is None else tuple(self._link(name, match.stamp_ns) for name in self.robot.links)
+        return PendingFrame(
+            match.stamp_ns, match, infos[RGB_INFO], infos.get(DEPTH_INFO), base, depth_pose, speaker, config,
+            self.robot, links,
+        )  # fmt: skip
+
+    def _speaker(self, camera_frame: str, stamp_ns: int, is_awaited: bool) -> Transform | None:
+        """Where the speaker is, or None; raises only where it is awaited and may come."""
+        try:
+            return self.transforms.lookup(camera_frame, self.config.speaker_frame, stamp_ns)
+        except SpatialVlmError as error:
+            if is_awaited and isinstance(error, TransformUnavailableError) and error.may_come:
+                raise
+            return None
+
+    def _base(self, camera_frame: str, stamp_ns: int) -> Transform:
+        try:
+            return self.transforms.lookup(self.config.base_frame, camera_frame, stamp_ns)
+        except TransformUnavailableError as error:
+            raise error.advising(f"{error.repair}; base_frame: '' gives poses in the camera's own frame") from error
+
+    def _link(self, name: str, stamp_ns: int) -> Transform:
+        try:
+            return self.transforms.lookup(self.config.base_frame, name, stamp_ns)
+        except TransformUnavailableError as error:
+            repair = (
+                f"{error.repair}; {name!r} is a link of robot_description, whose points are to be removed "
+                "(robot_description: '' removes nothing)"
+            )
+            raise error.advising(repair) from error
+
+    def _depth_pose(self, match: MatchedMessages, rgb_frame: str) -> Transform | None:
+        """Pose of the depth camera, at depth's stamp, in the colour camera, at colour's; None = the very same."""
+        config, depth_frame = self.config, match.messages[DEPTH].header.frame_id
+        if config.depth_registered:
+            depth_frame = rgb_frame
+        rgb_ns, depth_ns = match.stamps[RGB], match.stamps[DEPTH]
+        if config.fixed_frame and rgb_ns != depth_ns:
+            pose = self.transforms.lookup_via(rgb_frame, rgb_ns, depth_frame, depth_ns, config.fixed_frame)
+            return None if config.depth_registered and _stood_still(pose) else pose
+        if config.depth_registered:
+            return None
+        return self.transforms.lookup(rgb_frame, depth_frame, rgb_ns)
+
+    # -------------------------------------------------------------------------------------------- why none came
+
+    def why_none(self, after_ns: int, topics: dict[str, str] | None = None) -> SpatialVlmError:
+        """Why no frame was complete: what an instruction that waited too long is refused with.
+
+        Args:
+            after_ns: since when a frame was awaited.
+            topics: role → name of its topic, for the message.
+
+        Returns:
+            StaleInputError, NotSynchronisedError, InputError (no camera info) or TransformUnavailableError.
+        """
+        name = {role: (topics or {}).get(role, role) for role in (*self._sync.streams, *self._infos)}
+        silent = [role for role in self._sync.streams if self.arrivals.get(role, -math.inf) < after_ns]
+        if silent:
+            return StaleInputError(
+                f"no message on {', '.join(name[role] for role in silent)} since the request",
+                "check that the driver runs and the topic is remapped to it; `spatial-vlm doctor` names QoS mismatches",
+            )
+        behind = {
+            r: after_ns - (s.newest_ns or 0) for r, s in self._sync.streams.items() if (s.newest_ns or 0) < after_ns
+        }
+        if behind:
+            role, lag_ns = max(behind.items(), key=lambda item: item[1])
+            if not self._sync.streams[role].newest_ns:
+                return StaleInputError(
+                    f"the messages on {name[role]} are not stamped", "the driver must set header.stamp"
+                )
+            reason = f"the newest message on {name[role]} is stamped {lag_ns / SECOND:.2f} s before the request"
+            repair = "check the clocks (chrony, PTP), use_sim_time, and that the driver stamps its images"
+            return StaleInputError(reason, repair)
+        if self._held is not None:
+            return self._missing_transform(self._held)
+        absent = [role for role, stream in self._infos.items() if not len(stream)]
+        if absent:
+            expected = "sensor_msgs/CameraInfo"
+            return InputError(name[absent[0]], "no message", expected, "run the driver's camera info, or remap it")
+        if self._matched:
+            role = next((r for r in self._infos if self._info(r, self._matched[-1]) is None), RGB_INFO)
+            return StaleInputError(f"{name[role]} has stopped while images still come", "restart the driver")
+        return self._unmatched(name, after_ns)
+
+    def _unmatched(self, name: dict[str, str], after_ns: int) -> StreamError:
+        gap = self._sync.largest_gap_ns
+        apart = "" if gap is None else f", the last {gap / SECOND:.3f} s apart"
+        late = self._sync.streams.get(DETECTIONS)
+        if late is not None and (late.newest_ns or 0) < after_ns:
+            return StaleInputError(f"{name[DETECTIONS]} lies behind the images", "raise sync_queue or frame_timeout")
+        if self._sync.missed_by == DETECTIONS:
+            repair = "copy the picture's header into them"
+            return NotSynchronisedError(f"{name[DETECTIONS]} never have the stamp of an image{apart}", repair)
+        reason = f"stamps of {name[RGB]} and {name[DEPTH]} never fit within {self.config.sync_slop:g} s{apart}"
+        return NotSynchronisedError(reason, "let one driver stamp both, synchronise the clocks, or raise sync_slop")
+
+    def _missing_transform(self, held: Held) -> SpatialVlmError:
+        try:
+            self._observe(held)
+        except SpatialVlmError as error:
+            return error
+        return StaleInputError("the frame came at the last moment", "raise frame_timeout")
+
+
+def _same_camera(one: Any, other: Any) -> bool:
+    return all(
+        np.array_equal(getattr(one, field), getattr(other, field)) for field in ("width", "height", "k", "d", "p")
+    ) and (one.binning_x, one.binning_y) == (other.binning_x, other.binning_y)
+
+
+def _stood_still(pose: Transform) -> bool:
+    turned = math.acos(min(1.0, max(-1.0, (float(np.trace(pose.rotation)) - 1) / 2)))
+    return float(np.linalg.norm(pose.translation)) < _STILL[0] and turned < _STILL[1]

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole vocabulary of the package, as frozen data.
+
+Knows what objects are called and how they are laid out; knows nothing of how they are computed. One file per theme;
+everything is imported from here. Conventions (units, axes, frames, pixels, invalid values) are written once in
+docs/conventions.md: metres, radians, optical frames with z forward, depth along optical z with NaN for "not measured".
+"""
+
+from __future__ import annotations
+
+from spatial_vlm_ros.types.arrays import Depth, Floats, Mask, Points, Rgb
+from spatial_vlm_ros.types.observation import (
+    DISTORTION_LENGTHS,
+    Detection,
+    PinholeCamera,
+    RgbdFrame,
+    RobotPixels,
+    Transform,
+)
+from spatial_vlm_ros.types.query import Destination, Distance, NounPhrase, Ordinal, RelationClause, SpatialQuery, Step
+from spatial_vlm_ros.types.relation import Relation
+from spatial_vlm_ros.types.resolution import (
+    Candidate,
+    ClauseMeasurement,
+    GraspHint,
+    HiddenRegion,
+    OfferedAnswer,
+    Place,
+    Pose,
+    Quaternion,
+    Resolution,
+    SecondOpinion,
+    Target,
+    Vector3,
+)
+from spatial_vlm_ros.types.scene import OrientedBox, Plane, Scene, SceneObject
+from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, UpSource
+
+__all__ = [
+    "DISTORTION_LENGTHS",
+    "Candidate",
+    "ClauseMeasurement",
+    "ClauseState",
+    "Depth",
+    "Destination",
+    "Detection",
+    "Distance",
+    "Floats",
+    "FrameOfReference",
+    "GraspHint",
+    "HiddenRegion",
+    "Mask",
+    "NounPhrase",
+    "OfferedAnswer",
+    "Ordinal",
+    "OrientedBox",
+    "PinholeCamera",
+    "Place",
+    "Plane",
+    "Points",
+    "Pose",
+    "Quaternion",
+    "Relation",
+    "RelationClause",
+    "Resolution",
+    "Rgb",
+    "RgbdFrame",
+    "RobotPixels",
+    "Scene",
+    "SceneObject",
+    "SecondOpinion",
+    "SpatialQuery",
+    "Status",
+    "Step",
+    "Target",
+    "Transform",
+    "UpSource",
+    "Vector3",
+]

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of the arrays that everything exchanges."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
+Depth = npt.NDArray[np.float32]  # (H, W) metres along optical z, NaN where not measured
+Mask = npt.NDArray[np.bool_]  # (H, W)
+Points = npt.NDArray[np.floating]  # (N, 3) metres

@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a camera and a detector gave: intrinsics, transforms, one RGB-D frame, detections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, ShapeError, TransformError
+from spatial_vlm_ros.types.arrays import Depth, Mask, Points, Rgb
+
+
+def _frozen(values: object, dtype: npt.DTypeLike, shape: tuple[int, ...], name: str) -> npt.NDArray[np.float64]:
+    """Return a read-only copy of `values` with the given shape, or raise ShapeError."""
+    try:
+        array = np.array(values, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(name, expected=f"{shape} numbers", received=str(error)) from error
+    if array.shape != shape:
+        raise ShapeError(name, expected=str(shape), received=str(array.shape))
+    array.setflags(write=False)
+    return array
+
+
+def _direction(values: object, name: str, repair: str) -> npt.NDArray[np.float64]:
+    """A (3,) unit vector, read-only, or InputError."""
+    vector = _frozen(values, np.float64, (3,), name)
+    norm = float(np.linalg.norm(vector))
+    if not 1e-6 < norm < np.inf:
+        raise InputError(name, str(vector), "a finite direction, not zero", repair)
+    vector = vector / norm
+    vector.setflags(write=False)
+    return vector
+
+
+_UP_AGREES = 0.966  # cosine of 15 degrees
+_FARTHEST = 1e5  # metres; positions beyond are no robot's, and lose their millimetres
+
+
+def _check_frame_id(what: str, name: object) -> None:
+    """A pose in a frame without a name is no pose."""
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{what} frame id", repr(name), "a name", "copy it from the message header or camera_info")
+
+
+DISTORTION_LENGTHS: Mapping[str, tuple[int, ...]] = {
+    "plumb_bob": (0, 4, 5),
+    "rational_polynomial": (0, 8),
+    "equidistant": (0, 4),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PinholeCamera:
+    """Intrinsics of one camera, as in sensor_msgs/CameraInfo.
+
+    Args:
+        K: (3, 3) float64, pixels; (0, 0) is the centre of the top-left pixel.
+        width: image width, pixels.
+        height: image height, pixels.
+        distortion_model: "plumb_bob", "rational_polynomial" or "equidistant".
+        D: distortion coefficients in the order of that model; empty = the image is rectified.
+
+    Raises:
+        InputError: K is not an intrinsic matrix, a size is not positive, the model is unknown, D has a wrong length.
+    """
+
+    K: npt.NDArray[np.float64]
+    width: int
+    height: int
+    distortion_model: str = "plumb_bob"
+    D: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        K = _frozen(self.K, np.float64, (3, 3), "camera K")
+        object.__setattr__(self, "K", K)
+        try:
+            object.__setattr__(self, "D", tuple(float(d) for d in self.D))
+        except (TypeError, ValueError) as error:
+            what = "distortion D"
+            raise InputError(what, repr(self.D), "numbers", "copy D from CameraInfo, or leave it out") from error
+        if not all(isinstance(n, (int, np.integer)) for n in (self.width, self.height)):
+            got = f"{self.width!r}x{self.height!r}"
+            raise InputError("camera size", got, "whole numbers", "copy them from CameraInfo")
+        if self.width <= 0 or self.height <= 0:
+            repair = "read width and height from CameraInfo"
+            raise InputError("camera size", f"{self.width}x{self.height}", "both positive", repair)
+        if (
+            not np.isfinite(K).all()
+            or K[0, 0] <= 0
+            or K[1, 1] <= 0
+            or not np.allclose(K[2], (0, 0, 1))
+            or K[0, 1]
+            or K[1, 0]
+        ):
+            raise InputError(
+                "camera K",
+                np.array2string(K.reshape(-1), precision=4),
+                "finite, fx > 0, fy > 0, no skew, last row 0 0 1",
+                "calibrate the camera, or take K from a CameraInfo that is published by a calibrated driver",
+            )
+        span = max(self.width, self.height)
+        focal, centre = K[[0, 1], [0, 1]], np.abs(K[:2, 2])
+        if focal.min() < 0.02 * span or focal.max() > 100 * span or centre.max() > 10 * span:
+            raise InputError(
+                "camera K",
+                np.array2string(K.reshape(-1), precision=4),
+                f"focal lengths and centre in pixels of a picture of {self.width}x{self.height}",
+                "K belongs to the full resolution: scale it with the image",
+            )
+        if not isinstance(self.distortion_model, str) or self.distortion_model not in DISTORTION_LENGTHS:
+            raise InputError(
+                "distortion model",
+                repr(self.distortion_model),
+                "one of " + ", ".join(DISTORTION_LENGTHS),
+                "rectify the images (image_proc) and pass the rectified topics",
+            )
+        if len(self.D) not in DISTORTION_LENGTHS[self.distortion_model] or not np.isfinite(self.D).all():
+            lengths = " or ".join(str(n) for n in DISTORTION_LENGTHS[self.distortion_model])
+            raise InputError(
+                f"{self.distortion_model} coefficients D",
+                f"{len(self.D)} values",
+                f"{lengths} finite values",
+                "copy D from CameraInfo; leave it empty for rectified images",
+            )
+
+    @property
+    def is_rectified(self) -> bool:
+        """Whether pixels follow K alone; the equidistant model bends them even where its coefficients are zero."""
+        return not self.D or (self.distortion_model != "equidistant" and not any(self.D))
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """Rigid transform with named frames: maps coordinates in `child` to coordinates in `parent`.
+
+    `Transform("base_link", "camera", m)` is what the text calls base_T_camera; chains cancel inside:
+    `base_T_camera @ camera_T_object`.
+
+    Args:
+        parent: target frame id.
+        child: source frame id.
+        matrix: (4, 4) float64, metres.
+
+    Raises:
+        TransformError: the matrix is not a rigid transform, or two frames do not fit.
+    """
+
+    parent: str
+    child: str
+    matrix: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        _check_frame_id("parent", self.parent)
+        _check_frame_id("child", self.child)
+        matrix = _frozen(self.matrix, np.float64, (4, 4), f"transform {self.parent} <- {self.child}")
+        R = matrix[:3, :3]
+        if not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-6):
+            raise TransformError(self.parent, self.child, "its entries must be finite and its last row 0 0 0 1")
+        if not np.allclose(R @ R.T, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
+            raise TransformError(
+                self.parent,
+                self.child,
+                f"its 3x3 part is no rotation (R Rt differs from 1 by {np.abs(R @ R.T - np.eye(3)).max():.3g}, "
+                f"determinant {np.linalg.det(R):.3g})",
+            )
+        if self.parent == self.child and not np.allclose(matrix, np.eye(4), atol=1e-3):
+            raise TransformError(self.parent, self.child, "it moves a frame against itself")
+        if np.abs(matrix[:3, 3]).max() > _FARTHEST:
+            raise TransformError(self.parent, self.child, f"it moves by more than {_FARTHEST:.0f} m; give metres")
+        U, _, Vt = np.linalg.svd(R)  # the nearest rotation: what is within tolerance is made exact, once
+        exact = matrix.copy()
+        exact[:3, :3] = U @ Vt
+        exact[3] = (0.0, 0.0, 0.0, 1.0)
+        exact.setflags(write=False)
+        object.__setattr__(self, "matrix", exact)
+
+    @property
+    def rotation(self) -> npt.NDArray[np.float64]:
+        """(3, 3), parent_R_child."""
+        return self.matrix[:3, :3]
+
+    @property
+    def translation(self) -> npt.NDArray[np.float64]:
+        """(3,), metres: origin of `child` in `parent`."""
+        return self.matrix[:3, 3]
+
+    def apply(self, points: Points) -> npt.NDArray[np.float64]:
+        """Map (N, 3) or (3,) points, metres, from `child` to `parent`."""
+        return np.asarray(points, np.float64) @ self.rotation.T + self.translation
+
+    def inverse(self) -> Transform:
+        """The transform from `parent` to `child`."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.rotation.T
+        matrix[:3, 3] = -self.rotation.T @ self.translation
+        return Transform(self.child, self.parent, matrix)
+
+    def __matmul__(self, other: Transform) -> Transform:
+        """Chain: (a_T_b) @ (b_T_c) = a_T_c.
+
+        Raises:
+            TransformError: this transform's child is not the other's parent.
+        """
+        if self.child != other.parent:
+            reason = f"{self.parent}_T_{self.child} does not chain with {other.parent}_T_{other.child}"
+            raise TransformError(self.parent, other.child, reason)
+        return Transform(self.parent, other.child, self.matrix @ other.matrix)
+
+
+@dataclass(frozen=True, eq=False)
+class RobotPixels:
+    """What a depth image measured of the robot itself, and was taken out of it.
+
+    Args:
+        depth: (H, W) float32, metres where a point was taken out, NaN elsewhere.
+        own: (H, W) bool, which of these points are the robot's; the others are no farther from it than its padding.
+    """
+
+    depth: Depth
+    own: Mask
+
+
+@dataclass(frozen=True, eq=False)
+class RgbdFrame:
+    """One colour image with depth registered to it.
+
+    Args:
+        rgb: (H, W, 3) uint8, RGB order.
+        depth: (H, W) float32, metres along optical z, NaN where not measured.
+        camera: intrinsics of both images.
+        stamp_ns: time of exposure, nanoseconds.
+        frame_id: optical frame of the camera (z forward, x right, y down).
+        base_T_camera: maps `frame_id` to the frame poses are wanted in, at `stamp_ns`; its parent has z up (REP-103),
+            for "up" is taken from it. None = poses in `frame_id`.
+        up: (3,) direction against gravity in `frame_id` as an IMU gives it; None = unknown.
+        camera_T_speaker: where the person who speaks is (x ahead, z up), at `stamp_ns`; its parent is `frame_id`.
+            None = not known: "my left" is FRAME_UNDEFINED.
+        robot: what `depth` leaves out as the robot's own (manipulation.planning.self_filter); None = nothing.
+
+    Raises:
+        ShapeError: an array has the wrong shape or dtype, or sizes differ.
+        InputError: `up` is no direction.
+        TransformError: `base_T_camera` or `camera_T_speaker` does not fit `frame_id`.
+    """
+
+    rgb: Rgb
+    depth: Depth
+    camera: PinholeCamera
+    stamp_ns: int = 0
+    frame_id: str = "camera_color_optical_frame"
+    base_T_camera: Transform | None = None
+    up: npt.NDArray[np.float64] | None = None
+    camera_T_speaker: Transform | None = None
+    robot: RobotPixels | None = None
+
+    def __post_init__(self) -> None:
+        _check_frame_id("image", self.frame_id)
+        if not isinstance(self.camera, PinholeCamera):
+            raise InputError("camera", type(self.camera).__name__, "a PinholeCamera", "build one from CameraInfo")
+        for name, transform in (("base_T_camera", self.base_T_camera), ("camera_T_speaker", self.camera_T_speaker)):
+            if transform is not None and not isinstance(transform, Transform):
+                got = type(transform).__name__
+                raise InputError(name, got, "a Transform", "write Transform(parent, child, matrix)")
+        size = (self.camera.height, self.camera.width)
+        images: list[tuple[str, object, tuple[int, ...], type]] = [
+            ("rgb", self.rgb, (*size, 3), np.uint8), ("depth", self.depth, size, np.float32),
+        ]  # fmt: skip
+        if self.robot is not None:
+            if not isinstance(self.robot, RobotPixels):
+                got = type(self.robot).__name__
+                raise InputError(
+                    "robot", got, "RobotPixels", "take the robot out with manipulation.planning.self_filter.remove_self"
+                )
+            images += [
+                ("robot.depth", self.robot.depth, size, np.float32),
+                ("robot.own", self.robot.own, size, np.bool_),
+            ]
+        for name, array, shape, dtype in images:
+            if not isinstance(array, np.ndarray):
+                repair = f"pass the {name} image; none was given"
+                raise InputError(name, type(array).__name__, f"a NumPy array {shape}", repair)
+            if array.shape != shape or array.dtype != dtype:
+                raise ShapeError(name, expected=f"{shape} {np.dtype(dtype)}", received=f"{array.shape} {array.dtype}")
+        if self.base_T_camera is not None and self.base_T_camera.child != self.frame_id:
+            reason = f"the frame's images are in {self.frame_id!r}, not in its child"
+            raise TransformError(self.base_T_camera.parent, self.base_T_camera.child, reason)
+        if self.camera_T_speaker is not None and self.camera_T_speaker.parent != self.frame_id:
+            raise TransformError(
+                self.camera_T_speaker.parent,
+                self.camera_T_speaker.child,
+                f"the frame's images are in {self.frame_id!r}, not in its parent",
+            )
+        if self.up is not None:
+            up = _direction(self.up, "up", "pass minus the IMU's gravity, in the camera frame")
+            object.__setattr__(self, "up", up)
+            if self.base_T_camera is not None and float(self.base_T_camera.rotation[2] @ up) < _UP_AGREES:
+                raise InputError(
+                    "up", "more than 15° from the z axis of base_T_camera's parent", "both to agree",
+                    "give minus gravity, not gravity; check the mounting transform and that its parent has z up",
+                )  # fmt: skip
+
+    @cached_property
+    def with_robot(self) -> Depth:
+        """(H, W) depth of whatever is seen, the robot too: what hides other objects does so whosever it is."""
+        if self.robot is None:
+            return self.depth
+        return np.where(self.robot.own, self.robot.depth, self.depth)
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One object found in the image, by whatever detector.
+
+    Args:
+        id: unique within the frame.
+        label: what the detector calls it, for example "soup can".
+        score: detector's confidence, 0 to 1.
+        box_xyxy: (4,) pixels, left, top, right, bottom.
+        mask: (H, W) bool of the whole image, or None.
+        attributes: words the detector gives, for example ("red", "metal").
+        front: (3,) direction in the camera frame that its front faces (a chair's, a car's, a stove's), from a pose
+            estimator; None = not known, or it has none.
+
+    Raises:
+        InputError: box not finite or inverted, score outside 0..1, mask empty or no bool image.
+    """
+
+    id: str
+    label: str
+    score: float
+    box_xyxy: tuple[float, float, float, float]
+    mask: Mask | None = None
+    attributes: tuple[str, ...] = ()
+    front: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.front is not None:
+            front = _direction(self.front, f"front of detection {self.id!r}", "leave it out where it is not known")
+            object.__setattr__(self, "front", tuple(float(v) for v in front))
+        try:
+            box = tuple(float(b) for b in self.box_xyxy)
+            score = float(self.score)
+        except (TypeError, ValueError) as error:
+            got = f"box {self.box_xyxy!r}, score {self.score!r}"
+            raise InputError(f"detection {self.id!r}", got, "numbers", "give the box as x0, y0, x1, y1") from error
+        if not isinstance(self.id, str) or not isinstance(self.label, str):
+            got = f"id {self.id!r}, label {self.label!r}"
+            raise InputError("detection", got, "two strings", "give every detection an id and a label")
+        object.__setattr__(self, "score", score)
+        object.__setattr__(self, "box_xyxy", box)
+        if isinstance(self.attributes, str) or not all(isinstance(a, str) for a in self.attributes or ()):
+            got = repr(self.attributes)
+            raise InputError(f"attributes of detection {self.id!r}", got, "strings", 'give a list of words: ("red",)')
+        object.__setattr__(self, "attributes", tuple(self.attributes or ()))
+        if len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
+            expected = "four finite numbers, left < right, top < bottom"
+            raise InputError(f"box of detection {self.id!r}", str(box), expected, "give pixels as x0, y0, x1, y1")
+        if not 0.0 <= self.score <= 1.0:
+            raise InputError(f"score of detection {self.id!r}", str(self.score), "0 to 1", "give a probability")
+        if self.mask is not None:
+            if not isinstance(self.mask, np.ndarray) or self.mask.ndim != 2 or self.mask.dtype != np.bool_:
+                received = f"{np.shape(self.mask)} {np.asarray(self.mask).dtype}"
+                raise ShapeError(f"mask of detection {self.id!r}", "(H, W) bool", received)
+            if not self.mask.any():
+                repair = "drop the detection, or give its box without a mask"
+                raise InputError(f"mask of detection {self.id!r}", "no pixel set", "at least one pixel", repair)

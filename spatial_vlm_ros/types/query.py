@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the words say: one reading of an instruction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from spatial_vlm_ros.types.status import FrameOfReference
+
+
+@dataclass(frozen=True)
+class Ordinal:
+    """Place in an order: the n-th (from 1) counted from `from_` ("left", "right", "near", "far", "top", "bottom")."""
+
+    n: int
+    from_: str
+
+
+@dataclass(frozen=True)
+class NounPhrase:
+    """What words say of one object (or of several, with `count`).
+
+    Args:
+        category: the noun as said, singular, compounds joined by a space; "object" for "thing", "it", "one".
+        attributes: colours, sizes, materials and the like, as said.
+        count: number stated, None when singular; -1 for a plural without a number or "all".
+        superlative: canonical word ("leftmost", "nearest", "tallest", …) or None.
+        ordinal: or None.
+        relations: clauses that restrict it, in the order said.
+        frame: frame of reference stated for the superlative or ordinal, or None.
+        choice: "any" where it was said that any one will do ("any mug", "either cup", "one of the bowls"), else None.
+    """
+
+    category: str
+    attributes: tuple[str, ...] = ()
+    count: int | None = None
+    superlative: str | None = None
+    ordinal: Ordinal | None = None
+    relations: tuple[RelationClause, ...] = ()
+    frame: FrameOfReference | None = None
+    choice: Literal["any"] | None = None
+
+    @property
+    def stated_frame(self) -> FrameOfReference | None:
+        """Frame of the viewer from whom its order or a relation of its own was said to be seen, or None.
+
+        What is said of it later without a frame ("the left one") is seen from there, too.
+        """
+        stated = (self.frame, *(clause.frame for clause in self.relations))
+        return next((frame for frame in stated if frame not in (None, FrameOfReference.OBJECT)), None)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A distance said in words, between outlines: "10 cm left of", "within 20 cm of", "more than a metre from".
+
+    Args:
+        metres: the number said, in metres.
+        bound: whether it is met, not exceeded, or exceeded.
+    """
+
+    metres: float
+    bound: Literal["about", "at most", "at least"] = "about"
+
+
+@dataclass(frozen=True)
+class RelationClause:
+    """One relation to one or two anchors.
+
+    Args:
+        relation: canonical plain English name, see docs/relations.md.
+        anchors: the objects related to.
+        frame: frame of reference stated in words, or None.
+        negated: "not behind".
+        distance: distance stated with it, or None.
+    """
+
+    relation: str
+    anchors: tuple[NounPhrase, ...]
+    frame: FrameOfReference | None = None
+    negated: bool = False
+    distance: Distance | None = None
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a moved object is to go: a relation to anchors, perhaps at a stated distance."""
+
+    relation: str
+    anchors: tuple[NounPhrase, ...]
+    frame: FrameOfReference | None = None
+    distance: Distance | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a sentence that gives several: "open the drawer" of "open the drawer and put the bowl in it"."""
+
+    action: str
+    target: NounPhrase
+    destination: Destination | None = None
+
+
+@dataclass(frozen=True)
+class SpatialQuery:
+    """One reading of an instruction. `parse` returns all readings, the preferred one first.
+
+    Args:
+        instruction: the words, as given.
+        action: canonical verb ("pick", "give", "place", "find", …).
+        target: the object to act on.
+        destination: where to put it, or None.
+        readings: number of readings the instruction has.
+        preference: share of this reading from the words alone, 0 to 1; the readings' shares sum to 1.
+        steps: all commands in the order said, where there are several; `action`, `target` and `destination` are
+            those of the one that is resolved. Empty for one command.
+    """
+
+    instruction: str
+    action: str
+    target: NounPhrase
+    destination: Destination | None = None
+    readings: int = 1
+    preference: float = 1.0
+    steps: tuple[Step, ...] = ()

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answer: a target in metres, or a refusal with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from spatial_vlm_ros.types.query import SpatialQuery
+from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, UpSource
+
+Vector3 = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Position in metres and orientation (x, y, z, w) in `frame_id`."""
+
+    frame_id: str
+    position: Vector3
+    orientation: Quaternion
+
+
+@dataclass(frozen=True)
+class GraspHint:
+    """Top-down grasp: gripper yaw about the up axis of the pose's frame (rad, None = any) and opening width (m)."""
+
+    yaw: float | None
+    width: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """The chosen object.
+
+    Args:
+        id: detection id.
+        label: detector's label.
+        pose: estimated volume centre and gravity-up box axes.
+        surface_position: measured centre of the visible surface, metres, same frame.
+        size: box size along the pose's axes, metres.
+        covariance: 36 numbers, row-major 6×6 (x, y, z, rotation about x, y, z), m² and rad², same frame.
+        yaw_known: False when the footprint is as long as wide.
+        grasp: top-down grasp hint.
+        visible_fraction: part of the estimated silhouette that nothing nearer covers.
+        truncated: the picture's border cuts it; its size is that of the part inside.
+    """
+
+    id: str
+    label: str
+    pose: Pose
+    surface_position: Vector3
+    size: Vector3
+    covariance: tuple[float, ...]
+    yaw_known: bool
+    grasp: GraspHint
+    visible_fraction: float = 1.0
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """A spot to put something.
+
+    Args:
+        pose: of the support contact: the middle of the footprint on what will carry it, z up.
+        anchor_id: detection it was found from, "support" for the support plane.
+        carrier_id: what will carry it: a detection, or "support".
+        margin_m: how far the stated relation is from its border there, metres.
+        clearance_m: free distance around the footprint, metres.
+        stability_m: how far the footprint's middle lies inside what carries it, metres; None on the open support plane.
+        probability: that the relation holds there.
+    """
+
+    pose: Pose
+    anchor_id: str
+    carrier_id: str = "support"
+    margin_m: float = 0.0
+    clearance_m: float = 0.0
+    stability_m: float | None = None
+    probability: float = 0.0
+
+
+@dataclass(frozen=True)
+class ClauseMeasurement:
+    """How one clause measures for one candidate.
+
+    Args:
+        relation: canonical name; superlatives and ordinals are listed under their own word.
+        anchor_ids: the anchors it was measured against (the likeliest ones).
+        margin_m: signed margin in metres; positive = holds; None when it could not be measured.
+        state: holds, fails or unclear.
+        likelihood: probability that the clause is true, from depth noise and object size.
+    """
+
+    relation: str
+    anchor_ids: tuple[str, ...]
+    margin_m: float | None
+    state: ClauseState
+    likelihood: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One object the words may mean.
+
+    Args:
+        id: detection id.
+        label: detector's label.
+        probability: share of the posterior mass.
+        clauses: one measurement for each clause of the phrase, nested ones after their own.
+    """
+
+    id: str
+    label: str
+    probability: float
+    clauses: tuple[ClauseMeasurement, ...] = ()
+
+
+@dataclass(frozen=True)
+class OfferedAnswer:
+    """One answer to a question.
+
+    Args:
+        text: words that the parser understands, for example "the left one"; sent with the question's dialogue_id.
+        ids: detection ids of the candidates that they mean; one where the answer settles it.
+    """
+
+    text: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HiddenRegion:
+    """A part of the scene that cannot be seen and is large enough to hide something.
+
+    Args:
+        occluder_id: detection that hides it.
+        position: centre, metres, in `frame_id`.
+        size: along the viewing direction on the ground, across it, and up, metres.
+        frame_id: frame of `position`.
+    """
+
+    occluder_id: str
+    position: Vector3
+    size: Vector3
+    frame_id: str
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """What a model answered that was asked for the whole phrase, beside the answer of the geometry.
+
+    Args:
+        words: what it was asked for.
+        geometric_id: the answer of the geometry alone; None without a candidate.
+        geometric_probability: of that one by the geometry alone; where it was an answer, how often such answers are
+            right.
+        named_id: the object that the model named; None = nothing, or not one object of the scene: no opinion.
+        named_probability: of that one by the geometry alone; 0 without an opinion.
+        combined_probability: of the geometry's answer, once the opinion is weighed; equal to `geometric_probability`
+            where the opinion does not count.
+        relations: keys that the model's reliability was looked up by: what the phrase says, "left of (robot)".
+        reliability: measured probability that it names the right object, of the least reliable of `relations`; None
+            where one of them was not measured.
+        effect: what became of the answer: reported (nothing), confirmed, disagreed or settled (a tie).
+        reason: why, in words.
+    """
+
+    words: str
+    geometric_id: str | None
+    geometric_probability: float
+    named_id: str | None
+    named_probability: float
+    combined_probability: float
+    relations: tuple[str, ...]
+    reliability: float | None
+    effect: Literal["reported", "confirmed", "disagreed", "settled"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The answer to one instruction: a target, or a refusal with its reason. JSON is written from this very class.
+
+    Args:
+        instruction: the words, as given.
+        status: name of the outcome; `code` is its number.
+        code: number of `status`.
+        message: the outcome in words for a person, with the repair where there is one.
+        target: only when OK.
+        targets: all that are meant, nearest first, where several were asked for ("both mugs"); else empty.
+        place: only when OK and a destination was asked for.
+        places: all spots, best first, where one was asked for; `place` is the first.
+        candidates: what the words may mean, likeliest first.
+        frame_of_reference: the one in force, whether or not a relation needed it; None when no scene was built.
+        up_from: where "up" came from; None when no scene was built.
+        question: asked when an answer would settle the matter.
+        answers: to the question, each with what it means; empty where other words are needed, and without a question.
+        dialogue_id: set with `question` and when OK; an answer ("the red one", "no, the other one") refers to it.
+        hidden_regions: where an object that was not found could be.
+        confidence: probability that the answer is right; for refusals the likeliest candidate's share, 0 before any
+            measurement.
+        query: the reading that was answered; None when the words were not understood.
+        stamp_ns: the frame's stamp.
+        frame: name of the frame, where one was given (frame folders).
+        ms: wall time of the whole request, milliseconds; not part of equality.
+        timings_ms: the same by step; not part of equality.
+        schema: version of this layout.
+        second_opinion: of a model that was asked for the whole phrase; None where none was.
+    """
+
+    instruction: str
+    status: Status
+    message: str
+    code: int = -1
+    target: Target | None = None
+    place: Place | None = None
+    candidates: tuple[Candidate, ...] = ()
+    frame_of_reference: FrameOfReference | None = None
+    up_from: UpSource | None = None
+    question: str | None = None
+    dialogue_id: str | None = None
+    hidden_regions: tuple[HiddenRegion, ...] = ()
+    confidence: float = 0.0
+    query: SpatialQuery | None = None
+    stamp_ns: int = 0
+    frame: str | None = None
+    ms: float = field(default=0.0, compare=False)
+    timings_ms: Mapping[str, float] = field(default_factory=dict, compare=False)
+    schema: Literal[1] = 1
+    targets: tuple[Target, ...] = ()
+    places: tuple[Place, ...] = ()
+    second_opinion: SecondOpinion | None = None
+    answers: tuple[OfferedAnswer, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", self.status.code)
+        if (self.target is not None) != (self.status is Status.OK):
+            raise ValueError(f"a resolution has a target exactly when it is OK; status is {self.status.value}")
+        if (self.targets and self.targets[0] != self.target) or (self.places and self.places[0] != self.place):
+            raise ValueError("the first of the targets is the target, and the first of the places is the place")
+        if self.places and self.status is not Status.OK:
+            raise ValueError(f"a resolution has places only when it is OK; status is {self.status.value}")

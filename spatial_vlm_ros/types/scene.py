@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was measured: objects in metres in the camera frame, and the surface they stand on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.types.arrays import Points
+from spatial_vlm_ros.types.observation import Detection, RgbdFrame
+from spatial_vlm_ros.types.status import UpSource
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """Support plane n·p + d = 0 in the camera frame; n (3,) unit, towards the camera's side; rms in metres."""
+
+    normal: npt.NDArray[np.float64]
+    offset: float
+    rms: float
+
+    def height(self, points: Points) -> npt.NDArray[np.float64]:
+        """Signed distance of (N, 3) points above the plane, metres."""
+        return np.asarray(points, np.float64) @ self.normal + self.offset
+
+
+@dataclass(frozen=True, eq=False)
+class OrientedBox:
+    """Gravity-up box in the camera frame.
+
+    Args:
+        centre: (3,) metres.
+        axes: (3, 3) columns: x along the longer horizontal side and away from the camera, z up, y = z × x.
+        size: (3,) metres along those axes.
+    """
+
+    centre: npt.NDArray[np.float64]
+    axes: npt.NDArray[np.float64]
+    size: npt.NDArray[np.float64]
+
+    def corners(self) -> npt.NDArray[np.float64]:
+        """(8, 3) metres, camera frame."""
+        signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
+        return self.centre + (signs * self.size / 2) @ self.axes.T
+
+
+@dataclass(frozen=True, eq=False)
+class SceneObject:
+    """One detection lifted to metres, in the camera frame.
+
+    Args:
+        detection: what was detected.
+        points: (N, 3) float32, metres: the cleaned visible surface; empty when `depth_problem` is set.
+        surface_centre: (3,) metres: median of the visible surface.
+        box: gravity-up box around the estimated volume; its centre is the estimated volume centre.
+        footprint: (16, 3) metres: corners of the estimated outline seen from above, at the height of the box's centre.
+        covariance: (6, 6): of the volume centre (m²) and of the box's rotation about x, y, z (rad²).
+        yaw_known: False for a footprint as long as wide: its heading cannot be told.
+        visible_fraction: part of the estimated silhouette that nothing nearer covers, 0 to 1.
+        occluder: id of the detection that hides most of the rest, or None.
+        truncated: the picture's border cuts it.
+        valid_fraction: part of its pixels with measured depth.
+        depth_problem: why its depth cannot be trusted, in words; None = it can.
+        cut: metres by which it may go on behind something nearer or off the image, sideways.
+        cut_above: the same upwards.
+    """
+
+    detection: Detection
+    points: npt.NDArray[np.float32]
+    surface_centre: npt.NDArray[np.float64]
+    box: OrientedBox
+    footprint: npt.NDArray[np.float64]
+    covariance: npt.NDArray[np.float64]
+    yaw_known: bool = True
+    visible_fraction: float = 1.0
+    occluder: str | None = None
+    truncated: bool = False
+    valid_fraction: float = 1.0
+    depth_problem: str | None = None
+    cut: float = 0.0
+    cut_above: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """The detection's id."""
+        return self.detection.id
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """All objects of one frame, in its camera frame.
+
+    Args:
+        objects: one for each detection, in the detector's order, but for those of the robot.
+        up: (3,) unit, against gravity.
+        up_from: where `up` came from.
+        support: the plane the objects stand on, or None when none was seen.
+        frame: the observation.
+        of_robot: detections that show nothing but the robot itself: they are no objects.
+    """
+
+    objects: tuple[SceneObject, ...]
+    up: npt.NDArray[np.float64]
+    up_from: UpSource
+    support: Plane | None
+    frame: RgbdFrame
+    of_robot: tuple[Detection, ...] = ()

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Remedies for a loaded model, put on all at once: those its checkpoint was trained with, and those one asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor, nn
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.vlm.parts import Parts, parts_of
+from spatial_vlm_ros.vlm.remedies import features, norms, pin, position_schemes
+from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
+from spatial_vlm_ros.vlm.remedies.attention_scaling import Settings, check_decoder, one_row
+from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import ScalingVis, read_calibration
+from spatial_vlm_ros.vlm.remedies.learned import load_learned
+from spatial_vlm_ros.vlm.remedies.marking import trained_with
+from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, refuse_untrained, settled, trained_positions
+from spatial_vlm_ros.vlm.remedies.positions import Installed, install
+
+
+@dataclass(frozen=True)
+class RequestedRemedies:
+    """What one asks for; nothing by default. What a checkpoint was trained with comes without being asked for.
+
+    Args:
+        norm_dose: of `norms.MeanNorm`, 0 to 1; above 0 to be allowed.
+        positions: name of a scheme, one of `position_schemes.AXES`.
+        attention: factors that attention to the image is scaled by; prompts then go through the model one by one.
+        allow_untrained: although the checkpoint was trained with other positions, or with other norms.
+
+    Raises:
+        InputError: a dose out of range.
+        UnknownNameError: no such scheme.
+    """
+
+    norm_dose: float | None = None
+    positions: str | None = None
+    attention: Settings | None = None
+    allow_untrained: bool = False
+
+    def __post_init__(self) -> None:
+        if self.norm_dose is not None and not 0.0 <= self.norm_dose <= 1.0:
+            raise InputError("norm_dose", str(self.norm_dose), "a dose from 0 to 1", "correct it")
+        if self.positions is not None:
+            Positions(self.positions)
+
+
+def read_attention(text: str, model: str) -> Settings:
+    """Factors from a text: a number is one for all prompts (ScalingVis), else it is a calibration's path (AdaptVis).
+
+    Args:
+        text: "1.2", or "calibration.json".
+        model: name of the checkpoint, which the calibration has to be of.
+
+    Raises:
+        InputError: a factor below 0 or infinite, or a calibration of another model.
+        FileError: no calibration can be read there.
+    """
+    try:
+        alpha = float(text)
+    except ValueError:
+        return read_calibration(Path(text).expanduser()).settings_for(model)
+    return ScalingVis(alpha)
+
+
+class AppliedRemedies:
+    """Remedies on a model; made by `treat`."""
+
+    def __init__(self, parts: Parts, attention: Settings | None, taking_off: ExitStack) -> None:
+        self._parts, self._attention, self._taking_off = parts, attention, taking_off
+
+    def answering(self, input_ids: Tensor) -> AbstractContextManager[Any]:
+        """What one call of `model.generate` has to be within, for that is how attention is scaled.
+
+        Args:
+            input_ids: (B, N) of its prompts; (1, N) where attention is scaled.
+
+        Raises:
+            InputError, ModelError: as `attention_scaling.one_row`.
+        """
+        return nullcontext() if self._attention is None else one_row(self._parts, input_ids, self._attention)
+
+    def remove(self) -> None:
+        """Leave the model as it was; a second time does nothing."""
+        self._attention = None
+        self._taking_off.close()
+
+
+def treat(model: nn.Module, requested: RequestedRemedies, folder: str | Path, tokenizer: Any) -> AppliedRemedies:
+    """Put remedies on a model as it was loaded; where one of them cannot be, none is.
+
+    Args:
+        model: of transformers.
+        requested: what is asked for.
+        folder: of the checkpoint, where what its remedies learnt is.
+        tokenizer: of the model: tells which rows of its table of embeddings are words, for the mean of their norms.
+
+    Raises:
+        ModelError: a mark that is not known here or whose tensors are missing or do not fit; positions or a normaliser
+            besides those it was trained with, unless allowed; a decoder in which attention cannot be scaled.
+        InputError: a scheme that does not fit the model.
+    """
+    folder, parts, marks, wanted = Path(folder), parts_of(model), trained_with(model), requested.positions
+    moved = wanted is not None and wanted != trained_positions(parts).scheme
+    with ExitStack() as stack:
+        for name, value in marks.items():
+            if not (moved and name == position_schemes.NAME):
+                stack.callback(_put_marked(parts, name, value, folder).remove)
+        if wanted is not None and moved:
+            settings = Positions(wanted)
+            stack.callback(_put_positions(parts, settings, folder, requested.allow_untrained).remove)
+        if requested.norm_dose is not None:
+            stack.callback(_put_dose(parts, requested.norm_dose, tokenizer, requested.allow_untrained).remove)
+        if requested.attention is not None:
+            check_decoder(parts)
+        return AppliedRemedies(parts, requested.attention, stack.pop_all())
+
+
+def _put_dose(parts: Parts, dose: float, tokenizer: Any, allow_untrained: bool) -> Any:
+    """Put on the mean norm; raises ModelError for a checkpoint that learnt with other norms, unless allowed."""
+    model = parts.model
+    if norms.NAME in trained_with(model) and not allow_untrained:
+        repair = "leave the dose out, or pass allow_untrained=True"
+        raise ModelError(type(model).__name__, "was trained with a normaliser of its own", repair)
+    text = norms.text_norms(parts, rows=len(tokenizer), without=tokenizer.all_special_ids)
+    return norms.put_norm(parts, norms.MeanNorm(text.mean, dose), allow_untrained=allow_untrained)
+
+
+def _put_marked(parts: Parts, name: str, value: object, folder: Path) -> Any:
+    """Put on a remedy that a checkpoint was trained with; raises ModelError that names it."""
+    model = type(parts.model).__name__
+    if name not in _MARKED:
+        reason = f"was trained with {name!r}, a remedy that is not known here; known are {', '.join(_MARKED)}"
+        raise ModelError(model, reason, "load it with the version of this package that trained it")
+    try:
+        return _MARKED[name](parts, value, folder)
+    except (InputError, LookupError, TypeError) as error:
+        reason = f"was trained with {name}, and this cannot be put on: {error}"
+        raise ModelError(model, reason, "give the whole folder as the training saved it") from error
+
+
+def _put_norm(parts: Parts, value: object, folder: Path) -> Any:
+    if value != norms.PUBLISHED:
+        raise InputError("normaliser", repr(value), repr(norms.PUBLISHED), "mark it so")
+    return norms.put_norm(parts, norms.norm_from(load_learned(folder, norms.NAME)))
+
+
+def _put_pin(parts: Parts, _: object, folder: Path) -> Any:
+    return pin.put_pin(parts, pin.pin_from(load_learned(folder, pin.NAME)))
+
+
+def _put_layers(parts: Parts, value: Any, _: Path) -> Any:
+    return features.put_layers(parts, value["layers"], post_layernorm=value["post_layernorm"])
+
+
+def _put_positions(parts: Parts, settings: Positions, folder: Path, allow_untrained: bool = False) -> Installed:
+    refuse_untrained(parts, settled(parts, settings), allow_untrained)
+    table = LearnedPositions.load(folder) if settings.scheme == "learned-absolute" else None
+    # A checkpoint that was trained with fewer axes, or is allowed to be without, needs no other leave.
+    return install(parts, settings, table=table, allow_untrained=allow_untrained, allow_fewer_axes=True)
+
+
+_MARKED: Mapping[str, Callable[[Parts, Any, Path], Any]] = MappingProxyType(
+    {
+        norms.NAME: _put_norm,
+        position_schemes.NAME: lambda parts, _, folder: _put_positions(parts, trained_positions(parts), folder),
+        features.NAME: _put_layers,
+        pin.NAME: _put_pin,
+    }
+)
+"""Mark of a checkpoint → puts its remedy on, from the settings of the mark and the folder; gives its handle."""

@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch files say what the nodes understand: parameters, topics, programs, presets, environment, documents."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import runpy
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import setuptools
+import yaml
+from click.testing import CliRunner
+
+from spatial_vlm_ros.cli.up import up
+from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
+from spatial_vlm_ros.launcher import commands, plan, stand_in, wiring
+from spatial_vlm_ros.nodes import __main__ as nodes
+from spatial_vlm_ros.nodes import parameters
+from spatial_vlm_ros.parameters import (
+    ArmPlannerConfig,
+    BagConfig,
+    GateConfig,
+    PlanningConfig,
+    PlayerConfig,
+    SimArmConfig,
+)
+from spatial_vlm_ros.streams import frame_assembler as roles
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {path.name.removesuffix(plan.SUFFIX): path for path in sorted((ROOT / "launch").glob("*.launch.py"))}
+NEEDED = {"replay": {"bag": "some_bag"}}
+CAMERAS = wiring.camera_names(ROOT)
+DECLARED = {
+    "resolver": parameters.declared(),
+    "frame_player": parameters.declared(PlayerConfig()),
+    "bag_player": parameters.declared(BagConfig()),
+    "sim_arm": parameters.declared(SimArmConfig()),
+    "arm_planner": parameters.declared(ArmPlannerConfig()),
+    "planner_gate": parameters.declared(GateConfig(), PlanningConfig()),
+}
+COMPRESSED = {"rgb/image/compressed", "depth/image/compressedDepth"}
+TOPICS = {
+    "resolver": {roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DEPTH_INFO, roles.DETECTIONS} | COMPRESSED,
+    "frame_player": {roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DEPTH_INFO, roles.DETECTIONS},
+    "bag_player": set(),
+    "sim_arm": {roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DEPTH_INFO, roles.DETECTIONS},
+    "arm_planner": set(),
+    "planner_gate": set(),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of somebody who has chosen nothing."""
+    for name in (wiring.PROFILE_VARIABLE, wiring.OLD_PROFILE_VARIABLE, "RMW_IMPLEMENTATION", "ROS_DISTRO"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def planned(name: str, **given: str) -> list[plan.Process]:
+    return list(plan.plan(FILES[name], {**NEEDED.get(name, {}), **given}).processes)
+
+
+def ours(name: str, **given: str) -> list[plan.Process]:
+    """The nodes of this package; those of Gazebo are in test_gazebo.py."""
+    processes = planned(name, **given)
+    return [process for process in processes if process.package == plan.PACKAGE] if name == "gazebo" else processes
+
+
+def everything() -> Iterator[Any]:
+    """Every launch file with every camera, and with everything said that can be said."""
+    said = {"base_frame": "odom", "fixed_frame": "map", "speaker_frame": "person",
+            "grounder": "simulator", "grounder_options": "seed=7",
+            "autostart": "false", "use_sim_time": "true", "namespace": "left", "log_level": "warn"}  # fmt: skip
+    for name in FILES:
+        for camera in CAMERAS:
+            yield pytest.param(name, {"camera": camera}, id=f"{name}-{camera}")
+        yield pytest.param(name, said, id=f"{name}-said")
+
+
+# ------------------------------------------------------------------------------------------------ nodes
+
+
+@pytest.mark.parametrize(("name", "given"), list(everything()))
+def test_every_parameter_is_declared_by_its_node_with_that_type(name: str, given: dict[str, str]) -> None:
+    for process in ours(name, **given):
+        known = DECLARED[process.executable]
+        for parameter, value in process.parameters.items():
+            default = False if parameter == "use_sim_time" else known[parameter][0]
+            assert type(value) is type(default), parameter
+
+
+@pytest.mark.parametrize(("name", "given"), list(everything()))
+def test_every_remapped_name_is_a_topic_of_its_node(name: str, given: dict[str, str]) -> None:
+    for process in ours(name, **given):
+        assert {ours for ours, _ in process.remappings} <= TOPICS[process.executable]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_program_exists_and_is_installed(name: str) -> None:
+    for process in ours(name):
+        assert process.package == plan.PACKAGE
+        assert process.executable in nodes.NODES
+        script = ROOT / "executables" / process.executable
+        assert os.access(script, os.X_OK)
+        assert f'run(["{process.executable}"' in script.read_text()
+
+
+def test_the_nodes_of_each_launch_file() -> None:
+    found = {name: [process.executable for process in planned(name)] for name in FILES}
+    assert found == {
+        "gazebo": ["resolver", "gzserver", "parameter_bridge", "static_transform_publisher"],
+        "replay": ["resolver", "bag_player"],
+        "sim": ["resolver", "frame_player"],
+        "sim_arm": ["resolver", "sim_arm", "arm_planner", "planner_gate"],
+        "spatial_vlm": ["resolver"],
+    }
+
+
+def test_everything_that_is_not_a_window_ends_the_others_with_it() -> None:
+    for name in FILES:
+        processes = planned(name, rviz="true")
+        assert {process.name for process in processes if not process.essential} == {"rviz"}
+
+
+def test_what_is_said_reaches_the_resolver() -> None:
+    (resolver,) = planned("spatial_vlm", base_frame="odom", autostart="false", grounder_options="7", namespace="left")
+    assert resolver.parameters == {"base_frame": "odom", "autostart": False, "grounder_options": "7"}
+    assert resolver.full_name == "/left/resolver"
+
+
+def test_what_is_not_said_is_left_to_the_parameter_file() -> None:
+    (resolver,) = planned("spatial_vlm")
+    assert resolver.parameters == {}
+    assert resolver.parameter_files == (ROOT / "config" / "resolver.yaml",)
+
+
+def test_the_arm_is_seen_in_its_own_base_frame_unless_another_is_said() -> None:
+    assert planned("sim_arm")[0].parameters["base_frame"] == "panda_link0"
+    assert planned("sim_arm", base_frame="world")[0].parameters["base_frame"] == "world"
+
+
+def test_the_arm_is_taken_out_of_its_image_unless_that_is_said_otherwise() -> None:
+    pytest.importorskip("pinocchio")
+    (resolver, *_) = planned("sim_arm")
+    path = Path(resolver.parameters["robot_description"])
+    assert path.name == "panda.urdf"
+    assert path.is_file()
+    assert planned("sim_arm", robot_description="/")[0].parameters["robot_description"] == ""
+    (alone,) = planned("spatial_vlm", base_frame="odom", robot_description="/my/robot.urdf")
+    assert alone.parameters["robot_description"] == "/my/robot.urdf"
+
+
+def test_nothing_moves_unless_that_is_said() -> None:
+    for given, wanted in (({}, True), ({"plan_only": "false"}, False)):
+        gate = planned("sim_arm", **given)[-1]
+        assert gate.parameters["plan_only"] is wanted
+
+
+def test_a_preset_may_be_written_with_dashes() -> None:
+    assert plan.launch_file(ROOT, "sim-arm", CAMERAS) == (FILES["sim_arm"], {})
+
+
+def test_a_slash_stands_for_an_empty_frame() -> None:
+    (resolver,) = planned("spatial_vlm", base_frame="/", fixed_frame="/", speaker_frame="/")
+    assert resolver.parameters == {"base_frame": "", "fixed_frame": "", "speaker_frame": ""}
+
+
+def test_all_parameters_of_the_players_are_arguments() -> None:
+    for name, config in (("sim", PlayerConfig()), ("replay", BagConfig()), ("sim_arm", SimArmConfig())):
+        names = {argument.name for argument in plan.arguments_of(FILES[name])}
+        assert {f.name for f in dataclasses.fields(config)} - {"clock"} <= names
+
+
+@pytest.mark.parametrize(("name", "default"), [("sim", False), ("replay", True), ("sim_arm", True)])
+def test_a_player_gives_the_time_that_the_resolver_takes(name: str, default: bool) -> None:
+    for given, wanted in (({}, default), ({"use_sim_time": "true"}, True), ({"use_sim_time": "false"}, False)):
+        resolver, player, *others = planned(name, **given)
+        assert player.parameters["clock"] is wanted
+        assert all(node.parameters.get("use_sim_time", False) is wanted for node in (resolver, *others))
+
+
+def test_the_player_speaks_under_the_names_that_the_resolver_hears() -> None:
+    resolver, player = planned("sim", camera="realsense", namespace="left", detections_topic="/yolo")
+    heard = dict(resolver.remappings)
+    assert player.namespace == resolver.namespace
+    for ours, theirs in player.remappings:
+        assert heard[ours] == theirs
+
+
+def test_rviz_shows_the_topics_of_the_namespace_and_the_base_frame() -> None:
+    rviz = planned("spatial_vlm", rviz="true", namespace="left", base_frame="odom")[-1]
+    assert (rviz.executable, rviz.namespace) == ("rviz2", "left")
+    assert ("/target", "target") in rviz.remappings
+    assert rviz.arguments[:1] == ("-d",)
+    assert rviz.arguments[2:] == ("-f", "odom")
+
+
+# ------------------------------------------------------------------------------------------------ arguments
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_argument_is_described_and_its_default_is_one_of_its_choices(name: str) -> None:
+    for argument in plan.arguments_of(FILES[name]):
+        assert len(argument.description) > 5, argument.name
+        if argument.choices and argument.default is not None:
+            assert argument.default in argument.choices
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_argument_and_preset_is_in_the_document(name: str) -> None:
+    text = (ROOT / "docs" / "launch.md").read_text()
+    assert f"`{name}`" in text
+    for argument in plan.arguments_of(FILES[name]):
+        assert f"`{argument.name}`" in text, argument.name
+    for camera in CAMERAS:
+        assert f"`{camera}`" in text
+
+
+def test_an_argument_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(UnknownNameError, match=r"argument 'base_fram'.*base_frame"):
+        planned("spatial_vlm", base_fram="odom")
+
+
+def test_a_value_that_is_none_of_the_choices_is_refused_with_them() -> None:
+    with pytest.raises(InputError, match=r"argument camera: got 'nonsense'.*'realsense'"):
+        planned("spatial_vlm", camera="nonsense")
+
+
+def test_words_in_place_of_a_number_are_refused() -> None:
+    with pytest.raises(InputError, match=r"argument width: got 'wide', expected a whole number"):
+        planned("sim", width="wide")
+    with pytest.raises(InputError, match=r"argument rate: got 'fast', expected a number"):
+        planned("replay", rate="fast")
+
+
+def test_an_argument_without_default_must_be_given() -> None:
+    with pytest.raises(InputError, match=r"argument bag: got nothing.*add bag:="):
+        plan.plan(FILES["replay"], {})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_parameter_file_that_does_not_exist_is_refused_before_there_is_a_node(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stand_in.Node, "__init__", lambda *_, **__: pytest.fail("a node was described"))
+    with pytest.raises(FileError, match=r"^nowhere\.yaml: got no such file.*pass params_file:=FILE"):
+        planned(name, params_file="nowhere.yaml")
+    with pytest.raises(FileError, match="this is no file"):
+        planned(name, params_file=str(ROOT))
+
+
+def test_the_command_line_refuses_a_parameter_file_that_does_not_exist(tmp_path: Path) -> None:
+    done = CliRunner().invoke(up, ["sim", f"params_file:={tmp_path / 'x.yaml'}"])
+    assert done.exit_code == 2
+    assert "x.yaml: got no such file" in done.output
+    assert "starting" not in done.output
+
+
+def test_a_preset_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(UnknownNameError, match=r"preset 'robot'.*replay, sim, sim_arm, spatial_vlm.*realsense"):
+        plan.launch_file(ROOT, "robot", CAMERAS)
+
+
+def test_a_camera_stands_for_the_robot_with_that_camera() -> None:
+    assert plan.launch_file(ROOT, "zed", CAMERAS) == (FILES["spatial_vlm"], {"camera": "zed"})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nonsense"], "preset 'nonsense'"),
+        (["sim", "world"], "write arguments as NAME:=VALUE"),
+        (["sim", "wold:=7"], "argument 'wold'"),
+        (["sim", "--rviz"], "No such option"),
+    ],
+)
+def test_the_command_line_refuses_with_usage(words: list[str], said: str) -> None:
+    done = CliRunner().invoke(up, words)
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_the_command_line_shows_arguments_and_commands() -> None:
+    shown = CliRunner().invoke(up, ["replay", "--show-args"])
+    assert shown.exit_code == 0
+    assert "bag:=\n    folder of a bag, or its .mcap or .db3 file; must be given" in shown.output
+    printed = CliRunner().invoke(up, ["realsense", "namespace:=left", "--print"])
+    assert printed.exit_code == 0
+    assert "spatial_vlm_ros.nodes resolver --ros-args -r __node:=resolver -r __ns:=/left" in printed.output
+
+
+def test_a_program_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = CliRunner().invoke(up, ["sim", "rviz:=true"])
+    assert done.exit_code == 2
+    assert "program rviz2" in done.output
+
+
+def test_parameters_are_written_for_the_nodes_own_name_with_their_types(tmp_path: Path) -> None:
+    values = {"world": "7", "rate": 10.0, "folder": "", "width": 640, "clock": False}
+    process = plan.Process(plan.PACKAGE, "frame_player", "frame_player", "left", parameters=values)
+    words = commands.command(process, tmp_path).words
+    written = yaml.safe_load(Path(words[words.index("--params-file") + 1]).read_text())
+    assert written == {"/left/frame_player": {"ros__parameters": values}}
+    assert '"rate": 10.0' in (tmp_path / "left.frame_player.yaml").read_text()
+
+
+def test_a_printed_command_can_be_read_and_run_by_hand() -> None:
+    process = plan.Process(plan.PACKAGE, "frame_player", "frame_player", parameters={"world": "7", "clock": False})
+    assert commands.command(process).words[-4:] == ("-p", 'world:="7"', "-p", "clock:=false")
+
+
+# ------------------------------------------------------------------------------------------------ cameras
+
+
+@pytest.mark.parametrize("name", CAMERAS[1:])
+def test_a_camera_preset_is_complete_and_names_its_source(name: str) -> None:
+    text = (ROOT / "config" / "cameras" / f"{name}.yaml").read_text()
+    assert re.search(r"# Source: https://", text)
+    (resolver,) = planned("spatial_vlm", camera=name)
+    mapped = dict(resolver.remappings)
+    assert set(mapped) == TOPICS["resolver"]
+    for ours, theirs in mapped.items():
+        if ours != "detections":
+            assert re.fullmatch(r"(/[a-zA-Z][a-zA-Z0-9_]*)+", theirs), theirs
+    assert {"rectified", "depth_registered"} <= set(resolver.parameters)
+
+
+def test_compressed_images_are_remapped_with_their_image() -> None:
+    mapped = dict(planned("spatial_vlm", camera="realsense")[0].remappings)
+    assert mapped["rgb/image/compressed"] == "/camera/camera/color/image_raw/compressed"
+    assert mapped["depth/image/compressedDepth"] == "/camera/camera/aligned_depth_to_color/image_raw/compressedDepth"
+
+
+def test_the_drivers_names_can_be_said_and_left_out() -> None:
+    said = dict(planned("spatial_vlm", camera="realsense", camera_namespace="left", camera_name="d435")[0].remappings)
+    assert said["rgb/image"] == "/left/d435/color/image_raw"
+    without = dict(planned("spatial_vlm", camera="realsense", camera_namespace="/")[0].remappings)
+    assert without["rgb/image"] == "/camera/color/image_raw"
+
+
+def test_a_preset_of_ones_own_is_used_in_place_of_ours(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("topics: {rgb/image: '/{camera_name}/rgb'}\nparameters: {rectified: true}\n")
+    (resolver,) = planned("spatial_vlm", camera_file=str(own), camera_name="wrist")
+    assert dict(resolver.remappings)["rgb/image"] == "/wrist/rgb"
+    assert resolver.parameters == {"rectified": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("topics: [", "parsing"),
+        ("- rgb/image", "no topics"),
+        ("topics: {rgb/image: '/{camera}/rgb'}", "camera_namespace"),
+        ("topics: {rgb/image: 7}", "topics"),
+        ("topics: {}\nparameters: 7", "parameters"),
+        ("topics: {}\nparameter: {}", "parameters"),
+    ],
+)
+def test_a_preset_that_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(text)
+    with pytest.raises(InputError, match=rf"(?s)own\.yaml.*{said}"):
+        planned("spatial_vlm", camera_file=str(own))
+
+
+# ------------------------------------------------------------------------------------------------ environment
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_process_reads_the_profile_for_images(name: str) -> None:
+    profile = str(ROOT / "config" / "fastdds_images.xml")
+    for process in planned(name):
+        assert process.environment == {"FASTDDS_DEFAULT_PROFILES_FILE": profile}
+    ElementTree.parse(profile)  # noqa: S314
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "own.xml"}, set()),
+        ({"FASTRTPS_DEFAULT_PROFILES_FILE": "own.xml"}, set()),
+        ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, set()),
+        ({"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}, {"FASTDDS_DEFAULT_PROFILES_FILE"}),
+        ({"ROS_DISTRO": "humble"}, {"FASTRTPS_DEFAULT_PROFILES_FILE"}),
+        ({"ROS_DISTRO": "jazzy"}, {"FASTDDS_DEFAULT_PROFILES_FILE"}),
+    ],
+)
+def test_the_profile_is_for_fast_dds_and_never_in_the_users_way(variables: dict[str, str], wanted: set[str]) -> None:
+    assert set(wiring.transport_environment(ROOT, variables)) == wanted
+
+
+def test_the_stand_in_leaves_what_is_installed_as_it_was() -> None:
+    before = {name for name in sys.modules if name.split(".")[0] in ("launch", "launch_ros")}
+    planned("sim")
+    assert {name for name in sys.modules if name.split(".")[0] in ("launch", "launch_ros")} == before
+    with pytest.raises(InputError, match="Shutdown"):
+        plan._walk(stand_in.LaunchDescription([stand_in.Shutdown()]), stand_in.LaunchContext(), [])
+
+
+def test_everything_the_launch_files_need_is_installed_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: dict[str, Any] = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **words: said.update(words))
+    monkeypatch.chdir(ROOT)
+    runpy.run_path("setup.py")
+    installed = {f"{folder}/{Path(file).name}" for folder, files in said["data_files"] for file in files}
+    share = f"share/{plan.PACKAGE}"
+    wanted = [path for folder in ("launch", "config") for path in (ROOT / folder).rglob("*.*") if path.is_file()]
+    assert {f"{share}/{path.relative_to(ROOT)}" for path in wanted if path.suffix != ".pyc"} <= installed
+    assert {f"lib/{plan.PACKAGE}/{node}" for node in nodes.NODES} <= installed

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The starter with real processes: they come up, answer, and none is left, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+
+ANY = Callable[..., Any]
+SENTENCE = "grab me the chick behind the cup"
+
+DRIVER = """
+import os, sys
+from spatial_vlm_ros.launcher.commands import Command
+from spatial_vlm_ros.launcher.supervisor import run
+programs = {programs!r}
+sys.exit(run([Command(name, (sys.executable, "-c", text), dict(os.environ), essential)
+              for name, text, essential in programs]))
+"""
+WAITS = "import signal; print('ready', flush=True); signal.pause()"
+STUBBORN = """
+import signal
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: print("no", flush=True))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def programs(*entries: tuple[str, str] | tuple[str, str, bool]) -> tuple[str, str]:
+    """A starter of small Python programs: name, text, and whether the others end with it."""
+    return "-c", DRIVER.format(programs=[entry if len(entry) == 3 else (*entry, True) for entry in entries])
+
+
+def hears_all(started: Any, graph: Any) -> None:
+    """Wait until the resolver says that all streams and transforms are there."""
+    said: list[DiagnosticArray] = []
+    graph.node.create_subscription(DiagnosticArray, "/diagnostics", said.append, 10)
+
+    def well() -> bool:
+        status = said[-1].status if said else []
+        words = [entry.message for entry in status]
+        return "all streams arrive" in words and all(entry.level == DiagnosticStatus.OK for entry in status)
+
+    started.until(well, "all streams arrive")
+
+
+# ------------------------------------------------------------------------------------------------ with ROS
+
+
+def test_a_simulated_world_comes_up_and_answers_and_ctrl_c_ends_it(up: ANY, graph: Any) -> None:
+    pytest.importorskip("mujoco")
+    sim = up("sim", "world:=behind")
+    graph.until(graph.client.server_is_ready, "the action server is there")
+    sim.says("resolver is active")
+    sim.says("playing behind")
+    hears_all(sim, graph)
+    goal = graph.send_goal(SENTENCE)
+    assert goal.accepted
+    sim.until(lambda: goal.result is not None, "the result is there")
+    assert goal.name == "OK", goal.result.status.message
+    children = sim.children()
+    assert len(children) == 2
+    sim.process.send_signal(signal.SIGINT)
+    assert sim.ends() == 0, sim.output
+    assert not sim.alive(*children)
+    assert "[resolver] [INFO]" in sim.output
+    assert "Traceback" not in sim.output
+
+
+def test_a_simulated_arm_comes_up_with_resolver_planner_and_gate_on_its_clock(
+    up: ANY, graph: Any, tmp_path: Path
+) -> None:
+    for package in ("mujoco", "pinocchio", "control_msgs", "moveit_msgs", "starlette"):
+        pytest.importorskip(package)
+    arm = up("sim-arm", "world:=behind", f"audit_log:={tmp_path / 'audit.jsonl'}")
+    graph.until(graph.client.server_is_ready, "the action server is there")
+    arm.says("resolver is active")
+    arm.says("sim_arm plays behind")
+    arm.says("plans for a Panda")
+    arm.says("planner_gate is ready; plan_only: nothing will move")
+    arm.says("approve at http://127.0.0.1:")
+    hears_all(arm, graph)
+    goal = graph.send_goal(SENTENCE)
+    arm.until(lambda: goal.result is not None, "the result is there")
+    assert goal.name == "OK", goal.result.status.message
+    assert (goal.result.target[0].id, goal.result.header.frame_id) == ("bonnet", "panda_link0")
+    arm.process.send_signal(signal.SIGINT)
+    assert arm.ends() == 0, arm.output
+    assert "Traceback" not in arm.output
+
+
+def test_a_robots_resolver_listens_to_its_camera_in_its_namespace(up: ANY, graph: Any, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("/**:\n  ros__parameters:\n    rgb_transport: compressed\n    base_frame: from_file\n")
+    robot = up("realsense", "namespace:=left", "camera_namespace:=left", f"params_file:={own}", "autostart:=true")
+    for topic in ("/left/camera/color/image_raw/compressed", "/left/camera/aligned_depth_to_color/image_raw"):
+        robot.until(lambda topic=topic: graph.node.count_subscribers(topic), f"it listens to {topic}")
+    robot.until(lambda: graph.node.count_publishers("/left/target"), "it publishes /left/target")
+    robot.until(lambda: graph.node.count_subscribers("/left/instruction"), "it listens to /left/instruction")
+    robot.process.send_signal(signal.SIGTERM)
+    assert robot.ends() == 0, robot.output
+
+
+def test_no_node_is_left_when_the_starter_is_killed(up: ANY) -> None:
+    robot = up("spatial_vlm")
+    robot.says("resolver is active")
+    children = robot.children()
+    robot.process.kill()
+    assert len(children) == 1
+    robot.until(lambda: not robot.alive(*children), "the nodes have ended")
+
+
+def test_a_node_that_dies_ends_the_others_with_its_code(up: ANY) -> None:
+    pytest.importorskip("mujoco")
+    sim = up("sim")
+    sim.says("resolver is active")
+    sim.says("playing behind")
+    children = sim.children()
+    os.kill(sim.child("frame_player"), signal.SIGKILL)
+    assert sim.ends() == 128 + signal.SIGKILL
+    assert not sim.alive(*children)
+
+
+def test_a_bag_that_does_not_exist_ends_the_replay_with_its_reason(up: ANY) -> None:
+    replay = up("replay", "bag:=/nowhere")
+    assert replay.ends() == 1
+    assert "[bag_player] bag_player: /nowhere" in replay.output
+
+
+# ------------------------------------------------------------------------------------------------ any process
+
+
+def test_output_has_its_name_before_each_line_however_long(start: ANY) -> None:
+    done = start(*programs(("talker", "print('a' * 300_000); print('ü', end='')")))
+    assert done.ends() == 0
+    assert f"[talker] {'a' * 300_000}\n[talker] ü\n" in done.output
+
+
+def test_the_first_that_fails_gives_its_code_and_ends_the_others(start: ANY) -> None:
+    done = start(*programs(("waits", WAITS), ("fails", "import sys; sys.exit(7)")))
+    assert done.ends() == 7
+    assert "[fails] has ended with code 7" in done.output
+
+
+def test_one_that_fails_while_it_is_ended_is_not_taken_for_a_success(start: ANY, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    fails = f"import signal, sys; signal.signal(2, lambda *_: sys.exit(9)); open({str(gate)!r}, 'w'); signal.pause()"
+    ends = f"open({str(gate)!r}).read(1)"  # once the other one is ready
+    done = start(*programs(("ends", ends), ("fails", fails), ("waits", WAITS)))
+    assert done.ends() == 9
+
+
+def test_the_others_live_on_when_a_window_is_closed(start: ANY) -> None:
+    both = start(*programs(("window", "print('closed')", False), ("waits", WAITS)))
+    both.says("[window] has ended with code 0")
+    both.says("[waits] ready")
+    assert both.process.poll() is None
+    both.process.send_signal(signal.SIGINT)
+    assert both.ends() == 0
+
+
+def test_one_that_will_not_end_is_ended_by_asking_again(start: ANY) -> None:
+    stubborn = start(*programs(("stubborn", STUBBORN)))
+    stubborn.says("ready")
+    child = stubborn.children()[0]
+    for count in (1, 2):
+        stubborn.process.send_signal(signal.SIGINT)
+        stubborn.until(lambda count=count: stubborn.output.count("] no") >= count, "it has heard")
+    stubborn.process.send_signal(signal.SIGINT)
+    assert stubborn.ends() == 0
+    assert not stubborn.alive(child)
+
+
+def test_nobody_reading_ends_everything(start: ANY) -> None:
+    text = programs(("talks", "while True: print('x' * 1000, flush=True)"))[1]
+    inner = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {text!r}], stdout=subprocess.PIPE)\n"
+    inner += "p.stdout.readline(); p.stdout.close(); print('code', p.wait(), flush=True)"
+    done = start("-c", inner)
+    assert done.ends() == 0
+    assert "code" in done.output

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A broker with a record and a clock that tests set, and objects to lay on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import struct
+import threading
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spatial_vlm_ros.manipulation.approval.audit import AuditLog
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
+from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonQuestion, Phase, Preview, Proposal
+from spatial_vlm_ros.types import Candidate, ClauseMeasurement, ClauseState
+
+
+def png(width: int = 64, height: int = 48, grey: int = 120) -> bytes:
+    """A grey image."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = (b"\0" + bytes([grey]) * width) * height
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclasses.dataclass
+class Office:
+    """A broker, its record and its clock."""
+
+    broker: ApprovalBroker
+    audit: AuditLog
+    clock: Clock
+    numbers: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1))
+
+    def proposal(self, **changed: Any) -> Proposal:
+        n = next(self.numbers)
+        fields: dict[str, Any] = {
+            "goal_id": str(uuid.UUID(int=n)),
+            "scene_stamp_ns": 1_000_000_000 + n,
+            "plan_hash": f"{n:064x}",
+            "sentence": "the chick behind the cup",
+            "answer": "the chick (d1), behind the cup (d2)",
+            "seen_from": "as seen from the camera",
+            "target_id": "d1",
+            "target_label": "chick",
+            "expires_after": 60.0,
+            "candidates": (
+                Candidate("d1", "chick", 0.95, (ClauseMeasurement("behind", ("d2",), 0.21, ClauseState.HOLDS, 0.99),)),
+                Candidate("d3", "chick", 0.05, (ClauseMeasurement("behind", ("d2",), -0.18, ClauseState.FAILS, 0.01),)),
+            ),
+            "warnings": ("the box stands 3 cm from the way",),
+            "image": png(),
+            "preview": Preview(
+                "panda_link0",
+                (Phase("approach", 2.5), Phase("grasp", 1.0), Phase("lift", 1.5)),
+                0.05,
+                ((0.3, 0.0, 0.5), (0.5, 0.1, 0.2), (0.5, 0.1, 0.05), (0.5, 0.1, 0.3)),
+            ),
+        }
+        return Proposal(**(fields | changed))
+
+    def question(self, **changed: Any) -> PersonQuestion:
+        fields: dict[str, Any] = {
+            "dialogue_id": f"q{next(self.numbers)}",
+            "sentence": "the chick",
+            "text": "Which chick: the bonnet one or the ribbon one?",
+            "answers": ("the bonnet one", "the ribbon one"),
+            "image": png(),
+        }
+        return PersonQuestion(**(fields | changed))
+
+    @staticmethod
+    def says(proposal: Proposal, approve: bool = True, operator: str = "Ann", **changed: Any) -> Decision:
+        fields: dict[str, Any] = {
+            "goal_id": proposal.goal_id,
+            "scene_stamp_ns": proposal.scene_stamp_ns,
+            "plan_hash": proposal.plan_hash,
+            "approve": approve,
+            "operator": operator,
+        }
+        return Decision(**(fields | changed))
+
+    def proposed(self, **changed: Any) -> Proposal:
+        proposal = self.proposal(**changed)
+        self.broker.propose(proposal)
+        return proposal
+
+    def approved(self, **changed: Any) -> tuple[Proposal, Decision]:
+        proposal = self.proposed(**changed)
+        self.broker.decide(self.says(proposal))
+        return proposal, self.broker.wait(proposal.goal_id)
+
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.audit.path.read_text("ascii").splitlines()]
+
+    def events(self) -> list[str]:
+        return [record["event"] for record in self.records()]
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    clock = Clock()
+    with AuditLog(tmp_path / "audit.jsonl", clock, lambda: 1_800_000_000.0) as audit:
+        yield Office(ApprovalBroker(audit, clock), audit, clock)
+
+
+@pytest.fixture
+def aside() -> Iterator[Callable[[Callable[[], Any]], Callable[[], Any]]]:
+    """Runs a function on a thread of its own; what comes back gives its value, or raises what it raised."""
+    threads: list[threading.Thread] = []
+
+    def run(function: Callable[[], Any]) -> Callable[[], Any]:
+        ends: list[Any] = []
+
+        def body() -> None:
+            try:
+                ends.append((function(), None))
+            except Exception as error:
+                ends.append((None, error))
+
+        thread = threading.Thread(target=body, daemon=True)
+        threads.append(thread)
+        thread.start()
+
+        def result() -> Any:
+            thread.join(30)
+            assert ends, "it does not come back"
+            value, error = ends[0]
+            if error is not None:
+                raise error
+            return value
+
+        return result
+
+    yield run
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()

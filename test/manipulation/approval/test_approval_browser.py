@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page in Chromium: by keyboard alone, without scripts, in every state accessible, and never a slip of the hand."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("selenium")
+if not (shutil.which("chromium") and shutil.which("chromedriver")):
+    pytest.skip("chromium or its driver is not here: scripts/setup.sh browser", allow_module_level=True)
+
+from approval_browser import Browser
+from selenium.webdriver.common.keys import Keys
+
+from spatial_vlm_ros.manipulation.approval.page import Page, serve
+
+APPROVE, REJECT = "Approve this plan", "Reject this plan"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    browser = Browser()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Browser:
+    chromium.forget()
+    return chromium
+
+
+@pytest.fixture
+def page(office: Any) -> Iterator[Page]:
+    with serve(office.broker) as page:
+        yield page
+
+
+def sign_in(browser: Browser, page: Page, operator: str = "Ann") -> None:
+    browser.open(page.url)
+    browser.driver.find_element("id", "operator").send_keys(operator, Keys.ENTER)
+    browser.until_says(f"You are {operator}", "header")
+
+
+# ------------------------------------------------------------------------------------------------ keyboard
+
+
+def test_signing_in_and_approving_by_keyboard_alone(browser: Browser, page: Page, office: Any) -> None:
+    proposal = office.proposed()
+    browser.open(page.url)
+    assert "token" not in browser.driver.current_url
+    browser.tab_to("operator")
+    browser.press("Ann", Keys.ENTER)
+    browser.until_says("You are Ann", "header")
+    browser.until("the plan can be decided", lambda: browser.button(APPROVE).is_enabled())
+    way = browser.tab_to(REJECT)
+    assert way == ["Skip to what is waiting", "Request stop", APPROVE, "reason", REJECT]
+    browser.press_back(2)
+    browser.until("the way back", lambda: browser.focused == APPROVE)
+    browser.press(Keys.ENTER)
+    browser.until_says("Approved by Ann")
+    assert office.broker.wait(proposal.goal_id) == office.says(proposal)
+
+
+def test_the_first_tab_leads_past_the_header(browser: Browser, page: Page, office: Any) -> None:
+    sign_in(browser, page)
+    office.proposed()
+    browser.until("the plan", lambda: browser.button(APPROVE))
+    browser.tab_to("Skip to what is waiting")
+    browser.press(Keys.ENTER)
+    browser.until("the button can be reached", lambda: browser.button(APPROVE).is_enabled())
+    assert browser.tab_to(APPROVE) == [APPROVE]
+
+
+def test_enter_in_a_field_never_approves(browser: Browser, page: Page, office: Any) -> None:
+    sign_in(browser, page)
+    proposal = office.proposed()
+    browser.until("the plan can be decided", lambda: (b := browser.button(REJECT)) and b.is_enabled())
+    browser.driver.find_element("id", "reason").send_keys("the wrong cup", Keys.ENTER)
+    browser.until_says("Rejected by Ann: the wrong cup")
+    assert not office.broker.wait(proposal.goal_id).approve
+
+
+@pytest.mark.parametrize("key", [Keys.ENTER, Keys.SPACE])
+def test_a_key_pressed_before_one_has_looked_does_nothing(browser: Browser, page: Page, office: Any, key: str) -> None:
+    """Neither when the page is opened nor when a plan appears on it."""
+    sign_in(browser, page)
+    office.proposed()
+    browser.until("the plan", lambda: browser.button(APPROVE))
+    browser.press(key)
+    browser.open(page.address)
+    browser.press(key)
+    browser.until("the plan can be decided", lambda: browser.button(APPROVE).is_enabled())
+    browser.press(key)
+    assert office.broker.view.stage is ApprovalStage.PROPOSED
+    assert office.events().count("REFUSED") == 0
+
+
+def test_answering_in_words(browser: Browser, page: Page, office: Any) -> None:
+    sign_in(browser, page)
+    question = office.question()
+    office.broker.ask(question)
+    browser.until("the question can be answered", lambda: (b := browser.button("Send answer")) and b.is_enabled())
+    browser.driver.find_element("id", "text").send_keys("the ribbon one", Keys.ENTER)
+    browser.until_says("Ann answered: the ribbon one")
+    assert office.broker.wait_answer(question.dialogue_id).text == "the ribbon one"
+
+
+# ------------------------------------------------------------------------------------------------ live
+
+
+def test_an_open_page_follows_the_desk(browser: Browser, page: Page, office: Any) -> None:
+    sign_in(browser, page)
+    browser.until_says("Nothing is waiting")
+    proposal = office.proposed()
+    browser.until_says("A plan is waiting")
+    browser.until_says("A plan is waiting", "#live")
+    assert browser.driver.title.startswith("A plan is waiting")
+    browser.click(APPROVE)
+    browser.until_says("Approved by Ann")
+    office.broker.begin(office.broker.wait(proposal.goal_id))
+    browser.until_says("is being carried out")
+    office.broker.end(proposal.goal_id, "the chick is held")
+    browser.until_says("the chick is held")
+
+
+def test_what_has_just_appeared_cannot_be_clicked_at_once(browser: Browser, page: Page, office: Any) -> None:
+    """A click that was meant for what was there before."""
+    sign_in(browser, page)
+    browser.script("""
+        window.seen = [];
+        new MutationObserver(() => {
+            for (const b of document.querySelectorAll("button.approves")) window.seen.push(b.disabled);
+        }).observe(document.body, {subtree: true, childList: true, attributes: true});
+    """)
+    office.proposed()
+    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
+    seen = browser.script("return window.seen")
+    assert (seen[0], seen[-1]) == (True, False)
+
+
+def test_a_plan_that_expires_goes_by_itself(browser: Browser, page: Page, office: Any) -> None:
+    sign_in(browser, page)
+    office.proposed(expires_after=10.0)
+    browser.until_says("Expires in")
+    office.clock.now += 10.0
+    browser.until_says("Expired")
+    assert browser.button(APPROVE) is None
+
+
+def test_focus_is_not_lost_when_the_page_changes(browser: Browser, page: Page, office: Any) -> None:
+    sign_in(browser, page)
+    proposal = office.proposed()
+    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
+    browser.tab_to(APPROVE)
+    office.broker.withdraw(proposal.goal_id, "the scene has changed")
+    browser.until_says("the scene has changed")
+    browser.until("the heading has the focus", lambda: browser.focused == "Nothing is waiting for you")
+
+
+def test_a_lost_connection_is_said_and_nothing_can_be_decided(browser: Browser, page: Page, office: Any) -> None:
+    sign_in(browser, page)
+    office.proposed()
+    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
+    page.close()
+    browser.until_says("The connection is lost", "#lost")
+    browser.until("nothing can be decided", lambda: not browser.button(APPROVE).is_enabled())
+
+
+def test_requesting_a_stop_while_it_runs(browser: Browser, page: Page, office: Any) -> None:
+    sign_in(browser, page)
+    heard: list[str] = []
+    office.broker.on_stop(heard.append)
+    office.broker.begin(office.approved()[1])
+    browser.until_says("is being carried out")
+    assert "not an emergency stop" in browser.text("header")
+    browser.click("Request stop")
+    browser.until_says("A stop was requested")
+    assert heard == ["Ann"]
+
+
+def test_two_operators_see_what_the_other_decided(browser: Browser, page: Page, office: Any) -> None:
+    sign_in(browser, page)
+    proposal = office.proposed()
+    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
+    office.broker.decide(office.says(proposal, approve=False, operator="Bob", reason="no"))
+    browser.until_says("Rejected by Bob: no")
+
+
+# ------------------------------------------------------------------------------------------------ without scripts
+
+
+def test_everything_works_without_scripts(page: Page, office: Any) -> None:
+    browser = Browser(scripts=False)
+    try:
+        sign_in(browser, page)
+        proposal = office.proposed()
+        browser.until_says("A plan is waiting")  # the page comes anew by itself
+        assert browser.text("#live") == ""  # no script has run
+        browser.click(APPROVE)
+        browser.until_says("Approved by Ann")
+        office.broker.begin(office.broker.wait(proposal.goal_id))
+        browser.until_says("is being carried out")
+        browser.click("Request stop")
+        browser.until_says("A stop was requested")
+        office.broker.end(proposal.goal_id, "stopped")
+        question = office.question()
+        office.broker.ask(question)
+        browser.until_says("A question is waiting")
+        browser.click("the ribbon one")
+        browser.until_says("Ann answered")
+    finally:
+        browser.close()
+
+
+# ------------------------------------------------------------------------------------------------ accessibility
+
+
+def _asked(office: Any) -> None:
+    office.broker.ask(office.question())
+
+
+def _proposed(office: Any) -> None:
+    office.proposed()
+
+
+def _approved(office: Any) -> None:
+    office.approved()
+
+
+def _running(office: Any) -> None:
+    office.broker.begin(office.approved()[1])
+
+
+def _stopping(office: Any) -> None:
+    _running(office)
+    office.broker.request_stop("Ann")
+
+
+def _expired(office: Any) -> None:
+    office.proposed()
+    office.clock.now += 60.0
+
+
+def _rejected(office: Any) -> None:
+    office.broker.decide(office.says(office.proposed(), approve=False, reason="the wrong cup"))
+
+
+def _unrecorded(office: Any) -> None:
+    office.proposed()
+    office.audit.close()
+    office.broker.withdraw(office.broker.view.id, "the scene has changed")
+
+
+STATES: dict[str, Callable[[Any], None]] = {
+    "idle": lambda office: None,  # noqa: ARG005
+    "asked": _asked,
+    "proposed": _proposed,
+    "approved": _approved,
+    "running": _running,
+    "stopping": _stopping,
+    "expired": _expired,
+    "rejected": _rejected,
+    "unrecorded": _unrecorded,
+}
+
+
+def all_faults(browser: Browser, axe: str) -> list[str]:
+    """On a wide and on a narrow window, in light and in dark colours."""
+    faults = []
+    for width in (1280, 320):
+        for dark in (False, True):
+            browser.look(width, dark)
+            faults += [f"{width} px, dark={dark}: {fault}" for fault in browser.faults(axe)]
+    return faults
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_each_state_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str, state: str) -> None:
+    sign_in(browser, page)
+    STATES[state](office)
+    browser.open(page.address)
+    browser.until("buttons at rest", lambda: not browser.script("return document.querySelector('button:disabled')"))
+    assert all_faults(browser, axe_script) == []
+    assert browser.script("return document.getAnimations().length") == 0
+    console = browser.driver.get_log("browser")
+    assert console == []  # no policy is broken, nothing is missing
+
+
+def test_a_page_without_a_name_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str) -> None:
+    office.proposed()
+    browser.open(page.url)
+    assert all_faults(browser, axe_script) == []
+
+
+def test_signing_in_is_accessible(browser: Browser, page: Page, axe_script: str) -> None:
+    for address in (page.address, page.address + "?token=wrong"):
+        browser.open(address)
+        browser.until_says("Sign in")
+        assert all_faults(browser, axe_script) == []
+
+
+def test_a_refusal_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str) -> None:
+    sign_in(browser, page)
+    proposal = office.proposed()
+    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
+    browser.script("window.fetch = () => new Promise(() => {})")  # the page does not hear that Bob was first
+    office.broker.decide(office.says(proposal, approve=False, operator="Bob"))
+    browser.button(APPROVE).click()
+    browser.until_says("Rejected by Bob")
+    assert browser.text("h1") == "Not accepted"
+    assert all_faults(browser, axe_script) == []
+
+
+def test_axe_finds_what_is_wrong(browser: Browser, page: Page, axe_script: str) -> None:
+    """So that an empty list means something."""
+    sign_in(browser, page)
+    browser.script("""
+        document.querySelector("label")?.remove();
+        const main = document.getElementById("main");
+        main.append(Object.assign(new Image(), {src: "/static/icon.svg"}));
+        main.append(Object.assign(document.createElement("input"), {type: "text"}));
+        main.append(Object.assign(document.createElement("pre"), {textContent: "x".repeat(400)}));
+    """)
+    browser.look(320)
+    faults = "\n".join(browser.faults(axe_script))
+    for expected in ("image-alt", "label", "wider"):
+        assert expected in faults

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planning scenes made from numbers, and a judge of gripper paths that shares no code with the package."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.parameters import GripperConfig, PlanningConfig, planning_from
+from spatial_vlm_ros.types import Place, Pose, Resolution, Status, Target
+
+Array = npt.NDArray[np.float64]
+TABLE = PlanningObject("support", "support", Solid((0.0, 0.0, -0.025), 0.0, (2.0, 2.0, 0.05)))
+WIDE = GripperConfig(opening_max=0.12)  # of the Franka Hand's form, for objects as wide as chicks
+
+
+def box(
+    id_: str, x: float, y: float, size: tuple[float, float, float], yaw: float = 0.0, bottom: float = 0.0
+) -> PlanningObject:
+    return PlanningObject(id_, id_, Solid((x, y, bottom + size[2] / 2), yaw, size))
+
+
+def table_with(
+    target: PlanningObject,
+    *neighbours: PlanningObject,
+    yaw_known: bool = True,
+    keep_outs: Sequence[PlanningObject] = (),
+    truncated: bool = False,
+) -> PlanningScene:
+    """A table whose top is z = 0."""
+    return PlanningScene(
+        "base_link", 1_000, target, yaw_known, truncated, (TABLE,), neighbours, tuple(keep_outs), ("support",), ()
+    )
+
+
+def config(**groups: dict[str, object]) -> PlanningConfig:
+    return planning_from(groups)
+
+
+def placed(
+    target: PlanningObject, *spots: tuple[float, float, float, float], supporting: str = "support"
+) -> Resolution:
+    """A resolution with places (x, y, z, yaw)."""
+    places = tuple(
+        Place(Pose("base_link", (x, y, z), (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))), "support", supporting)
+        for x, y, z, yaw in spots
+    )
+    solid = target.solid
+    pose = Pose("base_link", solid.centre, (0.0, 0.0, math.sin(solid.yaw / 2), math.cos(solid.yaw / 2)))
+    found = Target(target.id, target.label, pose, solid.centre, solid.size, (0.0,) * 36, True, None)  # type: ignore[arg-type]
+    return Resolution("put it there", Status.OK, "", target=found, place=places[0], places=places, stamp_ns=1_000)
+
+
+# ------------------------------------------------------------------------------------------------ independent judge
+
+
+def gripper_points(gripper: GripperConfig, opening: float, n: int = 6) -> Array:
+    """(K, 3) points that fill palm and fingers, tip frame."""
+    end = gripper.finger_beyond
+    face = end - gripper.finger_length
+    half = gripper.palm_thickness / 2, gripper.palm_width / 2
+    parts = [_filled((-half[0], -half[1], face - gripper.palm_depth), (*half, face), n)]
+    for sign in (-1, 1):
+        inner, outer = sorted((sign * opening / 2, sign * (opening / 2 + gripper.finger_thickness)))
+        x = gripper.finger_width / 2
+        parts.append(_filled((-x, inner, face), (x, outer, end), n))
+    return np.concatenate(parts)
+
+
+def _filled(low: Sequence[float], high: Sequence[float], n: int) -> Array:
+    axes = [np.linspace(a, b, n) for a, b in zip(low, high, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def path(points: Array, *poses: Pose, steps: int = 8) -> Iterator[Array]:
+    """The points in the planning frame on the straight ways from pose to pose, which do not turn."""
+    for start, end in itertools.pairwise(poses):
+        assert start.orientation == end.orientation
+        turn = Rotation.from_quat(start.orientation).as_matrix()
+        for t in np.linspace(0, 1, steps):
+            yield points @ turn.T + (1 - t) * np.array(start.position) + t * np.array(end.position)
+
+
+def inside(points: Array, solid: Solid, shrink: float = 0.0) -> npt.NDArray[np.bool_]:
+    """Which points lie in a box made smaller by `shrink` on every side."""
+    turn = Rotation.from_euler("z", solid.yaw).as_matrix()
+    local = np.abs((points - solid.centre) @ turn)
+    return np.asarray((local < np.array(solid.size) / 2 - shrink).all(axis=1))
+
+
+def tip_axes(pose: Pose) -> Array:
+    """Columns x, y, z."""
+    return Rotation.from_quat(pose.orientation).as_matrix()

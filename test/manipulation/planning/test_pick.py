@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planning_scenes import box, config, gripper_points, inside, path, table_with, tip_axes
+from scipy.spatial.transform import Rotation
+
+from spatial_vlm_ros.errors import GoalError, OutOfWorkspaceError
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.scene import KEEP_OUT, PlanningObject, PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+
+BLOCK = box("block", 0.5, 0.1, (0.12, 0.05, 0.08))
+ANY = config()
+
+
+def only(goal: PickGoal, way: str) -> list[Grasp]:
+    return [grasp for grasp in goal.grasps if grasp.way == way]
+
+
+def kinds(error: GoalError) -> set[str]:
+    return {kind for kind, _ in error.reasons}
+
+
+# ------------------------------------------------------------------------------------------------ worked by hand
+
+
+def test_from_above_a_block_is_held_at_its_middle_by_its_shorter_side() -> None:
+    grasp = pick_goal(table_with(BLOCK), ANY).grasps[0]
+    assert (grasp.way, grasp.closes_on) == ("top_down", "y")
+    # 4.6 cm of finger reach to the palm's 5 mm clearance: 0.08 - (0.0469 - 0.0095 - 0.005) = 0.0476 is above the middle
+    assert grasp.grasp.position == pytest.approx((0.5, 0.1, 0.0476))
+    assert grasp.pre_grasp.position == pytest.approx((0.5, 0.1, 0.1476))
+    assert grasp.retreat.position == pytest.approx((0.5, 0.1, 0.1476))
+    assert grasp.approach == (0.0, 0.0, -1.0)
+    assert abs(tip_axes(grasp.grasp)[1, 1]) == pytest.approx(1.0)  # the fingers close along y
+    np.testing.assert_allclose(tip_axes(grasp.grasp)[:, 2], grasp.approach, atol=1e-6)
+    assert (grasp.width, grasp.opening) == pytest.approx((0.05, 0.06))
+    assert grasp.width_margin == pytest.approx(0.01)  # 8 cm less 6 cm, on two sides
+    assert grasp.hold == pytest.approx(0.08 - 0.0476 + 0.0095)
+    assert grasp.clearance == math.inf
+    assert grasp.grasp.frame_id == "base_link"
+
+
+def test_the_longer_side_is_too_wide_and_said_to_be() -> None:
+    goal = pick_goal(table_with(BLOCK), ANY)
+    assert {(r.kind, r.way) for r in goal.rejected} == {("too_wide", "top_down"), ("too_wide", "side")}
+    assert "0.120 m wide" in goal.rejected[0].words
+
+
+def test_from_a_side_the_palm_stays_clear_of_the_object_and_of_the_table() -> None:
+    sides = only(pick_goal(table_with(BLOCK), ANY), "side")
+    assert {round(grasp.approach[0]) for grasp in sides} == {-1, 1}
+    grasp = next(g for g in sides if g.approach[0] > 0)
+    # Half of 12 cm less what the fingers reach: 0.06 - 0.0324 before the middle. The palm is 6.4 cm thick, so 4 cm is
+    # high enough, which the middle is.
+    assert grasp.grasp.position == pytest.approx((0.5 - 0.0276, 0.1, 0.04))
+    assert grasp.pre_grasp.position == pytest.approx((0.5 - 0.1276, 0.1, 0.04))
+    assert grasp.retreat.position == pytest.approx((0.5 - 0.0276, 0.1, 0.14))
+    assert grasp.hold == pytest.approx(0.0324 + 0.0095)
+
+
+def test_a_low_object_is_held_above_its_middle_from_a_side_and_a_flat_one_not_at_all() -> None:
+    low = only(pick_goal(table_with(box("bar", 0.5, 0.0, (0.05, 0.05, 0.05))), ANY), "side")
+    assert low[0].grasp.position[2] == pytest.approx(0.032 + 0.005)
+    flat = box("card", 0.5, 0.0, (0.05, 0.05, 0.012))
+    with pytest.raises(GoalError, match=r"uppermost 0\.007 m") as caught:
+        pick_goal(table_with(flat), ANY)
+    assert kinds(caught.value) == {"below_support"}
+    assert caught.value.status_name == "UNREACHABLE"
+    assert "goal.hold" in caught.value.repair
+
+
+@pytest.mark.parametrize(("height", "middle"), [(0.0367, None), (0.037, 0.037), (0.0373, 0.037), (0.08, 0.04)])
+def test_from_a_side_the_object_reaches_up_to_the_middle_of_the_fingers(height: float, middle: float | None) -> None:
+    """The palm, 6.4 cm thick, stays 5 mm above the table, so the middle of the fingers is at 3.7 cm or higher.
+
+    A bar of 3.67 cm ends 0.3 mm below it, beside the lower 10.7 mm of 22 mm of finger, of which the pad is narrower.
+    """
+    goal = pick_goal(table_with(box("bar", 0.5, 0.0, (0.05, 0.05, height))), ANY)
+    assert [g.grasp.position[2] for g in only(goal, "side")] == pytest.approx([middle] * 4 if middle else [])
+    assert len(only(goal, "top_down")) == 2
+    told = {(r.way, r.kind, r.words) for r in goal.rejected}
+    above = "the palm keeps the fingers 0.019 m above its middle, to stay off what is below"  # 37 - 36.7 / 2 = 18.65 mm
+    assert told == (set() if middle else {("side", "below_support", above)})
+
+
+def test_what_stands_on_a_plate_is_held_above_the_plate() -> None:
+    cup = box("cup", 0.5, 0.0, (0.05, 0.05, 0.02), bottom=0.02)
+    plate = box("plate", 0.5, 0.0, (0.2, 0.2, 0.02))
+    scene = dataclasses.replace(table_with(cup, plate), carrier_ids=("plate",))
+    grasp = only(pick_goal(scene, ANY), "top_down")[0]
+    assert grasp.grasp.position[2] == pytest.approx(0.02 + 0.005 + 0.0095)
+    assert grasp.clearance == pytest.approx(0.005)
+
+
+def test_a_heading_of_the_box_turns_the_grasp() -> None:
+    turned = PlanningObject("block", "block", dataclasses.replace(BLOCK.solid, yaw=0.4))
+    grasp = pick_goal(table_with(turned), ANY).grasps[0]
+    assert abs(np.dot(grasp.closing, (-math.sin(0.4), math.cos(0.4), 0.0))) == pytest.approx(1.0)
+
+
+def test_an_object_without_heading_is_tried_in_several_and_measured_in_each() -> None:
+    angles = np.linspace(0, 2 * math.pi, 48, endpoint=False)
+    outline = tuple((0.5 + 0.035 * math.cos(a), 0.025 * math.sin(a)) for a in angles)  # an oval of 7 by 5 cm
+    can = PlanningObject("can", "can", Solid((0.5, 0.0, 0.05), 0.0, (0.07, 0.055, 0.1)), outline=outline)
+    goal = pick_goal(table_with(can, yaw_known=False), config(goal={"yaws": 6, "most": 100}))
+    above = only(goal, "top_down")
+    assert len(above) == 6
+    assert len(only(goal, "side")) == 12
+    assert {g.closes_on for g in goal.grasps} == {"outline"}
+    assert (
+        above[0].width == 0.055
+    )  # the narrowest first, for it leaves the most margin; not below the box's shorter side
+    assert max(g.width for g in above) == pytest.approx(0.07, abs=1e-3)
+
+
+def test_the_fingers_open_wider_for_what_is_not_known_of_the_place() -> None:
+    vague = dataclasses.replace(BLOCK, padding=(0.02, 0.004, 0.0))  # of 4 mm where the fingers close
+    assert pick_goal(table_with(vague), ANY).grasps[0].opening == pytest.approx(0.05 + 2 * (0.005 + 0.004))
+    vague = dataclasses.replace(BLOCK, padding=(0.0, 0.02, 0.0))
+    assert pick_goal(table_with(vague), ANY).grasps[0].opening == pytest.approx(0.08)  # as far as it goes
+
+
+def test_without_anything_around_from_above_comes_first_and_the_wider_margin_before_the_narrower() -> None:
+    goal = pick_goal(table_with(box("b", 0.5, 0.0, (0.06, 0.04, 0.08))), ANY)
+    assert [g.way for g in goal.grasps] == ["top_down"] * 2 + ["side"] * 4
+    assert [g.closes_on for g in goal.grasps[:2]] == ["y", "x"]
+
+
+def test_clearance_comes_before_the_straight_way() -> None:
+    post = box("post", 0.5, 0.204 + 0.008 + 0.01, (0.02, 0.02, 0.3))  # 8 mm beside the palm that comes from above
+    goal = pick_goal(table_with(BLOCK, post), ANY)
+    assert goal.grasps[0].way == "side"
+    assert goal.grasps[0].clearance > ANY.goal.ample
+    assert only(goal, "top_down")[0].clearance == pytest.approx(0.008)
+    away = box("post", 0.5, 0.204 + 0.03 + 0.01, (0.02, 0.02, 0.3))
+    assert pick_goal(table_with(BLOCK, away), ANY).grasps[0].way == "top_down"
+
+
+def test_the_most_asked_for_is_the_most_given() -> None:
+    assert len(pick_goal(table_with(BLOCK), config(goal={"most": 1})).grasps) == 1
+
+
+# ------------------------------------------------------------------------------------------------ refusals
+
+
+def test_a_neighbour_beside_the_fingers_blocks_from_above_and_leaves_the_free_sides() -> None:
+    wall = box("wall", 0.5, 0.15, (0.3, 0.02, 0.2))  # 1.5 cm beside the block, where a finger would go
+    with pytest.raises(GoalError, match=r"the wall \(wall\) is in the way") as caught:
+        pick_goal(table_with(BLOCK, wall), ANY)
+    assert kinds(caught.value) == {"blocked", "too_wide"}
+
+
+def test_a_wall_behind_blocks_the_approach_from_there_only() -> None:
+    wall = box("wall", 0.3, 0.1, (0.02, 0.5, 0.4))
+    goal = pick_goal(table_with(BLOCK, wall), ANY)
+    assert {r.by for r in goal.rejected if r.kind == "blocked"} == {"wall"}
+    assert [round(g.approach[0]) for g in only(goal, "side")] == [-1]
+    assert only(goal, "top_down")
+
+
+def test_padding_counts() -> None:
+    post = box("post", 0.5, 0.2, (0.02, 0.02, 0.3))  # the palm reaches to 0.204
+    assert not only(pick_goal(table_with(BLOCK, dataclasses.replace(post, padding=(0.0, 0.0, 0.0))), ANY), "top_down")
+    away = box("post", 0.5, 0.235, (0.02, 0.02, 0.3))
+    assert only(pick_goal(table_with(BLOCK, away), ANY), "top_down")
+    assert not only(pick_goal(table_with(BLOCK, dataclasses.replace(away, padding=(0.02, 0.02, 0.0))), ANY), "top_down")
+
+
+def test_what_lies_on_the_object_blocks_every_way() -> None:
+    lid = box("lid", 0.5, 0.1, (0.1, 0.04, 0.01), bottom=0.08)
+    with pytest.raises(GoalError, match=r"the lid \(lid\) is on it"):
+        pick_goal(table_with(BLOCK, lid), ANY)
+
+
+def test_an_object_beside_it_may_touch_it() -> None:
+    near = box("near", 0.5 + 0.06 + 0.03, 0.1, (0.06, 0.05, 0.04))
+    assert only(pick_goal(table_with(BLOCK, near), ANY), "top_down")
+
+
+@pytest.mark.parametrize("limits", [{"x_max": 0.49}, {"y_min": 0.11}, {"z_max": 0.04}, {"z_min": 0.2}])
+def test_outside_the_workspace_the_status_says_so(limits: dict[str, float]) -> None:
+    small = box("block", 0.5, 0.1, (0.07, 0.05, 0.08))
+    with pytest.raises(OutOfWorkspaceError, match="outside the workspace") as caught:
+        pick_goal(table_with(small), config(workspace=limits))
+    assert caught.value.status_name == "OUT_OF_WORKSPACE"
+
+
+def test_a_pre_grasp_outside_the_workspace_is_not_taken() -> None:
+    goal = pick_goal(table_with(BLOCK), config(workspace={"z_max": 0.145}))  # from above it begins at 0.1476
+    assert {g.way for g in goal.grasps} == {"side"}
+
+
+def test_an_object_in_a_keep_out_is_out_of_the_workspace() -> None:
+    person = PlanningObject(KEEP_OUT + "person", "person", Solid((0.5, 0.1, 0.5), 0.0, (0.5, 0.5, 1.0)))
+    with pytest.raises(OutOfWorkspaceError, match="in the keep-out 'person'"):
+        pick_goal(table_with(BLOCK, keep_outs=[person]), ANY)
+
+
+def test_a_keep_out_above_leaves_the_sides() -> None:
+    shelf = PlanningObject(KEEP_OUT + "shelf", "shelf", Solid((0.5, 0.1, 0.3), 0.0, (1.0, 1.0, 0.1)))
+    goal = pick_goal(table_with(BLOCK, keep_outs=[shelf]), ANY)
+    assert {g.way for g in goal.grasps} == {"side"}
+    assert {(r.kind, r.by) for r in goal.rejected if r.way == "top_down"} >= {("keep_out", "keep_out/shelf")}
+
+
+def test_an_object_narrower_than_the_gripper_closes_is_refused() -> None:
+    with pytest.raises(GoalError, match=r"closes to 0\.06 m only"):
+        pick_goal(table_with(box("b", 0.5, 0.0, (0.05, 0.05, 0.08))), config(gripper={"opening_min": 0.06}))
+
+
+def test_an_object_that_the_image_cuts_is_refused() -> None:
+    with pytest.raises(GoalError, match="picture's border") as caught:
+        pick_goal(table_with(BLOCK, truncated=True), ANY)
+    assert kinds(caught.value) == {"cut_off"}
+    assert "move the camera" in caught.value.repair
+
+
+def test_several_reasons_are_counted_the_most_frequent_first() -> None:
+    wall = box("wall", 0.5, 0.15, (0.3, 0.02, 0.2))
+    with pytest.raises(GoalError) as caught:
+        pick_goal(table_with(BLOCK, wall), ANY)
+    counts = [re.search(r"\((\d+) of 6 ways\)$", words) for _, words in caught.value.reasons]
+    numbers = [int(found[1]) for found in counts if found is not None]
+    assert numbers == sorted(numbers, reverse=True)
+    assert (len(numbers), sum(numbers)) == (len(counts), 6)
+
+
+def test_how_many_ways_failed_for_which_reason_is_told_and_bounded() -> None:
+    around = np.linspace(0.0, 2 * math.pi, 6, endpoint=False)
+    ring = [(math.cos(turn), math.sin(turn)) for turn in around]
+    fence = [box(f"thing {i}", 0.5 + 0.09 * c, 0.1 + 0.09 * s, (0.07, 0.07, 0.1)) for i, (c, s) in enumerate(ring)]
+    outline = tuple((0.5 + 0.03 * c, 0.1 + 0.03 * s) for c, s in ring)
+    cone = dataclasses.replace(box("cone", 0.5, 0.1, (0.06, 0.06, 0.08)), outline=outline)
+    with pytest.raises(GoalError) as caught:
+        pick_goal(table_with(cone, *fence, yaw_known=False), ANY)
+    told = [words for _, words in caught.value.reasons]
+    counts = [int(n) for words in told for n in re.findall(r"\((\d+) of 24 ways\)", words)]
+    others = re.findall(r"; (\d+) ways? for other reasons$", told[-1])
+    assert len(counts) == 4
+    assert [sum(counts) + int(n) for n in others] == [24]
+    assert len(str(caught.value)) < 600
+
+
+# ------------------------------------------------------------------------------------------------ laws
+
+
+@pytest.mark.parametrize("palm", [0.04, 0.064, 0.09])
+@pytest.mark.parametrize("plate", [0.0, 0.02])
+def test_of_every_height_the_fingers_close_on_the_object_or_no_side_is_offered(palm: float, plate: float) -> None:
+    """From 15 to 80 mm in steps of 0.1 mm, on the table and on a plate, with thin and thick palms."""
+    measures, least = config(gripper={"palm_thickness": palm}), round((palm / 2 + 0.005) * 1e4)
+    supporting = [box("plate", 0.5, 0.0, (0.2, 0.2, plate))] if plate else []
+    for tenths in range(150, 801):
+        bar = box("bar", 0.5, 0.0, (0.05, 0.04, tenths / 1e4), bottom=plate)
+        scene = dataclasses.replace(table_with(bar, *supporting), carrier_ids=("plate" if plate else "support",))
+        goal = pick_goal(scene, measures)
+        assert len(only(goal, "side")) == (4 if tenths >= least else 0), tenths
+        assert len(only(goal, "top_down")) == 2, tenths
+        for grasp in only(goal, "side"):
+            z = grasp.grasp.position[2]
+            assert plate <= z <= bar.solid.top + 1e-6, tenths
+            assert min(bar.solid.top, z + 0.011) - max(plate, z - 0.011) >= 0.01, tenths
+            assert z - palm / 2 >= plate + 0.005 - 1e-6, tenths
+
+
+near = st.floats(-0.3, 0.3)
+object_sizes = st.tuples(st.floats(0.02, 0.12), st.floats(0.02, 0.12), st.floats(0.02, 0.2))
+neighbours = st.lists(st.tuples(near, near, object_sizes, st.floats(-3, 3)), max_size=5)
+FREE = config(
+    workspace={name: value for axis in "xyz" for name, value in ((f"{axis}_min", -9.0), (f"{axis}_max", 9.0))}
+)
+
+
+def scene_of(size: tuple[float, float, float], around: list, yaw: float = 0.3) -> PlanningScene:
+    others = [box(f"n{i}", x, y, s, yaw=turn) for i, (x, y, s, turn) in enumerate(around)]
+    return table_with(box("target", 0.0, 0.0, size, yaw=yaw), *others)
+
+
+@settings(max_examples=12, deadline=None)
+@given(object_sizes, neighbours)
+def test_no_kept_grasp_meets_anything_on_its_way_by_sampling(size: tuple, around: list) -> None:
+    scene = scene_of(size, around)
+    try:
+        goal = pick_goal(scene, FREE)
+    except GoalError:
+        return
+    for grasp in goal.grasps:
+        points = gripper_points(FREE.gripper, grasp.opening)
+        for there in path(points, grasp.pre_grasp, grasp.grasp, grasp.retreat):
+            assert (there[:, 2] >= FREE.goal.support_clearance - 2e-5).all()
+            for obj in scene.neighbours:
+                assert not inside(there, obj.solid).any(), (grasp, obj.id)
+        for there in path(points, grasp.pre_grasp, grasp.grasp):  # coming, it does not touch the target either
+            assert not inside(there, scene.target.solid, shrink=1e-5).any()
+
+
+@settings(max_examples=12, deadline=None)
+@given(object_sizes, neighbours)
+def test_every_kept_grasp_has_the_target_between_its_fingers(size: tuple, around: list) -> None:
+    scene = scene_of(size, around)
+    try:
+        goal = pick_goal(scene, FREE)
+    except GoalError:
+        return
+    for grasp in goal.grasps:
+        axes = tip_axes(grasp.grasp)
+        line = np.linspace(-grasp.width / 2, grasp.width / 2, 41)[:, None] * axes[:, 1] + grasp.grasp.position
+        held = inside(
+            line + axes[:, 2] * (FREE.gripper.finger_beyond - grasp.hold / 2), scene.target.solid, shrink=-1e-5
+        )
+        assert held.all()
+        assert grasp.opening <= FREE.gripper.opening_max + 1e-9
+
+
+@settings(max_examples=12, deadline=None)
+@given(object_sizes, neighbours, near, near, st.floats(-math.pi, math.pi))
+def test_a_scene_that_moves_about_up_moves_its_grasps_alike(
+    size: tuple, around: list, x: float, y: float, turn: float
+) -> None:
+    scene = scene_of(size, around)
+    rotation = Rotation.from_euler("z", turn)
+
+    def moved(obj: PlanningObject) -> PlanningObject:
+        cx, cy, cz = (rotation.apply(obj.solid.centre) + np.array([x, y, 0.0])).tolist()
+        return dataclasses.replace(obj, solid=Solid((cx, cy, cz), obj.solid.yaw + turn, obj.solid.size))
+
+    other = dataclasses.replace(
+        scene, target=moved(scene.target), neighbours=tuple(moved(obj) for obj in scene.neighbours)
+    )
+    results = []
+    for given_scene in (scene, other):
+        try:
+            results.append(pick_goal(given_scene, FREE))
+        except GoalError as error:
+            results.append(error.reasons)
+    first, second = results
+    if not isinstance(first, PickGoal):
+        assert first == second
+        return
+    assert isinstance(second, PickGoal)
+    expected = sorted(
+        tuple(np.round(rotation.apply(g.grasp.position) + np.array([x, y, 0.0]), 4)) for g in first.grasps
+    )
+    got = sorted(tuple(np.round(g.grasp.position, 4)) for g in second.grasps)
+    np.testing.assert_allclose(got, expected, atol=3e-4)
+    assert sorted(g.clearance for g in first.grasps) == pytest.approx(sorted(g.clearance for g in second.grasps))

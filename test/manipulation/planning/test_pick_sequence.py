@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of a request from words to motion: nothing moves unless every step before it has succeeded."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from spatial_vlm_ros.errors import (
+    CancelledError,
+    PlannerUnavailableError,
+    SceneChangedError,
+    SpatialVlmError,
+    TransformUnavailableError,
+    UnreachableError,
+)
+from spatial_vlm_ros.manipulation.pick_sequence import (
+    Ending,
+    ObservedAnswer,
+    Offer,
+    PickActors,
+    PickSequence,
+    PickStage,
+    Words,
+    told,
+)
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
+from spatial_vlm_ros.manipulation.planning.planner import (
+    GRIPS,
+    PICK,
+    MotionPlan,
+    PlaceFor,
+    PlanStep,
+    Trajectory,
+    plan_of,
+)
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Pose, Resolution, Status, Target
+
+NOW = 2_000_000_000
+CHICK = SurroundingObject("c1", "chick", Solid((0.45, 0.0, 0.03), 0.3, (0.05, 0.04, 0.06)), (0.001, 0.001, 0.001))
+CUP = SurroundingObject("u1", "cup", Solid((0.3, 0.2, 0.05), 0.0, (0.07, 0.07, 0.1)), (0.001, 0.001, 0.001))
+SEEN = Surroundings(
+    frame_id="base", stamp_ns=NOW, camera=Pose("base", (0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)), camera_frame="camera",
+    target=CHICK, yaw_known=True, truncated=False, outline=((0.43, -0.02), (0.47, -0.02), (0.47, 0.02), (0.43, 0.02)),
+    others=(CUP,), unplaced=(), support_height=0.0, support_tilt=0.0, destination_id=None,
+)  # fmt: skip
+POSE = Pose("base", (0.45, 0.0, 0.03), (0.0, 0.0, math.sin(0.15), math.cos(0.15)))
+TARGET = Target("c1", "chick", POSE, POSE.position, (0.05, 0.04, 0.06), (0.0,) * 36, True, None)  # type: ignore[arg-type]
+ANSWER = Resolution("the chick", Status.OK, "it is the chick", target=TARGET, stamp_ns=NOW)
+
+
+def seen(surroundings: Surroundings | None = SEEN, resolution: Resolution = ANSWER) -> ObservedAnswer:
+    return ObservedAnswer(resolution, surroundings)
+
+
+class Cell:
+    """Looks that were prepared, and a recorder in place of planner, person and arm."""
+
+    def __init__(self, *looks: ObservedAnswer) -> None:
+        self.looks = list(looks)
+        self.log: list[str] = []
+        self.fails: dict[str, list[SpatialVlmError | None]] = {}
+        self.stopped = False
+        self.stop_at: PickStage | None = None
+        self.offers: list[Offer] = []
+
+    def _may_fail(self, step: str) -> None:
+        left = self.fails.get(step, [])
+        if left and (error := left.pop(0)) is not None:
+            raise error
+
+    def look(self, _: Words, __: Callable[[], bool]) -> ObservedAnswer:
+        self.log.append("look")
+        return self.looks.pop(0)
+
+    def plan(
+        self,
+        goal: PickGoal,
+        scene: PlanningScene,
+        place: PlaceGoal | PlaceFor | None = None,
+        start: dict[str, float] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> MotionPlan:
+        assert place is None
+        assert start is None
+        if cancelled():
+            raise CancelledError("it was withdrawn")
+        self.log.append("plan")
+        self._may_fail("plan")
+        rest = Trajectory(("joint",), (0.0,), ((0.0,),))
+        steps = [PlanStep(p, None, 0.05) if p in GRIPS else PlanStep(p, rest) for p in PICK]
+        return plan_of(goal, scene, None, steps, len(goal.grasps) - 1)
+
+    def approve(self, offer: Offer, _: Callable[[], bool]) -> None:
+        self.log.append("approve")
+        self.offers.append(offer)
+        self._may_fail("approve")
+
+    def still(self, since_ns: int) -> None:
+        assert since_ns == NOW
+        self._may_fail("still")
+
+    def execute(self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False) -> None:
+        assert plan is self.offers[-1].plan
+        self.log.append("move")
+        if cancelled():
+            raise CancelledError("it was withdrawn")
+        self._may_fail("execute")
+
+    def clear(self) -> None:
+        self.log.append("clear")
+
+    def say(self, stage: PickStage, _: str) -> None:
+        self.stopped = self.stopped or stage is self.stop_at
+
+    def run(self, plan_only: bool = False, now_ns: int = NOW) -> Ending:
+        ways: PickActors = PickActors(self.look, self, self.approve, self.still, lambda: now_ns, self.say)
+        return PickSequence(Words("the chick"), plan_only, PlanningConfig(), ways, lambda: self.stopped).run()
+
+
+def test_it_moves_what_was_approved_after_a_second_look() -> None:
+    cell = Cell(seen(), seen())
+    ending = cell.run()
+    assert (ending.status, ending.moved, ending.stage) == (Status.OK, True, PickStage.MOVING), ending.message
+    assert cell.log == ["look", "plan", "approve", "look", "move", "clear"]
+    assert ending.message == "Done: the chick (c1) was taken."
+    assert ending.plan == cell.offers[0].plan
+
+
+def test_plan_only_asks_nobody_and_moves_nothing() -> None:
+    cell = Cell(seen())
+    ending = cell.run(plan_only=True)
+    assert (ending.status, ending.moved) == (Status.OK, False)
+    assert cell.log == ["look", "plan", "clear"]
+    assert "plan_only" in ending.message
+    assert ending.plan is not None
+
+
+def test_a_refusal_is_handed_on_with_its_question() -> None:
+    asked = Resolution("the chick", Status.AMBIGUOUS, "two chicks", question="Which chick?", dialogue_id="d1")
+    cell = Cell(ObservedAnswer(asked, None))
+    ending = cell.run()
+    assert (ending.status, ending.resolution) == (Status.AMBIGUOUS, asked)
+    assert cell.log == ["look"]
+
+
+def test_an_answer_in_the_cameras_frame_cannot_be_planned() -> None:
+    cell = Cell(seen(surroundings=None))
+    assert cell.run().status is Status.TF_UNAVAILABLE
+    assert cell.log == ["look"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"support_tilt": math.radians(5.0)}, Status.INVALID_INPUT),
+        ({"truncated": True}, Status.UNREACHABLE),
+        ({"target": dataclasses.replace(CHICK, solid=Solid((3.0, 0.0, 0.03), 0.3, (0.05, 0.04, 0.06)))},
+         Status.OUT_OF_WORKSPACE),
+        ({"unplaced": ("the vase (v)",)}, Status.DEPTH_INVALID),
+    ],
+)  # fmt: skip
+def test_what_stands_against_a_goal_ends_before_a_plan(change: dict[str, Any], status: Status) -> None:
+    cell = Cell(seen(dataclasses.replace(SEEN, **change)))
+    assert cell.run().status is status
+    assert "plan" not in cell.log
+
+
+def test_an_old_image_is_not_planned_in() -> None:
+    cell = Cell(seen())
+    assert cell.run(now_ns=NOW + 60_000_000_000).status is Status.STALE_INPUT
+    assert "plan" not in cell.log
+
+
+def test_the_planners_reason_is_told_and_nobody_is_asked() -> None:
+    cell = Cell(seen())
+    cell.fails["plan"] = [UnreachableError(0, 0.1, 0.0)]
+    ending = cell.run()
+    assert (ending.status, ending.moved, ending.plan) == (Status.UNREACHABLE, False, None)
+    assert cell.log == ["look", "plan", "clear"]
+
+
+def test_what_is_told_is_the_way_that_was_planned() -> None:
+    cell = Cell(seen(), seen())
+    assert cell.run().status is Status.OK
+    (offer,) = cell.offers
+    assert offer.plan.grasp == len(offer.goal.grasps) - 1
+    way = {"top_down": "from above", "side": "from the side"}[offer.goal.grasps[-1].way]
+    assert told(offer) == f"take the chick (c1) {way}"
+
+
+def test_an_absent_planner_is_told_apart_from_one_that_finds_nothing() -> None:
+    cell = Cell(seen())
+    cell.fails["plan"] = [PlannerUnavailableError("move_action", "nobody answers", "start it")]
+    assert cell.run().status is Status.PLANNER_UNAVAILABLE
+    assert cell.log == ["look", "plan", "clear"]
+
+
+def moved(body: SurroundingObject, by: float) -> SurroundingObject:
+    x, y, z = body.solid.centre
+    return dataclasses.replace(body, id="other", solid=Solid((x + by, y, z), body.solid.yaw, body.solid.size))
+
+
+GONE = Resolution("the chick", Status.NOT_FOUND, "no chick is seen")
+STALE = Resolution("the chick", Status.STALE_INPUT, "no frame for 2 s")
+
+
+@pytest.mark.parametrize(
+    ("second", "status", "words"),
+    [
+        (seen(dataclasses.replace(SEEN, target=moved(CHICK, 0.02))), Status.SCENE_CHANGED, "moved by 0.020 m"),
+        (seen(dataclasses.replace(SEEN, target=dataclasses.replace(CHICK, label="mug"))), Status.SCENE_CHANGED, "mug"),
+        (seen(dataclasses.replace(SEEN, others=(moved(CUP, 0.05),))), Status.SCENE_CHANGED, "the cup"),
+        (seen(dataclasses.replace(SEEN, others=())), Status.SCENE_CHANGED, "is gone"),
+        (seen(dataclasses.replace(SEEN, others=(CUP, moved(CUP, 0.3)))), Status.SCENE_CHANGED, "has come"),
+        (seen(dataclasses.replace(SEEN, camera=Pose("base", (0.01, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)))),
+         Status.SCENE_CHANGED, "the camera"),
+        (ObservedAnswer(GONE, None), Status.SCENE_CHANGED, "NOT_FOUND"),
+        (ObservedAnswer(STALE, None), Status.STALE_INPUT, "second look"),
+    ],
+)  # fmt: skip
+def test_what_changed_since_is_not_acted_on(second: ObservedAnswer, status: Status, words: str) -> None:
+    cell = Cell(seen(), second)
+    ending = cell.run()
+    assert (ending.status, ending.moved) == (status, False)
+    assert words in ending.message
+    assert "move" not in cell.log
+    assert cell.log[-1] == "clear"
+
+
+def test_small_changes_are_noise() -> None:
+    near = dataclasses.replace(SEEN, target=moved(CHICK, 0.005), others=(moved(CUP, 0.01),))
+    cell = Cell(seen(), seen(near))
+    assert cell.run().status is Status.OK
+
+
+BEGUN = ["look", "plan", "approve", "look"]
+
+
+@pytest.mark.parametrize(
+    ("calm", "done"),
+    [(0, ["look"]), (1, ["look", "plan", "approve", "clear"]), (2, [*BEGUN, "clear"]), (3, [*BEGUN, "clear"])],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        SceneChangedError("the base", 0.02, 0.0, 0.005, 0.5, "look again"),
+        TransformUnavailableError("odom", "base", "nobody publishes it", "start it"),
+    ],
+)
+def test_camera_and_base_are_watched_from_before_the_plan_until_the_motion(
+    error: SpatialVlmError, calm: int, done: list[str]
+) -> None:
+    cell = Cell(seen(), seen())
+    cell.fails["still"] = [*[None] * calm, error]
+    ending = cell.run()
+    assert (ending.status.value, ending.moved) == (error.status_name, False)
+    assert cell.log == done
+
+
+@pytest.mark.parametrize("stage", list(PickStage))
+def test_a_stop_at_any_stage_begins_nothing_more(stage: PickStage) -> None:
+    cell = Cell(seen(), seen())
+    cell.stop_at = stage
+    ending = cell.run()
+    assert ending.status is Status.CANCELLED
+    told_to_move = stage is PickStage.MOVING  # then it is the mover who stops
+    assert (ending.moved, "move" in cell.log) == (told_to_move, told_to_move)
+    assert "clear" in cell.log or "plan" not in cell.log

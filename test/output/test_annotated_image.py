@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The drawn answer: what must be on the image is looked for where geometry says it is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros import PinholeCamera, Resolver
+from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.output.annotated_image import draw
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import FrameOfReference, Place, Pose, RgbdFrame
+
+
+def test_the_chosen_box_and_its_pose_are_drawn_where_they_are() -> None:
+    frame, detections = chicks_and_cup_frame()
+    resolution = Resolver().resolve(frame, "grab me the chick behind the cup", detections)
+    image = draw(frame, detections, resolution)
+    assert image.dtype == np.uint8
+    assert image.shape[0] > 480
+    assert image.shape[1:] == (640, 3)
+    chosen = next(d for d in detections if d.id == "bonnet")
+    x0, _, _, y1 = (round(c) for c in chosen.box_xyxy)
+    green = image[y1 - 2 : y1 + 3, x0 : x0 + 30].reshape(-1, 3).astype(int)
+    assert ((green[:, 1] > 180) & (green[:, 0] < 90)).sum() >= 25
+    assert resolution.target is not None
+    assert frame.base_T_camera is not None
+    centre = frame.base_T_camera.inverse().apply(np.array([resolution.target.pose.position]))
+    u, v = project(frame.camera, centre)[0].round().astype(int)
+    around = image[v - 6 : v + 7, u - 6 : u + 7].astype(int)
+    before = frame.rgb[v - 6 : v + 7, u - 6 : u + 7].astype(int)
+    assert (np.abs(around - before).sum(axis=2) > 60).sum() >= 10
+
+
+@pytest.mark.parametrize("instruction", ["the chick", "the duck", "the chick left of the box", "", "naïve — 猫"])
+def test_refusals_are_drawn_with_their_words(instruction: str) -> None:
+    frame, detections = chicks_and_cup_frame()
+    resolution = Resolver().resolve(frame, instruction, detections)
+    panel = draw(frame, detections, resolution)[480:]
+    assert (panel[:, :, 0] > 200).any()  # red words
+    assert panel.shape[0] >= 40
+
+
+def test_a_frame_without_usable_depth_is_still_drawn() -> None:
+    frame, detections = chicks_and_cup_frame()
+    blind = dataclasses.replace(frame, depth=np.full_like(frame.depth, np.nan))
+    resolution = Resolver().resolve(blind, "the chick", detections)
+    assert resolution.status.value == "DEPTH_INVALID"
+    np.testing.assert_array_equal(draw(blind, detections, resolution)[:480], frame.rgb)
+
+
+def marked(image: np.ndarray, frame: RgbdFrame, at: np.ndarray, reach: int = 6) -> np.ndarray:
+    """Difference between image and frame around a place, metres, base frame."""
+    assert frame.base_T_camera is not None
+    u, v = project(frame.camera, frame.base_T_camera.inverse().apply(at)[None])[0].round().astype(int)
+    around = np.s_[v - reach : v + reach + 1, u - reach : u + reach + 1]
+    return np.asarray(np.abs(image[around].astype(int) - frame.rgb[around].astype(int)).sum(axis=2))
+
+
+def test_every_target_is_drawn_with_its_pose() -> None:
+    frame, detections = chicks_and_cup_frame()
+    both = [Resolver().resolve(frame, f"the {kind} chick", detections).target for kind in ("bonnet", "ribbon")]
+    first, second = both
+    assert first is not None
+    assert second is not None
+    one = Resolver().resolve(frame, "the bonnet chick", detections)
+    image = draw(frame, detections, dataclasses.replace(one, targets=(first, second)))
+    for target in (first, second):
+        box = next(d for d in detections if d.id == target.id).box_xyxy
+        x0, _, _, y1 = (round(c) for c in box)
+        green = image[y1 - 2 : y1 + 3, x0 : x0 + 30].reshape(-1, 3).astype(int)
+        assert ((green[:, 1] > 180) & (green[:, 0] < 90)).sum() >= 25
+        assert (marked(image, frame, np.array(target.pose.position)) > 60).sum() >= 10
+
+
+@pytest.mark.parametrize("in_base", [True, False])
+def test_places_are_drawn_as_crosses_where_they_are_the_best_in_its_own_colour(in_base: bool) -> None:
+    frame, detections = chicks_and_cup_frame()
+    assert frame.base_T_camera is not None
+    answer = Resolver().resolve(frame, "the bonnet chick", detections)
+    spots = (np.array([0.0, 0.18, 0.0]), np.array([-0.1, -0.2, 0.0]))
+    if not in_base:
+        frame = dataclasses.replace(frame, base_T_camera=None)
+        answer = Resolver().resolve(frame, "the bonnet chick", detections)
+    known = chicks_and_cup_frame()[0].base_T_camera
+    assert known is not None
+    turn = quaternion_xyzw_from_matrix(np.eye(3) if in_base else known.inverse().rotation)
+    places = []
+    for spot in spots:
+        x, y, z = spot if in_base else known.inverse().apply(spot)
+        places.append(Place(Pose("world" if in_base else frame.frame_id, (x, y, z), turn), "support", probability=0.9))
+    image = draw(frame, detections, dataclasses.replace(answer, place=places[0], places=tuple(places)))
+    colours = []
+    for spot in spots:
+        u, v = project(frame.camera, known.inverse().apply(spot)[None])[0].round().astype(int)
+        colours.append(tuple(int(c) for c in image[v, u]))
+    assert colours == [(255, 80, 255), (190, 120, 190)]
+
+
+def test_an_answer_from_an_objects_own_view_is_drawn_with_its_front() -> None:
+    frame, detections = chicks_and_cup_frame()
+    answer = Resolver().resolve(frame, "the chick behind the cup", detections)
+    own = dataclasses.replace(answer, frame_of_reference=FrameOfReference.OBJECT)
+    without = draw(frame, detections, own)
+    faced = tuple(dataclasses.replace(d, front=(1.0, 0.0, 0.0)) if d.id == "cup" else d for d in detections)
+    assert (draw(frame, faced, own)[:480] != without[:480]).any()
+    assert (draw(frame, detections, answer)[:480] != without[:480]).any()  # behind and right are then the viewer's
+
+
+def test_a_small_image_is_enlarged() -> None:
+    frame, _ = chicks_and_cup_frame()
+    small = dataclasses.replace(
+        frame,
+        rgb=np.ascontiguousarray(frame.rgb[::4, ::4]),
+        depth=np.ascontiguousarray(frame.depth[::4, ::4]),
+        camera=PinholeCamera(frame.camera.K * [[0.25], [0.25], [1.0]], 160, 120),
+    )
+    assert draw(small, (), Resolver().resolve(small, "the cup", ())).shape[1] == 640

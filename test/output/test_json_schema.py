@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON of queries and resolutions: the contract's fields, and the schema they are valid against."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+
+from spatial_vlm_ros import Resolver, parse
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.output.json_schema import json_schema, query_json, resolution_from_json, resolution_json
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import (
+    Candidate,
+    ClauseMeasurement,
+    ClauseState,
+    Destination,
+    Distance,
+    FrameOfReference,
+    GraspHint,
+    HiddenRegion,
+    NounPhrase,
+    OfferedAnswer,
+    Ordinal,
+    Place,
+    Pose,
+    RelationClause,
+    Resolution,
+    SpatialQuery,
+    Status,
+    Step,
+    Target,
+    UpSource,
+)
+
+SENTENCES = (
+    "grab me the chick behind the cup",
+    "the second chick from the left",
+    "the chick",
+    "the duck",
+    "the chick left of the box",
+    "put the box left of the cup",
+    "the chick on my left",
+    "the chick touching the cup",
+    "",
+)
+
+
+@pytest.mark.parametrize("instruction", SENTENCES)
+def test_every_resolution_is_valid_against_the_schema(instruction: str) -> None:
+    frame, detections = chicks_and_cup_frame()
+    made = resolution_json(Resolver().resolve(frame, instruction, detections))
+    validator = jsonschema.Draft202012Validator(json_schema("resolution"))
+    assert list(validator.iter_errors(json.loads(json.dumps(made)))) == []
+
+
+def test_a_resolution_has_the_fields_that_programs_rely_on() -> None:
+    frame, detections = chicks_and_cup_frame()
+    made = resolution_json(Resolver().resolve(frame, "grab me the chick behind the cup", detections))
+    assert {
+        *("frame", "instruction", "status", "code", "message", "target", "place", "candidates", "frame_of_reference"),
+        *("up_from", "question", "dialogue_id", "hidden_regions", "confidence", "ms", "timings_ms", "schema"),
+    } <= set(made)
+    assert (made["status"], made["code"], made["place"]) == ("OK", 0, None)
+    target = made["target"]
+    assert {"id", "label", "pose", "surface_position", "size", "covariance"} <= set(target)
+    assert set(target["pose"]) == {"frame_id", "position", "orientation"}
+    assert len(target["covariance"]) == 36
+    assert len(target["pose"]["orientation"]) == 4
+    candidate = made["candidates"][0]
+    assert {"id", "probability", "clauses"} <= set(candidate)
+    assert {"relation", "anchor_ids", "margin_m", "state"} <= set(candidate["clauses"][0])
+
+
+def test_a_query_has_the_fields_that_programs_rely_on() -> None:
+    made = query_json(parse("put the second red mug from the left behind the box on the tray")[0])
+    jsonschema.validate(json.loads(json.dumps(made)), json_schema("query"))
+    assert {"instruction", "action", "target", "destination", "readings"} <= set(made)
+    assert set(made["destination"]) >= {"relation", "anchors"}
+    target = made["target"]
+    assert {"category", "attributes", "count", "superlative", "ordinal", "relations"} <= set(target)
+    assert target["ordinal"] == {"n": 2, "from": "left"}
+    assert {"relation", "anchors", "frame", "negated"} <= set(target["relations"][0])
+
+
+def test_the_same_input_gives_the_same_json_but_for_timings() -> None:
+    def once() -> dict:
+        frame, detections = chicks_and_cup_frame()
+        made = resolution_json(Resolver().resolve(frame, "grab me the chick behind the cup", detections))
+        return {key: value for key, value in made.items() if key not in ("ms", "timings_ms")}
+
+    assert json.dumps(once()) == json.dumps(once())
+
+
+POSE = Pose("base_link", (0.1, 0.25, 0.3), (0.0, 0.0, 0.0, 1.0))
+MUGS = tuple(
+    Target(id_, "mug", POSE, (0.1, 0.2, 0.3), (0.08, 0.07, 0.1), (1e-6,) * 36, False, GraspHint(None, 0.07), 0.9, True)
+    for id_ in ("d0", "d1")
+)
+SPOTS = (
+    Place(POSE, "d2", "d3", 0.02, 0.05, 0.01, 0.97),
+    Place(POSE, "support", stability_m=None, probability=0.9),
+)
+SHELF = NounPhrase("shelf", superlative="highest", frame=FrameOfReference.OBJECT)
+FAR = Distance(0.2, "at least")
+BEHIND = RelationClause("behind", (SHELF,), FrameOfReference.SPEAKER, negated=True, distance=FAR)
+CUP = NounPhrase("mug", ("red",), 2, None, Ordinal(2, "left"), (BEHIND,), choice="any")
+THERE = Destination("left of", (SHELF,), FrameOfReference.WORLD, Distance(0.1))
+QUERY = SpatialQuery("words", "place", CUP, THERE, 2, 0.75, (Step("open", SHELF), Step("place", CUP, THERE)))
+CLAUSE = ClauseMeasurement("behind", ("d2", "d3"), None, ClauseState.UNCLEAR, 0.5)
+EVERYTHING = Resolution(
+    "words", Status.OK, "both", target=MUGS[0], place=SPOTS[0], candidates=(Candidate("d0", "mug", 0.9, (CLAUSE,)),),
+    frame_of_reference=FrameOfReference.SPEAKER, up_from=UpSource.TF, question="Which?", dialogue_id="abc",
+    hidden_regions=(HiddenRegion("d2", (0.1, 0.2, 0.3), (0.1, 0.1, 0.1), "base_link"),), confidence=0.9, query=QUERY,
+    stamp_ns=7, frame="f01", ms=1.5, timings_ms={"parse": 0.5}, targets=MUGS, places=SPOTS,
+    answers=(OfferedAnswer("the left one", ("d0",)), OfferedAnswer("the mugs", ("d0", "d1"))),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("made", [EVERYTHING, Resolution("words", Status.NOT_FOUND, "none")])
+def test_a_resolution_comes_back_from_its_json_as_it_was(made: Resolution) -> None:
+    written = json.loads(json.dumps(resolution_json(made)))
+    assert resolution_from_json(written) == made
+
+
+def test_everything_that_can_be_said_is_valid_against_the_schema() -> None:
+    for name, made in (("resolution", resolution_json(EVERYTHING)), ("query", query_json(QUERY))):
+        validator = jsonschema.Draft202012Validator(json_schema(name))
+        assert list(validator.iter_errors(json.loads(json.dumps(made)))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("query", "target", "choice"), "either"),
+        (("query", "destination", "distance", "bound"), "roughly"),
+        (("query", "steps", 0, "action"), None),
+        (("places", 0, "stability_m"), "high"),
+        (("targets", 1, "pose"), None),
+        (("answers", 1, "ids"), "d0"),
+    ],
+)
+def test_a_word_that_does_not_exist_is_refused_by_schema_and_reader(path: tuple[str | int, ...], value: object) -> None:
+    written = json.loads(json.dumps(resolution_json(EVERYTHING)))
+    place = written
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    assert list(jsonschema.Draft202012Validator(json_schema("resolution")).iter_errors(written))
+    with pytest.raises(InputError, match=str(path[-1])):
+        resolution_from_json(written)
+
+
+def test_json_from_before_there_were_several_targets_and_places_is_read() -> None:
+    written = json.loads(json.dumps(resolution_json(EVERYTHING)))
+    del written["targets"], written["places"], written["query"]["steps"], written["query"]["target"]["choice"]
+    written["place"] = {"pose": written["place"]["pose"], "anchor_id": "d2"}
+    read = resolution_from_json(written)
+    assert (read.targets, read.places, read.place) == ((), (), Place(POSE, "d2"))
+
+
+def test_an_unknown_schema_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="query or resolution"):
+        json_schema("answer")

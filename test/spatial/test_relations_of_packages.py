@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Relations of other packages: installed as pip leaves them, said, measured, shown, placed; broken ones and clashes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.errors import FrameUndefinedError, InputError, PlugInError
+from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.relations import Pairs
+from spatial_vlm_ros.spatial.relations.plug_in_measures import of_pairs, of_two
+from spatial_vlm_ros.types import FrameOfReference, Relation
+
+ROOT = Path(__file__).resolve().parents[2]
+ASK = Path(__file__).with_name("ask_with_packages.py")
+
+LEVEL = """
+import numpy as np
+from spatial_vlm_ros.types import Relation
+
+def level(pairs):
+    return 0.02 - np.abs(pairs.difference(pairs.layout.top, pairs.layout.top)), pairs.noise_up
+
+RELATION = Relation("coplanar with", level, surfaces=("of a height with",), verbs=("rises|rise as far as",))
+"""
+EQUIDISTANT = """
+import numpy as np
+from spatial_vlm_ros.spatial.relations import Pairs
+from spatial_vlm_ros.types import Relation
+
+def equidistant(layout, view, targets, first, second):
+    one, other = Pairs(layout, view, targets, first), Pairs(layout, view, targets, second)
+    apart = np.abs(one.distance[:, :, None] - other.distance[:, None, :])
+    return 0.02 - apart, np.hypot(one.noise[:, :, None], other.noise[:, None, :])
+
+RELATION = Relation("equidistant from", equidistant, anchors=2, placeable=True)
+"""
+
+
+def install(
+    site: Path, package: str, module: str, entry_points: Mapping[str, str], metadata: str = "dist-info"
+) -> None:
+    """Lay out in a folder what pip leaves of an installed package of one module."""
+    info = site / f"{package}-1.0.{metadata}"
+    info.mkdir(parents=True)
+    (info / ("METADATA" if metadata == "dist-info" else "PKG-INFO")).write_text(
+        f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n"
+    )
+    lines = "".join(f"{name} = {value}\n" for name, value in entry_points.items())
+    (info / "entry_points.txt").write_text(f"[spatial_vlm_ros.relations]\n{lines}")
+    (site / f"{package}.py").write_text(module)
+
+
+def run(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python in a process that finds what is installed in `site`."""
+    paths = os.pathsep.join((str(ROOT), str(site), os.environ.get("PYTHONPATH", "")))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=True, cwd=site.parent, env=environment
+    )
+
+
+def ask(site: Path, *sentences: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Errors of plug-ins by name; for each sentence its answer as JSON, its words, and whether they read the same."""
+    found = json.loads(run(site, str(ASK), *sentences).stdout)
+    return found["errors"], found["answers"]
+
+
+def clause_of(answer: dict[str, Any], id_: str) -> dict[str, Any]:
+    (candidate,) = (each for each in answer["answer"]["candidates"] if each["id"] == id_)
+    return dict(candidate["clauses"][0])
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------ one that works
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of docs/relations.md, installed by pip."""
+    text = (ROOT / "docs" / "relations.md").read_text().split("## Relations of other packages")[1]
+    (project,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (module,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len((project + module).splitlines()) <= 30
+    folder = tmp_path_factory.mktemp("documented")
+    (folder / "source").mkdir()
+    (folder / "source" / "pyproject.toml").write_text(project)
+    (folder / "source" / "relations_in_line.py").write_text(module)
+    options = ("--no-build-isolation", "--no-deps", "--no-index", "--disable-pip-version-check")
+    command = (sys.executable, "-m", "pip", "install", *options, "--target", str(folder / "site"), "./source")
+    subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    return folder / "site"
+
+
+def test_the_documented_package_is_said_measured_and_shown_in_two_frames_of_reference(documented: Path) -> None:
+    errors, answers = ask(
+        documented,
+        "grab the mug in line with the cup",
+        "grab the mug lined up with the cup from your perspective",
+        "grab the mug that is not on one line with the cup",
+    )
+    assert errors == {}
+    chosen = {"viewer": "far", "robot": "side"}
+    for answer, frame in zip(answers[:2], chosen, strict=True):
+        assert answer["answer"]["status"] == "OK"
+        assert answer["answer"]["target"]["id"] == chosen[frame]
+        assert answer["answer"]["frame_of_reference"] == frame
+        clause = clause_of(answer, chosen[frame])
+        assert (clause["relation"], clause["anchor_ids"], clause["state"]) == ("in line with", ["cup"], "holds")
+        assert clause["margin_m"] == pytest.approx(0.03, abs=0.01)
+        assert answer["reads_again"]
+    assert answers[0]["words"] == "pick up the mug in line with the cup"
+    assert answers[1]["words"] == "pick up the mug in line with (from your perspective) the cup"
+    assert answers[2]["answer"]["target"]["id"] == "side"
+    assert clause_of(answers[2], "side")["margin_m"] == pytest.approx(0.23, abs=0.02)
+
+
+def test_the_command_line_shows_it(documented: Path) -> None:
+    said = "grab the mug aligned with the cup from my perspective"
+    shown = run(documented, "-m", "spatial_vlm_ros.cli", "parse", said).stdout
+    assert "the mug in line with (from my perspective) the cup" in shown
+    assert "in line with  [speaker frame]" in shown
+    (line,) = run(documented, "-m", "spatial_vlm_ros.cli", "parse", "--json", said).stdout.splitlines()
+    (relation,) = json.loads(line)["target"]["relations"]
+    assert (relation["relation"], relation["frame"]) == ("in line with", "speaker")
+
+
+def test_an_object_is_put_so_where_the_package_says_that_it_can_be(documented: Path) -> None:
+    _, (placed, far) = ask(documented, "put the box in line with the cup", "put the box 10 cm in line with the cup")
+    assert placed["answer"]["status"] == "OK"
+    assert placed["answer"]["place"]["pose"]["position"][0] == pytest.approx(0.6, abs=0.03)
+    assert placed["answer"]["place"]["anchor_id"] == "cup"
+    assert far["answer"]["status"] == "NOT_UNDERSTOOD"
+    assert "distance" in far["answer"]["message"]
+
+
+def test_a_verb_and_a_relation_that_nothing_is_put_in(site: Path) -> None:
+    install(site, "levels", LEVEL, {"coplanar-with": "levels:RELATION"})
+    errors, (verb, several, placed) = ask(
+        site, "the box that does not rise as far as the cup",
+        "the mugs of a height with the cup", "put the box coplanar with the cup",
+    )  # fmt: skip
+    assert errors == {}
+    assert verb["answer"]["query"]["target"]["relations"][0]["negated"]
+    assert clause_of(verb, "box")["relation"] == "not coplanar with"
+    assert [target["id"] for target in several["answer"]["targets"]] == ["side", "far"]
+    assert placed["answer"]["status"] == "NOT_UNDERSTOOD"
+    assert "nothing is put 'coplanar with'" in placed["answer"]["message"]
+
+
+def test_a_relation_to_two_anchors(site: Path) -> None:
+    install(site, "middles", EQUIDISTANT, {"equidistant-from": "middles:RELATION"})
+    errors, (both, one, many, two, placed) = ask(
+        site,
+        "grab the mug equidistant from the cup and the box",
+        "grab the mug equidistant from the cup",
+        "grab the mug equidistant from the cups",
+        "grab the box equidistant from the two mugs",
+        "put the green mug equidistant from the cup and the box",
+    )
+    assert errors == {}
+    assert both["answer"]["target"]["id"] == "far"
+    clause = clause_of(both, "far")
+    assert sorted(clause["anchor_ids"]) == ["box", "cup"]
+    assert clause["margin_m"] == pytest.approx(0.02, abs=0.01)
+    assert both["words"] == "pick up the mug equidistant from the cup and the box"
+    assert both["reads_again"]
+    assert "needs two things" in one["answer"]["message"]
+    assert "needs two things" in many["answer"]["message"]
+    assert one["answer"]["status"] == many["answer"]["status"] == "NOT_UNDERSTOOD"
+    assert sorted(clause_of(two, "box")["anchor_ids"]) == ["far", "side"]
+    place = np.array(placed["answer"]["place"]["pose"]["position"][:2])
+    assert abs(np.linalg.norm(place - (0.6, 0.0)) - np.linalg.norm(place - (0.8, 0.2))) < 0.02
+
+
+# ------------------------------------------------------------------------------------------------ those that do not
+
+
+def test_a_broken_package_costs_its_own_relation_alone(site: Path) -> None:
+    install(site, "levels", LEVEL, {"coplanar-with": "levels:RELATION"})
+    install(site, "tilted", "import no_such_module\n", {"tilted-towards": "tilted:RELATION"})
+    install(site, "leaving", "import sys\nsys.exit(3)\n", {"leaving": "leaving:RELATION"})
+    install(site, "words", "RELATION = 'above'\n", {"over-there-by": "words:RELATION"})
+    renamed = LEVEL.replace("coplanar with", "even with")
+    install(site, "renamed", renamed, {"as-high-as-that": "renamed:RELATION"})
+    errors, (tilted, put, own, other) = ask(
+        site,
+        "grab the mug tilted towards the cup",
+        "put the box tilted towards the cup",
+        "grab the mug behind the cup",
+        "grab the box that is not coplanar with the cup",
+    )
+    assert errors == {
+        "tilted towards": "relation 'tilted towards' of tilted 1.0 (tilted:RELATION): it cannot be loaded: "
+        "ModuleNotFoundError: No module named 'no_such_module'; correct the package, or uninstall it",
+        "leaving": "relation 'leaving' of leaving 1.0 (leaving:RELATION): it cannot be loaded: SystemExit: 3; "
+        "correct the package, or uninstall it",
+        "over there by": "relation 'over there by' of words 1.0 (words:RELATION): its entry point is a str, not a "
+        "Relation; correct the package, or uninstall it",
+        "as high as that": "relation 'as high as that' of renamed 1.0 (renamed:RELATION): its entry point is named "
+        "'as-high-as-that', and the relation 'even with'; correct the package, or uninstall it",
+    }
+    for answer in (tilted, put):
+        assert (answer["answer"]["status"], answer["answer"]["message"]) == ("MODEL_ERROR", errors["tilted towards"])
+    assert own["answer"]["target"]["id"] == "far"
+    assert other["answer"]["target"]["id"] == "box"
+    warned = run(site, "-m", "spatial_vlm_ros.cli", "parse", "the mug behind the cup").stderr
+    assert all(error in warned for error in errors.values())
+
+
+def test_words_that_mean_something_already_are_refused_and_keep_their_meaning(site: Path) -> None:
+    takes = {
+        "leaning against": "'leaning against' is said for the relation 'against' already",
+        "behind": "'behind' is said for the relation 'behind' already",
+        "with": "'with' is said for the relation 'with' already",
+        "taken out of": "'taken out of' is said for a relation already",
+        "red": "'red' is a word of the grammar already",
+    }
+    for number, name in enumerate(takes):
+        module = f"from spatial_vlm_ros.types import Relation\nRELATION = Relation({name!r}, len)\n"
+        install(site, f"taking_{number}", module, {name.replace(" ", "-"): f"taking_{number}:RELATION"})
+    free = LEVEL.replace('"of a height with"', '"next to"')
+    install(site, "free", free, {"coplanar-with": "free:RELATION"})
+    errors, (against, behind, red, coplanar) = ask(
+        site, "grab the mug leaning against the cup", "grab the mug behind the cup", "grab the red mug",
+        "grab the mug coplanar with the cup",
+    )  # fmt: skip
+    repair = "say it in other words in the package"
+    for number, (name, reason) in enumerate(takes.items()):
+        source = f"taking_{number} 1.0 (taking_{number}:RELATION)"
+        assert errors[name] == f"relation {name!r} of {source}: {reason}; {repair}"
+    assert against["answer"]["query"]["target"]["relations"][0]["relation"] == "against"
+    assert against["answer"]["status"] == "RELATION_UNSATISFIED"
+    assert behind["answer"]["target"]["id"] == red["answer"]["target"]["id"] == "far"
+    assert coplanar["answer"]["status"] == "MODEL_ERROR"
+    assert "'next to' is said for the relation 'next to' already" in coplanar["answer"]["message"]
+
+
+def test_of_two_packages_with_the_same_words_neither_is_taken(site: Path) -> None:
+    install(site, "first", LEVEL, {"coplanar-with": "first:RELATION"})
+    second = LEVEL.replace("coplanar with", "level as").replace("rises|rise", "goes|go")
+    install(site, "second", second, {"level-as": "second:RELATION"})
+    line = "from spatial_vlm_ros.types import Relation\nRELATION = Relation({!r}, len, ({!r},))\n"
+    install(site, "third", line.format("in line with", "in file with"), {"in-line-with": "third:RELATION"})
+    install(site, "fourth", line.format("lined up with", "lined up as"), {"lined-up-with": "fourth:RELATION"})
+    install(site, "fifth", line.format("next to", "strung along"), {"next-to": "fifth:RELATION"})
+    install(site, "sixth", line.format("threaded with", "strung along"), {"threaded-with": "sixth:RELATION"})
+    errors, (contested, uncontested) = ask(
+        site, "grab the mug of a height with the cup", "grab the mug level as the cup"
+    )
+    assert set(errors) == {"coplanar with", "level as", "in line with", "lined up with", "next to"}
+    assert "'lined up with' is also said for relation 'lined up with' of fourth" in errors["in line with"]
+    assert "'next to' is said for the relation 'next to' already" in errors["next to"]
+    said = "'of a height with' is also said for relation"
+    assert f"{said} 'level as' of second 1.0 (second:RELATION); uninstall one" in errors["coplanar with"]
+    assert f"{said} 'coplanar with' of first 1.0 (first:RELATION); uninstall one" in errors["level as"]
+    assert contested["answer"]["status"] == uncontested["answer"]["status"] == "MODEL_ERROR"
+
+
+def test_damaged_metadata_of_a_package_leaves_the_own_relations(site: Path) -> None:
+    install(site, "damaged", LEVEL, {"coplanar-with": "damaged:RELATION\nno equals sign"})
+    errors, (own,) = ask(site, "grab the mug behind the cup")
+    assert own["answer"]["target"]["id"] == "far"
+    assert "the entry points cannot be read" in errors[""]
+
+
+def test_a_measure_that_fails_ends_the_request_with_the_package_named(site: Path) -> None:
+    module = LEVEL.replace("pairs.noise_up\n", "pairs.noise_sideways\n")
+    install(site, "failing", module, {"coplanar-with": "failing:RELATION"})
+    errors, (failed, own) = ask(site, "grab the mug coplanar with the cup", "grab the mug behind the cup")
+    assert errors == {}
+    assert failed["answer"]["status"] == "MODEL_ERROR"
+    assert "relation 'coplanar with' of failing 1.0" in failed["answer"]["message"]
+    assert "measuring it failed: AttributeError: 'Pairs' object has no attribute" in failed["answer"]["message"]
+    assert own["answer"]["status"] == "OK"
+
+
+# ------------------------------------------------------------------------------------------------ measures and forms
+
+
+@pytest.fixture
+def pairs(ground: Any, obj: Callable[..., Any]) -> Pairs:
+    layout: Layout = ground.layout((obj(0.5, 0.0), obj(0.7, 0.0), obj(0.6, 0.2)))
+    return Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), np.array([0, 1]), np.array([0, 1, 2]))
+
+
+def measured(pairs: Pairs, margin: object, sigma: object) -> tuple[Any, Any]:
+    return of_pairs(Relation("so", lambda _: (margin, sigma)), "lines 1.0")(pairs)
+
+
+def test_not_measured_pairs_need_no_deviation(pairs: Pairs) -> None:
+    margin = np.full((2, 3), np.nan)
+    margin[0, 1] = 0.1
+    found = measured(pairs, margin, np.where(np.isnan(margin), np.nan, 0.01))
+    np.testing.assert_array_equal(found[0], margin)
+
+
+@pytest.mark.parametrize(
+    ("margin", "sigma", "reason"),
+    [
+        (np.zeros((3, 2)), np.ones((3, 2)), r"arrays of shape \(3, 2\) and \(3, 2\), not \(2, 3\)"),
+        (np.zeros((2, 3)), 0.01, r"arrays of shape \(2, 3\) and \(\), not"),
+        (np.full((2, 3), np.inf), np.ones((2, 3)), "infinite"),
+        (np.zeros((2, 3)), np.full((2, 3), np.nan), "negative or no number"),
+        (np.zeros((2, 3)), np.full((2, 3), -0.01), "negative or no number"),
+        (None, np.ones((2, 3)), "arrays of shape|measuring it failed"),
+        ("text", np.ones((2, 3)), "measuring it failed: ValueError"),
+    ],
+)
+def test_what_is_no_measurement_is_refused(pairs: Pairs, margin: object, sigma: object, reason: str) -> None:
+    with pytest.raises(PlugInError, match=rf"relation 'so' of lines 1.0: .*({reason})"):
+        measured(pairs, margin, sigma)
+
+
+def test_an_undefined_frame_stays_one_and_two_anchors_are_checked_too(pairs: Pairs) -> None:
+    def undefined(_: Pairs) -> Any:
+        raise FrameUndefinedError("viewer", "no ahead", "say left")
+
+    with pytest.raises(FrameUndefinedError):
+        of_pairs(Relation("so", undefined), "lines 1.0")(pairs)
+    two = of_two(Relation("so", lambda *_: (np.zeros((2, 3)), np.ones((2, 3))), anchors=2), "lines 1.0")
+    with pytest.raises(PlugInError, match=r"not \(2, 3, 1\)"):
+        two(pairs.layout, pairs.view, pairs.targets, pairs.anchors, pairs.anchors[:1])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "In line"), ("name", ""), ("name", "in  line"), ("name", None), ("measure", None),
+        ("surfaces", "in line"), ("surfaces", ("in? line?",)), ("surfaces", ("a?|b",)), ("surfaces", ("a||b c",)),
+        ("surfaces", ("",)), ("surfaces", (" ".join(["a|b"] * 12),)), ("verbs", (3,)), ("anchors", 3),
+        ("several", "few"),
+    ],
+)  # fmt: skip
+def test_a_relation_of_another_form_is_refused(field: str, value: object) -> None:
+    form: dict[str, Any] = {"name": "in line with", "measure": len}
+    Relation(**form)
+    with pytest.raises(InputError, match=f"{field} of a relation: got .*expected"):
+        Relation(**{**form, field: value})
+
+
+# ------------------------------------------------------------------------------------------------ finding them
+
+
+PARSED = "from spatial_vlm_ros.language import parse; print(parse('the mug coplanar with the cup')[0].target.relations)"
+
+
+@pytest.mark.parametrize("metadata", ["dist-info", "egg-info"])
+def test_packages_are_found_where_pip_and_setuptools_leave_them(site: Path, metadata: str) -> None:
+    install(site, "levels", LEVEL, {"coplanar-with": "levels:RELATION"}, metadata)
+    assert "relation='coplanar with'" in run(site, "-c", PARSED).stdout
+
+
+def test_packages_are_found_in_an_archive(site: Path) -> None:
+    install(site, "levels", LEVEL, {"coplanar-with": "levels:RELATION"})
+    archive = site.parent / "levels.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in site.rglob("*"):
+            file.write(path, path.relative_to(site))
+    assert "relation='coplanar with'" in run(archive, "-c", PARSED).stdout
+
+
+def test_without_such_packages_no_metadata_is_read(site: Path) -> None:
+    code = "import importlib.metadata as m; m.entry_points = None; " + PARSED
+    assert "relation='with'" in run(site, "-c", code).stdout
+
+
+def test_other_sentences_are_read_as_without_the_package(site: Path) -> None:
+    code = "\n".join(
+        (
+            "from benchmarks.parsing import sentences",
+            "from spatial_vlm_ros.errors import SpatialVlmError",
+            "from spatial_vlm_ros.language import parse",
+            "for text in sentences(400):",
+            "    try: print(parse(text))",
+            "    except SpatialVlmError as error: print(error)",
+        )
+    )
+    without = run(site, "-c", code).stdout
+    install(site, "levels", LEVEL, {"coplanar-with": "levels:RELATION"})
+    install(site, "middles", EQUIDISTANT, {"equidistant-from": "middles:RELATION"})
+    assert run(site, "-c", code).stdout == without
+    assert len(without.splitlines()) == 400

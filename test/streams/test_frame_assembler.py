@@ -1,0 +1,464 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state machine that makes frames of messages: which camera info holds, what is waited for, why none came."""
+
+from __future__ import annotations
+
+import array
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spatial_vlm_ros.errors import (
+    InputError,
+    NotSynchronisedError,
+    SpatialVlmError,
+    StaleInputError,
+    TransformUnavailableError,
+)
+from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler, PendingFrame
+
+MS = 1_000_000
+START = 1000 * SECOND
+OPTICAL = "camera_optical_frame"
+QUEUE = 5
+
+
+def header(stamp_ns: int, frame: str = OPTICAL) -> Any:
+    return SimpleNamespace(
+        stamp=SimpleNamespace(sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND), frame_id=frame
+    )  # fmt: skip
+
+
+def image(stamp_ns: int, frame: str = OPTICAL) -> Any:
+    return SimpleNamespace(
+        header=header(stamp_ns, frame), encoding="rgb8", height=4, width=4, step=12, is_bigendian=0,
+        data=array.array("B", bytes(48)),
+    )  # fmt: skip
+
+
+def depth(stamp_ns: int, frame: str = OPTICAL) -> Any:
+    return SimpleNamespace(
+        header=header(stamp_ns, frame), encoding="16UC1", height=4, width=4, step=8, is_bigendian=0,
+        data=array.array("B", b"\xe8\x03" * 16),
+    )  # fmt: skip
+
+
+def info(stamp_ns: int, focal: float = 4.0) -> Any:
+    roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False)
+    K = [focal, 0, 1.5, 0, focal, 1.5, 0, 0, 1]
+    return SimpleNamespace(
+        header=header(stamp_ns), width=4, height=4, distortion_model="plumb_bob", d=[], k=K, r=np.eye(3).reshape(-1),
+        p=[focal, 0, 1.5, 0, 0, focal, 1.5, 0, 0, 0, 1, 0], binning_x=0, binning_y=0, roi=roi,
+    )  # fmt: skip
+
+
+def transform(stamp_ns: int, parent: str = "base_link", child: str = OPTICAL, x: float = 0.0) -> Any:
+    pose = SimpleNamespace(
+        translation=SimpleNamespace(x=x, y=0.0, z=0.0), rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
+    )
+    stamped = SimpleNamespace(header=header(stamp_ns, parent), child_frame_id=child, transform=pose)
+    return SimpleNamespace(transforms=[stamped])
+
+
+class Feed:
+    """An intake and the time at which objects are told to it."""
+
+    def __init__(self, with_detections: bool = False, **config: Any) -> None:
+        settings = {"base_frame": "", "sync_queue": QUEUE, "frame_timeout": 2.0, **config}
+        self.assembler = FrameAssembler(StreamConfig(**settings), with_detections)
+        self.now = START
+
+    def add(self, role: str, message: Any, after_ns: int = MS) -> None:
+        self.now += after_ns
+        self.assembler.add(role, message, self.now)
+
+    def frame(self, stamp_ns: int, focal: float | None = 4.0, parts: str = "irdo", lag: int = 0) -> None:
+        """A frame in the order of `parts`: i info, r colour, d depth, o objects."""
+        for part in parts:
+            if part == "i" and focal is not None:
+                self.add(roles.RGB_INFO, info(stamp_ns, focal))
+            elif part == "r":
+                self.add(roles.RGB, image(stamp_ns))
+            elif part == "d":
+                self.add(roles.DEPTH, depth(stamp_ns + lag))
+            elif part == "o" and roles.DETECTIONS in self.assembler.streams:
+                self.add(roles.DETECTIONS, SimpleNamespace(header=header(stamp_ns), detections=[]))
+
+    def take(self, after_ns: int = START, awaits_speaker: bool = False) -> PendingFrame | None:
+        return self.assembler.take(after_ns, self.now, awaits_speaker)
+
+    def why(self, after_ns: int = START) -> SpatialVlmError:
+        return self.assembler.why_none(after_ns)
+
+
+def focal(observation: PendingFrame | None) -> float:
+    assert observation is not None
+    return float(observation.rgb_info.k[0])
+
+
+# ------------------------------------------------------------------------------------------------ which frame
+
+
+def test_the_first_frame_at_or_after_acceptance_is_taken() -> None:
+    feed = Feed()
+    for n in range(3):
+        feed.frame(START + n * 33 * MS)
+    observation = feed.take(START + 33 * MS)
+    assert observation is not None
+    assert observation.stamp_ns == START + 33 * MS
+    following = feed.take(START)
+    assert following is not None
+    assert following.stamp_ns == START + 66 * MS
+    assert feed.take(START) is None
+
+
+def test_a_frame_is_complete_only_with_its_own_detections() -> None:
+    feed = Feed(with_detections=True)
+    feed.frame(START, parts="ird")
+    assert feed.take() is None
+    feed.add(roles.DETECTIONS, SimpleNamespace(header=header(START), detections=[]))
+    observation = feed.take()
+    assert observation is not None
+    frame, detections = observation.decode()
+    assert detections == ()
+    assert frame.rgb.shape == (4, 4, 3)
+    assert frame.depth[0, 0] == pytest.approx(1.0)
+    assert frame.frame_id == OPTICAL
+
+
+def test_while_nobody_asks_only_the_newest_frames_are_kept() -> None:
+    feed = Feed()
+    for n in range(20):
+        feed.frame(START + n * 33 * MS)
+        feed.assembler.forget_older()
+    observation = feed.take(START)
+    assert observation is not None
+    assert observation.stamp_ns == START + 18 * 33 * MS
+
+
+# ------------------------------------------------------------------------------------------------ camera info
+
+
+@pytest.mark.parametrize("order", ["ird", "rid", "rdi", "dri"])
+def test_camera_info_that_comes_with_each_image_holds_for_that_image(order: str) -> None:
+    feed = Feed()
+    for n in range(QUEUE):
+        feed.frame(START + n * 33 * MS, focal=4.0 + n, parts=order)
+    assert [focal(feed.take()) for _ in range(QUEUE)] == [4.0 + n for n in range(QUEUE)]
+
+
+def test_the_first_request_too_waits_for_the_info_of_its_image() -> None:
+    feed = Feed()
+    feed.frame(START, focal=4.0)  # nobody asked for it
+    feed.frame(START + 33 * MS, focal=None, parts="rd")
+    assert feed.take(START + 33 * MS) is None
+    feed.add(roles.RGB_INFO, info(START + 33 * MS, 8.0))
+    assert focal(feed.take(START + 33 * MS)) == 8.0
+
+
+def test_camera_info_that_was_sent_once_holds_for_all() -> None:
+    feed = Feed()
+    feed.add(roles.RGB_INFO, info(START - 5 * SECOND, 7.0))
+    for n in range(3):
+        feed.frame(START + n * 33 * MS, focal=None)
+        assert focal(feed.take()) == 7.0
+
+
+def test_an_image_whose_info_was_lost_is_used_where_the_camera_did_not_change() -> None:
+    feed = Feed()
+    feed.frame(START, focal=4.0)
+    feed.frame(START + 33 * MS, focal=None)
+    assert feed.take(START + MS) is None  # it may still come
+    feed.add(roles.RGB_INFO, info(START + 66 * MS, 4.0))
+    observation = feed.take(START + MS)
+    assert observation is not None
+    assert observation.stamp_ns == START + 33 * MS
+
+
+def test_an_image_whose_info_was_lost_is_left_out_where_the_camera_changed() -> None:
+    feed = Feed()
+    feed.frame(START, focal=4.0)
+    feed.frame(START + 33 * MS, focal=None)
+    feed.frame(START + 66 * MS, focal=9.0)
+    observation = feed.take(START + MS)
+    assert focal(observation) == 9.0
+    assert observation is not None
+    assert observation.stamp_ns == START + 66 * MS
+    assert feed.assembler.without_info == 1
+
+
+# ------------------------------------------------------------------------------------------------ transforms
+
+
+def test_a_complete_frame_is_held_until_its_transform_comes() -> None:
+    feed = Feed(base_frame="base_link", transform_timeout=1.0)
+    feed.add(roles.TRANSFORMS, transform(START - 10 * MS, x=0.0))
+    feed.frame(START)
+    assert feed.take() is None
+    assert feed.assembler.waits_for_transform
+    feed.frame(START + 33 * MS)  # a newer one does not replace it
+    assert feed.take() is None
+    feed.add(roles.TRANSFORMS, transform(START + 10 * MS, x=1.0))
+    observation = feed.take()
+    assert observation is not None
+    assert observation.stamp_ns == START
+    assert observation.base_T_camera is not None
+    assert observation.base_T_camera.translation[0] == pytest.approx(0.5)
+    assert not feed.assembler.waits_for_transform
+
+
+def test_a_frame_that_is_held_keeps_its_camera_info_however_many_others_come() -> None:
+    feed = Feed(base_frame="base_link", transform_timeout=10.0)
+    feed.frame(START, focal=4.0)
+    assert feed.take() is None
+    for n in range(1, 3 * QUEUE):
+        feed.frame(START + n * 33 * MS, focal=5.0)
+    feed.add(roles.STATIC_TRANSFORMS, transform(0))
+    assert focal(feed.take()) == 4.0
+
+
+def test_a_transform_that_does_not_come_costs_the_frame_and_not_the_next() -> None:
+    feed = Feed(base_frame="base_link", transform_timeout=0.5)
+    feed.frame(START)
+    assert feed.take() is None
+    feed.now += 499 * MS
+    assert feed.take() is None
+    feed.now += 2 * MS
+    with pytest.raises(TransformUnavailableError):
+        feed.take()
+    feed.add(roles.STATIC_TRANSFORMS, transform(0))
+    feed.frame(START + SECOND)
+    assert feed.take() is not None
+
+
+def test_a_transform_that_cannot_come_any_more_is_not_waited_for() -> None:
+    feed = Feed(base_frame="base_link", transform_timeout=10.0)
+    feed.add(roles.TRANSFORMS, transform(START + SECOND))
+    feed.frame(START)
+    with pytest.raises(TransformUnavailableError, match="oldest sample"):
+        feed.take()
+    assert not feed.assembler.waits_for_transform
+
+
+PERSON = "person"
+
+
+def speaker_of(observation: PendingFrame | None) -> Any:
+    """Where the decoded frame says that the speaker is, metres, or None."""
+    assert observation is not None
+    there = observation.decode()[0].camera_T_speaker
+    assert there is None or (there.parent, there.child) == (OPTICAL, PERSON)
+    return None if there is None else tuple(there.translation.tolist())
+
+
+def test_the_speaker_is_where_it_was_when_the_image_was_taken() -> None:
+    feed = Feed(speaker_frame=PERSON)
+    feed.add(roles.TRANSFORMS, transform(START - 10 * MS, OPTICAL, PERSON, x=1.0))
+    feed.add(roles.TRANSFORMS, transform(START + 10 * MS, OPTICAL, PERSON, x=2.0))
+    feed.frame(START)
+    assert speaker_of(feed.take()) == pytest.approx((1.5, 0.0, 0.0))
+
+
+def test_a_missing_speaker_stalls_and_refuses_nobody_who_does_not_need_it() -> None:
+    feed = Feed(speaker_frame=PERSON, transform_timeout=10.0)
+    feed.frame(START)
+    assert speaker_of(feed.take()) is None
+    assert not feed.assembler.waits_for_transform
+
+
+def test_who_needs_the_speaker_waits_for_its_transform() -> None:
+    feed = Feed(speaker_frame=PERSON, transform_timeout=1.0)
+    feed.add(roles.TRANSFORMS, transform(START - 10 * MS, OPTICAL, PERSON, x=1.0))
+    feed.frame(START)
+    assert feed.take(awaits_speaker=True) is None
+    assert feed.assembler.waits_for_transform
+    feed.add(roles.TRANSFORMS, transform(START + 10 * MS, OPTICAL, PERSON, x=2.0))
+    assert speaker_of(feed.take(awaits_speaker=True)) == pytest.approx((1.5, 0.0, 0.0))
+
+
+def test_a_speaker_that_does_not_come_is_not_known_once_the_wait_is_over() -> None:
+    feed = Feed(speaker_frame=PERSON, transform_timeout=0.5)
+    feed.frame(START)
+    assert feed.take(awaits_speaker=True) is None
+    feed.now += 501 * MS
+    assert speaker_of(feed.take(awaits_speaker=True)) is None
+
+
+def test_a_speaker_that_cannot_come_any_more_is_not_waited_for() -> None:
+    feed = Feed(speaker_frame=PERSON, transform_timeout=10.0)
+    feed.add(roles.TRANSFORMS, transform(START + SECOND, OPTICAL, PERSON))
+    feed.frame(START)
+    assert speaker_of(feed.take(awaits_speaker=True)) is None
+
+
+def test_without_a_configured_frame_nobody_speaks() -> None:
+    feed = Feed()
+    feed.add(roles.STATIC_TRANSFORMS, transform(0, OPTICAL, PERSON))
+    feed.frame(START)
+    assert speaker_of(feed.take(awaits_speaker=True)) is None
+
+
+def test_an_image_without_frame_is_spent() -> None:
+    feed = Feed(base_frame="base_link")
+    feed.add(roles.STATIC_TRANSFORMS, transform(0))
+    feed.add(roles.RGB_INFO, info(START))
+    feed.add(roles.RGB, image(START, ""))
+    feed.add(roles.DEPTH, depth(START, ""))
+    with pytest.raises(InputError, match="frame id"):
+        feed.take()
+    feed.frame(START + 33 * MS)
+    assert feed.take() is not None
+
+
+# ------------------------------------------------------------------------------------------------ why none came
+
+
+def test_silence_is_the_first_reason() -> None:
+    feed = Feed(with_detections=True)
+    error = feed.why()
+    assert isinstance(error, StaleInputError)
+    for role in (roles.RGB, roles.DEPTH, roles.DETECTIONS):
+        assert role in str(error)
+    feed.frame(START, parts="r")
+    assert roles.RGB not in str(feed.why())
+    assert "no message on depth/image, detections since the request" in str(feed.why())
+
+
+def test_old_stamps_are_the_second_reason() -> None:
+    feed = Feed()
+    feed.frame(START - 3 * SECOND)
+    error = feed.why()
+    assert isinstance(error, StaleInputError)
+    assert "stamped 3.00 s before the request" in str(error)
+
+
+def test_a_transform_that_is_waited_for_is_the_third_reason() -> None:
+    feed = Feed(base_frame="base_link", transform_timeout=10.0)
+    feed.frame(START)
+    assert feed.take() is None
+    assert isinstance(feed.why(), TransformUnavailableError)
+
+
+def test_missing_camera_info_is_the_fourth_reason() -> None:
+    feed = Feed()
+    feed.frame(START, focal=None)
+    assert feed.take() is None
+    error = feed.why()
+    assert isinstance(error, InputError)
+    assert "rgb/camera_info" in str(error)
+
+
+def test_camera_info_that_has_stopped_is_the_fifth_reason() -> None:
+    feed = Feed()
+    feed.frame(START - 33 * MS)
+    feed.frame(START, focal=None)
+    assert feed.take() is None
+    error = feed.why()
+    assert isinstance(error, StaleInputError)
+    assert "rgb/camera_info has stopped" in str(error)
+
+
+def test_stamps_apart_are_the_last_reason() -> None:
+    feed = Feed(sync_slop=0.01)
+    for n in range(4):
+        feed.frame(START + n * 100 * MS, lag=40 * MS)
+    assert feed.take() is None
+    error = feed.why()
+    assert isinstance(error, NotSynchronisedError)
+    assert "0.040 s apart" in str(error)
+
+
+# ------------------------------------------------------------------------------------------------ restarts
+
+
+def test_after_a_reset_nothing_of_before_is_used_or_counted_as_heard() -> None:
+    feed = Feed(base_frame="base_link")
+    feed.add(roles.TRANSFORMS, transform(START))
+    feed.add(roles.STATIC_TRANSFORMS, transform(0, "map", "base_link"))
+    feed.frame(START)
+    feed.assembler.reset()
+    assert feed.take(0) is None
+    assert feed.assembler.transforms.frames() == {"base_link": "map"}
+    assert "no message on rgb/image, depth/image" in str(feed.assembler.why_none(0))
+
+
+def test_a_camera_begun_anew_drops_the_frame_that_was_held() -> None:
+    feed = Feed(base_frame="base_link", transform_timeout=10.0)
+    feed.frame(START + 100 * SECOND)
+    assert feed.take() is None
+    feed.add(roles.RGB, image(START + SECOND))
+    assert not feed.assembler.waits_for_transform
+    feed.add(roles.STATIC_TRANSFORMS, transform(0))
+    feed.add(roles.DEPTH, depth(START + SECOND))
+    feed.add(roles.RGB_INFO, info(START + SECOND))
+    observation = feed.take()
+    assert observation is not None
+    assert observation.stamp_ns == START + SECOND
+
+
+def test_another_intake_goes_on_with_what_is_sent_only_once() -> None:
+    feed, other = Feed(), Feed(base_frame="base_link", sync_slop=0.01)
+    feed.add(roles.RGB_INFO, info(START - SECOND, 6.0))
+    feed.add(roles.STATIC_TRANSFORMS, transform(0))
+    other.assembler.continue_from(feed.assembler)
+    other.frame(START, focal=None)
+    assert focal(other.take()) == 6.0
+
+
+def test_a_latched_camera_info_survives_a_camera_begun_anew() -> None:
+    feed = Feed()
+    feed.add(roles.RGB_INFO, info(START + 99 * SECOND, 6.0))
+    feed.frame(START + 100 * SECOND, focal=None)
+    feed.frame(START, focal=None)
+    assert focal(feed.take()) == 6.0
+
+
+# ------------------------------------------------------------------------------------------------ laws
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from([roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DETECTIONS, "take", "forget", "reset", "ask"]),
+        st.integers(0, 30).map(lambda n: START + n * 33 * MS) | st.integers(0, 1 << 60),
+        st.integers(0, 30 * MS),
+    ),
+    max_size=120,
+)
+
+
+@given(events)
+def test_whatever_comes_frames_are_whole_and_never_from_before_the_request(script: list[tuple[str, int, int]]) -> None:
+    feed, after = Feed(with_detections=True), START
+    making = {
+        roles.RGB: image, roles.DEPTH: depth, roles.RGB_INFO: info,
+        roles.DETECTIONS: lambda stamp: SimpleNamespace(header=header(stamp), detections=[]),
+    }  # fmt: skip
+    for what, stamp, jitter in script:
+        if what in making:
+            shifted = stamp + (jitter if what == roles.DEPTH else 0)
+            feed.add(what, making[what](shifted))
+        elif what == "take":
+            observation = feed.take(after)
+            if observation is None:
+                assert isinstance(feed.why(after), SpatialVlmError)
+                continue
+            assert observation.stamp_ns >= after
+            match = observation.match
+            assert abs(match.stamps[roles.DEPTH] - match.stamp_ns) <= 20 * MS
+            assert match.stamps[roles.DETECTIONS] == match.stamp_ns
+            assert observation.rgb_info is not None
+            observation.decode()
+        elif what == "forget":
+            feed.assembler.forget_older()
+        elif what == "ask":
+            after = stamp
+        else:
+            feed.assembler.reset()
+        assert all(len(stream) <= QUEUE for stream in feed.assembler.streams.values())
+        assert len(feed.assembler._matched) <= QUEUE

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every benchmark runs: each at its smallest size, by the command that a person types. How fast is not looked at."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import RESULTS_VARIABLE
+from benchmarks.__main__ import ACCURACY, PARTS, SPEED, main, run
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = (ROOT / "benchmarks", ROOT / "research" / "experiments")
+RESULTS = (ROOT / "benchmarks" / "results", ROOT / "research" / "results")
+SLOWEST_S = 300
+
+
+def is_runnable(path: Path) -> bool:
+    """Whether a file does something when it is run as a module: `if __name__ == "__main__":`."""
+    tests = [node.test for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.If)]
+    return any("__name__" in ast.unparse(test) for test in tests)
+
+
+RUNNABLE = sorted(
+    path.stem for folder in FOLDERS for path in folder.glob("*.py") if path.stem != "__main__" and is_runnable(path)
+)
+
+
+def command(results: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, RESULTS_VARIABLE: str(results)}
+    return subprocess.run([sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, env=environment, text=True,
+                          capture_output=True, timeout=SLOWEST_S, check=False)  # fmt: skip
+
+
+def kept() -> dict[Path, int]:
+    """When each file of results was written, nanoseconds."""
+    return {path: path.stat().st_mtime_ns for folder in RESULTS for path in folder.rglob("*")}
+
+
+def test_every_benchmark_has_a_name_and_a_smallest_size() -> None:
+    assert sorted(PARTS) == RUNNABLE
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in PARTS and PARTS[name].slow else []) for name in RUNNABLE],
+)
+def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if name == "real_pairs":
+        request.getfixturevalue("real_frames")
+    missing = [package for package in PARTS[name].needs if importlib.util.find_spec(package) is None]
+    if missing:
+        pytest.skip(f"{name} needs {', '.join(missing)}")
+    before = kept()
+    done = command(tmp_path, "--smallest", name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = [json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.rglob("*.json")]
+    assert all(written)
+    assert written or "nothing is kept" in done.stdout
+    assert kept() == before
+
+
+def test_the_list_names_every_benchmark(tmp_path: Path) -> None:
+    done = command(tmp_path, "--list")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(PARTS)
+    assert all(len(line.split()) > 3 for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("arguments", [("gaols",), ("--smallest", "gaols"), ("--everything",)])
+def test_an_unknown_name_is_refused_with_the_names(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert f"{arguments[-1]}: no such benchmark" in said
+    assert all(f"  {name} " in said for name in PARTS)
+
+
+def test_a_benchmark_that_fails_is_named_and_does_not_end_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv(RESULTS_VARIABLE, str(tmp_path))
+    assert run([("replies", "--n", "1", "--no-such-option"), ("sentences", "--n", "1")], smallest=False) == [2, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["sentences.json"]
+    assert main(["replies", "--n", "1", "--no-such-option"]) == 1
+    assert "1 of 1 benchmarks failed: replies with 2" in capsys.readouterr().err
+
+
+def test_the_whole_is_speed_with_the_check_and_accuracy_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def note(commands: list[tuple[str, ...]], smallest: bool) -> list[int]:
+        asked.extend(commands)
+        return [int(smallest)] * len(commands)
+
+    monkeypatch.setattr("benchmarks.__main__.run", note)
+    assert main(["--check"]) == 0
+    assert asked == [*((name, "--check") for name in SPEED), *((name,) for name in ACCURACY)]
+    asked.clear()
+    assert main(["--smallest"]) == 1
+    assert asked == [(name, *PARTS[name].smallest) for name in (*SPEED, *ACCURACY)]
+
+
+def test_the_page_of_benchmarks_has_every_name() -> None:
+    rows = [line.split("|")[1] for line in (ROOT / "docs" / "benchmarks.md").read_text().splitlines() if "|" in line]
+    named = " ".join(rows)
+    assert [name for name in PARTS if f"`{name}`" not in named] == []

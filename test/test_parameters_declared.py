@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters: bounds, reading them, and the shipped file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.parameters import (
+    DecisionConfig,
+    NodeConfig,
+    PlanningConfig,
+    PlayerConfig,
+    ResolverConfig,
+    Settings,
+    SimArmConfig,
+    StreamConfig,
+    config_from,
+    planning_from,
+    settings_from,
+)
+from spatial_vlm_ros.types import FrameOfReference
+
+SHIPPED = Path(__file__).resolve().parent.parent / "config" / "resolver.yaml"
+
+
+@pytest.mark.parametrize("form", [ResolverConfig, PlanningConfig])
+def test_every_parameter_has_bounds_a_unit_and_a_reason(form: type) -> None:
+    for group in dataclasses.fields(form):
+        value = getattr(form(), group.name)
+        if not dataclasses.is_dataclass(value):
+            continue
+        for field in dataclasses.fields(value):
+            default = getattr(value, field.name)
+            if isinstance(default, (bool, str)):
+                choices = field.metadata["choices"]  # none: any text, such as the name of a file
+                assert isinstance(default, bool) or not choices or default in choices, field.name
+            else:
+                assert field.metadata["low"] <= default <= field.metadata["high"], field.name
+            assert isinstance(field.metadata["unit"], str)
+            assert len(field.metadata["doc"]) > 15, field.name
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"down_ahead": "sideways"}, "parameter down_ahead.*none or up or down or left or right"),
+        ({"down_ahead": ""}, "parameter down_ahead"),
+        ({"second_frame": "object"}, "parameter second_frame.*speaker or world"),
+        ({"second_frame": None}, "parameter second_frame"),
+        ({"world_defined": 1}, "parameter world_defined.*true or false"),
+        ({"world_defined": "yes"}, "parameter world_defined"),
+        ({"world_azimuth_deg": 181.0}, "parameter world_azimuth_deg.*-180.0 to 180.0 deg"),
+    ],
+)
+def test_options_of_a_group_are_checked_like_its_numbers(values: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        config_from({"relation": values})
+
+
+def test_options_of_a_group_are_read() -> None:
+    relation = config_from({"relation": {"down_ahead": "up", "second_frame": "robot", "world_defined": True}}).relation
+    assert (relation.down_ahead, relation.second_frame, relation.world_defined) == ("up", "robot", True)
+
+
+@pytest.mark.parametrize("name", ["viewer", "robot", "speaker", "world"])
+def test_every_frame_but_an_objects_own_can_be_the_default(name: str) -> None:
+    assert config_from({"frame_of_reference": name}).frame_of_reference is FrameOfReference(name)
+
+
+def test_a_value_out_of_bounds_is_refused_with_its_bounds() -> None:
+    with pytest.raises(InputError, match=r"parameter mass: got 1\.2, expected 0\.5 to 1\.0"):
+        DecisionConfig(mass=1.2)
+
+
+def test_the_shipped_file_holds_the_defaults_of_everything() -> None:
+    values = yaml.safe_load(SHIPPED.read_text())["/**"]["ros__parameters"]
+    assert settings_from(values) == Settings()
+
+
+def test_the_shipped_file_of_planning_holds_its_defaults() -> None:
+    values = yaml.safe_load((SHIPPED.parent / "planning.yaml").read_text())["/**"]["ros__parameters"]
+    assert planning_from(values) == PlanningConfig()
+
+
+def test_given_values_replace_defaults_and_the_rest_stays() -> None:
+    config = config_from({"frame_of_reference": "robot", "lift": {"erode_px": 2}})
+    assert config.frame_of_reference is FrameOfReference.ROBOT
+    assert config.lift.erode_px == 2
+    assert config.depth == ResolverConfig().depth
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ({"lft": {}}, UnknownNameError, "'lft'.*one of.*lift"),
+        ({"lift": {"erode": 1}}, UnknownNameError, "'erode'.*one of.*erode_px"),
+        ({"lift": 3}, InputError, "parameter lift.*a group of parameters"),
+        ({"lift": {"erode_px": 1.5}}, InputError, "erode_px.*int"),
+        ({"lift": {"gap": "wide"}}, InputError, "gap.*float"),
+        ({"lift": {"gap": True}}, InputError, "gap"),
+        ({"lift": {"gap": 7.0}}, InputError, "parameter gap.*0.001 to 0.5 m"),
+        ({"frame_of_reference": "object"}, UnknownNameError, "one of viewer, robot, world, speaker"),
+    ],
+)
+def test_wrong_parameters_are_named_with_what_would_be_right(values: dict, error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        config_from(values)
+
+
+def test_settings_are_sorted_into_their_rooms() -> None:
+    settings = settings_from({"base_frame": "", "sync_slop": 0.05, "grounder": "simulator", "decision": {"mass": 0.9}})
+    assert settings.streams == StreamConfig(base_frame="", sync_slop=0.05)
+    assert settings.node == NodeConfig(grounder="simulator")
+    assert settings.resolver.decision.mass == 0.9
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"rgb_transport": "theora"}, "raw or compressed"),
+        ({"autostart": 1}, "true or false"),
+        ({"autostart": "yes"}, "true or false"),
+        ({"base_frame": 3}, "a text"),
+        ({"sync_slop": -0.1}, "0.0 to 1.0 s"),
+        ({"sync_queue": 15.0}, "a plain number"),
+    ],
+)
+def test_options_outside_what_they_may_be_are_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        settings_from(values)
+
+
+def test_an_unknown_setting_lists_those_that_exist() -> None:
+    with pytest.raises(UnknownNameError, match="base_frame"):
+        settings_from({"base_link": "base"})
+
+
+@pytest.mark.parametrize("form", [StreamConfig, NodeConfig, PlayerConfig, SimArmConfig])
+def test_every_setting_says_what_it_does(form: type) -> None:
+    for field in dataclasses.fields(form):
+        assert len(field.metadata["doc"]) > 15, field.name
