@@ -6,7 +6,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 pytest=(.venv/bin/python -m pytest)
-[ $# -gt 0 ] && exec "${pytest[@]}" --override-ini testpaths=test "$@"
+[ $# -gt 0 ] && exec "${pytest[@]}" --override-ini "testpaths=test research/test" "$@"
 live=(test/manipulation/approval test/launcher test/nodes test/nodes_arm test/system)
 "${pytest[@]}" test research/test --numprocesses 2 --dist loadfile "${live[@]/#/--ignore=}"
 first=$?
