@@ -1,5 +1,5 @@
 # Every target sets up what it needs, on a fresh machine too; second runs skip what is done.
-.PHONY: demo demo-arm test lint format bench soak generate clean
+.PHONY: demo demo-arm test test-fast test-all test-research lint format bench soak generate clean
 PY := .venv/bin/python
 
 demo:
@@ -10,9 +10,24 @@ demo-arm:
 	@scripts/setup.sh ros sim arm web
 	@$(PY) -m scripts.demo_arm $(ARGS)
 
+# The README's command: test-fast and the live tests; ARGS="test/spatial -q" is one plain pytest.
 test:
 	@scripts/setup.sh ros sim bags test models arm web browser
 	@scripts/test.sh $(ARGS)
+
+# What needs no live graph.
+test-fast:
+	@scripts/setup.sh ros sim bags test models arm web browser
+	@scripts/test.sh fast
+
+# Sweeps and the tests of research/, too.
+test-all:
+	@scripts/setup.sh ros sim bags test models arm web browser bench
+	@scripts/test.sh all
+
+test-research:
+	@scripts/setup.sh ros sim bags test models
+	@scripts/test.sh research
 
 lint:
 	@scripts/setup.sh ros sim bags test web

@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# All tests: first those without a live graph, by two workers, then the live ones, one after the other, for they
-# measure what arrives in time. The second run follows a first that failed, too. With arguments: one plain pytest, of
-# everything unless they name a path.
+#   scripts/test.sh fast       what needs no live graph, by two workers
+#   scripts/test.sh            that, then the live tests one after the other, for they measure what arrives in time
+#   scripts/test.sh research   the experiments' own tests
+#   scripts/test.sh all        everything, sweeps (marked slow) and research included
+#   scripts/test.sh ARGS...    one plain pytest, of everything unless ARGS name a path
+# A later run follows one that failed, too; the exit code is that of the first that failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 pytest=(.venv/bin/python -m pytest)
-[ $# -gt 0 ] && exec "${pytest[@]}" --override-ini "testpaths=test research/test" "$@"
+parallel=(--numprocesses 2 --dist loadfile)
 live=(test/manipulation/approval test/launcher test/nodes test/nodes_arm test/system)
-"${pytest[@]}" test research/test --numprocesses 2 --dist loadfile "${live[@]/#/--ignore=}"
-first=$?
-"${pytest[@]}" "${live[@]}"
-second=$?
-exit $((first ? first : second))
+code=0
+run() { "${pytest[@]}" "$@" || { local ended=$?; ((code)) || code=$ended; }; }
+case "${1:-}" in
+  fast) run test "${parallel[@]}" "${live[@]/#/--ignore=}" ;;
+  "") run test "${parallel[@]}" "${live[@]/#/--ignore=}"; run "${live[@]}" ;;
+  research) run research/test "${parallel[@]}" -m "" ;;
+  all) run test research/test "${parallel[@]}" "${live[@]/#/--ignore=}" -m ""; run "${live[@]}" -m "" ;;
+  *) run --override-ini "testpaths=test research/test" "$@" ;;
+esac
+exit "$code"
