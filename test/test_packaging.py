@@ -21,8 +21,9 @@ BUILT_FROM = ("config", "executables", "launch", "models", "resource", "spatial_
               "MANIFEST.in", "README.md", "package.xml", "pyproject.toml", "setup.cfg", "setup.py")  # fmt: skip
 INSTALLED = ("config", "launch", "models/compact", "worlds")
 LEFT_OUT = ("launcher", "manipulation/approval", "manipulation/builtin_planner", "nodes", "nodes_arm", "perception",
-            "replay", "sim", "sim_arm", "spatial", "system", "vlm")  # fmt: skip
-"""Folders of tests that `colcon test` leaves out, all or in part: they take long, or need what not every robot has."""
+            "replay", "sim", "sim_arm", "spatial", "system", "test_benchmarks.py", "test_build_paths.py",
+            "vlm")  # fmt: skip
+"""Tests that `colcon test` leaves out, all or in part: they take long, or need what not every robot has."""
 
 NUMPY = "1.21.5"
 """The oldest NumPy that is declared; the names below are what NumPy 2.4 has and it has not."""
