@@ -148,8 +148,8 @@ class Resolver:
         Args:
             scene: from `observe`.
             instruction: English, up to 1,000 characters.
-            grounding: how well the scene's detections fit `phrases_of(instruction)`; None = by their labels.
-            referrer: asked for the whole phrase, too; None = no second opinion.
+            grounding: how well the scene's detections fit `phrases_of(understood(instruction))`; None = by their labels.
+            referrer: asked for the whole phrase, too; None = the grounder, where `second_opinion.ask` is on.
             frame_of_reference: as in `resolve`.
             follows: as in `resolve`.
 
