@@ -17,7 +17,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import ShapeError
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.streams.detections import mask_crop
-from spatial_vlm_ros.types import Depth, Detection, PinholeCamera, Rgb, Transform
+from spatial_vlm_ros.types import Depth, Detection, PinholeCamera, Quaternion, Rgb, Transform
 
 SECOND = 1_000_000_000  # nanoseconds
 _LARGEST_UINT16 = 65535
@@ -144,16 +144,23 @@ class Composer:
 
     def transform_stamped(self, transform: Transform, stamp_ns: int) -> Any:
         """geometry_msgs/TransformStamped: `parent` is the header's frame, `child` the child frame."""
-        rotation = dict(zip("xyzw", quaternion_xyzw_from_matrix(transform.rotation), strict=True))
+        place = transform.translation.tolist(), quaternion_xyzw_from_matrix(transform.rotation)
+        return self.place_stamped(transform.parent, transform.child, *place, stamp_ns)
+
+    def place_stamped(
+        self, parent: str, child: str, position: Sequence[float], quaternion: Quaternion, stamp_ns: int
+    ) -> Any:
+        """The same of a position, metres, and a unit quaternion x, y, z, w, which are taken as they are."""
+        rotation = dict(zip("xyzw", quaternion, strict=True))
         return self._make(
             "geometry_msgs/msg/TransformStamped",
             {
-                "header": self.header(stamp_ns, transform.parent),
-                "child_frame_id": transform.child,
+                "header": self.header(stamp_ns, parent),
+                "child_frame_id": child,
                 "transform": self._make(
                     "geometry_msgs/msg/Transform",
                     {
-                        "translation": self._vector(transform.translation.tolist()),
+                        "translation": self._vector(position),
                         "rotation": self._make("geometry_msgs/msg/Quaternion", rotation),
                     },
                 ),

@@ -40,7 +40,7 @@ PASSED_NS = 2_000_000_000  # of simulated time, in which images from before are 
 CLOCK = {"use_sim_time": True}
 GATE = {
     "plan_only": False, "page": False, "motion.planning_frame": "panda_link0", "motion.gripper_scale": 0.5,
-    "motion.duration_scaling": 20.0, "motion.server_timeout": 30.0, "motion.answer_timeout": 30.0,
+    "motion.duration_scaling": 20.0, "motion.server_timeout": 10.0, "motion.answer_timeout": 30.0,
     "motion.planning_time": 20.0, "motion.most_time": 300.0, "motion.stop_timeout": 30.0, "observation.max_age": 60.0,
 }  # fmt: skip
 
@@ -66,8 +66,9 @@ class Cell:
 
     def __init__(self, graph: ArmGraph, begin: Callable[..., Started], audit: Path, **gate: Any) -> None:
         self.graph, self.audit, self._begin = graph, audit, begin
+        self.other_audit = audit.with_name("other.jsonl")
         self.processes = {
-            "sim_arm": begin("sim_arm", clock=True, speed=4.0, rate=4.0),
+            "sim_arm": begin("sim_arm", clock=True, speed=4.0, rate=1.0, state_rate=25.0),
             "resolver": begin(
                 "resolver", base_frame="panda_link0", robot_description=description_file(), frame_timeout=30.0, **CLOCK
             ),
@@ -101,6 +102,7 @@ class Cell:
         self.pick = ActionClient(node, PickInstruction, "pick")
         self.other_pick = ActionClient(node, PickInstruction, f"{OTHER}/pick")
         self.approving = node.create_client(Approve, "approve")
+        self.other_approving = node.create_client(Approve, f"{OTHER}/approve")
         self.stopping = node.create_client(Trigger, "stop")
         self.judging = node.create_client(Trigger, "judge")
         self.disturber = node.create_publisher(String, "disturb", qos.INSTRUCTIONS)
@@ -109,7 +111,8 @@ class Cell:
         node.create_subscription(TFMessage, "/tf_static", self.static.append, qos.STATIC_TRANSFORMS)
         self.moving = node.create_publisher(TFMessage, "/tf", qos.TRANSFORMS)
         node.create_subscription(JointState, "/joint_states", self._on_joints, qos.TRANSFORMS)
-        node.create_subscription(Proposal, "proposal", self.proposals.append, qos.ANSWERS)
+        for topic in ("proposal", f"{OTHER}/proposal"):
+            node.create_subscription(Proposal, topic, self.proposals.append, qos.ANSWERS)
         node.create_subscription(String, "verdict", lambda m: self.verdicts.append(json.loads(m.data)), qos.VERDICTS)
         return node
 
@@ -126,14 +129,15 @@ class Cell:
 
     @contextmanager
     def another_gate(self, **parameters: Any) -> Iterator[Started]:
-        """A second gate in the same cell, with a page, whose names begin with "other"; one goal at a time in both."""
+        """A second gate in the same cell, whose names begin with "other"; one goal at a time in both."""
         names = [f"pick/_action/{part}" for part in ("send_goal", "get_result", "cancel_goal", "feedback", "status")]
         rules = [f"{name}:={OTHER}/{name}" for name in (*names, "approve", "stop", "proposal")]
-        given = {**GATE, **CLOCK, "audit_log": str(self.audit.with_name("other.jsonl")), **parameters}
+        given = {**GATE, **CLOCK, "audit_log": str(self.other_audit), **parameters}
         gate = self._begin("planner_gate", "__node:=other_gate", *rules, **given)
         try:
-            gate.says("approve at")
+            gate.says("approve at" if given["page"] else "planner_gate is ready")
             self.until(self.other_pick.server_is_ready, "the other gate is there")
+            self.until(self.other_approving.service_is_ready, "it takes approvals")
             for service in ("send_goal", "get_result", "cancel_goal"):
                 self.until(lambda s=service: self.node.count_services(f"/{OTHER}/pick/_action/{s}"), "it is whole")
             yield gate
@@ -184,19 +188,19 @@ class Cell:
         self.until(lambda: picking.result is not None, "the goal ends")
         return picking
 
-    def proposed(self) -> tuple[Picking, Proposal]:
+    def proposed(self, pick: Any = None) -> tuple[Picking, Proposal]:
         """A goal that waits for approval."""
         before = len(self.proposals)
-        picking = self.send()
+        picking = self.send(pick=pick)
         self.until(lambda: len(self.proposals) > before or picking.result, "it is proposed")
         assert picking.result is None, picking.result
         return picking, self.proposals[-1]
 
-    def approve(self, proposal: Proposal, approve: bool = True, **change: Any) -> str:
+    def approve(self, proposal: Proposal, approve: bool = True, approving: Any = None, **change: Any) -> str:
         """Say yes or no; the status of the answer."""
         named = {"goal_id": proposal.goal_id, "scene_stamp": proposal.scene_stamp, "plan_hash": proposal.plan_hash}
         request = Approve.Request(approve=approve, **{"decided_by": "tester", **named, **change})
-        return str(self.wait(self.approving.call_async(request), "approve answers").status.name)
+        return str(self.wait((approving or self.approving).call_async(request), "approve answers").status.name)
 
     def disturb(self, **what: Any) -> None:
         """Change the world; returns when it is changed and no new image is from before."""
@@ -262,9 +266,9 @@ class Cell:
         """The camera's pose as it was told in that message."""
         return self.static[which].transforms[0].transform
 
-    def record(self) -> list[dict[str, Any]]:
-        """The lines of the audit log."""
-        return [json.loads(line) for line in self.audit.read_text().splitlines()]
+    def record(self, audit: Path | None = None) -> list[dict[str, Any]]:
+        """The lines of an audit log: of that of the first gate, unless another is named."""
+        return [json.loads(line) for line in (audit or self.audit).read_text().splitlines()]
 
 
 def stamp_ns(stamp: Time) -> int:

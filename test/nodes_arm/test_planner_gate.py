@@ -30,7 +30,7 @@ from spatial_vlm_ros.manipulation.approval.audit import verify
 
 Program = Callable[..., Started]
 PLANNING, WAITING, MOVING = 3, 4, 6
-PATIENCE = 25.0  # s, of the gate with a person
+PATIENCE = 60.0  # s, of the gate with a person
 
 
 @pytest.fixture
@@ -196,9 +196,11 @@ def test_an_approval_of_something_else_counts_for_nothing(cell: Cell) -> None:
 
 
 def test_an_approval_that_comes_late_is_told_so(cell: Cell) -> None:
-    picking, proposal = cell.proposed()
-    assert (cell.end(picking).name, picking.result.moved) == ("APPROVAL_EXPIRED", False)
-    assert cell.approve(proposal) == "APPROVAL_EXPIRED"
+    with cell.another_gate(approval_timeout=3.0):
+        picking, proposal = cell.proposed(cell.other_pick)
+        assert (cell.end(picking).name, picking.result.moved) == ("APPROVAL_EXPIRED", False)
+        assert cell.approve(proposal, approving=cell.other_approving) == "APPROVAL_EXPIRED"
+    assert [line["event"] for line in cell.record(cell.other_audit)].count("EXPIRED") == 1
     assert cell.accepted() == 0
 
 
@@ -328,6 +330,5 @@ def test_a_planner_that_is_killed_while_it_plans_ends_the_goal(cell: Cell) -> No
 def test_all_of_it_is_on_record(cell: Cell) -> None:
     events = [line["event"] for line in cell.record()]
     assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") == 3  # cancelled, done, not taken
-    assert "EXPIRED" in events
     assert "REFUSED" in events
     assert verify(cell.audit).lines == len(events)

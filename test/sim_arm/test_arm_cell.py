@@ -16,6 +16,17 @@ def tip_of(cell: Any) -> Any:
     return cell.pose("panda_hand_tcp").matrix
 
 
+def test_a_place_is_the_pose_of_a_link_or_object(cell: Any) -> None:
+    from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+
+    cell.mj.mj_kinematics(cell.model, cell.data)
+    for name in ("panda_link0", "panda_link4", "panda_hand_tcp", "panda_leftfinger", "cup"):
+        position, quaternion = cell.place(name)
+        assert position == pytest.approx(cell.pose(name).translation, abs=1e-9)
+        assert matrix_from_quaternion_xyzw(quaternion) == pytest.approx(cell.pose(name).rotation, abs=1e-9)
+        assert quaternion[3] >= 0
+
+
 def test_the_model_weighs_and_stands_as_the_planner_thinks(cell: Any, planner: Any) -> None:
     from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME
     from spatial_vlm_ros.manipulation.planning.robot_model import load

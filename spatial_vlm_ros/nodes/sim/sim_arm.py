@@ -19,6 +19,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
+from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.calls import Jobs
 from spatial_vlm_ros.nodes.sim.gripper_controller import GripperServer
@@ -184,7 +185,7 @@ class SimArmNode(Node):
         """Joint states and links, on the physics thread."""
         stamp = self._now_ns()
         cell.mj.mj_kinematics(cell.model, cell.data)  # of the positions after the last step
-        links = [self._composer.transform_stamped(cell.pose(name), stamp) for name in LINKS]
+        links = [self._composer.place_stamped(BASE_LINK, name, *cell.place(name), stamp) for name in LINKS]
         state = cell.joints()
         self._joints.publish(
             JointState(

@@ -19,7 +19,7 @@ from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.compilation import compile_model
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
-from spatial_vlm_ros.types import Transform, Vector3
+from spatial_vlm_ros.types import Quaternion, Transform, Vector3
 
 STEP = 0.002  # s
 _SLIP_ROUNDS = 4  # of the solver that keeps held objects from creeping; MuJoCo's manual, "noslip"
@@ -103,6 +103,13 @@ class ArmCell:
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = at.xmat.reshape(3, 3), at.xpos
         return Transform(BASE_LINK, body, matrix)
+
+    def place(self, body: str) -> tuple[Vector3, Quaternion]:
+        """As `pose`, of a name that is known, and unchecked: metres, and x, y, z, w with w >= 0."""
+        at = self.data.body(body)
+        w, x, y, z = (at.xquat if at.xquat[0] >= 0 else -at.xquat).tolist()
+        right, ahead, up = at.xpos.tolist()
+        return (right, ahead, up), (x, y, z, w)
 
     # -------------------------------------------------------------------------------------------- faults
 
