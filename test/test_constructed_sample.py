@@ -18,6 +18,9 @@ from research.constructed.plans import PLANS, RELATIONS
 from research.experiments.constructed import Outcome, ask
 from research.speech import say
 
+WRONG = 0.005
+"""Share of wrong answers that docs/evaluation.md reports on thousands of these scenes, its upper bound rounded."""
+
 
 def forms() -> tuple[str, ...]:
     """One relation of each way to build a scene, the last of its kind."""
@@ -48,7 +51,7 @@ def told(outcomes: list[Outcome]) -> str:
 
 def test_no_pose_is_one_of_another_object_or_where_none_is_right(clear: list[Outcome]) -> None:
     wrong = [one for one in clear if one.answered and not one.right]
-    assert not wrong, told(wrong)
+    assert len(wrong) <= WRONG * len(clear), told(wrong)  # none of the small sample
 
 
 @pytest.mark.parametrize("answerable", [True, False])
