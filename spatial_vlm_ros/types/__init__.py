@@ -30,6 +30,7 @@ from spatial_vlm_ros.types.resolution import (
     Quaternion,
     Resolution,
     SecondOpinion,
+    TakenFor,
     Target,
     Vector3,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "SpatialQuery",
     "Status",
     "Step",
+    "TakenFor",
     "Target",
     "Transform",
     "UpSource",
