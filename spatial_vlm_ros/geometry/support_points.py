@@ -59,7 +59,7 @@ def around_objects(frame: RgbdFrame, detections: Sequence[Detection]) -> Support
     """
     boxes = np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4)
     holds = _holds(boxes)
-    table = _tables(detections, holds)
+    table = _are_tables(detections, holds)
     groups = []
     side = int(np.clip(np.sqrt(SAMPLES / max(len(boxes), 1) / (1 - 1 / (1 + _RING) ** 2)), _LEAST, _MOST))
     blocked = _blocked(frame, detections, holds | table[:, None])
@@ -96,18 +96,23 @@ def _holds(boxes: Array) -> npt.NDArray[np.bool_]:
     return np.asarray(holds)
 
 
-def _tables(detections: Sequence[Detection], holds: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def tables(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
+    """(N,) whether an object is named as what others stand on, and holds others: a table, a desk, a counter."""
+    holds = _holds(np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4))
+    return _named(detections) & holds.any(axis=1)
+
+
+def _named(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
+    return np.array([bool(_SURFACES.intersection(d.label.lower().split()[-1:])) for d in detections], np.bool_)
+
+
+def _are_tables(detections: Sequence[Detection], holds: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """(N,) whether an object is what others stand on: by its name, or because it holds most of them."""
-    if not len(holds):
-        return np.zeros(0, np.bool_)
-    named = np.array([bool(_SURFACES.intersection(d.label.lower().split()[-1:])) for d in detections], np.bool_)
-    held = holds.sum(axis=1)
+    named, held = _named(detections), holds.sum(axis=1)
     return named & (held > 0) if named.any() else (held >= 2) & (held >= _ALL * (len(holds) - 1))
 
 
-def _blocked(
-    frame: RgbdFrame, detections: Sequence[Detection], holds: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def _blocked(frame: RgbdFrame, detections: Sequence[Detection], holds: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """(H, W) pixels of objects on which nothing stands."""
     blocked = np.zeros(frame.depth.shape, np.bool_)
     for detection, others in zip(detections, holds, strict=True):

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is directly beneath an object, and directly over it, of the anchors that it lies within.
+
+An anchor's highest point says little about what stands on it: a stove has a panel behind its burners, a shelf several
+boards, a tray a rim. Its level surfaces (geometry/levels.py) say more, where they are seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from spatial_vlm_ros.geometry.levels import Levels, outside
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.types import Scene
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.spatial.relations.pairs import Pairs
+
+_BESIDE = 0.03  # metres outside an outline, which is a guess, up to which something may still stand there
+_SHARES = (0.8, 0.65, 0.5)  # of the directions: shut in; with a rim; between walls
+FAR = 1e3
+"""Metres: farther than anything that is measured."""
+_KNOWN: WeakKeyDictionary[Scene, dict[int, Levels]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Resting:
+    """(T, A) each, metres.
+
+    Args:
+        level: height of the anchor's level surface that is seen at the target and is nearest to its bottom; NaN where
+            none is seen.
+        shut_in: how far the anchor rises over that level in four of five directions from the target.
+        rim: the same in two of three.
+        walls: the same in half of them; FAR for objects that are only imagined, which are not put through walls.
+        roof: height of the anchor's lowest level over the target's top; NaN where none is seen.
+        under: how far the target's centre lies inside the outline of what is seen of that level.
+    """
+
+    level: Array
+    shut_in: Array
+    rim: Array
+    walls: Array
+    roof: Array
+    under: Array
+
+
+def levels_of(layout: Layout, row: int) -> Levels | None:
+    """The level surfaces of an object in ground coordinates; None for one that is only imagined, or not measured."""
+    scene = layout.scene
+    if row >= len(scene.objects) or not len(scene.objects[row].points):
+        return None
+    known = _KNOWN.setdefault(scene, {})
+    if row not in known:
+        obj, pixel = scene.objects[row], 1.0 / float(scene.frame.camera.K[0, 0])
+        depth = float(obj.surface_centre[2])
+        known[row] = Levels.of(obj.points, layout.axes, layout.floor, depth * pixel, float(layout.noise[row]))
+    return known[row]
+
+
+def resting(pairs: Pairs) -> Resting:
+    """Look beneath and over every target at every anchor that it lies within.
+
+    Objects that are only imagined are taken to stand on whichever level is nearest to their bottom.
+    """
+    layout, shape = pairs.layout, pairs.distance.shape
+    found = Resting(*(np.full(shape, empty) for empty in (np.nan, 0.0, 0.0, 0.0, np.nan, -FAR)))
+    near = (pairs.inside_anchor > -_BESIDE) & (pairs.targets[:, None] != pairs.anchors)
+    for column in np.flatnonzero(near.any(axis=0)).tolist():
+        levels = levels_of(layout, int(pairs.anchors[column]))
+        if levels is not None and len(levels.height):
+            _look(found, layout, levels, pairs.targets, np.flatnonzero(near[:, column]), column)
+    return found
+
+
+def _look(found: Resting, layout: Layout, levels: Levels, targets: Array, some: Array, column: int) -> None:
+    """Fill one anchor's column for some of the targets."""
+    rows = targets[some].astype(np.intp)
+    places, bottom, top = layout.centre[rows, :2], layout.bottom[rows], layout.top[rows]
+    inside = np.stack([-outside(levels.hull(k), places) for k in range(len(levels.height))], axis=1)
+    beneath = inside > -_BESIDE
+    for n in np.flatnonzero(rows < len(layout.scene.objects)).tolist():
+        beneath[n] = np.isin(levels.height, levels.heights_beneath(layout.footprint[rows[n]]))
+    gap = np.where(beneath, np.abs(levels.height - bottom[:, None]), np.inf)
+    nearest = gap.argmin(axis=1)
+    found.level[some, column] = np.where(beneath.any(axis=1), levels.height[nearest], np.nan)
+    found.walls[some[rows >= len(layout.scene.objects)], column] = FAR
+    for n in np.flatnonzero((rows < len(layout.scene.objects)) & beneath.any(axis=1)).tolist():
+        rims = levels.rims(places[n], float(levels.height[nearest[n]]), _SHARES)
+        found.shut_in[some[n], column], found.rim[some[n], column], found.walls[some[n], column] = rims
+    over = (levels.height >= top[:, None]) & (inside > 0)
+    lowest = over.argmax(axis=1)
+    found.roof[some, column] = np.where(over.any(axis=1), levels.height[lowest], np.nan)
+    found.under[some, column] = np.where(over.any(axis=1), inside[np.arange(len(rows)), lowest], -FAR)
