@@ -25,6 +25,7 @@ _PEAK = 1.6  # times the cells of the usual height, from which a height is a lev
 _BEYOND = 0.015  # metres around a foot within which the surface beneath it is looked for
 _LOCAL = 0.2  # part of what is seen around a foot that is of the level it stands on
 _SECTORS = 12
+_BROKEN = 0.03  # metres between heights that are seen of one wall
 _FAR = 1e3  # metres
 
 
@@ -99,13 +100,16 @@ class Levels:
     def rims(self, place: Array, height: float, shares: tuple[float, ...]) -> list[float]:
         """Metres over `height` that the object reaches at least in a part of the directions from a place (2,).
 
-        0 where it is not seen to go around. One number for each of the parts `shares`.
+        0 where it is not seen to go around, or begins higher, as a board over it does. One number for each of the parts `shares`.
         """
-        higher = self.cell_height > height
-        away = self.place[higher] - place
+        away = self.place - place
         sector = ((np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5) * _SECTORS).astype(np.intp) % _SECTORS
         highest = np.full(_SECTORS, height)
-        np.maximum.at(highest, sector, self.cell_height[higher])
+        for each in range(_SECTORS):
+            heights = np.sort(self.cell_height[(sector == each) & (self.cell_height > height)])
+            jumps = np.flatnonzero(np.diff(heights, prepend=height) > _BROKEN)
+            wall = heights[: jumps[0]] if len(jumps) else heights
+            highest[each] = wall[-1] if len(wall) else height
         highest.sort()
         return [float(highest[_SECTORS - int(np.ceil(share * _SECTORS))] - height) for share in shares]
 
