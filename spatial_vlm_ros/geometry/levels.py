@@ -80,13 +80,21 @@ class Levels:
         Args:
             outline: (C, 2) convex, corners in order.
         """
-        reach = _BEYOND + self.cell / 2
-        low, high = outline.min(axis=0) - reach, outline.max(axis=0) + reach
-        some = np.flatnonzero(((low < self.place) & (self.place < high)).all(axis=1))
-        near = self.level[some[outside(outline, self.place[some]) < reach]]
+        near = self.level[self._at(outline)]
         if len(near) < _LEAST_CELLS:
             return np.zeros(len(self.height))
         return np.asarray(np.bincount(near[near >= 0], minlength=len(self.height)) / len(near))
+
+    def _at(self, outline: Array) -> npt.NDArray[np.intp]:
+        """(J,) cells within and just around an outline (C, 2)."""
+        reach = _BEYOND + self.cell / 2
+        low, high = outline.min(axis=0) - reach, outline.max(axis=0) + reach
+        some = np.flatnonzero(((low < self.place) & (self.place < high)).all(axis=1))
+        return some[outside(outline, self.place[some]) < reach]
+
+    def highest_at(self, outline: Array) -> float:
+        """Height of the highest cell within and just around an outline (C, 2); NaN where none is seen."""
+        return float(self.cell_height[self._at(outline)].max(initial=-_FAR)) if len(self._at(outline)) else float("nan")
 
     def heights_beneath(self, outline: Array) -> Array:
         """(J,) heights of the levels that are seen at an outline (C, 2), lowest first."""
@@ -97,10 +105,14 @@ class Levels:
         own = self.place[self.level == level].astype(np.float32)
         return np.asarray(cv2.convexHull(own)[:, 0], np.float64)
 
-    def rims(self, place: Array, height: float, shares: tuple[float, ...]) -> list[float]:
-        """Metres over `height` that the object reaches at least in a part of the directions from a place (2,).
+    def rims(self, place: Array, height: float, shares: tuple[float, ...]) -> tuple[list[float], float]:
+        """Metres over `height` that the object reaches around a place (2,) as an unbroken wall.
 
-        0 where it is not seen to go around, or begins higher, as a board over it does. One number for each of the parts `shares`.
+        0 where it is not seen to, or begins higher, as a board over it does.
+
+        Returns:
+            For each of the parts `shares` of the directions what is reached in so many; and what is reached in the three
+            directions towards the origin, the viewer.
         """
         away = self.place - place
         sector = ((np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5) * _SECTORS).astype(np.intp) % _SECTORS
@@ -110,8 +122,10 @@ class Levels:
             jumps = np.flatnonzero(np.diff(heights, prepend=height) > _BROKEN)
             wall = heights[: jumps[0]] if len(jumps) else heights
             highest[each] = wall[-1] if len(wall) else height
+        front = int((np.arctan2(-place[1], -place[0]) / (2 * np.pi) + 0.5) * _SECTORS) % _SECTORS
+        near = float(np.sort(highest[[front - 1, front, (front + 1) % _SECTORS]])[1] - height)
         highest.sort()
-        return [float(highest[_SECTORS - int(np.ceil(share * _SECTORS))] - height) for share in shares]
+        return [float(highest[_SECTORS - int(np.ceil(share * _SECTORS))] - height) for share in shares], near
 
 
 def _levels(

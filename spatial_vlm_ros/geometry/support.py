@@ -20,8 +20,9 @@ _LEVEL_TRIALS = 64  # level planes through one point each, where up is known
 _FEW, _LIKELY = 800, 32  # points that all planes are tried on; planes that are tried on all points
 _TRIED = 8  # planes that are fitted, best first, until one is good
 _VOTE = 0.35  # part of what is seen around an object from which it stands on a plane
-_SEEN_WEIGHT = 0.5  # votes of all objects that count as much as a table that is seen
+_SEEN_WEIGHT = 0.75  # votes of all objects that count as much as a table that is seen
 _TABLE = 0.5  # square metres: tables have more, boards, boxes and cabinets less
+_TILT_WEIGHT = 0.5  # the same of a plane that is tilted as far as it may be against a known up
 _ROLL_WEIGHT = 0.5  # the same of a plane for which the camera would lie on its side: walls are such planes
 _BLOCK = 32_000  # residuals at once: more would not stay in the cache, and would wake BLAS threads for little
 _MIN_POINTS = 100
@@ -38,10 +39,10 @@ def find_support(
 ) -> Plane | None:
     """Fit the plane that most detections stand on.
 
-    Each detection has one vote, for the planes that hold enough of what is seen around it in the image: a table that
-    holds many small objects is no less a table for the large floor around it. Of planes with about as many votes the one
-    that is seen the most of is taken: a table rather than the top of the box that stands on it. The plane is then fitted
-    to all that is seen of it, for a tilt from a small piece is a height at the other end.
+    Each detection has one vote, for the planes that hold enough of what is seen around it in the image: a table
+    that holds many small objects is no less a table for the large floor around it. Of planes with about as many votes
+    the one that is seen the most of is taken: a table rather than the top of the box that stands on it. The plane is
+    then fitted to all that is seen of it, for a tilt from a small piece is a height at the other end.
 
     Args:
         frame: rectified frame; depth in metres.
@@ -155,17 +156,19 @@ def _consensus(
     planes = planes[likely]
     score = _votes(_held(planes, scaled), around.starts) / len(around.starts)
     score += _SEEN_WEIGHT * np.minimum(_areas(planes, image, area, config) / _TABLE, 1.0)
-    if up is None:
+    if up is not None:
+        score -= _TILT_WEIGHT * np.degrees(np.arccos(np.clip(planes[:, :3] @ up, -1.0, 1.0))) / _MAX_TILT_FROM_UP_DEG
+    else:
         score -= _ROLL_WEIGHT * (np.abs(planes[:, 0]) > np.abs(planes[:, 1]))
     order = np.argsort(-score, kind="stable")[:_TRIED]
     return [(normals[row], float(offsets[row])) for row in likely[order]]
 
 
-def _votes(held: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+def _votes(held: npt.NDArray[np.int8], starts: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
     """(M,) groups of which each plane holds enough of the points (M, N), in part where it holds less."""
     counts = np.diff(np.append(starts, held.shape[1]))
     shares = np.add.reduceat(held, starts, axis=1, dtype=np.intp) / counts
-    return np.asarray(np.minimum(shares / _VOTE, 1.0).sum(axis=1))
+    return np.asarray(np.clip(shares / _VOTE, 0.0, 1.0).sum(axis=1))
 
 
 def _areas(planes: npt.NDArray[np.float32], image: Floats, pixel: float, config: DepthConfig) -> Floats:
@@ -183,13 +186,19 @@ def _scaled(points: npt.NDArray[np.float64], tolerance: Floats) -> npt.NDArray[n
     return scaled.astype(np.float32)
 
 
-def _held(planes: npt.NDArray[np.float32], scaled: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """(M, N) which scaled points (4, N) are within their tolerance of each of the planes (M, 4)."""
-    held = np.empty((len(planes), scaled.shape[1]), np.bool_)
+def _held(planes: npt.NDArray[np.float32], scaled: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
+    """(M, N) 1 for scaled points (4, N) within their tolerance of each of the planes (M, 4), else -1 within twice that.
+
+    A plane is a peak. What merely cuts through a flight of levels has as many points beside it as on it, and sums to 0.
+    """
+    held = np.empty((len(planes), scaled.shape[1]), np.int8)
     block = max(1, _BLOCK // scaled.shape[1])
     for first in range(0, len(planes), block):
         residuals = planes[first : first + block] @ scaled
-        np.less(np.abs(residuals, out=residuals), 1, out=held[first : first + block])
+        np.abs(residuals, out=residuals)
+        some = held[first : first + block]
+        np.multiply(residuals < 1, 2, out=some, casting="unsafe")
+        some -= residuals < 2
     return held
 
 
@@ -206,7 +215,8 @@ def _refined(
         points: (N, 3) around the objects, of which the plane must hold enough.
         image: (M, 3) of the whole image, to which it is fitted in the end.
         tolerance: (N,) of the points.
-        normal, offset: the guess.
+        normal: (3,) of the guess.
+        offset: of the guess.
     """
     residual = _distances(points, normal, offset)
     inliers = np.empty(0, np.intp)

@@ -115,11 +115,12 @@ def inside(pairs: Pairs) -> Measured:
     smaller = -pairs.difference(layout.mean_side, layout.mean_side)
     surface_in = -pairs.difference(layout.surface[:, 2], layout.top) + contact
     floor = ~np.isnan(seen.level)
+    rests = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - np.where(floor, seen.level, FAR))
+    surface_in = np.where((rests > 0) & (seen.shut_in > contact), FAR, surface_in)  # a tall can stands out of a bin
     walled = np.where(floor, seen.walls - contact / 2, FAR)
     beneath = np.where(np.isnan(seen.roof) | floor, FAR, -seen.under)
     on_the_ground = least(smaller, pairs.inside_anchor)
     deep = least_sure((least(margin, held, surface_in, walled, beneath), pairs.noise_up), (on_the_ground, pairs.noise))
-    rests = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - np.where(floor, seen.level, FAR))
     low = np.maximum(_LEAST_RIM, _RIM_SHARE * layout.size[pairs.anchors, 2])
     shallow = least_sure(
         (seen.rim - low, _CANCELS * pairs.noise_up), (rests, pairs.noise_up), (on_the_ground, pairs.noise)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.levels import Levels, outside
 from spatial_vlm_ros.spatial.layout import Array, Layout
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.spatial.relations.pairs import Pairs
 
 _BESIDE = 0.03  # metres outside an outline, which is a guess, up to which something may still stand there
-_SHARES = (0.8, 0.65, 0.5)  # of the directions: shut in; with a rim; between walls
+_SHARES = (0.65, 0.5)  # of the directions: with a rim; between walls
+_AT_TOP = 0.01  # metres below its highest point from which an anchor's top is seen at a foot
 FAR = 1e3
 """Metres: farther than anything that is measured."""
 _KNOWN: WeakKeyDictionary[Scene, dict[int, Levels]] = WeakKeyDictionary()
@@ -34,8 +36,9 @@ class Resting:
     Args:
         level: height of the anchor's level surface that is seen at the target and is nearest to its bottom; NaN where
             none is seen.
-        shut_in: how far the anchor rises over that level in four of five directions from the target.
-        rim: the same in two of three.
+        shut_in: how far the anchor rises over that level in two of three directions from the target and towards the
+            viewer: a drawer does, and a shelf does not.
+        rim: how far in two of three, whichever.
         walls: the same in half of them; FAR for objects that are only imagined, which are not put through walls.
         roof: height of the anchor's lowest level over the target's top; NaN where none is seen.
         under: how far the target's centre lies inside the outline of what is seen of that level.
@@ -73,25 +76,31 @@ def resting(pairs: Pairs) -> Resting:
     for column in np.flatnonzero(near.any(axis=0)).tolist():
         levels = levels_of(layout, int(pairs.anchors[column]))
         if levels is not None and len(levels.height):
-            _look(found, layout, levels, pairs.targets, np.flatnonzero(near[:, column]), column)
+            _look(found, pairs, levels, np.flatnonzero(near[:, column]), column)
     return found
 
 
-def _look(found: Resting, layout: Layout, levels: Levels, targets: Array, some: Array, column: int) -> None:
+def _look(found: Resting, pairs: Pairs, levels: Levels, some: npt.NDArray[np.intp], column: int) -> None:
     """Fill one anchor's column for some of the targets."""
-    rows = targets[some].astype(np.intp)
+    layout, rows = pairs.layout, pairs.targets[some]
     places, bottom, top = layout.centre[rows, :2], layout.bottom[rows], layout.top[rows]
     inside = np.stack([-outside(levels.hull(k), places) for k in range(len(levels.height))], axis=1)
-    beneath = inside > -_BESIDE
+    anchor_top = float(layout.top[pairs.anchors[column]])
+    beneath = np.concatenate((inside > -_BESIDE, np.zeros((len(rows), 1), np.bool_)), axis=1)
     for n in np.flatnonzero(rows < len(layout.scene.objects)).tolist():
-        beneath[n] = np.isin(levels.height, levels.heights_beneath(layout.footprint[rows[n]]))
-    gap = np.where(beneath, np.abs(levels.height - bottom[:, None]), np.inf)
+        outline = layout.footprint[rows[n]]
+        beneath[n, :-1] = np.isin(levels.height, levels.heights_beneath(outline))
+        beneath[n, -1] = beneath[n].any() and levels.highest_at(outline) > anchor_top - _AT_TOP
+    heights = np.append(levels.height, anchor_top)
+    gap = np.where(beneath, np.abs(heights - bottom[:, None]), np.inf)
     nearest = gap.argmin(axis=1)
-    found.level[some, column] = np.where(beneath.any(axis=1), levels.height[nearest], np.nan)
+    found.level[some, column] = np.where(beneath.any(axis=1), heights[nearest], np.nan)
     found.walls[some[rows >= len(layout.scene.objects)], column] = FAR
     for n in np.flatnonzero((rows < len(layout.scene.objects)) & beneath.any(axis=1)).tolist():
-        rims = levels.rims(places[n], float(levels.height[nearest[n]]), _SHARES)
-        found.shut_in[some[n], column], found.rim[some[n], column], found.walls[some[n], column] = rims
+        (rim, walls), front = levels.rims(places[n], float(heights[nearest[n]]), _SHARES)
+        found.shut_in[some[n], column], found.rim[some[n], column], found.walls[some[n], column] = (
+            min(rim, front), rim, walls
+        )
     over = (levels.height >= top[:, None]) & (inside > 0)
     lowest = over.argmax(axis=1)
     found.roof[some, column] = np.where(over.any(axis=1), levels.height[lowest], np.nan)
