@@ -24,7 +24,7 @@ _LEAST_SHARE = 0.03  # part of all cells that a level has
 _PEAK = 1.6  # times the cells of the usual height, from which a height is a level and no wall
 _BEYOND = 0.015  # metres around a foot within which the surface beneath it is looked for
 _LOCAL = 0.2  # part of what is seen around a foot that is of the level it stands on
-_SECTORS = 12
+_SECTORS = 24
 _BROKEN = 0.03  # metres between heights that are seen of one wall
 _FAR = 1e3  # metres
 
@@ -80,21 +80,13 @@ class Levels:
         Args:
             outline: (C, 2) convex, corners in order.
         """
-        near = self.level[self._at(outline)]
-        if len(near) < _LEAST_CELLS:
-            return np.zeros(len(self.height))
-        return np.asarray(np.bincount(near[near >= 0], minlength=len(self.height)) / len(near))
-
-    def _at(self, outline: Array) -> npt.NDArray[np.intp]:
-        """(J,) cells within and just around an outline (C, 2)."""
         reach = _BEYOND + self.cell / 2
         low, high = outline.min(axis=0) - reach, outline.max(axis=0) + reach
         some = np.flatnonzero(((low < self.place) & (self.place < high)).all(axis=1))
-        return some[outside(outline, self.place[some]) < reach]
-
-    def highest_at(self, outline: Array) -> float:
-        """Height of the highest cell within and just around an outline (C, 2); NaN where none is seen."""
-        return float(self.cell_height[self._at(outline)].max(initial=-_FAR)) if len(self._at(outline)) else float("nan")
+        near = self.level[some[outside(outline, self.place[some]) < reach]]
+        if len(near) < _LEAST_CELLS:
+            return np.zeros(len(self.height))
+        return np.asarray(np.bincount(near[near >= 0], minlength=len(self.height)) / len(near))
 
     def heights_beneath(self, outline: Array) -> Array:
         """(J,) heights of the levels that are seen at an outline (C, 2), lowest first."""
@@ -105,14 +97,13 @@ class Levels:
         own = self.place[self.level == level].astype(np.float32)
         return np.asarray(cv2.convexHull(own)[:, 0], np.float64)
 
-    def rims(self, place: Array, height: float, shares: tuple[float, ...]) -> tuple[list[float], float]:
+    def rim(self, place: Array, height: float, share: float) -> tuple[float, float]:
         """Metres over `height` that the object reaches around a place (2,) as an unbroken wall.
 
         0 where it is not seen to, or begins higher, as a board over it does.
 
         Returns:
-            For each of the parts `shares` of the directions what is reached in so many; and what is reached in the three
-            directions towards the origin, the viewer.
+            What is reached in a part `share` of the directions; and in most of those towards the origin, the viewer.
         """
         away = self.place - place
         sector = ((np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5) * _SECTORS).astype(np.intp) % _SECTORS
@@ -123,9 +114,9 @@ class Levels:
             wall = heights[: jumps[0]] if len(jumps) else heights
             highest[each] = wall[-1] if len(wall) else height
         front = int((np.arctan2(-place[1], -place[0]) / (2 * np.pi) + 0.5) * _SECTORS) % _SECTORS
-        near = float(np.sort(highest[[front - 1, front, (front + 1) % _SECTORS]])[1] - height)
+        near = float(np.median(highest[np.arange(front - 2, front + 3) % _SECTORS]) - height)
         highest.sort()
-        return [float(highest[_SECTORS - int(np.ceil(share * _SECTORS))] - height) for share in shares], near
+        return float(highest[_SECTORS - int(np.ceil(share * _SECTORS))] - height), near
 
 
 def _levels(

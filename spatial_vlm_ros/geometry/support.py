@@ -56,7 +56,7 @@ def find_support(
     image, area = everywhere(frame)
     around = around_objects(frame, detections)
     if len(around.points) < _MIN_POINTS:
-        around = SupportPoints(image, np.zeros(1, np.intp))
+        around = SupportPoints.of(image)
     if len(around.points) < _MIN_POINTS:
         return None
     tolerance = 0.004 + 2.0 * depth_noise(around.points[:, 2], config)
@@ -151,10 +151,10 @@ def _consensus(
     planes = np.column_stack((normals, offsets)).astype(np.float32)
     scaled = _scaled(points, tolerance)
     some = around.thinned(_FEW)
-    rough = _votes(_held(planes, scaled[:, some]), np.searchsorted(some, around.starts))
+    rough = _votes(_held(planes, scaled[:, some]), np.searchsorted(some, around.starts), around.weight)
     likely = np.argsort(-rough, kind="stable")[:_LIKELY]
     planes = planes[likely]
-    score = _votes(_held(planes, scaled), around.starts) / len(around.starts)
+    score = _votes(_held(planes, scaled), around.starts, around.weight)
     score += _SEEN_WEIGHT * np.minimum(_areas(planes, image, area, config) / _TABLE, 1.0)
     if up is not None:
         score -= _TILT_WEIGHT * np.degrees(np.arccos(np.clip(planes[:, :3] @ up, -1.0, 1.0))) / _MAX_TILT_FROM_UP_DEG
@@ -164,11 +164,13 @@ def _consensus(
     return [(normals[row], float(offsets[row])) for row in likely[order]]
 
 
-def _votes(held: npt.NDArray[np.int8], starts: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-    """(M,) groups of which each plane holds enough of the points (M, N), in part where it holds less."""
+def _votes(
+    held: npt.NDArray[np.int8], starts: npt.NDArray[np.intp], weight: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """(M,) weight of the groups of which each plane holds enough of the points (M, N), in part where it holds less."""
     counts = np.diff(np.append(starts, held.shape[1]))
     shares = np.add.reduceat(held, starts, axis=1, dtype=np.intp) / counts
-    return np.asarray(np.clip(shares / _VOTE, 0.0, 1.0).sum(axis=1))
+    return np.asarray(np.clip(shares / _VOTE, 0.0, 1.0) @ weight)
 
 
 def _areas(planes: npt.NDArray[np.float32], image: Floats, pixel: float, config: DepthConfig) -> Floats:

@@ -25,6 +25,8 @@ _RING_PX = 16.0  # pixels: its least width
 _HELD = 0.8  # part of a box inside another one from which it is held by that one
 _LARGER = 2.0  # times its area from which that one holds it
 _ALL = 0.6  # part of the other objects that a table holds
+_LARGE = 0.35  # part of the image that a table's box fills
+_HELD_WEIGHT = 0.7  # vote of what is held by an object that is no table: it stands on that, and that on the table
 _EVERY = 4  # rows and columns of a box that are looked at for its depth
 _SURFACES = frozenset(
     (
@@ -41,10 +43,17 @@ class SupportPoints:
     Args:
         points: (N, 3) metres, camera frame, group by group.
         starts: (G,) first point of each group; a group is what is seen around one object.
+        weight: (G,) what each group counts, 1 in sum.
     """
 
     points: Array
     starts: npt.NDArray[np.intp]
+    weight: Array
+
+    @classmethod
+    def of(cls, points: Array) -> SupportPoints:
+        """All points (N, 3) as one group."""
+        return cls(points, np.zeros(1, np.intp), np.ones(1))
 
     def thinned(self, few: int) -> npt.NDArray[np.intp]:
         """(M,) rows of about `few` points, evenly taken and at least one of each group, in order."""
@@ -59,17 +68,20 @@ def around_objects(frame: RgbdFrame, detections: Sequence[Detection]) -> Support
     """
     boxes = np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4)
     holds = _holds(boxes)
-    table = _are_tables(detections, holds)
-    groups = []
+    table = _are_tables(detections, holds, boxes, frame)
+    on_object = (holds & ~table[:, None]).any(axis=0)
     side = int(np.clip(np.sqrt(SAMPLES / max(len(boxes), 1) / (1 - 1 / (1 + _RING) ** 2)), _LEAST, _MOST))
-    blocked = _blocked(frame, detections, holds | table[:, None])
+    blocked = _blocked(frame, detections, holds)
+    groups, weights = [], []
     for index, box in enumerate(boxes):
         points = _group(frame, box, bool(table[index]), blocked, side)
         if len(points):
             groups.append(points)
-    sizes = [len(points) for points in groups]
-    starts = np.cumsum([0, *sizes[:-1]]) if groups else np.empty(0)
-    return SupportPoints(np.concatenate(groups) if groups else np.empty((0, 3)), starts.astype(np.intp))
+            weights.append(_HELD_WEIGHT if on_object[index] else 1.0)
+    if not groups:
+        return SupportPoints.of(np.empty((0, 3)))
+    starts = np.cumsum([0, *(len(points) for points in groups[:-1])])
+    return SupportPoints(np.concatenate(groups), starts.astype(np.intp), np.array(weights) / sum(weights))
 
 
 def everywhere(frame: RgbdFrame) -> tuple[Array, float]:
@@ -106,10 +118,15 @@ def _named(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
     return np.array([bool(_SURFACES.intersection(d.label.lower().split()[-1:])) for d in detections], np.bool_)
 
 
-def _are_tables(detections: Sequence[Detection], holds: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(N,) whether an object is what others stand on: by its name, or because it holds most of them."""
-    named, held = _named(detections), holds.sum(axis=1)
-    return named & (held > 0) if named.any() else (held >= 2) & (held >= _ALL * (len(holds) - 1))
+def _are_tables(
+    detections: Sequence[Detection], holds: npt.NDArray[np.bool_], boxes: Array, frame: RgbdFrame
+) -> npt.NDArray[np.bool_]:
+    """(N,) whether an object is what others stand on: by its name, or because it is large and holds most of them."""
+    named, held = _named(detections) & holds.any(axis=1), holds.sum(axis=1)
+    if named.any():
+        return named
+    large = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > _LARGE * frame.depth.size
+    return np.asarray((held >= 1) & (held >= _ALL * (len(holds) - 1)) & large)
 
 
 def _blocked(frame: RgbdFrame, detections: Sequence[Detection], holds: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -26,9 +26,10 @@ def on(pairs: Pairs) -> Measured:
     level = np.where(np.isnan(seen.level), layout.top[pairs.anchors], seen.level)
     contact = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - level)
     higher = layout.centre[pairs.targets, None, 2] - level
+    over = np.maximum(pairs.inside_anchor, seen.over)
     half = layout.size[pairs.targets, None, 2] / 2 + layout.relation.contact
     out = np.where(seen.shut_in > half, half - seen.shut_in, FAR)
-    return least_sure((least(contact, higher, out), pairs.noise_up), (pairs.inside_anchor, pairs.noise))
+    return least_sure((least(contact, higher, out), pairs.noise_up), (over, pairs.noise))
 
 
 def supporting(pairs: Pairs) -> Measured:
@@ -117,7 +118,7 @@ def inside(pairs: Pairs) -> Measured:
     floor = ~np.isnan(seen.level)
     rests = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - np.where(floor, seen.level, FAR))
     surface_in = np.where((rests > 0) & (seen.shut_in > contact), FAR, surface_in)  # a tall can stands out of a bin
-    walled = np.where(floor, seen.walls - contact / 2, FAR)
+    walled = np.where(floor, seen.rim - contact / 2, FAR)
     beneath = np.where(np.isnan(seen.roof) | floor, FAR, -seen.under)
     on_the_ground = least(smaller, pairs.inside_anchor)
     deep = least_sure((least(margin, held, surface_in, walled, beneath), pairs.noise_up), (on_the_ground, pairs.noise))

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.spatial.relations.pairs import Pairs
 
 _BESIDE = 0.03  # metres outside an outline, which is a guess, up to which something may still stand there
-_SHARES = (0.65, 0.5)  # of the directions: with a rim; between walls
-_AT_TOP = 0.01  # metres below its highest point from which an anchor's top is seen at a foot
+_RIM = 0.62  # part of the directions: before a wall, or a step, half of them and two are walled
 FAR = 1e3
 """Metres: farther than anything that is measured."""
 _KNOWN: WeakKeyDictionary[Scene, dict[int, Levels]] = WeakKeyDictionary()
@@ -38,18 +37,19 @@ class Resting:
             none is seen.
         shut_in: how far the anchor rises over that level in two of three directions from the target and towards the
             viewer: a drawer does, and a shelf does not.
-        rim: how far in two of three, whichever.
-        walls: the same in half of them; FAR for objects that are only imagined, which are not put through walls.
+        rim: the same in two of three, whichever; FAR for objects that are only imagined, which go through no walls.
         roof: height of the anchor's lowest level over the target's top; NaN where none is seen.
         under: how far the target's centre lies inside the outline of what is seen of that level.
+        over: how far what is seen of the target lies inside the anchor's outline, where no level is seen beneath it: of an
+            anchor that its load hides only the front is seen, and what is seen of the load stands over that; else -FAR.
     """
 
     level: Array
     shut_in: Array
     rim: Array
-    walls: Array
     roof: Array
     under: Array
+    over: Array
 
 
 def levels_of(layout: Layout, row: int) -> Levels | None:
@@ -71,10 +71,13 @@ def resting(pairs: Pairs) -> Resting:
     Objects that are only imagined are taken to stand on whichever level is nearest to their bottom.
     """
     layout, shape = pairs.layout, pairs.distance.shape
-    found = Resting(*(np.full(shape, empty) for empty in (np.nan, 0.0, 0.0, 0.0, np.nan, -FAR)))
+    found = Resting(*(np.full(shape, empty) for empty in (np.nan, 0.0, 0.0, np.nan, -FAR, -FAR)))
     near = (pairs.inside_anchor > -_BESIDE) & (pairs.targets[:, None] != pairs.anchors)
     for column in np.flatnonzero(near.any(axis=0)).tolist():
         levels = levels_of(layout, int(pairs.anchors[column]))
+        some = np.flatnonzero(near[:, column] & (pairs.targets < len(layout.scene.objects)))
+        front = layout.surface[pairs.targets[some], :2]
+        found.over[some, column] = -outside(layout.footprint[pairs.anchors[column]], front)
         if levels is not None and len(levels.height):
             _look(found, pairs, levels, np.flatnonzero(near[:, column]), column)
     return found
@@ -90,17 +93,16 @@ def _look(found: Resting, pairs: Pairs, levels: Levels, some: npt.NDArray[np.int
     for n in np.flatnonzero(rows < len(layout.scene.objects)).tolist():
         outline = layout.footprint[rows[n]]
         beneath[n, :-1] = np.isin(levels.height, levels.heights_beneath(outline))
-        beneath[n, -1] = beneath[n].any() and levels.highest_at(outline) > anchor_top - _AT_TOP
+        beneath[n, -1] = beneath[n].any()
     heights = np.append(levels.height, anchor_top)
     gap = np.where(beneath, np.abs(heights - bottom[:, None]), np.inf)
     nearest = gap.argmin(axis=1)
+    found.over[some[beneath.any(axis=1)], column] = -FAR
     found.level[some, column] = np.where(beneath.any(axis=1), heights[nearest], np.nan)
-    found.walls[some[rows >= len(layout.scene.objects)], column] = FAR
+    found.rim[some[rows >= len(layout.scene.objects)], column] = FAR
     for n in np.flatnonzero((rows < len(layout.scene.objects)) & beneath.any(axis=1)).tolist():
-        (rim, walls), front = levels.rims(places[n], float(heights[nearest[n]]), _SHARES)
-        found.shut_in[some[n], column], found.rim[some[n], column], found.walls[some[n], column] = (
-            min(rim, front), rim, walls
-        )
+        rim, front = levels.rim(places[n], float(heights[nearest[n]]), _RIM)
+        found.shut_in[some[n], column], found.rim[some[n], column] = min(rim, front), rim
     over = (levels.height >= top[:, None]) & (inside > 0)
     lowest = over.argmax(axis=1)
     found.roof[some, column] = np.where(over.any(axis=1), levels.height[lowest], np.nan)
