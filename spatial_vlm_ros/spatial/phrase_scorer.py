@@ -23,6 +23,7 @@ from spatial_vlm_ros.spatial.likelihood import FLOOR
 from spatial_vlm_ros.spatial.parts.choosing import Rays
 from spatial_vlm_ros.spatial.parts.finding import Found, find
 from spatial_vlm_ros.spatial.parts.judging import PartClause, by_part, owner_of
+from spatial_vlm_ros.spatial.parts.order import part_key
 from spatial_vlm_ros.spatial.parts.region import Region
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
@@ -223,9 +224,10 @@ class PhraseScorer:
         view = self.view_for(phrase.frame, word in superlatives.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
         if word == superlatives.MIDDLE:
-            likelihood, margin = superlatives.in_the_middle(superlatives.key_of("leftmost", self.layout, view), member)
+            key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of("leftmost", self.layout, view)
+            likelihood, margin = superlatives.in_the_middle(key, member)
         else:
-            key = superlatives.key_of(word, self.layout, view)
+            key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of(word, self.layout, view)
             likelihood, margin = superlatives.place_in_order(key, member, n)
             for further in range(n + 1, n + places):  # "the two leftmost mugs": the first place, or the second
                 likelihood = likelihood + superlatives.place_in_order(key, member, further)[0]

@@ -19,7 +19,7 @@ from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig
 from spatial_vlm_ros.spatial.free_space import Stamp, depth_inside, widened
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.parts.region import Region
+from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, Room, SupportingSurface, room_for, whole_outline
 from spatial_vlm_ros.types import Detection, Distance, OrientedBox, SceneObject
@@ -278,6 +278,10 @@ def nearness(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
     rows = np.array(request.anchors, np.intp)
     if request.region is not None:
         away = np.linalg.norm(places - request.region.middle, axis=1)
+        return np.asarray(np.exp(-away / max(float(obj.size[:2].mean()), _LEAST_SCALE)))
+    if request.relation == "at the centre of":
+        outline = whole_outline(supporting) if not len(rows) else layout.footprint[supporting.row]
+        away = np.linalg.norm(places - rectangle_of(outline).centre, axis=1)
         return np.asarray(np.exp(-away / max(float(obj.size[:2].mean()), _LEAST_SCALE)))
     if not len(rows) or request.relation in PARTS | {"far from", "opposite"}:
         return np.ones(len(places))
