@@ -62,7 +62,12 @@ def _phrase(phrase: NounPhrase) -> NounPhrase:
     """A phrase and those inside it in one form."""
     relations = tuple(_clause(clause, phrase) for clause in phrase.relations)
     *before, head = phrase.category.split(" ")
-    if before and head in NEVER_LABELLED and before[-1] in WHOLES and not any(c.relation == "part of" for c in relations):
+    if (
+        before
+        and head in NEVER_LABELLED
+        and before[-1] in WHOLES
+        and not any(c.relation == "part of" for c in relations)
+    ):
         whole = NounPhrase(" ".join(before))
         return replace(phrase, category=head, relations=(*relations, RelationClause("part of", (whole,))))
     return phrase if relations == phrase.relations else replace(phrase, relations=relations)
@@ -96,5 +101,5 @@ def _destination(destination: Destination | None) -> Destination | None:
 
 
 def _on(relation: str, anchors: tuple[NounPhrase, ...]) -> str:
-    """ "on" for "at" and "to" a part."""
+    """The relation; of "at" and "to" a part it is "on"."""
     return "on" if relation in _AT and all(a.category.split(" ")[-1] in _PARTS for a in anchors) else relation

@@ -30,7 +30,6 @@ OPEN_CONTAINERS = DIVIDED | word_set("bowl bucket basket drawer cabinet cupboard
 WHOLES = STOVES | DIVIDED | CHESTS | SHELVED | SURFACES | CONTAINERS
 
 
-
 def counted_down(category: str) -> bool:
     """Whether such parts are counted from the top where no side is said ("the second drawer")."""
     return category.split()[-1] in DRAWERS

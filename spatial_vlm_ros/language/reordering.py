@@ -36,7 +36,9 @@ def _phrases(*patterns: str) -> _Phrases:
 
 _TOPICS = _phrases("can|could|do you see", "you see", "see", "you know", "do you know", "notice", "take",
         "about", "where is|are", "where's", "wheres")  # fmt: skip
-_SPOTS = _phrases("over? to|in|at|into|on|onto the|a free|empty|open|clear? spot|area|space|place|location|position|region")
+_SPOTS = _phrases(
+    "over? to|in|at|into|on|onto the|a free|empty|open|clear? spot|area|space|place|location|position|region"
+)
 """What stands for nothing but the relation after it ("to the spot in front of")."""
 _AFTERWARDS = _phrases("then", "after that|this", "afterwards", "next", "and then", "finally", "once done")
 _GOES = _phrases("goes", "should|must|shall go|be|stand|sit|lie|end", "should|must|shall be put|placed|set",

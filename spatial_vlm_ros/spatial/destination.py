@@ -55,7 +55,10 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     if part is not None:
         beliefs = (part.inner(),)
     elif regions.is_plain(destination.anchors[0]):
-        clause, beliefs = regions.as_part(clause, beliefs, scorer.layout, scorer.config.decision.found) or (clause, beliefs)
+        clause, beliefs = regions.as_part(clause, beliefs, scorer.layout, scorer.config.decision.found) or (
+            clause,
+            beliefs,
+        )
     rows: list[int] = []
     on_support = _is_support(clause, beliefs[0], scorer)
     if verdict.status is not Status.OK:
@@ -78,9 +81,7 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
             return dataclasses.replace(verdict, placing=placing, status=Status.NO_PLACE)
         if len(found_parts.parts) > 1 and part.phrase.choice != "any":
             rivals = (rows[0],) * len(found_parts.parts)
-            return dataclasses.replace(
-                verdict, status=Status.AMBIGUOUS, phrase=part.phrase, rivals=rivals, several=()
-            )
+            return dataclasses.replace(verdict, status=Status.AMBIGUOUS, phrase=part.phrase, rivals=rivals, several=())
         region = found_parts.parts[0]
     framed = clause.relation in RELATIONS and RELATIONS[clause.relation].framed
     request = PlaceRequest(

@@ -224,7 +224,9 @@ class PhraseScorer:
         view = self.view_for(phrase.frame, word in superlatives.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
         if word == superlatives.MIDDLE:
-            key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of("leftmost", self.layout, view)
+            key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of(
+                "leftmost", self.layout, view
+            )
             likelihood, margin = superlatives.in_the_middle(key, member)
         else:
             key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of(word, self.layout, view)

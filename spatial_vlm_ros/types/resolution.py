@@ -150,6 +150,26 @@ class HiddenRegion:
 
 
 @dataclass(frozen=True)
+class FoundPart:
+    """A part of an object that words name and that no detection is ("the back compartment of the caddy").
+
+    Args:
+        phrase: the part in words.
+        whole_id: detection that it is a part of.
+        found_by: what shows it: "height map" (walls), "levels" (boards), "front" (an open drawer), "picture" (discs);
+            or "stated share": nothing but the words.
+        frame_id: frame of the outline.
+        outline: its corners, metres, at the height that carries there.
+    """
+
+    phrase: str
+    whole_id: str
+    found_by: str
+    frame_id: str
+    outline: tuple[Vector3, ...] = ()
+
+
+@dataclass(frozen=True)
 class SecondOpinion:
     """What a model answered that was asked for the whole phrase, beside the answer of the geometry.
 
@@ -210,6 +230,7 @@ class Resolution:
         timings_ms: the same by step; not part of equality.
         schema: version of this layout.
         second_opinion: of a model that was asked for the whole phrase; None where none was.
+        parts: parts without a detection that the words name, as far as some were found.
     """
 
     instruction: str
@@ -235,6 +256,7 @@ class Resolution:
     places: tuple[Place, ...] = ()
     second_opinion: SecondOpinion | None = None
     answers: tuple[OfferedAnswer, ...] = ()
+    parts: tuple[FoundPart, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

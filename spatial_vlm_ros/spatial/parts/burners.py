@@ -57,8 +57,7 @@ def burners(layout: Layout, top: Region) -> tuple[Region, ...]:
     mean = np.bincount(index, bright[kept], minlength=int(shape.prod())) / np.maximum(count, 1)
     usual = float(np.median(mean[count > 0]))
     other = ((count > 0) & (np.abs(mean - usual) > _OTHER)).reshape(shape).astype(np.uint8)
-    other = cv2.morphologyEx(other, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    number, marks = cv2.connectedComponents(other)
+    number, marks = cv2.connectedComponents(cv2.morphologyEx(other, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
     found = []
     for k in range(1, number):
         places = (np.argwhere(marks == k) + 0.5) * _CELL - about.half
@@ -67,7 +66,9 @@ def burners(layout: Layout, top: Region) -> tuple[Region, ...]:
             middle, radius = disc
             angles = 2 * np.pi * np.arange(16) / 16
             ring = middle + radius * np.stack((np.cos(angles), np.sin(angles)), axis=1)
-            found.append(Region(top.row, about.from_own(ring), top.low, top.high, top.span, PICTURE, carrier=top.outline))
+            found.append(
+                Region(top.row, about.from_own(ring), top.low, top.high, top.span, PICTURE, carrier=top.outline)
+            )
     return tuple(found)
 
 

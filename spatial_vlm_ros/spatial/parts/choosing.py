@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -80,7 +81,7 @@ def _first(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ...]
 def _ordered(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ...]:
     """The parts in order, the first one first; none where two of them are as far on."""
     ordered = sorted(parts, key=lambda part: -_key(part, word, rays))
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in itertools.pairwise(ordered):
         if _key(one, word, rays) - _key(other, word, rays) <= _LEVEL * _length(one, word, rays) and word in SIDEWAYS:
             return ()
     return tuple(ordered)

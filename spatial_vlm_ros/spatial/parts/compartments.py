@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import HEIGHT_MAP, Rectangle, Region, box_of, own_points
 
 _LEAST_DEPTH = 0.015  # metres: what is flatter has no inside
+_SHORTEST = 0.12  # metres: the length of a box from which it is divided; a mug with its handle is shorter
 _CELLS, _LEAST_CELL, _MOST_CELL = 30, 0.004, 0.008  # cells across the shorter side, and their side in metres
 _HIGH = 0.5  # part of the depth from which a point shows a wall
 _LOW = 0.4  # part of the depth up to which a point shows that a compartment is hollow
@@ -36,7 +38,7 @@ def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
     box, own = box_of(layout, row), own_points(layout, row)
     places, height = box.to_own(own[:, :2]), own[:, 2]
     inside = (np.abs(places) < _INSIDE * box.half).all(axis=1)
-    if not inside.any():
+    if not inside.any() or layout.cornerless[row] or 2 * box.half[0] < _SHORTEST:
         return ()
     floor, rim = float(np.percentile(height[inside], 3)), float(layout.top[row])
     floor = max(floor, float(layout.bottom[row]))
@@ -82,7 +84,7 @@ class _Walls:
             walls = self._walls(low, high, tried)
             if walls:
                 edges = [low[tried], *walls, high[tried]]
-                for start, end in zip(edges, edges[1:], strict=False):
+                for start, end in itertools.pairwise(edges):
                     lower, upper = low.copy(), high.copy()
                     lower[tried], upper[tried] = start, end
                     yield from self.divided(lower, upper, asked + 1)

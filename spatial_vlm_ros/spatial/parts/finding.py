@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which parts an object has, and which of them a phrase means: in its geometry where they show, else by stated share."""
+"""Which parts an object has, and which of them a phrase means: where they show in its geometry, else by share."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from spatial_vlm_ros.language.part_words import (
 )
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.parts.burners import burners, stove_top
-from spatial_vlm_ros.spatial.parts.choosing import Rays, chosen
+from spatial_vlm_ros.spatial.parts.choosing import MIDDLE, Rays, chosen
 from spatial_vlm_ros.spatial.parts.compartments import compartments
 from spatial_vlm_ros.spatial.parts.drawers import Drawer, open_drawer
 from spatial_vlm_ros.spatial.parts.levels import levels
@@ -33,11 +34,14 @@ from spatial_vlm_ros.types import NounPhrase
 _HALVES = frozenset({"half", "quarter", "quadrant"})
 _WHOLES = (
     (SHARES | CORNERS, SUPPORT_NOUNS),
-    (BURNERS, STOVES), (COMPARTMENTS, DIVIDED), (DRAWERS, CHESTS), (LEVELS, SHELVED),
+    (BURNERS, STOVES),
+    (COMPARTMENTS, DIVIDED),
+    (DRAWERS, CHESTS),
+    (LEVELS, SHELVED),
 )
 _VAGUE = frozenset({"section", "bay"})
 """Compartments that need no wall: the back section of an undivided box is its back third."""
-_APART = 0.25  # part of a stove's length by which its burners must lie apart to have an order along it
+_ASTRIDE = 0.25  # part of its width by which a burner must lie off the middle of the stove to be on one side of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +69,7 @@ def is_looked_for(phrase: NounPhrase) -> bool:
     noun = noun_of(phrase)
     if noun in COMPARTMENTS | LEVELS | DRAWERS | BURNERS | _HALVES:
         return True
-    return noun in CORNERS | SHARES and phrase.also is not None or (noun in CORNERS and phrase.superlative is not None)
+    return (noun in SHARES and phrase.also is not None) or (noun in CORNERS and phrase.superlative is not None)
 
 
 def has_by_nature(label: str, noun: str) -> bool:
@@ -93,7 +97,7 @@ def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
         return _compartments(layout, row, phrase, rays)
     if noun in LEVELS:
         boards = levels(layout, row)
-        if not boards:
+        if len(boards) < 2:  # the flat top of anything is one
             return Found(exists=False, reason=f"has no {noun} that can be seen")
         return _of_all(boards, phrase, rays)
     if noun in DRAWERS:
@@ -145,22 +149,24 @@ def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     if len(discs) > 2 or phrase.ordinal is not None:
         return _of_all(discs, phrase, rays)
     part = share(top, phrase, rays)
-    if part is None or (len(discs) > 1 and not _spread(discs, top, phrase, rays)):
-        return Found(reason="has no such burner")
+    if part is None or any(_astride(disc, top, phrase, rays) for disc in discs):
+        return Found(reason="has no such burner that can be told")
     inside = [disc for disc in discs if _within(disc, part)]
     if len(inside) == 1:
-        return Found((inside[0],))
+        return Found((dataclasses.replace(inside[0], around=part.around),))
     return Found(tuple(inside) or (part,))
 
 
-def _spread(discs: tuple[Region, ...], top: Region, phrase: NounPhrase, rays: Rays) -> bool:
-    """Whether burners lie apart along the directions said."""
+def _astride(disc: Region, top: Region, phrase: NounPhrase, rays: Rays) -> bool:
+    """Whether a burner lies on the line between the sides that were said: then they have no order that way."""
     for word in (phrase.superlative, phrase.also):
-        if word is not None and word != "middle":
+        if word is not None and word != MIDDLE:
             axis = rays.side(word, top.outline)
-            if np.ptp([disc.middle @ axis for disc in discs]) < _APART * np.ptp(top.outline @ axis):
-                return False
-    return True
+            along = top.outline @ axis
+            off = abs(float(disc.middle @ axis) - (along.max() + along.min()) / 2)
+            if off < _ASTRIDE * np.ptp(disc.outline @ axis):
+                return True
+    return False
 
 
 def _within(disc: Region, part: Region) -> bool:

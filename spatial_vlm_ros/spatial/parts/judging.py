@@ -71,7 +71,7 @@ def owner_of(
         return named if (not len(labelled) or itself) and shown else None
     if noun in LEVELS and len(labelled) == 1:
         picked = phrase.superlative is not None or phrase.ordinal is not None
-        several = layout.measured[labelled[0]] and len(found(int(labelled[0])).parts) > 0
+        several = layout.measured[labelled[0]] and found(int(labelled[0])).exists
         bare = dataclasses.replace(phrase, superlative=None, ordinal=None, also=None, frame=None)
         return PhraseBelief(bare, anchor.fit, anchor.fit, ()) if picked and several else None
     if len(labelled):
@@ -90,7 +90,7 @@ def by_part(asked: Asked, part: PartClause) -> ClauseBelief:
             margin, sigma = held(asked.layout, region, targets)
             margin, likelihood = asked.judged(margin, sigma)
             joint = likelihood * inner.weight[row]
-            better = joint > out.chance[targets]
+            better = (joint > out.chance[targets]) | (out.anchors[targets, 0] < 0)
             rows = targets[better]
             out.runner_up[rows] = out.chance[rows]
             out.margin[rows], out.likelihood[rows] = margin[better], likelihood[better]
@@ -105,7 +105,8 @@ def held(layout: Layout, region: Region, targets: np.ndarray) -> tuple[Array, Ar
     """
     centre = layout.centre[targets]
     measured = np.isfinite(centre[:, 0])
-    aside = depth_inside(region.outline, np.where(np.isfinite(centre[:, :2]), centre[:, :2], 1e6))
+    around = region.outline if region.around is None else region.around
+    aside = depth_inside(around, np.where(np.isfinite(centre[:, :2]), centre[:, :2], 1e6))
     low, high = region.span
     bottom = layout.bottom[targets]
     upright = np.minimum(bottom - low, high - bottom)

@@ -16,7 +16,7 @@ _BIN, _WINDOW = 0.005, 3  # metres of height, and how many of them hold a board 
 _CELL = 0.02  # metres: rows of pixels are that far apart on a board that is seen from a few degrees above it
 _SPREAD = 0.2  # part of the footprint, over that of the walls, that a board is seen of
 _APART = 0.05  # metres between boards: nothing fits below that
-_PANELS = 0.25  # part of the way round that is closed where the unit has walls and not posts
+_PANELS = 0.6  # part of a side that is closed where the unit has walls and not posts
 _ROOM = 0.3  # part of the room between two boards that the band lies from either, in which walls are looked for
 _UNDER_LOWEST = 0.06  # metres below the lowest board at which the underside of what stands on it may be measured
 
@@ -38,10 +38,12 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     heights = _boards(own[:, 2], number, area)
     if not heights:
         return ()
-    roof = math.inf
-    around = 4 * float(box.half.sum()) / _CELL
-    if len(heights) > 2 and _walled(own[:, 2], number, around, heights[-2], heights[-1]):
+    roof, top = math.inf, float(layout.top[row])
+    shape = np.maximum(1.0, 2 * box.half / _CELL)
+    if len(heights) > 2 and _walled(own[:, 2], cells, shape, heights[-2], heights[-1]):
         roof = heights.pop()
+    elif top - heights[-1] > _APART and _walled(own[:, 2], cells, shape, heights[-1], top):
+        roof = top  # of which only the edge is seen, from as high
     outline = box.part(-box.half, box.half)
     between = [(one + other) / 2 for one, other in itertools.pairwise(heights)]
     return tuple(
@@ -70,8 +72,9 @@ def _boards(height: Array, number: npt.NDArray[np.int64], area: float) -> list[f
     return sorted(found)
 
 
-def _walled(height: Array, number: npt.NDArray[np.int64], around: float, low: float, high: float) -> bool:
-    """Whether walls are seen between two boards."""
+def _walled(height: Array, cells: npt.NDArray[np.int64], shape: Array, low: float, high: float) -> bool:
+    """Whether walls are seen between two boards: they fill a side from end to end, and posts stand at its ends."""
     room = _ROOM * (high - low)
-    band = (height > low + room) & (height < high - room)
-    return bool(len(np.unique(number[band])) > _PANELS * around)
+    band = cells[(height > low + room) & (height < high - room)]
+    filled = np.array([len(np.unique(band[:, axis])) for axis in (0, 1)]) / shape
+    return bool((filled > _PANELS).any())

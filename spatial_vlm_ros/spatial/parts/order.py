@@ -12,6 +12,7 @@ from spatial_vlm_ros.types import NounPhrase
 
 _HEIGHT = frozenset({"highest", "lowest"})
 _NO_ORDER = 0.03  # metres: objects that lie within that have no order along a direction
+_HIGHEST = 95  # percentile of heights that stands for the highest: edges of masks smear
 _HEIGHT_NOISE = 0.005  # metres, besides that of depth
 
 
@@ -35,14 +36,14 @@ def part_key(phrase: NounPhrase, word: str, layout: Layout, view: Viewpoint, mem
 
 
 def in_a_stack(layout: Layout) -> Key:
-    """Heights of the middles of what is seen of objects, from low to high.
+    """Heights of the highest that is seen of objects, from low to high.
 
     Parts of one front or one rack do not overlap: what is hidden of one lies between its neighbours, and leaves their
     order as it is.
     """
     up = layout.axes[:, 2]
-    middles = [float(np.median(o.points @ up)) if len(o.points) else np.nan for o in layout.scene.objects]
-    return Key(np.array(middles), np.hypot(layout.noise, _HEIGHT_NOISE))
+    tops = [float(np.percentile(o.points @ up, _HIGHEST)) if len(o.points) else np.nan for o in layout.scene.objects]
+    return Key(np.array(tops), np.hypot(layout.noise, _HEIGHT_NOISE))
 
 
 def _one(word: str, layout: Layout, view: Viewpoint, stacked: bool) -> Key:

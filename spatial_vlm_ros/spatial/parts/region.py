@@ -15,8 +15,8 @@ from spatial_vlm_ros.spatial.free_space import hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
 
 HEIGHT_MAP, LEVELS, FRONT, PICTURE, SHARE = "height map", "levels", "front", "picture", "stated share"
-"""What a part was found by: walls in the height map; horizontal surfaces; what sticks out of the front; discs of another
-colour; or nothing but the words."""
+"""What a part was found by: walls in the height map; horizontal surfaces; what sticks out of the front; discs of
+another colour; or nothing but the words."""
 
 _MOST_POINTS = 40_000  # points of an object that are looked at
 _LEAST_SHARE = 0.01  # part of the points that may lie outside a rectangle: edges of masks smear
@@ -34,6 +34,8 @@ class Region:
         span: heights between which the underside of what stands in it lies.
         found_by: what shows it.
         walled: whether walls stand about it.
+        around: (K, 2) outline that the middle of what is in it lies in; None = the outline. Of a half it goes on beyond
+            the whole, whose own end may be hidden, and not beyond the line to the other half.
         carrier: (K, 2) outline of what carries there, where that goes on beyond the part; None = the outline.
     """
 
@@ -44,6 +46,7 @@ class Region:
     span: tuple[float, float]
     found_by: str
     walled: bool = False
+    around: Array | None = None
     carrier: Array | None = None
 
     @property
@@ -120,7 +123,10 @@ def trimmed(places: Array) -> Array:
 def clipped(region: Region, direction: Array, low: float, high: float) -> Region:
     """A region between two values along a unit direction on the ground."""
     outline = _half_plane(_half_plane(region.outline, direction, low), -direction, -high)
-    return dataclasses.replace(region, outline=outline)
+    around = region.around
+    if around is not None:
+        around = _half_plane(_half_plane(around, direction, low), -direction, -high)
+    return dataclasses.replace(region, outline=outline, around=around)
 
 
 def _half_plane(outline: Array, direction: Array, least: float) -> Array:

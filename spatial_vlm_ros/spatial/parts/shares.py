@@ -15,6 +15,7 @@ from spatial_vlm_ros.types import NounPhrase
 
 _HALVES = BURNERS | {"half", "quarter", "quadrant"}
 """Parts that are half of the whole along each direction said; the others are a third of it."""
+_BEYOND = 0.06  # metres by which the end of a whole may be hidden by what stands on it
 _BELOW = 0.03  # metres below what carries at which the underside of what stands there may be measured
 
 
@@ -39,7 +40,10 @@ def share(of: Region, phrase: NounPhrase, rays: Rays) -> Region | None:
     if noun in CORNERS and (len(words) < 2 or MIDDLE in words):
         return None
     part = 0.5 if noun in _HALVES else 1 / 3
-    region = dataclasses.replace(of, found_by=SHARE)
+    middle = of.outline.mean(axis=0)
+    away = of.outline - middle
+    around = of.outline + away * (_BEYOND / np.maximum(np.linalg.norm(away, axis=1), _BEYOND))[:, None]
+    region = dataclasses.replace(of, found_by=SHARE, around=around)
     for word in words:
         if word != MIDDLE:
             region = _outer(region, of.outline, rays.side(word, of.outline), part)

@@ -94,10 +94,12 @@ def part_of(pairs: Pairs) -> Measured:
     below the anchor's top, so that the anchor is seen to be less high than it is.
     """
     margin, sigma = _within_box(pairs)
-    fronts = np.array([_is_front(pairs.layout, int(row)) for row in pairs.targets])[:, None]
+    fronts = np.array([_is_front(pairs.layout, int(row)) for row in pairs.targets], np.bool_)[:, None]
     under = -pairs.difference(pairs.layout.centre[:, 2], pairs.layout.top) + pairs.layout.relation.contact
     smaller = -pairs.difference(pairs.layout.mean_side, pairs.layout.mean_side) + pairs.contact
-    attached, blur = least_sure((pairs.contact - pairs.gap, pairs.noise_seen), (under, pairs.noise_up), (smaller, pairs.noise))
+    attached, blur = least_sure(
+        (pairs.contact - pairs.gap, pairs.noise_seen), (under, pairs.noise_up), (smaller, pairs.noise)
+    )
     better = fronts & (attached / np.maximum(blur, 1e-9) > margin / np.maximum(sigma, 1e-9))
     return np.where(better, attached, margin), np.where(better, blur, sigma)
 
