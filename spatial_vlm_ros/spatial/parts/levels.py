@@ -17,6 +17,7 @@ _CELL = 0.02  # metres: rows of pixels are that far apart on a board that is see
 _SPREAD = 0.2  # part of the footprint, over that of the walls, that a board is seen of
 _APART = 0.05  # metres between boards: nothing fits below that
 _PANELS = 0.6  # part of a side that is closed where the unit has walls and not posts
+_THICK = 0.03  # metres: thickness of a board, at most
 _ROOM = 0.3  # part of the room between two boards that the band lies from either, in which walls are looked for
 _UNDER_LOWEST = 0.06  # metres below the lowest board at which the underside of what stands on it may be measured
 
@@ -42,8 +43,11 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     shape = np.maximum(1.0, 2 * box.half / _CELL)
     if len(heights) > 2 and _walled(own[:, 2], cells, shape, heights[-2], heights[-1]):
         roof = heights.pop()
-    elif top - heights[-1] > _APART and _walled(own[:, 2], cells, shape, heights[-1], top):
-        roof = top  # of which only the edge is seen, from as high
+    elif top - heights[-1] > _APART:  # from about as high only the edge of the uppermost board is seen
+        if _walled(own[:, 2], cells, shape, heights[-1], top):
+            roof = top
+        elif (_filled(cells[own[:, 2] > top - _THICK], shape) > _PANELS).any():
+            heights.append(top)
     outline = box.part(-box.half, box.half)
     between = [(one + other) / 2 for one, other in itertools.pairwise(heights)]
     return tuple(
@@ -76,5 +80,9 @@ def _walled(height: Array, cells: npt.NDArray[np.int64], shape: Array, low: floa
     """Whether walls are seen between two boards: they fill a side from end to end, and posts stand at its ends."""
     room = _ROOM * (high - low)
     band = cells[(height > low + room) & (height < high - room)]
-    filled = np.array([len(np.unique(band[:, axis])) for axis in (0, 1)]) / shape
-    return bool((filled > _PANELS).any())
+    return bool((_filled(band, shape) > _PANELS).any())
+
+
+def _filled(cells: npt.NDArray[np.int64], shape: Array) -> Array:
+    """(2,) part of the length and of the width over which cells lie."""
+    return np.array([len(np.unique(cells[:, axis])) for axis in (0, 1)]) / shape
