@@ -13,6 +13,7 @@ from spatial_vlm_ros.spatial import naming, second_opinion, wording
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
 from spatial_vlm_ros.spatial.likelihood import calibrated
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
+from spatial_vlm_ros.spatial.parts.telling import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import place_of
 from spatial_vlm_ros.spatial.questions import Question
@@ -73,6 +74,7 @@ def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> R
         answers=_offered(asked, scene) if asked is not None else (),
         taken_for=taken,
         caution=config.caution,
+        parts=told(scorer.parts, verdict.query, layout),
     )
 
 

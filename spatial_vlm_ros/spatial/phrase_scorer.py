@@ -20,6 +20,11 @@ from spatial_vlm_ros.spatial.attributes import NO, UNKNOWN, YES, attribute_likel
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR
+from spatial_vlm_ros.spatial.parts.choosing import Rays
+from spatial_vlm_ros.spatial.parts.finding import Found, find
+from spatial_vlm_ros.spatial.parts.judging import PartClause, by_part, owner_of
+from spatial_vlm_ros.spatial.parts.order import part_key
+from spatial_vlm_ros.spatial.parts.region import Region
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
 
@@ -36,6 +41,7 @@ class PhraseScorer:
         default_frame: used where the words state none.
         frames_used: frames of reference that the answer depends on, in the order met.
         unsaid: rows of anchors of clauses that depend on a frame and state none; orders count without rows.
+        parts: (phrase, row of a whole) → the parts of it that the phrase may mean, where no detection is one.
     """
 
     layout: Layout
@@ -45,12 +51,13 @@ class PhraseScorer:
     default_frame: FrameOfReference
     frames_used: list[FrameOfReference] = field(default_factory=list)
     unsaid: list[Rows] = field(default_factory=list)
+    parts: dict[tuple[NounPhrase, int], tuple[Region, ...]] = field(default_factory=dict)
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
     _known: dict[tuple[NounPhrase, bool], PhraseBelief] = field(default_factory=dict)
 
     def seen_from(self, frame: FrameOfReference) -> PhraseScorer:
         """The same scene with another default frame."""
-        return dataclasses.replace(self, default_frame=frame, frames_used=[], unsaid=[], _known={}, _views={})
+        return dataclasses.replace(self, default_frame=frame, frames_used=[], unsaid=[], parts={}, _known={}, _views={})
 
     def score_phrase(self, phrase: NounPhrase, anchor: bool = False) -> PhraseBelief:
         """Belief in a phrase and in all phrases inside it.
@@ -164,7 +171,11 @@ class PhraseScorer:
         believed = tuple(self.score_phrase(inner, anchor=True) for inner in clause.anchors)
         targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
         found = self.config.decision.found
-        region = regions.as_part(clause, believed, found)
+        part = self.part(clause, believed)
+        if part is not None:
+            view = self._view(FrameOfReference.VIEWER)  # that of the part's own order is in `part.found`
+            return by_part(clauses.Asked(self.layout, self.config, view, clause, believed, targets, anchor), part)
+        region = regions.as_part(clause, believed, self.layout, found)
         if region is not None:
             clause, believed = region
         relation = RELATIONS.get(clause.relation)
@@ -180,6 +191,26 @@ class PhraseScorer:
         if regions.is_support(clause, believed[0], self.layout, found):
             return clauses.by_support(asked, self._view(FrameOfReference.VIEWER))
         return clauses.judge(asked)
+
+    def part(self, clause: RelationClause, believed: tuple[PhraseBelief, ...]) -> PartClause | None:
+        """What a clause says of a part that no detection is ("in the left compartment"); None for other clauses."""
+        phrase = clause.anchors[0]
+        known: dict[int, Found] = {}
+        words = {phrase.superlative, phrase.also}
+        if phrase.ordinal is not None:
+            words.add(superlatives.ORDINAL_SIDES[phrase.ordinal.from_])
+
+        def found(row: int) -> Found:
+            if row not in known:
+                rows = np.array([row], np.intp)
+                view = self.view_for(phrase.frame or clause.frame, bool(words & superlatives.FRAME_DEPENDENT), rows)
+                ahead, right = self.layout.rays(view, rows)
+                known[row] = find(self.layout, row, phrase, Rays(ahead[0], right[0]))
+                self.parts[phrase, row] = known[row].parts
+            return known[row]
+
+        owner = owner_of(clause, believed[0], self.layout, self.config.decision.found, found)
+        return None if owner is None else PartClause(phrase, owner, found)
 
     # -------------------------------------------------------------------------------------------- order
 
@@ -206,9 +237,13 @@ class PhraseScorer:
         view = self.view_for(phrase.frame, word in superlatives.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
         if word == superlatives.MIDDLE:
-            likelihood, margin = superlatives.middle_of_spread(self.layout, view, member)
+            key = part_key(phrase, word, self.layout, view, member)
+            if key is not None:
+                likelihood, margin = superlatives.in_the_middle(key, member)
+            else:
+                likelihood, margin = superlatives.middle_of_spread(self.layout, view, member)
         else:
-            key = superlatives.key_of(word, self.layout, view)
+            key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of(word, self.layout, view)
             likelihood, margin = superlatives.place_in_order(key, member, n)
             for further in range(n + 1, n + places):  # "the two leftmost mugs": the first place, or the second
                 likelihood = likelihood + superlatives.place_in_order(key, member, further)[0]

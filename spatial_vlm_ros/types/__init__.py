@@ -22,6 +22,7 @@ from spatial_vlm_ros.types.relation import Relation
 from spatial_vlm_ros.types.resolution import (
     Candidate,
     ClauseMeasurement,
+    FoundPart,
     GraspHint,
     HiddenRegion,
     OfferedAnswer,
@@ -47,6 +48,7 @@ __all__ = [
     "Detection",
     "Distance",
     "Floats",
+    "FoundPart",
     "FrameOfReference",
     "GraspHint",
     "HiddenRegion",

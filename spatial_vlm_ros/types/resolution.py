@@ -165,6 +165,26 @@ class HiddenRegion:
 
 
 @dataclass(frozen=True)
+class FoundPart:
+    """A part of an object that words name and that no detection is ("the back compartment of the caddy").
+
+    Args:
+        phrase: the part in words.
+        whole_id: detection that it is a part of.
+        found_by: what shows it: "height map" (walls), "levels" (boards), "front" (an open drawer), "picture" (discs);
+            or "stated share": nothing but the words.
+        frame_id: frame of the outline.
+        outline: its corners, metres, at the height that carries there.
+    """
+
+    phrase: str
+    whole_id: str
+    found_by: str
+    frame_id: str
+    outline: tuple[Vector3, ...] = ()
+
+
+@dataclass(frozen=True)
 class SecondOpinion:
     """What a model answered that was asked for the whole phrase, beside the answer of the geometry.
 
@@ -227,6 +247,7 @@ class Resolution:
         caution: `decision.caution` that it was decided with; None before anything was measured.
         taken_for: objects of the answer that the words name only in part; empty for refusals.
         second_opinion: of a model that was asked for the whole phrase; None where none was.
+        parts: parts without a detection that the words name, as far as some were found.
     """
 
     instruction: str
@@ -254,6 +275,7 @@ class Resolution:
     answers: tuple[OfferedAnswer, ...] = ()
     taken_for: tuple[TakenFor, ...] = ()
     caution: float | None = None
+    parts: tuple[FoundPart, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)
