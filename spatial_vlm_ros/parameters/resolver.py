@@ -106,7 +106,7 @@ class DecisionConfig(Bounded):
     """When an answer is given."""
 
     caution: float = parameter(
-        0.5, "", 0.0, 1.0, "how sure an answer has to be: log-odds of holds, mass and place.holds are multiplied by twice "
+        0.5, "", 0.0, 1.0, "how sure an answer has to be: log-odds of holds, mass, place.holds are multiplied by twice "
         "this; 0 = more likely than not, 0.5 = as they stand, 1 = odds squared",
     )  # fmt: skip
     holds: float = parameter(0.85, "", 0.5, 1.0, "likelihood above which a clause holds; below one minus it, it fails")
