@@ -8,8 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from research.rendered.making import make
 from research.rendered.checkout import checked_out
+from research.rendered.making import make
 from research.rendered.sources import SOURCES
 
 
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", choices=sorted(SOURCES))
     parser.add_argument(
         "checkout",
-        help="folder of a checkout, a bare git directory, or the URL of the repository, of which the pinned commit is taken",
+        help="folder of a checkout; or a bare git directory or a URL, of which the pinned commit is taken",
     )
     parser.add_argument("out", type=Path, help="folder for the frames; made, must be empty")
     parser.add_argument("--seed", type=int, default=1)

@@ -138,7 +138,7 @@ class Asking:
     def wrong_colour(self, names: Sequence[str]) -> None:
         """Asks for one of the things in a colour that none of them has."""
         had = {self.things[n].tone for n in names}
-        # Red, orange, brown, pink, purple, yellow and black, gray, white are told apart differently by different people.
+        # People draw the borders between the colours of a group differently.
         near = (
             {"red", "orange", "brown", "pink", "purple", "yellow"},
             {"gray", "white", "black"},

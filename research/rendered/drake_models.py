@@ -109,7 +109,10 @@ def drake_models(root: Path) -> dict[str, Item]:
 
 
 def cabinet(models: Path, opened: str) -> Item:
-    """The painted cabinet: two drawers side by side above two doors; `opened` drawers ("", "left", "right", "both") are pulled out by 13 cm."""
+    """The painted cabinet: two drawers side by side above two doors.
+
+    The `opened` drawers ("", "left", "right", "both") are pulled out by 13 cm.
+    """
     nodes = {
         n.removeprefix("painted_wooden_cabinet").strip("_"): m.scaled(CABINET)
         for n, m in read_gltf(models / "painted_wooden_cabinet_1k.gltf").items()
@@ -170,7 +173,7 @@ def hutch(models: Path) -> Item:
 
 
 def shelf() -> Item:
-    """The cupboard of the manipulation station without its doors, from the boxes of its description (cupboard.sdf, shelves.sdf).
+    """The cupboard of the manipulation station without its doors, from the boxes of cupboard.sdf and shelves.sdf.
 
     Its walls are 1.6 cm of 80 x 60 x 30 cm; shelves are at −0.4, −0.131, 0.131 and 0.4 m. The open side faces −y.
     """

@@ -18,7 +18,7 @@ from research.rendered.judge import Judge
 from research.rendered.kits import Kit, Plan, Planner
 from research.rendered.meshes import Floats
 from research.rendered.noise import stereo
-from research.rendered.stage import Looks, Picture, Stage, View
+from research.rendered.stage import TABLE, Looks, Picture, Stage, View
 
 Recipe = Callable[[Planner], Plan]
 ATTEMPTS = 60
@@ -91,13 +91,13 @@ def draw_frame(
 def _looks(tables: tuple[Path, ...], rng: np.random.Generator) -> Looks:
     plain = [(0.72, 0.68, 0.60), (0.55, 0.42, 0.30), (0.62, 0.64, 0.66), (0.36, 0.30, 0.26)]
     k = int(rng.integers(len(plain) + len(tables)))
-    floor = tuple(float(x) for x in rng.uniform(0.3, 0.6) * np.array([1.0, 0.98, 0.95]))
+    grey = float(rng.uniform(0.3, 0.6))
     return Looks(
         tables[k - len(plain)] if k >= len(plain) else plain[k],
-        floor,
+        (grey, 0.98 * grey, 0.95 * grey),
         float(rng.uniform(0.6, 0.85)),
         float(rng.choice((-0.9, 0.9))),
-    )  # type: ignore[arg-type]
+    )
 
 
 def _view(plan: Plan, rng: np.random.Generator) -> View:
@@ -167,7 +167,7 @@ class FrameWriter:
             (folder / name).write_text("")
 
     def write(self, frame: Frame, rng: np.random.Generator) -> None:
-        """One frame and its cases; the base frame is the world, moved and turned by a multiple of 90 degrees at random."""
+        """One frame and its cases; base is the world, moved and turned by a multiple of 90 degrees at random."""
         name = f"f{self.count:03d}"
         here = self.folder / name
         (here / "masks").mkdir(parents=True, exist_ok=True)
@@ -241,8 +241,7 @@ class FrameWriter:
         stage, picture = frame.stage, frame.picture
         groups: dict[str, list[str]] = {}
         for body in stage.bodies:
-            thing = body.partition("/")[0]
-            groups.setdefault(body if frame.flags.has_parts else thing, []).append(body)
+            groups.setdefault(body if frame.flags.has_parts else body.partition("/")[0], []).append(body)
         names = list(groups)
         order = [names[int(i)] for i in rng.permutation(len(names))]
         ids = {n: f"d{k}" for k, n in enumerate(order)}
@@ -325,8 +324,6 @@ def _label(thing: Thing | None, name: str) -> tuple[str, str | None]:
 
 
 def _table_corners() -> Floats:
-    from research.rendered.stage import TABLE
-
     x, y, z = TABLE
     return np.array([[a, b, c] for a in (-x / 2, x / 2) for b in (-y / 2, y / 2) for c in (-z, 0.0)])
 

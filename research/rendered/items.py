@@ -32,10 +32,15 @@ COLOURS: Mapping[str, tuple[float, float, float]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Room:
-    """Where something can be put: a rectangle in the object's own axes, at a height above the object's lowest point, metres.
+    """Where something can be put: a rectangle in the axes of the object that holds it, metres.
 
-    relation: "on" or "inside"; x, y: its middle; hx, hy: half extents, usable whatever the object put there (the rim is left out); floor:
-    its height; height: of the rim above it; wide: half the width that there is for a thing (on a plate, 1 cm more than the plate).
+    Args:
+        relation: "on" or "inside".
+        hx, hy: half extents; the rim is left out.
+        floor: height above the lowest point of the holder.
+        x, y: its middle.
+        height: of the rim above the floor.
+        wide: half the width that there is for a thing; on a flat holder, 1 cm more than the holder has.
     """
 
     relation: str
@@ -90,8 +95,15 @@ class Item:
 class Thing:
     """An object in a scene.
 
-    name is for the scene alone; at (x, y) in the world, or in the axes of what it stands on; turn in degrees about the vertical; tilt: a
-    rotation applied before, (3, 3); on: (name, room) of what holds it, None = the table; free: physics may move it.
+    Args:
+        name: for the scene alone.
+        item: its kind.
+        at: (x, y) in the world, or in the axes of the room that holds it, metres.
+        turn: about the vertical, degrees.
+        colour: its name, where the kind has several.
+        on: (name, room) of what holds it; None = the table.
+        free: physics may move it.
+        label: the detector's word, where it is not the kind's.
     """
 
     name: str
@@ -138,7 +150,7 @@ class Source:
 def vessel(mesh: Mesh, share: float = 0.55, relation: str = "inside") -> Room:
     """The room in an open vessel of round plan that stands on the origin.
 
-    The floor is the highest point near its axis; the room is a square whose half side is `share` of the inner radius two thirds up.
+    The floor is the highest point near its axis; half the side of the square room is `share` of the inner radius.
     """
     v = samples(mesh)
     r, z = np.hypot(v[:, 0], v[:, 1]), v[:, 2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is true of a settled scene for a viewer, with the margins that a case needs; from poses, meshes and contacts alone."""
+"""What is true of a settled scene for a viewer, with margins; from poses, meshes and contacts alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ASIDE = 0.1
 
 @dataclass(frozen=True)
 class Place:
-    """Where a place may lie: a box in the world (middle, half extents), the thing it is told by and others that may be named as well."""
+    """Where a place may lie: a box in the world, the thing it is told by, and others that may be named as well."""
 
     relation: str
     anchor: str
@@ -80,7 +80,7 @@ class Judge:
         return pixels >= PIXELS and share >= SEEN and inside
 
     def row(self, names: Sequence[str], axis: int) -> list[str] | None:
-        """The things in order along an axis (0 = from the left, 1 = from the front), or None where two are too close to tell."""
+        """The things in order along an axis (0: from the left, 1: from the front); None where two are too close."""
         order = sorted(names, key=lambda n: float(self.middle(n)[axis]))
         steps = np.diff([float(self.middle(n)[axis]) for n in order])
         return order if (steps >= (ACROSS, DEPTH)[axis]).all() else None
@@ -114,7 +114,7 @@ class Judge:
         return self.reach(name) + (0.008 if here.relation == "inside" else 0.0) <= here.wide
 
     def holds(self, name: str, holder: str, room: str) -> bool:
-        """Whether a thing rests in a room of another: it touches it, its middle is above the room and its foot near the floor."""
+        """Whether a thing rests in a room: it touches the holder, is above the room, and its foot is near the floor."""
         r, p = self.stage.pose(holder)
         here = self.stage.things[holder].item.rooms[room]
         low, high = self.bounds(name)
@@ -153,7 +153,7 @@ class Judge:
         return all(_distance(self._plan(n), corners) > 0 for n in near)
 
     def beside(self, relation: str, anchor: str, ignore: Sequence[str] = ()) -> Place | None:
-        """A spot to the left, to the right, in front or behind, 10 cm off, where it is free, on the table and in sight; else None.
+        """A spot at a side, 10 cm off, where it is free, on the table and in sight; else None.
 
         `ignore` are things that will be gone (the one that is moved).
         """
@@ -202,7 +202,7 @@ class Judge:
         return all(self._in_image(p) for p in top)
 
     def free(self, spot: Floats, ignore: set[str], room: float = 0.0) -> bool:
-        """Whether a spot of the table, `room` metres around, is free, in sight (nothing before it) and not at the table's edge."""
+        """Whether a spot of the table, `room` metres around, is free, in sight and not at the table's edge."""
         room = max(room, FREE)
         if abs(spot[0]) > TABLE[0] / 2 - room - 0.015 or abs(spot[1]) > TABLE[1] / 2 - room - 0.015:
             return False
@@ -239,7 +239,7 @@ class Judge:
 
 
 def _distance(a: Floats, b: Floats) -> float:
-    """Distance between two convex polygons (N, 2), counter-clockwise; a polygon of one corner is a point. 0 where they overlap."""
+    """Distance between convex polygons (N, 2), counter-clockwise, or points (1, 2); 0 where they overlap."""
     if _inside(a, b[0]) or _inside(b, a[0]):
         return 0.0
     if len(a) > 1 and len(b) > 1 and _crossing(a, b):

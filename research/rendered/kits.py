@@ -17,9 +17,16 @@ from research.rendered.stage import TABLE
 class Kit:
     """Names of items by part.
 
-    equal: those of which a scene has several alike; small: what goes into bowls and onto plates; vessels, flats, tops: what holds it (in, on
-    plates and boards, on boxes); bulky: large things that stand about; sized: those that exist larger and smaller; other_words: item →
-    another word that people say for it.
+    Args:
+        items: the source's objects.
+        equal: of which a scene has several alike.
+        small: what goes into bowls and onto plates.
+        vessels, flats, tops: what holds it: bowls and cups; plates and boards; boxes.
+        bulky: large things that stand about.
+        sized: those that are made larger and smaller.
+        other_words: those for which people have another word than the detector.
+        tray: the one with halves.
+        bins: large boxes.
     """
 
     items: dict[str, Item]
@@ -37,7 +44,17 @@ class Kit:
 
 @dataclass
 class Plan:
-    """A scene to be built, and what is asked of it once it has settled. `low`, `high`: bounds of the camera's pitch, degrees."""
+    """A scene to be built, what is asked of it once it has settled, and bounds of the camera.
+
+    Args:
+        things: whoever holds another one comes first.
+        ask: adds the cases.
+        low, high: pitch, degrees.
+        aim: height that the camera looks at, metres.
+        near, far: distance, metres.
+        whole: the whole table is to be in sight.
+        loose: names of things that may roll a little.
+    """
 
     things: list[Thing]
     ask: Callable[[Asking], None]

@@ -68,8 +68,8 @@ RECIPES: dict[str, tuple[tuple[str, Recipe], ...]] = {
 def make(source: Source, root: Path, out: Path, seed: int = 1, count: int | None = None) -> str:
     """Writes frames, cases, truth and licences into `out`; returns a summary.
 
-    The recipes of the source go round until `count` frames are made. Noise, transforms, masks, attributes and parts alternate so that
-    half, half, two thirds, half and half of the frames have them, in all combinations.
+    The recipes of the source go round until `count` frames are made. About half of the frames have noise, a transform,
+    attributes and parts, each in turn; two thirds have masks.
 
     Raises:
         FileExistsError: `out` has files in it.
@@ -93,4 +93,5 @@ def make(source: Source, root: Path, out: Path, seed: int = 1, count: int | None
     statuses = collections.Counter(c["expect"]["status"] for c in cases)
     kinds = collections.Counter(k for c in cases for k in c["kind"])
     places = sum("place" in c["expect"] for c in cases)
-    return f"{source.name}: {writer.count} frames, {len(cases)} cases, {places} with a place; {dict(statuses)}; {dict(sorted(kinds.items()))}"
+    counts = f"{writer.count} frames, {len(cases)} cases, {places} with a place"
+    return f"{source.name}: {counts}; {dict(statuses)}; {dict(sorted(kinds.items()))}"

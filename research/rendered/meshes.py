@@ -25,7 +25,11 @@ Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 class Mesh:
     """Triangles.
 
-    vertices (N, 3) metres; faces (M, 3) indices of vertices; uv (N, 2), one per vertex, or None; texture the file of its image, or None.
+    Args:
+        vertices: (N, 3), metres.
+        faces: (M, 3), indices of vertices.
+        uv: (N, 2), one for each vertex, or None.
+        texture: file of its image, or None.
     """
 
     vertices: Floats
@@ -118,7 +122,7 @@ def read_obj(path: Path) -> Mesh:
 
 
 def read_gltf(path: Path) -> dict[str, Mesh]:
-    """The meshes of the nodes of a glTF file (without hierarchy), by name of the node, z up, with the node's pose and base colour texture.
+    """The meshes of a glTF file without hierarchy, by name of the node, in the node's pose, z up.
 
     Raises:
         FileNotFoundError: the file, or one of its buffers, is missing.

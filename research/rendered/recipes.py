@@ -13,7 +13,7 @@ ORDINALS = ("first", "second", "third", "fourth")
 
 
 def _row(p: Planner, start: tuple[float, float], step: tuple[float, float], n: int) -> list[Thing]:
-    """n equal things of one colour in a row, near the places start + i step."""
+    """N equal things of one colour in a row, near the places start + i step."""
     kind = p.pick(p.kit.equal)
     colour, turn = p.tint(kind), float(p.rng.uniform(-180, 180))
     return [
@@ -28,7 +28,7 @@ def _row(p: Planner, start: tuple[float, float], step: tuple[float, float], n: i
     ]
 
 
-def _aside(p: Planner, at: tuple[float, float]) -> Thing | None:
+def _aside(p: Planner, at: tuple[float, float]) -> Thing:
     """A vessel or a plate in which or on which things can be put."""
     kind = p.pick(p.kit.vessels + p.kit.flats)
     return p.add("aside", kind, p.jitter(at), turn=float(p.rng.uniform(-3, 3)))
@@ -174,7 +174,7 @@ def sizes(p: Planner) -> Plan:
     kind = p.pick(p.kit.sized)
     colour = p.tint(kind)
     big = p.add("big", sized(p.kit.items[kind], 1.25), p.jitter((-0.2, 0.0), 0.04), colour)
-    small = p.add("small", sized(p.kit.items[kind], 0.72), p.jitter((0.15, -0.05), 0.04), colour)
+    p.add("small", sized(p.kit.items[kind], 0.72), p.jitter((0.15, -0.05), 0.04), colour)
     aside = _aside(p, (0.35, 0.2))
     p.fill(3)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes about where to put things, and about parts: halves, compartments, drawers, levels of a shelf, parts of the table."""
+"""Scenes about where to put things, and about halves, compartments and parts of the table."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def around(p: Planner) -> Plan:
             when=a.judge.empty("b", "main") and a.judge.fits("moved", "b"),
         )
         a.refuse(
-            f"put the {word} {a.one(('next to', 'behind', 'to the left of'))} the {a.one(('water bottle', 'candle', 'stapler'))}",
+            f"put the {word} {a.one(('next to', 'behind', 'to the left of'))} the "
+            f"{a.one(('water bottle', 'candle', 'stapler'))}",
             "NOT_FOUND",
         )
         a.refuse_take(f"the {word} on the {a.noun('a')}", "RELATION_UNSATISFIED", a.judge.far_apart(("moved",), "a"))
@@ -127,7 +128,7 @@ def two_holders(p: Planner) -> Plan:
 def halves(p: Planner) -> Plan:
     """A tray or board with a thing on its left half."""
     item = p.kit.items[p.kit.tray]
-    x, y, z = item.mesh.size
+    x, y, _ = item.mesh.size
     at = p.jitter((0.05, 0.08), 0.02)
     floor = item.rooms["main"].floor
     rooms = dict(item.rooms) | {
@@ -186,7 +187,6 @@ def halves(p: Planner) -> Plan:
 
 def full(p: Planner) -> Plan:
     """A small tray on which there is no room left, and an empty plate."""
-
     item = Item(
         "tray",
         ("tray",),

@@ -193,8 +193,8 @@ def vima(root: Path) -> dict[str, Item]:
         "bowl", ("bowl",), dish, ("white", "red", "blue", "yellow"), solid="cells", rooms={"main": vessel(dish, 0.5)}
     )
     plate = read_obj(assets / "google/meshes/porcelain_salad_plate.obj").standing()
-    flat = Room("on", 0.062, 0.062, 0.012, wide=0.1)
-    items["plate"] = Item("plate", ("plate",), plate, ("white", "blue", "gray"), solid="cells", rooms={"main": flat})
+    bottom = Room("on", 0.062, 0.062, 0.012, wide=0.1)
+    items["plate"] = Item("plate", ("plate",), plate, ("white", "blue", "gray"), solid="cells", rooms={"main": bottom})
     pan = read_obj(assets / "google/meshes_fixed/frypan.obj").standing()
     low = pan.bounds[0]
     middle = np.array([-(low[0] + pan.size[1] / 2), 0, 0])  # the round part is as wide as the pan and begins at one end

@@ -21,12 +21,12 @@ WIDTH, HEIGHT = 640, 480
 TABLE = (1.2, 0.8, 0.7)
 """Extents of the table, metres; its top is at z = 0, its middle at the origin."""
 DENSITY = 500.0
-"""Of every object's bounding box, kg/m³: between fruit and hollow crockery; it only has to be plausible, for nothing is pushed."""
+"""kg/m³, of which two fifths of the bounding box: plausible is enough, for nothing is pushed."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A camera that looks at `target` from `distance` metres, `pitch` degrees above it, `azimuth` degrees to the right of −y; `fovy` degrees."""
+    """A camera `distance` metres from `target`; `pitch`, `azimuth` to the right of -y, and `fovy` in degrees."""
 
     target: tuple[float, float, float]
     pitch: float
@@ -54,7 +54,14 @@ class View:
 
 @dataclass(frozen=True)
 class Picture:
-    """rgb (H, W, 3) uint8; depth (H, W) metres; owner (H, W): index into the bodies' names, −1 = none; alone: pixels of each if nothing hid it."""
+    """What a camera sees.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        depth: (H, W), metres.
+        owner: (H, W), index into the names of the bodies, -1 = none of them.
+        alone: pixels of each body if nothing hid it.
+    """
 
     rgb: NDArray[np.uint8]
     depth: Floats
@@ -97,7 +104,7 @@ class Stage:
         self._mj.mj_forward(self.model, self.data)
 
     def settle(self, least: float = 1.0, most: float = 4.0) -> float:
-        """Lets go for `least` to `most` seconds; returns the speed that is left, m/s and rad/s (0 where nothing moves)."""
+        """Lets go for `least` to `most` seconds; returns the greatest speed that is left, m/s or rad/s."""
         for k in range(int(most / 0.002)):
             self._mj.mj_step(self.model, self.data)
             self.data.qvel *= (
@@ -190,7 +197,7 @@ class Stage:
         body = world.add_body(name="table")
         self.bodies.append("table")
         self._table = [top, *legs]
-        for k, m in enumerate(self._table):
+        for m in self._table:
             low, high = m.bounds
             g = body.add_geom(
                 type=mj.mjtGeom.mjGEOM_BOX,
@@ -273,9 +280,10 @@ class Stage:
     def _material(self, file: Path, cube: bool = False) -> str:
         name = f"{file.stem}{'_cube' if cube else ''}"
         if self._spec.material(name) is None:
-            image = cv2.cvtColor(
-                cv2.resize(cv2.imread(str(file)), (512, 512), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB
-            )
+            found = cv2.imread(str(file))
+            if found is None:
+                raise FileNotFoundError(f"{file}: no image. Give a whole checkout of the source.")
+            image = cv2.cvtColor(cv2.resize(found, (512, 512), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
             kind = self._mj.mjtTexture.mjTEXTURE_2D
             texture = self._spec.add_texture(name=name, type=kind, width=512, height=512, nchannel=3)
             texture.data = image.tobytes()
@@ -289,9 +297,9 @@ class Stage:
 
 
 def cells(item: Item, sectors: int = 20, slices: int = 10) -> list[tuple[Floats, Floats, float]]:
-    """Boxes (middle, half extents, turn about z in radians) that cover the surface of an object, so that hollows stay hollow.
+    """Boxes (middle, half extents, turn about z in radians) that cover a surface, so that hollows stay hollow.
 
-    Objects that are about as wide as deep and have a round room are cut by angle and height, others by a grid of 14 x 8 x 24 cells.
+    Round objects are cut by angle and height, others by a grid of 14 x 8 x 24 cells.
     """
     mesh = item.mesh
     points = np.concatenate([samples(mesh), mesh.vertices])
