@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The truth of the rendered scenes, on objects made for the test; and the sources, where a checkout is named."""
 
+import ast
 import json
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
+from research import rendered
 from research.rendered import recipes, recipes_places
 from research.rendered.asking import Asking
+from research.rendered.checkout import checked_out
 from research.rendered.frames import Flags, FrameWriter, Recipe, draw_frame
-from research.rendered.items import Item, Room, Thing, flat_top
+from research.rendered.items import Item, Room, Source, Thing, flat_top
 from research.rendered.judge import Judge, _distance
 from research.rendered.kits import Kit, Planner
 from research.rendered.making import make
@@ -235,6 +239,47 @@ def test_things_of_one_word_are_not_put_together(kit: Kit) -> None:
     assert all(planner.pick(("can", "ball")) == "ball" for _ in range(20))
     with pytest.raises(LookupError):
         planner.pick(("can",))
+
+
+def test_the_pinned_commit_is_taken_from_a_git_directory_or_url(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / "meshes").mkdir(parents=True)
+
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=n", "-c", "user.email=n@example.org"]
+        return subprocess.run(["git", "-C", str(work), *who, *words], check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q")
+    for name, text in (("LICENSE", "free"), ("meshes/a.obj", "v 0 0 0"), ("meshes/broken.obj", "x"), ("code.py", "x")):
+        (work / name).write_text(text)
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    commit = git("rev-parse", "HEAD").strip()
+    (work / "meshes/a.obj").write_text("later")
+    git("commit", "-qam", "second")
+    some = Source(
+        "s", "", commit, "free", ("LICENSE",), lambda _: {}, ("meshes",), (), frozenset({"meshes/broken.obj"})
+    )
+    for n, place in enumerate((str(work / ".git"), f"file://{work}")):
+        scratch = tmp_path / f"scratch{n}"
+        scratch.mkdir()
+        with checked_out(some, place, scratch) as root:
+            assert sorted(str(p.relative_to(root)) for p in root.rglob("*.*")) == ["meshes/a.obj"]
+            assert (root / "meshes/a.obj").read_text() == "v 0 0 0"
+            assert (root / "LICENSE").exists()
+    with checked_out(some, str(work), tmp_path / "unused") as root:
+        assert root == work
+
+
+def test_the_judge_shares_nothing_with_what_it_judges() -> None:
+    used = {
+        name
+        for file in Path(rendered.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+    }
+    assert {name for name in used if name.startswith("spatial_vlm_ros")} == {"spatial_vlm_ros.sim.mujoco_runtime"}
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
