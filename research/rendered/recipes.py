@@ -118,7 +118,7 @@ def away(p: Planner) -> Plan:
         if order is None:
             return
         middle = "1 middle diagonal" if slant else "1 middle depth"
-        a.take(order[0], a.one((f"the front {word}", f"the {word} closest to me", f"the nearest {word}")), "1 front")
+        a.take(order[0], a.one((f"the front {word}", f"the closest {word}", f"the nearest {word}")), "1 front")
         a.take(
             order[2], a.one((f"the {word} at the back", f"the farthest {word}", f"the {word} farthest away")), "1 back"
         )
