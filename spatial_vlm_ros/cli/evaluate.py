@@ -56,7 +56,7 @@ class _Run:
 def evaluate(frames: Path, config_file: Path | None, answers: Path | None, baseline: Path | None, significant: bool,
              out: Path | None, html: Path | None, markdown: Path | None, junit: Path | None,
              as_json: bool) -> None:  # fmt: skip
-    """Score the answers to a folder of cases: right instances, refusals, confusion, calibration, intervals.
+    """Score the answers to a folder of cases: right instances and places, refusals, confusion, calibration, intervals.
 
     RUN is what `evaluate --out` or `resolve --frames --json` wrote. This run is worse where any metric lost more cases
     than it gained; with --significant only where McNemar's exact test says so, at 5 %: it takes six cases that differ.
@@ -69,6 +69,7 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
     """
     from spatial_vlm_ros.evaluation import terminal
     from spatial_vlm_ros.evaluation.comparison import ComparisonVerdict
+    from spatial_vlm_ros.evaluation.frame_truth import load_truths
     from spatial_vlm_ros.evaluation.outcome import judge, outcome_json
     from spatial_vlm_ros.evaluation.report import check_installed
     from spatial_vlm_ros.evaluation.runs import read_run
@@ -78,7 +79,7 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
     check_installed(html=html is not None, junit=junit is not None)
     before = None if baseline is None else read_run(baseline)
     run = _answered(frames, read_settings(config_file).resolver, answers, with_images=html is not None)
-    outcome = judge(run.cases, run.resolutions, before)
+    outcome = judge(run.cases, run.resolutions, before, load_truths(frames, run.cases))
     text = json.dumps(outcome_json(outcome), ensure_ascii=False, allow_nan=False)
     if out is not None:
         _write_text(out, text + "\n")
@@ -100,6 +101,7 @@ def _answered(folder: Path, config: ResolverConfig, answers: Path | None, with_i
         InputError: no case says what to expect.
     """
     from spatial_vlm_ros.evaluation.answering import answer_cases, given_answers
+    from spatial_vlm_ros.evaluation.frame_truth import load_truths
     from spatial_vlm_ros.evaluation.score import score
     from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.resolver import Resolver
@@ -111,7 +113,11 @@ def _answered(folder: Path, config: ResolverConfig, answers: Path | None, with_i
     else:
         answered = given_answers(folder, _resolutions(answers), with_images)
     for one in answered:
-        if with_images and one.frame is not None and score([one.case], [one.resolution]).misses:
+        if (
+            with_images
+            and one.frame is not None
+            and score([one.case], [one.resolution], load_truths(folder, [one.case])).misses
+        ):
             run.images[judged] = _image(one.frame, one, config)
         run.cases.append(one.case)
         run.resolutions.append(one.resolution)
