@@ -134,7 +134,8 @@ def _levels(
     near = np.convolve(count, (1, 1, 1), "same")
     usual = float(np.median(near[near > 0]))
     least = max(_LEAST_CELLS, _LEAST_SHARE * len(np.unique(column)))
-    level, heights, free = np.full(len(column), -1, np.intp), [], near.astype(np.float64)
+    level, free = np.full(len(column), -1, np.intp), near.astype(np.float64)
+    heights: list[float] = []
     wanted = _PEAK * usual if np.count_nonzero(near) > 5 else 0.0  # of a flat object all heights are its level
     while True:
         peak = int(np.argmax(free))
