@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The level surfaces of one object, as far as they are seen: a box has one, a shelf one for each board, a tray its floor.
+"""The level surfaces of one object: a box has one, a shelf one for each board, a tray its floor.
 
-Contact is judged by the surface beneath a foot, not by an object's highest point: a pan stands on the burner, not on the
-panel behind it. An object's visible points are counted on a grid seen from above; a level is a height at which they cover
-much more ground than a wall does, which covers as little at every height.
+Contact is judged by the surface beneath a foot, not by an object's highest point: a pan stands on the burner, not on
+the panel behind it. An object's visible points are counted on a grid seen from above; a level is a height at which they
+cover much more ground than a wall does, which covers as little at every height.
 """
 
 from __future__ import annotations
