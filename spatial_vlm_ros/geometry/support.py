@@ -16,8 +16,9 @@ from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Detection, Floats, Plane, RgbdFrame, UpSource
 
 _TRIALS = 256  # triples drawn; with a third of the points on the plane, one in 27 triples is good
-_LEVEL_TRIALS = 64  # level planes through one point each, where up is known
-_FEW, _LIKELY = 800, 32  # points that all planes are tried on; planes that are tried on all points
+_LEVEL_TRIALS = 32  # level planes through one point each, where up is known
+_FEW, _LIKELY = 800, 16  # points that all planes are tried on; planes that are tried on all points
+_COARSE = 4  # every so many points of the image tell how much of a plane is seen
 _TRIED = 8  # planes that are fitted, best first, until one is good
 _VOTE = 0.35  # part of what is seen around an object from which it stands on a plane
 _SEEN_WEIGHT = 0.75  # votes of all objects that count as much as a table that is seen
@@ -155,7 +156,7 @@ def _consensus(
     likely = np.argsort(-rough, kind="stable")[:_LIKELY]
     planes = planes[likely]
     score = _votes(_held(planes, scaled), around.starts)
-    score += _SEEN_WEIGHT * np.minimum(_areas(planes, image, area, config) / _TABLE, 1.0)
+    score += _SEEN_WEIGHT * np.minimum(_areas(planes, image[::_COARSE], _COARSE * area, config) / _TABLE, 1.0)
     if up is not None:
         score -= _TILT_WEIGHT * np.degrees(np.arccos(np.clip(planes[:, :3] @ up, -1.0, 1.0))) / _MAX_TILT_FROM_UP_DEG
     else:
