@@ -96,6 +96,7 @@ def _look(found: Resting, pairs: Pairs, levels: Levels, some: npt.NDArray[np.int
         beneath[n, :-1] = np.isin(levels.height, levels.heights_beneath(outline))
         beneath[n, -1] = beneath[n].any()
     heights = np.append(levels.height, anchor_top)
+    beneath &= heights < layout.centre[rows, 2:]
     gap = np.where(beneath, np.abs(heights - bottom[:, None]), np.inf)
     nearest = gap.argmin(axis=1)
     found.over[some[beneath.any(axis=1)], column] = -FAR
