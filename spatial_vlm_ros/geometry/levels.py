@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The level surfaces of one object, as far as they are seen: a box has one, a shelf one for each board, a tray its floor.
+"""The level surfaces of one object: a box has one, a shelf one for each board, a tray its floor.
 
-Contact is judged by the surface beneath a foot, not by an object's highest point: a pan stands on the burner, not on the
-panel behind it. An object's visible points are counted on a grid seen from above; a level is a height at which they cover
-much more ground than a wall does, which covers as little at every height.
+Contact is judged by the surface beneath a foot, not by an object's highest point: a pan stands on the burner, not on
+the panel behind it. An object's visible points are counted on a grid seen from above; a level is a height at which they
+cover much more ground than a wall does, which covers as little at every height.
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ def _levels(
     near = np.convolve(count, (1, 1, 1), "same")
     usual = float(np.median(near[near > 0]))
     least = max(_LEAST_CELLS, _LEAST_SHARE * len(np.unique(column)))
-    level, heights, free = np.full(len(column), -1, np.intp), [], near.astype(np.float64)
+    level, free = np.full(len(column), -1, np.intp), near.astype(np.float64)
+    heights: list[float] = []
     wanted = _PEAK * usual if np.count_nonzero(near) > 5 else 0.0  # of a flat object all heights are its level
     while True:
         peak = int(np.argmax(free))

@@ -30,7 +30,7 @@ from spatial_vlm_ros.geometry.visibility import (
     visibility,
 )
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
-from spatial_vlm_ros.types import Detection, OrientedBox, RgbdFrame, Scene, SceneObject
+from spatial_vlm_ros.types import Detection, OrientedBox, Plane, RgbdFrame, Scene, SceneObject
 
 _TABLE_TOP = 0.01  # metres about the support within which a table's points are its top
 

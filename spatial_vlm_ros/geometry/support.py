@@ -16,8 +16,9 @@ from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Detection, Floats, Plane, RgbdFrame, UpSource
 
 _TRIALS = 256  # triples drawn; with a third of the points on the plane, one in 27 triples is good
-_LEVEL_TRIALS = 64  # level planes through one point each, where up is known
-_FEW, _LIKELY = 800, 32  # points that all planes are tried on; planes that are tried on all points
+_LEVEL_TRIALS = 32  # level planes through one point each, where up is known
+_FEW, _LIKELY = 800, 16  # points that all planes are tried on; planes that are tried on all points
+_COARSE = 4  # every so many points of the image tell how much of a plane is seen
 _TRIED = 8  # planes that are fitted, best first, until one is good
 _VOTE = 0.35  # part of what is seen around an object from which it stands on a plane
 _SEEN_WEIGHT = 0.75  # votes of all objects that count as much as a table that is seen
@@ -151,11 +152,11 @@ def _consensus(
     planes = np.column_stack((normals, offsets)).astype(np.float32)
     scaled = _scaled(points, tolerance)
     some = around.thinned(_FEW)
-    rough = _votes(_held(planes, scaled[:, some]), np.searchsorted(some, around.starts), around.weight)
+    rough = _votes(_held(planes, scaled[:, some]), np.searchsorted(some, around.starts))
     likely = np.argsort(-rough, kind="stable")[:_LIKELY]
     planes = planes[likely]
-    score = _votes(_held(planes, scaled), around.starts, around.weight)
-    score += _SEEN_WEIGHT * np.minimum(_areas(planes, image, area, config) / _TABLE, 1.0)
+    score = _votes(_held(planes, scaled), around.starts)
+    score += _SEEN_WEIGHT * np.minimum(_areas(planes, image[::_COARSE], _COARSE * area, config) / _TABLE, 1.0)
     if up is not None:
         score -= _TILT_WEIGHT * np.degrees(np.arccos(np.clip(planes[:, :3] @ up, -1.0, 1.0))) / _MAX_TILT_FROM_UP_DEG
     else:
@@ -164,16 +165,16 @@ def _consensus(
     return [(normals[row], float(offsets[row])) for row in likely[order]]
 
 
-def _votes(
-    held: npt.NDArray[np.int8], starts: npt.NDArray[np.intp], weight: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """(M,) weight of the groups of which each plane holds enough of the points (M, N), in part where it holds less."""
+def _votes(held: npt.NDArray[np.int8], starts: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    """(M,) part of the groups of which each plane holds enough of the points (M, N), in part where it holds less."""
     counts = np.diff(np.append(starts, held.shape[1]))
     shares = np.add.reduceat(held, starts, axis=1, dtype=np.intp) / counts
-    return np.asarray(np.clip(shares / _VOTE, 0.0, 1.0) @ weight)
+    return np.asarray(np.clip(shares / _VOTE, 0.0, 1.0).mean(axis=1))
 
 
-def _areas(planes: npt.NDArray[np.float32], image: Floats, pixel: float, config: DepthConfig) -> Floats:
+def _areas(
+    planes: npt.NDArray[np.float32], image: npt.NDArray[np.float64], pixel: float, config: DepthConfig
+) -> Floats:
     """(M,) square metres that are seen of planes (M, 4), by points (N, 3) that stand for `pixel` steradians each."""
     held = _held(planes, _scaled(image, 0.004 + 2.0 * depth_noise(image[:, 2], config)))
     slant = np.maximum(np.abs(planes[:, :3] @ image.T.astype(np.float32)) / image[:, 2].astype(np.float32), 0.1)

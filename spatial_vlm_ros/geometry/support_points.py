@@ -26,7 +26,6 @@ _HELD = 0.8  # part of a box inside another one from which it is held by that on
 _LARGER = 2.0  # times its area from which that one holds it
 _ALL = 0.6  # part of the other objects that a table holds
 _LARGE = 0.35  # part of the image that a table's box fills
-_HELD_WEIGHT = 0.7  # vote of what is held by an object that is no table: it stands on that, and that on the table
 _EVERY = 4  # rows and columns of a box that are looked at for its depth
 _SURFACES = frozenset(
     (
@@ -43,17 +42,15 @@ class SupportPoints:
     Args:
         points: (N, 3) metres, camera frame, group by group.
         starts: (G,) first point of each group; a group is what is seen around one object.
-        weight: (G,) what each group counts, 1 in sum.
     """
 
     points: Array
     starts: npt.NDArray[np.intp]
-    weight: Array
 
     @classmethod
     def of(cls, points: Array) -> SupportPoints:
         """All points (N, 3) as one group."""
-        return cls(points, np.zeros(1, np.intp), np.ones(1))
+        return cls(points, np.zeros(1, np.intp))
 
     def thinned(self, few: int) -> npt.NDArray[np.intp]:
         """(M,) rows of about `few` points, evenly taken and at least one of each group, in order."""
@@ -62,26 +59,24 @@ class SupportPoints:
 
 
 def around_objects(frame: RgbdFrame, detections: Sequence[Detection]) -> SupportPoints:
-    """Points in rings around the boxes, outside all boxes but those of what holds the object.
+    """Points in rings around the boxes, outside all boxes but those of tables.
 
     A table, or what holds most of the others, has no ring: its own pixels, outside the other boxes, are its group.
     """
     boxes = np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4)
     holds = _holds(boxes)
     table = _are_tables(detections, holds, boxes, frame)
-    on_object = (holds & ~table[:, None]).any(axis=0)
     side = int(np.clip(np.sqrt(SAMPLES / max(len(boxes), 1) / (1 - 1 / (1 + _RING) ** 2)), _LEAST, _MOST))
-    blocked = _blocked(frame, detections, holds)
-    groups, weights = [], []
+    blocked = _blocked(frame, boxes[~table])
+    groups = []
     for index, box in enumerate(boxes):
         points = _group(frame, box, bool(table[index]), blocked, side)
         if len(points):
             groups.append(points)
-            weights.append(_HELD_WEIGHT if on_object[index] else 1.0)
     if not groups:
         return SupportPoints.of(np.empty((0, 3)))
     starts = np.cumsum([0, *(len(points) for points in groups[:-1])])
-    return SupportPoints(np.concatenate(groups), starts.astype(np.intp), np.array(weights) / sum(weights))
+    return SupportPoints(np.concatenate(groups), starts.astype(np.intp))
 
 
 def everywhere(frame: RgbdFrame) -> tuple[Array, float]:
@@ -129,13 +124,11 @@ def _are_tables(
     return np.asarray((held >= 1) & (held >= _ALL * (len(holds) - 1)) & large)
 
 
-def _blocked(frame: RgbdFrame, detections: Sequence[Detection], holds: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(H, W) pixels of objects on which nothing stands."""
+def _blocked(frame: RgbdFrame, boxes: Array) -> npt.NDArray[np.bool_]:
+    """(H, W) pixels in boxes (N, 4)."""
     blocked = np.zeros(frame.depth.shape, np.bool_)
-    for detection, others in zip(detections, holds, strict=True):
-        if not others.any():
-            x0, y0, x1, y1 = detection.box_xyxy
-            blocked[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)] = True
+    for x0, y0, x1, y1 in boxes.tolist():
+        blocked[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)] = True
     return blocked
 
 

@@ -118,7 +118,7 @@ def inside(pairs: Pairs) -> Measured:
     floor = ~np.isnan(seen.level)
     rests = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - np.where(floor, seen.level, FAR))
     surface_in = np.where((rests > 0) & (seen.shut_in > contact), FAR, surface_in)  # a tall can stands out of a bin
-    walled = np.where(floor, seen.rim - contact / 2, FAR)
+    walled = np.where(floor, seen.rim - contact, FAR)
     beneath = np.where(np.isnan(seen.roof) | floor, FAR, -seen.under)
     on_the_ground = least(smaller, pairs.inside_anchor)
     deep = least_sure((least(margin, held, surface_in, walled, beneath), pairs.noise_up), (on_the_ground, pairs.noise))

@@ -40,8 +40,9 @@ class Resting:
         rim: the same in two of three, whichever; FAR for objects that are only imagined, which go through no walls.
         roof: height of the anchor's lowest level over the target's top; NaN where none is seen.
         under: how far the target's centre lies inside the outline of what is seen of that level.
-        over: how far what is seen of the target lies inside the anchor's outline, where no level is seen beneath it: of an
-            anchor that its load hides only the front is seen, and what is seen of the load stands over that; else -FAR.
+        over: how far what is seen of the target lies inside the anchor's outline, where no level is seen beneath it: of
+            an anchor that its load hides only the front is seen, and what is seen of the load stands over that; else
+            -FAR.
     """
 
     level: Array
@@ -95,6 +96,7 @@ def _look(found: Resting, pairs: Pairs, levels: Levels, some: npt.NDArray[np.int
         beneath[n, :-1] = np.isin(levels.height, levels.heights_beneath(outline))
         beneath[n, -1] = beneath[n].any()
     heights = np.append(levels.height, anchor_top)
+    beneath &= heights < layout.centre[rows, 2:]
     gap = np.where(beneath, np.abs(heights - bottom[:, None]), np.inf)
     nearest = gap.argmin(axis=1)
     found.over[some[beneath.any(axis=1)], column] = -FAR
