@@ -22,8 +22,8 @@ from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR
 from spatial_vlm_ros.spatial.parts.choosing import Rays
 from spatial_vlm_ros.spatial.parts.finding import Found, find
-from spatial_vlm_ros.spatial.parts.judging import PartClause, by_part, owner_of
-from spatial_vlm_ros.spatial.parts.order import part_key
+from spatial_vlm_ros.spatial.parts.judging import PartClause, by_part, owner_of, with_contents
+from spatial_vlm_ros.spatial.parts.order import fits_its_whole, part_key
 from spatial_vlm_ros.spatial.parts.region import Region
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
@@ -205,7 +205,9 @@ class PhraseScorer:
                 rows = np.array([row], np.intp)
                 view = self.view_for(phrase.frame or clause.frame, bool(words & superlatives.FRAME_DEPENDENT), rows)
                 ahead, right = self.layout.rays(view, rows)
-                known[row] = find(self.layout, row, phrase, Rays(ahead[0], right[0]))
+                seen = find(self.layout, row, phrase, Rays(ahead[0], right[0]))
+                holds = self.config.decision.holds
+                known[row] = with_contents(seen, phrase, believed[0], self.layout, holds)
                 self.parts[phrase, row] = known[row].parts
             return known[row]
 
@@ -247,6 +249,6 @@ class PhraseScorer:
             likelihood, margin = superlatives.place_in_order(key, member, n)
             for further in range(n + 1, n + places):  # "the two leftmost mugs": the first place, or the second
                 likelihood = likelihood + superlatives.place_in_order(key, member, further)[0]
-        likelihood = np.clip(likelihood, FLOOR, 1.0)
+        likelihood = np.clip(likelihood * fits_its_whole(phrase, word, n, self.layout, view, member), FLOOR, 1.0)
         nobody = np.empty((len(member), 0), np.intp)
         return ClauseBelief(name, False, margin, likelihood, likelihood, nobody, is_order=True, place=places)

@@ -209,3 +209,61 @@ def test_two_sides_of_a_corner(tabletop: Tabletop) -> None:
     found = place(tabletop.ask(seen, "put the can in the front right corner of the tray"))
     assert found[0] > 0.06
     assert found[1] < 0.06
+
+
+def test_a_compartment_is_told_by_what_is_in_it(tabletop: Tabletop) -> None:
+    caddy = organiser(CADDY, (-0.055, 0.055))
+    balls = [tabletop.ball("a", -0.11, 0.1, 0.025, z=0.006), tabletop.ball("b", 0.0, 0.1, 0.025, z=0.006)]
+    eraser = tabletop.block("eraser", 0.0, -0.15, (0.03, 0.02, 0.015), "eraser")
+    pear = dataclasses.replace(balls[0], label="pear", colour="green")
+    seen = tabletop.see(caddy, pear, balls[1], eraser, **STEEP)
+    assert place(tabletop.ask(seen, "put the eraser in the empty compartment of the organiser"))[0] > 0.06
+    assert place(tabletop.ask(seen, "put the eraser in the compartment with the ball"))[0] == pytest.approx(0, abs=0.05)
+    assert tabletop.ask(seen, "put the eraser in the compartment with the mug").status is Status.NOT_FOUND
+    assert tabletop.ask(seen, "put the eraser in the red compartment").status is Status.NOT_FOUND
+    refused = tabletop.ask(seen, "put the eraser in the compartment")
+    assert refused.status is Status.AMBIGUOUS
+    assert refused.place is None
+
+
+def test_a_part_of_what_has_no_depth_is_nothing(tabletop: Tabletop) -> None:
+    seen = tabletop.see(organiser(CADDY, (0.0,)), tabletop.ball("a", 0.0, -0.1), **STEEP)
+    depth = np.where(seen.masks["whole"], np.float32(np.nan), seen.frame.depth)
+    frame = dataclasses.replace(seen.frame, depth=depth)
+    assert tabletop.ask(seen, "put the ball in the left compartment", frame=frame).target is None
+    for noun in ("shelf unit", "cabinet", "stove"):
+        detections = tuple(dataclasses.replace(d, label=noun) if d.id == "whole" else d for d in seen.detections)
+        for words in (
+            "on the upper shelf of the unit",
+            "in the top drawer",
+            "on the left burner",
+            "in the left half of it",
+        ):
+            answer = tabletop.ask(seen, f"take the ball {words}", detections, frame)
+            assert answer.target is None
+
+
+@pytest.mark.parametrize(("out", "word"), [(0, "top"), (2, "bottom")])
+def test_the_only_drawer_that_was_detected_is_no_other_one(tabletop: Tabletop, out: int, word: str) -> None:
+    each = 0.09
+    body = tabletop.block("cabinet", 0, 0.25, (0.3, 0.25, 3 * each), "cabinet")
+    low = (2 - out) * each + 0.01
+    front = tabletop.block("drawer", 0, 0.25 - 0.125 - 0.01, (0.28, 0.02, each - 0.02), "drawer", z=low)
+    seen = tabletop.see(body, front, **STEEP)
+    for said in ("top", "bottom"):
+        answer = tabletop.ask(seen, f"open the {said} drawer of the cabinet")
+        assert (answer.status is Status.OK) == (said == word), answer.message
+
+
+def test_open_and_closed_doors_belong_to_the_cabinet_that_they_touch(tabletop: Tabletop) -> None:
+    bodies = [
+        tabletop.block("cabinet", 0, 0.25, (0.4, 0.2, 0.3), "cabinet"),
+        tabletop.block("closed", 0.1, 0.25 - 0.1 - 0.008, (0.19, 0.014, 0.28), "cabinet door", z=0.01),
+        tabletop.block("open", -0.19, 0.05, (0.014, 0.19, 0.28), "cabinet door", z=0.01),
+        tabletop.block("leaning", -0.45, 0.0, (0.014, 0.19, 0.28), "cabinet door", z=0.0),
+    ]
+    seen = tabletop.see(*bodies, eye=(0.0, -0.75, 0.7), target=(0.0, 0.1, 0.1))
+    for said, right in (("left", "open"), ("right", "closed")):
+        answer = tabletop.ask(seen, f"point at the {said} door of the cabinet")
+        assert answer.target is not None, answer.message
+        assert answer.target.id == right

@@ -10,19 +10,23 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.parts.region import HEIGHT_MAP, Rectangle, Region, box_of, own_points
+from spatial_vlm_ros.spatial.parts.region import HEIGHT_MAP, Rectangle, Region, box_of, own_points, points_over
 
 _LEAST_DEPTH = 0.015  # metres: what is flatter has no inside
+_NOISES = 5.0  # standard deviations of depth that a box is deep, at least: else noise looks like walls
 _SHORTEST = 0.12  # metres: the length of a box from which it is divided; a mug with its handle is shorter
 _CELLS, _LEAST_CELL, _MOST_CELL = 30, 0.004, 0.008  # cells across the shorter side, and their side in metres
 _HIGH = 0.5  # part of the depth from which a point shows a wall
 _LOW = 0.4  # part of the depth up to which a point shows that a compartment is hollow
 _CROSSES = 0.6  # part of the way across over which a wall must be seen
-_KNOWN = 0.4  # part of the way across that must be seen at all
+_KNOWN = 0.7  # part of the way across that must be seen at all
 _LEAST_WIDTH, _LEAST_PART = 0.025, 0.15  # metres, and part of the box: what is narrower is a groove, or the outer wall
 _WIDEST_WALL = 0.25  # part of a compartment's length that a wall may fill
+_FLOOR, _FLOOR_SEEN = 0.01, 0.15  # metres, and part of the inside that is seen within them where a floor is seen
 _INSIDE = 0.8  # part of the box within which its floor is looked for
-_SEEN_HOLLOW = 0.15  # part of the cells that must be seen low, of those that are seen at all
+_ACROSS = 0.05  # metres: width of a compartment from which it may be divided again
+_FEW, _MOST = 30, 12  # points that show nothing; compartments that nobody tells apart in words
+_CLOSED = 0.45  # part of a compartment over which what is seen is not low: then it is closed, or none
 _BESIDE = 0.02  # metres below the floor at which the underside of what stands there may be measured
 
 _Span = tuple[Array, Array]
@@ -35,17 +39,22 @@ def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
         layout: the scene.
         row: the object, measured.
     """
-    box, own = box_of(layout, row), own_points(layout, row)
-    places, height = box.to_own(own[:, :2]), own[:, 2]
+    box, own, over = box_of(layout, row), own_points(layout, row), points_over(layout, row)
+    places, height = box.to_own(over[:, :2]), over[:, 2]
     inside = (np.abs(places) < _INSIDE * box.half).all(axis=1)
-    if not inside.any() or layout.cornerless[row] or 2 * box.half[0] < _SHORTEST:
+    if inside.sum() < _FEW or layout.cornerless[row] or 2 * box.half[0] < _SHORTEST:
         return ()
-    floor, rim = float(np.percentile(height[inside], 3)), float(layout.top[row])
-    floor = max(floor, float(layout.bottom[row]))
-    if rim - floor < max(_LEAST_DEPTH, 3 * float(layout.noise[row])):
+    bottom, rim = float(layout.bottom[row]), float(layout.top[row])
+    floor = max(bottom, float(np.percentile(height[inside], 3)))
+    if (height[inside] < floor + _FLOOR).mean() < _FLOOR_SEEN:  # what is seen low down is walls: the floor is hidden
+        floor = min(floor, bottom + _FLOOR)
+    if rim - floor < max(_LEAST_DEPTH, _NOISES * float(layout.noise[row])):
         return ()
-    seen = _Walls(box, places, (height - floor) / (rim - floor))
+    depth = rim - floor
+    seen = _Walls(box, box.to_own(own[:, :2]), (own[:, 2] - floor) / depth, places, (height - floor) / depth)
     found = [span for span in seen.divided(-box.half, box.half, 0) if seen.hollow(span)]
+    if len(found) > _MOST or any((high - low).min() < _LEAST_WIDTH for low, high in found):
+        return ()  # that is no organiser, or none that can be told
     return tuple(
         Region(row, box.part(*span), floor, rim, (floor - _BESIDE, rim), HEIGHT_MAP, walled=True) for span in found
     )
@@ -54,28 +63,31 @@ def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
 class _Walls:
     """The height map of a box in its own axes: which cells show a wall, and which the inside."""
 
-    def __init__(self, box: Rectangle, places: Array, height: Array) -> None:
+    def __init__(self, box: Rectangle, own: Array, high: Array, places: Array, height: Array) -> None:
         self.step = float(np.clip(2 * box.half[1] / _CELLS, _LEAST_CELL, _MOST_CELL))
         self.low = -box.half
         shape = np.maximum(1, np.ceil(2 * box.half / self.step).astype(int))
+        walls = self._marked(places[height > _HIGH], shape) & ~self._marked(places[height <= _HIGH], shape)
+        self.high = self._marked(own[high > _HIGH], shape) | walls
+        self.deep = self._marked(places[height < _LOW], shape) & ~self.high
+        self.seen = self._marked(places, shape) | self.high
+
+    def _marked(self, places: Array, shape: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Cells that places (N, 2) lie in."""
         cells = np.floor((places - self.low) / self.step).astype(int)
-        kept = ((cells >= 0) & (cells < shape)).all(axis=1)
-        cells, height = cells[kept], height[kept]
-        self.high, self.deep, self.seen = (np.zeros(shape, np.bool_) for _ in range(3))
-        self.seen[tuple(cells.T)] = True
-        self.high[tuple(cells[height > _HIGH].T)] = True
-        self.deep[tuple(cells[height < _LOW].T)] = True
+        marked = np.zeros(shape, np.bool_)
+        marked[tuple(cells[((cells >= 0) & (cells < shape)).all(axis=1)].T)] = True
+        return marked
 
     def _cells(self, low: Array, high: Array) -> tuple[slice, slice]:
         first, last = (np.rint((corner - self.low) / self.step).astype(int) for corner in (low, high))
         return slice(first[0], last[0]), slice(first[1], last[1])
 
     def hollow(self, span: _Span) -> bool:
-        """Whether the inside of a span is seen to be low; where nothing is seen of it, what hides it is in it."""
-        margin = np.minimum(0.15 * (span[1] - span[0]), 2 * self.step)
+        """Whether nothing closes a span above: a lid would be seen, and the floor between high walls is not."""
+        margin = np.minimum(0.25 * (span[1] - span[0]), 3 * self.step)
         where = self._cells(span[0] + margin, span[1] - margin)
-        seen = int(self.seen[where].sum())
-        return bool(self.deep[where].sum() >= _SEEN_HOLLOW * seen)
+        return bool((self.seen[where] & ~self.deep[where]).sum() <= _CLOSED * max(1, self.seen[where].size))
 
     def divided(self, low: Array, high: Array, asked: int) -> Iterator[_Span]:
         """The spans that walls divide a span into; `asked` counts the axes that were tried in vain."""
@@ -98,9 +110,10 @@ class _Walls:
         if axis == 1:
             wall, seen = wall.T, seen.T
         edge = max(2, round(max(_LEAST_WIDTH, _LEAST_PART * 2 * -self.low[axis]) / self.step))
-        if wall.shape[0] < 2 * edge + 1 or wall.shape[1] < 2 * edge:
+        if wall.shape[0] < 2 * edge + 1 or wall.shape[1] * self.step < _ACROSS:
             return []
-        wall, seen = wall[:, 2:-2], seen[:, 2:-2]  # not the outer walls alongside
+        beside = wall.shape[1] // 4
+        wall, seen = wall[:, beside:-beside], seen[:, beside:-beside]  # not the walls alongside
         near, known = _widened(wall), _widened(seen)
         share = near.sum(axis=1) / np.maximum(known.sum(axis=1), _KNOWN * wall.shape[1])
         lines = share >= _CROSSES

@@ -102,10 +102,10 @@ def _drawer(layout: Layout, row: int, out: Array, body: Rectangle, top: float) -
     tall = max(over - under, _SHALLOW)
     corners = np.array([body.half[0], left + _WALL]), np.array([front - _WALL, right - _WALL])
     region = Region(row, body.part(*corners), floor, over, (floor - _BESIDE, over), FRONT, walled=True)
-    above, below = (_fitting(room, tall) for room in (top - over, under - float(layout.bottom[row])))
+    above, below = (drawers_in(room, tall) for room in (top - over, under - float(layout.bottom[row])))
     return Drawer(region, above, below)
 
 
-def _fitting(room: float, tall: float) -> int:
+def drawers_in(room: float, tall: float) -> int:
     """How many drawers of a height fit into a room, with the gaps between them."""
     return max(1, round(room / (_PITCH * tall))) if room > _ROOM * tall else 0

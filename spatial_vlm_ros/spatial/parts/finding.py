@@ -41,6 +41,7 @@ _WHOLES = (
 )
 _VAGUE = frozenset({"section", "bay"})
 """Compartments that need no wall: the back section of an undivided box is its back third."""
+_FEW = 30  # points of an object in which nothing is found
 _ASTRIDE = 0.25  # part of its width by which a burner must lie off the middle of the stove to be on one side of it
 
 
@@ -88,11 +89,13 @@ def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
 
     Args:
         layout: the scene.
-        row: the whole, measured.
+        row: the whole.
         phrase: what was said of the part.
         rays: directions at the whole.
     """
     noun = noun_of(phrase)
+    if not layout.measured[row] or len(layout.scene.objects[row].points) < _FEW:
+        return Found(reason="cannot be measured")
     if noun in COMPARTMENTS:
         return _compartments(layout, row, phrase, rays)
     if noun in LEVELS:

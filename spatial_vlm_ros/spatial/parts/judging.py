@@ -8,18 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.language.part_words import LEVELS
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief
 from spatial_vlm_ros.spatial.clauses import NEGLIGIBLE, Asked
 from spatial_vlm_ros.spatial.free_space import depth_inside
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.likelihood import FLOOR
+from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
 from spatial_vlm_ros.spatial.parts.finding import Found, has_by_nature, is_looked_for, is_of_several, noun_of
 from spatial_vlm_ros.spatial.parts.region import Region
 from spatial_vlm_ros.types import NounPhrase, RelationClause
 
 _HOLDS = frozenset({"on", "inside"})
+_CONTENTS = frozenset({"containing", "supporting"})
+_OF_PARTS = _CONTENTS | {"part of"}
+EMPTY = "empty"
+_KNOWN = 0.5  # belief in what a part is told apart by, at least
 _EDGE = 0.005  # metres: how well the outline of a part is known
 
 
@@ -61,6 +66,8 @@ def owner_of(
     noun = noun_of(phrase)
     if len(clause.anchors) != 1 or clause.relation not in _HOLDS or not is_looked_for(phrase):
         return None
+    if not all(c.is_order or c.name in _OF_PARTS for c in anchor.clauses) or set(phrase.attributes) - {EMPTY}:
+        return None  # nothing else is known of a part that no detection is
     labels = [obj.detection.label for obj in layout.scene.objects]
     labelled = np.flatnonzero(anchor.fit >= least)
     labelled = np.array([row for row in labelled if not is_of_several(labels[row], noun)], np.intp)
@@ -78,6 +85,37 @@ def owner_of(
         return None
     fit = np.array([has_by_nature(label, noun) for label in labels], np.float64) * layout.measured
     return PhraseBelief(dataclasses.replace(phrase, relations=()), fit, fit, ()) if fit.any() else None
+
+
+def with_contents(found: Found, phrase: NounPhrase, anchor: PhraseBelief, layout: Layout, holds: float) -> Found:
+    """What is left of parts that are told apart by what is in them ("the compartment with the fork", "the empty one").
+
+    Args:
+        found: the parts.
+        phrase: what was said of the part.
+        anchor: belief in the phrase, for what it is said to contain.
+        layout: the scene.
+        holds: likelihood from which an object is in a part.
+    """
+    parts = found.parts
+    for clause in anchor.clauses:
+        if clause.name in _CONTENTS:
+            weight = clause.inner[0].weight
+            if weight.max(initial=0.0) < _KNOWN:
+                return Found(exists=False, reason="has no such part that can be told")
+            row = np.array([int(np.argmax(weight))])
+            parts = tuple(p for p in parts if (_in(layout, p, row, holds)[0] != clause.negated))
+    if EMPTY in phrase.attributes:
+        every = np.flatnonzero(layout.measured)
+        parts = tuple(p for p in parts if not _in(layout, p, every[every != p.row], holds).any())
+    if parts == found.parts:
+        return found
+    return dataclasses.replace(found, parts=parts, reason=found.reason or "has no such part that can be told")
+
+
+def _in(layout: Layout, region: Region, rows: np.ndarray, holds: float) -> npt.NDArray[np.bool_]:
+    """(R,) whether objects stand or lie in a region."""
+    return np.asarray(clause_likelihood(*held(layout, region, rows)) >= holds)
 
 
 def by_part(asked: Asked, part: PartClause) -> ClauseBelief:

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.spatial.free_space import hull
+from spatial_vlm_ros.geometry.camera import normalised_axes
+from spatial_vlm_ros.spatial.free_space import depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
 
 HEIGHT_MAP, LEVELS, FRONT, PICTURE, SHARE = "height map", "levels", "front", "picture", "stated share"
@@ -19,6 +20,7 @@ HEIGHT_MAP, LEVELS, FRONT, PICTURE, SHARE = "height map", "levels", "front", "pi
 another colour; or nothing but the words."""
 
 _MOST_POINTS = 40_000  # points of an object that are looked at
+_SMEARED = 0.01  # metres over the top of an object to which its depth may be smeared
 _LEAST_SHARE = 0.01  # part of the points that may lie outside a rectangle: edges of masks smear
 
 
@@ -112,6 +114,35 @@ def own_points(layout: Layout, row: int) -> Array:
     points = layout.scene.objects[row].points
     points = points[:: max(1, len(points) // _MOST_POINTS)].astype(np.float64)
     return np.asarray(points @ layout.axes + np.array([0.0, 0.0, layout.floor]))
+
+
+def points_over(layout: Layout, row: int) -> Array:
+    """(N, 3) all depth that lies over the outline of an object, up to its top, in ground coordinates.
+
+    Its floor too, which may be so thin that it passes for the surface that the object stands on; without what is
+    detected in it.
+    """
+    frame, objects = layout.scene.frame, layout.scene.objects
+    rows, columns = frame.depth.shape
+    x0, y0, x1, y1 = objects[row].detection.box_xyxy
+    u0, v0 = max(0, int(x0)), max(0, int(y0))
+    u1, v1 = min(columns, math.ceil(x1)), min(rows, math.ceil(y1))
+    kept = np.isfinite(frame.depth[v0:v1, u0:u1])
+    for other, obj in enumerate(objects):
+        mask = obj.detection.mask
+        if other != row and mask is not None and mask.shape == frame.depth.shape:
+            kept &= ~mask[v0:v1, u0:u1]
+    v, u = np.nonzero(kept)
+    z = frame.depth[v0:v1, u0:u1][kept].astype(np.float64)
+    xs, ys = normalised_axes(frame.camera)
+    points = np.column_stack((xs[u0:u1][u] * z, ys[v0:v1][v] * z, z)) @ layout.axes + (0.0, 0.0, layout.floor)
+    points = points[points[:, 2] < layout.top[row] + _SMEARED]
+    points = points[depth_inside(layout.footprint[row], points[:, :2]) > 0]
+    for other in np.flatnonzero(layout.measured & (layout.bottom > layout.bottom[row] + _SMEARED / 2)).tolist():
+        if other != row and depth_inside(layout.footprint[row], layout.centre[other : other + 1, :2])[0] > 0:
+            content = (depth_inside(layout.footprint[other], points[:, :2]) > 0) & (points[:, 2] > layout.bottom[other])
+            points = points[~content]
+    return np.asarray(points[:: max(1, len(points) // _MOST_POINTS)])
 
 
 def trimmed(places: Array) -> Array:

@@ -18,6 +18,7 @@ from spatial_vlm_ros.spatial.surfaces import SupportContext, SupportingSurface
 
 _RISE = 0.015  # metres over the floor from which something is in the way
 _UNDER_ROOF = 0.02  # metres below the next board that belong to that board
+_INNER = 0.7  # part of a compartment about its middle that its walls do not reach into
 _CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # cells across a part, at least; and their least side, metres
 _ON_BOARD, _IN = 0.85, 0.999  # part of the outline that must lie on a board, and between walls
 
@@ -44,7 +45,12 @@ def surface_in(around: SupportContext, region: Region, height: float, name: str)
     higher = survey(around.relief, grid, level, _RISE, _RISE, ceiling).higher
     own = _own_walls(around.layout, region, grid, ceiling)
     others = _others(around, region, ceiling)
-    taken = (higher & within & ~own) | grid.filled(around.layout.footprint[list(others)])
+    if region.walled:  # what stands high inside is in the way, whatever it is; its walls are beyond the outline
+        inner = outline.mean(axis=0) + _INNER * (outline - outline.mean(axis=0))
+        higher &= ~own | grid.filled([inner])
+    else:
+        higher &= ~own
+    taken = (higher & within) | grid.filled(around.layout.footprint[list(others)])
     needed, rim = (_IN, ~within) if region.walled else (_ON_BOARD, own)
     return SupportingSurface(region.row, grid, level, within, taken, rim, outline, needed, True, others)
 
