@@ -33,6 +33,7 @@ setup(
             "py.typed",
             "language/*.lark",
             "evaluation/templates/*",
+            "output/font/*",
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",
         ]

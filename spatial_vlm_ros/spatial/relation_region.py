@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an object would have a relation to given anchors: it is moved about, and the judging functions judge it.
+
+For images of answers: nothing is decided by it. An object that is moved keeps its outline, its heights and its
+uncertainty.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.likelihood import clause_likelihood
+from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
+from spatial_vlm_ros.types import Distance
+
+_NOT_OF_OBJECTS = frozenset({"axes"})  # fields of Layout without a row for each object
+
+
+@dataclass(frozen=True, eq=False)
+class AskedRelation:
+    """A relation of one object to others.
+
+    Args:
+        name: canonical.
+        view: viewpoint of the frame of reference in force.
+        anchors: rows it is measured against.
+        distance: stated with it, or None.
+        negated: it was said that it does not hold.
+    """
+
+    name: str
+    view: Viewpoint
+    anchors: tuple[int, ...]
+    distance: Distance | None = None
+    negated: bool = False
+
+
+def measured_at(layout: Layout, row: int, asked: AskedRelation) -> tuple[float, float]:
+    """Margin and standard deviation, metres, of the object in a row where it is; NaN where it is not measured.
+
+    Raises:
+        FrameUndefinedError: the relation needs a direction that the frame of reference does not have.
+        ValueError: the relation does not take these anchors.
+    """
+    margin, sigma = _measured(layout, np.array([row], np.intp), asked)
+    return float(margin[0]), float(sigma[0])
+
+
+def measured_over(
+    layout: Layout, row: int, asked: AskedRelation, places: Array, bottom: float | None = None
+) -> tuple[Array, Array]:
+    """(T,) margins and standard deviations, metres, with the object of a row at places (T, 2); NaN: not measured.
+
+    Args:
+        layout: the scene; the object itself is in it, but never an anchor of its copies.
+        row: the object that is moved; measured.
+        asked: the relation.
+        places: (T, 2) ground coordinates of its middle.
+        bottom: height of its underside there, metres; None = as where it is.
+
+    Raises:
+        FrameUndefinedError, ValueError: as `measured_at`.
+    """
+    scene = _with_copies(layout, row, places, bottom)
+    return _measured(scene, np.arange(len(layout), len(scene), dtype=np.intp), asked)
+
+
+def likelihood_over(
+    layout: Layout, row: int, asked: AskedRelation, places: Array, bottom: float | None = None
+) -> Array:
+    """(T,) likelihood of the relation with the object at places (T, 2); 0.5 where it is not measured.
+
+    Arguments and errors as of `measured_over`.
+    """
+    return clause_likelihood(*measured_over(layout, row, asked, places, bottom))
+
+
+def _measured(layout: Layout, targets: Indices, asked: AskedRelation) -> tuple[Array, Array]:
+    """(T,) margins and standard deviations; of several anchors the one that decides."""
+    relation, anchors = RELATIONS[asked.name], np.array(asked.anchors, np.intp)
+    if len(anchors) > 2 and relation.several == "two":
+        relation = RELATIONS["among"]
+    if relation.group is not None:
+        margin, sigma = measure_set(relation.name, layout, targets, anchors)
+    elif relation.two is not None and len(anchors) == 2:
+        two = measure_two(relation.name, layout, asked.view, targets, anchors[:1], anchors[1:])
+        margin, sigma = two[0][:, 0, 0], two[1][:, 0, 0]
+    else:
+        margins, sigmas = measure(relation.name, Pairs(layout, asked.view, targets, anchors), asked.distance)
+        margins = -margins if asked.negated else margins
+        certain = np.nan_to_num(margins / np.maximum(sigmas, 1e-6))
+        best = (np.argmax if relation.several == "any" and not asked.negated else np.argmin)(certain, axis=1)
+        rows = np.arange(len(targets))
+        return margins[rows, best], sigmas[rows, best]
+    return (-margin if asked.negated else margin), sigma
+
+
+def _with_copies(layout: Layout, row: int, places: Array, bottom: float | None) -> Layout:
+    """The scene with copies of an object at all places as its last rows."""
+    count = len(places)
+    rows = np.concatenate((np.arange(len(layout)), np.full(count, row)))
+    values = {f.name: getattr(layout, f.name) for f in dataclasses.fields(Layout) if f.name not in _NOT_OF_OBJECTS}
+    arrays = {name: value[rows] for name, value in values.items() if isinstance(value, np.ndarray)}
+    rise = 0.0 if bottom is None else bottom - float(layout.bottom[row])
+    shift = places - layout.centre[row, :2]
+    for name in ("centre", "surface"):
+        arrays[name][-count:, :2] += shift
+        arrays[name][-count:, 2] += rise
+    arrays["footprint"][-count:] += shift[:, None]
+    arrays["bottom"][-count:] += rise
+    arrays["top"][-count:] += rise
+    objects = (*layout.scene.objects, *(layout.scene.objects[row],) * count)
+    return dataclasses.replace(layout, scene=dataclasses.replace(layout.scene, objects=objects), **arrays)
