@@ -7,8 +7,6 @@ the same content. To show more outlines, such as completed shapes or parts, add 
 
 from __future__ import annotations
 
-import enum
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,37 +15,22 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.output.answer_roles import Role, places_of, roles_of
 from spatial_vlm_ros.output.deciding_clause import DecidingClause, deciding_clause
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.spatial.belief import SUPPORT_ID
-from spatial_vlm_ros.spatial.free_space import depth_inside
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.relation_region import AskedRelation, likelihood_over, measured_over
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.viewpoint import Viewpoint
-from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, Place, Pose, Resolution, RgbdFrame, Status, Target
+from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, Pose, Resolution, RgbdFrame
 
-_CARRIES = 0.5  # share of the other objects whose middles lie on an object that is drawn as ground
 _UNMEASURED_LOAD = 0.03  # metres: half a side of a spot whose load was not measured
 _SAME = 1e-4  # metres by which a margin measured again may differ from the one that the answer states
-_RIVALS = 6  # at most that are marked
 _CELLS = 44  # of a region along each side
 _BORDER = 0.06  # metres around what is shown
 _NEAR = 0.5  # metres around what the answer is about, within which other objects are shown whole
 _STRETCH = 0.35  # part by which what is shown is made longer to hold the viewer
 _LEAST = 0.4  # metres: least side of what is shown
-
-
-class Role(enum.Enum):
-    """What an object is to the answer; the value says it in the legend."""
-
-    CHOSEN = "chosen"
-    REFUSED = "most likely, refused"
-    RIVAL = "could be meant"
-    ANCHOR = "reference"
-    CARRIER = "carries it"
-    OTHER = "other"
-    GROUND = "surface"
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +134,7 @@ def content_of(layout: Layout, resolution: Resolution, config: ResolverConfig) -
     deciding = deciding_clause(layout, resolution)
     spots = tuple(_spots(layout, resolution))
     asked_place = _asked_place(layout, resolution, spots)
-    roles, marks = _roles(layout, resolution, deciding, asked_place, config)
+    roles, marks = roles_of(layout, resolution, deciding, asked_place[1].anchors if asked_place else (), config)
     view = asked_place[1].view if asked_place is not None else _view(layout, resolution, deciding)
     content = AnswerContent(
         layout, resolution, roles, marks, (), spots, None, deciding, view, np.zeros(2), np.zeros(2)
@@ -171,85 +154,7 @@ def outlines_of(content: AnswerContent) -> Iterator[ShownOutline]:
         yield ShownOutline(layout.footprint[row], low, high, content.roles[row], row, content.label(row))
 
 
-# ------------------------------------------------------------------------------------------------ roles
-
-
-def _roles(
-    layout: Layout,
-    resolution: Resolution,
-    deciding: DecidingClause | None,
-    asked_place: tuple[int, AskedRelation, float] | None,
-    config: ResolverConfig,
-) -> tuple[tuple[Role, ...], dict[int, str]]:
-    """A role for each object, and letters for rivals."""
-    row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
-    roles = [Role.OTHER] * len(row_of)
-    for row in _grounds(layout):
-        roles[row] = Role.GROUND
-
-    def give(role: Role, ids: list[str]) -> None:
-        for id_ in ids:
-            if id_ in row_of and (role is not Role.CARRIER or roles[row_of[id_]] is Role.OTHER):
-                roles[row_of[id_]] = role
-
-    first = resolution.candidates[0] if resolution.candidates else None
-    places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
-    answered = resolution.status is Status.OK
-    give(Role.CARRIER, [place.carrier_id for place in places if place.carrier_id != SUPPORT_ID])
-    give(Role.ANCHOR, [id_ for clause in (first.clauses if first else ()) for id_ in clause.anchor_ids])
-    give(Role.ANCHOR, [place.anchor_id for place in places if place.anchor_id != SUPPORT_ID])
-    if asked_place is not None:
-        give(Role.ANCHOR, [layout.scene.objects[anchor].id for anchor in asked_place[1].anchors])
-    named = [] if answered else _named(resolution, layout)
-    marks: dict[int, str] = {}
-    if answered:
-        give(Role.CHOSEN, [target.id for target in targets_of(resolution)])
-    elif resolution.status in (Status.AMBIGUOUS, Status.DISAGREEMENT):
-        rivals = _rivals(resolution, named, config)
-        give(Role.RIVAL, rivals)
-        marks = {row_of[id_]: chr(ord("A") + n) for n, id_ in enumerate(rivals) if id_ in row_of}
-    else:
-        give(Role.ANCHOR, named)
-        refused = resolution.status is not Status.NOT_FOUND and first is not None
-        give(
-            Role.CHOSEN if resolution.status is Status.NO_PLACE else Role.REFUSED,
-            [first.id] if refused and first else [],
-        )
-    if deciding is not None and not answered:
-        for row in deciding.rivals:
-            if roles[row] is Role.OTHER:
-                roles[row] = Role.RIVAL
-    return tuple(roles), marks
-
-
-def _rivals(resolution: Resolution, named: list[str], config: ResolverConfig) -> list[str]:
-    """Ids of those among which the words do not choose: as the message and the offered answers name them."""
-    offered = [id_ for answer in resolution.answers for id_ in answer.ids]
-    found = list(dict.fromkeys([*named, *offered]))
-    if not found and resolution.candidates:
-        least = (1.0 - config.decision.mass) * resolution.candidates[0].probability
-        found = [c.id for c in resolution.candidates if c.probability >= least]
-    return found[:_RIVALS]
-
-
-def _named(resolution: Resolution, layout: Layout) -> list[str]:
-    """Ids of the objects that a refusal names: its message writes them as "label (id)"."""
-    written = re.findall(r"\(([^()]*)\)", resolution.message)
-    known = {obj.id for obj in layout.scene.objects}
-    return [id_ for id_ in dict.fromkeys(written) if id_ in known]
-
-
-def _grounds(layout: Layout) -> list[int]:
-    """Rows of objects on which most others stand: a table is where things are, not one of them."""
-    rows = np.flatnonzero(layout.measured)
-    found = []
-    for row in rows.tolist():
-        others = rows[rows != row]
-        if len(others) and layout.bottom[row] < np.median(layout.bottom[others]):
-            inside = depth_inside(layout.footprint[row], layout.centre[others, :2]) > 0
-            if inside.mean() > _CARRIES and len(others) > 1:
-                found.append(row)
-    return found
+# ------------------------------------------------------------------------------------------------ view, spots
 
 
 def _view(layout: Layout, resolution: Resolution, deciding: DecidingClause | None) -> Viewpoint:
@@ -259,19 +164,6 @@ def _view(layout: Layout, resolution: Resolution, deciding: DecidingClause | Non
         return layout.viewpoint(resolution.frame_of_reference or FrameOfReference.VIEWER)
     except SpatialVlmError:  # a refusal may name a frame that is not defined here
         return layout.viewpoint(FrameOfReference.VIEWER)
-
-
-# ------------------------------------------------------------------------------------------------ spots
-
-
-def targets_of(resolution: Resolution) -> tuple[Target, ...]:
-    """All that are meant."""
-    return resolution.targets or ((resolution.target,) if resolution.target is not None else ())
-
-
-def places_of(resolution: Resolution) -> tuple[Place, ...]:
-    """All spots, the best first."""
-    return resolution.places or ((resolution.place,) if resolution.place is not None else ())
 
 
 def on_ground(layout: Layout, points: Array) -> Array:

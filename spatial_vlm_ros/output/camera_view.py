@@ -9,7 +9,8 @@ import numpy as np
 from spatial_vlm_ros.geometry.camera import normalised_axes, project
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.output import drawing
-from spatial_vlm_ros.output.answer_content import AnswerContent, Role, in_camera
+from spatial_vlm_ros.output.answer_content import AnswerContent, in_camera
+from spatial_vlm_ros.output.answer_roles import Role
 from spatial_vlm_ros.output.drawing import COLOURS, Labels, Pixels
 from spatial_vlm_ros.output.label_placement import Rectangle
 from spatial_vlm_ros.parameters import DepthConfig
@@ -88,8 +89,9 @@ class _ImagePen:
         likelihood = np.where(ground, likelihood, 0.0).astype(np.float32)
         likelihood = cv2.medianBlur(likelihood, 3)
         size = (self._canvas.shape[1], self._canvas.shape[0])
-        likelihood = np.asarray(cv2.resize(likelihood, size, interpolation=cv2.INTER_LINEAR), np.float32)
-        drawing.tint(self._canvas, drawing.region_shares(likelihood, region.holds, 0.2), drawing.HOLDS)
+        likelihood = cv2.resize(likelihood, size, interpolation=cv2.INTER_LINEAR)
+        shares = drawing.region_shares(np.asarray(likelihood, np.float32), region.holds, 0.2)
+        drawing.tint(self._canvas, shares, drawing.HOLDS)
         whole = (likelihood >= region.holds).astype(np.uint8)
         for part in cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
             if cv2.contourArea(part) > _PATCH * whole.size:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.output import lettering
-from spatial_vlm_ros.output.answer_content import Role
+from spatial_vlm_ros.output.answer_roles import Role
 from spatial_vlm_ros.output.label_placement import LabelRequest, Rectangle, place_labels
 from spatial_vlm_ros.output.lettering import Colour
 from spatial_vlm_ros.types import Rgb

@@ -8,7 +8,8 @@ import numpy as np
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.output import drawing, lettering
-from spatial_vlm_ros.output.answer_content import AnswerContent, Role, ShownOutline, hidden_outline
+from spatial_vlm_ros.output.answer_content import AnswerContent, ShownOutline, hidden_outline
+from spatial_vlm_ros.output.answer_roles import Role
 from spatial_vlm_ros.output.drawing import COLOURS, Labels, Pixels
 from spatial_vlm_ros.output.label_placement import Rectangle
 from spatial_vlm_ros.spatial.layout import Array

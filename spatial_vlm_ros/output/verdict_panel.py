@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from spatial_vlm_ros.output import drawing, lettering
-from spatial_vlm_ros.output.answer_content import AnswerContent, Role, places_of, targets_of
+from spatial_vlm_ros.output.answer_content import AnswerContent
+from spatial_vlm_ros.output.answer_roles import Role, places_of, targets_of
 from spatial_vlm_ros.output.deciding_clause import percent
 from spatial_vlm_ros.output.drawing import COLOURS
 from spatial_vlm_ros.types import Pose, Resolution, Rgb, Status
