@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from spatial_vlm_ros.output.deciding_clause import DecidingClause
+from spatial_vlm_ros.output.deciding_clause import DecidingClause, candidate_of
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
 from spatial_vlm_ros.spatial.free_space import depth_inside
@@ -67,7 +67,7 @@ def roles_of(
             if id_ in row_of and (role is not Role.CARRIER or roles[row_of[id_]] is Role.OTHER):
                 roles[row_of[id_]] = role
 
-    first = resolution.candidates[0] if resolution.candidates else None
+    first = candidate_of(resolution)
     places = places_of(resolution)
     answered = resolution.status is Status.OK
     give(Role.CARRIER, [place.carrier_id for place in places if place.carrier_id != SUPPORT_ID])

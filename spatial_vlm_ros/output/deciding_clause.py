@@ -19,6 +19,7 @@ from spatial_vlm_ros.spatial.relation_region import AskedRelation, measured_at
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.viewpoint import Viewpoint
 from spatial_vlm_ros.types import (
+    Candidate,
     ClauseMeasurement,
     ClauseState,
     FrameOfReference,
@@ -86,17 +87,26 @@ def percent(probability: float) -> str:
     return "under 1 %" if whole < 1 else "over 99 %" if whole > 99 else f"{whole} %"
 
 
+def candidate_of(resolution: Resolution) -> Candidate | None:
+    """The candidate that an answer is about: the likeliest, or the one whose margin the refusal tells."""
+    if resolution.status is Status.RELATION_UNSATISFIED:
+        for candidate in resolution.candidates:
+            margins = [clause.margin_m for clause in candidate.clauses if clause.margin_m is not None]
+            if any(f"short by {-margin:.3f} m" in resolution.message for margin in margins if margin < 0):
+                return candidate
+    return resolution.candidates[0] if resolution.candidates else None
+
+
 def deciding_clause(layout: Layout, resolution: Resolution) -> DecidingClause | None:
     """The clause that an answer turns on, or None where no clause was measured.
 
     Of an answer the one that sets it off most from what else was meant; of a refusal the one that holds least.
     """
-    if not resolution.candidates or not resolution.candidates[0].clauses:
-        return None
+    first = candidate_of(resolution)
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
-    first, *others = resolution.candidates
-    if first.id not in row_of:
+    if first is None or not first.clauses or first.id not in row_of:
         return None
+    others = [candidate for candidate in resolution.candidates if candidate is not first]
 
     def by_contrast(number: int) -> float:
         own = first.clauses[number]

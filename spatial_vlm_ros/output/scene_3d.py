@@ -207,7 +207,7 @@ def _region(content: AnswerContent, region: ShownRegion) -> _Part:
         middles = places[(likelihood >= low) & (likelihood < high)]
         corners = (middles[:, None] + side * square).reshape(-1, 2)
         first = 4 * np.arange(len(middles))[:, None]
-        triangles = np.vstack((first + (0, 1, 2), first + (0, 2, 3)))
+        triangles = np.vstack((np.add(first, (0, 1, 2)), np.add(first, (0, 2, 3))))
         points = in_camera(content.layout, corners, region.height + _LIFT)
         parts.append(_coloured(points, drawing.HOLDS, triangles))
     return _joined(parts)

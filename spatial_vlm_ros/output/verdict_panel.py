@@ -90,8 +90,8 @@ def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
     if content.spots:
         yield _outlined(drawing.SPOT, 0.5), "free place, 1 the best"
     if content.region is not None:
-        yield _tinted(1.0, content.region.holds), f"{content.region.words}: holds"
-        yield _tinted(0.5, content.region.holds), "… is unclear"
+        yield _tinted(1.0, content.region.holds), f"here {content.region.words}"
+        yield _tinted(0.5, content.region.holds), "here it is unclear"
     if content.resolution.hidden_regions:
         yield _outlined(drawing.FAINT, 0.18, dashed=True), "cannot be seen"
 
