@@ -50,7 +50,7 @@ def draw(
     content = content_from(frame, detections, resolution, config, scene)
     rgb = frame.rgb if content is None else content.layout.scene.frame.rgb
     scale = max(1, -(-_SMALLEST_WIDTH // rgb.shape[1]))
-    canvas = np.repeat(np.repeat(rgb, scale, axis=0), scale, axis=1)
+    canvas = rgb.copy() if scale == 1 else np.repeat(np.repeat(rgb, scale, axis=0), scale, axis=1)
     height, width = canvas.shape[:2]
     size = round(_LETTERS * min(max(width / 1000, _SIZES[0]), _SIZES[1]))
     if content is not None:

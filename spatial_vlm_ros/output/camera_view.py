@@ -90,8 +90,7 @@ class _ImagePen:
         likelihood = cv2.medianBlur(likelihood, 3)
         size = (self._canvas.shape[1], self._canvas.shape[0])
         likelihood = cv2.resize(likelihood, size, interpolation=cv2.INTER_LINEAR)
-        shares = drawing.region_shares(np.asarray(likelihood, np.float32), region.holds, 0.2)
-        drawing.tint(self._canvas, shares, drawing.HOLDS)
+        drawing.tint_region(self._canvas, np.asarray(likelihood, np.float32), region.holds, 0.2)
         whole = (likelihood >= region.holds).astype(np.uint8)
         for part in cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
             if cv2.contourArea(part) > _PATCH * whole.size:

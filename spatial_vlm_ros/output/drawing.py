@@ -126,13 +126,23 @@ def tint(canvas: Rgb, share: npt.NDArray[np.float32], colour: Colour) -> None:
     canvas[there] = np.rint(before + share[there][:, None] * (np.array(colour, np.float32) - before)).astype(np.uint8)
 
 
-def region_shares(likelihood: npt.NDArray[np.floating], holds: float, strength: float) -> npt.NDArray[np.float32]:
-    """(H, W) share of the tint: full where a relation holds, hatched where that is unclear, none where it fails."""
+def tint_region(canvas: Rgb, likelihood: npt.NDArray[np.floating], holds: float, share: float) -> None:
+    """Tint where a relation holds by a share of 0 to 1, and hatch where that is unclear.
+
+    Args:
+        canvas: (H, W, 3), changed.
+        likelihood: (H, W) of the relation.
+        holds: likelihood from which it holds; below one minus it, it fails.
+        share: of the tint.
+    """
+    clear, unclear = likelihood >= holds, (likelihood > 1.0 - holds) & (likelihood < holds)
     rows, columns = likelihood.shape
-    stripe = (np.arange(rows)[:, None] + np.arange(columns)) % _HATCH < 1
-    unclear = (likelihood > 1.0 - holds) & (likelihood < holds)
-    share = np.where(likelihood >= holds, strength, 0.0) + np.where(unclear & stripe, 1.6 * strength, 0.0)
-    return share.astype(np.float32)
+    unclear &= (np.arange(rows)[:, None] + np.arange(columns)) % _HATCH < 1
+    colour = np.full_like(canvas, HOLDS)
+    for where, strength in ((clear, share), (unclear, min(1.6 * share, 1.0))):
+        if where.any():
+            mixed = cv2.addWeighted(canvas, 1.0 - strength, colour, strength, 0.0)
+            cv2.copyTo(mixed, where.view(np.uint8), canvas)
 
 
 # ------------------------------------------------------------------------------------------------ labels

@@ -109,9 +109,7 @@ class _PlanPen:
             region.likelihood.astype(np.float32), x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC,
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
-        drawing.tint(
-            canvas, drawing.region_shares(np.asarray(likelihood, np.float32), region.holds, 0.22), drawing.HOLDS
-        )
+        drawing.tint_region(canvas, np.asarray(likelihood, np.float32), region.holds, 0.22)
 
     def hidden(self, canvas: Rgb) -> None:
         """Outlines of what cannot be seen and may hide something."""
@@ -178,8 +176,10 @@ class _PlanPen:
         except SpatialVlmError:  # the anchor has no front of its own
             return
         place = layout.centre[anchor, :2]
-        ends = self.pixels(place + np.array([(-_FAR,), (_FAR,)]) * ahead)
-        drawing.line(canvas, ends, drawing.FAINT, 1, dashed=True, border=False)
+        ends = np.rint(self.pixels(place + np.array([(-_FAR,), (_FAR,)]) * ahead)).astype(int).tolist()
+        seen, first, last = cv2.clipLine((0, 0, self._width, self._height), ends[0], ends[1])
+        if seen:
+            drawing.line(canvas, np.array([first, last], np.float64), drawing.FAINT, 1, dashed=True, border=False)
         if view.frame is FrameOfReference.OBJECT:
             tip = place - (float(layout.radius[anchor]) + _FRONT) * ahead
             ends = self.pixels(np.stack((place, tip)))

@@ -109,7 +109,7 @@ def _outlined(colour: lettering.Colour, share: float, dashed: bool = False) -> _
 def _tinted(likelihood: float, holds: float) -> _Sample:
     def sample(part: Rgb) -> None:
         of = np.full(part.shape[:2], likelihood, np.float32)
-        drawing.tint(part, drawing.region_shares(of, holds, 0.3), drawing.HOLDS)
+        drawing.tint_region(part, of, holds, 0.3)
         cv2.rectangle(part, (0, 0), (part.shape[1] - 1, part.shape[0] - 1), drawing.LINE)
 
     return sample
