@@ -19,13 +19,15 @@ from spatial_vlm_ros.output.answer_roles import Role, places_of, roles_of
 from spatial_vlm_ros.output.deciding_clause import DecidingClause, deciding_clause
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.relation_region import AskedRelation, likelihood_over, measured_over
+from spatial_vlm_ros.spatial.likelihood import normal_cdf
+from spatial_vlm_ros.spatial.relation_region import AskedRelation, measured_over
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.viewpoint import Viewpoint
 from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, Pose, Resolution, RgbdFrame
 
 _UNMEASURED_LOAD = 0.03  # metres: half a side of a spot whose load was not measured
 _SAME = 1e-4  # metres by which a margin measured again may differ from the one that the answer states
+_SUREST = 6.0  # standard deviations beyond which surer is no surer
 _CELLS = 44  # of a region along each side
 _BORDER = 0.06  # metres around what is shown
 _NEAR = 0.5  # metres around what the answer is about, within which other objects are shown whole
@@ -68,23 +70,24 @@ class ShownSpot:
 
 @dataclass(frozen=True, eq=False)
 class ShownRegion:
-    """Likelihood of the deciding relation over the ground.
+    """How surely the deciding relation holds over the ground.
 
     Args:
         low: (2,) first place of the raster, ground coordinates.
         high: (2,) last place.
-        likelihood: (R, C) along g1 and g2.
+        score: (R, C) along g1 and g2: margin over standard deviation, within 6; 0 where it is not measured. It is
+            nearly linear over the ground, as a likelihood is not, so that between places it can be interpolated.
+        limit: score from which the relation holds; from minus it to it that is unclear.
         height: at which it is drawn, metres.
         words: what holds there, for the legend.
-        holds: likelihood from which it holds; below one minus it, it fails.
     """
 
     low: Array
     high: Array
-    likelihood: npt.NDArray[np.float64]
+    score: npt.NDArray[np.float64]
+    limit: float
     height: float
     words: str
-    holds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,15 +276,18 @@ def _region(
     g1, g2 = (np.linspace(a, b, _CELLS) for a, b in zip(low, high, strict=True))
     places = np.stack(np.meshgrid(g1, g2, indexing="ij"), axis=2).reshape(-1, 2)
     try:
-        likelihood = likelihood_over(layout, row, asked, places, bottom).reshape(_CELLS, _CELLS)
+        margin, sigma = measured_over(layout, row, asked, places, bottom)
     except (SpatialVlmError, ValueError):
         return None
-    if likelihood.max() < holds:  # nowhere at this height: there is nothing to show
+    score = np.clip(np.nan_to_num(margin / np.maximum(sigma, 1e-6)), -_SUREST, _SUREST).reshape(_CELLS, _CELLS)
+    scores = np.linspace(0.0, _SUREST, 2001)
+    limit = float(np.interp(holds, normal_cdf(scores), scores))
+    if score.max() < limit:  # nowhere at this height: there is nothing to show
         return None
     anchors = " and ".join(f"the {layout.scene.objects[a].detection.label}" for a in asked.anchors[:3])
     words = f"{'not ' if asked.negated else ''}{asked.name} {anchors}"
     height = max(bottom, 0.0)
-    return ShownRegion(low, high, likelihood, height, words, holds)
+    return ShownRegion(low, high, score, limit, height, words)
 
 
 def _asked_place(

@@ -21,6 +21,7 @@ _AXIS_LENGTH = 0.05  # metres
 _CROSS = 0.015  # metres: half of a spot's cross
 _ARROW = 24.0  # pixels below which an arrow between two objects shows nothing
 _SPECK = 0.1  # of the largest part of a mask: smaller parts are not outlined
+_NOWHERE = 100.0  # score where there is no ground to be tinted
 _EVERY = 2  # pixels of the depth image that are looked at for the region, along rows and columns
 _PATCH = 0.001  # of the image: smaller patches of the region have no border line
 _ON_GROUND = 0.012  # metres from the height of the region, besides three deviations of depth, within which it is tinted
@@ -81,17 +82,18 @@ class _ImagePen:
         with np.errstate(invalid="ignore"):
             off = np.abs(height + np.float32(layout.floor - region.height))
             ground = off < _ON_GROUND + 3 * depth_noise(z, config)
-        cells = (np.array(region.likelihood.shape) - 1) / (region.high - region.low)
-        likelihood = cv2.remap(
-            region.likelihood.astype(np.float32), ((g2 - region.low[1]) * cells[1]).astype(np.float32),
+        cells = (np.array(region.score.shape) - 1) / (region.high - region.low)
+        score = cv2.remap(
+            region.score.astype(np.float32), ((g2 - region.low[1]) * cells[1]).astype(np.float32),
             ((g1 - region.low[0]) * cells[0]).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
+            borderValue=-_NOWHERE,
         )  # fmt: skip
-        likelihood = np.where(ground, likelihood, 0.0).astype(np.float32)
-        likelihood = cv2.medianBlur(likelihood, 3)
+        score = np.where(ground, score, -_NOWHERE).astype(np.float32)
+        score = cv2.medianBlur(score, 3)
         size = (self._canvas.shape[1], self._canvas.shape[0])
-        likelihood = cv2.resize(likelihood, size, interpolation=cv2.INTER_LINEAR)
-        drawing.tint_region(self._canvas, np.asarray(likelihood, np.float32), region.holds, 0.2)
-        whole = (likelihood >= region.holds).astype(np.uint8)
+        score = cv2.resize(score, size, interpolation=cv2.INTER_LINEAR)
+        drawing.tint_region(self._canvas, np.asarray(score, np.float32), region.limit, 0.2)
+        whole = (score >= region.limit).astype(np.uint8)
         for part in cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
             if cv2.contourArea(part) > _PATCH * whole.size:
                 drawing.line(self._canvas, part[:, 0].astype(np.float64), drawing.HOLDS, 1, closed=True, border=False)

@@ -197,14 +197,14 @@ def _spots(content: AnswerContent) -> Iterator[_Part]:
 
 def _region(content: AnswerContent, region: ShownRegion) -> _Part:
     """The region as a raster of squares that let the surface be seen: larger ones where the relation holds."""
-    g1, g2 = (np.linspace(a, b, n) for a, b, n in zip(region.low, region.high, region.likelihood.shape, strict=True))
+    g1, g2 = (np.linspace(a, b, n) for a, b, n in zip(region.low, region.high, region.score.shape, strict=True))
     places = np.stack(np.meshgrid(g1, g2, indexing="ij"), axis=2).reshape(-1, 2)
-    likelihood = region.likelihood.reshape(-1)
-    cell = (region.high - region.low) / (np.array(region.likelihood.shape) - 1)
+    score = region.score.reshape(-1)
+    cell = (region.high - region.low) / (np.array(region.score.shape) - 1)
     square = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * cell / 2
     parts = []
-    for low, high, side in ((region.holds, np.inf, 0.5), (1.0 - region.holds, region.holds, 0.2)):
-        middles = places[(likelihood >= low) & (likelihood < high)]
+    for low, high, side in ((region.limit, np.inf, 0.5), (-region.limit, region.limit, 0.2)):
+        middles = places[(score >= low) & (score < high)]
         corners = (middles[:, None] + side * square).reshape(-1, 2)
         first = 4 * np.arange(len(middles))[:, None]
         triangles = np.vstack((np.add(first, (0, 1, 2)), np.add(first, (0, 2, 3))))

@@ -100,16 +100,16 @@ class _PlanPen:
         if region is None:
             return
         corners = self.ground(np.array([(0.5, 0.5), (self._width - 0.5, self._height - 0.5)]))
-        cells = (np.array(region.likelihood.shape) - 1) / (region.high - region.low)
+        cells = (np.array(region.score.shape) - 1) / (region.high - region.low)
         rows = np.linspace(corners[0, 0], corners[1, 0], self._height)
         columns = np.linspace(corners[0, 1], corners[1, 1], self._width)
         y = np.broadcast_to(((rows - region.low[0]) * cells[0])[:, None], (self._height, self._width))
         x = np.broadcast_to(((columns - region.low[1]) * cells[1])[None], (self._height, self._width))
-        likelihood = cv2.remap(
-            region.likelihood.astype(np.float32), x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC,
+        score = cv2.remap(
+            region.score.astype(np.float32), x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
-        drawing.tint_region(canvas, np.asarray(likelihood, np.float32), region.holds, 0.22)
+        drawing.tint_region(canvas, np.asarray(score, np.float32), region.limit, 0.22)
 
     def hidden(self, canvas: Rgb) -> None:
         """Outlines of what cannot be seen and may hide something."""

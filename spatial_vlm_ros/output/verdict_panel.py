@@ -90,8 +90,8 @@ def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
     if content.spots:
         yield _outlined(drawing.SPOT, 0.5), "free place, 1 the best"
     if content.region is not None:
-        yield _tinted(1.0, content.region.holds), f"here {content.region.words}"
-        yield _tinted(0.5, content.region.holds), "here it is unclear"
+        yield _tinted(1.0), f"here {content.region.words}"
+        yield _tinted(0.0), "here it is unclear"
     if content.resolution.hidden_regions:
         yield _outlined(drawing.FAINT, 0.18, dashed=True), "cannot be seen"
 
@@ -106,10 +106,10 @@ def _outlined(colour: lettering.Colour, share: float, dashed: bool = False) -> _
     return sample
 
 
-def _tinted(likelihood: float, holds: float) -> _Sample:
+def _tinted(score: float) -> _Sample:
     def sample(part: Rgb) -> None:
-        of = np.full(part.shape[:2], likelihood, np.float32)
-        drawing.tint_region(part, of, holds, 0.3)
+        of = np.full(part.shape[:2], score, np.float32)
+        drawing.tint_region(part, of, 1.0, 0.3)
         cv2.rectangle(part, (0, 0), (part.shape[1] - 1, part.shape[0] - 1), drawing.LINE)
 
     return sample

@@ -36,13 +36,13 @@ def row(made: AnswerContent, id_: str) -> int:
     return next(row for row, obj in enumerate(made.layout.scene.objects) if obj.id == id_)
 
 
-def likelihood_at(made: AnswerContent, row_: int) -> float:
+def score_at(made: AnswerContent, row_: int) -> float:
     """Of the region, at the cell nearest to an object's middle."""
     assert made.region is not None
     place = made.layout.centre[row_, :2]
-    cells = np.array(made.region.likelihood.shape) - 1
+    cells = np.array(made.region.score.shape) - 1
     cell = np.rint((place - made.region.low) / (made.region.high - made.region.low) * cells).astype(int)
-    return float(made.region.likelihood[tuple(cell)])
+    return float(made.region.score[tuple(cell)])
 
 
 def test_the_deciding_clause_has_the_margin_of_the_answer_and_its_deviation() -> None:
@@ -63,8 +63,8 @@ def test_the_deciding_clause_has_the_margin_of_the_answer_and_its_deviation() ->
 def test_the_chosen_one_lies_in_its_region_and_the_other_does_not() -> None:
     made = content("the chick behind the cup")
     assert made.region is not None
-    assert likelihood_at(made, row(made, "bonnet")) > made.region.holds
-    assert likelihood_at(made, row(made, "ribbon")) < 1.0 - made.region.holds
+    assert score_at(made, row(made, "bonnet")) > made.region.limit
+    assert score_at(made, row(made, "ribbon")) < -made.region.limit
     assert made.roles[row(made, "bonnet")] is Role.CHOSEN
     assert made.roles[row(made, "cup")] is Role.ANCHOR
     assert made.roles[row(made, "ribbon")] is Role.OTHER
@@ -77,7 +77,7 @@ def test_a_refused_relation_shows_where_it_would_hold_and_who_came_closest() -> 
     assert made.deciding.measurement.margin_m is not None
     assert f"{-made.deciding.measurement.margin_m:.3f}" in made.resolution.message
     assert made.roles[row(made, "box")] is Role.REFUSED
-    assert likelihood_at(made, row(made, "box")) < 0.1
+    assert score_at(made, row(made, "box")) < -2.0
 
 
 def test_of_several_refused_ones_the_one_that_the_message_tells_of_is_marked() -> None:
