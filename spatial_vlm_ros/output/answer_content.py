@@ -28,6 +28,7 @@ from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, Pose, Resoluti
 _UNMEASURED_LOAD = 0.03  # metres: half a side of a spot whose load was not measured
 _SAME = 1e-4  # metres by which a margin measured again may differ from the one that the answer states
 _SUREST = 6.0  # standard deviations beyond which surer is no surer
+_EVERYWHERE = 0.95  # part of what is shown: a region that takes more says nothing
 _CELLS = 44  # of a region along each side
 _BORDER = 0.06  # metres around what is shown
 _NEAR = 0.5  # metres around what the answer is about, within which other objects are shown whole
@@ -230,6 +231,8 @@ def _shown(content: AnswerContent, outlines: tuple[ShownOutline, ...]) -> tuple[
     about = [o.corners for o in outlines if o.role not in (Role.OTHER, Role.GROUND)]
     about += [spot.corners for spot in content.spots]
     others = [o.corners for o in outlines if o.role is Role.OTHER] or [o.corners for o in outlines]
+    hidden = [hidden_outline(content.layout, region) for region in content.resolution.hidden_regions]
+    others += [corners for corners in hidden if corners is not None]
     if not about:
         about = others
     if not about:
@@ -282,7 +285,7 @@ def _region(
     score = np.clip(np.nan_to_num(margin / np.maximum(sigma, 1e-6)), -_SUREST, _SUREST).reshape(_CELLS, _CELLS)
     scores = np.linspace(0.0, _SUREST, 2001)
     limit = float(np.interp(holds, normal_cdf(scores), scores))
-    if score.max() < limit:  # nowhere at this height: there is nothing to show
+    if score.max() < limit or (score >= limit).mean() > _EVERYWHERE:  # nowhere at this height, or all over
         return None
     anchors = " and ".join(f"the {layout.scene.objects[a].detection.label}" for a in asked.anchors[:3])
     words = f"{'not ' if asked.negated else ''}{asked.name} {anchors}"

@@ -98,13 +98,13 @@ def candidate_of(resolution: Resolution) -> Candidate | None:
 
 
 def deciding_clause(layout: Layout, resolution: Resolution) -> DecidingClause | None:
-    """The clause that an answer turns on, or None where no clause was measured.
+    """The clause that an answer turns on, or None where no clause was measured, or what it is said of was not found.
 
     Of an answer the one that sets it off most from what else was meant; of a refusal the one that holds least.
     """
     first = candidate_of(resolution)
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
-    if first is None or not first.clauses or first.id not in row_of:
+    if first is None or first.id not in row_of or resolution.status is Status.NOT_FOUND:
         return None
     others = [candidate for candidate in resolution.candidates if candidate is not first]
 
@@ -114,7 +114,9 @@ def deciding_clause(layout: Layout, resolution: Resolution) -> DecidingClause | 
         rival = max((c.likelihood for c in same if c.relation == own.relation), default=0.0)
         return own.likelihood - rival
 
-    numbers = range(len(first.clauses))
+    numbers = [number for number, clause in enumerate(first.clauses) if clause.margin_m is not None]
+    if not numbers:
+        return None
     if resolution.status is Status.OK and others:
         decides = max(numbers, key=by_contrast)
     else:

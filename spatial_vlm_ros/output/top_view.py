@@ -17,6 +17,7 @@ from spatial_vlm_ros.types import FrameOfReference, Rgb
 
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # metres between lines of the raster
 _APART = 26  # least pixels between them
+_DART = ((11, 0), (-7, 7), (-3, 0), (-7, -7))  # pixels ahead and aside: the mark of the viewer
 _WIDE = 0.3  # of the view: what takes more of it is hardly filled
 _FAR, _FRONT = 3.0, 0.06  # metres of the line on which an anchor is looked at; of a front beyond the outline
 _ARROW = 24.0  # pixels below which an arrow between two objects shows nothing
@@ -202,8 +203,9 @@ class _PlanPen:
             name += f" {float(np.hypot(*(self.ground(shown[None]) - view.origin[:2])[0])):.2f} m beyond"
         forward = np.array([view.forward[1], -view.forward[0]])
         aside = np.array([-forward[1], forward[0]])
-        tip = np.stack((shown + 9 * forward, shown - 6 * forward + 7 * aside, shown - 6 * forward - 7 * aside))
-        drawing.fill(canvas, tip, drawing.INK, 1.0)
+        dart = np.array(_DART) @ np.stack((forward, aside)) + shown
+        drawing.line(canvas, dart, drawing.PAPER, 2, closed=True, border=False)
+        drawing.fill(canvas, dart, drawing.INK, 1.0)
         size = self._size - 1
         width = lettering.width_of(name, size)
         x = round(float(np.clip(shown[0] + 13, 4, self._width - width - 4)))
@@ -211,7 +213,7 @@ class _PlanPen:
             x = round(float(shown[0])) - 13 - width
         y = round(float(shown[1])) + 5
         lettering.write(canvas, name, (x, y), size, drawing.FAINT)
-        self.taken += [drawing.rectangle_of(tip), (x - 2.0, y - size, x + width + 2.0, y + 4.0)]
+        self.taken += [drawing.rectangle_of(dart), (x - 2.0, y - size, x + width + 2.0, y + 4.0)]
 
     def scale_bar(self, canvas: Rgb) -> None:
         """Title, and a bar of one step of the raster."""

@@ -17,6 +17,7 @@ from spatial_vlm_ros.types import Pose, Resolution, Rgb, Status
 
 _EDGE = 12  # pixels around the words
 _LEGEND = 230.0 / 13  # width of the legend, in sizes of letters
+_SAMPLE = 1.7  # width of its samples, in the same
 _MOST_PLACES = 3  # told in words
 
 _Sample = Callable[[Rgb], None]
@@ -34,8 +35,14 @@ def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: i
     Returns:
         (H, width, 3) uint8, as high as it takes.
     """
-    legend = list(_legend(content)) if content is not None else []
-    taken = round(_LEGEND * size) if legend and width > 2.5 * _LEGEND * size else 0
+    entries = list(_legend(content)) if content is not None else []
+    taken = round(_LEGEND * size) if entries and width > 2.5 * _LEGEND * size else 0
+    words = (taken - _EDGE if taken else width - 2 * _EDGE) - round(_SAMPLE * size) - 8
+    legend = [
+        (sample if number == 0 else None, line)
+        for sample, meaning in entries
+        for number, line in enumerate(lettering.wrapped(meaning, size - 1, words))
+    ]
     across = width - taken - 2 * _EDGE
     step = lettering.line_height(size)
     lines = [
@@ -65,21 +72,21 @@ def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: i
     if taken:
         panel[_EDGE:-_EDGE, width - taken - _EDGE // 2] = drawing.LINE
     x, top = (width - taken + _EDGE // 2, _EDGE) if taken else (_EDGE, y - round(1.05 * size))
-    for number, (sample, words) in enumerate(legend):
-        _entry(panel, sample, words, (x, top + number * step), size, width - x - _EDGE)
+    for number, (sample, line) in enumerate(legend):
+        _entry(panel, sample, line, (x, top + number * step), size)
     return panel
 
 
-def _entry(panel: Rgb, sample: _Sample, words: str, place: tuple[int, int], size: float, width: int) -> None:
-    """One line of the legend: a sample and what it means."""
+def _entry(panel: Rgb, sample: _Sample | None, words: str, place: tuple[int, int], size: float) -> None:
+    """One line of the legend: a sample, but for a line that goes on, and what it means."""
     x, y = place
-    wide, high = round(1.7 * size), round(1.1 * size)
-    part = np.full((high, wide, 3), drawing.PAPER, np.uint8)
-    sample(part)
-    room = panel[y : y + high, x : x + wide]
-    room[:] = part[: room.shape[0], : room.shape[1]]
-    text = lettering.shortened(words, size - 1, width - wide - 8)
-    lettering.write(panel, text, (x + wide + 8, y + round(0.9 * size)), size - 1, drawing.INK)
+    wide, high = round(_SAMPLE * size), round(1.1 * size)
+    if sample is not None:
+        part = np.full((high, wide, 3), drawing.PAPER, np.uint8)
+        sample(part)
+        room = panel[y : y + high, x : x + wide]
+        room[:] = part[: room.shape[0], : room.shape[1]]
+    lettering.write(panel, words, (x + wide + 8, y + round(0.9 * size)), size - 1, drawing.INK)
 
 
 def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
