@@ -29,7 +29,9 @@ _UNMEASURED_LOAD = 0.03  # metres: half a side of a spot whose load was not meas
 _SAME = 1e-4  # metres by which a margin measured again may differ from the one that the answer states
 _SUREST = 6.0  # standard deviations beyond which surer is no surer
 _EVERYWHERE = 0.95  # part of what is shown: a region that takes more says nothing
-_CELLS = 44  # of a region along each side
+_CELLS = 36  # of a region along each side
+_BEYOND = 0.1  # of what is shown: by so much a region reaches over it on each side
+_ASPECT = 0.95  # width over height of what is shown: nearly that of the top view
 _BORDER = 0.06  # metres around what is shown
 _NEAR = 0.5  # metres around what the answer is about, within which other objects are shown whole
 _STRETCH = 0.35  # part by which what is shown is made longer to hold the viewer
@@ -248,7 +250,9 @@ def _shown(content: AnswerContent, outlines: tuple[ShownOutline, ...]) -> tuple[
     viewer = content.view.origin[:2]
     if low[1] < viewer[1] < high[1] and low[0] - _STRETCH * (high - low)[0] < viewer[0] - _BORDER < low[0]:
         low = np.array([viewer[0] - _BORDER, low[1]])
-    return low, high
+    span = high - low
+    missing = np.maximum(np.array([span[1] / _ASPECT, span[0] * _ASPECT]) - span, 0.0) / 2
+    return low - missing, high + missing
 
 
 def _region(
@@ -274,8 +278,8 @@ def _region(
         holds = config.decision.holds
     else:
         return None
-    grow = 0.5 * (high - low)  # the top view shows more than this where its sides are longer
-    low, high = low - grow, high + grow
+    beyond = _BEYOND * (high - low)
+    low, high = low - beyond, high + beyond
     g1, g2 = (np.linspace(a, b, _CELLS) for a, b in zip(low, high, strict=True))
     places = np.stack(np.meshgrid(g1, g2, indexing="ij"), axis=2).reshape(-1, 2)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
 from spatial_vlm_ros.types import Distance
 
+_ALIKE = 0.002  # metres between margins of an object and of its imagined copy in its place
 _NOT_OF_OBJECTS = frozenset({"axes"})  # fields of Layout without a row for each object
 
 
@@ -55,6 +57,9 @@ def measured_over(
 ) -> tuple[Array, Array]:
     """(T,) margins and standard deviations, metres, with the object of a row at places (T, 2); NaN: not measured.
 
+    Its copies are only imagined, as those of the search for places are: that is quick. Where an imagined copy in the
+    object's own place is not judged as the object is, copies that have all it has are.
+
     Args:
         layout: the scene; the object itself is in it, but never an anchor of its copies.
         row: the object that is moved; measured.
@@ -65,8 +70,10 @@ def measured_over(
     Raises:
         FrameUndefinedError, ValueError: as `measured_at`.
     """
-    scene = _with_copies(layout, row, places, bottom)
-    return _measured(scene, np.arange(len(layout), len(scene), dtype=np.intp), asked)
+    own = layout.centre[row : row + 1, :2]
+    imagined = _measured(_with_copies(layout, row, own, None), _last(layout, 1), asked)[0][0]
+    whole = bool(abs(imagined - measured_at(layout, row, asked)[0]) > _ALIKE)
+    return _measured(_with_copies(layout, row, places, bottom, whole), _last(layout, len(places)), asked)
 
 
 def likelihood_over(
@@ -99,12 +106,53 @@ def _measured(layout: Layout, targets: Indices, asked: AskedRelation) -> tuple[A
     return (-margin if asked.negated else margin), sigma
 
 
-def _with_copies(layout: Layout, row: int, places: Array, bottom: float | None) -> Layout:
-    """The scene with copies of an object at all places as its last rows."""
+def _last(layout: Layout, count: int) -> Indices:
+    return np.arange(len(layout), len(layout) + count, dtype=np.intp)
+
+
+@dataclass(frozen=True, eq=False)
+class _Copied(Layout):
+    """A scene with copies of an object as its last rows, which have no `scene.objects` of their own.
+
+    Args:
+        rows: (N,) row of the original of each.
+        original: the scene without them.
+    """
+
+    rows: Indices
+    original: Layout
+
+    @cached_property
+    def size(self) -> Array:
+        """(N, 3) box sizes."""
+        return self.original.size[self.rows]
+
+    @cached_property
+    def long_side(self) -> Array:
+        """(N, 2) direction of the longer side."""
+        return self.original.long_side[self.rows]
+
+    @cached_property
+    def front(self) -> Array:
+        """(N, 2) direction of the front."""
+        return self.original.front[self.rows]
+
+    @cached_property
+    def middle(self) -> Array:
+        """(2,) of what is really there."""
+        return self.original.middle
+
+
+def _with_copies(layout: Layout, row: int, places: Array, bottom: float | None, whole: bool = False) -> Layout:
+    """The scene with copies of an object at all places as its last rows; `whole` ones have `scene.objects`, too."""
     count = len(places)
     rows = np.concatenate((np.arange(len(layout)), np.full(count, row)))
-    values = {f.name: getattr(layout, f.name) for f in dataclasses.fields(Layout) if f.name not in _NOT_OF_OBJECTS}
-    arrays = {name: value[rows] for name, value in values.items() if isinstance(value, np.ndarray)}
+    values = {f.name: getattr(layout, f.name) for f in dataclasses.fields(Layout)}
+    arrays = {
+        name: value[rows]
+        for name, value in values.items()
+        if isinstance(value, np.ndarray) and name not in _NOT_OF_OBJECTS
+    }
     rise = 0.0 if bottom is None else bottom - float(layout.bottom[row])
     shift = places - layout.centre[row, :2]
     for name in ("centre", "surface"):
@@ -113,5 +161,7 @@ def _with_copies(layout: Layout, row: int, places: Array, bottom: float | None) 
     arrays["footprint"][-count:] += shift[:, None]
     arrays["bottom"][-count:] += rise
     arrays["top"][-count:] += rise
+    if not whole:
+        return _Copied(**{**values, **arrays}, rows=rows, original=layout)
     objects = (*layout.scene.objects, *(layout.scene.objects[row],) * count)
     return dataclasses.replace(layout, scene=dataclasses.replace(layout.scene, objects=objects), **arrays)
