@@ -209,16 +209,21 @@ def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
         yield ShownSpot(ground[1:, :2], ground[0, :2], float(ground[0, 2]), number)
 
 
-def hidden_outline(layout: Layout, region: HiddenRegion) -> Array | None:
-    """(4, 2) outline of a hidden region; None where its frame is not one of the scene's."""
+def ground_points(layout: Layout, frame_id: str, points: Array) -> Array | None:
+    """(N, 3) ground coordinates of points (N, 3) in the camera's or the base's frame; None in another one."""
     frame = layout.scene.frame
     base = frame.base_T_camera
-    point = np.array([region.position])
-    if base is not None and region.frame_id == base.parent:
-        point = base.inverse().apply(point)
-    elif region.frame_id != frame.frame_id:
+    if base is not None and frame_id == base.parent:
+        return on_ground(layout, base.inverse().apply(points))
+    return on_ground(layout, points) if frame_id == frame.frame_id else None
+
+
+def hidden_outline(layout: Layout, region: HiddenRegion) -> Array | None:
+    """(4, 2) outline of a hidden region; None where its frame is not one of the scene's."""
+    points = ground_points(layout, region.frame_id, np.array([region.position]))
+    if points is None:
         return None
-    place = on_ground(layout, point)[0, :2]
+    place = points[0, :2]
     ahead = place / max(float(np.linalg.norm(place)), 1e-9)
     right = np.array([-ahead[1], ahead[0]])
     along, across = region.size[0] / 2 * ahead, region.size[1] / 2 * right

@@ -114,13 +114,13 @@ def _named(resolution: Resolution, layout: Layout) -> list[str]:
 
 
 def _grounds(layout: Layout) -> list[int]:
-    """Rows of objects on which most others stand: a table is where things are, not one of them."""
+    """Rows of objects within whose outline most others are: a table is where objects are, not one of them."""
     rows = np.flatnonzero(layout.measured)
     found = []
     for row in rows.tolist():
         others = rows[rows != row]
-        if len(others) and layout.bottom[row] < np.median(layout.bottom[others]):
+        if len(others) > 1:
             inside = depth_inside(layout.footprint[row], layout.centre[others, :2]) > 0
-            if inside.mean() > _CARRIES and len(others) > 1:
+            if inside.mean() > _CARRIES:
                 found.append(row)
     return found
