@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: one dial, `decision.caution`, trades wrong answers against needless refusals, and beats guessing at every place.
+"""Claim: one dial, `decision.caution`, trades wrong answers against needless refusals, and beats guessing.
 
     python -m research.experiments.caution --frames DIR [--frames DIR ...] [--name NAME] [--plot FILE.svg]
 
-Each DIR is a folder of frames with cases (docs/evaluation.md). For every folder: coverage (right answers of those that
-are due) and risk (wrong poses of all poses given, also where a refusal is due) at eleven cautions, the area under the
-risk-coverage curve by confidence, and three guesses that never refuse a name that they find: the first detection that fits
-the noun, the one with the highest score, the one whose label is spelt most like it. Calibration of the confidence
-(Brier, reliability) is reported on each folder with slope and offset fitted on the others. Intervals are Wilson's
-without regard to frames.
+Each DIR is a folder of frames with cases (docs/evaluation.md). For every folder: coverage (right answers of those
+that are due) and risk (wrong poses of all poses given, also where a refusal is due) at eleven cautions, the area
+under the risk-coverage curve by confidence, and three guesses that never refuse a name that they find: the first
+detection that fits the noun, the one with the highest score, the one whose label is spelt most like it. Calibration
+of the confidence (Brier, reliability) is reported on each folder with slope and offset fitted on the others.
+Intervals are Wilson's without regard to frames.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def of_guess(folder: Path, cases: Sequence[Case], choose: Callable[[str, Sequenc
 
 
 GUESSES: dict[str, Callable[[str, Sequence[Detection]], int]] = {
-    "first match": lambda _, found: 0,
+    "first match": lambda *_: 0,
     "highest score": lambda _, found: int(np.argmax([d.score for d in found])),
     "nearest label": lambda noun, found: int(
         np.argmax([difflib.SequenceMatcher(None, noun, d.label.lower()).ratio() for d in found])

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
@@ -50,7 +51,7 @@ class _Run:
 )
 @click.option("--out", type=FILE, help="Write the scores as JSON to this file.")
 @click.option("--html", type=FILE, help="Report in one file: figures, plots, a picture of every failure.")
-@click.option("--markdown", type=FILE, help="Summary as Markdown.")
+@click.option("--markdown", type=FILE, help="Summary as Markdown; images of failures in NAME_images/ beside it.")
 @click.option("--junit", type=FILE, help="One test case for each case, as JUnit XML.")
 @json_option
 def evaluate(frames: Path, config_file: Path | None, answers: Path | None, baseline: Path | None, significant: bool,
@@ -78,7 +79,9 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
         raise click.UsageError("--significant compares with a run; give --baseline, too")
     check_installed(html=html is not None, junit=junit is not None)
     before = None if baseline is None else read_run(baseline)
-    run = _answered(frames, read_settings(config_file).resolver, answers, with_images=html is not None)
+    run = _answered(
+        frames, read_settings(config_file).resolver, answers, with_images=html is not None or markdown is not None
+    )
     outcome = judge(run.cases, run.resolutions, before, load_truths(frames, run.cases))
     text = json.dumps(outcome_json(outcome), ensure_ascii=False, allow_nan=False)
     if out is not None:
@@ -168,10 +171,24 @@ def _write_reports(
     if html is not None:
         _write_text(html, html_report(outcome, run.judged, run.images, title))
     if markdown is not None:
-        _write_text(markdown, markdown_summary(outcome, title))
+        _write_text(markdown, markdown_summary(outcome, title, _write_images(markdown, run.images)))
     if junit is not None:
         seconds = [resolution.ms / 1e3 for resolution in run.judged]
         _write_text(junit, junit_xml(outcome.score.cases, seconds, f"spatial-vlm evaluate {folder.resolve().name}"))
+
+
+def _write_images(beside: Path, images: dict[int, bytes]) -> dict[int, str]:
+    """Write images of failures into a folder beside a document; where they are, relative to it."""
+    folder = beside.with_name(beside.stem + "_images")
+    files = {number: f"{number + 1}.jpg" for number in images}
+    try:
+        if images:
+            folder.mkdir(parents=True, exist_ok=True)
+        for number, data in images.items():
+            (folder / files[number]).write_bytes(data)
+    except OSError as error:
+        raise FileError(folder, str(error), "choose a place that can be written") from error
+    return {number: f"{quote(folder.name)}/{name}" for number, name in files.items()}
 
 
 def _write_text(path: Path, text: str) -> None:

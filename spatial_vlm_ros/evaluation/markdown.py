@@ -16,17 +16,18 @@ _MARKS = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:.-])")
 _MOST_LISTED = 50
 
 
-def markdown_summary(outcome: RunOutcome, title: str) -> str:
+def markdown_summary(outcome: RunOutcome, title: str, images: Mapping[int, str] | None = None) -> str:
     """Headline figures, comparison, groups, calibration and misses, as GitHub-flavoured Markdown.
 
     Args:
         outcome: what is said of the run.
         title: of the document.
+        images: by number of the judged case, from 0: where its drawn answer is, relative to the document.
     """
-    return "\n".join(_lines(outcome, title)) + "\n"
+    return "\n".join(_lines(outcome, title, images or {})) + "\n"
 
 
-def _lines(outcome: RunOutcome, title: str) -> Iterator[str]:
+def _lines(outcome: RunOutcome, title: str, images: Mapping[int, str]) -> Iterator[str]:
     result = outcome.score
     yield f"# {escape(title)}"
     yield ""
@@ -57,6 +58,13 @@ def _lines(outcome: RunOutcome, title: str) -> Iterator[str]:
     yield from _shares("expected status", result.by_expected_status)
     yield from _calibration({"answers given": outcome.answered, "likeliest of all cases": outcome.all_cases})
     yield from _misses([case for case in result.cases if not case.complete])
+    shown = [n for n, case in enumerate(result.cases) if not case.complete and n in images]
+    for n in shown[:_MOST_LISTED]:
+        case = result.cases[n]
+        yield f"**{escape(case.frame)}**: “{escape(case.instruction)}”"
+        yield ""
+        yield f"![The answer drawn on its frame, and from above]({images[n]})"
+        yield ""
 
 
 def escape(text: str) -> str:

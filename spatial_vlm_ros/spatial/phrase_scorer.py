@@ -174,7 +174,10 @@ class PhraseScorer:
         part = self.part(clause, believed)
         if part is not None:
             view = self._view(FrameOfReference.VIEWER)  # that of the part's own order is in `part.found`
-            return by_part(clauses.Asked(self.layout, self.config, view, clause, believed, targets, anchor), part)
+            asked = clauses.Asked(
+                self.layout, self.config, view, clause, believed, targets, fit=weight, runner_up=anchor
+            )
+            return by_part(asked, part)
         region = regions.as_part(clause, believed, self.layout, found)
         if region is not None:
             clause, believed = region
