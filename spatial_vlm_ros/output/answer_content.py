@@ -158,6 +158,11 @@ def outlines_of(content: AnswerContent) -> Iterator[ShownOutline]:
     for row in rows[np.argsort(layout.bottom[rows], kind="stable")].tolist():
         low, high = float(layout.bottom[row]), float(layout.top[row])
         yield ShownOutline(layout.footprint[row], low, high, content.roles[row], row, content.label(row))
+    for part in content.resolution.parts:
+        points = ground_points(layout, part.frame_id, np.array(part.outline).reshape(-1, 3))
+        if points is not None and len(points) > 2:
+            height = float(points[:, 2].mean())
+            yield ShownOutline(points[:, :2], height, height, Role.ANCHOR, None, part.phrase, estimated=True)
 
 
 # ------------------------------------------------------------------------------------------------ view, spots
@@ -270,7 +275,7 @@ def _region(
     """Where the deciding relation holds; of a place that was asked for, where what is put there has the relation."""
     layout = content.layout
     if content.spots:
-        if asked_place is None:
+        if asked_place is None or content.resolution.parts:
             return None
         row, asked, bottom = asked_place
         holds = config.place.holds

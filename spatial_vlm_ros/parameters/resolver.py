@@ -146,6 +146,9 @@ class PlaceConfig(Bounded):
         0.01, "m", 0.0, 0.5, "least distance of what is put down from the rim of what carries it"
     )
     holds: float = parameter(0.85, "", 0.5, 1.0, "least probability that the stated relation holds at the spot")
+    far_sizes: float = parameter(
+        4.0, "", 0.1, 50.0, "smallest gap of a place 'far from' an object, in mean object sizes"
+    )
     most: int = parameter(5, "spots", 1, 50, "most spots given")
 
 

@@ -80,6 +80,7 @@ _HOLDERS = frozenset(
     (
         *("can", "tin", "box", "bottle", "jar", "canister", "carton", "packet", "pack", "package", "bag", "tub"),
         *("tube", "container", "jug", "pouch", "sachet", "block", "brick", "bar", "loaf"),
+        *("unit", "set", "kit"),
     )
 )
 """Heads of labels whose front word names what is in them: "the spam" is the spam can, but "the can" no can opener."""
@@ -110,8 +111,6 @@ _ONE_NAME = {
     "felt tip": "felt-tip",
     "frying pan": "fryingpan",
     "fry pan": "frypan",
-    "shelving unit": "shelf",
-    "shelf unit": "shelf",
     "trash can": "trashcan",
     "garbage can": "trashcan",
     "rubbish bin": "trashcan",
