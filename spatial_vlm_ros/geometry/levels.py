@@ -25,6 +25,7 @@ _PEAK = 1.6  # times the cells of the usual height, from which a height is a lev
 _BEYOND = 0.015  # metres around a foot within which the surface beneath it is looked for
 _LOCAL = 0.2  # part of what is seen around a foot that is of the level it stands on
 _SECTORS = 24
+_FLUSH = 0.003  # metres over a level within which cells are the level
 _BROKEN = 0.03  # metres between heights that are seen of one wall
 _FAR = 1e3  # metres
 
@@ -105,11 +106,13 @@ class Levels:
         Returns:
             What is reached in a part `share` of the directions; and in most of those towards the origin, the viewer.
         """
-        away = self.place - place
+        higher = np.flatnonzero(self.cell_height > height + _FLUSH)
+        away = self.place[higher] - place
         sector = ((np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5) * _SECTORS).astype(np.intp) % _SECTORS
+        order = np.lexsort((self.cell_height[higher], sector))
+        parts = np.split(self.cell_height[higher][order], np.searchsorted(sector[order], np.arange(1, _SECTORS)))
         highest = np.full(_SECTORS, height)
-        for each in range(_SECTORS):
-            heights = np.sort(self.cell_height[(sector == each) & (self.cell_height > height)])
+        for each, heights in enumerate(parts):
             jumps = np.flatnonzero(np.diff(heights, prepend=height) > _BROKEN)
             wall = heights[: jumps[0]] if len(jumps) else heights
             highest[each] = wall[-1] if len(wall) else height

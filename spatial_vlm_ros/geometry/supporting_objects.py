@@ -44,6 +44,7 @@ class _SupportingObjects:
         place: (M, 3) middle of the outline, camera frame.
         radius: (M,) of a circle around the outline.
         middle: (M,) heights.
+        bottom: (M,) heights of what is seen.
         axes: (3, 3) columns: two directions on the ground, and up.
         pixel: metres between neighbouring points at a depth of 1 m.
         depth_config: noise of depth.
@@ -55,6 +56,7 @@ class _SupportingObjects:
     place: Array
     radius: Array
     middle: Array
+    bottom: Array
     axes: Array
     pixel: float
     depth_config: DepthConfig
@@ -108,6 +110,7 @@ def standing(
         place=np.array([e.basis[:, :2] @ e.outline.mean(axis=0).astype(np.float64) for _, e in measured]),
         radius=np.array([math.hypot(*e.span().tolist()) / 2 for _, e in measured]),
         middle=np.array([(e.bottom + e.top) / 2 for _, e in measured]),
+        bottom=np.array([e.bottom for _, e in measured]),
         axes=ground_axes(np.array([0.0, 0.0, 1.0]), up),
         pixel=1.0 / float(frame.camera.K[0, 0]),
         depth_config=depth_config,
@@ -187,7 +190,7 @@ def _reaching_down(
     levels = [] if support is None else [-(support.offset + float(support.normal @ place)) / float(support.normal @ up)]
     apart = supporting_objects.place - place
     near = np.sqrt((apart * apart).sum(axis=1)) <= supporting_objects.radius
-    begins = np.array([e.bottom for e in supporting_objects.extents]) < (extent.bottom + extent.top) / 2 - _LOWER
+    begins = supporting_objects.bottom < (extent.bottom + extent.top) / 2 - _LOWER
     begins[row] = False
     for other in np.flatnonzero(near & begins).tolist():
         supporting = supporting_objects.extents[other]
