@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,14 @@ class Outcome:
     posterior: float = 1.0
 
 
-def of_resolver(folder: Path, cases: Sequence[Case], caution: float) -> list[Outcome]:
+def of_resolver(
+    folder: Path, cases: Sequence[Case], caution: float | None = None, config: Mapping[str, Any] | None = None
+) -> list[Outcome]:
     """Answers of the package; the posterior is the confidence before calibration."""
-    plain = {"caution": caution, "calibration_slope": 1.0, "calibration_offset": 0.0}
-    resolver = Resolver(config_from({"decision": plain}))
+    plain = {"calibration_slope": 1.0, "calibration_offset": 0.0}
+    if caution is not None:
+        plain["caution"] = caution
+    resolver = Resolver(config_from({**(config or {}), "decision": plain}))
     outcomes, observed, name = [], None, None
     for case in cases:
         if observed is None or case.frame != name:
@@ -175,7 +179,7 @@ def main() -> int:
     parser.add_argument("--frames", type=Path, action="append", required=True, help="folder of frames; may be repeated")
     parser.add_argument("--name", default="caution", help="of the file of figures")
     parser.add_argument("--plot", type=Path, help="write the curves to this SVG file")
-    options = parser.parse_args()
+    options, sys.argv[1:] = parser.parse_known_args()
     found, at_default = {}, {}
     for folder in options.frames:
         cases = [case for case in load_cases(folder) if case.expect is not None]
