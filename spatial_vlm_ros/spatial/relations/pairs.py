@@ -90,7 +90,7 @@ class Pairs:
     @cached_property
     def resting(self) -> Resting:
         """What is seen of the anchors directly beneath the targets and over them."""
-        return resting(self)
+        return resting(self.layout, self.targets, self.anchors, self.inside_anchor)
 
     @cached_property
     def contact(self) -> Array:
