@@ -16,7 +16,7 @@ import numpy as np
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import clauses, regions, superlatives
-from spatial_vlm_ros.spatial.attributes import NO, UNKNOWN, YES, attribute_likelihood, is_comparison
+from spatial_vlm_ros.spatial.attributes import NO, UNKNOWN, YES, attribute_likelihood, is_comparison, more_than_said
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR
@@ -74,35 +74,46 @@ class PhraseScorer:
         return self._known[phrase, anchor]
 
     def _score(self, phrase: NounPhrase, anchor: bool) -> PhraseBelief:
-        fit, weight = self._fit(phrase)
+        fit, weight, doubtful = self._fit(phrase)
         judged: dict[int, ClauseBelief] = {}
+        single = phrase.count in (None, 1) and phrase.choice is None and phrase.superlative is None
+        single = single and phrase.ordinal is None
         said = tuple(clauses.each_by_itself(phrase.relations))
         # What compares does so among those that the other words leave.
         for compares in (False, True):
             for i, clause in enumerate(said):
                 if (clause.relation in clauses.COMPARED) is compares:
-                    judged[i] = self._clause(clause, fit, weight, anchor)
-                    weight = weight * judged[i].chance
+                    judged[i] = self._clause(clause, fit, weight, anchor, single)
+                    weight = weight * judged[i].chance * (1.0 if (c := judged[i].contrast) is None else c)
         found = [judged[i] for i in sorted(judged)]
         for ordered in (*self._sizes(phrase, weight), self._order(phrase, weight)):
             if ordered is not None:
                 weight = weight * ordered.chance
                 found.append(ordered)
-        return PhraseBelief(phrase, fit, weight, tuple(found))
+        return PhraseBelief(phrase, fit, weight, tuple(found), doubtful)
 
-    def _fit(self, phrase: NounPhrase) -> tuple[Array, Array]:
-        """(N,) fit of name and attributes, and the same with detector scores and undecided attributes."""
+    def _fit(self, phrase: NounPhrase) -> tuple[Array, Array, frozenset[int]]:
+        """How far each object is what name and attributes say.
+
+        Returns:
+            (N,) fit; (N,) the same with detector scores and undecided attributes; and the rows in doubt, for what was
+            measured neither shows nor excludes an attribute.
+        """
         fit = self.match(phrase)
         weight = fit * self.score
         members = fit >= self.config.decision.found
+        doubtful = np.zeros(len(fit), np.bool_)
         view = self._view(FrameOfReference.VIEWER)
         for word in phrase.attributes:
             if self._compares(word, phrase):
                 continue
             likelihood = attribute_likelihood(word, self.layout, view, members)
             fit = fit * np.where(likelihood == UNKNOWN, 1.0, likelihood)
+            doubtful |= (likelihood != UNKNOWN) & (likelihood < self.config.decision.holds)
             weight = weight * likelihood
-        return fit, weight
+        if phrase.count in (None, 1) and phrase.choice is None:
+            weight = np.where(more_than_said(phrase.attributes, self.layout, fit >= 0.5), NO * weight, weight)
+        return fit, weight, frozenset(np.flatnonzero(doubtful).tolist())
 
     def _compares(self, word: str, phrase: NounPhrase) -> bool:
         """Whether "the small mug" picks the smallest: a size of a single object that has to be that very one."""
@@ -155,7 +166,7 @@ class PhraseScorer:
 
     # -------------------------------------------------------------------------------------------- clauses
 
-    def _clause(self, clause: RelationClause, fit: Array, weight: Array, anchor: bool) -> ClauseBelief:
+    def _clause(self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool) -> ClauseBelief:
         """One clause for the objects that name and attributes leave; `weight` (N,) counts where it compares."""
         believed = tuple(self.score_phrase(inner, anchor=True) for inner in clause.anchors)
         targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
@@ -163,14 +174,19 @@ class PhraseScorer:
         part = self.part(clause, believed)
         if part is not None:
             view = self._view(FrameOfReference.VIEWER)  # that of the part's own order is in `part.found`
-            return by_part(clauses.Asked(self.layout, self.config, view, clause, believed, targets, anchor), part)
+            asked = clauses.Asked(
+                self.layout, self.config, view, clause, believed, targets, fit=weight, runner_up=anchor
+            )
+            return by_part(asked, part)
         region = regions.as_part(clause, believed, self.layout, found)
         if region is not None:
             clause, believed = region
         relation = RELATIONS.get(clause.relation)
         rows = np.flatnonzero(believed[0].fit >= found)
         view = self.view_for(clause.frame, relation is not None and relation.framed, rows)
-        asked = clauses.Asked(self.layout, self.config, view, clause, believed, targets, runner_up=anchor)
+        asked = clauses.Asked(
+            self.layout, self.config, view, clause, believed, targets, fit=weight, runner_up=anchor, singles=single
+        )
         if clause.relation in clauses.COMPARED:
             return clauses.by_distance(asked, weight)
         if clause.relation == clauses.OTHER_THAN:
@@ -226,10 +242,11 @@ class PhraseScorer:
         view = self.view_for(phrase.frame, word in superlatives.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
         if word == superlatives.MIDDLE:
-            key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of(
-                "leftmost", self.layout, view
-            )
-            likelihood, margin = superlatives.in_the_middle(key, member)
+            key = part_key(phrase, word, self.layout, view, member)
+            if key is not None:
+                likelihood, margin = superlatives.in_the_middle(key, member)
+            else:
+                likelihood, margin = superlatives.middle_of_spread(self.layout, view, member)
         else:
             key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of(word, self.layout, view)
             likelihood, margin = superlatives.place_in_order(key, member, n)

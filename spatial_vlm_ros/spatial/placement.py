@@ -7,6 +7,7 @@ judge what is seen judge it. docs/placement.md tells the whole search.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,6 +111,9 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
     Raises:
         FrameUndefinedError: the relation has no meaning in the frame of reference in force.
     """
+    if request.relation == "far from":  # by itself, where of several objects the farthest is meant
+        relation = dataclasses.replace(layout.relation, far_sizes=request.config.far_sizes)
+        layout = dataclasses.replace(layout, relation=relation)
     assumed = _ASSUMED if request.moved is None or not layout.measured[request.moved] else None
     problem = _problem(layout, request)
     if problem is not None:

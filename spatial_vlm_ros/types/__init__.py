@@ -31,6 +31,7 @@ from spatial_vlm_ros.types.resolution import (
     Quaternion,
     Resolution,
     SecondOpinion,
+    TakenFor,
     Target,
     Vector3,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "SpatialQuery",
     "Status",
     "Step",
+    "TakenFor",
     "Target",
     "Transform",
     "UpSource",

@@ -120,6 +120,21 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class TakenFor:
+    """An object that was taken for what the words name, though neither its label nor its attributes say all of it.
+
+    Args:
+        phrase: name and attributes as said, for example "kitchen rack".
+        id: detection id of the object.
+        label: its label, for example "metal rack".
+    """
+
+    phrase: str
+    id: str
+    label: str
+
+
+@dataclass(frozen=True)
 class OfferedAnswer:
     """One answer to a question.
 
@@ -229,6 +244,8 @@ class Resolution:
         ms: wall time of the whole request, milliseconds; not part of equality.
         timings_ms: the same by step; not part of equality.
         schema: version of this layout.
+        caution: `decision.caution` that it was decided with; None before anything was measured.
+        taken_for: objects of the answer that the words name only in part; empty for refusals.
         second_opinion: of a model that was asked for the whole phrase; None where none was.
         parts: parts without a detection that the words name, as far as some were found.
     """
@@ -256,6 +273,8 @@ class Resolution:
     places: tuple[Place, ...] = ()
     second_opinion: SecondOpinion | None = None
     answers: tuple[OfferedAnswer, ...] = ()
+    taken_for: tuple[TakenFor, ...] = ()
+    caution: float | None = None
     parts: tuple[FoundPart, ...] = ()
 
     def __post_init__(self) -> None:
