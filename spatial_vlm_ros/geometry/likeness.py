@@ -69,10 +69,8 @@ class Model:
     spread: npt.NDArray[np.float64]
 
     def unlike(self, look: Look, box: PixelBox) -> npt.NDArray[np.float64]:
-        """(h, w) mean squared deviation of each pixel of a box from the model, in the model's own spread."""
+        """(h, w) mean squared deviation of each pixel of a box, one at least, from the model, in the model's own spread."""
         x0, y0, x1, y1 = box
-        if x0 >= x1 or y0 >= y1:
-            return np.zeros((max(0, y1 - y0), max(0, x1 - x0)))
         table = ((VALUES[:, None] - self.colour) / self.spread[1:]) ** 2
         colour = cv2.LUT(look.lab[y0:y1, x0:x1], table[:, None])
         total = (look.frame.depth[y0:y1, x0:x1] - self.depth) / self.spread[0]
