@@ -8,7 +8,7 @@ measured by the very functions that will judge the answer.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -186,15 +186,22 @@ class Describer:
 
     # -------------------------------------------------------------------------------------------- orders
 
-    def orders(self) -> Iterator[Description]:
+    def orders(self) -> Sequence[Description]:
         """Left and right, near and far, high and low, tall and short, large and small."""
+        return self._orders
+
+    @cached_property
+    def _orders(self) -> tuple[Description, ...]:
+        return tuple(self._ordered())
+
+    def _ordered(self) -> Iterator[Description]:
         if self._onlooker is None:
             return
         few, two = len(self.rows) <= 3, len(self.rows) == 2
         for kind, pair in PAIRS:
             for word, of_two, of_more in pair:
                 key = superlatives.key_of(word, self.layout, self._onlooker)
-                fits = superlatives.place_in_order(key, self.members, 1)[0][self.rows]
+                fits = superlatives.places_in_order(key, self.members, (1,))[0][self.rows]
                 meaning = (NounPhrase(GENERIC, superlative=word),)
                 short = few if kind == "across" else two  # of three: the left, the middle, the right one
                 yield Description(kind, of_two if short else of_more, _BEFORE, meaning, fits, self._gap(key))
@@ -205,19 +212,26 @@ class Describer:
             meaning = (NounPhrase(GENERIC, superlative=word),)
             yield Description("across", word, _BEFORE, meaning, fits, self._gap(key))
 
-    def counted(self, side: str, words: str) -> list[Description]:
-        """The place of each object in the order, one description for each place, first to last."""
-        if self._onlooker is None:
-            return []
+    def counted(self, side: str) -> Sequence[Description]:
+        """The place of each object in the order from a side, one description for each place, first to last."""
+        return self._counted.get(side, ())
+
+    @cached_property
+    def _counted(self) -> dict[str, tuple[Description, ...]]:
+        return {side: tuple(self._places(side, words)) for side, words in COUNTED} if self._onlooker else {}
+
+    def _places(self, side: str, words: str) -> Iterator[Description]:
+        many = int(np.count_nonzero(self.members > _MEMBER))
+        if self._onlooker is None or many > _MOST_COUNTED:
+            return
         key = superlatives.key_of(superlatives.ORDINAL_SIDES[side], self.layout, self._onlooker)
-        found = []
-        places = int(np.count_nonzero(self.members > _MEMBER))
-        for n in range(1, places + 1) if places <= _MOST_COUNTED else ():
-            fits = superlatives.place_in_order(key, self.members, n)[0][self.rows]
+        gap = self._gap(key)
+        places = range(1, many + 1)
+        for n, likelihood in zip(places, superlatives.places_in_order(key, self.members, places), strict=True):
+            fits = likelihood[self.rows]
             if fits.max() > 1.0 - CLEAR:
-                meaning: tuple[NounPhrase, ...] = (NounPhrase(GENERIC, ordinal=Ordinal(n, side)),)
-                found.append(Description("count", f"{ordinal(n)} {words}", _BEFORE, meaning, fits, self._gap(key)))
-        return found
+                meaning = (NounPhrase(GENERIC, ordinal=Ordinal(n, side)),)
+                yield Description("count", f"{ordinal(n)} {words}", _BEFORE, meaning, fits, gap)
 
     def _gap(self, key: superlatives.Key) -> float:
         """Least difference between two neighbours in an order, metres."""

@@ -181,8 +181,8 @@ def _splits(describer: Describer, prior: Array, several: bool, ordered: bool) ->
         for parts in _covers(some, len(prior)):
             yield _Split(kind, parts, _bits(prior, [part for part, _ in parts]))
     if ordered:
-        for side, words in COUNTED:
-            places = [(d, tuple(sorted(_holds_of(d)))) for d in describer.counted(side, words)]
+        for side, _ in COUNTED:
+            places = [(d, tuple(sorted(_holds_of(d)))) for d in describer.counted(side)]
             parts = tuple(place for place in places if place[1])
             if sorted(n for _, held in parts for n in held) == list(range(len(prior))):
                 yield _Split("count", parts, _bits(prior, [part for part, _ in parts]))
@@ -203,8 +203,8 @@ def _sayable(describer: Describer, ordered: bool) -> list[Description]:
 
 
 def _places(describer: Describer) -> Iterator[Description]:
-    for side, words in COUNTED:
-        yield from describer.counted(side, words)
+    for side, _ in COUNTED:
+        yield from describer.counted(side)
 
 
 def _holds_of(description: Description) -> set[int]:
@@ -298,9 +298,9 @@ def _unclear(describer: Describer, prior: Array, several: bool) -> Question:
     return Question(text, answers, max(0.0, _bits(prior, places)), clear=False)
 
 
-def _orders(describer: Describer) -> list[tuple[str, list[Description]]]:
+def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:
     """Orders with a place for each of the objects, and the question that asks for it."""
-    orders: list[tuple[str, list[Description]]] = []
+    orders: list[tuple[str, Sequence[Description]]] = []
     if len(describer.rows) == 2:
         pairs = [d for d in describer.orders() if d.kind in POSITIONS]
         for kind in POSITIONS:
@@ -308,7 +308,7 @@ def _orders(describer: Describer) -> list[tuple[str, list[Description]]]:
             cores = [f"the {d.core}" for d in pair]
             orders.append((f"Which {_noun(describer.noun)}: {_or(cores)} one?", pair))
     else:
-        orders = [(_counting(describer, words), describer.counted(side, words)) for side, words in COUNTED]
+        orders = [(_counting(describer, words), describer.counted(side)) for side, words in COUNTED]
     return [(text, places) for text, places in orders if len(places) > 1 and all(d.understood() for d in places)]
 
 
