@@ -69,7 +69,7 @@ class Model:
     spread: npt.NDArray[np.float64]
 
     def unlike(self, look: Look, box: PixelBox) -> npt.NDArray[np.float64]:
-        """(h, w) mean squared deviation of each pixel of a box, one at least, from the model, in the model's own spread."""
+        """(h, w) mean squared deviation of the pixels of a box, one at least, from the model, in its own spread."""
         x0, y0, x1, y1 = box
         table = ((VALUES[:, None] - self.colour) / self.spread[1:]) ** 2
         colour = cv2.LUT(look.lab[y0:y1, x0:x1], table[:, None])

@@ -8,6 +8,7 @@ measured by the very functions that will judge the answer.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
@@ -34,6 +35,7 @@ GENERIC = "object"
 _MOSTLY = 0.5  # share of its pixels that makes an object "the red one" when nobody gave a colour word
 _MOST_COUNTED = 20  # objects in a row: nobody counts more
 _MEMBER = 0.3  # weight from which an object is one of those that sizes and colours are compared among
+_ROUNDING = 1e-9
 _LONGEST = 30  # characters of a label or attribute that is spoken
 
 _BEFORE, _AFTER, _NOUN = "before", "after", "noun"
@@ -94,10 +96,18 @@ class Description:
         """Whether it says what does not hold."""
         return any(clause.negated for clause in self.meaning[0].relations)
 
-    @property
+    @cached_property
     def words(self) -> int:
         """How many words it takes."""
         return len(self.core.split())
+
+    @cached_property
+    def held(self) -> frozenset[int]:
+        """Numbers of the objects that it clearly holds of; none where it is unclear of any."""
+        fits = self.fits.tolist()
+        if all(CLEAR <= fit < math.inf or -math.inf < fit <= 1.0 - CLEAR for fit in fits):
+            return frozenset(n for n, fit in enumerate(fits) if fit >= CLEAR)
+        return frozenset()
 
     def naming(self, noun: str, several: bool = False) -> str:
         """Said with a noun: "the red cup", "the cup next to the bowl", "the mug"."""
@@ -253,7 +263,9 @@ class Describer:
             except FrameUndefinedError:
                 continue
             likelihood = clause_likelihood(margin, sigma)
-            for column, (_, mark) in enumerate(marks):
+            # Of most landmarks all objects stand on one side, and finding words takes longer than to see that.
+            apart = np.ptp(likelihood, axis=0) > CLEAR - (1.0 - CLEAR) - _ROUNDING
+            for column, mark in ((c, mark) for c, (_, mark) in enumerate(marks) if apart[c]):
                 yield from _said_and_denied(relation, f"{word} {the(mark)}", mark, likelihood[:, column])
 
     def _unique(self) -> Iterator[tuple[int, NounPhrase]]:
