@@ -130,10 +130,10 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
     middle = points.sum(axis=0, dtype=np.float64) / len(points)
     basis = ground_axes(middle, up)
     local = basis.T.astype(np.float32) @ points.T  # (3, N) along e1, e2, up
-    ordered = np.sort(local, axis=1)
     # What is trimmed is the tail of the noise: of a surface without noise it would be corners and round sides.
     cut = (config.trim * min(1.0, surface.noise / _TAILED) * len(points) * _TRIMMED).astype(np.intp)
-    low, high = ordered[_EACH, cut], ordered[_EACH, len(points) - 1 - cut]
+    ranks = np.stack((cut, np.full(3, len(points) // 2), len(points) - 1 - cut), axis=1)
+    low, median, high = np.array([np.partition(row, rank)[rank] for row, rank in zip(local, ranks, strict=True)]).T
     inside = ((local >= low[:, None]) & (local <= high[:, None])).all(axis=0)
     steepness = min(max(-float(middle @ up) / math.sqrt(middle @ middle), 0.02), 0.999)
     # Noise along the ray pushes the extremes of a surface outwards.
@@ -160,7 +160,7 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
         hull = _hull(np.concatenate((hull, 2 * centre - hull)).T)  # taken to be alike from both sides
     return Extent(
         basis=basis,
-        median=ordered[:, len(points) // 2].astype(np.float64),
+        median=median.astype(np.float64),
         outline=hull,
         bottom=float(low[2]) - rim,
         top=float(high[2]) + rim * max(0.0, 1.0 - 3.0 * steepness),

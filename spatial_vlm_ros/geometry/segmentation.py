@@ -7,6 +7,7 @@ that they fill. A piece that reaches far out of a box (an occluder, the backgrou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,20 +17,25 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.geometry.likeness import VALUES, Look, PixelBox, median, usual_values
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
-from spatial_vlm_ros.types import Detection, Floats, Mask, Plane, RgbdFrame
-
-PixelBox = tuple[int, int, int, int]  # left, top, right, bottom; the last two exclusive
+from spatial_vlm_ros.types import Depth, Detection, Floats, Mask, Plane, RgbdFrame
 
 _OWNED = 0.7  # part of a piece inside a box that makes it a piece of that box
 _SHARED, _FILLED = 0.15, 0.15  # part of a piece inside a box, or of the box filled by it, that makes a claim on it
 STEEPEST = 6.0  # slope of a surface against the image (80 degrees) from which it is a depth edge
 _MIN_PIECE = 8  # pixels; smaller pieces are noise
 _MIN_MODEL = 30  # pixels of a box alone from which its depth and colour are learnt
-_LEAST_SPREAD = (0.01, 12.0, 6.0, 6.0)  # metres; lightness and two colour axes, 8-bit Lab
 _CORE = 0.5  # part of a box, about its centre, that shows its object when nothing lies in it alone
 _UNLIKE = 6.0  # squared deviation from which the middle of a box shows another object than the piece's owner
 _MIN_FILL = 0.04  # part of a box that its pieces must fill; less is a flat or unmeasured object
+_NEIGHBOURS = tuple(
+    (step, np.array([[(abs(i), abs(j)) in ((step, 0), (0, step)) for j in range(-step, step + 1)]
+                     for i in range(-step, step + 1)], np.uint8))
+    for step in (1, 2)
+)  # fmt: skip
+"""(pixels, kernel of the four neighbours that far away)"""
+_BAND = 64  # rows looked at together: what is worked out in between stays in the cache, and needs no fresh memory
 _FLAT_CORE = 0.6  # part of a box, about its centre, taken for a flat object of its surroundings' colour
 
 
@@ -95,11 +101,13 @@ def masks_from_boxes(
             if patch is not None:
                 claimed[patch.window] |= patch.mask
         boxes = [_pixel_box(detections[i], frame.depth.shape) for i in boxed]
-        raised = raised_pixels(frame, support, lift_config) & ~claimed
-        cut = _give_pieces(frame, _pieces(frame, raised, depth_config), boxes)
+        raised = raised_pixels(frame, support, lift_config)
+        raised &= ~claimed
+        look = Look(frame)
+        cut = _give_pieces(look, _Pieces.of(frame, raised, depth_config), boxes)
         for i, box, mask in zip(boxed, boxes, cut, strict=True):
             if np.count_nonzero(mask) < max(lift_config.min_pixels, _MIN_FILL * mask.size):
-                mask = _flat_mask(frame, box, claimed[_window(box)], mask)
+                mask = _flat_mask(look, box, claimed[_window(box)], mask)
             patches[i] = Patch(_window(box), mask).tight()
     return [patch for patch in patches if patch is not None]
 
@@ -134,58 +142,105 @@ def _pixel_box(detection: Detection, shape: tuple[int, ...]) -> PixelBox:
     return left, top, max(left + 1, min(shape[1], round(x1) + 1)), max(top + 1, min(shape[0], round(y1) + 1))
 
 
-def _pieces(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> npt.NDArray[np.int32]:
-    """Label connected raised pixels, cut where the surface is too steep to be one. 0 = none.
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """The connected pieces of the raised surface.
+
+    Args:
+        labels: (H, W) int32, the number of each pixel's piece; 0 = none.
+        areas: (P,) pixels of each piece; 0 for label 0 and for pieces that are noise.
+    """
+
+    labels: npt.NDArray[np.int32]
+    areas: npt.NDArray[np.intp]
+
+    @classmethod
+    def of(cls, frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> _Pieces:
+        """Label connected raised pixels, cut where the surface is too steep to be one."""
+        whole = (raised & ~_edges(frame, raised, depth_config)).view(np.uint8)
+        labels = np.asarray(cv2.connectedComponents(whole, connectivity=4)[1], np.int32)
+        areas = np.bincount(labels.reshape(-1))  # connectedComponentsWithStats takes twice as long
+        areas[0] = 0
+        areas[areas < _MIN_PIECE] = 0
+        return cls(labels, areas)
+
+    def inside(self, box: PixelBox, piece: int) -> tuple[PixelBox, Mask]:
+        """The smallest window that holds the piece's pixels in a box, of which there are some, and (h, w) bool."""
+        patch = Patch(_window(box), self.labels[_window(box)] == piece).tight()
+        rows, columns = patch.window
+        return (columns.start, rows.start, columns.stop, rows.stop), patch.mask
+
+    def counted(self, box: PixelBox) -> npt.NDArray[np.intp]:
+        """(P,) pixels of each piece inside a box."""
+        return np.bincount(self.labels[_window(box)].reshape(-1), minlength=len(self.areas))
+
+
+def _edges(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> Mask:
+    """(H, W) bool: raised pixels beside one from which the surface goes away from the camera too steeply to be one.
 
     Sensors smear a depth edge over some pixels, so it is the slope that is tested, over one and two pixels; the
-    farther pixel of a pair is cut.
+    farther pixel of a pair is cut. The nearest of the four pixels so far away stands for them all.
     """
-    depth = frame.depth
-    z = np.where(raised, depth, np.float32(0))
-    pixel = z * np.float32(STEEPEST / frame.camera.K[0, 0])
-    noise = depth_noise(z, depth_config).astype(np.float32)
+    edge = np.empty(frame.depth.shape, np.bool_)
+    reach = _NEIGHBOURS[-1][0]
+    for top in range(0, len(edge), _BAND):
+        first = max(0, top - reach)
+        rows = slice(first, top + _BAND + reach)
+        band = _edges_of(frame.depth[rows], raised[rows], STEEPEST / float(frame.camera.K[0, 0]), depth_config)
+        edge[top : top + _BAND] = band[top - first :][:_BAND]
+    return edge
+
+
+def _edges_of(depth: Depth, raised: Mask, slope: float, depth_config: DepthConfig) -> Mask:
+    """As `_edges`, of a part of the image; `slope` in metres for each metre of depth from one pixel to the next."""
+    nobody = np.finfo(np.float32).max
+    z = np.full(depth.shape, nobody, np.float32)
+    np.copyto(z, depth, where=raised)
+    pixel = depth * np.float32(slope)
+    noise = depth_noise(depth, depth_config)
     edge = np.zeros(depth.shape, np.bool_)
-    for step in (1, 2):
-        limit = pixel * step + noise
-        for near, far in (
-            (np.s_[:, :-step], np.s_[:, step:]),
-            (np.s_[:, step:], np.s_[:, :-step]),
-            (np.s_[:-step], np.s_[step:]),
-            (np.s_[step:], np.s_[:-step]),
-        ):
-            edge[far] |= raised[near] & (z[far] - z[near] > limit[far])
-    return np.asarray(cv2.connectedComponents((raised & ~edge).astype(np.uint8), connectivity=4)[1], np.int32)
+    for step, kernel in _NEIGHBOURS:
+        limit = pixel * step
+        limit += noise
+        nearest = cv2.erode(z, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=float(nobody))
+        edge |= np.subtract(z, nearest, out=nearest) > limit
+    return edge
 
 
-def _give_pieces(frame: RgbdFrame, labels: npt.NDArray[np.int32], boxes: Sequence[PixelBox]) -> list[Mask]:
+def _give_pieces(look: Look, pieces: _Pieces, boxes: Sequence[PixelBox]) -> list[Mask]:
     """Give every piece to the box it fills best; divide pieces that several boxes cut through.
 
     Returns:
         (h, w) bool of each box.
     """
-    labels, areas = _large_pieces(labels)
-    inside = np.zeros((len(boxes), len(areas)))
-    for b, (x0, y0, x1, y1) in enumerate(boxes):
-        inside[b] = np.bincount(labels[y0:y1, x0:x1].reshape(-1), minlength=len(areas))
-    inside[:, 0] = 0  # label 0 is no piece
-    covered = inside / np.maximum(areas, 1)
-    sizes = np.array([(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes], np.float64)
-    masks = [np.zeros((y1 - y0, x1 - x0), np.bool_) for x0, y0, x1, y1 in boxes]
-    for piece in np.flatnonzero(inside.max(axis=0) > 0):
-        filled = inside[:, piece] >= np.maximum(_FILLED * sizes, _MIN_MODEL)
-        own = np.flatnonzero(covered[:, piece] >= _OWNED)
-        if not len(own):
-            rivals = [int(b) for b in np.flatnonzero(filled | (covered[:, piece] >= _SHARED))]
-        else:
-            owner = int(own[np.argmax(inside[own, piece] / sizes[own])])
-            others = [int(b) for b in np.flatnonzero(filled) if b != owner]
-            rivals = [owner, *_apart(frame, labels == piece, boxes, owner, others)] if others else [owner]
+    inside = np.array([pieces.counted(box) for box in boxes]).reshape(len(boxes), -1).astype(np.float64)
+    inside[:, pieces.areas == 0] = 0
+    covered = inside / np.maximum(pieces.areas, 1)
+    sizes = np.array([(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes], np.float64)[:, None]
+    filled = inside >= np.maximum(_FILLED * sizes, _MIN_MODEL)
+    own = covered >= _OWNED
+    owner = np.where(own, inside / sizes, -1.0).argmax(axis=0)
+    owned = own.any(axis=0)
+    claims = np.where(owned, filled, filled | (covered >= _SHARED))
+    claims[owner[owned], np.flatnonzero(owned)] = True
+    claimants = claims.sum(axis=0)
+    given = np.where(claimants == 1, claims.argmax(axis=0), -1)
+    divided: list[tuple[int, list[int]]] = []
+    for piece in np.flatnonzero(claimants > 1).tolist():
+        rivals = np.flatnonzero(claims[:, piece]).tolist()
+        if owned[piece]:
+            first = int(owner[piece])
+            others = [b for b in rivals if b != first]
+            rivals = [first, *_apart(look, pieces, piece, boxes, first, others)]
         if len(rivals) == 1:
-            masks[rivals[0]] |= labels[_window(boxes[rivals[0]])] == piece
-        elif rivals:
-            parts = _divide(_Pixels.of(frame, labels == piece), [boxes[b] for b in rivals])
-            for rival, part in zip(rivals, parts, strict=True):
-                masks[rival] |= part
+            given[piece] = rivals[0]
+        else:
+            divided.append((piece, rivals))
+    given = given.astype(np.int32)
+    masks = [given.take(pieces.labels[_window(box)]) == b for b, box in enumerate(boxes)]
+    for piece, rivals in divided:
+        for rival, window, part in _divide(look, pieces, piece, boxes, rivals):
+            masks[rival][_within(window, boxes[rival])] |= part
     return masks
 
 
@@ -195,109 +250,103 @@ def _window(box: PixelBox) -> tuple[slice, slice]:
     return slice(y0, y1), slice(x0, x1)
 
 
-def _large_pieces(labels: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp]]:
-    """Labels without the pieces that are noise, numbered anew, and their areas; 0 = none."""
-    areas = np.bincount(labels.reshape(-1))
-    large = areas >= _MIN_PIECE
-    large[0] = False
-    number = np.where(large, np.cumsum(large), 0).astype(np.int32)
-    kept = number[labels]
-    return kept, np.bincount(kept.reshape(-1), minlength=1)
+def _within(box: PixelBox, outer: PixelBox) -> tuple[slice, slice]:
+    """Rows and columns of a box, counted from another one around it."""
+    x0, y0, x1, y1 = box
+    return slice(y0 - outer[1], y1 - outer[1]), slice(x0 - outer[0], x1 - outer[0])
 
 
-@dataclass(frozen=True, eq=False)
-class _Pixels:
-    """The pixels of one piece: rows, columns, and (N, 4) depth and Lab colour."""
-
-    v: npt.NDArray[np.intp]
-    u: npt.NDArray[np.intp]
-    features: npt.NDArray[np.float32]
-
-    @classmethod
-    def of(cls, frame: RgbdFrame, piece: Mask) -> _Pixels:
-        v, u = np.nonzero(piece)
-        lab = cv2.cvtColor(frame.rgb[v, u][None], cv2.COLOR_RGB2Lab)[0].astype(np.float32)
-        return cls(v, u, np.column_stack((frame.depth[v, u], lab)))
-
-    def inside(self, box: PixelBox, part: float = 1.0) -> npt.NDArray[np.bool_]:
-        """(N,) whether a pixel lies in a box, or in the central part of it."""
-        x0, y0, x1, y1 = box
-        dx, dy = (1 - part) / 2 * (x1 - x0), (1 - part) / 2 * (y1 - y0)
-        return (self.u >= x0 + dx) & (self.u < x1 - dx) & (self.v >= y0 + dy) & (self.v < y1 - dy)
-
-    def unlike(self, model: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
-        """(N,) mean squared deviation of each pixel from the pixels of a model, in the model's own spread."""
-        sample = self.features[model]
-        middle = np.median(sample, axis=0)
-        spread = np.maximum(1.4826 * np.median(np.abs(sample - middle), axis=0), _LEAST_SPREAD)
-        return (((self.features - middle) / spread) ** 2).mean(axis=1)
+def _common(a: PixelBox, b: PixelBox) -> PixelBox:
+    """The part that two boxes share; it may be empty, and is never inside out."""
+    x0, y0 = max(a[0], b[0]), max(a[1], b[1])
+    return x0, y0, max(x0, min(a[2], b[2])), max(y0, min(a[3], b[3]))
 
 
-def _apart(frame: RgbdFrame, piece: Mask, boxes: Sequence[PixelBox], owner: int, others: Sequence[int]) -> list[int]:
+def _core_of(box: PixelBox) -> PixelBox:
+    """The central part of a box."""
+    x0, y0, x1, y1 = box
+    dx, dy = (1 - _CORE) / 2 * (x1 - x0), (1 - _CORE) / 2 * (y1 - y0)
+    return math.ceil(x0 + dx), math.ceil(y0 + dy), math.ceil(x1 - dx), math.ceil(y1 - dy)
+
+
+def _apart(
+    look: Look, pieces: _Pieces, piece: int, boxes: Sequence[PixelBox], owner: int, others: Sequence[int]
+) -> list[int]:
     """Boxes whose middle looks unlike the owner's part of a piece: objects that stand on it or before it.
 
     The middle of a box behind the owner shows the owner, and makes no claim.
     """
-    pixels = _Pixels.of(frame, piece)
+    held, whole = pieces.inside(boxes[owner], piece)
     rivals = []
     for b in others:
-        rest = pixels.inside(boxes[owner]) & ~pixels.inside(boxes[b])
-        core = pixels.inside(boxes[b], _CORE)
-        enough = min(np.count_nonzero(rest), np.count_nonzero(core)) >= _MIN_MODEL
-        if enough and float(np.median(pixels.unlike(rest)[core])) > _UNLIKE:
-            rivals.append(b)
+        middle = _core_of(boxes[b])
+        core = pieces.labels[_window(middle)] == piece
+        rest = whole.copy()
+        rest[_within(_common(boxes[b], held), held)] = False
+        if min(np.count_nonzero(rest), np.count_nonzero(core)) >= _MIN_MODEL:
+            unlike = look.model(held, rest).unlike(look, middle)
+            if median(unlike[core]) > _UNLIKE:
+                rivals.append(b)
     return rivals
 
 
-def _divide(pixels: _Pixels, boxes: Sequence[PixelBox]) -> list[Mask]:
+def _divide(
+    look: Look, pieces: _Pieces, piece: int, boxes: Sequence[PixelBox], rivals: Sequence[int]
+) -> list[tuple[int, PixelBox, Mask]]:
     """Divide one piece among boxes that overlap on it.
 
     What lies in one box alone (else in its middle) shows how deep and of what colour that box's object is; a pixel in
     several boxes goes to the one it resembles most, and in whose middle it lies.
+
+    Returns:
+        Rival, window and (h, w) bool of the window, of each.
     """
-    inside = np.stack([pixels.inside(box) for box in boxes])
-    alone = inside & (inside.sum(axis=0) == 1)
-    cost = np.full(inside.shape, np.inf)
-    for b, box in enumerate(boxes):
-        x0, y0, x1, y1 = box
-        models = (alone[b], pixels.inside(box, _CORE) & inside[b], inside[b])
+    left, top, right, bottom = zip(*(boxes[b] for b in rivals), strict=True)
+    around, whole = pieces.inside((min(left), min(top), max(right), max(bottom)), piece)
+    windows = [_common(boxes[b], around) for b in rivals]
+    shared = np.zeros(whole.shape, np.uint8)
+    for window in windows:
+        shared[_within(window, around)] += 1
+    least = np.full(whole.shape, np.inf)
+    winner = np.full(whole.shape, -1, np.int32)
+    for b, window in zip(rivals, windows, strict=True):
+        x0, y0, x1, y1 = boxes[b]
+        here = _within(window, around)
+        inside = whole[here]
+        middle = np.zeros(inside.shape, np.bool_)
+        middle[_within(_common(_core_of(boxes[b]), window), window)] = True
+        models = (inside & (shared[here] == 1), inside & middle, inside)
         model = next(m for m in models if np.count_nonzero(m) >= _MIN_MODEL or m is models[-1])
-        off_centre = ((pixels.u - (x0 + x1 - 1) / 2) / (x1 - x0)) ** 2
-        off_centre = off_centre + ((pixels.v - (y0 + y1 - 1) / 2) / (y1 - y0)) ** 2
-        cost[b] = np.where(inside[b], pixels.unlike(model) + 4.0 * off_centre, np.inf)
-    winner = np.where(inside.any(axis=0), cost.argmin(axis=0), -1)
-    parts = []
-    for b, (x0, y0, x1, y1) in enumerate(boxes):
-        part = np.zeros((y1 - y0, x1 - x0), np.bool_)
-        part[pixels.v[winner == b] - y0, pixels.u[winner == b] - x0] = True
-        parts.append(part)
-    return parts
+        across = ((np.arange(window[0], window[2]) - (x0 + x1 - 1) / 2) / (x1 - x0)) ** 2
+        down = ((np.arange(window[1], window[3]) - (y0 + y1 - 1) / 2) / (y1 - y0)) ** 2
+        cost = look.model(window, model).unlike(look, window) + 4.0 * (across + down[:, None])
+        better = inside & (cost < least[here])
+        np.copyto(least[here], cost, where=better)
+        winner[here][better] = b
+    return [(b, window, winner[_within(window, around)] == b) for b, window in zip(rivals, windows, strict=True)]
 
 
-def _flat_mask(frame: RgbdFrame, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
+def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
     """Pixels of a box that differ in colour from its surroundings; the box's core when too few do.
 
     Args:
-        frame: the frame.
+        look: the frame.
         box: the box.
         claimed: (h, w) bool of the box: pixels of objects with masks of their own.
         raised: (h, w) bool of the box: its few pixels above the support.
     """
     x0, y0, x1, y1 = box
-    height, width = frame.depth.shape
+    height, width = look.lab.shape[:2]
     margin = max(4, round(0.15 * max(x1 - x0, y1 - y0)))
-    top, left = max(0, y0 - margin), max(0, x0 - margin)
-    around = frame.rgb[top : min(height, y1 + margin), left : min(width, x1 + margin)]
-    lab = cv2.cvtColor(np.ascontiguousarray(around), cv2.COLOR_RGB2Lab).astype(np.float32)
-    inside = np.zeros(lab.shape[:2], np.bool_)
-    inner = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-    inside[inner] = True
-    ring = lab[~inside]
+    around = max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
+    ring = look.counts(around) - look.counts(box)
     mask = np.zeros((y1 - y0, x1 - x0), np.bool_)
-    if len(ring) >= 20:
-        median = np.median(ring, axis=0)
-        spread = 1.4826 * np.median(np.abs(ring - median), axis=0) + 2.0  # 2: JPEG and sensor noise of a plain surface
-        mask = np.sqrt((((lab[inner] - median) / spread) ** 2).mean(axis=2)) > 3.0
+    if ring[0].sum() >= 20:
+        usual, spread = usual_values(ring)
+        spread += 2.0  # JPEG and sensor noise of a plain surface
+        table = (((VALUES - usual[:, None]) / spread[:, None]) ** 2).astype(np.float32)
+        apart = cv2.LUT(look.lab[_window(box)], np.ascontiguousarray(table.T)[:, None])
+        mask = np.sqrt((apart[..., 0] + apart[..., 1] + apart[..., 2]) / np.float32(3)) > 3.0
     mask = (mask & ~claimed) | raised
     if np.count_nonzero(mask) < _MIN_FILL * mask.size:
         dx, dy = round((1 - _FLAT_CORE) / 2 * (x1 - x0)), round((1 - _FLAT_CORE) / 2 * (y1 - y0))

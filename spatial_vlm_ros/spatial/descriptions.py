@@ -8,7 +8,8 @@ measured by the very functions that will judge the answer.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -34,6 +35,7 @@ GENERIC = "object"
 _MOSTLY = 0.5  # share of its pixels that makes an object "the red one" when nobody gave a colour word
 _MOST_COUNTED = 20  # objects in a row: nobody counts more
 _MEMBER = 0.3  # weight from which an object is one of those that sizes and colours are compared among
+_ROUNDING = 1e-9
 _LONGEST = 30  # characters of a label or attribute that is spoken
 
 _BEFORE, _AFTER, _NOUN = "before", "after", "noun"
@@ -94,10 +96,18 @@ class Description:
         """Whether it says what does not hold."""
         return any(clause.negated for clause in self.meaning[0].relations)
 
-    @property
+    @cached_property
     def words(self) -> int:
         """How many words it takes."""
         return len(self.core.split())
+
+    @cached_property
+    def held(self) -> frozenset[int]:
+        """Numbers of the objects that it clearly holds of; none where it is unclear of any."""
+        fits = self.fits.tolist()
+        if all(CLEAR <= fit < math.inf or -math.inf < fit <= 1.0 - CLEAR for fit in fits):
+            return frozenset(n for n, fit in enumerate(fits) if fit >= CLEAR)
+        return frozenset()
 
     def naming(self, noun: str, several: bool = False) -> str:
         """Said with a noun: "the red cup", "the cup next to the bowl", "the mug"."""
@@ -186,15 +196,22 @@ class Describer:
 
     # -------------------------------------------------------------------------------------------- orders
 
-    def orders(self) -> Iterator[Description]:
+    def orders(self) -> Sequence[Description]:
         """Left and right, near and far, high and low, tall and short, large and small."""
+        return self._orders
+
+    @cached_property
+    def _orders(self) -> tuple[Description, ...]:
+        return tuple(self._ordered())
+
+    def _ordered(self) -> Iterator[Description]:
         if self._onlooker is None:
             return
         few, two = len(self.rows) <= 3, len(self.rows) == 2
         for kind, pair in PAIRS:
             for word, of_two, of_more in pair:
                 key = superlatives.key_of(word, self.layout, self._onlooker)
-                fits = superlatives.place_in_order(key, self.members, 1)[0][self.rows]
+                fits = superlatives.places_in_order(key, self.members, (1,))[0][self.rows]
                 meaning = (NounPhrase(GENERIC, superlative=word),)
                 short = few if kind == "across" else two  # of three: the left, the middle, the right one
                 yield Description(kind, of_two if short else of_more, _BEFORE, meaning, fits, self._gap(key))
@@ -205,19 +222,26 @@ class Describer:
             meaning = (NounPhrase(GENERIC, superlative=word),)
             yield Description("across", word, _BEFORE, meaning, fits, self._gap(key))
 
-    def counted(self, side: str, words: str) -> list[Description]:
-        """The place of each object in the order, one description for each place, first to last."""
-        if self._onlooker is None:
-            return []
+    def counted(self, side: str) -> Sequence[Description]:
+        """The place of each object in the order from a side, one description for each place, first to last."""
+        return self._counted.get(side, ())
+
+    @cached_property
+    def _counted(self) -> dict[str, tuple[Description, ...]]:
+        return {side: tuple(self._places(side, words)) for side, words in COUNTED} if self._onlooker else {}
+
+    def _places(self, side: str, words: str) -> Iterator[Description]:
+        many = int(np.count_nonzero(self.members > _MEMBER))
+        if self._onlooker is None or many > _MOST_COUNTED:
+            return
         key = superlatives.key_of(superlatives.ORDINAL_SIDES[side], self.layout, self._onlooker)
-        found = []
-        places = int(np.count_nonzero(self.members > _MEMBER))
-        for n in range(1, places + 1) if places <= _MOST_COUNTED else ():
-            fits = superlatives.place_in_order(key, self.members, n)[0][self.rows]
+        gap = self._gap(key)
+        places = range(1, many + 1)
+        for n, likelihood in zip(places, superlatives.places_in_order(key, self.members, places), strict=True):
+            fits = likelihood[self.rows]
             if fits.max() > 1.0 - CLEAR:
-                meaning: tuple[NounPhrase, ...] = (NounPhrase(GENERIC, ordinal=Ordinal(n, side)),)
-                found.append(Description("count", f"{ordinal(n)} {words}", _BEFORE, meaning, fits, self._gap(key)))
-        return found
+                meaning = (NounPhrase(GENERIC, ordinal=Ordinal(n, side)),)
+                yield Description("count", f"{ordinal(n)} {words}", _BEFORE, meaning, fits, gap)
 
     def _gap(self, key: superlatives.Key) -> float:
         """Least difference between two neighbours in an order, metres."""
@@ -239,7 +263,9 @@ class Describer:
             except FrameUndefinedError:
                 continue
             likelihood = clause_likelihood(margin, sigma)
-            for column, (_, mark) in enumerate(marks):
+            # Of most landmarks all objects stand on one side, and finding words takes longer than to see that.
+            apart = np.ptp(likelihood, axis=0) > CLEAR - (1.0 - CLEAR) - _ROUNDING
+            for column, mark in ((c, mark) for c, (_, mark) in enumerate(marks) if apart[c]):
                 yield from _said_and_denied(relation, f"{word} {the(mark)}", mark, likelihood[:, column])
 
     def _unique(self) -> Iterator[tuple[int, NounPhrase]]:

@@ -15,7 +15,6 @@ import numpy as np
 from spatial_vlm_ros.language.lexicon import NUMBERS
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.descriptions import (
-    CLEAR,
     COUNTED,
     GENERIC,
     KINDS,
@@ -158,7 +157,7 @@ def distinguished(row: int, layout: Layout, *, frame: FrameOfReference = FrameOf
     members = np.isin(np.arange(len(layout)), rows).astype(np.float64)
     describer = Describer(layout, rows, members, frame, name)
     one = alike.index(row)
-    found = [d for d in (*_sayable(describer, ordered=True), *_places(describer)) if _holds_of(d) == {one}]
+    found = [d for d in (*_sayable(describer, ordered=True), *_places(describer)) if d.held == {one}]
     found.sort(key=lambda d: (d.words, (*KINDS, "count").index(d.kind), -d.gap))
     said = next((d.naming(name) for d in found if d.understood()), None)
     return said or f"the {name} ({printable(obj.id)})"
@@ -181,8 +180,8 @@ def _splits(describer: Describer, prior: Array, several: bool, ordered: bool) ->
         for parts in _covers(some, len(prior)):
             yield _Split(kind, parts, _bits(prior, [part for part, _ in parts]))
     if ordered:
-        for side, words in COUNTED:
-            places = [(d, tuple(sorted(_holds_of(d)))) for d in describer.counted(side, words)]
+        for side, _ in COUNTED:
+            places = [(d, tuple(sorted(d.held))) for d in describer.counted(side)]
             parts = tuple(place for place in places if place[1])
             if sorted(n for _, held in parts for n in held) == list(range(len(prior))):
                 yield _Split("count", parts, _bits(prior, [part for part, _ in parts]))
@@ -195,37 +194,30 @@ def _sayable(describer: Describer, ordered: bool) -> list[Description]:
     few = len(describer.rows) <= _MOST_COUNTED
     one_by_one = (describer.attributes(), describer.labels(), orders, describer.landmarks())
     for description in itertools.chain(*(one_by_one if few else (describer.labels(),))):
-        held = _holds_of(description)
-        key = description.kind, frozenset(held)
+        held = description.held
+        key = description.kind, held
         if 0 < len(held) < len(description.fits) and (key not in best or description.words < best[key].words):
             best[key] = description
     return list(best.values())
 
 
 def _places(describer: Describer) -> Iterator[Description]:
-    for side, words in COUNTED:
-        yield from describer.counted(side, words)
-
-
-def _holds_of(description: Description) -> set[int]:
-    """Numbers of the objects that a description clearly holds of; none where it is unclear of any."""
-    fits = description.fits
-    if (np.isfinite(fits) & ((fits >= CLEAR) | (fits <= 1.0 - CLEAR))).all():
-        return {int(n) for n in np.flatnonzero(fits >= CLEAR)}
-    return set()
+    for side, _ in COUNTED:
+        yield from describer.counted(side)
 
 
 def _covers(descriptions: Sequence[Description], n: int) -> list[tuple[tuple[Description, tuple[int, ...]], ...]]:
     """Ways to say each of n objects by exactly one of two to four descriptions; shortest words tried first."""
-    held = [(d, frozenset(_holds_of(d))) for d in sorted(descriptions, key=lambda d: (d.words, KINDS.index(d.kind)))]
+    held = [(d, d.held) for d in sorted(descriptions, key=lambda d: (d.words, KINDS.index(d.kind)))]
     found: list[tuple[tuple[Description, tuple[int, ...]], ...]] = []
 
     def extend(parts: list[tuple[Description, frozenset[int]]], left: frozenset[int]) -> None:
         if not left:
             found.append(tuple((d, tuple(sorted(part))) for d, part in parts))
         elif len(parts) < _MOST_PARTS:
+            first = min(left)
             for d, part in held:
-                if len(found) < _MOST_SPLITS and min(left) in part and part <= left:
+                if len(found) < _MOST_SPLITS and first in part and part <= left:
                     extend([*parts, (d, part)], left - part)
 
     extend([], frozenset(range(n)))
@@ -237,10 +229,12 @@ def _bits(prior: Array, parts: Sequence[Description]) -> float:
 
     Words are misheard and misjudged, too: no description counts as surer than those limits.
     """
-    fits = np.clip(np.stack([part.fits for part in parts]), *_SUREST)
+    fits = np.array([part.fits for part in parts]).clip(*_SUREST)
     joint = prior * fits / fits.sum(axis=0)
     answer = joint.sum(axis=1)
-    return float(_entropy(prior) - sum(p * _entropy(row / p) for p, row in zip(answer, joint, strict=True)))
+    after = joint / answer[:, None]
+    entropy = -(after * np.log2(after)).sum(axis=1)
+    return _entropy(prior) - sum((answer * entropy).tolist())
 
 
 def _entropy(p: Array) -> float:
@@ -298,9 +292,9 @@ def _unclear(describer: Describer, prior: Array, several: bool) -> Question:
     return Question(text, answers, max(0.0, _bits(prior, places)), clear=False)
 
 
-def _orders(describer: Describer) -> list[tuple[str, list[Description]]]:
+def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:
     """Orders with a place for each of the objects, and the question that asks for it."""
-    orders: list[tuple[str, list[Description]]] = []
+    orders: list[tuple[str, Sequence[Description]]] = []
     if len(describer.rows) == 2:
         pairs = [d for d in describer.orders() if d.kind in POSITIONS]
         for kind in POSITIONS:
@@ -308,7 +302,7 @@ def _orders(describer: Describer) -> list[tuple[str, list[Description]]]:
             cores = [f"the {d.core}" for d in pair]
             orders.append((f"Which {_noun(describer.noun)}: {_or(cores)} one?", pair))
     else:
-        orders = [(_counting(describer, words), describer.counted(side, words)) for side, words in COUNTED]
+        orders = [(_counting(describer, words), describer.counted(side)) for side, words in COUNTED]
     return [(text, places) for text, places in orders if len(places) > 1 and all(d.understood() for d in places)]
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -211,32 +211,40 @@ def place_in_order(key: Key, member: Array, n: int) -> tuple[Array, Array]:
         (N,) probability (Poisson-binomial over the others); (N,) metres: to the nearest neighbour in the order when
         the object has that place, minus the distance to the one that has it otherwise, NaN without a neighbour.
     """
-    size = len(member)
+    return places_in_order(key, member, (n,))[0], _order_margin(key.value, member, n)
+
+
+def places_in_order(key: Key, member: Array, places: Sequence[int]) -> list[Array]:
+    """As `place_in_order`, of several places, each from 1, at the cost of the last one; without margins."""
+    if not len(places):
+        return []
+    last = max(places)
     chance = member[:, None] * before(key)
     np.fill_diagonal(chance, 0.0)
-    counts = np.zeros((n + 1, size))  # row k: probability of k members before, last row: n or more
-    counts[0] = 1.0
-    for row in chance[member > 1e-3]:
-        kept = counts[:-1] * (1 - row)
-        moved = counts[:-1] * row
-        counts[-1] += moved[-1]
-        counts[:-1] = kept
-        counts[1:-1] += moved[:-1]
-    return _shared(counts[n - 1], member, n), _order_margin(key.value, member, n)
+    before_it = chance[member > 1e-3]
+    if last <= 1:
+        counts = np.multiply.reduce(1 - before_it, axis=0, keepdims=True)
+    else:
+        counts = np.zeros((last, len(member)))  # row k: probability of k members before
+        counts[0] = 1.0
+        for row in before_it:
+            moved = counts[:-1] * row
+            counts *= 1 - row
+            counts[1:] += moved
+    fewer = np.zeros(last)  # probability of so many members at all
+    fewer[0] = 1.0
+    for share in np.minimum(member[member > 1e-3], 1.0):
+        fewer[1:] = fewer[1:] * (1 - share) + fewer[:-1] * share
+        fewer[0] *= 1 - share
+    return [_shared(counts[n - 1], member, 1.0 - float(fewer[:n].sum())) for n in places]
 
 
-def _shared(likelihood: Array, member: Array, n: int) -> Array:
-    """Likelihoods of a place that somebody has where there are that many members at all.
+def _shared(likelihood: Array, member: Array, filled: float) -> Array:
+    """Likelihoods of a place that somebody has with probability `filled`: that there are that many members at all.
 
     Among many equals each is hardly ever before all others, taken pair by pair; and yet one of them is the first.
     """
-    fewer = np.zeros(n)
-    fewer[0] = 1.0
-    for chance in np.minimum(member[member > 1e-3], 1.0):
-        fewer[1:] = fewer[1:] * (1 - chance) + fewer[:-1] * chance
-        fewer[0] *= 1 - chance
     total = float((member * likelihood).sum())
-    filled = 1.0 - float(fewer.sum())
     return likelihood * (filled / total) if _SMALLEST < total < filled else likelihood
 
 
