@@ -220,7 +220,7 @@ def _give_pieces(look: Look, pieces: _Pieces, boxes: Sequence[PixelBox]) -> list
     filled = inside >= np.maximum(_FILLED * sizes, _MIN_MODEL)
     own = covered >= _OWNED
     owner = np.where(own, inside / sizes, -1.0).argmax(axis=0)
-    owned = own.any(axis=0)
+    owned = np.asarray(own.any(axis=0))
     claims = np.where(owned, filled, filled | (covered >= _SHARED))
     claims[owner[owned], np.flatnonzero(owned)] = True
     claimants = claims.sum(axis=0)
