@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig
-from spatial_vlm_ros.spatial.free_space import Stamp, widened
+from spatial_vlm_ros.spatial.free_space import Stamp, depth_inside, widened
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, Room, SupportingSurface, room_for, whole_outline
+from spatial_vlm_ros.spatial.tops import Part
 from spatial_vlm_ros.types import Detection, Distance, OrientedBox, SceneObject
 
 AHEAD_RIGHT = {
@@ -62,6 +64,7 @@ class PlaceRequest:
         distance: stated with it, or None.
         config: distances kept.
         depth: noise of depth.
+        part: the part of the anchor that is meant, where the words name one: a compartment, a burner, a shelf level.
     """
 
     relation: str
@@ -71,33 +74,7 @@ class PlaceRequest:
     distance: Distance | None = None
     config: PlaceConfig = field(default_factory=PlaceConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
-
-
-@dataclass(frozen=True, eq=False)
-class Moved:
-    """The object that is put down.
-
-    Args:
-        outline: (16, 2) about its middle.
-        size: (3,) of its box.
-        axes: (3, 3) of its box, camera frame.
-        name: what it is called.
-    """
-
-    outline: Array
-    size: Array
-    axes: Array
-    name: str
-
-    @property
-    def reach(self) -> float:
-        """Metres from its middle to its farthest corner."""
-        return float(np.hypot(*self.outline.T).max())
-
-    def turned(self) -> Moved:
-        """The same, turned by a right angle about up."""
-        x, y, z = self.axes.T
-        return dataclasses.replace(self, outline=self.outline[:, ::-1] * (1.0, -1.0), axes=np.stack((y, -x, z), axis=1))
+    part: Part | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +120,10 @@ def judged(
     nobody = np.full(count, SUPPORT, np.intp)
     if not request.anchors and request.relation == "on":  # it was looked for nowhere else
         return np.full(count, supporting.grid.step), np.full(count, 1e-6), nobody
+    if supporting.part and supporting.outline is not None:  # of what it is a part is no matter: it is there or not
+        doubt = max(float(layout.sigma[supporting.row]), 1e-6)
+        inside = depth_inside(supporting.outline, places)
+        return inside, np.full(count, doubt), np.full(count, supporting.row, np.intp)
     scene, anchors = _imagined(layout, request, supporting, obj, places)
     targets = np.arange(len(scene) - count, len(scene), dtype=np.intp)
     margin, sigma = _measured(scene, request, targets, anchors)
@@ -178,8 +159,11 @@ def _imagined(
     anchors = np.array(request.anchors or (n,), np.intp)
     ground = supporting.level.at(places)
     height = float(obj.size[2])
-    top = layout.top
-    if supporting.row != SUPPORT and not supporting.within:
+    top, bottom = layout.top, layout.bottom
+    if supporting.underside is not None:
+        bottom = bottom.copy()
+        bottom[supporting.row] = supporting.underside
+    elif supporting.row != SUPPORT and not supporting.within:
         top = top.copy()
         top[supporting.row] = supporting.level.at(layout.centre[supporting.row : supporting.row + 1, :2])[0]
     boxes = [o.box for o in objects[n:]]
@@ -198,7 +182,7 @@ def _imagined(
         centre=np.concatenate((layout.centre, own_centre, centre)),
         surface=np.concatenate((layout.surface, own_centre, surface)),
         footprint=np.concatenate((layout.footprint, footprints, places[:, None] + obj.outline)),
-        bottom=np.concatenate((layout.bottom, own_centre[:, 2] - own_half, ground)),
+        bottom=np.concatenate((bottom, own_centre[:, 2] - own_half, ground)),
         top=np.concatenate((top, own_centre[:, 2] + own_half, ground + height)),
         sigma=np.concatenate((layout.sigma, np.full(len(boxes) + count, sigma))),
         sigma_up=np.concatenate((layout.sigma_up, np.full(len(boxes) + count, sigma))),
@@ -241,11 +225,11 @@ def _as_object(layout: Layout, supporting: SupportingSurface) -> SceneObject:
 def room_of(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> Room:
     """Where the object fits; what it is to touch is no obstacle but for its own outline."""
     if request.relation not in CLOSE:
-        return room_for(supporting, obj.outline, request.config)
+        return room_for(supporting, obj, request.config)
     touched = supporting.grid.filled(layout.footprint[list(request.anchors)])
     stamp = Stamp.of(obj.outline, supporting.grid.step)
     taken = supporting.taken & ~widened(touched, 2)
-    room = room_for(dataclasses.replace(supporting, taken=taken), obj.outline, request.config)
+    room = room_for(dataclasses.replace(supporting, taken=taken), obj, request.config)
     gap = stamp.distance(touched)
     return dataclasses.replace(room, clear=room.clear & (gap > 0), clearance=np.minimum(room.clearance, gap))
 
@@ -284,6 +268,8 @@ def nearness(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
         away = np.abs(between_centres - radii - gap).min(axis=1)
     else:
         middle = layout.centre[supporting.row, :2] if supporting.row in rows else centres.mean(axis=0)
+        if supporting.part and supporting.outline is not None:
+            middle = supporting.outline.mean(axis=0)
         away = np.linalg.norm(places - middle, axis=1)
     return np.asarray(np.exp(-away / scale))
 
