@@ -35,6 +35,7 @@ _OPEN = 0.6  # part of the inner half of an opening that must be seen through
 _FLOOR_SEEN = 0.3  # part of an opening over which a floor must be seen to count as that
 _CONTENT = 0.5  # part of a container's depth from which what is seen over its middle is in the way
 _RINGS = 10  # from the middle to the rim, in which the height of the inside is looked at
+_SHALLOW = 0.04  # depth of an inside over its width, at least: a table with things on it is none
 _ASIDE = 0.006  # metres by which a wall may stand farther in than it was taken to
 _FEW = 3  # points of a ring in one direction from which its height is known
 _SUNK = 0.2  # part of its height by which a stacked object reaches into another, at least
@@ -77,6 +78,11 @@ class Cavity:
         return heights
 
 
+def is_open(around: SupportContext, row: int) -> bool:
+    """Whether an object is seen to be open above."""
+    return not isinstance(_inside(around, row, ""), str)
+
+
 def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface | str:
     """The inside of a container whose opening is seen.
 
@@ -96,7 +102,7 @@ def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface 
     )  # fmt: skip
 
 
-def stacked_on(around: SupportContext, row: int, name: str, obj: Moved) -> SupportingSurface | str:
+def stacked_on(around: SupportContext, row: int, name: str, obj: Moved, open_too: bool) -> SupportingSurface | str:
     """Where an object stands in or on the rim of an open one: a bowl on a bowl, a cup on a cup.
 
     It reaches into it as far as both their widths let it, or spans the opening; what would fall in is not on it.
@@ -106,6 +112,7 @@ def stacked_on(around: SupportContext, row: int, name: str, obj: Moved) -> Suppo
         row: the lower object, measured.
         name: what it is called.
         obj: the upper one.
+        open_too: it is open, too, as a bowl in a bowl; what is not has no widths that can be trusted to wedge.
     """
     found = _inside(around, row, name)
     if isinstance(found, str):
@@ -117,11 +124,13 @@ def stacked_on(around: SupportContext, row: int, name: str, obj: Moved) -> Suppo
         return f"{name} is not empty"
     if (gauge(found.opening, found.middle, found.middle + hull(obj.outline)) < 1.0).all():
         return f"{name} has no flat top: {obj.name} would fall into it"
+    spans = (gauge(found.opening, found.middle, found.middle + hull(obj.foot)) > 1.0).all()
+    if not spans and not open_too:
+        return f"{name} has no flat top: {obj.name} would not stand"
     if not obj.widths:
         return f"how far {obj.name} goes into {name} cannot be told: its foot is not seen"
     seat = float(found.seat(obj, found.middle[None])[0])
     height = float(obj.size[2])
-    spans = (gauge(found.opening, found.middle, found.middle + hull(obj.foot)) > 1.0).all()
     if not spans and found.rim - seat < _SUNK * height:
         return f"{name} has no flat top: {obj.name} would not stand"
     seat = found.rim if spans else seat
@@ -176,7 +185,7 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | str:
         bottom = grid.count(grid.index(deepest.g1, deepest.g2)[np.abs(deepest.height - low) < RISE]) > 0
         if bottom.sum() > _FLOOR_SEEN * within.sum():
             floor = max(low, float(layout.bottom[row]))
-    if not _has_walls(own, relief, opening, centre, rim, floor):
+    if rim - floor < max(2 * FLUSH, _SHALLOW * width) or not _has_walls(own, relief, opening, centre, rim, floor):
         return f"{name} has no opening that can be seen"
     rings = _rings(beyond, opening, centre, floor, rim)
     return Cavity(
@@ -224,8 +233,6 @@ def _has_walls(own: Array, relief: Relief, opening: Array, middle: Array, rim: f
 
     The back of a drawer is in its cabinet: that is a wall, too.
     """
-    if rim - floor < 2 * FLUSH:
-        return False
     places = np.concatenate((own, np.column_stack((_places(relief), relief.height))))
     at = gauge(opening, middle, places[:, :2])
     high = (at > 0.85) & (at < 1.35) & (places[:, 2] > (rim + floor) / 2)

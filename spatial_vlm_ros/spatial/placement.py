@@ -7,6 +7,7 @@ judge what is seen judge it. docs/placement.md tells the whole search.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ import numpy as np
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
-from spatial_vlm_ros.spatial.containers import inside_of, stacked_on
-from spatial_vlm_ros.spatial.free_space import Cells, Relief, Stamp, depth_inside
+from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on
+from spatial_vlm_ros.spatial.free_space import Cells, Level, Relief, Stamp, depth_inside, support_level
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
@@ -232,7 +233,7 @@ def _supporting_objects(around: SupportContext, request: PlaceRequest, obj: Move
                 yield inside_of(around, row, name)
                 continue
             if isinstance(level, str) or not _stands(around, request, level, obj).any():
-                stacked = stacked_on(around, row, name, obj)
+                stacked = stacked_on(around, row, name, obj, _is_open(around, request))
                 if not isinstance(stacked, str) or "flat top" in stacked:
                     yield stacked
             yield level
@@ -241,8 +242,7 @@ def _supporting_objects(around: SupportContext, request: PlaceRequest, obj: Move
             yield inside_of(around, row, name_of(layout, row))
     elif request.relation in UNDER:
         for row in request.anchors:
-            yield under_of(around, row, name_of(layout, row), float(obj.size[2]))
-        yield open_ground(around, request.anchors, _searched(layout, request))
+            yield under_of(around, row, name_of(layout, row), float(obj.size[2]), _ground_of(around, request, row))
     else:
         under = _carrying(layout, request)
         if under is not None:
@@ -262,6 +262,25 @@ def _level_for(around: SupportContext, request: PlaceRequest, obj: Moved, row: i
         foot = float(around.layout.bottom[stood].mean())
         return min(levels, key=lambda level: abs(level.level.height - foot))
     return next((level for level in levels if _stands(around, request, level, obj).any()), levels[0])
+
+
+def _is_open(around: SupportContext, request: PlaceRequest) -> bool:
+    """Whether what is moved is open above, seen where it is now."""
+    row = request.moved
+    if row is None or not around.layout.measured[row]:
+        return False
+    relief = Relief.of(around.layout, request.depth, None)
+    return is_open(dataclasses.replace(around, relief=relief, lifted=()), row)
+
+
+def _ground_of(around: SupportContext, request: PlaceRequest, row: int) -> Level:
+    """The level that an object stands on: that of what carries it, else the support plane."""
+    layout = around.layout
+    under = _carrying(layout, dataclasses.replace(request, anchors=(row,)))
+    levels = "" if under is None else tops_of(around, under, name_of(layout, under))
+    if isinstance(levels, str):
+        return support_level(layout)
+    return min((s.level for s in levels), key=lambda level: abs(level.height - float(layout.bottom[row])))
 
 
 def _stands(around: SupportContext, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> Cells:

@@ -173,7 +173,11 @@ def _imagined(
     centre = np.column_stack((places, ground + height / 2))
     # A pen that sticks out of a cup is in the cup: what counts is where it rests.
     surface = np.column_stack((places, ground)) if supporting.within else centre
-    known = layout.sigma[[row for row in request.anchors if layout.measured[row]]]
+    doubt = layout.sigma
+    if supporting.row != SUPPORT:  # the surface is seen where it carries; how far it goes on elsewhere is no matter
+        doubt = doubt.copy()
+        doubt[supporting.row] = layout.noise[supporting.row]
+    known = doubt[[row for row in request.anchors if layout.measured[row]]]
     sigma = float(known.max(initial=0.0)) or float(np.nanmax(np.append(layout.sigma, 0.005)))
     return _Imagined(
         scene=dataclasses.replace(layout.scene, objects=objects),
@@ -184,7 +188,7 @@ def _imagined(
         footprint=np.concatenate((layout.footprint, footprints, places[:, None] + obj.outline)),
         bottom=np.concatenate((bottom, own_centre[:, 2] - own_half, ground)),
         top=np.concatenate((top, own_centre[:, 2] + own_half, ground + height)),
-        sigma=np.concatenate((layout.sigma, np.full(len(boxes) + count, sigma))),
+        sigma=np.concatenate((doubt, np.full(len(boxes) + count, sigma))),
         sigma_up=np.concatenate((layout.sigma_up, np.full(len(boxes) + count, sigma))),
         noise=np.concatenate((layout.noise, np.full(len(boxes) + count, sigma))),
         down_deg=layout.down_deg,
@@ -253,7 +257,7 @@ def nearness(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
     is put on; parts and distances say where by themselves.
     """
     rows = np.array(request.anchors, np.intp)
-    if not len(rows) or request.relation in PARTS | {"far from", "opposite"}:
+    if not len(rows) or request.relation in (PARTS | {"far from", "opposite"}) - {"at the centre of"}:
         return np.ones(len(places))
     size = (float(layout.size[rows, :2].mean()) + float(obj.size[:2].mean())) / 2
     scale = max(size, _LEAST_SCALE)

@@ -39,6 +39,7 @@ ON_TOP, IN = 0.85, 0.999  # part of what stands on it that must lie on what was 
 _ON_OPEN_GROUND = 0.97
 _WIDEST = 3.0  # metres; farther parts of a support plane are not looked at
 _DIRECTIONS = 16  # in which what is carried of a foot is looked at
+_CARRIED = 0.5  # part of a foot that must be carried where it overhangs
 _STEADY = 0.5  # part of its own steadiness that an object must keep where its foot overhangs or spans a hollow
 _IS_GROUND = 0.5  # part of an object's points at the height of a surface from which it is that surface
 
@@ -156,7 +157,7 @@ def room_for(supporting: SupportingSurface, obj: Moved, config: PlaceConfig) -> 
     seen = carried >= supporting.needed
     covered = under.share(supporting.grid.filled([supporting.outline])) >= supporting.needed
     if supporting.lower is not None and not (seen & covered).any():
-        held = _held(supporting.sound, foot, step, config.inside_edge)
+        held = _held(supporting.sound, foot, step, config.inside_edge) & (carried >= _CARRIED)
         seen |= held & (under.share(supporting.sound | supporting.lower) >= supporting.needed)
         covered |= held
     places = supporting.grid.places(np.arange(clear.size))

@@ -23,6 +23,7 @@ from spatial_vlm_ros.spatial.free_space import (
     support_level,
     survey,
     thinning,
+    widened,
 )
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.surfaces import (
@@ -44,6 +45,9 @@ _ROUND = 0.004  # metres by which a top may fall off under what is put on it: a 
 _SLOPE = 0.14  # slope (8 degrees) that a bent top may have at the end of what stands on it, a little off the middle
 _FEW_FOR_CURVES = 12  # cells from which a curvature can be told
 _HOLLOW, _HOLLOW_SHARE, _SEAT = 0.03, 0.15, 0.3  # how deep a top may lie below the highest point
+_SECTORS, _WALLED = 12, 0.6  # directions, and the part of them with walls, from which a level is the inside of a bowl
+_ROOF = 0.15  # part of the width about its middle over which nothing of a bowl is
+_TOPMOST = 99.5  # percentile of an object's heights that is its top: higher points may be strays
 _APART = 1  # bins: the rim of a plate and its middle are told apart
 _MOST_LEVELS = 6  # looked at
 _LEVEL_SHARE = 0.4  # part of the widest level's area from which another is a level, too, and no rim or handle
@@ -133,7 +137,7 @@ def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurfa
     found: list[SupportingSurface] = []
     reasons = []
     for height in levels:
-        surface = _top_at(around, row, name, grid, index, over, Level(height, slope))
+        surface = _top_at(around, row, name, grid, index, own, Level(height, slope))
         if isinstance(surface, str):
             reasons.append(surface)
         else:
@@ -147,7 +151,7 @@ def _top_at(
     name: str,
     grid: Grid,
     index: npt.NDArray[np.int32],
-    over: Array,
+    own: Array,
     level: Level,
 ) -> SupportingSurface | str:
     """One level of an object, or why nothing stands there.
@@ -158,22 +162,24 @@ def _top_at(
         name: what it is called.
         grid: over it.
         index: (N,) cells of its points.
-        over: (N,) their heights.
-        level: where its points are.
+        own: (N, 3) its points.
+        level: where many of them are.
     """
     layout, height = around.layout, level.height
     if layout.floor <= height:
         return f"the top of {name} is not seen from so low"
-    top = layout.top[row] - float(layout.centre[row, :2] @ level.slope)
+    over = own[:, 2] - own[:, :2] @ level.slope
     width = float(layout.size[row, :2].min())
-    is_seat = height - layout.bottom[row] > _SEAT * (top - layout.bottom[row])
-    if top - height > max(_HOLLOW, _HOLLOW_SHARE * width) and not is_seat:
+    above = float(np.percentile(over, _TOPMOST)) - height
+    is_seat = height - layout.bottom[row] > _SEAT * (height + above - layout.bottom[row])
+    if above > max(_HOLLOW, _HOLLOW_SHARE * width) and (not is_seat or _hollow(grid, index, own, height, above, width)):
         return f"{name} has no flat top"
     flat = min(_FLAT + float(layout.sigma[row]), max(_FLAT_SHARE * width, _FLAT / 2))
     seen = survey(around.relief, grid, level, flat, RISE, beneath=_SHOULDER)
     outline = layout.footprint[row]
     within = grid.filled([outline])
-    sound = _between_rows(around, row, grid, level, seen.surface) & ~seen.higher & within
+    owned = widened(closed(grid.count(index) > 0), 1)  # and not the table beside it, where its outline is too large
+    sound = _between_rows(around, row, grid, level, seen.surface & owned) & ~seen.higher & within
     highest = np.full(grid.shape[0] * grid.shape[1] + 1, -np.inf)
     np.maximum.at(highest, index, over)
     below = height - highest[:-1].reshape(grid.shape)
@@ -333,6 +339,20 @@ def _hull_cells(grid: Grid, cells: Cells) -> Cells:
     """(R, C) cells in the convex outline of the given ones."""
     index = np.flatnonzero(cells)
     return grid.filled([hull(grid.places(index))]) if len(index) else cells
+
+
+def _hollow(grid: Grid, index: npt.NDArray[np.int32], own: Array, height: float, above: float, width: float) -> bool:
+    """Whether a level is the inside of a bowl: walls all about it, and no board over it as in a shelf."""
+    high = own[:, 2] > height + above / 2
+    level = grid.count(index[np.abs(own[:, 2] - height) < RISE]) > 0
+    if not level.any():
+        return False
+    middle = grid.places(np.flatnonzero(level)).mean(axis=0)
+    away = own[high, :2] - middle
+    if (np.hypot(*away.T) < _ROOF * width).any():
+        return False
+    turn = (np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5) * _SECTORS
+    return len(np.unique(turn.astype(np.intp) % _SECTORS)) > _WALLED * _SECTORS
 
 
 def _bulge(grid: Grid, offset: Array, sound: Cells) -> tuple[float, float]:
