@@ -21,6 +21,7 @@ from spatial_vlm_ros.spatial.free_space import (
     depth_inside,
     gauge,
     hull,
+    lies_in,
     seen_through,
 )
 from spatial_vlm_ros.spatial.layout import Array
@@ -196,7 +197,7 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | str:
 def _through(relief: Relief, opening: Array, rim: float) -> Relief:
     """The points that are seen through an opening: those on the outside of a near wall lie under it as well."""
     part = np.minimum((relief.eye - rim) / np.maximum(relief.eye - relief.height.astype(np.float64), 1e-6), 1.0)
-    return relief.chosen(depth_inside(opening, _places(relief) * part[:, None]) > 0)
+    return relief.chosen(lies_in(opening, _places(relief) * part[:, None]))
 
 
 def _places(relief: Relief) -> Array:
@@ -234,8 +235,11 @@ def _has_walls(own: Array, relief: Relief, opening: Array, middle: Array, rim: f
     The back of a drawer is in its cabinet: that is a wall, too.
     """
     places = np.concatenate((own, np.column_stack((_places(relief), relief.height))))
+    places = places[
+        (places[:, 2] > (rim + floor) / 2) & lies_in(opening, places[:, :2], float(np.ptp(opening, axis=0).max()))
+    ]
     at = gauge(opening, middle, places[:, :2])
-    high = (at > 0.85) & (at < 1.35) & (places[:, 2] > (rim + floor) / 2)
+    high = (at > 0.85) & (at < 1.35)
     return len(np.unique(_sectors(places[high, :2] - middle))) > _RIM_SEEN * _SECTORS
 
 
@@ -264,7 +268,7 @@ def _content(
 ) -> Cells:
     """(R, C) cells of an opening where something stands that is no part of the container."""
     places = _places(relief)
-    near = depth_inside(opening, places) > 0
+    near = lies_in(opening, places)
     chosen = relief.chosen(near)
     at = gauge(opening, middle, places[near])
     aside = _ASIDE / max(float(np.hypot(*(opening - middle).T).mean()), _ASIDE)

@@ -69,6 +69,19 @@ def depth_inside(outline: Array, places: npt.NDArray[np.floating]) -> Array:
     return inside
 
 
+def lies_in(outline: Array, places: npt.NDArray[np.floating], spare: float = 0.0) -> npt.NDArray[np.bool_]:
+    """(N,) whether places (N, 2) lie inside a convex outline (K, 2), or up to `spare` metres beside the box about it.
+
+    With `spare` the box alone is looked at, which is quick for many places.
+    """
+    low, high = outline.min(axis=0) - spare, outline.max(axis=0) + spare
+    inside: npt.NDArray[np.bool_] = ((places > low) & (places < high)).all(axis=1)
+    if not spare:
+        index = np.flatnonzero(inside)
+        inside[index] = depth_inside(outline, places[index]) > 0
+    return inside
+
+
 def gauge(outline: Array, middle: Array, places: npt.NDArray[np.floating]) -> Array:
     """(N,) distance of places from the middle in units of that of the outline in the same direction: 1 on it."""
     normals, offsets = _sides(hull(outline) - middle)

@@ -18,6 +18,7 @@ from spatial_vlm_ros.spatial.free_space import (
     closed,
     depth_inside,
     hull,
+    lies_in,
     passing,
     seen_through,
     support_level,
@@ -92,7 +93,7 @@ def surface_of(around: SupportContext, part: Part) -> SupportingSurface | str:
     places = np.stack((relief.g1, relief.g2), axis=1).astype(np.float64)
     over = relief.height.astype(np.float64) - places @ slope
     index = np.flatnonzero((part.low <= relief.height) & (relief.height <= part.high))
-    index = index[depth_inside(part.outline, places[index]) > 0]
+    index = index[lies_in(part.outline, places[index])]
     index = index[~_of_others(around, part.row, places[index])]
     if len(index) < _FEW:
         return f"nothing of the surface of {part.name} can be seen"
@@ -245,7 +246,7 @@ def _of_others(around: SupportContext, row: int, places: Array) -> npt.NDArray[n
         if layout.mean_side[other] >= layout.mean_side[row]:
             continue
         if depth_inside(layout.footprint[row], layout.centre[other : other + 1, :2])[0] > 0:
-            covered |= depth_inside(layout.footprint[other], places) > 0
+            covered |= lies_in(layout.footprint[other], places)
     return covered
 
 

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from spatial_vlm_ros.spatial.free_space import Grid, Level, depth_inside, survey
+from spatial_vlm_ros.spatial.free_space import Grid, Level, lies_in, survey
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.surfaces import FLUSH, ON_TOP, RISE, SupportContext, SupportingSurface, in_the_way
 from spatial_vlm_ros.spatial.tops import own_points
@@ -73,6 +73,6 @@ def _ground_below(around: SupportContext, outline: Array, underside: float, grou
     """The level on which an object stands, where it is seen under it; None where it is not."""
     relief = around.relief
     places = np.stack((relief.g1, relief.g2), axis=1).astype(np.float64)
-    below = np.flatnonzero((relief.height < underside - FLUSH) & (depth_inside(outline, places) > 0))
+    below = np.flatnonzero((relief.height < underside - FLUSH) & lies_in(outline, places))
     over = relief.height[below] - ground.at(places[below])
     return ground if np.count_nonzero(np.abs(over) < RISE) >= _GROUND else None
