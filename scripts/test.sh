@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #   scripts/test.sh fast       what needs no live graph, by two workers
-#   scripts/test.sh            that, then the live tests one after the other, for they measure what arrives in time
+#   scripts/test.sh            that, then the live tests, by two workers, too: each test has a ROS domain of its own
 #   scripts/test.sh research   the experiments' own tests
 #   scripts/test.sh all        everything, sweeps (marked slow) and research included
 #   scripts/test.sh ARGS...    one plain pytest, of everything unless ARGS name a path
@@ -15,9 +15,9 @@ code=0
 run() { "${pytest[@]}" "$@" || { local ended=$?; ((code)) || code=$ended; }; }
 case "${1:-}" in
   fast) run test "${parallel[@]}" "${live[@]/#/--ignore=}" ;;
-  "") run test "${parallel[@]}" "${live[@]/#/--ignore=}"; run "${live[@]}" ;;
+  "") run test "${parallel[@]}" "${live[@]/#/--ignore=}"; run "${live[@]}" "${parallel[@]}" ;;
   research) run research/test "${parallel[@]}" -m "" ;;
-  all) run test research/test "${parallel[@]}" "${live[@]/#/--ignore=}" -m ""; run "${live[@]}" -m "" ;;
+  all) run test research/test "${parallel[@]}" "${live[@]/#/--ignore=}" -m ""; run "${live[@]}" "${parallel[@]}" -m "" ;;
   *) run --override-ini "testpaths=test research/test" "$@" ;;
 esac
 exit "$code"

@@ -24,8 +24,8 @@ WRONG = 0.005
 
 
 def forms() -> tuple[str, ...]:
-    """One relation of each way to build a scene, the last of its kind."""
-    made = {name: plan.make for name, plan in PLANS.items()}
+    """One relation of each way to build a scene, the first of its kind."""
+    made = {name: plan.make for name, plan in reversed(PLANS.items())}
     return tuple({make.func if isinstance(make, partial) else make: name for name, make in made.items()}.values())
 
 

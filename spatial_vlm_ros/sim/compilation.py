@@ -24,7 +24,7 @@ SEEN, COLLIDES = 0, 3
 TIME_STEP = 0.003
 _SHADOW_MAP = 1024  # pixels a side; 4096 halves the speed on a CPU
 _SAMPLES = 4  # of each pixel's colour
-_LARGEST = (1920, 1080)
+_SMALL = (64, 48)  # pixels that a drawing context begins with: the renderer asks for its own size
 _TORSION = 0.003  # friction against turning on the spot, metres
 _DAMPING = 1e-4  # air and softness, N s/m and N m s
 _MOTTLE = "mottle"
@@ -89,7 +89,7 @@ def _set_options(mj: Any, spec: Any, scenery: Scenery) -> None:
     spec.stat.center = [*scenery.table_centre, scenery.table_height]
     vis = spec.visual
     vis.quality.shadowsize, vis.quality.offsamples = _SHADOW_MAP, _SAMPLES
-    vis.global_.offwidth, vis.global_.offheight = _LARGEST
+    vis.global_.offwidth, vis.global_.offheight = _SMALL
     vis.map.zfar, vis.map.znear = 20.0, 0.01
     vis.headlight.ambient = [scenery.ambient] * 3
     vis.headlight.diffuse = vis.headlight.specular = [0.0] * 3

@@ -24,6 +24,7 @@ from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 from visualization_msgs.msg import MarkerArray
@@ -137,12 +138,14 @@ class Graph:
         node = make(context)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
-        thread = threading.Thread(target=self._run, args=(executor,), daemon=True)
+        closed: Future[None] = Future()
+        thread = threading.Thread(target=self._run, args=(executor, closed), daemon=True)
         thread.start()
 
         def stop() -> None:
-            executor.shutdown(timeout_sec=5.0)
+            closed.set_result(None)
             thread.join(5.0)
+            executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
             if hasattr(node, "stop"):
                 node.stop()
             node.destroy_node()
@@ -152,9 +155,9 @@ class Graph:
         return node
 
     @staticmethod
-    def _run(executor: SingleThreadedExecutor) -> None:
+    def _run(executor: SingleThreadedExecutor, closed: Future[None]) -> None:
         with contextlib.suppress(ExternalShutdownException):
-            executor.spin()
+            executor.spin_until_future_complete(closed)
 
     def start(self, wait: bool = True, **parameters: Any) -> ResolverNode:
         """The resolver node with these parameters, "__" in a name standing for "."; heard by and hearing the test."""

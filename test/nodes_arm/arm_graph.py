@@ -182,16 +182,19 @@ class ArmGraph:
         )
         executor.add_node(node)
 
+        closed: Future[None] = Future()
+
         def run() -> None:
             with contextlib.suppress(ExternalShutdownException):
-                executor.spin()
+                executor.spin_until_future_complete(closed)
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
 
         def stop() -> None:
-            executor.shutdown(timeout_sec=5.0)
+            closed.set_result(None)
             thread.join(5.0)
+            executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
             node.destroy_node()
             rclpy.try_shutdown(context=context)
 
