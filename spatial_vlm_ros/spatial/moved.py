@@ -18,7 +18,7 @@ _FEW = 12  # points from which a slice has a width
 _FOOT = 0.15  # part of the height that is the foot
 _UNSEEN_FOOT = 0.35  # part of the height, from below, that may be out of sight where the foot is measured
 _COVERED = 0.9  # visible fraction below which a low slice may look narrow because something covers it
-_NARROWEST = 0.3  # of its outline: a foot is not taken to be narrower, for so little would show nothing
+_NARROWEST = 0.5  # of its outline: a foot is not taken to be narrower, for so little would show nothing
 _STRAY = 1.0  # percent of the points at either end that may be strays
 
 
@@ -73,7 +73,8 @@ def measured_widths(layout: Layout, row: int) -> tuple[tuple[float, Array], ...]
     """How wide an object is below each height: `Moved.widths`.
 
     Only its front is seen, so each slice is taken to be as the whole outline, smaller: as much narrower as its sides
-    are seen to be, and as far back as its front is. Empty where its foot is hidden, covered or cut off.
+    are seen to be, and as far back as its front is. Empty where its foot is hidden, covered or cut off, or where
+    the object was cut out of a box.
 
     Args:
         layout: the scene.
@@ -82,6 +83,8 @@ def measured_widths(layout: Layout, row: int) -> tuple[tuple[float, Array], ...]
     obj = layout.scene.objects[row]
     outline = layout.footprint[row] - layout.centre[row, :2]
     height = float(layout.size[row, 2])
+    if obj.detection.mask is None:  # cut out of a box by depth, it loses its lower corners to the surface it stands on
+        return ()
     if obj.visible_fraction < _COVERED or obj.truncated or obj.cut > 0.1 * float(layout.size[row, 1]):
         return ()
     points = obj.points.astype(np.float64) @ layout.axes + (0.0, 0.0, layout.floor)
