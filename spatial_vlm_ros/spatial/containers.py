@@ -52,6 +52,7 @@ class Cavity:
         middle: (2,) of it.
         rim: height of the rim.
         floor: height of the floor, seen or told from the underside.
+        floor_seen: which of them.
         rings: (R,) heights of the inside from the middle to the rim, rising.
         grid: over the container.
         within: cells of the opening.
@@ -62,6 +63,7 @@ class Cavity:
     middle: Array
     rim: float
     floor: float
+    floor_seen: bool
     rings: Array
     grid: Grid
     within: Cells
@@ -100,6 +102,7 @@ def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface 
     return SupportingSurface(
         row, found.grid, Level(found.floor, np.zeros(2)), found.within, taken, ~found.within, found.opening, IN, True,
         others, rim_height=found.rim - found.floor, seat=found.seat,
+        doubt=None if found.floor_seen else f"the floor of {name} is not seen",
     )  # fmt: skip
 
 
@@ -179,18 +182,26 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | str:
     within = grid.filled([opening])
     centre = opening.mean(axis=0)
     floor = float(layout.bottom[row]) + wall
-    beyond = _through(relief, opening, rim)
+    beyond, floor_seen = _through(relief, opening, rim), False
     deepest = beyond.chosen(gauge(opening, centre, _places(beyond)) < 0.8)
     if len(deepest.height):
         low = float(np.percentile(deepest.height, 10))
         bottom = grid.count(grid.index(deepest.g1, deepest.g2)[np.abs(deepest.height - low) < RISE]) > 0
         if bottom.sum() > _FLOOR_SEEN * within.sum():
-            floor = max(low, float(layout.bottom[row]))
+            floor, floor_seen = max(low, float(layout.bottom[row])), True
     if rim - floor < max(2 * FLUSH, _SHALLOW * width) or not _has_walls(own, relief, opening, centre, rim, floor):
         return f"{name} has no opening that can be seen"
     rings = _rings(beyond, opening, centre, floor, rim)
     return Cavity(
-        opening, centre, rim, floor, rings, grid, within, _content(beyond, grid, opening, centre, floor, rim, rings)
+        opening,
+        centre,
+        rim,
+        floor,
+        floor_seen,
+        rings,
+        grid,
+        within,
+        _content(beyond, grid, opening, centre, floor, rim, rings),
     )
 
 

@@ -93,11 +93,13 @@ class Placing:
         spots: at most `config.most`, no two at the same place.
         reason: why there is none, else None.
         assumed: metres that were assumed as size of the object; None where it was measured.
+        doubt: what of the surface was taken to be so and not seen, in words; None where nothing.
     """
 
     spots: tuple[Spot, ...]
     reason: str | None = None
     assumed: float | None = None
+    doubt: str | None = None
 
 
 # ------------------------------------------------------------------------------------------------ search
@@ -134,7 +136,7 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
         for way in (obj, obj.turned()) if obj.size[0] > _ELONGATED * obj.size[1] else (obj,):
             spots = _spots(layout, request, supporting, way)
             if spots:
-                return Placing(spots, None, assumed)
+                return Placing(spots, None, assumed, supporting.doubt)
         reasons.append(why_none(layout, request, supporting, obj))
     return Placing((), reasons[0], assumed)
 

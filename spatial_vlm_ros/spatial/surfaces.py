@@ -65,6 +65,7 @@ class SupportingSurface:
         seat: how high an object comes to rest at places (T, 2), where that is not the level: a round bowl.
         part: it is a part of the object that the words name; the relation is to be there.
         middles: cells where the middle may come to; None = any.
+        doubt: what of it was taken to be so and not seen, in words.
     """
 
     row: int
@@ -83,6 +84,7 @@ class SupportingSurface:
     seat: Callable[[Moved, Array], Array] | None = None
     part: bool = False
     middles: Cells | None = None
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

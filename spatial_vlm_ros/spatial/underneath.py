@@ -53,6 +53,7 @@ def under_of(around: SupportContext, row: int, name: str, height: float, ground:
     return SupportingSurface(
         row, grid, level, seen.surface & within, taken, seen.lower & within, outline, ON_TOP, False, others,
         rim_height=math.inf, underside=underside,
+        doubt=f"of {name} only the front edge is seen: farther in it may reach lower",
     )  # fmt: skip
 
 
