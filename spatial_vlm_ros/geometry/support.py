@@ -10,14 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.geometry.support_points import SupportPoints, around_objects, everywhere
 from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Detection, Floats, Plane, RgbdFrame, UpSource
 
-_SAMPLES = 4000  # points looked at; more changes the plane by less than its noise
 _TRIALS = 256  # triples drawn; with a third of the points on the plane, one in 27 triples is good
+_LEVEL_TRIALS = 32  # level planes through one point each, where up is known
 _FEW, _LIKELY = 800, 16  # points that all planes are tried on; planes that are tried on all points
+_COARSE = 4  # every so many points of the image tell how much of a plane is seen
+_TRIED = 8  # planes that are fitted, best first, until one is good
+_VOTE = 0.35  # part of what is seen around an object from which it stands on a plane
+_SEEN_WEIGHT = 0.75  # votes of all objects that count as much as a table that is seen
+_TABLE = 0.5  # square metres: tables have more, boards, boxes and cabinets less
+_TILT_WEIGHT = 0.5  # the same of a plane that is tilted as far as it may be against a known up
+_ROLL_WEIGHT = 0.5  # the same of a plane for which the camera would lie on its side: walls are such planes
 _BLOCK = 32_000  # residuals at once: more would not stay in the cache, and would wake BLAS threads for little
 _MIN_POINTS = 100
 _MIN_SHARE = 0.15  # part of the points around the objects that the plane they stand on must hold
@@ -25,16 +32,18 @@ _PEAK = 1.6  # points in twice the thickness over those in the plane, above whic
 _MIN_CAMERA_HEIGHT = 0.05  # metres; a plane through the lens is seen edge-on and holds any points
 _MAX_TILT_FROM_UP_DEG = 15.0  # a support surface steeper than this lets objects slide
 _FACING_DOWN = -0.26  # cosine of 105 degrees: beyond, a surface that the camera sees faces down
-_RING = 0.5  # the ring around a box, as part of the box's size
+_CEILING = 0.1  # y of a normal, camera frame, from which what a camera sees level would face down
 
 
 def find_support(
     frame: RgbdFrame, detections: tuple[Detection, ...], config: DepthConfig, up: npt.NDArray[np.float64] | None
 ) -> Plane | None:
-    """Fit the plane around the detections.
+    """Fit the plane that most detections stand on.
 
-    The surface that objects stand on is what surrounds them in the image, so the points come from rings around the
-    boxes; where these hold too few, from the whole image.
+    Each detection has one vote, for the planes that hold enough of what is seen around it in the image: a table
+    that holds many small objects is no less a table for the large floor around it. Of planes with about as many votes
+    the one that is seen the most of is taken: a table rather than the top of the box that stands on it. The plane is
+    then fitted to all that is seen of it, for a tilt from a small piece is a height at the other end.
 
     Args:
         frame: rectified frame; depth in metres.
@@ -45,16 +54,18 @@ def find_support(
     Returns:
         The plane, its normal towards the camera, or None when no plane holds enough points.
     """
-    points = _points_around(frame, detections)
-    if len(points) < _MIN_POINTS:
-        points = _sample(frame, np.isfinite(frame.depth))
-    if len(points) < _MIN_POINTS:
+    image, area = everywhere(frame)
+    around = around_objects(frame, detections)
+    if len(around.points) < _MIN_POINTS:
+        around = SupportPoints.of(image)
+    if len(around.points) < _MIN_POINTS:
         return None
-    tolerance = 0.004 + 2.0 * depth_noise(points[:, 2], config)
-    normal, offset = _consensus(points, tolerance, up)
-    if normal is None:
-        return None
-    return _refined(points, tolerance, normal, offset)
+    tolerance = 0.004 + 2.0 * depth_noise(around.points[:, 2], config)
+    for normal, offset in _consensus(around, image, area, tolerance, up, config):
+        plane = _refined(around.points, image, tolerance, normal, offset)
+        if plane is not None and _is_possible(plane.normal, up):
+            return plane
+    return None
 
 
 def find_up(frame: RgbdFrame, support: Plane | None) -> tuple[npt.NDArray[np.float64], UpSource]:
@@ -101,91 +112,115 @@ def check_up(
     raise InputError(f"up from {source.value}", got, "a surface that faces upwards", repair)
 
 
-def _points_around(frame: RgbdFrame, detections: tuple[Detection, ...]) -> npt.NDArray[np.float64]:
-    """Measured points in rings around the boxes, outside all boxes."""
-    depth = frame.depth
-    wanted = np.zeros(depth.shape, np.bool_)
-    boxes, rings = [], []
-    for detection in detections:
-        x0, y0, x1, y1 = detection.box_xyxy
-        dx, dy = max(16.0, _RING * (x1 - x0)), max(16.0, _RING * (y1 - y0))
-        box = np.s_[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)]
-        ring = np.s_[max(0, int(y0 - dy)) : max(0, int(y1 + dy)), max(0, int(x0 - dx)) : max(0, int(x1 + dx))]
-        boxes.append(box)
-        rings.append(ring)
-        sparse = depth[box][::4, ::4]
-        own = sparse[np.isfinite(sparse)]
-        if len(own):  # what lies much farther than the object is not what it stands on: the floor past a table's edge
-            z = float(np.partition(own, len(own) // 2)[len(own) // 2])
-            reach = z + max(y1 - y0, x1 - x0) * z / frame.camera.K[0, 0]
-            wanted[ring] |= depth[ring] < reach
-    for box in boxes:
-        wanted[box] = False
-    top, bottom = min((r[0].start for r in rings), default=0), max((r[0].stop for r in rings), default=0)
-    return _sample(frame, wanted[top:bottom], top)
-
-
-def _sample(frame: RgbdFrame, wanted: npt.NDArray[np.bool_], top: int = 0) -> npt.NDArray[np.float64]:
-    """At most _SAMPLES of the wanted pixels of the rows from `top` on, evenly taken, as (N, 3) points."""
-    index = np.flatnonzero(wanted)
-    index = index[:: max(1, len(index) // _SAMPLES)]
-    v, u = np.divmod(index, frame.depth.shape[1])
-    v += top
-    xs, ys = normalised_axes(frame.camera)
-    z = frame.depth[v, u].astype(np.float64)
-    return np.stack((xs[u] * z, ys[v] * z, z)).T
+def _is_possible(normals: npt.NDArray[np.float64], up: npt.NDArray[np.float64] | None) -> npt.NDArray[np.bool_]:
+    """Whether planes with normals (..., 3) may carry objects: level, or where up is not known no ceiling."""
+    if up is None:
+        return np.asarray(normals[..., 1] < _CEILING)
+    return np.asarray(normals @ up > np.cos(np.radians(_MAX_TILT_FROM_UP_DEG)))
 
 
 def _consensus(
-    points: npt.NDArray[np.float64], tolerance: Floats, up: npt.NDArray[np.float64] | None
-) -> tuple[npt.NDArray[np.float64] | None, float]:
-    """The best of many planes through three points each (RANSAC with a fixed seed)."""
+    around: SupportPoints,
+    image: npt.NDArray[np.float64],
+    area: float,
+    tolerance: Floats,
+    up: npt.NDArray[np.float64] | None,
+    config: DepthConfig,
+) -> list[tuple[npt.NDArray[np.float64], float]]:
+    """The best of many planes through three points each (RANSAC with a fixed seed), best first."""
     rng = np.random.default_rng(0)
+    points = around.points
     triples = points[rng.integers(0, len(points), (_TRIALS, 3))]
     normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
     lengths = np.linalg.norm(normals, axis=1)
     keep = lengths > 1e-9
     normals = normals[keep] / lengths[keep, None]
-    offsets = -np.einsum("ij,ij->i", normals, triples[keep, 0])
-    normals *= np.sign(offsets)[:, None]  # the camera, at the origin, lies on the positive side
+    if up is not None:  # level planes through single points: a table of which little is seen is among them
+        level = points[rng.integers(0, len(points), _LEVEL_TRIALS)]
+        triples = np.concatenate((triples[keep], np.repeat(level[:, None], 3, axis=1)))
+        normals = np.concatenate((normals, np.broadcast_to(up, (_LEVEL_TRIALS, 3))))
+    else:
+        triples = triples[keep]
+    offsets = -np.einsum("ij,ij->i", normals, triples[:, 0])
+    normals = normals * np.sign(offsets)[:, None]  # the camera, at the origin, lies on the positive side
     offsets = np.abs(offsets)
-    # Without a known up any plane counts but a ceiling: what objects stand on is what surrounds them.
-    usable = normals[:, 1] < 0.1 if up is None else normals @ up > np.cos(np.radians(_MAX_TILT_FROM_UP_DEG))
-    usable &= offsets > _MIN_CAMERA_HEIGHT
+    usable = _is_possible(normals, up) & (offsets > _MIN_CAMERA_HEIGHT)
     normals, offsets = normals[usable], offsets[usable]
     if not len(normals):
-        return None, 0.0
-    some = np.s_[:: max(1, len(points) // _FEW)]
-    # Every fifth point in single precision tells the good planes, all points in double precision the best of them.
-    planes, scaled = np.column_stack((normals, offsets)), _scaled(points, tolerance)
-    held = _held(planes.astype(np.float32), scaled[:, some].astype(np.float32))
-    likely = np.argsort(-held, kind="stable")[:_LIKELY]
-    best = likely[np.argmax(_held(planes[likely], scaled))]
-    return normals[best], float(offsets[best])
+        return []
+    # Some points of each group tell the good planes, all points the best of them.
+    planes = np.column_stack((normals, offsets)).astype(np.float32)
+    scaled = _scaled(points, tolerance)
+    some = around.thinned(_FEW)
+    rough = _votes(_held(planes, scaled[:, some]), np.searchsorted(some, around.starts))
+    likely = np.argsort(-rough, kind="stable")[:_LIKELY]
+    planes = planes[likely]
+    score = _votes(_held(planes, scaled), around.starts)
+    score += _SEEN_WEIGHT * np.minimum(_areas(planes, image[::_COARSE], _COARSE * area, config) / _TABLE, 1.0)
+    if up is not None:
+        score -= _TILT_WEIGHT * np.degrees(np.arccos(np.clip(planes[:, :3] @ up, -1.0, 1.0))) / _MAX_TILT_FROM_UP_DEG
+    else:
+        score -= _ROLL_WEIGHT * (np.abs(planes[:, 0]) > np.abs(planes[:, 1]))
+    order = np.argsort(-score, kind="stable")[:_TRIED]
+    return [(normals[row], float(offsets[row])) for row in likely[order]]
 
 
-def _scaled(points: npt.NDArray[np.float64], tolerance: Floats) -> npt.NDArray[np.float64]:
+def _votes(held: npt.NDArray[np.int8], starts: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    """(M,) part of the groups of which each plane holds enough of the points (M, N), in part where it holds less."""
+    counts = np.diff(np.append(starts, held.shape[1]))
+    shares = np.add.reduceat(held, starts, axis=1, dtype=np.intp) / counts
+    return np.asarray(np.clip(shares / _VOTE, 0.0, 1.0).mean(axis=1))
+
+
+def _areas(
+    planes: npt.NDArray[np.float32], image: npt.NDArray[np.float64], pixel: float, config: DepthConfig
+) -> Floats:
+    """(M,) square metres that are seen of planes (M, 4), by points (N, 3) that stand for `pixel` steradians each."""
+    held = _held(planes, _scaled(image, 0.004 + 2.0 * depth_noise(image[:, 2], config)))
+    slant = np.maximum(np.abs(planes[:, :3] @ image.T.astype(np.float32)) / image[:, 2].astype(np.float32), 0.1)
+    return np.asarray((held * (image[:, 2] ** 2).astype(np.float32) / slant).sum(axis=1) * pixel)
+
+
+def _scaled(points: npt.NDArray[np.float64], tolerance: Floats) -> npt.NDArray[np.float32]:
     """(4, N): homogeneous points (N, 3) over their tolerance; a plane times these is residual over tolerance."""
     scaled = np.ones((4, len(points)))
     scaled[:3] = points.T
     scaled /= tolerance
-    return scaled
+    return scaled.astype(np.float32)
 
 
-def _held(planes: npt.NDArray[np.floating], scaled: npt.NDArray[np.floating]) -> npt.NDArray[np.int_]:
-    """(M,) number of scaled points (4, N) within their tolerance of each of the planes (M, 4)."""
-    held: list[int] = []
+def _held(planes: npt.NDArray[np.float32], scaled: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
+    """(M, N) 1 for scaled points (4, N) within their tolerance of each of the planes (M, 4), else -1 within twice that.
+
+    A plane is a peak. What merely cuts through a flight of levels has as many points beside it as on it, and sums to 0.
+    """
+    held = np.empty((len(planes), scaled.shape[1]), np.int8)
     block = max(1, _BLOCK // scaled.shape[1])
     for first in range(0, len(planes), block):
         residuals = planes[first : first + block] @ scaled
-        held += [int(np.count_nonzero(row)) for row in np.abs(residuals, out=residuals) < 1]
-    return np.array(held)
+        np.abs(residuals, out=residuals)
+        some = held[first : first + block]
+        np.multiply(residuals < 1, 2, out=some, casting="unsafe")
+        some -= residuals < 2
+    return held
 
 
 def _refined(
-    points: npt.NDArray[np.float64], tolerance: Floats, normal: npt.NDArray[np.float64], offset: float
+    points: npt.NDArray[np.float64],
+    image: npt.NDArray[np.float64],
+    tolerance: Floats,
+    normal: npt.NDArray[np.float64],
+    offset: float,
 ) -> Plane | None:
-    """A plane fitted to the points near a first guess, ever nearer; None where too few are, or they are no plane."""
+    """A plane fitted to the points near a first guess, ever nearer; None where too few are, or they are no plane.
+
+    Args:
+        points: (N, 3) around the objects, of which the plane must hold enough.
+        image: (M, 3) of the whole image, to which it is fitted in the end.
+        tolerance: (N,) of the points.
+        normal: (3,) of the guess.
+        offset: of the guess.
+    """
     residual = _distances(points, normal, offset)
     inliers = np.empty(0, np.intp)
     for _ in range(4):
@@ -201,7 +236,12 @@ def _refined(
     # A plane is a peak: scattered points fill a slab twice as thick with twice as many.
     if np.count_nonzero(residual < 2 * tolerance) > _PEAK * np.count_nonzero(residual < tolerance):
         return None
-    return Plane(normal, offset, float(np.sqrt(np.mean(kept**2))))
+    rms = float(np.sqrt(np.mean(kept**2)))
+    for _ in range(2):
+        near = np.flatnonzero(_distances(image, normal, offset) < np.min(tolerance))
+        if len(near) > _MIN_POINTS:
+            normal, offset = _least_squares(image.T.take(near, axis=1))
+    return Plane(normal, offset, rms)
 
 
 def _distances(

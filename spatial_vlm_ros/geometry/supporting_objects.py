@@ -14,9 +14,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.geometry.extent import Extent
+from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.geometry.extent import Extent, ground_axes
+from spatial_vlm_ros.geometry.levels import Levels
 from spatial_vlm_ros.geometry.segmentation import depth_gap
 from spatial_vlm_ros.geometry.surface import Surface, nearer_run
+from spatial_vlm_ros.geometry.visibility import Instances
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Plane, RgbdFrame
 
@@ -27,6 +30,7 @@ _FEW = 10  # points from which the height of a carrier is taken as seen
 _TOP_SHARE = 0.9  # of those points the part that may be the carrier's sides
 _LOWER = 0.002  # metres by which a carrier's middle is lower, at least, than that of what it carries
 _HIDDEN_BOTTOM = 0.5  # part of its height, beyond 2 cm, that may be missing below what is seen of an object
+_NEARER = 0.01  # metres, beyond noise, by which another object's pixels are nearer that hide a foot
 _FOOT_COVERED = 0.3  # part of a lower edge behind something nearer, from which the foot is out of sight
 _STEEP = 0.966  # sine of 75 degrees: from so high above, sides are not seen
 
@@ -40,6 +44,11 @@ class _SupportingObjects:
         place: (M, 3) middle of the outline, camera frame.
         radius: (M,) of a circle around the outline.
         middle: (M,) heights.
+        bottom: (M,) heights of what is seen.
+        axes: (3, 3) columns: two directions on the ground, and up.
+        pixel: metres between neighbouring points at a depth of 1 m.
+        depth_config: noise of depth.
+        known: the level surfaces that were looked for so far, by row.
     """
 
     surfaces: Sequence[Surface]
@@ -47,6 +56,24 @@ class _SupportingObjects:
     place: Array
     radius: Array
     middle: Array
+    bottom: Array
+    axes: Array
+    pixel: float
+    depth_config: DepthConfig
+    known: dict[int, Levels]
+
+    def levels(self, row: int) -> Levels:
+        """The level surfaces of one of them."""
+        if row not in self.known:
+            z = self.extents[row].middle_z
+            noise = float(depth_noise(z, self.depth_config))
+            self.known[row] = Levels.of(self.surfaces[row].points, self.axes, 0.0, z * self.pixel, noise)
+        return self.known[row]
+
+    def outline(self, row: int) -> Array:
+        """(C, 2) outline of one of them on the common ground."""
+        extent = self.extents[row]
+        return np.asarray(extent.footprint() @ (extent.basis[:, :2].T @ self.axes[:, :2]))
 
 
 def standing(
@@ -55,6 +82,7 @@ def standing(
     support: Plane | None,
     up: Array,
     frame: RgbdFrame,
+    owners: Instances,
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> list[Extent | None]:
@@ -68,9 +96,11 @@ def standing(
         support: the plane under all, or None.
         up: (3,) unit, camera frame.
         frame: rectified frame.
+        owners: (H, W) index of the object that each pixel belongs to, -1 for none.
         depth_config: noise of depth.
         config: gaps that separate surfaces.
     """
+    rows = [index for index, extent in enumerate(extents) if extent is not None]
     measured = [(s, e) for s, e in zip(surfaces, extents, strict=True) if e is not None]
     if not measured:
         return list(extents)
@@ -80,21 +110,45 @@ def standing(
         place=np.array([e.basis[:, :2] @ e.outline.mean(axis=0).astype(np.float64) for _, e in measured]),
         radius=np.array([math.hypot(*e.span().tolist()) / 2 for _, e in measured]),
         middle=np.array([(e.bottom + e.top) / 2 for _, e in measured]),
+        bottom=np.array([e.bottom for _, e in measured]),
+        axes=ground_axes(np.array([0.0, 0.0, 1.0]), up),
+        pixel=1.0 / float(frame.camera.K[0, 0]),
+        depth_config=depth_config,
+        known={},
     )
     reached = (
-        _reaching_down(row, supporting_objects, support, up, frame, depth_config, config)
+        _reaching_down(row, supporting_objects, support, up, _Seen(frame, owners, rows[row], depth_config, config))
         for row in range(len(measured))
     )
     return [None if extent is None else next(reached) for extent in extents]
 
 
-def _hidden_below(
-    surface: Surface, extent: Extent, frame: RgbdFrame, up: Array, depth_config: DepthConfig, config: LiftConfig
-) -> float:
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Seen:
+    """The image around one object.
+
+    Args:
+        frame: rectified frame.
+        owners: (H, W) index of the object that each pixel belongs to, -1 for none.
+        index: of the object, as in `owners`.
+        depth_config: noise of depth.
+        config: gaps that separate surfaces.
+    """
+
+    frame: RgbdFrame
+    owners: Instances
+    index: int
+    depth_config: DepthConfig
+    config: LiftConfig
+
+
+def _hidden_below(surface: Surface, extent: Extent, up: Array, seen: _Seen) -> float:
     """Metres of height that may be out of sight below the seen part of an object: covered, off the image, under it.
 
-    0 where its foot is in sight. What covers it ends somewhere, and below that its foot would be seen again.
+    0 where its foot is in sight. What covers it ends somewhere, and below that its foot would be seen again. Another
+    object's pixels need not be much nearer: cans in a row hide each other's feet.
     """
+    frame = seen.frame
     middle = extent.basis @ extent.median
     steepness = float(-(middle @ up) / np.linalg.norm(middle))
     if steepness > _STEEP:
@@ -104,8 +158,11 @@ def _hidden_below(
     rows, columns = lowest + surface.window[0].start + 1 + surface.rim, columns + surface.window[1].start
     own = frame.depth.take((rows - 1 - surface.rim) * frame.depth.shape[1] + columns, mode="clip")
     own = np.where(np.isfinite(own), own, np.float32(extent.near_z))
-    limit = own - depth_gap(own, depth_config, config)
     inside = rows < frame.depth.shape[0]
+    owner = seen.owners.take(rows * frame.depth.shape[1] + columns, mode="clip")
+    others = (owner >= 0) & (owner != seen.index)
+    gap = depth_gap(own, seen.depth_config, seen.config)
+    limit = own - np.where(others, np.minimum(gap, _NEARER + 3.0 * depth_noise(own, seen.depth_config)), gap)
     covered = ~inside
     covered[inside] = frame.with_robot[rows[inside], columns[inside]] < limit[inside]
     if np.count_nonzero(covered) <= _FOOT_COVERED * len(covered):
@@ -125,30 +182,30 @@ def _reaching_down(
     supporting_objects: _SupportingObjects,
     support: Plane | None,
     up: Array,
-    frame: RgbdFrame,
-    depth_config: DepthConfig,
-    config: LiftConfig,
+    seen: _Seen,
 ) -> Extent:
     """The extent of one of the objects (by its row), its bottom at the highest level that can carry it."""
-    slack = config.gap / 2
+    slack = seen.config.gap / 2
     extent, place = supporting_objects.extents[row], supporting_objects.place[row]
     levels = [] if support is None else [-(support.offset + float(support.normal @ place)) / float(support.normal @ up)]
     apart = supporting_objects.place - place
     near = np.sqrt((apart * apart).sum(axis=1)) <= supporting_objects.radius
-    lower = supporting_objects.middle < (extent.bottom + extent.top) / 2 - _LOWER
-    for other in np.flatnonzero(near & lower).tolist():
+    begins = supporting_objects.bottom < (extent.bottom + extent.top) / 2 - _LOWER
+    begins[row] = False
+    for other in np.flatnonzero(near & begins).tolist():
         supporting = supporting_objects.extents[other]
         x, y = (float(c) for c in supporting.basis[:, :2].T @ place)
         if cv2.pointPolygonTest(supporting.outline, (x, y), False) >= 0:
-            levels.append(_height_around(supporting_objects.surfaces[other], supporting, x, y, extent))
+            beneath = supporting_objects.levels(other).heights_beneath(supporting_objects.outline(row)).tolist()
+            levels += beneath
+            if not beneath and supporting_objects.middle[other] < (extent.bottom + extent.top) / 2 - _LOWER:
+                levels.append(_height_around(supporting_objects.surfaces[other], supporting, x, y, extent))
     levels = [level for level in levels if level < extent.top - 1e-3 and level <= extent.bottom + slack]
     missing = max(slack, _HIDDEN_BOTTOM * (extent.top - extent.bottom) + 0.02)
     if not levels:
         return extent
     below = extent.bottom - max(levels)
-    if below <= missing or below <= slack + _hidden_below(
-        supporting_objects.surfaces[row], extent, frame, up, depth_config, config
-    ):
+    if below <= missing or below <= slack + _hidden_below(supporting_objects.surfaces[row], extent, up, seen):
         return dataclasses.replace(extent, bottom=float(max(levels)))
     return extent
 

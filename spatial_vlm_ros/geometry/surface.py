@@ -30,6 +30,9 @@ _SCATTER = 20.0  # times the stated noise: no sensor, however badly described, i
 _ROWS = 40  # rows of a mask looked at for noise
 _LINES = 64  # lines of a side that are followed, about
 _AROUND = 6  # pixels around a mask that are compared with it
+_FEW_AROUND = 20  # measured pixels around a mask from which they tell what surrounds it
+_SAME_LEVEL = 0.004  # metres off the support, beyond noise, that are the support itself
+_SURROUNDED = 0.1  # part of what is seen around an object that is the support where it stands on that
 _SEE_THROUGH_WORDS = frozenset({"glass", "clear", "transparent", "see-through", "translucent", "crystal"})
 
 
@@ -305,15 +308,19 @@ def _seen_through(
         depth_config: noise of depth.
         config: gaps that separate surfaces.
     """
+    see_through = bool({*detection.attributes, *detection.label.lower().split()} & _SEE_THROUGH_WORDS)
     if np.count_nonzero(heights < 0) / len(z) >= config.see_through_fraction:  # only what is below can be behind
         part_behind = np.count_nonzero(_behind(z, heights, support) > 3.0 * depth_noise(z, depth_config)) / len(z)
-        if part_behind >= config.see_through_fraction and not _stands_out(frame, patch, depth_config, config):
+        if (
+            part_behind >= config.see_through_fraction
+            and (see_through or _is_surrounded_by(frame, patch, support, depth_config))
+            and not _stands_out(frame, patch, depth_config, config)
+        ):
             return (
                 f"{part_behind:.0%} of its depth lies behind the surface it stands on, "
                 "as glass and shiny things return it"
             )
-    words = {*detection.attributes, *detection.label.lower().split()}
-    if words & _SEE_THROUGH_WORDS:
+    if see_through:
         part_flat = np.count_nonzero(heights <= support_tolerance(support, config)) / len(z)
         if part_flat > 1.0 - config.see_through_fraction:
             return f"it is see-through and {part_flat:.0%} of its depth is that of the surface it stands on"
@@ -327,6 +334,21 @@ def _behind(z: npt.NDArray[np.float32], heights: npt.NDArray[np.float32], suppor
     """
     slant = (heights - np.float32(support.offset)) / z
     return heights / np.minimum(slant, np.float32(-1e-3))
+
+
+def _is_surrounded_by(frame: RgbdFrame, patch: Patch, support: Plane, depth_config: DepthConfig) -> bool:
+    """Whether the support is seen around an object: what lies in a drawer or a bin below it does not stand on it."""
+    rows, columns = patch.window
+    top, left = max(0, rows.start - _AROUND), max(0, columns.start - _AROUND)
+    window = np.s_[top : rows.stop + _AROUND, left : columns.stop + _AROUND]
+    around = cv2.dilate(patch.full(frame.depth.shape)[window].view(np.uint8), _KERNEL, iterations=_AROUND) > 0
+    around &= ~patch.full(frame.depth.shape)[window]
+    around &= np.isfinite(frame.depth[window])
+    points = _points(frame, (slice(top, top + around.shape[0]), slice(left, left + around.shape[1])), around)
+    if len(points) < _FEW_AROUND:
+        return True
+    near = np.abs(_heights(points, support)) < _SAME_LEVEL + 3.0 * depth_noise(points[:, 2], depth_config)
+    return bool(np.count_nonzero(near) >= _SURROUNDED * len(points))
 
 
 def _stands_out(frame: RgbdFrame, patch: Patch, depth_config: DepthConfig, config: LiftConfig) -> bool:

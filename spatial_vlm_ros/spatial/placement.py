@@ -22,6 +22,7 @@ from spatial_vlm_ros.spatial.free_space import Cells, Level, Relief, Stamp, dept
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
+from spatial_vlm_ros.spatial.parts.surface import surface_in
 from spatial_vlm_ros.spatial.placement_reasons import name_of, why_none
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.spot_judging import (
@@ -37,7 +38,7 @@ from spatial_vlm_ros.spatial.spot_judging import (
     thinned,
 )
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportContext, SupportingSurface, open_ground
-from spatial_vlm_ros.spatial.tops import surface_of, tops_of
+from spatial_vlm_ros.spatial.tops import tops_of
 from spatial_vlm_ros.spatial.underneath import under_of
 from spatial_vlm_ros.types import Place, Pose, Vector3
 
@@ -115,6 +116,9 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
     Raises:
         FrameUndefinedError: the relation has no meaning in the frame of reference in force.
     """
+    if request.relation == "far from":  # by itself, where of several objects the farthest is meant
+        relation = dataclasses.replace(layout.relation, far_sizes=request.config.far_sizes)
+        layout = dataclasses.replace(layout, relation=relation)
     assumed = _ASSUMED if request.moved is None or not layout.measured[request.moved] else None
     problem = _problem(layout, request)
     if problem is not None:
@@ -222,15 +226,15 @@ def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
 def _supporting_objects(around: SupportContext, request: PlaceRequest, obj: Moved) -> Iterator[SupportingSurface | str]:
     """What may carry it, in the order tried."""
     layout = around.layout
-    if request.part is not None:
-        yield surface_of(around, request.part)
+    if request.region is not None and math.isfinite(request.region.low):
+        yield surface_in(around, request.region, float(obj.size[2]), name_of(layout, request.region.row))
     elif not request.anchors:
         yield open_ground(around, (), 0.0)
     elif request.relation in ON:
         for row in request.anchors:
             name = name_of(layout, row)
             level = _level_for(around, request, obj, row)
-            if request.relation in PARTS:
+            if request.relation in PARTS or request.region is not None:
                 yield level
                 yield inside_of(around, row, name)
                 continue

@@ -63,7 +63,6 @@ class SupportingSurface:
         rim_height: metres by which the rim stands over the level; what is wider only above that passes over it.
         underside: height of what is over it, where something is put under an object.
         seat: how high an object comes to rest at places (T, 2), where that is not the level: a round bowl.
-        part: it is a part of the object that the words name; the relation is to be there.
         middles: cells where the middle may come to; None = any.
         doubt: what of it was taken to be so and not seen, in words.
     """
@@ -82,7 +81,6 @@ class SupportingSurface:
     rim_height: float = math.inf
     underside: float | None = None
     seat: Callable[[Moved, Array], Array] | None = None
-    part: bool = False
     middles: Cells | None = None
     doubt: str | None = None
 

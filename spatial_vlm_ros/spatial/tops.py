@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tops and parts of objects that carry: their levels, what is seen of them, and what is completed behind their rims."""
+"""Tops of objects that carry: their levels, what is seen of them, and what is completed behind their rims."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -57,65 +56,6 @@ _FEW = 4  # cells that make no top
 _PIERCED = 0.3  # part of the rays that usually meet a cell of a level: where more go through, there is no surface
 _THIN = 4.0  # cells along the view that one row of pixels stands for, at most
 _MOST_POINTS = 40_000  # of an object that are looked at
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A part of an object that something may be put on or in: a compartment, a burner, a shelf level.
-
-    Args:
-        row: the object, measured.
-        outline: (K, 2) convex outline of the part on the ground, ground coordinates.
-        low, high: heights between which its surface is looked for, ground coordinates, metres.
-        name: what it is called: "the left compartment of the organizer (d1)".
-    """
-
-    row: int
-    outline: Array
-    low: float
-    high: float
-    name: str
-
-
-def surface_of(around: SupportContext, part: Part) -> SupportingSurface | str:
-    """The surface of a part of an object: the widest level that is seen between two heights inside an outline.
-
-    What stands higher than the level inside the outline is in the way; walls and rims at the outline, which a part has
-    all around, count from `inside_edge`. What its own walls hide of it is taken to be as what is seen.
-
-    Args:
-        around: scene and distances.
-        part: where it is.
-    """
-    layout, relief = around.layout, around.relief
-    slope = support_level(layout).slope
-    grid = grid_over(around, part.row, part.outline)
-    places = np.stack((relief.g1, relief.g2), axis=1).astype(np.float64)
-    over = relief.height.astype(np.float64) - places @ slope
-    index = np.flatnonzero((part.low <= relief.height) & (relief.height <= part.high))
-    index = index[lies_in(part.outline, places[index])]
-    index = index[~_of_others(around, part.row, places[index])]
-    if len(index) < _FEW:
-        return f"nothing of the surface of {part.name} can be seen"
-    cells = grid.index(relief.g1[index], relief.g2[index])
-    height = _levels(cells, over[index], np.ones(len(index)))[-1]
-    if layout.floor <= height:
-        return f"{part.name} is not seen from so low"
-    level = Level(height, slope)
-    seen = survey(relief, grid, level, _FLAT + float(layout.sigma[part.row]), RISE)
-    within = grid.filled([part.outline])
-    walls = max(FLUSH, min(part.high, float(layout.top[part.row])) - height)
-    sound = (seen.surface | _behind_rim(around, grid, level, seen, walls)) & within
-    if sound.sum() < _FEW:
-        return f"nothing of the surface of {part.name} can be seen"
-    others = in_the_way(around, part.row, level)
-    inner = cv2.erode(within.view(np.uint8), np.ones((3, 3), np.uint8), iterations=2).view(np.bool_)
-    taken = (seen.higher & inner) | grid.filled(layout.footprint[list(others)]) | unmeasured(around, grid, level)
-    sound |= grid.filled(layout.footprint[list(stood_on(around, level))]) & within
-    return SupportingSurface(
-        part.row, grid, level, sound, taken, seen.higher & ~inner, part.outline, ON_TOP, False, others,
-        lower=seen.lower & within, rim_height=walls, part=True,
-    )  # fmt: skip
 
 
 def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurface] | str:

@@ -12,7 +12,7 @@ from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Rendering
-from spatial_vlm_ros.types import Plane, UpSource
+from spatial_vlm_ros.types import Detection, Plane, UpSource
 
 if TYPE_CHECKING:
     from conftest import Tabletop
@@ -129,3 +129,55 @@ def test_up_falls_back_to_the_plane_and_then_to_the_image(tabletop: Tabletop) ->
     up, source = find_up(frame, None)
     assert source is UpSource.OPTICAL_AXES
     np.testing.assert_allclose(up, (0, -1, 0))
+
+
+# ------------------------------------------------------------------------------------------------ which plane
+
+
+def _whole_table(seen: Rendering) -> Detection:
+    """A detection of the table itself, its box around all that is seen of its top."""
+    height = np.zeros(seen.frame.depth.shape)
+    height[np.nonzero(np.isfinite(seen.frame.depth))] = seen.frame.base_T_camera.apply(_points(seen))[:, 2]
+    v, u = np.nonzero(np.abs(height) < 0.001)
+    return Detection("table", "table", 1.0, (float(u.min()), float(v.min()), float(u.max() + 1), float(v.max() + 1)))
+
+
+@pytest.mark.parametrize("up_known", [True, False], ids=["up known", "up unknown"])
+@pytest.mark.parametrize("noise", [False, True], ids=["exact", "noisy"])
+def test_a_table_that_is_a_detection_is_the_support_and_not_the_floor_around_it(
+    tabletop: Tabletop, noise: bool, up_known: bool
+) -> None:
+    bodies = tabletop.can("a", -0.1, 0.05), tabletop.block("b", 0.15, 0.0)
+    seen = tabletop.see(*bodies, table_size=(0.7, 0.5), floor=-0.7, eye=tabletop.pitched(50, 1.2))
+    frame = noisy(seen.frame, np.random.default_rng(0)) if noise else seen.frame
+    up = seen.frame.base_T_camera.rotation[2] if up_known else None
+    assert_is_table(find_support(frame, (*seen.detections, _whole_table(seen)), DEPTH, up), seen)
+
+
+@pytest.mark.parametrize("up_known", [True, False], ids=["up known", "up unknown"])
+@pytest.mark.parametrize("steps", [2, 3])
+def test_no_plane_is_laid_over_the_edges_of_steps(tabletop: Tabletop, steps: int, up_known: bool) -> None:
+    """A sloped plane through table and edges holds something of what surrounds every object, and is none."""
+    stairs = [tabletop.block(f"s{n}", 0.0, 0.12 * n, (0.3, 0.12, 0.06 * (n + 1)), label="step") for n in range(steps)]
+    cans = [tabletop.can(f"c{n}", 0.06, 0.12 * n, z=0.06 * (n + 1)) for n in range(steps)]
+    seen = tabletop.see(*stairs, *cans, tabletop.block("beside", -0.3, 0.0), eye=tabletop.pitched(40, 1.1))
+    up = seen.frame.base_T_camera.rotation[2] if up_known else None
+    assert_is_table(find_support(seen.frame, seen.detections, DEPTH, up), seen)
+
+
+@pytest.mark.parametrize("up_known", [True, False], ids=["up known", "up unknown"])
+def test_the_top_of_a_cabinet_is_not_the_table_though_more_stands_on_it(tabletop: Tabletop, up_known: bool) -> None:
+    cabinet = tabletop.block("cabinet", 0.0, 0.1, (0.38, 0.26, 0.2), label="cabinet")
+    cans = [tabletop.can(f"c{n}", 0.12 * (n - 1), 0.1, z=0.2) for n in range(3)]
+    seen = tabletop.see(cabinet, *cans, tabletop.can("beside", -0.35, 0.0), eye=tabletop.pitched(40, 1.1))
+    up = seen.frame.base_T_camera.rotation[2] if up_known else None
+    assert_is_table(find_support(seen.frame, seen.detections, DEPTH, up), seen)
+
+
+def test_the_tilt_is_that_of_the_whole_table_and_not_of_its_rim(tabletop: Tabletop) -> None:
+    """Boxes cover most of the table: what is left between them is noisy and short."""
+    bodies = [tabletop.block(f"b{n}", 0.16 * (n - 1.5), 0.0, (0.14, 0.4, 0.02)) for n in range(4)]
+    seen = tabletop.see(*bodies, eye=tabletop.pitched(45, 1.3))
+    for seed in range(3):
+        frame = noisy(seen.frame, np.random.default_rng(seed))
+        assert_is_table(find_support(frame, seen.detections, DEPTH, None), seen, degrees=0.3)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What carries: plates, rims, levels, the ground below, parts, and a table that was detected itself."""
+"""What carries: plates, rims, levels, the ground below, and a table that was detected itself."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,6 @@ from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.spatial.layout import Array, lay_out
 from spatial_vlm_ros.spatial.moved import measured_widths
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places, place_of
-from spatial_vlm_ros.spatial.tops import Part
 from spatial_vlm_ros.types import Detection, FrameOfReference
 
 if TYPE_CHECKING:
@@ -38,14 +36,14 @@ def with_mask(others: list[Detection], id_: str, label: str, mask: np.ndarray) -
 
 def placed(
     tabletop: Tabletop, seen: Rendering, relation: str, moved: str, anchor: str,
-    detections: tuple[Detection, ...] | None = None, part: Part | None = None,
+    detections: tuple[Detection, ...] | None = None,
 ) -> tuple[Placing, Array]:  # fmt: skip
     """The answer, and its places in the world (N, 3)."""
     scene = tabletop.lift(seen, detections)
     layout = lay_out(scene, DepthConfig(), RelationConfig())
     rows = {o.id: row for row, o in enumerate(scene.objects)}
     view = layout.viewpoint(FrameOfReference.VIEWER)
-    placing = find_places(layout, PlaceRequest(relation, (rows[anchor],), view, rows[moved], part=part))
+    placing = find_places(layout, PlaceRequest(relation, (rows[anchor],), view, rows[moved]))
     xyz = [place_of(spot, layout).pose.position for spot in placing.spots]
     return placing, np.array(xyz).reshape(-1, 3)
 
@@ -141,23 +139,3 @@ def test_a_detected_table_carries_and_is_in_nobodys_way(tabletop: Tabletop) -> N
     placing, xyz = placed(tabletop, seen, "left of", "block", "can", detections)
     assert len(xyz), placing.reason
     assert xyz[:, 0].max() < 0
-
-
-def test_a_part_limits_the_surface(tabletop: Tabletop) -> None:
-    tray, can = tabletop.block("tray", 0, 0, (0.4, 0.3, 0.012), "tray"), tabletop.can("can", 0.35, 0, 0.03)
-    seen = tabletop.see(tray, can, **HIGH)
-    scene = tabletop.lift(seen)
-    layout = lay_out(scene, DepthConfig(), RelationConfig())
-    row = [o.id for o in scene.objects].index("tray")
-    low = layout.footprint[row].min(axis=0)
-    middle = layout.centre[row, :2]
-    corners = np.array([low, (low[0], middle[1]), middle, (middle[0], low[1])])
-    part = Part(row, corners, layout.bottom[row], layout.top[row] + 0.01, "the left front of the tray")
-    placing, xyz = placed(tabletop, seen, "on", "can", "tray", part=part)
-    assert len(xyz), placing.reason
-    assert xyz[:, 2] == pytest.approx(0.012, abs=0.005)
-    assert (xyz[:, :2] < 0).all()
-    assert math.hypot(*(xyz[0, :2] - (-0.1, -0.075))) < 0.03
-    nothing = Part(row, corners, layout.top[row] + 0.1, layout.top[row] + 0.2, "a shelf of the tray")
-    placing, _ = placed(tabletop, seen, "on", "can", "tray", part=nothing)
-    assert placing.reason == "nothing of the surface of a shelf of the tray can be seen"

@@ -7,15 +7,29 @@ import numpy as np
 
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least, least_sure
+from spatial_vlm_ros.spatial.relations.resting import FAR
+
+_NO_SIGMA = 1e-12
+_CANCELS = (
+    0.35  # part of the noise that two heights of one object differ by: what they share cancels, the rest averages
+)
+_LEAST_RIM, _RIM_SHARE = 0.008, 0.35  # metres, and part of the anchor's height, that rise over the floor of a tray
 
 
 def on(pairs: Pairs) -> Measured:
-    """Resting on the anchor: its bottom at the anchor's top, its centre over the anchor's outline."""
-    layout = pairs.layout
-    gap = np.abs(pairs.difference(layout.bottom, layout.top))
-    contact = pairs.contact_up - gap
-    higher = pairs.difference(layout.centre[:, 2], layout.top)
-    return least_sure((least(contact, higher), pairs.noise_up), (pairs.inside_anchor, pairs.noise))
+    """Resting on the anchor: its bottom at the anchor's surface beneath it, its centre over the anchor's outline.
+
+    That surface is the anchor's level that is seen there, else its top. What is shut in by the anchor's walls to more
+    than half of its height is in it.
+    """
+    layout, seen = pairs.layout, pairs.resting
+    level = np.where(np.isnan(seen.level), layout.top[pairs.anchors], seen.level)
+    contact = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - level)
+    higher = layout.centre[pairs.targets, None, 2] - level
+    over = np.maximum(pairs.inside_anchor, seen.over)
+    half = layout.size[pairs.targets, None, 2] / 2 + layout.relation.contact
+    out = np.where(seen.shut_in > half, half - seen.shut_in, FAR)
+    return least_sure((least(contact, higher, out), pairs.noise_up), (over, pairs.noise))
 
 
 def supporting(pairs: Pairs) -> Measured:
@@ -24,18 +38,41 @@ def supporting(pairs: Pairs) -> Measured:
 
 
 def above(pairs: Pairs) -> Measured:
-    """Higher than the anchor's top, within a cone about the vertical."""
-    return _vertical(pairs, pairs.difference(pairs.layout.bottom, pairs.layout.top))
+    """Higher than the anchor's top, within a cone about the vertical; or on a surface of it; or a board over it."""
+    clear = _vertical(pairs, pairs.difference(pairs.layout.bottom, pairs.layout.top))
+    margin, sigma = on(pairs)
+    standing = np.where(np.isnan(pairs.resting.level), -FAR, margin), sigma
+    return _surer(_surer(clear, standing), _exchanged(_roofed(pairs.exchanged())))
 
 
 def below(pairs: Pairs) -> Measured:
-    """Lower than the anchor's bottom, within a cone about the vertical."""
-    return _vertical(pairs, -pairs.difference(pairs.layout.top, pairs.layout.bottom))
+    """Above from the other end."""
+    return _exchanged(above(pairs.exchanged()))
 
 
 def under(pairs: Pairs) -> Measured:
-    """Below with the anchor over it: the centre of one lies within the outline of the other."""
-    return least_sure(below(pairs), (pairs.overlap, pairs.noise))
+    """Below with the anchor over it: the centre of one lies within the outline of the other.
+
+    Or below a board of the anchor, and on none: under a shelf whose legs reach the ground.
+    """
+    lower = _vertical(pairs, -pairs.difference(pairs.layout.top, pairs.layout.bottom))
+    return _surer(least_sure(lower, (pairs.overlap, pairs.noise)), _roofed(pairs))
+
+
+def _roofed(pairs: Pairs) -> Measured:
+    """Under a level surface of the anchor, and not on another one."""
+    seen, layout = pairs.resting, pairs.layout
+    clear = seen.roof - layout.top[pairs.targets, None] + layout.relation.contact
+    free = np.where(np.isnan(seen.level), FAR, np.abs(layout.bottom[pairs.targets, None] - seen.level))
+    margin = least(np.where(np.isnan(clear), -FAR, clear), free - pairs.contact_up, seen.under)
+    return margin, pairs.noise
+
+
+def _surer(first: Measured, second: Measured) -> Measured:
+    """Of two ways in which a relation may hold the one that is surer to."""
+    (margin, sigma), (other, deviation) = first, second
+    better = other / np.maximum(deviation, _NO_SIGMA) > margin / np.maximum(sigma, _NO_SIGMA)
+    return np.where(better, other, margin), np.where(better, deviation, sigma)
 
 
 def _vertical(pairs: Pairs, clear: Array) -> Measured:
@@ -68,14 +105,28 @@ def lower_than(pairs: Pairs) -> Measured:
 
 
 def inside(pairs: Pairs) -> Measured:
-    """Contained: centre within the anchor's outline, smaller than it, bottom below its rim and not below its bottom."""
-    layout, contact = pairs.layout, pairs.layout.relation.contact
+    """Contained: centre within the anchor's outline, smaller than it, bottom below its rim and not below its bottom.
+
+    Where the floor beneath it is seen, walls have to stand around it: a pan before the panel of a stove is not in the
+    stove. On the floor of a tray a low rim is enough. Under a board of a shelf nothing is in the shelf but on a board.
+    """
+    layout, contact, seen = pairs.layout, pairs.layout.relation.contact, pairs.resting
     margin = -pairs.difference(layout.bottom, layout.top) - contact
     held = pairs.difference(layout.bottom, layout.bottom) + contact
     smaller = -pairs.difference(layout.mean_side, layout.mean_side)
     surface_in = -pairs.difference(layout.surface[:, 2], layout.top) + contact
-    in_height, on_the_ground = least(margin, held, surface_in), least(smaller, pairs.inside_anchor)
-    return least_sure((in_height, pairs.noise_up), (on_the_ground, pairs.noise))
+    floor = ~np.isnan(seen.level)
+    rests = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - np.where(floor, seen.level, FAR))
+    surface_in = np.where((rests > 0) & (seen.shut_in > contact), FAR, surface_in)  # a tall can stands out of a bin
+    walled = np.where(floor, seen.rim - contact, FAR)
+    beneath = np.where(np.isnan(seen.roof) | floor, FAR, -seen.under)
+    on_the_ground = least(smaller, pairs.inside_anchor)
+    deep = least_sure((least(margin, held, surface_in, walled, beneath), pairs.noise_up), (on_the_ground, pairs.noise))
+    low = np.maximum(_LEAST_RIM, _RIM_SHARE * layout.size[pairs.anchors, 2])
+    shallow = least_sure(
+        (seen.rim - low, _CANCELS * pairs.noise_up), (rests, pairs.noise_up), (on_the_ground, pairs.noise)
+    )
+    return _surer(deep, shallow)
 
 
 def out_of(pairs: Pairs) -> Measured:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.relations.resting import Resting, resting
 
 Indices = npt.NDArray[np.intp]
 Measured = tuple[Array, Array]
@@ -85,6 +86,11 @@ class Pairs:
     def noise_seen(self) -> Array:
         """(T, A) standard deviation of a distance between sides that are seen: `noise` without what may be hidden."""
         return self._noise(self.layout.mean_side, self.layout.noise)
+
+    @cached_property
+    def resting(self) -> Resting:
+        """What is seen of the anchors directly beneath the targets and over them."""
+        return resting(self.layout, self.targets, self.anchors, self.inside_anchor)
 
     @cached_property
     def contact(self) -> Array:

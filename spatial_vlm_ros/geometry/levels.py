@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The level surfaces of one object: a box has one, a shelf one for each board, a tray its floor.
+
+Contact is judged by the surface beneath a foot, not by an object's highest point: a pan stands on the burner, not on
+the panel behind it. An object's visible points are counted on a grid seen from above; a level is a height at which they
+cover much more ground than a wall does, which covers as little at every height.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+_CELL, _BIN = 0.01, 0.006  # metres: side of a cell and height of a bin, at least
+_CELL_PIXELS, _BIN_SIGMAS = 2.5, 1.5  # the same in pixels on the surface, and in deviations of its depth
+_MOST_POINTS = 8000  # points looked at
+_LEAST_CELLS = 5  # cells of a level
+_LEAST_SHARE = 0.03  # part of all cells that a level has
+_PEAK = 1.6  # times the cells of the usual height, from which a height is a level and no wall
+_BEYOND = 0.015  # metres around a foot within which the surface beneath it is looked for
+_LOCAL = 0.2  # part of what is seen around a foot that is of the level it stands on
+_SECTORS = 24
+_FLUSH = 0.003  # metres over a level within which cells are the level
+_BROKEN = 0.03  # metres between heights that are seen of one wall
+_FAR = 1e3  # metres
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Level surfaces of an object, lowest first.
+
+    Args:
+        height: (K,) metres along up.
+        place: (M, 2) middles of all cells in which points are seen, on the ground; a cell is here once for each height.
+        cell_height: (M,) mean height of the points there.
+        level: (M,) index of the level that it belongs to, -1 for none.
+        cell: side of a cell, metres.
+    """
+
+    height: Array
+    place: Array
+    cell_height: Array
+    level: npt.NDArray[np.intp]
+    cell: float
+
+    @classmethod
+    def of(cls, points: npt.NDArray[np.float32], axes: Array, lift: float, pixel: float, sigma: float) -> Levels:
+        """Find the levels of a visible surface.
+
+        Args:
+            points: (N, 3) metres, camera frame.
+            axes: (3, 3) columns: two directions on the ground, and up.
+            lift: metres added to all heights.
+            pixel: metres between neighbouring points.
+            sigma: standard deviation of depth, metres.
+        """
+        cell, bin_ = max(_CELL, _CELL_PIXELS * pixel), max(_BIN, _BIN_SIGMAS * sigma)
+        some = points[:: max(1, len(points) // _MOST_POINTS)].astype(np.float64)
+        if not len(some):
+            return cls(np.empty(0), np.empty((0, 2)), np.empty(0), np.empty(0, np.intp), cell)
+        local = some @ axes
+        local[:, 2] += lift
+        index = np.floor(local / (cell, cell, bin_)).astype(np.int64)
+        index -= index.min(axis=0)
+        columns, bins = (index.max(axis=0) + 1)[1:].tolist()
+        key, inverse, counts = np.unique(
+            (index[:, 0] * columns + index[:, 1]) * bins + index[:, 2], return_inverse=True, return_counts=True
+        )
+        mean = np.stack([np.bincount(inverse, local[:, k]) / counts for k in range(3)], axis=1)
+        level, heights = _levels(key // bins, key % bins, mean[:, 2], bins)
+        return cls(heights, mean[:, :2], mean[:, 2], level, cell)
+
+    def beneath(self, outline: Array) -> Array:
+        """(K,) part of what is seen of the object within and just around an outline that is of each level.
+
+        Args:
+            outline: (C, 2) convex, corners in order.
+        """
+        reach = _BEYOND + self.cell / 2
+        low, high = outline.min(axis=0) - reach, outline.max(axis=0) + reach
+        some = np.flatnonzero(((low < self.place) & (self.place < high)).all(axis=1))
+        near = self.level[some[outside(outline, self.place[some]) < reach]]
+        if len(near) < _LEAST_CELLS:
+            return np.zeros(len(self.height))
+        return np.asarray(np.bincount(near[near >= 0], minlength=len(self.height)) / len(near))
+
+    def heights_beneath(self, outline: Array) -> Array:
+        """(J,) heights of the levels that are seen at an outline (C, 2), lowest first."""
+        return np.asarray(self.height[self.beneath(outline) >= _LOCAL])
+
+    def hull(self, level: int) -> Array:
+        """(C, 2) convex outline of what is seen of a level."""
+        own = self.place[self.level == level].astype(np.float32)
+        return np.asarray(cv2.convexHull(own)[:, 0], np.float64)
+
+    def rim(self, place: Array, height: float, share: float) -> tuple[float, float]:
+        """Metres over `height` that the object reaches around a place (2,) as an unbroken wall.
+
+        0 where it is not seen to, or begins higher, as a board over it does.
+
+        Returns:
+            What is reached in a part `share` of the directions; and in most of those towards the origin, the viewer.
+        """
+        higher = np.flatnonzero(self.cell_height > height + _FLUSH)
+        away = self.place[higher] - place
+        sector = ((np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5) * _SECTORS).astype(np.intp) % _SECTORS
+        order = np.lexsort((self.cell_height[higher], sector))
+        parts = np.split(self.cell_height[higher][order], np.searchsorted(sector[order], np.arange(1, _SECTORS)))
+        highest = np.full(_SECTORS, height)
+        for each, heights in enumerate(parts):
+            jumps = np.flatnonzero(np.diff(heights, prepend=height) > _BROKEN)
+            wall = heights[: jumps[0]] if len(jumps) else heights
+            highest[each] = wall[-1] if len(wall) else height
+        front = int((np.arctan2(-place[1], -place[0]) / (2 * np.pi) + 0.5) * _SECTORS) % _SECTORS
+        near = float(np.median(highest[np.arange(front - 2, front + 3) % _SECTORS]) - height)
+        highest.sort()
+        return float(highest[_SECTORS - int(np.ceil(share * _SECTORS))] - height), near
+
+
+def _levels(
+    column: npt.NDArray[np.int64], bin_: npt.NDArray[np.int64], height: Array, bins: int
+) -> tuple[npt.NDArray[np.intp], Array]:
+    """(M,) level of each occupied cell, and (K,) heights of the levels.
+
+    Args:
+        column: (M,) which cell on the ground, in ascending order.
+        bin_: (M,) which height.
+        height: (M,) mean height of its points, metres.
+        bins: number of heights.
+    """
+    count = np.bincount(bin_, minlength=bins)
+    near = np.convolve(count, (1, 1, 1), "same")
+    usual = float(np.median(near[near > 0]))
+    least = max(_LEAST_CELLS, _LEAST_SHARE * len(np.unique(column)))
+    level, free = np.full(len(column), -1, np.intp), near.astype(np.float64)
+    heights: list[float] = []
+    wanted = _PEAK * usual if np.count_nonzero(near) > 5 else 0.0  # of a flat object all heights are its level
+    while True:
+        peak = int(np.argmax(free))
+        if free[peak] < max(least, wanted):
+            break
+        own = np.abs(bin_ - peak) <= 1
+        if (own & (level < 0)).sum() >= least:
+            level[own & (level < 0)] = len(heights)
+            heights.append(float(np.median(height[own])))
+        free[max(0, peak - 2) : peak + 3] = 0.0
+    order = np.argsort(heights, kind="stable")
+    rank = np.append(np.argsort(order, kind="stable"), -1)
+    return rank[level], np.array(heights)[order]
+
+
+def outside(outline: Array, places: Array) -> Array:
+    """(N,) metres by which places (N, 2) lie outside the nearest-exceeded edge of a convex outline; negative inside."""
+    edge = np.roll(outline, -1, axis=0) - outline
+    length = np.hypot(edge[:, 0], edge[:, 1])
+    keep = length > 1e-9
+    if not keep.any():
+        return np.full(len(places), _FAR)
+    start, edge, length = outline[keep], edge[keep], length[keep]
+    turn = np.sign(
+        (start[:, 0] * np.roll(start, -1, axis=0)[:, 1] - start[:, 1] * np.roll(start, -1, axis=0)[:, 0]).sum()
+    )
+    normal = np.stack((edge[:, 1], -edge[:, 0]), axis=1) * (turn if turn else 1.0) / length[:, None]
+    return np.asarray((places @ normal.T - (start * normal).sum(axis=1)).max(axis=1))

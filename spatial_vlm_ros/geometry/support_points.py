@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the surface that things stand on is looked for: beside each of them, and all over the image.
+
+What surrounds an object in the image is what it stands on. What surrounds a table is the floor: an object that holds
+most of the others is itself what they stand on, so it is looked at where nothing stands on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.geometry.camera import normalised_axes
+from spatial_vlm_ros.types import Detection, RgbdFrame
+
+Array = npt.NDArray[np.float64]
+
+SAMPLES = 4000  # points looked at; more changes the plane by less than its noise
+_MOST, _LEAST = 24, 6  # points along a side of a ring: enough for a vote
+_RING = 0.5  # the ring around a box, as part of the box's size
+_RING_PX = 16.0  # pixels: its least width
+_HELD = 0.8  # part of a box inside another one from which it is held by that one
+_LARGER = 2.0  # times its area from which that one holds it
+_ALL = 0.6  # part of the other objects that a table holds
+_LARGE = 0.35  # part of the image that a table's box fills
+_EVERY = 4  # rows and columns of a box that are looked at for its depth
+_SURFACES = frozenset(
+    (
+        *("table", "tabletop", "desk", "desktop", "counter", "countertop", "worktop", "bench", "workbench"),
+        *("workspace", "floor", "ground", "carpet", "rug"),
+    )
+)
+
+
+@dataclass(frozen=True, eq=False)
+class SupportPoints:
+    """Measured points where the support may be seen.
+
+    Args:
+        points: (N, 3) metres, camera frame, group by group.
+        starts: (G,) first point of each group; a group is what is seen around one object.
+    """
+
+    points: Array
+    starts: npt.NDArray[np.intp]
+
+    @classmethod
+    def of(cls, points: Array) -> SupportPoints:
+        """All points (N, 3) as one group."""
+        return cls(points, np.zeros(1, np.intp))
+
+    def thinned(self, few: int) -> npt.NDArray[np.intp]:
+        """(M,) rows of about `few` points, evenly taken and at least one of each group, in order."""
+        rows = np.arange(0, len(self.points), max(1, len(self.points) // few))
+        return np.union1d(rows, self.starts)
+
+
+def around_objects(frame: RgbdFrame, detections: Sequence[Detection]) -> SupportPoints:
+    """Points in rings around the boxes, outside all boxes but those of tables.
+
+    A table, or what holds most of the others, has no ring: its own pixels, outside the other boxes, are its group.
+    """
+    boxes = np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4)
+    holds = _holds(boxes)
+    table = _are_tables(detections, holds, boxes, frame)
+    side = int(np.clip(np.sqrt(SAMPLES / max(len(boxes), 1) / (1 - 1 / (1 + _RING) ** 2)), _LEAST, _MOST))
+    blocked = _blocked(frame, boxes[~table])
+    groups = []
+    for index, box in enumerate(boxes):
+        points = _group(frame, box, bool(table[index]), blocked, side)
+        if len(points):
+            groups.append(points)
+    if not groups:
+        return SupportPoints.of(np.empty((0, 3)))
+    starts = np.cumsum([0, *(len(points) for points in groups[:-1])])
+    return SupportPoints(np.concatenate(groups), starts.astype(np.intp))
+
+
+def everywhere(frame: RgbdFrame) -> tuple[Array, float]:
+    """About SAMPLES measured points of the whole image, evenly taken, (N, 3) metres; and steradians for each."""
+    every = max(1, int(np.sqrt(frame.depth.size / SAMPLES)))
+    v, u = np.nonzero(np.isfinite(frame.depth[::every, ::every]))
+    K = frame.camera.K
+    return _points(frame, v * every, u * every), every**2 / float(K[0, 0] * K[1, 1])
+
+
+def _points(frame: RgbdFrame, v: npt.NDArray[np.intp], u: npt.NDArray[np.intp]) -> Array:
+    """(N, 3) metres, of pixels with measured depth."""
+    xs, ys = normalised_axes(frame.camera)
+    z = frame.depth[v, u].astype(np.float64)
+    return np.stack((xs[u] * z, ys[v] * z, z)).T
+
+
+def _holds(boxes: Array) -> npt.NDArray[np.bool_]:
+    """(N, N) whether the first one's box holds the second one's."""
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    shared = np.clip(np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - low, 0.0, None).prod(axis=2)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    holds = (shared >= _HELD * area) & (area[:, None] > _LARGER * area)
+    return np.asarray(holds)
+
+
+def tables(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
+    """(N,) whether an object is named as what others stand on, and holds others: a table, a desk, a counter."""
+    holds = _holds(np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4))
+    return _named(detections) & holds.any(axis=1)
+
+
+def _named(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
+    return np.array([bool(_SURFACES.intersection(d.label.lower().split()[-1:])) for d in detections], np.bool_)
+
+
+def _are_tables(
+    detections: Sequence[Detection], holds: npt.NDArray[np.bool_], boxes: Array, frame: RgbdFrame
+) -> npt.NDArray[np.bool_]:
+    """(N,) whether an object is what others stand on: by its name, or because it is large and holds most of them."""
+    named, held = _named(detections) & holds.any(axis=1), holds.sum(axis=1)
+    if named.any():
+        return named
+    large = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > _LARGE * frame.depth.size
+    return np.asarray((held >= 1) & (held >= _ALL * (len(holds) - 1)) & large)
+
+
+def _blocked(frame: RgbdFrame, boxes: Array) -> npt.NDArray[np.bool_]:
+    """(H, W) pixels in boxes (N, 4)."""
+    blocked = np.zeros(frame.depth.shape, np.bool_)
+    for x0, y0, x1, y1 in boxes.tolist():
+        blocked[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)] = True
+    return blocked
+
+
+def _group(frame: RgbdFrame, box: Array, table: bool, blocked: npt.NDArray[np.bool_], side: int) -> Array:
+    """(N, 3) points around one box, not much farther than the object; of a table inside its box."""
+    height, width = frame.depth.shape
+    x0, y0, x1, y1 = box.tolist()
+    sparse = frame.depth[max(0, int(y0)) : int(y1) + 1 : _EVERY, max(0, int(x0)) : int(x1) + 1 : _EVERY]
+    own = sparse[np.isfinite(sparse)]
+    if not len(own):
+        return np.empty((0, 3))
+    dx, dy = (0.0, 0.0) if table else (max(_RING_PX, _RING * (x1 - x0)), max(_RING_PX, _RING * (y1 - y0)))
+    rows = np.unique(np.linspace(max(0.0, y0 - dy), min(height - 1.0, y1 + dy), side).astype(np.intp))
+    columns = np.unique(np.linspace(max(0.0, x0 - dx), min(width - 1.0, x1 + dx), side).astype(np.intp))
+    depth, wanted = frame.depth[np.ix_(rows, columns)], ~blocked[np.ix_(rows, columns)]
+    if not table:
+        wanted[np.ix_((y0 <= rows) & (rows <= y1), (x0 <= columns) & (columns <= x1))] = False
+        # What lies much farther than the object is not what it stands on: the floor past a table's edge.
+        z = float(np.partition(own, len(own) // 2)[len(own) // 2])
+        wanted &= depth < z + max(y1 - y0, x1 - x0) * z / frame.camera.K[0, 0]
+    v, u = np.nonzero(wanted & np.isfinite(depth))
+    return _points(frame, rows[v], columns[u])

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is directly beneath an object, and directly over it, of the anchors that it lies within.
+
+An anchor's highest point says little about what stands on it: a stove has a panel behind its burners, a shelf several
+boards, a tray a rim. Its level surfaces (geometry/levels.py) say more, where they are seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.geometry.levels import Levels, outside
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.types import Scene
+
+Rows = npt.NDArray[np.intp]
+
+_BESIDE = 0.03  # metres outside an outline, which is a guess, up to which something may still stand there
+_RIM = 0.62  # part of the directions: before a wall, or a step, half of them and two are walled
+FAR = 1e3
+"""Metres: farther than anything that is measured."""
+_KNOWN: WeakKeyDictionary[Scene, dict[int, Levels]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Resting:
+    """(T, A) each, metres.
+
+    Args:
+        level: height of the anchor's level surface that is seen at the target and is nearest to its bottom; NaN where
+            none is seen.
+        shut_in: how far the anchor rises over that level in two of three directions from the target and towards the
+            viewer: a drawer does, and a shelf does not.
+        rim: the same in two of three, whichever; FAR for objects that are only imagined, which go through no walls.
+        roof: height of the anchor's lowest level over the target's top; NaN where none is seen.
+        under: how far the target's centre lies inside the outline of what is seen of that level.
+        over: how far what is seen of the target lies inside the anchor's outline, where no level is seen beneath it: of
+            an anchor that its load hides only the front is seen, and what is seen of the load stands over that; else
+            -FAR.
+    """
+
+    level: Array
+    shut_in: Array
+    rim: Array
+    roof: Array
+    under: Array
+    over: Array
+
+
+def levels_of(layout: Layout, row: int) -> Levels | None:
+    """The level surfaces of an object in ground coordinates; None for one that is only imagined, or not measured."""
+    scene = layout.scene
+    if row >= len(scene.objects) or not len(scene.objects[row].points):
+        return None
+    known = _KNOWN.setdefault(scene, {})
+    if row not in known:
+        obj, pixel = scene.objects[row], 1.0 / float(scene.frame.camera.K[0, 0])
+        depth = float(obj.surface_centre[2])
+        known[row] = Levels.of(obj.points, layout.axes, layout.floor, depth * pixel, float(layout.noise[row]))
+    return known[row]
+
+
+def resting(layout: Layout, targets: Rows, anchors: Rows, inside: Array) -> Resting:
+    """Look beneath and over every target at every anchor that it lies within.
+
+    Objects that are only imagined are taken to stand on whichever level is nearest to their bottom.
+
+    Args:
+        layout: the scene.
+        targets: (T,) rows.
+        anchors: (A,) rows.
+        inside: (T, A) how far each target's centre lies inside each anchor's outline, metres.
+    """
+    found = Resting(*(np.full(inside.shape, empty) for empty in (np.nan, 0.0, 0.0, np.nan, -FAR, -FAR)))
+    near = (inside > -_BESIDE) & (targets[:, None] != anchors)
+    for column in np.flatnonzero(near.any(axis=0)).tolist():
+        levels = levels_of(layout, int(anchors[column]))
+        some = np.flatnonzero(near[:, column] & (targets < len(layout.scene.objects)))
+        front = layout.surface[targets[some], :2]
+        found.over[some, column] = -outside(layout.footprint[anchors[column]], front)
+        if levels is not None and len(levels.height):
+            some = np.flatnonzero(near[:, column])
+            _look(found, layout, targets[some], int(anchors[column]), levels, some, column)
+    return found
+
+
+def _look(found: Resting, layout: Layout, rows: Rows, anchor: int, levels: Levels, some: Rows, column: int) -> None:
+    """Fill one anchor's column for some of the targets."""
+    places, bottom, top = layout.centre[rows, :2], layout.bottom[rows], layout.top[rows]
+    inside = np.stack([-outside(levels.hull(k), places) for k in range(len(levels.height))], axis=1)
+    anchor_top = float(layout.top[anchor])
+    beneath = np.concatenate((inside > -_BESIDE, np.zeros((len(rows), 1), np.bool_)), axis=1)
+    for n in np.flatnonzero(rows < len(layout.scene.objects)).tolist():
+        outline = layout.footprint[rows[n]]
+        beneath[n, :-1] = np.isin(levels.height, levels.heights_beneath(outline))
+        beneath[n, -1] = beneath[n].any()
+    heights = np.append(levels.height, anchor_top)
+    beneath &= heights < layout.centre[rows, 2:]
+    gap = np.where(beneath, np.abs(heights - bottom[:, None]), np.inf)
+    nearest = gap.argmin(axis=1)
+    found.over[some[beneath.any(axis=1)], column] = -FAR
+    found.level[some, column] = np.where(beneath.any(axis=1), heights[nearest], np.nan)
+    found.rim[some[rows >= len(layout.scene.objects)], column] = FAR
+    for n in np.flatnonzero((rows < len(layout.scene.objects)) & beneath.any(axis=1)).tolist():
+        rim, front = levels.rim(places[n], float(heights[nearest[n]]), _RIM)
+        found.shut_in[some[n], column], found.rim[some[n], column] = min(rim, front), rim
+    over = (levels.height >= top[:, None]) & (inside > 0)
+    lowest = over.argmax(axis=1)
+    found.roof[some, column] = np.where(over.any(axis=1), levels.height[lowest], np.nan)
+    found.under[some, column] = np.where(over.any(axis=1), inside[np.arange(len(rows)), lowest], -FAR)
