@@ -158,9 +158,7 @@ def test_a_table_that_is_a_detection_is_the_support_and_not_the_floor_around_it(
 @pytest.mark.parametrize("steps", [2, 3])
 def test_no_plane_is_laid_over_the_edges_of_steps(tabletop: Tabletop, steps: int, up_known: bool) -> None:
     """A sloped plane through table and edges holds something of what surrounds every object, and is none."""
-    stairs = [
-        tabletop.block(f"s{n}", 0.0, 0.12 * n, (0.3, 0.12, 0.06 * (n + 1)), label="step") for n in range(steps)
-    ]
+    stairs = [tabletop.block(f"s{n}", 0.0, 0.12 * n, (0.3, 0.12, 0.06 * (n + 1)), label="step") for n in range(steps)]
     cans = [tabletop.can(f"c{n}", 0.06, 0.12 * n, z=0.06 * (n + 1)) for n in range(steps)]
     seen = tabletop.see(*stairs, *cans, tabletop.block("beside", -0.3, 0.0), eye=tabletop.pitched(40, 1.1))
     up = seen.frame.base_T_camera.rotation[2] if up_known else None
