@@ -33,6 +33,7 @@ setup(
             "py.typed",
             "language/*.lark",
             "evaluation/templates/*",
+            "output/font/*",
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",
         ]
@@ -153,6 +154,8 @@ setup(
         "browser": ["selenium>=4.20"],
         "report": ["Jinja2>=3.0", "junitparser>=2.0"],
         "docs": ["matplotlib>=3.7"],
+        # The answer in three dimensions: `resolve --view`, and `--out scene.ply`.
+        "view": ["open3d-cpu>=0.19"],
         "bench": ["open3d-cpu>=0.19"],
     },
     entry_points={

@@ -33,6 +33,7 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   └── PlannerUnavailableError      PLANNER_UNAVAILABLE
     ├── ExecutionFailedError             EXECUTION_FAILED, in which phase of a plan
     ├── DependencyError                  MODEL_ERROR, a package that is not installed
+    ├── DisplayError                     MODEL_ERROR, a window where none can be opened
     └── PlugInError                      MODEL_ERROR, a relation of an installed package that cannot be used
 """
 
@@ -424,6 +425,16 @@ class DependencyError(SpatialVlmError):
     def __init__(self, package: str, repair: str) -> None:
         self.package, self.repair = package, repair
         super().__init__(f"the package {package!r} is not installed; {repair}")
+
+
+class DisplayError(SpatialVlmError):
+    """A window was asked for where none can be opened: over ssh, in a container, on a robot without a screen."""
+
+    def __init__(
+        self, reason: str, repair: str = "write the scene with --out scene.ply, and open that elsewhere"
+    ) -> None:
+        self.reason, self.repair = reason, repair
+        super().__init__(f"there is no display: {reason}; {repair}")
 
 
 class PlugInError(SpatialVlmError):

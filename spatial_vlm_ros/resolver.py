@@ -169,7 +169,7 @@ class Resolver:
         row_of = {phrase: row for row, phrase in enumerate(phrases)}
         return PhraseScorer(
             self._layout_of(scene),
-            self.config,
+            self.config.at_caution(),
             match=lambda phrase: grounding.match[row_of[phrase]],
             score=scores,
             default_frame=frame or self.config.frame_of_reference,

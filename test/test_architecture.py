@@ -56,8 +56,9 @@ ONLY_AT_EDGES = {
     "uvicorn": {"manipulation"},
     "junitparser": {"evaluation"},
     "mujoco": {"sim"},
+    "open3d": {"output"},
 }
-NEVER_IN_CORE = {"torch", "transformers", "safetensors", "onnx", "onnxruntime", "PIL", "open3d", "scipy"}
+NEVER_IN_CORE = {"torch", "transformers", "safetensors", "onnx", "onnxruntime", "PIL", "scipy"}
 WITH_MODELS = ("vlm/", "perception/backends/", "cli/train.py")
 """Where models are: modules that nothing imports until a backend is loaded or a model is trained."""
 NEVER = {"pickle", "dill", "marshal", "shelve"}

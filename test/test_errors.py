@@ -29,6 +29,7 @@ ONE_OF_EACH = (
     errors.AuditError("audit.jsonl", "no space left on device", "make room"),
     errors.ApprovalExpiredError("goal 1", 60.0),
     errors.NoPathError(0, "no path", ("crate",), "clear the way"),
+    errors.DisplayError("DISPLAY is not set"),
     errors.PlugInError("in line with", "lines 1.0 (lines:IN_LINE)", "it cannot be loaded", "correct it"),
 )
 

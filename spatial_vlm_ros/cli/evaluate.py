@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
@@ -50,13 +51,13 @@ class _Run:
 )
 @click.option("--out", type=FILE, help="Write the scores as JSON to this file.")
 @click.option("--html", type=FILE, help="Report in one file: figures, plots, a picture of every failure.")
-@click.option("--markdown", type=FILE, help="Summary as Markdown.")
+@click.option("--markdown", type=FILE, help="Summary as Markdown; images of failures in NAME_images/ beside it.")
 @click.option("--junit", type=FILE, help="One test case for each case, as JUnit XML.")
 @json_option
 def evaluate(frames: Path, config_file: Path | None, answers: Path | None, baseline: Path | None, significant: bool,
              out: Path | None, html: Path | None, markdown: Path | None, junit: Path | None,
              as_json: bool) -> None:  # fmt: skip
-    """Score the answers to a folder of cases: right instances, refusals, confusion, calibration, intervals.
+    """Score the answers to a folder of cases: right instances and places, refusals, confusion, calibration, intervals.
 
     RUN is what `evaluate --out` or `resolve --frames --json` wrote. This run is worse where any metric lost more cases
     than it gained; with --significant only where McNemar's exact test says so, at 5 %: it takes six cases that differ.
@@ -69,6 +70,7 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
     """
     from spatial_vlm_ros.evaluation import terminal
     from spatial_vlm_ros.evaluation.comparison import ComparisonVerdict
+    from spatial_vlm_ros.evaluation.frame_truth import load_truths
     from spatial_vlm_ros.evaluation.outcome import judge, outcome_json
     from spatial_vlm_ros.evaluation.report import check_installed
     from spatial_vlm_ros.evaluation.runs import read_run
@@ -77,8 +79,10 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
         raise click.UsageError("--significant compares with a run; give --baseline, too")
     check_installed(html=html is not None, junit=junit is not None)
     before = None if baseline is None else read_run(baseline)
-    run = _answered(frames, read_settings(config_file).resolver, answers, with_images=html is not None)
-    outcome = judge(run.cases, run.resolutions, before)
+    run = _answered(
+        frames, read_settings(config_file).resolver, answers, with_images=html is not None or markdown is not None
+    )
+    outcome = judge(run.cases, run.resolutions, before, load_truths(frames, run.cases))
     text = json.dumps(outcome_json(outcome), ensure_ascii=False, allow_nan=False)
     if out is not None:
         _write_text(out, text + "\n")
@@ -100,6 +104,7 @@ def _answered(folder: Path, config: ResolverConfig, answers: Path | None, with_i
         InputError: no case says what to expect.
     """
     from spatial_vlm_ros.evaluation.answering import answer_cases, given_answers
+    from spatial_vlm_ros.evaluation.frame_truth import load_truths
     from spatial_vlm_ros.evaluation.score import score
     from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.resolver import Resolver
@@ -111,7 +116,11 @@ def _answered(folder: Path, config: ResolverConfig, answers: Path | None, with_i
     else:
         answered = given_answers(folder, _resolutions(answers), with_images)
     for one in answered:
-        if with_images and one.frame is not None and score([one.case], [one.resolution]).misses:
+        if (
+            with_images
+            and one.frame is not None
+            and score([one.case], [one.resolution], load_truths(folder, [one.case])).misses
+        ):
             run.images[judged] = _image(one.frame, one, config)
         run.cases.append(one.case)
         run.resolutions.append(one.resolution)
@@ -162,10 +171,24 @@ def _write_reports(
     if html is not None:
         _write_text(html, html_report(outcome, run.judged, run.images, title))
     if markdown is not None:
-        _write_text(markdown, markdown_summary(outcome, title))
+        _write_text(markdown, markdown_summary(outcome, title, _write_images(markdown, run.images)))
     if junit is not None:
         seconds = [resolution.ms / 1e3 for resolution in run.judged]
         _write_text(junit, junit_xml(outcome.score.cases, seconds, f"spatial-vlm evaluate {folder.resolve().name}"))
+
+
+def _write_images(beside: Path, images: dict[int, bytes]) -> dict[int, str]:
+    """Write images of failures into a folder beside a document; where they are, relative to it."""
+    folder = beside.with_name(beside.stem + "_images")
+    files = {number: f"{number + 1}.jpg" for number in images}
+    try:
+        if images:
+            folder.mkdir(parents=True, exist_ok=True)
+        for number, data in images.items():
+            (folder / files[number]).write_bytes(data)
+    except OSError as error:
+        raise FileError(folder, str(error), "choose a place that can be written") from error
+    return {number: f"{quote(folder.name)}/{name}" for number, name in files.items()}
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from spatial_vlm_ros.errors import DependencyError, FileError, InputError, SpatialVlmError
+from spatial_vlm_ros.errors import DependencyError, DisplayError, FileError, InputError, SpatialVlmError
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import ResolverConfig, Settings
@@ -51,7 +51,7 @@ class Group(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except DependencyError as error:
+        except (DependencyError, DisplayError) as error:
             click.echo(str(error), err=True)
             ctx.exit(FAILED)
         except SpatialVlmError as error:
@@ -89,6 +89,7 @@ def _broken(found: EntryPoint, reason: str) -> click.Command:
 # ------------------------------------------------------------------------------------------------ options, output
 
 IMAGES = (".png", ".jpg", ".jpeg")
+SCENES = (".ply",)
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
@@ -157,6 +158,26 @@ def write_image(
         path.write_bytes(data.tobytes())
     except OSError as error:
         raise FileError(path, str(error), "choose a place that can be written") from error
+
+
+def write_scene(
+    path: Path,
+    frame: RgbdFrame,
+    detections: tuple[Detection, ...],
+    resolution: Resolution,
+    config: ResolverConfig,
+    scene: Scene | None = None,
+) -> None:
+    """An answer in three dimensions, as a file.
+
+    Raises:
+        DependencyError, FileError: Open3D is not installed, or a place that cannot be written.
+    """
+    from spatial_vlm_ros.output import scene_3d
+    from spatial_vlm_ros.output.annotated_image import content_from
+
+    content = content_from(frame, detections, resolution, config, scene)
+    scene_3d.write_ply(path, scene_3d.mesh_of(frame, content))
 
 
 def slug(text: str) -> str:

@@ -15,6 +15,7 @@ from spatial_vlm_ros.cli.group import (
     FOLDER,
     IMAGES,
     REFUSED,
+    SCENES,
     config_option,
     frame_option,
     json_option,
@@ -22,12 +23,13 @@ from spatial_vlm_ros.cli.group import (
     read_settings,
     slug,
     write_image,
+    write_scene,
 )
 from spatial_vlm_ros.errors import SpatialVlmError
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import ResolverConfig
-    from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.resolver import Answered, Resolver
     from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame
 
 
@@ -44,11 +46,16 @@ if TYPE_CHECKING:
 @click.option("--grounder", help="Backend that finds the things, where no detections are given.")
 @click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
 @click.option("--frames", type=FOLDER, help="Resolve every line of DIR/cases.jsonl.")
-@click.option("--out", type=click.Path(path_type=Path), help="Picture of the answer; with --frames a folder of them.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Image of the answer, or a 3-D scene (.ply); with --frames a folder of images.",
+)
+@click.option("--view", is_flag=True, help="Show the answer in 3-D, in a window (Open3D).")
 @config_option
 @frame_option
 @json_option
-def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None,
+def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None, view: bool,
             frame_of_reference: str | None, config_file: Path | None, **files: Any) -> None:  # fmt: skip
     """Find what an INSTRUCTION means in a frame: a pose, or a refusal with its reason.
 
@@ -56,15 +63,18 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
     Examples:
       spatial-vlm resolve "the can behind the cup" --rgb rgb.png --depth depth.png \\
           --camera-info camera_info.json --detections detections.json --out answer.png
+      spatial-vlm resolve "the can behind the cup" … --out scene.ply      # or --view
       spatial-vlm resolve --frames recordings/ --json > answers.jsonl
     """
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import FrameOfReference
 
     chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
-    if out is not None and frames is None and out.suffix.lower() not in IMAGES:
-        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
+    if out is not None and frames is None and out.suffix.lower() not in IMAGES + SCENES:
+        raise click.UsageError(f"--out {out.name}: name an image or a scene, one of {', '.join(IMAGES + SCENES)}")
     if frames is not None:
+        if view:
+            raise click.UsageError("--view shows one answer; leave --frames out")
         given = [f"--{name.replace('_', '-')}" for name, value in files.items() if value is not None]
         if given:
             raise click.UsageError(f"--frames reads its files from DIR; leave {', '.join(given)} out")
@@ -74,15 +84,18 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
         return
     if instruction is None:
         raise click.UsageError("give an INSTRUCTION, or --frames DIR")
-    resolution = _resolve_files(instruction, files, read_settings(config_file).resolver, chosen, out)
+    config = read_settings(config_file).resolver
+    resolution, made = _resolve_files(instruction, files, config, chosen, out)
     print_resolution(resolution, as_json)
+    if view and made is not None:
+        _show(made, resolution, config)
     sys.exit(ANSWERED if resolution.status.code == 0 else REFUSED)
 
 
 def _resolve_files(
     instruction: str, files: dict[str, Any], config: ResolverConfig, chosen: FrameOfReference | None, out: Path | None
-) -> Resolution:
-    """Resolve one instruction on files; what cannot be read is a refusal, too."""
+) -> tuple[Resolution, tuple[RgbdFrame, Answered] | None]:
+    """Resolve one instruction on files; what cannot be read is a refusal, too, without a frame."""
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.resolver import Resolver, refusal
 
@@ -98,11 +111,26 @@ def _resolve_files(
         grounder = load_grounder(files["grounder"], options) if files["grounder"] is not None else None
         frame, detections = _read(files)
     except SpatialVlmError as error:
-        return refusal(instruction, error)
-    resolution, seen, scene = Resolver(config, grounder).look_at(frame, detections).ask(instruction, chosen)
+        return refusal(instruction, error), None
+    answered = Resolver(config, grounder).look_at(frame, detections).ask(instruction, chosen)
     if out is not None:
-        write_image(out, frame, seen, resolution, config, scene)
-    return resolution
+        write = write_scene if out.suffix.lower() in SCENES else write_image
+        write(out, frame, answered.detections, answered.resolution, config, answered.scene)
+    return answered.resolution, (frame, answered)
+
+
+def _show(made: tuple[RgbdFrame, Answered], resolution: Resolution, config: ResolverConfig) -> None:
+    """The answer in a window, until it is closed.
+
+    Raises:
+        DependencyError, DisplayError: as of `scene_3d.show`.
+    """
+    from spatial_vlm_ros.output import scene_3d
+    from spatial_vlm_ros.output.annotated_image import content_from
+
+    frame, answered = made
+    content = content_from(frame, answered.detections, resolution, config, answered.scene)
+    scene_3d.show(scene_3d.mesh_of(frame, content), f"{resolution.status.value}: {resolution.instruction}")
 
 
 def _read(files: dict[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:

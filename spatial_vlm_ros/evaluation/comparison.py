@@ -145,7 +145,7 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
 
 def _good_before(pair: _Pair) -> bool:
     result, answer = pair
-    return is_expected(result.expected_status, result.expected_id, answer.status, answer.id)
+    return is_expected(result.expected_status, result.expected_id, answer.status, answer.id, result.expected_also)
 
 
 def _switch(pair: _Pair) -> Switch:

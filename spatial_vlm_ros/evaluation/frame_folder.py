@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError, TransformError
+from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace
 from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Depth, Detection, Mask, PinholeCamera, Rgb, RgbdFrame, Status, Transform
@@ -49,10 +50,19 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a case should end in: a status and, where it is OK, the id of the detection."""
+    """What a case should end in.
+
+    Args:
+        status: the right status.
+        id: of the right detection where the status is OK; None = any.
+        id_also: of others that are as right: the drawer of "close the drawer and put the bowl on top of it".
+        place: where a place should lie; None = none is asked for, or it is not known.
+    """
 
     status: Status
     id: str | None = None
+    id_also: tuple[str, ...] = ()
+    place: ExpectedPlace | None = None
 
 
 @dataclass(frozen=True)
@@ -249,7 +259,7 @@ def read_transform(path: str | Path) -> Transform:
         FileError: missing or not of that form; names the field.
         TransformError: the matrix is not rigid.
     """
-    info = _json(path, _TransformInfo)
+    info = _json(path, TransformInfo)
     return Transform(info.parent, info.child, np.array(info.matrix))
 
 
@@ -312,7 +322,9 @@ class _CameraInfo(msgspec.Struct):
 _Row = tuple[float, float, float, float]
 
 
-class _TransformInfo(msgspec.Struct):
+class TransformInfo(msgspec.Struct):
+    """A rigid transform as it stands in files."""
+
     parent: str
     child: str
     matrix: tuple[_Row, _Row, _Row, _Row]

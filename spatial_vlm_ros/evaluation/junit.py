@@ -35,7 +35,7 @@ def junit_xml(cases: Sequence[CaseResult], seconds: Sequence[float], name: str) 
     suite = TestSuite(_text(name))
     for case, time in zip(cases, seconds, strict=True):
         test = TestCase(_text(case.instruction), _text(case.frame), round(time, 6))
-        if not case.as_expected:
+        if not case.complete:
             failure = Failure(_text(_summary(case)), case.status.value)
             failure.text = _text(f"{_summary(case)}\n{case.message}")
             test.result = [failure]
@@ -48,7 +48,8 @@ def junit_xml(cases: Sequence[CaseResult], seconds: Sequence[float], name: str) 
 
 def _summary(case: CaseResult) -> str:
     expected = f"{case.expected_status.value} {case.expected_id or ''}".strip()
-    return f"expected {expected}, got {case.status.value} {case.id or ''}".strip()
+    place = f"; the place is {case.place.value}" if case.place and case.as_expected and not case.complete else ""
+    return f"expected {expected}, got {case.status.value} {case.id or ''}".strip() + place
 
 
 def _text(text: str) -> str:

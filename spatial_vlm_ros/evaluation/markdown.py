@@ -16,17 +16,18 @@ _MARKS = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:.-])")
 _MOST_LISTED = 50
 
 
-def markdown_summary(outcome: RunOutcome, title: str) -> str:
+def markdown_summary(outcome: RunOutcome, title: str, images: Mapping[int, str] | None = None) -> str:
     """Headline figures, comparison, groups, calibration and misses, as GitHub-flavoured Markdown.
 
     Args:
         outcome: what is said of the run.
         title: of the document.
+        images: by number of the judged case, from 0: where its drawn answer is, relative to the document.
     """
-    return "\n".join(_lines(outcome, title)) + "\n"
+    return "\n".join(_lines(outcome, title, images or {})) + "\n"
 
 
-def _lines(outcome: RunOutcome, title: str) -> Iterator[str]:
+def _lines(outcome: RunOutcome, title: str, images: Mapping[int, str]) -> Iterator[str]:
     result = outcome.score
     yield f"# {escape(title)}"
     yield ""
@@ -38,7 +39,14 @@ def _lines(outcome: RunOutcome, title: str) -> Iterator[str]:
         "wrong pose among answers": result.wrong_pose,
         "pose where a refusal was expected": result.pose_on_refusal,
     }
-    yield from _shares("figure", heads)
+    if result.right_place.n:
+        heads["right place"] = result.right_place
+        heads["wrong place among places"] = result.wrong_place
+        heads["as expected, place and all"] = result.complete
+    yield from _heads(heads, result.over_frames)
+    missed = [(kind, str(n)) for kind, n in result.by_miss.items() if n]
+    if missed:
+        yield from _table(("miss", "n"), missed)
     if result.split is not None:
         yield from _shares("split", {"usual": result.split.usual, "counter-heuristic": result.split.counter_heuristic})
         if result.split.difference is not None:
@@ -49,7 +57,14 @@ def _lines(outcome: RunOutcome, title: str) -> Iterator[str]:
     yield from _shares("frame of reference", result.by_frame_of_reference)
     yield from _shares("expected status", result.by_expected_status)
     yield from _calibration({"answers given": outcome.answered, "likeliest of all cases": outcome.all_cases})
-    yield from _misses([case for case in result.cases if not case.as_expected])
+    yield from _misses([case for case in result.cases if not case.complete])
+    shown = [n for n, case in enumerate(result.cases) if not case.complete and n in images]
+    for n in shown[:_MOST_LISTED]:
+        case = result.cases[n]
+        yield f"**{escape(case.frame)}**: “{escape(case.instruction)}”"
+        yield ""
+        yield f"![The answer drawn on its frame, and from above]({images[n]})"
+        yield ""
 
 
 def escape(text: str) -> str:
@@ -81,6 +96,17 @@ def _shares(head: str, shares: Mapping[str, Share]) -> Iterator[str]:
     if shares:
         rows = ((escape(name), f"{s.k} / {s.n}", percent(s)) for name, s in shares.items())
         yield from _table((head, "k / n", "share (95 %)"), rows)
+
+
+def _heads(shares: Mapping[str, Share], over_frames: Mapping[str, Interval | None]) -> Iterator[str]:
+    """Shares with their intervals over cases and over frames."""
+
+    def over(name: str) -> str:
+        interval = over_frames.get(name)
+        return "" if interval is None else f"{interval.low:.1%} to {interval.high:.1%}"
+
+    rows = ((escape(name), f"{s.k} / {s.n}", percent(s), over(name)) for name, s in shares.items())
+    yield from _table(("figure", "k / n", "share (95 %)", "over frames"), rows)
 
 
 def _comparison(comparison: Comparison) -> Iterator[str]:
@@ -135,10 +161,11 @@ def _misses(misses: list[CaseResult]) -> Iterator[str]:
     yield ""
     rows = (
         (escape(m.frame), escape(m.instruction), escape(f"{m.expected_status.value} {m.expected_id or ''}".strip()),
-         escape(f"{m.status.value} {m.id or ''}".strip()), f"{m.confidence:.2f}", escape(m.message))
+         escape(f"{m.status.value} {m.id or ''}".strip()), m.miss.value if m.miss else "", f"{m.confidence:.2f}",
+         escape(m.message))
         for m in misses[:_MOST_LISTED]
     )  # fmt: skip
-    yield from _table(("frame", "instruction", "expected", "given", "confidence", "message"), rows)
+    yield from _table(("frame", "instruction", "expected", "given", "miss", "confidence", "message"), rows)
     yield from _more(len(misses))
 
 

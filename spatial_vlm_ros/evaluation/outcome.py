@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 
 from spatial_vlm_ros.evaluation.calibration import Calibration, calibrate
 from spatial_vlm_ros.evaluation.comparison import Comparison, compare
+from spatial_vlm_ros.evaluation.expected_place import FrameTruth
 from spatial_vlm_ros.evaluation.frame_folder import Case
 from spatial_vlm_ros.evaluation.runs import StoredAnswer
 from spatial_vlm_ros.evaluation.score import Score, score
@@ -37,7 +38,10 @@ class RunOutcome:
 
 
 def judge(
-    cases: Sequence[Case], resolutions: Sequence[Resolution], baseline: Sequence[StoredAnswer] | None = None
+    cases: Sequence[Case],
+    resolutions: Sequence[Resolution],
+    baseline: Sequence[StoredAnswer] | None = None,
+    truths: Mapping[str, FrameTruth] | None = None,
 ) -> RunOutcome:
     """Everything that is said of the answers to some cases.
 
@@ -45,11 +49,12 @@ def judge(
         cases: what was asked; those that do not say what to expect are left out.
         resolutions: one for each case.
         baseline: answers of an earlier run.
+        truths: by name of the frame; without one, the places of its cases are not judged.
 
     Raises:
         InputError: the baseline has no case in common.
     """
-    result = score(cases, resolutions)
+    result = score(cases, resolutions, truths)
     given = [case for case in result.cases if case.status is Status.OK]
     return RunOutcome(
         score=result,

@@ -121,7 +121,7 @@ def _failures(outcome: RunOutcome, resolutions: Sequence[Resolution], images: Ma
     found = [
         Failure(n + 1, case, resolution, _data_url(images.get(n)), (case.frame, case.instruction) in new)
         for n, (case, resolution) in enumerate(zip(outcome.score.cases, resolutions, strict=True))
-        if not case.as_expected
+        if not case.complete
     ]
     yield from sorted(found, key=lambda failure: not failure.is_new)
 
@@ -159,7 +159,7 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}{_TIED}%"
 
 
-def _range(share: Share) -> str:
+def _range(share: Share | Interval) -> str:
     return f"{100 * share.low:.1f} to {100 * share.high:.1f}{_TIED}%"
 
 

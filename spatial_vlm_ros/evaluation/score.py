@@ -7,7 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from spatial_vlm_ros.evaluation.clustering import clustered
+from spatial_vlm_ros.evaluation.expected_place import FrameTruth, PlaceOutcome, place_outcome
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
+from spatial_vlm_ros.evaluation.misses import MissKind, miss_kind
 from spatial_vlm_ros.types import NounPhrase, Resolution, Status
 from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson
 
@@ -30,6 +33,7 @@ class Miss:
     status: Status
     id: str | None
     message: str
+    kind: MissKind | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,15 @@ class CaseResult:
         expected_id: the right object, where one is.
         status: the outcome.
         id: the object answered with, only when OK.
-        as_expected: whether they agree.
+        as_expected: whether they agree; a place is not part of it.
         likeliest_id: the likeliest candidate, answered with or not; None where there is none.
         confidence: its probability, 0 to 1.
         relations: names of the relations and orders in the reading that was answered.
         frame_of_reference: the one in force, None where no scene was built.
         message: the outcome in words.
+        expected_also: objects that are as right as `expected_id`.
+        place: what became of the place that was expected; None where none was.
+        miss: why it was missed; None where object and place are right, or the refusal that was due was given.
     """
 
     frame: str
@@ -65,13 +72,21 @@ class CaseResult:
     relations: tuple[str, ...]
     frame_of_reference: str | None
     message: str
+    expected_also: tuple[str, ...] = ()
+    place: PlaceOutcome | None = None
+    miss: MissKind | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it ended as expected and its place, where one was expected, is right."""
+        return self.as_expected and self.place in (None, PlaceOutcome.RIGHT)
 
     @property
     def likeliest_is_right(self) -> bool:
         """Whether the likeliest candidate is the expected object; False where a refusal is expected."""
         if self.expected_status is not Status.OK or self.likeliest_id is None:
             return False
-        return self.expected_id in (None, self.likeliest_id)
+        return self.expected_id is None or self.likeliest_id in (self.expected_id, *self.expected_also)
 
 
 @dataclass(frozen=True)
@@ -101,13 +116,18 @@ class Score:
         by_kind: `as_expected` by the cases' kinds.
         by_relation: `as_expected` by the relations and orders that the answered reading holds, in its destination, too.
         confusion: expected status → given status → number.
-        misses: every case that did not end as expected.
+        misses: every case that did not end as expected, or whose place is wrong.
         by_frame_of_reference: `as_expected` by the frame of reference in force, needed or not.
         by_expected_status: `as_expected` by the status expected.
         by_given_status: `as_expected` by the status given.
         split: usual against counter-heuristic cases; None where no case is of either kind.
         cases: every case with how it ended.
         unjudged: cases left out because they say not what to expect.
+        complete: status, object and place as expected.
+        right_place: of the cases that expect a place: the right object with a right place.
+        wrong_place: of the places given with the right object, where one was expected: it lies elsewhere.
+        by_miss: kind of miss → number.
+        over_frames: shares by name, with intervals over frames instead of cases; None with fewer than two frames.
     """
 
     as_expected: Share
@@ -124,17 +144,36 @@ class Score:
     split: HeuristicSplit | None
     cases: tuple[CaseResult, ...]
     unjudged: int
+    complete: Share
+    right_place: Share
+    wrong_place: Share
+    by_miss: Mapping[str, int]
+    over_frames: Mapping[str, Interval | None]
 
 
-def is_expected(expected: Status, expected_id: str | None, status: Status, id_: str | None) -> bool:
+def is_expected(
+    expected: Status, expected_id: str | None, status: Status, id_: str | None, also: Sequence[str] = ()
+) -> bool:
     """Whether an outcome is the expected one; an expected answer without an id takes any object."""
-    return status is expected and expected_id in (None, id_)
+    return status is expected and (expected_id in (None, id_) or id_ in also)
 
 
-def score(cases: Sequence[Case], resolutions: Sequence[Resolution]) -> Score:
-    """Compare answers with what the cases expect; cases without an expectation are left out."""
-    pairs = list(zip(cases, resolutions, strict=True))
-    results = tuple(_judged(case, case.expect, answer) for case, answer in pairs if case.expect is not None)
+def score(
+    cases: Sequence[Case], resolutions: Sequence[Resolution], truths: Mapping[str, FrameTruth] | None = None
+) -> Score:
+    """Compare answers with what the cases expect; cases without an expectation are left out.
+
+    Args:
+        cases: what was asked.
+        resolutions: one for each case.
+        truths: by name of the frame; without one, the places of its cases are not judged.
+    """
+    pairs, truths = list(zip(cases, resolutions, strict=True)), truths or {}
+    results = tuple(
+        _judged(case, case.expect, answer, truths.get(case.frame)) for case, answer in pairs if case.expect is not None
+    )
+    placed = [r for r in results if r.place is not None]
+    spots = [r for r in placed if r.as_expected and r.place is not PlaceOutcome.NOT_GIVEN]
     answerable = [r for r in results if r.expected_status is Status.OK]
     refusable = [r for r in results if r.expected_status is not Status.OK]
     given = [r for r in results if r.status is Status.OK]
@@ -149,20 +188,39 @@ def score(cases: Sequence[Case], resolutions: Sequence[Resolution]) -> Score:
         by_kind=_by((kind, r) for r in results for kind in r.kind),
         by_relation=_by((name, r) for r in results for name in r.relations),
         confusion={expected: dict(sorted(counts.items())) for expected, counts in sorted(confusion.items())},
-        misses=tuple(_miss(r) for r in results if not r.as_expected),
+        misses=tuple(_miss(r) for r in results if not r.complete),
         by_frame_of_reference=_by((r.frame_of_reference or NO_SCENE, r) for r in results),
         by_expected_status=_by((r.expected_status.value, r) for r in results),
         by_given_status=_by((r.status.value, r) for r in results),
         split=_split(results),
         cases=results,
         unjudged=len(pairs) - len(results),
+        complete=wilson(sum(r.complete for r in results), len(results)),
+        right_place=wilson(sum(r.complete for r in placed), len(placed)),
+        wrong_place=wilson(sum(not r.complete for r in spots), len(spots)),
+        by_miss={kind.value: sum(r.miss is kind for r in results) for kind in MissKind},
+        over_frames={
+            "as expected": clustered((r.frame, r.as_expected) for r in results),
+            "as expected, place and all": clustered((r.frame, r.complete) for r in results),
+            "right instance": clustered((r.frame, r.as_expected) for r in answerable),
+            "wrong pose among answers": clustered((r.frame, not r.as_expected) for r in given),
+            "pose where a refusal was expected": clustered((r.frame, r.status is Status.OK) for r in refusable),
+            "right place": clustered((r.frame, r.complete) for r in placed),
+            "wrong place among places": clustered((r.frame, not r.complete) for r in spots),
+        },
     )
 
 
-def _judged(case: Case, expect: Expectation, answer: Resolution) -> CaseResult:
+def _judged(case: Case, expect: Expectation, answer: Resolution, truth: FrameTruth | None) -> CaseResult:
     id_ = answer.target.id if answer.target is not None else None
     likeliest = answer.candidates[0] if answer.candidates else None
     answered = answer.status is Status.OK
+    good = is_expected(expect.status, expect.id, answer.status, id_, expect.id_also)
+    place = None
+    if expect.place is not None and truth is not None:
+        given = answer.place.pose if answer.place is not None and answered else None
+        place = place_outcome(expect.place, given, truth)
+    labels = {**({} if truth is None else truth.labels), **{c.id: c.label for c in answer.candidates}}
     return CaseResult(
         frame=case.frame,
         instruction=case.instruction,
@@ -171,17 +229,26 @@ def _judged(case: Case, expect: Expectation, answer: Resolution) -> CaseResult:
         expected_id=expect.id,
         status=answer.status,
         id=id_,
-        as_expected=is_expected(expect.status, expect.id, answer.status, id_),
+        as_expected=good,
         likeliest_id=id_ if answered else likeliest.id if likeliest else None,
         confidence=answer.confidence if answered else likeliest.probability if likeliest else 0.0,
         relations=_relations(answer),
         frame_of_reference=answer.frame_of_reference.value if answer.frame_of_reference else None,
         message=answer.message,
+        expected_also=expect.id_also,
+        place=place,
+        miss=miss_kind(
+            expect.status,
+            answer.status,
+            good,
+            place in (None, PlaceOutcome.RIGHT),
+            (labels.get(expect.id or ""), answer.target.label if answer.target is not None else None),
+        ),
     )
 
 
 def _miss(r: CaseResult) -> Miss:
-    return Miss(r.frame, r.instruction, r.expected_status, r.expected_id, r.status, r.id, r.message)
+    return Miss(r.frame, r.instruction, r.expected_status, r.expected_id, r.status, r.id, r.message, r.miss)
 
 
 def _good(results: Sequence[CaseResult]) -> Share:

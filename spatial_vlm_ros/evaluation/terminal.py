@@ -15,6 +15,7 @@ from spatial_vlm_ros.output.terminal import new_console, shown
 if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.calibration import Calibration
     from spatial_vlm_ros.evaluation.comparison import Comparison
+    from spatial_vlm_ros.evaluation.misses import MissKind
     from spatial_vlm_ros.evaluation.outcome import RunOutcome
     from spatial_vlm_ros.evaluation.score import Score
     from spatial_vlm_ros.types.proportions import Interval
@@ -31,16 +32,20 @@ def outcome(result: RunOutcome) -> None:
         console.print(
             f"miss {shown(miss.frame)} '{shown(miss.instruction)}': "
             f"expected {miss.expected_status.value} {shown(miss.expected_id or '')}, "
-            f"got {miss.status.value} {shown(miss.id or '')}: {shown(miss.message)}",
+            f"got {miss.status.value} {shown(miss.id or '')}{_of_kind(miss.kind)}: {shown(miss.message)}",
             style="yellow",
         )
     if result.comparison is not None:
         _comparison(console, result.comparison)
 
 
+def _of_kind(kind: MissKind | None) -> str:
+    return "" if kind is None else f" ({kind.value})"
+
+
 def _shares(console: Console, result: Score) -> None:
     table = Table(box=None, pad_edge=False)
-    for column in ("", "k", "n", "share", "95 % interval"):
+    for column in ("", "k", "n", "share", "95 % interval", "over frames"):
         table.add_column(column, justify="left" if not column else "right")
     split = result.split
     rows = {
@@ -48,14 +53,27 @@ def _shares(console: Console, result: Score) -> None:
         "right instance": result.right_instance,
         "wrong pose among answers": result.wrong_pose,
         "pose where a refusal was expected": result.pose_on_refusal,
+        **(
+            {
+                "right place": result.right_place,
+                "wrong place among places": result.wrong_place,
+                "as expected, place and all": result.complete,
+            }
+            if result.right_place.n
+            else {}
+        ),
         **({} if split is None else {"usual": split.usual, "counter-heuristic": split.counter_heuristic}),
         **{f"  {shown(kind)}": share for kind, share in result.by_kind.items()},
         **{f"  '{shown(relation)}'": share for relation, share in result.by_relation.items()},
         **{f"  {frame} frame": share for frame, share in result.by_frame_of_reference.items()},
     }
     for name, s in rows.items():
-        table.add_row(name, str(s.k), str(s.n), f"{s.share:.1%}", f"{s.low:.1%} to {s.high:.1%}")
+        over = result.over_frames.get(name)
+        clusters = "" if over is None else f"{over.low:.1%} to {over.high:.1%}"
+        table.add_row(name, str(s.k), str(s.n), f"{s.share:.1%}", f"{s.low:.1%} to {s.high:.1%}", clusters)
     console.print(table)
+    if result.misses:
+        console.print("misses: " + ", ".join(f"{n} {kind}" for kind, n in result.by_miss.items() if n))
     if split is not None and split.difference is not None:
         console.print(f"usual less counter-heuristic: {_points(split.difference)}")
 

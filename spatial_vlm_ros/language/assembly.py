@@ -10,6 +10,8 @@ from typing import NamedTuple
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.known_relations import is_framed, takes_two
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE
+from spatial_vlm_ros.language.part_phrases import corner_of
+from spatial_vlm_ros.language.part_words import counted_down
 from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
@@ -52,6 +54,7 @@ class _Clause:
     frame: FrameOfReference | None
     negated: bool = False
     distance: Distance | None = None
+    also: tuple[str, ...] = ()
 
 
 @dataclass
@@ -106,11 +109,11 @@ class _Assembly:
         item = self.items[plan.item]
         node = plan.item + 1
         if plan.kind in ("clause", "destination"):
-            clause = _Clause(plan.name or item.name, [node], item.frame, item.negated, item.distance)
+            clause = _Clause(plan.name or item.name, [node], item.frame, item.negated, item.distance, item.also)
             self.clauses[plan.item] = clause
             self.above[node] = self.named_by[node] = plan.holder
             if plan.kind == "clause":
-                self.nodes[plan.holder].clauses.append(clause)
+                self.nodes[plan.holder].clauses += [clause, *(replace(clause, name=name) for name in item.also)]
             else:
                 self.destination = clause
         elif plan.kind in ("pair", "repeat"):
@@ -178,6 +181,8 @@ class _Assembly:
         if node.phrase.order is not None and node.order_from is not None:
             last = node.phrase.order == -1
             ordinal = Ordinal(1 if last else node.phrase.order, OPPOSITE[node.order_from] if last else node.order_from)
+        if node.phrase.order is not None and node.order_from is None and counted_down(node.phrase.category):
+            ordinal = Ordinal(1, "bottom") if node.phrase.order == -1 else Ordinal(node.phrase.order, "top")
         if (
             ordinal is not None and ordinal.n == 1 and (node.phrase.count or 0) > 1
         ):  # "the first two mugs from the left"
@@ -197,6 +202,7 @@ class _Assembly:
             relations if apart is None else (*relations, RelationClause(OTHER_THAN, (apart,))),
             self._frame(node.frame, framed and not self._own_view_of_clauses()),
             choice,
+            node.phrase.also,
         )
 
     def _category(self, index: int) -> str:
@@ -305,6 +311,8 @@ def assemble(
     destination = None
     if assembly.destination is not None:
         clause = assembly.clause(assembly.destination)
+        if assembly.destination.also:
+            clause = corner_of(clause.anchors[0], assembly.destination.also, clause)
         destination = Destination(clause.relation, clause.anchors, clause.frame, clause.distance)
         if action in ("pick", "give") and clause.relation != "to":
             action = "place"

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import Assembled, Attachment, assemble
 from spatial_vlm_ros.language.known_relations import takes_two
+from spatial_vlm_ros.language.part_words import counted_down
 from spatial_vlm_ros.language.relations import MEANINGS
 from spatial_vlm_ros.language.sentence import Attachable, Phrase, Task
 
@@ -134,7 +135,8 @@ class _Enumeration:
             if not grown:
                 raise self._refusal(i, states)
             states = [build()._replace(weight=weight) for weight, build in grown]
-        complete = [state for state in states if not state.counting and not state.single]
+        down = sum(_bit(n) for n, phrase in enumerate(self.phrases) if phrase and counted_down(phrase.category))
+        complete = [state for state in states if not state.counting & ~down and not state.single]
         if not complete:
             raise self._refusal(len(self.items), states)
         return complete

@@ -129,15 +129,13 @@ class _Flattener(Transformer[LarkToken, Sentence]):
                 self.instruction, (token.start, token.end), "this place cannot be negated",
                 'say it of the corner alone: "not at the corner of the tray"',
             )  # fmt: skip
-        items = [
+        return [
             Attachable(
                 "clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
                 phrase=phrase, distance=words.distance, tight=words.name == "part of" and token.text == "of",
+                also=words.also,
             )
         ]  # fmt: skip
-        for name in words.also:
-            items.append(replace(items[0], name=name, phrase=replace(phrase), link="and", joined=True, motion=False))
-        return items
 
     def two_clauses(self, children: list[Any]) -> list[Attachable]:
         phrase: Phrase = children[-1]

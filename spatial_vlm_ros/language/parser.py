@@ -6,6 +6,7 @@ from __future__ import annotations
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.grammar import flatten
 from spatial_vlm_ros.language.lookahead import Token
+from spatial_vlm_ros.language.part_phrases import in_parts
 from spatial_vlm_ros.language.possessives import rewrite_possessives
 from spatial_vlm_ros.language.reordering import reorder
 from spatial_vlm_ros.language.steps import readings_of
@@ -50,7 +51,7 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     if tagger.deictic is not None and readings[0].action == "place" and readings[0].destination is None:
         repair = 'say it as "on the tray" or "next to the box"'
         raise NotUnderstoodError(instruction, tagger.deictic, "this place cannot be seen in words", repair)
-    return readings
+    return tuple(in_parts(reading) for reading in readings)
 
 
 def _check_place(tokens: list[Token], instruction: str) -> None:

@@ -9,8 +9,11 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.inflection import MASS_PLURALS, PAIRED, WORN_GLASSES, is_plural, singular
 from spatial_vlm_ros.language.lexicon import ANY, ANY_OF, ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS
 from spatial_vlm_ros.language.lookahead import Token
+from spatial_vlm_ros.language.part_words import ALONG_BOTH
 from spatial_vlm_ros.language.sentence import FrameWords, Phrase
 
+_SIDEWAYS = frozenset({"leftmost", "rightmost"})
+_DIRECTIONS = _SIDEWAYS | {"nearest", "farthest", "highest", "lowest", "middle"}
 _REFERRING = frozenset({"it", "them", "this", "that", "these", "those"})
 _LONGEST_NAME = 6
 _LONGEST_BARE_NAME = 3
@@ -84,8 +87,13 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
             phrase.order_from, phrase.frame = token.value
         elif token.kind == "SUP":
             if phrase.superlative is not None:
-                raise _twice(token, instruction, "a second superlative")
+                if not _two_directions(tokens, phrase.superlative, token.value[0]) or phrase.also is not None:
+                    raise _twice(token, instruction, "a second superlative")
+                phrase.superlative, phrase.also = _in_order(phrase.superlative, token.value[0])
+                continue
             phrase.superlative, phrase.frame = token.value
+            if token.text.startswith("far ") and token.text[4:] in ("left", "right") and _is_part(tokens):
+                phrase.superlative, phrase.also = "farthest", phrase.superlative
         elif token.kind == "FRAME":
             words = FrameWords(*token.value)
             phrase.frame = words.frame
@@ -100,6 +108,22 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
             raise NotUnderstoodError(instruction, (order.start, order.end), reason, repair)
         phrase.order_from, phrase.superlative = side, None
     return heads, complements
+
+
+def _is_part(tokens: Sequence[Token]) -> bool:
+    """Whether the head noun is a part that two directions may pick out."""
+    nouns = [token.text for token in tokens if token.kind == "NOUN"]
+    return bool(nouns) and (nouns[-1] in ALONG_BOTH or singular(nouns[-1]) in ALONG_BOTH)
+
+
+def _two_directions(tokens: Sequence[Token], first: str, second: str) -> bool:
+    """Whether two superlatives are the two directions of a part ("front left"), one of them sideways."""
+    return _is_part(tokens) and (first in _SIDEWAYS) != (second in _SIDEWAYS) and {first, second} <= _DIRECTIONS
+
+
+def _in_order(first: str, second: str) -> tuple[str, str]:
+    """Two directions, the one sideways last."""
+    return (second, first) if first in _SIDEWAYS else (first, second)
 
 
 def _quantify(phrase: Phrase, token: Token) -> None:

@@ -180,7 +180,7 @@ class RelationTagger(Lookahead):
         """The "closest" of "the closest mug to …", the "farthest" of "the farthest mug from …"."""
         superlative = {"to": "nearest", "from": "farthest"}.get(text)
         for token in reversed(self.tokens if superlative else ()):
-            if token.kind == "SUP" and token.value[0] == superlative:
+            if token.kind == "SUP" and token.value[0] == superlative and token.text not in lexicon.POSITION_WORDS:
                 return token
             if token.kind not in ("NOUN", "ADJ"):
                 return None

@@ -54,7 +54,7 @@ def describe(phrase: NounPhrase) -> str:
     several = phrase.count not in (None, 1)
     words = ["any"] if phrase.choice else ["all" if phrase.count == -1 else "the"]
     if phrase.superlative is not None:
-        words += [phrase.superlative, *_frame(phrase.frame)]
+        words += [phrase.superlative, *([phrase.also] if phrase.also else []), *_frame(phrase.frame)]
     if phrase.ordinal is not None:
         words += [_ordinal(phrase.ordinal.n), *_frame(phrase.frame)]
     if phrase.count is not None and phrase.count >= 1:

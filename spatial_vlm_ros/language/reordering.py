@@ -35,7 +35,11 @@ def _phrases(*patterns: str) -> _Phrases:
 
 
 _TOPICS = _phrases("can|could|do you see", "you see", "see", "you know", "do you know", "notice", "take",
-        "about")  # fmt: skip
+        "about", "where is|are", "where's", "wheres")  # fmt: skip
+_SPOTS = _phrases(
+    "over? to|in|at|into|on|onto the|a free|empty|open|clear? spot|area|space|place|location|position|region"
+)
+"""What stands for nothing but the relation after it ("to the spot in front of")."""
 _AFTERWARDS = _phrases("then", "after that|this", "afterwards", "next", "and then", "finally", "once done")
 _GOES = _phrases("goes", "should|must|shall go|be|stand|sit|lie|end", "should|must|shall be put|placed|set",
                     "needs|has|ought|is|are|need|have to go|be|stand|sit",
@@ -86,6 +90,7 @@ class _Order(Lookahead):
                 self._view_in_relative(i)
         i = 0
         while i < len(self.words) and self.rewritten < _MOST_REWRITTEN:
+            self._spot(i)
             if self.texts[i] in _RELATIVES:
                 self._stranded(i)
             if self.texts[i] == "as":
@@ -331,6 +336,13 @@ class _Order(Lookahead):
                     self._put(i, length, *begin, "between")
                     return
             return
+
+    def _spot(self, i: int) -> None:
+        """Write "in front of the box" for "to the spot in front of the box"."""
+        length = self._longest(i, _SPOTS)
+        known = any("REL" in match.kinds and match.length > length for match in self.matches(i)) if length else False
+        if length and not known and self.relating(i + length) and not self.peek(i + length) & {"OF"}:
+            self._put(i, length)
 
     def _had(self, i: int) -> None:
         """Write "containing the mug" for "with the mug inside" and "that has the mug in it"."""

@@ -56,6 +56,7 @@ class Phrase:
         refers: "it", "them", "this", … where nothing else was said.
         pointed: whether it is pointed at ("that one"), which words alone do not show.
         partitive: whether the count is of a number among more ("two of the three mugs").
+        also: a second direction ("the front left compartment"), or None.
     """
 
     category: str
@@ -76,6 +77,7 @@ class Phrase:
     refers: str | None = None
     partitive: bool = False
     pointed: bool = False
+    also: str | None = None
 
 
 @dataclass
@@ -101,6 +103,7 @@ class Attachable:
         predicate: whether it is said of the head of the sentence ("the mug is …").
         distance: of a clause, where one was said.
         tight: whether it belongs to the noun right before it ("the lid of the jar").
+        also: further relations to the same anchor ("in the back left corner of").
     """
 
     kind: str
@@ -120,6 +123,7 @@ class Attachable:
     order: int | None = None
     distance: Distance | None = None
     tight: bool = False
+    also: tuple[str, ...] = ()
 
 
 @dataclass

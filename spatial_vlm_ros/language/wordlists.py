@@ -120,7 +120,7 @@ PARTS = word_set("""
     lid handle drawer shelf compartment door cap knob leg arm seat back backrest rim edge corner base bottom top
     blade plug cord hood lens screen keyboard pedal strap zip zipper buckle hook nozzle trigger needle pocket sleeve
     sole lace bulb shade head foot neck hose cork stopper bristle tooth jaw tine dial switch clasp flap page spine pin
-    side spout button section slot tier level half end tip lip stem wheel cover hinge
+    burner hotplate division partition side spout button section slot tier level half end tip lip stem wheel cover hinge
 """)  # fmt: skip
 """Things that are parts of others: "the jar's lid", "lid of jar"."""
 

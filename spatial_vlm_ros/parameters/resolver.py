@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spatial_vlm_ros.errors import InputError
@@ -76,7 +76,9 @@ class RelationConfig(Bounded):
     contact: float = parameter(0.015, "m", 0.0, 0.2, "gap that still counts as resting on")
     next_to_sizes: float = parameter(2.0, "", 0.1, 10.0, "largest gap of 'next to', in mean object sizes")
     near_sizes: float = parameter(3.0, "", 0.1, 20.0, "largest gap of 'near', in mean object sizes")
-    far_sizes: float = parameter(4.0, "", 0.1, 50.0, "smallest gap of 'far from', in mean object sizes")
+    far_sizes: float = parameter(
+        1.0, "", 0.1, 50.0, "smallest gap of 'far from', in mean object sizes; of several the farthest is meant"
+    )
     min_reach: float = parameter(
         0.05, "m", 0.0, 1.0, "least size used in gaps of next to, near and far: a pen is not next to nothing"
     )
@@ -103,9 +105,21 @@ class RelationConfig(Bounded):
 class DecisionConfig(Bounded):
     """When an answer is given."""
 
+    caution: float = parameter(
+        0.5, "", 0.0, 1.0, "how sure an answer has to be: log-odds of holds, mass, place.holds are multiplied by twice "
+        "this; 0 = more likely than not, 0.5 = as they stand, 1 = odds squared",
+    )  # fmt: skip
     holds: float = parameter(0.85, "", 0.5, 1.0, "likelihood above which a clause holds; below one minus it, it fails")
     mass: float = parameter(0.8, "", 0.5, 1.0, "share of the posterior the answer needs; less is ambiguous")
     found: float = parameter(0.3, "", 0.0, 1.0, "fit of name and attributes below which a phrase matches nothing seen")
+    unseen: float = parameter(
+        0.2,
+        "",
+        0.001,
+        10.0,
+        "prior odds that a definite phrase means an object that was not detected: 'the cup' presupposes one; 1 = as "
+        "likely as not",
+    )
     score_weight: float = parameter(
         0.1, "", 0.0, 1.0, "exponent of detector scores: 0 ignores them, 1 takes them for probabilities"
     )
@@ -132,6 +146,9 @@ class PlaceConfig(Bounded):
         0.01, "m", 0.0, 0.5, "least distance of what is put down from the rim of what carries it"
     )
     holds: float = parameter(0.85, "", 0.5, 1.0, "least probability that the stated relation holds at the spot")
+    far_sizes: float = parameter(
+        4.0, "", 0.1, 50.0, "smallest gap of a place 'far from' an object, in mean object sizes"
+    )
     most: int = parameter(5, "spots", 1, 50, "most spots given")
 
 
@@ -178,6 +195,25 @@ class ResolverConfig:
         if self.depth.near >= self.depth.far:
             got = f"near {self.depth.near}, far {self.depth.far}"
             raise InputError("parameter depth", got, "near below far", "exchange them")
+
+    def at_caution(self) -> ResolverConfig:
+        """The same with the limits that `decision.caution` makes of `holds`, `mass` and `place.holds`."""
+        factor = self.decision.caution / _AS_THEY_STAND
+        if factor == 1.0:
+            return self
+        decision = replace(
+            self.decision, holds=_moved(self.decision.holds, factor), mass=_moved(self.decision.mass, factor)
+        )
+        return replace(self, decision=decision, place=replace(self.place, holds=_moved(self.place.holds, factor)))
+
+
+_AS_THEY_STAND = 0.5  # caution at which limits are as configured
+
+
+def _moved(probability: float, factor: float) -> float:
+    """A probability whose log-odds are multiplied; 1 stays 1."""
+    odds = (1.0 - probability) / probability
+    return 1.0 / (1.0 + odds**factor) if odds > 0 else 1.0
 
 
 def config_from(values: Mapping[str, Any]) -> ResolverConfig:

@@ -13,26 +13,34 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.types import Detection, NounPhrase
 
-SAME, PART, SYNONYM, HYPERNYM, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.5, 0.0
-"""Fit by kind of match: the same head noun; a part of the label ("the spam"); a synonym; a kind of;
-a label that says less than the phrase; nothing."""
+SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.6, 0.4, 0.0
+"""Fit by kind of match: the same head noun; a part of the label ("the spam"); a synonym; a kind of; the same head noun
+with a modifier that no label carries ("the kitchen rack" beside one metal rack); a label of a wider kind; nothing."""
 
+_TIERS = (SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, LESS_SPECIFIC)
 _LESS_SPECIFIC_BESIDE_BETTER = 0.05  # what is left of a looser match once a more specific one is in view
 
 _SYNONYMS = (
-    "cup mug", "can tin", "box carton package packet", "bottle flask", "jar pot", "jug pitcher carafe",
+    "cup mug", "can tin", "box carton package packet", "bottle flask", "jar pot", "jug pitcher carafe ewer",
     "marker felt-tip pen", "cloth rag towel", "sponge scrubber", "flashlight torch", "eraser rubber", "sweet candy",
     "cookie biscuit", "chips crisps", "couch sofa settee", "television tv telly",
     "phone cellphone smartphone mobile telephone", "remote controller", "laptop notebook computer",
-    "trash rubbish garbage", "bin trashcan wastebasket dustbin", "cupboard cabinet closet", "tap faucet",
-    "stove cooker hob range", "fridge refrigerator", "pan skillet", "plate dish", "bowl dish", "lid cap",
-    "spanner wrench", "screwdriver driver", "rabbit bunny", "chick chicken", "dog puppy", "cat kitten", "bear teddy",
-    "car automobile", "bike bicycle", "block brick cube", "ball sphere", "tablet pill", "bag sack pouch",
-    "glasses spectacles", "picture photo photograph", "tissue wipe kleenex", "aubergine eggplant", "courgette zucchini",
-    "soda pop", "canister tub", "case etui", "toy figure figurine", "scissors shears", "wineglass goblet",
+    "trash rubbish garbage", "bin trashcan wastebasket dustbin", "cupboard cabinet closet dresser", "tap faucet",
+    "stove cooker hob range cooktop stovetop", "fridge refrigerator", "pan skillet frypan fryingpan", "plate dish",
+    "bowl dish", "lid cap", "spanner wrench", "screwdriver driver", "rabbit bunny", "chick chicken", "dog puppy",
+    "cat kitten", "bear teddy", "car automobile", "bike bicycle", "block brick cube", "ball sphere", "tablet pill",
+    "bag sack pouch", "glasses spectacles", "picture photo photograph", "tissue wipe kleenex", "aubergine eggplant",
+    "courgette zucchini", "soda pop", "canister tub", "case etui", "toy figure figurine", "scissors shears",
+    "wineglass goblet", "organizer organiser caddy", "desk table worktable workbench", "counter countertop worktop",
+    "box crate", "tray platter", "basket hamper", "rack stand holder", "shelf rack bookshelf bookcase shelves",
+    "moka-pot coffee-pot percolator", "rag dishcloth", "pen ballpoint biro", "spatula turner", "ladle scoop",
+    "hammer mallet", "donut doughnut", "peg dowel", "rope cord", "brick block", "oven stove", "book novel",
+    "planter pot flowerpot", "carton box", "headphone earphone headset", "hat cap",
 )  # fmt: skip
+"""Words that are said of the same objects; a word may stand in several groups. A hyphen joins one name."""
 _HYPERNYMS = {
     "fruit": "apple banana orange pear lemon lime peach plum strawberry grape grapes mango kiwi cherry melon "
     "pineapple apricot nectarine tangerine mandarin",
@@ -72,10 +80,47 @@ _HOLDERS = frozenset(
     (
         *("can", "tin", "box", "bottle", "jar", "canister", "carton", "packet", "pack", "package", "bag", "tub"),
         *("tube", "container", "jug", "pouch", "sachet", "block", "brick", "bar", "loaf"),
+        *("unit", "set", "kit"),
     )
 )
 """Heads of labels whose front word names what is in them: "the spam" is the spam can, but "the can" no can opener."""
 _ANYTHING = frozenset({"object", "thing", "item"})
+_DESCRIBING = frozenset(
+    (
+        *("aluminium", "aluminum", "bamboo", "brass", "cardboard", "ceramic", "chrome", "clay", "cloth"),
+        *("copper", "enamel", "fabric", "foam", "glass", "iron", "leather", "metal", "metallic", "paper"),
+        *("plastic", "porcelain", "rubber", "silicone", "stainless", "steel", "stone", "tin", "wicker", "wire"),
+        *("wood", "wooden"),
+        *("big", "broad", "flat", "great", "high", "large", "little", "long", "low", "mini", "narrow", "open", "plain"),
+        *("round", "short", "simple", "small", "square", "tall", "thick", "thin", "tiny", "wide", "rectangular"),
+        *("striped", "two", "three", "tier", "tiered", "single", "double"),
+        *("bathroom", "bench", "cooking", "desk", "desktop", "dining", "everyday", "household", "indoor"),
+        *("kitchen", "office", "outdoor", "storage", "table", "tabletop", "wall", "workshop"),
+    )
+)
+"""Modifiers that an object may well have besides those that a label gives: material, size and form, and place."""
+
+
+_AMOUNTS = frozenset({"pair", "a pair", "piece", "a piece", "set", "a set", "bit", "a bit"})
+_ONE_NAME = {
+    "chest of drawers": "dresser",
+    "drawer unit": "dresser",
+    "drawer chest": "dresser",
+    "moka pot": "moka-pot",
+    "coffee pot": "coffee-pot",
+    "felt tip": "felt-tip",
+    "frying pan": "fryingpan",
+    "fry pan": "frypan",
+    "trash can": "trashcan",
+    "garbage can": "trashcan",
+    "rubbish bin": "trashcan",
+    "waste bin": "trashcan",
+    "flower pot": "flowerpot",
+    "book shelf": "bookshelf",
+    "book case": "bookcase",
+    "work bench": "workbench",
+}
+"""Names of several words that no part of stands for."""
 
 
 def _singular(word: str) -> str:
@@ -105,7 +150,9 @@ def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) 
             match[p, n] = label_fit(phrase.category, detection.label, tuple(detection.attributes))
         best = match[p].max(initial=0.0)
         # of the same specificity as the best one: naming outright, then by kind, then vaguely
-        tier = next((floor for floor in (SAME, PART, SYNONYM, HYPERNYM, LESS_SPECIFIC) if best >= floor), 0.0)
+        tier = next(
+            (floor for floor in (SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, LESS_SPECIFIC) if best >= floor), 0.0
+        )
         looser = match[p] < tier
         match[p, looser] *= _LESS_SPECIFIC_BESIDE_BETTER
     return match
@@ -125,25 +172,46 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         return NONE
     if said == ("object",) or category in _ANYTHING:
         return SAME
+    given = frozenset(word for a in attributes for word in _words(a))
+    fit = _named(said, seen, given)
+    if fit > LESS_SPECIFIC:
+        return fit
+    # "the cream cheese box" is what a detector calls cream cheese; "the bbq sauce" a sauce bottle.
+    if len(said) > 1 and said[-1] in _HOLDERS and seen[-1] not in _HOLDERS:
+        fit = max(fit, min(_named(said[:-1], seen, given), SYNONYM))
+    if len(seen) > 1 and seen[-1] in _HOLDERS and said[-1] not in _HOLDERS:
+        fit = max(fit, min(_named(said, seen[:-1], given), HEAD_ONLY))
+    return fit
+
+
+def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) -> float:
+    """Fit of the words of a label, and of what else the detector says of the object, to the words of a phrase."""
     *said_modifiers, said_head = said
     *seen_modifiers, seen_head = seen
-    given = {*seen_modifiers, *(word for a in attributes for word in _words(a))}
-    if said_head == seen_head:
-        unknown = [word for word in said_modifiers if word not in given]
-        if not unknown:
-            return SAME
-        return LESS_SPECIFIC if not seen_modifiers else NONE
+    unknown = [word for word in said_modifiers if word not in given and word not in seen_modifiers]
+    # Modifiers of one kind exclude each other: a soup can is no tuna can. What it is made of, or where such things are
+    # kept, excludes nothing: a tin can may be the soup can.
+    apart = any(not _describes(word) for word in unknown) and any(
+        not _describes(word) for word in seen_modifiers if word not in said
+    )
+    if said_head == seen_head or any({said_head, seen_head} <= group for group in _SYNONYM_SETS):
+        if unknown:
+            return NONE if apart else HEAD_ONLY
+        return SAME if said_head == seen_head else SYNONYM
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_objects()):
         return PART
     if said_head in seen_modifiers and seen_head in _HOLDERS:
         return LESS_SPECIFIC
-    if any({said_head, seen_head} <= group for group in _SYNONYM_SETS):
-        return SYNONYM if not [w for w in said_modifiers if w not in given] else NONE
-    if seen_head in _members(said_head) and all(word in given for word in said_modifiers):
+    if seen_head in _members(said_head) and not unknown:
         return HYPERNYM
     if (said_head in _members(seen_head) and not said_modifiers) or seen_head in _ANYTHING:
         return LESS_SPECIFIC
     return NONE
+
+
+def _describes(modifier: str) -> bool:
+    """Whether a modifier says what an object is made of, looks like or is kept, and not what kind of object it is."""
+    return modifier in _DESCRIBING or colour_family(modifier) is not None
 
 
 @lru_cache(maxsize=1)
@@ -160,5 +228,16 @@ def _members(hypernym: str) -> frozenset[str]:
 
 @lru_cache(maxsize=4096)
 def _words(text: str) -> tuple[str, ...]:
-    """Lower-case words without plural endings; hyphens and underscores separate words."""
-    return tuple(_singular(word) for word in text.lower().replace("_", " ").replace("-", " ").split())
+    """Lower-case words without plural endings, the head last; hyphens and underscores separate words.
+
+    "A box of crackers" is a cracker box, "a chest of drawers" and the like have one name, a pair is what it is a pair
+    of.
+    """
+    plain = " ".join(text.lower().replace("_", " ").replace("-", " ").split())
+    for name, short in _ONE_NAME.items():
+        plain = plain.replace(name, short)
+    first, of, rest = plain.partition(" of ")
+    if of and rest:
+        plain = rest if first in _AMOUNTS else f"{rest} {first}"
+    words = tuple(_singular(word) for word in plain.split())
+    return words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
-from spatial_vlm_ros.spatial import second_opinion, wording
+from spatial_vlm_ros.spatial import naming, second_opinion, wording
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
 from spatial_vlm_ros.spatial.likelihood import calibrated
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
+from spatial_vlm_ros.spatial.parts.telling import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import place_of
 from spatial_vlm_ros.spatial.questions import Question
@@ -44,6 +45,7 @@ def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> R
     disagreed = verdict.status is Status.DISAGREEMENT
     asked = second_opinion.question(verdict, scorer) if disagreed else wording.question(verdict, scorer)
     chosen = scene.objects[verdict.chosen] if verdict.chosen >= 0 else None
+    taken = naming.taken_for(verdict, scorer)
     spots = verdict.placing.spots if answered and verdict.placing is not None else ()
     places = tuple(place_of(spot, layout) for spot in spots)
     sure = verdict.sure
@@ -52,7 +54,9 @@ def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> R
     return Resolution(
         instruction=instruction,
         status=verdict.status,
-        message=(second_opinion.message(verdict, scorer) if disagreed else wording.message(verdict, scorer, hidden)),
+        message=(
+            second_opinion.message(verdict, scorer) if disagreed else wording.message(verdict, scorer, hidden, taken)
+        ),
         target=target_of(chosen, scene) if answered and chosen is not None else None,
         targets=tuple(target_of(scene.objects[row], scene) for row in verdict.several) if answered else (),
         place=places[0] if places else None,
@@ -68,6 +72,9 @@ def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> R
         stamp_ns=scene.frame.stamp_ns,
         second_opinion=verdict.opinion,
         answers=_offered(asked, scene) if asked is not None else (),
+        taken_for=taken,
+        caution=config.caution,
+        parts=told(scorer.parts, verdict.query, layout),
     )
 
 

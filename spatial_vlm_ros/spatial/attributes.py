@@ -6,12 +6,14 @@ What none of these can tell stays undecided (0.5); it is never taken for a yes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import project
-from spatial_vlm_ros.spatial.colours import colour_family, near_families
+from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_families
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.spatial.superlatives import SIZE_WORDS
@@ -65,14 +67,42 @@ def _said(word: str, detection: Detection) -> float:
     if word in given or word in detection.label.lower().split():
         return YES
     family = colour_family(word)
-    if family is None:
-        return float("nan")
-    families = [f for f in map(colour_family, given) if f is not None]
-    if not families:
+    families = stated_colours(detection)
+    if family is None or not families:
         return float("nan")
     if family in families:
         return YES
-    return NEAR if any(near_families(family, f) for f in families) else NO
+    return NEAR if any(near_families(family, f) and not both_basic(family, f) for f in families) else NO
+
+
+def stated_colours(detection: Detection) -> frozenset[str]:
+    """Colour families that the detector's attributes state, or else its label."""
+    for words in (detection.attributes, detection.label.lower().replace("-", " ").split()):
+        families = frozenset(f for f in map(colour_family, (w.lower() for w in words)) if f is not None)
+        if families:
+            return families
+    return frozenset()
+
+
+def more_than_said(words: Sequence[str], layout: Layout, members: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(N,) whether an object has colours besides those said, where another member has none but those.
+
+    "The white mug" is the white one and not the yellow and white one, of which that would not be all there is to say.
+
+    Args:
+        words: attributes of the phrase.
+        layout: the scene.
+        members: (N,) bool: objects that name and attributes fit.
+    """
+    said = frozenset(f for f in map(colour_family, words) if f is not None)
+    more = np.zeros(len(layout), np.bool_)
+    if said and members.sum() > 1:
+        for row in np.flatnonzero(members):
+            obj = layout.scene.objects[row]
+            shares = {} if (stated := stated_colours(obj.detection)) else colour_shares(obj, layout)
+            seen = stated | {family for family, share in shares.items() if share > _SHARE}
+            more[row] = any(f not in said and not any(near_families(f, one) for one in said) for f in seen)
+    return more if (members & ~more).any() else np.zeros_like(more)
 
 
 def _colour_likelihood(family: str, obj: SceneObject, layout: Layout) -> float:

@@ -32,6 +32,8 @@ class ClauseBelief:
         on_support: the anchor is the support plane.
         is_order: a superlative, an ordinal or "closest to": it compares, where a relation can be false of all.
         place: how many places of an order are asked for ("the two leftmost mugs"); 1 for a single object.
+        contrast: (N,) how probable it is that of all that it is true of this one is meant, against the most probable
+            one; None where there is no choice or several are meant.
         runner_up: (N,) `chance` without the best anchor, for phrases that are anchors themselves; else None.
     """
 
@@ -46,6 +48,7 @@ class ClauseBelief:
     is_order: bool = False
     place: int = 1
     runner_up: Array | None = None
+    contrast: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +60,14 @@ class PhraseBelief:
         fit: (N,) how well name and attributes fit, scores and what nobody can tell left out.
         weight: (N,) the same with all clauses and orders.
         clauses: one for each clause, then superlative or ordinal.
+        doubtful: rows of which an attribute was measured and is not clear ("purple" of a bluish bowl).
     """
 
     phrase: NounPhrase
     fit: Array
     weight: Array
     clauses: tuple[ClauseBelief, ...]
+    doubtful: frozenset[int] = frozenset()
 
     @property
     def members(self) -> Rows:

@@ -25,6 +25,11 @@ from spatial_vlm_ros.types import RelationClause
 COMPARED = {"closest to": True, "farthest from": False}
 """Relations that compare the set that the other words leave → whether the nearest one is meant."""
 OTHER_THAN = "other than"
+CONTRASTED = {"next to": True, "near": True, "around": True, "far from": False}
+"""Vague relations of distance → whether the nearest one is meant where it is true of several and one is meant."""
+JUST_NOTICEABLE = 0.25
+"""Standard deviation of the logarithm of a gap by which one object has to be nearer to be said to be the near one: gaps
+of 1 to 1.7 are told apart by seven of eight people. By Weber's law what counts is the ratio."""
 NEGLIGIBLE = 0.02
 """Weight below which an object is not tried as target or anchor."""
 MOST_ANCHORS = 12
@@ -45,7 +50,9 @@ class Asked:
         clause: what was said.
         anchors: beliefs in its anchors' phrases.
         targets: (T,) rows worth judging.
+        fit: (N,) how well name and attributes fit each object.
         runner_up: whether the chance without the best anchor is wanted too.
+        singles: whether a single object is meant, so that those that the clause is true of are rivals.
     """
 
     layout: Layout
@@ -54,7 +61,9 @@ class Asked:
     clause: RelationClause
     anchors: tuple[PhraseBelief, ...]
     targets: Rows
+    fit: Array
     runner_up: bool = False
+    singles: bool = False
 
     def pairs(self, targets: Rows, rows: Rows) -> tuple[Array, Array]:
         """(T, A) margins and likelihoods, negation included."""
@@ -136,7 +145,35 @@ def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
         if asked.runner_up and len(rows) > 1:
             joint[pick] = -1.0
             out.runner_up[some] = np.maximum(joint.max(axis=1), FLOOR)
+    if asked.singles and not asked.clause.negated and asked.clause.distance is None:
+        return dataclasses.replace(out.belief(asked), contrast=by_contrast(asked, out))
     return out.belief(asked)
+
+
+def by_contrast(asked: Asked, out: _Blank) -> Array | None:
+    """Of several objects that a vague relation is true of, a single one that is meant is the one it is truest of.
+
+    Somebody who means the farther of two cups beside the kettle does not say "the cup next to the kettle". See
+    docs/relations.md, "A single object is meant by contrast".
+    """
+    nearer = CONTRASTED.get(asked.clause.relation)
+    rows = np.flatnonzero((out.anchors[:, 0] >= 0) & (out.likelihood > 0.5))
+    if nearer is None or len(rows) < 2:
+        return None
+    pairs = Pairs(asked.layout, asked.view, rows, np.unique(out.anchors[rows, 0]))
+    mine = (np.arange(len(rows)), np.searchsorted(pairs.anchors, out.anchors[rows, 0]))
+    size = pairs.mean(asked.layout.reach)[mine] / 2
+    gap = pairs.space[mine] + size
+    sigma = np.hypot(JUST_NOTICEABLE, pairs.noise[mine] / gap)
+    n = len(asked.layout)
+    key = superlatives.Key(np.full(n, np.nan), np.ones(n))
+    key.value[rows], key.sigma[rows] = (np.log(gap) if nearer else -np.log(gap)), sigma
+    member = np.zeros(n)
+    member[rows] = np.minimum(asked.fit[rows] * out.chance[rows], 1.0)
+    first = np.maximum(superlatives.place_in_order(key, member, 1)[0], FLOOR)[rows]
+    contrast = np.ones(n)
+    contrast[rows] = first / first.max()
+    return contrast
 
 
 def by_all(asked: Asked, anchor: PhraseBelief, every: bool) -> ClauseBelief:

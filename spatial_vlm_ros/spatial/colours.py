@@ -29,6 +29,7 @@ _NEAR_FAMILIES = frozenset(
         ("clear", "white"), ("clear", "grey"),
     )
 )  # fmt: skip
+_BASIC = frozenset(("black", "white", "red", "green", "yellow", "blue", "brown", "purple", "pink", "orange", "grey"))
 _SHADES = frozenset({"light", "dark", "bright", "pale", "deep", "vivid", "neon", "pastel", "hot"})
 
 
@@ -40,6 +41,14 @@ def colour_family(word: str) -> str | None:
         part for part in word.replace("-", " ").split() if part not in _SHADES and part not in ("coloured", "colored")
     ]
     return _FAMILY_OF.get(parts[-1]) if parts else None
+
+
+def both_basic(one: str, other: str) -> bool:
+    """Whether both families are basic colour terms, which nobody says of the same paint when he names one of them.
+
+    Source: the eleven basic terms of Berlin and Kay, Basic Color Terms (1969).
+    """
+    return one in _BASIC and other in _BASIC
 
 
 def near_families(one: str, other: str) -> bool:

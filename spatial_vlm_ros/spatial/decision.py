@@ -132,7 +132,8 @@ def _weigh(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedCho
     first = int(np.argmax(shares))
     weights = shares[:, None] * np.array([b.weight for b in beliefs])
     weight = weights.sum(axis=0)
-    probability = weight / (weight.sum() + np.prod(1.0 - np.minimum(weight, 1.0)))
+    unseen = scorer.config.decision.unseen * np.prod(1.0 - np.minimum(weight, 1.0))
+    probability = weight / (weight.sum() + unseen)
     if not np.isfinite(probability).all():
         raise ValueError("a belief is not a number")  # a bug: nothing measured may turn the choice into NaN
     config = scorer.config.decision
@@ -179,6 +180,8 @@ class _Ladder:
         rows = list(several) or [chosen]
         of = self.weight if each and status is Status.OK else self.probability
         sure = float(of[rows].min()) if chosen >= 0 else 0.0
+        if chosen >= 0 and status is not Status.OK:
+            sure = min(sure, float(self.weight[chosen]))
         return ResolvedChoice(status, self.query, self.belief, self.by_row, chosen, tuple(rivals), phrase, clause,
                        self.probability, tuple(several), sure=min(sure, 1.0))  # fmt: skip
 
@@ -210,7 +213,7 @@ class _Ladder:
             if len(rivals) > 1:
                 return self._end(Status.AMBIGUOUS, likeliest, rivals=rivals)
         unclear = self._unclear(likeliest)
-        if unclear or not sure:
+        if unclear or not sure or likeliest in self.by_row[likeliest].doubtful:
             return self._end(Status.LOW_CONFIDENCE, likeliest, clause=unclear[0] if unclear else None)
         return self._end(self._usable(likeliest), likeliest)
 

@@ -200,7 +200,7 @@ class Describer:
                 yield Description(kind, of_two if short else of_more, _BEFORE, meaning, fits, self._gap(key))
         if len(self.rows) == 3:
             key = superlatives.key_of("leftmost", self.layout, self._onlooker)
-            fits = superlatives.in_the_middle(key, self.members)[0][self.rows]
+            fits = superlatives.middle_of_spread(self.layout, self._onlooker, self.members)[0][self.rows]
             word = superlatives.MIDDLE
             meaning = (NounPhrase(GENERIC, superlative=word),)
             yield Description("across", word, _BEFORE, meaning, fits, self._gap(key))

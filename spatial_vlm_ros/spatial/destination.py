@@ -15,7 +15,8 @@ from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, phrases_not_found
 from spatial_vlm_ros.spatial.likelihood import state_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.placement import PlaceRequest, find_places
+from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places
+from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.spot_judging import ON
 from spatial_vlm_ros.spatial.support_check import is_for_a_person
@@ -50,6 +51,14 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     relation = "next to" if destination.relation == "to" else destination.relation
     clause = RelationClause(relation, destination.anchors, destination.frame, distance=destination.distance)
     beliefs = tuple(scorer.score_phrase(anchor, anchor=True) for anchor in destination.anchors)
+    part = scorer.part(clause, beliefs)
+    if part is not None:
+        beliefs = (part.inner(),)
+    elif regions.is_plain(destination.anchors[0]):
+        clause, beliefs = regions.as_part(clause, beliefs, scorer.layout, scorer.config.decision.found) or (
+            clause,
+            beliefs,
+        )
     rows: list[int] = []
     on_support = _is_support(clause, beliefs[0], scorer)
     if verdict.status is not Status.OK:
@@ -64,10 +73,20 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
                     verdict, status=meant.status, phrase=meant.phrase, rivals=meant.rivals, several=()
                 )
             rows += [row for row in meant if row not in rows]
+    region = None
+    if part is not None:
+        found_parts = part.found(rows[0])
+        if not found_parts.parts:
+            placing = Placing((), f"{name_of(scorer.layout, rows[0])} {found_parts.reason}")
+            return dataclasses.replace(verdict, placing=placing, status=Status.NO_PLACE)
+        if len(found_parts.parts) > 1 and part.phrase.choice != "any":
+            rivals = (rows[0],) * len(found_parts.parts)
+            return dataclasses.replace(verdict, status=Status.AMBIGUOUS, phrase=part.phrase, rivals=rivals, several=())
+        region = found_parts.parts[0]
     framed = clause.relation in RELATIONS and RELATIONS[clause.relation].framed
     request = PlaceRequest(
         clause.relation, tuple(rows), scorer.view_for(clause.frame, framed, np.array(rows, np.intp)),
-        verdict.chosen, clause.distance, scorer.config.place, scorer.config.depth,
+        verdict.chosen, clause.distance, scorer.config.place, scorer.config.depth, region,
     )  # fmt: skip
     placing = find_places(scorer.layout, request)
     return dataclasses.replace(verdict, placing=placing, status=Status.OK if placing.spots else Status.NO_PLACE)

@@ -16,10 +16,15 @@ import numpy as np
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import clauses, regions, superlatives
-from spatial_vlm_ros.spatial.attributes import NO, UNKNOWN, YES, attribute_likelihood, is_comparison
+from spatial_vlm_ros.spatial.attributes import NO, UNKNOWN, YES, attribute_likelihood, is_comparison, more_than_said
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR
+from spatial_vlm_ros.spatial.parts.choosing import Rays
+from spatial_vlm_ros.spatial.parts.finding import Found, find
+from spatial_vlm_ros.spatial.parts.judging import PartClause, by_part, owner_of, with_contents
+from spatial_vlm_ros.spatial.parts.order import fits_its_whole, part_key
+from spatial_vlm_ros.spatial.parts.region import Region
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
 
@@ -36,6 +41,7 @@ class PhraseScorer:
         default_frame: used where the words state none.
         frames_used: frames of reference that the answer depends on, in the order met.
         unsaid: rows of anchors of clauses that depend on a frame and state none; orders count without rows.
+        parts: (phrase, row of a whole) → the parts of it that the phrase may mean, where no detection is one.
     """
 
     layout: Layout
@@ -45,12 +51,13 @@ class PhraseScorer:
     default_frame: FrameOfReference
     frames_used: list[FrameOfReference] = field(default_factory=list)
     unsaid: list[Rows] = field(default_factory=list)
+    parts: dict[tuple[NounPhrase, int], tuple[Region, ...]] = field(default_factory=dict)
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
     _known: dict[tuple[NounPhrase, bool], PhraseBelief] = field(default_factory=dict)
 
     def seen_from(self, frame: FrameOfReference) -> PhraseScorer:
         """The same scene with another default frame."""
-        return dataclasses.replace(self, default_frame=frame, frames_used=[], unsaid=[], _known={}, _views={})
+        return dataclasses.replace(self, default_frame=frame, frames_used=[], unsaid=[], parts={}, _known={}, _views={})
 
     def score_phrase(self, phrase: NounPhrase, anchor: bool = False) -> PhraseBelief:
         """Belief in a phrase and in all phrases inside it.
@@ -67,35 +74,46 @@ class PhraseScorer:
         return self._known[phrase, anchor]
 
     def _score(self, phrase: NounPhrase, anchor: bool) -> PhraseBelief:
-        fit, weight = self._fit(phrase)
+        fit, weight, doubtful = self._fit(phrase)
         judged: dict[int, ClauseBelief] = {}
+        single = phrase.count in (None, 1) and phrase.choice is None and phrase.superlative is None
+        single = single and phrase.ordinal is None
         said = tuple(clauses.each_by_itself(phrase.relations))
         # What compares does so among those that the other words leave.
         for compares in (False, True):
             for i, clause in enumerate(said):
                 if (clause.relation in clauses.COMPARED) is compares:
-                    judged[i] = self._clause(clause, fit, weight, anchor)
-                    weight = weight * judged[i].chance
+                    judged[i] = self._clause(clause, fit, weight, anchor, single)
+                    weight = weight * judged[i].chance * (1.0 if (c := judged[i].contrast) is None else c)
         found = [judged[i] for i in sorted(judged)]
         for ordered in (*self._sizes(phrase, weight), self._order(phrase, weight)):
             if ordered is not None:
                 weight = weight * ordered.chance
                 found.append(ordered)
-        return PhraseBelief(phrase, fit, weight, tuple(found))
+        return PhraseBelief(phrase, fit, weight, tuple(found), doubtful)
 
-    def _fit(self, phrase: NounPhrase) -> tuple[Array, Array]:
-        """(N,) fit of name and attributes, and the same with detector scores and undecided attributes."""
+    def _fit(self, phrase: NounPhrase) -> tuple[Array, Array, frozenset[int]]:
+        """How far each object is what name and attributes say.
+
+        Returns:
+            (N,) fit; (N,) the same with detector scores and undecided attributes; and the rows in doubt, for what was
+            measured neither shows nor excludes an attribute.
+        """
         fit = self.match(phrase)
         weight = fit * self.score
         members = fit >= self.config.decision.found
+        doubtful = np.zeros(len(fit), np.bool_)
         view = self._view(FrameOfReference.VIEWER)
         for word in phrase.attributes:
             if self._compares(word, phrase):
                 continue
             likelihood = attribute_likelihood(word, self.layout, view, members)
             fit = fit * np.where(likelihood == UNKNOWN, 1.0, likelihood)
+            doubtful |= (likelihood != UNKNOWN) & (likelihood < self.config.decision.holds)
             weight = weight * likelihood
-        return fit, weight
+        if phrase.count in (None, 1) and phrase.choice is None:
+            weight = np.where(more_than_said(phrase.attributes, self.layout, fit >= 0.5), NO * weight, weight)
+        return fit, weight, frozenset(np.flatnonzero(doubtful).tolist())
 
     def _compares(self, word: str, phrase: NounPhrase) -> bool:
         """Whether "the small mug" picks the smallest: a size of a single object that has to be that very one."""
@@ -148,18 +166,27 @@ class PhraseScorer:
 
     # -------------------------------------------------------------------------------------------- clauses
 
-    def _clause(self, clause: RelationClause, fit: Array, weight: Array, anchor: bool) -> ClauseBelief:
+    def _clause(self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool) -> ClauseBelief:
         """One clause for the objects that name and attributes leave; `weight` (N,) counts where it compares."""
         believed = tuple(self.score_phrase(inner, anchor=True) for inner in clause.anchors)
         targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
         found = self.config.decision.found
-        region = regions.as_part(clause, believed, found)
+        part = self.part(clause, believed)
+        if part is not None:
+            view = self._view(FrameOfReference.VIEWER)  # that of the part's own order is in `part.found`
+            asked = clauses.Asked(
+                self.layout, self.config, view, clause, believed, targets, fit=weight, runner_up=anchor
+            )
+            return by_part(asked, part)
+        region = regions.as_part(clause, believed, self.layout, found)
         if region is not None:
             clause, believed = region
         relation = RELATIONS.get(clause.relation)
         rows = np.flatnonzero(believed[0].fit >= found)
         view = self.view_for(clause.frame, relation is not None and relation.framed, rows)
-        asked = clauses.Asked(self.layout, self.config, view, clause, believed, targets, runner_up=anchor)
+        asked = clauses.Asked(
+            self.layout, self.config, view, clause, believed, targets, fit=weight, runner_up=anchor, singles=single
+        )
         if clause.relation in clauses.COMPARED:
             return clauses.by_distance(asked, weight)
         if clause.relation == clauses.OTHER_THAN:
@@ -167,6 +194,28 @@ class PhraseScorer:
         if regions.is_support(clause, believed[0], self.layout, found):
             return clauses.by_support(asked, self._view(FrameOfReference.VIEWER))
         return clauses.judge(asked)
+
+    def part(self, clause: RelationClause, believed: tuple[PhraseBelief, ...]) -> PartClause | None:
+        """What a clause says of a part that no detection is ("in the left compartment"); None for other clauses."""
+        phrase = clause.anchors[0]
+        known: dict[int, Found] = {}
+        words = {phrase.superlative, phrase.also}
+        if phrase.ordinal is not None:
+            words.add(superlatives.ORDINAL_SIDES[phrase.ordinal.from_])
+
+        def found(row: int) -> Found:
+            if row not in known:
+                rows = np.array([row], np.intp)
+                view = self.view_for(phrase.frame or clause.frame, bool(words & superlatives.FRAME_DEPENDENT), rows)
+                ahead, right = self.layout.rays(view, rows)
+                seen = find(self.layout, row, phrase, Rays(ahead[0], right[0]))
+                holds = self.config.decision.holds
+                known[row] = with_contents(seen, phrase, believed[0], self.layout, holds)
+                self.parts[phrase, row] = known[row].parts
+            return known[row]
+
+        owner = owner_of(clause, believed[0], self.layout, self.config.decision.found, found)
+        return None if owner is None else PartClause(phrase, owner, found)
 
     # -------------------------------------------------------------------------------------------- order
 
@@ -193,12 +242,16 @@ class PhraseScorer:
         view = self.view_for(phrase.frame, word in superlatives.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
         if word == superlatives.MIDDLE:
-            likelihood, margin = superlatives.in_the_middle(superlatives.key_of("leftmost", self.layout, view), member)
+            key = part_key(phrase, word, self.layout, view, member)
+            if key is not None:
+                likelihood, margin = superlatives.in_the_middle(key, member)
+            else:
+                likelihood, margin = superlatives.middle_of_spread(self.layout, view, member)
         else:
-            key = superlatives.key_of(word, self.layout, view)
+            key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of(word, self.layout, view)
             likelihood, margin = superlatives.place_in_order(key, member, n)
             for further in range(n + 1, n + places):  # "the two leftmost mugs": the first place, or the second
                 likelihood = likelihood + superlatives.place_in_order(key, member, further)[0]
-        likelihood = np.clip(likelihood, FLOOR, 1.0)
+        likelihood = np.clip(likelihood * fits_its_whole(phrase, word, n, self.layout, view, member), FLOOR, 1.0)
         nobody = np.empty((len(member), 0), np.intp)
         return ClauseBelief(name, False, margin, likelihood, likelihood, nobody, is_order=True, place=places)

@@ -7,6 +7,7 @@ judge what is seen judge it. docs/placement.md tells the whole search.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from spatial_vlm_ros.spatial.belief import SUPPORT_ID
 from spatial_vlm_ros.spatial.free_space import Relief, Stamp, depth_inside
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
+from spatial_vlm_ros.spatial.parts.surface import surface_in
 from spatial_vlm_ros.spatial.placement_reasons import name_of, why_none
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.spot_judging import (
@@ -109,6 +111,9 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
     Raises:
         FrameUndefinedError: the relation has no meaning in the frame of reference in force.
     """
+    if request.relation == "far from":  # by itself, where of several objects the farthest is meant
+        relation = dataclasses.replace(layout.relation, far_sizes=request.config.far_sizes)
+        layout = dataclasses.replace(layout, relation=relation)
     assumed = _ASSUMED if request.moved is None or not layout.measured[request.moved] else None
     problem = _problem(layout, request)
     if problem is not None:
@@ -123,7 +128,7 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
         ceiling=float(obj.size[2]) + request.config.clearance if request.relation in UNDER else math.inf,
     )
     reasons = []
-    for supporting in _supporting_objects(around, request):
+    for supporting in _supporting_objects(around, request, float(obj.size[2])):
         if isinstance(supporting, str):
             reasons.append(supporting)
             continue
@@ -213,15 +218,19 @@ def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
     return (moved, *(row for row in np.flatnonzero(carried).tolist() if row != moved))
 
 
-def _supporting_objects(around: SupportContext, request: PlaceRequest) -> Iterator[SupportingSurface | str]:
+def _supporting_objects(
+    around: SupportContext, request: PlaceRequest, height: float
+) -> Iterator[SupportingSurface | str]:
     """What may carry it, in the order tried."""
     layout = around.layout
-    if not request.anchors:
+    if request.region is not None and math.isfinite(request.region.low):
+        yield surface_in(around, request.region, height, name_of(layout, request.region.row))
+    elif not request.anchors:
         yield open_ground(around, (), 0.0)
     elif request.relation in ON:
         for row in request.anchors:
             yield top_of(around, row, name_of(layout, row))
-            if request.relation in PARTS:
+            if request.relation in PARTS or request.region is not None:
                 yield inside_of(around, row, name_of(layout, row))
     elif request.relation == "inside":
         for row in request.anchors:

@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 
+from spatial_vlm_ros.language.part_words import CENTRES, CORNERS, EDGES
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.types import NounPhrase, RelationClause
@@ -24,6 +25,11 @@ _LOWER_SHARE = 0.03  # part of the image that shows it
 _STACKED = frozenset({"drawer", "shelf", "level", "tier", "rack", "layer", "deck"})
 _SIDE_BY_SIDE = frozenset({"compartment", "section", "half", "part", "area", "side", "slot", "division"})
 _HOLDS = frozenset({"on", "inside", "part of"})
+_PLAIN = {
+    **dict.fromkeys(CENTRES, "at the centre of"),
+    **dict.fromkeys(CORNERS, "at the corner of"),
+    **dict.fromkeys(EDGES, "at the edge of"),
+}
 _PARTS = {
     "highest": "at the top of",
     "lowest": "at the bottom of",
@@ -35,42 +41,60 @@ _PARTS = {
 
 
 def as_part(
-    clause: RelationClause, anchors: tuple[PhraseBelief, ...], found: float
+    clause: RelationClause, anchors: tuple[PhraseBelief, ...], layout: Layout, found: float
 ) -> tuple[RelationClause, tuple[PhraseBelief, ...]] | None:
     """The same clause about a part of the furniture, where its anchor is a region that nothing is labelled as.
 
     "in the top drawer of the cabinet" becomes "at the top of the cabinet". "on the upper shelf" too, where one single
     object is called a shelf: an upper one needs several, so the object is a rack of them.
+    An edge, a corner or a centre of nothing that is named is that of the table.
 
     Args:
         clause: what was said.
         anchors: beliefs in its anchors' phrases.
+        layout: the scene.
         found: least fit of a name.
 
     Returns:
         The clause and the belief in the furniture; None where the words mean what they say.
     """
     phrase = clause.anchors[0]
-    if len(clause.anchors) != 1 or clause.relation not in _HOLDS or phrase.superlative is None:
-        return None
     noun = phrase.category.split()[-1]
-    part = _PARTS.get(phrase.superlative)
-    if phrase.superlative == "middle":
+    if len(clause.anchors) != 1 or clause.relation not in _HOLDS or phrase.also is not None:
+        return None
+    if noun not in _STACKED | _SIDE_BY_SIDE | _PLAIN.keys():
+        return None
+    part = _PARTS.get(phrase.superlative or "", _PLAIN.get(noun))
+    if phrase.superlative == "middle" and noun not in _PLAIN:
         part = "in the middle of the height of" if noun in _STACKED else "at the centre of"
-    if noun not in _STACKED | _SIDE_BY_SIDE or part is None:
+    if part is None:
         return None
     belief = anchors[0]
     labelled = int((belief.fit >= found).sum())
     owners = [c for c in belief.clauses if c.name == "part of" and not c.negated]
     if labelled == 0 and owners:
         owner = owners[0].inner[0]
-    elif labelled == 1 and not owners:
+    elif labelled == 0 and noun in _PLAIN:
+        owner = _supports(phrase, layout)
+    elif labelled == 1 and not owners and phrase.superlative is not None:
         bare = dataclasses.replace(phrase, superlative=None, frame=None)
         owner = PhraseBelief(bare, belief.fit, belief.fit, ())
     else:
         return None
     frame = clause.frame or phrase.frame
     return dataclasses.replace(clause, relation=part, anchors=(owner.phrase,), frame=frame), (owner,)
+
+
+def is_plain(phrase: NounPhrase) -> bool:
+    """Whether a phrase is a part of a surface: its edge, corner, centre or a side."""
+    return phrase.category.split()[-1] in _PLAIN.keys() | _SIDE_BY_SIDE
+
+
+def _supports(phrase: NounPhrase, layout: Layout) -> PhraseBelief:
+    """Belief in the tables and the like that are detections, for parts of which nobody says what they are parts of."""
+    heads = [obj.detection.label.lower().split()[-1:] for obj in layout.scene.objects]
+    fit = np.array([bool(SUPPORT_NOUNS.intersection(head)) for head in heads], np.float64)
+    return PhraseBelief(NounPhrase("table") if fit.any() else phrase, fit, fit, ())
 
 
 def is_person(phrase: NounPhrase) -> bool:

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig
-from spatial_vlm_ros.spatial.free_space import Stamp, widened
+from spatial_vlm_ros.spatial.free_space import Stamp, depth_inside, widened
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, Room, SupportingSurface, room_for, whole_outline
 from spatial_vlm_ros.types import Detection, Distance, OrientedBox, SceneObject
@@ -46,6 +47,7 @@ RIMS = frozenset(("at the edge of", "at the corner of", "at the end of"))
 
 _TRIED = 6000  # spots judged at once; of more every second cell, or every third
 _LEAST_SCALE = 0.1  # metres over which a spot loses its nearness
+_OF_PART = 0.003  # metres: how well the outline of a part is known
 _THICK = 0.02  # metres: thickness of a support plane that is taken as an object
 
 
@@ -62,6 +64,7 @@ class PlaceRequest:
         distance: stated with it, or None.
         config: distances kept.
         depth: noise of depth.
+        region: part of the anchor that its middle has to lie in; None = the relation says where.
     """
 
     relation: str
@@ -71,6 +74,7 @@ class PlaceRequest:
     distance: Distance | None = None
     config: PlaceConfig = field(default_factory=PlaceConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
+    region: Region | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +144,9 @@ def judged(
         Margins and standard deviations (T,), metres, and the rows of the anchors (T,); SUPPORT for the support plane.
     """
     count = len(places)
+    if request.region is not None:
+        row = np.full(count, request.region.row, np.intp)
+        return depth_inside(request.region.outline, places), np.full(count, _OF_PART), row
     nobody = np.full(count, SUPPORT, np.intp)
     if not request.anchors and request.relation == "on":  # it was looked for nowhere else
         return np.full(count, supporting.grid.step), np.full(count, 1e-6), nobody
@@ -269,6 +276,13 @@ def nearness(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
     is put on; parts and distances say where by themselves.
     """
     rows = np.array(request.anchors, np.intp)
+    if request.region is not None:
+        away = np.linalg.norm(places - request.region.middle, axis=1)
+        return np.asarray(np.exp(-away / max(float(obj.size[:2].mean()), _LEAST_SCALE)))
+    if request.relation == "at the centre of":
+        outline = whole_outline(supporting) if not len(rows) else layout.footprint[supporting.row]
+        away = np.linalg.norm(places - rectangle_of(outline).centre, axis=1)
+        return np.asarray(np.exp(-away / max(float(obj.size[:2].mean()), _LEAST_SCALE)))
     if not len(rows) or request.relation in PARTS | {"far from", "opposite"}:
         return np.ones(len(places))
     size = (float(layout.size[rows, :2].mean()) + float(obj.size[:2].mean())) / 2

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from spatial_vlm_ros.language import describe
-from spatial_vlm_ros.spatial import questions
+from spatial_vlm_ros.spatial import naming, questions
 from spatial_vlm_ros.spatial.belief import ClauseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
+from spatial_vlm_ros.spatial.descriptions import spoken
 from spatial_vlm_ros.spatial.occlusion import is_inside
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.types import HiddenRegion, NounPhrase, SceneObject, Status
+from spatial_vlm_ros.types import HiddenRegion, NounPhrase, SceneObject, Status, TakenFor
 
 _LISTED = 4  # candidates or regions named in a sentence
 
@@ -34,6 +35,8 @@ def question(verdict: ResolvedChoice, scorer: PhraseScorer) -> questions.Questio
         return questions.ask(
             verdict.query.target, verdict.rivals, verdict.probability, layout, frames, frame=frame, members=members
         )  # fmt: skip
+    if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
+        return _did_you_mean(verdict.phrase, verdict.query.target, scorer)
     if verdict.chosen < 0 or verdict.phrase is not None:
         return None
     alone = int((verdict.belief.fit >= 0.5).sum()) == 1
@@ -42,14 +45,37 @@ def question(verdict: ResolvedChoice, scorer: PhraseScorer) -> questions.Questio
     return None
 
 
-def message(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[HiddenRegion]) -> str:
+def _did_you_mean(missing: NounPhrase, target: NounPhrase, scorer: PhraseScorer) -> questions.Question | None:
+    """Offers the nearest name that was seen; it can be answered where it is that of the target itself."""
+    row = naming.meant_perhaps(missing, scorer)
+    if row is None:
+        return None
+    words = spoken(scorer.layout.scene.objects[row].detection.label)
+    if words is None:
+        return None
+    answers = ((f"the {words}", (row,)),) if missing == target else ()
+    return questions.Question(f"Did you mean the {words}?", answers, 0.0)
+
+
+def message(
+    verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[HiddenRegion], taken: Sequence[TakenFor] = ()
+) -> str:
     """The outcome in one sentence.
 
     Args:
         verdict: what was decided.
         scorer: the scene.
         hidden: where what was not found could be.
+        taken: objects that the words name only in part.
     """
+    text = _outcome(verdict, scorer, hidden)
+    if not taken:
+        return text
+    names = {obj.id: name_of(obj) for obj in scorer.layout.scene.objects}
+    return f"{text[:-1]}, taking {_and([f'the {names[t.id]} for {t.phrase!r}' for t in taken])}."
+
+
+def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[HiddenRegion]) -> str:
     objects = scorer.layout.scene.objects
     said = describe(verdict.query.target)
     chosen = objects[verdict.chosen] if verdict.chosen >= 0 else None

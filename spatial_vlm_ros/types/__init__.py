@@ -22,6 +22,7 @@ from spatial_vlm_ros.types.relation import Relation
 from spatial_vlm_ros.types.resolution import (
     Candidate,
     ClauseMeasurement,
+    FoundPart,
     GraspHint,
     HiddenRegion,
     OfferedAnswer,
@@ -30,6 +31,7 @@ from spatial_vlm_ros.types.resolution import (
     Quaternion,
     Resolution,
     SecondOpinion,
+    TakenFor,
     Target,
     Vector3,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "Detection",
     "Distance",
     "Floats",
+    "FoundPart",
     "FrameOfReference",
     "GraspHint",
     "HiddenRegion",
@@ -72,6 +75,7 @@ __all__ = [
     "SpatialQuery",
     "Status",
     "Step",
+    "TakenFor",
     "Target",
     "Transform",
     "UpSource",

@@ -30,6 +30,7 @@ class NounPhrase:
         relations: clauses that restrict it, in the order said.
         frame: frame of reference stated for the superlative or ordinal, or None.
         choice: "any" where it was said that any one will do ("any mug", "either cup", "one of the bowls"), else None.
+        also: a second direction of a part: "leftmost" of "the front left compartment", whose superlative is "nearest".
     """
 
     category: str
@@ -40,6 +41,7 @@ class NounPhrase:
     relations: tuple[RelationClause, ...] = ()
     frame: FrameOfReference | None = None
     choice: Literal["any"] | None = None
+    also: str | None = None
 
     @property
     def stated_frame(self) -> FrameOfReference | None:

@@ -120,6 +120,21 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class TakenFor:
+    """An object that was taken for what the words name, though neither its label nor its attributes say all of it.
+
+    Args:
+        phrase: name and attributes as said, for example "kitchen rack".
+        id: detection id of the object.
+        label: its label, for example "metal rack".
+    """
+
+    phrase: str
+    id: str
+    label: str
+
+
+@dataclass(frozen=True)
 class OfferedAnswer:
     """One answer to a question.
 
@@ -147,6 +162,26 @@ class HiddenRegion:
     position: Vector3
     size: Vector3
     frame_id: str
+
+
+@dataclass(frozen=True)
+class FoundPart:
+    """A part of an object that words name and that no detection is ("the back compartment of the caddy").
+
+    Args:
+        phrase: the part in words.
+        whole_id: detection that it is a part of.
+        found_by: what shows it: "height map" (walls), "levels" (boards), "front" (an open drawer), "picture" (discs);
+            or "stated share": nothing but the words.
+        frame_id: frame of the outline.
+        outline: its corners, metres, at the height that carries there.
+    """
+
+    phrase: str
+    whole_id: str
+    found_by: str
+    frame_id: str
+    outline: tuple[Vector3, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,7 +244,10 @@ class Resolution:
         ms: wall time of the whole request, milliseconds; not part of equality.
         timings_ms: the same by step; not part of equality.
         schema: version of this layout.
+        caution: `decision.caution` that it was decided with; None before anything was measured.
+        taken_for: objects of the answer that the words name only in part; empty for refusals.
         second_opinion: of a model that was asked for the whole phrase; None where none was.
+        parts: parts without a detection that the words name, as far as some were found.
     """
 
     instruction: str
@@ -235,6 +273,9 @@ class Resolution:
     places: tuple[Place, ...] = ()
     second_opinion: SecondOpinion | None = None
     answers: tuple[OfferedAnswer, ...] = ()
+    taken_for: tuple[TakenFor, ...] = ()
+    caution: float | None = None
+    parts: tuple[FoundPart, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

@@ -137,7 +137,27 @@ def test_resolve_answers_with_a_pose_in_the_base_and_draws_it(recordings: Path, 
     assert made["target"]["id"] == "bonnet"
     assert made["target"]["pose"]["frame_id"] == "world"
     assert made["target"]["pose"]["position"] == pytest.approx([0.22, -0.03, 0.035], abs=0.015)
-    assert cv2.imread(str(out)).shape[1] == 640
+    assert cv2.imread(str(out)).shape[1] > 640  # the camera image, and the view from above beside it
+
+
+def test_resolve_writes_a_scene_in_three_dimensions(recordings: Path, tmp_path: Path) -> None:
+    open3d = pytest.importorskip("open3d")
+    out = tmp_path / "new" / "scene.ply"
+    done = run("resolve", "the chick behind the cup", *files_of(recordings / "f1"), "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    assert len(open3d.io.read_triangle_mesh(str(out)).triangles) > 10_000
+
+
+def test_a_window_without_a_display_fails_and_says_what_to_do(
+    recordings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    done = run("resolve", "the chick behind the cup", *files_of(recordings / "f1"), "--view", "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["target"]["id"] == "bonnet"
+    assert "--out scene.ply" in done.stderr
+    assert run("resolve", "--frames", recordings, "--view").exit_code == 2
 
 
 def test_resolve_prints_for_people_what_they_need(recordings: Path) -> None:

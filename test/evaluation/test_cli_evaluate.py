@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
@@ -85,6 +87,18 @@ def test_a_run_that_is_worse_exits_3_and_shows_every_failure(
     assert "no longer as expected: f0 'the chick behind the cup'" in done.output
     assert page.read_text().count("<article") == 8
     assert page.read_text().count('src="data:image/jpeg;base64,') == 8
+
+
+def test_a_markdown_report_shows_every_failure_in_a_file_beside_it(
+    recordings: Path, strict_config: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "last night" / "run (2).md"
+    done = run("evaluate", "--frames", recordings, "--config", strict_config, "--markdown", report)
+    assert done.exit_code == 0
+    shown = re.findall(r"\]\((\S+\.jpg)\)", report.read_text())
+    assert len(shown) == 8
+    for link in shown:
+        assert cv2.imread(str(report.parent / unquote(link))).shape[1] > 640
 
 
 def test_the_answers_of_resolve_are_a_baseline_too(recordings: Path, strict_config: Path, tmp_path: Path) -> None:

@@ -5,28 +5,38 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 
 from spatial_vlm_ros import PinholeCamera, Resolver
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.annotated_image import draw
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.types import FrameOfReference, Place, Pose, RgbdFrame
+from spatial_vlm_ros.types import Detection, FrameOfReference, Place, Pose, RgbdFrame, Status
 
 
-def test_the_chosen_box_and_its_pose_are_drawn_where_they_are() -> None:
+def outlined(image: np.ndarray, detection: Detection, colour: tuple[int, int, int]) -> float:
+    """Part of a mask's border at which the image has a colour within two pixels."""
+    assert detection.mask is not None
+    border = detection.mask & ~cv2.erode(detection.mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    alike = np.abs(image[: border.shape[0], : border.shape[1]].astype(int) - colour).max(axis=2) < 8
+    near = cv2.dilate(alike.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+    return float(near[border].mean())
+
+
+def test_the_chosen_outline_and_its_pose_are_drawn_where_they_are() -> None:
     frame, detections = chicks_and_cup_frame()
     resolution = Resolver().resolve(frame, "grab me the chick behind the cup", detections)
     image = draw(frame, detections, resolution)
     assert image.dtype == np.uint8
     assert image.shape[0] > 480
-    assert image.shape[1:] == (640, 3)
-    chosen = next(d for d in detections if d.id == "bonnet")
-    x0, _, _, y1 = (round(c) for c in chosen.box_xyxy)
-    green = image[y1 - 2 : y1 + 3, x0 : x0 + 30].reshape(-1, 3).astype(int)
-    assert ((green[:, 1] > 180) & (green[:, 0] < 90)).sum() >= 25
+    assert image.shape[1] > 640 + 300  # the camera image, and the view from above beside it
+    chosen, cup = (next(d for d in detections if d.id == name) for name in ("bonnet", "cup"))
+    assert outlined(image, chosen, drawing.GREEN) > 0.9
+    assert outlined(image, cup, drawing.BLUE) > 0.8
     assert resolution.target is not None
     assert frame.base_T_camera is not None
     centre = frame.base_T_camera.inverse().apply(np.array([resolution.target.pose.position]))
@@ -41,8 +51,28 @@ def test_refusals_are_drawn_with_their_words(instruction: str) -> None:
     frame, detections = chicks_and_cup_frame()
     resolution = Resolver().resolve(frame, instruction, detections)
     panel = draw(frame, detections, resolution)[480:]
-    assert (panel[:, :, 0] > 200).any()  # red words
+    assert (panel == drawing.VERMILLION).all(axis=2).sum() > 300  # the ground of the status
+    assert (panel.astype(int).sum(axis=2) < 200).sum() > 100  # dark words
     assert panel.shape[0] >= 40
+
+
+def test_an_ambiguous_refusal_marks_all_that_may_be_meant() -> None:
+    frame, detections = chicks_and_cup_frame()
+    image = draw(frame, detections, Resolver().resolve(frame, "the chick", detections))
+    for detection in detections:
+        share = outlined(image, detection, drawing.ORANGE)
+        assert share > 0.5 if detection.label == "chick" else share < 0.2  # of the dashed border
+    assert not (image[:480] == drawing.GREEN).all(axis=2).any()
+
+
+def test_a_refused_relation_marks_what_came_closest_and_the_reference() -> None:
+    frame, detections = chicks_and_cup_frame()
+    resolution = Resolver().resolve(frame, "the box right of the cup", detections)
+    assert resolution.status is Status.RELATION_UNSATISFIED
+    image = draw(frame, detections, resolution)
+    box, cup = (next(d for d in detections if d.id == name) for name in ("box", "cup"))
+    assert outlined(image, box, drawing.VERMILLION) > 0.9
+    assert outlined(image, cup, drawing.BLUE) > 0.6  # a label stands over a part
 
 
 def test_a_frame_without_usable_depth_is_still_drawn() -> None:
@@ -70,15 +100,12 @@ def test_every_target_is_drawn_with_its_pose() -> None:
     one = Resolver().resolve(frame, "the bonnet chick", detections)
     image = draw(frame, detections, dataclasses.replace(one, targets=(first, second)))
     for target in (first, second):
-        box = next(d for d in detections if d.id == target.id).box_xyxy
-        x0, _, _, y1 = (round(c) for c in box)
-        green = image[y1 - 2 : y1 + 3, x0 : x0 + 30].reshape(-1, 3).astype(int)
-        assert ((green[:, 1] > 180) & (green[:, 0] < 90)).sum() >= 25
+        assert outlined(image, next(d for d in detections if d.id == target.id), drawing.GREEN) > 0.9
         assert (marked(image, frame, np.array(target.pose.position)) > 60).sum() >= 10
 
 
 @pytest.mark.parametrize("in_base", [True, False])
-def test_places_are_drawn_as_crosses_where_they_are_the_best_in_its_own_colour(in_base: bool) -> None:
+def test_places_are_drawn_where_they_are_the_best_with_a_cross(in_base: bool) -> None:
     frame, detections = chicks_and_cup_frame()
     assert frame.base_T_camera is not None
     answer = Resolver().resolve(frame, "the bonnet chick", detections)
@@ -98,17 +125,21 @@ def test_places_are_drawn_as_crosses_where_they_are_the_best_in_its_own_colour(i
     for spot in spots:
         u, v = project(frame.camera, known.inverse().apply(spot)[None])[0].round().astype(int)
         colours.append(tuple(int(c) for c in image[v, u]))
-    assert colours == [(255, 80, 255), (190, 120, 190)]
+    assert colours[0] == drawing.PURPLE
+    u, v = project(frame.camera, known.inverse().apply(spots[1])[None])[0].round().astype(int)
+    around = image[v - 40 : v + 41, u - 40 : u + 41].astype(int)
+    assert colours[1] != drawing.PURPLE
+    assert (np.abs(around - drawing.PURPLE).max(axis=2) < 8).any()
 
 
 def test_an_answer_from_an_objects_own_view_is_drawn_with_its_front() -> None:
     frame, detections = chicks_and_cup_frame()
-    answer = Resolver().resolve(frame, "the chick behind the cup", detections)
-    own = dataclasses.replace(answer, frame_of_reference=FrameOfReference.OBJECT)
-    without = draw(frame, detections, own)
-    faced = tuple(dataclasses.replace(d, front=(1.0, 0.0, 0.0)) if d.id == "cup" else d for d in detections)
-    assert (draw(frame, faced, own)[:480] != without[:480]).any()
-    assert (draw(frame, detections, answer)[:480] != without[:480]).any()  # behind and right are then the viewer's
+    seen = {}
+    for side in (1.0, -1.0):
+        faced = tuple(dataclasses.replace(d, front=(side, 0.0, 0.0)) if d.id == "cup" else d for d in detections)
+        answer = Resolver().resolve(frame, "the box behind the cup", faced, FrameOfReference.OBJECT)
+        seen[side] = draw(frame, faced, answer)[:480, 641:].astype(int)
+    assert (np.abs(seen[1.0] - seen[-1.0]).sum(axis=2) > 60).sum() > 100
 
 
 def test_a_small_image_is_enlarged() -> None:
@@ -119,4 +150,6 @@ def test_a_small_image_is_enlarged() -> None:
         depth=np.ascontiguousarray(frame.depth[::4, ::4]),
         camera=PinholeCamera(frame.camera.K * [[0.25], [0.25], [1.0]], 160, 120),
     )
-    assert draw(small, (), Resolver().resolve(small, "the cup", ())).shape[1] == 640
+    image = draw(small, (), Resolver().resolve(small, "the cup", ()))
+    enlarged = np.repeat(np.repeat(small.rgb, 4, axis=0), 4, axis=1)
+    np.testing.assert_array_equal(image[:480, :640], enlarged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 
 from spatial_vlm_ros.perception.labels import (
+    HEAD_ONLY,
     HYPERNYM,
     LESS_SPECIFIC,
     NONE,
@@ -45,7 +46,16 @@ def best(category: str, *labels: str) -> list[str]:
         ("container", "bowl", HYPERNYM),
         ("tool", "screwdriver", HYPERNYM),
         ("toy", "car", HYPERNYM),
-        ("soup can", "can", LESS_SPECIFIC),
+        ("soup can", "can", HEAD_ONLY),
+        ("soup can", "tin can", HEAD_ONLY),
+        ("kitchen rack", "metal rack", HEAD_ONLY),
+        ("cabinet", "chest of drawers", SYNONYM),
+        ("cracker box", "box of crackers", SAME),
+        ("scissors", "pair of scissors", SAME),
+        ("cream cheese box", "cream cheese", SYNONYM),
+        ("bbq sauce", "sauce bottle", HEAD_ONLY),
+        ("frying pan", "saucepan", NONE),
+        ("moka pot", "tea pot", NONE),
         ("apple", "fruit", LESS_SPECIFIC),
         ("cup", "object", LESS_SPECIFIC),
         ("cup", "bowl", NONE),
@@ -83,7 +93,7 @@ def test_writing_does_not_matter(label: str) -> None:
 
 def test_attributes_of_the_detector_may_stand_for_modifiers() -> None:
     assert label_fit("coffee cup", "cup", ("coffee",)) == SAME
-    assert label_fit("coffee cup", "cup", ("paper",)) == LESS_SPECIFIC
+    assert label_fit("coffee cup", "cup", ("paper",)) == HEAD_ONLY
 
 
 def test_a_modifier_is_not_a_head() -> None:

@@ -20,7 +20,7 @@ from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Status
 
 NAMES = ("cup", "box", "can")
-WORDS = ("left of", "right of", "behind", "in front of", "near", "far from")
+WORDS = ("left of", "right of", "behind", "in front of")
 
 
 def random_scene(ground, obj: Callable, seed: int, n: int):  # noqa: ANN001, ANN201
@@ -163,7 +163,7 @@ def test_a_label_may_say_the_place_itself(ground, obj) -> None:  # noqa: ANN001
 
 LOOSE = [("the cups left of the wooden box", Status.LOW_CONFIDENCE),
          ("any cup left of the wooden box", Status.LOW_CONFIDENCE),
-         ("the cup right of the wooden boxes", Status.LOW_CONFIDENCE), ("the cups among the wooden boxes", None),
+         ("the cups among the wooden boxes", None),
          ("the cup right of the boxes behind the cans", Status.RELATION_UNSATISFIED)]  # fmt: skip
 
 

@@ -261,13 +261,14 @@ def cases(request: pytest.FixtureRequest, tabletop: Tabletop) -> list[Case]:
             if answer.status is not Status.AMBIGUOUS or answer.query is None:
                 continue
             row_of = {o.id: row for row, o in enumerate(layout.scene.objects)}
-            probability = np.zeros(len(layout))
+            probability, members = np.zeros(len(layout)), np.zeros(len(layout))
             for candidate in answer.candidates:
                 probability[row_of[candidate.id]] = candidate.probability
+                members[row_of[candidate.id]] = np.prod([clause.likelihood for clause in candidate.clauses])
             rows = [
                 int(r) for r in np.argsort(-probability, kind="stable") if probability[r] >= 0.2 * probability.max()
             ]
-            question = ask(answer.query.target, rows, probability, layout)
+            question = ask(answer.query.target, rows, probability, layout, members=members)
             rivals = frozenset(layout.scene.objects[row].id for row in rows)
             found.append(Case(f"seed {seed}: {words!r}", frame, seen.detections, words, rivals, layout, question))
     assert len(found) >= request.param

@@ -6,7 +6,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -46,6 +46,7 @@ from spatial_vlm_ros.types import RgbdFrame, Status
 NOT_SHOWN = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that recent frames do not keep
 POLL = 0.02  # s: how often a waiting request looks at the time
 DIAGNOSTICS_PERIOD = 1.0  # s
+MOST_IMAGES = 5  # images of answers that wait to be drawn; older ones are left out
 
 
 def topics_of(settings: Settings) -> dict[str, str]:
@@ -87,6 +88,7 @@ class ResolverNode(LifecycleNode):
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._guard = self.create_guard_condition(self._run_jobs)
         self._drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draw")
+        self._images: list[Future[None]] = []  # that are drawn or wait for it, the oldest first
         self._goals: dict[bytes, InstructionRequest] = {}
         self._made: list[Callable[[], Any]] = []  # how to take down what configure made
         self._inputs: list[Any] = []
@@ -354,10 +356,15 @@ class ResolverNode(LifecycleNode):
             self._target.publish(messages.target_message(message))
         self._markers.publish(messages.markers(message))
         node = self._settings.node
-        if node.annotate and self._annotated.get_subscription_count():
-            self._drawer.submit(self._aside, "the answer could not be drawn", self._drawn, self._annotated, outcome)
         if node.objects:
             self._drawer.submit(self._aside, "the objects could not be listed", self._listed, self._objects, outcome)
+        if node.annotate and self._annotated.get_subscription_count():
+            self._images = [image for image in self._images if not image.done()]
+            for late in self._images[: max(0, len(self._images) - MOST_IMAGES + 1)]:
+                late.cancel()
+            what = "the answer could not be drawn"
+            drawn = self._drawer.submit(self._aside, what, self._drawn, self._annotated, outcome)
+            self._images.append(drawn)
         self.get_logger().info(f"{message.status.name}: {message.status.message}")
 
     def _aside(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spatial_vlm_ros.spatial.layout import Array
+from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.relations.directions import ahead_of
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least_sure
 from spatial_vlm_ros.spatial.viewpoint import clockwise
@@ -88,7 +88,30 @@ def at_the_bottom(pairs: Pairs) -> Measured:
 
 
 def part_of(pairs: Pairs) -> Measured:
-    """The target's centre inside the anchor's box, from its nearest side: of a drawer only the front is seen."""
+    """The target's centre inside the anchor's box, from its nearest side: of a drawer only the front is seen.
+
+    Of a door or a drawer that its outline touches the anchor's, too: an open one is out of the box. It hides the front
+    below the anchor's top, so that the anchor is seen to be less high than it is.
+    """
+    margin, sigma = _within_box(pairs)
+    fronts = np.array([_is_front(pairs.layout, int(row)) for row in pairs.targets], np.bool_)[:, None]
+    under = -pairs.difference(pairs.layout.centre[:, 2], pairs.layout.top) + pairs.layout.relation.contact
+    smaller = -pairs.difference(pairs.layout.mean_side, pairs.layout.mean_side) + pairs.contact
+    attached, blur = least_sure(
+        (pairs.contact - pairs.gap, pairs.noise_seen), (under, pairs.noise_up), (smaller, pairs.noise)
+    )
+    better = fronts & (attached / np.maximum(blur, 1e-9) > margin / np.maximum(sigma, 1e-9))
+    return np.where(better, attached, margin), np.where(better, blur, sigma)
+
+
+def _is_front(layout: Layout, row: int) -> bool:
+    """Whether an object is a door or a drawer by its label."""
+    objects = layout.scene.objects
+    return row < len(objects) and objects[row].detection.label.lower().split()[-1:] in (["door"], ["drawer"])
+
+
+def _within_box(pairs: Pairs) -> Measured:
+    """The target's centre inside the anchor's box."""
     layout, contact = pairs.layout, pairs.layout.relation.contact
     half = layout.size[pairs.anchors] / 2
     long_side = layout.long_side[pairs.anchors]

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claim: one dial, `decision.caution`, trades wrong answers against needless refusals, and beats guessing.
+
+    python -m research.experiments.caution --frames DIR [--frames DIR ...] [--name NAME] [--plot FILE.svg]
+
+Each DIR is a folder of frames with cases (docs/evaluation.md). For every folder: coverage (right answers of those
+that are due) and risk (wrong poses of all poses given, also where a refusal is due) at eleven cautions, the area
+under the risk-coverage curve by confidence, and three guesses that never refuse a name that they find: the first
+detection that fits the noun, the one with the highest score, the one whose label is spelt most like it. Calibration
+of the confidence (Brier, reliability) is reported on each folder with slope and offset fitted on the others.
+Intervals are Wilson's without regard to frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Claim, finish, table
+from research.experiments import RESULTS
+from research.experiments.calibrating import figures, fit
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.evaluation.frame_folder import Case, load_cases, load_frame
+from spatial_vlm_ros.parameters import DecisionConfig, config_from
+from spatial_vlm_ros.perception.labels import label_fit
+from spatial_vlm_ros.resolver import Resolver, understood
+from spatial_vlm_ros.types import Detection, Resolution, Status
+from spatial_vlm_ros.types.proportions import wilson
+
+CAUTIONS = tuple(round(0.1 * step, 1) for step in range(11))
+_FITS = 0.3  # fit of a label from which a guess takes it
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One case: whether an answer is due, whether a pose was given, whether it was the right one, and how sure."""
+
+    due: bool
+    given: bool
+    right: bool
+    posterior: float = 1.0
+
+
+def of_resolver(folder: Path, cases: Sequence[Case], caution: float) -> list[Outcome]:
+    """Answers of the package; the posterior is the confidence before calibration."""
+    plain = {"caution": caution, "calibration_slope": 1.0, "calibration_offset": 0.0}
+    resolver = Resolver(config_from({"decision": plain}))
+    outcomes, observed, name = [], None, None
+    for case in cases:
+        if observed is None or case.frame != name:
+            name, (frame, detections) = case.frame, load_frame(folder / case.frame)
+            observed = resolver.look_at(frame, detections)
+        outcomes.append(_outcome(case, observed.ask(case.instruction).resolution))
+    return outcomes
+
+
+def _outcome(case: Case, answer: Resolution) -> Outcome:
+    due = case.expect is not None and case.expect.status is Status.OK
+    right = due and answer.target is not None and case.expect is not None and answer.target.id == case.expect.id
+    return Outcome(due, answer.target is not None, right, answer.confidence)
+
+
+def of_guess(folder: Path, cases: Sequence[Case], choose: Callable[[str, Sequence[Detection]], int]) -> list[Outcome]:
+    """Answers of a guess among the detections that fit the noun of the target."""
+    outcomes = []
+    for case in cases:
+        _, detections = load_frame(folder / case.frame)
+        due = case.expect is not None and case.expect.status is Status.OK
+        try:
+            noun = understood(case.instruction)[0].target.category
+        except SpatialVlmError:
+            outcomes.append(Outcome(due, given=False, right=False))
+            continue
+        fitting = [d for d in detections if label_fit(noun, d.label, tuple(d.attributes)) >= _FITS]
+        chosen = fitting[choose(noun, fitting)].id if fitting else None
+        outcomes.append(Outcome(due, chosen is not None, bool(due and case.expect and chosen == case.expect.id)))
+    return outcomes
+
+
+GUESSES: dict[str, Callable[[str, Sequence[Detection]], int]] = {
+    "first match": lambda *_: 0,
+    "highest score": lambda _, found: int(np.argmax([d.score for d in found])),
+    "nearest label": lambda noun, found: int(
+        np.argmax([difflib.SequenceMatcher(None, noun, d.label.lower()).ratio() for d in found])
+    ),
+}
+
+
+def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Coverage and risk of a run, with Wilson intervals, and refusals kept where one is due."""
+    due = [o for o in outcomes if o.due]
+    given = [o for o in outcomes if o.given]
+    return {
+        "coverage": wilson(sum(o.right for o in due), len(due)).__dict__,
+        "risk": wilson(sum(not o.right for o in given), len(given)).__dict__,
+        "wrong_of_due": wilson(sum(o.given and not o.right for o in due), len(due)).__dict__,
+        "pose_where_refusal_due": wilson(
+            sum(o.given for o in outcomes if not o.due), len(outcomes) - len(due)
+        ).__dict__,
+    }
+
+
+def calibrations(runs: dict[str, list[Outcome]]) -> dict[str, Any]:
+    """Brier score and the like of the answers of each folder, fitted on the answers of all others."""
+    config, found = DecisionConfig(), {}
+    for name, outcomes in runs.items():
+        p, right = _answers([outcomes])
+        if len(p) == 0:
+            continue
+        odds = np.log(p / (1 - p))
+        ways = {"as configured": figures(_logistic(config.calibration_slope * odds + config.calibration_offset), right)}
+        others = [run for other, run in runs.items() if other != name]
+        if others and len(_answers(others)[0]):
+            slope, offset = fit(*_answers(others))
+            ways["fitted on the others"] = figures(_logistic(slope * odds + offset), right)
+        found[name] = ways
+    return found
+
+
+def _answers(runs: Sequence[Sequence[Outcome]]) -> tuple[np.ndarray, np.ndarray]:
+    given = [o for run in runs for o in run if o.given]
+    posterior = np.clip(np.array([o.posterior for o in given]), 1e-6, 1 - 1e-6)
+    return posterior, np.array([o.right for o in given], np.float64)
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    """Risk over coverage, one panel for each folder."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    mpl.rcParams.update({"svg.hashsalt": "caution", "font.size": 9})
+    figure, panels = plt.subplots(1, len(found), figsize=(4.2 * len(found), 3.6), sharey=True, squeeze=False)
+    for axes, (name, one) in zip(panels[0], found.items(), strict=True):
+        points = [(c, run["coverage"]["share"], run["risk"]["share"]) for c, run in one["caution"].items()]
+        axes.plot(
+            [100 * x for _, x, _ in points], [100 * y for *_, y in points], "o-", color="#0072b2", label="caution"
+        )
+        for caution, x, y in points:
+            if caution in ("0.0", "0.5", "1.0"):
+                axes.annotate(caution, (100 * x, 100 * y), textcoords="offset points", xytext=(4, 6))
+        for (guess, run), mark in zip(one["guesses"].items(), "s^D", strict=True):
+            axes.plot(100 * run["coverage"]["share"], 100 * run["risk"]["share"], mark, color="#d55e00", label=guess)
+        axes.set(title=name, xlabel="right answers of those due, %", xlim=(0, 102))
+        axes.grid(alpha=0.3)
+    panels[0][0].set_ylabel("wrong poses of those given, %")
+    panels[0][-1].legend(loc="upper left")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _rows(found: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+    for name, one in found.items():
+        runs = {**{f"caution {c}": run for c, run in one["caution"].items()}, **one["guesses"]}
+        for way, run in runs.items():
+            parts = [run[part] for part in ("coverage", "risk", "pose_where_refusal_due")]
+            yield name, way, *(f"{p['k']}/{p['n']} ({100 * p['low']:.1f} to {100 * p['high']:.1f})" for p in parts)
+
+
+def main() -> int:
+    """Measure, draw, write."""
+    parser = argparse.ArgumentParser(prog="python -m research.experiments.caution")
+    parser.add_argument("--frames", type=Path, action="append", required=True, help="folder of frames; may be repeated")
+    parser.add_argument("--name", default="caution", help="of the file of figures")
+    parser.add_argument("--plot", type=Path, help="write the curves to this SVG file")
+    options = parser.parse_args()
+    found, at_default = {}, {}
+    for folder in options.frames:
+        cases = [case for case in load_cases(folder) if case.expect is not None]
+        runs = {str(caution): of_resolver(folder, cases, caution) for caution in CAUTIONS}
+        guesses = {guess: of_guess(folder, cases, choose) for guess, choose in GUESSES.items()}
+        at_default[folder.name] = runs[str(DecisionConfig().caution)]
+        found[folder.name] = {
+            "cases": len(cases),
+            "caution": {caution: summary(run) for caution, run in runs.items()},
+            "guesses": {guess: summary(run) for guess, run in guesses.items()},
+        }
+    for name, ways in calibrations(at_default).items():
+        found[name]["calibration"] = ways
+    head = ("frames", "way", "right of due (95 %)", "wrong of given (95 %)", "pose where a refusal is due (95 %)")
+    table("coverage and risk", head, list(_rows(found)))
+    if options.plot:
+        draw(found, options.plot)
+    claims = [
+        Claim(f"{name}: wrong of given at the default, points below {guess}",
+              100 * (run["risk"]["share"] - one["caution"]["0.5"]["risk"]["share"]), 0, "%", least=True)
+        for name, one in found.items() for guess, run in one["guesses"].items()
+    ]  # fmt: skip
+    return finish(options.name, {"folders": found}, claims, RESULTS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a case was missed: which step would have to change.
+
+Knows outcomes and labels; knows nothing of geometry.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from spatial_vlm_ros.types import Status
+
+PARTS = frozenset({"compartment", "door", "drawer", "handle", "lid", "burner", "level"})
+"""Last words of labels that name a part of something."""
+
+
+class MissKind(str, enum.Enum):
+    """Kinds of misses.
+
+    OBJECT: answered with an object of another label. RELATION: with another one of the same label. PART: with a part
+    instead of the whole, the other way round, or with another part. PLACE: the right object, but its place lies
+    elsewhere or was not given. NEEDLESS_REFUSAL: refused what has an answer. MISSING_REFUSAL: answered what has none.
+    OTHER_REFUSAL: refused, as was due, with another status.
+    """
+
+    OBJECT = "object"
+    RELATION = "relation"
+    PART = "part"
+    PLACE = "place"
+    NEEDLESS_REFUSAL = "needless refusal"
+    MISSING_REFUSAL = "missing refusal"
+    OTHER_REFUSAL = "other refusal"
+
+
+def miss_kind(
+    expected: Status, status: Status, as_expected: bool, place_right: bool, labels: tuple[str | None, str | None]
+) -> MissKind | None:
+    """The kind of a miss; None where the case ended as expected.
+
+    Args:
+        expected: the right status.
+        status: the one given.
+        as_expected: status and object are the right ones.
+        place_right: the place is right, or none was expected.
+        labels: of the expected object and of the one answered with; None where it is not known.
+    """
+    if as_expected:
+        return None if place_right else MissKind.PLACE
+    if expected is not Status.OK:
+        return MissKind.MISSING_REFUSAL if status is Status.OK else MissKind.OTHER_REFUSAL
+    if status is not Status.OK:
+        return MissKind.NEEDLESS_REFUSAL
+    right, given = (_last_word(label) for label in labels)
+    if PARTS & {right, given}:
+        return MissKind.PART
+    return MissKind.RELATION if right and labels[0] == labels[1] else MissKind.OBJECT
+
+
+def _last_word(label: str | None) -> str:
+    return (label or "").lower().split()[-1] if (label or "").split() else ""

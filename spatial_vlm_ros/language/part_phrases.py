@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Phrases of parts in one form, whichever way they were said: "the table centre" is "the centre of the table".
+
+What is put "to" or stands "at" a part is on it. "The bin with the banana" has it in it or on it, where it is something
+that holds objects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from spatial_vlm_ros.language.part_words import (
+    ALONG_BOTH,
+    BURNERS,
+    CENTRES,
+    COMPARTMENTS,
+    EDGES,
+    LEVELS,
+    NEVER_LABELLED,
+    OPEN_CONTAINERS,
+    WHOLES,
+)
+from spatial_vlm_ros.language.wordlists import PARTS, SURFACES
+from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
+
+_PARTS = ALONG_BOTH | CENTRES | EDGES
+_FLAT = frozenset({"plate", "dish", "saucer"})
+_AT = frozenset({"at", "to", "by"})
+_SUPERLATIVE_OF_SIDE = {
+    "at the left side of": "leftmost", "at the right side of": "rightmost", "at the front of": "nearest",
+    "at the back of": "farthest",
+}  # fmt: skip
+
+
+def in_parts(query: SpatialQuery) -> SpatialQuery:
+    """A query with its phrases of parts in one form."""
+    return replace(
+        query,
+        target=_phrase(query.target),
+        destination=_destination(query.destination),
+        steps=tuple(Step(s.action, _phrase(s.target), _destination(s.destination)) for s in query.steps),
+    )
+
+
+def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause) -> RelationClause:
+    """The corner that lies at some sides of a whole, as a place to put something on.
+
+    Args:
+        whole: what has the corner.
+        sides: relations ("at the back of", "at the left side of").
+        clause: what was said, with its frame.
+    """
+    *first, last = (_SUPERLATIVE_OF_SIDE[side] for side in sides)
+    corner = NounPhrase(
+        "corner", superlative=first[0] if first else last, also=last if first else None, frame=clause.frame,
+        relations=(RelationClause("part of", (whole,)),),
+    )  # fmt: skip
+    return RelationClause("on", (corner,))
+
+
+def _phrase(phrase: NounPhrase) -> NounPhrase:
+    """A phrase and those inside it in one form."""
+    relations = tuple(_clause(clause, phrase) for clause in phrase.relations)
+    *before, head = phrase.category.split(" ")
+    if (
+        before
+        and head in NEVER_LABELLED
+        and before[-1] in WHOLES
+        and not any(c.relation == "part of" for c in relations)
+    ):
+        whole = NounPhrase(" ".join(before))
+        return replace(phrase, category=head, relations=(*relations, RelationClause("part of", (whole,))))
+    return phrase if relations == phrase.relations else replace(phrase, relations=relations)
+
+
+def _clause(clause: RelationClause, holder: NounPhrase) -> RelationClause:
+    anchors = tuple(_phrase(anchor) for anchor in clause.anchors)
+    relation = clause.relation
+    if relation == "with" and not _belongs(anchors):
+        relation = _held(holder.category.split(" ")[-1]) or relation
+    return replace(clause, relation=_on(relation, anchors), anchors=anchors)
+
+
+def _held(holder: str) -> str | None:
+    """What "with" means, said of what holds objects ("the bin with the banana"); None for others."""
+    if holder in SURFACES | _FLAT or holder in LEVELS | BURNERS:
+        return "supporting"
+    return "containing" if holder in OPEN_CONTAINERS | COMPARTMENTS else None
+
+
+def _belongs(anchors: tuple[NounPhrase, ...]) -> bool:
+    """Whether what an object is said to be "with" is a part of it ("the box with the lid")."""
+    return any(anchor.category.split(" ")[-1] in PARTS for anchor in anchors)
+
+
+def _destination(destination: Destination | None) -> Destination | None:
+    if destination is None:
+        return None
+    anchors = tuple(_phrase(anchor) for anchor in destination.anchors)
+    return replace(destination, relation=_on(destination.relation, anchors), anchors=anchors)
+
+
+def _on(relation: str, anchors: tuple[NounPhrase, ...]) -> str:
+    """The relation; of "at" and "to" a part it is "on"."""
+    return "on" if relation in _AT and all(a.category.split(" ")[-1] in _PARTS for a in anchors) else relation

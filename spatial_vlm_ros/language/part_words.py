@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nouns of parts that few detectors name (compartment, burner, corner), and of the wholes that have such parts."""
+
+from __future__ import annotations
+
+from spatial_vlm_ros.language.patterns import word_set
+from spatial_vlm_ros.language.wordlists import CONTAINERS, SURFACES
+
+CENTRES = word_set("centre center middle")
+CORNERS = word_set("corner")
+EDGES = word_set("edge border")
+SHARES = word_set("half side part area third portion region zone end quarter quadrant")
+COMPARTMENTS = word_set("compartment section slot division partition cubby cubbyhole pigeonhole bay divider cell")
+BURNERS = word_set("burner hotplate")
+LEVELS = word_set("shelf level tier layer deck rack")
+DRAWERS = word_set("drawer")
+DOORS = word_set("door")
+
+ALONG_BOTH = CORNERS | SHARES | COMPARTMENTS | BURNERS | LEVELS | DRAWERS | DOORS
+"""Parts that two directions pick out together ("the front left compartment")."""
+NEVER_LABELLED = CENTRES | CORNERS | EDGES | COMPARTMENTS | BURNERS | word_set("half")
+"""Parts whose describing nouns name the whole: "the table centre" is the centre of the table."""
+
+STOVES = word_set("stove hob cooktop cooker range oven stovetop")
+DIVIDED = word_set("organiser organizer caddy tidy holder tray box crate bin basket case rack divider container bento")
+CHESTS = word_set("cabinet chest dresser cupboard nightstand desk bureau sideboard commode drawers unit tallboy drawer")
+SHELVED = word_set("shelf shelves rack bookcase bookshelf cabinet cupboard stand shelving unit trolley cart etagere")
+OPEN_CONTAINERS = DIVIDED | word_set("bowl bucket basket drawer cabinet cupboard bag sink pan pot")
+"""What is told apart by what is in it or on it ("the bin with the banana"); a mug with a spoon may be one to stir."""
+WHOLES = STOVES | DIVIDED | CHESTS | SHELVED | SURFACES | CONTAINERS
+
+
+def counted_down(category: str) -> bool:
+    """Whether such parts are counted from the top where no side is said ("the second drawer")."""
+    return category.split()[-1] in DRAWERS

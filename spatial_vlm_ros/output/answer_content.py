@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an image of an answer shows, before anything is drawn: who plays which part, outlines, spots, the region.
+
+Everything is in the ground coordinates of `spatial/layout.py`. The camera image, the top view and the 3-D scene draw
+the same content. To show more outlines, such as completed shapes or parts, add them in `outlines_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.output.answer_roles import Role, places_of, roles_of
+from spatial_vlm_ros.output.deciding_clause import DecidingClause, deciding_clause
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.likelihood import normal_cdf
+from spatial_vlm_ros.spatial.relation_region import AskedRelation, measured_over
+from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.spatial.viewpoint import Viewpoint
+from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, Pose, Resolution, RgbdFrame
+
+_UNMEASURED_LOAD = 0.03  # metres: half a side of a spot whose load was not measured
+_SAME = 1e-4  # metres by which a margin measured again may differ from the one that the answer states
+_SUREST = 6.0  # standard deviations beyond which surer is no surer
+_EVERYWHERE = 0.95  # part of what is shown: a region that takes more says nothing
+_CELLS = 52  # of a region along each side
+_BEYOND = 0.5  # of what is shown: by so much a region reaches over it on each side, for the camera may see more
+_ASPECT = 0.95  # width over height of what is shown: nearly that of the top view
+_BORDER = 0.06  # metres around what is shown
+_NEAR = 0.5  # metres around what the answer is about, within which other objects are shown whole
+_STRETCH = 0.35  # part by which what is shown is made longer to hold the viewer
+_LEAST = 0.4  # metres: least side of what is shown
+
+
+@dataclass(frozen=True, eq=False)
+class ShownOutline:
+    """An outline on the ground.
+
+    Args:
+        corners: (K, 2) ground coordinates, in order.
+        bottom: height, metres.
+        top: height, metres.
+        role: what it is to the answer.
+        row: of the object in the scene; None for what is no object of its own.
+        label: what is written by it.
+        estimated: drawn dashed: completed or inferred, and not measured.
+    """
+
+    corners: Array
+    bottom: float
+    top: float
+    role: Role
+    row: int | None
+    label: str
+    estimated: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ShownSpot:
+    """A free spot: (K, 2) outline of what is put there, its height, and its number, 1 for the best."""
+
+    corners: Array
+    middle: Array
+    height: float
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class ShownRegion:
+    """How surely the deciding relation holds over the ground.
+
+    Args:
+        low: (2,) first place of the raster, ground coordinates.
+        high: (2,) last place.
+        score: (R, C) along g1 and g2: margin over standard deviation, within 6; 0 where it is not measured. It is
+            nearly linear over the ground, as a likelihood is not, so that between places it can be interpolated.
+        limit: score from which the relation holds; from minus it to it that is unclear.
+        height: at which it is drawn, metres.
+        words: what holds there, for the legend.
+    """
+
+    low: Array
+    high: Array
+    score: npt.NDArray[np.float64]
+    limit: float
+    height: float
+    words: str
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerContent:
+    """All that is shown of an answer.
+
+    Args:
+        layout: the scene.
+        resolution: the answer.
+        roles: of each object, by row.
+        marks: row → letter of a rival.
+        outlines: on the ground, the lowest first.
+        spots: free places, the best first.
+        region: where the deciding relation holds, or None.
+        deciding: the clause that decides, or None.
+        view: viewpoint of the frame of reference in force.
+        low: (2,) ground coordinates of the corner of what is shown.
+        high: (2,) of the other corner.
+    """
+
+    layout: Layout
+    resolution: Resolution
+    roles: tuple[Role, ...]
+    marks: dict[int, str]
+    outlines: tuple[ShownOutline, ...]
+    spots: tuple[ShownSpot, ...]
+    region: ShownRegion | None
+    deciding: DecidingClause | None
+    view: Viewpoint
+    low: Array
+    high: Array
+
+    def rows(self, *roles: Role) -> list[int]:
+        """Rows of the objects with one of some roles."""
+        return [row for row, role in enumerate(self.roles) if role in roles]
+
+    def label(self, row: int) -> str:
+        """What is written by an object: its letter, its label and its id."""
+        obj = self.layout.scene.objects[row]
+        name = f"{obj.detection.label} {obj.id}" if obj.detection.label != obj.id else obj.id
+        missing = " (no depth)" if obj.depth_problem is not None else ""
+        return f"{self.marks[row]}: {name}{missing}" if row in self.marks else name + missing
+
+
+def content_of(layout: Layout, resolution: Resolution, config: ResolverConfig) -> AnswerContent:
+    """What is shown of an answer on its scene."""
+    deciding = deciding_clause(layout, resolution)
+    spots = tuple(_spots(layout, resolution))
+    asked_place = _asked_place(layout, resolution, spots)
+    roles, marks = roles_of(layout, resolution, deciding, asked_place[1].anchors if asked_place else (), config)
+    view = asked_place[1].view if asked_place is not None else _view(layout, resolution, deciding)
+    content = AnswerContent(
+        layout, resolution, roles, marks, (), spots, None, deciding, view, np.zeros(2), np.zeros(2)
+    )  # fmt: skip
+    outlines = tuple(outlines_of(content))
+    low, high = _shown(content, outlines)
+    region = _region(content, asked_place, low, high, config)
+    return AnswerContent(layout, resolution, roles, marks, outlines, spots, region, deciding, view, low, high)
+
+
+def outlines_of(content: AnswerContent) -> Iterator[ShownOutline]:
+    """Every outline that is shown, the lowest first. Completed shapes, and parts that were found, are added here."""
+    layout = content.layout
+    rows = np.flatnonzero(layout.measured)
+    for row in rows[np.argsort(layout.bottom[rows], kind="stable")].tolist():
+        low, high = float(layout.bottom[row]), float(layout.top[row])
+        yield ShownOutline(layout.footprint[row], low, high, content.roles[row], row, content.label(row))
+    for part in content.resolution.parts:
+        points = ground_points(layout, part.frame_id, np.array(part.outline).reshape(-1, 3))
+        if points is not None and len(points) > 2:
+            height = float(points[:, 2].mean())
+            yield ShownOutline(points[:, :2], height, height, Role.ANCHOR, None, part.phrase, estimated=True)
+
+
+# ------------------------------------------------------------------------------------------------ view, spots
+
+
+def _view(layout: Layout, resolution: Resolution, deciding: DecidingClause | None) -> Viewpoint:
+    if deciding is not None and deciding.asked is not None:
+        return deciding.asked.view
+    try:
+        return layout.viewpoint(resolution.frame_of_reference or FrameOfReference.VIEWER)
+    except SpatialVlmError:  # a refusal may name a frame that is not defined here
+        return layout.viewpoint(FrameOfReference.VIEWER)
+
+
+def on_ground(layout: Layout, points: Array) -> Array:
+    """(N, 3) points of the camera frame in ground coordinates, heights last."""
+    return np.asarray(points @ layout.axes + np.array([0.0, 0.0, layout.floor]))
+
+
+def in_camera(layout: Layout, places: Array, height: float | Array) -> Array:
+    """(N, 3) points of the camera frame at ground places (N, 2) and heights."""
+    heights = np.broadcast_to(np.asarray(height, np.float64), len(places)) - layout.floor
+    return np.asarray(np.column_stack((places, heights)) @ layout.axes.T)
+
+
+def _from_pose(pose: Pose, points: Array, frame: RgbdFrame) -> Array:
+    """(N, 3) metres along a pose's axes as points of the camera frame."""
+    there = points @ matrix_from_quaternion_xyzw(pose.orientation).T + np.array(pose.position)
+    base = frame.base_T_camera
+    return base.inverse().apply(there) if base is not None and pose.frame_id == base.parent else there
+
+
+def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
+    """Outline of what is put down, at every spot."""
+    row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
+    load = resolution.target
+    row = row_of.get(load.id) if load is not None else None
+    size = np.full(2, 2 * _UNMEASURED_LOAD)
+    own = None
+    if load is not None and row is not None and layout.measured[row]:
+        size = np.array(load.size[:2])
+        box = layout.scene.objects[row].box
+        own = (layout.scene.objects[row].footprint - box.centre) @ box.axes  # along the box's axes, as a place's are
+        own[:, 2] = 0.0
+    square = np.array([(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)]) * (*size / 2, 0.0)
+    for number, place in enumerate(places_of(resolution), 1):
+        points = np.vstack((np.zeros((1, 3)), square if own is None else own))
+        ground = on_ground(layout, _from_pose(place.pose, points, layout.scene.frame))
+        yield ShownSpot(ground[1:, :2], ground[0, :2], float(ground[0, 2]), number)
+
+
+def ground_points(layout: Layout, frame_id: str, points: Array) -> Array | None:
+    """(N, 3) ground coordinates of points (N, 3) in the camera's or the base's frame; None in another one."""
+    frame = layout.scene.frame
+    base = frame.base_T_camera
+    if base is not None and frame_id == base.parent:
+        return on_ground(layout, base.inverse().apply(points))
+    return on_ground(layout, points) if frame_id == frame.frame_id else None
+
+
+def hidden_outline(layout: Layout, region: HiddenRegion) -> Array | None:
+    """(4, 2) outline of a hidden region; None where its frame is not one of the scene's."""
+    points = ground_points(layout, region.frame_id, np.array([region.position]))
+    if points is None:
+        return None
+    place = points[0, :2]
+    ahead = place / max(float(np.linalg.norm(place)), 1e-9)
+    right = np.array([-ahead[1], ahead[0]])
+    along, across = region.size[0] / 2 * ahead, region.size[1] / 2 * right
+    return np.array([place - along - across, place - along + across, place + along + across, place + along - across])
+
+
+# ------------------------------------------------------------------------------------------------ extent, region
+
+
+def _shown(content: AnswerContent, outlines: tuple[ShownOutline, ...]) -> tuple[Array, Array]:
+    """Corners of what is shown: all that the answer is about, other objects near it, and some space around."""
+    about = [o.corners for o in outlines if o.role not in (Role.OTHER, Role.GROUND)]
+    about += [spot.corners for spot in content.spots]
+    others = [o.corners for o in outlines if o.role is Role.OTHER] or [o.corners for o in outlines]
+    hidden = [hidden_outline(content.layout, region) for region in content.resolution.hidden_regions]
+    others += [corners for corners in hidden if corners is not None]
+    if not about:
+        about = others
+    if not about:
+        reach = np.array([1.0, 0.5])
+        return np.array([0.2, -0.5]), np.array([0.2, -0.5]) + reach
+    points = np.vstack(about)
+    low, high = points.min(axis=0), points.max(axis=0)
+    near = [c for c in others if (c.min(axis=0) > low - _NEAR).all() and (c.max(axis=0) < high + _NEAR).all()]
+    points = np.vstack((points, *near))
+    low, high = points.min(axis=0) - _BORDER, points.max(axis=0) + _BORDER
+    missing = np.maximum(_LEAST - (high - low), 0.0) / 2
+    low, high = low - missing, high + missing
+    viewer = content.view.origin[:2]
+    if low[1] < viewer[1] < high[1] and low[0] - _STRETCH * (high - low)[0] < viewer[0] - _BORDER < low[0]:
+        low = np.array([viewer[0] - _BORDER, low[1]])
+    span = high - low
+    missing = np.maximum(np.array([span[1] / _ASPECT, span[0] * _ASPECT]) - span, 0.0) / 2
+    return low - missing, high + missing
+
+
+def _region(
+    content: AnswerContent,
+    asked_place: tuple[int, AskedRelation, float] | None,
+    low: Array,
+    high: Array,
+    config: ResolverConfig,
+) -> ShownRegion | None:
+    """Where the deciding relation holds; of a place that was asked for, where what is put there has the relation."""
+    layout = content.layout
+    if content.spots:
+        if asked_place is None or content.resolution.parts:
+            return None
+        row, asked, bottom = asked_place
+        holds = config.place.holds
+    elif content.deciding is not None and content.deciding.asked is not None:
+        row, asked, bottom = (
+            content.deciding.subject,
+            content.deciding.asked,
+            float(layout.bottom[content.deciding.subject]),
+        )
+        holds = config.decision.holds
+    else:
+        return None
+    beyond = _BEYOND * (high - low)
+    low, high = low - beyond, high + beyond
+    g1, g2 = (np.linspace(a, b, _CELLS) for a, b in zip(low, high, strict=True))
+    places = np.stack(np.meshgrid(g1, g2, indexing="ij"), axis=2).reshape(-1, 2)
+    try:
+        margin, sigma = measured_over(layout, row, asked, places, bottom)
+    except (SpatialVlmError, ValueError):
+        return None
+    score = np.clip(np.nan_to_num(margin / np.maximum(sigma, 1e-6)), -_SUREST, _SUREST).reshape(_CELLS, _CELLS)
+    scores = np.linspace(0.0, _SUREST, 2001)
+    limit = float(np.interp(holds, normal_cdf(scores), scores))
+    if score.max() < limit or (score >= limit).mean() > _EVERYWHERE:  # nowhere at this height, or all over
+        return None
+    anchors = " and ".join(f"the {layout.scene.objects[a].detection.label}" for a in asked.anchors[:3])
+    words = f"{'not ' if asked.negated else ''}{asked.name} {anchors}"
+    height = max(bottom, 0.0)
+    return ShownRegion(low, high, score, limit, height, words)
+
+
+def _asked_place(
+    layout: Layout, resolution: Resolution, spots: tuple[ShownSpot, ...]
+) -> tuple[int, AskedRelation, float] | None:
+    """Row of the load, the relation of the destination, height of the best spot; None where the spot is not in it."""
+    query, row_of = resolution.query, {obj.id: row for row, obj in enumerate(layout.scene.objects)}
+    if query is None or query.destination is None or resolution.target is None or not spots:
+        return None
+    name = "next to" if query.destination.relation == "to" else query.destination.relation
+    place, spot, row = places_of(resolution)[0], spots[0], row_of.get(resolution.target.id)
+    anchor = row_of.get(place.anchor_id, row)
+    if row is None or anchor is None or anchor == row or name not in RELATIONS or not layout.measured[row]:
+        return None
+    several: list[tuple[int, ...]] = [(anchor,)]
+    if RELATIONS[name].several == "two":  # a place names one of its anchors: with the other it has its very margin
+        several = [(anchor, int(b)) for b in np.flatnonzero(layout.measured) if b not in (row, anchor)]
+    found = []
+    for anchors in several:
+        try:
+            view = layout.viewpoint(query.destination.frame or resolution.frame_of_reference or FrameOfReference.VIEWER)
+            asked = AskedRelation(name, view, anchors, query.destination.distance)
+            margin = float(measured_over(layout, row, asked, spot.middle[None], spot.height)[0][0])
+        except (SpatialVlmError, ValueError):
+            continue
+        if abs(margin - place.margin_m) < _SAME if len(several) > 1 else margin > 0:
+            found.append((row, asked, spot.height))
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each object is to an answer: chosen, refused, a rival, a reference, what carries it, or none of these."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+import numpy as np
+
+from spatial_vlm_ros.output.deciding_clause import DecidingClause, candidate_of
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.spatial.belief import SUPPORT_ID
+from spatial_vlm_ros.spatial.free_space import depth_inside
+from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.types import Place, Resolution, Status, Target
+
+_CARRIES = 0.5  # share of the other objects whose middles lie on an object that is drawn as ground
+_RIVALS = 6  # at most that are marked
+
+
+class Role(enum.Enum):
+    """What an object is to the answer; the value says it in the legend."""
+
+    CHOSEN = "chosen"
+    REFUSED = "most likely, refused"
+    RIVAL = "could be meant"
+    ANCHOR = "reference"
+    CARRIER = "carries it"
+    OTHER = "other"
+    GROUND = "surface"
+
+
+def targets_of(resolution: Resolution) -> tuple[Target, ...]:
+    """All that are meant."""
+    return resolution.targets or ((resolution.target,) if resolution.target is not None else ())
+
+
+def places_of(resolution: Resolution) -> tuple[Place, ...]:
+    """All spots, the best first."""
+    return resolution.places or ((resolution.place,) if resolution.place is not None else ())
+
+
+def roles_of(
+    layout: Layout,
+    resolution: Resolution,
+    deciding: DecidingClause | None,
+    beside: tuple[int, ...],
+    config: ResolverConfig,
+) -> tuple[tuple[Role, ...], dict[int, str]]:
+    """A role for each object, by row, and letters for rivals.
+
+    Args:
+        layout: the scene.
+        resolution: the answer.
+        deciding: the clause that decides, or None.
+        beside: rows that the place that was asked for relates to.
+        config: the resolver's.
+    """
+    row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
+    roles = [Role.OTHER] * len(row_of)
+    for row in _grounds(layout):
+        roles[row] = Role.GROUND
+
+    def give(role: Role, ids: list[str]) -> None:
+        for id_ in ids:
+            if id_ in row_of and (role is not Role.CARRIER or roles[row_of[id_]] is Role.OTHER):
+                roles[row_of[id_]] = role
+
+    first = candidate_of(resolution)
+    places = places_of(resolution)
+    answered = resolution.status is Status.OK
+    give(Role.CARRIER, [place.carrier_id for place in places if place.carrier_id != SUPPORT_ID])
+    give(Role.ANCHOR, [id_ for clause in (first.clauses if first else ()) for id_ in clause.anchor_ids])
+    give(Role.ANCHOR, [place.anchor_id for place in places if place.anchor_id != SUPPORT_ID])
+    give(Role.ANCHOR, [layout.scene.objects[row].id for row in beside])
+    named = [] if answered else _named(resolution, layout)
+    marks: dict[int, str] = {}
+    if answered:
+        give(Role.CHOSEN, [target.id for target in targets_of(resolution)])
+    elif resolution.status in (Status.AMBIGUOUS, Status.DISAGREEMENT):
+        rivals = _rivals(resolution, named, config)
+        give(Role.RIVAL, rivals)
+        marks = {row_of[id_]: chr(ord("A") + n) for n, id_ in enumerate(rivals) if id_ in row_of}
+    else:
+        give(Role.ANCHOR, named)
+        refused = resolution.status is not Status.NOT_FOUND and first is not None
+        give(
+            Role.CHOSEN if resolution.status is Status.NO_PLACE else Role.REFUSED,
+            [first.id] if refused and first else [],
+        )
+    if deciding is not None and not answered:
+        for row in deciding.rivals:
+            if roles[row] is Role.OTHER:
+                roles[row] = Role.RIVAL
+    return tuple(roles), marks
+
+
+def _rivals(resolution: Resolution, named: list[str], config: ResolverConfig) -> list[str]:
+    """Ids of those among which the words do not choose: as the message and the offered answers name them."""
+    offered = [id_ for answer in resolution.answers for id_ in answer.ids]
+    found = list(dict.fromkeys([*named, *offered]))
+    if not found and resolution.candidates:
+        least = (1.0 - config.decision.mass) * resolution.candidates[0].probability
+        found = [c.id for c in resolution.candidates if c.probability >= least]
+    return found[:_RIVALS]
+
+
+def _named(resolution: Resolution, layout: Layout) -> list[str]:
+    """Ids of the objects that a refusal names: its message writes them as "label (id)"."""
+    written = re.findall(r"\(([^()]*)\)", resolution.message)
+    known = {obj.id for obj in layout.scene.objects}
+    return [id_ for id_ in dict.fromkeys(written) if id_ in known]
+
+
+def _grounds(layout: Layout) -> list[int]:
+    """Rows of objects within whose outline most others are: a table is where objects are, not one of them."""
+    rows = np.flatnonzero(layout.measured)
+    found = []
+    for row in rows.tolist():
+        others = rows[rows != row]
+        if len(others) > 1:
+            inside = depth_inside(layout.footprint[row], layout.centre[others, :2]) > 0
+            if inside.mean() > _CARRIES:
+                found.append(row)
+    return found

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What images are drawn with: colours that colour-blind people tell apart, lines with a light border, tints, labels.
+
+The palette is that of Okabe and Ito, "Color Universal Design" (2008): its hues differ for protanopes, deuteranopes and
+tritanopes. Colour never says anything alone: parts also differ by width and kind of line, letters and words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.output import lettering
+from spatial_vlm_ros.output.answer_roles import Role
+from spatial_vlm_ros.output.label_placement import LabelRequest, Rectangle, place_labels
+from spatial_vlm_ros.output.lettering import Colour
+from spatial_vlm_ros.types import Rgb
+
+ORANGE: Colour = (230, 159, 0)
+SKY_BLUE: Colour = (86, 180, 233)
+GREEN: Colour = (0, 158, 115)
+YELLOW: Colour = (240, 228, 66)
+BLUE: Colour = (0, 114, 178)
+VERMILLION: Colour = (213, 94, 0)
+PURPLE: Colour = (204, 121, 167)
+INK: Colour = (27, 31, 36)
+SOFT: Colour = (66, 74, 83)
+FAINT: Colour = (110, 118, 129)
+LINE: Colour = (208, 215, 222)
+PAPER: Colour = (255, 255, 255)
+
+COLOURS: dict[Role, Colour] = {
+    Role.CHOSEN: GREEN,
+    Role.REFUSED: VERMILLION,
+    Role.RIVAL: ORANGE,
+    Role.ANCHOR: BLUE,
+    Role.CARRIER: SKY_BLUE,
+    Role.OTHER: (140, 149, 159),
+    Role.GROUND: LINE,
+}
+SPOT: Colour = PURPLE
+HOLDS: Colour = GREEN
+"""Tint of the region in which the deciding relation holds; hatched where that is unclear."""
+AXES: tuple[Colour, ...] = (VERMILLION, GREEN, BLUE)
+"""x, y and z of a frame: red, green and blue as usual, in the palette's hues."""
+
+Pixels = npt.NDArray[np.float64]
+"""(N, 2) places on the canvas, x and y."""
+
+_BITS = 4  # of fractions of a pixel that OpenCV draws with
+_DASH = 7.0  # pixels
+_HATCH = 12  # pixels from line to line; they lean by 1 in 2, as borders of regions seldom do
+
+
+def line(canvas: Rgb, points: Pixels, colour: Colour, width: int = 2, closed: bool = False, dashed: bool = False,
+         border: bool = True) -> None:  # fmt: skip
+    """A line through points, on a light border that sets it off from whatever is behind it.
+
+    Args:
+        canvas: changed.
+        points: (N, 2).
+        colour: of the line.
+        width: pixels.
+        closed: whether it returns to the first point.
+        dashed: whether it is broken.
+        border: whether it has the border.
+    """
+    if not np.isfinite(points).all() or np.abs(points).max(initial=0.0) > 2e4:
+        return
+    whole = np.vstack((points, points[:1])) if closed else points
+    parts = list(_dashes(whole)) if dashed else [whole]
+    fixed = [np.rint(part * (1 << _BITS)).astype(np.int32) for part in parts]
+    for shade, wide in (((PAPER, width + 2),) if border else ()) + ((colour, width),):
+        cv2.polylines(canvas, fixed, False, shade, wide, cv2.LINE_AA, _BITS)
+
+
+def _dashes(points: Pixels) -> Iterator[Pixels]:
+    """Every second piece of a line, each of one length."""
+    steps = np.diff(points, axis=0)
+    length = np.concatenate(((0.0,), np.cumsum(np.hypot(*steps.T))))
+    if length[-1] < _DASH:
+        yield points
+        return
+    for begin in np.arange(0.0, length[-1], 2 * _DASH):
+        at = np.unique(np.concatenate(((begin, min(begin + _DASH, length[-1])),
+                                       length[(length > begin) & (length < begin + _DASH)])))  # fmt: skip
+        yield np.stack((np.interp(at, length, points[:, 0]), np.interp(at, length, points[:, 1])), axis=1)
+
+
+def arrow(canvas: Rgb, start: Pixels, end: Pixels, colour: Colour, width: int = 2) -> None:
+    """An arrow with a head of one size, however long it is."""
+    way = end - start
+    length = float(np.hypot(*way))
+    if not np.isfinite(length) or length < 1.0 or length > 2e4:
+        return
+    ahead = way / length
+    aside = np.array([-ahead[1], ahead[0]])
+    size = min(4.0 + 2.0 * width, length)
+    neck = end - size * ahead
+    line(canvas, np.stack((start, neck)), colour, width)
+    head = np.stack((end, neck + 0.5 * size * aside, neck - 0.5 * size * aside))
+    line(canvas, head, PAPER, 2, closed=True, border=False)
+    cv2.fillPoly(canvas, [np.rint(head * (1 << _BITS)).astype(np.int32)], colour, cv2.LINE_AA, _BITS)
+
+
+def fill(canvas: Rgb, points: Pixels, colour: Colour, share: float) -> None:
+    """Tint a polygon."""
+    if not np.isfinite(points).all() or np.abs(points).max(initial=0.0) > 2e4:
+        return
+    low = np.maximum(np.floor(points.min(axis=0)).astype(int) - 1, 0)
+    high = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 2, (canvas.shape[1], canvas.shape[0]))
+    if (low >= high).any():
+        return
+    covered = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+    cv2.fillPoly(covered, [np.rint((points - low) * (1 << _BITS)).astype(np.int32)], 255, cv2.LINE_AA, _BITS)
+    tint(canvas[low[1] : high[1], low[0] : high[0]], covered.astype(np.float32) * (share / 255.0), colour)
+
+
+def tint(canvas: Rgb, share: npt.NDArray[np.float32], colour: Colour) -> None:
+    """Mix a colour into the canvas, by a share (H, W) of 0 to 1 at each pixel."""
+    there = np.nonzero(share)
+    before = canvas[there]
+    canvas[there] = np.rint(before + share[there][:, None] * (np.array(colour, np.float32) - before)).astype(np.uint8)
+
+
+def tint_region(canvas: Rgb, score: npt.NDArray[np.floating], limit: float, share: float) -> None:
+    """Tint where a relation holds by a share of 0 to 1, and hatch where that is unclear.
+
+    Args:
+        canvas: (H, W, 3), changed.
+        score: (H, W) of the relation: margin over standard deviation.
+        limit: score from which it holds; below minus it, it fails.
+        share: of the tint.
+    """
+    clear, unclear = score >= limit, np.abs(score) < limit
+    rows, columns = score.shape
+    unclear &= (2 * np.arange(rows)[:, None] + np.arange(columns)) % _HATCH < 2
+    colour = np.full_like(canvas, HOLDS)
+    for where, strength in ((clear, share), (unclear, min(1.6 * share, 1.0))):
+        if where.any():
+            mixed = cv2.addWeighted(canvas, 1.0 - strength, colour, strength, 0.0)
+            cv2.copyTo(mixed, where.view(np.uint8), canvas)
+
+
+# ------------------------------------------------------------------------------------------------ labels
+
+
+class Labels:
+    """Labels of one image: asked for first, then placed together and written.
+
+    Args:
+        size: of the letters, pixels.
+    """
+
+    def __init__(self, size: float) -> None:
+        self._size = size
+        self._wanted: list[tuple[float, LabelRequest, str, Colour, bool]] = []
+        self.clear: list[Rectangle] = []
+        self.seen: list[Rectangle] = []
+
+    def ask(self, text: str, names: Rectangle, colour: Colour, rank: float, plain: bool = False,
+            farthest: float = 1e9) -> None:  # fmt: skip
+        """Ask for a label.
+
+        Args:
+            text: what it says.
+            names: rectangle of what it names.
+            colour: of its bar.
+            rank: the lowest are placed first.
+            plain: small letters without ground.
+            farthest: pixels from what it names, farther from which it is left out.
+        """
+        if not text or not np.isfinite(names).all():
+            return
+        size = self._size - 1 if plain else self._size
+        width = lettering.width_of(text, size) + (6 if plain else 14)
+        request = LabelRequest((width, round((1.25 if plain else 1.5) * size)), names, farthest)
+        self._wanted.append((rank, request, text, colour, plain))
+
+    def write(self, canvas: Rgb, area: Rectangle) -> list[Rectangle]:
+        """Place all labels inside an area and write those for which there is room; where they went."""
+        wanted = sorted(self._wanted, key=lambda one: one[0])
+        places = place_labels([request for _, request, *_ in wanted], area, self.clear, self.seen)
+        written = []
+        for place, (_, request, _, colour, plain) in zip(places, wanted, strict=True):
+            if place is None:
+                continue
+            written.append(place)
+            if not plain:
+                _lead(canvas, place, request.names, colour)
+        for place, (_, _, text, colour, plain) in zip(places, wanted, strict=True):
+            if place is not None:
+                _label(canvas, place, text, colour, self._size - 1 if plain else self._size, plain)
+        return written
+
+
+def _lead(canvas: Rgb, place: Rectangle, names: Rectangle, colour: Colour) -> None:
+    """A thin line from a label that stands away to what it names."""
+    x = min(max((place[0] + place[2]) / 2, names[0]), names[2])
+    y = min(max((place[1] + place[3]) / 2, names[1]), names[3])
+    from_x, from_y = min(max(x, place[0]), place[2]), min(max(y, place[1]), place[3])
+    if np.hypot(x - from_x, y - from_y) > 12.0:
+        line(canvas, np.array([(from_x, from_y), (x, y)]), colour, 1)
+
+
+def _label(canvas: Rgb, place: Rectangle, text: str, colour: Colour, size: float, plain: bool) -> None:
+    x0, y0, x1, y1 = (round(value) for value in place)
+    base = y1 - round((0.3 if plain else 0.45) * size)
+    part = canvas[y0:y1, x0:x1]
+    part[:] = np.rint(part + (0.6 if plain else 0.92) * (np.array(PAPER) - part.astype(np.float32))).astype(np.uint8)
+    if plain:
+        lettering.write(canvas, text, (x0 + 3, base), size, SOFT)
+        return
+    canvas[y0:y1, x0 : x0 + 4] = colour
+    lettering.write(canvas, text, (x0 + 8, base), size, INK)
+
+
+def rectangle_of(points: Pixels) -> Rectangle:
+    """The upright rectangle around places; not finite where they are not."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])

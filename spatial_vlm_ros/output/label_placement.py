@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where labels go on an image: never on what must stay clear, never on each other, as near as can be to what they name.
+
+Labels are set one after the other, the most important first. Each takes the place of least cost: pixels away from what
+it names, and pixels of other objects that it hides. Places around the object are tried first, then a raster of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Rectangle = tuple[float, float, float, float]
+"""Left, top, right, bottom, pixels; right and bottom are outside."""
+
+_GAP = 4  # pixels between a label and what it names
+_APART = 2  # pixels between labels
+_RASTER = 10  # pixels between places that are tried
+_HIDING = 40.0  # pixels of way that a label goes rather than hide as much of an object as its own size
+_ACROSS = (0.0, 0.5, 1.0)  # where labels above, below and beside an object are tried: at its ends, and in the middle
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LabelRequest:
+    """A label that is wanted.
+
+    Args:
+        size: its width and height, pixels.
+        names: the rectangle of what it names.
+        farthest: pixels that it may stand away from that; farther away it is left out.
+    """
+
+    size: tuple[int, int]
+    names: Rectangle
+    farthest: float = 1e9
+
+
+def place_labels(
+    requests: Sequence[LabelRequest], area: Rectangle, clear: Sequence[Rectangle] = (), seen: Sequence[Rectangle] = ()
+) -> list[Rectangle | None]:
+    """A rectangle for each label, or None where there is no room for it.
+
+    Args:
+        requests: labels, the most important first.
+        area: that they must stay inside.
+        clear: rectangles that no label may touch.
+        seen: rectangles that labels had better not hide.
+
+    Returns:
+        Rectangles inside `area` that touch neither each other nor `clear`.
+    """
+    taken = _rectangles(clear)
+    better_seen = _rectangles(seen)
+    placed: list[Rectangle | None] = []
+    for request in requests:
+        found = _placed(request, area, taken, better_seen)
+        if found is not None:
+            taken = np.vstack((taken, np.add(found, (-_APART, -_APART, _APART, _APART))))
+        placed.append(found)
+    return placed
+
+
+def _placed(request: LabelRequest, area: Rectangle, taken: Floats, seen: Floats) -> Rectangle | None:
+    for corners, good_enough in ((_around(request), _HIDING), (_everywhere(request, area), np.inf)):
+        tried = np.hstack((corners, corners + request.size)).round()
+        inside = (tried[:, :2] >= area[:2]).all(axis=1) & (tried[:, 2:] <= area[2:]).all(axis=1)
+        tried = tried[inside]
+        away = distance(tried, request.names)
+        free = (away <= request.farthest) & ~(overlap(tried, taken) > 0).any(axis=1)
+        if free.any():
+            hidden = overlap(tried, seen).sum(axis=1) / max(request.size[0] * request.size[1], 1)
+            cost = np.where(free, away + _HIDING * hidden, np.inf)
+            if cost.min() < good_enough:
+                return _tuple(tried[int(np.argmin(cost))])
+    return None
+
+
+def _around(request: LabelRequest) -> Floats:
+    """(N, 2) left upper corners above, below, right and left of the object, at its ends and in the middle."""
+    (width, height), (left, top, right, bottom) = request.size, request.names
+    places = []
+    for share in _ACROSS:
+        x, y = left + share * (right - left - width), top + share * (bottom - top - height)
+        places += [(x, top - height - _GAP), (x, bottom + _GAP), (right + _GAP, y), (left - width - _GAP, y)]
+    return np.array(places, np.float64)
+
+
+def _everywhere(request: LabelRequest, area: Rectangle) -> Floats:
+    """(N, 2) left upper corners on a raster of the area, as far as the label may stand away."""
+    (width, height), (left, top, right, bottom), far = request.size, request.names, request.farthest
+    low = max(area[0], left - width - far), max(area[1], top - height - far)
+    high = min(area[2] - width, right + far), min(area[3] - height, bottom + far)
+    x = np.arange(low[0], max(high[0], low[0]) + 1, _RASTER)
+    y = np.arange(low[1], max(high[1], low[1]) + 1, _RASTER)
+    return np.stack(np.meshgrid(x, y), axis=2).reshape(-1, 2).astype(np.float64)
+
+
+def overlap(some: Floats, others: Floats) -> Floats:
+    """(N, M) pixels that each of some rectangles (N, 4) shares with each other (M, 4)."""
+    wide = np.minimum(some[:, 2:3], others[:, 2]) - np.maximum(some[:, :1], others[:, 0])
+    high = np.minimum(some[:, 3:], others[:, 3]) - np.maximum(some[:, 1:2], others[:, 1])
+    return np.asarray(np.maximum(wide, 0.0) * np.maximum(high, 0.0))
+
+
+def distance(some: Floats, other: Rectangle) -> Floats:
+    """(N,) pixels between rectangles (N, 4) and another; 0 where they meet."""
+    x = np.maximum(np.maximum(other[0] - some[:, 2], some[:, 0] - other[2]), 0.0)
+    y = np.maximum(np.maximum(other[1] - some[:, 3], some[:, 1] - other[3]), 0.0)
+    return np.asarray(np.hypot(x, y))
+
+
+def _rectangles(some: Sequence[Rectangle]) -> Floats:
+    return np.array(some, np.float64).reshape(-1, 4)
+
+
+def _tuple(rectangle: Floats) -> Rectangle:
+    left, top, right, bottom = (float(value) for value in rectangle)
+    return left, top, right, bottom

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which objects were taken for what the words name, and which name may have been meant where none fits."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
+from spatial_vlm_ros.spatial.belief import PhraseBelief
+from spatial_vlm_ros.spatial.decision import ResolvedChoice
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.types import FrameOfReference, NounPhrase, SceneObject, Status, TakenFor
+
+_SAID = 0.8  # fit from which a label says what the phrase says, in the same words or others for it
+_ALIKE = 0.75  # share of equal letters from which one word may be the other one misspelt
+
+
+def taken_for(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[TakenFor, ...]:
+    """Objects of the answer whose label or attributes do not carry all words of their phrase, target first."""
+    found: dict[tuple[str, int], TakenFor] = {}
+    if verdict.status is not Status.OK:
+        return ()
+    for row in verdict.meant:
+        if row >= 0:
+            _collect(verdict.by_row[row], row, scorer, found)
+    anchors = () if verdict.placing is None or verdict.query.destination is None else verdict.query.destination.anchors
+    for anchor in anchors:
+        belief = scorer.score_phrase(anchor, anchor=True)
+        if belief.weight.max(initial=0.0) > 0:
+            _collect(belief, int(belief.weight.argmax()), scorer, found)
+    return tuple(found.values())
+
+
+def _collect(belief: PhraseBelief, row: int, scorer: PhraseScorer, found: dict[tuple[str, int], TakenFor]) -> None:
+    obj = scorer.layout.scene.objects[row]
+    if not _says(belief, row, scorer):
+        words = " ".join((*belief.phrase.attributes, belief.phrase.category))
+        found[words, row] = TakenFor(words, obj.id, obj.detection.label)
+    for clause in belief.clauses:
+        anchors = clause.anchors[row] if row < len(clause.anchors) else ()
+        for number, anchor in enumerate(anchors):
+            if anchor >= 0 and clause.inner:
+                _collect(clause.inner[min(number, len(clause.inner) - 1)], int(anchor), scorer, found)
+
+
+def _says(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> bool:
+    """Whether name and attributes of a phrase are all carried by what was detected or measured of an object."""
+    if belief.fit[row] < _SAID:
+        return False
+    members, view = belief.fit >= _SAID, scorer.layout.viewpoint(FrameOfReference.VIEWER)
+    return all(
+        attribute_likelihood(word, scorer.layout, view, members)[row] != UNKNOWN for word in belief.phrase.attributes
+    )
+
+
+def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer) -> int | None:
+    """Row of the object whose label comes nearest to a name that fits nothing: misspelt, or with a word in common."""
+    said = phrase.category.lower().split()
+    best, nearest = None, 0.0
+    if scorer.match(phrase).max(initial=0.0) >= _SAID:  # it is seen, and of another colour
+        return None
+    for row, label in _labels(scorer.layout.scene.objects):
+        words = label.split()
+        alike = difflib.SequenceMatcher(None, phrase.category.lower(), label).ratio()
+        likeness = max(alike, difflib.SequenceMatcher(None, said[-1], words[-1]).ratio())
+        if likeness >= _ALIKE and likeness + alike > nearest:
+            best, nearest = row, likeness + alike
+    return best
+
+
+def _labels(objects: tuple[SceneObject, ...]) -> Iterator[tuple[int, str]]:
+    for row, obj in enumerate(objects):
+        label = " ".join(obj.detection.label.lower().replace("_", " ").split())
+        if label:
+            yield row, label

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Burners of a stove: discs of another brightness on its flat top, or rings that stand over it a little."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from spatial_vlm_ros.spatial.free_space import hull
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.parts.region import PICTURE, Region, own_points, rectangle_of, trimmed
+
+_BIN = 0.005  # metres of height that the top is looked for in
+_NEAR = 0.012  # metres about the height of the top within which points are on it: grates stand a little over it
+_CELL = 0.005  # metres
+_OTHER = 35.0  # of 255: brightness by which a disc differs from the plate about it
+_SMALLEST, _LARGEST = 0.03, 0.16  # metres: radii of burners
+_ROUND = 0.65, 1.2  # area of a disc in parts of that of the ellipse about it; parts of a disc may be hidden
+_STRETCH = 1.8  # length over width up to which it is a disc, seen in part
+_FEW = 30
+_OVER = 0.1  # metres over the top up to which the underside of what stands on a burner may be measured
+
+
+def stove_top(layout: Layout, row: int) -> Region | None:
+    """The flat top of an object; None where it is not seen.
+
+    Args:
+        layout: the scene.
+        row: the object, measured.
+    """
+    own = own_points(layout, row)
+    if len(own) < _FEW:
+        return None
+    height = _flat(own)
+    plate = own[np.abs(own[:, 2] - height) < _NEAR]
+    if len(plate) < _FEW:
+        return None
+    about = rectangle_of(trimmed(plate[:, :2]))
+    outline = about.part(-about.half, about.half)
+    span = height - _OVER, height + _OVER
+    return Region(row, outline, height, math.inf, span, PICTURE, carrier=outline)
+
+
+def burners(layout: Layout, top: Region) -> tuple[Region, ...]:
+    """The discs on a stove's top that are seen; others may be hidden by what stands on them."""
+    own = own_points(layout, top.row)
+    plate = own[np.abs(own[:, 2] - top.low) < _NEAR]
+    about = rectangle_of(top.outline)
+    bright = _brightness(layout, plate)
+    cells = np.floor((about.to_own(plate[:, :2]) + about.half) / _CELL).astype(int)
+    shape = np.maximum(1, np.ceil(2 * about.half / _CELL).astype(int))
+    kept = ((cells >= 0) & (cells < shape)).all(axis=1)
+    index = cells[kept, 0] * shape[1] + cells[kept, 1]
+    count = np.bincount(index, minlength=int(shape.prod()))
+    mean = np.bincount(index, bright[kept], minlength=int(shape.prod())) / np.maximum(count, 1)
+    usual = float(np.median(mean[count > 0]))
+    other = ((count > 0) & (np.abs(mean - usual) > _OTHER)).reshape(shape).astype(np.uint8)
+    number, marks = cv2.connectedComponents(cv2.morphologyEx(other, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
+    found = []
+    for k in range(1, number):
+        places = (np.argwhere(marks == k) + 0.5) * _CELL - about.half
+        disc = _disc(places)
+        if disc is not None:
+            middle, radius = disc
+            angles = 2 * np.pi * np.arange(16) / 16
+            ring = middle + radius * np.stack((np.cos(angles), np.sin(angles)), axis=1)
+            found.append(
+                Region(top.row, about.from_own(ring), top.low, top.high, top.span, PICTURE, carrier=top.outline)
+            )
+    return tuple(found)
+
+
+def _flat(own: Array) -> float:
+    """The height that the points have over the most of the ground."""
+    bins = np.floor(own[:, 2] / _BIN).astype(np.int64)
+    low = int(bins.min())
+    cells = np.floor(own[:, :2] / (2 * _CELL)).astype(np.int64)
+    number = (cells[:, 0] * 1_000_003 + cells[:, 1]) * 4096 + (bins - low)
+    area = np.bincount(np.unique(number) % 4096)
+    area = np.convolve(area, (1, 1, 1), "same")
+    best = int(np.argmax(area)) + low
+    return float(np.median(own[np.abs(bins - best) <= 1, 2]))
+
+
+def _brightness(layout: Layout, points: Array) -> Array:
+    """(N,) brightness of points in ground coordinates, 0 to 255."""
+    frame = layout.scene.frame
+    rays = (points - (0.0, 0.0, layout.floor)) @ layout.axes.T @ frame.camera.K.T
+    u, v = np.rint(rays[:, :2] / np.maximum(rays[:, 2:], 1e-6)).astype(int).T
+    rows, columns = frame.rgb.shape[:2]
+    return np.asarray(frame.rgb[np.clip(v, 0, rows - 1), np.clip(u, 0, columns - 1)].mean(axis=1), np.float64)
+
+
+def _disc(places: Array) -> tuple[Array, float] | None:
+    """Middle and radius of cells (N, 2) that are a disc."""
+    if len(places) * _CELL**2 < math.pi * _SMALLEST**2 / 2:
+        return None
+    about = rectangle_of(places)
+    length, width = 2 * about.half + _CELL
+    outline = hull(places).astype(np.float32)
+    round_ = cv2.contourArea(outline) / (math.pi / 4 * length * width)
+    middle, radius = cv2.minEnclosingCircle(outline)
+    if not _ROUND[0] < round_ < _ROUND[1] or length > _STRETCH * width or not _SMALLEST < radius < _LARGEST:
+        return None
+    return np.array(middle, np.float64), float(radius)

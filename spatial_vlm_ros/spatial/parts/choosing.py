@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of several parts the words mean: by side, depth or height, alone or two together, by number, in the middle."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from spatial_vlm_ros.spatial.layout import Array
+from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
+from spatial_vlm_ros.types import NounPhrase
+
+MIDDLE = "middle"
+_LEVEL = 0.3  # part of its own length by which a part may lie behind the first one and still be as far on
+_SQUARE = 0.82  # cosine of the angle to a side up to which a direction means that side
+_OF_ORDINAL = {"left": "leftmost", "right": "rightmost", "near": "nearest", "far": "farthest", "top": "highest",
+               "bottom": "lowest"}  # fmt: skip
+SIDEWAYS = frozenset({"leftmost", "rightmost", "nearest", "farthest"})
+UPRIGHT = frozenset({"highest", "lowest"})
+
+
+class Rays(NamedTuple):
+    """Directions at an object: (2,) unit vectors on the ground."""
+
+    ahead: Array
+    right: Array
+
+    def along(self, superlative: str) -> Array:
+        """The direction in which a superlative points."""
+        return {"leftmost": -self.right, "rightmost": self.right, "nearest": -self.ahead, "farthest": self.ahead}[
+            superlative
+        ]
+
+    def side(self, superlative: str, outline: Array) -> Array:
+        """The same, along the side of what has the outline, where it points that way."""
+        direction = self.along(superlative)
+        side = rectangle_of(outline).facing(direction).axes[0]
+        return np.asarray(side if side @ direction > _SQUARE else direction)
+
+
+def chosen(parts: Sequence[Region], phrase: NounPhrase, rays: Rays) -> tuple[Region, ...]:
+    """The parts that a phrase may mean: one where the words settle it, several where they do not, or none.
+
+    Args:
+        parts: all of one object.
+        phrase: what was said of the part.
+        rays: directions at the object.
+    """
+    left = tuple(parts)
+    if phrase.ordinal is not None:
+        ordered = _ordered(left, _OF_ORDINAL[phrase.ordinal.from_], rays)
+        return ordered[phrase.ordinal.n - 1 : phrase.ordinal.n]
+    for word in (phrase.superlative, phrase.also):
+        if word is not None and word != MIDDLE:
+            left = _first(left, word, rays)
+    return _in_the_middle(left, rays) if MIDDLE in (phrase.superlative, phrase.also) else left
+
+
+def _key(part: Region, word: str, rays: Rays) -> float:
+    if word in UPRIGHT:
+        return part.low if word == "highest" else -part.low
+    return float(part.middle @ rays.along(word))
+
+
+def _length(part: Region, word: str, rays: Rays) -> float:
+    """Metres of a part along a direction."""
+    return 0.0 if word in UPRIGHT else float(np.ptp(part.outline @ rays.along(word)))
+
+
+def _first(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ...]:
+    """The parts that are farthest on, with those that are as far on as that."""
+    if word not in SIDEWAYS | UPRIGHT or not parts:
+        return ()
+    most = max(_key(part, word, rays) for part in parts)
+    return tuple(part for part in parts if most - _key(part, word, rays) <= _LEVEL * _length(part, word, rays))
+
+
+def _ordered(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ...]:
+    """The parts in order, the first one first; none where two of them are as far on."""
+    ordered = sorted(parts, key=lambda part: -_key(part, word, rays))
+    for one, other in itertools.pairwise(ordered):
+        if _key(one, word, rays) - _key(other, word, rays) <= _LEVEL * _length(one, word, rays) and word in SIDEWAYS:
+            return ()
+    return tuple(ordered)
+
+
+def _in_the_middle(parts: Sequence[Region], rays: Rays) -> tuple[Region, ...]:
+    """The part with as many on either side, along the direction in which they lie; none among an even number."""
+    if len(parts) % 2 == 0:
+        return ()
+    spread = {word: np.ptp([_key(part, word, rays) for part in parts]) for word in ("rightmost", "farthest", "highest")}
+    ordered = _ordered(parts, max(spread, key=lambda word: float(spread[word])), rays)
+    return ordered[len(parts) // 2 : len(parts) // 2 + 1]

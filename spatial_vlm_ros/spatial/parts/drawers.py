@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The open drawer of a chest that is one detection: what sticks out of its front, below its top, and is hollow.
+
+Which drawer it is, is told by the room over and under its front: no drawer fits over the top one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.parts.region import FRONT, Rectangle, Region, own_points, rectangle_of, trimmed
+
+_TOP = 0.02  # metres below the highest point within which points are on the top panel
+_CELL, _RIM = 0.01, 5  # metres; cells across that rims of drawers are narrower than, and panels wider
+_FEW = 30  # points that show no panel and no drawer
+_OUT = 0.03  # metres that an open drawer sticks out, at least: a handle does less
+_FRONT = 0.02  # metres behind the outermost points within which they are on the drawer's front
+_INNER = 0.7  # part of a drawer within which its floor is looked for
+_SHALLOW = 0.015  # metres: an open drawer is deeper
+_WIDE = 0.4  # part of the chest's width that a drawer takes, at least
+_ROOM = 0.75  # part of a drawer's height that a further one needs, at least; a plinth or a thick top is less
+_PITCH = 1.2  # heights of drawers from one to the next: there are boards and gaps between them
+_WALL = 0.01  # metres of wall about what is put in
+_BESIDE = 0.03  # metres below the floor at which the underside of what lies there may be measured
+
+
+@dataclass(frozen=True, eq=False)
+class Drawer:
+    """An open drawer.
+
+    Args:
+        region: its inside, as far as it is out.
+        above: how many drawers fit over it.
+        below: how many fit under it.
+    """
+
+    region: Region
+    above: int
+    below: int
+
+
+def open_drawer(layout: Layout, row: int) -> Drawer | None:
+    """The open drawer of an object, or None: none is open, or none can be told.
+
+    Args:
+        layout: the scene.
+        row: the object, measured.
+    """
+    own = own_points(layout, row)
+    top = float(np.percentile(own[:, 2], 99))
+    panel = own[own[:, 2] > top - _TOP]
+    if len(panel) < _FEW:
+        return None
+    plate = _plate(panel[:, :2])
+    if len(plate) < _FEW:
+        return None
+    body = rectangle_of(trimmed(plate))
+    sides = [_sticking_out(own, body.facing(direction)) for direction in (*body.axes, *-body.axes)]
+    best = max(sides, key=len)
+    if len(best) < _FEW:
+        return None
+    direction = (*body.axes, *-body.axes)[[len(side) for side in sides].index(len(best))]
+    return _drawer(layout, row, best, body.facing(direction), top)
+
+
+def _plate(places: Array) -> Array:
+    """Middles of the cells (N, 2) of a panel, without the thin rims of what stands before it."""
+    low = places.min(axis=0)
+    cells = np.floor((places - low) / _CELL).astype(int)
+    image = np.zeros(cells.max(axis=0) + 3, np.uint8)
+    image[tuple((cells + 1).T)] = 1
+    image = cv2.morphologyEx(image, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    image = np.asarray(cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((_RIM, _RIM), np.uint8)))
+    return np.asarray(low + (np.argwhere(image) - 0.5) * _CELL)
+
+
+def _sticking_out(own: Array, body: Rectangle) -> Array:
+    """The points (N, 3) before the first side of a body, below its top."""
+    places = body.to_own(own[:, :2])
+    before = (places[:, 0] > body.half[0] + _OUT) & (np.abs(places[:, 1]) < body.half[1] + _OUT)
+    return np.asarray(own[before])
+
+
+def _drawer(layout: Layout, row: int, out: Array, body: Rectangle, top: float) -> Drawer | None:
+    places, height = body.to_own(out[:, :2]), out[:, 2]
+    (_, left), (front, right) = np.percentile(places, [1, 99], axis=0)
+    if right - left < _WIDE * 2 * body.half[1] or front - body.half[0] < _OUT:
+        return None
+    face = height[places[:, 0] > front - _FRONT]
+    if len(face) < _FEW:
+        return None
+    under, over = (float(h) for h in np.percentile(face, [2, 98]))
+    middle, half = (left + right) / 2, _INNER * (right - left) / 2
+    inner = (np.abs(places[:, 1] - middle) < half) & (places[:, 0] < front - _FRONT)
+    floor = float(np.percentile(height[inner], 10)) if inner.sum() >= _FEW else under + _WALL
+    if over - floor < _SHALLOW or over > top + _TOP:
+        return None
+    tall = max(over - under, _SHALLOW)
+    corners = np.array([body.half[0], left + _WALL]), np.array([front - _WALL, right - _WALL])
+    region = Region(row, body.part(*corners), floor, over, (floor - _BESIDE, over), FRONT, walled=True)
+    above, below = (drawers_in(room, tall) for room in (top - over, under - float(layout.bottom[row])))
+    return Drawer(region, above, below)
+
+
+def drawers_in(room: float, tall: float) -> int:
+    """How many drawers of a height fit into a room, with the gaps between them."""
+    return max(1, round(room / (_PITCH * tall))) if room > _ROOM * tall else 0

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which parts an object has, and which of them a phrase means: where they show in its geometry, else by share."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.language.part_words import (
+    BURNERS,
+    CHESTS,
+    COMPARTMENTS,
+    CORNERS,
+    DIVIDED,
+    DRAWERS,
+    LEVELS,
+    SHARES,
+    SHELVED,
+    STOVES,
+)
+from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.parts.burners import burners, stove_top
+from spatial_vlm_ros.spatial.parts.choosing import MIDDLE, Rays, chosen
+from spatial_vlm_ros.spatial.parts.compartments import compartments
+from spatial_vlm_ros.spatial.parts.drawers import Drawer, open_drawer
+from spatial_vlm_ros.spatial.parts.levels import levels
+from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
+from spatial_vlm_ros.spatial.parts.shares import share, whole
+from spatial_vlm_ros.spatial.regions import SUPPORT_NOUNS
+from spatial_vlm_ros.types import NounPhrase
+
+_HALVES = frozenset({"half", "quarter", "quadrant"})
+_WHOLES = (
+    (SHARES | CORNERS, SUPPORT_NOUNS),
+    (BURNERS, STOVES),
+    (COMPARTMENTS, DIVIDED),
+    (DRAWERS, CHESTS),
+    (LEVELS, SHELVED),
+)
+_VAGUE = frozenset({"section", "bay"})
+"""Compartments that need no wall: the back section of an undivided box is its back third."""
+_FEW = 30  # points of an object in which nothing is found
+_ASTRIDE = 0.25  # part of its width by which a burner must lie off the middle of the stove to be on one side of it
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What of an object a phrase may mean.
+
+    Args:
+        parts: the parts; several where the words do not settle which.
+        exists: whether the object has such parts at all.
+        reason: why there is none, in words that follow the object's name ("has no compartments").
+    """
+
+    parts: tuple[Region, ...] = ()
+    exists: bool = True
+    reason: str = ""
+
+
+def noun_of(phrase: NounPhrase) -> str:
+    """The head noun of a phrase."""
+    return phrase.category.split(" ")[-1]
+
+
+def is_looked_for(phrase: NounPhrase) -> bool:
+    """Whether a phrase names a part that is looked for here; relations tell of single sides, edges and centres."""
+    noun = noun_of(phrase)
+    if noun in COMPARTMENTS | LEVELS | DRAWERS | BURNERS | _HALVES:
+        return True
+    return (noun in SHARES and phrase.also is not None) or (noun in CORNERS and phrase.superlative is not None)
+
+
+def has_by_nature(label: str, noun: str) -> bool:
+    """Whether what a label names has such parts by its nature: a stove has burners."""
+    words = label.lower().replace("-", " ").replace("_", " ").split()
+    return bool(words) and any(noun in parts and words[-1] in wholes for parts, wholes in _WHOLES)
+
+
+def is_of_several(label: str, noun: str) -> bool:
+    """Whether a label names what is made of several such parts: a chest of drawers."""
+    return noun in DRAWERS and label.lower().endswith("drawers")
+
+
+def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
+    """The parts of an object that a phrase may mean.
+
+    Args:
+        layout: the scene.
+        row: the whole.
+        phrase: what was said of the part.
+        rays: directions at the whole.
+    """
+    noun = noun_of(phrase)
+    if not layout.measured[row] or len(layout.scene.objects[row].points) < _FEW:
+        return Found(reason="cannot be measured")
+    if noun in COMPARTMENTS:
+        return _compartments(layout, row, phrase, rays)
+    if noun in LEVELS:
+        boards = levels(layout, row)
+        if len(boards) < 2:  # the flat top of anything is one
+            return Found(exists=False, reason=f"has no {noun} that can be seen")
+        return _of_all(boards, phrase, rays)
+    if noun in DRAWERS:
+        return _drawer(open_drawer(layout, row), phrase)
+    if noun in BURNERS:
+        return _burners(layout, row, phrase, rays)
+    part = share(whole(layout, row), phrase, rays)
+    return Found((part,)) if part is not None else Found(exists=False, reason=f"has no such {noun}")
+
+
+def _of_all(parts: tuple[Region, ...], phrase: NounPhrase, rays: Rays) -> Found:
+    noun = noun_of(phrase)
+    found = chosen(parts, phrase, rays)
+    several = f"{len(parts)} of them" if len(parts) > 1 else "one"
+    return Found(found, reason="" if found else f"has no such {noun}: {several} can be seen")
+
+
+def _compartments(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
+    noun = noun_of(phrase)
+    parts = compartments(layout, row)
+    if len(parts) > 1:
+        return _of_all(parts, phrase, rays)
+    hollow = parts or has_by_nature(layout.scene.objects[row].detection.label, noun)
+    part = share(parts[0] if parts else whole(layout, row), phrase, rays) if noun in _VAGUE and hollow else None
+    return Found((part,)) if part is not None else Found(exists=False, reason=f"has no {noun} that can be seen")
+
+
+def _drawer(drawer: Drawer | None, phrase: NounPhrase) -> Found:
+    """The open drawer, where it is the one that is meant; all others are closed."""
+    closed = Found(reason="is closed there: no such drawer of it is open")
+    if drawer is None or phrase.also is not None:
+        return closed
+    above, below = drawer.above, drawer.below
+    if phrase.ordinal is not None:
+        before = {"top": above, "bottom": below}.get(phrase.ordinal.from_)
+        return Found((drawer.region,)) if before == phrase.ordinal.n - 1 else closed
+    fits = {None: True, "highest": above == 0, "lowest": below == 0, "middle": above == below and above > 0}
+    return Found((drawer.region,)) if fits.get(phrase.superlative, False) else closed
+
+
+def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
+    """The disc in the stated share of the stove's top; that share where none is seen there."""
+    top = stove_top(layout, row)
+    if top is None:
+        return Found(exists=False, reason="has no flat top that can be seen")
+    discs = burners(layout, top)
+    if phrase.superlative is None and phrase.ordinal is None:
+        return Found(discs)
+    if len(discs) > 2 or phrase.ordinal is not None:
+        return _of_all(discs, phrase, rays)
+    part = share(top, phrase, rays)
+    if part is None or any(_astride(disc, top, phrase, rays) for disc in discs):
+        return Found(reason="has no such burner that can be told")
+    inside = [disc for disc in discs if _within(disc, part)]
+    if len(inside) == 1:
+        return Found((dataclasses.replace(inside[0], around=part.around),))
+    return Found(tuple(inside) or (part,))
+
+
+def _astride(disc: Region, top: Region, phrase: NounPhrase, rays: Rays) -> bool:
+    """Whether a burner lies on the line between the sides that were said: then they have no order that way."""
+    for word in (phrase.superlative, phrase.also):
+        if word is not None and word != MIDDLE:
+            axis = rays.side(word, top.outline)
+            along = top.outline @ axis
+            off = abs(float(disc.middle @ axis) - (along.max() + along.min()) / 2)
+            if off < _ASTRIDE * np.ptp(disc.outline @ axis):
+                return True
+    return False
+
+
+def _within(disc: Region, part: Region) -> bool:
+    about = rectangle_of(part.outline)
+    return bool((np.abs(about.to_own(disc.middle[None])[0]) <= about.half).all())

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clauses about parts ("in the back compartment of the caddy"): which whole is meant, and what is in its part."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.language.part_words import LEVELS
+from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief
+from spatial_vlm_ros.spatial.clauses import NEGLIGIBLE, Asked
+from spatial_vlm_ros.spatial.free_space import depth_inside
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
+from spatial_vlm_ros.spatial.parts.finding import Found, has_by_nature, is_looked_for, is_of_several, noun_of
+from spatial_vlm_ros.spatial.parts.region import Region
+from spatial_vlm_ros.types import NounPhrase, RelationClause
+
+_HOLDS = frozenset({"on", "inside"})
+_CONTENTS = frozenset({"containing", "supporting"})
+_OF_PARTS = _CONTENTS | {"part of"}
+EMPTY = "empty"
+_KNOWN = 0.5  # belief in what a part is told apart by, at least
+_EDGE = 0.005  # metres: how well the outline of a part is known
+
+
+@dataclass(frozen=True, eq=False)
+class PartClause:
+    """A clause about a part that no detection is.
+
+    Args:
+        phrase: the part.
+        owner: belief in the whole.
+        found: row of a whole → what of it the phrase may mean.
+    """
+
+    phrase: NounPhrase
+    owner: PhraseBelief
+    found: Callable[[int], Found]
+
+    def inner(self) -> PhraseBelief:
+        """Belief in the phrase: the wholes that have such a part."""
+        if not (self.owner.fit > 0).any():
+            return self.owner
+        has = np.array([fit > 0 and self.found(row).exists for row, fit in enumerate(self.owner.fit)], np.float64)
+        return PhraseBelief(self.phrase, self.owner.fit * has, self.owner.weight * has, self.owner.clauses)
+
+
+def owner_of(
+    clause: RelationClause, anchor: PhraseBelief, layout: Layout, least: float, found: Callable[[int], Found]
+) -> PhraseBelief | None:
+    """Belief in the whole of a part that no detection is; None where the clause is about no such part.
+
+    Args:
+        clause: what was said.
+        anchor: belief in its anchor's phrase.
+        layout: the scene.
+        least: least fit of a name.
+        found: row of a whole → what of it the phrase may mean.
+    """
+    phrase = clause.anchors[0]
+    noun = noun_of(phrase)
+    if len(clause.anchors) != 1 or clause.relation not in _HOLDS or not is_looked_for(phrase):
+        return None
+    if not all(c.is_order or c.name in _OF_PARTS for c in anchor.clauses) or set(phrase.attributes) - {EMPTY}:
+        return None  # nothing else is known of a part that no detection is
+    labels = [obj.detection.label for obj in layout.scene.objects]
+    labelled = np.flatnonzero(anchor.fit >= least)
+    labelled = np.array([row for row in labelled if not is_of_several(labels[row], noun)], np.intp)
+    named = next((c.inner[0] for c in anchor.clauses if c.name == "part of" and not c.negated), None)
+    if named is not None:
+        itself = len(labelled) == 1 and int(np.argmax(named.weight)) == labelled[0]
+        shown = noun not in LEVELS or any(found(row).exists for row in np.flatnonzero(named.fit >= least).tolist())
+        return named if (not len(labelled) or itself) and shown else None
+    if noun in LEVELS and len(labelled) == 1:
+        picked = phrase.superlative is not None or phrase.ordinal is not None
+        several = layout.measured[labelled[0]] and found(int(labelled[0])).exists
+        bare = dataclasses.replace(phrase, superlative=None, ordinal=None, also=None, frame=None)
+        return PhraseBelief(bare, anchor.fit, anchor.fit, ()) if picked and several else None
+    if len(labelled):
+        return None
+    fit = np.array([has_by_nature(label, noun) for label in labels], np.float64) * layout.measured
+    return PhraseBelief(dataclasses.replace(phrase, relations=()), fit, fit, ()) if fit.any() else None
+
+
+def with_contents(found: Found, phrase: NounPhrase, anchor: PhraseBelief, layout: Layout, holds: float) -> Found:
+    """What is left of parts that are told apart by what is in them ("the compartment with the fork", "the empty one").
+
+    Args:
+        found: the parts.
+        phrase: what was said of the part.
+        anchor: belief in the phrase, for what it is said to contain.
+        layout: the scene.
+        holds: likelihood from which an object is in a part.
+    """
+    parts = found.parts
+    for clause in anchor.clauses:
+        if clause.name in _CONTENTS:
+            weight = clause.inner[0].weight
+            if weight.max(initial=0.0) < _KNOWN:
+                return Found(exists=False, reason="has no such part that can be told")
+            row = np.array([int(np.argmax(weight))])
+            parts = tuple(p for p in parts if (_in(layout, p, row, holds)[0] != clause.negated))
+    if EMPTY in phrase.attributes:
+        every = np.flatnonzero(layout.measured)
+        parts = tuple(p for p in parts if not _in(layout, p, every[every != p.row], holds).any())
+    if parts == found.parts:
+        return found
+    return dataclasses.replace(found, parts=parts, reason=found.reason or "has no such part that can be told")
+
+
+def _in(layout: Layout, region: Region, rows: np.ndarray, holds: float) -> npt.NDArray[np.bool_]:
+    """(R,) whether objects stand or lie in a region."""
+    return np.asarray(clause_likelihood(*held(layout, region, rows)) >= holds)
+
+
+def by_part(asked: Asked, part: PartClause) -> ClauseBelief:
+    """A clause about a part: of the likeliest whole, the likeliest of the parts that may be meant."""
+    out = asked.blank(1)
+    inner = part.inner()
+    for row in np.flatnonzero(inner.weight > NEGLIGIBLE).tolist():
+        targets = asked.targets[asked.targets != row]
+        for region in part.found(row).parts:
+            margin, sigma = held(asked.layout, region, targets)
+            margin, likelihood = asked.judged(margin, sigma)
+            joint = likelihood * inner.weight[row]
+            better = (joint > out.chance[targets]) | (out.anchors[targets, 0] < 0)
+            rows = targets[better]
+            out.runner_up[rows] = out.chance[rows]
+            out.margin[rows], out.likelihood[rows] = margin[better], likelihood[better]
+            out.chance[rows], out.anchors[rows, 0] = np.maximum(joint[better], FLOOR), row
+    return dataclasses.replace(out.belief(asked), inner=(inner,))
+
+
+def held(layout: Layout, region: Region, targets: np.ndarray) -> tuple[Array, Array]:
+    """Margins (T,) by which objects stand or lie in a region, and their standard deviations, metres.
+
+    The middle of the object lies within the outline, and its underside between the heights of the region.
+    """
+    centre = layout.centre[targets]
+    measured = np.isfinite(centre[:, 0])
+    around = region.outline if region.around is None else region.around
+    aside = depth_inside(around, np.where(np.isfinite(centre[:, :2]), centre[:, :2], 1e6))
+    low, high = region.span
+    bottom = layout.bottom[targets]
+    upright = np.minimum(bottom - low, high - bottom)
+    noise = np.hypot(layout.sigma[targets], _EDGE)
+    noise_up = np.hypot(layout.sigma_up[targets], _EDGE)
+    times = np.minimum(aside / noise, upright / noise_up)
+    margin = np.minimum(aside, upright)
+    sigma = np.where(times != 0, margin / np.where(times != 0, times, 1.0), noise)
+    return np.where(measured, margin, np.nan), np.where(measured, np.abs(sigma), noise)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boards of a shelf unit: heights at which its visible surface spreads over its footprint, where walls are thin."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.parts.region import LEVELS, Region, box_of, own_points
+
+_BIN, _WINDOW = 0.005, 3  # metres of height, and how many of them hold a board that depth noise blurs
+_CELL = 0.02  # metres: rows of pixels are that far apart on a board that is seen from a few degrees above it
+_SPREAD = 0.2  # part of the footprint, over that of the walls, that a board is seen of
+_APART = 0.05  # metres between boards: nothing fits below that
+_PANELS = 0.6  # part of a side that is closed where the unit has walls and not posts
+_EDGE = 0.02  # metres behind the face of a unit within which points are on the edges of its boards
+_THICK = 0.03  # metres: thickness of a board, at most
+_ROOM = 0.3  # part of the room between two boards that the band lies from either, in which walls are looked for
+_UNDER_LOWEST = 0.06  # metres below the lowest board at which the underside of what stands on it may be measured
+
+
+def levels(layout: Layout, row: int) -> tuple[Region, ...]:
+    """The boards of an object that something can stand on, the lowest first.
+
+    A lid over walls is no shelf where there are two others: of a bookcase "the top shelf" is under its top.
+
+    Args:
+        layout: the scene.
+        row: the object, measured.
+    """
+    box, own = box_of(layout, row), own_points(layout, row)
+    places = box.to_own(own[:, :2])
+    cells = np.floor((places + box.half) / _CELL).astype(np.int64)
+    number = cells[:, 0] * 100_000 + cells[:, 1]
+    area = max(1.0, float((2 * box.half / _CELL).prod()))
+    heights = _boards(own[:, 2], number, area)
+    toward = box.to_own(np.zeros((1, 2)))[0]  # the camera stands over the origin
+    for axis in (0, 1):
+        near = np.abs(places[:, axis] - np.copysign(box.half[axis], toward[axis])) < _EDGE
+        if abs(toward[axis]) > box.half[axis]:
+            edges = _edges(own[near, 2], places[near, 1 - axis], box.half[1 - axis])
+            heights += [edge for edge in edges if all(abs(edge - other) > _APART for other in heights)]
+    heights.sort()
+    if not heights:
+        return ()
+    roof, top = math.inf, float(layout.top[row])
+    shape = np.maximum(1.0, 2 * box.half / _CELL)
+    if top - heights[-1] <= _APART:
+        if len(heights) > 2 and _walled(own[:, 2], cells, shape, heights[-2], heights[-1]):
+            roof = heights.pop()
+    elif _walled(own[:, 2], cells, shape, heights[-1], top):  # from below, or about as high, only its edge is seen
+        roof = top
+    elif (_filled(cells[own[:, 2] > top - _THICK], shape) > _PANELS).any():
+        heights.append(top)
+    outline = box.part(-box.half, box.half)
+    between = [(one + other) / 2 for one, other in itertools.pairwise(heights)]
+    return tuple(
+        Region(row, outline, height, above, (lowest, min(highest, (height + above) / 2)), LEVELS)
+        for height, above, lowest, highest in zip(
+            heights, [*heights[1:], roof], [heights[0] - _UNDER_LOWEST, *between], [*between, roof],
+            strict=True,
+        )
+    )  # fmt: skip
+
+
+def _boards(height: Array, number: npt.NDArray[np.int64], area: float) -> list[float]:
+    """Heights of horizontal surfaces, the lowest first."""
+    low = float(height.min())
+    bins = np.floor((height - low) / _BIN).astype(np.int64)
+    count = int(bins.max()) + 1
+    spread = np.array([len(np.unique(number[np.abs(bins - k) <= _WINDOW // 2])) / area for k in range(count)])
+    over = spread - np.median(spread)
+    found: list[float] = []
+    for k in np.argsort(-over, kind="stable"):
+        if over[k] < _SPREAD:
+            break
+        at = float(np.median(height[np.abs(bins - k) <= _WINDOW // 2]))
+        if all(abs(at - other) > _APART for other in found):
+            found.append(at)
+    return sorted(found)
+
+
+def _edges(height: Array, along: Array, half: float) -> list[float]:
+    """Upper ends of the edges of boards in the face of a unit: thin bands from side to side.
+
+    A board at the height of the eye shows nothing else.
+    """
+    if not len(height):
+        return []
+    bins = np.floor((height - height.min()) / _BIN).astype(np.int64)
+    cells = np.unique(bins * 100_000 + np.floor(np.maximum(along + half, 0.0) / _CELL).astype(np.int64)) // 100_000
+    full = np.bincount(cells, minlength=int(bins.max()) + 1) > _PANELS * 2 * half / _CELL
+    ends = np.flatnonzero(np.diff(np.concatenate(([False], full, [False])).astype(np.int8))).reshape(-1, 2)
+    return [float(height.min() + last * _BIN) for first, last in ends if (last - first) * _BIN <= _THICK]
+
+
+def _walled(height: Array, cells: npt.NDArray[np.int64], shape: Array, low: float, high: float) -> bool:
+    """Whether walls are seen between two boards: they fill a side from end to end, and posts stand at its ends."""
+    room = _ROOM * (high - low)
+    band = cells[(height > low + room) & (height < high - room)]
+    return bool((_filled(band, shape) > _PANELS).any())
+
+
+def _filled(cells: npt.NDArray[np.int64], shape: Array) -> Array:
+    """(2,) part of the length and of the width over which cells lie."""
+    return np.array([len(np.unique(cells[:, axis])) for axis in (0, 1)]) / shape

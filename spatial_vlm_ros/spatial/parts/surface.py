@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inside of a part as a surface that something can be put on.
+
+Of a part that was found, its floor goes on where a wall or what stands in it hides it: that is what walls and boards
+are told by. What is seen higher there, and the outlines of other objects, are in the way as everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from spatial_vlm_ros.spatial.free_space import Cells, Grid, Level, closed, depth_inside, survey
+from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.parts.region import Region, own_points
+from spatial_vlm_ros.spatial.surfaces import SupportContext, SupportingSurface
+
+_RISE = 0.015  # metres over the floor from which something is in the way
+_UNDER_ROOF = 0.02  # metres below the next board that belong to that board
+_INNER = 0.7  # part of a compartment about its middle that its walls do not reach into
+_CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # cells across a part, at least; and their least side, metres
+_ON_BOARD, _IN = 0.85, 0.999  # part of the outline that must lie on a board, and between walls
+
+
+def surface_in(around: SupportContext, region: Region, height: float, name: str) -> SupportingSurface | str:
+    """What carries in a region.
+
+    Args:
+        around: scene and distances.
+        region: the part, with the height of its floor.
+        height: of what is put there, metres.
+        name: what the whole is called.
+    """
+    room = region.high - region.low
+    if not region.walled and height + around.config.clearance > room:
+        return f"there is no room for it: {100 * room:.0f} cm are left over that part of {name}"
+    outline = region.outline if region.carrier is None else region.carrier
+    step = min(around.config.step, max(_LEAST_STEP, float(np.ptp(outline, axis=0).min()) / _CELLS_ACROSS))
+    strip = around.strip + 2 * step
+    grid = Grid.around(outline.min(axis=0) - strip, outline.max(axis=0) + strip, step)
+    within = grid.filled([outline])
+    level = Level(region.low, np.zeros(2))
+    ceiling = math.inf if region.walled else room - _UNDER_ROOF
+    higher = survey(around.relief, grid, level, _RISE, _RISE, ceiling).higher
+    own = _own_walls(around.layout, region, grid, ceiling)
+    others = _others(around, region, ceiling)
+    if region.walled:  # what stands high inside is in the way, whatever it is; its walls are beyond the outline
+        inner = outline.mean(axis=0) + _INNER * (outline - outline.mean(axis=0))
+        higher &= ~own | grid.filled([inner])
+    else:
+        higher &= ~own
+    taken = (higher & within) | grid.filled(around.layout.footprint[list(others)])
+    needed, rim = (_IN, ~within) if region.walled else (_ON_BOARD, own)
+    return SupportingSurface(region.row, grid, level, within, taken, rim, outline, needed, True, others)
+
+
+def _own_walls(layout: Layout, region: Region, grid: Grid, ceiling: float) -> Cells:
+    """(R, C) cells where the whole itself stands higher: its walls."""
+    own = own_points(layout, region.row)
+    over = own[:, 2] - region.low
+    high = own[(over > _RISE) & (over < ceiling)]
+    return closed(grid.count(grid.index(high[:, 0], high[:, 1])) > 0)
+
+
+def _others(around: SupportContext, region: Region, ceiling: float) -> tuple[int, ...]:
+    """Measured objects that reach into the heights of a region, but for the whole and what is lifted."""
+    layout = around.layout
+    with np.errstate(invalid="ignore"):
+        there = layout.measured & (layout.top > region.low + _RISE) & (layout.bottom < region.low + ceiling)
+    there[[region.row, *around.lifted]] = False
+    for other in np.flatnonzero(there).tolist():  # what the whole stands on
+        holds = depth_inside(layout.footprint[other], layout.centre[region.row : region.row + 1, :2])[0] > 0
+        there[other] &= not (holds and layout.bottom[other] <= layout.bottom[region.row] + _RISE)
+    return tuple(np.flatnonzero(there).tolist())

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an object would have a relation to given anchors: it is moved about, and the judging functions judge it.
+
+For images of answers: nothing is decided by it. An object that is moved keeps its outline, its heights and its
+uncertainty.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.likelihood import clause_likelihood
+from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
+from spatial_vlm_ros.types import Distance
+
+_ALIKE = 0.002  # metres between margins of an object and of its imagined copy in its place
+_NOT_OF_OBJECTS = frozenset({"axes"})  # fields of Layout without a row for each object
+
+
+@dataclass(frozen=True, eq=False)
+class AskedRelation:
+    """A relation of one object to others.
+
+    Args:
+        name: canonical.
+        view: viewpoint of the frame of reference in force.
+        anchors: rows it is measured against.
+        distance: stated with it, or None.
+        negated: it was said that it does not hold.
+    """
+
+    name: str
+    view: Viewpoint
+    anchors: tuple[int, ...]
+    distance: Distance | None = None
+    negated: bool = False
+
+
+def measured_at(layout: Layout, row: int, asked: AskedRelation) -> tuple[float, float]:
+    """Margin and standard deviation, metres, of the object in a row where it is; NaN where it is not measured.
+
+    Raises:
+        FrameUndefinedError: the relation needs a direction that the frame of reference does not have.
+        ValueError: the relation does not take these anchors.
+    """
+    margin, sigma = _measured(layout, np.array([row], np.intp), asked)
+    return float(margin[0]), float(sigma[0])
+
+
+def measured_over(
+    layout: Layout, row: int, asked: AskedRelation, places: Array, bottom: float | None = None
+) -> tuple[Array, Array]:
+    """(T,) margins and standard deviations, metres, with the object of a row at places (T, 2); NaN: not measured.
+
+    Its copies are only imagined, as those of the search for places are: that is quick. Where an imagined copy in the
+    object's own place is not judged as the object is, copies that have all it has are.
+
+    Args:
+        layout: the scene; the object itself is in it, but never an anchor of its copies.
+        row: the object that is moved; measured.
+        asked: the relation.
+        places: (T, 2) ground coordinates of its middle.
+        bottom: height of its underside there, metres; None = as where it is.
+
+    Raises:
+        FrameUndefinedError, ValueError: as `measured_at`.
+    """
+    own = layout.centre[row : row + 1, :2]
+    imagined = _measured(_with_copies(layout, row, own, None), _last(layout, 1), asked)[0][0]
+    whole = bool(abs(imagined - measured_at(layout, row, asked)[0]) > _ALIKE)
+    return _measured(_with_copies(layout, row, places, bottom, whole), _last(layout, len(places)), asked)
+
+
+def likelihood_over(
+    layout: Layout, row: int, asked: AskedRelation, places: Array, bottom: float | None = None
+) -> Array:
+    """(T,) likelihood of the relation with the object at places (T, 2); 0.5 where it is not measured.
+
+    Arguments and errors as of `measured_over`.
+    """
+    return clause_likelihood(*measured_over(layout, row, asked, places, bottom))
+
+
+def _measured(layout: Layout, targets: Indices, asked: AskedRelation) -> tuple[Array, Array]:
+    """(T,) margins and standard deviations; of several anchors the one that decides."""
+    relation, anchors = RELATIONS[asked.name], np.array(asked.anchors, np.intp)
+    if len(anchors) > 2 and relation.several == "two":
+        relation = RELATIONS["among"]
+    if relation.group is not None:
+        margin, sigma = measure_set(relation.name, layout, targets, anchors)
+    elif relation.two is not None and len(anchors) == 2:
+        two = measure_two(relation.name, layout, asked.view, targets, anchors[:1], anchors[1:])
+        margin, sigma = two[0][:, 0, 0], two[1][:, 0, 0]
+    else:
+        margins, sigmas = measure(relation.name, Pairs(layout, asked.view, targets, anchors), asked.distance)
+        margins = -margins if asked.negated else margins
+        certain = np.nan_to_num(margins / np.maximum(sigmas, 1e-6))
+        best = (np.argmax if relation.several == "any" and not asked.negated else np.argmin)(certain, axis=1)
+        rows = np.arange(len(targets))
+        return margins[rows, best], sigmas[rows, best]
+    return (-margin if asked.negated else margin), sigma
+
+
+def _last(layout: Layout, count: int) -> Indices:
+    return np.arange(len(layout), len(layout) + count, dtype=np.intp)
+
+
+@dataclass(frozen=True, eq=False)
+class _Copied(Layout):
+    """A scene with copies of an object as its last rows, which have no `scene.objects` of their own.
+
+    Args:
+        rows: (N,) row of the original of each.
+        original: the scene without them.
+    """
+
+    rows: Indices
+    original: Layout
+
+    @cached_property
+    def size(self) -> Array:
+        """(N, 3) box sizes."""
+        return self.original.size[self.rows]
+
+    @cached_property
+    def long_side(self) -> Array:
+        """(N, 2) direction of the longer side."""
+        return self.original.long_side[self.rows]
+
+    @cached_property
+    def front(self) -> Array:
+        """(N, 2) direction of the front."""
+        return self.original.front[self.rows]
+
+    @cached_property
+    def middle(self) -> Array:
+        """(2,) of what is really there."""
+        return self.original.middle
+
+
+def _with_copies(layout: Layout, row: int, places: Array, bottom: float | None, whole: bool = False) -> Layout:
+    """The scene with copies of an object at all places as its last rows; `whole` ones have `scene.objects`, too."""
+    count = len(places)
+    rows = np.concatenate((np.arange(len(layout)), np.full(count, row)))
+    values = {f.name: getattr(layout, f.name) for f in dataclasses.fields(Layout)}
+    arrays = {
+        name: value[rows]
+        for name, value in values.items()
+        if isinstance(value, np.ndarray) and name not in _NOT_OF_OBJECTS
+    }
+    rise = 0.0 if bottom is None else bottom - float(layout.bottom[row])
+    shift = places - layout.centre[row, :2]
+    for name in ("centre", "surface"):
+        arrays[name][-count:, :2] += shift
+        arrays[name][-count:, 2] += rise
+    arrays["footprint"][-count:] += shift[:, None]
+    arrays["bottom"][-count:] += rise
+    arrays["top"][-count:] += rise
+    if not whole:
+        return _Copied(**{**values, **arrays}, rows=rows, original=layout)
+    objects = (*layout.scene.objects, *(layout.scene.objects[row],) * count)
+    return dataclasses.replace(layout, scene=dataclasses.replace(layout.scene, objects=objects), **arrays)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A definite phrase picks by contrast: among objects that its words are true of, the one that they are truest of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.parameters import RelationConfig, ResolverConfig
+from spatial_vlm_ros.perception.labels import label_fit
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.superlatives import middle_of_spread
+from spatial_vlm_ros.types import FrameOfReference, Status
+
+if TYPE_CHECKING:
+    from conftest import Tabletop
+
+Make = Callable[..., Any]
+
+
+def decided(words: str, layout: Any) -> ResolvedChoice:
+    labels = [o.detection.label for o in layout.scene.objects]
+    scorer = PhraseScorer(
+        layout,
+        ResolverConfig(relation=RelationConfig()),
+        match=lambda p: np.array([label_fit(p.category, label) for label in labels]),
+        score=np.ones(len(layout)),
+        default_frame=FrameOfReference.VIEWER,
+    )
+    return decide(parse(words), scorer)
+
+
+def row_of_cups(ground: Any, obj: Make, *gaps: float) -> Any:
+    """A kettle, and cups of 6 cm that leave these gaps, on its right and on its left by turns."""
+    cups = [obj(0.9, (-1) ** n * (0.08 + gap + 0.03), label="cup") for n, gap in enumerate(gaps)]
+    return ground.layout([obj(0.9, 0.0, (0.16, 0.16, 0.2), label="kettle"), *cups])
+
+
+# ------------------------------------------------------------------------------------------------ vague distances
+
+
+@pytest.mark.parametrize("words", ["the cup next to the kettle", "the cup near the kettle", "the cup by the kettle"])
+def test_the_nearer_of_two_that_are_both_near_is_meant(words: str, ground: Any, obj: Make) -> None:
+    verdict = decided(words, row_of_cups(ground, obj, 0.02, 0.07))
+    assert (verdict.status, verdict.chosen) == (Status.OK, 1)
+
+
+@pytest.mark.parametrize("gap", [0.03, 0.06])
+def test_two_about_equally_near_are_ambiguous(gap: float, ground: Any, obj: Make) -> None:
+    layout = ground.layout(
+        [obj(0.9, 0.0, (0.16, 0.16, 0.2), label="kettle"), obj(0.9, 0.11 + gap, label="cup"),
+         obj(0.9, -0.11 - 1.15 * gap, label="cup")]
+    )  # fmt: skip
+    verdict = decided("the cup next to the kettle", layout)
+    assert verdict.status is Status.AMBIGUOUS
+    assert set(verdict.rivals) == {1, 2}
+
+
+def test_many_about_equally_near_are_ambiguous_and_not_excluded(ground: Any, obj: Make) -> None:
+    angles = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+    cups = [obj(0.9 + 0.16 * np.cos(a), 0.16 * np.sin(a), label="cup") for a in angles]
+    verdict = decided(
+        "the cup next to the kettle", ground.layout([obj(0.9, 0, (0.16, 0.16, 0.2), label="kettle"), *cups])
+    )
+    assert verdict.status is Status.AMBIGUOUS
+
+
+def test_far_from_is_the_farthest_of_those_that_are_not_beside(ground: Any, obj: Make) -> None:
+    verdict = decided("the cup that is far from the kettle", row_of_cups(ground, obj, 0.03, 0.5))
+    assert (verdict.status, verdict.chosen) == (Status.OK, 2)
+
+
+def test_what_is_far_away_is_not_next_to_although_it_is_the_nearest(ground: Any, obj: Make) -> None:
+    verdict = decided("the cup next to the kettle", row_of_cups(ground, obj, 0.6, 0.9))
+    assert verdict.status is Status.RELATION_UNSATISFIED
+
+
+def test_all_that_are_near_are_meant_by_a_plural(ground: Any, obj: Make) -> None:
+    verdict = decided("the cups next to the kettle", row_of_cups(ground, obj, 0.02, 0.06))
+    assert verdict.status is Status.OK
+    assert set(verdict.meant) == {1, 2}
+
+
+def test_anchors_are_chosen_by_contrast_too(ground: Any, obj: Make) -> None:
+    spoons = [obj(1.1, 0.13, label="spoon"), obj(1.1, -0.18, label="spoon")]
+    layout = ground.layout([obj(0.9, 0.0, (0.16, 0.16, 0.2), label="kettle"), obj(0.9, 0.13, label="cup"),
+                            obj(0.9, -0.18, label="cup"), *spoons])  # fmt: skip
+    verdict = decided("the spoon behind the cup next to the kettle", layout)
+    assert (verdict.status, verdict.chosen) == (Status.OK, 3)
+
+
+# ------------------------------------------------------------------------------------------------ the middle one
+
+
+@pytest.mark.parametrize("angle_deg", [0, 30, 45, 90, 135])
+def test_the_middle_is_that_of_the_direction_of_spread(angle_deg: float, ground: Any, obj: Make) -> None:
+    angle = np.radians(angle_deg)
+    cups = [obj(0.9 + s * np.sin(angle), s * np.cos(angle), label="cup") for s in (-0.15, 0.01, 0.14)]
+    verdict = decided("the middle cup", ground.layout(cups))
+    assert (verdict.status, verdict.chosen) == (Status.OK, 1)
+
+
+def test_a_set_as_deep_as_wide_with_different_middles_is_not_decided(ground: Any, obj: Make) -> None:
+    cups = [obj(0.75, 0.0, label="cup"), obj(0.9, 0.15, label="cup"), obj(1.05, -0.02, label="cup"),
+            obj(0.92, -0.15, label="cup"), obj(0.83, 0.06, label="cup")]  # fmt: skip
+    layout = ground.layout(cups)
+    found, _ = middle_of_spread(layout, layout.viewpoint(FrameOfReference.VIEWER), np.ones(len(layout)))
+    assert found.max() < 0.8
+    assert decided("the middle cup", layout).status is not Status.OK
+
+
+def test_nobody_is_in_the_middle_of_two(ground: Any, obj: Make) -> None:
+    verdict = decided("the middle cup", ground.layout([obj(0.9, 0, label="cup"), obj(0.9, 0.2, label="cup")]))
+    assert verdict.status is Status.RELATION_UNSATISFIED
+
+
+# ------------------------------------------------------------------------------------------------ names and colours
+
+
+def test_the_one_whose_colours_are_all_said_is_meant(tabletop: Tabletop) -> None:
+    import dataclasses
+
+    seen = tabletop.see(tabletop.cup("plain", -0.15, 0), tabletop.cup("striped", 0.15, 0))
+    colours = {"plain": ("white",), "striped": ("yellow", "white")}
+    detections = [dataclasses.replace(d, attributes=colours[d.id]) for d in seen.detections]
+    assert tabletop.ask(seen, "the white cup", detections).target.id == "plain"
+    assert tabletop.ask(seen, "the yellow and white cup", detections).target.id == "striped"
+    assert tabletop.ask(seen, "the yellow cup", detections).target.id == "striped"
+
+
+@pytest.mark.parametrize(
+    ("said", "status"), [("the purple cup", Status.NOT_FOUND), ("the teal cup", Status.LOW_CONFIDENCE)]
+)
+def test_another_basic_colour_is_another_colour(said: str, status: Status, tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0, colour="blue"))
+    assert tabletop.ask(seen, said).status is status
+
+
+def test_a_word_that_nobody_can_check_does_not_exclude_the_only_candidate(tabletop: Tabletop) -> None:
+    answer = tabletop.ask(tabletop.see(tabletop.cup("cup", 0, 0)), "the ceramic cup")
+    assert answer.status is Status.OK
+    assert [(t.phrase, t.id) for t in answer.taken_for] == [("ceramic cup", "cup")]
+    assert "taking the cup (cup) for 'ceramic cup'" in answer.message
+
+
+def test_a_word_that_nobody_can_check_does_not_choose_between_two(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("a", -0.1, 0), tabletop.cup("b", 0.1, 0))
+    assert tabletop.ask(seen, "the ceramic cup").status is Status.AMBIGUOUS
+
+
+def test_what_a_label_says_in_other_words_is_not_mentioned(tabletop: Tabletop) -> None:
+    answer = tabletop.ask(tabletop.see(tabletop.cup("cup", 0, 0)), "the mug")
+    assert answer.status is Status.OK
+    assert answer.taken_for == ()
+
+
+def test_the_nearest_name_is_offered_and_never_used(tabletop: Tabletop) -> None:
+    answer = tabletop.ask(
+        tabletop.see(tabletop.can("can", 0, 0), tabletop.block("b", 0.2, 0, label="kettle")), "the ketle"
+    )
+    assert answer.status is Status.NOT_FOUND
+    assert answer.question == "Did you mean the kettle?"
+    assert [(a.text, a.ids) for a in answer.answers] == [("the kettle", ("b",))]
+
+
+def test_no_name_is_offered_for_one_that_is_like_none(tabletop: Tabletop) -> None:
+    answer = tabletop.ask(tabletop.see(tabletop.can("can", 0, 0)), "the banana")
+    assert (answer.status, answer.question) == (Status.NOT_FOUND, None)
