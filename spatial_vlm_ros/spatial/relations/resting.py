@@ -17,7 +17,7 @@ from spatial_vlm_ros.geometry.levels import Levels, outside
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.types import Scene
 
-Indices = npt.NDArray[np.intp]
+Rows = npt.NDArray[np.intp]
 
 _BESIDE = 0.03  # metres outside an outline, which is a guess, up to which something may still stand there
 _RIM = 0.62  # part of the directions: before a wall, or a step, half of them and two are walled
@@ -64,7 +64,7 @@ def levels_of(layout: Layout, row: int) -> Levels | None:
     return known[row]
 
 
-def resting(layout: Layout, targets: Indices, anchors: Indices, inside_anchor: Array) -> Resting:
+def resting(layout: Layout, targets: Rows, anchors: Rows, inside: Array) -> Resting:
     """Look beneath and over every target at every anchor that it lies within.
 
     Objects that are only imagined are taken to stand on whichever level is nearest to their bottom.
@@ -73,10 +73,10 @@ def resting(layout: Layout, targets: Indices, anchors: Indices, inside_anchor: A
         layout: the scene.
         targets: (T,) rows.
         anchors: (A,) rows.
-        inside_anchor: (T, A) how far the targets' centres lie inside the anchors' outlines, metres.
+        inside: (T, A) how far each target's centre lies inside each anchor's outline, metres.
     """
-    found = Resting(*(np.full(inside_anchor.shape, empty) for empty in (np.nan, 0.0, 0.0, np.nan, -FAR, -FAR)))
-    near = (inside_anchor > -_BESIDE) & (targets[:, None] != anchors)
+    found = Resting(*(np.full(inside.shape, empty) for empty in (np.nan, 0.0, 0.0, np.nan, -FAR, -FAR)))
+    near = (inside > -_BESIDE) & (targets[:, None] != anchors)
     for column in np.flatnonzero(near.any(axis=0)).tolist():
         levels = levels_of(layout, int(anchors[column]))
         some = np.flatnonzero(near[:, column] & (targets < len(layout.scene.objects)))
@@ -84,20 +84,19 @@ def resting(layout: Layout, targets: Indices, anchors: Indices, inside_anchor: A
         found.over[some, column] = -outside(layout.footprint[anchors[column]], front)
         if levels is not None and len(levels.height):
             some = np.flatnonzero(near[:, column])
-            _look(found, column, some, layout, targets[some], float(layout.top[anchors[column]]), levels)
+            _look(found, layout, targets[some], int(anchors[column]), levels, some, column)
     return found
 
 
-def _look(
-    found: Resting, column: int, some: Indices, layout: Layout, rows: Indices, anchor_top: float, levels: Levels
-) -> None:
-    """Fill one anchor's column for `some` of the targets, which are `rows` of the layout."""
+def _look(found: Resting, layout: Layout, rows: Rows, anchor: int, levels: Levels, some: Rows, column: int) -> None:
+    """Fill one anchor's column for some of the targets."""
     places, bottom, top = layout.centre[rows, :2], layout.bottom[rows], layout.top[rows]
     inside = np.stack([-outside(levels.hull(k), places) for k in range(len(levels.height))], axis=1)
+    anchor_top = float(layout.top[anchor])
     beneath = np.concatenate((inside > -_BESIDE, np.zeros((len(rows), 1), np.bool_)), axis=1)
     for n in np.flatnonzero(rows < len(layout.scene.objects)).tolist():
         outline = layout.footprint[rows[n]]
-        beneath[n, :-1] = np.isin(levels.height, levels.heights_beneath(outline))
+        beneath[n, :-1] = np.isin(levels.height, levels.heights_beneath(outline, float(layout.centre[rows[n], 2])))
         beneath[n, -1] = beneath[n].any()
     heights = np.append(levels.height, anchor_top)
     beneath &= heights < layout.centre[rows, 2:]
