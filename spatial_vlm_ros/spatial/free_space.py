@@ -316,7 +316,9 @@ def survey(
     off = np.abs(offset) - noise / np.sqrt(np.maximum(nears, 1))
     higher = (highs > _STRAY) & (highs > _STRAY_SHARE * points)
     surface = (nears > 0) & (2 * nears >= points) & (off <= flat) & ~higher
-    return Survey(closed(surface) & ~higher, higher, (grid.count(index) > 0) & (nears == 0) & (highs == 0), offset)
+    surface = closed(surface) & ~higher
+    sunk = (nears == 0) | ((offset < -flat) & ~surface)  # the middle of a plate is lower than its rim by very little
+    return Survey(surface, higher, (grid.count(index) > 0) & sunk & (highs == 0), offset)
 
 
 def seen_through(relief: Relief, grid: Grid, height: float) -> tuple[Relief, Cells]:
