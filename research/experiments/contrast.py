@@ -23,8 +23,7 @@ import numpy as np
 
 from benchmarks.harness import Claim, finish, table
 from research.experiments import RESULTS
-from research.experiments.caution import of_resolver, summary
-from spatial_vlm_ros.evaluation.frame_folder import load_cases
+from research.experiments.caution import REAL_FRAMES, cases_of, of_resolver, summary
 from spatial_vlm_ros.spatial import clauses, phrase_scorer, superlatives
 
 NO_LIMITS: Mapping[str, Any] = {"relation": {"next_to_sizes": 10.0, "near_sizes": 20.0, "far_sizes": 0.1}}
@@ -52,12 +51,13 @@ def without_contrast() -> Iterator[None]:
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(prog="python -m research.experiments.contrast")
-    parser.add_argument("--frames", type=Path, action="append", required=True, help="folder of frames; may be repeated")
+    parser.add_argument("--frames", type=Path, action="append", help="folder of frames; may be repeated")
+    parser.add_argument("--most", type=int, help="frames looked at of each folder")
     parser.add_argument("--name", default="contrast", help="of the file of figures")
     options, sys.argv[1:] = parser.parse_known_args()
     found: dict[str, dict[str, Any]] = {}
-    for folder in options.frames:
-        cases = [case for case in load_cases(folder) if case.expect is not None]
+    for folder in options.frames or [REAL_FRAMES]:
+        cases = cases_of(folder, options.most)
         with without_contrast():
             limits = of_resolver(folder, cases)
         runs = (of_resolver(folder, cases), limits, of_resolver(folder, cases, config=NO_LIMITS))
