@@ -31,7 +31,7 @@ from spatial_vlm_ros.types import Detection, RgbdFrame, Scene
 REAL = "SPATIAL_VLM_REAL_RGBD"
 WORLDS, OBJECTS = 6, 8
 SAID = ("the cup", "the can left of the box", "the box behind the mug", "put the cup next to the box")
-USUAL, ONE_OF_TEN = 10, "the can left of the box"
+USUAL, ONE_OF_TEN = 10, "the purple mug left of the can"
 NAMESAKES = 100
 ABOUT_NAMESAKES = ("the cup", "the leftmost cup", "the red cup", "the cup behind the cup", "put the cup on the cup")
 
