@@ -50,6 +50,7 @@ _ARM = ("pinocchio", "coal", "ompl", "daqp")
 SPEED = {
     "parsing": Part((*_ONCE, "--n", "20")),
     "resolving": Part(_ONCE),
+    "observing": Part((*_ONCE, "--worlds", "1")),
     "goals": Part(_ONCE),
     "importing": Part(_ONCE),
     "lifting": Part((*_ONCE, "--worlds", "1", "--masks", "3"), ("open3d",)),

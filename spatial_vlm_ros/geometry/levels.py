@@ -112,12 +112,13 @@ class Levels:
         away = self.place[higher] - place
         sector = ((np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5) * _SECTORS).astype(np.intp) % _SECTORS
         order = np.lexsort((self.cell_height[higher], sector))
-        parts = np.split(self.cell_height[higher][order], np.searchsorted(sector[order], np.arange(1, _SECTORS)))
-        highest = np.full(_SECTORS, height)
-        for each, heights in enumerate(parts):
-            jumps = np.flatnonzero(np.diff(heights, prepend=height) > _BROKEN)
-            wall = heights[: jumps[0]] if len(jumps) else heights
-            highest[each] = wall[-1] if len(wall) else height
+        heights, starts = self.cell_height[higher][order], np.searchsorted(sector[order], np.arange(_SECTORS))
+        below = np.concatenate(([height], heights[:-1]))
+        below[starts[starts < len(heights)]] = height
+        # Of each direction the wall goes on to the first gap, or to the direction's last cell.
+        gaps = np.append(np.flatnonzero(heights - below > _BROKEN), len(heights))
+        last = np.minimum(gaps[np.searchsorted(gaps, starts)], np.append(starts[1:], len(heights))) - 1
+        highest = np.where(last >= starts, np.append(heights, height)[last], height)
         front = int((np.arctan2(-place[1], -place[0]) / (2 * np.pi) + 0.5) * _SECTORS) % _SECTORS
         near = float(np.median(highest[np.arange(front - 2, front + 3) % _SECTORS]) - height)
         highest.sort()

@@ -6,8 +6,7 @@ Colours are 8-bit, so that what is wanted of many pixels' colours (medians, devi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -30,16 +29,18 @@ class Look:
     """Depth and colour of a frame, the colour as it is compared."""
 
     frame: RgbdFrame
+    _known: dict[PixelBox, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
-    @cached_property
-    def lab(self) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8 CIE Lab."""
-        return np.asarray(cv2.cvtColor(self.frame.rgb, cv2.COLOR_RGB2Lab), np.uint8)
+    def lab(self, box: PixelBox) -> npt.NDArray[np.uint8]:
+        """(h, w, 3) uint8 CIE Lab of a box."""
+        if box not in self._known:
+            x0, y0, x1, y1 = box
+            self._known[box] = np.asarray(cv2.cvtColor(self.frame.rgb[y0:y1, x0:x1], cv2.COLOR_RGB2Lab), np.uint8)
+        return self._known[box]
 
     def counts(self, box: PixelBox, mask: Mask | None = None) -> Counts:
         """(3, 256) number of a box's pixels, or of those set in its (h, w) mask, with each value of each channel."""
-        x0, y0, x1, y1 = box
-        lab, chosen = self.lab[y0:y1, x0:x1], None if mask is None else mask.view(np.uint8)
+        lab, chosen = self.lab(box), None if mask is None else mask.view(np.uint8)
         found = [cv2.calcHist([lab], [channel], chosen, [256], [0, 256]) for channel in range(3)]
         return np.array(found).reshape(3, 256).astype(np.int_)
 
@@ -72,7 +73,7 @@ class Likeness:
         """(h, w) mean squared deviation of the pixels of a box, one at least, from the model, in its own spread."""
         x0, y0, x1, y1 = box
         table = ((VALUES[:, None] - self.colour) / self.spread[1:]) ** 2
-        colour = cv2.LUT(look.lab[y0:y1, x0:x1], table[:, None])
+        colour = cv2.LUT(look.lab(box), table[:, None])
         total = (look.frame.depth[y0:y1, x0:x1] - self.depth) / self.spread[0]
         total *= total
         for channel in range(3):

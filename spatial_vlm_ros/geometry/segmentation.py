@@ -35,7 +35,7 @@ _NEIGHBOURS = tuple(
     for step in (1, 2)
 )  # fmt: skip
 """(pixels, kernel of the four neighbours that far away)"""
-_BAND = 64  # rows looked at together: what is worked out in between stays in the cache, and needs no fresh memory
+_BAND = 96  # rows looked at together: what is worked out in between stays in the cache, and needs no fresh memory
 _FLAT_CORE = 0.6  # part of a box, about its centre, taken for a flat object of its surroundings' colour
 
 
@@ -181,11 +181,13 @@ def _edges(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> Mask:
     Sensors smear a depth edge over some pixels, so it is the slope that is tested, over one and two pixels; the
     farther pixel of a pair is cut. The nearest of the four pixels so far away stands for them all.
     """
-    edge = np.empty(frame.depth.shape, np.bool_)
+    edge = np.zeros(frame.depth.shape, np.bool_)
     reach = _NEIGHBOURS[-1][0]
     for top in range(0, len(edge), _BAND):
         first = max(0, top - reach)
         rows = slice(first, top + _BAND + reach)
+        if not raised[top : top + _BAND].any():
+            continue
         band = _edges_of(frame.depth[rows], raised[rows], STEEPEST / float(frame.camera.K[0, 0]), depth_config)
         edge[top : top + _BAND] = band[top - first :][:_BAND]
     return edge
@@ -336,7 +338,7 @@ def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
         raised: (h, w) bool of the box: its few pixels above the support.
     """
     x0, y0, x1, y1 = box
-    height, width = look.lab.shape[:2]
+    height, width = look.frame.depth.shape
     margin = max(4, round(0.15 * max(x1 - x0, y1 - y0)))
     around = max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
     ring = look.counts(around) - look.counts(box)
@@ -345,7 +347,7 @@ def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
         usual, spread = usual_values(ring)
         spread += 2.0  # JPEG and sensor noise of a plain surface
         table = (((VALUES - usual[:, None]) / spread[:, None]) ** 2).astype(np.float32)
-        apart = cv2.LUT(look.lab[_window(box)], np.ascontiguousarray(table.T)[:, None])
+        apart = cv2.LUT(look.lab(box), np.ascontiguousarray(table.T)[:, None])
         mask = np.sqrt((apart[..., 0] + apart[..., 1] + apart[..., 2]) / np.float32(3)) > 3.0
     mask = (mask & ~claimed) | raised
     if np.count_nonzero(mask) < _MIN_FILL * mask.size:

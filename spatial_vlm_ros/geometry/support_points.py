@@ -141,13 +141,21 @@ def _group(frame: RgbdFrame, box: Array, table: bool, blocked: npt.NDArray[np.bo
     if not len(own):
         return np.empty((0, 3))
     dx, dy = (0.0, 0.0) if table else (max(_RING_PX, _RING * (x1 - x0)), max(_RING_PX, _RING * (y1 - y0)))
-    rows = np.unique(np.linspace(max(0.0, y0 - dy), min(height - 1.0, y1 + dy), side).astype(np.intp))
-    columns = np.unique(np.linspace(max(0.0, x0 - dx), min(width - 1.0, x1 + dx), side).astype(np.intp))
-    depth, wanted = frame.depth[np.ix_(rows, columns)], ~blocked[np.ix_(rows, columns)]
+    rows = _steps(max(0.0, y0 - dy), min(height - 1.0, y1 + dy), side)
+    columns = _steps(max(0.0, x0 - dx), min(width - 1.0, x1 + dx), side)
+    depth, wanted = frame.depth[rows[:, None], columns], ~blocked[rows[:, None], columns]
     if not table:
-        wanted[np.ix_((y0 <= rows) & (rows <= y1), (x0 <= columns) & (columns <= x1))] = False
+        wanted &= ~((y0 <= rows) & (rows <= y1))[:, None] | ~((x0 <= columns) & (columns <= x1))
         # What lies much farther than the object is not what it stands on: the floor past a table's edge.
         z = float(np.partition(own, len(own) // 2)[len(own) // 2])
         wanted &= depth < z + max(y1 - y0, x1 - x0) * z / frame.camera.K[0, 0]
     v, u = np.nonzero(wanted & np.isfinite(depth))
     return _points(frame, rows[v], columns[u])
+
+
+def _steps(first: float, last: float, count: int) -> npt.NDArray[np.intp]:
+    """(S,) whole numbers of `count` even steps, each once."""
+    steps = np.linspace(first, last, count).astype(np.intp)
+    keep = np.ones(count, np.bool_)
+    np.not_equal(steps[1:], steps[:-1], out=keep[1:])
+    return steps[keep]

@@ -257,9 +257,10 @@ class Describer:
         anchors = np.array([row for row, _ in marks], np.intp)
         if self._view is None or not len(anchors):
             return
+        pairs = Pairs(self.layout, self._view, self.rows, anchors)
         for relation, word in LANDMARKS:
             try:
-                margin, sigma = RELATIONS[relation](Pairs(self.layout, self._view, self.rows, anchors))
+                margin, sigma = RELATIONS[relation](pairs)
             except FrameUndefinedError:
                 continue
             likelihood = clause_likelihood(margin, sigma)

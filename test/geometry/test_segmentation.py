@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.geometry.segmentation import masks_from_boxes
+from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.geometry.segmentation import STEEPEST, _edges, masks_from_boxes, raised_pixels
 from spatial_vlm_ros.geometry.support import find_support
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
@@ -111,3 +112,23 @@ def test_a_flat_object_is_cut_out_by_its_colour(tabletop: Tabletop) -> None:
     )
     masks = cut(frames(seen)["noisy"], tabletop.boxes_only(seen.detections), seen)
     assert iou(masks["card"], seen.masks["card"]) > 0.7
+
+
+def test_depth_edges_are_those_of_every_pair_of_pixels(tabletop: Tabletop) -> None:
+    """Across the borders of the bands that they are worked out in, too."""
+    seen = tabletop.see(*random_tabletop(np.random.default_rng(3), 8).bodies)
+    frame = frames(seen)["noisy"]
+    raised = raised_pixels(frame, find_support(frame, seen.detections, DEPTH, None), LIFT)
+    z, expected = frame.depth, np.zeros(raised.shape, np.bool_)
+    noise = depth_noise(z, DEPTH)
+    for step in (1, 2):
+        for axis in (0, 1):
+            for towards in (step, -step):
+                near, near_raised = np.roll(z, towards, axis), np.roll(raised, towards, axis)
+                border = [slice(None)] * 2
+                border[axis] = slice(None, step) if towards > 0 else slice(-step, None)
+                near_raised[tuple(border)] = False
+                steep = z - near > step * z * np.float32(STEEPEST / frame.camera.K[0, 0]) + noise
+                expected |= near_raised & steep
+    assert expected[raised].sum() > 100
+    np.testing.assert_array_equal(_edges(frame, raised, DEPTH)[raised], expected[raised])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Body, Rendering
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.questions import Question, ask, ask_frame, confirm, distinguished
+from spatial_vlm_ros.spatial.superlatives import Key, before, place_in_order, places_in_order
 from spatial_vlm_ros.types import Detection, FrameOfReference, NounPhrase, Ordinal, RgbdFrame, Status, Vector3
 
 if TYPE_CHECKING:
@@ -325,3 +327,28 @@ def test_the_words_of_an_answer_parse_to_one_reading(cases: list[Case]) -> None:
         for words, _ in case.question.answers:
             readings = parse_dialogue(words, [case.instruction])
             assert readings[0].action == parse(case.instruction)[0].action, words
+
+
+# ------------------------------------------------------------------------------------------------ places in an order
+
+
+def test_places_in_an_order_are_those_of_all_subsets_of_members() -> None:
+    """The probability that exactly n - 1 members come before an object, by going through who is a member."""
+    rng = np.random.default_rng(0)
+    value, member = rng.normal(0.0, 0.1, 6), np.array([1.0, 0.9, 0.5, 0.3, 1.0, 0.0])
+    key = Key(value, np.full(6, 0.05))
+    chance = before(key) * member[:, None]
+    found = places_in_order(key, member, (1, 2, 3, 4))
+    for n, likelihood in enumerate(found, 1):
+        exact, exist = np.zeros(6), 0.0
+        for row in range(6):
+            others = [other for other in range(6) if other != row]
+            for chosen in itertools.combinations(others, n - 1):
+                terms = [chance[o, row] if o in chosen else 1.0 - chance[o, row] for o in others]
+                exact[row] += np.prod(terms)
+        for who in itertools.product((0, 1), repeat=6):
+            exist += np.prod(np.where(who, member, 1.0 - member)) * (sum(who) >= n)
+        total = (member * exact).sum()
+        np.testing.assert_allclose(likelihood, exact * (exist / total if total < exist else 1.0), atol=1e-12)
+        np.testing.assert_array_equal(likelihood, place_in_order(key, member, n)[0])
+    assert places_in_order(key, member, ()) == []
