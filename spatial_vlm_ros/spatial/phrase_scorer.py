@@ -78,15 +78,18 @@ class PhraseScorer:
         judged: dict[int, ClauseBelief] = {}
         single = phrase.count in (None, 1) and phrase.choice is None and phrase.superlative is None
         single = single and phrase.ordinal is None
+        # The phrase presupposes that something is called so: what fits best belongs to the set that is ordered.
+        best = float(weight.max(initial=0.0))
+        scale = best if best >= self.config.decision.found else 1.0
         said = tuple(clauses.each_by_itself(phrase.relations))
         # What compares does so among those that the other words leave.
         for compares in (False, True):
             for i, clause in enumerate(said):
                 if (clause.relation in clauses.COMPARED) is compares:
-                    judged[i] = self._clause(clause, fit, weight, anchor, single)
+                    judged[i] = self._clause(clause, fit, weight / scale if compares else weight, anchor, single)
                     weight = weight * judged[i].chance * (1.0 if (c := judged[i].contrast) is None else c)
         found = [judged[i] for i in sorted(judged)]
-        for ordered in (*self._sizes(phrase, weight), self._order(phrase, weight)):
+        for ordered in (*self._sizes(phrase, weight / scale), self._order(phrase, weight / scale)):
             if ordered is not None:
                 weight = weight * ordered.chance
                 found.append(ordered)

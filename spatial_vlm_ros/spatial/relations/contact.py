@@ -29,7 +29,25 @@ def on(pairs: Pairs) -> Measured:
     over = np.maximum(pairs.inside_anchor, seen.over)
     half = layout.size[pairs.targets, None, 2] / 2 + layout.relation.contact
     out = np.where(seen.shut_in > half, half - seen.shut_in, FAR)
-    return least_sure((least(contact, higher, out), pairs.noise_up), (over, pairs.noise))
+    margin, sigma = least_sure((least(contact, higher, out), pairs.noise_up), (over, pairs.noise))
+    return np.minimum(margin, -_held_by_another(pairs, margin)), sigma
+
+
+def _held_by_another(pairs: Pairs, margin: Array) -> Array:
+    """(T, A) by how much a target that would be on the anchor is inside a smaller object: that carries it.
+
+    A ball in a bin that stands on the table is not on the table, however thin the floor of the bin.
+    """
+    layout, held = pairs.layout, np.full(margin.shape, -FAR)
+    for row, column in np.argwhere((margin > 0) & (pairs.targets[:, None] < len(layout.scene.objects))).tolist():
+        target, anchor = int(pairs.targets[row]), int(pairs.anchors[column])
+        others = np.flatnonzero(layout.measured & (layout.mean_side < layout.mean_side[anchor]))
+        others = others[(others != target) & (layout.top[others] > layout.bottom[target])]
+        near = np.linalg.norm(layout.centre[others, :2] - layout.centre[target, :2], axis=1) < layout.mean_side[others]
+        if near.any():
+            around = Pairs(layout, pairs.view, pairs.targets[row : row + 1], others[near])
+            held[row, column] = float(inside(around)[0].max())
+    return held
 
 
 def supporting(pairs: Pairs) -> Measured:
