@@ -44,7 +44,7 @@ class Look:
         found = [cv2.calcHist([lab], [channel], chosen, [256], [0, 256]) for channel in range(3)]
         return np.array(found).reshape(3, 256).astype(np.int_)
 
-    def model(self, box: PixelBox, mask: Mask) -> Model:
+    def model(self, box: PixelBox, mask: Mask) -> Likeness:
         """What the pixels of a box that are set in its (h, w) mask look like; one at least, all with depth."""
         x0, y0, x1, y1 = box
         depth = self.frame.depth[y0:y1, x0:x1][mask]
@@ -52,11 +52,11 @@ class Look:
         colour, spread = usual_values(self.counts(box, mask))
         depth -= middle
         own = np.float32(_NORMAL) * median(np.abs(depth, out=depth))
-        return Model(middle, colour, np.maximum((own, *spread.tolist()), _LEAST_SPREAD))
+        return Likeness(middle, colour, np.maximum((own, *spread.tolist()), _LEAST_SPREAD))
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Likeness:
     """Depth and colour of a part of an image.
 
     Args:
