@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from spatial_vlm_ros.resolver import Resolver, understood
 from spatial_vlm_ros.types import Detection, Resolution, Status
 from spatial_vlm_ros.types.proportions import wilson
 
+REAL_FRAMES = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[3] / "shared" / "data" / "real_rgbd"))
 CAUTIONS = tuple(round(0.1 * step, 1) for step in range(11))
 _FITS = 0.3  # fit of a label from which a guess takes it
 
@@ -48,10 +50,21 @@ class Outcome:
     posterior: float = 1.0
 
 
-def of_resolver(folder: Path, cases: Sequence[Case], caution: float) -> list[Outcome]:
+def cases_of(folder: Path, most: int | None) -> list[Case]:
+    """The cases of a folder that have an expectation, of its first frames where not all are wanted."""
+    cases = [case for case in load_cases(folder) if case.expect is not None]
+    frames = list(dict.fromkeys(case.frame for case in cases))[:most]
+    return [case for case in cases if case.frame in frames]
+
+
+def of_resolver(
+    folder: Path, cases: Sequence[Case], caution: float | None = None, config: Mapping[str, Any] | None = None
+) -> list[Outcome]:
     """Answers of the package; the posterior is the confidence before calibration."""
-    plain = {"caution": caution, "calibration_slope": 1.0, "calibration_offset": 0.0}
-    resolver = Resolver(config_from({"decision": plain}))
+    plain = {"calibration_slope": 1.0, "calibration_offset": 0.0}
+    if caution is not None:
+        plain["caution"] = caution
+    resolver = Resolver(config_from({**(config or {}), "decision": plain}))
     outcomes, observed, name = [], None, None
     for case in cases:
         if observed is None or case.frame != name:
@@ -172,13 +185,14 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 def main() -> int:
     """Measure, draw, write."""
     parser = argparse.ArgumentParser(prog="python -m research.experiments.caution")
-    parser.add_argument("--frames", type=Path, action="append", required=True, help="folder of frames; may be repeated")
+    parser.add_argument("--frames", type=Path, action="append", help="folder of frames; may be repeated")
+    parser.add_argument("--most", type=int, help="frames looked at of each folder")
     parser.add_argument("--name", default="caution", help="of the file of figures")
     parser.add_argument("--plot", type=Path, help="write the curves to this SVG file")
-    options = parser.parse_args()
+    options, sys.argv[1:] = parser.parse_known_args()
     found, at_default = {}, {}
-    for folder in options.frames:
-        cases = [case for case in load_cases(folder) if case.expect is not None]
+    for folder in options.frames or [REAL_FRAMES]:
+        cases = cases_of(folder, options.most)
         runs = {str(caution): of_resolver(folder, cases, caution) for caution in CAUTIONS}
         guesses = {guess: of_guess(folder, cases, choose) for guess, choose in GUESSES.items()}
         at_default[folder.name] = runs[str(DecisionConfig().caution)]

@@ -75,23 +75,25 @@ class Levels:
         level, heights = _levels(key // bins, key % bins, mean[:, 2], bins)
         return cls(heights, mean[:, :2], mean[:, 2], level, cell)
 
-    def beneath(self, outline: Array) -> Array:
+    def beneath(self, outline: Array, below: float) -> Array:
         """(K,) part of what is seen of the object within and just around an outline that is of each level.
 
         Args:
             outline: (C, 2) convex, corners in order.
+            below: height up to which it counts: a board overhead says nothing of what is beneath.
         """
         reach = _BEYOND + self.cell / 2
         low, high = outline.min(axis=0) - reach, outline.max(axis=0) + reach
-        some = np.flatnonzero(((low < self.place) & (self.place < high)).all(axis=1))
+        inside = ((low < self.place) & (self.place < high)).all(axis=1)
+        some = np.flatnonzero(inside & (self.cell_height < below))
         near = self.level[some[outside(outline, self.place[some]) < reach]]
         if len(near) < _LEAST_CELLS:
             return np.zeros(len(self.height))
         return np.asarray(np.bincount(near[near >= 0], minlength=len(self.height)) / len(near))
 
-    def heights_beneath(self, outline: Array) -> Array:
-        """(J,) heights of the levels that are seen at an outline (C, 2), lowest first."""
-        return np.asarray(self.height[self.beneath(outline) >= _LOCAL])
+    def heights_beneath(self, outline: Array, below: float) -> Array:
+        """(J,) heights of the levels that are seen at an outline (C, 2) and below a height, lowest first."""
+        return np.asarray(self.height[self.beneath(outline, below) >= _LOCAL])
 
     def hull(self, level: int) -> Array:
         """(C, 2) convex outline of what is seen of a level."""
@@ -136,7 +138,7 @@ def _levels(
     """
     count = np.bincount(bin_, minlength=bins)
     near = np.convolve(count, (1, 1, 1), "same")
-    usual = float(np.median(near[near > 0]))
+    usual = float(np.median(near))  # where nothing is seen between boards, none of what is seen is a wall
     least = max(_LEAST_CELLS, _LEAST_SHARE * len(np.unique(column)))
     level, free = np.full(len(column), -1, np.intp), near.astype(np.float64)
     heights: list[float] = []

@@ -222,10 +222,10 @@ def _give_pieces(look: Look, pieces: _Pieces, boxes: Sequence[PixelBox]) -> list
     filled = inside >= np.maximum(_FILLED * sizes, _MIN_MODEL)
     own = covered >= _OWNED
     owner = np.where(own, inside / sizes, -1.0).argmax(axis=0)
-    owned = np.count_nonzero(own, axis=0) > 0
-    claims = filled | (~owned & (covered >= _SHARED))
+    owned = np.asarray(own.any(axis=0))
+    claims = np.where(owned, filled, filled | (covered >= _SHARED))
     claims[owner[owned], np.flatnonzero(owned)] = True
-    claimants = np.count_nonzero(claims, axis=0)
+    claimants = claims.sum(axis=0)
     given = np.where(claimants == 1, claims.argmax(axis=0), -1)
     divided: list[tuple[int, list[int]]] = []
     for piece in np.flatnonzero(claimants > 1).tolist():

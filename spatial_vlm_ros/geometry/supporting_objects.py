@@ -196,7 +196,8 @@ def _reaching_down(
         supporting = supporting_objects.extents[other]
         x, y = (float(c) for c in supporting.basis[:, :2].T @ place)
         if cv2.pointPolygonTest(supporting.outline, (x, y), False) >= 0:
-            beneath = supporting_objects.levels(other).heights_beneath(supporting_objects.outline(row)).tolist()
+            below = (extent.bottom + extent.top) / 2
+            beneath = supporting_objects.levels(other).heights_beneath(supporting_objects.outline(row), below).tolist()
             levels += beneath
             if not beneath and supporting_objects.middle[other] < (extent.bottom + extent.top) / 2 - _LOWER:
                 levels.append(_height_around(supporting_objects.surfaces[other], supporting, x, y, extent))
@@ -204,8 +205,8 @@ def _reaching_down(
     missing = max(slack, _HIDDEN_BOTTOM * (extent.top - extent.bottom) + 0.02)
     if not levels:
         return extent
-    below = extent.bottom - max(levels)
-    if below <= missing or below <= slack + _hidden_below(supporting_objects.surfaces[row], extent, up, seen):
+    gap = extent.bottom - max(levels)
+    if gap <= missing or gap <= slack + _hidden_below(supporting_objects.surfaces[row], extent, up, seen):
         return dataclasses.replace(extent, bottom=float(max(levels)))
     return extent
 

@@ -17,7 +17,8 @@ MAX_LENGTH = 1000
 
 _APOSTROPHES = "'\u2019\u02bc\u2018`"
 _PIECE = re.compile(
-    rf"(?P<word>[^\W_]+(?:(?:[{_APOSTROPHES}&]|(?<=\d)[.](?=\d)|[-\u2010\u2011])[^\W_]+)*)"
+    r"(?P<named>\b[Ll]etter [A-Z]\b)"  # one name, in which A is no article
+    rf"|(?P<word>[^\W_]+(?:(?:[{_APOSTROPHES}&]|(?<=\d)[.](?=\d)|[-\u2010\u2011])[^\W_]+)*)"
     r"|(?P<comma>[,;:]|(?<=\s)[-\u2013\u2014]+(?=\s)|\u2014)"
     r"|(?P<stop>[.!?\u2026]+)"
     r"|(?P<and>&)"
@@ -118,6 +119,9 @@ def split(instruction: str) -> list[Word]:
             continue
         if kind == "and":
             words.append(Word("and", start, end))
+            continue
+        if kind == "named":
+            words.append(Word(match.group().lower(), start, end))
             continue
         if kind != "word":
             words.append(Word(match.group(), start, end, kind))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,14 +14,17 @@ from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial import regions
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, phrases_not_found
+from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.likelihood import state_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places
 from spatial_vlm_ros.spatial.placement_reasons import name_of
-from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.spot_judging import ON
 from spatial_vlm_ros.spatial.support_check import is_for_a_person
-from spatial_vlm_ros.types import ClauseState, NounPhrase, RelationClause, Status
+from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, Status
+
+_ON_IT = re.compile(r"\b(on|onto|upon|top of) (it|them)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +93,28 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
         verdict.chosen, clause.distance, scorer.config.place, scorer.config.depth, region,
     )  # fmt: skip
     placing = find_places(scorer.layout, request)
+    said_it = region is None and request.relation == "on" and len(rows) == 1
+    if not placing.spots and said_it and _ON_IT.search(verdict.query.instruction):
+        owner = _owner(scorer.layout, rows[0], verdict.chosen)
+        instead = None if owner is None else find_places(scorer.layout, dataclasses.replace(request, anchors=(owner,)))
+        if instead is not None and instead.spots:
+            placing = instead
     return dataclasses.replace(verdict, placing=placing, status=Status.OK if placing.spots else Status.NO_PLACE)
+
+
+def _owner(layout: Layout, row: int, moved: int) -> int | None:
+    """The one object that a drawer or a door belongs to: it is larger, touches it, and reaches from below it to above.
+
+    In "close the drawer and put the bowl on top of it" both may be meant; nothing stands on a drawer.
+    """
+    bottom, top, contact = layout.bottom, layout.top, layout.relation.contact
+    rows = np.flatnonzero(layout.measured)
+    rows = rows[(rows != row) & (rows != moved)]
+    touching, _ = RELATIONS["touching"](Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), rows, np.array([row])))
+    larger = layout.size[rows].prod(axis=1) > layout.size[row].prod()
+    around = (bottom[rows] < bottom[row] + contact) & (top[rows] > top[row] - contact) & (touching[:, 0] > 0)
+    found = rows[larger & around]
+    return int(found[0]) if len(found) == 1 else None
 
 
 def _is_support(clause: RelationClause, belief: PhraseBelief, scorer: PhraseScorer) -> bool:

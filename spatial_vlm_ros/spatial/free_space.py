@@ -28,6 +28,7 @@ _MOST_CELLS = 400  # along one side of a grid
 _SHIFT = 4  # binary places of a cell that polygons are drawn with
 _STRAY = 2  # points in a cell that are no obstacle yet: depth smears over edges
 _STRAY_SHARE = 0.2
+_FLUSH = 0.005  # metres by which a point is lower than a level, at least, to be seen through it
 _FAR = 1.0  # metres of clearance beyond which it is not looked for
 _MARGIN = 0.02  # metres around a lifted object within which points are its own
 
@@ -65,6 +66,19 @@ def depth_inside(outline: Array, places: npt.NDArray[np.floating]) -> Array:
     """(N,) how far places (N, 2) lie inside a convex outline (K, 2), metres; negative outside."""
     normals, offsets = _sides(hull(outline))
     inside: Array = (places @ normals.T.astype(places.dtype) - offsets.astype(places.dtype)).min(axis=1)
+    return inside
+
+
+def lies_in(outline: Array, places: npt.NDArray[np.floating], spare: float = 0.0) -> npt.NDArray[np.bool_]:
+    """(N,) whether places (N, 2) lie inside a convex outline (K, 2), or up to `spare` metres beside the box about it.
+
+    With `spare` the box alone is looked at, which is quick for many places.
+    """
+    low, high = outline.min(axis=0) - spare, outline.max(axis=0) + spare
+    inside: npt.NDArray[np.bool_] = ((places > low) & (places < high)).all(axis=1)
+    if not spare:
+        index = np.flatnonzero(inside)
+        inside[index] = depth_inside(outline, places[index]) > 0
     return inside
 
 
@@ -188,6 +202,11 @@ class Stamp:
 # ------------------------------------------------------------------------------------------------ depth on the ground
 
 
+def thinning(pixels: int) -> int:
+    """Of so many depth pixels every which one of a row, and every which row, is looked at."""
+    return math.ceil(math.sqrt(pixels / _PIXELS))
+
+
 @dataclass(frozen=True, eq=False)
 class Relief:
     """The measured points of a depth image in ground coordinates, without those of what is lifted away.
@@ -208,7 +227,7 @@ class Relief:
     def of(cls, layout: Layout, config: DepthConfig, lifted: int | None) -> Relief:
         """The relief of a scene without the object in row `lifted`."""
         frame = layout.scene.frame
-        every = math.ceil(math.sqrt(frame.depth.size / _PIXELS))
+        every = thinning(frame.depth.size)
         depth = frame.depth[::every, ::every]
         xs, ys = normalised_axes(frame.camera)
         kept = np.isfinite(depth)
@@ -263,7 +282,15 @@ class Survey:
     offset: Array
 
 
-def survey(relief: Relief, grid: Grid, level: Level, flat: float, rise: float, ceiling: float = math.inf) -> Survey:
+def survey(
+    relief: Relief,
+    grid: Grid,
+    level: Level,
+    flat: float,
+    rise: float,
+    ceiling: float = math.inf,
+    beneath: float = math.inf,
+) -> Survey:
     """Look at every cell of a grid.
 
     Args:
@@ -273,6 +300,7 @@ def survey(relief: Relief, grid: Grid, level: Level, flat: float, rise: float, c
         flat: metres by which the mean height of a cell may be off the level.
         rise: metres from which a point is an obstacle; three standard deviations of depth where these are more.
         ceiling: metres over the level from which points are in nobody's way.
+        beneath: metres under the level from which points are seen below it, as below a shelf, and say nothing of it.
     """
     index = grid.index(relief.g1, relief.g2)
     height = relief.over(level)
@@ -281,14 +309,36 @@ def survey(relief: Relief, grid: Grid, level: Level, flat: float, rise: float, c
     rise_there = np.maximum(np.float32(rise), 3 * sigma)
     high, low = height > rise_there, height < -rise_there
     near = ~(high | low)
-    points, highs = grid.count(index), grid.count(index[high])
+    points, highs = grid.count(index[height > -beneath]), grid.count(index[high])
     nears, sums = grid.count(index[near]), grid.count(index[near], height[near])
     noise = grid.count(index[near], sigma[near]) / np.maximum(nears, 1)
     offset = sums / np.maximum(nears, 1)
     off = np.abs(offset) - noise / np.sqrt(np.maximum(nears, 1))
     higher = (highs > _STRAY) & (highs > _STRAY_SHARE * points)
     surface = (nears > 0) & (2 * nears >= points) & (off <= flat) & ~higher
-    return Survey(closed(surface) & ~higher, higher, (points > 0) & (nears == 0) & (highs == 0), offset)
+    surface = closed(surface) & ~higher
+    sunk = (nears == 0) | ((offset < -flat) & ~surface)  # the middle of a plate is lower than its rim by very little
+    return Survey(surface, higher, (grid.count(index) > 0) & sunk & (highs == 0), offset)
+
+
+def seen_through(relief: Relief, grid: Grid, height: float) -> tuple[Relief, Cells]:
+    """What is seen through a level that lies at one height.
+
+    Returns:
+        The points whose rays pass it inside the grid, and (R, C) the cells of the level through which more of them pass
+        than points are seen that lie as high.
+    """
+    deep, crossing = passing(relief, grid, height)
+    shut = grid.count(grid.index(relief.g1[~deep], relief.g2[~deep]))
+    there = crossing < grid.shape[0] * grid.shape[1]
+    return relief.chosen(deep).chosen(there), closed(grid.count(crossing) > shut)
+
+
+def passing(relief: Relief, grid: Grid, height: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
+    """(N,) which points are seen through a level at one height, and (M,) the cells where they pass it."""
+    deep = relief.height < height - np.maximum(np.float32(_FLUSH), relief.sigma)
+    part = np.float32(relief.eye - height) / (np.float32(relief.eye) - relief.height[deep])
+    return deep, grid.index(relief.g1[deep] * part, relief.g2[deep] * part)
 
 
 def closed(cells: Cells) -> Cells:

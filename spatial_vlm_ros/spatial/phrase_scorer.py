@@ -166,8 +166,18 @@ class PhraseScorer:
 
     # -------------------------------------------------------------------------------------------- clauses
 
+    def _on_the_whole(self, clause: RelationClause) -> RelationClause:
+        """On the top of the cabinet is on the cabinet, unless its top is an object that was detected."""
+        anchor = clause.anchors[0]
+        owner = next((c.anchors for c in anchor.relations if c.relation == "part of"), None)
+        if clause.relation != "on" or anchor.category != "top" or owner is None or len(anchor.relations) > 1:
+            return clause
+        seen = (self.match(anchor) >= self.config.decision.found).any()
+        return clause if seen else dataclasses.replace(clause, anchors=owner)
+
     def _clause(self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool) -> ClauseBelief:
         """One clause for the objects that name and attributes leave; `weight` (N,) counts where it compares."""
+        clause = self._on_the_whole(clause)
         believed = tuple(self.score_phrase(inner, anchor=True) for inner in clause.anchors)
         targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
         found = self.config.decision.found

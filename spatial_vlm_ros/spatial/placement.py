@@ -17,9 +17,11 @@ import numpy as np
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
-from spatial_vlm_ros.spatial.free_space import Relief, Stamp, depth_inside
+from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on
+from spatial_vlm_ros.spatial.free_space import Cells, Level, Relief, Stamp, depth_inside, support_level
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
+from spatial_vlm_ros.spatial.moved import Moved, measured_widths
 from spatial_vlm_ros.spatial.parts.surface import surface_in
 from spatial_vlm_ros.spatial.placement_reasons import name_of, why_none
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
@@ -28,7 +30,6 @@ from spatial_vlm_ros.spatial.spot_judging import (
     PARTS,
     RIMS,
     UNDER,
-    Moved,
     PlaceRequest,
     judged,
     nearness,
@@ -36,7 +37,9 @@ from spatial_vlm_ros.spatial.spot_judging import (
     room_of,
     thinned,
 )
-from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportContext, SupportingSurface, inside_of, open_ground, top_of
+from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportContext, SupportingSurface, open_ground
+from spatial_vlm_ros.spatial.tops import tops_of
+from spatial_vlm_ros.spatial.underneath import under_of
 from spatial_vlm_ros.types import Place, Pose, Vector3
 
 __all__ = ["PlaceRequest", "Placing", "Spot", "find_places", "place_of"]
@@ -91,11 +94,13 @@ class Placing:
         spots: at most `config.most`, no two at the same place.
         reason: why there is none, else None.
         assumed: metres that were assumed as size of the object; None where it was measured.
+        doubt: what of the surface was taken to be so and not seen, in words; None where nothing.
     """
 
     spots: tuple[Spot, ...]
     reason: str | None = None
     assumed: float | None = None
+    doubt: str | None = None
 
 
 # ------------------------------------------------------------------------------------------------ search
@@ -128,14 +133,14 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
         ceiling=float(obj.size[2]) + request.config.clearance if request.relation in UNDER else math.inf,
     )
     reasons = []
-    for supporting in _supporting_objects(around, request, float(obj.size[2])):
+    for supporting in _supporting_objects(around, request, obj):
         if isinstance(supporting, str):
             reasons.append(supporting)
             continue
         for way in (obj, obj.turned()) if obj.size[0] > _ELONGATED * obj.size[1] else (obj,):
             spots = _spots(layout, request, supporting, way)
             if spots:
-                return Placing(spots, None, assumed)
+                return Placing(spots, None, assumed, supporting.doubt)
         reasons.append(why_none(layout, request, supporting, obj))
     return Placing((), reasons[0], assumed)
 
@@ -198,7 +203,7 @@ def _moved(layout: Layout, request: PlaceRequest) -> Moved:
     if row is not None and layout.measured[row]:
         box = layout.scene.objects[row].box
         outline = layout.footprint[row] - layout.centre[row, :2]
-        return Moved(outline, layout.size[row], box.axes, name_of(layout, row))
+        return Moved(outline, layout.size[row], box.axes, name_of(layout, row), measured_widths(layout, row))
     angles = 2 * np.pi * np.arange(FOOTPRINT_CORNERS) / FOOTPRINT_CORNERS
     g1, _, up = layout.axes.T
     axes = np.stack((g1, np.cross(up, g1), up), axis=1)
@@ -218,30 +223,76 @@ def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
     return (moved, *(row for row in np.flatnonzero(carried).tolist() if row != moved))
 
 
-def _supporting_objects(
-    around: SupportContext, request: PlaceRequest, height: float
-) -> Iterator[SupportingSurface | str]:
+def _supporting_objects(around: SupportContext, request: PlaceRequest, obj: Moved) -> Iterator[SupportingSurface | str]:
     """What may carry it, in the order tried."""
     layout = around.layout
     if request.region is not None and math.isfinite(request.region.low):
-        yield surface_in(around, request.region, height, name_of(layout, request.region.row))
+        yield surface_in(around, request.region, float(obj.size[2]), name_of(layout, request.region.row))
     elif not request.anchors:
         yield open_ground(around, (), 0.0)
     elif request.relation in ON:
         for row in request.anchors:
-            yield top_of(around, row, name_of(layout, row))
+            name = name_of(layout, row)
+            level = _level_for(around, request, obj, row)
             if request.relation in PARTS or request.region is not None:
-                yield inside_of(around, row, name_of(layout, row))
+                yield level
+                yield inside_of(around, row, name)
+                continue
+            if isinstance(level, str) or not _stands(around, request, level, obj).any():
+                stacked = stacked_on(around, row, name, obj, _is_open(around, request))
+                if not isinstance(stacked, str) or "flat top" in stacked:
+                    yield stacked
+            yield level
     elif request.relation == "inside":
         for row in request.anchors:
             yield inside_of(around, row, name_of(layout, row))
+    elif request.relation in UNDER:
+        for row in request.anchors:
+            yield under_of(around, row, name_of(layout, row), float(obj.size[2]), _ground_of(around, request, row))
     else:
         under = _carrying(layout, request)
-        if under is not None and request.relation not in UNDER:
-            supporting = top_of(around, under, name_of(layout, under))
+        if under is not None:
+            supporting = _level_for(around, request, obj, under)
             if not isinstance(supporting, str):
                 yield supporting
         yield open_ground(around, request.anchors, _searched(layout, request))
+
+
+def _level_for(around: SupportContext, request: PlaceRequest, obj: Moved, row: int) -> SupportingSurface | str:
+    """The level of an object that is meant: the one the anchors stand on, else the topmost on which it would stand."""
+    levels = tops_of(around, row, name_of(around.layout, row))
+    if isinstance(levels, str):
+        return levels
+    stood = [anchor for anchor in request.anchors if anchor != row]
+    if stood:
+        foot = float(around.layout.bottom[stood].mean())
+        return min(levels, key=lambda level: abs(level.level.height - foot))
+    return next((level for level in levels if _stands(around, request, level, obj).any()), levels[0])
+
+
+def _is_open(around: SupportContext, request: PlaceRequest) -> bool:
+    """Whether what is moved is open above, seen where it is now."""
+    row = request.moved
+    if row is None or not around.layout.measured[row]:
+        return False
+    relief = Relief.of(around.layout, request.depth, None)
+    return is_open(dataclasses.replace(around, relief=relief, lifted=()), row)
+
+
+def _ground_of(around: SupportContext, request: PlaceRequest, row: int) -> Level:
+    """The level that an object stands on: that of what carries it, else the support plane."""
+    layout = around.layout
+    under = _carrying(layout, dataclasses.replace(request, anchors=(row,)))
+    levels = "" if under is None else tops_of(around, under, name_of(layout, under))
+    if isinstance(levels, str):
+        return support_level(layout)
+    return min((s.level for s in levels), key=lambda level: abs(level.height - float(layout.bottom[row])))
+
+
+def _stands(around: SupportContext, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> Cells:
+    """(R, C) where it would stand, were nothing in the way."""
+    room = room_of(around.layout, request, supporting, obj)
+    return room.seen & room.off_rim & room.steady
 
 
 def _searched(layout: Layout, request: PlaceRequest) -> float:
@@ -285,13 +336,15 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     ample = np.minimum(1.0, clearance / max(_AMPLE * request.config.clearance, 1e-3))
     away = np.hypot(*(places - request.view.origin[:2]).T)
     score = probability * ample * nearness(layout, request, supporting, obj, places) * np.exp(-away / _BEYOND)
+    score = score * room.carried.reshape(-1)[index]
     score = np.round(score, 9)
+    height = supporting.level.at if supporting.seat is None else lambda at: supporting.seat(obj, at)
     inside = None if supporting.outline is None else depth_inside(supporting.outline, places)
     apart = max(float(obj.size[:2].mean()) / 2, 2 * supporting.grid.step)  # between spots that differ: half the size
     return tuple(
         Spot(
             place=places[best],
-            height=float(supporting.level.at(places[best : best + 1])[0]),
+            height=float(height(places[best : best + 1])[0]),
             axes=obj.axes,
             outline=places[best] + obj.outline,
             anchor=int(anchor[best]),

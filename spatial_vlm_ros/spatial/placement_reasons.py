@@ -8,7 +8,8 @@ import numpy as np
 from spatial_vlm_ros.spatial.free_space import Cells, Stamp
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
-from spatial_vlm_ros.spatial.spot_judging import CLOSE, RIMS, Moved, PlaceRequest, judged, nearness, room_of, thinned
+from spatial_vlm_ros.spatial.moved import Moved
+from spatial_vlm_ros.spatial.spot_judging import CLOSE, RIMS, PlaceRequest, judged, nearness, room_of, thinned
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, Room, SupportingSurface
 
 _LISTED = 3  # objects named in a reason

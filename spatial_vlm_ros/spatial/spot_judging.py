@@ -19,6 +19,7 @@ from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig
 from spatial_vlm_ros.spatial.free_space import Stamp, depth_inside, widened
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, Room, SupportingSurface, room_for, whole_outline
@@ -75,33 +76,6 @@ class PlaceRequest:
     config: PlaceConfig = field(default_factory=PlaceConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
     region: Region | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Moved:
-    """The object that is put down.
-
-    Args:
-        outline: (16, 2) about its middle.
-        size: (3,) of its box.
-        axes: (3, 3) of its box, camera frame.
-        name: what it is called.
-    """
-
-    outline: Array
-    size: Array
-    axes: Array
-    name: str
-
-    @property
-    def reach(self) -> float:
-        """Metres from its middle to its farthest corner."""
-        return float(np.hypot(*self.outline.T).max())
-
-    def turned(self) -> Moved:
-        """The same, turned by a right angle about up."""
-        x, y, z = self.axes.T
-        return dataclasses.replace(self, outline=self.outline[:, ::-1] * (1.0, -1.0), axes=np.stack((y, -x, z), axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,8 +159,11 @@ def _imagined(
     anchors = np.array(request.anchors or (n,), np.intp)
     ground = supporting.level.at(places)
     height = float(obj.size[2])
-    top = layout.top
-    if supporting.row != SUPPORT and not supporting.within:
+    top, bottom = layout.top, layout.bottom
+    if supporting.underside is not None:
+        bottom = bottom.copy()
+        bottom[supporting.row] = supporting.underside
+    elif supporting.row != SUPPORT and not supporting.within:
         top = top.copy()
         top[supporting.row] = supporting.level.at(layout.centre[supporting.row : supporting.row + 1, :2])[0]
     boxes = [o.box for o in objects[n:]]
@@ -196,7 +173,11 @@ def _imagined(
     centre = np.column_stack((places, ground + height / 2))
     # A pen that sticks out of a cup is in the cup: what counts is where it rests.
     surface = np.column_stack((places, ground)) if supporting.within else centre
-    known = layout.sigma[[row for row in request.anchors if layout.measured[row]]]
+    doubt = layout.sigma
+    if supporting.row != SUPPORT:  # the surface is seen where it carries; how far it goes on elsewhere is no matter
+        doubt = doubt.copy()
+        doubt[supporting.row] = layout.noise[supporting.row]
+    known = doubt[[row for row in request.anchors if layout.measured[row]]]
     sigma = float(known.max(initial=0.0)) or float(np.nanmax(np.append(layout.sigma, 0.005)))
     return _Imagined(
         scene=dataclasses.replace(layout.scene, objects=objects),
@@ -205,9 +186,9 @@ def _imagined(
         centre=np.concatenate((layout.centre, own_centre, centre)),
         surface=np.concatenate((layout.surface, own_centre, surface)),
         footprint=np.concatenate((layout.footprint, footprints, places[:, None] + obj.outline)),
-        bottom=np.concatenate((layout.bottom, own_centre[:, 2] - own_half, ground)),
+        bottom=np.concatenate((bottom, own_centre[:, 2] - own_half, ground)),
         top=np.concatenate((top, own_centre[:, 2] + own_half, ground + height)),
-        sigma=np.concatenate((layout.sigma, np.full(len(boxes) + count, sigma))),
+        sigma=np.concatenate((doubt, np.full(len(boxes) + count, sigma))),
         sigma_up=np.concatenate((layout.sigma_up, np.full(len(boxes) + count, sigma))),
         noise=np.concatenate((layout.noise, np.full(len(boxes) + count, sigma))),
         down_deg=layout.down_deg,
@@ -248,11 +229,11 @@ def _as_object(layout: Layout, supporting: SupportingSurface) -> SceneObject:
 def room_of(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> Room:
     """Where the object fits; what it is to touch is no obstacle but for its own outline."""
     if request.relation not in CLOSE:
-        return room_for(supporting, obj.outline, request.config)
+        return room_for(supporting, obj, request.config)
     touched = supporting.grid.filled(layout.footprint[list(request.anchors)])
     stamp = Stamp.of(obj.outline, supporting.grid.step)
     taken = supporting.taken & ~widened(touched, 2)
-    room = room_for(dataclasses.replace(supporting, taken=taken), obj.outline, request.config)
+    room = room_for(dataclasses.replace(supporting, taken=taken), obj, request.config)
     gap = stamp.distance(touched)
     return dataclasses.replace(room, clear=room.clear & (gap > 0), clearance=np.minimum(room.clearance, gap))
 

@@ -122,8 +122,9 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
     if verdict.placing is not None:
         assumed = verdict.placing.assumed
         size = f"; its size was not measured, {assumed:.2f} m is assumed" if assumed is not None else ""
+        doubt = f"; {verdict.placing.doubt}" if verdict.placing.doubt is not None else ""
         count = len(verdict.placing.spots)
-        return f"'{said}' is the {name_of(chosen)}; {count} place{'s' if count > 1 else ''} found for it{size}."
+        return f"'{said}' is the {name_of(chosen)}; {count} place{'s' if count > 1 else ''} found for it{size}{doubt}."
     return f"'{said}' is the {name_of(chosen)}."
 
 

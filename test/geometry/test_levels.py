@@ -48,9 +48,14 @@ def test_walls_are_no_levels_and_heights_are_lifted() -> None:
 
 def test_the_level_beneath_is_the_one_seen_there() -> None:
     found = levels(plate((0, 0.2), (0, 0.3), 0.1), plate((0.2, 0.4), (0, 0.3), 0.2))
-    np.testing.assert_allclose(found.heights_beneath(square(0.1, 0.15)), [0.1], atol=0.003)
-    np.testing.assert_allclose(found.heights_beneath(square(0.3, 0.15)), [0.2], atol=0.003)
-    assert len(found.heights_beneath(square(0.6, 0.15))) == 0
+    np.testing.assert_allclose(found.heights_beneath(square(0.1, 0.15), 1.0), [0.1], atol=0.003)
+    np.testing.assert_allclose(found.heights_beneath(square(0.3, 0.15), 1.0), [0.2], atol=0.003)
+    assert len(found.heights_beneath(square(0.6, 0.15), 1.0)) == 0
+
+
+def test_boards_overhead_do_not_count_against_the_little_that_is_seen_beneath() -> None:
+    found = levels(plate((0, 0.3), (0, 0.05), 0.0), *(plate((0, 0.3), (0, 0.2), z) for z in (0.2, 0.3, 0.4, 0.5)))
+    np.testing.assert_allclose(found.heights_beneath(square(0.15, 0.08), 0.1), [0.0], atol=0.003)
 
 
 def test_a_rim_goes_around_and_a_panel_does_not() -> None:
@@ -72,4 +77,4 @@ def test_a_board_overhead_is_no_rim() -> None:
 def test_no_points_have_no_level() -> None:
     found = Levels.of(np.empty((0, 3), np.float32), GROUND, 0.0, 0.002, 0.001)
     assert len(found.height) == 0
-    assert len(found.heights_beneath(square(0.0, 0.0))) == 0
+    assert len(found.heights_beneath(square(0.0, 0.0), 1.0)) == 0

@@ -102,7 +102,9 @@ def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
         boards = levels(layout, row)
         if len(boards) < 2:  # the flat top of anything is one
             return Found(exists=False, reason=f"has no {noun} that can be seen")
-        return _of_all(boards, phrase, rays)
+        found = _of_all(boards, phrase, rays)
+        other = _of_all(boards[:-1], phrase, rays) if boards[-1].lid else found
+        return Found(tuple(dict.fromkeys((*found.parts, *other.parts))), reason=found.reason)
     if noun in DRAWERS:
         return _drawer(open_drawer(layout, row), phrase)
     if noun in BURNERS:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -10,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.parts.region import LEVELS, Region, box_of, own_points
+from spatial_vlm_ros.spatial.parts.region import LEVELS, Rectangle, Region, box_of, own_points
 
 _BIN, _WINDOW = 0.005, 3  # metres of height, and how many of them hold a board that depth noise blurs
 _CELL = 0.02  # metres: rows of pixels are that far apart on a board that is seen from a few degrees above it
 _SPREAD = 0.2  # part of the footprint, over that of the walls, that a board is seen of
 _APART = 0.05  # metres between boards: nothing fits below that
 _PANELS = 0.6  # part of a side that is closed where the unit has walls and not posts
+_CLEAR = 0.4  # part of a side up to which what is seen beside the edge of a board is no panel
 _EDGE = 0.02  # metres behind the face of a unit within which points are on the edges of its boards
 _THICK = 0.03  # metres: thickness of a board, at most
 _ROOM = 0.3  # part of the room between two boards that the band lies from either, in which walls are looked for
@@ -43,28 +45,33 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
         near = np.abs(places[:, axis] - np.copysign(box.half[axis], toward[axis])) < _EDGE
         if abs(toward[axis]) > box.half[axis]:
             edges = _edges(own[near, 2], places[near, 1 - axis], box.half[1 - axis])
-            heights += [edge for edge in edges if all(abs(edge - other) > _APART for other in heights)]
+            for edge in edges:
+                if all(abs(edge - other) > _APART for other in heights):
+                    heights.append(edge)
     heights.sort()
     if not heights:
         return ()
-    roof, top = math.inf, float(layout.top[row])
+    roof, top, lid = math.inf, float(layout.top[row]), False
     shape = np.maximum(1.0, 2 * box.half / _CELL)
     if top - heights[-1] <= _APART:
         if len(heights) > 2 and _walled(own[:, 2], cells, shape, heights[-2], heights[-1]):
             roof = heights.pop()
+        elif len(heights) > 2:
+            lid = not _looked_into(layout, box, heights[-2], heights[-1])
     elif _walled(own[:, 2], cells, shape, heights[-1], top):  # from below, or about as high, only its edge is seen
         roof = top
     elif (_filled(cells[own[:, 2] > top - _THICK], shape) > _PANELS).any():
         heights.append(top)
     outline = box.part(-box.half, box.half)
     between = [(one + other) / 2 for one, other in itertools.pairwise(heights)]
-    return tuple(
+    found = tuple(
         Region(row, outline, height, above, (lowest, min(highest, (height + above) / 2)), LEVELS)
         for height, above, lowest, highest in zip(
             heights, [*heights[1:], roof], [heights[0] - _UNDER_LOWEST, *between], [*between, roof],
             strict=True,
         )
     )  # fmt: skip
+    return (*found[:-1], dataclasses.replace(found[-1], lid=lid))
 
 
 def _boards(height: Array, number: npt.NDArray[np.int64], area: float) -> list[float]:
@@ -93,9 +100,23 @@ def _edges(height: Array, along: Array, half: float) -> list[float]:
         return []
     bins = np.floor((height - height.min()) / _BIN).astype(np.int64)
     cells = np.unique(bins * 100_000 + np.floor(np.maximum(along + half, 0.0) / _CELL).astype(np.int64)) // 100_000
-    full = np.bincount(cells, minlength=int(bins.max()) + 1) > _PANELS * 2 * half / _CELL
+    share = np.bincount(cells, minlength=int(bins.max()) + 1) / (2 * half / _CELL)
+    full, clear = share > _PANELS, np.concatenate(([True, True], share < _CLEAR, [True, True]))
     ends = np.flatnonzero(np.diff(np.concatenate(([False], full, [False])).astype(np.int8))).reshape(-1, 2)
-    return [float(height.min() + last * _BIN) for first, last in ends if (last - first) * _BIN <= _THICK]
+    return [
+        float(height.min() + last * _BIN)
+        for first, last in ends
+        if (last - first) * _BIN <= _THICK and clear[first] and clear[last + 3]  # two bins below, and two above
+    ]
+
+
+def _looked_into(layout: Layout, box: Rectangle, low: float, high: float) -> bool:
+    """Whether the back of a unit would be seen under its uppermost board: only then no walls mean posts."""
+    away = float(np.hypot(*box.centre))
+    reach = float(np.abs(box.axes @ (box.centre / max(away, 1e-9))) @ box.half)
+    middle = (low + high) / 2
+    passes = layout.floor + (middle - layout.floor) * max(away - reach, 0.0) / (away + reach)
+    return bool(passes < high - _THICK)
 
 
 def _walled(height: Array, cells: npt.NDArray[np.int64], shape: Array, low: float, high: float) -> bool:

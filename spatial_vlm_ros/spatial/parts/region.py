@@ -38,6 +38,7 @@ class Region:
         walled: whether walls stand about it.
         around: (K, 2) outline that the middle of what is in it lies in; None = the outline. Of a half it goes on beyond
             the whole, whose own end may be hidden, and not beyond the line to the other half.
+        lid: whether it may be a lid, and no shelf: nobody sees whether walls stand under it.
         carrier: (K, 2) outline of what carries there, where that goes on beyond the part; None = the outline.
     """
 
@@ -50,6 +51,7 @@ class Region:
     walled: bool = False
     around: Array | None = None
     carrier: Array | None = None
+    lid: bool = False
 
     @property
     def middle(self) -> Array:

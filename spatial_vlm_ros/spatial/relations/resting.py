@@ -96,7 +96,7 @@ def _look(found: Resting, layout: Layout, rows: Rows, anchor: int, levels: Level
     beneath = np.concatenate((inside > -_BESIDE, np.zeros((len(rows), 1), np.bool_)), axis=1)
     for n in np.flatnonzero(rows < len(layout.scene.objects)).tolist():
         outline = layout.footprint[rows[n]]
-        beneath[n, :-1] = np.isin(levels.height, levels.heights_beneath(outline))
+        beneath[n, :-1] = np.isin(levels.height, levels.heights_beneath(outline, float(layout.centre[rows[n], 2])))
         beneath[n, -1] = beneath[n].any()
     heights = np.append(levels.height, anchor_top)
     beneath &= heights < layout.centre[rows, 2:]

@@ -22,6 +22,7 @@ from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import qwen_vl
 from spatial_vlm_ros.perception.backends.prompts import grounding, quoted
 from spatial_vlm_ros.perception.backends.qwen_vl import AGAIN, EVERY, ONE, QwenVl
+from spatial_vlm_ros.perception.labels import LESS_SPECIFIC
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyError
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
@@ -305,14 +306,14 @@ def test_an_object_that_is_called_otherwise_fits_in_part() -> None:
     asked = {"cup": (box("dog", 0, 0, 20, 20),), "vase": (box("", 60, 0, 90, 20),)}
     grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("vase")], IMAGE, "m")
     assert [one.label for one in grounded.detections] == ["dog", "vase"]
-    np.testing.assert_array_equal(grounded.match, [[0.5, 0.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(grounded.match, [[LESS_SPECIFIC, 0.0], [0.0, 1.0]])
 
 
 def test_a_label_makes_nothing_fit_a_phrase_that_it_was_not_found_for() -> None:
     """A word that is written on an object can get into its label; what was asked decides."""
     asked = {"cup": (box("knife", 0, 0, 20, 20),), "knife": ()}
     grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("knife")], IMAGE, "m")
-    np.testing.assert_array_equal(grounded.match, [[0.5], [0.0]])
+    np.testing.assert_array_equal(grounded.match, [[LESS_SPECIFIC], [0.0]])
 
 
 def test_everything_is_an_object() -> None:

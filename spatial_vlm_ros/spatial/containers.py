@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Insides that carry: bowls, cups, crates, bins and open drawers, and what is stacked in or on them.
+
+Their openings are seen obliquely: what shows an opening is that rays pass through the level of its rim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.spatial.free_space import (
+    Cells,
+    Grid,
+    Level,
+    Relief,
+    closed,
+    depth_inside,
+    gauge,
+    hull,
+    lies_in,
+    seen_through,
+)
+from spatial_vlm_ros.spatial.layout import Array
+from spatial_vlm_ros.spatial.moved import Moved
+from spatial_vlm_ros.spatial.surfaces import FLUSH, IN, ON_TOP, RISE, SupportContext, SupportingSurface, in_the_way
+from spatial_vlm_ros.spatial.tops import grid_over, own_points
+
+_WALL, _WALL_SHARE = 0.004, 0.04  # thickness of a container's wall, metres, or part of its width
+_SECTORS, _RIM_SEEN = 12, 0.6  # directions in which a rim is looked for, and the part in which it must be seen
+_OUTER = 0.7  # part of the way from the middle to the outline from which the wall is
+_OPEN = 0.6  # part of the inner half of an opening that must be seen through
+_FLOOR_SEEN = 0.3  # part of an opening over which a floor must be seen to count as that
+_CONTENT = 0.5  # part of a container's depth from which what is seen over its middle is in the way
+_RINGS = 10  # from the middle to the rim, in which the height of the inside is looked at
+_SHALLOW = 0.04  # depth of an inside over its width, at least: a table with things on it is none
+_ASIDE = 0.006  # metres by which a wall may stand farther in than it was taken to
+_FEW = 3  # points of a ring in one direction from which its height is known
+_SUNK = 0.2  # part of its height by which a stacked object reaches into another, at least
+_BESIDE = 0.15  # part of the way from its middle at which a stacked object may stand
+
+
+@dataclass(frozen=True, eq=False)
+class Cavity:
+    """The inside of a container.
+
+    Args:
+        opening: (K, 2) convex outline.
+        middle: (2,) of it.
+        rim: height of the rim.
+        floor: height of the floor, seen or told from the underside.
+        floor_seen: which of them.
+        rings: (R,) heights of the inside from the middle to the rim, rising.
+        grid: over the container.
+        within: cells of the opening.
+        content: cells of what is in it and is no wall.
+    """
+
+    opening: Array
+    middle: Array
+    rim: float
+    floor: float
+    floor_seen: bool
+    rings: Array
+    grid: Grid
+    within: Cells
+    content: Cells
+
+    def seat(self, obj: Moved, places: Array) -> Array:
+        """(T,) how high an object comes to rest with its middle at places (T, 2): where it first meets the inside."""
+        at = (np.arange(len(self.rings)) + 0.5) / len(self.rings)
+        heights = np.full(len(places), self.floor)
+        for rise, outline in ((0.0, obj.foot), *obj.widths):
+            corners = (places[:, None] + outline).reshape(-1, 2)
+            reached = gauge(self.opening, self.middle, corners).reshape(len(places), -1).max(axis=1)
+            met = np.where(reached > 1.0, self.rim, np.interp(reached, at, self.rings))
+            heights = np.maximum(heights, met - rise)
+        return heights
+
+
+def is_open(around: SupportContext, row: int) -> bool:
+    """Whether an object is seen to be open above."""
+    return not isinstance(_inside(around, row, ""), str)
+
+
+def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface | str:
+    """The inside of a container whose opening is seen.
+
+    Args:
+        around: scene and distances.
+        row: the object, measured.
+        name: what it is called.
+    """
+    found = _inside(around, row, name)
+    if isinstance(found, str):
+        return found
+    others = _reaching_in(around, row, found)
+    taken = found.content | found.grid.filled(around.layout.footprint[list(others)])
+    return SupportingSurface(
+        row, found.grid, Level(found.floor, np.zeros(2)), found.within, taken, ~found.within, found.opening, IN, True,
+        others, rim_height=found.rim - found.floor, seat=found.seat,
+        doubt=None if found.floor_seen else f"the floor of {name} is not seen",
+    )  # fmt: skip
+
+
+def stacked_on(around: SupportContext, row: int, name: str, obj: Moved, open_too: bool) -> SupportingSurface | str:
+    """Where an object stands in or on the rim of an open one: a bowl on a bowl, a cup on a cup.
+
+    It reaches into it as far as both their widths let it, or spans the opening; what would fall in is not on it.
+
+    Args:
+        around: scene and distances.
+        row: the lower object, measured.
+        name: what it is called.
+        obj: the upper one.
+        open_too: it is open, too, as a bowl in a bowl; what is not has no widths that can be trusted to wedge.
+    """
+    found = _inside(around, row, name)
+    if isinstance(found, str):
+        return found
+    others = _reaching_in(around, row, found)
+    if (found.content & found.within).any() or any(
+        depth_inside(found.opening, around.layout.centre[o : o + 1, :2])[0] > 0 for o in others
+    ):
+        return f"{name} is not empty"
+    if (gauge(found.opening, found.middle, found.middle + hull(obj.outline)) < 1.0).all():
+        return f"{name} has no flat top: {obj.name} would fall into it"
+    spans = (gauge(found.opening, found.middle, found.middle + hull(obj.foot)) > 1.0).all()
+    if not spans and not open_too:
+        return f"{name} has no flat top: {obj.name} would not stand"
+    if not obj.widths:
+        return f"how far {obj.name} goes into {name} cannot be told: its foot is not seen"
+    seat = float(found.seat(obj, found.middle[None])[0])
+    height = float(obj.size[2])
+    if not spans and found.rim - seat < _SUNK * height:
+        return f"{name} has no flat top: {obj.name} would not stand"
+    seat = found.rim if spans else seat
+    places = found.grid.places(np.arange(found.within.size))
+    middles = (gauge(found.opening, found.middle, places) < _BESIDE).reshape(found.within.shape)
+    taken = found.grid.filled(around.layout.footprint[list(others)])
+    level = Level(seat, np.zeros(2))
+    whole = np.ones_like(found.within)
+    return SupportingSurface(
+        row, found.grid, level, whole, taken, ~whole, around.layout.footprint[row], ON_TOP, False, others,
+        lower=whole, middles=middles,
+    )  # fmt: skip
+
+
+def _reaching_in(around: SupportContext, row: int, found: Cavity) -> tuple[int, ...]:
+    """Objects that are in a container, or stand beside it and are higher than its rim."""
+    layout = around.layout
+    others = in_the_way(around, row, Level(found.floor, np.zeros(2)))
+    within = depth_inside(found.opening, np.nan_to_num(layout.centre[:, :2], nan=1e6)) > 0
+    inside = within & (layout.centre[:, 2] > found.floor)
+    return tuple(other for other in others if inside[other] or layout.top[other] > found.rim + FLUSH)
+
+
+# ------------------------------------------------------------------------------------------------ what is seen of it
+
+
+def _inside(around: SupportContext, row: int, name: str) -> Cavity | str:
+    """The inside of a container, or why none is seen."""
+    layout, relief = around.layout, around.relief
+    outline, middle = layout.footprint[row], layout.centre[row, :2]
+    grid = grid_over(around, row, outline)
+    own = own_points(around, row, grid)
+    rim = _rim_height(own, outline, middle, float(layout.top[row]), float(layout.sigma[row]))
+    if layout.floor <= rim + FLUSH:
+        return f"the opening of {name} is not seen from so low"
+    _, open_cells = seen_through(relief, grid, rim)
+    places = grid.places(np.arange(open_cells.size))
+    core = (gauge(outline, middle, places) < 0.5).reshape(open_cells.shape)
+    width = float(layout.size[row, :2].min())
+    wall = max(_WALL, _WALL_SHARE * width)
+    if open_cells[core].sum() < _OPEN * core.sum():
+        return f"{name} is closed, or full"
+    shrunk = middle + (outline - middle) * max(0.1, 1.0 - 2.0 * wall / width)
+    opening = _opening(grid, open_cells & grid.filled([shrunk]))
+    within = grid.filled([opening])
+    centre = opening.mean(axis=0)
+    floor = float(layout.bottom[row]) + wall
+    beyond, floor_seen = _through(relief, opening, rim), False
+    deepest = beyond.chosen(gauge(opening, centre, _places(beyond)) < 0.8)
+    if len(deepest.height):
+        low = float(np.percentile(deepest.height, 10))
+        bottom = grid.count(grid.index(deepest.g1, deepest.g2)[np.abs(deepest.height - low) < RISE]) > 0
+        if bottom.sum() > _FLOOR_SEEN * within.sum():
+            floor, floor_seen = max(low, float(layout.bottom[row])), True
+    if rim - floor < max(2 * FLUSH, _SHALLOW * width) or not _has_walls(own, relief, opening, centre, rim, floor):
+        return f"{name} has no opening that can be seen"
+    rings = _rings(beyond, opening, centre, floor, rim)
+    return Cavity(
+        opening,
+        centre,
+        rim,
+        floor,
+        floor_seen,
+        rings,
+        grid,
+        within,
+        _content(beyond, grid, opening, centre, floor, rim, rings),
+    )
+
+
+def _through(relief: Relief, opening: Array, rim: float) -> Relief:
+    """The points that are seen through an opening: those on the outside of a near wall lie under it as well."""
+    part = np.minimum((relief.eye - rim) / np.maximum(relief.eye - relief.height.astype(np.float64), 1e-6), 1.0)
+    return relief.chosen(lies_in(opening, _places(relief) * part[:, None]))
+
+
+def _places(relief: Relief) -> Array:
+    return np.stack((relief.g1, relief.g2), axis=1).astype(np.float64)
+
+
+def _sectors(away: Array) -> npt.NDArray[np.intp]:
+    """(N,) direction of places from the middle, as one of `_SECTORS`."""
+    turn = np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5
+    return np.asarray((turn * _SECTORS).astype(np.intp) % _SECTORS)
+
+
+def _rim_height(own: Array, outline: Array, middle: Array, top: float, sigma: float) -> float:
+    """The height that the wall of a container reaches in most directions; its top where that is nearly the same.
+
+    A drawer's front is higher than its sides, and it has no back that can be seen.
+    """
+    outer = own[gauge(outline, middle, own[:, :2]) > _OUTER]
+    highest = np.full(_SECTORS, -np.inf)
+    np.maximum.at(highest, _sectors(outer[:, :2] - middle), outer[:, 2])
+    reached = float(np.sort(highest)[::-1][int(np.ceil(_RIM_SEEN * _SECTORS)) - 1])
+    return top if not np.isfinite(reached) or reached > top - FLUSH - sigma else reached
+
+
+def _opening(grid: Grid, open_cells: Cells) -> Array:
+    """(K, 2) convex outline of the largest group of cells that are seen through."""
+    count, label, stats, _ = cv2.connectedComponentsWithStats(open_cells.view(np.uint8), connectivity=4)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if count > 1 else 0
+    return hull(grid.places(np.flatnonzero(label.reshape(-1) == largest)))
+
+
+def _has_walls(own: Array, relief: Relief, opening: Array, middle: Array, rim: float, floor: float) -> bool:
+    """Whether something rises about an opening in most directions, at least half as high as its rim.
+
+    The back of a drawer is in its cabinet: that is a wall, too.
+    """
+    places = np.concatenate((own, np.column_stack((_places(relief), relief.height))))
+    places = places[
+        (places[:, 2] > (rim + floor) / 2) & lies_in(opening, places[:, :2], float(np.ptp(opening, axis=0).max()))
+    ]
+    at = gauge(opening, middle, places[:, :2])
+    high = (at > 0.85) & (at < 1.35)
+    return len(np.unique(_sectors(places[high, :2] - middle))) > _RIM_SEEN * _SECTORS
+
+
+def _rings(beyond: Relief, opening: Array, middle: Array, floor: float, rim: float) -> Array:
+    """(R,) height of the inside at each ring from the middle to the rim: the lowest in any direction, and rising.
+
+    What lies in a container stands over its ring in some directions only, or over the ring outside of it.
+    """
+    places = _places(beyond)
+    at = gauge(opening, middle, places)
+    ring = (at * _RINGS).astype(np.intp)
+    both = np.where(ring < _RINGS, ring * _SECTORS + _sectors(places - middle), -1)
+    rings = np.full(_RINGS + 1, rim)
+    for number in range(_RINGS - 1, -1, -1):
+        heights = [
+            float(np.median(part))
+            for sector in range(_SECTORS)
+            if len(part := beyond.height[both == number * _SECTORS + sector]) >= _FEW
+        ]
+        rings[number] = min([rings[number + 1], *heights])
+    return np.maximum(rings[:-1], floor)
+
+
+def _content(
+    relief: Relief, grid: Grid, opening: Array, middle: Array, floor: float, rim: float, rings: Array
+) -> Cells:
+    """(R, C) cells of an opening where something stands that is no part of the container."""
+    places = _places(relief)
+    near = lies_in(opening, places)
+    chosen = relief.chosen(near)
+    at = gauge(opening, middle, places[near])
+    aside = _ASIDE / max(float(np.hypot(*(opening - middle).T).mean()), _ASIDE)
+    usual = np.interp(at + aside, (np.arange(len(rings)) + 0.5) / len(rings), rings)
+    rise = np.maximum(np.float32(RISE), 3 * chosen.sigma)
+    high = (at < 0.8) & (chosen.height > usual + rise) & (chosen.height > floor + rise)
+    high |= (at < 0.5) & (chosen.height > floor + np.maximum(rise, _CONTENT * (rim - floor)))
+    index = grid.index(chosen.g1, chosen.g2)
+    points, highs = grid.count(index), grid.count(index[high])
+    return closed((highs > 2) & (highs > 0.2 * points))

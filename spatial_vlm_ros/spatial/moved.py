@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The object that is put down: its outline, and how wide it is at each height, down to the foot it stands on.
+
+Handles and rims reach beyond the foot. They need room, but nothing to stand on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.spatial.layout import Array, Layout
+
+_SLICES = 8  # heights at which the width is looked at
+_FEW = 12  # points from which a slice has a width
+_FOOT = 0.15  # part of the height that is the foot
+_UNSEEN_FOOT = 0.35  # part of the height, from below, that may be out of sight where the foot is measured
+_COVERED = 0.9  # visible fraction below which a low slice may look narrow because something covers it
+_NARROWEST = 0.5  # of its outline: a foot is not taken to be narrower, for so little would show nothing
+_STRAY = 1.0  # percent of the points at either end that may be strays
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """The object that is put down.
+
+    Args:
+        outline: (16, 2) about its middle.
+        size: (3,) of its box.
+        axes: (3, 3) of its box, camera frame.
+        name: what it is called.
+        widths: ((height, outline (16, 2)), ...) of all of it below rising heights; empty where that is not measured.
+    """
+
+    outline: Array
+    size: Array
+    axes: Array
+    name: str
+    widths: tuple[tuple[float, Array], ...] = ()
+
+    @property
+    def reach(self) -> float:
+        """Metres from its middle to its farthest corner."""
+        return float(np.hypot(*self.outline.T).max())
+
+    @property
+    def foot(self) -> Array:
+        """(16, 2) outline of what it stands on; all of its outline where that is not measured."""
+        return self.below(_FOOT * float(self.size[2]))
+
+    def below(self, height: float) -> Array:
+        """(16, 2) outline of the part below a height over its underside."""
+        return next((outline for top, outline in self.widths if top >= height), self.outline)
+
+    def turned(self) -> Moved:
+        """The same, turned by a right angle about up."""
+        x, y, z = self.axes.T
+        return dataclasses.replace(
+            self,
+            outline=_quarter(self.outline),
+            axes=np.stack((y, -x, z), axis=1),
+            widths=tuple((top, _quarter(outline)) for top, outline in self.widths),
+        )
+
+
+def _quarter(outline: Array) -> Array:
+    return outline[:, ::-1] * (1.0, -1.0)
+
+
+def measured_widths(layout: Layout, row: int) -> tuple[tuple[float, Array], ...]:
+    """How wide an object is below each height: `Moved.widths`.
+
+    Only its front is seen, so each slice is taken to be as the whole outline, smaller: as much narrower as its sides
+    are seen to be, and as far back as its front is. Empty where its foot is hidden, covered or cut off, or where
+    the object was cut out of a box.
+
+    Args:
+        layout: the scene.
+        row: the object, measured.
+    """
+    obj = layout.scene.objects[row]
+    outline = layout.footprint[row] - layout.centre[row, :2]
+    height = float(layout.size[row, 2])
+    if obj.detection.mask is None:  # cut out of a box by depth, it loses its lower corners to the surface it stands on
+        return ()
+    if obj.visible_fraction < _COVERED or obj.truncated or obj.cut > 0.1 * float(layout.size[row, 1]):
+        return ()
+    points = obj.points.astype(np.float64) @ layout.axes + (0.0, 0.0, layout.floor)
+    if len(points) < _SLICES * _FEW:
+        return ()
+    away = layout.centre[row, :2] / max(float(np.hypot(*layout.centre[row, :2])), 1e-6)
+    right = np.array([-away[1], away[0]])
+    local = points[:, :2] - layout.centre[row, :2]
+    along, across, rise = local @ away, local @ right, points[:, 2] - layout.bottom[row]
+    if np.percentile(rise, _STRAY) > _UNSEEN_FOOT * height:
+        return ()
+    whole_low, whole_high = np.percentile(across, (_STRAY, 100 - _STRAY))
+    near, deep = float((outline @ away).min()), float(np.ptp(outline @ away))
+    widths = []
+    for n in range(1, _SLICES):
+        part = rise <= n / _SLICES * height
+        if np.count_nonzero(part) < _FEW:
+            continue
+        low, high = np.percentile(across[part], (_STRAY, 100 - _STRAY))
+        scale = float(np.clip((high - low) / max(whole_high - whole_low, 1e-6), _NARROWEST, 1.0))
+        aside = (low + high - whole_low - whole_high) / 2
+        back = float(np.percentile(along[part], _STRAY)) - scale * near
+        spare = (1.0 - scale) * deep / 2
+        widths.append((n / _SLICES * height, scale * outline + aside * right + np.clip(back, -spare, spare) * away))
+    return tuple(widths)

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tops of objects that carry: their levels, what is seen of them, and what is completed behind their rims."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.spatial.free_space import (
+    Cells,
+    Grid,
+    Level,
+    Survey,
+    closed,
+    depth_inside,
+    hull,
+    lies_in,
+    passing,
+    seen_through,
+    support_level,
+    survey,
+    thinning,
+    widened,
+)
+from spatial_vlm_ros.spatial.layout import Array
+from spatial_vlm_ros.spatial.surfaces import (
+    FLUSH,
+    ON_TOP,
+    RISE,
+    SupportContext,
+    SupportingSurface,
+    in_the_way,
+    stood_on,
+    unmeasured,
+)
+
+_BIN = 0.005  # metres of height that a top is looked for in
+_FLAT, _FLAT_SHARE = 0.005, 0.08  # unevenness of a top, metres, or part of its width; and depth noise
+_LOWER_SHARE = 0.5  # part of a top that may fall off about it, at most: a ball or a banana is round
+_SHOULDER = 0.03  # metres below a top within which what is lower is its own shoulder; below that it is another level
+_ROUND = 0.004  # metres by which a top may fall off under what is put on it: a lying can
+_SLOPE = 0.14  # slope (8 degrees) that a bent top may have at the end of what stands on it, a little off the middle
+_FEW_FOR_CURVES = 12  # cells from which a curvature can be told
+_HOLLOW, _HOLLOW_SHARE, _SEAT = 0.03, 0.15, 0.3  # how deep a top may lie below the highest point
+_SECTORS, _WALLED = 12, 0.6  # directions, and the part of them with walls, from which a level is the inside of a bowl
+_ROOF = 0.15  # part of the width about its middle over which nothing of a bowl is
+_TOPMOST = 99.5  # percentile of an object's heights that is its top: higher points may be strays
+_APART = 1  # bins: the rim of a plate and its middle are told apart
+_MOST_LEVELS = 6  # looked at
+_LEVEL_SHARE = 0.4  # part of the widest level's area from which another is a level, too, and no rim or handle
+_CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # cells across the top of an object, at least; and their least side, metres
+_FEW = 4  # cells that make no top
+_PIERCED = 0.3  # part of the rays that usually meet a cell of a level: where more go through, there is no surface
+_THIN = 4.0  # cells along the view that one row of pixels stands for, at most
+_MOST_POINTS = 40_000  # of an object that are looked at
+
+
+def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurface] | str:
+    """The levels of an object that something may be put on, the topmost first.
+
+    Args:
+        around: scene and distances.
+        row: the object, measured.
+        name: what it is called.
+
+    Returns:
+        At least one, or why there is none.
+    """
+    layout = around.layout
+    grid, slope = grid_over(around, row, layout.footprint[row]), support_level(layout).slope
+    own = own_points(around, row, grid)
+    index = grid.index(own[:, 0], own[:, 1])
+    over = own[:, 2] - own[:, :2] @ slope  # heights along the slope of all that stands here
+    levels = _levels(index, over, np.clip(_rows_apart(around, row, over) / grid.step, 1.0, _THIN))
+    found: list[SupportingSurface] = []
+    reasons = []
+    for height in levels:
+        surface = _top_at(around, row, name, grid, index, own, Level(height, slope))
+        if isinstance(surface, str):
+            reasons.append(surface)
+        else:
+            found.append(surface)
+    return found or reasons[0]
+
+
+def _top_at(
+    around: SupportContext,
+    row: int,
+    name: str,
+    grid: Grid,
+    index: npt.NDArray[np.int32],
+    own: Array,
+    level: Level,
+) -> SupportingSurface | str:
+    """One level of an object, or why nothing stands there.
+
+    Args:
+        around: scene and distances.
+        row: the object.
+        name: what it is called.
+        grid: over it.
+        index: (N,) cells of its points.
+        own: (N, 3) its points.
+        level: where many of them are.
+    """
+    layout, height = around.layout, level.height
+    if layout.floor <= height:
+        return f"the top of {name} is not seen from so low"
+    over = own[:, 2] - own[:, :2] @ level.slope
+    width = float(layout.size[row, :2].min())
+    above = float(np.percentile(over, _TOPMOST)) - height
+    is_seat = height - layout.bottom[row] > _SEAT * (height + above - layout.bottom[row])
+    if above > max(_HOLLOW, _HOLLOW_SHARE * width) and (not is_seat or _hollow(grid, index, own, height, above, width)):
+        return f"{name} has no flat top"
+    flat = min(_FLAT + float(layout.sigma[row]), max(_FLAT_SHARE * width, _FLAT / 2))
+    seen = survey(around.relief, grid, level, flat, RISE, beneath=_SHOULDER)
+    outline = layout.footprint[row]
+    within = grid.filled([outline])
+    owned = widened(closed(grid.count(index) > 0), 1)  # and not the table beside it, where its outline is too large
+    sound = _between_rows(around, row, grid, level, seen.surface & owned) & ~seen.higher & within
+    highest = np.full(grid.shape[0] * grid.shape[1] + 1, -np.inf)
+    np.maximum.at(highest, index, over)
+    below = height - highest[:-1].reshape(grid.shape)
+    deep = (below > flat) & (below < _SHOULDER) & ~sound
+    if sound.sum() < _FEW:
+        return f"no flat top of {name} can be seen"
+    reach = min(around.reach, width / 2)
+    bulge, sure = _bulge(grid, seen.offset, sound)
+    falls_off = bulge * reach**2 / 2 > _ROUND or sure * (reach + around.config.inside_edge) > _SLOPE
+    if deep.sum() > _LOWER_SHARE * (sound.sum() + deep.sum()) or falls_off:
+        return f"{name} has no flat top: what is put there would not stand"
+    own_high = closed(grid.count(index[over > height + RISE]) > 0)
+    rims = over[(over > height + RISE) & (over < height + _HOLLOW)]
+    others = in_the_way(around, row, level)
+    taken = (seen.higher & ~own_high) | grid.filled(layout.footprint[list(others)]) | unmeasured(around, grid, level)
+    rim_height = float(rims.max()) - height if len(rims) else FLUSH
+    sound |= _behind_rim(around, grid, level, seen, rim_height + FLUSH) & within & _hull_cells(grid, sound)
+    sound |= grid.filled(layout.footprint[list(stood_on(around, level))]) & within
+    return SupportingSurface(
+        row, grid, level, sound, taken, own_high, outline, ON_TOP, False, others, lower=seen.lower,
+        rim_height=max(RISE, rim_height) if not (over > height + _HOLLOW).any() else np.inf,
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ points and levels
+
+
+def own_points(around: SupportContext, row: int, grid: Grid) -> Array:
+    """(N, 3) visible surface of an object in ground coordinates.
+
+    The flat middle of a plate is as low as noise, and easily lost to the table: what an object's own points enclose is
+    its own, but for what other objects cover. Where it was cut out of a box, what stands on it may be among its points.
+    """
+    layout = around.layout
+    obj = layout.scene.objects[row]
+    points = obj.points[:: max(1, len(obj.points) // _MOST_POINTS)].astype(np.float64)
+    own: Array = points @ layout.axes + np.array([0.0, 0.0, layout.floor])
+    if obj.detection.mask is None:
+        own = own[~_of_others(around, row, own[:, :2])]
+    cells = closed(grid.count(grid.index(own[:, 0], own[:, 1])) > 0)
+    enclosed = _enclosed(cells)
+    relief = around.relief
+    index = grid.index(relief.g1, relief.g2)
+    chosen = np.flatnonzero(np.append(enclosed.reshape(-1), False)[index] & (relief.height < layout.top[row]))
+    places = np.stack((relief.g1[chosen], relief.g2[chosen], relief.height[chosen]), axis=1).astype(np.float64)
+    return np.concatenate((own, places[~_of_others(around, row, places[:, :2])]))
+
+
+def _enclosed(cells: Cells) -> Cells:
+    """Cells that others enclose."""
+    padded = np.pad(cells.view(np.uint8), 1)
+    cv2.floodFill(padded, None, (0, 0), 1, flags=4)
+    return np.asarray(padded[1:-1, 1:-1] == 0)
+
+
+def _of_others(around: SupportContext, row: int, places: Array) -> npt.NDArray[np.bool_]:
+    """(N,) whether places lie in the outline of something that stands on an object."""
+    layout = around.layout
+    covered = np.zeros(len(places), np.bool_)
+    for other in np.flatnonzero(layout.measured).tolist():
+        if other == row or other in around.lifted or layout.centre[other, 2] <= layout.centre[row, 2]:
+            continue
+        if layout.mean_side[other] >= layout.mean_side[row]:
+            continue
+        if depth_inside(layout.footprint[row], layout.centre[other : other + 1, :2])[0] > 0:
+            covered |= lies_in(layout.footprint[other], places)
+    return covered
+
+
+def _levels(index: npt.NDArray[np.int32], over: Array, each: Array) -> list[float]:
+    """Heights that an object's points have in many cells, the highest first: fronts are narrow from above.
+
+    Args:
+        index: (N,) cells of its points.
+        over: (N,) their heights.
+        each: (N,) cells that a point stands for.
+    """
+    used, cell = np.unique(index, return_inverse=True)
+    highest = np.full(len(used), -np.inf)
+    np.maximum.at(highest, cell, over)
+    layer = ((highest[cell] - over) / _SHOULDER).astype(np.int64)
+    _, group, points = np.unique(cell * (int(layer.max()) + 1) + layer, return_inverse=True, return_counts=True)
+    height = np.bincount(group, over) / points
+    stands_for = np.bincount(group, each) / points
+    low = float(height.min())
+    number = ((height - low) / _BIN).astype(np.int64)
+    area = np.convolve(np.bincount(number, stands_for), (1.0, 1.0, 1.0), "same")
+    around = np.pad(area, _APART)
+    peak = area >= np.max([around[n : n + len(area)] for n in range(2 * _APART + 1)], axis=0)
+    peak &= area >= max(_LEVEL_SHARE * float(area.max()), 1.0)
+    found = []
+    for best in np.flatnonzero(peak)[::-1][:_MOST_LEVELS].tolist():
+        near = np.abs(height - (low + (best + 0.5) * _BIN)) < 1.5 * _BIN
+        if near.any():
+            found.append(float(np.median(height[near])))
+    return found
+
+
+def grid_over(around: SupportContext, row: int, outline: Array) -> Grid:
+    """A grid over an outline (K, 2) and what is around it, with cells fine enough for the object."""
+    width = min(float(around.layout.size[row, :2].min()), float(np.ptp(outline, axis=0).min()))
+    step = min(around.config.step, max(_LEAST_STEP, width / _CELLS_ACROSS))
+    strip = around.strip + 2 * step
+    return Grid.around(outline.min(axis=0) - strip, outline.max(axis=0) + strip, step)
+
+
+# ------------------------------------------------------------------------------------------------ completion, shape
+
+
+def _behind_rim(around: SupportContext, grid: Grid, level: Level, seen: Survey, rim: float) -> Cells:
+    """(R, C) cells of which nothing is seen, but over which the view passes no higher than a rim, and not below them.
+
+    What a rim hides of a level is lower than the rim. Where the view goes down through the level, there is none.
+    """
+    shown = seen.surface | seen.higher | seen.lower
+    _, over = seen_through(around.relief, grid, level.height + rim)
+    _, crossing = passing(around.relief, grid, level.height)
+    down = grid.count(crossing) > _PIERCED * _rays_expected(around, grid, level)
+    return over & ~shown & ~closed(down)
+
+
+def _rays_expected(around: SupportContext, grid: Grid, level: Level) -> Array:
+    """(R, C) how many of the points looked at a cell of a level would have, were it in sight."""
+    frame = around.layout.scene.frame
+    focal = float(np.sqrt(frame.camera.K[0, 0] * frame.camera.K[1, 1])) / thinning(frame.depth.size)
+    under = max(around.relief.eye - level.height, 0.01)
+    away = np.hypot(*grid.places(np.arange(grid.shape[0] * grid.shape[1])).T).reshape(grid.shape)
+    return np.asarray((focal * grid.step) ** 2 * under / (away**2 + under**2) ** 1.5)
+
+
+def _rows_apart(around: SupportContext, row: int, heights: Array) -> Array:
+    """(N,) metres along the ground between rows of pixels on level surfaces of an object, at heights (N,).
+
+    A top just below the height of the camera is seen in few rows.
+    """
+    layout = around.layout
+    focal = float(layout.scene.frame.camera.K[1, 1])
+    under = np.maximum(layout.floor - heights, 0.01)
+    away = float(np.hypot(*layout.centre[row, :2]))
+    return np.asarray((away**2 + under**2) / (focal * under))
+
+
+def _between_rows(around: SupportContext, row: int, grid: Grid, level: Level, cells: Cells) -> Cells:
+    """(R, C) cells, and those between them that only the distance between rows of pixels leaves out."""
+    apart = float(_rows_apart(around, row, np.array([level.height]))[0])
+    gap = math.ceil(min(apart / grid.step, _THIN))
+    if gap <= 1:
+        return cells
+    kernel = np.ones((gap + 2, 1), np.uint8)
+    padded = np.pad(cells.view(np.uint8), gap + 2)
+    return np.asarray(
+        cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[gap + 2 : -gap - 2, gap + 2 : -gap - 2].view(np.bool_)
+    )
+
+
+def _hull_cells(grid: Grid, cells: Cells) -> Cells:
+    """(R, C) cells in the convex outline of the given ones."""
+    index = np.flatnonzero(cells)
+    return grid.filled([hull(grid.places(index))]) if len(index) else cells
+
+
+def _hollow(grid: Grid, index: npt.NDArray[np.int32], own: Array, height: float, above: float, width: float) -> bool:
+    """Whether a level is the inside of a bowl: walls all about it, and no board over it as in a shelf."""
+    high = own[:, 2] > height + above / 2
+    level = grid.count(index[np.abs(own[:, 2] - height) < RISE]) > 0
+    if not level.any():
+        return False
+    middle = grid.places(np.flatnonzero(level)).mean(axis=0)
+    away = own[high, :2] - middle
+    if (np.hypot(*away.T) < _ROOF * width).any():
+        return False
+    turn = (np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5) * _SECTORS
+    return len(np.unique(turn.astype(np.intp) % _SECTORS)) > _WALLED * _SECTORS
+
+
+def _bulge(grid: Grid, offset: Array, sound: Cells) -> tuple[float, float]:
+    """How much a top is bent downwards where it is bent most, 1/m, by the second-degree surface through it.
+
+    Args:
+        grid: the cells.
+        offset: (R, C) heights.
+        sound: the cells that count.
+
+    Returns:
+        The estimate, and what is left of it two standard errors lower.
+    """
+    inner = cv2.erode(sound.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)  # edges hold points of the sides
+    index = np.flatnonzero(inner & (offset != 0))
+    if len(index) < _FEW_FOR_CURVES:
+        return 0.0, 0.0
+    places = grid.places(index)
+    x, y = (places - places.mean(axis=0)).T
+    terms = np.stack((np.ones_like(x), x, y, x * x, x * y, y * y), axis=1)
+    heights = offset.reshape(-1)[index]
+    fit = np.linalg.lstsq(terms, heights, rcond=None)[0]
+    steepest = float(np.linalg.eigvalsh(np.array([[2 * fit[3], fit[4]], [fit[4], 2 * fit[5]]]))[0])
+    spread = float(((heights - terms @ fit) ** 2).sum()) / (len(index) - terms.shape[1])
+    doubt = np.sqrt(spread * np.linalg.pinv(terms.T @ terms).diagonal())
+    return -steepest, max(0.0, -steepest - 2 * 2 * float(max(doubt[3], doubt[5])))
