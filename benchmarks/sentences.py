@@ -159,7 +159,7 @@ def soak(n: int, seed: int = 0) -> Soak:
     for text in mutated(n, seed):
         readings: tuple[SpatialQuery, ...] = ()
         found.n += 1
-        start = time.perf_counter()
+        start = time.process_time()  # another program is not the parser's fault
         try:
             readings = parse(text)
             found.answered += 1
@@ -168,7 +168,7 @@ def soak(n: int, seed: int = 0) -> Soak:
         except Exception as error:  # a crash is what this looks for
             found.crashes.append(f"{error!r}: {text}")
             continue
-        took = (time.perf_counter() - start) * 1e3
+        took = (time.process_time() - start) * 1e3
         if took > found.slowest_ms:
             found.slowest_ms, found.slowest = took, text
         try:

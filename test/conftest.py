@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -20,12 +21,19 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.types import Detection, PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Vector3
+
+# A test that imports MuJoCo in its own way would settle how MuJoCo's renderer draws: off screen, as the package has it.
+if importlib.util.find_spec("mujoco") is not None:
+    with contextlib.suppress(ModelError):
+        load_mujoco()
 
 # A run that a script starts in the background ignores SIGINT. Every process it starts would, too, and Ctrl-C is tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
