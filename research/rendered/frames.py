@@ -12,19 +12,19 @@ from typing import Any
 import cv2
 import numpy as np
 
-from research.rendered.asking import Asking, Case
-from research.rendered.items import Thing
+from research.rendered.items import PlacedItem
 from research.rendered.judge import Judge
 from research.rendered.kits import Kit, Plan, Planner
 from research.rendered.meshes import Floats
 from research.rendered.noise import stereo
-from research.rendered.stage import TABLE, Looks, Picture, Stage, View
+from research.rendered.sentences import Case, SentenceMaker
+from research.rendered.stage import TABLE, Looks, RenderedFrame, Stage, View
 
 Recipe = Callable[[Planner], Plan]
 ATTEMPTS = 60
 """Draws of a recipe before it is given up."""
 LEAST = 4
-"""Fewest things of a scene, the table not counted."""
+"""Fewest objects of a scene, the table not counted."""
 ASKED, REFUSED = 4, 2
 """Most cases of a frame that have an answer, and that have none."""
 
@@ -47,7 +47,7 @@ class Frame:
     recipe: str
     stage: Stage
     view: View
-    picture: Picture
+    image: RenderedFrame
     cases: tuple[Case, ...]
     flags: Flags
 
@@ -65,26 +65,26 @@ def draw_frame(
             plan = recipe(Planner(kit, rng))
         except LookupError:
             continue
-        if len(plan.things) < LEAST:
+        if len(plan.objects) < LEAST:
             continue
-        stage = Stage(plan.things, _looks(tables, rng))
+        stage = Stage(plan.objects, _looks(tables, rng))
         if stage.settle() > 0.02 or not _as_put(stage, plan):
             continue
         for _ in range(12):
             view = _view(plan, rng)
             if not _in_image(stage, view, plan):
                 continue
-            picture = stage.look(view)
-            judge = Judge(stage, view, picture)
+            image = stage.look(view)
+            judge = Judge(stage, view, image)
             if judge.crowded():
                 break
             if not _in_sight(judge, plan):
                 continue
-            asking = Asking(judge, rng)
-            plan.ask(asking)
-            cases = _chosen(asking.cases, flags, rng)
+            sentences = SentenceMaker(judge, rng)
+            plan.ask(sentences)
+            cases = _chosen(sentences.cases, flags, rng)
             if sum(c.status == "OK" for c in cases) >= 3 and any(c.status != "OK" for c in cases):
-                return Frame(name, stage, view, picture, cases, flags)
+                return Frame(name, stage, view, image, cases, flags)
     raise LookupError(f"{name}: no frame in {ATTEMPTS} draws")
 
 
@@ -109,7 +109,7 @@ def _view(plan: Plan, rng: np.random.Generator) -> View:
 
 def _as_put(stage: Stage, plan: Plan) -> bool:
     """Whether everything stayed where it was put and upright; what lies loose in a vessel may have rolled a little."""
-    for t in plan.things:
+    for t in plan.objects:
         rotation, position = stage.pose(t.name)
         start = stage.start[t.name][1]
         slack = 0.035 if t.name in plan.loose or t.on is not None else 0.012
@@ -120,13 +120,13 @@ def _as_put(stage: Stage, plan: Plan) -> bool:
 
 
 def _in_sight(judge: Judge, plan: Plan) -> bool:
-    """Whether every thing is well enough in sight to be a detection; what holds others may be covered by them."""
-    holders = {t.on[0] for t in plan.things if t.on is not None}
-    for t in plan.things:
+    """Whether every object is well enough in sight to be a detection; what holds others may be covered by them."""
+    holders = {t.on[0] for t in plan.objects if t.on is not None}
+    for t in plan.objects:
         names = [n for n in judge.stage.bodies if n == t.name or n.startswith(f"{t.name}/")]
-        owned = np.isin(judge.picture.owner, [judge.stage.bodies.index(n) for n in names])
+        owned = np.isin(judge.image.owner, [judge.stage.bodies.index(n) for n in names])
         rows, _ = np.nonzero(owned)
-        if len(rows) < 100 or len(rows) / max(sum(judge.picture.alone[n] for n in names), 1) < (
+        if len(rows) < 100 or len(rows) / max(sum(judge.image.alone[n] for n in names), 1) < (
             0.2 if t.name in holders else 0.35
         ):
             return False
@@ -134,9 +134,9 @@ def _in_sight(judge: Judge, plan: Plan) -> bool:
 
 
 def _in_image(stage: Stage, view: View, plan: Plan) -> bool:
-    """Whether the whole of every thing is within the image."""
+    """Whether the whole of every object is within the image."""
     pose = view.pose
-    for t in plan.things:
+    for t in plan.objects:
         p = (stage.mesh(t.name).vertices - pose[:3, 3]) @ pose[:3, :3]
         u, v, _ = view.k @ (p / p[:, 2:]).T
         if u.min() < 3 or v.min() < 3 or u.max() > 636 or v.max() > 476:
@@ -204,7 +204,7 @@ class FrameWriter:
             here / "truth.json",
             {
                 "recipe": frame.recipe,
-                "assets": sorted({t.item.label for t in frame.stage.things.values()}),
+                "assets": sorted({t.item.label for t in frame.stage.objects.values()}),
                 "camera": view,
                 **kept,
                 "base_T_camera": camera,
@@ -238,7 +238,7 @@ class FrameWriter:
     def _detections(
         self, frame: Frame, base: Floats, here: Path, rng: np.random.Generator
     ) -> tuple[list[dict[str, Any]], dict[str, str], dict[str, Any]]:
-        stage, picture = frame.stage, frame.picture
+        stage, image = frame.stage, frame.image
         groups: dict[str, list[str]] = {}
         for body in stage.bodies:
             groups.setdefault(body if frame.flags.has_parts else body.partition("/")[0], []).append(body)
@@ -247,13 +247,13 @@ class FrameWriter:
         ids = {n: f"d{k}" for k, n in enumerate(order)}
         detections, objects = [], {}
         for n in order:
-            mask = np.isin(picture.owner, [stage.bodies.index(b) for b in groups[n]])
+            mask = np.isin(image.owner, [stage.bodies.index(b) for b in groups[n]])
             if not mask.any():
                 raise LookupError(f"{n} is not in sight")
             rows, columns = np.nonzero(mask)
             bounds = [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
-            thing = stage.things.get(n.partition("/")[0])
-            label, tone = _label(thing, n)
+            object_ = stage.objects.get(n.partition("/")[0])
+            label, tone = _label(object_, n)
             d: dict[str, Any] = {
                 "id": ids[n],
                 "label": label,
@@ -270,7 +270,7 @@ class FrameWriter:
             points = np.concatenate([stage.mesh(b).vertices for b in groups[n]]) if n != "table" else _table_corners()
             points = points @ base[:3, :3].T + base[:3, 3]
             low, high = points.min(0), points.max(0)
-            alone = sum(picture.alone[b] for b in groups[n])
+            alone = sum(image.alone[b] for b in groups[n])
             objects[ids[n]] = {
                 "name": n,
                 "label": label,
@@ -282,10 +282,10 @@ class FrameWriter:
         return detections, ids, objects
 
     def _images(self, frame: Frame, here: Path, rng: np.random.Generator) -> None:
-        depth = frame.picture.depth
+        depth = frame.image.depth
         if frame.flags.depth_noise:
             depth = stereo(depth, float(frame.view.k[0, 0]), rng)
-        cv2.imwrite(str(here / "rgb.png"), frame.picture.rgb[..., ::-1])
+        cv2.imwrite(str(here / "rgb.png"), frame.image.rgb[..., ::-1])
         cv2.imwrite(str(here / "depth.png"), np.clip(np.round(depth * 1000), 0, 65535).astype(np.uint16))
         if not frame.flags.has_masks:
             (here / "masks").rmdir()
@@ -313,14 +313,14 @@ class FrameWriter:
         return {"frame": name, "instruction": case.instruction, "expect": expect, "kind": list(case.kinds)}
 
 
-def _label(thing: Thing | None, name: str) -> tuple[str, str | None]:
+def _label(object_: PlacedItem | None, name: str) -> tuple[str, str | None]:
     """What the detector calls it, and its colour."""
-    if thing is None:
+    if object_ is None:
         return "table", None
     part = name.partition("/")[2]
     if part:
-        return thing.item.parts[part].label, thing.tone
-    return thing.label or thing.item.label, thing.tone
+        return object_.item.parts[part].label, object_.tone
+    return object_.label or object_.item.label, object_.tone
 
 
 def _table_corners() -> Floats:

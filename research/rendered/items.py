@@ -40,7 +40,7 @@ class Room:
         floor: height above the lowest point of the holder.
         x, y: its middle.
         height: of the rim above the floor.
-        wide: half the width that there is for a thing; on a flat holder, 1 cm more than the holder has.
+        wide: half the width that there is for an object; on a flat holder, 1 cm more than the holder has.
     """
 
     relation: str
@@ -92,7 +92,7 @@ class Item:
 
 
 @dataclass
-class Thing:
+class PlacedItem:
     """An object in a scene.
 
     Args:

@@ -11,10 +11,10 @@ from scipy.spatial import ConvexHull
 
 from research.rendered.items import Room
 from research.rendered.meshes import Floats
-from research.rendered.stage import HEIGHT, TABLE, WIDTH, Picture, Stage, View
+from research.rendered.stage import HEIGHT, TABLE, WIDTH, RenderedFrame, Stage, View
 
 ACROSS, DEPTH = 0.06, 0.08
-"""Least distance along a row of equal things, across and in depth, metres."""
+"""Least distance along a row of equal objects, across and in depth, metres."""
 TIMES, APART = 3.0, 0.12
 """Another candidate for "next to" is this many times as far, and farther than this, metres."""
 FREE = 0.055
@@ -27,7 +27,7 @@ ASIDE = 0.1
 
 @dataclass(frozen=True)
 class Place:
-    """Where a place may lie: a box in the world, the thing it is told by, and others that may be named as well."""
+    """Where a place may lie: a box in the world, the object it is told by, and others that may be named as well."""
 
     relation: str
     anchor: str
@@ -39,8 +39,8 @@ class Place:
 class Judge:
     """The truth about a scene, as seen from a camera; lengths in metres, x to the viewer's right, y away, z up."""
 
-    def __init__(self, stage: Stage, view: View, picture: Picture) -> None:
-        self.stage, self.view, self.picture = stage, view, picture
+    def __init__(self, stage: Stage, view: View, image: RenderedFrame) -> None:
+        self.stage, self.view, self.image = stage, view, image
         pose = view.pose
         right, ahead = pose[:2, 0], pose[:2, 2]
         self.right, self.ahead = right / np.linalg.norm(right), ahead / np.linalg.norm(ahead)
@@ -63,13 +63,13 @@ class Judge:
     def seen(self, name: str) -> tuple[int, float]:
         """Visible pixels, and their share of what would be seen if nothing hid it (the frame's border not counted)."""
         k = self.stage.bodies.index(name)
-        pixels = int((self.picture.owner == k).sum())
-        return pixels, pixels / max(self.picture.alone[name], 1)
+        pixels = int((self.image.owner == k).sum())
+        return pixels, pixels / max(self.image.alone[name], 1)
 
     def well_seen(self, name: str) -> bool:
         """Whether it can be a target: enough of it in sight, and not cut by the border of the image."""
         pixels, share = self.seen(name)
-        rows, columns = np.nonzero(self.picture.owner == self.stage.bodies.index(name))
+        rows, columns = np.nonzero(self.image.owner == self.stage.bodies.index(name))
         inside = (
             len(rows) > 0
             and rows.min() > 1
@@ -80,7 +80,7 @@ class Judge:
         return pixels >= PIXELS and share >= SEEN and inside
 
     def row(self, names: Sequence[str], axis: int) -> list[str] | None:
-        """The things in order along an axis (0: from the left, 1: from the front); None where two are too close."""
+        """The objects in order along an axis (0: from the left, 1: from the front); None where two are too close."""
         order = sorted(names, key=lambda n: float(self.middle(n)[axis]))
         steps = np.diff([float(self.middle(n)[axis]) for n in order])
         return order if (steps >= (ACROSS, DEPTH)[axis]).all() else None
@@ -99,24 +99,24 @@ class Judge:
         return all(self.gap(t, anchor) > APART + 0.08 for t in targets)
 
     def crowded(self) -> bool:
-        """Whether two things on the table are closer than 2 cm."""
-        names = [t.name for t in self.stage.things.values() if t.on is None]
+        """Whether two objects on the table are closer than 2 cm."""
+        names = [t.name for t in self.stage.objects.values() if t.on is None]
         return any(self.gap(a, b) < 0.02 for k, a in enumerate(names) for b in names[:k])
 
     def reach(self, name: str) -> float:
-        """Half the greater horizontal extent of a thing."""
+        """Half the greater horizontal extent of an object."""
         low, high = self.bounds(name)
         return float((high - low)[:2].max()) / 2
 
     def fits(self, name: str, holder: str, room: str = "main") -> bool:
-        """Whether there is the width for a thing in a room; in a vessel, with 8 mm to spare on every side."""
-        here = self.stage.things[holder].item.rooms[room]
+        """Whether there is the width for an object in a room; in a vessel, with 8 mm to spare on every side."""
+        here = self.stage.objects[holder].item.rooms[room]
         return self.reach(name) + (0.008 if here.relation == "inside" else 0.0) <= here.wide
 
     def holds(self, name: str, holder: str, room: str) -> bool:
-        """Whether a thing rests in a room: it touches the holder, is above the room, and its foot is near the floor."""
+        """Whether an object rests in a room: it touches the holder, is above the room, its foot near the floor."""
         r, p = self.stage.pose(holder)
-        here = self.stage.things[holder].item.rooms[room]
+        here = self.stage.objects[holder].item.rooms[room]
         low, high = self.bounds(name)
         middle = r.T @ ((low + high) / 2 - p)
         foot = float(low[2] - p[2])
@@ -125,13 +125,13 @@ class Judge:
         return bool(over and abs(foot - here.floor) < 0.02 and self.stage.touching(name, body))
 
     def on_table(self, name: str) -> bool:
-        """Whether a thing stands on the table itself."""
+        """Whether an object stands on the table itself."""
         return self.stage.touching(name, "table")
 
     def room(self, holder: str, room: str, anchor: str | None = None, also: tuple[str, ...] = ()) -> Place:
         """The room as a place: the largest rectangle along the world's axes, of its proportions, that lies in it."""
         r, p = self.stage.pose(holder)
-        here: Room = self.stage.things[holder].item.rooms[room]
+        here: Room = self.stage.objects[holder].item.rooms[room]
         c, s = abs(r[0, 0]), abs(r[0, 1])
         share = min(here.hx / (here.hx * c + here.hy * s), here.hy / (here.hx * s + here.hy * c)) if s < c else 1.0
         half = np.array([here.hx, here.hy]) * share if s < c else np.array([here.hy, here.hx])
@@ -155,7 +155,7 @@ class Judge:
     def beside(self, relation: str, anchor: str, ignore: Sequence[str] = ()) -> Place | None:
         """A spot at a side, 10 cm off, where it is free, on the table and in sight; else None.
 
-        `ignore` are things that will be gone (the one that is moved).
+        `ignore` are objects that will be gone (the one that is moved).
         """
         way = {"left of": -self.right, "right of": self.right, "in front of": -self.ahead, "behind": self.ahead}[
             relation
@@ -170,7 +170,7 @@ class Judge:
         return Place(relation, anchor, np.array([*spot, 0.0]), np.array([0.06, 0.06, 0.0])) if good else None
 
     def between(self, a: str, b: str, ignore: Sequence[str] = ()) -> Place | None:
-        """The spot between two things, where there is room."""
+        """The spot between two objects, where there is room."""
         spot = sum((self.bounds(n)[0] + self.bounds(n)[1])[:2] / 4 for n in (a, b))
         room = max((self.reach(n) for n in ignore), default=0.0) + 0.01
         good = max(0.14, 2 * room) <= self.gap(a, b) <= 0.4 and self.free(np.asarray(spot), set(ignore), room)
@@ -181,7 +181,7 @@ class Judge:
         )
 
     def around(self, anchor: str, ignore: Sequence[str] = ()) -> Place | None:
-        """The surroundings of a thing, 16 cm wide, where at least two sides are free."""
+        """The surroundings of an object, 16 cm wide, where at least two sides are free."""
         sides = [self.beside(r, anchor, ignore) for r in ("left of", "right of", "in front of", "behind")]
         low, high = self.bounds(anchor)
         half = np.array([*(high - low)[:2] / 2 + 0.16, 0.0])
@@ -234,7 +234,7 @@ class Judge:
 
     def _owner_at(self, point: Floats) -> str:
         u, v = np.round(self._pixel(point)).astype(int)
-        k = int(self.picture.owner[v, u])
+        k = int(self.image.owner[v, u])
         return self.stage.bodies[k].partition("/")[0] if k >= 0 else ""
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from research.rendered.asking import Asking
-from research.rendered.items import Item, Thing
+from research.rendered.items import Item, PlacedItem
+from research.rendered.sentences import SentenceMaker
 from research.rendered.stage import TABLE
 
 
@@ -22,7 +22,7 @@ class Kit:
         equal: of which a scene has several alike.
         small: what goes into bowls and onto plates.
         vessels, flats, tops: what holds it: bowls and cups; plates and boards; boxes.
-        bulky: large things that stand about.
+        bulky: large objects that stand about.
         sized: those that are made larger and smaller.
         other_words: those for which people have another word than the detector.
         tray: the one with halves.
@@ -47,17 +47,17 @@ class Plan:
     """A scene to be built, what is asked of it once it has settled, and bounds of the camera.
 
     Args:
-        things: whoever holds another one comes first.
+        objects: whoever holds another one comes first.
         ask: adds the cases.
         low, high: pitch, degrees.
         aim: height that the camera looks at, metres.
         near, far: distance, metres.
         whole: the whole table is to be in sight.
-        loose: names of things that may roll a little.
+        loose: names of objects that may roll a little.
     """
 
-    things: list[Thing]
-    ask: Callable[[Asking], None]
+    objects: list[PlacedItem]
+    ask: Callable[[SentenceMaker], None]
     low: float = 24.0
     high: float = 60.0
     aim: float = 0.03
@@ -73,11 +73,11 @@ class Planner:
 
     kit: Kit
     rng: np.random.Generator
-    things: list[Thing] = field(default_factory=list)
+    objects: list[PlacedItem] = field(default_factory=list)
 
     def pick(self, names: Sequence[str], without: Sequence[str] = ()) -> str:
-        """One of the names, of which no word is shared with a thing that is there or with `without`."""
-        taken = {w for t in self.things for w in _words(t.item)} | {
+        """One of the names, of which no word is shared with an object that is there or with `without`."""
+        taken = {w for t in self.objects for w in _words(t.item)} | {
             w for n in without for w in _words(self.kit.items[n])
         }
         free = [n for n in names if not taken & _words(self.kit.items[n])]
@@ -100,18 +100,18 @@ class Planner:
         colour: str | None = "any",
         turn: float | None = None,
         **more: object,
-    ) -> Thing:
-        """Adds a thing; a turn that is not given is drawn."""
+    ) -> PlacedItem:
+        """Adds an object; a turn that is not given is drawn."""
         kind = self.kit.items[item] if isinstance(item, str) else item
         if colour == "any":
             colour = self.tint(item) if isinstance(item, str) else None
-        t = Thing(name, kind, at, float(self.rng.uniform(-180, 180)) if turn is None else turn, colour, **more)  # type: ignore[arg-type]
-        self.things.append(t)
+        t = PlacedItem(name, kind, at, float(self.rng.uniform(-180, 180)) if turn is None else turn, colour, **more)  # type: ignore[arg-type]
+        self.objects.append(t)
         return t
 
     def fill(self, count: int, taken: Sequence[tuple[float, float, float]] = ()) -> None:
-        """Adds up to `count` other things where the table is free; taken: circles (x, y, radius) to keep clear."""
-        circles = [(*t.at, _reach(t.item)) for t in self.things if t.on is None] + list(taken)
+        """Adds up to `count` other objects where the table is free; taken: circles (x, y, radius) to keep clear."""
+        circles = [(*t.at, _reach(t.item)) for t in self.objects if t.on is None] + list(taken)
         for k in range(4 * count):
             try:
                 kind = self.pick(self.kit.small + self.kit.bulky + self.kit.equal)
@@ -156,7 +156,7 @@ def _reach(item: Item) -> float:
 
 
 def _words(item: Item) -> set[str]:
-    """Words by which a thing could be meant: the last words of all its names, and of its parts."""
+    """Words by which an object could be meant: the last words of all its names, and of its parts."""
     names = [item.label, *item.said, *(p.label for p in item.parts.values())]
     return {n.split()[-1] for n in names} | (
         {"box", "carton", "bin", "crate"}

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes of equal things, of contrasts and of things on and in others."""
+"""Scenes of equal objects, of contrasts and of objects on and in others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from research.rendered.asking import IN, ON, Asking
-from research.rendered.items import Thing
+from research.rendered.items import PlacedItem
 from research.rendered.kits import Plan, Planner, sized
+from research.rendered.sentences import IN, ON, SentenceMaker
 
 ORDINALS = ("first", "second", "third", "fourth")
 
 
-def _row(p: Planner, start: tuple[float, float], step: tuple[float, float], n: int) -> list[Thing]:
-    """N equal things of one colour in a row, near the places start + i step."""
+def _row(p: Planner, start: tuple[float, float], step: tuple[float, float], n: int) -> list[PlacedItem]:
+    """N equal objects of one colour in a row, near the places start + i step."""
     kind = p.pick(p.kit.equal)
     colour, turn = p.tint(kind), float(p.rng.uniform(-180, 180))
     return [
@@ -28,16 +28,16 @@ def _row(p: Planner, start: tuple[float, float], step: tuple[float, float], n: i
     ]
 
 
-def _aside(p: Planner, at: tuple[float, float]) -> Thing:
-    """A vessel or a plate in which or on which things can be put."""
+def _aside(p: Planner, at: tuple[float, float]) -> PlacedItem:
+    """A vessel or a plate in which or on which objects can be put."""
     kind = p.pick(p.kit.vessels + p.kit.flats)
     return p.add("aside", kind, p.jitter(at), turn=float(p.rng.uniform(-3, 3)))
 
 
 def _into(
-    a: Asking, name: str, phrase: str, holder: Thing, *kinds: str, then: bool = False, to: str | None = None
+    a: SentenceMaker, name: str, phrase: str, holder: PlacedItem, *kinds: str, then: bool = False, to: str | None = None
 ) -> None:
-    """Asks to put a thing into or onto an empty holder."""
+    """Asks to put an object into or onto an empty holder."""
     room = holder.item.rooms["main"]
     inside = room.relation == "inside"
     label = holder.item.label
@@ -66,14 +66,14 @@ def _into(
 
 
 def across(p: Planner) -> Plan:
-    """Three or four equal things from left to right."""
+    """Three or four equal objects from left to right."""
     n = 3 + int(p.rng.integers(2))
     step = 0.2 if n == 3 else 0.17
     row = _row(p, (-step * (n - 1) / 2, -0.1 + float(p.rng.uniform(-0.05, 0.05))), (step, 0.0), n)
     aside = _aside(p, (0.32 * (1 if p.rng.random() < 0.5 else -1), 0.2))
     p.fill(2)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         names, word = [t.name for t in row], row[0].item.word
         order = a.judge.row(names, 0)
         if order is None:
@@ -101,18 +101,18 @@ def across(p: Planner) -> Plan:
             a.judge.far_apart(names, aside.name),
         )
 
-    return Plan(p.things, ask)
+    return Plan(p.objects, ask)
 
 
 def away(p: Planner) -> Plan:
-    """Three equal things one behind the other, or from one corner to the other."""
+    """Three equal objects one behind the other, or from one corner to the other."""
     slant = float(p.rng.choice((0.0, 0.13, -0.13)))
     row = _row(p, (-slant, -0.22), (slant, 0.19), 3)
     side = 0.36 if slant <= 0 else -0.36
     aside = _aside(p, (side, -0.05))
     p.fill(2)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         names, word = [t.name for t in row], row[0].item.word
         order = a.judge.row(names, 1)
         if order is None:
@@ -128,7 +128,7 @@ def away(p: Planner) -> Plan:
         a.refuse_take(f"the {word}", "AMBIGUOUS")
         a.absent()
 
-    return Plan(p.things, ask, low=34)
+    return Plan(p.objects, ask, low=34)
 
 
 def colours(p: Planner) -> Plan:
@@ -142,7 +142,7 @@ def colours(p: Planner) -> Plan:
     aside = _aside(p, (0.02, -0.2))
     p.fill(2)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         names, word = [t.name for t in row], row[0].item.word
         a.take(names[0], f"the {tones[0]} {word}", "2 colour")
         _into(a, names[1], f"the {tones[1]} {word}", aside, "2 colour")
@@ -166,7 +166,7 @@ def colours(p: Planner) -> Plan:
         a.wrong_colour(names)
         a.absent()
 
-    return Plan(p.things, ask)
+    return Plan(p.objects, ask)
 
 
 def sizes(p: Planner) -> Plan:
@@ -178,7 +178,7 @@ def sizes(p: Planner) -> Plan:
     aside = _aside(p, (0.35, 0.2))
     p.fill(3)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word = big.item.word
         a.take("big", a.one((f"the big {word}", f"the larger {word}", f"the large {word}")), "2 size")
         a.take("small", a.one((f"the small {word}", f"the smaller {word}", f"the little {word}")), "2 size")
@@ -187,11 +187,11 @@ def sizes(p: Planner) -> Plan:
         a.refuse_take(f"the {word}", "AMBIGUOUS")
         a.absent()
 
-    return Plan(p.things, ask)
+    return Plan(p.objects, ask)
 
 
 def neighbours(p: Planner) -> Plan:
-    """Two equal things, one of them next to something."""
+    """Two equal objects, one of them next to something."""
     kind = p.pick(p.kit.equal)
     colour = p.tint(kind)
     p.add("near", kind, p.jitter((0.2, 0.0), 0.02), colour)
@@ -205,7 +205,7 @@ def neighbours(p: Planner) -> Plan:
     other = p.add("other", p.pick(p.kit.small), p.jitter((-0.08, 0.24), 0.03))
     p.fill(1)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word, by, third = a.noun("near"), a.noun("anchor"), other.item.word
         near = a.judge.next_to("near", "anchor", ("far",))
         a.take("near", f"the {word} {a.one(('next to', 'by', 'beside'))} the {by}", "2 next to", when=near)
@@ -240,11 +240,11 @@ def neighbours(p: Planner) -> Plan:
         a.refuse_take(f"the {word}", "AMBIGUOUS")
         a.refuse_take(f"the {a.one(('banana', 'stapler', 'candle'))} next to the {by}", "NOT_FOUND")
 
-    return Plan(p.things, ask)
+    return Plan(p.objects, ask)
 
 
 def stacked(p: Planner) -> Plan:
-    """One of two equal things stands on a box; a plate or bowl waits."""
+    """One of two equal objects stands on a box; a plate or bowl waits."""
     base = p.add("base", p.pick(p.kit.tops), p.jitter((-0.2, 0.08), 0.03), turn=float(p.rng.uniform(-3, 3)))
     kind = p.pick([k for k in p.kit.small if max(p.kit.items[k].mesh.size[:2]) < 0.145])
     colour = p.tint(kind)
@@ -253,7 +253,7 @@ def stacked(p: Planner) -> Plan:
     aside = _aside(p, (0.2, 0.16))
     p.fill(2)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word, by = a.noun("above"), base.item.word
         on = a.judge.holds("above", "base", "main") and a.judge.on_table("below") and a.judge.gap("below", "base") > 0.1
         kind = "3 on top" if base.item.label == "stool" else "3 on box"
@@ -276,11 +276,11 @@ def stacked(p: Planner) -> Plan:
         )
         a.absent()
 
-    return Plan(p.things, ask)
+    return Plan(p.objects, ask)
 
 
 def contained(p: Planner) -> Plan:
-    """One of two equal things lies in a bowl or on a plate."""
+    """One of two equal objects lies in a bowl or on a plate."""
     holder = p.add(
         "holder",
         p.pick(p.kit.vessels + p.kit.flats + p.kit.bins),
@@ -301,7 +301,7 @@ def contained(p: Planner) -> Plan:
     aside = _aside(p, (0.24, 0.18))
     p.fill(2)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word, by = a.noun("held"), holder.item.word
         held = (
             a.judge.holds("held", "holder", "main")
@@ -329,19 +329,19 @@ def contained(p: Planner) -> Plan:
         )
         a.refuse_take(f"the {a.one(('banana', 'sponge', 'candle'))} {at} the {by}", "NOT_FOUND")
 
-    return Plan(p.things, ask, low=34, loose=frozenset({"held"}))
+    return Plan(p.objects, ask, low=34, loose=frozenset({"held"}))
 
 
 def say_it_otherwise(p: Planner) -> Plan:
-    """Things that people call by another word than the detector."""
+    """PlacedItems that people call by another word than the detector."""
     names: Sequence[str] = list(p.rng.permutation(p.kit.other_words))[:3]
     for k, (name, at) in enumerate(zip(names, ((-0.3, 0.0), (0.02, -0.14), (0.3, 0.02)), strict=False)):
         p.add(f"row{k}", name, p.jitter(at, 0.03))
     aside = _aside(p, (0.05, 0.2))
     p.fill(2)
 
-    def ask(a: Asking) -> None:
-        rows = [t for t in p.things if t.name.startswith("row")]
+    def ask(a: SentenceMaker) -> None:
+        rows = [t for t in p.objects if t.name.startswith("row")]
         words = {t.name: t.item.said[-1] for t in rows}
         a.take("row0", f"the {words['row0']}", "2 label differs")
         a.beside(
@@ -369,4 +369,4 @@ def say_it_otherwise(p: Planner) -> Plan:
             f"the {words['row1']} on the {words['row2']}", "RELATION_UNSATISFIED", a.judge.far_apart(("row1",), "row2")
         )
 
-    return Plan(p.things, ask)
+    return Plan(p.objects, ask)

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from research.rendered.asking import ON, Asking
 from research.rendered.kits import Plan, Planner, sized
+from research.rendered.sentences import ON, SentenceMaker
 
 STORED = ("red pepper", "bell pepper", "bowl")
 """What fits into a drawer or onto a shelf, a little smaller than it is."""
 
 
 def _both(p: Planner, at: tuple[float, float], on: tuple[str, str], kinds: tuple[str, ...] = STORED) -> None:
-    """A thing in a piece of furniture and another one like it on the table."""
+    """A object in a piece of furniture and another one like it on the table."""
     kind = p.pick(kinds)
     item = sized(p.kit.items[kind], 0.8)
     colour = p.tint(kind)
@@ -35,7 +35,7 @@ def drawers(opened: str) -> Callable[[Planner], Plan]:
             p.add("above", p.pick(("saucer", "bowl")), (float(p.rng.uniform(-0.14, 0.14)), 0.0), on=("cabinet", "main"))
         p.add("plate", p.pick(("plate", "dinner plate", "board")), p.jitter((-side * 0.15, -0.23), 0.02), turn=0.0)
 
-        def ask(a: Asking) -> None:
+        def ask(a: SentenceMaker) -> None:
             word, other = a.noun("stored"), moved.item.word
             stored = a.judge.holds("stored", "cabinet", f"{holding} drawer") and a.judge.gap("loose", "cabinet") > 0.05
             part = a.judge.room("cabinet", f"{holding} drawer", f"cabinet/{holding} drawer", ("cabinet",))
@@ -72,14 +72,14 @@ def drawers(opened: str) -> Callable[[Planner], Plan]:
                 a.say(f"cabinet/{opened} drawer", f"close the {opened} drawer of the cabinet", "4 drawer order")
             a.say("cabinet/left door", a.one(("open the left door", "open the left door of the cabinet")), "1 left")
             top = a.judge.room("cabinet", "main")
-            if "above" in a.things:
+            if "above" in a.objects:
                 a.take(
                     "above",
                     f"the {a.noun('above')} on {a.one(('the', 'top of the'))} cabinet",
                     "3 on top",
                     when=a.judge.holds("above", "cabinet", "main"),
                 )
-            a.put("moved", f"the {other}", "on top of the cabinet", top, "5 on top", when="above" not in a.things)
+            a.put("moved", f"the {other}", "on top of the cabinet", top, "5 on top", when="above" not in a.objects)
             a.put(
                 "loose",
                 f"the {word} that is on the table",
@@ -96,13 +96,13 @@ def drawers(opened: str) -> Callable[[Planner], Plan]:
             a.refuse_take(f"the {word}", "AMBIGUOUS")
             a.refuse("open the door", "AMBIGUOUS", p.rng.random() < 0.4)
 
-        return Plan(p.things, ask, low=48, high=62, aim=0.22, near=1.2, far=1.5, loose=frozenset({"stored"}))
+        return Plan(p.objects, ask, low=48, high=62, aim=0.22, near=1.2, far=1.5, loose=frozenset({"stored"}))
 
     return recipe
 
 
 def shelves(p: Planner) -> Plan:
-    """An open shelf of three levels with things on two of them."""
+    """An open shelf of three levels with objects on two of them."""
     side = float(p.rng.choice((-1.0, 1.0)))
     p.add("shelf", "shelf", p.jitter((side * 0.22, 0.24), 0.02), p.tint("shelf"), 0.0, free=False)
     lower, upper = [("bottom", "middle"), ("bottom", "top"), ("middle", "top")][int(p.rng.integers(3))]
@@ -111,7 +111,7 @@ def shelves(p: Planner) -> Plan:
     p.add("moved", p.pick(("plate", "saucer", "red pepper", "bowl")), p.jitter((-side * 0.35, -0.24), 0.03))
     p.add("plate", p.pick(("dinner plate", "board")), p.jitter((side * 0.1, -0.22), 0.02), turn=0.0)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word, other, lower_word = a.noun("stored"), a.noun("moved"), a.noun("under")
         stored = a.judge.holds("stored", "shelf", upper) and a.judge.gap("loose", "shelf") > 0.06
         below = a.judge.holds("under", "shelf", lower)
@@ -166,11 +166,11 @@ def shelves(p: Planner) -> Plan:
             f"the {a.one(('banana', 'candle', 'phone'))} on the {a.one((upper + ' shelf', 'shelf'))}", "NOT_FOUND"
         )
 
-    return Plan(p.things, ask, low=22, high=36, aim=0.2, near=1.2, far=1.5)
+    return Plan(p.objects, ask, low=22, high=36, aim=0.2, near=1.2, far=1.5)
 
 
 def stools(p: Planner) -> Plan:
-    """A thing on a stool, a crate, and things about."""
+    """A object on a stool, a crate, and objects about."""
     side = float(p.rng.choice((-1.0, 1.0)))
     p.add("stool", "stool", p.jitter((side * 0.25, 0.1), 0.03), turn=float(p.rng.uniform(-3, 3)), free=False)
     p.add("crate", "crate", p.jitter((-side * 0.28, 0.14), 0.03), turn=0.0, free=False)
@@ -183,7 +183,7 @@ def stools(p: Planner) -> Plan:
         p.add("held", sized(item, 0.9), (0.04, 0.0), colour, on=("crate", "main"))
     p.add("moved", p.pick(("sugar bowl", "saucer", "bell pepper", "teapot")), p.jitter((side * 0.4, -0.22), 0.03))
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word, other = a.noun("above"), a.noun("moved")
         on = a.judge.holds("above", "stool", "main")
         bin_word = a.one(("crate", "bin", "plastic bin"))
@@ -233,4 +233,4 @@ def stools(p: Planner) -> Plan:
         )
         a.refuse_take(f"the {word}", "AMBIGUOUS")
 
-    return Plan(p.things, ask, low=36, high=56, aim=0.1, near=1.1, far=1.4, loose=frozenset({"held"}))
+    return Plan(p.objects, ask, low=36, high=56, aim=0.1, near=1.1, far=1.4, loose=frozenset({"held"}))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes about where to put things, and about halves, compartments and parts of the table."""
+"""Scenes about where to put objects, and about halves, compartments and parts of the table."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from research.rendered.asking import IN, ON, Asking
 from research.rendered.items import Item, Room
 from research.rendered.judge import Place
 from research.rendered.kits import Plan, Planner
 from research.rendered.meshes import box, joined
+from research.rendered.sentences import IN, ON, SentenceMaker
 from research.rendered.sources import tray
 
 
 def around(p: Planner) -> Plan:
-    """Different things, each alone of its kind; one is put beside, between, on others."""
+    """Different objects, each alone of its kind; one is put beside, between, on others."""
     spots = ((-0.3, 0.05), (0.0, 0.12), (0.3, 0.02), (-0.1, -0.2), (0.18, -0.22))
     small = p.add("moved", p.pick(p.kit.small), p.jitter(spots[3], 0.02))
     p.add("a", p.pick(p.kit.bulky), p.jitter(spots[0], 0.02), turn=float(p.rng.uniform(-10, 10)))
     p.add("b", p.pick(p.kit.flats + p.kit.vessels), p.jitter(spots[1], 0.02), turn=float(p.rng.uniform(-3, 3)))
     p.add("c", p.pick(p.kit.bulky + p.kit.small), p.jitter(spots[2], 0.02), turn=float(p.rng.uniform(-10, 10)))
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word = small.item.word
         for relation in p.rng.permutation(("left of", "right of", "in front of", "behind"))[:3]:
             a.beside("moved", f"the {word}", str(relation), a.one(("a", "b", "c")))
@@ -48,7 +48,7 @@ def around(p: Planner) -> Plan:
             a.judge.around("c", ("moved",)),
             "5 next to",
         )
-        room = a.things["b"].item.rooms["main"]
+        room = a.objects["b"].item.rooms["main"]
         a.put(
             "moved",
             f"the {word}",
@@ -64,7 +64,7 @@ def around(p: Planner) -> Plan:
         )
         a.refuse_take(f"the {word} on the {a.noun('a')}", "RELATION_UNSATISFIED", a.judge.far_apart(("moved",), "a"))
 
-    return Plan(p.things, ask)
+    return Plan(p.objects, ask)
 
 
 def two_holders(p: Planner) -> Plan:
@@ -79,12 +79,12 @@ def two_holders(p: Planner) -> Plan:
     moved = p.add("moved", p.pick(fits), p.jitter((0.0, -0.2), 0.04))
     p.fill(2)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word, by = moved.item.word, a.noun("one")
         order = a.judge.row(("one", "two"), 0)
         if order is None:
             return
-        room = a.things["one"].item.rooms["main"]
+        room = a.objects["one"].item.rooms["main"]
         to, kind = (IN, "5 in bowl") if room.relation == "inside" else (ON, "5 on plate")
         fits = a.judge.fits("moved", "one")
         a.put(
@@ -108,7 +108,7 @@ def two_holders(p: Planner) -> Plan:
         a.put(
             "moved",
             f"the {word}",
-            f"between the two {a.things['one'].item.words}",
+            f"between the two {a.objects['one'].item.words}",
             a.judge.between("one", "two", ("moved",)),
             "5 between",
         )
@@ -122,11 +122,11 @@ def two_holders(p: Planner) -> Plan:
             a.judge.far_apart(("moved",), "one") and a.judge.far_apart(("moved",), "two"),
         )
 
-    return Plan(p.things, ask)
+    return Plan(p.objects, ask)
 
 
 def halves(p: Planner) -> Plan:
-    """A tray or board with a thing on its left half."""
+    """A tray or board with an object on its left half."""
     item = p.kit.items[p.kit.tray]
     x, y, _ = item.mesh.size
     at = p.jitter((0.05, 0.08), 0.02)
@@ -144,7 +144,7 @@ def halves(p: Planner) -> Plan:
     other = p.add("moved", p.pick(fits), p.jitter((0.38, -0.2), 0.03))
     p.fill(1)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word, by = a.noun("held"), a.noun("tray")
         held = a.judge.holds("held", "tray", "left half") and a.judge.gap("loose", "tray") > 0.08
         kind = "3 in tray or bin" if "tray" in by else "3 on plate"
@@ -182,7 +182,7 @@ def halves(p: Planner) -> Plan:
             f"the {other.item.word} on the {by}", "RELATION_UNSATISFIED", a.judge.far_apart(("moved",), "tray")
         )
 
-    return Plan(p.things, ask, low=34)
+    return Plan(p.objects, ask, low=34)
 
 
 def full(p: Planner) -> Plan:
@@ -211,7 +211,7 @@ def full(p: Planner) -> Plan:
     p.add("plate", p.pick(p.kit.flats), p.jitter((0.22, 0.14), 0.02), turn=float(p.rng.uniform(-3, 3)))
     p.fill(2)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word = a.noun("moved")
         a.refuse(f"put the {word} {a.one(('in', 'on'))} the tray", "NO_PLACE")
         a.put(
@@ -235,11 +235,11 @@ def full(p: Planner) -> Plan:
         )
         a.refuse_take("the block", "AMBIGUOUS")
 
-    return Plan(p.things, ask, low=40)
+    return Plan(p.objects, ask, low=40)
 
 
 def compartments(p: Planner) -> Plan:
-    """An organiser of three compartments, with a thing in the left one."""
+    """An organiser of three compartments, with an object in the left one."""
     w, d, h = 0.36, 0.15, 0.07
     walls = [box((s - 0.003, -d / 2, 0), (s + 0.003, d / 2, h)) for s in (-w / 6, w / 6)]
     rooms = {
@@ -263,7 +263,7 @@ def compartments(p: Planner) -> Plan:
     moved = p.add("moved", p.pick(fits), p.jitter((0.28, -0.2), 0.03))
     p.fill(1)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word, by = a.noun("held"), a.one(item.said)
         held = a.judge.holds("held", "org", "left")
         a.take(
@@ -285,11 +285,11 @@ def compartments(p: Planner) -> Plan:
             f"the {moved.item.word} in the {by}", "RELATION_UNSATISFIED", a.judge.far_apart(("moved",), "org")
         )
 
-    return Plan(p.things, ask, low=42, loose=frozenset({"held"}))
+    return Plan(p.objects, ask, low=42, loose=frozenset({"held"}))
 
 
 def table_parts(p: Planner) -> Plan:
-    """Equal things in the middle, at a corner and at an edge of the table."""
+    """Equal objects in the middle, at a corner and at an edge of the table."""
     kind = p.pick(p.kit.equal)
     colour = p.tint(kind)
     middle = p.rng.random() < 0.5
@@ -299,7 +299,7 @@ def table_parts(p: Planner) -> Plan:
     p.add("moved", p.pick(p.kit.small), p.jitter((-side * 0.3, -0.1), 0.03))
     p.add("plate", p.pick(p.kit.flats), p.jitter((-side * 0.38, 0.16), 0.02), turn=float(p.rng.uniform(-3, 3)))
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         word, other = a.noun("corner"), a.noun("moved")
         if not a.judge.whole_table():
             return
@@ -338,7 +338,7 @@ def table_parts(p: Planner) -> Plan:
         )
         a.refuse_take(f"the {word}", "AMBIGUOUS")
 
-    return Plan(p.things, ask, low=42, near=1.4, far=1.5, whole=True)
+    return Plan(p.objects, ask, low=42, near=1.4, far=1.5, whole=True)
 
 
 def towers(p: Planner) -> Plan:
@@ -350,7 +350,7 @@ def towers(p: Planner) -> Plan:
     p.add("aside", p.pick(p.kit.flats + p.kit.vessels), p.jitter((0.1, -0.24), 0.02), turn=float(p.rng.uniform(-3, 3)))
     p.fill(2)
 
-    def ask(a: Asking) -> None:
+    def ask(a: SentenceMaker) -> None:
         stack = a.judge.room("b1", "main")
         stack = Place("on", "b1", stack.middle, np.array([0.015, 0.015, 0.003]))
         a.put("b0", f"the {tones[0]} block", f"on top of the {tones[1]} block", stack, "5 stack", "2 colour")
@@ -376,4 +376,4 @@ def towers(p: Planner) -> Plan:
         a.refuse(f"put the {a.noun('aside')} {a.one(('next to', 'behind'))} the block", "AMBIGUOUS")
         a.wrong_colour(("b0", "b1", "b2"))
 
-    return Plan(p.things, ask)
+    return Plan(p.objects, ask)

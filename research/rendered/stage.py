@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from research.rendered.items import COLOURS, Item, Thing, samples
+from research.rendered.items import COLOURS, Item, PlacedItem, samples
 from research.rendered.meshes import Floats, Mesh, box
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 
@@ -53,7 +53,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Picture:
+class RenderedFrame:
     """What a camera sees.
 
     Args:
@@ -80,15 +80,15 @@ class Looks:
 
 
 class Stage:
-    """Things on a table.
+    """PlacedItems on a table.
 
     Args:
-        things: what is there; whoever holds another one comes before it.
+        objects: what is there; whoever holds another one comes before it.
         looks: surfaces and light.
     """
 
-    def __init__(self, things: Sequence[Thing], looks: Looks) -> None:
-        self.things = {t.name: t for t in things}
+    def __init__(self, objects: Sequence[PlacedItem], looks: Looks) -> None:
+        self.objects = {t.name: t for t in objects}
         self._mj = load_mujoco()
         self._spec = self._mj.MjSpec()
         self._spec.visual.global_.offwidth, self._spec.visual.global_.offheight = WIDTH, HEIGHT
@@ -97,7 +97,7 @@ class Stage:
         self.bodies: list[str] = []
         self._meshes: dict[int, str] = {}
         self._scenery(looks)
-        for t in things:
+        for t in objects:
             self._add(t)
         self.model = self._spec.compile()
         self.data = self._mj.MjData(self.model)
@@ -130,7 +130,7 @@ class Stage:
         owner = self.model.geom_bodyid
         return any({int(owner[c.geom1]), int(owner[c.geom2])} == {i, j} for c in self.data.contact)
 
-    def look(self, view: View) -> Picture:
+    def look(self, view: View) -> RenderedFrame:
         """What the camera sees."""
         mj, model = self._mj, self.model
         camera = model.camera("eye").id
@@ -157,7 +157,7 @@ class Stage:
             model.geom_group[:] = groups
         finally:
             renderer.close()
-        return Picture(rgb, depth, owner, alone)
+        return RenderedFrame(rgb, depth, owner, alone)
 
     def _draw(self, renderer: Any) -> NDArray[Any]:
         options = self._mj.MjvOption()
@@ -211,13 +211,13 @@ class Stage:
             else:
                 g.rgba = [*looks.table, 1]
 
-    def _add(self, t: Thing) -> None:
+    def _add(self, t: PlacedItem) -> None:
         rotation = Rotation.from_euler("z", t.turn, degrees=True).as_matrix()
         position = np.array([*t.at, 0.0])
         if t.on is not None:
             holder, room = t.on
             r, p = self.start[holder]
-            here = self.things[holder].item.rooms[room]
+            here = self.objects[holder].item.rooms[room]
             position = p + r @ np.array([here.x + t.at[0], here.y + t.at[1], here.floor])
             rotation = r @ rotation
         self.start[t.name] = (rotation, position)
@@ -292,8 +292,8 @@ class Stage:
         return name
 
     def _item(self, name: str) -> Item:
-        thing, _, part = name.partition("/")
-        return self.things[thing].item.parts[part] if part else self.things[thing].item
+        object_, _, part = name.partition("/")
+        return self.objects[object_].item.parts[part] if part else self.objects[object_].item
 
 
 def cells(item: Item, sectors: int = 20, slices: int = 10) -> list[tuple[Floats, Floats, float]]:

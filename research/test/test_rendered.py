@@ -14,15 +14,15 @@ import pytest
 
 from research import rendered
 from research.rendered import recipes, recipes_places
-from research.rendered.asking import Asking
 from research.rendered.checkout import checked_out
 from research.rendered.frames import Flags, FrameWriter, Recipe, draw_frame
-from research.rendered.items import Item, Room, Source, Thing, flat_top
+from research.rendered.items import Item, PlacedItem, Room, Source, flat_top
 from research.rendered.judge import Judge, _distance
 from research.rendered.kits import Kit, Planner
 from research.rendered.making import make
 from research.rendered.meshes import Z_UP, box, cylinder, read_gltf, read_obj
 from research.rendered.noise import stereo
+from research.rendered.sentences import SentenceMaker
 from research.rendered.sources import SOURCES, open_box
 from research.rendered.stage import Looks, Stage, View
 
@@ -36,14 +36,14 @@ LOOKS = Looks((0.6, 0.5, 0.4), (0.4, 0.4, 0.4), 0.7, 0.9)
 FROM_FRONT = View((0.0, 0.0, 0.0), 40, 1.2, 0, 52)
 
 
-def judged(*things: Thing, view: View = FROM_FRONT) -> Judge:
-    stage = Stage(things, LOOKS)
+def judged(*objects: PlacedItem, view: View = FROM_FRONT) -> Judge:
+    stage = Stage(objects, LOOKS)
     stage.settle()
     return Judge(stage, view, stage.look(view))
 
 
 def test_rows_run_to_the_viewers_right_and_away_from_the_viewer() -> None:
-    three = [Thing(n, BLOCK, at) for n, at in (("a", (0.2, 0.0)), ("b", (-0.2, 0.1)), ("c", (0.0, -0.15)))]
+    three = [PlacedItem(n, BLOCK, at) for n, at in (("a", (0.2, 0.0)), ("b", (-0.2, 0.1)), ("c", (0.0, -0.15)))]
     judge = judged(*three)
     assert judge.row(("a", "b", "c"), 0) == ["b", "c", "a"]
     assert judge.row(("a", "b", "c"), 1) == ["c", "a", "b"]
@@ -53,25 +53,31 @@ def test_rows_run_to_the_viewers_right_and_away_from_the_viewer() -> None:
 
 
 def test_things_too_close_to_tell_are_in_no_row() -> None:
-    judge = judged(Thing("a", BLOCK, (0.0, 0.1)), Thing("b", BLOCK, (0.05, -0.1)), Thing("c", BLOCK, (0.2, -0.03)))
+    judge = judged(
+        PlacedItem("a", BLOCK, (0.0, 0.1)), PlacedItem("b", BLOCK, (0.05, -0.1)), PlacedItem("c", BLOCK, (0.2, -0.03))
+    )
     assert judge.row(("a", "b"), 0) is None
     assert judge.row(("b", "c"), 1) is None
 
 
 def test_next_to_wants_the_other_one_three_times_as_far() -> None:
-    there = [Thing("box", CAN, (0.0, 0.0)), Thing("near", BLOCK, (0.1, 0.0)), Thing("far", BLOCK, (-0.3, 0.0))]
+    there = [
+        PlacedItem("box", CAN, (0.0, 0.0)),
+        PlacedItem("near", BLOCK, (0.1, 0.0)),
+        PlacedItem("far", BLOCK, (-0.3, 0.0)),
+    ]
     judge = judged(*there)
     assert judge.gap("near", "box") == pytest.approx(0.035, abs=0.002)
     assert judge.next_to("near", "box", ("far",))
     assert not judge.next_to("far", "box", ("near",))
-    assert not judged(*there[:2], Thing("far", BLOCK, (-0.17, 0.0))).next_to("near", "box", ("far",))
+    assert not judged(*there[:2], PlacedItem("far", BLOCK, (-0.17, 0.0))).next_to("near", "box", ("far",))
 
 
 def test_what_lies_in_a_crate_is_held_by_it_and_what_stands_beside_is_not() -> None:
     judge = judged(
-        Thing("crate", CRATE, (0.0, 0.0), free=False),
-        Thing("in", BLOCK, (0.03, 0.0), on=("crate", "main")),
-        Thing("out", BLOCK, (0.3, 0.0)),
+        PlacedItem("crate", CRATE, (0.0, 0.0), free=False),
+        PlacedItem("in", BLOCK, (0.03, 0.0), on=("crate", "main")),
+        PlacedItem("out", BLOCK, (0.3, 0.0)),
     )
     assert judge.holds("in", "crate", "main")
     assert not judge.on_table("in")
@@ -82,21 +88,21 @@ def test_what_lies_in_a_crate_is_held_by_it_and_what_stands_beside_is_not() -> N
 
 
 def test_a_spot_beside_a_thing_is_on_the_viewers_side_of_it_and_free() -> None:
-    there = (Thing("can", CAN, (0.1, 0.0)), Thing("moved", BLOCK, (-0.3, -0.1)))
+    there = (PlacedItem("can", CAN, (0.1, 0.0)), PlacedItem("moved", BLOCK, (-0.3, -0.1)))
     judge = judged(*there, view=replace(FROM_FRONT, azimuth=10))
     place = judge.beside("right of", "can", ("moved",))
     assert place is not None
     way = place.middle[:2] - np.array([0.1, 0.0])
     assert way / np.linalg.norm(way) == pytest.approx(judge.right, abs=0.02)
     assert np.linalg.norm(way) >= 0.035 + 0.1 - 0.002
-    blocked = judged(*there, Thing("there", BLOCK, tuple(place.middle[:2])), view=replace(FROM_FRONT, azimuth=10))
+    blocked = judged(*there, PlacedItem("there", BLOCK, tuple(place.middle[:2])), view=replace(FROM_FRONT, azimuth=10))
     assert blocked.beside("right of", "can", ("moved",)) is None
     assert judge.beside("behind", "can", ("moved",)) is not None
-    assert judged(Thing("can", CAN, (0.1, 0.35))).beside("behind", "can") is None, "there the table ends"
+    assert judged(PlacedItem("can", CAN, (0.1, 0.35))).beside("behind", "can") is None, "there the table ends"
 
 
 def test_the_room_of_a_turned_holder_is_a_rectangle_within_it() -> None:
-    place = judged(Thing("crate", CRATE, (0.1, 0.1), turn=8, free=False)).room("crate", "main")
+    place = judged(PlacedItem("crate", CRATE, (0.1, 0.1), turn=8, free=False)).room("crate", "main")
     room = CRATE.rooms["main"]
     turn = np.radians(8)
     to_crate = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
@@ -108,7 +114,7 @@ def test_the_room_of_a_turned_holder_is_a_rectangle_within_it() -> None:
 def test_hidden_things_are_no_targets() -> None:
     hidden = replace(BLOCK, mesh=CUBE.scaled(0.6))
     low = replace(FROM_FRONT, pitch=20)
-    judge = judged(Thing("wall", BLOCK, (0.0, -0.1)), Thing("behind", hidden, (0.0, -0.04)), view=low)
+    judge = judged(PlacedItem("wall", BLOCK, (0.0, -0.1)), PlacedItem("behind", hidden, (0.0, -0.04)), view=low)
     assert judge.well_seen("wall")
     assert judge.seen("behind")[1] < 0.42
     assert not judge.well_seen("behind")
@@ -224,13 +230,13 @@ def test_frames_say_the_same_in_all_their_files(tmp_path: Path, kit: Kit, recipe
 
 
 def test_cases_that_lack_their_margin_are_left_out() -> None:
-    close = judged(Thing("a", BLOCK, (0.0, 0.1)), Thing("b", BLOCK, (0.02, -0.1)))
-    asking = Asking(close, np.random.default_rng(0))
-    asking.beside("a", "the block", "behind", "b")
-    asking.take("a", "the left block", "1 left", when=close.row(("a", "b"), 0) is not None)
-    asking.put("a", "the block", "in the crate", None, "5 in crate")
-    assert [c.place.anchor for c in asking.cases if c.place] == ["b"] or not asking.cases
-    assert all("1 left" not in c.kinds for c in asking.cases)
+    close = judged(PlacedItem("a", BLOCK, (0.0, 0.1)), PlacedItem("b", BLOCK, (0.02, -0.1)))
+    sentences = SentenceMaker(close, np.random.default_rng(0))
+    sentences.beside("a", "the block", "behind", "b")
+    sentences.take("a", "the left block", "1 left", when=close.row(("a", "b"), 0) is not None)
+    sentences.put("a", "the block", "in the crate", None, "5 in crate")
+    assert [c.place.anchor for c in sentences.cases if c.place] == ["b"] or not sentences.cases
+    assert all("1 left" not in c.kinds for c in sentences.cases)
 
 
 def test_things_of_one_word_are_not_put_together(kit: Kit) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from research.rendered.items import Thing
+from research.rendered.items import PlacedItem
 from research.rendered.judge import Judge, Place
 
 TAKE = (
@@ -61,7 +61,7 @@ class Case:
     place: Place | None = None
 
 
-class Asking:
+class SentenceMaker:
     """Collects the cases of a scene; a case whose truth lacks its margin is left out.
 
     Args:
@@ -71,7 +71,7 @@ class Asking:
 
     def __init__(self, judge: Judge, rng: np.random.Generator) -> None:
         self.judge, self.rng = judge, rng
-        self.things = judge.stage.things
+        self.objects = judge.stage.objects
         self.cases: list[Case] = []
 
     def one(self, words: Sequence[str]) -> str:
@@ -79,22 +79,22 @@ class Asking:
         return words[int(self.rng.integers(len(words)))]
 
     def noun(self, name: str, colour: bool = False) -> str:
-        """The plain word for a thing, with its colour if asked for."""
-        t = self.things[name]
+        """The plain word for an object, with its colour if asked for."""
+        t = self.objects[name]
         return f"{t.tone} {t.item.word}" if colour and t.tone else t.item.word
 
     def take(self, name: str, phrase: str, *kinds: str, when: bool = True) -> None:
-        """Asks for a thing."""
+        """Asks for an object."""
         if when and self.judge.well_seen(name):
             self._add(Case(self.one(TAKE).format(phrase), "OK", kinds, name))
 
     def say(self, name: str, sentence: str, *kinds: str, when: bool = True) -> None:
-        """Asks for a thing in a sentence of its own."""
+        """Asks for an object in a sentence of its own."""
         if when and self.judge.well_seen(name):
             self._add(Case(sentence, "OK", kinds, name))
 
     def put(self, name: str, phrase: str, where: str, place: Place | None, *kinds: str, when: bool = True) -> None:
-        """Asks to put a thing somewhere."""
+        """Asks to put an object somewhere."""
         if when and place is not None and self.judge.well_seen(name):
             verb = self.one(PUT)
             if verb.startswith("move"):  # "move the cup on the tray" may mean the cup that is on it
@@ -103,7 +103,7 @@ class Asking:
             self._add(Case(verb.format(phrase, where), "OK", kinds, name, (), place))
 
     def then(self, name: str, phrase: str, where: str, place: Place | None, *kinds: str, when: bool = True) -> None:
-        """Asks to take a thing and to put it somewhere."""
+        """Asks to take an object and to put it somewhere."""
         if when and place is not None and self.judge.well_seen(name):
             verb = self.one(("take {} and put it {}", "pick up {} and place it {}", "grab {} and set it {}"))
             self._add(Case(verb.format(phrase, where), "OK", kinds, name, (), place))
@@ -111,7 +111,7 @@ class Asking:
     def beside(
         self, name: str, phrase: str, relation: str, anchor: str, *kinds: str, to: str | None = None, when: bool = True
     ) -> None:
-        """Asks to put a thing to a side of another one."""
+        """Asks to put an object to a side of another one."""
         place = self.judge.beside(relation, anchor, (name,))
         where = f"{self.one(SIDES[relation])} the {to or self.noun(anchor)}"
         self.put(name, phrase, where, place, *kinds, SIDE_KIND[relation], when=when)
@@ -128,7 +128,7 @@ class Asking:
             self._add(Case(sentence, status, (kind,)))
 
     def refuse_take(self, phrase: str, status: str, when: bool = True) -> None:
-        """Asks for a thing that cannot be had."""
+        """Asks for an object that cannot be had."""
         self.refuse(self.one(TAKE).format(phrase), status, when)
 
     def absent(self) -> None:
@@ -136,8 +136,8 @@ class Asking:
         self.refuse_take(f"the {self.one(ABSENT)}", "NOT_FOUND")
 
     def wrong_colour(self, names: Sequence[str]) -> None:
-        """Asks for one of the things in a colour that none of them has."""
-        had = {self.things[n].tone for n in names}
+        """Asks for one of the objects in a colour that none of them has."""
+        had = {self.objects[n].tone for n in names}
         # People draw the borders between the colours of a group differently.
         near = (
             {"red", "orange", "brown", "pink", "purple", "yellow"},
@@ -147,13 +147,13 @@ class Asking:
         )
         free = [c for c in ("red", "green", "blue", "black") if not any(c in group and had & group for group in near)]
         if free and None not in had:
-            self.refuse_take(f"the {self.one(free)} {self.things[names[0]].item.word}", "NOT_FOUND")
+            self.refuse_take(f"the {self.one(free)} {self.objects[names[0]].item.word}", "NOT_FOUND")
 
     def _add(self, case: Case) -> None:
         if all(case.instruction != c.instruction for c in self.cases):
             self.cases.append(case)
 
 
-def listed(things: Sequence[Thing], label: str) -> list[str]:
-    """Names of the things with that label."""
-    return [t.name for t in things if (t.label or t.item.label) == label]
+def listed(objects: Sequence[PlacedItem], label: str) -> list[str]:
+    """Names of the objects with that label."""
+    return [t.name for t in objects if (t.label or t.item.label) == label]
