@@ -25,7 +25,7 @@ def on(pairs: Pairs) -> Measured:
     layout, seen = pairs.layout, pairs.resting
     level = np.where(np.isnan(seen.level), layout.top[pairs.anchors], seen.level)
     contact = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - level)
-    higher = layout.centre[pairs.targets, None, 2] - level
+    higher = layout.top[pairs.targets, None] - level  # not its centre: a saucer is thinner than heights are sure
     over = np.maximum(pairs.inside_anchor, seen.over)
     half = layout.size[pairs.targets, None, 2] / 2 + layout.relation.contact
     out = np.where(seen.shut_in > half, half - seen.shut_in, FAR)
