@@ -7,13 +7,14 @@ one and not every cup and can; with a green mug and a purple cup in view there i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.colours import colour_family
+from spatial_vlm_ros.spatial.materials import other_material
 from spatial_vlm_ros.types import Detection, NounPhrase
 
 SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.6, 0.4, 0.0
@@ -84,6 +85,7 @@ _HOLDERS = frozenset(
     )
 )
 """Heads of labels whose front word names what is in them: "the spam" is the spam can, but "the can" no can opener."""
+_PACKS = frozenset(("box", "can", "tin", "bottle", "jar", "carton", "packet", "pack", "package", "tub", "tube"))
 _ANYTHING = frozenset({"object", "thing", "item"})
 _DESCRIBING = frozenset(
     (
@@ -176,9 +178,11 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     fit = _named(said, seen, given)
     if fit > LESS_SPECIFIC:
         return fit
-    # "the cream cheese box" is what a detector calls cream cheese; "the bbq sauce" a sauce bottle.
-    if len(said) > 1 and said[-1] in _HOLDERS and seen[-1] not in _HOLDERS:
-        fit = max(fit, min(_named(said[:-1], seen, given), SYNONYM))
+    # "The cream cheese box" is what a detector calls cream cheese; "the bbq sauce" a sauce bottle. A bag of apples is
+    # no apple, and a packet of sugar no sugar bowl.
+    if len(said) > 1 and said[-1] in _PACKS and seen[-1] not in _HOLDERS | _members("fruit") | _members("vegetable"):
+        inside = _named(said[:-1], seen, given)
+        fit = max(fit, SYNONYM if inside in (SAME, SYNONYM) else NONE)
     if len(seen) > 1 and seen[-1] in _HOLDERS and said[-1] not in _HOLDERS:
         fit = max(fit, min(_named(said, seen[:-1], given), HEAD_ONLY))
     return fit
@@ -195,9 +199,10 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
         not _describes(word) for word in seen_modifiers if word not in said
     )
     if said_head == seen_head or any({said_head, seen_head} <= group for group in _SYNONYM_SETS):
-        if unknown:
-            return NONE if apart else HEAD_ONLY
-        return SAME if said_head == seen_head else SYNONYM
+        if not unknown:
+            return SAME if said_head == seen_head else SYNONYM
+        other_kind = said_head != seen_head and not all(map(_describes, unknown))  # an ice block is no foam brick
+        return NONE if apart or other_kind or _excluded(unknown, {*seen_modifiers, *given}) else HEAD_ONLY
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_objects()):
         return PART
     if said_head in seen_modifiers and seen_head in _HOLDERS:
@@ -207,6 +212,13 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
     if (said_head in _members(seen_head) and not said_modifiers) or seen_head in _ANYTHING:
         return LESS_SPECIFIC
     return NONE
+
+
+def _excluded(unknown: Sequence[str], seen: Collection[str]) -> bool:
+    """Whether what is seen of an object has another colour or another material than one that was said."""
+    colours = {colour_family(word) for word in seen} - {None}
+    said = {colour_family(word) for word in unknown} - {None}
+    return bool(said and colours and not said & colours) or any(other_material(word, seen) for word in unknown)
 
 
 def _describes(modifier: str) -> bool:

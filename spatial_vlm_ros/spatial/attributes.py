@@ -16,6 +16,7 @@ from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_families
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
+from spatial_vlm_ros.spatial.materials import other_material
 from spatial_vlm_ros.spatial.superlatives import SIZE_WORDS
 from spatial_vlm_ros.types import Detection, SceneObject
 
@@ -68,6 +69,9 @@ def _said(word: str, detection: Detection) -> float:
         return YES
     family = colour_family(word)
     families = stated_colours(detection)
+    modifiers = detection.label.lower().replace("-", " ").split()[:-1]  # its head may sound like one: a tin, a glass
+    if other_material(word, (*modifiers, *given)):
+        return NO
     if family is None or not families:
         return float("nan")
     if family in families:

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spatial_vlm_ros.language.part_words import BURNERS
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial import regions
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, phrases_not_found
+from spatial_vlm_ros.spatial.free_space import depth_inside
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.likelihood import state_of
+from spatial_vlm_ros.spatial.parts.finding import noun_of
+from spatial_vlm_ros.spatial.parts.region import SHARE, Region
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places
 from spatial_vlm_ros.spatial.placement_reasons import name_of
@@ -79,6 +83,8 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
             rows += [row for row in meant if row not in rows]
     region = None
     if part is not None:
+        if not rows:  # the whole is the support plane, or nothing that was lifted
+            return dataclasses.replace(verdict, status=Status.NOT_FOUND, phrase=part.phrase)
         found_parts = part.found(rows[0])
         if not found_parts.parts:
             placing = Placing((), f"{name_of(scorer.layout, rows[0])} {found_parts.reason}")
@@ -87,6 +93,11 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
             rivals = (rows[0],) * len(found_parts.parts)
             return dataclasses.replace(verdict, status=Status.AMBIGUOUS, phrase=part.phrase, rivals=rivals, several=())
         region = found_parts.parts[0]
+        if region.found_by == SHARE and noun_of(part.phrase) in BURNERS:
+            pot = _standing_in(scorer.layout, region, verdict.chosen)
+            if pot is not None:  # it hides the burner that it stands on, and beside it there is none
+                reason = f"{name_of(scorer.layout, pot)} stands there"
+                return dataclasses.replace(verdict, placing=Placing((), reason), status=Status.NO_PLACE)
     framed = clause.relation in RELATIONS and RELATIONS[clause.relation].framed
     request = PlaceRequest(
         clause.relation, tuple(rows), scorer.view_for(clause.frame, framed, np.array(rows, np.intp)),
@@ -162,3 +173,11 @@ def _all_meant(belief: PhraseBelief, rows: list[int], config: DecisionConfig) ->
 
 def _unclear(belief: PhraseBelief, row: int, config: DecisionConfig) -> bool:
     return any(state_of(float(c.likelihood[row]), config.holds) is not ClauseState.HOLDS for c in belief.clauses)
+
+
+def _standing_in(layout: Layout, region: Region, moved: int) -> int | None:
+    """An object whose middle lies in a part of another one, at the height of what carries there, or None."""
+    rows = np.flatnonzero(layout.measured & (layout.top > region.low))
+    rows = rows[(rows != moved) & (rows != region.row) & (layout.mean_side[rows] < layout.mean_side[region.row])]
+    inside = rows[depth_inside(region.outline, layout.centre[rows, :2]) > 0]
+    return int(inside[0]) if len(inside) else None

@@ -20,6 +20,7 @@ _SIDE_NOISE = np.array(
 )  # relative errors of its sides: unseen ones; of a height top and foot are seen
 _MIDDLE_DIRECTIONS = 12  # on the ground, 15 degrees apart, that a set may be spread along
 _SPREAD_COUNTS = 8  # power of the spread: half as wide counts a 256th, four fifths a sixth
+_NOTICED = 0.04  # relative: nobody calls one of two objects the smaller one that differ by less than measuring does
 _SMALLEST = 1e-250  # that shares of a place are worked out from
 _ROUND = 0.6  # width over length from which an object without a heading is taken for round
 
@@ -100,7 +101,7 @@ def _size_key(length: Callable[[Array], Array]) -> Callable[[Layout, Viewpoint],
         sides = _whole_sizes(layout)
         value = length(sides)
         sigma = np.stack((layout.sigma, layout.sigma, layout.sigma_up), axis=1)
-        sigma = np.sqrt(sigma**2 + (_SIDE_NOISE * sides) ** 2 + _EDGE_NOISE**2)
+        sigma = np.sqrt(sigma**2 + (_SIDE_NOISE**2 + _NOTICED**2) * sides**2 + _EDGE_NOISE**2)
         longer = length(sides[:, None] + sigma[:, :, None] * np.eye(3))  # (N, 3): with either side so much longer
         return Key(value, np.sqrt(((longer - value[:, None]) ** 2).sum(axis=1)))
 

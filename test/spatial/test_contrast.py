@@ -171,3 +171,35 @@ def test_the_nearest_name_is_offered_and_never_used(tabletop: Tabletop) -> None:
 def test_no_name_is_offered_for_one_that_is_like_none(tabletop: Tabletop) -> None:
     answer = tabletop.ask(tabletop.see(tabletop.can("can", 0, 0)), "the banana")
     assert (answer.status, answer.question) == (Status.NOT_FOUND, None)
+
+
+# ------------------------------------------------------------------------------------------------ what is not meant
+
+
+@pytest.mark.parametrize("words", ["left of", "right of", "behind", "in front of"])
+def test_what_is_on_an_object_is_on_no_side_of_it(words: str, ground: Any, obj: Make) -> None:
+    layout = ground.layout([obj(0.9, 0.0, (0.3, 0.3, 0.1), label="box"), obj(0.85, -0.08, base=0.1, label="cup"),
+                            obj(0.95, 0.08, base=0.1, label="cup")])  # fmt: skip
+    assert decided(f"the cup {words} the box", layout).status is Status.RELATION_UNSATISFIED
+
+
+@pytest.mark.parametrize(
+    ("said", "label", "fits"),
+    [("metal block", "wooden block", False), ("metal block", "steel block", True), ("tin mug", "metal cup", True),
+     ("red pepper", "green pepper", False), ("ice block", "foam brick", False), ("sugar packet", "sugar bowl", False),
+     ("apple bag", "apple", False), ("soup can", "tin can", True)],
+)  # fmt: skip
+def test_another_material_colour_or_kind_is_another_object(said: str, label: str, fits: bool) -> None:
+    assert (label_fit(said, label) > 0.3) is fits
+
+
+def test_a_stated_material_excludes_another(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.block("b", 0, 0, (0.06, 0.06, 0.06), label="wooden block"))
+    assert tabletop.ask(seen, "the metal block").status is Status.NOT_FOUND
+    assert tabletop.ask(seen, "the wooden block").status is Status.OK
+
+
+def test_of_two_that_hardly_differ_in_size_none_is_the_smaller(tabletop: Tabletop) -> None:
+    sizes = ((0.06, 0.06, 0.06), (0.0605, 0.06, 0.0595))
+    seen = tabletop.see(*(tabletop.block(f"b{n}", 0.2 * n - 0.1, 0.05 * n, size) for n, size in enumerate(sizes)))
+    assert tabletop.ask(seen, "the smaller block").status is Status.AMBIGUOUS

@@ -129,8 +129,8 @@ def test_a_landmark_tells_apart_where_it_is_shorter_than_nothing(tabletop: Table
     )
     phrase = NounPhrase("ball", superlative="leftmost")  # an order in the answer would replace this one
     question = asked(tabletop, *bodies, phrase=phrase)
-    assert question.text == "Which ball: the one in the bowl or the one that is not in the bowl?"
-    assert question.answers == (("the one in the bowl", (0,)), ("the one that is not in the bowl", (1,)))
+    assert question.text == "Which ball: the one in the bowl or the one right of the bowl?"
+    assert question.answers == (("the one in the bowl", (0,)), ("the one right of the bowl", (1,)))
 
 
 def test_a_landmark_of_which_there_are_two_is_none(tabletop: Tabletop) -> None:

@@ -149,6 +149,8 @@ def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     if top is None:
         return Found(exists=False, reason="has no flat top that can be seen")
     discs = burners(layout, top)
+    if not discs and not has_by_nature(layout.scene.objects[row].detection.label, noun_of(phrase)):
+        return Found(exists=False, reason=f"has no {noun_of(phrase)} that can be seen")
     if phrase.superlative is None and phrase.ordinal is None:
         return Found(discs)
     if len(discs) > 2 or phrase.ordinal is not None:
@@ -157,6 +159,8 @@ def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     if part is None or any(_astride(disc, top, phrase, rays) for disc in discs):
         return Found(reason="has no such burner that can be told")
     inside = [disc for disc in discs if _within(disc, part)]
+    if not inside and phrase.superlative == MIDDLE:  # a middle one is one of three, and nobody sees how many there are
+        return Found(reason="has no such burner that can be told")
     if len(inside) == 1:
         return Found((dataclasses.replace(inside[0], around=part.around),))
     return Found(tuple(inside) or (part,))

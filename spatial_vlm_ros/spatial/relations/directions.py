@@ -14,12 +14,18 @@ from spatial_vlm_ros.types import FrameOfReference
 
 def left_of(pairs: Pairs) -> Measured:
     """Offset of the target's centre to the left of the ray through the anchor's."""
-    return -pairs.along(pairs.rays[1]), pairs.noise
+    return _beside(pairs, -pairs.along(pairs.rays[1])), pairs.noise
 
 
 def right_of(pairs: Pairs) -> Measured:
     """Offset of the target's centre to the right of the ray through the anchor's."""
-    return pairs.along(pairs.rays[1]), pairs.noise
+    return _beside(pairs, pairs.along(pairs.rays[1])), pairs.noise
+
+
+def _beside(pairs: Pairs, margin: Array) -> Array:
+    """What is on, in, over or under an anchor is on no side of it: the ball in the left of a box is not left of it."""
+    within = pairs.overlap_or_none()
+    return np.where(within > 0, np.minimum(margin, -within), margin)
 
 
 def behind(pairs: Pairs) -> Measured:
@@ -73,7 +79,8 @@ def _along_ray(pairs: Pairs, ahead: Array, sign: float, begun: Array) -> Measure
     aside = _sideways_gap(pairs, clockwise(ahead))
     in_cone = np.minimum(farther, centres) * float(np.tan(np.radians(pairs.layout.relation.cone_deg))) - aside
     in_cone = np.where(aside > 0, in_cone, np.inf)
-    return least_sure((farther, begun), (centres, pairs.noise), (in_cone, pairs.noise))
+    margin, sigma = least_sure((farther, begun), (centres, pairs.noise), (in_cone, pairs.noise))
+    return _beside(pairs, margin), sigma
 
 
 def _sideways_gap(pairs: Pairs, right: Array) -> Array:

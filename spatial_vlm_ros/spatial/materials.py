@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words of materials: which of them exclude each other. Needs nothing but Python."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+_MATERIALS = {
+    "metal": "metal metallic steel stainless tin aluminium aluminum iron brass copper bronze chrome",
+    "wood": "wood wooden bamboo timber",
+    "plastic": "plastic rubber silicone vinyl",
+    "glass": "glass crystal",
+    "ceramic": "ceramic porcelain china clay earthenware",
+    "paper": "paper cardboard",
+    "cloth": "cloth fabric felt wool woollen cotton plush",
+    "foam": "foam styrofoam sponge",
+    "leather": "leather",
+    "stone": "stone marble granite concrete cinder",
+    "wicker": "wicker rattan",
+    "ice": "ice",
+}
+_MATERIAL_OF = {word: name for name, words in _MATERIALS.items() for word in words.split()}
+
+
+def other_material(said: str, seen: Collection[str]) -> bool:
+    """Whether words seen of an object name a material, and none of them the one that was said.
+
+    Args:
+        said: a word of a phrase; one that is no material excludes nothing.
+        seen: words of a label and of attributes.
+    """
+    material = _MATERIAL_OF.get(said)
+    others = {_MATERIAL_OF[word] for word in seen if word in _MATERIAL_OF}
+    return material is not None and bool(others) and material not in others
