@@ -21,7 +21,7 @@ PATIENCE = 30.0  # s
 
 def prepare() -> None:
     """Set the environment that rclpy reads when it is loaded: a graph of our own, large images in shared memory."""
-    os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+    os.environ["ROS_DOMAIN_ID"] = str(91 + os.getpid() % 10)  # tests use smaller ones
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds_images.xml")
     os.environ.setdefault("ROS_LOG_DIR", str(Path(tempfile.gettempdir()) / "spatial_vlm_ros_log"))

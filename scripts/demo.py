@@ -29,7 +29,7 @@ PATIENCE = 30.0  # s for anything that should take one
 NEAR = 0.03  # m from the centre of an object, within which a pose is its pose
 
 # Set before rclpy is loaded: a graph of our own on this machine, big images in shared memory.
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds_images.xml"))
 os.environ.setdefault("ROS_LOG_DIR", str(Path(tempfile.gettempdir()) / "spatial_vlm_ros_log"))

@@ -18,13 +18,14 @@ ROOT = Path(__file__).resolve().parents[2]
 WORLDS = ("behind", "swapped", "both_in_front")
 
 
-def test_the_demo_finds_the_chick_behind_the_cup_in_every_world_and_draws_it() -> None:
+def test_the_demo_finds_the_chick_behind_the_cup_in_every_world_and_draws_it(domain: int) -> None:
     pytest.importorskip("mujoco")
     images = [ROOT / "out" / f"demo_{world}.png" for world in WORLDS]
     for path in images:
         path.unlink(missing_ok=True)
+    own = {"PYTHONPATH": str(ROOT), "ROS_DOMAIN_ID": str(domain)}
     done = subprocess.run(
-        [sys.executable, "scripts/demo.py"], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "scripts/demo.py"], cwd=ROOT, env={**os.environ, **own},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
