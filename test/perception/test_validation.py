@@ -73,6 +73,6 @@ def test_a_mask_of_another_size_is_refused_with_both_sizes() -> None:
 
 def test_a_thousand_detections_take_no_time() -> None:
     many = [detection(str(n), (-1, 2, 30, 40), np.ones((HEIGHT, WIDTH), bool)) for n in range(1000)]
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(check_detections(many, WIDTH, HEIGHT)) == 1000
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
