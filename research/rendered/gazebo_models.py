@@ -7,14 +7,13 @@ and logos of brands (can, beer, post box): of the can there is the shape alone.
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from research.rendered.box_furniture import book, chest, full_tray, mat, quarters, rack, steps, stove
-from research.rendered.collada import read_dae
+from research.rendered.collada import read_dae, read_xml
 from research.rendered.items import Item, Room, flat_top, vessel
 from research.rendered.meshes import Floats, Mesh, box, cylinder, joined, read_obj
 
@@ -243,7 +242,7 @@ def open_cabinet(root: Path) -> Item:
 def boxes(file: Path) -> list[tuple[str, Mesh]]:
     """The visible boxes of the links of an SDF model without turned links, by name, metres."""
     found = []
-    for link in ET.parse(file).getroot().iter("link"):
+    for link in read_xml(file).iter("link"):
         at = np.array((link.findtext("pose") or "0 0 0 0 0 0").split(), float)[:3]
         for visual in link.findall("visual"):
             size = visual.findtext("geometry/box/size")
@@ -269,7 +268,7 @@ def sphere(radius: float, rings: int = 18) -> Mesh:
 
 
 def _radius(root: Path, model: str) -> float:
-    found = ET.parse(root / model / "model.sdf").getroot().find(".//visual//sphere/radius")
+    found = read_xml(root / model / "model.sdf").find(".//visual//sphere/radius")
     if found is None or not found.text:
         raise ValueError(f"{root / model}: its model has no sphere. Give the pinned commit.")
     return float(found.text)
