@@ -16,6 +16,7 @@ import numpy as np
 
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.language.prepositions import IN, ON_TOP_OF
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
 from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on
 from spatial_vlm_ros.spatial.free_space import Cells, Level, Relief, Stamp, depth_inside, support_level
@@ -40,6 +41,7 @@ from spatial_vlm_ros.spatial.spot_judging import (
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportContext, SupportingSurface, open_ground
 from spatial_vlm_ros.spatial.tops import tops_of
 from spatial_vlm_ros.spatial.underneath import under_of
+from spatial_vlm_ros.spatial.which_surface import is_top, may_have_a_lid, means_inside, topmost_of
 from spatial_vlm_ros.types import Place, Pose, Vector3
 
 __all__ = ["PlaceRequest", "Placing", "Spot", "find_places", "place_of"]
@@ -233,11 +235,10 @@ def _supporting_objects(around: SupportContext, request: PlaceRequest, obj: Move
     elif request.relation in ON:
         for row in request.anchors:
             name = name_of(layout, row)
-            level = _level_for(around, request, obj, row)
             if request.relation in PARTS or request.region is not None:
-                yield level
-                yield inside_of(around, row, name)
+                yield from _carrying_parts(around, request, obj, row)
                 continue
+            level = _level_for(around, request, obj, row)
             if isinstance(level, str) or not _stands(around, request, level, obj).any():
                 stacked = stacked_on(around, row, name, obj, _is_open(around, request))
                 if not isinstance(stacked, str) or "flat top" in stacked:
@@ -258,11 +259,30 @@ def _supporting_objects(around: SupportContext, request: PlaceRequest, obj: Move
         yield open_ground(around, request.anchors, _searched(layout, request))
 
 
+def _carrying_parts(
+    around: SupportContext, request: PlaceRequest, obj: Moved, row: int
+) -> Iterator[SupportingSurface | str]:
+    """What of an object carries in a part of it: its top, unless the words mean its inside, or that."""
+    name = name_of(around.layout, row)
+    inside = means_inside(around.layout, row, request.relation, request.preposition)
+    if not inside:
+        level = _level_for(around, request, obj, row)
+        lid = request.preposition == IN and may_have_a_lid(around.layout, row)
+        if isinstance(level, str) or not (lid and is_top(around.layout, row, level.level)):
+            yield level
+    yield inside_of(around, row, name)
+
+
 def _level_for(around: SupportContext, request: PlaceRequest, obj: Moved, row: int) -> SupportingSurface | str:
     """The level of an object that is meant: the one the anchors stand on, else the topmost on which it would stand."""
-    levels = tops_of(around, row, name_of(around.layout, row))
+    name = name_of(around.layout, row)
+    levels = tops_of(around, row, name)
     if isinstance(levels, str):
         return levels
+    if request.preposition == ON_TOP_OF and row in request.anchors:
+        levels = topmost_of(around, levels)
+        if not levels:
+            return f"the topmost surface of {name} cannot be seen"
     stood = [anchor for anchor in request.anchors if anchor != row]
     if stood:
         foot = float(around.layout.bottom[stood].mean())

@@ -149,7 +149,7 @@ def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -
         anchors = ["the surface"]
     if not anchors:
         anchors = [describe(inner.phrase) for inner in clause.inner]
-    words = f"{'not ' if clause.negated else ''}{clause.name} {' and '.join(anchors)}"
+    words = f"{'not ' if clause.negated else ''}{clause.said or clause.name} {' and '.join(anchors)}"
     if clause.inner and clause.likelihood[row] > 0.5 > clause.chance[row]:
         return f"{words}: it would be, but nothing clearly fits '{describe(clause.inner[0].phrase)}'."
     margin = float(clause.margin[row])
