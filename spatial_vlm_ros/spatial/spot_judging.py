@@ -68,6 +68,7 @@ class PlaceRequest:
         depth: noise of depth.
         region: part of the anchor that its middle has to lie in; None = the relation says where.
         preposition: how the relation was said, where that tells more than its name.
+        part: the part that `region` is, in words, or "".
     """
 
     relation: str
@@ -79,6 +80,7 @@ class PlaceRequest:
     depth: DepthConfig = field(default_factory=DepthConfig)
     region: Region | None = None
     preposition: Preposition | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True, eq=False)
