@@ -64,7 +64,11 @@ def _in_question(layout: Layout, request: PlaceRequest, failure: NoSurface) -> t
     if not rows and failure.row is not None and layout.measured[failure.row]:
         middles = np.nan_to_num(layout.centre[:, :2], nan=1e6)
         there = layout.measured & (depth_inside(layout.footprint[failure.row], middles) > 0)
-        rows = np.flatnonzero(there & (layout.top > layout.bottom[failure.row])).tolist()
+        there &= layout.mean_side < layout.mean_side[failure.row]
+        there &= (layout.top > layout.bottom[failure.row]) & (layout.centre[:, 2] > layout.bottom[failure.row])
+        if failure.cause == "closed":  # what is in it, and not what stands on it
+            there &= layout.bottom < layout.top[failure.row]
+        rows = np.flatnonzero(there).tolist()
     kept = (request.moved, failure.row, *request.anchors, None if request.region is None else request.region.row)
     return tuple(row for row in rows if row not in kept)[:_TRIED]
 

@@ -105,10 +105,14 @@ def _headroom(supporting: SupportingSurface, request: PlaceRequest, obj: Moved, 
 
 def _nearest(layout: Layout, supporting: SupportingSurface, outline: Array, clearance: float) -> int | None:
     """The object whose outline is nearest to that of what is put down; None where something not detected is nearer."""
-    gaps = [outline_gap(layout.footprint[row], outline) for row in supporting.others]
-    if not gaps or min(gaps) > clearance + _CELLS * supporting.grid.step:
+    rows, middle = np.array(supporting.others, np.intp), outline.mean(axis=0)
+    reach = clearance + _CELLS * supporting.grid.step
+    around = np.hypot(*(outline - middle).T).max() + layout.radius[rows] + reach
+    rows = rows[np.hypot(*(layout.centre[rows, :2] - middle).T) < around]  # farther ones need no look
+    gaps = [outline_gap(layout.footprint[row], outline) for row in rows]
+    if not gaps or min(gaps) > reach:
         return None
-    return supporting.others[int(np.argmin(gaps))]
+    return int(rows[int(np.argmin(gaps))])
 
 
 def outline_gap(one: Array, other: Array) -> float:
