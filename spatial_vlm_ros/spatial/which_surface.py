@@ -106,6 +106,8 @@ def shut_in_front_of(layout: Layout, row: int, moved: int) -> int | None:
     rows = np.array(
         [other for other in rows.tolist() if _is_one_of(layout, other, CLOSING) and other != moved], np.intp
     )
+    if not len(rows):
+        return None
     pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), rows, np.array([row], np.intp))
     touching = rows[RELATIONS["touching"](pairs)[0][:, 0] > 0]
     if not len(touching):
