@@ -42,7 +42,14 @@ from spatial_vlm_ros.spatial.spot_reasons import reason_of
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportContext, SupportingSurface, open_ground
 from spatial_vlm_ros.spatial.tops import tops_of
 from spatial_vlm_ros.spatial.underneath import under_of
-from spatial_vlm_ros.spatial.which_surface import is_top, may_have_a_lid, means_inside, topmost_of
+from spatial_vlm_ros.spatial.which_surface import (
+    boards_of,
+    is_top,
+    may_have_a_lid,
+    means_inside,
+    roof_of,
+    topmost_of,
+)
 from spatial_vlm_ros.types import Place, Pose, Vector3
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 
@@ -247,7 +254,8 @@ def _supporting_objects(
             yield inside_of(around, row, name_of(layout, row))
     elif request.relation in UNDER:
         for row in request.anchors:
-            yield under_of(around, row, name_of(layout, row), float(obj.size[2]), _ground_of(around, request, row))
+            ground = _ground_of(around, request, row)
+            yield under_of(around, row, name_of(layout, row), float(obj.size[2]), ground, roof_of(layout, row))
     else:
         under = _carrying(layout, request)
         if under is not None:
@@ -262,6 +270,9 @@ def _carrying_parts(
 ) -> Iterator[SupportingSurface | NoSurface]:
     """What of an object carries in a part of it: its top, unless the words mean its inside, or that."""
     name = name_of(around.layout, row)
+    if request.preposition == IN and boards_of(around.layout, row) > 1:
+        yield NoSurface("unclear", f"it is not said which board of {name} is meant", row)
+        return
     inside = means_inside(around.layout, row, request.relation, request.preposition)
     if not inside:
         level = _level_for(around, request, obj, row)

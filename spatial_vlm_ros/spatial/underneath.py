@@ -20,7 +20,7 @@ _GROUND = 30  # points of ground that must be seen below it
 
 
 def under_of(
-    around: SupportContext, row: int, name: str, height: float, ground: Level
+    around: SupportContext, row: int, name: str, height: float, ground: Level, roof: Array
 ) -> SupportingSurface | NoSurface:
     """The ground below an object that stands on legs, or hangs.
 
@@ -33,9 +33,9 @@ def under_of(
         name: what it is called.
         height: metres of what is put there.
         ground: the level that the object stands on.
+        roof: (K, 2) outline below which is under it.
     """
-    layout, relief = around.layout, around.relief
-    outline = layout.footprint[row]
+    layout, relief, outline = around.layout, around.relief, roof
     grid = Grid.around(outline.min(axis=0) - around.strip, outline.max(axis=0) + around.strip, around.config.step)
     foot = float(ground.at(layout.centre[row : row + 1, :2])[0])
     underside = _underside(own_points(around, row, grid), layout.centre[row, :2], foot)

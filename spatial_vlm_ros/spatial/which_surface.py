@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from spatial_vlm_ros.language.part_words import CLOSING, DOORS, DRAWERS, LIDDED
+from spatial_vlm_ros.language.part_words import CLOSING, DOORS, DRAWERS, LIDDED, SHELVED
 from spatial_vlm_ros.language.prepositions import IN, ON, ON_TOP_OF
-from spatial_vlm_ros.spatial.free_space import Level, depth_inside
-from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.free_space import Level, depth_inside, hull
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.parts.drawers import top_panel
+from spatial_vlm_ros.spatial.parts.levels import levels
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.relations.pairs import Measured, least_sure
 from spatial_vlm_ros.spatial.relations.resting import FAR
@@ -65,21 +67,38 @@ def may_have_a_lid(layout: Layout, row: int) -> bool:
     return _is_one_of(layout, row, LIDDED)
 
 
+def boards_of(layout: Layout, row: int) -> int:
+    """How many boards an object has that things stand on, where it is a shelf unit by its label; else 1."""
+    return len(levels(layout, row)) if _is_one_of(layout, row, SHELVED - CLOSING) else 1
+
+
+def roof_of(layout: Layout, row: int) -> Array:
+    """(K, 2) outline below which is under an object: of furniture with drawers that of its top.
+
+    Under a drawer that stands out of it is not under the furniture.
+    """
+    if not _is_one_of(layout, row, CLOSING):
+        return layout.footprint[row]
+    seen = seen_of(layout, row)
+    panel = top_panel(seen, float(np.percentile(seen[:, 2], 99))) if len(seen) else None
+    return layout.footprint[row] if panel is None else hull(panel)
+
+
 def is_top(layout: Layout, row: int, level: Level) -> bool:
     """Whether nothing of an object rises over a level of it."""
     ground = float(level.at(layout.centre[row : row + 1, :2])[0])
     return bool(layout.top[row] < ground + max(_RIM, 2 * float(layout.noise[row])))
 
 
-def topmost_of(around: SupportContext, levels: list[SupportingSurface]) -> list[SupportingSurface]:
+def topmost_of(around: SupportContext, found: list[SupportingSurface]) -> list[SupportingSurface]:
     """The levels of an object, the topmost first, that are its topmost surface: no others, and no board over them.
 
     The rim of a plate and its middle are one.
     """
-    row, top = levels[0].row, levels[0].level.height
+    row, top = found[0].row, found[0].level.height
     broad = broad_levels(around.layout, row, None)
     top = max(top, *broad) if len(broad) else top
-    return [level for level in levels if level.level.height > top - APART and not _covered(around, level)]
+    return [level for level in found if level.level.height > top - APART and not _covered(around, level)]
 
 
 def _covered(around: SupportContext, supporting: SupportingSurface) -> bool:

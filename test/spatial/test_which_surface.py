@@ -7,7 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
-from divided import shelf_unit
+from divided import chest, shelf_unit
 
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.types import Detection, Status
@@ -163,3 +163,22 @@ def test_of_four_burners_none_is_the_middle_one(tabletop: Tabletop) -> None:
     answer = tabletop.ask(seen, "put the pan on the middle burner", detections)
     assert answer.place is not None, answer.message
     assert answer.place.pose.position[:2] == pytest.approx((0.0, 0.1), abs=0.05)
+
+
+# ------------------------------------------------------------------------------------------------ furniture
+
+
+def test_in_a_half_of_a_shelf_unit_does_not_say_which_board(tabletop: Tabletop) -> None:
+    seen = bookcase(tabletop, **ABOVE)
+    refused = tabletop.ask(seen, "put the brick in the right half of the bookcase")
+    assert refused.status is Status.NO_PLACE, refused.message
+    assert "which board" in refused.message
+    on_top = tabletop.ask(seen, "put the brick on the right half of the bookcase")
+    assert on_top.place is not None, on_top.message
+    assert on_top.place.pose.position[2] == pytest.approx(0.4, abs=0.01)
+
+
+def test_under_an_open_drawer_is_not_under_the_chest(tabletop: Tabletop) -> None:
+    brick = tabletop.block("brick", 0.3, -0.1, (0.06, 0.04, 0.03), "brick")
+    seen = tabletop.see(chest(3, 0), brick, **FRONT)
+    assert tabletop.ask(seen, "put the brick under the cabinet").status is Status.NO_PLACE
