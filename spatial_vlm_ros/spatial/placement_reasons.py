@@ -29,6 +29,7 @@ from spatial_vlm_ros.spatial.surfaces import SUPPORT, Room, SupportingSurface, w
 from spatial_vlm_ros.types.place_reasons import NoPlaceCause
 
 _LISTED = 3  # objects named in a reason
+_CELLS = 2.0  # cells across a free circle from which its size is told
 
 
 def no_such_place(layout: Layout, request: PlaceRequest) -> NoSurface | None:
@@ -62,7 +63,7 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
         whole = dataclasses.replace(supporting, taken=np.zeros_like(supporting.taken))
         _, width = _free_circle(whole, whole.sound if row is None else whole.grid.filled([whole_outline(whole)]))
         needed = 2 * (obj.reach + request.config.inside_edge)
-        return NoSurface("too small", f"{name} is smaller than {obj.name}", row, *_of(needed, width))
+        return NoSurface("too small", f"{name} is smaller than {obj.name}", row, *_of(needed, width, supporting))
     anchors = names_of(layout, request.anchors)
     where = f"{request.relation} {anchors}" if anchors else "that is large enough"
     weight = _meant(layout, request, supporting, obj, room.steady)
@@ -85,7 +86,7 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
     if supporting.outline is None:
         return NoSurface(cause, text, row, blocking=blocking, unseen=unseen)
     place, width = _free_circle(supporting, supporting.sound & ~supporting.taken & ~supporting.rim)
-    needed, available = _of(2 * (obj.reach + request.config.clearance), width)
+    needed, available = _of(2 * (obj.reach + request.config.clearance), width, supporting)
     if cause == "occupied" and available is not None:
         near = _nearest(layout, supporting.others, place)
         beside = "" if near is None else f", beside {name_of(layout, near)}"
@@ -94,9 +95,9 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
     return NoSurface(cause, text, row, needed, available, blocking, unseen)
 
 
-def _of(needed: float, available: float) -> tuple[float, float | None]:
-    """Both, where the one is the smaller: else it is not the size that decides."""
-    return (needed, available) if available < needed else (needed, None)
+def _of(needed: float, available: float, supporting: SupportingSurface) -> tuple[float, float | None]:
+    """Both, where it is the size that decides, and where more than a few cells were free to tell one."""
+    return needed, available if _CELLS * supporting.grid.step < available < needed else None
 
 
 def _free_circle(supporting: SupportingSurface, free: Cells) -> tuple[Array, float]:
