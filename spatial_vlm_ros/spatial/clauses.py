@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spatial_vlm_ros.language.prepositions import ON_TOP_OF
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two
+from spatial_vlm_ros.spatial.which_surface import as_said
 from spatial_vlm_ros.types import RelationClause
 
 COMPARED = {"closest to": True, "farthest from": False}
@@ -71,7 +73,8 @@ class Asked:
 
     def judged_of(self, pairs: Pairs) -> tuple[Array, Array]:
         """(T, A) margins and likelihoods of these pairs, negation included."""
-        return self.judged(*measure(self.clause.relation, pairs, self.clause.distance))
+        found = measure(self.clause.relation, pairs, self.clause.distance)
+        return self.judged(*as_said(pairs, self.clause, found))
 
     def judged(self, margin: Array, sigma: Array) -> tuple[Array, Array]:
         """Margins with their likelihoods, turned round where the clause is negated."""
@@ -97,6 +100,7 @@ class _Blank:
         return ClauseBelief(
             clause.relation, clause.negated, self.margin, self.likelihood, self.chance, self.anchors, asked.anchors,
             runner_up=self.runner_up if asked.runner_up else None,
+            said=clause.preposition if clause.preposition == ON_TOP_OF else None,
         )  # fmt: skip
 
 
