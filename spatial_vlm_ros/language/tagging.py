@@ -17,6 +17,7 @@ from spatial_vlm_ros.types import FrameOfReference
 
 _PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})
 _NOUNS_ELSEWHERE = frozenset({"VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
+_DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
 _DIGIT_ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
 
 
@@ -292,6 +293,9 @@ class Tagger(ClauseTagger):
             return ("NOUN", text)  # "the tin lowest down"
         if self.nominal(after):
             return ("ADJ", value)
+        if self.previous() == "AND" and [token.kind for token in self.tokens[-3:-1]] in _DENIED:
+            self.tokens.pop()  # "that is neither red nor orange"
+            return ("ADJP", value)
         return ("ADJP", value) if self.previous() in PREDICATING else ("NOUN", text)
 
     def _as_alone(self, i: int, after: int, text: str, value: object) -> Verdict:
@@ -325,7 +329,8 @@ class Tagger(ClauseTagger):
             return ("AND NOT", None)
         if text == "and not":
             return None
-        return ("AND", None) if self.opens(after) and self.previous() in ENDED else None
+        elliptic = text == "nor" and self.previous() == "ADJ"  # "neither the red nor the blue one"
+        return ("AND", None) if self.opens(after) and (elliptic or self.previous() in ENDED) else None
 
     def _as_and(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if not self.tokens:

@@ -125,6 +125,8 @@ def _add_sides(table: _PhraseTable) -> None:
             ("nearest", frame),
             (f"the? nearest|closest|nearer|closer to|from the? {who}", f"nearest|closest the {who}"),
         )
+        persons = [word for word in who.split("|") if word in lexicon.PERSONS]
+        table.add("SIDE", ("nearest", frame), [f"nearest|closest {word}" for word in persons])
         table.add("SIDE", ("farthest", frame), (f"the? farthest|furthest away? from the? {who}",
                                                 f"most distant from the? {who}"))  # fmt: skip
         table.add("FROM", ("near", frame), (f"from the? {who}",))

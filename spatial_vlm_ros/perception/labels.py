@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.materials import other_material
+from spatial_vlm_ros.spatial.viewpoint import is_own_sided
 from spatial_vlm_ros.types import Detection, NounPhrase
 
 SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.6, 0.4, 0.0
@@ -25,7 +26,7 @@ _TIERS = (SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, LESS_SPECIFIC)
 _LESS_SPECIFIC_BESIDE_BETTER = 0.05  # what is left of a looser match once a more specific one is in view
 
 _SYNONYMS = (
-    "cup mug", "can tin", "box carton package packet", "bottle flask", "jar pot", "jug pitcher carafe ewer",
+    "cup mug", "can tin", "pot saucepan", "box carton package packet", "bottle flask", "jar pot", "jug pitcher carafe ewer",
     "marker felt-tip pen", "cloth rag towel", "sponge scrubber", "flashlight torch", "eraser rubber", "sweet candy",
     "cookie biscuit", "chips crisps", "couch sofa settee", "television tv telly",
     "phone cellphone smartphone mobile telephone", "remote controller", "laptop notebook computer",
@@ -69,6 +70,8 @@ _HYPERNYMS = {
     "device": "phone laptop tablet remote camera keyboard mouse television speaker",
     "stationery": "pen pencil marker eraser stapler ruler scissors notebook highlighter crayon",
     "pen": "marker highlighter ballpoint",
+    "canister": "can tin tub jar",
+    "pan": "saucepan wok",
     "cookware": "pan pot skillet wok saucepan lid",
     "glass": "wineglass goblet tumbler",
     "ball": "baseball softball basketball football golfball racquetball",
@@ -85,6 +88,16 @@ _HOLDERS = frozenset(
     )
 )
 """Heads of labels whose front word names what is in them: "the spam" is the spam can, but "the can" no can opener."""
+_LIKENESSES = frozenset(
+    ("bank", "doll", "figure", "figurine", "ornament", "plush", "puppet", "sculpture", "statue", "statuette")
+)
+"""Heads of labels of what only shows the creature of the front word, and is called by it: "the dog" is the dog
+figurine. A dog toy is none of them: dogs play with it."""
+_FORMS = frozenset(("ball", "bar", "block", "coil", "loaf", "reel", "roll", "sheet", "skein", "spool", "stick"))
+"""Forms that a stuff comes in: a roll of tape is tape."""
+_STUFFS = frozenset({"tape"})
+"""Of the nouns of the tables those of what a dispenser gives out."""
+_DIMINUTIVES = {"piggy": "pig", "doggy": "dog", "doggie": "dog", "kitty": "cat", "ducky": "duck", "horsey": "horse"}
 _PACKS = frozenset(("box", "can", "tin", "bottle", "jar", "carton", "packet", "pack", "package", "tub", "tube"))
 _ANYTHING = frozenset({"object", "thing", "item"})
 _DESCRIBING = frozenset(
@@ -95,12 +108,13 @@ _DESCRIBING = frozenset(
         *("wood", "wooden"),
         *("big", "broad", "flat", "great", "high", "large", "little", "long", "low", "mini", "narrow", "open", "plain"),
         *("round", "short", "simple", "small", "square", "tall", "thick", "thin", "tiny", "wide", "rectangular"),
+        *("cordless", "handheld", "portable"),
         *("striped", "two", "three", "tier", "tiered", "single", "double"),
         *("bathroom", "bench", "cooking", "desk", "desktop", "dining", "everyday", "household", "indoor"),
         *("kitchen", "office", "outdoor", "storage", "table", "tabletop", "wall", "workshop"),
     )
 )
-"""Modifiers that an object may well have besides those that a label gives: material, size and form, and place."""
+"""Modifiers that an object may well have besides those that a label gives: material, size and form, place, drive."""
 
 
 _AMOUNTS = frozenset({"pair", "a pair", "piece", "a piece", "set", "a set", "bit", "a bit"})
@@ -121,6 +135,8 @@ _ONE_NAME = {
     "book shelf": "bookshelf",
     "book case": "bookcase",
     "work bench": "workbench",
+    "chopping board": "cutting board",
+    "chopping block": "cutting board",
 }
 """Names of several words that no part of stands for."""
 
@@ -185,6 +201,9 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         fit = max(fit, SYNONYM if inside in (SAME, SYNONYM) else NONE)
     if len(seen) > 1 and seen[-1] in _HOLDERS and said[-1] not in _HOLDERS:
         fit = max(fit, min(_named(said, seen[:-1], given), HEAD_ONLY))
+    form, of, stuff = label.lower().partition(" of ")
+    if of and form.split()[-1] in _FORMS:
+        fit = max(fit, min(_named(said, _words(stuff), given), PART))
     return fit
 
 
@@ -205,6 +224,12 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
         return NONE if apart or other_kind or _excluded(unknown, {*seen_modifiers, *given}) else HEAD_ONLY
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_objects()):
         return PART
+    if seen_head in _LIKENESSES and is_own_sided(said_head) and seen_modifiers:
+        shown = min(_named(said, tuple(seen_modifiers), given), PART)
+        if shown > HEAD_ONLY:
+            return shown
+    if seen_head == "dispenser" and said_head in _STUFFS and set(said) <= set(seen_modifiers):
+        return HEAD_ONLY
     if said_head in seen_modifiers and seen_head in _HOLDERS:
         return LESS_SPECIFIC
     if seen_head in _members(said_head) and not unknown:
@@ -251,5 +276,5 @@ def _words(text: str) -> tuple[str, ...]:
     first, of, rest = plain.partition(" of ")
     if of and rest:
         plain = rest if first in _AMOUNTS else f"{rest} {first}"
-    words = tuple(_singular(word) for word in plain.split())
+    words = tuple(_DIMINUTIVES.get(word) or _singular(word) for word in plain.split())
     return words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.language.lexicon import NOT
 from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_families
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
@@ -36,12 +37,15 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
     """(N,) probability, 0..1, that an attribute fits each object; rows outside `members` are judged too.
 
     Args:
-        word: the attribute as said.
+        word: the attribute as said, with "not " before it where it was denied.
         layout: the scene.
         view: viewpoint, for sizes that depend on one.
         members: (N,) bool: objects of the right name; sizes are compared among these, and a word that fits one of
             them better is taken to be meant as a contrast.
     """
+    if word.startswith(NOT):
+        denied = attribute_likelihood(word.removeprefix(NOT), layout, view, members)
+        return np.where(denied == UNKNOWN, UNKNOWN, 1.0 - denied)
     objects = layout.scene.objects
     said = np.array([_said(word, o.detection) for o in objects])
     family = colour_family(word)
@@ -99,6 +103,8 @@ def more_than_said(words: Sequence[str], layout: Layout, members: npt.NDArray[np
         members: (N,) bool: objects that name and attributes fit.
     """
     said = frozenset(f for f in map(colour_family, words) if f is not None)
+    if any(word.startswith(NOT) for word in words):
+        said = frozenset()
     more = np.zeros(len(layout), np.bool_)
     if said and members.sum() > 1:
         for row in np.flatnonzero(members):
