@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from spatial_vlm_ros.language.part_words import is_tray
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least, least_sure
 from spatial_vlm_ros.spatial.relations.resting import FAR
@@ -144,7 +145,14 @@ def inside(pairs: Pairs) -> Measured:
     shallow = least_sure(
         (seen.rim - low, _CANCELS * pairs.noise_up), (rests, pairs.noise_up), (on_the_ground, pairs.noise)
     )
-    return _surer(deep, shallow)
+    found = _surer(deep, shallow)
+    trays = [is_tray(layout.scene.objects[row].detection.label) for row in pairs.anchors.tolist()]
+    if not any(trays):
+        return found
+    # What stands on a tray is in it: a full one hides its floor, and the load is measured from its rim upwards.
+    stood, sigma_up = on(pairs)
+    stood = np.where(np.array(trays), stood, -FAR)
+    return _surer(found, least_sure((stood, sigma_up), (on_the_ground, pairs.noise)))
 
 
 def out_of(pairs: Pairs) -> Measured:
