@@ -162,7 +162,7 @@ def _add_nominals(table: _PhraseTable) -> None:
     table.phrases.update({f"{shade} {colour}": {"ADJ": f"{shade} {colour}"} for shade, colour in shades})
     for word in wordlists.BASE_COLOURS | wordlists.ATTRIBUTES:
         table.add("ADJ", word, (word.replace("-", " "),))
-    for word, colour in wordlists.COLOUR_VARIANTS.items():
+    for word, colour in (wordlists.COLOUR_VARIANTS | wordlists.STATE_VARIANTS).items():
         table.add("ADJ", colour, (word,))
     for word in (wordlists.MATERIALS_AND_MORE - wordlists.NOUN_COLOURS) | {
         "orange",

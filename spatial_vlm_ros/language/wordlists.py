@@ -20,6 +20,7 @@ COLOUR_VARIANTS = {"bluish": "blue", "blueish": "blue", "reddish": "red", "green
                    "brownish": "brown", "greyish": "grey", "grayish": "gray", "whitish": "white", "blackish": "black",
                    "pinkish": "pink", "purplish": "purple", "orangish": "orange", "golden": "gold",
                    "silvery": "silver", "goldish": "gold"}  # fmt: skip
+STATE_VARIANTS = {"opened": "open", "shut": "closed", "free": "empty", "vacant": "empty", "unoccupied": "empty"}
 ATTRIBUTES = word_set("""
     big small large little tiny huge tall short long wide narrow thin thick fat slim flat giant miniature medium
     medium-sized mid-sized oversized enormous massive mini deep shallow broad compact wooden metallic ceramic

@@ -18,6 +18,7 @@ from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_fami
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.spatial.materials import other_material
+from spatial_vlm_ros.spatial.states import STATES, state_chance
 from spatial_vlm_ros.spatial.superlatives import SIZE_WORDS
 from spatial_vlm_ros.types import Detection, SceneObject
 
@@ -53,6 +54,9 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
         rows = np.flatnonzero(np.isnan(said))
         for row in rows:
             said[row] = _colour_likelihood(family, objects[row], layout)
+    elif word in STATES:
+        chance = NO + (YES - NO) * state_chance(word, layout)
+        said = np.where(np.isnan(said), chance, said)
     elif word in SIZE_WORDS:
         said = np.where(np.isnan(said), _size_likelihood(word, layout, view, members), said)
     sure = bool((np.nan_to_num(said)[members] >= 0.9).any())
