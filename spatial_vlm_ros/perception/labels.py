@@ -26,7 +26,7 @@ _TIERS = (SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, LESS_SPECIFIC)
 _LESS_SPECIFIC_BESIDE_BETTER = 0.05  # what is left of a looser match once a more specific one is in view
 
 _SYNONYMS = (
-    "cup mug", "can tin", "pot saucepan", "box carton package packet", "bottle flask", "jar pot", "jug pitcher carafe ewer",
+    "cup mug", "can tin", "box carton package packet", "bottle flask", "jar pot", "jug pitcher carafe ewer",
     "marker felt-tip pen", "cloth rag towel", "sponge scrubber", "flashlight torch", "eraser rubber", "sweet candy",
     "cookie biscuit", "chips crisps", "couch sofa settee", "television tv telly",
     "phone cellphone smartphone mobile telephone", "remote controller", "laptop notebook computer",
@@ -40,7 +40,7 @@ _SYNONYMS = (
     "box crate", "tray platter", "basket hamper", "rack stand holder", "shelf rack bookshelf bookcase shelves",
     "moka-pot coffee-pot percolator", "rag dishcloth", "pen ballpoint biro", "spatula turner", "ladle scoop",
     "hammer mallet", "donut doughnut", "peg dowel", "rope cord", "brick block", "oven stove", "book novel",
-    "planter pot flowerpot", "carton box", "headphone earphone headset", "hat cap",
+    "planter pot flowerpot", "pot saucepan", "carton box", "headphone earphone headset", "hat cap",
 )  # fmt: skip
 """Words that are said of the same objects; a word may stand in several groups. A hyphen joins one name."""
 _HYPERNYMS = {

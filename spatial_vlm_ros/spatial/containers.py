@@ -24,7 +24,7 @@ from spatial_vlm_ros.spatial.free_space import (
     lies_in,
     seen_through,
 )
-from spatial_vlm_ros.spatial.layout import Array
+from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.surfaces import FLUSH, IN, ON_TOP, RISE, SupportContext, SupportingSurface, in_the_way
 from spatial_vlm_ros.spatial.tops import grid_over, own_points
@@ -209,7 +209,7 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | str:
 
 
 def _around(layout: Layout, row: int) -> npt.NDArray[np.intp]:
-    """Rows of larger objects that reach over an object: a cabinet, of its drawer; what is under that is often hidden."""
+    """Rows of larger objects that reach over an object: a cabinet, of its drawer, which hides what is in it."""
     over = layout.measured & (layout.bottom < layout.top[row]) & (layout.top > layout.top[row])
     return np.flatnonzero(over & (layout.mean_side * layout.size[:, 2] > layout.mean_side[row] * layout.size[row, 2]))
 

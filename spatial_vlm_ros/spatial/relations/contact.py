@@ -136,7 +136,10 @@ def inside(pairs: Pairs) -> Measured:
     surface_in = -pairs.difference(layout.surface[:, 2], layout.top) + contact
     floor = ~np.isnan(seen.level)
     rests = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - np.where(floor, seen.level, FAR))
-    surface_in = np.where((rests > 0) & (seen.shut_in > contact), FAR, surface_in)  # a tall can stands out of a bin
+    # A tall can stands out of a bin: on its floor where that is seen, else by a foot that is deep among its walls.
+    sunk = ~floor & (pairs.difference(layout.bottom, layout.top) < -layout.size[pairs.anchors, 2] / 2)
+    stands_out = ((rests > 0) & (seen.shut_in > contact)) | (sunk & (pairs.inside_anchor > contact))
+    surface_in = np.where(stands_out, FAR, surface_in)
     walled = np.where(floor, seen.rim - contact, FAR)
     beneath = np.where(np.isnan(seen.roof) | floor, FAR, -seen.under)
     on_the_ground = least(smaller, pairs.inside_anchor)
