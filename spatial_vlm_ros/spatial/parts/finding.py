@@ -123,7 +123,8 @@ def _halves(all_of_it: Region, phrase: NounPhrase, rays: Rays) -> tuple[Region, 
     for sides in (("leftmost", "rightmost"), ("nearest", "farthest")):
         halves = (share(all_of_it, dataclasses.replace(phrase, superlative=side), rays) for side in sides)
         pairs.append([half for half in halves if half is not None])
-    apart = np.array([np.linalg.norm(np.ptp([half.middle for half in pair] or [np.zeros(2)], axis=0)) for pair in pairs])
+    middles = ([half.middle for half in pair] or [np.zeros(2)] for pair in pairs)
+    apart = np.array([np.linalg.norm(np.ptp(pair, axis=0)) for pair in middles])
     longer = int(apart.argmax())
     return tuple(pairs[longer] if apart[longer] > _LONGER * apart[1 - longer] else (*pairs[0], *pairs[1]))
 
