@@ -40,7 +40,8 @@ _SYNONYMS = (
     "box crate", "tray platter", "basket hamper", "rack stand holder", "shelf rack bookshelf bookcase shelves",
     "moka-pot coffee-pot percolator", "rag dishcloth", "pen ballpoint biro", "spatula turner", "ladle scoop",
     "hammer mallet", "donut doughnut", "peg dowel", "rope cord", "brick block", "oven stove", "book novel",
-    "planter pot flowerpot", "pot saucepan", "carton box", "headphone earphone headset", "hat cap",
+    "planter pot flowerpot", "pot saucepan", "bin crate tote", "cable cord wire", "napkin serviette",
+    "handbag purse", "pepper capsicum", "carton box", "headphone earphone headset", "hat cap",
 )  # fmt: skip
 """Words that are said of the same objects; a word may stand in several groups. A hyphen joins one name."""
 _HYPERNYMS = {

@@ -45,8 +45,7 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
             them better is taken to be meant as a contrast.
     """
     if word.startswith(NOT):
-        denied = attribute_likelihood(word.removeprefix(NOT), layout, view, members)
-        return np.where(denied == UNKNOWN, UNKNOWN, 1.0 - denied)
+        return _denied(word.removeprefix(NOT), layout, view, members)
     objects = layout.scene.objects
     said = np.array([_said(word, o.detection) for o in objects])
     family = colour_family(word)
@@ -63,6 +62,15 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
     undecided = NO if sure else UNKNOWN
     said = np.where(np.isnan(said), undecided, said)
     return np.where((said == NEAR) & sure, NO, said)
+
+
+def _denied(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
+    """(N,) probability that an attribute does not fit; not known stays so, unless it surely does not fit another one."""
+    fits = attribute_likelihood(word, layout, view, members)
+    if word in SIZE_WORDS and members.sum() < 2:
+        return fits  # alone, any size fits
+    sure = bool((fits[members] <= 0.1).any())
+    return np.where(fits == UNKNOWN, NO if sure else UNKNOWN, 1.0 - fits)
 
 
 def is_comparison(word: str, layout: Layout) -> bool:

@@ -73,6 +73,7 @@ def test_the_empty_bin_is_the_one_in_which_nothing_is_seen(tabletop: Any) -> Non
     can = tabletop.can("can", 0.2, 0.1, 0.03, 0.06, z=WALL)
     seen = tabletop.see(*bins, can, eye=(0.0, -0.6, 0.75))
     assert chosen(tabletop.ask(seen, "take the empty bin")) == "left"
+    assert chosen(tabletop.ask(seen, "take the bin that is not empty")) == "right"
     assert tabletop.ask(tabletop.see(*bins, eye=(0.0, -0.6, 0.75)), "take the empty bin").status is Status.AMBIGUOUS
 
 
@@ -100,6 +101,12 @@ def test_what_is_denied_is_excluded(tabletop: Any, attributes: bool, words: str,
     assert chosen(tabletop.ask(seen, words, plain)) == meant
     assert tabletop.ask(seen, "the block that is not red", plain).status is Status.AMBIGUOUS
     assert tabletop.ask(seen, "the blocks that are neither red, nor blue nor green", plain).status is not Status.OK
+
+
+def test_the_only_one_has_any_size(tabletop: Any) -> None:
+    small, big = tabletop.block("small", -0.15, 0), tabletop.block("big", 0.15, 0, (0.12, 0.12, 0.12))
+    assert chosen(tabletop.ask(tabletop.see(small), "the block that is not big")) == "small"
+    assert chosen(tabletop.ask(tabletop.see(small, big), "the block that is not big")) == "small"
 
 
 def test_not_a_block_is_none_of_the_blocks(tabletop: Any) -> None:
