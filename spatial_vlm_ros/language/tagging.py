@@ -211,7 +211,12 @@ class Tagger(ClauseTagger):
     def _as_adverb(self, _i: int, _after: int, _text: str, _value: object) -> Verdict:
         return True
 
-    def _as_measure(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
+    def _as_measure(self, i: int, after: int, text: str, _value: object) -> Verdict:
+        part = text.split(" ")[0]
+        if part in wordlists.PORTIONS and wordlists.CUT.intersection(self.texts[after : after + 1]):
+            self.emit("NOUN", part, i, 1, part)
+            self.emit("OF", None, i + 1, after - i - 1, "of")
+            return True
         return self.nominal(after) or None
 
     def _as_qty(self, _i: int, after: int, text: str, value: object) -> Verdict:

@@ -65,7 +65,7 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
 
 
 def _denied(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
-    """(N,) probability that an attribute does not fit; not known stays so, unless it surely does not fit another one."""
+    """(N,) probability that an attribute does not fit; not known stays so, unless it surely does not fit another."""
     fits = attribute_likelihood(word, layout, view, members)
     if word in SIZE_WORDS and members.sum() < 2:
         return fits  # alone, any size fits

@@ -34,6 +34,11 @@ from spatial_vlm_ros.language.rendering import render
         ("the can nearest to the left side of the tray", "find: can [closest to ^leftmost side [part of tray]]"),
         ("put the mug on the free burner", "place: mug -> on <empty> burner"),
         ("close the opened drawer", "close: <open> drawer"),
+        ("take the slice of apple", "pick: apple slice"),
+        ("take a piece of apple", "pick: apple piece"),
+        ("take a piece of paper", "pick: paper"),
+        ("the red pepper", "find: <red> pepper"),
+        ("the black pepper", "find: black pepper"),
     ],
 )  # fmt: skip
 def test_the_preferred_reading(instruction: str, expected: str) -> None:
