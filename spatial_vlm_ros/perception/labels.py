@@ -118,6 +118,17 @@ _DESCRIBING = frozenset(
 """Modifiers that an object may well have besides those that a label gives: material, size and form, place, drive."""
 
 
+_OWN_KINDS = {
+    "ball": "crystal", "block": "chopping cinder engine starting", "board": "circuit ironing surf white",
+    "bowl": "cat dog fish goldfish pet toilet",
+    "box": "fuse jewellery jewelry junction letter litter lunch mail music tool",
+    "brick": "lego", "brush": "hair paint toilet tooth", "can": "gas spray watering",
+    "card": "credit graphic memory playing", "cup": "egg measuring suction", "glass": "hour looking magnifying",
+    "hat": "hard", "pan": "bed dust", "paper": "sand toilet wall", "plate": "book hot license licence name number",
+    "spoon": "measuring", "stand": "cake music", "tape": "measuring video",
+}  # fmt: skip
+"""Head noun → modifiers that make another kind of it. A cup is not taken for a measuring cup, which is offered
+as a question only; and where a cup is in view, "the cup" is no measuring cup."""
 _AMOUNTS = frozenset({"pair", "a pair", "piece", "a piece", "set", "a set", "bit", "a bit"})
 _ONE_NAME = {
     "chest of drawers": "dresser",
@@ -219,9 +230,13 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
         not _describes(word) for word in seen_modifiers if word not in said
     )
     if said_head == seen_head or any({said_head, seen_head} <= group for group in _SYNONYM_SETS):
+        own = _own_kinds(said_head) | _own_kinds(seen_head)
+        if not unknown and not own.isdisjoint(set(seen_modifiers) - set(said)):
+            return HEAD_ONLY  # a measuring cup may be called a cup where nothing else is one
         if not unknown:
             return SAME if said_head == seen_head else SYNONYM
         other_kind = said_head != seen_head and not all(map(_describes, unknown))  # an ice block is no foam brick
+        other_kind |= not own.isdisjoint(unknown)
         return NONE if apart or other_kind or _excluded(unknown, {*seen_modifiers, *given}) else HEAD_ONLY
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_objects()):
         return PART
@@ -257,6 +272,11 @@ def _known_objects() -> frozenset[str]:
     """Nouns of the tables: "can" names an object of its own, so a can opener is no can."""
     members = (word for words in _HYPERNYMS.values() for word in words.split())
     return frozenset(_singular(word) for word in members).union(*_SYNONYM_SETS)
+
+
+@lru_cache(maxsize=256)
+def _own_kinds(head: str) -> frozenset[str]:
+    return frozenset(_OWN_KINDS.get(head, "").split())
 
 
 @lru_cache(maxsize=64)

@@ -24,6 +24,9 @@ from spatial_vlm_ros.perception.labels import HEAD_ONLY, HYPERNYM, LESS_SPECIFIC
         ("pan", "saucepan", HYPERNYM),
         ("cordless drill", "power drill", HEAD_ONLY),
         ("chopping board", "cutting board", SAME),
+        ("cup", "measuring cup", HEAD_ONLY),
+        ("egg cup", "egg cup", SAME),
+        ("soup bowl", "bowl", HEAD_ONLY),
     ],
 )
 def test_a_short_name_fits(said: str, label: str, fit: float) -> None:
@@ -35,6 +38,7 @@ def test_a_short_name_fits(said: str, label: str, fit: float) -> None:
     [
         ("cup", "measuring cup board"), ("cup", "cupcake"), ("cup", "cup dispenser"), ("dog", "dog toy"),
         ("cat", "dog figurine"), ("glass", "glass figurine"), ("hand drill", "power drill"),
+        ("measuring cup", "red cup"), ("toilet bowl", "bowl"), ("license plate", "plate"),
         ("frying pan", "saucepan"), ("tape measure", "roll of tape"),
     ],
 )  # fmt: skip
