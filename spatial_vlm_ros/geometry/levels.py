@@ -100,6 +100,21 @@ class Levels:
         own = self.place[self.level == level].astype(np.float32)
         return np.asarray(cv2.convexHull(own)[:, 0], np.float64)
 
+    def seen_through(self, eye: float) -> npt.NDArray[np.bool_]:
+        """(K,) whether something of the object is seen through its outline of a level: a rim, and no board.
+
+        Args:
+            eye: height of the viewer over the origin, metres.
+        """
+        through = np.zeros(len(self.height), np.bool_)
+        for k, height in enumerate(self.height.tolist()):
+            lower = self.cell_height < height - self.cell
+            if eye > height and lower.any():
+                part = (eye - height) / (eye - self.cell_height[lower])
+                met = outside(self.hull(k), self.place[lower] * part[:, None]) < -self.cell
+                through[k] = np.count_nonzero(met) >= _LEAST_CELLS
+        return through
+
     def rim(self, place: Array, height: float, share: float) -> tuple[float, float]:
         """Metres over `height` that the object reaches around a place (2,) as an unbroken wall.
 

@@ -17,6 +17,8 @@ from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
 OTHER_THAN = "other than"
+SLIDE = "slide"
+"""To push, where what follows says where to; no query has this action."""
 _IT = frozenset({"it", "them"})
 _SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in ORDER_OF_SUPERLATIVE.items()}
 
@@ -258,6 +260,8 @@ class _Assembly:
     def clause(self, clause: _Clause) -> RelationClause:
         name = clause.name
         anchors = tuple(self.phrase(anchor) for anchor in clause.anchors)
+        if name == OTHER_THAN:
+            anchors = tuple(map(self._any_such, clause.anchors, anchors))
         if name == "at the centre of" and len(anchors) == 1 and (anchors[0].count or 0) not in (0, 1):
             name = "between" if anchors[0].count == 2 else "among"
         framed = is_framed(name)
@@ -267,6 +271,11 @@ class _Assembly:
             own = FrameOfReference.OBJECT
         said = preposition_of(name, clause.said)
         return RelationClause(name, anchors, self._frame(own, framed), clause.negated, clause.distance, said)
+
+    def _any_such(self, index: int, anchor: NounPhrase) -> NounPhrase:
+        """What is "not a block" is none of the blocks."""
+        said = self.instruction[self.nodes[index].phrase.start :].lower()
+        return replace(anchor, count=-1) if said.startswith(("a ", "an ")) and anchor.count is None else anchor
 
     def _own_view_of_clauses(self) -> bool:
         """Whether the view of an object was said for relations to it; an order has no object to look from."""
@@ -321,4 +330,5 @@ def assemble(
         destination = Destination(clause.relation, clause.anchors, clause.frame, clause.distance, clause.preposition)
         if action in ("pick", "give") and clause.relation != "to":
             action = "place"
+    action = "push" if action == SLIDE else action
     return Assembled(action, assembly.phrase(0), destination)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.assembly import Assembled, Attachment, assemble
+from spatial_vlm_ros.language.assembly import SLIDE, Assembled, Attachment, assemble
 from spatial_vlm_ros.language.known_relations import takes_two
 from spatial_vlm_ros.language.part_words import counted_down
 from spatial_vlm_ros.language.relations import MEANINGS
@@ -35,6 +35,12 @@ _NEVER_DESTINATION = frozenset(
     {"with", "without", "part of", "containing", "supporting", "made of", "labelled", "like", "for", "from", "off",
      "facing", "facing away from", "other than"}
 )  # fmt: skip
+_PUSHED_THERE = 0.15  # "push the mug behind the box": rather the one that is there, if any is
+_PUSHING = frozenset({"push", "pull"})
+_PUSHED_TO = frozenset(
+    {"left of", "right of", "in front of", "behind", "next to", "near", "under", "against", "between"}
+)  # what is pushed on or in an object is there: to there is "onto" and "into"
+_SELDOM_DESTINATION = frozenset({"closest to", "farthest from"})  # "put it in the bowl nearest the plate"
 _BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # of two single objects: between them
 _FROM_A_SECOND = frozenset({"on the other side of"})  # "… of the box from the cup"
 
@@ -104,7 +110,9 @@ class _Enumeration:
             return False
         if self.second is not None:
             return i >= self.second
-        if self.action == "place":
+        if self.action in ("place", SLIDE):
+            return item.name not in _SELDOM_DESTINATION or len(self.items) == 1
+        if self.action in _PUSHING and item.name in _PUSHED_TO:
             return True
         return item.motion and self.action not in ("find", "verify")
 
@@ -115,6 +123,8 @@ class _Enumeration:
         if self.items[i].motion or i == self.second:
             return 1.0
         later = [j for j in range(i + 1, len(self.items)) if self.eligible[j]]
+        if self.action in _PUSHING:
+            return 0.0 if any(self.items[j].motion for j in later) else _PUSHED_THERE
         if not later:
             return 1.0
         return _DESTINATION_BEFORE_MOTION if any(self.items[j].motion for j in later) else _DESTINATION_NOW

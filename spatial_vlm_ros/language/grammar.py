@@ -18,7 +18,7 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 from lark.lexer import Lexer
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.lexicon import ONE_OF
+from spatial_vlm_ros.language.lexicon import NOT, ONE_OF
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.phrases import phrase_of
 from spatial_vlm_ros.language.refusals import unexpected
@@ -160,12 +160,14 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         return Attachable("placed", order.start, side.end, name=side.value[0], frame=side.value[1], order=order.value)
 
     def adjective(self, children: list[LarkToken]) -> Attachable:
-        tokens = [self._of(leaf) for leaf in children]
-        if tokens[0].kind == "NOT":
-            reason = "a describing word cannot be negated"
-            repair = 'say what the thing is, or "any mug but the red one"'
-            raise NotUnderstoodError(self.instruction, (tokens[0].start, tokens[-1].end), reason, repair)
-        return Attachable("adjective", tokens[0].start, tokens[-1].end, words=tuple(token.value for token in tokens))
+        negated, *tokens = (self._of(leaf) for leaf in children)
+        span = (negated.start, tokens[-1].end if tokens else negated.end)
+        if negated.kind != "NOT":
+            return Attachable("adjective", *span, words=(negated.value, *(token.value for token in tokens)))
+        if " and " in self.instruction[tokens[0].start : span[1]].lower():
+            reason = "this may deny one of these words or both"
+            raise NotUnderstoodError(self.instruction, span, reason, 'say "neither red nor blue", or one of them')
+        return Attachable("adjective", *span, words=tuple(NOT + token.value for token in tokens))
 
     def frame(self, children: list[LarkToken]) -> Attachable:
         token = self._of(children[0])

@@ -21,7 +21,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "place": ("put", "place", "set", "move", "drop", "stack", "lay", "put down|back|away", "set down", "lay down",
         "position", "deposit", "drop off", "relocate", "shift", "transfer", "stick", "insert", "leave", "rest", "stow",
         "store", "carry", "return", "tuck", "slot", "park", "hang", "pop", "place down", "pop down", "lay out",
-        "rest down", "plonk", "situate"),
+        "rest down", "plonk", "situate", "slip"),
     "find": ("find", "locate", "look for", "search for", "show me|us?", "where is|are|did", "where's", "wheres",
         "where", "do you see", "can you see", "identify", "detect", "spot", "find me|us", "tell me|us where",
         "i'm|we're looking|searching for", "i am looking|searching for", "we are looking|searching for",
@@ -32,7 +32,8 @@ ACTIONS: dict[str, tuple[str, ...]] = {
         "point your|a finger at|to|towards|toward", "point the gripper|arm|hand at|to|towards|toward", "point"),
     "look": ("look at", "take|have a? good|quick|close? look at", "look over at|to|towards|toward", "inspect",
         "examine", "focus on", "watch", "observe", "check out?"),
-    "push": ("push", "shove", "nudge", "slide", "press against"),
+    "push": ("push", "shove", "nudge", "press against"),
+    "slide": ("slide",),
     "pull": ("pull", "pull on|at", "tug on|at", "yank on?", "drag", "tug"),
     "press": ("press", "press on|down", "press down on", "push down on"),
     "touch": ("touch", "tap", "poke"),
@@ -124,6 +125,8 @@ MOVING = frozenset({"pick", "give", "place"})
 """Actions that move an object to or from somewhere."""
 PLACEHOLDERS = frozenset(["object", "thing", "item", "one", "stuff"])
 """Nouns that say nothing of the kind; their category is "object"."""
+NOT = "not "
+"""Begins an attribute that an object is said not to have ("not red")."""
 PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "you"}
 """Anchors that are persons ("next to me"); no detector's label is one of these words."""
 
@@ -160,13 +163,16 @@ POSITION_WORDS = {"left": "leftmost", "right": "rightmost", "top": "highest", "b
 
 SIDES: dict[str, tuple[str, ...]] = {
     "leftmost": ("on|at|to the very|far|extreme? left hand? side|end|edge?", "on|to|at the lefthand side",
-        "on left side?", "to left", "at left", "all the way to|on the left", "on the leftmost side"),
+        "on left side?", "to left", "at left", "all the way to|on the left", "on the leftmost side",
+        "closest|nearest|closer|nearer to the left side?"),
     "rightmost": ("on|at|to the very|far|extreme? right hand? side|end|edge?", "on|to|at the righthand side",
-        "on right side?", "to right", "at right", "all the way to|on the right", "on the rightmost side"),
+        "on right side?", "to right", "at right", "all the way to|on the right", "on the rightmost side",
+        "closest|nearest|closer|nearer to the right side?"),
     "nearest": ("in|at the very? front", "in front", "up front", "in|at|to the foreground", "at the near end",
-        "on the near side"),
+        "on the near side", "closest|nearest|closer|nearer to the front"),
     "farthest": ("in|at|to the very? back|rear", "in|at|to the background", "farthest|furthest away", "at the far end",
-        "on the far side", "far away", "furthest back", "farthest back"),
+        "on the far side", "far away", "furthest back", "farthest back",
+        "closest|nearest|closer|nearer to the back|rear"),
     "highest": ("at|on the very? top", "on top"),
     "lowest": ("at|on the very? bottom",),
     "middle": ("in|at the very? middle|center|centre", "in between"),

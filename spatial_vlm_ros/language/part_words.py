@@ -33,7 +33,13 @@ LIDDED = word_set("box case carton bin crate container toolbox")
 SHELVED = word_set("shelf shelves rack bookcase bookshelf cabinet cupboard stand shelving unit trolley cart etagere")
 OPEN_CONTAINERS = DIVIDED | word_set("bowl bucket basket drawer cabinet cupboard bag sink pan pot")
 """What is told apart by what is in it or on it ("the bin with the banana"); a mug with a spoon may be one to stir."""
+TRAYS = word_set("tray platter")
 WHOLES = STOVES | DIVIDED | CHESTS | SHELVED | SURFACES | CONTAINERS
+
+
+def is_tray(label: str) -> bool:
+    """Whether a label names what objects stand on and in alike, for its rim is low and it has no lid."""
+    return label.lower().split(" ")[-1] in TRAYS
 
 
 def counted_down(category: str) -> bool:

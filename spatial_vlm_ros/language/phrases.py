@@ -11,6 +11,7 @@ from spatial_vlm_ros.language.lexicon import ANY, ANY_OF, ONE_OF, ORDER_OF_SUPER
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_words import ALONG_BOTH
 from spatial_vlm_ros.language.sentence import FrameWords, Phrase
+from spatial_vlm_ros.language.wordlists import CUT
 
 _SIDEWAYS = frozenset({"leftmost", "rightmost"})
 _DIRECTIONS = _SIDEWAYS | {"nearest", "farthest", "highest", "lowest", "middle"}
@@ -152,7 +153,7 @@ def _check_name(nouns: Sequence[Token], determined: bool, instruction: str) -> N
 def _number(names: list[str], complements: list[str], count: int | None) -> tuple[str, int | None]:
     """Category and count of nouns: the head in the singular, "box of cereal" as "cereal box"."""
     *modifiers, head = names
-    if complements and head in ("pair", "pairs", "piece", "pieces"):
+    if complements and (head in ("pair", "pairs") or (head in ("piece", "pieces") and complements[-1] not in CUT)):
         *modifiers, head = complements
         complements = []
     if is_plural(head) or head in PAIRED:

@@ -234,7 +234,10 @@ class RelationTagger(Lookahead):
 
     def _as_not(self, _i: int, after: int, text: str, value: object) -> Verdict:
         if text == "neither" and not self.relating(after):
-            return ("OUTSIDE", None)
+            if self.previous() == "THATIS" and self.peek(after) & OPENERS:
+                return ("REL", _OTHER_THAN)
+            if self.previous() not in PREDICATING or not self.peek(after) & {"ADJ", "ADJNOUN"}:
+                return self._exception(after) or ("OUTSIDE", None)
         return self._exception(after) or ("NOT", value)
 
     def _as_but(self, _i: int, after: int, _text: str, value: object) -> Verdict:
@@ -245,16 +248,18 @@ class RelationTagger(Lookahead):
 
     def _exception(self, after: int) -> Verdict:
         """Settle "but the red one" and ", not the red one": other than that."""
-        if self.relating(after) or not self.peek(after) & (OPENERS | {"ALONE"}):
-            return None
-        joined = len(self.tokens) - 1
-        while joined >= 0 and self.tokens[joined].kind in ("COMMA", "BUT", "AND"):
-            joined -= 1
-        if joined < 0 or self.tokens[joined].kind not in ENDED:
+        if not self._exception_follows(after):
             return None
         while self.previous() in ("COMMA", "BUT", "AND"):
             self.tokens.pop()
         return ("REL", _OTHER_THAN)
+
+    def _exception_follows(self, after: int) -> bool:
+        """Whether an object is named at word `after`, and one that it is set apart from before it."""
+        if self.relating(after) or not self.peek(after) & (OPENERS | {"ALONE"}):
+            return False
+        before = next((token.kind for token in reversed(self.tokens) if token.kind not in JOINTS), "")
+        return before in ENDED
 
     def _as_than(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
         """Settle the "than" of "any other mug than the red one"."""

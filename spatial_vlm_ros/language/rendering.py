@@ -6,7 +6,7 @@ from __future__ import annotations
 from spatial_vlm_ros.language.distances import say_distance
 from spatial_vlm_ros.language.inflection import plural
 from spatial_vlm_ros.language.known_relations import RELATIONS
-from spatial_vlm_ros.language.lexicon import ACTIONS, NUMBERS, ORDINALS, PERSONS
+from spatial_vlm_ros.language.lexicon import ACTIONS, NOT, NUMBERS, ORDINALS, PERSONS
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.prepositions import ON_TOP_OF
 from spatial_vlm_ros.types import (
@@ -61,14 +61,33 @@ def describe(phrase: NounPhrase) -> str:
         words += [_ordinal(phrase.ordinal.n), *_frame(phrase.frame)]
     if phrase.count is not None and phrase.count >= 1:
         words.append(_NUMBER_WORDS.get(phrase.count, str(phrase.count)))
-    words += phrase.attributes
+    words += [word for word in phrase.attributes if not word.startswith(NOT)]
     *modifiers, head = phrase.category.split(" ")
     words += [*modifiers, plural(head) if several else head]
     if phrase.ordinal is not None:
         words.append(f"from the {_ORDER_WORDS.get(phrase.ordinal.from_, phrase.ordinal.from_)}")
+    words += _denied(phrase)
     for i, clause in enumerate(phrase.relations):
         words.append(_clause(clause, first=i == 0))
     return " ".join(words)
+
+
+def named(phrase: NounPhrase) -> str:
+    """Name and attributes of a phrase alone.
+
+    Args:
+        phrase: the phrase.
+
+    Returns:
+        For example "red mug", or "red mug that is not big".
+    """
+    said = [word for word in phrase.attributes if not word.startswith(NOT)]
+    return " ".join((*said, phrase.category, *_denied(phrase)))
+
+
+def _denied(phrase: NounPhrase) -> list[str]:
+    words = [word.removeprefix(NOT) for word in phrase.attributes if word.startswith(NOT)]
+    return ["that is not", " or ".join(words)] if words else []
 
 
 def render(query: SpatialQuery) -> str:

@@ -17,6 +17,7 @@ from spatial_vlm_ros.types import FrameOfReference
 
 _PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})
 _NOUNS_ELSEWHERE = frozenset({"VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
+_DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
 _DIGIT_ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
 
 
@@ -210,7 +211,12 @@ class Tagger(ClauseTagger):
     def _as_adverb(self, _i: int, _after: int, _text: str, _value: object) -> Verdict:
         return True
 
-    def _as_measure(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
+    def _as_measure(self, i: int, after: int, text: str, _value: object) -> Verdict:
+        part = text.split(" ")[0]
+        if part in wordlists.PORTIONS and wordlists.CUT.intersection(self.texts[after : after + 1]):
+            self.emit("NOUN", part, i, 1, part)
+            self.emit("OF", None, i + 1, after - i - 1, "of")
+            return True
         return self.nominal(after) or None
 
     def _as_qty(self, _i: int, after: int, text: str, value: object) -> Verdict:
@@ -292,6 +298,9 @@ class Tagger(ClauseTagger):
             return ("NOUN", text)  # "the tin lowest down"
         if self.nominal(after):
             return ("ADJ", value)
+        if self.previous() == "AND" and [token.kind for token in self.tokens[-3:-1]] in _DENIED:
+            self.tokens.pop()  # "that is neither red nor orange"
+            return ("ADJP", value)
         return ("ADJP", value) if self.previous() in PREDICATING else ("NOUN", text)
 
     def _as_alone(self, i: int, after: int, text: str, value: object) -> Verdict:
@@ -325,7 +334,8 @@ class Tagger(ClauseTagger):
             return ("AND NOT", None)
         if text == "and not":
             return None
-        return ("AND", None) if self.opens(after) and self.previous() in ENDED else None
+        elliptic = text == "nor" and self.previous() == "ADJ"  # "neither the red nor the blue one"
+        return ("AND", None) if self.opens(after) and (elliptic or self.previous() in ENDED) else None
 
     def _as_and(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if not self.tokens:

@@ -125,6 +125,8 @@ def _add_sides(table: _PhraseTable) -> None:
             ("nearest", frame),
             (f"the? nearest|closest|nearer|closer to|from the? {who}", f"nearest|closest the {who}"),
         )
+        persons = [word for word in who.split("|") if word in lexicon.PERSONS]
+        table.add("SIDE", ("nearest", frame), [f"nearest|closest {word}" for word in persons])
         table.add("SIDE", ("farthest", frame), (f"the? farthest|furthest away? from the? {who}",
                                                 f"most distant from the? {who}"))  # fmt: skip
         table.add("FROM", ("near", frame), (f"from the? {who}",))
@@ -160,7 +162,7 @@ def _add_nominals(table: _PhraseTable) -> None:
     table.phrases.update({f"{shade} {colour}": {"ADJ": f"{shade} {colour}"} for shade, colour in shades})
     for word in wordlists.BASE_COLOURS | wordlists.ATTRIBUTES:
         table.add("ADJ", word, (word.replace("-", " "),))
-    for word, colour in wordlists.COLOUR_VARIANTS.items():
+    for word, colour in (wordlists.COLOUR_VARIANTS | wordlists.STATE_VARIANTS).items():
         table.add("ADJ", colour, (word,))
     for word in (wordlists.MATERIALS_AND_MORE - wordlists.NOUN_COLOURS) | {
         "orange",

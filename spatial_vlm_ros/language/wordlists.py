@@ -20,6 +20,7 @@ COLOUR_VARIANTS = {"bluish": "blue", "blueish": "blue", "reddish": "red", "green
                    "brownish": "brown", "greyish": "grey", "grayish": "gray", "whitish": "white", "blackish": "black",
                    "pinkish": "pink", "purplish": "purple", "orangish": "orange", "golden": "gold",
                    "silvery": "silver", "goldish": "gold"}  # fmt: skip
+STATE_VARIANTS = {"opened": "open", "shut": "closed", "free": "empty", "vacant": "empty", "unoccupied": "empty"}
 ATTRIBUTES = word_set("""
     big small large little tiny huge tall short long wide narrow thin thick fat slim flat giant miniature medium
     medium-sized mid-sized oversized enormous massive mini deep shallow broad compact wooden metallic ceramic
@@ -40,6 +41,12 @@ MATERIALS_AND_MORE = word_set("""
     chocolate silver gold orange violet amber square oval navy aqua tan
 """)  # fmt: skip
 """Describing words before a noun, nouns elsewhere ("the orange mug", "the orange")."""
+CUT = word_set("""
+    apple banana orange pear lemon lime peach plum mango kiwi melon pineapple apricot nectarine tomato potato onion
+    cucumber carrot pepper eggplant aubergine zucchini courgette avocado
+""")
+"""What a piece of is not the whole: "a slice of apple" is no apple, though a piece of paper is paper."""
+PORTIONS = word_set("piece pieces bit slice")
 NOUN_COLOURS = word_set("""
     rose peach lime olive plum cherry lemon mint salmon lavender cream mustard coral ivory charcoal chocolate
     cotton wool stone clay cloth
@@ -48,7 +55,7 @@ NOUN_COLOURS = word_set("""
 
 COMPOUNDS = (
     "orange juice", "orange soda", "olive oil", "paper towel|towels|clip|clips|plane|bag|cup|plate|roll", "tin opener",
-    "tin foil", "glass cleaner", "green tea", "black tea", "red|white wine", "black|red|green pepper", "brown sugar",
+    "tin foil", "glass cleaner", "green tea", "black tea", "red|white wine", "black pepper", "brown sugar",
     "red bull", "hot sauce|dog|chocolate|glue", "gold fish", "ice cream", "sour cream", "cream cheese", "rubber duck",
     "rubber band|bands", "light bulb|switch", "dry erase marker|markers", "plastic wrap", "white board", "black board",
     "soft drink|toy", "hard disk|drive|hat", "flat screwdriver|iron", "metal detector", "square ruler", "master chef",

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from spatial_vlm_ros.language import describe
+from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.types import (
     Candidate,
     Destination,
@@ -73,7 +74,7 @@ def _head(phrase: NounPhrase) -> str:
     order = phrase.superlative or (f"number {ordinal.n} from the {ordinal.from_}" if ordinal else "")
     count = {None: "", -1: "all"}.get(phrase.count, str(phrase.count))
     frame = f"  [{phrase.frame.value} frame]" if phrase.frame else ""
-    return " ".join(filter(None, (phrase.choice, count, order, *phrase.attributes, phrase.category))) + frame
+    return " ".join(filter(None, (phrase.choice, count, order, named(phrase)))) + frame
 
 
 def resolution(resolution: Resolution) -> None:

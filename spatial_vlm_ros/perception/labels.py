@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.materials import other_material
+from spatial_vlm_ros.spatial.viewpoint import is_own_sided
 from spatial_vlm_ros.types import Detection, NounPhrase
 
 SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.6, 0.4, 0.0
@@ -39,7 +40,8 @@ _SYNONYMS = (
     "box crate", "tray platter", "basket hamper", "rack stand holder", "shelf rack bookshelf bookcase shelves",
     "moka-pot coffee-pot percolator", "rag dishcloth", "pen ballpoint biro", "spatula turner", "ladle scoop",
     "hammer mallet", "donut doughnut", "peg dowel", "rope cord", "brick block", "oven stove", "book novel",
-    "planter pot flowerpot", "carton box", "headphone earphone headset", "hat cap",
+    "planter pot flowerpot", "pot saucepan", "bin crate tote", "cable cord wire", "napkin serviette",
+    "handbag purse", "pepper capsicum", "carton box", "headphone earphone headset", "hat cap",
 )  # fmt: skip
 """Words that are said of the same objects; a word may stand in several groups. A hyphen joins one name."""
 _HYPERNYMS = {
@@ -69,6 +71,8 @@ _HYPERNYMS = {
     "device": "phone laptop tablet remote camera keyboard mouse television speaker",
     "stationery": "pen pencil marker eraser stapler ruler scissors notebook highlighter crayon",
     "pen": "marker highlighter ballpoint",
+    "canister": "can tin tub jar",
+    "pan": "saucepan wok",
     "cookware": "pan pot skillet wok saucepan lid",
     "glass": "wineglass goblet tumbler",
     "ball": "baseball softball basketball football golfball racquetball",
@@ -85,6 +89,16 @@ _HOLDERS = frozenset(
     )
 )
 """Heads of labels whose front word names what is in them: "the spam" is the spam can, but "the can" no can opener."""
+_LIKENESSES = frozenset(
+    ("bank", "doll", "figure", "figurine", "ornament", "plush", "puppet", "sculpture", "statue", "statuette")
+)
+"""Heads of labels of what only shows the creature of the front word, and is called by it: "the dog" is the dog
+figurine. A dog toy is none of them: dogs play with it."""
+_FORMS = frozenset(("ball", "bar", "block", "coil", "loaf", "reel", "roll", "sheet", "skein", "spool", "stick"))
+"""Forms that a stuff comes in: a roll of tape is tape."""
+_STUFFS = frozenset({"tape"})
+"""Of the nouns of the tables those of what a dispenser gives out."""
+_DIMINUTIVES = {"piggy": "pig", "doggy": "dog", "doggie": "dog", "kitty": "cat", "ducky": "duck", "horsey": "horse"}
 _PACKS = frozenset(("box", "can", "tin", "bottle", "jar", "carton", "packet", "pack", "package", "tub", "tube"))
 _ANYTHING = frozenset({"object", "thing", "item"})
 _DESCRIBING = frozenset(
@@ -95,14 +109,26 @@ _DESCRIBING = frozenset(
         *("wood", "wooden"),
         *("big", "broad", "flat", "great", "high", "large", "little", "long", "low", "mini", "narrow", "open", "plain"),
         *("round", "short", "simple", "small", "square", "tall", "thick", "thin", "tiny", "wide", "rectangular"),
+        *("cordless", "handheld", "portable"),
         *("striped", "two", "three", "tier", "tiered", "single", "double"),
         *("bathroom", "bench", "cooking", "desk", "desktop", "dining", "everyday", "household", "indoor"),
         *("kitchen", "office", "outdoor", "storage", "table", "tabletop", "wall", "workshop"),
     )
 )
-"""Modifiers that an object may well have besides those that a label gives: material, size and form, and place."""
+"""Modifiers that an object may well have besides those that a label gives: material, size and form, place, drive."""
 
 
+_OWN_KINDS = {
+    "ball": "crystal", "block": "chopping cinder engine starting", "board": "circuit ironing surf white",
+    "bowl": "cat dog fish goldfish pet toilet",
+    "box": "fuse jewellery jewelry junction letter litter lunch mail music tool",
+    "brick": "lego", "brush": "hair paint toilet tooth", "can": "gas spray watering",
+    "card": "credit graphic memory playing", "cup": "egg measuring suction", "glass": "hour looking magnifying",
+    "hat": "hard", "pan": "bed dust", "paper": "sand toilet wall", "plate": "book hot license licence name number",
+    "spoon": "measuring", "stand": "cake music", "tape": "measuring video",
+}  # fmt: skip
+"""Head noun → modifiers that make another kind of it. A cup is not taken for a measuring cup, which is offered
+as a question only; and where a cup is in view, "the cup" is no measuring cup."""
 _AMOUNTS = frozenset({"pair", "a pair", "piece", "a piece", "set", "a set", "bit", "a bit"})
 _ONE_NAME = {
     "chest of drawers": "dresser",
@@ -121,6 +147,8 @@ _ONE_NAME = {
     "book shelf": "bookshelf",
     "book case": "bookcase",
     "work bench": "workbench",
+    "chopping board": "cutting board",
+    "chopping block": "cutting board",
 }
 """Names of several words that no part of stands for."""
 
@@ -185,6 +213,9 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         fit = max(fit, SYNONYM if inside in (SAME, SYNONYM) else NONE)
     if len(seen) > 1 and seen[-1] in _HOLDERS and said[-1] not in _HOLDERS:
         fit = max(fit, min(_named(said, seen[:-1], given), HEAD_ONLY))
+    form, of, stuff = label.lower().partition(" of ")
+    if of and form.split()[-1] in _FORMS:
+        fit = max(fit, min(_named(said, _words(stuff), given), PART))
     return fit
 
 
@@ -199,12 +230,22 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
         not _describes(word) for word in seen_modifiers if word not in said
     )
     if said_head == seen_head or any({said_head, seen_head} <= group for group in _SYNONYM_SETS):
+        own = _own_kinds(said_head) | _own_kinds(seen_head)
+        if not unknown and not own.isdisjoint(set(seen_modifiers) - set(said)):
+            return HEAD_ONLY  # a measuring cup may be called a cup where nothing else is one
         if not unknown:
             return SAME if said_head == seen_head else SYNONYM
         other_kind = said_head != seen_head and not all(map(_describes, unknown))  # an ice block is no foam brick
+        other_kind |= not own.isdisjoint(unknown)
         return NONE if apart or other_kind or _excluded(unknown, {*seen_modifiers, *given}) else HEAD_ONLY
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_objects()):
         return PART
+    if seen_head in _LIKENESSES and is_own_sided(said_head) and seen_modifiers:
+        shown = min(_named(said, tuple(seen_modifiers), given), PART)
+        if shown > HEAD_ONLY:
+            return shown
+    if seen_head == "dispenser" and said_head in _STUFFS and set(said) <= set(seen_modifiers):
+        return HEAD_ONLY
     if said_head in seen_modifiers and seen_head in _HOLDERS:
         return LESS_SPECIFIC
     if seen_head in _members(said_head) and not unknown:
@@ -233,6 +274,11 @@ def _known_objects() -> frozenset[str]:
     return frozenset(_singular(word) for word in members).union(*_SYNONYM_SETS)
 
 
+@lru_cache(maxsize=256)
+def _own_kinds(head: str) -> frozenset[str]:
+    return frozenset(_OWN_KINDS.get(head, "").split())
+
+
 @lru_cache(maxsize=64)
 def _members(hypernym: str) -> frozenset[str]:
     return frozenset(_singular(word) for word in _HYPERNYMS.get(hypernym, "").split())
@@ -251,5 +297,5 @@ def _words(text: str) -> tuple[str, ...]:
     first, of, rest = plain.partition(" of ")
     if of and rest:
         plain = rest if first in _AMOUNTS else f"{rest} {first}"
-    words = tuple(_singular(word) for word in plain.split())
+    words = tuple(_DIMINUTIVES.get(word) or _singular(word) for word in plain.split())
     return words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words

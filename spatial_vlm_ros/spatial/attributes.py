@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.language.lexicon import NOT
 from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_families
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.spatial.materials import other_material
+from spatial_vlm_ros.spatial.states import STATES, state_chance
 from spatial_vlm_ros.spatial.superlatives import SIZE_WORDS
 from spatial_vlm_ros.types import Detection, SceneObject
 
@@ -36,12 +38,14 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
     """(N,) probability, 0..1, that an attribute fits each object; rows outside `members` are judged too.
 
     Args:
-        word: the attribute as said.
+        word: the attribute as said, with "not " before it where it was denied.
         layout: the scene.
         view: viewpoint, for sizes that depend on one.
         members: (N,) bool: objects of the right name; sizes are compared among these, and a word that fits one of
             them better is taken to be meant as a contrast.
     """
+    if word.startswith(NOT):
+        return _denied(word.removeprefix(NOT), layout, view, members)
     objects = layout.scene.objects
     said = np.array([_said(word, o.detection) for o in objects])
     family = colour_family(word)
@@ -49,12 +53,24 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
         rows = np.flatnonzero(np.isnan(said))
         for row in rows:
             said[row] = _colour_likelihood(family, objects[row], layout)
+    elif word in STATES:
+        chance = NO + (YES - NO) * state_chance(word, layout)
+        said = np.where(np.isnan(said), chance, said)
     elif word in SIZE_WORDS:
         said = np.where(np.isnan(said), _size_likelihood(word, layout, view, members), said)
     sure = bool((np.nan_to_num(said)[members] >= 0.9).any())
     undecided = NO if sure else UNKNOWN
     said = np.where(np.isnan(said), undecided, said)
     return np.where((said == NEAR) & sure, NO, said)
+
+
+def _denied(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
+    """(N,) probability that an attribute does not fit; not known stays so, unless it surely does not fit another."""
+    fits = attribute_likelihood(word, layout, view, members)
+    if word in SIZE_WORDS and members.sum() < 2:
+        return fits  # alone, any size fits
+    sure = bool((fits[members] <= 0.1).any())
+    return np.where(fits == UNKNOWN, NO if sure else UNKNOWN, 1.0 - fits)
 
 
 def is_comparison(word: str, layout: Layout) -> bool:
@@ -99,6 +115,8 @@ def more_than_said(words: Sequence[str], layout: Layout, members: npt.NDArray[np
         members: (N,) bool: objects that name and attributes fit.
     """
     said = frozenset(f for f in map(colour_family, words) if f is not None)
+    if any(word.startswith(NOT) for word in words):
+        said = frozenset()
     more = np.zeros(len(layout), np.bool_)
     if said and members.sum() > 1:
         for row in np.flatnonzero(members):

@@ -19,14 +19,14 @@ from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
+from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood, normal_cdf
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two
 from spatial_vlm_ros.spatial.which_surface import as_said
 from spatial_vlm_ros.types import RelationClause
 
 COMPARED = {"closest to": True, "farthest from": False}
 """Relations that compare the set that the other words leave → whether the nearest one is meant."""
-OTHER_THAN = "other than"
+ON, OTHER_THAN = "on", "other than"
 CONTRASTED = {"next to": True, "near": True, "around": True, "far from": False}
 """Vague relations of distance → whether the nearest one is meant where it is true of several and one is meant."""
 JUST_NOTICEABLE = 0.25
@@ -161,6 +161,8 @@ def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
             out.runner_up[some] = np.maximum(joint.max(axis=1), FLOOR)
     if contrasted:
         return dataclasses.replace(out.belief(asked), contrast=by_contrast(asked, out, gap, noise))
+    if asked.singles and asked.clause.relation == ON and not asked.clause.negated:
+        return dataclasses.replace(out.belief(asked), contrast=by_direct_contact(asked, out))
     return out.belief(asked)
 
 
@@ -185,6 +187,28 @@ def by_contrast(asked: Asked, out: _Blank, gap: Array, noise: Array) -> Array | 
     first = np.maximum(superlatives.places_in_order(key, member, (1,))[0], FLOOR)
     contrast = np.ones(len(asked.layout))
     contrast[rows] = first / first.max()
+    return contrast
+
+
+def by_direct_contact(asked: Asked, out: _Blank) -> Array | None:
+    """Of several objects that may be on another one, that which stands among no walls of a third is rather meant.
+
+    A ball in an organizer on the table is on the table, too, but who means it says that it is in the organizer.
+    """
+    layout = asked.layout
+    rows = np.flatnonzero((out.anchors[:, 0] >= 0) & (out.likelihood > 1.0 - asked.config.decision.holds))
+    if len(rows) < 2:
+        return None
+    others = np.flatnonzero(layout.measured)
+    pairs = Pairs(layout, asked.view, rows, others)
+    sure = normal_cdf(pairs.inside_anchor / np.maximum(pairs.noise, 1e-6))
+    contact, foot = asked.config.relation.contact, layout.bottom[rows, None]
+    walled = (layout.top[others] > foot + contact) & (layout.bottom[others] < foot + contact)
+    third = layout.mean_side[others] < layout.mean_side[out.anchors[rows, 0], None]
+    among = np.where(walled & third & (others != rows[:, None]), sure, 0.0).max(axis=1)
+    direct = np.maximum(1.0 - among, FLOOR)
+    contrast = np.ones(len(layout))
+    contrast[rows] = direct / direct.max()
     return contrast
 
 

@@ -24,7 +24,7 @@ from spatial_vlm_ros.spatial.free_space import (
     lies_in,
     seen_through,
 )
-from spatial_vlm_ros.spatial.layout import Array
+from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.surfaces import FLUSH, IN, ON_TOP, RISE, SupportContext, SupportingSurface, in_the_way
@@ -34,6 +34,7 @@ _WALL, _WALL_SHARE = 0.004, 0.04  # thickness of a container's wall, metres, or 
 _SECTORS, _RIM_SEEN = 12, 0.6  # directions in which a rim is looked for, and the part in which it must be seen
 _OUTER = 0.7  # part of the way from the middle to the outline from which the wall is
 _OPEN = 0.6  # part of the inner half of an opening that must be seen through
+_OUT = 0.3  # part of the inner half of an opening that must be out of what is around it to be looked at alone
 _FLOOR_SEEN = 0.3  # part of an opening over which a floor must be seen to count as that
 _CONTENT = 0.5  # part of a container's depth from which what is seen over its middle is in the way
 _RINGS = 10  # from the middle to the rim, in which the height of the inside is looked at
@@ -178,6 +179,8 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     core = (gauge(outline, middle, places) < 0.5).reshape(open_cells.shape)
     width = float(layout.size[row, :2].min())
     wall = max(_WALL, _WALL_SHARE * width)
+    out = core & ~grid.filled(layout.footprint[_around(layout, row)])  # of a drawer what is not in its cabinet
+    core = out if out.sum() > _OUT * core.sum() else core
     if open_cells[core].sum() < _OPEN * core.sum():
         return NoSurface("closed", f"{name} is closed, or full", row)
     shrunk = middle + (outline - middle) * max(0.1, 1.0 - 2.0 * wall / width)
@@ -206,6 +209,12 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
         within,
         _content(beyond, grid, opening, centre, floor, rim, rings),
     )
+
+
+def _around(layout: Layout, row: int) -> npt.NDArray[np.intp]:
+    """Rows of larger objects that reach over an object: a cabinet, of its drawer, which hides what is in it."""
+    over = layout.measured & (layout.bottom < layout.top[row]) & (layout.top > layout.top[row])
+    return np.flatnonzero(over & (layout.mean_side * layout.size[:, 2] > layout.mean_side[row] * layout.size[row, 2]))
 
 
 def _through(relief: Relief, opening: Array, rim: float) -> Relief:

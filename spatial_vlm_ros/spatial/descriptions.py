@@ -20,6 +20,7 @@ from spatial_vlm_ros.errors import FrameUndefinedError, InputError, NotUnderstoo
 from spatial_vlm_ros.language.dialogue import parse_answer
 from spatial_vlm_ros.language.inflection import plural
 from spatial_vlm_ros.language.lexicon import ORDINALS
+from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.attributes import NO, YES, attribute_likelihood, colour_shares
 from spatial_vlm_ros.spatial.colours import colour_family
@@ -303,7 +304,7 @@ def _said_and_denied(relation: str, core: str, mark: NounPhrase, fits: Array) ->
 
 def the(phrase: NounPhrase) -> str:
     """Attributes and name with the article: "the red box"."""
-    return " ".join(("the", *phrase.attributes, phrase.category))
+    return f"the {named(phrase)}"
 
 
 def ordinal(n: int) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
+from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
@@ -35,7 +36,7 @@ def taken_for(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[TakenFor, 
 def _collect(belief: PhraseBelief, row: int, scorer: PhraseScorer, found: dict[tuple[str, int], TakenFor]) -> None:
     obj = scorer.layout.scene.objects[row]
     if not _says(belief, row, scorer):
-        words = " ".join((*belief.phrase.attributes, belief.phrase.category))
+        words = named(belief.phrase)
         found[words, row] = TakenFor(words, obj.id, obj.detection.label)
     for clause in belief.clauses:
         anchors = clause.anchors[row] if row < len(clause.anchors) else ()
@@ -66,7 +67,8 @@ def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer) -> int | None:
         likeness = max(alike, difflib.SequenceMatcher(None, said[-1], words[-1]).ratio())
         if likeness >= _ALIKE and likeness + alike > nearest:
             best, nearest = row, likeness + alike
-    return best
+    having = (row for row, label in _labels(scorer.layout.scene.objects) if said[-1] in label.split()[:-1])
+    return best if best is not None else next(having, None)  # "the pig" of a pig candle
 
 
 def _labels(objects: tuple[SceneObject, ...]) -> Iterator[tuple[int, str]]:

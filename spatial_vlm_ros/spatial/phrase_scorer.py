@@ -170,6 +170,10 @@ class PhraseScorer:
             self.frames_used.append(frame)
         return self._view(frame)
 
+    @property
+    def _speaker_unknown(self) -> bool:
+        return self.layout.scene.frame.camera_T_speaker is None
+
     # -------------------------------------------------------------------------------------------- clauses
 
     def _on_the_whole(self, clause: RelationClause) -> RelationClause:
@@ -255,7 +259,10 @@ class PhraseScorer:
         if named is not None:
             nobody = np.empty((len(member), 0), np.intp)
             return ClauseBelief(name, False, np.full(len(member), np.nan), named, named, nobody, is_order=True)
-        view = self.view_for(phrase.frame, word in superlatives.FRAME_DEPENDENT)
+        frame = phrase.frame
+        if frame is FrameOfReference.SPEAKER and word in ("nearest", "farthest") and self._speaker_unknown:
+            frame = None  # "closest to me": who gives no place of his own looks from where others are taken to look
+        view = self.view_for(frame, word in superlatives.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
         if word == superlatives.MIDDLE:
             key = part_key(phrase, word, self.layout, view, member)

@@ -164,7 +164,21 @@ def room_for(supporting: SupportingSurface, obj: Moved, config: PlaceConfig) -> 
     places = supporting.grid.places(np.arange(clear.size))
     inside = depth_inside(supporting.outline, places).reshape(clear.shape) >= config.inside_edge
     steady = covered & inside if supporting.middles is None else covered & inside & supporting.middles
+    if supporting.within and not (seen & off_rim & steady).any():
+        fits = _fits_through(supporting.outline, foot, places).reshape(clear.shape)
+        return Room(fits, clear, fits, fits, clearance, np.maximum(carried, fits))
     return Room(seen, clear, off_rim, steady, clearance, carried)
+
+
+def _fits_through(opening: Array, outline: Array, places: Array) -> npt.NDArray[np.bool_]:
+    """(T,) where an outline with its middle at places (T, 2) fits through an opening that leaves little room about it.
+
+    Nothing falls over the rim of what it is in: where the distance that is kept elsewhere is more than the opening
+    leaves, half of what it leaves at best is enough. Cells are too coarse for that.
+    """
+    corners = (places[:, None] + hull(outline)).reshape(-1, 2)
+    spare = depth_inside(opening, corners).reshape(len(places), -1).min(axis=1)
+    return np.asarray(spare > max(0.0, float(spare.max(initial=0.0)) / 2))
 
 
 def _held(sound: Cells, foot: Array, step: float, least: float) -> Cells:

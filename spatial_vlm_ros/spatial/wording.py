@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spatial_vlm_ros.language import describe
+from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.spatial import naming, questions
 from spatial_vlm_ros.spatial.belief import ClauseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
@@ -80,14 +81,14 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
     said = describe(verdict.query.target)
     chosen = objects[verdict.chosen] if verdict.chosen >= 0 else None
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
-        text = f"I see no {_bare(verdict.phrase)}"
+        text = f"I see no {named(verdict.phrase)}"
         if hidden:
             text += f"; one could be hidden {_hiding(hidden, scorer)}"
         return text + "."
     if chosen is None:
         return f"Nothing was found for '{said}'."
     if verdict.status is Status.RELATION_UNSATISFIED and not verdict.several:
-        return f"No {_bare(verdict.query.target)} is {_clause_words(verdict.clause, verdict.chosen, scorer)}"
+        return f"No {named(verdict.query.target)} is {_clause_words(verdict.clause, verdict.chosen, scorer)}"
     if verdict.frames:
         each = [f"the {name_of(objects[row])} in the frame '{frame.value}'"
                 for row, frame in zip(verdict.rivals, verdict.frames, strict=True)]  # fmt: skip
@@ -157,11 +158,6 @@ def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -
     if not np.isfinite(margin):
         return words + ": it could not be measured."
     return words + (f": short by {-margin:.3f} m." if margin < 0 else f": by {margin:.3f} m only.")
-
-
-def _bare(phrase: NounPhrase) -> str:
-    """Name and attributes alone."""
-    return " ".join((*phrase.attributes, phrase.category))
 
 
 def _and(words: Sequence[str]) -> str:

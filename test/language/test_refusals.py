@@ -52,7 +52,7 @@ REFUSALS = [
     ("the mug between the box", "between the box", "two things"),
     ("the mug between the box behind the cup", "between the box", "two things"),
     # negation and places that words do not show
-    ("the mug that isn't red", "that isn't red", "negated"),
+    ("the mug that isn't red and big", "that isn't red and big", "one of these words or both"),
     ("the mug that is not on the left", "that is not on the left", "negated"),
     ("put the mug there", "there", "place"),
     # points of view

@@ -91,7 +91,7 @@ def test_commands_about_one_object_are_one_command(instruction: str, expected: s
 
 
 def test_each_step_keeps_its_readings_and_their_shares_multiply() -> None:
-    readings = parse("push the can on the tin behind the jar and take the mug left of the bowl behind the box")
+    readings = parse("touch the can on the tin behind the jar and take the mug left of the bowl behind the box")
     assert len(readings) == 4
     assert [round(query.preference, 2) for query in readings] == [0.36, 0.24, 0.24, 0.16]
     assert {len(query.steps) for query in readings} == {2}

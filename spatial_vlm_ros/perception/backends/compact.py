@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import overlaps
+from spatial_vlm_ros.language.lexicon import NOT
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
@@ -96,7 +97,7 @@ class CompactGrounder:
 
     def _looks(self, phrases: Sequence[NounPhrase]) -> tuple[tuple[str, str], ...]:
         """Categories and words to look for beside them: words that the model learnt and that are no colours."""
-        pairs = ((phrase.category, word) for phrase in phrases for word in phrase.attributes)
+        pairs = ((p.category, word.removeprefix(NOT)) for p in phrases for word in p.attributes)
         return tuple(dict.fromkeys(
             (category, word) for category, word in pairs if word in self.spec.words and colour_family(word) is None
         ))[:_MOST_PHRASES]  # fmt: skip

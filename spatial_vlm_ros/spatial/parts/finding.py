@@ -29,6 +29,7 @@ from spatial_vlm_ros.spatial.parts.levels import levels
 from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
 from spatial_vlm_ros.spatial.parts.shares import share, whole
 from spatial_vlm_ros.spatial.regions import SUPPORT_NOUNS
+from spatial_vlm_ros.spatial.states import EMPTY
 from spatial_vlm_ros.types import NounPhrase
 
 _HALVES = frozenset({"half", "quarter", "quadrant"})
@@ -41,6 +42,7 @@ _WHOLES = (
 )
 _VAGUE = frozenset({"section", "bay"})
 """Compartments that need no wall: the back section of an undivided box is its back third."""
+_LONGER = 1.2  # times as long one way as the other from which a half is taken to be split across that way
 _FEW = 30  # points of an object in which nothing is found
 _ASTRIDE = 0.25  # part of its width by which a burner must lie off the middle of the stove to be on one side of it
 
@@ -109,8 +111,22 @@ def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
         return _drawer(open_drawer(layout, row), phrase)
     if noun in BURNERS:
         return _burners(layout, row, phrase, rays)
+    if noun == "half" and phrase.superlative is None and EMPTY in phrase.attributes:  # which one, its contents tell
+        return Found(_halves(whole(layout, row), phrase, rays))
     part = share(whole(layout, row), phrase, rays)
     return Found((part,)) if part is not None else Found(exists=False, reason=f"has no such {noun}")
+
+
+def _halves(all_of_it: Region, phrase: NounPhrase, rays: Rays) -> tuple[Region, ...]:
+    """Both halves of what is clearly longer one way, split across that; else those of either way."""
+    pairs = []
+    for sides in (("leftmost", "rightmost"), ("nearest", "farthest")):
+        halves = (share(all_of_it, dataclasses.replace(phrase, superlative=side), rays) for side in sides)
+        pairs.append([half for half in halves if half is not None])
+    middles = ([half.middle for half in pair] or [np.zeros(2)] for pair in pairs)
+    apart = np.array([np.linalg.norm(np.ptp(pair, axis=0)) for pair in middles])
+    longer = int(apart.argmax())
+    return tuple(pairs[longer] if apart[longer] > _LONGER * apart[1 - longer] else (*pairs[0], *pairs[1]))
 
 
 def _of_all(parts: tuple[Region, ...], phrase: NounPhrase, rays: Rays) -> Found:

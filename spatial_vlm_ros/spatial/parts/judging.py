@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.language.part_words import LEVELS
+from spatial_vlm_ros.language.part_words import DRAWERS, LEVELS
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief
 from spatial_vlm_ros.spatial.clauses import NEGLIGIBLE, Asked
 from spatial_vlm_ros.spatial.free_space import depth_inside
@@ -18,12 +18,12 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
 from spatial_vlm_ros.spatial.parts.finding import Found, has_by_nature, is_looked_for, is_of_several, noun_of
 from spatial_vlm_ros.spatial.parts.region import Region
+from spatial_vlm_ros.spatial.states import CLOSED, EMPTY, STATES
 from spatial_vlm_ros.types import NounPhrase, RelationClause
 
 _HOLDS = frozenset({"on", "inside"})
 _CONTENTS = frozenset({"containing", "supporting"})
 _OF_PARTS = _CONTENTS | {"part of"}
-EMPTY = "empty"
 _KNOWN = 0.5  # belief in what a part is told apart by, at least
 _EDGE = 0.005  # metres: how well the outline of a part is known
 
@@ -66,7 +66,8 @@ def owner_of(
     noun = noun_of(phrase)
     if len(clause.anchors) != 1 or clause.relation not in _HOLDS or not is_looked_for(phrase):
         return None
-    if not all(c.is_order or c.name in _OF_PARTS for c in anchor.clauses) or set(phrase.attributes) - {EMPTY}:
+    told = STATES if noun in DRAWERS else {EMPTY}
+    if not all(c.is_order or c.name in _OF_PARTS for c in anchor.clauses) or set(phrase.attributes) - told:
         return None  # nothing else is known of a part that no detection is
     labels = [obj.detection.label for obj in layout.scene.objects]
     labelled = np.flatnonzero(anchor.fit >= least)
@@ -105,6 +106,8 @@ def with_contents(found: Found, phrase: NounPhrase, anchor: PhraseBelief, layout
                 return Found(exists=False, reason="has no such part that can be told")
             row = np.array([int(np.argmax(weight))])
             parts = tuple(p for p in parts if (_in(layout, p, row, holds)[0] != clause.negated))
+    if CLOSED in phrase.attributes:  # an open drawer is found, and no other
+        return dataclasses.replace(found, parts=(), reason="is closed there")
     if EMPTY in phrase.attributes:
         every = np.flatnonzero(layout.measured)
         parts = tuple(p for p in parts if not _in(layout, p, every[every != p.row], holds).any())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from spatial_vlm_ros.language.part_words import is_tray
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least, least_sure
 from spatial_vlm_ros.spatial.relations.resting import FAR
@@ -135,7 +136,10 @@ def inside(pairs: Pairs) -> Measured:
     surface_in = -pairs.difference(layout.surface[:, 2], layout.top) + contact
     floor = ~np.isnan(seen.level)
     rests = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - np.where(floor, seen.level, FAR))
-    surface_in = np.where((rests > 0) & (seen.shut_in > contact), FAR, surface_in)  # a tall can stands out of a bin
+    # A tall can stands out of a bin: on its floor where that is seen, else by a foot that is deep among its walls.
+    sunk = ~floor & (pairs.difference(layout.bottom, layout.top) < -layout.size[pairs.anchors, 2] / 2)
+    stands_out = ((rests > 0) & (seen.shut_in > contact)) | (sunk & (pairs.inside_anchor > contact))
+    surface_in = np.where(stands_out, FAR, surface_in)
     walled = np.where(floor, seen.rim - contact, FAR)
     beneath = np.where(np.isnan(seen.roof) | floor, FAR, -seen.under)
     on_the_ground = least(smaller, pairs.inside_anchor)
@@ -144,7 +148,14 @@ def inside(pairs: Pairs) -> Measured:
     shallow = least_sure(
         (seen.rim - low, _CANCELS * pairs.noise_up), (rests, pairs.noise_up), (on_the_ground, pairs.noise)
     )
-    return _surer(deep, shallow)
+    found = _surer(deep, shallow)
+    trays = [is_tray(layout.scene.objects[row].detection.label) for row in pairs.anchors.tolist()]
+    if not any(trays):
+        return found
+    # What stands on a tray is in it: a full one hides its floor, and the load is measured from its rim upwards.
+    stood, sigma_up = on(pairs)
+    stood = np.where(np.array(trays), stood, -FAR)
+    return _surer(found, least_sure((stood, sigma_up), (on_the_ground, pairs.noise)))
 
 
 def out_of(pairs: Pairs) -> Measured:

@@ -109,6 +109,8 @@ def _look(found: Resting, layout: Layout, rows: Rows, anchor: int, levels: Level
         rim, front = levels.rim(places[n], float(heights[nearest[n]]), _RIM)
         found.shut_in[some[n], column], found.rim[some[n], column] = min(rim, front), rim
     over = (levels.height >= top[:, None]) & (inside > 0)
+    if over.any():
+        over &= ~levels.seen_through(layout.floor)
     lowest = over.argmax(axis=1)
     found.roof[some, column] = np.where(over.any(axis=1), levels.height[lowest], np.nan)
     found.under[some, column] = np.where(over.any(axis=1), inside[np.arange(len(rows)), lowest], -FAR)

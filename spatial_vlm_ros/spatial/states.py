@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""States that geometry decides: a drawer is open or closed, what holds objects is not empty."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from spatial_vlm_ros.language.part_words import DRAWERS, OPEN_CONTAINERS
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.likelihood import normal_cdf
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
+from spatial_vlm_ros.types import FrameOfReference, SceneObject
+
+OPEN, CLOSED, EMPTY = "open", "closed", "empty"
+STATES = frozenset({OPEN, CLOSED, EMPTY})
+
+_OUT, _OUT_WIDTH = 0.05, 0.012
+"""Metres of depth that are seen of an open drawer, and how soft that is: handles stick out by 2 to 4 cm."""
+_TOLD = 0.08  # metres of a front's width that are seen, at least, where it is told to be closed
+_STRAY = 3.0  # percent of the points at either end that may be strays, or a handle
+_FEW = 20  # points
+
+
+def state_chance(word: str, layout: Layout) -> Array:
+    """(N,) probability of a state, 0 to 1; NaN where geometry does not tell.
+
+    Args:
+        word: one of `STATES`.
+        layout: the scene.
+    """
+    if word == EMPTY:
+        return _empty(layout)
+    chance = np.array([_is_open(obj, layout) for obj in layout.scene.objects])
+    return chance if word == OPEN else 1.0 - chance
+
+
+def _is_open(obj: SceneObject, layout: Layout) -> float:
+    """Of a closed drawer only the front is seen, which is flat; of an open one its sides and its floor, too."""
+    words = obj.detection.label.lower().split()
+    if not words or words[-1] not in DRAWERS or len(obj.points) < _FEW:
+        return float("nan")
+    places = obj.points.astype(np.float64) @ layout.axes[:, :2]
+    (_, _), _, turn = cv2.minAreaRect((places - places.mean(axis=0)).astype(np.float32))
+    along = np.array([np.cos(np.radians(turn)), np.sin(np.radians(turn))])
+    sides = places @ np.stack((along, (-along[1], along[0])), axis=1)
+    deep, wide = np.sort(np.ptp(np.percentile(sides, (_STRAY, 100.0 - _STRAY), axis=0), axis=0))
+    if wide < _TOLD:
+        return float("nan")
+    return float(normal_cdf(np.array([(deep - _OUT) / np.hypot(_OUT_WIDTH, layout.noise.max(initial=0.0))]))[0])
+
+
+def _empty(layout: Layout) -> Array:
+    """0 for what is seen to hold an object; what holds none that was detected may hold another one."""
+    chance = np.full(len(layout), np.nan)
+    measured = np.flatnonzero(layout.measured)
+    labels = [obj.detection.label.lower().split() for obj in layout.scene.objects]
+    holders = np.array([row for row in measured if labels[row] and labels[row][-1] in OPEN_CONTAINERS], np.intp)
+    if len(holders):
+        pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), measured, holders)
+        margin, sigma = RELATIONS["inside"](pairs)
+        held = (margin > sigma) & (measured[:, None] != holders)
+        chance[holders[held.any(axis=0)]] = 0.0
+    return chance
