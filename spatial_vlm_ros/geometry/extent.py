@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.surface import Cut, Surface
-from spatial_vlm_ros.geometry.symmetry import SymmetryAxis, DepthSpan, axis_of, circle
+from spatial_vlm_ros.geometry.symmetry import DepthSpan, SymmetryAxis, axis_of, circle
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import ObjectShape, OrientedBox, PinholeCamera, RgbdFrame, ShapeKind
 
@@ -75,6 +75,7 @@ class Extent:
         cut: (3,) metres by which it may go on along e1, e2 and up, where something nearer or the border cuts it.
         near_z: optical depth of the nearest point.
         middle_z: mean optical depth.
+        completed: metres of `unseen` beyond what the rim of its far edge took.
         axis: of the symmetry by which it was completed, or None.
     """
 
@@ -88,6 +89,7 @@ class Extent:
     cut: Array
     near_z: float
     middle_z: float
+    completed: float = 0.0
     axis: SymmetryAxis | None = None
 
     def span(self) -> npt.NDArray[np.float32]:
@@ -186,6 +188,7 @@ def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig)
         cut=np.array((across, across, upwards)),
         near_z=float(points[:, 2].min()),
         middle_z=float(middle[2]),
+        completed=max(length - seen - far_edge, 0.0),
         axis=axis,
     )
 
@@ -361,11 +364,11 @@ def shape_of(extent: Extent, box: OrientedBox) -> ObjectShape:
     kind: ShapeKind = "assumed"
     if axis is not None and sigma <= _TOLD * length:
         kind = axis.kind
-    elif extent.unseen <= _MIRRORED * length:
+    elif extent.completed <= _MIRRORED * length:
         kind = "measured"
     if kind in ("measured", "mirror") and cv2.contourArea(extent.outline) > _RECTANGLE_FILL * box.size[0] * box.size[1]:
         kind = "box"
-    return ObjectShape(kind, max(extent.unseen, 0.0), sigma)
+    return ObjectShape(kind, float(extent.completed), float(sigma))
 
 
 def covariance_of(

@@ -33,9 +33,15 @@ Array32 = npt.NDArray[np.float32]
 _POINTS = 160  # of a surface that are looked at; more move the axis by less than the noise
 _PLACES = 14  # of the axis that are tried
 _SLICES = 8  # level slices that circles are fitted to
-_OFF_CIRCLE = (0.25, 0.08)  # of the radius, in each round of the fit: handles, floors and lids lie farther off
+_OFF_CIRCLE = (
+    0.25,
+    0.12,
+    0.08,
+    0.08,
+)  # of the radius, in each round of the fit: handles, floors and lids lie farther off
 _ON_CIRCLE = 0.02  # of the radius, beyond noise, by which a point on its circle may be off it
 _ROUND_SHARE = 0.8  # of the points that lie on the circles of a round object; its handle and its floor do not
+_MOSTLY = 0.6  # of the points that lie near a circle, without which a fit is given up
 _LOPSIDED = 0.2  # of the radius, by which its seen ends to the left and right may lie off the circle
 _BEHIND = 0.5  # radii behind the axis, from which a slice is seen from inside
 _WALL = 0.15  # of the height, that is seen from inside at least: a lid is seen in one slice, an eighth
@@ -144,8 +150,10 @@ def _rotation(local: Array32, span: DepthSpan, noise: float) -> SymmetryAxis | N
         a, b = (xq * yy - yq * xy) / (2 * det), (yq * xx - xq * xy) / (2 * det)
         radii = np.sqrt(np.maximum(means[2] - 2 * a * means[0] - 2 * b * means[1] + a * a + b * b, 0.0))
         error = np.abs(np.hypot(x - a, y - b) - radii.take(of))
+        if float(error.max()) < _NEAR / 2:
+            break
         weight = error < max(_NOISES * noise, off * half)
-        if np.count_nonzero(weight) < _ROUND_SHARE * len(x):
+        if np.count_nonzero(weight) < _MOSTLY * len(x):
             return None
     radius = float(radii[counts >= 1.0].max())
     on = error < _ON_CIRCLE * radius + max(_NEAR / 2, 2 * noise)
@@ -194,9 +202,10 @@ def _half_turn(
     seen = frame.depth.take(v)
     tolerance = _NEAR + _NOISES * surface.noise
     share = (seen > rays[2] + np.float32(tolerance)).mean(axis=1)
-    limit = float(share.min()) + _SAME
-    if limit > _CONTRADICTED + _SAME:
+    least = float(share.min())
+    if least > (_CONTRADICTED if math.isinf(span.doubt) else _SAME):
         return None
+    limit = least + _SAME
     guess = span.near + span.guess / 2
     fits = np.flatnonzero(share <= limit)
     first = last = int(fits[np.abs(ahead[fits] - guess).argmin()])
