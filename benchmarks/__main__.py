@@ -69,6 +69,7 @@ ALONE = {
     "arm_cell": Part(("--n", "1"), (*_ARM, "mujoco")),
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
     "calibrating": Part(("--items", "6", "--only", "behind"), package=_RESEARCH),
+    "capabilities": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "caution": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "contrast": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime")),

@@ -208,9 +208,11 @@ def main() -> int:
     if options.plot:
         draw(found, options.plot)
     claims = [
-        Claim(f"{name}: wrong of given at the default, points below {guess}",
-              100 * (run["risk"]["share"] - one["caution"]["0.5"]["risk"]["share"]), 0, "%", least=True)
+        Claim(f"{name}: wrong of given, points below {guess} {where}",
+              100 * (run["risk"]["share"] - max(one["caution"][c]["risk"]["share"] for c in cautions)), 0, "%",
+              least=True)
         for name, one in found.items() for guess, run in one["guesses"].items()
+        for where, cautions in (("at the default", [str(DecisionConfig().caution)]), ("at any caution", one["caution"]))
     ]  # fmt: skip
     return finish(options.name, {"folders": found}, claims, RESULTS)
 

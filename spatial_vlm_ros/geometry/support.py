@@ -29,6 +29,12 @@ _BLOCK = 32_000  # residuals at once: more would not stay in the cache, and woul
 _MIN_POINTS = 100
 _MIN_SHARE = 0.15  # part of the points around the objects that the plane they stand on must hold
 _PEAK = 1.6  # points in twice the thickness over those in the plane, above which there is no plane
+_UNEVEN = 0.001  # metres by which tables and depth cameras are not flat
+LEVEL = float(np.radians(0.1))
+"""Radians by which they are not: a standard deviation no smaller than this for any direction "up"."""
+UNKNOWN_TILT = float(np.radians(20.0))
+"""Standard deviation of "up", radians, where nothing tells it and the camera is taken to look level."""
+_CELLS = 8  # of a plane along either side: larger than patches of like errors of depth, and many of them
 _MIN_CAMERA_HEIGHT = 0.05  # metres; a plane through the lens is seen edge-on and holds any points
 _MAX_TILT_FROM_UP_DEG = 15.0  # a support surface steeper than this lets objects slide
 _FACING_DOWN = -0.26  # cosine of 105 degrees: beyond, a surface that the camera sees faces down
@@ -237,11 +243,41 @@ def _refined(
     if np.count_nonzero(residual < 2 * tolerance) > _PEAK * np.count_nonzero(residual < tolerance):
         return None
     rms = float(np.sqrt(np.mean(kept**2)))
+    seen = points[inliers]
     for _ in range(2):
         near = np.flatnonzero(_distances(image, normal, offset) < np.min(tolerance))
         if len(near) > _MIN_POINTS:
-            normal, offset = _least_squares(image.T.take(near, axis=1))
-    return Plane(normal, offset, rms)
+            seen = image[near]
+            normal, offset = _least_squares(seen.T)
+    return Plane(normal, offset, rms, *_deviations(seen, normal, offset))
+
+
+def _deviations(points: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], offset: float) -> tuple[float, float]:
+    """Standard deviations of a fitted plane: of its height amid its points, metres, and its tilt, radians.
+
+    Errors of depth are alike over a patch of the image, so neighbouring points are not independent: what counts is how
+    far whole cells of the plane lie off it, each as one measurement. Source: Liang and Zeger (1986), Longitudinal data
+    analysis using generalized linear models (the variance by clusters, here with one size for all cells).
+    """
+    along = np.cross(normal, (0.0, 0.0, 1.0) if abs(normal[2]) < 0.9 else (1.0, 0.0, 0.0))
+    along /= np.linalg.norm(along)
+    flat = points @ np.stack((along, np.cross(normal, along)), axis=1)
+    flat -= flat.mean(axis=0)
+    low = flat.min(axis=0)
+    cell = ((flat - low) / np.maximum(flat.max(axis=0) - low, 1e-9) * (_CELLS - 1e-6)).astype(np.intp)
+    number = cell[:, 0] * _CELLS + cell[:, 1]
+    count = np.bincount(number, minlength=_CELLS**2).astype(np.float64)
+    filled = count > 0
+    weight = count[filled]
+    of_cell = [
+        np.bincount(number, values, _CELLS**2)[filled] / weight for values in (points @ normal + offset, *flat.T)
+    ]
+    design = np.stack((np.ones(len(weight)), *of_cell[1:]), axis=1)
+    inverse = np.linalg.pinv((design * weight[:, None]).T @ design)
+    scores = design * (weight * of_cell[0])[:, None]
+    covariance = inverse @ (scores.T @ scores) @ inverse * len(weight) / max(len(weight) - 3, 1)
+    height, tilt = np.sqrt(covariance[0, 0]), np.sqrt(np.linalg.eigvalsh(covariance[1:, 1:])[-1])
+    return float(np.hypot(height, _UNEVEN)), float(np.hypot(tilt, LEVEL))
 
 
 def _distances(

@@ -286,6 +286,7 @@ def by_support(asked: Asked, view: Viewpoint) -> ClauseBelief:
     layout, targets = asked.layout, asked.targets
     out = asked.blank(0)
     noise = 2.0 * layout.sigma[targets]
+    sigma = np.hypot(noise / 2 + 0.005, layout.sigma_floor[targets])
     out.margin[targets] = asked.config.relation.contact + noise - np.abs(layout.bottom[targets])
     # What lies in or on another object is not on the surface itself, however thin the other object is.
     supporting_objects = np.flatnonzero(layout.measured)
@@ -296,7 +297,7 @@ def by_support(asked: Asked, view: Viewpoint) -> ClauseBelief:
         out.margin[some] = np.minimum(out.margin[some], -carried.max(axis=1, initial=-np.inf))
     if asked.clause.negated:
         out.margin = -out.margin
-    out.likelihood[targets] = out.chance[targets] = clause_likelihood(out.margin[targets], noise / 2 + 0.005)
+    out.likelihood[targets] = out.chance[targets] = clause_likelihood(out.margin[targets], sigma)
     return ClauseBelief(
         asked.clause.relation,
         asked.clause.negated,

@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
+from spatial_vlm_ros.geometry.support import LEVEL, UNKNOWN_TILT
 from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.viewpoint import Array, Viewpoint, clockwise, is_own_sided, viewpoint_of
-from spatial_vlm_ros.types import FrameOfReference, Scene
+from spatial_vlm_ros.types import FrameOfReference, Scene, UpSource
 
 __all__ = ["Array", "Layout", "Viewpoint", "lay_out"]
 
@@ -45,6 +46,7 @@ class Layout:
         sigma: (N,) standard deviation of an object's place, from depth noise and from how much of it is covered.
         sigma_up: (N,) the same of its heights.
         noise: (N,) the part of both that comes from depth noise.
+        tilt: standard deviation of "up", radians.
         down_deg: how steeply the camera looks down.
         relation: where relations begin and end.
     """
@@ -60,6 +62,7 @@ class Layout:
     sigma: Array
     sigma_up: Array
     noise: Array
+    tilt: float
     down_deg: float
     relation: RelationConfig
 
@@ -90,6 +93,12 @@ class Layout:
         u, v = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
         rays = np.column_stack(((u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(len(u))))
         return (rays @ self.axes)[:, :2]
+
+    @cached_property
+    def sigma_floor(self) -> Array:
+        """(N,) standard deviation of the support plane's height beneath each object, metres."""
+        height = 0.0 if self.scene.support is None else self.scene.support.sigma
+        return np.hypot(height, self.tilt * np.linalg.norm(self.centre[:, :2] - self.middle, axis=1))
 
     # -------------------------------------------------------------------------------------------- sizes
 
@@ -258,5 +267,14 @@ def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layou
     sigma, sigma_up = np.hypot(noise, cut.T / math.sqrt(12.0))  # half of it one way or the other, as uniform
     return Layout(
         scene, axes, floor, centre, surface, footprint,
-        centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, sigma_up, noise, down_deg, relation,
+        centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, sigma_up, noise, _tilt(scene), down_deg, relation,
     )  # fmt: skip
+
+
+def _tilt(scene: Scene) -> float:
+    """Standard deviation of the scene's "up", radians."""
+    if scene.up_from is UpSource.OPTICAL_AXES:
+        return UNKNOWN_TILT
+    if scene.up_from is UpSource.SUPPORT_PLANE and scene.support is not None:
+        return scene.support.sigma_tilt
+    return LEVEL

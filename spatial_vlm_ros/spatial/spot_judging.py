@@ -191,6 +191,7 @@ def _imagined(
         sigma=np.concatenate((doubt, np.full(len(boxes) + count, sigma))),
         sigma_up=np.concatenate((layout.sigma_up, np.full(len(boxes) + count, sigma))),
         noise=np.concatenate((layout.noise, np.full(len(boxes) + count, sigma))),
+        tilt=layout.tilt,
         down_deg=layout.down_deg,
         relation=layout.relation,
         sizes=np.concatenate((layout.size, [b.size for b in boxes], np.tile(obj.size, (count, 1))))

@@ -16,11 +16,21 @@ from spatial_vlm_ros.types.status import UpSource
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Support plane n·p + d = 0 in the camera frame; n (3,) unit, towards the camera's side; rms in metres."""
+    """Support plane n·p + d = 0 in the camera frame.
+
+    Args:
+        normal: (3,) unit, towards the camera's side.
+        offset: d, metres.
+        rms: root mean square of the distances of the points it was fitted to, metres.
+        sigma: standard deviation of its height where it was measured, metres.
+        sigma_tilt: standard deviation of its inclination, radians, about the axis on the plane that is known worst.
+    """
 
     normal: npt.NDArray[np.float64]
     offset: float
     rms: float
+    sigma: float = 0.0
+    sigma_tilt: float = 0.0
 
     def height(self, points: Points) -> npt.NDArray[np.float64]:
         """Signed distance of (N, 3) points above the plane, metres."""

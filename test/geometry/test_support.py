@@ -49,6 +49,30 @@ def test_the_roughness_of_the_plane_is_that_of_its_noise(tabletop: Tabletop) -> 
     assert 0.0005 < rough.rms < 0.005
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_plane_says_how_far_its_tilt_and_height_may_be_wrong(tabletop: Tabletop, seed: int) -> None:
+    seen = tabletop.see(*random_tabletop(np.random.default_rng(seed), 7).bodies)
+    plane = find_support(noisy(seen.frame, np.random.default_rng(seed)), seen.detections, DEPTH, None)
+    tilt = np.arccos(np.clip(plane.normal @ seen.frame.base_T_camera.rotation[2], -1.0, 1.0))
+    assert tilt < 3.0 * plane.sigma_tilt
+    assert abs(plane.offset - seen.frame.base_T_camera.translation[2]) < 3.0 * plane.sigma + 2.0 * tilt
+    assert 0.001 <= plane.sigma < 0.005
+    assert 0.1 <= np.degrees(plane.sigma_tilt) < 1.0
+
+
+def test_a_plane_of_which_little_is_seen_is_known_worse(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("a", 0, 0))
+    frame = noisy(seen.frame, np.random.default_rng(0))
+    x0, y0, x1, y1 = (int(v) for v in seen.detections[0].box_xyxy)
+    little = np.full_like(frame.depth, np.nan)
+    around = np.s_[y0 : y1 + 30, x0 - 40 : x1 + 40]
+    little[around] = frame.depth[around]
+    whole, piece = (
+        find_support(one, seen.detections, DEPTH, None) for one in (frame, dataclasses.replace(frame, depth=little))
+    )
+    assert piece.sigma_tilt > 1.3 * whole.sigma_tilt
+
+
 def test_the_normal_points_to_the_side_of_the_camera(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("a", 0, 0))
     plane = find_support(seen.frame, seen.detections, DEPTH, None)

@@ -74,18 +74,26 @@ class Pairs:
 
     @cached_property
     def noise(self) -> Array:
-        """(T, A) standard deviation of a distance between two objects: depth noise, and a part of the smaller size."""
-        return self._noise(self.layout.mean_side, self.layout.sigma)
+        """(T, A) standard deviation of a distance between two objects on the ground, metres.
+
+        Depth noise, a part of the smaller size, and what a wrong "up" would make of their difference in height.
+        """
+        return self._noise(self.layout.mean_side, self.layout.sigma, self._height)
 
     @cached_property
     def noise_up(self) -> Array:
-        """(T, A) standard deviation of a difference of heights: as `noise`, of the heights."""
-        return self._noise(self.layout.size[:, 2], self.layout.sigma_up)
+        """(T, A) standard deviation of a difference of heights: as `noise`, but "up" turns their distance into it."""
+        return self._noise(self.layout.size[:, 2], self.layout.sigma_up, self.distance)
 
     @cached_property
     def noise_seen(self) -> Array:
         """(T, A) standard deviation of a distance between sides that are seen: `noise` without what may be hidden."""
-        return self._noise(self.layout.mean_side, self.layout.noise)
+        return self._noise(self.layout.mean_side, self.layout.noise, self._height)
+
+    @cached_property
+    def _height(self) -> Array:
+        """(T, A) from anchor centre to target centre, along up."""
+        return self.difference(self.layout.centre[:, 2], self.layout.centre[:, 2])
 
     @cached_property
     def resting(self) -> Resting:
@@ -100,13 +108,16 @@ class Pairs:
     @cached_property
     def contact_up(self) -> Array:
         """(T, A) the same of heights."""
-        return self.layout.relation.contact + 2.0 * self._noise(self.layout.size[:, 2], self.layout.noise)
+        return self.layout.relation.contact + 2.0 * self._noise(self.layout.size[:, 2], self.layout.noise, None)
 
-    def _noise(self, size: Array, sigma: Array) -> Array:
+    def _noise(self, size: Array, sigma: Array, lever: Array | None) -> Array:
+        """By sizes and deviations (N,); and by the length (T, A) at whose end the tilt of "up" moves an object."""
         blur = np.minimum(size[self.targets, None], size[self.anchors])
         blur *= self.layout.relation.size_blur
         blur *= blur
         blur += (sigma**2)[self.targets, None] + (sigma**2)[self.anchors]
+        if lever is not None:
+            blur += (self.layout.tilt * lever) ** 2
         return np.sqrt(blur, out=blur)
 
     def along(self, directions: Array) -> Array:

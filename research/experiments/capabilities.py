@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claim: contrast, parts, contact, places, votes for "up", and names each answer what nothing else does.
+
+    python -m research.experiments.capabilities --frames DIR [--frames DIR ...] [--before CHECKOUT] [--name NAME]
+
+Each DIR is a folder of frames with cases (docs/evaluation.md). The resolver as it is, against resolvers that have one
+capability taken out, by the same code otherwise; and with --before against an older version: CHECKOUT is a working
+copy with an environment of its own in .venv, whose answers are scored by this version.
+
+What is taken out: *contrast*: as in research.experiments.contrast; *parts*: compartments, boards, drawers and burners
+in the geometry of the whole, so that only the stated share is left; *contact*: the surface beneath an object, so that
+its supporting object's highest point counts; *places*: the measured foot, what is hidden behind a rim, stacks, and
+room beneath; *up*: votes of the objects for the plane they stand on, so that it is the largest one in the image;
+*names*: labels that fit by their head noun alone, or as less or more specific ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from benchmarks.harness import Claim, finish, table
+from research.experiments import RESULTS
+from research.experiments.caution import REAL_FRAMES
+from research.experiments.contrast import without_contrast
+from spatial_vlm_ros.evaluation.answering import AnsweredCase, answer_cases, given_answers
+from spatial_vlm_ros.evaluation.frame_folder import Case
+from spatial_vlm_ros.evaluation.frame_truth import load_truths
+from spatial_vlm_ros.evaluation.score import score
+from spatial_vlm_ros.geometry import support
+from spatial_vlm_ros.output.json_schema import resolution_from_json
+from spatial_vlm_ros.perception import labels
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.spatial import placement, tops
+from spatial_vlm_ros.spatial.parts import finding
+from spatial_vlm_ros.spatial.relations import pairs
+from spatial_vlm_ros.spatial.relations.resting import FAR, Resting
+from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types.proportions import Share, wilson
+
+
+def _none(*_: Any) -> tuple[()]:
+    return ()
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+@contextmanager
+def without_parts() -> Iterator[None]:
+    """Parts are nothing but shares of the whole."""
+    with (
+        mock.patch.object(finding, "compartments", _none),
+        mock.patch.object(finding, "levels", _none),
+        mock.patch.object(finding, "burners", _none),
+        mock.patch.object(finding, "open_drawer", _nothing),
+    ):
+        yield
+
+
+@contextmanager
+def without_contact() -> Iterator[None]:
+    """Nothing is known of the surface beneath an object."""
+
+    def unseen(_: Any, __: Any, ___: Any, inside: Any) -> Resting:
+        return Resting(*(np.full(inside.shape, empty) for empty in (np.nan, 0.0, 0.0, np.nan, -FAR, -FAR)))
+
+    with mock.patch.object(pairs, "resting", unseen):
+        yield
+
+
+@contextmanager
+def without_places() -> Iterator[None]:
+    """An object stands on all of its outline, on what is seen, and neither in a stack nor beneath anything."""
+
+    def refused(*_: Any) -> str:
+        return "is not looked at"
+
+    with (
+        mock.patch.object(placement, "measured_widths", _none),
+        mock.patch.object(placement, "stacked_on", refused),
+        mock.patch.object(placement, "under_of", refused),
+        mock.patch.object(tops, "_behind_rim", lambda _, __, ___, seen, ____: np.zeros_like(seen.surface)),
+        mock.patch.object(tops, "_between_rows", lambda _, __, ___, ____, cells: cells),
+    ):
+        yield
+
+
+@contextmanager
+def without_votes() -> Iterator[None]:
+    """The support is the plane that most of the image lies on."""
+
+    def all_alike(frame: Any, _: Any) -> support.SupportPoints:
+        return support.SupportPoints.of(support.everywhere(frame)[0])
+
+    with mock.patch.object(support, "around_objects", all_alike):
+        yield
+
+
+@contextmanager
+def without_names() -> Iterator[None]:
+    """A label fits as a whole, with listed synonyms, or not at all."""
+    fit = labels.label_fit
+
+    def strict(category: str, label: str, attributes: tuple[str, ...] = ()) -> float:
+        found = fit(category, label, attributes)
+        return found if found >= labels.SYNONYM else labels.NONE
+
+    with mock.patch.object(labels, "label_fit", strict):
+        yield
+
+
+WITHOUT: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "nothing": nullcontext,
+    "contrast": without_contrast,
+    "parts": without_parts,
+    "contact": without_contact,
+    "places": without_places,
+    "up": without_votes,
+    "names": without_names,
+}
+
+
+def run(folder: Path, most: int | None) -> dict[str, Share]:
+    """Shares of what this version answers of a folder, of its first frames where not all are wanted."""
+    frames: list[str] = []
+
+    def first(cases: Iterable[Case]) -> Iterator[Case]:
+        for case in cases:
+            if case.frame not in frames:
+                frames.append(case.frame)
+            if most is None or len(frames) <= most:
+                yield case
+
+    return _shares(folder, answer_cases(folder, Resolver(), watch=first))
+
+
+def run_of(checkout: Path, folder: Path) -> dict[str, Share]:
+    """Shares of what another version answers of a folder, by its own command."""
+    command = (".venv/bin/python", "-m", "spatial_vlm_ros.cli", "resolve", "--frames", str(folder.resolve()), "--json")
+    lines = subprocess.run(command, cwd=checkout, stdout=subprocess.PIPE, check=False).stdout.splitlines()
+    return _shares(folder, given_answers(folder, (resolution_from_json(json.loads(line)) for line in lines)))
+
+
+def _shares(folder: Path, answered: Iterable[AnsweredCase]) -> dict[str, Share]:
+    found = list(answered)
+    cases = [one.case for one in found]
+    result = score(cases, [one.resolution for one in found], load_truths(folder, cases))
+    due = [case for case in result.cases if case.expected_status is Status.OK]
+    wrong = sum(case.status is Status.OK and not case.as_expected for case in due)
+    return {
+        "right": result.right_instance, "wrong": wilson(wrong, len(due)), "right_place": result.right_place,
+        "wrong_place": result.wrong_place, "pose_where_refusal_due": result.pose_on_refusal,
+    }  # fmt: skip
+
+
+def main() -> int:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(prog="python -m research.experiments.capabilities")
+    parser.add_argument("--frames", type=Path, action="append", help="folder of frames; may be repeated")
+    parser.add_argument("--before", type=Path, help="working copy of an older version, with its .venv")
+    parser.add_argument("--most", type=int, help="frames looked at of each folder")
+    parser.add_argument("--name", default="capabilities", help="of the file of figures")
+    options, sys.argv[1:] = parser.parse_known_args()
+    found: dict[str, dict[str, dict[str, Share]]] = {}
+    for folder in options.frames or [REAL_FRAMES]:
+        found[folder.name] = {}
+        for name, without in WITHOUT.items():
+            with without():
+                found[folder.name][name] = run(folder, options.most)
+        if options.before is not None:
+            found[folder.name]["older version"] = run_of(options.before, folder)
+    table(
+        "the resolver without one of its capabilities",
+        ("frames", "without", "right", "wrong", "right place", "wrong place", "pose where a refusal is due"),
+        [(name, way, *(f"{share.k}/{share.n}" for share in run.values()))
+         for name, one in found.items() for way, run in one.items()],
+    )  # fmt: skip
+    claims = [
+        Claim(f"{name}: right or rightly placed more than without {way}, cases",
+              sum(one["nothing"][part].k - without[part].k for part in ("right", "right_place")), 0, "", least=True)
+        for name, one in found.items() for way, without in one.items() if way != "nothing"
+    ]  # fmt: skip
+    folders = {
+        name: {way: {part: dataclasses.asdict(share) for part, share in run.items()} for way, run in one.items()}
+        for name, one in found.items()
+    }
+    return finish(options.name, {"folders": folders}, claims, RESULTS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
