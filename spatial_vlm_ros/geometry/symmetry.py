@@ -31,17 +31,13 @@ Array = npt.NDArray[np.float64]
 Array32 = npt.NDArray[np.float32]
 
 _POINTS = 160  # of a surface that are looked at; more move the axis by less than the noise
+_SPREAD = np.sort(np.arange(_POINTS) * 0.6180339887 % 1)  # even, but in step with no row of pixels
 _PLACES = 14  # of the axis that are tried
 _SLICES = 8  # level slices that circles are fitted to
-_OFF_CIRCLE = (
-    0.25,
-    0.12,
-    0.08,
-    0.08,
-)  # of the radius, in each round of the fit: handles, floors and lids lie farther off
+_ROUNDS = 5  # of the fit, each with less weight on what lies off its circle: handles, floors and lids
+_NEAR_CIRCLE = 0.25  # of the radius, by which walls may lie off the first circle
 _ON_CIRCLE = 0.02  # of the radius, beyond noise, by which a point on its circle may be off it
 _ROUND_SHARE = 0.8  # of the points that lie on the circles of a round object; its handle and its floor do not
-_MOSTLY = 0.6  # of the points that lie near a circle, without which a fit is given up
 _LOPSIDED = 0.2  # of the radius, by which its seen ends to the left and right may lie off the circle
 _BEHIND = 0.5  # radii behind the axis, from which a slice is seen from inside
 _WALL = 0.15  # of the height, that is seen from inside at least: a lid is seen in one slice, an eighth
@@ -112,7 +108,7 @@ def axis_of(local: Array32, span: DepthSpan, basis: Array, surface: Surface, fra
         surface: what is seen.
         frame: rectified frame.
     """
-    points = local[:, :: max(1, local.shape[1] // _POINTS)]
+    points = local.take((_SPREAD * local.shape[1]).astype(np.intp), axis=1)
     return _rotation(points, span, surface.noise) or _half_turn(points, span, basis, surface, frame)
 
 
@@ -120,8 +116,8 @@ def _rotation(local: Array32, span: DepthSpan, noise: float) -> SymmetryAxis | N
     """The axis of the circles that level slices lie on, or None where they lie on none or are seen from one side only.
 
     Circles about one axis: x² + y² = 2 a x + 2 b y + d, with a d for every slice. With the mean of each slice taken
-    off, this is linear in (a, b) alone. Of a vessel the outside is seen in front and the inside behind; the wall between
-    them makes the fitted circle smaller than the outer one by half a wall, and so nearer by as much.
+    off, this is linear in (a, b) alone. Of a vessel the outside is seen in front and the inside behind; the wall
+    between them makes the fitted circle smaller than the outer one by half a wall, and so nearer by as much.
 
     Args:
         local: (3, N) float32 along e1, e2, up, metres.
@@ -135,10 +131,9 @@ def _rotation(local: Array32, span: DepthSpan, noise: float) -> SymmetryAxis | N
     of = ((heights - low) * ((_SLICES - 1e-6) / max(high - low, 1e-6))).astype(np.intp)
     within = of == _EACH_SLICE  # (slices, N)
     terms = np.array((x, y, x * x + y * y))
-    half = float(y.max() - y.min()) / 2
-    weight: npt.NDArray[np.bool_] | None = None
-    for off in _OFF_CIRCLE:
-        members = (within if weight is None else within & weight).astype(np.float64)
+    weight: Array | None = None
+    for _ in range(_ROUNDS):
+        members = within.astype(np.float64) if weight is None else within * weight
         counts = np.maximum(members.sum(axis=1), 1e-9)
         means = (members @ terms.T).T / counts
         centred = terms - means.take(of, axis=1)
@@ -149,19 +144,19 @@ def _rotation(local: Array32, span: DepthSpan, noise: float) -> SymmetryAxis | N
             return None
         a, b = (xq * yy - yq * xy) / (2 * det), (yq * xx - xq * xy) / (2 * det)
         radii = np.sqrt(np.maximum(means[2] - 2 * a * means[0] - 2 * b * means[1] + a * a + b * b, 0.0))
+        radius = float(radii[counts >= 1.0].max(initial=0.0))
         error = np.abs(np.hypot(x - a, y - b) - radii.take(of))
-        if float(error.max()) < _NEAR / 2:
+        inside = heights[(error < _NEAR_CIRCLE * radius) & (x > a + _BEHIND * radius)]
+        if not len(inside) or float(inside.max() - inside.min()) < _WALL * (high - low):
+            return None  # the far half of a lid tells less than what is in front
+        usual = float(np.partition(error, len(error) // 2)[len(error) // 2])
+        scale = max(usual, noise, _NEAR / 4)
+        if float(error.max()) < 3 * scale:
             break
-        weight = error < max(_NOISES * noise, off * half)
-        if np.count_nonzero(weight) < _MOSTLY * len(x):
-            return None
-    radius = float(radii[counts >= 1.0].max())
+        weight = 1 / (1 + np.square(error / scale)) ** 2
     on = error < _ON_CIRCLE * radius + max(_NEAR / 2, 2 * noise)
-    behind = heights[on & (x > a + _BEHIND * radius)]
-    if np.count_nonzero(on) < _ROUND_SHARE * len(x) or not len(behind):
+    if np.count_nonzero(on) < _ROUND_SHARE * len(x):
         return None
-    if float(behind.max() - behind.min()) < _WALL * (high - low):
-        return None  # the far half of a lid tells less than what is in front
     right, left = float(y[on].max() - b), float(b - y[on].min())
     if min(right, left) < (1 - _LOPSIDED) * radius or max(right, left) > (1 + _LOPSIDED) * radius:
         return None
