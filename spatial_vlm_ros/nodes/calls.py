@@ -94,17 +94,9 @@ class Bridge:
         """The result of an rclpy future that `begin` returns; `begin` is run on the executor's thread."""
         answer: Future[Any] = Future()
 
-        def tell(done: Any) -> None:
-            if not answer.done():
-                error = done.exception()
-                if error is None:
-                    answer.set_result(done.result())
-                else:
-                    answer.set_exception(error)
-
         def job() -> None:
             try:
-                begin().add_done_callback(tell)
+                begin().add_done_callback(partial(_first, answer))
             except Exception as error:  # of rclpy; the worker is told
                 answer.set_exception(error)
 
@@ -127,6 +119,17 @@ class Bridge:
             with contextlib.suppress(Late):
                 answer.exception(min(_LOOK, left))
         return answer.done()
+
+
+def _first(answer: Future[Any], reply: Any) -> None:
+    """Give an answer what a reply to it says, where none was there before; on the executor's thread."""
+    if answer.done():
+        return
+    error = reply.exception()
+    if error is None:
+        answer.set_result(reply.result())
+    else:
+        answer.set_exception(error)
 
 
 class _Since:
@@ -204,9 +207,10 @@ class Service(Server):
             CancelledError: the caller gave up.
         """
         end = time.monotonic() + seconds
+        answer: Future[Any] = Future()
         self.begin()
         while time.monotonic() < end:
-            answer = self.bridge.ask(lambda: self._client.call_async(request))
+            self.bridge.ask(lambda: self._client.call_async(request)).add_done_callback(partial(_first, answer))
             patience = min(_AGAIN, end - time.monotonic())
             if self.bridge.wait(answer, patience, lambda: cancelled() or self.gone()):
                 return answer.result()
@@ -307,15 +311,26 @@ class Action(Server):
                 raise self.lost(f"it neither accepts nor rejects for {patience:g} s")
 
     def _result(self, handle: Any, seconds: float, cancelled: Asked) -> Future[Any]:
-        """The answer with the result; not done where time ran out, the server has gone or the caller gave up."""
+        """The answer with the result; not done where time ran out, the server has gone or the caller gave up.
+
+        It holds PlannerUnavailableError where the server no longer knows the goal. Where it is asked several times the
+        first answer counts, also one that comes after the second question: on a busy machine replies come late.
+        """
         end = time.monotonic() + seconds
+        result: Future[Any] = Future()
+
+        def take(reply: Future[Any]) -> None:
+            if reply.exception() is None and reply.result().status == GoalStatus.STATUS_UNKNOWN and not result.done():
+                result.set_exception(self.lost("the goal has ended, and its result is not kept any more"))
+            _first(result, reply)
+
         while True:
             over = _Since(lambda: self._state(handle.goal_id) >= GoalStatus.STATUS_SUCCEEDED, _AGAIN)
-            result = self.bridge.ask(handle.get_result_async)
+            self.bridge.ask(handle.get_result_async).add_done_callback(take)
             stop = lambda over=over: cancelled() or self.gone() or over()  # noqa: E731
             if self.bridge.wait(result, max(end - time.monotonic(), 0.0), stop) or not over():
                 return result
-            # It has ended, and its result has not come: the server did not know this client yet.
+            # It has ended, and its result has not come: it is late, or the server did not know this client yet.
 
     def _stop(self, handle: Any, result: Future[Any]) -> None:
         """Cancel a goal and wait for its end."""

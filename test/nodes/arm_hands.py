@@ -59,7 +59,7 @@ class Hands:
             )
             return node
 
-        self.node = graph._spin(make)
+        self.node = graph.spin(make)
 
     def _hear(self, message: String) -> None:
         self.verdicts.append(json.loads(message.data))
@@ -113,7 +113,7 @@ def begin(graph: Graph, **parameters: Any) -> Hands:
         return node
 
     client = Hands(graph)
-    client.ready(graph._spin(make))
+    client.ready(graph.spin(make))
     return client
 
 

@@ -130,9 +130,10 @@ class Graph:
             made.append(ActionClient(node, ResolveInstruction, "resolve"))
             return node
 
-        return self._spin(make), made[0]
+        return self.spin(make), made[0]
 
-    def _spin(self, make: Callable[[Context], Any]) -> Any:
+    def spin(self, make: Callable[[Context], Any]) -> Any:
+        """A node on an executor with a thread of its own, until the graph is closed."""
         context = Context()
         rclpy.init(context=context, domain_id=self.domain)
         node = make(context)
@@ -168,7 +169,7 @@ class Graph:
             node.start()
             return node
 
-        self.resolver = self._spin(make)
+        self.resolver = self.spin(make)
         if wait:
             self.offered()
             for topic in ("resolution", "target", "markers"):

@@ -113,7 +113,7 @@ def play(graph: Graph) -> Callable[..., BagPlayer]:
             player.start()
             return player
 
-        return graph._spin(begun)
+        return graph.spin(begun)
 
     return begin
 

@@ -91,7 +91,7 @@ def play(graph: Graph) -> Callable[..., FramePlayer]:
             player.start()
             return player
 
-        return graph._spin(make)
+        return graph.spin(make)
 
     return begin
 

@@ -57,7 +57,7 @@ class Tree:
             self.tree.setup(node=node)
             return node
 
-        graph._spin(make)
+        graph.spin(make)
         self.ready()
 
     def ready(self) -> None:

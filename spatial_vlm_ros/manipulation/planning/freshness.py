@@ -12,12 +12,15 @@ def check_fresh(stamp_ns: int, now_ns: int, config: ObservationConfig) -> None:
 
     Args:
         stamp_ns: of the observation, nanoseconds.
-        now_ns: the same clock now.
+        now_ns: the same clock now; 0 while nothing has told the time yet.
         config: limits.
 
     Raises:
-        StaleInputError: its age is above `max_age`, or it is stamped more than `max_ahead` ahead of now.
+        StaleInputError: its age is above `max_age`, it is stamped more than `max_ahead` ahead of now, or nobody knows
+            what time it is.
     """
+    if not now_ns:
+        raise StaleInputError("nothing came on /clock", "start what publishes it, or set use_sim_time to false")
     age = (now_ns - stamp_ns) / 1e9
     if age > config.max_age:
         reason = f"the observation is {age:.2f} s old, {config.max_age:g} s are allowed"

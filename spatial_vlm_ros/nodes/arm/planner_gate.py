@@ -9,6 +9,7 @@ service `approve` and a local page). docs/planner_gate.md.
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -55,6 +56,8 @@ from spatial_vlm_ros.types import Resolution, Status
 
 _START_RESOLVER = "start the resolver (python -m spatial_vlm_ros.nodes resolver), and check namespace and ROS_DOMAIN_ID"
 _ANNOTATED = "annotated/image"
+_LOOK = 0.02  # s between looks at the clock
+_KEPT = 300  # s that a result is kept for a client that asks for it late; rclpy's own 10 s pass on a busy machine
 
 
 class PlannerGate(Node):
@@ -98,6 +101,7 @@ class PlannerGate(Node):
             goal_callback=lambda _: GoalResponse.ACCEPT,
             handle_accepted_callback=self._on_accepted,
             cancel_callback=self._on_cancel,
+            result_timeout=_KEPT,
         )
         self._forget_stop = self._broker.on_stop(self._stopped_by)
         back = JumpThreshold(min_forward=None, min_backward=ClockDuration(nanoseconds=-1), on_clock_change=True)
@@ -189,6 +193,10 @@ class PlannerGate(Node):
             say=partial(self._say, goal),
         )
         plan_only = asked.plan_only or self._config.plan_only
+        # A node that has just started with use_sim_time has no time until it hears /clock.
+        clock, end = self.get_clock(), time.monotonic() + self._planning.motion.server_timeout
+        while not clock.now().nanoseconds and time.monotonic() < end and not goal.cancelled.wait(_LOOK):
+            pass
         try:
             ending = PickSequence(words, plan_only, self._planning, ways, goal.cancelled.is_set).run()
         except Exception as error:  # a fault of ours ends one goal, not the node

@@ -61,6 +61,11 @@ def test_a_stamp_ahead_of_the_clock_is_refused_beyond_what_clocks_differ_by() ->
         check_fresh(10 * SECOND + 200_000_000, 10 * SECOND, LIMITS)
 
 
+def test_without_a_clock_nothing_is_fresh_and_the_clock_is_named() -> None:
+    with pytest.raises(StaleInputError, match="nothing came on /clock; start what publishes it"):
+        check_fresh(10 * SECOND, 0, LIMITS)
+
+
 # ------------------------------------------------------------------------------------------------ motion
 
 

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results of actions on a busy machine: a reply that comes late still counts, a result that is gone is told as gone."""
+
+from __future__ import annotations
+
+import math
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import rclpy
+from action_msgs.msg import GoalStatus
+from control_msgs.action import GripperCommand
+from rclpy.action import ActionServer
+
+from spatial_vlm_ros.errors import PlannerUnavailableError
+from spatial_vlm_ros.nodes import calls
+from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome
+
+if TYPE_CHECKING:
+    from live_graph import Graph
+    from rclpy.context import Context
+    from rclpy.node import Node
+
+PATIENCE = 30.0  # s
+
+
+class Gripper:
+    """A server that ends its goals when told."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.node: Node = graph.spin(self._make)
+
+    def _make(self, context: Context) -> Node:
+        node = rclpy.create_node("gripper", context=context)
+        self.server = ActionServer(node, GripperCommand, "grip", self._serve)
+        return node
+
+    def _serve(self, goal: Any) -> GripperCommand.Result:
+        self.begun.set()
+        assert self.may_end.wait(PATIENCE)
+        goal.succeed()
+        return GripperCommand.Result(position=0.04)
+
+
+class Hand:
+    """A client of it, whose executor can be kept busy."""
+
+    def __init__(self, graph: Graph, gripper: Gripper) -> None:
+        node = graph.spin(self._make)
+        graph.until(self.action.ready, "the gripper is seen")
+        graph.until(lambda: node.count_publishers("grip/_action/status"), "its goals are told")
+        for service in ("send_goal", "get_result"):  # else it drops the replies
+            graph.until(lambda s=service: gripper.node.count_clients(f"grip/_action/{s}"), "it knows its client")
+
+    def _make(self, context: Context) -> Node:
+        node = rclpy.create_node("hand", context=context)
+        self.bridge = Bridge(node)
+        self.action = Action(self.bridge, GripperCommand, "grip", "start it", PATIENCE)
+        return node
+
+    def run(self) -> Future[GoalOutcome]:
+        """One goal, on a thread of its own."""
+        ended: Future[GoalOutcome] = Future()
+
+        def run() -> None:
+            try:
+                ended.set_result(self.action.run(GripperCommand.Goal(), math.inf, PATIENCE, lambda: False))
+            except Exception as error:
+                ended.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        return ended
+
+
+def test_a_reply_that_comes_after_the_second_question_is_the_answer(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "_AGAIN", 0.2)  # s after the end of the goal was told
+    gripper = Gripper(graph)
+    hand = Hand(graph, gripper)
+    asked: list[Future[Any]] = []
+    held = threading.Event()
+    ask = hand.bridge.ask
+
+    def slow(begin: Any) -> Any:
+        """The reply to the first question for the result is handed on after the second one was asked."""
+        answer: Future[Any] = ask(begin)
+        if getattr(begin, "__name__", "") != "get_result_async":
+            return answer
+        asked.append(answer)
+        if len(asked) > 1:
+            held.set()
+            return Future()  # its reply is lost
+        late: Future[Any] = Future()
+        answer.add_done_callback(
+            lambda a: threading.Thread(target=lambda: held.wait(PATIENCE) and late.set_result(a.result())).start()
+        )
+        return late
+
+    monkeypatch.setattr(hand.bridge, "ask", slow)
+    ended = hand.run()
+    assert gripper.begun.wait(PATIENCE)
+    gripper.may_end.set()
+    outcome = ended.result(PATIENCE)
+    assert len(asked) > 1
+    assert outcome.result.position == pytest.approx(0.04)
+
+
+def test_a_result_that_the_server_has_forgotten_is_told_as_lost(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_AGAIN", 0.2)
+    gripper = Gripper(graph)
+    hand = Hand(graph, gripper)
+    asked: list[Future[Any]] = []
+    ask = hand.bridge.ask
+
+    def losing(begin: Any) -> Any:
+        """The reply to the first question for the result is lost, and the server does not know the goal any more."""
+        if getattr(begin, "__name__", "") != "get_result_async":
+            return ask(begin)
+        asked.append(Future())
+        if len(asked) > 1:
+            asked[-1].set_result(GripperCommand.Impl.GetResultService.Response(status=GoalStatus.STATUS_UNKNOWN))
+        return asked[-1]
+
+    monkeypatch.setattr(hand.bridge, "ask", losing)
+    ended = hand.run()
+    assert gripper.begun.wait(PATIENCE)
+    gripper.may_end.set()
+    with pytest.raises(PlannerUnavailableError, match="not kept any more"):
+        ended.result(PATIENCE)
