@@ -104,7 +104,7 @@ def _view(plan: Plan, rng: np.random.Generator) -> View:
     pitch = float(rng.uniform(plan.low, plan.high))
     fovy = float(rng.uniform(52, 58) if plan.whole else rng.uniform(42, 56))
     aim = (float(rng.uniform(-0.02, 0.02)), 0.0 if plan.whole else float(rng.uniform(-0.02, 0.05)), plan.aim)
-    return View(aim, pitch, float(rng.uniform(plan.near, plan.far)), float(rng.uniform(-12, 12)), fovy)
+    return View(aim, pitch, float(rng.uniform(plan.near, plan.far)), float(rng.uniform(-plan.swing, plan.swing)), fovy)
 
 
 def _as_put(stage: Stage, plan: Plan) -> bool:

@@ -52,6 +52,7 @@ class Plan:
         low, high: pitch, degrees.
         aim: height that the camera looks at, metres.
         near, far: distance, metres.
+        swing: greatest turn of the camera to either side, degrees.
         whole: the whole table is to be in sight.
         loose: names of objects that may roll a little.
     """
@@ -63,6 +64,7 @@ class Plan:
     aim: float = 0.03
     near: float = 0.85
     far: float = 1.3
+    swing: float = 12.0
     whole: bool = False
     loose: frozenset[str] = frozenset()
 
@@ -166,7 +168,9 @@ def _words(item: Item) -> set[str]:
 
 
 def kit(source: str, items: dict[str, Item]) -> Kit:
-    """The parts that a source's objects play."""
+    """The parts that a source's objects play; the recipes for Gazebo's name their objects themselves."""
+    if source == "gazebo":
+        return Kit(items, (), (), (), (), (), (), (), (), "", ())
     if source == "ravens":
         return Kit(
             items,

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from research.rendered import recipes, recipes_furniture, recipes_places
+from research.rendered import recipes_gazebo as loose
+from research.rendered import recipes_gazebo_places as places
+from research.rendered import recipes_gazebo_rooms as rooms
 from research.rendered.frames import Flags, FrameWriter, Recipe, draw_frame
 from research.rendered.items import Source
 from research.rendered.kits import kit
@@ -41,7 +44,34 @@ FURNITURE: tuple[tuple[str, Recipe], ...] = (
     ("shelves", recipes_furniture.shelves),
     ("drawers_right", recipes_furniture.drawers("right")),
 )
+GAZEBO: tuple[tuple[str, Recipe], ...] = (
+    ("lineup", loose.lineup(4)),
+    ("drawers_top", rooms.drawers("top", filled=True)),
+    ("parking", loose.parking),
+    ("bookcase", rooms.bookcase),
+    ("mats", loose.mats),
+    ("stove", rooms.stove),
+    ("queue", loose.queue),
+    ("on_boxes", places.on_boxes),
+    ("rack", rooms.rack),
+    ("three_sizes", loose.three_sizes),
+    ("zones", places.zones),
+    ("cabinet", rooms.cabinet),
+    ("crate", places.crate),
+    ("drawers_empty", rooms.drawers("top", filled=False)),
+    ("workbench", places.workbench),
+    ("steps", rooms.steps),
+    ("full", places.full),
+    ("neighbours", loose.neighbours),
+    ("quarters", rooms.four),
+    ("two_bowls", places.two_bowls),
+    ("bookcase", rooms.bookcase),
+    ("lineup", loose.lineup(5)),
+    ("drawers_middle", rooms.drawers("middle", filled=True)),
+    ("queue", loose.queue),
+)
 RECIPES: dict[str, tuple[tuple[str, Recipe], ...]] = {
+    "gazebo": GAZEBO,
     "ravens": PLAIN + BLOCKS,
     "vima": PLAIN + BLOCKS,
     "drake_models": FURNITURE

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,8 +93,8 @@ def cylinder(radius: float, height: float, sides: int = 40) -> Mesh:
     return Mesh(v, np.concatenate(faces))
 
 
-def read_obj(path: Path) -> Mesh:
-    """The mesh of a Wavefront file; polygons are cut into fans.
+def read_obj(path: Path, materials: Collection[str] | None = None) -> Mesh:
+    """The mesh of a Wavefront file, of some of its materials if they are given; polygons are cut into fans.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -102,13 +103,16 @@ def read_obj(path: Path) -> Mesh:
     coordinates: list[list[float]] = []
     index: dict[tuple[int, int], int] = {}
     faces: list[tuple[int, int, int]] = []
+    wanted = materials is None
     for line in path.read_text(errors="replace").splitlines():
         word, *rest = line.split() or [""]
         if word == "v":
             positions.append([float(x) for x in rest[:3]])
         elif word == "vt":
             coordinates.append([float(x) for x in rest[:2]])
-        elif word == "f":
+        elif word == "usemtl" and materials is not None:
+            wanted = rest[0] in materials
+        elif word == "f" and wanted:
             corners = []
             for corner in rest:
                 p, _, t = corner.partition("/")

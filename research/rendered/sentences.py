@@ -88,10 +88,10 @@ class SentenceMaker:
         if when and self.judge.well_seen(name):
             self._add(Case(self.one(TAKE).format(phrase), "OK", kinds, name))
 
-    def say(self, name: str, sentence: str, *kinds: str, when: bool = True) -> None:
-        """Asks for an object in a sentence of its own."""
+    def say(self, name: str, sentence: str, *kinds: str, place: Place | None = None, when: bool = True) -> None:
+        """Asks for an object in a sentence of its own; place: where it is to go, if it is."""
         if when and self.judge.well_seen(name):
-            self._add(Case(sentence, "OK", kinds, name))
+            self._add(Case(sentence, "OK", kinds, name, (), place))
 
     def put(self, name: str, phrase: str, where: str, place: Place | None, *kinds: str, when: bool = True) -> None:
         """Asks to put an object somewhere."""

@@ -9,6 +9,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from research.rendered.drake_models import drake_models
+from research.rendered.gazebo_models import FOLDERS as GAZEBO_FOLDERS
+from research.rendered.gazebo_models import gazebo_models
 from research.rendered.items import Item, Room, Source, flat_top, vessel
 from research.rendered.meshes import Floats, Mesh, box, cylinder, joined, read_obj
 
@@ -286,4 +288,14 @@ DRAKE = Source(
     ),
     frozenset({"tutorials/models/assets/textures/wood_table_worn_nor_gl_1k.png"}),
 )
-SOURCES = {s.name: s for s in (RAVENS, VIMA_BENCH, DRAKE)}
+GAZEBO = Source(
+    "gazebo",
+    "https://github.com/osrf/gazebo_models",
+    "8163eb4b5e7e21985c6591d1c0bfb56468c0093f",
+    "CC BY 3.0 (repository; authors in the model.config of each model)",
+    ("LICENSE", *(f"{m}/model.config" for m in GAZEBO_FOLDERS)),
+    gazebo_models,
+    GAZEBO_FOLDERS,
+    ("table_marble/materials/textures/marble.png",),
+)
+SOURCES = {s.name: s for s in (RAVENS, VIMA_BENCH, DRAKE, GAZEBO)}

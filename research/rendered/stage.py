@@ -278,7 +278,7 @@ class Stage:
         return self._meshes[id(mesh)]
 
     def _material(self, file: Path, cube: bool = False) -> str:
-        name = f"{file.stem}{'_cube' if cube else ''}"
+        name = f"{file}{'_cube' if cube else ''}"
         if self._spec.material(name) is None:
             found = cv2.imread(str(file))
             if found is None:

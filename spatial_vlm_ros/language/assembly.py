@@ -12,6 +12,7 @@ from spatial_vlm_ros.language.known_relations import is_framed, takes_two
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE
 from spatial_vlm_ros.language.part_phrases import corner_of
 from spatial_vlm_ros.language.part_words import counted_down
+from spatial_vlm_ros.language.prepositions import preposition_of
 from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
@@ -55,6 +56,7 @@ class _Clause:
     negated: bool = False
     distance: Distance | None = None
     also: tuple[str, ...] = ()
+    said: str = ""
 
 
 @dataclass
@@ -109,7 +111,9 @@ class _Assembly:
         item = self.items[plan.item]
         node = plan.item + 1
         if plan.kind in ("clause", "destination"):
-            clause = _Clause(plan.name or item.name, [node], item.frame, item.negated, item.distance, item.also)
+            clause = _Clause(
+                plan.name or item.name, [node], item.frame, item.negated, item.distance, item.also, item.said
+            )
             self.clauses[plan.item] = clause
             self.above[node] = self.named_by[node] = plan.holder
             if plan.kind == "clause":
@@ -261,7 +265,8 @@ class _Assembly:
         own = clause.frame
         if own is None and any(words.owner in nouns for words in self.owned):
             own = FrameOfReference.OBJECT
-        return RelationClause(name, anchors, self._frame(own, framed), clause.negated, clause.distance)
+        said = preposition_of(name, clause.said)
+        return RelationClause(name, anchors, self._frame(own, framed), clause.negated, clause.distance, said)
 
     def _own_view_of_clauses(self) -> bool:
         """Whether the view of an object was said for relations to it; an order has no object to look from."""
@@ -313,7 +318,7 @@ def assemble(
         clause = assembly.clause(assembly.destination)
         if assembly.destination.also:
             clause = corner_of(clause.anchors[0], assembly.destination.also, clause)
-        destination = Destination(clause.relation, clause.anchors, clause.frame, clause.distance)
+        destination = Destination(clause.relation, clause.anchors, clause.frame, clause.distance, clause.preposition)
         if action in ("pick", "give") and clause.relation != "to":
             action = "place"
     return Assembled(action, assembly.phrase(0), destination)

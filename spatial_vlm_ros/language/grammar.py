@@ -133,7 +133,7 @@ class _Flattener(Transformer[LarkToken, Sentence]):
             Attachable(
                 "clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
                 phrase=phrase, distance=words.distance, tight=words.name == "part of" and token.text == "of",
-                also=words.also,
+                also=words.also, said=token.text,
             )
         ]  # fmt: skip
 

@@ -55,7 +55,7 @@ def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause)
         "corner", superlative=first[0] if first else last, also=last if first else None, frame=clause.frame,
         relations=(RelationClause("part of", (whole,)),),
     )  # fmt: skip
-    return RelationClause("on", (corner,))
+    return RelationClause("on", (corner,), preposition=clause.preposition)
 
 
 def _phrase(phrase: NounPhrase) -> NounPhrase:

@@ -24,6 +24,12 @@ NEVER_LABELLED = CENTRES | CORNERS | EDGES | COMPARTMENTS | BURNERS | word_set("
 STOVES = word_set("stove hob cooktop cooker range oven stovetop")
 DIVIDED = word_set("organiser organizer caddy tidy holder tray box crate bin basket case rack divider container bento")
 CHESTS = word_set("cabinet chest dresser cupboard nightstand desk bureau sideboard commode drawers unit tallboy drawer")
+CLOSING = CHESTS - word_set("desk unit drawer") | word_set("""
+    wardrobe closet locker microwave oven fridge refrigerator freezer dishwasher safe
+""")
+"""Furniture with doors or drawers: its right side is none of its top, unless it is said to be on it."""
+LIDDED = word_set("box case carton bin crate container toolbox")
+"""What may have a lid; what is put into a part of it does not lie on that."""
 SHELVED = word_set("shelf shelves rack bookcase bookshelf cabinet cupboard stand shelving unit trolley cart etagere")
 OPEN_CONTAINERS = DIVIDED | word_set("bowl bucket basket drawer cabinet cupboard bag sink pan pot")
 """What is told apart by what is in it or on it ("the bin with the banana"); a mug with a spoon may be one to stir."""

@@ -8,6 +8,7 @@ from spatial_vlm_ros.language.inflection import plural
 from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import ACTIONS, NUMBERS, ORDINALS, PERSONS
 from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.prepositions import ON_TOP_OF
 from spatial_vlm_ros.types import (
     Destination,
     Distance,
@@ -37,6 +38,7 @@ _ACTION_WORDS = {
     "reach": "reach for",
 }
 _BARE_MEANS_ELSEWHERE = frozenset({"from", "off", "out of", "with", "without"})
+_ONTO_THE_TOP_OF = "onto the top of"
 _WITH_A_DISTANCE = {"at a distance from": "from"}
 
 
@@ -123,6 +125,7 @@ def _clause(clause: RelationClause, first: bool) -> str:
     name = clause.relation
     if name in RELATIONS and name in RELATIONS[name].motion:
         name = next(expand(RELATIONS[name].surfaces[0]))
+    name = clause.preposition if clause.preposition == ON_TOP_OF else name
     anchors = _anchors(clause.relation, clause.anchors)
     return " ".join([*words, *_measured(clause.distance, name), *_frame(clause.frame), anchors])
 
@@ -132,6 +135,8 @@ def _destination(destination: Destination, action: str) -> str:
     name = destination.relation
     if action != "place" and name in RELATIONS and RELATIONS[name].motion:
         name = next(expand(RELATIONS[name].motion[0]))
+    if destination.preposition == ON_TOP_OF:
+        name = ON_TOP_OF if action == "place" else _ONTO_THE_TOP_OF
     anchors = _anchors(destination.relation, destination.anchors)
     return " ".join([*_measured(destination.distance, name), *_frame(destination.frame), anchors])
 

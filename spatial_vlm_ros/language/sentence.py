@@ -104,6 +104,7 @@ class Attachable:
         distance: of a clause, where one was said.
         tight: whether it belongs to the noun right before it ("the lid of the jar").
         also: further relations to the same anchor ("in the back left corner of").
+        said: the words of the relation of a clause.
     """
 
     kind: str
@@ -124,6 +125,7 @@ class Attachable:
     distance: Distance | None = None
     tight: bool = False
     also: tuple[str, ...] = ()
+    said: str = ""
 
 
 @dataclass

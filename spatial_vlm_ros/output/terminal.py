@@ -115,6 +115,8 @@ def _print_place(console: Console, number: int, place: Place) -> None:
         f"  place {number:<3} ({x:.3f}, {y:.3f}, {z:.3f}) m in {place.pose.frame_id} on {shown(place.carrier_id)}: "
         f"margin {place.margin_m:+.3f} m, clearance {place.clearance_m:.3f} m{stable}, p = {place.probability:.2f}"
     )
+    if place.reason is not None:
+        console.print(f"            {shown(place.reason.text)}")
 
 
 def _candidates(candidates: Iterable[Candidate]) -> Table:

@@ -139,6 +139,8 @@ def _words(resolution: Resolution, content: AnswerContent | None) -> Iterator[tu
         where = f"place {number} at {_whereabouts(place.pose)} on {place.carrier_id}"
         free = f"margin {place.margin_m:+.3f} m, {place.clearance_m:.3f} m free around, {percent(place.probability)}"
         yield f"{where}: {free}", False, drawing.FAINT
+        if number == 1 and place.reason is not None:
+            yield place.reason.text, False, drawing.FAINT
     if len(places) > _MOST_PLACES:
         yield f"and {len(places) - _MOST_PLACES} more places", False, drawing.FAINT
 

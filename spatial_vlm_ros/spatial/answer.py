@@ -76,6 +76,7 @@ def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> R
         answers=_offered(asked, scene) if asked is not None else (),
         taken_for=taken,
         caution=config.caution,
+        no_place=verdict.placing.change if verdict.placing and verdict.status is Status.NO_PLACE else None,
         parts=told(scorer.parts, verdict.query, layout),
     )
 

@@ -35,6 +35,7 @@ class ClauseBelief:
         contrast: (N,) how probable it is that of all that it is true of this one is meant, against the most probable
             one; None where there is no choice or several are meant.
         runner_up: (N,) `chance` without the best anchor, for phrases that are anchors themselves; else None.
+        said: how it was said, where that is not its name ("on top of").
     """
 
     name: str
@@ -49,6 +50,7 @@ class ClauseBelief:
     place: int = 1
     runner_up: Array | None = None
     contrast: Array | None = None
+    said: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

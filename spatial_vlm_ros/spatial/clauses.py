@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spatial_vlm_ros.language.prepositions import ON_TOP_OF
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two
+from spatial_vlm_ros.spatial.which_surface import as_said
 from spatial_vlm_ros.types import RelationClause
 
 COMPARED = {"closest to": True, "farthest from": False}
@@ -67,8 +69,12 @@ class Asked:
 
     def pairs(self, targets: Rows, rows: Rows) -> tuple[Array, Array]:
         """(T, A) margins and likelihoods, negation included."""
-        pairs = Pairs(self.layout, self.view, targets, rows)
-        return self.judged(*measure(self.clause.relation, pairs, self.clause.distance))
+        return self.judged_of(Pairs(self.layout, self.view, targets, rows))
+
+    def judged_of(self, pairs: Pairs) -> tuple[Array, Array]:
+        """(T, A) margins and likelihoods of these pairs, negation included."""
+        found = measure(self.clause.relation, pairs, self.clause.distance)
+        return self.judged(*as_said(pairs, self.clause, found))
 
     def judged(self, margin: Array, sigma: Array) -> tuple[Array, Array]:
         """Margins with their likelihoods, turned round where the clause is negated."""
@@ -94,6 +100,7 @@ class _Blank:
         return ClauseBelief(
             clause.relation, clause.negated, self.margin, self.likelihood, self.chance, self.anchors, asked.anchors,
             runner_up=self.runner_up if asked.runner_up else None,
+            said=clause.preposition if clause.preposition == ON_TOP_OF else None,
         )  # fmt: skip
 
 
@@ -132,8 +139,12 @@ def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
     """The likeliest single anchor for each target."""
     rows = np.flatnonzero(anchor.weight > NEGLIGIBLE)
     out = asked.blank(1)
+    contrasted = asked.singles and asked.clause.relation in CONTRASTED
+    contrasted = contrasted and not asked.clause.negated and asked.clause.distance is None
+    gap, noise = np.full((2, len(asked.layout)), np.nan)
     for some in _blocks(asked.targets, len(rows)):
-        margins, holds = asked.pairs(some, rows)
+        pairs = Pairs(asked.layout, asked.view, some, rows)
+        margins, holds = asked.judged_of(pairs)
         joint = holds * anchor.without(some, rows)
         joint[some[:, None] == rows[None, :]] = 0.0  # nothing stands in a relation to itself
         pick = (np.arange(len(some)), joint.argmax(axis=1))
@@ -142,36 +153,37 @@ def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
         out.likelihood[some] = np.where(best > 0, holds[pick], FLOOR)
         out.chance[some] = np.maximum(best, FLOOR)
         out.anchors[some, 0] = np.where(best > 0, rows[pick[1]], -1)
+        if contrasted and len(rows):
+            gap[some] = pairs.space[pick] + pairs.mean(asked.layout.reach)[pick] / 2
+            noise[some] = pairs.noise[pick]
         if asked.runner_up and len(rows) > 1:
             joint[pick] = -1.0
             out.runner_up[some] = np.maximum(joint.max(axis=1), FLOOR)
-    if asked.singles and not asked.clause.negated and asked.clause.distance is None:
-        return dataclasses.replace(out.belief(asked), contrast=by_contrast(asked, out))
+    if contrasted:
+        return dataclasses.replace(out.belief(asked), contrast=by_contrast(asked, out, gap, noise))
     return out.belief(asked)
 
 
-def by_contrast(asked: Asked, out: _Blank) -> Array | None:
+def by_contrast(asked: Asked, out: _Blank, gap: Array, noise: Array) -> Array | None:
     """Of several objects that a vague relation is true of, a single one that is meant is the one it is truest of.
 
     Somebody who means the farther of two cups beside the kettle does not say "the cup next to the kettle". See
     docs/relations.md, "A single object is meant by contrast".
+
+    Args:
+        asked: a clause of CONTRASTED.
+        out: what is known of it without contrast.
+        gap: (N,) metres to the best anchor, and half of the mean size of both.
+        noise: (N,) standard deviation of it, metres.
     """
-    nearer = CONTRASTED.get(asked.clause.relation)
     rows = np.flatnonzero((out.anchors[:, 0] >= 0) & (out.likelihood > 0.5))
-    if nearer is None or len(rows) < 2:
+    if len(rows) < 2:
         return None
-    pairs = Pairs(asked.layout, asked.view, rows, np.unique(out.anchors[rows, 0]))
-    mine = (np.arange(len(rows)), np.searchsorted(pairs.anchors, out.anchors[rows, 0]))
-    size = pairs.mean(asked.layout.reach)[mine] / 2
-    gap = pairs.space[mine] + size
-    sigma = np.hypot(JUST_NOTICEABLE, pairs.noise[mine] / gap)
-    n = len(asked.layout)
-    key = superlatives.Key(np.full(n, np.nan), np.ones(n))
-    key.value[rows], key.sigma[rows] = (np.log(gap) if nearer else -np.log(gap)), sigma
-    member = np.zeros(n)
-    member[rows] = np.minimum(asked.fit[rows] * out.chance[rows], 1.0)
-    first = np.maximum(superlatives.place_in_order(key, member, 1)[0], FLOOR)[rows]
-    contrast = np.ones(n)
+    sign = 1.0 if CONTRASTED[asked.clause.relation] else -1.0
+    key = superlatives.Key(sign * np.log(gap[rows]), np.hypot(JUST_NOTICEABLE, noise[rows] / gap[rows]))
+    member = np.minimum(asked.fit[rows] * out.chance[rows], 1.0)
+    first = np.maximum(superlatives.places_in_order(key, member, (1,))[0], FLOOR)
+    contrast = np.ones(len(asked.layout))
     contrast[rows] = first / first.max()
     return contrast
 

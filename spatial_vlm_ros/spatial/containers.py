@@ -26,6 +26,7 @@ from spatial_vlm_ros.spatial.free_space import (
 )
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.moved import Moved
+from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.surfaces import FLUSH, IN, ON_TOP, RISE, SupportContext, SupportingSurface, in_the_way
 from spatial_vlm_ros.spatial.tops import grid_over, own_points
 
@@ -83,10 +84,10 @@ class Cavity:
 
 def is_open(around: SupportContext, row: int) -> bool:
     """Whether an object is seen to be open above."""
-    return not isinstance(_inside(around, row, ""), str)
+    return not isinstance(_inside(around, row, ""), NoSurface)
 
 
-def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface | str:
+def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface | NoSurface:
     """The inside of a container whose opening is seen.
 
     Args:
@@ -95,7 +96,7 @@ def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface 
         name: what it is called.
     """
     found = _inside(around, row, name)
-    if isinstance(found, str):
+    if isinstance(found, NoSurface):
         return found
     others = _reaching_in(around, row, found)
     taken = found.content | found.grid.filled(around.layout.footprint[list(others)])
@@ -106,7 +107,9 @@ def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface 
     )  # fmt: skip
 
 
-def stacked_on(around: SupportContext, row: int, name: str, obj: Moved, open_too: bool) -> SupportingSurface | str:
+def stacked_on(
+    around: SupportContext, row: int, name: str, obj: Moved, open_too: bool
+) -> SupportingSurface | NoSurface:
     """Where an object stands in or on the rim of an open one: a bowl on a bowl, a cup on a cup.
 
     It reaches into it as far as both their widths let it, or spans the opening; what would fall in is not on it.
@@ -119,24 +122,24 @@ def stacked_on(around: SupportContext, row: int, name: str, obj: Moved, open_too
         open_too: it is open, too, as a bowl in a bowl; what is not has no widths that can be trusted to wedge.
     """
     found = _inside(around, row, name)
-    if isinstance(found, str):
+    if isinstance(found, NoSurface):
         return found
     others = _reaching_in(around, row, found)
     if (found.content & found.within).any() or any(
         depth_inside(found.opening, around.layout.centre[o : o + 1, :2])[0] > 0 for o in others
     ):
-        return f"{name} is not empty"
+        return NoSurface("occupied", f"{name} is not empty", row)
     if (gauge(found.opening, found.middle, found.middle + hull(obj.outline)) < 1.0).all():
-        return f"{name} has no flat top: {obj.name} would fall into it"
+        return NoSurface("no surface", f"{name} has no flat top: {obj.name} would fall into it", row)
     spans = (gauge(found.opening, found.middle, found.middle + hull(obj.foot)) > 1.0).all()
     if not spans and not open_too:
-        return f"{name} has no flat top: {obj.name} would not stand"
+        return NoSurface("no surface", f"{name} has no flat top: {obj.name} would not stand", row)
     if not obj.widths:
-        return f"how far {obj.name} goes into {name} cannot be told: its foot is not seen"
+        return NoSurface("unseen", f"how far {obj.name} goes into {name} cannot be told: its foot is not seen", row)
     seat = float(found.seat(obj, found.middle[None])[0])
     height = float(obj.size[2])
     if not spans and found.rim - seat < _SUNK * height:
-        return f"{name} has no flat top: {obj.name} would not stand"
+        return NoSurface("no surface", f"{name} has no flat top: {obj.name} would not stand", row)
     seat = found.rim if spans else seat
     places = found.grid.places(np.arange(found.within.size))
     middles = (gauge(found.opening, found.middle, places) < _BESIDE).reshape(found.within.shape)
@@ -161,7 +164,7 @@ def _reaching_in(around: SupportContext, row: int, found: Cavity) -> tuple[int, 
 # ------------------------------------------------------------------------------------------------ what is seen of it
 
 
-def _inside(around: SupportContext, row: int, name: str) -> Cavity | str:
+def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     """The inside of a container, or why none is seen."""
     layout, relief = around.layout, around.relief
     outline, middle = layout.footprint[row], layout.centre[row, :2]
@@ -169,14 +172,14 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | str:
     own = own_points(around, row, grid)
     rim = _rim_height(own, outline, middle, float(layout.top[row]), float(layout.sigma[row]))
     if layout.floor <= rim + FLUSH:
-        return f"the opening of {name} is not seen from so low"
+        return NoSurface("unseen", f"the opening of {name} is not seen from so low", row)
     _, open_cells = seen_through(relief, grid, rim)
     places = grid.places(np.arange(open_cells.size))
     core = (gauge(outline, middle, places) < 0.5).reshape(open_cells.shape)
     width = float(layout.size[row, :2].min())
     wall = max(_WALL, _WALL_SHARE * width)
     if open_cells[core].sum() < _OPEN * core.sum():
-        return f"{name} is closed, or full"
+        return NoSurface("closed", f"{name} is closed, or full", row)
     shrunk = middle + (outline - middle) * max(0.1, 1.0 - 2.0 * wall / width)
     opening = _opening(grid, open_cells & grid.filled([shrunk]))
     within = grid.filled([opening])
@@ -190,7 +193,7 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | str:
         if bottom.sum() > _FLOOR_SEEN * within.sum():
             floor, floor_seen = max(low, float(layout.bottom[row])), True
     if rim - floor < max(2 * FLUSH, _SHALLOW * width) or not _has_walls(own, relief, opening, centre, rim, floor):
-        return f"{name} has no opening that can be seen"
+        return NoSurface("closed", f"{name} has no opening that can be seen", row)
     rings = _rings(beyond, opening, centre, floor, rim)
     return Cavity(
         opening,

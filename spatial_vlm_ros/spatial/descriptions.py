@@ -274,12 +274,15 @@ class Describer:
         objects = self.layout.scene.objects
         told = [words_of(obj) for obj in objects]
         asked = {int(row) for row in self.rows}
+        named: dict[str, list[int]] = {}  # objects that a name fits
         for row, obj in enumerate(objects):
             name = spoken(obj.detection.label)
             if row in asked or name is None or not self.layout.measured[row]:
                 continue
-            own = frozenset(name.split())
-            same = [other for other in range(len(objects)) if other != row and own <= told[other]]
+            if name not in named:
+                own = frozenset(name.split())
+                named[name] = [other for other in range(len(objects)) if own <= told[other]]
+            same = [other for other in named[name] if other != row]
             if not same:
                 yield row, NounPhrase(name)
                 continue

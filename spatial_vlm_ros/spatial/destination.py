@@ -10,24 +10,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.language.part_words import BURNERS
+from spatial_vlm_ros.language import describe
+from spatial_vlm_ros.language.part_words import BURNERS, DRAWERS
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial import regions
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, phrases_not_found
-from spatial_vlm_ros.spatial.free_space import depth_inside
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.likelihood import state_of
+from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts.finding import noun_of
-from spatial_vlm_ros.spatial.parts.region import SHARE, Region
+from spatial_vlm_ros.spatial.parts.occupied import standing_on
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places
+from spatial_vlm_ros.spatial.placement_changes import what_would_change
 from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.spot_judging import ON
 from spatial_vlm_ros.spatial.support_check import is_for_a_person
+from spatial_vlm_ros.spatial.which_surface import shut_in_front_of
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, Status
 
+_BEYOND = frozenset({"behind", "on the other side of"})
 _ON_IT = re.compile(r"\b(on|onto|upon|top of) (it|them)\b", re.IGNORECASE)
 
 
@@ -57,7 +61,10 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     if verdict.status is Status.NOT_FOUND or destination is None or is_for_a_person(destination):
         return verdict
     relation = "next to" if destination.relation == "to" else destination.relation
-    clause = RelationClause(relation, destination.anchors, destination.frame, distance=destination.distance)
+    clause = RelationClause(
+        relation, destination.anchors, destination.frame, distance=destination.distance,
+        preposition=destination.preposition,
+    )  # fmt: skip
     beliefs = tuple(scorer.score_phrase(anchor, anchor=True) for anchor in destination.anchors)
     part = scorer.part(clause, beliefs)
     if part is not None:
@@ -87,22 +94,30 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
             return dataclasses.replace(verdict, status=Status.NOT_FOUND, phrase=part.phrase)
         found_parts = part.found(rows[0])
         if not found_parts.parts:
-            placing = Placing((), f"{name_of(scorer.layout, rows[0])} {found_parts.reason}")
-            return dataclasses.replace(verdict, placing=placing, status=Status.NO_PLACE)
+            reason = f"{name_of(scorer.layout, rows[0])} {found_parts.reason}"
+            closed = noun_of(part.phrase) in DRAWERS and found_parts.exists
+            return _no_place(verdict, scorer, NoSurface("closed" if closed else "no part", reason, rows[0]))
         if len(found_parts.parts) > 1 and part.phrase.choice != "any":
             rivals = (rows[0],) * len(found_parts.parts)
             return dataclasses.replace(verdict, status=Status.AMBIGUOUS, phrase=part.phrase, rivals=rivals, several=())
         region = found_parts.parts[0]
-        if region.found_by == SHARE and noun_of(part.phrase) in BURNERS:
-            pot = _standing_in(scorer.layout, region, verdict.chosen)
-            if pot is not None:  # it hides the burner that it stands on, and beside it there is none
-                reason = f"{name_of(scorer.layout, pot)} stands there"
-                return dataclasses.replace(verdict, placing=Placing((), reason), status=Status.NO_PLACE)
     framed = clause.relation in RELATIONS and RELATIONS[clause.relation].framed
     request = PlaceRequest(
         clause.relation, tuple(rows), scorer.view_for(clause.frame, framed, np.array(rows, np.intp)),
-        verdict.chosen, clause.distance, scorer.config.place, scorer.config.depth, region,
+        verdict.chosen, clause.distance, scorer.config.place, scorer.config.depth, region, clause.preposition,
+        "" if part is None else describe(part.phrase).replace(" part of ", " of "),
     )  # fmt: skip
+    if region is not None and part is not None and noun_of(part.phrase) in BURNERS:
+        pot = standing_on(scorer.layout, region, verdict.chosen)
+        if pot is not None:
+            taken = NoSurface("occupied", f"{name_of(scorer.layout, pot)} stands there", rows[0], blocking=(pot,))
+            return _no_place(verdict, scorer, taken, request)
+    for row in rows if clause.relation in _BEYOND else ():
+        whole = shut_in_front_of(scorer.layout, row, verdict.chosen)
+        if whole is not None:
+            door, of = name_of(scorer.layout, row), name_of(scorer.layout, whole)
+            reason = f"{door} is closed: behind it is the inside of {of}"
+            return _no_place(verdict, scorer, NoSurface("closed", reason, row))
     placing = find_places(scorer.layout, request)
     said_it = region is None and request.relation == "on" and len(rows) == 1
     if not placing.spots and said_it and _ON_IT.search(verdict.query.instruction):
@@ -110,7 +125,17 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
         instead = None if owner is None else find_places(scorer.layout, dataclasses.replace(request, anchors=(owner,)))
         if instead is not None and instead.spots:
             placing = instead
-    return dataclasses.replace(verdict, placing=placing, status=Status.OK if placing.spots else Status.NO_PLACE)
+    if placing.failure is not None:
+        return _no_place(verdict, scorer, placing.failure, request)
+    return dataclasses.replace(verdict, placing=placing, status=Status.OK)
+
+
+def _no_place(
+    verdict: ResolvedChoice, scorer: PhraseScorer, failure: NoSurface, request: PlaceRequest | None = None
+) -> ResolvedChoice:
+    """The refusal, with what would have to change."""
+    change = what_would_change(scorer.layout, request, failure)
+    return dataclasses.replace(verdict, placing=Placing((), failure, change=change), status=Status.NO_PLACE)
 
 
 def _owner(layout: Layout, row: int, moved: int) -> int | None:
@@ -173,11 +198,3 @@ def _all_meant(belief: PhraseBelief, rows: list[int], config: DecisionConfig) ->
 
 def _unclear(belief: PhraseBelief, row: int, config: DecisionConfig) -> bool:
     return any(state_of(float(c.likelihood[row]), config.holds) is not ClauseState.HOLDS for c in belief.clauses)
-
-
-def _standing_in(layout: Layout, region: Region, moved: int) -> int | None:
-    """An object whose middle lies in a part of another one, at the height of what carries there, or None."""
-    rows = np.flatnonzero(layout.measured & (layout.top > region.low))
-    rows = rows[(rows != moved) & (rows != region.row) & (layout.mean_side[rows] < layout.mean_side[region.row])]
-    inside = rows[depth_inside(region.outline, layout.centre[rows, :2]) > 0]
-    return int(inside[0]) if len(inside) else None

@@ -30,6 +30,7 @@ _STRAY = 2  # points in a cell that are no obstacle yet: depth smears over edges
 _STRAY_SHARE = 0.2
 _FLUSH = 0.005  # metres by which a point is lower than a level, at least, to be seen through it
 _FAR = 1.0  # metres of clearance beyond which it is not looked for
+_IMAGINED = 20_000  # points of an object that is imagined away
 _MARGIN = 0.02  # metres around a lifted object within which points are its own
 
 
@@ -224,15 +225,15 @@ class Relief:
     eye: float
 
     @classmethod
-    def of(cls, layout: Layout, config: DepthConfig, lifted: int | None) -> Relief:
-        """The relief of a scene without the object in row `lifted`."""
+    def of(cls, layout: Layout, config: DepthConfig, *lifted: int) -> Relief:
+        """The relief of a scene without the objects in some rows."""
         frame = layout.scene.frame
         every = thinning(frame.depth.size)
         depth = frame.depth[::every, ::every]
         xs, ys = normalised_axes(frame.camera)
         kept = np.isfinite(depth)
-        if lifted is not None:
-            mask = layout.scene.objects[lifted].detection.mask
+        for row in lifted:
+            mask = layout.scene.objects[row].detection.mask
             if mask is not None and mask.shape == frame.depth.shape:
                 kept &= cv2.dilate(mask.view(np.uint8), np.ones((7, 7), np.uint8))[::every, ::every] == 0
         z = depth[kept]
@@ -241,7 +242,9 @@ class Relief:
         g1, g2, height = ((x * a + (y * b + c)[:, None])[kept] * z for a, b, c in rays.T)
         height += np.float32(layout.floor)
         relief = cls(g1, g2, height, np.asarray(depth_noise(z, config), np.float32), layout.floor)
-        return relief if lifted is None else relief._without(layout, lifted)
+        for row in lifted:
+            relief = relief._without(layout, row)
+        return relief
 
     def _without(self, layout: Layout, row: int) -> Relief:
         """The relief without points of the object in a row, which its estimated volume holds."""
@@ -254,6 +257,24 @@ class Relief:
         index = np.flatnonzero(near)
         own = index[depth_inside(outline, np.stack((self.g1[index], self.g2[index]), axis=1)) > -_MARGIN]
         return self.chosen(np.delete(np.arange(len(self.g1)), own))
+
+    def seen_past(self, layout: Layout, row: int, lowest: float = math.inf) -> Relief:
+        """What would be seen were an object in a row not there, as far as anybody can tell: what it stands on goes on.
+
+        Its rays go on to the height of its underside, or to `lowest` where that is lower: of what fills a compartment
+        only the top is seen. For questions of what would be, and no pose.
+        """
+        points = layout.scene.objects[row].points
+        some = points[:: max(1, len(points) // _IMAGINED)].astype(np.float64) @ layout.axes
+        bottom = min(float(layout.bottom[row]), lowest)
+        down = (bottom - layout.floor) / np.minimum(some[:, 2], -_FLUSH)
+        places = (some[:, :2] * np.maximum(down, 1.0)[:, None]).astype(np.float32)
+        count = np.ones(len(places), np.float32)
+        return Relief(
+            np.concatenate((self.g1, places[:, 0])), np.concatenate((self.g2, places[:, 1])),
+            np.concatenate((self.height, np.float32(bottom) * count)),
+            np.concatenate((self.sigma, np.float32(layout.noise[row]) * count)), self.eye,
+        )  # fmt: skip
 
     def chosen(self, index: npt.NDArray[np.intp] | Cells) -> Relief:
         """Some of the points."""

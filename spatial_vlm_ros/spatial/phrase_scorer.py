@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.language.prepositions import ON_TOP_OF, prepositions
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import clauses, regions, superlatives
 from spatial_vlm_ros.spatial.attributes import NO, UNKNOWN, YES, attribute_likelihood, is_comparison, more_than_said
@@ -27,6 +28,7 @@ from spatial_vlm_ros.spatial.parts.order import fits_its_whole, part_key
 from spatial_vlm_ros.spatial.parts.region import Region
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
+from spatial_vlm_ros.types.query import Preposition
 
 
 @dataclass(eq=False)
@@ -53,7 +55,7 @@ class PhraseScorer:
     unsaid: list[Rows] = field(default_factory=list)
     parts: dict[tuple[NounPhrase, int], tuple[Region, ...]] = field(default_factory=dict)
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
-    _known: dict[tuple[NounPhrase, bool], PhraseBelief] = field(default_factory=dict)
+    _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool], PhraseBelief] = field(default_factory=dict)
 
     def seen_from(self, frame: FrameOfReference) -> PhraseScorer:
         """The same scene with another default frame."""
@@ -69,9 +71,10 @@ class PhraseScorer:
         Raises:
             FrameUndefinedError: a clause needs a frame of reference that this scene does not define.
         """
-        if (phrase, anchor) not in self._known:
-            self._known[phrase, anchor] = self._score(phrase, anchor)
-        return self._known[phrase, anchor]
+        key = phrase, prepositions(phrase), anchor
+        if key not in self._known:
+            self._known[key] = self._score(phrase, anchor)
+        return self._known[key]
 
     def _score(self, phrase: NounPhrase, anchor: bool) -> PhraseBelief:
         fit, weight, doubtful = self._fit(phrase)
@@ -176,7 +179,7 @@ class PhraseScorer:
         if clause.relation != "on" or anchor.category != "top" or owner is None or len(anchor.relations) > 1:
             return clause
         seen = (self.match(anchor) >= self.config.decision.found).any()
-        return clause if seen else dataclasses.replace(clause, anchors=owner)
+        return clause if seen else dataclasses.replace(clause, anchors=owner, preposition=ON_TOP_OF)
 
     def _clause(self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool) -> ClauseBelief:
         """One clause for the objects that name and attributes leave; `weight` (N,) counts where it compares."""

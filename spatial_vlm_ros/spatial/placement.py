@@ -16,14 +16,16 @@ import numpy as np
 
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.language.prepositions import IN, ON_TOP_OF
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
 from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on
 from spatial_vlm_ros.spatial.free_space import Cells, Level, Relief, Stamp, depth_inside, support_level
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
+from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts.surface import surface_in
-from spatial_vlm_ros.spatial.placement_reasons import name_of, why_none
+from spatial_vlm_ros.spatial.placement_reasons import name_of, no_such_place, why_none
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
@@ -33,14 +35,23 @@ from spatial_vlm_ros.spatial.spot_judging import (
     PlaceRequest,
     judged,
     nearness,
-    placeable,
     room_of,
     thinned,
 )
+from spatial_vlm_ros.spatial.spot_reasons import reason_of
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportContext, SupportingSurface, open_ground
 from spatial_vlm_ros.spatial.tops import tops_of
 from spatial_vlm_ros.spatial.underneath import under_of
+from spatial_vlm_ros.spatial.which_surface import (
+    boards_of,
+    is_top,
+    may_have_a_lid,
+    means_inside,
+    roof_of,
+    topmost_of,
+)
 from spatial_vlm_ros.types import Place, Pose, Vector3
+from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 
 __all__ = ["PlaceRequest", "Placing", "Spot", "find_places", "place_of"]
 
@@ -71,6 +82,7 @@ class Spot:
         clearance: metres to the next object.
         stability: metres by which the middle lies inside what carries it; None on the open support plane.
         score: what the spots are sorted by.
+        reason: why it is one.
     """
 
     place: Array
@@ -84,34 +96,43 @@ class Spot:
     clearance: float
     stability: float | None
     score: float
+    reason: PlaceReason
 
 
 @dataclass(frozen=True, eq=False)
 class Placing:
-    """The spots, best first; without any, the reason in words ("the tray (d3) is full").
+    """The spots, best first; without any, the reason ("the tray (d3) is full").
 
     Args:
         spots: at most `config.most`, no two at the same place.
-        reason: why there is none, else None.
+        failure: why there is none, else None.
         assumed: metres that were assumed as size of the object; None where it was measured.
         doubt: what of the surface was taken to be so and not seen, in words; None where nothing.
+        change: the same reason, with what would have to change; only where an answer is made of it.
     """
 
     spots: tuple[Spot, ...]
-    reason: str | None = None
+    failure: NoSurface | None = None
     assumed: float | None = None
     doubt: str | None = None
+    change: NoPlace | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is none, in words."""
+        return None if self.failure is None else self.failure.text
 
 
 # ------------------------------------------------------------------------------------------------ search
 
 
-def find_places(layout: Layout, request: PlaceRequest) -> Placing:
+def find_places(layout: Layout, request: PlaceRequest, without: tuple[int, ...] = ()) -> Placing:
     """Spots for an object, best first, or why there is none.
 
     Args:
         layout: the scene.
         request: where it is to go.
+        without: rows of measured objects that are taken away first, with what they carry.
 
     Raises:
         FrameUndefinedError: the relation has no meaning in the frame of reference in force.
@@ -120,21 +141,26 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
         relation = dataclasses.replace(layout.relation, far_sizes=request.config.far_sizes)
         layout = dataclasses.replace(layout, relation=relation)
     assumed = _ASSUMED if request.moved is None or not layout.measured[request.moved] else None
-    problem = _problem(layout, request)
-    if problem is not None:
-        return Placing((), problem, assumed)
+    unclear = no_such_place(layout, request)
+    if unclear is not None:
+        return Placing((), unclear, assumed)
     obj = _moved(layout, request)
+    away = dict.fromkeys(other for row in without for other in _lifted(layout, row))
+    own = () if assumed or request.moved is None else (request.moved,)
+    relief = Relief.of(layout, request.depth, *own, *away)
+    for row in away:
+        relief = relief.seen_past(layout, row, math.inf if request.region is None else request.region.low)
     around = SupportContext(
         layout=layout,
-        relief=Relief.of(layout, request.depth, None if assumed else request.moved),
+        relief=relief,
         config=request.config,
-        lifted=_lifted(layout, request.moved),
+        lifted=(*_lifted(layout, request.moved), *away),
         reach=obj.reach,
         ceiling=float(obj.size[2]) + request.config.clearance if request.relation in UNDER else math.inf,
     )
     reasons = []
     for supporting in _supporting_objects(around, request, obj):
-        if isinstance(supporting, str):
+        if isinstance(supporting, NoSurface):
             reasons.append(supporting)
             continue
         for way in (obj, obj.turned()) if obj.size[0] > _ELONGATED * obj.size[1] else (obj,):
@@ -163,6 +189,7 @@ def place_of(spot: Spot, layout: Layout) -> Place:
         clearance_m=round(spot.clearance, 6),
         stability_m=None if spot.stability is None else round(spot.stability, 6),
         probability=round(spot.probability, 6),
+        reason=spot.reason,
     )
 
 
@@ -173,28 +200,6 @@ def _rounded(values: Array) -> Vector3:
 
 def _id(layout: Layout, row: int) -> str:
     return SUPPORT_ID if row == SUPPORT else layout.scene.objects[row].id
-
-
-def _problem(layout: Layout, request: PlaceRequest) -> str | None:
-    """Why such a place is not even looked for, or None."""
-    if request.relation not in placeable() or request.relation not in RELATIONS:
-        return f"things are not put '{request.relation}' something here"
-    relation = RELATIONS[request.relation]
-    if request.distance is not None and not relation.metric:
-        return f"a distance is not said of '{request.relation}'"
-    count = len(set(request.anchors))
-    if count == 0 and request.relation not in ON:
-        return f"'{request.relation}' needs a thing to relate to"
-    if request.moved is not None and request.moved in request.anchors:
-        return f"{name_of(layout, request.moved)} cannot be put in relation to itself"
-    if relation.several == "two" and count != 2:
-        return f"'{request.relation}' needs two things"
-    if relation.several == "one" and count > relation.most_anchors:
-        return f"'{request.relation}' needs one thing to relate to"
-    for row in request.anchors:
-        if not layout.measured[row]:
-            return f"the place of {name_of(layout, row)} cannot be measured"
-    return None
 
 
 def _moved(layout: Layout, request: PlaceRequest) -> Moved:
@@ -223,7 +228,9 @@ def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
     return (moved, *(row for row in np.flatnonzero(carried).tolist() if row != moved))
 
 
-def _supporting_objects(around: SupportContext, request: PlaceRequest, obj: Moved) -> Iterator[SupportingSurface | str]:
+def _supporting_objects(
+    around: SupportContext, request: PlaceRequest, obj: Moved
+) -> Iterator[SupportingSurface | NoSurface]:
     """What may carry it, in the order tried."""
     layout = around.layout
     if request.region is not None and math.isfinite(request.region.low):
@@ -233,14 +240,13 @@ def _supporting_objects(around: SupportContext, request: PlaceRequest, obj: Move
     elif request.relation in ON:
         for row in request.anchors:
             name = name_of(layout, row)
-            level = _level_for(around, request, obj, row)
             if request.relation in PARTS or request.region is not None:
-                yield level
-                yield inside_of(around, row, name)
+                yield from _carrying_parts(around, request, obj, row)
                 continue
-            if isinstance(level, str) or not _stands(around, request, level, obj).any():
+            level = _level_for(around, request, obj, row)
+            if isinstance(level, NoSurface) or not _stands(around, request, level, obj).any():
                 stacked = stacked_on(around, row, name, obj, _is_open(around, request))
-                if not isinstance(stacked, str) or "flat top" in stacked:
+                if not isinstance(stacked, NoSurface) or stacked.cause == "no surface":
                     yield stacked
             yield level
     elif request.relation == "inside":
@@ -248,21 +254,44 @@ def _supporting_objects(around: SupportContext, request: PlaceRequest, obj: Move
             yield inside_of(around, row, name_of(layout, row))
     elif request.relation in UNDER:
         for row in request.anchors:
-            yield under_of(around, row, name_of(layout, row), float(obj.size[2]), _ground_of(around, request, row))
+            ground = _ground_of(around, request, row)
+            yield under_of(around, row, name_of(layout, row), float(obj.size[2]), ground, roof_of(layout, row))
     else:
         under = _carrying(layout, request)
         if under is not None:
             supporting = _level_for(around, request, obj, under)
-            if not isinstance(supporting, str):
+            if not isinstance(supporting, NoSurface):
                 yield supporting
         yield open_ground(around, request.anchors, _searched(layout, request))
 
 
-def _level_for(around: SupportContext, request: PlaceRequest, obj: Moved, row: int) -> SupportingSurface | str:
+def _carrying_parts(
+    around: SupportContext, request: PlaceRequest, obj: Moved, row: int
+) -> Iterator[SupportingSurface | NoSurface]:
+    """What of an object carries in a part of it: its top, unless the words mean its inside, or that."""
+    name = name_of(around.layout, row)
+    if request.preposition == IN and boards_of(around.layout, row) > 1:
+        yield NoSurface("unclear", f"it is not said which board of {name} is meant", row)
+        return
+    inside = means_inside(around.layout, row, request.relation, request.preposition)
+    if not inside:
+        level = _level_for(around, request, obj, row)
+        lid = request.preposition == IN and may_have_a_lid(around.layout, row)
+        if isinstance(level, NoSurface) or not (lid and is_top(around.layout, row, level.level)):
+            yield level
+    yield inside_of(around, row, name)
+
+
+def _level_for(around: SupportContext, request: PlaceRequest, obj: Moved, row: int) -> SupportingSurface | NoSurface:
     """The level of an object that is meant: the one the anchors stand on, else the topmost on which it would stand."""
-    levels = tops_of(around, row, name_of(around.layout, row))
-    if isinstance(levels, str):
+    name = name_of(around.layout, row)
+    levels = tops_of(around, row, name)
+    if isinstance(levels, NoSurface):
         return levels
+    if request.preposition == ON_TOP_OF and row in request.anchors:
+        levels = topmost_of(around, levels)
+        if not levels:
+            return NoSurface("unseen", f"the topmost surface of {name} cannot be seen", row)
     stood = [anchor for anchor in request.anchors if anchor != row]
     if stood:
         foot = float(around.layout.bottom[stood].mean())
@@ -275,7 +304,7 @@ def _is_open(around: SupportContext, request: PlaceRequest) -> bool:
     row = request.moved
     if row is None or not around.layout.measured[row]:
         return False
-    relief = Relief.of(around.layout, request.depth, None)
+    relief = Relief.of(around.layout, request.depth)
     return is_open(dataclasses.replace(around, relief=relief, lifted=()), row)
 
 
@@ -283,8 +312,8 @@ def _ground_of(around: SupportContext, request: PlaceRequest, row: int) -> Level
     """The level that an object stands on: that of what carries it, else the support plane."""
     layout = around.layout
     under = _carrying(layout, dataclasses.replace(request, anchors=(row,)))
-    levels = "" if under is None else tops_of(around, under, name_of(layout, under))
-    if isinstance(levels, str):
+    levels = [] if under is None else tops_of(around, under, name_of(layout, under))
+    if isinstance(levels, NoSurface) or not levels:
         return support_level(layout)
     return min((s.level for s in levels), key=lambda level: abs(level.height - float(layout.bottom[row])))
 
@@ -354,6 +383,14 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
             clearance=float(clearance[best]),
             stability=None if inside is None else float(inside[best]),
             score=float(score[best]),
+            reason=reason_of(
+                layout,
+                request,
+                supporting,
+                obj,
+                places[best],
+                (float(margin[best]), float(clearance[best]), None if inside is None else float(inside[best])),
+            ),
         )
         for best in _different(places, score, apart, request.config.most)
     )

@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from spatial_vlm_ros.language.part_words import CENTRES, CORNERS, EDGES
+from spatial_vlm_ros.language.prepositions import IN, ON
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.types import NounPhrase, RelationClause
@@ -82,7 +83,8 @@ def as_part(
     else:
         return None
     frame = clause.frame or phrase.frame
-    return dataclasses.replace(clause, relation=part, anchors=(owner.phrase,), frame=frame), (owner,)
+    said = IN if clause.relation == "inside" else clause.preposition or (ON if clause.relation == "on" else None)
+    return dataclasses.replace(clause, relation=part, anchors=(owner.phrase,), frame=frame, preposition=said), (owner,)
 
 
 def is_plain(phrase: NounPhrase) -> bool:

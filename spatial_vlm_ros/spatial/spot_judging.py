@@ -24,6 +24,7 @@ from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, Room, SupportingSurface, room_for, whole_outline
 from spatial_vlm_ros.types import Detection, Distance, OrientedBox, SceneObject
+from spatial_vlm_ros.types.query import Preposition
 
 AHEAD_RIGHT = {
     "left of": (0.0, -1.0),
@@ -66,6 +67,8 @@ class PlaceRequest:
         config: distances kept.
         depth: noise of depth.
         region: part of the anchor that its middle has to lie in; None = the relation says where.
+        preposition: how the relation was said, where that tells more than its name.
+        part: the part that `region` is, in words, or "".
     """
 
     relation: str
@@ -76,6 +79,8 @@ class PlaceRequest:
     config: PlaceConfig = field(default_factory=PlaceConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
     region: Region | None = None
+    preposition: Preposition | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True, eq=False)

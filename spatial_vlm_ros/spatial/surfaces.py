@@ -29,6 +29,7 @@ from spatial_vlm_ros.spatial.free_space import (
 )
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved
+from spatial_vlm_ros.spatial.no_surface import NoSurface
 
 SUPPORT = -1
 """Stands for the support plane where a row is asked for."""
@@ -197,7 +198,7 @@ def _larger(outline: Array, by: float) -> Array:
 # ------------------------------------------------------------------------------------------------ support plane
 
 
-def open_ground(around: SupportContext, rows: Sequence[int], reach: float) -> SupportingSurface | str:
+def open_ground(around: SupportContext, rows: Sequence[int], reach: float) -> SupportingSurface | NoSurface:
     """The support plane.
 
     Args:
@@ -207,14 +208,14 @@ def open_ground(around: SupportContext, rows: Sequence[int], reach: float) -> Su
     """
     layout, relief = around.layout, around.relief
     if layout.scene.support is None:
-        return "no surface is seen that things stand on"
+        return NoSurface("unseen", "no surface is seen that things stand on")
     level = support_level(layout)
     if layout.floor <= level.height:
-        return "the surface is seen from below"
+        return NoSurface("unseen", "the surface is seen from below")
     flat = np.abs(relief.over(level)) < RISE
     places = np.stack((relief.g1[flat], relief.g2[flat]), axis=1)
     if not len(places):
-        return "no surface is seen that things stand on"
+        return NoSurface("unseen", "no surface is seen that things stand on")
     if len(rows):
         outlines = layout.footprint[list(rows)].reshape(-1, 2)
         low, high = outlines.min(axis=0) - reach, outlines.max(axis=0) + reach
@@ -266,11 +267,11 @@ def _is_ground(layout: Layout, row: int, level: Level) -> bool:
 
 
 def stood_on(around: SupportContext, level: Level) -> tuple[int, ...]:
-    """The moved object, where it stands on that level: what is under it carries, though it is not seen."""
+    """What is lifted and stands on that level: what is under it carries, though it is not seen."""
     layout = around.layout
     return tuple(
         row
-        for row in around.lifted[:1]
+        for row in around.lifted
         if layout.measured[row] and abs(layout.bottom[row] - level.at(layout.centre[row, :2])) < RISE
     )
 

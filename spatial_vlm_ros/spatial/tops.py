@@ -26,6 +26,7 @@ from spatial_vlm_ros.spatial.free_space import (
     widened,
 )
 from spatial_vlm_ros.spatial.layout import Array
+from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.surfaces import (
     FLUSH,
     ON_TOP,
@@ -58,7 +59,7 @@ _THIN = 4.0  # cells along the view that one row of pixels stands for, at most
 _MOST_POINTS = 40_000  # of an object that are looked at
 
 
-def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurface] | str:
+def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurface] | NoSurface:
     """The levels of an object that something may be put on, the topmost first.
 
     Args:
@@ -79,7 +80,7 @@ def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurfa
     reasons = []
     for height in levels:
         surface = _top_at(around, row, name, grid, index, own, Level(height, slope))
-        if isinstance(surface, str):
+        if isinstance(surface, NoSurface):
             reasons.append(surface)
         else:
             found.append(surface)
@@ -94,7 +95,7 @@ def _top_at(
     index: npt.NDArray[np.int32],
     own: Array,
     level: Level,
-) -> SupportingSurface | str:
+) -> SupportingSurface | NoSurface:
     """One level of an object, or why nothing stands there.
 
     Args:
@@ -108,13 +109,13 @@ def _top_at(
     """
     layout, height = around.layout, level.height
     if layout.floor <= height:
-        return f"the top of {name} is not seen from so low"
+        return NoSurface("unseen", f"the top of {name} is not seen from so low", row)
     over = own[:, 2] - own[:, :2] @ level.slope
     width = float(layout.size[row, :2].min())
     above = float(np.percentile(over, _TOPMOST)) - height
     is_seat = height - layout.bottom[row] > _SEAT * (height + above - layout.bottom[row])
     if above > max(_HOLLOW, _HOLLOW_SHARE * width) and (not is_seat or _hollow(grid, index, own, height, above, width)):
-        return f"{name} has no flat top"
+        return NoSurface("no surface", f"{name} has no flat top", row)
     flat = min(_FLAT + float(layout.sigma[row]), max(_FLAT_SHARE * width, _FLAT / 2))
     seen = survey(around.relief, grid, level, flat, RISE, beneath=_SHOULDER)
     outline = layout.footprint[row]
@@ -126,12 +127,12 @@ def _top_at(
     below = height - highest[:-1].reshape(grid.shape)
     deep = (below > flat) & (below < _SHOULDER) & ~sound
     if sound.sum() < _FEW:
-        return f"no flat top of {name} can be seen"
+        return NoSurface("unseen", f"no flat top of {name} can be seen", row)
     reach = min(around.reach, width / 2)
     bulge, sure = _bulge(grid, seen.offset, sound)
     falls_off = bulge * reach**2 / 2 > _ROUND or sure * (reach + around.config.inside_edge) > _SLOPE
     if deep.sum() > _LOWER_SHARE * (sound.sum() + deep.sum()) or falls_off:
-        return f"{name} has no flat top: what is put there would not stand"
+        return NoSurface("no surface", f"{name} has no flat top: what is put there would not stand", row)
     own_high = closed(grid.count(index[over > height + RISE]) > 0)
     rims = over[(over > height + RISE) & (over < height + _HOLLOW)]
     others = in_the_way(around, row, level)

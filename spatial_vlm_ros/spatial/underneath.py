@@ -10,6 +10,7 @@ import numpy as np
 
 from spatial_vlm_ros.spatial.free_space import Grid, Level, lies_in, survey
 from spatial_vlm_ros.spatial.layout import Array
+from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.surfaces import FLUSH, ON_TOP, RISE, SupportContext, SupportingSurface, in_the_way
 from spatial_vlm_ros.spatial.tops import own_points
 
@@ -18,7 +19,9 @@ _OPEN = 0.5  # part of them that must be open below it: legs and sides are narro
 _GROUND = 30  # points of ground that must be seen below it
 
 
-def under_of(around: SupportContext, row: int, name: str, height: float, ground: Level) -> SupportingSurface | str:
+def under_of(
+    around: SupportContext, row: int, name: str, height: float, ground: Level, roof: Array
+) -> SupportingSurface | NoSurface:
     """The ground below an object that stands on legs, or hangs.
 
     Only its front edge is seen; the underside is taken to be level, as high as the lower side of that edge, and what
@@ -30,21 +33,22 @@ def under_of(around: SupportContext, row: int, name: str, height: float, ground:
         name: what it is called.
         height: metres of what is put there.
         ground: the level that the object stands on.
+        roof: (K, 2) outline below which is under it.
     """
-    layout, relief = around.layout, around.relief
-    outline = layout.footprint[row]
+    layout, relief, outline = around.layout, around.relief, roof
     grid = Grid.around(outline.min(axis=0) - around.strip, outline.max(axis=0) + around.strip, around.config.step)
     foot = float(ground.at(layout.centre[row : row + 1, :2])[0])
     underside = _underside(own_points(around, row, grid), layout.centre[row, :2], foot)
     if underside is None:
-        return f"{name} has no open space under it that can be seen"
+        return NoSurface("no surface", f"{name} has no open space under it that can be seen", row)
     level = _ground_below(around, outline, underside, ground)
     if level is None:
-        return f"no ground is seen under {name}"
+        return NoSurface("unseen", f"no ground is seen under {name}", row)
     middle = layout.centre[row : row + 1, :2]
     clear = underside - float(level.at(middle)[0])
     if clear < height + around.config.clearance:
-        return f"there is no room for it under {name}: {max(clear, 0.0):.2f} m are clear, {height:.2f} m high is it"
+        words = f"there is no room for it under {name}: {max(clear, 0.0):.2f} m are clear, {height:.2f} m high is it"
+        return NoSurface("too tall", words, row, height + around.config.clearance, max(clear, 0.0))
     below = dataclasses.replace(around, ceiling=clear)
     seen = survey(relief, grid, level, RISE, RISE, clear - FLUSH)
     others = tuple(other for other in in_the_way(below, row, level) if other != row)

@@ -117,8 +117,9 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
         seen = f"{chosen.visible_fraction:.0%}"
         return f"The {name_of(chosen)} is meant, but only {seen} of it can be seen: it is hidden{by}."
     if verdict.status is Status.NO_PLACE:
-        why = verdict.placing.reason if verdict.placing is not None else None
-        return f"The {name_of(chosen)} is meant, but there is no place to put it: {why or 'none was found'}."
+        why = verdict.placing.change if verdict.placing is not None else None
+        reason = "none was found." if why is None else f"{why.reason}. {why.change}"
+        return f"The {name_of(chosen)} is meant, but there is no place to put it: {reason}"
     if verdict.placing is not None:
         assumed = verdict.placing.assumed
         size = f"; its size was not measured, {assumed:.2f} m is assumed" if assumed is not None else ""
@@ -149,7 +150,7 @@ def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -
         anchors = ["the surface"]
     if not anchors:
         anchors = [describe(inner.phrase) for inner in clause.inner]
-    words = f"{'not ' if clause.negated else ''}{clause.name} {' and '.join(anchors)}"
+    words = f"{'not ' if clause.negated else ''}{clause.said or clause.name} {' and '.join(anchors)}"
     if clause.inner and clause.likelihood[row] > 0.5 > clause.chance[row]:
         return f"{words}: it would be, but nothing clearly fits '{describe(clause.inner[0].phrase)}'."
     margin = float(clause.margin[row])

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from spatial_vlm_ros.types.status import FrameOfReference
@@ -15,6 +15,11 @@ class Ordinal:
 
     n: int
     from_: str
+
+
+Preposition = Literal["in", "on", "on top of"]
+"""How a relation was said, where that tells more than its name: "in" and "on" of a part of an object ("in the left half
+of the cabinet"), "on top of" where it was no mere "on"."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class RelationClause:
         frame: frame of reference stated in words, or None.
         negated: "not behind".
         distance: distance stated with it, or None.
+        preposition: how it was said, or None; not part of equality, for the relation is the same.
     """
 
     relation: str
@@ -83,16 +89,18 @@ class RelationClause:
     frame: FrameOfReference | None = None
     negated: bool = False
     distance: Distance | None = None
+    preposition: Preposition | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a moved object is to go: a relation to anchors, perhaps at a stated distance."""
+    """Where a moved object is to go: a relation to anchors, perhaps at a stated distance; said as in a clause."""
 
     relation: str
     anchors: tuple[NounPhrase, ...]
     frame: FrameOfReference | None = None
     distance: Distance | None = None
+    preposition: Preposition | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 from spatial_vlm_ros.types.query import SpatialQuery
 from spatial_vlm_ros.types.shape import ObjectShape
 from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, UpSource
@@ -75,6 +76,7 @@ class Place:
         clearance_m: free distance around the footprint, metres.
         stability_m: how far the footprint's middle lies inside what carries it, metres; None on the open support plane.
         probability: that the relation holds there.
+        reason: why it is a place, with the limit that it is nearest to.
     """
 
     pose: Pose
@@ -84,6 +86,7 @@ class Place:
     clearance_m: float = 0.0
     stability_m: float | None = None
     probability: float = 0.0
+    reason: PlaceReason | None = None
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,7 @@ class Resolution:
         taken_for: objects of the answer that the words name only in part; empty for refusals.
         second_opinion: of a model that was asked for the whole phrase; None where none was.
         parts: parts without a detection that the words name, as far as some were found.
+        no_place: why there is no place, and what would have to change; only when NO_PLACE.
     """
 
     instruction: str
@@ -279,6 +283,7 @@ class Resolution:
     taken_for: tuple[TakenFor, ...] = ()
     caution: float | None = None
     parts: tuple[FoundPart, ...] = ()
+    no_place: NoPlace | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)
@@ -286,5 +291,7 @@ class Resolution:
             raise ValueError(f"a resolution has a target exactly when it is OK; status is {self.status.value}")
         if (self.targets and self.targets[0] != self.target) or (self.places and self.places[0] != self.place):
             raise ValueError("the first of the targets is the target, and the first of the places is the place")
+        if self.no_place is not None and self.status is not Status.NO_PLACE:
+            raise ValueError(f"only NO_PLACE says why there is no place; status is {self.status.value}")
         if self.places and self.status is not Status.OK:
             raise ValueError(f"a resolution has places only when it is OK; status is {self.status.value}")

@@ -52,11 +52,8 @@ def open_drawer(layout: Layout, row: int) -> Drawer | None:
     """
     own = own_points(layout, row)
     top = float(np.percentile(own[:, 2], 99))
-    panel = own[own[:, 2] > top - _TOP]
-    if len(panel) < _FEW:
-        return None
-    plate = _plate(panel[:, :2])
-    if len(plate) < _FEW:
+    plate = top_panel(own, top)
+    if plate is None:
         return None
     body = rectangle_of(trimmed(plate))
     sides = [_sticking_out(own, body.facing(direction)) for direction in (*body.axes, *-body.axes)]
@@ -65,6 +62,18 @@ def open_drawer(layout: Layout, row: int) -> Drawer | None:
         return None
     direction = (*body.axes, *-body.axes)[[len(side) for side in sides].index(len(best))]
     return _drawer(layout, row, best, body.facing(direction), top)
+
+
+def top_panel(own: Array, top: float) -> Array | None:
+    """(N, 2) places on the panel on top of a chest, without the rim of an open drawer; None where none is seen.
+
+    Args:
+        own: (M, 3) points of the chest in ground coordinates.
+        top: height of its top.
+    """
+    panel = own[own[:, 2] > top - _TOP]
+    plate = _plate(panel[:, :2]) if len(panel) >= _FEW else panel[:, :2]
+    return plate if len(plate) >= _FEW else None
 
 
 def _plate(places: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 
 from spatial_vlm_ros.spatial.free_space import Cells, Grid, Level, closed, depth_inside, survey
 from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts.region import Region, own_points
 from spatial_vlm_ros.spatial.surfaces import SupportContext, SupportingSurface
 
@@ -23,7 +24,7 @@ _CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # cells across a part, at least; and the
 _ON_BOARD, _IN = 0.85, 0.999  # part of the outline that must lie on a board, and between walls
 
 
-def surface_in(around: SupportContext, region: Region, height: float, name: str) -> SupportingSurface | str:
+def surface_in(around: SupportContext, region: Region, height: float, name: str) -> SupportingSurface | NoSurface:
     """What carries in a region.
 
     Args:
@@ -34,7 +35,8 @@ def surface_in(around: SupportContext, region: Region, height: float, name: str)
     """
     room = region.high - region.low
     if not region.walled and height + around.config.clearance > room:
-        return f"there is no room for it: {100 * room:.0f} cm are left over that part of {name}"
+        words = f"there is no room for it: {100 * room:.0f} cm are left over that part of {name}"
+        return NoSurface("too tall", words, region.row, height + around.config.clearance, room)
     outline = region.outline if region.carrier is None else region.carrier
     step = min(around.config.step, max(_LEAST_STEP, float(np.ptp(outline, axis=0).min()) / _CELLS_ACROSS))
     strip = around.strip + 2 * step

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What would have to change for a place that there is not: tried, one object at a time, and told in words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spatial_vlm_ros.spatial.free_space import depth_inside
+from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.no_surface import NoSurface
+from spatial_vlm_ros.spatial.placement import PlaceRequest, find_places
+from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of
+from spatial_vlm_ros.types.place_reasons import NoPlace
+
+_TRIED = 6  # objects that are taken away, one after the other
+_NEVER = frozenset({"too tall", "no part", "unclear", "too small"})
+"""Causes that no object's removal changes."""
+_ELSEWHERE = "name another place"
+_WITHOUT_OBJECTS = {
+    "closed": "open it first",
+    "too small": "name something larger",
+    "no surface": _ELSEWHERE,
+    "unseen": "move the camera so that it is seen",
+    "edge": _ELSEWHERE,
+    "relation": _ELSEWHERE,
+    "no part": "name a part that can be seen",
+    "unclear": "say it in other words",
+    "occupied": _ELSEWHERE,
+}
+
+
+def what_would_change(layout: Layout, request: PlaceRequest | None, failure: NoSurface) -> NoPlace:
+    """Why there is no place, with what would have to change.
+
+    Args:
+        layout: the scene.
+        request: where it was to go; None where nothing was looked for, as behind a closed door.
+        failure: why there is none.
+    """
+    tried = () if request is None else _in_question(layout, request, failure)
+    remove = tuple(row for row in tried if _leaves_a_place(layout, request, (row,)))
+    several = tried if not remove and len(tried) > 1 and _leaves_a_place(layout, request, tried) else ()
+    ids = [obj.id for obj in layout.scene.objects]
+    if failure.cause in ("closed", "no surface", "too small", "too tall", "no part"):
+        deciding = failure.row
+    else:
+        deciding = next(iter(remove or failure.blocking), failure.row)
+    return NoPlace(
+        failure.cause, failure.text, _change(layout, failure, remove, several, tried),
+        None if deciding is None else ids[deciding], _rounded(failure.needed), _rounded(failure.available),
+        tuple(ids[row] for row in remove),
+    )  # fmt: skip
+
+
+def _leaves_a_place(layout: Layout, request: PlaceRequest | None, rows: tuple[int, ...]) -> bool:
+    return request is not None and bool(find_places(layout, request, rows).spots)
+
+
+def _in_question(layout: Layout, request: PlaceRequest, failure: NoSurface) -> tuple[int, ...]:
+    """The objects that are taken away to see whether there is a place: what is in the way, or in or on the carrier."""
+    if failure.cause in _NEVER:
+        return ()
+    rows = list(failure.blocking)
+    if not rows and failure.row is not None and layout.measured[failure.row]:
+        middles = np.nan_to_num(layout.centre[:, :2], nan=1e6)
+        there = layout.measured & (depth_inside(layout.footprint[failure.row], middles) > 0)
+        there &= layout.mean_side < layout.mean_side[failure.row]
+        there &= (layout.top > layout.bottom[failure.row]) & (layout.centre[:, 2] > layout.bottom[failure.row])
+        if failure.cause == "closed":  # what is in it, and not what stands on it
+            there &= layout.bottom < layout.top[failure.row]
+        rows = np.flatnonzero(there).tolist()
+    kept = (request.moved, failure.row, *request.anchors, None if request.region is None else request.region.row)
+    return tuple(row for row in rows if row not in kept)[:_TRIED]
+
+
+def _change(
+    layout: Layout, failure: NoSurface, remove: tuple[int, ...], several: tuple[int, ...], contents: tuple[int, ...]
+) -> str:
+    """What would have to change, as a sentence."""
+    if remove:
+        one = " or ".join(name_of(layout, row) for row in remove)
+        text = f"take {one} away, or {_ELSEWHERE}"
+    elif several:
+        text = f"take {names_of(layout, several)} away, or {_ELSEWHERE}"
+    elif failure.cause == "too tall" and failure.needed is not None and failure.available is not None:
+        short = failure.needed - failure.available
+        sizes = f"{failure.needed * 100:.1f} cm are needed, {failure.available * 100:.1f} cm are clear"
+        text = f"it is {short * 100:.1f} cm too tall ({sizes}): {_ELSEWHERE}"
+    elif failure.cause == "too small" and failure.available is not None and failure.needed is not None:
+        wide = f"it is {failure.needed * 100:.1f} cm across with what it keeps from the edge"
+        text = f"{_WITHOUT_OBJECTS['too small']}: {wide}, the largest circle there is {failure.available * 100:.1f} cm"
+    elif failure.unseen:
+        text = f"it may be free where the camera does not see: move it, or {_ELSEWHERE}"
+    elif failure.cause == "closed" and contents:
+        text = f"open it, or take out what is in it ({names_of(layout, contents)}), or {_ELSEWHERE}"
+    else:
+        text = _WITHOUT_OBJECTS[failure.cause]
+        text += "" if text == _ELSEWHERE else f", or {_ELSEWHERE}"
+    return text[0].upper() + text[1:] + "."
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

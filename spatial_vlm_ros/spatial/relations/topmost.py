@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On top of an object is on its topmost surface: a can on a lower board of a shelf is on it, and not on top of it.
+
+What is over a target is seen before it: of a board at the height of the eye only its front edge.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spatial_vlm_ros.geometry.levels import outside
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.relations.pairs import Pairs
+from spatial_vlm_ros.spatial.relations.resting import FAR, levels_of
+
+APART = 0.05
+"""Metres between surfaces that somebody calls an upper and a lower one; the rim of a plate is lower than that."""
+_CLEAR = 0.01  # metres over a height from which depth, which smears over edges, is surely higher
+_BEARINGS = 12  # directions across an outline
+_ACROSS = 0.6  # part of them that a board covers, and the posts of an open shelf do not
+_BROAD = 0.4  # part of the broadest level's area from which another one is a surface, and no panel or back
+_FEW = 12  # points that show nothing
+_MOST_POINTS = 20_000  # of an object that are looked at
+
+
+def from_the_topmost(pairs: Pairs, margin: Array) -> Array:
+    """(T, A) metres by which a target is on the topmost surface of the anchor; FAR where there is no other surface.
+
+    Args:
+        pairs: targets and anchors.
+        margin: (T, A) of on; only what is on the anchor is looked at.
+    """
+    layout, found = pairs.layout, np.full(margin.shape, FAR)
+    for n, column in np.argwhere(margin > 0).tolist():
+        target, anchor = int(pairs.targets[n]), int(pairs.anchors[column])
+        if target >= len(layout.scene.objects):  # one that is only imagined: the search for places looks at the levels
+            continue
+        bottom = float(layout.bottom[target])
+        higher = (_cover(layout, target, anchor), _broader(layout, target, anchor))
+        over = [height - bottom for height in higher if height is not None]
+        if over:
+            found[n, column] = -max(over)
+    return found
+
+
+def covering(points: Array, outline: Array, height: float, near: float) -> float | None:
+    """Height of what stands over an outline, or before it and higher; None where that is not seen from side to side.
+
+    Args:
+        points: (N, 3) seen of the object in ground coordinates, whose origin is below the viewer.
+        outline: (K, 2) on the ground.
+        height: metres from which points count.
+        near: metres on the ground from the viewer up to which they do.
+    """
+    middle = outline.mean(axis=0)
+    if np.hypot(*middle) < np.hypot(*(outline - middle).T).max():  # the viewer is over it
+        return None
+    ahead = middle / np.hypot(*middle)
+    right = np.array([-ahead[1], ahead[0]])
+
+    def bearing(places: Array) -> Array:
+        return np.asarray(np.arctan2(places @ right, places @ ahead))
+
+    low, high = bearing(outline).min(), bearing(outline).max()
+    higher = points[(points[:, 2] > height) & (np.hypot(points[:, 0], points[:, 1]) < near)]
+    number = np.floor((bearing(higher[:, :2]) - low) / max(high - low, 1e-6) * _BEARINGS)
+    inside = (number >= 0) & (number < _BEARINGS)
+    if inside.sum() < _FEW or len(np.unique(number[inside])) < _ACROSS * _BEARINGS:
+        return None
+    return float(np.median(higher[inside, 2]))
+
+
+def seen_of(layout: Layout, row: int) -> Array:
+    """(N, 3) points of an object in ground coordinates."""
+    points = layout.scene.objects[row].points
+    some = points[:: max(1, len(points) // _MOST_POINTS)].astype(np.float64)
+    return np.asarray(some @ layout.axes + (0.0, 0.0, layout.floor))
+
+
+def _cover(layout: Layout, target: int, anchor: int) -> float | None:
+    """Height of what of the anchor is over the target; None where nothing is."""
+    outline = layout.footprint[target]
+    far = float(np.hypot(*outline.T).max())
+    return covering(seen_of(layout, anchor), outline, float(layout.top[target]) + _CLEAR, far)
+
+
+def _broader(layout: Layout, target: int, anchor: int) -> float | None:
+    """Height of a broad level of the anchor that is clearly higher than where the target stands; None without one."""
+    broad = broad_levels(layout, anchor, layout.footprint[target])  # a load may be among the anchor's points
+    higher = broad[broad > layout.bottom[target] + APART + 2 * layout.noise[anchor]]
+    return float(higher.max()) if len(higher) else None
+
+
+def broad_levels(layout: Layout, row: int, without: Array | None) -> Array:
+    """(K,) heights of the levels of an object that are nearly as large as the largest of them.
+
+    Args:
+        layout: the scene.
+        row: the object.
+        without: (C, 2) outline in which nothing counts, or None.
+    """
+    levels = levels_of(layout, row)
+    if levels is None or not len(levels.height):
+        return np.empty(0)
+    counted = levels.level >= 0
+    if without is not None:
+        counted &= outside(without, levels.place) > levels.cell
+    area = np.bincount(levels.level[counted], minlength=len(levels.height))
+    return np.asarray(levels.height[area >= max(_BROAD * area.max(), 1)])

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which surface of an object the words mean: its topmost one, a part of its top, or its inside."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spatial_vlm_ros.language.part_words import CLOSING, DOORS, DRAWERS, LIDDED, SHELVED
+from spatial_vlm_ros.language.prepositions import IN, ON, ON_TOP_OF
+from spatial_vlm_ros.spatial.free_space import Level, depth_inside, hull
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.parts.drawers import top_panel
+from spatial_vlm_ros.spatial.parts.levels import levels
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
+from spatial_vlm_ros.spatial.relations.pairs import Measured, least_sure
+from spatial_vlm_ros.spatial.relations.resting import FAR
+from spatial_vlm_ros.spatial.relations.topmost import APART, broad_levels, covering, from_the_topmost, seen_of
+from spatial_vlm_ros.spatial.surfaces import SupportContext, SupportingSurface
+from spatial_vlm_ros.types import FrameOfReference, RelationClause
+from spatial_vlm_ros.types.query import Preposition
+
+_SIDES = frozenset(f"at the {side} of" for side in ("left side", "right side", "front", "back"))
+_RIM = 0.008  # metres that something of an object rises over a surface in it, at least
+_AJAR = 0.35  # part of its width by which a door stands out of its furniture where it is open
+_HANDLE = 0.06  # metres that a handle stands out
+
+
+def means_inside(layout: Layout, row: int, relation: str, preposition: Preposition | None) -> bool:
+    """Whether a part of an object is one of its inside: "in the right half of the cabinet" is none of its top.
+
+    "At the back of" furniture with doors is in it or behind it, and "on the back of" it is on its top.
+
+    Args:
+        layout: the scene.
+        row: the object.
+        relation: what was said of it.
+        preposition: how.
+    """
+    if not _is_one_of(layout, row, CLOSING) or preposition == ON:
+        return False
+    return preposition == IN or relation in _SIDES
+
+
+def as_said(pairs: Pairs, clause: RelationClause, measured: Measured) -> Measured:
+    """A relation, no truer than how it was said.
+
+    What is on top of an object is on its topmost surface, and what is "in the right half" of closed furniture in it.
+
+    Args:
+        pairs: targets and anchors.
+        clause: what was said.
+        measured: (T, A) of the relation.
+    """
+    if clause.preposition == ON_TOP_OF:
+        return least_sure(measured, (from_the_topmost(pairs, measured[0]), pairs.noise_up))
+    if clause.preposition != IN:
+        return measured
+    closing = [means_inside(pairs.layout, int(row), clause.relation, IN) for row in pairs.anchors]
+    if not any(closing):
+        return measured
+    margin, sigma = RELATIONS["inside"](pairs)
+    return least_sure(measured, (np.where(closing, margin, FAR), sigma))
+
+
+def may_have_a_lid(layout: Layout, row: int) -> bool:
+    """Whether the top of an object may be a lid, by its label."""
+    return _is_one_of(layout, row, LIDDED)
+
+
+def boards_of(layout: Layout, row: int) -> int:
+    """How many boards an object has that things stand on, where it is a shelf unit by its label; else 1."""
+    return len(levels(layout, row)) if _is_one_of(layout, row, SHELVED - CLOSING) else 1
+
+
+def roof_of(layout: Layout, row: int) -> Array:
+    """(K, 2) outline below which is under an object: of furniture with drawers that of its top.
+
+    Under a drawer that stands out of it is not under the furniture.
+    """
+    if not _is_one_of(layout, row, CLOSING):
+        return layout.footprint[row]
+    seen = seen_of(layout, row)
+    panel = top_panel(seen, float(np.percentile(seen[:, 2], 99))) if len(seen) else None
+    return layout.footprint[row] if panel is None else hull(panel)
+
+
+def is_top(layout: Layout, row: int, level: Level) -> bool:
+    """Whether nothing of an object rises over a level of it."""
+    ground = float(level.at(layout.centre[row : row + 1, :2])[0])
+    return bool(layout.top[row] < ground + max(_RIM, 2 * float(layout.noise[row])))
+
+
+def topmost_of(around: SupportContext, found: list[SupportingSurface]) -> list[SupportingSurface]:
+    """The levels of an object, the topmost first, that are its topmost surface: no others, and no board over them.
+
+    The rim of a plate and its middle are one.
+    """
+    row, top = found[0].row, found[0].level.height
+    broad = broad_levels(around.layout, row, None)
+    top = max(top, *broad) if len(broad) else top
+    return [level for level in found if level.level.height > top - APART and not _covered(around, level)]
+
+
+def _covered(around: SupportContext, supporting: SupportingSurface) -> bool:
+    """Whether something of the object itself stands over a level or, from side to side, before its middle."""
+    layout, outline = around.layout, supporting.outline
+    if outline is None:
+        return False
+    middle = float(np.hypot(*outline.mean(axis=0)))
+    height = supporting.level.height + APART
+    return covering(seen_of(layout, supporting.row), outline, height, middle) is not None
+
+
+def shut_in_front_of(layout: Layout, row: int, moved: int) -> int | None:
+    """The furniture that an object is a shut door or drawer of: what is behind it is inside of that. None for others.
+
+    Args:
+        layout: the scene.
+        row: the door.
+        moved: what is to be put behind it.
+    """
+    if not _is_one_of(layout, row, DOORS | DRAWERS):
+        return None
+    rows = np.flatnonzero(layout.measured)
+    rows = np.array(
+        [other for other in rows.tolist() if _is_one_of(layout, other, CLOSING) and other != moved], np.intp
+    )
+    if not len(rows):
+        return None
+    pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), rows, np.array([row], np.intp))
+    touching = rows[RELATIONS["touching"](pairs)[0][:, 0] > 0]
+    if not len(touching):
+        return None
+    whole = int(touching[np.argmax(layout.mean_side[touching])])
+    out = -float(depth_inside(layout.footprint[whole], layout.footprint[row]).min())
+    return whole if out < max(_HANDLE, _AJAR * float(layout.size[row, 0])) else None
+
+
+def _is_one_of(layout: Layout, row: int, nouns: frozenset[str]) -> bool:
+    words = layout.scene.objects[row].detection.label.lower().replace("-", " ").replace("_", " ").split()
+    return bool(words) and words[-1] in nouns

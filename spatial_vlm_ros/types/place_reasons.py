@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a place is one, and why there is none: as data, and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PlaceLimit = Literal["clearance", "stability", "margin", "headroom"]
+"""What a spot has to keep: a distance to objects, its middle inside what carries it, the relation, room above it."""
+
+NoPlaceCause = Literal[
+    "closed", "occupied", "too small", "too tall", "no surface", "unseen", "edge", "relation", "no part", "unclear"
+]
+"""closed: it has to be opened; occupied: objects are in the way; too small, too tall: of `needed_m` only `available_m`;
+no surface: nothing stands there; unseen: it may be free, and is out of sight; edge: the surface or its rim ends there;
+relation: nowhere does the relation hold; no part: the object has no such part; unclear: the words name no place."""
+
+
+@dataclass(frozen=True)
+class PlaceReason:
+    """Why a spot is one, and which limit it is nearest to.
+
+    Args:
+        text: for people: "on the plate (d3), its middle 31 mm inside the edge; nearest is the mug (d2), 62 mm away".
+        limit: the one that leaves the least to spare.
+        value_m: what was measured of it, metres.
+        least_m: what it has to be at least, metres.
+        nearest_id: the detection nearest to the footprint; None where none is within a metre, or what is nearest was
+            not detected.
+        nearest_m: free distance to the nearest object, metres; None where there is none within a metre.
+    """
+
+    text: str
+    limit: PlaceLimit
+    value_m: float
+    least_m: float
+    nearest_id: str | None = None
+    nearest_m: float | None = None
+
+
+@dataclass(frozen=True)
+class NoPlace:
+    """Why there is no place, and what would have to change.
+
+    Args:
+        cause: kind of reason.
+        reason: for people.
+        change: what would have to change, for people; found by trying it where it names objects.
+        object_id: the detection that decides: what is in the way, closed, too small or has no such part; or None.
+        needed_m: size that is needed, metres: a free circle ("occupied", "too small", …), or a height ("too tall").
+        available_m: the largest that there is, metres.
+        remove_ids: detections of which any single one, taken away, leaves a place; the likeliest first.
+    """
+
+    cause: NoPlaceCause
+    reason: str
+    change: str
+    object_id: str | None = None
+    needed_m: float | None = None
+    available_m: float | None = None
+    remove_ids: tuple[str, ...] = ()
