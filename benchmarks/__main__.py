@@ -77,6 +77,7 @@ ALONE = {
     "real_pairs": Part(("--frames", "1")),
     "remedies": Part(("--small", "--cell", "1d-plain-last"), ("torch", "transformers"), slow=True, package=_RESEARCH),
     "replies": Part(("--n", "100")),
+    "shapes": Part(("--worlds", "2", "--name", "smallest"), package=_RESEARCH),
     "self_mask": Part(_ONCE, (*_ARM, "rosbags")),
     "sentences": Part(("--n", "20")),
     "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),

@@ -2,8 +2,8 @@
 """From a visible surface to the extents of the whole object: outline, bottom and top, box, covariance.
 
 Works along "ground axes" through the object: e1 away from the camera along the ground, e2 to the right of it, and up
-against gravity. The far side of an object is never seen; what is assumed about it is stated here and counted in the
-covariance.
+against gravity. The far side of an object is never seen. It is completed by symmetry where what is seen
+supports that (symmetry.py); else what is assumed about it is stated here. Both count in the covariance.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.surface import Cut, Surface
+from spatial_vlm_ros.geometry.symmetry import DepthSpan, SymmetryAxis, axis_of, circle
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
-from spatial_vlm_ros.types import OrientedBox, PinholeCamera
+from spatial_vlm_ros.types import ObjectShape, OrientedBox, PinholeCamera, RgbdFrame, ShapeKind
 
 Array = npt.NDArray[np.float64]
 
@@ -48,6 +49,8 @@ _FLAT_TOP = 0.04  # the same, for a flat one
 _TOP_SPAN = 0.6  # part of the depth range that a seen top face spans
 _FRONT_ONLY_DEPTH = 0.6  # depth assumed, in widths, where only a flat front is seen
 _MIRRORED = 0.05  # part of its depth out of sight from which it is taken to be alike from both sides
+_HARDLY_CUT = 0.1  # part of a side that may be covered where an object is completed by symmetry
+_TOLD = 0.1  # standard deviation of an axis, in lengths, up to which it is told to be one
 _CUT_SHARE = 0.75  # part of its seen size by which an object may go on where it is cut
 _UNMEASURED_SIDE = 0.25  # part of the width without depth from which a heading means nothing
 _SHAPE_DOUBT = 0.03  # standard deviation of the centre's place along the view, in lengths
@@ -72,6 +75,8 @@ class Extent:
         cut: (3,) metres by which it may go on along e1, e2 and up, where something nearer or the border cuts it.
         near_z: optical depth of the nearest point.
         middle_z: mean optical depth.
+        completed: metres of `unseen` beyond what the rim of its far edge took.
+        axis: of the symmetry by which it was completed, or None.
     """
 
     basis: Array
@@ -84,6 +89,8 @@ class Extent:
     cut: Array
     near_z: float
     middle_z: float
+    completed: float = 0.0
+    axis: SymmetryAxis | None = None
 
     def span(self) -> npt.NDArray[np.float32]:
         """(2,) lengths of the outline along e1 and e2."""
@@ -117,16 +124,16 @@ def _cross(a: Array, b: Array) -> Array:
     return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
-def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftConfig) -> Extent:
+def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig) -> Extent:
     """Measure a surface along its ground axes and complete its far side.
 
     Args:
         surface: without a problem.
         up: (3,) unit, camera frame.
-        camera: rectified camera.
+        frame: rectified frame.
         config: how much is trimmed.
     """
-    points = surface.points
+    points, camera = surface.points, frame.camera
     middle = points.sum(axis=0, dtype=np.float64) / len(points)
     basis = ground_axes(middle, up)
     local = basis.T.astype(np.float32) @ points.T  # (3, N) along e1, e2, up
@@ -148,13 +155,25 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
     # A top seen from above loses none of its height with its rim, but its far edge: there a pixel is 1 / sin φ long.
     far_edge = (surface.rim + 0.5) * pixel / max(steepness, 0.3)
     hull = _hull(kept[:2])
-    length = _whole_length(kept, hull, seen, width, steepness, far_edge, surface.noise, surface.cut, rim)
+    length, told = _whole_length(kept, hull, seen, width, steepness, far_edge, surface.noise, surface.cut, rim)
     height = float(high[2] - low[2])
     across = min(_CUT_SHARE * max(surface.cut.left, surface.cut.right) * width, surface.cut.across * pixel)
     upwards = min(_CUT_SHARE * surface.cut.above * height, surface.cut.upwards * pixel)
-    centre = np.array([low[0] + length / 2, (low[1] + high[1]) / 2], np.float32)
-    hull[:, 1] += np.float32(rim) * np.sign(hull[:, 1] - centre[1])
-    if length - seen <= _MIRRORED * length:
+    aside = float(low[1] + high[1]) / 2
+    hull[:, 1] += np.float32(rim) * np.sign(hull[:, 1] - np.float32(aside))
+    axis = None
+    if surface.cut.most <= _HARDLY_CUT and height > _FLAT * width and length - seen > _MIRRORED * length:
+        behind = height * math.sqrt(1.0 - steepness**2) / steepness
+        doubt = math.hypot((length - seen) / math.sqrt(12), _SHAPE_DOUBT * length) if told else math.inf
+        span = DepthSpan(float(low[0]), seen, min(behind, max(width, seen)), length, doubt, aside, far_edge, rim)
+        axis = axis_of(kept, span, basis, surface, frame)
+        if axis is not None:
+            length = max(seen, 2 * (axis.ahead - float(low[0])))
+    centre = np.array([low[0] + length / 2, aside], np.float32)
+    if axis is not None and axis.radius:
+        hull = _hull(np.concatenate((hull, circle(axis))).T)  # what is off the circle is its handle
+        length = float(np.ptp(hull[:, 0]))
+    elif length - seen <= _MIRRORED * length:
         hull[:, 0] = low[0] + (hull[:, 0] - low[0]) * np.float32(length / max(seen, 1e-6))  # its far edge is a rim
     else:
         hull = _hull(np.concatenate((hull, 2 * centre - hull)).T)  # taken to be alike from both sides
@@ -169,6 +188,8 @@ def extent_of(surface: Surface, up: Array, camera: PinholeCamera, config: LiftCo
         cut=np.array((across, across, upwards)),
         near_z=float(points[:, 2].min()),
         middle_z=float(middle[2]),
+        completed=max(length - seen - far_edge, 0.0),
+        axis=axis,
     )
 
 
@@ -210,8 +231,10 @@ def _whole_length(
     noise: float,
     cut: Cut,
     lost: float,
-) -> float:
+) -> tuple[float, bool]:
     """Depth of the whole object along e1, metres: what is seen, or more where its far side is out of sight.
+
+    And whether the object itself tells: false for a guess.
 
     A view at elevation φ (`steepness` = sin φ) hides at most height / tan φ behind what is seen, and (1 - sin φ) / 2
     of a ball's width; `far_edge` was lost with the rim.
@@ -233,16 +256,16 @@ def _whole_length(
     if calm and not flat and _FLAT < height / width <= 1.0 and max(cut.above, cut.below) < _WHOLE_LINES:
         length = _round_length(local, steepness, lost)
         if not receding or abs(length - width) > _NOT_ROUND * width:
-            return min(max(length, whole), whole + behind)
+            return min(max(length, whole), whole + behind), True
     if receding:
         if not flat:
             hidden = min(width / 2, behind)
         elif calm and _is_rectangle(hull):
             hidden = 0.0
-        return max(seen, min(width, whole + hidden))
+        return max(seen, min(width, whole + hidden)), True
     if _shows_its_top(local, whole, width, _TOP_BAND * height):
-        return whole
-    return min(max(whole, _FRONT_ONLY_DEPTH * width), whole + hidden)
+        return whole, True
+    return min(max(whole, _FRONT_ONLY_DEPTH * width), whole + hidden), False
 
 
 def _round_length(local: npt.NDArray[np.float32], steepness: float, lost: float) -> float:
@@ -330,15 +353,34 @@ def box_of(extent: Extent) -> tuple[OrientedBox, bool]:
     return OrientedBox(centre, axes, size), bool(heading and whole)
 
 
+def _assumed_sigma(extent: Extent) -> float:
+    """Standard deviation of the middle along e1 from what is not seen there, metres."""
+    return extent.unseen / 2 / math.sqrt(3) if extent.axis is None else extent.axis.sigma
+
+
+def shape_of(extent: Extent, box: OrientedBox) -> ObjectShape:
+    """How the extent of an object was found."""
+    length, axis, sigma = float(extent.span()[0]), extent.axis, _assumed_sigma(extent)
+    kind: ShapeKind = "assumed"
+    if axis is not None and sigma <= _TOLD * length:
+        kind = axis.kind
+    elif extent.completed <= _MIRRORED * length:
+        kind = "measured"
+    if kind in ("measured", "mirror") and cv2.contourArea(extent.outline) > _RECTANGLE_FILL * box.size[0] * box.size[1]:
+        kind = "box"
+    return ObjectShape(kind, float(extent.completed), float(sigma))
+
+
 def covariance_of(
     extent: Extent, box: OrientedBox, yaw_known: bool, surface: Surface, camera: PinholeCamera, config: DepthConfig
 ) -> Array:
     """(6, 6) covariance of volume centre (m²) and rotation (rad²), camera frame.
 
     Along the ray: the part of the depth noise that a whole object shares, and what averaging leaves of the rest.
-    Along e1: half of the depth that was assumed, as a uniform error, and a part of the length, for outlines are
-    guesses. Across: at each edge of the mask one pixel, two where the mask was cut out of a box; half of what the mask
-    shows and depth does not. Where something nearer or the border cuts it: half of what may be missing, as uniform.
+    Along e1: how well the axis of symmetry is known, or, without one, half of the depth that was assumed, as a uniform
+    error; and a part of the length, for outlines are guesses. Across: at each edge of the mask one pixel, two where the
+    mask was cut out of a box; half of what the mask shows and depth does not. Where something nearer or the border cuts
+    it: half of what may be missing, as uniform.
     Rotation: about a degree for the tilt of "up"; yaw from the length of the footprint, unknown (uniform) without one.
     """
     ray = box.centre / math.sqrt(box.centre @ box.centre)
@@ -348,7 +390,7 @@ def covariance_of(
     pixel = float(box.centre[2]) / camera.K[0, 0]
     edge = (max(surface.rim, 1) * pixel) ** 2 / 4
     across = (extent.unseen_width / 2) ** 2 / 3
-    along = across + (extent.unseen / 2) ** 2 / 3 + (_SHAPE_DOUBT * box.size[0]) ** 2
+    along = across + _assumed_sigma(extent) ** 2 + (_SHAPE_DOUBT * box.size[0]) ** 2
     # Variances along the ray, e1, e2 and up.
     directions = np.concatenate((ray[:, None], extent.basis), axis=1)
     variances = np.array((shared + rest, along, across, 0.0))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import rectified
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
-from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of
+from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of, shape_of
 from spatial_vlm_ros.geometry.segmentation import Patch, masks_from_boxes
 from spatial_vlm_ros.geometry.self_filter import robot_shares, unplaced_by_robot
 from spatial_vlm_ros.geometry.support import check_up, find_support, find_up, known_up
@@ -76,7 +76,7 @@ def build_scene(
     ]
     if support is not None:
         surfaces = [_top_of(s, support) if flat else s for s, flat in zip(surfaces, table, strict=True)]
-    extents = [extent_of(s, up, frame.camera, lift_config) if s.problem is None else None for s in surfaces]
+    extents = [extent_of(s, up, frame, lift_config) if s.problem is None else None for s in surfaces]
     owners = owner_image(frame.depth.shape, surfaces, extents)
     extents = standing(surfaces, extents, support, up, frame, owners, depth_config, lift_config)
     widths = expected_widths(surfaces, extents)
@@ -148,6 +148,7 @@ def _measured(
         valid_fraction=surface.valid_fraction,
         cut=float(extent.cut[1]),
         cut_above=float(extent.cut[2]),
+        shape=shape_of(extent, box),
     )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -21,6 +22,7 @@ from spatial_vlm_ros.spatial.typical_sizes import expected_size
 from spatial_vlm_ros.types import (
     GraspHint,
     HiddenRegion,
+    ObjectShape,
     OfferedAnswer,
     Pose,
     Resolution,
@@ -108,7 +110,12 @@ def target_of(obj: SceneObject, scene: Scene) -> Target:
         grasp=GraspHint(_closing_yaw(axes) if obj.yaw_known else None, round(float(obj.box.size[1]), 6)),
         visible_fraction=round(obj.visible_fraction, 6),
         truncated=obj.truncated,
+        shape=None if obj.shape is None else _rounded(obj.shape),
     )
+
+
+def _rounded(shape: ObjectShape) -> ObjectShape:
+    return dataclasses.replace(shape, completed=round(shape.completed, 6), sigma=round(shape.sigma, 6))
 
 
 def _closing_yaw(axes: npt.NDArray[np.float64]) -> float:

@@ -36,6 +36,7 @@ from spatial_vlm_ros.types.resolution import (
     Vector3,
 )
 from spatial_vlm_ros.types.scene import OrientedBox, Plane, Scene, SceneObject
+from spatial_vlm_ros.types.shape import ObjectShape, ShapeKind
 from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, UpSource
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "HiddenRegion",
     "Mask",
     "NounPhrase",
+    "ObjectShape",
     "OfferedAnswer",
     "Ordinal",
     "OrientedBox",
@@ -72,6 +74,7 @@ __all__ = [
     "Scene",
     "SceneObject",
     "SecondOpinion",
+    "ShapeKind",
     "SpatialQuery",
     "Status",
     "Step",

@@ -9,6 +9,7 @@ from typing import Literal
 
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 from spatial_vlm_ros.types.query import SpatialQuery
+from spatial_vlm_ros.types.shape import ObjectShape
 from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, UpSource
 
 Vector3 = tuple[float, float, float]
@@ -47,6 +48,7 @@ class Target:
         grasp: top-down grasp hint.
         visible_fraction: part of the estimated silhouette that nothing nearer covers.
         truncated: the picture's border cuts it; its size is that of the part inside.
+        shape: how its hidden side was found; None where nobody said.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Target:
     grasp: GraspHint
     visible_fraction: float = 1.0
     truncated: bool = False
+    shape: ObjectShape | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.types.arrays import Points
 from spatial_vlm_ros.types.observation import Detection, RgbdFrame
+from spatial_vlm_ros.types.shape import ObjectShape
 from spatial_vlm_ros.types.status import UpSource
 
 
@@ -75,6 +76,7 @@ class SceneObject:
         depth_problem: why its depth cannot be trusted, in words; None = it can.
         cut: metres by which it may go on behind something nearer or off the image, sideways.
         cut_above: the same upwards.
+        shape: how its hidden side was found; None where it is not measured.
     """
 
     detection: Detection
@@ -91,6 +93,7 @@ class SceneObject:
     depth_problem: str | None = None
     cut: float = 0.0
     cut_above: float = 0.0
+    shape: ObjectShape | None = None
 
     @property
     def id(self) -> str:

@@ -308,8 +308,8 @@ def test_nothing_stands_on_a_ball(tabletop: Tabletop, radius: float) -> None:
     seen = tabletop.see(
         tabletop.ball("ball", 0, 0, radius), tabletop.block("die", 0.25, 0, (0.03, 0.03, 0.03)), **STEEP
     )
-    asked = ask(tabletop, seen, "on", "ball", moved="die")
-    assert "flat top" in asked.reason
+    reason = ask(tabletop, seen, "on", "ball", moved="die").reason
+    assert "flat top" in reason or "the rim of the ball" in reason, "of a wide one the part around its pole looks flat"
 
 
 def test_nothing_stands_on_an_open_cup(tabletop: Tabletop) -> None:
