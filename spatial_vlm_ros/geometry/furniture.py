@@ -24,6 +24,7 @@ _TABLE_TOP = 0.01  # metres about the support within which a table's points are 
 _DRAWERS = frozenset({"drawer"})
 _STRAY = 2.0  # percent of a front's points at either end that may be strays
 _WALL = 0.01  # metres: thickness of a front and of walls, and what a rim may be lower than the front
+_SUNK = 0.02  # metres by which a floor may be lower than what is seen of the front: its lower edge, and noise
 _GAP = 0.04  # metres between what is seen of one inside, one behind the other: beyond that it is something else
 _LEAST_OUT = 0.03  # metres that are seen behind a front where it is the front of an open drawer
 _FEW = 30  # pixels that show nothing
@@ -133,7 +134,7 @@ def _inside(points: Array, front: Mask, free: Mask, up: Array) -> Mask | None:
     face = float(np.percentile(places @ into, 100.0 - _STRAY))
     height, ground = points @ up, points @ flat
     with np.errstate(invalid="ignore"):
-        inside = free & ~front & (height > low) & (height < high + _WALL)
+        inside = free & ~front & (height > low - _SUNK) & (height < high + _WALL)
         inside &= (ground @ along > left) & (ground @ along < right)
         deep = ground @ into - face
         inside &= (deep > 0.0) & (deep < right - left)
