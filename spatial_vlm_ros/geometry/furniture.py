@@ -79,9 +79,7 @@ def top_of(surface: Surface, support: Plane) -> Surface:
     return dataclasses.replace(surface, points=surface.points.T.take(np.flatnonzero(top), axis=1).T)
 
 
-def with_insides(
-    patches: Sequence[Patch], detections: Sequence[Detection], frame: RgbdFrame, up: Array
-) -> list[Patch]:
+def with_insides(patches: Sequence[Patch], detections: Sequence[Detection], frame: RgbdFrame, up: Array) -> list[Patch]:
     """The masks, of open drawers without a mask of their own with what is seen in their boxes behind their fronts.
 
     What lies behind a front, between its sides and no higher or lower than it, is in the drawer: the floor and the

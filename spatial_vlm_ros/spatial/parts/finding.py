@@ -18,11 +18,12 @@ from spatial_vlm_ros.language.part_words import (
     LEVELS,
     SHARES,
     SHELVED,
+    STEPPED,
     STOVES,
 )
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.parts.burners import burners, stove_top
-from spatial_vlm_ros.spatial.parts.choosing import MIDDLE, Rays, chosen
+from spatial_vlm_ros.spatial.parts.choosing import MIDDLE, SIDEWAYS, Rays, chosen
 from spatial_vlm_ros.spatial.parts.compartments import compartments
 from spatial_vlm_ros.spatial.parts.drawers import Drawer, open_drawer
 from spatial_vlm_ros.spatial.parts.levels import levels
@@ -36,9 +37,9 @@ _HALVES = frozenset({"half", "quarter", "quadrant"})
 _WHOLES = (
     (SHARES | CORNERS, SUPPORT_NOUNS),
     (BURNERS, STOVES),
-    (COMPARTMENTS, DIVIDED),
+    (COMPARTMENTS, DIVIDED | SHELVED),
     (DRAWERS, CHESTS),
-    (LEVELS, SHELVED),
+    (LEVELS, SHELVED | STEPPED),
 )
 _VAGUE = frozenset({"section", "bay"})
 """Compartments that need no wall: the back section of an undivided box is its back third."""
@@ -132,7 +133,7 @@ def _halves(all_of_it: Region, phrase: NounPhrase, rays: Rays) -> tuple[Region, 
 def _of_all(parts: tuple[Region, ...], phrase: NounPhrase, rays: Rays) -> Found:
     noun = noun_of(phrase)
     found = chosen(parts, phrase, rays)
-    several = f"{len(parts)} of them" if len(parts) > 1 else "one"
+    several = f"{len(parts)} of them" if len(parts) > 1 else "one" if parts else "none on that side"
     return Found(found, reason="" if found else f"has no such {noun}: {several} can be seen")
 
 
@@ -141,6 +142,11 @@ def _compartments(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> F
     parts = compartments(layout, row)
     if len(parts) > 1:
         return _of_all(parts, phrase, rays)
+    if has_by_nature(layout.scene.objects[row].detection.label, "shelf"):  # one over the other, with boards between
+        rooms = tuple(room for room in levels(layout, row) if np.isfinite(room.high))
+        if len(rooms) > 1:
+            beside = SIDEWAYS.intersection((phrase.superlative, phrase.also))
+            return _of_all(() if beside else rooms, phrase, rays)
     hollow = parts or has_by_nature(layout.scene.objects[row].detection.label, noun)
     part = share(parts[0] if parts else whole(layout, row), phrase, rays) if noun in _VAGUE and hollow else None
     return Found((part,)) if part is not None else Found(exists=False, reason=f"has no {noun} that can be seen")
