@@ -175,14 +175,21 @@ def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
         return Found(exists=False, reason=f"has no {noun_of(phrase)} that can be seen")
     if phrase.superlative is None and phrase.ordinal is None:
         return Found(discs)
-    if len(discs) > 2 or phrase.ordinal is not None:
+    several = len(discs) > 2 or phrase.ordinal is not None
+    corner = phrase.superlative is not None and phrase.also is not None and MIDDLE not in (phrase.superlative, phrase.also)
+    if several and not corner:
         return _of_all(discs, phrase, rays)
     part = share(top, phrase, rays)
-    if part is None or any(_astride(disc, top, phrase, rays) for disc in discs):
-        return Found(reason="has no such burner that can be told")
+    untold = Found(reason="has no such burner that can be told")
+    if part is None:
+        return untold
     inside = [disc for disc in discs if _within(disc, part)]
-    if not inside and phrase.superlative == MIDDLE:  # a middle one is one of three, and nobody sees how many there are
-        return Found(reason="has no such burner that can be told")
+    astride = any(_astride(disc, top, phrase, rays) for disc in discs)
+    if several and (astride or len(inside) > 1):  # three in a row, or a small one beside a large one
+        first = _of_all(discs, phrase, rays)
+        return first if all(_within(disc, part) for disc in first.parts) else untold
+    if astride or (not inside and phrase.superlative == MIDDLE):
+        return untold  # a middle one is one of three, and nobody sees how many there are
     if len(inside) == 1:
         return Found((dataclasses.replace(inside[0], around=part.around),))
     return Found(tuple(inside) or (part,))
