@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.spatial.free_space import hull
+from spatial_vlm_ros.spatial.free_space import depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import PICTURE, Region, own_points, rectangle_of, trimmed
 
@@ -77,6 +77,22 @@ def _discs(other: npt.NDArray[np.bool_], half: Array) -> list[tuple[Array, float
     number, marks = cv2.connectedComponents(cv2.morphologyEx(whole, cv2.MORPH_OPEN, np.ones((_BRIDGE,) * 2, np.uint8)))
     found = (_disc((np.argwhere(marks == k) + 0.5) * _CELL - half) for k in range(1, number))
     return [disc for disc in found if disc is not None]
+
+
+def hides_one(layout: Layout, region: Region, discs: tuple[Region, ...]) -> bool:
+    """Whether something stands in a part of a stove's top and on none of the discs seen: on another one, most likely.
+
+    Args:
+        layout: the scene.
+        region: the part of the top.
+        discs: the burners that are seen.
+    """
+    rows = np.flatnonzero(layout.measured & (np.abs(layout.bottom - region.low) < _OVER))
+    places = layout.centre[rows[rows != region.row], :2]
+    there = depth_inside(region.outline, places) > 0
+    for disc in discs:
+        there &= depth_inside(disc.outline, places) < 0
+    return bool(there.any())
 
 
 def _flat(own: Array) -> float:

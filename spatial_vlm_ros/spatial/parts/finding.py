@@ -22,7 +22,7 @@ from spatial_vlm_ros.language.part_words import (
     STOVES,
 )
 from spatial_vlm_ros.spatial.layout import Layout
-from spatial_vlm_ros.spatial.parts.burners import burners, stove_top
+from spatial_vlm_ros.spatial.parts.burners import burners, hides_one, stove_top
 from spatial_vlm_ros.spatial.parts.choosing import MIDDLE, SIDEWAYS, Rays, chosen
 from spatial_vlm_ros.spatial.parts.compartments import compartments
 from spatial_vlm_ros.spatial.parts.drawers import Drawer, open_drawer
@@ -174,13 +174,16 @@ def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     if not discs and not has_by_nature(layout.scene.objects[row].detection.label, noun_of(phrase)):
         return Found(exists=False, reason=f"has no {noun_of(phrase)} that can be seen")
     if phrase.superlative is None and phrase.ordinal is None:
-        return Found(discs)
+        return Found((*discs, top) if discs and hides_one(layout, top, discs) else discs)
+    untold = Found(reason="has no such burner that can be told")
     several = len(discs) > 2 or phrase.ordinal is not None
     corner = phrase.superlative is not None and phrase.also is not None and MIDDLE not in (phrase.superlative, phrase.also)
     if several and not corner:
-        return _of_all(discs, phrase, rays)
+        found, side = _of_all(discs, phrase, rays), share(top, phrase, rays)
+        if not hides_one(layout, top if side is None else side, discs):
+            return found
+        return untold if side is None else Found((*found.parts, side))
     part = share(top, phrase, rays)
-    untold = Found(reason="has no such burner that can be told")
     if part is None:
         return untold
     inside = [disc for disc in discs if _within(disc, part)]
