@@ -139,14 +139,14 @@ def _of_all(parts: tuple[Region, ...], phrase: NounPhrase, rays: Rays) -> Found:
 
 def _compartments(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     noun = noun_of(phrase)
-    parts = compartments(layout, row)
-    if len(parts) > 1:
-        return _of_all(parts, phrase, rays)
     if has_by_nature(layout.scene.objects[row].detection.label, "shelf"):  # one over the other, with boards between
         rooms = tuple(room for room in levels(layout, row) if np.isfinite(room.high))
         if len(rooms) > 1:
             beside = SIDEWAYS.intersection((phrase.superlative, phrase.also))
             return _of_all(() if beside else rooms, phrase, rays)
+    parts = compartments(layout, row)
+    if len(parts) > 1:
+        return _of_all(parts, phrase, rays)
     hollow = parts or has_by_nature(layout.scene.objects[row].detection.label, noun)
     part = share(parts[0] if parts else whole(layout, row), phrase, rays) if noun in _VAGUE and hollow else None
     return Found((part,)) if part is not None else Found(exists=False, reason=f"has no {noun} that can be seen")
