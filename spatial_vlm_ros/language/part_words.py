@@ -31,8 +31,8 @@ CLOSING = CHESTS - word_set("desk unit drawer") | word_set("""
 LIDDED = word_set("box case carton bin crate container toolbox")
 """What may have a lid; what is put into a part of it does not lie on that."""
 SHELVED = word_set("""
-    shelf shelves rack bookcase bookshelf cabinet cupboard stand shelving unit trolley cart etagere wardrobe locker hutch
-    closet larder pantry fridge refrigerator freezer sideboard credenza bookstand
+    shelf shelves rack bookcase bookshelf cabinet cupboard stand shelving unit trolley cart etagere wardrobe locker
+    hutch closet larder pantry fridge refrigerator freezer sideboard credenza bookstand
 """)
 STEPPED = word_set("stairs staircase stairway steps stepladder ladder podium riser bleacher stool")
 """What has steps, which are levels with nothing over them."""

@@ -16,7 +16,13 @@ from spatial_vlm_ros.spatial.parts.region import PICTURE, Region, own_points, re
 _BIN = 0.005  # metres of height that the top is looked for in
 _NEAR = 0.012  # metres about the height of the top within which points are on it: grates stand a little over it
 _CELL = 0.005  # metres
-_OTHERS = 35.0, 70.0, 105.0, 140.0, 175.0  # of 255: brightness by which discs differ from the plate; shadows of pots do less
+_OTHERS = (
+    35.0,
+    70.0,
+    105.0,
+    140.0,
+    175.0,
+)  # of 255: brightness by which discs differ from the plate; shadows of pots do less
 _BRIDGE = 5  # cells: what is narrower joins two discs, and is none
 _SMALLEST, _LARGEST = 0.03, 0.16  # metres: radii of burners
 _ROUND = 0.65, 1.2  # area of a disc in parts of that of the ellipse about it; parts of a disc may be hidden
