@@ -215,6 +215,12 @@ class PhraseScorer:
             return clauses.by_support(asked, self._view(FrameOfReference.VIEWER))
         return clauses.judge(asked)
 
+    def is_so(self, clause: RelationClause, row: int) -> bool:
+        """Whether a clause holds of one object, whatever that is called."""
+        only = (np.arange(len(self.layout)) == row).astype(np.float64)
+        likelihood = self._clause(clause, only, only, anchor=False, single=False).likelihood
+        return bool(likelihood[row] >= self.config.decision.holds)
+
     def part(self, clause: RelationClause, believed: tuple[PhraseBelief, ...]) -> PartClause | None:
         """What a clause says of a part that no detection is ("in the left compartment"); None for other clauses."""
         phrase = clause.anchors[0]
