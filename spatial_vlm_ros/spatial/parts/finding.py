@@ -177,9 +177,7 @@ def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
         return Found((*discs, top) if discs and hides_one(layout, top, discs) else discs)
     untold = Found(reason="has no such burner that can be told")
     several = len(discs) > 2 or phrase.ordinal is not None
-    corner = (
-        phrase.superlative is not None and phrase.also is not None and MIDDLE not in (phrase.superlative, phrase.also)
-    )
+    corner = not {None, MIDDLE}.intersection((phrase.superlative, phrase.also))
     if several and not corner:
         found, side = _of_all(discs, phrase, rays), share(top, phrase, rays)
         if not hides_one(layout, top if side is None else side, discs):
