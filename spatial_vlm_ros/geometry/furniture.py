@@ -22,6 +22,7 @@ from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
 
 _TABLE_TOP = 0.01  # metres about the support within which a table's points are its top
 _DRAWERS = frozenset({"drawer"})
+_LAID = frozenset({"rug", "carpet", "workspace"})  # they lie on the support: height does not tell them from it
 _STRAY = 2.0  # percent of a front's points at either end that may be strays
 _WALL = 0.01  # metres: thickness of a front and of walls, and what a rim may be lower than the front
 _SUNK = 0.02  # metres by which a floor may be lower than what is seen of the front: its lower edge, and noise
@@ -63,6 +64,7 @@ def with_tops(
         window = _window(detections[index], frame)
         heights = _points(frame, window) @ support.normal + support.offset
         level = (np.abs(heights) < support_tolerance(support, config)) & ~load[window]
+        level &= not _LAID.intersection(detections[index].label.lower().split()[-1:])
         own = Patch(window, level)
         if np.count_nonzero(level) > np.count_nonzero(left & ~own.full(frame.depth.shape)[patches[index].window]):
             found[index] = own.tight()
