@@ -82,8 +82,8 @@ OTHERS = {
     "between": ("between",),
     "under": ("under", "underneath"),
 }
-LEFT = ("the left-hand {}", "the {} that's most to the left", "the {} at the left-hand end")
-RIGHT = ("the right-hand {}", "the {} that's most to the right", "the {} at the right-hand end")
+LEFT = ("the {} on the extreme left", "the {} that's most to the left", "the {} at the left-hand end")
+RIGHT = ("the {} on the extreme right", "the {} that's most to the right", "the {} at the right-hand end")
 CENTRE = ("the {} between the other two", "the middle one of the three {}s", "the center {} of the three")
 CLOSE = ("the {} closest to you", "the {} nearest to you", "the foremost {}")
 FAR = ("the {} farthest from you", "the {} right at the back", "the rearmost {}")
@@ -94,6 +94,8 @@ SMALL = ("the smallest {}", "the tiniest {}", "the {} that is smaller than the o
 MIDSIZE = ("the medium-sized {}", "the medium {}", "the {} that is neither the biggest nor the smallest")
 MISSING = ("kettle", "toaster", "umbrella", "wallet", "corkscrew", "calculator", "hairdryer", "lemon", "rolling pin")
 """Nouns for which there is no object."""
+TOLD_BY = {"4 half": ("half", "side"), "4 drawer order": ("left", "middle", "right")}
+"""Kinds of cases that only sentences with one of these words are."""
 PLURAL = ("scissors", "shears")
 KEPT = 0.7
 """Share of the requests without a place that are kept."""
@@ -241,7 +243,8 @@ class Talk:
     def _say(self, name: str, sentence: str, *kinds: str, place: Place | None = None, when: bool = True) -> None:
         label = self.a.objects[name].label or self.a.objects[name].item.label
         differs = () if label.split()[-1] in sentence else ("2 label differs",)
-        self.a.say(name, sentence, *dict.fromkeys((*kinds, *differs)), place=place, when=when)
+        told = [k for k in kinds if k not in TOLD_BY or any(w in sentence for w in TOLD_BY[k])]
+        self.a.say(name, sentence, *dict.fromkeys((*told, *differs)), place=place, when=when)
 
 
 def _relative(phrase: str) -> str:

@@ -94,7 +94,7 @@ ALOHA: tuple[tuple[str, Recipe], ...] = (
     ("beside", aloha.beside),
     ("packed", aloha_holders.packed),
     ("bench", aloha.bench(3)),
-    ("holes", aloha_rooms.holes),
+    ("halves", aloha_rooms.halves),
 )
 RECIPES: dict[str, tuple[tuple[str, Recipe], ...]] = {
     "aloha": ALOHA,

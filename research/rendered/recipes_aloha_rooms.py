@@ -266,7 +266,7 @@ def halves(p: Planner) -> Plan:
     def ask(v: Talk) -> None:
         j, word, by, other = v.a.judge, v.word("loose"), v.word("board"), v.word("moved")
         on = j.holds("held", "board", first) and j.gap("loose", "board") > 0.07
-        told = (f"the {word} on the {first} half of the {by}", f"the {word} on the {by}")
+        told = (f"the {word} on the {first} half of the {by}", f"the {word} on the {by}'s {first} half")
         v.take("held", told, "4 half", "3 on top", when=on)
         v.take("loose", f"the {word} that's not on the {by}", "3 on top", when=on)
         where = v.a.one(
