@@ -168,8 +168,8 @@ def _words(item: Item) -> set[str]:
 
 
 def kit(source: str, items: dict[str, Item]) -> Kit:
-    """The parts that a source's objects play; the recipes for Gazebo's name their objects themselves."""
-    if source == "gazebo":
+    """The parts that a source's objects play; the recipes for Gazebo and ALOHA name their objects themselves."""
+    if source in ("gazebo", "aloha"):
         return Kit(items, (), (), (), (), (), (), (), (), "", ())
     if source == "ravens":
         return Kit(

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from research.rendered import recipes, recipes_furniture, recipes_places
+from research.rendered import recipes_aloha as aloha
+from research.rendered import recipes_aloha_holders as aloha_holders
+from research.rendered import recipes_aloha_rooms as aloha_rooms
 from research.rendered import recipes_gazebo as loose
 from research.rendered import recipes_gazebo_places as places
 from research.rendered import recipes_gazebo_rooms as rooms
@@ -70,7 +73,31 @@ GAZEBO: tuple[tuple[str, Recipe], ...] = (
     ("drawers_middle", rooms.drawers("middle", filled=True)),
     ("queue", loose.queue),
 )
+ALOHA: tuple[tuple[str, Recipe], ...] = (
+    ("bench", aloha.bench(4)),
+    ("drawer_left", aloha_rooms.drawer("left", filled=True)),
+    ("coasters", aloha_holders.coasters),
+    ("holes", aloha_rooms.holes),
+    ("halves", aloha_rooms.halves),
+    ("column", aloha.column),
+    ("stand_used", aloha_rooms.stand(below=True)),
+    ("sizes", aloha.sizes),
+    ("sections", aloha_rooms.sections),
+    ("desk", aloha.desk),
+    ("drawer_right", aloha_rooms.drawer("right", filled=False)),
+    ("pots", aloha_holders.pots),
+    ("corners", aloha_rooms.corners),
+    ("carry", aloha_holders.carry),
+    ("colours", aloha.colours),
+    ("washing", aloha_holders.washing),
+    ("stand_free", aloha_rooms.stand(below=False)),
+    ("beside", aloha.beside),
+    ("packed", aloha_holders.packed),
+    ("bench", aloha.bench(3)),
+    ("halves", aloha_rooms.halves),
+)
 RECIPES: dict[str, tuple[tuple[str, Recipe], ...]] = {
+    "aloha": ALOHA,
     "gazebo": GAZEBO,
     "ravens": PLAIN + BLOCKS,
     "vima": PLAIN + BLOCKS,

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from research.rendered.aloha_models import FILES as ALOHA_FILES
+from research.rendered.aloha_models import aloha_models
 from research.rendered.drake_models import drake_models
 from research.rendered.gazebo_models import FOLDERS as GAZEBO_FOLDERS
 from research.rendered.gazebo_models import gazebo_models
@@ -298,4 +300,13 @@ GAZEBO = Source(
     GAZEBO_FOLDERS,
     ("table_marble/materials/textures/marble.png",),
 )
-SOURCES = {s.name: s for s in (RAVENS, VIMA_BENCH, DRAKE, GAZEBO)}
+ALOHA = Source(
+    "aloha",
+    "https://github.com/google-deepmind/aloha_sim",
+    "3cb9adff51a0962ec8b0c8eab79c5894363ec6f5",
+    "CC BY 4.0 (assets/gso, scans of Google; assets/ycb); Apache-2.0 (assets/edr, letters, mujoco)",
+    ("LICENSE", "aloha_sim/assets/gso/LICENSE", "aloha_sim/assets/ycb/LICENSE"),
+    aloha_models,
+    ALOHA_FILES,
+)
+SOURCES = {s.name: s for s in (RAVENS, VIMA_BENCH, DRAKE, GAZEBO, ALOHA)}

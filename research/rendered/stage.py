@@ -340,5 +340,7 @@ def cells(item: Item, sectors: int = 20, slices: int = 10) -> list[tuple[Floats,
     return found
 
 
-ROUND = frozenset({"cup", "bowl", "sugar bowl", "saucer", "plate", "frying pan", "ring"})
+ROUND = frozenset(
+    {"cup", "bowl", "sugar bowl", "saucer", "plate", "frying pan", "ring", "mug", "flower pot", "utensil holder"}
+)
 """Labels of objects that are cut by angle."""
