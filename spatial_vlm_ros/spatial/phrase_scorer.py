@@ -17,7 +17,15 @@ from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.language.prepositions import ON_TOP_OF, prepositions
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import clauses, regions, superlatives
-from spatial_vlm_ros.spatial.attributes import NO, UNKNOWN, YES, attribute_likelihood, is_comparison, more_than_said
+from spatial_vlm_ros.spatial.attributes import (
+    NO,
+    UNKNOWN,
+    YES,
+    attribute_likelihood,
+    is_comparison,
+    is_measured,
+    more_than_said,
+)
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR
@@ -29,6 +37,11 @@ from spatial_vlm_ros.spatial.parts.region import Region
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
 from spatial_vlm_ros.types.query import Preposition
+
+_SEPARATES_NOTHING = 0.9
+"""What a word of a single object counts for where nothing tells whether it holds ("the wooden crate" of a crate). It is
+as likely of an object that was not seen, so that it cancels from the odds between the two; what is left is the chance
+that such a word was said to tell the object from another one."""
 
 
 @dataclass(eq=False)
@@ -110,14 +123,17 @@ class PhraseScorer:
         members = fit >= self.config.decision.found
         doubtful = np.zeros(len(fit), np.bool_)
         view = self._view(FrameOfReference.VIEWER)
+        single = phrase.count in (None, 1) and phrase.choice is None
         for word in phrase.attributes:
             if self._compares(word, phrase):
                 continue
             likelihood = attribute_likelihood(word, self.layout, view, members)
             fit = fit * np.where(likelihood == UNKNOWN, 1.0, likelihood)
             doubtful |= (likelihood != UNKNOWN) & (likelihood < self.config.decision.holds)
+            if single and not is_measured(word):
+                likelihood = np.where(likelihood == UNKNOWN, _SEPARATES_NOTHING, likelihood)
             weight = weight * likelihood
-        if phrase.count in (None, 1) and phrase.choice is None:
+        if single:
             weight = np.where(more_than_said(phrase.attributes, self.layout, fit >= 0.5), NO * weight, weight)
         return fit, weight, frozenset(np.flatnonzero(doubtful).tolist())
 
