@@ -192,7 +192,7 @@ def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) 
         # of the same specificity as the best one: naming outright, then by kind, then vaguely
         tier = next((floor for floor in _TIERS if best >= floor), 0.0)
         looser = match[p] < tier
-        match[p, looser] *= _LESS_SPECIFIC_BESIDE_BETTER
+        match[p, looser] = _LESS_SPECIFIC_BESIDE_BETTER * np.minimum(match[p, looser], OTHER_KIND)
     return match
 
 

@@ -48,7 +48,7 @@ def _collect(belief: PhraseBelief, row: int, scorer: PhraseScorer, found: dict[t
 
 def _says(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> bool:
     """Whether name and attributes of a phrase are all carried by what was detected or measured of an object."""
-    if belief.fit[row] < _SAID or scorer.match(belief.phrase)[row] < _NAMED:
+    if belief.fit[row] < _SAID or (belief.name is not None and belief.name[row] < _NAMED):
         return False
     members, view = belief.fit >= _SAID, scorer.layout.viewpoint(FrameOfReference.VIEWER)
     return all(

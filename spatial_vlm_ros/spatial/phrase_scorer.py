@@ -90,7 +90,8 @@ class PhraseScorer:
         return self._known[key]
 
     def _score(self, phrase: NounPhrase, anchor: bool) -> PhraseBelief:
-        fit, weight, doubtful = self._fit(phrase)
+        name = self.match(phrase)
+        fit, weight, doubtful = self._fit(phrase, name)
         judged: dict[int, ClauseBelief] = {}
         single = phrase.count in (None, 1) and phrase.choice is None and phrase.superlative is None
         single = single and phrase.ordinal is None
@@ -109,16 +110,16 @@ class PhraseScorer:
             if ordered is not None:
                 weight = weight * ordered.chance
                 found.append(ordered)
-        return PhraseBelief(phrase, fit, weight, tuple(found), doubtful)
+        return PhraseBelief(phrase, fit, weight, tuple(found), doubtful, name)
 
-    def _fit(self, phrase: NounPhrase) -> tuple[Array, Array, frozenset[int]]:
-        """How far each object is what name and attributes say.
+    def _fit(self, phrase: NounPhrase, name: Array) -> tuple[Array, Array, frozenset[int]]:
+        """How far each object is what name and attributes say; `name` (N,) how far its name alone fits.
 
         Returns:
             (N,) fit; (N,) the same with detector scores and undecided attributes; and the rows in doubt, for what was
             measured neither shows nor excludes an attribute.
         """
-        fit = self.match(phrase)
+        fit = name
         weight = fit * self.score
         members = fit >= self.config.decision.found
         doubtful = np.zeros(len(fit), np.bool_)
