@@ -131,7 +131,7 @@ _OWN_KINDS = {
     "brick": "lego", "brush": "hair paint toilet tooth", "can": "gas spray watering",
     "card": "credit graphic memory playing", "cup": "egg measuring suction", "glass": "hour looking magnifying",
     "hat": "hard", "pan": "bed dust", "paper": "sand toilet wall", "plate": "book hot license licence name number",
-    "spoon": "measuring", "stand": "cake music", "tape": "measuring video",
+    "spoon": "measuring", "stand": "cake music", "tape": "measuring video", "towel": "paper",
 }  # fmt: skip
 """Head noun → modifiers that make another kind of it. A cup is not taken for a measuring cup, which is offered
 as a question only; and where a cup is in view, "the cup" is no measuring cup."""

@@ -68,33 +68,36 @@ class PhraseScorer:
     unsaid: list[Rows] = field(default_factory=list)
     parts: dict[tuple[NounPhrase, int], tuple[Region, ...]] = field(default_factory=dict)
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
-    _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool], PhraseBelief] = field(default_factory=dict)
+    _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool, bool], PhraseBelief] = field(default_factory=dict)
 
     def seen_from(self, frame: FrameOfReference) -> PhraseScorer:
         """The same scene with another default frame."""
         return dataclasses.replace(self, default_frame=frame, frames_used=[], unsaid=[], parts={}, _known={}, _views={})
 
-    def score_phrase(self, phrase: NounPhrase, anchor: bool = False) -> PhraseBelief:
+    def score_phrase(self, phrase: NounPhrase, anchor: bool = False, each: bool = False) -> PhraseBelief:
         """Belief in a phrase and in all phrases inside it.
 
         Args:
             phrase: the phrase.
             anchor: it is an anchor itself: then its clauses also know their second best anchors.
+            each: it is related to several objects, each for itself: a word that nobody can check may tell it from others
+                of its name, which no choice among the objects settles.
 
         Raises:
             FrameUndefinedError: a clause needs a frame of reference that this scene does not define.
         """
-        key = phrase, prepositions(phrase), anchor
+        key = phrase, prepositions(phrase), anchor, each
         if key not in self._known:
-            self._known[key] = self._score(phrase, anchor)
+            self._known[key] = self._score(phrase, anchor, each)
         return self._known[key]
 
-    def _score(self, phrase: NounPhrase, anchor: bool) -> PhraseBelief:
+    def _score(self, phrase: NounPhrase, anchor: bool, each: bool) -> PhraseBelief:
         name = self.match(phrase)
-        fit, weight, doubtful = self._fit(phrase, name)
+        fit, weight, doubtful = self._fit(phrase, name, each)
         judged: dict[int, ClauseBelief] = {}
         single = phrase.count in (None, 1) and phrase.choice is None and phrase.superlative is None
         single = single and phrase.ordinal is None
+        each = each or phrase.count not in (None, 1) or phrase.choice is not None
         # The phrase presupposes that something is called so: what fits best belongs to the set that is ordered.
         best = float(weight.max(initial=0.0))
         scale = best if best >= self.config.decision.found else 1.0
@@ -103,7 +106,8 @@ class PhraseScorer:
         for compares in (False, True):
             for i, clause in enumerate(said):
                 if (clause.relation in clauses.COMPARED) is compares:
-                    judged[i] = self._clause(clause, fit, weight / scale if compares else weight, anchor, single)
+                    counts = weight / scale if compares else weight
+                    judged[i] = self._clause(clause, fit, counts, anchor, single, each)
                     weight = weight * judged[i].chance * (1.0 if (c := judged[i].contrast) is None else c)
         found = [judged[i] for i in sorted(judged)]
         for ordered in (*self._sizes(phrase, weight / scale), self._order(phrase, weight / scale)):
@@ -112,7 +116,7 @@ class PhraseScorer:
                 found.append(ordered)
         return PhraseBelief(phrase, fit, weight, tuple(found), doubtful, name)
 
-    def _fit(self, phrase: NounPhrase, name: Array) -> tuple[Array, Array, frozenset[int]]:
+    def _fit(self, phrase: NounPhrase, name: Array, each: bool) -> tuple[Array, Array, frozenset[int]]:
         """How far each object is what name and attributes say; `name` (N,) how far its name alone fits.
 
         Returns:
@@ -131,8 +135,9 @@ class PhraseScorer:
             likelihood = attribute_likelihood(word, self.layout, view, members)
             fit = fit * np.where(likelihood == UNKNOWN, 1.0, likelihood)
             doubtful |= (likelihood != UNKNOWN) & (likelihood < self.config.decision.holds)
-            if single and not is_measured(word):
-                likelihood = np.where(likelihood == UNKNOWN, _SEPARATES_NOTHING, likelihood)
+            untold = likelihood == UNKNOWN
+            if single and not is_measured(word) and not (each and (untold & members).sum() > 1):
+                likelihood = np.where(untold, _SEPARATES_NOTHING, likelihood)
             weight = weight * likelihood
         if single:
             weight = np.where(more_than_said(phrase.attributes, self.layout, fit >= 0.5), NO * weight, weight)
@@ -202,10 +207,12 @@ class PhraseScorer:
         seen = (self.match(anchor) >= self.config.decision.found).any()
         return clause if seen else dataclasses.replace(clause, anchors=owner, preposition=ON_TOP_OF)
 
-    def _clause(self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool) -> ClauseBelief:
+    def _clause(
+        self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool, each: bool
+    ) -> ClauseBelief:
         """One clause for the objects that name and attributes leave; `weight` (N,) counts where it compares."""
         clause = self._on_the_whole(clause)
-        believed = tuple(self.score_phrase(inner, anchor=True) for inner in clause.anchors)
+        believed = tuple(self.score_phrase(inner, anchor=True, each=each) for inner in clause.anchors)
         targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
         found = self.config.decision.found
         part = self.part(clause, believed)
