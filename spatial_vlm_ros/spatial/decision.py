@@ -28,6 +28,7 @@ from spatial_vlm_ros.types import (
     ClauseState,
     FrameOfReference,
     NounPhrase,
+    RelationClause,
     SecondOpinion,
     SpatialQuery,
     Status,
@@ -35,6 +36,10 @@ from spatial_vlm_ros.types import (
 
 _MOST_CANDIDATES = 10
 _READS = 0.05  # share of the readings from which one counts
+_ASKED_ALL_THE_SAME = 0.05  # what a reading counts for that orders what is so already
+_BESIDE = frozenset(
+    ("left of", "right of", "in front of", "behind", "on the other side of", "next to", "near", "between")
+)
 _EXISTS = 0.5  # summed likelihood of an order below which nobody can have that place
 
 Flags = npt.NDArray[np.bool_]
@@ -152,7 +157,28 @@ def _satisfied(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) 
     for anchor in () if query.destination is None else query.destination.anchors:
         if not is_person(anchor):
             share *= max(float(scorer.score_phrase(anchor, anchor=True).weight.max(initial=0.0)), 0.05)
-    return share
+    return share * max(1.0 - _stands_there(query, belief, scorer), _ASKED_ALL_THE_SAME)
+
+
+def _stands_there(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) -> float:
+    """How sure it is that the target of "put the cup behind the box on the table" stands on the table already.
+
+    Nobody orders what is so: then "behind the box on the table" is where it is to go. This says nothing of a target that
+    is told by what it stands on or in ("the cup on the plate"), which may well be moved to the table.
+    """
+    to = query.destination
+    if (
+        to is None
+        or to.relation != "on"
+        or to.distance is not None
+        or not query.target.relations
+        or not len(belief.fit)
+    ):
+        return 0.0
+    if any(clause.relation not in _BESIDE for clause in query.target.relations):
+        return 0.0
+    there = scorer.judged(RelationClause("on", to.anchors, to.frame, preposition=to.preposition), belief)
+    return float(there.chance[int(belief.weight.argmax())])
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,7 +68,9 @@ class PhraseScorer:
     unsaid: list[Rows] = field(default_factory=list)
     parts: dict[tuple[NounPhrase, int], tuple[Region, ...]] = field(default_factory=dict)
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
-    _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool, bool], PhraseBelief] = field(default_factory=dict)
+    _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool, bool], PhraseBelief] = field(
+        default_factory=dict
+    )
 
     def seen_from(self, frame: FrameOfReference) -> PhraseScorer:
         """The same scene with another default frame."""
@@ -206,6 +208,10 @@ class PhraseScorer:
             return clause
         seen = (self.match(anchor) >= self.config.decision.found).any()
         return clause if seen else dataclasses.replace(clause, anchors=owner, preposition=ON_TOP_OF)
+
+    def judged(self, clause: RelationClause, belief: PhraseBelief) -> ClauseBelief:
+        """A clause that the words do not say of a phrase, judged of the objects that its name and attributes leave."""
+        return self._clause(clause, belief.fit, belief.weight, anchor=False, single=True, each=False)
 
     def _clause(
         self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool, each: bool

@@ -5,7 +5,16 @@ from __future__ import annotations
 
 import pytest
 
-from spatial_vlm_ros.perception.labels import HEAD_ONLY, HYPERNYM, LESS_SPECIFIC, OTHER_KIND, PART, SAME, SYNONYM, label_fit
+from spatial_vlm_ros.perception.labels import (
+    HEAD_ONLY,
+    HYPERNYM,
+    LESS_SPECIFIC,
+    OTHER_KIND,
+    PART,
+    SAME,
+    SYNONYM,
+    label_fit,
+)
 
 
 @pytest.mark.parametrize(

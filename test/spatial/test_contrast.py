@@ -260,3 +260,16 @@ def test_of_two_that_hardly_differ_in_size_none_is_the_smaller(tabletop: Tableto
     sizes = ((0.06, 0.06, 0.06), (0.0605, 0.06, 0.0595))
     seen = tabletop.see(*(tabletop.block(f"b{n}", 0.2 * n - 0.1, 0.05 * n, size) for n, size in enumerate(sizes)))
     assert tabletop.ask(seen, "the smaller block").status is Status.AMBIGUOUS
+
+
+def test_nobody_orders_what_is_so_already(tabletop: Tabletop) -> None:
+    """A can in front of a box on the table: "put it on the table" is not what these words ask."""
+    seen = tabletop.see(tabletop.can("can", 0.0, -0.2), tabletop.block("box", 0.0, 0.1, (0.1, 0.1, 0.08), label="box"))
+    answer = tabletop.ask(seen, "put the can in front of the box on the table")
+    assert (answer.status, answer.target.id) == (Status.OK, "can"), answer.message
+    assert answer.place.anchor_id == "box"
+    raised = tabletop.see(tabletop.block("crate", 0.1, 0.1, (0.3, 0.3, 0.12), label="crate"),
+                          tabletop.can("can", 0.1, 0.04, z=0.12),
+                          tabletop.block("box", 0.1, 0.18, (0.05, 0.05, 0.05), label="box", z=0.12))  # fmt: skip
+    answer = tabletop.ask(raised, "put the can in front of the box on the table")
+    assert (answer.status, answer.place.anchor_id) == (Status.OK, "support"), answer.message
