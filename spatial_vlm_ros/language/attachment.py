@@ -120,13 +120,15 @@ class _Enumeration:
         """Share of item `i` being the destination: 0 = never, 1 = nothing else."""
         if state.destination is not None or not self.eligible[i]:
             return 0.0
-        if self.items[i].motion or i == self.second:
+        if self.items[i].motion or i == self.second or (self.items[i].parted and self.action == "place"):
             return 1.0
         later = [j for j in range(i + 1, len(self.items)) if self.eligible[j]]
         if self.action in _PUSHING:
             return 0.0 if any(self.items[j].motion for j in later) else _PUSHED_THERE
         if not later:
             return 1.0
+        if self.action == "place" and any(self.items[j].parted for j in later):
+            return 0.0
         return _DESTINATION_BEFORE_MOTION if any(self.items[j].motion for j in later) else _DESTINATION_NOW
 
     # -------------------------------------------------------------------------------------------- search

@@ -6,6 +6,7 @@ Uses what lark (1.0 and newer) and lark-parser 0.12 have alike: both install the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -24,6 +25,7 @@ from spatial_vlm_ros.language.phrases import phrase_of
 from spatial_vlm_ros.language.refusals import unexpected
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
 
+_PARTED = re.compile(r"\bdown\s+$", re.IGNORECASE)  # "set the cup down next to the box": what follows says where to
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
 _COMMA_MEANS_NOTHING_AFTER = frozenset(
     {"VERB", "DET", "FRAME", "AND", "BUT", "THEN", "COMMA", "REL", "IS", "WHICH", "THATIS"}
@@ -133,7 +135,7 @@ class _Flattener(Transformer[LarkToken, Sentence]):
             Attachable(
                 "clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
                 phrase=phrase, distance=words.distance, tight=words.name == "part of" and token.text == "of",
-                also=words.also, said=token.text,
+                also=words.also, said=token.text, parted=_PARTED.search(self.instruction, 0, token.start) is not None,
             )
         ]  # fmt: skip
 

@@ -105,6 +105,7 @@ class Attachable:
         tight: whether it belongs to the noun right before it ("the lid of the jar").
         also: further relations to the same anchor ("in the back left corner of").
         said: the words of the relation of a clause.
+        parted: whether the end of a split verb stands before it ("set the cup down next to …").
     """
 
     kind: str
@@ -126,6 +127,7 @@ class Attachable:
     tight: bool = False
     also: tuple[str, ...] = ()
     said: str = ""
+    parted: bool = False
 
 
 @dataclass

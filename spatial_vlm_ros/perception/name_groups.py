@@ -28,7 +28,8 @@ SYNONYMS = (
     "stairs staircase", "shelf ledge", "chest trunk", "fan ventilator", "bookshelf bookstand",
     # office
     "monitor screen display", "remote zapper", "charger adapter adaptor",
-    "earbud earphone", "notepad notebook", "puncher punch", "folder portfolio", "parcel package", "organizer tidy sorter",
+    "earbud earphone", "notepad notebook", "puncher punch", "folder portfolio", "parcel package",
+    "organizer tidy sorter",
     "magazine periodical",
     # workshop and cleaning
     "bucket pail", "pallet skid", "barrel drum cask keg", "vise vice", "saw handsaw", "caliper calliper",
@@ -72,13 +73,15 @@ NAMES = (
     "nightstand|night stand|night table|bedside table|bedside cabinet", "tv stand|media console|tv cabinet",
     "filing cabinet|file cabinet", "picture frame|photo frame", "laundry basket|hamper|laundry hamper",
     "coat hanger|clothes hanger|hanger", "potted plant|house plant|houseplant|pot plant", "table lamp|desk lamp",
-    "foot stool|footstool|footrest", "step stool|stepping stool", 
+    "foot stool|footstool|footrest", "step stool|stepping stool",
     "door mat|doormat", "bath mat|bathmat", "storage bin|storage box|storage tote|tote",
     # office
     "remote control|remote|tv remote|clicker", "mouse pad|mousepad|mouse mat", "hard drive|hard disk|hdd|disk drive",
     "flash drive|thumb drive|usb stick|usb drive|memory stick", "sticky note|post it|post it note|memo note",
-    "paper clip|paperclip", "hole punch|hole puncher|paper punch", "power bank|battery pack", "rubber band|elastic band", "ring binder|binder",
-    "pen holder|pencil holder|pen cup|pencil cup|pen pot|pencil pot|pen stand", "pencil case|pencil pouch|pencil box|pen case",
+    "paper clip|paperclip", "hole punch|hole puncher|paper punch", "power bank|battery pack",
+    "rubber band|elastic band", "ring binder|binder",
+    "pen holder|pencil holder|pen cup|pencil cup|pen pot|pencil pot|pen stand",
+    "pencil case|pencil pouch|pencil box|pen case",
     "letter tray|paper tray|document tray|in tray", "glue stick|stick of glue", "pencil sharpener|sharpener",
     "note pad|notepad|writing pad", "note book|notebook", "business card|calling card",
     "head phone|headphone", "ball pen|ballpoint pen|ballpoint",

@@ -36,10 +36,8 @@ from spatial_vlm_ros.types import (
 
 _MOST_CANDIDATES = 10
 _READS = 0.05  # share of the readings from which one counts
-_ASKED_ALL_THE_SAME = 0.05  # what a reading counts for that orders what is so already
-_BESIDE = frozenset(
-    ("left of", "right of", "in front of", "behind", "on the other side of", "next to", "near", "between")
-)
+_ALREADY = 0.25  # times as likely is a reading that orders what is so before anything is done
+_STAYS = frozenset({"on", "inside"})  # whatever is there has no better place of the kind; "next to" may be nearer still
 _EXISTS = 0.5  # summed likelihood of an order below which nobody can have that place
 
 Flags = npt.NDArray[np.bool_]
@@ -157,28 +155,16 @@ def _satisfied(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) 
     for anchor in () if query.destination is None else query.destination.anchors:
         if not is_person(anchor):
             share *= max(float(scorer.score_phrase(anchor, anchor=True).weight.max(initial=0.0)), 0.05)
-    return share * max(1.0 - _stands_there(query, belief, scorer), _ASKED_ALL_THE_SAME)
+    return share * _ALREADY if _is_so(query, belief, scorer) else share
 
 
-def _stands_there(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) -> float:
-    """How sure it is that the target of "put the cup behind the box on the table" stands on the table already.
-
-    Nobody orders what is so: then "behind the box on the table" is where it is to go. This says nothing of a target that
-    is told by what it stands on or in ("the cup on the plate"), which may well be moved to the table.
-    """
-    to = query.destination
-    if (
-        to is None
-        or to.relation != "on"
-        or to.distance is not None
-        or not query.target.relations
-        or not len(belief.fit)
-    ):
-        return 0.0
-    if any(clause.relation not in _BESIDE for clause in query.target.relations):
-        return 0.0
-    there = scorer.judged(RelationClause("on", to.anchors, to.frame, preposition=to.preposition), belief)
-    return float(there.chance[int(belief.weight.argmax())])
+def _is_so(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) -> bool:
+    """Whether what is ordered is so before anything is done: the cup that is to go on the table stands on it."""
+    place = query.destination
+    if query.readings < 2 or place is None or place.relation not in _STAYS or place.distance is not None:
+        return False
+    there = RelationClause(place.relation, place.anchors, place.frame, preposition=place.preposition)
+    return len(belief.weight) > 0 and scorer.is_so(there, int(belief.weight.argmax()))
 
 
 @dataclass(frozen=True, eq=False)

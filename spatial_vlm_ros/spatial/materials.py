@@ -21,7 +21,9 @@ _MATERIALS = {
 }
 _MATERIAL_OF = {word: name for name, words in _MATERIALS.items() for word in words.split()}
 
-_GENERAL = frozenset("metal metallic wood wooden plastic glass ceramic paper cloth fabric foam stone wicker".split())
+_GENERAL = frozenset(
+    ("metal", "metallic", "wood", "wooden", "plastic", "glass", "ceramic", "paper", "cloth", "fabric", "foam", "stone")
+)
 """Words of a material in general, of which others name kinds."""
 _PASSING_FOR = frozenset({"rubber", "silicone", "sponge"})
 """What may be called by the general word and is no kind of it."""

@@ -82,8 +82,8 @@ class PhraseScorer:
         Args:
             phrase: the phrase.
             anchor: it is an anchor itself: then its clauses also know their second best anchors.
-            each: it is related to several objects, each for itself: a word that nobody can check may tell it from others
-                of its name, which no choice among the objects settles.
+            each: several objects are related to it, each for itself: a word that nobody can check may tell it from
+                others of its name, which no choice among the objects settles.
 
         Raises:
             FrameUndefinedError: a clause needs a frame of reference that this scene does not define.
@@ -209,10 +209,6 @@ class PhraseScorer:
         seen = (self.match(anchor) >= self.config.decision.found).any()
         return clause if seen else dataclasses.replace(clause, anchors=owner, preposition=ON_TOP_OF)
 
-    def judged(self, clause: RelationClause, belief: PhraseBelief) -> ClauseBelief:
-        """A clause that the words do not say of a phrase, judged of the objects that its name and attributes leave."""
-        return self._clause(clause, belief.fit, belief.weight, anchor=False, single=True, each=False)
-
     def _clause(
         self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool, each: bool
     ) -> ClauseBelief:
@@ -244,6 +240,12 @@ class PhraseScorer:
         if regions.is_support(clause, believed[0], self.layout, found):
             return clauses.by_support(asked, self._view(FrameOfReference.VIEWER))
         return clauses.judge(asked)
+
+    def is_so(self, clause: RelationClause, row: int) -> bool:
+        """Whether a clause holds of one object, whatever that is called."""
+        only = (np.arange(len(self.layout)) == row).astype(np.float64)
+        likelihood = self._clause(clause, only, only, anchor=False, single=False, each=False).likelihood
+        return bool(likelihood[row] >= self.config.decision.holds)
 
     def part(self, clause: RelationClause, believed: tuple[PhraseBelief, ...]) -> PartClause | None:
         """What a clause says of a part that no detection is ("in the left compartment"); None for other clauses."""

@@ -195,10 +195,13 @@ def key_of(word: str, layout: Layout, view: Viewpoint) -> Key:
 
 def before(key: Key) -> Array:
     """(N, N): probability that row s comes before row t, [s, t]; 0.5 where one of them is not measured."""
-    difference = key.value[None, :] - key.value[:, None]
-    spread = np.sqrt(key.sigma[None, :] ** 2 + key.sigma[:, None] ** 2)
-    score = difference / np.maximum(spread, 1e-9)
-    return np.where(np.isfinite(score), normal_cdf(np.nan_to_num(score)), 0.5)
+    known = np.isfinite(key.value) & np.isfinite(key.sigma)
+    value, variance = np.where(known, key.value, 0.0), np.where(known, key.sigma, 1.0) ** 2
+    score = value[None, :] - value[:, None]
+    score /= np.maximum(np.sqrt(variance[None, :] + variance[:, None]), 1e-9)
+    found = normal_cdf(score)
+    found[~known], found[:, ~known] = 0.5, 0.5
+    return found
 
 
 def place_in_order(key: Key, member: Array, n: int) -> tuple[Array, Array]:

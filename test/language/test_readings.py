@@ -55,6 +55,9 @@ READINGS = [
         "put the cup on the tray in the box",
         ["place: cup [on tray] -> inside box", "place: cup -> on tray [inside box]"],
     ),
+    ("set the can down in front of the box on the table", ["place: can -> in front of box [on table]"]),
+    ("set the cup on the tray down next to the can", ["place: cup [on tray] -> next to can"]),
+    ("grab the cup down in front of the box", ["pick: cup [in front of box]"]),
     (
         "move the can behind the box between the two cups",
         ["place: can [behind box] -> between x2 cup", "place: can -> behind box [between x2 cup]"],

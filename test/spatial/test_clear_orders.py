@@ -200,3 +200,21 @@ def test_what_is_pushed_goes_where_it_is_not_yet(tabletop: Any) -> None:
     answer = tabletop.ask(tabletop.see(box, before, behind), "push the can behind the box")
     assert (chosen(answer), answer.place) == ("behind", None)
     assert place(tabletop.ask(tabletop.see(box, before), "slide the can behind the box"))[1] > 0.08
+
+
+# ------------------------------------------------------------------------------------------------ readings
+
+
+@pytest.mark.parametrize(("holder", "relation"), [("table", "behind"), ("tray", "on")])
+def test_nobody_orders_what_is_so_already(tabletop: Any, holder: str, relation: str) -> None:
+    """The ball behind the box stands on the table: "on the table" tells which box, "on the tray" tells where to."""
+    bodies = [
+        tabletop.block("box", 0, 0.0, (0.08, 0.08, 0.08), label="box"),
+        tabletop.ball("ball", 0.02, 0.2, 0.03),
+        tabletop.block("tray", 0.35, 0.05, (0.25, 0.2, 0.01), label="tray"),
+    ]
+    answer = tabletop.ask(tabletop.see(*bodies), f"put the ball behind the box on the {holder}")
+    assert chosen(answer) == "ball"
+    assert answer.query is not None
+    assert answer.query.destination is not None
+    assert answer.query.destination.relation == relation
