@@ -10,12 +10,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import rectified
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of, shape_of
-from spatial_vlm_ros.geometry.segmentation import Patch, masks_from_boxes
+from spatial_vlm_ros.geometry.furniture import top_of, with_insides, with_tops
+from spatial_vlm_ros.geometry.segmentation import masks_from_boxes
 from spatial_vlm_ros.geometry.self_filter import robot_shares, unplaced_by_robot
 from spatial_vlm_ros.geometry.support import check_up, find_support, find_up, known_up
 from spatial_vlm_ros.geometry.support_points import tables
@@ -30,9 +30,7 @@ from spatial_vlm_ros.geometry.visibility import (
     visibility,
 )
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
-from spatial_vlm_ros.types import Detection, OrientedBox, Plane, RgbdFrame, Scene, SceneObject
-
-_TABLE_TOP = 0.01  # metres about the support within which a table's points are its top
+from spatial_vlm_ros.types import Detection, OrientedBox, RgbdFrame, Scene, SceneObject
 
 
 def build_scene(
@@ -69,13 +67,14 @@ def build_scene(
     shares = [share for share in shares if share < lift_config.robot_share]
     patches = masks_from_boxes(frame, checked, support, depth_config, lift_config)
     table = tables(checked) if support is not None else np.zeros(len(checked), np.bool_)
-    patches = _without_load(patches, checked, table, frame)
+    patches = patches if support is None else with_tops(patches, checked, table, frame, support, lift_config)
+    patches = with_insides(patches, checked, frame, up)
     surfaces = [
         unplaced_by_robot(visible_surface(frame, d, p, support, depth_config, lift_config), share)
         for d, p, share in zip(checked, patches, shares, strict=True)
     ]
     if support is not None:
-        surfaces = [_top_of(s, support) if flat else s for s, flat in zip(surfaces, table, strict=True)]
+        surfaces = [top_of(s, support) if flat else s for s, flat in zip(surfaces, table, strict=True)]
     extents = [extent_of(s, up, frame, lift_config) if s.problem is None else None for s in surfaces]
     owners = owner_image(frame.depth.shape, surfaces, extents)
     extents = standing(surfaces, extents, support, up, frame, owners, depth_config, lift_config)
@@ -87,33 +86,6 @@ def build_scene(
         for index, (surface, extent) in enumerate(zip(surfaces, extents, strict=True))
     )
     return Scene(objects, up, up_from, support, frame, robot)
-
-
-# ------------------------------------------------------------------------------------------------ tables
-
-
-def _without_load(
-    patches: list[Patch], detections: Sequence[Detection], table: npt.NDArray[np.bool_], frame: RgbdFrame
-) -> list[Patch]:
-    """The masks, of tables that were cut out of their boxes without what stands on them."""
-    cut = [index for index in np.flatnonzero(table).tolist() if detections[index].mask is None]
-    for index in cut:
-        load = np.zeros(frame.depth.shape, np.bool_)
-        for other, patch in enumerate(patches):
-            if other not in cut:
-                load[patch.window] |= patch.mask
-        left = patches[index].mask & ~load[patches[index].window]
-        if left.any():
-            patches[index] = Patch(patches[index].window, left).tight()
-    return patches
-
-
-def _top_of(surface: Surface, support: Plane) -> Surface:
-    """Of a table that carries all the rest its top alone, where most of what is seen of it is that."""
-    top = np.abs(support.height(surface.points)) < _TABLE_TOP + 3.0 * support.rms
-    if np.count_nonzero(top) <= len(top) / 2:
-        return surface
-    return dataclasses.replace(surface, points=surface.points.T.take(np.flatnonzero(top), axis=1).T)
 
 
 # ------------------------------------------------------------------------------------------------ finished objects

@@ -14,12 +14,14 @@ from spatial_vlm_ros.language.part_words import (
     BURNERS,
     CENTRES,
     COMPARTMENTS,
+    CORNERS,
     EDGES,
     LEVELS,
     NEVER_LABELLED,
     OPEN_CONTAINERS,
     WHOLES,
 )
+from spatial_vlm_ros.language.prepositions import IN
 from spatial_vlm_ros.language.wordlists import PARTS, SURFACES
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
 
@@ -30,6 +32,7 @@ _SUPERLATIVE_OF_SIDE = {
     "at the left side of": "leftmost", "at the right side of": "rightmost", "at the front of": "nearest",
     "at the back of": "farthest",
 }  # fmt: skip
+_FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}
 
 
 def in_parts(query: SpatialQuery) -> SpatialQuery:
@@ -76,6 +79,8 @@ def _phrase(phrase: NounPhrase) -> NounPhrase:
 def _clause(clause: RelationClause, holder: NounPhrase) -> RelationClause:
     anchors = tuple(_phrase(anchor) for anchor in clause.anchors)
     relation = clause.relation
+    if relation == "inside" and _is_bare_corner(clause.anchors):
+        return replace(clause, relation="on", anchors=_on_the_ground(clause.anchors), preposition=IN)
     if relation == "with" and not _belongs(anchors):
         relation = _held(holder.category.split(" ")[-1]) or relation
     return replace(clause, relation=_on(relation, anchors), anchors=anchors)
@@ -97,7 +102,22 @@ def _destination(destination: Destination | None) -> Destination | None:
     if destination is None:
         return None
     anchors = tuple(_phrase(anchor) for anchor in destination.anchors)
+    if destination.relation == "inside" and _is_bare_corner(anchors):
+        return replace(destination, relation="on", anchors=_on_the_ground(anchors), preposition=IN)
     return replace(destination, relation=_on(destination.relation, anchors), anchors=anchors)
+
+
+def _is_bare_corner(anchors: tuple[NounPhrase, ...]) -> bool:
+    """Whether two sides tell a corner of nothing that is named ("in the front left corner"): that is the table's."""
+    corner = anchors[0]
+    return len(anchors) == 1 and corner.category in CORNERS and corner.also is not None and not corner.relations
+
+
+def _on_the_ground(corners: tuple[NounPhrase, ...]) -> tuple[NounPhrase, ...]:
+    """The corner by sides on the ground: the top left corner of a table is the one at its back, as in the image."""
+    (corner,) = corners
+    first, second = (_FLAT_SIDE.get(side or "", side) for side in (corner.superlative, corner.also))
+    return (replace(corner, superlative=first, also=second),)
 
 
 def _on(relation: str, anchors: tuple[NounPhrase, ...]) -> str:

@@ -12,7 +12,7 @@ EDGES = word_set("edge border")
 SHARES = word_set("half side part area third portion region zone end quarter quadrant")
 COMPARTMENTS = word_set("compartment section slot division partition cubby cubbyhole pigeonhole bay divider cell")
 BURNERS = word_set("burner hotplate")
-LEVELS = word_set("shelf level tier layer deck rack")
+LEVELS = word_set("shelf level tier layer deck rack step stair tread")
 DRAWERS = word_set("drawer")
 DOORS = word_set("door")
 
@@ -30,11 +30,16 @@ CLOSING = CHESTS - word_set("desk unit drawer") | word_set("""
 """Furniture with doors or drawers: its right side is none of its top, unless it is said to be on it."""
 LIDDED = word_set("box case carton bin crate container toolbox")
 """What may have a lid; what is put into a part of it does not lie on that."""
-SHELVED = word_set("shelf shelves rack bookcase bookshelf cabinet cupboard stand shelving unit trolley cart etagere")
+SHELVED = word_set("""
+    shelf shelves rack bookcase bookshelf cabinet cupboard stand shelving unit trolley cart etagere wardrobe locker
+    hutch closet larder pantry fridge refrigerator freezer sideboard credenza bookstand
+""")
+STEPPED = word_set("stairs staircase stairway steps stepladder ladder podium riser bleacher stool")
+"""What has steps, which are levels with nothing over them."""
 OPEN_CONTAINERS = DIVIDED | word_set("bowl bucket basket drawer cabinet cupboard bag sink pan pot")
 """What is told apart by what is in it or on it ("the bin with the banana"); a mug with a spoon may be one to stir."""
 TRAYS = word_set("tray platter")
-WHOLES = STOVES | DIVIDED | CHESTS | SHELVED | SURFACES | CONTAINERS
+WHOLES = STOVES | DIVIDED | CHESTS | SHELVED | STEPPED | SURFACES | CONTAINERS
 
 
 def is_tray(label: str) -> bool:

@@ -227,8 +227,8 @@ class RelationTagger(Lookahead):
     def _as_partless(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
         return None if self.nominal(after) or self.peek(after) & {"OF"} else ("PARTLESS", None)
 
-    def _as_two_sides(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
-        return None if self.nominal(after) else ("TWO_SIDES", None)
+    def _as_two_sides(self, _i: int, after: int, text: str, _value: object) -> Verdict:
+        return None if self.nominal(after) or text.endswith(" corner") else ("TWO_SIDES", None)
 
     # -------------------------------------------------------------------------------------------- other than
 

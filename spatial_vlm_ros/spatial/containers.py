@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.language.part_words import CHESTS, DRAWERS
 from spatial_vlm_ros.spatial.free_space import (
     Cells,
     Grid,
@@ -171,7 +172,9 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     outline, middle = layout.footprint[row], layout.centre[row, :2]
     grid = grid_over(around, row, outline)
     own = own_points(around, row, grid)
-    rim = _rim_height(own, outline, middle, float(layout.top[row]), float(layout.sigma[row]))
+    about = [layout.footprint[other] for other in _around(layout, row)]
+    in_sight = own[~np.any([lies_in(cabinet, own[:, :2]) for cabinet in about], axis=0)] if about else own
+    rim = _rim_height(in_sight, outline, middle, float(layout.top[row]), float(layout.sigma[row]))
     if layout.floor <= rim + FLUSH:
         return NoSurface("unseen", f"the opening of {name} is not seen from so low", row)
     _, open_cells = seen_through(relief, grid, rim)
@@ -212,9 +215,16 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
 
 
 def _around(layout: Layout, row: int) -> npt.NDArray[np.intp]:
-    """Rows of larger objects that reach over an object: a cabinet, of its drawer, which hides what is in it."""
+    """Rows of larger objects that reach over an object: a cabinet, of its drawer, which hides what is in it.
+
+    Of a cabinet whose drawers are detections of their own little more than its top may be left.
+    """
     over = layout.measured & (layout.bottom < layout.top[row]) & (layout.top > layout.top[row])
-    return np.flatnonzero(over & (layout.mean_side * layout.size[:, 2] > layout.mean_side[row] * layout.size[row, 2]))
+    larger = layout.mean_side * layout.size[:, 2] > layout.mean_side[row] * layout.size[row, 2]
+    words = [obj.detection.label.lower().split()[-1:] for obj in layout.scene.objects]
+    if DRAWERS.intersection(words[row]):
+        larger |= np.array([bool((CHESTS - DRAWERS).intersection(word)) for word in words])
+    return np.flatnonzero(over & larger)
 
 
 def _through(relief: Relief, opening: Array, rim: float) -> Relief:
@@ -236,12 +246,14 @@ def _sectors(away: Array) -> npt.NDArray[np.intp]:
 def _rim_height(own: Array, outline: Array, middle: Array, top: float, sigma: float) -> float:
     """The height that the wall of a container reaches in most directions; its top where that is nearly the same.
 
-    A drawer's front is higher than its sides, and it has no back that can be seen.
+    A drawer's front is higher than its sides, and it has no back that can be seen: directions without points, or where
+    a cabinet is over it, tell nothing.
     """
     outer = own[gauge(outline, middle, own[:, :2]) > _OUTER]
     highest = np.full(_SECTORS, -np.inf)
     np.maximum.at(highest, _sectors(outer[:, :2] - middle), outer[:, 2])
-    reached = float(np.sort(highest)[::-1][int(np.ceil(_RIM_SEEN * _SECTORS)) - 1])
+    highest = highest[np.isfinite(highest)] if np.isfinite(highest).sum() >= _SECTORS / 3 else highest
+    reached = float(np.sort(highest)[::-1][int(np.ceil(_RIM_SEEN * len(highest))) - 1])
     return top if not np.isfinite(reached) or reached > top - FLUSH - sigma else reached
 
 

@@ -7,15 +7,23 @@ import math
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from spatial_vlm_ros.spatial.free_space import hull
+from spatial_vlm_ros.spatial.free_space import depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import PICTURE, Region, own_points, rectangle_of, trimmed
 
 _BIN = 0.005  # metres of height that the top is looked for in
 _NEAR = 0.012  # metres about the height of the top within which points are on it: grates stand a little over it
 _CELL = 0.005  # metres
-_OTHER = 35.0  # of 255: brightness by which a disc differs from the plate about it
+_OTHERS = (
+    35.0,
+    70.0,
+    105.0,
+    140.0,
+    175.0,
+)  # of 255: brightness by which discs differ from the plate; shadows of pots do less
+_BRIDGE = 5  # cells: what is narrower joins two discs, and is none
 _SMALLEST, _LARGEST = 0.03, 0.16  # metres: radii of burners
 _ROUND = 0.65, 1.2  # area of a disc in parts of that of the ellipse about it; parts of a disc may be hidden
 _STRETCH = 1.8  # length over width up to which it is a disc, seen in part
@@ -56,20 +64,41 @@ def burners(layout: Layout, top: Region) -> tuple[Region, ...]:
     count = np.bincount(index, minlength=int(shape.prod()))
     mean = np.bincount(index, bright[kept], minlength=int(shape.prod())) / np.maximum(count, 1)
     usual = float(np.median(mean[count > 0]))
-    other = ((count > 0) & (np.abs(mean - usual) > _OTHER)).reshape(shape).astype(np.uint8)
-    number, marks = cv2.connectedComponents(cv2.morphologyEx(other, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
-    found = []
-    for k in range(1, number):
-        places = (np.argwhere(marks == k) + 0.5) * _CELL - about.half
-        disc = _disc(places)
-        if disc is not None:
-            middle, radius = disc
-            angles = 2 * np.pi * np.arange(16) / 16
-            ring = middle + radius * np.stack((np.cos(angles), np.sin(angles)), axis=1)
-            found.append(
-                Region(top.row, about.from_own(ring), top.low, top.high, top.span, PICTURE, carrier=top.outline)
-            )
-    return tuple(found)
+    apart = np.where(count > 0, np.abs(mean - usual), 0.0).reshape(shape)
+    ways = [_discs(apart > other, about.half) for other in _OTHERS]
+    most = max(ways, key=lambda discs: (len(discs), -np.ptp([radius for _, radius in discs] or [0.0])))
+    angles = 2 * np.pi * np.arange(16) / 16
+    ring = np.stack((np.cos(angles), np.sin(angles)), axis=1)
+    return tuple(
+        Region(
+            top.row, about.from_own(middle + radius * ring), top.low, top.high, top.span, PICTURE, carrier=top.outline
+        )
+        for middle, radius in most
+    )
+
+
+def _discs(other: npt.NDArray[np.bool_], half: Array) -> list[tuple[Array, float]]:
+    """Middle and radius of the discs among cells of another brightness; narrow bridges between two are cut."""
+    whole = cv2.morphologyEx(other.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    number, marks = cv2.connectedComponents(cv2.morphologyEx(whole, cv2.MORPH_OPEN, np.ones((_BRIDGE,) * 2, np.uint8)))
+    found = (_disc((np.argwhere(marks == k) + 0.5) * _CELL - half) for k in range(1, number))
+    return [disc for disc in found if disc is not None]
+
+
+def hides_one(layout: Layout, region: Region, discs: tuple[Region, ...]) -> bool:
+    """Whether something stands in a part of a stove's top and on none of the discs seen: on another one, most likely.
+
+    Args:
+        layout: the scene.
+        region: the part of the top.
+        discs: the burners that are seen.
+    """
+    rows = np.flatnonzero(layout.measured & (np.abs(layout.bottom - region.low) < _OVER))
+    places = layout.centre[rows[rows != region.row], :2]
+    there = depth_inside(region.outline, places) > 0
+    for disc in discs:
+        there &= depth_inside(disc.outline, places) < 0
+    return bool(there.any())
 
 
 def _flat(own: Array) -> float:

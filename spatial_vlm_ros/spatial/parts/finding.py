@@ -18,11 +18,12 @@ from spatial_vlm_ros.language.part_words import (
     LEVELS,
     SHARES,
     SHELVED,
+    STEPPED,
     STOVES,
 )
 from spatial_vlm_ros.spatial.layout import Layout
-from spatial_vlm_ros.spatial.parts.burners import burners, stove_top
-from spatial_vlm_ros.spatial.parts.choosing import MIDDLE, Rays, chosen
+from spatial_vlm_ros.spatial.parts.burners import burners, hides_one, stove_top
+from spatial_vlm_ros.spatial.parts.choosing import MIDDLE, SIDEWAYS, Rays, chosen
 from spatial_vlm_ros.spatial.parts.compartments import compartments
 from spatial_vlm_ros.spatial.parts.drawers import Drawer, open_drawer
 from spatial_vlm_ros.spatial.parts.levels import levels
@@ -36,9 +37,9 @@ _HALVES = frozenset({"half", "quarter", "quadrant"})
 _WHOLES = (
     (SHARES | CORNERS, SUPPORT_NOUNS),
     (BURNERS, STOVES),
-    (COMPARTMENTS, DIVIDED),
+    (COMPARTMENTS, DIVIDED | SHELVED),
     (DRAWERS, CHESTS),
-    (LEVELS, SHELVED),
+    (LEVELS, SHELVED | STEPPED),
 )
 _VAGUE = frozenset({"section", "bay"})
 """Compartments that need no wall: the back section of an undivided box is its back third."""
@@ -132,12 +133,17 @@ def _halves(all_of_it: Region, phrase: NounPhrase, rays: Rays) -> tuple[Region, 
 def _of_all(parts: tuple[Region, ...], phrase: NounPhrase, rays: Rays) -> Found:
     noun = noun_of(phrase)
     found = chosen(parts, phrase, rays)
-    several = f"{len(parts)} of them" if len(parts) > 1 else "one"
+    several = f"{len(parts)} of them" if len(parts) > 1 else "one" if parts else "none on that side"
     return Found(found, reason="" if found else f"has no such {noun}: {several} can be seen")
 
 
 def _compartments(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     noun = noun_of(phrase)
+    if has_by_nature(layout.scene.objects[row].detection.label, "shelf"):  # one over the other, with boards between
+        rooms = tuple(room for room in levels(layout, row) if np.isfinite(room.high))
+        if len(rooms) > 1:
+            beside = SIDEWAYS.intersection((phrase.superlative, phrase.also))
+            return _of_all(() if beside else rooms, phrase, rays)
     parts = compartments(layout, row)
     if len(parts) > 1:
         return _of_all(parts, phrase, rays)
@@ -168,15 +174,25 @@ def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     if not discs and not has_by_nature(layout.scene.objects[row].detection.label, noun_of(phrase)):
         return Found(exists=False, reason=f"has no {noun_of(phrase)} that can be seen")
     if phrase.superlative is None and phrase.ordinal is None:
-        return Found(discs)
-    if len(discs) > 2 or phrase.ordinal is not None:
-        return _of_all(discs, phrase, rays)
+        return Found((*discs, top) if discs and hides_one(layout, top, discs) else discs)
+    untold = Found(reason="has no such burner that can be told")
+    several = len(discs) > 2 or phrase.ordinal is not None
+    corner = not {None, MIDDLE}.intersection((phrase.superlative, phrase.also))
+    if several and not corner:
+        found, side = _of_all(discs, phrase, rays), share(top, phrase, rays)
+        if not hides_one(layout, top if side is None else side, discs):
+            return found
+        return untold if side is None else Found((*found.parts, side))
     part = share(top, phrase, rays)
-    if part is None or any(_astride(disc, top, phrase, rays) for disc in discs):
-        return Found(reason="has no such burner that can be told")
+    if part is None:
+        return untold
     inside = [disc for disc in discs if _within(disc, part)]
-    if not inside and phrase.superlative == MIDDLE:  # a middle one is one of three, and nobody sees how many there are
-        return Found(reason="has no such burner that can be told")
+    astride = any(_astride(disc, top, phrase, rays) for disc in discs)
+    if several and (astride or len(inside) > 1):  # three in a row, or a small one beside a large one
+        first = _of_all(discs, phrase, rays)
+        return first if all(_within(disc, part) for disc in first.parts) else untold
+    if astride or (not inside and phrase.superlative == MIDDLE):
+        return untold  # a middle one is one of three, and nobody sees how many there are
     if len(inside) == 1:
         return Found((dataclasses.replace(inside[0], around=part.around),))
     return Found(tuple(inside) or (part,))

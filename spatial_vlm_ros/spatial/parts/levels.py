@@ -22,6 +22,11 @@ _CLEAR = 0.4  # part of a side up to which what is seen beside the edge of a boa
 _EDGE = 0.02  # metres behind the face of a unit within which points are on the edges of its boards
 _THICK = 0.03  # metres: thickness of a board, at most
 _ROOM = 0.3  # part of the room between two boards that the band lies from either, in which walls are looked for
+_TREAD = 0.08  # part of the footprint that a step is seen of: the steps share it
+_RISER = 0.03  # metres from one step to the next, at least
+_LEAST_STEP = 0.03  # metres: depth of a step, at least; the edge of a board is less
+_STRAY = 2.0  # percent of a step's points at either end that may be strays
+_FEW = 30  # points that show no step
 _UNDER_LOWEST = 0.06  # metres below the lowest board at which the underside of what stands on it may be measured
 
 
@@ -39,7 +44,10 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     cells = np.floor((places + box.half) / _CELL).astype(np.int64)
     number = cells[:, 0] * 100_000 + cells[:, 1]
     area = max(1.0, float((2 * box.half / _CELL).prod()))
-    heights = _boards(own[:, 2], number, area)
+    stairs = _stairs(layout, row, box, places, own[:, 2], _boards(own[:, 2], number, area, _TREAD, _RISER))
+    if stairs:
+        return stairs
+    heights = _boards(own[:, 2], number, area, _SPREAD, _APART)
     toward = box.to_own(np.zeros((1, 2)))[0]  # the camera stands over the origin
     for axis in (0, 1):
         near = np.abs(places[:, axis] - np.copysign(box.half[axis], toward[axis])) < _EDGE
@@ -74,8 +82,57 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     return (*found[:-1], dataclasses.replace(found[-1], lid=lid))
 
 
-def _boards(height: Array, number: npt.NDArray[np.int64], area: float) -> list[float]:
-    """Heights of horizontal surfaces, the lowest first."""
+def _steps(places: Array, height: Array, heights: list[float]) -> list[Rectangle]:
+    """What is seen of each level of stairs, lowest first; none where a level goes on under the next one, as boards do.
+
+    Args:
+        places: (N, 2) points of the object in the axes of its box.
+        height: (N,) theirs.
+        heights: of its levels.
+    """
+    seen = [places[np.abs(height - level) <= _WINDOW * _BIN / 2] for level in heights]
+    if len(heights) < 2 or any(len(step) < _FEW for step in seen):
+        return []
+    ends = [np.percentile(step, [_STRAY, 100.0 - _STRAY], axis=0) for step in seen]
+    if any(float((high - low).min()) < _LEAST_STEP for low, high in ends):
+        return []  # the edge of a board
+    axis = int(np.argmax(np.abs(np.ptp([step.mean(axis=0) for step in seen], axis=0))))
+    order = np.sign(ends[-1][0][axis] - ends[0][0][axis])
+    for (low, high), (next_low, next_high) in itertools.pairwise(ends):
+        apart = (next_low - high if order > 0 else low - next_high)[axis]
+        if apart < -_CELL / 2:
+            return []
+    return [Rectangle((low + high) / 2, np.eye(2), (high - low) / 2) for low, high in ends]
+
+
+def _stairs(
+    layout: Layout, row: int, box: Rectangle, places: Array, height: Array, heights: list[float]
+) -> tuple[Region, ...]:
+    """The steps of stairs, lowest first: nothing is over them. None where the levels are no steps, or not all are seen.
+
+    Args:
+        layout: the scene.
+        row: the object.
+        box: its box.
+        places: (N, 2) its points in the axes of its box.
+        height: (N,) theirs.
+        heights: of its levels.
+    """
+    steps = _steps(places, height, heights)
+    if not steps or layout.top[row] - heights[-1] > _RISER:
+        return ()
+    around = box.part(-box.half, box.half)
+    between = [(one + other) / 2 for one, other in itertools.pairwise(heights)]
+    spans = zip([heights[0] - _UNDER_LOWEST, *between], [*between, math.inf], strict=True)
+    return tuple(
+        Region(row, box.part(step.centre - step.half, step.centre + step.half), height, math.inf, span, LEVELS,
+               around=around)
+        for height, step, span in zip(heights, steps, spans, strict=True)
+    )  # fmt: skip
+
+
+def _boards(height: Array, number: npt.NDArray[np.int64], area: float, share: float, apart: float) -> list[float]:
+    """Heights of horizontal surfaces, the lowest first, of which a share of the area is seen, and that lie apart."""
     low = float(height.min())
     bins = np.floor((height - low) / _BIN).astype(np.int64)
     count = int(bins.max()) + 1
@@ -83,10 +140,10 @@ def _boards(height: Array, number: npt.NDArray[np.int64], area: float) -> list[f
     over = spread - np.median(spread)
     found: list[float] = []
     for k in np.argsort(-over, kind="stable"):
-        if over[k] < _SPREAD:
+        if over[k] < share:
             break
         at = float(np.median(height[np.abs(bins - k) <= _WINDOW // 2]))
-        if all(abs(at - other) > _APART for other in found):
+        if all(abs(at - other) > apart for other in found):
             found.append(at)
     return sorted(found)
 
