@@ -20,6 +20,7 @@ OTHER_THAN = "other than"
 SLIDE = "slide"
 """To push, where what follows says where to; no query has this action."""
 _IT = frozenset({"it", "them"})
+_HOLDING = frozenset({"on", "inside", "to"})
 _SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in ORDER_OF_SUPERLATIVE.items()}
 
 
@@ -217,8 +218,21 @@ class _Assembly:
         if self.later and phrase.refers in _IT:
             return str(phrase.refers)
         if phrase.one and phrase.category == "object" and index in self.named_by:
-            return self._category(self.named_by[index])
+            return self._category(self._contrasted(index))
         return phrase.category
+
+    def _contrasted(self, index: int) -> int:
+        """Which object "one" takes its noun of: of what it is said of, or of an object that it stands in parallel to.
+
+        "The green one" is told apart by its words from one that is told by such words: in "the bowl on the red mat … on
+        the green one" a mat, in "the red bowl on the mat … on the green one" a bowl.
+        """
+        holder, to = self.named_by[index], self.destination
+        if to is None or to.anchors != [index] or not self.nodes[index].attributes or self.nodes[holder].attributes:
+            return holder
+        clauses = self.nodes[holder].clauses if to.name in _HOLDING else []
+        told = [clause.anchors[0] for clause in clauses if clause.name in _HOLDING]
+        return told[0] if len(told) == 1 and self.nodes[told[0]].attributes else holder
 
     def _apart(self, index: int) -> NounPhrase | None:
         """What "other" sets an object apart from; None where the sentence itself does so.

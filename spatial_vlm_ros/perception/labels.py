@@ -7,22 +7,26 @@ one and not every cup and can; with a green mug and a purple cup in view there i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.perception import name_groups
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.materials import other_material
 from spatial_vlm_ros.spatial.viewpoint import is_own_sided
 from spatial_vlm_ros.types import Detection, NounPhrase
 
-SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.6, 0.4, 0.0
+SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, OTHER_KIND, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.86, 0.6, 0.4, 0.0
 """Fit by kind of match: the same head noun; a part of the label ("the spam"); a synonym; a kind of; the same head noun
-with a modifier that no label carries ("the kitchen rack" beside one metal rack); a label of a wider kind; nothing."""
+with a modifier that no label carries ("the kitchen rack" beside one metal rack), which is as likely of an object that
+was not seen, so that it counts little against the only candidate; the same head noun of another kind ("the cup" of a
+measuring cup); a label of a wider kind; nothing."""
 
-_TIERS = (SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, LESS_SPECIFIC)
+_TIERS = (SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, OTHER_KIND, LESS_SPECIFIC)
 _LESS_SPECIFIC_BESIDE_BETTER = 0.05  # what is left of a looser match once a more specific one is in view
 
 _SYNONYMS = (
@@ -109,7 +113,9 @@ _DESCRIBING = frozenset(
         *("wood", "wooden"),
         *("big", "broad", "flat", "great", "high", "large", "little", "long", "low", "mini", "narrow", "open", "plain"),
         *("round", "short", "simple", "small", "square", "tall", "thick", "thin", "tiny", "wide", "rectangular"),
-        *("cordless", "handheld", "portable"),
+        *("battery", "cordless", "electric", "electrical", "handheld", "portable", "powered"),
+        *("compartment", "divided", "partitioned", "sectioned", "segmented", "stepped"),
+        "toy",
         *("striped", "two", "three", "tier", "tiered", "single", "double"),
         *("bathroom", "bench", "cooking", "desk", "desktop", "dining", "everyday", "household", "indoor"),
         *("kitchen", "office", "outdoor", "storage", "table", "tabletop", "wall", "workshop"),
@@ -125,10 +131,11 @@ _OWN_KINDS = {
     "brick": "lego", "brush": "hair paint toilet tooth", "can": "gas spray watering",
     "card": "credit graphic memory playing", "cup": "egg measuring suction", "glass": "hour looking magnifying",
     "hat": "hard", "pan": "bed dust", "paper": "sand toilet wall", "plate": "book hot license licence name number",
-    "spoon": "measuring", "stand": "cake music", "tape": "measuring video",
+    "spoon": "measuring", "stand": "cake music", "tape": "measuring video", "towel": "paper",
 }  # fmt: skip
 """Head noun → modifiers that make another kind of it. A cup is not taken for a measuring cup, which is offered
 as a question only; and where a cup is in view, "the cup" is no measuring cup."""
+_LONGEST_NAME = 4  # words of a listed name
 _AMOUNTS = frozenset({"pair", "a pair", "piece", "a piece", "set", "a set", "bit", "a bit"})
 _ONE_NAME = {
     "chest of drawers": "dresser",
@@ -151,6 +158,7 @@ _ONE_NAME = {
     "chopping block": "cutting board",
 }
 """Names of several words that no part of stands for."""
+_SEVERAL_WORDS = re.compile(rf"\b(?:{'|'.join(sorted(_ONE_NAME, key=len, reverse=True))})")
 
 
 def _singular(word: str) -> str:
@@ -164,7 +172,9 @@ def _singular(word: str) -> str:
     return word.removesuffix("s")
 
 
-_SYNONYM_SETS = tuple(frozenset(_singular(word) for word in group.split()) for group in _SYNONYMS)
+_SYNONYM_SETS = tuple(
+    frozenset(_singular(word) for word in group.split()) for group in (*_SYNONYMS, *name_groups.SYNONYMS)
+)
 
 
 def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) -> npt.NDArray[np.float64]:
@@ -180,11 +190,9 @@ def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) 
             match[p, n] = label_fit(phrase.category, detection.label, tuple(detection.attributes))
         best = match[p].max(initial=0.0)
         # of the same specificity as the best one: naming outright, then by kind, then vaguely
-        tier = next(
-            (floor for floor in (SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, LESS_SPECIFIC) if best >= floor), 0.0
-        )
+        tier = next((floor for floor in _TIERS if best >= floor), 0.0)
         looser = match[p] < tier
-        match[p, looser] *= _LESS_SPECIFIC_BESIDE_BETTER
+        match[p, looser] = _LESS_SPECIFIC_BESIDE_BETTER * np.minimum(match[p, looser], OTHER_KIND)
     return match
 
 
@@ -203,7 +211,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     if said == ("object",) or category in _ANYTHING:
         return SAME
     given = frozenset(word for a in attributes for word in _words(a))
-    fit = _named(said, seen, given)
+    fit = max(_named(said, seen, given), _by_whole_name(said, seen, given))
     if fit > LESS_SPECIFIC:
         return fit
     # "The cream cheese box" is what a detector calls cream cheese; "the bbq sauce" a sauce bottle. A bag of apples is
@@ -212,18 +220,56 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         inside = _named(said[:-1], seen, given)
         fit = max(fit, SYNONYM if inside in (SAME, SYNONYM) else NONE)
     if len(seen) > 1 and seen[-1] in _HOLDERS and said[-1] not in _HOLDERS:
-        fit = max(fit, min(_named(said, seen[:-1], given), HEAD_ONLY))
+        inside = _named(said, seen[:-1], given)
+        fit = max(fit, OTHER_KIND if inside == HYPERNYM else min(inside, HEAD_ONLY))
     form, of, stuff = label.lower().partition(" of ")
     if of and form.split()[-1] in _FORMS:
         fit = max(fit, min(_named(said, _words(stuff), given), PART))
     return fit
 
 
+def _by_whole_name(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) -> float:
+    """Fit where phrase and label end in two names of one object: "sorting tray" and "divided tray"."""
+    fit = NONE
+    for length, number in _ending(said):
+        for other, same in _ending(seen):
+            if number == same:
+                alike = _named((*said[:-length], "it"), (*seen[:-other], "it"), given)
+                fit = max(fit, min(alike, SYNONYM))
+    return fit
+
+
+def _ending(words: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    """Number of words of each listed name that some words end in, and the number of its group."""
+    for length in range(1, min(len(words), _LONGEST_NAME) + 1):
+        for number in _names().get(words[-length:], ()):
+            yield length, number
+
+
+@lru_cache(maxsize=1)
+def _names() -> dict[tuple[str, ...], tuple[int, ...]]:
+    found: dict[tuple[str, ...], tuple[int, ...]] = {}
+    for number, group in enumerate(name_groups.NAMES):
+        for name in group.split("|"):
+            words = _words(name)
+            found[words] = (*found.get(words, ()), number)
+    return found
+
+
+def _carried(word: str, seen: Collection[str]) -> bool:
+    """Whether a modifier is among words seen, by itself, by a synonym or by a kind of it: drink can, soda can."""
+    if word in seen:
+        return True
+    if _describes(word):
+        return False
+    return any(other in _members(word) or any({word, other} <= group for group in _SYNONYM_SETS) for other in seen)
+
+
 def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) -> float:
     """Fit of the words of a label, and of what else the detector says of the object, to the words of a phrase."""
     *said_modifiers, said_head = said
     *seen_modifiers, seen_head = seen
-    unknown = [word for word in said_modifiers if word not in given and word not in seen_modifiers]
+    unknown = [word for word in said_modifiers if word not in given and not _carried(word, seen_modifiers)]
     # Modifiers of one kind exclude each other: a soup can is no tuna can. What it is made of, or where such things are
     # kept, excludes nothing: a tin can may be the soup can.
     apart = any(not _describes(word) for word in unknown) and any(
@@ -232,7 +278,7 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
     if said_head == seen_head or any({said_head, seen_head} <= group for group in _SYNONYM_SETS):
         own = _own_kinds(said_head) | _own_kinds(seen_head)
         if not unknown and not own.isdisjoint(set(seen_modifiers) - set(said)):
-            return HEAD_ONLY  # a measuring cup may be called a cup where nothing else is one
+            return OTHER_KIND  # a measuring cup may be called a cup where nothing else is one
         if not unknown:
             return SAME if said_head == seen_head else SYNONYM
         other_kind = said_head != seen_head and not all(map(_describes, unknown))  # an ice block is no foam brick
@@ -245,7 +291,7 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
         if shown > HEAD_ONLY:
             return shown
     if seen_head == "dispenser" and said_head in _STUFFS and set(said) <= set(seen_modifiers):
-        return HEAD_ONLY
+        return OTHER_KIND
     if said_head in seen_modifiers and seen_head in _HOLDERS:
         return LESS_SPECIFIC
     if seen_head in _members(said_head) and not unknown:
@@ -270,7 +316,7 @@ def _describes(modifier: str) -> bool:
 @lru_cache(maxsize=1)
 def _known_objects() -> frozenset[str]:
     """Nouns of the tables: "can" names an object of its own, so a can opener is no can."""
-    members = (word for words in _HYPERNYMS.values() for word in words.split())
+    members = (word for kinds in (_HYPERNYMS, name_groups.KINDS) for words in kinds.values() for word in words.split())
     return frozenset(_singular(word) for word in members).union(*_SYNONYM_SETS)
 
 
@@ -281,7 +327,8 @@ def _own_kinds(head: str) -> frozenset[str]:
 
 @lru_cache(maxsize=64)
 def _members(hypernym: str) -> frozenset[str]:
-    return frozenset(_singular(word) for word in _HYPERNYMS.get(hypernym, "").split())
+    words = f"{_HYPERNYMS.get(hypernym, '')} {name_groups.KINDS.get(hypernym, '')}"
+    return frozenset(_singular(word) for word in words.split())
 
 
 @lru_cache(maxsize=4096)
@@ -292,8 +339,7 @@ def _words(text: str) -> tuple[str, ...]:
     of.
     """
     plain = " ".join(text.lower().replace("_", " ").replace("-", " ").split())
-    for name, short in _ONE_NAME.items():
-        plain = plain.replace(name, short)
+    plain = _SEVERAL_WORDS.sub(lambda found: _ONE_NAME[found[0]], plain)
     first, of, rest = plain.partition(" of ")
     if of and rest:
         plain = rest if first in _AMOUNTS else f"{rest} {first}"

@@ -17,7 +17,7 @@ from spatial_vlm_ros.language.lexicon import NOT
 from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_families
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
-from spatial_vlm_ros.spatial.materials import other_material
+from spatial_vlm_ros.spatial.materials import of_material, other_material
 from spatial_vlm_ros.spatial.states import STATES, state_chance
 from spatial_vlm_ros.spatial.superlatives import SIZE_WORDS
 from spatial_vlm_ros.types import Detection, SceneObject
@@ -73,6 +73,12 @@ def _denied(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.
     return np.where(fits == UNKNOWN, NO if sure else UNKNOWN, 1.0 - fits)
 
 
+def is_measured(word: str) -> bool:
+    """Whether pixels, sizes or boxes can tell if an attribute holds, where an object was measured."""
+    word = word.removeprefix(NOT)
+    return colour_family(word) is not None or word in SIZE_WORDS or word in STATES
+
+
 def is_comparison(word: str, layout: Layout) -> bool:
     """Whether an attribute is a size that no detector states: then it can only be compared."""
     return word in SIZE_WORDS and all(np.isnan(_said(word, o.detection)) for o in layout.scene.objects)
@@ -86,6 +92,8 @@ def _said(word: str, detection: Detection) -> float:
     family = colour_family(word)
     families = stated_colours(detection)
     modifiers = detection.label.lower().replace("-", " ").split()[:-1]  # its head may sound like one: a tin, a glass
+    if of_material(word, (*modifiers, *given)):
+        return YES
     if other_material(word, (*modifiers, *given)):
         return NO
     if family is None or not families:

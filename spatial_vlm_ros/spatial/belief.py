@@ -63,6 +63,7 @@ class PhraseBelief:
         weight: (N,) the same with all clauses and orders.
         clauses: one for each clause, then superlative or ordinal.
         doubtful: rows of which an attribute was measured and is not clear ("purple" of a bluish bowl).
+        name: (N,) how well the name alone fits; None where no name was matched.
     """
 
     phrase: NounPhrase
@@ -70,6 +71,7 @@ class PhraseBelief:
     weight: Array
     clauses: tuple[ClauseBelief, ...]
     doubtful: frozenset[int] = frozenset()
+    name: Array | None = None
 
     @property
     def members(self) -> Rows:

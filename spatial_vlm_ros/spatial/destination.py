@@ -174,13 +174,14 @@ def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> 
     if belief.phrase.count not in (None, 1):
         return _all_meant(belief, [row for row in belief.members.tolist() if row not in moved], config)
     best = int(np.argmax(weight))
-    probability = weight / (weight.sum() + np.prod(1.0 - np.minimum(weight, 1.0)))
+    probability = weight / (weight.sum() + config.unseen * np.prod(1.0 - np.minimum(weight, 1.0)))
     if probability[best] < config.mass and belief.phrase.choice != "any":
         order = np.argsort(-probability, kind="stable").tolist()
         rivals = tuple(row for row in order if probability[row] >= (1.0 - config.mass) * probability[best])
         status = Status.AMBIGUOUS if len(rivals) > 1 else Status.LOW_CONFIDENCE
         return _Refused(status, belief.phrase, rivals)
-    sure = weight[best] >= config.mass and not _unclear(belief, best, config)
+    # How sure detectors are in general, and words that separate nothing, count in the share alone.
+    sure = belief.fit[best] >= config.mass and not _unclear(belief, best, config)
     return (best,) if sure else _Refused(Status.LOW_CONFIDENCE, belief.phrase, (best,))
 
 

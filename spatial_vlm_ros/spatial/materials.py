@@ -21,6 +21,13 @@ _MATERIALS = {
 }
 _MATERIAL_OF = {word: name for name, words in _MATERIALS.items() for word in words.split()}
 
+_GENERAL = frozenset(
+    ("metal", "metallic", "wood", "wooden", "plastic", "glass", "ceramic", "paper", "cloth", "fabric", "foam", "stone")
+)
+"""Words of a material in general, of which others name kinds."""
+_PASSING_FOR = frozenset({"rubber", "silicone", "sponge"})
+"""What may be called by the general word and is no kind of it."""
+
 
 def other_material(said: str, seen: Collection[str]) -> bool:
     """Whether words seen of an object name a material, and none of them the one that was said.
@@ -32,3 +39,16 @@ def other_material(said: str, seen: Collection[str]) -> bool:
     material = _MATERIAL_OF.get(said)
     others = {_MATERIAL_OF[word] for word in seen if word in _MATERIAL_OF}
     return material is not None and bool(others) and material not in others
+
+
+def of_material(said: str, seen: Collection[str]) -> bool:
+    """Whether words seen of an object name the material that was said, or a kind of it: steel is metal.
+
+    Args:
+        said: a word of a phrase.
+        seen: words of a label and of attributes.
+    """
+    material = _MATERIAL_OF.get(said)
+    if material is None or said not in _GENERAL:
+        return False
+    return any(_MATERIAL_OF.get(word) == material and word not in _PASSING_FOR for word in seen)

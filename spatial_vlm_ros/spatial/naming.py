@@ -13,7 +13,8 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, SceneObject, Status, TakenFor
 
-_SAID = 0.8  # fit from which a label says what the phrase says, in the same words or others for it
+_SAID = 0.8  # fit of name and attributes from which what was seen of an object is what the phrase says
+_NAMED = 0.87  # fit of the name alone from which a label says it, in the same words or others for them
 _ALIKE = 0.75  # share of equal letters from which one word may be the other one misspelt
 
 
@@ -47,7 +48,7 @@ def _collect(belief: PhraseBelief, row: int, scorer: PhraseScorer, found: dict[t
 
 def _says(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> bool:
     """Whether name and attributes of a phrase are all carried by what was detected or measured of an object."""
-    if belief.fit[row] < _SAID:
+    if belief.fit[row] < _SAID or (belief.name is not None and belief.name[row] < _NAMED):
         return False
     members, view = belief.fit >= _SAID, scorer.layout.viewpoint(FrameOfReference.VIEWER)
     return all(

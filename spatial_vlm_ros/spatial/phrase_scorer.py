@@ -17,7 +17,15 @@ from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.language.prepositions import ON_TOP_OF, prepositions
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import clauses, regions, superlatives
-from spatial_vlm_ros.spatial.attributes import NO, UNKNOWN, YES, attribute_likelihood, is_comparison, more_than_said
+from spatial_vlm_ros.spatial.attributes import (
+    NO,
+    UNKNOWN,
+    YES,
+    attribute_likelihood,
+    is_comparison,
+    is_measured,
+    more_than_said,
+)
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR
@@ -29,6 +37,11 @@ from spatial_vlm_ros.spatial.parts.region import Region
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
 from spatial_vlm_ros.types.query import Preposition
+
+_SEPARATES_NOTHING = 0.9
+"""What a word of a single object counts for where nothing tells whether it holds ("the wooden crate" of a crate). It is
+as likely of an object that was not seen, so that it cancels from the odds between the two; what is left is the chance
+that such a word was said to tell the object from another one."""
 
 
 @dataclass(eq=False)
@@ -55,32 +68,38 @@ class PhraseScorer:
     unsaid: list[Rows] = field(default_factory=list)
     parts: dict[tuple[NounPhrase, int], tuple[Region, ...]] = field(default_factory=dict)
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
-    _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool], PhraseBelief] = field(default_factory=dict)
+    _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool, bool], PhraseBelief] = field(
+        default_factory=dict
+    )
 
     def seen_from(self, frame: FrameOfReference) -> PhraseScorer:
         """The same scene with another default frame."""
         return dataclasses.replace(self, default_frame=frame, frames_used=[], unsaid=[], parts={}, _known={}, _views={})
 
-    def score_phrase(self, phrase: NounPhrase, anchor: bool = False) -> PhraseBelief:
+    def score_phrase(self, phrase: NounPhrase, anchor: bool = False, each: bool = False) -> PhraseBelief:
         """Belief in a phrase and in all phrases inside it.
 
         Args:
             phrase: the phrase.
             anchor: it is an anchor itself: then its clauses also know their second best anchors.
+            each: several objects are related to it, each for itself: a word that nobody can check may tell it from
+                others of its name, which no choice among the objects settles.
 
         Raises:
             FrameUndefinedError: a clause needs a frame of reference that this scene does not define.
         """
-        key = phrase, prepositions(phrase), anchor
+        key = phrase, prepositions(phrase), anchor, each
         if key not in self._known:
-            self._known[key] = self._score(phrase, anchor)
+            self._known[key] = self._score(phrase, anchor, each)
         return self._known[key]
 
-    def _score(self, phrase: NounPhrase, anchor: bool) -> PhraseBelief:
-        fit, weight, doubtful = self._fit(phrase)
+    def _score(self, phrase: NounPhrase, anchor: bool, each: bool) -> PhraseBelief:
+        name = self.match(phrase)
+        fit, weight, doubtful = self._fit(phrase, name, each)
         judged: dict[int, ClauseBelief] = {}
         single = phrase.count in (None, 1) and phrase.choice is None and phrase.superlative is None
         single = single and phrase.ordinal is None
+        each = each or phrase.count not in (None, 1) or phrase.choice is not None
         # The phrase presupposes that something is called so: what fits best belongs to the set that is ordered.
         best = float(weight.max(initial=0.0))
         scale = best if best >= self.config.decision.found else 1.0
@@ -89,35 +108,40 @@ class PhraseScorer:
         for compares in (False, True):
             for i, clause in enumerate(said):
                 if (clause.relation in clauses.COMPARED) is compares:
-                    judged[i] = self._clause(clause, fit, weight / scale if compares else weight, anchor, single)
+                    counts = weight / scale if compares else weight
+                    judged[i] = self._clause(clause, fit, counts, anchor, single, each)
                     weight = weight * judged[i].chance * (1.0 if (c := judged[i].contrast) is None else c)
         found = [judged[i] for i in sorted(judged)]
         for ordered in (*self._sizes(phrase, weight / scale), self._order(phrase, weight / scale)):
             if ordered is not None:
                 weight = weight * ordered.chance
                 found.append(ordered)
-        return PhraseBelief(phrase, fit, weight, tuple(found), doubtful)
+        return PhraseBelief(phrase, fit, weight, tuple(found), doubtful, name)
 
-    def _fit(self, phrase: NounPhrase) -> tuple[Array, Array, frozenset[int]]:
-        """How far each object is what name and attributes say.
+    def _fit(self, phrase: NounPhrase, name: Array, each: bool) -> tuple[Array, Array, frozenset[int]]:
+        """How far each object is what name and attributes say; `name` (N,) how far its name alone fits.
 
         Returns:
             (N,) fit; (N,) the same with detector scores and undecided attributes; and the rows in doubt, for what was
             measured neither shows nor excludes an attribute.
         """
-        fit = self.match(phrase)
+        fit = name
         weight = fit * self.score
         members = fit >= self.config.decision.found
         doubtful = np.zeros(len(fit), np.bool_)
         view = self._view(FrameOfReference.VIEWER)
+        single = phrase.count in (None, 1) and phrase.choice is None
         for word in phrase.attributes:
             if self._compares(word, phrase):
                 continue
             likelihood = attribute_likelihood(word, self.layout, view, members)
             fit = fit * np.where(likelihood == UNKNOWN, 1.0, likelihood)
             doubtful |= (likelihood != UNKNOWN) & (likelihood < self.config.decision.holds)
+            untold = likelihood == UNKNOWN
+            if single and not is_measured(word) and not (each and (untold & members).sum() > 1):
+                likelihood = np.where(untold, _SEPARATES_NOTHING, likelihood)
             weight = weight * likelihood
-        if phrase.count in (None, 1) and phrase.choice is None:
+        if single:
             weight = np.where(more_than_said(phrase.attributes, self.layout, fit >= 0.5), NO * weight, weight)
         return fit, weight, frozenset(np.flatnonzero(doubtful).tolist())
 
@@ -185,10 +209,12 @@ class PhraseScorer:
         seen = (self.match(anchor) >= self.config.decision.found).any()
         return clause if seen else dataclasses.replace(clause, anchors=owner, preposition=ON_TOP_OF)
 
-    def _clause(self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool) -> ClauseBelief:
+    def _clause(
+        self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool, each: bool
+    ) -> ClauseBelief:
         """One clause for the objects that name and attributes leave; `weight` (N,) counts where it compares."""
         clause = self._on_the_whole(clause)
-        believed = tuple(self.score_phrase(inner, anchor=True) for inner in clause.anchors)
+        believed = tuple(self.score_phrase(inner, anchor=True, each=each) for inner in clause.anchors)
         targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
         found = self.config.decision.found
         part = self.part(clause, believed)
@@ -218,7 +244,7 @@ class PhraseScorer:
     def is_so(self, clause: RelationClause, row: int) -> bool:
         """Whether a clause holds of one object, whatever that is called."""
         only = (np.arange(len(self.layout)) == row).astype(np.float64)
-        likelihood = self._clause(clause, only, only, anchor=False, single=False).likelihood
+        likelihood = self._clause(clause, only, only, anchor=False, single=False, each=False).likelihood
         return bool(likelihood[row] >= self.config.decision.holds)
 
     def part(self, clause: RelationClause, believed: tuple[PhraseBelief, ...]) -> PartClause | None:

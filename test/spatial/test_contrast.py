@@ -153,6 +153,63 @@ def test_a_word_that_nobody_can_check_does_not_choose_between_two(tabletop: Tabl
     assert tabletop.ask(seen, "the ceramic cup").status is Status.AMBIGUOUS
 
 
+def crates(tabletop: Tabletop, *labels: str) -> Any:
+    """A can, and a row of crates behind it."""
+    row = [tabletop.block(f"c{n}", 0.3 * n - 0.15 * (len(labels) - 1), 0.25, (0.14, 0.14, 0.08), label=label)
+           for n, label in enumerate(labels)]  # fmt: skip
+    return tabletop.see(tabletop.can("can", 0.0, -0.1), *row)
+
+
+@pytest.mark.parametrize(
+    "said", ["the wooden crate", "the toy crate", "the storage crate", "the old wooden crate", "the apple crate"]
+)
+def test_a_word_that_separates_nothing_leaves_an_order_clear(said: str, tabletop: Tabletop) -> None:
+    """As a target that is told by a relation, as an anchor, and as the place where something goes."""
+    seen = crates(tabletop, "crate")
+    for words, target in ((f"{said} behind the can", "c0"), (f"the can in front of {said}", "can"),
+                          (f"put the can on {said}", "can")):  # fmt: skip
+        answer = tabletop.ask(seen, words)
+        assert answer.status is Status.OK, (words, answer.message)
+        assert answer.target.id == target
+        assert [taken.id for taken in answer.taken_for] == ["c0"]
+
+
+@pytest.mark.parametrize("said", ["the wooden crate", "the toy crate"])
+def test_the_one_that_carries_the_word_is_meant(said: str, tabletop: Tabletop) -> None:
+    carrying = said.removeprefix("the ")
+    answer = tabletop.ask(crates(tabletop, "crate", carrying), said)
+    assert (answer.status, answer.target.id, answer.taken_for) == (Status.OK, "c1", ()), answer.message
+
+
+@pytest.mark.parametrize("said", ["the wooden crate", "the toy crate"])
+def test_where_none_of_two_carries_the_word_it_is_asked_which(said: str, tabletop: Tabletop) -> None:
+    seen = crates(tabletop, "crate", "crate")
+    assert tabletop.ask(seen, said).status is Status.AMBIGUOUS
+    assert tabletop.ask(seen, f"put the can on {said}").status is Status.AMBIGUOUS
+    assert tabletop.ask(seen, said.replace("the ", "the left ")).target.id == "c0"
+
+
+def test_a_material_that_is_stated_excludes_another_beside_one_that_is_not(tabletop: Tabletop) -> None:
+    answer = tabletop.ask(crates(tabletop, "plastic crate", "crate"), "the wooden crate")
+    assert (answer.status, answer.target.id) == (Status.OK, "c1"), answer.message
+    assert tabletop.ask(crates(tabletop, "plastic crate"), "put the can on the wooden crate").status is Status.NOT_FOUND
+
+
+def test_a_kind_of_a_material_is_that_material(tabletop: Tabletop) -> None:
+    answer = tabletop.ask(crates(tabletop, "crate", "steel crate"), "the metal crate")
+    assert (answer.status, answer.target.id, answer.taken_for) == (Status.OK, "c1", ()), answer.message
+
+
+def test_a_mat_is_told_by_its_pixels(tabletop: Tabletop) -> None:
+    mats = [tabletop.block(f"m{n}", 0.3 * n - 0.15, 0.1, (0.2, 0.15, 0.006), label="placemat", colour=colour)
+            for n, colour in enumerate(("blue", "green"))]  # fmt: skip
+    seen = tabletop.see(tabletop.can("can", 0.0, -0.15), *mats)
+    assert tabletop.ask(seen, "the green mat").target.id == "m1"
+    assert tabletop.ask(seen, "put the can on the blue place mat").place is not None
+    assert tabletop.ask(seen, "put the can on the red mat").status is Status.NOT_FOUND
+    assert tabletop.ask(seen, "put the can on the mat").status is Status.AMBIGUOUS
+
+
 def test_what_a_label_says_in_other_words_is_not_mentioned(tabletop: Tabletop) -> None:
     answer = tabletop.ask(tabletop.see(tabletop.cup("cup", 0, 0)), "the mug")
     assert answer.status is Status.OK
@@ -203,3 +260,16 @@ def test_of_two_that_hardly_differ_in_size_none_is_the_smaller(tabletop: Tableto
     sizes = ((0.06, 0.06, 0.06), (0.0605, 0.06, 0.0595))
     seen = tabletop.see(*(tabletop.block(f"b{n}", 0.2 * n - 0.1, 0.05 * n, size) for n, size in enumerate(sizes)))
     assert tabletop.ask(seen, "the smaller block").status is Status.AMBIGUOUS
+
+
+def test_nobody_orders_what_is_so_already(tabletop: Tabletop) -> None:
+    """A can in front of a box on the table: "put it on the table" is not what these words ask."""
+    seen = tabletop.see(tabletop.can("can", 0.0, -0.2), tabletop.block("box", 0.0, 0.1, (0.1, 0.1, 0.08), label="box"))
+    answer = tabletop.ask(seen, "put the can in front of the box on the table")
+    assert (answer.status, answer.target.id) == (Status.OK, "can"), answer.message
+    assert answer.place.anchor_id == "box"
+    raised = tabletop.see(tabletop.block("crate", 0.1, 0.1, (0.3, 0.3, 0.12), label="crate"),
+                          tabletop.can("can", 0.1, 0.04, z=0.12),
+                          tabletop.block("box", 0.1, 0.18, (0.05, 0.05, 0.05), label="box", z=0.12))  # fmt: skip
+    answer = tabletop.ask(raised, "put the can in front of the box on the table")
+    assert (answer.status, answer.place.anchor_id) == (Status.OK, "support"), answer.message
