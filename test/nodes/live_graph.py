@@ -30,6 +30,7 @@ from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 from visualization_msgs.msg import MarkerArray
 
 from spatial_vlm_ros.nodes import messages, qos
+from spatial_vlm_ros.nodes.calls import Jobs
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
@@ -107,6 +108,8 @@ class Graph:
     def __init__(self, domain: int) -> None:
         self.domain = domain
         self._stops: list[Callable[[], None]] = []
+        self._jobs: dict[Node, Jobs] = {}
+        self._clients: dict[ActionClient, Node] = {}
         self.node, self.client = self.new_client("test")
         self.camera = Camera(self.node)
         self.answers: list[ResolutionMessage] = []
@@ -130,13 +133,16 @@ class Graph:
             made.append(ActionClient(node, ResolveInstruction, "resolve"))
             return node
 
-        return self.spin(make), made[0]
+        node = self.spin(make)
+        self._clients[made[0]] = node
+        return node, made[0]
 
     def spin(self, make: Callable[[Context], Any]) -> Any:
         """A node on an executor with a thread of its own, until the graph is closed."""
         context = Context()
         rclpy.init(context=context, domain_id=self.domain)
         node = make(context)
+        self._jobs[node] = Jobs(node)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
         closed: Future[None] = Future()
@@ -222,9 +228,14 @@ class Graph:
         request = ResolveInstruction.Goal(
             instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
         )
-        (client or self.client).send_goal_async(
-            request, feedback_callback=lambda message: goal.hears(message.feedback.stage)
-        ).add_done_callback(on_accepted)
+        chosen = client or self.client
+
+        def send() -> None:
+            """On the executor's thread: rclpy loses a reply that comes while another thread is still sending."""
+            sent = chosen.send_goal_async(request, feedback_callback=lambda message: goal.hears(message.feedback.stage))
+            sent.add_done_callback(on_accepted)
+
+        self._jobs[self._clients[chosen]].put(send)
         self.until(lambda: goal.accepted is not None, "the goal is accepted or rejected")
         return goal
 
