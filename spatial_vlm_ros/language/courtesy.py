@@ -11,7 +11,11 @@ from spatial_vlm_ros.language.patterns import word_set
 WISHES = ("i|we want|need", "i would like", "i'd like", "id like", "i|we need you to have", "i am after",
                       "can|could|may i have|get", "can|could we have|get", "i wish for", "i wanted",
           "i'd like|love to have", "i|we want|need to have", "i would like|love to have", "i'd love",
-          "i would love")  # fmt: skip
+          "i would love", "i'm|we're after", "we are after", "i|we could do with", "i|we could use",
+          "i'll|we'll|ill need|want|have",
+          "i|we will|shall need|want|have", "i'm|we're wanting|needing", "i am|we are wanting|needing",
+          "i|we require|fancy", "let me|us have|get", "let's|lets have|get", "can|could|may i|we please have|get",
+          "i|we need|want to get", "i'd like|love to get", "i'd fancy")  # fmt: skip
 """Wishes that take an object; they mean "give"."""
 
 VERIFY = ("there is|are", "there's", "theres", "is|are there", "i see", "you see")
@@ -37,6 +41,22 @@ POLITE = (
     "would it be possible to", "is it possible to", "do you mind if i ask you to", "could|can i ask you to",
     "could|can i get you to", "would you like to", "i'd love you to", "i would love you to",
     "i|we want|need you to please", "first", "firstly", "to begin|start with", "start by", "begin by",
+    "please|kindly to", "please do",
+    "when|whenever|once|if you have|get a|one free? moment|minute|second|sec|chance",
+    "when|whenever|once you can|could",
+    "when|whenever|once|if you have|get time|the? time|chance", "when|whenever|once|if you're free|ready",
+    "when|whenever|once|if you are free|ready",
+    "at your convenience", "i|we want|wish|need|request|ask that you", "i would like|prefer that you",
+    "i'd like|prefer that you", "i'd like|want for you to", "i|we request|ask|want|beg|urge you to",
+    "do one|this thing and?",
+    "do me one|a small|big|quick? favor|favour and?", "do me a favor|favour",
+    "be a dear|love|pal|mate|sport|darling and?",
+    "be an angel and?", "be a good sport|chap|fellow|lad|robot and?", "be good|nice|kind enough to", "be nice and",
+    "right then|so|ok|okay", "ok|okay|alright|well then|now|right", "ok so", "all right then|so|now", "so then|next",
+    "next up", "right",
+    "hey|hi|hello|ok|okay|oi|yo mate|buddy|pal|dude|man|bro|friend|there", "mate|buddy|pal|dude|bro",
+    "would|could|can|will you kindly|please|just|maybe", "would you be a dear|love|pal|sport and", "quickly", "quick",
+    "you are|have|ought|need to kindly|please?", "after that", "afterwards", "what i|we need|want is", "you will|shall",
 )  # fmt: skip
 """Words before the command that change nothing."""
 
@@ -47,6 +67,11 @@ PLEASANTRIES = (
     "ok", "okay", "again", "at once", "as soon as possible", "asap", "if possible", "somewhere",
     "in the scene", "in this scene", "with your gripper|hand|arm", "safely", "instead", "too", "cheers",
     "to my hand", "with the gripper", "of all", "of them all", "of them", "my friend", "or something", "you know",
+    "ta", "ta very much", "many thanks", "thanks so much", "much appreciated",
+    "will|would|can|could|won't ya|you please?",
+    "and come right|straight? back", "and then come right|straight? back", "and come right|straight? back here|to me",
+    "if|when you have|get a|one moment|minute|second|sec|chance", "when|whenever you can|could", "then please?",
+    "if you don't|wouldn't mind", "for me|us please|then|now", "would you mind", "over here for me|us",
 )  # fmt: skip
 """Words after the command that change nothing."""
 
@@ -75,8 +100,15 @@ POSTURES = (
 )  # fmt: skip
 """Swallowed before a relation ("standing behind the box")."""
 
-VOCATIVES = frozenset({"robot", "buddy", "mate"})
+VOCATIVES = frozenset({"robot", "buddy", "mate", "pal", "dude", "bro", "friend", "love", "dear", "yaar", "boss", "sir",
+"man",
+                       "champ", "darling"})  # fmt: skip
 """Pleasantries after a comma only."""
+BEFORE_COMMA = frozenset({"right", "quick", "mate", "buddy", "pal", "dude", "bro"})
+"""Polite words that are taken so only before a comma ("right, …")."""
+TIMES = ("when ", "whenever ", "once ", "if you have ", "if you get ", "if you're ", "if you are ")
+"""Beginnings of polite words that are taken so only before a comma, or a verb after one of `TIME_ENDS`."""
+TIME_ENDS = ("moment", "minute", "second", "sec", "chance", "time", "free", "ready")
 POLITE_BEFORE_VERB = word_set("""
     robot next well now then first do go just so simply and try yes like maybe perhaps first finally
 """)

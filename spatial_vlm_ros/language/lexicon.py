@@ -15,13 +15,18 @@ from spatial_vlm_ros.types import FrameOfReference
 ACTIONS: dict[str, tuple[str, ...]] = {
     "pick": ("pick up?", "grab", "get", "take", "fetch", "grasp", "lift up?", "collect", "retrieve", "seize", "snatch",
         "pick out", "take hold of", "get hold of", "grab hold of", "raise", "grab onto", "gather up?", "choose",
-        "select", "remove", "take out|away", "pull out", "go get", "grip", "scoop up", "pluck", "catch", "hold"),
+        "select", "remove", "take out|away", "pull out", "go get", "grip", "scoop up", "pluck", "catch", "hold", "nab",
+        "get your hands on", "take up", "obtain", "acquire", "procure", "grab a hold of", "lay hold of",
+        "go and? fetch"),
     "give": ("hand|give|pass|bring|get|fetch|grab|deliver|hold me|us", "gimme", "give", "bring", "deliver",
-        "pass over?", "hand over?", "bring over|back", "hand out"),
+        "pass over?", "hand over?", "bring over|back", "hand out", "bring along|round|here", "pass along|across",
+        "chuck|bung|sling|lob|toss|throw|slide|reach|shoot|send|pass|hand over? me|us"),
     "place": ("put", "place", "set", "move", "drop", "stack", "lay", "put down|back|away", "set down", "lay down",
         "position", "deposit", "drop off", "relocate", "shift", "transfer", "stick", "insert", "leave", "rest", "stow",
         "store", "carry", "return", "tuck", "slot", "park", "hang", "pop", "place down", "pop down", "lay out",
-        "rest down", "plonk", "situate", "slip"),
+        "rest down", "plonk", "situate", "slip",
+        "chuck", "bung", "whack", "sling", "lob", "plop", "plunk", "keep", "lodge", "prop",
+        "chuck|bung|whack|sling|plop|plonk|plunk|stick down", "lower down?", "drop down"),
     "find": ("find", "locate", "look for", "search for", "show me|us?", "where is|are|did", "where's", "wheres",
         "where", "do you see", "can you see", "identify", "detect", "spot", "find me|us", "tell me|us where",
         "i'm|we're looking|searching for", "i am looking|searching for", "we are looking|searching for",
@@ -46,12 +51,18 @@ ACTIONS: dict[str, tuple[str, ...]] = {
         "go near"),
     "reach": ("reach for|to",),
     "release": ("release", "let go of"),
-    "throw": ("throw away|out?", "get rid of", "toss", "discard"),
+    "throw": ("throw away|out?", "get rid of", "toss", "discard", "chuck|sling|toss|bung away|out", "dispose of"),
     "wipe": ("wipe", "clean up?", "sweep"),
     "follow": ("follow", "track"),
     "avoid": ("avoid",),
 }  # fmt: skip
 """Canonical action → ways of saying it."""
+
+VERBS_BEFORE_ARTICLES = frozenset({"chuck", "bung", "whack", "sling", "lob", "plop", "plunk", "keep", "lodge", "prop",
+                                   "lower", "nab"})  # fmt: skip
+"""Verbs only before an article or pronoun; elsewhere they are other words ("sling bag", "the lower mug")."""
+VERBS_WITH_PLACES = VERBS_BEFORE_ARTICLES - {"nab"}
+"""Verbs that mean "put" only where a place is said ("whack it on the tray", but "whack the mug")."""
 
 # ------------------------------------------------------------------------------------------------ determiners, numbers
 
@@ -134,9 +145,11 @@ PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "yo
 
 SUPERLATIVES: dict[str, tuple[str, ...]] = {
     "leftmost": ("leftmost", "left most", "furthest|farthest to the? left", "furthest|farthest left", "far left",
-        "lefthand", "left hand", "left hand side", "left handed"),
+        "lefthand", "left hand", "left hand side", "left handed",
+        "extreme left"),
     "rightmost": ("rightmost", "right most", "furthest|farthest to the? right", "furthest|farthest right", "far right",
-        "righthand", "right hand", "right hand side"),
+        "righthand", "right hand", "right hand side",
+        "extreme right"),
     "nearest": ("nearest", "closest", "frontmost", "front most", "foremost", "most near", "nearmost", "least distant",
         "closer", "nearer"),
     "farthest": ("farthest", "furthest", "most distant", "rearmost", "backmost", "back most", "hindmost", "furthermost",
@@ -164,10 +177,14 @@ POSITION_WORDS = {"left": "leftmost", "right": "rightmost", "top": "highest", "b
 SIDES: dict[str, tuple[str, ...]] = {
     "leftmost": ("on|at|to the very|far|extreme? left hand? side|end|edge?", "on|to|at the lefthand side",
         "on left side?", "to left", "at left", "all the way to|on the left", "on the leftmost side",
-        "closest|nearest|closer|nearer to the left side?"),
+        "closest|nearest|closer|nearer to the left side?", "the? most to|on|at|towards the left hand? side?",
+        "at|on|to extreme left",
+        "the? most to|on left", "furthest|farthest over|along? to|on the left"),
     "rightmost": ("on|at|to the very|far|extreme? right hand? side|end|edge?", "on|to|at the righthand side",
         "on right side?", "to right", "at right", "all the way to|on the right", "on the rightmost side",
-        "closest|nearest|closer|nearer to the right side?"),
+        "closest|nearest|closer|nearer to the right side?", "the? most to|on|at|towards the right hand? side?",
+        "at|on|to extreme right",
+        "the? most to|on right", "furthest|farthest over|along? to|on the right"),
     "nearest": ("in|at the very? front", "in front", "up front", "in|at|to the foreground", "at the near end",
         "on the near side", "closest|nearest|closer|nearer to the front"),
     "farthest": ("in|at|to the very? back|rear", "in|at|to the background", "farthest|furthest away", "at the far end",

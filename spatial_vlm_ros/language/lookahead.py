@@ -170,6 +170,15 @@ class Lookahead:
         """Whether a noun phrase can start at `i`."""
         return bool(self.peek(i) & OPENERS) or self.nominal(i)
 
+    def polite_there(self, text: str, after: int) -> bool:
+        """Whether words before word `after` are polite ones there, unlike in "if you have a second mug"."""
+        if text in courtesy.BEFORE_COMMA:
+            return bool(self.peek(after) & {"COMMA", "STOP"})
+        if text.startswith(courtesy.TIMES):
+            timed = text.endswith(courtesy.TIME_ENDS) and self.peek(after) & {"VERB", "POLITE"}
+            return bool(timed or self.peek(after) & {"COMMA", "STOP"})
+        return True
+
     def previous(self) -> str:
         """Kind of the last token."""
         return self.tokens[-1].kind if self.tokens else ""

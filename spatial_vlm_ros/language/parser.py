@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.grammar import flatten
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_phrases import in_parts
@@ -57,6 +58,9 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
 def _check_place(tokens: list[Token], instruction: str) -> None:
     """Refuse "move the cup to the left", which says no place; it does not mean the leftmost cup."""
     for token in tokens:
+        if token.kind == "VERB" and token.text in lexicon.VERBS_WITH_PLACES:
+            repair = 'say where to: "on the tray" or "next to the box"'
+            raise NotUnderstoodError(instruction, (token.start, token.end), "this verb needs a place", repair)
         if token.kind == "SIDE" and token.text.startswith("to "):
             reason = "this place cannot be seen in words"
             repair = 'name a thing: "to the left of the box"'

@@ -7,12 +7,11 @@ mug from my side which is left of the box", and "the mug should go on the tray" 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from spatial_vlm_ros.language import courtesy, lexicon
-from spatial_vlm_ros.language.lookahead import JOINTS, RELATING, Lookahead
+from spatial_vlm_ros.language.lookahead import JOINTS, RELATING
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import INVERSE
+from spatial_vlm_ros.language.simplifying import AFTERWARDS, Simplifier, phrases_of
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -22,42 +21,29 @@ _ENDS = frozenset(
 )
 _MOST_REWRITTEN = 24  # changes of words in one sentence; nobody says as many
 _LONGEST_BETWEEN = 30  # words of the object in "the tray that the mug … is on"
-_Phrases = Mapping[str, Sequence[tuple[str, ...]]]
-"""Phrases as words, longest first, by their first word."""
-
-
-def _phrases(*patterns: str) -> _Phrases:
-    """The phrases of slot patterns."""
-    found: dict[str, list[tuple[str, ...]]] = {}
-    for phrase in {phrase for pattern in patterns for phrase in expand(pattern)}:
-        found.setdefault(phrase.split(" ")[0], []).append(tuple(phrase.split(" ")))
-    return {first: sorted(each, key=lambda words: (-len(words), words)) for first, each in found.items()}
-
-
-_TOPICS = _phrases("can|could|do you see", "you see", "see", "you know", "do you know", "notice", "take",
+_TOPICS = phrases_of("can|could|do you see", "you see", "see", "you know", "do you know", "notice", "take",
         "about", "where is|are", "where's", "wheres")  # fmt: skip
-_SPOTS = _phrases(
+_SPOTS = phrases_of(
     "over? to|in|at|into|on|onto the|a free|empty|open|clear? spot|area|space|place|location|position|region"
 )
 """What stands for nothing but the relation after it ("to the spot in front of")."""
-_AFTERWARDS = _phrases("then", "after that|this", "afterwards", "next", "and then", "finally", "once done")
-_GOES = _phrases("goes", "should|must|shall go|be|stand|sit|lie|end", "should|must|shall be put|placed|set",
+_GOES = phrases_of("goes", "should|must|shall go|be|stand|sit|lie|end", "should|must|shall be put|placed|set",
                     "needs|has|ought|is|are|need|have to go|be|stand|sit",
                     "needs|has|need|have to be put|placed|set|moved",
                     "is|are to be put|placed|set|moved", "go", "wants to go|be", "will go", "can go")  # fmt: skip
 """What says of an object where it is to go."""
-_WISHED = _phrases("to go|be|stand|sit|lie|end", "to be put|placed|set|moved")  # fmt: skip
+_WISHED = phrases_of("to go|be|stand|sit|lie|end", "to be put|placed|set|moved")  # fmt: skip
 """The same after a wish ("I want the mug to go …")."""
-_ONE_SIDE = _phrases("on|to|at one side|hand")
-_OTHER_SIDE = _phrases("on|to|at the other|opposite side|hand?", "on another")  # fmt: skip
-_HAVING = _phrases("with", "having", "that|which has|have|had", "has|have", "without", "that|which does|do not have",
+_ONE_SIDE = phrases_of("on|to|at one side|hand")
+_OTHER_SIDE = phrases_of("on|to|at the other|opposite side|hand?", "on another")  # fmt: skip
+_HAVING = phrases_of("with", "having", "that|which has|have|had", "has|have", "without", "that|which does|do not have",
                    "that|which doesn't|don't have")  # fmt: skip
 _INSIDE = {"inside": "containing", "inside it": "containing", "within": "containing", "within it": "containing",
            "in it": "containing", "inside them": "containing", "in them": "containing", "inside of it": "containing",
            "on top": "supporting", "on it": "supporting", "on top of it": "supporting", "on them": "supporting",
            "upon it": "supporting", "on its top": "supporting"}  # fmt: skip
 """Where an object is that another has."""
-_HELD = _phrases(*_INSIDE)
+_HELD = phrases_of(*_INSIDE)
 _WISHES = frozenset(phrase for pattern in courtesy.WISHES for phrase in expand(pattern))
 _NOUN_ACTIONS = {
     "push",
@@ -76,14 +62,21 @@ _NOUN_ACTIONS = {
 }
 
 
-class _Order(Lookahead):
+class _Order(Simplifier):
     """Puts the words of one instruction into order; spans in the instruction stay with the words."""
-
-    rewritten = 0
 
     def run(self) -> list[Word]:
         """The words in the order of the grammar."""
-        for rewrite in (self._leading_view, self._then, self._topic, self._goes, self._give_a_push, self._after_doing):
+        for rewrite in (
+            self._leading_view,
+            self._first,
+            self._then,
+            self._it_goes,
+            self._topic,
+            self._goes,
+            self._give_a_push,
+            self._after_doing,
+        ):
             rewrite()
         for i in range(len(self.words)):
             if i < len(self.words) and self.texts[i] in _RELATIVES and self.rewritten < _MOST_REWRITTEN:
@@ -98,33 +91,13 @@ class _Order(Lookahead):
             if self._longest(i, _HAVING):
                 self._on_either_side(i)
                 self._had(i)
+                self._underlaid(i)
+            if self.texts[i] == "number":
+                self._numbered(i)
             i += 1
         return self.words
 
     # -------------------------------------------------------------------------------------------- helpers
-
-    def _at(self, i: int, phrase: str) -> int:
-        """Number of words of a phrase if it stands at word `i`, else 0."""
-        words = phrase.split(" ")
-        return len(words) if self.texts[i : i + len(words)] == words else 0
-
-    def _longest(self, i: int, phrases: _Phrases) -> int:
-        """Number of words of the longest of several phrases at word `i`."""
-        if i >= len(self.texts):
-            return 0
-        return next((len(p) for p in phrases.get(self.texts[i], ()) if tuple(self.texts[i : i + len(p)]) == p), 0)
-
-    def _put(self, i: int, length: int, *texts: str) -> None:
-        """Write other words for `length` words from `i` on (at least one of either)."""
-        self.rewritten += 1
-        near = self.words[min(i, len(self.words) - 1)]
-        last = self.words[i + length - 1] if length else near
-        kinds = {",": "comma"}
-        self.words[i : i + length] = [Word(text, near.start, last.end, kinds.get(text, "word")) for text in texts]
-        self.reset()
-
-    def _sign(self, i: int, kind: str) -> bool:
-        return i < len(self.words) and self.words[i].kind == kind
 
     def _finished(self, i: int) -> bool:
         """Whether a relation that ends before word `i` has no anchor there."""
@@ -158,8 +131,8 @@ class _Order(Lookahead):
     def _then(self) -> None:
         """Write a comma for the full stop of "open the box. Then put the mug in it"."""
         for i in range(1, len(self.words) - 1):
-            if self._sign(i, "stop") and self._longest(i + 1, _AFTERWARDS):
-                length = self._longest(i + 1, _AFTERWARDS)
+            if self._sign(i, "stop") and self._longest(i + 1, AFTERWARDS):
+                length = self._longest(i + 1, AFTERWARDS)
                 self._put(i, 1 + length + self._sign(i + 1 + length, "comma"), "then")
 
     def _polite(self) -> int:
@@ -169,7 +142,9 @@ class _Order(Lookahead):
             found = next((match for match in self.matches(i) if "POLITE" in match.kinds), None)
             if self._sign(i, "comma"):
                 i += 1
-            elif found is not None and not self._longest(i, _TOPICS):
+            elif (
+                found is not None and self.polite_there(found.text, i + found.length) and not self._longest(i, _TOPICS)
+            ):
                 i += found.length
             else:
                 break

@@ -52,7 +52,8 @@ class Tagger(ClauseTagger):
             if after is not None:
                 i = after
                 continue
-            if self.tail[i] and self.previous() not in ("", "REL", "DET", "OF") and self._pleasant(i):
+            going = "come" in self.texts[i:] and any(token.value == "go" for token in self.tokens)
+            if self.tail[i] and not going and self.previous() not in ("", "REL", "DET", "OF") and self._pleasant(i):
                 self._note_deictic(i)
                 break
             word = self.words[i]
@@ -141,6 +142,8 @@ class Tagger(ClauseTagger):
     def _as_polite(self, _i: int, after: int, text: str, _value: object) -> Verdict:
         if not self.at_start:
             return None
+        if not self.polite_there(text, after):
+            return None
         self.asked = True
         if text in courtesy.POLITE_BEFORE_VERB:
             follows = self.peek(after)
@@ -159,6 +162,8 @@ class Tagger(ClauseTagger):
     def _as_verb(self, i: int, after: int, text: str, value: object) -> Verdict:
         follows = self.peek(after)
         if text.endswith("have") and self.texts[after : after + 2] == ["a", "look"]:
+            return None
+        if text in lexicon.VERBS_BEFORE_ARTICLES and not follows & OPENERS:
             return None
         if text in lexicon.QUESTION_VERBS:
             fits = self.opens(after) and self.at_start

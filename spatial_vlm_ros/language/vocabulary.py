@@ -99,13 +99,17 @@ def _add_corners(table: _PhraseTable) -> None:
     depths = {"front|near": "at the front of", "back|rear|far": "at the back of"}
     corner = "at the corner of"
     for side, name in sides.items():
-        table.add("REL", RelationWords(corner, also=(name,)), (f"at|in|on|by|near the? {side} hand? corner of",))
+        table.add(
+            "REL", RelationWords(corner, also=(name,)), (f"at|in|into|to|on|onto|by|near the? {side} hand? corner of",)
+        )
         for depth, other in depths.items():
             for order in (f"{depth} {side} hand?", f"{side} {depth}"):
-                where = f"at|in|on|by|near the? {order} corner of"
+                where = f"at|in|into|to|on|onto|by|near the? {order} corner of"
                 table.add("REL", RelationWords(corner, also=(other, name)), (where,))
     for depth, other in depths.items():
-        table.add("REL", RelationWords(corner, also=(other,)), (f"at|in|on|by|near the? {depth} corner of",))
+        table.add(
+            "REL", RelationWords(corner, also=(other,)), (f"at|in|into|to|on|onto|by|near the? {depth} corner of",)
+        )
 
 
 def _add_sides(table: _PhraseTable) -> None:
@@ -135,9 +139,9 @@ def _add_sides(table: _PhraseTable) -> None:
         table.add("SIDE", (superlative, FrameOfReference.VIEWER), (where,))
     for order, sides in lexicon.ORDER_SIDES.items():
         for side in sides:
-            table.add("FROM",
-            (order, None), (f"counting|starting|counted|going? from|in the? {side} hand? side|end|edge?",
-                                              f"in from the {side}"))  # fmt: skip
+            end = f"the? {side} hand? side|end|edge?"
+            ways = (f"counting|starting|counted|going? from|in {end}", f"in|along|over|across|inwards from {end}")
+            table.add("FROM", (order, None), ways)
     for order, other in (("left", "right"), ("right", "left"), ("top", "bottom"), ("bottom", "top")):
         table.add("FROM", (order, None), (f"from the? {order} to the? {other}",))
     table.add("FROM", ("top", None), ("down", "down from the top"))
@@ -156,6 +160,13 @@ def _add_frames(table: _PhraseTable) -> None:
 def _add_nominals(table: _PhraseTable) -> None:
     for superlative, patterns in lexicon.SUPERLATIVES.items():
         table.add("SUP", (superlative, None), patterns)
+        compared = "|".join(word for word in patterns if word.endswith("er") and word not in ("upper", "center"))
+        if compared:
+            table.add(
+                "SIDE",
+                (superlative, None),
+                (f"{compared} than all? the others|rest", f"{compared} than all others"),
+            )
     for word, superlative in lexicon.POSITION_WORDS.items():
         table.add("POSITION", (superlative, None), (word,))
     shades = [(shade, colour) for shade in wordlists.SHADES for colour in wordlists.BASE_COLOURS if shade != colour]

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Short rewrites of words in the order of the grammar, and what all rewrites share.
+
+"Then it should go on the tray" is "then put it on the tray", and "bottle number three from the right" is "bottle that
+is third from the right".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language.lookahead import Lookahead
+from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.words import Word
+
+Phrases = Mapping[str, Sequence[tuple[str, ...]]]
+"""Phrases as words, longest first, by their first word."""
+
+
+def phrases_of(*patterns: str) -> Phrases:
+    """The phrases of slot patterns.
+
+    Args:
+        patterns: slots, as in `lexicon`.
+    """
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for phrase in {phrase for pattern in patterns for phrase in expand(pattern)}:
+        found.setdefault(phrase.split(" ")[0], []).append(tuple(phrase.split(" ")))
+    return {first: sorted(each, key=lambda words: (-len(words), words)) for first, each in found.items()}
+
+
+AFTERWARDS = phrases_of("then", "after that|this", "afterwards", "next", "and then", "finally", "once done")
+"""What begins a further command."""
+_LANDS = phrases_of("goes|belongs", "should|must|shall|will|can|has|needs|is|ought to? go|end|land up?",
+                  "should|must|shall|will|can|has|needs|is|ought to? be put|placed|set|moved|left down?")  # fmt: skip
+"""What says where to put an object that was named before ("…, and then it should go …")."""
+_UNDERLAYS = frozenset({"coaster", "saucer", "placemat", "trivet", "doily"})
+"""Objects that another has only by standing on them ("the mug without a coaster")."""
+
+
+class Simplifier(Lookahead):
+    """Writes other words for some; spans in the instruction stay with the words."""
+
+    rewritten = 0
+
+    def _at(self, i: int, phrase: str) -> int:
+        """Number of words of a phrase if it stands at word `i`, else 0."""
+        words = phrase.split(" ")
+        return len(words) if self.texts[i : i + len(words)] == words else 0
+
+    def _longest(self, i: int, phrases: Phrases) -> int:
+        """Number of words of the longest of several phrases at word `i`."""
+        if i >= len(self.texts):
+            return 0
+        return next((len(p) for p in phrases.get(self.texts[i], ()) if tuple(self.texts[i : i + len(p)]) == p), 0)
+
+    def _put(self, i: int, length: int, *texts: str) -> None:
+        """Write other words for `length` words from `i` on (at least one of either)."""
+        self.rewritten += 1
+        near = self.words[min(i, len(self.words) - 1)]
+        last = self.words[i + length - 1] if length else near
+        kinds = {",": "comma"}
+        self.words[i : i + length] = [Word(text, near.start, last.end, kinds.get(text, "word")) for text in texts]
+        self.reset()
+
+    def _sign(self, i: int, kind: str) -> bool:
+        return i < len(self.words) and self.words[i].kind == kind
+
+    def _first(self) -> None:
+        """Drop "first" before a further command ("take the mug first, then put it …")."""
+        for i in range(2, len(self.words) - 2):
+            if self.texts[i] != "first" or self.peek(i - 1) & {"DET", "THATIS", "IS", "NUM", "ORD", "SUP"}:
+                continue
+            after = i + 1 + (self._sign(i + 1, "comma") or self._sign(i + 1, "stop"))
+            if self._longest(after, AFTERWARDS):
+                self._put(i, 1)
+                return
+
+    def _it_goes(self) -> None:
+        """Write "then put it on the tray" for "then it should go on the tray"."""
+        for i in range(1, len(self.words) - 2):
+            length = self._longest(i + 1, _LANDS) if self.texts[i] in ("it", "they") else 0
+            if length and self.peek(i - 1) & {"COMMA", "AND", "THEN", "STOP"} and self.relating(i + 1 + length):
+                self._put(i, 1 + length, "put", "it" if self.texts[i] == "it" else "them")
+
+    def _underlaid(self, i: int) -> None:
+        """Write "that is not on a coaster" for "without a coaster"."""
+        if self.texts[i] not in ("with", "without") or not self.peek(i + 1) & {"DET"}:
+            return
+        noun = next((j for j in range(i + 2, min(i + 5, len(self.words))) if self.texts[j] in _UNDERLAYS), 0)
+        if noun and not self.nominal(noun + 1) and all("ADJ" in " ".join(self.peek(j)) for j in range(i + 2, noun)):
+            self._put(i, 1, "that", "is", *(["not"] if self.texts[i] == "without" else []), "on")
+
+    def _numbered(self, i: int) -> None:
+        """Write "the bottle that is third from the right" for "bottle number three from the right"."""
+        number = {str(n): word for word, n in lexicon.ORDINALS.items()}
+        number |= {word: number[str(n)] for word, n in (lexicon.NUMBERS | {"one": 1}).items()}
+        said = self.texts[i + 1] if i + 1 < len(self.words) else ""
+        if said not in number or not self.peek(i + 2) & {"FROM"}:
+            return
+        before = {k for j in range(max(0, i - 5), i) for m in self.matches(j) if j + m.length == i for k in m.kinds}
+        if not i or before & {"VERB", "DET", "REL", "POLITE"}:
+            article = 1 if i and "DET" in before else 0
+            self._put(i, 2, *(() if article else ("the",)), number[said], "one")
+        else:
+            self._put(i, 2, "that", "is", number[said])
