@@ -108,9 +108,11 @@ def _destination(destination: Destination | None) -> Destination | None:
 
 
 def _is_bare_corner(anchors: tuple[NounPhrase, ...]) -> bool:
-    """Whether two sides tell a corner of nothing that is named ("in the front left corner"): that is the table's."""
+    """Whether two sides tell a corner of the table, or of nothing that is named ("in the front left corner")."""
     corner = anchors[0]
-    return len(anchors) == 1 and corner.category in CORNERS and corner.also is not None and not corner.relations
+    wholes = [whole.category.split(" ")[-1] for clause in corner.relations for whole in clause.anchors]
+    of_a_surface = all(clause.relation == "part of" for clause in corner.relations) and SURFACES.issuperset(wholes)
+    return len(anchors) == 1 and corner.category in CORNERS and corner.also is not None and of_a_surface
 
 
 def _on_the_ground(corners: tuple[NounPhrase, ...]) -> tuple[NounPhrase, ...]:
