@@ -11,7 +11,7 @@ What is taken out: *contrast*: as in research.experiments.contrast; *parts*: com
 in the geometry of the whole, so that only the stated share is left; *contact*: the surface beneath an object, so that
 its supporting object's highest point counts; *places*: the measured foot, what is hidden behind a rim, stacks, and
 room beneath; *up*: votes of the objects for the plane they stand on, so that it is the largest one in the image;
-*names*: labels that fit by their head noun alone, or as less or more specific ones.
+*names*: labels that fit by their head noun alone, or as less or more specific ones; *symmetry*: hidden sides.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ from spatial_vlm_ros.evaluation.answering import AnsweredCase, answer_cases, giv
 from spatial_vlm_ros.evaluation.frame_folder import Case
 from spatial_vlm_ros.evaluation.frame_truth import load_truths
 from spatial_vlm_ros.evaluation.score import score
-from spatial_vlm_ros.geometry import support
+from spatial_vlm_ros.geometry import extent, support
 from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.perception import labels
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial import placement, tops
+from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts import finding
 from spatial_vlm_ros.spatial.relations import pairs
 from spatial_vlm_ros.spatial.relations.resting import FAR, Resting
@@ -84,8 +85,8 @@ def without_contact() -> Iterator[None]:
 def without_places() -> Iterator[None]:
     """An object stands on all of its outline, on what is seen, and neither in a stack nor beneath anything."""
 
-    def refused(*_: Any) -> str:
-        return "is not looked at"
+    def refused(*_: Any) -> NoSurface:
+        return NoSurface("no surface", "it is not looked at")
 
     with (
         mock.patch.object(placement, "measured_widths", _none),
@@ -105,6 +106,13 @@ def without_votes() -> Iterator[None]:
         return support.SupportPoints.of(support.everywhere(frame)[0])
 
     with mock.patch.object(support, "around_objects", all_alike):
+        yield
+
+
+@contextmanager
+def without_symmetry() -> Iterator[None]:
+    """What is out of sight of an object is as deep as a rule for its kind of shape says."""
+    with mock.patch.object(extent, "axis_of", _nothing):
         yield
 
 
@@ -129,6 +137,7 @@ WITHOUT: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "places": without_places,
     "up": without_votes,
     "names": without_names,
+    "symmetry": without_symmetry,
 }
 
 
