@@ -13,12 +13,16 @@ from spatial_vlm_ros.language.part_words import (
     ALONG_BOTH,
     BURNERS,
     CENTRES,
+    CLOSING,
     COMPARTMENTS,
     CORNERS,
+    DIVIDED,
+    DRAWERS,
     EDGES,
     LEVELS,
     NEVER_LABELLED,
     OPEN_CONTAINERS,
+    SHELVED,
     WHOLES,
 )
 from spatial_vlm_ros.language.prepositions import IN
@@ -26,6 +30,7 @@ from spatial_vlm_ros.language.wordlists import PARTS, SURFACES
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
 
 _PARTS = ALONG_BOTH | CENTRES | EDGES
+_BOARDS = SURFACES - (SHELVED | CLOSING | DRAWERS | DIVIDED)  # flat, with no inside
 _FLAT = frozenset({"plate", "dish", "saucer"})
 _AT = frozenset({"at", "to", "by"})
 _SUPERLATIVE_OF_SIDE = {
@@ -108,9 +113,11 @@ def _destination(destination: Destination | None) -> Destination | None:
 
 
 def _is_bare_corner(anchors: tuple[NounPhrase, ...]) -> bool:
-    """Whether two sides tell a corner of nothing that is named ("in the front left corner"): that is the table's."""
+    """Whether two sides tell a corner of the table, or of nothing that is named ("in the front left corner")."""
     corner = anchors[0]
-    return len(anchors) == 1 and corner.category in CORNERS and corner.also is not None and not corner.relations
+    wholes = [whole.category.split(" ")[-1] for clause in corner.relations for whole in clause.anchors]
+    of_a_surface = all(clause.relation == "part of" for clause in corner.relations) and _BOARDS.issuperset(wholes)
+    return len(anchors) == 1 and corner.category in CORNERS and corner.also is not None and of_a_surface
 
 
 def _on_the_ground(corners: tuple[NounPhrase, ...]) -> tuple[NounPhrase, ...]:

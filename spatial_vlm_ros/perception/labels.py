@@ -242,17 +242,19 @@ def _by_whole_name(said: tuple[str, ...], seen: tuple[str, ...], given: frozense
 def _ending(words: tuple[str, ...]) -> Iterator[tuple[int, int]]:
     """Number of words of each listed name that some words end in, and the number of its group."""
     for length in range(1, min(len(words), _LONGEST_NAME) + 1):
-        for number in _names().get(words[-length:], ()):
-            yield length, number
+        for number, plainly in _names().get(words[-length:], ()):
+            if not plainly or all(map(_describes, words[:-length])):
+                yield length, number
 
 
 @lru_cache(maxsize=1)
-def _names() -> dict[tuple[str, ...], tuple[int, ...]]:
-    found: dict[tuple[str, ...], tuple[int, ...]] = {}
+def _names() -> dict[tuple[str, ...], tuple[tuple[int, bool], ...]]:
+    """Words of a listed name → its groups, and whether only describing words may stand in front of it there."""
+    found: dict[tuple[str, ...], tuple[tuple[int, bool], ...]] = {}
     for number, group in enumerate(name_groups.NAMES):
         for name in group.split("|"):
-            words = _words(name)
-            found[words] = (*found.get(words, ()), number)
+            words = _words(name.removeprefix("="))
+            found[words] = (*found.get(words, ()), (number, name.startswith("=")))
     return found
 
 

@@ -23,7 +23,9 @@ SYNONYMS = (
     "chilli chili", "maize corn sweetcorn", "coriander cilantro", "beet beetroot", "potato spud",
     # furniture and rooms
     "mat placemat", "mat rug", "mat pad", "rug carpet", "stool ottoman pouf", "armchair recliner", "chair seat",
-    "wardrobe armoire closet", "cabinet locker", "dresser bureau", "stand riser pedestal plinth", "cushion pillow",
+    "wardrobe armoire closet", "cabinet locker", "dresser bureau commode",
+    "sideboard credenza cabinet cupboard dresser", "cupboard almirah wardrobe", "stand riser pedestal plinth",
+    "cushion pillow",
     "blanket throw", "duvet comforter", "curtain drape", "lamp light", "vase urn", "plant houseplant",
     "stairs staircase", "shelf ledge", "chest trunk", "fan ventilator", "bookshelf bookstand",
     # office
@@ -53,6 +55,16 @@ NAMES = (
     "wine glass|wineglass|goblet", "beer mug|beer stein|tankard", "french press|cafetiere|coffee press",
     "coffee maker|coffee machine", "espresso maker|moka pot", "lunch box|lunchbox|bento box",
     "food container|tupperware|storage container", "gravy boat|sauce boat",
+    "cutlery tray|silverware tray|flatware tray|cutlery organizer|silverware organizer|flatware organizer|utensil tray"
+    "|cutlery insert|cutlery divider|cutlery box",
+    "kitchen scale|kitchen scales|food scale|weighing scale", "ice cream scoop|icecream scoop|ice cream spoon",
+    "fish slice|=spatula|egg turner", "chef knife|chefs knife|cooks knife|kitchen knife",
+    "kitchen paper|paper towel|kitchen towel roll", "cling film|plastic wrap|saran wrap|cling wrap",
+    "tin foil|aluminium foil|aluminum foil|kitchen foil|foil roll", "pressure cooker|instant pot",
+    "toaster oven|mini oven", "cool box|=cooler|ice chest|esky", "hot water bottle|hot water bag",
+    "tiffin|tiffin box|tiffin carrier|lunch box|dabba", "cruet|condiment set", "fruit bowl|fruit basket",
+    "=masher|potato masher", "bin bag|trash bag|garbage bag|bin liner|rubbish bag", "egg timer|kitchen timer",
+    "mixing bowl|prep bowl", "drinking straw|=straw", "sippy cup|beaker cup|toddler cup", "butter dish|butter box",
     "baking sheet|cookie sheet|baking tray|oven tray|sheet pan", "cake tin|cake pan|baking tin|baking pan",
     "muffin tin|muffin tray|muffin pan|cupcake tin|cupcake pan", "dish rack|dish drainer|drying rack|draining rack",
     "dish towel|tea towel|kitchen towel|dishcloth|dish cloth", "paper towel|kitchen roll|paper towel roll",
@@ -66,9 +78,22 @@ NAMES = (
     # furniture and rooms
     "sorting tray|compartment tray|divided tray|sectioned tray|organizer tray|divided box|divider box|compartment box"
     "|organizer|organizer box|sorter|caddy|desk tidy",
+    "tool caddy|tool tote|tool carrier|tool basket|cleaning caddy|carry caddy|shower caddy|=caddy|=basket",
+    "small table|little table|mini table|monitor stand|monitor riser|monitor shelf|screen stand|laptop stand"
+    "|laptop riser"
+    "|desk riser|desk shelf|=riser|=stand",
     "display stand|display riser|stepped stand|tiered stand|riser|display steps|step stand",
-    "bookshelf|bookcase|shelf unit|shelving unit|shelving|storage shelf|shelves|shelf",
-    "flower pot|plant pot|planter|flowerpot",
+    "bookshelf|bookcase|shelf unit|shelving unit|shelving|storage shelf|shelves|shelf|cubby unit"
+    "|cubby shelf|cube unit|cube shelf|cubbyhole unit|pigeonhole unit|pigeonhole rack|pigeon hole unit|storage unit"
+    "|cubbies",
+    "flower pot|plant pot|planter|flowerpot|garden pot|planting pot",
+    "settee|sofa|couch|loveseat|love seat", "dressing table|vanity|vanity table", "coffee table|tea table|teapoy",
+    "floor lamp|standard lamp|standing lamp", "reading lamp|desk lamp|table lamp|study lamp",
+    "washing machine|=washer", "tumble dryer|clothes dryer|tumble drier", "alarm clock|bedside clock",
+    "pedestal fan|standing fan|floor fan", "light bulb|lightbulb", "extension board|power strip|extension lead"
+    "|power board|multi plug|multiplug|spike buster", "candle holder|candlestick|candle stick",
+    "clothes peg|clothespin|clothes pin|washing peg", "ironing board|iron board",
+    "waste paper bin|waste paper basket|paper bin|dust bin|dustbin|trash can",
     "trash can|trash bin|garbage bin|rubbish bin|waste bin|waste basket|waste paper basket|litter bin",
     "nightstand|night stand|night table|bedside table|bedside cabinet", "tv stand|media console|tv cabinet",
     "filing cabinet|file cabinet", "picture frame|photo frame", "laundry basket|hamper|laundry hamper",
@@ -77,7 +102,18 @@ NAMES = (
     "door mat|doormat", "bath mat|bathmat", "storage bin|storage box|storage tote|tote",
     # office
     "remote control|remote|tv remote|clicker", "mouse pad|mousepad|mouse mat", "hard drive|hard disk|hdd|disk drive",
-    "flash drive|thumb drive|usb stick|usb drive|memory stick", "sticky note|post it|post it note|memo note",
+    "flash drive|thumb drive|usb stick|usb drive|memory stick|pen drive|pendrive|usb key|usb flash drive|flash stick"
+    "|usb pen|jump drive|thumbdrive",
+    "magnifier|magnifying glass|magnifying lens|hand lens|loupe|reading glass|hand magnifier",
+    "drawing pin|thumbtack|thumb tack|push pin|pushpin", "correction fluid|white out|tippex|whiteout|wite out",
+    "felt tip pen|felt pen|=marker|marker pen|sketch pen", "highlighter|highlighter pen|highlighting pen",
+    "whiteboard marker|dry erase marker|dry wipe marker", "desk calendar|table calendar", "bulldog clip|binder clip",
+    "ear phone|earphone|ear bud|earbud", "head set|headset|head phone|headphone", "game controller|gamepad|joypad"
+    "|game pad|games controller", "computer mouse|pc mouse", "laptop computer|laptop|notebook computer|notebook pc",
+    "tablet computer|=tablet", "mobile phone|cell phone|cellphone|mobile|smartphone|smart phone|=handset",
+    "phone charger|mobile charger|=charger", "phone case|phone cover|mobile cover", "calculator|pocket calculator",
+    "geometry box|compass box|pencil box", "exercise book|=notebook|copybook|copy book",
+    "sticky note|post it|post it note|memo note",
     "paper clip|paperclip", "hole punch|hole puncher|paper punch", "power bank|battery pack",
     "rubber band|elastic band", "ring binder|binder",
     "pen holder|pencil holder|pen cup|pencil cup|pen pot|pencil pot|pen stand",
@@ -93,12 +129,25 @@ NAMES = (
     "cinder block|concrete block|breeze block", "duct tape|gaffer tape", "adhesive tape|sticky tape|scotch tape",
     "power drill|electric drill", "spray bottle|trigger bottle", "vacuum cleaner|vacuum|hoover",
     "dust pan|dustpan", "adjustable wrench|adjustable spanner|crescent wrench",
-    "screw driver|screwdriver", "cable tie|zip tie", "extension cord|extension cable|extension lead",
+    "screw driver|screwdriver",
+    "monkey wrench|pipe wrench|stillson wrench", "torch light|flashlight|electric torch", "=cutter|box cutter",
+    "soldering iron|solder iron", "spirit level|bubble level", "super glue|superglue|instant glue",
+    "insulating tape|electrical tape|insulation tape", "masking tape|painters tape", "sand paper|sandpaper|glass paper"
+    "|emery paper", "dust brush|hand brush", "scrubbing brush|scrub brush", "mosquito bat|mosquito racket",
+    "masonry block|concrete block", "cutting pliers|combination pliers",
+    "sellotape|adhesive tape|cello tape|cellotape", "cable tie|zip tie",
+    "extension cord|extension cable|extension lead",
     "depth camera|rgbd camera|rgb d camera|3d camera", "shipping box|delivery box|parcel", "flash light|flashlight",
     # for the bathroom, worn
     "tooth brush|toothbrush", "tooth paste|toothpaste", "hair brush|hairbrush", "hair dryer|hairdryer|blow dryer",
     "toilet paper|toilet roll|loo roll", "wash cloth|washcloth|face cloth|flannel", "back pack|backpack",
-    "running shoe|sneaker|trainer|gym shoe", "t shirt|tee shirt|tshirt", "flip flop|flipflop",
+    "running shoe|sneaker|trainer|gym shoe", "t shirt|tee shirt|tshirt",
+    "flip flop|flipflop|thong sandal|rubber slipper",
+    "nail clipper|nail cutter", "cotton bud|cotton swab|q tip|ear bud stick", "band aid|=plaster|sticking plaster"
+    "|adhesive bandage", "first aid kit|first aid box", "hand wash|liquid soap", "nail varnish|nail polish",
+    "hair tie|hair band|hair bobble|scrunchie", "tie pin|tie clip", "hand bag|handbag", "baseball cap|ball cap",
+    "rain coat|raincoat", "spectacle case|glasses case|specs case", "eye glasses|eyeglasses|specs|spectacles",
+    "nappy|diaper", "pacifier|=dummy|soother", "baby bottle|feeding bottle", "sanitiser|sanitizer|hand sanitizer",
 )  # fmt: skip
 """Whole names, separated by |, that are said of the same object; words in front of them are compared as usual."""
 

@@ -18,7 +18,7 @@ from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_fami
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.spatial.materials import of_material, other_material
-from spatial_vlm_ros.spatial.states import STATES, state_chance
+from spatial_vlm_ros.spatial.states import EMPTY, STATES, state_chance
 from spatial_vlm_ros.spatial.superlatives import SIZE_WORDS
 from spatial_vlm_ros.types import Detection, SceneObject
 
@@ -54,7 +54,10 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
         for row in rows:
             said[row] = _colour_likelihood(family, objects[row], layout)
     elif word in STATES:
-        chance = NO + (YES - NO) * state_chance(word, layout)
+        told = state_chance(word, layout)
+        if word == EMPTY and (told[members] == 0.0).any():  # beside one that holds an object, one where none is seen
+            told = np.where(np.isnan(told) & members & layout.measured, 1.0, told)
+        chance = NO + (YES - NO) * told
         said = np.where(np.isnan(said), chance, said)
     elif word in SIZE_WORDS:
         said = np.where(np.isnan(said), _size_likelihood(word, layout, view, members), said)

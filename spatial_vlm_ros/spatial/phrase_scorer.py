@@ -195,8 +195,11 @@ class PhraseScorer:
         return self._view(frame)
 
     @property
-    def _speaker_unknown(self) -> bool:
-        return self.layout.scene.frame.camera_T_speaker is None
+    def _unplaced(self) -> frozenset[FrameOfReference]:
+        """The speaker and the robot, where their places are not known."""
+        frame = self.layout.scene.frame
+        places = {FrameOfReference.SPEAKER: frame.camera_T_speaker, FrameOfReference.ROBOT: frame.base_T_camera}
+        return frozenset(body for body, place in places.items() if place is None)
 
     # -------------------------------------------------------------------------------------------- clauses
 
@@ -292,8 +295,8 @@ class PhraseScorer:
             nobody = np.empty((len(member), 0), np.intp)
             return ClauseBelief(name, False, np.full(len(member), np.nan), named, named, nobody, is_order=True)
         frame = phrase.frame
-        if frame is FrameOfReference.SPEAKER and word in ("nearest", "farthest") and self._speaker_unknown:
-            frame = None  # "closest to me": who gives no place of his own looks from where others are taken to look
+        if frame in self._unplaced and word in ("nearest", "farthest"):
+            frame = None  # "closest to me|you": who has no known place looks from where others are taken to look
         view = self.view_for(frame, word in superlatives.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
         if word == superlatives.MIDDLE:

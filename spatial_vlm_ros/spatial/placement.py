@@ -362,7 +362,8 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     index, places, margin, anchor = index[keep], places[keep], margin[keep], anchor[keep]
     probability = probability[keep]
     clearance = room.clearance.reshape(-1)[index].astype(np.float64)
-    ample = np.minimum(1.0, clearance / max(_AMPLE * request.config.clearance, 1e-3))
+    ample_from = 1.0 if request.relation == "between" else _AMPLE  # free on both sides, the middle is wide enough
+    ample = np.minimum(1.0, clearance / max(ample_from * request.config.clearance, 1e-3))
     away = np.hypot(*(places - request.view.origin[:2]).T)
     score = probability * ample * nearness(layout, request, supporting, obj, places) * np.exp(-away / _BEYOND)
     score = score * room.carried.reshape(-1)[index]

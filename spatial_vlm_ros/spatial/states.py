@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from spatial_vlm_ros.language.part_words import DRAWERS, OPEN_CONTAINERS
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
@@ -15,6 +16,8 @@ from spatial_vlm_ros.types import FrameOfReference, SceneObject
 OPEN, CLOSED, EMPTY = "open", "closed", "empty"
 STATES = frozenset({OPEN, CLOSED, EMPTY})
 
+_CARRIERS = word_set("board chair coaster mat pad placemat plate platter riser saucer stand stool tray")
+"""What objects stand on: with one on it, it is neither empty nor free."""
 _OUT, _OUT_WIDTH = 0.05, 0.012
 """Metres of depth that are seen of an open drawer, and how soft that is: handles stick out by 2 to 4 cm."""
 _TOLD = 0.08  # metres of a front's width that are seen, at least, where it is told to be closed
@@ -55,10 +58,11 @@ def _empty(layout: Layout) -> Array:
     chance = np.full(len(layout), np.nan)
     measured = np.flatnonzero(layout.measured)
     labels = [obj.detection.label.lower().split() for obj in layout.scene.objects]
-    holders = np.array([row for row in measured if labels[row] and labels[row][-1] in OPEN_CONTAINERS], np.intp)
-    if len(holders):
-        pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), measured, holders)
-        margin, sigma = RELATIONS["inside"](pairs)
-        held = (margin > sigma) & (measured[:, None] != holders)
-        chance[holders[held.any(axis=0)]] = 0.0
+    for relation, heads in (("inside", OPEN_CONTAINERS), ("on", _CARRIERS)):
+        holders = np.array([row for row in measured if labels[row] and labels[row][-1] in heads], np.intp)
+        if len(holders):
+            pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), measured, holders)
+            margin, sigma = RELATIONS[relation](pairs)
+            held = (margin > sigma) & (measured[:, None] != holders)
+            chance[holders[held.any(axis=0)]] = 0.0
     return chance

@@ -49,6 +49,14 @@ def test_other_objects_have_one_direction_and_no_part_has_opposite_ones(words: s
         ("put the cup on the stove's left burner", "on", part("burner", "stove", superlative="leftmost")),
         ("put the cup on the left stove burner", "on", part("burner", "stove", superlative="leftmost")),
         ("put the cup in the far left corner of the tray", "on", FAR_LEFT),
+        (
+            "put the cup into the far left corner of the workbench", "on",
+            part("corner", "workbench", superlative="farthest", also="leftmost"),
+        ),
+        (
+            "put the cup into the far left corner of the drawer", "inside",
+            part("corner", "drawer", superlative="farthest", also="leftmost"),
+        ),
         ("put the cup to the spot in front of the box", "in front of", NounPhrase("box")),
         ("put the cup into the free space next to the box", "next to", NounPhrase("box")),
     ],

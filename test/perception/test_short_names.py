@@ -63,6 +63,11 @@ def test_a_name_of_something_else_does_not_fit(said: str, label: str) -> None:
         ("pop can", "soda can"), ("tv remote", "remote control"), ("fire engine", "fire truck"),
         ("trash bin", "trash can"), ("tool chest", "toolbox"), ("pen cup", "pencil holder"),
         ("box cutter", "utility knife"), ("plant pot", "flower pot"), ("shelving unit", "bookcase"),
+        ("credenza", "sideboard"), ("almirah", "cupboard"), ("cubbies", "shelves"), ("pigeonhole unit", "bookcase"),
+        ("laptop riser", "small table"), ("stand", "little table"), ("shower caddy", "basket"),
+        ("flatware tray", "cutlery tray"), ("hand lens", "magnifier"), ("pen drive", "USB stick"),
+        ("drawing pin", "pushpin"), ("cling film", "plastic wrap"), ("nail cutter", "nail clippers"),
+        ("bulldog clip", "binder clip"), ("emery paper", "sandpaper"), ("spike buster", "power strip"),
     ],
 )  # fmt: skip
 def test_one_object_has_several_names(one: str, other: str) -> None:
@@ -86,6 +91,10 @@ def test_modifiers_compare_as_nouns_do(said: str, label: str, fit: float) -> Non
         ("jar", "teapot"), ("fork", "spoon"), ("screen", "screwdriver"), ("dust pan", "pan"), ("tray", "organizer"),
         ("tennis ball", "golf ball"), ("teddy bear", "polar bear"), ("notebook case", "bookcase"),
         ("wallet", "handbag"), ("measuring cup", "measuring jug"), ("table lamp", "table"),
+        ("small table", "cake stand"), ("music stand", "small table"), ("stand", "table"),
+        ("tool caddy", "fruit basket"),
+        ("box cutter", "pizza cutter"), ("felt pen", "whiteboard marker"), ("phone charger", "torch"),
+        ("basket", "box"), ("cotton bud", "earbud"), ("washing machine", "lock washer"),
     ],
 )  # fmt: skip
 def test_neighbours_on_a_table_share_no_name(said: str, label: str) -> None:

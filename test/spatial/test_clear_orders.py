@@ -77,6 +77,19 @@ def test_the_empty_bin_is_the_one_in_which_nothing_is_seen(tabletop: Any) -> Non
     assert tabletop.ask(tabletop.see(*bins, eye=(0.0, -0.6, 0.75)), "take the empty bin").status is Status.AMBIGUOUS
 
 
+@pytest.mark.parametrize("label", ["coaster", "plate", "placemat"])
+def test_a_free_place_to_stand_on_is_one_on_which_nothing_is_seen(tabletop: Any, label: str) -> None:
+    pads = [tabletop.block(id_, x, 0.1, size=(0.11, 0.11, 0.012)) for id_, x in (("left", -0.2), ("right", 0.2))]
+    pads = [dataclasses.replace(pad, label=label) for pad in pads]
+    can = tabletop.can("can", 0.2, 0.1, 0.03, 0.06, z=0.012)
+    apple = dataclasses.replace(tabletop.ball("apple", 0.0, -0.1, 0.03), label="apple")
+    seen = tabletop.see(*pads, can, apple, eye=(0.0, -0.6, 0.75))
+    assert chosen(tabletop.ask(seen, f"take the free {label}")) == "left"
+    assert place(tabletop.ask(seen, f"put the apple on the empty {label}"))[0] < -0.1
+    assert chosen(tabletop.ask(seen, f"take the {label} that is not empty")) == "right"
+    assert tabletop.ask(tabletop.see(*pads, apple), f"take the free {label}").status is Status.AMBIGUOUS
+
+
 def test_the_empty_half_of_what_is_longer_one_way(tabletop: Any) -> None:
     tray = tabletop.block("tray", 0, 0.1, (0.44, 0.2, 0.012), label="tray")
     can, pear = tabletop.can("can", -0.12, 0.1, z=0.012), tabletop.ball("pear", 0.1, -0.2, label="pear")
@@ -120,12 +133,15 @@ def test_not_a_block_is_none_of_the_blocks(tabletop: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "meant"),
     [("the can closest to me", "near"), ("the can nearest me", "near"), ("the can furthest from me", "far"),
+     ("the can closest to you", "near"), ("the can farthest from you", "far"),
      ("the can closest to the front", "near"), ("the can nearest to the back", "far")],
 )  # fmt: skip
 def test_who_gives_no_place_of_his_own_looks_from_the_viewers(tabletop: Any, words: str, meant: str) -> None:
     seen = tabletop.see(tabletop.can("near", 0.05, -0.15), tabletop.can("far", -0.05, 0.2))
-    assert chosen(tabletop.ask(seen, words)) == meant
-    assert tabletop.ask(seen, "the can on my left").status is Status.FRAME_UNDEFINED
+    unplaced = dataclasses.replace(seen.frame, base_T_camera=None)
+    assert chosen(tabletop.ask(seen, words, frame=unplaced)) == meant
+    for side in ("the can on my left", "the can on your left"):
+        assert tabletop.ask(seen, side, frame=unplaced).status is Status.FRAME_UNDEFINED
 
 
 # ------------------------------------------------------------------------------------------------ names

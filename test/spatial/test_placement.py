@@ -173,6 +173,13 @@ def test_two_objects_too_close_have_nothing_between_them(tabletop: Tabletop) -> 
     assert "between the block (a) and the block (b)" in ask(tabletop, seen, "between", "a", "b").reason
 
 
+def test_a_narrow_place_between_two_objects_is_in_their_middle_though_it_is_wider_in_front(tabletop: Tabletop) -> None:
+    round_ones = [tabletop.can(id_, x, 0, 0.1, 0.03) for id_, x in (("a", -0.17), ("b", 0.17))]
+    seen = tabletop.see(*round_ones, tabletop.block("moved", 0.0, -0.3, size=(0.07, 0.07, 0.07)))
+    place = ask(tabletop, seen, "between", "a", "b", moved="moved").best
+    assert place.pose.position[:2] == pytest.approx((0, 0), abs=0.02)
+
+
 def test_a_place_between_two_objects_is_in_their_middle(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.block("a", -0.15, 0), tabletop.block("b", 0.15, 0), **STEEP)
     assert ask(tabletop, seen, "between", "a", "b").best.pose.position == pytest.approx((0, 0, 0), abs=0.02)
