@@ -82,8 +82,8 @@ class _PictureLayout(Layout):
 class _Greedy(PhraseScorer):
     """Anchors are settled first, each the likeliest of its own phrase; then the target."""
 
-    def score_phrase(self, phrase: NounPhrase, anchor: bool = False) -> PhraseBelief:
-        belief = super().score_phrase(phrase, anchor)
+    def score_phrase(self, phrase: NounPhrase, anchor: bool = False, each: bool = False) -> PhraseBelief:
+        belief = super().score_phrase(phrase, anchor, each)
         if not anchor or phrase.count not in (None, 1) or not len(belief.weight):
             return belief
         alone = np.zeros_like(belief.weight)
