@@ -23,6 +23,7 @@ from spatial_vlm_ros.language.part_words import (
     NEVER_LABELLED,
     OPEN_CONTAINERS,
     SHELVED,
+    TRAYS,
     WHOLES,
 )
 from spatial_vlm_ros.language.prepositions import IN
@@ -51,7 +52,7 @@ def in_parts(query: SpatialQuery) -> SpatialQuery:
 
 
 def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause) -> RelationClause:
-    """The corner that lies at some sides of a whole, as a place to put something on.
+    """The corner that lies at some sides of a whole, as a place to put something on; of a container, in it.
 
     Args:
         whole: what has the corner.
@@ -63,7 +64,8 @@ def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause)
         "corner", superlative=first[0] if first else last, also=last if first else None, frame=clause.frame,
         relations=(RelationClause("part of", (whole,)),),
     )  # fmt: skip
-    return RelationClause("on", (corner,), preposition=clause.preposition)
+    contained = clause.preposition == IN and whole.category.split(" ")[-1] in OPEN_CONTAINERS - TRAYS
+    return RelationClause("inside" if contained else "on", (corner,), preposition=clause.preposition)
 
 
 def _phrase(phrase: NounPhrase) -> NounPhrase:

@@ -57,6 +57,10 @@ def test_other_objects_have_one_direction_and_no_part_has_opposite_ones(words: s
             "put the cup into the far left corner of the drawer", "inside",
             part("corner", "drawer", superlative="farthest", also="leftmost"),
         ),
+        (
+            "put the cup in the back right corner of the bin", "inside",
+            part("corner", "bin", superlative="farthest", also="rightmost"),
+        ),
         ("put the cup to the spot in front of the box", "in front of", NounPhrase("box")),
         ("put the cup into the free space next to the box", "next to", NounPhrase("box")),
     ],
