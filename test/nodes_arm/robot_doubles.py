@@ -58,6 +58,7 @@ class RobotDoubles:
             if isinstance(gripper, str)
             else GripperControllerDouble(self.hardware, gripper)
         )
+        self.gripper_action = f"/{self.gripper.get_name()}/{'gripper_action' if gripper == 'franka' else 'gripper_cmd'}"
         self._spun.before_close(self.hardware.stop)
         self._spun.spin(self.hardware, self.arm, self.gripper)
         self.hardware.start()
