@@ -28,7 +28,7 @@ GOES_ON = pytest.mark.xfail(
     strict=True,
     reason="the client cancels execute_trajectory, which MoveIt accepts and does not do: the arm goes on to the end",
 )
-LASTS = 5.0  # s that the phase takes in which the arm is stopped
+LASTS = 4.0  # s that the phase takes in which the arm is stopped
 AT_ONCE = 1.0  # s within which it has to stand, on a machine that may be busy
 SHORT = 0.01  # rad that a stopped arm is short of the end of the phase, at least
 
