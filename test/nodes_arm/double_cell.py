@@ -57,6 +57,11 @@ def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) ->
         gate.wait(0.005)
 
 
+def discovered(condition: Callable[[], Any], what: str) -> None:
+    """Wait until programs know each other, which takes long where a core is busy."""
+    until(condition, what, 3 * DEADLINE)
+
+
 class Asker:
     """A client of any action, as other people's programs are.
 
@@ -159,9 +164,9 @@ class DoubleCell:
         self.asker = Asker(domain, FORMS)
         self.move_group = MoveGroupDouble(domain)
         self._closes += [self.robot.close, self.move_group.close, self.asker.close]
-        until(lambda: self.move_group.ready and self.asker.ready(), "everything is discovered")
-        until(lambda: self.robot.knows(FOLLOW, 2), "the controller knows its clients")
-        until(lambda: self.knows(1), "move_group knows its client")
+        discovered(lambda: self.move_group.ready and self.asker.ready(), "every server is discovered")
+        discovered(lambda: self.robot.knows(FOLLOW, 2), "the controller knows its clients")
+        discovered(lambda: self.knows(1), "move_group knows its client")
 
     def knows(self, clients: int) -> bool:
         """Whether move_group has discovered so many clients of its actions."""
@@ -186,8 +191,8 @@ class DoubleCell:
         made = MotionClient(node, config(motion=given))
         spun.spin(node)
         self._closes.append(spun.close)
-        until(lambda: self.knows(2), "move_group knows the client")
-        until(lambda: self.robot.knows(given["gripper_action"]), "the gripper knows the client")
+        discovered(lambda: self.knows(2), "move_group knows the client")
+        discovered(lambda: self.robot.knows(given["gripper_action"]), "the gripper knows the client")
         return made
 
     @staticmethod

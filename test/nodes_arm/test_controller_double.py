@@ -13,7 +13,7 @@ from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory
 from control_msgs.msg import JointTolerance
 from controller_double import ARM, HOME, Constraints
-from double_cell import FOLLOW, Asker, swing, until
+from double_cell import FOLLOW, Asker, discovered, swing, until
 from robot_doubles import RobotDoubles
 
 pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
@@ -29,7 +29,7 @@ class Arm:
         self.robot = RobotDoubles(domain, *words, **options)
         self.asker = Asker(domain, {FOLLOW: FollowJointTrajectory})
         self.controller, self.hardware = self.robot.arm, self.robot.hardware
-        until(lambda: self.asker.ready() and self.robot.knows(FOLLOW), "everything is discovered")
+        discovered(lambda: self.asker.ready() and self.robot.knows(FOLLOW), "everything is discovered")
 
     def send(self, trajectory: Any, **goal: Any) -> Any:
         return self.asker.send(FOLLOW, FollowJointTrajectory.Goal(trajectory=trajectory, **goal))
@@ -86,14 +86,17 @@ def test_a_cancelled_goal_holds_the_position_at_once_and_says_successful(make: C
 
 
 def test_it_decelerates_where_it_is_told_to_and_answers_before_it_stands(make: Callable[..., Arm]) -> None:
-    arm = make(Constraints(deceleration=dict.fromkeys(ARM, 0.2)))
+    arm, then = make(Constraints(deceleration=dict.fromkeys(ARM, 0.2))), []
     handle = arm.begun(takes=2.0)
+    goal = arm.controller._goal
+    assert goal is not None
+    goal.done.add_done_callback(lambda _: then.append((arm.at(), arm.hardware.speed())))
     until(lambda: arm.hardware.speed() > 0.5, "the arm is fast")
     arm.asker.cancel(handle)
     assert arm.ends(handle) == (CANCELED, Codes.SUCCESSFUL, "")
-    assert arm.hardware.speed() > 0.1  # it takes 0.5 / 0.2 s to stop
-    at, speed = arm.at(), arm.hardware.speed()
-    assert arm.stands() - at == pytest.approx(speed**2 / 2 / 0.2, abs=0.1)
+    (at, speed), end = then[0], arm.stands()
+    assert speed > 0.1  # when the goal had ended: 0.5 / 0.2 s it takes to stop
+    assert end - at == pytest.approx(speed**2 / 2 / 0.2, abs=0.02)
 
 
 def test_a_new_goal_replaces_the_one_that_runs(make: Callable[..., Arm]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from action_msgs.msg import GoalStatus
 from control_msgs.action import GripperCommand
-from double_cell import Asker, until
+from double_cell import Asker, discovered, until
 from gripper_double import CLOSED, FINGERS, KNUCKLE, ROBOTIQ, GripperParameters
 from robot_doubles import RobotDoubles
 from std_srvs.srv import Trigger
@@ -28,7 +28,7 @@ class Hand:
         self.name = FRANKA if gripper == "franka" else OURS
         self.asker = Asker(domain, {self.name: GripperCommand})
         self.hardware = self.robot.hardware
-        until(lambda: self.asker.ready() and self.robot.knows(self.name), "everything is discovered")
+        discovered(lambda: self.asker.ready() and self.robot.knows(self.name), "everything is discovered")
 
     def send(self, position: float) -> Any:
         goal = GripperCommand.Goal()
