@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from spatial_vlm_ros.launcher.commands import Command
+from spatial_vlm_ros.printable import printable_line
 
 STOPPED = (signal.SIGINT, signal.SIGTERM)  # what ends everything, and cleanly
 
@@ -27,18 +28,21 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
 
 
-def run(commands: Sequence[Command], out: IO[str] | None = None) -> int:
+def run(
+    commands: Sequence[Command], out: IO[str] | None = None, aside: Callable[[str], str | None] = lambda _: None
+) -> int:
     """Run commands until an essential one ends or a signal comes; none is left then.
 
     Args:
         commands: what to run; their output appears line by line behind their name.
         out: where; None = standard output.
+        aside: gives what is to be told after a line of output, of this process itself; None = nothing.
 
     Returns:
         0 after SIGINT or SIGTERM. Else the code of the essential one that ended first, 128 + n where signal n ended it;
         where it ended well, that of the first other one that failed while it was being ended.
     """
-    return asyncio.run(_Supervisor(commands, out or sys.stdout).run())
+    return asyncio.run(_Supervisor(commands, out or sys.stdout, aside).run())
 
 
 class _Child:
@@ -72,8 +76,8 @@ class _Child:
 
 
 class _Supervisor:
-    def __init__(self, commands: Sequence[Command], out: IO[str]) -> None:
-        self._commands = commands
+    def __init__(self, commands: Sequence[Command], out: IO[str], aside: Callable[[str], str | None]) -> None:
+        self._commands, self._aside = commands, aside
         self._out: IO[str] | None = out
         self._children: list[_Child] = []
         self._told = 0  # how far the escalation has come
@@ -138,7 +142,10 @@ class _Supervisor:
         if self._out is None:
             return
         try:
-            self._out.write(f"[{name}] {line}\n")
+            self._out.write(f"[{name}] {printable_line(line)}\n")
+            told = self._aside(line)
+            if told is not None:
+                self._out.write(f"[spatial-vlm] {printable_line(told)}\n")
             self._out.flush()
         except (BrokenPipeError, ValueError):  # nobody reads any more
             self._out = None

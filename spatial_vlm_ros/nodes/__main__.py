@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 
 from spatial_vlm_ros.nodes import main
+from spatial_vlm_ros.printable import printable
 
 NODES = {
     "resolver": main.resolver,
@@ -20,7 +21,8 @@ NODES = {
 def run(arguments: list[str]) -> int:
     """Run the node named first with the remaining arguments."""
     if not arguments or arguments[0] not in NODES:
-        print(f"usage: python -m spatial_vlm_ros.nodes {{{','.join(NODES)}}} [--ros-args ...]", file=sys.stderr)  # noqa: T201
+        usage = f"usage: python -m spatial_vlm_ros.nodes {{{','.join(NODES)}}} [--ros-args ...]"
+        print(printable(usage), file=sys.stderr)  # noqa: T201
         return 2
     return NODES[arguments[0]]([sys.argv[0], *arguments[1:]])
 

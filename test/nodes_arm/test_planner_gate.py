@@ -26,6 +26,7 @@ from live_domain import free_domain
 from live_process import ROOT, Started
 from std_srvs.srv import Trigger
 
+from spatial_vlm_ros.manipulation.approval.address import address_in
 from spatial_vlm_ros.manipulation.approval.audit import verify
 
 Program = Callable[..., Started]
@@ -46,6 +47,17 @@ def program(cell: Cell, tmp_path: Path) -> Iterator[Program]:
     yield begin
     for each in running:
         each.close()
+
+
+def link_of(gate: Started) -> tuple[str, str]:
+    """Port and token of a gate's page, as its log says where they are."""
+    told = [where for line in gate.output.splitlines() if (where := address_in(line)) is not None]
+    link = told[-1].link()
+    assert link is not None, gate.output
+    assert link not in gate.output
+    port, token = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", link).groups()  # type: ignore[union-attr]
+    assert token not in gate.output
+    return port, token
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +106,7 @@ def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page(cell: Cell) -> None
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")
     with cell.another_gate(questions="page", page=True) as asking:
-        port, token = re.search(r"approve at http://127\.0\.0\.1:(\d+)/\?token=(\S+)", asking.output).groups()  # type: ignore[union-attr]
+        port, token = link_of(asking)
         person = Visitor("127.0.0.1", int(port)).sign_in(token)
         picking = cell.send("put the chick on the tray", plan_only=True, pick=cell.other_pick)
         cell.until(lambda: "Which chick" in person.get().text, "the question is on the page")
