@@ -21,7 +21,7 @@ class GateConfig(Bounded):
     )
     audit_log: str = option("", "file of the record; empty = ~/.local/state/spatial_vlm_ros/audit.jsonl", fixed=True)
     page: bool = option(True, "serve the approval page on loopback; needs the extra web", fixed=True)
-    page_port: int = parameter(0, "", 0, 65535, "port of the page; 0 = a free one, told in the log without its token", fixed=True)
+    page_port: int = parameter(0, "", 0, 65535, "port of the page; 0 = a free one, told in the log", fixed=True)
     questions: str = option(
         "client", "who answers the resolver's questions: whoever sent the goal, or a person at the page",
         choices=("client", "page"), fixed=True,

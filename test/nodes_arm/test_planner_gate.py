@@ -109,7 +109,7 @@ def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page(cell: Cell, program
         port, token = link_of(asking)
         person = Visitor("127.0.0.1", int(port)).sign_in(token)
         picking = program(*COMMAND, "put the chick on the tray", "--plan-only", "--namespace", OTHER)
-        picking.says(f"… approve at http://127.0.0.1:{port}/ (with its token: ")
+        picking.says(f"; approve at http://127.0.0.1:{port}/ (with its token: ")
         cell.until(lambda: "Which chick" in person.get().text, "the question is on the page")
         assert person.press("the ribbon one (ribbon)").status == 303
         assert picking.ends() == 0, picking.output
@@ -168,7 +168,7 @@ def test_the_command_takes_back_what_waits_for_approval(cell: Cell, program: Pro
     picking = program(*COMMAND, SENTENCE)
     cell.until(lambda: len(cell.proposals) > before, "it is proposed")
     picking.says("… waiting for approval")
-    picking.says("… approve by the service /approve: this gate has no page")
+    picking.says("; approve by the service /approve: this gate has no page")
     picking.interrupt()
     assert picking.ends() == 130, picking.output
     assert "CANCELLED" in picking.output

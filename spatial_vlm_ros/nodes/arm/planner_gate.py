@@ -262,8 +262,7 @@ class PlannerGate(Node):
                 return seen
             question = question_of(asked, self._config.approval_timeout, self._image)
             self._broker.ask(question)
-            self._say(goal, PickStage.RESOLVING, f"asked: {asked.question}")
-            self._tell_where(goal, PickStage.RESOLVING)
+            self._say(goal, PickStage.RESOLVING, f"asked: {asked.question}; {self._where_to_approve()}")
             answer = self._broker.wait_answer(question.dialogue_id, cancelled)
             goal.words = Words(answer.text, goal.words.frame_of_reference, question.dialogue_id)
 
@@ -292,7 +291,8 @@ class PlannerGate(Node):
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._image)
         self._broker.propose(proposal)
         self._proposal.publish(self._proposal_message(goal, offer))
-        self._tell_where(goal, PickStage.WAITING_FOR_APPROVAL)
+        words = f"waiting for approval: {told(offer)}; {self._where_to_approve()}"
+        self._say(goal, PickStage.WAITING_FOR_APPROVAL, words)
         decision = self._broker.wait(goal.id, cancelled)
         if not decision.approve:
             why = f"{decision.operator} rejected it{f': {decision.reason}' * bool(decision.reason)}"
@@ -350,10 +350,10 @@ class PlannerGate(Node):
 
     # -------------------------------------------------------------------------------------------- telling
 
-    def _tell_where(self, goal: _Goal, stage: PickStage) -> None:
-        """Tell whoever sent the goal where a person decides."""
+    def _where_to_approve(self) -> str:
+        """Where a person decides, for whoever sent the goal."""
         service = f"approve by the service {self.resolve_service_name('approve')}: this gate has no page"
-        self._say(goal, stage, str(self._where or service))
+        return str(self._where or service)
 
     def _say(self, goal: _Goal, stage: PickStage, words: str) -> None:
         """On the worker's thread. The last stage is told right before anything moves: the approval is used here."""

@@ -106,10 +106,10 @@ def test_the_secret_reaches_a_terminal_and_no_file(
     with target:
         monkeypatch.setattr(sys, "stderr", target)
         monkeypatch.setattr(sys, "stdout", target)
-        print_progress(str(where))
+        print_progress(f"waiting; {where}")
         target.flush()
         beside = _link(f"[INFO] [1.2] [planner_gate]: {where}")
         text = os.read(ours, 4096).decode() if shown else (tmp_path / "log").read_text()
     os.close(ours)
-    assert text.strip() == (f"… approve at {LINK}" if shown else f"… {where}")
+    assert text.strip() == (f"… waiting; approve at {LINK}" if shown else f"… waiting; {where}")
     assert beside == (f"approve at {LINK}" if shown else None)
