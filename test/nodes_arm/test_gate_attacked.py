@@ -73,15 +73,16 @@ def test_nothing_that_a_stranger_calls_ends_the_gate_fills_its_disk_or_tells_its
     try:
         stranger = Stranger(graph)
         long = "x" * 1_000_000
+        whole = {"token": "s" * 40, "goal_id": str(uuid.uuid4()), "plan_hash": "0" * 64, "decided_by": "me"}
         forms = (
             {"token": EVIL, "goal_id": EVIL, "decided_by": EVIL},
             {"token": "s" * 39, "goal_id": long, "plan_hash": long, "reason": long},
-            {"token": "s" * 40, "goal_id": str(uuid.uuid4()), "decided_by": EVIL, "plan_hash": "0" * 64},
-            {"token": "s" * 40, "goal_id": long, "decided_by": "me"},
-            {"token": "s" * 40, "goal_id": str(uuid.uuid4()), "plan_hash": "0" * 64, "decided_by": "me",
-             "scene_stamp": Time(sec=-(2**31), nanosec=2**32 - 1)},
-            {"token": "s" * 40, "goal_id": str(uuid.uuid4()), "plan_hash": "0" * 64, "decided_by": "me", "reason": long},
-        )  # fmt: skip
+            whole,
+            whole | {"decided_by": EVIL},
+            whole | {"goal_id": long},
+            whole | {"reason": long},
+            whole | {"scene_stamp": Time(sec=-(2**31), nanosec=2**32 - 1)},
+        )
         for number in range(CALLS):
             request = Approve.Request(approve=True, **forms[number % len(forms)])
             answer = stranger.wait(stranger.approving.call_async(request), "approve answers")
