@@ -10,7 +10,6 @@ docs/simulators.md says what was tried and what was not.
 from pathlib import Path
 from typing import Any
 
-from launch.actions import Shutdown
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
@@ -45,15 +44,17 @@ def simulator(context: Any) -> list[Node]:
     said = context.launch_configurations
     world = Path(said["world_file"]).resolve()
     parent = said["base_frame"] or "base_link"
-    server = [_node("ros_gz_sim", "gzserver", {"world_sdf_file": str(world)})] if said["server"] == "true" else []
+    server = [_node(said, "ros_gz_sim", "gzserver", {"world_sdf_file": str(world)})] if said["server"] == "true" else []
     return [
         *server,
-        _node("ros_gz_bridge", "parameter_bridge", {"config_file": str(SHARE / "config" / "gazebo_bridge.yaml")}),
-        _node("tf2_ros", "static_transform_publisher", {}, gazebo.camera_mount(world).arguments(parent)),
+        _node(said, "ros_gz_bridge", "parameter_bridge", {"config_file": str(SHARE / "config" / "gazebo_bridge.yaml")}),
+        _node(said, "tf2_ros", "static_transform_publisher", {}, gazebo.camera_mount(world).arguments(parent)),
     ]
 
 
-def _node(package: str, executable: str, parameters: dict[str, str], arguments: list[str] | None = None) -> Node:
+def _node(
+    said: dict[str, str], package: str, executable: str, parameters: dict[str, str], arguments: list[str] | None = None
+) -> Node:
     typed = {name: ParameterValue(value, value_type=str) for name, value in parameters.items()}
     return Node(
         package=package,
@@ -62,5 +63,5 @@ def _node(package: str, executable: str, parameters: dict[str, str], arguments: 
         parameters=[typed] if typed else [],
         arguments=arguments or [],
         output="screen",
-        on_exit=Shutdown(),
+        **actions.life(said),
     )

@@ -64,6 +64,9 @@ def arguments() -> dict[str, dict[str, Any]]:
             "", "configure and activate at start, or leave it to a lifecycle manager" + as_file, YES_NO
         ),
         "log_level": _argument("info", "of the nodes", ["debug", "info", "warn", "error", "fatal"]),
+        "respawn": _argument(
+            "true", "start a node again that crashes or is killed; false: everything ends with it", ["true", "false"]
+        ),
         "rviz": _argument("false", "show the answers in RViz", ["true", "false"]),
     }
 

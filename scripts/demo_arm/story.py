@@ -6,12 +6,13 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from spatial_vlm_ros.manipulation.approval.address import address_in
 
 STAGES = {1: "RESOLVING", 2: "BUILDING_GOAL", 3: "PLANNING", 4: "WAITING_FOR_APPROVAL", 5: "LOOKING_AGAIN", 6: "MOVING"}
 AGAIN, MOVING = 5, 6
@@ -196,8 +197,8 @@ class Story:
 
 def page_address(log: Path) -> str | None:
     """Where the page is, with its token; None until the gate's whole line has come through to the log."""
-    found = re.search(r"approve at (http\S+)\n", log.read_text())
-    return found[1] if found else None
+    told = [address_in(line.rstrip("\n")) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return next((where.link() for where in told if where is not None), None)
 
 
 def told_candidate(candidate: dict[str, Any]) -> str:

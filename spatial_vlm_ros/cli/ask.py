@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, frame_option
+from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, frame_option, say
 from spatial_vlm_ros.cli.live import INTERRUPTED, print_message
 from spatial_vlm_ros.errors import SpatialVlmError
 
@@ -35,15 +35,13 @@ def ask(instruction: str, frame_of_reference: str | None, dialogue_id: str, name
     except ModuleNotFoundError as error:
         from spatial_vlm_ros.nodes.main import missing
 
-        click.echo(missing(error), err=True)
+        say(missing(error), err=True)
         sys.exit(FAILED)
 
     def once(client: Asker, words: str, dialogue_id: str) -> Any:
-        ended = client.ask(
-            words, frame_of_reference or "", dialogue_id, lambda stage: click.echo(f"… {stage}", err=True)
-        )
+        ended = client.ask(words, frame_of_reference or "", dialogue_id, lambda stage: say(f"… {stage}", err=True))
         if not ended.accepted:
-            click.echo("the resolver is not active: activate it (ros2 lifecycle set /resolver activate)", err=True)
+            say("the resolver is not active: activate it (ros2 lifecycle set /resolver activate)", err=True)
             sys.exit(FAILED)
         return ended.resolution
 
@@ -60,8 +58,8 @@ def ask(instruction: str, frame_of_reference: str | None, dialogue_id: str, name
                 print_message(resolution, as_json)
             sys.exit(REFUSED if refused(resolution) else ANSWERED)
     except SpatialVlmError as error:
-        click.echo(str(error), err=True)
+        say(error, err=True)
         sys.exit(FAILED)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("cancelled", err=True)
+        say("cancelled", err=True)
         sys.exit(INTERRUPTED)

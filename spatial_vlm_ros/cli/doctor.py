@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, config_option, read_settings
+from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, config_option, print_json, read_settings, say
 from spatial_vlm_ros.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -61,12 +60,7 @@ def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str
     else:
         findings, source = _live(settings, seconds, namespace, list(ros_args), table_height), "live"
     if as_json:
-        click.echo(
-            json.dumps(
-                {"source": source, "findings": [dataclasses.asdict(finding) for finding in findings]},
-                ensure_ascii=False,
-            )
-        )
+        print_json({"source": source, "findings": [dataclasses.asdict(finding) for finding in findings]})
     else:
         terminal.findings(findings)
     sys.exit(REFUSED if any(finding.level is Severity.ERROR for finding in findings) else ANSWERED)
@@ -98,7 +92,7 @@ def _live(
     except ModuleNotFoundError as error:
         from spatial_vlm_ros.nodes.main import missing
 
-        click.echo(missing(error), err=True)
+        say(missing(error), err=True)
         sys.exit(FAILED)
-    click.echo(f"listening for {seconds:g} s …", err=True)
+    say(f"listening for {seconds:g} s …", err=True)
     return examine_live(settings, seconds, namespace, ros_args, table_height)

@@ -12,7 +12,17 @@ from urllib.parse import quote
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FILE, FOLDER, REFUSED, config_option, json_option, read_settings
+from spatial_vlm_ros.cli.group import (
+    ANSWERED,
+    FILE,
+    FOLDER,
+    REFUSED,
+    config_option,
+    json_option,
+    print_json,
+    read_settings,
+    say,
+)
 from spatial_vlm_ros.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -87,12 +97,12 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
     if out is not None:
         _write_text(out, text + "\n")
     _write_reports(frames, run, outcome, html, markdown, junit)
-    click.echo(text) if as_json else terminal.outcome(outcome)
+    print_json(outcome_json(outcome)) if as_json else terminal.outcome(outcome)
     comparison = outcome.comparison
     if comparison is not None and (
         comparison.verdict is ComparisonVerdict.WORSE or (comparison.slipped and not significant)
     ):
-        click.echo("worse than the baseline", err=True)
+        say("worse than the baseline", err=True)
         sys.exit(REFUSED)
     sys.exit(ANSWERED)
 

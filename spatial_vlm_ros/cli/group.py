@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from spatial_vlm_ros.errors import DependencyError, DisplayError, FileError, InputError, SpatialVlmError
+from spatial_vlm_ros.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import ResolverConfig, Settings
@@ -52,11 +53,14 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except (DependencyError, DisplayError) as error:
-            click.echo(str(error), err=True)
+            say(error, err=True)
             ctx.exit(FAILED)
         except SpatialVlmError as error:
-            click.echo(f"{error.status_name}: {error}", err=True)
+            say(f"{error.status_name}: {error}", err=True)
             ctx.exit(REFUSED)
+        except click.ClickException as error:
+            vars(error)["message"] = printable(error.message, keep="\n")
+            raise
         except BrokenPipeError:
             ctx.exit(FAILED)
 
@@ -69,7 +73,7 @@ def _plug_in(name: str) -> click.Command | None:
             if not isinstance(command, click.Command):
                 raise TypeError(f"{found.value} is of type {type(command).__name__}, not click.Command")
         except (Exception, SystemExit) as error:
-            return _broken(found, f"{type(error).__name__}: {error}")
+            return _broken(found, printable(f"{type(error).__name__}: {error}"))
         return command
     return None
 
@@ -127,9 +131,14 @@ def print_resolution(resolution: Resolution, as_json: bool) -> None:
     print_json(resolution_json(resolution)) if as_json else terminal.resolution(resolution)
 
 
+def say(text: object, err: bool = False) -> None:
+    """One line for people. Parts of it come from outside; what a terminal would obey is shown as a question mark."""
+    click.echo(printable(text), err=err)
+
+
 def print_json(value: Any) -> None:
-    """One JSON object on one line, flushed: a program may be reading along."""
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """One JSON object on one line, flushed: a program may be reading along. What a terminal would obey is escaped."""
+    click.echo(printable_json(json.dumps(value, ensure_ascii=False, allow_nan=False)))
 
 
 def write_image(

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, json_option, print_json
+from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, json_option, print_json, say
 from spatial_vlm_ros.errors import InternalError, SpatialVlmError
 
 _log = logging.getLogger(__name__)
@@ -53,5 +53,5 @@ def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
 def _refuse(instruction: str, error: SpatialVlmError, as_json: bool) -> bool:
     from spatial_vlm_ros.output.json_schema import error_json
 
-    print_json(error_json(instruction, error)) if as_json else click.echo(f"{error.status_name}: {error}")
+    print_json(error_json(instruction, error)) if as_json else say(f"{error.status_name}: {error}")
     return False

@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, frame_option
-from spatial_vlm_ros.cli.live import INTERRUPTED, interrupts, print_message
+from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, frame_option, say
+from spatial_vlm_ros.cli.live import INTERRUPTED, interrupts, print_message, print_progress
 from spatial_vlm_ros.errors import SpatialVlmError
 
 
@@ -23,12 +23,12 @@ def pick(instruction: str, frame_of_reference: str | None, dialogue_id: str, pla
          wait: float) -> None:  # fmt: skip
     """Have an arm do what an INSTRUCTION says, by a running planner_gate; answer its question if it has one.
 
-    What is going to move waits for a person's approval, at the gate's page or by its service. Ctrl-C takes the
-    instruction back, and stops the arm where it moves.
+    What is going to move waits for a person's approval, at the gate's page or by its service; where that is, is told
+    when it waits. Ctrl-C takes the instruction back, and stops the arm where it moves.
 
     \b
     Example:
-      spatial-vlm up sim-arm plan_only:=false       # in another terminal; its log tells the page's address
+      spatial-vlm up sim-arm plan_only:=false       # in another terminal
       spatial-vlm pick "put the chick behind the cup on the tray"
     """
     try:
@@ -36,7 +36,7 @@ def pick(instruction: str, frame_of_reference: str | None, dialogue_id: str, pla
     except ModuleNotFoundError as error:
         from spatial_vlm_ros.nodes.main import missing
 
-        click.echo(missing(error), err=True)
+        say(missing(error), err=True)
         sys.exit(FAILED)
     try:
         with picker(namespace) as client:
@@ -44,14 +44,14 @@ def pick(instruction: str, frame_of_reference: str | None, dialogue_id: str, pla
                 words = (instruction, frame_of_reference or "", dialogue_id, plan_only)
                 with interrupts() as cancelled:
                     client.wait_for_server(wait, cancelled)
-                    ended = client.pick(*words, lambda stage: click.echo(f"… {stage}", err=True), cancelled)
+                    ended = client.pick(*words, print_progress, cancelled)
                 if not ended.accepted:
-                    click.echo("the gate did not take it", err=True)
+                    say("the gate did not take it", err=True)
                     sys.exit(FAILED)
                 result = ended.result
                 print_message(result.resolution, as_json=False)
                 if result.status.message != result.resolution.status.message:
-                    click.echo(f"{result.status.name}  {result.status.message}")
+                    say(f"{result.status.name}  {result.status.message}")
                 if not (result.resolution.question and sys.stdin.isatty()) or ended.withdrawn:
                     break
                 reply = click.prompt("  answer", default="", show_default=False)
@@ -61,8 +61,8 @@ def pick(instruction: str, frame_of_reference: str | None, dialogue_id: str, pla
             done = result.status.code == result.status.OK
             sys.exit(INTERRUPTED if ended.withdrawn else ANSWERED if done else REFUSED)
     except SpatialVlmError as error:
-        click.echo(str(error), err=True)
+        say(error, err=True)
         sys.exit(FAILED)
     except click.Abort:
-        click.echo("cancelled", err=True)
+        say("cancelled", err=True)
         sys.exit(INTERRUPTED)

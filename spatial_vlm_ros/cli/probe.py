@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FOLDER, REFUSED, json_option, print_json
+from spatial_vlm_ros.cli.group import ANSWERED, FOLDER, REFUSED, json_option, print_json, say
 from spatial_vlm_ros.errors import FileError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _blindness(grounder: str, options: dict[str, str], questions: str, out: Path
     else:
         terminal_models.diagnosis(found)
         if files:
-            click.echo(f"{files[0]} and {len(files) - 1} other files")
+            say(f"{files[0]} and {len(files) - 1} other files")
     if unwritten is not None:
         raise unwritten
     raise SystemExit(ANSWERED if found.outcome == "not found" else REFUSED)
@@ -114,7 +114,7 @@ def _warn_of_grid(scorer: CandidateScorer) -> None:
 
     reason = why_no_grid(scorer)
     if reason is not None:
-        click.echo(f"pooled image tokens and pictures of attention will be left out: {reason}", err=True)
+        say(f"pooled image tokens and pictures of attention will be left out: {reason}", err=True)
 
 
 def _looked_inside(scorer: CandidateScorer, examined: list[Examined], questions: str) -> tuple[Inside, dict[str, Rgb]]:
@@ -125,5 +125,5 @@ def _looked_inside(scorer: CandidateScorer, examined: list[Examined], questions:
     with terminal.counting("looking inside") as progress:
         inside, attention = look_inside(scorer, examined, EFFORTS[questions], progress)
     for reason in inside.left_out:
-        click.echo(f"not measured: {reason}", err=True)
+        say(f"not measured: {reason}", err=True)
     return inside, attention

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from spatial_vlm_ros.cli.group import FOLDER
+from spatial_vlm_ros.cli.group import FOLDER, say
 
 
 @click.command()
@@ -25,4 +25,4 @@ def record(folder: Path, out: Path, storage: str, namespace: str) -> None:
     from spatial_vlm_ros.evaluation import bag_writer
 
     done = bag_writer.record(folder, out, storage, namespace)
-    click.echo(f"{out}: {done.frames} frames, {done.instructions} instructions, {done.messages} messages")
+    say(f"{out}: {done.frames} frames, {done.instructions} instructions, {done.messages} messages")

@@ -20,6 +20,7 @@ from spatial_vlm_ros.cli.group import (
     json_option,
     print_resolution,
     read_settings,
+    say,
     slug,
     write_image,
 )
@@ -138,7 +139,7 @@ def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None,
     else:
         target = resolution.target.id if resolution.target else "-"
         when = f"{resolution.stamp_ns / 1e9:.3f}" if resolution.stamp_ns else "-"
-        click.echo(f"{when:>14}  {resolution.status.value:22} {target:5} {resolution.instruction}")
+        say(f"{when:>14}  {resolution.status.value:22} {target:5} {resolution.instruction}")
     if out is not None and answer.frame is not None:
         path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
         write_image(path, answer.frame, answer.detections, resolution, config, answer.scene)

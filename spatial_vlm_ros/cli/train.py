@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FILE, FOLDER, json_option, print_json
+from spatial_vlm_ros.cli.group import ANSWERED, FILE, FOLDER, json_option, print_json, say
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def train(data: Path, out: Path | None, split_file: Path | None, worlds: int, re
 def _report(out: Path, figures: dict[str, Figures], as_json: bool) -> None:
     """Write the figures into OUT/figures.json and print the most important ones."""
     if not figures:
-        click.echo(f"{out}: interrupted; the same command goes on")
+        say(f"{out}: interrupted; the same command goes on")
         return
     values = {name: dataclasses.asdict(one) for name, one in figures.items()}
     for part in values.values():
@@ -115,7 +115,7 @@ def _report(out: Path, figures: dict[str, Figures], as_json: bool) -> None:
     (out / "figures.json").write_text(text + "\n", encoding="utf-8")
     for name, one in figures.items():
         line = {"scored on": name, "mAP@50": round(one.map50, 4), "mask IoU": round(one.mask_iou, 4)}
-        print_json(_finite(line)) if as_json else click.echo("  ".join(f"{k} {v}" for k, v in line.items()))
+        print_json(_finite(line)) if as_json else say("  ".join(f"{k} {v}" for k, v in line.items()))
 
 
 def _finite(values: dict[str, object]) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from spatial_vlm_ros.cli.group import say
 from spatial_vlm_ros.errors import SpatialVlmError
 
 if TYPE_CHECKING:
@@ -50,11 +51,22 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
         if only_print:
             for process, command in zip(processes, ready, strict=True):
                 variables = [f"{name}={shlex.quote(value)}" for name, value in process.environment.items()]
-                click.echo(" ".join([*variables, shlex.join(command.words)]))
+                say(" ".join([*variables, shlex.join(command.words)]))
             return
-        click.echo(f"starting {', '.join(command.name for command in ready)}; Ctrl-C ends them", err=True)
-        code = supervisor.run(ready)
+        say(f"starting {', '.join(command.name for command in ready)}; Ctrl-C ends them", err=True)
+        code = supervisor.run(ready, aside=_link)
     sys.exit(code)
+
+
+def _link(line: str) -> str | None:
+    """The address of an approval page with its secret, after the line that tells where it is, to a terminal alone."""
+    if not sys.stdout.isatty():
+        return None
+    from spatial_vlm_ros.manipulation.approval.address import address_in
+
+    where = address_in(line)
+    link = where.link() if where is not None else None
+    return None if link is None else f"approve at {link}"
 
 
 def _pairs(arguments: tuple[str, ...]) -> dict[str, str]:
@@ -71,4 +83,5 @@ def _show_arguments(arguments: tuple[Argument, ...]) -> None:
     for argument in arguments:
         choices = f" ({' or '.join(repr(choice) for choice in argument.choices)})" if argument.choices else ""
         default = "must be given" if argument.default is None else f"default {argument.default!r}"
-        click.echo(f"{argument.name}:={choices}\n    {argument.description}; {default}")
+        say(f"{argument.name}:={choices}")
+        say(f"    {argument.description}; {default}")

@@ -6,14 +6,12 @@ junitparser is imported when it is needed, never before.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, cast
 
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.evaluation.score import CaseResult
-
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+from spatial_vlm_ros.printable import printable
 
 
 def junit_xml(cases: Sequence[CaseResult], seconds: Sequence[float], name: str) -> str:
@@ -53,5 +51,5 @@ def _summary(case: CaseResult) -> str:
 
 
 def _text(text: str) -> str:
-    """What XML cannot hold (labels come from outside) is shown as a question mark."""
-    return _NOT_XML.sub("?", text)
+    """What XML cannot hold, and what does not show (labels come from outside), is a question mark."""
+    return printable(text, keep="\n")

@@ -10,9 +10,11 @@ from spatial_vlm_ros.evaluation.calibration import Calibration
 from spatial_vlm_ros.evaluation.comparison import Comparison, Switch
 from spatial_vlm_ros.evaluation.outcome import RunOutcome
 from spatial_vlm_ros.evaluation.score import CaseResult
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types.proportions import Interval, Share
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:.-])")
+_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~$@:.=^-])")
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
 _MOST_LISTED = 50
 
 
@@ -69,8 +71,8 @@ def _lines(outcome: RunOutcome, title: str, images: Mapping[int, str]) -> Iterat
 
 def escape(text: str) -> str:
     """Text as one line of Markdown that shows itself: no markup, no HTML, no links, nothing a terminal obeys."""
-    line = "".join(sign if sign.isprintable() else "?" for sign in text)
-    return _MARKS.sub(r"\\\1", line)
+    # HTML as entities: a backslash before "<" is an escape in CommonMark, and not in every other kind of Markdown.
+    return _MARKS.sub(r"\\\1", printable(text)).translate(_HTML)
 
 
 def percent(share: Share) -> str:

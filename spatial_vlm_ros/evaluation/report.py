@@ -18,6 +18,7 @@ from spatial_vlm_ros.evaluation import plots
 from spatial_vlm_ros.evaluation.calibration import Calibration
 from spatial_vlm_ros.evaluation.outcome import RunOutcome
 from spatial_vlm_ros.evaluation.score import CaseResult
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status
 from spatial_vlm_ros.types.proportions import Interval, Share
 
@@ -152,7 +153,7 @@ def _shown(value: Any) -> Any:
     """Signs that show nothing or turn the text around become question marks; markup of our own is left as it is."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
-    return "".join(sign if sign.isprintable() or sign == _TIED else " " if sign.isspace() else "?" for sign in value)
+    return printable("".join(" " if sign.isspace() and sign != _TIED else sign for sign in value), keep=_TIED)
 
 
 def _percent(value: float) -> str:

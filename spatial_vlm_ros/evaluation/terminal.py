@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from spatial_vlm_ros.evaluation.frame_doctor import Finding
-from spatial_vlm_ros.output.terminal import new_console, shown
+from spatial_vlm_ros.output.terminal import new_console
+from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.calibration import Calibration
@@ -30,9 +31,9 @@ def outcome(result: RunOutcome) -> None:
         console.print(f"expected {expected}: " + ", ".join(f"{n} {status}" for status, n in given.items()))
     for miss in result.score.misses:
         console.print(
-            f"miss {shown(miss.frame)} '{shown(miss.instruction)}': "
-            f"expected {miss.expected_status.value} {shown(miss.expected_id or '')}, "
-            f"got {miss.status.value} {shown(miss.id or '')}{_of_kind(miss.kind)}: {shown(miss.message)}",
+            f"miss {printable(miss.frame)} '{printable(miss.instruction)}': "
+            f"expected {miss.expected_status.value} {printable(miss.expected_id or '')}, "
+            f"got {miss.status.value} {printable(miss.id or '')}{_of_kind(miss.kind)}: {printable(miss.message)}",
             style="yellow",
         )
     if result.comparison is not None:
@@ -63,8 +64,8 @@ def _shares(console: Console, result: Score) -> None:
             else {}
         ),
         **({} if split is None else {"usual": split.usual, "counter-heuristic": split.counter_heuristic}),
-        **{f"  {shown(kind)}": share for kind, share in result.by_kind.items()},
-        **{f"  '{shown(relation)}'": share for relation, share in result.by_relation.items()},
+        **{f"  {printable(kind)}": share for kind, share in result.by_kind.items()},
+        **{f"  '{printable(relation)}'": share for relation, share in result.by_relation.items()},
         **{f"  {frame} frame": share for frame, share in result.by_frame_of_reference.items()},
     }
     for name, s in rows.items():
@@ -106,7 +107,7 @@ def _comparison(console: Console, comparison: Comparison) -> None:
         for s in switches:
             was, now = f"{s.before_status.value} {s.before_id or ''}", f"{s.status.value} {s.id or ''}"
             told = f"{words}: {s.frame} '{s.instruction}': {was.strip()} before, {now.strip()} now"
-            console.print(shown(told), style="yellow" if switches is comparison.lost else "green")
+            console.print(printable(told), style="yellow" if switches is comparison.lost else "green")
     if comparison.only_now or comparison.only_before:
         console.print(f"not compared: {comparison.only_now} cases that the baseline lacks, "
                       f"{comparison.only_before} of its answers to other cases", style="yellow")  # fmt: skip
@@ -125,8 +126,11 @@ def findings(findings: Iterable[Finding]) -> None:
         table.add_column(overflow="fold")
     colours = {"ok": "green", "warning": "yellow", "error": "red"}
     for finding in findings:
-        repair = f"\n→ {finding.repair}" if finding.repair else ""
+        repair = f"\n→ {printable(finding.repair)}" if finding.repair else ""
         table.add_row(
-            finding.level.value, shown(finding.check), shown(finding.found) + repair, style=colours[finding.level.value]
+            finding.level.value,
+            printable(finding.check),
+            printable(finding.found) + repair,
+            style=colours[finding.level.value],
         )
     new_console().print(table)

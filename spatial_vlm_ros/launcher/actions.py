@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.launcher import wiring
+from spatial_vlm_ros.launcher.respawn import DELAY, Respawn
 
 
 def beside_resolver(file: str, arguments: Mapping[str, Mapping[str, Any]], *make: Callable[[Any], list[Any]]) -> Any:
@@ -38,18 +39,39 @@ def beside_resolver(file: str, arguments: Mapping[str, Mapping[str, Any]], *make
     )
 
 
+def life(said: Mapping[str, str]) -> dict[str, Any]:
+    """What a Node is told of its end: it is started again where that helps, and else everything ends with it.
+
+    launch asks `respawn` after it has told that the process has ended, and waits for the delay or a shutdown first
+    (ros2/launch 3.7.1, launch/launch/actions/execute_local.py:598-620). So the shutdown that `on_exit` returns for a
+    node that is not to start again comes before its respawn.
+
+    Args:
+        said: the argument `respawn`.
+    """
+    from launch.actions import Shutdown
+
+    if said["respawn"] != "true":
+        return {"on_exit": Shutdown()}
+    policy = Respawn()
+
+    def ended(event: Any, _context: Any) -> list[Any] | None:
+        return None if policy.again(event.returncode) else [Shutdown()]
+
+    return {"on_exit": ended, "respawn": True, "respawn_delay": DELAY}
+
+
 def node(name: str, said: Mapping[str, str], parameters: Mapping[str, Any], files: Sequence[str] = (),
          remappings: Sequence[tuple[str, str]] = ()) -> Any:  # fmt: skip
-    """A node of this package in the namespace that was said; everything ends with it.
+    """A node of this package in the namespace that was said; it is started again, or everything ends with it.
 
     Args:
         name: of the node and its executable.
-        said: the arguments `namespace` and `log_level`.
+        said: the arguments `namespace`, `log_level` and `respawn`.
         parameters: set after those of the files; they keep their types.
         files: of parameters.
         remappings: pairs of names.
     """
-    from launch.actions import Shutdown
     from launch_ros.actions import Node
     from launch_ros.parameter_descriptions import ParameterValue
 
@@ -63,5 +85,5 @@ def node(name: str, said: Mapping[str, str], parameters: Mapping[str, Any], file
         remappings=list(remappings),
         ros_arguments=["--log-level", said["log_level"]],
         output="screen",
-        on_exit=Shutdown(),
+        **life(said),
     )

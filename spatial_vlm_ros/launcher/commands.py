@@ -23,12 +23,14 @@ class Command:
         words: the command line.
         environment: all of it.
         essential: whether everything ends with it.
+        respawn: whether it is started again where that helps (`respawn.py`).
     """
 
     name: str
     words: tuple[str, ...]
     environment: dict[str, str]
     essential: bool = True
+    respawn: bool = False
 
 
 def command(process: Process, scratch: Path | None = None) -> Command:
@@ -54,7 +56,7 @@ def command(process: Process, scratch: Path | None = None) -> Command:
     else:
         words += [word for name, value in process.parameters.items() for word in ("-p", f"{name}:={json.dumps(value)}")]
     environment = {**os.environ, **process.environment, "PYTHONUNBUFFERED": "1"}
-    return Command(process.name, (*words, *process.ros_arguments), environment, process.essential)
+    return Command(process.name, (*words, *process.ros_arguments), environment, process.essential, process.respawn)
 
 
 def _program(process: Process) -> list[str]:

@@ -43,6 +43,7 @@ class Process:
         arguments: before, `ros_arguments` after `--ros-args`.
         environment: variables to set.
         essential: whether everything ends with it.
+        respawn: whether it is started again where that helps (`respawn.py`).
     """
 
     package: str
@@ -56,6 +57,7 @@ class Process:
     ros_arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     essential: bool = False
+    respawn: bool = False
 
     @property
     def full_name(self) -> str:
@@ -213,4 +215,5 @@ def _process(node: stand_in.Node, environment: Mapping[str, str]) -> Process:
         tuple(node.ros_arguments),
         dict(environment),
         node.on_exit is not None,
+        node.respawn,
     )

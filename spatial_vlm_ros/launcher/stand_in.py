@@ -103,11 +103,14 @@ class Node:
         arguments: Sequence[str] = (),
         ros_arguments: Sequence[str] = (),
         output: str = "log",
-        on_exit: Shutdown | None = None,
+        on_exit: Shutdown | Callable[..., Any] | None = None,
+        respawn: bool = False,
+        respawn_delay: float | None = None,
     ) -> None:
         self.package, self.executable, self.name, self.namespace = package, executable, name, namespace
         self.parameters, self.remappings = parameters, remappings
         self.arguments, self.ros_arguments, self.output, self.on_exit = arguments, ros_arguments, output, on_exit
+        self.respawn, self.respawn_delay = respawn, respawn_delay
 
 
 _MODULES: dict[str, tuple[type, ...]] = {

@@ -16,7 +16,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
+from spatial_vlm_ros.launcher import respawn
 from spatial_vlm_ros.launcher.commands import Command
+from spatial_vlm_ros.launcher.respawn import Respawn
+from spatial_vlm_ros.printable import printable_line
 
 STOPPED = (signal.SIGINT, signal.SIGTERM)  # what ends everything, and cleanly
 
@@ -27,25 +30,35 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
 
 
-def run(commands: Sequence[Command], out: IO[str] | None = None) -> int:
-    """Run commands until an essential one ends or a signal comes; none is left then.
+def run(
+    commands: Sequence[Command], out: IO[str] | None = None, aside: Callable[[str], str | None] = lambda _: None
+) -> int:
+    """Run commands until an essential one ends for good or a signal comes; none is left then.
 
     Args:
         commands: what to run; their output appears line by line behind their name.
         out: where; None = standard output.
+        aside: gives what is to be told after a line of output, of this process itself; None = nothing.
 
     Returns:
-        0 after SIGINT or SIGTERM. Else the code of the essential one that ended first, 128 + n where signal n ended it;
+        0 after SIGINT or SIGTERM. Else the code of the essential one that first ended for good, 128 + n where signal n
+        ended it;
         where it ended well, that of the first other one that failed while it was being ended.
     """
-    return asyncio.run(_Supervisor(commands, out or sys.stdout).run())
+    return asyncio.run(_Supervisor(commands, out or sys.stdout, aside).run())
 
 
 class _Child:
     """One running process and the reader of its output."""
 
-    def __init__(self, command: Command, process: asyncio.subprocess.Process, say: Callable[[str, str], None]) -> None:
-        self.command, self.process, self._say = command, process, say
+    def __init__(
+        self,
+        command: Command,
+        life: Respawn,
+        process: asyncio.subprocess.Process,
+        say: Callable[[str, str], None],
+    ) -> None:
+        self.command, self.life, self.process, self._say = command, life, process, say
         self.ended = asyncio.ensure_future(self._live())
 
     async def _live(self) -> int:
@@ -72,10 +85,11 @@ class _Child:
 
 
 class _Supervisor:
-    def __init__(self, commands: Sequence[Command], out: IO[str]) -> None:
-        self._commands = commands
+    def __init__(self, commands: Sequence[Command], out: IO[str], aside: Callable[[str], str | None]) -> None:
+        self._commands, self._aside = commands, aside
         self._out: IO[str] | None = out
         self._children: list[_Child] = []
+        self._starting: list[asyncio.Future[None]] = []  # again
         self._told = 0  # how far the escalation has come
         self._interrupted = False
         self._stop = asyncio.Event()
@@ -91,24 +105,45 @@ class _Supervisor:
         return 0 if self._interrupted else code or self._failed_at_the_end()
 
     async def _live(self) -> int:
-        """Start all; wait for the first end that matters."""
+        """Start all, and again who falls; wait for the first end that matters."""
         for command in self._commands:
-            if not self._stop.is_set():
-                self._children.append(_Child(command, await _started(command), self._say))
+            await self._start(command, Respawn())
         stop: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
-        running = list(self._children)
+        known: list[_Child] = []  # whose end was heard
         while not stop.done():
-            await asyncio.wait([stop, *(child.ended for child in running)], return_when=asyncio.FIRST_COMPLETED)
+            running = [child for child in self._children if child not in known]
+            changes = [stop, *(child.ended for child in running), *self._starting]
+            await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
+            for each in [each for each in self._starting if each.done()]:
+                self._starting.remove(each)
+                each.result()
             for child in [child for child in running if child.ended.done()]:
-                running.remove(child)
-                self._say(child.command.name, f"has ended with code {child.ended.result()}")
-                if child.command.essential and not self._stop.is_set():
+                known.append(child)
+                code = child.ended.result()
+                self._say(child.command.name, f"has ended with code {code}")
+                if self._stop.is_set():
+                    continue
+                if child.command.respawn and child.life.again(code):
+                    self._say(child.command.name, f"starts again in {respawn.DELAY:g} s")
+                    self._children.remove(child)
+                    self._starting.append(asyncio.ensure_future(self._start(child.command, child.life, respawn.DELAY)))
+                elif child.command.essential:
                     stop.cancel()
-                    return child.ended.result()
+                    return code
         return 0
+
+    async def _start(self, command: Command, life: Respawn, delay: float = 0.0) -> None:
+        """Start a process, unless the end comes first."""
+        if delay:
+            await asyncio.sleep(delay)
+        if not self._stop.is_set():
+            self._children.append(_Child(command, life, await _started(command), self._say))
 
     async def _end_all(self) -> None:
         """Ask, insist, force."""
+        for each in self._starting:
+            each.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
         while waiting := [child for child in self._children if not child.ended.done()]:
             number = _ESCALATION[min(self._told, len(_ESCALATION) - 1)]
             for child in waiting:
@@ -138,7 +173,10 @@ class _Supervisor:
         if self._out is None:
             return
         try:
-            self._out.write(f"[{name}] {line}\n")
+            self._out.write(f"[{name}] {printable_line(line)}\n")
+            told = self._aside(line)
+            if told is not None:
+                self._out.write(f"[spatial-vlm] {printable_line(told)}\n")
             self._out.flush()
         except (BrokenPipeError, ValueError):  # nobody reads any more
             self._out = None

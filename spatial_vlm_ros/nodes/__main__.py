@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 from spatial_vlm_ros.nodes import main
+from spatial_vlm_ros.printable import printable
 
+CRASHED = 70
+"""Exit code after an error that nobody expected; who started the node may start it again (`launcher/respawn.py`)."""
 NODES = {
     "resolver": main.resolver,
     "frame_player": main.frame_player,
@@ -20,9 +24,14 @@ NODES = {
 def run(arguments: list[str]) -> int:
     """Run the node named first with the remaining arguments."""
     if not arguments or arguments[0] not in NODES:
-        print(f"usage: python -m spatial_vlm_ros.nodes {{{','.join(NODES)}}} [--ros-args ...]", file=sys.stderr)  # noqa: T201
+        usage = f"usage: python -m spatial_vlm_ros.nodes {{{','.join(NODES)}}} [--ros-args ...]"
+        print(printable(usage), file=sys.stderr)  # noqa: T201
         return 2
-    return NODES[arguments[0]]([sys.argv[0], *arguments[1:]])
+    try:
+        return NODES[arguments[0]]([sys.argv[0], *arguments[1:]])
+    except Exception:
+        sys.stderr.write(printable(traceback.format_exc(), keep="\n"))
+        return CRASHED
 
 
 if __name__ == "__main__":

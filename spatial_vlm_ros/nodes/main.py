@@ -11,6 +11,8 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from spatial_vlm_ros.printable import printable
+
 FAILED = 1
 
 REPAIRS = {
@@ -41,7 +43,7 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
 
         make: Callable[[], Any] = getattr(importlib.import_module(f"spatial_vlm_ros.nodes.{module}"), name)
     except ModuleNotFoundError as error:
-        print(missing(error), file=sys.stderr)  # noqa: T201
+        print(printable(missing(error)), file=sys.stderr)  # noqa: T201
         return FAILED
     from spatial_vlm_ros.errors import SpatialVlmError
 
@@ -51,7 +53,7 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
     try:
         rclpy.init(args=args)
     except RuntimeError as error:  # rcl's words for arguments that it cannot read
-        print(f"{module.rpartition('.')[2]}: {error}", file=sys.stderr)  # noqa: T201
+        print(printable(f"{module.rpartition('.')[2]}: {error}"), file=sys.stderr)  # noqa: T201
         return FAILED
     node = None
     try:
@@ -63,7 +65,7 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (SpatialVlmError, ParameterException) as error:
-        print(f"{module.rpartition('.')[2]}: {error}", file=sys.stderr)  # noqa: T201
+        print(printable(f"{module.rpartition('.')[2]}: {error}"), file=sys.stderr)  # noqa: T201
         return FAILED
     except (RuntimeError, NotInitializedException):  # what rclpy raises of a context that has been shut down, and
         if rclpy.ok() and not told.to_end:  # where the interrupt came while it converted a message

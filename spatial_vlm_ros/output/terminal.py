@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.tree import Tree
 
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.rendering import named
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import (
     Candidate,
     Destination,
@@ -30,14 +32,31 @@ _PIPE_WIDTH = 160  # columns where the output goes to a file or another program
 
 
 def new_console() -> Console:
-    """A console that takes text as it is; wide where the output goes to a file or another program."""
+    """A console that takes text as it is, wide where the output goes to a file or another program.
+
+    Ids, labels, relations and frames come from outside; what a terminal would obey is shown as a question mark.
+    """
     console = Console(markup=False, highlight=False)
-    return console if console.is_terminal else Console(markup=False, highlight=False, width=_PIPE_WIDTH)
+    if not console.is_terminal:
+        console = Console(markup=False, highlight=False, width=_PIPE_WIDTH)
+    console.push_render_hook(_PrintableOnly())
+    return console
 
 
-def shown(text: str) -> str:
-    """Ids and labels come from outside: what a terminal would obey is shown as a question mark."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
+class _Printable:
+    """A renderable whose text is made printable when it is rendered, whatever it is made of."""
+
+    def __init__(self, inner: ConsoleRenderable) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._inner, options):
+            yield segment if segment.control else Segment(printable(segment.text, keep="\n"), segment.style)
+
+
+class _PrintableOnly(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Printable(each) for each in renderables]
 
 
 def reading(query: SpatialQuery) -> None:
@@ -81,12 +100,12 @@ def resolution(resolution: Resolution) -> None:
     """The outcome, poses, spots, candidates with their margins, and the question."""
     console = new_console()
     console.print(
-        f"{resolution.status.value}  {shown(resolution.message)}", style="green" if resolution.target else "yellow"
+        f"{resolution.status.value}  {printable(resolution.message)}", style="green" if resolution.target else "yellow"
     )
     targets = resolution.targets or ((resolution.target,) if resolution.target is not None else ())
     for target in targets:
         if len(targets) > 1:
-            console.print(f"  {shown(f'{target.id} {target.label}')}")
+            console.print(f"  {printable(f'{target.id} {target.label}')}")
         _print_target(console, target)
     places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
     for number, place in enumerate(places, 1):
@@ -113,11 +132,11 @@ def _print_place(console: Console, number: int, place: Place) -> None:
     x, y, z = place.pose.position
     stable = "" if place.stability_m is None else f", {place.stability_m:.3f} m from the rim"
     console.print(
-        f"  place {number:<3} ({x:.3f}, {y:.3f}, {z:.3f}) m in {place.pose.frame_id} on {shown(place.carrier_id)}: "
+        f"  place {number:<3} ({x:.3f}, {y:.3f}, {z:.3f}) m in {place.pose.frame_id} on {printable(place.carrier_id)}: "
         f"margin {place.margin_m:+.3f} m, clearance {place.clearance_m:.3f} m{stable}, p = {place.probability:.2f}"
     )
     if place.reason is not None:
-        console.print(f"            {shown(place.reason.text)}")
+        console.print(f"            {printable(place.reason.text)}")
 
 
 def _candidates(candidates: Iterable[Candidate]) -> Table:
@@ -127,10 +146,10 @@ def _candidates(candidates: Iterable[Candidate]) -> Table:
     for c in candidates:
         rows = c.clauses or (None,)
         for number, clause in enumerate(rows):
-            first = (shown(f"{c.id} {c.label}"), f"{c.probability:.3f}") if number == 0 else ("", "")
+            first = (printable(f"{c.id} {c.label}"), f"{c.probability:.3f}") if number == 0 else ("", "")
             rest = ("", "", "", "") if clause is None else (
                 clause.relation,
-                shown(", ".join(clause.anchor_ids)),
+                printable(", ".join(clause.anchor_ids)),
                 "" if clause.margin_m is None else f"{clause.margin_m:+.3f} m",
                 clause.state.value,
             )  # fmt: skip

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from spatial_vlm_ros.output.terminal import new_console, shown
+from spatial_vlm_ros.output.terminal import new_console
+from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.perception.probing import ConventionVerdict
@@ -24,10 +25,10 @@ def verdict(verdict: ConventionVerdict) -> None:
         table.add_row(one.convention, f"{one.explained} of {of}", "" if one.rms is None else f"{one.rms:.1%}")
     console.print(table)
     for trial in verdict.trials[:3]:
-        console.print(shown(f"asked for {trial.phrase} in {trial.size[0]}x{trial.size[1]}: {trial.answer}"))
+        console.print(printable(f"asked for {trial.phrase} in {trial.size[0]}x{trial.size[1]}: {trial.answer}"))
     if verdict.untested:
         console.print(f"not tried, for want of the size after the model's processor: {', '.join(verdict.untested)}")
-    console.print(shown(f"{verdict.stated}: {verdict.outcome}: {verdict.reason}"))
+    console.print(printable(f"{verdict.stated}: {verdict.outcome}: {verdict.reason}"))
 
 
 def diagnosis(found: Diagnosis) -> None:
@@ -51,4 +52,4 @@ def diagnosis(found: Diagnosis) -> None:
             told = f"{fault.outcome}: {fault.fault} ({fault.where}): {numbers_text(fault)}"
             console.print(told, style=colour, soft_wrap=True)
     colour = "green" if found.outcome == "not found" else "red"
-    console.print(shown(f"{found.model}: {found.verdict}"), style=colour, soft_wrap=True)
+    console.print(printable(f"{found.model}: {found.verdict}"), style=colour, soft_wrap=True)

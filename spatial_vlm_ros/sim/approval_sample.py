@@ -22,6 +22,7 @@ from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.page import serve
 from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Phase, Preview, Proposal
 from spatial_vlm_ros.output.annotated_image import draw
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Resolution
@@ -129,11 +130,12 @@ def main(arguments: list[str] | None = None) -> int:
         broker = ApprovalBroker(audit)
         try:
             with serve(broker, port=port) as page, contextlib.suppress(KeyboardInterrupt):
-                sys.stdout.write(f"A sample, no robot is connected: {page.url}\nThe record: {audit.path}\n")
+                told = f"A sample, no robot is connected: {page.url}\nThe record: {audit.path}\n"
+                sys.stdout.write(printable(told, keep="\n"))
                 sys.stdout.flush()
                 ApprovalSample(broker).run(lambda: False)
         except SpatialVlmError as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(f"{printable(error)}\n")
             return 1
     return 0
 

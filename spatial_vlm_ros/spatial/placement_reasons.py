@@ -8,6 +8,7 @@ import dataclasses
 import cv2
 import numpy as np
 
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.spatial.free_space import Cells, Stamp, depth_inside
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
@@ -173,4 +174,4 @@ def name_of(layout: Layout, row: int) -> str:
     """Label and id, for people: "the soup can (d1)"."""
     obj = layout.scene.objects[row]
     text = f"the {obj.detection.label} ({obj.id})"
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
+    return printable(text)

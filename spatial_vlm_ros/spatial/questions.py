@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.language.lexicon import NUMBERS
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.descriptions import (
     COUNTED,
@@ -161,11 +162,6 @@ def distinguished(row: int, layout: Layout, *, frame: FrameOfReference = FrameOf
     found.sort(key=lambda d: (d.words, (*KINDS, "count").index(d.kind), -d.gap))
     said = next((d.naming(name) for d in found if d.understood()), None)
     return said or f"the {name} ({printable(obj.id)})"
-
-
-def printable(text: str) -> str:
-    """Labels come from outside: what a terminal would obey is shown as a question mark."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 # ------------------------------------------------------------------------------------------------ ways to split

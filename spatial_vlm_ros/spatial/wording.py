@@ -9,6 +9,7 @@ import numpy as np
 
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.rendering import named
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.spatial import naming, questions
 from spatial_vlm_ros.spatial.belief import ClauseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
@@ -22,7 +23,7 @@ _LISTED = 4  # candidates or regions named in a sentence
 
 def name_of(obj: SceneObject) -> str:
     """Label and id, for people: "soup can (d1)"."""
-    return questions.printable(f"{obj.detection.label} ({obj.id})")
+    return printable(f"{obj.detection.label} ({obj.id})")
 
 
 def question(verdict: ResolvedChoice, scorer: PhraseScorer) -> questions.Question | None:

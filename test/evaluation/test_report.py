@@ -24,6 +24,7 @@ from spatial_vlm_ros.evaluation.markdown import escape, markdown_summary
 from spatial_vlm_ros.evaluation.outcome import RunOutcome, judge
 from spatial_vlm_ros.evaluation.report import check_installed, html_report
 from spatial_vlm_ros.evaluation.runs import StoredAnswer
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status
 
 JPEG = b"\xff\xd8not really a picture\xff\xd9"
@@ -189,7 +190,7 @@ def test_junit_has_one_test_case_for_each_case_and_failures_in_words(outcome: Ru
     assert tests[12].result[0].message == "expected OK b, got OK a"
     assert tests[13].result[0].type == "AMBIGUOUS"
     hostile = ET.fromstring(text).findall(".//testcase")[14]  # noqa: S314
-    assert hostile.get("name") == HOSTILE.replace("\x1b", "?")
+    assert hostile.get("name") == printable(HOSTILE, keep="\n")
 
 
 def test_a_missing_library_is_named_with_its_repair(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from click.testing import CliRunner
 
 from spatial_vlm_ros.cli.up import up
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
-from spatial_vlm_ros.launcher import commands, plan, stand_in, wiring
+from spatial_vlm_ros.launcher import actions, commands, plan, stand_in, wiring
 from spatial_vlm_ros.nodes import __main__ as nodes
 from spatial_vlm_ros.nodes import parameters
 from spatial_vlm_ros.parameters import (
@@ -127,6 +128,26 @@ def test_everything_that_is_not_a_window_ends_the_others_with_it() -> None:
     for name in FILES:
         processes = planned(name, rviz="true")
         assert {process.name for process in processes if not process.essential} == {"rviz"}
+
+
+def test_nodes_start_again_and_a_window_does_not() -> None:
+    for name in FILES:
+        processes = planned(name, rviz="true")
+        assert {process.name for process in processes if not process.respawn} == {"rviz"}
+        assert not any(process.respawn for process in planned(name, respawn="false"))
+
+
+def test_launch_ends_everything_with_a_node_that_does_not_start_again() -> None:
+    """What ros2 launch is given: `on_exit` is asked with each end, and answers with a shutdown or with nothing."""
+    with stand_in.installed():
+        told = actions.life({"respawn": "true"})
+        ends = [told["on_exit"](SimpleNamespace(returncode=code), None) for code in (-9, -11, 70, -9)]
+        assert ends[:3] == [None] * 3
+        assert [type(each).__name__ for each in ends[3]] == ["Shutdown"]
+        assert told["respawn_delay"] > 0  # else launch starts it before it hears of the shutdown
+        for code in (0, 1, -2, -15):
+            (shutdown,) = actions.life({"respawn": "true"})["on_exit"](SimpleNamespace(returncode=code), None)
+            assert type(shutdown).__name__ == "Shutdown"
 
 
 def test_what_is_said_reaches_the_resolver() -> None:

@@ -12,16 +12,21 @@ from typing import Any
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
+from spatial_vlm_ros.launcher import respawn
+from spatial_vlm_ros.nodes.__main__ import CRASHED
+
 ANY = Callable[..., Any]
 SENTENCE = "grab me the chick behind the cup"
 
 DRIVER = """
 import os, sys
 from spatial_vlm_ros.launcher.commands import Command
+from spatial_vlm_ros.launcher import respawn
 from spatial_vlm_ros.launcher.supervisor import run
+respawn.DELAY = {delay}
 programs = {programs!r}
-sys.exit(run([Command(name, (sys.executable, "-c", text), dict(os.environ), essential)
-              for name, text, essential in programs]))
+sys.exit(run([Command(name, (sys.executable, "-c", text), dict(os.environ), essential, again)
+              for name, text, essential, again in programs]))
 """
 WAITS = "import signal; print('ready', flush=True); signal.pause()"
 STUBBORN = """
@@ -34,9 +39,10 @@ while True:
 """
 
 
-def programs(*entries: tuple[str, str] | tuple[str, str, bool]) -> tuple[str, str]:
-    """A launcher of small Python programs: name, text, and whether the others end with it."""
-    return "-c", DRIVER.format(programs=[entry if len(entry) == 3 else (*entry, True) for entry in entries])
+def programs(*entries: tuple[Any, ...], delay: float = 0.05) -> tuple[str, str]:
+    """A launcher of small Python programs: name, text, whether the others end with it, whether it starts again."""
+    whole = [(*entry, *(True, False)[len(entry) - 2 :]) for entry in entries]
+    return "-c", DRIVER.format(programs=whole, delay=delay)
 
 
 def hears_all(started: Any, graph: Any) -> None:
@@ -118,15 +124,44 @@ def test_no_node_is_left_when_the_launcher_is_killed(up: ANY) -> None:
     robot.until(lambda: not robot.alive(*children), "the nodes have ended")
 
 
-def test_a_node_that_dies_ends_the_others_with_its_code(up: ANY) -> None:
+def test_nodes_that_are_killed_start_again_and_answer(up: ANY, graph: Any) -> None:
     pytest.importorskip("mujoco")
     sim = up("sim")
+    sim.says("resolver is active")
+    sim.says("playing behind")
+    before = sim.children()
+    for name, words in (("frame_player", "playing behind"), ("resolver", "resolver is active")):
+        said = sim.output.count(words)
+        os.kill(sim.child(name), signal.SIGKILL)
+        sim.says(f"[{name}] starts again in 2 s")
+        sim.until(lambda words=words, said=said: sim.output.count(words) > said, f"{name} is there again")
+    assert not set(sim.children()) & set(before)
+    graph.until(graph.client.server_is_ready, "the action server is there")
+    hears_all(sim, graph)
+    goal = graph.send_goal(SENTENCE)
+    sim.until(lambda: goal.result is not None, "the result is there")
+    assert goal.name == "OK", goal.result.status.message
+    children = sim.children()
+    sim.interrupt()
+    assert sim.ends() == 0, sim.output
+    assert not sim.alive(*children)
+
+
+def test_a_node_that_dies_ends_the_others_with_its_code_where_that_is_wanted(up: ANY) -> None:
+    pytest.importorskip("mujoco")
+    sim = up("sim", "respawn:=false")
     sim.says("resolver is active")
     sim.says("playing behind")
     children = sim.children()
     os.kill(sim.child("frame_player"), signal.SIGKILL)
     assert sim.ends() == 128 + signal.SIGKILL
     assert not sim.alive(*children)
+
+
+def test_a_node_with_a_wrong_parameter_does_not_start_again(up: ANY) -> None:
+    sim = up("sim", "rate:=-1.0")
+    assert sim.ends() == respawn.CONFIGURATION, sim.output
+    assert "starts again" not in sim.output
 
 
 def test_a_bag_that_does_not_exist_ends_the_replay_with_its_reason(up: ANY) -> None:
@@ -166,6 +201,54 @@ def test_the_others_live_on_when_a_window_is_closed(start: ANY) -> None:
     assert both.process.poll() is None
     both.process.send_signal(signal.SIGINT)
     assert both.ends() == 0
+
+
+FALLS = "import os, pathlib; p = pathlib.Path({path!r}); p.write_text(p.read_text() + 'x'); {end}"
+
+
+@pytest.fixture
+def falls(tmp_path: Path) -> Path:
+    """Counts the starts of a program."""
+    path = tmp_path / "starts"
+    path.write_text("")
+    return path
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 11)", "os._exit(70)", "os.abort()"])
+def test_one_that_crashes_starts_again_until_it_crashes_too_often(start: ANY, falls: Path, end: str) -> None:
+    both = start(*programs(("falls", FALLS.format(path=str(falls), end=end), True, True), ("waits", WAITS)))
+    code = both.ends()
+    assert code in (128 + signal.SIGSEGV, respawn.CRASHED, 128 + signal.SIGABRT)
+    assert falls.read_text() == "x" * (1 + respawn.MOST)
+    assert both.output.count("[falls] starts again") == respawn.MOST
+    assert both.output.count(f"[falls] has ended with code {code}") == 1 + respawn.MOST
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os._exit(1)", "os._exit(2)", "os.kill(os.getpid(), 15)"])
+def test_one_that_ends_on_purpose_or_cannot_be_configured_ends_everything(start: ANY, falls: Path, end: str) -> None:
+    both = start(*programs(("ends", FALLS.format(path=str(falls), end=end), True, True), ("waits", WAITS)))
+    assert both.ends() in (0, 1, 2, 128 + signal.SIGTERM)
+    assert falls.read_text() == "x"
+
+
+def test_ctrl_c_while_one_waits_to_start_again_ends_everything(start: ANY, falls: Path) -> None:
+    crashes = FALLS.format(path=str(falls), end="os.abort()")
+    both = start(*programs(("falls", crashes, True, True), ("waits", WAITS), delay=3600.0))
+    both.says("[falls] starts again")
+    both.says("[waits] ready")
+    both.interrupt()
+    assert both.ends() == 0, both.output
+    assert falls.read_text() == "x"
+
+
+def test_the_past_counts_for_a_minute() -> None:
+    now = [0.0]
+    life = respawn.Respawn(lambda: now[0])
+    assert [life.again(-9) for _ in range(4)] == [True] * respawn.MOST + [False]
+    now[0] = respawn.WITHIN
+    assert life.again(137)
+    assert [life.again(code) for code in (0, 1, 2, -2, -15, 130, 143)] == [False] * 7
+    assert respawn.CRASHED == CRASHED
 
 
 def test_one_that_will_not_end_is_ended_by_asking_again(start: ANY) -> None:

@@ -21,11 +21,12 @@ pytest.importorskip("mujoco")
 from action_msgs.msg import GoalStatus
 from approval_visitor import Visitor
 from arm_graph import ArmGraph
-from gate_cell import FIXED, SENTENCE, Cell, later
+from gate_cell import FIXED, OTHER, SENTENCE, Cell, later
 from live_domain import free_domain
 from live_process import ROOT, Started
 from std_srvs.srv import Trigger
 
+from spatial_vlm_ros.manipulation.approval.address import address_in
 from spatial_vlm_ros.manipulation.approval.audit import verify
 
 Program = Callable[..., Started]
@@ -46,6 +47,17 @@ def program(cell: Cell, tmp_path: Path) -> Iterator[Program]:
     yield begin
     for each in running:
         each.close()
+
+
+def link_of(gate: Started) -> tuple[str, str]:
+    """Port and token of a gate's page, as its log says where they are."""
+    told = [where for line in gate.output.splitlines() if (where := address_in(line)) is not None]
+    link = told[-1].link()
+    assert link is not None, gate.output
+    assert link not in gate.output
+    port, token = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", link).groups()  # type: ignore[union-attr]
+    assert token not in gate.output
+    return port, token
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +102,19 @@ def test_an_ambiguous_request_is_asked_back_and_its_answer_is_planned(cell: Cell
     assert cell.accepted() == 0
 
 
-def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page(cell: Cell) -> None:
+def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page(cell: Cell, program: Program) -> None:
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")
     with cell.another_gate(questions="page", page=True) as asking:
-        port, token = re.search(r"approve at http://127\.0\.0\.1:(\d+)/\?token=(\S+)", asking.output).groups()  # type: ignore[union-attr]
+        port, token = link_of(asking)
         person = Visitor("127.0.0.1", int(port)).sign_in(token)
-        picking = cell.send("put the chick on the tray", plan_only=True, pick=cell.other_pick)
+        picking = program(*COMMAND, "put the chick on the tray", "--plan-only", "--namespace", OTHER)
+        picking.says(f"; approve at http://127.0.0.1:{port}/ (with its token: ")
         cell.until(lambda: "Which chick" in person.get().text, "the question is on the page")
         assert person.press("the ribbon one (ribbon)").status == 303
-        assert (cell.end(picking).name, picking.result.moved) == ("OK", False), picking.result.status.message
-        assert picking.result.resolution.target[0].id == "ribbon"
+        assert picking.ends() == 0, picking.output
+        assert "OK  Planned: take the chick (ribbon)" in picking.output
+        assert token not in picking.output, "it is no terminal"
     assert cell.accepted() == 0
 
 
@@ -154,6 +168,7 @@ def test_the_command_takes_back_what_waits_for_approval(cell: Cell, program: Pro
     picking = program(*COMMAND, SENTENCE)
     cell.until(lambda: len(cell.proposals) > before, "it is proposed")
     picking.says("… waiting for approval")
+    picking.says("; approve by the service /approve: this gate has no page")
     picking.interrupt()
     assert picking.ends() == 130, picking.output
     assert "CANCELLED" in picking.output

@@ -15,6 +15,7 @@ import cv2
 import pytest
 
 from scripts.demo_arm.story import page_address
+from spatial_vlm_ros.manipulation.approval.address import PageAddress, keep_link
 from spatial_vlm_ros.manipulation.approval.audit import verify
 
 Demo = Callable[..., subprocess.CompletedProcess[str]]
@@ -90,17 +91,14 @@ def test_a_cell_that_does_not_start_ends_the_demo_and_not_a_deadline(demo: Demo,
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("log", "address"),
-    [
+def test_the_address_of_the_page_is_told_when_its_line_is_whole(tmp_path: Path) -> None:
+    log, where = tmp_path / "cell.log", PageAddress("http://127.0.0.1:8080/", tmp_path / "audit.jsonl.page")
+    link = f"{where.address}?token={'t' * 43}"
+    keep_link(link, where.file)
+    for said, address in (
         ("", None),
-        ("[planner_gate] approve at http://127.0.0.1:80", None),
-        (
-            "[planner_gate] approve at http://127.0.0.1:8080/?token=a-_1\n[sim_arm] x\n",
-            "http://127.0.0.1:8080/?token=a-_1",
-        ),
-    ],
-)
-def test_the_address_of_the_page_is_told_when_its_line_is_whole(tmp_path: Path, log: str, address: str | None) -> None:
-    (tmp_path / "cell.log").write_text(log)
-    assert page_address(tmp_path / "cell.log") == address
+        (f"[planner_gate] {where}", None),
+        (f"[planner_gate] {where}\n[sim_arm] x\n", link),
+    ):
+        log.write_text(said)
+        assert page_address(log) == address

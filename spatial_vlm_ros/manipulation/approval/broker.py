@@ -26,6 +26,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.facts import content_of, named
+from spatial_vlm_ros.manipulation.approval.guard import RecordBrake
 from spatial_vlm_ros.manipulation.approval.proposal import (
     Decision,
     PersonAnswer,
@@ -37,6 +38,7 @@ from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
 
 _REMEMBERED = 1000  # goals and questions that are over, for words and against their second use
 _LOOK = 0.05  # s between looks at the clock and at `cancelled`
+_LONGEST_OUTCOME = 500  # characters of a refusal that anybody on the graph may cause
 _AGAIN = "look at what is proposed now"
 
 
@@ -57,6 +59,7 @@ class ApprovalBroker:
         self._listeners: tuple[Callable[[str], None], ...] = ()
         self._stops: set[object] = set()  # told to the listeners, and waiting for the lock
         self._fault = ""
+        self._brake = RecordBrake(clock)
 
     @property
     def view(self) -> View:
@@ -283,8 +286,11 @@ class ApprovalBroker:
         return faults
 
     def refuse(self, error: SpatialVlmError, remote: str = "", **facts: Any) -> None:
-        """Put on record what was said in no proper form. Raises AuditError where the record fails."""
-        self.audit.add("REFUSED", sync=True, remote=remote, outcome=str(error), **facts)
+        """Put on record what was said in no proper form, unless much is. Raises AuditError where the record fails."""
+        unrecorded = self._brake.recordable()
+        if unrecorded is not None:
+            outcome = str(error)[:_LONGEST_OUTCOME]
+            self.audit.add("REFUSED", sync=True, remote=remote, outcome=outcome, unrecorded_before=unrecorded, **facts)
 
     # -------------------------------------------------------------------------------------------- inside, with the lock
 

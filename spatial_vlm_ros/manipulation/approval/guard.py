@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may use the page: a token that opens sessions, names the page may be asked under, and a brake on guessing.
 
+The brake slows wrong tokens alone. The right one is always accepted, however many wrong ones came before it: a token is
+too long to be guessed, and nobody shall keep the person who operates from the button that stops.
+
 Knows nothing of web frameworks: texts in, verdicts out. Secrets are compared in constant time.
 """
 
@@ -10,6 +13,7 @@ import dataclasses
 import hashlib
 import hmac
 import ipaddress
+import math
 import re
 import secrets
 import threading
@@ -23,6 +27,7 @@ from spatial_vlm_ros.errors import InputError
 _SECRET_BYTES = 32
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32,}")  # a made one has 43
 _MOST_SESSIONS = 64  # the oldest goes
+_SESSION_LASTS = 12 * 3600.0  # s: a shift; then the token is wanted again
 _TRIES, _PER_SECONDS = 5, 60.0  # wrong tokens of one address
 _MOST_ADDRESSES = 1000
 _MOST_RECORDS = 30  # refused requests on record in that time: nobody fills the disk with them
@@ -41,6 +46,32 @@ class Session:
     form_token: str
     operator: str
     remote: str
+    until: float = math.inf
+    """Monotonic seconds at which it ends."""
+
+
+class RecordBrake:
+    """Says which refusals go on record: 30 a minute, so that nobody fills the disk with them.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._recorded: deque[float] = deque(maxlen=_MOST_RECORDS)
+        self._unrecorded = 0
+
+    def recordable(self) -> int | None:
+        """How many refusals were not recorded before this one; None = this one is not, either."""
+        with self._lock:
+            now = self._clock()
+            if len(self._recorded) == _MOST_RECORDS and now - self._recorded[0] < _PER_SECONDS:
+                self._unrecorded += 1
+                return None
+            self._recorded.append(now)
+            unrecorded, self._unrecorded = self._unrecorded, 0
+            return unrecorded
 
 
 class Guard:
@@ -63,8 +94,7 @@ class Guard:
         self.token, self._clock, self._lock = token, clock, threading.Lock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()  # by hash of the cookie
         self._wrong: OrderedDict[str, list[float]] = OrderedDict()  # address -> times of wrong tokens
-        self._recorded: deque[float] = deque(maxlen=_MOST_RECORDS)
-        self._unrecorded = 0
+        self.brake = RecordBrake(clock)
 
     def sign_in(self, token: str, remote: str) -> str | None:
         """Open a session; the secret for its cookie, or None for a wrong token."""
@@ -79,13 +109,14 @@ class Guard:
             return None
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         with self._lock:
-            self._sessions[_hashed(secret)] = Session(secrets.token_urlsafe(_SECRET_BYTES), "", remote)
+            until = self._clock() + _SESSION_LASTS
+            self._sessions[_hashed(secret)] = Session(secrets.token_urlsafe(_SECRET_BYTES), "", remote, until)
             while len(self._sessions) > _MOST_SESSIONS:
                 self._sessions.popitem(last=False)
         return secret
 
     def wait_before(self, remote: str) -> float:
-        """Seconds until this address may show a token again; 0 = now."""
+        """Seconds until a wrong token of this address is put on record again; 0 = now."""
         with self._lock:
             times = self._wrong.get(remote, [])
             if len(times) < _TRIES:
@@ -93,9 +124,10 @@ class Guard:
             return max(0.0, times[0] + _PER_SECONDS - self._clock())
 
     def session(self, secret: str | None) -> Session | None:
-        """The session of a cookie."""
+        """The session of a cookie, where it has not ended."""
         # Looked up by its hash: how long that takes tells nothing of the secret.
-        return None if not secret else self._sessions.get(_hashed(secret))
+        session = None if not secret else self._sessions.get(_hashed(secret))
+        return session if session is not None and self._clock() < session.until else None
 
     def name(self, secret: str, operator: str) -> None:
         """Give the session of a cookie its operator."""
@@ -103,17 +135,6 @@ class Guard:
             key = _hashed(secret)
             if key in self._sessions:
                 self._sessions[key] = dataclasses.replace(self._sessions[key], operator=operator)
-
-    def recordable(self) -> int | None:
-        """How many refused requests were not recorded before this one; None = this one is not, either."""
-        with self._lock:
-            now = self._clock()
-            if len(self._recorded) == _MOST_RECORDS and now - self._recorded[0] < _PER_SECONDS:
-                self._unrecorded += 1
-                return None
-            self._recorded.append(now)
-            unrecorded, self._unrecorded = self._unrecorded, 0
-            return unrecorded
 
     @staticmethod
     def is_form_of(session: Session, form_token: str) -> bool:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _STARTS_WITHIN = 30.0  # s
 _CLOSES_WITHIN = 10.0  # s
+_WAITING = 1024  # connections that the kernel keeps for us; a flood in front of a Stop is not to fill it
+_LARGEST_HEAD = 16 * 1024  # bytes of a request's first line and headers
 _REPAIR = "pip install 'spatial_vlm_ros[web]'"
 
 
@@ -48,6 +50,7 @@ class Page:
                 expected, repair = "a server that starts", "report this with the log of uvicorn"
                 raise InputError("page", f"no server on {self.address}", expected, repair)
             self._thread.join(0.01)
+        bound.listen(_WAITING)
 
     @property
     def address(self) -> str:
@@ -114,6 +117,7 @@ def serve(
     try:
         from uvicorn import Config, Server
 
+        from spatial_vlm_ros.manipulation.approval.connections import ACCEPTED_AT_ONCE, Connections
         from spatial_vlm_ros.manipulation.approval.web import application
     except ImportError as error:
         raise DependencyError(error.name or "starlette", _REPAIR) from error
@@ -123,15 +127,20 @@ def serve(
     except OSError as error:
         got = f"{host} port {port}: {error.strerror or error}"
         raise InputError("address of the page", got, "a free port of this machine", "take another, or 0") from error
+    connections = Connections(application(broker, guard, names_of(host, bound.getsockname()[1], names)))
     config = Config(
-        application(broker, guard, names_of(host, bound.getsockname()[1], names)),
+        connections,
+        http=connections.protocol,
+        loop="asyncio",
+        h11_max_incomplete_event_size=_LARGEST_HEAD,
+        backlog=ACCEPTED_AT_ONCE,  # asyncio accepts as many at a time; the kernel keeps more, see `Page`
         log_config=None,  # and no access log: the first request has the token in it
+        log_level="critical",  # no line for each request that is no HTTP: anybody could fill the terminal
         access_log=False,
         server_header=False,
         proxy_headers=False,  # anybody can write those; the record names who connected
         lifespan="off",
         ws="none",
-        limit_concurrency=100,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=2,
     )

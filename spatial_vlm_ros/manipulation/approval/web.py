@@ -7,6 +7,8 @@ import asyncio
 import hashlib
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -20,15 +22,18 @@ from starlette.routing import Route
 
 from spatial_vlm_ros.errors import AuditError, InputError, SpatialVlmError
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
+from spatial_vlm_ros.manipulation.approval.connections import KEPT
 from spatial_vlm_ros.manipulation.approval.drawing import side_views
 from spatial_vlm_ros.manipulation.approval.guard import Guard, Session
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonAnswer, Proposal, check_operator, media_type
 from spatial_vlm_ros.manipulation.approval.shield import Shield
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
+from spatial_vlm_ros.printable import printable
 
 _HERE = Path(__file__).parent
 _LARGEST_FORM = 16 * 1024  # bytes
 _FORM_WITHIN = 10.0  # s
+_STOPS_AT_ONCE = 8
 _STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _STATUS = {"INVALID_INPUT": 400, "REJECTED": 409, "APPROVAL_EXPIRED": 410, "CANCELLED": 410}
 
@@ -61,6 +66,8 @@ def application(broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> 
 class _Office:
     def __init__(self, broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> None:
         self._broker, self._guard = broker, guard
+        # Of their own: the others may all be waiting for the disk.
+        self._stopping = ThreadPoolExecutor(_STOPS_AT_ONCE, "stop")
         self._origins = {f"{scheme}://{name}" for name in names for scheme in ("http", "https")}
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE / "templates"),
@@ -69,7 +76,7 @@ class _Office:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters["line"] = _printable
+        self._templates.filters["line"] = printable
         self._templates.globals.update(ApprovalStage=ApprovalStage)
 
     # -------------------------------------------------------------------------------------------- reading
@@ -113,12 +120,12 @@ class _Office:
         # By address alone: each connection has a port of its own.
         address = request.client.host if request.client else "unknown"
         wait = self._guard.wait_before(address)
-        if wait:
+        secret = self._guard.sign_in(token, address)
+        if secret is None and wait:
             words = f"Too many wrong tokens from this machine. Try again in {math.ceil(wait)} s."
             response = self._page("sign_in.html.j2", 429, title="Sign in", problem=words)
             response.headers["Retry-After"] = str(math.ceil(wait))
             return response
-        secret = self._guard.sign_in(token, address)
         if secret is None:
             await self.refused("a wrong token", request)
             return self._page(
@@ -189,17 +196,18 @@ class _Office:
         await run_in_threadpool(self._broker.answer, answer, _remote(request))
 
     async def stop(self, form: Mapping[str, str], session: Session, request: Request) -> None:  # noqa: ARG002
-        await run_in_threadpool(self._broker.request_stop, session.operator or "unnamed", _remote(request))
+        request_stop = partial(self._broker.request_stop, session.operator or "unnamed", _remote(request))
+        await asyncio.get_running_loop().run_in_executor(self._stopping, request_stop)
 
     # -------------------------------------------------------------------------------------------- inside
 
     async def refused(self, why: str, request: Request, **facts: Any) -> None:
         """Record that a request was refused, unless many are; a full disk does not change that it was."""
-        unrecorded = self._guard.recordable()
+        unrecorded = self._guard.brake.recordable()
         if unrecorded is None:
             return
         facts["unrecorded_before"] = unrecorded
-        facts["path"] = request.url.path[:200]
+        facts["path"] = request.scope["path"][:200]
         try:
             await run_in_threadpool(
                 self._broker.audit.add, "ACCESS_REFUSED", outcome=why, remote=_remote(request), **facts
@@ -208,7 +216,10 @@ class _Office:
             return
 
     def _session(self, request: Request) -> Session | None:
-        return self._guard.session(request.cookies.get(_cookie(request)))
+        session = self._guard.session(request.cookies.get(_cookie(request)))
+        if session is not None:
+            request.scope[KEPT] = True
+        return session
 
     def _is_foreign(self, request: Request) -> bool:
         """Whether a form came from elsewhere. Browsers name the origin of each form they send."""
@@ -296,8 +307,3 @@ def _cookie(request: Request) -> str:
 
 def _remote(request: Request) -> str:
     return f"{request.client.host}:{request.client.port}" if request.client else "unknown"
-
-
-def _printable(words: str) -> str:
-    """Words in which every character shows, as text that cannot turn its neighbours around."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in words)

@@ -33,6 +33,7 @@ from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Jobs
 from spatial_vlm_ros.parameters import ArmPlannerConfig
+from spatial_vlm_ros.printable import printable
 
 Codes = MoveItErrorCodes
 _LOOK = 0.01  # s: how often joint states are looked at
@@ -98,7 +99,7 @@ class ArmPlanner(Node):
     def start(self) -> None:
         """Say that it is there."""
         name = self.resolve_topic_name("joint_states")
-        self.get_logger().info(f"arm_planner plans for a Panda; joint states from {name}")
+        self.get_logger().info(printable(f"arm_planner plans for a Panda; joint states from {name}"))
 
     def stop(self) -> None:
         """End what runs."""
@@ -152,7 +153,7 @@ class ArmPlanner(Node):
             job.handle.canceled()
         else:
             job.handle.abort()
-            self.get_logger().info(f"refused ({result.error_code.val}): {result.error_code.message}")
+            self.get_logger().info(printable(f"refused ({result.error_code.val}): {result.error_code.message}"))
         return result
 
     def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
@@ -170,7 +171,9 @@ class ArmPlanner(Node):
         start, opening = self._start(goal.request.start_state)
         scene = self._scene.changed(goal.planning_options.planning_scene_diff, self._planner.tip(start))
         number, self._seed = self._seed, self._seed + 1
-        self.get_logger().info(f"planning a {'straight' if asked.straight else 'free'} motion (seed {number})")
+        self.get_logger().info(
+            printable(f"planning a {'straight' if asked.straight else 'free'} motion (seed {number})")
+        )
         request = MotionRequest(
             start,
             [scene.segment(asked.goal, asked.straight, opening)],
@@ -280,7 +283,7 @@ class ArmPlanner(Node):
             self._scene = self._scene.changed(request.scene, tip)
             response.success = True
         except (InputError, ValueError) as error:
-            self.get_logger().warning(f"the scene was not changed: {error}")
+            self.get_logger().warning(printable(f"the scene was not changed: {error}"))
             response.success = False
         return response
 

@@ -33,6 +33,7 @@ from spatial_vlm_ros.nodes import main
 from spatial_vlm_ros.nodes.arm.strategies import Asked, Refused, Strategies
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
 from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Status
 
 PACKAGES = ("moveit_msgs", "control_msgs", "shape_msgs", "trajectory_msgs")
@@ -290,9 +291,13 @@ class MotionClient:
         try:
             done = self._apply.call(self._apply_form.Request(scene=diff), self.config.motion.answer_timeout).success
             if not done:
-                self.node.get_logger().warning(f"the planner could not {what} what this node put into its scene")
+                self.node.get_logger().warning(
+                    printable(f"the planner could not {what} what this node put into its scene")
+                )
         except (PlannerUnavailableError, CancelledError) as error:
-            self.node.get_logger().warning(f"the planner was not told to {what} what is in its scene: {error}")
+            self.node.get_logger().warning(
+                printable(f"the planner was not told to {what} what is in its scene: {error}")
+            )
 
     # -------------------------------------------------------------------------------------------- turns
 

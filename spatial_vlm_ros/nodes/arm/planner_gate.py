@@ -32,6 +32,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.errors import BusyError, InputError, RejectedError, SpatialVlmError, StaleInputError
+from spatial_vlm_ros.manipulation.approval.address import PageAddress, forget_link, keep_link, page_file
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.proposal import Decision
@@ -52,6 +53,7 @@ from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Jobs
 from spatial_vlm_ros.output.json_schema import resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status
 
 _START_RESOLVER = "start the resolver (python -m spatial_vlm_ros.nodes resolver), and check namespace and ROS_DOMAIN_ID"
@@ -78,6 +80,7 @@ class PlannerGate(Node):
         self._broker = ApprovalBroker(AuditLog(audit_path(self._config.audit_log)))
         self._token = token_of(self._config.approval_token_file)
         self._page: Any = None
+        self._where: PageAddress | None = None
         bridge = Bridge(self)
         patience = self._config.resolve_timeout
         self._resolve = Action(bridge, ResolveInstruction, "resolve", _START_RESOLVER, patience)
@@ -115,12 +118,15 @@ class PlannerGate(Node):
             DependencyError: the packages of the extra `web` are missing.
         """
         mode = "plan_only: nothing will move" if self._config.plan_only else "approved motions will be carried out"
-        self.get_logger().info(f"planner_gate is ready; {mode}; audit log {self._broker.audit.path}")
+        self.get_logger().info(printable(f"planner_gate is ready; {mode}; audit log {self._broker.audit.path}"))
         if self._config.page:
             from spatial_vlm_ros.manipulation.approval.page import serve
 
             self._page = serve(self._broker, port=self._config.page_port)
-            self.get_logger().info(f"approve at {self._page.url}")
+            file = page_file(self._broker.audit.path)
+            keep_link(self._page.url, file)
+            self._where = PageAddress(self._page.address, file)
+            self.get_logger().info(printable(self._where))  # without the secret: logs are read by others
 
     def stop(self) -> None:
         """End what runs and give everything back; nobody spins any more."""
@@ -130,6 +136,8 @@ class PlannerGate(Node):
             self._mover.stop()
         if self._page is not None:
             self._page.close()
+        if self._where is not None:
+            forget_link(self._where.file)
         self._forget_stop()
         self._jumps.unregister()
         if goal is not None and goal.thread is not None:
@@ -173,7 +181,7 @@ class PlannerGate(Node):
 
     def _stopped_by(self, operator: str) -> None:
         """A stop was requested; on any thread."""
-        self.get_logger().warning(f"{operator} requested a stop")
+        self.get_logger().warning(printable(f"{operator} requested a stop"))
         goal = self._goal
         if goal is not None:
             goal.cancelled.set()
@@ -201,7 +209,7 @@ class PlannerGate(Node):
             ending = PickSequence(words, plan_only, self._planning, ways, goal.cancelled.is_set).run()
         except Exception as error:  # a fault of ours ends one goal, not the node
             message = f"{type(error).__name__}: {error}; report this"
-            self.get_logger().error(message)
+            self.get_logger().error(printable(message))
             ending = Ending(Status.MODEL_ERROR, message, None, None, goal.begun, PickStage.RESOLVING)
         self._close(goal, ending)
         self._wake(lambda: self._finish(goal, ending))
@@ -237,7 +245,7 @@ class PlannerGate(Node):
             return result
 
         goal.handle.execute(execute)
-        self.get_logger().info(f"{ending.status.value}: {ending.message}")
+        self.get_logger().info(printable(f"{ending.status.value}: {ending.message}"))
 
     # -------------------------------------------------------------------------------------------- eyes
 
@@ -254,7 +262,7 @@ class PlannerGate(Node):
                 return seen
             question = question_of(asked, self._config.approval_timeout, self._image)
             self._broker.ask(question)
-            self._say(goal, PickStage.RESOLVING, f"asked: {asked.question}")
+            self._say(goal, PickStage.RESOLVING, f"asked: {asked.question}; {self._where_to_approve()}")
             answer = self._broker.wait_answer(question.dialogue_id, cancelled)
             goal.words = Words(answer.text, goal.words.frame_of_reference, question.dialogue_id)
 
@@ -283,6 +291,8 @@ class PlannerGate(Node):
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._image)
         self._broker.propose(proposal)
         self._proposal.publish(self._proposal_message(goal, offer))
+        words = f"waiting for approval: {told(offer)}; {self._where_to_approve()}"
+        self._say(goal, PickStage.WAITING_FOR_APPROVAL, words)
         decision = self._broker.wait(goal.id, cancelled)
         if not decision.approve:
             why = f"{decision.operator} rejected it{f': {decision.reason}' * bool(decision.reason)}"
@@ -308,7 +318,7 @@ class PlannerGate(Node):
         try:
             if not secret_matches(self._token, request.token):
                 repair = "give what is in the node's approval_token_file"
-                raise RejectedError(f"goal {request.goal_id}", "the token is missing or wrong", repair)
+                raise RejectedError(f"goal {request.goal_id[:80]}", "the token is missing or wrong", repair)
             stamp_ns = int(request.scene_stamp.sec) * messages.SECOND + int(request.scene_stamp.nanosec)
             decision = Decision(
                 request.goal_id, stamp_ns, request.plan_hash, request.approve, request.decided_by, request.reason
@@ -336,9 +346,14 @@ class PlannerGate(Node):
         try:
             act(*words, **facts)
         except SpatialVlmError as error:
-            self.get_logger().error(str(error))
+            self.get_logger().error(printable(error))
 
     # -------------------------------------------------------------------------------------------- telling
+
+    def _where_to_approve(self) -> str:
+        """Where a person decides, for whoever sent the goal."""
+        service = f"approve by the service {self.resolve_service_name('approve')}: this gate has no page"
+        return str(self._where or service)
 
     def _say(self, goal: _Goal, stage: PickStage, words: str) -> None:
         """On the worker's thread. The last stage is told right before anything moves: the approval is used here."""

@@ -18,6 +18,7 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.parameters import BagConfig
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.streams import frame_assembler as roles
 
 _TICK = 0.002  # s: how often it looks for messages that are due
@@ -61,7 +62,7 @@ class BagPlayer(Node):
             try:
                 self._topics[topic] = self.create_publisher(messages.message_class(form), topic, _profile(topic, form))
             except (ModuleNotFoundError, AttributeError):
-                self.get_logger().warning(f"{topic} is left out: {form} is not installed")
+                self.get_logger().warning(printable(f"{topic} is left out: {form} is not installed"))
         images = [topic for topic in self._topics if self._bag.topics[topic] in _IMAGES]
         self._awaited = images or list(self._topics)  # a resolver hears /tf before it is active
         self._created = self._changed = time.monotonic()
@@ -92,10 +93,10 @@ class BagPlayer(Node):
 
     def _tell(self) -> None:
         """Say what is played, and which images nobody hears: names of topics are what goes wrong first."""
-        self.get_logger().info(f"playing {', '.join(sorted(self._topics))}")
+        self.get_logger().info(printable(f"playing {', '.join(sorted(self._topics))}"))
         deaf = [topic for topic in self._awaited if not self._topics[topic].get_subscription_count()]
         if deaf:
-            self.get_logger().warning(f"nobody subscribes to {', '.join(sorted(deaf))}")
+            self.get_logger().warning(printable(f"nobody subscribes to {', '.join(sorted(deaf))}"))
 
     def _play(self) -> None:
         """Publish what is due."""

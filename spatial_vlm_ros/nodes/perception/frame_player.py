@@ -23,6 +23,7 @@ from spatial_vlm_ros.evaluation.frame_folder import RGB_FILE, load_frame
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.parameters import PlayerConfig
 from spatial_vlm_ros.perception import parse_options
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import Composer, told_by_transforms
 from spatial_vlm_ros.types import Detection, RgbdFrame
@@ -82,7 +83,7 @@ class FramePlayer(Node):
         if poses and not self._moves:
             self._static.publish(poses[0])
         names = sorted({shot.name for shot in self._shots})
-        self.get_logger().info(f"playing {', '.join(names)} at {self._config.rate:g} Hz")
+        self.get_logger().info(printable(f"playing {', '.join(names)} at {self._config.rate:g} Hz"))
         self._begun = time.monotonic()
         self.create_timer(1.0 / self._config.rate, self._play, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -121,7 +122,7 @@ class FramePlayer(Node):
         wanted = self.get_parameter("frame").value
         shots = [shot for shot in self._shots if shot.name == wanted] if wanted else self._shots
         if not shots:
-            self.get_logger().warning(f"there is no frame {wanted!r}", throttle_duration_sec=5.0)
+            self.get_logger().warning(printable(f"there is no frame {wanted!r}"), throttle_duration_sec=5.0)
             return None
         self._turn += 1
         several = len({shot.name for shot in shots}) > 1

@@ -11,6 +11,7 @@ from rclpy.node import Node
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, SECOND
 
 _SILENT = 1.0  # s without a message
@@ -43,7 +44,7 @@ class Health:
             "set reliability: best_effort, or change the publisher"
         )
         if name not in self._queue.unheard:
-            self._node.get_logger().error(fix)
+            self._node.get_logger().error(printable(fix))
         self._queue.unheard[name] = fix
 
     def lost(self, topic: str, event: Any) -> None:

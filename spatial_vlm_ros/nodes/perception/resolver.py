@@ -38,6 +38,7 @@ from spatial_vlm_ros.output.annotated_image import draw
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.worker import WorkerGrounder
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.streams.recent import RecentFrames
@@ -115,12 +116,12 @@ class ResolverNode(LifecycleNode):
             if settings.node.selection or settings.node.objects or self._hears_vision_msgs(settings):
                 messages.vision_class(messages.DETECTIONS_2D)
             if settings.node.grounder:
-                self.get_logger().info(f"loading grounder {settings.node.grounder!r}")
+                self.get_logger().info(printable(f"loading grounder {settings.node.grounder!r}"))
                 options = parse_options(settings.node.grounder_options)
                 self._grounder = WorkerGrounder(settings.node.grounder, options, settings.node.grounder_timeout)
                 self._grounder.start()
         except SpatialVlmError as error:
-            self.get_logger().error(str(error))
+            self.get_logger().error(printable(error))
             self._take_down()
             return TransitionCallbackReturn.FAILURE
         collected = FrameAssembler(settings.streams, not settings.node.grounder, robot=self._robot)
@@ -152,7 +153,9 @@ class ResolverNode(LifecycleNode):
         result = super().on_activate(state)
         self._listen_to_images()
         self._active = True
-        self.get_logger().info(f"resolver is active; waiting for {', '.join(sorted(self._resolved_topics().values()))}")
+        self.get_logger().info(
+            printable(f"resolver is active; waiting for {', '.join(sorted(self._resolved_topics().values()))}")
+        )
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -365,7 +368,7 @@ class ResolverNode(LifecycleNode):
             what = "the answer could not be drawn"
             drawn = self._drawer.submit(self._aside, what, self._drawn, self._annotated, outcome)
             self._images.append(drawn)
-        self.get_logger().info(f"{message.status.name}: {message.status.message}")
+        self.get_logger().info(printable(f"{message.status.name}: {message.status.message}"))
 
     def _aside(
         self, what: str, make: Callable[[RgbdFrame, RequestOutcome], Any], publisher: Any, outcome: RequestOutcome
@@ -376,7 +379,7 @@ class ResolverNode(LifecycleNode):
         try:
             message = make(outcome.frame, outcome)
         except Exception as error:  # nobody waits for this thread: say it, and go on
-            self.get_logger().error(f"{what}: {type(error).__name__}: {error}")
+            self.get_logger().error(printable(f"{what}: {type(error).__name__}: {error}"))
             return
         self._wake(lambda: publisher.publish(message))
 

@@ -14,6 +14,7 @@ from rclpy.node import Node
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.nodes.sim.trajectory_controller import FEEDBACK, Wake, counts
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.control import Gripped
 from spatial_vlm_ros.sim.arm.panda import MOST_OPEN
@@ -64,8 +65,10 @@ class GripperServer:
         if not np.isfinite([position, force]).all() or not -_SLACK <= position <= MOST_OPEN + _SLACK or force < 0:
             self.counts["refused"] += 1
             self._node.get_logger().warning(
-                f"a command of the gripper is refused: {position:g} m, {force:g} N: positions of a finger are 0 to "
-                f"{MOST_OPEN:g} m, half the opening; efforts 0 or more"
+                printable(
+                    f"a command of the gripper is refused: {position:g} m, {force:g} N: positions of a finger are 0 to "
+                    f"{MOST_OPEN:g} m, half the opening; efforts 0 or more"
+                )
             )
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
@@ -128,7 +131,7 @@ class GripperServer:
         elif reason:
             goal.abort()
             self.counts["aborted"] += 1
-            self._node.get_logger().warning(f"the command of the gripper is aborted: {reason}")
+            self._node.get_logger().warning(printable(f"the command of the gripper is aborted: {reason}"))
         else:
             goal.succeed()
             self.counts["succeeded"] += 1

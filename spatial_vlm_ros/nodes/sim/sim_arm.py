@@ -26,6 +26,7 @@ from spatial_vlm_ros.nodes.sim.gripper_controller import GripperServer
 from spatial_vlm_ros.nodes.sim.trajectory_controller import TrajectoryServer
 from spatial_vlm_ros.parameters import SimArmConfig
 from spatial_vlm_ros.perception import parse_options
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Disturbance, Move, NudgeCamera, disturbance
 from spatial_vlm_ros.sim.arm.panda import JOINTS
@@ -145,7 +146,7 @@ class SimArmNode(Node):
         self.create_subscription(String, "disturb", self._on_disturb, qos.INSTRUCTIONS)
         running.start()
         self._film.start()
-        self.get_logger().info(f"sim_arm plays {cell.layout.name}: {cell.layout.instruction!r}")
+        self.get_logger().info(printable(f"sim_arm plays {cell.layout.name}: {cell.layout.instruction!r}"))
 
     def stop(self) -> None:
         """End both threads."""
@@ -260,9 +261,9 @@ class SimArmNode(Node):
             told = disturbance(message.data)
             self._disturb(told)
         except SpatialVlmError as error:
-            self.get_logger().error(str(error))
+            self.get_logger().error(printable(error))
             return
-        self.get_logger().info(f"disturbed: {told}")
+        self.get_logger().info(printable(f"disturbed: {told}"))
 
     def _disturb(self, told: Disturbance) -> None:
         if self._running is None:

@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.nodes import messages
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.following import GOAL_TIME, STOPPED, Tolerances, TrajectoryOutcome
 from spatial_vlm_ros.sim.arm.running import RunningCell
@@ -92,7 +93,7 @@ class TrajectoryServer:
             self._running.ask(lambda cell: cell.follower.check(trajectory, cell.joints().position[:_ARM]))
         except SpatialVlmError as error:
             self.counts["refused"] += 1
-            self._node.get_logger().warning(f"a trajectory is refused: {error}")
+            self._node.get_logger().warning(printable(f"a trajectory is refused: {error}"))
             return GoalResponse.REJECT
         self._next = trajectory
         return GoalResponse.ACCEPT
@@ -172,7 +173,7 @@ class TrajectoryServer:
         else:
             goal.abort()
             self.counts["aborted"] += 1
-            self._node.get_logger().warning(f"the trajectory is aborted: {ended.words}")
+            self._node.get_logger().warning(printable(f"the trajectory is aborted: {ended.words}"))
         return result
 
 

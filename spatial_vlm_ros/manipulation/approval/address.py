@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a person approves: the page's address for everybody to read, and the file that holds it with its secret.
+
+Whoever has the secret may approve. So it is in no log and on no topic: it stands in a file that its owner alone may
+read, and `spatial-vlm pick` and `up` show it at the terminal of that user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from spatial_vlm_ros.errors import FileError
+
+_WORDS = re.compile(r"approve at (http://[\w.:\[\]-]+/) \(with its token: ([^\n]+)\)$")
+_SECRET = re.compile(r"\?token=[A-Za-z0-9_-]{32,128}")
+_LARGEST = 4096  # bytes
+
+
+@dataclass(frozen=True)
+class PageAddress:
+    """Where to approve.
+
+    Args:
+        address: of the page, without its secret.
+        file: with the address and its secret, one line.
+    """
+
+    address: str
+    file: Path
+
+    def __str__(self) -> str:
+        return f"approve at {self.address} (with its token: {self.file})"
+
+    def link(self) -> str | None:
+        """The address with its secret; None where the file is not this user's alone, or is of another page."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            # Non-blocking: a pipe without a writer is refused instead of waited for.
+            fd = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(fd, "rb") as opened:
+                about = os.fstat(fd)
+                if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
+                    return None
+                link = opened.read(_LARGEST).decode("ascii").strip()
+            if link.startswith(self.address) and _SECRET.fullmatch(link[len(self.address) :]):
+                return link
+        return None
+
+
+def page_file(record: Path) -> Path:
+    """The file for the address of the page that belongs to a record: one process writes a record, so one has it."""
+    return record.absolute().with_name(f"{record.name}.page")
+
+
+def address_in(words: str) -> PageAddress | None:
+    """What a log line or a stage of `pick` says of where to approve; None where it says nothing of it."""
+    found = _WORDS.search(words)
+    return PageAddress(found[1], Path(found[2])) if found else None
+
+
+def keep_link(link: str, file: Path) -> None:
+    """Write an address with its secret, readable by its owner alone (0600); what stood there is replaced at once.
+
+    A symbolic link in its place is replaced, not followed.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    try:
+        fd, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # 0600, and never an existing file
+        made = Path(name)
+        try:
+            with os.fdopen(fd, "w", encoding="ascii") as opened:
+                opened.write(f"{link}\n")
+                opened.flush()
+                os.fsync(fd)
+            made.replace(file)
+        except BaseException:
+            made.unlink()
+            raise
+    except OSError as error:
+        repair = "choose an audit_log in a folder that can be written"
+        raise FileError(file, error.strerror or str(error), repair) from error
+
+
+def forget_link(file: Path) -> None:
+    """Remove the file; its page is closed."""
+    with contextlib.suppress(OSError):
+        file.unlink()

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections of the page: who is slow is cut off, and whoever comes last always gets in.
+
+A request for a stop must not wait behind others. So there is no limit at which newcomers are turned away: where too
+many are open, the oldest one that does not wait for us is closed. A page that is closed in this way connects again.
+Imported by `page.serve` alone, for it needs uvicorn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import OrderedDict
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MOST_CONNECTIONS = 128
+"""A browser opens up to six."""
+ACCEPTED_AT_ONCE = 8
+"""How many are accepted before what they say is read: far fewer than stay open, so that a request that comes with its
+connection is read before others can crowd it out."""
+ASKS_WITHIN = 10.0
+"""Seconds for a whole request, from the connection or the last answer."""
+TAKES_WITHIN = 10.0
+"""Seconds for taking the whole answer."""
+
+KEPT = "spatial_vlm_ros.kept"
+"""Key of a request's scope: its connection stays open for another request. Set for sessions; without one each request
+needs a connection of its own, so that a flood of requests takes its turns with everybody else's."""
+
+_Remote = tuple[str, int]
+
+
+class _Phase(enum.Enum):
+    ASKS = enum.auto()
+    WORKS = enum.auto()  # it is our turn
+    TAKES = enum.auto()
+
+
+_MAY_LAST = {_Phase.ASKS: ASKS_WITHIN, _Phase.TAKES: TAKES_WITHIN}
+
+
+class _Open:
+    """One open connection."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self.scope: Scope | None = None  # of its last request
+        self.phase = _Phase.ASKS
+        self.timer: asyncio.TimerHandle | None = None
+
+    def enter(self, phase: _Phase) -> None:
+        """A new phase, which may last its time."""
+        self.phase = phase
+        self.forget()
+        if phase in _MAY_LAST:
+            self.timer = asyncio.get_running_loop().call_later(_MAY_LAST[phase], self.transport.abort)
+
+    def forget(self) -> None:
+        """Nobody waits for it any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+
+
+class Connections:
+    """All open connections, and the application that they reach. On the server's loop alone.
+
+    Args:
+        app: what answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        # The oldest first. Not by phase: who sends one request after the other would always be the youngest.
+        self._open: OrderedDict[_Remote, _Open] = OrderedDict()
+        connections = self
+
+        class Protocol(H11Protocol):
+            def connection_made(self, transport: Any) -> None:
+                super().connection_made(transport)
+                connections._opened(self.client, transport)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                super().connection_lost(exc)
+                connections._closed(self.client, self.transport)
+
+        self.protocol = Protocol
+        """What uvicorn makes for each connection."""
+
+    def _opened(self, remote: _Remote | None, transport: asyncio.Transport) -> None:
+        if remote is None:  # closed by the other side before it was accepted
+            transport.abort()
+            return
+        while len(self._open) >= MOST_CONNECTIONS:
+            self._close_oldest()
+        self._open[remote] = _Open(transport)
+        self._open[remote].enter(_Phase.ASKS)
+
+    def _closed(self, remote: _Remote | None, transport: asyncio.Transport) -> None:
+        if remote is not None and remote in self._open and self._open[remote].transport is transport:
+            self._open.pop(remote).forget()
+
+    def _close_oldest(self) -> None:
+        """Close the oldest of those that do not wait for us; where all of them do, the oldest of all."""
+        idle = (remote for remote, each in self._open.items() if each.phase is not _Phase.WORKS)
+        oldest = self._open.pop(next(idle, next(iter(self._open))))
+        oldest.forget()
+        oldest.transport.abort()
+
+    def _enter(self, remote: _Remote, connection: _Open, phase: _Phase) -> None:
+        if self._open.get(remote) is connection and connection.phase is not phase:
+            connection.enter(phase)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI wants it."""
+        remote: _Remote | None = scope.get("client")
+        connection = self._open.get(remote) if remote is not None else None
+        if remote is None or connection is None:
+            return  # it has gone
+        connection.scope = scope
+        with_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+        if not with_body:
+            self._enter(remote, connection, _Phase.WORKS)
+
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                self._enter(remote, connection, _Phase.WORKS)
+            return message
+
+        async def sent(message: Message) -> None:
+            self._enter(remote, connection, _Phase.TAKES)
+            if message["type"] == "http.response.start" and KEPT not in scope:
+                message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
+            await send(message)
+
+        try:
+            await self._app(scope, received, sent)
+        finally:
+            if connection.scope is scope:  # the next one may have come with it
+                self._enter(remote, connection, _Phase.ASKS)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A gate alone in a graph with somebody who means it ill: every program of a graph may call its services."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+from arm_graph import ArmGraph
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import TransformStamped
+from rcl_interfaces.msg import Log
+from rclpy.action import ActionClient
+from rclpy.context import Context
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from spatial_vlm_interfaces.action import PickInstruction
+from spatial_vlm_interfaces.srv import Approve
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
+from spatial_vlm_ros.manipulation.approval.address import address_in
+from spatial_vlm_ros.manipulation.approval.audit import verify
+from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.printable import printable
+
+EVIL = "\x1b[2J\x1b]0;x\x07\r\nAPPROVED\u202e<script>"
+CALLS = 60
+LARGEST_RECORD = 200_000  # bytes
+
+
+class Stranger:
+    """A node beside the gate that calls what it offers, and hears /rosout."""
+
+    def __init__(self, graph: ArmGraph) -> None:
+        self.graph, self.logs = graph, list[Log]()
+        self.node: Node = graph.spin(self._make)
+        for client in (self.approving, self.stopping):
+            graph.until(client.service_is_ready, "the services are there")
+        graph.until(self.picking.server_is_ready, "the action is there")
+
+    def _make(self, context: Context) -> Node:
+        node = rclpy.create_node("stranger", context=context)
+        self.approving = node.create_client(Approve, "approve")
+        self.stopping = node.create_client(Trigger, "stop")
+        self.picking = ActionClient(node, PickInstruction, "pick")
+        self.images = node.create_publisher(Image, "annotated/image", qos.IMAGES)
+        self.transforms = node.create_publisher(TFMessage, "/tf", qos.TRANSFORMS)
+        node.create_subscription(Log, "/rosout", self.logs.append, 1000)
+        return node
+
+    def wait(self, future: Any, what: str) -> Any:
+        self.graph.until(future.done, what)
+        return future.result()
+
+
+def test_nothing_that_a_stranger_calls_ends_the_gate_fills_its_disk_or_tells_its_secret(
+    node: Callable[..., Any], domain: int, tmp_path: Path
+) -> None:
+    for package in ("starlette", "uvicorn"):
+        pytest.importorskip(package)
+    record = tmp_path / "audit.jsonl"
+    token = tmp_path / "token"
+    token.write_text("s" * 40)
+    gate = node("planner_gate", audit_log=record, approval_token_file=token, **{"motion.server_timeout": 0.2})
+    gate.says("approve at")
+    graph = ArmGraph(domain, controllers=False)
+    try:
+        stranger = Stranger(graph)
+        long = "x" * 1_000_000
+        whole = {"token": "s" * 40, "goal_id": str(uuid.uuid4()), "plan_hash": "0" * 64, "decided_by": "me"}
+        forms = (
+            {"token": EVIL, "goal_id": EVIL, "decided_by": EVIL},
+            {"token": "s" * 39, "goal_id": long, "plan_hash": long, "reason": long},
+            whole,
+            whole | {"decided_by": EVIL},
+            whole | {"goal_id": long},
+            whole | {"reason": long},
+            whole | {"scene_stamp": Time(sec=-(2**31), nanosec=2**32 - 1)},
+        )
+        for number in range(CALLS):
+            request = Approve.Request(approve=True, **forms[number % len(forms)])
+            answer = stranger.wait(stranger.approving.call_async(request), "approve answers")
+            assert answer.status.name in ("REJECTED", "INVALID_INPUT")
+            assert len(answer.status.message) < 1000
+        stamp = Time(sec=5)
+        stranger.images.publish(
+            Image(header=Header(stamp=stamp), encoding="rgb8", height=9, width=9, step=1, data=b"x")
+        )
+        bad = TransformStamped(header=Header(stamp=stamp, frame_id=EVIL), child_frame_id=EVIL)
+        bad.transform.rotation.w = float("nan")
+        stranger.transforms.publish(TFMessage(transforms=[bad, TransformStamped()]))
+        for instruction in (EVIL, long, ""):
+            goal = PickInstruction.Goal(instruction=instruction, dialogue_id=EVIL, frame_of_reference=EVIL)
+            handle = stranger.wait(stranger.picking.send_goal_async(goal), "the goal is accepted")
+            ended = stranger.wait(handle.get_result_async(), "the goal ends").result
+            assert (ended.status.name != "OK", ended.moved) == (True, False)
+        assert stranger.wait(stranger.stopping.call_async(Trigger.Request()), "stop answers").success
+        (where,) = [found for line in gate.output.splitlines() if (found := address_in(line)) is not None]
+        link = where.link()
+        assert link is not None
+        secret = link.partition("token=")[2]
+        told = " ".join(entry.msg for entry in stranger.logs)
+        assert "requested a stop" in told
+        assert secret not in told + gate.output + record.read_text()
+        assert printable(told) == told
+        assert printable(gate.output, keep="\n") == gate.output
+        assert record.stat().st_size < LARGEST_RECORD
+        assert verify(record).lines > CALLS / 2
+        assert gate.process.poll() is None
+        gate.interrupt()
+        assert gate.ends() == 0, gate.output
+        assert not where.file.exists()
+        assert not list(tmp_path.glob(".audit*"))
+    finally:
+        graph.close()
