@@ -79,6 +79,7 @@ ALONE = {
     "replies": Part(("--n", "100")),
     "shapes": Part(("--worlds", "2", "--name", "smallest"), package=_RESEARCH),
     "self_mask": Part(_ONCE, (*_ARM, "rosbags")),
+    "freshness": Part(("--trials", "1")),
     "sentences": Part(("--n", "20")),
     "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),
 }
