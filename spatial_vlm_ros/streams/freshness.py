@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images answer a request: those that were surely exposed after it. docs/timing.md, docs/adr/0021.
+"""Which images answer a request: those that were surely exposed after it. docs/timing.md, docs/adr/0022.
 
 A stamp proves it on a clock that is in step; else an arrival later than the request by the longest latency does. A
 message that was held up counts as if it had come as fast as the fast ones of its stream, told by its stamp: what a
