@@ -10,13 +10,11 @@ from typing import Any
 
 from spatial_vlm_ros.errors import InputError, NotSynchronisedError, SpatialVlmError, StaleInputError
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.streams.decoding import frame_id_of
+from spatial_vlm_ros.streams.decoding import check_same_camera
 from spatial_vlm_ros.streams.frame_assembler import (
-    DETECTIONS,
     RGB,
     SECOND,
     FrameAssembler,
-    Held,
     PendingFrame,
     stamp_of,
 )
@@ -63,7 +61,8 @@ class RecentFrames(FrameAssembler):
             The frame; None while it, or its transforms, may still come.
 
         Raises:
-            StaleInputError: it is older than the frames that are kept.
+            StaleInputError: it is older than the frames that are kept, or a ClockError: stamped ahead of now, or far
+                behind its arrival.
             NotSynchronisedError: no complete frame has that stamp, and none will.
             InputError: the detections are of another camera, or its camera info did not come.
             TransformUnavailableError: its transforms are not there and will not come.
@@ -75,12 +74,13 @@ class RecentFrames(FrameAssembler):
             if match is None:
                 self._check_may_come(stamp_ns)
                 return None
-            self._check_camera(detections, match)
-            infos = {role: self._info(role, match) for role in self._infos}
-            if any(info is None for info in infos.values()):
-                self._check_info(infos, match)
+            check_same_camera(detections, match.messages[RGB])
+            self.freshness.check(match)
+            held = self._holding(match, now_ns, is_asked=True)
+            if any(info is None for info in held.infos.values()):
+                self._check_info(held.infos, match)
                 return None
-            self._held = Held(match, infos, now_ns)
+            self._held = held
         observation = self._observed(self._held, now_ns, awaits_speaker)
         return observation and observation.with_detections(detections)
 
@@ -109,12 +109,6 @@ class RecentFrames(FrameAssembler):
                 "send the next ones, or raise sync_queue (pictures kept) where the detector takes long",
             )
         raise NotSynchronisedError("no complete frame has the stamp of the detections", _COPY)
-
-    @staticmethod
-    def _check_camera(detections: Any, match: MatchedMessages) -> None:
-        said, real = str(detections.header.frame_id), frame_id_of(match.messages[RGB])
-        if said and said != real:
-            raise InputError(f"frame_id of {DETECTIONS}", repr(said), repr(real), _COPY)
 
     def _check_info(self, infos: dict[str, Any], match: MatchedMessages) -> None:
         for role, info in infos.items():
