@@ -28,8 +28,8 @@ def prepare() -> None:
 
 
 @contextlib.contextmanager
-def resolver(*parameters: str) -> Iterator[int]:
-    """The resolver node in a process of its own; its process id."""
+def resolver(*parameters: str, name: str = "resolver") -> Iterator[int]:
+    """The resolver node in a process of its own; its process id. Another name is also its namespace for answers."""
     arguments = [part for parameter in parameters for part in ("-p", parameter)]
     command = [
         sys.executable,
@@ -40,6 +40,7 @@ def resolver(*parameters: str) -> Iterator[int]:
         "--log-level",
         "warn",
         *arguments,
+        *(["-r", f"__node:={name}", "-r", f"resolve:={name}/resolve"] if name != "resolver" else []),
     ]
     running = subprocess.Popen(command, cwd=ROOT)
     try:
@@ -52,7 +53,7 @@ def resolver(*parameters: str) -> Iterator[int]:
 class Bench:
     """This process's side: a camera with one frame of a demo world, a client, and what /diagnostics says."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, listeners: int = 1) -> None:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
         from sensor_msgs.msg import CameraInfo, Image
@@ -87,7 +88,7 @@ class Bench:
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, 10)
         self.client = Asker(self.node, patience=PATIENCE)
         self.client.wait_for_server(PATIENCE)
-        self.until(lambda: all(publisher.get_subscription_count() for publisher, _ in self._parts), "subscriptions")
+        self.until(lambda: all(p.get_subscription_count() >= listeners for p, _ in self._parts), "subscriptions")
 
     def _hear(self, array: Any) -> None:
         if array.header.stamp.sec * 1_000_000_000 + array.header.stamp.nanosec < self._wanted_ns:

@@ -76,13 +76,37 @@ class RecentFrames(FrameAssembler):
                 self._check_may_come(stamp_ns)
                 return None
             self._check_camera(detections, match)
-            infos = {role: self._info(role, match) for role in self._infos}
-            if any(info is None for info in infos.values()):
-                self._check_info(infos, match)
-                return None
-            self._held = Held(match, infos, now_ns)
-        observation = self._observed(self._held, now_ns, awaits_speaker)
+            self._hold(match, now_ns)
+        observation = self._observed(self._held, now_ns, awaits_speaker) if self._held is not None else None
         return observation and observation.with_detections(detections)
+
+    def take_kept(self, after_ns: int, now_ns: int) -> PendingFrame | None:
+        """The first frame stamped at or after a time, without detections; it stays kept.
+
+        Args:
+            after_ns: older frames are passed over, nanoseconds.
+            now_ns: the time.
+
+        Returns:
+            The frame; None while it, or its transforms, may still come.
+
+        Raises:
+            InputError, TransformUnavailableError: as `take_for`.
+        """
+        if self._held is None or self._held.match.stamp_ns < after_ns:
+            self._held = None
+            match = next((match for match in self._matched if match.stamp_ns >= after_ns), None)
+            if match is not None:
+                self._hold(match, now_ns)
+        return self._observed(self._held, now_ns, awaits_speaker=False) if self._held is not None else None
+
+    def _hold(self, match: MatchedMessages, now_ns: int) -> None:
+        """Hold a frame until its transforms are there, where its camera infos are."""
+        infos = {role: self._info(role, match) for role in self._infos}
+        if any(info is None for info in infos.values()):
+            self._check_info(infos, match)
+        else:
+            self._held = Held(match, infos, now_ns)
 
     def why_none_for(self, detections: Any, since_ns: int, topics: dict[str, str]) -> SpatialVlmError:
         """Why the frame of these detections did not come: what a request that waited too long is refused with."""
