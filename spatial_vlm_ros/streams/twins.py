@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publishers and nodes that exist twice: two drivers on one topic, two resolvers of one name.
+
+Knows names only. Whoever watches the ROS graph says who publishes what; the node's health and the doctor share the
+findings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Something that has to be there once and is there more than once.
+
+    Args:
+        where: the topic, action or node name.
+        who: full names of the nodes, sorted; a name stands there as often as it occurs.
+        found: what is wrong, one sentence.
+        repair: what to do about it, one sentence.
+    """
+
+    where: str
+    who: tuple[str, ...]
+    found: str
+    repair: str
+
+
+def twins_of(
+    publishers: Mapping[str, Sequence[str]], servers: Mapping[str, Sequence[str]], nodes: Iterable[str], own: str
+) -> list[Twin]:
+    """Everything that exists twice where one is right.
+
+    Args:
+        publishers: topic → full name of the node of each publisher, for topics that one node publishes: images, camera
+            info, detections. Not /tf, which many publish. One entry for each publisher, of
+            `Node.get_publishers_info_by_topic`: `full_name(info.node_namespace, info.node_name)`.
+        servers: action or service → full name of the node of each server; of an action, each publisher of
+            `<action>/_action/status`.
+        nodes: full names of all nodes, one entry for each, of `Node.get_node_names_and_namespaces`.
+        own: full name of the resolver.
+
+    Returns:
+        Topics first, then actions, then the name of the resolver, each in the order given. Two publishers of one topic
+        that are in one node are found, too.
+    """
+    found = []
+    for topic, who in publishers.items():
+        if len(who) > 1:
+            words = f"{len(who)} publishers on {topic}: {_listed(who)}; their messages are mixed"
+            found.append(Twin(topic, tuple(sorted(who)), words, "stop all but one, or remap the resolver to one"))
+    for action, who in servers.items():
+        if len(who) > 1:
+            words = f"{len(who)} servers of {action}: {_listed(who)}; a goal reaches each of them"
+            repair = "stop all but one, or start each in a namespace of its own"
+            found.append(Twin(action, tuple(sorted(who)), words, repair))
+    same = Counter(nodes)[own]
+    if same > 1:
+        words = f"{same} nodes are named {own}; parameters, lifecycle and goals reach any of them"
+        repair = "stop all but one, or start each in a namespace of its own (namespace:=NAME)"
+        found.append(Twin(own, (own,) * same, words, repair))
+    return found
+
+
+def full_name(namespace: str, name: str) -> str:
+    """Full name of a node of its namespace, such as "/" or "/left", and its name."""
+    return f"{namespace.rstrip('/')}/{name}"
+
+
+def _listed(who: Sequence[str]) -> str:
+    """Names with how often each occurs."""
+    counts = sorted(Counter(who).items())
+    return ", ".join(name if count == 1 else f"{name} ({count} times)" for name, count in counts)
