@@ -24,7 +24,7 @@ from spatial_vlm_ros.resolver import Resolver, refusal
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
-from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene
+from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene, Status
 
 _log = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ class RequestQueue:
 
     Attributes:
         observer: tells without a request whether one would be served.
+        grounder_failed: why the last request failed where the grounder was the cause; else "".
         on_busy: called when requests begin to wait, and when none is left, with whether one is.
     """
 
@@ -129,6 +130,7 @@ class RequestQueue:
         self._queue: deque[InstructionRequest] = deque()
         self._dialogues: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._closed = False
+        self.grounder_failed = ""
         self.ends: Counter[str] = Counter()
         self.latencies: deque[float] = deque(maxlen=_LATENCIES)
 
@@ -324,6 +326,10 @@ class RequestQueue:
     def _resolved(self, request: InstructionRequest, pending: PendingFrame, outcome: RequestOutcome) -> None:
         if request is self._request and outcome.scene is not None:  # what the observer would have found out
             self.observer.conclude(None, pending.stamp_ns)
+        if self._grounder is not None:
+            status, words = outcome.resolution.status, outcome.resolution.message
+            failed = status in (Status.MODEL_ERROR, Status.TIMEOUT)
+            self.grounder_failed = words if failed else "" if outcome.scene is not None else self.grounder_failed
         self._end(request, outcome)
 
     def _check_deadline(self, request: InstructionRequest) -> None:
