@@ -136,7 +136,7 @@ def test_a_publisher_that_cannot_be_heard_is_an_error_until_one_can(board: Board
 
 
 def test_requests_are_counted_by_their_end(board: Board, live: Graph) -> None:
-    board.until("requests", WARN, "no frame has been observed yet")
+    board.until("requests", ERROR, "is silent")
     board.until("requests", OK, "ready", frames=everything)
     for words in (SENTENCE, "grab me the chick", SENTENCE, ""):
         live.ask(words, FRAME, DETECTIONS)
