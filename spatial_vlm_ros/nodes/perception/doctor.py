@@ -105,7 +105,7 @@ class _Examined:
                 self._frames[found] = FrameWait(settings, assembler, self._now, topics)
                 self._observers[found] = Observer(self._frames[found], self._worker, lambda: resolver, self._limit)
         for role, topic in topics.items():
-            self._hear(role, _class_of(role, settings), topic, qos.images(settings.node.reliability))
+            self._hear(role, _class_of(role, settings), topic, qos.images())  # hears every publisher
         self._hear(roles.TRANSFORMS, TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
         self._hear(roles.STATIC_TRANSFORMS, TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
         node.create_timer(_OBSERVED, self._observe, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -146,7 +146,9 @@ class _Examined:
         for finding in self._streams.findings(seconds, table_height):
             if not (finding.found == NO_MESSAGE and finding.check in said):
                 yield finding
-        yield self._request()
+        request = self._request()
+        if request.level is Severity.ERROR or not said:  # else the resolver does not hear what was heard here
+            yield request
 
     def _request(self) -> Finding:
         """What a request would get. Nobody need detect while no resolver runs."""
