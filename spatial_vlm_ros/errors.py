@@ -15,6 +15,7 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     ├── FrameUndefinedError              FRAME_UNDEFINED
     ├── StreamError
     │   ├── StaleInputError              STALE_INPUT
+    │   │   └── ClockError               STALE_INPUT: stamps that run ahead of now, or lie far behind
     │   └── NotSynchronisedError         NOT_SYNCHRONISED
     ├── TransformUnavailableError        TF_UNAVAILABLE
     ├── ModelError                       MODEL_ERROR
@@ -221,6 +222,27 @@ class StaleInputError(StreamError):
     """A stream is silent, or all it brings is older than the request."""
 
     status_name = "STALE_INPUT"
+
+
+class ClockError(StaleInputError):
+    """Stamps that run ahead of now, or lie so far behind that no one can say how old they are.
+
+    Args:
+        stream: what is stamped so: a topic, or a transform.
+        ahead: by how much the stamps run ahead of the clock that hears them, seconds; negative = behind.
+        limit: the parameter that says how much is allowed, by name.
+        allowed: its value, seconds.
+    """
+
+    def __init__(self, stream: str, ahead: float, limit: str, allowed: float) -> None:
+        self.stream, self.ahead, self.limit, self.allowed = stream, ahead, limit, allowed
+        where = "ahead of now" if ahead > 0 else "behind its arrival"
+        reason = f"{stream} is stamped {abs(ahead):.2f} s {where}, {limit} is {allowed:g} s"
+        repair = (
+            "synchronise the clocks of the two hosts (chrony, PTP), set the driver's time domain (realsense2_camera: "
+            "global_time_enabled; orbbec_camera: time_domain), and set use_sim_time alike in all nodes"
+        )
+        super().__init__(reason, repair)
 
 
 class NotSynchronisedError(StreamError):

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 START_NS = 1_700_000_000 * SECOND  # a fixed time: the same folder gives the same bag
 PERIOD_NS = SECOND  # between frames
 STORAGES = ("mcap", "sqlite3")
-_AFTER_WORDS_NS = 100_000_000  # from an instruction to the frame that answers it
+_AFTER_WORDS_NS = 400_000_000  # from an instruction to the frame that answers it: more than max_latency
 _BETWEEN_NS = 1_000  # from a message to the next: their order is that of their times
 _METADATA_VERSION: Literal[8] = 8  # the newest that Humble, Iron and Jazzy all read
 _TYPES = {
@@ -190,7 +190,7 @@ class BagWriter:
 def record(folder: str | Path, out: str | Path, storage: str = "mcap", namespace: str = "") -> Recorded:
     """Write a folder of frames as a bag.
 
-    Each case gives an instruction and, a tenth of a second later, its frame; cases are a second apart. Poses that
+    Each case gives an instruction and, four tenths of a second later, its frame; cases are a second apart. Poses that
     never change go to /tf_static, others to /tf at the stamp of their frame.
 
     Args:

@@ -80,6 +80,14 @@ class ObservationConfig(Bounded):
 
     max_age: float = parameter(5.0, "s", 0.05, 600.0, "older observations are refused")
     max_ahead: float = parameter(0.1, "s", 0.0, 10.0, "by which a stamp may lie ahead of the clock")
+    transform_max_ahead: float = parameter(
+        0.1,
+        "s",
+        0.0,
+        10.0,
+        "moving transforms of camera and base that are stamped farther ahead of now are refused; some localisers "
+        "(amcl: transform_tolerance) stamp theirs in the future on purpose",
+    )
     camera_moved: float = parameter(0.005, "m", 0.0, 1.0, "the camera may have moved by this since, against the base")
     camera_turned_deg: float = parameter(0.5, "deg", 0.0, 180.0, "the camera may have turned by this since")
     fixed_frame: str = option(

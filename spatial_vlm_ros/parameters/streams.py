@@ -43,6 +43,39 @@ class StreamConfig(Bounded):
     sync_queue: int = parameter(
         15, "messages", 2, 200, "kept of each stream while its partners are awaited; detectors are slow"
     )
+    max_latency: float = parameter(
+        0.3,
+        "s",
+        0.0,
+        5.0,
+        "longest time from exposure to arrival: an image answers a request if it arrives later than the request by "
+        "this or more. The camera presets set it; `spatial-vlm doctor` measures it where clocks are in step",
+    )
+    clocks_in_step: bool = option(
+        False,
+        "something keeps the clock of the image stamps in step with this host's (one host and system time, PTP, "
+        "chrony, /clock): an image answers a request if it is stamped later, and max_latency is not waited for",
+    )
+    clock_error: float = parameter(
+        0.02,
+        "s",
+        0.0,
+        1.0,
+        "with clocks_in_step: a stamp may lie this long after the exposure: error of the clocks, and delay of a driver "
+        "that stamps on receipt",
+    )
+    max_ahead: float = parameter(0.1, "s", 0.0, 10.0, "images stamped farther ahead of now are refused")
+    max_behind: float = parameter(
+        2.0, "s", 0.01, 60.0, "images stamped farther before their arrival are refused: a wrong clock or a slow link"
+    )
+    transform_max_ahead: float = parameter(
+        0.1,
+        "s",
+        0.0,
+        10.0,
+        "moving transforms between base and camera that are stamped farther ahead of now are refused; some localisers "
+        "(amcl: transform_tolerance) stamp theirs in the future on purpose",
+    )
     frame_timeout: float = parameter(
         2.0, "s", 0.1, 60.0, "an instruction without a complete frame for this long is refused"
     )
@@ -53,6 +86,13 @@ class StreamConfig(Bounded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.clocks_in_step and self.frame_timeout <= self.max_latency:
+            raise InputError(
+                "parameter frame_timeout",
+                f"{self.frame_timeout:g} s",
+                f"more than max_latency ({self.max_latency:g} s)",
+                "raise frame_timeout, or lower max_latency: no image counts as new before it has passed",
+            )
         if self.robot_description and not self.base_frame:
             raise InputError(
                 "parameter robot_description", "no base_frame beside it", "a base_frame that TF gives the links in",

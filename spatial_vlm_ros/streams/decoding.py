@@ -23,6 +23,19 @@ def frame_id_of(message: Any) -> str:
     return str(message.header.frame_id).removeprefix("/")
 
 
+def check_same_camera(detections: Any, image: Any) -> None:
+    """Refuse detections of another camera; an empty frame_id names none.
+
+    Raises:
+        InputError: names both frames.
+    """
+    said, real = frame_id_of(detections), frame_id_of(image)
+    if said and real and said != real:
+        raise InputError(
+            "frame_id of detections", repr(said), repr(real), "copy the picture's header into the detections"
+        )
+
+
 def colour_of(message: Any, info: Any, config: StreamConfig) -> tuple[Rgb, PinholeCamera]:
     """The colour image (H, W, 3) and its camera, turned back where the driver mirrors.
 

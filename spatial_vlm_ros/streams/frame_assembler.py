@@ -22,7 +22,8 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
 )
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.streams.decoding import colour_of, depth_of, found_of, frame_id_of
+from spatial_vlm_ros.streams.decoding import check_same_camera, colour_of, depth_of, found_of, frame_id_of
+from spatial_vlm_ros.streams.freshness import Freshness
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream, Synchronizer
 from spatial_vlm_ros.streams.transforms import TransformBuffer
@@ -58,6 +59,8 @@ class PendingFrame:
         config: how to read the messages.
         robot: what is to be taken out of depth; None = nothing.
         base_T_links: where its links were, in their order.
+        not_before_ns: its images were exposed then or later, by the clock of their arrival: a request that came no
+            later is answered by it.
     """
 
     stamp_ns: int
@@ -70,12 +73,13 @@ class PendingFrame:
     config: StreamConfig
     robot: SeenRobot | None = None
     base_T_links: tuple[Transform, ...] = ()
+    not_before_ns: int = 0
 
     def with_detections(self, message: Any) -> PendingFrame:
         """The same frame with the detections of a message in the place of those that came with it."""
         messages = {**self.match.messages, DETECTIONS: message}
         stamps = {**self.match.stamps, DETECTIONS: self.stamp_ns}
-        return replace(self, match=MatchedMessages(self.stamp_ns, messages, stamps))
+        return replace(self, match=replace(self.match, messages=messages, stamps=stamps))
 
     def decode(self) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
         """The frame in metres, without the robot's points, and its detections, None where none come with it.
@@ -98,11 +102,13 @@ class PendingFrame:
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """A complete frame that waits for its transforms, with its camera infos by role, since a time (ns)."""
+    """A complete frame that waits for its transforms since a time (ns), with its camera infos."""
 
     match: MatchedMessages
     infos: dict[str, Any]
     since_ns: int
+    not_before_ns: int
+    is_asked: bool
 
 
 class FrameAssembler:
@@ -121,6 +127,7 @@ class FrameAssembler:
     Attributes:
         transforms: what /tf and /tf_static brought.
         arrivals: role → when its last message came, nanoseconds.
+        freshness: which images answer a request, and the clocks of the streams.
         camera_frame: of the newest colour image, "" before the first.
         without_info: frames that were passed over for want of camera info.
     """
@@ -146,6 +153,8 @@ class FrameAssembler:
         self._matched: deque[MatchedMessages] = deque(maxlen=config.sync_queue)
         self._held: Held | None = None
         self.arrivals: dict[str, int] = {}
+        self.freshness = Freshness(config, (RGB, DEPTH))
+        self._off: MatchedMessages | None = None  # the last one of a wrong clock
         self.camera_frame = ""  # of the newest colour image
         self.without_info = 0
 
@@ -170,24 +179,27 @@ class FrameAssembler:
             now_ns: time of arrival.
         """
         if role in (TRANSFORMS, STATIC_TRANSFORMS):
-            self.transforms.add_message(message, static=role == STATIC_TRANSFORMS)
+            self.transforms.add_message(message, role == STATIC_TRANSFORMS, now_ns)
             return
         self.arrivals[role] = now_ns
         stamp_ns = stamp_of(message)
+        self.freshness.add(role, stamp_ns, now_ns)
         self._note_step(role, stamp_ns)
         if role == RGB:
             self.camera_frame = frame_id_of(message)
         if role in self._infos:
-            self._infos[role].add(stamp_ns, message)
+            self._infos[role].add(stamp_ns, message, now_ns)
             return
         restarts = self._sync.streams[role].restarts
-        self._matched.extend(self._sync.add(role, stamp_ns, message))
+        self._matched.extend(self._sync.add(role, stamp_ns, message, now_ns))
         if self._sync.streams[role].restarts > restarts:
+            self.freshness.clear()
+            self.freshness.add(role, stamp_ns, now_ns)
             self._matched.clear()
             self._held = None
 
     def continue_from(self, other: FrameAssembler) -> None:
-        """Go on with what another one heard and may be sent only once: transforms and camera info.
+        """Go on with what another one heard and may be sent only once: transforms and camera info; and with the clocks.
 
         The robot is not taken over: it is of the configuration.
         """
@@ -195,8 +207,9 @@ class FrameAssembler:
         self.transforms.cache_ns = int(self.config.transform_cache * SECOND)
         for role in self._infos.keys() & other._infos.keys():
             self._in_step[role] = other._in_step[role]
-            for stamp_ns, message in other._infos[role]:
-                self._infos[role].add(stamp_ns, message)
+            for stamp_ns, message, arrival_ns in other._infos[role].all():
+                self._infos[role].add(stamp_ns, message, arrival_ns)
+        self.freshness.clocks = other.freshness.clocks
 
     def reset(self) -> None:
         """Forget all messages and moving transforms: time has jumped back."""
@@ -207,16 +220,19 @@ class FrameAssembler:
         self._matched.clear()
         self._held = None
         self.arrivals.clear()
+        self.freshness.clear()
 
     # -------------------------------------------------------------------------------------------- frames out
 
     def take(self, after_ns: int, now_ns: int, awaits_speaker: bool = False) -> PendingFrame | None:
-        """The first complete frame stamped at or after a time, with its transforms.
+        """The first complete frame that was surely exposed at or after a time, with its transforms.
 
-        Once a frame is complete it is held until its transforms have come, even where newer frames follow.
+        Frames whose stamps run ahead of now, or lie far behind their arrival, are passed over; `why_none` says so. Once
+        a frame is complete it is held until its transforms have come, even where newer frames follow.
 
         Args:
-            after_ns: older frames are passed over.
+            after_ns: when the request came, by the clock of the arrivals; frames that may be older are passed over. 0
+                or less: nobody asked at any time: all frames are good, whatever their clock.
             now_ns: the time.
             awaits_speaker: the speaker's transform is waited for, too; where it does not come, the frame goes on
                 without, for it costs no request more than the words that need it.
@@ -226,17 +242,24 @@ class FrameAssembler:
 
         Raises:
             TransformUnavailableError: the transforms of the complete frame are not there and will not come.
-            InputError: they cannot be looked up: the image names no frame, or a transform is none. Either way the frame
-                is spent: the next call goes on to the next one.
+            ClockError: they are stamped ahead of now.
+            InputError: they cannot be looked up: the image names no frame, or a transform is none; or the detections
+                are of another camera. Either way the frame is spent: the next call goes on to the next one.
         """
-        if self._held is not None and self._held.match.stamp_ns < after_ns:
+        if self._held is not None and after_ns > 0 and self._held.not_before_ns < after_ns:
             self._held = None
         if self._held is None:
             match = self._first_complete(after_ns)
             if match is None:
                 return None
-            self._held = Held(match, {role: self._info(role, match) for role in self._infos}, now_ns)
+            if DETECTIONS in match.messages:
+                check_same_camera(match.messages[DETECTIONS], match.messages[RGB])
+            self._held = self._holding(match, now_ns, after_ns > 0)
         return self._observed(self._held, now_ns, awaits_speaker)
+
+    def _holding(self, match: MatchedMessages, now_ns: int, is_asked: bool) -> Held:
+        infos = {role: self._info(role, match) for role in self._infos}
+        return Held(match, infos, now_ns, self.freshness.not_before_ns(match), is_asked)
 
     def _observed(self, held: Held, now_ns: int, awaits_speaker: bool) -> PendingFrame | None:
         """The held frame with its transforms; None while they may still come. Raises as `take` does."""
@@ -267,7 +290,7 @@ class FrameAssembler:
     def _first_complete(self, after_ns: int) -> MatchedMessages | None:
         while self._matched:
             match = self._matched[0]
-            if match.stamp_ns >= after_ns:
+            if self._is_good(match, after_ns):
                 known = [self._info(role, match) for role in self._infos]
                 if all(info is not None for info in known):
                     self._matched.popleft()
@@ -278,6 +301,17 @@ class FrameAssembler:
                 self.without_info += 1
             self._matched.popleft()
         return None
+
+    def _is_good(self, match: MatchedMessages, after_ns: int) -> bool:
+        """Whether a frame answers a request that came at a time."""
+        if after_ns <= 0:
+            return True
+        try:
+            self.freshness.check(match)
+        except StaleInputError:
+            self._off = match
+            return False
+        return self.freshness.not_before_ns(match) >= after_ns
 
     def _info(self, role: str, match: MatchedMessages) -> Any | None:
         """Camera info that holds for a frame, or None while it is not there.
@@ -315,12 +349,14 @@ class FrameAssembler:
         config, match, infos = self.config, held.match, held.infos
         camera_frame = match.messages[RGB].header.frame_id
         base = self._base(camera_frame, match.stamp_ns) if config.base_frame else None
+        if base is not None and held.is_asked:
+            self.transforms.check_clocks(config.base_frame, camera_frame, config.transform_max_ahead)
         depth_pose = self._depth_pose(match, camera_frame)
         speaker = self._speaker(camera_frame, match.stamp_ns, awaits_speaker) if config.speaker_frame else None
         links = () if self.robot is None else tuple(self._link(name, match.stamp_ns) for name in self.robot.links)
         return PendingFrame(
             match.stamp_ns, match, infos[RGB_INFO], infos.get(DEPTH_INFO), base, depth_pose, speaker, config,
-            self.robot, links,
+            self.robot, links, held.not_before_ns,
         )  # fmt: skip
 
     def _speaker(self, camera_frame: str, stamp_ns: int, is_awaited: bool) -> Transform | None:
@@ -380,18 +416,14 @@ class FrameAssembler:
                 f"no message on {', '.join(name[role] for role in silent)} since the request",
                 "check that the driver runs and the topic is remapped to it; `spatial-vlm doctor` names QoS mismatches",
             )
-        behind = {
-            r: after_ns - (s.newest_ns or 0) for r, s in self._sync.streams.items() if (s.newest_ns or 0) < after_ns
-        }
-        if behind:
-            role, lag_ns = max(behind.items(), key=lambda item: item[1])
-            if not self._sync.streams[role].newest_ns:
-                return StaleInputError(
-                    f"the messages on {name[role]} are not stamped", "the driver must set header.stamp"
-                )
-            reason = f"the newest message on {name[role]} is stamped {lag_ns / SECOND:.2f} s before the request"
-            repair = "check the clocks (chrony, PTP), use_sim_time, and that the driver stamps its images"
-            return StaleInputError(reason, repair)
+        if self._off is not None and self._off.arrivals[RGB] >= after_ns:
+            try:
+                self.freshness.check(self._off, name)
+            except StaleInputError as error:
+                return error
+        late = self.freshness.why_old(self._sync.streams, self.arrivals, after_ns, name)
+        if late is not None:
+            return late
         if self._held is not None:
             return self._missing_transform(self._held)
         absent = [role for role, stream in self._infos.items() if not len(stream)]

@@ -10,13 +10,11 @@ from typing import Any
 
 from spatial_vlm_ros.errors import InputError, NotSynchronisedError, SpatialVlmError, StaleInputError
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.streams.decoding import frame_id_of
+from spatial_vlm_ros.streams.decoding import check_same_camera
 from spatial_vlm_ros.streams.frame_assembler import (
-    DETECTIONS,
     RGB,
     SECOND,
     FrameAssembler,
-    Held,
     PendingFrame,
     stamp_of,
 )
@@ -63,7 +61,8 @@ class RecentFrames(FrameAssembler):
             The frame; None while it, or its transforms, may still come.
 
         Raises:
-            StaleInputError: it is older than the frames that are kept.
+            StaleInputError: it is older than the frames that are kept, or a ClockError: stamped ahead of now, or far
+                behind its arrival.
             NotSynchronisedError: no complete frame has that stamp, and none will.
             InputError: the detections are of another camera, or its camera info did not come.
             TransformUnavailableError: its transforms are not there and will not come.
@@ -75,38 +74,40 @@ class RecentFrames(FrameAssembler):
             if match is None:
                 self._check_may_come(stamp_ns)
                 return None
-            self._check_camera(detections, match)
+            check_same_camera(detections, match.messages[RGB])
             self._hold(match, now_ns)
         observation = self._observed(self._held, now_ns, awaits_speaker) if self._held is not None else None
         return observation and observation.with_detections(detections)
 
     def take_kept(self, after_ns: int, now_ns: int) -> PendingFrame | None:
-        """The first frame stamped at or after a time, without detections; it stays kept.
+        """The first frame that was surely exposed at or after a time, without detections; it stays kept.
 
         Args:
-            after_ns: older frames are passed over, nanoseconds.
+            after_ns: frames that may be older are passed over, nanoseconds.
             now_ns: the time.
 
         Returns:
             The frame; None while it, or its transforms, may still come.
 
         Raises:
-            InputError, TransformUnavailableError: as `take_for`.
+            StaleInputError, InputError, TransformUnavailableError: as `take_for`.
         """
-        if self._held is None or self._held.match.stamp_ns < after_ns:
+        if self._held is None or self._held.not_before_ns < after_ns:
             self._held = None
-            match = next((match for match in self._matched if match.stamp_ns >= after_ns), None)
+            fresh = (m for m in self._matched if self.freshness.not_before_ns(m) >= after_ns)
+            match = next(fresh, None)
             if match is not None:
                 self._hold(match, now_ns)
         return self._observed(self._held, now_ns, awaits_speaker=False) if self._held is not None else None
 
     def _hold(self, match: MatchedMessages, now_ns: int) -> None:
         """Hold a frame until its transforms are there, where its camera infos are."""
-        infos = {role: self._info(role, match) for role in self._infos}
-        if any(info is None for info in infos.values()):
-            self._check_info(infos, match)
+        self.freshness.check(match)
+        held = self._holding(match, now_ns, is_asked=True)
+        if any(info is None for info in held.infos.values()):
+            self._check_info(held.infos, match)
         else:
-            self._held = Held(match, infos, now_ns)
+            self._held = held
 
     def why_none_for(self, detections: Any, since_ns: int, topics: dict[str, str]) -> SpatialVlmError:
         """Why the frame of these detections did not come: what a request that waited too long is refused with."""
@@ -133,12 +134,6 @@ class RecentFrames(FrameAssembler):
                 "send the next ones, or raise sync_queue (pictures kept) where the detector takes long",
             )
         raise NotSynchronisedError("no complete frame has the stamp of the detections", _COPY)
-
-    @staticmethod
-    def _check_camera(detections: Any, match: MatchedMessages) -> None:
-        said, real = str(detections.header.frame_id), frame_id_of(match.messages[RGB])
-        if said and said != real:
-            raise InputError(f"frame_id of {DETECTIONS}", repr(said), repr(real), _COPY)
 
     def _check_info(self, infos: dict[str, Any], match: MatchedMessages) -> None:
         for role, info in infos.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _GAPS = 31  # between the last messages: what the period of a stream is told from
@@ -24,11 +24,13 @@ class MatchedMessages:
         stamp_ns: of the pivot's message.
         messages: stream → message.
         stamps: stream → its message's stamp, nanoseconds.
+        arrivals: stream → when its message came, nanoseconds.
     """
 
     stamp_ns: int
     messages: Mapping[str, Any]
     stamps: Mapping[str, int]
+    arrivals: Mapping[str, int] = field(default_factory=dict)
 
 
 class Stream:
@@ -49,14 +51,15 @@ class Stream:
         self._size = size
         self._stamps: list[int] = []
         self._messages: list[Any] = []
+        self._arrivals: list[int] = []
         self.received = self.repeated = self.restarts = self.missed = 0
         self.newest_ns: int | None = None
         self.period_ns: int | None = None
         self._dropped_ns: int | None = None  # stamp of the message used last
         self._gaps: deque[int] = deque(maxlen=_GAPS)
 
-    def add(self, stamp_ns: int, message: Any) -> bool:
-        """Keep a message; False when it repeats a stamp and is left out."""
+    def add(self, stamp_ns: int, message: Any, arrival_ns: int = 0) -> bool:
+        """Keep a message with its arrival; False when it repeats a stamp and is left out."""
         self.received += 1
         if self.newest_ns is not None and stamp_ns < self.newest_ns - RESTART:
             self.restarts += 1
@@ -68,8 +71,9 @@ class Stream:
         self._count_gap(stamp_ns)
         self._stamps.insert(at, stamp_ns)
         self._messages.insert(at, message)
+        self._arrivals.insert(at, arrival_ns)
         if len(self._stamps) > self._size:
-            del self._stamps[0], self._messages[0]
+            self._drop(1)
         return True
 
     def _count_gap(self, stamp_ns: int) -> None:
@@ -86,6 +90,7 @@ class Stream:
         """Forget the messages; the counts stay."""
         self._stamps.clear()
         self._messages.clear()
+        self._arrivals.clear()
         self._gaps.clear()
         self.newest_ns = self.period_ns = self._dropped_ns = None
 
@@ -110,7 +115,18 @@ class Stream:
         """Forget the messages up to and including a stamp."""
         at = bisect.bisect_right(self._stamps, stamp_ns)
         self._dropped_ns = self._stamps[at - 1] if at else self._dropped_ns
-        del self._stamps[:at], self._messages[:at]
+        self._drop(at)
+
+    def _drop(self, count: int) -> None:
+        del self._stamps[:count], self._messages[:count], self._arrivals[:count]
+
+    def arrival_of(self, stamp_ns: int) -> int:
+        """When the message of exactly that stamp, which is kept, came, nanoseconds."""
+        return self._arrivals[self._stamps.index(stamp_ns)]
+
+    def all(self) -> list[tuple[int, Any, int]]:
+        """Stamp, message and arrival of all that are kept."""
+        return list(zip(self._stamps, self._messages, self._arrivals, strict=True))
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         return iter(list(zip(self._stamps, self._messages, strict=True)))
@@ -138,19 +154,20 @@ class Synchronizer:
         self.largest_gap_ns: int | None = None
         self.missed_by: str | None = None
 
-    def add(self, name: str, stamp_ns: int, message: Any) -> list[MatchedMessages]:
+    def add(self, name: str, stamp_ns: int, message: Any, arrival_ns: int = 0) -> list[MatchedMessages]:
         """Take a message in.
 
         Args:
             name: of its stream.
             stamp_ns: of its header, nanoseconds.
             message: anything.
+            arrival_ns: when it came, nanoseconds.
 
         Returns:
             The matches that this message completes, oldest first. Each message is used once.
         """
         restarts = self.streams[name].restarts
-        if not self.streams[name].add(stamp_ns, message):
+        if not self.streams[name].add(stamp_ns, message, arrival_ns):
             return []
         if self.streams[name].restarts > restarts:
             for other in self.streams.values():
@@ -163,17 +180,20 @@ class Synchronizer:
             partners = {name: self._partner(name, stamp_ns) for name in self._slops}
             if any(partner is None for partner in partners.values()):
                 return  # in order: what comes later waits behind it
+            arrivals = {self.pivot: self.streams[self.pivot].arrival_of(stamp_ns)}
             self.streams[self.pivot].drop_until(stamp_ns)
             chosen = {name: partner for name, partner in partners.items() if partner}
             if len(chosen) < len(self._slops):
                 self.unmatched += 1
                 continue
             for name, (stamp, _) in chosen.items():
+                arrivals[name] = self.streams[name].arrival_of(stamp)
                 self.streams[name].drop_until(stamp)
             yield MatchedMessages(
                 stamp_ns,
                 {self.pivot: message, **{name: found for name, (_, found) in chosen.items()}},
                 {self.pivot: stamp_ns, **{name: stamp for name, (stamp, _) in chosen.items()}},
+                arrivals,
             )
 
     def _partner(self, name: str, stamp_ns: int) -> tuple[int, Any] | tuple[()] | None:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError, TransformUnavailableError
+from spatial_vlm_ros.errors import ClockError, InputError, TransformUnavailableError
+from spatial_vlm_ros.streams.clocks import TransformClocks
 from spatial_vlm_ros.streams.poses import IDENTITY, Pose, chained, inverse, lerp, matrix, slerp
 from spatial_vlm_ros.types import Quaternion, Transform, Vector3
 
@@ -76,6 +77,7 @@ class TransformBuffer:
         self._parents: set[str] = set()
         self._rejected: Counter[str] = Counter()
         self._lock = Lock()
+        self.clocks = TransformClocks()
 
     # --------------------------------------------------------------------------------------------------- filling
 
@@ -113,13 +115,17 @@ class TransformBuffer:
             self._parents.add(parent)
             self._insert(edge, child, stamp_ns, sample)
 
-    def add_message(self, message: Any, static: bool = False) -> None:
+    def add_message(self, message: Any, static: bool = False, arrival_ns: int | None = None) -> None:
         """Add what a tf2_msgs/TFMessage holds; what cannot be used is skipped and counted in `rejected`.
 
         Args:
             message: has `transforms`, a sequence of geometry_msgs/TransformStamped.
             static: whether it came from /tf_static.
+            arrival_ns: when it came, nanoseconds; None = not known: its clock is not watched.
         """
+        if arrival_ns is not None and not static:
+            with self._lock:
+                self.clocks.add_message(message, arrival_ns)
         for entry in getattr(message, "transforms", None) or ():
             try:
                 stamp, t, q = entry.header.stamp, entry.transform.translation, entry.transform.rotation
@@ -136,6 +142,7 @@ class TransformBuffer:
         with self._lock:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
             self._parents = {edge.samples[0].parent for edge in self._edges.values()}
+            self.clocks.clear()
 
     def _insert(self, edge: _Edge, child: str, stamp_ns: int, sample: _Sample) -> None:
         stamps, samples = edge.stamps, edge.samples
@@ -242,6 +249,29 @@ class TransformBuffer:
                 return None
             self._check_known(target, source)
             return self._latest(target, source)
+
+    def check_clocks(self, target: str, source: str, max_ahead: float) -> None:
+        """Refuse transforms whose stamps run ahead of now.
+
+        Args:
+            target: frame id.
+            source: frame id.
+            max_ahead: seconds; farther ahead is refused of each moving edge between the two.
+
+        Raises:
+            ClockError: names the edge.
+        """
+        target, source = _frame(target), _frame(source)
+        with self._lock:
+            up, down = self._newest(target, source, source), self._newest(target, source, target)
+            common = next((frame for frame in down if frame in up), None)
+            if target == source or common is None:
+                return
+            for child in (child for chain in (up, down) for child in _before(chain, common) if chain[child]):
+                ahead = self.clocks.ahead(child)
+                if ahead is not None and ahead > max_ahead:
+                    edge = f"/tf {self._edges[child].samples[-1].parent} <- {child}"
+                    raise ClockError(edge, ahead, "transform_max_ahead", max_ahead)
 
     # --------------------------------------------------------------------------------------------------- climbing
 

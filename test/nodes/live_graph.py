@@ -167,7 +167,11 @@ class Graph:
             executor.spin_until_future_complete(closed)
 
     def start(self, wait: bool = True, **parameters: Any) -> ResolverNode:
-        """The resolver node with these parameters, "__" in a name standing for "."; heard by and hearing the test."""
+        """The resolver node with these parameters, "__" in a name standing for "."; heard by and hearing the test.
+
+        Unless it is said otherwise stamps count as proof: this camera stamps by the clock of the resolver's host.
+        """
+        parameters = {"clocks_in_step": True, "clock_error": 0.0, **parameters}
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
 
         def make(context: Context) -> ResolverNode:

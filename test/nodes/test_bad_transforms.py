@@ -100,8 +100,19 @@ def test_a_transform_that_comes_too_late_is_not_waited_for(graph: Graph) -> None
     graph.assert_refused(goal, "TF_UNAVAILABLE", "before the stamp asked for", "clocks agree")
 
 
+def test_transforms_of_a_clock_that_is_ahead_are_refused_with_their_frames_and_offset(graph: Graph) -> None:
+    graph.start(**PATIENT)
+
+    def ahead(_: object) -> None:
+        graph.camera.tf(POSE, stamp_ns=graph.camera.now() + 500 * MILLISECOND)
+
+    goal = graph.ask(SENTENCE, FRAME, DETECTIONS, ahead)
+    edge = f"/tf {POSE.parent} <- {POSE.child} is stamped 0."
+    graph.assert_refused(goal, "STALE_INPUT", edge, "ahead of now", "transform_max_ahead")
+
+
 def test_frames_before_the_first_transform_are_passed_over(graph: Graph) -> None:
-    graph.start(**PATIENT, transform_timeout=10.0)
+    graph.start(**PATIENT, transform_timeout=10.0, transform_max_ahead=10.0)
     graph.camera.tf(Transform("elsewhere", "thing", np.eye(4)), stamp_ns=graph.camera.now())
     graph.heard("/tf")
     goal = graph.send_goal(SENTENCE)

@@ -9,7 +9,7 @@ import pytest
 from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.errors import InputError, SceneChangedError, TransformUnavailableError
+from spatial_vlm_ros.errors import ClockError, InputError, SceneChangedError, TransformUnavailableError
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.parameters import ObservationConfig
 
@@ -169,3 +169,19 @@ def test_a_camera_that_jumped_and_came_back_is_told_with_or_without_a_fixed_fram
         each.add(told("base", "camera", 0), static=True)
         with pytest.raises(SceneChangedError, match="the transform base <- camera"):
             each.check(4 * SECOND)
+
+
+def test_transforms_of_a_clock_that_is_ahead_are_refused_until_it_is_set_right() -> None:
+    now = [4 * SECOND]
+    watch = TransformWatch(MOBILE, SOON, lambda: now[0])
+    watch.add(told("base", "camera", 0), static=True)
+    watch.follow("base", "camera", 4 * SECOND)
+    for tenth in range(35, 50):
+        now[0] = tenth * SECOND // 10
+        watch.add(odom(tenth / 10 + 0.3), static=False)
+    with pytest.raises(ClockError, match=r"/tf odom <- base is stamped 0\.30 s ahead of now") as refused:
+        watch.check(5 * SECOND)
+    assert refused.value.ahead == pytest.approx(0.3)
+    now[0] = 53 * SECOND // 10
+    watch.add(odom(5.3), static=False)
+    watch.check(5 * SECOND)

@@ -132,8 +132,8 @@ def replayed(
     path: Path, *instructions: str, given: dict[str, str] | None = None, resolver: Resolver | None = None,
     at: float | None = None, every: bool = False, with_detections: bool = True, **config: Any,
 ) -> list[ReplayedAnswer]:  # fmt: skip
-    """All answers on a bag, topics discovered."""
-    streams = dataclasses.replace(StreamConfig(), **config)
+    """All answers on a bag, topics discovered; stamps and recording are in step, unless it is said otherwise."""
+    streams = dataclasses.replace(StreamConfig(), **{"clocks_in_step": True, "clock_error": 0.0, **config})
     with open_bag(path) as bag:
         roles = choose_roles(bag.contents, streams, given, with_detections)
         return list(replay(bag, resolver or Resolver(), roles, streams, instructions, at=at, every=every))

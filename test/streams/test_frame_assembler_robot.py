@@ -19,7 +19,9 @@ from spatial_vlm_ros.streams.recent import RecentFrames
 from spatial_vlm_ros.types import RgbdFrame, Transform
 
 LINKS = ("base_link", "upper", "tool")
-CONFIG = StreamConfig(base_frame="base_link", robot_description="robot.urdf", transform_timeout=0.5)
+CONFIG = StreamConfig(
+    base_frame="base_link", robot_description="robot.urdf", transform_timeout=0.5, clocks_in_step=True, clock_error=0.0
+)
 
 
 class Corner:

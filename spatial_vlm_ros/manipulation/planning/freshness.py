@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from spatial_vlm_ros.errors import StaleInputError
+from spatial_vlm_ros.errors import ClockError, StaleInputError
 from spatial_vlm_ros.parameters import ObservationConfig
 
 
@@ -16,8 +16,8 @@ def check_fresh(stamp_ns: int, now_ns: int, config: ObservationConfig) -> None:
         config: limits.
 
     Raises:
-        StaleInputError: its age is above `max_age`, it is stamped more than `max_ahead` ahead of now, or nobody knows
-            what time it is.
+        StaleInputError: its age is above `max_age`, or nobody knows what time it is.
+        ClockError: it is stamped more than `max_ahead` ahead of now.
     """
     if not now_ns:
         raise StaleInputError("nothing came on /clock", "start what publishes it, or set use_sim_time to false")
@@ -26,5 +26,4 @@ def check_fresh(stamp_ns: int, now_ns: int, config: ObservationConfig) -> None:
         reason = f"the observation is {age:.2f} s old, {config.max_age:g} s are allowed"
         raise StaleInputError(reason, "resolve the instruction again")
     if -age > config.max_ahead:
-        repair = "synchronise the clocks of camera and robot, and set use_sim_time alike"
-        raise StaleInputError(f"the observation is stamped {-age:.2f} s ahead of the clock", repair)
+        raise ClockError("the observation", -age, "observation.max_ahead", config.max_ahead)

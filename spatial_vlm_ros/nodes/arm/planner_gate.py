@@ -82,7 +82,7 @@ class PlannerGate(Node):
         patience = self._config.resolve_timeout
         self._resolve = Action(bridge, ResolveInstruction, "resolve", _START_RESOLVER, patience)
         self._mover = MotionClient(self, self._planning)
-        self._watch = TransformWatch(self._planning.observation)
+        self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
         self._wake = Jobs(self).put
         self._lock = threading.Lock()
         self._goal: _Goal | None = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from spatial_vlm_ros.errors import InputError, SceneChangedError, SpatialVlmError, TransformUnavailableError
@@ -28,10 +29,13 @@ class TransformWatch:
     Args:
         config: limits, and the frame that stands still.
         patience: seconds for which a transform that may come is awaited.
+        now_ns: the node's time, nanoseconds; None = not known: the clocks of the transforms are not checked.
     """
 
-    def __init__(self, config: ObservationConfig, patience: float = PATIENCE) -> None:
-        self._config, self._patience = config, patience
+    def __init__(
+        self, config: ObservationConfig, patience: float = PATIENCE, now_ns: Callable[[], int] | None = None
+    ) -> None:
+        self._config, self._patience, self._now_ns = config, patience, now_ns
         self._buffer = TransformBuffer(int(min(max(config.max_age, _KEPT[0]), _KEPT[1]) * SECOND))
         self._changed = threading.Condition()
         self._frames: tuple[str, str] | None = None
@@ -79,7 +83,7 @@ class TransformWatch:
     def add(self, message: Any, static: bool) -> None:
         """Take a TFMessage; transforms that cannot be used are left out, as by the resolver."""
         with self._changed:
-            self._buffer.add_message(message, static)
+            self._buffer.add_message(message, static, None if self._now_ns is None else self._now_ns())
             self._look()
             self._changed.notify_all()
 
@@ -91,10 +95,12 @@ class TransformWatch:
 
         Raises:
             SceneChangedError: one did; says how far.
+            ClockError: transforms are stamped ahead of now: what they say about the past cannot be trusted.
             TransformUnavailableError: there is a frame that stands still, and where the base was in it is not known.
         """
         with self._changed:
             self._raise_what_moved()
+            self._check_clocks()
             if not self._config.fixed_frame or self._begun is None:
                 return
             base, first_ns = self._begun
@@ -103,6 +109,13 @@ class TransformWatch:
             self._note(self._base(base, stamp_ns))
             self._look()
             self._raise_what_moved()
+
+    def _check_clocks(self) -> None:
+        pairs = [self._frames] if self._frames is not None else []
+        if self._config.fixed_frame and self._begun is not None:
+            pairs.append((self._config.fixed_frame, self._begun[0]))
+        for target, source in pairs:
+            self._buffer.check_clocks(target, source, self._config.transform_max_ahead)
 
     def _raise_what_moved(self) -> None:
         if self._moved is not None:

@@ -21,7 +21,6 @@ from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, RGB, SECOND
 
 _SILENT = 1.0  # s without a message
 _MISSED = 0.05  # part of a stream's messages
-_AHEAD = 0.1  # s that a stamp may lie in the future: clocks in step by NTP, and the time that a callback waits
 _OLD = 5.0  # s after which an observation says nothing of now, where none is under way
 HARDWARE = "spatial_vlm_ros"
 
@@ -110,10 +109,12 @@ class Health:
             if stream.newest_ns is not None:
                 age = (now_ns - stream.newest_ns) / SECOND
                 values[f"{role} newest stamp, age [s]"] = f"{age:.3f}"
-                if fresh and age < -_AHEAD:
+                if fresh and -age > assembler.config.max_ahead:
                     problems.append(
                         f"{role} is stamped {-age:.2f} s in the future: synchronise the clocks (chrony, PTP)"
                     )
+        for role, clock in assembler.freshness.estimates().items():
+            values[f"{role} least arrival - stamp, spread [s]"] = f"{clock.lag:.3f}, {clock.spread:.3f}"
         values["colour images without partner"] = assembler.unmatched
         values.update({f"{topic} lost by the middleware": count for topic, count in self._lost.items()})
         if not active:

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the clock that stamps a stream stands to the clock that hears it, told from stamps and arrivals.
+
+Knows times; knows nothing of images. Each message gives arrival − stamp = latency − offset, where offset says how far
+the clock of the stamps runs ahead. Latency is never negative, so the lower envelope of that difference bounds the
+offset from below; how much of the envelope is latency, message times alone cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+SECOND = 1_000_000_000
+WINDOW = 10.0  # s: a clock that was set anew is known anew after this long
+_SAMPLES = 300  # of one stream: 10 s at 30 Hz
+_LOW, _HIGH = 0.05, 0.95  # shares of the samples that the envelope and the spread stand at: single wild stamps are out
+_MOST_FRAMES = 200  # of transforms that are watched
+
+
+@dataclass(frozen=True)
+class ClockEstimate:
+    """What a window of messages says, seconds.
+
+    Args:
+        lag: arrival − stamp at the lower envelope: the least latency less the offset. Negative: the stamps run ahead.
+        spread: from there to the latest of the messages but the last twentieth: how much the latency varies.
+        samples: messages in the window.
+    """
+
+    lag: float
+    spread: float
+    samples: int
+
+    @property
+    def ahead(self) -> float:
+        """The stamps run ahead of the clock that hears them by at least this; negative: nothing says that they do."""
+        return -self.lag
+
+    def offset(self, max_latency: float) -> tuple[float, float]:
+        """The offset of the stamps' clock, positive where it runs ahead, and its uncertainty, seconds.
+
+        Args:
+            max_latency: the least latency of the window is between 0 and this, seconds.
+        """
+        return max_latency / 2 - self.lag, max_latency / 2
+
+
+class StreamClock:
+    """The last stamps and arrivals of one stream."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[int, int]] = deque(maxlen=_SAMPLES)  # arrival, arrival - stamp
+
+    def add(self, stamp_ns: int, arrival_ns: int) -> None:
+        """Note a message; a clock that goes back begins anew, one that has not begun (0) says nothing."""
+        if arrival_ns <= 0:
+            return
+        if self._samples and arrival_ns < self._samples[-1][0]:
+            self._samples.clear()
+        self._samples.append((arrival_ns, arrival_ns - stamp_ns))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._samples.clear()
+
+    @property
+    def newest_lag(self) -> float | None:
+        """Arrival − stamp of the last message, seconds; None before the first."""
+        return self._samples[-1][1] / SECOND if self._samples else None
+
+    def estimate(self) -> ClockEstimate | None:
+        """What the last WINDOW seconds of messages say; None before the first message."""
+        if not self._samples:
+            return None
+        since_ns = self._samples[-1][0] - WINDOW * SECOND
+        lags = sorted(lag for arrival, lag in self._samples if arrival >= since_ns)
+        low, high = lags[int(_LOW * len(lags))], lags[min(len(lags) - 1, int(_HIGH * len(lags)))]
+        return ClockEstimate(low / SECOND, (high - low) / SECOND, len(lags))
+
+
+class TransformClocks:
+    """The clocks that stamp moving transforms, one for each child frame."""
+
+    def __init__(self) -> None:
+        self._clocks: dict[str, StreamClock] = {}
+
+    def add_message(self, message: Any, arrival_ns: int) -> None:
+        """Note a tf2_msgs/TFMessage of /tf; what has no stamp or name is left out, as by TransformBuffer."""
+        for entry in getattr(message, "transforms", None) or ():
+            try:
+                child = str(entry.child_frame_id).removeprefix("/")
+                stamp_ns = entry.header.stamp.sec * SECOND + entry.header.stamp.nanosec
+            except (AttributeError, TypeError):
+                continue
+            if child in self._clocks or len(self._clocks) < _MOST_FRAMES:
+                self._clocks.setdefault(child, StreamClock()).add(stamp_ns, arrival_ns)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._clocks.clear()
+
+    def estimates(self) -> dict[str, ClockEstimate]:
+        """Child frame → what its messages say."""
+        found = {child: clock.estimate() for child, clock in self._clocks.items()}
+        return {child: estimate for child, estimate in found.items() if estimate is not None}
+
+    def ahead(self, child: str) -> float | None:
+        """By how much the stamps of a child frame run ahead of now, seconds; None where nothing is known.
+
+        Both the window and the last message must say so: one wild stamp is none, and a clock that was set right is.
+        """
+        clock = self._clocks.get(child)
+        estimate = None if clock is None else clock.estimate()
+        if clock is None or estimate is None or clock.newest_lag is None:
+            return None
+        return min(estimate.ahead, -clock.newest_lag)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which images answer a request: those that were surely exposed after it. docs/timing.md, docs/adr/0021.
+
+A stamp proves it on a clock that is in step; else an arrival later than the request by more than the longest latency
+does. Everything is by the clock of the arrivals, nanoseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from spatial_vlm_ros.errors import ClockError, StaleInputError
+from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.streams.clocks import SECOND, ClockEstimate, StreamClock
+from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream
+
+
+class Freshness:
+    """Watches the clocks of streams, and says from when on an image can be.
+
+    Args:
+        config: limits.
+        images: the streams whose exposure counts: colour and depth.
+
+    Attributes:
+        clocks: stream → its clock.
+    """
+
+    def __init__(self, config: StreamConfig, images: Sequence[str]) -> None:
+        self.config, self._images = config, tuple(images)
+        self.clocks: dict[str, StreamClock] = {}
+
+    def add(self, stream: str, stamp_ns: int, arrival_ns: int) -> None:
+        """Note a message."""
+        self.clocks.setdefault(stream, StreamClock()).add(stamp_ns, arrival_ns)
+
+    def clear(self) -> None:
+        """Forget all clocks."""
+        self.clocks.clear()
+
+    def estimates(self) -> dict[str, ClockEstimate]:
+        """Stream → what its messages of the last seconds say."""
+        found = {stream: clock.estimate() for stream, clock in self.clocks.items()}
+        return {stream: estimate for stream, estimate in found.items() if estimate is not None}
+
+    # -------------------------------------------------------------------------------------------- proofs
+
+    def is_in_step(self, stream: str) -> bool:
+        """Whether the stamps of a stream are taken as proof: configured, and not disproved by what arrives."""
+        clock = self.clocks.get(stream)
+        estimate = None if clock is None else clock.estimate()
+        return self._is_in_step(estimate, -float("inf"))
+
+    def _is_in_step(self, estimate: ClockEstimate | None, own_ahead: float) -> bool:
+        """No message arrives before its exposure: stamps ahead of arrivals by more than clock_error disprove it."""
+        ahead = max(own_ahead, estimate.ahead if estimate is not None else own_ahead)
+        return self.config.clocks_in_step and ahead <= self.config.clock_error
+
+    def not_before_ns(self, match: MatchedMessages) -> int:
+        """The latest time before which none of a frame's images was exposed."""
+        return min(self._not_before_ns(s, match.stamps[s], match.arrivals.get(s, 0)) for s in self._images)
+
+    def _not_before_ns(self, stream: str, stamp_ns: int, arrival_ns: int) -> int:
+        clock = self.clocks.get(stream)
+        estimate = None if clock is None else clock.estimate()
+        if self._is_in_step(estimate, (stamp_ns - arrival_ns) / SECOND):
+            return stamp_ns - round(self.config.clock_error * SECOND)
+        latency_ns = round(self.config.max_latency * SECOND)
+        if estimate is not None:
+            usual_ns = stamp_ns + round(estimate.lag * SECOND)  # its arrival, had it come as fast as the others
+            if arrival_ns - usual_ns > latency_ns:  # it took longer than max_latency: its stamp tells how old it is
+                return usual_ns - latency_ns
+        return arrival_ns - latency_ns
+
+    # -------------------------------------------------------------------------------------------- refusals
+
+    def check(self, match: MatchedMessages, names: Mapping[str, str] | None = None) -> None:
+        """Refuse a frame whose stamps cannot be.
+
+        Args:
+            match: the frame.
+            names: stream → its topic, for the message; None = as the stream is called.
+
+        Raises:
+            ClockError: an image is stamped ahead of its arrival by more than max_ahead, or behind by more than
+                max_behind.
+            StaleInputError: an image is not stamped.
+        """
+        for stream in self._images:
+            name = (names or {}).get(stream, stream)
+            self.check_stamp(name, match.stamps[stream], match.arrivals.get(stream, 0))
+
+    def check_stamp(self, stream: str, stamp_ns: int, arrival_ns: int) -> None:
+        """Refuse one message as `check` does."""
+        config = self.config
+        if stamp_ns <= 0:
+            raise StaleInputError(f"the messages on {stream} are not stamped", "the driver must set header.stamp")
+        ahead = (stamp_ns - arrival_ns) / SECOND
+        if ahead > config.max_ahead:
+            raise ClockError(stream, ahead, "max_ahead", config.max_ahead)
+        if -ahead > config.max_behind:
+            raise ClockError(stream, ahead, "max_behind", config.max_behind)
+
+    def why_old(
+        self, streams: Mapping[str, Stream], arrivals: Mapping[str, int], after_ns: int, names: Mapping[str, str]
+    ) -> StaleInputError | None:
+        """Why what came since a request does not answer it; None where age is not the reason.
+
+        Args:
+            streams: the streams of images by role; others are ignored.
+            arrivals: role → when its last message came.
+            after_ns: when the request came.
+            names: role → its topic, for the message.
+        """
+        for role in self._images:
+            stamp_ns, arrival_ns = streams[role].newest_ns or 0, arrivals.get(role, 0)
+            if self._not_before_ns(role, stamp_ns, arrival_ns) >= after_ns:
+                continue
+            try:
+                self.check_stamp(names[role], stamp_ns, arrival_ns)
+            except StaleInputError as error:
+                return error
+            since, before = (arrival_ns - after_ns) / SECOND, (after_ns - stamp_ns) / SECOND
+            if self.config.clocks_in_step and self.is_in_step(role):
+                reason = f"the newest message on {names[role]} is stamped {before:.2f} s before the request"
+                repair = "check the clocks (chrony, PTP), use_sim_time, and that the driver stamps its images"
+                return StaleInputError(reason, repair)
+            reason = (
+                f"the newest message on {names[role]} came {since:.2f} s after the request: within max_latency "
+                f"({self.config.max_latency:g} s), or later than its stamp lets expect, it may be older"
+            )
+            repair = "check that the driver still runs; keep the clocks in step (PTP, chrony) and set clocks_in_step"
+            return StaleInputError(reason, repair)
+        return None
