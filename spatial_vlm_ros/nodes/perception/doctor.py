@@ -39,6 +39,7 @@ from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 
 _LISTED = 5  # topics named as possible ones
 _OBSERVED = 0.2  # s between two frames that are decoded
+_FOUND = 2.5  # s: a running resolver is looked for this long
 _DISCOVERY = 5.0  # s: publishers are awaited this long before listening begins
 
 
@@ -66,13 +67,12 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
         executor.add_node(node)
         attaching = Attaching(node, executor)
         topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
-        attaching.until(lambda: bool(attach and attaching.names) or _discovered(node, topics, settings), _DISCOVERY)
-        running = attaching.attach() if attach else None
+        running = attaching.attach() if attach and attaching.until(lambda: bool(attaching.names), _FOUND) else None
         if running is not None:
             settings = running.settings or settings
             topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
             topics |= running.topics
-            attaching.until(lambda: _discovered(node, topics, settings), _DISCOVERY)
+        attaching.until(lambda: _discovered(node, topics, settings), _DISCOVERY)
         examined = _Examined(node, _patient(settings, seconds / 2), topics, running is not None)
         attaching.until(lambda: False, seconds)
         graph = [finding for role, topic in topics.items() for finding in _publishers(node, role, topic, settings)]
