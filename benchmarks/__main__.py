@@ -68,6 +68,7 @@ ALONE = {
     "adaptvis": Part(("--layers", "1", "--rounds", "1"), ("torch", "transformers"), slow=True),
     "arm_cell": Part(("--n", "1"), (*_ARM, "mujoco")),
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
+    "idle": Part(("--seconds", "2", "--rounds", "1"), _LIVE, slow=True),
     "calibrating": Part(("--items", "6", "--only", "behind"), package=_RESEARCH),
     "capabilities": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "caution": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),

@@ -53,7 +53,7 @@ def resolver(*parameters: str, name: str = "resolver") -> Iterator[int]:
 class Bench:
     """This process's side: a camera with one frame of a demo world, a client, and what /diagnostics says."""
 
-    def __init__(self, width: int, listeners: int = 1) -> None:
+    def __init__(self, width: int, listeners: int = 1, with_detections: bool = True) -> None:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
         from sensor_msgs.msg import CameraInfo, Image
@@ -81,6 +81,8 @@ class Bench:
             (create(Image, "rgb/image", profile), composer.image_rgb(self.frame.rgb, self._header)),
             (create(Image, "depth/image", profile), composer.image_depth(self.frame.depth, self._header)),
         ]  # fmt: skip
+        if not with_detections:
+            del self._parts[1]
         static = create(TFMessage, "/tf_static", qos.STATIC_TRANSFORMS)
         static.publish(composer.tf_message([composer.transform_stamped(self.frame.base_T_camera, 0)]))
         self._reports: dict[str, dict[str, str]] = {}
@@ -134,6 +136,17 @@ class Bench:
         self._wanted_ns = self.now()
         self.until(lambda: {"streams", "requests"} <= self._reports.keys(), "diagnostics")
         return self._reports
+
+    def report(self, status: str) -> dict[str, str]:
+        """What the node's newest diagnostics say in one status; nothing before they came."""
+        return self._reports.get(status, {})
+
+    def spin(self, seconds: float) -> None:
+        """Take what comes within some seconds, at least one message where one is there."""
+        end = time.perf_counter() + seconds
+        self._rclpy.spin_once(self.node, timeout_sec=seconds)
+        while (left := end - time.perf_counter()) > 0:
+            self._rclpy.spin_once(self.node, timeout_sec=left)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Spin until a condition holds."""

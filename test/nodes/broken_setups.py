@@ -200,7 +200,7 @@ ROWS = (
     Broken("info-off", "no camera info", "no message on rgb/camera_info", (*INVALID, *STALE), ("rgb/camera_info",),
            DEAD, dropped(roles.RGB_INFO)),
     Broken("wrong-topic", "the camera publishes elsewhere", "colour on camera/color/image_raw", STALE,
-           ("rgb/image",), ("there are /camera/color/image_raw", "remap"), _elsewhere),
+           ("rgb/image",), ("/camera/color/image_raw", "remap"), _elsewhere),
     Broken("encoding", "colour in an unknown encoding", "encoding 'nonsense'", INVALID, ("encoding", "nonsense"),
            ("nonsense",), _encoding),
     Broken("depth-size", "depth is not aligned to colour", "depth at half the size", INVALID,

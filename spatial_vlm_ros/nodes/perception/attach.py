@@ -23,6 +23,7 @@ from spatial_vlm_ros.parameters import Settings
 _REPLY = 5.0  # s for a service of a node that may be busy loading a model
 _SPOKEN = 3.0  # s for its diagnostics, which come once a second
 _TOPIC = " topic"  # ends the key of each topic in its diagnostics
+_UNKNOWN = "_UNKNOWN_"  # in the name that rmw gives a node whose endpoints are discovered before itself
 SIM_TIME = "use_sim_time"
 
 
@@ -92,8 +93,8 @@ class Attaching:
 
     @property
     def names(self) -> list[str]:
-        """Full names of the nodes that offer the action `resolve` here."""
-        return publishers_of(self._node, self._status_topic)
+        """Full names of the nodes that offer the action `resolve` here, as far as they are known yet."""
+        return [name for name in publishers_of(self._node, self._status_topic) if _UNKNOWN not in name]
 
     def attach(self) -> AttachedResolver | None:
         """The resolver that runs here, asked for what it is; None where none runs."""

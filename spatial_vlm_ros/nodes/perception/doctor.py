@@ -38,6 +38,7 @@ from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 
 _LISTED = 5  # topics named as possible ones
+_ANSWERS = "/annotated/image"  # of a resolver, no camera's
 _OBSERVED = 0.2  # s between two frames that are decoded
 _FOUND = 2.5  # s: a running resolver is looked for this long
 _DISCOVERY = 5.0  # s: publishers are awaited this long before listening begins
@@ -197,7 +198,11 @@ def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterat
     found = node.get_publishers_info_by_topic(topic)
     wanted = _type_name(_class_of(role, settings))
     if not found:
-        others = [n for n, types in node.get_topic_names_and_types() if wanted in types and node.count_publishers(n)]
+        others = [
+            n
+            for n, types in node.get_topic_names_and_types()
+            if wanted in types and node.count_publishers(n) and not n.endswith(_ANSWERS)
+        ]
         near = f"; there are {', '.join(sorted(others)[:_LISTED])}" if others else ""
         if role != roles.DETECTIONS:
             repair = "start the driver, or remap: --ros-args -r " + f"{role}:=TOPIC"

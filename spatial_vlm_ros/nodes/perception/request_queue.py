@@ -278,6 +278,7 @@ class RequestQueue:
                 self.assembler.forget_older()
             return
         if request.stage == self.RESOLVING:
+            self.assembler.forget_older()  # the next request wants the newest ones
             self._check_deadline(request)
             return
         try:
