@@ -60,13 +60,28 @@ class Soak:
 
     def __init__(self, bench: Bench) -> None:
         from rcl_interfaces.srv import SetParameters
+        from rclpy.action import ActionClient
         from spatial_vlm_interfaces.action import ResolveInstruction
+
+        from spatial_vlm_ros.nodes import qos
 
         self._bench, self._form = bench, ResolveInstruction
         self.goals: list[Goal] = []
         self.done: Counter[str] = Counter()
         self._random = random.Random(SEED)
         self._cancels: list[tuple[float, Goal]] = []
+        profile = qos.services(10 * LARGEST_BURST)  # of one client: rclpy's own 10 lose replies to a burst
+        names = ("goal", "result", "cancel")
+        profiles = {f"{name}_service_qos_profile": profile for name in names}
+        self._client = ActionClient(bench.node, ResolveInstruction, "resolve", **profiles)
+        bench.until(self._client.server_is_ready, "the action")
+        for service in (
+            "send_goal",
+            "get_result",
+            "cancel_goal",
+        ):  # a server drops replies to a client it does not know
+            topic = bench.node.resolve_service_name(f"resolve/_action/{service}")
+            bench.until(lambda topic=topic: bench.node.count_clients(topic) >= 2, "the client in the graph")
         self._set = bench.node.create_client(SetParameters, "resolver/set_parameters")
 
     def ask(self, words: str) -> Goal:
@@ -82,7 +97,7 @@ class Soak:
             if goal.accepted:
                 goal.handle.get_result_async().add_done_callback(on_result)
 
-        sent = self._bench.client._client.send_goal_async(self._form.Goal(instruction=words))
+        sent = self._client.send_goal_async(self._form.Goal(instruction=words))
         sent.add_done_callback(on_accepted)
         self.goals.append(goal)
         self.done["goals"] += 1
