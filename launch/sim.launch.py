@@ -10,13 +10,17 @@ from typing import Any
 from spatial_vlm_ros.launcher import actions, wiring
 from spatial_vlm_ros.parameters import PlayerConfig
 
+IN_STEP = "the simulated camera stamps by the clock of the resolver"
 SHARE = Path(__file__).parent.parent
 PLAYED = ("folder", "frame", "world", "width", "detector", "detections", "detections_type", "rate", "hold")
 
 
 def generate_launch_description() -> Any:
     """The player's arguments, the resolver with its own, then the player."""
-    arguments = {name: wiring.argument(PlayerConfig(), name) for name in PLAYED}
+    arguments = {
+        **{name: wiring.argument(PlayerConfig(), name) for name in PLAYED},
+        "clocks_in_step": {"default_value": "true", "description": IN_STEP, "choices": ["true", "false"]},
+    }
     return actions.beside_resolver(__file__, arguments, player)
 
 

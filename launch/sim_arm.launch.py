@@ -15,6 +15,7 @@ from spatial_vlm_ros.parameters import GateConfig, SimArmConfig
 SHARE = Path(__file__).parent.parent
 BASE = "panda_link0"
 ROBOT = "URDF of the arm, whose points are removed from depth; / = nothing is removed"
+IN_STEP = "the simulated camera stamps by the clock of the resolver"
 TIME = "time from /clock, which falls behind the wall's where the machine is slow"
 SIMULATED = (
     "world", "width", "rate", "detector", "detections", "noise", "seed", "wrist_camera", "state_rate", "speed",
@@ -36,6 +37,7 @@ def generate_launch_description() -> Any:
         "base_frame": {"default_value": BASE, "description": "frame of the answers"},
         "robot_description": {"default_value": _panda(), "description": ROBOT},
         "use_sim_time": {"default_value": "true", "description": TIME, "choices": ["true", "false"]},
+        "clocks_in_step": {"default_value": "true", "description": IN_STEP, "choices": ["true", "false"]},
     }
     return actions.beside_resolver(__file__, arguments, *TOGETHER)
 

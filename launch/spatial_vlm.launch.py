@@ -19,7 +19,7 @@ SHOWN = ("annotated/image", "markers", "target")  # topics that RViz shows, abso
 YES_NO = ["", "true", "false"]
 GIVEN = (
     "base_frame", "fixed_frame", "speaker_frame", "robot_description", "detections_type", "selection", "objects",
-    "grounder", "grounder_options", "use_sim_time", "autostart",
+    "grounder", "grounder_options", "use_sim_time", "autostart", "clocks_in_step",
 )  # fmt: skip
 
 
@@ -60,6 +60,9 @@ def arguments() -> dict[str, dict[str, Any]]:
         "grounder": _argument("", "backend that finds the things" + as_file),
         "grounder_options": _argument("", 'options of that backend, "name=value name=value"' + as_file),
         "use_sim_time": _argument("", "time from /clock; empty = as the camera's preset says, else false", YES_NO),
+        "clocks_in_step": _argument(
+            "", "image stamps are of this host's clock: images stamped after a request answer it" + as_file, YES_NO
+        ),
         "autostart": _argument(
             "", "configure and activate at start, or leave it to a lifecycle manager" + as_file, YES_NO
         ),

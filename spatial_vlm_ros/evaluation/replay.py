@@ -4,10 +4,11 @@
 Knows when an instruction is asked and which frame answers it; reading, matching, transforms and resolving are done
 elsewhere. The time is that at which a message was recorded, so a replay gives the same answers on every machine.
 
-An instruction is answered on the first complete frame stamped at or after the moment it was asked, and refused where
-none comes within `frame_timeout`. The live node answers one instruction at a time and says BUSY to others; here, those
-that wait at the same time are all answered. Instructions without a time are asked when the camera begins: they look at
-the first complete frame, and pass over frames without transforms, for a recording begins in the middle of objects.
+An instruction is answered on the first complete frame that was surely exposed after the moment it was asked, by the
+rule of the live node (docs/timing.md), and refused where none comes within `frame_timeout`. The live node answers one
+instruction at a time and says BUSY to others; here, those that wait at the same time are all answered. Instructions
+without a time are asked when the camera begins: they look at the first complete frame, and pass over frames without
+transforms, for a recording begins in the middle of objects.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class _Request:
     Args:
         instruction: the words.
         asked_ns: when it was asked, time of recording.
-        after_ns: frames stamped earlier are passed over.
+        after_ns: frames that may have been exposed earlier are passed over; 0 = none is.
         is_patient: frames without transforms are passed over, too; else only those before all transforms.
         passed_over: why the last frame was.
     """
@@ -236,7 +237,7 @@ class _Player:
                 continue
             if observation is None:
                 break
-            asked = self._popped(observation.stamp_ns)
+            asked = self._popped(observation.not_before_ns)
             yield from self._resolved(observation, [request.instruction for request in asked])
         yield from self._given_up(round(self._config.frame_timeout * SECOND))
         if not self._waiting:
@@ -250,10 +251,11 @@ class _Player:
         frames = (self._frame_of_reference or config.frame_of_reference, config.relation.second_frame)
         return any(needs_speaker(_readings(words), *frames) for words in instructions)
 
-    def _popped(self, stamp_ns: int) -> list[_Request]:
-        """The requests that a frame of that stamp answers, taken out of the queue."""
-        asked = [request for request in self._waiting if request.after_ns <= stamp_ns]
-        self._waiting = deque(request for request in self._waiting if request.after_ns > stamp_ns)
+    def _popped(self, not_before_ns: int) -> list[_Request]:
+        """The requests that a frame exposed not before a time answers, taken out of the queue."""
+        limit_ns = max(not_before_ns, 0)  # requests of no time are answered by any
+        asked = [request for request in self._waiting if request.after_ns <= limit_ns]
+        self._waiting = deque(request for request in self._waiting if request.after_ns > limit_ns)
         return asked
 
     def _given_up(self, patience_ns: int) -> Iterator[ReplayedAnswer]:

@@ -15,6 +15,7 @@ from spatial_vlm_ros.evaluation.bag_topics import choose_roles
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity, examine
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.streams.camera_info import camera_of
+from spatial_vlm_ros.streams.clock_findings import clock_findings
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DEPTH_INFO,
@@ -33,8 +34,6 @@ from spatial_vlm_ros.streams.synchronizer import Stream
 
 _STREAMS = (RGB, DEPTH, RGB_INFO, DEPTH_INFO, DETECTIONS)
 _LOST = 0.02  # part of a stream's messages
-_LATE = 0.2  # s between stamp and arrival; a healthy driver on the same machine stays below
-_AHEAD = -0.02  # s: a stamp from the future
 _REPEATED = 0.5  # part of a stream's messages whose stamp had come before: the driver hangs
 _SLOW = 5.0  # Hz
 NO_MESSAGE = "no message"
@@ -125,6 +124,7 @@ class StreamDoctor:
         """
         return [
             *(finding for role in self._topics for finding in self._stream(role, seconds)),
+            *self._clocks(),
             *self._camera_info(),
             *self._pairs(),
             *self._frames(),
@@ -159,18 +159,11 @@ class StreamDoctor:
             )
         else:
             yield Finding(topic, Severity.OK, text)
-        yield from self._clock(topic, role, lags)
 
-    def _clock(self, topic: str, role: str, lags: list[float]) -> Iterator[Finding]:
-        if role == DETECTIONS:
-            return  # a detector is slow by nature
-        lag = float(np.median(lags))
-        if lag < _AHEAD:
-            repair = "synchronise the clocks of camera host and this machine (chrony, PTP), or set use_sim_time"
-            yield Finding("clock", Severity.ERROR, f"{topic} is stamped {-lag:.3f} s in the future", repair)
-        elif lag > _LATE:
-            repair = "synchronise the clocks, set use_sim_time where time is simulated, or look for a slow link"
-            yield Finding("clock", Severity.ERROR, f"{topic} arrives {lag:.3f} s after its stamp", repair)
+    def _clocks(self) -> Iterator[Finding]:
+        for finding in clock_findings(self._assembler, self._topics):
+            level = Severity.ERROR if finding.is_error else Severity.OK
+            yield Finding("clock", level, finding.found, finding.repair)
 
     def _camera_info(self) -> Iterator[Finding]:
         for _, message in list(self._assembler.streams[RGB_INFO])[-1:]:

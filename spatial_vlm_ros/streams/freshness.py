@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images answer a request: those that were surely exposed after it. docs/timing.md, docs/adr/0021.
+"""Which images answer a request: those that were surely exposed after it. docs/timing.md, docs/adr/0022.
 
-A stamp proves it on a clock that is in step; else an arrival later than the request by more than the longest latency
-does. Everything is by the clock of the arrivals, nanoseconds.
+A stamp proves it on a clock that is in step; else an arrival later than the request by the longest latency does. A
+message that was held up counts as if it had come as fast as the fast ones of its stream, told by its stamp: what a
+stalled network delivers late is not newer for it. Everything is by the clock of the arrivals, nanoseconds.
 """
 
 from __future__ import annotations
@@ -65,12 +66,10 @@ class Freshness:
         estimate = None if clock is None else clock.estimate()
         if self._is_in_step(estimate, (stamp_ns - arrival_ns) / SECOND):
             return stamp_ns - round(self.config.clock_error * SECOND)
-        latency_ns = round(self.config.max_latency * SECOND)
+        usual_ns = arrival_ns  # when it would have come, had it come as fast as the fast ones
         if estimate is not None:
-            usual_ns = stamp_ns + round(estimate.lag * SECOND)  # its arrival, had it come as fast as the others
-            if arrival_ns - usual_ns > latency_ns:  # it took longer than max_latency: its stamp tells how old it is
-                return usual_ns - latency_ns
-        return arrival_ns - latency_ns
+            usual_ns = min(arrival_ns, stamp_ns + round(estimate.lag * SECOND))
+        return usual_ns - round(self.config.max_latency * SECOND)
 
     # -------------------------------------------------------------------------------------------- refusals
 
