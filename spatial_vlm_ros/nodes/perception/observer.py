@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmError
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
-from spatial_vlm_ros.nodes.perception.resolving import ResolvingWorker, Task
+from spatial_vlm_ros.nodes.perception.resolving import ResolvingWorker, ResolvingTask
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.streams.frame_assembler import PendingFrame
 
@@ -60,7 +60,7 @@ class Observer:
         self._frames, self._worker, self._resolver, self._timeout = frames, worker, resolver, timeout
         self._wait: Wait | None = None
         self._begun = 0.0
-        self._task: Task | None = None
+        self._task: ResolvingTask | None = None
         self.latest: Observation | None = None
         self.count, self.cpu = 0, 0.0
 
@@ -120,9 +120,9 @@ class Observer:
     def _look_at(self, pending: PendingFrame) -> None:
         waited, resolver = time.monotonic() - self._begun, self._resolver()
         self._wait = None
-        self._task = task = Task(self._timeout())
+        self._task = task = ResolvingTask(self._timeout())
 
-        def work(task: Task) -> Observation:
+        def work(task: ResolvingTask) -> Observation:
             begun = time.thread_time()
             task.check("decoding")
             frame, detections = pending.decode()

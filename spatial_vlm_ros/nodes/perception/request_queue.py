@@ -18,7 +18,7 @@ from spatial_vlm_ros.errors import BusyError, CancelledError, InputError, Intern
 from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
 from spatial_vlm_ros.nodes.perception.observer import Observer
-from spatial_vlm_ros.nodes.perception.resolving import ResolvingWorker, Task
+from spatial_vlm_ros.nodes.perception.resolving import ResolvingWorker, ResolvingTask
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver, refusal
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
@@ -69,7 +69,7 @@ class InstructionRequest(Wait):
         self.follows: tuple[str, ...] = ()
         self.accepted_ns = self.stage = 0
         self.told = 0.0
-        self.task: Task | None = None
+        self.task: ResolvingTask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,9 +308,9 @@ class RequestQueue:
     def _resolve(self, request: InstructionRequest, pending: PendingFrame, begun: float) -> None:
         """Resolve a snapshot beside the executor: the frame's messages, its transforms, and the resolver as it is."""
         resolver, limit = self._resolver, self._resolve_timeout
-        request.task = Task(limit + _grounders_time(self._grounder), limit)
+        request.task = ResolvingTask(limit + _grounders_time(self._grounder), limit)
 
-        def work(task: Task) -> RequestOutcome:
+        def work(task: ResolvingTask) -> RequestOutcome:
             task.check("decoding")
             frame, detections = pending.decode()
             task.check("resolving")

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class Task:
+class ResolvingTask:
     """One computation, seen from both threads.
 
     Args:
@@ -74,8 +74,8 @@ class ResolvingWorker:
 
     def submit(
         self,
-        task: Task,
-        work: Callable[[Task], Result],
+        task: ResolvingTask,
+        work: Callable[[ResolvingTask], Result],
         failed: Callable[[SpatialVlmError], Result],
         done: Callable[[Result], None],
     ) -> None:
@@ -97,7 +97,7 @@ class ResolvingWorker:
 
     @staticmethod
     def _result(
-        task: Task, work: Callable[[Task], Result], failed: Callable[[SpatialVlmError], Result]
+        task: ResolvingTask, work: Callable[[ResolvingTask], Result], failed: Callable[[SpatialVlmError], Result]
     ) -> Result:  # fmt: skip
         try:
             task.check()
