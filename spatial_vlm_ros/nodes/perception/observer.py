@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmError
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
-from spatial_vlm_ros.nodes.perception.resolving import ResolvingWorker, ResolvingTask
+from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingWorker
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.streams.frame_assembler import PendingFrame
 

@@ -18,7 +18,7 @@ from spatial_vlm_ros.errors import BusyError, CancelledError, InputError, Intern
 from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
 from spatial_vlm_ros.nodes.perception.observer import Observer
-from spatial_vlm_ros.nodes.perception.resolving import ResolvingWorker, ResolvingTask
+from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingWorker
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver, refusal
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
