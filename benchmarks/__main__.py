@@ -70,6 +70,7 @@ ALONE = {
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
     "freshness": Part(("--trials", "1")),
     "calibrating": Part(("--items", "6", "--only", "behind"), slow=True, package=_RESEARCH),
+    "idle": Part(("--seconds", "2", "--rounds", "1"), _LIVE, slow=True),
     "capabilities": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "caution": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "contrast": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),

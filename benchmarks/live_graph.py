@@ -28,8 +28,8 @@ def prepare() -> None:
 
 
 @contextlib.contextmanager
-def resolver(*parameters: str) -> Iterator[int]:
-    """The resolver node in a process of its own; its process id."""
+def resolver(*parameters: str, name: str = "resolver") -> Iterator[int]:
+    """The resolver node in a process of its own; its process id. Another name is also its namespace for answers."""
     arguments = [part for parameter in parameters for part in ("-p", parameter)]
     command = [
         sys.executable,
@@ -40,6 +40,7 @@ def resolver(*parameters: str) -> Iterator[int]:
         "--log-level",
         "warn",
         *arguments,
+        *(["-r", f"__node:={name}", "-r", f"resolve:={name}/resolve"] if name != "resolver" else []),
     ]
     running = subprocess.Popen(command, cwd=ROOT)
     try:
@@ -52,7 +53,7 @@ def resolver(*parameters: str) -> Iterator[int]:
 class Bench:
     """This process's side: a camera with one frame of a demo world, a client, and what /diagnostics says."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, listeners: int = 1, with_detections: bool = True) -> None:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
         from sensor_msgs.msg import CameraInfo, Image
@@ -80,6 +81,8 @@ class Bench:
             (create(Image, "rgb/image", profile), composer.image_rgb(self.frame.rgb, self._header)),
             (create(Image, "depth/image", profile), composer.image_depth(self.frame.depth, self._header)),
         ]  # fmt: skip
+        if not with_detections:
+            del self._parts[1]
         static = create(TFMessage, "/tf_static", qos.STATIC_TRANSFORMS)
         static.publish(composer.tf_message([composer.transform_stamped(self.frame.base_T_camera, 0)]))
         self._reports: dict[str, dict[str, str]] = {}
@@ -87,7 +90,7 @@ class Bench:
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, 10)
         self.client = Asker(self.node, patience=PATIENCE)
         self.client.wait_for_server(PATIENCE)
-        self.until(lambda: all(publisher.get_subscription_count() for publisher, _ in self._parts), "subscriptions")
+        self.until(lambda: all(p.get_subscription_count() >= listeners for p, _ in self._parts), "subscriptions")
 
     def _hear(self, array: Any) -> None:
         if array.header.stamp.sec * 1_000_000_000 + array.header.stamp.nanosec < self._wanted_ns:
@@ -133,6 +136,17 @@ class Bench:
         self._wanted_ns = self.now()
         self.until(lambda: {"streams", "requests"} <= self._reports.keys(), "diagnostics")
         return self._reports
+
+    def report(self, status: str) -> dict[str, str]:
+        """What the node's newest diagnostics say in one status; nothing before they came."""
+        return self._reports.get(status, {})
+
+    def spin(self, seconds: float) -> None:
+        """Take what comes within some seconds, at least one message where one is there."""
+        end = time.perf_counter() + seconds
+        self._rclpy.spin_once(self.node, timeout_sec=seconds)
+        while (left := end - time.perf_counter()) > 0:
+            self._rclpy.spin_once(self.node, timeout_sec=left)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Spin until a condition holds."""

@@ -194,6 +194,22 @@ class ModelTimeoutError(ModelError):
     status_name = "TIMEOUT"
 
 
+class DeadlineError(SpatialVlmError):
+    """Decoding and resolving took longer than a request may.
+
+    Args:
+        stage: what was under way.
+        seconds: the limit.
+    """
+
+    status_name = "TIMEOUT"
+
+    def __init__(self, stage: str, seconds: float) -> None:
+        self.stage, self.seconds = stage, seconds
+        self.repair = "raise resolve_timeout, or give this computer less to do"
+        super().__init__(f"{stage} was not done within {seconds:g} s; {self.repair}")
+
+
 class StreamError(SpatialVlmError):
     """Messages do not make a complete frame."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -233,6 +233,7 @@ class ObservedFrame:
         instruction: str,
         frame_of_reference: FrameOfReference | str | None = None,
         follows: Sequence[str] = (),
+        checkpoint: Callable[[], None] = lambda: None,
     ) -> Answered:
         """Answer one instruction. Never raises for what the world or the words are like: it refuses.
 
@@ -240,12 +241,13 @@ class ObservedFrame:
             instruction: as in `Resolver.resolve`.
             frame_of_reference: as in `Resolver.resolve`.
             follows: as in `Resolver.resolve`.
+            checkpoint: called after each stage; what it raises (CancelledError, DeadlineError) ends the request.
 
         Returns:
             The target in metres, or a refusal with its reason, and what it rests on. An exception that nobody expected
             is INTERNAL_ERROR, with its trace in the log.
         """
-        watch = _Stopwatch()
+        watch = _Stopwatch(checkpoint)
         detections, scene = self._given or (), None
         try:
             referrer = self._who_refers()
@@ -431,9 +433,10 @@ def _phrases(phrase: NounPhrase) -> Iterator[NounPhrase]:
 
 
 class _Stopwatch:
-    """Wall time between laps, milliseconds."""
+    """Wall time between laps, milliseconds; each lap ends at a checkpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, checkpoint: Callable[[], None]) -> None:
+        self._checkpoint = checkpoint
         self._start = self._last = time.perf_counter()
         self.laps: dict[str, float] = {}
 
@@ -441,6 +444,7 @@ class _Stopwatch:
         now = time.perf_counter()
         self.laps[name] = round(self.laps.get(name, 0.0) + (now - self._last) * 1e3, 3)
         self._last = now
+        self._checkpoint()
 
     def total(self) -> float:
         return round((time.perf_counter() - self._start) * 1e3, 3)

@@ -24,19 +24,35 @@ if TYPE_CHECKING:
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="How long to listen.")
 @click.option("--namespace", default="", help="Namespace of the resolver's topics.")
 @config_option
+@click.option(
+    "--camera",
+    default="none",
+    show_default=True,
+    metavar="PRESET",
+    help="Topics and parameters of a camera's driver: a name in config/cameras, such as realsense.",
+)
+@click.option(
+    "--attach/--no-attach",
+    default=True,
+    show_default=True,
+    help="Use parameters, topics and clock of the resolver that runs in this namespace, if one does.",
+)
 @click.option("--base-frame", help="Frame that poses are given in; '' for the camera's.")
 @click.option("--table-height", type=float, help="Height of the table in the base frame as told, metres.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @click.argument("ros_args", nargs=-1, type=click.UNPROCESSED)
 def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str, config_file: Path | None,
-           base_frame: str | None, table_height: float | None, as_json: bool,
+           camera: str, attach: bool, base_frame: str | None, table_height: float | None, as_json: bool,
            ros_args: tuple[str, ...]) -> None:  # fmt: skip
     """Say what is wrong with a camera's streams, a bag or a frame, and the repair.
 
-    Topics are those of the resolver; give its remappings after --ros-args. Exit code 3 when something is an error.
+    Attaches to a running resolver. Where none runs, topics are those of --camera, or those given after --ros-args.
+    Exit code 3 when something is an error.
 
     \b
     Examples:
+      spatial-vlm doctor
+      spatial-vlm doctor --camera realsense --base-frame base_link
       spatial-vlm doctor --ros-args -r rgb/image:=/camera/camera/color/image_raw
       spatial-vlm doctor --bag run1
       spatial-vlm doctor --frame recordings/f01
@@ -58,7 +74,9 @@ def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str
     elif bag is not None:
         findings, source = _of_bag(bag, settings, table_height), bag.name
     else:
-        findings, source = _live(settings, seconds, namespace, list(ros_args), table_height), "live"
+        settings, remappings = _of_camera(settings, camera)
+        arguments = [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
+        findings, source = _live(settings, seconds, namespace, arguments, table_height, attach), "live"
     if as_json:
         print_json({"source": source, "findings": [dataclasses.asdict(finding) for finding in findings]})
     else:
@@ -84,8 +102,31 @@ def _of_bag(bag: Path, settings: Settings, table_height: float | None) -> list[F
     return examine_bag(bag, settings, table_height, robot_of(settings.streams, settings.resolver.depth))
 
 
+def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:
+    """The settings as a camera's preset has them, and the remappings to its topics.
+
+    Raises:
+        UnknownNameError: no such preset.
+    """
+    import dataclasses
+
+    from spatial_vlm_ros.launcher import plan, wiring
+
+    said = {"camera": name, "camera_file": "", "camera_namespace": "", "camera_name": ""}
+    camera = wiring.camera(plan.share_folder(), said)
+    remappings = [word for ours, theirs in camera.remappings for word in ("-r", f"{ours}:={theirs}")]
+    for room in ("streams", "node"):
+        config = getattr(settings, room)
+        names = {field.name for field in dataclasses.fields(config)} & camera.parameters.keys()
+        known = {name: camera.parameters[name] for name in names}
+        settings = dataclasses.replace(settings, **{room: dataclasses.replace(config, **known)})
+    if camera.parameters.get("use_sim_time"):
+        remappings += ["-p", "use_sim_time:=true"]
+    return settings, remappings
+
+
 def _live(
-    settings: Settings, seconds: float, namespace: str, ros_args: list[str], table_height: float | None
+    settings: Settings, seconds: float, namespace: str, ros_args: list[str], table_height: float | None, attach: bool
 ) -> list[Finding]:
     try:
         from spatial_vlm_ros.nodes.perception.doctor import examine_live
@@ -95,4 +136,4 @@ def _live(
         say(missing(error), err=True)
         sys.exit(FAILED)
     say(f"listening for {seconds:g} s …", err=True)
-    return examine_live(settings, seconds, namespace, ros_args, table_height)
+    return examine_live(settings, seconds, namespace, ros_args, table_height, attach)

@@ -34,6 +34,7 @@ from spatial_vlm_ros.streams.synchronizer import Stream
 
 _STREAMS = (RGB, DEPTH, RGB_INFO, DEPTH_INFO, DETECTIONS)
 _LOST = 0.02  # part of a stream's messages
+_REPEATED = 0.5  # part of a stream's messages whose stamp had come before: the driver hangs
 _SLOW = 5.0  # Hz
 NO_MESSAGE = "no message"
 
@@ -108,6 +109,10 @@ class StreamDoctor:
                 self._waits.append((now_ns - since_ns) / SECOND)
         self._waiting = still
 
+    def heard(self, role: str) -> bool:
+        """Whether a message of a role came."""
+        return bool(self._lags.get(role))
+
     # -------------------------------------------------------------------------------------------- findings
 
     def findings(self, seconds: float, table_height: float | None = None) -> list[Finding]:
@@ -137,6 +142,13 @@ class StreamDoctor:
         rate = (len(lags) - 1) / heard if heard > 0 else len(lags) / max(seconds, 1e-9)
         stream = self._detections if role == DETECTIONS else self._assembler.streams.get(role)
         text = f"{rate:.1f} Hz"
+        if stream is not None and stream.newest_ns == 0:
+            yield Finding(topic, Severity.ERROR, f"{text}, not stamped", "the driver must set header.stamp")
+            return
+        if stream is not None and stream.repeated > _REPEATED * stream.received:
+            same = f"{text}, the stamp stands still in {stream.repeated} of {stream.received} messages"
+            yield Finding(topic, Severity.ERROR, same, "restart the driver: it sends the same image again")
+            return
         if stream is not None and stream.missed > _LOST * (stream.received + stream.missed):
             lost = stream.missed / (stream.received + stream.missed)
             repair = "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process, the driver's too"

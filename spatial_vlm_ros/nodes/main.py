@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
+import socket
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -14,6 +18,8 @@ from typing import Any
 from spatial_vlm_ros.printable import printable
 
 FAILED = 1
+_LAST_ANSWERS = 2.0  # s for answering the clients that wait, once the node is told to end
+_ON_THE_WAY = 0.3  # s for a client that has just heard of acceptance to ask for its result
 
 REPAIRS = {
     "rclpy": "source your ROS 2 distribution, or set up ROS from wheels in the repository: scripts/setup.sh ros",
@@ -40,6 +46,7 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
         import rclpy
         from rclpy.exceptions import NotInitializedException, ParameterException
         from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
 
         make: Callable[[], Any] = getattr(importlib.import_module(f"spatial_vlm_ros.nodes.{module}"), name)
     except ModuleNotFoundError as error:
@@ -50,8 +57,10 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
     told = _Told()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, told)
+    owns_signals = hasattr(make, "end")  # it has clients to answer: its context has to outlive the signal
+    handlers = SignalHandlerOptions.NO if owns_signals else SignalHandlerOptions.ALL
     try:
-        rclpy.init(args=args)
+        rclpy.init(args=args, signal_handler_options=handlers)
     except RuntimeError as error:  # rcl's words for arguments that it cannot read
         print(printable(f"{module.rpartition('.')[2]}: {error}"), file=sys.stderr)  # noqa: T201
         return FAILED
@@ -61,7 +70,10 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
         node.start()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        executor.spin()
+        if owns_signals:
+            _spin_to_the_end(node, executor, told)
+        else:
+            executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (SpatialVlmError, ParameterException) as error:
@@ -91,10 +103,52 @@ class _Told:
 
     def __init__(self) -> None:
         self.to_end = False
+        self.waits = False  # a first signal is awaited elsewhere and interrupts nothing
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        self.to_end = True
-        raise KeyboardInterrupt
+        first, self.to_end = not self.to_end, True
+        if not (self.waits and first):
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def waking(self, wake: Callable[[], Any]) -> Iterator[None]:
+        """Within it the first signal calls `wake` from another thread, and a second one raises KeyboardInterrupt.
+
+        Python runs its handlers between two steps of the main thread, which may wait for messages and take none.
+        """
+        read, write = socket.socketpair()
+        write.setblocking(False)
+        before = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+
+        def listen() -> None:
+            if read.recv(1):
+                wake()
+
+        threading.Thread(target=listen, name="signals", daemon=True).start()
+        self.waits = True
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            write.close()
+            self.waits = False
+
+
+def _spin_to_the_end(node: Any, executor: Any, told: _Told) -> None:
+    """Spin until a signal comes; then on, for a moment, until the node has answered the clients that wait."""
+    from rclpy.task import Future
+
+    over: Future[None] = Future()
+    with told.waking(lambda: over.set_result(None)):
+        executor.spin_until_future_complete(over)
+        waited = not node.ended
+        node.end()
+        end = time.monotonic() + _LAST_ANSWERS
+        while not node.ended and time.monotonic() < end:
+            executor.spin_once(timeout_sec=0.05)
+        end = time.monotonic() + (_ON_THE_WAY if waited else 0.0)
+        while time.monotonic() < end:
+            executor.spin_once(timeout_sec=0.05)
 
 
 def missing(error: ModuleNotFoundError) -> str:

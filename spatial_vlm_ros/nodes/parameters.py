@@ -67,6 +67,16 @@ def read(node: Node) -> Settings:
     return settings_from(_nested({name: node.get_parameter(name).value for name in declared()}))
 
 
+def settings_of(values: Mapping[str, Any]) -> Settings:
+    """The settings of parameters by their ROS names, as another node tells them; those left out have their defaults.
+
+    Raises:
+        InputError: values that do not fit together.
+        UnknownNameError: a parameter that does not exist.
+    """
+    return settings_from(_nested(values))
+
+
 def read_planning(node: Node) -> PlanningConfig:
     """What a node's parameters say about planning.
 

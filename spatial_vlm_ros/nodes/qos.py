@@ -20,9 +20,14 @@ def images(reliability: str = "best_effort") -> QoSProfile:
     return _profile(5, reliability == "reliable")
 
 
+def services(depth: int) -> QoSProfile:
+    """Services that may be asked by many at once: rclpy keeps 10 requests and replies by default."""
+    return _profile(depth, True)
+
+
 TRANSFORMS = _profile(100, True)
 STATIC_TRANSFORMS = _profile(100, True, latched=True)
-ANSWERS = _profile(10, True)
+ANSWERS = _profile(100, True)  # a burst of requests is answered at once
 IMAGES = _profile(1, True)
 INSTRUCTIONS = _profile(10, True)
 CLOCK = _profile(1, True)

@@ -44,6 +44,20 @@ class NodeConfig(Bounded):
     grounder_options: str = option("", 'options of that backend: "name=value name=value"', fixed=True)
     grounder_timeout: float = parameter(30.0, "s", 0.1, 600.0, "a grounder that takes longer is ended")
     annotate: bool = option(True, "publish annotated/image, where somebody listens")
+    queue_depth: int = parameter(
+        8, "requests", 0, 100, "wait their turn while one is served; the next one ends BUSY. 0 = only one is accepted"
+    )
+    resolve_timeout: float = parameter(
+        20.0, "s", 0.1, 600.0, "decoding and resolving that take longer end TIMEOUT; a grounder's time is not counted"
+    )
+    observer_rate: float = parameter(
+        1.0,
+        "Hz",
+        0.0,
+        10.0,
+        "frames that are checked without a request, so that /diagnostics tells whether a request would be served; "
+        "0 = none, and /diagnostics is never OK",
+    )
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,39 @@ class RecentFrames(FrameAssembler):
                 self._check_may_come(stamp_ns)
                 return None
             check_same_camera(detections, match.messages[RGB])
-            self.freshness.check(match)
-            held = self._holding(match, now_ns, is_asked=True)
-            if any(info is None for info in held.infos.values()):
-                self._check_info(held.infos, match)
-                return None
-            self._held = held
-        observation = self._observed(self._held, now_ns, awaits_speaker)
+            self._hold(match, now_ns)
+        observation = self._observed(self._held, now_ns, awaits_speaker) if self._held is not None else None
         return observation and observation.with_detections(detections)
+
+    def take_kept(self, after_ns: int, now_ns: int) -> PendingFrame | None:
+        """The first frame that was surely exposed at or after a time, without detections; it stays kept.
+
+        Args:
+            after_ns: frames that may be older are passed over, nanoseconds.
+            now_ns: the time.
+
+        Returns:
+            The frame; None while it, or its transforms, may still come.
+
+        Raises:
+            StaleInputError, InputError, TransformUnavailableError: as `take_for`.
+        """
+        if self._held is None or self._held.not_before_ns < after_ns:
+            self._held = None
+            fresh = (m for m in self._matched if self.freshness.not_before_ns(m) >= after_ns)
+            match = next(fresh, None)
+            if match is not None:
+                self._hold(match, now_ns)
+        return self._observed(self._held, now_ns, awaits_speaker=False) if self._held is not None else None
+
+    def _hold(self, match: MatchedMessages, now_ns: int) -> None:
+        """Hold a frame until its transforms are there, where its camera infos are."""
+        self.freshness.check(match)
+        held = self._holding(match, now_ns, is_asked=True)
+        if any(info is None for info in held.infos.values()):
+            self._check_info(held.infos, match)
+        else:
+            self._held = held
 
     def why_none_for(self, detections: Any, since_ns: int, topics: dict[str, str]) -> SpatialVlmError:
         """Why the frame of these detections did not come: what a request that waited too long is refused with."""

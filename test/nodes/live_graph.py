@@ -218,30 +218,40 @@ class Graph:
     def send_goal(
         self, instruction: str, frame_of_reference: str = "", dialogue_id: str = "", client: ActionClient | None = None
     ) -> Goal:
-        goal = Goal()
+        (goal,) = self.send_goals(instruction, [client or self.client], frame_of_reference, dialogue_id)
+        return goal
 
-        def on_accepted(future: Any) -> None:
-            goal.handle = future.result()
-            if goal.handle.accepted:
-                goal.handle.get_result_async().add_done_callback(on_result)
-            goal.accepted = goal.handle.accepted
-
-        def on_result(future: Any) -> None:
-            goal.result, goal.status = future.result().result.resolution, future.result().status
-
+    def send_goals(
+        self, instruction: str, clients: Sequence[ActionClient], frame_of_reference: str = "", dialogue_id: str = ""
+    ) -> list[Goal]:
+        """A goal of each client, all sent before the first is accepted or rejected; all are, in the end."""
         request = ResolveInstruction.Goal(
             instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
         )
-        chosen = client or self.client
 
-        def send() -> None:
-            """On the executor's thread: rclpy loses a reply that comes while another thread is still sending."""
-            sent = chosen.send_goal_async(request, feedback_callback=lambda message: goal.hears(message.feedback.stage))
-            sent.add_done_callback(on_accepted)
+        def begin(client: ActionClient) -> Goal:
+            goal = Goal()
 
-        self._jobs[self._clients[chosen]].put(send)
-        self.until(lambda: goal.accepted is not None, "the goal is accepted or rejected")
-        return goal
+            def on_accepted(future: Any) -> None:
+                goal.handle = future.result()
+                if goal.handle.accepted:
+                    goal.handle.get_result_async().add_done_callback(on_result)
+                goal.accepted = goal.handle.accepted
+
+            def on_result(future: Any) -> None:
+                goal.result, goal.status = future.result().result.resolution, future.result().status
+
+            def send() -> None:
+                """On the executor's thread: rclpy loses a reply that comes while another thread is still sending."""
+                hear = lambda message: goal.hears(message.feedback.stage)  # noqa: E731
+                client.send_goal_async(request, feedback_callback=hear).add_done_callback(on_accepted)
+
+            self._jobs[self._clients[client]].put(send)
+            return goal
+
+        goals = [begin(client) for client in clients]
+        self.until(lambda: all(goal.accepted is not None for goal in goals), "the goal is accepted or rejected")
+        return goals
 
     def ask(
         self,
@@ -297,8 +307,13 @@ class Graph:
         assert not result.place
         if published:  # markers are published last
             self.until(lambda: any(answer == result for answer in self.answers), "the refusal is published")
-            self.until(lambda: len(self.markers) >= len(self.answers), "its markers are published")
+            self.until(lambda: len(self.markers) >= self.shown, "its markers are published")
         assert not self.targets
+
+    @property
+    def shown(self) -> int:
+        """Answers that replace the markers of the one before: all but those to requests that found the node busy."""
+        return sum(answer.status.name != "BUSY" for answer in self.answers)
 
     def cancel(self, goal: Goal) -> int:
         """Ask to cancel a goal; the return code of the response."""

@@ -143,7 +143,7 @@ def test_wrong_types_qos_that_does_not_match_and_several_publishers_are_named(
     )
     words = ("it is a sensor_msgs/msg/CompressedImage, not a sensor_msgs/msg/Image", "depth_transport")
     found.one("/depth/image", "error", *words)
-    found.one("/rgb/camera_info", "warning", "2 publishers: test, test")
+    found.one("/rgb/camera_info", "error", "2 publishers on /rgb/camera_info: /test (2 times)", "stop all but one")
 
 
 def test_a_missing_transform_is_an_error(graph: Graph, doctor: Callable[..., Started]) -> None:

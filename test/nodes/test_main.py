@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from action_msgs.msg import GoalStatus
 from live_graph import Goal, Graph
 from live_scene import FRAME, SENTENCE
 
@@ -106,10 +107,15 @@ def test_it_ends_cleanly_when_told_to(program: Program, number: signal.Signals) 
 
 
 @BOTH
-def test_it_ends_cleanly_while_a_goal_waits(program: Program, number: signal.Signals) -> None:
+def test_it_ends_cleanly_while_goals_wait_and_answers_each(program: Program, number: signal.Signals) -> None:
     program.start("frame_timeout:=50.0")
-    program.ask()
+    goals = [program.ask() for _ in range(3)]
     program.assert_ends_cleanly(number)
+    for goal in goals:
+        program.graph.ended(goal)
+        assert (goal.name, goal.status) == ("CANCELLED", GoalStatus.STATUS_ABORTED)
+        assert goal.result is not None
+        assert "the node shuts down" in goal.result.status.message
 
 
 @BOTH

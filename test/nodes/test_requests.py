@@ -125,6 +125,7 @@ def test_a_client_that_goes_away_leaves_the_node_working(live: Graph) -> None:
 
 
 def test_a_second_goal_is_told_that_the_node_is_busy_and_the_first_is_answered(live: Graph) -> None:
+    assert live.set(queue_depth=0)[0]
     _, other = live.new_client("other")
     live.offered(other)
     first = live.send_goal(SENTENCE)
@@ -137,6 +138,7 @@ def test_a_second_goal_is_told_that_the_node_is_busy_and_the_first_is_answered(l
 
 
 def test_a_second_goal_does_not_disturb_a_grounder_that_computes(slow: Slow) -> None:
+    assert slow.graph.set(queue_depth=0)[0]
     first = slow.begin()
     slow.graph.assert_refused(slow.graph.send_goal("grab me the cup"), "BUSY")
     slow.end.touch()
@@ -145,6 +147,7 @@ def test_a_second_goal_does_not_disturb_a_grounder_that_computes(slow: Slow) -> 
 
 
 def test_an_instruction_by_topic_is_told_that_the_node_is_busy(live: Graph) -> None:
+    assert live.set(queue_depth=0)[0]
     live.camera.publish("instruction", String(data=""), qos.INSTRUCTIONS)
     live.heard("instruction")
     goal = live.send_goal(SENTENCE)
@@ -155,6 +158,35 @@ def test_an_instruction_by_topic_is_told_that_the_node_is_busy(live: Graph) -> N
     live.assert_no_pose(refused)
     live.feed(lambda: goal.result is not None, "the goal is answered", FRAME, DETECTIONS)
     assert goal.name == "OK"
+
+
+def test_a_burst_of_twenty_clients_gets_twenty_replies(live: Graph) -> None:
+    """rclpy's services keep 10 requests by default. One is served, 8 wait, 11 are told that the node is busy."""
+    clients = [live.new_client(f"guest{number}")[1] for number in range(20)]
+    for client in clients:
+        live.until(client.server_is_ready, "the client sees the action")
+    assert live.resolver is not None
+    for service in ("send_goal", "get_result"):
+        name = live.node.resolve_service_name(f"resolve/_action/{service}")
+        live.until(lambda name=name: live.resolver.count_clients(name) == 21, "the server knows every client")
+    goals = live.send_goals(SENTENCE, clients)
+    live.until(lambda: sum(goal.result is not None for goal in goals) == 11, "those that do not fit are refused")
+    assert {goal.name for goal in goals if goal.result is not None} == {"BUSY"}
+    live.feed(lambda: all(goal.result is not None for goal in goals), "all have a reply", FRAME, DETECTIONS)
+    assert sorted(goal.name for goal in goals) == ["BUSY"] * 11 + ["OK"] * 9
+    live.until(lambda: len(live.answers) == 20, "each answer is published")
+    live.until(lambda: len(live.markers) == 9, "markers are of those that were served: the busy node keeps them")
+
+
+def test_goals_are_served_in_their_turn_and_one_that_waits_can_be_cancelled(live: Graph) -> None:
+    first, second, third = (live.send_goal(words) for words in (SENTENCE, "grab me the cup", "grab me the chick"))
+    live.until(lambda: second.stages and third.stages, "they are told that they wait")
+    assert live.cancel(second) == CancelGoal.Response.ERROR_NONE
+    assert_cancelled(live, second)
+    assert first.result is None
+    live.feed(lambda: third.result is not None, "the last is answered", FRAME, DETECTIONS)
+    assert (first.name, third.name) == ("OK", "AMBIGUOUS")
+    assert [answer.status.name for answer in live.answers] == ["CANCELLED", "OK", "AMBIGUOUS"]
 
 
 # ------------------------------------------------------------------------------------------------ deactivation

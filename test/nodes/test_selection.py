@@ -137,6 +137,7 @@ def test_detections_from_the_future_are_refused_after_a_while(graph: Graph) -> N
 
 def test_one_request_at_a_time(caller: Caller) -> None:
     graph = caller.graph
+    assert graph.set(queue_depth=0)[0]
     waiting = caller.begin(SENTENCE, detections_2d(BOXES, caller.header(graph.camera.now())))
     desk = graph.resolver._queue  # type: ignore[union-attr]
     assert desk is not None

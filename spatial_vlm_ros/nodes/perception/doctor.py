@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 import rclpy
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, ReliabilityPolicy, qos_check_compatible
@@ -23,25 +24,37 @@ from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.evaluation.stream_doctor import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.nodes import messages, qos
+from spatial_vlm_ros.nodes.calls import Jobs
 from spatial_vlm_ros.nodes.perception.ask import client_node
+from spatial_vlm_ros.nodes.perception.attach import AttachedResolver, Attaching
+from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait
+from spatial_vlm_ros.nodes.perception.graph import twins_around
+from spatial_vlm_ros.nodes.perception.observer import Observer
 from spatial_vlm_ros.nodes.perception.resolver import topics_of
+from spatial_vlm_ros.nodes.perception.resolving import ResolvingWorker
 from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 
 _LISTED = 5  # topics named as possible ones
+_ANSWERS = "/annotated/image"  # of a resolver, no camera's
+_OBSERVED = 0.2  # s between two frames that are decoded
+_FOUND = 2.5  # s: a running resolver is looked for this long
 _DISCOVERY = 5.0  # s: publishers are awaited this long before listening begins
 
 
 def examine_live(settings: Settings, seconds: float, namespace: str, arguments: list[str],
-                 table_height: float | None = None) -> list[Finding]:  # fmt: skip
-    """Listen to the topics that a resolver with these settings would use.
+                 table_height: float | None = None, attach: bool = True) -> list[Finding]:  # fmt: skip
+    """Listen to the topics that a resolver with these settings would use, or that a running one does use.
 
     Args:
-        settings: of that resolver.
+        settings: of that resolver, where none runs.
         seconds: for how long.
         namespace: of the topics.
         arguments: "--ros-args …" with the remappings of that resolver.
         table_height: where the support is told to be in the base frame, metres; None = not told.
+        attach: take parameters, topics and clock of the resolver that runs in this namespace, if one does.
 
     Returns:
         Findings in the order in which to mend them.
@@ -51,22 +64,114 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
         DependencyError, FileError: the robot that the settings name cannot be read.
     """
     with client_node("spatial_vlm_doctor", namespace, arguments) as node:
-        topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
-        doctor = StreamDoctor(settings, topics, robot_of(settings.streams, settings.resolver.depth))
-        _listen(node, settings, doctor)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        end = time.monotonic() + _DISCOVERY
-        while time.monotonic() < end and not _discovered(node, topics, settings):
-            executor.spin_once(timeout_sec=0.05)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            executor.spin_once(timeout_sec=0.05)
+        attaching = Attaching(node, executor)
+        topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
+        running = attaching.attach() if attach and attaching.until(lambda: bool(attaching.names), _FOUND) else None
+        if running is not None:
+            settings = running.settings or settings
+            topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
+            topics |= running.topics
+        attaching.until(lambda: _discovered(node, topics, settings), _DISCOVERY)
+        examined = _Examined(node, _patient(settings, seconds / 2), topics, running is not None)
+        attaching.until(lambda: False, seconds)
         graph = [finding for role, topic in topics.items() for finding in _publishers(node, role, topic, settings)]
+        graph += _twins(node, topics, running)
+        findings = list(examined.findings(seconds, table_height, graph))
+        examined.close()
         executor.shutdown(timeout_sec=1.0)
+        return [*_versions(), *graph, *findings, *(running.findings() if running is not None else ())]
+
+
+def _patient(settings: Settings, seconds: float) -> Settings:
+    """The same settings with waits that end while the doctor listens."""
+    shorter = {name: min(getattr(settings.streams, name), seconds) for name in ("frame_timeout", "transform_timeout")}
+    return replace(settings, streams=replace(settings.streams, **shorter))
+
+
+class _Examined:
+    """What the streams are like, and what a request would get, heard by a node's subscriptions."""
+
+    def __init__(self, node: Node, settings: Settings, topics: dict[str, str], attached: bool) -> None:
+        self._node, self._settings, self._topics, self._attached = node, settings, topics, attached
+        robot = robot_of(settings.streams, settings.resolver.depth)
+        self._streams = StreamDoctor(settings, topics, robot)
+        self._frames: dict[bool, FrameWait] = {}
+        self._observers: dict[bool, Observer] = {}
+        self._worker, resolver = ResolvingWorker(Jobs(node).put), Resolver(settings.resolver)
+        for found in (False, True):  # without and with detections
+            if not (found and settings.node.grounder):
+                assembler = FrameAssembler(settings.streams, found, robot=robot)
+                self._frames[found] = FrameWait(settings, assembler, self._now, topics)
+                self._observers[found] = Observer(self._frames[found], self._worker, lambda: resolver, self._limit)
+        for role, topic in topics.items():
+            self._hear(role, _class_of(role, settings), topic, qos.images())  # hears every publisher
+        self._hear(roles.TRANSFORMS, TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
+        self._hear(roles.STATIC_TRANSFORMS, TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
+        node.create_timer(_OBSERVED, self._observe, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _observe(self) -> None:
+        for observer in self._observers.values():
+            observer.begin()
+
+    def _limit(self) -> float:
+        return self._settings.node.resolve_timeout
+
+    def close(self) -> None:
+        """Decode no more."""
+        for observer in self._observers.values():
+            observer.withdraw()
+        self._worker.close()
+
+    def _now(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def _hear(self, role: str, form: Any, topic: str, profile: Any) -> None:
+        def take(message: Any) -> None:
+            now_ns = self._now()
+            self._streams.add(role, message, now_ns)
+            for found, observer in self._observers.items():
+                if found or role != roles.DETECTIONS:
+                    self._frames[found].assembler.add(role, message, now_ns)
+                    observer.step()
+
+        self._node.create_subscription(form, topic, take, profile)
+
+    def findings(self, seconds: float, table_height: float | None, graph: list[Finding]) -> Iterator[Finding]:
+        """What was heard, without what the graph has told already, and what a request would get."""
+        if self._node.get_clock().ros_time_is_active and self._now() == 0:
+            repair = "start what publishes /clock (the simulator, a bag player), or set use_sim_time: false"
+            yield Finding("clock", Severity.ERROR, "use_sim_time is true, and nobody publishes /clock", repair)
         said = {finding.check for finding in graph if finding.level is Severity.ERROR}
-        heard = [f for f in doctor.findings(seconds, table_height) if not (f.found == NO_MESSAGE and f.check in said)]
-        return [*_versions(), *graph, *heard]
+        for finding in self._streams.findings(seconds, table_height):
+            if not (finding.found == NO_MESSAGE and finding.check in said):
+                yield finding
+        request = self._request()
+        if request.level is Severity.ERROR or not said:  # else the resolver does not hear what was heard here
+            yield request
+
+    def _request(self) -> Finding:
+        """What a request would get. Nobody need detect while no resolver runs."""
+        detected = roles.DETECTIONS in self._topics and (self._attached or self._streams.heard(roles.DETECTIONS))
+        observer = self._observers[detected and True in self._observers]
+        latest, overdue = observer.latest, observer.overdue()
+        error = latest.error if latest is not None else None
+        if error is None and overdue is not None:
+            error = overdue[1]
+        if error is not None:
+            text = f"a request would end {error.status_name}: {error}"
+            return Finding("request", Severity.ERROR, text, getattr(error, "repair", "") or "see above")
+        if latest is None:
+            return Finding("request", Severity.ERROR, "no frame could be observed", "listen for longer: --seconds 10")
+        text = f"a request would be served; its frame takes {latest.cpu * 1e3:.0f} ms to decode and lift"
+        return Finding("request", Severity.OK, text)
+
+
+def _twins(node: Node, topics: dict[str, str], running: AttachedResolver | None) -> Iterator[Finding]:
+    own = running.name if running is not None else node.resolve_topic_name("resolver")
+    for twin in twins_around(node, topics.values(), own):
+        yield Finding(twin.where, Severity.ERROR, twin.found, twin.repair)
 
 
 def _discovered(node: Node, topics: dict[str, str], settings: Settings) -> bool:
@@ -76,18 +181,6 @@ def _discovered(node: Node, topics: dict[str, str], settings: Settings) -> bool:
         node.count_publishers(topic) for topic in (roles.TRANSFORMS, roles.STATIC_TRANSFORMS)
     )
     return transforms and all(node.count_publishers(topic) for topic in needed)
-
-
-def _listen(node: Node, settings: Settings, doctor: StreamDoctor) -> None:
-    def hear(role: str, form: Any, topic: str, profile: Any) -> None:
-        node.create_subscription(
-            form, topic, lambda message: doctor.add(role, message, node.get_clock().now().nanoseconds), profile
-        )
-
-    for role, topic in topics_of(settings).items():
-        hear(role, _class_of(role, settings), topic, qos.images())
-    hear(roles.TRANSFORMS, TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
-    hear(roles.STATIC_TRANSFORMS, TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
 
 
 def _class_of(role: str, settings: Settings) -> Any:
@@ -105,7 +198,11 @@ def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterat
     found = node.get_publishers_info_by_topic(topic)
     wanted = _type_name(_class_of(role, settings))
     if not found:
-        others = [n for n, types in node.get_topic_names_and_types() if wanted in types and node.count_publishers(n)]
+        others = [
+            n
+            for n, types in node.get_topic_names_and_types()
+            if wanted in types and node.count_publishers(n) and not n.endswith(_ANSWERS)
+        ]
         near = f"; there are {', '.join(sorted(others)[:_LISTED])}" if others else ""
         if role != roles.DETECTIONS:
             repair = "start the driver, or remap: --ros-args -r " + f"{role}:=TOPIC"
@@ -121,9 +218,6 @@ def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterat
             offered = f"{_word(info.qos_profile.reliability)}, {_word(info.qos_profile.durability)}"
             text = f"QoS does not match: {info.node_name} offers {offered}; {reason.strip()}"
             yield Finding(topic, Severity.ERROR, text, "set reliability: best_effort, or change the publisher's QoS")
-    if len(found) > 1 and role != roles.DETECTIONS:
-        names = ", ".join(sorted(info.node_name for info in found))
-        yield Finding(topic, Severity.WARNING, f"{len(found)} publishers: {names}", "leave one: frames would be mixed")
 
 
 def _type_name(form: Any) -> str:

@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /diagnostics says: one status for streams, transforms, requests and the grounder, each with reason and fix."""
+"""What /diagnostics says: streams, transforms, requests, graph and grounder, each with reason and fix.
+
+A status is OK only when a request now would be served as far as that status goes; `requests` sums them up.
+"""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.errors import ModelError, SpatialVlmError, TransformUnavailableError
+from spatial_vlm_ros.nodes.perception.graph import twins_around
+from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, SECOND
+from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, RGB, SECOND
 
 _SILENT = 1.0  # s without a message
 _MISSED = 0.05  # part of a stream's messages
+_OLD = 5.0  # s after which an observation says nothing of now, where none is under way
 HARDWARE = "spatial_vlm_ros"
 
 _QOS_POLICIES = {2: "durability", 4: "deadline", 8: "liveliness", 16: "reliability", 32: "history", 64: "lifespan"}
@@ -27,13 +34,14 @@ class Health:
     Args:
         node: whose name the statuses carry.
         queue: requests and frames.
-        grounder: worker of the grounder, or None.
+        keeper: of the grounder's worker, or None.
     """
 
-    def __init__(self, node: Node, queue: RequestQueue, grounder: Any) -> None:
-        self._node, self._queue, self._grounder = node, queue, grounder
+    def __init__(self, node: Node, queue: RequestQueue, keeper: GrounderKeeper | None) -> None:
+        self._node, self._queue, self._keeper = node, queue, keeper
         self._lost: dict[str, int] = {}
         self._counts: dict[str, tuple[int, int]] = {}
+        self._twins = ""
 
     def incompatible(self, topic: str, event: Any) -> None:
         """A publisher was found that cannot be heard."""
@@ -52,13 +60,24 @@ class Health:
         self._lost[topic] = int(event.total_count)
 
     def report(self, active: bool) -> DiagnosticArray:
-        """All statuses, now."""
+        """All statuses, now; starts a grounder again that has died."""
         now = self._node.get_clock().now()
-        array = DiagnosticArray(status=[self._streams(now.nanoseconds, active), self._transforms(), self._requests()])
-        if self._grounder is not None:
-            array.status.append(self._worker())
+        if self._keeper is not None:
+            self._keeper.look(self._queue.busy)
+        array = DiagnosticArray(
+            status=[self._streams(now.nanoseconds, active), self._transforms(active), self._graph(active)]
+        )
+        if self._keeper is not None:
+            array.status.append(self._worker(self._keeper))
+        array.status.append(self._requests(active, array.status))
         array.header.stamp = now.to_msg()
         return array
+
+    @property
+    def _refusal(self) -> SpatialVlmError | None:
+        """What the newest observation was refused with."""
+        latest = self._queue.observer.latest
+        return None if latest is None else latest.error
 
     def _status(self, name: str, level: bytes, message: str, values: dict[str, Any]) -> DiagnosticStatus:
         full = f"{self._node.get_fully_qualified_name().lstrip('/')}: {name}"
@@ -68,7 +87,7 @@ class Health:
     def _streams(self, now_ns: int, active: bool) -> DiagnosticStatus:
         assembler = self._queue.assembler
         silent, problems = [], []
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {f"{role} topic": topic for role, topic in self._queue.frames.topics.items()}
         for role, stream in assembler.streams.items():
             received, missed = self._counts.get(role, (0, 0))
             if stream.received < received:  # another assembler, since a parameter was changed
@@ -83,26 +102,38 @@ class Health:
             unused = role == DETECTIONS and self._queue.recent is not None and not stream.received
             if active and not fresh and age > _SILENT and not unused:  # with requests alone, then
                 why = self._queue.unheard.get(
-                    self._queue.topics.get(role, role), "check the driver, the remapping and QoS"
+                    self._queue.frames.topics.get(role, role), "check the driver, the remapping and QoS"
                 )
                 silent.append(f"{role} is silent: {why}")
             elif lost > _MISSED * (fresh + lost):
                 problems.append(f"{role} loses messages: use the DDS profile of config/ in every process")
             if stream.newest_ns is not None:
-                values[f"{role} newest stamp, age [s]"] = f"{(now_ns - stream.newest_ns) / SECOND:.3f}"
+                age = (now_ns - stream.newest_ns) / SECOND
+                values[f"{role} newest stamp, age [s]"] = f"{age:.3f}"
+                if fresh and -age > assembler.config.max_ahead:
+                    problems.append(
+                        f"{role} is stamped {-age:.2f} s in the future: synchronise the clocks (chrony, PTP)"
+                    )
+        for role, clock in assembler.freshness.estimates().items():
+            values[f"{role} least arrival - stamp, spread [s]"] = f"{clock.lag:.3f}, {clock.spread:.3f}"
         values["colour images without partner"] = assembler.unmatched
         values.update({f"{topic} lost by the middleware": count for topic, count in self._lost.items()})
         if not active:
-            return self._status("streams", DiagnosticStatus.OK, "inactive", values)
+            return self._status("streams", DiagnosticStatus.WARN, "inactive: images are not listened to", values)
+        error = self._refusal
+        if error is not None and not isinstance(error, (TransformUnavailableError, ModelError)):
+            silent.append(str(error))
         if silent or problems:
             level = DiagnosticStatus.ERROR if silent else DiagnosticStatus.WARN
             return self._status("streams", level, "; ".join(silent + problems), values)
         return self._status("streams", DiagnosticStatus.OK, "all streams arrive", values)
 
-    def _transforms(self) -> DiagnosticStatus:
+    def _transforms(self, active: bool) -> DiagnosticStatus:
         assembler = self._queue.assembler
         base, camera_frame = assembler.config.base_frame, assembler.camera_frame
-        values = {"base frame": base, "camera frame": camera_frame, "rejected": assembler.transforms.rejected}
+        values: dict[str, Any] = {
+            "base frame": base, "camera frame": camera_frame, "rejected": assembler.transforms.rejected
+        }  # fmt: skip
         speaker = assembler.config.speaker_frame
         if speaker:
             values["speaker frame"] = speaker
@@ -110,6 +141,11 @@ class Health:
             return self._status("transforms", DiagnosticStatus.OK, "not used: poses are in the camera's frame", values)
         if not camera_frame:
             return self._status("transforms", DiagnosticStatus.WARN, "no image seen yet", values)
+        newest_ns = self._queue.assembler.streams[RGB].newest_ns
+        if base and newest_ns is not None:
+            values |= self._behind(base, camera_frame, newest_ns)
+        if active and isinstance(self._refusal, TransformUnavailableError):  # at the stamp of the newest image
+            return self._status("transforms", DiagnosticStatus.ERROR, str(self._refusal), values)
         known = []
         for parent, child, level in (
             (base, camera_frame, DiagnosticStatus.ERROR),
@@ -131,15 +167,80 @@ class Health:
         words = f"{' and '.join(known)} {'are' if len(known) > 1 else 'is'} known"
         return self._status("transforms", DiagnosticStatus.OK, words, values)
 
-    def _requests(self) -> DiagnosticStatus:
-        values: dict[str, Any] = {f"ended {status}": count for status, count in sorted(self._queue.ends.items())}
-        if self._queue.latencies:
-            for share in (50, 95):
-                values[f"latency p{share} [ms]"] = f"{np.percentile(self._queue.latencies, share) * 1e3:.1f}"
-        return self._status("requests", DiagnosticStatus.OK, "busy" if self._queue.busy else "ready", values)
+    def _behind(self, base: str, camera_frame: str, newest_ns: int) -> dict[str, Any]:
+        """How far the newest transform lies behind the newest image; nothing where none of them moves."""
+        try:
+            known_ns = self._queue.assembler.transforms.latest_stamp(base, camera_frame)
+        except SpatialVlmError:
+            return {}
+        if known_ns is None:
+            return {}
+        return {"newest transform behind the newest image [s]": f"{(newest_ns - known_ns) / SECOND:.3f}"}
 
-    def _worker(self) -> DiagnosticStatus:
-        alive = self._grounder.alive
-        level = DiagnosticStatus.OK if alive else DiagnosticStatus.WARN
-        words = "runs" if alive else "has ended; it is started again with the next request"
-        return self._status("grounder", level, words, {"process": self._grounder.pid})
+    def _graph(self, active: bool) -> DiagnosticStatus:
+        """What exists twice."""
+        topics = self._queue.frames.topics.values() if active else ()
+        twins = twins_around(self._node, topics, self._node.get_fully_qualified_name())
+        said = "; ".join(f"{twin.found}: {twin.repair}" for twin in twins)
+        if said and said != self._twins:
+            self._node.get_logger().warning(said)
+        self._twins = said
+        level = DiagnosticStatus.WARN if twins else DiagnosticStatus.OK
+        return self._status("graph", level, said or "nothing exists twice", {twin.where: twin.who for twin in twins})
+
+    def _requests(self, active: bool, others: list[DiagnosticStatus]) -> DiagnosticStatus:
+        """Whether a request now would be served."""
+        queue, observer, node = self._queue, self._queue.observer, self._queue.frames.settings.node
+        values: dict[str, Any] = {f"ended {status}": count for status, count in sorted(queue.ends.items())}
+        values |= {"waiting": queue.waiting, "queue_depth": node.queue_depth, "observed frames": observer.count}
+        if queue.latencies:
+            for share in (50, 95):
+                values[f"latency p{share} [ms]"] = f"{np.percentile(queue.latencies, share) * 1e3:.1f}"
+        if observer.count:
+            values["observer, processor's time per frame [ms]"] = f"{observer.cpu / observer.count * 1e3:.1f}"
+        if observer.latest is not None:
+            values["last observation, age [s]"] = f"{time.monotonic() - observer.latest.at:.1f}"
+        level, words = self._verdict(active, others)
+        return self._status("requests", level, words, values)
+
+    def _verdict(self, active: bool, others: list[DiagnosticStatus]) -> tuple[bytes, str]:
+        """Level and words of `requests`: the first reason why a request now would not be served."""
+        queue, observer = self._queue, self._queue.observer
+        if not active:
+            return DiagnosticStatus.WARN, "inactive: goals are rejected; activate the node"
+        if observer.latest is not None and observer.latest.error is not None:
+            status = observer.latest.error.status_name
+            return DiagnosticStatus.ERROR, f"a request now would end {status}: {observer.latest.error}"
+        overdue = observer.overdue()
+        if overdue is not None:
+            return DiagnosticStatus.ERROR, f"no complete frame for {overdue[0]:.1f} s: {overdue[1]}"
+        broken = [s for s in others if s.level == DiagnosticStatus.ERROR]
+        if broken:
+            return DiagnosticStatus.ERROR, broken[0].message
+        if queue.frames.settings.node.observer_rate <= 0.0:
+            return DiagnosticStatus.WARN, "not observed: observer_rate is 0"
+        if observer.latest is None:
+            return DiagnosticStatus.WARN, "no frame has been observed yet"
+        if not queue.busy and not observer.waits and time.monotonic() - observer.latest.at > _OLD:
+            age = time.monotonic() - observer.latest.at
+            return DiagnosticStatus.WARN, f"no frame has been observed for {age:.1f} s: this process is overloaded"
+        if queue.full:
+            waiting = f", {queue.waiting} wait" if queue.waiting else ""
+            return DiagnosticStatus.WARN, f"busy: one request is served{waiting}; one more now would end BUSY"
+        doubtful = [s for s in others if s.level != DiagnosticStatus.OK and s.name.endswith((": graph", ": grounder"))]
+        if doubtful:
+            return DiagnosticStatus.WARN, doubtful[0].message
+        return DiagnosticStatus.OK, "busy" if queue.busy else "ready"
+
+    def _worker(self, keeper: GrounderKeeper) -> DiagnosticStatus:
+        values = {"process": keeper.grounder.pid, "started again": keeper.restarts}
+        if keeper.starting:
+            return self._status("grounder", DiagnosticStatus.WARN, "has ended; it is being started again", values)
+        if not keeper.grounder.alive:
+            why = f": {keeper.reason}" if keeper.reason else ""
+            level = DiagnosticStatus.ERROR if keeper.reason else DiagnosticStatus.WARN
+            return self._status("grounder", level, f"has ended; it is started again{why}", values)
+        failed = self._queue.grounder_failed
+        if failed:
+            return self._status("grounder", DiagnosticStatus.ERROR, f"its last request ended {failed}", values)
+        return self._status("grounder", DiagnosticStatus.OK, "runs", values)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One request at a time: accept, wait for a complete frame, resolve, reply once.
+"""One request after another: accept, queue, wait for a complete frame, resolve, reply once.
 
-Knows requests and their ends; knows nothing of topics. Everything runs on the executor's thread but `_resolve_aside`.
+Knows requests and their ends; knows nothing of topics. All but resolving runs on the executor's thread.
 """
 
 from __future__ import annotations
@@ -10,26 +10,21 @@ import logging
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from spatial_vlm_ros.errors import (
-    BusyError,
-    CancelledError,
-    InputError,
-    InternalError,
-    SpatialVlmError,
-    StaleInputError,
-    TransformUnavailableError,
-)
+from spatial_vlm_ros.errors import BusyError, CancelledError, InputError, InternalError, SpatialVlmError
 from spatial_vlm_ros.language import parse_dialogue
+from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
+from spatial_vlm_ros.nodes.perception.observer import Observer
+from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingWorker
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver, refusal
-from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler, PendingFrame
+from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
-from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene
+from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene, Status
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +34,7 @@ _TOLD_AGAIN = 1.0  # s
 _LATENCIES = 200  # answers that percentiles are taken over
 
 
-@dataclass(eq=False)
-class InstructionRequest:
+class InstructionRequest(Wait):
     """One instruction and where its reply goes.
 
     Args:
@@ -49,30 +43,33 @@ class InstructionRequest:
         dialogue_id: of the question that it answers or of the answer that it mends, or "".
         reply: called once with the answer and the frame it was found in.
         progress: called with a stage and words.
-        follows: what was said before in its dialogue.
-        needs_speaker: its words may be meant from where the speaker stands.
-        after_ns: frames stamped before are passed over, nanoseconds.
-        since_ns: since when it waits, nanoseconds of the node's time.
-        stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of Desk; 0 = not accepted yet.
-        told: when the stage was last told, seconds of time.monotonic.
         found: a message with detections: it is answered on the frame that they were found in. None = on the first
             frame that is complete.
-        passed_over: why a frame was, for which a newer one is awaited.
+
+    Attributes:
+        follows: what was said before in its dialogue.
+        accepted_ns: when it came, nanoseconds: no frame stamped before answers it.
+        stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of RequestQueue; 0 = it waits for its turn.
+        told: when the stage was last told, seconds of time.monotonic.
+        task: its computation, while it is being resolved.
     """
 
-    instruction: str
-    frame_of_reference: str
-    dialogue_id: str
-    reply: Callable[[RequestOutcome], None]
-    progress: Callable[[int, str], None]
-    follows: tuple[str, ...] = ()
-    needs_speaker: bool = False
-    after_ns: int = 0
-    since_ns: int = 0
-    stage: int = 0
-    told: float = 0.0
-    found: Any = None
-    passed_over: SpatialVlmError | None = None
+    def __init__(
+        self,
+        instruction: str,
+        frame_of_reference: str,
+        dialogue_id: str,
+        reply: Callable[[RequestOutcome], None],
+        progress: Callable[[int, str], None],
+        found: Any = None,
+    ) -> None:
+        super().__init__(found=found)
+        self.instruction, self.frame_of_reference, self.dialogue_id = instruction, frame_of_reference, dialogue_id
+        self.reply, self.progress = reply, progress
+        self.follows: tuple[str, ...] = ()
+        self.accepted_ns = self.stage = 0
+        self.told = 0.0
+        self.task: ResolvingTask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +92,7 @@ class RequestOutcome:
 
 
 class RequestQueue:
-    """Serves requests from the frames of an assembler.
+    """Serves requests from the frames of an assembler, one at a time, in the order in which they came.
 
     Args:
         settings: everything.
@@ -105,6 +102,11 @@ class RequestQueue:
         wake: runs a function on the executor's thread, callable from any thread.
         topics: role → name of its topic, for messages.
         recent: where the frames of detections that come with a request are; None where none are kept.
+
+    Attributes:
+        observer: tells without a request whether one would be served.
+        grounder_failed: why the last request failed where the grounder was the cause; else "".
+        on_busy: called when requests begin to wait, and when none is left, with whether one is.
     """
 
     WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM, RESOLVING = 1, 2, 3
@@ -119,14 +121,16 @@ class RequestQueue:
         topics: dict[str, str],
         recent: RecentFrames | None = None,
     ) -> None:
-        self.recent = recent
-        self.assembler, self._grounder, self._now, self._wake, self.topics = assembler, grounder, now, wake, topics
-        self.unheard: dict[str, str] = {}  # topic -> why a publisher of it cannot be heard, and the fix
-        self._settings, self._resolver = settings, Resolver(settings.resolver, grounder)
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="resolve")
+        self.frames = FrameWait(settings, assembler, now, topics, recent)
+        self._grounder, self._settings, self._resolver = grounder, settings, Resolver(settings.resolver, grounder)
+        self._worker = ResolvingWorker(wake)
+        self.observer = Observer(self.frames, self._worker, lambda: self._resolver, lambda: self._resolve_timeout)
+        self.on_busy: Callable[[bool], None] = lambda _: None
         self._request: InstructionRequest | None = None
+        self._queue: deque[InstructionRequest] = deque()
         self._dialogues: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-        self._clock_ns, self._clock_moved = now(), time.monotonic()
+        self._closed = False
+        self.grounder_failed = ""
         self.ends: Counter[str] = Counter()
         self.latencies: deque[float] = deque(maxlen=_LATENCIES)
 
@@ -135,52 +139,98 @@ class RequestQueue:
         """Whether a request is being served."""
         return self._request is not None
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._queue)
+
+    @property
+    def full(self) -> bool:
+        """Whether a request now would end BUSY."""
+        return self.busy and len(self._queue) >= self._settings.node.queue_depth
+
+    @property
+    def assembler(self) -> FrameAssembler:
+        """Where frames come from."""
+        return self.frames.assembler
+
+    @property
+    def recent(self) -> RecentFrames | None:
+        """Where the frames of detections that come with a request are."""
+        return self.frames.recent
+
+    @property
+    def unheard(self) -> dict[str, str]:
+        """Topic → why a publisher of it cannot be heard, and the fix."""
+        return self.frames.unheard
+
     def change(self, settings: Settings, assembler: FrameAssembler, recent: RecentFrames | None = None) -> None:
-        """Use other settings from the next frame on."""
-        self._settings, self.assembler, self.recent = settings, assembler, recent
+        """Use other settings from the next frame on; what is being resolved goes on with the old ones."""
+        self._settings = self.frames.settings = settings
+        self.frames.assembler, self.frames.recent = assembler, recent
         self._resolver = Resolver(settings.resolver, self._grounder)
+
+    @property
+    def _resolve_timeout(self) -> float:
+        return self._settings.node.resolve_timeout
 
     # -------------------------------------------------------------------------------------------- requests
 
     def accept(self, request: InstructionRequest, after_ns: int | None = None) -> None:
-        """Serve a request, or refuse it at once: another one is served, or its words are not understood.
+        """Serve a request or let it wait for its turn; refuse it at once where its words are not understood.
 
         Args:
             request: what is asked.
             after_ns: when it came; frames before are passed over. None = now.
         """
-        now_ns = self._now()
+        request.accepted_ns = self.frames.now() if after_ns is None else after_ns
         try:
-            if self._request is not None:
+            if self._closed:
+                raise CancelledError("the node shuts down")
+            if self.full and self._request is not None:
                 raise BusyError(self._request.instruction)
             if request.found is not None:
                 check_stamped(request.found)
             request.follows = self._followed(request.dialogue_id)
             # Words alone may settle it: then no frame is awaited.
             queries = parse_dialogue(request.instruction, request.follows)
-        except SpatialVlmError as error:
-            self._reply(request, RequestOutcome(refusal(request.instruction, error)))
+        except Exception as error:
+            self._reply(request, self._refused(request, error))
             return
         config = self._settings.resolver
         default = request.frame_of_reference or config.frame_of_reference
         request.needs_speaker = needs_speaker(queries, default, config.relation.second_frame)
-        request.after_ns = now_ns if after_ns is None else after_ns
-        request.since_ns = self._clock_ns = now_ns
-        self._clock_moved = time.monotonic()
+        if self._request is None:
+            self._serve(request)
+        else:
+            self._queue.append(request)
+            self._advance(request, 0, f"waiting for its turn, number {len(self._queue)}")
+
+    def _serve(self, request: InstructionRequest) -> None:
+        self.observer.withdraw()
         self._request = request
+        self.frames.begin(request, request.accepted_ns)
+        self.on_busy(True)
         self._advance(request, self.WAITING_FOR_FRAME, "waiting for a complete frame")
         self.step()
 
     def cancel(self, request: InstructionRequest, reason: str) -> None:
         """End a request with CANCELLED, wherever it stands."""
-        if request is not self._request:
-            return
-        if request.stage == self.RESOLVING and hasattr(self._grounder, "cancel"):
-            self._grounder.cancel()
-        self._end(request, RequestOutcome(refusal(request.instruction, CancelledError(reason))))
+        outcome = RequestOutcome(refusal(request.instruction, CancelledError(reason)))
+        if request in self._queue:
+            self._queue.remove(request)
+            self._reply(request, outcome)
+        elif request is self._request:
+            if request.task is not None:
+                request.task.withdraw()
+                if hasattr(self._grounder, "cancel"):
+                    self._grounder.cancel()
+            self._end(request, outcome)
 
     def cancel_all(self, reason: str) -> None:
-        """End the request that is being served, if any."""
+        """End all requests, those first that wait for their turn."""
+        while self._queue:
+            self.cancel(self._queue[0], reason)
         if self._request is not None:
             self.cancel(self._request, reason)
 
@@ -192,11 +242,13 @@ class RequestQueue:
         self.assembler.reset()
         if self.recent is not None:
             self.recent.reset()
+        self.observer.forget()
+        for request in self._queue:
+            request.accepted_ns = self.frames.now()
         if self._request is not None and (self._request.stage == self.RESOLVING or self._request.found is not None):
             self.cancel(self._request, "the clock was set back while its frame was awaited or resolved")
         elif self._request is not None:
-            self._request.after_ns = self._request.since_ns = self._now()
-            self._request.passed_over = None
+            self.frames.begin(self._request)
 
     def sent(self, outcome: RequestOutcome) -> None:
         """The answer is out: how long it took, from the last message of its frame, is kept for diagnostics."""
@@ -204,123 +256,108 @@ class RequestQueue:
             self.latencies.append(time.perf_counter() - outcome.begun)
 
     def close(self) -> None:
-        """End everything."""
+        """End everything; again is harmless."""
+        self._closed = True
         self.cancel_all("the node shuts down")
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.observer.withdraw()
+        self._worker.close()
 
     # -------------------------------------------------------------------------------------------- waiting
 
     def step(self, begun: float | None = None) -> None:
-        """See whether the waiting request can be answered now, or has waited too long.
+        """See whether the request in turn can be answered now, or has waited too long.
 
         Args:
             begun: when the message came in that may make a frame complete, seconds of time.perf_counter; None = now.
         """
         request = self._request
         if request is None:
-            self.assembler.forget_older()
+            if self.observer.waits:
+                self.observer.step()
+            else:
+                self.assembler.forget_older()
             return
         if request.stage == self.RESOLVING:
+            self.assembler.forget_older()  # the next request wants the newest ones
+            self._check_deadline(request)
             return
-        now_ns = self._now()
         try:
-            # Simulated time that has not begun tells nothing of a frame's age.
-            in_time = now_ns - request.since_ns < self._settings.streams.frame_timeout * SECOND
-            awaits_speaker = request.needs_speaker and in_time
-            observation = self._take(request, now_ns, awaits_speaker) if now_ns else None
-            if observation is None:
-                self._check_patience(request, now_ns)
-        except SpatialVlmError as error:
-            self._end(request, RequestOutcome(refusal(request.instruction, error)))
+            pending = self.frames.take(request)
+        except Exception as error:
+            if isinstance(error, SpatialVlmError) and request.found is None:
+                self.observer.conclude(error)
+            self._end(request, self._refused(request, error))
             return
-        if observation is not None:
+        if pending is not None:
             self._advance(request, self.RESOLVING, "resolving")
-            self._resolve(request, observation, begun or time.perf_counter())
-        elif self._source(request).waits_for_transform:
+            self._resolve(request, pending, begun or time.perf_counter())
+        elif self.frames.waits_for_transform(request):
             self._advance(request, self.WAITING_FOR_TRANSFORM, "waiting for a transform")
         elif request.stage == self.WAITING_FOR_FRAME:
             self._advance(request, self.WAITING_FOR_FRAME, "waiting for a complete frame")
-
-    def _source(self, request: InstructionRequest) -> FrameAssembler:
-        return self.assembler if request.found is None or self.recent is None else self.recent
-
-    def _take(self, request: InstructionRequest, now_ns: int, awaits_speaker: bool) -> PendingFrame | None:
-        while request.found is None:
-            try:
-                return self.assembler.take(request.after_ns, now_ns, awaits_speaker)
-            except TransformUnavailableError as error:
-                if not error.is_past:
-                    raise
-                request.passed_over = error  # the next frame may have the transforms that began after this one
-        if self.recent is None:
-            raise InputError("detections", "with the request", "on their topic", "set selection: true")
-        return self.recent.take_for(request.found, now_ns, awaits_speaker)
-
-    def _check_patience(self, request: InstructionRequest, now_ns: int) -> None:
-        """Raise what a request that has waited too long is refused with. Simulated time may stand still."""
-        timeout = self._settings.streams.frame_timeout
-        if now_ns != self._clock_ns:
-            if self._clock_ns == 0:  # simulated time has just begun
-                request.since_ns = now_ns
-                request.after_ns = now_ns - int(timeout * SECOND)
-            self._clock_ns, self._clock_moved = now_ns, time.monotonic()
-        elif time.monotonic() - self._clock_moved >= timeout:
-            raise StaleInputError("the clock stands still", "publish /clock, or set use_sim_time: false")
-        if now_ns - request.since_ns >= timeout * SECOND:
-            raise self._why_none(request)
-
-    def _why_none(self, request: InstructionRequest) -> SpatialVlmError:
-        if request.passed_over is not None:
-            return request.passed_over
-        if request.found is not None and self.recent is not None:
-            error = self.recent.why_none_for(request.found, request.since_ns, self.topics)
-        else:
-            error = self.assembler.why_none(request.since_ns, self.topics)
-        if not isinstance(error, StaleInputError):
-            return error
-        fixes = [fix for topic, fix in self.unheard.items() if topic in error.reason]
-        return StaleInputError(error.reason, "; ".join(fixes) or error.repair)
 
     def _advance(self, request: InstructionRequest, stage: int, words: str) -> None:
         """Tell a stage; one that lasts is told again, for feedback is lost on a client just being discovered."""
         now = time.monotonic()
         if request.stage != stage or now - request.told >= _TOLD_AGAIN:
             request.stage, request.told = stage, now
-            request.progress(stage, words)
+            request.progress(stage or self.WAITING_FOR_FRAME, words)
 
     # -------------------------------------------------------------------------------------------- resolving
 
-    def _resolve(self, request: InstructionRequest, observation: PendingFrame, begun: float) -> None:
-        """Resolve here and now with given detections, some milliseconds; beside the executor with a grounder."""
-        if self._grounder is None:
-            self._end(request, self._outcome(request, observation, begun))
-        else:
-            self._pool.submit(self._resolve_aside, request, observation, begun)
+    def _resolve(self, request: InstructionRequest, pending: PendingFrame, begun: float) -> None:
+        """Resolve a snapshot beside the executor: the frame's messages, its transforms, and the resolver as it is."""
+        resolver, limit = self._resolver, self._resolve_timeout
+        request.task = ResolvingTask(limit + _grounders_time(self._grounder), limit)
 
-    def _resolve_aside(self, request: InstructionRequest, observation: PendingFrame, begun: float) -> None:
-        outcome = self._outcome(request, observation, begun)
-        self._wake(lambda: self._end(request, outcome))
-
-    def _outcome(self, request: InstructionRequest, observation: PendingFrame, begun: float) -> RequestOutcome:
-        """Decode and resolve; whatever happens, there is an outcome."""
-        try:
-            frame, detections = observation.decode()
-            if request is not self._request:  # withdrawn meanwhile: the grounder is not asked
-                raise CancelledError("the request was withdrawn")
-            resolution, seen, scene = self._resolver.look_at(frame, detections).ask(
-                request.instruction, request.frame_of_reference or None, request.follows
+        def work(task: ResolvingTask) -> RequestOutcome:
+            task.check("decoding")
+            frame, detections = pending.decode()
+            task.check("resolving")
+            resolution, seen, scene = resolver.look_at(frame, detections).ask(
+                request.instruction, request.frame_of_reference or None, request.follows, task.check
             )
             return RequestOutcome(resolution, frame, seen, begun, scene)
-        except SpatialVlmError as error:
-            return RequestOutcome(refusal(request.instruction, error, observation.stamp_ns))
-        except Exception as error:  # a fault of ours costs one request, not the node
-            _log.exception("unexpected exception while answering %r", request.instruction)
-            return RequestOutcome(refusal(request.instruction, InternalError.of(error), observation.stamp_ns))
+
+        def failed(error: SpatialVlmError) -> RequestOutcome:
+            return RequestOutcome(refusal(request.instruction, error, pending.stamp_ns))
+
+        self._worker.submit(request.task, work, failed, partial(self._resolved, request, pending))
+
+    def _resolved(self, request: InstructionRequest, pending: PendingFrame, outcome: RequestOutcome) -> None:
+        if request is self._request and outcome.scene is not None:  # what the observer would have found out
+            self.observer.conclude(None, pending.stamp_ns)
+        if self._grounder is not None:
+            status, words = outcome.resolution.status, outcome.resolution.message
+            failed = status in (Status.MODEL_ERROR, Status.TIMEOUT)
+            self.grounder_failed = words if failed else "" if outcome.scene is not None else self.grounder_failed
+        self._end(request, outcome)
+
+    def _check_deadline(self, request: InstructionRequest) -> None:
+        late = request.task.late if request.task is not None else None
+        if request.task is not None and late is not None:
+            request.task.withdraw()
+            self._end(request, RequestOutcome(refusal(request.instruction, late)))
 
     def _end(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
-        if request is self._request:  # else it has been cancelled meanwhile
-            self._request = None
+        if request is not self._request:  # it has been cancelled meanwhile
+            return
+        self._request = None
+        try:
             self._reply(request, outcome)
+        finally:
+            if self._queue and self._request is None and not self._closed:
+                self.assembler.forget_older()
+                self._serve(self._queue.popleft())
+            elif self._request is None:
+                self.on_busy(False)
+
+    def _refused(self, request: InstructionRequest, error: Exception) -> RequestOutcome:
+        """The refusal for an error; one that nobody expected costs this request alone, its trace is in the log."""
+        if not isinstance(error, SpatialVlmError):
+            _log.error("unexpected exception while serving %r", request.instruction, exc_info=error)
+            error = InternalError.of(error)
+        return RequestOutcome(refusal(request.instruction, error))
 
     def _reply(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
         resolution = outcome.resolution
@@ -340,3 +377,9 @@ class RequestQueue:
             raise InputError("dialogue_id", repr(dialogue_id), "the id of a recent answer or question",
                              "send the whole instruction without an id")  # fmt: skip
         return self._dialogues[dialogue_id]
+
+
+def _grounders_time(grounder: Any) -> float:
+    """Seconds that a grounder may take by its own limits: loading, finding, and a second opinion."""
+    loading, asking = (getattr(grounder, name, 0.0) for name in ("startup_timeout_s", "timeout_s"))
+    return float(loading + 2.0 * asking)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import queue
 import time
+import traceback
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,26 +28,29 @@ from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmError
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, robot_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.health import Health
 from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
-from spatial_vlm_ros.output.annotated_image import draw
+from spatial_vlm_ros.nodes.perception.side_outputs import SideOutputs
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.resolver import refusal
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.streams.recent import RecentFrames
-from spatial_vlm_ros.types import RgbdFrame, Status
+from spatial_vlm_ros.types import Status
 
 NOT_SHOWN = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that recent frames do not keep
-POLL = 0.02  # s: how often a waiting request looks at the time
+POLL = 0.02  # s: how often a request that waits looks at the time
 DIAGNOSTICS_PERIOD = 1.0  # s
-MOST_IMAGES = 5  # images of answers that wait to be drawn; older ones are left out
+BURST = 100  # goals, cancellations or results that may come at once: rclpy's own 10 lose some of a burst of 20
+SAID_AGAIN = 5.0  # s between two reports of a message that cannot be taken in
 
 
 def topics_of(settings: Settings) -> dict[str, str]:
@@ -85,15 +88,14 @@ class ResolverNode(LifecycleNode):
         self._grounder: WorkerGrounder | None = None
         self._robot: RobotModel | None = None
         self._active = self._stopped = False
+        self._keeper: GrounderKeeper | None = None
         self._came_ns = 0
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._guard = self.create_guard_condition(self._run_jobs)
-        self._drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draw")
-        self._images: list[Future[None]] = []  # that are drawn or wait for it, the oldest first
+        self._side = SideOutputs(self, self._wake)
         self._goals: dict[bytes, InstructionRequest] = {}
         self._made: list[Callable[[], Any]] = []  # how to take down what configure made
         self._inputs: list[Any] = []
-        self._composer = messages.composer()
 
     def start(self) -> None:
         """Configure and activate, unless a lifecycle manager does."""
@@ -101,10 +103,21 @@ class ResolverNode(LifecycleNode):
             self.trigger_activate()
 
     def stop(self) -> None:
-        """Give everything back; safe in any state. Nobody spins any more: a client that waits hears nothing."""
+        """Give everything back; safe in any state, and more than once. Nobody spins any more: `end` comes before."""
         self._stopped = True
         self._take_down()
-        self._drawer.shutdown(wait=False, cancel_futures=True)
+        self._side.close()
+
+    def end(self) -> None:
+        """Refuse what is asked from now on, and answer the clients that wait. `ended` tells when they have it."""
+        self._active = False
+        if self._queue is not None:
+            self._queue.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether every goal that was accepted has its result."""
+        return not self._goals
 
     # -------------------------------------------------------------------------------------------- lifecycle
 
@@ -120,6 +133,7 @@ class ResolverNode(LifecycleNode):
                 options = parse_options(settings.node.grounder_options)
                 self._grounder = WorkerGrounder(settings.node.grounder, options, settings.node.grounder_timeout)
                 self._grounder.start()
+                self._keeper = GrounderKeeper(self._grounder, self.get_logger().warning)
         except SpatialVlmError as error:
             self.get_logger().error(printable(error))
             self._take_down()
@@ -129,7 +143,7 @@ class ResolverNode(LifecycleNode):
         topics = self._resolved_topics()
         self._queue = RequestQueue(settings, collected, self._grounder, self._now_ns, self._wake, topics, recent)
         parse("the cup")  # the grammar is loaded now, not with the first request
-        self._health = Health(self, self._queue, self._grounder)
+        self._health = Health(self, self._queue, self._keeper)
         self._publish()
         self._listen_to_transforms()
         if settings.node.selection:
@@ -142,6 +156,9 @@ class ResolverNode(LifecycleNode):
             goal_callback=self._on_goal,
             handle_accepted_callback=self._on_accepted,
             cancel_callback=self._on_cancel,
+            goal_service_qos_profile=qos.services(BURST),
+            result_service_qos_profile=qos.services(BURST),
+            cancel_service_qos_profile=qos.services(BURST),
         )
         jumps = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         handle = self.get_clock().create_jump_callback(jumps, post_callback=self._on_jump)
@@ -163,6 +180,7 @@ class ResolverNode(LifecycleNode):
         self._active = False
         if self._queue is not None:
             self._queue.cancel_all("the resolver was deactivated")
+            self._queue.observer.forget()
         self._deafen()
         return super().on_deactivate(state)
 
@@ -187,16 +205,18 @@ class ResolverNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _take_down(self) -> None:
+        """Take down what is up. It may be called again at any time, also where it was interrupted."""
         if self._queue is not None:
             self._queue.close()
             self._queue = None
         self._deafen()
-        for take_down in reversed(self._made):
-            take_down()
-        self._made.clear()
-        if self._grounder is not None:
-            self._grounder.close()
-            self._grounder = None
+        while self._made:
+            self._made.pop()()
+        keeper, self._keeper = self._keeper, None
+        grounder, self._grounder = self._grounder, None
+        for held in (keeper, grounder):
+            if held is not None:
+                held.close()
 
     # -------------------------------------------------------------------------------------------- wiring
 
@@ -211,9 +231,16 @@ class ResolverNode(LifecycleNode):
             DIAGNOSTICS_PERIOD, lambda: diagnostics.publish(self._health.report(self._active)), clock=steady
         )
         poll = self.create_timer(POLL, self._poll, clock=steady)
+        poll.cancel()  # until a request waits
+        assert self._queue is not None  # noqa: S101 - configure has just made it
+        self._queue.on_busy = lambda busy: poll.reset() if busy else poll.cancel()
+        timers = [report, poll]
+        rate = self._settings.node.observer_rate
+        if rate > 0.0:
+            timers.append(self.create_timer(1.0 / rate, self._observe, clock=steady))
         publishers = (self._resolution, self._target, self._markers, self._annotated, diagnostics)
         self._made += [partial(self.destroy_lifecycle_publisher, publisher) for publisher in publishers]
-        self._made += [partial(self.destroy_timer, timer) for timer in (report, poll)]
+        self._made += [partial(self.destroy_timer, timer) for timer in timers]
         if self._settings.node.objects:
             form = messages.vision_class(messages.DETECTIONS_3D)
             self._objects = self.create_lifecycle_publisher(form, "objects", qos.ANSWERS)
@@ -257,9 +284,8 @@ class ResolverNode(LifecycleNode):
         self._inputs.append(self.create_subscription(String, "instruction", self._on_instruction, qos.INSTRUCTIONS))
 
     def _deafen(self) -> None:
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs.clear()
+        while self._inputs:
+            self.destroy_subscription(self._inputs.pop())
 
     @staticmethod
     def _hears_vision_msgs(settings: Settings) -> bool:
@@ -279,18 +305,27 @@ class ResolverNode(LifecycleNode):
 
         def take(message: Any) -> None:
             begun = time.perf_counter()
-            if self._queue is not None:
-                now_ns = self._now_ns()
+            if self._queue is None:
+                return
+            now_ns = self._now_ns()
+            try:
                 self._queue.assembler.add(role, message, now_ns)
                 if self._queue.recent is not None and role not in NOT_SHOWN:
                     self._queue.recent.add(role, message, now_ns)
-                self._queue.step(begun)
+            except Exception:  # it costs one message, not the node
+                words = f"a message on {role} cannot be taken in:\n{traceback.format_exc()}"
+                self.get_logger().error(words, throttle_duration_sec=SAID_AGAIN)
+            self._queue.step(begun)
 
         return take
 
     def _poll(self) -> None:
         if self._queue is not None and self._queue.busy:
             self._queue.step()
+
+    def _observe(self) -> None:
+        if self._queue is not None and self._active and not self._queue.busy:
+            self._queue.observer.begin()
 
     def _on_instruction(self, message: String) -> None:
         if self._queue is not None and self._active:
@@ -305,7 +340,6 @@ class ResolverNode(LifecycleNode):
             if self._stopped:
                 return
             goal.execute(lambda handle: self._execute(handle, outcome))
-            self._wake(lambda: self._publish_outcome(outcome))  # the result first
 
         def progress(stage: int, words: str) -> None:
             goal.publish_feedback(ResolveInstruction.Feedback(stage=stage, message=words))
@@ -331,12 +365,19 @@ class ResolverNode(LifecycleNode):
     # -------------------------------------------------------------------------------------------- out
 
     def _execute(self, goal: ServerGoalHandle, outcome: RequestOutcome) -> ResolveInstruction.Result:
-        """End a goal: the answer is there already."""
+        """End a goal: the answer is there already. One that the client has cancelled meanwhile is not published."""
         self._goals.pop(bytes(goal.goal_id.uuid), None)
+        said = outcome.resolution.instruction
+        if goal.is_cancel_requested and outcome.resolution.status is Status.OK:
+            outcome = RequestOutcome(refusal(said, CancelledError("the client cancelled the goal")))
+        try:
+            # Before the goal says that it succeeded.
+            result = self._result(outcome)
+        except Exception as error:  # a fault of ours costs one request
+            self.get_logger().error(f"the answer cannot be sent:\n{traceback.format_exc()}")
+            outcome = RequestOutcome(refusal(said, InternalError.of(error)))
+            result = self._result(outcome)
         status = outcome.resolution.status
-        surroundings = messages.surroundings_text(outcome.resolution, outcome.scene)
-        # Before the goal says that it succeeded.
-        result = ResolveInstruction.Result(resolution=self._message(outcome), surroundings=surroundings)
         if goal.is_cancel_requested and status is Status.CANCELLED:
             goal.canceled()
         elif status is Status.OK:
@@ -345,7 +386,12 @@ class ResolverNode(LifecycleNode):
             goal.abort()
         if self._queue is not None:
             self._queue.sent(outcome)
+        self._wake(lambda: self._publish_outcome(outcome))  # the result first
         return result
+
+    def _result(self, outcome: RequestOutcome) -> ResolveInstruction.Result:
+        surroundings = messages.surroundings_text(outcome.resolution, outcome.scene)
+        return ResolveInstruction.Result(resolution=self._message(outcome), surroundings=surroundings)
 
     def _message(self, outcome: RequestOutcome) -> ResolutionMessage:
         return messages.resolution_message(outcome.resolution, outcome.frame.frame_id if outcome.frame else "")
@@ -357,40 +403,14 @@ class ResolverNode(LifecycleNode):
         self._resolution.publish(message)
         if message.target:
             self._target.publish(messages.target_message(message))
-        self._markers.publish(messages.markers(message))
+        if outcome.resolution.status is not Status.BUSY:  # what is shown is of the request that is served
+            self._markers.publish(messages.markers(message))
         node = self._settings.node
         if node.objects:
-            self._drawer.submit(self._aside, "the objects could not be listed", self._listed, self._objects, outcome)
+            self._side.list_objects(outcome, self._objects)
         if node.annotate and self._annotated.get_subscription_count():
-            self._images = [image for image in self._images if not image.done()]
-            for late in self._images[: max(0, len(self._images) - MOST_IMAGES + 1)]:
-                late.cancel()
-            what = "the answer could not be drawn"
-            drawn = self._drawer.submit(self._aside, what, self._drawn, self._annotated, outcome)
-            self._images.append(drawn)
+            self._side.draw(outcome, self._settings.resolver, self._annotated)
         self.get_logger().info(printable(f"{message.status.name}: {message.status.message}"))
-
-    def _aside(
-        self, what: str, make: Callable[[RgbdFrame, RequestOutcome], Any], publisher: Any, outcome: RequestOutcome
-    ) -> None:
-        """Make a message about an answer's image on a thread of its own; publish it from the executor's."""
-        if outcome.frame is None:
-            return
-        try:
-            message = make(outcome.frame, outcome)
-        except Exception as error:  # nobody waits for this thread: say it, and go on
-            self.get_logger().error(printable(f"{what}: {type(error).__name__}: {error}"))
-            return
-        self._wake(lambda: publisher.publish(message))
-
-    def _drawn(self, frame: RgbdFrame, outcome: RequestOutcome) -> Image:
-        image = draw(frame, outcome.detections, outcome.resolution, self._settings.resolver, outcome.scene)
-        return self._composer.image_rgb(image, self._composer.header(frame.stamp_ns, frame.frame_id))
-
-    def _listed(self, frame: RgbdFrame, outcome: RequestOutcome) -> Any:
-        from spatial_vlm_ros.nodes.perception.objects import objects_message
-
-        return objects_message(frame, outcome.scene, outcome.resolution)
 
     # -------------------------------------------------------------------------------------------- time, threads
 
@@ -404,7 +424,10 @@ class ResolverNode(LifecycleNode):
 
     def _run_jobs(self) -> None:
         for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
-            self._jobs.get()()
+            try:
+                self._jobs.get()()
+            except Exception:  # it costs what the job was for, not the node
+                self.get_logger().error(f"unexpected exception:\n{traceback.format_exc()}")
         if not self._jobs.empty():
             self._guard.trigger()
 
@@ -432,7 +455,7 @@ class ResolverNode(LifecycleNode):
                 recent = RecentFrames(streams, collected.transforms, self._robot)
                 recent.continue_from(self._queue.assembler)
         self._queue.change(self._settings, collected, recent)
-        self._queue.topics = self._resolved_topics()
+        self._queue.frames.topics = self._resolved_topics()
         if self._grounder is not None:
             self._grounder.timeout_s = self._settings.node.grounder_timeout
         if self._active and topics != self._topics():

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Would a request now be served? Frames are awaited, decoded and lifted without one, as a request's frame is.
+
+Feeds /diagnostics of the resolver and `spatial-vlm doctor` alike. No ROS.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmError
+from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
+from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingWorker
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.streams.frame_assembler import PendingFrame
+
+_LONG = 1.0  # s that a healthy camera's frame never takes, on top of how long the last one took
+_WAITS = 2.0  # times the last wait
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What became of one frame.
+
+    Args:
+        error: what a request would have been refused with; None = it would have been answered.
+        at: when, seconds of time.monotonic.
+        stamp_ns: of the frame; 0 where there is none.
+        waited: seconds until the frame was complete.
+        cpu: processor's seconds for decoding and lifting it.
+    """
+
+    error: SpatialVlmError | None
+    at: float
+    stamp_ns: int = 0
+    waited: float = 0.0
+    cpu: float = 0.0
+
+
+class Observer:
+    """Looks at a frame now and then.
+
+    Args:
+        frames: where requests wait, too.
+        worker: that resolves requests.
+        resolver: lifts the detections of a frame; a newer one after `frames.settings` have changed.
+        timeout: seconds that decoding and lifting may take.
+
+    Attributes:
+        latest: the newest observation, of the observer's own frames or of a request's; None before the first.
+        count: frames that it looked at.
+        cpu: processor's seconds that this took in the worker.
+    """
+
+    def __init__(
+        self, frames: FrameWait, worker: ResolvingWorker, resolver: Callable[[], Resolver], timeout: Callable[[], float]
+    ) -> None:
+        self._frames, self._worker, self._resolver, self._timeout = frames, worker, resolver, timeout
+        self._wait: Wait | None = None
+        self._begun = 0.0
+        self._task: ResolvingTask | None = None
+        self.latest: Observation | None = None
+        self.count, self.cpu = 0, 0.0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a frame."""
+        return self._wait is not None
+
+    def begin(self) -> None:
+        """Look at the next frame, unless one is being looked at."""
+        if self._wait is None and self._task is None:
+            self._wait, self._begun = Wait(without_detections=self._frames.found_elsewhere), time.monotonic()
+            self._frames.begin(self._wait)
+        self.step()
+
+    def step(self) -> None:
+        """See whether the frame is there, or has been awaited for too long."""
+        if self._wait is None:
+            return
+        try:
+            pending = self._frames.take(self._wait)
+        except Exception as error:
+            known = error if isinstance(error, SpatialVlmError) else InternalError.of(error)
+            self.conclude(known, waited=time.monotonic() - self._begun)
+            return
+        if pending is not None:
+            self._look_at(pending)
+
+    def withdraw(self) -> None:
+        """A request comes first: it will tell as much."""
+        self._wait = None
+        if self._task is not None:
+            self._task.withdraw()
+
+    def conclude(self, error: SpatialVlmError | None, stamp_ns: int = 0, waited: float = 0.0) -> None:
+        """Keep what a frame, of a request or of the observer's own, has shown."""
+        self._wait = None
+        self.latest = Observation(error, time.monotonic(), stamp_ns, waited)
+
+    def forget(self) -> None:
+        """What was seen is over: the clock jumped, or the node was deactivated."""
+        self.withdraw()
+        self.latest = None
+
+    def overdue(self) -> tuple[float, SpatialVlmError] | None:
+        """Seconds that a frame has been awaited for, where these are too many, and why it did not come."""
+        if self._wait is None:
+            return None
+        waited = time.monotonic() - self._begun
+        usual = self.latest.waited if self.latest is not None and self.latest.error is None else 0.0
+        if waited < _LONG + _WAITS * usual:
+            return None
+        return waited, self._frames.why_none(self._wait)
+
+    # -------------------------------------------------------------------------------------------- one frame
+
+    def _look_at(self, pending: PendingFrame) -> None:
+        waited, resolver = time.monotonic() - self._begun, self._resolver()
+        self._wait = None
+        self._task = task = ResolvingTask(self._timeout())
+
+        def work(task: ResolvingTask) -> Observation:
+            begun = time.thread_time()
+            task.check("decoding")
+            frame, detections = pending.decode()
+            task.check("lifting")
+            resolver.observe(frame, detections or ())
+            cpu = time.thread_time() - begun
+            return Observation(None, time.monotonic(), pending.stamp_ns, waited, cpu)
+
+        def failed(error: SpatialVlmError) -> Observation:
+            return Observation(error, time.monotonic(), pending.stamp_ns, waited)
+
+        self._worker.submit(task, work, failed, self._done)
+
+    def _done(self, observation: Observation) -> None:
+        self._task = None
+        if isinstance(observation.error, CancelledError):
+            return
+        self.latest = observation
+        self.count += 1
+        self.cpu += observation.cpu

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages about an answer that take long to make, such as its image: made on a thread of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from rclpy.node import Node
+
+from spatial_vlm_ros.nodes import messages
+from spatial_vlm_ros.nodes.perception.request_queue import RequestOutcome
+from spatial_vlm_ros.output.annotated_image import draw
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.types import RgbdFrame
+
+MOST_IMAGES = 5  # images of answers that wait to be drawn; older ones are left out
+
+
+class SideOutputs:
+    """Draws answers and lists their objects.
+
+    Args:
+        node: whose logger says what failed.
+        wake: runs a function on the executor's thread, callable from any thread.
+    """
+
+    def __init__(self, node: Node, wake: Callable[[Callable[[], Any]], None]) -> None:
+        self._node, self._wake = node, wake
+        self._composer = messages.composer()
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draw")
+        self._images: list[Future[None]] = []  # that are drawn or wait for it, the oldest first
+
+    def draw(self, outcome: RequestOutcome, config: ResolverConfig, publisher: Any) -> None:
+        """Publish the image of an answer; of many that wait the oldest are left out."""
+
+        def drawn(frame: RgbdFrame) -> Any:
+            image = draw(frame, outcome.detections, outcome.resolution, config, outcome.scene)
+            return self._composer.image_rgb(image, self._composer.header(frame.stamp_ns, frame.frame_id))
+
+        self._images = [image for image in self._images if not image.done()]
+        for late in self._images[: max(0, len(self._images) - MOST_IMAGES + 1)]:
+            late.cancel()
+        self._images.append(self._submit("the answer could not be drawn", drawn, publisher, outcome))
+
+    def list_objects(self, outcome: RequestOutcome, publisher: Any) -> None:
+        """Publish what was measured in the image of an answer."""
+        from spatial_vlm_ros.nodes.perception.objects import objects_message
+
+        def listed(frame: RgbdFrame) -> Any:
+            return objects_message(frame, outcome.scene, outcome.resolution)
+
+        self._submit("the objects could not be listed", listed, publisher, outcome)
+
+    def close(self) -> None:
+        """Leave out what has not begun."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(
+        self, what: str, make: Callable[[RgbdFrame], Any], publisher: Any, outcome: RequestOutcome
+    ) -> Future[None]:  # fmt: skip
+        return self._pool.submit(self._aside, what, make, publisher, outcome)
+
+    def _aside(self, what: str, make: Callable[[RgbdFrame], Any], publisher: Any, outcome: RequestOutcome) -> None:
+        if outcome.frame is None:
+            return
+        try:
+            message = make(outcome.frame)
+        except Exception as error:  # nobody waits for this thread: say it, and go on
+            self._node.get_logger().error(printable(f"{what}: {type(error).__name__}: {error}"))
+            return
+        self._wake(lambda: publisher.publish(message))

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A set-up that does not work: diagnostics are not OK, doctor names cause and repair, no pose, and it recovers.
+
+With SPATIAL_VLM_FAULT_RECORDS=FOLDER each row is kept as FOLDER/set-ups/ID.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broken_setups import POSE, ROWS, Broken, Setup
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from live_graph import Graph
+from live_process import Started
+from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
+
+from spatial_vlm_ros.nodes import qos
+
+OK = DiagnosticStatus.OK
+NEAR = 0.03  # m
+ASKED = 2
+
+
+class Watched:
+    """A graph whose diagnostics are kept."""
+
+    def __init__(self, graph: Graph, row: Broken) -> None:
+        self.graph, self.setup, self._row = graph, Setup(graph), row
+        self.broken = False
+        self.reports: list[dict[str, DiagnosticStatus]] = []
+        graph.node.create_subscription(DiagnosticArray, "/diagnostics", self._take, qos.ANSWERS)
+
+    def _take(self, message: DiagnosticArray) -> None:
+        said = {s.name.removeprefix("resolver: "): s for s in message.status if s.name.startswith("resolver: ")}
+        if said:
+            self.reports.append(said)
+
+    def _change(self, parts: dict[str, Any]) -> None:
+        if self.setup.moving:
+            self.graph.camera.tf(POSE, stamp_ns=self.graph.camera.now())
+        if self.broken:
+            self._row.change(parts, self.setup)
+
+    def feed(self, condition: Callable[[], Any], what: str) -> None:
+        self.graph.feed(condition, what, FRAME, DETECTIONS, self._change)
+
+    def requests(self, first: int = -1) -> DiagnosticStatus:
+        """The status `requests` of the newest report since one."""
+        since = self.reports[max(first, 0) :]
+        return since[-1]["requests"] if since else DiagnosticStatus(level=DiagnosticStatus.STALE)
+
+    def until_served(self, what: str) -> None:
+        first = len(self.reports)
+        self.feed(lambda: self.requests(first).level == OK, what)
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(r, id=r.id, marks=[] if r.quick else [pytest.mark.slow]) for r in ROWS]
+)  # fmt: skip
+def test_diagnostics_and_doctor_tell_and_no_pose_comes(
+    graph: Graph, program: Callable[..., Started], row: Broken
+) -> None:
+    watched = Watched(graph, row)
+    graph.start(base_frame="world", frame_timeout=2.0, transform_timeout=0.5, **row.parameters)
+    row.begin(watched.setup)
+    if row.works_first:
+        watched.until_served("requests are served before the fault")
+    watched.broken = True
+    watched.feed(
+        lambda: watched.requests().level != OK and all(w in watched.requests().message for w in row.diagnostics),
+        f"diagnostics are not OK and say {row.diagnostics}",
+    )
+    first = len(watched.reports)
+    goals = []
+    for _ in range(ASKED):
+        goal = graph.send_goal(SENTENCE)
+        watched.feed(lambda goal=goal: goal.result is not None, "the request ends")
+        goals.append(goal)
+    examining = program("doctor", "--json", "--seconds", "4")
+    watched.feed(lambda: examining.process.poll() is not None, "the doctor is done")
+    assert "Traceback" not in examining.output
+    found = json.loads(next(line for line in examining.output.splitlines() if line.startswith("{")))["findings"]
+    unhealthy = watched.reports[first:]
+
+    watched.broken = False
+    ended = time.monotonic()
+    row.repair(watched.setup)
+    watched.until_served("requests are served after the repair")
+    recovery = time.monotonic() - ended
+
+    errors = [f for f in found if f["level"] == "error"]
+    named = [f for f in errors if all(word in f"{f['check']}: {f['found']}; {f['repair']}" for word in row.doctor)]
+    wrong = sum(
+        bool(g.result.target) and max(abs(a - b) for a, b in zip(position(g.result.target[0]), core_position(),
+                                                                   strict=True)) > NEAR
+        for g in goals
+    )  # fmt: skip
+    keep(row, {
+        "fault": row.fault,
+        "injected": row.injected,
+        "at_start": not row.works_first,
+        "statuses": dict(sorted(Counter(goal.name for goal in goals).items())),
+        "says": sorted({g.result.status.message for g in goals if g.result is not None and g.name != "OK"})[:1],
+        "diagnostics": [f"{'WARN' if s.level == DiagnosticStatus.WARN else 'ERROR'} {name}: {s.message}"
+                        for name, s in unhealthy[-1].items() if s.level != OK],
+        "doctor": [f"ERROR {f['check']}: {f['found']}; {f['repair']}" for f in (*named, *errors) if f["repair"]][:3],
+        "recovery_s": round(recovery, 1),
+        "requests": len(goals),
+        "wrong_poses": wrong,
+    })  # fmt: skip
+    assert not [r["requests"].message for r in unhealthy if r["requests"].level == OK], "diagnostics are never OK"
+    assert named, errors
+    assert all(finding["repair"] for finding in named), named
+    assert {goal.name for goal in goals} <= set(row.statuses), [g.result and g.result.status.message for g in goals]
+    assert wrong == 0
+
+
+def keep(row: Broken, cells: dict[str, Any]) -> None:
+    """Keep what was observed, in the folder that the environment names."""
+    folder = os.environ.get("SPATIAL_VLM_FAULT_RECORDS")
+    if folder:
+        path = Path(folder) / "set-ups" / f"{row.id}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"section": "Set-ups", "row": row.id, **cells}, indent=1, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests one after another, resolved in a thread: turns, deadlines, withdrawal, faults of ours; and the observer."""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags")
+
+from rosbags.typesys import Stores, get_typestore
+
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
+from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
+from spatial_vlm_ros.parameters import NodeConfig, Settings, StreamConfig
+from spatial_vlm_ros.perception.given_detections import GivenDetections
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.compose import rosbags_composer
+from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler
+
+COMPOSE = rosbags_composer(get_typestore(Stores.ROS2_KILTED))
+FRAME, DETECTIONS = chicks_and_cup_frame()
+SENTENCE = "grab me the chick behind the cup"
+DEADLINE = 30.0  # s
+STREAMS = StreamConfig(base_frame="", clocks_in_step=True, clock_error=0.0, frame_timeout=2.0)
+
+
+class Gate(GivenDetections):
+    """A grounder that waits until it may answer, and may fail in a way that nobody expects."""
+
+    def __init__(self, error: Exception | None = None, is_open: bool = True) -> None:
+        super().__init__(DETECTIONS)
+        self.begun, self.go, self.error = threading.Event(), threading.Event(), error
+        if is_open:
+            self.go.set()
+
+    def ground(self, rgb: Any, phrases: Any) -> Grounding:
+        self.begun.set()
+        assert self.go.wait(DEADLINE)
+        if self.error is not None:
+            raise self.error
+        return super().ground(rgb, phrases)
+
+
+class Desk:
+    """A queue whose executor is this test, and a clock that stands where it is put."""
+
+    def __init__(self, grounder: Any = None, streams: StreamConfig = STREAMS, **node: Any) -> None:
+        self.now_ns = 1000 * SECOND
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        settings = Settings(streams=streams, node=NodeConfig(**node))
+        assembler = FrameAssembler(streams, with_detections=False)
+        topics = {roles.RGB: "/rgb", roles.DEPTH: "/depth", roles.RGB_INFO: "/info"}
+        found = grounder or GivenDetections(DETECTIONS)
+        self.queue = RequestQueue(settings, assembler, found, lambda: self.now_ns, self._jobs.put, topics)
+        self.replies: list[tuple[str, str]] = []
+
+    def ask(self, words: str = SENTENCE) -> InstructionRequest:
+        def reply(outcome: RequestOutcome) -> None:
+            self.replies.append((words, outcome.resolution.status.value))
+
+        request = InstructionRequest(words, "", "", reply, lambda *_: None)
+        self.queue.accept(request)
+        return request
+
+    def frame(self, depth: Any = FRAME.depth) -> None:
+        self.now_ns += SECOND // 20
+        header = COMPOSE.header(self.now_ns, FRAME.frame_id)
+        for role, message in (
+            (roles.RGB_INFO, COMPOSE.camera_info(FRAME.camera, header)),
+            (roles.RGB, COMPOSE.image_rgb(FRAME.rgb, header)),
+            (roles.DEPTH, COMPOSE.image_depth(depth, header)),
+        ):
+            self.queue.assembler.add(role, message, self.now_ns)
+            self.queue.step()
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        """Run what the thread hands over until a condition holds."""
+        while not condition():
+            self._jobs.get(timeout=DEADLINE)()
+
+    @property
+    def statuses(self) -> list[str]:
+        return [status for _, status in self.replies]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk(queue_depth=2)
+
+
+# ------------------------------------------------------------------------------------------------ turns
+
+
+def test_requests_have_their_turn_and_one_too_many_is_busy(desk: Desk) -> None:
+    sentences = [SENTENCE, "grab me the cup", "grab me the chick"]
+    for words in (*sentences, "the cup"):
+        desk.ask(words)
+    assert desk.replies == [("the cup", "BUSY")]
+    assert (desk.queue.waiting, desk.queue.full) == (2, True)
+    for answered in (2, 3, 4):
+        desk.frame()
+        desk.until(lambda answered=answered: len(desk.replies) == answered)
+    assert desk.replies[1:] == list(zip(sentences, ("OK", "OK", "AMBIGUOUS"), strict=True))
+    assert not desk.queue.busy
+
+
+def test_a_queued_request_is_not_answered_from_a_frame_of_before_it(desk: Desk) -> None:
+    desk.ask()
+    desk.frame()
+    desk.now_ns += 1
+    desk.ask("grab me the cup")
+    desk.until(lambda: desk.replies)
+    desk.now_ns += 3 * SECOND
+    desk.queue.step()
+    assert desk.statuses == ["OK", "STALE_INPUT"]
+
+
+def test_closing_answers_everyone_and_takes_no_more(desk: Desk) -> None:
+    for _ in range(3):
+        desk.ask()
+    desk.queue.close()
+    desk.queue.close()
+    desk.ask()
+    assert desk.statuses == ["CANCELLED"] * 4
+
+
+# ------------------------------------------------------------------------------------------------ the thread
+
+
+def test_a_request_that_takes_too_long_ends_at_its_deadline_and_the_next_is_answered() -> None:
+    gate = Gate(is_open=False)
+    desk = Desk(gate, resolve_timeout=0.1)
+    desk.ask()
+    desk.frame()
+    assert gate.begun.wait(DEADLINE)
+    waited = threading.Event()
+    while not desk.replies:
+        desk.queue.step()  # as the node's poll does
+        waited.wait(0.01)
+    assert desk.statuses == ["TIMEOUT"]
+    gate.go.set()
+    while desk.statuses[-1] != "OK":  # the first of these may come while the thread still ends the one before
+        before = len(desk.replies)
+        desk.ask()
+        desk.frame()
+        desk.until(lambda before=before: len(desk.replies) > before)
+    assert desk.queue.ends["TIMEOUT"] >= 1
+
+
+def test_a_withdrawn_request_publishes_nothing_whenever_it_was_withdrawn() -> None:
+    gate = Gate(is_open=False)
+    desk = Desk(gate)
+    request = desk.ask()
+    desk.frame()
+    assert gate.begun.wait(DEADLINE)
+    desk.queue.cancel(request, "the client cancelled the goal")
+    assert desk.statuses == ["CANCELLED"]
+    gate.go.set()
+    desk.ask("grab me the cup")
+    desk.frame()
+    desk.until(lambda: len(desk.replies) == 2)
+    assert desk.statuses == ["CANCELLED", "OK"]
+
+
+def test_what_is_resolved_is_a_snapshot() -> None:
+    gate = Gate(is_open=False)
+    desk = Desk(gate)
+    desk.ask()
+    desk.frame()
+    assert gate.begun.wait(DEADLINE)
+    before = desk.queue.frames.settings
+    resolver = dataclasses.replace(before.resolver, depth=dataclasses.replace(before.resolver.depth, near=4.0))
+    desk.queue.change(dataclasses.replace(before, resolver=resolver), desk.queue.assembler)
+    gate.go.set()
+    desk.until(lambda: desk.replies)
+    desk.ask()
+    desk.frame()
+    desk.until(lambda: len(desk.replies) == 2)
+    assert desk.statuses[0] == "OK"
+    assert desk.statuses[1] != "OK"  # everything is nearer than that
+
+
+class Broken(FrameAssembler):
+    """An assembler with a fault of ours."""
+
+    def take(self, *_: Any, **__: Any) -> Any:
+        raise KeyError("a fault of ours")
+
+
+def test_an_exception_that_nobody_expected_costs_one_request(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk()
+    good = desk.queue.assembler
+    desk.queue.change(desk.queue.frames.settings, Broken(STREAMS, with_detections=False))
+    desk.ask()
+    assert desk.statuses == ["INTERNAL_ERROR"]
+    assert "a fault of ours" in caplog.text
+    assert "Traceback" in caplog.text
+    desk.queue.observer.begin()
+    assert desk.queue.observer.latest is not None
+    assert desk.queue.observer.latest.error is not None
+    assert desk.queue.observer.latest.error.status_name == "INTERNAL_ERROR"
+    desk.queue.change(desk.queue.frames.settings, good)
+    desk.ask()
+    desk.frame()
+    desk.until(lambda: len(desk.replies) == 2)
+    assert desk.statuses[1] == "OK"
+
+
+# ------------------------------------------------------------------------------------------------ the observer
+
+
+def observed(desk: Desk, **frame: Any) -> str:
+    """Status that the next observation says a request would end with."""
+    desk.queue.observer.forget()
+    desk.queue.observer.begin()
+    desk.frame(**frame)
+    desk.until(lambda: desk.queue.observer.latest is not None)
+    latest = desk.queue.observer.latest
+    assert latest is not None
+    return "OK" if latest.error is None else latest.error.status_name
+
+
+def test_the_observer_says_what_a_request_would_get(desk: Desk) -> None:
+    assert observed(desk) == "OK"
+    assert observed(desk, depth=np.zeros_like(FRAME.depth)) == "DEPTH_INVALID"
+    assert observed(desk, depth=np.ascontiguousarray(FRAME.depth[::2, ::2])) == "INVALID_INPUT"
+    desk.now_ns += 1
+    desk.queue.observer.begin()
+    desk.now_ns += 3 * SECOND
+    desk.queue.observer.begin()
+    assert desk.queue.observer.latest is not None
+    assert desk.queue.observer.latest.error is not None
+    assert desk.queue.observer.latest.error.status_name == "STALE_INPUT"
+    assert desk.replies == []
+    assert desk.queue.ends == {}
+
+
+def test_a_request_comes_before_the_observer_and_tells_as_much(desk: Desk) -> None:
+    desk.queue.observer.begin()
+    desk.ask()
+    assert not desk.queue.observer.waits
+    desk.frame()
+    desk.until(lambda: desk.replies)
+    assert desk.statuses == ["OK"]
+    assert desk.queue.observer.latest is not None
+    assert desk.queue.observer.latest.error is None
+    desk.ask()
+    desk.now_ns += 3 * SECOND
+    desk.queue.step()
+    assert desk.queue.observer.latest.error is not None
+
+
+# ------------------------------------------------------------------------------------------------ the grounder
+
+
+class Mortal:
+    """A grounder's process that dies and cannot always be started."""
+
+    def __init__(self) -> None:
+        self.alive, self.fails, self.starts = True, False, 0
+        self.tried = threading.Event()
+
+    def start(self) -> None:
+        self.starts += 1
+        try:
+            if self.fails:
+                raise ModelError("mortal", "no memory", "free some")
+            self.alive = True
+        finally:
+            self.tried.set()
+
+    def close(self) -> None:
+        self.alive = False
+
+
+def test_a_grounder_that_died_idle_is_started_again_but_not_without_a_pause() -> None:
+    grounder, said = Mortal(), list[str]()
+    keeper = GrounderKeeper(grounder, said.append)
+    keeper.look(busy=False)
+    assert grounder.starts == 0
+    grounder.alive = False
+    keeper.look(busy=True)
+    assert grounder.starts == 0  # the request that is served starts it
+    keeper.look(busy=False)
+    wait_for(keeper)
+    assert (grounder.starts, grounder.alive, keeper.restarts) == (1, True, 1)
+    grounder.alive, grounder.fails = False, True
+    for _ in range(20):
+        keeper.look(busy=False)
+        wait_for(keeper)
+    assert grounder.starts == 2  # the next attempt is a second away
+    assert "no memory" in keeper.reason
+    assert any("no memory" in line for line in said)
+    keeper.close()
+    keeper.look(busy=False)
+    assert (grounder.starts, grounder.alive) == (2, False)
+
+
+def wait_for(keeper: GrounderKeeper) -> None:
+    """Wait until its attempt, if any, is over."""
+    if keeper._thread is not None:
+        keeper._thread.join(DEADLINE)
+        assert not keeper.starting
