@@ -145,11 +145,11 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
             {
                 "off": Effect("the model raises an error at every request"),
                 "stuck": Effect("the model repeats what it answered before the fault, whatever it is asked"),
-                "garbage": Effect("boxes and scores are NaN, labels are random letters"),
+                "garbage": Effect("boxes, scores, labels and what they fit are random; boxes reach twice the image"),
                 "slow": Effect("every answer takes this many times as long", "", 5, 1, 1000),
                 "delayed": Effect("every answer comes this much later", "s", 5, 0.001, 3600),
                 "intermittent": Effect("this fraction of the requests raises an error, at random", "", 0.5, 0, 1),
-                "wrong": Effect("each detection has the label, attributes and id of the next one"),
+                "wrong": Effect("each detection is taken for what the next one is"),
             }
         ),
     }

@@ -20,7 +20,7 @@ from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.sim.faults.contents import letters
 from spatial_vlm_ros.sim.faults.spec import Fault, read_faults
-from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+from spatial_vlm_ros.types import NounPhrase, Rgb
 
 _MODEL = {"model": FORMS["model"]}
 _INJECTED = "an injected fault"
@@ -71,9 +71,9 @@ class FaultyGrounder:
         if fault.kind == "stuck":
             self._last = found
         elif fault.kind == "garbage":
-            return replace(found, detections=tuple(self._garbage(d) for d in found.detections))
+            return self._garbage(found, rgb.shape)
         elif fault.kind == "wrong":
-            return replace(found, detections=_passed_on(found.detections))
+            return _passed_on(found)
         return found
 
     def _now(self) -> Fault | None:
@@ -85,17 +85,25 @@ class FaultyGrounder:
             self._fault, self._random = fault, np.random.default_rng(self._seed)
         return fault
 
-    def _garbage(self, detection: Detection) -> Detection:
-        nowhere = (float("nan"),) * 4
-        return replace(detection, label=letters(self._random), score=float("nan"), box_xyxy=nowhere, mask=None)
+    def _garbage(self, found: Grounding, shape: tuple[int, ...]) -> Grounding:
+        """As many boxes, anywhere up to twice the image's size, that fit any phrase."""
+        size = np.array(shape[1::-1] * 2, np.float64)
+        boxes = [np.sort(self._random.uniform(0, 2, (2, 2)), axis=0).reshape(4) * size for _ in found.detections]
+        made = tuple(
+            replace(d, label=letters(self._random), score=float(self._random.random()), box_xyxy=tuple(box), mask=None)
+            for d, box in zip(found.detections, boxes, strict=True)
+        )
+        return Grounding(made, self._random.random(found.match.shape))
 
 
-def _passed_on(found: Sequence[Detection]) -> tuple[Detection, ...]:
-    """Each detection with what the next one is; the match to the phrases stays where it was."""
-    return tuple(
+def _passed_on(found: Grounding) -> Grounding:
+    """Each detection is taken for what the next one is, the last one for the first."""
+    named = [*found.detections[1:], *found.detections[:1]]
+    made = tuple(
         replace(d, label=n.label, attributes=n.attributes, id=n.id)
-        for d, n in zip(found, [*found[1:], *found[:1]], strict=True)
+        for d, n in zip(found.detections, named, strict=True)
     )
+    return Grounding(made, np.roll(found.match, -1, axis=1))
 
 
 def load(of: str = "", faults: str = "", faults_file: str = "", fault_seed: str = "0", **options: str) -> Grounder:
