@@ -18,7 +18,7 @@ ROBOT = "URDF of the arm, whose points are removed from depth; / = nothing is re
 TIME = "time from /clock, which falls behind the wall's where the machine is slow"
 SIMULATED = (
     "world", "width", "rate", "detector", "detections", "noise", "seed", "wrist_camera", "state_rate", "speed",
-    "arm_action", "gripper_action",
+    "arm_action", "gripper_action", "faults", "fault_seed",
 )  # fmt: skip
 
 GUARDED = (

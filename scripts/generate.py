@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from scripts.fault_kinds import fault_table
 from scripts.gazebo_world import world_files
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.parameters import (
@@ -162,6 +163,7 @@ def files() -> dict[str, str]:
         "config/resolver.yaml": parameter_yaml(),
         "config/planning.yaml": planning_yaml(),
         "docs/parameters.md": parameter_table(),
+        "docs/fault_kinds.md": fault_table(),
     }
     for name in ("query", "resolution"):
         schema = json_schema(name)

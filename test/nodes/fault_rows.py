@@ -44,7 +44,7 @@ class FaultRow:
 
 def _streams() -> list[FaultRow]:
     stale, sync = ("STALE_INPUT",), ("NOT_SYNCHRONISED", "STALE_INPUT")
-    frozen = "contents with good stamps look like a scene that does not change"
+    frozen = "with good stamps it looks like a scene that does not change"
     return [
         FaultRow("Streams", "colour stops", "rgb=off", stale),
         FaultRow("Streams", "depth stops", "depth=off", sync),

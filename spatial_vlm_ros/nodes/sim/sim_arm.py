@@ -52,7 +52,7 @@ WRIST = "wrist/"
 _HEIGHTS = {640: 480, 1280: 720}  # width → height of the usual images; others are 4:3
 _TICK = 0.01  # s of simulated time between two messages on /clock
 _VERDICTS = 0.5  # s of simulated time between two verdicts
-_FAULTY = ("rgb", "depth", "info", "detections", "tf", "tf_static", "joints", "clock")  # streams with faults
+_FAULTY = ("rgb", "depth", "info", "detections", "tf", "tf_static", "joints", "clock", "arm", "gripper")
 _BEGUN_NS = messages.SECOND  # simulated time at the start: 0 means that there is no time yet
 
 
@@ -142,6 +142,9 @@ class SimArmNode(Node):
         self._arm = TrajectoryServer(self, config.arm_action, running, self._wake, self._now_ns)
         self._hand = GripperServer(self, config.gripper_action, running, self._wake)
         self._servers = [self._arm, self._hand]
+        for server in self._servers:
+            server.faults.seed = config.fault_seed
+            self._faults.hear(server.faults.set)
         running.every(1 / config.state_rate, self._tell_joints)
         running.every(_VERDICTS, lambda cell: self._verdicts.publish(String(data=self._verdict(cell))))
         if self._ticks is not None:

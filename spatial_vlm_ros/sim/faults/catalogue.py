@@ -47,6 +47,13 @@ def _ordered(effects: Mapping[str, Effect]) -> Mapping[str, Effect]:
     return MappingProxyType({kind: effects[kind] for kind in KINDS if kind in effects})
 
 
+_CONTROLLER = {
+    "off": Effect("every goal is rejected"),
+    "stuck": Effect("goals are accepted, nothing moves, and they end only when they are cancelled"),
+    "garbage": Effect("goals are aborted at once, with numbers that no message defines"),
+    "intermittent": Effect("this fraction of the goals is aborted at once, at random", "", 0.5, 0, 1),
+    "wrong": Effect("goals succeed at once, and nothing moves"),
+}
 _FROZEN = "the contents of the last {} before the fault, with the header of each new one"
 
 EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
@@ -73,7 +80,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
         ),
         "other": _ordered(_timing("message")),
         "info": _ordered(
-            _timing("camera info")
+            _timing("message")
             | {
                 "stuck": Effect(_FROZEN.format("camera info")),
                 "garbage": Effect("K, D, R and P are random numbers"),
@@ -105,7 +112,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
             }
         ),
         "clock": _ordered(
-            _timing("time")
+            _timing("message")
             | {
                 "stuck": Effect("time stands still at the last one before the fault"),
                 "garbage": Effect("random times between 0 and twice the right one"),
@@ -130,16 +137,15 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
                 "wrong": Effect("frame ids are wrong_frame"),
             }
         ),
-        "controller": _ordered(
-            {
-                "off": Effect("every goal is rejected"),
-                "stuck": Effect("goals are accepted, nothing moves, and they end only when they are cancelled"),
-                "garbage": Effect("goals are aborted at once with an error code that no message defines"),
+        "arm": _ordered(
+            _CONTROLLER
+            | {
                 "slow": Effect("trajectories run at this part of their speed", "", 0.5, 0.01, 1),
                 "delayed": Effect("trajectories begin this much later than they are accepted", "s", 1, 0.001, 30),
-                "intermittent": Effect("this fraction of the goals is aborted at once, at random", "", 0.5, 0, 1),
-                "wrong": Effect("goals succeed at once, and nothing moves"),
             }
+        ),
+        "gripper": _ordered(
+            _CONTROLLER | {"delayed": Effect("fingers move this much later than accepted", "s", 1, 0.001, 30)}
         ),
         "model": _ordered(
             {
@@ -163,6 +169,7 @@ IMPOSSIBLE: Mapping[tuple[str, str], str] = MappingProxyType(
         ("other", "stuck"): "contents of this type are not known; use off, slow, delayed or intermittent",
         ("other", "garbage"): "contents of this type are not known; use off, slow, delayed or intermittent",
         ("other", "wrong"): "contents of this type are not known; use off, slow, delayed or intermittent",
+        ("gripper", "slow"): "a GripperCommand has no speed; use delayed",
         (FRAME_ID, "stuck"): "frame ids do not change in time; use wrong",
         (FRAME_ID, "slow"): "frame ids do not change in time; use wrong",
         (FRAME_ID, "delayed"): "frame ids do not change in time; use wrong",
@@ -180,8 +187,8 @@ FORMS: Mapping[str, str] = MappingProxyType(
         "tf_static": "transforms",
         "joints": "joints",
         "clock": "clock",
-        "arm": "controller",
-        "gripper": "controller",
+        "arm": "arm",
+        "gripper": "gripper",
         "model": "model",
     }
 )
