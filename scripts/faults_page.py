@@ -7,13 +7,14 @@ Every row is a JSON file in benchmarks/results/faults/<section>/, written by `re
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from spatial_vlm_ros.sim.faults.catalogue import IMPOSSIBLE
+
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "benchmarks" / "results" / "faults"
-SECTIONS = ("Streams", "Transforms", "Clocks", "Detections", "Models", "Controllers", "Stopping")
 _LONGEST = 220  # characters of one cell's words
 _HEAD = """# Faults
 
@@ -38,10 +39,14 @@ def faults_page(folder: Path = RECORDS) -> str:
     """
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*.json"))]
     lines = [_HEAD, *_summary(rows), _CAMERA]
-    for section in SECTIONS:
+    for section, (head, cells_of) in _SECTIONS.items():
         chosen = [row for row in rows if row["section"] == section]
         if chosen:
-            lines += ["", f"## {section}", "", *(_stopping(chosen) if section == "Stopping" else _table(chosen))]
+            lines += ["", f"## {section}", "", *([_NOTES[section], ""] if section in _NOTES else [])]
+            lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+            lines += [f"| {' | '.join(_cell(cell) for cell in cells_of(row))} |" for row in chosen]
+    lines += ["", "## Faults that cannot be", "", "| stream or part | kind | why |", "|---|---|---|"]
+    lines += [f"| {room} | {kind} | {why} |" for (room, kind), why in IMPOSSIBLE.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -50,23 +55,27 @@ def _summary(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     faults = [row for row in rows if "requests" in row]
     known = [row for row in faults if not row["undetectable"]]
     failed = [row for row in rows if row["failures"]]
-    unseen = [row for row in faults if row["failures"] == [] and not row["undetectable"] and _refuses(row)]
     yield f"- {len(rows)} rows; {len(failed)} fail{_listed(failed)}."
+    poses, asked = sum(row["wrong_poses"] for row in known), sum(row["requests"] for row in known)
+    others = [row for row in faults if row["undetectable"]]
+    missed, unknown = sum(row["wrong_poses"] for row in others), sum(row["requests"] for row in others)
     yield (
-        f"- Wrong poses where the fault could have been known: {sum(row['wrong_poses'] for row in known)} of "
-        f"{sum(row['requests'] for row in known)} requests; where it could not: "
-        f"{sum(row['wrong_poses'] for row in faults) - sum(row['wrong_poses'] for row in known)} of "
-        f"{sum(row['requests'] for row in faults) - sum(row['requests'] for row in known)}."
+        f"- Wrong poses where the fault can be known: {poses} of {asked} requests; where no check of this set-up can "
+        f"find it: {missed} of {unknown}."
     )
-    silent = [row for row in unseen if not row["diagnostics"]]
-    mute = [row for row in unseen if not row["doctor"]]
+    silent = [row for row in faults if row["diagnostics"] is not None and not row["diagnostics"] and _refused(row)]
+    mute = [row for row in faults if row["doctor"] is not None and not row["doctor"] and _refused(row)]
+    n = sum(row["diagnostics"] is not None and _refused(row) for row in faults)
     yield (
-        f"- Of {len(unseen)} rows in which no request was answered, `/diagnostics` said nothing in {len(silent)}"
+        f"- Of {n} rows in which every request was refused, `/diagnostics` said nothing in {len(silent)}"
         f"{_listed(silent)}, and `doctor` in {len(mute)}{_listed(mute)}."
     )
+    moved = [row for row in rows if row.get("moved_wrongly") or row.get("unapproved_goals") or row.get("motions")]
+    acted = [row for row in rows if row["section"] in ("Controllers", "Pages")]
+    yield f"- Motions without approval, or of something else than approved: in {len(moved)} of {len(acted)} rows."
 
 
-def _refuses(row: dict[str, Any]) -> bool:
+def _refused(row: dict[str, Any]) -> bool:
     return "OK" not in row["statuses"]
 
 
@@ -75,44 +84,81 @@ def _listed(rows: Iterable[dict[str, Any]]) -> str:
     return f" ({names})" if names else ""
 
 
-def _table(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    yield "| fault | injected how | status of requests | diagnostics | doctor | recovery | wrong poses | as it should |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for row in rows:
-        statuses = ", ".join(f"{name} {count}" for name, count in row["statuses"].items())
-        said = "".join(f": {_short(words)}" for words in row["says"])
-        when = " (from the start)" if row["at_start"] else ""
-        cells = (
-            row["fault"],
-            f"`{row['injected']}`{when}",
-            statuses + said,
-            _several(row["diagnostics"]),
-            _several(row["doctor"]),
-            f"{row['recovery_s']:g} s",
-            f"{row['wrong_poses']} of {row['requests']}",
-            _judged(row),
-        )
-        yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
+def _of_requests(row: dict[str, Any]) -> tuple[str, ...]:
+    said = "".join(f": {_short(words)}" for words in row["says"])
+    return (
+        row["fault"],
+        f"`{row['injected']}`{' (from the start)' if row['at_start'] else ''}",
+        ", ".join(f"{name} {count}" for name, count in row["statuses"].items()) + said,
+        *(_several(row[who]) for who in ("diagnostics", "doctor") if row[who] is not None),
+        f"{row['recovery_s']:g} s",
+        f"{row['wrong_poses']} of {row['requests']}",
+        _judged(row),
+    )
+
+
+def _of_controllers(row: dict[str, Any]) -> tuple[str, ...]:
+    stopped = ", stopped by hand" if row["stopped_by_hand"] else ""
+    wrongly = [*row["moved_wrongly"], *([f"{row['unapproved_goals']} goals"] if row["unapproved_goals"] else [])]
+    return (
+        row["fault"],
+        f"`{row['injected']}`{' (before the goal)' if row['at_start'] else ''}",
+        f"{row['status']}{stopped}: {_short(row['says'])}",
+        f"{row['goals']}, {'object on the tray' if row['done'] else 'object not on the tray'}",
+        f"{row['recovery_s']:g} s",
+        ", ".join(wrongly) or "none",
+        _judged(row),
+    )
+
+
+def _of_pages(row: dict[str, Any]) -> tuple[str, ...]:
+    recorded = ", ".join(row["on_record"]) or "nothing"
+    return (
+        row["fault"],
+        f"`{row['injected']}`",
+        row["status"],
+        recorded,
+        row["stage"],
+        str(row["motions"]),
+        _judged(row),
+    )
+
+
+def _of_stops(row: dict[str, Any]) -> tuple[str, ...]:
+    times = (f"{row['median_s']:.2f} s", f"{row['worst_s']:.2f} s")
+    return row["event"], row["phase"], row["planner"], str(row["n"]), *times, row["answer"], _judged(row)
+
+
+_REQUESTS = ("fault", "injected how", "status of requests", "diagnostics", "doctor", "recovery", "wrong poses",
+             "as it should")  # fmt: skip
+_SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], tuple[str, ...]]]] = {
+    **dict.fromkeys(("Streams", "Transforms", "Clocks", "Detections", "Models"), (_REQUESTS, _of_requests)),
+    "Goals": (("fault", "sent", "status", "recovery", "wrong poses", "as it should"), _of_requests),
+    "Controllers": (
+        ("fault", "injected how", "how the goal ends", "goals of controllers", "recovery", "what should not have moved",
+         "as it should"),
+        _of_controllers,
+    ),
+    "Pages": (("fault", "sent", "answer", "on record", "the page then", "motions", "as it should"), _of_pages),
+    "Stopping": (
+        ("event", "phase", "planner", "stops", "standstill, median", "worst", "the answer", "as it should"), _of_stops
+    ),
+}  # fmt: skip
+_NOTES = {
+    "Controllers": "A person approves the plan of `sim_arm`'s cell with the built-in planner; the fault begins before "
+    "the approval. Goals that do not end are stopped by the service `stop` after 20 s.",
+    "Goals": "Each row asks a healthy camera; what the resolver says of health is that of no fault.",
+    "Pages": "One plan waits for approval at the page.",
+    "Stopping": "Standstill is measured by joint states from the event on.",
+}
 
 
 def _judged(row: dict[str, Any]) -> str:
     if row["failures"]:
         return f"**fails**: {'; '.join(row['failures'])}"
-    if row["undetectable"] and row["wrong_poses"]:
+    if row.get("undetectable") and row["wrong_poses"]:
         return f"*no*: {row['undetectable']}"
     return "yes"
-
-
-def _stopping(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Event × phase × planner."""
-    yield "| event | phase | planner | stops | standstill, median | worst | the answer | as it should |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for row in rows:
-        cells = (
-            row["event"], row["phase"], row["planner"], str(row["n"]), f"{row['median_s']:.2f} s",
-            f"{row['worst_s']:.2f} s", row["answer"], "yes" if not row["failures"] else "; ".join(row["failures"]),
-        )  # fmt: skip
-        yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
 
 
 def _several(words: Sequence[str]) -> str:
