@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/faults.md from what tests observed: `make faults` runs them, and this collects. No cell is written by hand.
 
-Every row is a JSON file in benchmarks/results/faults/<section>/, written by `record` of test/nodes/fault_record.py.
+`python -m scripts.faults_page FOLDER` takes over the records in a folder, one JSON file a row as `record` of
+test/nodes/fault_record.py writes them, into benchmarks/results/faults.json. The page is made from that, and from
+benchmarks/results/stopping.json where stopping was measured.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,7 @@ from typing import Any
 from spatial_vlm_ros.sim.faults.catalogue import IMPOSSIBLE
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORDS = ROOT / "benchmarks" / "results" / "faults"
+RESULTS = ROOT / "benchmarks" / "results"
 _LONGEST = 220  # characters of one cell's words
 _HEAD = """# Faults
 
@@ -31,14 +36,20 @@ from the end of the fault to the end of the first request that is answered right
 """
 
 
-def faults_page(folder: Path = RECORDS) -> str:
+def collected(folder: Path) -> list[dict[str, Any]]:
+    """The records in a folder, by section and name."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*.json"))]
+
+
+def faults_page(results: Path = RESULTS) -> str:
     """The page, as Markdown.
 
     Args:
-        folder: of the records.
+        results: folder of faults.json, and of stopping.json where stopping was measured.
     """
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*.json"))]
+    rows = json.loads((results / "faults.json").read_text(encoding="utf-8"))
     lines = [_HEAD, *_summary(rows), _CAMERA]
+    rows += _stops(results / "stopping.json")
     for section, (head, cells_of) in _SECTIONS.items():
         chosen = [row for row in rows if row["section"] == section]
         if chosen:
@@ -124,9 +135,29 @@ def _of_pages(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _stops(path: Path) -> list[dict[str, Any]]:
+    """Event × phase × planner, of the trials of benchmarks.stopping."""
+    if not path.is_file():
+        return []
+    trials: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for trial in json.loads(path.read_text(encoding="utf-8"))["trials"]:
+        trials.setdefault((trial["event"], trial["phase"], trial.get("planner", "built-in")), []).append(trial)
+    return [{"section": "Stopping", "key": key, "trials": found} for key, found in trials.items()]
+
+
 def _of_stops(row: dict[str, Any]) -> tuple[str, ...]:
-    times = (f"{row['median_s']:.2f} s", f"{row['worst_s']:.2f} s")
-    return row["event"], row["phase"], row["planner"], str(row["n"]), *times, row["answer"], _judged(row)
+    trials = row["trials"]
+    seconds = [trial["seconds"] for trial in trials]
+    answers = Counter(trial["answer"] or "nobody to answer" for trial in trials)
+    later, opened = sum(trial["later_goals"] for trial in trials), sum(trial["opened"] for trial in trials)
+    return (
+        *row["key"],
+        str(len(trials)),
+        f"{statistics.median(seconds):.2f} s",
+        f"{max(seconds):.2f} s",
+        ", ".join(f"{name} {count}" for name, count in sorted(answers.items())),
+        f"{later} trajectories, {opened} grippers opened" if later or opened else "none",
+    )
 
 
 _REQUESTS = ("fault", "injected how", "status of requests", "diagnostics", "doctor", "recovery", "wrong poses",
@@ -141,7 +172,8 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], tuple[str
     ),
     "Pages": (("fault", "sent", "answer", "on record", "the page then", "motions", "as it should"), _of_pages),
     "Stopping": (
-        ("event", "phase", "planner", "stops", "standstill, median", "worst", "the answer", "as it should"), _of_stops
+        ("event", "phase", "planner", "stops", "standstill, median", "worst", "the answer", "motions after it"),
+        _of_stops,
     ),
 }  # fmt: skip
 _NOTES = {
@@ -149,7 +181,7 @@ _NOTES = {
     "the approval. Goals that do not end are stopped by the service `stop` after 20 s.",
     "Goals": "Each row asks a healthy camera; what the resolver says of health is that of no fault.",
     "Pages": "One plan waits for approval at the page.",
-    "Stopping": "Standstill is measured by joint states from the event on.",
+    "Stopping": "Measured by `python -m benchmarks.stopping`, by joint states from the event on.",
 }
 
 
@@ -173,7 +205,17 @@ def _cell(words: str) -> str:
     return words.replace("|", "\\|").replace("\n", " ").replace("<camera", "&lt;camera")
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Take over the records of a folder that is given, and write the page."""
+    if len(sys.argv) > 1:
+        found = collected(Path(sys.argv[1]))
+        text = json.dumps(found, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        (RESULTS / "faults.json").write_text(text, encoding="utf-8")
     path = ROOT / "docs" / "faults.md"
     path.write_text(faults_page(), encoding="utf-8")
     print(path.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
