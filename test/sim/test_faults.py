@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def message() -> Callable[[str, int], Any]:
     seen, composer = scene(), rosbags_composer(default_store())
     frame = seen.frame
 
+    @cache  # what goes in is never changed
     def made(stream: str, stamp_ns: int) -> Any:
         header = composer.header(stamp_ns, frame.frame_id)
         form = FORMS[stream]
@@ -62,9 +64,9 @@ def run(message: Callable[[str, int], Any], words: str, stream: str, n: int = 40
             line.set(read_faults(words))
         now = k * PERIOD
         given = message(stream, SECOND + round(now * SECOND))
-        before = copy.deepcopy(given)
+        before = repr(given) if k == healthy else ""
         passed = line.pass_on(given, now)
-        assert repr(given) == repr(before), "what goes in is never changed"
+        assert not before or repr(given) == before, "what goes in is never changed"
         out += [(now, due, made) for due, made in passed if k >= healthy]
     return out
 
@@ -140,11 +142,11 @@ def test_kinds_that_are_about_time_drop_or_delay_messages_and_change_none(
     late = run(message, f"{stream}=delayed:0.25", stream)
     assert [due - now for now, due, _ in late] == pytest.approx([0.25] * 40)
     assert stamps(stream, late) == [SECOND + round(now * SECOND) for now, _, _ in late]
-    some = run(message, f"{stream}=intermittent:0.3", stream, n=200)
-    assert 115 <= len(some) <= 165
+    some = run(message, f"{stream}=intermittent:0.3", stream, n=120)
+    assert 66 <= len(some) <= 102
     kept = [now for now, _, _ in some]
-    assert kept == [now for now, _, _ in run(message, f"{stream}=intermittent:0.3", stream, n=200)]
-    assert kept != [now for now, _, _ in run(message, f"{stream}=intermittent:0.3", stream, n=200, seed=1)]
+    assert kept == [now for now, _, _ in run(message, f"{stream}=intermittent:0.3", stream, n=120)]
+    assert kept != [now for now, _, _ in run(message, f"{stream}=intermittent:0.3", stream, n=120, seed=1)]
 
 
 def test_stuck_contents_have_new_headers(message: Callable[[str, int], Any]) -> None:
@@ -153,7 +155,7 @@ def test_stuck_contents_have_new_headers(message: Callable[[str, int], Any]) -> 
     first = message("rgb", SECOND)
     line.pass_on(first, 0.0)
     line.set(read_faults("rgb=stuck"))
-    later = message("rgb", 2 * SECOND)
+    later = copy.copy(message("rgb", 2 * SECOND))
     later.data = np.zeros_like(later.data)
     ((_, out),) = line.pass_on(later, 1.0)
     assert np.array_equal(out.data, first.data)
