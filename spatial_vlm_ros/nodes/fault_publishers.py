@@ -90,9 +90,8 @@ class FaultPublishers:
     def __init__(self, node: Node, forms: Mapping[str, str]) -> None:
         self._node, self.forms = node, dict(forms)
         self._seed = int(node.get_parameter(FAULT_SEED).value)
-        self._publishers: list[FaultyPublisher] = []
         self._heard: list[Callable[[tuple[Fault, ...]], None]] = []
-        self._later = _Later()
+        self._later = _Later(node.context.ok)
         self._faults: tuple[Fault, ...] = ()
 
     def create(self, form: Any, topic: str, profile: Any, *streams: str, opened: Callable[[Any], Any] = copy.deepcopy,
@@ -103,7 +102,6 @@ class FaultPublishers:
         made = FaultyPublisher(publisher, line, self._later, self._node.get_logger(), latched)
         names = set(streams)
         self.hear(lambda faults: made.set(_named(faults, names, streams[0])))
-        self._publishers.append(made)
         return made
 
     def hear(self, changed: Callable[[tuple[Fault, ...]], None]) -> None:
@@ -148,9 +146,14 @@ def _named(faults: Iterable[Fault], names: set[str], stream: str) -> list[Fault]
 
 
 class _Later:
-    """Publishes messages when they are due, on a thread of its own that begins with the first one."""
+    """Publishes messages when they are due, on a thread of its own that begins with the first one.
 
-    def __init__(self) -> None:
+    Args:
+        ok: whether anything can be published at all; what is delayed is dropped afterwards.
+    """
+
+    def __init__(self, ok: Callable[[], bool]) -> None:
+        self._ok = ok
         self._due: list[tuple[float, int, Any, Any]] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
@@ -182,4 +185,9 @@ class _Later:
                 if self._closed:
                     return
                 _, _, publisher, message = heapq.heappop(self._due)
-            publisher.publish(message)
+            try:
+                publisher.publish(message)
+            except RuntimeError:  # rclpy's, of a context that has been shut down meanwhile
+                if self._ok():
+                    raise
+                return
