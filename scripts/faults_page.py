@@ -2,8 +2,8 @@
 """docs/faults.md from what tests observed: `make faults` runs them, and this collects. No cell is written by hand.
 
 `python -m scripts.faults_page FOLDER` takes over the records in a folder, one JSON file a row as `record` of
-test/nodes/fault_record.py writes them, into benchmarks/results/faults.json. The page is made from that, and from
-benchmarks/results/stopping.json where stopping was measured.
+test/nodes/fault_record.py writes them, into benchmarks/results/faults.json. `make generate` makes the page from that,
+and from benchmarks/results/stopping.json where stopping was measured.
 """
 
 from __future__ import annotations
@@ -206,14 +206,13 @@ def _cell(words: str) -> str:
 
 
 def main() -> int:
-    """Take over the records of a folder that is given, and write the page."""
-    if len(sys.argv) > 1:
-        found = collected(Path(sys.argv[1]))
-        text = json.dumps(found, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-        (RESULTS / "faults.json").write_text(text, encoding="utf-8")
-    path = ROOT / "docs" / "faults.md"
-    path.write_text(faults_page(), encoding="utf-8")
-    print(path.relative_to(ROOT))
+    """Take over the records of a folder."""
+    if len(sys.argv) != 2:
+        print("python -m scripts.faults_page FOLDER", file=sys.stderr)
+        return 2
+    text = json.dumps(collected(Path(sys.argv[1])), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    (RESULTS / "faults.json").write_text(text, encoding="utf-8")
+    print("benchmarks/results/faults.json; `make generate` writes docs/faults.md and docs/fault_kinds.md of it")
     return 0
 
 
