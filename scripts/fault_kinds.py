@@ -17,8 +17,8 @@ Observed = Mapping[tuple[str, str], list[str]]
 _HEAD = """# Kinds of faults
 
 Made by `scripts/generate.py` from `spatial_vlm_ros/sim/faults/catalogue.py`. [fault_injection.md](fault_injection.md)
-says how to inject them. What to expect is what was observed: how requests to the resolver, or goals of the gate, ended in
-the rows of [faults.md](faults.md), which has all that was seen.
+says how to inject them. The last column is what to expect: how requests to the resolver, or goals of the gate, ended
+in the rows of [faults.md](faults.md).
 """
 _TITLES = {
     "colour": "Colour: `rgb`",
@@ -69,7 +69,8 @@ def _section(room: str, observed: Observed) -> Iterator[str]:
     yield from ("| kind | what it does | amount | default | observed |", "|---|---|---|---|---|")
     for kind in KINDS:
         cells = _cells(EFFECTS[room].get(kind), IMPOSSIBLE.get((room, kind), ""))
-        yield f"| {kind} | {cells} | {'; '.join(observed.get((room, kind), [])) or 'no row'} |"
+        seen = "; ".join(observed.get((room, kind), [])) or ("no row" if kind in EFFECTS[room] else "")
+        yield f"| {kind} | {cells} | {seen} |"
 
 
 def _cells(effect: Effect | None, reason: str) -> str:

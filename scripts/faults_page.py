@@ -32,7 +32,8 @@ In the rows of camera, transforms, clocks, detections and models the node `frame
 answer from an image of before the request has the wrong pose. A *wrong pose* lies 3 cm or more from the truth. A row
 **fails** when a request ends with a status that is not right for the fault, or with a wrong pose that could have been
 known. *No* marks a row whose fault no check of this set-up can find; the reason is beside it. *Recovery* is the time
-from the end of the fault to the end of the first request that is answered rightly. No arm listens in these rows.
+from the end of the fault to the end of the first request that is answered rightly. Detections are those of the true
+scene, whatever the image shows, but where they or the model have the fault. No arm listens in these rows.
 """
 
 
