@@ -1,5 +1,5 @@
 # Every target sets up what it needs, on a fresh machine too; second runs skip what is done.
-.PHONY: demo demo-arm test test-fast test-all test-research lint format bench soak generate clean
+.PHONY: demo demo-arm test test-fast test-all test-research lint format bench soak faults generate clean
 PY := .venv/bin/python
 
 demo:
@@ -49,6 +49,11 @@ soak:
 	@$(PY) -m benchmarks.sentences --n 100000
 	@$(PY) -m benchmarks.replies --n 50000
 	@$(PY) -m benchmarks.soak $(ARGS)
+
+# docs/faults.md: every fault on the live nodes, as observed; about 15 minutes.
+faults:
+	@scripts/setup.sh ros sim bags test arm web
+	@scripts/faults.sh
 
 generate:
 	@scripts/setup.sh

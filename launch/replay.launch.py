@@ -14,7 +14,7 @@ from spatial_vlm_ros.launcher import actions, wiring
 from spatial_vlm_ros.parameters import BagConfig
 
 SHARE = Path(__file__).parent.parent
-PLAYED = ("rate", "loop", "linger", "wait")
+PLAYED = ("rate", "loop", "linger", "wait", "faults", "fault_seed")
 TIME = "time from the bag, through /clock; false: the bag must be younger than frame_timeout"
 
 

@@ -12,7 +12,10 @@ from spatial_vlm_ros.parameters import PlayerConfig
 
 IN_STEP = "the simulated camera stamps by the clock of the resolver"
 SHARE = Path(__file__).parent.parent
-PLAYED = ("folder", "frame", "world", "width", "detector", "detections", "detections_type", "rate", "hold")
+PLAYED = (
+    "folder", "frame", "world", "width", "detector", "detections", "detections_type", "rate", "hold", "moving",
+    "faults", "fault_seed",
+)  # fmt: skip
 
 
 def generate_launch_description() -> Any:

@@ -19,7 +19,7 @@ IN_STEP = "the simulated camera stamps by the clock of the resolver"
 TIME = "time from /clock, which falls behind the wall's where the machine is slow"
 SIMULATED = (
     "world", "width", "rate", "detector", "detections", "noise", "seed", "wrist_camera", "state_rate", "speed",
-    "arm_action", "gripper_action",
+    "arm_action", "gripper_action", "faults", "fault_seed",
 )  # fmt: skip
 
 GUARDED = (

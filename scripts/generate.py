@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from scripts.fault_kinds import fault_table
+from scripts.faults_page import faults_page
 from scripts.gazebo_world import world_files
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.parameters import (
@@ -162,6 +164,8 @@ def files() -> dict[str, str]:
         "config/resolver.yaml": parameter_yaml(),
         "config/planning.yaml": planning_yaml(),
         "docs/parameters.md": parameter_table(),
+        "docs/fault_kinds.md": fault_table(),
+        "docs/faults.md": faults_page(),
     }
     for name in ("query", "resolution"):
         schema = json_schema(name)

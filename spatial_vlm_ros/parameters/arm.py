@@ -81,3 +81,5 @@ class SimArmConfig(Bounded):
         "/arm_controller/follow_joint_trajectory", "name of the action of the arm's controller", fixed=True
     )
     gripper_action: str = option("/gripper_controller/gripper_cmd", "name of the action of the gripper", fixed=True)
+    faults: str = option("", 'faults to inject, "stream=kind:amount …"; may change at any time; empty = none')
+    fault_seed: int = parameter(0, "", 0, 2147483647, "of what is random about the faults", fixed=True)

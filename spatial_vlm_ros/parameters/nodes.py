@@ -85,6 +85,11 @@ class PlayerConfig(Bounded):
     rate: float = parameter(10.0, "Hz", 0.1, 60.0, "frames published a second", fixed=True)
     hold: float = parameter(2.0, "s", 0.0, 3600.0, "time for which each of several frames is shown")
     clock: bool = option(False, "publish /clock, for nodes with use_sim_time", fixed=True)
+    moving: bool = option(
+        False, "publish poses on /tf with each frame, also where they do not differ, instead of /tf_static", fixed=True
+    )
+    faults: str = option("", 'faults to inject, "stream=kind:amount …"; may change at any time; empty = none')
+    fault_seed: int = parameter(0, "", 0, 2147483647, "of what is random about the faults", fixed=True)
 
 
 @dataclass(frozen=True)
@@ -99,3 +104,5 @@ class BagConfig(Bounded):
         3.0, "s", 0.0, 60.0, "time goes on for this long after the last message, so that the last request is answered"
     )
     wait: float = parameter(5.0, "s", 0.0, 600.0, "wait this long for a subscriber of its images before playing")
+    faults: str = option("", 'faults to inject, "stream=kind:amount …"; may change at any time; empty = none')
+    fault_seed: int = parameter(0, "", 0, 2147483647, "of what is random about the faults", fixed=True)

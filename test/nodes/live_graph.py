@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -252,6 +253,28 @@ class Graph:
         goals = [begin(client) for client in clients]
         self.until(lambda: all(goal.accepted is not None for goal in goals), "the goal is accepted or rejected")
         return goals
+
+    def send_goals(self, instruction: str, clients: Sequence[ActionClient], patience: float) -> list[Goal]:
+        """One goal of each client, all sent at once; those that nobody answers in time stay without a result."""
+        goals = [Goal() for _ in clients]
+        for goal, client in zip(goals, clients, strict=True):
+            self._jobs[self._clients[client]].put(partial(self._send, goal, client, instruction))
+        end, gate = time.monotonic() + patience, threading.Event()
+        while any(goal.result is None for goal in goals) and time.monotonic() < end:
+            gate.wait(0.01)
+        return goals
+
+    @staticmethod
+    def _send(goal: Goal, client: ActionClient, instruction: str) -> None:
+        def on_result(future: Any) -> None:
+            goal.result, goal.status = future.result().result.resolution, future.result().status
+
+        def on_accepted(future: Any) -> None:
+            goal.handle, goal.accepted = future.result(), future.result().accepted
+            if goal.accepted:
+                goal.handle.get_result_async().add_done_callback(on_result)
+
+        client.send_goal_async(ResolveInstruction.Goal(instruction=instruction)).add_done_callback(on_accepted)
 
     def ask(
         self,

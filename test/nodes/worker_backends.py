@@ -7,9 +7,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.types import NounPhrase, Rgb
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb, RgbdFrame
 
 
 class Chicks:
@@ -41,3 +43,18 @@ def loading(begun: str) -> Chicks:
     Path(begun).touch()
     time.sleep(600)
     return Chicks()
+
+
+class Scenes:
+    """A model that knows some frame folders: it finds what is in the one that looks most like the image."""
+
+    def __init__(self, folder: str) -> None:
+        from spatial_vlm_ros.evaluation.frame_folder import load_frame
+
+        self._known = [load_frame(path.parent) for path in sorted(Path(folder).glob("*/rgb.png"))]
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        def difference(known: tuple[RgbdFrame, tuple[Detection, ...]]) -> float:
+            return float(np.abs(known[0].rgb.astype(np.int16) - rgb).mean())
+
+        return GivenDetections(min(self._known, key=difference)[1]).ground(rgb, phrases)

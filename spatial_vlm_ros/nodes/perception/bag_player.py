@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -12,13 +13,17 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock as ClockMessage
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bag_reader import Bag, open_bag
+from spatial_vlm_ros.evaluation.bag_topics import choose_roles
 from spatial_vlm_ros.nodes import messages, parameters, qos
-from spatial_vlm_ros.parameters import BagConfig
+from spatial_vlm_ros.nodes.fault_publishers import FaultPublishers
+from spatial_vlm_ros.parameters import BagConfig, StreamConfig
 from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.streams import frame_assembler as roles
 
 _TICK = 0.002  # s: how often it looks for messages that are due
@@ -42,6 +47,7 @@ class BagPlayer(Node):
         self._config = BagConfig(**parameters.values(self, BagConfig()))
         self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, BagConfig()))
         self._topics: dict[str, Any] = {}
+        self._faults: FaultPublishers | None = None
         self._ticks: Any = None
         self._bag: Any = None
 
@@ -49,20 +55,30 @@ class BagPlayer(Node):
         """Open the bag, offer its topics, and play once somebody listens to its images.
 
         Raises:
-            InputError: no bag is named.
+            InputError: no bag is named, or faults cannot be read.
             FileError: the bag cannot be read.
             DependencyError: rosbags is not installed.
         """
         if not self._config.bag:
             raise InputError("parameter bag", "none", "the folder of a bag, or its .mcap or .db3 file", "-p bag:=run1")
         self._bag = open_bag(Path(self._config.bag))
+        names = _streams(self._bag)
+        forms = {name: form for topic, named in names.items() for name, form in named.items()}
+        self._faults = faults = FaultPublishers(self, {"clock": FORMS["clock"], **forms})
         if self._config.clock and _CLOCK not in self._bag.topics:  # a simulator's time is that of its stamps
-            self._ticks = self.create_publisher(ClockMessage, _CLOCK, qos.CLOCK)
+            self._ticks = faults.create(ClockMessage, _CLOCK, qos.CLOCK, "clock")
         for topic, form in self._bag.topics.items():
             try:
-                self._topics[topic] = self.create_publisher(messages.message_class(form), topic, _profile(topic, form))
+                found = messages.message_class(form)
             except (ModuleNotFoundError, AttributeError):
                 self.get_logger().warning(printable(f"{topic} is left out: {form} is not installed"))
+                continue
+            read = partial(_opened, found)
+            latched = topic == roles.STATIC_TRANSFORMS
+            self._topics[topic] = faults.create(
+                found, topic, _profile(topic, form), *names[topic], opened=read, latched=latched
+            )
+        faults.begin()
         images = [topic for topic in self._topics if self._bag.topics[topic] in _IMAGES]
         self._awaited = images or list(self._topics)  # a resolver hears /tf before it is active
         self._created = self._changed = time.monotonic()
@@ -72,7 +88,9 @@ class BagPlayer(Node):
         self.create_timer(_TICK, self._play, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def stop(self) -> None:
-        """Close the bag."""
+        """Close the bag, and drop what is delayed."""
+        if self._faults is not None:
+            self._faults.close()
         if self._bag is not None:
             self._bag.close()
 
@@ -136,3 +154,51 @@ def _profile(topic: str, form: str) -> Any:
     if topic == roles.STATIC_TRANSFORMS:
         return qos.STATIC_TRANSFORMS
     return qos.images("reliable") if form in _IMAGES else qos.TRANSFORMS  # small ones may come in bursts
+
+
+def _opened(form: Any, data: Any) -> Any:
+    """A message of its own of recorded bytes."""
+    return deserialize_message(data, form) if isinstance(data, bytes) else copy.deepcopy(data)
+
+
+_ROLES = {
+    roles.RGB: "rgb", roles.DEPTH: "depth", roles.RGB_INFO: "info", roles.DETECTIONS: "detections",
+    roles.TRANSFORMS: "tf", roles.STATIC_TRANSFORMS: "tf_static",
+}  # fmt: skip
+"""Role of a topic → the stream whose faults it has."""
+
+
+def _streams(bag: Bag) -> dict[str, dict[str, str]]:
+    """Every topic of a bag → the streams that name it, the topic itself first → their forms."""
+    chosen: dict[str, str] = {}
+    for with_detections in (True, False):
+        try:
+            chosen = choose_roles(bag.contents, StreamConfig(), with_detections=with_detections)
+            break
+        except InputError:  # no topic, or several that fit: they are named by themselves then
+            continue
+    roles_of = {topic: _ROLES[role] for role, topic in chosen.items() if role in _ROLES}
+    if _CLOCK in bag.topics:
+        roles_of[_CLOCK] = "clock"
+    found = {}
+    for topic, type_ in bag.topics.items():
+        form = FORMS[roles_of[topic]] if topic in roles_of else _form(topic, type_)
+        form = "compressed" if type_ == _IMAGES[1] else form
+        found[topic] = {topic: form, **({roles_of[topic]: form} if topic in roles_of else {})}
+    return found
+
+
+def _form(topic: str, type_: str) -> str:
+    """The form of a stream whose role is not known."""
+    if type_ == _IMAGES[0]:
+        return "depth" if "depth" in topic else "colour"
+    return _FORMS.get(type_, "other")
+
+
+_FORMS = {
+    "sensor_msgs/msg/CameraInfo": "info",
+    "sensor_msgs/msg/JointState": "joints",
+    "tf2_msgs/msg/TFMessage": "transforms",
+    "spatial_vlm_interfaces/msg/DetectionArray": "detections",
+    messages.DETECTIONS_2D: "detections",
+}

@@ -21,14 +21,17 @@ from tf2_msgs.msg import TFMessage
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.frame_folder import RGB_FILE, load_frame
 from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes.fault_publishers import FaultPublishers
 from spatial_vlm_ros.parameters import PlayerConfig
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import Composer, told_by_transforms
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
 _NOISY = 4  # different noise of one simulated image, shown in turn
+_FAULTY = ("rgb", "depth", "info", "detections", "tf", "tf_static", "clock")  # streams that may have faults
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,8 @@ class FramePlayer(Node):
 
     Publishes: rgb/image, depth/image, rgb/camera_info, detections, /clock, and where frames have poses (camera,
         speaker) /tf_static, or /tf with each frame where they differ: a static transform holds for every image.
+
+    Its parameter `faults` injects faults into any of these (docs/fault_injection.md).
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -58,28 +63,31 @@ class FramePlayer(Node):
         self._config = PlayerConfig(**parameters.values(self, PlayerConfig()))
         self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, PlayerConfig()))
         image_qos = qos.images("reliable")
-        self._rgb = self.create_publisher(Image, roles.RGB, image_qos)
-        self._depth = self.create_publisher(Image, roles.DEPTH, image_qos)
-        self._info = self.create_publisher(CameraInfo, roles.RGB_INFO, image_qos)
+        self._faults = faults = FaultPublishers(self, {name: FORMS[name] for name in _FAULTY})
+        self._rgb = faults.create(Image, roles.RGB, image_qos, "rgb")
+        self._depth = faults.create(Image, roles.DEPTH, image_qos, "depth")
+        self._info = faults.create(CameraInfo, roles.RGB_INFO, image_qos, "info")
         self._in_2d = self._config.detections_type == "vision_msgs"
         form = messages.vision_class(messages.DETECTIONS_2D) if self._in_2d else DetectionArray
-        self._found = self.create_publisher(form, roles.DETECTIONS, image_qos)
-        self._static = self.create_publisher(TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
-        self._ticks = self.create_publisher(ClockMessage, "/clock", qos.CLOCK) if self._config.clock else None
+        self._found = faults.create(form, roles.DETECTIONS, image_qos, "detections")
+        static = qos.STATIC_TRANSFORMS
+        self._static = faults.create(TFMessage, roles.STATIC_TRANSFORMS, static, "tf_static", latched=True)
+        self._ticks = faults.create(ClockMessage, "/clock", qos.CLOCK, "clock") if self._config.clock else None
         self._shots: list[_Shot] = []
-        self._moving = self.create_publisher(TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
+        self._moving = faults.create(TFMessage, roles.TRANSFORMS, qos.TRANSFORMS, "tf")
         self._begun, self._turn = 0.0, -1
 
     def start(self) -> None:
         """Load the frames and begin to play.
 
         Raises:
-            InputError: nothing to play.
+            InputError: nothing to play, or faults that cannot be read.
         """
+        self._faults.begin()
         composer = messages.composer()
         self._shots = [_shot(composer, self._in_2d, *entry) for entry in self._frames()]
         poses = [shot.transforms for shot in self._shots if shot.transforms is not None]
-        self._moves = any(pose != poses[0] for pose in poses)
+        self._moves = self._config.moving or any(pose != poses[0] for pose in poses)
         if poses and not self._moves:
             self._static.publish(poses[0])
         names = sorted({shot.name for shot in self._shots})
@@ -88,7 +96,8 @@ class FramePlayer(Node):
         self.create_timer(1.0 / self._config.rate, self._play, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def stop(self) -> None:
-        """Nothing is held that destroy_node does not give back."""
+        """End what publishes delayed messages."""
+        self._faults.close()
 
     # -------------------------------------------------------------------------------------------- frames
 

@@ -12,13 +12,15 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.nodes.sim.trajectory_controller import FEEDBACK, Wake, counts
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.control import Gripped
+from spatial_vlm_ros.sim.arm.following import SUCCESSFUL
 from spatial_vlm_ros.sim.arm.panda import MOST_OPEN
 from spatial_vlm_ros.sim.arm.running import RunningCell
+from spatial_vlm_ros.sim.faults.controller import UNDEFINED, ControllerFaults
 
 _SLACK = 0.0005  # metres by which a position may be out of its range: sums of rounded numbers
 
@@ -32,13 +34,15 @@ class GripperServer:
     Args: as of TrajectoryServer.
 
     Attributes:
-        counts: as of TrajectoryServer.
+        counts, faults: as of TrajectoryServer.
     """
 
     def __init__(self, node: Node, name: str, running: RunningCell, wake: Wake) -> None:
         self._node, self._running, self._wake = node, running, wake
         self.counts = counts()
+        self.faults = ControllerFaults("gripper")
         self._goal: ServerGoalHandle | None = None
+        self._due = 0.0  # simulated time at which a goal that was delayed begins; 0 = none
         running.every(0.0, self._watch)
         running.every(FEEDBACK, self._tell)
         self._server = ActionServer(
@@ -71,15 +75,27 @@ class GripperServer:
                 )
             )
             return GoalResponse.REJECT
+        try:
+            self.faults.check()
+        except InputError as error:
+            self.counts["refused"] += 1
+            self._node.get_logger().warning(f"a command of the gripper is refused: {error}")
+            return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 
     def _on_accepted(self, goal: ServerGoalHandle) -> None:
         self.counts["accepted"] += 1
-        command = goal.request.command
+        command, at_once, stuck, pause = (
+            goal.request.command, self.faults.at_once(), self.faults.is_stuck, self.faults.pause
+        )  # fmt: skip
 
         def begin(cell: ArmCell) -> tuple[ServerGoalHandle | None, Gripped]:
-            before, self._goal = self._goal, goal
-            cell.hand.grip(command.position, command.max_effort)
+            before, self._goal, self._due = self._goal, goal, 0.0
+            if at_once is None and not stuck and not pause:
+                cell.hand.grip(command.position, command.max_effort)
+                return before, cell.hand.state(cell.data)
+            cell.hand.stop(cell.data)
+            self._goal, self._due = (None if at_once else goal), (cell.time + pause if pause else 0.0)
             return before, cell.hand.state(cell.data)
 
         try:
@@ -89,6 +105,9 @@ class GripperServer:
             return
         if before is not None:
             self._finish(before, state, "a newer goal came")
+        if at_once is not None:
+            lies = Gripped(float("nan"), float("nan"), False, False) if at_once.code == UNDEFINED else state
+            self._finish(goal, lies, "" if at_once.code == SUCCESSFUL else at_once.words)
 
     def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
         if goal is not self._goal:
@@ -110,6 +129,9 @@ class GripperServer:
 
     def _watch(self, cell: ArmCell) -> None:
         goal = self._goal
+        if goal is not None and 0 < self._due <= cell.time:
+            self._due = 0.0
+            cell.hand.grip(goal.request.command.position, goal.request.command.max_effort)
         ended = cell.hand.ended(cell.data) if goal is not None else None
         if goal is not None and ended is not None:
             self._goal = None

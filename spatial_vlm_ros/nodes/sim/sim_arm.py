@@ -22,6 +22,7 @@ from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.calls import Jobs
+from spatial_vlm_ros.nodes.fault_publishers import FaultPublishers
 from spatial_vlm_ros.nodes.sim.gripper_controller import GripperServer
 from spatial_vlm_ros.nodes.sim.trajectory_controller import TrajectoryServer
 from spatial_vlm_ros.parameters import SimArmConfig
@@ -35,6 +36,7 @@ from spatial_vlm_ros.sim.arm.running import RunningCell
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import layout, wrist_camera
 from spatial_vlm_ros.sim.cameras import camera_of
+from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.sim.grounder import errors_of
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import Composer
@@ -51,6 +53,7 @@ WRIST = "wrist/"
 _HEIGHTS = {640: 480, 1280: 720}  # width → height of the usual images; others are 4:3
 _TICK = 0.01  # s of simulated time between two messages on /clock
 _VERDICTS = 0.5  # s of simulated time between two verdicts
+_FAULTY = ("rgb", "depth", "info", "detections", "tf", "tf_static", "joints", "clock", "arm", "gripper")
 _BEGUN_NS = messages.SECOND  # simulated time at the start: 0 means that there is no time yet
 
 
@@ -70,13 +73,13 @@ class _Snapshot:
 class _Outlet:
     """The topics of one camera and its detector, under a prefix."""
 
-    def __init__(self, node: Node, composer: Composer, prefix: str, detections: bool) -> None:
+    def __init__(self, faults: FaultPublishers, composer: Composer, prefix: str, detections: bool) -> None:
         self._composer, image_qos = composer, qos.images("reliable")
-        self._rgb = node.create_publisher(Image, prefix + roles.RGB, image_qos)
-        self._depth = node.create_publisher(Image, prefix + roles.DEPTH, image_qos)
-        self._info = node.create_publisher(CameraInfo, prefix + roles.RGB_INFO, image_qos)
+        self._rgb = faults.create(Image, prefix + roles.RGB, image_qos, "rgb")
+        self._depth = faults.create(Image, prefix + roles.DEPTH, image_qos, "depth")
+        self._info = faults.create(CameraInfo, prefix + roles.RGB_INFO, image_qos, "info")
         self._found = (
-            node.create_publisher(DetectionArray, prefix + roles.DETECTIONS, image_qos) if detections else None
+            faults.create(DetectionArray, prefix + roles.DETECTIONS, image_qos, "detections") if detections else None
         )
 
     def publish(self, frame: RgbdFrame, detections: Sequence[Detection]) -> None:
@@ -105,13 +108,15 @@ class SimArmNode(Node):
         self._config = config = SimArmConfig(**parameters.values(self, SimArmConfig()))
         self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, SimArmConfig()))
         self._composer = messages.composer()
-        self._outlet = _Outlet(self, self._composer, "", config.detections)
-        self._wrist = _Outlet(self, self._composer, WRIST, config.detections) if config.wrist_camera else None
-        self._joints = self.create_publisher(JointState, "/joint_states", qos.TRANSFORMS)
-        self._moving = self.create_publisher(TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
-        self._static = self.create_publisher(TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
+        self._faults = faults = FaultPublishers(self, {name: FORMS[name] for name in _FAULTY})
+        self._outlet = _Outlet(faults, self._composer, "", config.detections)
+        self._wrist = _Outlet(faults, self._composer, WRIST, config.detections) if config.wrist_camera else None
+        self._joints = faults.create(JointState, "/joint_states", qos.TRANSFORMS, "joints")
+        self._moving = faults.create(TFMessage, roles.TRANSFORMS, qos.TRANSFORMS, "tf")
+        static = qos.STATIC_TRANSFORMS
+        self._static = faults.create(TFMessage, roles.STATIC_TRANSFORMS, static, "tf_static", latched=True)
         self._verdicts = self.create_publisher(String, "verdict", qos.VERDICTS)
-        self._ticks = self.create_publisher(ClockMessage, "/clock", qos.CLOCK) if config.clock else None
+        self._ticks = faults.create(ClockMessage, "/clock", qos.CLOCK, "clock") if config.clock else None
         self._wake = Jobs(self).put
         self._running: RunningCell | None = None
         self._servers: list[Any] = []
@@ -129,6 +134,7 @@ class SimArmNode(Node):
         config = self._config
         if config.speed > 1 and not config.clock:
             raise InputError("parameter speed", f"{config.speed:g}", "1 or less without clock", "set clock: true")
+        self._faults.begin()
         self._errors = errors_of(parse_options(config.detector))
         cell = ArmCell(layout(config.world))
         self._camera = camera_of(config.width, _HEIGHTS.get(config.width, config.width * 3 // 4))
@@ -137,6 +143,9 @@ class SimArmNode(Node):
         self._arm = TrajectoryServer(self, config.arm_action, running, self._wake, self._now_ns)
         self._hand = GripperServer(self, config.gripper_action, running, self._wake)
         self._servers = [self._arm, self._hand]
+        for server in self._servers:
+            server.faults.seed = config.fault_seed
+            self._faults.hear(server.faults.set)
         running.every(1 / config.state_rate, self._tell_joints)
         running.every(_VERDICTS, lambda cell: self._verdicts.publish(String(data=self._verdict(cell))))
         if self._ticks is not None:
@@ -158,6 +167,7 @@ class SimArmNode(Node):
         for server in self._servers:
             server.destroy()
         self._servers.clear()
+        self._faults.close()
 
     # -------------------------------------------------------------------------------------------- time, threads
 

@@ -25,6 +25,7 @@ from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.following import GOAL_TIME, STOPPED, Tolerances, TrajectoryOutcome
 from spatial_vlm_ros.sim.arm.running import RunningCell
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory, in_order
+from spatial_vlm_ros.sim.faults.controller import ControllerFaults
 
 FEEDBACK = 0.1  # s of simulated time between two messages of feedback
 _ARM = 7  # joints
@@ -53,11 +54,13 @@ class TrajectoryServer:
 
     Attributes:
         counts: of goals: accepted, refused, succeeded, aborted, canceled.
+        faults: what it does wrong, see docs/fault_injection.md.
     """
 
     def __init__(self, node: Node, name: str, running: RunningCell, wake: Wake, stamp: Callable[[], int]) -> None:
         self._node, self._running, self._wake, self._stamp = node, running, wake, stamp
         self.counts = counts()
+        self.faults = ControllerFaults("arm")
         self._goal: ServerGoalHandle | None = None
         self._withdrawn = False
         self._next: JointTrajectory | None = None
@@ -88,6 +91,7 @@ class TrajectoryServer:
         try:
             if self.busy:
                 raise InputError("goal", "one while another is executed", "one at a time", "cancel it, or wait")
+            self.faults.check()
             trajectory = trajectory_of(goal, self._running.ask(lambda cell: cell.follower.names))
             tolerances_of(goal)
             self._running.ask(lambda cell: cell.follower.check(trajectory, cell.joints().position[:_ARM]))
@@ -95,13 +99,18 @@ class TrajectoryServer:
             self.counts["refused"] += 1
             self._node.get_logger().warning(printable(f"a trajectory is refused: {error}"))
             return GoalResponse.REJECT
-        self._next = trajectory
+        self._next = self.faults.paced(trajectory)
         return GoalResponse.ACCEPT
 
     def _on_accepted(self, goal: ServerGoalHandle) -> None:
         self.counts["accepted"] += 1
         trajectory, tolerances = self._next, tolerances_of(goal.request)
         self._goal, self._withdrawn = goal, False
+        at_once = self.faults.at_once()
+        if at_once is not None:
+            self._finish(goal, at_once)
+        if at_once is not None or self.faults.is_stuck:
+            return
 
         def begin(cell: ArmCell) -> None:
             if trajectory is not None:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of all faults that can be injected, from their catalogue, with what was observed of those in faults.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, IMPOSSIBLE, KINDS, WITH_FRAME_ID, WITH_STAMP, Effect
+from spatial_vlm_ros.sim.faults.spec import read_faults
+
+RECORDS = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "faults.json"
+Observed = Mapping[tuple[str, str], list[str]]
+"""Form or part, and kind → what was injected and how requests ended."""
+
+_HEAD = """# Kinds of faults
+
+Made by `scripts/generate.py` from `spatial_vlm_ros/sim/faults/catalogue.py`. [fault_injection.md](fault_injection.md)
+says how to inject them. The last column is what to expect: how requests to the resolver, or goals of the gate, ended
+in the rows of [faults.md](faults.md).
+"""
+_TITLES = {
+    "colour": "Colour: `rgb`",
+    "depth": "Depth: `depth`",
+    "compressed": "Compressed images, of bags",
+    "other": "Topics of other types, of bags",
+    "info": "Camera info: `info`",
+    "detections": "Detections: `detections`",
+    "transforms": "Transforms: `tf`, `tf_static`",
+    "joints": "Joint states: `joints`",
+    "clock": "Simulated time: `clock`",
+    "stamp": "Stamps",
+    "frame_id": "Frame ids",
+    "arm": "The arm's controller: `arm`",
+    "gripper": "The gripper's controller: `gripper`",
+    "model": "Models: `model`",
+}
+
+
+def fault_table(records: Path = RECORDS) -> str:
+    """All forms of streams and parts with their kinds, as a Markdown page.
+
+    Args:
+        records: what was observed.
+    """
+    observed = _observed(records)
+    return _HEAD + "\n".join(line for room in EFFECTS for line in _section(room, observed)) + "\n"
+
+
+def _observed(records: Path) -> Observed:
+    """Of the rows that inject one fault, a group counting for its first stream."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in json.loads(records.read_text(encoding="utf-8")):
+        words = row["injected"].removeprefix("grounder, ")
+        if row["section"] in ("Goals", "Pages") or len(words.split()) > 1:
+            continue
+        fault = read_faults(words)[0]
+        ended = ", ".join(row["statuses"]) if "statuses" in row else row["status"]
+        found.setdefault((fault.part or FORMS[fault.stream], fault.kind), []).append(f"`{words}`: {ended}")
+    return found
+
+
+def _section(room: str, observed: Observed) -> Iterator[str]:
+    yield from ("", f"## {_TITLES[room]}", "")
+    if room in ("stamp", "frame_id"):
+        forms = WITH_STAMP if room == "stamp" else WITH_FRAME_ID
+        yield from (", ".join(f"`{name}.{room}`" for name, form in FORMS.items() if form in forms) + ".", "")
+    yield from ("| kind | what it does | amount | default | observed |", "|---|---|---|---|---|")
+    for kind in KINDS:
+        cells = _cells(EFFECTS[room].get(kind), IMPOSSIBLE.get((room, kind), ""))
+        seen = "; ".join(observed.get((room, kind), [])) or ("no row" if kind in EFFECTS[room] else "")
+        yield f"| {kind} | {cells} | {seen} |"
+
+
+def _cells(effect: Effect | None, reason: str) -> str:
+    if effect is None:
+        return f"not possible: {reason} | | "
+    if effect.unit is None:
+        return f"{effect.does} | | "
+    return f"{effect.does} | {effect.low:g} to {effect.high:g} {effect.unit}".rstrip() + f" | {effect.default:g}"

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publishers of a node whose messages pass through the faults that its parameter `faults` names."""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.sim.faults.line import FaultLine
+from spatial_vlm_ros.sim.faults.spec import Fault, as_words, read_faults
+
+FAULTS, FAULT_SEED = "faults", "fault_seed"
+
+
+class FaultyPublisher:
+    """A publisher behind a line of faults; from any thread.
+
+    Args:
+        publisher: the real one.
+        line: its faults.
+        later: publishes what is delayed.
+        log: told of messages that a fault cannot be applied to; they pass as they are.
+        latched: whether what was published last is published again when the faults change, as late subscribers hear it.
+    """
+
+    def __init__(self, publisher: Any, line: FaultLine, later: _Later, log: Any, latched: bool) -> None:
+        self._publisher, self._line, self._later, self._log, self._latched = publisher, line, later, log, latched
+        self._lock = threading.Lock()
+        self._sent: Any = None
+
+    def publish(self, message: Any) -> None:
+        """Publish what the faults make of it, when they say."""
+        with self._lock:
+            if self._latched:
+                self._sent = copy.deepcopy(message)
+            now = time.monotonic()
+            try:
+                passed = self._line.pass_on(message, now)
+            except InputError as error:
+                self._log.error(str(error), throttle_duration_sec=5.0)
+                passed = [(now, message)]
+            for due, made in passed:
+                if due <= now:
+                    self._publisher.publish(made)
+                else:
+                    self._later.put(due, self._publisher, made)
+
+    def set(self, faults: Iterable[Fault]) -> None:
+        """Switch to these faults."""
+        with self._lock:
+            before = self._line.faults
+            self._line.set(faults)
+            again = self._sent if self._latched and self._line.faults != before else None
+        if again is not None:
+            self.publish(again)
+
+    def get_subscription_count(self) -> int:
+        """Of the real publisher."""
+        return int(self._publisher.get_subscription_count())
+
+    def wait_for_all_acked(self, timeout: Duration) -> bool:
+        """Of the real publisher; what is delayed is not waited for."""
+        return bool(self._publisher.wait_for_all_acked(timeout))
+
+
+class FaultPublishers:
+    """All faulty publishers of a node; its parameters `faults` and `fault_seed` must be declared.
+
+    `faults` may be set at any time and is refused with what would be allowed.
+
+    Args:
+        node: whose they are.
+        forms: every stream that may have faults → its form; more may be added before `begin`.
+
+    Raises:
+        InputError: `begin` only, of faults that were given at the start and cannot be read.
+    """
+
+    def __init__(self, node: Node, forms: Mapping[str, str]) -> None:
+        self._node, self.forms = node, dict(forms)
+        self._seed = int(node.get_parameter(FAULT_SEED).value)
+        self._heard: list[Callable[[tuple[Fault, ...]], None]] = []
+        self._later = _Later(node.context.ok)
+        self._faults: tuple[Fault, ...] = ()
+
+    def create(self, form: Any, topic: str, profile: Any, *streams: str, opened: Callable[[Any], Any] = copy.deepcopy,
+               latched: bool = False) -> FaultyPublisher:  # fmt: skip
+        """A publisher of a topic; it has the faults of its first stream, and those that are given for the others."""
+        line = FaultLine(streams[0], self.forms[streams[0]], self._seed, opened)
+        publisher = self._node.create_publisher(form, topic, profile)
+        made = FaultyPublisher(publisher, line, self._later, self._node.get_logger(), latched)
+        names = set(streams)
+        self.hear(lambda faults: made.set(_named(faults, names, streams[0])))
+        return made
+
+    def hear(self, changed: Callable[[tuple[Fault, ...]], None]) -> None:
+        """Have something called with the faults, now and whenever they change."""
+        self._heard.append(changed)
+        changed(self._faults)
+
+    def begin(self) -> None:
+        """Apply what the parameter says, and listen to its changes.
+
+        Raises:
+            InputError: it says what cannot be read, or names a stream that this node does not have.
+        """
+        self._switch(read_faults(str(self._node.get_parameter(FAULTS).value), self.forms))
+        self._node.add_on_set_parameters_callback(self._on_set)
+
+    def close(self) -> None:
+        """Drop what is delayed, and end the thread that would publish it."""
+        self._later.close()
+
+    def _on_set(self, changes: Iterable[Parameter]) -> SetParametersResult:
+        for change in changes:
+            if change.name == FAULTS:
+                try:
+                    self._switch(read_faults(str(change.value), self.forms))
+                except InputError as error:
+                    return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _switch(self, faults: tuple[Fault, ...]) -> None:
+        if faults == self._faults:
+            return
+        self._faults = faults
+        for changed in self._heard:
+            changed(faults)
+        self._node.get_logger().warning(f"faults: {as_words(faults) or 'none'}")
+
+
+def _named(faults: Iterable[Fault], names: set[str], stream: str) -> list[Fault]:
+    """The faults of a publisher, which may be known by several names, under its first one."""
+    return [Fault(stream, f.part, f.kind, f.amount) for f in faults if f.stream in names]
+
+
+class _Later:
+    """Publishes messages when they are due, on a thread of its own that begins with the first one.
+
+    Args:
+        ok: whether anything can be published at all; what is delayed is dropped afterwards.
+    """
+
+    def __init__(self, ok: Callable[[], bool]) -> None:
+        self._ok = ok
+        self._due: list[tuple[float, int, Any, Any]] = []
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, due: float, publisher: Any, message: Any) -> None:
+        with self._changed:
+            if self._closed:
+                return
+            heapq.heappush(self._due, (due, next(self._numbers), publisher, message))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="delayed", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closed and (not self._due or self._due[0][0] > time.monotonic()):
+                    self._changed.wait(self._due[0][0] - time.monotonic() if self._due else None)
+                if self._closed:
+                    return
+                _, _, publisher, message = heapq.heappop(self._due)
+            try:
+                publisher.publish(message)
+            except RuntimeError:  # rclpy's, of a context that has been shut down meanwhile
+                if self._ok():
+                    raise
+                return

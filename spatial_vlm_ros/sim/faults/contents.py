@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What faults do inside a message. Knows the fields of messages; works on those of rclpy and of rosbags alike.
+
+Every function changes the message that it is given: give it a copy.
+"""
+
+from __future__ import annotations
+
+import array
+import string
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError
+
+SECOND = 1_000_000_000  # nanoseconds
+WRONG_FRAME = "wrong_frame"
+_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
+_LETTERS = 8  # of a random name
+
+Random = np.random.Generator
+Change = Callable[[Any, float, Random], None]
+
+
+def nanoseconds(time: Any) -> int:
+    """A builtin_interfaces/Time as nanoseconds."""
+    return int(time.sec) * SECOND + int(time.nanosec)
+
+
+def set_time(time: Any, stamp_ns: int) -> None:
+    """Write nanoseconds into a builtin_interfaces/Time; below 0 they are 0, for no message holds less."""
+    time.sec, time.nanosec = divmod(min(max(0, stamp_ns), 2**31 * SECOND - 1), SECOND)
+
+
+def headers(message: Any) -> list[Any]:
+    """Every std_msgs/Header of a message that says when and where its numbers hold, each once though it is shared."""
+    found: list[Any] = []
+    if hasattr(message, "transforms"):
+        found = [transform.header for transform in message.transforms]
+    elif hasattr(message, "header"):
+        found.append(message.header)
+        for detection in getattr(message, "detections", ()):
+            if hasattr(detection, "header"):  # of vision_msgs
+                found.append(detection.header)
+            found += [mask.header for mask in getattr(detection, "mask", ())]
+    return list({id(header): header for header in found}.values())
+
+
+def take_headers(frozen: Any, new: Any) -> None:
+    """Give a message of before the headers of a new one; transforms by the name of their child."""
+    if hasattr(frozen, "transforms"):
+        newest = {transform.child_frame_id: transform.header.stamp for transform in new.transforms}
+        for transform in frozen.transforms:
+            stamp = newest.get(transform.child_frame_id)
+            if stamp is not None:
+                set_time(transform.header.stamp, nanoseconds(stamp))
+        return
+    for header in headers(frozen):
+        set_time(header.stamp, nanoseconds(new.header.stamp))
+        header.frame_id = new.header.frame_id
+
+
+def letters(random: Random) -> str:
+    """A random name."""
+    return "".join(random.choice(list(string.ascii_lowercase), _LETTERS))
+
+
+# ------------------------------------------------------------------------------------------------ images
+
+
+def random_bytes(message: Any, _: float, random: Random) -> None:
+    """Every byte of an image is random."""
+    _write(message, random.integers(0, 256, len(message.data), np.uint8))
+
+
+def mirrored(message: Any, _: float, __: Random) -> None:
+    """The image is flipped left to right.
+
+    Raises:
+        InputError: an encoding whose pixels are not whole bytes side by side.
+    """
+    if message.encoding not in _CHANNELS:
+        repair = f"give images as one of {', '.join(_CHANNELS)}"
+        raise InputError(
+            "faults", f"rgb=wrong of an image in {message.encoding}", "pixels that can be mirrored", repair
+        )
+    channels = _CHANNELS[message.encoding]
+    rows = _octets(message).reshape(message.height, message.step)
+    row = rows[:, : message.width * channels].reshape(message.height, message.width, channels)
+    rows[:, : message.width * channels] = row[:, ::-1].reshape(message.height, -1)
+    _write(message, rows.reshape(-1))
+
+
+def scaled(message: Any, factor: float, _: Random) -> None:
+    """Every distance of a depth image is multiplied; what 16UC1 cannot hold becomes not measured.
+
+    Raises:
+        InputError: an encoding that is neither 16UC1 nor 32FC1.
+    """
+    order = ">" if message.is_bigendian else "<"
+    if message.encoding in ("16UC1", "mono16"):
+        values = np.rint(_octets(message).view(f"{order}u2") * factor)
+        values[values > np.iinfo(np.uint16).max] = 0
+        _write(message, values.astype(f"{order}u2").view(np.uint8))
+    elif message.encoding == "32FC1":
+        values = _octets(message).view(f"{order}f4") * np.float32(factor)
+        _write(message, values.astype(f"{order}f4").view(np.uint8))
+    else:
+        repair = "give depth as 16UC1 or 32FC1"
+        raise InputError("faults", f"depth=wrong of {message.encoding}", "distances", repair)
+
+
+def _octets(message: Any) -> np.ndarray:
+    return np.frombuffer(message.data, np.uint8).copy()
+
+
+def _write(message: Any, octets: np.ndarray) -> None:
+    if isinstance(message.data, np.ndarray):  # of rosbags
+        message.data = octets
+        return
+    kept = array.array("B")
+    kept.frombytes(octets.tobytes())
+    message.data = kept
+
+
+# ------------------------------------------------------------------------------------------------ camera info
+
+
+def random_camera(message: Any, _: float, random: Random) -> None:
+    """K, D, R and P are random numbers between -1000 and 1000."""
+    for name in "kdrp":
+        setattr(message, name, _floats(getattr(message, name), random.uniform(-1e3, 1e3, len(getattr(message, name)))))
+
+
+def another_focal_length(message: Any, factor: float, _: Random) -> None:
+    """Focal lengths in K and P are multiplied."""
+    for name, places in (("k", (0, 4)), ("p", (0, 5))):
+        values = np.array(getattr(message, name), np.float64)
+        values[list(places)] *= factor
+        setattr(message, name, _floats(getattr(message, name), values))
+
+
+def _floats(before: Any, values: np.ndarray) -> Any:
+    return values if isinstance(before, np.ndarray) else type(before)(*_of_array(before), values.tolist())
+
+
+def _of_array(before: Any) -> tuple[str, ...]:
+    return (before.typecode,) if isinstance(before, array.array) else ()
+
+
+# ------------------------------------------------------------------------------------------------ detections
+
+
+def random_detections(message: Any, _: float, random: Random) -> None:
+    """Boxes and scores are NaN, labels are random letters."""
+    for detection in message.detections:
+        if hasattr(detection, "box"):
+            detection.box = _floats(detection.box, np.full(4, np.nan))
+            detection.score, detection.label = float("nan"), letters(random)
+            continue
+        detection.bbox.size_x = detection.bbox.size_y = float("nan")
+        for result in detection.results:
+            result.hypothesis.score, result.hypothesis.class_id = float("nan"), letters(random)
+
+
+def names_passed_on(message: Any, _: float, __: Random) -> None:
+    """Each detection has the label, attributes and id of the next one, the last one those of the first."""
+    found = list(message.detections)
+    if found and hasattr(found[0], "label"):
+        names = [(d.label, list(d.attributes), d.id) for d in found]
+        for detection, name in zip(found, names[1:] + names[:1], strict=True):
+            detection.label, detection.attributes, detection.id = name
+        return
+    said = [(list(d.results), d.id) for d in found]
+    for detection, (results, name) in zip(found, said[1:] + said[:1], strict=True):
+        detection.results, detection.id = results, name
+
+
+# ------------------------------------------------------------------------------------------------ transforms, joints
+
+
+def no_transforms(message: Any, _: float, __: Random) -> None:
+    """Translations are NaN, quaternions are zero."""
+    for stamped in message.transforms:
+        place, turned = stamped.transform.translation, stamped.transform.rotation
+        place.x = place.y = place.z = float("nan")
+        turned.x = turned.y = turned.z = turned.w = 0.0
+
+
+def shifted(message: Any, metres: float, _: Random) -> None:
+    """Every child is shifted along x of its parent."""
+    for stamped in message.transforms:
+        stamped.transform.translation.x += metres
+
+
+def no_joints(message: Any, _: float, __: Random) -> None:
+    """Positions, velocities and efforts are NaN."""
+    for name in ("position", "velocity", "effort"):
+        values = getattr(message, name)
+        setattr(message, name, _floats(values, np.full(len(values), np.nan)))
+
+
+def turned_joints(message: Any, radians: float, _: Random) -> None:
+    """Something is added to every position."""
+    message.position = _floats(message.position, np.array(message.position, np.float64) + radians)
+
+
+# ------------------------------------------------------------------------------------------------ time
+
+
+def random_time(message: Any, _: float, random: Random) -> None:
+    """A time of /clock between 0 and twice the right one."""
+    set_time(message.clock, int(nanoseconds(message.clock) * random.uniform(0, 2)))
+
+
+def other_time(message: Any, seconds: float, _: Random) -> None:
+    """A time of /clock that is ahead."""
+    set_time(message.clock, nanoseconds(message.clock) + round(seconds * SECOND))
+
+
+CHANGES: Mapping[tuple[str, str], Change] = {
+    ("colour", "garbage"): random_bytes,
+    ("colour", "wrong"): mirrored,
+    ("depth", "garbage"): random_bytes,
+    ("depth", "wrong"): scaled,
+    ("compressed", "garbage"): random_bytes,
+    ("info", "garbage"): random_camera,
+    ("info", "wrong"): another_focal_length,
+    ("detections", "garbage"): random_detections,
+    ("detections", "wrong"): names_passed_on,
+    ("transforms", "garbage"): no_transforms,
+    ("transforms", "wrong"): shifted,
+    ("joints", "garbage"): no_joints,
+    ("joints", "wrong"): turned_joints,
+    ("clock", "garbage"): random_time,
+    ("clock", "wrong"): other_time,
+}
+"""(Form, kind) → what it does to a copy of a message, told the amount and the source of chance."""

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a faulty controller does with the goals that it is given. Times are seconds of simulation."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.sim.arm.following import PATH_VIOLATED, SUCCESSFUL, TrajectoryOutcome
+from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
+from spatial_vlm_ros.sim.faults.spec import Fault
+
+UNDEFINED = -99
+"""An error code that control_msgs/FollowJointTrajectory does not define."""
+_WORDS = "an injected fault"
+
+
+class ControllerFaults:
+    """The faults of one controller; from any thread.
+
+    Args:
+        stream: "arm" or "gripper".
+
+    Attributes:
+        seed: of what is random; counts from the next change of the faults.
+    """
+
+    def __init__(self, stream: str) -> None:
+        self._stream, self.seed = stream, 0
+        self._fault: Fault | None = None
+        self._random = np.random.default_rng(self.seed)
+
+    def set(self, faults: Iterable[Fault]) -> None:
+        """Switch to these; goals that run go on as they began."""
+        fault = next((fault for fault in faults if fault.stream == self._stream), None)
+        if fault != self._fault:
+            self._fault = fault
+            self._random = np.random.default_rng([self.seed, zlib.crc32(self._stream.encode())])
+
+    def check(self) -> None:
+        """Whether goals are taken at all.
+
+        Raises:
+            InputError: they are not.
+        """
+        if self._kind == "off":
+            raise InputError("goal", _WORDS, "no fault", f"take {self._stream}=off out of the parameter faults")
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a goal that is accepted now is never begun."""
+        return self._kind == "stuck"
+
+    @property
+    def pause(self) -> float:
+        """How much later than accepted a goal begins, seconds."""
+        return self._fault.amount if self._fault is not None and self._kind == "delayed" else 0.0
+
+    def at_once(self) -> TrajectoryOutcome | None:
+        """How a goal that is accepted now ends without a motion; None where it is to be carried out."""
+        if self._kind == "wrong":
+            return TrajectoryOutcome(SUCCESSFUL, _WORDS)
+        if self._kind == "garbage":
+            return TrajectoryOutcome(UNDEFINED, _WORDS)
+        if self._fault is not None and self._kind == "intermittent" and self._random.random() < self._fault.amount:
+            return TrajectoryOutcome(PATH_VIOLATED, _WORDS)
+        return None
+
+    def paced(self, trajectory: JointTrajectory) -> JointTrajectory:
+        """The trajectory as it is followed: slower or later, where that is the fault."""
+        if self._fault is None or self._kind not in ("slow", "delayed"):
+            return trajectory
+        speed = self._fault.amount if self._kind == "slow" else 1.0
+        return replace(
+            trajectory,
+            times=trajectory.times / speed + self.pause,
+            velocities=None if trajectory.velocities is None else trajectory.velocities * speed,
+            accelerations=None if trajectory.accelerations is None else trajectory.accelerations * speed**2,
+        )
+
+    @property
+    def _kind(self) -> str:
+        return "" if self._fault is None else self._fault.kind

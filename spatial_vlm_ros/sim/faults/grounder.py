@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model with faults: any backend, wrapped, whose faults a file switches on and off while it runs.
+
+grounder: spatial_vlm_ros.sim.faults.grounder:load
+grounder_options: "of=compact faults_file=/run/model_faults"
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.sim.faults.catalogue import FORMS
+from spatial_vlm_ros.sim.faults.contents import letters
+from spatial_vlm_ros.sim.faults.spec import Fault, read_faults
+from spatial_vlm_ros.types import NounPhrase, Rgb
+
+_MODEL = {"model": FORMS["model"]}
+_INJECTED = "an injected fault"
+_REPAIR = "empty the file of faults"
+
+
+class FaultyGrounder:
+    """Answers as another grounder does, but for the fault that its file names at the time of the request.
+
+    Args:
+        inner: the grounder that is wrapped.
+        faults: what its parameter would say at the start; what the file says comes before it.
+        file: is read before each request; None, or a file that is not there = `faults`.
+        seed: of what is random.
+
+    Raises:
+        InputError: `faults` cannot be read, or names another stream than `model`.
+    """
+
+    def __init__(self, inner: Grounder, faults: str = "", file: Path | None = None, seed: int = 0) -> None:
+        read_faults(faults, _MODEL)
+        self._inner, self._faults, self._file, self._seed = inner, faults, file, seed
+        self._fault: Fault | None = None
+        self._random = np.random.default_rng(seed)
+        self._last: Grounding | None = None
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """See Grounder.ground.
+
+        Raises:
+            ModelError: the fault says so.
+            InputError: the file's words cannot be read; names what is allowed.
+        """
+        fault = self._now()
+        if fault is None:
+            self._last = self._inner.ground(rgb, phrases)
+            return self._last
+        if fault.kind == "off" or (fault.kind == "intermittent" and self._random.random() < fault.amount):
+            raise ModelError("faulty", _INJECTED, _REPAIR)
+        if fault.kind == "stuck" and self._last is not None:
+            return self._last
+        began = time.monotonic()
+        found = self._inner.ground(rgb, phrases)
+        if fault.kind == "slow":
+            time.sleep((time.monotonic() - began) * (fault.amount - 1))
+        elif fault.kind == "delayed":
+            time.sleep(fault.amount)
+        if fault.kind == "stuck":
+            self._last = found
+        elif fault.kind == "garbage":
+            return self._garbage(found, rgb.shape)
+        elif fault.kind == "wrong":
+            return _passed_on(found)
+        return found
+
+    def _now(self) -> Fault | None:
+        words = self._faults
+        if self._file is not None and self._file.is_file():
+            words = self._file.read_text(encoding="utf-8")
+        fault = next(iter(read_faults(words, _MODEL)), None)
+        if fault != self._fault:
+            self._fault, self._random = fault, np.random.default_rng(self._seed)
+        return fault
+
+    def _garbage(self, found: Grounding, shape: tuple[int, ...]) -> Grounding:
+        """As many boxes, anywhere up to twice the image's size, that fit any phrase."""
+        size = np.array(shape[1::-1] * 2, np.float64)
+        boxes = [np.sort(self._random.uniform(0, 2, (2, 2)), axis=0).reshape(4) * size for _ in found.detections]
+        made = tuple(
+            replace(d, label=letters(self._random), score=float(self._random.random()), box_xyxy=tuple(box), mask=None)
+            for d, box in zip(found.detections, boxes, strict=True)
+        )
+        return Grounding(made, self._random.random(found.match.shape))
+
+
+def _passed_on(found: Grounding) -> Grounding:
+    """Each detection is taken for what the next one is, the last one for the first."""
+    named = [*found.detections[1:], *found.detections[:1]]
+    made = tuple(
+        replace(d, label=n.label, attributes=n.attributes, id=n.id)
+        for d, n in zip(found.detections, named, strict=True)
+    )
+    return Grounding(made, np.roll(found.match, -1, axis=1))
+
+
+def load(of: str = "", faults: str = "", faults_file: str = "", fault_seed: str = "0", **options: str) -> Grounder:
+    """A backend with faults.
+
+    Args:
+        of: name of the backend that is wrapped, as `grounder` takes it.
+        faults: at the start, "model=kind:amount".
+        faults_file: path of a file with such words; read before each request, empty or missing = none.
+        fault_seed: of what is random.
+        **options: of the wrapped backend.
+
+    Raises:
+        InputError: no backend is named, or faults or seed cannot be read.
+        UnknownNameError, ModelError: as `perception.load_grounder` of the wrapped backend.
+    """
+    if not of:
+        raise InputError("option of", "none", "the name of a backend", "add of=NAME to grounder_options")
+    if not fault_seed.isdecimal():
+        raise InputError("option fault_seed", repr(fault_seed), "a whole number from 0", "correct the option")
+    file = Path(faults_file) if faults_file else None
+    return FaultyGrounder(load_grounder(of, options), faults, file, int(fault_seed))

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One stream of messages with its faults: what is to be published instead, and when. No clock, no threads, no ROS."""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.sim.faults.catalogue import CONTENTS, FRAME_ID, STAMP
+from spatial_vlm_ros.sim.faults.contents import (
+    CHANGES,
+    SECOND,
+    WRONG_FRAME,
+    Random,
+    headers,
+    letters,
+    nanoseconds,
+    set_time,
+    take_headers,
+)
+from spatial_vlm_ros.sim.faults.spec import Fault
+
+
+class FaultLine:
+    """What goes in is a message; what comes out is what a faulty source would have published of it.
+
+    The same messages at the same times with the same faults and seed come out the same. Without faults messages pass as
+    they are; with faults inside messages they are copied, never changed.
+
+    Args:
+        stream: its name.
+        form: its form, see `catalogue.FORMS`.
+        seed: of everything that is random.
+        opened: from what goes in to a message of its own that may be changed; a copy by default.
+    """
+
+    def __init__(
+        self, stream: str, form: str, seed: int = 0, opened: Callable[[Any], Any] = copy.deepcopy
+    ) -> None:  # fmt: skip
+        self._stream, self._form, self._seed, self._opened = stream, form, seed, opened
+        self._faults: dict[str, Fault] = {}
+        self._random: dict[str, Random] = {}
+        self._last: Any = None  # what went in last; a message that is reused by its owner holds the same contents
+        self._frozen: Any = None
+        self._stamps: dict[int, int] = {}  # where stamps stand still, or run slow from: number of the header → stamp
+        self._passed = float("-inf")
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Those that are on."""
+        return tuple(self._faults.values())
+
+    def set(self, faults: Iterable[Fault]) -> None:
+        """Switch to these faults of this stream, and forget what those before did; the same ones go on as they are."""
+        wanted = {fault.part: fault for fault in faults if fault.stream == self._stream}
+        if wanted == self._faults:
+            return
+        told = {part: fault for part, fault in wanted.items() if self._faults.get(part) != fault}
+        for part in told:
+            name = zlib.crc32(f"{self._stream}.{part}={told[part].kind}".encode())
+            self._random[part] = np.random.default_rng([self._seed, name])
+        if CONTENTS in told or CONTENTS not in wanted:
+            self._frozen, self._passed = None, float("-inf")
+            if CONTENTS in told and told[CONTENTS].kind == "stuck" and self._last is not None:
+                self._frozen = self._opened(self._last)
+        if STAMP in told or STAMP not in wanted:
+            self._stamps = {}
+        self._faults = wanted
+
+    def pass_on(self, message: Any, now: float) -> list[tuple[float, Any]]:
+        """What is to be published.
+
+        Args:
+            message: that went in.
+            now: seconds of a clock that never goes back.
+
+        Returns:
+            Times at which to publish, seconds of that clock, and messages; none where it is dropped.
+        """
+        self._last = message
+        fault = self._faults.get(CONTENTS)
+        if fault is not None and not self._passes(fault, now):
+            return []
+        if any(each.of_contents for each in self._faults.values()):
+            message = self._changed(self._opened(message))
+        if fault is not None and fault.kind == "delayed":
+            return [(now + fault.amount, self._opened(message) if message is self._last else message)]
+        return [(now, message)]
+
+    # -------------------------------------------------------------------------------------------- when
+
+    def _passes(self, fault: Fault, now: float) -> bool:
+        if fault.kind == "off":
+            return False
+        if fault.kind == "intermittent":
+            return bool(self._random[CONTENTS].random() >= fault.amount)
+        if fault.kind == "slow":
+            if now - self._passed < 1 / fault.amount:
+                return False
+            self._passed = now
+        return True
+
+    # -------------------------------------------------------------------------------------------- what
+
+    def _changed(self, message: Any) -> Any:
+        fault = self._faults.get(CONTENTS)
+        if fault is not None and fault.kind == "stuck":
+            message = self._stuck(message)
+        elif fault is not None and (self._form, fault.kind) in CHANGES:
+            CHANGES[self._form, fault.kind](message, fault.amount, self._random[CONTENTS])
+        if STAMP in self._faults:
+            self._restamp(message, self._faults[STAMP])
+        if FRAME_ID in self._faults:
+            self._rename(message, self._faults[FRAME_ID])
+        return message
+
+    def _stuck(self, message: Any) -> Any:
+        if self._frozen is None:
+            self._frozen = message
+        still = copy.deepcopy(self._frozen)
+        if self._form != "clock":
+            take_headers(still, message)
+        return still
+
+    def _restamp(self, message: Any, fault: Fault) -> None:
+        random = self._random[STAMP]
+        lost = fault.kind == "intermittent" and random.random() < fault.amount
+        anywhere = random.uniform(0, 2) if fault.kind == "garbage" else 1.0
+        for number, header in enumerate(headers(message)):
+            stamp = nanoseconds(header.stamp)
+            first = self._stamps.setdefault(number, stamp) if fault.kind in ("stuck", "slow") else stamp
+            if fault.kind == "off" or lost:
+                stamp = 0
+            elif fault.kind == "stuck":
+                stamp = first
+            elif fault.kind == "slow":
+                stamp = first + round((stamp - first) * fault.amount)
+            elif fault.kind == "garbage":
+                stamp = int(stamp * anywhere)
+            elif fault.kind == "wrong":
+                stamp += round(fault.amount * SECOND)
+            set_time(header.stamp, stamp)
+
+    def _rename(self, message: Any, fault: Fault) -> None:
+        random = self._random[FRAME_ID]
+        if fault.kind == "intermittent" and random.random() >= fault.amount:
+            return
+        name = {"off": "", "garbage": letters(random)}.get(fault.kind, WRONG_FRAME)
+        for header in headers(message):
+            header.frame_id = name

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults in words: "depth=stuck camera.stamp=wrong:0.15" is read here, and refused with what would be allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.sim.faults.catalogue import (
+    CONTENTS,
+    EFFECTS,
+    FORMS,
+    FRAME_ID,
+    GROUPS,
+    IMPOSSIBLE,
+    STAMP,
+    WITH_FRAME_ID,
+    WITH_STAMP,
+    Effect,
+)
+
+_WHAT = "faults"
+_REPAIR = 'write "stream=kind" or "stream=kind:amount", several with spaces between; docs/fault_injection.md lists them'
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of one stream.
+
+    Args:
+        stream: its name, or the name of a topic.
+        part: "" (the contents), "stamp" or "frame_id".
+        kind: one of `catalogue.KINDS`.
+        amount: in the unit that `catalogue.EFFECTS` names; 0.0 where the kind takes none.
+    """
+
+    stream: str
+    part: str
+    kind: str
+    amount: float = 0.0
+
+    @property
+    def of_contents(self) -> bool:
+        """Whether it looks into messages, rather than when they are published."""
+        return bool(self.part) or self.kind in ("stuck", "garbage", "wrong")
+
+
+def read_faults(words: str, forms: Mapping[str, str] = FORMS) -> tuple[Fault, ...]:
+    """Read what faults are wanted.
+
+    Args:
+        words: "stream=kind", "stream=kind:amount", "stream.stamp=kind" or "stream.frame_id=kind", with spaces between;
+            empty = none. A group (`catalogue.GROUPS`) stands for each of its streams that is in `forms`.
+        forms: the streams that there are → their forms.
+
+    Returns:
+        One fault for each stream and part, in the order of the words.
+
+    Raises:
+        UnknownNameError: a stream, part or kind that does not exist here; names those that do.
+        InputError: a word that is no fault, an amount that is out of range, or a stream and part that is named twice.
+    """
+    found: dict[tuple[str, str], Fault] = {}
+    for word in words.split():
+        target, equals, told = word.partition("=")
+        if not equals or not target or not told:
+            raise InputError(_WHAT, repr(word), "stream=kind", _REPAIR)
+        name, part = _parted(target, forms)
+        kind, colon, amount = told.partition(":")
+        for stream in _streams(name, forms):
+            if (stream, part) in found:
+                raise InputError(_WHAT, f"{target} twice", "each stream once", "remove one of them")
+            effect = effect_of(forms[stream], part, kind, f"{stream}.{part}" if part else stream)
+            found[stream, part] = Fault(stream, part, kind, _amount(word, effect, amount if colon else None))
+    return tuple(found.values())
+
+
+def effect_of(form: str, part: str, kind: str, target: str = "") -> Effect:
+    """What a kind of fault does to a form of stream, or to a part of one.
+
+    Raises:
+        UnknownNameError: there is no such kind for it.
+        InputError: the kind makes no sense there; says what to use instead.
+    """
+    room = part or form
+    if (room, kind) in IMPOSSIBLE:
+        kinds = ", ".join(EFFECTS[room])
+        raise InputError(_WHAT, f"{kind!r} of {target or room}", f"one of {kinds}", IMPOSSIBLE[room, kind])
+    if kind not in EFFECTS[room]:
+        raise UnknownNameError(f"fault of {target or room}", kind, EFFECTS[room])
+    return EFFECTS[room][kind]
+
+
+def parts_of(form: str) -> tuple[str, ...]:
+    """The parts that a stream of this form has."""
+    return (CONTENTS, *((STAMP,) if form in WITH_STAMP else ()), *((FRAME_ID,) if form in WITH_FRAME_ID else ()))
+
+
+def targets(forms: Mapping[str, str]) -> tuple[str, ...]:
+    """Everything that may stand before "=", groups last."""
+    groups = {group: "colour" for group, streams in GROUPS.items() if set(streams) & set(forms)}
+    return tuple(
+        f"{name}.{part}" if part else name
+        for name, form in {**forms, **groups}.items()
+        for part in parts_of(form)
+    )  # fmt: skip
+
+
+def as_words(faults: Iterable[Fault]) -> str:
+    """The words that `read_faults` reads as these."""
+    return " ".join(
+        f"{fault.stream}{'.' if fault.part else ''}{fault.part}={fault.kind}"
+        + (f":{fault.amount:g}" if fault.amount else "")
+        for fault in faults
+    )
+
+
+def _streams(name: str, forms: Mapping[str, str]) -> list[str]:
+    return [name] if name in forms else [stream for stream in GROUPS[name] if stream in forms]
+
+
+def _parted(target: str, forms: Mapping[str, str]) -> tuple[str, str]:
+    """Stream or group, and part."""
+    known = targets(forms)
+    if target not in known:
+        raise UnknownNameError("stream with faults", target, known)
+    if target in forms:  # a topic may have a point in its name
+        return target, CONTENTS
+    name, _, part = target.rpartition(".")
+    return (name, part) if name else (part, CONTENTS)
+
+
+def _amount(word: str, effect: Effect, text: str | None) -> float:
+    if effect.unit is None:
+        if text is not None:
+            raise InputError(_WHAT, repr(word), "no amount", f"write {word.partition(':')[0]!r}: {effect.does}")
+        return 0.0
+    if text is None:
+        return effect.default
+    expected = f"an amount of {effect.low:g} to {effect.high:g} {effect.unit}".rstrip()
+    try:
+        amount = float(text)
+    except ValueError as error:
+        raise InputError(_WHAT, repr(word), expected, f"the amount means: {effect.does}") from error
+    if not (math.isfinite(amount) and effect.low <= amount <= effect.high):
+        raise InputError(_WHAT, repr(word), expected, f"the amount means: {effect.does}")
+    return amount

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of running players are switched by their parameter and by the command, and refused with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bag_builder import FIXED, SMALL, BagBuilder, scene, seconds
+from live_graph import Graph
+from live_process import Started
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.context import Context
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
+from spatial_vlm_interfaces.msg import DetectionArray
+from test_frame_player import write_folder
+from tf2_msgs.msg import TFMessage
+
+from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.perception.bag_player import BagPlayer
+from spatial_vlm_ros.nodes.perception.frame_player import FramePlayer
+from spatial_vlm_ros.sim.faults.contents import WRONG_FRAME
+from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
+
+HEARD = {
+    "rgb/image": Image, "depth/image": Image, "rgb/camera_info": CameraInfo, "detections": DetectionArray,
+    "/tf": TFMessage,
+}  # fmt: skip
+
+
+class Listener:
+    """The messages of a camera since they were last forgotten."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.heard: dict[str, list[Any]] = {topic: [] for topic in HEARD}
+        self.arrived: dict[str, list[int]] = {topic: [] for topic in HEARD}
+        self.static: list[TFMessage] = []
+        self.ticks: list[int] = []
+        for topic, form in HEARD.items():
+            profile = qos.TRANSFORMS if topic == "/tf" else qos.images("reliable")
+            graph.node.create_subscription(form, topic, self._taker(topic), profile)
+        graph.node.create_subscription(TFMessage, "/tf_static", self.static.append, qos.STATIC_TRANSFORMS)
+        graph.node.create_subscription(
+            Clock, "/clock", lambda m: self.ticks.append(m.clock.sec * SECOND + m.clock.nanosec), qos.CLOCK
+        )
+
+    def _taker(self, topic: str) -> Callable[[Any], None]:
+        def take(message: Any) -> None:
+            self.arrived[topic].append(self.graph.camera.now())
+            self.heard[topic].append(message)
+
+        return take
+
+    def next(self, topic: str, count: int = 3) -> list[Any]:
+        """That many messages from now on."""
+        begun = len(self.heard[topic])
+        self.graph.until(lambda: len(self.heard[topic]) >= begun + count, f"{topic} comes {count} times")
+        return self.heard[topic][begun:]
+
+
+@pytest.fixture
+def listener(graph: Graph) -> Listener:
+    return Listener(graph)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("frames") / "f1", scene(), FIXED)
+
+
+@pytest.fixture
+def play(graph: Graph, folder: Path) -> Callable[..., Any]:
+    def begin(node: Any = FramePlayer, **parameters: Any) -> Any:
+        given = {"folder": str(folder), "rate": 20.0, "moving": True} if node is FramePlayer else {}
+        overrides = [Parameter(name, value=value) for name, value in {**given, **parameters}.items()]
+
+        def make(context: Context) -> Any:
+            player = node(context=context, parameter_overrides=overrides)
+            player.start()
+            return player
+
+        return graph.spin(make)
+
+    return begin
+
+
+def switch(player: Any, faults: str) -> None:
+    (result,) = player.set_parameters([Parameter("faults", value=faults)])
+    assert result.successful, result.reason
+
+
+def test_faults_of_a_player_come_and_go_with_its_parameter(listener: Listener, play: Callable[..., Any]) -> None:
+    player = play()
+    first = listener.next("rgb/image", 1)[0]
+    assert first.header.frame_id == FIXED.child
+
+    switch(player, "depth=off rgb=garbage detections.frame_id=wrong tf=wrong:0.5 info=delayed:0.4")
+    colour, found, moved = (listener.next(topic)[-1] for topic in ("rgb/image", "detections", "/tf"))
+    assert np.abs(np.array(colour.data, np.int16) - np.array(first.data, np.int16)).mean() > 20
+    assert found.header.frame_id == WRONG_FRAME
+    x = moved.transforms[0].transform.translation.x
+    assert x == pytest.approx(FIXED.translation[0] + 0.5)
+    begun = len(listener.heard["depth/image"])
+    listener.next("rgb/image", 6)
+    assert len(listener.heard["depth/image"]) == begun
+    late = [at - stamp_of(m) for at, m in zip(listener.arrived["rgb/camera_info"][-3:],
+            listener.heard["rgb/camera_info"][-3:], strict=True)]  # fmt: skip
+    assert min(late) >= 0.4 * SECOND
+
+    switch(player, "")
+    listener.next("depth/image", 2)
+    (colour,) = listener.next("rgb/image", 1)
+    assert colour.data == first.data, "the player's own frames are as they were"
+    (found,) = listener.next("detections", 1)
+    assert found.header.frame_id == FIXED.child
+
+
+def test_faults_that_cannot_be_are_refused_and_those_before_stay(
+    listener: Listener, play: Callable[..., Any], node: Callable[..., Started], folder: Path
+) -> None:
+    player = play(faults="rgb.frame_id=wrong")
+    assert listener.next("rgb/image", 1)[0].header.frame_id == WRONG_FRAME
+    for words, says in (("arm=stuck", "tf_static"), ("rgb=loud", "intermittent"), ("rgb=slow:0", "0.01 to 100 Hz")):
+        (result,) = player.set_parameters([Parameter("faults", value=words)])
+        assert not result.successful
+        assert says in result.reason
+    assert listener.next("rgb/image", 2)[-1].header.frame_id == WRONG_FRAME
+    ended = node("frame_player", folder=folder, faults="lidar=off")
+    assert ended.ends() == 1
+    assert "lidar" in ended.output
+    assert "rgb.stamp" in ended.output
+    assert "Traceback" not in ended.output
+
+
+def test_static_transforms_and_the_clock_have_faults_too(listener: Listener, play: Callable[..., Any]) -> None:
+    player = play(moving=False, clock=True, faults="tf_static=off")
+    listener.graph.until(lambda: len(listener.ticks) > 3, "time goes on")
+    assert not listener.static
+    switch(player, "tf_static=wrong:1 clock=stuck")
+    listener.graph.until(lambda: listener.static, "the transform is published again")
+    (told,) = listener.static[-1].transforms
+    assert told.transform.translation.x == pytest.approx(FIXED.translation[0] + 1)
+    begun = len(listener.ticks)
+    listener.graph.until(lambda: len(listener.ticks) > begun + 5, "/clock goes on")
+    assert len(set(listener.ticks[begun + 2 :])) == 1
+    switch(player, "")
+    listener.graph.until(lambda: listener.ticks[-1] > listener.ticks[begun + 3], "time goes on again")
+    assert listener.static[-1].transforms[0].transform.translation.x == pytest.approx(FIXED.translation[0])
+
+
+def test_the_command_sets_faults_of_the_player_that_runs(
+    listener: Listener, play: Callable[..., Any], program: Callable[..., Started]
+) -> None:
+    alone = program("fault", "rgb=off", "--wait", "1")
+    assert alone.ends() == 1
+    assert "none of frame_player, bag_player, sim_arm runs" in alone.output
+    play()
+    listener.next("rgb/image", 1)
+    assert program("fault", "rgb.frame_id=wrong").ends() == 0
+    assert listener.next("rgb/image", 2)[-1].header.frame_id == WRONG_FRAME
+    refused = program("fault", "rgb=loud", "--node", "frame_player")
+    assert refused.ends() == 3
+    assert "garbage" in refused.output
+    assert program("fault", "").ends() == 0
+    assert listener.next("rgb/image", 2)[-1].header.frame_id == FIXED.child
+
+
+def test_a_bag_is_played_with_faults_by_role_and_by_topic(
+    listener: Listener, play: Callable[..., Any], tmp_path: Path
+) -> None:
+    seen = scene()
+    with BagBuilder(tmp_path / "bag") as bag:
+        bag.stands(FIXED)
+        for n in range(100):
+            bag.frame(seen, seconds(0.05 * n))
+    player = play(BagPlayer, bag=str(bag.out), loop=True, linger=0.0, faults="rgb.stamp=wrong:2 depth=wrong:2")
+    colour, depth = listener.next("rgb/image")[-1], listener.next("depth/image")[-1]
+    assert (colour.width, colour.height) == (SMALL.width, SMALL.height)
+    assert stamp_of(colour) - stamp_of(depth) > SECOND
+    distances = np.frombuffer(depth.data, np.uint16 if depth.encoding == "16UC1" else np.float32)
+    right = np.nanmedian(seen.frame.depth) * (1000 if depth.encoding == "16UC1" else 1)
+    assert np.nanmedian(distances[distances > 0]) == pytest.approx(2 * right, rel=0.02)
+    switch(player, "/detections=off")
+    begun = len(listener.heard["detections"])
+    colour = listener.next("rgb/image", 6)[-1]
+    assert len(listener.heard["detections"]) <= begun + 1
+    (result,) = player.set_parameters([Parameter("faults", value="/imu=off")])
+    assert not result.successful
+    assert "/detections" in result.reason
+
+
+def test_controllers_and_joint_states_of_the_simulated_arm_have_faults(hands: Callable[..., Any]) -> None:
+    pytest.importorskip("mujoco")
+    from action_msgs.msg import GoalStatus
+    from arm_hands import motion
+    from control_msgs.action import GripperCommand
+
+    arm = hands(clock=True, speed=10.0, rate=0.1, faults="arm=off joints=wrong:0.5")
+    told = arm.joints
+    away = motion((1.0, told + 0.2))
+    assert not arm.send(arm.arm, away).accepted
+
+    def switch(faults: str) -> None:
+        request = SetParametersAtomically.Request(parameters=[Parameter("faults", value=faults).to_parameter_msg()])
+        client = arm.node.create_client(SetParametersAtomically, "sim_arm/set_parameters_atomically")
+        arm.graph.until(client.service_is_ready, "its parameters can be set")
+        result = arm.graph.call(client.call_async(request)).result
+        assert result.successful, result.reason
+
+    switch("arm=wrong gripper=stuck")
+    arm.graph.until(lambda: np.allclose(arm.joints, told - 0.5, atol=1e-3), "joint states are right")
+    right = arm.joints
+    ended = arm.result(arm.send(arm.arm, motion((1.0, right + 0.2))))
+    assert (ended.status, ended.result.error_code) == (GoalStatus.STATUS_SUCCEEDED, 0)
+    arm.later(1.5)
+    assert arm.joints == pytest.approx(right, abs=1e-3)
+
+    goal = GripperCommand.Goal()
+    goal.command.position, goal.command.max_effort = 0.01, 10.0
+    fingers = arm.states[-1].position[7]
+    handle = arm.send(arm.gripper, goal)
+    assert handle.accepted
+    assert arm.later(2.0).position[7] == pytest.approx(fingers, abs=1e-3)
+    arm.graph.call(handle.cancel_goal_async())
+    assert arm.result(handle).status == GoalStatus.STATUS_CANCELED
+
+    switch("gripper=delayed:1")
+    assert arm.result(arm.send(arm.gripper, goal)).result.reached_goal
+    switch("")
+    assert arm.result(arm.send(arm.arm, motion((1.0, right + 0.05)))).status == GoalStatus.STATUS_SUCCEEDED
+    assert arm.later(0.5).position[:7] == pytest.approx(right + 0.05, abs=0.01)

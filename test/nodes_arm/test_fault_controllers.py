@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every fault of the controllers and of the joint states under the gate: rows of docs/faults.md.
+
+One cell is started for all of these. What is approved is carried out on controllers that are at fault; the judge of the
+simulation says what moved.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("mujoco")
+
+from arm_graph import ArmGraph
+from fault_record import record
+from gate_cell import Cell, Picking
+from live_domain import free_domain
+from live_process import Started
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
+
+pytestmark = pytest.mark.slow
+
+TARGET = "bonnet"
+PATIENCE, SHORT = 240.0, 20.0  # s after which a motion is stopped that has not ended; of one that cannot end
+UNMOVED = ("EXECUTION_FAILED", "PLANNER_UNAVAILABLE")
+
+
+@dataclass(frozen=True)
+class ControllerRow:
+    """One fault, injected when the plan waits for approval.
+
+    Args:
+        fault: in words for people.
+        injected: what the parameter `faults` of `sim_arm` is set to.
+        right: statuses that are right; CANCELLED of a motion that did not end and was stopped.
+        early: inject it before the goal is sent.
+        today: why the row fails at present.
+    """
+
+    fault: str
+    injected: str
+    right: tuple[str, ...]
+    early: bool = False
+    today: str = ""
+
+
+ROWS = (
+    ControllerRow("the arm's controller rejects", "arm=off", UNMOVED),
+    ControllerRow("the arm does not move, and its goal does not end", "arm=stuck", ("CANCELLED", "EXECUTION_FAILED")),
+    ControllerRow("unknown error codes", "arm=garbage", UNMOVED),
+    ControllerRow("trajectories at half speed", "arm=slow:0.5", ("OK",)),
+    ControllerRow("trajectories begin 2 s late", "arm=delayed:2", ("OK",)),
+    ControllerRow("half of the goals are aborted", "arm=intermittent:0.5", ("OK", *UNMOVED)),
+    ControllerRow("goals succeed and nothing moves", "arm=wrong", UNMOVED),
+    ControllerRow("the gripper's controller rejects", "gripper=off", UNMOVED),
+    ControllerRow("fingers do not move", "gripper=stuck", ("CANCELLED", "EXECUTION_FAILED")),
+    ControllerRow("NaN as position, aborted", "gripper=garbage", UNMOVED),
+    ControllerRow("fingers move 1 s late", "gripper=delayed:1", ("OK",)),
+    ControllerRow("fingers are said to be there, and did not move", "gripper=wrong", UNMOVED),
+    ControllerRow("joint states stop", "joints=off", ("STALE_INPUT", *UNMOVED)),
+    ControllerRow("joint states are NaN", "joints=garbage", ("STALE_INPUT", "INVALID_INPUT", *UNMOVED)),
+    ControllerRow("joint states are 0.05 rad off", "joints=wrong:0.05", UNMOVED),
+    ControllerRow("no joint states when a plan is wanted", "joints=off",
+                  ("STALE_INPUT", "PLANNING_FAILED", "UNREACHABLE"), early=True),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
+    folder: Path = tmp_path_factory.mktemp("cell")
+    running: list[Started] = []
+    with free_domain() as domain:
+
+        def begin(name: str, *remapped: str, **parameters: object) -> Started:
+            given = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
+            given += [word for rule in remapped for word in ("-r", rule)]
+            words = ("-m", "spatial_vlm_ros.nodes", name, "--ros-args", *given)
+            running.append(Started(words, folder / f"{len(running)} {name}.txt", {"ROS_DOMAIN_ID": str(domain)}))
+            return running[-1]
+
+        graph = ArmGraph(domain, controllers=False)
+        try:
+            yield Cell(graph, begin, folder / "audit.jsonl")
+        finally:
+            graph.close()
+            for each in running:
+                print(each.output)  # noqa: T201  shown where it fails
+                each.close()
+
+
+@pytest.fixture
+def inject(cell: Cell) -> Iterator[Callable[[str], None]]:
+    """Sets the parameter `faults` of the simulation, as `ros2 param set` does; takes it back at the end."""
+    client = cell.node.create_client(SetParametersAtomically, "/sim_arm/set_parameters_atomically")
+    cell.until(client.service_is_ready, "the simulation's parameters can be set")
+
+    def switch(faults: str) -> None:
+        request = SetParametersAtomically.Request(parameters=[Parameter("faults", value=faults).to_parameter_msg()])
+        result = cell.wait(client.call_async(request), "the parameter is set").result
+        assert result.successful, result.reason
+
+    yield switch
+    switch("")
+
+
+def ended(cell: Cell, picking: Picking, patience: float) -> bool:
+    """Whether a goal ends by itself before somebody loses patience; it is stopped then."""
+    end, gate = time.monotonic() + patience, threading.Event()
+    while picking.result is None and time.monotonic() < end:
+        gate.wait(0.02)
+    if picking.result is not None:
+        return True
+    cell.wait(cell.stopping.call_async(Trigger.Request()), "stop answers")
+    cell.end(picking)
+    return False
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: ("early " if row.early else "") + row.injected)
+def test_a_faulty_controller_ends_the_goal_with_what_happened(
+    cell: Cell, inject: Callable[[str], None], row: ControllerRow
+) -> None:
+    cell.again()
+    before = cell.accepted()
+    if row.early:
+        inject(row.injected)
+        picking = cell.send()
+    else:
+        picking, proposal = cell.proposed()
+        inject(row.injected)
+        unapproved = cell.accepted() - before
+        assert cell.approve(proposal) == "OK"
+    by_itself = ended(cell, picking, SHORT if "=stuck" in row.injected else PATIENCE)
+    inject("")
+    assert picking.result is not None
+    verdict: dict[str, Any] = cell.verdict()
+    accepted = cell.accepted() - before
+    others = sorted(set(verdict["moved"]) - {TARGET})
+    if row.early:
+        unapproved = accepted
+    began = time.monotonic()
+    cell.again()
+    cell.until(lambda: cell.run(plan_only=True).name == "OK", "it plans after the fault")
+    recovery = time.monotonic() - began
+
+    done = bool(verdict["done"])
+    name = picking.name
+    failures = [
+        *([f"{name} is not right"] if name not in row.right else []),
+        *(["it says OK, and the object is not on the tray"] if name == "OK" and not done else []),
+        *([f"moved: {', '.join(others)}"] if others else []),
+        *([f"{unapproved} goals before the approval"] if unapproved else []),
+    ]
+    record(
+        "Controllers",
+        ("early " if row.early else "").replace(" ", "_") + row.injected.replace(":", "_").replace("=", "_"),
+        fault=row.fault,
+        injected=row.injected,
+        at_start=row.early,
+        status=name,
+        says=str(picking.result.status.message),
+        stopped_by_hand=not by_itself,
+        moved_flag=bool(picking.result.moved),
+        goals=accepted,
+        unapproved_goals=unapproved,
+        moved=verdict["moved"],
+        moved_wrongly=others,
+        done=done,
+        recovery_s=round(recovery, 1),
+        right=sorted(row.right),
+        failures=failures,
+    )
+    assert began > 0
+    if row.today and failures:
+        pytest.xfail(f"{row.today}: {'; '.join(failures)}")
+    assert not failures

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults in words are read or refused with what is allowed, and do to messages what the catalogue says."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from bag_builder import FIXED, scene
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.evaluation.bag_types import default_store
+from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, IMPOSSIBLE, KINDS
+from spatial_vlm_ros.sim.faults.contents import SECOND, nanoseconds
+from spatial_vlm_ros.sim.faults.line import FaultLine
+from spatial_vlm_ros.sim.faults.spec import Fault, as_words, effect_of, parts_of, read_faults, targets
+from spatial_vlm_ros.streams.compose import rosbags_composer
+from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
+
+PERIOD = 0.1
+PLAYED = {name: FORMS[name] for name in ("rgb", "depth", "info", "detections", "tf", "tf_static", "clock")}
+
+
+@pytest.fixture(scope="module")
+def message() -> Callable[[str, int], Any]:
+    """A message of a stream, stamped; one header in all of its parts, as the players have it."""
+    seen, composer = scene(), rosbags_composer(default_store())
+    frame = seen.frame
+
+    @cache  # what goes in is never changed
+    def made(stream: str, stamp_ns: int) -> Any:
+        header = composer.header(stamp_ns, frame.frame_id)
+        form = FORMS[stream]
+        if form == "colour":
+            return composer.image_rgb(frame.rgb, header)
+        if form == "depth":
+            return composer.image_depth(frame.depth, header)
+        if form == "info":
+            return composer.camera_info(frame.camera, header)
+        if form == "detections":
+            return composer.detection_array(seen.detections, header, frame.camera.width, frame.camera.height)
+        if form == "transforms":
+            return composer.tf_message([composer.transform_stamped(FIXED, stamp_ns)])
+        if form == "joints":
+            values = composer._floats([0.1, 0.2])
+            fields = {"header": header, "name": ["a", "b"], "position": values, "velocity": values, "effort": values}
+            return composer._make("sensor_msgs/msg/JointState", fields)
+        return composer._make("rosgraph_msgs/msg/Clock", {"clock": composer.time(stamp_ns)})
+
+    return made
+
+
+def run(message: Callable[[str, int], Any], words: str, stream: str, n: int = 40, seed: int = 0,
+        healthy: int = 1) -> list[tuple[float, float, Any]]:  # fmt: skip
+    """(Time in, time out, message) of what comes out of `n` messages under a fault, after `healthy` ones without."""
+    line = FaultLine(stream, FORMS[stream], seed)
+    out = []
+    for k in range(healthy + n):
+        if k == healthy:
+            line.set(read_faults(words))
+        now = k * PERIOD
+        given = message(stream, SECOND + round(now * SECOND))
+        before = repr(given) if k == healthy else ""
+        passed = line.pass_on(given, now)
+        assert not before or repr(given) == before, "what goes in is never changed"
+        out += [(now, due, made) for due, made in passed if k >= healthy]
+    return out
+
+
+def stamps(stream: str, out: list[tuple[float, float, Any]]) -> list[int]:
+    return [
+        nanoseconds(m.clock if stream == "clock" else (m.transforms[0] if stream.startswith("tf") else m).header.stamp)
+        for _, _, m in out
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ words
+
+
+def test_words_are_read_and_written_alike() -> None:
+    words = "depth=stuck tf=delayed:0.4 detections.frame_id=wrong"
+    faults = read_faults(words, PLAYED)
+    assert faults == (Fault("depth", "", "stuck"), Fault("tf", "", "delayed", 0.4),
+                      Fault("detections", "frame_id", "wrong"))  # fmt: skip
+    assert as_words(faults) == words
+    assert read_faults("  ", PLAYED) == ()
+    camera = read_faults("camera.stamp=wrong:-0.15", PLAYED)
+    assert [fault.stream for fault in camera] == ["rgb", "depth", "info", "detections"]
+    assert {(fault.part, fault.amount) for fault in camera} == {("stamp", -0.15)}
+    assert read_faults("rgb=slow", PLAYED)[0].amount == EFFECTS["colour"]["slow"].default
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("depth", ("'depth'", "stream=kind")),
+        ("depth=", ("stream=kind",)),
+        ("lidar=off", ("lidar", "rgb", "tf_static", "camera.stamp")),
+        ("arm=stuck", ("arm", "rgb")),  # a player has no arm
+        ("rgb=broken", ("broken", *KINDS)),
+        ("rgb.exposure=off", ("rgb.exposure", "rgb.stamp", "rgb.frame_id")),
+        ("clock.stamp=off", ("clock.stamp", "clock")),
+        ("rgb.stamp=delayed", ("delayed", "use wrong with an amount below 0")),
+        ("rgb.frame_id=slow", ("slow", "off, garbage, intermittent, wrong")),
+        ("rgb=off:1", ("no amount",)),
+        ("rgb=delayed:soon", ("0.001 to 30 s", "published this much later")),
+        ("rgb=intermittent:1.5", ("0 to 1",)),
+        ("rgb=delayed:nan", ("0.001 to 30 s",)),
+        ("rgb=off rgb=stuck", ("rgb twice",)),
+        ("camera=off rgb=stuck", ("rgb twice",)),
+    ],
+)
+def test_words_that_are_no_fault_are_refused_with_what_is_allowed(words: str, says: tuple[str, ...]) -> None:
+    with pytest.raises(InputError) as refused:
+        read_faults(words, PLAYED)
+    for each in says:
+        assert each in str(refused.value)
+
+
+def test_every_stream_and_kind_has_an_effect_or_a_reason_why_not() -> None:
+    for room in EFFECTS:
+        for kind in KINDS:
+            assert (kind in EFFECTS[room]) != ((room, kind) in IMPOSSIBLE), (room, kind)
+    with pytest.raises(UnknownNameError):
+        effect_of("colour", "", "loud")
+
+
+# ------------------------------------------------------------------------------------------------ messages
+
+
+@pytest.mark.parametrize("stream", [*PLAYED, "joints"])
+def test_kinds_that_are_about_time_drop_or_delay_messages_and_change_none(
+    message: Callable[[str, int], Any], stream: str
+) -> None:
+    assert run(message, f"{stream}=off", stream) == []
+    slow = run(message, f"{stream}=slow:2", stream)
+    assert 7 <= len(slow) <= 9  # 40 messages in 4 s
+    late = run(message, f"{stream}=delayed:0.25", stream)
+    assert [due - now for now, due, _ in late] == pytest.approx([0.25] * 40)
+    assert stamps(stream, late) == [SECOND + round(now * SECOND) for now, _, _ in late]
+    some = run(message, f"{stream}=intermittent:0.3", stream, n=120)
+    assert 66 <= len(some) <= 102
+    kept = [now for now, _, _ in some]
+    assert kept == [now for now, _, _ in run(message, f"{stream}=intermittent:0.3", stream, n=120)]
+    assert kept != [now for now, _, _ in run(message, f"{stream}=intermittent:0.3", stream, n=120, seed=1)]
+
+
+def test_stuck_contents_have_new_headers(message: Callable[[str, int], Any]) -> None:
+    """A frozen image buffer: only the scene tells, not the stamps."""
+    line = FaultLine("rgb", "colour")
+    first = message("rgb", SECOND)
+    line.pass_on(first, 0.0)
+    line.set(read_faults("rgb=stuck"))
+    later = copy.copy(message("rgb", 2 * SECOND))
+    later.data = np.zeros_like(later.data)
+    ((_, out),) = line.pass_on(later, 1.0)
+    assert np.array_equal(out.data, first.data)
+    assert nanoseconds(out.header.stamp) == 2 * SECOND
+    line.set(())
+    ((_, out),) = line.pass_on(later, 2.0)
+    assert not out.data.any()
+    time = run(message, "clock=stuck", "clock", n=5, healthy=3)
+    assert set(stamps("clock", time)) == {SECOND + round(0.2 * SECOND)}
+
+
+def test_wrong_contents_are_wrong_by_what_was_asked(message: Callable[[str, int], Any]) -> None:
+    def one(words: str, stream: str) -> tuple[Any, Any]:
+        return message(stream, SECOND), run(message, words, stream, n=1, healthy=0)[0][2]
+
+    right, wrong = one("rgb=wrong", "rgb")
+    assert np.array_equal(decode_rgb(wrong), decode_rgb(right)[:, ::-1])
+    right, wrong = one("depth=wrong:1.25", "depth")
+    assert np.nanmax(np.abs(decode_depth(wrong) - 1.25 * decode_depth(right))) < 1e-3
+    right, wrong = one("info=wrong:1.1", "info")
+    assert (wrong.k[0], wrong.k[4], wrong.k[2], wrong.p[5]) == pytest.approx(
+        (1.1 * right.k[0], 1.1 * right.k[4], right.k[2], 1.1 * right.p[5])
+    )
+    right, wrong = one("detections=wrong", "detections")
+    assert [d.label for d in wrong.detections] == [*[d.label for d in right.detections][1:], right.detections[0].label]
+    assert [list(d.box) for d in wrong.detections] == [list(d.box) for d in right.detections]
+    right, wrong = one("tf=wrong:0.3", "tf")
+    shifted = wrong.transforms[0].transform.translation.x - right.transforms[0].transform.translation.x
+    assert shifted == pytest.approx(0.3)
+    right, wrong = one("joints=wrong:-0.1", "joints")
+    assert list(wrong.position) == pytest.approx([0.0, 0.1])
+    assert stamps("clock", [(0, 0, one("clock=wrong:0.5", "clock")[1])]) == [SECOND + SECOND // 2]
+    assert stamps("clock", [(0, 0, one("clock=wrong:-5", "clock")[1])]) == [0]  # a message holds no less
+
+
+@pytest.mark.parametrize("stream", [*PLAYED, "joints"])
+def test_garbage_differs_from_the_message_and_is_the_same_for_a_seed(
+    message: Callable[[str, int], Any], stream: str
+) -> None:
+    made = [repr(run(message, f"{stream}=garbage", stream, n=3, seed=seed)) for seed in (0, 0, 1)]
+    assert made[0] == made[1]
+    assert made[0] != repr(run(message, f"{stream}=delayed:0.001", stream, n=3))
+    if stream not in ("tf", "tf_static", "joints"):  # nothing is random about NaN
+        assert made[0] != made[2]
+
+
+def test_stamps_and_frame_ids_of_every_part_of_a_message_change_once(message: Callable[[str, int], Any]) -> None:
+    """Mask and message share one header: what is added is added once."""
+    ((_, _, out),) = run(message, "detections.stamp=wrong:0.15 detections.frame_id=wrong", "detections", n=1, healthy=0)
+    assert nanoseconds(out.header.stamp) == SECOND + 150_000_000
+    mask = next(d.mask[0] for d in out.detections if d.mask)
+    assert nanoseconds(mask.header.stamp) == SECOND + 150_000_000
+    assert (out.header.frame_id, mask.header.frame_id) == ("wrong_frame", "wrong_frame")
+
+    assert set(stamps("rgb", run(message, "rgb.stamp=off", "rgb", n=3))) == {0}
+    assert len(set(stamps("rgb", run(message, "rgb.stamp=stuck", "rgb", n=5)))) == 1
+    drift = stamps("tf", run(message, "tf.stamp=slow:0.5", "tf", n=11))
+    assert drift[-1] - drift[0] == pytest.approx(0.5 * SECOND)
+    gone = stamps("rgb", run(message, "rgb.stamp=intermittent:0.5", "rgb", n=100))
+    assert 30 <= gone.count(0) <= 70
+    assert len(set(stamps("rgb", run(message, "rgb.stamp=garbage", "rgb", n=20)))) == 20
+
+
+def test_every_target_takes_every_kind_that_it_lists(message: Callable[[str, int], Any]) -> None:
+    """None raises, and none passes the message on as it is."""
+    tried = 0
+    for stream, form in PLAYED.items():
+        for part in parts_of(form):
+            for kind in EFFECTS[part or form]:
+                target = f"{stream}.{part}" if part else stream
+                assert target in targets(PLAYED)
+                out = run(message, f"{target}={kind}", stream, n=12)
+                plain = [message(stream, SECOND + round(k * PERIOD * SECOND)) for k in range(1, 13)]
+                same = [due == now for now, due, _ in out] == [True] * 12 and repr([m for *_, m in out]) == repr(plain)
+                assert same == (kind == "stuck" and not part and form != "clock"), (target, kind)
+                tried += 1
+    assert tried == 7 * 7 + 6 * 6 + 6 * 4
