@@ -254,7 +254,7 @@ class Graph:
         self.until(lambda: all(goal.accepted is not None for goal in goals), "the goal is accepted or rejected")
         return goals
 
-    def send_goals(self, instruction: str, clients: Sequence[ActionClient], patience: float) -> list[Goal]:
+    def burst(self, instruction: str, clients: Sequence[ActionClient], patience: float) -> list[Goal]:
         """One goal of each client, all sent at once; those that nobody answers in time stay without a result."""
         goals = [Goal() for _ in clients]
         for goal, client in zip(goals, clients, strict=True):

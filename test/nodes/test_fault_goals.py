@@ -77,7 +77,7 @@ def _burst(bench: Bench) -> list[Goal]:
     for service in ("send_goal", "get_result"):
         name = bench.graph.node.resolve_service_name(f"resolve/_action/{service}")
         bench.graph.until(lambda name=name: resolver.count_clients(name) > BURST, f"{name} knows its clients")
-    return bench.graph.send_goals(SENTENCE, clients, PATIENCE)
+    return bench.graph.burst(SENTENCE, clients, PATIENCE)
 
 
 def _deactivated(bench: Bench) -> list[Goal]:
