@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
+import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
 from typing import Any
 
 FAILED = 1
+_ONE = 1.0  # s within which two signals count as one
+_TURN = 0.02  # s: longest turn of a node that is ending
+_LAST = 5  # turns after its end
 
 REPAIRS = {
     "rclpy": "source your ROS 2 distribution, or set up ROS from wheels in the repository: scripts/setup.sh ros",
@@ -32,12 +39,17 @@ REPAIRS = {
 }
 
 
-def _run(module: str, name: str, args: list[str] | None = None) -> int:
-    """Import, make and spin a node until it ends or is told to; 0 on a clean end."""
+def _run(module: str, name: str, args: list[str] | None = None, alive: str = "") -> int:
+    """Import, make and spin a node until it ends or is told to; 0 on a clean end.
+
+    A node with `finish` and `finished` commands something that moves. Told to end, it goes on spinning until that has
+    ended: `finish` begins the end and returns the seconds that it may take. Any other node is interrupted where it is.
+    """
     try:
         import rclpy
         from rclpy.exceptions import NotInitializedException, ParameterException
         from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
 
         make: Callable[[], Any] = getattr(importlib.import_module(f"spatial_vlm_ros.nodes.{module}"), name)
     except ModuleNotFoundError as error:
@@ -45,21 +57,25 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
         return FAILED
     from spatial_vlm_ros.errors import SpatialVlmError
 
+    commands = hasattr(make, "finish")
     told = _Told()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, told)
     try:
-        rclpy.init(args=args)
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO if commands else None)
     except RuntimeError as error:  # rcl's words for arguments that it cannot read
         print(f"{module.rpartition('.')[2]}: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
-    node = None
+    node = executor = None
     try:
         node = make()
+        if alive:
+            importlib.import_module("spatial_vlm_ros.nodes.liveliness").Alive(node, alive)
         node.start()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        executor.spin()
+        if commands:
+            executor.spin_until_future_complete(told.instead_of_interrupt())
+        else:
+            executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (SpatialVlmError, ParameterException) as error:
@@ -69,14 +85,32 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
         if rclpy.ok() and not told.to_end:  # where the interrupt came while it converted a message
             raise
     finally:
-        if node is not None:
-            node.stop()
-            node.destroy_node()
-        rclpy.try_shutdown()
+        told.interrupts = False
+        try:
+            if commands and executor is not None:
+                _finish(node, executor, told)
+                rclpy.try_shutdown()  # threads that wait for an answer give up
+        finally:
+            if node is not None:
+                node.stop()
+                node.destroy_node()
+            rclpy.try_shutdown()
+            told.close()
     return 0
 
 
-resolver = partial(_run, "perception.resolver", "ResolverNode")
+def _finish(node: Any, executor: Any, told: _Told) -> None:
+    """Spin until what the node commands has ended and its clients were told, or time or patience is over."""
+    told.to_end = True
+    end = time.monotonic() + float(node.finish())
+    while not node.finished() and not told.again and time.monotonic() < end and executor.context.ok():
+        executor.spin_once(timeout_sec=_TURN)
+    for _ in range(_LAST):  # what was said last goes out
+        if executor.context.ok():
+            executor.spin_once(timeout_sec=_TURN)
+
+
+resolver = partial(_run, "perception.resolver", "ResolverNode", alive="resolve/alive")
 frame_player = partial(_run, "perception.frame_player", "FramePlayer")
 bag_player = partial(_run, "perception.bag_player", "BagPlayer")
 planner_gate = partial(_run, "arm.planner_gate", "PlannerGate")
@@ -85,14 +119,60 @@ sim_arm = partial(_run, "sim.sim_arm", "SimArmNode")
 
 
 class _Told:
-    """Handler of Ctrl-C and SIGTERM: interrupts what takes long, as loading a model, and remembers that it was told."""
+    """Ctrl-C and SIGTERM: they interrupt what takes long, as loading a model, or end a node that spins.
+
+    The process owns both signals from here on. A signal that comes while the main thread waits within the middleware is
+    seen by a thread at the other end of Python's wake-up socket.
+
+    Attributes:
+        to_end: whether a signal came.
+        again: whether another one came, more than `_ONE` after the first: `ros2 launch` sends its own after Ctrl-C.
+        interrupts: whether a signal raises KeyboardInterrupt where the main thread is.
+    """
 
     def __init__(self) -> None:
-        self.to_end = False
+        self.to_end, self.again, self.interrupts = False, False, True
+        self._first = 0.0
+        self._future: Any = None
+        self._reads, self._wakes = socket.socketpair()
+        self._wakes.setblocking(False)
+        signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self)
+        threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        self.to_end = True
-        raise KeyboardInterrupt
+        self._hear()
+        if self.interrupts:
+            raise KeyboardInterrupt
+
+    def instead_of_interrupt(self) -> Any:
+        """From now on a signal completes this future of rclpy, and interrupts nothing."""
+        from rclpy.task import Future
+
+        self._future, self.interrupts = Future(), False
+        if self.to_end:
+            self._future.set_result(None)
+        return self._future
+
+    def close(self) -> None:
+        """Give the socket back; signals are counted still, and end nothing."""
+        signal.set_wakeup_fd(-1)
+        self._wakes.close()
+
+    def _hear(self) -> None:
+        now = time.monotonic()
+        if not self.to_end:
+            self.to_end, self._first = True, now
+        elif now - self._first > _ONE:
+            self.again = True
+
+    def _wait(self) -> None:
+        """On a thread of its own: complete the future, which wakes the executor."""
+        with contextlib.suppress(OSError):
+            while self._reads.recv(1):
+                if self._future is not None and not self._future.done():
+                    self._future.set_result(None)
 
 
 def missing(error: ModuleNotFoundError) -> str:
