@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from arm_graph import ArmGraph
+    from double_cell import DoubleCell
     from live_process import Started
 
 domain, start, node = live_fixtures.domain, live_fixtures.start, live_fixtures.node
@@ -57,3 +58,25 @@ def planner(arm: ArmGraph, node: Callable[..., Started]) -> Iterator[Callable[..
         if each.process.poll() is None:
             each.process.terminate()
             each.ends()
+
+
+@pytest.fixture
+def make_cell(domain: int) -> Iterator[Callable[..., DoubleCell]]:
+    """Makes doubles of a robot's controllers and of move_group, and somebody who asks them."""
+    from double_cell import DoubleCell
+
+    made: list[DoubleCell] = []
+
+    def make(*words: Any, **options: Any) -> DoubleCell:
+        made.append(DoubleCell(domain, *words, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def cell(make_cell: Callable[..., DoubleCell]) -> DoubleCell:
+    """Those doubles as they are upstream by default."""
+    return make_cell()

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A test double of MoveIt's TrajectoryExecutionManager, written from its source. Not a test.
+
+moveit2, branch jazzy, commit 4d841063: moveit_ros/planning/trajectory_execution_manager/src/
+trajectory_execution_manager.cpp ("manager" below), and moveit_plugins/moveit_simple_controller_manager/
+{include/moveit_simple_controller_manager/action_based_controller_handle.hpp ("handle"),
+src/follow_joint_trajectory_controller_handle.cpp ("follow")}.
+
+What is left out: several controllers for one trajectory, switching controllers, joints of several axes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from action_msgs.msg import GoalStatus
+from control_msgs.action import FollowJointTrajectory
+from rclpy.action import ActionClient
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+
+from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.calls import Bridge
+from spatial_vlm_ros.nodes.sim.trajectory_controller import seconds
+
+SUCCEEDED, PREEMPTED, TIMED_OUT, ABORTED = "SUCCEEDED", "PREEMPTED", "TIMED_OUT", "ABORTED"
+START_TOLERANCE = 0.01  # rad: allowed_start_tolerance (manager:103)
+DURATION_SCALING, DURATION_MARGIN = 1.1, 0.5  # manager:53-57, 108-109
+_STATE = 1.0  # s that a joint state is waited for
+_FOREVER = 1e6  # s; upstream waits without limit
+
+
+class RobotState:
+    """What joint states say, as MoveIt's CurrentStateMonitor keeps it.
+
+    Args:
+        node: that listens.
+        joints: that have to be known.
+    """
+
+    def __init__(self, node: Node, joints: tuple[str, ...]) -> None:
+        self.node, self.joints = node, joints
+        self.positions: dict[str, float] = {}
+        self._stamp = 0.0
+        self._heard = threading.Condition()
+        node.create_subscription(JointState, "joint_states", self._on_states, qos.images())
+
+    def _on_states(self, message: JointState) -> None:
+        with self._heard:
+            self.positions.update(zip(message.name, message.position, strict=False))
+            self._stamp = max(self._stamp, message.header.stamp.sec + message.header.stamp.nanosec * 1e-9)
+            self._heard.notify_all()
+
+    def since(self, stamp: float, patience: float = _STATE) -> dict[str, float] | None:
+        """Positions stamped at this time or later: planning_scene_monitor/src/current_state_monitor.cpp:232-272.
+
+        Waits for them; None where none come, or joints are unknown.
+        """
+        with self._heard:
+            there = self._heard.wait_for(lambda: self._stamp >= stamp, patience)
+            known = set(self.joints) <= set(self.positions)
+            return dict(self.positions) if there and known else None
+
+    def now(self) -> float:
+        """The node's time, s."""
+        return float(self.node.get_clock().now().nanoseconds * 1e-9)
+
+
+class ControllerHandle:
+    """MoveIt's client of a controller.
+
+    Args:
+        node: that only this client is on.
+        name: of the action.
+    """
+
+    def __init__(self, node: Node, name: str) -> None:
+        self._bridge = Bridge(node)
+        self._client = ActionClient(node, FollowJointTrajectory, name, callback_group=self._bridge.group)
+        self._goal: Any = None
+        self._done = True
+        self.last = SUCCEEDED
+
+    @property
+    def connected(self) -> bool:
+        """Whether the controller is there."""
+        return bool(self._client.server_is_ready())
+
+    def send(self, trajectory: Any) -> bool:
+        """Send a trajectory, without tolerances, and wait for the answer without limit (follow:44-98)."""
+        if not self.connected:
+            return False
+        self._done, self.last = False, "RUNNING"
+        goal = FollowJointTrajectory.Goal(trajectory=trajectory)
+        answer = self._bridge.ask(lambda: self._client.send_goal_async(goal))
+        self._bridge.wait(answer, _FOREVER)
+        self._goal = answer.result()
+        return bool(self._goal.accepted)
+
+    def cancel(self) -> None:
+        """Cancel, and wait for the answer alone, not for the end of the goal (handle:96-113)."""
+        if not self._done:
+            answer = self._bridge.ask(self._goal.cancel_goal_async)
+            self._bridge.wait(answer, _FOREVER)
+            self.last, self._done = PREEMPTED, True
+
+    def wait(self, patience: float) -> bool:
+        """Wait for the result (handle:127-168, 221-245)."""
+        answer: Future[Any] = self._bridge.ask(self._goal.get_result_async)
+        if not self._bridge.wait(answer, patience):
+            return False
+        ends = {GoalStatus.STATUS_SUCCEEDED: SUCCEEDED, GoalStatus.STATUS_ABORTED: ABORTED,
+                GoalStatus.STATUS_CANCELED: PREEMPTED}  # fmt: skip
+        self.last, self._done = ends.get(answer.result().status, "UNKNOWN"), True
+        return True
+
+
+class ExecutionManager:
+    """Executes trajectories one after another, and stops them.
+
+    Args:
+        state: of the robot.
+        controllers: the joints of each controller, and its client.
+        say: writes to the log.
+        scaling, margin: a trajectory that takes more than `scaling` times its time and `margin` seconds is stopped.
+    """
+
+    def __init__(
+        self,
+        state: RobotState,
+        controllers: dict[tuple[str, ...], ControllerHandle],
+        say: Callable[[str], None],
+        scaling: float = DURATION_SCALING,
+        margin: float = DURATION_MARGIN,
+    ) -> None:
+        self.start_tolerance, self.scaling, self.margin = START_TOLERANCE, scaling, margin
+        self._state, self._controllers, self._say = state, controllers, say
+        self._trajectories: list[tuple[ControllerHandle | None, Any]] = []
+        self._complete, self._last = True, SUCCEEDED  # execution_complete_, last_execution_status_
+        self._mutex = threading.Lock()  # execution_state_mutex_
+        self._ended = threading.Condition(self._mutex)
+        self._joining = threading.Lock()  # execution_thread_mutex_
+        self._active: ControllerHandle | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a trajectory is executed: only then does `stop` do anything."""
+        return not self._complete
+
+    def push(self, trajectory: Any) -> bool:
+        """Remember a trajectory for `execute`; False where no controller has its joints (manager:1059-1185)."""
+        if not trajectory.joint_trajectory.points:
+            self._trajectories.append((None, trajectory.joint_trajectory))
+            return True
+        wanted = set(trajectory.joint_trajectory.joint_names)
+        for joints, handle in self._controllers.items():
+            if wanted and wanted <= set(joints):
+                self._trajectories.append((handle, trajectory.joint_trajectory))
+                return True
+        self._say(f"Unable to identify any set of controllers that can actuate the specified joints: {sorted(wanted)}")
+        return False
+
+    def execute(self) -> None:
+        """Begin what was pushed (manager:1259-1284).
+
+        While the start is checked, up to 1 s, nothing is running yet: **a stop that comes then does nothing**.
+        """
+        if not self._trajectories:
+            return
+        self.stop(clear=False)
+        if not self._starts_well():
+            self._last = ABORTED
+            self._trajectories.clear()
+            return
+        self._complete = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def wait(self) -> str:
+        """Wait for the end (manager:1286-1298)."""
+        with self._ended:
+            self._ended.wait_for(lambda: self._complete)
+        self.stop(clear=False)
+        return self._last
+
+    def stop(self, clear: bool = True) -> None:
+        """Stop what is running, and wait for its thread (manager:1209-1252); where nothing is, do nothing.
+
+        However the controller ends the goal, the status becomes PREEMPTED (manager:1224, 1563-1567): it is no proof
+        that the arm has been stopped.
+        """
+        with self._mutex:
+            stops = not self._complete
+            if stops:
+                self._complete = True
+                if self._active is not None:
+                    self._active.cancel()
+                self._last = PREEMPTED
+                self._say("Stopped trajectory execution.")
+        with self._joining:  # upstream clears after it has let go of this: what was pushed meanwhile may be lost
+            if self._thread is not None:
+                self._thread.join()
+            if stops and clear:
+                self._trajectories.clear()
+
+    def _starts_well(self) -> bool:
+        """Whether the first trajectory begins where the joints are now (manager:926-1009)."""
+        if self.start_tolerance == 0:
+            return True
+        state = self._state.since(self._state.now())
+        if state is None:
+            self._say("Failed to validate trajectory: couldn't receive full current joint state within 1s")
+            return False
+        trajectory = self._trajectories[0][1]
+        if not trajectory.points:
+            return True
+        for name, at in zip(trajectory.joint_names, trajectory.points[0].positions, strict=True):
+            if abs(state[name] - at) > self.start_tolerance:
+                self._say(f"Invalid Trajectory: start point deviates from current robot state at joint '{name}'.")
+                return False
+        return True
+
+    def _run(self) -> None:
+        """manager:1313-1369."""
+        if self._complete:
+            self._last = ABORTED
+            return
+        self._last = SUCCEEDED
+        for handle, trajectory in list(self._trajectories):
+            if not self._part(handle, trajectory) or self._complete:
+                break
+        if self._last == SUCCEEDED:
+            with self._mutex:  # a stop that comes meanwhile waits
+                if not self._complete:
+                    self._until_still()
+        with self._ended:
+            self._complete = True
+            self._ended.notify_all()
+        self._trajectories.clear()
+
+    def _part(self, handle: ControllerHandle | None, trajectory: Any) -> bool:
+        """manager:1371-1596."""
+        if handle is None:
+            return True
+        with self._mutex:
+            if self._complete:
+                return False
+            self._active = handle
+            if not handle.send(trajectory):
+                self._active, self._last = None, ABORTED
+                self._say("Failed to send trajectory part 1 of 1 to controller")
+                return False
+        begun = time.monotonic()
+        longest = seconds(trajectory.points[-1].time_from_start) * self.scaling + self.margin
+        good = True
+        if not handle.wait(longest) and not self._complete and time.monotonic() - begun > longest:
+            self._say("Controller is taking too long to execute trajectory. Stopping trajectory.")
+            with self._mutex:
+                handle.cancel()
+            self._last, good = TIMED_OUT, False
+        elif self._complete:
+            good = False
+        elif handle.last != SUCCEEDED:
+            self._say(f"Controller handle reports status {handle.last}")
+            self._last, good = handle.last, False
+        with self._mutex:
+            self._active = None
+        return good
+
+    def _until_still(self) -> None:
+        """Wait, 1 s at most, until three joint states in a row are alike (manager:1598-1658)."""
+        end, alike = time.monotonic() + 1.0, 0
+        before = dict(self._state.positions)
+        while time.monotonic() < end and alike < 3:
+            now = self._state.since(self._state.now(), max(end - time.monotonic(), 0.0))
+            if now is None:
+                return
+            moved = any(abs(now[name] - before.get(name, now[name])) > self.start_tolerance for name in now)
+            alike, before = (0 if moved else alike + 1), now

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A test double of ros2_control: joints that follow commands, and the loop that updates controllers. Not a test.
+
+The joints behave like ros2_control's mock hardware: a joint is where it was commanded to be, one cycle later. A joint
+with a `speed` needs time; one that is `held` stays where it is; `stop` is where something in its way is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+
+PERIOD = 0.01  # s: of the control loop and of the joint states
+MOVING = 1e-3  # rad/s or m/s: faster than this a joint moves
+
+
+@dataclass
+class Joint:
+    """A joint: radians or metres.
+
+    Args:
+        position: where it is.
+        command: where it is to be.
+        velocity: how fast it moved in the last cycle.
+        speed: it moves no faster.
+        stop: it goes no lower.
+        held: it does not move at all.
+    """
+
+    position: float
+    command: float
+    velocity: float = 0.0
+    speed: float = float("inf")
+    stop: float = float("-inf")
+    held: bool = False
+
+    def write(self, period: float) -> None:
+        """Follow the command for one cycle."""
+        most = self.speed * period
+        way = min(max(self.command - self.position, -most), most)
+        new = self.position if self.held else max(self.position + way, min(self.stop, self.position))
+        self.velocity, self.position = (new - self.position) / period, new
+
+
+class Controlled(Protocol):
+    """A controller, as the control loop calls it."""
+
+    def update(self, now: float, period: float) -> None:
+        """One cycle.
+
+        Args:
+            now: s since the loop began.
+            period: s.
+        """
+
+
+class HardwareDouble(Node):
+    """The joints, the control loop on a thread of its own, and the joint states.
+
+    A loop that wakes late catches up in whole cycles: how busy the machine is changes no trajectory.
+
+    Args:
+        joints: by name, where each is at first.
+        context: of rclpy.
+
+    Attributes:
+        joints: read them under `lock`.
+        moved: time.monotonic() of the last cycle in which a joint moved; 0 = none has.
+    """
+
+    def __init__(self, joints: dict[str, float], context: Context | None = None) -> None:
+        super().__init__("joint_state_broadcaster", context=context)
+        self.joints = {name: Joint(at, at) for name, at in joints.items()}
+        self.lock = threading.RLock()
+        self.moved = 0.0
+        self.silent = False  # publishes no joint states
+        self._controllers: list[Controlled] = []
+        self._states = self.create_publisher(JointState, "joint_states", 10)
+        self._cycle, self._ended = 0, threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+
+    def load(self, controller: Controlled) -> None:
+        """Update a controller in each cycle."""
+        with self.lock:
+            self._controllers.append(controller)
+
+    def start(self) -> None:
+        """Begin the loop."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+
+    @property
+    def now(self) -> float:
+        """s since the loop began, in whole cycles."""
+        return self._cycle * PERIOD
+
+    @property
+    def heard(self) -> bool:
+        """Whether somebody listens to the joint states."""
+        return self._states.get_subscription_count() > 0
+
+    def positions(self, names: Iterable[str]) -> list[float]:
+        """Where joints are."""
+        with self.lock:
+            return [self.joints[name].position for name in names]
+
+    def speed(self) -> float:
+        """Of the fastest joint, in the last cycle."""
+        with self.lock:
+            return max(abs(joint.velocity) for joint in self.joints.values())
+
+    def still(self) -> float:
+        """For how many seconds no joint has moved."""
+        return time.monotonic() - self.moved
+
+    def _loop(self) -> None:
+        begun = time.monotonic()
+        while not self._ended.wait(PERIOD) and self.context.ok():
+            with self.lock:
+                while begun + self._cycle * PERIOD <= time.monotonic():
+                    self._step()
+            self._tell()
+
+    def _step(self) -> None:
+        self._cycle += 1
+        for joint in self.joints.values():
+            joint.write(PERIOD)
+        if self.speed() > MOVING:
+            self.moved = time.monotonic()
+        for controller in self._controllers:
+            controller.update(self.now, PERIOD)
+
+    def _tell(self) -> None:
+        if self.silent:
+            return
+        message = JointState()
+        message.header.stamp = self.get_clock().now().to_msg()
+        with self.lock:
+            message.name = list(self.joints)
+            message.position = [joint.position for joint in self.joints.values()]
+            message.velocity = [joint.velocity for joint in self.joints.values()]
+        if self.context.ok():
+            self._states.publish(message)
+
+
+class Spun:
+    """Nodes in one rclpy context, each group with an executor on threads of its own.
+
+    Args:
+        domain: the ROS domain; None = that of the environment.
+        args: of ROS.
+    """
+
+    def __init__(self, domain: int | None = None, args: list[str] | None = None) -> None:
+        self.context = Context()
+        rclpy.init(args=args, context=self.context, **({} if domain is None else {"domain_id": domain}))
+        self._running: list[tuple[Any, threading.Thread, tuple[Node, ...]]] = []
+        self._before: list[Callable[[], None]] = []
+
+    def spin(self, *nodes: Node, threads: int = 1) -> None:
+        """Spin nodes together."""
+        executor: Any = (
+            SingleThreadedExecutor(context=self.context)
+            if threads == 1
+            else MultiThreadedExecutor(num_threads=threads, context=self.context)
+        )
+        for node in nodes:
+            executor.add_node(node)
+
+        def run() -> None:
+            try:
+                executor.spin()
+            except (ExternalShutdownException, RuntimeError):
+                if self.context.ok():
+                    raise
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        self._running.append((executor, thread, nodes))
+
+    def before_close(self, job: Callable[[], None]) -> None:
+        """Do this first when it ends."""
+        self._before.append(job)
+
+    def close(self) -> None:
+        """End everything."""
+        for job in self._before:
+            job()
+        for executor, thread, _ in self._running:
+            executor.shutdown(timeout_sec=5.0)
+            thread.join(5.0)
+        for _, _, nodes in self._running:
+            for node in nodes:
+                node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
