@@ -13,9 +13,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from spatial_vlm_ros.errors import ApprovalExpiredError, RejectedError, SpatialVlmError
-from spatial_vlm_ros.manipulation.planning.planner import PlanStep
+
+if TYPE_CHECKING:  # the approval and its record load without what plans
+    from spatial_vlm_ros.manipulation.planning.planner import PlanStep
 
 _NANO = 1_000_000_000
 _AGAIN = "plan it anew and have that plan approved"

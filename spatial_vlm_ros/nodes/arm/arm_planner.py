@@ -158,6 +158,9 @@ class ArmPlanner(Node):
             result.error_code.val = Codes.SUCCESS
         except CodedError as error:
             result = _failed(form, error.number, str(error))
+        except CancelledError as error:
+            number = Codes.COMMUNICATION_FAILURE if self._ends else number_of_error(error)
+            result = _failed(form, number, "arm_planner was told to end" if self._ends else str(error))
         except SpatialVlmError as error:
             result = _failed(form, number_of_error(error), str(error))
         except Exception as error:  # a fault of ours costs one request, not the node
