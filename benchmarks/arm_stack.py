@@ -95,7 +95,7 @@ class Stack:
         from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
         from spatial_vlm_ros.nodes import qos
 
-        self._rclpy, self._forms, self._log = rclpy, (PickInstruction, Approve, Trigger, String), log
+        self._rclpy, self._forms, self.log = rclpy, (PickInstruction, Approve, Trigger, String), log
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._ended: list[subprocess.Popen[bytes]] = []
         self._await: list[tuple[str, str]] = []
@@ -138,7 +138,7 @@ class Stack:
     def _begin(self, name: str, words: str) -> None:
         given = [word for key, value in self._given[name].items() for word in ("-p", f"{key}:={value}")]
         command = [sys.executable, "-m", "spatial_vlm_ros.nodes", name, "--ros-args", *given]
-        with (self._log / f"{name}.txt").open("wb") as out:
+        with (self.log / f"{name}.txt").open("wb") as out:
             self._running[name] = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
         self._await.append((name, words))
 
@@ -163,7 +163,7 @@ class Stack:
 
     def said(self, name: str) -> str:
         """All that a process has said."""
-        return (self._log / f"{name}.txt").read_text(errors="replace")
+        return (self.log / f"{name}.txt").read_text(errors="replace")
 
     def _on_verdict(self, message: Any) -> None:
         self._verdict = json.loads(message.data)
@@ -227,7 +227,7 @@ class Stack:
         """Say yes; the status of the answer."""
         request = self._forms[1].Request(
             goal_id=proposal.goal_id, scene_stamp=proposal.scene_stamp, plan_hash=proposal.plan_hash,
-            approve=True, decided_by="benchmark", token=(self._log / "audit.token").read_text().strip(),
+            approve=True, decided_by="benchmark", token=(self.log / "audit.token").read_text().strip(),
         )  # fmt: skip
         return str(self._answer(self._approving.call_async(request), "approve answers").status.name)
 

@@ -190,7 +190,8 @@ def begun(stack: Watched, phase: str, by_command: bool, later: float = 0.0) -> P
     picking = Picking(proposals)
     if by_command:
         command = [sys.executable, "-m", "spatial_vlm_ros.cli", "pick", SENTENCE]
-        stack.client = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with (stack.log / "client.txt").open("wb") as out:
+            stack.client = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
         stack.until(lambda: len(stack.proposals) > proposals, "it is proposed")
         proposal = stack.proposals[-1]
     else:

@@ -63,7 +63,7 @@ class Watchdog:
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 return
-            # What is killed within Fast DDS's shared memory may leave a lock there, on which this process must not wait.
+            # Who is killed within Fast DDS's shared memory may leave a lock there, for which this must not wait.
             environment = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4", **os.environ}
             process = subprocess.Popen(  # noqa: S603  our own module
                 [sys.executable, "-m", _PROCESS, json.dumps(self._spec)],

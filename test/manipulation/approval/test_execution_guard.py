@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guard before a controller: only the approved plan passes, each step once, in order, in time; refusals are told."""
+"""The guard before a controller: only the approved plan passes, each step once, in order and in time."""
 
 from __future__ import annotations
 
