@@ -39,7 +39,7 @@ LIMIT = 0.5  # s from the event to standstill, beside the controller's own decel
 BRAKING = 0.1  # s: 1.5 rad/s at 15 rad/s², the slowest joint at the greatest speed that plans use
 PHASES = {"reach": 1, "approach": 2, "lift": 3, "carry": 4, "lower": 5, "withdraw": 6}
 """Phase → how many trajectories the arm's controller has taken when it runs."""
-SIMULATION = {"clock": False, "speed": 1.0, "rate": 2.0, "state_rate": 100.0, "width": 320}
+SIMULATION = {"clock": False, "speed": 1.0, "rate": 3.0, "state_rate": 100.0, "width": 320}
 GATE = {"approval_timeout": 300.0, "motion.stand_timeout": 5.0}
 Record = dict[str, Any]
 
@@ -114,6 +114,8 @@ class Watched(Stack):
         if hit:
             reap(self._ended.pop())
             self.begin(hit)
+        self.disturb(world={"name": "behind"})
+        self.fresh()
         while True:
             picking = Picking(len(self.proposals))
             sent = self._pick.send_goal_async(self._forms[0].Goal(instruction=SENTENCE, plan_only=True))

@@ -8,6 +8,7 @@ makes it lapse: it lapses when its process ends.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,10 @@ from rclpy.node import Node
 from rclpy.qos import LivelinessPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Empty
 
+from spatial_vlm_ros.nodes.pressure import Pressure
+
 LEASE = 0.3  # s
+_SURE = 0.05  # s for which nobody has to be there; on a busy machine assertions come late, and it takes longer
 _QOS = QoSProfile(
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
@@ -58,14 +62,17 @@ class AliveWatch:
 
     def __init__(self, node: Node, topic: str, changed: Callable[[], None] = lambda: None) -> None:
         self.count, self.seen, self._changed, self._node = 0, False, changed, node
+        self._empty, self._pressure = 0.0, Pressure()  # since when nobody is there
         self.topic = node.resolve_topic_name(topic)
         events = SubscriptionEventCallbacks(liveliness=self._on_change, use_default_callbacks=False)
         self._subscription = node.create_subscription(Empty, topic, _nothing, _QOS, event_callbacks=events)
 
     @property
     def lost(self) -> bool:
-        """Whether there was one, and none is left."""
-        return self.seen and self.count == 0
+        """Whether there was one, and none is left, for certain; ask again and again."""
+        if not self.seen or self.count:
+            return False
+        return time.monotonic() - self._empty >= self._pressure.patience(_SURE)
 
     def nodes(self) -> list[str]:
         """Full names of the nodes that publish on the topic, those that were killed not long ago included."""
@@ -78,6 +85,8 @@ class AliveWatch:
 
     def _on_change(self, info: Any) -> None:
         self.count, self.seen = int(info.alive_count), self.seen or info.alive_count > 0
+        self._empty = time.monotonic()
+        self._pressure.mark()
         self._changed()
 
 

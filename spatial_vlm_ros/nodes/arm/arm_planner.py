@@ -33,9 +33,10 @@ from spatial_vlm_ros.nodes.arm import move_group_requests as arm_requests
 from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
 from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
-from spatial_vlm_ros.nodes.arm.supervision import STOP, StopPaths
+from spatial_vlm_ros.nodes.arm.supervision import STOP, StopPaths, planner_topic
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Jobs
+from spatial_vlm_ros.nodes.liveliness import Alive
 from spatial_vlm_ros.parameters import ArmPlannerConfig
 
 Codes = MoveItErrorCodes
@@ -83,6 +84,7 @@ class ArmPlanner(Node):
         self._paths = StopPaths(bridge, "", [self._controller.name])
         self._watchdog = Watchdog(bridge, "", [self._controller.name])
         self._ends = False
+        self._alive = Alive(self, planner_topic("execute_trajectory"))
         self.create_subscription(String, "trajectory_execution_event", self._on_event, qos.INSTRUCTIONS)
         self.create_subscription(JointState, "joint_states", self._on_joints, qos.images())
         self.create_service(ApplyPlanningScene, "apply_planning_scene", self._on_apply)

@@ -17,7 +17,7 @@ from rclpy.node import Node
 
 from spatial_vlm_ros.nodes.liveliness import Alive, AliveWatch
 
-_PERIOD = 0.1  # s between looks at the graph while a goal is served
+_PERIOD = 0.04  # s between looks while a goal is served
 
 
 def alive_topic(action: str, goal: bytes) -> str:
@@ -40,11 +40,14 @@ class ClientWatch:
     Args:
         node: of the server; make this before it spins.
         action: its name.
-        lost: called once with words, when the client has gone.
+        lost: called once with words, when the client has gone, or what else is needed.
+        also: whether something else that is needed has gone, in words; "" where nothing has.
     """
 
-    def __init__(self, node: Node, action: str, lost: Callable[[str], None]) -> None:
-        self._node, self._action, self._lost = node, action, lost
+    def __init__(
+        self, node: Node, action: str, lost: Callable[[str], None], also: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._node, self._action, self._lost, self._also = node, action, lost, also
         self._feedback = node.resolve_topic_name(f"{action}/_action/feedback")
         self._alive: AliveWatch | None = None
         self._there: frozenset[bytes] = frozenset()
@@ -55,7 +58,7 @@ class ClientWatch:
         """Watch the client of a goal that has just been accepted, 16 bytes of its UUID."""
         self.end()
         self._there = self._subscribers()
-        self._alive = AliveWatch(self._node, alive_topic(self._action, goal), self._look)
+        self._alive = AliveWatch(self._node, alive_topic(self._action, goal))
         self._timer.reset()
 
     def end(self) -> None:
@@ -78,9 +81,10 @@ class ClientWatch:
             now = self._subscribers()
             self._there = self._there or now  # the request may come before its client is discovered
             gone = bool(self._there) and not self._there & now
-        if gone:
+        words = "the client of the goal has gone" if gone else self._also()
+        if words:
             self.end()
-            self._lost("the client of the goal has gone")
+            self._lost(words)
 
 
 class GateMark:

@@ -118,8 +118,8 @@ class PlannerGate(Node):
             cancel_callback=self._on_cancel,
             result_timeout=_KEPT,
         )
-        self._client = ClientWatch(self, "pick", self._end_for)
-        self._resolver = AliveWatch(self, "resolve/alive", self._on_resolver)
+        self._client = ClientWatch(self, "pick", self._end_for, self._resolver_lost)
+        self._resolver = AliveWatch(self, "resolve/alive")
         self._mark: GateMark | None = None
         if not self._config.plan_only:
             execute = self.resolve_service_name(self._planning.motion.execute_action)
@@ -221,11 +221,10 @@ class PlannerGate(Node):
             goal.why = goal.why or why
             self.get_logger().warning(f"{why}: what runs is stopped")
 
-    def _on_resolver(self) -> None:
-        """The resolver came or went. Nothing moves without it, for nobody can be asked what is there."""
+    def _resolver_lost(self) -> str:
+        """Nothing moves on without the resolver: nobody can be asked what is there."""
         goal = self._goal
-        if self._resolver.lost and goal is not None and goal.begun:
-            self._end_for("the resolver has ended")
+        return "the resolver has ended" if goal is not None and goal.begun and self._resolver.lost else ""
 
     def _on_gates(self) -> None:
         if self._mark is not None and self._mark.others:

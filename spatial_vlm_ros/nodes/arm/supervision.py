@@ -18,6 +18,8 @@ from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Asked, Bridge, Service
+from spatial_vlm_ros.nodes.liveliness import AliveWatch
+from spatial_vlm_ros.nodes.pressure import Pressure
 from spatial_vlm_ros.parameters.manipulation import MotionConfig
 
 STOP = "stop"
@@ -26,6 +28,11 @@ _PULSE = 0.08  # s between questions to the planner while it executes
 _HELD_UP = 0.1  # s: this thread itself was held up for longer, so that silence says nothing of the planner
 _HEARD = 1.0  # s that the first joint states are waited for
 _SETTLED = 0.06  # s for which the arm has to be still, so that a joint that turns round does not count
+
+
+def planner_topic(execute_action: str) -> str:
+    """Topic on which the planner that serves an action shows that it lives."""
+    return f"{execute_action}/alive"
 
 
 def event_topic_of(node: Node, motion: MotionConfig) -> str:
@@ -85,7 +92,8 @@ class Supervision:
         self._stands: Standstill | None = None
         self._subscription: Any = None
         self._answered = self._asked = self._looked = 0.0
-        self._silent = False
+        self._silent, self._pressure = False, Pressure()
+        self._alive = AliveWatch(self._node, planner_topic(motion.execute_action))
 
     def begin(self, joints: Sequence[str], told: Asked) -> None:
         """A motion is about to begin.
@@ -138,7 +146,13 @@ class Supervision:
     # -------------------------------------------------------------------------------------------- the planner
 
     def dead(self) -> bool:
-        """Whether the planner has been silent for `planner_silence`; it is asked here, so call this often."""
+        """Whether the planner is dead: silent for `planner_silence`, longer where the machine is busy. Call this often.
+
+        A planner that shows that it lives, as `arm_planner` does, is not asked.
+        """
+        if self._alive.seen:  # a planner with a watchdog of its own; silence says nothing of it
+            self._silent = self._silent or self._alive.lost
+            return self._silent
         now = time.monotonic()
         if now - self._looked > _HELD_UP:
             self._answered = max(self._answered, now - _HELD_UP)
@@ -146,12 +160,15 @@ class Supervision:
         if now - self._asked >= _PULSE and not self._silent:
             self._asked = now
             self._planner.probe(self._question).add_done_callback(self._heard)
-        self._silent = self._silent or now - self._answered > self._motion.planner_silence
+        quiet = now - self._answered
+        if quiet > self._motion.planner_silence:
+            self._silent = self._silent or quiet > self._pressure.patience(self._motion.planner_silence)
         return self._silent
 
     def _heard(self, answer: Future[Any]) -> None:
         if answer.exception() is None:
             self._answered = time.monotonic()
+            self._pressure.mark()
 
     # -------------------------------------------------------------------------------------------- the arm
 

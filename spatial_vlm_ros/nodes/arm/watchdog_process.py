@@ -19,7 +19,10 @@ import select
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
+
+from spatial_vlm_ros.nodes.pressure import Pressure
 
 ARM, BEAT, IDLE = b"a", b"m", b"i"
 _GRACE = 0.03  # s: one more look at the pipe, where this process itself was held up
@@ -59,11 +62,12 @@ class WatchdogProcess:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._arming, self._deadline, self._told = False, float("inf"), ""
+        self._pressure = Pressure()
 
     def run(self) -> None:
         """Until the pipe ends."""
         while True:
-            wait = _LOOK if self._arming else min(self._deadline - time.monotonic(), 3600.0)
+            wait = _LOOK if self._arming else min(max(self._deadline - time.monotonic(), _GRACE), 3600.0)
             if self._readable(wait) or (not self._arming and self._readable(_GRACE)):
                 heard = os.read(0, 4096)
                 if not heard:
@@ -71,13 +75,18 @@ class WatchdogProcess:
                         self._end_motion("the node that commands the arm has ended")
                     return
                 self._hear(heard)
-            elif not self._arming and time.monotonic() >= self._deadline:
+            elif not self._arming and time.monotonic() >= self._deadline and not self._starved():
                 words = f"the node that commands the arm gave no sign of life for {self._lapse:g} s"
                 self._deadline = float("inf")
                 self._say(f"tripped {words}")
                 self._end_motion(words)
             if self._arming:
                 self._arm()
+
+    def _starved(self) -> bool:
+        """Whether the parent may be late for lack of a processor; one that is suspended is not."""
+        late = time.monotonic() - self._deadline + self._lapse
+        return _state(os.getppid()) != "T" and late < self._pressure.patience(self._lapse)
 
     @staticmethod
     def _readable(seconds: float) -> bool:
@@ -91,6 +100,7 @@ class WatchdogProcess:
                 self._arming, self._deadline = False, float("inf")
         if self._deadline < float("inf"):
             self._deadline = time.monotonic() + self._lapse
+            self._pressure.mark()
 
     def _arm(self) -> None:
         """Say that it is ready, or who is missing."""
@@ -99,6 +109,7 @@ class WatchdogProcess:
             missing.append(self._event.topic_name)
         if not missing:
             self._arming, self._deadline = False, time.monotonic() + self._lapse
+            self._pressure.mark()
             self._say("ready")
         elif self._told != (words := " ".join(missing)):
             self._told = words
@@ -130,6 +141,14 @@ class WatchdogProcess:
         silent = [name for name, futures in answers.items() if not any(f.done() for f in futures)]
         words = f"no answer of {', '.join(silent)}" if silent else said
         print(f"watchdog: {words}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _state(process: int) -> str:
+    """Letter of a process's state, as in proc(5); "" where it is not known."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
 
 
 def main() -> int:

@@ -12,7 +12,6 @@ import pytest
 
 from spatial_vlm_ros.errors import ApprovalExpiredError, CancelledError, RejectedError, SpatialVlmError
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, step_digest
-from spatial_vlm_ros.manipulation.approval.proposal import Decision
 from spatial_vlm_ros.manipulation.planning.planner import PlanStep, Trajectory
 
 HASH, OTHER = "a" * 64, "b" * 64
