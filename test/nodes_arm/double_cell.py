@@ -4,16 +4,20 @@
 In one process, each in an rclpy context of its own:
 
     cell = DoubleCell(domain)  # or the fixture `cell`
-    plan = cell.plan(scene())  # by the package's MotionClient
-    cell.client.execute(plan)
+    client = cell.client()  # the package's MotionClient
+    plan = cell.plan(client, scene())
+    client.execute(plan)
+    cell.hardware.still()  # for how many seconds the arm has stood
 """
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from operator import sub
 from typing import Any
 
 import pytest
@@ -35,7 +39,7 @@ from robot_doubles import RobotDoubles
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from spatial_vlm_ros.manipulation.planning.planner import MotionPlan
+from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, PlanStep, Trajectory
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.nodes.calls import Bridge
@@ -51,6 +55,11 @@ def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) ->
         if time.monotonic() > end:
             pytest.fail(f"waited {seconds:.0f} s in vain until {what}")
         gate.wait(0.005)
+
+
+def discovered(condition: Callable[[], Any], what: str) -> None:
+    """Wait until programs know each other, which takes long where a core is busy."""
+    until(condition, what, 3 * DEADLINE)
 
 
 class Asker:
@@ -139,7 +148,7 @@ class Asker:
 
 
 class DoubleCell:
-    """The robot, move_group and an asker; with `client`, the package's MotionClient, too.
+    """The robot, move_group and an asker; `client` makes the package's MotionClient, too.
 
     Args:
         domain: the ROS domain.
@@ -155,9 +164,9 @@ class DoubleCell:
         self.asker = Asker(domain, FORMS)
         self.move_group = MoveGroupDouble(domain)
         self._closes += [self.robot.close, self.move_group.close, self.asker.close]
-        until(lambda: self.move_group.ready and self.asker.ready(), "everything is discovered")
-        until(lambda: self.robot.knows(FOLLOW, 2), "the controller knows its clients")
-        until(lambda: self.knows(1), "move_group knows its client")
+        discovered(lambda: self.move_group.ready and self.asker.ready(), "every server is discovered")
+        discovered(lambda: self.robot.knows(FOLLOW, 2), "the controller knows its clients")
+        discovered(lambda: self.knows(1), "move_group knows its client")
 
     def knows(self, clients: int) -> bool:
         """Whether move_group has discovered so many clients of its actions."""
@@ -170,33 +179,68 @@ class DoubleCell:
 
     def client(self, **motion: Any) -> MotionClient:
         """The package's client, on a spinning node."""
-        given = {"server_timeout": 30.0, "answer_timeout": 30.0, "planning_time": 20.0, "most_time": 300.0,
-                 "stop_timeout": 30.0, **motion}  # fmt: skip
+        given = {
+            "gripper_action": self.robot.gripper_action,
+            "gripper_scale": 0.5,
+            **dict.fromkeys(("server_timeout", "answer_timeout", "stop_timeout"), 30.0),
+            **{"planning_time": 20.0, "most_time": 300.0, "velocity_scaling": 1.0, "acceleration_scaling": 1.0},
+            **motion,
+        }
         spun = Spun(self.domain)
         node = Node("test_client", context=spun.context)
         made = MotionClient(node, config(motion=given))
         spun.spin(node)
         self._closes.append(spun.close)
-        until(lambda: self.knows(2), "move_group knows the client")
+        discovered(lambda: self.knows(2), "move_group knows the client")
+        discovered(lambda: self.robot.knows(given["gripper_action"]), "the gripper knows the client")
         return made
 
     @staticmethod
-    def plan(client: MotionClient, around: PlanningScene) -> MotionPlan:
-        """A plan to take what stands there."""
-        return client.plan(goals(around, client.config)[0], around)
+    def plan(client: MotionClient, around: PlanningScene, put: bool = False) -> MotionPlan:
+        """A plan to take what stands there, and to put it down."""
+        pick, place = goals(around, client.config)
+        return client.plan(pick, around, place if put else None)
 
     def position(self, joint: str = ARM[0]) -> float:
         """Where a joint is."""
         return self.hardware.positions([joint])[0]
 
-    def moves(self) -> None:
-        """Wait until the arm moves."""
-        until(lambda: self.hardware.speed() > 0.05, "the arm moves")
+    def follows(self, number: int) -> None:
+        """Wait until the arm moves in its trajectory of this number, from 1."""
+        until(lambda: len(self.arm.taken) == number, f"trajectory {number} is begun")
+        first = self.arm.taken[-1].trajectory.points[0].positions
+        until(lambda: max(map(abs, map(sub, self.hardware.positions(ARM), first))) > 0.01, "the arm moves")
+
+    def beside(self, step: PlanStep) -> float:
+        """rad by which the arm is off the end of a step."""
+        end = step.trajectory.end if step.trajectory is not None else {}
+        return max(abs(self.position(name) - at) for name, at in end.items())
 
     def close(self) -> None:
         """End."""
         for close in reversed(self._closes):
             close()
+
+
+def slowed(plan: MotionPlan, phase: str, seconds: float) -> MotionPlan:
+    """The plan, with one phase of the arm that takes this long."""
+
+    def slower(trajectory: Trajectory) -> Trajectory:
+        k = seconds / trajectory.times[-1]
+        return dataclasses.replace(
+            trajectory,
+            times=tuple(t * k for t in trajectory.times),
+            velocities=tuple(tuple(v / k for v in row) for row in trajectory.velocities),
+            accelerations=tuple(tuple(a / k**2 for a in row) for row in trajectory.accelerations),
+        )
+
+    steps = [
+        dataclasses.replace(step, trajectory=slower(step.trajectory))
+        if step.phase == phase and step.trajectory
+        else step
+        for step in plan.steps
+    ]
+    return dataclasses.replace(plan, steps=tuple(steps))
 
 
 def swing(

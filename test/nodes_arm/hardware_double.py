@@ -2,7 +2,7 @@
 """A test double of ros2_control: joints that follow commands, and the loop that updates controllers. Not a test.
 
 The joints behave like ros2_control's mock hardware: a joint is where it was commanded to be, one cycle later. A joint
-with a `speed` needs time; one that is `held` stays where it is; `stop` is where something in its way is.
+with a `speed` needs time; one that is `held` stays where it is.
 """
 
 from __future__ import annotations
@@ -32,22 +32,30 @@ class Joint:
         command: where it is to be.
         velocity: how fast it moved in the last cycle.
         speed: it moves no faster.
-        stop: it goes no lower.
+        lowest, highest: something is in its way there.
         held: it does not move at all.
+        delay: s until it follows a command that comes while it stands.
     """
 
     position: float
     command: float
     velocity: float = 0.0
     speed: float = float("inf")
-    stop: float = float("-inf")
+    lowest: float = float("-inf")
+    highest: float = float("inf")
     held: bool = False
+    delay: float = 0.0
+    waited: float = 0.0
 
     def write(self, period: float) -> None:
         """Follow the command for one cycle."""
         most = self.speed * period
         way = min(max(self.command - self.position, -most), most)
-        new = self.position if self.held else max(self.position + way, min(self.stop, self.position))
+        self.waited = self.waited + period if way and not self.velocity else 0.0
+        if self.held or (way and not self.velocity and self.waited <= self.delay):
+            way = 0.0
+        low, high = min(self.lowest, self.position), max(self.highest, self.position)
+        new = min(max(self.position + way, low), high)
         self.velocity, self.position = (new - self.position) / period, new
 
 

@@ -13,17 +13,27 @@ from collections.abc import Callable
 from typing import Any
 
 from controller_double import ARM, HOME, Constraints, JointTrajectoryControllerDouble
+from gripper_double import (
+    FINGERS,
+    KNUCKLE,
+    ROBOTIQ,
+    FrankaGripperDouble,
+    GripperControllerDouble,
+    GripperParameters,
+)
 from hardware_double import HardwareDouble, Spun
 
-FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
+FINGER_SPEED, KNUCKLE_SPEED = 0.05, 1.0  # m/s of each finger, rad/s
+DRIVERS: dict[str, GripperParameters | str | None] = {"ros2_controllers": None, "franka": "franka", "robotiq": ROBOTIQ}
 
 
 class RobotDoubles:
-    """A Panda: its joints, the controller of its arm, and joint states at 100 Hz.
+    """A Panda: its joints, the controllers of arm and gripper, and joint states at 100 Hz.
 
     Args:
         domain: the ROS domain; None = that of the environment.
         constraints: tolerances of the arm's controller.
+        gripper: the driver: "franka", or the parameters of a controller of ros2_controllers; None = its defaults.
         args: of ROS.
         arm: further arguments of JointTrajectoryControllerDouble.
     """
@@ -32,15 +42,25 @@ class RobotDoubles:
         self,
         domain: int | None = None,
         constraints: Constraints | None = None,
+        gripper: GripperParameters | str | None = None,
         args: list[str] | None = None,
         **arm: Any,
     ) -> None:
         self._spun = Spun(domain, args)
         context = self._spun.context
-        self.hardware = HardwareDouble(dict(zip(ARM, HOME, strict=True)) | dict.fromkeys(FINGERS, 0.04), context)
+        joints = dict(zip(ARM, HOME, strict=True)) | dict.fromkeys(FINGERS, 0.04)
+        self.hardware = HardwareDouble(joints | ({KNUCKLE: 0.0} if gripper is ROBOTIQ else {}), context)
+        for name, joint in self.hardware.joints.items():
+            joint.speed = FINGER_SPEED if name in FINGERS else KNUCKLE_SPEED if name == KNUCKLE else joint.speed
         self.arm = JointTrajectoryControllerDouble(self.hardware, constraints=constraints, **arm)
+        self.gripper = (
+            FrankaGripperDouble(self.hardware)
+            if isinstance(gripper, str)
+            else GripperControllerDouble(self.hardware, gripper)
+        )
+        self.gripper_action = f"/{self.gripper.get_name()}/{'gripper_action' if gripper == 'franka' else 'gripper_cmd'}"
         self._spun.before_close(self.hardware.stop)
-        self._spun.spin(self.hardware, self.arm)
+        self._spun.spin(self.hardware, self.arm, self.gripper)
         self.hardware.start()
 
     def close(self) -> None:
@@ -51,6 +71,12 @@ class RobotDoubles:
     def ready(self) -> bool:
         """It is there as soon as it is made."""
         return True
+
+    def hold(self, width: float) -> None:
+        """Put something of this width, m, between the fingers."""
+        with self.hardware.lock:
+            for name in FINGERS:
+                self.hardware.joints[name].lowest = width / 2
 
     def knows(self, action: str, clients: int = 1) -> bool:
         """Whether an action of the robot has discovered its clients: else it drops its first reply."""
@@ -74,4 +100,5 @@ def run(make: Callable[[], Any]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(lambda: RobotDoubles(args=sys.argv)))
+    words = [word for word in sys.argv[1:2] if word in DRIVERS]
+    sys.exit(run(lambda: RobotDoubles(gripper=DRIVERS[words[0] if words else "ros2_controllers"], args=sys.argv)))
