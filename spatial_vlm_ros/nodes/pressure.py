@@ -13,7 +13,7 @@ from pathlib import Path
 
 _FILE = Path("/proc/pressure/cpu")
 _SHARE = 0.4  # of the time in which some task waits: from here on the machine is busy
-MOST = 1.5  # s: no silence is longer for lack of a processor; after that it counts as what it looks like
+MOST = 1.0  # s: no silence is longer for lack of a processor; after that it counts as what it looks like
 
 
 class Pressure:

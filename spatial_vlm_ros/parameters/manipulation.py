@@ -154,7 +154,7 @@ class MotionConfig(Bounded):
         2.0, "", 1.0, 20.0, "an execution may take this many times as long as its trajectory, plus answer_timeout"
     )
     stop_timeout: float = parameter(10.0, "s", 0.1, 600.0, "a cancelled motion has to have ended within this")
-    stand_timeout: float = parameter(2.0, "s", 0.1, 60.0, "an arm that was stopped has to stand still within this")
+    stand_timeout: float = parameter(5.0, "s", 0.1, 60.0, "an arm that was stopped has to stand still within this")
     planner_silence: float = parameter(
         0.35,
         "s",
