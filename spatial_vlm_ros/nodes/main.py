@@ -18,7 +18,8 @@ from typing import Any
 FAILED = 1
 _ONE = 1.0  # s within which two signals count as one
 _TURN = 0.02  # s: longest turn of a node that is ending
-_LAST = 5  # turns after its end
+_LAST_ANSWERS = 2.0  # s for answering the clients that wait, once the node is told to end
+_ON_THE_WAY = 0.3  # s for a client that has just heard of acceptance to ask for its result
 
 REPAIRS = {
     "rclpy": "source your ROS 2 distribution, or set up ROS from wheels in the repository: scripts/setup.sh ros",
@@ -42,8 +43,9 @@ REPAIRS = {
 def _run(module: str, name: str, args: list[str] | None = None, alive: str = "") -> int:
     """Import, make and spin a node until it ends or is told to; 0 on a clean end.
 
-    A node with `finish` and `finished` commands something that moves. Told to end, it goes on spinning until that has
-    ended: `finish` begins the end and returns the seconds that it may take. Any other node is interrupted where it is.
+    A node with a method `end` and a property `ended` has something to bring to its end: a motion, or clients that wait.
+    Told to end, it goes on spinning until that is done: `end` begins it and returns the seconds that it may take, None
+    for `_LAST_ANSWERS`. Any other node is interrupted where it is.
     """
     try:
         import rclpy
@@ -57,10 +59,10 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "")
         return FAILED
     from spatial_vlm_ros.errors import SpatialVlmError
 
-    commands = hasattr(make, "finish")
+    owns_signals = hasattr(make, "end")
     told = _Told()
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO if commands else None)
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO if owns_signals else None)
     except RuntimeError as error:  # rcl's words for arguments that it cannot read
         print(f"{module.rpartition('.')[2]}: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
@@ -72,7 +74,7 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "")
         node.start()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        if commands:
+        if owns_signals:
             executor.spin_until_future_complete(told.instead_of_interrupt())
         else:
             executor.spin()
@@ -87,8 +89,8 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "")
     finally:
         told.interrupts = False
         try:
-            if commands and executor is not None:
-                _finish(node, executor, told)
+            if owns_signals and executor is not None:
+                _end(node, executor, told)
                 rclpy.try_shutdown()  # threads that wait for an answer give up
         finally:
             if node is not None:
@@ -99,15 +101,16 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "")
     return 0
 
 
-def _finish(node: Any, executor: Any, told: _Told) -> None:
+def _end(node: Any, executor: Any, told: _Told) -> None:
     """Spin until what the node commands has ended and its clients were told, or time or patience is over."""
-    told.to_end = True
-    end = time.monotonic() + float(node.finish())
-    while not node.finished() and not told.again and time.monotonic() < end and executor.context.ok():
+    told.to_end, waited = True, not node.ended
+    seconds = node.end()
+    end = time.monotonic() + (_LAST_ANSWERS if seconds is None else float(seconds))
+    while not node.ended and not told.again and time.monotonic() < end:
         executor.spin_once(timeout_sec=_TURN)
-    for _ in range(_LAST):  # what was said last goes out
-        if executor.context.ok():
-            executor.spin_once(timeout_sec=_TURN)
+    end = time.monotonic() + (_ON_THE_WAY if waited else 0.0)
+    while time.monotonic() < end:
+        executor.spin_once(timeout_sec=_TURN)
 
 
 resolver = partial(_run, "perception.resolver", "ResolverNode", alive="resolve/alive")

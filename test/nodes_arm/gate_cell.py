@@ -31,6 +31,7 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.liveliness import Alive
 
 SENTENCE = "put the chick behind the cup on the tray"
 OTHER = "other"
@@ -145,6 +146,22 @@ class Cell:
         finally:
             gate.process.terminate()
             gate.ends()
+
+    def second_gate(self) -> Started:
+        """A second gate that commands the same arm."""
+        given = {**GATE, **CLOCK, "audit_log": str(self.other_audit)}
+        return self._begin("planner_gate", "__node:=second_gate", **given)
+
+    @contextmanager
+    def somebody_who_says_it_is_a_gate(self) -> Iterator[None]:
+        """Somebody who shows itself as a gate of the same arm; the gate has heard of it."""
+        gate, before = self.processes["planner_gate"], self.processes["planner_gate"].output
+        mark = Alive(self.node, "/execute_trajectory/gate")
+        try:
+            self.until(lambda: "another gate" in gate.output[len(before) :], "the gate hears of it")
+            yield
+        finally:
+            mark.end()
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait; three times as long as for a single node."""

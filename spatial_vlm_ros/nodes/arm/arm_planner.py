@@ -111,7 +111,7 @@ class ArmPlanner(Node):
         self._watchdog.start()
         self.get_logger().info(f"arm_planner plans for a Panda; joint states from {name}")
 
-    def finish(self) -> float:
+    def end(self) -> float:
         """Cancel what runs and take nothing new; returns the seconds that it may take."""
         self._ends = True
         if self._executing is not None:
@@ -120,7 +120,8 @@ class ArmPlanner(Node):
             job.cancelled.set()
         return self._config.controller_timeout
 
-    def finished(self) -> bool:
+    @property
+    def ended(self) -> bool:
         """Whether all goals have ended, and their clients were told."""
         return not self._running
 

@@ -148,13 +148,14 @@ class PlannerGate(Node):
             self._page = serve(self._broker, port=self._config.page_port)
             self.get_logger().info(f"approve at {self._page.url}")
 
-    def finish(self) -> float:
+    def end(self) -> float:
         """Stop what runs and take no goal any more; returns the seconds that it may take."""
         self._ends = True
         self._end_for("the gate was told to end")
         return self._planning.motion.stop_timeout
 
-    def finished(self) -> bool:
+    @property
+    def ended(self) -> bool:
         """Whether no goal is served, and its client was told."""
         return self._goal is None
 
