@@ -106,10 +106,10 @@ def _end(node: Any, executor: Any, told: _Told) -> None:
     told.to_end, waited = True, not node.ended
     seconds = node.end()
     end = time.monotonic() + (_LAST_ANSWERS if seconds is None else float(seconds))
-    while not node.ended and not told.again and time.monotonic() < end:
+    while not node.ended and not told.again and time.monotonic() < end and executor.context.ok():
         executor.spin_once(timeout_sec=_TURN)
     end = time.monotonic() + (_ON_THE_WAY if waited else 0.0)
-    while time.monotonic() < end:
+    while time.monotonic() < end and executor.context.ok():
         executor.spin_once(timeout_sec=_TURN)
 
 
