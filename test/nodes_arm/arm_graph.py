@@ -176,6 +176,7 @@ class ArmGraph:
             return node
 
         self.spin(make, threads)
+        self._stops.append(self.clients[-1]._beside.close)
         if "gripper_action" not in motion:
             self.knows("/gripper_controller/gripper_cmd")
         return self.clients[-1]

@@ -190,7 +190,7 @@ class DoubleCell:
         node = Node("test_client", context=spun.context)
         made = ApprovedClient(node, config(motion=given))
         spun.spin(node)
-        self._closes.append(spun.close)
+        self._closes += [spun.close, made._beside.close]
         discovered(lambda: self.knows(2), "move_group knows the client")
         discovered(lambda: self.robot.knows(given["gripper_action"]), "the gripper knows the client")
         return made

@@ -47,6 +47,7 @@ class Watchdog:
             "controllers": list(controllers), "lapse": lapse,
         }  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
+        self._listener: threading.Thread | None = None
         self._lock = threading.Lock()
         self._ready, self._missing, self._tripped = threading.Event(), "", ""
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -72,7 +73,8 @@ class Watchdog:
             if process.stdin is not None:
                 os.set_blocking(process.stdin.fileno(), False)
             self._process = process
-            threading.Thread(target=self._listen, args=(process,), name="watchdog", daemon=True).start()
+            self._listener = threading.Thread(target=self._listen, args=(process,), name="watchdog", daemon=True)
+            self._listener.start()
 
     def begin(self, seconds: float, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Have the motion watched that begins now; returns when the process could stop it.
@@ -115,8 +117,8 @@ class Watchdog:
         if process.stdin is not None:
             with contextlib.suppress(OSError):
                 process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(5.0)
+        if self._listener is not None:
+            self._listener.join(5.0)
 
     def _beat(self) -> None:
         self._write(BEAT)
@@ -140,4 +142,9 @@ class Watchdog:
             elif word == "tripped":
                 self._tripped = rest
         process.wait()
-        self._tripped = self._tripped or "the watchdog has ended"
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        if process is self._process:
+            self._tripped = self._tripped or "the watchdog has ended"
