@@ -92,7 +92,7 @@ def test_a_parent_that_hangs_is_noticed_and_told_so_when_it_wakes(arm: ArmGraph,
 
 
 @pytest.mark.parametrize("names", [{"event": "/nowhere"}, {"controller": "/nowhere"}])
-def test_nothing_may_move_before_it_could_be_stopped(arm: ArmGraph, commander: Any, names: dict[str, str]) -> None:
+def test_nothing_may_move_before_it_could_be_stopped(commander: Any, names: dict[str, str]) -> None:
     one = commander(**names)
     with pytest.raises(PlannerUnavailableError, match=r"the watchdog.*does not see /nowhere.*nothing has moved"):
         one.watchdog.begin(8.0)

@@ -143,6 +143,7 @@ class MotionClient:
             for server in (self._apply, self._get, self._move):
                 server.await_it(self.config.motion.server_timeout, told)
             try:
+                self._forget_held(told)
                 self._show(scene, told)
                 return Strategies(self.config, self.motion, goal, scene, self._matrix(told), told).plan(
                     place, start or {}
@@ -317,6 +318,19 @@ class MotionClient:
             if scene is not None:
                 self._shown |= {obj.id for obj in _objects(scene)}
             self._clear()
+
+    def _forget_held(self, told: Asked) -> None:
+        """Detach and remove what a client that was killed has left at the tip: a plan begins with an empty gripper."""
+        motion, request = self.config.motion, self._get_form.Request()
+        request.components.components = request.components.ROBOT_STATE_ATTACHED_OBJECTS
+        there = self._get.call(request, motion.answer_timeout, told).scene.robot_state.attached_collision_objects
+        touch = set(motion.finger_links.split())
+        for body in there:
+            ours = body.link_name == motion.tip_link and set(body.touch_links) == touch
+            if ours or not body.touch_links:  # arm_planner tells names alone
+                self._shown.add(body.object.id)
+                gone = self._messages.attached_by_name(body.object.id, motion.tip_link, (), attach=False)
+                self._tell(self._messages.scene_diff(attached=[gone]), "let go of")
 
     def _show(self, scene: PlanningScene, told: Asked) -> None:
         make, frame = self._messages.box_object, scene.frame_id
