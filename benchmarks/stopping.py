@@ -228,14 +228,15 @@ def trial(stack: Watched, name: str, phase: str) -> Record:
     if (not hit.startswith("planner_gate") and name != "client killed") or name.startswith(("SIGINT", "SIGTERM")):
         stack.until(lambda: picking.result is not None, "the client is told", 60.0)
         answer = picking.result.status.name
+    opened, later = bool(held and stack.gripper[-1] > opening + 0.003), len(stack.taken) - goals
     if name.startswith("hang"):
         stack.end_suspended()
     stack.settle(hit)
     record = {
         "event": name, "phase": phase, "seconds": round(float(seconds or 0.0), 3), "answer": answer,
         "message": picking.result.status.message if picking.result is not None else "",
-        "later_goals": len(stack.taken) - goals,
-        "opened": bool(held and stack.gripper[-1] > opening + 0.003),
+        "later_goals": later,
+        "opened": opened,
     }  # fmt: skip
     print(f"{name:24} {phase:9} {record['seconds']:6.3f} s  {answer}", flush=True)
     return record
