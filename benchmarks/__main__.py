@@ -83,6 +83,7 @@ ALONE = {
     "self_mask": Part(_ONCE, (*_ARM, "rosbags"), slow=True),
     "sentences": Part(("--n", "20")),
     "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),
+    "stopping": Part(("--n", "1", "--phases", "reach", "--events", "cancel"), (*_ARM, *_LIVE), slow=True),
 }
 PARTS = {**SPEED, **ACCURACY, **ALONE}
 

@@ -25,7 +25,13 @@ LONGEST = 400.0  # s for one goal
 STAGES = ("", "RESOLVING", "BUILDING_GOAL", "PLANNING", "WAITING_FOR_APPROVAL", "LOOKING_AGAIN", "MOVING")
 SPEED = 4.0  # simulated seconds a second at most
 RATE, STATES = 1.0, 30.0  # frames and joint states a simulated second: fewer than usual, for the sake of the processor
-_CLOCK = {"use_sim_time": True}
+READY = {
+    "sim_arm": "sim_arm plays",
+    "resolver": "resolver is active",
+    "arm_planner": "plans for a Panda",
+    "planner_gate": "planner_gate is ready",
+}
+"""What each process says when it is there."""
 _GATE = {
     "plan_only": False, "page": False, "motion.planning_frame": "panda_link0", "motion.gripper_scale": 0.5,
     "motion.duration_scaling": 20.0, "motion.server_timeout": 30.0, "motion.answer_timeout": 30.0,
@@ -45,6 +51,7 @@ class Picking:
     proposals_before: int = 0
     stages: list[tuple[str, float, float]] = field(default_factory=list)
     result: Any = None
+    handle: Any = None
 
     @property
     def status(self) -> str:
@@ -62,14 +69,20 @@ class Stack:
 
     Args:
         log: folder for what they say.
+        domain: ROS domain; None = one of 91 to 100, which tests do not use.
+        simulation: parameters of `sim_arm` other than its own here.
+        gate: of `planner_gate`.
 
     Raises:
         StackError: one of them did not come up.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(
+        self, log: Path, domain: int | None = None, simulation: dict[str, Any] | None = None,
+        gate: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         prepare()
-        os.environ["ROS_DOMAIN_ID"] = str(91 + os.getpid() % 10)  # tests use smaller ones
+        os.environ["ROS_DOMAIN_ID"] = str(91 + os.getpid() % 10 if domain is None else domain)
         import rclpy
         from rclpy.action import ActionClient
         from sensor_msgs.msg import CameraInfo
@@ -82,19 +95,27 @@ class Stack:
         from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
         from spatial_vlm_ros.nodes import qos
 
-        self._rclpy, self._forms, self._log = rclpy, (PickInstruction, Approve, Trigger, String), log
+        self._rclpy, self._forms, self.log = rclpy, (PickInstruction, Approve, Trigger, String), log
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._ended: list[subprocess.Popen[bytes]] = []
+        self._await: list[tuple[str, str]] = []
         self.proposals: list[Any] = []
         self._verdict: dict[str, Any] = {}
         self._frames = 0
         rclpy.init(args=[])
         self.node = rclpy.create_node("person")
         try:
-            self._begin("sim_arm", clock=True, speed=SPEED, rate=RATE, state_rate=STATES)
+            simulated = {"clock": True, "speed": SPEED, "rate": RATE, "state_rate": STATES, **(simulation or {})}
+            clock = {"use_sim_time": simulated["clock"]}
             robot = str(description_file())
-            self._begin("resolver", base_frame="panda_link0", robot_description=robot, frame_timeout=30.0, **_CLOCK)
-            self._begin("arm_planner", duration_scaling=20.0, **_CLOCK)
-            self._begin("planner_gate", audit_log=str(log / "audit.jsonl"), **_GATE, **_CLOCK)
+            self._given = {
+                "sim_arm": simulated,
+                "resolver": {"base_frame": "panda_link0", "robot_description": robot, "frame_timeout": 30.0, **clock},
+                "arm_planner": {"duration_scaling": 20.0, **clock},
+                "planner_gate": {"audit_log": str(log / "audit.jsonl"), **_GATE, **clock, **(gate or {})},
+            }
+            for name, words in READY.items():
+                self._begin(name, words)
             self._pick = ActionClient(self.node, PickInstruction, "pick")
             self._approving = self.node.create_client(Approve, "approve")
             self._judging = self.node.create_client(Trigger, "judge")
@@ -102,11 +123,7 @@ class Stack:
             self.node.create_subscription(Proposal, "proposal", self.proposals.append, qos.ANSWERS)
             self.node.create_subscription(String, "verdict", self._on_verdict, qos.VERDICTS)
             self.node.create_subscription(CameraInfo, "rgb/camera_info", self._on_frame, qos.images())
-            for name, words in (
-                ("sim_arm", "sim_arm plays"), ("resolver", "resolver is active"),
-                ("arm_planner", "plans for a Panda"), ("planner_gate", "planner_gate is ready"),
-            ):  # fmt: skip
-                self.until(lambda n=name, w=words: w in self.said(n), f"{name} says {words!r}")
+            self.await_processes()
             for there in (
                 self._pick.server_is_ready, self._approving.service_is_ready, self._judging.service_is_ready,
                 self._disturber.get_subscription_count, lambda: self._verdict, lambda: self._frames,
@@ -118,15 +135,35 @@ class Stack:
             self.close()
             raise
 
-    def _begin(self, name: str, **parameters: Any) -> None:
-        given = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
+    def _begin(self, name: str, words: str) -> None:
+        given = [word for key, value in self._given[name].items() for word in ("-p", f"{key}:={value}")]
         command = [sys.executable, "-m", "spatial_vlm_ros.nodes", name, "--ros-args", *given]
-        with (self._log / f"{name}.txt").open("wb") as out:
+        with (self.log / f"{name}.txt").open("wb") as out:
             self._running[name] = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        self._await.append((name, words))
+
+    def begin(self, *names: str) -> None:
+        """Start processes again that have ended, and wait until they are there."""
+        for name in names:
+            self._begin(name, READY[name])
+        self.await_processes()
+
+    def await_processes(self) -> None:
+        """Wait until all that were started are there."""
+        while self._await:
+            name, words = self._await.pop()
+            self.until(lambda n=name, w=words: w in self.said(n), f"{name} says {words!r}")
+
+    def end_process(self, name: str, number: int) -> subprocess.Popen[bytes]:
+        """Send a signal that may end a process; from now on it may have ended."""
+        process = self._running.pop(name)
+        process.send_signal(number)
+        self._ended.append(process)
+        return process
 
     def said(self, name: str) -> str:
         """All that a process has said."""
-        return (self._log / f"{name}.txt").read_text(errors="replace")
+        return (self.log / f"{name}.txt").read_text(errors="replace")
 
     def _on_verdict(self, message: Any) -> None:
         self._verdict = json.loads(message.data)
@@ -171,6 +208,7 @@ class Stack:
         handle = self._answer(self._pick.send_goal_async(goal, feedback_callback=on_stage), "the goal is answered")
         if not handle.accepted:
             raise StackError("the gate did not accept the goal")
+        picking.handle = handle
         handle.get_result_async().add_done_callback(lambda f: setattr(picking, "result", f.result().result))
         return picking
 
@@ -189,7 +227,7 @@ class Stack:
         """Say yes; the status of the answer."""
         request = self._forms[1].Request(
             goal_id=proposal.goal_id, scene_stamp=proposal.scene_stamp, plan_hash=proposal.plan_hash,
-            approve=True, decided_by="benchmark",
+            approve=True, decided_by="benchmark", token=(self.log / "audit.token").read_text().strip(),
         )  # fmt: skip
         return str(self._answer(self._approving.call_async(request), "approve answers").status.name)
 
@@ -225,14 +263,19 @@ class Stack:
         """End all."""
         for process in reversed(self._running.values()):
             process.terminate()
-        for process in self._running.values():
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(20)
+        for process in (*self._running.values(), *self._ended):
+            reap(process)
         self.node.destroy_node()
         self._rclpy.try_shutdown()
+
+
+def reap(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process that was told to end has done so; kill it where it does not."""
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(20)
 
 
 def log_folder() -> Path:

@@ -72,6 +72,7 @@ def planner_gate(context: Any) -> list[Any]:
     motion = {
         "motion.planning_frame": BASE,
         "motion.gripper_action": said["gripper_action"],
+        "motion.controller_actions": said["arm_action"],
         "motion.gripper_scale": HALF_OPENING,
         "motion.duration_scaling": SLOW,
     }

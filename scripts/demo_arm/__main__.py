@@ -56,7 +56,8 @@ def main() -> int:
         print(f"starting a simulated Panda (world {said.world}), resolver, planner and gate ...", flush=True)
         alive = stack.enter_context(cell(said, out))
         film = stack.enter_context(Film(out))
-        person = Person(lambda: shoot(film, story) if story.filming else None, story.stage, story.motion, alive)
+        film_it = lambda: shoot(film, story) if story.filming else None  # noqa: E731
+        person = Person(film_it, story.stage, story.motion, alive, out / "audit.token")
         stack.callback(person.close)
         story.person = person
         person.wait_for_cell(STARTING)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -91,6 +92,7 @@ class Person:
         feedback: called with number and words of each stage, likewise.
         moves: called when a controller has begun, or ended, a motion, likewise.
         alive: whether the cell still runs; without it nothing is waited for.
+        token: file with the token that the gate's service `approve` wants.
     """
 
     def __init__(
@@ -99,7 +101,9 @@ class Person:
         feedback: Callable[[int, str], None],
         moves: Callable[[Motion], None],
         alive: Callable[[], bool],
+        token: Path,
     ) -> None:
+        self._token = token
         rclpy.init(args=[])
         self.node: Node = rclpy.create_node("demo")
         self.proposals: list[Proposal] = []
@@ -235,6 +239,7 @@ class Person:
             approve=approve,
             decided_by=operator,
             reason=reason,
+            token=self._token.read_text("ascii").strip(),
         )
         status = self._answer(partial(self._approve.call_async, request), "an answer of approve").status
         return f"{status.name}: {status.message}"

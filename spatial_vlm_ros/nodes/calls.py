@@ -30,10 +30,15 @@ from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
 _LOOK = 0.02  # s: how often a waiting thread looks whether it is to give up
 _GONE = 3.0  # s without the server before it counts as gone; graphs of loaded machines flicker
 _REPLY = 1.0  # s for the reply to a goal that the server has taken already
+_CANCEL = 0.25  # s between requests to cancel until a goal has ended
 _AGAIN = 5.0  # s: a reply to what may be asked twice is awaited for this long, then it is asked again
 
 Asked = Callable[[], bool]
 """Says whether the caller has withdrawn its request."""
+
+
+def _nothing() -> None:
+    """Where a goal is ended by cancelling it alone."""
 
 
 class GoalOutcome(NamedTuple):
@@ -89,6 +94,10 @@ class Bridge:
         self.node = node
         self.group = MutuallyExclusiveCallbackGroup()
         self._jobs = Jobs(node, self.group)
+
+    def put(self, job: Callable[[], Any]) -> None:
+        """Run a job soon on the executor's thread; callable from any thread."""
+        self._jobs.put(job)
 
     def ask(self, begin: Callable[[], Any]) -> Future[Any]:
         """The result of an rclpy future that `begin` returns; `begin` is run on the executor's thread."""
@@ -199,6 +208,10 @@ class Service(Server):
         self._client = bridge.node.create_client(form, name, callback_group=bridge.group)
         super().__init__(bridge, name, remedy, self._client.service_is_ready)
 
+    def probe(self, request: Any) -> Future[Any]:
+        """The response to come; nobody waits for it, and it may never come."""
+        return self.bridge.ask(lambda: self._client.call_async(request))
+
     def call(self, request: Any, seconds: float, cancelled: Asked = lambda: False) -> Any:
         """The response.
 
@@ -233,9 +246,14 @@ class Action(Server):
         name: of the action.
         remedy: how to start its server.
         stop_timeout: seconds within which a cancelled goal has to end.
+        before: called with the UUID of each goal before it is sent, on the executor's thread.
     """
 
-    def __init__(self, bridge: Bridge, form: Any, name: str, remedy: str, stop_timeout: float) -> None:
+    def __init__(
+        self, bridge: Bridge, form: Any, name: str, remedy: str, stop_timeout: float,
+        before: Callable[[bytes], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._before = before
         self._client = ActionClient(bridge.node, form, name, callback_group=bridge.group)
         self._form, self._stop_timeout = form, stop_timeout
         self._states: dict[bytes, int] = {}  # of the goals that the server tells of, ours among them
@@ -251,6 +269,8 @@ class Action(Server):
         cancelled: Asked,
         twice: bool = False,
         feedback: Callable[[Any], None] | None = None,
+        halt: Callable[[], None] = _nothing,
+        dead: Asked = lambda: False,
     ) -> GoalOutcome:
         """Send a goal and wait for its end. Where the caller gives up, it is cancelled first, and its end awaited.
 
@@ -262,6 +282,8 @@ class Action(Server):
             twice: whether it may be sent again where no reply comes, and the server's list of goals has it not: only
                 goals that move nothing may.
             feedback: called with each feedback message, on the executor's thread.
+            halt: called whenever the goal is cancelled, and again until it has ended: what else ends it.
+            dead: whether the server is known to have died, before the graph tells.
 
         Raises:
             PlannerUnavailableError: no reply, no result in time, or no end after it was cancelled.
@@ -273,13 +295,16 @@ class Action(Server):
         handle = self._accepted(partial(self._client.send_goal_async, goal, feedback), patience, cancelled, twice)
         if not handle.accepted:
             return GoalOutcome(accepted=False)
-        result = self._result(handle, seconds, cancelled)
+        result = self._result(handle, seconds, lambda: cancelled() or dead())
         if result.done():
             return GoalOutcome(True, result.result().status, result.result().result, cancelled())
         withdrawn = cancelled()
-        gone = self.gone()
-        if not gone:
-            self._stop(handle, result)
+        gone = self.gone() or dead()
+        if gone:
+            halt()
+        else:
+            self._stop(handle, result, halt, dead)
+            gone = not result.done() and dead()
         if result.done() and withdrawn:
             return GoalOutcome(True, result.result().status, result.result().result, withdrawn=True)
         if gone:
@@ -293,6 +318,8 @@ class Action(Server):
         end = time.monotonic() + patience
         while True:
             name = UUID(uuid=list(os.urandom(16)))
+            if self._before is not None:
+                self.bridge.put(partial(self._before, bytes(name.uuid)))
             answer = self.bridge.ask(partial(send, goal_uuid=name))
             wanted = min(_AGAIN if twice else patience, max(end - time.monotonic(), _LOOK))
             runs = _Since(partial(self._has, name), _REPLY)
@@ -332,12 +359,13 @@ class Action(Server):
                 return result
             # It has ended, and its result has not come: it is late, or the server did not know this client yet.
 
-    def _stop(self, handle: Any, result: Future[Any]) -> None:
+    def _stop(self, handle: Any, result: Future[Any], halt: Callable[[], None], dead: Asked) -> None:
         """Cancel a goal and wait for its end."""
         end = time.monotonic() + self._stop_timeout
-        while not result.done() and time.monotonic() < end:
+        while not result.done() and time.monotonic() < end and not dead():
             self.bridge.ask(handle.cancel_goal_async)
-            self.bridge.wait(result, min(1.0, max(end - time.monotonic(), _LOOK)))
+            halt()
+            self.bridge.wait(result, min(_CANCEL, max(end - time.monotonic(), _LOOK)), dead)
 
     def _forget(self, name: UUID) -> None:
         """Cancel a goal whose reply has not come."""

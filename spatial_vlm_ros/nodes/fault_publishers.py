@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.faults.line import FaultLine
 from spatial_vlm_ros.sim.faults.spec import Fault, as_words, read_faults
 
@@ -137,7 +138,7 @@ class FaultPublishers:
         self._faults = faults
         for changed in self._heard:
             changed(faults)
-        self._node.get_logger().warning(f"faults: {as_words(faults) or 'none'}")
+        self._node.get_logger().warning(printable(f"faults: {as_words(faults) or 'none'}"))
 
 
 def _named(faults: Iterable[Fault], names: set[str], stream: str) -> list[Fault]:

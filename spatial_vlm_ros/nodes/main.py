@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 from spatial_vlm_ros.printable import printable
 
 FAILED = 1
+_ONE = 1.0  # s within which two signals count as one
+_TURN = 0.02  # s: longest turn of a node that is ending
 _LAST_ANSWERS = 2.0  # s for answering the clients that wait, once the node is told to end
 _ON_THE_WAY = 0.3  # s for a client that has just heard of acceptance to ask for its result
 
@@ -40,8 +42,13 @@ REPAIRS = {
 }
 
 
-def _run(module: str, name: str, args: list[str] | None = None) -> int:
-    """Import, make and spin a node until it ends or is told to; 0 on a clean end."""
+def _run(module: str, name: str, args: list[str] | None = None, alive: str = "") -> int:
+    """Import, make and spin a node until it ends or is told to; 0 on a clean end.
+
+    A node with a method `end` and a property `ended` has something to bring to its end: a motion, or clients that wait.
+    Told to end, it goes on spinning until that is done: `end` begins it and returns the seconds that it may take, None
+    for `_LAST_ANSWERS`. Any other node is interrupted where it is.
+    """
     try:
         import rclpy
         from rclpy.exceptions import NotInitializedException, ParameterException
@@ -54,24 +61,23 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
         return FAILED
     from spatial_vlm_ros.errors import SpatialVlmError
 
+    owns_signals = hasattr(make, "end")
     told = _Told()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, told)
-    owns_signals = hasattr(make, "end")  # it has clients to answer: its context has to outlive the signal
-    handlers = SignalHandlerOptions.NO if owns_signals else SignalHandlerOptions.ALL
     try:
-        rclpy.init(args=args, signal_handler_options=handlers)
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO if owns_signals else None)
     except RuntimeError as error:  # rcl's words for arguments that it cannot read
         print(printable(f"{module.rpartition('.')[2]}: {error}"), file=sys.stderr)  # noqa: T201
         return FAILED
-    node = None
+    node = executor = None
     try:
         node = make()
+        if alive:
+            importlib.import_module("spatial_vlm_ros.nodes.liveliness").Alive(node, alive)
         node.start()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         if owns_signals:
-            _spin_to_the_end(node, executor, told)
+            executor.spin_until_future_complete(told.instead_of_interrupt())
         else:
             executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -83,14 +89,33 @@ def _run(module: str, name: str, args: list[str] | None = None) -> int:
         if rclpy.ok() and not told.to_end:  # where the interrupt came while it converted a message
             raise
     finally:
-        if node is not None:
-            node.stop()
-            node.destroy_node()
-        rclpy.try_shutdown()
+        told.interrupts = False
+        try:
+            if owns_signals and executor is not None:
+                _end(node, executor, told)
+                rclpy.try_shutdown()  # threads that wait for an answer give up
+        finally:
+            if node is not None:
+                node.stop()
+                node.destroy_node()
+            rclpy.try_shutdown()
+            told.close()
     return 0
 
 
-resolver = partial(_run, "perception.resolver", "ResolverNode")
+def _end(node: Any, executor: Any, told: _Told) -> None:
+    """Spin until what the node commands has ended and its clients were told, or time or patience is over."""
+    told.to_end, waited = True, not node.ended
+    seconds = node.end()
+    end = time.monotonic() + (_LAST_ANSWERS if seconds is None else float(seconds))
+    while not node.ended and not told.again and time.monotonic() < end and executor.context.ok():
+        executor.spin_once(timeout_sec=_TURN)
+    end = time.monotonic() + (_ON_THE_WAY if waited else 0.0)
+    while time.monotonic() < end and executor.context.ok():
+        executor.spin_once(timeout_sec=_TURN)
+
+
+resolver = partial(_run, "perception.resolver", "ResolverNode", alive="resolve/alive")
 frame_player = partial(_run, "perception.frame_player", "FramePlayer")
 bag_player = partial(_run, "perception.bag_player", "BagPlayer")
 planner_gate = partial(_run, "arm.planner_gate", "PlannerGate")
@@ -99,56 +124,60 @@ sim_arm = partial(_run, "sim.sim_arm", "SimArmNode")
 
 
 class _Told:
-    """Handler of Ctrl-C and SIGTERM: interrupts what takes long, as loading a model, and remembers that it was told."""
+    """Ctrl-C and SIGTERM: they interrupt what takes long, as loading a model, or end a node that spins.
+
+    The process owns both signals from here on. A signal that comes while the main thread waits within the middleware is
+    seen by a thread at the other end of Python's wake-up socket.
+
+    Attributes:
+        to_end: whether a signal came.
+        again: whether another one came, more than `_ONE` after the first: `ros2 launch` sends its own after Ctrl-C.
+        interrupts: whether a signal raises KeyboardInterrupt where the main thread is.
+    """
 
     def __init__(self) -> None:
-        self.to_end = False
-        self.waits = False  # a first signal is awaited elsewhere and interrupts nothing
+        self.to_end, self.again, self.interrupts = False, False, True
+        self._first = 0.0
+        self._future: Any = None
+        self._reads, self._wakes = socket.socketpair()
+        self._wakes.setblocking(False)
+        signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self)
+        threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        first, self.to_end = not self.to_end, True
-        if not (self.waits and first):
+        self._hear()
+        if self.interrupts:
             raise KeyboardInterrupt
 
-    @contextlib.contextmanager
-    def waking(self, wake: Callable[[], Any]) -> Iterator[None]:
-        """Within it the first signal calls `wake` from another thread, and a second one raises KeyboardInterrupt.
+    def instead_of_interrupt(self) -> Any:
+        """From now on a signal completes this future of rclpy, and interrupts nothing."""
+        from rclpy.task import Future
 
-        Python runs its handlers between two steps of the main thread, which may wait for messages and take none.
-        """
-        read, write = socket.socketpair()
-        write.setblocking(False)
-        before = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+        self._future, self.interrupts = Future(), False
+        if self.to_end:
+            self._future.set_result(None)
+        return self._future
 
-        def listen() -> None:
-            if read.recv(1):
-                wake()
+    def close(self) -> None:
+        """Give the socket back; signals are counted still, and end nothing."""
+        signal.set_wakeup_fd(-1)
+        self._wakes.close()
 
-        threading.Thread(target=listen, name="signals", daemon=True).start()
-        self.waits = True
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(before)
-            write.close()
-            self.waits = False
+    def _hear(self) -> None:
+        now = time.monotonic()
+        if not self.to_end:
+            self.to_end, self._first = True, now
+        elif now - self._first > _ONE:
+            self.again = True
 
-
-def _spin_to_the_end(node: Any, executor: Any, told: _Told) -> None:
-    """Spin until a signal comes; then on, for a moment, until the node has answered the clients that wait."""
-    from rclpy.task import Future
-
-    over: Future[None] = Future()
-    with told.waking(lambda: over.set_result(None)):
-        executor.spin_until_future_complete(over)
-        waited = not node.ended
-        node.end()
-        end = time.monotonic() + _LAST_ANSWERS
-        while not node.ended and time.monotonic() < end:
-            executor.spin_once(timeout_sec=0.05)
-        end = time.monotonic() + (_ON_THE_WAY if waited else 0.0)
-        while time.monotonic() < end:
-            executor.spin_once(timeout_sec=0.05)
+    def _wait(self) -> None:
+        """On a thread of its own: complete the future, which wakes the executor."""
+        with contextlib.suppress(OSError):
+            while self._reads.recv(1):
+                if self._future is not None and not self._future.done():
+                    self._future.set_result(None)
 
 
 def missing(error: ModuleNotFoundError) -> str:

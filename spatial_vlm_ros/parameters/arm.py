@@ -17,7 +17,10 @@ class GateConfig(Bounded):
         60.0, "s", 1.0, 3600.0, "a plan can be approved and begun for this long", fixed=True
     )
     approval_token_file: str = option(
-        "", "file with the token that the service approve has to be told; empty = it asks for none", fixed=True
+        "",
+        "file with the token that the service approve has to be told; empty = a new one at each start, in a file "
+        "beside audit_log with the ending .token, readable for this user alone",
+        fixed=True,
     )
     audit_log: str = option("", "file of the record; empty = ~/.local/state/spatial_vlm_ros/audit.jsonl", fixed=True)
     page: bool = option(True, "serve the approval page on loopback; needs the extra web", fixed=True)

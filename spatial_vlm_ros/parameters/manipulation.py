@@ -120,6 +120,17 @@ class MotionConfig(Bounded):
     apply_scene: str = option("/apply_planning_scene", "service moveit_msgs/ApplyPlanningScene")
     get_scene: str = option("/get_planning_scene", "service moveit_msgs/GetPlanningScene")
     gripper_action: str = option("/gripper_controller/gripper_cmd", "action control_msgs/GripperCommand")
+    event_topic: str = option(
+        "trajectory_execution_event",
+        "topic std_msgs/String on which the planner is told to stop; a relative name stands in the namespace of "
+        "execute_action; empty = none",
+    )
+    controller_actions: str = option(
+        "",
+        "actions control_msgs/FollowJointTrajectory whose goals are all cancelled to stop the arm, divided by blanks; "
+        "needed where the planner may be killed and is not arm_planner",
+    )
+    joint_states: str = option("/joint_states", "topic sensor_msgs/JointState that tells whether the arm stands still")
     planning_frame: str = option("panda_link0", "frame of the planner's model, in which goals have to be; z up")
     group: str = option("panda_arm", "planning group, as in the SRDF")
     tip_link: str = option("panda_hand_tcp", "link that goals are given for, and that things are attached to")
@@ -151,6 +162,14 @@ class MotionConfig(Bounded):
         2.0, "", 1.0, 20.0, "an execution may take this many times as long as its trajectory, plus answer_timeout"
     )
     stop_timeout: float = parameter(10.0, "s", 0.1, 600.0, "a cancelled motion has to have ended within this")
+    stand_timeout: float = parameter(5.0, "s", 0.1, 60.0, "an arm that was stopped has to stand still within this")
+    planner_silence: float = parameter(
+        0.35,
+        "s",
+        0.1,
+        60.0,
+        "a planner that answers get_scene no more for this long while it executes counts as dead: the arm is stopped",
+    )
     gripper_scale: float = parameter(
         1.0,
         "",

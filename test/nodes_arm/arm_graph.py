@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -23,9 +24,11 @@ from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 
+from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, step_digest
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
+from spatial_vlm_ros.manipulation.planning.planner import MotionPlan
 from spatial_vlm_ros.manipulation.planning.scene import AllowedContact, PlanningObject, PlanningScene
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.parameters import PlanningConfig
@@ -139,6 +142,18 @@ class ControllerDouble(Node):
         return GripperCommand.Result(position=position, stalled=stalls, reached_goal=not stalls)
 
 
+class ApprovedClient(MotionClient):
+    """A client all of whose plans are approved right before they are executed."""
+
+    def __init__(self, node: Node, settings: PlanningConfig) -> None:
+        self.guard = ExecutionGuard()
+        super().__init__(node, settings, self.guard)
+
+    def execute(self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False) -> None:
+        self.guard.allow(plan.hash, [step_digest(step) for step in plan.steps], math.inf)
+        super().execute(plan, cancelled)
+
+
 class ArmGraph:
     """Doubles of the controllers in one context, unless there are real ones; the client in another."""
 
@@ -147,7 +162,7 @@ class ArmGraph:
         self._stops: list[Callable[[], None]] = []
         if controllers:
             self.controllers: ControllerDouble = self.spin(ControllerDouble)
-        self.clients: list[MotionClient] = []
+        self.clients: list[ApprovedClient] = []
 
     def client(self, threads: int = 1, **motion: Any) -> MotionClient:
         """A client on a spinning node; patient, for a machine that is loaded."""
@@ -157,10 +172,11 @@ class ArmGraph:
 
         def make(context: Context) -> Node:
             node = rclpy.create_node("test_client", context=context)
-            self.clients.append(MotionClient(node, settings))
+            self.clients.append(ApprovedClient(node, settings))
             return node
 
         self.spin(make, threads)
+        self._stops.append(self.clients[-1]._beside.close)
         if "gripper_action" not in motion:
             self.knows("/gripper_controller/gripper_cmd")
         return self.clients[-1]

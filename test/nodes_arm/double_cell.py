@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from action_msgs.msg import GoalStatusArray
 from action_msgs.srv import CancelGoal
-from arm_graph import goals
+from arm_graph import ApprovedClient, goals
 from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory
 from controller_double import ARM, HOME, Constraints
@@ -178,7 +178,7 @@ class DoubleCell:
             for service in ("send_goal", "get_result", "cancel_goal")
         )
 
-    def client(self, **motion: Any) -> MotionClient:
+    def client(self, **motion: Any) -> ApprovedClient:
         """The package's client, on a spinning node."""
         given = {
             "gripper_action": self.robot.gripper_action,
@@ -189,9 +189,9 @@ class DoubleCell:
         }
         spun = Spun(self.domain)
         node = Node("test_client", context=spun.context)
-        made = MotionClient(node, config(motion=given))
+        made = ApprovedClient(node, config(motion=given))
         spun.spin(node)
-        self._closes.append(spun.close)
+        self._closes += [spun.close, made._beside.close]
         discovered(lambda: self.knows(2), "move_group knows the client")
         discovered(lambda: self.robot.knows(given["gripper_action"]), "the gripper knows the client")
         return made

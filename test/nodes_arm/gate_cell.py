@@ -31,6 +31,7 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.liveliness import Alive
 
 SENTENCE = "put the chick behind the cup on the tray"
 OTHER = "other"
@@ -129,10 +130,11 @@ class Cell:
 
     @contextmanager
     def another_gate(self, **parameters: Any) -> Iterator[Started]:
-        """A second gate in the same cell, whose names begin with "other"; one goal at a time in both."""
+        """A second gate in the same cell, whose names begin with "other"; it plans for the arm and commands another."""
         names = [f"pick/_action/{part}" for part in ("send_goal", "get_result", "cancel_goal", "feedback", "status")]
         rules = [f"{name}:={OTHER}/{name}" for name in (*names, "approve", "stop", "proposal")]
-        given = {**GATE, **CLOCK, "audit_log": str(self.other_audit), **parameters}
+        arm = {"motion.execute_action": f"/{OTHER}/execute_trajectory", "motion.event_topic": "/event"}
+        given = {**GATE, **CLOCK, **arm, "audit_log": str(self.other_audit), **parameters}
         gate = self._begin("planner_gate", "__node:=other_gate", *rules, **given)
         try:
             gate.says("approve at" if given["page"] else "planner_gate is ready")
@@ -144,6 +146,22 @@ class Cell:
         finally:
             gate.process.terminate()
             gate.ends()
+
+    def second_gate(self) -> Started:
+        """A second gate that commands the same arm."""
+        given = {**GATE, **CLOCK, "audit_log": str(self.other_audit)}
+        return self._begin("planner_gate", "__node:=second_gate", **given)
+
+    @contextmanager
+    def somebody_who_says_it_is_a_gate(self) -> Iterator[None]:
+        """Somebody who shows itself as a gate of the same arm; the gate has heard of it."""
+        gate, before = self.processes["planner_gate"], self.processes["planner_gate"].output
+        mark = Alive(self.node, "/execute_trajectory/gate")
+        try:
+            self.until(lambda: "another gate" in gate.output[len(before) :], "the gate hears of it")
+            yield
+        finally:
+            mark.end()
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait; three times as long as for a single node."""
@@ -199,7 +217,9 @@ class Cell:
     def approve(self, proposal: Proposal, approve: bool = True, approving: Any = None, **change: Any) -> str:
         """Say yes or no; the status of the answer."""
         named = {"goal_id": proposal.goal_id, "scene_stamp": proposal.scene_stamp, "plan_hash": proposal.plan_hash}
-        request = Approve.Request(approve=approve, **{"decided_by": "tester", **named, **change})
+        audit = self.audit if approving is None else self.other_audit
+        given = {"decided_by": "tester", "token": audit.with_suffix(".token").read_text().strip()}
+        request = Approve.Request(approve=approve, **{**given, **named, **change})
         return str(self.wait((approving or self.approving).call_async(request), "approve answers").status.name)
 
     def disturb(self, **what: Any) -> None:

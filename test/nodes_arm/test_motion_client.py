@@ -91,3 +91,15 @@ def test_the_scene_of_the_last_plan_is_the_one_that_is_shown(arm: ArmGraph, plan
     assert world_of(client)[0] == {"support", "block"}
     client.clear()
     assert world_of(client)[0] == set()
+
+
+def test_what_a_client_that_was_killed_left_in_the_hand_hinders_nobody(arm: ArmGraph, planner: Start) -> None:
+    planner()
+    killed, client = arm.client(), arm.client()
+    planned(killed, scene(), put=False)
+    killed._hold("block")  # and nothing after that
+    assert world_of(client)[1] == {"block"}
+    plan = planned(client, scene(), put=False)
+    assert world_of(client) == ({"support", "block"}, set())
+    client.execute(plan)
+    assert world_of(client) == (set(), set())

@@ -26,6 +26,7 @@ from spatial_vlm_ros.errors import (
     PlannerUnavailableError,
     PlanningFailedError,
 )
+from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.planner import PICK, PLACE
 from spatial_vlm_ros.manipulation.planning.solids import Solid
@@ -61,7 +62,7 @@ def test_missing_packages_are_named_with_their_repair(monkeypatch: pytest.Monkey
         with monkeypatch.context() as without:
             without.setitem(sys.modules, f"{package}.msg", None)
             with pytest.raises(DependencyError, match=rf"'{package}' is not installed.*scripts/setup.sh ros"):
-                MotionClient(None, config())  # type: ignore[arg-type]
+                MotionClient(None, config(), ExecutionGuard())  # type: ignore[arg-type]
 
 
 def test_a_planner_that_dies_while_it_plans_is_unavailable(arm: ArmGraph, planner: Start) -> None:

@@ -21,13 +21,10 @@ from double_cell import EXECUTE, DoubleCell, slowed, until
 
 from spatial_vlm_ros.errors import CancelledError
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, PLACE
+from spatial_vlm_ros.manipulation.standstill import MOST_SPEED
 
 pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
 MakeCell = Callable[..., DoubleCell]
-GOES_ON = pytest.mark.xfail(
-    strict=True,
-    reason="the client cancels execute_trajectory, which MoveIt accepts and does not do: the arm goes on to the end",
-)
 LASTS = 4.0  # s that the phase takes in which the arm is stopped
 AT_ONCE = 1.0  # s within which it has to stand, on a machine that may be busy
 SHORT = 0.01  # rad that a stopped arm is short of the end of the phase, at least
@@ -43,7 +40,6 @@ def test_an_object_is_taken_and_put_down(cell: DoubleCell) -> None:
     assert cell.asker.last(EXECUTE) == GoalStatus.STATUS_SUCCEEDED
 
 
-@GOES_ON
 @pytest.mark.parametrize(("phase", "number", "by"), [("reach", 1, "stop"), ("lift", 3, "cancel"), ("carry", 4, "stop")])
 def test_a_stop_stops_the_arm_and_the_answer_is_true(cell: DoubleCell, phase: str, number: int, by: str) -> None:
     client, withdrawn = cell.client(), threading.Event()
@@ -64,7 +60,6 @@ def test_a_stop_stops_the_arm_and_the_answer_is_true(cell: DoubleCell, phase: st
     assert len(cell.arm.taken) == number
 
 
-@GOES_ON
 def test_a_stop_that_comes_while_moveit_checks_the_start_is_not_lost(cell: DoubleCell) -> None:
     client = cell.client()
     plan = slowed(cell.plan(client, scene()), "reach", LASTS)
@@ -78,7 +73,6 @@ def test_a_stop_that_comes_while_moveit_checks_the_start_is_not_lost(cell: Doubl
     assert len(cell.arm.taken) <= 1
 
 
-@GOES_ON
 def test_a_controller_that_decelerates_is_waited_for(make_cell: MakeCell) -> None:
     cell = make_cell(Constraints(deceleration=dict.fromkeys(ARM, 0.2)))
     client = cell.client()
@@ -88,5 +82,5 @@ def test_a_controller_that_decelerates_is_waited_for(make_cell: MakeCell) -> Non
     until(lambda: cell.hardware.speed() > 0.2, "the arm is fast")
     client.stop()
     assert isinstance(call.ended().error, CancelledError), call.error
-    assert cell.hardware.speed() == 0.0  # though the controller has answered before
+    assert cell.hardware.speed() <= MOST_SPEED  # though the controller has answered before
     assert cell.beside(plan.steps[1]) > SHORT

@@ -210,6 +210,36 @@ def test_an_approval_of_something_else_counts_for_nothing(cell: Cell) -> None:
     assert cell.accepted() == 0
 
 
+def test_approve_wants_the_token_that_lies_beside_the_record(cell: Cell) -> None:
+    token = cell.audit.with_suffix(".token")
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert len(token.read_text().strip()) >= 43  # 256 bits
+    picking, proposal = cell.proposed()
+    for wrong in ("", token.read_text().strip()[:-1], "\u00e9" * 43):
+        assert cell.approve(proposal, token=wrong) == "REJECTED"
+    assert picking.result is None
+    picking.handle.cancel_goal_async()
+    assert cell.end(picking).name == "CANCELLED"
+    refused = [line for line in cell.record() if line["event"] == "REFUSED" and "token" in line["outcome"]]
+    assert {line["goal_id"] for line in refused} == {proposal.goal_id}
+    assert len(refused) == 3
+    assert cell.accepted() == 0
+
+
+def test_a_second_gate_on_the_same_arm_ends_and_while_it_is_there_nothing_moves(cell: Cell) -> None:
+    second = cell.second_gate()
+    assert second.ends() == 1
+    assert "another gate commands this arm: /planner_gate" in second.output, second.output
+    outcomes = [line.get("outcome", "") for line in cell.record(cell.other_audit) if line["event"] == "REFUSED"]
+    assert any("another gate commands this arm" in outcome for outcome in outcomes)
+    with cell.somebody_who_says_it_is_a_gate():
+        assert cell.run().name == "REJECTED"
+        assert cell.run(plan_only=True).name == "OK"
+    assert any(line.get("remote") == "second gate" for line in cell.record())
+    assert cell.run(plan_only=True).name == "OK"
+    assert cell.accepted() == 0
+
+
 def test_an_approval_that_comes_late_is_told_so(cell: Cell) -> None:
     with cell.another_gate(approval_timeout=3.0):
         picking, proposal = cell.proposed(cell.other_pick)

@@ -12,7 +12,7 @@ import dataclasses
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from spatial_vlm_ros.errors import (
@@ -25,6 +25,7 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
 )
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
+from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
 from spatial_vlm_ros.manipulation.approval.facts import content_of, named
 from spatial_vlm_ros.manipulation.approval.guard import RecordBrake
 from spatial_vlm_ros.manipulation.approval.proposal import (
@@ -48,6 +49,9 @@ class ApprovalBroker:
     Args:
         audit: the record; what it cannot hold is not accepted.
         clock: monotonic seconds.
+
+    Attributes:
+        guard: lets the steps of the plan pass whose approval was used by `begin`, until `end` or a stop request.
     """
 
     def __init__(self, audit: AuditLog, clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,6 +64,8 @@ class ApprovalBroker:
         self._stops: set[object] = set()  # told to the listeners, and waiting for the lock
         self._fault = ""
         self._brake = RecordBrake(clock)
+        self._steps: tuple[str, ...] = ()  # of what is proposed
+        self.guard = ExecutionGuard(clock, self._on_guard)
 
     @property
     def view(self) -> View:
@@ -68,8 +74,12 @@ class ApprovalBroker:
 
     # -------------------------------------------------------------------------------------------- who plans
 
-    def propose(self, proposal: Proposal) -> None:
+    def propose(self, proposal: Proposal, steps: Sequence[str] = ()) -> None:
         """Lay a plan before a person.
+
+        Args:
+            proposal: what is shown.
+            steps: `execution_guard.step_digest` of each step of the plan; what is not among them never passes.
 
         Raises:
             BusyError: something else is open.
@@ -78,7 +88,7 @@ class ApprovalBroker:
         """
         if not isinstance(proposal, Proposal):
             raise InputError("proposal", type(proposal).__name__, "a Proposal", "build one from the plan")
-        self._open(ApprovalStage.PROPOSED, proposal, proposal.goal_id)
+        self._open(ApprovalStage.PROPOSED, proposal, proposal.goal_id, tuple(steps))
 
     def ask(self, question: PersonQuestion) -> None:
         """Lay a question before a person. The same may be asked again: its id is that of words and image.
@@ -156,6 +166,7 @@ class ApprovalBroker:
                 self._close(stopped, "A stop was requested before anything moved")
                 raise stopped
             self._said.pop(decision.goal_id)
+            self.guard.allow(decision.plan_hash, self._steps, self._view.deadline or self._clock())
             self._show(ApprovalStage.RUNNING, self._view.item, self._view.words)
 
     def end(self, goal_id: str, outcome: str) -> None:
@@ -172,6 +183,7 @@ class ApprovalBroker:
         with self._changed:
             if self._view.id != goal_id or self._view.stage is not ApprovalStage.RUNNING:
                 raise RejectedError(f"goal {goal_id}", "it does not run", "call end once, after begin")
+            self.guard.close()
             token = self._token()
             self._close(RejectedError(f"goal {goal_id}", f"it is over: {outcome}", _AGAIN), f"Ended: {outcome}")
             self.audit.add("EXECUTION_ENDED", sync=True, outcome=outcome, **token)
@@ -258,6 +270,7 @@ class ApprovalBroker:
         """
         pending = object()
         self._stops.add(pending)
+        self.guard.void(CancelledError("a stop was requested"))
         try:
             faults = self._tell(operator)
             fault = _fault_of_name(operator)
@@ -294,7 +307,9 @@ class ApprovalBroker:
 
     # -------------------------------------------------------------------------------------------- inside, with the lock
 
-    def _open(self, stage: ApprovalStage, item: Proposal | PersonQuestion, id_: str) -> None:
+    def _open(
+        self, stage: ApprovalStage, item: Proposal | PersonQuestion, id_: str, steps: tuple[str, ...] = ()
+    ) -> None:
         with self._changed:
             self._expire()
             if self._view.item is not None:
@@ -304,6 +319,7 @@ class ApprovalBroker:
             self.audit.add(stage.name, sync=True, content=content_of(item))
             self._over.pop(id_, None)
             self._said.pop(id_, None)
+            self._steps = steps
             self._show(stage, item, deadline=self._clock() + item.expires_after)
 
     def _wait(self, id_: str, cancelled: Callable[[], bool]) -> Decision | PersonAnswer:
@@ -371,6 +387,11 @@ class ApprovalBroker:
         self._record_loosely("REFUSED", remote=remote, outcome=str(error), approve=decision.approve,
                              reason=decision.reason, **named(decision))  # fmt: skip
         return error
+
+    def _on_guard(self, error: SpatialVlmError) -> None:
+        """The guard let something not pass."""
+        with self._changed:
+            self._record_loosely("REFUSED", remote="execution guard", outcome=str(error), **self._token())
 
     def _record_loosely(self, event: str, **facts: Any) -> None:
         """Record what is so whether or not it can be recorded: time passes on a full disk, too."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from action_msgs.msg import GoalStatus
 from control_msgs.action import FollowJointTrajectory
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
 from moveit_msgs.msg import MoveItErrorCodes, RobotState
@@ -19,6 +20,7 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 
 from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailableError, SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
@@ -31,7 +33,10 @@ from spatial_vlm_ros.nodes.arm import move_group_requests as arm_requests
 from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
 from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
+from spatial_vlm_ros.nodes.arm.supervision import STOP, StopPaths, planner_topic
+from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Jobs
+from spatial_vlm_ros.nodes.liveliness import Alive
 from spatial_vlm_ros.parameters import ArmPlannerConfig
 from spatial_vlm_ros.printable import printable
 
@@ -51,7 +56,8 @@ class ArmPlanner(Node):
     """Node `arm_planner`.
 
     Serves: move_action (plans only), execute_trajectory, apply_planning_scene, get_planning_scene.
-    Listens to: joint_states. Asks: the controller's FollowJointTrajectory.
+    Listens to: joint_states; trajectory_execution_event, on which "stop" ends an execution, as in MoveIt.
+    Asks: the controller's FollowJointTrajectory.
 
     Raises:
         DependencyError: the extra `arm` is not installed.
@@ -74,9 +80,13 @@ class ArmPlanner(Node):
         self._moves = ThreadPoolExecutor(max_workers=1, thread_name_prefix="execute")
         self._wake = Jobs(self).put
         remedy = "start the arm's controller, and check the parameter controller"
-        self._controller = Action(
-            Bridge(self), FollowJointTrajectory, config.controller, remedy, config.controller_timeout
-        )
+        bridge = Bridge(self)
+        self._controller = Action(bridge, FollowJointTrajectory, config.controller, remedy, config.controller_timeout)
+        self._paths = StopPaths(bridge, "", [self._controller.name])
+        self._watchdog = Watchdog(bridge, "", [self._controller.name])
+        self._ends = False
+        self._alive = Alive(self, planner_topic("execute_trajectory"))
+        self.create_subscription(String, "trajectory_execution_event", self._on_event, qos.INSTRUCTIONS)
         self.create_subscription(JointState, "joint_states", self._on_joints, qos.images())
         self.create_service(ApplyPlanningScene, "apply_planning_scene", self._on_apply)
         self.create_service(GetPlanningScene, "get_planning_scene", self._on_get)
@@ -99,12 +109,28 @@ class ArmPlanner(Node):
     def start(self) -> None:
         """Say that it is there."""
         name = self.resolve_topic_name("joint_states")
+        self._watchdog.start()
         self.get_logger().info(printable(f"arm_planner plans for a Panda; joint states from {name}"))
 
-    def stop(self) -> None:
-        """End what runs."""
+    def end(self) -> float:
+        """Cancel what runs and take nothing new; returns the seconds that it may take."""
+        self._ends = True
+        if self._executing is not None:
+            self._paths.send()
         for job in list(self._running.values()):
             job.cancelled.set()
+        return self._config.controller_timeout
+
+    @property
+    def ended(self) -> bool:
+        """Whether all goals have ended, and their clients were told."""
+        return not self._running
+
+    def stop(self) -> None:
+        """End what runs; nobody spins any more."""
+        for job in list(self._running.values()):
+            job.cancelled.set()
+        self._watchdog.close()
         for pool in (self._plans, self._moves):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -112,7 +138,7 @@ class ArmPlanner(Node):
 
     def _on_goal(self, form: Any, _: Any) -> GoalResponse:
         """Plans replace each other, as in MoveIt; what executes is not replaced."""
-        busy = form is ExecuteTrajectory and self._executing is not None
+        busy = self._ends or (form is ExecuteTrajectory and self._executing is not None)
         return GoalResponse.REJECT if busy else GoalResponse.ACCEPT
 
     def _accept_plan(self, handle: ServerGoalHandle) -> None:
@@ -136,6 +162,9 @@ class ArmPlanner(Node):
             result.error_code.val = Codes.SUCCESS
         except CodedError as error:
             result = _failed(form, error.number, str(error))
+        except CancelledError as error:
+            number = Codes.COMMUNICATION_FAILURE if self._ends else number_of_error(error)
+            result = _failed(form, number, "arm_planner was told to end" if self._ends else str(error))
         except SpatialVlmError as error:
             result = _failed(form, number_of_error(error), str(error))
         except Exception as error:  # a fault of ours costs one request, not the node
@@ -162,6 +191,10 @@ class ArmPlanner(Node):
             return CancelResponse.REJECT
         self._wake(job.cancelled.set)  # only after this returns is the goal marked as cancelling
         return CancelResponse.ACCEPT
+
+    def _on_event(self, event: String) -> None:
+        if event.data == STOP and self._executing is not None:
+            self._executing.cancelled.set()
 
     # -------------------------------------------------------------------------------------------- planning
 
@@ -246,9 +279,13 @@ class ArmPlanner(Node):
             self._controller.await_it(self._config.controller_timeout, cancelled)
             seconds = arm_requests.longest(joint, self._config.duration_scaling)
             request = FollowJointTrajectory.Goal(trajectory=joint)
-            ended = self._controller.run(request, seconds, self._config.controller_timeout, cancelled)
+            self._watchdog.begin(self._config.controller_timeout, cancelled)
+            told = lambda: cancelled() or bool(self._watchdog.tripped)  # noqa: E731
+            ended = self._controller.run(request, seconds, self._config.controller_timeout, told, halt=self._paths.send)
         except PlannerUnavailableError as error:
             raise CodedError(Codes.CONTROL_FAILED, str(error)) from error
+        finally:
+            self._watchdog.end()
         _check_ended(ended, self._controller.name)
 
     def _await_start(self, start: dict[str, float], cancelled: Callable[[], bool]) -> None:
@@ -297,10 +334,11 @@ def _never(_: ServerGoalHandle) -> None:
 
 
 def _check_ended(ended: GoalOutcome, name: str) -> None:
-    if ended.withdrawn:
-        raise CancelledError("the execution was called off")
     if not ended.accepted:
         raise CodedError(Codes.CONTROL_FAILED, f"{name} does not take the trajectory; see its log")
+    done = ended.status == arm_requests.SUCCEEDED and ended.result.error_code == ended.result.SUCCESSFUL
+    if ended.status == GoalStatus.STATUS_CANCELED or (ended.withdrawn and not done):
+        raise CancelledError("the execution was called off")  # here, or by who cancels all of the controller's goals
     if ended.result.error_code != FollowJointTrajectory.Result.SUCCESSFUL or ended.status != arm_requests.SUCCEEDED:
         words = ended.result.error_string or "no reason given"
         raise CodedError(Codes.CONTROL_FAILED, f"{name}: {words} (error {ended.result.error_code})")

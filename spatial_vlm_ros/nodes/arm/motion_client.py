@@ -25,13 +25,16 @@ from spatial_vlm_ros.errors import (
     PlanningFailedError,
     SpatialVlmError,
 )
+from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.moveit_codes import SUCCESS, meaning_of, number_of
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, PlaceFor, PlanStep, check_goals
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.standstill import Stand
 from spatial_vlm_ros.nodes import main
 from spatial_vlm_ros.nodes.arm.strategies import Asked, Refused, Strategies
-from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
+from spatial_vlm_ros.nodes.arm.supervision import Supervision
+from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Service
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Status
@@ -42,6 +45,7 @@ _START_PLANNER = (
     "check the names in motion.*, ROS_DOMAIN_ID and namespaces"
 )
 _START_GRIPPER = "start the gripper's controller, and check motion.gripper_action"
+_LOOK = "stop the arm by its emergency stop where it moves, and see the logs of planner and controllers"
 _REACHED = 0.002  # metres: fingers this near to where they were sent are there
 
 
@@ -51,12 +55,13 @@ class MotionClient:
     Args:
         node: that the clients live on. Make this before the node spins, and call it from a thread that does not spin.
         config: names, tolerances and times (`motion`), measures of the gripper (`gripper`).
+        guard: lets the steps of approved plans pass, and nothing else.
 
     Raises:
         DependencyError: the message packages of planners and controllers are not installed.
     """
 
-    def __init__(self, node: Node, config: PlanningConfig) -> None:
+    def __init__(self, node: Node, config: PlanningConfig, guard: ExecutionGuard) -> None:
         for package in PACKAGES:
             try:
                 importlib.import_module(f"{package}.msg")
@@ -78,16 +83,32 @@ class MotionClient:
         self._gripper = Action(bridge, GripperCommand, motion.gripper_action, _START_GRIPPER, motion.stop_timeout)
         self._apply = Service(bridge, ApplyPlanningScene, motion.apply_scene, _START_PLANNER)
         self._get = Service(bridge, GetPlanningScene, motion.get_scene, _START_PLANNER)
+        question = GetPlanningScene.Request()
+        question.components.components = question.components.WORLD_OBJECT_NAMES  # the least that MoveIt can be asked
+        self._beside = Supervision(bridge, motion, self._get, question)
+        self._guard, self._executes = guard, False
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._shown: set[str] = set()
         self._held: str | None = None
 
+    def prepare(self) -> None:
+        """Start the watchdog, so that the first execution does not wait for it."""
+        self._beside.watchdog.start()
+
     def stop(self) -> None:
         """End what runs, as if its `cancelled` had said so; returns at once. Callable from any thread."""
         self._stopped.set()
+        if self._executes:
+            self._beside.halt()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a plan is executed."""
+        return self._executes
 
     def destroy(self) -> None:
         """Give the clients back; nobody may spin the node any more."""
+        self._beside.close()
         for action in (self._move, self._execute, self._gripper):
             action.destroy()
 
@@ -123,6 +144,7 @@ class MotionClient:
             for server in (self._apply, self._get, self._move):
                 server.await_it(self.config.motion.server_timeout, told)
             try:
+                self._forget_held(told)
                 self._show(scene, told)
                 return Strategies(self.config, self.motion, goal, scene, self._matrix(told), told).plan(
                     place, start or {}
@@ -153,56 +175,118 @@ class MotionClient:
     # -------------------------------------------------------------------------------------------- execution
 
     def execute(self, plan: MotionPlan, cancelled: Asked = lambda: False) -> None:
-        """Carry out exactly the trajectories of a plan, and the gripper's widths between them.
+        """Carry out exactly the trajectories of an approved plan, and the gripper's widths between them.
 
-        Told to end, it cancels what runs at once and waits until it has ended. However it ends, the planner's scene is
-        cleared of what `plan` has put there.
+        Told to end, it stops what runs at once by every way that is known, and waits until it has ended and the arm
+        stands still. However it ends, the planner's scene is cleared of what `plan` has put there. A plan whose last
+        phase ran to its end before a stop took effect was carried out: that is no error.
 
         Raises:
-            PlannerUnavailableError: a server is missing; nothing has moved.
-            ExecutionFailedError: a controller refused or failed, or the gripper closed on nothing.
-            CancelledError: `cancelled` or `stop` said so.
+            RejectedError: this plan was not approved, its approval was used, or it is not what was approved.
+            ApprovalExpiredError: it was approved too long ago.
+            PlannerUnavailableError: a server is missing, or the watchdog could not stop the arm; nothing has moved.
+            ExecutionFailedError: a controller refused or failed, the gripper closed on nothing, the planner died, or
+                the arm was told to stop and is not known to stand still.
+            CancelledError: `cancelled` or `stop` said so; the arm stands still.
             BusyError: another call is running.
         """
         with self._running(cancelled) as told:
+            self._guard.open(plan.hash)
             try:
                 for server in (self._execute, self._gripper, self._apply):
                     server.await_it(self.config.motion.server_timeout, told)
-                for step in plan.steps:
-                    if told():
-                        raise CancelledError(f"execution was stopped before phase {step.phase!r}")
-                    if step.phase in GRIPS:
-                        self._grip(step, told)
-                    else:
-                        self._follow(step, told)
-                    if step.phase == "close":
-                        self._hold(plan.target_id)
-                    elif step.phase == "release":
-                        self._let_go()
+                self._beside.begin(plan.trajectories[0].joint_names if plan.trajectories else (), told)
+                self._executes = True
+                self._steps(plan, lambda: told() or bool(self._beside.watchdog.tripped))
             finally:
+                self._executes = False
+                self._beside.end()
+                self._guard.close()
                 self._clear()
 
-    def _follow(self, step: PlanStep, told: Asked) -> None:
+    def _steps(self, plan: MotionPlan, told: Asked) -> None:
+        for number, step in enumerate(plan.steps):
+            if told():
+                raise CancelledError(f"execution was stopped before phase {step.phase!r}")
+            last = number == len(plan.steps) - 1
+            if step.phase in GRIPS:
+                self._grip(step, told, last)
+            else:
+                self._follow(step, told, last)
+            if step.phase == "close":
+                self._hold(plan.target_id)
+            elif step.phase == "release":
+                self._let_go()
+
+    def _follow(self, step: PlanStep, told: Asked, last: bool) -> None:
         if step.trajectory is None:
             return
         motion = self.config.motion
         goal = self._execute_form.Goal(trajectory=self._messages.robot_trajectory(step.trajectory))
+        self._guard.check(PlanStep(step.phase, self._messages.trajectory_of(goal.trajectory)))
         seconds = step.trajectory.times[-1] * motion.duration_scaling + motion.answer_timeout
-        ended = self._run(self._execute, goal, seconds, step, told)
+        try:
+            ended = self._execute.run(
+                goal, seconds, motion.answer_timeout, told, halt=self._beside.halt, dead=self._beside.dead
+            )
+        except PlannerUnavailableError as error:
+            stand = self._beside.await_still(self._beside.halt)
+            dead = "it answers no more while it executes" if self._beside.dead() else error.reason
+            words = f"{self._execute.name}: {dead}; the arm was told to stop and {stand.value}"
+            raise ExecutionFailedError(
+                step.phase, words, _LOOK if stand is not Stand.STILL else error.repair
+            ) from error
+        except CancelledError:  # the context is being shut down: nobody can be asked any more
+            self._beside.halt()
+            raise
+        if not ended.accepted:
+            raise ExecutionFailedError(step.phase, f"{self._execute.name} does not take the goal", "see its log")
         code = ended.result.error_code
-        if code.val != SUCCESS:
-            meaning = meaning_of(int(code.val))
-            said = self._messages.words_of(code)
-            words = ": ".join(part for part in (meaning.name, said) if part)
-            reason, _, repair = meaning.sentence.partition("; ")
-            raise ExecutionFailedError(step.phase, f"{reason} ({words})", repair or "see its log", int(code.val))
+        if ended.withdrawn:
+            self._withdrawn(step, code, last)
+        elif code.val != SUCCESS:
+            self._failed(step, code)
 
-    def _grip(self, step: PlanStep, told: Asked) -> None:
+    def _withdrawn(self, step: PlanStep, code: Any, last: bool) -> None:
+        """Say what really happened to a trajectory that was told to stop; returns where the plan ran to its end."""
+        stand = self._beside.await_still(self._beside.halt)
+        why = self._beside.watchdog.tripped
+        if code.val == SUCCESS and stand is Stand.STILL:
+            if last:
+                return
+            late = f"the stop came too late for phase {step.phase!r}, which ran to its end; no further phase was begun"
+            raise CancelledError(f"{late}{f' ({why})' * bool(why)}")
+        if code.val not in (SUCCESS, number_of(Status.CANCELLED)):
+            self._failed(step, code, f"it was told to stop; the arm {stand.value}; ")
+        if stand is not Stand.STILL:
+            raise ExecutionFailedError(step.phase, f"it was told to stop, and the arm {stand.value}", _LOOK)
+        said = f"execution was stopped in phase {step.phase!r}; the arm stands still"
+        if why:
+            raise ExecutionFailedError(step.phase, f"{why}; the arm stands still", "see the logs and ask again")
+        raise CancelledError(said)
+
+    def _failed(self, step: PlanStep, code: Any, before: str = "") -> None:
+        """A trajectory has failed: say by which number, and whether the arm stands."""
+        if not before:
+            stand = self._beside.await_still()
+            before = "" if stand is Stand.STILL else f"the arm {stand.value}; "
+        meaning = meaning_of(int(code.val))
+        said = self._messages.words_of(code)
+        words = ": ".join(part for part in (meaning.name, said) if part)
+        reason, _, repair = meaning.sentence.partition("; ")
+        raise ExecutionFailedError(step.phase, f"{before}{reason} ({words})", repair or "see its log", int(code.val))
+
+    def _grip(self, step: PlanStep, told: Asked, last: bool) -> None:
+        """Open or close the gripper. The arm stands, and the object stands on something: cancelling drops nothing."""
         motion = self.config.motion
         goal = self._grip_form.Goal()
         goal.command.position = float(step.width or 0.0) * motion.gripper_scale
         goal.command.max_effort = motion.gripper_effort
-        result = self._run(self._gripper, goal, motion.answer_timeout, step, told).result
+        self._guard.check(PlanStep(step.phase, width=goal.command.position / motion.gripper_scale))
+        ended = self._run_gripper(goal, step, told)
+        result = ended.result
+        if ended.withdrawn and not (last and result.reached_goal):
+            raise CancelledError(f"execution was stopped in phase {step.phase!r}; the arm stands still")
         apart = abs(result.position - goal.command.position) / motion.gripper_scale
         there = result.reached_goal or apart <= _REACHED
         if step.phase == "close" and there and not result.stalled:
@@ -212,24 +296,16 @@ class MotionClient:
             reason = f"the gripper stays {apart:.3f} m away from {float(step.width or 0.0):.3f} m"
             raise ExecutionFailedError(step.phase, reason, "see the log of the gripper's controller")
 
-    def _run(self, action: Action, goal: Any, seconds: float, step: PlanStep, told: Asked) -> Any:
-        """One goal that moves something, to its end."""
+    def _run_gripper(self, goal: Any, step: PlanStep, told: Asked) -> GoalOutcome:
+        motion = self.config.motion
         try:
-            ended = action.run(goal, seconds, self.config.motion.answer_timeout, told)
+            ended = self._gripper.run(goal, motion.answer_timeout, motion.answer_timeout, told)
         except PlannerUnavailableError as error:
-            repair = f"look whether the arm still moves; {error.repair}"
-            raise ExecutionFailedError(step.phase, f"{action.name}: {error.reason}", repair) from error
-        if ended.withdrawn and self._stopped_well(ended.result):
-            raise CancelledError(f"execution was stopped in phase {step.phase!r}")
+            repair = f"look whether the gripper still moves; {error.repair}"
+            raise ExecutionFailedError(step.phase, f"{self._gripper.name}: {error.reason}", repair) from error
         if not ended.accepted:
-            raise ExecutionFailedError(step.phase, f"{action.name} does not take the goal", "see its log")
+            raise ExecutionFailedError(step.phase, f"{self._gripper.name} does not take the goal", "see its log")
         return ended
-
-    @staticmethod
-    def _stopped_well(result: Any) -> bool:
-        """Whether what was cancelled has ended as told; a planner that could not stop its controller says so."""
-        code = getattr(result, "error_code", None)
-        return code is None or code.val in (SUCCESS, number_of(Status.CANCELLED))
 
     # -------------------------------------------------------------------------------------------- the planner's scene
 
@@ -243,6 +319,19 @@ class MotionClient:
             if scene is not None:
                 self._shown |= {obj.id for obj in _objects(scene)}
             self._clear()
+
+    def _forget_held(self, told: Asked) -> None:
+        """Detach and remove what a client that was killed has left at the tip: a plan begins with an empty gripper."""
+        motion, request = self.config.motion, self._get_form.Request()
+        request.components.components = request.components.ROBOT_STATE_ATTACHED_OBJECTS
+        there = self._get.call(request, motion.answer_timeout, told).scene.robot_state.attached_collision_objects
+        touch = set(motion.finger_links.split())
+        for body in there:
+            ours = body.link_name == motion.tip_link and set(body.touch_links) == touch
+            if ours or not body.touch_links:  # arm_planner tells names alone
+                self._shown.add(body.object.id)
+                gone = self._messages.attached_by_name(body.object.id, motion.tip_link, (), attach=False)
+                self._tell(self._messages.scene_diff(attached=[gone]), "let go of")
 
     def _show(self, scene: PlanningScene, told: Asked) -> None:
         make, frame = self._messages.box_object, scene.frame_id

@@ -14,7 +14,9 @@ from rclpy.node import Node
 from rclpy.task import Future
 from spatial_vlm_interfaces.action import PickInstruction
 
+from spatial_vlm_ros.nodes.arm.bystanders import alive_topic
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome
+from spatial_vlm_ros.nodes.liveliness import Alive
 from spatial_vlm_ros.nodes.perception.ask import client_node
 
 _REMEDY = "start it (spatial-vlm up sim-arm, or the node planner_gate), and check namespace and ROS_DOMAIN_ID"
@@ -30,7 +32,15 @@ class Picker:
     """
 
     def __init__(self, node: Node) -> None:
-        self._action = Action(Bridge(node), PickInstruction, "pick", _REMEDY, _STOPPED)
+        self._node = node
+        self._alive: Alive | None = None
+        self._action = Action(Bridge(node), PickInstruction, "pick", _REMEDY, _STOPPED, self._show)
+
+    def _show(self, goal: bytes) -> None:
+        """Let the gate know within a third of a second when this process ends, also where it is killed."""
+        if self._alive is not None:
+            self._alive.end()
+        self._alive = Alive(self._node, alive_topic("pick", goal))
 
     def wait_for_server(self, patience: float, cancelled: Callable[[], bool]) -> None:
         """Wait until the action is offered.

@@ -8,6 +8,7 @@ service `approve` and a local page). docs/planner_gate.md.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 import uuid
@@ -19,7 +20,8 @@ from builtin_interfaces.msg import Duration
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
-from rclpy.clock import JumpThreshold
+from rclpy.clock import Clock, JumpThreshold
+from rclpy.clock_type import ClockType
 from rclpy.duration import Duration as ClockDuration
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -31,10 +33,18 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.errors import BusyError, InputError, RejectedError, SpatialVlmError, StaleInputError
+from spatial_vlm_ros.errors import (
+    BusyError,
+    CancelledError,
+    InputError,
+    RejectedError,
+    SpatialVlmError,
+    StaleInputError,
+)
 from spatial_vlm_ros.manipulation.approval.address import PageAddress, forget_link, keep_link, page_file
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
+from spatial_vlm_ros.manipulation.approval.execution_guard import step_digest
 from spatial_vlm_ros.manipulation.approval.proposal import Decision
 from spatial_vlm_ros.manipulation.pick_sequence import (
     Ending,
@@ -46,11 +56,14 @@ from spatial_vlm_ros.manipulation.pick_sequence import (
     Words,
     told,
 )
+from spatial_vlm_ros.manipulation.planning.planner import is_plan_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes.arm.bystanders import ClientWatch, GateMark, goal_bytes
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.nodes.arm.proposals import audit_path, proposal_of, question_of, secret_matches, token_of
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Jobs
+from spatial_vlm_ros.nodes.liveliness import AliveWatch
 from spatial_vlm_ros.output.json_schema import resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig
 from spatial_vlm_ros.printable import printable
@@ -59,6 +72,7 @@ from spatial_vlm_ros.types import Resolution, Status
 _START_RESOLVER = "start the resolver (python -m spatial_vlm_ros.nodes resolver), and check namespace and ROS_DOMAIN_ID"
 _ANNOTATED = "annotated/image"
 _LOOK = 0.02  # s between looks at the clock
+_ALONE = 1.5  # s after its start in which a gate finds another one that commands the same arm
 _KEPT = 300  # s that a result is kept for a client that asks for it late; rclpy's own 10 s pass on a busy machine
 
 
@@ -78,17 +92,18 @@ class PlannerGate(Node):
         self._planning = parameters.read_planning(self)
         self.add_on_set_parameters_callback(self._refuse)
         self._broker = ApprovalBroker(AuditLog(audit_path(self._config.audit_log)))
-        self._token = token_of(self._config.approval_token_file)
+        self._token, self._token_file = token_of(self._config.approval_token_file, self._broker.audit.path)
         self._page: Any = None
         self._where: PageAddress | None = None
         bridge = Bridge(self)
         patience = self._config.resolve_timeout
         self._resolve = Action(bridge, ResolveInstruction, "resolve", _START_RESOLVER, patience)
-        self._mover = MotionClient(self, self._planning)
+        self._mover = MotionClient(self, self._planning, self._broker.guard)
         self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
         self._wake = Jobs(self).put
         self._lock = threading.Lock()
         self._goal: _Goal | None = None
+        self._ends = False
         self._image: Image | None = None
         self._proposal = self.create_publisher(ProposalMessage, "proposal", qos.ANSWERS)
         self.create_subscription(Image, _ANNOTATED, self._on_image, qos.IMAGES)
@@ -101,11 +116,19 @@ class PlannerGate(Node):
             PickInstruction,
             "pick",
             execute_callback=lambda _: PickInstruction.Result(),
-            goal_callback=lambda _: GoalResponse.ACCEPT,
+            goal_callback=lambda _: GoalResponse.REJECT if self._ends else GoalResponse.ACCEPT,
             handle_accepted_callback=self._on_accepted,
             cancel_callback=self._on_cancel,
             result_timeout=_KEPT,
         )
+        self._client = ClientWatch(self, "pick", self._end_for, self._resolver_lost)
+        self._resolver = AliveWatch(self, "resolve/alive")
+        self._mark: GateMark | None = None
+        if not self._config.plan_only:
+            execute = self.resolve_service_name(self._planning.motion.execute_action)
+            self._mark = GateMark(self, execute, self._on_gates)
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._first = self.create_timer(_ALONE, self._look_for_gates, clock=steady)
         self._forget_stop = self._broker.on_stop(self._stopped_by)
         back = JumpThreshold(min_forward=None, min_backward=ClockDuration(nanoseconds=-1), on_clock_change=True)
         self._jumps = self.get_clock().create_jump_callback(back, post_callback=lambda _: self._watch.time_jumped())
@@ -119,6 +142,9 @@ class PlannerGate(Node):
         """
         mode = "plan_only: nothing will move" if self._config.plan_only else "approved motions will be carried out"
         self.get_logger().info(printable(f"planner_gate is ready; {mode}; audit log {self._broker.audit.path}"))
+        self.get_logger().info(printable(f"the service approve wants the token in {self._token_file}"))
+        if not self._config.plan_only:
+            self._mover.prepare()
         if self._config.page:
             from spatial_vlm_ros.manipulation.approval.page import serve
 
@@ -127,6 +153,17 @@ class PlannerGate(Node):
             keep_link(self._page.url, file)
             self._where = PageAddress(self._page.address, file)
             self.get_logger().info(printable(self._where))  # without the secret: logs are read by others
+
+    def end(self) -> float:
+        """Stop what runs and take no goal any more; returns the seconds that it may take."""
+        self._ends = True
+        self._end_for("the gate was told to end")
+        return self._planning.motion.stop_timeout
+
+    @property
+    def ended(self) -> bool:
+        """Whether no goal is served, and its client was told."""
+        return self._goal is None
 
     def stop(self) -> None:
         """End what runs and give everything back; nobody spins any more."""
@@ -169,6 +206,7 @@ class PlannerGate(Node):
             self._end(goal, Ending(Status.BUSY, str(error), None, None, False, PickStage.RESOLVING))
             return
         self._watch.forget()
+        self._client.begin(goal_bytes(handle))
         goal.thread = threading.Thread(target=self._serve, args=(goal,), name="pick", daemon=True)
         goal.thread.start()
 
@@ -181,11 +219,45 @@ class PlannerGate(Node):
 
     def _stopped_by(self, operator: str) -> None:
         """A stop was requested; on any thread."""
-        self.get_logger().warning(printable(f"{operator} requested a stop"))
+        self._end_for(f"{operator} requested a stop")
+
+    def _end_for(self, why: str) -> None:
+        """Stop what runs; on any thread."""
         goal = self._goal
         if goal is not None:
             goal.cancelled.set()
             self._mover.stop()
+            goal.why = goal.why or why
+            self.get_logger().warning(printable(f"{why}: what runs is stopped"))
+
+    def _resolver_lost(self) -> str:
+        """Nothing moves on without the resolver: nobody can be asked what is there."""
+        goal = self._goal
+        return "the resolver has ended" if goal is not None and goal.begun and self._resolver.lost else ""
+
+    def _on_gates(self) -> None:
+        if self._mark is not None and self._mark.others:
+            self.get_logger().error(self._mark.words())
+
+    def _look_for_gates(self) -> None:
+        """Once, a while after the start: whoever comes second ends.
+
+        Raises:
+            RejectedError: another gate commands the same arm.
+        """
+        self.destroy_timer(self._first)
+        self._check_alone("this gate")
+
+    def _check_alone(self, about: str) -> None:
+        """Whether this gate alone commands the arm.
+
+        Raises:
+            RejectedError: another one does; it is on record.
+        """
+        if self._mark is not None and self._mark.others:
+            error = RejectedError(about, self._mark.words(), "end one of them; one gate commands an arm")
+            self._on_record(self._broker.refuse, error, "second gate")
+            raise error
 
     def _serve(self, goal: _Goal) -> None:
         """One goal, on its own thread."""
@@ -201,6 +273,13 @@ class PlannerGate(Node):
             say=partial(self._say, goal),
         )
         plan_only = asked.plan_only or self._config.plan_only
+        try:
+            if not plan_only:
+                self._check_alone(f"goal {goal.id}")
+        except RejectedError as error:
+            ending = Ending(Status.REJECTED, str(error), None, None, False, PickStage.RESOLVING)
+            self._wake(lambda: self._finish(goal, ending))
+            return
         # A node that has just started with use_sim_time has no time until it hears /clock.
         clock, end = self.get_clock(), time.monotonic() + self._planning.motion.server_timeout
         while not clock.now().nanoseconds and time.monotonic() < end and not goal.cancelled.wait(_LOOK):
@@ -211,6 +290,8 @@ class PlannerGate(Node):
             message = f"{type(error).__name__}: {error}; report this"
             self.get_logger().error(printable(message))
             ending = Ending(Status.MODEL_ERROR, message, None, None, goal.begun, PickStage.RESOLVING)
+        if goal.why and ending.status is Status.CANCELLED:
+            ending = dataclasses.replace(ending, message=f"{goal.why}: {ending.message}")
         self._close(goal, ending)
         self._wake(lambda: self._finish(goal, ending))
 
@@ -220,6 +301,7 @@ class PlannerGate(Node):
         self._on_record(end, goal.id, f"{ending.status.value}: {ending.message}")
 
     def _finish(self, goal: _Goal, ending: Ending) -> None:
+        self._client.end()
         with self._lock:
             self._goal = None
         self._end(goal, ending)
@@ -288,8 +370,11 @@ class PlannerGate(Node):
 
     def _approve(self, goal: _Goal, offer: Offer, cancelled: Callable[[], bool]) -> None:
         """Ask a person, and use the approval at once: whoever looks again afterwards moves nothing without it."""
+        plan = offer.plan
+        if not is_plan_of(plan, offer.goal, offer.scene):  # cannot be; nobody is asked about it
+            raise RejectedError(f"goal {goal.id}", "the plan was changed after it was made", "ask again")
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._image)
-        self._broker.propose(proposal)
+        self._broker.propose(proposal, [step_digest(step) for step in plan.steps])
         self._proposal.publish(self._proposal_message(goal, offer))
         words = f"waiting for approval: {told(offer)}; {self._where_to_approve()}"
         self._say(goal, PickStage.WAITING_FOR_APPROVAL, words)
@@ -317,7 +402,7 @@ class PlannerGate(Node):
         status, message = Status.OK, "approved" if request.approve else "rejected"
         try:
             if not secret_matches(self._token, request.token):
-                repair = "give what is in the node's approval_token_file"
+                repair = f"give what is in the file {self._token_file} of the gate's machine"
                 raise RejectedError(f"goal {request.goal_id[:80]}", "the token is missing or wrong", repair)
             stamp_ns = int(request.scene_stamp.sec) * messages.SECOND + int(request.scene_stamp.nanosec)
             decision = Decision(
@@ -358,6 +443,9 @@ class PlannerGate(Node):
     def _say(self, goal: _Goal, stage: PickStage, words: str) -> None:
         """On the worker's thread. The last stage is told right before anything moves: the approval is used here."""
         if stage is PickStage.MOVING:
+            self._check_alone(f"goal {goal.id}")
+            if goal.cancelled.is_set():
+                raise CancelledError("it was withdrawn")
             if goal.decision is None:  # cannot be; nothing moves without
                 raise RejectedError(f"goal {goal.id}", "it has no approval", "ask again")
             self._broker.begin(goal.decision)
@@ -380,4 +468,5 @@ class _Goal:
         self.thread: threading.Thread | None = None
         self.words = Words("")
         self.looked = self.begun = False
+        self.why = ""  # what stopped it, where that was not its client
         self.decision: Decision | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,18 @@ def audit_path(configured: str) -> Path:
     return (Path(state) if state else Path.home() / ".local" / "state") / _AUDIT
 
 
-def token_of(file: str) -> str:
-    """The token in a file, without blanks around it; "" where no file is configured.
+def token_of(file: str, audit: Path) -> tuple[str, Path]:
+    """The token that `approve` has to be told, and the file it is in.
+
+    Args:
+        file: that holds it, blanks around it do not count; "" = a new one is made, beside the record, each time.
+        audit: file of the record.
 
     Raises:
-        FileError: it cannot be read, or is empty.
+        FileError: it cannot be read or written, or is empty.
     """
     if not file:
-        return ""
+        return _new_token(audit.with_suffix(".token"))
     path, repair = Path(file).expanduser(), "write the token into it, readable for this user alone"
     try:
         token = path.read_text(encoding="utf-8").strip()
@@ -43,12 +48,27 @@ def token_of(file: str) -> str:
         raise FileError(path, str(error), repair) from error
     if not token:
         raise FileError(path, "it is empty", repair)
-    return token
+    return token, path
+
+
+def _new_token(path: Path) -> tuple[str, Path]:
+    """256 random bits in a new file that its owner alone may read; it replaces the one before as a whole."""
+    token, beside = secrets.token_urlsafe(32), path.with_suffix(f".{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(number, "w", encoding="ascii") as written:
+            written.write(f"{token}\n")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise FileError(path, str(error), "set audit_log to a folder that can be written") from error
+    return token, path
 
 
 def secret_matches(wanted: str, given: str) -> bool:
-    """Whether a token is the configured one, in constant time; none is wanted where none is configured."""
-    return not wanted or hmac.compare_digest(wanted.encode(), given.encode())
+    """Whether a token is the wanted one, in constant time; an empty one never is."""
+    return bool(wanted) and hmac.compare_digest(wanted.encode(), given.encode("utf-8", "surrogatepass"))
 
 
 def proposal_of(goal_id: str, offer: Offer, expires_after: float, image: Any) -> Proposal:

@@ -79,7 +79,7 @@ class GripperServer:
             self.faults.check()
         except InputError as error:
             self.counts["refused"] += 1
-            self._node.get_logger().warning(f"a command of the gripper is refused: {error}")
+            self._node.get_logger().warning(printable(f"a command of the gripper is refused: {error}"))
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long an arm moves on after it should stop: event × phase, over the whole stack as processes, in real time.
+
+`python -m benchmarks.stopping --n 3`: each event that ends a motion, in each phase in which the arm moves, so often.
+Time runs from when the event is sent (a signal, a call, a cancel) until the first of the arm's joint states after which
+no joint moves faster than `STILL` for half a second. The simulated controller brakes at the arm's greatest
+accelerations; the time of that is in it. `--minutes M` begins no other trial after that; `--events a,b` and
+`--phases a,b` take some of them.
+
+`python -m benchmarks.stopping --nuisance 30 --load 8`: motions for so many minutes beside so many busy processes, and
+how many of them were stopped without any event.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.arm_stack import READY, Picking, Stack, StackError, log_folder, reap
+from benchmarks.harness import Claim, finish, option, table, write
+from benchmarks.live_graph import ROOT
+
+SENTENCE = "put the chick behind the cup on the tray"
+STILL = 0.02  # rad/s
+RESTS = 0.5  # s without motion that show that the arm stands
+LATER = 0.5  # s: longest time in a phase before the event
+RETRY = 5.0  # s until a gate that does not answer is asked again
+CONTROLLER = "/arm_controller/follow_joint_trajectory"
+LIMIT = 0.5  # s from the event to standstill, beside the controller's own deceleration
+BRAKING = 0.1  # s: 1.5 rad/s at 15 rad/s², the slowest joint at the greatest speed that plans use
+PHASES = {"reach": 1, "approach": 2, "lift": 3, "carry": 4, "lower": 5, "withdraw": 6}
+"""Phase → how many trajectories the arm's controller has taken when it runs."""
+SIMULATION = {"clock": False, "speed": 1.0, "rate": 3.0, "state_rate": 100.0, "width": 320}
+GATE = {"approval_timeout": 300.0, "motion.stand_timeout": 5.0}
+Record = dict[str, Any]
+
+
+class Watched(Stack):
+    """The stack, and the arm's joint states as they come."""
+
+    def __init__(self, log: Any, domain: int | None = None, **gate: Any) -> None:
+        self.states: list[tuple[float, float]] = []  # when they came, and the speed of the fastest joint of the arm
+        self.client: subprocess.Popen[bytes] | None = None
+        self.gripper: list[float] = []
+        self.taken: set[bytes] = set()
+        super().__init__(log, domain, SIMULATION, {**GATE, **gate})
+
+    def listen(self) -> None:
+        """Hear the joint states and the controller's goals."""
+        from action_msgs.msg import GoalStatusArray
+        from action_msgs.srv import CancelGoal
+        from rclpy.qos import qos_profile_action_status_default
+        from sensor_msgs.msg import JointState
+        from std_srvs.srv import Trigger
+
+        from spatial_vlm_ros.nodes import qos
+
+        self.node.create_subscription(JointState, "/joint_states", self._on_states, qos.images())
+        self.node.create_subscription(
+            GoalStatusArray, f"{CONTROLLER}/_action/status", self._on_goals, qos_profile_action_status_default
+        )
+        self.stopping = self.node.create_client(Trigger, "stop")
+        self.cancelling = self.node.create_client(CancelGoal, f"{CONTROLLER}/_action/cancel_goal")
+        self.call_stop = lambda: self.stopping.call_async(Trigger.Request())
+        self.call_cancel = lambda: self.cancelling.call_async(CancelGoal.Request())
+        self.until(lambda: self.states, "joint states come")
+        self.until(self.cancelling.service_is_ready, "the controller is there")
+        self.until(self.stopping.service_is_ready, "the service stop is there")
+
+    def _on_goals(self, message: Any) -> None:
+        self.taken |= {bytes(status.goal_info.goal_id.uuid) for status in message.status_list}
+
+    def _on_states(self, message: Any) -> None:
+        self.states.append((time.monotonic(), max(abs(v) for v in message.velocity[:7])))
+        self.gripper.append(sum(message.position[7:9]))
+
+    def moving(self) -> bool:
+        """Whether the arm moves now."""
+        return self.states[-1][1] > 5 * STILL
+
+    def still_since(self, event: float) -> float | None:
+        """Seconds from an event until the arm stood still for good; None while it does not."""
+        after = [(at, speed) for at, speed in self.states if at >= event]
+        if not after or after[-1][0] < event + RESTS:
+            return None
+        moved = [at for at, speed in after if speed > STILL]
+        last = moved[-1] if moved else event
+        return last - event if after[-1][0] - last >= RESTS else None
+
+    def pause(self, seconds: float) -> None:
+        """Let some time pass."""
+        end = time.monotonic() + seconds
+        self.until(lambda: time.monotonic() >= end, "time passes")
+
+    def end_suspended(self) -> None:
+        """Kill what was suspended last."""
+        self._ended[-1].kill()
+
+    def settle(self, hit: str) -> None:
+        """Start again what was ended, and wait until goals are served."""
+        if self.client is not None:
+            self.client.kill()
+            self.client.wait()
+            self.client = None
+        if hit:
+            reap(self._ended.pop())
+            self.begin(hit)
+        self.disturb(world={"name": "behind"})
+        self.fresh()
+        while True:
+            picking = Picking(len(self.proposals))
+            sent = self._pick.send_goal_async(self._forms[0].Goal(instruction=SENTENCE, plan_only=True))
+            end = time.monotonic() + RETRY
+            self.until(lambda s=sent, e=end: s.done() or time.monotonic() > e, "the gate answers")
+            if sent.done() and sent.result().accepted:
+                sent.result().get_result_async().add_done_callback(
+                    lambda f, p=picking: setattr(p, "result", f.result().result)
+                )
+                end = time.monotonic() + 4 * RETRY
+                self.until(lambda p=picking, e=end: p.result or time.monotonic() > e, "it ends")
+                if picking.result is not None and picking.status == "OK":
+                    return
+
+    def recover(self) -> None:
+        """After a trial that went wrong: start what is not there."""
+        gone = [name for name in READY if name not in self._running]
+        for name in gone:
+            self._begin(name, READY[name])
+        self.await_processes()
+        self.settle("")
+
+
+EVENTS: dict[str, Callable[[Watched, Picking], str]] = {}
+
+
+def event(name: str, hits: str = "") -> Callable[[Any], Any]:
+    """Names an event; `hits` is the process that has to be started again afterwards."""
+
+    def register(act: Callable[[Watched, Picking], None]) -> Callable[[Watched, Picking], None]:
+        EVENTS[name] = lambda stack, picking: (act(stack, picking), hits)[1]  # type: ignore[func-returns-value]
+        return act
+
+    return register
+
+
+@event("stop service")
+def _stop(stack: Watched, _: Picking) -> None:
+    stack.call_stop()
+
+
+@event("cancel")
+def _cancel(_: Watched, picking: Picking) -> None:
+    picking.handle.cancel_goal_async()
+
+
+@event("controller cancelled")
+def _abort(stack: Watched, _: Picking) -> None:
+    stack.call_cancel()
+
+
+@event("client killed")
+def _client(stack: Watched, _: Picking) -> None:
+    if stack.client is not None:
+        stack.client.kill()
+
+
+for _name in ("planner_gate", "arm_planner", "resolver"):
+    for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        event(f"{_number.name} {_name}", _name)(
+            lambda stack, _, name=_name, number=_number: stack.end_process(name, number) and None
+        )
+event("hang of planner_gate", "planner_gate")(
+    lambda stack, _: stack.end_process("planner_gate", signal.SIGSTOP) and None
+)
+
+
+def begun(stack: Watched, phase: str, by_command: bool, later: float = 0.0) -> Picking:
+    """A motion that has been in this phase for some seconds."""
+    stack.disturb(world={"name": "behind"})
+    stack.fresh()
+    before = len(stack.taken)
+    proposals = len(stack.proposals)
+    picking = Picking(proposals)
+    if by_command:
+        command = [sys.executable, "-m", "spatial_vlm_ros.cli", "pick", SENTENCE]
+        with (stack.log / "client.txt").open("wb") as out:
+            stack.client = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        stack.until(lambda: len(stack.proposals) > proposals, "it is proposed")
+        proposal = stack.proposals[-1]
+    else:
+        picking = stack.send(SENTENCE)
+        proposal = stack.proposed(picking)
+        if proposal is None:
+            raise StackError(f"no proposal: {picking.result.status.message}")
+    said = stack.approve(proposal)
+    if said != "OK":
+        raise StackError(f"approve said {said}")
+    wanted = before + PHASES[phase]
+
+    def there() -> bool:
+        if picking.result is not None:
+            raise StackError(f"it ended before {phase}: {picking.result.status.message}")
+        return len(stack.taken) >= wanted and stack.moving()
+
+    stack.until(there, f"the arm is in {phase}", 120.0)
+    stack.pause(later)
+    return picking
+
+
+def trial(stack: Watched, name: str, phase: str) -> Record:
+    """One event in one phase: seconds to standstill, and what the client was told."""
+    picking = begun(stack, phase, name == "client killed", random.uniform(0.0, LATER))
+    held, opening = phase in ("lift", "carry", "lower"), stack.gripper[-1]
+    moved_at, goals = time.monotonic(), len(stack.taken)
+    hit = EVENTS[name](stack, picking)
+    stack.until(lambda: stack.still_since(moved_at) is not None, "the arm stands still", 60.0)
+    seconds = stack.still_since(moved_at)
+    answer = ""
+    if (not hit.startswith("planner_gate") and name != "client killed") or name.startswith(("SIGINT", "SIGTERM")):
+        stack.until(lambda: picking.result is not None, "the client is told", 60.0)
+        answer = picking.result.status.name
+    opened, later = bool(held and stack.gripper[-1] > opening + 0.003), len(stack.taken) - goals
+    if name.startswith("hang"):
+        stack.end_suspended()
+    stack.settle(hit)
+    record = {
+        "event": name, "phase": phase, "seconds": round(float(seconds or 0.0), 3), "answer": answer,
+        "message": picking.result.status.message if picking.result is not None else "",
+        "later_goals": later,
+        "opened": opened,
+    }  # fmt: skip
+    print(f"{name:24} {phase:9} {record['seconds']:6.3f} s  {answer}", flush=True)
+    return record
+
+
+def rows(records: list[Record]) -> list[Record]:
+    """Median and worst of each event in each phase."""
+    found = []
+    for name in dict.fromkeys(record["event"] for record in records):
+        for phase in (*PHASES, "all"):
+            seconds = [r["seconds"] for r in records if r["event"] == name and phase in (r["phase"], "all")]
+            if seconds:
+                found.append(
+                    {"event": name, "phase": phase, "n": len(seconds), "median_s": round(float(np.median(seconds)), 3),
+                     "worst_s": max(seconds)}
+                )  # fmt: skip
+    return found
+
+
+def _burn() -> None:
+    while True:
+        sum(range(10_000))
+
+
+def nuisance(stack: Watched, minutes: float, load: int) -> Record:
+    """Motions without any event, and those of them that were stopped."""
+    context = multiprocessing.get_context("spawn")
+    busy = [context.Process(target=_burn, daemon=True) for _ in range(load)]
+    for process in busy:
+        process.start()
+    end, ends, seconds = time.monotonic() + 60 * minutes, [], 0.0
+    try:
+        while time.monotonic() < end:
+            picking = begun(stack, "reach", False)
+            since = time.monotonic()
+            stack.end(picking)
+            seconds += time.monotonic() - since
+            ends.append(f"{picking.status}: {picking.result.status.message}"[:200])
+            print(f"{seconds:7.1f} s  {ends[-1]}", flush=True)
+    finally:
+        for process in busy:
+            process.kill()
+    return {
+        "minutes": minutes, "load": load, "cores": os.cpu_count(), "motions": len(ends),
+        "seconds_in_motion": round(seconds, 1), "stopped": [words for words in ends if not words.startswith("OK")],
+    }  # fmt: skip
+
+
+def keep(records: list[Record], faults: list[str]) -> tuple[Record, list[Claim]]:
+    """Write what there is."""
+    worst = max((record["seconds"] for record in records), default=0.0)
+    late = sum(record["later_goals"] > 0 for record in records)
+    opened = sum(record["opened"] for record in records)
+    claims = [
+        Claim("longest time from an event to standstill", worst, LIMIT + BRAKING, "s"),
+        Claim("trajectories begun after the event", float(late), 0.0, "trials"),
+        Claim("grippers that opened", float(opened), 0.0, "trials"),
+    ]
+    measured = {"rows": rows(records), "trials": records, "not_measured": faults, "load": list(os.getloadavg())}
+    write("stopping", measured, claims)
+    return measured, claims
+
+
+def trials(stack: Watched, n: int, minutes: float) -> tuple[Record, list[Claim]]:
+    """All events in all phases, `n` times."""
+    records: list[Record] = []
+    faults: list[str] = []
+    end = time.monotonic() + 60 * minutes
+    wanted = [
+        (name, phase) for _ in range(n) for phase in chosen("phases", PHASES) for name in chosen("events", EVENTS)
+    ]
+    for name, phase in wanted:
+        if time.monotonic() > end:
+            break
+        try:
+            records.append(trial(stack, name, phase))
+        except StackError as error:
+            faults.append(f"{name} in {phase}: {error}")
+            print(faults[-1], flush=True)
+            stack.recover()
+        keep(records, faults)
+    return keep(records, faults)
+
+
+def chosen(flag: str, known: Iterable[str]) -> list[str]:
+    """Those of `--flag a,b`, or all."""
+    given = sys.argv[sys.argv.index(f"--{flag}") + 1].split(",") if f"--{flag}" in sys.argv else []
+    return [name for name in known if not given or name in given]
+
+
+def main() -> int:
+    """Measure, print and write."""
+    n, minutes = int(option("n", 3)), option("minutes", 1e6)
+    load, calm = int(option("load", 8)), option("nuisance", 0.0)
+    stack = Watched(log_folder())
+    try:
+        stack.listen()
+        if calm:
+            measured = nuisance(stack, calm, load)
+            claims = [Claim("motions stopped without an event", float(len(measured["stopped"])), 0.0, "motions")]
+        else:
+            measured, claims = trials(stack, n, minutes)
+    finally:
+        stack.close()
+    for flag in ("--phases", "--events"):
+        if flag in sys.argv:
+            del sys.argv[sys.argv.index(flag) : sys.argv.index(flag) + 2]
+    if not calm:
+        header = ("event", "phase", "n", "median s", "worst s")
+        table("from the event to standstill", header, [tuple(row.values()) for row in measured["rows"]])
+    return finish("stopping_nuisance" if calm else "stopping", measured, claims)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last check before a controller: is this the approved plan, its next step, unused and in time? Knows no ROS.
+
+`ApprovalBroker.begin` is the only caller of `allow` in this package. Whoever sends a step to a controller opens the
+plan, and has each step checked directly before it is sent, as it is sent. What was not allowed does not pass.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from spatial_vlm_ros.errors import ApprovalExpiredError, RejectedError, SpatialVlmError
+
+if TYPE_CHECKING:  # the approval and its record load without what plans
+    from spatial_vlm_ros.manipulation.planning.planner import PlanStep
+
+_NANO = 1_000_000_000
+_AGAIN = "plan it anew and have that plan approved"
+
+
+def step_digest(step: PlanStep) -> str:
+    """SHA-256, hexadecimal, of what a controller would be sent of a step.
+
+    Times count in whole nanoseconds and widths in whole nanometres, as messages carry them, so that a step and the
+    message made of it have the same digest.
+    """
+    trajectory = step.trajectory
+    content: list[object] = [step.phase, None if step.width is None else round(step.width * _NANO)]
+    if trajectory is not None:
+        content += [
+            list(trajectory.joint_names),
+            [round(t * _NANO) for t in trajectory.times],
+            *[
+                [[value + 0.0 for value in row] for row in rows]
+                for rows in (trajectory.positions, trajectory.velocities, trajectory.accelerations)
+            ],
+        ]
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode("ascii")).hexdigest()
+
+
+class ExecutionGuard:
+    """Lets the steps of one approved plan pass, each once and in order. All methods may be called from any thread.
+
+    Args:
+        clock: monotonic seconds, that of the deadlines.
+        refused: told each refusal, for the record.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        refused: Callable[[SpatialVlmError], None] = lambda _: None,
+    ) -> None:
+        self._clock, self._tell, self._lock = clock, refused, threading.Lock()
+        self._hash, self._steps, self._deadline = "", (), 0.0  # type: str, tuple[str, ...], float
+        self._next: int | None = None  # None = not opened
+        self._void: SpatialVlmError | None = None
+
+    def allow(self, plan_hash: str, steps: Sequence[str], deadline: float) -> None:
+        """A plan was approved: it may be opened once, before the deadline. What was allowed before is void.
+
+        Args:
+            plan_hash: of the plan.
+            steps: `step_digest` of each of its steps, in order.
+            deadline: seconds of the clock.
+        """
+        with self._lock:
+            self._hash, self._steps, self._deadline = plan_hash, tuple(steps), deadline
+            self._next, self._void = None, None
+
+    def open(self, plan_hash: str) -> None:
+        """Use the approval of a plan.
+
+        Raises:
+            RejectedError: the plan was not approved, or its approval was used; ApprovalExpiredError where it is late.
+        """
+        with self._lock:
+            about = f"plan {plan_hash[:12] or 'without a hash'}"
+            error: SpatialVlmError | None = None
+            if not self._hash or plan_hash != self._hash:
+                error = RejectedError(about, "it is not an approved plan", _AGAIN)
+            elif self._void is not None:
+                error = copy.copy(self._void)
+            elif self._next is not None:
+                error = RejectedError(about, "its approval was used before", _AGAIN)
+            elif self._clock() >= self._deadline:
+                error = ApprovalExpiredError(about, 0.0)
+            else:
+                self._next = 0
+        if error is not None:
+            raise self._refused(error)
+
+    def check(self, step: PlanStep) -> None:
+        """Let one step pass, once; call it directly before the step is sent.
+
+        Args:
+            step: made of what is sent, not of the plan.
+
+        Raises:
+            RejectedError: it is not the next step of the opened plan, or what was approved is void.
+            CancelledError: a stop was requested.
+        """
+        digest = step_digest(step)
+        with self._lock:
+            about = f"phase {step.phase!r} of plan {self._hash[:12] or 'without a hash'}"
+            error: SpatialVlmError | None = None
+            if self._void is not None:
+                error = copy.copy(self._void)
+            elif self._next is None:
+                error = RejectedError(about, "no approved plan is open", _AGAIN)
+            elif self._next >= len(self._steps):
+                error = RejectedError(about, "all steps of the approved plan are done", _AGAIN)
+            elif digest != self._steps[self._next]:
+                error = RejectedError(about, f"it is not step {self._next} of the approved plan", _AGAIN)
+            else:
+                self._next += 1
+        if error is not None:
+            self.void(error)
+            raise self._refused(error)
+
+    def void(self, why: SpatialVlmError) -> None:
+        """Nothing of what was allowed passes any more."""
+        with self._lock:
+            if self._hash and self._void is None:
+                self._void = why
+
+    def close(self) -> None:
+        """The execution is over; what of the plan was not sent is void."""
+        self.void(RejectedError(f"plan {self._hash[:12]}", "its execution is over", _AGAIN))
+
+    def _refused(self, error: SpatialVlmError) -> SpatialVlmError:
+        self._tell(error)
+        return error

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands beside an execution: ways to stop it, the watchdog, whether the planner lives, whether the arm stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from action_msgs.srv import CancelGoal
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
+from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
+from spatial_vlm_ros.nodes.calls import Asked, Bridge, Service
+from spatial_vlm_ros.nodes.liveliness import AliveWatch
+from spatial_vlm_ros.nodes.pressure import Pressure
+from spatial_vlm_ros.parameters.manipulation import MotionConfig
+
+STOP = "stop"
+"""What MoveIt listens to on its event topic: moveit2, commit 8fcb5d2, trajectory_execution_manager.cpp:343."""
+_PULSE = 0.08  # s between questions to the planner while it executes
+_HELD_UP = 0.1  # s: this thread itself was held up for longer, so that silence says nothing of the planner
+_HEARD = 1.0  # s that the first joint states are waited for
+_SETTLED = 0.06  # s for which the arm has to be still, so that a joint that turns round does not count
+
+
+def planner_topic(execute_action: str) -> str:
+    """Topic on which the planner that serves an action shows that it lives."""
+    return f"{execute_action}/alive"
+
+
+def event_topic_of(node: Node, motion: MotionConfig) -> str:
+    """MoveIt's event topic in full: a relative name stands in the namespace of `execute_action`; "" for none."""
+    if not motion.event_topic or motion.event_topic.startswith("/"):
+        return motion.event_topic
+    return node.resolve_topic_name(f"{motion.execute_action.rpartition('/')[0]}/{motion.event_topic}")
+
+
+class StopPaths:
+    """Ends executions by MoveIt's event topic and at the controllers. Make it before the node spins.
+
+    Args:
+        bridge: of the node.
+        event_topic: in full; "" = none.
+        controllers: actions control_msgs/FollowJointTrajectory.
+    """
+
+    def __init__(self, bridge: Bridge, event_topic: str, controllers: Sequence[str]) -> None:
+        node, self._bridge = bridge.node, bridge
+        self._event = node.create_publisher(String, event_topic, qos.INSTRUCTIONS) if event_topic else None
+        self._clients = [
+            node.create_client(CancelGoal, f"{name}/_action/cancel_goal", callback_group=bridge.group)
+            for name in controllers
+        ]
+
+    def send(self) -> None:
+        """Tell all of them; returns at once. Callable from any thread."""
+        self._bridge.put(self._send)
+
+    def _send(self) -> None:
+        if self._event is not None:
+            self._event.publish(String(data=STOP))
+        for client in self._clients:
+            if client.service_is_ready():
+                client.call_async(CancelGoal.Request())  # a goal id of zeros without a stamp: all goals
+
+
+class Supervision:
+    """All of it for a client of a planner.
+
+    Args:
+        bridge: of the node; make this before the node spins.
+        motion: names and times.
+        planner: a service of the planner that answers while it executes.
+        question: to it.
+    """
+
+    def __init__(self, bridge: Bridge, motion: MotionConfig, planner: Service, question: Any) -> None:
+        self._bridge, self._node, self._motion = bridge, bridge.node, motion
+        self._planner, self._question = planner, question
+        controllers = [self._node.resolve_service_name(name) for name in motion.controller_actions.split()]
+        topic = event_topic_of(self._node, motion)
+        self._can_stop = bool(topic or controllers)
+        self._paths = StopPaths(bridge, topic, controllers)
+        self.watchdog = Watchdog(bridge, topic, controllers)
+        self._stands: Standstill | None = None
+        self._subscription: Any = None
+        self._answered = self._asked = self._looked = 0.0
+        self._silent, self._pressure = False, Pressure()
+        self._alive = AliveWatch(self._node, planner_topic(motion.execute_action))
+
+    def begin(self, joints: Sequence[str], told: Asked) -> None:
+        """A motion is about to begin.
+
+        Args:
+            joints: those that move.
+            told: whether the caller gives up.
+
+        Raises:
+            InputError: neither an event topic nor a controller is named.
+            PlannerUnavailableError: the watchdog could not stop the arm; nothing may move.
+            CancelledError: the caller gave up.
+        """
+        if not self._can_stop:
+            got, expected = "neither motion.event_topic nor motion.controller_actions", "at least one of them"
+            raise InputError("ways to stop the arm", got, expected, "name what stops the arm; docs/motion.md")
+        self._stands = stands = Standstill(joints)
+
+        def listen() -> None:
+            self._subscription = self._node.create_subscription(
+                JointState, self._motion.joint_states, lambda message: _add(stands, message), qos.images(),
+                callback_group=self._bridge.group,
+            )  # fmt: skip
+
+        self._bridge.put(listen)
+        self.watchdog.begin(self._motion.server_timeout, told)
+        nothing: Future[Any] = Future()
+        self._bridge.wait(nothing, _HEARD, lambda: self.stand() is not Stand.UNKNOWN or told())
+        self._silent = False
+        self._answered = self._looked = time.monotonic()
+
+    def end(self) -> None:
+        """The motion is over."""
+        self.watchdog.end()
+        self._bridge.put(self._forget)
+
+    def _forget(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def halt(self) -> None:
+        """Have the arm stopped by every way that is known; returns at once. Callable from any thread."""
+        self._paths.send()
+
+    def close(self) -> None:
+        """End the watchdog."""
+        self.watchdog.close()
+
+    # -------------------------------------------------------------------------------------------- the planner
+
+    def dead(self) -> bool:
+        """Whether the planner is dead: silent for `planner_silence`, longer where the machine is busy. Call this often.
+
+        A planner that shows that it lives, as `arm_planner` does, is not asked.
+        """
+        if self._alive.seen:  # a planner with a watchdog of its own; silence says nothing of it
+            self._silent = self._silent or self._alive.lost
+            return self._silent
+        now = time.monotonic()
+        if now - self._looked > _HELD_UP:
+            self._answered = max(self._answered, now - _HELD_UP)
+        self._looked = now
+        if now - self._asked >= _PULSE and not self._silent:
+            self._asked = now
+            self._planner.probe(self._question).add_done_callback(self._heard)
+        quiet = now - self._answered
+        if quiet > self._motion.planner_silence:
+            self._silent = self._silent or quiet > self._pressure.patience(self._motion.planner_silence)
+        return self._silent
+
+    def _heard(self, answer: Future[Any]) -> None:
+        if answer.exception() is None:
+            self._answered = time.monotonic()
+            self._pressure.mark()
+
+    # -------------------------------------------------------------------------------------------- the arm
+
+    def stand(self) -> Stand:
+        """What the joint states say now."""
+        return Stand.UNKNOWN if self._stands is None else self._stands.stand(time.monotonic())
+
+    def await_still(self, each: Callable[[], None] = lambda: None) -> Stand:
+        """Wait until the arm stands still, for `stand_timeout` at most.
+
+        Args:
+            each: called every quarter of a second until then.
+        """
+        end, told, since = time.monotonic() + self._motion.stand_timeout, 0.0, None
+        nothing: Future[Any] = Future()
+        while (now := time.monotonic()) < end:
+            since = (since or now) if self.stand() is Stand.STILL else None
+            if since is not None and now - since >= _SETTLED:
+                return Stand.STILL
+            if now - told >= 0.25:
+                told = now
+                each()
+            self._bridge.wait(nothing, 0.02)
+        return self.stand()
+
+
+def _add(stands: Standstill, message: JointState) -> None:
+    stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+    stands.add(time.monotonic(), stamp, message.name, message.position, message.velocity)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The watchdog of a node that commands an arm, as that node sees it: started, asked to be ready, fed, and ended.
+
+The process is `nodes/arm/watchdog_process.py`. It has a session of its own, so that Ctrl-C does not reach it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+
+from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
+from spatial_vlm_ros.nodes.arm.watchdog_process import ARM, BEAT, IDLE
+from spatial_vlm_ros.nodes.calls import Bridge
+
+LAPSE = 0.35  # s without a heartbeat while a motion runs; with it the arm is told to stop
+_PERIOD = 0.04  # s between heartbeats
+_PROCESS = "spatial_vlm_ros.nodes.arm.watchdog_process"
+_REPAIR = "start what executes motions, and check the names in motion.event_topic and motion.controller_actions"
+
+
+class Watchdog:
+    """One process that stops the arm in place of its node. Make it before the node spins.
+
+    Args:
+        bridge: of the node.
+        event_topic: of MoveIt's stop, resolved; "" = none.
+        controllers: actions control_msgs/FollowJointTrajectory whose goals are cancelled, resolved.
+        lapse: seconds without a heartbeat that count as a hang.
+    """
+
+    def __init__(self, bridge: Bridge, event_topic: str, controllers: Sequence[str], lapse: float = LAPSE) -> None:
+        self._bridge, self._node = bridge, bridge.node
+        self._spec = {
+            "name": f"{self._node.get_name()}_watchdog", "namespace": self._node.get_namespace(),
+            "domain": self._node.context.get_domain_id(), "event_topic": event_topic,
+            "controllers": list(controllers), "lapse": lapse,
+        }  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+        self._listener: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._ready, self._missing, self._tripped = threading.Event(), "", ""
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._beats = self._node.create_timer(_PERIOD, self._beat, callback_group=bridge.group, clock=steady)
+        self._beats.cancel()
+
+    @property
+    def tripped(self) -> str:
+        """Why the motion that was begun has been stopped, or is no longer watched; "" where it is watched."""
+        return self._tripped
+
+    def start(self) -> None:
+        """Start the process, if it does not run; callable from any thread."""
+        with self._lock:
+            if self._process is not None and self._process.poll() is None:
+                return
+            # Who is killed within Fast DDS's shared memory may leave a lock there, for which this must not wait.
+            environment = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4", **os.environ}
+            process = subprocess.Popen(  # noqa: S603  our own module
+                [sys.executable, "-m", _PROCESS, json.dumps(self._spec)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True, bufsize=0,
+            )  # fmt: skip
+            if process.stdin is not None:
+                os.set_blocking(process.stdin.fileno(), False)
+            self._process = process
+            self._listener = threading.Thread(target=self._listen, args=(process,), name="watchdog", daemon=True)
+            self._listener.start()
+
+    def begin(self, seconds: float, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Have the motion watched that begins now; returns when the process could stop it.
+
+        Raises:
+            PlannerUnavailableError: it is not ready within some seconds; nothing may move.
+            CancelledError: the caller gave up.
+        """
+        self.start()
+        self._ready.clear()
+        self._missing = self._tripped = ""
+        self._write(ARM)
+        self._bridge.put(self._beats.reset)
+        nothing: Future[Any] = Future()
+        try:
+            # A process that has just been started needs a second more until it is there at all.
+            self._bridge.wait(nothing, seconds, lambda: self._ready.is_set() or bool(self._tripped) or cancelled())
+        except CancelledError:
+            self.end()
+            raise
+        if self._ready.is_set() and not self._tripped:
+            return
+        tripped, missing = self._tripped, self._missing
+        self.end()
+        if cancelled():
+            raise CancelledError("the request was withdrawn")
+        reason = tripped or (f"it does not see {missing}" if missing else f"it was not ready within {seconds:g} s")
+        raise PlannerUnavailableError("the watchdog", f"{reason}; nothing has moved", _REPAIR)
+
+    def end(self) -> None:
+        """The motion is over."""
+        self._bridge.put(self._beats.cancel)
+        self._write(IDLE)
+
+    def close(self) -> None:
+        """End the process; it stops the arm first where a motion still runs."""
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        if self._listener is not None:
+            self._listener.join(5.0)
+
+    def _beat(self) -> None:
+        self._write(BEAT)
+
+    def _write(self, byte: bytes) -> None:
+        pipe = self._process.stdin if self._process is not None else None
+        try:
+            if pipe is not None:
+                pipe.write(byte)
+        except (OSError, ValueError):
+            self._tripped = self._tripped or "the watchdog has ended"
+
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        """What the process says; on a thread of its own."""
+        for line in process.stdout or ():
+            word, _, rest = line.decode(errors="replace").strip().partition(" ")
+            if word == "ready":
+                self._ready.set()
+            elif word == "missing":
+                self._missing = rest
+            elif word == "tripped":
+                self._tripped = rest
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        if process is self._process:
+            self._tripped = self._tripped or "the watchdog has ended"

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process that stops the arm when the node that commands it has ended, was killed, or hangs.
+
+`Watchdog` (nodes/arm/watchdog.py) starts it and is its only user. It reads single bytes from its standard input:
+`ARM` before a motion, `BEAT` while it runs, `IDLE` after it; the end of the pipe is the end of its parent. It writes
+lines: `ready`, `missing NAME …`, `tripped WORDS`.
+
+It stops by MoveIt's event topic (moveit2, commit 8fcb5d2,
+moveit_ros/planning/trajectory_execution_manager/src/trajectory_execution_manager.cpp:50, 204 and 343) and by
+cancelling all goals of the controllers (action_msgs/srv/CancelGoal: a goal id of zeros and no stamp mean all of them).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.nodes.pressure import Pressure
+
+ARM, BEAT, IDLE = b"a", b"m", b"i"
+_GRACE = 0.03  # s: one more look at the pipe, where this process itself was held up
+_LOOK = 0.02  # s between looks for who is discovered, until all are
+_EVENTS = 5  # times that the event is published
+_REPEAT = 0.1  # s between requests to cancel that nobody has answered
+_MOST = 3.0  # s spent on stopping
+
+
+class WatchdogProcess:
+    """Publisher and clients of the stop, and the loop that waits for the reason.
+
+    Args:
+        spec: `name`, `namespace`, `domain`, `event_topic` ("" = none), `controllers` (actions), `lapse` (s).
+    """
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        import rclpy
+        from action_msgs.srv import CancelGoal
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.qos import QoSProfile
+        from rclpy.signals import SignalHandlerOptions
+        from std_msgs.msg import String
+
+        rclpy.init(args=[], domain_id=spec["domain"], signal_handler_options=SignalHandlerOptions.NO)
+        self._ok = rclpy.ok
+        self._node = rclpy.create_node(
+            spec["name"], namespace=spec["namespace"], use_global_arguments=False, enable_rosout=False,
+            start_parameter_services=False,
+        )  # fmt: skip
+        self._stop, self._all, self._lapse = String(data="stop"), CancelGoal.Request(), float(spec["lapse"])
+        topic = spec["event_topic"]
+        self._event = self._node.create_publisher(String, topic, QoSProfile(depth=10)) if topic else None
+        self._controllers = {
+            name: self._node.create_client(CancelGoal, f"{name}/_action/cancel_goal") for name in spec["controllers"]
+        }
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._arming, self._deadline, self._told = False, float("inf"), ""
+        self._pressure = Pressure()
+
+    def run(self) -> None:
+        """Until the pipe ends."""
+        while True:
+            wait = _LOOK if self._arming else min(max(self._deadline - time.monotonic(), _GRACE), 3600.0)
+            if self._readable(wait) or (not self._arming and self._readable(_GRACE)):
+                heard = os.read(0, 4096)
+                if not heard:
+                    if self._deadline < float("inf"):
+                        self._end_motion("the node that commands the arm has ended")
+                    return
+                self._hear(heard)
+            elif not self._arming and time.monotonic() >= self._deadline and not self._starved():
+                words = f"the node that commands the arm gave no sign of life for {self._lapse:g} s"
+                self._deadline = float("inf")
+                self._say(f"tripped {words}")
+                self._end_motion(words)
+            if self._arming:
+                self._arm()
+
+    def _starved(self) -> bool:
+        """Whether the parent may be late for lack of a processor; one that is suspended is not."""
+        late = time.monotonic() - self._deadline + self._lapse
+        return _state(os.getppid()) != "T" and late < self._pressure.patience(self._lapse)
+
+    @staticmethod
+    def _readable(seconds: float) -> bool:
+        return bool(select.select([0], [], [], max(seconds, 0.0))[0])
+
+    def _hear(self, heard: bytes) -> None:
+        for byte in (heard[k : k + 1] for k in range(len(heard))):
+            if byte == ARM:
+                self._arming, self._told = True, ""
+            elif byte == IDLE:
+                self._arming, self._deadline = False, float("inf")
+        if self._deadline < float("inf"):
+            self._deadline = time.monotonic() + self._lapse
+            self._pressure.mark()
+
+    def _arm(self) -> None:
+        """Say that it is ready, or who is missing."""
+        missing = [name for name, client in self._controllers.items() if not client.service_is_ready()]
+        if self._event is not None and not self._event.get_subscription_count():
+            missing.append(self._event.topic_name)
+        if not missing:
+            self._arming, self._deadline = False, time.monotonic() + self._lapse
+            self._pressure.mark()
+            self._say("ready")
+        elif self._told != (words := " ".join(missing)):
+            self._told = words
+            self._say(f"missing {words}")
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # nobody may listen any more
+            os.write(1, f"{line}\n".encode())
+
+    def _end_motion(self, why: str) -> None:
+        """Publish the event, and cancel until each controller has answered."""
+        print(f"watchdog: {why}: stopping the arm", file=sys.stderr, flush=True)  # noqa: T201
+        end, sent, asked = time.monotonic() + _MOST, 0, 0.0
+        answers: dict[str, list[Any]] = {name: [] for name in self._controllers}
+        while time.monotonic() < end and self._ok():
+            if self._event is not None and sent < _EVENTS:
+                self._event.publish(self._stop)
+                sent += 1
+            waiting = [name for name, futures in answers.items() if not any(f.done() for f in futures)]
+            if not waiting and (self._event is None or sent == _EVENTS):
+                break
+            if time.monotonic() >= asked + _REPEAT:
+                asked = time.monotonic()
+                for name in waiting:
+                    if self._controllers[name].service_is_ready():
+                        answers[name].append(self._controllers[name].call_async(self._all))
+            self._executor.spin_once(timeout_sec=_LOOK)
+        said = "cancelled at " + ", ".join(answers) if answers else "told by the event topic alone"
+        silent = [name for name, futures in answers.items() if not any(f.done() for f in futures)]
+        words = f"no answer of {', '.join(silent)}" if silent else said
+        print(f"watchdog: {words}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _state(process: int) -> str:
+    """Letter of a process's state, as in proc(5); "" where it is not known."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def main() -> int:
+    """Entry of the process; its specification is its one argument, as JSON."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # it ends when its pipe ends, and not before
+    WatchdogProcess(json.loads(sys.argv[1])).run()
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # at once: nothing is left to be done, and the middleware's take-down may wait

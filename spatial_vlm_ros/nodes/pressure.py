@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether this machine has too little processor time, so that silence is no sign of death. No rclpy in here.
+
+Linux tells for how long some task had to wait for a processor (pressure stall information, /proc/pressure/cpu, "some");
+where it does not, the load average of the last minute counts.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+_FILE = Path("/proc/pressure/cpu")
+_SHARE = 0.4  # of the time in which some task waits: from here on the machine is busy
+MOST = 1.0  # s: no silence is longer for lack of a processor; after that it counts as what it looks like
+
+
+class Pressure:
+    """Pressure since a mark."""
+
+    def __init__(self) -> None:
+        self.mark()
+
+    def mark(self) -> None:
+        """Begin anew."""
+        self._since, self._waited = time.monotonic(), _waited()
+
+    def patience(self, seconds: float) -> float:
+        """How long to wait for what usually comes within some seconds, as busy as the machine was since the mark."""
+        passed, waited = time.monotonic() - self._since, _waited()
+        if self._waited is None or waited is None:
+            busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+        else:
+            busy = passed > 0 and (waited - self._waited) / passed > _SHARE
+        return max(seconds, MOST) if busy else seconds
+
+
+def _waited() -> float | None:
+    """Seconds since the start in which some task waited for a processor; None where the kernel does not say."""
+    try:
+        line = _FILE.read_text("ascii").partition("\n")[0]
+        return int(line.rpartition("total=")[2]) * 1e-6
+    except (OSError, ValueError):
+        return None

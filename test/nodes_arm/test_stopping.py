@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever ends a motion in whatever phase: the arm stands, nothing follows, the gripper holds, the answer is true.
+
+The stack runs as processes, in real time, as `python -m benchmarks.stopping` runs it; that measures how fast, here a
+machine may be loaded. A few cases run always, all others are sweeps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("mujoco")
+
+from live_domain import free_domain
+
+from benchmarks.stopping import EVENTS, PHASES, Watched, trial
+from spatial_vlm_ros.manipulation.approval.audit import verify
+
+SOON = 4.0  # s, on a machine that may be busy; what is not stopped goes on with the next trajectory before that
+ANSWERS = {
+    "stop service": "CANCELLED", "cancel": "CANCELLED", "controller cancelled": "EXECUTION_FAILED",
+    "planner_gate": "CANCELLED", "resolver": "CANCELLED", "arm_planner": "EXECUTION_FAILED",
+}  # fmt: skip
+ALWAYS = (
+    ("stop service", "carry"), ("SIGKILL planner_gate", "lift"), ("SIGTERM planner_gate", "reach"),
+    ("SIGKILL arm_planner", "reach"), ("client killed", "reach"),
+)  # fmt: skip
+CASES = [
+    pytest.param(event, phase, marks=() if (event, phase) in ALWAYS else pytest.mark.slow, id=f"{event}-{phase}")
+    for phase in PHASES
+    for event in EVENTS
+]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    before = dict(os.environ)
+    with free_domain() as domain:
+        made = Watched(tmp_path_factory.mktemp("stack"), domain)
+        try:
+            made.listen()
+            yield made
+        finally:
+            made.close()
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@pytest.mark.parametrize(("event", "phase"), CASES)
+def test_the_arm_stands_soon_and_the_answer_says_so(stack: Watched, event: str, phase: str) -> None:
+    told = trial(stack, event, phase)
+    assert told["seconds"] < SOON, told
+    assert told["later_goals"] == 0, told
+    assert not told["opened"], told
+    expected = next((answer for name, answer in ANSWERS.items() if event == name or event.endswith(name)), "")
+    if told["answer"]:
+        assert told["answer"] == expected, told
+        assert "not known to stand" not in told["message"], told
+
+
+def test_all_of_it_is_on_record(stack: Watched) -> None:
+    path: Any = stack.log / "audit.jsonl"
+    assert verify(path).lines > 0
+    said = path.read_text()
+    assert said.count('"EXECUTION_BEGUN"') > said.count("OK: Done")
