@@ -150,6 +150,7 @@ class PlannedMotion:
         stamp_ns: of the scene's image.
         frame_id: planning frame, z up, in which everything here is.
         arm: name of the arm's description; "" where none is known.
+        tip_link: whose way `tip_path` is; "" where that is no link of the arm, or no arm is known.
         missing: why no arm can be drawn; "" where one can.
         fault: why the drawing is not of this plan: then nothing may be approved by it; "" where it is.
         camera: of the scene's image; None where there is none.
@@ -165,6 +166,7 @@ class PlannedMotion:
     stamp_ns: int
     frame_id: str
     arm: str
+    tip_link: str
     missing: str
     fault: str
     camera: SceneCamera | None
@@ -215,6 +217,7 @@ def planned_motion(offer: Offer, config: PlanningConfig, arm: ArmKinematics | No
         stamp_ns=offer.scene.stamp_ns,
         frame_id=offer.scene.frame_id,
         arm=arm.name if arm is not None else "",
+        tip_link=arm.tip_link if arm is not None and not config.motion.at_flange else "",
         missing=missing if arm is None else "",
         fault=path.fault,
         camera=camera,

@@ -268,7 +268,7 @@ class _Pen:
             return
         pixels, _ = self._eye.see(np.array(path))
         known = not self._motion.missing
-        good = np.isfinite(pixels).all(axis=1)
+        good = np.asarray(np.isfinite(pixels).all(axis=1))
         for run in np.split(np.arange(len(pixels)), np.flatnonzero(~good)):
             run = run[good[run]]
             if len(run) > 1:

@@ -72,7 +72,6 @@ class _Office:
             lstrip_blocks=True,
         )
         self._templates.filters["line"] = _printable
-        self._templates.filters["address"] = _hash
         self._templates.globals.update(ApprovalStage=ApprovalStage)
 
     # -------------------------------------------------------------------------------------------- reading
@@ -236,6 +235,7 @@ class _Office:
             session=session,
             image=_hash(view.item.image) if view.item and view.item.image else None,
             preview=preview,
+            shown=_shown(view.item) if isinstance(view.item, Proposal) else None,
             preview_image=_hash(preview.image) if preview and preview.image else None,
             drawing=side_views(preview.tip_path)
             if preview and not preview.above and len(preview.tip_path) > 1
@@ -291,6 +291,17 @@ async def _body(request: Request) -> bytes:
         if len(body) > _LARGEST_FORM:
             raise InputError("form", "more bytes", f"up to {_LARGEST_FORM}", "write less")
     return body
+
+
+def _shown(proposal: Proposal) -> dict[str, str] | None:
+    """Addresses of a motion and its images by what they show; None where no motion is drawn."""
+    preview = proposal.preview
+    if preview is None or preview.motion is None:
+        return None
+    images = {"camera": proposal.image, "above": preview.above, "side": preview.side, "scene": preview.scene}
+    found = {name: f"/picture/{_hash(image)}" for name, image in images.items() if image is not None}
+    absent = dict.fromkeys(images, "")
+    return {**absent, **found, "motion": f"/motion/{_hash(preview.motion)}"}
 
 
 def _images(view: View) -> list[bytes]:
