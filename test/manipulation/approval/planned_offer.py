@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real offer without ROS: a simulated cell, seen, resolved and planned by the built-in planner. Not a test."""
+"""A real offer without ROS or simulation: what was seen is written down, the plan is the built-in planner's. Not a test."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import math
 from functools import cache
 
+import cv2
 import numpy as np
 
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
@@ -21,41 +23,63 @@ from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, PlanStep, Trajectory, plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
-from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
-from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, PlanningConfig, planning_from
-from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.types import Pose
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.manipulation.planning.surroundings import SceneImage, SurroundingObject, Surroundings
+from spatial_vlm_ros.parameters import PlanningConfig, planning_from
+from spatial_vlm_ros.types import Candidate, Place, Pose, Resolution, Status, Target
 
-SENTENCE = "put the chick behind the cup on the tray"
+SENTENCE = "put the block on the tray"
 CONFIG = planning_from({"motion": {"planning_frame": "panda_link0"}, "gripper": {"stall": 0.25}})
 STAMP = 1_700_000_000_000_000_000
 
 
+LOOKS_DOWN = (1.0, 0.0, 0.0, 0.0)  # of a camera above the table
+BLOCK = SurroundingObject("b1", "block", Solid((0.45, 0.05, 0.03), 0.3, (0.05, 0.04, 0.06)), (0.001,) * 3)
+CUP = SurroundingObject("u1", "cup", Solid((0.6, 0.1, 0.05), 0.0, (0.07, 0.07, 0.1)), (0.001,) * 3)
+TRAY = SurroundingObject("t1", "tray", Solid((0.4, -0.3, 0.01), 0.0, (0.3, 0.2, 0.02)), (0.001,) * 3)
+
+
+def image(instruction: str = SENTENCE, stamp_ns: int = STAMP) -> SceneImage:
+    """What a camera above the table might see, without a picture of anything in it."""
+    rgb = np.full((480, 640, 3), 200, np.uint8)
+    jpeg = base64.b64encode(cv2.imencode(".jpg", rgb)[1].tobytes()).decode()
+    return SceneImage(instruction, stamp_ns, 640, 480, (500.0, 500.0, 319.5, 239.5), jpeg)
+
+
+SEEN = Surroundings(
+    frame_id="panda_link0", stamp_ns=STAMP, camera=Pose("panda_link0", (0.45, 0.0, 1.3), LOOKS_DOWN),
+    camera_frame="camera", target=BLOCK, yaw_known=True, truncated=False,
+    outline=tuple(map(tuple, BLOCK.solid.outline().tolist())), others=(CUP, TRAY), unplaced=(), support_height=0.0,
+    support_tilt=0.0, destination_id="t1", image=image(),
+)  # fmt: skip
+
+
+def heading(yaw: float) -> tuple[float, float, float, float]:
+    """x, y, z, w of a turn about z."""
+    return (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))
+
+
 @cache
 def offer() -> Offer:
-    """The chick behind the cup is put on the tray; nine phases."""
-    from spatial_vlm_ros.sim.arm.cell import ArmCell
-    from spatial_vlm_ros.sim.arm.view import ArmView
-    from spatial_vlm_ros.sim.arm.worlds import layout
-    from spatial_vlm_ros.sim.cameras import camera_of
-
-    cell = ArmCell(layout("behind"))
-    view = ArmView(cell, camera_of(640, 480))
-    frame, detections = view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, STAMP)
-    view.close()
-    answer = Resolver().resolve(frame, SENTENCE, detections)
-    scene_seen = build_scene(frame, detections, DepthConfig(), LiftConfig())
-    surroundings = surroundings_of(scene_seen, answer)
-    scene = planning_scene(surroundings, CONFIG)
+    """A block is put on a tray beside a cup; nine phases."""
+    pose = Pose("panda_link0", BLOCK.solid.centre, heading(0.3))
+    target = Target("b1", "block", pose, pose.position, BLOCK.solid.size, (0.0,) * 36, True, None)  # type: ignore[arg-type]
+    spot = Place(Pose("panda_link0", (0.4, -0.3, 0.02), heading(0.0)), "t1", "t1")
+    answer = Resolution(
+        SENTENCE, Status.OK, "it is the block", target=target, place=spot, places=(spot,), stamp_ns=STAMP,
+        candidates=(Candidate("b1", "block", 0.99, ()),),
+    )  # fmt: skip
+    scene = planning_scene(SEEN, CONFIG)
     goal = pick_goal(scene, CONFIG)
+    refused = []
     for number, grasp in enumerate(goal.grasps):
         try:
-            place = place_goal(scene, answer, grasp, CONFIG)
-            plan = planned(CONFIG, scene, goal, place, number)
-        except SpatialVlmError:
+            plan = planned(CONFIG, scene, goal, place_goal(scene, answer, grasp, CONFIG), number)
+        except SpatialVlmError as error:
+            refused.append(str(error))
             continue
-        return Offer(Words(SENTENCE), ObservedAnswer(answer, surroundings), scene, goal, plan)
-    raise AssertionError("no grasp can be planned")
+        return Offer(Words(SENTENCE), ObservedAnswer(answer, SEEN), scene, goal, plan)
+    raise AssertionError(refused)
 
 
 def planned(config: PlanningConfig, scene: PlanningScene, goal: PickGoal, place: PlaceGoal, number: int) -> MotionPlan:
