@@ -87,7 +87,7 @@ def proposal_of(
         candidates=resolution.candidates,
         warnings=_warnings(resolution, offer, motion),
         image=image,
-        preview=_preview(offer, motion),
+        preview=_preview(offer, motion, with_scene=image is not None),
         answered=resolution.instruction,
         image_instruction=taken.instruction if taken is not None else "",
         image_stamp_ns=taken.stamp_ns if taken is not None else -1,
@@ -171,13 +171,13 @@ def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tu
     return tuple(found)
 
 
-def _preview(offer: Offer, motion: PlannedMotion) -> Preview:
+def _preview(offer: Offer, motion: PlannedMotion, with_scene: bool) -> Preview:
     plan, seen = offer.plan, offer.seen.surroundings
     phases = []
     for step, phase in zip(plan.steps, motion.phases, strict=True):
         name = f"{step.phase} to {step.width * 1000:.0f} mm" if step.phase in GRIPS and step.width else step.phase
         phases.append(Phase(name, phase.duration, phase.estimated, phase.clearance, _nearest(phase, offer)))
-    image = seen.image if seen is not None else None
+    image = seen.image if seen is not None and with_scene else None
     return Preview(
         offer.scene.frame_id,
         tuple(phases),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real offer without ROS or simulation: what was seen is written down, the plan is the built-in planner's. Not a test."""
+"""A real offer without ROS or simulation: the scene is written down, the plan is the built-in planner's. Not a test."""
 
 from __future__ import annotations
 
