@@ -19,7 +19,9 @@ _PATH = click.Path(path_type=Path)
 @click.argument("record", type=_PATH)
 @click.option("--goal", help="One proposal, by its goal's id or the beginning of it.")
 @click.option("--out", type=_PATH, metavar="FOLDER", help="Write a page that plays what was shown for the --goal.")
-@click.option("--robot-description", default="", metavar="URDF", help="Compute the tip's way anew from the trajectories.")
+@click.option(
+    "--robot-description", default="", metavar="URDF", help="Compute the tip's way anew from the trajectories."
+)
 @json_option
 def audit(record: Path, goal: str | None, out: Path | None, robot_description: str, as_json: bool) -> None:
     """List the proposals of a RECORD of approvals, and check that it is whole.
@@ -61,5 +63,7 @@ def audit(record: Path, goal: str | None, out: Path | None, robot_description: s
             page = approval_replay.write_page(out, proposal, files, checks)
             click.echo(f"  written: {page}", err=True)
     if not as_json and goal is None:
-        click.echo(f"{len(chosen)} proposals; the record is whole" if whole else "files beside the record do not fit it")
+        click.echo(
+            f"{len(chosen)} proposals; the record is whole" if whole else "files beside the record do not fit it"
+        )
     sys.exit(ANSWERED if whole else FAILED)

@@ -10,7 +10,21 @@ import click
 from spatial_vlm_ros import __version__
 from spatial_vlm_ros.cli.group import ANSWERED, Group
 
-VERBS = ("ask", "audit", "doctor", "evaluate", "parse", "pick", "probe", "record", "replay", "resolve", "schema", "train", "up")
+VERBS = (
+    "ask",
+    "audit",
+    "doctor",
+    "evaluate",
+    "parse",
+    "pick",
+    "probe",
+    "record",
+    "replay",
+    "resolve",
+    "schema",
+    "train",
+    "up",
+)
 """The commands: `cli/VERB.py` holds each, and is imported when it is called."""
 
 

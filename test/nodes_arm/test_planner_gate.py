@@ -26,7 +26,9 @@ from live_domain import free_domain
 from live_process import ROOT, Started
 from std_srvs.srv import Trigger
 
+from spatial_vlm_ros.evaluation.approval_replay import check_proposal, proposals
 from spatial_vlm_ros.manipulation.approval.audit import verify
+from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 
 Program = Callable[..., Started]
 PLANNING, WAITING, MOVING = 3, 4, 6
@@ -332,3 +334,13 @@ def test_all_of_it_is_on_record(cell: Cell) -> None:
     assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") == 3  # cancelled, done, not taken
     assert "REFUSED" in events
     assert verify(cell.audit).lines == len(events)
+
+
+def test_what_was_shown_is_put_together_again_from_the_record(cell: Cell) -> None:
+    begun = [p for p in proposals(cell.audit) if any(line["event"] == "EXECUTION_BEGUN" for line in p.events)]
+    assert begun
+    for proposal in begun:
+        files, checks = check_proposal(cell.audit, proposal, str(description_file()))
+        assert all(check.holds for check in checks), checks
+        assert set(files) == {"camera", "above", "side", "scene", "motion", "plan"}
+        assert all(phase["clearance"] is not None for phase in proposal.content["preview"]["phases"])

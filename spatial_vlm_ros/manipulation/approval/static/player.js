@@ -261,7 +261,7 @@
     plays.addEventListener("click", () => set(!playing));
     moment.addEventListener("input", () => {
       set(false);
-      time = Number(moment.value) / 100;
+      time = moment.value === moment.max ? total : Number(moment.value) / 100;
       draw();
     });
     overview.addEventListener("click", () => {
