@@ -42,16 +42,17 @@ def audit(record: Path, goal: str | None, out: Path | None, robot_description: s
     whole = True
     for proposal in chosen:
         if goal is None:
-            files, checks = {}, tuple(approval_replay.files_in(record, proposal)[1])
+            files, found = approval_replay.files_in(record, proposal)
+            checks = tuple(found)
         else:
             files, checks = approval_replay.check_proposal(record, proposal, robot_description)
         holds = all(check.holds for check in checks)
         whole &= holds
         if as_json:
-            found = {"goal_id": proposal.goal_id, "sentence": proposal.content["sentence"],
+            said = {"goal_id": proposal.goal_id, "sentence": proposal.content["sentence"],
                      "events": [line["event"] for line in proposal.events], "holds": holds,
                      "checks": [dataclasses.asdict(check) for check in checks]}  # fmt: skip
-            click.echo(json.dumps(found, ensure_ascii=False))
+            click.echo(json.dumps(said, ensure_ascii=False))
         else:
             when = proposal.events[0]["utc"]
             click.echo(f"{when}  {proposal.goal_id}  {proposal.ended:16} {proposal.content['sentence']!r}")

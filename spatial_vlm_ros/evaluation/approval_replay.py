@@ -19,6 +19,7 @@ from spatial_vlm_ros.manipulation.approval.audit import files_of, verify
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, png, same_pixels
+from spatial_vlm_ros.types import Rgb
 
 _APPROVAL = Path(__file__).resolve().parent.parent / "manipulation" / "approval"
 _OF_PREVIEW = ("above", "side", "scene", "motion", "plan")
@@ -172,18 +173,25 @@ def _of_motion(
         "the motion is of this plan, picture and instruction",
         (motion.plan_hash, motion.stamp_ns, motion.instruction) == wanted,
     )
-    redrawn = {"above": lambda: draw_plan_view(motion, "above"), "side": lambda: draw_plan_view(motion, "side")}
-    if "scene" in files:
-        redrawn["camera"] = lambda: draw_on_scene(motion, files["scene"])
-    for name, draw in redrawn.items():
-        if name in files:
-            what = f"the image {name} is what is drawn of the motion"
-            try:
-                yield RecordCheck(what, same_pixels(png(draw()), files[name]))
-            except InputError as error:
-                yield RecordCheck(what, False, str(error))
+    for name in ("above", "side", "camera"):
+        if name not in files:
+            continue
+        what = f"the image {name} is what is drawn of the motion"
+        try:
+            redrawn = _drawn(name, motion, files)
+        except InputError as error:
+            yield RecordCheck(what, False, str(error))
+        else:
+            yield RecordCheck(what, same_pixels(png(redrawn), files[name]))
     if robot_description and "plan" in files:
         yield _of_arm(json.loads(files["plan"]), motion, robot_description)
+
+
+def _drawn(name: str, motion: PlannedMotion, files: dict[str, bytes]) -> Rgb:
+    """One of the images, drawn anew."""
+    if name == "camera":
+        return draw_on_scene(motion, files.get("scene", b""))
+    return draw_plan_view(motion, "above" if name == "above" else "side")
 
 
 def _of_arm(plan: dict[str, Any], motion: PlannedMotion, robot_description: str) -> RecordCheck:

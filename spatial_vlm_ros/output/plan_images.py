@@ -72,7 +72,7 @@ def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
         InputError: there is no camera, or the image is none or of another size.
     """
     camera = motion.camera
-    decoded = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    decoded = _decoded(image)
     size = None if decoded is None else (decoded.shape[1], decoded.shape[0])
     if camera is None or decoded is None or size != (camera.width, camera.height):
         got = "no image" if decoded is None else f"{decoded.shape[1]} x {decoded.shape[0]} pixels"
@@ -119,8 +119,17 @@ def png(image: Rgb) -> bytes:
 
 def same_pixels(one: bytes, other: bytes) -> bool:
     """Whether two image files show the same pixels, however they were encoded."""
-    first, second = (cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in (one, other))
+    first, second = _decoded(one), _decoded(other)
     return first is not None and second is not None and np.array_equal(first, second)
+
+
+def _decoded(data: bytes) -> Rgb | None:
+    """The pixels of an image file, blue first; None where it is none."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # of no bytes at all
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 # ------------------------------------------------------------------------------------------------ eyes

@@ -104,6 +104,7 @@ def test_an_image_belongs_to_the_answer_that_it_came_with() -> None:
         (planned_offer.image(stamp_ns=planned_offer.STAMP - 1), "its stamp differs"),
         (dataclasses.replace(planned_offer.image(), width=320), "640 x 480"),
         (dataclasses.replace(planned_offer.image(), jpeg="AAAA"), "no image"),
+        (dataclasses.replace(planned_offer.image(), jpeg=""), "no image"),
         (dataclasses.replace(planned_offer.image(), jpeg="?"), "base64"),
     ):
         other = dataclasses.replace(offer.seen, surroundings=dataclasses.replace(seen, image=image))
