@@ -79,7 +79,7 @@ class PhaseMotion:
         name: "reach", for example.
         begin: seconds from the beginning of the plan.
         duration: seconds; of the arm as planned, of the gripper as computed from its speed.
-        estimated: whether the duration is computed and not planned.
+        estimated: whether the duration is the longest that a gripper of this speed takes, and not planned.
         width: distance of the fingers at its end, metres; None where it is not known.
         clearance: least distance of arm, hand and what is held from what they must not touch, metres; negative where
             they run into each other; None where it is not known.
@@ -247,7 +247,7 @@ class _Path:
         self._hand = tuple(link.name for link in _links(arm, config) if link.of_hand)
         first = next((step.trajectory for step in plan.steps if step.trajectory is not None), None)
         self._joints: dict[str, float] = dict(first.start) if first is not None else {}
-        self._time, self._width = 0.0, math.nan
+        self._time, self._width, self._told = 0.0, math.nan, math.nan  # width of the fingers: that they have, were told
         self.phases: list[PhaseMotion] = []
         self.frames: list[MotionFrame] = []
         self.tips: list[Vector3] = []
@@ -256,7 +256,8 @@ class _Path:
     def follow(self, step: PlanStep) -> None:
         """Add a phase."""
         if step.phase in GRIPS:
-            times, rows, widths, estimated = self._gripped(step)
+            times, rows, widths = self._gripped(step)
+            estimated = True
         else:
             trajectory = step.trajectory
             assert trajectory is not None  # noqa: S101 - checked by plan_of
@@ -273,25 +274,22 @@ class _Path:
         self._width = widths[-1]
         self.phases.append(phase)
 
-    def _gripped(
-        self, step: PlanStep
-    ) -> tuple[tuple[float, ...], tuple[dict[str, float], ...], tuple[float, ...], bool]:
+    def _gripped(self, step: PlanStep) -> tuple[tuple[float, ...], tuple[dict[str, float], ...], tuple[float, ...]]:
         """Times, joints and widths of a phase in which the fingers move."""
         gripper, wanted = self._config.gripper, step.width or 0.0
         end = max(wanted, self._grasp.width) if step.phase == "close" else wanted
-        begin = self._width
-        if math.isnan(begin):  # where they are is not planned: the longest way there is
-            far = max(gripper.opening_max - end, end - gripper.opening_min)
-            duration, begin = far / gripper.speed, end
-        else:
-            duration = abs(end - begin) / gripper.speed
+        begin, before = self._width, self._told
+        if math.isnan(before):  # how far they are open is not planned
+            begin, before = end, max(gripper.opening_max, gripper.opening_min, key=lambda width: abs(width - wanted))
+        # Some controllers stop where the fingers meet something, others go on to the width they were told.
+        duration, self._told = abs(wanted - before) / gripper.speed, wanted
         if step.phase == "close":
-            duration += gripper.stall
+            duration = max(duration, abs(end - begin) / gripper.speed + gripper.stall)
         n = max(2, math.ceil(duration / _APART) + 1)
         shares = np.linspace(0.0, 1.0, n)
         moving = min(1.0, abs(end - begin) / gripper.speed / duration) if duration else 1.0
         widths = tuple(float(begin + (end - begin) * min(1.0, share / moving if moving else 1.0)) for share in shares)
-        return tuple((shares * duration).tolist()), ({},) * n, widths, True
+        return tuple((shares * duration).tolist()), ({},) * n, widths
 
     def _with_arm(self, phase: PhaseMotion, name: Phase, times: tuple[float, ...],
                   rows: tuple[dict[str, float], ...], widths: tuple[float, ...]) -> PhaseMotion:  # fmt: skip

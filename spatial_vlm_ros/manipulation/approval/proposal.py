@@ -27,7 +27,7 @@ class Phase:
     Args:
         name: for a person, for example "approach".
         duration: seconds.
-        estimated: whether the duration is computed, as the gripper's is, and not planned.
+        estimated: whether the duration is the longest that it takes, as the gripper's is, and not planned.
         clearance: least distance of arm, hand and what is held from what stands around, metres; negative where they
             run into each other; None where it is not known.
         nearest: what comes how near to what, for a person: "panda_hand to the cup".

@@ -100,10 +100,11 @@ def test_the_clearance_of_each_phase_is_what_another_program_measures(
 
 def test_durations_are_the_planned_ones_and_the_grippers_too(offer: Offer, motion: PlannedMotion) -> None:
     grasp, gripper = offer.goal.grasps[offer.plan.grasp], CONFIG.gripper
+    closed = planned_offer.closed(CONFIG, grasp)
     expected = {
         "open": max(gripper.opening_max - grasp.opening, grasp.opening) / gripper.speed,
-        "close": (grasp.opening - grasp.width) / gripper.speed + gripper.stall,
-        "release": (motion.phases[7].width - grasp.width) / gripper.speed,
+        "close": max((grasp.opening - closed) / gripper.speed, (grasp.opening - grasp.width) / gripper.speed + 0.25),
+        "release": (motion.phases[7].width - closed) / gripper.speed,
     }
     begin = 0.0
     for step, phase in zip(offer.plan.steps, motion.phases, strict=True):
