@@ -24,11 +24,13 @@ from arm_graph import ArmGraph
 from gate_cell import FIXED, SENTENCE, Cell, later
 from live_domain import free_domain
 from live_process import ROOT, Started
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from spatial_vlm_ros.evaluation.approval_replay import check_proposal, proposals
 from spatial_vlm_ros.manipulation.approval.audit import verify
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
+from spatial_vlm_ros.nodes import qos
 
 Program = Callable[..., Started]
 PLANNING, WAITING, MOVING = 3, 4, 6
@@ -203,6 +205,31 @@ def test_an_approval_that_comes_late_is_told_so(cell: Cell) -> None:
         assert (cell.end(picking).name, picking.result.moved) == ("APPROVAL_EXPIRED", False)
         assert cell.approve(proposal, approving=cell.other_approving) == "APPROVAL_EXPIRED"
     assert [line["event"] for line in cell.record(cell.other_audit)].count("EXPIRED") == 1
+    assert cell.accepted() == 0
+
+
+def test_the_arm_is_drawn_as_the_topic_robot_description_has_it(cell: Cell) -> None:
+    """As robot_state_publisher tells it for MoveIt: the text of a URDF, once."""
+    urdf = description_file()
+    text = urdf.read_text().replace("package://example-robot-data/robots/panda_description", str(urdf.parents[1]))
+    told = cell.node.create_publisher(String, "robot_description", qos.DESCRIPTION)
+    told.publish(String(data=text))
+    try:
+        with cell.another_gate(robot_description="''"):
+            cell.until(lambda: told.get_subscription_count() > 1, "both gates hear the description")
+            picking, proposal = cell.proposed(cell.other_pick)
+            assert cell.approve(proposal, approve=False, approving=cell.other_approving) == "OK"
+            assert cell.end(picking).name == "REJECTED"
+        with cell.another_gate(robot_description="/"):
+            picking, proposal = cell.proposed(cell.other_pick)
+            assert cell.approve(proposal, approve=False, approving=cell.other_approving) == "OK"
+            cell.end(picking)
+    finally:
+        cell.node.destroy_publisher(told)
+    drawn, without = proposals(cell.other_audit)[-2:]
+    assert drawn.content["preview"]["missing"] == drawn.content["preview"]["fault"] == ""
+    assert all(check.holds for check in check_proposal(cell.other_audit, drawn, text)[1])
+    assert "no description of the arm" in without.content["preview"]["missing"]
     assert cell.accepted() == 0
 
 
