@@ -26,6 +26,7 @@ GUARDED = (
     "plan_only", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port", "questions",
 )  # fmt: skip
 HALF_OPENING = 0.5  # GripperCommand of the simulated hand means one finger
+STALL = 0.25  # s after which the simulated hand says that it has stalled
 SLOW = 20.0  # simulated time may pass this much slower than the time of who waits for it
 
 
@@ -75,6 +76,8 @@ def planner_gate(context: Any) -> list[Any]:
         "motion.controller_actions": said["arm_action"],
         "motion.gripper_scale": HALF_OPENING,
         "motion.duration_scaling": SLOW,
+        "gripper.stall": STALL,
+        "robot_description": said["robot_description"],
     }
     return [_beside("planner_gate", said, {**guarded, **motion})]
 

@@ -32,3 +32,5 @@ IMAGES = _profile(1, True)
 INSTRUCTIONS = _profile(10, True)
 CLOCK = _profile(1, True)
 VERDICTS = _profile(1, True, latched=True)
+DESCRIPTION = _profile(1, True, latched=True)
+"""Of a robot's description, as robot_state_publisher and MoveIt publish it."""

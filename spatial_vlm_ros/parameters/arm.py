@@ -29,6 +29,12 @@ class GateConfig(Bounded):
         "client", "who answers the resolver's questions: whoever sent the goal, or a person at the page",
         choices=("client", "page"), fixed=True,
     )  # fmt: skip
+    robot_description: str = option(
+        "",
+        "URDF file of the arm, from which its motion is drawn for whoever approves; empty = what the topic "
+        "robot_description has; / = none",
+        fixed=True,
+    )
     resolve_timeout: float = parameter(60.0, "s", 1.0, 3600.0, "the resolver has to answer within this", fixed=True)
 
 

@@ -29,6 +29,15 @@ class GripperConfig(Bounded):
     palm_depth: float = parameter(
         0.092, "m", 0.005, 1.0, "of the hand along the approach, from its far end to the palm"
     )
+    # Defaults of the next two: default_speed in franka_gripper/config/franka_gripper_node.yaml:5 (franka_ros2 40cf08b);
+    # stall_timeout in parallel_gripper_controller/src/gripper_action_controller_parameters.yaml:39 (ros2_controllers
+    # 94e74de).
+    speed: float = parameter(
+        0.1, "m/s", 0.001, 10.0, "by which the distance between the fingers changes; for durations that are shown"
+    )
+    stall: float = parameter(
+        1.0, "s", 0.0, 60.0, "until the controller takes fingers that stand for stalled; for durations that are shown"
+    )
     tip_x: float = parameter(0.0, "m", -1.0, 1.0, "x of the tip frame in the flange's frame")
     tip_y: float = parameter(0.0, "m", -1.0, 1.0, "y of the tip frame in the flange's frame")
     tip_z: float = parameter(0.1034, "m", -1.0, 1.0, "z of the tip frame in the flange's frame")

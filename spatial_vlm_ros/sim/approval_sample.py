@@ -84,11 +84,12 @@ class ApprovalSample:
         assert target is not None  # noqa: S101
         x, y, z = target.pose.position
         goal_id = str(uuid.uuid4())
+        plan_hash = hashlib.sha256(goal_id.encode()).hexdigest()
         frame = resolution.frame_of_reference
         return Proposal(
             goal_id,
             resolution.stamp_ns,
-            hashlib.sha256(goal_id.encode()).hexdigest(),
+            plan_hash,
             SENTENCE,
             resolution.message,
             f"the {frame.value}" if frame is not None else "nowhere: no side matters",
@@ -103,7 +104,12 @@ class ApprovalSample:
                 (Phase("approach", 2.4), Phase("grasp", 1.1), Phase("lift", 1.6)),
                 min(target.size[:2]),
                 ((x - 0.3, y, z + 0.3), (x, y, z + 0.12), (x, y, z), (x, y, z + 0.2)),
+                plan_hash=plan_hash,
+                missing="the sample has none",
             ),
+            answered=resolution.instruction,
+            image_instruction=resolution.instruction,
+            image_stamp_ns=resolution.stamp_ns,
         )
 
     def _resolve(self, words: str, follows: tuple[str, ...] = ()) -> Resolution:

@@ -24,10 +24,14 @@ from arm_graph import ArmGraph
 from gate_cell import FIXED, OTHER, SENTENCE, Cell, later
 from live_domain import free_domain
 from live_process import ROOT, Started
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from spatial_vlm_ros.evaluation.approval_replay import check_proposal, proposals
 from spatial_vlm_ros.manipulation.approval.address import address_in
 from spatial_vlm_ros.manipulation.approval.audit import verify
+from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
+from spatial_vlm_ros.nodes import qos
 
 Program = Callable[..., Started]
 PLANNING, WAITING, MOVING = 3, 4, 6
@@ -249,6 +253,31 @@ def test_an_approval_that_comes_late_is_told_so(cell: Cell) -> None:
     assert cell.accepted() == 0
 
 
+def test_the_arm_is_drawn_as_the_topic_robot_description_has_it(cell: Cell) -> None:
+    """As robot_state_publisher tells it for MoveIt: the text of a URDF, once."""
+    urdf = description_file()
+    text = urdf.read_text().replace("package://example-robot-data/robots/panda_description", str(urdf.parents[1]))
+    told = cell.node.create_publisher(String, "robot_description", qos.DESCRIPTION)
+    told.publish(String(data=text))
+    try:
+        with cell.another_gate(robot_description="''"):
+            cell.until(lambda: told.get_subscription_count() > 1, "both gates hear the description")
+            picking, proposal = cell.proposed(cell.other_pick)
+            assert cell.approve(proposal, approve=False, approving=cell.other_approving) == "OK"
+            assert cell.end(picking).name == "REJECTED"
+        with cell.another_gate(robot_description="/"):
+            picking, proposal = cell.proposed(cell.other_pick)
+            assert cell.approve(proposal, approve=False, approving=cell.other_approving) == "OK"
+            cell.end(picking)
+    finally:
+        cell.node.destroy_publisher(told)
+    drawn, without = proposals(cell.other_audit)[-2:]
+    assert drawn.content["preview"]["missing"] == drawn.content["preview"]["fault"] == ""
+    assert all(check.holds for check in check_proposal(cell.other_audit, drawn, text)[1])
+    assert "no description of the arm" in without.content["preview"]["missing"]
+    assert cell.accepted() == 0
+
+
 def test_a_transform_that_jumps_while_a_person_decides_is_noticed(cell: Cell) -> None:
     picking, proposal = cell.proposed()
     cell.camera_jumps_and_comes_back()
@@ -377,3 +406,13 @@ def test_all_of_it_is_on_record(cell: Cell) -> None:
     assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") == 3  # cancelled, done, not taken
     assert "REFUSED" in events
     assert verify(cell.audit).lines == len(events)
+
+
+def test_what_was_shown_is_put_together_again_from_the_record(cell: Cell) -> None:
+    begun = [p for p in proposals(cell.audit) if any(line["event"] == "EXECUTION_BEGUN" for line in p.events)]
+    assert begun
+    for proposal in begun:
+        files, checks = check_proposal(cell.audit, proposal, str(description_file()))
+        assert all(check.holds for check in checks), checks
+        assert set(files) == {"camera", "above", "side", "scene", "motion", "plan"}
+        assert all(phase["clearance"] is not None for phase in proposal.content["preview"]["phases"])

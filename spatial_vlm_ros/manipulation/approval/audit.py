@@ -27,6 +27,7 @@ FIRST = "0" * 64
 """What the first line names as the hash of the line before it."""
 _OPENED = "LOG_OPENED"
 _CHUNK = 64 * 1024
+_KINDS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"{", ".json"))
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,38 @@ class AuditLog:
                 raise AuditError(self.path, str(error.strerror), "make room, then decide again") from error
             self._previous = hashlib.sha256(line).hexdigest()
 
+    def keep(self, data: bytes) -> str:
+        """Keep bytes in a file of their own, in the folder `files_of` beside the record, readable by its owner only.
+
+        Returns:
+            Its name: the SHA-256 of its content, and what kind of file it is.
+
+        Raises:
+            AuditError: it could not be written.
+        """
+        name, folder = hashlib.sha256(data).hexdigest() + _kind(data), files_of(self.path)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            path = folder / name
+            if path.is_file() and path.read_bytes() == data:
+                return name
+            unfinished = folder / f".{name}.{os.getpid()}.{threading.get_ident()}"
+            unfinished.unlink(missing_ok=True)
+            fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                _write_all(fd, data)
+                os.fsync(fd)
+                unfinished.rename(path)
+            except OSError:
+                unfinished.unlink(missing_ok=True)
+                raise
+            finally:
+                os.close(fd)
+            _sync_folder(folder)
+        except OSError as error:
+            raise AuditError(folder, str(error.strerror), "make room, then propose again") from error
+        return name
+
     def _take_back(self, size: int) -> None:
         """Let the file be as it was."""
         try:
@@ -133,6 +166,11 @@ class AuditLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def files_of(path: str | Path) -> Path:
+    """The folder of what is kept beside a record: images, motions and plans."""
+    return Path(path).with_name(f"{Path(path).name}.files")
 
 
 def verify(path: str | Path) -> Verified:
@@ -228,6 +266,11 @@ def _last_hash(fd: int) -> tuple[str, bool]:
         tail = os.pread(fd, step, start) + tail
     last = tail.removesuffix(b"\n").rpartition(b"\n")[2]
     return hashlib.sha256(last).hexdigest(), not tail.endswith(b"\n")
+
+
+def _kind(data: bytes) -> str:
+    """The ending of a file's name."""
+    return next((ending for start, ending in _KINDS if data.startswith(start)), ".bin")
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -211,8 +211,8 @@ class ApprovalBroker:
             remote: where it came from, for the record.
 
         Raises:
-            RejectedError: it names another goal, image or plan, or it is decided already; AuditError where the
-                record fails.
+            RejectedError: it names another goal, image or plan, or it is decided already; or what it approves is not
+                what is shown (`Proposal.barred`); AuditError where the record fails.
             ApprovalExpiredError: it is too late.
             CancelledError: it was withdrawn, or a stop was requested.
             InputError: it is no Decision.
@@ -230,6 +230,11 @@ class ApprovalBroker:
                 raise self._refused(decision, remote, error)
             if self._view.stage is not ApprovalStage.PROPOSED:
                 error = RejectedError(_goal(decision), f"it was decided before: {self._view.words}", _AGAIN)
+                raise self._refused(decision, remote, error)
+            if decision.approve and proposal.barred:
+                error = RejectedError(
+                    _goal(decision), proposal.barred, "what is not shown cannot be approved: reject it"
+                )
                 raise self._refused(decision, remote, error)
             event = "APPROVED" if decision.approve else "REJECTED"
             self.audit.add(event, sync=True, remote=remote, reason=decision.reason, **named(decision))
@@ -316,7 +321,7 @@ class ApprovalBroker:
                 raise BusyError(self._view.item.sentence)
             if id_ in self._over and isinstance(item, Proposal):
                 raise RejectedError(f"goal {id_}", "it was used before", "make a new id for each proposal")
-            self.audit.add(stage.name, sync=True, content=content_of(item))
+            self.audit.add(stage.name, sync=True, content=content_of(item, self.audit.keep))
             self._over.pop(id_, None)
             self._said.pop(id_, None)
             self._steps = steps

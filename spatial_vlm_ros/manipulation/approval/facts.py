@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonQuestion, Proposal
@@ -24,12 +25,18 @@ def named(decision: Decision) -> dict[str, Any]:
     }
 
 
-def content_of(item: Proposal | PersonQuestion) -> dict[str, Any]:
-    """All of it, with images as what they can be recognised by."""
+def content_of(item: Proposal | PersonQuestion, keep: Callable[[bytes], str] | None = None) -> dict[str, Any]:
+    """All of it, with images, motion and plan as what they can be recognised by.
+
+    Args:
+        item: what is laid before a person.
+        keep: keeps such bytes and gives the name of their file (`AuditLog.keep`); None = they are not kept.
+    """
 
     def plain(value: Any) -> Any:
         if isinstance(value, bytes):
-            return {"sha256": hashlib.sha256(value).hexdigest(), "bytes": len(value)}
+            kept = {} if keep is None else {"file": keep(value)}
+            return {"sha256": hashlib.sha256(value).hexdigest(), "bytes": len(value), **kept}
         if isinstance(value, float) and not math.isfinite(value):
             return str(value)  # JSON has no such number
         if isinstance(value, dict):

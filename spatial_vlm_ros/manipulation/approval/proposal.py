@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import uuid
@@ -26,14 +27,23 @@ class Phase:
     Args:
         name: for a person, for example "approach".
         duration: seconds.
+        estimated: whether the duration is the longest that it takes, as the gripper's is, and not planned.
+        clearance: least distance of arm, hand and what is held from what stands around, metres; negative where they
+            run into each other; None where it is not known.
+        nearest: what comes how near to what, for a person: "panda_hand to the cup".
     """
 
     name: str
     duration: float
+    estimated: bool = False
+    clearance: float | None = None
+    nearest: str = ""
 
     def __post_init__(self) -> None:
         _check_text("name of a phase", self.name)
         _check_number(f"duration of the phase {self.name!r}", self.duration, 0.0)
+        if self.clearance is not None:
+            _check_number(f"clearance of the phase {self.name!r}", self.clearance)
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,18 @@ class Preview:
         grasp_width: what the fingers close on, metres; None where nothing is grasped.
         tip_path: points that the tip passes, in order, metres in `frame_id`.
         image: PNG or JPEG of the plan, or None.
+        above: PNG or JPEG of the plan from above, to scale, or None.
+        side: the same from the side.
+        scene: PNG or JPEG of the scene with nothing drawn in, for the animation, or None.
+        motion: JSON of the motion (`manipulation.planned_motion`), for the animation, or None.
+        plan: the bytes whose SHA-256 is the plan's hash, for the record, or None.
+        plan_hash: of the plan that all of these show.
+        missing: why the arm is not drawn; empty where it is.
+        fault: why what is drawn is not what would be done; empty where it is.
 
     Raises:
-        InputError: a number is not finite, a width or duration negative, or the image is neither PNG nor JPEG.
+        InputError: a number is not finite, a width or duration negative, an image is neither PNG nor JPEG, or the plan
+            does not have its hash.
     """
 
     frame_id: str
@@ -56,6 +75,19 @@ class Preview:
     grasp_width: float | None = None
     tip_path: tuple[Vector3, ...] = ()
     image: bytes | None = field(default=None, repr=False)
+    above: bytes | None = field(default=None, repr=False)
+    side: bytes | None = field(default=None, repr=False)
+    scene: bytes | None = field(default=None, repr=False)
+    motion: bytes | None = field(default=None, repr=False)
+    plan: bytes | None = field(default=None, repr=False)
+    plan_hash: str = ""
+    missing: str = ""
+    fault: str = ""
+
+    @property
+    def images(self) -> tuple[bytes, ...]:
+        """All that there are."""
+        return tuple(image for image in (self.image, self.above, self.side, self.scene) if image is not None)
 
     def __post_init__(self) -> None:
         _check_words("planning frame", self.frame_id, _LONGEST_NAME)
@@ -66,7 +98,11 @@ class Preview:
                 raise InputError("tip path", f"a point of {len(point)} numbers", "x, y and z", "give points in metres")
             for value in point:
                 _check_number("tip path", value)
-        media_type(self.image)
+        for image in self.images:
+            media_type(image)
+        if self.plan is not None and hashlib.sha256(self.plan).hexdigest() != self.plan_hash:
+            repair = "give the bytes that its hash was made of"
+            raise InputError("plan", "bytes of another hash", f"those of {self.plan_hash!r}", repair)
 
 
 @dataclass(frozen=True)
@@ -87,6 +123,10 @@ class Proposal:
         warnings: what a person should know before deciding.
         image: PNG or JPEG of the scene with the candidates drawn in, or None.
         preview: what the arm would do, or None.
+        answered: the instruction that `answer` is to, which in a dialogue is not the first; empty = `sentence`.
+        image_instruction: that the image was made for.
+        image_stamp_ns: of the image, nanoseconds.
+        image_missing: why there is no image, for a person.
 
     Raises:
         InputError: a field is not of the form above.
@@ -105,6 +145,26 @@ class Proposal:
     warnings: tuple[str, ...] = ()
     image: bytes | None = field(default=None, repr=False)
     preview: Preview | None = None
+    answered: str = ""
+    image_instruction: str = ""
+    image_stamp_ns: int = -1
+    image_missing: str = ""
+
+    @property
+    def barred(self) -> str:
+        """Why it cannot be approved: what would be done is not what is shown. Empty where it can be."""
+        wanted = self.answered or self.sentence
+        if self.image is None:
+            return f"there is no image of the scene{f': {self.image_missing}' * bool(self.image_missing)}"
+        if self.image_stamp_ns != self.scene_stamp_ns:
+            return "the image is not that of the scene that was planned in: its stamp differs"
+        if self.image_instruction != wanted:
+            return f"the image is of another instruction: {self.image_instruction!r}"
+        if self.preview is None:
+            return "what the arm would do is not shown"
+        if self.preview.plan_hash != self.plan_hash:
+            return "what is shown is another plan"
+        return self.preview.fault
 
     def __post_init__(self) -> None:
         _check_token(self.goal_id, self.scene_stamp_ns, self.plan_hash)

@@ -34,7 +34,8 @@ _HERE = Path(__file__).parent
 _LARGEST_FORM = 16 * 1024  # bytes
 _FORM_WITHIN = 10.0  # s
 _STOPS_AT_ONCE = 8
-_STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_STATIC = {"page.css": "text/css", "page.js": "text/javascript", "player.js": "text/javascript",
+            "icon.svg": "image/svg+xml"}  # fmt: skip
 _STATUS = {"INVALID_INPUT": 400, "REJECTED": 409, "APPROVAL_EXPIRED": 410, "CANCELLED": 410}
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -53,6 +54,7 @@ def application(broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> 
         Route("/", office.show, methods=["GET"]),
         Route("/state", office.state, methods=["GET"]),
         Route("/picture/{hash}", office.image, methods=["GET"]),
+        Route("/motion/{hash}", office.motion, methods=["GET"]),
         Route("/static/{name}", _static, methods=["GET"]),
         Route("/sign-in", office.sign_in, methods=["POST"]),
         Route("/name", office.post(office.name), methods=["POST"]),
@@ -103,6 +105,15 @@ class _Office:
             if _hash(image) == request.path_params["hash"]:
                 return Response(image, media_type=media_type(image))
         return Response("this picture is no longer open", 404, media_type="text/plain")
+
+    async def motion(self, request: Request) -> Response:
+        if self._session(request) is None:
+            return Response(status_code=401, headers={"WWW-Authenticate": "Cookie"})
+        item = self._broker.view.item
+        data = item.preview.motion if isinstance(item, Proposal) and item.preview is not None else None
+        if data is None or _hash(data) != request.path_params["hash"]:
+            return Response("this motion is no longer open", 404, media_type="text/plain")
+        return Response(data, media_type="application/json")
 
     # -------------------------------------------------------------------------------------------- signing in
 
@@ -235,8 +246,11 @@ class _Office:
             session=session,
             image=_hash(view.item.image) if view.item and view.item.image else None,
             preview=preview,
+            shown=_shown(view.item) if isinstance(view.item, Proposal) else None,
             preview_image=_hash(preview.image) if preview and preview.image else None,
-            drawing=side_views(preview.tip_path) if preview and len(preview.tip_path) > 1 else None,
+            drawing=side_views(preview.tip_path)
+            if preview and not preview.above and len(preview.tip_path) > 1
+            else None,
         )
 
     def _message(self, title: str, words: str, status: int) -> Response:
@@ -290,10 +304,21 @@ async def _body(request: Request) -> bytes:
     return body
 
 
+def _shown(proposal: Proposal) -> dict[str, str] | None:
+    """Addresses of a motion and its images by what they show; None where no motion is drawn."""
+    preview = proposal.preview
+    if preview is None or preview.motion is None:
+        return None
+    images = {"camera": proposal.image, "above": preview.above, "side": preview.side, "scene": preview.scene}
+    found = {name: f"/picture/{_hash(image)}" for name, image in images.items() if image is not None}
+    absent = dict.fromkeys(images, "")
+    return {**absent, **found, "motion": f"/motion/{_hash(preview.motion)}"}
+
+
 def _images(view: View) -> list[bytes]:
     preview = view.item.preview if isinstance(view.item, Proposal) else None
-    both = (view.item.image if view.item else None, preview.image if preview else None)
-    return [image for image in both if image is not None]
+    scene = view.item.image if view.item else None
+    return [*([scene] if scene is not None else []), *(preview.images if preview is not None else ())]
 
 
 def _hash(image: bytes) -> str:

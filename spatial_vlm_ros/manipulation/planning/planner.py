@@ -227,7 +227,19 @@ def plan_hash(
     grasp: int,
     placement: int | None,
 ) -> str:
-    """SHA-256, hexadecimal, over the canonical bytes of goals, scene's frame and stamp, steps and choice.
+    """SHA-256, hexadecimal, over `plan_bytes`."""
+    return hashlib.sha256(plan_bytes(goal, scene, place, steps, grasp, placement)).hexdigest()
+
+
+def plan_bytes(
+    goal: PickGoal,
+    scene: PlanningScene,
+    place: PlaceGoal | None,
+    steps: Sequence[PlanStep],
+    grasp: int,
+    placement: int | None,
+) -> bytes:
+    """The canonical bytes of goals, scene's frame and stamp, steps and choice: what `plan_hash` is of.
 
     Canonical: JSON in ASCII with sorted keys and no blanks; every number in the shortest form that reads back, and no
     negative zero.
@@ -240,7 +252,7 @@ def plan_hash(
         "steps": [dataclasses.asdict(step) for step in steps],
     }
     text = json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    return text.encode("ascii")
 
 
 def is_plan_of(plan: MotionPlan, goal: PickGoal, scene: PlanningScene) -> bool:

@@ -7,17 +7,21 @@ whoever plans (scene.planning_scene).
 
 from __future__ import annotations
 
+import base64
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, TransformUnavailableError
 from spatial_vlm_ros.geometry.camera import normalise
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.planning.solids import Solid
-from spatial_vlm_ros.types import Pose, Resolution, Scene, SceneObject, Transform, Vector3
+from spatial_vlm_ros.types import Pose, Resolution, RgbdFrame, Scene, SceneObject, Transform, Vector3
 
+_WIDEST = 1280  # pixels: wider images are sent smaller
+_QUALITY = 85  # of JPEG, of 100
 _LEVEL = 0.5  # cosine of 60 degrees: a view steeper than this shows little of an object's height
 
 
@@ -40,6 +44,40 @@ class SurroundingObject:
 
 
 @dataclass(frozen=True)
+class SceneImage:
+    """The colour image that an answer rests on. It travels with the answer, so it cannot be that of another one.
+
+    Args:
+        instruction: that the answer is to.
+        stamp_ns: of the image.
+        width: pixels; at most 1280, as is sent.
+        height: pixels.
+        intrinsics: fx, fy, cx, cy of the image as it is sent, pixels; it has no distortion.
+        jpeg: the image as JPEG, in base64.
+    """
+
+    instruction: str
+    stamp_ns: int
+    width: int
+    height: int
+    intrinsics: tuple[float, float, float, float]
+    jpeg: str
+
+    @property
+    def data(self) -> bytes:
+        """The JPEG file.
+
+        Raises:
+            InputError: it is not base64.
+        """
+        try:
+            return base64.b64decode(self.jpeg, validate=True)
+        except ValueError as error:
+            expected = "a JPEG file in base64"
+            raise InputError("image of the scene", str(error), expected, "compare versions of the nodes") from error
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """A resolved target and all else in its image.
 
@@ -57,6 +95,7 @@ class Surroundings:
         support_height: of the support plane below the target; the target's foot where no plane is seen.
         support_tilt: angle of the plane seen against level, radians; None where no plane is seen.
         destination_id: what the target is to be put on or in, where the words say so.
+        image: that the answer was found in; None where the resolver is older than this field.
     """
 
     frame_id: str
@@ -72,6 +111,7 @@ class Surroundings:
     support_height: float
     support_tilt: float | None
     destination_id: str | None
+    image: SceneImage | None = None
 
 
 def surroundings_of(scene: Scene, resolution: Resolution) -> Surroundings:
@@ -123,7 +163,29 @@ def surroundings_of(scene: Scene, resolution: Resolution) -> Surroundings:
         support_height=height,
         support_tilt=tilt,
         destination_id=resolution.place.carrier_id if resolution.place is not None else None,
+        image=_image_of(scene.frame, resolution),
     )
+
+
+def _image_of(frame: RgbdFrame, resolution: Resolution) -> SceneImage | None:
+    """The frame's colours, smaller where they are wider than is sent; None where they cannot be encoded."""
+    rgb, camera = frame.rgb, frame.camera
+    height, width = rgb.shape[:2]
+    scale = min(1.0, _WIDEST / width)
+    if scale < 1.0:
+        size = (_WIDEST, max(1, round(height * scale)))
+        rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    if not done:
+        return None
+    sent_height, sent_width = rgb.shape[:2]
+    along, down = sent_width / width, sent_height / height
+    intrinsics = (  # whole numbers are middles of pixels
+        float(camera.K[0, 0] * along), float(camera.K[1, 1] * down),
+        float((camera.K[0, 2] + 0.5) * along - 0.5), float((camera.K[1, 2] + 0.5) * down - 0.5),
+    )  # fmt: skip
+    jpeg = base64.b64encode(data.tobytes()).decode("ascii")
+    return SceneImage(resolution.instruction, frame.stamp_ns, sent_width, sent_height, intrinsics, jpeg)
 
 
 def _measured(obj: SceneObject, base_T_camera: Transform) -> SurroundingObject:

@@ -29,7 +29,7 @@ from sensor_msgs.msg import Image
 from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
 from spatial_vlm_interfaces.msg import Proposal as ProposalMessage
 from spatial_vlm_interfaces.srv import Approve
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
@@ -79,7 +79,7 @@ _KEPT = 300  # s that a result is kept for a client that asks for it late; rclpy
 class PlannerGate(Node):
     """Node `planner_gate`.
 
-    Subscribes: annotated/image, /tf, /tf_static.
+    Subscribes: annotated/image, robot_description, /tf, /tf_static.
     Publishes: proposal.
     Serves: the action pick, the services approve and stop; a page on loopback where `page` is set.
     Asks: the action resolve; planner and controllers of `motion`.
@@ -105,8 +105,10 @@ class PlannerGate(Node):
         self._goal: _Goal | None = None
         self._ends = False
         self._image: Image | None = None
+        self._description = ""
         self._proposal = self.create_publisher(ProposalMessage, "proposal", qos.ANSWERS)
         self.create_subscription(Image, _ANNOTATED, self._on_image, qos.IMAGES)
+        self.create_subscription(String, "robot_description", self._on_description, qos.DESCRIPTION)
         self.create_subscription(TFMessage, "/tf", partial(self._watch.add, static=False), qos.TRANSFORMS)
         self.create_subscription(TFMessage, "/tf_static", partial(self._watch.add, static=True), qos.STATIC_TRANSFORMS)
         self.create_service(Approve, "approve", self._on_approve)
@@ -366,6 +368,9 @@ class PlannerGate(Node):
     def _on_image(self, image: Image) -> None:
         self._image = image
 
+    def _on_description(self, description: String) -> None:
+        self._description = description.data
+
     # -------------------------------------------------------------------------------------------- the person
 
     def _approve(self, goal: _Goal, offer: Offer, cancelled: Callable[[], bool]) -> None:
@@ -373,7 +378,9 @@ class PlannerGate(Node):
         plan = offer.plan
         if not is_plan_of(plan, offer.goal, offer.scene):  # cannot be; nobody is asked about it
             raise RejectedError(f"goal {goal.id}", "the plan was changed after it was made", "ask again")
-        proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._image)
+        description = self._config.robot_description
+        description = "" if description == "/" else description or self._description
+        proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._planning, description)
         self._broker.propose(proposal, [step_digest(step) for step in plan.steps])
         self._proposal.publish(self._proposal_message(goal, offer))
         words = f"waiting for approval: {told(offer)}; {self._where_to_approve()}"

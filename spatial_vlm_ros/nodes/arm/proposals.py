@@ -12,12 +12,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Phase, Preview, Proposal
+from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.pick_sequence import Offer, told
-from spatial_vlm_ros.manipulation.planning.planner import GRIPS
+from spatial_vlm_ros.manipulation.planned_motion import PhaseMotion, PlannedMotion, planned_motion
+from spatial_vlm_ros.manipulation.planning.planner import GRIPS, plan_bytes
+from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, png
+from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Resolution
 
+_NEAR = 0.01  # metres: a clearance below this is said before the decision
 _AUDIT = Path("spatial_vlm_ros") / "audit.jsonl"
 
 
@@ -71,18 +76,24 @@ def secret_matches(wanted: str, given: str) -> bool:
     return bool(wanted) and hmac.compare_digest(wanted.encode(), given.encode("utf-8", "surrogatepass"))
 
 
-def proposal_of(goal_id: str, offer: Offer, expires_after: float, image: Any) -> Proposal:
-    """The proposal of an offer.
+def proposal_of(
+    goal_id: str, offer: Offer, expires_after: float, config: PlanningConfig, description: str = ""
+) -> Proposal:
+    """The proposal of an offer, with its motion drawn.
 
     Args:
         goal_id: UUID.
         offer: what was understood and planned.
         expires_after: seconds.
-        image: sensor_msgs/Image, rgb8, of the same stamp, or None.
+        config: the gripper, and the names of the arm's links and joints.
+        description: of the arm: path of a URDF, or its text; "" = none is known.
     """
     resolution = offer.seen.resolution
     target = offer.scene.target
     frame = resolution.frame_of_reference
+    motion = motion_of(offer, config, description)
+    image, why = _drawn(offer, motion)
+    taken = offer.seen.surroundings.image if offer.seen.surroundings is not None else None
     return Proposal(
         goal_id=goal_id,
         scene_stamp_ns=offer.scene.stamp_ns,
@@ -94,10 +105,40 @@ def proposal_of(goal_id: str, offer: Offer, expires_after: float, image: Any) ->
         target_label=target.label,
         expires_after=expires_after,
         candidates=resolution.candidates,
-        warnings=_warnings(resolution, offer),
-        image=png_of(image, offer.scene.stamp_ns),
-        preview=_preview(offer),
+        warnings=_warnings(resolution, offer, motion),
+        image=image,
+        preview=_preview(offer, motion, with_scene=image is not None),
+        answered=resolution.instruction,
+        image_instruction=taken.instruction if taken is not None else "",
+        image_stamp_ns=taken.stamp_ns if taken is not None else -1,
+        image_missing=why,
     )
+
+
+def motion_of(offer: Offer, config: PlanningConfig, description: str = "") -> PlannedMotion:
+    """The motion of an offer: of the whole arm where its description is known, else of the tip.
+
+    Args: as of `proposal_of`.
+    """
+    arm, missing = None, "no description of the arm is known: set robot_description, or publish it"
+    if description:
+        motion, first = config.motion, offer.plan.trajectories[0]
+        try:
+            arm = kinematics_of(description, motion.planning_frame, motion.tip_link, first.joint_names)
+        except SpatialVlmError as error:
+            missing = f"the description of the arm cannot be used: {error}"
+    return planned_motion(offer, config, arm, missing)
+
+
+def _drawn(offer: Offer, motion: PlannedMotion) -> tuple[bytes | None, str]:
+    """The scene's image with the plan drawn in; or why there is none."""
+    seen = offer.seen.surroundings
+    if seen is None or seen.image is None:
+        return None, "the resolver sent none with its answer; use a resolver of this version"
+    try:
+        return png(draw_on_scene(motion, seen.image.data)), ""
+    except InputError as error:
+        return None, str(error)
 
 
 def question_of(asked: Resolution, expires_after: float, image: Any) -> PersonQuestion:
@@ -131,28 +172,52 @@ def png_of(image: Any, stamp_ns: int) -> bytes | None:
     return data.tobytes() if done else None
 
 
-def _warnings(resolution: Resolution, offer: Offer) -> tuple[str, ...]:
+def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tuple[str, ...]:
     found = []
     target = resolution.target
+    if motion.missing:
+        found.append(f"The arm is not drawn, and its clearance is not known: {motion.missing}")
+    nearest = motion.clearance
+    if nearest is not None and (nearest.clearance or 0.0) < _NEAR:
+        words = f"{(nearest.clearance or 0.0) * 1000:.0f} mm in the phase {nearest.name}: {_nearest(nearest, offer)}"
+        found.append(f"The least clearance is {words}")
     if target is not None and target.visible_fraction < 0.5:
         found.append(f"Only {target.visible_fraction:.0%} of the {target.label} is seen")
     grasp = offer.goal.grasps[offer.plan.grasp]
-    if grasp.clearance < 0.01:
+    if grasp.clearance < _NEAR:
         found.append(f"The gripper passes its neighbours at {grasp.clearance * 1000:.0f} mm")
     if offer.scene.yaw_known is False:
-        found.append("The heading of the thing is not known")
+        found.append("The heading of the object is not known")
     return tuple(found)
 
 
-def _preview(offer: Offer) -> Preview:
-    grasp = offer.goal.grasps[offer.plan.grasp]
-    points = [grasp.pre_grasp.position, grasp.grasp.position, grasp.retreat.position]
-    if offer.plan.place is not None and offer.plan.placement is not None:
-        spot = offer.plan.place.placements[offer.plan.placement]
-        points += [spot.pre_place.position, spot.place.position, spot.retreat.position]
+def _preview(offer: Offer, motion: PlannedMotion, with_scene: bool) -> Preview:
+    plan, seen = offer.plan, offer.seen.surroundings
     phases = []
-    for step in offer.plan.steps:
-        seconds = step.trajectory.times[-1] if step.trajectory is not None else 0.0
+    for step, phase in zip(plan.steps, motion.phases, strict=True):
         name = f"{step.phase} to {step.width * 1000:.0f} mm" if step.phase in GRIPS and step.width else step.phase
-        phases.append(Phase(name, seconds))
-    return Preview(offer.scene.frame_id, tuple(phases), grasp.width, tuple(points))
+        phases.append(Phase(name, phase.duration, phase.estimated, phase.clearance, _nearest(phase, offer)))
+    image = seen.image if seen is not None and with_scene else None
+    return Preview(
+        offer.scene.frame_id,
+        tuple(phases),
+        offer.goal.grasps[plan.grasp].width,
+        motion.tip_path,
+        above=png(draw_plan_view(motion, "above")),
+        side=png(draw_plan_view(motion, "side")),
+        scene=image.data if image is not None else None,
+        motion=motion.data(),
+        plan=plan_bytes(offer.goal, offer.scene, plan.place, plan.steps, plan.grasp, plan.placement),
+        plan_hash=plan.hash,
+        missing=motion.missing,
+        fault=motion.fault,
+    )
+
+
+def _nearest(phase: PhaseMotion, offer: Offer) -> str:
+    """What comes nearest to what, for a person."""
+    if phase.clearance is None:
+        return ""
+    target = offer.scene.target
+    labels = {obj.id: f"{obj.label} ({obj.id})" for obj in (*offer.scene.neighbours, target)}
+    return f"{labels.get(phase.link, phase.link)} to {labels.get(phase.obstacle, phase.obstacle)}"

@@ -46,9 +46,9 @@ class Browser:
         self.look(1280)
         self.driver.get_log("browser")
 
-    def look(self, width: int, dark: bool = False) -> None:
-        """Through a window of this width, CSS pixels, with the system's colours light or dark."""
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    def look(self, width: int, dark: bool = False, height: int = 900) -> None:
+        """Through a window of this size, CSS pixels, with the system's colours light or dark."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})

@@ -77,7 +77,12 @@ class Office:
                 ((0.3, 0.0, 0.5), (0.5, 0.1, 0.2), (0.5, 0.1, 0.05), (0.5, 0.1, 0.3)),
             ),
         }
-        return Proposal(**(fields | changed))
+        given = fields | changed
+        shown = given["preview"]
+        if isinstance(shown, Preview) and not shown.plan_hash:  # what is shown is the plan that is proposed
+            given["preview"] = dataclasses.replace(shown, plan_hash=given["plan_hash"])
+        drawn = {"image_instruction": given["sentence"], "image_stamp_ns": given["scene_stamp_ns"]}
+        return Proposal(**(drawn | given))
 
     def question(self, **changed: Any) -> PersonQuestion:
         fields: dict[str, Any] = {

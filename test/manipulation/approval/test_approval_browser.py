@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from approval_browser import Browser
 from selenium.webdriver.common.keys import Keys
 
 from spatial_vlm_ros.manipulation.approval.page import Page, serve
+from spatial_vlm_ros.manipulation.approval.proposal import Proposal
 
 APPROVE, REJECT = "Approve this plan", "Reject this plan"
 
@@ -221,6 +225,137 @@ def test_everything_works_without_scripts(page: Page, office: Any) -> None:
         browser.close()
 
 
+# ------------------------------------------------------------------------------------------------ the motion
+
+
+PHONE = (390, 844)
+IN_VIEW = """
+    const button = [...document.querySelectorAll("button")].find(b => b.textContent === arguments[0]);
+    const box = button.getBoundingClientRect();
+    const hit = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return box.top >= 0 && box.bottom <= innerHeight && box.left >= 0 && box.right <= innerWidth
+        && box.height >= 44 && hit === button;
+"""
+
+
+@pytest.fixture(scope="module")
+def shown() -> Proposal:
+    """A real plan with all that is drawn of it."""
+    for package in ("pinocchio", "coal", "ompl", "daqp", "msgspec"):
+        pytest.importorskip(package)
+    import planned_offer
+
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
+    from spatial_vlm_ros.nodes.arm.proposals import proposal_of
+
+    return proposal_of(
+        str(uuid.UUID(int=77)), planned_offer.offer(), 60.0, planned_offer.CONFIG, str(description_file())
+    )
+
+
+def seen_of(browser: Browser, view: str) -> str:
+    """The pixels of a view of the animation."""
+    code = f"return document.querySelector('figure[data-view={view}] canvas').toDataURL()"
+    return str(browser.script(code))
+
+
+def test_the_motion_is_played_in_all_three_views(browser: Browser, page: Page, office: Any, shown: Proposal) -> None:
+    sign_in(browser, page)
+    office.broker.propose(shown)
+    browser.until("the player", lambda: browser.script("return !document.querySelector('.controls').hidden"))
+    assert [browser.script(f"return document.querySelector('figure[data-view={view}] img').naturalWidth > 600")
+            for view in ("camera", "above", "side")] == [True] * 3  # fmt: skip
+    move = "const m = document.getElementById('moment'); m.value = arguments[0]; m.dispatchEvent(new Event('input'))"
+    looks: dict[str, set[str]] = {view: set() for view in ("camera", "above", "side")}
+    for phase, moment in (("reach", 300), ("lift", 950), ("withdraw", 1700)):
+        browser.driver.execute_script(move, moment)
+        browser.until_says(f"{phase}: {moment / 100:.1f} of", ".says")
+        assert browser.text(".phases tr.now").startswith(phase)
+        for view, look in looks.items():
+            look.add(seen_of(browser, view))
+    assert [len(look) for look in looks.values()] == [3, 3, 3]
+    browser.driver.execute_script(move, 0)
+    browser.script("document.querySelector('.plays').scrollIntoView({block: 'center'})")
+    browser.click("Play")
+    browser.until("it plays", lambda: browser.button("Pause") and browser.text(".says").startswith("reach: 1"))
+    browser.driver.execute_script(move, 1_000_000)  # its end
+    assert browser.button("Play")
+    browser.script("document.querySelector('.plays').click()")
+    browser.until("it begins anew", lambda: browser.button("Pause") and browser.text(".says").startswith("open: 0"))
+    browser.click("Overview")
+    browser.until_says("The whole motion", ".says")
+    assert not browser.driver.find_element("css selector", "figure[data-view=side] canvas").is_displayed()
+    assert browser.driver.get_log("browser") == []  # no policy is broken
+    browser.until("the plan can be decided", lambda: browser.button(APPROVE).is_enabled())
+    assert office.events().count("REFUSED") == 0
+
+
+def test_on_a_phone_all_three_buttons_are_there_without_scrolling(
+    browser: Browser, page: Page, office: Any, shown: Proposal
+) -> None:
+    sign_in(browser, page)
+    browser.look(PHONE[0], height=PHONE[1])
+    office.broker.propose(shown)
+    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
+    for where in ("scrollTo(0, 0)", "scrollTo(0, document.body.scrollHeight / 3)",
+                  "document.querySelector('.player').scrollIntoView()"):  # fmt: skip
+        browser.script(where)
+        for words in (APPROVE, REJECT, "Request stop"):
+            assert browser.driver.execute_script(IN_VIEW, words), f"{words!r} after {where}"
+    browser.button(APPROVE).click()
+    browser.until_says("Approved by Ann")
+
+
+def test_a_plan_whose_image_is_of_something_else_cannot_be_approved(
+    browser: Browser, page: Page, office: Any, shown: Proposal
+) -> None:
+    sign_in(browser, page)
+    proposal = dataclasses.replace(shown, image_instruction="take the cup")
+    office.broker.propose(proposal)
+    browser.until_says("This plan cannot be approved: the image is of another instruction: 'take the cup'")
+    browser.until("it can be rejected", lambda: browser.button(REJECT).is_enabled())
+    assert not browser.button(APPROVE).is_enabled()
+    browser.script("const b = document.querySelector('button.barred'); b.disabled = false; b.click()")
+    browser.until("the server refuses", lambda: browser.text("h1") == "Not accepted")
+    browser.until_says("another instruction")
+    assert office.events()[-1] == "REFUSED"
+    browser.open(page.address)
+    browser.click(REJECT)
+    browser.until_says("Rejected by Ann")
+
+
+@pytest.mark.parametrize("barred", [False, True])
+def test_a_plan_with_its_motion_is_accessible(
+    browser: Browser, page: Page, office: Any, shown: Proposal, axe_script: str, barred: bool
+) -> None:
+    sign_in(browser, page)
+    office.broker.propose(dataclasses.replace(shown, image_stamp_ns=1) if barred else shown)
+    browser.open(page.address)
+    browser.until("the player", lambda: browser.script("return !document.querySelector('.controls').hidden"))
+    browser.until("it can be rejected", lambda: browser.button(REJECT).is_enabled())
+    assert all_faults(browser, axe_script) == []
+
+
+def test_the_page_of_a_record_plays_without_a_server(
+    browser: Browser, office: Any, shown: Proposal, tmp_path: Path, axe_script: str
+) -> None:
+    from spatial_vlm_ros.evaluation.approval_replay import check_proposal, proposals, write_page
+
+    office.broker.propose(shown)
+    (only,) = proposals(office.audit.path)
+    files, checks = check_proposal(office.audit.path, only)
+    browser.open(write_page(tmp_path / "shown", only, files, checks).as_uri())
+    browser.until("the player", lambda: browser.script("return !document.querySelector('.controls').hidden"))
+    browser.click("Play")
+    browser.until("it plays", lambda: browser.text(".says").startswith("reach: 1"))
+    for view in ("camera", "above", "side"):
+        assert browser.driver.find_element("css selector", f"figure[data-view={view}] canvas").is_displayed()
+    browser.click("Overview")
+    browser.until_says("The whole motion", ".says")
+    assert browser.driver.get_log("browser") == []
+    assert all_faults(browser, axe_script) == []
+
+
 # ------------------------------------------------------------------------------------------------ accessibility
 
 
@@ -274,11 +409,11 @@ STATES: dict[str, Callable[[Any], None]] = {
 
 
 def all_faults(browser: Browser, axe: str) -> list[str]:
-    """On a wide and on a narrow window, in light and in dark colours."""
+    """On a wide and on a narrow window, light and dark; as high as the page, so that no bar is over it."""
     faults = []
     for width in (1280, 320):
         for dark in (False, True):
-            browser.look(width, dark)
+            browser.look(width, dark, height=6000)
             faults += [f"{width} px, dark={dark}: {fault}" for fault in browser.faults(axe)]
     return faults
 

@@ -377,7 +377,7 @@ def test_a_proposal_is_shown_with_all_that_matters(ann: Visitor, office: Any) ->
     proposal = office.proposed()
     text = ann.get().text
     for words in (proposal.sentence, proposal.answer, proposal.seen_from, proposal.warnings[0], proposal.plan_hash,
-                  proposal.goal_id, "95.0 %", "+0.210 m", "behind d2: holds", "approach: 2.5 s", "5.0 s in all",
+                  proposal.goal_id, "95.0 %", "+0.210 m", "behind d2: holds", "2.5 s</td>", "5.0 s in all",
                   "50 mm", "(0.500, 0.100, 0.050) m", "60 s", "not an emergency stop"):  # fmt: skip
         assert words in text, words
     image = hashlib.sha256(proposal.image).hexdigest()

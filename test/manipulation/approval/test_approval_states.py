@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from spatial_vlm_ros.errors import ApprovalExpiredError, BusyError, CancelledError, RejectedError
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
-from spatial_vlm_ros.manipulation.approval.proposal import Decision, Proposal
+from spatial_vlm_ros.manipulation.approval.proposal import Decision, Preview, Proposal
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 
 REFUSALS = (RejectedError, ApprovalExpiredError, CancelledError)
@@ -55,7 +55,9 @@ class RequestQueue(RuleBasedStateMachine):
     def propose(self, goal: int) -> None:
         free = self.open is None or not self.alive
         token = (str(uuid.UUID(int=goal)), goal, f"{goal:064x}")
-        proposal = Proposal(*token, "take it", "it", "from here", "d", "d", LIFE)
+        shown = {"image": b"\x89PNG\r\n\x1a\n", "image_stamp_ns": goal, "image_instruction": "take it"}
+        preview = Preview("base", plan_hash=token[2])
+        proposal = Proposal(*token, "take it", "it", "from here", "d", "d", LIFE, preview=preview, **shown)
         try:
             self.broker.propose(proposal)
         except BusyError:

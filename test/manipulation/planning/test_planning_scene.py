@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 from planning_scenes import WIDE, config, gripper_points, inside, path, tip_axes
@@ -24,7 +25,7 @@ from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, PlanningConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup, chicks_and_cup_frame
-from spatial_vlm_ros.types import Resolution, RgbdFrame, Scene, SceneObject, Status
+from spatial_vlm_ros.types import PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Status
 
 FOR_CHICKS = PlanningConfig(gripper=WIDE)
 Seen = tuple[RgbdFrame, Scene, Resolution]
@@ -39,6 +40,39 @@ def chicks() -> Seen:
 
 
 # ------------------------------------------------------------------------------------------------ scene
+
+
+def test_the_image_travels_with_the_answer(chicks: Seen) -> None:
+    frame, scene, answer = chicks
+    image = surroundings_of(scene, answer).image
+    assert image is not None
+    assert (image.instruction, image.stamp_ns) == (answer.instruction, frame.stamp_ns)
+    decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    assert decoded.shape == (image.height, image.width, 3) == frame.rgb.shape
+    assert np.abs(decoded.astype(float) - frame.rgb).mean() < 4.0
+    K = frame.camera.K
+    assert image.intrinsics == (K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+
+
+def test_a_wide_image_is_sent_smaller_and_its_intrinsics_fit(chicks: Seen) -> None:
+    """A point lies on what it lay on before."""
+    _, scene, answer = chicks
+    height, width, at = 1200, 1600, np.array([1203.0, 404.0])
+    rgb = np.zeros((height, width, 3), np.uint8)
+    rgb[400:409, 1199:1208] = 255
+    camera = PinholeCamera(np.array([[1400.0, 0, 790.0], [0, 1390.0, 610.0], [0, 0, 1]]), width, height)
+    wide = dataclasses.replace(
+        scene.frame, rgb=rgb, depth=np.ones((height, width), np.float32), camera=camera, robot=None
+    )
+    image = surroundings_of(dataclasses.replace(scene, frame=wide), answer).image
+    assert image is not None
+    assert (image.width, image.height) == (1280, 960)
+    x, y = (at - (790.0, 610.0)) / (1400.0, 1390.0)
+    fx, fy, cx, cy = image.intrinsics
+    decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    bright = np.where(decoded > 40, decoded, 0).astype(float)
+    rows, columns = (np.average(np.arange(n), weights=bright.sum(axis=k)) for n, k in ((960, 1), (1280, 0)))
+    assert (columns, rows) == pytest.approx((fx * x + cx, fy * y + cy), abs=0.1)
 
 
 def test_every_object_is_there_once_at_its_true_place(chicks: Seen) -> None:

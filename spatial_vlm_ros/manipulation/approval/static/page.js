@@ -52,6 +52,7 @@
     const hadFocus = old.contains(document.activeElement);
     old.replaceWith(fresh);
     document.title = page.title;
+    document.dispatchEvent(new Event("renewed"));
     settle();
     if (hadFocus) fresh.querySelector("h1").focus();
     say(fresh.querySelector(".state").textContent.replace(/\s+/g, " ").trim());

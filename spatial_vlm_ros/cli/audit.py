@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm audit`: what a record of approvals says, whether it is whole, and an approval as it was shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from spatial_vlm_ros.cli.group import ANSWERED, FAILED, json_option
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("record", type=_PATH)
+@click.option("--goal", help="One proposal, by its goal's id or the beginning of it.")
+@click.option("--out", type=_PATH, metavar="FOLDER", help="Write a page that plays what was shown for the --goal.")
+@click.option(
+    "--robot-description", default="", metavar="URDF", help="Compute the tip's way anew from the trajectories."
+)
+@json_option
+def audit(record: Path, goal: str | None, out: Path | None, robot_description: str, as_json: bool) -> None:
+    """List the proposals of a RECORD of approvals, and check that it is whole.
+
+    With --goal one of them is put together again: each kept file against its hash, the plan against the hash that was
+    approved, and the images drawn anew from the motion. Exit code: 0 where all of it holds, else 1.
+
+    \b
+    Examples:
+      spatial-vlm audit ~/.local/state/spatial_vlm_ros/audit.jsonl
+      spatial-vlm audit audit.jsonl --goal 3f0c --out shown/     # then open shown/index.html
+    """
+    from spatial_vlm_ros.evaluation import approval_replay
+
+    if out is not None and goal is None:
+        raise click.UsageError("--out shows one proposal: give its --goal")
+    chosen = approval_replay.proposals(record) if goal is None else (approval_replay.proposal_in(record, goal),)
+    whole = True
+    for proposal in chosen:
+        if goal is None:
+            files, found = approval_replay.files_in(record, proposal)
+            checks = tuple(found)
+        else:
+            files, checks = approval_replay.check_proposal(record, proposal, robot_description)
+        holds = all(check.holds for check in checks)
+        whole &= holds
+        if as_json:
+            said = {"goal_id": proposal.goal_id, "sentence": proposal.content["sentence"],
+                     "events": [line["event"] for line in proposal.events], "holds": holds,
+                     "checks": [dataclasses.asdict(check) for check in checks]}  # fmt: skip
+            click.echo(json.dumps(said, ensure_ascii=False))
+        else:
+            when = proposal.events[0]["utc"]
+            click.echo(f"{when}  {proposal.goal_id}  {proposal.ended:16} {proposal.content['sentence']!r}")
+            for check in checks:
+                if goal is not None or not check.holds:
+                    words = f": {check.words}" if check.words else ""
+                    click.echo(f"  {'ok    ' if check.holds else 'FAILED'}  {check.what}{words}")
+        if out is not None:
+            page = approval_replay.write_page(out, proposal, files, checks)
+            click.echo(f"  written: {page}", err=True)
+    if not as_json and goal is None:
+        click.echo(
+            f"{len(chosen)} proposals; the record is whole" if whole else "files beside the record do not fit it"
+        )
+    sys.exit(ANSWERED if whole else FAILED)

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An approval put together again from its record: what was shown, what was decided, and whether all of it still fits.
+
+Needs the record and the folder of files beside it, no ROS and no robot. docs/approval.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.manipulation.approval.audit import files_of, verify
+from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
+from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
+from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, png, same_pixels
+from spatial_vlm_ros.types import Rgb
+
+_APPROVAL = Path(__file__).resolve().parent.parent / "manipulation" / "approval"
+_OF_PREVIEW = ("above", "side", "scene", "motion", "plan")
+_SAME_PLACE = 1e-4  # metres: kept positions are rounded to 1e-5
+_LARGEST = 64 * 1024 * 1024  # bytes of a kept file
+
+
+@dataclass(frozen=True)
+class RecordCheck:
+    """One property of a record that was checked.
+
+    Args:
+        what: was checked.
+        holds: whether it is so.
+        words: details, or what is wrong.
+    """
+
+    what: str
+    holds: bool
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class ProposalRecord:
+    """A proposal in a record, and what became of it.
+
+    Args:
+        content: what was laid before a person; images, motion and plan by hash and name of their file.
+        events: lines of the record about it, in order.
+    """
+
+    content: dict[str, Any]
+    events: tuple[dict[str, Any], ...]
+
+    @property
+    def goal_id(self) -> str:
+        """Of the goal."""
+        return str(self.content["goal_id"])
+
+    @property
+    def ended(self) -> str:
+        """The last event."""
+        return str(self.events[-1]["event"])
+
+    def kept(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What each kept file is of, and how the record names it."""
+        preview = self.content.get("preview") or {}
+        entries = [("camera", self.content.get("picture")), *((name, preview.get(name)) for name in _OF_PREVIEW)]
+        yield from ((name, entry) for name, entry in entries if isinstance(entry, dict))
+
+
+def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
+    """All proposals of a record, oldest first.
+
+    Raises:
+        FileError: it cannot be read, or a line does not follow from the one before.
+    """
+    verify(record)
+    contents: dict[str, dict[str, Any]] = {}
+    events: dict[str, list[dict[str, Any]]] = {}
+    with Path(record).open("rb") as file:
+        for raw in file:
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                continue  # cut short by a crash, and noted by the restart: `verify` has seen to it
+            content = line.get("content")
+            if line.get("event") == "PROPOSED" and isinstance(content, dict):
+                contents[content["goal_id"]] = content
+                events.setdefault(content["goal_id"], [])
+            goal = content["goal_id"] if line.get("event") == "PROPOSED" else line.get("goal_id")
+            if goal in events:
+                events[goal].append({key: value for key, value in line.items() if key != "content"})
+    return tuple(ProposalRecord(contents[goal], tuple(events[goal])) for goal in contents)
+
+
+def proposal_in(record: str | Path, goal_id: str) -> ProposalRecord:
+    """One proposal of a record; its goal may be named by its first characters.
+
+    Raises:
+        FileError: as `proposals` does.
+        UnknownNameError: no goal, or several, begin like this.
+    """
+    found = proposals(record)
+    fitting = [one for one in found if one.goal_id.startswith(goal_id)]
+    if len(fitting) != 1:
+        raise UnknownNameError("goal", goal_id, [one.goal_id for one in (fitting or found)])
+    return fitting[0]
+
+
+def files_in(record: str | Path, proposal: ProposalRecord) -> tuple[dict[str, bytes], list[RecordCheck]]:
+    """The kept files that are as the record says, by what they are of, and a check of each."""
+    files, checks = {}, []
+    for name, entry in proposal.kept():
+        what = f"file of the {name} is as recorded"
+        if not entry.get("file"):
+            checks.append(RecordCheck(what, False, "the record names none: it was written before files were kept"))
+            continue
+        path = files_of(record) / Path(str(entry["file"])).name
+        try:
+            if not path.is_file() or path.stat().st_size > _LARGEST:
+                raise FileError(path, "there is no such file, or it is too large", "restore it from a copy")
+            data = path.read_bytes()
+        except (OSError, FileError) as error:
+            checks.append(RecordCheck(what, False, str(error)))
+            continue
+        same = hashlib.sha256(data).hexdigest() == entry["sha256"]
+        checks.append(RecordCheck(what, same, path.name if same else f"{path.name} was changed"))
+        if same:
+            files[name] = data
+    return files, checks
+
+
+def check_proposal(
+    record: str | Path, proposal: ProposalRecord, robot_description: str = ""
+) -> tuple[dict[str, bytes], tuple[RecordCheck, ...]]:
+    """Put a proposal together again and hold its parts against each other.
+
+    Args:
+        record: the file.
+        proposal: of it.
+        robot_description: URDF of the arm, to compute the way of the tip anew from the trajectories; "" = it is not.
+
+    Returns:
+        The files that are as recorded, and what was checked.
+    """
+    files, checks = files_in(record, proposal)
+    content = proposal.content
+    decided = [line for line in proposal.events if line["event"] in ("APPROVED", "EXECUTION_BEGUN")]
+    if decided:
+        named = all(line[key] == content[key] for line in decided for key in ("goal_id", "scene_stamp_ns", "plan_hash"))
+        checks.append(RecordCheck("approval and execution name this goal, picture and plan", named))
+    if "plan" in files:
+        same = hashlib.sha256(files["plan"]).hexdigest() == content["plan_hash"]
+        checks.append(RecordCheck("the plan has the hash that was approved", same))
+    if "motion" in files:
+        try:
+            motion = motion_from(files["motion"])
+        except InputError as error:
+            checks.append(RecordCheck("the motion can be read", False, str(error)))
+        else:
+            checks += _of_motion(content, files, motion, robot_description)
+    return files, tuple(checks)
+
+
+def _of_motion(
+    content: dict[str, Any], files: dict[str, bytes], motion: PlannedMotion, robot_description: str
+) -> Iterator[RecordCheck]:
+    wanted = (content["plan_hash"], content["scene_stamp_ns"], content["answered"] or content["sentence"])
+    yield RecordCheck(
+        "the motion is of this plan, picture and instruction",
+        (motion.plan_hash, motion.stamp_ns, motion.instruction) == wanted,
+    )
+    for name in ("above", "side", "camera"):
+        if name not in files:
+            continue
+        what = f"the image {name} is what is drawn of the motion"
+        try:
+            redrawn = _drawn(name, motion, files)
+        except InputError as error:
+            yield RecordCheck(what, False, str(error))
+        else:
+            yield RecordCheck(what, same_pixels(png(redrawn), files[name]))
+    if robot_description and "plan" in files:
+        yield _of_arm(json.loads(files["plan"]), motion, robot_description)
+
+
+def _drawn(name: str, motion: PlannedMotion, files: dict[str, bytes]) -> Rgb:
+    """One of the images, drawn anew."""
+    if name == "camera":
+        return draw_on_scene(motion, files.get("scene", b""))
+    return draw_plan_view(motion, "above" if name == "above" else "side")
+
+
+def _of_arm(plan: dict[str, Any], motion: PlannedMotion, robot_description: str) -> RecordCheck:
+    """Whether the way of the tip is that of the trajectories, by a description of the arm."""
+    what = "the way of the tip is that of the plan's trajectories"
+    trajectories = [step["trajectory"] for step in plan["steps"] if step["trajectory"] is not None]
+    if not motion.tip_link:
+        return RecordCheck(what, False, "the motion names no link of the arm as its tip")
+    try:
+        names = trajectories[0]["joint_names"]
+        arm = kinematics_of(robot_description, motion.frame_id, motion.tip_link, names)
+    except SpatialVlmError as error:
+        return RecordCheck(what, False, str(error))
+    way = [arm.poses(dict(zip(t["joint_names"], row, strict=True)))[1][:3, 3]
+           for t in trajectories for row in t["positions"]]  # fmt: skip
+    if len(way) != len(motion.tip_path):
+        return RecordCheck(what, False, f"{len(motion.tip_path)} points, of {len(way)} waypoints")
+    off = max((math.dist(one, other) for one, other in zip(way, motion.tip_path, strict=True)), default=0.0)
+    return RecordCheck(what, off < _SAME_PLACE, f"{len(way)} waypoints, at most {off * 1000:.3f} mm off")
+
+
+def write_page(
+    folder: str | Path, proposal: ProposalRecord, files: dict[str, bytes], checks: tuple[RecordCheck, ...]
+) -> Path:
+    """Write a page that shows and plays what was shown, with its files beside it; it needs no server.
+
+    Args:
+        folder: made where it is missing.
+        proposal: that is shown.
+        files: as of `check_proposal`.
+        checks: likewise.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    import jinja2
+
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_APPROVAL / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    templates.filters["line"] = lambda words: "".join(c if c.isprintable() else "\ufffd" for c in str(words))
+    names = {name: f"{name}{_ending(proposal, name)}" for name in files}
+    shown = {name: names.get(name, "") for name in ("camera", *_OF_PREVIEW)} if "motion" in files else None
+    text = templates.get_template("record.html.j2").render(
+        content=proposal.content,
+        preview=proposal.content.get("preview"),
+        shown=shown,
+        events=[{"operator": "", "outcome": "", "reason": "", **line} for line in proposal.events],
+        checks=checks,
+        css=(_APPROVAL / "static" / "page.css").read_text(encoding="utf-8"),
+        player=(_APPROVAL / "static" / "player.js").read_text(encoding="utf-8"),
+        # In a script element "<" could end it; in JSON it stands in strings alone.
+        motion_json=files.get("motion", b"").decode("ascii").replace("<", "\\u003c"),
+    )
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / names[name]).write_bytes(data)
+        page = folder / "index.html"
+        page.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FileError(folder, str(error.strerror), "choose a folder that can be written") from error
+    return page
+
+
+def _ending(proposal: ProposalRecord, name: str) -> str:
+    return next((Path(str(entry["file"])).suffix for kept, entry in proposal.kept() if kept == name), "")

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where each link of an arm is at given joint positions, and how far the arm is from boxes; from its URDF."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.manipulation.planning.robot_model import link_hulls, load, model_and_geometry
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HeldSolid:
+    """A box that moves with the tip.
+
+    Args:
+        tip_T_box: (4, 4) metres.
+        size: (3,) edge lengths, metres.
+    """
+
+    tip_T_box: Floats
+    size: tuple[float, float, float]
+
+
+class ArmKinematics:
+    """The arm of a URDF, in one planning frame. Use it from one thread at a time.
+
+    Args:
+        model: Pinocchio's model.
+        geometry: its collision geometry, convex.
+        name: of the robot, for a person.
+        planning_frame: link whose frame poses are given in.
+        tip_link: link whose pose is planned.
+        moving: joints that trajectories move.
+
+    Attributes:
+        vertices: of the convex hull of each link that has collision geometry, (V, 3) metres in the link's own frame.
+
+    Raises:
+        InputError: the description lacks the frame, the link or a joint.
+    """
+
+    def __init__(
+        self, model: Any, geometry: Any, name: str, planning_frame: str, tip_link: str, moving: Collection[str]
+    ) -> None:
+        self._pin = load("pinocchio")
+        self._model, self._geometry, self._data = model, geometry, model.createData()
+        self.name, self.planning_frame, self.tip_link = name, planning_frame, tip_link
+        for what, wanted, known in (
+            ("link", planning_frame, model.existFrame), ("link", tip_link, model.existFrame),
+            *(("joint", joint, model.existJointName) for joint in moving),
+        ):  # fmt: skip
+            if not known(wanted):
+                repair = "give the URDF of the arm that is planned for in robot_description"
+                raise InputError(f"robot description {name!r}", f"no {what} {wanted!r}", "one that has it", repair)
+        self._base, self._tip = model.getFrameId(planning_frame), model.getFrameId(tip_link)
+        hulls = link_hulls(model, geometry)
+        self._links = tuple(hulls)
+        self.vertices: dict[str, Floats] = {
+            str(model.frames[frame].name): np.asarray(hull.vertices, np.float64) for frame, hull in hulls.items()
+        }
+        ids = {model.getJointId(joint) for joint in moving}
+        self._driven = {frame for frame in hulls if ids & set(model.supports[model.frames[frame].parentJoint].tolist())}
+
+    def configuration(self, joints: Mapping[str, float]) -> Floats:
+        """Pinocchio's configuration; joints that are not named, and names that the model lacks, are left out."""
+        q = np.array(self._pin.neutral(self._model), np.float64)
+        for name, value in joints.items():
+            if not self._model.existJointName(name):
+                continue
+            joint = self._model.joints[self._model.getJointId(name)]
+            if joint.nq == 2:  # turns without limits
+                q[joint.idx_q : joint.idx_q + 2] = np.cos(value), np.sin(value)
+            else:
+                q[joint.idx_q] = value
+        return q
+
+    def poses(self, joints: Mapping[str, float]) -> tuple[Floats, Floats]:
+        """Where the links and the tip are.
+
+        Args:
+            joints: positions by joint, radians or metres; others stand at zero.
+
+        Returns:
+            (L, 4, 4) planning frame from link, in the order of `vertices`, and (4, 4) from the tip link; metres.
+        """
+        self._pin.framesForwardKinematics(self._model, self._data, self.configuration(joints))
+        inverse = self._data.oMf[self._base].inverse()
+        links = [(inverse * self._data.oMf[frame]).homogeneous for frame in self._links]
+        return np.array(links).reshape(-1, 4, 4), np.array((inverse * self._data.oMf[self._tip]).homogeneous)
+
+    def hand_links(self, finger_links: Collection[str]) -> frozenset[str]:
+        """Fingers and the link that each hangs on: what may touch an object while it is grasped."""
+        found = set()
+        for name in finger_links:
+            if not self._model.existFrame(name):
+                continue
+            found.add(name)
+            above = self._model.frames[self._model.getFrameId(name)].parentFrame  # the joint, as a frame
+            above = self._model.frames[above].parentFrame
+            found.add(str(self._model.frames[above].name))
+        return frozenset(found)
+
+    def distances(
+        self,
+        boxes: Mapping[str, Solid],
+        held: HeldSolid | None,
+        ignored: Collection[tuple[str, str]],
+        held_id: str = "",
+    ) -> LinkDistances:
+        """A measure of how far the arm is from boxes.
+
+        Args:
+            boxes: by id, in the planning frame.
+            held: what is between the fingers, or None.
+            ignored: pairs of a link and a box, or of `held_id` and a box, that may touch.
+            held_id: what the held box is called.
+        """
+        pin, coal = self._pin, load("coal")
+        geometry = self._geometry.copy()
+        links = [part.parentFrame for part in geometry.geometryObjects]
+        names = [str(self._model.frames[frame].name) for frame in links]
+        self._pin.framesForwardKinematics(self._model, self._data, pin.neutral(self._model))
+        parent = self._model.frames[self._base].parentJoint
+        base = self._model.frames[self._base].placement
+        held_at = None
+        if held is not None:
+            tip = self._model.frames[self._tip]
+            shape = pin.GeometryObject(
+                "held", tip.parentJoint, tip.placement * pin.SE3(held.tip_T_box), coal.Box(*held.size)
+            )
+            held_at = geometry.addGeometryObject(shape)
+        pairs: list[tuple[int, int]] = []
+        told: list[tuple[str, str]] = []
+        skip = set(ignored)
+        for id_, solid in boxes.items():
+            place = base * pin.SE3(box_pose(solid))
+            number = geometry.addGeometryObject(pin.GeometryObject(f"box {id_}", parent, place, coal.Box(*solid.size)))
+            for hull, (frame, name) in enumerate(zip(links, names, strict=True)):
+                if frame in self._driven and (name, id_) not in skip:
+                    pairs.append((hull, number))
+                    told.append((name, id_))
+            if held_at is not None and (held_id, id_) not in skip:
+                pairs.append((held_at, number))
+                told.append((held_id, id_))
+        geometry.removeAllCollisionPairs()
+        for first, second in pairs:
+            geometry.addCollisionPair(pin.CollisionPair(first, second))
+        return LinkDistances(self, geometry, tuple(told))
+
+    def nearest(self, geometry: Any, found: Any, joints: Mapping[str, float]) -> Floats:
+        """(P,) metres between the pairs of a geometry; negative where they run into each other."""
+        self._pin.computeDistances(self._model, self._data, geometry, found, self.configuration(joints))
+        return np.array([result.min_distance for result in found.distanceResults])
+
+
+class LinkDistances:
+    """Distances of one phase; made by `ArmKinematics.distances`.
+
+    Args:
+        arm: the arm.
+        geometry: Pinocchio's, with the pairs that are measured.
+        pairs: what each of them is called: link, or what is held, and box.
+    """
+
+    def __init__(self, arm: ArmKinematics, geometry: Any, pairs: tuple[tuple[str, str], ...]) -> None:
+        self._arm, self._geometry, self._found = arm, geometry, geometry.createData()
+        self._pairs = pairs
+
+    def least(self, joints: Mapping[str, float]) -> tuple[float, tuple[str, str]] | None:
+        """The least distance, metres, and of what; None where there is no pair."""
+        if not self._pairs:
+            return None
+        away = self._arm.nearest(self._geometry, self._found, joints)
+        k = int(away.argmin())
+        return float(away[k]), self._pairs[k]
+
+
+def box_pose(solid: Solid) -> Floats:
+    """(4, 4) pose of an upright box, in its own parent frame."""
+    c, s = np.cos(solid.yaw), np.sin(solid.yaw)
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = ((c, -s, 0.0), (s, c, 0.0), (0.0, 0.0, 1.0)), solid.centre
+    return pose
+
+
+def kinematics_of(description: str, planning_frame: str, tip_link: str, moving: Sequence[str]) -> ArmKinematics:
+    """The arm of a description.
+
+    Args:
+        description: path of a URDF file, or the text of a URDF.
+        planning_frame: link whose frame poses are given in.
+        tip_link: link whose pose is planned.
+        moving: joints that trajectories move.
+
+    Raises:
+        DependencyError: the extra `arm` is not installed.
+        FileError: no such file, no URDF, or a mesh that cannot be found.
+        InputError: it is not the description of that arm.
+    """
+    model, geometry, name = _read(description)
+    return ArmKinematics(model, geometry, name, planning_frame, tip_link, moving)
+
+
+@functools.lru_cache(maxsize=2)
+def _read(description: str) -> tuple[Any, Any, str]:
+    """Model, geometry and name; read once for each description."""
+    if "<" not in description:
+        model, geometry = model_and_geometry(Path(description).expanduser())
+        return model, geometry, str(model.name)
+    with tempfile.TemporaryDirectory() as folder:  # Pinocchio's reader of meshes takes a path alone
+        path = Path(folder) / "robot.urdf"
+        path.write_text(description, encoding="utf-8")
+        try:
+            model, geometry = model_and_geometry(path)
+        except FileError as error:
+            repair = "give its file in robot_description"
+            raise FileError("topic robot_description", error.got, repair) from error
+    return model, geometry, str(model.name)

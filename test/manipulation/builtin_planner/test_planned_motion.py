@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is shown of a plan is what the arm would do, judged by MuJoCo on the same URDF."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pinocchio")
+pytest.importorskip("coal")
+pytest.importorskip("ompl")
+pytest.importorskip("daqp")
+
+import planned_offer
+from planned_offer import CONFIG
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.manipulation.arm_kinematics import box_pose, kinematics_of
+from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, description_file
+from spatial_vlm_ros.manipulation.pick_sequence import Offer
+from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion, planned_motion
+from spatial_vlm_ros.output.plan_images import motion_from
+
+HOLDING = ("lift", "carry", "lower")
+HAND = {"panda_hand", "panda_leftfinger", "panda_rightfinger"}
+
+
+@pytest.fixture(scope="module")
+def offer() -> Offer:
+    return planned_offer.offer()
+
+
+def arm_of(description: str) -> Any:
+    return kinematics_of(description, "panda_link0", "panda_hand_tcp", ARM_JOINTS)
+
+
+@pytest.fixture(scope="module")
+def motion(offer: Offer) -> PlannedMotion:
+    return planned_motion(offer, CONFIG, arm_of(str(description_file())))
+
+
+def test_links_hand_and_tip_are_where_another_program_has_them(
+    offer: Offer, motion: PlannedMotion, witness: Any
+) -> None:
+    judge = witness([], None)
+    way = []
+    for step, phase in zip(offer.plan.steps, motion.phases, strict=True):
+        if step.trajectory is None:
+            continue
+        trajectory = step.trajectory
+        for at, row in zip(trajectory.times, trajectory.positions, strict=True):
+            judge.place(np.array(row), phase.width)
+            way.append(judge.tip()[:3, 3].copy())
+            frame = next((f for f in motion.frames if f.time == round(phase.begin + at, 4)), None)
+            if frame is None:
+                continue
+            for link, pose in zip(motion.links, frame.links, strict=True):
+                body = judge.data.body(link.name)
+                assert pose[:3] == pytest.approx(body.xpos, abs=2e-5), (phase.name, at, link.name)
+                w, x, y, z = body.xquat
+                assert abs(np.dot(pose[3:], (x, y, z, w))) == pytest.approx(1.0, abs=1e-5)
+    assert len(way) == len(motion.tip_path) > 500
+    assert np.abs(np.array(way) - np.array(motion.tip_path)).max() < 2e-5
+    assert motion.fault == ""
+
+
+def test_the_clearance_of_each_phase_is_what_another_program_measures(
+    offer: Offer, motion: PlannedMotion, witness: Any
+) -> None:
+    scene = offer.scene
+    target = scene.target
+    around = [*scene.neighbours, *scene.support]
+    grasp = offer.goal.grasps[offer.plan.grasp]
+    held = HeldBox(target.id, np.linalg.inv(planned_offer.matrix(grasp.grasp)) @ box_pose(target.solid),
+                   np.array(target.solid.size))  # fmt: skip
+    for step, phase in zip(offer.plan.steps, motion.phases, strict=True):
+        if step.phase not in ("reach", *HOLDING):
+            continue
+        boxes = [obj for obj in around if step.phase in HOLDING or obj is not target]
+        boxes += [] if step.phase in HOLDING else [target]
+        judge = witness([BoxObstacle(b.id, box_pose(b.solid), np.array(b.solid.size)) for b in boxes],
+                        held if step.phase in HOLDING else None)  # fmt: skip
+        allowed = {"lift": scene.carrier_ids, "lower": ("t1",)}.get(step.phase, ())
+        least = np.inf
+        assert step.trajectory is not None
+        for row in step.trajectory.positions:
+            judge.place(np.array(row), phase.width)
+            for (one, other), away in judge.nearest(most=0.3).items():
+                pair = {one, other}
+                if len(pair & judge.boxes) != 1 or ("held" in pair and pair & set(allowed)):
+                    continue
+                least = min(least, away)
+        assert phase.clearance == pytest.approx(least, abs=5e-4), phase
+
+
+def test_durations_are_the_planned_ones_and_the_grippers_too(offer: Offer, motion: PlannedMotion) -> None:
+    grasp, gripper = offer.goal.grasps[offer.plan.grasp], CONFIG.gripper
+    closed = planned_offer.closed(CONFIG, grasp)
+    expected = {
+        "open": max(gripper.opening_max - grasp.opening, grasp.opening) / gripper.speed,
+        "close": max((grasp.opening - closed) / gripper.speed, (grasp.opening - grasp.width) / gripper.speed + 0.25),
+        "release": (motion.phases[7].width - closed) / gripper.speed,
+    }
+    begin = 0.0
+    for step, phase in zip(offer.plan.steps, motion.phases, strict=True):
+        took = step.trajectory.times[-1] if step.trajectory is not None else expected[step.phase]
+        assert (phase.begin, phase.duration) == (pytest.approx(begin), pytest.approx(took, abs=1e-4)), phase.name
+        assert phase.estimated == (step.trajectory is None)
+        begin += took
+    assert motion.duration == pytest.approx(begin)
+    assert [frame.time for frame in motion.frames] == sorted(frame.time for frame in motion.frames)
+
+
+def test_the_object_is_carried_from_where_it_is_to_its_place(offer: Offer, motion: PlannedMotion) -> None:
+    place = next(box for box in motion.boxes if box.role == "place")
+    assert motion.frames[0].target[:3] == pytest.approx(offer.scene.target.solid.centre, abs=1e-4)
+    assert motion.frames[-1].target[:3] == pytest.approx(place.solid.centre, abs=2e-3)
+    lifted = next(f for f in motion.frames if f.time >= motion.phases[4].end - 1e-3)
+    assert lifted.target[2] == pytest.approx(offer.scene.target.solid.centre[2] + 0.1, abs=2e-3)
+
+
+def test_the_description_of_another_arm_is_noticed(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hand is a decimetre longer; its text comes as the topic robot_description has it."""
+    urdf = description_file()
+    monkeypatch.setenv("ROS_PACKAGE_PATH", str(urdf.parents[4]))
+    text = urdf.read_text()
+    assert text.count('xyz="0 0 0.1034"') == 1
+    same = planned_motion(offer, CONFIG, arm_of(text))
+    assert (same.fault, same.missing) == ("", "")
+    longer = planned_motion(offer, CONFIG, arm_of(text.replace('xyz="0 0 0.1034"', 'xyz="0 0 0.2034"')))
+    assert "reach ends 0.100 m from" in longer.fault
+
+
+def test_a_description_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no joint 'ur5_joint'"):
+        kinematics_of(str(description_file()), "panda_link0", "panda_hand_tcp", ("ur5_joint",))
+    with pytest.raises(InputError, match="no link 'map'"):
+        kinematics_of(str(description_file()), "map", "panda_hand_tcp", ARM_JOINTS)
+    with pytest.raises(FileError, match="no such file"):
+        arm_of(str(tmp_path / "none.urdf"))
+    with pytest.raises(FileError, match="robot_description"):
+        arm_of("<launch/>")
+
+
+def test_without_a_description_only_the_known_poses_of_the_tip_are_told(offer: Offer) -> None:
+    motion = planned_motion(offer, CONFIG, None, "nobody knows")
+    assert (motion.arm, motion.missing, motion.links, motion.frames) == ("", "nobody knows", (), ())
+    assert all(phase.clearance is None for phase in motion.phases)
+    assert len(motion.tip_path) == 6
+    assert motion.duration == pytest.approx(sum(phase.duration for phase in motion.phases))
+
+
+def test_the_kept_bytes_are_read_back_as_they_were(motion: PlannedMotion) -> None:
+    assert motion_from(motion.data()) == motion
+    assert motion.data() == dataclasses.replace(motion).data()
+    with pytest.raises(InputError, match="planned motion"):
+        motion_from(motion.data().replace(b'"frames"', b'"frame"'))
