@@ -57,6 +57,8 @@ class Surroundings:
         support_height: of the support plane below the target; the target's foot where no plane is seen.
         support_tilt: angle of the plane seen against level, radians; None where no plane is seen.
         destination_id: what the target is to be put on or in, where the words say so.
+        all_objects: whether all objects in the image were looked for; false where a grounder was asked for those alone
+            that the words name, and where nobody says: all else is no obstacle then.
     """
 
     frame_id: str
@@ -72,14 +74,16 @@ class Surroundings:
     support_height: float
     support_tilt: float | None
     destination_id: str | None
+    all_objects: bool = False
 
 
-def surroundings_of(scene: Scene, resolution: Resolution) -> Surroundings:
+def surroundings_of(scene: Scene, resolution: Resolution, all_objects: bool = False) -> Surroundings:
     """What a scene shows about a resolved target.
 
     Args:
         scene: all objects of the frame that was resolved (geometry.lift.build_scene).
         resolution: OK, of that frame.
+        all_objects: as in Surroundings.
 
     Raises:
         InputError: a refusal has no target; the resolution is of another frame or scene.
@@ -123,6 +127,7 @@ def surroundings_of(scene: Scene, resolution: Resolution) -> Surroundings:
         support_height=height,
         support_tilt=tilt,
         destination_id=resolution.place.carrier_id if resolution.place is not None else None,
+        all_objects=all_objects,
     )
 
 

@@ -331,7 +331,7 @@ class ResolverNode(LifecycleNode):
         """End a goal: the answer is there already."""
         self._goals.pop(bytes(goal.goal_id.uuid), None)
         status = outcome.resolution.status
-        surroundings = messages.surroundings_text(outcome.resolution, outcome.scene)
+        surroundings = messages.surroundings_text(outcome.resolution, outcome.scene, self._grounder is None)
         # Before the goal says that it succeeded.
         result = ResolveInstruction.Result(resolution=self._message(outcome), surroundings=surroundings)
         if goal.is_cancel_requested and status is Status.CANCELLED:
