@@ -124,7 +124,7 @@ def judged(cell: ArmCell, made: Planned, seed: int, config: PlanningConfig) -> t
             check_same(made.seen, resolution, now, config.observation)
         except SpatialVlmError as error:
             return error.status_name, str(error)
-        assert now is not None  # noqa: S101 - check_same refuses it
+        assert now is not None
         try:
             check_plan_holds(made.scene, made.goal, made.plan, made.seen, now, config)
         except SceneChangedError as error:

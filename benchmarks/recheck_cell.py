@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated arm without ROS for `benchmarks.recheck`: sees, plans as the gate does, and carries plans out by physics."""
+"""A simulated arm without ROS for `benchmarks.recheck`: sees, plans as the gate does, and executes plans by physics."""
 
 from __future__ import annotations
 

@@ -32,7 +32,6 @@ from spatial_vlm_ros.manipulation.recheck import TRANSIENT, check_plan_holds, ch
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Resolution, Status
 
-
 PAUSE = 0.2  # s between rechecks that saw nothing
 CONFIRMING = 2  # images in which a plan has to hold after one in which it did not
 UNSEEN = (
@@ -258,8 +257,8 @@ class PickSequence:
         """Refuse where the plan no longer holds; returns the stamp of the image in which it does, nanoseconds.
 
         A recheck that sees nothing (the resolver is busy, the image is stale or not synchronised, TF is not there yet)
-        is repeated for as long as the approval holds, and said. One that measures too little room may be noise: the plan
-        holds where it does in both of the next CONFIRMING images.
+        is repeated for as long as the approval holds, and said. One that measures too little room may be noise: the
+        plan holds where it does in both of the next CONFIRMING images.
 
         Raises:
             SceneChangedError: base, camera, target or what is around it; or the words mean another object now.

@@ -39,9 +39,9 @@ def check_clearance(
 ) -> None:
     """Refuse a plan that comes nearer to anything in the second image than planning allowed for.
 
-    Planning keeps the gripper `goal.clearance` from padded neighbours and `goal.support_clearance` from the support, and
-    the arm clear of padded neighbours. Changes may use up those clearances, and for the arm `goal.padding`. What is not
-    known of the neighbours' places stays as padding.
+    Planning keeps the gripper `goal.clearance` from padded neighbours and `goal.support_clearance` from the support,
+    and the arm clear of padded neighbours. Changes may use up those clearances, and for the arm `goal.padding`. What is
+    not known of the neighbours' places stays as padding.
 
     Args:
         then: what was planned in.
@@ -117,7 +117,7 @@ def _carried(held: Solid, tip: Tip, put: Tip) -> Solid:
 
 
 def _lowered(obj: PlanningObject, now: PlanningScene, floor: float) -> PlanningObject:
-    """What the object is put on, up to where it is put: its rim, where it has one, is not judged, as in `place_goal`."""
+    """What the object is put on, up to where it is put: a rim is not judged, as in `place_goal`."""
     if not _allows(now, obj.id, "lower"):
         return obj
     top = max(min(obj.solid.top, floor) - obj.padding[2], obj.solid.bottom + 1e-3)
@@ -155,7 +155,7 @@ def _check_arm(
     ]
     tip = _matrix(grasp.grasp)
     tip_T_held = np.linalg.inv(tip) @ _solid_matrix(held)
-    for stretch in _stretches(plan, grasp, placement):
+    for stretch in _stretches(plan, grasp):
         phase, in_hand = stretch.phase, stretch.phase in _HELD
         boxes = list(around)
         if not in_hand:
@@ -183,7 +183,7 @@ def _check_arm(
                 raise SceneChangedError(what, 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
 
 
-def _stretches(plan: MotionPlan, grasp: Grasp, placement: Placement | None) -> Iterator[_Stretch]:
+def _stretches(plan: MotionPlan, grasp: Grasp) -> Iterator[_Stretch]:
     opening = grasp.opening
     for step in plan.steps:
         if step.phase in GRIPS:
@@ -226,5 +226,6 @@ def _matrix(pose: Pose) -> Array:
 def _solid_matrix(solid: Solid) -> Array:
     c, s = math.cos(solid.yaw), math.sin(solid.yaw)
     matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = [[c, -s, 0], [s, c, 0], [0, 0, 1]], solid.centre
+    matrix[:3, :3] = [[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]
+    matrix[:3, 3] = solid.centre
     return matrix
