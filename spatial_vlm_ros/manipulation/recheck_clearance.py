@@ -24,7 +24,7 @@ from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, Trajectory
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
-from spatial_vlm_ros.manipulation.recheck_grasp import as_held
+from spatial_vlm_ros.manipulation.recheck_grasp import as_held, tracked
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose
 
@@ -55,6 +55,7 @@ def check_clearance(
     """
     grasp = goal.grasps[plan.grasp]
     placement = _placement(plan)
+    now = tracked(then, now)
     held = as_held(now, grasp)
     _check_straight(then, now, grasp, placement, held, config)
     if has_arm_model(plan, now.frame_id):
