@@ -22,7 +22,8 @@ SIMULATED = (
 )  # fmt: skip
 
 GUARDED = (
-    "plan_only", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port", "questions",
+    "plan_only", "accept_unseen_obstacles", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port",
+    "questions",
 )  # fmt: skip
 HALF_OPENING = 0.5  # GripperCommand of the simulated hand means one finger
 SLOW = 20.0  # simulated time may pass this much slower than the time of who waits for it
