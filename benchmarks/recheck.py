@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recheck before motion against contact physics: what passes and should not, and what is refused without need.
 
-`python -m benchmarks.recheck --n 12 --first-seed S --processes 2`: in each random world a plan is made from one noisy
-image. Then the scene is changed: the target moved, turned or resized, a neighbour moved, a new object put there, or
-nothing. The recheck judges a further image, and two more where it refuses by what it measures, as the gate does. Then
-the approved plan is carried out by physics whatever the recheck said. A pass is wrong where the fingers press on the
-target before they close, anything else is touched, or the target does not end on the tray. A refusal is needless where
-none of that happens.
+`python -m benchmarks.recheck --n 12 --first-seed S --processes 2 [--share 0.5] [--minutes M]`: in each random world a
+plan is made from one noisy image. Then the scene is changed: the target moved, turned or resized, a neighbour moved, a
+new object put there, or nothing. The recheck judges a further image, and two more where it refuses by what it measures,
+as the gate does. Then the approved plan is carried out by physics whatever the recheck said. A pass is wrong where the
+fingers press on the target before they close, anything else is touched, or the target does not end on the tray. A
+refusal is needless where none of that happens. `share` tries that share of the changes in each world, by chance.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import math
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, option, table
-from benchmarks.recheck_cell import Planned, execute, look, planned, without
+from benchmarks.harness import Claim, finish, option, table, write
+from benchmarks.recheck_cell import PRESSED, Planned, execute, look, planned, without
 from spatial_vlm_ros.errors import SceneChangedError, SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING
@@ -43,6 +44,8 @@ TURNS = (10.0, 25.0, 45.0)  # degrees
 SCALES = (0.85, 1.1, 1.25)
 NEIGHBOUR = (0.01, 0.02, 0.029)  # metres towards the target
 GAPS = (0.02, 0.06)  # metres between the circles around target and new object
+REFUSED_CALM = 0.1  # share of undisturbed scenes that may be refused
+COLUMNS = ("change", "by", "n", "passed", "of those wrong", "refused", "of those needless")
 _LAND = 0.3  # simulated seconds for what was moved to come to rest
 _ABOVE = 0.001  # metres above the table that objects are put at
 
@@ -140,8 +143,8 @@ def judged(cell: ArmCell, made: Planned, seed: int, config: PlanningConfig) -> t
     return "passed", doubted
 
 
-def one(seed: int) -> list[Record]:
-    """All changes of one world."""
+def one(seed: int, share: float = 1.0) -> list[Record]:
+    """All changes of one world, or that share of them by chance, nothing changed among them."""
     config = PlanningConfig()
     world = layout(str(seed))
     spare = world.objects[-1].id
@@ -149,9 +152,12 @@ def one(seed: int) -> list[Record]:
     try:
         made = planned(BuiltinPlanner(), cell, seed, config)
     except SpatialVlmError as error:
-        return [{"seed": seed, "kind": "no plan", "words": str(error)[:200]}]
+        return [{"seed": seed, "number": 0, "kind": "no plan", "words": str(error)[:200]}]
     records = []
+    drawn = np.random.default_rng(seed)
     for number, staging in enumerate(stagings(world, spare, cell, made)):
+        if number and drawn.random() >= share:
+            continue
         staged = ArmCell(staging.layout)
         for id_, x, y, yaw in staging.moves:
             staged.move(id_, (x, y, _ABOVE), yaw)
@@ -161,8 +167,8 @@ def one(seed: int) -> list[Record]:
         done = execute(staged, made.plan, config)
         records.append(
             {
-                "seed": seed, "kind": staging.kind, "size": staging.size, "said": said, "words": words[:240],
-                "safe": done.safe, **dataclasses.asdict(done),
+                "seed": seed, "number": number, "kind": staging.kind, "size": staging.size,
+                "said": said, "words": words[:240], "safe": done.safe, **dataclasses.asdict(done),
             }
         )  # fmt: skip
     return records
@@ -188,59 +194,62 @@ def _share(count: int, n: int) -> str:
     return f"{count} ({100 * share.low:.1f} to {100 * share.high:.1f} %)"
 
 
-def main() -> int:
-    """Measure, print and write."""
-    n, first = int(option("n", WORLDS)), int(option("first-seed", FIRST_SEED))
-    processes = int(option("processes", 1))
-    found: list[Record] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        for done in as_completed([pool.submit(one, seed) for seed in range(first, first + n)]):
-            found += done.result()
-            print(f"{len(found)} runs", file=sys.stderr, flush=True)
-    found.sort(key=lambda r: r["seed"])
-    unplanned = [r for r in found if r["kind"] == "no plan"]
-    records = [r for r in found if r["kind"] != "no plan"]
+def keep(found: list[Record], setting: Record) -> tuple[Record, list[Claim]]:
+    """Write what there is."""
+    unplanned = [r["seed"] for r in found if r["kind"] == "no plan"]
+    records = sorted((r for r in found if r["kind"] != "no plan"), key=lambda r: r["seed"])
     kinds: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda r: r["number"]):
         kinds.setdefault((record["kind"], record["size"]), []).append(record)
     rows = [(kind, size, *row(group)) for (kind, size), group in kinds.items()]
     same = [r for r in records if r["kind"] != "new object"]  # a new object is refused wherever it is
     rows += [("all but new objects", "", *row(same)), ("all", "", *row(records))]
-    table(
-        f"{n - len(unplanned)} worlds from seed {first}; without a plan: {[r['seed'] for r in unplanned]}",
-        ("change", "by", "n", "passed", "of those wrong", "refused", "of those needless"),
-        rows,
-    )
-    wrong = [r for r in records if r["said"] == "passed" and not r["safe"]]
-    table("passed, and wrong", ("seed", "change", "by", "what"), [
-        (r["seed"], r["kind"], r["size"],
-         f"pressed {r['pressed']:.1f} N, {r['others']:.1f} N on {r['on'] or 'nothing'}, "
-         f"{'delivered' if r['delivered'] else 'not delivered'} {r['failure']}") for r in wrong
-    ])  # fmt: skip
     calm = kinds.get(("nothing", "0 mm"), [])
-    far = [r for r in records if r["kind"].startswith("target moved") and r["size"] in ("13 mm", "20 mm", "30 mm")]
-    measured = {
-        "setting": {"worlds": n, "first_seed": first, "planned": n - len(unplanned)},
+    passed = [r for r in records if r["said"] == "passed"]
+    figures = {
+        "setting": {**setting, "planned": len({r["seed"] for r in records}), "without a plan": unplanned},
         "load_average": [round(load, 2) for load in os.getloadavg()],
-        "rows": [
-            dict(zip(("change", "by", "n", "passed", "wrong", "refused", "needless"), r, strict=True)) for r in rows
-        ],
-        "records": found,
+        "rows": [dict(zip(COLUMNS, r, strict=True)) for r in rows],
+        "records": records,
     }
-    touched = [r for r in records if r["said"] == "passed" and (r["others"] or r["pressed"] > 1.0)]
+    touched = sum(r["others"] > 0.0 or r["pressed"] > PRESSED for r in passed)
+    refused = sum(r["said"] != "passed" for r in calm) / max(1, len(calm))
     claims = [
-        Claim("passed plans that press on the target or touch another object", len(touched), 0, ""),
-        Claim(
-            "targets 13 mm or more off that passed and failed",
-            sum(r["said"] == "passed" and not r["safe"] for r in far),
-            0,
-            "",
-        ),
-        Claim(
-            "undisturbed scenes refused, share", sum(r["said"] != "passed" for r in calm) / max(1, len(calm)), 0.1, ""
-        ),
+        Claim("passed plans that press on the target or touch another object", touched, 0, ""),
+        Claim("share of undisturbed scenes refused", refused, REFUSED_CALM, ""),
     ]
+    write("recheck", figures, claims)
+    return figures, claims
+
+
+def main() -> int:
+    """Measure, print and write."""
+    n, first, share = int(option("n", WORLDS)), int(option("first-seed", FIRST_SEED)), option("share", 1.0)
+    processes, end = int(option("processes", 1)), time.monotonic() + 60 * option("minutes", 1e6)
+    setting = {"worlds": n, "first_seed": first, "share_of_changes": share}
+    found: list[Record] = []
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = {pool.submit(one, seed, share): seed for seed in range(first, first + n)}
+        for done in as_completed(runs):
+            if done.cancelled():
+                continue
+            found += done.result()
+            keep(found, setting)
+            print(f"{runs[done]}: {len(found)} runs", file=sys.stderr, flush=True)
+            if time.monotonic() > end:
+                for run in runs:
+                    run.cancel()
+    measured, claims = keep(found, setting)
+    rows = [tuple(r.values()) for r in measured["rows"]]
+    table(f"worlds from seed {first}: {measured['setting']}", COLUMNS, rows)
+    wrong = [r for r in measured["records"] if r["said"] == "passed" and not r["safe"]]
+    words = [
+        f"pressed {r['pressed']:.1f} N, {r['others']:.1f} N on {r['on'] or 'nothing'}, "
+        f"{'delivered' if r['delivered'] else 'not delivered'} {r['failure']}"
+        for r in wrong
+    ]
+    lines = [(r["seed"], r["kind"], r["size"], what) for r, what in zip(wrong, words, strict=True)]
+    table("passed, and wrong", ("seed", "change", "by", "what"), lines)
     return finish("recheck", measured, claims)
 
 
