@@ -33,7 +33,7 @@ class Part:
     Args:
         smallest: options of its smallest size, at which it shows that it runs and measures nothing of worth.
         needs: packages that it imports beside those of the package itself.
-        slow: whether it takes long at its smallest size, too: a live graph, or training.
+        slow: whether it takes more than four seconds at its smallest size: a live graph, training, calibrating.
         package: that holds its module.
     """
 
@@ -62,24 +62,24 @@ ACCURACY = {
     "constructed": Part(("--items", "2", "--only", "behind", "--name", "smallest"), package=_RESEARCH),
     "ablations": Part(("--items", "2", "--only", "behind"), package=_RESEARCH),
     "paraphrases": Part(("--n", "50"), package=_RESEARCH),
-    "second_opinions": Part(("--measured", "1", "--reported", "1", "--only", "behind"), package=_RESEARCH),
+    "second_opinions": Part(("--measured", "1", "--reported", "1", "--only", "behind"), slow=True, package=_RESEARCH),
 }
 ALONE = {
     "adaptvis": Part(("--layers", "1", "--rounds", "1"), ("torch", "transformers"), slow=True),
-    "arm_cell": Part(("--n", "1"), (*_ARM, "mujoco")),
+    "arm_cell": Part(("--n", "1"), (*_ARM, "mujoco"), slow=True),
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
-    "calibrating": Part(("--items", "6", "--only", "behind"), package=_RESEARCH),
+    "calibrating": Part(("--items", "6", "--only", "behind"), slow=True, package=_RESEARCH),
     "capabilities": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "caution": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "contrast": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
-    "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime")),
+    "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime"), slow=True),
     "builtin_planning": Part(("--n", "1"), _ARM),
     "real_pairs": Part(("--frames", "1")),
     "recheck": Part(("--n", "1", "--share", "0.05"), (*_ARM, "mujoco"), slow=True),
     "remedies": Part(("--small", "--cell", "1d-plain-last"), ("torch", "transformers"), slow=True, package=_RESEARCH),
     "replies": Part(("--n", "100")),
     "shapes": Part(("--worlds", "2", "--name", "smallest"), package=_RESEARCH),
-    "self_mask": Part(_ONCE, (*_ARM, "rosbags")),
+    "self_mask": Part(_ONCE, (*_ARM, "rosbags"), slow=True),
     "sentences": Part(("--n", "20")),
     "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),
 }

@@ -39,9 +39,7 @@ _HEIGHTS: Mapping[str, Callable[[Still], float]] = MappingProxyType(
         "bottom": lambda t: t.bottom,
     }
 )
-_SIDES: Mapping[str, float] = MappingProxyType(
-    {"leftmost": 1.0, "left": 1.0, "middle": 1.0, "rightmost": -1.0, "right": -1.0}
-)
+_SIDES: Mapping[str, float] = MappingProxyType({"leftmost": 1.0, "left": 1.0, "rightmost": -1.0, "right": -1.0})
 _RANGES: Mapping[str, float] = MappingProxyType({"nearest": 1.0, "near": 1.0, "farthest": -1.0, "far": -1.0})
 WORDS: tuple[str, ...] = (*_SIZES, "highest", "lowest", "leftmost", "rightmost", "middle", "nearest", "farthest")
 """Superlatives."""
@@ -73,6 +71,8 @@ def order_of(
         return [(_HEIGHTS[word](t),) for t in objects]
     if word in _SIDES:
         return [(float(_SIDES[word] * b),) for b in stand.bearings(list(objects))]
+    if word == "middle":
+        return _along_the_spread(np.array([t.centre for t in objects]))
     if word in _RANGES:
         return [(_RANGES[word] * stand.distance(t), _RANGES[word] * stand.ground_distance(t)) for t in objects]
     raise UnknownNameError("order", word, (*_SIZES, *_HEIGHTS, *_SIDES, *_RANGES, *CLOSENESS))
@@ -99,6 +99,20 @@ def place_in(keys: Sequence[tuple[float, ...]], word: str, n: int) -> list[tuple
         (clear / band, clear) if places[k] == n else (-_off(gaps, places[k], n) / band, -_off(gaps, places[k], n))
         for k in range(number)
     ]
+
+
+def _along_the_spread(centres: np.ndarray) -> list[tuple[float, ...]]:
+    """Centres (N, 3) along the direction of most variance, and along the line through the two farthest apart.
+
+    Where these two order the objects differently, the set is not spread along one direction.
+    """
+    off = centres - centres.mean(axis=0)
+    spread = np.linalg.svd(off, full_matrices=False)[2][0]
+    apart = np.linalg.norm(centres[:, None] - centres, axis=2)
+    one, other = np.unravel_index(apart.argmax(), apart.shape)
+    ends = centres[other] - centres[one]
+    ends = ends * np.sign(ends @ spread or 1.0) / max(float(np.linalg.norm(ends)), 1e-9)
+    return list(zip((off @ spread).tolist(), (off @ ends).tolist(), strict=True))
 
 
 def _off(gaps: Sequence[float], place: int, n: int) -> float:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from research.constructed.distribution import RAISED_SHARE, SIZES
 from research.constructed.margins import LENGTHS
-from research.constructed.order import order_of
+from research.constructed.order import order_of, place_in
 from research.constructed.plans_ground import label_of, play
 from research.constructed.scaling import stretched
 from research.constructed.stage import SMALL, NoRoom, Play, Stage
@@ -143,8 +143,15 @@ def _early(stage: Stage, word: str, still: Still, frame: FrameOfReference | None
 def superlative(stage: Stage, word: str, frame: FrameOfReference | None = None) -> Play:
     """Leftmost, rightmost, middle, nearest, farthest."""
     number = 3 if word == "middle" else stage.number((2, 4))
-    stills, kind = in_order(stage, "leftmost" if word == "middle" else word, number, frame)
-    target = stills[number // 2] if word == "middle" else stills[0]
+    if word == "middle":
+        stills, kind = in_order(stage, stage.choose(("leftmost", "nearest")), number, frame)
+        places = place_in(order_of(word, stills, stage.stand(frame)), word, 0)
+        target, (clear, _) = max(zip(stills, places, strict=True), key=lambda pair: pair[1])
+        if clear < 1.0:
+            raise NoRoom
+    else:
+        stills, kind = in_order(stage, word, number, frame)
+        target = stills[0]
     stage.clutter((kind,))
     return Play(NounPhrase(kind, superlative=word, frame=frame), Status.OK, (target.id,))
 

@@ -35,7 +35,7 @@ KINDS = ("grounding-dino", "mm-grounding-dino")
 CAT, CAN, DOG = NounPhrase("cat"), NounPhrase("soup can"), NounPhrase("dog")
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.slow)])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved_detector(tmp_path_factory.mktemp(request.param), request.param, taught=True)
 

@@ -266,7 +266,7 @@ def test_a_checkpoint_whose_processor_also_takes_videos_loads_without_what_video
     assert cup.box_xyxy == pytest.approx(LEFT, abs=tolerance(kind))
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_half_precision_says_the_same(folder: Path, kind: str, dtype: str) -> None:
     half = qwen_vl.load(model=str(folder), device="cpu", dtype=dtype, max_new_tokens="80", batch="2", warm_up="yes")
     (cup,) = half.ground(CUP_RIGHT, [NounPhrase("cup")]).detections

@@ -74,7 +74,7 @@ def _asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qwen_vl, "AGAIN", "")
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[pytest.param(KINDS[0], marks=SLOW), *KINDS[1:]])
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -38,7 +38,10 @@ FEW = Amount(2, 2, 1, seed=3)
 """Fewer than the small amount, for time: the fewest that tell one that answers by place in each kind of question."""
 
 
-@pytest.fixture(scope="module", params=["llava", "qwen2_vl", "qwen3_vl", "paligemma"])
+@pytest.fixture(
+    scope="module",
+    params=[*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("llava", "qwen2_vl", "paligemma")), "qwen3_vl"],
+)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(request.param, tmp_path_factory.mktemp(request.param))
 
