@@ -62,6 +62,9 @@ def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | N
         older = (then.stamp_ns - now.stamp_ns) / 1e9
         reason = f"the recheck saw an image that is {older:.2f} s older than the plan's" if older else "no newer image"
         raise StaleInputError(reason, "check the camera and its clock")
+    if then.all_objects and not now.all_objects:
+        happened = "looks only for objects that the instruction names now, and did not"
+        raise SceneChangedError("the resolver", 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
     check_camera_still(_transform(then), _transform(now), config)
     moved = math.dist(then.target.solid.centre, now.target.solid.centre)
     if now.target.label != then.target.label:

@@ -121,24 +121,24 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
 
     room = grasp.opening / 2 - float(max(planned.high[1], -planned.low[1]))
     limit = room - _kept(room, goal.jaw_clearance, float(planned.doubt[1]))
-    if closing > limit + _ROUNDING:
+    if not closing <= limit + _ROUNDING:
         words = f"its sides shifted by {_mm(closing)} along the closing direction, {_mm(limit)} keep the fingers off it"
         raise _changed(then, now, closing, limit, words)
 
     limit = max((gripper.finger_width - goal.hold) / 2, 0.0)
-    if aside > limit + _ROUNDING:
+    if not aside <= limit + _ROUNDING:
         words = f"it shifted by {_mm(aside)} across the fingers, {_mm(limit)} keep its middle between them"
         raise _changed(then, now, aside, limit, words)
 
     room = float(planned.low[2]) - (gripper.finger_beyond - gripper.finger_length)
     limit = room - _kept(room, goal.palm_clearance, float(planned.doubt[2]))
-    if nearer > limit + _ROUNDING:
+    if not nearer <= limit + _ROUNDING:
         words = f"it comes {_mm(nearer)} nearer to the palm, {_mm(limit)} keep the palm off it"
         raise _changed(then, now, nearer, limit, words)
 
     held = _held(planned, gripper.finger_width, gripper.finger_beyond)
     limit = max(held - goal.hold, 0.0) + min(float(planned.doubt.max()), goal.hold / 2)
-    if farther > limit + _ROUNDING:
+    if not farther <= limit + _ROUNDING:
         words = f"the fingers would hold {_mm(farther)} less of it, {_mm(limit)} leave enough"
         raise _changed(then, now, farther, limit, words)
 

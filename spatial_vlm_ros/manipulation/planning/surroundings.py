@@ -53,11 +53,19 @@ class SeenSurface:
         outline: (K, 2) corners, x and y in the planning frame, metres.
         low: least height, metres.
         high: greatest height.
+
+    Raises:
+        InputError: fewer than three corners, or heights the wrong way round.
     """
 
     outline: tuple[tuple[float, float], ...]
     low: float
     high: float
+
+    def __post_init__(self) -> None:
+        if len(self.outline) < 3 or not self.low <= self.high:
+            got = f"{len(self.outline)} corners, heights {self.low:g} to {self.high:g} m"
+            raise InputError("visible surface", got, "3 corners or more, the least height first", "measure it again")
 
 
 @dataclass(frozen=True)

@@ -247,6 +247,7 @@ def moved(body: SurroundingObject, by: float) -> SurroundingObject:
         (refused(Status.TIMEOUT), Status.TIMEOUT, "said so"),
         (refused(Status.CANCELLED), Status.CANCELLED, "said so"),
         (seen(), Status.STALE_INPUT, "no newer image"),
+        (again(dataclasses.replace(SEEN, all_objects=False)), Status.SCENE_CHANGED, "only for objects"),
         (again(dataclasses.replace(SEEN, support_tilt=math.radians(5.0))), Status.INVALID_INPUT, "tilted"),
         (again(dataclasses.replace(SEEN, unplaced=("the vase (v)",))), Status.DEPTH_INVALID, "the vase (v)"),
     ],
