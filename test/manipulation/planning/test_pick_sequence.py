@@ -41,6 +41,7 @@ from spatial_vlm_ros.manipulation.planning.planner import (
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
+from spatial_vlm_ros.nodes.arm.proposals import proposal_of
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose, Resolution, Status, Target
 
@@ -329,6 +330,9 @@ def test_objects_that_were_not_looked_for_are_accepted_only_where_that_is_said()
     assert "accept_unseen_obstacles:=true" in ending.message
     accepted = Cell(seen(named), again(named))
     assert accepted.run(accept_unseen=True).moved
+    (offer,) = accepted.offers
+    warnings = proposal_of("4d7b7e0c-3a4c-4f0e-9c57-0d1f2a3b4c5d", offer, 60.0, None).warnings
+    assert "Only objects that the instruction names were looked for: the arm can hit all others" in warnings
 
 
 BEGUN = ["look", "plan", "approve", "look"]
