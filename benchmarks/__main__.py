@@ -77,6 +77,7 @@ ALONE = {
     "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime"), slow=True),
     "builtin_planning": Part(("--n", "1"), _ARM),
     "real_pairs": Part(("--frames", "1")),
+    "recheck": Part(("--n", "1", "--share", "0.05"), (*_ARM, "mujoco"), slow=True),
     "remedies": Part(("--small", "--cell", "1d-plain-last"), ("torch", "transformers"), slow=True, package=_RESEARCH),
     "replies": Part(("--n", "100")),
     "shapes": Part(("--worlds", "2", "--name", "smallest"), package=_RESEARCH),

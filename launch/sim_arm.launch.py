@@ -23,7 +23,8 @@ SIMULATED = (
 )  # fmt: skip
 
 GUARDED = (
-    "plan_only", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port", "questions",
+    "plan_only", "accept_unseen_obstacles", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port",
+    "questions",
 )  # fmt: skip
 HALF_OPENING = 0.5  # GripperCommand of the simulated hand means one finger
 STALL = 0.25  # s after which the simulated hand says that it has stalled

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from spatial_vlm_ros.errors import CancelledError, SpatialVlmError, TransformUnavailableError
+from spatial_vlm_ros.errors import (
+    ApprovalExpiredError,
+    CancelledError,
+    SceneChangedError,
+    SpatialVlmError,
+    TransformUnavailableError,
+)
 from spatial_vlm_ros.manipulation.planning.agreement import check_tilt
 from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal
@@ -22,9 +28,17 @@ from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Planner
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
-from spatial_vlm_ros.manipulation.recheck import check_same
+from spatial_vlm_ros.manipulation.recheck import TRANSIENT, check_plan_holds, check_same
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Resolution, Status
+
+PAUSE = 0.2  # s between rechecks that saw nothing
+CONFIRMING = 2  # images in which a plan has to hold after one in which it did not
+UNSEEN = (
+    "the resolver's grounder looks only for objects that the instruction names, so that all others are no obstacles to "
+    "the plan. Publish detections of all objects instead of using a grounder, or set accept_unseen_obstacles:=true of "
+    "planner_gate where nothing else can be in the way"
+)
 
 
 class PickStage(enum.IntEnum):
@@ -113,6 +127,8 @@ class PickActors:
             TransformUnavailableError where that is not known up to a stamp (nanoseconds).
         now_ns: the clock that stamps are of.
         say: told each stage, in words.
+        approval_left: seconds that the approval still holds.
+        pause: waits that many seconds, or less where the request is withdrawn.
     """
 
     look: Callable[[Words, Callable[[], bool]], ObservedAnswer]
@@ -121,6 +137,8 @@ class PickActors:
     still: Callable[[int], None]
     now_ns: Callable[[], int]
     say: Callable[[PickStage, str], None]
+    approval_left: Callable[[], float] = lambda: 0.0
+    pause: Callable[[float], object] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -153,12 +171,19 @@ class PickSequence:
         config: gripper, clearances, workspace, limits of change.
         ways: who does what.
         cancelled: whether the request was withdrawn, or a person asked to stop.
+        accept_unseen: whether a plan is executed although the resolver looked only for objects that the words name.
     """
 
     def __init__(
-        self, words: Words, plan_only: bool, config: PlanningConfig, ways: PickActors, cancelled: Callable[[], bool]
+        self,
+        words: Words,
+        plan_only: bool,
+        config: PlanningConfig,
+        ways: PickActors,
+        cancelled: Callable[[], bool],
+        accept_unseen: bool = False,
     ) -> None:
-        self.words, self.plan_only = words, plan_only
+        self.words, self.plan_only, self.accept_unseen = words, plan_only, accept_unseen
         self._config, self._ways, self._cancelled = config, ways, cancelled
         self._stage = PickStage.RESOLVING
         self._seen: ObservedAnswer | None = None
@@ -198,9 +223,11 @@ class PickSequence:
             self._offer = offer = Offer(self.words, seen, scene, goal, plan)
             if self.plan_only:
                 return f"Planned: {told(offer)}. Nothing moves: plan_only is set."
+            if not (surroundings.all_objects or self.accept_unseen):
+                return f"Planned: {told(offer)}. Nothing moves: {UNSEEN}."
             self._begin(PickStage.WAITING_FOR_APPROVAL, f"waiting for approval: {told(offer)}")
             self._ways.approve(offer, self._cancelled)
-            seen_ns = self._look_again(seen)
+            seen_ns = self._look_again(offer)
             self._begin(PickStage.MOVING, told(offer))
             self._ways.still(seen_ns)
             self._moved = True
@@ -226,20 +253,61 @@ class PickSequence:
             raise TransformUnavailableError("base_link", "the camera", reason, "set base_frame of the resolver")
         return seen.surroundings
 
-    def _look_again(self, before: ObservedAnswer) -> int:
-        """Refuse where anything has moved since the plan was made; returns the stamp of the second look, nanoseconds.
+    def _look_again(self, offer: Offer) -> int:
+        """Refuse where the plan no longer holds; returns the stamp of the image in which it does, nanoseconds.
+
+        A recheck that sees nothing (the resolver is busy, the image is stale or not synchronised, TF is not there yet)
+        is repeated for as long as the approval holds, and said. One that measures too little room may be noise: the
+        plan holds where it does in both of the next CONFIRMING images.
 
         Raises:
             SceneChangedError: base, camera, target or what is around it; or the words mean another object now.
-            StaleInputError, TransformUnavailableError: nothing can be seen any more.
+            DepthError: an object has come that could not be measured.
+            ModelError: the resolver's model failed.
+            ApprovalExpiredError: nothing was seen until the approval expired.
+            BusyError, StaleInputError, TransformUnavailableError: the same without an approval that holds for a time.
         """
-        then = self._surroundings(before)
+        words, held = "looking again before anything moves", self._ways.approval_left()
+        doubted: SceneChangedError | None = None
+        needed = 1
+        while True:
+            try:
+                stamp_ns, changed = self._recheck(offer, words)
+            except TRANSIENT as error:
+                left = self._ways.approval_left()
+                if held <= 0:
+                    raise
+                if left <= 0:
+                    raise ApprovalExpiredError(f"the approval, as no recheck saw the scene ({error}),", held) from error
+                words = f"looking again: {error}. The approval holds for another {left:.0f} s"
+                self._begin(PickStage.LOOKING_AGAIN, words)
+                self._ways.pause(min(PAUSE, left))
+                continue
+            if changed is None:
+                needed -= 1
+                if not needed:
+                    return stamp_ns
+            elif doubted is not None:
+                raise changed
+            else:
+                doubted, needed = changed, CONFIRMING
+                words = f"looking again, as one image shows too little room: {changed}"
+
+    def _recheck(self, offer: Offer, words: str) -> tuple[int, SceneChangedError | None]:
+        """One further image: its stamp, and what is wrong with the plan by what it measures, if anything."""
+        then = self._surroundings(offer.seen)
         self._ways.still(then.stamp_ns)
-        now = self._look(PickStage.LOOKING_AGAIN, "looking again before anything moves")
-        check_same(then, now.resolution, now.surroundings, self._config.observation)
-        stamp_ns = self._surroundings(now).stamp_ns
-        self._ways.still(stamp_ns)
-        return stamp_ns
+        seen = self._look(PickStage.LOOKING_AGAIN, words)
+        check_same(then, seen.resolution, seen.surroundings, self._config.observation)
+        now = self._surroundings(seen)
+        check_fresh(now.stamp_ns, self._ways.now_ns(), self._config.observation)
+        check_tilt(now, self._config.observation)
+        self._ways.still(now.stamp_ns)
+        try:
+            check_plan_holds(offer.scene, offer.goal, offer.plan, then, now, self._config)
+        except SceneChangedError as error:
+            return now.stamp_ns, error
+        return now.stamp_ns, None
 
 
 def told(offer: Offer) -> str:

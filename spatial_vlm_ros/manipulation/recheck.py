@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a second look shows what the first one showed: what is planned from the first holds only then."""
+"""Whether an approved plan still holds in a second image: what is planned from the first holds only then."""
 
 from __future__ import annotations
 
@@ -8,42 +8,63 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spatial_vlm_ros.errors import CancelledError, SceneChangedError, StaleInputError, TransformUnavailableError
+from spatial_vlm_ros.errors import (
+    BusyError,
+    CancelledError,
+    ModelError,
+    ModelTimeoutError,
+    SceneChangedError,
+    StaleInputError,
+    TransformUnavailableError,
+)
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still
+from spatial_vlm_ros.manipulation.planning.planner import MotionPlan
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
-from spatial_vlm_ros.parameters import ObservationConfig
+from spatial_vlm_ros.manipulation.recheck_clearance import check_clearance
+from spatial_vlm_ros.manipulation.recheck_grasp import check_grasp
+from spatial_vlm_ros.parameters import GoalConfig, ObservationConfig, PlanningConfig
 from spatial_vlm_ros.types import Resolution, Status, Transform
 
+TRANSIENT = (BusyError, StaleInputError, TransformUnavailableError)
+"""Errors of a recheck that saw nothing: the plan may still hold, so whoever rechecks may look again."""
+
 _AGAIN = "resolve the instruction again"
+_MODEL_FAULTS = (Status.MODEL_ERROR, Status.TIMEOUT, Status.INTERNAL_ERROR)
 
 
 def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | None, config: ObservationConfig) -> None:
-    """Refuse what differs from the first look by more than is allowed.
+    """Refuse an image of another scene: another target or neighbours, or any of them too far away to be the same.
 
     Ids hold for one image, so objects are matched by label and place. What the second image shows more, or no
     longer, counts as changed: a hand that reaches in is an object more.
 
     Args:
-        then: of the first look.
-        resolution: of the second look, of the same words.
-        now: of the second look; None where it was refused.
+        then: of the first image.
+        resolution: of the second image, of the same words.
+        now: of the second image; None where it was refused.
         config: limits.
 
     Raises:
         SceneChangedError: camera, target or a neighbour moved, is gone or is new; or the words are refused now.
-        StaleInputError, TransformUnavailableError: the second look saw nothing.
+        BusyError, StaleInputError, TransformUnavailableError: the second image was not had; see TRANSIENT.
+        ModelError, ModelTimeoutError: the resolver's model failed.
+        CancelledError: the request was withdrawn.
     """
-    if resolution.status in (Status.STALE_INPUT, Status.NOT_SYNCHRONISED):
-        raise StaleInputError(f"the second look failed: {resolution.message}", "mend the camera, then ask again")
-    if resolution.status is Status.TF_UNAVAILABLE:
-        raise TransformUnavailableError(then.frame_id, then.camera_frame, resolution.message, "mend TF, then ask again")
-    if resolution.status is Status.CANCELLED:
-        raise CancelledError(resolution.message)
+    _check_answered(then, resolution)
     what = f"the {then.target.label} ({then.target.id})"
     if now is None:
         happened = f"cannot be found any more ({resolution.status.value}: {resolution.message})"
         raise SceneChangedError(what, math.inf, 0.0, config.target_moved, math.inf, _AGAIN, happened)
+    if now.stamp_ns <= then.stamp_ns:
+        older = (then.stamp_ns - now.stamp_ns) / 1e9
+        reason = f"the recheck saw an image that is {older:.2f} s older than the plan's" if older else "no newer image"
+        raise StaleInputError(reason, "check the camera and its clock")
+    if then.all_objects and not now.all_objects:
+        happened = "looks only for objects that the instruction names now, and did not"
+        raise SceneChangedError("the resolver", 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
     check_camera_still(_transform(then), _transform(now), config)
     moved = math.dist(then.target.solid.centre, now.target.solid.centre)
     if now.target.label != then.target.label:
@@ -54,10 +75,56 @@ def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | N
     _check_neighbours(then.others, now.others, config)
 
 
+def check_plan_holds(
+    then: PlanningScene,
+    goal: PickGoal,
+    plan: MotionPlan,
+    before: Surroundings,
+    after: Surroundings,
+    config: PlanningConfig,
+) -> None:
+    """Refuse where the approved motion, as planned, would not do in the second image what it was approved for.
+
+    Args:
+        then: what was planned in.
+        goal: that was planned for.
+        plan: the approved one.
+        before: what the first image shows.
+        after: what the second image shows; `check_same` passed.
+        config: gripper, clearances, limits.
+
+    Raises:
+        SceneChangedError: the grasp no longer fits the target, the trajectories are no longer clear, or the object that
+            the target is put on is elsewhere.
+        DepthError: an object is there now that could not be measured.
+    """
+    now = planning_scene(after, config)
+    check_grasp(then, now, goal.grasps[plan.grasp], config)
+    if plan.place is not None:
+        _check_destination(before, after, config.goal)
+    check_clearance(then, now, goal, plan, config)
+
+
+def _check_answered(then: Surroundings, resolution: Resolution) -> None:
+    """Raise why there is no second image, where there is none."""
+    status, said = resolution.status, resolution.message
+    if status is Status.BUSY:
+        raise BusyError(resolution.instruction)
+    if status in (Status.STALE_INPUT, Status.NOT_SYNCHRONISED):
+        raise StaleInputError(f"the recheck got no image: {said}", "check the camera, then ask again")
+    if status is Status.TF_UNAVAILABLE:
+        raise TransformUnavailableError(then.frame_id, then.camera_frame, said, "check TF, then ask again")
+    if status is Status.CANCELLED:
+        raise CancelledError(said)
+    if status in _MODEL_FAULTS:
+        kind = ModelTimeoutError if status is Status.TIMEOUT else ModelError
+        raise kind("of the resolver", f"the recheck failed: {said}", "see the resolver's log, then ask again")
+
+
 def _check_neighbours(
     then: Sequence[SurroundingObject], now: Sequence[SurroundingObject], config: ObservationConfig
 ) -> None:
-    """Each object of the one look is near one of its label in the other, and there are as many."""
+    """Each object of the one image is near one of its label in the other, and there are as many."""
     left = list(now)
     for body in then:
         alike = [one for one in left if one.label == body.label]
@@ -71,6 +138,26 @@ def _check_neighbours(
     for body in left:
         what = f"the {body.label} ({body.id})"
         raise SceneChangedError(what, math.inf, 0.0, config.neighbour_moved, math.inf, _AGAIN, "has come")
+
+
+def _check_destination(before: Surroundings, after: Surroundings, config: GoalConfig) -> None:
+    """What the target is put on is where it was: as near as the place is clear, and no higher than it is let go."""
+    old, new = (next((o for o in s.others if o.id == s.destination_id), None) for s in (before, after))
+    if old is None and new is None:  # onto the support
+        rise, aside, label = abs(after.support_height - before.support_height), 0.0, "the support"
+    elif old is None or new is None or old.label != new.label:
+        what = f"the {old.label} ({old.id})" if old is not None else "the support"
+        happened = "is no longer what the words name as the place"
+        raise SceneChangedError(what, math.inf, 0.0, config.clearance, math.inf, _AGAIN, happened)
+    else:
+        (x, y, z), (u, v, w) = old.solid.centre, new.solid.centre
+        rise, aside, label = abs(w - z), math.hypot(u - x, v - y), f"the {old.label} ({old.id})"
+    if not (aside <= config.clearance and rise <= config.release):
+        happened = (
+            f"on which the target is to be put, moved by {aside:.3f} m and rose or sank by {rise:.3f} m; "
+            f"{config.clearance:g} m and {config.release:g} m are allowed"
+        )
+        raise SceneChangedError(label, math.hypot(aside, rise), 0.0, config.clearance, math.inf, _AGAIN, happened)
 
 
 def _transform(seen: Surroundings) -> Transform:

@@ -86,11 +86,17 @@ def json_object(text: str) -> dict[str, Any]:
     return found
 
 
-def surroundings_text(resolution: Resolution, scene: Scene | None) -> str:
-    """JSON of what an answer's scene shows about its target; "" for a refusal, and where no base frame is known."""
+def surroundings_text(resolution: Resolution, scene: Scene | None, all_objects: bool) -> str:
+    """JSON of what an answer's scene shows about its target; "" for a refusal, and where no base frame is known.
+
+    Args:
+        resolution: the answer.
+        scene: that it rests on.
+        all_objects: whether all objects were looked for, or only those that the words name.
+    """
     if resolution.target is None or scene is None or scene.frame.base_T_camera is None:
         return ""
-    return json.dumps(surroundings_json(surroundings_of(scene, resolution)), ensure_ascii=False)
+    return json.dumps(surroundings_json(surroundings_of(scene, resolution, all_objects)), ensure_ascii=False)
 
 
 def resolution_message(resolution: Resolution, frame_id: str = "") -> ResolutionMessage:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,10 +53,13 @@ def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
     """What `surroundings_json` wrote.
 
     Raises:
-        InputError: it is no such object; names the field.
+        InputError: it is no such object; names the field. A number in it is not finite: nothing can be planned by that.
     """
     import msgspec
 
+    if not _finite(value):
+        repair = "check depth and transforms of the resolver"
+        raise InputError("surroundings", "a number that is not finite", "finite numbers", repair)
     try:
         return msgspec.convert(dict(value), Surroundings)
     except (msgspec.ValidationError, ValueError) as error:
@@ -100,6 +104,15 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _as_json(item) for key, item in value.items()}
     return value
+
+
+def _finite(value: Any) -> bool:
+    """Whether all numbers in JSON values are finite."""
+    if isinstance(value, Mapping):
+        return all(_finite(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_finite(item) for item in value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _with_keyword(value: Any) -> Any:

@@ -13,6 +13,12 @@ class GateConfig(Bounded):
     """How the node `planner_gate` gets a person's yes."""
 
     plan_only: bool = option(True, "make plans and carry none out, whatever a request says", fixed=True)
+    accept_unseen_obstacles: bool = option(
+        False,
+        "carry out plans although the resolver uses a grounder, which looks only for objects that the instruction "
+        "names: the arm can hit all others",
+        fixed=True,
+    )
     approval_timeout: float = parameter(
         60.0, "s", 1.0, 3600.0, "a plan can be approved and begun for this long", fixed=True
     )

@@ -105,9 +105,16 @@ class ObservationConfig(Bounded):
     )
     base_moved: float = parameter(0.005, "m", 0.0, 1.0, "the base may have moved by this since, against fixed_frame")
     base_turned_deg: float = parameter(0.5, "deg", 0.0, 180.0, "the base may have turned by this since")
-    target_moved: float = parameter(0.015, "m", 0.0, 1.0, "the target may be found this far from where it was")
+    target_moved: float = parameter(
+        0.015, "m", 0.0, 1.0,
+        "the middle of the target's box may be found this far from where it was; the approved grasp leaves less",
+    )  # fmt: skip
     neighbour_moved: float = parameter(
-        0.03, "m", 0.0, 1.0, "things around the target may be found this far from where they were"
+        0.03,
+        "m",
+        0.0,
+        1.0,
+        "objects around the target may be found this far from where they were, as long as the approved way stays clear",
     )
     jump_speed: float = parameter(2.0, "m/s", 0.01, 100.0, "a transform that moves faster has jumped")
     jump_turning_deg: float = parameter(180.0, "deg/s", 1.0, 10000.0, "a transform that turns faster has jumped")

@@ -91,6 +91,7 @@ class Goal:
         self.stages: list[int] = []  # one entry however often a stage is told
         self.status: int | None = None
         self.result: ResolutionMessage | None = None
+        self.surroundings = ""
 
     def hears(self, stage: int) -> None:
         if stage not in self.stages[-1:]:
@@ -240,6 +241,7 @@ class Graph:
                 goal.accepted = goal.handle.accepted
 
             def on_result(future: Any) -> None:
+                goal.surroundings = future.result().result.surroundings
                 goal.result, goal.status = future.result().result.resolution, future.result().status
 
             def send() -> None:

@@ -39,6 +39,9 @@ def test_an_answer_has_the_pose_that_the_core_finds(live: Graph) -> None:
     assert tuple(target.pose.covariance) == pytest.approx(expected.covariance, abs=1e-9)
     assert goal.result.header.frame_id == "world"
     assert target.id == "bonnet"
+    around = json.loads(goal.surroundings)
+    assert around["all_objects"] is True
+    assert around["surface"]["high"] > around["surface"]["low"]
 
 
 def test_an_answer_is_stamped_as_its_image_on_every_topic(live: Graph) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -54,6 +55,7 @@ def test_a_grounder_answers_without_a_detections_topic(graph: Graph) -> None:
         assert goal.result is not None
         assert goal.name == "OK", goal.result.status.message
         assert position(goal.result.target[0]) == pytest.approx(core_position(), abs=1e-6)
+        assert json.loads(goal.surroundings)["all_objects"] is False
     name = graph.node.resolve_topic_name("detections")
     assert not graph.node.count_subscribers(name)
 

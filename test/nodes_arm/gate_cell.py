@@ -16,6 +16,8 @@ from arm_graph import ArmGraph
 from builtin_interfaces.msg import Duration, Time
 from control_msgs.action import FollowJointTrajectory
 from geometry_msgs.msg import TransformStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from live_process import Started
 from rclpy.action import ActionClient
 from rclpy.context import Context
@@ -53,8 +55,14 @@ class Picking:
     def __init__(self) -> None:
         self.handle: Any = None
         self.stages: list[int] = []
+        self.words: list[str] = []
         self.result: PickInstruction.Result | None = None
         self.status = 0
+
+    def hears(self, feedback: PickInstruction.Feedback) -> None:
+        """A stage was told."""
+        self.words.append(feedback.message)
+        self.stages.append(feedback.stage)
 
     @property
     def name(self) -> str:
@@ -103,6 +111,7 @@ class Cell:
         node = rclpy.create_node("person", context=context)
         self.pick = ActionClient(node, PickInstruction, "pick")
         self.other_pick = ActionClient(node, PickInstruction, f"{OTHER}/pick")
+        self.changing = node.create_client(ChangeState, "resolver/change_state")
         self.approving = node.create_client(Approve, "approve")
         self.other_approving = node.create_client(Approve, f"{OTHER}/approve")
         self.stopping = node.create_client(Trigger, "stop")
@@ -188,9 +197,7 @@ class Cell:
     ) -> Picking:
         picking = Picking()
         goal = PickInstruction.Goal(instruction=instruction, dialogue_id=dialogue_id, plan_only=plan_only)
-        sent = (pick or self.pick).send_goal_async(
-            goal, feedback_callback=lambda m: picking.stages.append(m.feedback.stage)
-        )
+        sent = (pick or self.pick).send_goal_async(goal, feedback_callback=lambda m: picking.hears(m.feedback))
         picking.handle = self.wait(sent, "the goal is accepted")
         assert picking.handle.accepted
 
@@ -249,6 +256,20 @@ class Cell:
         handle = self.wait(self.arm.send_goal_async(goal), "the arm's controller answers")
         assert handle.accepted
         return handle
+
+    @contextmanager
+    def resolver_inactive(self) -> Iterator[None]:
+        """The resolver takes no requests until the end of this."""
+        self._change_resolver(Transition.TRANSITION_DEACTIVATE)
+        try:
+            yield
+        finally:
+            self._change_resolver(Transition.TRANSITION_ACTIVATE)
+
+    def _change_resolver(self, to: int) -> None:
+        self.until(self.changing.service_is_ready, "the resolver's state can be changed")
+        answer = self.wait(self.changing.call_async(ChangeState.Request(transition=Transition(id=to))), "it answers")
+        assert answer.success
 
     def camera_jumps_and_comes_back(self) -> None:
         """Its static transform is told anew, shifted, and then as it was."""

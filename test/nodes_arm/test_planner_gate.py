@@ -329,11 +329,12 @@ def test_a_stop_ends_what_waits(cell: Cell) -> None:
     "change",
     [
         {"move": {"id": "bonnet", "to": [0.5, 0.2, 0.0]}},
+        {"move": {"id": "bonnet", "to": [0.433, 0.03, 0.0]}},
         {"remove": {"id": "bonnet"}},
         {"remove": {"id": "cup"}},
         {"camera": {"by": [0.05, 0.0, 0.0], "told": True}},
     ],
-    ids=["target moved", "target removed", "anchor removed", "camera moved"],
+    ids=["target moved", "target 13 mm off", "target removed", "anchor removed", "camera moved"],
 )
 def test_what_changed_after_the_plan_is_not_acted_on(cell: Cell, change: dict[str, object]) -> None:
     picking, proposal = cell.proposed()
@@ -372,6 +373,21 @@ def test_what_was_approved_is_done_and_physics_agrees(cell: Cell) -> None:
     others = {name: force for name, force in verdict["forces_n"].items() if name not in ("bonnet", "table", "tray")}
     assert all(force <= 5.0 for force in others.values()), others
     assert cell.accepted() == before + 9  # six trajectories, three widths
+    cell.again()
+
+
+def test_a_resolver_that_sees_nothing_for_a_while_keeps_the_approval_and_is_told(cell: Cell) -> None:
+    picking, proposal = cell.proposed()
+    with cell.resolver_inactive():
+        assert cell.approve(proposal) == "OK"
+        told = "the resolver is not active"
+        cell.until(lambda: any(told in words for words in picking.words) or picking.result, "it is told")
+        assert picking.result is None, picking.result.status.message
+        assert any("The approval holds for another" in words for words in picking.words), picking.words
+        assert MOVING not in picking.stages
+    cell.until(lambda: MOVING in picking.stages or picking.result, "it goes on")
+    picking.handle.cancel_goal_async()
+    assert cell.end(picking).result.moved, picking.result.status.message
     cell.again()
 
 

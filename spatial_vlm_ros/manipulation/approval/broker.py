@@ -188,6 +188,13 @@ class ApprovalBroker:
             self._close(RejectedError(f"goal {goal_id}", f"it is over: {outcome}", _AGAIN), f"Ended: {outcome}")
             self.audit.add("EXECUTION_ENDED", sync=True, outcome=outcome, **token)
 
+    def note(self, words: str) -> None:
+        """Tell a person how something ended that was never laid before them; nothing where something is open."""
+        with self._changed:
+            self._expire()
+            if self._view.item is None:
+                self._show(ApprovalStage.IDLE, None, words)
+
     def on_stop(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Call a function with the operator's name whenever a stop is requested, on the thread of whoever requests it.
 

@@ -16,7 +16,7 @@ import numpy as np
 from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
-from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
+from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface, SurroundingObject, Surroundings
 from spatial_vlm_ros.manipulation.planning.workspace import keep_outs
 from spatial_vlm_ros.parameters import GoalConfig, PlanningConfig
 from spatial_vlm_ros.types import Vector3
@@ -39,6 +39,7 @@ class PlanningObject:
         padding: metres to add on both sides along the box's x, y and z, for what is not known of its place (the
             standard deviation of its centre, times `goal.sigmas`), and for neighbours `goal.padding`.
         outline: (K, 2) corners of its estimated outline seen from above; of the target only.
+        surface: what is visible of it; of the target only.
     """
 
     id: str
@@ -46,6 +47,7 @@ class PlanningObject:
     solid: Solid
     padding: Vector3 = (0.0, 0.0, 0.0)
     outline: tuple[tuple[float, float], ...] = ()
+    surface: SeenSurface | None = None
 
     @property
     def padded(self) -> Solid:
@@ -112,7 +114,7 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
     if seen.unplaced:
         reason = f"{', '.join(seen.unplaced)} could not be measured, and where it stands is not seen"
         raise DepthError(reason, "move the camera, or take the thing away")
-    own = dataclasses.replace(_padded(seen.target, 0.0, config.goal), outline=seen.outline)
+    own = dataclasses.replace(_padded(seen.target, 0.0, config.goal), outline=seen.outline, surface=seen.surface)
     others = tuple(_padded(body, config.goal.padding, config.goal) for body in seen.others)
     supporting_objects = _supporting_objects(own, others)
     return PlanningScene(

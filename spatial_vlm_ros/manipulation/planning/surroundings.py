@@ -17,11 +17,14 @@ import numpy as np
 from spatial_vlm_ros.errors import InputError, TransformUnavailableError
 from spatial_vlm_ros.geometry.camera import normalise
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
-from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.types import Pose, Resolution, RgbdFrame, Scene, SceneObject, Transform, Vector3
 
 _WIDEST = 1280  # pixels: wider images are sent smaller
 _QUALITY = 85  # of JPEG, of 100
+_DIRECTIONS = 24  # of the tangents around a visible surface
+_TRIMMED = 0.05  # part of its points beyond each tangent
+_LEAST_POINTS = 40  # of a visible surface whose extents are compared
 _LEVEL = 0.5  # cosine of 60 degrees: a view steeper than this shows little of an object's height
 
 
@@ -78,6 +81,32 @@ class SceneImage:
 
 
 @dataclass(frozen=True)
+class SeenSurface:
+    """The visible surface of an object, without its outermost points: what two images can be compared by.
+
+    The estimate of a whole volume moves by a centimetre from image to image where half of it is hidden; this moves by a
+    millimetre or two.
+
+    Args:
+        outline: (K, 2) corners, x and y in the planning frame, metres.
+        low: least height, metres.
+        high: greatest height.
+
+    Raises:
+        InputError: fewer than three corners, or heights the wrong way round.
+    """
+
+    outline: tuple[tuple[float, float], ...]
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if len(self.outline) < 3 or not self.low <= self.high:
+            got = f"{len(self.outline)} corners, heights {self.low:g} to {self.high:g} m"
+            raise InputError("visible surface", got, "3 corners or more, the least height first", "measure it again")
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """A resolved target and all else in its image.
 
@@ -96,6 +125,9 @@ class Surroundings:
         support_tilt: angle of the plane seen against level, radians; None where no plane is seen.
         destination_id: what the target is to be put on or in, where the words say so.
         image: that the answer was found in; None where the resolver is older than this field.
+        all_objects: whether all objects in the image were looked for; false where a grounder was asked for those alone
+            that the words name, and where nobody says: all else is no obstacle then.
+        surface: what is visible of the target; None where nobody says.
     """
 
     frame_id: str
@@ -112,14 +144,17 @@ class Surroundings:
     support_tilt: float | None
     destination_id: str | None
     image: SceneImage | None = None
+    all_objects: bool = False
+    surface: SeenSurface | None = None
 
 
-def surroundings_of(scene: Scene, resolution: Resolution) -> Surroundings:
+def surroundings_of(scene: Scene, resolution: Resolution, all_objects: bool = False) -> Surroundings:
     """What a scene shows about a resolved target.
 
     Args:
         scene: all objects of the frame that was resolved (geometry.lift.build_scene).
         resolution: OK, of that frame.
+        all_objects: as in Surroundings.
 
     Raises:
         InputError: a refusal has no target; the resolution is of another frame or scene.
@@ -164,6 +199,8 @@ def surroundings_of(scene: Scene, resolution: Resolution) -> Surroundings:
         support_tilt=tilt,
         destination_id=resolution.place.carrier_id if resolution.place is not None else None,
         image=_image_of(scene.frame, resolution),
+        all_objects=all_objects,
+        surface=_surface(base_T_camera.apply(chosen.points)),
     )
 
 
@@ -195,6 +232,25 @@ def _measured(obj: SceneObject, base_T_camera: Transform) -> SurroundingObject:
     ax, ay, az = np.sqrt(np.diag(obj.box.axes.T @ obj.covariance[:3, :3] @ obj.box.axes)).tolist()
     solid = Solid((x, y, z), math.atan2(axes[1, 0], axes[0, 0]), (sx, sy, sz))
     return SurroundingObject(obj.id, obj.detection.label, solid, (ax, ay, az))
+
+
+def _surface(points: Array) -> SeenSurface | None:
+    """Of (N, 3) visible points in the planning frame; None of too few.
+
+    In each of _DIRECTIONS a tangent cuts off _TRIMMED of the points; the outline is where neighbouring tangents meet,
+    so that its extents are those quantiles.
+    """
+    if len(points) < _LEAST_POINTS:
+        return None
+    angles = np.arange(_DIRECTIONS) * math.tau / _DIRECTIONS
+    ways = np.stack([np.cos(angles), np.sin(angles)])
+    reach = np.percentile(points[:, :2].astype(np.float64) @ ways, 100 * (1 - _TRIMMED), axis=0)
+    following = np.roll(reach, -1)
+    c, s = math.cos(math.tau / _DIRECTIONS), math.sin(math.tau / _DIRECTIONS)
+    aside = (following - c * reach) / s  # along the tangent, from its foot to where the next one crosses it
+    corners = np.stack([reach * ways[0] - aside * ways[1], reach * ways[1] + aside * ways[0]], axis=1)
+    low, high = np.percentile(points[:, 2].astype(np.float64), [100 * _TRIMMED, 100 * (1 - _TRIMMED)]).tolist()
+    return SeenSurface(tuple((float(x), float(y)) for x, y in corners), low, high)
 
 
 def _unmeasured(obj: SceneObject, scene: Scene) -> SurroundingObject | None:

@@ -273,6 +273,8 @@ class PlannerGate(Node):
             still=self._watch.check,
             now_ns=lambda: self.get_clock().now().nanoseconds,
             say=partial(self._say, goal),
+            approval_left=lambda: self._broker.view.remaining or 0.0,
+            pause=goal.cancelled.wait,
         )
         plan_only = asked.plan_only or self._config.plan_only
         try:
@@ -287,7 +289,9 @@ class PlannerGate(Node):
         while not clock.now().nanoseconds and time.monotonic() < end and not goal.cancelled.wait(_LOOK):
             pass
         try:
-            ending = PickSequence(words, plan_only, self._planning, ways, goal.cancelled.is_set).run()
+            ending = PickSequence(
+                words, plan_only, self._planning, ways, goal.cancelled.is_set, self._config.accept_unseen_obstacles
+            ).run()
         except Exception as error:  # a fault of ours ends one goal, not the node
             message = f"{type(error).__name__}: {error}; report this"
             self.get_logger().error(printable(message))
@@ -300,7 +304,10 @@ class PlannerGate(Node):
     def _close(self, goal: _Goal, ending: Ending) -> None:
         """Tell the broker how it ended; the record may fail, the goal ends all the same."""
         end = self._broker.end if goal.begun else self._broker.withdraw
-        self._on_record(end, goal.id, f"{ending.status.value}: {ending.message}")
+        words = f"{ending.status.value}: {ending.message}"
+        self._on_record(end, goal.id, words)
+        if ending.status is Status.OK and not ending.moved:
+            self._broker.note(words)  # a plan alone is laid before nobody, and whoever waits at the page is told why
 
     def _finish(self, goal: _Goal, ending: Ending) -> None:
         self._client.end()

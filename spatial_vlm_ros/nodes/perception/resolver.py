@@ -390,7 +390,7 @@ class ResolverNode(LifecycleNode):
         return result
 
     def _result(self, outcome: RequestOutcome) -> ResolveInstruction.Result:
-        surroundings = messages.surroundings_text(outcome.resolution, outcome.scene)
+        surroundings = messages.surroundings_text(outcome.resolution, outcome.scene, self._grounder is None)
         return ResolveInstruction.Result(resolution=self._message(outcome), surroundings=surroundings)
 
     def _message(self, outcome: RequestOutcome) -> ResolutionMessage:

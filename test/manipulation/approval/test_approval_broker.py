@@ -43,6 +43,18 @@ def test_what_is_approved_is_begun_once_and_all_of_it_is_on_record(office: Any) 
     assert verify(office.audit.path).lines == 5
 
 
+def test_a_person_is_told_of_what_was_never_laid_before_them_and_loses_nothing_by_it(office: Any) -> None:
+    office.broker.note("Planned. Nothing moves: unseen obstacles")
+    assert (office.broker.view.stage, office.broker.view.words) == (
+        ApprovalStage.IDLE,
+        "Planned. Nothing moves: unseen obstacles",
+    )
+    proposal = office.proposed()
+    office.broker.note("something else")
+    assert (office.broker.view.stage, office.broker.view.id) == (ApprovalStage.PROPOSED, proposal.goal_id)
+    assert "something else" not in office.broker.view.words
+
+
 def test_an_image_is_on_record_by_its_hash_alone(office: Any) -> None:
     proposal = office.proposed()
     content = office.records()[1]["content"]

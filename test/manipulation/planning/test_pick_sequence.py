@@ -41,16 +41,18 @@ from spatial_vlm_ros.manipulation.planning.planner import (
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
+from spatial_vlm_ros.nodes.arm.proposals import proposal_of
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose, Resolution, Status, Target
 
 NOW = 2_000_000_000
+LATER = NOW + 100_000_000
 CHICK = SurroundingObject("c1", "chick", Solid((0.45, 0.0, 0.03), 0.3, (0.05, 0.04, 0.06)), (0.001, 0.001, 0.001))
 CUP = SurroundingObject("u1", "cup", Solid((0.3, 0.2, 0.05), 0.0, (0.07, 0.07, 0.1)), (0.001, 0.001, 0.001))
 SEEN = Surroundings(
     frame_id="base", stamp_ns=NOW, camera=Pose("base", (0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)), camera_frame="camera",
     target=CHICK, yaw_known=True, truncated=False, outline=((0.43, -0.02), (0.47, -0.02), (0.47, 0.02), (0.43, 0.02)),
-    others=(CUP,), unplaced=(), support_height=0.0, support_tilt=0.0, destination_id=None,
+    others=(CUP,), unplaced=(), support_height=0.0, support_tilt=0.0, destination_id=None, all_objects=True,
 )  # fmt: skip
 POSE = Pose("base", (0.45, 0.0, 0.03), (0.0, 0.0, math.sin(0.15), math.cos(0.15)))
 TARGET = Target("c1", "chick", POSE, POSE.position, (0.05, 0.04, 0.06), (0.0,) * 36, True, None)  # type: ignore[arg-type]
@@ -59,6 +61,15 @@ ANSWER = Resolution("the chick", Status.OK, "it is the chick", target=TARGET, st
 
 def seen(surroundings: Surroundings | None = SEEN, resolution: Resolution = ANSWER) -> ObservedAnswer:
     return ObservedAnswer(resolution, surroundings)
+
+
+def again(surroundings: Surroundings = SEEN, resolution: Resolution = ANSWER) -> ObservedAnswer:
+    """A later image of what the surroundings are."""
+    return ObservedAnswer(resolution, dataclasses.replace(surroundings, stamp_ns=LATER))
+
+
+def refused(status: Status, message: str = "said so") -> ObservedAnswer:
+    return ObservedAnswer(Resolution("the chick", status, message), None)
 
 
 class Cell:
@@ -71,6 +82,8 @@ class Cell:
         self.stopped = False
         self.stop_at: PickStage | None = None
         self.offers: list[Offer] = []
+        self.said: list[str] = []
+        self.holds = 0.0  # s that the approval holds; each pause takes its time of it
 
     def _may_fail(self, step: str) -> None:
         left = self.fails.get(step, [])
@@ -105,7 +118,7 @@ class Cell:
         self._may_fail("approve")
 
     def still(self, since_ns: int) -> None:
-        assert since_ns == NOW
+        assert since_ns in (NOW, LATER)
         self._may_fail("still")
 
     def execute(self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False) -> None:
@@ -118,16 +131,23 @@ class Cell:
     def clear(self) -> None:
         self.log.append("clear")
 
-    def say(self, stage: PickStage, _: str) -> None:
+    def say(self, stage: PickStage, words: str) -> None:
         self.stopped = self.stopped or stage is self.stop_at
+        self.said.append(words)
 
-    def run(self, plan_only: bool = False, now_ns: int = NOW) -> Ending:
-        ways: PickActors = PickActors(self.look, self, self.approve, self.still, lambda: now_ns, self.say)
-        return PickSequence(Words("the chick"), plan_only, PlanningConfig(), ways, lambda: self.stopped).run()
+    def pause(self, seconds: float) -> None:
+        self.holds -= seconds
+
+    def run(self, plan_only: bool = False, now_ns: int = NOW, accept_unseen: bool = False) -> Ending:
+        ways = PickActors(
+            self.look, self, self.approve, self.still, lambda: now_ns, self.say, lambda: self.holds, self.pause
+        )
+        config = PlanningConfig()
+        return PickSequence(Words("the chick"), plan_only, config, ways, lambda: self.stopped, accept_unseen).run()
 
 
 def test_it_moves_what_was_approved_after_a_second_look() -> None:
-    cell = Cell(seen(), seen())
+    cell = Cell(seen(), again())
     ending = cell.run()
     assert (ending.status, ending.moved, ending.stage) == (Status.OK, True, PickStage.MOVING), ending.message
     assert cell.log == ["look", "plan", "approve", "look", "move", "clear"]
@@ -189,7 +209,7 @@ def test_the_planners_reason_is_told_and_nobody_is_asked() -> None:
 
 
 def test_what_is_told_is_the_way_that_was_planned() -> None:
-    cell = Cell(seen(), seen())
+    cell = Cell(seen(), again())
     assert cell.run().status is Status.OK
     (offer,) = cell.offers
     assert offer.plan.grasp == len(offer.goal.grasps) - 1
@@ -209,22 +229,28 @@ def moved(body: SurroundingObject, by: float) -> SurroundingObject:
     return dataclasses.replace(body, id="other", solid=Solid((x + by, y, z), body.solid.yaw, body.solid.size))
 
 
-GONE = Resolution("the chick", Status.NOT_FOUND, "no chick is seen")
-STALE = Resolution("the chick", Status.STALE_INPUT, "no frame for 2 s")
-
-
 @pytest.mark.parametrize(
     ("second", "status", "words"),
     [
-        (seen(dataclasses.replace(SEEN, target=moved(CHICK, 0.02))), Status.SCENE_CHANGED, "moved by 0.020 m"),
-        (seen(dataclasses.replace(SEEN, target=dataclasses.replace(CHICK, label="mug"))), Status.SCENE_CHANGED, "mug"),
-        (seen(dataclasses.replace(SEEN, others=(moved(CUP, 0.05),))), Status.SCENE_CHANGED, "the cup"),
-        (seen(dataclasses.replace(SEEN, others=())), Status.SCENE_CHANGED, "is gone"),
-        (seen(dataclasses.replace(SEEN, others=(CUP, moved(CUP, 0.3)))), Status.SCENE_CHANGED, "has come"),
-        (seen(dataclasses.replace(SEEN, camera=Pose("base", (0.01, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)))),
+        (again(dataclasses.replace(SEEN, target=moved(CHICK, 0.02))), Status.SCENE_CHANGED, "moved by 0.020 m"),
+        (again(dataclasses.replace(SEEN, target=dataclasses.replace(CHICK, label="mug"))), Status.SCENE_CHANGED, "mug"),
+        (again(dataclasses.replace(SEEN, others=(moved(CUP, 0.05),))), Status.SCENE_CHANGED, "the cup"),
+        (again(dataclasses.replace(SEEN, others=())), Status.SCENE_CHANGED, "is gone"),
+        (again(dataclasses.replace(SEEN, others=(CUP, moved(CUP, 0.3)))), Status.SCENE_CHANGED, "has come"),
+        (again(dataclasses.replace(SEEN, camera=Pose("base", (0.01, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)))),
          Status.SCENE_CHANGED, "the camera"),
-        (ObservedAnswer(GONE, None), Status.SCENE_CHANGED, "NOT_FOUND"),
-        (ObservedAnswer(STALE, None), Status.STALE_INPUT, "second look"),
+        (refused(Status.NOT_FOUND), Status.SCENE_CHANGED, "NOT_FOUND"),
+        (refused(Status.STALE_INPUT), Status.STALE_INPUT, "got no image"),
+        (refused(Status.NOT_SYNCHRONISED), Status.STALE_INPUT, "got no image"),
+        (refused(Status.TF_UNAVAILABLE), Status.TF_UNAVAILABLE, "said so"),
+        (refused(Status.BUSY), Status.BUSY, "another instruction"),
+        (refused(Status.MODEL_ERROR), Status.MODEL_ERROR, "said so"),
+        (refused(Status.TIMEOUT), Status.TIMEOUT, "said so"),
+        (refused(Status.CANCELLED), Status.CANCELLED, "said so"),
+        (seen(), Status.STALE_INPUT, "no newer image"),
+        (again(dataclasses.replace(SEEN, all_objects=False)), Status.SCENE_CHANGED, "only for objects"),
+        (again(dataclasses.replace(SEEN, support_tilt=math.radians(5.0))), Status.INVALID_INPUT, "tilted"),
+        (again(dataclasses.replace(SEEN, unplaced=("the vase (v)",))), Status.DEPTH_INVALID, "the vase (v)"),
     ],
 )  # fmt: skip
 def test_what_changed_since_is_not_acted_on(second: ObservedAnswer, status: Status, words: str) -> None:
@@ -237,9 +263,76 @@ def test_what_changed_since_is_not_acted_on(second: ObservedAnswer, status: Stat
 
 
 def test_small_changes_are_noise() -> None:
-    near = dataclasses.replace(SEEN, target=moved(CHICK, 0.005), others=(moved(CUP, 0.01),))
-    cell = Cell(seen(), seen(near))
+    near = dataclasses.replace(SEEN, target=moved(CHICK, 0.003), others=(moved(CUP, 0.01),))
+    cell = Cell(seen(), again(near))
     assert cell.run().status is Status.OK
+
+
+PRESSED = dataclasses.replace(SEEN, target=moved(CHICK, 0.013))
+
+
+@pytest.mark.parametrize(
+    ("after", "status"),
+    [
+        ([again(), again()], Status.OK),  # two images against one
+        ([again(PRESSED)], Status.SCENE_CHANGED),
+        ([again(), again(PRESSED)], Status.SCENE_CHANGED),
+        ([again(dataclasses.replace(SEEN, others=()))], Status.SCENE_CHANGED),
+    ],
+)
+def test_a_target_that_the_fingers_would_press_on_is_refused_where_a_second_image_agrees(
+    after: list[ObservedAnswer], status: Status
+) -> None:
+    cell = Cell(seen(), again(PRESSED), *after)
+    ending = cell.run()
+    assert (ending.status, ending.moved) == (status, status is Status.OK), ending.message
+    assert not cell.looks
+    assert any("one image shows too little room" in words for words in cell.said)
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [Status.BUSY, Status.STALE_INPUT, Status.NOT_SYNCHRONISED, Status.TF_UNAVAILABLE],
+)
+def test_a_recheck_that_sees_nothing_keeps_the_approval_and_says_so(nothing: Status) -> None:
+    cell = Cell(seen(), refused(nothing), refused(nothing), again())
+    cell.holds = 30.0
+    assert cell.run().status is Status.OK
+    assert cell.log == ["look", "plan", "approve", "look", "look", "look", "move", "clear"]
+    assert any("holds for another 30 s" in words for words in cell.said)
+
+
+def test_a_recheck_that_never_sees_anything_ends_with_the_approval() -> None:
+    cell = Cell(seen(), *[refused(Status.BUSY)] * 6)
+    cell.holds = 0.9
+    ending = cell.run()
+    assert (ending.status, ending.moved) == (Status.APPROVAL_EXPIRED, False)
+    assert "another instruction is being answered" in ending.message
+    assert len(cell.looks) == 0
+    assert "move" not in cell.log
+
+
+@pytest.mark.parametrize("status", [Status.NOT_FOUND, Status.AMBIGUOUS, Status.MODEL_ERROR])
+def test_any_other_refusal_ends_the_approval_at_once(status: Status) -> None:
+    cell = Cell(seen(), refused(status))
+    cell.holds = 30.0
+    ending = cell.run()
+    assert ending.status in (Status.SCENE_CHANGED, status)
+    assert "said so" in ending.message
+    assert "move" not in cell.log
+
+
+def test_objects_that_were_not_looked_for_are_accepted_only_where_that_is_said() -> None:
+    named = dataclasses.replace(SEEN, all_objects=False)
+    cell = Cell(seen(named), again(named))
+    ending = cell.run()
+    assert (ending.status, ending.moved, cell.log) == (Status.OK, False, ["look", "plan", "clear"])
+    assert "accept_unseen_obstacles:=true" in ending.message
+    accepted = Cell(seen(named), again(named))
+    assert accepted.run(accept_unseen=True).moved
+    (offer,) = accepted.offers
+    warnings = proposal_of("4d7b7e0c-3a4c-4f0e-9c57-0d1f2a3b4c5d", offer, 60.0, None).warnings
+    assert "Only objects that the instruction names were looked for: the arm can hit all others" in warnings
 
 
 BEGUN = ["look", "plan", "approve", "look"]
@@ -259,16 +352,24 @@ BEGUN = ["look", "plan", "approve", "look"]
 def test_camera_and_base_are_watched_from_before_the_plan_until_the_motion(
     error: SpatialVlmError, calm: int, done: list[str]
 ) -> None:
-    cell = Cell(seen(), seen())
+    cell = Cell(seen(), again())
     cell.fails["still"] = [*[None] * calm, error]
     ending = cell.run()
     assert (ending.status.value, ending.moved) == (error.status_name, False)
     assert cell.log == done
 
 
+def test_a_base_that_is_not_known_yet_is_waited_for_while_the_approval_holds() -> None:
+    cell = Cell(seen(), again(), again())
+    cell.holds = 30.0
+    cell.fails["still"] = [None, None, TransformUnavailableError("odom", "base", "nobody publishes it", "start it")]
+    assert cell.run().moved
+    assert cell.log == ["look", "plan", "approve", "look", "look", "move", "clear"]
+
+
 @pytest.mark.parametrize("stage", list(PickStage))
 def test_a_stop_at_any_stage_begins_nothing_more(stage: PickStage) -> None:
-    cell = Cell(seen(), seen())
+    cell = Cell(seen(), again())
     cell.stop_at = stage
     ending = cell.run()
     assert ending.status is Status.CANCELLED

@@ -14,7 +14,12 @@ from planning_scenes import WIDE
 from spatial_vlm_ros.errors import DepthError, InputError
 from spatial_vlm_ros.manipulation.planning.scene import planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
-from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
+from spatial_vlm_ros.manipulation.planning.surroundings import (
+    SeenSurface,
+    SurroundingObject,
+    Surroundings,
+    _surface,
+)
 from spatial_vlm_ros.output.json_schema import surroundings_from_json, surroundings_json
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose
@@ -40,8 +45,58 @@ SEEN = Surroundings(
 )
 
 
+SURFACE = SeenSurface(((0.38, -0.02), (0.42, -0.02), (0.42, 0.02)), 0.001, 0.06)
+
+
 def test_it_is_the_same_after_json() -> None:
     assert surroundings_from_json(json.loads(json.dumps(surroundings_json(SEEN)))) == SEEN
+    whole = dataclasses.replace(SEEN, all_objects=True, surface=SURFACE)
+    assert surroundings_from_json(json.loads(json.dumps(surroundings_json(whole)))) == whole
+
+
+def test_an_answer_that_does_not_say_so_has_not_looked_for_all_objects() -> None:
+    older = {key: value for key, value in surroundings_json(SEEN).items() if key not in ("all_objects", "surface")}
+    read = surroundings_from_json(older)
+    assert (read.all_objects, read.surface) == (False, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"support_height": math.nan},
+        {
+            "others": [
+                {
+                    "id": "a",
+                    "label": "a",
+                    "sigma": None,
+                    "solid": {"centre": [0, math.inf, 0], "yaw": 0, "size": [1, 1, 1]},
+                }
+            ]
+        },
+        {"surface": {"outline": [], "low": 0.0, "high": 0.1}},
+        {"surface": {"outline": [[0, 0], [1, 0], [0, 1]], "low": 0.2, "high": 0.1}},
+        {"surface": {"outline": [[0, 0], [1, 0], [0, 1]], "low": "low", "high": 0.1}},
+        {"all_objects": "yes"},
+    ],
+)
+def test_numbers_that_nothing_can_be_planned_by_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        surroundings_from_json(surroundings_json(SEEN) | change)
+
+
+def test_extents_of_a_visible_surface_are_quantiles_of_its_points() -> None:
+    rng = np.random.default_rng(3)
+    points = (rng.uniform(-1, 1, (4000, 3)) * (0.03, 0.02, 0.04) + (0.4, 0.1, 0.04)).astype(np.float32)
+    points[:40] += 0.5  # mixed pixels at an edge
+    surface = _surface(points)
+    assert surface is not None
+    outline = np.array(surface.outline)
+    inner = np.array((0.03, 0.02)) * 0.92  # 5 % of a side of points is left out on each, less what was added
+    assert outline.min(axis=0) == pytest.approx(np.array((0.4, 0.1)) - inner, abs=0.003)
+    assert outline.max(axis=0) == pytest.approx(np.array((0.4, 0.1)) + inner, abs=0.003)
+    assert (surface.low, surface.high) == pytest.approx((0.004, 0.077), abs=0.002)
+    assert _surface(points[:20]) is None
 
 
 @pytest.mark.parametrize("change", [{"camera": None}, {"others": [{"id": 3}]}, {"support_height": "low"}])

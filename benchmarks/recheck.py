@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recheck before motion against contact physics: what passes and should not, and what is refused without need.
+
+`python -m benchmarks.recheck --n 12 --first-seed S --processes 2 [--share 0.5] [--minutes M]`: in each random world a
+plan is made from one noisy image. Then the scene is changed: the target moved, turned or resized, a neighbour moved, a
+new object put there, or nothing. The recheck judges a further image, and two more where it refuses by what it measures,
+as the gate does. Then the approved plan is carried out by physics whatever the recheck said. A pass is wrong where the
+fingers press on the target before they close, anything else is touched, or the target does not end on the tray. A
+refusal is needless where none of that happens. `share` tries that share of the changes in each world, by chance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Claim, finish, option, table, write
+from benchmarks.recheck_cell import PRESSED, Planned, execute, look, planned, without
+from spatial_vlm_ros.errors import SceneChangedError, SpatialVlmError
+from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
+from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING
+from spatial_vlm_ros.manipulation.recheck import check_plan_holds, check_same
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
+from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout
+from spatial_vlm_ros.sim.model import scaled
+from spatial_vlm_ros.types.proportions import wilson
+
+WORLDS = 12
+FIRST_SEED = 81000  # unlike those of tests, of development and of other benchmarks
+DISTANCES = (0.004, 0.008, 0.013, 0.02, 0.03)  # metres that the target is moved
+DIRECTIONS = {"along closing": 0.0, "across": math.pi / 2, "aslant": math.radians(225)}
+TURNS = (10.0, 25.0, 45.0)  # degrees
+SCALES = (0.85, 1.1, 1.25)
+NEIGHBOUR = (0.01, 0.02, 0.029)  # metres towards the target
+GAPS = (0.02, 0.06)  # metres between the circles around target and new object
+REFUSED_CALM = 0.1  # share of undisturbed scenes that may be refused
+COLUMNS = ("change", "by", "n", "passed", "of those wrong", "refused", "of those needless")
+_LAND = 0.3  # simulated seconds for what was moved to come to rest
+_ABOVE = 0.001  # metres above the table that objects are put at
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Staging:
+    """One change of a world after its plan was made.
+
+    Args:
+        kind: what is changed.
+        size: how far, in words.
+        layout: of the world as it is then.
+        moves: where objects are put: x and y in metres, and heading in radians.
+    """
+
+    kind: str
+    size: str
+    layout: TableLayout
+    moves: tuple[tuple[str, float, float, float], ...] = ()
+
+
+def heading(cell: ArmCell, id_: str) -> float:
+    """Of an object, radians."""
+    rotation = cell.pose(id_).rotation
+    return math.atan2(rotation[1, 0], rotation[0, 0])
+
+
+def stagings(world: TableLayout, spare: str, cell: ArmCell, made: Planned) -> Iterator[Staging]:
+    """All changes of one world.
+
+    Args:
+        world: with the object that can come.
+        spare: id of that.
+        cell: of the world without it, at rest.
+        made: the plan.
+    """
+    seen, target = without(world, spare), world.target
+    x, y, _ = cell.pose(target).translation
+    yaw, closing = heading(cell, target), made.goal.grasps[made.plan.grasp].closing
+    along = math.atan2(closing[1], closing[0])
+    yield Staging("nothing", "0 mm", seen)
+    for name, turn in DIRECTIONS.items():
+        for far in DISTANCES:
+            at = (target, x + far * math.cos(along + turn), y + far * math.sin(along + turn), yaw)
+            yield Staging(f"target moved {name}", f"{1000 * far:.0f} mm", seen, (at,))
+    for degrees in TURNS:
+        yield Staging("target turned", f"{degrees:.0f}°", seen, ((target, x, y, yaw + math.radians(degrees)),))
+    for scale in SCALES:
+        objects = tuple(
+            dataclasses.replace(o, model=scaled(o.model, scale)) if o.id == target else o for o in seen.objects
+        )
+        yield Staging("target resized", f"× {scale:g}", dataclasses.replace(seen, objects=objects))
+    others = [obj for obj in seen.objects if obj.id not in (target, world.tray)]
+    nearest = min(others, key=lambda obj: math.dist(cell.pose(obj.id).translation, (x, y, 0.0)))
+    u, v, _ = cell.pose(nearest.id).translation
+    away = math.atan2(y - v, x - u)
+    for far in NEIGHBOUR:
+        at = (nearest.id, u + far * math.cos(away), v + far * math.sin(away), heading(cell, nearest.id))
+        yield Staging("neighbour moved", f"{1000 * far:.0f} mm", seen, (at,))
+    sizes = {obj.id: obj.model.reach for obj in world.objects}
+    for gap in GAPS:  # on the side of the target where there is most room, that the fingers close along or not
+        far = sizes[target] + sizes[spare] + gap
+        spots = [(x + far * math.cos(a), y + far * math.sin(a)) for a in np.arange(12) * math.pi / 6]
+        spot = max(
+            spots, key=lambda s: min(math.dist(s, cell.pose(o.id).translation[:2]) - sizes[o.id] for o in others)
+        )
+        yield Staging("new object", f"{1000 * gap:.0f} mm beside", world, ((spare, *spot, 0.0),))
+    yield Staging("new object", "where it stood", world)
+
+
+def judged(cell: ArmCell, made: Planned, seed: int, config: PlanningConfig) -> tuple[str, str]:
+    """What the recheck says, as the gate asks: "passed", or a refusal's status, and its words."""
+    doubted, needed = "", 1
+    for number in range(1 + CONFIRMING):
+        resolution, now = look(cell, 2_000_000_000 + number, seed + number)
+        try:
+            check_same(made.seen, resolution, now, config.observation)
+        except SpatialVlmError as error:
+            return error.status_name, str(error)
+        assert now is not None
+        try:
+            check_plan_holds(made.scene, made.goal, made.plan, made.seen, now, config)
+        except SceneChangedError as error:
+            if doubted:
+                return error.status_name, str(error)
+            doubted, needed = str(error), CONFIRMING
+        except SpatialVlmError as error:
+            return error.status_name, str(error)
+        else:
+            needed -= 1
+            if not needed:
+                break
+    return "passed", doubted
+
+
+def one(seed: int, share: float = 1.0) -> list[Record]:
+    """All changes of one world, or that share of them by chance, nothing changed among them."""
+    config = PlanningConfig()
+    world = layout(str(seed))
+    spare = world.objects[-1].id
+    cell = ArmCell(without(world, spare))
+    try:
+        made = planned(BuiltinPlanner(), cell, seed, config)
+    except SpatialVlmError as error:
+        return [{"seed": seed, "number": 0, "kind": "no plan", "words": str(error)[:200]}]
+    records = []
+    drawn = np.random.default_rng(seed)
+    for number, staging in enumerate(stagings(world, spare, cell, made)):
+        if number and drawn.random() >= share:
+            continue
+        staged = ArmCell(staging.layout)
+        for id_, x, y, yaw in staging.moves:
+            staged.move(id_, (x, y, _ABOVE), yaw)
+        for _ in range(int(_LAND / STEP)):
+            staged.step()
+        said, words = judged(staged, made, 1000 * seed + 10 * number + 1, config)
+        done = execute(staged, made.plan, config)
+        records.append(
+            {
+                "seed": seed, "number": number, "kind": staging.kind, "size": staging.size,
+                "said": said, "words": words[:240], "safe": done.safe, **dataclasses.asdict(done),
+            }
+        )  # fmt: skip
+    return records
+
+
+def row(records: list[Record]) -> tuple[int, int, str, int, str]:
+    """n, passes with those that were wrong, and refusals with those that were needless; 95 % Wilson intervals."""
+    passed = [r for r in records if r["said"] == "passed"]
+    refused = [r for r in records if r["said"] != "passed"]
+    return (
+        len(records),
+        len(passed),
+        _share(sum(not r["safe"] for r in passed), len(passed)),
+        len(refused),
+        _share(sum(r["safe"] for r in refused), len(refused)),
+    )
+
+
+def _share(count: int, n: int) -> str:
+    if not n:
+        return "-"
+    share = wilson(count, n)
+    return f"{count} ({100 * share.low:.1f} to {100 * share.high:.1f} %)"
+
+
+def keep(found: list[Record], setting: Record) -> tuple[Record, list[Claim]]:
+    """Write what there is."""
+    unplanned = [r["seed"] for r in found if r["kind"] == "no plan"]
+    records = sorted((r for r in found if r["kind"] != "no plan"), key=lambda r: r["seed"])
+    kinds: dict[tuple[str, str], list[Record]] = {}
+    for record in sorted(records, key=lambda r: r["number"]):
+        kinds.setdefault((record["kind"], record["size"]), []).append(record)
+    rows = [(kind, size, *row(group)) for (kind, size), group in kinds.items()]
+    same = [r for r in records if r["kind"] != "new object"]  # a new object is refused wherever it is
+    rows += [("all but new objects", "", *row(same)), ("all", "", *row(records))]
+    calm = kinds.get(("nothing", "0 mm"), [])
+    passed = [r for r in records if r["said"] == "passed"]
+    figures = {
+        "setting": {**setting, "planned": len({r["seed"] for r in records}), "without a plan": unplanned},
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "rows": [dict(zip(COLUMNS, r, strict=True)) for r in rows],
+        "records": records,
+    }
+    touched = sum(r["others"] > 0.0 or r["pressed"] > PRESSED for r in passed)
+    refused = sum(r["said"] != "passed" for r in calm) / max(1, len(calm))
+    claims = [
+        Claim("passed plans that press on the target or touch another object", touched, 0, ""),
+        Claim("share of undisturbed scenes refused", refused, REFUSED_CALM, ""),
+    ]
+    write("recheck", figures, claims)
+    return figures, claims
+
+
+def main() -> int:
+    """Measure, print and write."""
+    n, first, share = int(option("n", WORLDS)), int(option("first-seed", FIRST_SEED)), option("share", 1.0)
+    processes, end = int(option("processes", 1)), time.monotonic() + 60 * option("minutes", 1e6)
+    setting = {"worlds": n, "first_seed": first, "share_of_changes": share}
+    found: list[Record] = []
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = {pool.submit(one, seed, share): seed for seed in range(first, first + n)}
+        for done in as_completed(runs):
+            if done.cancelled():
+                continue
+            found += done.result()
+            keep(found, setting)
+            print(f"{runs[done]}: {len(found)} runs", file=sys.stderr, flush=True)
+            if time.monotonic() > end:
+                for run in runs:
+                    run.cancel()
+    measured, claims = keep(found, setting)
+    rows = [tuple(r.values()) for r in measured["rows"]]
+    table(f"worlds from seed {first}: {measured['setting']}", COLUMNS, rows)
+    wrong = [r for r in measured["records"] if r["said"] == "passed" and not r["safe"]]
+    words = [
+        f"pressed {r['pressed']:.1f} N, {r['others']:.1f} N on {r['on'] or 'nothing'}, "
+        f"{'delivered' if r['delivered'] else 'not delivered'} {r['failure']}"
+        for r in wrong
+    ]
+    lines = [(r["seed"], r["kind"], r["size"], what) for r, what in zip(wrong, words, strict=True)]
+    table("passed, and wrong", ("seed", "change", "by", "what"), lines)
+    return finish("recheck", measured, claims)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

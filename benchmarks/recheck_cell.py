@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated arm without ROS for `benchmarks.recheck`: sees, plans as the gate does, and executes plans by physics."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from benchmarks.arm_cell import Floats
+from spatial_vlm_ros.errors import GoalError, SpatialVlmError
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
+from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.place import place_goal
+from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, PlanStep, Trajectory, plan_of
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings, surroundings_of
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
+from spatial_vlm_ros.sim.arm.following import Tolerances, TrajectoryOutcome
+from spatial_vlm_ros.sim.arm.judge import PhysicsVerdict
+from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
+from spatial_vlm_ros.sim.arm.view import ArmView
+from spatial_vlm_ros.sim.arm.worlds import TableLayout
+from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.types import Pose, Resolution
+
+PLANNER_PADDING = 0.002  # metres: arm_planner's default
+SPEED = 0.6  # of the fastest motion
+TIME_LIMIT = 5.0  # s for a chain of segments
+RESTS = 1.0  # simulated seconds in which what was let go comes to rest
+PRESSED = 1.0  # N on the target before the fingers close: more is a press, not a touch in passing
+_BEFORE_CLOSING: tuple[Phase, ...] = ("open", "reach", "approach")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would be approved.
+
+    Args:
+        seen: around the target.
+        scene: that was planned in.
+        goal: how the target can be taken.
+        plan: the motion.
+    """
+
+    seen: Surroundings
+    scene: PlanningScene
+    goal: PickGoal
+    plan: MotionPlan
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What physics says of a plan that was carried out.
+
+    Args:
+        delivered: whether the target lies at rest on the tray.
+        pressed: greatest force on the target before the fingers closed, N.
+        others: greatest force on anything but target and tray, N.
+        on: which object that was; "" for none.
+        failure: of a controller, or "".
+    """
+
+    delivered: bool
+    pressed: float
+    others: float
+    on: str
+    failure: str
+
+    @property
+    def safe(self) -> bool:
+        """Whether the target was taken and put down without touching anything else, or pressing on it."""
+        return self.delivered and self.pressed <= PRESSED and self.others == 0.0 and not self.failure
+
+
+def look(cell: ArmCell, stamp_ns: int, seed: int) -> tuple[Resolution, Surroundings | None]:
+    """What the resolver says of a noisy frame with perfect detections."""
+    view = ArmView(cell, VGA, seed=seed)
+    try:
+        frame, detections = view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, stamp_ns=stamp_ns)
+    finally:
+        view.close()
+    told = Resolver().look_at(frame, detections).ask(cell.layout.instruction)
+    if told.resolution.target is None or told.scene is None:
+        return told.resolution, None
+    return told.resolution, surroundings_of(told.scene, told.resolution, all_objects=True)
+
+
+def planned(planner: BuiltinPlanner, cell: ArmCell, seed: int, config: PlanningConfig) -> Planned:
+    """A plan for the instruction of a world, from one image.
+
+    Raises:
+        SpatialVlmError: there is none; says why.
+    """
+    resolution, seen = look(cell, 1_000_000_000, seed)
+    if seen is None:
+        raise GoalError("answer the instruction", [("refused", resolution.message)], "take another world")
+    scene = planning_scene(seen, config)
+    goal = pick_goal(scene, config)
+    start = cell.joints().position[:7]
+    refused: SpatialVlmError | None = None
+    for number, grasp in enumerate(goal.grasps):
+        try:
+            placing = place_goal(scene, resolution, grasp, config)
+            for choice, placement in enumerate(placing.placements[:4]):
+                chain = partial(_chain, planner, start, scene, grasp, placement, config, seed)
+                try:
+                    return Planned(seen, scene, goal, plan_of(goal, scene, placing, chain(), number, choice))
+                except SpatialVlmError as error:
+                    refused = error
+        except SpatialVlmError as error:
+            refused = error
+    raise refused or GoalError("plan", [("none", "no grasp was tried")], "take another world")
+
+
+def _chain(
+    planner: BuiltinPlanner,
+    start: Floats,
+    scene: PlanningScene,
+    grasp: Grasp,
+    placement: Placement,
+    config: PlanningConfig,
+    seed: int,
+) -> list[PlanStep]:
+    """All phases for one grasp and placement, each with the contacts that `nodes.arm.strategies` allows in it."""
+    target = scene.target
+    boxes = [_box(obj, obj.padded) for obj in (*scene.neighbours, *scene.support, *scene.keep_outs)]
+    with_target = [*boxes, _box(target, target.solid)]
+    held = HeldBox(
+        target.id, np.linalg.inv(matrix(grasp.grasp)) @ solid_matrix(target.solid), np.array(target.solid.size)
+    )
+    lifted = {c.other for c in scene.allowed if c.one == target.id and c.phase == "lift"}
+    lowered = {c.other for c in scene.allowed if c.one == target.id and c.phase == "lower"}
+    plan = partial(_motion, planner, seed=seed)
+    first = plan(
+        start,
+        with_target,
+        Segment(matrix(grasp.pre_grasp), opening=grasp.opening),
+        Segment(matrix(grasp.grasp), straight=True, touch={target.id}, opening=grasp.opening),
+    )
+    in_hand = {"held": held, "opening": min(grasp.width, 0.08)}
+    lift = plan(_end(first), boxes, Segment(matrix(grasp.retreat), straight=True, held_touch=lifted, **in_hand))
+    put = plan(
+        _end(lift),
+        boxes,
+        Segment(matrix(placement.pre_place), **in_hand),
+        Segment(matrix(placement.place), straight=True, held_touch=lowered, **in_hand),
+    )
+    down = BoxObstacle(target.id, matrix(placement.obj), np.array(target.solid.size), PLANNER_PADDING)
+    away = plan(
+        _end(put),
+        [*boxes, down],
+        Segment(matrix(placement.retreat), straight=True, touch={target.id}, opening=placement.opening),
+    )
+    reach, approach = _trajectories(first)
+    carry, lower = _trajectories(put)
+    closed = max(config.gripper.opening_min, grasp.width - config.motion.squeeze)
+    return [
+        PlanStep("open", width=grasp.opening),
+        PlanStep("reach", reach),
+        PlanStep("approach", approach),
+        PlanStep("close", width=closed),
+        PlanStep("lift", _trajectories(lift)[0]),
+        PlanStep("carry", carry),
+        PlanStep("lower", lower),
+        PlanStep("release", width=placement.opening),
+        PlanStep("withdraw", _trajectories(away)[0]),
+    ]
+
+
+def _motion(planner: BuiltinPlanner, start: Floats, boxes: list[BoxObstacle], *segments: Segment, seed: int) -> Motion:
+    return planner.plan(MotionRequest(start, segments, boxes, seed=seed, time_limit=TIME_LIMIT, speed=SPEED))
+
+
+def _trajectories(motion: Motion) -> list[Trajectory]:
+    return [
+        Trajectory(t.names, tuple(t.times), tuple(t.positions), tuple(t.velocities), tuple(t.accelerations))
+        for t in motion.trajectories
+    ]
+
+
+def _end(motion: Motion) -> Floats:
+    return motion.trajectories[-1].positions[-1]
+
+
+def _box(obj: PlanningObject, solid: Solid) -> BoxObstacle:
+    return BoxObstacle(obj.id, solid_matrix(solid), np.array(solid.size), PLANNER_PADDING)
+
+
+def execute(cell: ArmCell, plan: MotionPlan, config: PlanningConfig) -> Executed:
+    """Carry a plan out, whatever stands in its way; what physics says of it."""
+    pressed, failure, target, tray = 0.0, "", cell.layout.target, cell.layout.tray
+    for step in plan.steps:
+        if step.phase in GRIPS:
+            cell.hand.grip(float(step.width or 0.0) / 2, config.motion.gripper_effort)
+            _until(cell, lambda: cell.hand.ended(cell.data) is not None)
+        elif step.trajectory is not None:
+            failure = _follow(cell, step.trajectory)
+        if step.phase in _BEFORE_CLOSING:
+            pressed = cell.judge.verdict(cell.data).forces.get(target, 0.0)
+        if failure:
+            failure = f"{step.phase}: {failure}"
+            break
+    for _ in range(int(RESTS / STEP)):
+        cell.step()
+    verdict: PhysicsVerdict = cell.judge.verdict(cell.data)
+    others = {name: force for name, force in verdict.forces.items() if name not in (target, tray, "table", "robot")}
+    scraped = (
+        {"table": verdict.forces["table"]}
+        if verdict.forces.get("table", 0.0) > verdict.by_held.get("table", 0.0)
+        else {}
+    )
+    touched = {**others, **scraped}
+    on = max(touched, key=lambda name: touched[name], default="")
+    return Executed(verdict.objects[target].delivered, pressed, touched.get(on, 0.0), on, failure)
+
+
+def _follow(cell: ArmCell, t: Trajectory) -> str:
+    sent = JointTrajectory(*(np.array(v) for v in (t.times, t.positions, t.velocities, t.accelerations)))
+    cell.follower.begin(sent, cell.time, cell.joints().position[:7], Tolerances())
+    ended: TrajectoryOutcome | None = None
+    while ended is None:
+        cell.step()
+        state = cell.joints()
+        ended = cell.follower.ended(cell.time, state.position[:7], state.velocity[:7])
+    return ended.words if ended.code else ""
+
+
+def _until(cell: ArmCell, done: Callable[[], bool]) -> None:
+    while not done():
+        cell.step()
+
+
+def matrix(pose: Pose) -> Floats:
+    """(4, 4) of a pose, metres."""
+    made = np.eye(4)
+    made[:3, :3], made[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
+    return made
+
+
+def solid_matrix(solid: Solid) -> Floats:
+    """(4, 4) of the middle of a box, metres."""
+    c, s = np.cos(solid.yaw), np.sin(solid.yaw)
+    made = np.eye(4)
+    made[:3, :3], made[:3, 3] = [[c, -s, 0], [s, c, 0], [0, 0, 1]], solid.centre
+    return made
+
+
+def without(layout: TableLayout, id_: str) -> TableLayout:
+    """A layout without one object."""
+    return dataclasses.replace(layout, objects=tuple(obj for obj in layout.objects if obj.id != id_))

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the approved trajectories stay clear of everything that the second image shows.
+
+The gripper and what it holds are boxes on the straight ways of the plan, for any arm. Arm and hand are the convex hulls
+of their links along every trajectory, for a Franka Panda with the extra `arm` installed: other robots have no model
+here, so their free motions are not checked again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.errors import SceneChangedError
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, Rejection
+from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
+from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
+from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, Trajectory
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
+from spatial_vlm_ros.manipulation.recheck_grasp import as_held, tracked
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Pose
+
+_AGAIN = "resolve the instruction again"
+_STEP = 0.01  # radians of length between configurations that are checked, as the built-in planner checks its own paths
+_CONTACT: dict[Phase, str] = {"lift": "lift", "lower": "lower"}
+_HELD: tuple[Phase, ...] = ("lift", "carry", "lower")
+
+
+def check_clearance(
+    then: PlanningScene, now: PlanningScene, goal: PickGoal, plan: MotionPlan, config: PlanningConfig
+) -> None:
+    """Refuse a plan that comes nearer to anything in the second image than planning allowed for.
+
+    Planning keeps the gripper `goal.clearance` from padded neighbours and `goal.support_clearance` from the support,
+    and the arm clear of padded neighbours. Changes may use up those clearances, and for the arm `goal.padding`. What is
+    not known of the neighbours' places stays as padding.
+
+    Args:
+        then: what was planned in.
+        now: of the second image.
+        goal: that was planned for.
+        plan: the approved one.
+        config: gripper, clearances, names of the robot.
+
+    Raises:
+        SceneChangedError: names the object and the phase.
+    """
+    grasp = goal.grasps[plan.grasp]
+    placement = _placement(plan)
+    now = tracked(then, now)
+    held = as_held(now, grasp)
+    _check_straight(then, now, grasp, placement, held, config)
+    if has_arm_model(plan, now.frame_id):
+        _check_arm(now, grasp, placement, held, plan, config)
+
+
+def has_arm_model(plan: MotionPlan, frame_id: str) -> bool:
+    """Whether the whole arm can be checked: a Panda planned in the frame of its base, and the extra `arm`."""
+    if importlib.util.find_spec("pinocchio") is None or importlib.util.find_spec("coal") is None:
+        return False
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK
+
+    return frame_id == BASE_LINK and all(set(t.joint_names) == set(ARM_JOINTS) for t in plan.trajectories)
+
+
+# ------------------------------------------------------------------------------------------------ gripper, any arm
+
+
+def _check_straight(
+    then: PlanningScene,
+    now: PlanningScene,
+    grasp: Grasp,
+    placement: Placement | None,
+    held: Solid,
+    config: PlanningConfig,
+) -> None:
+    """What gripper and held object sweep on the straight ways, as `pick_goal` and `place_goal` count it."""
+    bare = dataclasses.replace(config.goal, clearance=0.0, support_clearance=0.0)
+    tip, up = Tip.of(grasp.grasp), (0.0, 0.0, config.goal.retreat)
+    coming = links(config.gripper, tip, grasp.opening, tip.back(config.goal.approach))
+    leaving = links(config.gripper, tip, grasp.opening, up)
+    _raise("approach", judged(now, [Way(grasp.way, (*coming, *leaving))], now.neighbours, bare))
+    above = [obj for obj in now.neighbours if obj.solid.bottom > held.centre[2]]
+    if above:
+        _raise("lift", judged(now, [Way(grasp.way, leaving, (held.swept(up),))], above, bare))
+    if placement is None:
+        return
+    put = Tip.of(placement.place)
+    moved = _carried(held, tip, put)
+    lifted = dataclasses.replace(moved, centre=(*moved.centre[:2], moved.centre[2] + config.goal.clearance))
+    coming = links(config.gripper, put, grasp.width, up)
+    leaving = links(config.gripper, put, placement.opening, put.back(config.goal.approach))
+    floor = placement.obj.position[2] - then.target.solid.size[2] / 2 - config.goal.release
+    around = [_lowered(obj, now, floor) for obj in now.neighbours]
+    _raise("lower", judged(now, [Way(grasp.way, (*coming, *leaving), (lifted.swept(up),))], around, bare))
+
+
+def _raise(phase: Phase, results: Sequence[Rejection | float]) -> None:
+    for result in results:
+        if isinstance(result, Rejection):
+            what = f"the way of phase {phase!r}"
+            raise SceneChangedError(what, 0.0, 0.0, 0.0, 0.0, _AGAIN, f"is no longer clear: {result.words}")
+
+
+def _carried(held: Solid, tip: Tip, put: Tip) -> Solid:
+    """The box that is between the fingers at `tip`, once they are at `put`; both look the same way down or level."""
+    turn = put.rotation() @ tip.rotation().T
+    x, y, z = (turn @ (np.array(held.centre) - tip.position) + put.position).tolist()
+    return Solid((x, y, z), held.yaw + math.atan2(turn[1, 0], turn[0, 0]), held.size)
+
+
+def _lowered(obj: PlanningObject, now: PlanningScene, floor: float) -> PlanningObject:
+    """What the object is put on, up to where it is put: a rim is not judged, as in `place_goal`."""
+    if not _allows(now, obj.id, "lower"):
+        return obj
+    top = max(min(obj.solid.top, floor) - obj.padding[2], obj.solid.bottom + 1e-3)
+    (x, y, _), (sx, sy, _), bottom = obj.solid.centre, obj.solid.size, obj.solid.bottom
+    return dataclasses.replace(obj, solid=Solid((x, y, (top + bottom) / 2), obj.solid.yaw, (sx, sy, top - bottom)))
+
+
+def _allows(now: PlanningScene, id_: str, phase: str) -> bool:
+    return any(c.other == id_ and c.one == now.target.id and c.phase == phase for c in now.allowed)
+
+
+# ------------------------------------------------------------------------------------------------ arm and hand, a Panda
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """One trajectory with what is held and how far the fingers are apart."""
+
+    phase: Phase
+    trajectory: Trajectory
+    opening: float
+
+
+def _check_arm(
+    now: PlanningScene, grasp: Grasp, placement: Placement | None, held: Solid, plan: MotionPlan, config: PlanningConfig
+) -> None:
+    from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
+    from spatial_vlm_ros.manipulation.builtin_planner.request import WIDEST, BoxObstacle, HeldBox, Segment
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, panda
+
+    labels = {obj.id: f"the {obj.label} ({obj.id})" for obj in (*now.neighbours, *now.keep_outs, now.target)}
+    around = [
+        *((obj.id, _bare(obj, config)) for obj in now.neighbours),
+        *((obj.id, obj.solid) for obj in (*now.support, *now.keep_outs)),
+    ]
+    tip = _matrix(grasp.grasp)
+    tip_T_held = np.linalg.inv(tip) @ _solid_matrix(held)
+    for stretch in _stretches(plan, grasp):
+        phase, in_hand = stretch.phase, stretch.phase in _HELD
+        boxes = list(around)
+        if not in_hand:
+            put = phase == "withdraw" and placement is not None
+            at = _carried(held, Tip.of(grasp.grasp), Tip.of(placement.place)) if put and placement else now.target.solid
+            boxes.append((now.target.id, at))
+        contact = _CONTACT.get(phase, "")
+        segment = Segment(
+            tip,
+            touch={now.target.id} if phase in ("approach", "withdraw") else frozenset(),
+            held=HeldBox(now.target.id, tip_T_held, np.array(held.size)) if in_hand else None,
+            held_touch={id_ for id_, _ in around if contact and _allows(now, id_, contact)},
+            opening=min(max(stretch.opening, 0.0), WIDEST),
+        )
+        checker = Checker(
+            panda(), [BoxObstacle(id_, _solid_matrix(box), np.array(box.size), 0.0) for id_, box in boxes], segment
+        )
+        for joints in _configurations(stretch.trajectory, ARM_JOINTS):
+            if checker.free(joints):
+                continue
+            touched = [name for name in checker.touched(joints) if name in dict(boxes)]
+            if touched:
+                what = labels.get(touched[0], f"the {touched[0]}")
+                happened = f"stands in the approved way now: arm or hand would touch it in phase {phase!r}"
+                raise SceneChangedError(what, 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
+
+
+def _stretches(plan: MotionPlan, grasp: Grasp) -> Iterator[_Stretch]:
+    opening = grasp.opening
+    for step in plan.steps:
+        if step.phase in GRIPS:
+            opening = grasp.width if step.phase == "close" else float(step.width or 0.0)
+        elif step.trajectory is not None:
+            yield _Stretch(step.phase, step.trajectory, opening)
+
+
+def _bare(obj: PlanningObject, config: PlanningConfig) -> Solid:
+    """A neighbour with what is not known of its place, and without `goal.padding`, which changes may use up."""
+    x, y, z = (max(0.0, side - config.goal.padding) for side in obj.padding)
+    return obj.solid.grown((x, y, z))
+
+
+def _configurations(trajectory: Trajectory, names: Sequence[str]) -> Iterator[Array]:
+    """(7,) joint positions along a trajectory, in the order of `names`, close enough to each other to be checked."""
+    order = [trajectory.joint_names.index(name) for name in names]
+    points = np.array(trajectory.positions)[:, order]
+    yield points[0]
+    last = points[0]
+    for point in points[1:]:
+        count = math.ceil(float(np.linalg.norm(point - last)) / _STEP)
+        if count == 0:
+            continue
+        for k in range(1, count + 1):
+            yield last + (point - last) * (k / count)
+        last = point
+
+
+def _placement(plan: MotionPlan) -> Placement | None:
+    return None if plan.place is None or plan.placement is None else plan.place.placements[plan.placement]
+
+
+def _matrix(pose: Pose) -> Array:
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
+    return matrix
+
+
+def _solid_matrix(solid: Solid) -> Array:
+    c, s = math.cos(solid.yaw), math.sin(solid.yaw)
+    matrix = np.eye(4)
+    matrix[:3, :3] = [[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]
+    matrix[:3, 3] = solid.centre
+    return matrix

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the target, as the second image shows it, still fits the approved grasp.
+
+What is compared is how far the faces of the target shifted along the axes of the grasp, so that one rule covers a
+target that moved, turned or changed its size. A change may use up the clearance that the grasp was planned with; it may
+not use up the padding, which stands for what is not known of the target's place. docs/planner_gate.md derives the
+limits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.errors import SceneChangedError
+from spatial_vlm_ros.manipulation.planning.goal import Grasp
+from spatial_vlm_ros.manipulation.planning.gripper import Tip
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
+from spatial_vlm_ros.parameters import PlanningConfig
+
+_ROUNDING = 1e-6  # metres
+
+
+@dataclass(frozen=True)
+class TargetInGrasp:
+    """Extents of the target in the tip frame of a grasp, metres.
+
+    Args:
+        low: (3,) least x, y and z.
+        high: (3,) greatest x, y and z.
+        doubt: (3,) what is not known of its place along each: its padding.
+    """
+
+    low: Array
+    high: Array
+    doubt: Array
+
+
+def target_in_grasp(target: PlanningObject, yaw_known: bool, grasp: Grasp) -> TargetInGrasp:
+    """Where the target is between the fingers of a grasp, as `pick_goal` takes it.
+
+    Args:
+        target: in the planning frame.
+        yaw_known: whether its box has a heading; without one its outline counts, as far as it has one.
+        grasp: of this target, in the same frame.
+    """
+    tip, solid = Tip.of(grasp.grasp), target.solid
+    by_outline = not yaw_known and bool(target.outline)
+    flat = np.array(target.outline) if by_outline else solid.outline()
+    low, high = _extents(flat, solid.bottom, solid.top, tip)
+    missing = min(solid.size[:2]) - float(high[1] - low[1]) if by_outline else 0.0
+    if missing > 0:  # of several headings the one that measures least is likely to be measured too narrow
+        low[1] -= missing / 2
+        high[1] += missing / 2
+    c, s = math.cos(solid.yaw), math.sin(solid.yaw)
+    axes = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]) @ tip.rotation()  # the box's axes in the tip frame
+    doubt = np.sqrt(np.square(axes * np.array(target.padding)[:, None]).sum(axis=0))
+    return TargetInGrasp(low, high, doubt)
+
+
+@dataclass(frozen=True)
+class FaceShifts:
+    """How far the faces of the target shifted from one image to the other, metres.
+
+    Args:
+        low: (3,) of those at the least x, y and z of the tip frame, along these axes.
+        high: (3,) of those at the greatest.
+    """
+
+    low: Array
+    high: Array
+
+    @property
+    def most(self) -> Array:
+        """(3,) of either face, whichever way: what is hidden of a target may have shifted with what is seen of it."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+
+def face_shifts(then: PlanningScene, now: PlanningScene, grasp: Grasp) -> FaceShifts:
+    """By the visible surfaces where both scenes have them, else by the estimated boxes.
+
+    Args:
+        then: what the grasp was planned in.
+        now: of the second image.
+        grasp: the approved one.
+    """
+    tip, old, new = Tip.of(grasp.grasp), then.target.surface, now.target.surface
+    if old is None or new is None:
+        before = target_in_grasp(then.target, then.yaw_known, grasp)
+        after = target_in_grasp(now.target, now.yaw_known, grasp)
+        return FaceShifts(after.low - before.low, after.high - before.high)
+    (low, high), (later_low, later_high) = (_extents(np.array(s.outline), s.low, s.high, tip) for s in (old, new))
+    return FaceShifts(later_low - low, later_high - high)
+
+
+def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: PlanningConfig) -> None:
+    """Refuse a target that the approved grasp would press on, or not hold.
+
+    Args:
+        then: what the grasp was planned in.
+        now: of the second image.
+        grasp: the approved one.
+        config: gripper and clearances.
+
+    Raises:
+        SceneChangedError: says how far the target's faces shifted, and what the gripper would do to it.
+    """
+    gripper, goal = config.gripper, config.goal
+    if now.truncated:
+        raise _changed(then, now, 0.0, 0.0, "is cut off by the border of the image now, so its size is not known")
+    planned, shifts = target_in_grasp(then.target, then.yaw_known, grasp), face_shifts(then, now, grasp)
+    down = grasp.way == "top_down"
+    rise = -float(shifts.low[2]) if down else _rise(shifts, grasp)  # of its top, the face that is always seen
+    closing = float(shifts.most[1])
+    aside = float(shifts.most[0]) if down else abs(rise)
+    nearer, farther = (rise, max(-rise, 0.0)) if down else (float(shifts.most[2]), float(shifts.most[2]))
+
+    room = grasp.opening / 2 - float(max(planned.high[1], -planned.low[1]))
+    limit = room - _kept(room, goal.jaw_clearance, float(planned.doubt[1]))
+    if not closing <= limit + _ROUNDING:
+        words = f"its sides shifted by {_mm(closing)} along the closing direction, {_mm(limit)} keep the fingers off it"
+        raise _changed(then, now, closing, limit, words)
+
+    limit = max((gripper.finger_width - goal.hold) / 2, 0.0)
+    if not aside <= limit + _ROUNDING:
+        words = f"it shifted by {_mm(aside)} across the fingers, {_mm(limit)} keep its middle between them"
+        raise _changed(then, now, aside, limit, words)
+
+    room = float(planned.low[2]) - (gripper.finger_beyond - gripper.finger_length)
+    limit = room - _kept(room, goal.palm_clearance, float(planned.doubt[2]))
+    if not nearer <= limit + _ROUNDING:
+        words = f"it comes {_mm(nearer)} nearer to the palm, {_mm(limit)} keep the palm off it"
+        raise _changed(then, now, nearer, limit, words)
+
+    held = _held(planned, gripper.finger_width, gripper.finger_beyond)
+    limit = max(held - goal.hold, 0.0) + min(float(planned.doubt.max()), goal.hold / 2)
+    if not farther <= limit + _ROUNDING:
+        words = f"the fingers would hold {_mm(farther)} less of it, {_mm(limit)} leave enough"
+        raise _changed(then, now, farther, limit, words)
+
+
+def tracked(then: PlanningScene, now: PlanningScene) -> PlanningScene:
+    """The second scene with the target's box of the first, moved as its visible surface did; unchanged without one."""
+    old, new = then.target.surface, now.target.surface
+    if old is None or new is None:
+        return now
+    before, after = (np.array(s.outline) for s in (old, new))
+    sx, sy = ((after.min(axis=0) + after.max(axis=0) - before.min(axis=0) - before.max(axis=0)) / 2).tolist()
+    x, y, z = then.target.solid.centre
+    solid = dataclasses.replace(then.target.solid, centre=(x + sx, y + sy, z + new.high - old.high))
+    target = dataclasses.replace(now.target, solid=solid, outline=())
+    return dataclasses.replace(now, target=target, yaw_known=True)
+
+
+def as_held(scene: PlanningScene, grasp: Grasp) -> Solid:
+    """The target's box between the closed fingers at the grasp, which push it to their middle; planning frame."""
+    tip, extents = Tip.of(grasp.grasp), target_in_grasp(scene.target, scene.yaw_known, grasp)
+    shift = -float(extents.low[1] + extents.high[1]) / 2
+    x, y, z = (at + shift * way for at, way in zip(scene.target.solid.centre, tip.closing, strict=True))
+    return dataclasses.replace(scene.target.solid, centre=(x, y, z))
+
+
+def _extents(flat: Array, bottom: float, top: float, tip: Tip) -> tuple[Array, Array]:
+    """(3,) least and greatest x, y and z in the tip frame of an upright prism over an outline (K, 2)."""
+    corners = np.concatenate([np.column_stack([flat, np.full(len(flat), z)]) for z in (bottom, top)])
+    local = (corners - tip.position) @ tip.rotation()
+    return local.min(axis=0), local.max(axis=0)
+
+
+def _rise(shifts: FaceShifts, grasp: Grasp) -> float:
+    """By how much the top shifted up, where the tip frame's x axis is vertical."""
+    up = float(Tip.of(grasp.grasp).rotation()[2, 0])
+    return float(shifts.high[0]) if up > 0 else -float(shifts.low[0])
+
+
+def _kept(planned: float, clearance: float, doubt: float) -> float:
+    """What must be left of planned room: the padding, as far as the plan had more room than its clearance."""
+    return max(0.0, min(doubt, planned - clearance))
+
+
+def _held(target: TargetInGrasp, width: float, beyond: float) -> float:
+    """Length of the target between the fingers: along the approach, or across it where that is less."""
+    along = min(float(target.high[2]), beyond) - float(target.low[2])
+    across = min(float(target.high[0]), width / 2) - max(float(target.low[0]), -width / 2)
+    return min(along, across)
+
+
+def _changed(then: PlanningScene, now: PlanningScene, shift: float, limit: float, words: str) -> SceneChangedError:
+    turned = math.degrees(abs(math.remainder(now.target.solid.yaw - then.target.solid.yaw, math.pi)))
+    what = f"the {then.target.label} ({then.target.id})"
+    repair = "resolve the instruction again"
+    happened = words if shift == 0.0 else f"moved, turned or changed its size: {words}"
+    return SceneChangedError(what, shift, turned, limit, math.inf, repair, happened)
+
+
+def _mm(metres: float) -> str:
+    return f"{1000 * metres:.1f} mm"

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether an approved plan still holds: limits at their borders, and an independent judge of what would be touched."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from planning_scenes import box, gripper_points, inside, path, table_with, tip_axes
+
+from spatial_vlm_ros.errors import GoalError, SceneChangedError
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal
+from spatial_vlm_ros.manipulation.planning.gripper import Tip
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, MotionPlan, PlanStep, Trajectory, plan_of
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Solid, gaps
+from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
+from spatial_vlm_ros.manipulation.recheck import check_plan_holds
+from spatial_vlm_ros.manipulation.recheck_clearance import check_clearance, has_arm_model
+from spatial_vlm_ros.manipulation.recheck_grasp import as_held, check_grasp, target_in_grasp
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Pose
+
+CONFIG = PlanningConfig()
+GOAL = CONFIG.goal
+SIZE = (0.05, 0.04, 0.06)
+PADDED = (0.001, 0.002, 0.0015)
+REST = Trajectory(("joint",), (0.0,), ((0.0,),))
+
+
+def target(x: float = 0.4, y: float = 0.0, size: tuple[float, float, float] = SIZE, yaw: float = 0.0) -> PlanningObject:
+    return dataclasses.replace(box("chick", x, y, size, yaw), padding=PADDED)
+
+
+def planned(scene: PlanningScene, grasp: int = 0) -> tuple[PickGoal, MotionPlan]:
+    """A plan for one of the grasps, of an arm that has no model here."""
+    goal = pick_goal(scene, CONFIG)
+    steps = [PlanStep(p, None, goal.grasps[grasp].opening) if p in GRIPS else PlanStep(p, REST) for p in PICK]
+    return goal, plan_of(goal, scene, None, steps, grasp)
+
+
+def holds(then: PlanningScene, now: PlanningScene, goal: PickGoal, plan: MotionPlan) -> bool:
+    try:
+        check_grasp(then, now, goal.grasps[plan.grasp], CONFIG)
+        check_clearance(then, now, goal, plan, CONFIG)
+    except SceneChangedError:
+        return False
+    return True
+
+
+def with_target(scene: PlanningScene, body: PlanningObject) -> PlanningScene:
+    return dataclasses.replace(scene, target=body)
+
+
+BY_CLOSING, BY_PADS = GOAL.jaw_clearance, (CONFIG.gripper.finger_width - GOAL.hold) / 2
+
+
+@pytest.mark.parametrize(
+    ("closing", "across", "up", "stands"),
+    [
+        (0.0, 0.0, 0.0, True),
+        (BY_CLOSING - 1e-4, 0.0, 0.0, True),
+        (BY_CLOSING + 1e-4, 0.0, 0.0, False),
+        (-BY_CLOSING - 1e-4, 0.0, 0.0, False),
+        (0.013, 0.0, 0.0, False),
+        (0.0, BY_PADS - 1e-4, 0.0, True),
+        (0.0, BY_PADS + 1e-4, 0.0, False),
+        (0.0, 0.0, 0.02, False),  # the palm comes down on it
+        (0.0, 0.0, -0.05, False),  # nothing is left between the fingers
+    ],
+)
+def test_a_change_may_use_up_the_clearance_and_not_the_padding(
+    closing: float, across: float, up: float, stands: bool
+) -> None:
+    then = table_with(target())
+    goal, _ = planned(then)
+    axes = tip_axes(goal.grasps[0].grasp)
+    assert goal.grasps[0].way == "top_down"
+    centre = np.array(then.target.solid.centre) + closing * axes[:, 1] + across * axes[:, 0] + [0.0, 0.0, up]
+    x, y, z = centre.tolist()
+    moved = dataclasses.replace(then.target, solid=Solid((x, y, z), 0.0, SIZE))
+    if stands:
+        check_grasp(then, with_target(then, moved), goal.grasps[0], CONFIG)
+        return
+    with pytest.raises(SceneChangedError, match="the chick") as caught:
+        check_grasp(then, with_target(then, moved), goal.grasps[0], CONFIG)
+    assert caught.value.moved == pytest.approx(max(abs(closing), abs(across), abs(up)), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"solid": Solid((0.4, 0.0, 0.03), math.radians(45), SIZE)}, "closing direction"),
+        ({"solid": Solid((0.4, 0.0, 0.03), 0.0, (0.052, 0.052, 0.06))}, "closing direction"),
+        ({"solid": Solid((0.4, 0.0, 0.06), 0.0, (0.05, 0.04, 0.12))}, "nearer to the palm"),
+        ({"solid": Solid((0.4, 0.0, 0.005), 0.0, (0.05, 0.04, 0.01))}, "less of it"),
+    ],
+)
+def test_a_target_that_was_turned_or_resized_is_refused_with_what_the_gripper_would_do(
+    change: dict[str, Solid], words: str
+) -> None:
+    then = table_with(target())
+    goal, _ = planned(then)
+    with pytest.raises(SceneChangedError, match=words):
+        check_grasp(then, with_target(then, dataclasses.replace(then.target, **change)), goal.grasps[0], CONFIG)
+    with pytest.raises(SceneChangedError, match="cut off"):
+        check_grasp(then, dataclasses.replace(then, truncated=True), goal.grasps[0], CONFIG)
+
+
+def test_a_box_whose_sides_are_named_the_other_way_round_is_the_same() -> None:
+    then = table_with(target())
+    goal, plan = planned(then)
+    swapped = dataclasses.replace(then.target, solid=Solid((0.4, 0.0, 0.03), math.pi / 2, (0.04, 0.05, 0.06)),
+                                  padding=(PADDED[1], PADDED[0], PADDED[2]))  # fmt: skip
+    assert holds(then, with_target(then, swapped), goal, plan)
+
+
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(s, marks=pytest.mark.slow) for s in range(6, 60))])
+def test_what_passes_is_touched_by_no_finger_and_small_changes_pass(seed: int) -> None:
+    """The judge fills gripper and boxes with points; it shares no code with the recheck."""
+    rng = np.random.default_rng(seed)
+    size = tuple(rng.uniform((0.03, 0.03, 0.04), (0.06, 0.06, 0.08)).tolist())
+    then = table_with(target(0.45, 0.0, size, float(rng.uniform(-3, 3))))  # type: ignore[arg-type]
+    goal = pick_goal(then, CONFIG)
+    number = int(rng.integers(len(goal.grasps)))
+    goal, plan = planned(then, number)
+    grasp = goal.grasps[number]
+    points = gripper_points(CONFIG.gripper, grasp.opening)
+    passed = 0
+    for trial in range(60):
+        spread = 0.1 if trial < 10 else 1.0
+        x, y, z = np.array(then.target.solid.centre) + rng.normal(0.0, spread * np.array((0.01, 0.01, 0.006)))
+        sides = tuple((np.array(size) * (1 + spread * rng.uniform(-0.3, 0.3, 3))).tolist())
+        yaw = then.target.solid.yaw + spread * float(rng.uniform(-0.5, 0.5))
+        now = with_target(then, dataclasses.replace(then.target, solid=Solid((x, y, z), yaw, sides)))  # type: ignore[arg-type]
+        stands = holds(then, now, goal, plan)
+        passed += stands
+        if trial < 10:  # a millimetre or two, a few degrees and per cent
+            assert stands
+        if stands:
+            assert not any(inside(at, now.target.solid).any() for at in path(points, grasp.pre_grasp, grasp.grasp))
+            held = target_in_grasp(now.target, True, grasp)
+            assert held.low[1] < 0 < held.high[1]
+    assert passed < 60
+
+
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(s, marks=pytest.mark.slow) for s in range(6, 60))])
+def test_a_neighbour_that_passes_is_touched_nowhere_on_the_straight_ways(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    spots = [(0.45 + r * math.cos(a), r * math.sin(a)) for r, a in rng.uniform((0.07, -3.2), (0.16, 3.2), (2, 2))]
+    sides = rng.uniform(0.03, 0.08, (2, 3))
+    around = [
+        dataclasses.replace(box(f"cup{k}", *spot, tuple(size.tolist())), padding=(0.005,) * 3)  # type: ignore[arg-type]
+        for k, (spot, size) in enumerate(zip(spots, sides, strict=True))
+    ]
+    then = table_with(target(0.45), *around)
+    try:
+        goal, plan = planned(then)
+    except GoalError:
+        pytest.skip("no grasp is free in this scene")
+    assert holds(then, then, goal, plan)
+    grasp = goal.grasps[0]
+    points = gripper_points(CONFIG.gripper, grasp.opening)
+    for _ in range(30):
+        shift = rng.normal(0.0, 0.02, 2)
+        x, y, z = around[0].solid.centre
+        moved = dataclasses.replace(
+            around[0], solid=dataclasses.replace(around[0].solid, centre=(x + shift[0], y + shift[1], z))
+        )
+        now = dataclasses.replace(then, neighbours=(moved, around[1]))
+        if holds(then, now, goal, plan):
+            ways = (*path(points, grasp.pre_grasp, grasp.grasp), *path(points, grasp.grasp, grasp.retreat))
+            assert not any(inside(at, moved.solid).any() for at in ways)
+
+
+def test_a_neighbour_may_come_nearer_by_the_clearance() -> None:
+    then = table_with(target(), dataclasses.replace(box("cup", 0.4, 0.2, (0.04, 0.04, 0.15)), padding=(0.004,) * 3))
+    goal, plan = planned(then)
+    grasp, tip = goal.grasps[0], Tip.of(goal.grasps[0].grasp)
+    from spatial_vlm_ros.manipulation.planning.gripper import links
+
+    swept = links(CONFIG.gripper, tip, grasp.opening, tip.back(GOAL.approach))
+    gap = float(gaps(swept, [then.neighbours[0].padded]).min())
+    for left, stands in ((1e-3, True), (-1e-3, False)):
+        moved = dataclasses.replace(
+            then.neighbours[0], solid=Solid((0.4, 0.2 - gap + left, 0.075), 0.0, (0.04, 0.04, 0.15))
+        )
+        assert holds(then, dataclasses.replace(then, neighbours=(moved,)), goal, plan) is stands
+
+
+def test_what_is_held_is_in_the_middle_of_the_fingers() -> None:
+    then = table_with(target(0.4, 0.003, yaw=0.2))
+    goal, _ = planned(table_with(target()))
+    extents = target_in_grasp(
+        dataclasses.replace(then.target, solid=as_held(then, goal.grasps[0])), True, goal.grasps[0]
+    )
+    assert extents.low[1] == pytest.approx(-extents.high[1], abs=1e-9)
+
+
+def test_another_arm_has_no_model() -> None:
+    _, plan = planned(table_with(target()))
+    assert not has_arm_model(plan, "panda_link0")
+    assert not has_arm_model(plan, "base_link")
+
+
+TRAY = SurroundingObject("t1", "tray", Solid((0.4, 0.3, 0.005), 0.0, (0.2, 0.15, 0.01)), (0.001,) * 3)
+
+
+def test_what_the_target_is_put_on_has_to_be_where_it_was() -> None:
+    from planning_scenes import placed
+
+    from spatial_vlm_ros.manipulation.planning.place import place_goal
+    from spatial_vlm_ros.manipulation.planning.planner import PLACE
+    from spatial_vlm_ros.manipulation.planning.scene import planning_scene
+
+    chick = SurroundingObject("chick", "chick", Solid((0.4, 0.0, 0.03), 0.0, SIZE), PADDED)
+    before = Surroundings(
+        "base_link", 1_000, Pose("base_link", (0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)), "camera", chick, True, False, (),
+        (TRAY,), (), 0.0, 0.0, "t1", True,
+    )  # fmt: skip
+    then = planning_scene(before, CONFIG)
+    goal = pick_goal(then, CONFIG)
+    spot = placed(then.target, (0.4, 0.3, 0.005, 0.0), supporting="t1")
+    place = place_goal(then, spot, goal.grasps[0], CONFIG)
+    steps = [PlanStep(p, None, goal.grasps[0].opening) if p in GRIPS else PlanStep(p, REST) for p in (*PICK, *PLACE)]
+    plan = plan_of(goal, then, place, steps, 0, 0)
+
+    def after(by: tuple[float, float, float], **change: object) -> Surroundings:
+        x, y, z = (a + b for a, b in zip(TRAY.solid.centre, by, strict=True))
+        tray = dataclasses.replace(TRAY, id="t9", solid=dataclasses.replace(TRAY.solid, centre=(x, y, z)))
+        return dataclasses.replace(before, **{"others": (tray,), "destination_id": "t9", **change})
+
+    check_plan_holds(then, goal, plan, before, after((0.003, 0.003, 0.002)), CONFIG)
+    for changed, words in (
+        (after((0.01, 0.0, 0.0)), "the tray \\(t1\\), on which|on which the target is to be put"),
+        (after((0.0, 0.0, 0.008)), "on which the target is to be put"),
+        (after((0.0, 0.0, 0.0), destination_id=None), "no longer what the words name"),
+    ):
+        with pytest.raises(SceneChangedError, match=words):
+            check_plan_holds(then, goal, plan, before, changed, CONFIG)
