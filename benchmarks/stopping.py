@@ -4,7 +4,7 @@
 `python -m benchmarks.stopping --n 3`: each event that ends a motion, in each phase in which the arm moves, so often.
 Time runs from when the event is sent (a signal, a call, a cancel) until the first of the arm's joint states after which
 no joint moves faster than `STILL` for half a second. The simulated controller brakes at the arm's greatest
-accelerations; the time of that is in it. `--minutes M` begins no other trial after that; `--events a,b` and
+accelerations; the time of that is in it, and on a machine that is busy simulated time passes more slowly. `--minutes M` begins no other trial after that; `--events a,b` and
 `--phases a,b` take some of them.
 
 `python -m benchmarks.stopping --nuisance 30 --load 8`: motions for so many minutes beside so many busy processes, and
@@ -39,7 +39,7 @@ LIMIT = 0.5  # s from the event to standstill, beside the controller's own decel
 BRAKING = 0.1  # s: 1.5 rad/s at 15 rad/s², the slowest joint at the greatest speed that plans use
 PHASES = {"reach": 1, "approach": 2, "lift": 3, "carry": 4, "lower": 5, "withdraw": 6}
 """Phase → how many trajectories the arm's controller has taken when it runs."""
-SIMULATION = {"clock": False, "speed": 1.0, "rate": 3.0, "state_rate": 100.0, "width": 320}
+SIMULATION = {"clock": True, "speed": 1.0, "rate": 3.0, "state_rate": 100.0, "width": 320}
 GATE = {"approval_timeout": 300.0, "motion.stand_timeout": 5.0}
 Record = dict[str, Any]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 _FILE = Path("/proc/pressure/cpu")
 _SHARE = 0.4  # of the time in which some task waits: from here on the machine is busy
-MOST = 1.0  # s: no silence is longer for lack of a processor; after that it counts as what it looks like
+MOST = 1.0  # s: longer silence is not put down to a lack of processor time
 
 
 class Pressure:
@@ -26,14 +26,19 @@ class Pressure:
         """Begin anew."""
         self._since, self._waited = time.monotonic(), _waited()
 
-    def patience(self, seconds: float) -> float:
-        """How long to wait for what usually comes within some seconds, as busy as the machine was since the mark."""
+    def patience(self, seconds: float, most: float = MOST) -> float:
+        """How long to wait for what usually comes within some seconds, as busy as the machine was since the mark.
+
+        Args:
+            seconds: on a machine that is not busy.
+            most: seconds on one that is.
+        """
         passed, waited = time.monotonic() - self._since, _waited()
         if self._waited is None or waited is None:
             busy = os.getloadavg()[0] > (os.cpu_count() or 1)
         else:
             busy = passed > 0 and (waited - self._waited) / passed > _SHARE
-        return max(seconds, MOST) if busy else seconds
+        return max(seconds, most) if busy else seconds
 
 
 def _waited() -> float | None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,6 +158,60 @@ def test_an_interrupt_that_a_compiled_module_turns_into_an_error_is_a_clean_end(
     program.start(wait=False, code=INTERRUPTED.format(number))
     code, said = program.ends()
     assert (code, "Unable to convert" in said) == (ends, bool(ends)), said
+
+
+ENDING = """
+from rclpy.node import Node
+from spatial_vlm_ros.nodes import main
+from spatial_vlm_ros.nodes.perception import resolver
+class Ending(Node):
+    turns, asked = 0, False
+    def __init__(self): super().__init__("ending")
+    def start(self): self.create_timer(0.05, self.turn)
+    def turn(self):
+        self.turns += self.asked
+        print("spins", flush=True)
+    def end(self):
+        self.asked = True
+        print("asked to end", flush=True)
+        return 60.0
+    @property
+    def ended(self): return self.turns >= {turns}
+    def stop(self): print("taken down after", self.turns, flush=True)
+resolver.ResolverNode = Ending
+raise SystemExit(main.resolver([]))
+"""
+
+
+@BOTH
+def test_a_node_that_has_something_to_bring_to_its_end_spins_until_then(
+    program: Program, number: signal.Signals
+) -> None:
+    program.start(wait=False, code=ENDING.format(turns=5))
+    assert program.process.stdout is not None
+    assert program.process.stdout.readline() == "spins\n"
+    program.process.send_signal(number)
+    program.process.send_signal(number)  # as of a launcher after Ctrl-C: it is the same one
+    code, said = program.ends()
+    assert code == 0, said
+    assert said.count("asked to end") == 1
+    assert int(said.rpartition("taken down after")[2]) >= 5
+    assert "Traceback" not in said
+
+
+def test_a_second_signal_ends_it_at_once(program: Program) -> None:
+    program.start(wait=False, code=ENDING.format(turns=10**9))
+    assert program.process.stdout is not None
+    assert program.process.stdout.readline() == "spins\n"
+    program.process.send_signal(signal.SIGINT)
+    while program.process.stdout.readline() != "asked to end\n":
+        pass
+    begun = time.monotonic()
+    program.graph.until(lambda: time.monotonic() > begun + 1.2, "it is another one")
+    program.process.send_signal(signal.SIGTERM)
+    code, said = program.ends()
+    assert (code, "taken down after" in said) == (0, True), said
+    assert time.monotonic() - begun < 50.0  # and not the 60 s that it may take
 
 
 @BOTH

@@ -25,6 +25,7 @@ from typing import Any
 from spatial_vlm_ros.nodes.pressure import Pressure
 
 ARM, BEAT, IDLE = b"a", b"m", b"i"
+_STARVED = 3.0  # s that a heartbeat may be late on a busy machine: a process that has ended is noticed without it
 _GRACE = 0.03  # s: one more look at the pipe, where this process itself was held up
 _LOOK = 0.02  # s between looks for who is discovered, until all are
 _EVENTS = 5  # times that the event is published
@@ -86,7 +87,7 @@ class WatchdogProcess:
     def _starved(self) -> bool:
         """Whether the parent may be late for lack of a processor; one that is suspended is not."""
         late = time.monotonic() - self._deadline + self._lapse
-        return _state(os.getppid()) != "T" and late < self._pressure.patience(self._lapse)
+        return _state(os.getppid()) != "T" and late < self._pressure.patience(self._lapse, _STARVED)
 
     @staticmethod
     def _readable(seconds: float) -> bool:
