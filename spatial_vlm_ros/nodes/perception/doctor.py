@@ -68,7 +68,9 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
         executor.add_node(node)
         attaching = Attaching(node, executor)
         topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
-        running = attaching.attach() if attach and attaching.until(lambda: bool(attaching.names), _FOUND) else None
+        if attach and not attaching.until(lambda: bool(attaching.names), _FOUND):
+            attaching.until(lambda: bool(attaching.names) or _discovered(node, topics, settings), _DISCOVERY)
+        running = attaching.attach() if attach else None
         if running is not None:
             settings = running.settings or settings
             topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}

@@ -144,7 +144,9 @@ class Health:
         if base and newest_ns is not None:
             values |= self._behind(base, camera_frame, newest_ns)
         if active and isinstance(self._refusal, TransformUnavailableError):  # at the stamp of the newest image
-            return self._status("transforms", DiagnosticStatus.ERROR, str(self._refusal), values)
+            rejected = assembler.transforms.rejected
+            said = f"{self._refusal}; rejected: {rejected}" if rejected else str(self._refusal)
+            return self._status("transforms", DiagnosticStatus.ERROR, said, values)
         known = []
         for parent, child, level in (
             (base, camera_frame, DiagnosticStatus.ERROR),
