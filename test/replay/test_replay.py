@@ -108,6 +108,26 @@ def test_without_instruction_those_of_the_bag_are_answered_each_at_its_time(bag:
     assert [a.resolution.instruction for a in replayed(bag.out, "the box")] == ["the box"]
 
 
+@pytest.mark.parametrize("ahead", [-1.0, 0.15])
+def test_where_clocks_are_not_in_step_instructions_are_answered_on_what_arrives_a_latency_later(
+    bag: BagBuilder, seen: Rendering, ahead: float
+) -> None:
+    with bag:
+        bag.stands(FIXED)
+        bag.says(WORDS, seconds(0.55))
+        bag.says("the cup", seconds(0.65))
+        for tenth in range(1, 12):
+            bag.frame(seen, seconds(0.1 * tenth + ahead), seconds(0.1 * tenth))
+    loose = {"clocks_in_step": False, "max_latency": 0.2, "max_ahead": 0.2}
+    answers = replayed(bag.out, **loose)
+    assert [(a.resolution.instruction, a.resolution.stamp_ns) for a in answers] == [
+        (WORDS, seconds(0.8 + ahead)), ("the cup", seconds(0.9 + ahead)),
+    ]  # fmt: skip
+    refused = replayed(bag.out, **{**loose, "max_ahead": 0.1, "max_behind": 0.5})
+    assert {a.resolution.status for a in refused} == {Status.STALE_INPUT}
+    assert all("/rgb/image is stamped" in a.resolution.message for a in refused)
+
+
 def test_without_any_instruction_nothing_is_guessed(still: Path) -> None:
     for settings in ({}, {"at": 1.0}, {"every": True}):
         with pytest.raises(InputError, match="instruction"):
