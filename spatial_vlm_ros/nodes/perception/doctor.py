@@ -162,8 +162,9 @@ class _Examined:
         if error is None and overdue is not None:
             error = overdue[1]
         if error is not None:
-            text = f"a request would end {error.status_name}: {error}"
-            return Finding("request", Severity.ERROR, text, getattr(error, "repair", "") or "see above")
+            repair = getattr(error, "repair", "") or "see above"
+            said = str(error).removesuffix(repair).rstrip("; ")
+            return Finding("request", Severity.ERROR, f"a request would end {error.status_name}: {said}", repair)
         if latest is None:
             return Finding("request", Severity.ERROR, "no frame could be observed", "listen for longer: --seconds 10")
         text = f"a request would be served; its frame takes {latest.cpu * 1e3:.0f} ms to decode and lift"
