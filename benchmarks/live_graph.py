@@ -30,7 +30,8 @@ def prepare() -> None:
 @contextlib.contextmanager
 def resolver(*parameters: str, name: str = "resolver") -> Iterator[int]:
     """The resolver node in a process of its own; its process id. Another name is also its namespace for answers."""
-    arguments = [part for parameter in parameters for part in ("-p", parameter)]
+    one_host = ("clocks_in_step:=true", "clock_error:=0.0")  # camera and resolver have one clock
+    arguments = [part for parameter in (*one_host, *parameters) for part in ("-p", parameter)]
     command = [
         sys.executable,
         "-m",

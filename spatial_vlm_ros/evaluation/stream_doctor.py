@@ -204,8 +204,9 @@ class StreamDoctor:
         text = f"{base} <- {self._frame_ids[RGB]}"
         rejected = self._assembler.transforms.rejected
         if rejected:
-            repair = "mend the publisher of these transforms"
-            yield Finding("tf", Severity.WARNING, f"rejected: {dict(rejected)}", repair)
+            repair = "fix the publisher of these transforms"
+            level = Severity.WARNING if self._waits else Severity.ERROR
+            yield Finding("tf", level, f"rejected: {dict(rejected)}", repair)
         if not self._waits and self._missing is not None:
             yield Finding("tf", Severity.ERROR, str(self._missing), self._missing.repair)
         elif self._missed_transforms:

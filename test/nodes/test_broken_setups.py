@@ -102,6 +102,7 @@ def test_diagnostics_and_doctor_tell_and_no_pose_comes(
                                                                    strict=True)) > NEAR
         for g in goals
     )  # fmt: skip
+    words = [f"ERROR {f['check']}: {f['found']}; {f['repair']}" for f in (*named, *errors)]
     keep(row, {
         "fault": row.fault,
         "injected": row.injected,
@@ -110,7 +111,7 @@ def test_diagnostics_and_doctor_tell_and_no_pose_comes(
         "says": sorted({g.result.status.message for g in goals if g.result is not None and g.name != "OK"})[:1],
         "diagnostics": [f"{'WARN' if s.level == DiagnosticStatus.WARN else 'ERROR'} {name}: {s.message}"
                         for name, s in unhealthy[-1].items() if s.level != OK],
-        "doctor": [f"ERROR {f['check']}: {f['found']}; {f['repair']}" for f in (*named, *errors) if f["repair"]][:3],
+        "doctor": list(dict.fromkeys(words))[:3],
         "recovery_s": round(recovery, 1),
         "requests": len(goals),
         "wrong_poses": wrong,

@@ -110,6 +110,43 @@ def test_remapped_topics_of_a_namespace_are_listened_to(graph: Graph, doctor: Ca
     assert found.levels("tf") == ["ok"]
 
 
+REALSENSE = {
+    roles.RGB: "/camera/camera/color/image_raw",
+    roles.DEPTH: "/camera/camera/aligned_depth_to_color/image_raw",
+    roles.RGB_INFO: "/camera/camera/color/camera_info",
+}
+
+
+def renamed(parts: dict[str, Any]) -> None:
+    for role, name in REALSENSE.items():
+        parts[name] = parts.pop(role)
+
+
+def test_the_topics_of_a_cameras_preset_are_listened_to(graph: Graph, doctor: Callable[..., Started]) -> None:
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    words = ("--camera", "realsense", *WORLD)
+    found = fed(graph, lambda seconds: doctor("--seconds", seconds, *words), renamed)
+    assert found.code == 0, found.findings
+    assert all(found.levels(name)[0] != "error" for name in REALSENSE.values())
+    found.one("request", "ok", "a request would be served")
+    unknown = doctor("--camera", "realsens")
+    assert unknown.ends() == 3
+    assert "realsense" in unknown.output
+
+
+def test_a_running_resolver_is_attached_to_with_its_parameters_and_topics(
+    graph: Graph, node: Callable[..., Started], doctor: Callable[..., Started]
+) -> None:
+    remappings = [word for role, name in REALSENSE.items() for word in ("-r", f"{role}:={name}")]
+    node("resolver", *remappings, base_frame="world", max_latency=0.1).says("resolver is active")
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    found = fed(graph, lambda seconds: doctor("--seconds", seconds), renamed)
+    assert found.code == 0, found.findings
+    assert all(found.levels(name)[0] != "error" for name in REALSENSE.values())
+    assert "world" in found.one("tf", "ok")["found"]
+    found.one("resolver /resolver: requests", "ok", "a request now would be served")
+
+
 # ------------------------------------------------------------------------------------------------ what is wrong
 
 

@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import pytest
+import rclpy
 from lifecycle_msgs.msg import Transition
 from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
+from rclpy.context import Context
+
+from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
 
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
@@ -167,3 +171,25 @@ def test_options_that_cannot_be_read_keep_the_node_unconfigured(graph: Graph, lo
     graph.start(wait=False, grounder="any", grounder_options="path='not closed", **POSES)
     assert graph.state == "unconfigured"
     graph.until(lambda: log.says("grounder options", "closed quotes"), "the log says why")
+
+
+def test_taking_down_goes_on_where_it_was_interrupted(domain: int) -> None:
+    context = Context()
+    rclpy.init(context=context, domain_id=domain)
+    node = ResolverNode(context=context)
+    node.start()
+    interrupts = iter([True, True])
+
+    def interrupted() -> None:
+        if next(interrupts, False):
+            raise KeyboardInterrupt
+
+    node._made += [interrupted, interrupted]
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            node.stop()
+    node.stop()
+    assert (node._made, node._inputs, node._queue) == ([], [], None)
+    node.stop()
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)

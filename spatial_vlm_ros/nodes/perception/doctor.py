@@ -68,7 +68,9 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
         executor.add_node(node)
         attaching = Attaching(node, executor)
         topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
-        running = attaching.attach() if attach and attaching.until(lambda: bool(attaching.names), _FOUND) else None
+        if attach and not attaching.until(lambda: bool(attaching.names), _FOUND):
+            attaching.until(lambda: bool(attaching.names) or _discovered(node, topics, settings), _DISCOVERY)
+        running = attaching.attach() if attach else None
         if running is not None:
             settings = running.settings or settings
             topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
@@ -160,8 +162,9 @@ class _Examined:
         if error is None and overdue is not None:
             error = overdue[1]
         if error is not None:
-            text = f"a request would end {error.status_name}: {error}"
-            return Finding("request", Severity.ERROR, text, getattr(error, "repair", "") or "see above")
+            repair = getattr(error, "repair", "") or "see above"
+            said = str(error).removesuffix(repair).rstrip("; ")
+            return Finding("request", Severity.ERROR, f"a request would end {error.status_name}: {said}", repair)
         if latest is None:
             return Finding("request", Severity.ERROR, "no frame could be observed", "listen for longer: --seconds 10")
         text = f"a request would be served; its frame takes {latest.cpu * 1e3:.0f} ms to decode and lift"

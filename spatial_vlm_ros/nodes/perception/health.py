@@ -110,7 +110,7 @@ class Health:
             if stream.newest_ns is not None:
                 age = (now_ns - stream.newest_ns) / SECOND
                 values[f"{role} newest stamp, age [s]"] = f"{age:.3f}"
-                if fresh and -age > assembler.config.max_ahead:
+                if fresh and now_ns and -age > assembler.config.max_ahead:  # simulated time may not have begun
                     problems.append(
                         f"{role} is stamped {-age:.2f} s in the future: synchronise the clocks (chrony, PTP)"
                     )
@@ -145,7 +145,9 @@ class Health:
         if base and newest_ns is not None:
             values |= self._behind(base, camera_frame, newest_ns)
         if active and isinstance(self._refusal, TransformUnavailableError):  # at the stamp of the newest image
-            return self._status("transforms", DiagnosticStatus.ERROR, str(self._refusal), values)
+            rejected = assembler.transforms.rejected
+            said = f"{self._refusal}; rejected: {rejected}" if rejected else str(self._refusal)
+            return self._status("transforms", DiagnosticStatus.ERROR, said, values)
         known = []
         for parent, child, level in (
             (base, camera_frame, DiagnosticStatus.ERROR),
