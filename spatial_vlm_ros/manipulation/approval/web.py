@@ -62,7 +62,7 @@ def application(broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> 
         Route("/answer", office.post(office.answer), methods=["POST"]),
         Route("/stop", office.post(office.stop), methods=["POST"]),
     ]
-    return Shield(Starlette(routes=routes), names, office.refused)
+    return Shield(Starlette(routes=routes, exception_handlers={Exception: office.failed}), names, office.refused)
 
 
 class _Office:
@@ -225,6 +225,11 @@ class _Office:
             )
         except AuditError:
             return
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """A fault of ours is on record before it is answered; nothing of its inside is shown."""
+        await self.refused(f"a fault of the page: {type(error).__name__}; report this", request)
+        return Response("the page has a fault; it is on record", 500, media_type="text/plain")
 
     def _session(self, request: Request) -> Session | None:
         session = self._guard.session(request.cookies.get(_cookie(request)))
