@@ -102,11 +102,17 @@ def _of_requests(row: dict[str, Any]) -> tuple[str, ...]:
         row["fault"],
         f"`{row['injected']}`{' (from the start)' if row['at_start'] else ''}",
         ", ".join(f"{name} {count}" for name, count in row["statuses"].items()) + said,
-        *(_several(row[who]) for who in ("diagnostics", "doctor") if row[who] is not None),
+        *([_several(row["diagnostics"]) + _before(row)] if row["diagnostics"] is not None else []),
+        *([_several(row["doctor"])] if row["doctor"] is not None else []),
         f"{row['recovery_s']:g} s",
         f"{row['wrong_poses']} of {row['requests']}",
         _judged(row),
     )
+
+
+def _before(row: dict[str, Any]) -> str:
+    said = row.get("said_before")
+    return f" (before the fault: {', '.join(said)})" if said else ""
 
 
 def _of_controllers(row: dict[str, Any]) -> tuple[str, ...]:

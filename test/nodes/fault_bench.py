@@ -129,15 +129,14 @@ class Bench:
         """Wait until requests are answered rightly."""
         self.graph.until(self.answers_right, what, 3 * DEADLINE)
 
-    def unhealthy(self, since: float) -> list[str]:
-        """What diagnostics said that is not OK, the last words of each status."""
+    def unhealthy(self, since: float, until: float = float("inf")) -> dict[str, str]:
+        """What diagnostics said between two times that is not OK: level and name of each status → its last words."""
         said: dict[str, str] = {}
         for heard, report in list(self.reports):
-            for status in report.status if heard > since else ():
+            for status in report.status if since < heard < until else ():
                 if status.level in LEVELS:
-                    name = status.name.rpartition(": ")[2]
-                    said[name] = f"{LEVELS[status.level]} {name}: {status.message}"
-        return list(said.values())
+                    said[f"{LEVELS[status.level]} {status.name.rpartition(': ')[2]}"] = status.message
+        return said
 
 
 def complaints(doctor: Started) -> list[str]:

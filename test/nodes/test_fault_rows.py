@@ -39,8 +39,11 @@ def test_a_fault_ends_as_it_should_and_is_over_when_it_ends(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(HERE), str(HERE.parents[1]))))
     at_start = row.injected if row.set_up == "static" else ""
     bench = Bench(graph, folders, tmp_path / "model_faults", row.set_up, at_start)
+    healthy = time.monotonic()
     if row.set_up != "static":  # what was once latched stays known
         bench.works("it works before the fault")
+        healthy = time.monotonic()
+        graph.until(lambda: bench.reports and bench.reports[-1][0] > healthy, "diagnostics have seen that it works")
         bench.switch(row.injected)
     since = time.monotonic()
     arguments = ("-p", "use_sim_time:=true") if row.set_up == "clock" else ()
@@ -50,7 +53,8 @@ def test_a_fault_ends_as_it_should_and_is_over_when_it_ends(
     settled = bench.reports[first + SETTLED - 1][0] - 1e-6
     asked = [bench.ask() for _ in range(REQUESTS)]
     found = complaints(doctor)
-    unhealthy = bench.unhealthy(settled)
+    before = bench.unhealthy(healthy, since)  # of a machine that is loaded
+    unhealthy = [f"{who}: {words}" for who, words in bench.unhealthy(settled).items() if who not in before]
     bench.switch("")
     ended = time.monotonic()
     bench.works("it works after the fault")
@@ -72,6 +76,7 @@ def test_a_fault_ends_as_it_should_and_is_over_when_it_ends(
         statuses=dict(sorted(statuses.items())),
         says=sorted({goal.result.status.message for goal, _ in asked if goal.name != OK and goal.result})[:1],
         diagnostics=unhealthy,
+        said_before=sorted(before),
         doctor=found,
         recovery_s=round(recovery, 1),
         requests=REQUESTS,
