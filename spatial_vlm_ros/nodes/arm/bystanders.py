@@ -107,8 +107,8 @@ class GateMark:
 
     @property
     def others(self) -> int:
-        """Other gates that live."""
-        return max(self._watch.count - 1, 0)
+        """Other gates that live. Fast DDS does not count this one; where a middleware does, the graph corrects it."""
+        return max(min(self._watch.count, len(self._watch.nodes()) - 1), 0)
 
     def words(self) -> str:
         """Who they are."""
