@@ -112,7 +112,7 @@ class GateMark:
 
     def words(self) -> str:
         """Who they are."""
-        names = self._watch.nodes()
+        names = [name for name in self._watch.nodes() if "_UNKNOWN_" not in name]
         if self._own in names:
             names.remove(self._own)
         return f"another gate commands this arm: {', '.join(names) or 'its name is not known'}"
