@@ -4,8 +4,8 @@
 `python -m benchmarks.stopping --n 3`: each event that ends a motion, in each phase in which the arm moves, so often.
 Time runs from when the event is sent (a signal, a call, a cancel) until the first of the arm's joint states after which
 no joint moves faster than `STILL` for half a second. The simulated controller brakes at the arm's greatest
-accelerations; the time of that is in it, and on a machine that is busy simulated time passes more slowly. `--minutes M` begins no other trial after that; `--events a,b` and
-`--phases a,b` take some of them.
+accelerations; the time of that is in it, and on a machine that is busy simulated time passes more slowly.
+`--minutes M` begins no other trial after that; `--events a,b` and `--phases a,b` take some of them.
 
 `python -m benchmarks.stopping --nuisance 30 --load 8`: motions for so many minutes beside so many busy processes, and
 how many of them were stopped without any event.

@@ -157,6 +157,20 @@ class _Since:
         return time.monotonic() - self._begun > self._seconds
 
 
+class _Halt:
+    """Halts what may have begun to move already, again and again, while its acceptance is awaited; never true."""
+
+    def __init__(self, halt: Callable[[], None], cancelled: Asked) -> None:
+        self._halt, self._cancelled, self._last = halt, cancelled, 0.0
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if self._cancelled() and now - self._last >= _CANCEL:
+            self._last = now
+            self._halt()
+        return False
+
+
 class Server:
     """Something that offers an action or a service, and whether it is there.
 
@@ -292,7 +306,8 @@ class Action(Server):
         if cancelled():
             raise CancelledError("the request was withdrawn")
         self.begin()
-        handle = self._accepted(partial(self._client.send_goal_async, goal, feedback), patience, cancelled, twice)
+        send = partial(self._client.send_goal_async, goal, feedback)
+        handle = self._accepted(send, patience, cancelled, twice, _Halt(halt, cancelled), dead)
         if not handle.accepted:
             return GoalOutcome(accepted=False)
         result = self._result(handle, seconds, lambda: cancelled() or dead())
@@ -313,7 +328,9 @@ class Action(Server):
             raise self.lost(f"it did not end within {self._stop_timeout:g} s of being cancelled")
         raise self.lost(f"no result for {seconds:.1f} s; it was cancelled")
 
-    def _accepted(self, send: Callable[..., Any], patience: float, cancelled: Asked, twice: bool) -> Any:
+    def _accepted(
+        self, send: Callable[..., Any], patience: float, cancelled: Asked, twice: bool, halted: Asked, dead: Asked
+    ) -> Any:
         """The goal's handle."""
         end = time.monotonic() + patience
         while True:
@@ -324,7 +341,8 @@ class Action(Server):
             wanted = min(_AGAIN if twice else patience, max(end - time.monotonic(), _LOOK))
             runs = _Since(partial(self._has, name), _REPLY)
             # What may move something is waited for to the end: only an accepted goal can be stopped for certain.
-            if self.bridge.wait(answer, wanted, lambda: runs() or self.gone() or (twice and cancelled())):  # noqa: B023
+            stop = lambda: self.gone() or dead() or (cancelled() if twice else halted())  # noqa: E731
+            if self.bridge.wait(answer, wanted, lambda: runs() or stop()):  # noqa: B023
                 return answer.result()
             if self._has(name):  # its reply is lost, but the server tells that it has the goal
                 return ClientGoalHandle(self._client, name, self._reply(accepted=True))
@@ -332,7 +350,7 @@ class Action(Server):
             answer.add_done_callback(self._cancel_late)
             if cancelled():
                 raise CancelledError("the request was withdrawn")
-            if self.gone():
+            if self.gone() or dead():
                 raise self.lost("it has gone while it was asked")
             if not twice or time.monotonic() >= end:
                 raise self.lost(f"it neither accepts nor rejects for {patience:g} s")

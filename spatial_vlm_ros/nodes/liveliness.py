@@ -56,7 +56,8 @@ class AliveWatch:
         changed: called on the executor's thread when the count has changed.
 
     Attributes:
-        count: processes that are alive now, this one included where it has an `Alive` on the topic.
+        count: processes that are alive now. Whether this one counts, where it has an `Alive` on the topic, is up to the
+            middleware: Fast DDS 3 does not count it.
         seen: whether there was one.
     """
 

@@ -37,6 +37,14 @@ from spatial_vlm_ros.nodes.liveliness import Alive
 
 SENTENCE = "put the chick behind the cup on the tray"
 OTHER = "other"
+RENAMED = [
+    f"{name}:={OTHER}/{name}"
+    for name in (
+        *(f"pick/_action/{part}" for part in ("send_goal", "get_result", "cancel_goal", "feedback", "status")),
+        *("approve", "stop", "proposal"),
+    )
+]
+"""Rules by which the names of a gate begin with "other"."""
 FIXED, BASE = "odom", "panda_link0"
 ODOMETRY_NS = 100_000_000
 PASSED_NS = 2_000_000_000  # of simulated time, in which images from before are done with
@@ -141,11 +149,9 @@ class Cell:
     @contextmanager
     def another_gate(self, **parameters: Any) -> Iterator[Started]:
         """A second gate in the same cell, whose names begin with "other"; it plans for the arm and commands another."""
-        names = [f"pick/_action/{part}" for part in ("send_goal", "get_result", "cancel_goal", "feedback", "status")]
-        rules = [f"{name}:={OTHER}/{name}" for name in (*names, "approve", "stop", "proposal")]
         arm = {"motion.execute_action": f"/{OTHER}/execute_trajectory", "motion.event_topic": "/event"}
         given = {**GATE, **CLOCK, **arm, "audit_log": str(self.other_audit), **parameters}
-        gate = self._begin("planner_gate", "__node:=other_gate", *rules, **given)
+        gate = self._begin("planner_gate", "__node:=other_gate", *RENAMED, **given)
         try:
             gate.says("approve at" if given["page"] else "planner_gate is ready")
             self.until(self.other_pick.server_is_ready, "the other gate is there")
@@ -158,9 +164,9 @@ class Cell:
             gate.ends()
 
     def second_gate(self) -> Started:
-        """A second gate that commands the same arm."""
+        """A second gate that commands the same arm, whose names begin with "other"."""
         given = {**GATE, **CLOCK, "audit_log": str(self.other_audit)}
-        return self._begin("planner_gate", "__node:=second_gate", **given)
+        return self._begin("planner_gate", "__node:=second_gate", *RENAMED, **given)
 
     @contextmanager
     def somebody_who_says_it_is_a_gate(self) -> Iterator[None]:

@@ -107,12 +107,12 @@ class GateMark:
 
     @property
     def others(self) -> int:
-        """Other gates that live."""
-        return max(self._watch.count - 1, 0)
+        """Other gates that live. Fast DDS does not count this one; where a middleware does, the graph corrects it."""
+        return max(min(self._watch.count, len(self._watch.nodes()) - 1), 0)
 
     def words(self) -> str:
         """Who they are."""
-        names = self._watch.nodes()
+        names = [name for name in self._watch.nodes() if "_UNKNOWN_" not in name]
         if self._own in names:
             names.remove(self._own)
         return f"another gate commands this arm: {', '.join(names) or 'its name is not known'}"

@@ -72,7 +72,7 @@ from spatial_vlm_ros.types import Resolution, Status
 _START_RESOLVER = "start the resolver (python -m spatial_vlm_ros.nodes resolver), and check namespace and ROS_DOMAIN_ID"
 _ANNOTATED = "annotated/image"
 _LOOK = 0.02  # s between looks at the clock
-_ALONE = 1.5  # s after its start in which a gate finds another one that commands the same arm
+_ALONE, _TICK = 3.0, 0.25  # s after its start in which a gate looks for another one of the same arm; how often
 _KEPT = 300  # s that a result is kept for a client that asks for it late; rclpy's own 10 s pass on a busy machine
 
 
@@ -130,7 +130,8 @@ class PlannerGate(Node):
             execute = self.resolve_service_name(self._planning.motion.execute_action)
             self._mark = GateMark(self, execute, self._on_gates)
             steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._first = self.create_timer(_ALONE, self._look_for_gates, clock=steady)
+            self._starts = self.create_timer(_TICK, self._look_for_gates, clock=steady)
+            self._looks = 0
         self._forget_stop = self._broker.on_stop(self._stopped_by)
         back = JumpThreshold(min_forward=None, min_backward=ClockDuration(nanoseconds=-1), on_clock_change=True)
         self._jumps = self.get_clock().create_jump_callback(back, post_callback=lambda _: self._watch.time_jumped())
@@ -242,12 +243,14 @@ class PlannerGate(Node):
             self.get_logger().error(self._mark.words())
 
     def _look_for_gates(self) -> None:
-        """Once, a while after the start: whoever comes second ends.
+        """For a while after the start: whoever comes second ends.
 
         Raises:
             RejectedError: another gate commands the same arm.
         """
-        self.destroy_timer(self._first)
+        self._looks += 1
+        if self._looks >= _ALONE / _TICK:
+            self._starts.cancel()
         self._check_alone("this gate")
 
     def _check_alone(self, about: str) -> None:
