@@ -160,3 +160,16 @@ def test_the_kept_bytes_are_read_back_as_they_were(motion: PlannedMotion) -> Non
     assert motion.data() == dataclasses.replace(motion).data()
     with pytest.raises(InputError, match="planned motion"):
         motion_from(motion.data().replace(b'"frames"', b'"frame"'))
+
+
+def test_a_planner_of_the_flange_shows_the_same_motion(offer: Offer, motion: PlannedMotion) -> None:
+    config = dataclasses.replace(
+        CONFIG, motion=dataclasses.replace(CONFIG.motion, at_flange=True, tip_link="panda_link8")
+    )
+    flange = kinematics_of(str(description_file()), "panda_link0", "panda_link8", ARM_JOINTS)
+    same = planned_motion(offer, config, flange)
+    assert (same.fault, same.tip_link) == ("", "")
+    assert np.abs(np.array(same.tip_path) - np.array(motion.tip_path)).max() < 2e-5
+    assert [phase.clearance for phase in same.phases] == pytest.approx(
+        [phase.clearance for phase in motion.phases], abs=2e-4
+    )
