@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FAILED, json_option
+from spatial_vlm_ros.cli.group import ANSWERED, FAILED, json_option, print_json, say
 
 _PATH = click.Path(path_type=Path)
 
@@ -52,19 +51,17 @@ def audit(record: Path, goal: str | None, out: Path | None, robot_description: s
             said = {"goal_id": proposal.goal_id, "sentence": proposal.content["sentence"],
                      "events": [line["event"] for line in proposal.events], "holds": holds,
                      "checks": [dataclasses.asdict(check) for check in checks]}  # fmt: skip
-            click.echo(json.dumps(said, ensure_ascii=False))
+            print_json(said)
         else:
             when = proposal.events[0]["utc"]
-            click.echo(f"{when}  {proposal.goal_id}  {proposal.ended:16} {proposal.content['sentence']!r}")
+            say(f"{when}  {proposal.goal_id}  {proposal.ended:16} {proposal.content['sentence']!r}")
             for check in checks:
                 if goal is not None or not check.holds:
                     words = f": {check.words}" if check.words else ""
-                    click.echo(f"  {'ok    ' if check.holds else 'FAILED'}  {check.what}{words}")
+                    say(f"  {'ok    ' if check.holds else 'FAILED'}  {check.what}{words}")
         if out is not None:
             page = approval_replay.write_page(out, proposal, files, checks)
-            click.echo(f"  written: {page}", err=True)
+            say(f"  written: {page}", err=True)
     if not as_json and goal is None:
-        click.echo(
-            f"{len(chosen)} proposals; the record is whole" if whole else "files beside the record do not fit it"
-        )
+        say(f"{len(chosen)} proposals; the record is whole" if whole else "files beside the record do not fit it")
     sys.exit(ANSWERED if whole else FAILED)

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from spatial_vlm_ros.cli.group import FAILED, REFUSED
+from spatial_vlm_ros.cli.group import FAILED, REFUSED, say
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 
 
@@ -33,15 +33,15 @@ def fault(faults: str, target: str, wait: float) -> None:
     except ModuleNotFoundError as error:
         from spatial_vlm_ros.nodes.main import missing
 
-        click.echo(missing(error), err=True)
+        say(missing(error), err=True)
         sys.exit(FAILED)
     try:
         with client_node("spatial_vlm_fault", "", []) as node:
             name = set_faults(node, faults, target, wait)
     except InputError as error:
-        click.echo(str(error), err=True)
+        say(str(error), err=True)
         sys.exit(REFUSED)
     except SpatialVlmError as error:
-        click.echo(str(error), err=True)
+        say(str(error), err=True)
         sys.exit(FAILED)
-    click.echo(f"{name}: {faults or 'no faults'}")
+    say(f"{name}: {faults or 'no faults'}")

@@ -48,6 +48,14 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def in_step(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Parameters of a camera whose clock is in step: a stamp later than the request proves a new image."""
+    path = tmp_path_factory.mktemp("parameters") / "p.yaml"
+    path.write_text('"/**": {ros__parameters: {clocks_in_step: true, clock_error: 0.0, base_frame: world}}')
+    return path
+
+
 def test_one_instruction_is_answered_in_full_and_drawn(bag: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "answer.png"
     done = run("replay", bag, WORDS, "--base-frame", "world", "--out", out)
@@ -80,17 +88,15 @@ def test_several_answers_are_a_line_each_and_an_image_each(bag: Path, tmp_path: 
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 2
 
 
-def test_without_instruction_the_bag_says_what_was_asked(bag: Path) -> None:
-    done = run("replay", bag, "--base-frame", "world", "--json")
+def test_without_instruction_the_bag_says_what_was_asked(bag: Path, in_step: Path) -> None:
+    done = run("replay", bag, "--config", in_step, "--json")
     assert [(entry["instruction"], entry["status"]) for entry in lines(done)] == [("the cup", "OK")]
 
 
-def test_a_time_a_frame_and_a_parameter_file_can_be_given(bag: Path, tmp_path: Path) -> None:
-    parameters = tmp_path / "p.yaml"
-    parameters.write_text('"/**": {ros__parameters: {base_frame: world}}')
-    (entry,) = lines(run("replay", bag, WORDS, "--config", parameters, "--at", "0.25", "--json"))
+def test_a_time_a_frame_and_a_parameter_file_can_be_given(bag: Path, in_step: Path) -> None:
+    (entry,) = lines(run("replay", bag, WORDS, "--config", in_step, "--at", "0.25", "--json"))
     assert entry["stamp_ns"] == T0 + 300_000_000
-    (entry,) = lines(run("replay", bag, WORDS, "--config", parameters, "--base-frame", "", "--json"))
+    (entry,) = lines(run("replay", bag, WORDS, "--config", in_step, "--base-frame", "", "--json"))
     assert entry["target"]["pose"]["frame_id"] == "camera_color_optical_frame"  # type: ignore[index]
     (entry,) = lines(run("replay", bag, WORDS, "--base-frame", "world", "--frame-of-reference", "robot", "--json"))
     assert entry["frame_of_reference"] == "robot"

@@ -240,7 +240,7 @@ class PlannerGate(Node):
 
     def _on_gates(self) -> None:
         if self._mark is not None and self._mark.others:
-            self.get_logger().error(self._mark.words())
+            self.get_logger().error(printable(self._mark.words()))
 
     def _look_for_gates(self) -> None:
         """For a while after the start: whoever comes second ends.

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.nodes.pressure import Pressure
+from spatial_vlm_ros.printable import printable
 
 ARM, BEAT, IDLE = b"a", b"m", b"i"
 _STARVED = 3.0  # s that a heartbeat may be late on a busy machine: a process that has ended is noticed without it
@@ -122,7 +123,7 @@ class WatchdogProcess:
 
     def _end_motion(self, why: str) -> None:
         """Publish the event, and cancel until each controller has answered."""
-        print(f"watchdog: {why}: stopping the arm", file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(f"watchdog: {why}: stopping the arm"), file=sys.stderr, flush=True)  # noqa: T201
         end, sent, asked = time.monotonic() + _MOST, 0, 0.0
         answers: dict[str, list[Any]] = {name: [] for name in self._controllers}
         while time.monotonic() < end and self._ok():
@@ -141,7 +142,7 @@ class WatchdogProcess:
         said = "cancelled at " + ", ".join(answers) if answers else "told by the event topic alone"
         silent = [name for name, futures in answers.items() if not any(f.done() for f in futures)]
         words = f"no answer of {', '.join(silent)}" if silent else said
-        print(f"watchdog: {words}", file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(f"watchdog: {words}"), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _state(process: int) -> str:

@@ -185,7 +185,7 @@ class Health:
         twins = twins_around(self._node, topics, self._node.get_fully_qualified_name())
         said = "; ".join(f"{twin.found}: {twin.repair}" for twin in twins)
         if said and said != self._twins:
-            self._node.get_logger().warning(said)
+            self._node.get_logger().warning(printable(said))
         self._twins = said
         level = DiagnosticStatus.WARN if twins else DiagnosticStatus.OK
         return self._status("graph", level, said or "nothing exists twice", {twin.where: twin.who for twin in twins})
