@@ -27,7 +27,7 @@ from arm_graph import ApprovedClient, goals
 from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory
 from controller_double import ARM, HOME, Constraints
-from hardware_double import Spun
+from hardware_double import Spun, forget
 from live_process import DEADLINE
 from move_group_double import MoveGroupDouble
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
@@ -145,6 +145,7 @@ class Asker:
     def close(self) -> None:
         """End."""
         self._spun.close()
+        forget(self)
 
 
 class DoubleCell:
@@ -220,6 +221,7 @@ class DoubleCell:
         """End."""
         for close in reversed(self._closes):
             close()
+        forget(self)
 
 
 def slowed(plan: MotionPlan, phase: str, seconds: float) -> MotionPlan:

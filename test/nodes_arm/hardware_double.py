@@ -7,6 +7,8 @@ with a `speed` needs time; one that is `held` stays where it is.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +19,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 from sensor_msgs.msg import JointState
 
 PERIOD = 0.01  # s: of the control loop and of the joint states
@@ -176,7 +179,7 @@ class Spun:
     def __init__(self, domain: int | None = None, args: list[str] | None = None) -> None:
         self.context = Context()
         rclpy.init(args=args, context=self.context, **({} if domain is None else {"domain_id": domain}))
-        self._running: list[tuple[Any, threading.Thread, tuple[Node, ...]]] = []
+        self._stops: list[Callable[[], None]] = []
         self._before: list[Callable[[], None]] = []
 
     def spin(self, *nodes: Node, threads: int = 1) -> None:
@@ -189,16 +192,24 @@ class Spun:
         for node in nodes:
             executor.add_node(node)
 
+        ended: Future[None] = Future()
+
         def run() -> None:
-            try:
-                executor.spin()
-            except (ExternalShutdownException, RuntimeError):
-                if self.context.ok():
-                    raise
+            with contextlib.suppress(ExternalShutdownException):
+                executor.spin_until_future_complete(ended)
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        self._running.append((executor, thread, nodes))
+
+        def stop() -> None:
+            ended.set_result(None)
+            executor.wake()
+            thread.join(5.0)
+            executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
+            for node in nodes:
+                node.destroy_node()
+
+        self._stops.append(stop)
 
     def before_close(self, job: Callable[[], None]) -> None:
         """Do this first when it ends."""
@@ -206,12 +217,14 @@ class Spun:
 
     def close(self) -> None:
         """End everything."""
-        for job in self._before:
+        for job in (*self._before, *self._stops):
             job()
-        for executor, thread, _ in self._running:
-            executor.shutdown(timeout_sec=5.0)
-            thread.join(5.0)
-        for _, _, nodes in self._running:
-            for node in nodes:
-                node.destroy_node()
         rclpy.try_shutdown(context=self.context)
+        forget(self)
+
+
+def forget(*doubles: Any) -> None:
+    """Drop what doubles refer to: a participant of DDS, and its shared memory, live as long as its context."""
+    for double in doubles:
+        vars(double).clear()
+    gc.collect()

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from execution_double import PREEMPTED, SUCCEEDED, TIMED_OUT, ControllerHandle, ExecutionManager, RobotState
-from hardware_double import Spun
+from hardware_double import Spun, forget
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
 from moveit_msgs.msg import AllowedCollisionMatrix, MoveItErrorCodes, PlanningSceneComponents
 from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
@@ -114,6 +114,7 @@ class MoveGroupDouble:
     def close(self) -> None:
         """End."""
         self._spun.close()
+        forget(self)
 
     @property
     def ready(self) -> bool:

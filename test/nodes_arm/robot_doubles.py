@@ -21,7 +21,7 @@ from gripper_double import (
     GripperControllerDouble,
     GripperParameters,
 )
-from hardware_double import HardwareDouble, Spun
+from hardware_double import HardwareDouble, Spun, forget
 
 FINGER_SPEED, KNUCKLE_SPEED = 0.05, 1.0  # m/s of each finger, rad/s
 DRIVERS: dict[str, GripperParameters | str | None] = {"ros2_controllers": None, "franka": "franka", "robotiq": ROBOTIQ}
@@ -66,6 +66,7 @@ class RobotDoubles:
     def close(self) -> None:
         """End."""
         self._spun.close()
+        forget(self)
 
     @property
     def ready(self) -> bool:

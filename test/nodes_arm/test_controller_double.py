@@ -14,6 +14,7 @@ from control_msgs.action import FollowJointTrajectory
 from control_msgs.msg import JointTolerance
 from controller_double import ARM, HOME, Constraints
 from double_cell import FOLLOW, Asker, discovered, swing, until
+from hardware_double import forget
 from robot_doubles import RobotDoubles
 
 pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
@@ -54,6 +55,7 @@ class Arm:
     def close(self) -> None:
         self.asker.close()
         self.robot.close()
+        forget(self)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from action_msgs.msg import GoalStatus
 from control_msgs.action import GripperCommand
 from double_cell import Asker, discovered, until
 from gripper_double import CLOSED, FINGERS, KNUCKLE, ROBOTIQ, GripperParameters
+from hardware_double import forget
 from robot_doubles import RobotDoubles
 from std_srvs.srv import Trigger
 
@@ -54,6 +55,7 @@ class Hand:
     def close(self) -> None:
         self.asker.close()
         self.robot.close()
+        forget(self)
 
 
 @pytest.fixture
