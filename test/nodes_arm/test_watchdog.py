@@ -44,6 +44,7 @@ class Commander:
         return node
 
     def moves(self) -> None:
+        self.arm.until(self.client.server_is_ready, "the controller is discovered")
         self.arm.knows(CONTROLLER)
         point = JointTrajectoryPoint(positions=list(HOME), time_from_start=Duration(sec=60))
         goal = FollowJointTrajectory.Goal(trajectory=JointTrajectory(joint_names=list(JOINTS), points=[point]))

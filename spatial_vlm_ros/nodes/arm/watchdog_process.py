@@ -26,7 +26,9 @@ from spatial_vlm_ros.nodes.pressure import Pressure
 from spatial_vlm_ros.printable import printable
 
 ARM, BEAT, IDLE = b"a", b"m", b"i"
-_STARVED = 3.0  # s that a heartbeat may be late on a busy machine: a process that has ended is noticed without it
+_STARVED = 10.0  # s that the heartbeat of a process that is kept from running may be late; its end is noticed at once
+_BUSY = 0.5  # of the time without a heartbeat: a process that ran for so long was not kept from it
+_LOOKS = 2  # looks in a row that have to find it hanging
 _GRACE = 0.03  # s: one more look at the pipe, where this process itself was held up
 _LOOK = 0.02  # s between looks for who is discovered, until all are
 _EVENTS = 5  # times that the event is published
@@ -64,7 +66,7 @@ class WatchdogProcess:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._arming, self._deadline, self._told = False, float("inf"), ""
-        self._pressure = Pressure()
+        self._pressure, self._used, self._hangs = Pressure(), 0.0, 0
 
     def run(self) -> None:
         """Until the pipe ends."""
@@ -86,9 +88,17 @@ class WatchdogProcess:
                 self._arm()
 
     def _starved(self) -> bool:
-        """Whether the parent may be late for lack of a processor; one that is suspended is not."""
+        """Whether the parent may be late for lack of a processor: one that sleeps or is suspended is not."""
         late = time.monotonic() - self._deadline + self._lapse
-        return _state(os.getppid()) != "T" and late < self._pressure.patience(self._lapse, _STARVED)
+        states, used = _states(os.getppid()), _processor_time(os.getppid()) - self._used
+        if not states:  # no /proc
+            starved = late < self._pressure.patience(self._lapse)
+        elif used < _BUSY * self._lapse:  # it has hardly run, and some thread of it wants to: it has been kept from it
+            starved = bool(set(states) & {"R", "D"}) and late < _STARVED
+        else:
+            starved = states[0] != "T" and late < self._pressure.patience(self._lapse)
+        self._hangs = 0 if starved else self._hangs + 1
+        return self._hangs < _LOOKS
 
     @staticmethod
     def _readable(seconds: float) -> bool:
@@ -101,8 +111,13 @@ class WatchdogProcess:
             elif byte == IDLE:
                 self._arming, self._deadline = False, float("inf")
         if self._deadline < float("inf"):
-            self._deadline = time.monotonic() + self._lapse
-            self._pressure.mark()
+            self._heard()
+
+    def _heard(self) -> None:
+        """There was a sign of life."""
+        self._deadline, self._hangs = time.monotonic() + self._lapse, 0
+        self._used = _processor_time(os.getppid())
+        self._pressure.mark()
 
     def _arm(self) -> None:
         """Say that it is ready, or who is missing."""
@@ -110,8 +125,8 @@ class WatchdogProcess:
         if self._event is not None and not self._event.get_subscription_count():
             missing.append(self._event.topic_name)
         if not missing:
-            self._arming, self._deadline = False, time.monotonic() + self._lapse
-            self._pressure.mark()
+            self._arming = False
+            self._heard()
             self._say("ready")
         elif self._told != (words := " ".join(missing)):
             self._told = words
@@ -145,12 +160,23 @@ class WatchdogProcess:
         print(printable(f"watchdog: {words}"), file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _state(process: int) -> str:
-    """Letter of a process's state, as in proc(5); "" where it is not known."""
+def _stat(path: Path) -> list[str]:
+    """Fields of a stat file of proc(5) from the third on; none where it cannot be read."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return ""
+        return path.read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _states(process: int) -> str:
+    """Letters of the states of its threads; "" where they are not known."""
+    return "".join("".join(_stat(path)[:1]) for path in Path(f"/proc/{process}/task").glob("*/stat"))
+
+
+def _processor_time(process: int) -> float:
+    """Seconds that it has run in all; 0 where that is not known."""
+    fields = _stat(Path(f"/proc/{process}/stat"))
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def main() -> int:
