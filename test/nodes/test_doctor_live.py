@@ -190,7 +190,7 @@ def test_a_missing_transform_is_an_error(graph: Graph, doctor: Callable[..., Sta
     assert found.levels("/rgb/image")[0] != "error"
 
 
-@pytest.mark.parametrize(("shift", "words"), [(-3, "after its stamp"), (3, "s in the future")])
+@pytest.mark.parametrize(("shift", "words"), [(-3, "s behind its arrival"), (3, "s ahead of now")])
 def test_clocks_that_differ_are_an_error(graph: Graph, doctor: Callable[..., Started], shift: int, words: str) -> None:
     def skew(parts: dict[str, Any]) -> None:
         parts.update(graph.camera.parts(FRAME, DETECTIONS, graph.camera.now() + shift * SECOND))
