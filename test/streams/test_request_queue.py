@@ -260,6 +260,26 @@ def test_a_request_comes_before_the_observer_and_tells_as_much(desk: Desk) -> No
     assert desk.queue.observer.latest.error is not None
 
 
+def test_how_long_no_frame_has_come_is_counted_on_while_a_request_waits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("spatial_vlm_ros.nodes.perception.observer.time.monotonic", lambda: clock[0])
+    assert observed(desk) == "OK"
+    desk.now_ns += 1
+    desk.queue.observer.begin()
+    clock[0] += 1.5
+    desk.now_ns += SECOND
+    desk.ask()
+    overdue = desk.queue.observer.overdue()
+    assert overdue is not None
+    assert overdue[0] == pytest.approx(1.5)
+    assert "no message" in str(overdue[1])
+    desk.frame()
+    assert desk.queue.observer.overdue() is None
+    desk.until(lambda: desk.replies)
+
+
 # ------------------------------------------------------------------------------------------------ the grounder
 
 

@@ -60,6 +60,8 @@ class Observer:
         self._frames, self._worker, self._resolver, self._timeout = frames, worker, resolver, timeout
         self._wait: Wait | None = None
         self._begun = 0.0
+        self._awaiting: Wait | None = None  # the newest wait, of a request or of the observer, that had no frame yet
+        self._since = 0.0  # when the first such wait began
         self._task: ResolvingTask | None = None
         self.latest: Observation | None = None
         self.count, self.cpu = 0, 0.0
@@ -74,6 +76,7 @@ class Observer:
         if self._wait is None and self._task is None:
             self._wait, self._begun = Wait(without_detections=self._frames.found_elsewhere), time.monotonic()
             self._frames.begin(self._wait)
+            self._follow(self._wait)
         self.step()
 
     def step(self) -> None:
@@ -89,37 +92,51 @@ class Observer:
         if pending is not None:
             self._look_at(pending)
 
-    def withdraw(self) -> None:
-        """A request comes first: it will tell as much."""
+    def withdraw(self, request: Wait | None = None) -> None:
+        """A request comes first: it will tell as much. How long no frame has come goes on being counted."""
         self._wait = None
+        if request is not None:
+            self._follow(request)
         if self._task is not None:
             self._task.withdraw()
 
     def conclude(self, error: SpatialVlmError | None, stamp_ns: int = 0, waited: float = 0.0) -> None:
         """Keep what a frame, of a request or of the observer's own, has shown."""
         self._wait = None
+        self.got_frame()
         self.latest = Observation(error, time.monotonic(), stamp_ns, waited)
 
     def forget(self) -> None:
         """What was seen is over: the clock jumped, or the node was deactivated."""
         self.withdraw()
+        self.got_frame()
         self.latest = None
+
+    def got_frame(self) -> None:
+        """What waited, a request or the observer, has a frame."""
+        self._awaiting = None
+
+    def _follow(self, wait: Wait) -> None:
+        if self._awaiting is None:
+            self._since = time.monotonic()
+        self._awaiting = wait
 
     def overdue(self) -> tuple[float, SpatialVlmError] | None:
         """Seconds that a frame has been awaited for, where these are too many, and why it did not come."""
-        if self._wait is None:
+        if self._awaiting is None:
             return None
-        waited = time.monotonic() - self._begun
+        waited = time.monotonic() - self._since
         usual = self.latest.waited if self.latest is not None and self.latest.error is None else 0.0
         if waited < _LONG + _WAITS * usual:
             return None
-        return waited, self._frames.why_none(self._wait)
+        return waited, self._frames.why_none(self._awaiting)
 
     # -------------------------------------------------------------------------------------------- one frame
 
     def _look_at(self, pending: PendingFrame) -> None:
         waited, resolver = time.monotonic() - self._begun, self._resolver()
         self._wait = None
+        self.got_frame()
         self._task = task = ResolvingTask(self._timeout())
 
         def work(task: ResolvingTask) -> Observation:

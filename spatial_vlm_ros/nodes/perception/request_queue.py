@@ -207,7 +207,7 @@ class RequestQueue:
             self._advance(request, 0, f"waiting for its turn, number {len(self._queue)}")
 
     def _serve(self, request: InstructionRequest) -> None:
-        self.observer.withdraw()
+        self.observer.withdraw(request if request.found is None else None)
         self._request = request
         self.frames.begin(request, request.accepted_ns)
         self.on_busy(True)
@@ -289,6 +289,7 @@ class RequestQueue:
             self._end(request, self._refused(request, error))
             return
         if pending is not None:
+            self.observer.got_frame()
             self._advance(request, self.RESOLVING, "resolving")
             self._resolve(request, pending, begun or time.perf_counter())
         elif self.frames.waits_for_transform(request):
