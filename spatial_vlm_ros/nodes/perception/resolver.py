@@ -314,7 +314,7 @@ class ResolverNode(LifecycleNode):
                     self._queue.recent.add(role, message, now_ns)
             except Exception:  # it costs one message, not the node
                 words = f"a message on {role} cannot be taken in:\n{traceback.format_exc()}"
-                self.get_logger().error(words, throttle_duration_sec=SAID_AGAIN)
+                self.get_logger().error(printable(words), throttle_duration_sec=SAID_AGAIN)
             self._queue.step(begun)
 
         return take
@@ -374,7 +374,7 @@ class ResolverNode(LifecycleNode):
             # Before the goal says that it succeeded.
             result = self._result(outcome)
         except Exception as error:  # a fault of ours costs one request
-            self.get_logger().error(f"the answer cannot be sent:\n{traceback.format_exc()}")
+            self.get_logger().error(printable(f"the answer cannot be sent:\n{traceback.format_exc()}", keep="\n"))
             outcome = RequestOutcome(refusal(said, InternalError.of(error)))
             result = self._result(outcome)
         status = outcome.resolution.status
@@ -427,7 +427,7 @@ class ResolverNode(LifecycleNode):
             try:
                 self._jobs.get()()
             except Exception:  # it costs what the job was for, not the node
-                self.get_logger().error(f"unexpected exception:\n{traceback.format_exc()}")
+                self.get_logger().error(printable(f"unexpected exception:\n{traceback.format_exc()}", keep="\n"))
         if not self._jobs.empty():
             self._guard.trigger()
 
