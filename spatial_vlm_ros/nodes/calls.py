@@ -333,6 +333,10 @@ class Action(Server):
     ) -> Any:
         """The goal's handle."""
         end = time.monotonic() + patience
+
+        def stop() -> bool:
+            return self.gone() or dead() or (cancelled() if twice else halted())
+
         while True:
             name = UUID(uuid=list(os.urandom(16)))
             if self._before is not None:
@@ -341,7 +345,6 @@ class Action(Server):
             wanted = min(_AGAIN if twice else patience, max(end - time.monotonic(), _LOOK))
             runs = _Since(partial(self._has, name), _REPLY)
             # What may move something is waited for to the end: only an accepted goal can be stopped for certain.
-            stop = lambda: self.gone() or dead() or (cancelled() if twice else halted())  # noqa: E731
             if self.bridge.wait(answer, wanted, lambda: runs() or stop()):  # noqa: B023
                 return answer.result()
             if self._has(name):  # its reply is lost, but the server tells that it has the goal
