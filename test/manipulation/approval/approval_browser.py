@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import JavascriptException, StaleElementReferenceException
+from selenium.common.exceptions import JavascriptException, NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
@@ -65,7 +65,7 @@ class Browser:
         while True:
             try:
                 found = seen()
-            except (StaleElementReferenceException, JavascriptException):
+            except (NoSuchElementException, StaleElementReferenceException, JavascriptException):
                 found = None
             if found:
                 return found
