@@ -40,7 +40,7 @@ BRAKING = 0.1  # s: 1.5 rad/s at 15 rad/s², the slowest joint at the greatest s
 PHASES = {"reach": 1, "approach": 2, "lift": 3, "carry": 4, "lower": 5, "withdraw": 6}
 """Phase → how many trajectories the arm's controller has taken when it runs."""
 SIMULATION = {"clock": True, "speed": 1.0, "rate": 3.0, "state_rate": 100.0, "width": 320}
-GATE = {"approval_timeout": 300.0, "motion.stand_timeout": 5.0}
+GATE = {"approval_timeout": 300.0, "motion.controller_actions": CONTROLLER}
 Record = dict[str, Any]
 
 

@@ -47,7 +47,7 @@ class Standstill:
             velocities: the same a second, or empty.
         """
         where = {name: k for k, name in enumerate(names)}
-        if not set(self._names) <= set(where) or len(positions) != len(names):
+        if not self._names or not set(self._names) <= set(where) or len(positions) != len(names):
             return
         at = tuple(float(positions[where[name]]) for name in self._names)
         with self._lock:
