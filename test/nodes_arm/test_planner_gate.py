@@ -420,7 +420,7 @@ def test_a_planner_that_is_killed_while_it_plans_ends_the_goal(cell: Cell) -> No
 
 def test_all_of_it_is_on_record(cell: Cell) -> None:
     events = [line["event"] for line in cell.record()]
-    assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") == 3  # cancelled, done, not taken
+    assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") == 4  # cancelled, done, kept, not taken
     assert "REFUSED" in events
     assert verify(cell.audit).lines == len(events)
 
