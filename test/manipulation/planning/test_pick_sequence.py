@@ -331,7 +331,7 @@ def test_objects_that_were_not_looked_for_are_accepted_only_where_that_is_said()
     accepted = Cell(seen(named), again(named))
     assert accepted.run(accept_unseen=True).moved
     (offer,) = accepted.offers
-    warnings = proposal_of("4d7b7e0c-3a4c-4f0e-9c57-0d1f2a3b4c5d", offer, 60.0, accepted.config, "").warnings
+    warnings = proposal_of("4d7b7e0c-3a4c-4f0e-9c57-0d1f2a3b4c5d", offer, 60.0, PlanningConfig(), "").warnings
     assert "Only objects that the instruction names were looked for: the arm can hit all others" in warnings
 
 
