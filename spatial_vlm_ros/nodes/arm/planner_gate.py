@@ -231,7 +231,7 @@ class PlannerGate(Node):
             goal.cancelled.set()
             self._mover.stop()
             goal.why = goal.why or why
-            self.get_logger().warning(printable(f"{why}: what runs is stopped"))
+        self.get_logger().warning(printable(f"{why}: {'nothing runs' if goal is None else 'what runs is stopped'}"))
 
     def _resolver_lost(self) -> str:
         """Nothing moves on without the resolver: nobody can be asked what is there."""
