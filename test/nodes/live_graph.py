@@ -256,6 +256,10 @@ class Graph:
         self.until(lambda: all(goal.accepted is not None for goal in goals), "the goal is accepted or rejected")
         return goals
 
+    def withdraw(self, goal: Goal) -> None:
+        """Ask for its end, on the executor's thread: see `send_goals`."""
+        self._jobs[self._clients[self.client]].put(goal.handle.cancel_goal_async)
+
     def burst(self, instruction: str, clients: Sequence[ActionClient], patience: float) -> list[Goal]:
         """One goal of each client, all sent at once; those that nobody answers in time stay without a result."""
         goals = [Goal() for _ in clients]
