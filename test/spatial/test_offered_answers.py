@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from conftest import Tabletop
 
 FIRST, SWEEP = 9000, pytest.param(45, marks=pytest.mark.slow)
-SCENES = pytest.mark.parametrize("scenes", [6, SWEEP])
+SCENES = pytest.mark.parametrize("scenes", [9, SWEEP])
 KINDS = ("cup", "can", "box", "block", "ball", "bowl", "mug")
 Image = tuple[str, RgbdFrame, tuple[Detection, ...]]
 
