@@ -102,9 +102,12 @@ def place_in(keys: Sequence[tuple[float, ...]], word: str, n: int) -> list[tuple
 
 
 def _along_the_spread(centres: np.ndarray) -> list[tuple[float, ...]]:
-    """Centres (N, 3) along the direction of most variance, and along the line through the two farthest apart.
+    """Metres along the direction of most variance, and along the line through the two that are farthest apart.
 
     Where these two order the objects differently, the set is not spread along one direction.
+
+    Args:
+        centres: (N, 3) in the base frame, metres.
     """
     off = centres - centres.mean(axis=0)
     spread = np.linalg.svd(off, full_matrices=False)[2][0]

@@ -141,7 +141,11 @@ def _early(stage: Stage, word: str, still: Still, frame: FrameOfReference | None
 
 
 def superlative(stage: Stage, word: str, frame: FrameOfReference | None = None) -> Play:
-    """Leftmost, rightmost, middle, nearest, farthest."""
+    """Leftmost, rightmost, middle, nearest, farthest.
+
+    Raises:
+        NoRoom: the objects stand so that no one is clearly in the middle.
+    """
     number = 3 if word == "middle" else stage.number((2, 4))
     if word == "middle":
         stills, kind = in_order(stage, stage.choose(("leftmost", "nearest")), number, frame)
