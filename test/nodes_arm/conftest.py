@@ -61,14 +61,14 @@ def planner(arm: ArmGraph, node: Callable[..., Started]) -> Iterator[Callable[..
 
 
 @pytest.fixture
-def make_cell(domain: int) -> Iterator[Callable[..., DoubleCell]]:
-    """Makes doubles of a robot's controllers and of move_group, and somebody who asks them."""
+def make_cell(domain: int, start: Callable[..., Started]) -> Iterator[Callable[..., DoubleCell]]:
+    """Makes doubles of a robot's controllers and of move_group, a process, and somebody who asks them."""
     from double_cell import DoubleCell
 
     made: list[DoubleCell] = []
 
     def make(*words: Any, **options: Any) -> DoubleCell:
-        made.append(DoubleCell(domain, *words, **options))
+        made.append(DoubleCell(domain, *words, **{"start": start, **options}))
         return made[-1]
 
     yield make

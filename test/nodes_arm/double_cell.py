@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A robot's controllers, move_group and somebody who asks them, all of them doubles of upstream. Not a test.
 
-In one process, each in an rclpy context of its own:
+Each in an rclpy context of its own; move_group, which plans, in a process of its own where the fixture `cell` is used,
+so that the client's heartbeat does not wait for it:
 
     cell = DoubleCell(domain)  # or the fixture `cell`
     client = cell.client()  # the package's MotionClient
@@ -13,11 +14,13 @@ In one process, each in an rclpy context of its own:
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from operator import sub
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +31,7 @@ from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory
 from controller_double import ARM, HOME, Constraints
 from hardware_double import Spun, forget
-from live_process import DEADLINE
+from live_process import DEADLINE, Started
 from move_group_double import MoveGroupDouble
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
 from planning_scenes import config
@@ -45,6 +48,7 @@ from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.nodes.calls import Bridge
 
 EXECUTE, MOVE, FOLLOW = "/execute_trajectory", "/move_action", "/arm_controller/follow_joint_trajectory"
+PROGRAM = Path(__file__).with_name("move_group_double.py")
 FORMS = {EXECUTE: ExecuteTrajectory, MOVE: MoveGroup, FOLLOW: FollowJointTrajectory}
 
 
@@ -148,35 +152,63 @@ class Asker:
         forget(self)
 
 
+class ServedMoveGroup:
+    """The double of move_group in a process of its own.
+
+    Args:
+        domain: the ROS domain.
+        start: starts a program that is given as words, with additions to its environment.
+    """
+
+    def __init__(self, domain: int, start: Callable[..., Started]) -> None:
+        self._started = start(str(PROGRAM), ROS_DOMAIN_ID=str(domain))
+        self.process = self._started.process
+
+    @property
+    def ready(self) -> bool:
+        """Whether it serves."""
+        return "ready\n" in self._started.output
+
+    @property
+    def clients(self) -> int:
+        """How many clients of its actions it has discovered."""
+        told = re.findall(r"^clients (\d+)$", self._started.output, re.MULTILINE)
+        return int(told[-1]) if told else 0
+
+    def close(self) -> None:
+        """End."""
+        self.process.terminate()
+        self._started.ends()
+
+
 class DoubleCell:
     """The robot, move_group and an asker; `client` makes the package's MotionClient, too.
 
     Args:
         domain: the ROS domain.
         constraints: tolerances of the arm's controller.
+        start: starts a program that is given as words, with additions to its environment; move_group then is such a
+            process, and not in this one.
         robot: further arguments of RobotDoubles.
     """
 
-    def __init__(self, domain: int, constraints: Constraints | None = None, **robot: Any) -> None:
+    def __init__(
+        self,
+        domain: int,
+        constraints: Constraints | None = None,
+        start: Callable[..., Started] | None = None,
+        **robot: Any,
+    ) -> None:
         self.domain = domain
         self._closes: list[Callable[[], None]] = []
         self.robot = RobotDoubles(domain, constraints, **robot)
         self.hardware, self.arm = self.robot.hardware, self.robot.arm
         self.asker = Asker(domain, FORMS)
-        self.move_group = MoveGroupDouble(domain)
+        self.move_group: Any = MoveGroupDouble(domain) if start is None else ServedMoveGroup(domain, start)
         self._closes += [self.robot.close, self.move_group.close, self.asker.close]
         discovered(lambda: self.move_group.ready and self.asker.ready(), "every server is discovered")
         discovered(lambda: self.robot.knows(FOLLOW, 2), "the controller knows its clients")
-        discovered(lambda: self.knows(1), "move_group knows its client")
-
-    def knows(self, clients: int) -> bool:
-        """Whether move_group has discovered so many clients of its actions."""
-        node = self.move_group.node
-        return all(
-            node.count_clients(f"{name}/_action/{service}") >= clients
-            for name in (EXECUTE, MOVE)
-            for service in ("send_goal", "get_result", "cancel_goal")
-        )
+        discovered(lambda: self.move_group.clients >= 1, "move_group knows its client")
 
     def client(self, **motion: Any) -> ApprovedClient:
         """The package's client, on a spinning node."""
@@ -184,7 +216,6 @@ class DoubleCell:
             "gripper_action": self.robot.gripper_action,
             "gripper_scale": 0.5,
             **dict.fromkeys(("server_timeout", "answer_timeout", "stop_timeout"), 30.0),
-            "planner_silence": 10.0,  # move_group and the client share an interpreter here
             **{"planning_time": 20.0, "most_time": 300.0, "velocity_scaling": 1.0, "acceleration_scaling": 1.0},
             **motion,
         }
@@ -193,7 +224,7 @@ class DoubleCell:
         made = ApprovedClient(node, config(motion=given))
         spun.spin(node)
         self._closes += [spun.close, made._beside.close]
-        discovered(lambda: self.knows(2), "move_group knows the client")
+        discovered(lambda: self.move_group.clients >= 2, "move_group knows the client")
         discovered(lambda: self.robot.knows(given["gripper_action"]), "the gripper knows the client")
         return made
 

@@ -37,7 +37,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
-from robot_doubles import run
+from robot_doubles import clients, run
 from std_msgs.msg import String
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
@@ -120,6 +120,11 @@ class MoveGroupDouble:
     def ready(self) -> bool:
         """Whether the controller and the joint states are there."""
         return self.handle.connected and set(ARM_JOINTS) <= set(self.state.positions)
+
+    @property
+    def clients(self) -> int:
+        """How many clients of its actions it has discovered."""
+        return clients(self.node, "/move_action", "/execute_trajectory")
 
     # -------------------------------------------------------------------------------------------- execution
 

@@ -22,7 +22,9 @@ from gripper_double import (
     GripperParameters,
 )
 from hardware_double import HardwareDouble, Spun, forget
+from rclpy.node import Node
 
+ACTION_SERVICES = ("send_goal", "get_result", "cancel_goal")
 FINGER_SPEED, KNUCKLE_SPEED = 0.05, 1.0  # m/s of each finger, rad/s
 DRIVERS: dict[str, GripperParameters | str | None] = {"ros2_controllers": None, "franka": "franka", "robotiq": ROBOTIQ}
 
@@ -73,20 +75,30 @@ class RobotDoubles:
         """It is there as soon as it is made."""
         return True
 
+    @property
+    def clients(self) -> int:
+        """How many clients of the gripper's action it has discovered."""
+        return clients(self.hardware, self.gripper_action)
+
     def hold(self, width: float) -> None:
         """Put something of this width, m, between the fingers."""
         with self.hardware.lock:
             for name in FINGERS:
                 self.hardware.joints[name].lowest = width / 2
 
-    def knows(self, action: str, clients: int = 1) -> bool:
+    def knows(self, action: str, number: int = 1) -> bool:
         """Whether an action of the robot has discovered its clients: else it drops its first reply."""
-        names = (f"{action}/_action/{service}" for service in ("send_goal", "get_result", "cancel_goal"))
-        return all(self.hardware.count_clients(name) >= clients for name in names)
+        return clients(self.hardware, action) >= number
+
+
+def clients(node: Node, *actions: str) -> int:
+    """How many clients a node has discovered of each of these actions, at least."""
+    names = (f"{action}/_action/{service}" for action in actions for service in ACTION_SERVICES)
+    return min(node.count_clients(name) for name in names)
 
 
 def run(make: Callable[[], Any]) -> int:
-    """A double as a process: says "ready", and ends on SIGINT and SIGTERM."""
+    """A double as a process: says "ready" and how many clients it knows, and ends on SIGINT and SIGTERM."""
     told = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
@@ -94,8 +106,11 @@ def run(make: Callable[[], Any]) -> int:
     while not double.ready and not told.wait(0.05):
         pass
     print("ready", flush=True)  # noqa: T201
-    while not told.wait(0.5):
-        pass
+    known = 0
+    while not told.wait(0.1):
+        if double.clients != known:
+            known = double.clients
+            print(f"clients {known}", flush=True)  # noqa: T201
     double.close()
     return 0
 

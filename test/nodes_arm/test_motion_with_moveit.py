@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client against a move_group and controllers that behave as MoveIt's and ros2_controllers' sources do.
 
-`cell` has them all in this process. To try something by hand, start them as programs, each in a terminal:
+`cell` has them. To try something by hand, start them as programs, each in a terminal:
 
     python test/nodes_arm/robot_doubles.py
     python test/nodes_arm/move_group_double.py
@@ -12,18 +12,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from action_msgs.msg import GoalStatus
-from arm_graph import CUP, ApprovedClient, Aside, scene
+from arm_graph import CUP, Aside, scene
 from controller_double import ARM, Constraints
 from double_cell import EXECUTE, FOLLOW, DoubleCell, slowed, until
-from hardware_double import Spun
-from live_process import Started
-from planning_scenes import config
-from rclpy.node import Node
-from robot_doubles import RobotDoubles
 
 from spatial_vlm_ros.errors import CancelledError, ExecutionFailedError
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, PLACE
@@ -92,32 +86,18 @@ def test_a_controller_that_decelerates_is_waited_for(make_cell: MakeCell) -> Non
     assert cell.beside(plan.steps[1]) > SHORT
 
 
-def test_a_move_group_that_is_killed_leaves_the_arm_standing(domain: int, start: Callable[..., Started]) -> None:
-    robot, spun = RobotDoubles(domain), Spun(domain)
-    try:
-        move_group = start(str(Path(__file__).parent / "move_group_double.py"), ROS_DOMAIN_ID=str(domain))
-        move_group.says("ready")
-        given = {
-            **{"gripper_action": robot.gripper_action, "gripper_scale": 0.5, "controller_actions": FOLLOW},
-            **dict.fromkeys(("server_timeout", "answer_timeout", "stop_timeout"), 30.0),
-            **{"planning_time": 20.0, "most_time": 300.0},
-        }
-        client = ApprovedClient(Node("test_client", context=spun.context), config(motion=given))
-        spun.before_close(client._beside.close)
-        spun.spin(client.node)
-        plan = slowed(DoubleCell.plan(client, scene()), "reach", 2 * LASTS)
-        robot.hold(0.04)
-        call = Aside(lambda: client.execute(plan))
-        until(lambda: (robot.arm.taken and robot.hardware.speed() > 0.05) or call.error, "the arm moves")
-        assert call.error is None
-        told = time.monotonic()
-        move_group.process.kill()
-        error = call.ended().error
-        assert isinstance(error, ExecutionFailedError), error
-        assert "answers no more while it executes; the arm was told to stop and stands still" in str(error)
-        until(lambda: robot.hardware.still() > 0.2, "the arm stands")
-        assert robot.hardware.moved - told < LASTS
-        assert len(robot.arm.taken) == 1
-    finally:
-        spun.close()
-        robot.close()
+def test_a_move_group_that_is_killed_leaves_the_arm_standing(cell: DoubleCell) -> None:
+    client = cell.client(controller_actions=FOLLOW)
+    plan = slowed(cell.plan(client, scene()), "reach", 2 * LASTS)
+    cell.robot.hold(0.04)
+    call = Aside(lambda: client.execute(plan))
+    until(lambda: (cell.arm.taken and cell.hardware.speed() > 0.05) or call.error, "the arm moves")
+    assert call.error is None
+    told = time.monotonic()
+    cell.move_group.process.kill()
+    error = call.ended().error
+    assert isinstance(error, ExecutionFailedError), error
+    assert "answers no more while it executes; the arm was told to stop and stands still" in str(error)
+    until(lambda: cell.hardware.still() > 0.2, "the arm stands")
+    assert cell.hardware.moved - told < LASTS
+    assert len(cell.arm.taken) == 1

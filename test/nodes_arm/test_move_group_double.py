@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,14 @@ from spatial_vlm_ros.manipulation.builtin_planner.robot import ACCELERATION, pan
 from spatial_vlm_ros.nodes.arm.motion_messages import box_object, motion_goal, removed_object, scene_diff
 
 pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
+MakeCell = Callable[..., DoubleCell]
 SUCCEEDED, CANCELED, ABORTED = GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_ABORTED
+
+
+@pytest.fixture
+def make_cell(make_cell: MakeCell) -> MakeCell:
+    """All of them in this process: the tests look into move_group."""
+    return partial(make_cell, start=None)
 
 
 def execution(**how: Any) -> Any:
@@ -126,7 +134,7 @@ def test_a_controller_that_lacks_a_joint_or_aborts_is_control_failed(cell: Doubl
     assert ends(cell, cell.asker.send(EXECUTE, rejected)) == (ABORTED, Codes.CONTROL_FAILED)
 
 
-def test_an_execution_that_takes_too_long_is_cancelled_at_the_controller(make_cell: Callable[..., DoubleCell]) -> None:
+def test_an_execution_that_takes_too_long_is_cancelled_at_the_controller(make_cell: MakeCell) -> None:
     cell = make_cell(Constraints(goal={"panda_joint1": 0.01}))  # and no goal_time: it waits without limit
     handle = begun(cell, takes=1.0)
     cell.hardware.joints["panda_joint1"].held = True
