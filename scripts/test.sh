@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-#   scripts/test.sh fast       what needs no live graph, by two workers
-#   scripts/test.sh            that, then the live tests, by two workers, too: each test has a ROS domain of its own
+#   scripts/test.sh fast       what needs no live graph, by a worker for each core, two to four
+#   scripts/test.sh            that, then the live tests, by two or three workers: each test has a ROS domain of its own
 #   scripts/test.sh research   the experiments' own tests
 #   scripts/test.sh all        everything, sweeps (marked slow) and research included
 #   scripts/test.sh ARGS...    one plain pytest, of everything unless ARGS name a path
@@ -9,15 +9,17 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 pytest=(.venv/bin/python -m pytest)
-parallel=(--numprocesses 2 --dist loadfile)
+workers() { local n=$(($(nproc) - $1)); echo $((n < 2 ? 2 : n > 4 ? 4 : n)); }
+parallel=(--dist loadfile --numprocesses "$(workers 0)")
+side=(--dist loadfile --numprocesses "$(workers 1)") # a live test is several processes
 live=(test/manipulation/approval test/launcher test/nodes test/nodes_arm test/system)
 code=0
 run() { "${pytest[@]}" "$@" || { local ended=$?; ((code)) || code=$ended; }; }
 case "${1:-}" in
   fast) run test "${parallel[@]}" "${live[@]/#/--ignore=}" ;;
-  "") run test "${parallel[@]}" "${live[@]/#/--ignore=}"; run "${live[@]}" "${parallel[@]}" ;;
+  "") run test "${parallel[@]}" "${live[@]/#/--ignore=}"; run "${live[@]}" "${side[@]}" ;;
   research) run research/test "${parallel[@]}" -m "" ;;
-  all) run test research/test "${parallel[@]}" "${live[@]/#/--ignore=}" -m ""; run "${live[@]}" "${parallel[@]}" -m "" ;;
+  all) run test research/test "${parallel[@]}" "${live[@]/#/--ignore=}" -m ""; run "${live[@]}" "${side[@]}" -m "" ;;
   *) run --override-ini "testpaths=test research/test" "$@" ;;
 esac
 exit "$code"

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both packages build in a colcon workspace, copied and linked, what it installed runs, and `colcon test` tests it."""
+"""Both packages build in a colcon workspace, copied and linked, what it installed runs, and `colcon test` tests it.
+
+Those that compile the messages take minutes: they are sweeps.
+"""
 
 from __future__ import annotations
 
@@ -90,6 +93,7 @@ def test_the_python_package_alone_builds_and_its_nodes_say_what_is_missing(works
     assert "colcon build --base-paths src src/spatial_vlm_ros/interfaces" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_linked_install_follows_its_sources_and_can_be_copied_again(workspace: Path) -> None:
     build(workspace, *BOTH, "--symlink-install")
     source = workspace / "src" / "spatial_vlm_ros"
@@ -113,6 +117,7 @@ def test_a_linked_install_follows_its_sources_and_can_be_copied_again(workspace:
     assert imported(workspace)[1].is_relative_to(installed)
 
 
+@pytest.mark.slow
 def test_both_packages_build_and_the_installed_node_runs_on_the_installed_interfaces(
     workspace: Path, graph: Graph, tmp_path: Path
 ) -> None:
