@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.live_graph import ROOT, prepare
 
+MOVE_GROUP = Path(ROOT) / "test" / "nodes_arm" / "move_group_double.py"
 PATIENCE = 60.0  # s that a message is waited for
 LONGEST = 400.0  # s for one goal
 STAGES = ("", "RESOLVING", "BUILDING_GOAL", "PLANNING", "WAITING_FOR_APPROVAL", "LOOKING_AGAIN", "MOVING")
@@ -29,6 +30,7 @@ READY = {
     "sim_arm": "sim_arm plays",
     "resolver": "resolver is active",
     "arm_planner": "plans for a Panda",
+    "move_group": "ready",
     "planner_gate": "planner_gate is ready",
 }
 """What each process says when it is there."""
@@ -72,6 +74,7 @@ class Stack:
         domain: ROS domain; None = one of 91 to 100, which tests do not use.
         simulation: parameters of `sim_arm` other than its own here.
         gate: of `planner_gate`.
+        planner: `arm_planner`, or `move_group`: the double of MoveIt's, whose program is in test/nodes_arm/.
 
     Raises:
         StackError: one of them did not come up.
@@ -79,7 +82,7 @@ class Stack:
 
     def __init__(
         self, log: Path, domain: int | None = None, simulation: dict[str, Any] | None = None,
-        gate: dict[str, Any] | None = None,
+        gate: dict[str, Any] | None = None, planner: str = "arm_planner",
     ) -> None:  # fmt: skip
         prepare()
         os.environ["ROS_DOMAIN_ID"] = str(91 + os.getpid() % 10 if domain is None else domain)
@@ -111,11 +114,11 @@ class Stack:
             self._given = {
                 "sim_arm": simulated,
                 "resolver": {"base_frame": "panda_link0", "robot_description": robot, "frame_timeout": 30.0, **clock},
-                "arm_planner": {"duration_scaling": 20.0, **clock},
+                planner: {"duration_scaling": 20.0, **clock} if planner == "arm_planner" else clock,
                 "planner_gate": {"audit_log": str(log / "audit.jsonl"), **_GATE, **clock, **(gate or {})},
             }
-            for name, words in READY.items():
-                self._begin(name, words)
+            for name in self._given:
+                self._begin(name, READY[name])
             self._pick = ActionClient(self.node, PickInstruction, "pick")
             self._approving = self.node.create_client(Approve, "approve")
             self._judging = self.node.create_client(Trigger, "judge")
@@ -137,7 +140,8 @@ class Stack:
 
     def _begin(self, name: str, words: str) -> None:
         given = [word for key, value in self._given[name].items() for word in ("-p", f"{key}:={value}")]
-        command = [sys.executable, "-m", "spatial_vlm_ros.nodes", name, "--ros-args", *given]
+        program = [str(MOVE_GROUP)] if name == "move_group" else ["-m", "spatial_vlm_ros.nodes", name]
+        command = [sys.executable, *program, "--ros-args", *given]
         with (self.log / f"{name}.txt").open("wb") as out:
             self._running[name] = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
         self._await.append((name, words))

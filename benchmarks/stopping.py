@@ -5,7 +5,9 @@
 Time runs from when the event is sent (a signal, a call, a cancel) until the first of the arm's joint states after which
 no joint moves faster than `STILL` for half a second. The simulated controller brakes at the arm's greatest
 accelerations; the time of that is in it, and on a machine that is busy simulated time passes more slowly.
-`--minutes M` begins no other trial after that; `--events a,b` and `--phases a,b` take some of them.
+`--minutes M` begins no other trial after that; `--events a,b` and `--phases a,b` take some of them; `--planner
+move_group` has the arm planned and moved by the double of MoveIt's (test/nodes_arm/move_group_double.py), which the
+events then hit in place of `arm_planner`.
 
 `python -m benchmarks.stopping --nuisance 30 --load 8`: motions for so many minutes beside so many busy processes, and
 how many of them were stopped without any event.
@@ -13,6 +15,7 @@ how many of them were stopped without any event.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import random
@@ -25,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arm_stack import READY, Picking, Stack, StackError, log_folder, reap
+from benchmarks.arm_stack import PATIENCE, Picking, Stack, StackError, log_folder, reap
 from benchmarks.harness import Claim, finish, option, table, write
 from benchmarks.live_graph import ROOT
 
@@ -37,22 +40,36 @@ RETRY = 5.0  # s until a gate that does not answer is asked again
 CONTROLLER = "/arm_controller/follow_joint_trajectory"
 LIMIT = 0.5  # s from the event to standstill, beside the controller's own deceleration
 BRAKING = 0.1  # s: 1.5 rad/s at 15 rad/s², the slowest joint at the greatest speed that plans use
-PHASES = {"reach": 1, "approach": 2, "lift": 3, "carry": 4, "lower": 5, "withdraw": 6}
+PHASES = {
+    "plan": 0, "reach": 1, "approach": 2, "grasp": 2, "lift": 3, "carry": 4, "lower": 5, "place": 5, "withdraw": 6,
+}  # fmt: skip
 """Phase → how many trajectories the arm's controller has taken when it runs."""
+GRIPS = {"grasp": -1, "place": 1}  # phases of the gripper, and which way it goes
+GRIPPED = 0.003  # m that it has gone then
+HOLDS = ("grasp", "lift", "carry", "lower")
+PLANNED = 0.2  # s: longest time in planning before the event, which takes about 0.4 s in all
+GOES_ON = 5.0  # s after which a goal has not been ended by an event while it was planned
+PLANNERS = {"arm_planner": "built-in", "move_group": "double of move_group"}
 SIMULATION = {"clock": True, "speed": 1.0, "rate": 3.0, "state_rate": 100.0, "width": 320}
 GATE = {"approval_timeout": 300.0, "motion.controller_actions": CONTROLLER}
 Record = dict[str, Any]
 
 
 class Watched(Stack):
-    """The stack, and the arm's joint states as they come."""
+    """The stack, and the arm's joint states as they come.
 
-    def __init__(self, log: Any, domain: int | None = None, **gate: Any) -> None:
+    Args:
+        planner: `arm_planner` or `move_group`.
+    """
+
+    def __init__(self, log: Any, domain: int | None = None, planner: str = "arm_planner", **gate: Any) -> None:
+        self.planner = planner
         self.states: list[tuple[float, float]] = []  # when they came, and the speed of the fastest joint of the arm
         self.client: subprocess.Popen[bytes] | None = None
         self.gripper: list[float] = []
         self.taken: set[bytes] = set()
-        super().__init__(log, domain, SIMULATION, {**GATE, **gate})
+        self.planned: set[bytes] = set()
+        super().__init__(log, domain, SIMULATION, {**GATE, **gate}, planner)
 
     def listen(self) -> None:
         """Hear the joint states and the controller's goals."""
@@ -66,8 +83,13 @@ class Watched(Stack):
 
         self.node.create_subscription(JointState, "/joint_states", self._on_states, qos.images())
         self.node.create_subscription(
-            GoalStatusArray, f"{CONTROLLER}/_action/status", self._on_goals, qos_profile_action_status_default
-        )
+            GoalStatusArray, f"{CONTROLLER}/_action/status", lambda message: self._on_goals(self.taken, message),
+            qos_profile_action_status_default,
+        )  # fmt: skip
+        self.node.create_subscription(
+            GoalStatusArray, "/move_action/_action/status", lambda message: self._on_goals(self.planned, message),
+            qos_profile_action_status_default,
+        )  # fmt: skip
         self.stopping = self.node.create_client(Trigger, "stop")
         self.cancelling = self.node.create_client(CancelGoal, f"{CONTROLLER}/_action/cancel_goal")
         self.call_stop = lambda: self.stopping.call_async(Trigger.Request())
@@ -76,8 +98,9 @@ class Watched(Stack):
         self.until(self.cancelling.service_is_ready, "the controller is there")
         self.until(self.stopping.service_is_ready, "the service stop is there")
 
-    def _on_goals(self, message: Any) -> None:
-        self.taken |= {bytes(status.goal_info.goal_id.uuid) for status in message.status_list}
+    @staticmethod
+    def _on_goals(known: set[bytes], message: Any) -> None:
+        known |= {bytes(status.goal_info.goal_id.uuid) for status in message.status_list}
 
     def _on_states(self, message: Any) -> None:
         self.states.append((time.monotonic(), max(abs(v) for v in message.velocity[:7])))
@@ -95,6 +118,11 @@ class Watched(Stack):
         moved = [at for at, speed in after if speed > STILL]
         last = moved[-1] if moved else event
         return last - event if after[-1][0] - last >= RESTS else None
+
+    def longest_gap(self, event: float) -> float:
+        """Longest time, s, without a joint state from an event on: how long who measures, or simulates, was held up."""
+        came = [event, *(at for at, _ in self.states if at >= event)]
+        return max(b - a for a, b in itertools.pairwise([*came, max(came[-1], event)])) if len(came) > 1 else 0.0
 
     def pause(self, seconds: float) -> None:
         """Let some time pass."""
@@ -132,10 +160,7 @@ class Watched(Stack):
 
     def recover(self) -> None:
         """After a trial that went wrong: start what is not there."""
-        gone = [name for name in READY if name not in self._running]
-        for name in gone:
-            self._begin(name, READY[name])
-        self.await_processes()
+        self.begin(*(name for name in self._given if name not in self._running))
         self.settle("")
 
 
@@ -173,10 +198,12 @@ def _client(stack: Watched, _: Picking) -> None:
         stack.client.kill()
 
 
-for _name in ("planner_gate", "arm_planner", "resolver"):
+for _name in ("planner_gate", "planner", "resolver"):
     for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         event(f"{_number.name} {_name}", _name)(
-            lambda stack, _, name=_name, number=_number: stack.end_process(name, number) and None
+            lambda stack, _, name=_name, number=_number: (
+                stack.end_process(stack.planner if name == "planner" else name, number) and None
+            )
         )
 event("hang of planner_gate", "planner_gate")(
     lambda stack, _: stack.end_process("planner_gate", signal.SIGSTOP) and None
@@ -187,29 +214,39 @@ def begun(stack: Watched, phase: str, by_command: bool, later: float = 0.0) -> P
     """A motion that has been in this phase for some seconds."""
     stack.disturb(world={"name": "behind"})
     stack.fresh()
-    before = len(stack.taken)
+    del stack.states[:-1], stack.gripper[:-1]
+    before, planned = len(stack.taken), len(stack.planned)
     proposals = len(stack.proposals)
     picking = Picking(proposals)
     if by_command:
         command = [sys.executable, "-m", "spatial_vlm_ros.cli", "pick", SENTENCE]
         with (stack.log / "client.txt").open("wb") as out:
             stack.client = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+    else:
+        picking = stack.send(SENTENCE)
+    if phase == "plan":
+        stack.until(lambda: len(stack.planned) > planned, "it is planned")
+        stack.pause(later)
+        return picking
+    if by_command:
         stack.until(lambda: len(stack.proposals) > proposals, "it is proposed")
         proposal = stack.proposals[-1]
     else:
-        picking = stack.send(SENTENCE)
         proposal = stack.proposed(picking)
         if proposal is None:
             raise StackError(f"no proposal: {picking.result.status.message}")
     said = stack.approve(proposal)
     if said != "OK":
         raise StackError(f"approve said {said}")
-    wanted = before + PHASES[phase]
+    wanted, opening = before + PHASES[phase], [0.0]
 
     def there() -> bool:
         if picking.result is not None:
             raise StackError(f"it ended before {phase}: {picking.result.status.message}")
-        return len(stack.taken) >= wanted and stack.moving()
+        if len(stack.taken) < wanted or phase not in GRIPS:
+            opening[0] = stack.gripper[-1]
+            return len(stack.taken) >= wanted and stack.moving()
+        return GRIPS[phase] * (stack.gripper[-1] - opening[0]) > GRIPPED
 
     stack.until(there, f"the arm is in {phase}", 120.0)
     stack.pause(later)
@@ -218,22 +255,28 @@ def begun(stack: Watched, phase: str, by_command: bool, later: float = 0.0) -> P
 
 def trial(stack: Watched, name: str, phase: str) -> Record:
     """One event in one phase: seconds to standstill, and what the client was told."""
-    picking = begun(stack, phase, name == "client killed", random.uniform(0.0, LATER))
-    held, opening = phase in ("lift", "carry", "lower"), stack.gripper[-1]
+    later = random.uniform(0.0, PLANNED if phase == "plan" else 0.0 if phase in GRIPS else LATER)
+    picking = begun(stack, phase, name == "client killed", later)
+    held, opening = phase in HOLDS, stack.gripper[-1]
     moved_at, goals = time.monotonic(), len(stack.taken)
     hit = EVENTS[name](stack, picking)
     stack.until(lambda: stack.still_since(moved_at) is not None, "the arm stands still", 60.0)
-    seconds = stack.still_since(moved_at)
+    seconds, gap = stack.still_since(moved_at), stack.longest_gap(moved_at)
     answer = ""
     if (not hit.startswith("planner_gate") and name != "client killed") or name.startswith(("SIGINT", "SIGTERM")):
-        stack.until(lambda: picking.result is not None, "the client is told", 60.0)
-        answer = picking.result.status.name
+        end = time.monotonic() + (GOES_ON if phase == "plan" else PATIENCE)
+        stack.until(lambda: picking.result is not None or (phase == "plan" and time.monotonic() > end),
+                    "the client is told")  # fmt: skip
+        answer = picking.result.status.name if picking.result is not None else "goes on"
+        if picking.result is None:
+            picking.handle.cancel_goal_async()
     opened, later = bool(held and stack.gripper[-1] > opening + 0.003), len(stack.taken) - goals
     if name.startswith("hang"):
         stack.end_suspended()
-    stack.settle(hit)
+    stack.settle(stack.planner if hit == "planner" else hit)
     record = {
-        "event": name, "phase": phase, "seconds": round(float(seconds or 0.0), 3), "answer": answer,
+        "event": name, "phase": phase, "planner": PLANNERS[stack.planner], "seconds": round(float(seconds or 0.0), 3),
+        "longest_gap": round(gap, 3), "answer": answer,
         "message": picking.result.status.message if picking.result is not None else "",
         "later_goals": later,
         "opened": opened,
@@ -285,7 +328,7 @@ def nuisance(stack: Watched, minutes: float, load: int) -> Record:
     }  # fmt: skip
 
 
-def keep(records: list[Record], faults: list[str]) -> tuple[Record, list[Claim]]:
+def keep(name: str, records: list[Record], faults: list[str]) -> tuple[Record, list[Claim]]:
     """Write what there is."""
     worst = max((record["seconds"] for record in records), default=0.0)
     late = sum(record["later_goals"] > 0 for record in records)
@@ -296,11 +339,11 @@ def keep(records: list[Record], faults: list[str]) -> tuple[Record, list[Claim]]
         Claim("grippers that opened", float(opened), 0.0, "trials"),
     ]
     measured = {"rows": rows(records), "trials": records, "not_measured": faults, "load": list(os.getloadavg())}
-    write("stopping", measured, claims)
+    write(name, measured, claims)
     return measured, claims
 
 
-def trials(stack: Watched, n: int, minutes: float) -> tuple[Record, list[Claim]]:
+def trials(stack: Watched, result: str, n: int, minutes: float) -> tuple[Record, list[Claim]]:
     """All events in all phases, `n` times."""
     records: list[Record] = []
     faults: list[str] = []
@@ -317,8 +360,8 @@ def trials(stack: Watched, n: int, minutes: float) -> tuple[Record, list[Claim]]
             faults.append(f"{name} in {phase}: {error}")
             print(faults[-1], flush=True)
             stack.recover()
-        keep(records, faults)
-    return keep(records, faults)
+        keep(result, records, faults)
+    return keep(result, records, faults)
 
 
 def chosen(flag: str, known: Iterable[str]) -> list[str]:
@@ -331,23 +374,25 @@ def main() -> int:
     """Measure, print and write."""
     n, minutes = int(option("n", 3)), option("minutes", 1e6)
     load, calm = int(option("load", 8)), option("nuisance", 0.0)
-    stack = Watched(log_folder())
+    planner = chosen("planner", PLANNERS)[0]
+    result = "stopping" if planner == "arm_planner" else f"stopping_{planner}"
+    stack = Watched(log_folder(), planner=planner)
     try:
         stack.listen()
         if calm:
             measured = nuisance(stack, calm, load)
             claims = [Claim("motions stopped without an event", float(len(measured["stopped"])), 0.0, "motions")]
         else:
-            measured, claims = trials(stack, n, minutes)
+            measured, claims = trials(stack, result, n, minutes)
     finally:
         stack.close()
-    for flag in ("--phases", "--events"):
+    for flag in ("--phases", "--events", "--planner"):
         if flag in sys.argv:
             del sys.argv[sys.argv.index(flag) : sys.argv.index(flag) + 2]
     if not calm:
         header = ("event", "phase", "n", "median s", "worst s")
         table("from the event to standstill", header, [tuple(row.values()) for row in measured["rows"]])
-    return finish("stopping_nuisance" if calm else "stopping", measured, claims)
+    return finish("stopping_nuisance" if calm else result, measured, claims)
 
 
 if __name__ == "__main__":

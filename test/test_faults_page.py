@@ -30,11 +30,12 @@ def test_the_page_has_a_line_for_each_record_and_counts_them(tmp_path: Path) -> 
         (tmp_path / "streams" / f"{row['row']}.json").write_text(json.dumps(row))
     assert collected(tmp_path) == [ROW, quiet]
     (tmp_path / "faults.json").write_text(json.dumps(collected(tmp_path)))
-    trials = [
-        {"event": "stop", "phase": "carry", "seconds": s, "answer": "CANCELLED", "later_goals": 0, "opened": False}
-        for s in (0.1, 0.2, 0.6)
-    ]  # fmt: skip
+    trial = {"event": "stop", "phase": "carry", "planner": "built-in", "answer": "CANCELLED", "later_goals": 0,
+             "opened": False}  # fmt: skip
+    trials = [{**trial, "seconds": seconds} for seconds in (0.1, 0.2, 0.7)]
     (tmp_path / "stopping.json").write_text(json.dumps({"trials": trials}))
+    standing = {**trial, "phase": "plan", "planner": "double of move_group", "seconds": 0.0}
+    (tmp_path / "stopping_move_group.json").write_text(json.dumps({"trials": [standing]}))
     page = faults_page(tmp_path)
     line = next(line for line in page.splitlines() if line.startswith("| colour"))
     assert line == (
@@ -44,7 +45,13 @@ def test_the_page_has_a_line_for_each_record_and_counts_them(tmp_path: Path) -> 
     assert "2 rows; 1 fail (`rgb=off`)" in page
     assert "Of 1 rows in which every request was refused, `/diagnostics` said nothing in 1 (`tf=off`)" in page
     assert "2 of 8 requests" in page
-    assert "| stop | carry | built-in | 3 | 0.20 s | 0.60 s | CANCELLED 3 | none |" in page
+    assert "| stop | carry | built-in | 3 | 0.20 s | 0.70 s | CANCELLED 3 | none |" in page
+    assert "| stop | plan | double of move_group | 1 |" in page
+    assert (
+        "4 stops, 3 of them of a moving arm: until it stands, braking included, 0.20 s (median), 0.70 s at most, "
+        in page
+    )
+    assert "more than 0.6 s in 1;" in page
 
 
 def test_every_row_is_a_fault_that_can_be_injected_and_has_a_name_of_its_own() -> None:

@@ -23,11 +23,11 @@ from spatial_vlm_ros.manipulation.approval.audit import verify
 SOON = 4.0  # s, on a machine that may be busy; what is not stopped goes on with the next trajectory before that
 ANSWERS = {
     "stop service": "CANCELLED", "cancel": "CANCELLED", "controller cancelled": "EXECUTION_FAILED",
-    "planner_gate": "CANCELLED", "resolver": "CANCELLED", "arm_planner": "EXECUTION_FAILED",
+    "planner_gate": "CANCELLED", "resolver": "CANCELLED", "planner": "EXECUTION_FAILED",
 }  # fmt: skip
 ALWAYS = (
     ("stop service", "carry"), ("SIGKILL planner_gate", "lift"), ("SIGTERM planner_gate", "reach"),
-    ("SIGKILL arm_planner", "reach"), ("client killed", "reach"),
+    ("SIGKILL planner", "reach"), ("client killed", "reach"),
 )  # fmt: skip
 CASES = [
     pytest.param(event, phase, marks=() if (event, phase) in ALWAYS else pytest.mark.slow, id=f"{event}-{phase}")
