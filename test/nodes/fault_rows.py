@@ -24,7 +24,6 @@ class FaultRow:
         right: statuses that are right; OK is right only with the right pose.
         set_up: "" a moving camera pose on /tf; "static" on /tf_static; "clock" simulated time; "model" a grounder.
         undetectable: why no check of one camera can find it, where it cannot: a wrong pose is recorded, and no failure.
-        today: why the row fails at present; "" where it does not.
     """
 
     section: str
@@ -33,7 +32,6 @@ class FaultRow:
     right: tuple[str, ...]
     set_up: str = ""
     undetectable: str = ""
-    today: str = ""
 
     @property
     def id(self) -> str:
@@ -95,11 +93,10 @@ def _transforms() -> list[FaultRow]:
 
 def _clocks() -> list[FaultRow]:
     stale = ("STALE_INPUT",)
-    before = "an image from before the request is answered"
     return [
-        FaultRow("Clocks", "the camera's clock is 0.15 s ahead", "camera.stamp=wrong:0.15", (OK, *stale), today=before),
+        FaultRow("Clocks", "the camera's clock is 0.15 s ahead", "camera.stamp=wrong:0.15", (OK, *stale)),
         FaultRow("Clocks", "0.15 s ahead, and images 0.1 s late",
-                 "camera=delayed:0.1 camera.stamp=wrong:0.15", (OK, *stale), today=before),
+                 "camera=delayed:0.1 camera.stamp=wrong:0.15", (OK, *stale)),
         FaultRow("Clocks", "the camera's clock is 1 s ahead", "camera.stamp=wrong:1", (OK, "TF_UNAVAILABLE", *stale)),
         FaultRow("Clocks", "the camera's clock is 60 s ahead", "camera.stamp=wrong:60", ("TF_UNAVAILABLE", *stale)),
         FaultRow("Clocks", "the camera's clock is 0.15 s behind", "camera.stamp=wrong:-0.15", (OK,)),
@@ -112,13 +109,12 @@ def _clocks() -> list[FaultRow]:
                  (OK, "NOT_SYNCHRONISED", *stale)),
         FaultRow("Clocks", "depth's clock is 0.1 s off colour's", "depth.stamp=wrong:-0.1",
                  ("NOT_SYNCHRONISED", OK, *stale)),
-        FaultRow("Clocks", "/clock stops", "clock=off", stale, set_up="clock", today=before),
-        FaultRow("Clocks", "/clock stands still", "clock=stuck", stale, set_up="clock", today=before),
+        FaultRow("Clocks", "/clock stops", "clock=off", stale, set_up="clock"),
+        FaultRow("Clocks", "/clock stands still", "clock=stuck", stale, set_up="clock"),
         FaultRow("Clocks", "/clock is random", "clock=garbage",
-                 (OK, "TF_UNAVAILABLE", "NOT_SYNCHRONISED", *stale), set_up="clock", today=before),
-        FaultRow("Clocks", "/clock ticks once a second", "clock=slow:1", (OK, *stale), set_up="clock", today=before),
-        FaultRow("Clocks", "/clock is 1 s behind the stamps", "clock=wrong:-1", (OK, *stale), set_up="clock",
-                 today=before),
+                 (OK, "TF_UNAVAILABLE", "NOT_SYNCHRONISED", *stale), set_up="clock"),
+        FaultRow("Clocks", "/clock ticks once a second", "clock=slow:1", (OK, *stale), set_up="clock"),
+        FaultRow("Clocks", "/clock is 1 s behind the stamps", "clock=wrong:-1", (OK, *stale), set_up="clock"),
         FaultRow("Clocks", "/clock is 5 s ahead of the stamps", "clock=wrong:5", ("TF_UNAVAILABLE", *stale),
                  set_up="clock"),
     ]  # fmt: skip
@@ -138,8 +134,7 @@ def _detections() -> list[FaultRow]:
                  ("STALE_INPUT", "NOT_SYNCHRONISED")),
         FaultRow("Detections", "stamps of 0", "detections.stamp=off",
                  ("STALE_INPUT", "NOT_SYNCHRONISED", "INVALID_INPUT")),
-        FaultRow("Detections", "frame id of another camera", "detections.frame_id=wrong", ("INVALID_INPUT",),
-                 today="the frame id of detections is not compared with the image's"),
+        FaultRow("Detections", "frame id of another camera", "detections.frame_id=wrong", ("INVALID_INPUT",)),
     ]  # fmt: skip
 
 
