@@ -80,14 +80,15 @@ class Hands:
 
     def send(self, client: ActionClient, goal: Any) -> Any:
         """The goal's handle, accepted or not."""
-        return self.graph.call(client.send_goal_async(goal, feedback_callback=self.feedback.append))
+        return self.graph.call(lambda: client.send_goal_async(goal, feedback_callback=self.feedback.append), self.node)
 
     def result(self, handle: Any) -> Any:
         assert handle.accepted
-        return self.graph.call(handle.get_result_async())
+        return self.graph.call(handle.get_result_async, self.node)
 
     def judge(self) -> dict[str, Any]:
-        return dict(json.loads(self.graph.call(self.judge_client.call_async(Trigger.Request())).message))
+        answer = self.graph.call(lambda: self.judge_client.call_async(Trigger.Request()), self.node)
+        return dict(json.loads(answer.message))
 
     def disturb(self, **what: Any) -> None:
         self.disturber.publish(String(data=json.dumps(what)))

@@ -346,7 +346,7 @@ class Graph:
 
     def cancel(self, goal: Goal) -> int:
         """Ask to cancel a goal; the return code of the response."""
-        return int(self.call(goal.handle.cancel_goal_async()).return_code)
+        return int(self.call(goal.handle.cancel_goal_async).return_code)
 
     def change(self, transition: int) -> bool:
         """Ask the resolver for a lifecycle transition; whether it was made."""
@@ -371,11 +371,20 @@ class Graph:
             if self.resolver is not None:  # a server that does not know its client yet drops the response
                 resolver, full = self.resolver, self.node.resolve_service_name(name)
                 self.until(lambda: resolver.count_clients(full), f"{name} knows its client")
-        return self.call(self._services[name].call_async(form.Request(**fields)))
+        return self.call(lambda: self._services[name].call_async(form.Request(**fields)))
 
-    def call(self, future: Any) -> Any:
-        self.until(future.done, "there is a response")
-        return future.result()
+    def call(self, send: Callable[[], Any], node: Node | None = None) -> Any:
+        """The response to what `send` sends."""
+        response = self.asked(send, node)
+        self.until(response.done, "there is a response")
+        return response.result()
+
+    def asked(self, send: Callable[[], Any], node: Node | None = None) -> Future[Any]:
+        """The response later, to what is sent on the thread of the node's executor: see `send_goals`."""
+        response: Future[Any] = Future()
+        begin = lambda: send().add_done_callback(lambda future: response.set_result(future.result()))  # noqa: E731
+        self._jobs[node or self.node].put(begin)
+        return response
 
     def close(self) -> None:
         """End all nodes. What DDS holds goes with the last reference, so that cycles are collected here and now."""

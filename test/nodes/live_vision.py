@@ -64,10 +64,13 @@ class Caller:
         return self.graph.camera.composer.header(stamp_ns, self.frame.frame_id if frame_id is None else frame_id)
 
     def begin(self, instruction: str, detections: Detection2DArray, **words: str) -> Any:
-        return self.client.call_async(SelectDetection.Request(instruction=instruction, detections=detections, **words))
+        request = SelectDetection.Request(instruction=instruction, detections=detections, **words)
+        return self.graph.asked(lambda: self.client.call_async(request))
 
     def ask(self, instruction: str, detections: Detection2DArray, **words: str) -> SelectDetection.Response:
-        return self.graph.call(self.begin(instruction, detections, **words))
+        response = self.begin(instruction, detections, **words)
+        self.graph.until(response.done, "there is a response")
+        return response.result()
 
     def ask_on_image(
         self, instruction: str, found: Sequence[Detection], with_ids: bool = True, **words: str

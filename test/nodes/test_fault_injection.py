@@ -210,7 +210,7 @@ def test_controllers_and_joint_states_of_the_simulated_arm_have_faults(hands: Ca
         request = SetParametersAtomically.Request(parameters=[Parameter("faults", value=faults).to_parameter_msg()])
         client = arm.node.create_client(SetParametersAtomically, "sim_arm/set_parameters_atomically")
         arm.graph.until(client.service_is_ready, "its parameters can be set")
-        result = arm.graph.call(client.call_async(request)).result
+        result = arm.graph.call(lambda: client.call_async(request), arm.node).result
         assert result.successful, result.reason
 
     switch("arm=wrong gripper=stuck")
@@ -227,7 +227,7 @@ def test_controllers_and_joint_states_of_the_simulated_arm_have_faults(hands: Ca
     handle = arm.send(arm.gripper, goal)
     assert handle.accepted
     assert arm.later(2.0).position[7] == pytest.approx(fingers, abs=1e-3)
-    arm.graph.call(handle.cancel_goal_async())
+    arm.graph.call(handle.cancel_goal_async, arm.node)
     assert arm.result(handle).status == GoalStatus.STATUS_CANCELED
 
     switch("gripper=delayed:1")

@@ -57,7 +57,7 @@ def test_a_cancelled_arm_stands_still_where_it_is(hands: Any, graph: Graph) -> N
     client = hands(**QUICK)
     handle = client.send(client.arm, motion((0.0, HOME), (4.0, aside(2.0))))
     graph.until(lambda: client.joints[0] > 0.3, "the arm is on its way")
-    graph.call(handle.cancel_goal_async())
+    graph.call(handle.cancel_goal_async, client.node)
     done = client.result(handle)
     assert done.status == GoalStatus.STATUS_CANCELED
     here = client.later(0.1)
