@@ -5,9 +5,9 @@
 Time runs from when the event is sent (a signal, a call, a cancel) until the first of the arm's joint states after which
 no joint moves faster than `STILL` for half a second. The simulated controller brakes at the arm's greatest
 accelerations; the time of that is in it, and on a machine that is busy simulated time passes more slowly.
-`--minutes M` begins no other trial after that; `--events a,b` and `--phases a,b` take some of them; `--planner
-move_group` has the arm planned and moved by the double of MoveIt's (test/nodes_arm/move_group_double.py), which the
-events then hit in place of `arm_planner`.
+`--minutes M` begins no other trial after that; `--add` keeps the trials of the last run; `--events a,b` and
+`--phases a,b` take some of them; `--planner move_group` has the arm planned and moved by the double of MoveIt's
+(test/nodes_arm/move_group_double.py), which the events then hit in place of `arm_planner`.
 
 `python -m benchmarks.stopping --nuisance 30 --load 8`: motions for so many minutes beside so many busy processes, and
 how many of them were stopped without any event.
@@ -16,6 +16,7 @@ how many of them were stopped without any event.
 from __future__ import annotations
 
 import itertools
+import json
 import multiprocessing
 import os
 import random
@@ -29,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arm_stack import PATIENCE, Picking, Stack, StackError, log_folder, reap
-from benchmarks.harness import Claim, finish, option, table, write
+from benchmarks.harness import RESULTS, Claim, finish, option, table, write
 from benchmarks.live_graph import ROOT
 
 SENTENCE = "put the chick behind the cup on the tray"
@@ -276,7 +277,7 @@ def trial(stack: Watched, name: str, phase: str) -> Record:
     stack.settle(stack.planner if hit == "planner" else hit)
     record = {
         "event": name, "phase": phase, "planner": PLANNERS[stack.planner], "seconds": round(float(seconds or 0.0), 3),
-        "longest_gap": round(gap, 3), "answer": answer,
+        "longest_gap": round(gap, 3), "load": round(os.getloadavg()[0], 1), "answer": answer,
         "message": picking.result.status.message if picking.result is not None else "",
         "later_goals": later,
         "opened": opened,
@@ -347,6 +348,9 @@ def trials(stack: Watched, result: str, n: int, minutes: float) -> tuple[Record,
     """All events in all phases, `n` times."""
     records: list[Record] = []
     faults: list[str] = []
+    if "--add" in sys.argv:
+        before = json.loads((RESULTS / f"{result}.json").read_text(encoding="utf-8"))
+        records, faults = list(before["trials"]), list(before["not_measured"])
     end = time.monotonic() + 60 * minutes
     wanted = [
         (name, phase) for _ in range(n) for phase in chosen("phases", PHASES) for name in chosen("events", EVENTS)
@@ -389,6 +393,7 @@ def main() -> int:
     for flag in ("--phases", "--events", "--planner"):
         if flag in sys.argv:
             del sys.argv[sys.argv.index(flag) : sys.argv.index(flag) + 2]
+    sys.argv = [word for word in sys.argv if word != "--add"]
     if not calm:
         header = ("event", "phase", "n", "median s", "worst s")
         table("from the event to standstill", header, [tuple(row.values()) for row in measured["rows"]])
