@@ -8,9 +8,9 @@ records=$(mktemp -d)
 trap 'rm -rf "$records"' EXIT
 code=0
 run() {
-  SPATIAL_VLM_FAULT_RECORDS=$records .venv/bin/python -m pytest -m slow "$@" || { local ended=$?; ((code)) || code=$ended; }
+  SPATIAL_VLM_FAULT_RECORDS=$records .venv/bin/python -m pytest -m "" "$@" || { local ended=$?; ((code)) || code=$ended; }
 }
-run test/nodes/test_fault_rows.py test/nodes/test_fault_goals.py --numprocesses 2 --dist load
+run test/nodes/test_fault_rows.py test/nodes/test_fault_goals.py test/nodes/test_broken_setups.py --numprocesses 2 --dist load
 run test/nodes_arm/test_fault_controllers.py test/manipulation/approval/test_fault_pages.py --numprocesses 2 --dist loadfile
 .venv/bin/python -m scripts.faults_page "$records" && .venv/bin/python -m scripts.generate || exit
 exit "$code"

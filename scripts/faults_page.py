@@ -186,7 +186,7 @@ def _of_stops(row: dict[str, Any]) -> tuple[str, ...]:
 _REQUESTS = ("fault", "injected how", "status of requests", "diagnostics", "doctor", "recovery", "wrong poses",
              "as it should")  # fmt: skip
 _SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], tuple[str, ...]]]] = {
-    **dict.fromkeys(("Streams", "Transforms", "Clocks", "Detections", "Models"), (_REQUESTS, _of_requests)),
+    **dict.fromkeys(("Streams", "Transforms", "Clocks", "Detections", "Models", "Set-ups"), (_REQUESTS, _of_requests)),
     "Goals": (("fault", "sent", "status", "recovery", "wrong poses", "as it should"), _of_requests),
     "Controllers": (
         ("fault", "injected how", "how the goal ends", "goals of controllers", "recovery", "what should not have moved",
@@ -202,6 +202,8 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], tuple[str
 _NOTES = {
     "Controllers": "A person approves the plan of `sim_arm`'s cell with the built-in planner; the fault begins before "
     "the approval. Goals that do not end are stopped by the service `stop` after 20 s.",
+    "Set-ups": "Robots that were set up wrongly, or whose set-up becomes wrong: `/diagnostics` has to be not OK, and "
+    "`doctor` has to name the cause and a repair. The camera of these rows sends one scene, and two requests are made.",
     "Goals": "Each row asks a healthy camera; what the resolver says of health is that of no fault.",
     "Pages": "One plan waits for approval at the page.",
     "Stopping": "Measured by `python -m benchmarks.stopping`, by joint states from the event on, in real time, with "

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """A set-up that does not work: diagnostics are not OK, doctor names cause and repair, no pose, and it recovers.
 
-With SPATIAL_VLM_FAULT_RECORDS=FOLDER each row is kept as FOLDER/set-ups/ID.json.
+Each row is one of docs/faults.md.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from broken_setups import POSE, ROWS, Broken, Setup
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from fault_record import record
 from live_graph import Graph
 from live_process import Started
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
@@ -111,30 +110,25 @@ def test_diagnostics_and_doctor_tell_and_no_pose_comes(
         *([f"{wrong} wrong poses"] if wrong else []),
     ]
     words = [f"ERROR {f['check']}: {f['found']}; {f['repair']}" for f in (*named, *errors)]
-    keep(row, {
-        "fault": row.fault,
-        "injected": row.injected,
-        "at_start": not row.works_first,
-        "statuses": dict(sorted(Counter(goal.name for goal in goals).items())),
-        "says": sorted({g.result.status.message for g in goals if g.result is not None and g.name != "OK"})[:1],
-        "diagnostics": [f"{'WARN' if s.level == DiagnosticStatus.WARN else 'ERROR'} {name}: {s.message}"
-                        for name, s in unhealthy[-1].items() if s.level != OK],
-        "doctor": list(dict.fromkeys(words))[:3],
-        "recovery_s": round(recovery, 1),
-        "requests": len(goals),
-        "wrong_poses": wrong,
-        "right": sorted(row.statuses),
-        "undetectable": False,
-        "failures": failures,
-    })  # fmt: skip
+    record(
+        "Set-ups",
+        row.id,
+        fault=row.fault,
+        injected=row.injected,
+        at_start=not row.works_first,
+        statuses=dict(sorted(Counter(goal.name for goal in goals).items())),
+        says=sorted({g.result.status.message for g in goals if g.result is not None and g.name != "OK"})[:1],
+        diagnostics=[
+            f"{'WARN' if s.level == DiagnosticStatus.WARN else 'ERROR'} {name}: {s.message}"
+            for name, s in unhealthy[-1].items()
+            if s.level != OK
+        ],
+        doctor=list(dict.fromkeys(words))[:3],
+        recovery_s=round(recovery, 1),
+        requests=len(goals),
+        wrong_poses=wrong,
+        right=sorted(row.statuses),
+        undetectable="",
+        failures=failures,
+    )
     assert not failures, (failures, errors, healthy)
-
-
-def keep(row: Broken, cells: dict[str, Any]) -> None:
-    """Keep what was observed, in the folder that the environment names."""
-    folder = os.environ.get("SPATIAL_VLM_FAULT_RECORDS")
-    if folder:
-        path = Path(folder) / "set-ups" / f"{row.id}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"section": "Set-ups", "row": row.id, **cells}, indent=1, ensure_ascii=False)
-        path.write_text(text + "\n", encoding="utf-8")
