@@ -23,8 +23,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,8 @@ PLANNED = 0.2  # s: longest time in planning before the event, which takes about
 GOES_ON = 5.0  # s after which a goal has not been ended by an event while it was planned
 PLANNERS = {"arm_planner": "built-in", "move_group": "double of move_group"}
 SIMULATION = {"clock": True, "speed": 1.0, "rate": 3.0, "state_rate": 100.0, "width": 320}
-GATE = {"approval_timeout": 300.0, "motion.controller_actions": CONTROLLER}
+GATE = {"approval_timeout": 300.0, "motion.controller_actions": CONTROLLER, "page": True}
+VISITOR = Path(ROOT) / "test" / "manipulation" / "approval"  # a visitor of the page, as its tests have one
 Record = dict[str, Any]
 
 
@@ -120,6 +123,19 @@ class Watched(Stack):
         last = moved[-1] if moved else event
         return last - event if after[-1][0] - last >= RESTS else None
 
+    def open_page(self) -> None:
+        """Sign in to the approval page, and have its form to request a stop at hand."""
+        sys.path.insert(0, str(VISITOR))
+        from approval_visitor import Visitor
+
+        from spatial_vlm_ros.manipulation.approval.address import address_in
+
+        (where,) = [found for line in self.said("planner_gate").splitlines() if (found := address_in(line)) is not None]
+        address, _, token = str(where.link()).partition("/?token=")
+        visitor = Visitor("127.0.0.1", int(address.rpartition(":")[2])).sign_in(token)
+        action, fields = visitor.form("Request stop")
+        self.press_stop = lambda: visitor.post(action, fields)
+
     def longest_gap(self, event: float) -> float:
         """Longest time, s, without a joint state from an event on: how long who measures, or simulates, was held up."""
         came = [event, *(at for at, _ in self.states if at >= event)]
@@ -181,6 +197,11 @@ def event(name: str, hits: str = "") -> Callable[[Any], Any]:
 @event("stop service")
 def _stop(stack: Watched, _: Picking) -> None:
     stack.call_stop()
+
+
+@event("Stop of the page")
+def _page(stack: Watched, _: Picking) -> None:
+    threading.Thread(target=stack.press_stop, daemon=True).start()
 
 
 @event("cancel")
@@ -258,6 +279,8 @@ def trial(stack: Watched, name: str, phase: str) -> Record:
     """One event in one phase: seconds to standstill, and what the client was told."""
     later = random.uniform(0.0, PLANNED if phase == "plan" else 0.0 if phase in GRIPS else LATER)
     picking = begun(stack, phase, name == "client killed", later)
+    if name == "Stop of the page":
+        stack.open_page()
     held, opening = phase in HOLDS, stack.gripper[-1]
     moved_at, goals = time.monotonic(), len(stack.taken)
     hit = EVENTS[name](stack, picking)
