@@ -64,6 +64,7 @@ class AliveWatch:
     def __init__(self, node: Node, topic: str, changed: Callable[[], None] = lambda: None) -> None:
         self.count, self.seen, self._changed, self._node = 0, False, changed, node
         self._empty, self._pressure = 0.0, Pressure()  # since when nobody is there
+        self._silent = False  # whether the last one was not heard in time, and has not said that it ends
         self.topic = node.resolve_topic_name(topic)
         events = SubscriptionEventCallbacks(liveliness=self._on_change, use_default_callbacks=False)
         self._subscription = node.create_subscription(Empty, topic, _nothing, _QOS, event_callbacks=events)
@@ -73,7 +74,7 @@ class AliveWatch:
         """Whether there was one, and none is left, for certain; ask again and again."""
         if not self.seen or self.count:
             return False
-        return time.monotonic() - self._empty >= self._pressure.patience(_SURE)
+        return not self._silent or time.monotonic() - self._empty >= self._pressure.patience(_SURE)
 
     def nodes(self) -> list[str]:
         """Full names of the nodes that publish on the topic, those that were killed not long ago included."""
@@ -86,6 +87,7 @@ class AliveWatch:
 
     def _on_change(self, info: Any) -> None:
         self.count, self.seen = int(info.alive_count), self.seen or info.alive_count > 0
+        self._silent = info.not_alive_count_change > 0
         self._empty = time.monotonic()
         self._pressure.mark()
         self._changed()

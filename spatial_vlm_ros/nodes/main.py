@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ FAILED = 1
 _ONE = 1.0  # s within which two signals count as one
 _TURN = 0.02  # s: longest turn of a node that is ending
 _LAST_ANSWERS = 2.0  # s for answering the clients that wait, once the node is told to end
+_IMAGES = "fastdds_images.xml"  # our own profile: shared memory for images
 _ON_THE_WAY = 0.3  # s for a client that has just heard of acceptance to ask for its result
 
 REPAIRS = {
@@ -42,13 +44,28 @@ REPAIRS = {
 }
 
 
-def _run(module: str, name: str, args: list[str] | None = None, alive: str = "") -> int:
+def without_shared_memory() -> None:
+    """Have this process, and those that it starts, talk by UDP alone; before its first node.
+
+    Who is killed within Fast DDS's shared memory may leave a lock there, for which those who publish to it wait about
+    two seconds: controllers, too. A profile of the user's own stays as it is; old releases of Fast DDS (Humble's) do
+    not know the variable.
+    """
+    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        if os.path.basename(os.environ.get(variable, "")) == _IMAGES:  # noqa: PTH119  a name, not a file
+            del os.environ[variable]
+    os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+
+
+def _run(module: str, name: str, args: list[str] | None = None, alive: str = "", shared_memory: bool = True) -> int:
     """Import, make and spin a node until it ends or is told to; 0 on a clean end.
 
     A node with a method `end` and a property `ended` has something to bring to its end: a motion, or clients that wait.
     Told to end, it goes on spinning until that is done: `end` begins it and returns the seconds that it may take, None
     for `_LAST_ANSWERS`. Any other node is interrupted where it is.
     """
+    if not shared_memory:
+        without_shared_memory()
     try:
         import rclpy
         from rclpy.exceptions import NotInitializedException, ParameterException
@@ -118,8 +135,8 @@ def _end(node: Any, executor: Any, told: _Told) -> None:
 resolver = partial(_run, "perception.resolver", "ResolverNode", alive="resolve/alive")
 frame_player = partial(_run, "perception.frame_player", "FramePlayer")
 bag_player = partial(_run, "perception.bag_player", "BagPlayer")
-planner_gate = partial(_run, "arm.planner_gate", "PlannerGate")
-arm_planner = partial(_run, "arm.arm_planner", "ArmPlanner")
+planner_gate = partial(_run, "arm.planner_gate", "PlannerGate", shared_memory=False)
+arm_planner = partial(_run, "arm.arm_planner", "ArmPlanner", shared_memory=False)
 sim_arm = partial(_run, "sim.sim_arm", "SimArmNode")
 
 

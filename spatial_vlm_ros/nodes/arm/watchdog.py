@@ -64,11 +64,9 @@ class Watchdog:
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 return
-            # Who is killed within Fast DDS's shared memory may leave a lock there, for which this must not wait.
-            environment = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4", **os.environ}
             process = subprocess.Popen(  # noqa: S603  our own module
                 [sys.executable, "-m", _PROCESS, json.dumps(self._spec)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True, bufsize=0,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0,
             )  # fmt: skip
             if process.stdin is not None:
                 os.set_blocking(process.stdin.fileno(), False)

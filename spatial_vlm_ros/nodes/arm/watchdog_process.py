@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from spatial_vlm_ros.nodes.main import without_shared_memory
 from spatial_vlm_ros.nodes.pressure import Pressure
 from spatial_vlm_ros.printable import printable
 
@@ -183,6 +184,7 @@ def main() -> int:
     """Entry of the process; its specification is its one argument, as JSON."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends when its pipe ends, and not before
+    without_shared_memory()
     WatchdogProcess(json.loads(sys.argv[1])).run()
     return 0
 
