@@ -102,8 +102,15 @@ class Offer:
 class Mover(Planner, Protocol):
     """Plans motions, and makes exactly those."""
 
-    def execute(self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def execute(
+        self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False, begins: Callable[[], None] = lambda: None
+    ) -> None:
         """Make a motion; when it returns or raises, nothing moves any more.
+
+        Args:
+            plan: that was approved.
+            cancelled: whether it is to end; asked often.
+            begins: called directly before anything moves; nothing does where it raises.
 
         Raises:
             ExecutionFailedError: it was not made to its end.
@@ -229,12 +236,15 @@ class PickSequence:
             self._ways.approve(offer, self._cancelled)
             seen_ns = self._look_again(offer)
             self._begin(PickStage.MOVING, told(offer))
-            self._ways.still(seen_ns)
-            self._moved = True
-            self._ways.mover.execute(offer.plan, self._cancelled)
+            self._ways.mover.execute(offer.plan, self._cancelled, partial(self._begins, seen_ns))
             return f"Done: {done(offer)}."
         finally:
             self._ways.mover.clear()
+
+    def _begins(self, seen_ns: int) -> None:
+        """The last look at base and camera, directly before anything moves."""
+        self._ways.still(seen_ns)
+        self._moved = True
 
     def _begin(self, stage: PickStage, words: str) -> None:
         if self._cancelled():

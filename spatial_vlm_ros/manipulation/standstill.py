@@ -62,9 +62,14 @@ class Standstill:
             elif self._before is None or stamp < self._before[0]:
                 self._before = (stamp, at)
 
-    def stand(self, now: float) -> Stand:
-        """What is known at a time, seconds of the clock of `add`."""
+    @property
+    def heard(self) -> float:
+        """When the newest message came that says something, seconds of the clock of `add`; -inf before there is one."""
+        return self._heard
+
+    def stand(self, now: float, since: float = -math.inf) -> Stand:
+        """What is known at a time, of messages that came later than another; seconds of the clock of `add`."""
         with self._lock:
-            if now - self._heard > _FRESH or not math.isfinite(self._speed):
+            if self._heard <= since or now - self._heard > _FRESH or not math.isfinite(self._speed):
                 return Stand.UNKNOWN
             return Stand.STILL if self._speed <= MOST_SPEED else Stand.MOVING

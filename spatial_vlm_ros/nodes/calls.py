@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -21,6 +22,7 @@ from action_msgs.msg import GoalStatus, GoalStatusArray
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 from rclpy.qos import qos_profile_action_status_default
 from unique_identifier_msgs.msg import UUID
@@ -70,9 +72,10 @@ class Jobs:
         self._guard = node.create_guard_condition(self._run, group)
 
     def put(self, job: Callable[[], Any]) -> None:
-        """Run a job soon; callable from any thread."""
+        """Run a job soon; callable from any thread. A node that has ended runs none."""
         self._jobs.put(job)
-        self._guard.trigger()
+        with contextlib.suppress(InvalidHandle):
+            self._guard.trigger()
 
     def _run(self) -> None:
         for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
@@ -120,11 +123,11 @@ class Bridge:
         """
         end = time.monotonic() + seconds
         while not answer.done():
+            if not self.node.context.ok():  # `stop` may look at what is no longer there
+                raise CancelledError("the node shuts down")
             left = end - time.monotonic()
             if left <= 0 or stop():
                 break
-            if not self.node.context.ok():
-                raise CancelledError("the node shuts down")
             with contextlib.suppress(Late):
                 answer.exception(min(_LOOK, left))
         return answer.done()
@@ -285,6 +288,7 @@ class Action(Server):
         feedback: Callable[[Any], None] | None = None,
         halt: Callable[[], None] = _nothing,
         dead: Asked = lambda: False,
+        check: Callable[[], None] = _nothing,
     ) -> GoalOutcome:
         """Send a goal and wait for its end. Where the caller gives up, it is cancelled first, and its end awaited.
 
@@ -298,6 +302,7 @@ class Action(Server):
             feedback: called with each feedback message, on the executor's thread.
             halt: called whenever the goal is cancelled, and again until it has ended: what else ends it.
             dead: whether the server is known to have died, before the graph tells.
+            check: called on the executor's thread directly before the goal is sent; what it raises is raised here.
 
         Raises:
             PlannerUnavailableError: no reply, no result in time, or no end after it was cancelled.
@@ -306,8 +311,14 @@ class Action(Server):
         if cancelled():
             raise CancelledError("the request was withdrawn")
         self.begin()
-        send = partial(self._client.send_goal_async, goal, feedback)
-        handle = self._accepted(send, patience, cancelled, twice, _Halt(halt, cancelled), dead)
+
+        def send(goal_uuid: UUID) -> Any:
+            if cancelled():  # while the job waited for the executor
+                raise CancelledError("the request was withdrawn")
+            check()
+            return self._client.send_goal_async(goal, feedback, goal_uuid)
+
+        handle = self._accepted(send, patience, cancelled, twice, halt, dead)
         if not handle.accepted:
             return GoalOutcome(accepted=False)
         result = self._result(handle, seconds, lambda: cancelled() or dead())
@@ -329,10 +340,11 @@ class Action(Server):
         raise self.lost(f"no result for {seconds:.1f} s; it was cancelled")
 
     def _accepted(
-        self, send: Callable[..., Any], patience: float, cancelled: Asked, twice: bool, halted: Asked, dead: Asked
-    ) -> Any:
+        self, send: Callable[[UUID], Any], patience: float, cancelled: Asked, twice: bool, halt: Callable[[], None],
+        dead: Asked,
+    ) -> Any:  # fmt: skip
         """The goal's handle."""
-        end = time.monotonic() + patience
+        end, halted = time.monotonic() + patience, _Halt(halt, cancelled)
 
         def stop() -> bool:
             return self.gone() or dead() or (cancelled() if twice else halted())
@@ -341,7 +353,7 @@ class Action(Server):
             name = UUID(uuid=list(os.urandom(16)))
             if self._before is not None:
                 self.bridge.put(partial(self._before, bytes(name.uuid)))
-            answer = self.bridge.ask(partial(send, goal_uuid=name))
+            answer = self.bridge.ask(partial(send, name))
             wanted = min(_AGAIN if twice else patience, max(end - time.monotonic(), _LOOK))
             runs = _Since(partial(self._has, name), _REPLY)
             # What may move something is waited for to the end: only an accepted goal can be stopped for certain.
@@ -350,8 +362,8 @@ class Action(Server):
             if self._has(name):  # its reply is lost, but the server tells that it has the goal
                 return ClientGoalHandle(self._client, name, self._reply(accepted=True))
             self._forget(name)
-            answer.add_done_callback(self._cancel_late)
-            if cancelled():
+            answer.add_done_callback(partial(self._end_late, halt))
+            if twice and cancelled():  # else it may have been taken: whoever asks has to see to it that nothing moves
                 raise CancelledError("the request was withdrawn")
             if self.gone() or dead():
                 raise self.lost("it has gone while it was asked")
@@ -407,9 +419,17 @@ class Action(Server):
         """Whether the server tells that it has taken a goal."""
         return self._state(name) > 0
 
-    def _cancel_late(self, answer: Future[Any]) -> None:
+    def _end_late(self, halt: Callable[[], None], answer: Future[Any]) -> None:
+        """End a goal that is accepted after nobody waited any more, as long as that takes; on the executor's thread."""
         if answer.exception() is None and answer.result().accepted:
-            self.bridge.ask(answer.result().cancel_goal_async)
+            handle = answer.result()
+            result = self.bridge.ask(handle.get_result_async)
+
+            def end() -> None:
+                with contextlib.suppress(CancelledError):  # the node shuts down
+                    self._stop(handle, result, halt, lambda: False)
+
+            threading.Thread(target=end, name="late goal", daemon=True).start()
 
     def destroy(self) -> None:
         """Give the client back; nobody may spin the node any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from action_msgs.msg import GoalStatus
 from control_msgs.action import GripperCommand
 from rclpy.action import ActionServer
 
-from spatial_vlm_ros.errors import PlannerUnavailableError
+from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError, RejectedError
 from spatial_vlm_ros.nodes import calls
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome
 
@@ -30,7 +31,7 @@ class Gripper:
     """A server that ends its goals when told."""
 
     def __init__(self, graph: Graph) -> None:
-        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.begun, self.may_end, self.served = threading.Event(), threading.Event(), 0
         self.node: Node = graph.spin(self._make)
 
     def _make(self, context: Context) -> Node:
@@ -39,6 +40,7 @@ class Gripper:
         return node
 
     def _serve(self, goal: Any) -> GripperCommand.Result:
+        self.served += 1
         self.begun.set()
         assert self.may_end.wait(PATIENCE)
         goal.succeed()
@@ -61,13 +63,13 @@ class Hand:
         self.action = Action(self.bridge, GripperCommand, "grip", "start it", PATIENCE)
         return node
 
-    def run(self) -> Future[GoalOutcome]:
+    def run(self, cancelled: Callable[[], bool] = lambda: False, **how: Any) -> Future[GoalOutcome]:
         """One goal, on a thread of its own."""
         ended: Future[GoalOutcome] = Future()
 
         def run() -> None:
             try:
-                ended.set_result(self.action.run(GripperCommand.Goal(), math.inf, PATIENCE, lambda: False))
+                ended.set_result(self.action.run(GripperCommand.Goal(), math.inf, PATIENCE, cancelled, **how))
             except Exception as error:
                 ended.set_exception(error)
 
@@ -131,3 +133,25 @@ def test_a_result_that_the_server_has_forgotten_is_told_as_lost(graph: Graph, mo
     gripper.may_end.set()
     with pytest.raises(PlannerUnavailableError, match="not kept any more"):
         ended.result(PATIENCE)
+
+
+def test_what_is_withdrawn_or_refused_while_the_executor_is_busy_is_not_sent(graph: Graph) -> None:
+    gripper = Gripper(graph)
+    hand = Hand(graph, gripper)
+    busy, free, withdrawn = threading.Event(), threading.Event(), threading.Event()
+    hand.bridge.put(lambda: (busy.set(), free.wait(PATIENCE)))
+    assert busy.wait(PATIENCE)
+    ended = hand.run(withdrawn.is_set)
+    withdrawn.set()
+    free.set()
+    with pytest.raises(CancelledError):
+        ended.result(PATIENCE)
+
+    def refuses() -> None:
+        raise RejectedError("phase 'reach'", "it is not approved", "have it approved")
+
+    with pytest.raises(RejectedError, match="it is not approved"):
+        hand.run(check=refuses).result(PATIENCE)
+    gripper.may_end.set()
+    assert hand.run().result(PATIENCE).accepted
+    assert gripper.served == 1

@@ -149,9 +149,11 @@ class ApprovedClient(MotionClient):
         self.guard = ExecutionGuard()
         super().__init__(node, settings, self.guard)
 
-    def execute(self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def execute(
+        self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False, begins: Callable[[], None] = lambda: None
+    ) -> None:
         self.guard.allow(plan.hash, [step_digest(step) for step in plan.steps], math.inf)
-        super().execute(plan, cancelled)
+        super().execute(plan, cancelled, begins)
 
 
 class ArmGraph:

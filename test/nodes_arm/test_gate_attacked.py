@@ -24,9 +24,11 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
+from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.manipulation.approval.address import address_in
 from spatial_vlm_ros.manipulation.approval.audit import verify
 from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.arm.proposals import token_of
 from spatial_vlm_ros.printable import printable
 
 EVIL = "\x1b[2J\x1b]0;x\x07\r\nAPPROVED\u202e<script>"
@@ -59,6 +61,16 @@ class Stranger:
         return future.result()
 
 
+def test_a_token_that_others_may_read_is_none(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s" * 40)
+    token.chmod(0o640)
+    with pytest.raises(FileError, match=r"others than its owner.*chmod 600"):
+        token_of(str(token), tmp_path / "audit.jsonl")
+    token.chmod(0o600)
+    assert token_of(str(token), tmp_path / "audit.jsonl") == ("s" * 40, token)
+
+
 def test_nothing_that_a_stranger_calls_ends_the_gate_fills_its_disk_or_tells_its_secret(
     node: Callable[..., Any], domain: int, tmp_path: Path
 ) -> None:
@@ -67,6 +79,7 @@ def test_nothing_that_a_stranger_calls_ends_the_gate_fills_its_disk_or_tells_its
     record = tmp_path / "audit.jsonl"
     token = tmp_path / "token"
     token.write_text("s" * 40)
+    token.chmod(0o600)
     gate = node("planner_gate", audit_log=record, approval_token_file=token, **{"motion.server_timeout": 0.2})
     gate.says("approve at")
     graph = ArmGraph(domain, controllers=False)

@@ -9,11 +9,14 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
+import rclpy
 from action_msgs.msg import GoalStatus
 from arm_graph import CUP, Aside, scene
 from controller_double import ARM, Constraints
@@ -101,3 +104,29 @@ def test_a_move_group_that_is_killed_leaves_the_arm_standing(cell: DoubleCell) -
     until(lambda: cell.hardware.still() > 0.2, "the arm stands")
     assert cell.hardware.moved - told < LASTS
     assert len(cell.arm.taken) == 1
+
+
+def test_what_a_hung_move_group_takes_late_is_stopped_then(cell: DoubleCell) -> None:
+    client = cell.client(controller_actions=FOLLOW)
+    plan = slowed(cell.plan(client, scene()), "reach", 2 * LASTS)
+    cell.robot.hold(0.04)
+    hang = partial(cell.move_group.process.send_signal, signal.SIGSTOP)
+    error = Aside(lambda: client.execute(plan, begins=hang)).ended().error
+    assert isinstance(error, ExecutionFailedError), error
+    assert "stands still" in str(error)
+    assert not cell.arm.taken
+    cell.move_group.process.send_signal(signal.SIGCONT)
+    until(lambda: cell.asker.last(EXECUTE) == GoalStatus.STATUS_ABORTED, "MoveIt has taken it and was stopped")
+    until(lambda: cell.hardware.still() > 0.2, "the arm stands")
+    assert cell.beside(plan.steps[1]) > SHORT
+
+
+def test_a_client_whose_context_is_shut_down_leaves_the_stop_to_its_watchdog(cell: DoubleCell) -> None:
+    client = cell.client(controller_actions=FOLLOW)
+    plan = slowed(cell.plan(client, scene()), "reach", 2 * LASTS)
+    call = Aside(lambda: client.execute(plan))
+    cell.follows(1)
+    rclpy.shutdown(context=client.node.context)
+    assert isinstance(call.ended().error, CancelledError), call.error
+    until(lambda: cell.hardware.still() > 0.2, "the arm stands")
+    assert cell.beside(plan.steps[1]) > SHORT

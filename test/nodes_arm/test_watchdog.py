@@ -81,6 +81,18 @@ def test_the_end_of_the_pipe_stops_what_moves_and_only_that(arm: ArmGraph, comma
     arm.until(one.stopped, "the arm is stopped")
 
 
+def test_what_begins_only_after_the_first_stop_is_stopped_too(arm: ArmGraph, commander: Any) -> None:
+    one = commander()
+    arm.until(one.client.server_is_ready, "the controller is discovered")
+    arm.knows(CONTROLLER)
+    one.watchdog.begin(PATIENCE)
+    closing = Aside(one.watchdog.close)
+    arm.until(lambda: "stop" in one.heard, "the arm is told to stop")
+    one.moves()  # as a planner does that was still checking the start
+    arm.until(one.stopped, "the arm is stopped")
+    assert closing.ended().error is None
+
+
 def test_a_parent_that_hangs_is_noticed_and_told_so_when_it_wakes(arm: ArmGraph, commander: Any) -> None:
     one, hangs = commander(), threading.Event()
     one.moves()

@@ -63,7 +63,7 @@ class ApprovalBroker:
         self._listeners: tuple[Callable[[str], None], ...] = ()
         self._stops: set[object] = set()  # told to the listeners, and waiting for the lock
         self._fault = ""
-        self._brake = RecordBrake(clock)
+        self._brake, self._stop_brake = RecordBrake(clock), RecordBrake(clock)
         self._steps: tuple[str, ...] = ()  # of what is proposed
         self.guard = ExecutionGuard(clock, self._on_guard)
 
@@ -167,6 +167,8 @@ class ApprovalBroker:
                 raise stopped
             self._said.pop(decision.goal_id)
             self.guard.allow(decision.plan_hash, self._steps, self._view.deadline or self._clock())
+            if self._stops:
+                self.guard.void(CancelledError("a stop was requested"))
             self._show(ApprovalStage.RUNNING, self._view.item, self._view.words)
 
     def end(self, goal_id: str, outcome: str) -> None:
@@ -270,11 +272,18 @@ class ApprovalBroker:
             words = f"{answer.operator} answered: {answer.text}"
             self._close(RejectedError(about, f"it was answered before: {words}", _AGAIN), words, keep_said=True)
 
-    def request_stop(self, operator: str, remote: str = "") -> None:
+    def request_stop(
+        self, operator: str, remote: str = "", aside: Callable[[Callable[[], None]], object] = lambda job: job()
+    ) -> None:
         """Ask whoever executes to stop, whatever is open; the listeners are called first, and then all the rest.
 
         What waits for approval, and an approval that was not begun, is void. This is a request by software, no
-        emergency stop.
+        emergency stop. Of more than 30 a minute the rest are counted on record, not listed.
+
+        Args:
+            operator: who asks.
+            remote: from where.
+            aside: has the rest done, which waits for a lock and for the disk.
 
         Raises:
             InputError: the name cannot stand in the record; the stop was requested all the same.
@@ -283,22 +292,34 @@ class ApprovalBroker:
         pending = object()
         self._stops.add(pending)
         self.guard.void(CancelledError("a stop was requested"))
-        try:
-            faults = self._tell(operator)
-            fault = _fault_of_name(operator)
-            name = "somebody" if fault else operator
-            with self._changed:
-                token = self._token()
-                if self._view.stage is ApprovalStage.RUNNING:
-                    self._show(ApprovalStage.RUNNING, self._view.item, f"{name} requested a stop", stopping=True)
-                elif self._view.item is not None:
-                    self._close(CancelledError("a stop was requested"), f"{name} requested a stop")
-                outcome = "; ".join(faults) or f"{len(self._listeners)} told"
-                self.audit.add("STOP_REQUESTED", sync=True, operator=name, remote=remote, outcome=outcome, **token)
-        finally:
-            self._stops.discard(pending)
+        faults, fault = self._tell(operator), _fault_of_name(operator)
+
+        def rest() -> None:
+            try:
+                self._stopped("somebody" if fault else operator, remote, faults)
+            finally:
+                self._stops.discard(pending)
+
+        aside(rest)
         if fault is not None:
             raise fault
+
+    def _stopped(self, name: str, remote: str, faults: Sequence[str]) -> None:
+        """What a stop means for what is open, and the record of it."""
+        with self._changed:
+            token = self._token()
+            if self._view.stage is ApprovalStage.RUNNING:
+                self.guard.void(CancelledError("a stop was requested"))
+                self._show(ApprovalStage.RUNNING, self._view.item, f"{name} requested a stop", stopping=True)
+            elif self._view.item is not None:
+                self._close(CancelledError("a stop was requested"), f"{name} requested a stop")
+            unrecorded = self._stop_brake.recordable()
+            if unrecorded is not None:
+                facts = {"unrecorded_before": unrecorded} if unrecorded else {}
+                outcome = "; ".join(faults) or f"{len(self._listeners)} told"
+                self.audit.add(
+                    "STOP_REQUESTED", sync=True, operator=name, remote=remote, outcome=outcome, **facts, **token
+                )
 
     def _tell(self, operator: str) -> list[str]:
         """Call the listeners; what is wrong with them, in words."""

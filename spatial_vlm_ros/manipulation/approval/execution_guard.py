@@ -104,6 +104,7 @@ class ExecutionGuard:
 
         Raises:
             RejectedError: it is not the next step of the opened plan, or what was approved is void.
+            ApprovalExpiredError: it is the first step, and comes too late.
             CancelledError: a stop was requested.
         """
         digest = step_digest(step)
@@ -116,6 +117,8 @@ class ExecutionGuard:
                 error = RejectedError(about, "no approved plan is open", _AGAIN)
             elif self._next >= len(self._steps):
                 error = RejectedError(about, "all steps of the approved plan are done", _AGAIN)
+            elif self._next == 0 and self._clock() >= self._deadline:
+                error = ApprovalExpiredError(about, 0.0)
             elif digest != self._steps[self._next]:
                 error = RejectedError(about, f"it is not step {self._next} of the approved plan", _AGAIN)
             else:

@@ -285,7 +285,8 @@ class ArmPlanner(Node):
         except PlannerUnavailableError as error:
             raise CodedError(Codes.CONTROL_FAILED, str(error)) from error
         finally:
-            self._watchdog.end()
+            if self.context.ok():  # else nobody knows that the arm stands: the watchdog stops it
+                self._watchdog.end()
         _check_ended(ended, self._controller.name)
 
     def _await_start(self, start: dict[str, float], cancelled: Callable[[], bool]) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
@@ -174,12 +175,20 @@ class MotionClient:
 
     # -------------------------------------------------------------------------------------------- execution
 
-    def execute(self, plan: MotionPlan, cancelled: Asked = lambda: False) -> None:
+    def execute(
+        self, plan: MotionPlan, cancelled: Asked = lambda: False, begins: Callable[[], None] = lambda: None
+    ) -> None:
         """Carry out exactly the trajectories of an approved plan, and the gripper's widths between them.
 
         Told to end, it stops what runs at once by every way that is known, and waits until it has ended and the arm
         stands still. However it ends, the planner's scene is cleared of what `plan` has put there. A plan whose last
         phase ran to its end before a stop took effect was carried out: that is no error.
+
+        Args:
+            plan: that was approved.
+            cancelled: whether it is to end; asked often.
+            begins: called once all that is needed is there, directly before anything moves; nothing does where it
+                raises.
 
         Raises:
             RejectedError: this plan was not approved, its approval was used, or it is not what was approved.
@@ -196,11 +205,13 @@ class MotionClient:
                 for server in (self._execute, self._gripper, self._apply):
                     server.await_it(self.config.motion.server_timeout, told)
                 self._beside.begin(plan.trajectories[0].joint_names if plan.trajectories else (), told)
+                begins()
                 self._executes = True
                 self._steps(plan, lambda: told() or bool(self._beside.watchdog.tripped))
             finally:
                 self._executes = False
-                self._beside.end()
+                if self.node.context.ok():  # else nobody knows that the arm stands: the watchdog stops it
+                    self._beside.end()
                 self._guard.close()
                 self._clear()
 
@@ -223,11 +234,11 @@ class MotionClient:
             return
         motion = self.config.motion
         goal = self._execute_form.Goal(trajectory=self._messages.robot_trajectory(step.trajectory))
-        self._guard.check(PlanStep(step.phase, self._messages.trajectory_of(goal.trajectory)))
+        check = partial(self._guard.check, PlanStep(step.phase, self._messages.trajectory_of(goal.trajectory)))
         seconds = step.trajectory.times[-1] * motion.duration_scaling + motion.answer_timeout
         try:
             ended = self._execute.run(
-                goal, seconds, motion.answer_timeout, told, halt=self._beside.halt, dead=self._beside.dead
+                goal, seconds, motion.answer_timeout, told, halt=self._beside.halt, dead=self._beside.dead, check=check
             )
         except PlannerUnavailableError as error:
             stand = self._beside.await_still(self._beside.halt)
@@ -236,7 +247,7 @@ class MotionClient:
             raise ExecutionFailedError(
                 step.phase, words, _LOOK if stand is not Stand.STILL else error.repair
             ) from error
-        except CancelledError:  # the context is being shut down: nobody can be asked any more
+        except CancelledError:  # nothing was sent, or the context is being shut down: nobody can be asked any more
             self._beside.halt()
             raise
         if not ended.accepted:
@@ -282,8 +293,8 @@ class MotionClient:
         goal = self._grip_form.Goal()
         goal.command.position = float(step.width or 0.0) * motion.gripper_scale
         goal.command.max_effort = motion.gripper_effort
-        self._guard.check(PlanStep(step.phase, width=goal.command.position / motion.gripper_scale))
-        ended = self._run_gripper(goal, step, told)
+        check = partial(self._guard.check, PlanStep(step.phase, width=goal.command.position / motion.gripper_scale))
+        ended = self._run_gripper(goal, step, told, check)
         result = ended.result
         if ended.withdrawn and not (last and result.reached_goal):
             raise CancelledError(f"execution was stopped in phase {step.phase!r}; the arm stands still")
@@ -296,10 +307,10 @@ class MotionClient:
             reason = f"the gripper stays {apart:.3f} m away from {float(step.width or 0.0):.3f} m"
             raise ExecutionFailedError(step.phase, reason, "see the log of the gripper's controller")
 
-    def _run_gripper(self, goal: Any, step: PlanStep, told: Asked) -> GoalOutcome:
+    def _run_gripper(self, goal: Any, step: PlanStep, told: Asked, check: Callable[[], None]) -> GoalOutcome:
         motion = self.config.motion
         try:
-            ended = self._gripper.run(goal, motion.answer_timeout, motion.answer_timeout, told)
+            ended = self._gripper.run(goal, motion.answer_timeout, motion.answer_timeout, told, check=check)
         except PlannerUnavailableError as error:
             repair = f"look whether the gripper still moves; {error.repair}"
             raise ExecutionFailedError(step.phase, f"{self._gripper.name}: {error.reason}", repair) from error
@@ -369,10 +380,12 @@ class MotionClient:
             self._tell(self._messages.scene_diff(attached=[body]), "let go of")
 
     def _clear(self) -> None:
+        if self._beside.silent:  # it answers no more: what is in its scene is taken away when it plans again
+            return
         self._let_go()
         frame, names = self.config.motion.planning_frame, sorted(self._shown)
         self._shown = set()
-        if names and self._apply.ready():
+        if names and self.node.context.ok() and self._apply.ready():
             self._tell(self._messages.scene_diff([self._messages.removed_object(n, frame) for n in names]), "remove")
 
     def _tell(self, diff: Any, what: str) -> None:

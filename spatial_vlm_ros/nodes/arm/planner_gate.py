@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -92,6 +93,7 @@ class PlannerGate(Node):
         self._planning = parameters.read_planning(self)
         self.add_on_set_parameters_callback(self._refuse)
         self._broker = ApprovalBroker(AuditLog(audit_path(self._config.audit_log)))
+        self._records = ThreadPoolExecutor(1, "record")  # no stop waits for the disk
         self._token, self._token_file = token_of(self._config.approval_token_file, self._broker.audit.path)
         self._page: Any = None
         self._where: PageAddress | None = None
@@ -185,6 +187,7 @@ class PlannerGate(Node):
         self._server.destroy()
         self._mover.destroy()
         self._resolve.destroy()
+        self._records.shutdown()
         self._broker.audit.close()
 
     def _refuse(self, changes: Iterable[Parameter]) -> SetParametersResult:
@@ -427,9 +430,8 @@ class PlannerGate(Node):
             )
         except (InputError, RejectedError) as error:
             status, message = Status[error.status_name], str(error)
-            self._on_record(
-                self._broker.refuse, error, "approve", goal_id=request.goal_id[:80], operator=request.decided_by[:80]
-            )
+            facts = {"goal_id": request.goal_id[:80], "operator": request.decided_by[:80]}
+            self._records.submit(self._on_record, self._broker.refuse, error, "approve", **facts)
         else:
             try:
                 self._broker.decide(decision, "approve")
@@ -439,7 +441,10 @@ class PlannerGate(Node):
         return response
 
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._on_record(self._broker.request_stop, "service stop")
+        def aside(job: Callable[[], None]) -> object:
+            return self._records.submit(self._on_record, job)
+
+        self._on_record(self._broker.request_stop, "service stop", aside=aside)
         response.success, response.message = True, "a stop was requested; this is no emergency stop"
         return response
 

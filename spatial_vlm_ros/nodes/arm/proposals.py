@@ -42,15 +42,18 @@ def token_of(file: str, audit: Path) -> tuple[str, Path]:
         audit: file of the record.
 
     Raises:
-        FileError: it cannot be read or written, or is empty.
+        FileError: it cannot be read or written, is empty, or others than its owner may read it.
     """
     if not file:
         return _new_token(audit.with_suffix(".token"))
     path, repair = Path(file).expanduser(), "write the token into it, readable for this user alone"
     try:
-        token = path.read_text(encoding="utf-8").strip()
+        with path.open(encoding="utf-8") as file_:
+            mode, token = os.fstat(file_.fileno()).st_mode, file_.read().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(path, str(error), repair) from error
+    if mode & 0o077:
+        raise FileError(path, f"others than its owner may read or write it ({mode & 0o777:o})", f"chmod 600 {path}")
     if not token:
         raise FileError(path, "it is empty", repair)
     return token, path

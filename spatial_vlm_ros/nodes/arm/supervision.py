@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -79,6 +80,9 @@ class Supervision:
         motion: names and times.
         planner: a service of the planner that answers while it executes.
         question: to it.
+
+    Attributes:
+        silent: whether the planner was found dead while it executed last.
     """
 
     def __init__(self, bridge: Bridge, motion: MotionConfig, planner: Service, question: Any) -> None:
@@ -92,7 +96,7 @@ class Supervision:
         self._stands: Standstill | None = None
         self._subscription: Any = None
         self._answered = self._asked = self._looked = 0.0
-        self._silent, self._pressure = False, Pressure()
+        self.silent, self._pressure = False, Pressure()
         self._alive = AliveWatch(self._node, planner_topic(motion.execute_action))
 
     def begin(self, joints: Sequence[str], told: Asked) -> None:
@@ -122,7 +126,7 @@ class Supervision:
         self.watchdog.begin(self._motion.server_timeout, told)
         nothing: Future[Any] = Future()
         self._bridge.wait(nothing, _HEARD, lambda: self.stand() is not Stand.UNKNOWN or told())
-        self._silent = False
+        self.silent = False
         self._answered = self._looked = time.monotonic()
 
     def end(self) -> None:
@@ -151,19 +155,19 @@ class Supervision:
         A planner that shows that it lives, as `arm_planner` does, is not asked.
         """
         if self._alive.seen:  # a planner with a watchdog of its own; silence says nothing of it
-            self._silent = self._silent or self._alive.lost
-            return self._silent
+            self.silent = self.silent or self._alive.lost
+            return self.silent
         now = time.monotonic()
         if now - self._looked > _HELD_UP:
             self._answered = max(self._answered, now - _HELD_UP)
         self._looked = now
-        if now - self._asked >= _PULSE and not self._silent:
+        if now - self._asked >= _PULSE and not self.silent:
             self._asked = now
             self._planner.probe(self._question).add_done_callback(self._heard)
         quiet = now - self._answered
         if quiet > self._motion.planner_silence:
-            self._silent = self._silent or quiet > self._pressure.patience(self._motion.planner_silence)
-        return self._silent
+            self.silent = self.silent or quiet > self._pressure.patience(self._motion.planner_silence)
+        return self.silent
 
     def _heard(self, answer: Future[Any]) -> None:
         if answer.exception() is None:
@@ -172,27 +176,29 @@ class Supervision:
 
     # -------------------------------------------------------------------------------------------- the arm
 
-    def stand(self) -> Stand:
-        """What the joint states say now."""
-        return Stand.UNKNOWN if self._stands is None else self._stands.stand(time.monotonic())
+    def stand(self, since: float = -math.inf) -> Stand:
+        """What joint states say now that came later than a time of the monotonic clock."""
+        return Stand.UNKNOWN if self._stands is None else self._stands.stand(time.monotonic(), since)
 
     def await_still(self, each: Callable[[], None] = lambda: None) -> Stand:
-        """Wait until the arm stands still, for `stand_timeout` at most.
+        """Wait until the arm stands still by two joint states from now on, for `stand_timeout` at most.
 
         Args:
             each: called every quarter of a second until then.
         """
-        end, told, since = time.monotonic() + self._motion.stand_timeout, 0.0, None
+        begun, told = time.monotonic(), 0.0
+        first: tuple[float, float] | None = None  # when it was seen to stand, and the joint states that said so
         nothing: Future[Any] = Future()
-        while (now := time.monotonic()) < end:
-            since = (since or now) if self.stand() is Stand.STILL else None
-            if since is not None and now - since >= _SETTLED:
+        while (now := time.monotonic()) < begun + self._motion.stand_timeout:
+            heard = -math.inf if self._stands is None else self._stands.heard
+            first = (first or (now, heard)) if self.stand(begun) is Stand.STILL else None
+            if first is not None and now - first[0] >= _SETTLED and heard > first[1]:
                 return Stand.STILL
             if now - told >= 0.25:
                 told = now
                 each()
             self._bridge.wait(nothing, 0.02)
-        return self.stand()
+        return self.stand(begun)
 
 
 def _add(stands: Standstill, message: JointState) -> None:

@@ -32,9 +32,8 @@ _BUSY = 0.5  # of the time without a heartbeat: a process that ran for so long w
 _LOOKS = 2  # looks in a row that have to find it hanging
 _GRACE = 0.03  # s: one more look at the pipe, where this process itself was held up
 _LOOK = 0.02  # s between looks for who is discovered, until all are
-_EVENTS = 5  # times that the event is published
-_REPEAT = 0.1  # s between requests to cancel that nobody has answered
-_MOST = 3.0  # s spent on stopping
+_REPEAT = 0.1  # s between requests to stop
+_STOPS = 3.0  # s of stopping: MoveIt hears no stop while it checks the start of a trajectory, a second at most
 
 
 class WatchdogProcess:
@@ -95,7 +94,7 @@ class WatchdogProcess:
         if not states:  # no /proc
             starved = late < self._pressure.patience(self._lapse)
         elif used < _BUSY * self._lapse:  # it has hardly run, and some thread of it wants to: it has been kept from it
-            starved = bool(set(states) & {"R", "D"}) and late < _STARVED
+            starved = "R" in states and late < _STARVED
         else:
             starved = states[0] != "T" and late < self._pressure.patience(self._lapse)
         self._hangs = 0 if starved else self._hangs + 1
@@ -138,22 +137,18 @@ class WatchdogProcess:
             os.write(1, f"{line}\n".encode())
 
     def _end_motion(self, why: str) -> None:
-        """Publish the event, and cancel until each controller has answered."""
+        """Publish the event and cancel at the controllers, again and again: what was sent before may only begin now."""
         print(printable(f"watchdog: {why}: stopping the arm"), file=sys.stderr, flush=True)  # noqa: T201
-        end, sent, asked = time.monotonic() + _MOST, 0, 0.0
+        end, told = time.monotonic() + _STOPS, 0.0
         answers: dict[str, list[Any]] = {name: [] for name in self._controllers}
         while time.monotonic() < end and self._ok():
-            if self._event is not None and sent < _EVENTS:
-                self._event.publish(self._stop)
-                sent += 1
-            waiting = [name for name, futures in answers.items() if not any(f.done() for f in futures)]
-            if not waiting and (self._event is None or sent == _EVENTS):
-                break
-            if time.monotonic() >= asked + _REPEAT:
-                asked = time.monotonic()
-                for name in waiting:
-                    if self._controllers[name].service_is_ready():
-                        answers[name].append(self._controllers[name].call_async(self._all))
+            if time.monotonic() >= told + _REPEAT:
+                told = time.monotonic()
+                if self._event is not None:
+                    self._event.publish(self._stop)
+                for name, client in self._controllers.items():
+                    if client.service_is_ready():
+                        answers[name].append(client.call_async(self._all))
             self._executor.spin_once(timeout_sec=_LOOK)
         said = "cancelled at " + ", ".join(answers) if answers else "told by the event topic alone"
         silent = [name for name, futures in answers.items() if not any(f.done() for f in futures)]

@@ -344,6 +344,24 @@ def test_a_stop_makes_what_waits_void(office: Any, decided: bool) -> None:
         office.broker.wait(proposal.goal_id)
 
 
+def test_a_stop_is_told_before_lock_and_disk_and_does_not_fill_the_disk(office: Any) -> None:
+    heard: list[str] = []
+    office.broker.on_stop(heard.append)
+    _, decision = office.approved()
+    later: list[Callable[[], None]] = []
+    office.broker.request_stop("Ann", aside=later.append)
+    assert heard == ["Ann"]
+    assert "STOP_REQUESTED" not in office.events()
+    with pytest.raises(CancelledError):
+        office.broker.begin(decision)
+    later.pop()()
+    assert office.events().count("STOP_REQUESTED") == 1
+    for _ in range(99):
+        office.broker.request_stop("Ann")
+    assert len(heard) == 100
+    assert office.events().count("STOP_REQUESTED") == 30
+
+
 def test_a_stop_is_heard_when_nothing_is_open(office: Any) -> None:
     heard: list[str] = []
     office.broker.on_stop(heard.append)

@@ -113,10 +113,19 @@ def test_an_approval_is_good_once_and_until_its_deadline(guard: Watched) -> None
         guard.open(HASH)
     guard.now = 59.9
     guard.open(HASH)
-    guard.now = 100.0  # what runs does not expire
     guard.check(STEPS[0])
+    guard.now = 100.0  # what runs does not expire
+    guard.check(STEPS[1])
     with pytest.raises(RejectedError, match="its approval was used before"):
         guard.open(HASH)
+
+
+def test_an_approval_that_was_opened_in_time_is_not_begun_late(guard: Watched) -> None:
+    guard.allow(HASH, DIGESTS, 60.0)
+    guard.open(HASH)
+    guard.now = 60.0
+    with pytest.raises(ApprovalExpiredError):
+        guard.check(STEPS[0])
 
 
 def test_a_stop_lets_nothing_more_pass(guard: Watched) -> None:

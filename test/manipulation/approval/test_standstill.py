@@ -23,6 +23,8 @@ def test_velocities_of_the_named_joints_decide(velocities: tuple[float, ...], st
     stands.add(1.0, 1.0, MESSAGE, (0.0, 0.1, 0.2), velocities)
     assert stands.stand(1.1) is stand
     assert stands.stand(2.0) is Stand.UNKNOWN, "what is old says nothing"
+    assert (stands.heard, stands.stand(1.1, since=0.9)) == (1.0, stand)
+    assert stands.stand(1.1, since=1.05) is Stand.UNKNOWN, "nothing was heard since then"
 
 
 @pytest.mark.parametrize("velocities", [(), (math.nan, math.nan, math.nan)])

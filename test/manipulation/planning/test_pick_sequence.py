@@ -121,7 +121,11 @@ class Cell:
         assert since_ns in (NOW, LATER)
         self._may_fail("still")
 
-    def execute(self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def execute(
+        self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False, begins: Callable[[], None] = lambda: None
+    ) -> None:
+        self._may_fail("prepare")
+        begins()
         assert plan is self.offers[-1].plan
         self.log.append("move")
         if cancelled():
@@ -357,6 +361,14 @@ def test_camera_and_base_are_watched_from_before_the_plan_until_the_motion(
     ending = cell.run()
     assert (ending.status.value, ending.moved) == (error.status_name, False)
     assert cell.log == done
+
+
+@pytest.mark.parametrize(("step", "moved"), [("prepare", False), ("execute", True)])
+def test_moved_says_whether_motion_was_begun(step: str, moved: bool) -> None:
+    cell = Cell(seen(), again())
+    cell.fails[step] = [PlannerUnavailableError("the watchdog", "it was not ready; nothing has moved", "start it")]
+    ending = cell.run()
+    assert (ending.status, ending.moved) == (Status.PLANNER_UNAVAILABLE, moved)
 
 
 def test_a_base_that_is_not_known_yet_is_waited_for_while_the_approval_holds() -> None:
