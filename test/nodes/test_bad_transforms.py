@@ -233,7 +233,7 @@ def test_depth_of_its_own_camera_is_registered_by_its_info_and_its_place(graph: 
 def test_without_the_depth_cameras_info_nothing_is_measured(graph: Graph) -> None:
     graph.start(base_frame="world", frame_timeout=1.0, depth_registered=False)
     graph.camera.tf(POSE, static=True)
-    graph.camera.send(graph.camera.parts(FRAME, DETECTIONS, 0))
+    graph.camera.send(graph.camera.parts(FRAME, DETECTIONS, graph.camera.now()))
     graph.heard()
     goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
     graph.assert_refused(goal, "INVALID_INPUT", "depth/camera_info", "no message")
