@@ -31,7 +31,7 @@ setup(
     package_data={
         PACKAGE: [
             "py.typed",
-            "language/*.lark",
+            "language/grammar.json",
             "evaluation/templates/*",
             "output/font/*",
             "manipulation/approval/templates/*",
@@ -50,7 +50,6 @@ setup(
     ],
     install_requires=[
         "numpy>=1.21.5",  # Ubuntu 22.04, for ROS 2 Humble
-        "lark>=1.0",  # lark-parser 0.12, which ROS's wheels bring under the same import name, serves as well
         "click>=8.0",
         "rich>=11.2",
         "msgspec>=0.18",
@@ -63,6 +62,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "hypothesis>=6.100",
+            "lark>=1.0",  # makes the table of the grammar (scripts/grammar_table.py)
             "scipy>=1.11",
             "jsonschema>=4.19",
             "rosbags>=0.10",

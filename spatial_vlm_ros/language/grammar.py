@@ -1,24 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens to the flat form of a sentence, by the LALR(1) grammar in grammar.lark.
-
-Uses what lark (1.0 and newer) and lark-parser 0.12 have alike: both install the module `lark`, and the last one wins.
-"""
+"""Tokens to the flat form of a sentence, by the LALR(1) grammar in grammar.lark, whose table lalr.py runs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from importlib import resources
 from typing import Any
 
-from lark import Lark, Transformer, Tree
-from lark import Token as LarkToken
-from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
-from lark.lexer import Lexer
-
 from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.lalr import Branch, Leaf, UnexpectedKindError, tree_of
 from spatial_vlm_ros.language.lexicon import NOT, ONE_OF
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.phrases import phrase_of
@@ -31,23 +22,6 @@ _COMMA_MEANS_NOTHING_AFTER = frozenset(
     {"VERB", "DET", "FRAME", "AND", "BUT", "THEN", "COMMA", "REL", "IS", "WHICH", "THATIS"}
 )
 _COMMA_MEANS_NOTHING_BEFORE = frozenset({"FRAME", "AND", "BUT", "THEN", "IS", "COMMA", "FROM"})
-
-
-class _TokenLexer(Lexer):
-    """Hands lark the tokens that are there already."""
-
-    def __init__(self, lexer_conf: object) -> None:
-        pass
-
-    def lex(self, data: Sequence[LarkToken]) -> Iterator[LarkToken]:
-        return iter(data)
-
-
-@lru_cache(maxsize=1)
-def _parser() -> Lark:
-    """The parser, built on first use."""
-    grammar = resources.files(__package__).joinpath("grammar.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", lexer=_TokenLexer)
 
 
 def settle(tokens: list[Token]) -> list[Token]:
@@ -89,30 +63,36 @@ def _flat(children: list[Any]) -> list[Any]:
     return [each for child in children for each in (child if isinstance(child, list) else [child])]
 
 
-class _Flattener(Transformer[LarkToken, Sentence]):
-    """Turns the parse tree into a `Sentence`."""
+class _Flattener:
+    """Turns the parse tree into a `Sentence`: one method for each line of the grammar, given what its parts became."""
 
     def __init__(self, tokens: Sequence[Token], instruction: str) -> None:
-        super().__init__()
         self.tokens, self.instruction = tokens, instruction
 
-    def _of(self, leaf: LarkToken) -> Token:
-        return self.tokens[leaf.start_pos or 0]
+    def transform(self, tree: Leaf | Branch) -> Any:
+        """What the methods make of a tree, from its leaves on."""
+        if isinstance(tree, Leaf):
+            return tree
+        line: Callable[[list[Any]], Any] = getattr(self, tree.name)
+        return line([self.transform(part) for part in tree.parts])
+
+    def _of(self, leaf: Leaf) -> Token:
+        return self.tokens[leaf.position]
 
     # ---- phrases
 
-    def word(self, children: list[LarkToken]) -> list[LarkToken]:
+    def word(self, children: list[Leaf]) -> list[Leaf]:
         return children
 
     def phrase(self, children: list[Any]) -> Phrase:
-        leaves: list[LarkToken] = []
+        leaves: list[Leaf] = []
         for child in children:
             leaves.extend(child if isinstance(child, list) else [child])
         return phrase_of([self._of(leaf) for leaf in leaves], self.instruction)
 
     # ---- what follows
 
-    def link(self, children: list[LarkToken]) -> tuple[str, bool]:
+    def link(self, children: list[Leaf]) -> tuple[str, bool]:
         kinds = [child.type for child in children]
         return next((_LINKS[kind] for kind in kinds if kind in _LINKS), ""), "THATIS" in kinds
 
@@ -121,7 +101,7 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         leaf, *frames = children[negated:-1]
         return self._clauses(leaf, frames, children[-1], negated)
 
-    def _clauses(self, leaf: LarkToken, frames: list[LarkToken], phrase: Phrase, negated: bool) -> list[Attachable]:
+    def _clauses(self, leaf: Leaf, frames: list[Leaf], phrase: Phrase, negated: bool) -> list[Attachable]:
         """The clause of a relation token; more than one where the words say several ("in the left corner of")."""
         token = self._of(leaf)
         words: RelationWords = token.value
@@ -141,7 +121,7 @@ class _Flattener(Transformer[LarkToken, Sentence]):
 
     def two_clauses(self, children: list[Any]) -> list[Attachable]:
         phrase: Phrase = children[-1]
-        leaves: list[LarkToken] = children[:-1]
+        leaves: list[Leaf] = children[:-1]
         kinds = [leaf.type for leaf in leaves]
         first, second = (leaf for leaf in leaves if leaf.type == "REL")
         items = self._clauses(first, [], phrase, kinds[0] == "NOT")
@@ -149,7 +129,7 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         joined[0].link, joined[0].joined = "and", True
         return items + joined
 
-    def side(self, children: list[LarkToken]) -> Attachable:
+    def side(self, children: list[Leaf]) -> Attachable:
         token = self._of(children[-1])
         if children[0].type == "NOT":
             reason = "a superlative cannot be negated"
@@ -157,11 +137,11 @@ class _Flattener(Transformer[LarkToken, Sentence]):
             raise NotUnderstoodError(self.instruction, (self._of(children[0]).start, token.end), reason, repair)
         return Attachable("side", token.start, token.end, name=token.value[0], frame=token.value[1])
 
-    def placed(self, children: list[LarkToken]) -> Attachable:
+    def placed(self, children: list[Leaf]) -> Attachable:
         order, side = (self._of(leaf) for leaf in children)
         return Attachable("placed", order.start, side.end, name=side.value[0], frame=side.value[1], order=order.value)
 
-    def adjective(self, children: list[LarkToken]) -> Attachable:
+    def adjective(self, children: list[Leaf]) -> Attachable:
         negated, *tokens = (self._of(leaf) for leaf in children)
         span = (negated.start, tokens[-1].end if tokens else negated.end)
         if negated.kind != "NOT":
@@ -171,11 +151,11 @@ class _Flattener(Transformer[LarkToken, Sentence]):
             raise NotUnderstoodError(self.instruction, span, reason, 'say "neither red nor blue", or one of them')
         return Attachable("adjective", *span, words=tuple(NOT + token.value for token in tokens))
 
-    def frame(self, children: list[LarkToken]) -> Attachable:
+    def frame(self, children: list[Leaf]) -> Attachable:
         token = self._of(children[0])
         return Attachable("frame", token.start, token.end, frame_words=FrameWords(*token.value[:2]))
 
-    def from_side(self, children: list[LarkToken]) -> Attachable:
+    def from_side(self, children: list[Leaf]) -> Attachable:
         token = self._of(children[0])
         return Attachable("from", token.start, token.end, name=token.value[0], frame=token.value[1])
 
@@ -255,9 +235,9 @@ class _Flattener(Transformer[LarkToken, Sentence]):
             return Sentence(
                 [VerbPhrase("find", head, [child for child in _flat(rest) if isinstance(child, Attachable)])]
             )
-        leaves = [child for child in _flat(rest) if isinstance(child, LarkToken) and child.type != "IS"]
+        leaves = [child for child in _flat(rest) if isinstance(child, Leaf) and child.type != "IS"]
         items = self._said_of_head(
-            [child for child in rest if not (isinstance(child, list) and isinstance(child[0], LarkToken))]
+            [child for child in rest if not (isinstance(child, list) and isinstance(child[0], Leaf))]
         )
         token = self._of(which)
         several = " of " in token.text
@@ -277,15 +257,9 @@ def flatten(tokens: list[Token], instruction: str) -> Sentence:
         NotUnderstoodError: the tokens are no sentence of the grammar.
     """
     tokens = settle(tokens)
-    stream = [LarkToken(token.kind, token.text, start_pos=i) for i, token in enumerate(tokens)]
     try:
-        tree: Tree[LarkToken] = _parser().parse(stream)
-    except UnexpectedToken as error:
-        position = error.token.start_pos if error.token.type != "$END" else len(tokens)
-        raise unexpected(tokens, len(tokens) if position is None else position, instruction) from None
-    except UnexpectedInput:
-        raise unexpected(tokens, 0, instruction) from None
-    try:
-        return _Flattener(tokens, instruction).transform(tree)
-    except VisitError as error:
-        raise error.orig_exc from None
+        tree = tree_of([token.kind for token in tokens])
+    except UnexpectedKindError as error:
+        raise unexpected(tokens, error.position, instruction) from None
+    sentence: Sentence = _Flattener(tokens, instruction).transform(tree)
+    return sentence

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the LALR(1) table of grammar.lark, which scripts/grammar_table.py makes with lark and the package carries.
+
+Building the table takes lark longer than parsing a hundred sentences, and it is the same every time.
+"""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+TABLE = "grammar.json"
+END = "$END"
+"""Kind of what comes after the last token."""
+
+
+class Leaf(NamedTuple):
+    """A token in a tree: its kind, and which token of the sentence it is."""
+
+    type: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What a line of the grammar made of its parts: the line's name, and leaves and branches in order."""
+
+    name: str
+    parts: Sequence[Leaf | Branch]
+
+
+class UnexpectedKindError(Exception):
+    """A token that the grammar has no place for; `position` is its number, that of the tokens at the end."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        super().__init__(position)
+
+
+class _Line(NamedTuple):
+    """A line of the grammar: what it makes, by which name ("" where the parts go into the line above), of how many."""
+
+    makes: str
+    name: str
+    size: int
+
+
+class _Table(NamedTuple):
+    """States with their steps by kind: a further state, or minus one minus a line; and the first and last state."""
+
+    states: Sequence[Mapping[str, int]]
+    lines: Sequence[_Line]
+    first: int
+    last: int
+
+
+@lru_cache(maxsize=1)
+def _table() -> _Table:
+    """The table, read at first use."""
+    found = json.loads(pkgutil.get_data(__package__, TABLE) or b"")
+    return _Table(found["states"], [_Line(*line) for line in found["lines"]], found["first"], found["last"])
+
+
+def tree_of(kinds: Sequence[str]) -> Branch:
+    """The tree of a sentence.
+
+    Args:
+        kinds: of its tokens, terminals of grammar.lark.
+
+    Raises:
+        UnexpectedKindError: the kinds are no sentence of the grammar.
+    """
+    table = _table()
+    states, values = [table.first], list[Any]()
+    for position, kind in enumerate((*kinds, END)):
+        while (step := table.states[states[-1]].get(kind)) is not None and step < 0:
+            line = table.lines[-1 - step]
+            parts = _laid_out(values[-line.size :])
+            del values[-line.size :], states[-line.size :]
+            values.append(Branch(line.name, parts) if line.name else parts)
+            states.append(table.states[states[-1]][line.makes])
+            if kind == END and states[-1] == table.last:
+                return values[-1]
+        if step is None:
+            raise UnexpectedKindError(position)
+        states.append(step)
+        values.append(Leaf(kind, position))
+    raise AssertionError("a table without an end")  # $END is never shifted
+
+
+def _laid_out(values: Sequence[Any]) -> list[Leaf | Branch]:
+    """Values with repetitions among them laid out."""
+    return [each for value in values for each in (value if isinstance(value, list) else (value,))]

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of the grammar is that of grammar.lark, whichever edition of lark makes it, and nothing else is needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.grammar_table import LANGUAGE, grammar_table
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.language.grammar import _Flattener
+from spatial_vlm_ros.language.lalr import Branch, Leaf, UnexpectedKindError, _table, tree_of
+
+ROOT = Path(__file__).resolve().parents[2]
+MAKE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import lark
+from scripts.grammar_table import grammar_table
+print(lark.__version__, lark.__file__, sep="\\n")
+print(grammar_table(), end="")
+"""
+
+
+def test_the_table_is_that_of_the_grammar() -> None:
+    assert (LANGUAGE / "grammar.json").read_text(encoding="utf-8") == grammar_table(), "run `make generate`"
+
+
+@pytest.mark.parametrize(("package", "version"), [("lark", "1.0.0"), ("lark-parser", "0.12.0")])
+def test_the_oldest_of_either_edition_makes_the_same_table(package: str, version: str, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path]
+    fetched = subprocess.run([*pip, f"{package}=={version}"], capture_output=True, text=True, check=False)
+    if fetched.returncode != 0:
+        pytest.skip(f"{package} {version} cannot be fetched: {fetched.stderr.strip().splitlines()[-1:]}")
+    made = subprocess.run([sys.executable, "-c", MAKE, str(tmp_path)], cwd=ROOT, capture_output=True, text=True,
+                          check=True, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1"})  # fmt: skip
+    there, place, table = made.stdout.split("\n", 2)
+    assert (there, Path(place).parent) == (version, tmp_path / "lark")
+    assert table == grammar_table()
+
+
+def test_lark_is_not_needed_to_parse() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['lark'] = None\n"
+        "from spatial_vlm_ros.language import parse\n"
+        "assert parse('grab the mug behind the box')[0].action == 'pick'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_every_line_of_the_grammar_has_its_method() -> None:
+    names = {line.name for line in _table().lines} - {""}
+    assert len(names) > 15
+    assert [name for name in names if not callable(getattr(_Flattener, name, None))] == []
+
+
+def test_repetitions_are_laid_out_in_order() -> None:
+    kinds = ["VERB", "DET", "ADJ", "ADJ", "NOUN", "REL", "DET", "NOUN"]
+    tree = tree_of(kinds)
+    assert tree.name == "command"
+    verb, head, behind = tree.parts
+    assert verb == Leaf("VERB", 0)
+    assert isinstance(head, Branch)
+    assert isinstance(behind, Branch)
+    assert [part.name for part in head.parts if isinstance(part, Branch)] == ["word", "word", "word"]
+
+    def leaves(tree: Leaf | Branch) -> list[Leaf]:
+        return [tree] if isinstance(tree, Leaf) else [leaf for part in tree.parts for leaf in leaves(part)]
+
+    assert leaves(tree) == [Leaf(kind, n) for n, kind in enumerate(kinds)]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "position"),
+    [((), 0), (("VERB",), 1), (("NOUN", "REL"), 2), (("VERB", "NOUN", "OUTSIDE", "NOUN"), 2), (("OF", "NOUN"), 0)],
+)
+def test_what_does_not_fit_is_told_by_its_place(kinds: tuple[str, ...], position: int) -> None:
+    with pytest.raises(UnexpectedKindError) as caught:
+        tree_of(kinds)
+    assert caught.value.position == position
+
+
+def test_errors_of_the_lines_come_as_they_are() -> None:
+    with pytest.raises(NotUnderstoodError, match="cannot be negated") as caught:
+        parse("the mug that is not on the left")
+    assert caught.value.part == "not on the left"
