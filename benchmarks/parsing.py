@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: a sentence is parsed, with all its readings, in under 5 ms; a thousand of them in under 3 s.
+"""Claim: a sentence is parsed, with all its readings, in under 5 ms; a thousand of them in under 3 s; the first of a new
+process in under 30 ms.
 
 The baseline is the usual shortcut: a few regular expressions, the first that matches wins. It is faster, and it finds
 one relation at most: no attributes, counts, orders, frames of reference, nested relations or second readings.
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
 import sys
 import time
 
@@ -53,6 +55,15 @@ TEMPLATES = (
     "open {thing} and put {thing} in it",
     "pick up {thing}, then open {thing} and place it inside",
 )
+PROCESSES = 11
+FIRST_MS = 30.0
+FIRST = """
+import sys, time
+from spatial_vlm_ros.language import parse
+start = time.process_time()
+parse(sys.argv[1])
+print(time.process_time() - start)
+"""
 _SLOT = re.compile(r"\{(\w+)\}")
 
 VERBS = r"(?:pick up|grab|give me|bring me|find|point at|hand me|please fetch|could you take|where is|i need|put)"
@@ -98,13 +109,18 @@ def first_match(text: str) -> tuple[str, ...] | None:
     return next((found.groups() for pattern in FIRST_MATCH if (found := pattern.match(text))), None)
 
 
+def first_parse(text: str) -> float:
+    """Processor time of the first sentence of a new process, imports left out, seconds."""
+    done = subprocess.run([sys.executable, "-c", FIRST, text], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
 def main() -> int:
     """Measure, print and write."""
     count, rounds = int(option("n", SENTENCES)), repetitions()
     texts = sentences(count)
-    start = time.perf_counter()
     readings(texts[0])
-    first = time.perf_counter() - start
+    first = Timing(tuple(first_parse(text) for text in texts[:PROCESSES]))
     rivals = {"ours": readings, "first-match regex": first_match}
     each: dict[str, list[list[float]]] = {name: [] for name in rivals}
     for turn in range(WARM_UP + rounds):
@@ -135,7 +151,7 @@ def main() -> int:
     }
     table(
         f"parsing {count} different sentences ({sum(c > 1 for c in counts)} with several readings, "
-        f"{sum(counts)} readings in all); first call {first * 1e3:.0f} ms",
+        f"{sum(counts)} readings in all); first of a process {first.median_ms:.0f} ms",
         ("route", "median ms", "p95 ms", "slowest ms", f"all {count:,}, s", "time / ours", "answered"),
         [
             (name, r["sentence"]["median_ms"], r["sentence"]["p95_ms"], r["slowest_ms"], r["pass"]["median_ms"] / 1e3,
@@ -145,11 +161,12 @@ def main() -> int:
     )  # fmt: skip
     claims = [
         Claim("a sentence, median", per_sentence["ours"].median_ms, 5.0, "ms"),
+        Claim("first sentence of a process, median", first.median_ms, FIRST_MS, "ms"),
         Claim(f"{count:,} sentences", passes["ours"].median_ms / 1e3, SECONDS_EACH * count, "s"),
     ]
     measured = {
         "setting": {"sentences": count, "passes": rounds, "baseline": "first-match regex"},
-        "first_call_ms": round(first * 1e3, 1),
+        "first_of_a_process": first.summary(),
         "readings": sum(counts),
         "routes": rows,
     }

@@ -35,9 +35,7 @@ def grammar_table() -> str:
     data, memo = lark.memo_serialize([TerminalDef, Rule])
     made = data["parser"]["parser"]
     kinds, rules = made["tokens"], {number: _line(rule) for number, rule in memo.items() if "expansion" in rule}
-    states = {
-        state: {kinds[kind]: step for kind, step in steps.items()} for state, steps in made["states"].items()
-    }
+    states = {state: {kinds[kind]: step for kind, step in steps.items()} for state, steps in made["states"].items()}
     lines = sorted(set(rules.values()))
     order = [made["start_states"]["start"]]
     for state in order:  # grows while it is walked

@@ -8,7 +8,8 @@ from typing import Any
 
 from spatial_vlm_ros.language import courtesy, wordlists
 from spatial_vlm_ros.language.distances import distance_at, mentions_unit
-from spatial_vlm_ros.language.vocabulary import Kinds, longest_phrases, phrase_table
+from spatial_vlm_ros.language.phrase_index import Kinds
+from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import Word
 
 NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE", "OTHER"})
@@ -58,7 +59,6 @@ class Lookahead:
     def __init__(self, words: list[Word]) -> None:
         self.words = words
         self.phrases, _ = phrase_table()
-        self.longest = longest_phrases()
         self.tokens: list[Token] = []
         self.reset()
 
@@ -83,7 +83,7 @@ class Lookahead:
             return self._found[i]
         found, text = [], ""
         first = self.words[i].text.split(" ", 1)[0] if i < len(self.words) else ""
-        for length in range(1, min(self.longest.get(first, 0), len(self.words) - i) + 1):
+        for length in range(1, min(self.phrases.longest_from(first), len(self.words) - i) + 1):
             word = self.words[i + length - 1]
             if word.kind != "word":
                 break

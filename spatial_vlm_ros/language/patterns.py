@@ -16,15 +16,47 @@ def word_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
+Slots = list[tuple[str, ...]]
+"""Alternatives of each slot of a pattern; "" among them where the slot is optional."""
+
+
+def slots_of(pattern: str) -> Slots:
+    """The slots of a pattern.
+
+    Args:
+        pattern: slots separated by spaces; "a|b" are alternatives, a trailing "?" makes a slot optional.
+    """
+    return [(*slot[:-1].split("|"), "") if slot.endswith("?") else tuple(slot.split("|")) for slot in pattern.split()]
+
+
+def first_words(slots: Slots) -> frozenset[str]:
+    """The words that phrases of a pattern start with."""
+    found: set[str] = set()
+    for slot in slots:
+        found.update(slot)
+        if "" not in slot:
+            break
+    return frozenset(found - {""})
+
+
+def phrases_from(slots: Slots, first: str) -> Iterator[tuple[str, ...]]:
+    """The words of every phrase of a pattern that starts with a word."""
+    for i, slot in enumerate(slots):
+        if first in slot:
+            for words in itertools.product(*slots[i + 1 :]):
+                yield (first, *filter(None, words))
+        if "" not in slot:
+            return
+
+
 def expand(pattern: str) -> Iterator[str]:
     """Every phrase of a slot pattern.
 
     Args:
-        pattern: slots separated by spaces; "a|b" are alternatives, a trailing "?" makes a slot optional.
+        pattern: as in `slots_of`.
 
     Yields:
         The phrases, lower case, words separated by single spaces.
     """
-    slots = [(*slot.rstrip("?").split("|"), *(("",) if slot.endswith("?") else ())) for slot in pattern.split()]
-    for words in itertools.product(*slots):
-        yield " ".join(word for word in words if word)
+    for words in itertools.product(*slots_of(pattern)):
+        yield " ".join(filter(None, words))

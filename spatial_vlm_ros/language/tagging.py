@@ -10,9 +10,9 @@ from spatial_vlm_ros.language.clausal import ClauseTagger
 from spatial_vlm_ros.language.inflection import is_plural
 from spatial_vlm_ros.language.known_relations import is_framed, takes_two
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, PhraseMatch, Token
+from spatial_vlm_ros.language.phrase_index import Kinds
 from spatial_vlm_ros.language.relating import Verdict
 from spatial_vlm_ros.language.sentence import RelationWords
-from spatial_vlm_ros.language.vocabulary import Kinds
 from spatial_vlm_ros.types import FrameOfReference
 
 _PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})

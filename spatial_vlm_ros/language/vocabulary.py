@@ -10,18 +10,15 @@ import itertools
 import logging
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from spatial_vlm_ros.errors import PlugInError
 from spatial_vlm_ros.language import courtesy, lexicon, wordlists
-from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.phrase_index import Kinds, PhraseIndex
 from spatial_vlm_ros.language.plug_ins import installed, judged
 from spatial_vlm_ros.language.relations import EQUALS, FREE, MEANINGS, OWN, RelationWord
 from spatial_vlm_ros.language.sentence import RelationWords
 from spatial_vlm_ros.types import FrameOfReference, Relation
-
-Kinds = dict[str, Any]
-"""Possible kinds of a phrase, each with its value."""
 
 
 def _gerund(pattern: str) -> str:
@@ -41,12 +38,11 @@ class _PhraseTable:
     """Collects phrases; the first value given for a phrase and kind stays."""
 
     def __init__(self) -> None:
-        self.phrases: dict[str, Kinds] = {}
+        self.phrases = PhraseIndex()
 
     def add(self, kind: str, value: object, patterns: Iterable[str]) -> None:
         for pattern in patterns:
-            for phrase in expand(pattern):
-                self.phrases.setdefault(phrase, {}).setdefault(kind, value)
+            self.phrases.add(kind, value, pattern)
 
 
 def _add_relations(table: _PhraseTable) -> None:
@@ -294,7 +290,7 @@ def _words_of(name: str, relation: Relation | None, supported: bool) -> Relation
     return RelationWord(name, surfaces, (), relation.verbs, relation.anchors, relation.framed, supported)
 
 
-def _phrases(words: RelationWord) -> dict[str, Kinds]:
+def _phrases(words: RelationWord) -> PhraseIndex:
     table = _PhraseTable()
     _add_relation(table, words)
     return table.phrases
@@ -313,7 +309,7 @@ def _meaning(phrase: str, kinds: Kinds) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _vocabulary() -> tuple[Mapping[str, Kinds], Plugged]:
+def _vocabulary() -> tuple[PhraseIndex, Plugged]:
     """All phrases, and what installed packages brought of them."""
     table = _PhraseTable()
     for add in (_add_nominals, _add_relations, _add_sides, _add_frames, _add_frame_words):
@@ -348,20 +344,11 @@ def plugged() -> Plugged:
 
 
 @lru_cache(maxsize=1)
-def longest_phrases() -> Mapping[str, int]:
-    """The first word of phrases → number of words of the longest that begins with it."""
-    longest: dict[str, int] = {}
-    for phrase in _vocabulary()[0]:
-        first = phrase.split(" ", 1)[0]
-        longest[first] = max(longest.get(first, 0), phrase.count(" ") + 1)
-    return longest
-
-
-@lru_cache(maxsize=1)
-def phrase_table() -> tuple[Mapping[str, Kinds], int]:
+def phrase_table() -> tuple[PhraseIndex, int]:
     """All phrases and the number of words of the longest one.
 
     Returns:
         Phrase → possible kinds with their values; length of the longest phrase in words.
     """
-    return _vocabulary()[0], max(longest_phrases().values())
+    phrases = _vocabulary()[0]
+    return phrases, phrases.longest

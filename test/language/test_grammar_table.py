@@ -89,4 +89,4 @@ def test_what_does_not_fit_is_told_by_its_place(kinds: tuple[str, ...], position
 def test_errors_of_the_lines_come_as_they_are() -> None:
     with pytest.raises(NotUnderstoodError, match="cannot be negated") as caught:
         parse("the mug that is not on the left")
-    assert caught.value.part == "not on the left"
+    assert caught.value.part == "that is not on the left"
