@@ -307,9 +307,8 @@ class PhraseScorer:
                 likelihood, margin = superlatives.middle_of_spread(self.layout, view, member)
         else:
             key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of(word, self.layout, view)
-            likelihood, margin = superlatives.place_in_order(key, member, n)
-            for further in range(n + 1, n + places):  # "the two leftmost mugs": the first place, or the second
-                likelihood = likelihood + superlatives.place_in_order(key, member, further)[0]
+            # "the two leftmost mugs": the first place, or the second
+            likelihood, margin = superlatives.place_in_order(key, member, n, places)
         likelihood = np.clip(likelihood * fits_its_whole(phrase, word, n, self.layout, view, member), FLOOR, 1.0)
         nobody = np.empty((len(member), 0), np.intp)
         return ClauseBelief(name, False, margin, likelihood, likelihood, nobody, is_order=True, place=places)

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.types import FrameOfReference
+
+Rows = npt.NDArray[np.intp]
 
 _BEARING_BLUR = 1.5  # an object's bearing is that of its whole width: it blurs more than a place on the ground
 _EDGE_NOISE = np.array((0.005, 0.005, 0.003))  # metres by which edges of masks move a box's sides, whatever the size
@@ -20,6 +23,9 @@ _SIDE_NOISE = np.array(
 )  # relative errors of its sides: unseen ones; of a height top and foot are seen
 _MIDDLE_DIRECTIONS = 12  # on the ground, 15 degrees apart, that a set may be spread along
 _COMPARED = 64  # objects past the last place that is asked for: those beyond come too late to have it
+_BLOCK = 256  # objects compared with the others at once: what is worked out of them stays in the processor's cache
+_MEMBER = 1e-3  # probability below which an object counts for nobody's place
+_ALL = slice(None)
 _SPREAD_COUNTS = 8  # power of the spread: half as wide counts a 256th, four fifths a sixth
 _NOTICED = 0.04  # relative: nobody calls one of two objects the smaller one that differ by less than measuring does
 _SMALLEST = 1e-250  # that shares of a place are worked out from
@@ -193,65 +199,79 @@ def key_of(word: str, layout: Layout, view: Viewpoint) -> Key:
     return key.reversed() if largest_first else key
 
 
-def before(key: Key) -> Array:
-    """(N, N): probability that row s comes before row t, [s, t]; 0.5 where one of them is not measured."""
+def before(key: Key, some: Rows | slice = _ALL, others: Rows | slice = _ALL) -> Array:
+    """(S, T): probability that row s of `some` comes before row t of `others`; 0.5 where one is not measured."""
     known = np.isfinite(key.value) & np.isfinite(key.sigma)
     value, variance = np.where(known, key.value, 0.0), np.where(known, key.sigma, 1.0) ** 2
-    score = value[None, :] - value[:, None]
-    score /= np.maximum(np.sqrt(variance[None, :] + variance[:, None]), 1e-9)
+    score = value[None, others] - value[some, None]
+    score /= np.maximum(np.sqrt(variance[None, others] + variance[some, None]), 1e-9)
     found = normal_cdf(score)
-    found[~known], found[:, ~known] = 0.5, 0.5
+    found[~known[some]], found[:, ~known[others]] = 0.5, 0.5
     return found
 
 
-def place_in_order(key: Key, member: Array, n: int) -> tuple[Array, Array]:
+def place_in_order(key: Key, member: Array, n: int, count: int = 1) -> tuple[Array, Array]:
     """Probability that exactly n - 1 members come before each object, and its margin.
 
     Args:
         key: order, first one smallest.
         member: (N,) probability of being in the set that is ordered.
         n: place, from 1.
+        count: of places from there on, any of which will do; those past the last object are nobody's.
 
     Returns:
-        (N,) probability (Poisson-binomial over the others); (N,) metres: to the nearest neighbour in the order when
-        the object has that place, minus the distance to the one that has it otherwise, NaN without a neighbour.
+        (N,) probability (Poisson-binomial over the others), summed over the places; (N,) metres: to the nearest
+        neighbour in the order when the object has place n, minus the distance to the one that has it otherwise, NaN
+        without a neighbour.
     """
-    return places_in_order(key, member, (n,))[0], _order_margin(key.value, member, n)
+    places = range(n, max(min(n + count, len(member) + 1), n + 1))
+    return np.asarray(sum(places_in_order(key, member, places))), _order_margin(key.value, member, n)
 
 
 def places_in_order(key: Key, member: Array, places: Sequence[int]) -> list[Array]:
-    """As `place_in_order`, of several places, each from 1, at the cost of the last one; without margins.
+    """As `place_in_order`, of several places, each from 1, at the cost of the last one; without margins."""
+    counts, filled = _counted(key, member, min(max(places, default=0), len(member)))
+    nobody = np.zeros(len(member))
+    return [_shared(counts[n - 1], member, float(filled[n - 1])) if n <= len(counts) else nobody for n in places]
+
+
+def _counted(key: Key, member: Array, last: int) -> tuple[Array, Array]:
+    """Probability of so many members before each object, and that there are more than so many at all.
 
     What comes after so many sure members that it has none of the places is not compared with the others.
+
+    Returns:
+        (last, N), row k for k members; (last,).
     """
-    if not len(places):
-        return []
-    last = max(places)
+    counts = np.zeros((last, len(member)))
+    comparable = np.flatnonzero(member > _MEMBER)
     sure = np.sort(key.value[(member > 0.5) & np.isfinite(key.value)])
     if len(sure) > last + _COMPARED:
         kept = np.flatnonzero(key.value <= sure[last + _COMPARED - 1])
         if len(kept) < len(member):
-            found = np.zeros((len(places), len(member)))
-            found[:, kept] = places_in_order(Key(key.value[kept], key.sigma[kept]), member[kept], places)
-            return list(found)
-    chance = member[:, None] * before(key)
-    np.fill_diagonal(chance, 0.0)
-    before_it = chance[member > 1e-3]
-    if last <= 1:
-        counts = np.multiply.reduce(1 - before_it, axis=0, keepdims=True)
-    else:
-        counts = np.zeros((last, len(member)))  # row k: probability of k members before
-        counts[0] = 1.0
-        for row in before_it:
-            moved = counts[:-1] * row
-            counts *= 1 - row
-            counts[1:] += moved
-    fewer = np.zeros(last)  # probability of so many members at all
-    fewer[0] = 1.0
-    for share in np.minimum(member[member > 1e-3], 1.0):
-        fewer[1:] = fewer[1:] * (1 - share) + fewer[:-1] * share
-        fewer[0] *= 1 - share
-    return [_shared(counts[n - 1], member, 1.0 - float(fewer[:n].sum())) for n in places]
+            counts[:, kept], filled = _counted(Key(key.value[kept], key.sigma[kept]), member[kept], last)
+            return counts, filled
+    for first in range(0, len(member), _BLOCK):
+        rows = np.arange(first, min(first + _BLOCK, len(member)))
+        chance = member[comparable, None] * before(key, comparable, rows)
+        chance[comparable[:, None] == rows] = 0.0
+        counts[:, rows] = _how_many(chance, last)
+    fewer = _how_many(np.minimum(member[comparable], 1.0)[:, None], last)[:, 0]
+    return counts, 1.0 - np.cumsum(fewer)
+
+
+def _how_many(chance: Array, most: int) -> Array:
+    """(most, T): probability that so many, from none on, of independent events happen; `chance` is (S, T)."""
+    if most < 2:
+        return np.multiply.reduce(1 - chance, axis=0, keepdims=True)[:most]
+    counts = np.zeros((most, chance.shape[1]))
+    counts[0] = 1.0
+    for seen, row in enumerate(chance, 1):
+        some = counts[: seen + 1]  # no more than so many have been looked at
+        moved = some[:-1] * row
+        some *= 1 - row
+        some[1:] += moved
+    return counts
 
 
 def _shared(likelihood: Array, member: Array, filled: float) -> Array:

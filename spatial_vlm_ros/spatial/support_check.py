@@ -14,13 +14,16 @@ from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.spot_judging import placeable
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
 
+ALL = -1
+"""`NounPhrase.count` of a plural without a number."""
+
 
 def check_supported(query: SpatialQuery) -> None:
     """Refuse by name what can be parsed but not be judged.
 
     Raises:
-        NotUnderstoodError: a relation, superlative or ordinal side that does not exist here, or anchors that a relation
-            cannot take.
+        NotUnderstoodError: a relation, superlative or ordinal side that does not exist here, an ordinal or number below
+            one, or anchors that a relation cannot take.
         PlugInError: a relation of an installed package that cannot be used.
     """
     _check_phrase(query, query.target)
@@ -52,6 +55,10 @@ def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
     if phrase.ordinal is not None and phrase.ordinal.from_ not in superlatives.ORDINAL_SIDES:
         raise _refusal(query, f"counting from '{phrase.ordinal.from_}' is not known",
                        "known are " + ", ".join(superlatives.ORDINAL_SIDES))  # fmt: skip
+    if phrase.ordinal is not None and phrase.ordinal.n < 1:
+        raise _refusal(query, f"there is no number {phrase.ordinal.n} to count to", "count from 1: 'the first'")
+    if phrase.count is not None and phrase.count < 1 and phrase.count != ALL:
+        raise _refusal(query, f"{phrase.count} is no number of things to act on", "say how many, from one on")
     for clause in phrase.relations:
         _check_clause(query, clause)
         for anchor in clause.anchors:
