@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.language.prepositions import ON_TOP_OF
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
+from spatial_vlm_ros.spatial.judgements import Judgements
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood, normal_cdf
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two
 from spatial_vlm_ros.spatial.which_surface import as_said
-from spatial_vlm_ros.types import RelationClause
+from spatial_vlm_ros.types import FrameOfReference, RelationClause
 
 COMPARED = {"closest to": True, "farthest from": False}
 """Relations that compare the set that the other words leave → whether the nearest one is meant."""
@@ -55,6 +57,7 @@ class Asked:
         fit: (N,) how well name and attributes fit each object.
         runner_up: whether the chance without the best anchor is wanted too.
         singles: whether a single object is meant, so that those that the clause is true of are rivals.
+        known: what was measured for other clauses of the same answer.
     """
 
     layout: Layout
@@ -66,13 +69,17 @@ class Asked:
     fit: Array
     runner_up: bool = False
     singles: bool = False
+    known: Judgements = field(default_factory=Judgements)
 
-    def pairs(self, targets: Rows, rows: Rows) -> tuple[Array, Array]:
-        """(T, A) margins and likelihoods, negation included."""
-        return self.judged_of(Pairs(self.layout, self.view, targets, rows))
+    def pairs(self, targets: Rows, rows: Rows) -> Pairs:
+        """Targets and anchors to relate."""
+        return self.known.pairs(self.layout, self.view, targets, rows)
 
     def judged_of(self, pairs: Pairs) -> tuple[Array, Array]:
-        """(T, A) margins and likelihoods of these pairs, negation included."""
+        """(T, A) margins and likelihoods of these pairs, negation included; not to be written to."""
+        return self.known.judged(self.clause, pairs, self._judge)
+
+    def _judge(self, pairs: Pairs) -> tuple[Array, Array]:
         found = measure(self.clause.relation, pairs, self.clause.distance)
         return self.judged(*as_said(pairs, self.clause, found))
 
@@ -137,15 +144,16 @@ def judge(asked: Asked) -> ClauseBelief:
 
 def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
     """The likeliest single anchor for each target."""
-    rows = np.flatnonzero(anchor.weight > NEGLIGIBLE)
+    rows, tried = _worth_measuring(asked, anchor)
     out = asked.blank(1)
     contrasted = asked.singles and asked.clause.relation in CONTRASTED
     contrasted = contrasted and not asked.clause.negated and asked.clause.distance is None
     gap, noise = np.full((2, len(asked.layout)), np.nan)
     for some in _blocks(asked.targets, len(rows)):
-        pairs = Pairs(asked.layout, asked.view, some, rows)
+        pairs = asked.pairs(some, rows)
         margins, holds = asked.judged_of(pairs)
         joint = holds * anchor.without(some, rows)
+        joint[:, ~tried] = 0.0
         joint[some[:, None] == rows[None, :]] = 0.0  # nothing stands in a relation to itself
         pick = (np.arange(len(some)), joint.argmax(axis=1))
         best = joint[pick]
@@ -218,7 +226,7 @@ def by_all(asked: Asked, anchor: PhraseBelief, every: bool) -> ClauseBelief:
     out = asked.blank(min(max(len(rows), 1), _LISTED))
     said = anchor.phrase.count or -1
     for some in _blocks(asked.targets, len(rows)):
-        margins, holds = asked.pairs(some, rows)
+        margins, holds = asked.judged_of(asked.pairs(some, rows))
         self_ = some[:, None] == rows[None, :]
         wanted = 1.0 if every else -1.0
         margins = np.where(self_, wanted * np.inf, margins)
@@ -351,6 +359,19 @@ def _blocks(targets: Rows, anchors: int) -> list[Rows]:
         return []
     size = max(1, _PAIRS // anchors)
     return [targets[first : first + size] for first in range(0, len(targets), size)]
+
+
+def _worth_measuring(asked: Asked, anchor: PhraseBelief) -> tuple[Rows, npt.NDArray[np.bool_]]:
+    """(A,) rows to measure, and (A,) which of them are worth trying as the anchor.
+
+    Where they are few all that are named so are measured: another reading of the sentence tries others of them. With
+    each seen by its own side, those that are tried have to have a front.
+    """
+    tried = anchor.weight > NEGLIGIBLE
+    rows = np.flatnonzero(tried | (anchor.fit > NEGLIGIBLE))
+    if asked.view.frame is FrameOfReference.OBJECT or len(asked.targets) * len(rows) > _PAIRS:
+        rows = np.flatnonzero(tried)
+    return rows, tried[rows]
 
 
 def _likeliest(weight: Array) -> Rows:

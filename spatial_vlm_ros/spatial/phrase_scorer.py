@@ -27,6 +27,7 @@ from spatial_vlm_ros.spatial.attributes import (
     more_than_said,
 )
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
+from spatial_vlm_ros.spatial.judgements import Judgements
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR
 from spatial_vlm_ros.spatial.parts.choosing import Rays
@@ -57,6 +58,7 @@ class PhraseScorer:
         frames_used: frames of reference that the answer depends on, in the order met.
         unsaid: rows of anchors of clauses that depend on a frame and state none; orders count without rows.
         parts: (phrase, row of a whole) → the parts of it that the phrase may mean, where no detection is one.
+        known: what was measured of pairs of objects, whoever looks.
     """
 
     layout: Layout
@@ -67,6 +69,8 @@ class PhraseScorer:
     frames_used: list[FrameOfReference] = field(default_factory=list)
     unsaid: list[Rows] = field(default_factory=list)
     parts: dict[tuple[NounPhrase, int], tuple[Region, ...]] = field(default_factory=dict)
+    known: Judgements = field(default_factory=Judgements)
+    _clauses: dict[object, ClauseBelief] = field(default_factory=dict)
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
     _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool, bool], PhraseBelief] = field(
         default_factory=dict
@@ -74,7 +78,9 @@ class PhraseScorer:
 
     def seen_from(self, frame: FrameOfReference) -> PhraseScorer:
         """The same scene with another default frame."""
-        return dataclasses.replace(self, default_frame=frame, frames_used=[], unsaid=[], parts={}, _known={}, _views={})
+        return dataclasses.replace(
+            self, default_frame=frame, frames_used=[], unsaid=[], parts={}, _known={}, _views={}, _clauses={}
+        )
 
     def score_phrase(self, phrase: NounPhrase, anchor: bool = False, each: bool = False) -> PhraseBelief:
         """Belief in a phrase and in all phrases inside it.
@@ -219,12 +225,24 @@ class PhraseScorer:
         clause = self._on_the_whole(clause)
         believed = tuple(self.score_phrase(inner, anchor=True, each=each) for inner in clause.anchors)
         targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
+        said = clause.relation, clause.frame, clause.negated, clause.distance, clause.preposition
+        compares = clause.relation in clauses.COMPARED or clause.relation in clauses.CONTRASTED
+        among = targets.tobytes(), weight.tobytes() if compares else b""
+        key = said, tuple(map(id, believed)), among, anchor, single  # beliefs stay in `_known`, and so do their ids
+        if key not in self._clauses:
+            self._clauses[key] = self._judge(clause, believed, targets, weight, anchor, single)
+        return self._clauses[key]
+
+    def _judge(
+        self, clause: RelationClause, believed: tuple[PhraseBelief, ...], targets: Rows, weight: Array, anchor: bool,
+        single: bool,
+    ) -> ClauseBelief:  # fmt: skip
         found = self.config.decision.found
         part = self.part(clause, believed)
         if part is not None:
             view = self._view(FrameOfReference.VIEWER)  # that of the part's own order is in `part.found`
             asked = clauses.Asked(
-                self.layout, self.config, view, clause, believed, targets, fit=weight, runner_up=anchor
+                self.layout, self.config, view, clause, believed, targets, weight, anchor, known=self.known
             )
             return by_part(asked, part)
         region = regions.as_part(clause, believed, self.layout, found)
@@ -234,7 +252,7 @@ class PhraseScorer:
         rows = np.flatnonzero(believed[0].fit >= found)
         view = self.view_for(clause.frame, relation is not None and relation.framed, rows)
         asked = clauses.Asked(
-            self.layout, self.config, view, clause, believed, targets, fit=weight, runner_up=anchor, singles=single
+            self.layout, self.config, view, clause, believed, targets, weight, anchor, single, self.known
         )
         if clause.relation in clauses.COMPARED:
             return clauses.by_distance(asked, weight)

@@ -67,10 +67,10 @@ def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
 
 def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
     """A known relation with as many anchors as it takes."""
-    known = _known()
-    if clause.relation not in known:
+    if not _is_known(clause.relation):
         _check_plug_in(clause.relation)
-        raise _refusal(query, f"relation '{clause.relation}' is not known", "known are " + ", ".join(known))
+        known = ", ".join((*RELATIONS, *COMPARED, OTHER_THAN))
+        raise _refusal(query, f"relation '{clause.relation}' is not known", f"known are {known}")
     if any(anchor == NounPhrase("object") for anchor in clause.anchors):
         raise _refusal(query, f"'{clause.relation}' needs a thing that is described", "name it: 'behind the cup'")
     if clause.negated and clause.relation == OTHER_THAN:
@@ -101,15 +101,15 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
         raise _refusal(query, f"'{clause.relation}' needs several things", f"say '{clause.relation} the cups'")
 
 
-def _known() -> tuple[str, ...]:
-    """Every relation that can be judged."""
-    return (*RELATIONS, *COMPARED, OTHER_THAN)
+def _is_known(name: str) -> bool:
+    """Whether a relation can be judged."""
+    return name in RELATIONS or name in COMPARED or name == OTHER_THAN
 
 
 def _check_plug_in(name: str) -> None:
     """Refuse a relation that an installed package would bring if it could be used."""
     error = plugged().errors.get(name)
-    if error is not None and name not in _known():
+    if error is not None and not _is_known(name):
         raise copy.copy(error)  # the same one again would keep every place where it was raised
 
 
