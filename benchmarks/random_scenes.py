@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenes of numbers, with everything that a scene can have: to ask many sentences of, where images would take too long.
+
+Objects stand on a table, on each other or nowhere; some were not measured, are hidden, face somewhere, or have unusual
+labels. Nothing is drawn: the visible surface of an object is a few points on its sides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.scenes import camera
+from spatial_vlm_ros.sim.tabletop import COLOURS, look_at
+from spatial_vlm_ros.types import (
+    Detection,
+    OrientedBox,
+    Plane,
+    RgbdFrame,
+    Scene,
+    SceneObject,
+    Transform,
+    UpSource,
+)
+
+LENS = camera(640, 480, 525.0)
+STATES = ("red", "blue", "empty", "open", "metal", "wooden", "striped", "large")
+SIZES = ((0.05, 0.05, 0.05), (0.08, 0.08, 0.12), (0.20, 0.15, 0.10), (0.35, 0.25, 0.02), (0.5, 0.3, 0.4))
+FOOTPRINT = ((1, 1), (-1, 1), (-1, -1), (1, -1))
+_FACES = np.array([(x, y, 1) for x in (-0.8, 0, 0.8) for y in (-0.8, 0, 0.8)]
+                  + [(x, -1, z) for x in (-0.8, 0, 0.8) for z in (-0.8, 0, 0.8)], np.float64)  # fmt: skip
+
+
+def random_scene(rng: np.random.Generator, labels: Sequence[str], n: int, plain: bool = False) -> Scene:
+    """Objects with the labels that are given, and further ones drawn from them.
+
+    Args:
+        rng: draws them.
+        labels: what they are called, in this order; none = nothing is seen.
+        n: number of objects.
+        plain: every object was measured, is seen whole and stands on the table, and all frames of reference are
+            defined but those of objects.
+
+    Returns:
+        The scene, seen from before the table and above.
+    """
+    down = math.radians(rng.uniform(20.0, 60.0))
+    pose = look_at((0.0, -1.2 * math.cos(down), 1.2 * math.sin(down)), (0.0, 0.0, 0.0))
+    placed: list[tuple[np.ndarray, np.ndarray]] = []
+    names = [*labels, *rng.choice(labels, max(n - len(labels), 0))][:n] if len(labels) else []
+    objects = [_object(rng, f"d{k}", str(name), placed, pose, plain) for k, name in enumerate(names)]
+    up = pose.rotation[2]
+    known = plain or rng.random() < 0.8
+    speaker = Transform(pose.child, "speaker", look_at((0.8, 0.8, 1.5), (0.0, 0.0, 0.0)).matrix)
+    frame = RgbdFrame(
+        np.zeros((LENS.height, LENS.width, 3), np.uint8), np.ones((LENS.height, LENS.width), np.float32), LENS, 0,
+        pose.child, pose if known else None, camera_T_speaker=speaker if plain or rng.random() < 0.5 else None,
+    )  # fmt: skip
+    support = Plane(up, float(pose.translation[2]), 0.001) if plain or rng.random() < 0.8 else None
+    source = UpSource.TF if known else UpSource.SUPPORT_PLANE if support is not None else UpSource.OPTICAL_AXES
+    return Scene(tuple(objects), up, source, support, frame)
+
+
+def _object(
+    rng: np.random.Generator, id_: str, label: str, placed: list[tuple[np.ndarray, np.ndarray]],
+    pose: Transform, plain: bool,
+) -> SceneObject:  # fmt: skip
+    size = np.array(SIZES[rng.integers(2 if plain else len(SIZES))]) * rng.uniform(0.8, 1.2, 3)
+    size[:2] = np.sort(size[:2])[::-1]
+    if placed and not plain and rng.random() < 0.25:  # on another one, or in it
+        under, other = placed[rng.integers(len(placed))]
+        above = (other[2] + size[2]) / 2 if rng.random() < 0.7 else 0.0
+        centre = under + np.array([0.0, 0.0, above])
+    else:
+        centre = np.array([*rng.uniform((-0.6, -0.4), (0.6, 0.6)), size[2] / 2])
+    placed.append((centre, size))
+    yaw = rng.uniform(-math.pi / 2, math.pi / 2)
+    axes = np.array([[math.cos(yaw), -math.sin(yaw), 0.0], [math.sin(yaw), math.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
+    camera_T_base = pose.inverse()
+    seen = camera_T_base.apply(centre + (_FACES * size / 2) @ axes.T)
+    u, v = (seen[:, :2] / np.maximum(seen[:, 2:], 0.1) * 525.0 + (319.5, 239.5)).T
+    box = (np.clip(u.min(), 0, 630), np.clip(v.min(), 0, 470), np.clip(u.max(), 5, 639), np.clip(v.max(), 5, 479))
+    box = (box[0], box[1], max(box[2], box[0] + 4), max(box[3], box[1] + 4))
+    words = tuple(str(w) for w in rng.choice((*COLOURS, *STATES), rng.integers(3), replace=False))
+    front = tuple(rng.normal(size=3)) if not plain and rng.random() < 0.2 else None
+    detection = Detection(id_, label, float(rng.uniform(0.5, 1.0)), tuple(float(b) for b in box), None, words, front)
+    corners = np.array([(a, b, 0.0) for a, b in FOOTPRINT for _ in range(4)])
+    middle = camera_T_base.apply(centre[None])[0]
+    made = SceneObject(
+        detection=detection,
+        points=seen.astype(np.float32),
+        surface_centre=np.median(seen, axis=0),
+        box=OrientedBox(middle, camera_T_base.rotation @ axes, size),
+        footprint=camera_T_base.apply(centre + (corners * size / 2) @ axes.T),
+        covariance=np.eye(6) * 1e-6,
+        yaw_known=bool(size[0] > 1.1 * size[1]),
+    )
+    if plain:
+        return made
+    if rng.random() < 0.1:
+        return _unmeasured(made)
+    hidden = rng.random() < 0.2
+    return dataclasses.replace(
+        made, visible_fraction=float(rng.uniform(0.1, 1.0)) if hidden else 1.0, cut=0.05 if hidden else 0.0
+    )
+
+
+def _unmeasured(made: SceneObject) -> SceneObject:
+    """An object whose depth cannot be trusted, as `geometry.lift` leaves it."""
+    nothing = np.full(3, np.nan)
+    return dataclasses.replace(
+        made,
+        points=np.empty((0, 3), np.float32),
+        surface_centre=nothing,
+        box=OrientedBox(nothing, np.full((3, 3), np.nan), nothing),
+        footprint=np.full_like(made.footprint, np.nan),
+        covariance=np.full((6, 6), np.nan),
+        valid_fraction=0.0,
+        depth_problem="too few of its pixels have depth",
+    )
