@@ -242,12 +242,15 @@ class Relief:
         g1, g2, height = ((x * a + (y * b + c)[:, None])[kept] * z for a, b, c in rays.T)
         height += np.float32(layout.floor)
         relief = cls(g1, g2, height, np.asarray(depth_noise(z, config), np.float32), layout.floor)
+        if not lifted:
+            return relief
+        left = np.ones(len(z), np.bool_)
         for row in lifted:
-            relief = relief._without(layout, row)
-        return relief
+            left[relief._points_of(layout, row)] = False
+        return relief.chosen(np.flatnonzero(left))
 
-    def _without(self, layout: Layout, row: int) -> Relief:
-        """The relief without points of the object in a row, which its estimated volume holds."""
+    def _points_of(self, layout: Layout, row: int) -> npt.NDArray[np.intp]:
+        """Which points are of the object in a row: its estimated volume holds them."""
         outline = layout.footprint[row]
         (a, b), (c, d) = outline.min(axis=0) - _MARGIN, outline.max(axis=0) + _MARGIN
         low, high = layout.bottom[row] + _MARGIN / 2, layout.top[row] + _MARGIN
@@ -255,8 +258,7 @@ class Relief:
             (a < self.g1) & (self.g1 < c) & (b < self.g2) & (self.g2 < d) & (self.height > low) & (self.height < high)
         )
         index = np.flatnonzero(near)
-        own = index[depth_inside(outline, np.stack((self.g1[index], self.g2[index]), axis=1)) > -_MARGIN]
-        return self.chosen(np.delete(np.arange(len(self.g1)), own))
+        return index[depth_inside(outline, np.stack((self.g1[index], self.g2[index]), axis=1)) > -_MARGIN]
 
     def seen_past(self, layout: Layout, row: int, lowest: float = math.inf) -> Relief:
         """What would be seen were an object in a row not there, as far as anybody can tell: what it stands on goes on.

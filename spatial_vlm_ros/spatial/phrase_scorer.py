@@ -71,6 +71,7 @@ class PhraseScorer:
     parts: dict[tuple[NounPhrase, int], tuple[Region, ...]] = field(default_factory=dict)
     known: Judgements = field(default_factory=Judgements)
     _clauses: dict[object, ClauseBelief] = field(default_factory=dict)
+    _fits: dict[object, tuple[Array, Array, frozenset[int]]] = field(default_factory=dict)
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
     _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool, bool], PhraseBelief] = field(
         default_factory=dict
@@ -101,7 +102,10 @@ class PhraseScorer:
 
     def _score(self, phrase: NounPhrase, anchor: bool, each: bool) -> PhraseBelief:
         name = self.match(phrase)
-        fit, weight, doubtful = self._fit(phrase, name, each)
+        described = name.tobytes(), phrase.attributes, phrase.count in (None, 1), phrase.choice, each
+        if described not in self._fits:
+            self._fits[described] = self._fit(phrase, name, each)
+        fit, weight, doubtful = self._fits[described]
         judged: dict[int, ClauseBelief] = {}
         single = phrase.count in (None, 1) and phrase.choice is None and phrase.superlative is None
         single = single and phrase.ordinal is None

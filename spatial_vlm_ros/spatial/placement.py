@@ -126,27 +126,61 @@ class Placing:
 # ------------------------------------------------------------------------------------------------ search
 
 
-def find_places(layout: Layout, request: PlaceRequest, without: tuple[int, ...] = ()) -> Placing:
+def find_places(layout: Layout, request: PlaceRequest) -> Placing:
     """Spots for an object, best first, or why there is none.
 
     Args:
         layout: the scene.
         request: where it is to go.
-        without: rows of measured objects that are taken away first, with what they carry.
 
     Raises:
         FrameUndefinedError: the relation has no meaning in the frame of reference in force.
     """
-    if request.relation == "far from":  # by itself, where of several objects the farthest is meant
-        relation = dataclasses.replace(layout.relation, far_sizes=request.config.far_sizes)
-        layout = dataclasses.replace(layout, relation=relation)
+    layout = _for_one(layout, request)
     assumed = _ASSUMED if request.moved is None or not layout.measured[request.moved] else None
     unclear = no_such_place(layout, request)
     if unclear is not None:
         return Placing((), unclear, assumed)
-    obj = _moved(layout, request)
+    obj, failed = _moved(layout, request), []
+    for supporting, spots in _searched_surfaces(layout, request, obj, ()):
+        if spots and not isinstance(supporting, NoSurface):
+            return Placing(spots, None, assumed, supporting.doubt)
+        failed.append(supporting)
+    reason = failed[0]
+    return Placing((), reason if isinstance(reason, NoSurface) else why_none(layout, request, reason, obj), assumed)
+
+
+def has_place(layout: Layout, request: PlaceRequest, without: tuple[int, ...]) -> bool:
+    """Whether there would be a spot if some objects were taken away, with what they carry.
+
+    Args:
+        layout: the scene.
+        request: where an object is to go.
+        without: rows of the measured objects that are taken away.
+
+    Raises:
+        FrameUndefinedError: as `find_places`.
+    """
+    layout = _for_one(layout, request)
+    if no_such_place(layout, request) is not None:
+        return False
+    return any(spots for _, spots in _searched_surfaces(layout, request, _moved(layout, request), without))
+
+
+def _for_one(layout: Layout, request: PlaceRequest) -> Layout:
+    """The scene for a single object: far is far by itself, where of several objects the farthest is meant."""
+    if request.relation != "far from":
+        return layout
+    relation = dataclasses.replace(layout.relation, far_sizes=request.config.far_sizes)
+    return dataclasses.replace(layout, relation=relation)
+
+
+def _searched_surfaces(
+    layout: Layout, request: PlaceRequest, obj: Moved, without: tuple[int, ...]
+) -> Iterator[tuple[SupportingSurface | NoSurface, tuple[Spot, ...]]]:
+    """What may carry an object, in the order tried, with the spots there."""
     away = dict.fromkeys(other for row in without for other in _lifted(layout, row))
-    own = () if assumed or request.moved is None else (request.moved,)
+    own = () if request.moved is None or not layout.measured[request.moved] else (request.moved,)
     relief = Relief.of(layout, request.depth, *own, *away)
     for row in away:
         relief = relief.seen_past(layout, row, math.inf if request.region is None else request.region.low)
@@ -158,17 +192,12 @@ def find_places(layout: Layout, request: PlaceRequest, without: tuple[int, ...] 
         reach=obj.reach,
         ceiling=float(obj.size[2]) + request.config.clearance if request.relation in UNDER else math.inf,
     )
-    reasons = []
     for supporting in _supporting_objects(around, request, obj):
-        if isinstance(supporting, NoSurface):
-            reasons.append(supporting)
-            continue
-        for way in (obj, obj.turned()) if obj.size[0] > _ELONGATED * obj.size[1] else (obj,):
-            spots = _spots(layout, request, supporting, way)
-            if spots:
-                return Placing(spots, None, assumed, supporting.doubt)
-        reasons.append(why_none(layout, request, supporting, obj))
-    return Placing((), reasons[0], assumed)
+        spots: tuple[Spot, ...] = ()
+        if not isinstance(supporting, NoSurface):
+            for way in (obj, obj.turned()) if obj.size[0] > _ELONGATED * obj.size[1] else (obj,):
+                spots = spots or _spots(layout, request, supporting, way)
+        yield supporting, spots
 
 
 def place_of(spot: Spot, layout: Layout) -> Place:

@@ -8,7 +8,7 @@ import numpy as np
 from spatial_vlm_ros.spatial.free_space import depth_inside
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.no_surface import NoSurface
-from spatial_vlm_ros.spatial.placement import PlaceRequest, find_places
+from spatial_vlm_ros.spatial.placement import PlaceRequest, has_place
 from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of
 from spatial_vlm_ros.types.place_reasons import NoPlace
 
@@ -38,8 +38,10 @@ def what_would_change(layout: Layout, request: PlaceRequest | None, failure: NoS
         failure: why there is none.
     """
     tried = () if request is None else _in_question(layout, request, failure)
-    remove = tuple(row for row in tried if _leaves_a_place(layout, request, (row,)))
-    several = tried if not remove and len(tried) > 1 and _leaves_a_place(layout, request, tried) else ()
+    # Where it does not help to take all of them away, none of them alone does; but what hides a surface may.
+    in_vain = len(tried) > 1 and failure.cause != "unseen" and not _leaves_a_place(layout, request, tried)
+    remove = () if in_vain else tuple(row for row in tried if _leaves_a_place(layout, request, (row,)))
+    several = () if in_vain or remove or len(tried) < 2 or not _leaves_a_place(layout, request, tried) else tried
     ids = [obj.id for obj in layout.scene.objects]
     if failure.cause in ("closed", "no surface", "too small", "too tall", "no part"):
         deciding = failure.row
@@ -53,7 +55,7 @@ def what_would_change(layout: Layout, request: PlaceRequest | None, failure: NoS
 
 
 def _leaves_a_place(layout: Layout, request: PlaceRequest | None, rows: tuple[int, ...]) -> bool:
-    return request is not None and bool(find_places(layout, request, rows).spots)
+    return request is not None and has_place(layout, request, rows)
 
 
 def _in_question(layout: Layout, request: PlaceRequest, failure: NoSurface) -> tuple[int, ...]:

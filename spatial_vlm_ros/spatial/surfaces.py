@@ -271,9 +271,13 @@ def _is_ground(layout: Layout, row: int, level: Level) -> bool:
 
     Its highest points are those of what stands on it, where it was cut out of its box.
     """
-    held = depth_inside(layout.footprint[row], np.nan_to_num(layout.centre[:, :2], nan=1e6)) > 0
+    needed = max(1, (np.count_nonzero(layout.measured) - 1) / 2)
+    middles = np.nan_to_num(layout.centre[:, :2], nan=1e6)
+    if np.count_nonzero(((middles - middles[row]) ** 2).sum(axis=1) <= 1.001 * layout.radius[row] ** 2) <= needed:
+        return False  # fewer others than that are near enough
+    held = depth_inside(layout.footprint[row], middles) > 0
     held[row] = False
-    if np.count_nonzero(held) < max(1, (np.count_nonzero(layout.measured) - 1) / 2):
+    if np.count_nonzero(held) < needed:
         return False
     points = layout.scene.objects[row].points
     own = points[:: max(1, len(points) // 5000)].astype(np.float64) @ layout.axes + (0.0, 0.0, layout.floor)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences that once ended wrongly, one file each: no untyped error, no wrong form, nothing slow; see benchmarks/fuzzing.
+"""Sentences that once ended wrongly, one file each: no untyped error, no wrong form, nothing slow.
+
+Found by benchmarks/fuzzing.py, most of them.
 
 What such a sentence means is not judged here: other tests of this folder do.
 """
