@@ -1,5 +1,5 @@
 # Every target sets up what it needs, on a fresh machine too; second runs skip what is done.
-.PHONY: demo demo-arm test test-fast test-all test-research lint format bench soak faults generate clean
+.PHONY: demo demo-arm test test-fast test-all test-research lint format bench soak fuzz faults generate clean
 PY := .venv/bin/python
 
 demo:
@@ -46,9 +46,14 @@ bench:
 
 soak:
 	@scripts/setup.sh ros sim
-	@$(PY) -m benchmarks.sentences --n 100000
+	@$(PY) -m benchmarks.sentences --n 100000 --asked 4000
 	@$(PY) -m benchmarks.replies --n 50000
 	@$(PY) -m benchmarks.soak $(ARGS)
+
+# Sentences found by coverage, half an hour; ARGS="--minutes 300 --seed 2" for longer.
+fuzz:
+	@scripts/setup.sh fuzz
+	@$(PY) -m benchmarks.fuzzing $(ARGS)
 
 # docs/faults.md: every fault on the live nodes, as observed; about 15 minutes.
 faults:

@@ -157,6 +157,8 @@ setup(
         # The answer in three dimensions: `resolve --view`, and `--out scene.ply`.
         "view": ["open3d-cpu>=0.19"],
         "bench": ["open3d-cpu>=0.19"],
+        # benchmarks/fuzzing.py; wheels for CPython on x86_64 Linux.
+        "fuzz": ["atheris>=3.0"],
     },
     entry_points={
         "console_scripts": [f"spatial-vlm = {PACKAGE}.cli.main:run"],

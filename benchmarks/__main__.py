@@ -69,6 +69,7 @@ ALONE = {
     "arm_cell": Part(("--n", "1"), (*_ARM, "mujoco"), slow=True),
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
     "freshness": Part(("--trials", "1")),
+    "fuzzing": Part(("--minutes", "0.1"), ("atheris",), slow=True),
     "calibrating": Part(("--items", "6", "--only", "behind"), slow=True, package=_RESEARCH),
     "idle": Part(("--seconds", "2", "--rounds", "1"), _LIVE, slow=True),
     "capabilities": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
@@ -82,7 +83,7 @@ ALONE = {
     "replies": Part(("--n", "100")),
     "shapes": Part(("--worlds", "2", "--name", "smallest"), package=_RESEARCH),
     "self_mask": Part(_ONCE, (*_ARM, "rosbags"), slow=True),
-    "sentences": Part(("--n", "20")),
+    "sentences": Part(("--n", "20", "--asked", "2")),
     "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),
     "stopping": Part(("--n", "1", "--phases", "reach", "--events", "cancel"), (*_ARM, *_LIVE), slow=True),
 }

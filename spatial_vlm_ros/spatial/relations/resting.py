@@ -24,6 +24,8 @@ _RIM = 0.62  # part of the directions: before a wall, or a step, half of them an
 FAR = 1e3
 """Metres: farther than anything that is measured."""
 _KNOWN: WeakKeyDictionary[Scene, dict[int, Levels]] = WeakKeyDictionary()
+_SEEN: WeakKeyDictionary[Layout, dict[tuple[int, int], tuple[float, ...]]] = WeakKeyDictionary()
+"""What is seen of an anchor at a target, by their rows, in the order of `Resting`: several relations ask."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +79,33 @@ def resting(layout: Layout, targets: Rows, anchors: Rows, inside: Array) -> Rest
     """
     found = Resting(*(np.full(inside.shape, empty) for empty in (np.nan, 0.0, 0.0, np.nan, -FAR, -FAR)))
     near = (inside > -_BESIDE) & (targets[:, None] != anchors)
+    columns = (found.level, found.shut_in, found.rim, found.roof, found.under, found.over)
+    seen = _SEEN.setdefault(layout, {})
+    real = targets < len(layout.scene.objects)
     for column in np.flatnonzero(near.any(axis=0)).tolist():
-        levels = levels_of(layout, int(anchors[column]))
-        some = np.flatnonzero(near[:, column] & (targets < len(layout.scene.objects)))
-        front = layout.surface[targets[some], :2]
-        found.over[some, column] = -outside(layout.footprint[anchors[column]], front)
-        if levels is not None and len(levels.height):
-            some = np.flatnonzero(near[:, column])
-            _look(found, layout, targets[some], int(anchors[column]), levels, some, column)
+        anchor, new = int(anchors[column]), near[:, column].copy()
+        pairs = {row: (int(targets[row]), anchor) for row in np.flatnonzero(new & real).tolist()}
+        for row, pair in pairs.items():
+            if pair in seen:
+                new[row] = False
+                for array, value in zip(columns, seen[pair], strict=True):
+                    array[row, column] = value
+        if new.any():
+            _look_at(found, layout, targets, anchor, new, column)
+        seen.update({pair: tuple(array[row, column] for array in columns) for row, pair in pairs.items() if new[row]})
     return found
+
+
+def _look_at(
+    found: Resting, layout: Layout, targets: Rows, anchor: int, new: npt.NDArray[np.bool_], column: int
+) -> None:
+    """Fill one anchor's column for those of the targets that are `new`, (T,)."""
+    levels = levels_of(layout, anchor)
+    some = np.flatnonzero(new & (targets < len(layout.scene.objects)))
+    found.over[some, column] = -outside(layout.footprint[anchor], layout.surface[targets[some], :2])
+    if levels is not None and len(levels.height):
+        some = np.flatnonzero(new)
+        _look(found, layout, targets[some], anchor, levels, some, column)
 
 
 def _look(found: Resting, layout: Layout, rows: Rows, anchor: int, levels: Levels, some: Rows, column: int) -> None:
