@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -226,31 +228,27 @@ class Relief:
 
     @classmethod
     def of(cls, layout: Layout, config: DepthConfig, *lifted: int) -> Relief:
-        """The relief of a scene without the objects in some rows."""
-        frame = layout.scene.frame
-        every = thinning(frame.depth.size)
-        depth = frame.depth[::every, ::every]
-        xs, ys = normalised_axes(frame.camera)
-        kept = np.isfinite(depth)
-        for row in lifted:
-            mask = layout.scene.objects[row].detection.mask
-            if mask is not None and mask.shape == frame.depth.shape:
-                kept &= cv2.dilate(mask.view(np.uint8), np.ones((7, 7), np.uint8))[::every, ::every] == 0
-        z = depth[kept]
-        rays = layout.axes.astype(np.float32)
-        x, y = xs[::every].astype(np.float32), ys[::every].astype(np.float32)
-        g1, g2, height = ((x * a + (y * b + c)[:, None])[kept] * z for a, b, c in rays.T)
-        height += np.float32(layout.floor)
-        relief = cls(g1, g2, height, np.asarray(depth_noise(z, config), np.float32), layout.floor)
+        """The relief of a scene without the objects in some rows; what was worked out of a scene before is kept."""
+        known = _KNOWN.get(layout)
+        if known is None or known.config != config:
+            known = _KNOWN[layout] = _whole(layout, config)
         if not lifted:
-            return relief
-        left = np.ones(len(z), np.bool_)
+            return known.relief
+        left = np.ones(len(known.pixels), np.bool_)
         for row in lifted:
-            left[relief._points_of(layout, row)] = False
-        return relief.chosen(np.flatnonzero(left))
+            if row not in known.shows:
+                known.shows[row] = known.relief._points_of(layout, row, known.pixels)
+            left[known.shows[row]] = False
+        return known.relief.chosen(np.flatnonzero(left))
 
-    def _points_of(self, layout: Layout, row: int) -> npt.NDArray[np.intp]:
-        """Which points are of the object in a row: its estimated volume holds them."""
+    def _points_of(self, layout: Layout, row: int, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Which points are of the object in a row: its mask or its estimated volume holds them.
+
+        Args:
+            layout: the scene.
+            row: the object.
+            pixels: (N,) of the thinned depth image, by their flat numbers.
+        """
         outline = layout.footprint[row]
         (a, b), (c, d) = outline.min(axis=0) - _MARGIN, outline.max(axis=0) + _MARGIN
         low, high = layout.bottom[row] + _MARGIN / 2, layout.top[row] + _MARGIN
@@ -258,7 +256,13 @@ class Relief:
             (a < self.g1) & (self.g1 < c) & (b < self.g2) & (self.g2 < d) & (self.height > low) & (self.height < high)
         )
         index = np.flatnonzero(near)
-        return index[depth_inside(outline, np.stack((self.g1[index], self.g2[index]), axis=1)) > -_MARGIN]
+        own = index[depth_inside(outline, np.stack((self.g1[index], self.g2[index]), axis=1)) > -_MARGIN]
+        mask, shape = layout.scene.objects[row].detection.mask, layout.scene.frame.depth.shape
+        if mask is None or mask.shape != shape:
+            return own
+        every = thinning(layout.scene.frame.depth.size)
+        shown = cv2.dilate(mask.view(np.uint8), np.ones((7, 7), np.uint8))[::every, ::every]
+        return np.union1d(own, np.flatnonzero(shown.reshape(-1)[pixels]))
 
     def seen_past(self, layout: Layout, row: int, lowest: float = math.inf) -> Relief:
         """What would be seen were an object in a row not there, as far as anybody can tell: what it stands on goes on.
@@ -286,6 +290,33 @@ class Relief:
         """(N,) heights over a level."""
         slope = level.slope.astype(np.float32)
         return self.height - (np.float32(level.height) + self.g1 * slope[0] + self.g2 * slope[1])
+
+
+class _Whole(NamedTuple):
+    """The relief of a whole scene, the pixels that its points are of, and which of them show the object in a row."""
+
+    config: DepthConfig
+    relief: Relief
+    pixels: npt.NDArray[np.intp]
+    shows: dict[int, npt.NDArray[np.intp]]
+
+
+_KNOWN: WeakKeyDictionary[Layout, _Whole] = WeakKeyDictionary()
+
+
+def _whole(layout: Layout, config: DepthConfig) -> _Whole:
+    frame = layout.scene.frame
+    every = thinning(frame.depth.size)
+    depth = frame.depth[::every, ::every]
+    xs, ys = normalised_axes(frame.camera)
+    kept = np.isfinite(depth)
+    z = depth[kept]
+    rays = layout.axes.astype(np.float32)
+    x, y = xs[::every].astype(np.float32), ys[::every].astype(np.float32)
+    g1, g2, height = ((x * a + (y * b + c)[:, None])[kept] * z for a, b, c in rays.T)
+    height += np.float32(layout.floor)
+    relief = Relief(g1, g2, height, np.asarray(depth_noise(z, config), np.float32), layout.floor)
+    return _Whole(config, relief, np.flatnonzero(kept), {})
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,9 +39,10 @@ def what_would_change(layout: Layout, request: PlaceRequest | None, failure: NoS
     """
     tried = () if request is None else _in_question(layout, request, failure)
     # Where it does not help to take all of them away, none of them alone does; but what hides a surface may.
-    in_vain = len(tried) > 1 and failure.cause != "unseen" and not _leaves_a_place(layout, request, tried)
-    remove = () if in_vain else tuple(row for row in tried if _leaves_a_place(layout, request, (row,)))
-    several = () if in_vain or remove or len(tried) < 2 or not _leaves_a_place(layout, request, tried) else tried
+    together = len(tried) > 1 and _leaves_a_place(layout, request, tried)
+    alone = tried if together or len(tried) == 1 or failure.cause == "unseen" else ()
+    remove = tuple(row for row in alone if _leaves_a_place(layout, request, (row,)))
+    several = tried if together and not remove else ()
     ids = [obj.id for obj in layout.scene.objects]
     if failure.cause in ("closed", "no surface", "too small", "too tall", "no part"):
         deciding = failure.row
