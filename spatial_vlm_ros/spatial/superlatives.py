@@ -27,6 +27,7 @@ _BLOCK = 256  # objects compared with the others at once: what is worked out of 
 _MEMBER = 1e-3  # probability below which an object counts for nobody's place
 _ALL = slice(None)
 _SPREAD_COUNTS = 8  # power of the spread: half as wide counts a 256th, four fifths a sixth
+_SAME_PLACE = 1e-6  # metres of spread below which a set has no direction
 _NOTICED = 0.04  # relative: nobody calls one of two objects the smaller one that differ by less than measuring does
 _SMALLEST = 1e-250  # that shares of a place are worked out from
 _ROUND = 0.6  # width over length from which an object without a heading is taken for round
@@ -315,7 +316,9 @@ def middle_of_spread(layout: Layout, view: Viewpoint, member: Array) -> tuple[Ar
     directions = np.vstack((np.column_stack((np.cos(angles), np.sin(angles), np.zeros_like(angles))), (0.0, 0.0, 1.0)))
     along = places @ directions.T
     spread = along[rows].std(axis=0)
-    counts = (spread / max(float(spread.max()), 1e-6)) ** _SPREAD_COUNTS
+    if float(spread.max()) < _SAME_PLACE:  # one object that was detected several times
+        return in_the_middle(across, member)
+    counts = (spread / float(spread.max())) ** _SPREAD_COUNTS
     counting = np.flatnonzero(counts > 1e-3)
     found = {
         int(number): in_the_middle(

@@ -80,6 +80,16 @@ def test_several_places_are_the_sum_of_each(count: int) -> None:
     assert np.array_equal(margin, place_in_order(key, member, 3)[1], equal_nan=True)
 
 
+def test_of_objects_in_one_place_none_is_surely_the_middle_one() -> None:
+    """As of one object that a detector found three times."""
+    scene = scene_of(9)
+    one = scene.objects[4]
+    copies = tuple(replace(one, detection=replace(one.detection, id=f"d{n}", label="cup")) for n in range(3))
+    again = replace(scene, objects=copies)
+    for instruction in ("the middle cup", "the cup", "the cup in the middle", "the second cup from the left"):
+        assert Resolver().answer(again, instruction).status in (Status.AMBIGUOUS, Status.LOW_CONFIDENCE), instruction
+
+
 def test_orders_are_worked_out_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
     value = rng.normal(0.0, 1.0, 70)

@@ -10,6 +10,7 @@ import pytest
 from divided import chest, organiser, shelf_unit
 
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
+from spatial_vlm_ros.spatial import placement_changes
 from spatial_vlm_ros.spatial.spot_reasons import outline_gap
 from spatial_vlm_ros.types import Resolution, Status
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
@@ -121,6 +122,24 @@ def test_one_of_two_is_enough_where_either_leaves_room(tabletop: Tabletop) -> No
     assert " or the can" in found.change
     for can in cans:
         assert tabletop.ask(tabletop.see(base, can, tin, **HIGH), "put the tin on the box").status is Status.OK
+
+
+def test_objects_are_taken_away_one_by_one_only_where_all_of_them_are_in_the_way(
+    tabletop: Tabletop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[int, ...]] = []
+
+    def has_place(_layout: object, _request: object, without: tuple[int, ...]) -> bool:
+        tried.append(without)
+        return False
+
+    monkeypatch.setattr(placement_changes, "has_place", has_place)
+    base = tabletop.block("base", 0, 0.1, (0.2, 0.16, 0.04), "box")
+    cans = [tabletop.can(f"can{x}", x, 0.1, 0.03, 0.06, z=0.04) for x in (-0.05, 0.05)]
+    brick = tabletop.block("brick", 0.0, -0.2, (0.17, 0.15, 0.05), "brick")
+    found = refused(tabletop.ask(tabletop.see(base, *cans, brick, **HIGH), "put the brick on the box"))
+    assert found.remove_ids == ()
+    assert [len(rows) for rows in tried] == [2]
 
 
 def test_too_tall_says_by_how_much(tabletop: Tabletop) -> None:
