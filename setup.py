@@ -31,6 +31,7 @@ setup(
     package_data={
         PACKAGE: [
             "py.typed",
+            "language/grammar.lark",
             "language/grammar.json",
             "evaluation/templates/*",
             "output/font/*",
