@@ -61,7 +61,7 @@ faults:
 	@scripts/faults.sh
 
 generate:
-	@scripts/setup.sh
+	@scripts/setup.sh test
 	@$(PY) -m scripts.generate
 
 clean:
