@@ -14,8 +14,8 @@ from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relations import Pairs
 from spatial_vlm_ros.types import Distance, FrameOfReference, RelationClause
 
-_MOST = 1_000_000
-"""Pairs of target and anchor that are kept at most, eight numbers or more of each; further ones are measured anew."""
+_MOST = 500_000
+"""Pairs of target and anchor that are kept at most, some 80 bytes each; further ones are measured anew."""
 
 _Between = tuple[FrameOfReference, bytes, bytes]
 _Said = tuple[str, str | None, bool, Distance | None]
