@@ -15,6 +15,7 @@ from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse, parse_after
 from spatial_vlm_ros.language.vocabulary import phrase_table
+from spatial_vlm_ros.language.words import check
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Step
 
 _OTHER_OF_THE_KIND = 0.6  # share of "the other one" being other than what was meant, wherever it is
@@ -81,6 +82,7 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
 
 
 def _with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[SpatialQuery, ...]:
+    check(answer)
     bare = " ".join(answer.lower().replace("’", "'").strip(" \t\n.,!?").split())
     if bare in _REFUSED_ANSWERS:
         repair = "say which thing is meant, in other words"

@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks.fuzzing import REGRESSIONS, dictionary, regressions, seeds
 from benchmarks.sentence_faults import SLOWEST_MS, Judged, judge_answer, judge_sentence
-from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language import MAX_LENGTH, parse
+from spatial_vlm_ros.errors import InputError, NotUnderstoodError
+from spatial_vlm_ros.language import MAX_LENGTH, parse, parse_dialogue
 
 
 @pytest.mark.parametrize("path", sorted(REGRESSIONS.glob("*.txt")), ids=lambda path: path.stem)
@@ -81,3 +81,12 @@ def test_the_longest_text_is_judged() -> None:
     assert isinstance(found, Judged)
     assert found.fault is None
     assert found.ms < SLOWEST_MS
+
+
+@pytest.mark.parametrize("answer", [None, b"the left one", 3, "the left\x00 one", "the left one " * 200])
+def test_an_answer_that_is_no_text_is_refused_as_an_instruction_is(answer: object) -> None:
+    for follows in ([], ["grab the mug"], ["grab the mug", "the left one"]):
+        with pytest.raises(InputError):
+            parse_dialogue(answer, follows)  # type: ignore[arg-type]
+    with pytest.raises(InputError):
+        parse_dialogue("the left one", [answer])  # type: ignore[list-item]
