@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scenes of numbers, with everything that a scene can have: to ask many sentences of, where images would take too long.
 
-Objects stand on a table, on each other or nowhere; some were not measured, are hidden, face somewhere, or have unusual
-labels. Nothing is drawn: the visible surface of an object is a few points on its sides.
+Objects stand on a table, on each other or nowhere; some were not measured, are hidden, face somewhere, were detected
+several times, or have unusual labels. Nothing is drawn: the visible surface of an object is a few points on its sides.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ def random_scene(rng: np.random.Generator, labels: Sequence[str], n: int, plain:
     placed: list[tuple[np.ndarray, np.ndarray]] = []
     names = [*labels, *rng.choice(labels, max(n - len(labels), 0))][:n] if len(labels) else []
     objects = [_object(rng, f"d{k}", str(name), placed, pose, plain) for k, name in enumerate(names)]
+    if objects and not plain and rng.random() < 0.2:  # a detector finds one of them several times
+        one = objects[rng.integers(len(objects))]
+        twins = range(1, 1 + rng.integers(1, 4))
+        objects += [dataclasses.replace(one, detection=dataclasses.replace(one.detection, id=f"t{k}")) for k in twins]
     up = pose.rotation[2]
     known = plain or rng.random() < 0.8
     speaker = Transform(pose.child, "speaker", look_at((0.8, 0.8, 1.5), (0.0, 0.0, 0.0)).matrix)
