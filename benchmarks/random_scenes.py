@@ -2,7 +2,8 @@
 """Scenes of numbers, with everything that a scene can have: to ask many sentences of, where images would take too long.
 
 Objects stand on a table, on each other or nowhere; some were not measured, are hidden, face somewhere, were detected
-several times, or have unusual labels. Nothing is drawn: the visible surface of an object is a few points on its sides.
+several times, or have unusual labels. The depth image shows the table and, of each object, its box in the image; its
+visible surface is a few points on its sides.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from spatial_vlm_ros.types import (
     UpSource,
 )
 
-LENS = camera(640, 480, 525.0)
+LENS = camera(320, 240, 262.5)
 STATES = ("red", "blue", "empty", "open", "metal", "wooden", "striped", "large")
 SIZES = ((0.05, 0.05, 0.05), (0.08, 0.08, 0.12), (0.20, 0.15, 0.10), (0.35, 0.25, 0.02), (0.5, 0.3, 0.4))
 FOOTPRINT = ((1, 1), (-1, 1), (-1, -1), (1, -1))
@@ -60,7 +61,7 @@ def random_scene(rng: np.random.Generator, labels: Sequence[str], n: int, plain:
     known = plain or rng.random() < 0.8
     speaker = Transform(pose.child, "speaker", look_at((0.8, 0.8, 1.5), (0.0, 0.0, 0.0)).matrix)
     frame = RgbdFrame(
-        np.zeros((LENS.height, LENS.width, 3), np.uint8), np.ones((LENS.height, LENS.width), np.float32), LENS, 0,
+        np.zeros((LENS.height, LENS.width, 3), np.uint8), _depth(objects, pose), LENS, 0,
         pose.child, pose if known else None, camera_T_speaker=speaker if plain or rng.random() < 0.5 else None,
     )  # fmt: skip
     support = Plane(up, float(pose.translation[2]), 0.001) if plain or rng.random() < 0.8 else None
@@ -85,9 +86,9 @@ def _object(
     axes = np.array([[math.cos(yaw), -math.sin(yaw), 0.0], [math.sin(yaw), math.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
     camera_T_base = pose.inverse()
     seen = camera_T_base.apply(centre + (_FACES * size / 2) @ axes.T)
-    u, v = (seen[:, :2] / np.maximum(seen[:, 2:], 0.1) * 525.0 + (319.5, 239.5)).T
-    box = (np.clip(u.min(), 0, 630), np.clip(v.min(), 0, 470), np.clip(u.max(), 5, 639), np.clip(v.max(), 5, 479))
-    box = (box[0], box[1], max(box[2], box[0] + 4), max(box[3], box[1] + 4))
+    u, v = (seen[:, :2] / np.maximum(seen[:, 2:], 0.1) * LENS.K[0, 0] + LENS.K[:2, 2]).T
+    x0, y0 = np.clip(u.min(), 0, LENS.width - 5), np.clip(v.min(), 0, LENS.height - 5)
+    box = (x0, y0, np.clip(u.max(), x0 + 4, LENS.width - 1), np.clip(v.max(), y0 + 4, LENS.height - 1))
     words = tuple(str(w) for w in rng.choice((*COLOURS, *STATES), rng.integers(3), replace=False))
     front = tuple(rng.normal(size=3)) if not plain and rng.random() < 0.2 else None
     detection = Detection(id_, label, float(rng.uniform(0.5, 1.0)), tuple(float(b) for b in box), None, words, front)
@@ -110,6 +111,23 @@ def _object(
     return dataclasses.replace(
         made, visible_fraction=float(rng.uniform(0.1, 1.0)) if hidden else 1.0, cut=0.05 if hidden else 0.0
     )
+
+
+def _depth(objects: Sequence[SceneObject], pose: Transform) -> np.ndarray:
+    """(H, W) float32 metres: the table up to 4 m, and each object as its box in the image."""
+    rows, columns = np.mgrid[: LENS.height, : LENS.width]
+    rays = np.stack(((columns - LENS.K[0, 2]) / LENS.K[0, 0], (rows - LENS.K[1, 2]) / LENS.K[1, 1]), axis=-1)
+    falling = -(rays @ pose.rotation[2, :2] + pose.rotation[2, 2])
+    depth = np.where(falling > 1e-3, float(pose.translation[2]) / np.maximum(falling, 1e-3), np.nan)
+    depth[depth > 4.0] = np.nan
+    for obj in objects:
+        x0, y0, x1, y1 = (round(side) for side in obj.detection.box_xyxy)
+        part = depth[y0 : y1 + 1, x0 : x1 + 1]
+        if obj.depth_problem is None:
+            np.fmin(part, float(obj.surface_centre[2]), out=part)
+        else:
+            part[:] = np.nan
+    return depth.astype(np.float32)
 
 
 def _unmeasured(made: SceneObject) -> SceneObject:
