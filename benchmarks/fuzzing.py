@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import logging
 import random
 import subprocess
 import sys
@@ -80,6 +81,7 @@ def fuzz(seconds: int, seed: int, answer_every: int) -> None:
     """
     import atheris
 
+    logging.disable(logging.CRITICAL)  # an internal error is noted, and its trace can be had again
     with atheris.instrument_imports(include=["spatial_vlm_ros.language", "spatial_vlm_ros.resolver",
                                              "spatial_vlm_ros.spatial"]):  # fmt: skip
         from benchmarks.sentence_faults import SLOWEST_MS, Fault, judge_answer, judge_sentence
@@ -133,6 +135,7 @@ def faults_again(files: Iterable[Path]) -> Iterator[tuple[Path, str]]:
         fault = found.fault or (judge_answer(text, found.readings).fault if found.readings else None)
         if fault is None:
             path.unlink()
+            path.with_suffix(".why").unlink(missing_ok=True)
         else:
             yield path, f"{fault.kind}: {fault.told}"
 
