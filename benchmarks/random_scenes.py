@@ -49,7 +49,7 @@ def random_scene(rng: np.random.Generator, labels: Sequence[str], n: int, plain:
         The scene, seen from before the table and above.
     """
     down = math.radians(rng.uniform(20.0, 60.0))
-    pose = look_at((0.0, -1.2 * math.cos(down), 1.2 * math.sin(down)), (0.0, 0.0, 0.0))
+    pose = look_at((0.0, -1.8 * math.cos(down), 1.8 * math.sin(down)), (0.0, 0.0, 0.0))
     placed: list[tuple[np.ndarray, np.ndarray]] = []
     names = [*labels, *rng.choice(labels, max(n - len(labels), 0))][:n] if len(labels) else []
     objects = [_object(rng, f"d{k}", str(name), placed, pose, plain) for k, name in enumerate(names)]

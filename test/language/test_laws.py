@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from benchmarks.sentence_faults import SLOWEST_MS, judge_answer
 from research.laws import ANSWERS, BROKEN, KEPT, LAWS, NOTHING, case, number_format, readings, tried
 from spatial_vlm_ros.language import parse
 
@@ -35,6 +36,16 @@ def test_laws_of_answers_hold(name: str) -> None:
     outcomes = list(tried(name, SCENES))
     assert [outcome for outcome in outcomes if outcome.came == BROKEN] == []
     assert Counter(outcome.came for outcome in outcomes)[KEPT] >= 1
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_every_sentence_of_the_sample_is_answered_on_a_scene(name: str) -> None:
+    said = [text for outcome in tried(name, FEW[:20]) for text in (outcome.said, outcome.varied)]
+    asked = [(text, parse(text)) for text in said if text and readings(text) is not None]
+    assert len(asked) > 10
+    for text, found in asked:
+        fault = judge_answer(text, found, slowest_ms=20 * SLOWEST_MS).fault  # times are judged elsewhere
+        assert fault is None, fault
 
 
 @pytest.mark.slow
