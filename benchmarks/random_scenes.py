@@ -42,8 +42,8 @@ def random_scene(rng: np.random.Generator, labels: Sequence[str], n: int, plain:
         rng: draws them.
         labels: what they are called, in this order; none = nothing is seen.
         n: number of objects.
-        plain: every object was measured, is seen whole and stands on the table, and all frames of reference are
-            defined but those of objects.
+        plain: every object was measured, is seen whole and stands on the table, no detection has attributes, and all
+            frames of reference are defined but those of objects.
 
     Returns:
         The scene, seen from before the table and above.
@@ -89,7 +89,7 @@ def _object(
     u, v = (seen[:, :2] / np.maximum(seen[:, 2:], 0.1) * LENS.K[0, 0] + LENS.K[:2, 2]).T
     x0, y0 = np.clip(u.min(), 0, LENS.width - 5), np.clip(v.min(), 0, LENS.height - 5)
     box = (x0, y0, np.clip(u.max(), x0 + 4, LENS.width - 1), np.clip(v.max(), y0 + 4, LENS.height - 1))
-    words = tuple(str(w) for w in rng.choice((*COLOURS, *STATES), rng.integers(3), replace=False))
+    words = tuple(str(w) for w in rng.choice((*COLOURS, *STATES), 0 if plain else rng.integers(3), replace=False))
     front = tuple(rng.normal(size=3)) if not plain and rng.random() < 0.2 else None
     detection = Detection(id_, label, float(rng.uniform(0.5, 1.0)), tuple(float(b) for b in box), None, words, front)
     corners = np.array([(a, b, 0.0) for a, b in FOOTPRINT for _ in range(4)])

@@ -318,14 +318,15 @@ ANSWERS: Mapping[str, tuple[Callable[[SpatialQuery], SpatialQuery | None], bool]
 )
 """Change of a meaning → whether both answers have to be the same object, where both are; else they must not be."""
 
-_SCENES = 3
+_SCENES = 6
 
 
 def try_answers(name: str, seed: int) -> Outcome:
     """A meaning and a changed one in words, asked of some scenes; or the same of the same objects in reverse."""
     change, same = ANSWERS[name]
     rng = np.random.default_rng(seed)
-    query = random_query(rng)
+    query = _without_looks(random_query(rng))
+    assert isinstance(query, SpatialQuery)
     changed = change(query)
     if changed is None or query.destination is not None or query.target.choice or query.target.count:
         return Outcome(name, seed, "", "", NOTHING)
@@ -347,6 +348,16 @@ def try_answers(name: str, seed: int) -> Outcome:
         if turned and one.status is not other.status:
             return Outcome(name, seed, said, varied, BROKEN, f"ends {one.status.name} and {other.status.name}")
     return Outcome(name, seed, said, varied, KEPT if both else REFUSED)
+
+
+def _without_looks(value: object) -> object:
+    """A meaning without colours, sizes and states, of which scenes of numbers show none."""
+    if isinstance(value, tuple):
+        return tuple(_without_looks(each) for each in value)
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    made = replace(value, **{f.name: _without_looks(getattr(value, f.name)) for f in dataclasses.fields(value)})
+    return replace(made, attributes=()) if isinstance(made, NounPhrase) else made
 
 
 def _scene(query: SpatialQuery, rng: np.random.Generator) -> Scene:
