@@ -20,6 +20,8 @@ OTHER_THAN = "other than"
 SLIDE = "slide"
 """To push, where what follows says where to; no query has this action."""
 _IT = frozenset({"it", "them"})
+_LOOKING = frozenset({"find", "verify", "look", "point"})
+"""Actions on "a few mugs" that do not depend on how many."""
 _HOLDING = frozenset({"on", "inside", "to"})
 _SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in ORDER_OF_SUPERLATIVE.items()}
 
@@ -186,10 +188,10 @@ class _Assembly:
             )  # fmt: skip
         ordinal, superlative = None, node.superlative
         if node.phrase.order is not None and node.order_from is not None:
-            last = node.phrase.order == -1
-            ordinal = Ordinal(1 if last else node.phrase.order, OPPOSITE[node.order_from] if last else node.order_from)
+            last = node.phrase.order < 0
+            ordinal = Ordinal(abs(node.phrase.order), OPPOSITE[node.order_from] if last else node.order_from)
         if node.phrase.order is not None and node.order_from is None and counted_down(node.phrase.category):
-            ordinal = Ordinal(1, "bottom") if node.phrase.order == -1 else Ordinal(node.phrase.order, "top")
+            ordinal = Ordinal(abs(node.phrase.order), "bottom" if node.phrase.order < 0 else "top")
         if (
             ordinal is not None and ordinal.n == 1 and (node.phrase.count or 0) > 1
         ):  # "the first two mugs from the left"
@@ -332,6 +334,11 @@ def assemble(
     Raises:
         NotUnderstoodError: two points of view, one of an object that nothing is related to, or "other" than nothing.
     """
+    head = phrases[0]
+    if head is not None and head.vague and action not in _LOOKING:
+        raise NotUnderstoodError(
+            instruction, (head.start, head.end), "how many?", 'say a number, or "all the mugs"'
+        )  # fmt: skip
     assembly = _Assembly(phrases, items, instruction, later)
     for plan in plans:
         assembly.apply(plan)

@@ -10,6 +10,10 @@ from spatial_vlm_ros.language.lexicon import PURE_VERBS
 from spatial_vlm_ros.language.lookahead import Token
 
 _EXAMPLE = 'say it as one command about one thing, for example "pick up the red cup behind the box"'
+_UNKNOWN_VERB = (
+    "this verb is not among the known actions",
+    "use a verb such as pick up, give me, put, find, point at, push, pull, open or close",
+)
 
 _BY_KIND: dict[str, tuple[str, str]] = {
     "OUTSIDE": ("this word has no place in an instruction here", _EXAMPLE),
@@ -26,6 +30,15 @@ _BY_KIND: dict[str, tuple[str, str]] = {
     "WHICH": ("this question word cannot stand here", 'ask "which mug is behind the box?"'),
     "OF": ('"of" cannot stand here', 'say "the lid of the jar" or "the box of cereal"'),
     "DIST": ("a distance cannot stand here", 'say "10 cm left of the box"'),
+    "DOUBTFUL": ("this number can be read in two ways, or in none", 'say it as "1500 mm" or "1.5 cm"'),
+    "UNITLESS": ("this number counts nothing, and has no unit of length", 'say "5 cm left of the box" or "five cups"'),
+    "UNCOUNTED": ("nobody counts to this number", 'count from one: "the second mug from the left", "two mugs"'),
+    "SIGNED": ("a number with a sign is not supported", 'say "5 cm left of the box"'),
+    "PORTION": ("a part of it, or of them, cannot be asked for", 'say how many: "two of the cups", or the whole'),
+    "PARTICIPLE": ("this word does not say where the thing is", 'say it with a relation: "the chick behind the cup"'),
+    "COMPARED": ("nobody measures this", 'say what can be seen in metres: "the largest cup", "the taller cup"'),
+    "ADVERB": ("this word has no place in an instruction here", _EXAMPLE),
+    "UNKNOWN_VERB": _UNKNOWN_VERB,
     "VAGUE": ("how far is that?", 'say a number: "10 cm left of the box"'),
     "RANGE": ("a range of distances is not supported", 'say one: "about 15 cm left of the box"'),
     "TWO_SIDES": ("two sides at once are not supported", 'say one: "the mug on the left"'),
@@ -46,6 +59,10 @@ _BY_KIND: dict[str, tuple[str, str]] = {
     "COMMA": ("this comma joins nothing", "leave it out"),
     "NOT": ("this negates nothing", 'say "the mug that is not behind the box"'),
 }
+_NAMED_FIRST = frozenset(
+    {"FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE", "DOUBTFUL", "UNITLESS", "UNCOUNTED", "SIGNED", "PORTION",
+     "PARTICIPLE", "COMPARED", "ADVERB", "UNKNOWN_VERB"}
+)  # fmt: skip
 _ENDS_AFTER: dict[str, tuple[str, str]] = {
     "VERB": ("the instruction ends before it names a thing", 'add what to act on: "pick up the red cup"'),
     "REL": ("the instruction ends after a relation", "name the thing it relates to"),
@@ -68,7 +85,7 @@ def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotU
         The error, with the span of what was not understood.
     """
     for token in tokens[: position + 1]:
-        if token.kind in ("FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE"):
+        if token.kind in _NAMED_FIRST:
             return _error(token, instruction)
     if not tokens:
         return NotUnderstoodError(instruction, (0, len(instruction)), "no command and no thing is named", _EXAMPLE)
@@ -83,8 +100,7 @@ def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotU
         return NotUnderstoodError(
             instruction,
             (first.start, first.end),
-            "this verb is not among the known actions",
-            "use a verb such as pick up, give me, put, find, point at, push, pull, open or close",
+            *_UNKNOWN_VERB,
         )
     return _error(token, instruction)
 

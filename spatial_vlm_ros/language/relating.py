@@ -39,6 +39,9 @@ class RelationTagger(Lookahead):
         if span:
             self.emit("RANGE", None, i, span, " ".join(self.texts[i : i + span]))
             return i + span
+        if self.texts[i] in lexicon.SIGNS and (signed := distance_at(self.texts, i + 1)) is not None:
+            self.emit("SIGNED", None, i, 1 + signed.length, "")
+            return i + 1 + signed.length
         joined = self._joins_distance(i)
         said = distance_at(self.texts, i + joined)
         if said is None:
@@ -134,6 +137,10 @@ class RelationTagger(Lookahead):
             return None  # "to the left from my perspective"
         if "ADJ" in self.phrases[text] and self.nominal(i):
             return None  # "the round tray"
+        if text in lexicon.SIGNS and self.peek(after) & {"NUM", "ORD", "ONE"}:
+            return ("SIGNED", None)
+        if text.startswith("out of") and self.previous() in ("QTY", "NUM"):
+            return ("PORTION", None)  # "three out of five mugs"
         if text == "by" and self._grips(after):
             return ("GRIP", None)
         if self._moves_closer(text):

@@ -11,14 +11,23 @@ from spatial_vlm_ros.language.inflection import is_plural
 from spatial_vlm_ros.language.known_relations import is_framed, takes_two
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, PhraseMatch, Token
 from spatial_vlm_ros.language.relating import Verdict
+from spatial_vlm_ros.language.relations import MEASURED
 from spatial_vlm_ros.language.sentence import RelationWords
 from spatial_vlm_ros.language.vocabulary import Kinds
+from spatial_vlm_ros.language.word_classes import COMPARATIVES, VERBS, is_outside, is_participle
 from spatial_vlm_ros.types import FrameOfReference
 
 _PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})
 _NOUNS_ELSEWHERE = frozenset({"VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
 _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
-_DIGIT_ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
+_DIGIT_ORDINAL = re.compile(r"(\d+(?:\.\d+)?)(?:st|nd|rd|th)")
+_DIGITS = re.compile(r"\d+(?:[.,]\d+)?(?:-\d+(?:[.,]\d+)?)?")
+_MOST_COUNTED = 999
+
+
+def _counts(digits: str) -> bool:
+    """Whether a number can count objects."""
+    return digits.isdecimal() and 0 < int(digits) <= _MOST_COUNTED
 
 
 class Tagger(ClauseTagger):
@@ -99,28 +108,67 @@ class Tagger(ClauseTagger):
             for kind in _PRIORITY:
                 if kind in match.kinds and self._take(kind, match, i):
                     return i + match.length
-        text = self.words[i].text
-        ordinal = _DIGIT_ORDINAL.fullmatch(text)
-        if ordinal:
-            self.emit(self._order_kind(i + 1), int(ordinal[1]), i, 1, text)
-        elif text.isdigit() and len(text) <= 3 and (self.previous() != "NOUN" or self.nominal(i + 1)):
-            self.emit("NUM", int(text), i, 1, text)
-        else:
-            kinds = self.matches(i)[-1].kinds if self.matches(i) else {}
-            self.emit(self._fallback(text, kinds), text, i, 1, text)
+        self.emit(*self._unknown(i), i, 1, self.words[i].text)
         return i + 1
 
-    def _fallback(self, text: str, kinds: Kinds) -> str:
+    def _unknown(self, i: int) -> tuple[str, object]:
+        """Kind and value of a word that no phrase of the tables takes here."""
+        text = self.words[i].text
+        if text[0].isdecimal():
+            ordinal = _DIGIT_ORDINAL.fullmatch(text)
+            if ordinal:
+                return (self._order_kind(i + 1), int(ordinal[1])) if _counts(ordinal[1]) else ("UNCOUNTED", None)
+            if _DIGITS.fullmatch(text):
+                return self._number(text, i + 1)
+        if text in lexicon.SIGNS and i + 1 < len(self.words) and self.texts[i + 1][:1].isdecimal():
+            return "SIGNED", None
+        kinds = self.matches(i)[-1].kinds if self.matches(i) else {}
+        return self._fallback(i, kinds), text
+
+    def _number(self, text: str, after: int) -> tuple[str, object]:
+        """Settle a number in digits: it counts what follows, or is the end of a name ("box 3")."""
+        if self.previous() == "NOUN":
+            return self._number_of_name(text, after)
+        if not text.isdecimal():
+            return "UNITLESS", None
+        return ("NUM", int(text)) if _counts(text) else ("UNCOUNTED", None)
+
+    def _number_of_name(self, text: str, after: int) -> tuple[str, object]:
+        """Settle a number after a noun: "box 3" is a name, but "the box 3 left of" lacks a unit."""
+        first = len(self.tokens)
+        while first and self.tokens[first - 1].kind in ("NOUN", "ADJ", "SUP"):
+            first -= 1
+        determined = first > 0 and self.tokens[first - 1].kind in ("DET", "QTY", "NUM")
+        measured = determined and self.relating(after) and self._next_relation(after) in MEASURED
+        named = text.isdecimal() or text in lexicon.NUMBERS
+        return ("NOUN", text) if named and not measured and not self.nominal(after) else ("UNITLESS", None)
+
+    def _fallback(self, i: int, kinds: Kinds) -> str:
         """Kind of a word none of whose kinds fits here."""
+        text = self.words[i].text
         if kinds.keys() & {"OUTSIDE", "OR"}:
             return "OR" if "OR" in kinds else "OUTSIDE"
         if "FOREIGN" in kinds:
             return "NOUN" if self.previous() in _PREMODIFIERS else "FOREIGN"
         if text in lexicon.PURE_VERBS and self.previous() not in _PREMODIFIERS | {"NOUN"}:
             return "VERB_HERE"
-        if not kinds or kinds.keys() & _NOUNS_ELSEWHERE or text in wordlists.NOUNS_TOO:
+        if text in wordlists.NOUNS_TOO:
             return "NOUN"
-        return "OUTSIDE"
+        if not kinds:
+            return self._open_class(i, text)
+        if "POSTURE" in kinds and self.previous() == "NOUN" and not text.endswith("s") and not self.nominal(i + 1):
+            return "PARTICIPLE"
+        return "NOUN" if kinds.keys() & _NOUNS_ELSEWHERE else "OUTSIDE"
+
+    def _open_class(self, i: int, text: str) -> str:
+        """Kind of a word that no table holds: a noun, unless it plainly is none."""
+        modifier = self.nominal(i + 1)
+        if is_outside(text, modifier) and not (text in VERBS and self.previous() in _PREMODIFIERS):
+            compared = modifier and (text.endswith("est") or text in COMPARATIVES)
+            return "COMPARED" if compared else "UNKNOWN_VERB" if text in VERBS else "ADVERB"
+        if self.previous() == "NOUN" and not modifier and is_participle(text):
+            return "PARTICIPLE"
+        return "NOUN"
 
     def _take(self, kind: str, match: PhraseMatch, i: int) -> bool:
         """Take a phrase as `kind` if it fits here; the words are then consumed."""
@@ -208,7 +256,10 @@ class Tagger(ClauseTagger):
         return ("NUM", value) if self.nominal(after) else ("NOUN", text)
 
     def _as_num(self, _i: int, after: int, text: str, value: object) -> Verdict:
-        return ("NOUN", text) if self.previous() == "NOUN" and not self.nominal(after) else ("NUM", value)
+        return self._number_of_name(text, after) if self.previous() == "NOUN" else ("NUM", value)
+
+    def _as_portion(self, _i: int, _after: int, _text: str, _value: object) -> Verdict:
+        return None if self.previous() in _PREMODIFIERS else ("PORTION", None)
 
     def _as_compound(self, _i: int, _after: int, text: str, _value: object) -> Verdict:
         return ("NOUN", text)
@@ -231,6 +282,8 @@ class Tagger(ClauseTagger):
         return ("QTY", value) if self.opens(after) or self.relating(after) or self.tail[after] else None
 
     def _as_ord(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        if not value:
+            return ("UNCOUNTED", None)
         return (self._order_kind(after), value)
 
     def _order_kind(self, after: int) -> str:
@@ -397,7 +450,7 @@ class Tagger(ClauseTagger):
 _PRIORITY = (
     "POLITE", "THERE", "HALF", "THATIS NOT REL", "THATIS REL", "IS NOT REL", "VERB", "GERUND", "WHICH IS",
     "PRON THATIS NOT", "PRON THATIS", "COMPOUND", "IS NOT", "IS", "IS REL", "THATIS NOT", "THATIS", "STANDS", "WHICH",
-    "THAT", "MEASURE", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS", "TWO_SIDES",
+    "THAT", "MEASURE", "PORTION", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS", "TWO_SIDES",
     "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT", "NOR", "NOT", "OR", "THAN", "OF", "ALONE", "QTY",
     "OTHER", "DET", "PRON", "PERSON", "SELF", "NUM", "ORD", "ONE", "ADJNOUN", "ADJ",
 )  # fmt: skip
