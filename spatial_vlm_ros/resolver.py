@@ -20,6 +20,7 @@ from spatial_vlm_ros.errors import (
     InternalError,
     ModelError,
     SpatialVlmError,
+    StopRequestedError,
     UnknownNameError,
 )
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -46,6 +47,7 @@ from spatial_vlm_ros.types import (
     SpatialQuery,
     Status,
 )
+from spatial_vlm_ros.types.query import STOP
 
 _log = logging.getLogger(__name__)
 
@@ -328,8 +330,11 @@ def understood(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQu
 
     Raises:
         NotUnderstoodError: the words are not understood, or the preferred reading needs what is not known.
+        StopRequestedError: the words ask to stop.
     """
     queries = parse_dialogue(instruction, follows)
+    if queries[0].action == STOP:
+        raise StopRequestedError(instruction)
     for query in queries[:1]:
         check_supported(query)
     return tuple(_answerable(queries))

@@ -90,7 +90,12 @@ def _number(texts: Sequence[str], i: int) -> tuple[float, int] | None:
         if fraction:
             return whole[0] + fraction[0], 1 + whole[1] + fraction[1]
     fraction = _fraction(texts, i, article=True)
-    if whole and whole[0] < 1 and texts[start : start + 1] == ["of"] and texts[start + 1 : start + 2] in (["a"], ["an"]):
+    if (
+        whole
+        and whole[0] < 1
+        and texts[start : start + 1] == ["of"]
+        and texts[start + 1 : start + 2] in (["a"], ["an"])
+    ):
         return whole[0], whole[1] + 2  # "3/4 of an inch"
     if fraction is None and whole and texts[start : start + 2] == ["or", "so"]:
         return whole[0], whole[1] + 2

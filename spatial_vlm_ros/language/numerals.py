@@ -135,7 +135,7 @@ def spelled(texts: Sequence[str], i: int) -> tuple[str, int] | None:
     if first in TENS and used == 1 and 0 < ORDINALS.get(after, 0) < 10:
         n = value + ORDINALS[after]
         return f"{n}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(n % 10, 'th') }", 2
-    return None if used == 1 and first in NUMBERS or first == "one" and used == 1 else (str(value), used)
+    return None if (used == 1 and first in NUMBERS) or (first == "one" and used == 1) else (str(value), used)
 
 
 def _great(texts: Sequence[str], i: int) -> bool:

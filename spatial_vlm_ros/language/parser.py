@@ -11,9 +11,11 @@ from spatial_vlm_ros.language.part_phrases import in_parts
 from spatial_vlm_ros.language.possessives import rewrite_possessives
 from spatial_vlm_ros.language.reordering import reorder
 from spatial_vlm_ros.language.steps import readings_of
+from spatial_vlm_ros.language.stopping import asks_to_stop
 from spatial_vlm_ros.language.tagging import Tagger
 from spatial_vlm_ros.language.words import check, split, without_stumbles
-from spatial_vlm_ros.types import SpatialQuery
+from spatial_vlm_ros.types import NounPhrase, SpatialQuery
+from spatial_vlm_ros.types.query import STOP
 
 
 def parse(instruction: str) -> tuple[SpatialQuery, ...]:
@@ -23,7 +25,8 @@ def parse(instruction: str) -> tuple[SpatialQuery, ...]:
         instruction: one command, question or description in English, or several commands in one sentence.
 
     Returns:
-        The readings, the preferred one first; their preferences sum to 1, and `readings` is their number on each.
+        The readings, the preferred one first; their preferences sum to 1, and `readings` is their number on each. Words
+        that ask to stop are one reading with the action `types.query.STOP`.
 
     Raises:
         InputError: no string, longer than `MAX_LENGTH` characters, or with control characters.
@@ -44,7 +47,10 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
         InputError, NotUnderstoodError: as `parse`.
     """
     check(instruction)
-    tagger = Tagger(reorder(rewrite_possessives(without_stumbles(split(instruction)))))
+    words = split(instruction)
+    if asks_to_stop(words):
+        return (SpatialQuery(instruction, STOP, NounPhrase("object")),)
+    tagger = Tagger(reorder(rewrite_possessives(without_stumbles(words))))
     tokens = tagger.run()
     readings = readings_of(flatten(tokens, instruction), instruction, later)
     if readings[0].action == "place" and readings[0].destination is None:

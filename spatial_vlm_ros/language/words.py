@@ -34,7 +34,7 @@ _PIECE = re.compile(_PIECES)
 _PIECE_OR_FRACTION = re.compile(rf"(?P<fraction>(?<![^\W_])(?:{FRACTION}))|{_PIECES}")
 _FRACTION_SIGNS = frozenset({*VULGAR, "/", "\u2044"})
 _SPELLED = ANY_NUMBER | {"one"}
-_QUOTES = frozenset(_APOSTROPHES) | set("\"\u201c\u201d\u201e\u00ab\u00bb")
+_QUOTES = frozenset(_APOSTROPHES) | set('"\u201c\u201d\u201e\u00ab\u00bb')
 _COUNTING = _SPELLED | ORDINALS.keys() | {"half", "halves", "third", "thirds", "quarter", "quarters", "and", "a"}
 _HYPHEN = re.compile(r"[-\u2010\u2011]")
 

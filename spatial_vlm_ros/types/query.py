@@ -8,6 +8,9 @@ from typing import Literal
 
 from spatial_vlm_ros.types.status import FrameOfReference
 
+STOP = "stop"
+"""The action of a query that asks to stop: a request of its own, about nothing, that is never carried out as an order."""
+
 
 @dataclass(frozen=True)
 class Ordinal:
@@ -118,7 +121,7 @@ class SpatialQuery:
 
     Args:
         instruction: the words, as given.
-        action: canonical verb ("pick", "give", "place", "find", …).
+        action: canonical verb ("pick", "give", "place", "find", …); `STOP` where the words ask to stop.
         target: the object to act on.
         destination: where to put it, or None.
         readings: number of readings the instruction has.
