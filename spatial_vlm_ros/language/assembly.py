@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.known_relations import is_framed, takes_two
-from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE
+from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE, SURFACE
 from spatial_vlm_ros.language.part_phrases import corner_of
 from spatial_vlm_ros.language.part_words import counted_down
 from spatial_vlm_ros.language.prepositions import preposition_of
 from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
+from spatial_vlm_ros.language.wordlists import CONTAINERS
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
 OTHER_THAN = "other than"
@@ -88,6 +89,7 @@ class _Assembly:
         self.nodes = {i: self._node(phrase) for i, phrase in enumerate(phrases) if phrase is not None}
         self.clauses: dict[int, _Clause] = {}
         self.destination: _Clause | None = None
+        self.excluded: list[_Clause] = []
         self.owned: list[FrameWords] = []  # views of objects ("from the chair's side")
         self.frame = self._stated_frame()
 
@@ -115,7 +117,7 @@ class _Assembly:
     def apply(self, plan: Attachment) -> None:
         item = self.items[plan.item]
         node = plan.item + 1
-        if plan.kind in ("clause", "destination"):
+        if plan.kind in ("clause", "destination", "excluded"):
             clause = _Clause(
                 plan.name or item.name, [node], item.frame, item.negated, item.distance, item.also, item.said
             )
@@ -123,6 +125,9 @@ class _Assembly:
             self.above[node] = self.named_by[node] = plan.holder
             if plan.kind == "clause":
                 self.nodes[plan.holder].clauses += [clause, *(replace(clause, name=name) for name in item.also)]
+            elif plan.kind == "excluded":
+                self.excluded.append(replace(clause, negated=False))
+                self.clauses[plan.item] = self.excluded[-1]
             else:
                 self.destination = clause
         elif plan.kind in ("pair", "repeat"):
@@ -143,8 +148,9 @@ class _Assembly:
             self.clauses[plan.item] = first
             return
         clause = _Clause(first.name, [node], first.frame, first.negated, first.distance)
-        holder = next(each for each in self.nodes.values() if first in each.clauses)
-        holder.clauses.append(clause)
+        excluded = any(first is each for each in self.excluded)
+        holders = [self.excluded] if excluded else [n.clauses for n in self.nodes.values() if first in n.clauses]
+        holders[0].append(clause)
         self.clauses[plan.item] = clause
 
     def _share_noun(self, first: int, second: int) -> None:
@@ -313,6 +319,23 @@ class _Assembly:
                 raise NotUnderstoodError(self.instruction, self._span_of(words), reason, repair)
 
 
+def _except(destination: Destination) -> Destination:
+    """A destination in which "anywhere except the tray" excludes what is on the tray, or in it."""
+    anchor = destination.anchors[0]
+    apart = [clause for clause in anchor.relations if clause.relation == OTHER_THAN]
+    if anchor.category != SURFACE or not apart:
+        return destination
+    excluded = [RelationClause(_held_by(other), (other,)) for clause in apart for other in clause.anchors]
+    kept = tuple(clause for clause in anchor.relations if clause not in apart)
+    anchors = (replace(anchor, relations=kept), *destination.anchors[1:])
+    return replace(destination, anchors=anchors, excluded=(*destination.excluded, *excluded))
+
+
+def _held_by(phrase: NounPhrase) -> str:
+    """How something stands to what it is put into or on."""
+    return "inside" if phrase.category.split(" ")[-1] in CONTAINERS else "on"
+
+
 def assemble(
     action: str,
     phrases: Sequence[Phrase | None],
@@ -348,7 +371,10 @@ def assemble(
         clause = assembly.clause(assembly.destination)
         if assembly.destination.also:
             clause = corner_of(clause.anchors[0], assembly.destination.also, clause)
-        destination = Destination(clause.relation, clause.anchors, clause.frame, clause.distance, clause.preposition)
+        excluded = tuple(assembly.clause(each) for each in assembly.excluded)
+        destination = _except(
+            Destination(clause.relation, clause.anchors, clause.frame, clause.distance, clause.preposition, excluded)
+        )
         if action in ("pick", "give") and clause.relation != "to":
             action = "place"
     action = "push" if action == SLIDE else action

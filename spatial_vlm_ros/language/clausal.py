@@ -26,6 +26,7 @@ class ClauseTagger(RelationTagger):
         gerund_seen: whether a verb in "-ing" was taken ("would you mind opening").
         own_view_next: whether the next relation is seen from its anchor ("that from its own side is left of").
         deictic: span of a "here" or "there" that was swallowed, or None.
+        way: span of a direction that was swallowed ("back", "away"), or None.
     """
 
     def __init__(self, words: list[Word]) -> None:
@@ -36,6 +37,7 @@ class ClauseTagger(RelationTagger):
         self.gerund_seen = False
         self.own_view_next = False
         self.deictic: tuple[int, int] | None = None
+        self.way: tuple[int, int] | None = None
 
     def _as_which_is(self, _i: int, _after: int, _text: str, value: object) -> Verdict:
         return ("WHICH IS", value) if self.at_start else None

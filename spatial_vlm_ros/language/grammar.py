@@ -19,7 +19,7 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 from lark.lexer import Lexer
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.lexicon import NOT, ONE_OF
+from spatial_vlm_ros.language.lexicon import NOT, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.phrases import phrase_of
 from spatial_vlm_ros.language.refusals import unexpected
@@ -131,10 +131,12 @@ class _Flattener(Transformer[LarkToken, Sentence]):
                 self.instruction, (token.start, token.end), "this place cannot be negated",
                 'say it of the corner alone: "not at the corner of the tray"',
             )  # fmt: skip
+        before = self.tokens[(leaf.start_pos or 0) - 1]
+        apart = words.name == "other than" and before.text == SURFACE
         return [
             Attachable(
                 "clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
-                phrase=phrase, distance=words.distance, tight=words.name == "part of" and token.text == "of",
+                phrase=phrase, distance=words.distance, tight=apart or (words.name == "part of" and token.text == "of"),
                 also=words.also, said=token.text, parted=_PARTED.search(self.instruction, 0, token.start) is not None,
             )
         ]  # fmt: skip

@@ -54,7 +54,19 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "throw": ("throw away|out?", "get rid of", "toss", "discard", "chuck|sling|toss|bung away|out", "dispose of"),
     "wipe": ("wipe", "clean up?", "sweep"),
     "follow": ("follow", "track"),
-    "avoid": ("avoid",),
+    "avoid": ("avoid", "keep|stay|steer|remain well? away from", "keep|stay|steer|remain well? clear of",
+        "watch|look out for", "beware of", "mind", "be careful not to touch|hit|disturb|move|topple",
+        "be careful not to knock over|down|off?", "be careful not to bump|run|crash into",
+        "don't|dont|never touch|hit|disturb|topple", "do|must|should not touch|hit|disturb|topple",
+        "don't|dont|never knock over|down|off?", "do|must|should not knock over|down|off?",
+        "don't|dont|never bump|run|crash into", "do|must|should not bump|run|crash into",
+        "don't|dont|never go|come|get near|close to", "do|must|should not go|come|get near|close to",
+        "without touching|hitting|disturbing|toppling|moving|shifting|brushing|nudging|tipping|upsetting",
+        "without knocking|tipping|pushing over|down|off?", "without bumping|running|crashing into|against",
+        "without going|coming|getting|passing near|close to", "without colliding with", "while|by? avoiding",
+        "while keeping|staying|steering away from", "while keeping|staying|steering clear of",
+        "keeping|staying|steering away from", "keeping|staying|steering clear of",
+        "taking care not to touch|hit|disturb", "so as not to touch|hit|disturb"),
 }  # fmt: skip
 """Canonical action → ways of saying it."""
 
@@ -136,6 +148,17 @@ PRONOUNS: dict[str, int | None] = {"it": None, "this": None, "something": None, 
                                    "them": -1, "whatever": None}  # fmt: skip
 REFLEXIVES = ("itself", "themselves", "themself", "each other", "one another")
 """What relates an object to itself."""
+ANYWHERE = ("anywhere|somewhere|wherever|someplace", "any|some place|spot", "anywhere|wherever you like|want|can")  # fmt: skip
+"""A place of which nothing is said."""
+ITSELF = "itself"
+"""Noun of the anchor of "10 cm to the left": where the object is now."""
+SHIFTS = {"left": "left of", "right": "right of"}
+"""Directions that an object can be moved in from where it is."""
+DIRECTIONS = frozenset({"forward", "forwards", "backward", "backwards", "up", "upward", "upwards", "down", "downward",
+                        "downwards", "back", "ahead", "away", "over", "sideways"})  # fmt: skip
+"""Directions of a motion that are not told well enough to go there."""
+SURFACE = "surface"
+"""Noun of what carries the objects, where it is not named."""
 THERE = "there"
 """Stands for the relation of "put it there" until it is known whether that is in or on an object."""
 STEP_PLACES = {"there": THERE, "over there": THERE, "right there": THERE, "in there": "inside", "inside": "inside",

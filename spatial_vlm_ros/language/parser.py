@@ -55,15 +55,28 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     readings = readings_of(flatten(tokens, instruction), instruction, later)
     if readings[0].action == "place" and readings[0].destination is None:
         _check_place(tokens, instruction)
-    if tagger.deictic is not None and readings[0].action == "place" and readings[0].destination is None:
-        repair = 'say it as "on the tray" or "next to the box"'
-        raise NotUnderstoodError(instruction, tagger.deictic, "this place cannot be seen in words", repair)
+        unseen = tagger.deictic or tagger.way
+        if unseen is not None:
+            repair = 'say it as "on the tray" or "next to the box"'
+            raise NotUnderstoodError(instruction, unseen, "this place cannot be seen in words", repair)
     return tuple(in_parts(reading) for reading in readings)
+
+
+_SOURCES = frozenset({"from", "off", "taken out of"})
 
 
 def _check_place(tokens: list[Token], instruction: str) -> None:
     """Refuse "move the cup to the left", which says no place; it does not mean the leftmost cup."""
-    for token in tokens:
+    for i, token in enumerate(tokens):
+        if token.kind == "NOT" and i and tokens[i - 1].kind in ("NOUN", "PRON"):
+            repair = 'say where to, and then what not: "on the tray but not near the plate"'
+            raise NotUnderstoodError(instruction, (token.start, token.end), "this says only where not to put it", repair)
+        if token.kind == "REL" and token.value.name in _SOURCES and i and tokens[i - 1].kind in ("NOUN", "PRON"):
+            repair = 'say where to, too: "move the cup from the shelf to the table"'
+            raise NotUnderstoodError(instruction, (token.start, token.end), "this says only where it is taken from", repair)
+        if token.kind == "VERB" and token.text.split(" ")[-1] in ("back", "away"):
+            repair = 'say where to: "on the tray" or "next to the box"'
+            raise NotUnderstoodError(instruction, (token.start, token.end), "this place cannot be seen in words", repair)
         if token.kind == "VERB" and token.text in lexicon.VERBS_WITH_PLACES:
             repair = 'say where to: "on the tray" or "next to the box"'
             raise NotUnderstoodError(instruction, (token.start, token.end), "this verb needs a place", repair)

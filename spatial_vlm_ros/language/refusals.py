@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.lexicon import PURE_VERBS
 from spatial_vlm_ros.language.lookahead import Token
+from spatial_vlm_ros.language.word_classes import TIMES
 
 _EXAMPLE = 'say it as one command about one thing, for example "pick up the red cup behind the box"'
 _UNKNOWN_VERB = (
@@ -16,6 +17,8 @@ _UNKNOWN_VERB = (
 )
 
 _BY_KIND: dict[str, tuple[str, str]] = {
+    "TURNED": ("turning a thing is not supported", "use a verb such as pick up, put, push or pull"),
+    "TIME": ("this may be an order in time", 'say "in front of", or one command after the other: "grab …, then …"'),
     "OUTSIDE": ("this word has no place in an instruction here", _EXAMPLE),
     "OR": ("a choice between things is not supported", "name the one thing that is meant"),
     "FOREIGN": ("this is not an English word known here", "say it in English"),
@@ -61,8 +64,29 @@ _BY_KIND: dict[str, tuple[str, str]] = {
 }
 _NAMED_FIRST = frozenset(
     {"FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE", "DOUBTFUL", "UNITLESS", "UNCOUNTED", "SIGNED", "PORTION",
-     "PARTICIPLE", "COMPARED", "ADVERB", "UNKNOWN_VERB"}
+     "PARTICIPLE", "COMPARED", "TIME", "TURNED", "ADVERB", "UNKNOWN_VERB"}
 )  # fmt: skip
+_BY_WORD: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(
+        ("if", "unless", "when", "whenever", "while", "until", "till", "since", "because", "whether", "once",
+         "provided", "providing", "supposing", "lest", "whereas", "although", "though"),
+        ("a condition or reason has no place in an instruction", "say what to do now, without it"),
+    ),
+    **dict.fromkeys(
+        ("before", "after", "during", "later", "soon", "afterward", "beforehand", "meanwhile", "ago", "tomorrow",
+         "tonight", "yesterday", *TIMES),
+        ("a time has no place in an instruction", 'say the commands in their order: "open the drawer, then …"'),
+    ),
+    **dict.fromkeys(
+        ("no", "wait", "sorry", "oops", "correction", "rather", "nay", "undo"),
+        ("a correction has no place in an instruction", "say the whole instruction once more, as it is meant"),
+    ),
+    **dict.fromkeys(
+        ("don't", "dont", "never", "do", "won't", "cannot", "can't", "cant", "nobody", "none", "nothing", "must"),
+        ("what is not to be done has no place in an instruction", "say what is to be done"),
+    ),
+}  # fmt: skip
+"""What to say about some words that have no place here."""
 _ENDS_AFTER: dict[str, tuple[str, str]] = {
     "VERB": ("the instruction ends before it names a thing", 'add what to act on: "pick up the red cup"'),
     "REL": ("the instruction ends after a relation", "name the thing it relates to"),
@@ -107,6 +131,8 @@ def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotU
 
 def _error(token: Token, instruction: str) -> NotUnderstoodError:
     reason, repair = _BY_KIND.get(token.kind, ("this does not fit here", _EXAMPLE))
+    if token.kind in ("OUTSIDE", "ADVERB"):
+        reason, repair = _BY_WORD.get(token.text, (reason, repair))
     if token.kind == "VERB" and token.text not in PURE_VERBS and " " not in token.text:
         reason = "the instruction has several steps, or this word cannot stand here"
     return NotUnderstoodError(instruction, (token.start, token.end), reason, repair)

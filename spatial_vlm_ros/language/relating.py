@@ -22,6 +22,7 @@ _BEFORE_RELATIVE = ENDED | JOINTS
 _OTHER_THAN = RelationWords("other than")
 _MOVED = lexicon.MOVING | {"push", "pull", "throw"}
 _HELD_BY_PARTS = frozenset({"pick", "give", "pull", "push", "turn", "open", "close"})
+_SHIFTED = frozenset({"place", "push", "slide", "pull"})
 _COMPARATIVES = frozenset({"closer", "nearer", "farther", "further"})
 _AT_A_DISTANCE = "at a distance from"
 
@@ -75,6 +76,35 @@ class RelationTagger(Lookahead):
             return end
         self.emit("DIST", said.distance, i, after - i, "")
         return after
+
+    def shifted(self, i: int) -> int | None:
+        """Take a shift from where an object is ("10 cm to the left", "left by 10 cm"); the index after it, or None."""
+        verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "REL")), None)
+        if verb is None or verb.value not in _SHIFTED or self.previous() not in ("NOUN", "PRON", "ONE"):
+            return None
+        said = distance_at(self.texts, i)
+        side = self._side_of_shift(i + said.length if said is not None else i)
+        if side is None:
+            return None
+        after = (i + said.length if said is not None else i) + side[1]
+        if said is None:
+            after += self.texts[after : after + 1] == ["by"]
+            said = distance_at(self.texts, after)
+            after += 0 if said is None else said.length
+        if said is None or said.distance is None or self.opens(after) or self.texts[after : after + 1] in (["of"], ["from"]):
+            return None
+        words = RelationWords(lexicon.SHIFTS[side[0]], motion=True, distance=said.distance)
+        self.emit("REL", words, i, after - i, "to the " + side[0])
+        self.emit("NOUN", lexicon.ITSELF, i, after - i, lexicon.ITSELF)
+        return after
+
+    def _side_of_shift(self, i: int) -> tuple[str, int] | None:
+        """The side that words at `i` name as a direction ("to the left"), and their number."""
+        for before in (["to", "the"], ["towards", "the"], ["to"], []):
+            side = self.texts[i + len(before) : i + len(before) + 1]
+            if self.texts[i : i + len(before)] == before and side and side[0].removesuffix("wards") in lexicon.SHIFTS:
+                return side[0].removesuffix("wards"), len(before) + 1
+        return None
 
     def _next_relation(self, i: int) -> str:
         """Name of the relation that the words from `i` on begin with; of a measured one where there is none."""
@@ -137,10 +167,16 @@ class RelationTagger(Lookahead):
             return None  # "to the left from my perspective"
         if "ADJ" in self.phrases[text] and self.nominal(i):
             return None  # "the round tray"
+        if text == "before" and any(token.kind == "VERB" for token in self.tokens) and self.previous() in ENDED:
+            return ("TIME", None)  # "grab the cup before the plate"
         if text in lexicon.SIGNS and self.peek(after) & {"NUM", "ORD", "ONE"}:
             return ("SIGNED", None)
         if text.startswith("out of") and self.previous() in ("QTY", "NUM"):
             return ("PORTION", None)  # "three out of five mugs"
+        if text in ("from", "out from") and "REL" in self.peek(after) and not self.opens(after):
+            return True  # "from behind the box"
+        if value is not None and value.name == _OTHER_THAN.name and self.relating(after) and self.previous() in ENDED:
+            return ("BUT NOT", None)  # "anywhere except near the plate"
         if text == "by" and self._grips(after):
             return ("GRIP", None)
         if self._moves_closer(text):
@@ -248,6 +284,8 @@ class RelationTagger(Lookahead):
         return self._exception(after) or ("NOT", value)
 
     def _as_but(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        if self.previous() == "NOUN" and self.tokens[-1].text == lexicon.SURFACE and self.relating(after):
+            return ("BUT NOT", value)  # "anywhere but on the tray"
         return self._exception(after) or ("BUT", value)
 
     def _as_thatis_not(self, _i: int, after: int, _text: str, value: object) -> Verdict:

@@ -30,6 +30,8 @@ MAX_STEPS = 8
 _JOINED = {("pick", "place"): "place", ("find", "place"): "place", ("find", "pick"): "pick", ("find", "give"): "give",
            ("pick", "give"): "give", ("pick", "pick"): "pick", ("look", "pick"): "pick",
            ("go", "pick"): "pick"}  # fmt: skip
+AVOID = "avoid"
+"""Action of a step that names what the motion keeps away from."""
 _VERB_LEFT_OUT = 0.6
 _OF_TWO = frozenset({"among", "at the centre of"})
 _PRONOUNS = frozenset({"it", "them"})
@@ -170,10 +172,15 @@ def _likeliest(readings: Sequence[list[tuple[float, Assembled]]]) -> list[tuple[
 
 def _query(instruction: str, commands: tuple[Assembled, ...]) -> SpatialQuery:
     """The query of one reading: about the command that moves an object, else the first."""
+    avoided = tuple(command.target for command in commands if command.action == AVOID)
+    if len(avoided) < len(commands):
+        commands = tuple(command for command in commands if command.action != AVOID)
+    else:
+        avoided = ()
     moving = [c for c in commands if c.action in MOVING and c.target != NounPhrase("object")]
     main = moving[-1] if moving else commands[0]
     steps = tuple(Command(*command) for command in commands) if len(commands) > 1 else ()
-    return SpatialQuery(instruction, main.action, main.target, main.destination, steps=steps)
+    return SpatialQuery(instruction, main.action, main.target, main.destination, steps=steps, avoid=avoided)
 
 
 # ------------------------------------------------------------------------------------------------ what "it" is
@@ -244,7 +251,8 @@ def _destination(destination: Destination, place: NounPhrase | None) -> Destinat
             return None
         relation = "inside" if place.category.split()[-1] in CONTAINERS else "on"
     anchors = tuple(_replaced(anchor, place) for anchor in destination.anchors)
-    return replace(destination, relation=relation, anchors=anchors)
+    excluded = tuple(_clause(clause, place) for clause in destination.excluded)
+    return replace(destination, relation=relation, anchors=anchors, excluded=excluded)
 
 
 def _with_more(phrase: NounPhrase, pronoun: NounPhrase) -> NounPhrase:

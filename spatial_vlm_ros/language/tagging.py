@@ -101,7 +101,8 @@ class Tagger(ClauseTagger):
         return i + 1
 
     def _phrase(self, i: int) -> int:
-        after = self.distance(i)
+        after = self.shifted(i) if self.measurable else None
+        after = self.distance(i) if after is None else after
         if after is not None:
             return after
         for match in self.matches(i):
@@ -156,7 +157,10 @@ class Tagger(ClauseTagger):
             return "NOUN"
         if not kinds:
             return self._open_class(i, text)
-        if "POSTURE" in kinds and self.previous() == "NOUN" and not text.endswith("s") and not self.nominal(i + 1):
+        if text in lexicon.SHIFTS and self.previous() == "NOUN":
+            return "OUTSIDE"
+        stands = "POSTURE" in kinds and "POSITION" not in kinds and not text.endswith("s")
+        if stands and self.previous() == "NOUN" and not self.nominal(i + 1):
             return "PARTICIPLE"
         return "NOUN" if kinds.keys() & _NOUNS_ELSEWHERE else "OUTSIDE"
 
@@ -213,6 +217,8 @@ class Tagger(ClauseTagger):
             return None
         if text in lexicon.VERBS_BEFORE_ARTICLES and not follows & OPENERS:
             return None
+        if value == "avoid" and not self.at_start:
+            return self._avoids(after, text)
         if text in lexicon.QUESTION_VERBS:
             fits = self.opens(after) and self.at_start
         elif self.at_start:
@@ -233,7 +239,36 @@ class Tagger(ClauseTagger):
             fits = bool(follows & OPENERS) and self.previous() != "REL" and not posture
             if fits and self.verb_seen and self.previous() in ENDED and (text in lexicon.PURE_VERBS or " " in text):
                 return ("THEN VERB", value)  # a further command, where nobody says "and"
+        if value == "turn" and fits:
+            return ("TURNED", None)
         return ("VERB", value) if fits else None
+
+    def _avoids(self, after: int, text: str) -> Verdict:
+        """Settle what a motion keeps away from ("grab the plate without touching the cup"): a step of its own."""
+        if not self.opens(after) or self.previous() not in ENDED | JOINTS | {"THEN"}:
+            return None
+        if text == "mind" and self.previous() in ENDED:
+            return None
+        while self.previous() in JOINTS:
+            self.tokens.pop()
+        return ("VERB", "avoid") if self.previous() == "THEN" else ("THEN VERB", "avoid")
+
+    def _as_anywhere(self, i: int, after: int, text: str, _value: object) -> Verdict:
+        """Settle "anywhere": on the surface, wherever nothing is excluded; before a relation it says nothing."""
+        if (self.relating(after) and not self._excepts(after)) or not self._moves():
+            return None
+        self.emit("REL", RelationWords("on"), i, after - i, text)
+        self.emit("NOUN", lexicon.SURFACE, i, after - i, lexicon.SURFACE)
+        return True
+
+    def _excepts(self, i: int) -> bool:
+        """Whether "except" or the like stands at word `i`."""
+        return any("REL" in match.kinds and match.kinds["REL"].name == "other than" for match in self.matches(i))
+
+    def _moves(self) -> bool:
+        """Whether the last verb says where something is to go."""
+        verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
+        return verb is not None and verb.value in ("place", "slide", "throw")
 
     def _places(self, i: int) -> bool:
         """Whether a relation is said from word `i` on."""
@@ -303,6 +338,8 @@ class Tagger(ClauseTagger):
         return self.nominal(i) or self.texts[i : i + 2] == ["one", "of"]
 
     def _as_sup(self, i: int, after: int, text: str, value: tuple[str, object]) -> Verdict:
+        if value[0] in ("nearest", "farthest") and not self._named(after) and self._moves_closer(text):
+            return ("CLOSER", None)
         if self.close_to(i) or (text in ("nearest", "closest") and self.previous() == "NOUN" and self._named(after)):
             return ("REL", RelationWords("closest to"))
         if self._named(after) or self.peek(after) & {"OPEN"}:
@@ -417,6 +454,8 @@ class Tagger(ClauseTagger):
     def _as_from(self, _i: int, after: int, text: str, value: tuple[str, object]) -> Verdict:
         ordered = any(token.kind in ("ORD", "PLACED") for token in self.tokens)
         part = self.previous() == "NOUN" and self.tokens[-1].text in wordlists.PARTS
+        if text == "from behind" and self.opens(after):
+            return None  # "fetch the cup from behind the box"
         if text == "down":
             return ("FROM", value) if ordered and part else None
         if ordered and part and self.peek(after) & {"OF"}:  # "the second shelf from the top of the rack"
@@ -434,11 +473,13 @@ class Tagger(ClauseTagger):
                 return token.kind in ("ORD", "PLACED")
         return False
 
-    def _as_particle(self, i: int, after: int, _text: str, _value: object) -> Verdict:
+    def _as_particle(self, i: int, after: int, text: str, _value: object) -> Verdict:
         if not self.verb_seen or self.previous() not in ENDED | {"VERB"} or self.opens(after):
             return None
-        if any(text in ("here", "there") for text in self.texts[i:after]):
+        if any(word in ("here", "there") for word in self.texts[i:after]):
             self._note_deictic(i)
+        elif text in lexicon.DIRECTIONS and text != "down" and self.way is None:
+            self.way = (self.words[i].start, self.words[after - 1].end)
         return True
 
     def _as_intensifier(self, _i: int, after: int, text: str, _value: object) -> Verdict:
@@ -450,7 +491,7 @@ class Tagger(ClauseTagger):
 _PRIORITY = (
     "POLITE", "THERE", "HALF", "THATIS NOT REL", "THATIS REL", "IS NOT REL", "VERB", "GERUND", "WHICH IS",
     "PRON THATIS NOT", "PRON THATIS", "COMPOUND", "IS NOT", "IS", "IS REL", "THATIS NOT", "THATIS", "STANDS", "WHICH",
-    "THAT", "MEASURE", "PORTION", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS", "TWO_SIDES",
+    "THAT", "MEASURE", "ANYWHERE", "PORTION", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS", "TWO_SIDES",
     "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT", "NOR", "NOT", "OR", "THAN", "OF", "ALONE", "QTY",
     "OTHER", "DET", "PRON", "PERSON", "SELF", "NUM", "ORD", "ONE", "ADJNOUN", "ADJ",
 )  # fmt: skip

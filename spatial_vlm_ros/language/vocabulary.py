@@ -203,6 +203,7 @@ def _add_nominals(table: _PhraseTable) -> None:
     for count, patterns in lexicon.FROM_THE_LAST.items():
         table.add("ORD", count, patterns)
     table.add("ORD", 0, ("zeroth",))
+    table.add("ANYWHERE", None, lexicon.ANYWHERE)
     table.add("PORTION", None, lexicon.PORTIONS)
     table.add("ONE", 1, ("one",))
     for word, number in lexicon.PRONOUNS.items():

@@ -113,6 +113,13 @@ COMPARATIVES = word_set("""
 """Comparatives that nobody measures; before a noun they pick one of two ("the heavier box")."""
 
 
+TIMES = word_set("""
+    seconds minute minutes hour hours day days week weeks month months year years noon midnight while moment moments
+    oclock o'clock weekend
+""")
+"""Nouns of time: no object."""
+
+
 def is_outside(text: str, modifier: bool) -> bool:
     """Whether an unknown word is plainly no part of an object's name.
 
@@ -120,6 +127,8 @@ def is_outside(text: str, modifier: bool) -> bool:
         text: the word, lower case.
         modifier: whether a noun follows it: then participles and some adverbs describe that noun.
     """
+    if text in TIMES and not modifier:
+        return True
     if text in ADVERBS or text in FUNCTION_WORDS or text in VERBS:
         return True
     if text.endswith("ly"):
