@@ -224,7 +224,11 @@ class _Enumeration:
         if i == self.sided:
             yield 1.0, partial(self._send, i, state, "on")
             return
-        if item.kind == "adjective" and self.action in _PUT_SOMEHOW and not (item.relative or item.predicate or item.link):
+        if (
+            item.kind == "adjective"
+            and self.action in _PUT_SOMEHOW
+            and not (item.relative or item.predicate or item.link)
+        ):
             raise NotUnderstoodError(
                 self.instruction, (item.start, item.end), "how a thing is put down cannot be said here",
                 "say where alone, or describe the thing before its noun",

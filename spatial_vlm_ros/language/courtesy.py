@@ -96,7 +96,8 @@ POSTURES = (
     "that you can see", "which you can see", "you can see", "you see", "that you see", "that i see", "i see",
     "that can be seen", "visible", "stuck", "left", "leaning", "hanging", "hidden", "balanced", "perched", "appearing",
     "stays", "staying", "which can be seen", "appears", "seen", "being", "remaining", "parked", "floating", "sat",
-    "stood", "tucked|wedged|squeezed|jammed|lodged|dangling|suspended|mounted|laid|dropped|stowed|arranged|grouped|nestled",
+    "stood", "tucked|wedged|squeezed|jammed|lodged|dangling|suspended|mounted|laid|dropped|stowed|arranged|grouped",
+    "nestled",
     "hiding|waiting|sleeping|crouching|squatting|peeking|peeping|lurking|perching|nestling|posing|huddled|reclining",
     "propped|propped up|crammed|pushed|shoved|standing|sitting|lying upright|around|about", "that|which you can see",
 )  # fmt: skip

@@ -148,7 +148,11 @@ PRONOUNS: dict[str, int | None] = {"it": None, "this": None, "something": None, 
                                    "them": -1, "whatever": None}  # fmt: skip
 REFLEXIVES = ("itself", "themselves", "themself", "each other", "one another")
 """What relates an object to itself."""
-ANYWHERE = ("anywhere|somewhere|wherever|someplace", "any|some place|spot", "anywhere|wherever you like|want|can")  # fmt: skip
+ANYWHERE = (
+    "anywhere|somewhere|wherever|someplace",
+    "any|some place|spot",
+    "anywhere|wherever you like|want|can",
+)
 """A place of which nothing is said."""
 ITSELF = "itself"
 """Noun of the anchor of "10 cm to the left": where the object is now."""

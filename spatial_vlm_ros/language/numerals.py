@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers in one form: "1,5", "one and a half", "twenty five" and "½" as digits; what can be read in two ways is marked.
+"""Numbers in one form: "1,5", "twenty five" and "½" as digits; what can be read in two ways is marked.
 
 A comma or a point before exactly three digits may divide thousands or decimals, so such a number is refused by name.
 """

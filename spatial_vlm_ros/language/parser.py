@@ -68,19 +68,16 @@ _SOURCES = frozenset({"from", "off", "taken out of"})
 def _check_place(tokens: list[Token], instruction: str) -> None:
     """Refuse "move the cup to the left", which says no place; it does not mean the leftmost cup."""
     for i, token in enumerate(tokens):
-        if token.kind == "NOT" and i and tokens[i - 1].kind in ("NOUN", "PRON"):
-            repair = 'say where to, and then what not: "on the tray but not near the plate"'
-            raise NotUnderstoodError(instruction, (token.start, token.end), "this says only where not to put it", repair)
-        if token.kind == "REL" and token.value.name in _SOURCES and i and tokens[i - 1].kind in ("NOUN", "PRON"):
-            repair = 'say where to, too: "move the cup from the shelf to the table"'
-            raise NotUnderstoodError(instruction, (token.start, token.end), "this says only where it is taken from", repair)
-        if token.kind == "VERB" and token.text.split(" ")[-1] in ("back", "away"):
-            repair = 'say where to: "on the tray" or "next to the box"'
-            raise NotUnderstoodError(instruction, (token.start, token.end), "this place cannot be seen in words", repair)
-        if token.kind == "VERB" and token.text in lexicon.VERBS_WITH_PLACES:
-            repair = 'say where to: "on the tray" or "next to the box"'
-            raise NotUnderstoodError(instruction, (token.start, token.end), "this verb needs a place", repair)
-        if token.kind == "SIDE" and token.text.startswith("to "):
-            reason = "this place cannot be seen in words"
-            repair = 'name a thing: "to the left of the box"'
-            raise NotUnderstoodError(instruction, (token.start, token.end), reason, repair)
+        after_object = i > 0 and tokens[i - 1].kind in ("NOUN", "PRON")
+        reason, repair = "this place cannot be seen in words", 'say where to: "on the tray" or "next to the box"'
+        if token.kind == "NOT" and after_object:
+            reason, repair = "this says only where not to put it", 'say where to, too: "on the tray but not near …"'
+        elif token.kind == "REL" and token.value.name in _SOURCES and after_object:
+            reason, repair = "this says only where it is taken from", 'say where to, too: "… to the table"'
+        elif token.kind == "VERB" and token.text in lexicon.VERBS_WITH_PLACES:
+            reason = "this verb needs a place"
+        elif token.kind == "SIDE" and token.text.startswith("to "):
+            repair = 'name a thing, or a distance: "to the left of the box", "10 cm to the left"'
+        elif token.kind != "VERB" or token.text.split(" ")[-1] not in ("back", "away"):
+            continue
+        raise NotUnderstoodError(instruction, (token.start, token.end), reason, repair)

@@ -24,18 +24,21 @@ STOPPING = (
     "stop|halt|freeze|abort|cease|quit|cancel|estop", "emergency stop", "e stop", "e-stop", "emergency",
     f"stop|halt|freeze|abort|cease|quit|cancel {_MOTION}", f"abort|cancel|stop the? last|current? {_OF_MOTION}",
     f"stop|halt|freeze the {_OF_MOTION}", "stop right there|now|here", "stop it|that right? now", "stop all motion",
-    "stop what you're doing", "stop what you are doing", "stop doing that|this|it", "stop dead", "come to a stop|halt", "full stop",
+    "stop what you're doing", "stop what you are doing", "stop doing that|this|it", "stop dead",
+    "come to a stop|halt", "full stop",
     "don't|dont move", "do not move", "don't|dont move a|any muscle|further|more", "don't|dont go on|further",
     "do not move a|any muscle|further|more", "do not go on|further", "don't|dont do that|this|it|anything",
     "do not do that|this|it|anything", "no more", "not another inch", "stand|hold|stay|keep still",
     "stay put|there|here|back", "stay where you are", "remain still|there", "hold it", "hold it right? there",
     "hold on", "hold up", "hold everything", "hold your horses", "hang on", "hang about",
     "hold|hang on a|one second|sec|moment|minute", "wait", "wait up", "wait a|one second|sec|moment|minute|bit",
-    "just? a|one second|sec|moment|minute", "pause", "pause it|that|there|here", "time out", "whoa", "woah", "whoa there",
+    "just? a|one second|sec|moment|minute", "pause", "pause it|that|there|here", "time out",
+    "whoa", "woah", "whoa there",
     "never mind", "nevermind", "never mind that|it", "forget it|that|this", "forget about it|that|this",
     "that's|thats enough", "that is enough", "that's|thats it|all", "that is it|all", "that'll|that will do", "enough",
     "enough of that|this", "enough already", "that's quite|more than? enough", "leave it", "leave it alone|be|there",
-    "leave that|this|them alone?", "let it be", "let it alone", "cut it out", "cut that out", "knock it off", "call it off",
+    "leave that|this|them alone?", "let it be", "let it alone", "cut it out", "cut that out",
+    "knock it off", "call it off",
     "scrap that|it|this", "scratch that", "drop everything", "back off|away", "hands off", "keep off",
     "get off", "get away", "look out", "watch out", "shut down|off", "shut it down|off", "power off|down",
     "switch yourself|it|everything off", "turn yourself off", "kill it|power", "kill|cut the power|motion|motors",
@@ -46,27 +49,29 @@ STOPPING = (
 """Whole requests to stop, without polite words around them."""
 
 AROUND = word_set("""
-    please pls robot hey hi hello ok okay oh no now right immediately instantly at once quickly quick fast thanks thank you
-    cheers just so well man mate buddy pal dude bro friend love dear boss sir already alright yes and but then asap ah uh
-    um er hm hmm argh ouch ugh god jesus damn hell guys everyone today kindly i say said really actually simply to
-    for sake goodness heaven's god's want told tell telling i'm can could would will should must need have i'd like
-    sorry oops nope stop
+    please pls robot hey hi hello ok okay oh no now right immediately instantly at once quickly quick fast thanks
+    thank you cheers just so well man mate buddy pal dude bro friend love dear boss sir already alright yes and but
+    then asap ah uh um er hm hmm argh ouch ugh god jesus damn hell guys everyone today kindly i say said really
+    actually simply to for sake goodness heaven's god's want told tell telling i'm can could would will should must
+    need have i'd like sorry oops nope stop
 """)
 """Words that may stand around them and change nothing."""
 _NOT_TO = frozenset({"don't", "dont", "not", "never", "without", "doesn't", "didn't", "won't", "can't"})
 _LONG = re.compile(r"s+t+o+p+|n+o+|h+a+l+t+|f+r+e+e+z+e+|w+h?o+a+h?|w+a+i+t+")
-_SHORT = (("stop", re.compile(r"s+t+o+p+")), ("no", re.compile(r"n+o+")), ("halt", re.compile(r"h+a+l+t+")), ("wait", re.compile(r"w+a+i+t+")),
-          ("freeze", re.compile(r"f+r+e+z+e*|f+r+e+e+z+e+")), ("whoa", re.compile(r"w+h?o+a+h?")))  # fmt: skip
-_OBJECTS_AFTER = frozenset({"sign", "signs", "button", "buttons", "watch", "watches", "light", "lights", "valve", "switch",
-                            "block", "cock", "lever", "key", "gap"})  # fmt: skip
-_NAMED_BY = frozenset(
-    {"the", "a", "an", "my", "your", "this", "that", "red", "door", "bus", "any", "pit", "tram", "glottal"}
-)
+_SHORT = tuple(
+    (word, re.compile(pattern))
+    for word, pattern in (
+        ("stop", "s+t+o+p+"), ("no", "n+o+"), ("halt", "h+a+l+t+"), ("wait", "w+a+i+t+"), ("freeze", "f+r+e+z+e*"),
+        ("freeze", "f+r+e+e+z+e+"), ("whoa", "w+h?o+a+h?"),
+    )
+)  # fmt: skip
+_OBJECTS_AFTER = word_set("sign signs button buttons watch watches light lights valve switch block cock lever key gap")
+_NAMED_BY = word_set("the a an my your this that red door bus any pit tram glottal")
 _TRIGGERS = PLAIN | word_set("""
-    emergency move dont don't do stand hold stay keep remain hang wait second sec moment minute pause time whoa woah never
-    nevermind forget enough it that all leave let cut knock call scrap scratch drop back hands get look watch shut power
-    switch turn kill give desist belay no not changed want e down everything at as come full that'll thats
-    e-stop
+    emergency move dont don't do stand hold stay keep remain hang wait second sec moment minute pause time whoa woah
+    never nevermind forget enough it that all leave let cut knock call scrap scratch drop back hands get look watch
+    shut power switch turn kill give desist belay no not changed want e down everything at as come full that'll
+    thats e-stop
 """)
 
 

@@ -491,8 +491,8 @@ class Tagger(ClauseTagger):
 _PRIORITY = (
     "POLITE", "THERE", "HALF", "THATIS NOT REL", "THATIS REL", "IS NOT REL", "VERB", "GERUND", "WHICH IS",
     "PRON THATIS NOT", "PRON THATIS", "COMPOUND", "IS NOT", "IS", "IS REL", "THATIS NOT", "THATIS", "STANDS", "WHICH",
-    "THAT", "MEASURE", "ANYWHERE", "PORTION", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS", "TWO_SIDES",
-    "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT", "NOR", "NOT", "OR", "THAN", "OF", "ALONE", "QTY",
+    "THAT", "MEASURE", "ANYWHERE", "PORTION", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS",
+    "TWO_SIDES", "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT", "NOR", "NOT", "OR", "THAN", "OF", "ALONE", "QTY",
     "OTHER", "DET", "PRON", "PERSON", "SELF", "NUM", "ORD", "ONE", "ADJNOUN", "ADJ",
 )  # fmt: skip
 """Order in which the kinds of a phrase are tried."""

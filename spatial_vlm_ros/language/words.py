@@ -204,10 +204,10 @@ def _with_numbers(words: list[Word]) -> list[Word]:
         i += length
         divided = bool(said) and said[-1].kind == "comma" and word.text[0].isdecimal()
         before = said[-1 - divided] if len(said) > divided else None
-        if before is not None and (before.kind == DOUBTFUL or _is_number(before)) and _is_number(word):
-            if not divided or before.text[0].isdecimal():
-                del said[-1 - divided :]
-                word = Word(text, before.start, word.end, DOUBTFUL)
+        follows = before is not None and (before.kind == DOUBTFUL or _is_number(before)) and _is_number(word)
+        if follows and before is not None and (not divided or before.text[0].isdecimal()):
+            del said[-1 - divided :]
+            word = Word(text, before.start, word.end, DOUBTFUL)
         said.append(word)
     return said
 

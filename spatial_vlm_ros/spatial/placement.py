@@ -25,7 +25,7 @@ from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
 from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts.surface import surface_in
-from spatial_vlm_ros.spatial.placement_reasons import name_of, no_such_place, why_none
+from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of, no_such_place, why_none
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
@@ -33,6 +33,7 @@ from spatial_vlm_ros.spatial.spot_judging import (
     RIMS,
     UNDER,
     PlaceRequest,
+    allowed,
     judged,
     nearness,
     room_of,
@@ -168,6 +169,9 @@ def find_places(layout: Layout, request: PlaceRequest, without: tuple[int, ...] 
             if spots:
                 return Placing(spots, None, assumed, supporting.doubt)
         reasons.append(why_none(layout, request, supporting, obj))
+    if request.excluded and find_places(layout, dataclasses.replace(request, excluded=()), without).spots:
+        each = (f"{e.relation} {names_of(layout, e.anchors) or 'the surface'}" for e in request.excluded)
+        reasons.insert(0, NoSurface("relation", f"every free place for {obj.name} there is {' or '.join(each)}"))
     return Placing((), reasons[0], assumed)
 
 
@@ -357,6 +361,8 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     margin, sigma, anchor = judged(layout, request, supporting, obj, places)
     probability = clause_likelihood(margin, sigma)
     keep = np.isfinite(margin) & (probability >= request.config.holds)
+    if request.excluded:
+        keep &= allowed(layout, request, supporting, obj, places)
     if not keep.any():
         return ()
     index, places, margin, anchor = index[keep], places[keep], margin[keep], anchor[keep]

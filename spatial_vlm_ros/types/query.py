@@ -9,7 +9,7 @@ from typing import Literal
 from spatial_vlm_ros.types.status import FrameOfReference
 
 STOP = "stop"
-"""The action of a query that asks to stop: a request of its own, about nothing, that is never carried out as an order."""
+"""The action of a query that asks to stop: a request of its own, about nothing, that is never an order."""
 
 
 @dataclass(frozen=True)
