@@ -102,6 +102,12 @@ class ClauseTagger(RelationTagger):
             return None  # "the cat sat on the mat" tells a story
         if self.previous() in ENDED | PREDICATING | JOINTS and self.relating(after):
             return True
+        if (
+            self.previous() in ENDED
+            and self.peek(after) & {"ADJ"}
+            and not self.nominal(after + self.matches(after)[0].length)
+        ):
+            return True  # "standing upright"
         return (text.endswith(("see", "seen", "visible")) and self.previous() in ENDED | PREDICATING) or None
 
     def _as_frame(self, _i: int, after: int, _text: str, value: tuple[object, object]) -> Verdict:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from spatial_vlm_ros.language import courtesy, wordlists
+from spatial_vlm_ros.language.accounting import WordRole
 from spatial_vlm_ros.language.distances import distance_at, mentions_unit
 from spatial_vlm_ros.language.vocabulary import Kinds, longest_phrases, phrase_table
 from spatial_vlm_ros.language.words import Word
 
-NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE", "OTHER"})
+NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE", "OTHER", "PORTION"})
 RELATING = frozenset({"REL", "SIDE"})
 OPENERS = frozenset({"DET", "QTY", "PRON", "PERSON", "THAT", "ALONE", "PRON THATIS", "PRON THATIS NOT"})
 ENDED = frozenset({"NOUN", "PRON", "PERSON", "SIDE", "ADJP", "FROM", "FRAME"})
@@ -60,14 +61,20 @@ class Lookahead:
         self.phrases, _ = phrase_table()
         self.longest = longest_phrases()
         self.tokens: list[Token] = []
+        self.roles: list[WordRole] = []  # what each word was taken for
         self.reset()
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
         """Append the token (or tokens) of the words from `first` on."""
         words = self.words[first : first + length]  # in another order than said, where they were rewritten
         start, end = min(word.start for word in words), max(word.end for word in words)
+        self.roles += [WordRole(word.start, word.end, kind) for word in words]
         for single in kind.split():
             self.tokens.append(Token(single, value, start, end, text))
+
+    def swallow(self, first: int, after: int, role: str) -> None:
+        """Note that the words from `first` to before `after` say nothing by themselves."""
+        self.roles += [WordRole(word.start, word.end, role) for word in self.words[first:after]]
 
     def reset(self) -> None:
         """Forget what was looked up, after the words changed."""

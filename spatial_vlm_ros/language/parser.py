@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language.accounting import REWRITTEN, SLIP, WordRole, check_accounted, lost
 from spatial_vlm_ros.language.grammar import flatten
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_phrases import in_parts
@@ -13,7 +14,7 @@ from spatial_vlm_ros.language.reordering import reorder
 from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.stopping import asks_to_stop
 from spatial_vlm_ros.language.tagging import Tagger
-from spatial_vlm_ros.language.words import check, split, without_stumbles
+from spatial_vlm_ros.language.words import Word, check, split, without_stumbles
 from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 from spatial_vlm_ros.types.query import STOP
 
@@ -50,7 +51,7 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     words = split(instruction)
     if asks_to_stop(words):
         return (SpatialQuery(instruction, STOP, NounPhrase("object")),)
-    tagger = Tagger(reorder(rewrite_possessives(without_stumbles(words))))
+    tagger, roles = _tagged(words)
     tokens = tagger.run()
     readings = readings_of(flatten(tokens, instruction), instruction, later)
     if readings[0].action == "place" and readings[0].destination is None:
@@ -59,7 +60,33 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
         if unseen is not None:
             repair = 'say it as "on the tray" or "next to the box"'
             raise NotUnderstoodError(instruction, unseen, "this place cannot be seen in words", repair)
+    check_accounted(words, (*roles, *tagger.roles), instruction)
     return tuple(in_parts(reading) for reading in readings)
+
+
+def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole]]:
+    """A tagger of words in the order of the grammar, and what became of those that it does not see."""
+    fluent = without_stumbles(words)
+    ordered = reorder(rewrite_possessives(fluent))
+    return Tagger(ordered), [*lost(words, fluent, SLIP), *lost(fluent, ordered, REWRITTEN)]
+
+
+def account(instruction: str) -> tuple[WordRole, ...]:
+    """What each word of an instruction was taken for, in the order said.
+
+    Args:
+        instruction: as for `parse`; it need not be understood.
+
+    Raises:
+        InputError: as `parse`.
+    """
+    check(instruction)
+    words = split(instruction)
+    if asks_to_stop(words):
+        return tuple(WordRole(word.start, word.end, "STOP") for word in words)
+    tagger, roles = _tagged(words)
+    tagger.run()
+    return tuple(sorted({*roles, *tagger.roles}))
 
 
 _SOURCES = frozenset({"from", "off", "taken out of"})

@@ -60,16 +60,19 @@ class RelationTagger(Lookahead):
         follows = self.texts[after] if after < len(self.texts) else ""
         end = after + self._distance_ends(after)
         if end > after and self.texts[end - 1] in ("it", "them") and self._append_distance(said, True):
+            self.swallow(i, end, "DIST")
             return end
         apart = self.texts[i : i + 4] == ["at", "a", "distance", "of"]
         before = self._next_relation(after) not in MEASURED or (apart and follows != "from")
         elsewhere = before and self._append_distance(said, not joined)
         if elsewhere:
+            self.swallow(i, after, "DIST")
             return after
         if not joined and (self.relating(after) or (follows == "of" and said.bounded)):
             self.emit("DIST", said.distance, i, after - i, "")
             return after
         if self._append_distance(said, self.texts[i] == "by" or joined > 1 or end > after or apart):
+            self.swallow(i, end, "DIST")
             return end
         if follows and self.relating(end):
             self.emit("DIST", said.distance, i, end - i, "")
@@ -241,6 +244,7 @@ class RelationTagger(Lookahead):
             side = self.phrases.get(f"nearest to {where}", {}).get("SIDE")
             if side and len(self.words) >= i + length and not self.nominal(i + length):
                 superlative.value = (superlative.value[0], side[1])
+                self.swallow(i + 1, i + length, "FRAME")
                 for _ in range(length - 1):
                     self.words.pop(i + 1)
                 self.reset()
@@ -386,6 +390,7 @@ class RelationTagger(Lookahead):
             return False
         for token in reversed(self.tokens):
             if token.kind in ("SUP", "ORD"):
+                self.swallow(after, after + 2, "QTY")
                 del self.words[after : after + 2]
                 self.reset()
                 return True

@@ -73,10 +73,12 @@ def _of_two(name: str) -> bool:
     return name in _OF_TWO or takes_two(name)
 
 
-def _tasks(steps: Sequence[VerbPhrase]) -> list[Task]:
-    """The commands, those about the same object joined."""
+def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
+    """The commands, those about the same object joined; what is only left is avoided."""
     tasks: list[Task] = []
     for step in steps:
+        if step.action == "place" and not step.items and instruction[step.start :].lower().startswith("leave "):
+            step = replace(step, action=AVOID)
         action = _JOINED.get((tasks[-1].action, step.action)) if tasks else None
         if tasks and tasks[-1].action == TOPIC:
             action = step.action
@@ -120,7 +122,9 @@ def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tu
     refused: NotUnderstoodError | None = None
     for share, steps in _variants(sentence):
         try:
-            found += [(share * part, query) for part, query in _readings(_tasks(steps), instruction, later)]
+            found += [
+                (share * part, query) for part, query in _readings(_tasks(steps, instruction), instruction, later)
+            ]
         except NotUnderstoodError as error:
             refused = error
     if not found and refused is not None:
@@ -191,7 +195,9 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
     done: list[Assembled] = []
     for command, task in zip(commands, tasks, strict=True):
         target = command.target
-        if done and target.category in _PRONOUNS:
+        if done and target.category in _PRONOUNS and command.action == AVOID:
+            target = _with_more(_place_before(done, done[-1].target) or done[-1].target, target)
+        elif done and target.category in _PRONOUNS:
             target = _with_more(_object_before(done, command.action), target)
         place = _place_before(done, target) if done else None
         target = _replaced(target, place)

@@ -18,7 +18,7 @@ from spatial_vlm_ros.language.word_classes import COMPARATIVES, VERBS, is_outsid
 from spatial_vlm_ros.types import FrameOfReference
 
 _PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})
-_NOUNS_ELSEWHERE = frozenset({"VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
+_NOUNS_ELSEWHERE = frozenset({"PORTION", "VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
 _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
 _DIGIT_ORDINAL = re.compile(r"(\d+(?:\.\d+)?)(?:st|nd|rd|th)")
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)?(?:-\d+(?:[.,]\d+)?)?")
@@ -64,11 +64,13 @@ class Tagger(ClauseTagger):
             going = "come" in self.texts[i:] and any(token.value == "go" for token in self.tokens)
             if self.tail[i] and not going and self.previous() not in ("", "REL", "DET", "OF") and self._pleasant(i):
                 self._note_deictic(i)
+                self.swallow(i, len(self.words), "PLEASANTRY")
                 break
             word = self.words[i]
             if word.kind == "word":
                 i = self._phrase(i)
             elif word.kind == "own view":
+                self.swallow(i, i + 1, "FRAME")
                 self.own_view_next = True
                 i += 1
             elif word.kind == "view":
@@ -185,7 +187,9 @@ class Tagger(ClauseTagger):
         verdict = rule(i, after, text, value)
         if not verdict:
             return False
-        if verdict is not True:
+        if verdict is True:
+            self.swallow(i, after, kind)
+        else:
             self.emit(verdict[0], verdict[1], i, match.length, text)
         return True
 
@@ -492,7 +496,7 @@ _PRIORITY = (
     "POLITE", "THERE", "HALF", "THATIS NOT REL", "THATIS REL", "IS NOT REL", "VERB", "GERUND", "WHICH IS",
     "PRON THATIS NOT", "PRON THATIS", "COMPOUND", "IS NOT", "IS", "IS REL", "THATIS NOT", "THATIS", "STANDS", "WHICH",
     "THAT", "MEASURE", "ANYWHERE", "PORTION", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS",
-    "TWO_SIDES", "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT", "NOR", "NOT", "OR", "THAN", "OF", "ALONE", "QTY",
-    "OTHER", "DET", "PRON", "PERSON", "SELF", "NUM", "ORD", "ONE", "ADJNOUN", "ADJ",
+    "TWO_SIDES", "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT", "NOR", "NOT", "OR", "THAN", "OF",
+    "ALONE", "QTY", "OTHER", "DET", "PRON", "PERSON", "SELF", "NUM", "ORD", "ONE", "ADJNOUN", "ADJ",
 )  # fmt: skip
 """Order in which the kinds of a phrase are tried."""
