@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What became of every word of an instruction: no word is left out of a reading without a reason.
 
-A word is a token of the grammar, or it was swallowed by a rule of a reviewed list (courtesy, filler, posture, particle),
-or it is part of a construction that was written in other words, or a slip of the tongue.
+A word is a token of the grammar, or it was swallowed by a rule of a reviewed list (courtesy, filler, posture), or it
+is part of a construction that was written in other words, or a slip of the tongue.
 """
 
 from __future__ import annotations

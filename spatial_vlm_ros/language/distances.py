@@ -108,6 +108,8 @@ def _fraction(texts: Sequence[str], i: int, article: bool) -> tuple[float, int] 
     times, j = (first[0], i + first[1]) if first else (1.0, i)
     if j >= len(texts) or texts[j] not in _FRACTIONS or (first is None and texts[j] != "half"):
         return None
+    if times != 1 and not texts[j].endswith("s"):
+        return None  # "10 half"
     value, j = times * _FRACTIONS[texts[j]], j + 1
     if article:
         j += texts[j : j + 1] == ["of"]

@@ -94,10 +94,14 @@ _SOURCES = frozenset({"from", "off", "taken out of"})
 
 def _check_place(tokens: list[Token], instruction: str) -> None:
     """Refuse "move the cup to the left", which says no place; it does not mean the leftmost cup."""
+    relative = any(token.kind == "THATIS" for token in tokens)
     for i, token in enumerate(tokens):
         after_object = i > 0 and tokens[i - 1].kind in ("NOUN", "PRON")
         reason, repair = "this place cannot be seen in words", 'say where to: "on the tray" or "next to the box"'
-        if token.kind == "NOT" and after_object:
+        joined = i > 0 and tokens[i - 1].kind in ("BUT", "AND", "NOT") and not relative
+        if token.kind == "REL" and joined:
+            reason, repair = "this says nothing of where to put it", 'say where to: "on the tray", "next to the box"'
+        elif token.kind == "NOT" and (after_object or joined) and not relative:
             reason, repair = "this says only where not to put it", 'say where to, too: "on the tray but not near …"'
         elif token.kind == "REL" and token.value.name in _SOURCES and after_object:
             reason, repair = "this says only where it is taken from", 'say where to, too: "… to the table"'

@@ -94,12 +94,8 @@ class RelationTagger(Lookahead):
             after += self.texts[after : after + 1] == ["by"]
             said = distance_at(self.texts, after)
             after += 0 if said is None else said.length
-        if (
-            said is None
-            or said.distance is None
-            or self.opens(after)
-            or self.texts[after : after + 1] in (["of"], ["from"])
-        ):
+        related = self.opens(after) or self.relating(after) or self.texts[after : after + 1] in (["of"], ["from"])
+        if said is None or said.distance is None or related:
             return None
         words = RelationWords(lexicon.SHIFTS[side[0]], motion=True, distance=said.distance)
         self.emit("REL", words, i, after - i, "to the " + side[0])

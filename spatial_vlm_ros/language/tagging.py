@@ -7,6 +7,7 @@ import re
 
 from spatial_vlm_ros.language import courtesy, lexicon, wordlists
 from spatial_vlm_ros.language.clausal import ClauseTagger
+from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.inflection import is_plural
 from spatial_vlm_ros.language.known_relations import is_framed, takes_two
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, PhraseMatch, Token
@@ -23,6 +24,8 @@ _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
 _DIGIT_ORDINAL = re.compile(r"(\d+(?:\.\d+)?)(?:st|nd|rd|th)")
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)?(?:-\d+(?:[.,]\d+)?)?")
 _MOST_COUNTED = 999
+_SIDES_ALONE = frozenset({"left", "right", "far", "near", "upper", "lower"})
+"""Words that pick a side before a noun, and are no noun after one."""
 
 
 def _counts(digits: str) -> bool:
@@ -153,14 +156,17 @@ class Tagger(ClauseTagger):
             return "OR" if "OR" in kinds else "OUTSIDE"
         if "FOREIGN" in kinds:
             return "NOUN" if self.previous() in _PREMODIFIERS else "FOREIGN"
-        if text in lexicon.PURE_VERBS and self.previous() not in _PREMODIFIERS | {"NOUN"}:
+        ending = self.previous() == "NOUN" and not self.nominal(i + 1)
+        if text in lexicon.PURE_VERBS and (ending or self.previous() not in _PREMODIFIERS | {"NOUN"}):
             return "VERB_HERE"
         if text in wordlists.NOUNS_TOO:
             return "NOUN"
         if not kinds:
             return self._open_class(i, text)
-        if text in lexicon.SHIFTS and self.previous() == "NOUN":
+        if text in _SIDES_ALONE and self.previous() == "NOUN":
             return "OUTSIDE"
+        if ending and kinds and is_participle(text) and not kinds.keys() & {"COMPOUND", "ADJNOUN"}:
+            return "PARTICIPLE"
         stands = "POSTURE" in kinds and "POSITION" not in kinds and not text.endswith("s")
         if stands and self.previous() == "NOUN" and not self.nominal(i + 1):
             return "PARTICIPLE"
@@ -169,6 +175,8 @@ class Tagger(ClauseTagger):
     def _open_class(self, i: int, text: str) -> str:
         """Kind of a word that no table holds: a noun, unless it plainly is none."""
         modifier = self.nominal(i + 1)
+        if is_unit(text) and text[-1] == "m":
+            return "UNITLESS"  # "10 full cm"
         if is_outside(text, modifier) and not (text in VERBS and self.previous() in _PREMODIFIERS):
             compared = modifier and (text.endswith("est") or text in COMPARATIVES)
             return "COMPARED" if compared else "UNKNOWN_VERB" if text in VERBS else "ADVERB"
@@ -405,7 +413,7 @@ class Tagger(ClauseTagger):
     def _as_alone(self, i: int, after: int, text: str, value: object) -> Verdict:
         """Settle "both" and "either of them": the noun is left out."""
         bare = " " not in text
-        if bare and self.previous() in ENDED | PREDICATING and self.relating(after):
+        if text in ("both", "all") and self.previous() in ENDED | PREDICATING and self.relating(after):
             return True  # "that is both behind the box and left of the can"
         if self.previous() in _PREMODIFIERS or (bare and self.opens(after)):
             return None
@@ -418,6 +426,8 @@ class Tagger(ClauseTagger):
     def _as_other(self, i: int, after: int, text: str, value: object) -> Verdict:
         if self.nominal(after) or self.peek(after) & {"NUM", "OTHER"}:
             return ("OTHER", value)
+        if self.previous() == "NOUN":
+            return ("OUTSIDE", None)
         self.emit("OTHER", value, i, after - i, text)
         self.emit("NOUN", text, i, after - i, "ones" if text == "others" else "one")
         return True

@@ -30,7 +30,7 @@ FUNCTION_WORDS = word_set("""
     who'd who'll hadn't hasn't haven't wasn't weren't mustn't mightn't needn't ain't aint hasnt havent wasnt werent
     isn isnt same former latter aforementioned abovementioned previous preceding following upcoming next respective
     such zero nought nil none zilch dozens hundreds thousands millions billions scores loads lots plenty tons heaps
-    oodles umpteen infinity infinite percent pct unlimited
+    oodles umpteen infinity infinite dozen has have having had let lets could where enough much percent pct unlimited
 """)
 """Words that hold sentences together, refer to what was said, or count without a number."""
 
@@ -57,13 +57,10 @@ VERBS = word_set("""
 """)
 """Verbs that are never nouns here, in their plain form."""
 
-VERBS_BEFORE_NOUNS = VERBS | word_set("""
-    fill empty wash count sort heat measure balance hide break squeeze shake mix stir draw replace serve tilt flip
-    tip swap exchange twist drain spill add write read feed help build scatter smear hammer drill screw unscrew
-    paint polish sand spray spread sprinkle fry copy paste dry fold unfold cut peel slice cook stack hit kick punch
-    check start include choose verify pour
+NEVER_HEADS = word_set("""
+    high low hope wish wonder need want avoid hold drop keep deep wide
 """)
-"""Verbs that are nouns elsewhere; at the start of a sentence and before a noun with its relation they are verbs."""
+"""Words that describe or act, and that are no noun after another one ("the cup high")."""
 
 _ENDINGS_OF_ADVERBS = ("wards", "wise")
 _LY_NOUNS = word_set("""
@@ -142,7 +139,9 @@ def is_outside(text: str, modifier: bool) -> bool:
 
 
 def is_participle(text: str) -> bool:
-    """Whether an unknown word after a noun is a participle and no noun ("the chick hiding", "the cup owned by")."""
+    """Whether a word after a noun is a participle or the like and no noun ("the chick hiding", "the cup owned by")."""
+    if text in NEVER_HEADS:
+        return True
     if text.endswith("ing") and len(text) > 4:
         return text not in _ING_NOUNS
     return text.endswith("ed") and len(text) > 3 and text not in _ED_NOUNS
