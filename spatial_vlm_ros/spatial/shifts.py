@@ -42,7 +42,7 @@ def shifted_to(layout: Layout, row: int, destination: Destination, view: Viewpoi
     middle = layout.centre[row, :2] + distance * (along * ahead[0] + across * right[0])
     off = max(_LEAST_OFF, _OFF * distance)
     corners = np.array([(-off, -off), (-off, off), (off, off), (off, -off)])
-    return Region(_carrier(layout, row), middle + corners, -math.inf, math.inf, (-math.inf, math.inf), SHARE)
+    return Region(_carrier(layout, row), middle + corners, math.inf, math.inf, (-math.inf, math.inf), SHARE)
 
 
 def _carrier(layout: Layout, row: int) -> int:
