@@ -152,7 +152,7 @@ class _Enumeration:
             return i >= self.second
         if self.action in ("place", SLIDE, "throw"):
             return item.name not in _SELDOM_DESTINATION or len(self.items) == 1
-        if self.action in _PUSHING and item.name in _PUSHED_TO | _AWAY:
+        if self.action in _PUSHING and item.name in _PUSHED_TO | {"away from"}:
             return True
         return item.motion and self.action not in ("find", "verify")
 
@@ -162,7 +162,7 @@ class _Enumeration:
             return 0.0
         if self.items[i].motion or i == self.second or (self.items[i].parted and self.action == "place"):
             return 1.0
-        if self.action in _PUSHING and self.items[i].name in _AWAY:
+        if self.action in _PUSHING and self.items[i].name == "away from":
             return 1.0
         later = [j for j in range(i + 1, len(self.items)) if self.eligible[j]]
         if self.action in _PUSHING:

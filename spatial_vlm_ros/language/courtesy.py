@@ -90,7 +90,10 @@ INTENSIFIERS = (
 )  # fmt: skip
 """Swallowed before a relation or a describing word."""
 
+_WHO = "i|you|we|he|she|they|someone|somebody"
 POSTURES = (
+    f"{_WHO} left|put|placed|set|laid|stood|dropped|kept|stored|hid|parked|stacked",
+    f"that|which {_WHO} left|put|placed|set|laid|stood|dropped|kept|stored|hid|parked|stacked",
     "standing", "sitting", "lying", "laying", "resting", "located", "placed", "situated", "positioned", "stands",
     "sits", "lies", "rests", "set", "kept", "stacked", "seated", "found", "put", "to be found", "stored",
     "that you can see", "which you can see", "you can see", "you see", "that you see", "that i see", "i see",

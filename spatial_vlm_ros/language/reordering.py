@@ -75,6 +75,7 @@ class _Order(Simplifier):
             self._topic,
             self._goes,
             self._give_a_push,
+            self._switch,
             self._after_doing,
         ):
             rewrite()
@@ -201,6 +202,18 @@ class _Order(Simplifier):
                 self._put(i, 1, noun)
                 self._put(j, length + 1)
                 return
+
+    def _switch(self) -> None:
+        """Write "turn on the lamp" for "turn the lamp on"."""
+        for i in range(len(self.words) - 2):
+            if self.texts[i] not in ("turn", "switch") or not self.opens(i + 1) or self.peek(i + 1) & {"REL"}:
+                continue
+            for j in range(i + 2, min(i + 7, len(self.words))):
+                if self.texts[j] in ("on", "off") and self._finished(j + 1):
+                    state = self.texts[j]
+                    self._put(j, 1)
+                    self._put(i, 1, "turn", state)
+                    return
 
     def _after_doing(self) -> None:
         """Write "open the box, put …" for "after opening the box, put …"."""

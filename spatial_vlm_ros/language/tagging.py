@@ -443,6 +443,10 @@ class Tagger(ClauseTagger):
             return ("AND NOT", None)
         if text == "and not":
             return None
+        denied = any(token.kind == "NOT" or (token.kind == "REL" and token.value == RelationWords("other than"))
+                     for token in self.tokens)  # fmt: skip
+        if "nor" in text and not denied:
+            return ("OUTSIDE", None)
         elliptic = text == "nor" and self.previous() == "ADJ"  # "neither the red nor the blue one"
         return ("AND", None) if self.opens(after) and (elliptic or self.previous() in ENDED) else None
 

@@ -212,6 +212,7 @@ def _with_numbers(words: list[Word]) -> list[Word]:
     return said
 
 
+_ONE = frozenset({"one", "a", "half", "an"})
 _STUMBLED = frozenset({"the", "a", "an", "to", "of", "can", "could", "would", "my"})
 _STANDING = frozenset({"you", "it", "they", "we", "things"})  # "seen from where you are are left of"
 _UNFINISHED = frozenset({"the", "a", "an", "of", "to", "from"})
@@ -246,7 +247,7 @@ def without_stumbles(words: list[Word]) -> list[Word]:
 
 def _counts(words: list[Word]) -> bool:
     """Whether the last word is a number, so that "mm" is a unit."""
-    return bool(words) and (words[-1].text[0].isdigit() or words[-1].text in NUMBERS)
+    return bool(words) and (words[-1].text[0].isdigit() or words[-1].text in NUMBERS.keys() | _ONE)
 
 
 def _repeats(words: list[Word], length: int) -> bool:
