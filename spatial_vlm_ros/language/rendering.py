@@ -151,7 +151,7 @@ def _clause(clause: RelationClause, first: bool) -> str:
 
 def _destination(destination: Destination, action: str) -> str:
     """Where something is to go; with a word of motion where the verb needs one."""
-    name = destination.relation
+    name = "away from" if action in ("push", "pull") and destination.relation == "far from" else destination.relation
     if action != "place" and name in RELATIONS and RELATIONS[name].motion:
         name = next(expand(RELATIONS[name].motion[0]))
     if destination.preposition == ON_TOP_OF:
