@@ -45,8 +45,8 @@ def test_what_a_place_must_not_be_is_kept(instruction: str, place: str, kept_out
     assert query.target.relations == ()
 
 
-@pytest.mark.parametrize(("instruction", "place", "kept_out"), PLACES)
-def test_a_place_with_exceptions_can_be_rendered(instruction: str, place: str, kept_out: list[str]) -> None:
+@pytest.mark.parametrize("instruction", [instruction for instruction, _, _ in PLACES])
+def test_a_place_with_exceptions_can_be_rendered(instruction: str) -> None:
     query = parse(instruction)[0]
     again = parse(render(query))
     assert query.destination in [reading.destination for reading in again], render(query)

@@ -73,9 +73,9 @@ def test_every_rendering_of_a_length_is_that_length_or_refused(
     assert query.target.category == "cup"
 
 
-_ONES = "one two three four five six seven eight nine".split()
-_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_ONES = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+_TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 
 def spelled(n: int, joint: str, hyphen: str) -> str:
@@ -122,7 +122,8 @@ def test_what_counts_nothing_is_refused(words: str) -> None:
 
 @pytest.mark.parametrize(
     ("said", "n"),
-    [("last", 1), ("next to last", 2), ("last but one", 2), ("penultimate", 2), ("second to last", 2), ("second last", 2),
+    [("last", 1), ("next to last", 2), ("last but one", 2), ("penultimate", 2), ("second to last", 2), ("second last",
+    2),
      ("third from last", 3), ("third from the last", 3), ("last but two", 3), ("fourth last", 4)],
 )  # fmt: skip
 def test_orders_from_the_end_count_from_the_other_side(said: str, n: int) -> None:

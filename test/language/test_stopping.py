@@ -12,7 +12,8 @@ from spatial_vlm_ros.types.query import STOP
 
 REQUESTS = (
     "stop", "STOP!!!", "please stop", "robot, stop", "stop it", "stop that now", "stop the robot", "stop moving",
-    "halt", "freeze", "abort", "abort the mission", "cancel that", "hold it", "hold on a second", "wait", "wait wait wait",
+    "halt", "freeze", "abort", "abort the mission", "cancel that", "hold it", "hold on a second", "wait",
+    "wait wait wait",
     "never mind", "nevermind", "that's enough", "that is enough, thanks", "enough", "forget it", "leave it", "whoa",
     "don't move", "do not move", "stand still", "emergency stop", "e-stop", "stoooop", "no no, stop!", "oh no stop",
     "ok stop now please", "stop what you are doing", "stop grabbing the cup", "stop, grab the plate", "I said stop",
@@ -23,7 +24,8 @@ ORDERS_AND_OTHERS = (
     "grab the stop sign", "press the stop button", "the stop sign behind the box", "don't stop", "do not stop",
     "never mind the cup", "never mind, grab the cup", "hold the cup", "leave the cup on the table", "wait for me", "no",
     "yes", "no wait, the box", "the other one", "grab the bus stop", "drop it", "take it", "watch the cup",
-    "move it there", "leave it on the table", "hold it above the plate", "", "   ", "?", "without stopping", "neither", "enough room",
+    "move it there", "leave it on the table", "hold it above the plate", "", "   ", "?", "without stopping",
+    "neither", "enough room",
 )  # fmt: skip
 
 

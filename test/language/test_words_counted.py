@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every word counts: it is a token, or a reviewed list swallows it; no unknown word is a noun outside a noun's place."""
+"""Every word counts: it is a token, or a reviewed list swallows it; unknown words are nouns only in a noun's place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ SENTENCES = (
     "give me the bottle that is next to the plate", "move the can from the shelf to the table", "where is the spoon",
     "put the bowl 10 cm left of the can", "take the two cups from the tray", "the chick on the plate",
     "open the drawer and put the fork in it", "could you uh grab me the the one with the spoon in it, please?",
-    "the closest mug to the camera", "the taller of the two mugs", "to the cup's left", "I want the mug to go on the tray",
+    "the closest mug to the camera", "the taller of the two mugs", "to the cup's left",
+    "I want the mug to go on the tray",
     "with the mug on one side and the box on the other", "the mug that, from my side, is left of the box",
     "grab the cup left of the box by 10 cm, from my point of view", "bottle number three from the right",
 )  # fmt: skip
@@ -82,7 +83,8 @@ def test_a_word_without_a_role_is_refused_with_its_place() -> None:
 NO_NOUNS = (
     ("box forward", "forward"), ("chick hiding", "hiding"), ("cup nearly", "nearly"), ("half", "half"),
     ("grab the cup sideways", "sideways"), ("grab the cup twice", "twice"), ("grab the cup alone", "alone"),
-    ("grab the cup owned by me", "owned"), ("grab the cup barely behind the box", "barely"), ("grab half a cup", "half a"),
+    ("grab the cup owned by me", "owned"), ("grab the cup barely behind the box", "barely"), ("grab half a cup",
+    "half a"),
     ("grab the heaviest cup", "heaviest"), ("grab the heavier cup", "heavier"), ("grab the cup three times", "three"),
     ("grab some cups", "some cups"), ("grab a few cups", "a few cups"), ("grab most of the cups", "most of the"),
     ("pour water in the bowl", "pour"), ("grab the cup in five seconds", "seconds"), ("slide the box left", "left"),
