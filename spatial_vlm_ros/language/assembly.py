@@ -21,6 +21,7 @@ OTHER_THAN = "other than"
 SLIDE = "slide"
 """To push, where what follows says where to; no query has this action."""
 _IT = frozenset({"it", "them"})
+_UNNAMED = frozenset({NounPhrase("object"), NounPhrase("it"), NounPhrase("them")})
 _LOOKING = frozenset({"find", "verify", "look", "point"})
 """Actions on "a few mugs" that do not depend on how many."""
 _HOLDING = frozenset({"on", "inside", "to"})
@@ -126,6 +127,8 @@ class _Assembly:
             if plan.kind == "clause":
                 self.nodes[plan.holder].clauses += [clause, *(replace(clause, name=name) for name in item.also)]
             elif plan.kind == "excluded":
+                if clause.distance is not None and not clause.negated:  # "on the tray, at least 10 cm from the plate"
+                    clause.distance = replace(clause.distance, bound="at most")
                 self.excluded.append(replace(clause, negated=False))
                 self.clauses[plan.item] = self.excluded[-1]
             else:
@@ -319,6 +322,12 @@ class _Assembly:
                 raise NotUnderstoodError(self.instruction, self._span_of(words), reason, repair)
 
 
+def _about(clause: RelationClause, place: NounPhrase) -> RelationClause:
+    """An exclusion whose "it" is the place itself ("next to the tray, not on it")."""
+    anchors = tuple(place if anchor in _UNNAMED else anchor for anchor in clause.anchors)
+    return replace(clause, anchors=anchors)
+
+
 def _except(destination: Destination) -> Destination:
     """A destination in which "anywhere except the tray" excludes what is on the tray, or in it."""
     anchor = destination.anchors[0]
@@ -371,7 +380,7 @@ def assemble(
         clause = assembly.clause(assembly.destination)
         if assembly.destination.also:
             clause = corner_of(clause.anchors[0], assembly.destination.also, clause)
-        excluded = tuple(assembly.clause(each) for each in assembly.excluded)
+        excluded = tuple(_about(assembly.clause(each), clause.anchors[0]) for each in assembly.excluded)
         destination = _except(
             Destination(clause.relation, clause.anchors, clause.frame, clause.distance, clause.preposition, excluded)
         )

@@ -43,6 +43,7 @@ _PUSHED_TO = frozenset(
 _EXCLUDED = 0.85  # "on the tray, but not near the plate": rather the place that is not near it than the tray
 _EXCLUDED_WITHOUT_LINK = 0.4  # "on the tray not near the plate"
 _AWAY = frozenset({"far from", "away from"})
+_APART = frozenset({"at a distance from"})
 _TAKING = ("take", "get", "remove", "pull", "snatch", "fetch", "retrieve", "bring")
 """Verbs whose "away from" says where an object is taken from."""
 _SELDOM_DESTINATION = frozenset({"closest to", "farthest from"})  # "put it in the bowl nearest the plate"
@@ -105,7 +106,11 @@ class _Enumeration:
         self.phrases: list[Phrase | None] = [task.head, *(item.phrase for item in self.items)]
         self.eligible = [self._can_be_destination(i) for i in range(len(self.items))]
         for i, item in enumerate(self.items):
-            if item.name in _AWAY and item.distance is None and any(self.eligible[:i]):
+            apart = item.name in _AWAY and item.distance is None
+            apart = apart or (
+                item.link and item.name in _APART and item.distance is not None and item.distance.bound == "at least"
+            )
+            if apart and any(self.eligible[:i]):
                 self.eligible[i] = False  # "on the table, away from the plate"
         self.taking = instruction[task.start :].lower().startswith(_TAKING)
         self._sides_of_surface()
@@ -242,6 +247,9 @@ class _Enumeration:
             if pairs:
                 yield from pairs
                 return
+        if item.kind == "clause" and item.name == "other than" and state.destination is not None and self._of_many(0):
+            yield 1.0, partial(self._apart_from_all, i, state)  # "put everything on the tray except the cup"
+            return
         excluded = self._as_excluded(item, state)
         if excluded:
             yield excluded, partial(self._exclude, i, state)
@@ -256,19 +264,36 @@ class _Enumeration:
             for share, build in self._shared(i, item, state):
                 yield share * (1.0 - destination), build
 
+    def _of_many(self, node: int) -> bool:
+        """Whether a phrase is about all or any of several, of which some can be excepted."""
+        phrase = self.phrases[node]
+        return phrase is not None and (phrase.count == -1 or phrase.choice is not None)
+
+    def _apart_from_all(self, i: int, state: _State) -> _State:
+        """The state in which item `i` excepts something from what is put somewhere."""
+        new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, "clause", 0, "other than")))
+        return self._with_node(new, i + 1)
+
     def _as_excluded(self, item: Attachable, state: _State) -> float:
         """Share of a clause being what the place of the destination must not have."""
-        if item.kind != "clause" or item.relative or item.predicate or item.distance is not None:
+        if item.kind != "clause" or item.relative or item.predicate:
             return 0.0
+        if item.distance is not None:
+            least = "at most" if item.negated else "at least"
+            if item.name not in _APART or item.distance.bound != least or not item.link:
+                return 0.0
         if state.destination is None or state.single or state.counting:
             return 0.0
-        if self.items[state.destination].predicate or not (item.negated or item.name in _AWAY):
+        apart = item.name in _AWAY or item.distance is not None
+        if not (item.negated or apart):
             return 0.0
-        return _EXCLUDED if item.link or item.name in _AWAY else _EXCLUDED_WITHOUT_LINK
+        return _EXCLUDED if item.link or apart else _EXCLUDED_WITHOUT_LINK
 
     def _exclude(self, i: int, state: _State) -> _State:
         """The state in which item `i` is excluded of the destination."""
-        name = "near" if self.items[i].name in _AWAY else self.meanings[i][False][0][1]
+        item = self.items[i]
+        near = item.name in _AWAY and item.distance is None
+        name = "near" if near else self.meanings[i][False][0][1]
         new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, "excluded", name=name)))
         return self._with_node(self._with_pair(new, i, name), i + 1)
 
@@ -282,6 +307,8 @@ class _Enumeration:
     def _shared(self, i: int, item: Attachable, state: _State) -> _Options:
         """Attach to each open noun; shares by how far up it is."""
         places = [p for p in range(len(state.frontier)) if self._open(item, state, p)]
+        if item.name == "other than":  # "any cup on the tray except the red one"
+            places = [p for p in places if self._of_many(state.frontier[p])] or places
         high = item.link == "comma"
         joined = item.link in ("and", "but")
         if not high or joined:

@@ -17,6 +17,7 @@ _UNKNOWN_VERB = (
 )
 
 _BY_KIND: dict[str, tuple[str, str]] = {
+    "DENIED": ("this denies a property inside a name", 'say "the cup that is not red"'),
     "TURNED": ("turning a thing is not supported", "use a verb such as pick up, put, push or pull"),
     "TIME": ("this may be an order in time", 'say "in front of", or one command after the other: "grab …, then …"'),
     "OUTSIDE": ("this word has no place in an instruction here", _EXAMPLE),
@@ -64,7 +65,7 @@ _BY_KIND: dict[str, tuple[str, str]] = {
 }
 _NAMED_FIRST = frozenset(
     {"FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE", "DOUBTFUL", "UNITLESS", "UNCOUNTED", "SIGNED", "PORTION",
-     "PARTICIPLE", "COMPARED", "TIME", "TURNED", "ADVERB", "UNKNOWN_VERB"}
+     "PARTICIPLE", "COMPARED", "TIME", "TURNED", "DENIED", "ADVERB", "UNKNOWN_VERB"}
 )  # fmt: skip
 _BY_WORD: dict[str, tuple[str, str]] = {
     **dict.fromkeys(

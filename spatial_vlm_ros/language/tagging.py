@@ -175,6 +175,8 @@ class Tagger(ClauseTagger):
     def _open_class(self, i: int, text: str) -> str:
         """Kind of a word that no table holds: a noun, unless it plainly is none."""
         modifier = self.nominal(i + 1)
+        if text.startswith("non-") and "ADJ" in " ".join(self.phrases.get(text[4:], {})):
+            return "DENIED"
         if is_unit(text) and text[-1] == "m":
             return "UNITLESS"  # "10 full cm"
         if is_outside(text, modifier) and not (text in VERBS and self.previous() in _PREMODIFIERS):
@@ -403,6 +405,8 @@ class Tagger(ClauseTagger):
     def _as_adjnoun(self, _i: int, after: int, text: str, value: object) -> Verdict:
         if self.peek(after) & {"SUP"} and not self.nominal(after + self.matches(after)[0].length):
             return ("NOUN", text)  # "the tin lowest down"
+        if text == "open" and self.previous() in ("NOUN", "PRON") and self.verb_seen and self.tail[after]:
+            return ("OUTSIDE", None)  # "pull the drawer open"
         if self.nominal(after):
             return ("ADJ", value)
         if self.previous() == "AND" and [token.kind for token in self.tokens[-3:-1]] in _DENIED:

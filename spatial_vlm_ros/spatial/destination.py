@@ -12,6 +12,7 @@ import numpy as np
 
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.part_words import BURNERS, DRAWERS
+from spatial_vlm_ros.language.wordlists import SURFACES
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial import regions
 from spatial_vlm_ros.spatial.belief import PhraseBelief
@@ -64,7 +65,7 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
         return verdict
     if is_shift(destination):
         return _shifted(verdict, scorer, destination)
-    relation = "next to" if destination.relation == "to" else destination.relation
+    relation = _brought_to(destination.anchors[0]) if destination.relation == "to" else destination.relation
     clause = RelationClause(
         relation, destination.anchors, destination.frame, distance=destination.distance,
         preposition=destination.preposition,
@@ -139,6 +140,11 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     return dataclasses.replace(verdict, placing=placing, status=Status.OK)
 
 
+def _brought_to(anchor: NounPhrase) -> str:
+    """Where what is brought "to" something goes: on a table, a shelf or a tray; next to anything else."""
+    return "on" if noun_of(anchor) in SURFACES else "next to"
+
+
 def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destination) -> ResolvedChoice:
     """The verdict with spots at a stated distance from where the object is."""
     layout = scorer.layout
@@ -175,7 +181,7 @@ def _excluded(
                 rows += [row for row in meant if row not in rows]
         framed = RELATIONS[clause.relation].framed
         view = scorer.view_for(clause.frame, framed, np.array(rows, np.intp))
-        found.append(Exclusion(clause.relation, tuple(rows), view))
+        found.append(Exclusion(clause.relation, tuple(rows), view, clause.distance))
     return tuple(found)
 
 

@@ -62,11 +62,13 @@ class Exclusion:
         relation: canonical name.
         anchors: rows of the objects it relates to; empty = the support plane.
         view: viewpoint of the frame of reference in force.
+        distance: stated with it, or None.
     """
 
     relation: str
     anchors: tuple[int, ...]
     view: Viewpoint
+    distance: Distance | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +169,7 @@ def allowed(
             clear &= supporting.row != SUPPORT
             continue
         asked = dataclasses.replace(
-            request, relation=each.relation, anchors=each.anchors, view=each.view, distance=None, region=None,
+            request, relation=each.relation, anchors=each.anchors, view=each.view, distance=each.distance, region=None,
             preposition=None, part="", excluded=(),
         )  # fmt: skip
         margin, sigma, _ = judged(layout, asked, supporting, obj, places)

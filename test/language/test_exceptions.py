@@ -32,6 +32,8 @@ PLACES = (
     ("put the cup 10 cm left of the box but not on the tray", "left of box", ["on tray"]),
     ("put the cup on the left but not near the box", "on side", ["near box"]),
     ("put the cup anywhere", "on surface", []),
+    ("put the cup next to the tray, not on it", "next to tray", ["on tray"]),
+    ("put the cup on the tray, at least 10 cm from the plate", "on tray", ["at a distance from plate"]),
 )
 
 
@@ -135,6 +137,8 @@ FRAMES = (
     ("put the cup on the left next to the box", "place: ^leftmost cup -> next to box"),
     ("fetch the cup from under the table", "pick: cup [under table]"),
     ("turn the lamp on", "turn on: lamp"),
+    ("put everything on the tray except the cup", "place: x-1 object [other than cup] -> on tray"),
+    ("grab any cup on the tray except the red one", "pick: any cup [on tray] [other than <red> cup]"),
 )
 
 
@@ -162,6 +166,8 @@ def test_verbs_take_from_a_source_and_to_a_goal(instruction: str, expected: str)
         ("pull the box nearer", "nearer"),
         ("lay the book flat on the table", "flat"),
         ("move the cup left", "left"),
+        ("pull the drawer open", "open"),
+        ("grab a non-red cup", "non-red"),
     ],
 )
 def test_a_goal_that_is_none_is_refused(instruction: str, part: str) -> None:

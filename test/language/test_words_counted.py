@@ -33,10 +33,10 @@ SWALLOWED = frozenset(
      "DIST", "IS", "THATIS", "FROM", "REL", "VERB", "SIDE", "OF", "AND", "BUT", "ADJ", "ORD", "PRON", "WHICH"}
 )  # fmt: skip
 """What a word that changes nothing may have been taken for; a plain noun never is among it."""
-NEVER_SILENT = ("not", "never", "no", "without", "except", "unless", "if", "or", "nor", "when", "until", "before", "after",
-                "hardly", "barely", "half", "twice", "zero", "other", "most", "few")  # fmt: skip
-INSERTED = (*NEVER_SILENT, "forward", "nearly", "alone", "together", "sleeping", "owned", "quickly", "please", "heavier",
-            "three", "1.5", "once", "his", "could", "hope", "upward", "previous", "formerly", "cm")  # fmt: skip
+NEVER_SILENT = ("not", "never", "no", "without", "except", "unless", "if", "or", "nor", "when", "until", "before",
+                "after", "hardly", "barely", "half", "twice", "zero", "other", "most", "few")  # fmt: skip
+INSERTED = (*NEVER_SILENT, "forward", "nearly", "alone", "together", "sleeping", "owned", "quickly", "please",
+            "heavier", "three", "1.5", "once", "his", "could", "hope", "upward", "previous", "formerly", "cm")  # fmt: skip
 
 
 def read(words: str) -> SpatialQuery | None:
