@@ -107,9 +107,8 @@ class _Enumeration:
         self.eligible = [self._can_be_destination(i) for i in range(len(self.items))]
         for i, item in enumerate(self.items):
             apart = item.name in _AWAY and item.distance is None
-            apart = apart or (
-                item.link and item.name in _APART and item.distance is not None and item.distance.bound == "at least"
-            )
+            if item.distance is not None and item.distance.bound == "at least":
+                apart = bool(item.link) and item.name in _APART
             if apart and any(self.eligible[:i]):
                 self.eligible[i] = False  # "on the table, away from the plate"
         self.taking = instruction[task.start :].lower().startswith(_TAKING)

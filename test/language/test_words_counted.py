@@ -36,7 +36,8 @@ SWALLOWED = frozenset(
 NEVER_SILENT = ("not", "never", "no", "without", "except", "unless", "if", "or", "nor", "when", "until", "before",
                 "after", "hardly", "barely", "half", "twice", "zero", "other", "most", "few")  # fmt: skip
 INSERTED = (*NEVER_SILENT, "forward", "nearly", "alone", "together", "sleeping", "owned", "quickly", "please",
-            "heavier", "three", "1.5", "once", "his", "could", "hope", "upward", "previous", "formerly", "cm")  # fmt: skip
+            "heavier", "three", "1.5", "once", "his", "could", "hope", "upward", "previous", "formerly",
+            "cm")  # fmt: skip
 
 
 def read(words: str) -> SpatialQuery | None:
