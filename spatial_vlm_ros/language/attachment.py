@@ -246,7 +246,8 @@ class _Enumeration:
             if pairs:
                 yield from pairs
                 return
-        if item.kind == "clause" and item.name == "other than" and state.destination is not None and self._of_many(0):
+        excepting = item.kind == "clause" and item.name == "other than" and not (item.link or item.relative)
+        if excepting and state.destination is not None and self._of_many(0):
             yield 1.0, partial(self._apart_from_all, i, state)  # "put everything on the tray except the cup"
             return
         excluded = self._as_excluded(item, state)
@@ -306,7 +307,7 @@ class _Enumeration:
     def _shared(self, i: int, item: Attachable, state: _State) -> _Options:
         """Attach to each open noun; shares by how far up it is."""
         places = [p for p in range(len(state.frontier)) if self._open(item, state, p)]
-        if item.name == "other than":  # "any cup on the tray except the red one"
+        if item.name == "other than" and not (item.link or item.relative):  # "any cup on the tray except the red one"
             places = [p for p in places if self._of_many(state.frontier[p])] or places
         high = item.link == "comma"
         joined = item.link in ("and", "but")

@@ -19,10 +19,10 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 from lark.lexer import Lexer
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.lexicon import NOT, ONE_OF, SURFACE
+from spatial_vlm_ros.language.lexicon import NOT, NUMBERS, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.phrases import phrase_of
-from spatial_vlm_ros.language.refusals import unexpected
+from spatial_vlm_ros.language.refusals import UNITLESS, unexpected
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
 
 _PARTED = re.compile(r"\bdown\s+$", re.IGNORECASE)  # "set the cup down next to the box": what follows says where to
@@ -126,6 +126,9 @@ class _Flattener(Transformer[LarkToken, Sentence]):
         token = self._of(leaf)
         words: RelationWords = token.value
         frame = self._of(frames[0]).value[0] if frames else words.frame
+        said = self.instruction[phrase.start : phrase.end]
+        if phrase.elliptic and (said.isdecimal() or said.lower() in NUMBERS):
+            raise NotUnderstoodError(self.instruction, (phrase.start, phrase.end), *UNITLESS)  # "left of the box by 5"
         if words.also and negated:
             raise NotUnderstoodError(
                 self.instruction, (token.start, token.end), "this place cannot be negated",

@@ -38,6 +38,8 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
         return Phrase(category, count=count, person=person, start=first.start, end=first.end, refers=refers)
     phrase = Phrase("object", start=first.start, end=last.end)
     heads, complements = _read(tokens, phrase, instruction)
+    if not complements and (lone := next((token for token in tokens[1:] if token.kind == "OF"), None)) is not None:
+        raise NotUnderstoodError(instruction, (lone.start, last.end), "this names nothing", 'say "the lid of the jar"')
     determined = any(token.kind in ("DET", "QTY", "NUM", "ORD", "SUP", "OTHER") for token in tokens)
     _check_name(heads + complements, determined, instruction)
     if not heads:

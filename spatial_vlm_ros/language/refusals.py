@@ -15,6 +15,8 @@ _UNKNOWN_VERB = (
     "this verb is not among the known actions",
     "use a verb such as pick up, give me, put, find, point at, push, pull, open or close",
 )
+UNITLESS = ("this number counts nothing, and has no unit of length", 'say "5 cm left of the box" or "five cups"')
+"""Reason and repair for a number of nothing."""
 
 _BY_KIND: dict[str, tuple[str, str]] = {
     "DENIED": ("this denies a property inside a name", 'say "the cup that is not red"'),
@@ -35,7 +37,7 @@ _BY_KIND: dict[str, tuple[str, str]] = {
     "OF": ('"of" cannot stand here', 'say "the lid of the jar" or "the box of cereal"'),
     "DIST": ("a distance cannot stand here", 'say "10 cm left of the box"'),
     "DOUBTFUL": ("this number can be read in two ways, or in none", 'say it as "1500 mm" or "1.5 cm"'),
-    "UNITLESS": ("this number counts nothing, and has no unit of length", 'say "5 cm left of the box" or "five cups"'),
+    "UNITLESS": UNITLESS,
     "UNCOUNTED": ("nobody counts to this number", 'count from one: "the second mug from the left", "two mugs"'),
     "SIGNED": ("a number with a sign is not supported", 'say "5 cm left of the box"'),
     "PORTION": ("a part of it, or of them, cannot be asked for", 'say how many: "two of the cups", or the whole'),

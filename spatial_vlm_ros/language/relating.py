@@ -361,6 +361,8 @@ class RelationTagger(Lookahead):
     def _as_of(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if self.previous() == "DIST":
             return ("REL", RelationWords(_AT_A_DISTANCE, distance=self.tokens.pop().value))
+        if self.previous() == "NUM" and self._kind_before(2) == "REL" and self.tokens[-2].text == "within":
+            return ("UNITLESS", None)
         if self.previous() in ("QTY", "NUM"):
             every = self._kind_before(2) == "QTY" and self.tokens[-2].value == -1  # "all three of the mugs"
             if self.previous() == "NUM" and self.peek(after) & OPENERS and not every:

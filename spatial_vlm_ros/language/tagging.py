@@ -135,9 +135,15 @@ class Tagger(ClauseTagger):
         """Settle a number in digits: it counts what follows, or is the end of a name ("box 3")."""
         if self.previous() == "NOUN":
             return self._number_of_name(text, after)
-        if not text.isdecimal():
+        if not text.isdecimal() or self._lacks_unit(after):
             return "UNITLESS", None
         return ("NUM", int(text)) if _counts(text) else ("UNCOUNTED", None)
+
+    def _lacks_unit(self, after: int) -> bool:
+        """Whether a number counts nothing, and a relation that may have a distance follows ("5 left of the box")."""
+        if self.previous() not in ("", "VERB") or not self.relating(after):
+            return False
+        return self._next_relation(after) in MEASURED.keys() - {"from", "to"}
 
     def _number_of_name(self, text: str, after: int) -> tuple[str, object]:
         """Settle a number after a noun: "box 3" is a name, but "the box 3 left of" lacks a unit."""
@@ -305,6 +311,8 @@ class Tagger(ClauseTagger):
         return ("NUM", value) if self.nominal(after) else ("NOUN", text)
 
     def _as_num(self, _i: int, after: int, text: str, value: object) -> Verdict:
+        if self._lacks_unit(after):
+            return ("UNITLESS", None)
         return self._number_of_name(text, after) if self.previous() == "NOUN" else ("NUM", value)
 
     def _as_portion(self, _i: int, _after: int, _text: str, _value: object) -> Verdict:

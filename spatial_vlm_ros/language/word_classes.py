@@ -114,6 +114,10 @@ TIMES = word_set("""
     oclock o'clock weekend
 """)
 """Nouns of time: no object."""
+OTHER_UNITS = word_set("""
+    pixel pixels px degree degrees deg radian radians mile miles parsec parsecs lightyear lightyears kelvin
+""")
+"""Units of what is no length here."""
 
 
 def is_outside(text: str, modifier: bool) -> bool:
@@ -123,7 +127,7 @@ def is_outside(text: str, modifier: bool) -> bool:
         text: the word, lower case.
         modifier: whether a noun follows it: then participles and some adverbs describe that noun.
     """
-    if text in TIMES and not modifier:
+    if text in TIMES | OTHER_UNITS and not modifier:
         return True
     if text in ADVERBS or text in FUNCTION_WORDS or text in VERBS:
         return True

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.types import Ordinal
+from spatial_vlm_ros.types import NounPhrase, Ordinal
 
 LENGTHS = (
     ("1,5 cm", 0.015), ("1.5 cm", 0.015), ("1,5cm", 0.015), (".5 m", 0.5), ("0,125 m", 0.125), ("0.125 m", 0.125),
@@ -143,3 +143,32 @@ def test_six_thousand_digits_are_no_instruction() -> None:
         parse("put the cup " + "9" * 6000 + " cm left of the box")
     with pytest.raises(NotUnderstoodError):
         parse("put the cup " + "9" * 900 + " cm left of the box")
+
+
+TEMPLATES = (
+    "put the cup {} left of the box", "put the cup {} from the box", "put the cup within {} of the box",
+    "put the cup at least {} from the box", "put the cup left of the box by {}", "put the cup left of the box, {} away",
+    "put the cup at a distance of {} from the box", "move the cup {} to the left", "move the cup to the left by {}",
+    "grab the cup {} behind the box", "grab the cup that is behind the box by {}", "where is the cup {} behind the box",
+    "{} left of the box", "is the cup {} left of the box", "grab the cup next to the box with a gap of {}",
+    "open the drawer and put the cup {} behind it", "the cup less than {} from the box",
+)  # fmt: skip
+
+
+def distances(phrase: NounPhrase) -> list[float]:
+    found = [clause.distance.metres for clause in phrase.relations if clause.distance is not None]
+    return found + [metres for clause in phrase.relations for anchor in clause.anchors for metres in distances(anchor)]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_no_form_of_a_number_gives_a_wrong_length_anywhere(template: str) -> None:
+    for said, metres in LENGTHS:
+        try:
+            query = parse(template.format(said))[0]
+        except NotUnderstoodError:
+            continue
+        found = distances(query.target)
+        if query.destination is not None and query.destination.distance is not None:
+            found.append(query.destination.distance.metres)
+        assert metres is not None, (template, said, found)
+        assert found == pytest.approx([metres], abs=1e-6), (template, said)
