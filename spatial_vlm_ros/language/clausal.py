@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.known_relations import is_framed
-from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, PREDICATING
+from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, PREDICATING, Lookahead
 from spatial_vlm_ros.language.relating import RelationTagger, Verdict
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
@@ -18,6 +18,7 @@ class ClauseTagger(RelationTagger):
 
     Args:
         words: words of one instruction.
+        seen: as in `Lookahead`.
 
     Attributes:
         at_start: whether nothing but polite words was taken so far.
@@ -29,8 +30,8 @@ class ClauseTagger(RelationTagger):
         way: span of a direction that was swallowed ("back", "away"), or None.
     """
 
-    def __init__(self, words: list[Word]) -> None:
-        super().__init__(words)
+    def __init__(self, words: list[Word], seen: Lookahead | None = None) -> None:
+        super().__init__(words, seen)
         self.at_start = True
         self.verb_seen = False
         self.asked = False

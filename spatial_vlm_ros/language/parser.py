@@ -68,7 +68,8 @@ def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole]]:
     """A tagger of words in the order of the grammar, and what became of those that it does not see."""
     fluent = without_stumbles(words)
     ordered = reorder(rewrite_possessives(fluent))
-    return Tagger(ordered), [*lost(words, fluent, SLIP), *lost(fluent, ordered, REWRITTEN)]
+    roles = [*lost(words, fluent, SLIP), *lost(fluent, ordered.words, REWRITTEN)]
+    return Tagger(ordered.words, ordered), roles
 
 
 def account(instruction: str) -> tuple[WordRole, ...]:

@@ -77,7 +77,8 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
     """The commands, those about the same object joined; what is only left is avoided."""
     tasks: list[Task] = []
     for step in steps:
-        if step.action == "place" and not step.items and instruction[step.start :].lower().startswith("leave "):
+        bare = all(item.name == "other than" for item in step.items)
+        if step.action == "place" and bare and instruction[step.start :].lower().startswith("leave "):
             step = replace(step, action=AVOID)
         action = _JOINED.get((tasks[-1].action, step.action)) if tasks else None
         if tasks and tasks[-1].action == TOPIC:

@@ -67,17 +67,18 @@ _SHORT = tuple(
 )  # fmt: skip
 _OBJECTS_AFTER = word_set("sign signs button buttons watch watches light lights valve switch block cock lever key gap")
 _NAMED_BY = word_set("the a an my your this that red door bus any pit tram glottal")
-_TRIGGERS = PLAIN | word_set("""
-    emergency move dont don't do stand hold stay keep remain hang wait second sec moment minute pause time whoa woah
-    never nevermind forget enough it that all leave let cut knock call scrap scratch drop back hands get look watch
-    shut power switch turn kill give desist belay no not changed want e down everything at as come full that'll
-    thats e-stop
-""")
+_DRAWN = "shfwn"  # first letters of words that are drawn out
 
 
 @lru_cache(maxsize=1)
 def _phrases() -> frozenset[str]:
     return frozenset(phrase for pattern in STOPPING for phrase in expand(pattern))
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> frozenset[str]:
+    """Every word of a request that is nothing else; signs count as empty words."""
+    return AROUND | {word for phrase in _phrases() for word in phrase.split(" ")} | {""}
 
 
 def stops(instruction: str) -> bool:
@@ -95,9 +96,11 @@ def asks_to_stop(words: Sequence[Word]) -> bool:
     Args:
         words: words and signs of an instruction.
     """
-    texts = [_short(word.text) if word.kind == "word" else "" for word in words]
-    if _TRIGGERS.isdisjoint(texts):
-        return False
+    texts = [word.text if word.kind == "word" else "" for word in words]
+    if PLAIN.isdisjoint(texts) and not _vocabulary().issuperset(texts):
+        if not any(len(text) > 4 and text[0] in _DRAWN and _LONG.fullmatch(text) for text in texts):
+            return False
+    texts = [_short(text) for text in texts]
     parts = _parts(texts)
     if not parts:
         return False

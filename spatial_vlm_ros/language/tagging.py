@@ -38,6 +38,7 @@ class Tagger(ClauseTagger):
 
     Args:
         words: words of one instruction.
+        seen: as in `Lookahead`.
     """
 
     def _pleasant(self, i: int) -> bool:
@@ -183,7 +184,7 @@ class Tagger(ClauseTagger):
         modifier = self.nominal(i + 1)
         if text.startswith("non-") and "ADJ" in " ".join(self.phrases.get(text[4:], {})):
             return "DENIED"
-        if is_unit(text) and text[-1] == "m":
+        if text[-1] == "m" and is_unit(text):
             return "UNITLESS"  # "10 full cm"
         if is_outside(text, modifier) and not (text in VERBS and self.previous() in _PREMODIFIERS):
             compared = modifier and (text.endswith("est") or text in COMPARATIVES)

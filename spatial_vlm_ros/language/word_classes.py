@@ -7,6 +7,8 @@ an adverb, a participle, a verb or a comparison.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from spatial_vlm_ros.language.patterns import word_set
 
 ADVERBS = word_set("""
@@ -120,6 +122,7 @@ OTHER_UNITS = word_set("""
 """Units of what is no length here."""
 
 
+@lru_cache(maxsize=4096)
 def is_outside(text: str, modifier: bool) -> bool:
     """Whether an unknown word is plainly no part of an object's name.
 
@@ -142,6 +145,7 @@ def is_outside(text: str, modifier: bool) -> bool:
     return False
 
 
+@lru_cache(maxsize=4096)
 def is_participle(text: str) -> bool:
     """Whether a word after a noun is a participle or the like and no noun ("the chick hiding", "the cup owned by")."""
     if text in NEVER_HEADS:
