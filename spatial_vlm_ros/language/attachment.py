@@ -29,6 +29,7 @@ _DESTINATION_NOW = 0.4  # "put the cup on the tray in the box": the last phrase 
 _DESTINATION_BEFORE_MOTION = 0.05  # "put the cup on the tray into the box"
 _CLEARLY_LIKELIER = 0.85  # "on the left side of the tray" is on it; what is "not on the left of the cup" is beside it
 _PARALLEL_BONUS = 3.0  # "that is … and that is …"
+_EXCEPTED_BONUS = 6.0  # what is excepted is excepted from several
 _WAITED_FOR = 10.0  # the second object of "between the mug …"
 
 _NEVER_DESTINATION = frozenset(
@@ -307,8 +308,7 @@ class _Enumeration:
     def _shared(self, i: int, item: Attachable, state: _State) -> _Options:
         """Attach to each open noun; shares by how far up it is."""
         places = [p for p in range(len(state.frontier)) if self._open(item, state, p)]
-        if item.name == "other than" and not (item.link or item.relative):  # "any cup on the tray except the red one"
-            places = [p for p in places if self._of_many(state.frontier[p])] or places
+        excepting = item.name == "other than" and not (item.link or item.relative)
         high = item.link == "comma"
         joined = item.link in ("and", "but")
         if not high or joined:
@@ -318,6 +318,8 @@ class _Enumeration:
             share = _place_share(rank, len(places))
             if joined and item.relative and state.related & _bit(node):
                 share *= _PARALLEL_BONUS
+            if excepting and self._of_many(node):  # "any cup on the tray except the red one"
+                share *= _EXCEPTED_BONUS
             if item.kind == "clause":
                 taken = node == 0 and not (item.link or item.relative or item.predicate or item.distance)
                 taken = taken and (item.name not in _AWAY or self.taking)

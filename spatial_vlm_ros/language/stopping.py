@@ -97,9 +97,9 @@ def asks_to_stop(words: Sequence[Word]) -> bool:
         words: words and signs of an instruction.
     """
     texts = [word.text if word.kind == "word" else "" for word in words]
-    if PLAIN.isdisjoint(texts) and not _vocabulary().issuperset(texts):
-        if not any(len(text) > 4 and text[0] in _DRAWN and _LONG.fullmatch(text) for text in texts):
-            return False
+    other = PLAIN.isdisjoint(texts) and not _vocabulary().issuperset(texts)
+    if other and not any(len(text) > 4 and text[0] in _DRAWN and _LONG.fullmatch(text) for text in texts):
+        return False
     texts = [_short(text) for text in texts]
     parts = _parts(texts)
     if not parts:
