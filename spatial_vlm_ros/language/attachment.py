@@ -249,7 +249,9 @@ class _Enumeration:
                 return
         excepting = item.kind == "clause" and item.name == "other than" and not (item.link or item.relative)
         if excepting and state.destination is not None and self._of_many(0):
-            yield 1.0, partial(self._apart_from_all, i, state)  # "put everything on the tray except the cup"
+            yield _EXCLUDED, partial(self._apart_from_all, i, state)  # "put everything on the tray except the cup"
+            for share, build in self._shared(i, item, state):
+                yield share * (1.0 - _EXCLUDED), build
             return
         excluded = self._as_excluded(item, state)
         if excluded:
