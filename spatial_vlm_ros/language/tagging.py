@@ -437,6 +437,8 @@ class Tagger(ClauseTagger):
         return True
 
     def _as_other(self, i: int, after: int, text: str, value: object) -> Verdict:
+        if value == "another" and self.previous() == "DET" and self.tokens[-1].text in ("the", "my", "your", "our"):
+            return ("OUTSIDE", None)  # "the different box": different from what?
         if self.nominal(after) or self.peek(after) & {"NUM", "OTHER"}:
             return ("OTHER", value)
         if self.previous() == "NOUN":
