@@ -287,6 +287,8 @@ class _Enumeration:
                 return 0.0
         if state.destination is None or state.single or state.counting:
             return 0.0
+        if item.negated and item.phrase is not None and item.phrase.refers is not None:
+            return _EXCLUDED  # "next to the mug not in it"
         apart = item.name in _AWAY or item.distance is not None
         if not (item.negated or apart):
             return 0.0

@@ -20,6 +20,7 @@ UNITLESS = ("this number counts nothing, and has no unit of length", 'say "5 cm 
 
 _BY_KIND: dict[str, tuple[str, str]] = {
     "DENIED": ("this denies a property inside a name", 'say "the cup that is not red"'),
+    "EACH": ("one thing for each of several is not supported", "say one place at a time"),
     "TURNED": ("turning a thing is not supported", "use a verb such as pick up, put, push or pull"),
     "TIME": ("this may be an order in time", 'say "in front of", or one command after the other: "grab …, then …"'),
     "OUTSIDE": ("this word has no place in an instruction here", _EXAMPLE),
@@ -67,7 +68,7 @@ _BY_KIND: dict[str, tuple[str, str]] = {
 }
 _NAMED_FIRST = frozenset(
     {"FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE", "DOUBTFUL", "UNITLESS", "UNCOUNTED", "SIGNED", "PORTION",
-     "PARTICIPLE", "COMPARED", "TIME", "TURNED", "DENIED", "ADVERB", "UNKNOWN_VERB"}
+     "PARTICIPLE", "COMPARED", "TIME", "TURNED", "DENIED", "EACH", "ADVERB", "UNKNOWN_VERB"}
 )  # fmt: skip
 _BY_WORD: dict[str, tuple[str, str]] = {
     **dict.fromkeys(

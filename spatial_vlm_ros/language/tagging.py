@@ -334,6 +334,8 @@ class Tagger(ClauseTagger):
         return self.nominal(after) or None
 
     def _as_qty(self, _i: int, after: int, text: str, value: object) -> Verdict:
+        if text.split(" ")[0] in ("each", "every") and self.previous() == "REL" and self._moves():
+            return ("EACH", None)
         if self.previous() in ("SUP", "ORD") and text.startswith("one of the") and self.tokens[-2:-1]:
             self.tokens[-2].kind, self.tokens[-2].value = "QTY", lexicon.ONE_OF  # "the middle one of the three"
             return True
@@ -361,7 +363,8 @@ class Tagger(ClauseTagger):
         return self.nominal(i) or self.texts[i : i + 2] == ["one", "of"]
 
     def _as_sup(self, i: int, after: int, text: str, value: tuple[str, object]) -> Verdict:
-        if value[0] in ("nearest", "farthest") and not self._named(after) and self._moves_closer(text):
+        aside = self.texts[after : after + 1] in (["left"], ["right"]) or not self._named(after)
+        if value[0] in ("nearest", "farthest") and aside and self._moves_closer(text):
             return ("CLOSER", None)
         if self.close_to(i) or (text in ("nearest", "closest") and self.previous() == "NOUN" and self._named(after)):
             return ("REL", RelationWords("closest to"))

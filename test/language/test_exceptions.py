@@ -33,6 +33,7 @@ PLACES = (
     ("put the cup on the left but not near the box", "on side", ["near box"]),
     ("put the cup anywhere", "on surface", []),
     ("put the cup next to the tray, not on it", "next to tray", ["on tray"]),
+    ("put the cup next to the tray not on it", "next to tray", ["on tray"]),
     ("put the cup on the tray, at least 10 cm from the plate", "on tray", ["at a distance from plate"]),
 )
 
@@ -58,7 +59,8 @@ def test_a_place_with_exceptions_can_be_rendered(instruction: str) -> None:
     "instruction",
     ["avoid the cup and grab the plate", "grab the plate and avoid the cup", "grab the plate but avoid the cup",
      "grab the plate without touching the cup", "grab the plate without knocking over the cup",
-     "grab the plate while avoiding the cup", "grab the plate but don't touch the cup",
+     "grab the plate while avoiding the cup", "grab the plate being careful not to knock over the cup",
+      "grab the plate but don't touch the cup",
      "stay away from the cup and grab the plate", "watch out for the cup and grab the plate",
      "don't knock over the cup and grab the plate", "grab the plate, leave the cup"],
 )  # fmt: skip
@@ -168,6 +170,9 @@ def test_verbs_take_from_a_source_and_to_a_goal(instruction: str, expected: str)
         ("move the cup left", "left"),
         ("pull the drawer open", "open"),
         ("grab a non-red cup", "non-red"),
+        ("grab the non red cup", "non"),
+        ("put the mug a bit further left", "further"),
+        ("put one mug on each tray", "each"),
     ],
 )
 def test_a_goal_that_is_none_is_refused(instruction: str, part: str) -> None:
