@@ -47,7 +47,7 @@ def lost(before: Sequence[Word], after: Sequence[Word], role: str) -> list[WordR
     return [WordRole(word.start, word.end, role) for word in before if (word.start, word.end) not in kept]
 
 
-def check_accounted(words: Iterable[Word], roles: Iterable[WordRole], instruction: str) -> None:
+def check_accounted(words: Iterable[Word], roles: Iterable[tuple[int, int, str]], instruction: str) -> None:
     """Refuse an instruction with a word that nothing was made of.
 
     Args:
@@ -58,10 +58,11 @@ def check_accounted(words: Iterable[Word], roles: Iterable[WordRole], instructio
     Raises:
         NotUnderstoodError: a word has no role; carries its place.
     """
-    covered = bytearray(len(instruction))
-    for start, end, _ in roles:
-        covered[start:end] = b"\x01" * (end - start)
+    roles = list(roles)
+    starts = {start for start, _, _ in roles}
     for word in words:
-        if word.kind == "word" and not covered[word.start]:
+        if word.start in starts or word.kind != "word":
+            continue
+        if not any(start <= word.start < end for start, end, _ in roles):
             reason, repair = "nothing was made of this word", "leave it out, or say it in other words"
             raise NotUnderstoodError(instruction, (word.start, word.end), reason, repair)

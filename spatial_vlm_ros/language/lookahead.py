@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from spatial_vlm_ros.language import courtesy, wordlists
-from spatial_vlm_ros.language.accounting import WordRole
 from spatial_vlm_ros.language.distances import distance_at, mentions_unit
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.vocabulary import Kinds, longest_phrases, phrase_table
@@ -64,7 +63,7 @@ class Lookahead:
         self.phrases, _ = phrase_table()
         self.longest = longest_phrases()
         self.tokens: list[Token] = []
-        self.roles: list[WordRole] = []  # what each word was taken for
+        self.roles: list[tuple[int, int, str]] = []  # start, end and role of each word, as in WordRole
         self.texts: list[str] = []
         self.measurable = False
         self.tail: list[bool] = []
@@ -80,13 +79,13 @@ class Lookahead:
         """Append the token (or tokens) of the words from `first` on."""
         words = self.words[first : first + length]  # in another order than said, where they were rewritten
         start, end = min(word.start for word in words), max(word.end for word in words)
-        self.roles += [WordRole(word.start, word.end, kind) for word in words]
+        self.roles += [(word.start, word.end, kind) for word in words]
         for single in kind.split():
             self.tokens.append(Token(single, value, start, end, text))
 
     def swallow(self, first: int, after: int, role: str) -> None:
         """Note that the words from `first` to before `after` say nothing by themselves."""
-        self.roles += [WordRole(word.start, word.end, role) for word in self.words[first:after]]
+        self.roles += [(word.start, word.end, role) for word in self.words[first:after]]
 
     def reset(self) -> None:
         """Forget what was looked up, after the words changed."""

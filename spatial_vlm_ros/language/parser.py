@@ -87,7 +87,7 @@ def account(instruction: str) -> tuple[WordRole, ...]:
         return tuple(WordRole(word.start, word.end, "STOP") for word in words)
     tagger, roles = _tagged(words)
     tagger.run()
-    return tuple(sorted({*roles, *tagger.roles}))
+    return tuple(sorted({*roles, *(WordRole(*role) for role in tagger.roles)}))
 
 
 _SOURCES = frozenset({"from", "off", "taken out of"})

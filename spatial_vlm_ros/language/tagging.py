@@ -15,7 +15,7 @@ from spatial_vlm_ros.language.relating import Verdict
 from spatial_vlm_ros.language.relations import MEASURED
 from spatial_vlm_ros.language.sentence import RelationWords
 from spatial_vlm_ros.language.vocabulary import Kinds
-from spatial_vlm_ros.language.word_classes import COMPARATIVES, VERBS, is_outside, is_participle
+from spatial_vlm_ros.language.word_classes import COMPARATIVES, VERBS, is_outside, is_participle, is_plain
 from spatial_vlm_ros.types import FrameOfReference
 
 _PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})
@@ -112,8 +112,8 @@ class Tagger(ClauseTagger):
         if after is not None:
             return after
         for match in self.matches(i):
-            for kind in _PRIORITY:
-                if kind in match.kinds and self._take(kind, match, i):
+            for kind in sorted(match.kinds, key=_rank) if len(match.kinds) > 1 else match.kinds:
+                if kind in _RANKS and self._take(kind, match, i):
                     return i + match.length
         self.emit(*self._unknown(i), i, 1, self.words[i].text)
         return i + 1
@@ -181,6 +181,8 @@ class Tagger(ClauseTagger):
 
     def _open_class(self, i: int, text: str) -> str:
         """Kind of a word that no table holds: a noun, unless it plainly is none."""
+        if is_plain(text):
+            return "NOUN"
         modifier = self.nominal(i + 1)
         if text.startswith("non-") and "ADJ" in " ".join(self.phrases.get(text[4:], {})):
             return "DENIED"
@@ -197,7 +199,7 @@ class Tagger(ClauseTagger):
         """Take a phrase as `kind` if it fits here; the words are then consumed."""
         after = i + match.length
         value, text = match.kinds[kind], match.text
-        rule = getattr(self, f"_as_{kind.lower().replace(' ', '_')}", None)
+        rule = getattr(self, _RULES[kind], None)
         if rule is None:
             self.emit(kind, value, i, match.length, text)
             return True
@@ -532,3 +534,9 @@ _PRIORITY = (
     "ALONE", "QTY", "OTHER", "DET", "PRON", "PERSON", "SELF", "NUM", "ORD", "ONE", "ADJNOUN", "ADJ",
 )  # fmt: skip
 """Order in which the kinds of a phrase are tried."""
+_RANKS = {kind: rank for rank, kind in enumerate(_PRIORITY)}
+_RULES = {kind: f"_as_{kind.lower().replace(' ', '_')}" for kind in _PRIORITY}
+
+
+def _rank(kind: str) -> int:
+    return _RANKS.get(kind, len(_RANKS))

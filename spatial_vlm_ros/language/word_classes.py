@@ -146,6 +146,22 @@ def is_outside(text: str, modifier: bool) -> bool:
 
 
 @lru_cache(maxsize=4096)
+def is_plain(text: str) -> bool:
+    """Whether an unknown word may be a noun wherever a noun may stand.
+
+    Args:
+        text: the word, lower case.
+    """
+    return not (
+        is_outside(text, modifier=False)
+        or is_outside(text, modifier=True)
+        or is_participle(text)
+        or text.startswith("non-")
+        or text.endswith("m")  # units
+    )
+
+
+@lru_cache(maxsize=4096)
 def is_participle(text: str) -> bool:
     """Whether a word after a noun is a participle or the like and no noun ("the chick hiding", "the cup owned by")."""
     if text in NEVER_HEADS:

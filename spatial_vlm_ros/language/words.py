@@ -72,7 +72,7 @@ def check(instruction: str) -> None:
     if len(instruction) > MAX_LENGTH:
         got = f"{len(instruction)} characters"
         raise InputError("instruction", got, f"at most {MAX_LENGTH}", "say one command in one sentence")
-    for position, character in enumerate(instruction):
+    for position, character in enumerate("" if instruction.isprintable() else instruction):
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
             raise InputError(
                 "instruction",
