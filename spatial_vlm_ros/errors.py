@@ -272,6 +272,20 @@ class CancelledError(SpatialVlmError):
         super().__init__(f"{reason}; send the instruction again")
 
 
+class StopRequestedError(SpatialVlmError):
+    """The words ask to stop: they are no order, and nothing is resolved.
+
+    Args:
+        words: as said.
+    """
+
+    status_name = "CANCELLED"
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+        super().__init__(f"{words!r} asks to stop, so nothing is carried out; give the next instruction by itself")
+
+
 class GoalError(SpatialVlmError):
     """There is no free way for the gripper to take an object, or to put it down.
 

@@ -20,6 +20,7 @@ from spatial_vlm_ros.errors import (
     InternalError,
     ModelError,
     SpatialVlmError,
+    StopRequestedError,
     UnknownNameError,
 )
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -30,11 +31,13 @@ from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import answer
+from spatial_vlm_ros.spatial.avoidance import with_avoided
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
+from spatial_vlm_ros.spatial.shifts import is_shift
 from spatial_vlm_ros.spatial.support_check import check_supported, is_for_a_person
 from spatial_vlm_ros.types import (
     Detection,
@@ -46,6 +49,7 @@ from spatial_vlm_ros.types import (
     SpatialQuery,
     Status,
 )
+from spatial_vlm_ros.types.query import STOP
 
 _log = logging.getLogger(__name__)
 
@@ -266,7 +270,8 @@ class ObservedFrame:
                 watch.lap("relate")
                 choice = self._resolver.cross_checked(choice, scorer, referrer)
                 watch.lap("refer")
-            resolution = _without_robot(answer(with_place(choice, scorer), scorer, instruction), scene)
+            choice = with_avoided(with_place(choice, scorer), scorer)
+            resolution = _without_robot(answer(choice, scorer, instruction), scene)
             watch.lap("relate")
         except SpatialVlmError as error:
             resolution = refusal(instruction, error, self.frame.stamp_ns)
@@ -328,8 +333,11 @@ def understood(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQu
 
     Raises:
         NotUnderstoodError: the words are not understood, or the preferred reading needs what is not known.
+        StopRequestedError: the words ask to stop.
     """
     queries = parse_dialogue(instruction, follows)
+    if queries[0].action == STOP:
+        raise StopRequestedError(instruction)
     for query in queries[:1]:
         check_supported(query)
     return tuple(_answerable(queries))
@@ -420,8 +428,13 @@ def _all_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
     """Every phrase of a reading that has to be found in the image."""
     yield from _phrases(query.target)
     if query.destination is not None and not is_for_a_person(query.destination):
-        for anchor in query.destination.anchors:
+        for anchor in () if is_shift(query.destination) else query.destination.anchors:
             yield from _phrases(anchor)
+        for clause in query.destination.excluded:
+            for anchor in clause.anchors:
+                yield from _phrases(anchor)
+    for avoided in query.avoid:
+        yield from _phrases(avoided)
 
 
 def _phrases(phrase: NounPhrase) -> Iterator[NounPhrase]:

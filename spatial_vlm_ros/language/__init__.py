@@ -6,6 +6,7 @@ from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.relations import RelationWord
 from spatial_vlm_ros.language.rendering import describe, render
+from spatial_vlm_ros.language.stopping import stops
 from spatial_vlm_ros.language.vocabulary import Plugged, plugged
 from spatial_vlm_ros.language.words import MAX_LENGTH
 
@@ -19,4 +20,5 @@ __all__ = [
     "parse_dialogue",
     "plugged",
     "render",
+    "stops",
 ]

@@ -9,17 +9,21 @@ from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.known_relations import is_framed, takes_two
-from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE
+from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE, SURFACE
 from spatial_vlm_ros.language.part_phrases import corner_of
 from spatial_vlm_ros.language.part_words import counted_down
 from spatial_vlm_ros.language.prepositions import preposition_of
 from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
+from spatial_vlm_ros.language.wordlists import CONTAINERS
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
 OTHER_THAN = "other than"
 SLIDE = "slide"
 """To push, where what follows says where to; no query has this action."""
 _IT = frozenset({"it", "them"})
+_UNNAMED = frozenset({NounPhrase("object"), NounPhrase("it"), NounPhrase("them")})
+_LOOKING = frozenset({"find", "verify", "look", "point"})
+"""Actions on "a few mugs" that do not depend on how many."""
 _HOLDING = frozenset({"on", "inside", "to"})
 _SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in ORDER_OF_SUPERLATIVE.items()}
 
@@ -86,6 +90,7 @@ class _Assembly:
         self.nodes = {i: self._node(phrase) for i, phrase in enumerate(phrases) if phrase is not None}
         self.clauses: dict[int, _Clause] = {}
         self.destination: _Clause | None = None
+        self.excluded: list[_Clause] = []
         self.owned: list[FrameWords] = []  # views of objects ("from the chair's side")
         self.frame = self._stated_frame()
 
@@ -113,7 +118,7 @@ class _Assembly:
     def apply(self, plan: Attachment) -> None:
         item = self.items[plan.item]
         node = plan.item + 1
-        if plan.kind in ("clause", "destination"):
+        if plan.kind in ("clause", "destination", "excluded"):
             clause = _Clause(
                 plan.name or item.name, [node], item.frame, item.negated, item.distance, item.also, item.said
             )
@@ -121,6 +126,11 @@ class _Assembly:
             self.above[node] = self.named_by[node] = plan.holder
             if plan.kind == "clause":
                 self.nodes[plan.holder].clauses += [clause, *(replace(clause, name=name) for name in item.also)]
+            elif plan.kind == "excluded":
+                if clause.distance is not None and not clause.negated:  # "on the tray, at least 10 cm from the plate"
+                    clause.distance = replace(clause.distance, bound="at most")
+                self.excluded.append(replace(clause, negated=False))
+                self.clauses[plan.item] = self.excluded[-1]
             else:
                 self.destination = clause
         elif plan.kind in ("pair", "repeat"):
@@ -141,8 +151,9 @@ class _Assembly:
             self.clauses[plan.item] = first
             return
         clause = _Clause(first.name, [node], first.frame, first.negated, first.distance)
-        holder = next(each for each in self.nodes.values() if first in each.clauses)
-        holder.clauses.append(clause)
+        excluded = any(first is each for each in self.excluded)
+        holders = [self.excluded] if excluded else [n.clauses for n in self.nodes.values() if first in n.clauses]
+        holders[0].append(clause)
         self.clauses[plan.item] = clause
 
     def _share_noun(self, first: int, second: int) -> None:
@@ -186,10 +197,10 @@ class _Assembly:
             )  # fmt: skip
         ordinal, superlative = None, node.superlative
         if node.phrase.order is not None and node.order_from is not None:
-            last = node.phrase.order == -1
-            ordinal = Ordinal(1 if last else node.phrase.order, OPPOSITE[node.order_from] if last else node.order_from)
+            last = node.phrase.order < 0
+            ordinal = Ordinal(abs(node.phrase.order), OPPOSITE[node.order_from] if last else node.order_from)
         if node.phrase.order is not None and node.order_from is None and counted_down(node.phrase.category):
-            ordinal = Ordinal(1, "bottom") if node.phrase.order == -1 else Ordinal(node.phrase.order, "top")
+            ordinal = Ordinal(abs(node.phrase.order), "bottom" if node.phrase.order < 0 else "top")
         if (
             ordinal is not None and ordinal.n == 1 and (node.phrase.count or 0) > 1
         ):  # "the first two mugs from the left"
@@ -311,6 +322,29 @@ class _Assembly:
                 raise NotUnderstoodError(self.instruction, self._span_of(words), reason, repair)
 
 
+def _about(clause: RelationClause, place: NounPhrase) -> RelationClause:
+    """An exclusion whose "it" is the place itself ("next to the tray, not on it")."""
+    anchors = tuple(place if anchor in _UNNAMED else anchor for anchor in clause.anchors)
+    return replace(clause, anchors=anchors)
+
+
+def _except(destination: Destination) -> Destination:
+    """A destination in which "anywhere except the tray" excludes what is on the tray, or in it."""
+    anchor = destination.anchors[0]
+    apart = [clause for clause in anchor.relations if clause.relation == OTHER_THAN]
+    if anchor.category != SURFACE or not apart:
+        return destination
+    excluded = [RelationClause(_held_by(other), (other,)) for clause in apart for other in clause.anchors]
+    kept = tuple(clause for clause in anchor.relations if clause not in apart)
+    anchors = (replace(anchor, relations=kept), *destination.anchors[1:])
+    return replace(destination, anchors=anchors, excluded=(*destination.excluded, *excluded))
+
+
+def _held_by(phrase: NounPhrase) -> str:
+    """How something stands to what it is put into or on."""
+    return "inside" if phrase.category.split(" ")[-1] in CONTAINERS else "on"
+
+
 def assemble(
     action: str,
     phrases: Sequence[Phrase | None],
@@ -332,6 +366,11 @@ def assemble(
     Raises:
         NotUnderstoodError: two points of view, one of an object that nothing is related to, or "other" than nothing.
     """
+    head = phrases[0]
+    if head is not None and head.vague and action not in _LOOKING:
+        raise NotUnderstoodError(
+            instruction, (head.start, head.end), "how many?", 'say a number, or "all the mugs"'
+        )  # fmt: skip
     assembly = _Assembly(phrases, items, instruction, later)
     for plan in plans:
         assembly.apply(plan)
@@ -341,7 +380,10 @@ def assemble(
         clause = assembly.clause(assembly.destination)
         if assembly.destination.also:
             clause = corner_of(clause.anchors[0], assembly.destination.also, clause)
-        destination = Destination(clause.relation, clause.anchors, clause.frame, clause.distance, clause.preposition)
+        excluded = tuple(_about(assembly.clause(each), clause.anchors[0]) for each in assembly.excluded)
+        destination = _except(
+            Destination(clause.relation, clause.anchors, clause.frame, clause.distance, clause.preposition, excluded)
+        )
         if action in ("pick", "give") and clause.relation != "to":
             action = "place"
     action = "push" if action == SLIDE else action

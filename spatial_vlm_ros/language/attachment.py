@@ -29,6 +29,7 @@ _DESTINATION_NOW = 0.4  # "put the cup on the tray in the box": the last phrase 
 _DESTINATION_BEFORE_MOTION = 0.05  # "put the cup on the tray into the box"
 _CLEARLY_LIKELIER = 0.85  # "on the left side of the tray" is on it; what is "not on the left of the cup" is beside it
 _PARALLEL_BONUS = 3.0  # "that is … and that is …"
+_EXCEPTED_BONUS = 6.0  # what is excepted is excepted from several
 _WAITED_FOR = 10.0  # the second object of "between the mug …"
 
 _NEVER_DESTINATION = frozenset(
@@ -40,7 +41,15 @@ _PUSHING = frozenset({"push", "pull"})
 _PUSHED_TO = frozenset(
     {"left of", "right of", "in front of", "behind", "next to", "near", "under", "against", "between"}
 )  # what is pushed on or in an object is there: to there is "onto" and "into"
+_EXCLUDED = 0.85  # "on the tray, but not near the plate": rather the place that is not near it than the tray
+_EXCLUDED_WITHOUT_LINK = 0.4  # "on the tray not near the plate"
+_AWAY = frozenset({"far from", "away from"})
+_APART = frozenset({"at a distance from"})
+_TAKING = ("take", "get", "remove", "pull", "snatch", "fetch", "retrieve", "bring")
+"""Verbs whose "away from" says where an object is taken from."""
 _SELDOM_DESTINATION = frozenset({"closest to", "farthest from"})  # "put it in the bowl nearest the plate"
+_PUT_SOMEHOW = frozenset({"place", SLIDE, "push", "pull"})
+_UPRIGHT = frozenset({"highest", "lowest"})
 _BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # of two single objects: between them
 _FROM_A_SECOND = frozenset({"on the other side of"})  # "… of the box from the cup"
 
@@ -97,9 +106,45 @@ class _Enumeration:
         self.second = task.second
         self.phrases: list[Phrase | None] = [task.head, *(item.phrase for item in self.items)]
         self.eligible = [self._can_be_destination(i) for i in range(len(self.items))]
+        for i, item in enumerate(self.items):
+            apart = item.name in _AWAY and item.distance is None
+            if item.distance is not None and item.distance.bound == "at least":
+                apart = bool(item.link) and item.name in _APART
+            if apart and any(self.eligible[:i]):
+                self.eligible[i] = False  # "on the table, away from the plate"
+        self.taking = instruction[task.start :].lower().startswith(_TAKING)
+        self._sides_of_surface()
         self.meanings = [[_meanings(item, taken) for taken in (False, True)] for item in self.items]
 
     # -------------------------------------------------------------------------------------------- destinations
+
+    def _sides_of_surface(self) -> None:
+        """Make a phrase of the last side where it says where to: "put the cup on the left" is on that side."""
+        self.sided = -1
+        if self.action not in ("place", SLIDE) or any(self.eligible):
+            return
+        sides = [i for i, item in enumerate(self.items) if self._is_side(item)]
+        if not sides or sides[-1] < (self.second or 0):
+            return
+        self.sided = sides[-1]
+        item = self.items[self.sided]
+        if item.name in _UPRIGHT:
+            raise NotUnderstoodError(
+                self.instruction, (item.start, item.end), "this names no place", 'name the thing: "on top of the box"'
+            )  # fmt: skip
+        noun, side = ("middle", None) if item.name == "middle" else ("side", item.name)
+        phrase = Phrase(noun, superlative=side, frame=item.frame, start=item.start, end=item.end)
+        self.phrases[self.sided + 1] = phrase
+
+    def _is_side(self, item: Attachable) -> bool:
+        """Whether an item is a side that something may be put on; "to the left" says no place."""
+        said = self.instruction[item.start : item.end].lower()
+        return item.kind == "side" and not (item.relative or item.predicate or said.startswith(("to ", "towards ")))
+
+    def _is_way(self, item: Attachable) -> bool:
+        """Whether an item is the direction of a push ("push the box to the left")."""
+        said = self.instruction[item.start : item.end].lower()
+        return said.startswith(("to ", "towards ")) and not (item.relative or item.predicate)
 
     def _can_be_destination(self, i: int) -> bool:
         """Whether item `i` may say where the target is to go."""
@@ -110,9 +155,9 @@ class _Enumeration:
             return False
         if self.second is not None:
             return i >= self.second
-        if self.action in ("place", SLIDE):
+        if self.action in ("place", SLIDE, "throw"):
             return item.name not in _SELDOM_DESTINATION or len(self.items) == 1
-        if self.action in _PUSHING and item.name in _PUSHED_TO:
+        if self.action in _PUSHING and item.name in _PUSHED_TO | {"away from"}:
             return True
         return item.motion and self.action not in ("find", "verify")
 
@@ -121,6 +166,8 @@ class _Enumeration:
         if state.destination is not None or not self.eligible[i]:
             return 0.0
         if self.items[i].motion or i == self.second or (self.items[i].parted and self.action == "place"):
+            return 1.0
+        if self.action in _PUSHING and self.items[i].name == "away from":
             return 1.0
         later = [j for j in range(i + 1, len(self.items)) if self.eligible[j]]
         if self.action in _PUSHING:
@@ -168,7 +215,7 @@ class _Enumeration:
         if item.kind == "frame":
             yield state.weight, lambda: state
             return
-        if i == self.second and item.kind != "clause":
+        if i == self.second and item.kind != "clause" and i != self.sided:
             return
         options = list(self._options(i, item, state))
         total = sum(share for share, _ in options)
@@ -179,11 +226,39 @@ class _Enumeration:
         if item.kind == "also":
             yield from self._further_phrase(i, state)
             return
+        if i == self.sided:
+            yield 1.0, partial(self._send, i, state, "on")
+            return
+        if (
+            item.kind == "adjective"
+            and self.action in _PUT_SOMEHOW
+            and not (item.relative or item.predicate or item.link)
+        ):
+            raise NotUnderstoodError(
+                self.instruction, (item.start, item.end), "how a thing is put down cannot be said here",
+                "say where alone, or describe the thing before its noun",
+            )  # fmt: skip
+        if item.kind == "side" and self.action in (*_PUSHING, SLIDE) and self._is_way(item):
+            raise NotUnderstoodError(
+                self.instruction, (item.start, item.end), "how far is that?", 'say "10 cm to the left"'
+            )  # fmt: skip
         if item.name == "from" and item.kind == "clause" and not (item.negated or item.relative or item.link):
             pairs = list(self._seen_from(i, state))
             if pairs:
                 yield from pairs
                 return
+        excepting = item.kind == "clause" and item.name == "other than" and not (item.link or item.relative)
+        if excepting and state.destination is not None and self._of_many(0):
+            yield _EXCLUDED, partial(self._apart_from_all, i, state)  # "put everything on the tray except the cup"
+            for share, build in self._shared(i, item, state):
+                yield share * (1.0 - _EXCLUDED), build
+            return
+        excluded = self._as_excluded(item, state)
+        if excluded:
+            yield excluded, partial(self._exclude, i, state)
+            for share, build in self._shared(i, item, state):
+                yield share * (1.0 - excluded), build
+            return
         destination = self._as_destination(i, state)
         if destination and not self._closing(state, 0) and not state.single:
             for share, name in self.meanings[i][False]:
@@ -191,6 +266,41 @@ class _Enumeration:
         if destination < 1.0:
             for share, build in self._shared(i, item, state):
                 yield share * (1.0 - destination), build
+
+    def _of_many(self, node: int) -> bool:
+        """Whether a phrase is about all or any of several, of which some can be excepted."""
+        phrase = self.phrases[node]
+        return phrase is not None and (phrase.count == -1 or phrase.choice is not None)
+
+    def _apart_from_all(self, i: int, state: _State) -> _State:
+        """The state in which item `i` excepts something from what is put somewhere."""
+        new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, "clause", 0, "other than")))
+        return self._with_node(new, i + 1)
+
+    def _as_excluded(self, item: Attachable, state: _State) -> float:
+        """Share of a clause being what the place of the destination must not have."""
+        if item.kind != "clause" or item.relative or item.predicate:
+            return 0.0
+        if item.distance is not None:
+            least = "at most" if item.negated else "at least"
+            if item.name not in _APART or item.distance.bound != least or not item.link:
+                return 0.0
+        if state.destination is None or state.single or state.counting:
+            return 0.0
+        if item.negated and item.phrase is not None and item.phrase.refers is not None:
+            return _EXCLUDED  # "next to the mug not in it"
+        apart = item.name in _AWAY or item.distance is not None
+        if not (item.negated or apart):
+            return 0.0
+        return _EXCLUDED if item.link or apart else _EXCLUDED_WITHOUT_LINK
+
+    def _exclude(self, i: int, state: _State) -> _State:
+        """The state in which item `i` is excluded of the destination."""
+        item = self.items[i]
+        near = item.name in _AWAY and item.distance is None
+        name = "near" if near else self.meanings[i][False][0][1]
+        new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, "excluded", name=name)))
+        return self._with_node(self._with_pair(new, i, name), i + 1)
 
     def _send(self, i: int, state: _State, name: str) -> _State:
         """The state in which item `i` is the destination."""
@@ -202,6 +312,7 @@ class _Enumeration:
     def _shared(self, i: int, item: Attachable, state: _State) -> _Options:
         """Attach to each open noun; shares by how far up it is."""
         places = [p for p in range(len(state.frontier)) if self._open(item, state, p)]
+        excepting = item.name == "other than" and not (item.link or item.relative)
         high = item.link == "comma"
         joined = item.link in ("and", "but")
         if not high or joined:
@@ -211,8 +322,11 @@ class _Enumeration:
             share = _place_share(rank, len(places))
             if joined and item.relative and state.related & _bit(node):
                 share *= _PARALLEL_BONUS
+            if excepting and self._of_many(node):  # "any cup on the tray except the red one"
+                share *= _EXCEPTED_BONUS
             if item.kind == "clause":
                 taken = node == 0 and not (item.link or item.relative or item.predicate or item.distance)
+                taken = taken and (item.name not in _AWAY or self.taking)
                 for part, name in self.meanings[i][taken]:
                     yield share * part, partial(self._relate, i, p, state, name)
             else:
@@ -278,7 +392,7 @@ class _Enumeration:
 
     def _continuable(self, state: _State) -> Iterator[tuple[int, int, Attachment, str]]:
         """Anchors on the frontier that a further one may follow: rank from the right, place, plan and relation."""
-        holders = {plan.item + 1: plan for plan in state.plan if plan.kind in ("clause", "destination")}
+        holders = {plan.item + 1: plan for plan in state.plan if plan.kind in ("clause", "destination", "excluded")}
         for rank, p in enumerate(reversed(range(len(state.frontier)))):
             node = state.frontier[p]
             plan = holders.get(node)
@@ -322,7 +436,7 @@ class _Enumeration:
                 if plan.item not in paired:
                     bonus = _WAITED_FOR if state.single & _bit(node) else 1.0
                     yield share * bonus, partial(self._pair, i, p, plan.item, state)
-            elif plan.kind == "clause" and name != "at the centre of":
+            elif plan.kind in ("clause", "excluded") and name != "at the centre of":
                 yield share, partial(self._repeat, i, p, plan, name, state)
 
     def _both_single(self, first: int, second: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.known_relations import is_framed
-from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, PREDICATING
+from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, PREDICATING, Lookahead
 from spatial_vlm_ros.language.relating import RelationTagger, Verdict
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
@@ -18,6 +18,7 @@ class ClauseTagger(RelationTagger):
 
     Args:
         words: words of one instruction.
+        seen: as in `Lookahead`.
 
     Attributes:
         at_start: whether nothing but polite words was taken so far.
@@ -26,16 +27,18 @@ class ClauseTagger(RelationTagger):
         gerund_seen: whether a verb in "-ing" was taken ("would you mind opening").
         own_view_next: whether the next relation is seen from its anchor ("that from its own side is left of").
         deictic: span of a "here" or "there" that was swallowed, or None.
+        way: span of a direction that was swallowed ("back", "away"), or None.
     """
 
-    def __init__(self, words: list[Word]) -> None:
-        super().__init__(words)
+    def __init__(self, words: list[Word], seen: Lookahead | None = None) -> None:
+        super().__init__(words, seen)
         self.at_start = True
         self.verb_seen = False
         self.asked = False
         self.gerund_seen = False
         self.own_view_next = False
         self.deictic: tuple[int, int] | None = None
+        self.way: tuple[int, int] | None = None
 
     def _as_which_is(self, _i: int, _after: int, _text: str, value: object) -> Verdict:
         return ("WHICH IS", value) if self.at_start else None
@@ -100,6 +103,12 @@ class ClauseTagger(RelationTagger):
             return None  # "the cat sat on the mat" tells a story
         if self.previous() in ENDED | PREDICATING | JOINTS and self.relating(after):
             return True
+        if (
+            self.previous() in ENDED
+            and self.peek(after) & {"ADJ"}
+            and not self.nominal(after + self.matches(after)[0].length)
+        ):
+            return True  # "standing upright"
         return (text.endswith(("see", "seen", "visible")) and self.previous() in ENDED | PREDICATING) or None
 
     def _as_frame(self, _i: int, after: int, _text: str, value: tuple[object, object]) -> Verdict:

@@ -86,17 +86,23 @@ INTENSIFIERS = (
     "just", "right", "directly", "immediately", "slightly", "a bit", "a little bit?", "somewhat", "exactly", "quite",
     "really", "very", "way", "anywhere", "someplace", "diagonally", "straight", "a little", "well", "pretty", "so",
     "too", "somewhere", "located", "clearly", "all the way", "over", "up", "down", "back", "out", "far", "far back",
-    "precisely", "rather", "fairly", "shortly", "almost", "kind of", "sort of", "more or less", "roughly", "about",
+    "precisely", "rather", "fairly", "shortly", "kind of", "sort of", "more or less", "roughly", "about",
 )  # fmt: skip
 """Swallowed before a relation or a describing word."""
 
+_WHO = "i|you|we|he|she|they|someone|somebody"
 POSTURES = (
+    f"{_WHO} left|put|placed|set|laid|stood|dropped|kept|stored|hid|parked|stacked",
+    f"that|which {_WHO} left|put|placed|set|laid|stood|dropped|kept|stored|hid|parked|stacked",
     "standing", "sitting", "lying", "laying", "resting", "located", "placed", "situated", "positioned", "stands",
     "sits", "lies", "rests", "set", "kept", "stacked", "seated", "found", "put", "to be found", "stored",
     "that you can see", "which you can see", "you can see", "you see", "that you see", "that i see", "i see",
     "that can be seen", "visible", "stuck", "left", "leaning", "hanging", "hidden", "balanced", "perched", "appearing",
     "stays", "staying", "which can be seen", "appears", "seen", "being", "remaining", "parked", "floating", "sat",
-    "stood",
+    "stood", "tucked|wedged|squeezed|jammed|lodged|dangling|suspended|mounted|laid|dropped|stowed|arranged|grouped",
+    "nestled",
+    "hiding|waiting|sleeping|crouching|squatting|peeking|peeping|lurking|perching|nestling|posing|huddled|reclining",
+    "propped|propped up|crammed|pushed|shoved|standing|sitting|lying upright|around|about", "that|which you can see",
 )  # fmt: skip
 """Swallowed before a relation ("standing behind the box")."""
 
@@ -117,5 +123,5 @@ FILLERS = frozenset({"so", "well", "now"})
 """Polite words that may also stand before a bare object ("so the mug …")."""
 DEGREES = frozenset({"very", "quite", "really", "pretty", "fairly", "rather", "so", "too", "slightly", "a bit",
 "just",
-                     "somewhat", "almost", "mostly"})  # fmt: skip
+                     "somewhat"})  # fmt: skip
 """Intensifiers that may stand before a describing word."""

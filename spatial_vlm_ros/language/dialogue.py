@@ -14,6 +14,7 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse, parse_after
+from spatial_vlm_ros.language.stopping import stops
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import check
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Step
@@ -73,7 +74,7 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
     Raises:
         InputError, NotUnderstoodError: as `parse`; also an answer that refuses every choice ("neither").
     """
-    if not follows:
+    if not follows or stops(instruction):
         return parse(instruction)
     queries = parse(follows[0])
     for answer in (*follows[1:], instruction):

@@ -9,17 +9,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from spatial_vlm_ros.language.lengths import BOUNDS, BOUNDS_AFTER, LENGTHS, TENS, VAGUE_NUMBERS
-from spatial_vlm_ros.language.lexicon import NUMBERS
+from spatial_vlm_ros.language.lengths import BOUNDS, BOUNDS_AFTER, LENGTHS, VAGUE_NUMBERS
+from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.types import Distance
 
 _Bound = Literal["about", "at most", "at least"]
-_DIGITS = re.compile(r"\d{1,6}(?:\.\d{1,6})?")
-_GLUED = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)([a-z]+)")
+_DIGITS = re.compile(r"\d{1,9}(?:\.\d{1,12})?")
+_GLUED = re.compile(r"(\d{1,9}(?:\.\d{1,12})?)([a-z]+)")
 _SMALL: Mapping[str, float] = {"zero": 0, "a": 1, "an": 1, "one": 1, **NUMBERS}
-_FRACTIONS = {"half": 0.5, "quarter": 0.25, "third": 1 / 3, "quarters": 0.25, "thirds": 1 / 3}
-_RANGE = re.compile(r"\d{1,6}-\d{1,6}")
+_FRACTIONS = {"half": 0.5, "quarter": 0.25, "quarters": 0.25, "hundredth": 0.01, "hundredths": 0.01,
+              **{word: 1 / n for word, n in ORDINALS.items() if n > 2},
+              **{f"{word}s": 1 / n for word, n in ORDINALS.items() if n > 2}}  # fmt: skip
+_RANGE = re.compile(r"\d+(?:[.,]\d+)?-\d+(?:[.,]\d+)?")
+_RANGE_GLUED = re.compile(rf"({_RANGE.pattern})([a-z]+)")
+_BEFORE_INCHES = frozenset({"left", "right", "behind", "in", "above", "below", "under", "from", "away", "to"})
+"""What "in" is an inch before: "5 in left of the box"."""
 _MOST_UNITS = 3
 _LONGEST_BOUND = 10  # words
 _MICROMETRES = 6  # decimals of a metre
@@ -65,32 +70,12 @@ def _found(texts: Sequence[str], i: int, table: Mapping[str, object]) -> tuple[s
 
 
 def _cardinal(texts: Sequence[str], i: int) -> tuple[float, int] | None:
-    """A whole or decimal number at word `i`: "12", "0.5", "twenty five", "a hundred and ten", "one point five"."""
+    """A whole or decimal number at word `i`: "12", "0.5", "five"; longer ones are digits here."""
     if i >= len(texts) or not texts[i]:
         return None
     if _DIGITS.fullmatch(texts[i]):
         return float(texts[i]), 1
-    tens, _, ones = texts[i].partition("-")
-    if tens in TENS:
-        if ones in NUMBERS or ones == "one":
-            return TENS[tens] + _SMALL[ones], 1
-        following = texts[i + 1] if i + 1 < len(texts) else ""
-        more = _SMALL.get(following, 0) if following not in ("a", "an") else 0
-        return (TENS[tens] + more, 2) if 0 < more < 10 else (float(TENS[tens]), 1)
-    if texts[i] not in _SMALL:
-        return None
-    value, used = float(_SMALL[texts[i]]), 1
-    if texts[i + 1 : i + 2] == ["hundred"]:
-        value, used = value * 100, 2
-        if texts[i + 2 : i + 3] == ["and"] and (rest := _cardinal(texts, i + 3)):
-            value, used = value + rest[0], 3 + rest[1]
-    elif texts[i + 1 : i + 2] == ["point"]:
-        digits = ""
-        while i + 2 + len(digits) < len(texts) and 0 <= _SMALL.get(texts[i + 2 + len(digits)], -1) < 10:
-            digits += str(int(_SMALL[texts[i + 2 + len(digits)]]))
-        if digits:
-            value, used = float(f"{int(value)}.{digits}"), 2 + len(digits)
-    return value, used
+    return (float(_SMALL[texts[i]]), 1) if texts[i] in _SMALL else None
 
 
 def _number(texts: Sequence[str], i: int) -> tuple[float, int] | None:
@@ -105,6 +90,13 @@ def _number(texts: Sequence[str], i: int) -> tuple[float, int] | None:
         if fraction:
             return whole[0] + fraction[0], 1 + whole[1] + fraction[1]
     fraction = _fraction(texts, i, article=True)
+    if (
+        whole
+        and whole[0] < 1
+        and texts[start : start + 1] == ["of"]
+        and texts[start + 1 : start + 2] in (["a"], ["an"])
+    ):
+        return whole[0], whole[1] + 2  # "3/4 of an inch"
     if fraction is None and whole and texts[start : start + 2] == ["or", "so"]:
         return whole[0], whole[1] + 2
     return fraction or whole
@@ -116,6 +108,8 @@ def _fraction(texts: Sequence[str], i: int, article: bool) -> tuple[float, int] 
     times, j = (first[0], i + first[1]) if first else (1.0, i)
     if j >= len(texts) or texts[j] not in _FRACTIONS or (first is None and texts[j] != "half"):
         return None
+    if times != 1 and not texts[j].endswith("s"):
+        return None  # "10 half"
     value, j = times * _FRACTIONS[texts[j]], j + 1
     if article:
         j += texts[j : j + 1] == ["of"]
@@ -135,7 +129,11 @@ def _amount(texts: Sequence[str], i: int) -> tuple[float, int] | None:
         return None
     unit = _found(texts, i + number[1], units)
     if unit is None:
-        return None
+        inches = texts[i + number[1] : i + number[1] + 1] == ["in"] and texts[i][0].isdecimal()
+        following = texts[i + number[1] + 1] if inches and i + number[1] + 1 < len(texts) else ""
+        if following not in _BEFORE_INCHES:
+            return None
+        unit = ("inch", 1)
     value, metres, used = number[0], units[unit[0]], number[1] + unit[1]
     if texts[i + used : i + used + 1] == ["and"]:
         half = _fraction(texts, i + used + 1, article=False)
@@ -167,6 +165,8 @@ def distance_at(texts: Sequence[str], i: int) -> SaidDistance | None:
             j += 1
     if not units:
         return None
+    if (left := _cardinal(texts, j)) is not None and texts[j] not in ("a", "an", "one"):
+        return SaidDistance(None, j + left[1] - i, bounded)  # "1 m 50"
     if (found := _found(texts, j, after)) is not None:
         bound, j = _narrower(bound, after[found[0]]), j + found[1]
     distance = None if math.isnan(total) else Distance(round(total, _MICROMETRES), bound)
@@ -188,6 +188,8 @@ def range_at(texts: Sequence[str], i: int) -> int:
     if i < len(texts) and _RANGE.fullmatch(texts[i]):
         unit = _found(texts, i + 1, _tables()[0])
         return 1 + unit[1] if unit else 0
+    if i < len(texts) and (glued := _RANGE_GLUED.fullmatch(texts[i])):
+        return int(glued[2] in _tables()[0])
     between = texts[i : i + 1] in (["between"], ["from"])
     first = _amount(texts, i + between) or _cardinal(texts, i + between)
     if first is None:
@@ -207,7 +209,15 @@ def mentions_unit(texts: Sequence[str]) -> bool:
         texts: lower-case words.
     """
     units = _unit_words()
-    return any(text in units or _GLUED.fullmatch(text) for text in texts)
+    return any(
+        text in units or (text[:1].isdecimal() and (text[-1:].isalpha() or texts[i + 1 : i + 2] == ["in"]))
+        for i, text in enumerate(texts)
+    )
+
+
+def is_unit(word: str) -> bool:
+    """Whether a lower-case word is a unit of length."""
+    return word in _tables()[0]
 
 
 @lru_cache(maxsize=1)
@@ -231,4 +241,6 @@ def say_distance(distance: Distance) -> str:
 
 def _decimal(value: float) -> str:
     """A number without an exponent or trailing zeros."""
-    return f"{value:.{_MICROMETRES}f}".rstrip("0").rstrip(".")
+    words = f"{value:.{_MICROMETRES}f}".rstrip("0").rstrip(".")
+    before, _, decimals = words.partition(".")
+    return f"{words}0" if len(decimals) == 3 and before != "0" else words  # "1.234" may be a thousand

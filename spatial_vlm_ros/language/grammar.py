@@ -10,10 +10,10 @@ from typing import Any
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.lalr import Branch, Leaf, UnexpectedKindError, tree_of
-from spatial_vlm_ros.language.lexicon import NOT, ONE_OF
+from spatial_vlm_ros.language.lexicon import NOT, NUMBERS, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.phrases import phrase_of
-from spatial_vlm_ros.language.refusals import unexpected
+from spatial_vlm_ros.language.refusals import UNITLESS, unexpected
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
 
 _PARTED = re.compile(r"\bdown\s+$", re.IGNORECASE)  # "set the cup down next to the box": what follows says where to
@@ -106,15 +106,20 @@ class _Flattener:
         token = self._of(leaf)
         words: RelationWords = token.value
         frame = self._of(frames[0]).value[0] if frames else words.frame
+        said = self.instruction[phrase.start : phrase.end]
+        if phrase.elliptic and (said.isdecimal() or said.lower() in NUMBERS):
+            raise NotUnderstoodError(self.instruction, (phrase.start, phrase.end), *UNITLESS)  # "left of the box by 5"
         if words.also and negated:
             raise NotUnderstoodError(
                 self.instruction, (token.start, token.end), "this place cannot be negated",
                 'say it of the corner alone: "not at the corner of the tray"',
             )  # fmt: skip
+        before = self.tokens[leaf.position - 1]
+        apart = words.name == "other than" and before.text == SURFACE
         return [
             Attachable(
                 "clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
-                phrase=phrase, distance=words.distance, tight=words.name == "part of" and token.text == "of",
+                phrase=phrase, distance=words.distance, tight=apart or (words.name == "part of" and token.text == "of"),
                 also=words.also, said=token.text, parted=_PARTED.search(self.instruction, 0, token.start) is not None,
             )
         ]  # fmt: skip

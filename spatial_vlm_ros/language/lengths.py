@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fourty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
-        "ninety": 90}  # fmt: skip
 VAGUE_NUMBERS: dict[str, float] = {
     "a couple of": 2,
     "a couple": 2,
     "a pair of": 2,
     "a dozen": 12,
+    "half a dozen": 6,
     **dict.fromkeys(("a few", "several", "some", "many", "a number of", "few"), float("nan")),
 }
 """Amounts before a unit; NaN where nobody can say how many."""
@@ -22,6 +21,7 @@ LENGTHS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (1.0, ("m|meter|meters|metre|metres",)),
     (0.0254, ("inch|inches",)),
     (0.3048, ("foot|feet|ft",)),
+    (1000.0, ("km|kms|kilometer|kilometers|kilometre|kilometres",)),
     (0.9144, ("yard|yards|yd|yds",)),
     (0.09, ("hand|hands|hand's|hands' width|widths|breadth|breadths", "handwidth|handwidths|handbreadth|handbreadths",
             "hand-width|hand-widths|hand-breadth|hand-breadths|handsbreadth|handsbreadths",

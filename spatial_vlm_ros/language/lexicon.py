@@ -54,7 +54,19 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "throw": ("throw away|out?", "get rid of", "toss", "discard", "chuck|sling|toss|bung away|out", "dispose of"),
     "wipe": ("wipe", "clean up?", "sweep"),
     "follow": ("follow", "track"),
-    "avoid": ("avoid",),
+    "avoid": ("avoid", "keep|stay|steer|remain well? away from", "keep|stay|steer|remain well? clear of",
+        "watch|look out for", "beware of", "mind", "be|being careful not to touch|hit|disturb|move|topple",
+        "be|being careful not to knock over|down|off?", "be|being careful not to bump|run|crash into",
+        "don't|dont|never touch|hit|disturb|topple", "do|must|should not touch|hit|disturb|topple",
+        "don't|dont|never knock over|down|off?", "do|must|should not knock over|down|off?",
+        "don't|dont|never bump|run|crash into", "do|must|should not bump|run|crash into",
+        "don't|dont|never go|come|get near|close to", "do|must|should not go|come|get near|close to",
+        "without touching|hitting|disturbing|toppling|moving|shifting|brushing|nudging|tipping|upsetting",
+        "without knocking|tipping|pushing over|down|off?", "without bumping|running|crashing into|against",
+        "without going|coming|getting|passing near|close to", "without colliding with", "while|by? avoiding",
+        "while keeping|staying|steering away from", "while keeping|staying|steering clear of",
+        "keeping|staying|steering away from", "keeping|staying|steering clear of",
+        "taking care not to touch|hit|disturb", "so as not to touch|hit|disturb"),
 }  # fmt: skip
 """Canonical action → ways of saying it."""
 
@@ -78,13 +90,16 @@ ONE_OF = 0
 """Quantity of "the tallest of the mugs": one of several."""
 ANY_OF = -2
 """Quantity of "one of the mugs": one of several, whichever."""
+VAGUE = -3
+"""Quantity of "a few mugs": several, and nobody says how many."""
 QUANTITIES: dict[str, int] = {
     "all of? the|these|those|my?": -1, "every": -1, "each": -1, "every single": -1, "both of? the|these|those|my?": 2,
-    "several": -1, "a few": -1, "a couple of": 2, "a pair of": 2, "pair of": 2, "the pair of": 2, "the couple of": 2,
-    "some of the": -1, "few": -1, "many": -1, "multiple": -1, "half a dozen": 6, "half a": 1, "a dozen": 12,
-    "a number of": -1, "each and every": -1, "every one of the|these|those|my": -1, "the both": 2,
+    "several": VAGUE, "a few": VAGUE, "a couple of?": 2, "a pair of": 2, "pair of": 2, "the pair of": 2,
+    "the couple of": 2, "some of the|these|those|my": VAGUE, "few": VAGUE, "many": VAGUE, "multiple": VAGUE,
+    "half a dozen": 6, "a dozen": 12, "a number of": VAGUE, "each and every": -1,
+    "every one of the|these|those|my": -1, "the both": 2,
     "any|one|either of the|these|those|my": ANY_OF, "any|either one of the|these|those|my": ANY_OF, "any one": ANY_OF,
-    "various": -1, "each of the": -1, "the few": -1, "just one of the|these|those": ANY_OF,
+    "various": VAGUE, "each of the": -1, "the few": VAGUE, "just one of the|these|those": ANY_OF,
     "whichever of the|these|those": ANY_OF,
 }  # fmt: skip
 ALONE: dict[str, int] = {
@@ -115,12 +130,39 @@ _ORDINALS = (
     "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
 )
 ORDINALS = {word: value for value, word in enumerate(_ORDINALS.split(), 1)}
+FROM_THE_LAST: dict[int, tuple[str, ...]] = {
+    -1: ("last",),
+    **{-n: (f"{word} to|from the? last", f"{word} last") for word, n in ORDINALS.items() if 1 < n <= 10},
+}
+FROM_THE_LAST[-2] += ("next to last", "last but one", "penultimate", "one before the? last", "2nd to|from the? last")
+FROM_THE_LAST[-3] += ("last but two", "antepenultimate", "3rd to|from the? last")
+"""Ordinals that count from the end."""
+PORTIONS = ("half|most|much of? the|these|those|my|a|an|it|them", "half", "most",
+            "a|one|two|three half|quarter|third|quarters|thirds of")  # fmt: skip
+"""Parts of an object, or of a number of objects, that nobody can pick up as such."""
+SIGNS = frozenset({"minus", "negative", "plus"})
+"""Signs of a number."""
 MEASURE_PHRASES = ("piece|pieces|bit|slice|item of", "kind|type of")
 """Swallowed before a noun ("a piece of paper")."""
 PRONOUNS: dict[str, int | None] = {"it": None, "this": None, "something": None, "anything": None, "everything": -1,
                                    "them": -1, "whatever": None}  # fmt: skip
 REFLEXIVES = ("itself", "themselves", "themself", "each other", "one another")
 """What relates an object to itself."""
+ANYWHERE = (
+    "anywhere|somewhere|wherever|someplace",
+    "any|some place|spot",
+    "anywhere|wherever you like|want|can",
+)
+"""A place of which nothing is said."""
+ITSELF = "itself"
+"""Noun of the anchor of "10 cm to the left": where the object is now."""
+SHIFTS = {"left": "left of", "right": "right of"}
+"""Directions that an object can be moved in from where it is."""
+DIRECTIONS = frozenset({"forward", "forwards", "backward", "backwards", "up", "upward", "upwards", "down", "downward",
+                        "downwards", "back", "ahead", "away", "over", "sideways"})  # fmt: skip
+"""Directions of a motion that are not told well enough to go there."""
+SURFACE = "surface"
+"""Noun of what carries the objects, where it is not named."""
 THERE = "there"
 """Stands for the relation of "put it there" until it is known whether that is in or on an object."""
 STEP_PLACES = {"there": THERE, "over there": THERE, "right there": THERE, "in there": "inside", "inside": "inside",

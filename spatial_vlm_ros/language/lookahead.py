@@ -8,16 +8,18 @@ from typing import Any
 
 from spatial_vlm_ros.language import courtesy, wordlists
 from spatial_vlm_ros.language.distances import distance_at, mentions_unit
+from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.phrase_index import Kinds
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import Word
 
-NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE", "OTHER"})
+NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE", "OTHER", "PORTION"})
 RELATING = frozenset({"REL", "SIDE"})
 OPENERS = frozenset({"DET", "QTY", "PRON", "PERSON", "THAT", "ALONE", "PRON THATIS", "PRON THATIS NOT"})
 ENDED = frozenset({"NOUN", "PRON", "PERSON", "SIDE", "ADJP", "FROM", "FRAME"})
 """Tokens after which a phrase may be complete."""
 JOINTS = frozenset({"AND", "BUT", "COMMA"})
+_LONGEST_PLEASANTRY = max(len(phrase.split(" ")) for pattern in courtesy.PLEASANTRIES for phrase in expand(pattern))
 PREDICATING = frozenset({"THATIS", "IS", "NOT", "ADJP"})
 
 
@@ -54,27 +56,42 @@ class Lookahead:
 
     Args:
         words: the words.
+        seen: what has looked at these very words already, so that nothing is looked up again; None = nothing has.
     """
 
-    def __init__(self, words: list[Word]) -> None:
+    def __init__(self, words: list[Word], seen: Lookahead | None = None) -> None:
         self.words = words
         self.phrases, _ = phrase_table()
         self.tokens: list[Token] = []
-        self.reset()
+        self.roles: list[tuple[int, int, str]] = []  # start, end and role of each word, as in WordRole
+        self.texts: list[str] = []
+        self.measurable = False
+        self.tail: list[bool] = []
+        self._found: dict[int, list[PhraseMatch]] = {}
+        self._kinds: dict[int, frozenset[str]] = {}
+        if seen is None:
+            self.reset()
+        else:
+            self.texts, self.measurable, self.tail = seen.texts, seen.measurable, seen.tail
+            self._found, self._kinds = seen._found, seen._kinds
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
         """Append the token (or tokens) of the words from `first` on."""
         words = self.words[first : first + length]  # in another order than said, where they were rewritten
         start, end = min(word.start for word in words), max(word.end for word in words)
+        self.roles += [(word.start, word.end, kind) for word in words]
         for single in kind.split():
             self.tokens.append(Token(single, value, start, end, text))
+
+    def swallow(self, first: int, after: int, role: str) -> None:
+        """Note that the words from `first` to before `after` say nothing by themselves."""
+        self.roles += [(word.start, word.end, role) for word in self.words[first:after]]
 
     def reset(self) -> None:
         """Forget what was looked up, after the words changed."""
         self.texts = [word.text if word.kind == "word" else "" for word in self.words]
         self.measurable = mentions_unit(self.texts)
-        self._found: dict[int, list[PhraseMatch]] = {}
-        self._kinds: dict[int, frozenset[str]] = {}
+        self._found, self._kinds = {}, {}
         self.tail = self._tail()
 
     def matches(self, i: int) -> list[PhraseMatch]:
@@ -187,7 +204,10 @@ class Lookahead:
         """For each word, whether only pleasantries follow from there to the end."""
         n = len(self.words)
         tail = [False] * n + [True]
+        last = n
         for i in reversed(range(n)):
+            if last - i > _LONGEST_PLEASANTRY:  # no phrase reaches from here to where only pleasantries follow
+                break
             word = self.words[i]
             if word.kind in ("stop", "comma"):
                 tail[i] = tail[i + 1]
@@ -195,4 +215,6 @@ class Lookahead:
                 tail[i] = tail[i + 1] and i > 0 and self.words[i - 1].kind == "comma"
             else:
                 tail[i] = any("PLEASANTRY" in match.kinds and tail[i + match.length] for match in self.matches(i))
+            if tail[i]:
+                last = i
         return tail

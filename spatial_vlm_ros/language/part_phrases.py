@@ -47,6 +47,7 @@ def in_parts(query: SpatialQuery) -> SpatialQuery:
         query,
         target=_phrase(query.target),
         destination=_destination(query.destination),
+        avoid=tuple(map(_phrase, query.avoid)),
         steps=tuple(Step(s.action, _phrase(s.target), _destination(s.destination)) for s in query.steps),
     )
 
@@ -109,6 +110,8 @@ def _destination(destination: Destination | None) -> Destination | None:
     if destination is None:
         return None
     anchors = tuple(_phrase(anchor) for anchor in destination.anchors)
+    excluded = tuple(_clause(clause, NounPhrase("object")) for clause in destination.excluded)
+    destination = replace(destination, excluded=excluded) if excluded else destination
     if destination.relation == "inside" and _is_bare_corner(anchors):
         return replace(destination, relation="on", anchors=_on_the_ground(anchors), preposition=IN)
     return replace(destination, relation=_on(destination.relation, anchors), anchors=anchors)

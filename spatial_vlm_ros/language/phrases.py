@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.inflection import MASS_PLURALS, PAIRED, WORN_GLASSES, is_plural, singular
-from spatial_vlm_ros.language.lexicon import ANY, ANY_OF, ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS
+from spatial_vlm_ros.language.lexicon import ANY, ANY_OF, ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS, VAGUE
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_words import ALONG_BOTH
 from spatial_vlm_ros.language.sentence import FrameWords, Phrase
@@ -38,6 +38,8 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
         return Phrase(category, count=count, person=person, start=first.start, end=first.end, refers=refers)
     phrase = Phrase("object", start=first.start, end=last.end)
     heads, complements = _read(tokens, phrase, instruction)
+    if not complements and (lone := next((token for token in tokens[1:] if token.kind == "OF"), None)) is not None:
+        raise NotUnderstoodError(instruction, (lone.start, last.end), "this names nothing", 'say "the lid of the jar"')
     determined = any(token.kind in ("DET", "QTY", "NUM", "ORD", "SUP", "OTHER") for token in tokens)
     _check_name(heads + complements, determined, instruction)
     if not heads:
@@ -53,7 +55,9 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
     phrase.pointed = len(tokens) == 2 and phrase.one and first.text in _REFERRING
     if len(names) > 1 and names[-1] in ("one", "ones"):
         names.pop()
+    said = phrase.count
     phrase.category, phrase.count = _number(names, [token.text for token in complements], phrase.count)
+    phrase.vague = phrase.vague or (said is None and phrase.count == -1 and first.text == "some")
     if phrase.count == ONE_OF or ("pair of" in first.text and phrase.category.split()[-1] in PAIRED):
         phrase.count = None
     return phrase
@@ -103,7 +107,7 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
     phrase.spread = tuple(spread)
     if order is not None and phrase.superlative is not None:
         side = ORDER_OF_SUPERLATIVE.get(phrase.superlative)
-        if side is None or phrase.order == -1:
+        if side is None or (phrase.order or 0) < 0:
             reason = f"an ordinal cannot count along {phrase.superlative!r}"
             repair = 'count from a side: "the second mug from the left"'
             raise NotUnderstoodError(instruction, (order.start, order.end), reason, repair)
@@ -133,6 +137,8 @@ def _quantify(phrase: Phrase, token: Token) -> None:
         phrase.choice, phrase.count, phrase.partitive = "any", token.value[1], True
     elif token.value == ANY_OF:
         phrase.choice, phrase.count = "any", ONE_OF
+    elif token.value == VAGUE:
+        phrase.count, phrase.vague = -1, True
     elif phrase.count != ONE_OF and not phrase.partitive:
         phrase.count = token.value
 

@@ -8,10 +8,21 @@ from collections.abc import Sequence
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.lexicon import PURE_VERBS
 from spatial_vlm_ros.language.lookahead import Token
+from spatial_vlm_ros.language.word_classes import TIMES
 
 _EXAMPLE = 'say it as one command about one thing, for example "pick up the red cup behind the box"'
+_UNKNOWN_VERB = (
+    "this verb is not among the known actions",
+    "use a verb such as pick up, give me, put, find, point at, push, pull, open or close",
+)
+UNITLESS = ("this number counts nothing, and has no unit of length", 'say "5 cm left of the box" or "five cups"')
+"""Reason and repair for a number of nothing."""
 
 _BY_KIND: dict[str, tuple[str, str]] = {
+    "DENIED": ("this denies a property inside a name", 'say "the cup that is not red"'),
+    "EACH": ("one thing for each of several is not supported", "say one place at a time"),
+    "TURNED": ("turning a thing is not supported", "use a verb such as pick up, put, push or pull"),
+    "TIME": ("this may be an order in time", 'say "in front of", or one command after the other: "grab …, then …"'),
     "OUTSIDE": ("this word has no place in an instruction here", _EXAMPLE),
     "OR": ("a choice between things is not supported", "name the one thing that is meant"),
     "FOREIGN": ("this is not an English word known here", "say it in English"),
@@ -26,6 +37,15 @@ _BY_KIND: dict[str, tuple[str, str]] = {
     "WHICH": ("this question word cannot stand here", 'ask "which mug is behind the box?"'),
     "OF": ('"of" cannot stand here', 'say "the lid of the jar" or "the box of cereal"'),
     "DIST": ("a distance cannot stand here", 'say "10 cm left of the box"'),
+    "DOUBTFUL": ("this number can be read in two ways, or in none", 'say it as "1500 mm" or "1.5 cm"'),
+    "UNITLESS": UNITLESS,
+    "UNCOUNTED": ("nobody counts to this number", 'count from one: "the second mug from the left", "two mugs"'),
+    "SIGNED": ("a number with a sign is not supported", 'say "5 cm left of the box"'),
+    "PORTION": ("a part of it, or of them, cannot be asked for", 'say how many: "two of the cups", or the whole'),
+    "PARTICIPLE": ("this word does not say where the thing is", 'say it with a relation: "the chick behind the cup"'),
+    "COMPARED": ("nobody measures this", 'say what can be seen in metres: "the largest cup", "the taller cup"'),
+    "ADVERB": ("this word has no place in an instruction here", _EXAMPLE),
+    "UNKNOWN_VERB": _UNKNOWN_VERB,
     "VAGUE": ("how far is that?", 'say a number: "10 cm left of the box"'),
     "RANGE": ("a range of distances is not supported", 'say one: "about 15 cm left of the box"'),
     "TWO_SIDES": ("two sides at once are not supported", 'say one: "the mug on the left"'),
@@ -46,6 +66,31 @@ _BY_KIND: dict[str, tuple[str, str]] = {
     "COMMA": ("this comma joins nothing", "leave it out"),
     "NOT": ("this negates nothing", 'say "the mug that is not behind the box"'),
 }
+_NAMED_FIRST = frozenset(
+    {"FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE", "DOUBTFUL", "UNITLESS", "UNCOUNTED", "SIGNED", "PORTION",
+     "PARTICIPLE", "COMPARED", "TIME", "TURNED", "DENIED", "EACH", "ADVERB", "UNKNOWN_VERB"}
+)  # fmt: skip
+_BY_WORD: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(
+        ("if", "unless", "when", "whenever", "while", "until", "till", "since", "because", "whether", "once",
+         "provided", "providing", "supposing", "lest", "whereas", "although", "though"),
+        ("a condition or reason has no place in an instruction", "say what to do now, without it"),
+    ),
+    **dict.fromkeys(
+        ("before", "after", "during", "later", "soon", "afterward", "beforehand", "meanwhile", "ago", "tomorrow",
+         "tonight", "yesterday", *TIMES),
+        ("a time has no place in an instruction", 'say the commands in their order: "open the drawer, then …"'),
+    ),
+    **dict.fromkeys(
+        ("no", "wait", "sorry", "oops", "correction", "rather", "nay", "undo"),
+        ("a correction has no place in an instruction", "say the whole instruction once more, as it is meant"),
+    ),
+    **dict.fromkeys(
+        ("don't", "dont", "never", "do", "won't", "cannot", "can't", "cant", "nobody", "none", "nothing", "must"),
+        ("what is not to be done has no place in an instruction", "say what is to be done"),
+    ),
+}  # fmt: skip
+"""What to say about some words that have no place here."""
 _ENDS_AFTER: dict[str, tuple[str, str]] = {
     "VERB": ("the instruction ends before it names a thing", 'add what to act on: "pick up the red cup"'),
     "REL": ("the instruction ends after a relation", "name the thing it relates to"),
@@ -68,7 +113,7 @@ def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotU
         The error, with the span of what was not understood.
     """
     for token in tokens[: position + 1]:
-        if token.kind in ("FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE"):
+        if token.kind in _NAMED_FIRST:
             return _error(token, instruction)
     if not tokens:
         return NotUnderstoodError(instruction, (0, len(instruction)), "no command and no thing is named", _EXAMPLE)
@@ -83,14 +128,15 @@ def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotU
         return NotUnderstoodError(
             instruction,
             (first.start, first.end),
-            "this verb is not among the known actions",
-            "use a verb such as pick up, give me, put, find, point at, push, pull, open or close",
+            *_UNKNOWN_VERB,
         )
     return _error(token, instruction)
 
 
 def _error(token: Token, instruction: str) -> NotUnderstoodError:
     reason, repair = _BY_KIND.get(token.kind, ("this does not fit here", _EXAMPLE))
+    if token.kind in ("OUTSIDE", "ADVERB"):
+        reason, repair = _BY_WORD.get(token.text, (reason, repair))
     if token.kind == "VERB" and token.text not in PURE_VERBS and " " not in token.text:
         reason = "the instruction has several steps, or this word cannot stand here"
     return NotUnderstoodError(instruction, (token.start, token.end), reason, repair)

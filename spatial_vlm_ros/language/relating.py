@@ -22,6 +22,7 @@ _BEFORE_RELATIVE = ENDED | JOINTS
 _OTHER_THAN = RelationWords("other than")
 _MOVED = lexicon.MOVING | {"push", "pull", "throw"}
 _HELD_BY_PARTS = frozenset({"pick", "give", "pull", "push", "turn", "open", "close"})
+_SHIFTED = frozenset({"place", "push", "slide", "pull"})
 _COMPARATIVES = frozenset({"closer", "nearer", "farther", "further"})
 _AT_A_DISTANCE = "at a distance from"
 
@@ -39,6 +40,9 @@ class RelationTagger(Lookahead):
         if span:
             self.emit("RANGE", None, i, span, " ".join(self.texts[i : i + span]))
             return i + span
+        if self.texts[i] in lexicon.SIGNS and (signed := distance_at(self.texts, i + 1)) is not None:
+            self.emit("SIGNED", None, i, 1 + signed.length, "")
+            return i + 1 + signed.length
         joined = self._joins_distance(i)
         said = distance_at(self.texts, i + joined)
         if said is None:
@@ -56,22 +60,55 @@ class RelationTagger(Lookahead):
         follows = self.texts[after] if after < len(self.texts) else ""
         end = after + self._distance_ends(after)
         if end > after and self.texts[end - 1] in ("it", "them") and self._append_distance(said, True):
+            self.swallow(i, end, "DIST")
             return end
         apart = self.texts[i : i + 4] == ["at", "a", "distance", "of"]
         before = self._next_relation(after) not in MEASURED or (apart and follows != "from")
         elsewhere = before and self._append_distance(said, not joined)
         if elsewhere:
+            self.swallow(i, after, "DIST")
             return after
         if not joined and (self.relating(after) or (follows == "of" and said.bounded)):
             self.emit("DIST", said.distance, i, after - i, "")
             return after
         if self._append_distance(said, self.texts[i] == "by" or joined > 1 or end > after or apart):
+            self.swallow(i, end, "DIST")
             return end
         if follows and self.relating(end):
             self.emit("DIST", said.distance, i, end - i, "")
             return end
         self.emit("DIST", said.distance, i, after - i, "")
         return after
+
+    def shifted(self, i: int) -> int | None:
+        """Take a shift from where an object is ("10 cm to the left", "left by 10 cm"); the index after it, or None."""
+        verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "REL")), None)
+        if verb is None or verb.value not in _SHIFTED or self.previous() not in ("NOUN", "PRON", "ONE"):
+            return None
+        said = distance_at(self.texts, i)
+        side = self._side_of_shift(i + said.length if said is not None else i)
+        if side is None:
+            return None
+        after = (i + said.length if said is not None else i) + side[1]
+        if said is None:
+            after += self.texts[after : after + 1] == ["by"]
+            said = distance_at(self.texts, after)
+            after += 0 if said is None else said.length
+        related = self.opens(after) or self.relating(after) or self.texts[after : after + 1] in (["of"], ["from"])
+        if said is None or said.distance is None or related:
+            return None
+        words = RelationWords(lexicon.SHIFTS[side[0]], motion=True, distance=said.distance)
+        self.emit("REL", words, i, after - i, "to the " + side[0])
+        self.emit("NOUN", lexicon.ITSELF, i, after - i, lexicon.ITSELF)
+        return after
+
+    def _side_of_shift(self, i: int) -> tuple[str, int] | None:
+        """The side that words at `i` name as a direction ("to the left"), and their number."""
+        for before in (["to", "the"], ["towards", "the"], ["to"], []):
+            side = self.texts[i + len(before) : i + len(before) + 1]
+            if self.texts[i : i + len(before)] == before and side and side[0].removesuffix("wards") in lexicon.SHIFTS:
+                return side[0].removesuffix("wards"), len(before) + 1
+        return None
 
     def _next_relation(self, i: int) -> str:
         """Name of the relation that the words from `i` on begin with; of a measured one where there is none."""
@@ -134,6 +171,16 @@ class RelationTagger(Lookahead):
             return None  # "to the left from my perspective"
         if "ADJ" in self.phrases[text] and self.nominal(i):
             return None  # "the round tray"
+        if text == "before" and any(token.kind == "VERB" for token in self.tokens) and self.previous() in ENDED:
+            return ("TIME", None)  # "grab the cup before the plate"
+        if text in lexicon.SIGNS and self.peek(after) & {"NUM", "ORD", "ONE"}:
+            return ("SIGNED", None)
+        if text.startswith("out of") and self.previous() in ("QTY", "NUM"):
+            return ("PORTION", None)  # "three out of five mugs"
+        if text in ("from", "out from") and "REL" in self.peek(after) and not self.opens(after):
+            return True  # "from behind the box"
+        if value is not None and value.name == _OTHER_THAN.name and self.relating(after) and self.previous() in ENDED:
+            return ("BUT NOT", None)  # "anywhere except near the plate"
         if text == "by" and self._grips(after):
             return ("GRIP", None)
         if self._moves_closer(text):
@@ -193,6 +240,7 @@ class RelationTagger(Lookahead):
             side = self.phrases.get(f"nearest to {where}", {}).get("SIDE")
             if side and len(self.words) >= i + length and not self.nominal(i + length):
                 superlative.value = (superlative.value[0], side[1])
+                self.swallow(i + 1, i + length, "FRAME")
                 for _ in range(length - 1):
                     self.words.pop(i + 1)
                 self.reset()
@@ -241,6 +289,8 @@ class RelationTagger(Lookahead):
         return self._exception(after) or ("NOT", value)
 
     def _as_but(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        if self.previous() == "NOUN" and self.tokens[-1].text == lexicon.SURFACE and self.relating(after):
+            return ("BUT NOT", value)  # "anywhere but on the tray"
         return self._exception(after) or ("BUT", value)
 
     def _as_thatis_not(self, _i: int, after: int, _text: str, value: object) -> Verdict:
@@ -311,6 +361,8 @@ class RelationTagger(Lookahead):
     def _as_of(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if self.previous() == "DIST":
             return ("REL", RelationWords(_AT_A_DISTANCE, distance=self.tokens.pop().value))
+        if self.previous() == "NUM" and self._kind_before(2) == "REL" and self.tokens[-2].text == "within":
+            return ("UNITLESS", None)
         if self.previous() in ("QTY", "NUM"):
             every = self._kind_before(2) == "QTY" and self.tokens[-2].value == -1  # "all three of the mugs"
             if self.previous() == "NUM" and self.peek(after) & OPENERS and not every:
@@ -336,6 +388,7 @@ class RelationTagger(Lookahead):
             return False
         for token in reversed(self.tokens):
             if token.kind in ("SUP", "ORD"):
+                self.swallow(after, after + 2, "QTY")
                 del self.words[after : after + 2]
                 self.reset()
                 return True

@@ -188,7 +188,7 @@ _TABLE = (
     _known("near", "near to?", "near by", "nearby to?", "close to", "around near", "in the vicinity of",
            "not far from", "not far away from", "in proximity to", "in close proximity to", "nigh",
            "in the neighbourhood|neighborhood of", "not too far from", "round near"),
-    _known("far from", "far away? from", "a long way from", "a long way away from", "a long way off from", "away from",
+    _known("far from", "far away? from", "a long way from", "a long way away from", "a long way off from",
            "distant from", "well away from", "remote from", "some distance from",
            "some way from", "clear of", "a good|fair way away|off? from", "a good|fair distance away|off? from",
            "nowhere near", "at a great distance from", "quite a way away? from"),
@@ -306,6 +306,7 @@ MEANINGS: Mapping[str, Meanings] = MappingProxyType(
     {
         "from": Meanings(("on", "inside"), reversed_by=CONTAINERS, taken=True),
         "off": Meanings(("on",), taken=True),
+        "away from": Meanings(("near", "on"), ("away from",), SURFACES | CONTAINERS, taken=True, otherwise="far from"),
         "taken out of": Meanings(("inside",), ("out of", "out from inside? of?"), taken=True, otherwise="out of"),
         "on the left of": Meanings(("left of", "at the left side of"), ("on the? left hand? of",), FURNITURE, 0.85),
         "on the right of": Meanings(("right of", "at the right side of"), ("on the? right hand? of",), FURNITURE, 0.85),
@@ -328,7 +329,7 @@ MEASURED: Mapping[str, str] = MappingProxyType(
     {
         **{name: name for name in ("left of", "right of", "in front of", "behind", "above", "below", "under",
                                    "next to", "near", "at a distance from")},
-        **dict.fromkeys(("far from", "from", "to"), "at a distance from"),
+        **dict.fromkeys(("far from", "away from", "from", "to"), "at a distance from"),
         "on the other side of": "behind",
         "on the left of": "left of",
         "on the right of": "right of",

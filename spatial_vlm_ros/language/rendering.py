@@ -6,7 +6,7 @@ from __future__ import annotations
 from spatial_vlm_ros.language.distances import say_distance
 from spatial_vlm_ros.language.inflection import plural
 from spatial_vlm_ros.language.known_relations import RELATIONS
-from spatial_vlm_ros.language.lexicon import ACTIONS, NOT, NUMBERS, ORDINALS, PERSONS
+from spatial_vlm_ros.language.lexicon import ACTIONS, ITSELF, NOT, NUMBERS, ORDINALS, PERSONS, SHIFTS, SURFACE
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.prepositions import ON_TOP_OF
 from spatial_vlm_ros.types import (
@@ -99,9 +99,9 @@ def render(query: SpatialQuery) -> str:
     Returns:
         For example "put the mug behind the box on the tray", or "open the drawer, then pick up the mug".
     """
-    if query.steps:
-        return ", then ".join(_command(step) for step in query.steps)
-    return _command(Step(query.action, query.target, query.destination))
+    steps = query.steps or (Step(query.action, query.target, query.destination),)
+    avoided = (f"avoid {describe(phrase)}" for phrase in query.avoid)
+    return ", then ".join((*(_command(step) for step in steps), *avoided))
 
 
 def _command(step: Step) -> str:
@@ -151,13 +151,22 @@ def _clause(clause: RelationClause, first: bool) -> str:
 
 def _destination(destination: Destination, action: str) -> str:
     """Where something is to go; with a word of motion where the verb needs one."""
-    name = destination.relation
+    name = "away from" if action in ("push", "pull") and destination.relation == "far from" else destination.relation
     if action != "place" and name in RELATIONS and RELATIONS[name].motion:
         name = next(expand(RELATIONS[name].motion[0]))
     if destination.preposition == ON_TOP_OF:
         name = ON_TOP_OF if action == "place" else _ONTO_THE_TOP_OF
     anchors = _anchors(destination.relation, destination.anchors)
-    return " ".join([*_measured(destination.distance, name), *_frame(destination.frame), anchors])
+    shift = next((side for side, relation in SHIFTS.items() if relation == destination.relation), None)
+    if destination.anchors == (NounPhrase(ITSELF),) and shift is not None and destination.distance is not None:
+        said = [say_distance(destination.distance), "to the", shift, *_frame(destination.frame)]
+    elif destination.excluded and destination.anchors == (NounPhrase(SURFACE),):
+        said = ["anywhere"]
+    else:
+        said = [*_measured(destination.distance, name), *_frame(destination.frame), anchors]
+    for clause in destination.excluded:
+        said += ["but not", *_frame(clause.frame), _clause(clause, first=True)]
+    return " ".join(said)
 
 
 def _anchors(relation: str, anchors: tuple[NounPhrase, ...]) -> str:

@@ -8,7 +8,7 @@ mug from my side which is left of the box", and "the mug should go on the tray" 
 from __future__ import annotations
 
 from spatial_vlm_ros.language import courtesy, lexicon
-from spatial_vlm_ros.language.lookahead import JOINTS, RELATING
+from spatial_vlm_ros.language.lookahead import JOINTS, RELATING, Lookahead
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import INVERSE
 from spatial_vlm_ros.language.simplifying import AFTERWARDS, Simplifier, phrases_of
@@ -65,8 +65,8 @@ _NOUN_ACTIONS = {
 class _Order(Simplifier):
     """Puts the words of one instruction into order; spans in the instruction stay with the words."""
 
-    def run(self) -> list[Word]:
-        """The words in the order of the grammar."""
+    def run(self) -> None:
+        """Put the words into the order of the grammar."""
         for rewrite in (
             self._leading_view,
             self._first,
@@ -75,6 +75,7 @@ class _Order(Simplifier):
             self._topic,
             self._goes,
             self._give_a_push,
+            self._switch,
             self._after_doing,
         ):
             rewrite()
@@ -95,7 +96,6 @@ class _Order(Simplifier):
             if self.texts[i] == "number":
                 self._numbered(i)
             i += 1
-        return self.words
 
     # -------------------------------------------------------------------------------------------- helpers
 
@@ -201,6 +201,18 @@ class _Order(Simplifier):
                 self._put(i, 1, noun)
                 self._put(j, length + 1)
                 return
+
+    def _switch(self) -> None:
+        """Write "turn on the lamp" for "turn the lamp on"."""
+        for i in range(len(self.words) - 2):
+            if self.texts[i] not in ("turn", "switch") or not self.opens(i + 1) or self.peek(i + 1) & {"REL"}:
+                continue
+            for j in range(i + 2, min(i + 7, len(self.words))):
+                if self.texts[j] in ("on", "off") and self._finished(j + 1):
+                    state = self.texts[j]
+                    self._put(j, 1)
+                    self._put(i, 1, "turn", state)
+                    return
 
     def _after_doing(self) -> None:
         """Write "open the box, put …" for "after opening the box, put …"."""
@@ -336,13 +348,15 @@ class _Order(Simplifier):
             return
 
 
-def reorder(words: list[Word]) -> list[Word]:
+def reorder(words: list[Word]) -> Lookahead:
     """Put constructions into the order of words that the grammar knows.
 
     Args:
         words: words of an instruction, possessives rewritten.
 
     Returns:
-        The words; those that stand for others keep their place in the instruction.
+        The words, with what was seen of them; those that stand for others keep their place in the instruction.
     """
-    return _Order(words).run()
+    order = _Order(list(words))
+    order.run()
+    return order

@@ -42,7 +42,7 @@ class Phrase:
         attributes: describing words.
         count: as in `NounPhrase`.
         superlative: canonical superlative or None.
-        order: n of an ordinal, -1 for "last", or None.
+        order: n of an ordinal, -1 for "last", -2 for "last but one", or None.
         order_from: side the ordinal counts from, as far as the phrase itself says it.
         frame: frame said for the superlative or ordinal.
         person: whether it is the speaker or the robot.
@@ -57,6 +57,7 @@ class Phrase:
         pointed: whether it is pointed at ("that one"), which words alone do not show.
         partitive: whether the count is of a number among more ("two of the three mugs").
         also: a second direction ("the front left compartment"), or None.
+        vague: whether several are meant and nobody says how many ("a few mugs").
     """
 
     category: str
@@ -78,6 +79,7 @@ class Phrase:
     partitive: bool = False
     pointed: bool = False
     also: str | None = None
+    vague: bool = False
 
 
 @dataclass

@@ -30,6 +30,8 @@ MAX_STEPS = 8
 _JOINED = {("pick", "place"): "place", ("find", "place"): "place", ("find", "pick"): "pick", ("find", "give"): "give",
            ("pick", "give"): "give", ("pick", "pick"): "pick", ("look", "pick"): "pick",
            ("go", "pick"): "pick"}  # fmt: skip
+AVOID = "avoid"
+"""Action of a step that names what the motion keeps away from."""
 _VERB_LEFT_OUT = 0.6
 _OF_TWO = frozenset({"among", "at the centre of"})
 _PRONOUNS = frozenset({"it", "them"})
@@ -71,10 +73,13 @@ def _of_two(name: str) -> bool:
     return name in _OF_TWO or takes_two(name)
 
 
-def _tasks(steps: Sequence[VerbPhrase]) -> list[Task]:
-    """The commands, those about the same object joined."""
+def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
+    """The commands, those about the same object joined; what is only left is avoided."""
     tasks: list[Task] = []
     for step in steps:
+        bare = all(item.name == "other than" for item in step.items)
+        if step.action == "place" and bare and instruction[step.start :].lower().startswith("leave "):
+            step = replace(step, action=AVOID)
         action = _JOINED.get((tasks[-1].action, step.action)) if tasks else None
         if tasks and tasks[-1].action == TOPIC:
             action = step.action
@@ -118,7 +123,9 @@ def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tu
     refused: NotUnderstoodError | None = None
     for share, steps in _variants(sentence):
         try:
-            found += [(share * part, query) for part, query in _readings(_tasks(steps), instruction, later)]
+            found += [
+                (share * part, query) for part, query in _readings(_tasks(steps, instruction), instruction, later)
+            ]
         except NotUnderstoodError as error:
             refused = error
     if not found and refused is not None:
@@ -170,10 +177,15 @@ def _likeliest(readings: Sequence[list[tuple[float, Assembled]]]) -> list[tuple[
 
 def _query(instruction: str, commands: tuple[Assembled, ...]) -> SpatialQuery:
     """The query of one reading: about the command that moves an object, else the first."""
+    avoided = tuple(command.target for command in commands if command.action == AVOID)
+    if len(avoided) < len(commands):
+        commands = tuple(command for command in commands if command.action != AVOID)
+    else:
+        avoided = ()
     moving = [c for c in commands if c.action in MOVING and c.target != NounPhrase("object")]
     main = moving[-1] if moving else commands[0]
     steps = tuple(Command(*command) for command in commands) if len(commands) > 1 else ()
-    return SpatialQuery(instruction, main.action, main.target, main.destination, steps=steps)
+    return SpatialQuery(instruction, main.action, main.target, main.destination, steps=steps, avoid=avoided)
 
 
 # ------------------------------------------------------------------------------------------------ what "it" is
@@ -184,7 +196,9 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
     done: list[Assembled] = []
     for command, task in zip(commands, tasks, strict=True):
         target = command.target
-        if done and target.category in _PRONOUNS:
+        if done and target.category in _PRONOUNS and command.action == AVOID:
+            target = _with_more(_place_before(done, done[-1].target) or done[-1].target, target)
+        elif done and target.category in _PRONOUNS:
             target = _with_more(_object_before(done, command.action), target)
         place = _place_before(done, target) if done else None
         target = _replaced(target, place)
@@ -244,7 +258,8 @@ def _destination(destination: Destination, place: NounPhrase | None) -> Destinat
             return None
         relation = "inside" if place.category.split()[-1] in CONTAINERS else "on"
     anchors = tuple(_replaced(anchor, place) for anchor in destination.anchors)
-    return replace(destination, relation=relation, anchors=anchors)
+    excluded = tuple(_clause(clause, place) for clause in destination.excluded)
+    return replace(destination, relation=relation, anchors=anchors, excluded=excluded)
 
 
 def _with_more(phrase: NounPhrase, pronoun: NounPhrase) -> NounPhrase:

@@ -3,29 +3,24 @@
 
 from __future__ import annotations
 
-import re
-
 from spatial_vlm_ros.language import courtesy, lexicon, wordlists
-from spatial_vlm_ros.language.clausal import ClauseTagger
 from spatial_vlm_ros.language.inflection import is_plural
 from spatial_vlm_ros.language.known_relations import is_framed, takes_two
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, PhraseMatch, Token
-from spatial_vlm_ros.language.phrase_index import Kinds
 from spatial_vlm_ros.language.relating import Verdict
 from spatial_vlm_ros.language.sentence import RelationWords
+from spatial_vlm_ros.language.unknown_words import PREMODIFIERS, UnknownWordTagger
 from spatial_vlm_ros.types import FrameOfReference
 
-_PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})
-_NOUNS_ELSEWHERE = frozenset({"VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
 _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
-_DIGIT_ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
 
 
-class Tagger(ClauseTagger):
+class Tagger(UnknownWordTagger):
     """Chooses tokens from left to right.
 
     Args:
         words: words of one instruction.
+        seen: as in `Lookahead`.
     """
 
     def _pleasant(self, i: int) -> bool:
@@ -55,11 +50,13 @@ class Tagger(ClauseTagger):
             going = "come" in self.texts[i:] and any(token.value == "go" for token in self.tokens)
             if self.tail[i] and not going and self.previous() not in ("", "REL", "DET", "OF") and self._pleasant(i):
                 self._note_deictic(i)
+                self.swallow(i, len(self.words), "PLEASANTRY")
                 break
             word = self.words[i]
             if word.kind == "word":
                 i = self._phrase(i)
             elif word.kind == "own view":
+                self.swallow(i, i + 1, "FRAME")
                 self.own_view_next = True
                 i += 1
             elif word.kind == "view":
@@ -92,48 +89,31 @@ class Tagger(ClauseTagger):
         return i + 1
 
     def _phrase(self, i: int) -> int:
-        after = self.distance(i)
+        after = self.shifted(i) if self.measurable else None
+        after = self.distance(i) if after is None else after
         if after is not None:
             return after
         for match in self.matches(i):
-            for kind in _PRIORITY:
-                if kind in match.kinds and self._take(kind, match, i):
+            for kind in sorted(match.kinds, key=_rank) if len(match.kinds) > 1 else match.kinds:
+                if kind in _RANKS and self._take(kind, match, i):
                     return i + match.length
-        text = self.words[i].text
-        ordinal = _DIGIT_ORDINAL.fullmatch(text)
-        if ordinal:
-            self.emit(self._order_kind(i + 1), int(ordinal[1]), i, 1, text)
-        elif text.isdigit() and len(text) <= 3 and (self.previous() != "NOUN" or self.nominal(i + 1)):
-            self.emit("NUM", int(text), i, 1, text)
-        else:
-            kinds = self.matches(i)[-1].kinds if self.matches(i) else {}
-            self.emit(self._fallback(text, kinds), text, i, 1, text)
+        self.emit(*self._unknown(i), i, 1, self.words[i].text)
         return i + 1
-
-    def _fallback(self, text: str, kinds: Kinds) -> str:
-        """Kind of a word none of whose kinds fits here."""
-        if kinds.keys() & {"OUTSIDE", "OR"}:
-            return "OR" if "OR" in kinds else "OUTSIDE"
-        if "FOREIGN" in kinds:
-            return "NOUN" if self.previous() in _PREMODIFIERS else "FOREIGN"
-        if text in lexicon.PURE_VERBS and self.previous() not in _PREMODIFIERS | {"NOUN"}:
-            return "VERB_HERE"
-        if not kinds or kinds.keys() & _NOUNS_ELSEWHERE or text in wordlists.NOUNS_TOO:
-            return "NOUN"
-        return "OUTSIDE"
 
     def _take(self, kind: str, match: PhraseMatch, i: int) -> bool:
         """Take a phrase as `kind` if it fits here; the words are then consumed."""
         after = i + match.length
         value, text = match.kinds[kind], match.text
-        rule = getattr(self, f"_as_{kind.lower().replace(' ', '_')}", None)
+        rule = getattr(self, _RULES[kind], None)
         if rule is None:
             self.emit(kind, value, i, match.length, text)
             return True
         verdict = rule(i, after, text, value)
         if not verdict:
             return False
-        if verdict is not True:
+        if verdict is True:
+            self.swallow(i, after, kind)
+        else:
             self.emit(verdict[0], verdict[1], i, match.length, text)
         return True
 
@@ -165,6 +145,8 @@ class Tagger(ClauseTagger):
             return None
         if text in lexicon.VERBS_BEFORE_ARTICLES and not follows & OPENERS:
             return None
+        if value == "avoid" and not self.at_start:
+            return self._avoids(after, text)
         if text in lexicon.QUESTION_VERBS:
             fits = self.opens(after) and self.at_start
         elif self.at_start:
@@ -173,7 +155,7 @@ class Tagger(ClauseTagger):
                 fits = bool(follows & OPENERS) or (value in lexicon.OPENABLE and self.nominal(after))
             if text == "point":
                 fits = "out" in self.texts[after:] and self.opens(after)
-        elif self.previous() in _PREMODIFIERS | {"OF"}:
+        elif self.previous() in PREMODIFIERS | {"OF"}:
             fits = False
         elif self.previous() in ("AND", "THEN", "COMMA", "STOP"):
             fits = bool(follows & OPENERS) or text in lexicon.PURE_VERBS or (" " in text and self.opens(after))
@@ -185,7 +167,36 @@ class Tagger(ClauseTagger):
             fits = bool(follows & OPENERS) and self.previous() != "REL" and not posture
             if fits and self.verb_seen and self.previous() in ENDED and (text in lexicon.PURE_VERBS or " " in text):
                 return ("THEN VERB", value)  # a further command, where nobody says "and"
+        if value == "turn" and fits:
+            return ("TURNED", None)
         return ("VERB", value) if fits else None
+
+    def _avoids(self, after: int, text: str) -> Verdict:
+        """Settle what a motion keeps away from ("grab the plate without touching the cup"): a step of its own."""
+        if not self.opens(after) or self.previous() not in ENDED | JOINTS | {"THEN"}:
+            return None
+        if text == "mind" and self.previous() in ENDED:
+            return None
+        while self.previous() in JOINTS:
+            self.tokens.pop()
+        return ("VERB", "avoid") if self.previous() == "THEN" else ("THEN VERB", "avoid")
+
+    def _as_anywhere(self, i: int, after: int, text: str, _value: object) -> Verdict:
+        """Settle "anywhere": on the surface, wherever nothing is excluded; before a relation it says nothing."""
+        if (self.relating(after) and not self._excepts(after)) or not self._moves():
+            return None
+        self.emit("REL", RelationWords("on"), i, after - i, text)
+        self.emit("NOUN", lexicon.SURFACE, i, after - i, lexicon.SURFACE)
+        return True
+
+    def _excepts(self, i: int) -> bool:
+        """Whether "except" or the like stands at word `i`."""
+        return any("REL" in match.kinds and match.kinds["REL"].name == "other than" for match in self.matches(i))
+
+    def _moves(self) -> bool:
+        """Whether the last verb says where something is to go."""
+        verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
+        return verb is not None and verb.value in ("place", "slide", "throw")
 
     def _places(self, i: int) -> bool:
         """Whether a relation is said from word `i` on."""
@@ -208,7 +219,12 @@ class Tagger(ClauseTagger):
         return ("NUM", value) if self.nominal(after) else ("NOUN", text)
 
     def _as_num(self, _i: int, after: int, text: str, value: object) -> Verdict:
-        return ("NOUN", text) if self.previous() == "NOUN" and not self.nominal(after) else ("NUM", value)
+        if self._lacks_unit(after):
+            return ("UNITLESS", None)
+        return self._number_of_name(text, after) if self.previous() == "NOUN" else ("NUM", value)
+
+    def _as_portion(self, _i: int, _after: int, _text: str, _value: object) -> Verdict:
+        return None if self.previous() in PREMODIFIERS else ("PORTION", None)
 
     def _as_compound(self, _i: int, _after: int, text: str, _value: object) -> Verdict:
         return ("NOUN", text)
@@ -225,31 +241,26 @@ class Tagger(ClauseTagger):
         return self.nominal(after) or None
 
     def _as_qty(self, _i: int, after: int, text: str, value: object) -> Verdict:
+        if text.split(" ")[0] in ("each", "every") and self.previous() == "REL" and self._moves():
+            return ("EACH", None)
         if self.previous() in ("SUP", "ORD") and text.startswith("one of the") and self.tokens[-2:-1]:
             self.tokens[-2].kind, self.tokens[-2].value = "QTY", lexicon.ONE_OF  # "the middle one of the three"
             return True
         return ("QTY", value) if self.opens(after) or self.relating(after) or self.tail[after] else None
 
     def _as_ord(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        if not value:
+            return ("UNCOUNTED", None)
         return (self._order_kind(after), value)
-
-    def _order_kind(self, after: int) -> str:
-        """Kind of an ordinal: "PLACED" in "that is the second from the left"."""
-        if not self.peek(after) & {"FROM"}:
-            return "ORD"
-        self._drop_predicated_article()
-        return "PLACED" if self.previous() in PREDICATING else "ORD"
-
-    def _drop_predicated_article(self) -> None:
-        """Drop the article of "that is the leftmost"."""
-        if self.previous() == "DET" and len(self.tokens) > 1 and self.tokens[-2].kind in PREDICATING:
-            self.tokens.pop()
 
     def _named(self, i: int) -> bool:
         """Whether a noun, or "one of" several, stands at `i`."""
         return self.nominal(i) or self.texts[i : i + 2] == ["one", "of"]
 
     def _as_sup(self, i: int, after: int, text: str, value: tuple[str, object]) -> Verdict:
+        aside = self.texts[after : after + 1] in (["left"], ["right"]) or not self._named(after)
+        if value[0] in ("nearest", "farthest") and aside and self._moves_closer(text):
+            return ("CLOSER", None)
         if self.close_to(i) or (text in ("nearest", "closest") and self.previous() == "NOUN" and self._named(after)):
             return ("REL", RelationWords("closest to"))
         if self._named(after) or self.peek(after) & {"OPEN"}:
@@ -301,6 +312,8 @@ class Tagger(ClauseTagger):
     def _as_adjnoun(self, _i: int, after: int, text: str, value: object) -> Verdict:
         if self.peek(after) & {"SUP"} and not self.nominal(after + self.matches(after)[0].length):
             return ("NOUN", text)  # "the tin lowest down"
+        if text == "open" and self.previous() in ("NOUN", "PRON") and self.verb_seen and self.tail[after]:
+            return ("OUTSIDE", None)  # "pull the drawer open"
         if self.nominal(after):
             return ("ADJ", value)
         if self.previous() == "AND" and [token.kind for token in self.tokens[-3:-1]] in _DENIED:
@@ -311,9 +324,9 @@ class Tagger(ClauseTagger):
     def _as_alone(self, i: int, after: int, text: str, value: object) -> Verdict:
         """Settle "both" and "either of them": the noun is left out."""
         bare = " " not in text
-        if bare and self.previous() in ENDED | PREDICATING and self.relating(after):
+        if text in ("both", "all") and self.previous() in ENDED | PREDICATING and self.relating(after):
             return True  # "that is both behind the box and left of the can"
-        if self.previous() in _PREMODIFIERS or (bare and self.opens(after)):
+        if self.previous() in PREMODIFIERS or (bare and self.opens(after)):
             return None
         if self.nominal(after) or self.peek(after) & {"OF"}:
             return None  # "all three mugs"
@@ -322,8 +335,12 @@ class Tagger(ClauseTagger):
         return True
 
     def _as_other(self, i: int, after: int, text: str, value: object) -> Verdict:
+        if value == "another" and self.previous() == "DET" and self.tokens[-1].text in ("the", "my", "your", "our"):
+            return ("OUTSIDE", None)  # "the different box": different from what?
         if self.nominal(after) or self.peek(after) & {"NUM", "OTHER"}:
             return ("OTHER", value)
+        if self.previous() == "NOUN":
+            return ("OUTSIDE", None)
         self.emit("OTHER", value, i, after - i, text)
         self.emit("NOUN", text, i, after - i, "ones" if text == "others" else "one")
         return True
@@ -339,6 +356,10 @@ class Tagger(ClauseTagger):
             return ("AND NOT", None)
         if text == "and not":
             return None
+        denied = any(token.kind == "NOT" or (token.kind == "REL" and token.value == RelationWords("other than"))
+                     for token in self.tokens)  # fmt: skip
+        if "nor" in text and not denied:
+            return ("OUTSIDE", None)
         elliptic = text == "nor" and self.previous() == "ADJ"  # "neither the red nor the blue one"
         return ("AND", None) if self.opens(after) and (elliptic or self.previous() in ENDED) else None
 
@@ -364,6 +385,8 @@ class Tagger(ClauseTagger):
     def _as_from(self, _i: int, after: int, text: str, value: tuple[str, object]) -> Verdict:
         ordered = any(token.kind in ("ORD", "PLACED") for token in self.tokens)
         part = self.previous() == "NOUN" and self.tokens[-1].text in wordlists.PARTS
+        if text == "from behind" and self.opens(after):
+            return None  # "fetch the cup from behind the box"
         if text == "down":
             return ("FROM", value) if ordered and part else None
         if ordered and part and self.peek(after) & {"OF"}:  # "the second shelf from the top of the rack"
@@ -381,11 +404,13 @@ class Tagger(ClauseTagger):
                 return token.kind in ("ORD", "PLACED")
         return False
 
-    def _as_particle(self, i: int, after: int, _text: str, _value: object) -> Verdict:
+    def _as_particle(self, i: int, after: int, text: str, _value: object) -> Verdict:
         if not self.verb_seen or self.previous() not in ENDED | {"VERB"} or self.opens(after):
             return None
-        if any(text in ("here", "there") for text in self.texts[i:after]):
+        if any(word in ("here", "there") for word in self.texts[i:after]):
             self._note_deictic(i)
+        elif text in lexicon.DIRECTIONS and text != "down" and self.way is None:
+            self.way = (self.words[i].start, self.words[after - 1].end)
         return True
 
     def _as_intensifier(self, _i: int, after: int, text: str, _value: object) -> Verdict:
@@ -397,8 +422,14 @@ class Tagger(ClauseTagger):
 _PRIORITY = (
     "POLITE", "THERE", "HALF", "THATIS NOT REL", "THATIS REL", "IS NOT REL", "VERB", "GERUND", "WHICH IS",
     "PRON THATIS NOT", "PRON THATIS", "COMPOUND", "IS NOT", "IS", "IS REL", "THATIS NOT", "THATIS", "STANDS", "WHICH",
-    "THAT", "MEASURE", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS", "TWO_SIDES",
-    "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT", "NOR", "NOT", "OR", "THAN", "OF", "ALONE", "QTY",
-    "OTHER", "DET", "PRON", "PERSON", "SELF", "NUM", "ORD", "ONE", "ADJNOUN", "ADJ",
+    "THAT", "MEASURE", "ANYWHERE", "PORTION", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS",
+    "TWO_SIDES", "INTENSIFIER", "PARTICLE", "POSTURE", "SUP", "AND", "THEN", "BUT", "NOR", "NOT", "OR", "THAN", "OF",
+    "ALONE", "QTY", "OTHER", "DET", "PRON", "PERSON", "SELF", "NUM", "ORD", "ONE", "ADJNOUN", "ADJ",
 )  # fmt: skip
 """Order in which the kinds of a phrase are tried."""
+_RANKS = {kind: rank for rank, kind in enumerate(_PRIORITY)}
+_RULES = {kind: f"_as_{kind.lower().replace(' ', '_')}" for kind in _PRIORITY}
+
+
+def _rank(kind: str) -> int:
+    return _RANKS.get(kind, len(_RANKS))

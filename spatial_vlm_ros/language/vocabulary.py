@@ -196,7 +196,11 @@ def _add_nominals(table: _PhraseTable) -> None:
         table.add("NUM", count, (word,))
     for word, count in lexicon.ORDINALS.items():
         table.add("ORD", count, (word,))
-    table.add("ORD", -1, ("last",))
+    for count, patterns in lexicon.FROM_THE_LAST.items():
+        table.add("ORD", count, patterns)
+    table.add("ORD", 0, ("zeroth",))
+    table.add("ANYWHERE", None, lexicon.ANYWHERE)
+    table.add("PORTION", None, lexicon.PORTIONS)
     table.add("ONE", 1, ("one",))
     for word, number in lexicon.PRONOUNS.items():
         table.add("PRON", ("object", number), (word,))
@@ -248,7 +252,9 @@ def _add_frame_words(table: _PhraseTable) -> None:
             "thats",
             "which's",
             "who's",
-            "that|which stands|sits|lies|rests|stand|sit|lie|rest",
+            "that|which stands|sits|lies|rests|stand|sit|lie|rest|hangs|hides|waits|sleeps|stays|remains|leans",
+            "that|which was|were|has|have been? put|placed|set|left|laid|hidden|parked|dropped|stored|tucked|stacked",
+            "that's been put|placed|set|left|laid|hidden|parked|dropped|stored|tucked|stacked",
         ),
     )
     table.add("STANDS", None, ("stands|sits|lies|rests|stand|sit|lie|rest",))

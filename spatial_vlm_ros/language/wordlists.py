@@ -69,7 +69,8 @@ COMPOUNDS = (
 # ------------------------------------------------------------------------------------------------ no place here
 
 OUTSIDE = word_set("""
-    stop help wait cancel abort quit undo
+    stop help wait cancel abort quit undo after till halt freeze
+    sorry oops correction nay
     as if because although though while when why how who whom whose he she they his her hers him their theirs its
     we i was were be been am had will would shall should may might must ought did does unless until since
     whether or no none nothing nobody never nowhere else also even

@@ -8,7 +8,9 @@ import unicodedata
 from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
-from spatial_vlm_ros.language.lexicon import NUMBERS
+from spatial_vlm_ros.language.distances import is_unit
+from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
+from spatial_vlm_ros.language.numerals import ANY_NUMBER, DOUBTFUL, FRACTION, VULGAR, fraction, numeral, spelled
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.wordlists import HESITATIONS, LOANWORDS, REPEATABLE
 
@@ -16,9 +18,10 @@ MAX_LENGTH = 1000
 """Longest instruction, characters."""
 
 _APOSTROPHES = "'\u2019\u02bc\u2018`"
-_PIECE = re.compile(
+_PIECES = (
     r"(?P<named>\b[Ll]etter [A-Z]\b)"  # one name, in which A is no article
-    rf"|(?P<word>[^\W_]+(?:(?:[{_APOSTROPHES}&]|(?<=\d)[.](?=\d)|[-\u2010\u2011])[^\W_]+)*)"
+    r"|(?P<tenths>(?<![^\s(])\.\d[^\W_]*)"
+    rf"|(?P<word>[^\W_]+(?:(?:[{_APOSTROPHES}&]|(?<=\d)[.,](?=\d)|[-\u2010\u2011])[^\W_]+)*)"
     r"|(?P<comma>[,;:]|(?<=\s)[-\u2013\u2014]+(?=\s)|\u2014)"
     r"|(?P<stop>[.!?\u2026]+)"
     r"|(?P<and>&)"
@@ -27,6 +30,12 @@ _PIECE = re.compile(
     r"|(?P<space>\s+)"
     r"|(?P<symbol>[^\s])"
 )
+_PIECE = re.compile(_PIECES)
+_PIECE_OR_FRACTION = re.compile(rf"(?P<fraction>(?<![^\W_])(?:{FRACTION}))|{_PIECES}")
+_FRACTION_SIGNS = frozenset({*VULGAR, "/", "\u2044"})
+_SPELLED = ANY_NUMBER | {"one"}
+_QUOTES = frozenset(_APOSTROPHES) | set('"\u201c\u201d\u201e\u00ab\u00bb')
+_COUNTING = _SPELLED | ORDINALS.keys() | {"half", "halves", "third", "thirds", "quarter", "quarters", "and", "a"}
 _HYPHEN = re.compile(r"[-\u2010\u2011]")
 
 
@@ -38,7 +47,8 @@ class Word:
         text: lower case; the sign itself for a sign.
         start: first character in the instruction.
         end: one past the last character.
-        kind: "word", "comma", "stop", "open", "close", "symbol" or "foreign".
+        kind: "word", "comma", "stop", "open", "close", "symbol", "foreign" or "doubtful" (a number that nobody can
+            rely on).
     """
 
     text: str
@@ -62,7 +72,7 @@ def check(instruction: str) -> None:
     if len(instruction) > MAX_LENGTH:
         got = f"{len(instruction)} characters"
         raise InputError("instruction", got, f"at most {MAX_LENGTH}", "say one command in one sentence")
-    for position, character in enumerate(instruction):
+    for position, character in enumerate("" if instruction.isprintable() else instruction):
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
             raise InputError(
                 "instruction",
@@ -93,6 +103,7 @@ def _split_hyphens(word: Word) -> list[Word]:
     known = " ".join(parts) in phrases or (
         not parts[0].isdigit() and all(part.isdigit() or part in phrases for part in parts)
     )
+    known = known or (parts[0] in _SPELLED and all(part in _COUNTING or is_unit(part) for part in parts[1:]))
     if not known:
         return [Word("-".join(parts), word.start, word.end)]
     pieces, start = [], word.start
@@ -112,10 +123,16 @@ def split(instruction: str) -> list[Word]:
         Words in order; quotation marks and white space are left out.
     """
     words: list[Word] = []
-    for match in _PIECE.finditer(instruction):
+    numbers = False
+    fractions = not _FRACTION_SIGNS.isdisjoint(instruction)
+    for match in (_PIECE_OR_FRACTION if fractions else _PIECE).finditer(instruction):
         kind = match.lastgroup or "symbol"
         start, end = match.span()
-        if kind in ("space", "quote"):
+        if kind == "space":
+            continue
+        if kind == "quote":
+            if _measures_feet(words, instruction, start):
+                words[-1] = Word(words[-1].text, words[-1].start, end, DOUBTFUL)
             continue
         if kind == "and":
             words.append(Word("and", start, end))
@@ -123,10 +140,21 @@ def split(instruction: str) -> list[Word]:
         if kind == "named":
             words.append(Word(match.group().lower(), start, end))
             continue
-        if kind != "word":
+        if kind not in ("word", "fraction", "tenths"):
             words.append(Word(match.group(), start, end, kind))
             continue
         text = match.group().lower()
+        if kind == "fraction":
+            value = fraction(text)
+            words.append(Word(value or text, start, end, "word" if value else DOUBTFUL))
+            numbers = True
+            continue
+        if kind == "tenths":
+            text = f"0{text}"
+        if text[0].isdecimal():
+            words.extend(_numerals(text, start, end))
+            numbers = True
+            continue
         for apostrophe in _APOSTROPHES[1:]:
             text = text.replace(apostrophe, "'")
         folded = _fold(_HYPHEN.sub("-", text))
@@ -134,9 +162,57 @@ def split(instruction: str) -> list[Word]:
             words.append(Word(text, start, end, "foreign" if folded is None else "word"))
         else:
             words.extend(_split_hyphens(Word(folded, start, end)))
-    return words
+    return _with_numbers(words) if numbers or any(word.text in _SPELLED for word in words) else words
 
 
+def _measures_feet(words: list[Word], instruction: str, at: int) -> bool:
+    """Whether a quotation mark after a number stands for feet or inches."""
+    if not words or words[-1].end != at or not words[-1].text[-1:].isdecimal():
+        return False
+    before = instruction[: words[-1].start][-1:]
+    return not before or before not in _QUOTES
+
+
+def _numerals(text: str, start: int, end: int) -> list[Word]:
+    """The words of one that begins with a digit: a number in one form, perhaps with its unit apart ("10-cm")."""
+    if not text.isascii():
+        text = _HYPHEN.sub("-", text.replace("\u2019", "'"))
+    if not text.isascii():
+        return [Word(text, start, end, "foreign")]
+    found = numeral(text)
+    if found.unit and is_unit(found.unit):
+        return [Word(found.text, start, end), Word(found.unit, start, end)]
+    if found.unit:
+        return _split_hyphens(Word(text, start, end))
+    return [Word(found.text, start, end, DOUBTFUL if found.doubtful else "word")]
+
+
+def _is_number(word: Word) -> bool:
+    """Whether a word is a number and nothing else; "one" may be no number."""
+    return word.kind == "word" and (word.text in NUMBERS or word.text.replace(".", "", 1).isdecimal())
+
+
+def _with_numbers(words: list[Word]) -> list[Word]:
+    """Words with numbers of several words as one; two numbers in a row are none that anybody can rely on."""
+    texts = [word.text if word.kind == "word" else "" for word in words]
+    said: list[Word] = []
+    i = 0
+    while i < len(words):
+        found = spelled(texts, i) if texts[i] else None
+        text, length = found or (words[i].text, 1)
+        word = Word(text, words[i].start, words[i + length - 1].end, words[i].kind)
+        i += length
+        divided = bool(said) and said[-1].kind == "comma" and word.text[0].isdecimal()
+        before = said[-1 - divided] if len(said) > divided else None
+        follows = before is not None and (before.kind == DOUBTFUL or _is_number(before)) and _is_number(word)
+        if follows and before is not None and (not divided or before.text[0].isdecimal()):
+            del said[-1 - divided :]
+            word = Word(text, before.start, word.end, DOUBTFUL)
+        said.append(word)
+    return said
+
+
+_ONE = frozenset({"one", "a", "half", "an"})
 _STUMBLED = frozenset({"the", "a", "an", "to", "of", "can", "could", "would", "my"})
 _STANDING = frozenset({"you", "it", "they", "we", "things"})  # "seen from where you are are left of"
 _UNFINISHED = frozenset({"the", "a", "an", "of", "to", "from"})
@@ -171,7 +247,7 @@ def without_stumbles(words: list[Word]) -> list[Word]:
 
 def _counts(words: list[Word]) -> bool:
     """Whether the last word is a number, so that "mm" is a unit."""
-    return bool(words) and (words[-1].text[0].isdigit() or words[-1].text in NUMBERS)
+    return bool(words) and (words[-1].text[0].isdigit() or words[-1].text in NUMBERS.keys() | _ONE)
 
 
 def _repeats(words: list[Word], length: int) -> bool:

@@ -66,6 +66,10 @@ def reading(query: SpatialQuery) -> None:
     _grow(tree.add(_head(query.target), highlight=False), query.target)
     if query.destination is not None:
         _grow_relation(tree, "to: ", query.destination)
+        for clause in query.destination.excluded:
+            _grow_relation(tree, "to: not ", clause)
+    for phrase in query.avoid:
+        _grow(tree.add(f"avoid: {_head(phrase)}", highlight=False), phrase)
     for number, step in enumerate(query.steps, 1):
         branch = tree.add(f"step {number}: {step.action}", highlight=False)
         _grow(branch.add(_head(step.target), highlight=False), step.target)

@@ -62,6 +62,7 @@ class GoalConfig(Bounded):
     yaws: int = parameter(8, "headings", 1, 72, "headings tried over half a turn where the thing has none of its own")
     most: int = parameter(12, "goals", 1, 200, "most grasps or placements given")
     padding: float = parameter(0.003, "m", 0.0, 0.2, "added to every side of a neighbour")
+    avoid: float = parameter(0.03, "m", 0.0, 0.5, "added to every side of a neighbour that the words say to avoid")
     sigmas: float = parameter(1.0, "", 0.0, 5.0, "standard deviations of a neighbour's place added to every side of it")
     most_padding: float = parameter(0.02, "m", 0.0, 0.5, "most that is added to a side of a neighbour")
     support_reach: float = parameter(0.3, "m", 0.0, 5.0, "by which the support surface goes on beyond the things seen")

@@ -20,6 +20,7 @@ from spatial_vlm_ros.spatial.placement import place_of
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.typical_sizes import expected_size
 from spatial_vlm_ros.types import (
+    AvoidedObject,
     GraspHint,
     HiddenRegion,
     ObjectShape,
@@ -77,6 +78,7 @@ def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> R
         taken_for=taken,
         caution=config.caution,
         no_place=verdict.placing.change if verdict.placing and verdict.status is Status.NO_PLACE else None,
+        avoid=tuple(AvoidedObject(scene.objects[r].id, scene.objects[r].detection.label) for r in verdict.avoided),
         parts=told(scorer.parts, verdict.query, layout),
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.language.lexicon import ITSELF
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, PhraseBelief
 from spatial_vlm_ros.spatial.layout import Array
@@ -61,6 +62,7 @@ class ResolvedChoice:
         frames: frames of reference that choose different objects (AMBIGUOUS).
         placing: where it is to go, or why nowhere; None where no place was asked for.
         sure: probability of the answer: of the chosen one among all; of each of several, and of any one, by itself.
+        avoided: rows of objects that the motion keeps away from, as the words say.
         opinion: what a model said of the whole phrase; None where none was asked.
     """
 
@@ -78,6 +80,7 @@ class ResolvedChoice:
     placing: Placing | None = None
     sure: float = 0.0
     opinion: SecondOpinion | None = None
+    avoided: tuple[int, ...] = ()
 
     @property
     def meant(self) -> tuple[int, ...]:
@@ -153,7 +156,7 @@ def _satisfied(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) 
     """How well the scene can satisfy a reading: by its target, and by the anchors of its destination."""
     share = max(float(belief.weight.max(initial=0.0)), 1e-6)
     for anchor in () if query.destination is None else query.destination.anchors:
-        if not is_person(anchor):
+        if not is_person(anchor) and anchor.category != ITSELF:
             share *= max(float(scorer.score_phrase(anchor, anchor=True).weight.max(initial=0.0)), 0.05)
     return share * _ALREADY if _is_so(query, belief, scorer) else share
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.part_words import BURNERS, DRAWERS
+from spatial_vlm_ros.language.wordlists import SURFACES
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial import regions
 from spatial_vlm_ros.spatial.belief import PhraseBelief
@@ -26,10 +27,12 @@ from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places
 from spatial_vlm_ros.spatial.placement_changes import what_would_change
 from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.spatial.spot_judging import ON
+from spatial_vlm_ros.spatial.shifts import is_shift, shifted_to
+from spatial_vlm_ros.spatial.spot_judging import ON, Exclusion
 from spatial_vlm_ros.spatial.support_check import is_for_a_person
+from spatial_vlm_ros.spatial.surfaces import SUPPORT
 from spatial_vlm_ros.spatial.which_surface import shut_in_front_of
-from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, Status
+from spatial_vlm_ros.types import ClauseState, Destination, FrameOfReference, NounPhrase, RelationClause, Status
 
 _BEYOND = frozenset({"behind", "on the other side of"})
 _ON_IT = re.compile(r"\b(on|onto|upon|top of) (it|them)\b", re.IGNORECASE)
@@ -60,7 +63,9 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     destination = verdict.query.destination
     if verdict.status is Status.NOT_FOUND or destination is None or is_for_a_person(destination):
         return verdict
-    relation = "next to" if destination.relation == "to" else destination.relation
+    if is_shift(destination):
+        return _shifted(verdict, scorer, destination)
+    relation = _brought_to(destination.anchors[0]) if destination.relation == "to" else destination.relation
     clause = RelationClause(
         relation, destination.anchors, destination.frame, distance=destination.distance,
         preposition=destination.preposition,
@@ -101,11 +106,16 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
             rivals = (rows[0],) * len(found_parts.parts)
             return dataclasses.replace(verdict, status=Status.AMBIGUOUS, phrase=part.phrase, rivals=rivals, several=())
         region = found_parts.parts[0]
+    excluded = _excluded(destination, verdict, scorer)
+    if isinstance(excluded, _Refused):
+        return dataclasses.replace(
+            verdict, status=excluded.status, phrase=excluded.phrase, rivals=excluded.rivals, several=()
+        )
     framed = clause.relation in RELATIONS and RELATIONS[clause.relation].framed
     request = PlaceRequest(
         clause.relation, tuple(rows), scorer.view_for(clause.frame, framed, np.array(rows, np.intp)),
         verdict.chosen, clause.distance, scorer.config.place, scorer.config.depth, region, clause.preposition,
-        "" if part is None else describe(part.phrase).replace(" part of ", " of "),
+        "" if part is None else describe(part.phrase).replace(" part of ", " of "), excluded,
     )  # fmt: skip
     if region is not None and part is not None and noun_of(part.phrase) in BURNERS:
         pot = standing_on(scorer.layout, region, verdict.chosen)
@@ -128,6 +138,51 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     if placing.failure is not None:
         return _no_place(verdict, scorer, placing.failure, request)
     return dataclasses.replace(verdict, placing=placing, status=Status.OK)
+
+
+def _brought_to(anchor: NounPhrase) -> str:
+    """Where what is brought "to" something goes: on a table, a shelf or a tray; next to anything else."""
+    return "on" if noun_of(anchor) in SURFACES else "next to"
+
+
+def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destination) -> ResolvedChoice:
+    """The verdict with spots at a stated distance from where the object is."""
+    layout = scorer.layout
+    if verdict.status is not Status.OK:
+        return verdict
+    if len(verdict.meant) > 1:
+        return dataclasses.replace(verdict, status=Status.AMBIGUOUS, phrase=verdict.query.target,
+                                   rivals=verdict.meant, several=())  # fmt: skip
+    view = scorer.view_for(destination.frame, True, np.array(verdict.meant, np.intp))
+    region = shifted_to(layout, verdict.chosen, destination, view)
+    anchors = () if region.row == SUPPORT else (region.row,)
+    request = PlaceRequest(
+        "on", anchors, view, verdict.chosen, None, scorer.config.place, scorer.config.depth, region, part="the spot"
+    )
+    placing = find_places(layout, request)
+    if placing.failure is not None:
+        return _no_place(verdict, scorer, placing.failure, request)
+    return dataclasses.replace(verdict, placing=placing, status=Status.OK)
+
+
+def _excluded(
+    destination: Destination, verdict: ResolvedChoice, scorer: PhraseScorer
+) -> tuple[Exclusion, ...] | _Refused:
+    """What the place must not be; a refusal where it is not clear which objects that is about."""
+    found = []
+    for clause in destination.excluded:
+        beliefs = tuple(scorer.score_phrase(anchor, anchor=True) for anchor in clause.anchors)
+        rows: list[int] = []
+        if not _is_support(clause, beliefs[0], scorer):
+            for belief in beliefs:
+                meant = _meant(belief, verdict.meant, scorer)
+                if isinstance(meant, _Refused):
+                    return meant
+                rows += [row for row in meant if row not in rows]
+        framed = RELATIONS[clause.relation].framed
+        view = scorer.view_for(clause.frame, framed, np.array(rows, np.intp))
+        found.append(Exclusion(clause.relation, tuple(rows), view, clause.distance))
+    return tuple(found)
 
 
 def _no_place(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
+from spatial_vlm_ros.language.lexicon import ITSELF
 from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
 from spatial_vlm_ros.spatial.belief import PhraseBelief
@@ -28,6 +29,8 @@ def taken_for(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[TakenFor, 
             _collect(verdict.by_row[row], row, scorer, found)
     anchors = () if verdict.placing is None or verdict.query.destination is None else verdict.query.destination.anchors
     for anchor in anchors:
+        if anchor.category == ITSELF:
+            continue
         belief = scorer.score_phrase(anchor, anchor=True)
         if belief.weight.max(initial=0.0) > 0:
             _collect(belief, int(belief.weight.argmax()), scorer, found)

@@ -25,7 +25,7 @@ from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
 from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts.surface import surface_in
-from spatial_vlm_ros.spatial.placement_reasons import name_of, no_such_place, why_none
+from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of, no_such_place, why_none
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
@@ -33,6 +33,7 @@ from spatial_vlm_ros.spatial.spot_judging import (
     RIMS,
     UNDER,
     PlaceRequest,
+    allowed,
     judged,
     nearness,
     room_of,
@@ -146,6 +147,10 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
         if spots and not isinstance(supporting, NoSurface):
             return Placing(spots, None, assumed, supporting.doubt)
         failed.append(supporting)
+    if request.excluded and has_place(layout, dataclasses.replace(request, excluded=()), ()):
+        each = (f"{e.relation} {names_of(layout, e.anchors) or 'the surface'}" for e in request.excluded)
+        words = f"every free place for {obj.name} there is {' or '.join(each)}"
+        return Placing((), NoSurface("relation", words), assumed)
     reason = failed[0]
     return Placing((), reason if isinstance(reason, NoSurface) else why_none(layout, request, reason, obj), assumed)
 
@@ -386,6 +391,8 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     margin, sigma, anchor = judged(layout, request, supporting, obj, places)
     probability = clause_likelihood(margin, sigma)
     keep = np.isfinite(margin) & (probability >= request.config.holds)
+    if request.excluded:
+        keep &= allowed(layout, request, supporting, obj, places)
     if not keep.any():
         return ()
     index, places, margin, anchor = index[keep], places[keep], margin[keep], anchor[keep]

@@ -77,6 +77,8 @@ def as_part(
         owner = owners[0].inner[0]
     elif labelled == 0 and noun in _PLAIN:
         owner = _supports(phrase, layout)
+    elif labelled == 0 and phrase.category == "side":  # "put the cup on the left": of whatever carries the objects
+        owner = _supports(NounPhrase("table"), layout)
     elif labelled == 1 and not owners and phrase.superlative is not None:
         bare = dataclasses.replace(phrase, superlative=None, frame=None)
         owner = PhraseBelief(bare, belief.fit, belief.fit, ())

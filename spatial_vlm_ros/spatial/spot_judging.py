@@ -19,6 +19,7 @@ from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig
 from spatial_vlm_ros.spatial.free_space import Stamp, depth_inside, widened
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
@@ -54,6 +55,23 @@ _THICK = 0.02  # metres: thickness of a support plane that is taken as an object
 
 
 @dataclass(frozen=True, eq=False)
+class Exclusion:
+    """A relation that a place must not have ("not near the plate").
+
+    Args:
+        relation: canonical name.
+        anchors: rows of the objects it relates to; empty = the support plane.
+        view: viewpoint of the frame of reference in force.
+        distance: stated with it, or None.
+    """
+
+    relation: str
+    anchors: tuple[int, ...]
+    view: Viewpoint
+    distance: Distance | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class PlaceRequest:
     """Where something is to go.
 
@@ -69,6 +87,7 @@ class PlaceRequest:
         region: part of the anchor that its middle has to lie in; None = the relation says where.
         preposition: how the relation was said, where that tells more than its name.
         part: the part that `region` is, in words, or "".
+        excluded: relations that the place must not have.
     """
 
     relation: str
@@ -81,6 +100,7 @@ class PlaceRequest:
     region: Region | None = None
     preposition: Preposition | None = None
     part: str = ""
+    excluded: tuple[Exclusion, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +157,24 @@ def judged(
     pick = (np.argmax if RELATIONS[request.relation].several == "any" else np.argmin)(certain, axis=1)
     rows = np.arange(count)
     return margin[rows, pick], sigma[rows, pick], anchors[pick] if request.anchors else nobody
+
+
+def allowed(
+    layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, places: Array
+) -> npt.NDArray[np.bool_]:
+    """(T,) whether the object, with its middle at places (T, 2), clearly has none of the excluded relations."""
+    clear = np.ones(len(places), np.bool_)
+    for each in request.excluded:
+        if not each.anchors:
+            clear &= supporting.row != SUPPORT
+            continue
+        asked = dataclasses.replace(
+            request, relation=each.relation, anchors=each.anchors, view=each.view, distance=each.distance, region=None,
+            preposition=None, part="", excluded=(),
+        )  # fmt: skip
+        margin, sigma, _ = judged(layout, asked, supporting, obj, places)
+        clear &= np.isfinite(margin) & (clause_likelihood(margin, sigma) <= 1.0 - request.config.holds)
+    return clear
 
 
 def _measured(scene: Layout, request: PlaceRequest, targets: Indices, anchors: Indices) -> tuple[Array, Array]:

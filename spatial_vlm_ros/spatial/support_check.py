@@ -27,6 +27,10 @@ def check_supported(query: SpatialQuery) -> None:
         PlugInError: a relation of an installed package that cannot be used.
     """
     _check_phrase(query, query.target)
+    for avoided in query.avoid:
+        if is_person(avoided) or avoided == query.target:
+            raise _refusal(query, "this cannot be avoided by the arm", "name another thing that is seen")
+        _check_phrase(query, avoided)
     if query.destination is not None and not is_for_a_person(query.destination):
         _check_destination(query, query.destination)
 
@@ -43,6 +47,14 @@ def _check_destination(query: SpatialQuery, destination: Destination) -> None:
         raise _refusal(query, f"nothing is put '{destination.relation}' a thing here", "known are " + ", ".join(known))
     for anchor in destination.anchors:
         _check_phrase(query, anchor)
+    for clause in destination.excluded:
+        if clause.relation not in known:
+            _check_plug_in(clause.relation)
+            raise _refusal(query, f"a place that is not '{clause.relation}' a thing cannot be judged",
+                           "known are " + ", ".join(known))  # fmt: skip
+        _check_clause(query, clause)
+        for anchor in clause.anchors:
+            _check_phrase(query, anchor)
 
 
 def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:

@@ -71,6 +71,9 @@ def message(
         taken: objects that the words name only in part.
     """
     text = _outcome(verdict, scorer, hidden)
+    if verdict.avoided:
+        kept = [f"the {name_of(scorer.layout.scene.objects[row])}" for row in verdict.avoided]
+        text = f"{text[:-1]}; the motion keeps away from {_and(kept)}."
     if not taken:
         return text
     names = {obj.id: name_of(obj) for obj in scorer.layout.scene.objects}

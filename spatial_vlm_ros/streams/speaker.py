@@ -26,7 +26,7 @@ def _tells_where(query: SpatialQuery) -> bool:
     """Whether the words choose by place: names and colours alone depend on no frame."""
     target = query.target
     ordered = target.superlative is not None or target.ordinal is not None
-    return ordered or bool(target.relations) or query.destination is not None
+    return ordered or bool(target.relations) or query.destination is not None or bool(query.avoid)
 
 
 def _says_speaker(said: object) -> bool:

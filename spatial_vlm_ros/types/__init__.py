@@ -20,6 +20,7 @@ from spatial_vlm_ros.types.observation import (
 from spatial_vlm_ros.types.query import Destination, Distance, NounPhrase, Ordinal, RelationClause, SpatialQuery, Step
 from spatial_vlm_ros.types.relation import Relation
 from spatial_vlm_ros.types.resolution import (
+    AvoidedObject,
     Candidate,
     ClauseMeasurement,
     FoundPart,
@@ -41,6 +42,7 @@ from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, 
 
 __all__ = [
     "DISTORTION_LENGTHS",
+    "AvoidedObject",
     "Candidate",
     "ClauseMeasurement",
     "ClauseState",

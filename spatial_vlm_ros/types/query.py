@@ -8,6 +8,9 @@ from typing import Literal
 
 from spatial_vlm_ros.types.status import FrameOfReference
 
+STOP = "stop"
+"""The action of a query that asks to stop: a request of its own, about nothing, that is never an order."""
+
 
 @dataclass(frozen=True)
 class Ordinal:
@@ -94,13 +97,18 @@ class RelationClause:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a moved object is to go: a relation to anchors, perhaps at a stated distance; said as in a clause."""
+    """Where a moved object is to go: a relation to anchors, perhaps at a stated distance; said as in a clause.
+
+    Args:
+        excluded: relations that the place must not have ("on the tray, but not near the plate").
+    """
 
     relation: str
     anchors: tuple[NounPhrase, ...]
     frame: FrameOfReference | None = None
     distance: Distance | None = None
     preposition: Preposition | None = field(default=None, compare=False)
+    excluded: tuple[RelationClause, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,13 +126,14 @@ class SpatialQuery:
 
     Args:
         instruction: the words, as given.
-        action: canonical verb ("pick", "give", "place", "find", …).
+        action: canonical verb ("pick", "give", "place", "find", …); `STOP` where the words ask to stop.
         target: the object to act on.
         destination: where to put it, or None.
         readings: number of readings the instruction has.
         preference: share of this reading from the words alone, 0 to 1; the readings' shares sum to 1.
         steps: all commands in the order said, where there are several; `action`, `target` and `destination` are
             those of the one that is resolved. Empty for one command.
+        avoid: objects that the motion keeps away from ("without touching the cup").
     """
 
     instruction: str
@@ -134,3 +143,4 @@ class SpatialQuery:
     readings: int = 1
     preference: float = 1.0
     steps: tuple[Step, ...] = ()
+    avoid: tuple[NounPhrase, ...] = ()

@@ -141,6 +141,19 @@ class TakenFor:
 
 
 @dataclass(frozen=True)
+class AvoidedObject:
+    """An object that the motion keeps away from, because the words say so ("without touching the cup").
+
+    Args:
+        id: detection id.
+        label: its label.
+    """
+
+    id: str
+    label: str
+
+
+@dataclass(frozen=True)
 class OfferedAnswer:
     """One answer to a question.
 
@@ -255,6 +268,7 @@ class Resolution:
         second_opinion: of a model that was asked for the whole phrase; None where none was.
         parts: parts without a detection that the words name, as far as some were found.
         no_place: why there is no place, and what would have to change; only when NO_PLACE.
+        avoid: objects that the motion keeps away from; only when OK.
     """
 
     instruction: str
@@ -284,6 +298,7 @@ class Resolution:
     caution: float | None = None
     parts: tuple[FoundPart, ...] = ()
     no_place: NoPlace | None = None
+    avoid: tuple[AvoidedObject, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

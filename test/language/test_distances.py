@@ -9,6 +9,7 @@ from language_outline import clause_outline, outline
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.language.distances import distance_at, say_distance
+from spatial_vlm_ros.language.words import split
 from spatial_vlm_ros.types import Distance
 
 AMOUNTS = [
@@ -39,12 +40,12 @@ BOUNDS = [
 
 @pytest.mark.parametrize(("words", "metres"), AMOUNTS)
 def test_amounts_are_metres(words: str, metres: float | None) -> None:
-    said = distance_at(words.split(), 0)
+    said = distance_at([word.text for word in split(words)], 0)
     if metres is None:
         assert said is None
         return
     assert said is not None
-    assert said.length == len(words.split())
+    assert said.length == len(split(words))
     assert said.distance == Distance(metres)
 
 
@@ -104,7 +105,6 @@ def test_a_destination_carries_its_distance(instruction: str, expected: str) -> 
     [
         ("the mug a few cm left of the box", "a few cm", "how far"),
         ("the mug several inches from the box", "several inches", "how far"),
-        ("move the mug 10 cm to the left", "10 cm", "cannot stand here"),
         ("the 10 cm mug", "10 cm", "cannot stand here"),
         ("the mug 10 cm", "10 cm", "cannot stand here"),
         ("the mug 10 cm inside the box", "inside", "cannot be stated"),
@@ -130,6 +130,6 @@ def test_what_is_taken_is_an_object_and_no_distance(instruction: str) -> None:
 )
 def test_a_distance_in_words_is_read_as_the_same(metres: float, bound: str) -> None:
     distance = Distance(metres, bound)  # type: ignore[arg-type]
-    said = distance_at(say_distance(distance).split(), 0)
+    said = distance_at([word.text for word in split(say_distance(distance))], 0)
     assert said is not None
     assert said.distance == distance

@@ -55,7 +55,6 @@ REFUSED = [
     "keep the jar",
     "chuck the jar",
     "lower the lid",
-    "keep away from the jar",
     "if you have a second jar, bring it",
     "when you can find the jar, grab the pan",
     "once you have time for the jar, grab the pan",

@@ -326,6 +326,27 @@ def test_a_stop_ends_what_waits(cell: Cell) -> None:
     assert cell.accepted() == 0
 
 
+@pytest.mark.parametrize("words", ["stop", "never mind, please", "halt! put it down"])
+def test_words_that_ask_to_stop_end_what_waits_and_are_no_goal(cell: Cell, words: str) -> None:
+    picking, proposal = cell.proposed()
+    said = cell.run(words)
+    assert said.name == "CANCELLED"
+    assert said.result is not None
+    assert "asks to stop" in said.result.status.message
+    assert cell.end(picking).name == "CANCELLED"
+    assert cell.approve(proposal) != "OK"
+    assert cell.accepted() == 0
+
+
+def test_words_that_ask_the_resolver_to_stop_reach_the_gate(cell: Cell, program: Program) -> None:
+    picking, proposal = cell.proposed()
+    asking = program("-m", "spatial_vlm_ros.cli", "ask", "stop!")
+    assert asking.ends() == 3, asking.output
+    assert "asks to stop" in asking.output
+    assert cell.end(picking).name == "CANCELLED"
+    assert cell.approve(proposal) != "OK"
+
+
 @pytest.mark.parametrize(
     "change",
     [

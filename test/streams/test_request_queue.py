@@ -331,3 +331,17 @@ def wait_for(keeper: GrounderKeeper) -> None:
     if keeper._thread is not None:
         keeper._thread.join(DEADLINE)
         assert not keeper.starting
+
+
+# ------------------------------------------------------------------------------------------------ stopping
+
+
+@pytest.mark.parametrize("words", ["stop", "halt!", "never mind", "grab the cup, stop!"])
+def test_words_that_ask_to_stop_wait_for_no_turn_and_end_what_waits(desk: Desk, words: str) -> None:
+    for asked in (SENTENCE, "grab me the cup", "grab me the chick"):
+        desk.ask(asked)
+    assert desk.queue.full
+    desk.ask(words)
+    assert desk.statuses == ["CANCELLED"] * 4
+    assert desk.replies[-1] == (words, "CANCELLED")
+    assert not desk.queue.busy

@@ -37,7 +37,8 @@ class PlanningObject:
         label: what it is called.
         solid: its box as measured.
         padding: metres to add on both sides along the box's x, y and z, for what is not known of its place (the
-            standard deviation of its centre, times `goal.sigmas`), and for neighbours `goal.padding`.
+            standard deviation of its centre, times `goal.sigmas`), for neighbours `goal.padding`, and for those that
+            the words say to avoid `goal.avoid`.
         outline: (K, 2) corners of its estimated outline seen from above; of the target only.
         surface: what is visible of it; of the target only.
     """
@@ -115,7 +116,7 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
         reason = f"{', '.join(seen.unplaced)} could not be measured, and where it stands is not seen"
         raise DepthError(reason, "move the camera, or take the thing away")
     own = dataclasses.replace(_padded(seen.target, 0.0, config.goal), outline=seen.outline, surface=seen.surface)
-    others = tuple(_padded(body, config.goal.padding, config.goal) for body in seen.others)
+    others = tuple(_neighbour(body, body.id in seen.avoid, config.goal) for body in seen.others)
     supporting_objects = _supporting_objects(own, others)
     return PlanningScene(
         frame_id=seen.frame_id,
@@ -131,6 +132,15 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
         carrier_ids=supporting_objects,
         allowed=_allowed(own.id, supporting_objects, seen.destination_id),
     )
+
+
+def _neighbour(body: SurroundingObject, avoided: bool, config: GoalConfig) -> PlanningObject:
+    """Another object with its padding; one that the words say to avoid is padded by `avoid` more."""
+    padded = _padded(body, config.padding, config)
+    if not avoided:
+        return padded
+    x, y, z = padded.padding
+    return dataclasses.replace(padded, padding=(x + config.avoid, y + config.avoid, z + config.avoid))
 
 
 def _padded(body: SurroundingObject, least: float, config: GoalConfig) -> PlanningObject:

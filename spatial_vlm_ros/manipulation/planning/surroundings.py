@@ -128,6 +128,7 @@ class Surroundings:
         all_objects: whether all objects in the image were looked for; false where a grounder was asked for those alone
             that the words name, and where nobody says: all else is no obstacle then.
         surface: what is visible of the target; None where nobody says.
+        avoid: ids of objects that the motion keeps away from, because the words say so.
     """
 
     frame_id: str
@@ -146,6 +147,7 @@ class Surroundings:
     image: SceneImage | None = None
     all_objects: bool = False
     surface: SeenSurface | None = None
+    avoid: tuple[str, ...] = ()
 
 
 def surroundings_of(scene: Scene, resolution: Resolution, all_objects: bool = False) -> Surroundings:
@@ -201,6 +203,7 @@ def surroundings_of(scene: Scene, resolution: Resolution, all_objects: bool = Fa
         image=_image_of(scene.frame, resolution),
         all_objects=all_objects,
         surface=_surface(base_T_camera.apply(chosen.points)),
+        avoid=tuple(avoided.id for avoided in resolution.avoid),
     )
 
 

@@ -41,7 +41,9 @@ from spatial_vlm_ros.errors import (
     RejectedError,
     SpatialVlmError,
     StaleInputError,
+    StopRequestedError,
 )
+from spatial_vlm_ros.language import stops
 from spatial_vlm_ros.manipulation.approval.address import PageAddress, forget_link, keep_link, page_file
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
@@ -203,6 +205,11 @@ class PlannerGate(Node):
 
     def _on_accepted(self, handle: ServerGoalHandle) -> None:
         goal = _Goal(handle)
+        if stops(handle.request.instruction):
+            self._on_record(self._broker.request_stop, "words of an instruction")
+            stopped = StopRequestedError(handle.request.instruction)
+            self._end(goal, Ending(Status.CANCELLED, str(stopped), None, None, False, PickStage.RESOLVING))
+            return
         with self._lock:
             busy = self._goal
             if busy is None:

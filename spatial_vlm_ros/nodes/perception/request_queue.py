@@ -14,8 +14,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from spatial_vlm_ros.errors import BusyError, CancelledError, InputError, InternalError, SpatialVlmError
-from spatial_vlm_ros.language import parse_dialogue
+from spatial_vlm_ros.errors import (
+    BusyError,
+    CancelledError,
+    InputError,
+    InternalError,
+    SpatialVlmError,
+    StopRequestedError,
+)
+from spatial_vlm_ros.language import parse_dialogue, stops
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
 from spatial_vlm_ros.nodes.perception.observer import Observer
 from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingWorker
@@ -187,6 +194,9 @@ class RequestQueue:
         try:
             if self._closed:
                 raise CancelledError("the node shuts down")
+            if stops(request.instruction):  # before anything else: it waits for no turn and no frame
+                self.cancel_all("a stop was requested")
+                raise StopRequestedError(request.instruction)
             if self.full and self._request is not None:
                 raise BusyError(self._request.instruction)
             if request.found is not None:

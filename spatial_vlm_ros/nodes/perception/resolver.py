@@ -25,11 +25,12 @@ from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import DetectionArray
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmError
-from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.language import parse, stops
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, robot_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
@@ -75,6 +76,7 @@ class ResolverNode(LifecycleNode):
         detections (no grounder), instruction, /tf, /tf_static.
     Publishes: resolution, target, markers, annotated/image, /diagnostics.
     Serves: the action resolve.
+    Asks: the service stop, where words ask to stop and a planner_gate offers it.
     With objects: true it publishes objects, with selection: true it serves select_detection.
     """
 
@@ -96,6 +98,7 @@ class ResolverNode(LifecycleNode):
         self._goals: dict[bytes, InstructionRequest] = {}
         self._made: list[Callable[[], Any]] = []  # how to take down what configure made
         self._inputs: list[Any] = []
+        self._stopper: Any = None  # client of planner_gate's service `stop`
 
     def start(self) -> None:
         """Configure and activate, unless a lifecycle manager does."""
@@ -162,7 +165,8 @@ class ResolverNode(LifecycleNode):
         )
         jumps = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         handle = self.get_clock().create_jump_callback(jumps, post_callback=self._on_jump)
-        self._made += [server.destroy, handle.unregister]
+        self._stopper = self.create_client(Trigger, "stop")
+        self._made += [server.destroy, handle.unregister, self._forget_stopper]
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -329,6 +333,7 @@ class ResolverNode(LifecycleNode):
 
     def _on_instruction(self, message: String) -> None:
         if self._queue is not None and self._active:
+            self._stop_motion(message.data)
             self._queue.accept(InstructionRequest(message.data, "", "", self._publish_outcome, lambda *_: None))
 
     def _on_goal(self, _: ResolveInstruction.Goal) -> GoalResponse:
@@ -347,8 +352,19 @@ class ResolverNode(LifecycleNode):
         asked = goal.request
         request = InstructionRequest(asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress)
         if self._queue is not None:
+            self._stop_motion(asked.instruction)
             self._goals[bytes(goal.goal_id.uuid)] = request
             self._queue.accept(request, self._came_ns)
+
+    def _forget_stopper(self) -> None:
+        stopper, self._stopper = self._stopper, None
+        if stopper is not None:
+            self.destroy_client(stopper)
+
+    def _stop_motion(self, words: str) -> None:
+        """Have a planner_gate stop the arm, by its service, where the words ask to stop."""
+        if self._stopper is not None and stops(words) and self._stopper.service_is_ready():
+            self._stopper.call_async(Trigger.Request())
 
     def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
         request = self._goals.get(bytes(goal.goal_id.uuid))

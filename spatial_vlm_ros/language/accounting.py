@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of every word of an instruction: no word is left out of a reading without a reason.
+
+A word is a token of the grammar, or it was swallowed by a rule of a reviewed list (courtesy, filler, posture), or it
+is part of a construction that was written in other words, or a slip of the tongue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.words import Word
+
+SLIP = "SLIP"
+"""Role of a hesitation, or of a word that was said twice."""
+REWRITTEN = "REWRITTEN"
+"""Role of a word of a construction that was put in other words."""
+
+
+class WordRole(NamedTuple):
+    """What a word, or a phrase, was taken for.
+
+    Args:
+        start: first character in the instruction.
+        end: one past the last character.
+        role: kind of its token, name of the list that swallowed it, `SLIP` or `REWRITTEN`.
+    """
+
+    start: int
+    end: int
+    role: str
+
+
+def lost(before: Sequence[Word], after: Sequence[Word], role: str) -> list[WordRole]:
+    """Words that a step of the reading left out or put in other words.
+
+    Args:
+        before: words that went into the step.
+        after: words that came out of it; those that stand for others have the place of these.
+        role: what is said of them.
+    """
+    if len(before) == len(after) and all(first is second for first, second in zip(before, after, strict=True)):
+        return []
+    kept = {(word.start, word.end) for word in after}
+    return [WordRole(word.start, word.end, role) for word in before if (word.start, word.end) not in kept]
+
+
+def check_accounted(words: Iterable[Word], roles: Iterable[tuple[int, int, str]], instruction: str) -> None:
+    """Refuse an instruction with a word that nothing was made of.
+
+    Args:
+        words: all words, as they were split.
+        roles: what they were taken for.
+        instruction: the instruction.
+
+    Raises:
+        NotUnderstoodError: a word has no role; carries its place.
+    """
+    roles = list(roles)
+    starts = {start for start, _, _ in roles}
+    for word in words:
+        if word.start in starts or word.kind != "word":
+            continue
+        if not any(start <= word.start < end for start, end, _ in roles):
+            reason, repair = "nothing was made of this word", "leave it out, or say it in other words"
+            raise NotUnderstoodError(instruction, (word.start, word.end), reason, repair)

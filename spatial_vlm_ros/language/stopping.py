@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words that ask the robot to stop: a request of its own, never an order and never a noun.
+
+The list is reviewed by people: what stands in it stops a running motion at once. A sentence that begins with one of the
+plain words ("stop, grab the box"), or ends with one ("grab the box, stop!"), is such a request as well: what stops a
+motion is never lost in an order. The milder ones ("wait", "never mind") count only where nothing else is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from spatial_vlm_ros.language.patterns import expand, word_set
+from spatial_vlm_ros.language.vocabulary import phrase_table
+from spatial_vlm_ros.language.words import MAX_LENGTH, Word, split
+
+PLAIN = word_set("stop halt freeze abort cease quit cancel estop")
+"""Words that stop wherever they begin or end what is said."""
+_MOTION = "it|that|this|now|here|there|everything|all|moving|motion|movement|work|working"
+_OF_MOTION = "arm|robot|motion|movement|action|task|pick|grasp|job|order|command|instruction|request|operation|mission"
+STOPPING = (
+    "stop|halt|freeze|abort|cease|quit|cancel|estop", "emergency stop", "e stop", "e-stop", "emergency",
+    f"stop|halt|freeze|abort|cease|quit|cancel {_MOTION}", f"abort|cancel|stop the? last|current? {_OF_MOTION}",
+    f"stop|halt|freeze the {_OF_MOTION}", "stop right there|now|here", "stop it|that right? now", "stop all motion",
+    "stop what you're doing", "stop what you are doing", "stop doing that|this|it", "stop dead",
+    "come to a stop|halt", "full stop",
+    "don't|dont move", "do not move", "don't|dont move a|any muscle|further|more", "don't|dont go on|further",
+    "do not move a|any muscle|further|more", "do not go on|further", "don't|dont do that|this|it|anything",
+    "do not do that|this|it|anything", "no more", "not another inch", "stand|hold|stay|keep still",
+    "stay put|there|here|back", "stay where you are", "remain still|there", "hold it", "hold it right? there",
+    "hold on", "hold up", "hold everything", "hold your horses", "hang on", "hang about",
+    "hold|hang on a|one second|sec|moment|minute", "wait", "wait up", "wait a|one second|sec|moment|minute|bit",
+    "just? a|one second|sec|moment|minute", "pause", "pause it|that|there|here", "time out",
+    "whoa", "woah", "whoa there",
+    "never mind", "nevermind", "never mind that|it", "forget it|that|this", "forget about it|that|this",
+    "that's|thats enough", "that is enough", "that's|thats it|all", "that is it|all", "that'll|that will do", "enough",
+    "enough of that|this", "enough already", "that's quite|more than? enough", "leave it", "leave it alone|be|there",
+    "leave that|this|them alone?", "let it be", "let it alone", "cut it out", "cut that out",
+    "knock it off", "call it off",
+    "scrap that|it|this", "scratch that", "drop everything", "back off|away", "hands off", "keep off",
+    "get off", "get away", "look out", "watch out", "shut down|off", "shut it down|off", "power off|down",
+    "switch yourself|it|everything off", "turn yourself off", "kill it|power", "kill|cut the power|motion|motors",
+    "kill switch", "give it up", "give up", "desist", "belay that", "cease and desist", "no further", "not so fast",
+    "i changed my mind", "i've changed my mind", "i have changed my mind", "changed my mind", "as you were",
+    "i don't|dont want it|that any more", "i don't|dont want it|that anymore?", "stand down", "stop please", "at ease",
+)  # fmt: skip
+"""Whole requests to stop, without polite words around them."""
+
+AROUND = word_set("""
+    please pls robot hey hi hello ok okay oh no now right immediately instantly at once quickly quick fast thanks
+    thank you cheers just so well man mate buddy pal dude bro friend love dear boss sir already alright yes and but
+    then asap ah uh um er hm hmm argh ouch ugh god jesus damn hell guys everyone today kindly i say said really
+    actually simply to for sake goodness heaven's god's want told tell telling i'm can could would will should must
+    need have i'd like sorry oops nope stop
+""")
+"""Words that may stand around them and change nothing."""
+_NOT_TO = frozenset({"don't", "dont", "not", "never", "without", "doesn't", "didn't", "won't", "can't"})
+_LONG = re.compile(r"s+t+o+p+|n+o+|h+a+l+t+|f+r+e+e+z+e+|w+h?o+a+h?|w+a+i+t+")
+_SHORT = tuple(
+    (word, re.compile(pattern))
+    for word, pattern in (
+        ("stop", "s+t+o+p+"), ("no", "n+o+"), ("halt", "h+a+l+t+"), ("wait", "w+a+i+t+"), ("freeze", "f+r+e+z+e*"),
+        ("freeze", "f+r+e+e+z+e+"), ("whoa", "w+h?o+a+h?"),
+    )
+)  # fmt: skip
+_OBJECTS_AFTER = word_set("sign signs button buttons watch watches light lights valve switch block cock lever key gap")
+_NAMED_BY = word_set("the a an my your this that red door bus any pit tram glottal")
+_DRAWN = "shfwn"  # first letters of words that are drawn out
+
+
+@lru_cache(maxsize=1)
+def _phrases() -> frozenset[str]:
+    return frozenset(phrase for pattern in STOPPING for phrase in expand(pattern))
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> frozenset[str]:
+    """Every word of a request that is nothing else; signs count as empty words."""
+    return AROUND | {word for phrase in _phrases() for word in phrase.split(" ")} | {""}
+
+
+def stops(instruction: str) -> bool:
+    """Whether words ask to stop.
+
+    Args:
+        instruction: any text; it need not be an instruction that can be understood.
+    """
+    return isinstance(instruction, str) and asks_to_stop(split(instruction[:MAX_LENGTH]))
+
+
+def asks_to_stop(words: Sequence[Word]) -> bool:
+    """As `stops`, of words that were split.
+
+    Args:
+        words: words and signs of an instruction.
+    """
+    texts = [word.text if word.kind == "word" else "" for word in words]
+    other = PLAIN.isdisjoint(texts) and not _vocabulary().issuperset(texts)
+    if other and not any(len(text) > 4 and text[0] in _DRAWN and _LONG.fullmatch(text) for text in texts):
+        return False
+    texts = [_short(text) for text in texts]
+    parts = _parts(texts)
+    if not parts:
+        return False
+    bare = [_bare(part) for part in parts]
+    if all(not part or _is_request(part) for part in bare) and any(bare):
+        return True
+    first = next((part for part in bare if part), [])
+    last = next((part for part in reversed(bare) if part), [])
+    if first[:1] and first[0] in PLAIN and not (len(first) > 1 and first[1] in _OBJECTS_AFTER):
+        return True
+    if last is not first and _is_request(last) and PLAIN.intersection(last):
+        return True
+    said = parts[-1]
+    while said and said[-1] in AROUND - PLAIN:
+        said = said[:-1]
+    alone = len(said) > 2 and said[-1] in PLAIN and not _NOT_TO.intersection(said)
+    return alone and said[-2] not in _NAMED_BY and "ADJ" not in phrase_table()[0].get(said[-2], {})
+
+
+def _short(text: str) -> str:
+    """A word without drawn-out letters ("stooop")."""
+    if _LONG.fullmatch(text) is None:
+        return text
+    return next((word for word, pattern in _SHORT if pattern.fullmatch(text)), text)
+
+
+def _parts(texts: Sequence[str]) -> list[list[str]]:
+    """Words between signs."""
+    parts: list[list[str]] = [[]]
+    for text in texts:
+        if text:
+            parts[-1].append(text)
+        elif parts[-1]:
+            parts.append([])
+    return [part for part in parts if part]
+
+
+def _bare(part: Sequence[str]) -> list[str]:
+    """Words without those around a request that change nothing; a request itself is kept whole."""
+    first, last = 0, len(part)
+    while first < last and part[first] in AROUND and not _starts(part, first):
+        first += 1
+    while last > first and part[last - 1] in AROUND and " ".join(part[first:last]) not in _phrases():
+        last -= 1
+    return list(part[first:last])
+
+
+def _starts(part: Sequence[str], i: int) -> bool:
+    """Whether a request starts at word `i`."""
+    return part[i] in PLAIN or any(
+        " ".join(part[i:end]) in _phrases() for end in range(i + 1, min(i + 7, len(part)) + 1)
+    )
+
+
+def _is_request(part: Sequence[str]) -> bool:
+    """Whether words are one request or several in a row, with nothing but words around them between."""
+    i = 0
+    found = False
+    while i < len(part):
+        end = next((end for end in range(min(i + 8, len(part)), i, -1) if " ".join(part[i:end]) in _phrases()), 0)
+        if end:
+            i, found = end, True
+        elif found and part[i] in AROUND:
+            i += 1
+        else:
+            return False
+    return found

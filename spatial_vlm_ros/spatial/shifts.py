@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an object goes that is moved by a stated distance from where it is: "10 cm to the left"."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from spatial_vlm_ros.language.lexicon import ITSELF
+from spatial_vlm_ros.spatial.layout import Layout, Viewpoint
+from spatial_vlm_ros.spatial.parts.region import SHARE, Region
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
+from spatial_vlm_ros.spatial.spot_judging import AHEAD_RIGHT
+from spatial_vlm_ros.spatial.surfaces import SUPPORT
+from spatial_vlm_ros.types import Destination, FrameOfReference
+
+_LEAST_OFF = 0.015  # metres by which the middle may miss the spot
+_OFF = 0.15  # part of the stated distance by which it may
+
+
+def is_shift(destination: Destination) -> bool:
+    """Whether a destination is said by where the object is now."""
+    return destination.anchors[0].category == ITSELF
+
+
+def shifted_to(layout: Layout, row: int, destination: Destination, view: Viewpoint) -> Region:
+    """The spot that the object's middle is moved to, on what it stands on now.
+
+    Args:
+        layout: the scene.
+        row: the object; measured.
+        destination: a shift: its relation is the direction, its distance how far the middle goes.
+        view: viewpoint of the frame of reference in force.
+
+    Raises:
+        FrameUndefinedError: the object has no front, in its own frame.
+    """
+    distance = 0.0 if destination.distance is None else destination.distance.metres
+    ahead, right = layout.rays(view, np.array([row], np.intp))
+    along, across = AHEAD_RIGHT[destination.relation]
+    middle = layout.centre[row, :2] + distance * (along * ahead[0] + across * right[0])
+    off = max(_LEAST_OFF, _OFF * distance)
+    corners = np.array([(-off, -off), (-off, off), (off, off), (off, -off)])
+    return Region(_carrier(layout, row), middle + corners, math.inf, math.inf, (-math.inf, math.inf), SHARE)
+
+
+def _carrier(layout: Layout, row: int) -> int:
+    """Row of what an object stands on or in; SUPPORT for the support plane."""
+    rows = np.flatnonzero(layout.measured)
+    rows = rows[rows != row]
+    if not len(rows):
+        return SUPPORT
+    pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), np.array([row], np.intp), rows)
+    carried = np.maximum(RELATIONS["on"](pairs)[0], RELATIONS["inside"](pairs)[0])[0]
+    best = int(np.argmax(carried))
+    return int(rows[best]) if carried[best] > 0 else SUPPORT

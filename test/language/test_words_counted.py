@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every word counts: it is a token, or a reviewed list swallows it; unknown words are nouns only in a noun's place."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from language_outline import outline
+
+from spatial_vlm_ros.errors import InputError, NotUnderstoodError
+from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.language.accounting import WordRole, check_accounted
+from spatial_vlm_ros.language.parser import account
+from spatial_vlm_ros.language.word_classes import is_outside, is_participle
+from spatial_vlm_ros.language.words import split
+from spatial_vlm_ros.types import SpatialQuery
+
+SENTENCES = (
+    "grab the cup behind the box", "put the red cup on the tray", "pick up the second mug from the left",
+    "give me the bottle that is next to the plate", "move the can from the shelf to the table", "where is the spoon",
+    "put the bowl 10 cm left of the can", "take the two cups from the tray", "the chick on the plate",
+    "open the drawer and put the fork in it", "could you uh grab me the the one with the spoon in it, please?",
+    "the closest mug to the camera", "the taller of the two mugs", "to the cup's left",
+    "I want the mug to go on the tray",
+    "with the mug on one side and the box on the other", "the mug that, from my side, is left of the box",
+    "grab the cup left of the box by 10 cm, from my point of view", "bottle number three from the right",
+)  # fmt: skip
+SWALLOWED = frozenset(
+    {"POLITE", "PLEASANTRY", "ADVERB", "INTENSIFIER", "PARTICLE", "POSTURE", "MEASURE", "SLIP", "DET", "QTY", "ALONE",
+     "DIST", "IS", "THATIS", "FROM", "REL", "VERB", "SIDE", "OF", "AND", "BUT", "ADJ", "ORD", "PRON", "WHICH"}
+)  # fmt: skip
+"""What a word that changes nothing may have been taken for; a plain noun never is among it."""
+NEVER_SILENT = ("not", "never", "no", "without", "except", "unless", "if", "or", "nor", "when", "until", "before",
+                "after", "hardly", "barely", "half", "twice", "zero", "other", "most", "few")  # fmt: skip
+INSERTED = (*NEVER_SILENT, "forward", "nearly", "alone", "together", "sleeping", "owned", "quickly", "please",
+            "heavier", "three", "1.5", "once", "his", "could", "hope", "upward", "previous", "formerly",
+            "cm")  # fmt: skip
+
+
+def read(words: str) -> SpatialQuery | None:
+    try:
+        query = parse(words)[0]
+    except (NotUnderstoodError, InputError):
+        return None
+    return dataclasses.replace(query, instruction="", preference=1.0, readings=1)
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_every_word_of_a_sentence_has_a_role(sentence: str) -> None:
+    roles = account(sentence)
+    for word in split(sentence):
+        assert any(role.start <= word.start < role.end for role in roles), word
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(SENTENCES), st.sampled_from(INSERTED), st.integers(0, 12))
+def test_a_further_word_changes_the_reading_or_is_refused_or_is_swallowed_by_name(
+    sentence: str, word: str, at: int
+) -> None:
+    words = sentence.split()
+    at = min(at, len(words))
+    longer = " ".join((*words[:at], word, *words[at:]))
+    before, after = read(sentence), read(longer)
+    if before is None or after != before:
+        return
+    start = len(" ".join(words[:at])) + bool(at)
+    roles = [role.role for role in account(longer) if role.start <= start < role.end]
+    assert roles
+    assert SWALLOWED.issuperset(roles), longer
+    said_twice = (words[at : at + 1] or words[at - 1 : at]) == [word] or word in words
+    assert word not in NEVER_SILENT or said_twice, longer
+
+
+def test_a_word_without_a_role_is_refused_with_its_place() -> None:
+    words = "grab the cup"
+    with pytest.raises(NotUnderstoodError) as caught:
+        check_accounted(split(words), [WordRole(0, 4, "VERB"), WordRole(9, 12, "NOUN")], words)
+    assert caught.value.span == (5, 8)
+
+
+NO_NOUNS = (
+    ("box forward", "forward"), ("chick hiding", "hiding"), ("cup nearly", "nearly"), ("half", "half"),
+    ("grab the cup sideways", "sideways"), ("grab the cup twice", "twice"), ("grab the cup alone", "alone"),
+    ("grab the cup owned by me", "owned"), ("grab the cup barely behind the box", "barely"), ("grab half a cup",
+    "half a"),
+    ("grab the heaviest cup", "heaviest"), ("grab the heavier cup", "heavier"), ("grab the cup three times", "three"),
+    ("grab some cups", "some cups"), ("grab a few cups", "a few cups"), ("grab most of the cups", "most of the"),
+    ("pour water in the bowl", "pour"), ("grab the cup in five seconds", "seconds"), ("slide the box left", "left"),
+    ("grab the cup pull", "pull"), ("grab the previous cup", "previous"), ("grab the cup high", "high"),
+    ("put the cup 10 full cm left of the box", "10"), ("grab three out of five cups", "out of"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("instruction", "part"), NO_NOUNS)
+def test_what_is_no_noun_is_refused_by_its_place(instruction: str, part: str) -> None:
+    with pytest.raises(NotUnderstoodError) as caught:
+        parse(instruction)
+    start, end = caught.value.span
+    assert instruction[start:end] == part
+
+
+READ = (
+    ("grab the chick hiding behind the cup", "pick: chick [behind cup]"),
+    ("grab the cup lying between the boxes", "pick: cup [between x-1 box]"),
+    ("grab the cup which was put behind the box", "pick: cup [behind box]"),
+    ("grab the cup someone left on the tray", "pick: cup [on tray]"),
+    ("grab the plate that has an apple on it", "pick: plate [supporting apple]"),
+    ("grab the mug tucked behind the box", "pick: mug [behind box]"),
+    ("fetch the cup from behind the box", "pick: cup [behind box]"),
+    ("grab the frying pan next to the measuring cup", "pick: frying pan [next to measuring cup]"),
+    ("grab the king behind the string", "pick: king [behind string]"),
+    ("grab the lighter", "pick: lighter"),
+    ("grab the friendly chick", "pick: friendly chick"),
+    ("grab the hammer on the bed", "pick: hammer [on bed]"),
+    ("grab box 3", "pick: box 3"),
+    ("grab the wobbly table", "pick: wobbly table"),
+)
+
+
+@pytest.mark.parametrize(("instruction", "expected"), READ)
+def test_nouns_and_participles_in_their_place_are_read(instruction: str, expected: str) -> None:
+    assert outline(parse(instruction)[0]) == expected
+
+
+@pytest.mark.parametrize("word", ["mug", "jelly", "ring", "seed", "chest", "towel", "gizmo", "drill"])
+def test_unknown_words_may_be_nouns(word: str) -> None:
+    assert not is_outside(word, modifier=False)
+    assert not is_participle(word)
