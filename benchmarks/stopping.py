@@ -126,7 +126,8 @@ class Watched(Stack):
 
     def open_page(self) -> None:
         """Sign in to the approval page, and have its form to request a stop at hand."""
-        sys.path.insert(0, str(VISITOR))
+        if str(VISITOR) not in sys.path:
+            sys.path.insert(0, str(VISITOR))
         from approval_visitor import Visitor
 
         from spatial_vlm_ros.manipulation.approval.address import address_in
@@ -139,8 +140,8 @@ class Watched(Stack):
 
     def longest_gap(self, event: float) -> float:
         """Longest time, s, without a joint state from an event on: how long who measures, or simulates, was held up."""
-        came = [event, *(at for at, _ in self.states if at >= event)]
-        return max(b - a for a, b in itertools.pairwise([*came, max(came[-1], event)])) if len(came) > 1 else 0.0
+        came = (event, *(at for at, _ in self.states if at >= event))
+        return max((b - a for a, b in itertools.pairwise(came)), default=0.0)
 
     def pause(self, seconds: float) -> None:
         """Let some time pass."""
