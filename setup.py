@@ -37,6 +37,7 @@ setup(
             "output/font/*",
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",
+            "nodes/fastdds_udp.xml",
         ]
     },
     data_files=[

@@ -209,8 +209,9 @@ _NOTES = {
     "Stopping": "Measured by `python -m benchmarks.stopping`, by joint states from the event on, in real time, with "
     "all nodes as processes. In *plan*, *grasp* and *place* the arm stands anyway: there it counts that nothing "
     "follows and that the gripper does not open. *goes on*: the event does not concern what the goal does then "
-    "(planning needs neither controller nor resolver; the second look will), or the gate still waits for an answer; "
-    "the trial then cancels the goal. *nobody to answer*: who would answer, or who asked, has gone.",
+    "(planning needs no resolver; the second look will), or the gate still waits for an answer; the trial then cancels "
+    "the goal. A controller without a goal cannot be cancelled: *plan*, *grasp* and *place* are left out for it. "
+    "*nobody to answer*: who would answer, or who asked, has gone.",
 }
 
 

@@ -21,13 +21,17 @@ from std_msgs.msg import Empty
 from spatial_vlm_ros.nodes.pressure import Pressure
 
 LEASE = 0.3  # s
+_OFFERED = 0.1  # s: signs of life go out every two thirds of it (rmw_fastrtps), so that one may be lost, or four
 _SURE = 0.05  # s for which nobody has to be there; on a busy machine assertions come late, and it takes longer
-_QOS = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    liveliness=LivelinessPolicy.AUTOMATIC,
-    liveliness_lease_duration=Duration(seconds=LEASE),
-)
+
+
+def _qos(lease: float) -> QoSProfile:
+    return QoSProfile(
+        depth=1,
+        reliability=ReliabilityPolicy.RELIABLE,
+        liveliness=LivelinessPolicy.AUTOMATIC,
+        liveliness_lease_duration=Duration(seconds=lease),
+    )
 
 
 class Alive:
@@ -40,7 +44,7 @@ class Alive:
 
     def __init__(self, node: Node, topic: str) -> None:
         self._node = node
-        self._publisher = node.create_publisher(Empty, topic, _QOS)
+        self._publisher = node.create_publisher(Empty, topic, _qos(_OFFERED))
 
     def end(self) -> None:
         """Take it back; on the executor's thread."""
@@ -67,12 +71,13 @@ class AliveWatch:
         self._silent = False  # whether the last one was not heard in time, and has not said that it ends
         self.topic = node.resolve_topic_name(topic)
         events = SubscriptionEventCallbacks(liveliness=self._on_change, use_default_callbacks=False)
-        self._subscription = node.create_subscription(Empty, topic, _nothing, _QOS, event_callbacks=events)
+        self._subscription = node.create_subscription(Empty, topic, _nothing, _qos(LEASE), event_callbacks=events)
 
     @property
     def lost(self) -> bool:
         """Whether there was one, and none is left, for certain; ask again and again."""
         if not self.seen or self.count:
+            self._pressure.mark(after=LEASE)
             return False
         return not self._silent or time.monotonic() - self._empty >= self._pressure.patience(_SURE)
 

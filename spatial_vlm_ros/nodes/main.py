@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,6 +24,8 @@ _ONE = 1.0  # s within which two signals count as one
 _TURN = 0.02  # s: longest turn of a node that is ending
 _LAST_ANSWERS = 2.0  # s for answering the clients that wait, once the node is told to end
 _IMAGES = "fastdds_images.xml"  # our own profile: shared memory for images
+_UDP = Path(__file__).with_name("fastdds_udp.xml")
+_PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # the second up to Iron
 _ON_THE_WAY = 0.3  # s for a client that has just heard of acceptance to ask for its result
 
 REPAIRS = {
@@ -48,13 +51,11 @@ def without_shared_memory() -> None:
     """Have this process, and those that it starts, talk by UDP alone; before its first node.
 
     Who is killed within Fast DDS's shared memory may leave a lock there, for which those who publish to it wait about
-    two seconds: controllers, too. A profile of the user's own stays as it is; old releases of Fast DDS (Humble's) do
-    not know the variable.
+    two seconds: controllers, too. A profile of the user's own stays as it is.
     """
-    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        if os.path.basename(os.environ.get(variable, "")) == _IMAGES:  # noqa: PTH119  a name, not a file
-            del os.environ[variable]
-    os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    chosen = [name for name in _PROFILES if os.environ.get(name)]
+    if all(Path(os.environ[name]).name == _IMAGES for name in chosen):
+        os.environ.update(dict.fromkeys(chosen or _PROFILES, str(_UDP)))
 
 
 def _run(module: str, name: str, args: list[str] | None = None, alive: str = "", shared_memory: bool = True) -> int:

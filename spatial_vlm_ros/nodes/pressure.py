@@ -17,28 +17,34 @@ MOST = 1.0  # s: longer silence is not put down to a lack of processor time
 
 
 class Pressure:
-    """Pressure since a mark."""
+    """Pressure since one of the last two marks, whichever is greater: what is late now was held up before."""
 
     def __init__(self) -> None:
-        self.mark()
+        self._marks = [_now()] * 2
 
-    def mark(self) -> None:
-        """Begin anew."""
-        self._since, self._waited = time.monotonic(), _waited()
+    def mark(self, after: float = 0.0) -> None:
+        """Begin anew, where the last mark is that many seconds old."""
+        now = _now()
+        if now[0] - self._marks[1][0] >= after:
+            self._marks = [self._marks[1], now]
 
     def patience(self, seconds: float, most: float = MOST) -> float:
-        """How long to wait for what usually comes within some seconds, as busy as the machine was since the mark.
+        """How long to wait for what usually comes within some seconds, as busy as the machine was since a mark.
 
         Args:
             seconds: on a machine that is not busy.
             most: seconds on one that is.
         """
-        passed, waited = time.monotonic() - self._since, _waited()
-        if self._waited is None or waited is None:
+        now, waited = _now()
+        if waited is None:
             busy = os.getloadavg()[0] > (os.cpu_count() or 1)
         else:
-            busy = passed > 0 and (waited - self._waited) / passed > _SHARE
+            busy = any(waited - before > _SHARE * (now - since) for since, before in self._marks if before is not None)
         return max(seconds, most) if busy else seconds
+
+
+def _now() -> tuple[float, float | None]:
+    return time.monotonic(), _waited()
 
 
 def _waited() -> float | None:

@@ -34,3 +34,6 @@ CLOCK = _profile(1, True)
 VERDICTS = _profile(1, True, latched=True)
 DESCRIPTION = _profile(1, True, latched=True)
 """Of a robot's description, as robot_state_publisher and MoveIt publish it."""
+ODD = 0.03125
+"""Seconds that results are kept beyond a round number: rcl spins while a clock stands at the very moment at which one
+expires, as a simulated clock in whole steps may (ros2/rcl, pull request 1303)."""

@@ -85,14 +85,19 @@ LONG = {
 }  # fmt: skip
 
 
+def _quickest_ms(text: str) -> float:
+    """Of five: the machine may be busy with something else."""
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        _check(text)
+        times.append((time.process_time() - start) * 1e3)
+    return min(times)
+
+
 @pytest.mark.parametrize("name", LONG)
 def test_nothing_takes_longer_than_a_tenth_of_a_second(name: str) -> None:
-    times = []
-    for _ in range(5):  # the machine may be busy with something else
-        start = time.process_time()
-        _check(LONG[name])
-        times.append((time.process_time() - start) * 1e3)
-    assert min(times) < SLOWEST_MS
+    assert _quickest_ms(LONG[name]) < SLOWEST_MS
 
 
 def test_damaged_sentences_neither_crash_nor_take_long() -> None:
@@ -100,7 +105,7 @@ def test_damaged_sentences_neither_crash_nor_take_long() -> None:
     assert found.n == 2000
     assert found.crashes == []
     assert found.answered > 200
-    assert found.slowest_ms < 5 * SLOWEST_MS
+    assert _quickest_ms(found.slowest) < SLOWEST_MS
 
 
 def test_parsing_is_deterministic() -> None:

@@ -58,6 +58,7 @@ def planner(arm: ArmGraph, node: Callable[..., Started]) -> Iterator[Callable[..
         if each.process.poll() is None:
             each.process.terminate()
             each.ends()
+        print(each.output)  # noqa: T201
 
 
 @pytest.fixture

@@ -216,6 +216,7 @@ class DoubleCell:
             "gripper_action": self.robot.gripper_action,
             "gripper_scale": 0.5,
             **dict.fromkeys(("server_timeout", "answer_timeout", "stop_timeout"), 30.0),
+            "planner_silence": 10.0,  # the client shares its interpreter with the controllers here
             **{"planning_time": 20.0, "most_time": 300.0, "velocity_scaling": 1.0, "acceleration_scaling": 1.0},
             **motion,
         }

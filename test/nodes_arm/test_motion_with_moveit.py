@@ -21,6 +21,8 @@ from action_msgs.msg import GoalStatus
 from arm_graph import CUP, Aside, scene
 from controller_double import ARM, Constraints
 from double_cell import EXECUTE, FOLLOW, DoubleCell, slowed, until
+from moveit_msgs.msg import PlanningSceneComponents
+from moveit_msgs.srv import GetPlanningScene
 
 from spatial_vlm_ros.errors import CancelledError, ExecutionFailedError
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, PLACE
@@ -30,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeW
 MakeCell = Callable[..., DoubleCell]
 LASTS = 4.0  # s that the phase takes in which the arm is stopped
 AT_ONCE = 1.0  # s within which it has to stand, on a machine that may be busy
+SILENCE = 2.0  # s: longer than the default, for the client shares its interpreter with the controllers
 SHORT = 0.01  # rad that a stopped arm is short of the end of the phase, at least
 
 
@@ -90,7 +93,7 @@ def test_a_controller_that_decelerates_is_waited_for(make_cell: MakeCell) -> Non
 
 
 def test_a_move_group_that_is_killed_leaves_the_arm_standing(cell: DoubleCell) -> None:
-    client = cell.client(controller_actions=FOLLOW)
+    client = cell.client(controller_actions=FOLLOW, planner_silence=SILENCE)
     plan = slowed(cell.plan(client, scene()), "reach", 2 * LASTS)
     cell.robot.hold(0.04)
     call = Aside(lambda: client.execute(plan))
@@ -107,7 +110,7 @@ def test_a_move_group_that_is_killed_leaves_the_arm_standing(cell: DoubleCell) -
 
 
 def test_what_a_hung_move_group_takes_late_is_stopped_then(cell: DoubleCell) -> None:
-    client = cell.client(controller_actions=FOLLOW)
+    client = cell.client(controller_actions=FOLLOW, planner_silence=SILENCE)
     plan = slowed(cell.plan(client, scene()), "reach", 2 * LASTS)
     cell.robot.hold(0.04)
     hang = partial(cell.move_group.process.send_signal, signal.SIGSTOP)
@@ -119,6 +122,12 @@ def test_what_a_hung_move_group_takes_late_is_stopped_then(cell: DoubleCell) -> 
     until(lambda: cell.asker.last(EXECUTE) == GoalStatus.STATUS_ABORTED, "MoveIt has taken it and was stopped")
     until(lambda: cell.hardware.still() > 0.2, "the arm stands")
     assert cell.beside(plan.steps[1]) > SHORT
+    ask, question = cell.asker.service(GetPlanningScene, "/get_planning_scene"), GetPlanningScene.Request()
+    question.components.components = PlanningSceneComponents.WORLD_OBJECT_NAMES
+    cell.plan(client, scene())
+    assert ask(question).scene.world.collision_objects
+    client.clear()
+    assert not ask(question).scene.world.collision_objects, "it answers again, and is told what to take away"
 
 
 def test_a_client_whose_context_is_shut_down_leaves_the_stop_to_its_watchdog(cell: DoubleCell) -> None:

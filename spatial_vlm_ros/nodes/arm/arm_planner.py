@@ -99,6 +99,7 @@ class ArmPlanner(Node):
                 goal_callback=partial(self._on_goal, form),
                 handle_accepted_callback=accept,
                 cancel_callback=self._on_cancel,
+                result_timeout=10 + qos.ODD,
             )
             for form, name, accept in (
                 (MoveGroup, "move_action", self._accept_plan),

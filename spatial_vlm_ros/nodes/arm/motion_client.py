@@ -146,6 +146,7 @@ class MotionClient:
                 server.await_it(self.config.motion.server_timeout, told)
             try:
                 self._forget_held(told)
+                self._beside.silent = False  # it has answered
                 self._show(scene, told)
                 return Strategies(self.config, self.motion, goal, scene, self._matrix(told), told).plan(
                     place, start or {}

@@ -125,7 +125,7 @@ class PlannerGate(Node):
             goal_callback=lambda _: GoalResponse.REJECT if self._ends else GoalResponse.ACCEPT,
             handle_accepted_callback=self._on_accepted,
             cancel_callback=self._on_cancel,
-            result_timeout=_KEPT,
+            result_timeout=_KEPT + qos.ODD,
         )
         self._client = ClientWatch(self, "pick", self._end_for, self._resolver_lost)
         self._resolver = AliveWatch(self, "resolve/alive")

@@ -162,6 +162,7 @@ class ResolverNode(LifecycleNode):
             goal_service_qos_profile=qos.services(BURST),
             result_service_qos_profile=qos.services(BURST),
             cancel_service_qos_profile=qos.services(BURST),
+            result_timeout=10 + qos.ODD,
         )
         jumps = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         handle = self.get_clock().create_jump_callback(jumps, post_callback=self._on_jump)

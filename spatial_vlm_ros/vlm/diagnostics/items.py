@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = ("absolute", "relative", "depth")
 
 
 class Answerer(Protocol):
-    """Anything that answers a question about an image with one of given candidates: a model, a server, a stub."""
+    """Anything that answers a question about an image with one of given candidates: a model, a server, a test's own."""
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         """One of the choices.

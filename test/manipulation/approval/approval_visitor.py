@@ -38,7 +38,7 @@ class _Forms(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.forms.append(Form(given["action"]))
-        elif tag == "input":
+        elif tag == "input" and "name" in given:  # else it belongs to a script
             self.forms[-1].fields[given["name"]] = given.get("value", "")
         elif tag == "button":
             self._button = (given.get("name", ""), given.get("value", ""))
