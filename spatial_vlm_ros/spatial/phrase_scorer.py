@@ -8,7 +8,7 @@ the innermost phrase outwards: each anchor's weight enters the clause of the phr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +57,9 @@ class PhraseScorer:
         frames_used: frames of reference that the answer depends on, in the order met.
         unsaid: rows of anchors of clauses that depend on a frame and state none; orders count without rows.
         parts: (phrase, row of a whole) → the parts of it that the phrase may mean, where no detection is one.
+        left: phrase → (N,) 1 for objects that a dialogue leaves for it, 0 for those that were ruled out.
+        denied: rows that a dialogue ruled out as the target.
+        confirmed: rows that a person chose as the target.
     """
 
     layout: Layout
@@ -67,6 +70,9 @@ class PhraseScorer:
     frames_used: list[FrameOfReference] = field(default_factory=list)
     unsaid: list[Rows] = field(default_factory=list)
     parts: dict[tuple[NounPhrase, int], tuple[Region, ...]] = field(default_factory=dict)
+    left: Mapping[NounPhrase, Array] = field(default_factory=dict)
+    denied: tuple[int, ...] = ()
+    confirmed: tuple[int, ...] = ()
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
     _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool, bool], PhraseBelief] = field(
         default_factory=dict
@@ -75,6 +81,13 @@ class PhraseScorer:
     def seen_from(self, frame: FrameOfReference) -> PhraseScorer:
         """The same scene with another default frame."""
         return dataclasses.replace(self, default_frame=frame, frames_used=[], unsaid=[], parts={}, _known={}, _views={})
+
+    def within(
+        self, left: Mapping[NounPhrase, Array], denied: tuple[int, ...] = (), confirmed: tuple[int, ...] = ()
+    ) -> PhraseScorer:
+        """The same scene with what a dialogue ruled out and settled."""
+        fresh = self.seen_from(self.default_frame)
+        return dataclasses.replace(fresh, left=left, denied=denied, confirmed=confirmed)
 
     def score_phrase(self, phrase: NounPhrase, anchor: bool = False, each: bool = False) -> PhraseBelief:
         """Belief in a phrase and in all phrases inside it.
@@ -95,6 +108,8 @@ class PhraseScorer:
 
     def _score(self, phrase: NounPhrase, anchor: bool, each: bool) -> PhraseBelief:
         name = self.match(phrase)
+        if phrase in self.left:
+            name = name * self.left[phrase]
         fit, weight, doubtful = self._fit(phrase, name, each)
         judged: dict[int, ClauseBelief] = {}
         single = phrase.count in (None, 1) and phrase.choice is None and phrase.superlative is None

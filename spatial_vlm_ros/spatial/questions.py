@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -36,6 +37,9 @@ _IN_A_ROW = {"left": -1, "right": 1}  # order of speaking
 _SUREST = 0.03, 0.95  # fits beyond these are not told apart: colours from pixels reach them, orders exceed them
 _STEP = 0.1  # bits within which two questions are equally good
 
+YES, NO = "yes", "no"
+"""Answers that a yes/no question offers."""
+
 _WHOSE = {
     FrameOfReference.VIEWER: ("the camera's", "from the camera's side"),
     FrameOfReference.ROBOT: ("the robot's", "from the robot's side"),
@@ -55,12 +59,16 @@ class Question:
         answers: (words, rows) for each answer: words that the parser understands, and the objects that they mean.
         bits: what the answer is expected to tell about which object is meant.
         clear: whether each answer clearly fits its objects and no others; else it stands for what it fits best.
+        kind: what sort of question it is: which object, whether one is meant, by which name, or from whose side.
+        about: the phrase whose name fits nothing (kind "name").
     """
 
     text: str
     answers: tuple[tuple[str, tuple[int, ...]], ...]
     bits: float
     clear: bool = True
+    kind: Literal["which", "whether", "name", "whose"] = "which"
+    about: NounPhrase | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +150,17 @@ def ask_frame(frames: Sequence[str], phrase: NounPhrase | None = None) -> str:
 def confirm(row: int, layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> str:
     """The question whether one object is meant, in the shortest words that fit no other: "Do you mean the red cup?"."""
     return f"Do you mean {distinguished(row, layout, frame=frame)}?"
+
+
+def whether(
+    rows: Sequence[int], layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER
+) -> Question:
+    """The question whether some objects are meant, to be answered with yes or no."""
+    if len(rows) == 1:
+        text = confirm(rows[0], layout, frame=frame)
+    else:
+        text = f"Do you mean {' and '.join(distinguished(row, layout, frame=frame) for row in rows)}?"
+    return Question(text, ((YES, tuple(rows)), (NO, ())), 0.0, kind="whether")
 
 
 def distinguished(row: int, layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> str:
@@ -305,7 +324,7 @@ def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:
 def _about_frames(frames: Sequence[str], rows: Sequence[int], probability: Array) -> Question:
     prior = np.array([max(float(probability[row]), 1e-9) for row in rows[: len(frames)]])
     answers = tuple((_WHOSE[FrameOfReference(name)][1], (int(row),)) for name, row in zip(frames, rows, strict=False))
-    return Question(ask_frame(frames), answers, _entropy(prior / prior.sum()))
+    return Question(ask_frame(frames), answers, _entropy(prior / prior.sum()), kind="whose")
 
 
 def _noun(category: str, anything: str = "one") -> str:
