@@ -19,6 +19,7 @@ from spatial_vlm_ros.errors import (
     InputError,
     InternalError,
     ModelError,
+    NotUnderstoodError,
     SpatialVlmError,
     UnknownNameError,
 )
@@ -400,13 +401,16 @@ def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: 
 def refused_in(
     instruction: str, error: SpatialVlmError, before: Dialogue | None, stamp_ns: int = 0
 ) -> Resolution:
-    """The refusal of words in a dialogue: its question stays open, except after words that end it."""
+    """The refusal of words in a dialogue, which is what it was before them.
+
+    Words that do not answer its question leave that open, and it is asked again, but for words that end the dialogue.
+    """
     refused = refusal(instruction, error, stamp_ns)
     if before is None or not before.id:
         return refused
-    if isinstance(instruction, str) and is_end(instruction):
-        return dataclasses.replace(refused, dialogue_id=before.id)
-    return asked_again(refused, before)
+    if isinstance(error, NotUnderstoodError) and not is_end(instruction):
+        return asked_again(refused, before)
+    return dataclasses.replace(refused, dialogue_id=before.id)
 
 
 def _check_frame(frame: object) -> None:

@@ -53,6 +53,8 @@ _MOST_MEANT = 6  # objects of one question that a person may mean
 _CLEAR = 0.015  # metres by which true centres have to differ
 _DENIALS = ("no", "that is wrong", "not that one", "no, that's not it")
 _OTHERS = ("no, the other one", "the other one", "another one")
+_SETTLED = (Status.OCCLUDED, Status.DEPTH_INVALID, Status.NO_PLACE)
+"""Refusals that name the object that is meant, and say why there is no pose or place."""
 _AXES: Mapping[str, tuple[int, float]] = {
     "left": (0, -1.0), "leftmost": (0, -1.0), "right": (0, 1.0), "rightmost": (0, 1.0), "upper": (2, 1.0),
     "highest": (2, 1.0), "lower": (2, -1.0), "lowest": (2, -1.0), "nearer": (1, -1.0), "nearest": (1, -1.0),
@@ -145,6 +147,8 @@ class Person:
                     return True
                 self.wrong = True
                 return False
+            if self.last.status in _SETTLED:
+                return self.last.candidates[0].id == goal
             answers = self.last.answers
             if self.last.question is None or not answers:
                 return False
@@ -211,17 +215,18 @@ def _yes_after(person: Person, _: Sequence[str]) -> bool | None:
     if not person.lead_on():
         return None  # told by "straight"
     given = ids_of(person.last)
-    return person.meant in ids_of(person.say("yes", given))
+    return None if not given else person.meant in ids_of(person.say("yes", given))
 
 
 def _after(words: Sequence[str]) -> Callable[[Person, Sequence[str]], bool | None]:
     def talk(person: Person, about: Sequence[str]) -> bool | None:
-        other = next((one for one in reversed(about) if one != person.meant), None)
+        together = {one for answer in person.last.answers for one in answer.ids if person.meant in answer.ids}
+        other = next((one for one in reversed(about) if one != person.meant and one not in together), None)
         if other is None or not person.lead_on(other):
             return None
         if person.meant in ids_of(person.last):  # several were asked for
             return None
-        if person.meant in person.denied and words is _DENIALS:  # nobody denies what is meant
+        if person.meant in person.denied or not ids_of(person.last):  # nobody denies what is meant, or what is refused
             return None
         person.denied = {other}
         person.say(words[sum(map(ord, person.meant + person.said[0])) % len(words)])

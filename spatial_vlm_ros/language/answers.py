@@ -116,11 +116,10 @@ _SUFFIX_FILLER = re.compile(r"[\s,.;:!?-]+(?:please|thanks|thank you|robot|then|
 _APOSTROPHES = (
     (r"\b(can|ca)n't\b", "can not"), (r"\bwon't\b", "will not"),
     (r"\b(is|are|was|were|do|does|did|has|have|had|would|should|could)n'?t\b", r"\1 not"),
-    (r"\b(it|that|this|there|what|he|she|here)'?s\b(?! (?:one|side|left|right|own)\b)", r"\1 is"),
+    (r"\b(it|that|this|there|what|he|she|here)'?s\b(?! own\b)", r"\1 is"),
     (r"\bone's\b", "one is"), (r"\bi'?m\b", "i am"), (r"\b(you|we|they)'re\b", r"\1 are"), (r"\b(i|you|we|they)'(?:ll|d)\b", r"\1 will"),
 )  # fmt: skip
 _PLURAL_OF_DENIAL = re.compile(r"not (?:that|those|these)(?: ones)?|those are wrong|the wrong ones")
-_NUMBERS_ALONE = frozenset(NUMBERS)
 
 
 def normalised(words: str) -> str:
@@ -203,6 +202,9 @@ def _place(text: str) -> int | None:
         return int(number) if number.isdigit() and len(number) < 4 and int(number) else NUMBERS.get(number)
     if word in ("last", "latter"):
         return -1
+    figures = re.fullmatch(r"([1-9]\d{0,2})(?:st|nd|rd|th)", word)
+    if figures is not None:
+        return int(figures[1])
     return 1 if word == "former" else ORDINALS.get(word)
 
 

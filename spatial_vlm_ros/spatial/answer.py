@@ -101,9 +101,8 @@ def answer(
 
 
 def _offered(asked: Question, scene: Scene) -> tuple[OfferedAnswer, ...]:
-    """Answers to choose from; none where it is not clear which objects they mean."""
-    answers = asked.answers if asked.clear else ()
-    return tuple(OfferedAnswer(words, tuple(scene.objects[row].id for row in rows)) for words, rows in answers)
+    """Answers to choose from."""
+    return tuple(OfferedAnswer(words, tuple(scene.objects[row].id for row in rows)) for words, rows in asked.answers)
 
 
 def target_of(obj: SceneObject, scene: Scene) -> Target:

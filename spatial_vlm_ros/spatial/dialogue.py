@@ -30,7 +30,6 @@ from spatial_vlm_ros.types import OfferedAnswer, Resolution, SpatialQuery, Statu
 _LEAVES_NOTHING = frozenset({Status.NOT_FOUND, Status.RELATION_UNSATISFIED})
 _MOVED = "what was spoken of is not clearly where it was"
 _CONTRARY = "the words fit what they deny, too"
-_CALLED = 0.87  # fit of a name from which an object is called so, by another word
 
 
 class DialogueChoice(NamedTuple):
@@ -54,6 +53,8 @@ def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
     first: DialogueChoice | None = None
     for attempt in turn.attempts:
         found = _tried(attempt, scorer)
+        if found is None:
+            continue
         status = found.choice.status
         if status not in _LEAVES_NOTHING or (status is Status.NOT_FOUND and not _of_target(found.choice)):
             return found
@@ -68,13 +69,16 @@ def _of_target(choice: ResolvedChoice) -> bool:
     return choice.phrase is None or choice.phrase == choice.query.target
 
 
-def _tried(attempt: Attempt, scorer: PhraseScorer) -> DialogueChoice:
+def _tried(attempt: Attempt, scorer: PhraseScorer) -> DialogueChoice | None:
+    """What an attempt leads to; None where nothing is called by its names."""
     scene = scorer.layout.scene
     among, kept = rows_of(attempt.among, scene)
     denied, known = rows_of(attempt.denied, scene)
     confirmed, there = rows_of(attempt.confirmed, scene)
     doubt = attempt.doubt if kept and known and there else _MOVED
     queries = _called(attempt, scorer)
+    if not queries:
+        return None
     if doubt == _MOVED:
         among, confirmed = (among if kept else ()), (confirmed if there else ())
     confirmed = tuple(row for row in confirmed if row not in denied)
@@ -111,16 +115,18 @@ def _restricted(
 
 
 def _called(attempt: Attempt, scorer: PhraseScorer) -> tuple[SpatialQuery, ...]:
-    """The readings, but for those whose target has a kind that no object is called by."""
+    """The readings whose target has a name that an object is called by, in those words or others for them."""
     if not attempt.names:
         return attempt.queries
     objects = scorer.layout.scene.objects
     told = frozenset(word for obj in objects for word in words_of(obj))
     if all(word in told for word in attempt.names):
         return attempt.queries
-    named = [q for q in attempt.queries if scorer.match(q.target).max(initial=0.0) >= _CALLED]
-    own = [q for q in attempt.queries if set(q.target.category.split()) <= set(attempt.names)]
-    return tuple(named or own or attempt.queries)
+    return tuple(
+        query for query in attempt.queries
+        if set(query.target.category.split()) <= set(attempt.names)
+        and scorer.match(query.target).max(initial=0.0) >= scorer.config.decision.found
+    )  # fmt: skip
 
 
 def after(
@@ -149,7 +155,8 @@ def after(
         offers = [OfferedObjects(words, of(rows)) for words, rows in asked.answers]
         offers.sort(key=lambda offer: _said_at(offer.words, asked.text))
         name = asked.text[len("Did you mean the ") : -1] if asked.kind == "name" else ""
-        question = AskedQuestion(asked.kind, asked.text, tuple(offers), asked.clear, asked.about, name)
+        fewer = choice.status is Status.RELATION_UNSATISFIED and bool(choice.several)
+        question = AskedQuestion(asked.kind, asked.text, tuple(offers), asked.clear, asked.about, name, fewer)
         if asked.kind == "whether":
             shown = of(asked.answers[0][1])
         elif asked.kind == "which":
@@ -171,7 +178,7 @@ def after(
 
 
 def _said_at(words: str, question: str) -> int:
-    """Where a question names an answer; answers that it counts keep their order."""
+    """Where a question names an answer; answers that it counts, or lists by id, keep their order."""
     core = " ".join(word for word in words.split() if word not in ("the", "one", "ones"))
     at = question.find(core)
     return at if at >= 0 else len(question)

@@ -68,6 +68,7 @@ class AskedQuestion:
         clear: whether each answer clearly fits its objects and no others; else it has to be confirmed.
         about: the name that fits nothing (kind "name").
         name: the name offered for it.
+        fewer: yes means these objects alone, though more were asked for.
     """
 
     kind: QuestionKind
@@ -76,6 +77,7 @@ class AskedQuestion:
     clear: bool = True
     about: NounPhrase | None = None
     name: str = ""
+    fewer: bool = False
 
 
 @dataclass(frozen=True)

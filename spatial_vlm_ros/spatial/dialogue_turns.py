@@ -29,14 +29,15 @@ from spatial_vlm_ros.spatial.dialogue_state import Dialogue, OfferedObjects, Rem
 from spatial_vlm_ros.spatial.support_check import check_supported
 from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 
-MOST_SAID = 200
-"""Turns of one dialogue, and so what is kept of it."""
+MOST_SAID = 40
+"""Turns of one dialogue, and so what is kept of it: one for each of as many candidates as an image shows, and more."""
 _MOST_CLAUSES = 20  # of one target, as in a sentence
 _MOST_READINGS = 64
 _COUNTED_FROM_LEFT = re.compile(r"\bcounted from the left\b|: the left(?:,| or) ")
-_TWO_MEANINGS = frozenset({"right", "alright", "all right"})  # yes, and a side
+_TWO_MEANINGS = re.compile(r"right|(?:no )?(?:(?:that|this|it) is )?(?P<no>not the right(?: one)?)")  # true, and a side
 _FUNCTION_WORDS = frozenset(
-    "the a an one ones it is its that this of to by with at in on and which stands which please i mean meant want".split()
+    "the a an one ones it is its that this of to by with at in on and which stands please i mean meant want further far"
+    " more farther over there side hand".split()
 )
 _NO_ANSWER = "this does not answer the question"
 _NOT_ALL = "it does not fit everything that was said"
@@ -57,7 +58,7 @@ class Attempt:
         doubt: why an answer of this attempt has to be confirmed; None where it stands.
         refuted: objects that these very words deny: where the words would choose one of them, they contradict
             themselves, and the answer has to be confirmed.
-        names: words that some object has to be called, by label or attribute.
+        names: words that some object has to be called, by label or attribute; without one, the attempt is passed over.
     """
 
     queries: Readings
@@ -133,7 +134,8 @@ def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
     if before is None:
         return DialogueTurn(words, (Attempt(supported(parse(words))),))
     if len(before.said) >= MOST_SAID:
-        raise InputError("dialogue", f"{len(before.said)} turns", f"at most {MOST_SAID}", "begin anew, without its id")
+        repair = "send the whole instruction without an id"
+        raise InputError("dialogue", f"{len(before.said)} turns", f"at most {MOST_SAID}", repair)
     return _Taking(words, before).turn()
 
 
@@ -154,8 +156,9 @@ class _Taking:
     def turn(self) -> DialogueTurn:
         check(self._words)
         answer = classify(self._words, self._nouns())
-        if answer.kind == "yes" and normalised(self._words) in _TWO_MEANINGS:
-            answer = self._side_or_yes()
+        sided = _TWO_MEANINGS.fullmatch(normalised(self._words))
+        if sided is not None and answer.kind in ("yes", "no"):
+            answer = self._side_or_truth(answer, sided["no"])
         how: dict[str, Callable[[AnswerWords], DialogueTurn]] = {
             "yes": self._yes, "no": self._no, "none": self._none, "other": self._other, "others": self._other,
             "any": self._any, "all": self._all, "nth": self._nth, "words": self._described,
@@ -199,6 +202,9 @@ class _Taking:
     def _without(self, objects: Remembered) -> DialogueTurn:
         """Other objects than these: those that fit all that was said first, then those that fit the command alone."""
         before = self._before
+        if objects is before.shown and len(objects) > 1:  # not these two together; each of them may still be meant
+            again = Attempt(before.opened, (), before.denied, doubt="they were denied together")
+            return self._turn(again, denies=True)
         denied = self._denied(objects)
         attempts = []
         for queries in dict.fromkeys((before.queries, before.opened)):
@@ -222,8 +228,8 @@ class _Taking:
         if self._kind in ("which", "whose") or not before.shown:
             raise self._refusal("no object was shown that another one could be other than", self._repair())
         queries = of_the_kind(before.opened)
-        if answer.kind == "others":
-            queries = tuple(dataclasses.replace(q, target=dataclasses.replace(q.target, count=-1)) for q in queries)
+        if answer.kind == "others" or len(before.shown) > 1:
+            queries = _with(queries, count=-1 if answer.kind == "others" else None)
         queries = supported(queries)[:_MOST_READINGS]
         again = "it was denied before" if before.denied else None
         first = Attempt(queries, (), self._denied(before.shown))
@@ -269,10 +275,14 @@ class _Taking:
         if names_frame(words) is not None:
             queries = supported(with_answer(before.queries, words))
             return self._turn(Attempt(queries, (), before.denied, before.confirmed))
-        command = () if denied is not None else commanded(words)
-        if command:
-            return self._commanded(command, answer)
-        return self._narrowed(words, answer)
+        try:
+            command = () if denied is not None else commanded(words)
+            return self._commanded(command, answer) if command else self._narrowed(words, answer)
+        except NotUnderstoodError:
+            part = self._of_part(words)
+            if not part:
+                raise
+            return self._turn(*part)
 
     # -------------------------------------------------------------------------------------------- words of their own
 
@@ -315,10 +325,17 @@ class _Taking:
                 continue
             if all(others != attempt.queries for attempt in attempts):
                 attempts.append(Attempt(others, (), denied, (), doubt, refuted, names))
-        part = self._offer_in_part(words)
-        if part is not None:
-            attempts.append(dataclasses.replace(self._of_offer(part), doubt="only a part of the answer was said"))
+        attempts += self._of_part(words)
+        if names:  # nothing is called so: that is what is not found
+            unknown = _with(queries[:1], category=" ".join(names), attributes=(), relations=())
+            attempts.append(Attempt(unknown, (), denied))
         return self._turn(*attempts, denies=answer.no)
+
+    def _of_part(self, words: str) -> list[Attempt]:
+        part = self._offer_in_part(words)
+        if part is None:
+            return []
+        return [dataclasses.replace(self._of_offer(part), doubt="only a part of the answer was said")]
 
     def _new_names(self, words: str) -> tuple[str, ...]:
         """Words of the description that name a kind, and have to be what an object is called."""
@@ -401,6 +418,8 @@ class _Taking:
 
     def _settled(self, queries: Readings, objects: Remembered) -> DialogueTurn:
         """What a person confirmed."""
+        if self._asked is not None and self._asked.fewer:
+            queries = _with(queries, count=len(objects) if len(objects) > 1 else None)
         confirmed = (*self._before.confirmed, *objects) if _is_plural(queries) else objects
         return self._turn(Attempt(queries, (), self._before.denied, confirmed))
 
@@ -410,18 +429,18 @@ class _Taking:
     def _nouns(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self._target.category, self._target.category.split()[-1])))
 
-    def _side_or_yes(self) -> AnswerWords:
-        """The word "right" alone: a side where one was asked for or named, else yes.
+    def _side_or_truth(self, answer: AnswerWords, denied: str | None) -> AnswerWords:
+        """The word "right" alone, or "not the right one": a side where one is asked for, else yes or no.
 
         Raises:
             NotUnderstoodError: it may be either.
         """
         sides = re.search(r"\b(?:left|right)", self._asked.text) if self._asked is not None else None
         if self._kind == "which":
-            return AnswerWords("words", self._words)
+            return AnswerWords("words", denied or self._words)
         if sides is not None:
-            raise self._refusal("'right' may mean yes, or a side", 'say "yes" or "the right one"')
-        return AnswerWords("yes")
+            raise self._refusal("'right' may mean true, or a side", 'say "yes", "no", or which one')
+        return answer
 
     def _repair(self) -> str:
         asked = self._asked
@@ -455,5 +474,6 @@ def _is_plural(queries: Readings) -> bool:
 def _ids(offer: OfferedObjects) -> set[str]:
     """Ways to say the id of an offered object: "d3", "can d3"."""
     known = offer.objects[0]
-    return {normalised(text) for text in (known.id, f"{known.label} {known.id}", f"the {known.label} {known.id}",
-                                          f"the {known.label} ({known.id}")}  # fmt: skip
+    names = (known.id, f"{known.label} {known.id}", f"the {known.label} {known.id}", f"the {known.label} ({known.id}",
+             f"the one {known.id}", f"the {known.id} one", f"the {known.id}")  # fmt: skip
+    return {normalised(text) for text in names}

@@ -7,6 +7,7 @@ See docs/questions.md. Every answer that a question offers is one that the parse
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -35,6 +36,9 @@ _MOST_COUNTED = 20  # objects that are looked at one by one; more are told apart
 _MOST_SPLITS = 200  # looked at for one kind of words
 _IN_A_ROW = {"left": -1, "right": 1}  # order of speaking
 _SUREST = 0.03, 0.95  # fits beyond these are not told apart: colours from pixels reach them, orders exceed them
+_LIKELY = 0.75  # fit from which a place is asked for though it is not clear: the answer is confirmed
+_MOST_IDS = 10  # that a question lists
+_SAYABLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,19}")
 _STEP = 0.1  # bits within which two questions are equally good
 
 YES, NO = "yes", "no"
@@ -128,7 +132,7 @@ def ask(
     for split in sorted(splits, key=lambda s: s.rank):
         if all(part.understood(several) for part, _ in split.parts):
             return _worded(split, describer, several)
-    return _unclear(describer, prior / prior.sum(), several)
+    return _unclear(describer, prior / prior.sum(), several, phrase.count or 1)
 
 
 def ask_frame(frames: Sequence[str], phrase: NounPhrase | None = None) -> str:
@@ -290,11 +294,30 @@ def _counting(describer: Describer, words: str) -> str:
     return f"Which of the {number(len(describer.rows))} {plural_of(_noun(describer.noun, 'thing'))}, counted {words}?"
 
 
-def _unclear(describer: Describer, prior: Array, several: bool) -> Question:
-    """Where nothing tells clearly: by the place that tells most, each answer for what it fits best."""
+def _of_some(describer: Describer, count: int) -> Question | None:
+    """Which so many: those at one end of an order, or at the other; None where no order tells clearly."""
+    for kind in POSITIONS:
+        ends = [d for d in describer.first_of(count) if d.kind == kind and len(d.held) == count and d.understood(True)]
+        if len(ends) == 2:
+            rows = [int(row) for row in describer.rows]
+            answers = tuple((d.said(several=True), tuple(rows[n] for n in sorted(d.held))) for d in ends)
+            noun = plural_of(_noun(describer.noun))
+            cores = _or([f"the {d.core}" for d in ends])
+            return Question(f"Which {noun}: {cores} ones?", answers, 0.0)
+    return None
+
+
+def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) -> Question:
+    """Where nothing tells clearly: by the place that tells most, each answer for what it fits best; else by their ids."""
     rows = [int(row) for row in describer.rows]
+    few = _of_some(describer, count) if several and count > 0 and len(rows) <= _MOST_COUNTED else None
+    if few is not None:
+        return few
+    by_id = None if several else _by_id(describer)
     orders = [] if several or len(rows) > _MOST_COUNTED else _orders(describer)
     if not orders:
+        if by_id is not None:
+            return by_id
         objects = f"{number(len(rows))} {plural_of(_noun(describer.noun, 'thing'))}"
         return Question(f"Which of the {objects}?", (), 0.0)
     text, places = max(orders, key=lambda told: round(_bits(prior, told[1]) / _STEP))
@@ -303,8 +326,21 @@ def _unclear(describer: Describer, prior: Array, several: bool) -> Question:
         first = int(np.argmax(places[0].fits - places[1].fits))
         best = np.array([0, 1]) if first == 0 else np.array([1, 0])
     meant = [tuple(row for row, place in zip(rows, best, strict=True) if place == n) for n in range(len(places))]
+    likely = all(places[place].fits[n] >= _LIKELY for n, place in enumerate(best))
+    if by_id is not None and not (likely and max(map(len, meant)) == 1):
+        return by_id
     answers = tuple((d.said(), held) for d, held in zip(places, meant, strict=True) if held)
     return Question(text, answers, max(0.0, _bits(prior, places)), clear=False)
+
+
+def _by_id(describer: Describer) -> Question | None:
+    """Which, by the ids that images show; None where ids cannot be said or are too many."""
+    objects = describer.objects
+    if len(objects) > _MOST_IDS or not all(_SAYABLE_ID.fullmatch(obj.id) for obj in objects):
+        return None
+    noun = _noun(describer.noun, "thing")
+    answers = tuple((f"the {noun} {obj.id}", (int(row),)) for obj, row in zip(objects, describer.rows, strict=True))
+    return Question(f"Which {noun}: {_or([obj.id for obj in objects])}?", answers, 0.0)
 
 
 def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:
